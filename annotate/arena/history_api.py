@@ -16,6 +16,7 @@ from annotate.core.api.api_access import in_project
 from annotate.core.api.serializer_fields import refusals
 from annotate.core.errors import Refused
 from annotate.models import Battle, Comparison, Project, Status
+from common.whole_numbers import whole_number
 
 MOST = 100
 
@@ -50,9 +51,9 @@ def my_battles(request: Request, project: Project) -> Response:
     user = request.user if request.user.is_authenticated else None
     rows = arena.battles_of(project=project, visitor=lookup.visitor(request), user=user)
     if (before := request.query_params.get("before")) is not None:
-        if not (before.isascii() and before.isdigit() and len(before) < 19):
+        if (lowest := whole_number(before, None)) is None:
             raise Refused(400, before=f"{before!r} is no number of a battle; give a whole number.")
-        rows = rows.filter(pk__lt=int(before))
+        rows = rows.filter(pk__lt=lowest)
     related = ("prompt", "model_a", "model_b", "comparison__prompt", "comparison__completion_a")
     rows = rows.select_related(*related, "comparison__completion_b").order_by("-pk")
     return Response([_shown(battle) for battle in rows[:MOST]])

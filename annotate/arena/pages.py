@@ -20,6 +20,7 @@ from annotate.core.errors import Refused
 from annotate.core.page_access import in_project, refused_page
 from annotate.core.permissions import is_vouched_for
 from annotate.models import Battle, Comparison, Project, User
+from common.whole_numbers import whole_number
 
 _CAST = ("comparison__prompt", "comparison__completion_a", "comparison__completion_b")
 PATIENCE_SECONDS = 20.0  # of a page without JavaScript, before it shows how far the answers are
@@ -107,14 +108,13 @@ def stop(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpRespon
 def turn(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpResponse:
     """A further question to both."""
     battle = _mine(request, project, token)
-    number = request.POST.get("number", "")
     try:
         _throttle(request, project)
         follow_up.ask_on(
             battle=battle,
             text=request.POST.get("text", ""),
             user=_user(request),
-            number=int(number) if number.isascii() and number.isdigit() and len(number) < 4 else None,
+            number=whole_number(request.POST.get("number", ""), None, digits=3),
         )
     except Refused as refused:
         if "text" not in refused.errors:

@@ -16,6 +16,7 @@ from annotate.core.errors import Refused
 from annotate.data import rankings
 from annotate.labelling.forms.storage import STANDING, rows_of
 from annotate.models import Assignment, Comparison, Demonstration, Ranking, Rating, Span
+from common.whole_numbers import whole_number
 
 SKIP_REASONS = (
     "I cannot judge this",
@@ -73,7 +74,8 @@ def _aspects(request: HttpRequest) -> dict[str, str]:
 def _ranks(request: HttpRequest) -> dict[int, str]:
     """`rank-12` and its like: the place given to each completion, as it was sent."""
     fields = _prefixed(request, "rank-")
-    return {int(pk): place for pk, place in fields.items() if pk.isascii() and pk.isdigit() and len(pk) < 19}
+    numbers = {whole_number(pk, None): place for pk, place in fields.items()}
+    return {pk: place for pk, place in numbers.items() if pk is not None}
 
 
 def _prefixed(request: HttpRequest, prefix: str) -> dict[str, str]:
@@ -102,7 +104,7 @@ def _spans(text: str) -> Any:
 
 
 def _whole(text: str) -> int | str | None:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else text or None
+    return whole_number(text, text or None, digits=9)
 
 
 def seconds(request: HttpRequest) -> float | None:

@@ -34,6 +34,7 @@ from annotate.labelling.scales.declared import asked_in
 from annotate.labelling.shortcuts.keys import merged
 from annotate.models import Assignment, Completion, Project, Split, User
 from annotate.projects.wellbeing import actions as harm_budget
+from common.whole_numbers import row_id
 
 ASKED = {"rate": "asks_ratings", "compare": "asks_comparisons", "rank": "asks_rankings", "write": "asks_answers"}
 KEPT_TO = {
@@ -198,8 +199,7 @@ def _why_not_editable(assignment: Assignment, user: User) -> Refused | None:
 
 def _posted_assignment(request: MemberRequest, project: Project) -> Assignment:
     """Of this project; whose it is, the action decides."""
-    pk = request.POST.get("assignment", "")
-    return _assignment(project, int(pk) if pk.isascii() and pk.isdigit() and len(pk) < 19 else 0)
+    return _assignment(project, row_id(request.POST.get("assignment", "")))
 
 
 def _assignment(project: Project, pk: int) -> Assignment:
@@ -314,10 +314,10 @@ def _run_out(project: Project, user: User, shown: Assignment | None) -> list[int
 
 def _run_out_and_wanted(request: MemberRequest, project: Project) -> Assignment | None:
     """`?item=12` goes back to one of these; what cannot be shown again is as if it had not been asked for."""
-    pk = request.GET.get("item", "")
-    if request.method == "POST" or not (pk.isascii() and pk.isdigit() and len(pk) < 19):
+    pk = row_id(request.GET.get("item", ""))
+    if request.method == "POST" or not pk:
         return None
-    mine = _run_out_of(project, request.user).filter(pk=int(pk))
+    mine = _run_out_of(project, request.user).filter(pk=pk)
     return harm_budget.within(mine, project, request.user).select_related("project", "user", "prompt").first()
 
 

@@ -23,6 +23,7 @@ from annotate.language_models.default_model import default_model
 from annotate.language_models.model_access import find_model, home_of, require_talk
 from annotate.models import LanguageModel, Project, User
 from annotate.playground import turns as playground
+from common.whole_numbers import row_id
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +104,7 @@ def _models(request: HttpRequest, model: LanguageModel, project: Project) -> lis
     asked = (request.POST if _changes_company(request) else request.GET).get("beside", "")
     if not asked:
         return [model]
-    other = LanguageModel.objects.filter(pk=asked).first() if asked.isdecimal() else None
+    other = LanguageModel.objects.filter(pk=row_id(asked)).first()
     home = home_of(request.user, other) if other else None
     if other is None or home is None:
         raise Refused(404, beside=f"There is no model {asked[:20]} to set beside it; choose one of the list.")

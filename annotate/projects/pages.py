@@ -16,6 +16,7 @@ from annotate.core.permissions import ROLES_FOR, Person, can
 from annotate.models import AnnotatorKind, Completion, Guideline, Project, Split, User
 from annotate.projects import actions
 from annotate.projects.next_step import next_step
+from common.whole_numbers import whole_number
 
 NUMBERS = {
     "overlap": ("People per item", "How many people judge the same item."),
@@ -161,8 +162,8 @@ def guidelines(request: HttpRequest, project: Project) -> HttpResponse:
 
 
 def _version(project: Project, wanted: str) -> Guideline | None:
-    if wanted.isascii() and wanted.isdigit() and len(wanted) < 9:
-        return project.guidelines.filter(version=int(wanted)).first() or project.guideline
+    if version := whole_number(wanted, 0, digits=8):
+        return project.guidelines.filter(version=version).first() or project.guideline
     return project.guideline
 
 

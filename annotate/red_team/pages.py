@@ -20,6 +20,7 @@ from annotate.models import Attack, HarmBudget, Project, Talk, User
 from annotate.projects.wellbeing import actions as harm_budget
 from annotate.red_team import actions as red_team
 from common import harm_kinds as harms
+from common.whole_numbers import whole_number
 
 NUMBERS = ("daily_cap", "break_after", "break_minutes")
 
@@ -168,7 +169,7 @@ def _token(request: HttpRequest) -> uuid.UUID | None:
 
 
 def _whole(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 6 else None
+    return whole_number(text, None, digits=5)
 
 
 def _next(request: HttpRequest) -> str:

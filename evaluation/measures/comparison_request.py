@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from django.http import QueryDict
 
 from annotate.models import Project
-from evaluation.core.addresses import row_id
+from common.whole_numbers import row_id
 from evaluation.measures import paired_comparison
 from evaluation.measures.paired_comparison import FIRST, PARENT, Task
 from training.models import Run

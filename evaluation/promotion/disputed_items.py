@@ -27,6 +27,7 @@ from annotate.core.errors import Refused
 from annotate.core.permissions import require
 from annotate.labelling.queue.choosing import COMPARE, RATE, Item, UrgentPair
 from annotate.models import Assignment, Comparison, Completion, Project, Prompt, Rating, Split, User, Winner
+from common.whole_numbers import row_ids
 from evaluation.leaderboard.pairwise import POINTS
 from evaluation.models import AskedAgain
 from training.core.run_directory import Row
@@ -181,9 +182,9 @@ def _judged(project: Project, keys: Iterable[str]) -> dict[str, int]:
 
 def _item(project: Project, key: str) -> Item:
     kind, *ids = str(key).split(":")
-    if kind not in (RATE, COMPARE) or len(ids) != (1 if kind == RATE else 2) or not all(map(_is_id, ids)):
+    numbers = tuple(sorted(row_ids(ids)))
+    if kind not in (RATE, COMPARE) or not len(ids) == len(numbers) == (1 if kind == RATE else 2):
         raise Refused(400, chosen=f"{str(key)[:60]!r} is no item; write compare:12:15 or rate:12.")
-    numbers = tuple(sorted(int(pk) for pk in ids))
     answers = list(Completion.objects.filter(pk__in=numbers, prompt__project=project).select_related("prompt"))
     if len(answers) != len(numbers) or len({answer.prompt_id for answer in answers}) != 1:
         raise Refused(400, chosen=f"{key} names no answers to one prompt of {project}.")
@@ -196,10 +197,6 @@ def _item(project: Project, key: str) -> Item:
     if not wanted:
         raise Refused(409, chosen=f"{project} does not ask for {'ratings' if kind == RATE else 'comparisons'}.")
     return Item(prompt.pk, numbers)
-
-
-def _is_id(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) < 19
 
 
 # --- where opinions lie apart ---

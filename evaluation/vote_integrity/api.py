@@ -14,6 +14,7 @@ from annotate.core.api.idempotency import idempotent
 from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, Choice, Id, Input, refusals
 from annotate.core.errors import Refused
 from annotate.models import Comparison, Project
+from common.whole_numbers import whole_number
 from evaluation.vote_integrity import held_votes as held_for_review
 
 TAGS = ["held votes"]
@@ -94,9 +95,9 @@ def held_votes(request: Request, project: Project) -> Response:
         raise Refused(400, held_for=f"{reason!r} is unknown; use one of {', '.join(held_for_review.REASONS)}.")
     rows = held_for_review.held_votes(project, reason)
     if (before := request.query_params.get("before")) is not None:
-        if not (before.isascii() and before.isdigit() and len(before) < 19):
+        if (lowest := whole_number(before, None)) is None:
             raise Refused(400, before=f"{before!r} is no id; give a whole number.")
-        rows = rows.filter(pk__lt=int(before))
+        rows = rows.filter(pk__lt=lowest)
     return Response(HeldVoteOut(rows[:MOST], many=True).data)
 
 

@@ -14,6 +14,7 @@ from annotate.core.errors import Refused
 from annotate.core.page_access import MemberRequest, in_project, refused_page
 from annotate.models import Comparison, Project, Status
 from common.charts.scene import svg
+from common.whole_numbers import row_ids
 from evaluation.vote_integrity import held_votes as held_for_review
 from evaluation.vote_integrity import hold_rate
 from evaluation.vote_integrity.rate_change import EVERY
@@ -70,5 +71,4 @@ def _chosen(request: HttpRequest, project: Project, reason: str) -> QuerySet[Com
     rows = held_for_review.held_votes(project, reason)
     if "all" in request.POST:
         return rows
-    ids = [int(pk) for pk in request.POST.getlist("vote") if pk.isascii() and pk.isdigit() and len(pk) < 19]
-    return rows.filter(pk__in=ids)
+    return rows.filter(pk__in=row_ids(request.POST.getlist("vote")))

@@ -15,6 +15,7 @@ from annotate.core.large_uploads import takes_files
 from annotate.core.page_access import in_project
 from annotate.data.rows.task_families import TASKS
 from annotate.models import Dataset, Project, User
+from common.whole_numbers import row_ids
 from training.instructions.actions import OwnTemplate, instruct, preview
 from training.instructions.mixing import Options
 from training.instructions.templating import LONGEST, few_shots, fields_of, instructions_of
@@ -45,7 +46,7 @@ def _form(sent: QueryDict, files: MultiValueDict[str, UploadedFile], project: Pr
     default = Options()
     numbers = {name: getattr(default, name) for name in (*_WHOLE, *_SHARES)}
     typed = {name: sent.get(name, "" if value is None else str(value)).strip() for name, value in numbers.items()}
-    ids = {int(pk) for pk in sent.getlist("datasets") if pk.isascii() and pk.isdigit()}
+    ids = set(row_ids(sent.getlist("datasets")))
     chosen = [d for d in _labelled(project) if d.pk in ids]
     if file := files.get("own_file"):
         typed["own_template"] = file.read(4 * LONGEST).decode("utf-8", "replace").strip()

@@ -24,6 +24,7 @@ from annotate.core.permissions import can, projects_where, require
 from annotate.data.feedback_lineage import asked_in_the_arena
 from annotate.models import Dataset, LanguageModel
 from common.splits import text_hash
+from common.whole_numbers import whole_number
 from training.models import Metric, Run, Sample
 from training.runs.figures import fidelity
 from training.runs.human_review import reviews as human_review
@@ -294,6 +295,6 @@ def queue(request: Request, fields: dict[str, Any]) -> Run:
 
 def _after(request: Request) -> int:
     value = request.query_params.get("after", "0")
-    if not (value.isascii() and value.isdigit() and len(value) < 19):
+    if (number := whole_number(value, None)) is None:
         raise Refused(400, after=f"{value!r} is no sequence number; give the last one you have, or 0.")
-    return int(value)
+    return number

@@ -11,6 +11,7 @@ from django.views.decorators.cache import never_cache
 
 from annotate.core.page_access import in_project
 from annotate.models import Project, User
+from common.whole_numbers import row_id
 from training.storage import actions, disk_usage, pruning
 
 
@@ -34,7 +35,7 @@ def prune(request: HttpRequest, project: Project) -> HttpResponse:
     """By the rule and at once; with `run`, every checkpoint of that one run of this project."""
     by = cast(User, request.user)  # in_project lets nobody else through
     if number := request.POST.get("run", ""):
-        run = get_object_or_404(project.runs, pk=number if number.isdecimal() else 0)
+        run = get_object_or_404(project.runs, pk=row_id(number))
         freed = actions.prune(project=project, by=by, run=run)
     else:
         freed = actions.prune(project=project, by=by)

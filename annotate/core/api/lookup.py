@@ -15,6 +15,7 @@ from annotate.core.errors import Refused
 from annotate.core.permissions import Person, can
 from annotate.core.visitors import visitor_of
 from annotate.models import Project
+from common.whole_numbers import whole_number
 
 VISITOR_HEADER = "Visitor"
 M = TypeVar("M", bound=Model)
@@ -30,7 +31,7 @@ def find_project(user: Person, slug: Any) -> Project:
 
 def find(rows: QuerySet[M] | Prepared, pk: Any, field: str) -> Any:
     """The row with that id among those that the asker may see; what is prepared has a slot for it."""
-    number = int(pk) if str(pk).isascii() and str(pk).isdigit() else 0
+    number = whole_number(str(pk), 0, digits=len(str(LARGEST_ID)))
     row = None
     if 0 < number <= LARGEST_ID:
         row = rows.first(pk=number) if isinstance(rows, Prepared) else rows.filter(pk=number).first()

@@ -15,6 +15,7 @@ from django.db.models.functions import Greatest, Least
 from annotate.labelling.adjudication.actions import judged_by
 from annotate.labelling.forms.storage import standing_rows
 from annotate.models import Assignment, Comparison, Completion, Project, Prompt, Rating, Winner
+from common.whole_numbers import row_ids
 
 STARS_APART = 2
 MOST = 50
@@ -89,7 +90,7 @@ def words_of(row: Any, letters: dict[int, str]) -> str:
 
 def answers_of(key: str) -> list[Completion]:
     """The answers of an item, in ascending order of ids."""
-    ids = [int(pk) for pk in key.split(":")[1:] if pk.isascii() and pk.isdigit() and len(pk) < 19]
+    ids = row_ids(key.split(":")[1:])
     completions = Completion.objects.in_bulk(ids)
     return [completions[pk] for pk in ids if pk in completions]
 

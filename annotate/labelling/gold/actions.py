@@ -13,6 +13,7 @@ from annotate.core.errors import Refused
 from annotate.core.permissions import require
 from annotate.labelling.queue.assigned_items import COMPARE, RATE
 from annotate.models import Comparison, Completion, GoldItem, Project, Rating, Split, User, Winner
+from common.whole_numbers import row_ids
 
 LONGEST_EXPLANATION = 5000
 FEWEST_FOR_CONSENSUS = 2
@@ -56,7 +57,7 @@ def make_from_consensus(*, project: Project, by: User, key: str, **fields: Any) 
     """Of an item that people have judged alike: at least two, and three in four of one mind."""
     require(by, "manage", project)
     kind, _, ids = key.partition(":")
-    numbers = [int(pk) for pk in ids.split(":") if pk.isascii() and pk.isdigit() and len(pk) < 19]
+    numbers = row_ids(ids.split(":"))
     if kind not in (RATE, COMPARE) or len(numbers) != (1 if kind == RATE else 2):
         raise Refused(item=f"{key[:60]!r} is no item; write compare:12:15 or rate:12.")
     found = Completion.objects.filter(prompt__project=project).select_related("prompt").in_bulk(numbers)

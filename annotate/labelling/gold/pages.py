@@ -16,6 +16,7 @@ from annotate.labelling.gold import actions as gold_items
 from annotate.labelling.gold import scoring as gold
 from annotate.labelling.gold.present import in_words
 from annotate.models import Assignment, Project, User, Winner
+from common.whole_numbers import whole_number
 
 
 @never_cache
@@ -112,4 +113,4 @@ def _expected(request: MemberRequest) -> dict[str, list[Any]]:
 
 def _number(text: str) -> Any:
     """What is no number is passed on, for the action to refuse."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 9 else text
+    return whole_number(text, text, digits=8)

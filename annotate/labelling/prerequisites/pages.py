@@ -17,6 +17,7 @@ from annotate.core.page_access import MemberRequest, in_project, refused_page
 from annotate.labelling.gold import scoring as gold
 from annotate.labelling.prerequisites import actions as prerequisites
 from annotate.models import Membership, Project
+from common.whole_numbers import whole_number
 
 
 def to_what_comes_first(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
@@ -57,7 +58,7 @@ def _read(request: MemberRequest, project: Project) -> HttpResponse:
         if request.POST.get("what") == prerequisites.WARNING:
             prerequisites.notice_read(project=project, user=request.user)
         else:
-            number = int(version) if version.isascii() and version.isdigit() and len(version) < 9 else None
+            number = whole_number(version, None, digits=8)
             prerequisites.guidelines_read(project=project, user=request.user, version=number)
     except Refused as refused:
         if refused.status != 409:

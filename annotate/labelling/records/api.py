@@ -22,6 +22,7 @@ from annotate.core.permissions import can, projects_where
 from annotate.labelling.actions import set_status
 from annotate.labelling.records import serializers as rows
 from annotate.models import AnnotatorKind, Comparison, Demonstration, Flag, Project, Ranking, Rating, Span, Status
+from common.whole_numbers import whole_number
 
 FILTERS = [
     PROJECT,
@@ -111,9 +112,9 @@ class _Feedback(_Read):
 
 
 def _number(value: str, name: str) -> int:
-    if not (value.isascii() and value.isdigit() and len(value) < 19):
+    if (number := whole_number(value, None)) is None:
         raise Refused(400, **{name: f"{value!r} is no id; give a whole number."})
-    return int(value)
+    return number
 
 
 def _created(form: type[Input], out: type[serializers.Serializer]) -> Any:

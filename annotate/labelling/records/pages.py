@@ -30,6 +30,7 @@ from annotate.models import (
     Status,
 )
 from annotate.projects.wellbeing import actions as harm_budget
+from common.whole_numbers import row_id
 
 VOTES_PER_PAGE = 25
 
@@ -106,8 +107,7 @@ def _asked(sent: QueryDict, project: Project) -> dict[str, Any]:
             fields[name] = value
     for name, found in (("dataset", project.datasets.all()), ("model", _models(project))):
         if value := sent.get(name):
-            number = int(value) if value.isascii() and value.isdigit() and len(value) < 19 else 0
-            fields[name] = found.filter(pk=number).first()
+            fields[name] = found.filter(pk=row_id(value)).first()
             if fields[name] is None:
                 raise Refused(404, **{name: f"There is no {name} {value} here; choose one from the list."})
     return fields

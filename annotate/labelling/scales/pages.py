@@ -13,6 +13,7 @@ from annotate.core.page_access import MemberRequest, in_project
 from annotate.labelling.scales import actions
 from annotate.labelling.scales.declared import asked_in, declares_rating
 from annotate.models import Project, Scale
+from common.whole_numbers import row_id
 
 TEXTS = ("title", "definition", "low", "high")
 
@@ -35,8 +36,7 @@ def _do(request: MemberRequest, project: Project) -> str:
         kind, name = request.POST.get("kind", ""), request.POST.get("name", "").strip()
         made = actions.add(project=project, by=request.user, kind=kind, name=name, **_fields(request))
         return f"{made.title} is asked for from the next item on."
-    pk = request.POST.get("scale", "")
-    scale = get_object_or_404(project.scales, pk=int(pk) if pk.isascii() and pk.isdigit() and len(pk) < 19 else 0)
+    scale = get_object_or_404(project.scales, pk=row_id(request.POST.get("scale", "")))
     if wanted == "change":
         name = request.POST.get("name", scale.name).strip()
         actions.change(scale=scale, by=request.user, name=name, **_fields(request))

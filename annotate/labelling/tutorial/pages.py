@@ -19,6 +19,7 @@ from annotate.labelling.gold.present import in_words
 from annotate.labelling.prerequisites.pages import to_what_comes_first
 from annotate.labelling.tutorial import actions
 from annotate.models import Assignment, Project
+from common.whole_numbers import row_id
 
 
 @never_cache
@@ -67,8 +68,7 @@ def lesson(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
 def _answer(request: MemberRequest, project: Project) -> HttpResponse:
     pk = request.POST.get("assignment", "")
     rows = project.assignments.select_related("project", "user", "prompt", "completion_a", "completion_b", "gold")
-    number = int(pk) if pk.isascii() and pk.isdigit() and len(pk) < 19 else 0
-    assignment = get_object_or_404(rows, pk=number, user=request.user, purpose=Assignment.Purpose.TUTORIAL)
+    assignment = get_object_or_404(rows, pk=row_id(pk), user=request.user, purpose=Assignment.Purpose.TUTORIAL)
 
     def say() -> None:
         feedback.submit(

@@ -11,6 +11,7 @@ from annotate.core.errors import Refused
 from annotate.core.page_access import allows, refused_page
 from annotate.models import ApiToken, User
 from annotate.projects.accounts import actions
+from common.whole_numbers import whole_number
 
 
 @never_cache
@@ -54,6 +55,7 @@ def _name_and_scope(request: HttpRequest) -> dict[str, str]:
 
 def _days(request: HttpRequest) -> int:
     given = request.POST.get("days", "")
-    if not (given.isascii() and given.isdigit() and len(given) < 6):
+    days = whole_number(given, None, digits=5)
+    if days is None:
         raise Refused(days=f"{given!r} is not a number of days from 1 to {actions.MOST_DAYS}.")
-    return int(given)
+    return days

@@ -19,6 +19,7 @@ import httpx
 
 from annotate.core import outbound
 from annotate.core.public_addresses import place
+from common.whole_numbers import whole_number
 
 TIMEOUT = 15.0  # seconds, for all of it
 _MOST_READ = 4_000  # bytes of an answer
@@ -98,7 +99,7 @@ async def _beginning(answer: httpx.Response, until: float) -> str:
 
 def _retry_after(answer: httpx.Response) -> float | None:
     value = answer.headers.get("Retry-After", "")
-    return float(value) if value.isascii() and value.isdigit() and len(value) < 8 else None
+    return whole_number(value, None, digits=7)
 
 
 def _in_words(error: BaseException) -> str:

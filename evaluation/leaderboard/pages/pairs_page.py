@@ -12,7 +12,7 @@ from annotate.core.page_access import in_project
 from annotate.models import LanguageModel, Project
 from common.charts.rating_charts import heat_map, nothing
 from common.charts.scene import Scene, png, svg
-from evaluation.core.addresses import row_id
+from common.whole_numbers import row_id
 from evaluation.core.csv_files import csv_file
 from evaluation.leaderboard.pages import annotator_choice
 from evaluation.leaderboard.pair_findings import PAIR_COLUMNS, Findings, Pair, findings, flat_pair, named

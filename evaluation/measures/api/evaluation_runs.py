@@ -19,7 +19,7 @@ from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, LARGEST_ID, PRO
 from annotate.core.errors import Refused
 from annotate.core.permissions import projects_where
 from annotate.models import Dataset, LanguageModel
-from evaluation.core.addresses import row_id
+from common.whole_numbers import row_id, whole_number
 from evaluation.measures import evaluations
 from evaluation.measures import item_store as items
 from evaluation.measures.evaluations import Chosen
@@ -263,6 +263,7 @@ def _choice(request: Request, index: Index) -> Choice:
 
 def _number(request: Request, name: str, default: int, highest: int) -> int:
     value = request.query_params.get(name, str(default))
-    if not (value.isascii() and value.isdigit() and len(value) < 19 and int(value) <= highest):
+    number = whole_number(value, None)
+    if number is None or number > highest:
         raise Refused(400, **{name: f"{value!r:.60} is no whole number from 0 to {highest:,}."})
-    return int(value)
+    return number

@@ -19,7 +19,7 @@ from django.views.decorators.cache import never_cache
 from annotate.core.page_access import in_project
 from annotate.core.permissions import can
 from annotate.models import LanguageModel, Project
-from evaluation.core.addresses import row_id
+from common.whole_numbers import row_id
 from evaluation.core.csv_files import cell
 from evaluation.measures import evaluations
 from evaluation.measures.evaluations import Chosen

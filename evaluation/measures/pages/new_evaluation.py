@@ -12,6 +12,7 @@ from django.shortcuts import redirect, render
 from annotate.core.errors import Refused
 from annotate.data.rows.task_items import FORMS
 from annotate.models import LanguageModel, Project, User
+from common.whole_numbers import row_id
 from evaluation.measures import evaluations
 from evaluation.measures.catalogue import ALL
 from evaluation.measures.pages.evaluation_form import EvaluationForm, carried, models_for, values_in
@@ -78,14 +79,14 @@ def _measure(request: HttpRequest, project: Project, initial: dict[str, Any]) ->
     asked = asked or initial.get("config.measure")
     if asked:
         return str(asked)
-    pk = str(initial.get("other_dataset") or "")
-    dataset = project.datasets.filter(pk=pk).first() if pk.isdecimal() else None
+    pk = row_id(str(initial.get("other_dataset") or ""))
+    dataset = project.datasets.filter(pk=pk).first() if pk else None
     if dataset is not None and dataset.counts.get("form") in FORMS:
         return FORMS[dataset.counts["form"]].measures[0]
     if dataset is not None:
         return _only_one(name for name, measure in ALL.items() if dataset.kind in measure.takes)
-    pk = str(initial.get("parent") or "")
-    model = LanguageModel.objects.usable_in(project).filter(pk=pk).first() if pk.isdecimal() else None
+    pk = row_id(str(initial.get("parent") or ""))
+    model = LanguageModel.objects.usable_in(project).filter(pk=pk).first() if pk else None
     return _only_one(name for name, measure in ALL.items() if model and model.kind in measure.parents)
 
 

@@ -13,6 +13,7 @@ from annotate.core.errors import Refused
 from annotate.core.page_access import MemberRequest, allows, in_project, refused_page
 from annotate.core.permissions import can
 from annotate.models import AnnotatorKind, LanguageModel, Project, Split
+from common.whole_numbers import row_id, whole_number
 from evaluation.core import notices, served_model
 from evaluation.leaderboard.snapshots import current, default_annotator_kind
 from evaluation.models import Candidacy, PromotionRule
@@ -75,7 +76,7 @@ def promote(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
 def promote_named(request: MemberRequest, project: Project) -> HttpResponse:
     """Serve the model that the form on the leaderboard names."""
     pk = request.POST.get("model", "")
-    model = get_object_or_404(LanguageModel.objects.usable_in(project), pk=pk if pk.isdecimal() else None)
+    model = get_object_or_404(LanguageModel.objects.usable_in(project), pk=row_id(pk))
     try:
         actions.promote(project=project, model=model, reason=request.POST.get("reason", ""), by=request.user)
         messages.success(request, f"{project} now serves {model} by default.")
@@ -192,7 +193,7 @@ def _tolerance_rows(project: Project, tolerances: list[dict[str, Any]]) -> list[
 
 def _rows_posted(posted: dict[str, str]) -> list[dict[str, Any]]:
     given = (name.removeprefix("task.") for name in posted if name.startswith("task."))
-    numbers = sorted(int(number) for number in given if number.isascii() and number.isdigit() and len(number) < 6)
+    numbers = sorted(n for name in given if (n := whole_number(name, None, digits=5)) is not None)
     return [
         {
             "task": posted.get(f"task.{n}", ""),
@@ -232,4 +233,4 @@ def _number(text: str) -> float | str:
 
 
 def _whole(text: str) -> int | str:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 12 else text
+    return whole_number(text, text, digits=11)

@@ -12,6 +12,7 @@ from typing import Any
 from django.db.models import Exists, OuterRef
 
 from annotate.models import Project
+from common.whole_numbers import row_ids, whole_number
 from training.core.kinds import KINDS
 from training.models import Metric, Run
 from training.runs.figures import charts, curves, differences
@@ -40,13 +41,13 @@ class Choice:
 
     @classmethod
     def of(cls, query: Any) -> Choice:
-        numbers = [int(text) for text in query.getlist("run") if text.isdecimal() and len(text) < 19]
-        smooth = query.get("smooth", "")
+        numbers = row_ids(query.getlist("run"))
+        smooth = whole_number(query.get("smooth", ""), 0)
         return cls(
             tuple(dict.fromkeys(numbers))[:MOST_RUNS],
             query.get("metric", ""),
             query.get("x") if query.get("x") in AXES else "step",
-            int(smooth) if smooth.isdecimal() and int(smooth) in SMOOTH else 0,
+            smooth if smooth in SMOOTH else 0,
             bool(query.get("log")),
         )
 

@@ -18,6 +18,7 @@ from django.forms.boundfield import BoundField
 from annotate.core.errors import Refused
 from annotate.models import Dataset, LanguageModel, Project
 from common import splits
+from common.whole_numbers import row_id
 from training import configs
 from training.core.kinds import Kind
 from training.models import Run
@@ -43,7 +44,8 @@ def suggested(project: Project, kind: str, earlier: Run | None = None) -> dict[s
 
 def earlier_run(project: Project, kind: str, number: str) -> Run | None:
     """The run that a link wants repeated: `?like=7`."""
-    return project.runs.filter(pk=number, kind=kind).first() if number.isdecimal() else None
+    pk = row_id(number)
+    return project.runs.filter(pk=pk, kind=kind).first() if pk else None
 
 
 class RunForm(forms.Form):
@@ -85,7 +87,7 @@ class RunForm(forms.Form):
         if isinstance(asked, LanguageModel):  # of an order that was read from a file
             asked = asked.pk
         if isinstance(asked, str):
-            asked = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 19 else None
+            asked = row_id(asked)
         return parents.queryset.filter(pk=asked).first() if asked else parents.initial
 
     def _offer_functions(self, name: str) -> None:
