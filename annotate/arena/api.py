@@ -241,7 +241,7 @@ def vote(request: Request, token: str) -> Response:
         idempotency_key=f"{visitor[:16]}:{key}" if key and not request.user.is_authenticated else key,
         **sent,
     )
-    origin = vote_guard.Origin(visitors.address_of(request._request), proof, visitors.wider_of(request._request))
+    origin = vote_guard.Origin(visitors.networks_of(request._request), proof)
     comparison = live_battles.vote(battle=battle, ballot=ballot, origin=origin)
     return Response(_revealed(battle, comparison), status=201)
 

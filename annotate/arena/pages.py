@@ -82,9 +82,7 @@ def vote(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpRespon
                 comment=request.POST.get("comment", ""),
                 idempotency_key=request.POST.get("key") or None,
             ),
-            origin=vote_guard.Origin(
-                visitors.address_of(request), request.POST.get("proof", ""), visitors.wider_of(request)
-            ),
+            origin=vote_guard.Origin(visitors.networks_of(request), request.POST.get("proof", "")),
         )
     except Refused as refused:
         return refused_page(request, refused, project=project)

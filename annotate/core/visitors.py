@@ -8,6 +8,7 @@ SECRET_KEY the hashes fit nobody any more.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from ipaddress import IPv6Address, ip_network
 
 from django.conf import settings
@@ -25,6 +26,8 @@ BATTLES_PER_ADDRESS = 500  # a classroom shares an address
 WIDER = ((56, 2), (48, 4))  # (bits of an IPv6 network, how many addresses' worth it may do in all)
 # No module's name any more, and never to be changed: hashes that are kept were made with it.
 _ADDRESS_SALT = "annotate" + ".visitors.address"
+# Each a network or its hash, and how many addresses' worth it may do, as `networks_of` returns them.
+Networks = Sequence[tuple[str, int]]
 
 
 def visitor_of(request: HttpRequest) -> str:
@@ -88,10 +91,15 @@ def wider_in(given: str) -> tuple[tuple[str, int], ...]:
     return tuple((str(ip_network((int(address), bits), strict=False)), factor) for bits, factor in WIDER)
 
 
+def networks_in(given: str) -> tuple[tuple[str, int], ...]:
+    """The network that counts as one address with a factor of 1, then the wider ones; none where nothing tells."""
+    network = network_in(given)
+    return ((network, 1), *wider_in(given)) if network else ()
+
+
 def networks_of(request: HttpRequest) -> tuple[tuple[str, int], ...]:
-    """The keyed hash of the address with a factor of 1, and those of the wider networks; none where nothing tells."""
-    address = address_of(request)
-    return (*([(address, 1)] if address else []), *wider_of(request))
+    """The same of a request, each network by its keyed hash."""
+    return tuple((_hashed(network), factor) for network, factor in networks_in(_client(request)))
 
 
 def address_of(request: HttpRequest) -> str:
@@ -110,10 +118,8 @@ def throttle_battles(request: HttpRequest, *, visitor: str | None = None) -> Non
         bound(f"battles:user:{user.pk}", BATTLES_PER_PERSON, "battles")
     elif known := visitor or visitor_of(request):  # else it is their first: `count_visitor` follows with their session
         count_visitor(known)
-    if address := address_of(request):  # else all whose address nothing tells would share one count
-        bound(f"battles:address:{address}", BATTLES_PER_ADDRESS, "battles")
-    for wider, factor in wider_of(request):
-        bound(f"battles:address:{wider}", BATTLES_PER_ADDRESS * factor, "battles")
+    for network, factor in networks_of(request):  # none where nothing tells, or all those would share one count
+        bound(f"battles:address:{network}", BATTLES_PER_ADDRESS * factor, "battles")
 
 
 def count_visitor(visitor: str) -> None:

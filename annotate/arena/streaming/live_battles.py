@@ -22,9 +22,9 @@ from annotate.arena.streaming import answer_writer, onlookers
 from annotate.arena.vote_guard import actions as vote_guard
 from annotate.core.asgi import waiting
 from annotate.core.asgi.database_threads import in_thread
-from annotate.core.asgi.waiting import Networks
 from annotate.core.db.connections import give_back
 from annotate.core.errors import Refused
+from annotate.core.visitors import Networks
 from annotate.models import Battle, Comparison, User
 
 LEAST_SECONDS = 0.5  # of a wait, so that the writing has begun

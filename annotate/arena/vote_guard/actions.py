@@ -13,7 +13,7 @@ from django.utils import timezone
 from annotate.arena.vote_guard import disclosed_answers, duplicates, proof_of_work
 from annotate.core.counting import count
 from annotate.core.permissions import is_vouched_for
-from annotate.core.visitors import BATTLES_PER_ADDRESS, BATTLES_PER_PERSON, bound
+from annotate.core.visitors import BATTLES_PER_ADDRESS, BATTLES_PER_PERSON, Networks, bound
 from annotate.labelling.actions import set_status
 from annotate.models import Battle, Comparison, Hold, Project, Status, StatusChange, User, VoteTrace
 
@@ -48,16 +48,10 @@ RELEASED = "Counted again: with what is known by now there is no reason left to 
 
 @dataclass(frozen=True)
 class Origin:
-    """What a request tells of its sender: `visitors.address_of` and `wider_of` it, and the solved puzzle, if any."""
+    """What a request tells of its sender: `visitors.networks_of` it, address first, and the solved puzzle, if any."""
 
-    address: str = ""
+    networks: Networks = ()
     proof: str = ""
-    wider: tuple[tuple[str, int], ...] = ()
-
-    @property
-    def networks(self) -> tuple[tuple[str, int], ...]:
-        """As `visitors.networks_of` has them."""
-        return (*([(self.address, 1)] if self.address else []), *self.wider)
 
 
 NOWHERE = Origin()
@@ -71,9 +65,9 @@ def check_vote(*, battle: Battle, visitor: str, user: User | None, origin: Origi
     hold, address = Hold.NAMED if battle.hold_reason else "", ""
     if not (user and user.is_simulated):
         is_member = user is not None and is_vouched_for(user, battle.project)
-        address = "" if is_member else origin.address  # members share an office, and answer for what they do
-        wider = () if is_member else origin.wider
-        busy = busy_reason(visitor=visitor, user=user, address=address, wider=wider, is_member=is_member)
+        networks = () if is_member else origin.networks  # members share an office, and answer for what they do
+        address = networks[0][0] if networks else ""
+        busy = busy_reason(visitor=visitor, user=user, networks=networks, is_member=is_member)
         hold = (
             hold
             or _puzzle(battle, user, origin.proof)
@@ -88,9 +82,7 @@ def check_vote(*, battle: Battle, visitor: str, user: User | None, origin: Origi
     return (Status.HELD, in_words(hold, battle.hold_reason)) if hold else (Status.COUNTED, "")
 
 
-def busy_reason(
-    *, visitor: str, user: User | None, address: str, is_member: bool, wider: tuple[tuple[str, int], ...] = ()
-) -> str:
+def busy_reason(*, visitor: str, user: User | None, is_member: bool, networks: Networks = ()) -> str:
     """The reason to hold this vote for, or ""; TooMany above the hard limits.
 
     Members answer for what they do, and share an office: theirs are counted by person alone, and never refused.
@@ -98,7 +90,7 @@ def busy_reason(
     person = f"votes:user:{user.pk}" if user else f"votes:visitor:{visitor}"
     of_person = bound(person, WITHOUT_END if is_member else MOST_PER_PERSON, "votes")
     of_address = 0.0
-    for network, factor in [(address, 1), *wider] if address and not is_member else []:
+    for network, factor in () if is_member else networks:
         here = bound(f"votes:address:{network}", MOST_PER_ADDRESS * factor, "votes")
         of_address = max(of_address, here / factor)  # a wider network does what so many addresses may
     if of_person > HELD_ABOVE_PER_PERSON:

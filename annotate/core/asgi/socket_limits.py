@@ -5,17 +5,14 @@ What is above is refused before anything is read of the database.
 
 from __future__ import annotations
 
-from collections import Counter
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
 from django.conf import settings
 
 from annotate.core import proxies, visitors
+from annotate.core.asgi.bounded_count import BoundedCount
 
-MOST_OF_ONE = 20  # tabs of one browser
-MOST_OF_ADDRESS = 300  # a few classrooms
-MOST = 1_000
 TRY_AGAIN_LATER = 1013  # RFC 6455's registry; htmx connects again, after longer and longer
 
 
@@ -24,27 +21,21 @@ class Bounded:
 
     def __init__(self, application: Any) -> None:
         self._application = application
-        self._open: Counter[str] = Counter()
+        self.sockets = BoundedCount(
+            of_one=20,  # tabs of one browser
+            of_network=300,  # a few classrooms
+            most=1_000,
+        )
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        bounds = {"": MOST}
-        client = _client(scope)
-        if address := visitors.network_in(client):
-            bounds[f"address {address}"] = MOST_OF_ADDRESS
-        for wider, factor in visitors.wider_in(client):
-            bounds[f"address {wider}"] = min(MOST_OF_ADDRESS * factor, MOST // 2)  # one subscriber never has all
-        if session := _session(scope):
-            bounds[f"session {session}"] = MOST_OF_ONE
-        if any(self._open[key] >= most for key, most in bounds.items()):
-            await receive()
-            await send({"type": "websocket.close", "code": TRY_AGAIN_LATER})
-            return
-        self._open.update(bounds.keys())
-        try:
-            await self._application(scope, receive, send)
-        finally:
-            self._open.subtract(bounds.keys())
-            self._open = +self._open
+        session = _session(scope)
+        browser = f"session {session}" if session else ""
+        with self.sockets.counted(browser, visitors.networks_in(_client(scope))) as has_room:
+            if has_room:
+                await self._application(scope, receive, send)
+            else:
+                await receive()
+                await send({"type": "websocket.close", "code": TRY_AGAIN_LATER})
 
 
 def _header(scope: dict[str, Any], name: bytes) -> str:

@@ -67,7 +67,7 @@ def test_a_try_is_counted_in_one_statement() -> None:
 def test_a_vote_reads_of_its_battle_before_the_lock() -> None:
     project = make_project()
     battle = make_battle(project, [make_model(), make_model()])
-    token, origin = arena.issue_token(battle), vote_guard.Origin("a" * 32, "", (("b" * 32, 4), ("c" * 32, 16)))
+    token, origin = arena.issue_token(battle), vote_guard.Origin((("a" * 32, 1), ("b" * 32, 4), ("c" * 32, 16)))
     with statements() as seen:
         arena.cast_vote(battle, arena.Ballot(winner="tie", token=token, visitor=battle.visitor), origin)
     read = [sql for sql in seen if sql.startswith("SELECT")]

@@ -60,7 +60,7 @@ def cast(battle: Battle, *, address: str = HERE, proof: str = "", **fields) -> C
         token=arena.issue_token(battle),
         visitor=battle.visitor,
         user=battle.user,
-        origin=vote_guard.Origin(address, proof),
+        origin=vote_guard.Origin(((address, 1),) if address else (), proof),
         **{"winner": "model_a", **fields},
     )
 

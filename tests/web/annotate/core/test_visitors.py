@@ -76,7 +76,7 @@ def test_votes_are_counted_by_the_wider_networks_too(few, project):
                 battle=battle,
                 visitor=f"v{number}",
                 user=None,
-                origin=vote_guard.Origin(visitors.address_of(request), "", visitors.wider_of(request)),
+                origin=vote_guard.Origin(visitors.networks_of(request)),
             )
     assert number == 6
 

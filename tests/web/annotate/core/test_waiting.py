@@ -125,13 +125,13 @@ async def test_requests_that_wait_for_a_model_take_nobody_s_place(own_urls: None
     assert not any(task.done() for task in waits)
     doors["open"].set()
     assert await asyncio.gather(*waits) == [(200, b"waited")] * 12
-    assert not waiting._waiting and handler._places._value == 3
+    assert not waiting.waits.running and handler._places._value == 3
 
 
 @pytest.mark.parametrize("how", ["/slow/", "/thread/"])
 async def test_one_person_one_address_and_all_together_wait_for_so_many_and_no_more(own_urls: None, how: str) -> None:
     handler = Handler()
-    waits = [asyncio.create_task(answer(ask(handler, how, b"who=me"))) for _ in range(waiting.MOST_OF_ONE)]
+    waits = [asyncio.create_task(answer(ask(handler, how, b"who=me"))) for _ in range(waiting.waits.of_one)]
     await asyncio.sleep(0.3)
     assert await asyncio.wait_for(answer(ask(handler, how, b"who=me")), 5) == (200, b"did not wait")
     doors["open"].set()
@@ -151,14 +151,14 @@ def test_a_battle_that_would_have_to_wait_is_refused_with_a_remedy(client, key):
     address = networks_of(from_address(SUBSCRIBER))
     keys = {"": "", "visitor": f"visitor:{lookup.visitor_of_token(token)}"}
     keys |= dict(zip(("address", "/56", "/48"), (network for network, _ in address), strict=True))
-    waiting._waiting[keys[key]] = waiting.MOST
+    waiting.waits.running[keys[key]] = waiting.MOST
     try:
         how: dict[str, Any] = {"content_type": "application/json", "headers": {"Visitor": token}}
         reply = client.post("/api/v1/battles/", json.dumps(sent), REMOTE_ADDR=SUBSCRIBER, **how)
         assert reply.status_code == 429 and "wait=0" in reply.json()["errors"]["wait"] and reply["Retry-After"]
         assert not Battle.objects.exists()
     finally:
-        waiting._waiting.clear()
+        waiting.waits.running.clear()
 
 
 @pytest.mark.django_db(transaction=True)
@@ -186,16 +186,16 @@ def test_a_page_that_would_have_to_wait_is_refused_with_a_remedy(network):
     for _ in range(2):
         factories.make_contestant(project)
     page = client.post(f"/p/{project.slug}/arena/", {"text": "Why?"})
-    waiting._waiting["" if network is None else networks_of(from_address(SUBSCRIBER))[network][0]] = waiting.MOST
+    waiting.waits.running["" if network is None else networks_of(from_address(SUBSCRIBER))[network][0]] = waiting.MOST
     try:
         reply = client.get(f"{page.url}?wait")
         assert reply.status_code == 429 and "look again" in reply.content.decode()
     finally:
-        waiting._waiting.clear()
+        waiting.waits.running.clear()
 
 
 async def test_one_subscriber_s_many_networks_do_not_take_all_waits(monkeypatch):
-    monkeypatch.setattr(waiting, "MOST", 8)
+    monkeypatch.setattr(waiting.waits, "most", 8)
     async with AsyncExitStack() as stack:
         waits = [
             await stack.enter_async_context(
@@ -206,7 +206,7 @@ async def test_one_subscriber_s_many_networks_do_not_take_all_waits(monkeypatch)
         assert waits == [True] * 4 + [False] * 2
         elsewhere = waiting.aside("visitor:elsewhere", networks_of(from_address("2001:db8:2::1")))
         assert await stack.enter_async_context(elsewhere) is True
-    assert not waiting._waiting
+    assert not waiting.waits.running
 
 
 # Sockets
@@ -225,15 +225,15 @@ async def stays_open(scope: Any, receive: Any, send: Any) -> None:
             await send({"type": "websocket.accept"})
 
 
-@pytest.mark.parametrize("what", ["MOST_OF_ONE", "MOST_OF_ADDRESS", "MOST"])
+@pytest.mark.parametrize("what", ["of_one", "of_network", "most"])
 async def test_sockets_are_bounded_for_a_browser_an_address_and_in_all(monkeypatch, what):
-    monkeypatch.setattr(sockets, what, 2)
     app = sockets.Bounded(stays_open)
+    monkeypatch.setattr(app.sockets, what, 2)
     # Each bound alone: other browsers, or other addresses, do not matter to it.
     who = [
         {
-            "session": "mine" if what == "MOST_OF_ONE" else f"s{n}",
-            "address": "203.0.113.7" if what == "MOST_OF_ADDRESS" else f"203.0.113.{n}",
+            "session": "mine" if what == "of_one" else f"s{n}",
+            "address": "203.0.113.7" if what == "of_network" else f"203.0.113.{n}",
         }
         for n in range(3)
     ]
@@ -248,8 +248,8 @@ async def test_sockets_are_bounded_for_a_browser_an_address_and_in_all(monkeypat
 
 
 async def test_one_subscriber_s_many_networks_do_not_have_all_sockets(monkeypatch):
-    monkeypatch.setattr(sockets, "MOST", 4)
     app = sockets.Bounded(stays_open)
+    monkeypatch.setattr(app.sockets, "most", 4)
     held = [await open_socket(app, address=f"2001:db8:1:{n:x}00::1") for n in range(3)]
     said = [(await socket.receive_output(5))["type"] for socket in held]
     assert said == ["websocket.accept"] * 2 + ["websocket.close"]

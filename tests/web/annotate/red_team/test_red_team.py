@@ -178,13 +178,13 @@ class TestTalk:
         counted, ask = [], model_server.complete_chat
 
         def complete(*args, **options):
-            counted.append(dict(waiting._waiting))
+            counted.append(dict(waiting.waits.running))
             return ask(*args, **options)
 
         monkeypatch.setattr(model_server, "complete_chat", complete)
         talk = talked(project, ada, "How?")
-        assert counted == [{"": 1, f"user:{ada.pk}": 1}] and not waiting._waiting
-        monkeypatch.setattr(waiting, "MOST_OF_ONE", 0)
+        assert counted == [{"": 1, f"user:{ada.pk}": 1}] and not waiting.waits.running
+        monkeypatch.setattr(waiting.waits, "of_one", 0)
         with pytest.raises(TooMany, match="try again in 5 seconds"):
             red_team.ask_and_wait(talk=talk, by=ada, text="And then?")
 
