@@ -28,6 +28,7 @@ from annotate.data.rows.hub_tasks import HubTask, hub_task
 from annotate.data.rows.row_files import FORMATS, FileRow
 from annotate.data.rows.task_families import TASKS
 from annotate.data.uploads.actions import KINDS, Uploaded, freeze_rows, upload
+from common.training_packages import PackageMissing, require_package
 
 HUB, EXAMPLE = "hub:", "example:"
 
@@ -106,6 +107,10 @@ def _from_example(source: str, options: dict[str, Any], fields: dict[str, Any]) 
 
 
 def _hub_rows(known: HubTask, split: str, limit: int) -> Iterator[FileRow]:
+    try:
+        require_package("datasets", "Reading from the hub")
+    except PackageMissing as error:
+        raise CommandError(str(error)) from error
     import datasets  # in a process of its own, which may take seconds to read it
 
     try:

@@ -29,6 +29,7 @@ from annotate.core.errors import Refused
 from annotate.language_models import model_server
 from annotate.language_models.actions import enter_arena, register_model
 from annotate.models import LanguageModel
+from common.training_packages import PackageMissing, require_package
 
 BUNDLED = "bundled"
 
@@ -98,6 +99,10 @@ class Command(BaseCommand):
         standing = LanguageModel.objects.filter(name=name).first()
         if standing and standing.card.get("source_sha256") == fingerprint and standing.path and standing.path.is_dir():
             return standing, False
+        try:
+            require_package("torch", "Reading weights")
+        except PackageMissing as error:
+            raise CommandError(f"{error}\nA model behind an endpoint needs none of it: --endpoint URL") from error
         self.stdout.write(f"Reading {source} …")
         settings.MODELS_DIR.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=settings.MODELS_DIR, prefix=".import-") as work:

@@ -24,8 +24,8 @@ def clone(tmp_path: Path) -> Path:
     """The scripts in a folder without .venv, and a `bin` with the plainest tools and nothing else."""
     folder = tmp_path / "clone"
     shutil.copytree(ROOT / "script", folder / "script")
-    for name in ("requirements.txt", "requirements.lock"):
-        shutil.copy(ROOT / name, folder)
+    for path in ROOT.glob("requirements*"):
+        shutil.copy(path, folder)
     (folder / "bin").mkdir()
     for tool in TOOLS:
         (folder / "bin" / tool).symlink_to(str(shutil.which(tool)))
@@ -83,6 +83,41 @@ def test_a_full_disk_is_said_before_anything_is_installed(clone: Path):
     done = start(clone)
     assert done.returncode == 1 and not (clone / ".venv").exists()
     assert done.stderr.startswith("The disk is full: 10 MB are free") and len(done.stderr.splitlines()) == 1
+
+
+def sets_installed(folder: Path, *scripts: str) -> list[str]:
+    """Return the files that pip was given while the scripts ran one after the other, each up to its second step."""
+    log = folder / "pip"
+    log.touch()
+    python = folder / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True, exist_ok=True)
+    python.write_text(
+        f'#!/bin/sh\ncase "$*" in *"pip install"*" -r "*) echo "$*" >>{log};; -V) echo Python 3.12.1;;'
+        " *version_info* | *--version) ;; *) exit 1;; esac\n"
+    )
+    python.chmod(0o755)
+    put(folder, "df", "echo header; echo /dev/sda 99999999 0 99999999 0% /")
+    for script in scripts:
+        start(folder, script)
+    return [line.partition(" -r ")[2].removesuffix(" -c requirements.lock") for line in log.read_text().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("scripts", "sets"),
+    [
+        (("demo", "server"), ["requirements.txt"]),
+        (("demo", "test", "demo"), ["requirements.txt", "requirements-dev.txt"]),
+        (("test", "demo", "test"), ["requirements-dev.txt"]),
+    ],
+)
+def test_only_the_checks_install_what_checks(clone: Path, scripts: tuple[str, ...], sets: list[str]):
+    assert sets_installed(clone, *scripts) == sets
+
+
+def test_what_is_pinned_anew_is_installed_anew(clone: Path):
+    assert sets_installed(clone, "test") == ["requirements-dev.txt"]
+    (clone / "requirements.lock").write_text("Django==5.2.1\n")
+    assert sets_installed(clone, "server", "test")[1:] == ["requirements.txt", "requirements-dev.txt"]
 
 
 def test_the_scripts_are_plain_sh():

@@ -5,9 +5,12 @@ from __future__ import annotations
 import signal
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from common.training_packages import PackageMissing, require_package
 from training.core import parent_watchdog
+from training.runs.launchers import local, module_named
 from training.runs.launchers.local import GRACE_SECONDS
 from training.runs.worker import Worker
 
@@ -21,9 +24,19 @@ class Command(BaseCommand):
         parser.add_argument("--concurrency", type=int, default=1, help="runs at the same time (default 1)")
 
     def handle(self, *args: Any, once: bool, name: str, concurrency: int, **options: Any) -> None:
+        if module_named(settings.RUN_LAUNCHER) == local.__name__:  # another launcher may train elsewhere
+            _require_training()
         worker = Worker(name=name, concurrency=max(1, concurrency))
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: worker.end())
         parent_watchdog.watch_parent(GRACE_SECONDS + 5)  # its recipes get their grace, also when the runner is gone
         self.stdout.write(f"Worker {worker.identity} is ready.")
         worker.work(once=once)
+
+
+def _require_training() -> None:
+    """Refuse to claim runs that could only fail here."""
+    try:
+        require_package("torch", "Carrying out runs")
+    except PackageMissing as error:
+        raise CommandError(str(error)) from error
