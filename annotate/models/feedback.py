@@ -7,6 +7,7 @@ from django.db.models import Exists, OuterRef, Q
 
 from annotate.models.assignments import Assignment
 from annotate.models.people import User
+from annotate.models.prompts import Split
 
 
 class AnnotatorKind(models.TextChoices):
@@ -66,6 +67,18 @@ class FeedbackQuerySet(models.QuerySet):
 
     def on_split(self, side: str) -> FeedbackQuerySet:
         return self.filter(prompt__side=side)
+
+    def ranking(self, judge: str) -> FeedbackQuerySet:
+        """Return the comparisons that may rank models, whatever their status: of the eval split, by one kind of
+        annotators, between answers of two models. Raises ValueError on a kind that there is not.
+
+        The one place where this rule is a query; `evaluation/leaderboard/votes/counts.py` has it for a row read.
+        """
+        if judge not in AnnotatorKind.values:
+            raise ValueError(f"unknown judge {judge!r}: use one of {', '.join(AnnotatorKind.values)}.")
+        rows = self.by(judge).on_split(Split.EVAL)
+        rows = rows.filter(completion_a__model__isnull=False, completion_b__model__isnull=False)
+        return rows.exclude(completion_a__model=models.F("completion_b__model"))
 
 
 class Feedback(models.Model):

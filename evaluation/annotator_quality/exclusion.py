@@ -179,12 +179,10 @@ def _by_model(runs: Iterable[Run]) -> dict[int, Run]:
 
 def _places(project: Project, who: Who) -> tuple[int, list[Place]]:
     """How many of their votes rank models, and every model's place with and without them."""
-    mine = Comparison.objects.filter(project=project, prompt__side=Split.EVAL, **by_whom(who)).counted().order_by()
+    mine = Comparison.objects.filter(project=project, **by_whom(who)).counted().on_split(Split.EVAL).order_by()
     kind = _kind_of(who, mine)
-    mine = mine.by(kind)
-    ranking = mine.filter(completion_a__model__isnull=False, completion_b__model__isnull=False)
-    votes = list(ranking.values_list("completion_a__model", "completion_b__model", "winner").annotate(n=Count("id")))
-    votes = [vote for vote in votes if vote[0] != vote[1]]
+    names = ("completion_a__model", "completion_b__model", "winner")
+    votes = list(mine.ranking(kind).values_list(*names).annotate(n=Count("id")))
     if not votes:
         return 0, []
     tally = tally_of(current(project=project, judge=kind))

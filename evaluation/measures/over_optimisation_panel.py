@@ -13,7 +13,7 @@ from typing import Any
 
 from django.db.models import Q, QuerySet
 
-from annotate.models import AnnotatorKind, Comparison, LanguageModel, Project, Split, Winner
+from annotate.models import AnnotatorKind, Comparison, LanguageModel, Project, Winner
 from evaluation.measures import over_optimisation_pictures
 from evaluation.metrics import over_optimisation
 from evaluation.metrics.over_optimisation import Bin, Opinion, Verdict
@@ -87,6 +87,7 @@ def opinions(run: Run) -> dict[str, list[Opinion]]:
     """By kind of judge, every counted vote on a pair that the run's reviews asked about."""
     reviews = {r.policy_answer_id: r for r in run.reviews.filter(not_asked="")}
     pair = Q(completion_a__in=reviews) | Q(completion_b__in=reviews)
+    # Not `ranking`: reviews ask about prompts of the train split, and both kinds of judges are told apart below.
     rows = Comparison.objects.counted().filter(pair, project=run.project).order_by("id")
     opinions: dict[str, list[Opinion]] = {AnnotatorKind.PERSON: [], AnnotatorKind.SIMULATION: []}
     names = ("id", "completion_a", "completion_b", "winner", "judge", "author", "visitor")
@@ -141,7 +142,7 @@ def _arena(run: Run, judge: str) -> WinRate | None:
     between = Q(completion_a__model=model, completion_b__model=parent) | Q(
         completion_a__model=parent, completion_b__model=model
     )
-    rows = Comparison.objects.counted().by(judge).on_split(Split.EVAL).filter(between, project=run.project)
+    rows = Comparison.objects.counted().ranking(judge).filter(between, project=run.project)
     names = ("id", "completion_a__model", "winner", "author", "visitor", "prompt")
     votes = list(rows.order_by("id").values_list(*names)[:MOST_OPINIONS])
     if not votes:

@@ -91,6 +91,7 @@ def _judge(run: Run) -> str:
 def _judgements(run: Run, judge: str) -> tuple[list[Row], list[Row]]:
     """Comparisons, and ratings with a thumb or stars, in the order they came."""
     common = ("id", "prompt_id", "prompt__text_hash", "source", "author", "visitor")
+    # Not `ranking`: a reward model is measured on every pair, also on answers that no model of ours wrote.
     pairs, ratings = (
         table.objects.counted().by(judge).on_split(Split.EVAL).filter(project=run.project).order_by("id")
         for table in (Comparison, Rating)
@@ -161,7 +162,7 @@ def _opponent(run: Run) -> LanguageModel:
 
 def _votes(run: Run, opponent: LanguageModel) -> Rows:
     judge, model = JUDGES[run.config["judged_by"]], run.parent
-    counted = Comparison.objects.counted().by(judge).on_split(Split.EVAL).filter(project=run.project)
+    counted = Comparison.objects.counted().ranking(judge).filter(project=run.project)
     between = Q(completion_a__model=model, completion_b__model=opponent) | Q(
         completion_a__model=opponent, completion_b__model=model
     )

@@ -38,6 +38,7 @@ def changes(project: Project) -> tuple[dict[str, Ids], Ids]:
     """(ids of votes of the training split to hold, by kind; ids to release), as those of the eval split stand."""
     cast = Comparison.objects.filter(project=project, battle__isnull=False, judge=AnnotatorKind.PERSON)
     teaching = cast.filter(prompt__side=Split.TRAIN)
+    # Not `ranking`: a vote that was held tells of whoever cast it, whichever answers it was about.
     hands = _held_hands(cast.filter(prompt__side=Split.EVAL, status__in=_OUT))
     held: dict[str, Ids] = {}
     for pk, *names in sorted(_of_hands(teaching.filter(status=Status.COUNTED), hands)):

@@ -189,6 +189,7 @@ def _named(votes: list[NewVote]) -> list[NewVote]:
 
 
 def _could_rank(vote: NewVote) -> bool:
+    """`FeedbackQuerySet.ranking` of a row that was read: the ledger is read whole, so that its cursor passes no row."""
     return vote.side == Split.EVAL and vote.a is not None and vote.b is not None and vote.a != vote.b
 
 

@@ -90,7 +90,7 @@ def new_votes(last: int, missing: Sequence[Missing]) -> News[NewVote]:
 
 
 def prompts_without_language(last: int) -> list[int]:
-    """Of the next block's votes that could rank models."""
+    """Of the next block's votes on the eval split. Those between two models would do, at the price of two joins."""
     block = Comparison.objects.filter(id__gt=last, id__lte=last + BLOCK, prompt__side=Split.EVAL)
     return list(block.filter(prompt__found_language=None).order_by().values_list("prompt_id", flat=True).distinct())
 

@@ -15,7 +15,7 @@ import numpy as np
 from django.db.models import Case, Count, F, IntegerField, OuterRef, QuerySet, Subquery, Value, When
 from django.db.models.functions import Coalesce
 
-from annotate.models import AnnotatorKind, Comparison, Project, Split, Status, StatusChange
+from annotate.models import Comparison, Project, Status, StatusChange
 from annotate.models.feedback import FeedbackQuerySet
 from evaluation.ratings import LABELS
 
@@ -42,15 +42,7 @@ class Block(NamedTuple):
 
 def comparisons(project: Project, judge: str) -> FeedbackQuerySet:
     """Comparisons that could rank models, whatever their status."""
-    if judge not in AnnotatorKind.values:
-        raise ValueError(f"unknown judge {judge!r}: use one of {', '.join(AnnotatorKind.values)}.")
-    return (
-        Comparison.objects.by(judge)
-        .on_split(Split.EVAL)
-        .filter(project=project, completion_a__model__isnull=False, completion_b__model__isnull=False)
-        .exclude(completion_a__model=F("completion_b__model"))
-        .order_by()
-    )
+    return Comparison.objects.ranking(judge).filter(project=project).order_by()
 
 
 def counted(
