@@ -7,8 +7,7 @@ import, and the annotator whom a file names stays beside it. The background work
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -169,58 +168,6 @@ def _checked_beginning(path: Path, name: str, how: HowToRead) -> str:
 def _let_go(kept: files.KeptFile) -> None:
     if not Import.objects.filter(file_hash=kept.hash).exists():
         files.path_of(kept.hash).unlink(missing_ok=True)
-
-
-@dataclass(frozen=True)
-class Skipped:
-    line: int
-    reason: str
-
-
-@dataclass
-class Report:
-    """What an import did."""
-
-    prompts: int = 0
-    completions: int = 0
-    comparisons: int = 0
-    already: int = 0
-    skipped: list[Skipped] = field(default_factory=list)
-
-
-def import_hh_rlhf(*, project: Project, file: BinaryIO, source: str, by: User) -> Report:
-    """Lines of `{"chosen": transcript, "rejected": transcript}`, gzipped or not, all at once while the caller waits.
-    Odd lines are skipped and told."""
-    require(by, "research", project)
-    _check_source(source)
-    report, counts = Report(), Counter[str]()
-    into, how = _into(project, source, by), HowToRead("hh-rlhf")
-    kept = files.keep(file, "upload")
-
-    def portions() -> Iterator[reading.Portion]:
-        return reading.portions(files.path_of(kept.hash), "", how, eval_percent=project.eval_percent)
-
-    try:
-        for portion in portions():  # whole, before a row is written: a damaged file adds none
-            report.skipped += [Skipped(one.line, one.reason) for one in portion.bad]
-        for portion in portions():
-            with transaction.atomic():  # of each: on SQLite nobody else writes meanwhile
-                project.lock()  # two imports of one file at once would not see what the other adds
-                counts += write(portion.ready, into, Database())
-        if counts:
-            audit.record(action="import.done", about=f"pairs of {source}", by=by, project=project)
-    except row_files.TooLarge as error:
-        raise Refused(413, file=str(error)) from error
-    except row_files.UnreadableFile as error:
-        raise Refused(400, file=str(error)) from error
-    finally:
-        _let_go(kept)
-    report.prompts, report.completions = counts["prompts"], counts["completions"]
-    report.comparisons, report.already = counts["comparisons"], counts["already"]
-    if not report.comparisons and not report.already:
-        text = "; ".join(f"line {s.line}: {s.reason}" for s in report.skipped[:3]) or "the file is empty"
-        raise Refused(400, file=f'No line is a pair {{"chosen": "…", "rejected": "…"}} of transcripts: {text}.')
-    return report
 
 
 def import_pairs(*, project: Project, pairs: Sequence[transcripts.Pair], source: str, by: User) -> list[Comparison]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.db.models import QuerySet
 from django.http import HttpResponseBase
@@ -31,54 +30,10 @@ from annotate.data.imports.actions import (
     Order,
     cancel_import,
     go_on,
-    import_hh_rlhf,
     start_import,
 )
 from annotate.data.rows import row_files
 from annotate.models import AnnotatorKind, Import
-
-
-class Upload(Input):
-    project = serializers.SlugField(max_length=50)
-    format = Choice(["hh-rlhf"], required=False, default="hh-rlhf")
-    source = serializers.CharField(required=False, max_length=60, help_text="Names the import; else the file's name.")
-    file = serializers.FileField(help_text="JSON lines, gzipped or not.", allow_empty_file=True)
-
-
-class SkippedOut(serializers.Serializer):
-    line = serializers.IntegerField()
-    reason = serializers.CharField()
-
-
-class ImportOut(serializers.Serializer):
-    prompts = serializers.IntegerField(help_text="New ones.")
-    completions = serializers.IntegerField(help_text="New ones.")
-    comparisons = serializers.IntegerField(help_text="New ones.")
-    already = serializers.IntegerField(help_text="Pairs that had been imported before.")
-    skipped = SkippedOut(many=True, help_text="Lines that could not be read, and why.")
-
-
-@takes_files
-@extend_schema(
-    request={"multipart/form-data": Upload},
-    responses={201: ImportOut} | refusals(400, 403, 404, 413),
-    parameters=[IDEMPOTENCY_KEY],
-    tags=["feedback"],
-)
-@allows(post="research")
-@parser_classes([MultiPartParser])
-@idempotent(atomic=False, whole_body=False)  # the same file twice adds nothing twice
-def import_comparisons(request: Request) -> Response:
-    """Import a file of pairs. `hh-rlhf`: on each line two transcripts, chosen and rejected, that share their beginning.
-
-    The shared turns become the prompt, the last answers its completions. The same file twice adds nothing twice.
-    """
-    upload = Upload(data=request.data)
-    upload.is_valid(raise_exception=True)
-    project = find_project(request.user, upload.validated_data["project"])
-    file = upload.validated_data["file"]
-    source = upload.validated_data.get("source") or (file.name or "upload")[:60]
-    return Response(asdict(import_hh_rlhf(project=project, file=file, source=source, by=request.user)), status=201)
 
 
 class ImportFile(Input):
@@ -118,6 +73,38 @@ class FileImportOut(serializers.ModelSerializer):
 
     def get_dry_run(self, of: Import) -> bool:
         return bool(of.options.get("dry_run"))
+
+
+def _started(request: Request, fields: dict[str, Any], order: Order) -> Response:
+    project, file = find_project(request.user, fields["project"]), fields["file"]
+    made = start_import(project=project, file=file, file_name=file.name or "upload", order=order, by=request.user)
+    return Response(FileImportOut(made).data, status=201)
+
+
+class PairsFile(Input):
+    project = serializers.SlugField(max_length=50)
+    format = Choice(["hh-rlhf"], required=False, default="hh-rlhf")
+    source = serializers.CharField(required=False, max_length=60, help_text="Names the import; else the file's name.")
+    file = serializers.FileField(help_text="JSON lines, gzipped or not.", allow_empty_file=True)
+
+
+@takes_files
+@extend_schema(
+    request={"multipart/form-data": PairsFile},
+    responses={201: FileImportOut} | refusals(400, 403, 404, 413),
+    parameters=[IDEMPOTENCY_KEY],
+    tags=["feedback"],
+    deprecated=True,
+)
+@allows(post="research")
+@parser_classes([MultiPartParser])
+@idempotent(atomic=False, whole_body=False)  # the same file twice adds nothing twice
+def import_comparisons(request: Request) -> Response:
+    """Send a file of hh-rlhf pairs: what `POST imports/` does with `format=hh-rlhf`, by its older name."""
+    pairs_file = PairsFile(data=request.data)
+    pairs_file.is_valid(raise_exception=True)
+    fields = pairs_file.validated_data
+    return _started(request, fields, Order(source=fields.get("source", ""), format=fields["format"]))
 
 
 @takes_files
@@ -163,7 +150,6 @@ class Imports(DeclaredViewSet):
         import_file = ImportFile(data=request.data)
         import_file.is_valid(raise_exception=True)
         fields = import_file.validated_data
-        project = find_project(request.user, fields["project"])
         order = Order(
             source=fields.get("source", ""),
             format=fields["format"],
@@ -173,9 +159,7 @@ class Imports(DeclaredViewSet):
             link=fields.get("link_models", False),
             dry_run=fields.get("dry_run", False),
         )
-        file = fields["file"]
-        made = start_import(project=project, file=file, file_name=file.name or "upload", order=order, by=request.user)
-        return Response(FileImportOut(made).data, status=201)
+        return _started(request, fields, order)
 
     @extend_schema(responses={200: FileImportOut} | refusals(404))
     def retrieve(self, request: Request, pk: str) -> Response:

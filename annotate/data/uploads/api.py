@@ -18,7 +18,6 @@ from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, Choice, Input, 
 from annotate.core.large_uploads import takes_files
 from annotate.core.named_values import named_values
 from annotate.data.datasets.api import DatasetOut
-from annotate.data.imports.api import SkippedOut
 from annotate.data.rows.row_files import FORMATS
 from annotate.data.rows.task_families import TASKS
 from annotate.data.uploads.actions import KINDS, upload
@@ -36,6 +35,11 @@ class RowsUpload(Input):
     file = serializers.FileField(
         help_text="JSON lines, a JSON list, CSV, TSV or Parquet; gzipped or not.", allow_empty_file=True
     )
+
+
+class SkippedOut(serializers.Serializer):
+    line = serializers.IntegerField()
+    reason = serializers.CharField()
 
 
 class RowsUploaded(serializers.Serializer):

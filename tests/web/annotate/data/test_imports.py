@@ -12,8 +12,9 @@ from annotate.core.errors import Refused
 from annotate.data.datasets import best_answers
 from annotate.data.datasets.preferences import Comparison as Pair
 from annotate.data.datasets.preferences import Rating
-from annotate.data.imports.actions import import_hh_rlhf, import_pairs
-from annotate.models import Comparison, Completion, Prompt
+from annotate.data.imports.actions import Order, import_pairs, start_import
+from annotate.data.imports.engine import Importer
+from annotate.models import Comparison, Completion, Import, Prompt
 from common import transcripts
 from tests.support.factories import make_project, make_user
 
@@ -85,15 +86,23 @@ def test_hh_rlhf_is_imported_in_seconds_and_twice_adds_nothing_twice():
     project = make_project()
     user = make_user(project, role="researcher")
     started = time.monotonic()
-    with HARMLESS.open("rb") as file:
-        report = import_hh_rlhf(project=project, file=file, source="hh-rlhf", by=user)
+    done = _imported(project, user)
     assert time.monotonic() - started < 30
-    assert report.comparisons == 2312 and not report.skipped  # four of its answers are empty, which is an answer, too
+    assert done.counts["comparisons"] == 2312 and not done.counts["bad"]  # four of its answers are empty: answers, too
     stored = (Prompt.objects.count(), Completion.objects.count(), Comparison.objects.count())
-    with HARMLESS.open("rb") as file:
-        again = import_hh_rlhf(project=project, file=file, source="hh-rlhf", by=user)
-    assert again.already == report.comparisons and again.comparisons == 0
+    again = _imported(project, user)
+    assert again.counts["already"] == 2312 and not again.counts.get("comparisons")
     assert (Prompt.objects.count(), Completion.objects.count(), Comparison.objects.count()) == stored
+
+
+def _imported(project, user) -> Import:
+    order = Order(source="hh-rlhf", format="hh-rlhf")
+    with HARMLESS.open("rb") as file:
+        made = start_import(project=project, file=file, file_name=HARMLESS.name, order=order, by=user)
+    importer = Importer()
+    while importer.do():
+        pass
+    return Import.objects.get(pk=made.pk, state="done")
 
 
 def test_one_lucky_vote_does_not_beat_nine_good_ones_of_ten():

@@ -8,7 +8,8 @@ import json
 
 import pytest
 
-from annotate.models import Comparison, Completion, Demonstration, Prompt, Rating, StatusChange
+from annotate.data.imports.engine import Importer
+from annotate.models import Comparison, Completion, Demonstration, Import, Prompt, Rating, StatusChange
 from tests.support.api_client import errors, program
 from tests.support.factories import make_comparison, make_completion, make_pair, make_prompt
 
@@ -150,6 +151,15 @@ def upload(client, project, content: bytes, **more):
     return client.http.post("/api/v1/comparisons/import/", {"project": project.slug, "file": file, **more})
 
 
+def imported(client, project, content: bytes, **more) -> Import:
+    made = upload(client, project, content, **more)
+    assert made.status_code == 201 and (made.json()["format"], made.json()["state"]) == ("hh-rlhf", "queued")
+    importer = Importer()
+    while importer.do():
+        pass
+    return Import.objects.get(pk=made.json()["id"], state="done")
+
+
 def lines(rows) -> bytes:
     return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
@@ -157,15 +167,13 @@ def lines(rows) -> bytes:
 @pytest.mark.parametrize("packed", [False, True])
 def test_an_hh_rlhf_file_becomes_comparisons_with_their_prompts(project, researcher, packed):
     content = gzip.compress(lines(HH)) if packed else lines(HH)
-    response = upload(researcher, project, content, source="hh")
-    assert response.status_code == 201
-    assert response.json() == {"prompts": 2, "completions": 4, "comparisons": 2, "already": 0, "skipped": []}
+    done = imported(researcher, project, content, source="hh")
+    assert done.counts == {"prompts": 2, "completions": 4, "comparisons": 2, "bad": 0, "rows": 2}
     prompts = [p.messages for p in Prompt.objects.order_by("id")]
     assert prompts[0] == turns("Hi") and [t["content"] for t in prompts[1]] == ["A", "B", "C"]
     row = Comparison.objects.get(prompt__messages=turns("Hi"))
     assert (row.source, row.author, row.judge) == ("hh", researcher.user, "person")
-    again = upload(researcher, project, content, source="hh").json()
-    assert (again["comparisons"], again["completions"], again["already"]) == (0, 0, 2)
+    assert imported(researcher, project, content, source="hh").counts == {"already": 2, "bad": 0, "rows": 2}
     assert Comparison.objects.count() == 2 and Completion.objects.count() == 4
 
 
@@ -178,10 +186,10 @@ def test_odd_lines_are_skipped_and_told_by_number(project, researcher):
         {"chosen": "no speaker", "rejected": 3},
     ]
     content = lines([HH[0]]) + b"not json\n\n" + lines(odd) + b"\xff\n" + lines([HH[1]])
-    report = upload(researcher, project, content).json()
-    assert report["comparisons"] == 3  # an empty answer is an answer: people preferred it, or did not
-    assert [s["line"] for s in report["skipped"]] == [2, 5, 6, 7, 8, 9]
-    assert "same" in report["skipped"][3]["reason"]
+    done = imported(researcher, project, content)
+    assert done.counts["comparisons"] == 3  # an empty answer is an answer: people preferred it, or did not
+    odd_lines = dict(done.problems.order_by("line").values_list("line", "reason"))
+    assert list(odd_lines) == [2, 5, 6, 7, 8, 9] and "same" in odd_lines[7]
 
 
 def test_a_file_without_a_single_pair_is_refused(project, researcher):
@@ -195,7 +203,7 @@ def test_the_winner_of_an_imported_pair_is_not_always_on_one_side(project, resea
         {"chosen": f"\n\nHuman: {n}\n\nAssistant: good", "rejected": f"\n\nHuman: {n}\n\nAssistant: bad"}
         for n in range(40)
     ]
-    upload(researcher, project, lines(rows))
+    imported(researcher, project, lines(rows))
     assert set(Comparison.objects.values_list("winner", flat=True)) == {"model_a", "model_b"}
     for row in Comparison.objects.all():
         assert (row.completion_a if row.winner == "model_a" else row.completion_b).text == "good"
