@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,15 @@ def test_code_names_files_that_are_there():
 def test_an_index_lists_every_page_of_its_folder(folder):
     pages = {path.name for path in (ROOT / "docs" / folder).glob("*.md")} - {"README.md"}
     assert pages - names(LINK, ROOT / "docs" / folder / "README.md") == set()
+
+
+def test_the_changelog_begins_with_what_is_unreleased_and_the_version_that_the_project_states():
+    versions = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert versions[:2] == ["Unreleased", project["version"]]
+
+
+def test_an_entry_of_a_version_has_at_most_two_lines():
+    released = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").partition("\n## 0")[2]
+    entries = re.findall(r"^- .*(?:\n  .*)*", released, re.MULTILINE)
+    assert entries and [entry for entry in entries if entry.count("\n") > 1] == []
