@@ -11,9 +11,11 @@ class EvaluationConfig(AppConfig):
         from annotate.labelling.queue.choosing import URGENT
         from annotate.labelling.queue.priorities import UNCERTAINTY
         from annotate.language_models.default_model import DEFAULT_MODEL
+        from annotate.projects.next_step import AUTOMATIC_STEPS
         from annotate.projects.webhooks.deliveries import SWITCHED_OFF
         from evaluation import kinds
         from evaluation.core.served_model import serves
+        from evaluation.demo import next_step as demo
         from evaluation.promotion import arena_sampling as sampling
         from evaluation.promotion import candidate_review, disputed_items
         from evaluation.promotion import reward_model_uncertainty as uncertainty
@@ -23,6 +25,7 @@ class EvaluationConfig(AppConfig):
 
         kinds.register()
         DEFAULT_MODEL.register(serves)
+        AUTOMATIC_STEPS.register(demo.of_project)
         PAIR_WEIGHTS.register(sampling.weights)
         UNCERTAINTY.register(uncertainty.of_reward_models)
         URGENT.register(disputed_items.pairs_first)

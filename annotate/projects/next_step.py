@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from django.urls import reverse
 
+from annotate.core.hooks import Hook
 from annotate.core.permissions import Person, can
 from annotate.models import Comparison, Completion, Project, Prompt, Split, User
 
@@ -18,8 +19,18 @@ class NextStep:
     address: str
 
 
+AUTOMATIC_STEPS: Hook[Callable[[Project], NextStep | None]] = Hook(
+    "automatic steps",
+    "Called with a project; returns what a program does in it by itself, so that nobody is told to do the same by "
+    "hand. None where none is at work.",
+)
+
+
 def next_step(project: Project, user: Person) -> NextStep:
     """The first thing missing on the way to a ranked model that this person can do something about."""
+    is_annotator = isinstance(user, User) and can(user, "judge", project)
+    if (can(user, "research", project) or not is_annotator) and (automatic := _automatic(project)):
+        return automatic
     if can(user, "research", project):
         return next(_missing(project, is_manager=can(user, "manage", project)))
     if isinstance(user, User) and can(user, "judge", project):
@@ -29,6 +40,10 @@ def next_step(project: Project, user: Person) -> NextStep:
         return _step(project, words, "", "project")
     words = "Draw a question, read two answers without their names, and say which is better: no account is needed."
     return _step(project, words, "Draw one in the arena", "arena")
+
+
+def _automatic(project: Project) -> NextStep | None:
+    return next((step for of_project in AUTOMATIC_STEPS.values() if (step := of_project(project))), None)
 
 
 def _missing(project: Project, *, is_manager: bool) -> Iterator[NextStep]:

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from annotate.data.datasets import actions as datasets
-from annotate.models import AnnotatorKind, Dataset, LanguageModel
+from annotate.models import AnnotatorKind, Dataset, LanguageModel, Project
 from evaluation.demo.plan import Report, Turn, TurnStopped
 from training.models import Run
 from training.runs.ordering.actions import queue_run, resume
@@ -53,11 +53,16 @@ def finished_run(
             other_dataset=other_dataset,
             reward_model=reward_model,
             config=config,
-            idempotency_key=f"turn:{turn.project.slug}:{kind}:{name}",
+            idempotency_key=f"{run_keys(turn.project)}{kind}:{name}",
         )
     elif run.state in (Run.State.FAILED, Run.State.CANCELLED):
         run = resume(run=run, by=turn.researcher)
     return _await(turn, report, run)
+
+
+def run_keys(project: Project) -> str:
+    """Return how the idempotency keys of the demo's runs begin."""
+    return f"turn:{project.slug}:"
 
 
 def _await(turn: Turn, report: Report, run: Run) -> Run:

@@ -15,16 +15,23 @@ from rich.table import Table
 from annotate.models import LanguageModel
 from evaluation.demo.pace import Taken, seconds_left
 from evaluation.demo.plan import Report, Stage
+from evaluation.demo.progress_file import Tell
 from evaluation.models import Leaderboard
 
 SILENCE_SECONDS = 30.0  # between two plain lines of one stage
 
 
 class Screen:
-    """Shows stages one after another. `stages` is all of them, for the end time of the whole."""
+    """Shows stages one after another. `stages` is all of them, for the end time of the whole.
 
-    def __init__(self, console: Console, stages: tuple[Stage, ...]) -> None:
+    What it shows it tells the pages, too: `tell` is called with the stage's title, its place, how many there are, and
+    the end of the whole.
+    """
+
+    def __init__(self, console: Console, stages: tuple[Stage, ...], tell: Tell | None = None) -> None:
         self.console = console
+        self._stages = stages
+        self._tell = tell
         self._left = list(stages)
         self._taken: list[Taken] = []
         self._progress = Progress(
@@ -51,7 +58,10 @@ class Screen:
 
         def report(done: int, total: int, note: str, ends_at: datetime | None) -> None:
             nonlocal last
-            words = f"{note}, {self._whole_ends(stage, started, done, total, ends_at)}".strip(", ")
+            end = self._whole_ends(stage, started, done, total, ends_at)
+            if self._tell:
+                self._tell(stage.title, self._stages.index(stage) + 1, len(self._stages), end)
+            words = f"{note}, the turn ends about {end.astimezone():%H:%M}".strip(", ")
             self._progress.update(task, completed=done, total=total or None, note=words)
             if not self.console.is_terminal and time.monotonic() - last > SILENCE_SECONDS:
                 last = time.monotonic()
@@ -71,7 +81,7 @@ class Screen:
         if not self.console.is_terminal:
             self.console.print(f"  {summary} ({took})")
 
-    def _whole_ends(self, stage: Stage, started: float, done: int, total: int, ends_at: datetime | None) -> str:
+    def _whole_ends(self, stage: Stage, started: float, done: int, total: int, ends_at: datetime | None) -> datetime:
         """When the whole turn should end: this stage by its own progress, those to come by this machine's pace."""
         spent = time.monotonic() - started
         own = None
@@ -81,7 +91,7 @@ class Screen:
             own = spent / done * (total - done)
         later = [other.seconds for other in self._left if other is not stage]
         left = seconds_left(self._taken, stage.seconds, spent, own, later)
-        return f"the turn ends about {datetime.now() + timedelta(seconds=left):%H:%M}"
+        return timezone.now() + timedelta(seconds=left)
 
 
 def leaderboard_table(board: Leaderboard) -> Table:

@@ -21,6 +21,7 @@ from annotate.simulation.annotator import taste_named
 from annotate.simulation.client import ApiError, Unreachable
 from evaluation.core.served_model import promoted
 from evaluation.demo.plan import Plan, Turn, TurnStopped
+from evaluation.demo.progress_file import Tell, telling
 from evaluation.demo.screen import Screen, leaderboard_table
 from evaluation.demo.stages import STAGES
 from evaluation.leaderboard import snapshots as leaderboard
@@ -61,7 +62,11 @@ class Command(BaseCommand):
         turn = Turn(options["url"], seeded.project, seeded.researcher, plan)
         self.console = Console(highlight=False)
         self._say_where(turn, seeded)
-        self._turn(turn)
+        try:
+            with telling(slug) as tell:
+                self._turn(turn, tell)
+        except TurnStopped as error:
+            raise CommandError(str(error)) from error
         self._say_what_came(turn)
 
     def _say_where(self, turn: Turn, seeded: Seeded) -> None:
@@ -71,8 +76,8 @@ class Command(BaseCommand):
         )
         self.console.print(f"[dim](kept in {password_file()}). Ctrl-C ends everything.[/]\n")
 
-    def _turn(self, turn: Turn) -> None:
-        screen = Screen(self.console, STAGES)
+    def _turn(self, turn: Turn, tell: Tell) -> None:
+        screen = Screen(self.console, STAGES, tell)
         with screen.shown():
             for stage in STAGES:
                 try:
