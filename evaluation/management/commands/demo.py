@@ -9,6 +9,7 @@ import os
 from argparse import ArgumentParser
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
 from rich.markup import escape
@@ -20,6 +21,7 @@ from annotate.simulation.accounts import password_file
 from annotate.simulation.annotator import taste_named
 from annotate.simulation.client import ApiError, Unreachable
 from evaluation.core.served_model import promoted
+from evaluation.demo import log_file
 from evaluation.demo.plan import Plan, Turn, TurnStopped
 from evaluation.demo.progress_file import Tell, telling
 from evaluation.demo.screen import Screen, leaderboard_table
@@ -52,6 +54,10 @@ class Command(BaseCommand):
         for name in SIZES:
             if options[name] < 1:
                 raise CommandError(f"--{name.replace('_', '-')} must be at least 1, not {options[name]}.")
+        with log_file.logging_to(settings.DATA_DIR / "logs" / "demo.log"):
+            self._play(options)
+
+    def _play(self, options: dict[str, Any]) -> None:
         plan = Plan(model=options["model"], taste=options["taste"], **{name: options[name] for name in SIZES})
         try:
             taste_named(plan.taste)
