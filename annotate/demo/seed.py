@@ -17,8 +17,6 @@ from annotate.simulation.session import Account
 
 RESEARCHER = "demo"
 PROMPTS = Path(__file__).with_name("prompts.jsonl")
-# A small model on a small machine: a whole minute for one answer would be no demo.
-MAX_NEW_TOKENS = 256
 GUIDELINES = """\
 You read short answers of a small language model to everyday questions.
 
@@ -36,7 +34,8 @@ class Seeded:
     account: Account
 
 
-def seed(*, slug: str, name: str) -> Seeded:
+def seed(*, slug: str, name: str, max_new_tokens: int) -> Seeded:
+    """Find or make the project, its account and its prompts; a project that is made has answers of that length."""
     account = accounts.kept(RESEARCHER, is_staff=True, is_superuser=True)
     researcher = User.objects.get(username=RESEARCHER)
     project = Project.objects.filter(slug=slug).first() or projects.create_project(
@@ -45,7 +44,7 @@ def seed(*, slug: str, name: str) -> Seeded:
         by=researcher,
         guidelines=GUIDELINES,
         is_public=True,  # whoever starts the demo looks at it before they sign in
-        max_new_tokens=MAX_NEW_TOKENS,
+        max_new_tokens=max_new_tokens,
         description="Everyday questions, a small language model, and annotations that change it.",
     )
     projects.add_member(project=project, user=researcher, role=Role.MANAGER, by=None)

@@ -75,7 +75,7 @@ def answer_train_prompts(turn: Turn, report: Report) -> str:
         dataset=dataset(turn, "prompts", "train prompts"),
         config={
             "completions_per_prompt": turn.plan.completions_per_prompt,
-            "max_new_tokens": turn.plan.max_new_tokens,
+            **_room(turn),
         },
     )
     return f"{run.completions.count()} answers"
@@ -223,7 +223,7 @@ def answer_eval_prompts(turn: Turn, report: Report) -> str:
             dataset=prompts,
             config={
                 "completions_per_prompt": turn.plan.eval_completions_per_prompt,
-                "max_new_tokens": turn.plan.max_new_tokens,
+                **_room(turn),
             },
         )
         total += run.completions.count()
@@ -307,6 +307,11 @@ STAGES = (
     Stage("Older skills and fluency, measured", measure_older_skills, 150),
     Stage("The rule decides", decide, 1),
 )
+
+
+def _room(turn: Turn) -> dict[str, int]:
+    """The length that the project's page and settings show; whoever changes it there has later answers so."""
+    return {"max_new_tokens": turn.project.max_new_tokens}
 
 
 def _corpus_name(turn: Turn) -> str:

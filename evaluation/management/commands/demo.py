@@ -62,7 +62,7 @@ class Command(BaseCommand):
         try:
             taste_named(plan.taste)
             slug = options["project"] or _slug(plan.taste)
-            seeded = seed(slug=slug, name=_name(slug))
+            seeded = seed(slug=slug, name=_name(slug), max_new_tokens=plan.max_new_tokens)
         except ValueError as error:
             raise CommandError(str(error)) from None
         turn = Turn(options["url"], seeded.project, seeded.researcher, plan)
