@@ -80,12 +80,21 @@
     if (typing(target)) target.blur();
     Judge.unselect();
   }
+  // Whether an action has something to do on the item that is shown: the list of keys has no others.
+  function isHere(action) {
+    const answers = document.querySelectorAll("#task article.answer");
+    if (action.startsWith("answer_")) return answers.length > 1 && Boolean(document.getElementById(action.replace("_", "-")));
+    if (action.startsWith("place_")) return Number(action.slice(6)) <= answers.length;
+    if (action === "definitions") return Boolean(document.querySelector("details.definition"));
+    return action === "undo" || action in actions || Boolean(document.querySelector(`[data-action="${action}"]`));
+  }
   function showHelp() {
     const kind = Judge.task() ? Judge.task().dataset.kind : "", spans = Judge.task() && "spans" in Judge.task().dataset;
     for (const group of help().querySelectorAll("[data-group]")) {
       const name = group.dataset.group;
       group.hidden = !(name === "everywhere" || name === kind || name === "mark" && spans || !kind);
     }
+    for (const key of help().querySelectorAll("[data-does]")) key.hidden = Boolean(kind) && !isHere(key.dataset.does);
     help().showModal();
   }
   document.addEventListener("click", (event) => {

@@ -184,6 +184,15 @@ def test_the_list_of_keys_opens_with_a_question_mark_and_lists_what_this_form_ha
     expect(visitor.locator(".place.a select")).to_have_value("1")
 
 
+def test_the_list_of_keys_leaves_out_what_one_answer_has_no_use_for(site, forms, visitor):
+    open_form(visitor, site, "rate", "kay")
+    press(visitor, "?")
+    dialog = visitor.get_by_role("dialog")
+    expect(dialog).to_contain_text("Thumbs up", use_inner_text=True)
+    for other in ("Go to answer", "Place 1", "What the scales mean", "Earlier turns"):
+        expect(dialog).not_to_contain_text(other, use_inner_text=True)
+
+
 # --- by touch, on a phone ---
 
 
