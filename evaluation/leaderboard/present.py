@@ -16,6 +16,7 @@ from django.template.loader import render_to_string
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
+from annotate.arena.battles import pairing
 from annotate.models import AnnotatorKind, Contestant, LanguageModel, Project
 from evaluation.core import served_model
 from evaluation.core.recent_values import Recent
@@ -144,6 +145,7 @@ def context(asked: Asked, board: Leaderboard) -> dict[str, Any]:
         **_pictures(rated),
         "unconnected": [row for row in rows if not row.is_connected],
         "untried": _untried(asked.project, rows) if is_now and not asked.part else [],
+        "is_arena_open": len(pairing.contestants(asked.project)) >= 2,
         "is_small": len(rated) <= SMALL,
         "is_thin": 0 < board.votes < FEW_VOTES * len(rows),
         "one_sided": any(row.is_penalised for row in rated),

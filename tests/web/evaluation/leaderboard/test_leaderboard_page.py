@@ -166,6 +166,13 @@ def test_many_models_leave_the_win_matrix_to_the_page_of_pairs(client, project, 
     assert reverse("leaderboard-pairs", args=[project.slug]) in page
 
 
+def test_the_arena_is_offered_as_soon_as_two_models_can_be_drawn_there(client, project):
+    make_contestant(project)
+    assert "Vote in the arena" not in page_of(client, project)
+    make_contestant(project)
+    assert "Vote in the arena" in page_of(client, project)
+
+
 def test_a_poll_brings_all_parts_that_moved(client, project, base, child, vote):
     vote(child, base)
     url = reverse("leaderboard", args=[project.slug])
