@@ -78,6 +78,7 @@ def of_run(run: Run) -> dict[str, Any] | None:
         "pictures": over_optimisation_pictures.pictures(curves, sides, reward),
         "rows": _rows(sides),
         "is_asked": run.reviews.filter(not_asked="").exists(),
+        "review_every": run.config.get("review_every", 0),
         "model": run.output_model,
         "parent": run.parent,
     }

@@ -189,6 +189,16 @@ def test_a_run_that_asked_nobody_says_so(client, run):
     assert page.count('<svg class="scene"') == 2
 
 
+def test_a_run_that_will_ask_people_does_not_say_that_nobody_is_asked(client, run):
+    run.state, run.config = "running", run.config | {"review_every": 4, "review_samples": 4}
+    run.save()
+    measure(run)
+    page = client.get(reverse("run", args=[run.pk])).content.decode()
+    assert "Nobody was asked" not in page and "</code> above 0 shows people" not in page
+    assert "Every 4 steps 4 of its answers go to" in page
+    assert "Nobody has been asked about its answers yet: its first pairs are taken at step 4" in page
+
+
 def test_nothing_is_shown_before_anything_is_known_nor_of_other_kinds(client, run, base):
     assert over_optimisation_panel.of_run(run) is None
     assert "parting-heading" not in client.get(reverse("run", args=[run.pk])).content.decode()
