@@ -19,6 +19,7 @@ from evaluation.registry.ancestry import Made, ancestry, made_of, totals
 BOX_WIDTH, BOX_HEIGHT = 160, 74  # six layers, a tokenizer to a second PPO, fit beside each other on a laptop
 ACROSS, DOWN, MARGIN = 200, 96, 12
 MOST_DESCENDANTS = 24
+NAME_LETTERS, LINE_LETTERS = 17, 23  # as many as fit at the sizes of models.css in a wide font, DejaVu Sans
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Box:
     @property
     def name(self) -> str:
         """As much as fits; the whole is its title."""
-        return _short(self.made.model.name, 19)
+        return _short(self.made.model.name, NAME_LETTERS)
 
 
 @dataclass(frozen=True)
@@ -213,7 +214,7 @@ def _arrow(link: Link, layers: dict[int, int], places: dict[Key, tuple[int, int]
 
 def _lines(made: Made, held: Counter[int]) -> tuple[str, ...]:
     """Two short lines: the dataset, and the votes in it."""
-    shorts = [_short(dataset.name, 24) for dataset in made.datasets[:1]]
+    shorts = [_short(dataset.name, LINE_LETTERS) for dataset in made.datasets[:1]]
     total = sum(held[dataset.pk] for dataset in made.datasets)
     if total:
         shorts.append(f"{total:,} annotation{'' if total == 1 else 's'}")

@@ -61,5 +61,12 @@ def test_on_a_phone_the_bar_shows_the_section_that_one_is_in(site, sign_in):
     page.set_viewport_size({"width": 390, "height": 844})
     for section in ("data/", "arena/"):
         page.goto(site.page(section))
-        place = page.locator(".bar nav [aria-current]").bounding_box()
-        assert place and place["x"] >= 0 and place["x"] + place["width"] <= 390, section
+        expect(page.locator(".bar nav [aria-current]")).to_be_in_viewport(ratio=1)
+
+
+def test_the_bar_still_shows_the_section_when_the_phone_is_turned(site, sign_in):
+    page = sign_in("rita")
+    page.set_viewport_size({"width": 844, "height": 390})
+    page.goto(site.page("data/"))
+    page.set_viewport_size({"width": 390, "height": 844})
+    expect(page.locator(".bar nav [aria-current]")).to_be_in_viewport(ratio=1)

@@ -6,9 +6,10 @@ import itertools
 import re
 
 import pytest
+from django.conf import settings
 from django.urls import reverse
 
-from annotate.models import LanguageModel
+from annotate.models import Dataset, LanguageModel
 from evaluation.registry import lineage_graph
 from tests.support import factories
 from tests.support.evaluation.chains import Chain, make_chain, make_run
@@ -70,6 +71,18 @@ def test_data_and_votes_stand_below_the_name(chain, reader):
     places = boxes(lineage_graph.of_model(chain.ppo, reader))
     assert places["heron-judge"].lines == ("votes of July", "14 annotations")
     assert places["bytes"].lines == ("the shelf",)
+
+
+def test_names_and_datasets_are_cut_to_the_width_of_their_box(chain, reader):
+    """In DejaVu Sans, which is wide: 0.67 em a letter in bold, 0.54 em else; 10 pixels stay free on each side."""
+    chain.sft.name = "SmolLM2-135M-Instruct"
+    chain.sft.save()
+    Dataset.objects.filter(kind="preferences").update(name="annotations of everybody here")
+    css = (settings.BASE_DIR / "static" / "models.css").read_text(encoding="utf-8")
+    name, line = (float(re.search(rf"\.{part} {{[^}}]*font-size: (\d+)px", css)[1]) for part in ("name", "small"))
+    for box in lineage_graph.of_model(chain.sft, reader).boxes:
+        assert len(box.name) * 0.67 * name <= lineage_graph.BOX_WIDTH - 20, box.name
+        assert all(len(text) * 0.54 * line <= lineage_graph.BOX_WIDTH - 20 for text in box.lines), box.lines
 
 
 def test_the_picture_takes_as_many_queries_for_many_children_as_for_few(chain, reader, django_assert_max_num_queries):
