@@ -21,6 +21,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.refusal import require_file, require_model
 from training.core.run_directory import RunDirectory, RunSpec
 
 Row = dict[str, Any]
@@ -108,5 +109,8 @@ if __name__ == "__main__":
     parser.add_argument("--passages", type=int, default=100)
     parser.add_argument("--folder", type=Path, default=None)
     given = parser.parse_args()
+    require_model(given.model)
+    require_file(given.domain, "the domain's texts")
+    require_file(given.foreign, "foreign texts")
     place = given.folder or Path(tempfile.mkdtemp(prefix="abnormal-texts-"))
     main(given.model, given.domain, given.foreign, given.tokens, given.passages, place)

@@ -26,6 +26,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from benchmarks.refusal import refuse, require_model
+
 Figures = dict[str, Any]
 BATCH = 64
 
@@ -43,10 +45,11 @@ def main() -> None:
     if arguments.contestant:
         print(json.dumps(CONTESTANTS[arguments.contestant](arguments)))
         return
+    require_model(arguments.model)
     data = arguments.data or Path(os.environ.get("SHARED_DATA", "../shared/data"))
     files = sorted(data.glob("blimp-*.jsonl"))
     if not files:
-        sys.exit(f"There are no blimp-*.jsonl in {data}: name their folder, or set SHARED_DATA.")
+        refuse(f"There are no blimp-*.jsonl in {data}: name their folder, or set SHARED_DATA.")
     with tempfile.TemporaryDirectory() as scratch:
         for file in files:
             with file.open(encoding="utf-8") as lines:

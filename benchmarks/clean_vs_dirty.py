@@ -32,6 +32,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.refusal import require_file
 from training.core.run_directory import RunDirectory, RunSpec
 from training.corpora.cleaning.text_hashes import digest
 from training.corpora.reading import python_texts
@@ -53,8 +54,11 @@ FOREIGN = (
 
 def main() -> None:
     options = _options()
+    for file in options.texts:
+        require_file(file, "good texts")
     folder = Path(options.folder or tempfile.mkdtemp(prefix="clean-vs-dirty-"))
     good = documents(options.texts)
+    good = dict(list(good.items())[: options.documents])
     held_out = {text: origin for text, origin in good.items() if place(text) < HELD_OUT}
     kept = [text for text in good if place(text) >= HELD_OUT]
     spoilt = list(dirty(kept, random.Random(0), options.dirt))
@@ -219,6 +223,7 @@ def carried_out(run: RunDirectory, recipe: str) -> dict[str, Any]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("texts", nargs="*", type=Path, help="more good texts, in UTF-8")
+    parser.add_argument("--documents", type=int, help="good ones, at most (default: all)")
     parser.add_argument("--tokens", type=int, default=1_500_000, help="that each model sees")
     parser.add_argument("--dirt", type=float, default=3.0, help="pages of dirt for each good one, about")
     parser.add_argument("--size", default="1M")

@@ -204,6 +204,7 @@ def commit_ms(folder: Path) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--warm-up", type=float, default=10, help="seconds before, of one person")
     parser.add_argument("--busy", type=int, default=2, help="processes that keep a core busy")
     parser.add_argument("--votes", type=int, default=5000, help="that were cast before")
     parser.add_argument("--from-ms", type=float, default=30)
@@ -222,7 +223,9 @@ def main() -> None:
         keys = json.loads(subprocess.run(fill, stdout=subprocess.PIPE, **options).stdout.splitlines()[-1])
         headers = [{"Authorization": f"Token {key}"} for key in keys]
         with started(environment, folder, arguments.busy) as port:
-            crowd("127.0.0.1", port, headers[:1], person, 10)  # imports and caches are not what is measured
+            crowd(
+                "127.0.0.1", port, headers[:1], person, arguments.warm_up
+            )  # imports and caches are not what is measured
             begins = {log.name: log.stat().st_size for log in folder.glob("*.log")}
             syncs = [sys.executable, "-c", SYNC]
             with subprocess.Popen(syncs, cwd=folder, stdout=subprocess.PIPE, text=True, start_new_session=True) as disk:

@@ -32,6 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.load_client import Connection, Tally, crowd  # noqa: E402
+from benchmarks.refusal import refuse  # noqa: E402
 from tests.support.processes import free_port  # noqa: E402
 from tests.support.servers import postgres  # noqa: E402
 
@@ -52,7 +53,7 @@ text = lambda n: " ".join(draw.choice(words) for _ in range(n))
 project = Project.objects.create(slug="{SLUG}", name="Load", overlap={OVERLAP}, asks_ratings=False)
 models = [LanguageModel.objects.create(name=f"model-{{i}}", folder=f"models/{{i}}") for i in range({ANSWERS})]
 prompts = []
-for i in range({PROMPTS}):
+for i in range(int(sys.argv[2])):
     messages = [{{"role": "user", "content": f"{{i}} " + text(30)}}]
     prompts.append(Prompt(project=project, messages=messages, text_hash=sides.text_hash(messages), side="train"))
 Prompt.objects.bulk_create(prompts, batch_size=500)
@@ -130,7 +131,7 @@ def web(environment: dict[str, str], workers: int, errors: IO[bytes] | None = No
         server.wait(20)
 
 
-def measure(folder: Path, database_url: str, people: int, seconds: float, workers: int) -> dict[str, Any]:
+def measure(folder: Path, database_url: str, people: int, seconds: float, workers: int, prompts: int) -> dict[str, Any]:
     environment = {**os.environ, "ASSAY_DATA": str(folder), "DEBUG": "0", "SECRET_KEY": "load", "LOG_LEVEL": "ERROR"}
     environment |= {"DJANGO_SETTINGS_MODULE": "config.settings", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     environment.pop("DATABASE_URL", None)
@@ -139,25 +140,41 @@ def measure(folder: Path, database_url: str, people: int, seconds: float, worker
     run = [sys.executable]
     options: dict[str, Any] = {"cwd": ROOT, "env": environment, "check": True}
     subprocess.run([*run, "manage.py", "migrate", "-v0"], **options)
-    filled = subprocess.run([*run, "-c", FILL, str(people)], stdout=subprocess.PIPE, **options)
+    filled = subprocess.run([*run, "-c", FILL, str(people), str(prompts)], stdout=subprocess.PIPE, **options)
     headers = [{"Authorization": f"Token {key}"} for key in json.loads(filled.stdout.splitlines()[-1])]
     with web(environment, workers) as port:
-        crowd("127.0.0.1", port, headers[: min(20, people)], person, 3)  # imports and caches are not what is measured
+        crowd(
+            "127.0.0.1", port, headers[: min(20, people)], person, min(3, seconds)
+        )  # imports and caches are not what is measured
         tally, took = crowd("127.0.0.1", port, headers, person, seconds)
     seen = json.dumps(tally.receipts).encode()
     counted = subprocess.run([*run, "-c", COUNT], input=seen, stdout=subprocess.PIPE, **options)
     return tally.figures(took) | {"database": json.loads(counted.stdout.splitlines()[-1])}
 
 
+def require_peer(given: str) -> None:
+    """Refuse NAME=PYTHON of a peer that is not known, or whose Python is not there."""
+    from benchmarks.load_peers import PEERS
+
+    name, _, python = given.partition("=")
+    if name not in PEERS:
+        refuse(f"--peers={given} names no peer: NAME=PYTHON, with one of {', '.join(PEERS)}.")
+    if not Path(python).is_file():
+        refuse(f"There is no Python at {python!r}: install {name} in an environment of its own and name its python.")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--people", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=120)
+    parser.add_argument("--prompts", type=int, default=PROMPTS, help="of four answers each")
     parser.add_argument("--workers", type=int, default=2, help="web processes")
     parser.add_argument("--databases", nargs="*", default=["sqlite", "postgres"])
     parser.add_argument("--peers", nargs="*", default=[], metavar="NAME=PYTHON")
     arguments = parser.parse_args()
-    how = (arguments.people, arguments.seconds)
+    for peer in arguments.peers:
+        require_peer(peer)
+    how, size = (arguments.people, arguments.seconds), (arguments.workers, arguments.prompts)
     print(
         json.dumps({"machine": platform.processor() or platform.machine(), "cores": os.cpu_count(), "people": how[0]})
     )
@@ -166,10 +183,10 @@ def main() -> None:
             data = Path(folder) / "data"
             data.mkdir()
             if name == "sqlite":
-                figures = measure(data, "", *how, arguments.workers)
+                figures = measure(data, "", *how, *size)
             else:
                 with postgres(Path(folder) / "postgres", durable=True) as url:
-                    figures = measure(data, url, *how, arguments.workers)
+                    figures = measure(data, url, *how, *size)
         print(json.dumps({"assay": name, **figures}), flush=True)
     for peer in arguments.peers:
         from benchmarks.load_peers import PEERS

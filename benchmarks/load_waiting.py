@@ -189,8 +189,8 @@ def measure(folder: Path, database_url: str, arguments: argparse.Namespace) -> d
     options: dict[str, Any] = {"cwd": ROOT, "env": environment, "check": True}
     subprocess.run([sys.executable, "manage.py", "migrate", "-v0"], **options)
     subprocess.run([sys.executable, "manage.py", "collectstatic", "--noinput", "-v0"], **options)
-    fill = FILL.replace(f"range({PROMPTS})", f"range({arguments.prompts})")
-    filled = subprocess.run([sys.executable, "-c", fill, str(arguments.judges)], stdout=subprocess.PIPE, **options)
+    fill = [sys.executable, "-c", FILL, str(arguments.judges), str(arguments.prompts)]
+    filled = subprocess.run(fill, stdout=subprocess.PIPE, **options)
     subprocess.run([sys.executable, "-c", ARENA], **options)
     keys = json.loads(filled.stdout.splitlines()[-1])
     log = folder / "web.log"

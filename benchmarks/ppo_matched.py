@@ -25,9 +25,9 @@ SEEN, UNSEEN = NOUNS[:24], NOUNS[24:]
 Step = dict[str, float]
 
 
-def matched_work(model: Path, rate: float, seed: int) -> Work:
+def matched_work(model: Path, rate: float, seed: int, episodes: int = EPISODES) -> Work:
     asks = [ask.format(noun) for noun in SEEN for ask in ASKS]
-    prompts = [asks[i * 37 % len(asks)] for i in range(EPISODES)]
+    prompts = [asks[i * 37 % len(asks)] for i in range(episodes)]
     return Work(str(model), prompts, temperature=1.0, learning_rate=rate, seed=seed)
 
 
@@ -78,7 +78,7 @@ def _logprobs(policy: Any, rollout: Any) -> Any:
 
 def smoothed(steps: list[Step]) -> list[Step]:
     """Running means of `WINDOW` steps, each with the episodes seen when its last one was drawn."""
-    batch = EPISODES // len(steps)
+    batch = Work.batch
     return [
         {
             "episodes": (end - 1) * batch,

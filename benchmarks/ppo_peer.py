@@ -19,7 +19,14 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
-from trl.experimental.ppo import PPOConfig, PPOTrainer
+
+try:
+    from trl.experimental.ppo import PPOConfig, PPOTrainer
+except ImportError:
+    print(
+        "This TRL has no PPO: run it by a Python that has trl 1.12, as benchmarks/ppo_vs_trl.py says.", file=sys.stderr
+    )
+    raise SystemExit(2) from None
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from ppo_taste import short_words

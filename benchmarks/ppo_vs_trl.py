@@ -29,6 +29,7 @@ from typing import Any
 from benchmarks import ppo_matched, ppo_roofline
 from benchmarks.ppo_report import table
 from benchmarks.ppo_work import Contestant, Work, run_ours, run_peer, timed_work
+from benchmarks.refusal import refuse, require_model
 
 CONTESTANTS = {
     "trl, lora": Contestant("lora", peer=True),
@@ -45,14 +46,17 @@ HEADLINE = ("trl, lora", "ours, lora", "ours, lora, own reward", "ours, top")
 
 def main() -> None:
     arguments = _arguments()
+    require_model(arguments.model)
+    if arguments.trl_python and not arguments.trl_python.is_file():
+        refuse(f"There is no Python at {arguments.trl_python}: name one that has trl 1.12, or leave --trl-python out.")
     arguments.out.mkdir(parents=True, exist_ok=True)
     results = Results(arguments.out / "results.json")
     model = arguments.model.resolve()
     with tempfile.TemporaryDirectory() as scratch:
         if "speed" in arguments.parts:
-            _speed(results, timed_work(model), arguments, Path(scratch))
+            _speed(results, timed_work(model, arguments.episodes), arguments, Path(scratch))
         if "roofline" in arguments.parts:
-            _roofline(results, timed_work(model))
+            _roofline(results, timed_work(model, arguments.episodes))
         if "matched" in arguments.parts:
             _matched(results, model, arguments, Path(scratch))
     report = table(results.found)
@@ -66,6 +70,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--trl-python", type=Path)
     parser.add_argument("--out", type=Path, default=Path("ppo-vs-trl"))
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--episodes", type=int, default=64, help="of the timed parts, in batches of 16")
+    parser.add_argument("--matched-episodes", type=int, default=ppo_matched.EPISODES)
     parts = ["speed", "roofline", "matched"]
     parser.add_argument("--parts", nargs="+", choices=parts, default=parts)
     parser.add_argument("--only", nargs="+", choices=CONTESTANTS, default=HEADLINE, metavar="CONTESTANT")
@@ -89,6 +95,7 @@ class Results:
 
 
 def _speed(results: Results, work: Work, arguments: argparse.Namespace, scratch: Path) -> None:
+    results.keep("machine", "episodes", arguments.episodes)
     results.keep("machine", "prompt_tokens", ppo_roofline.prompt_tokens(work))
     for repeat in range(arguments.repeats):
         for name in arguments.only:
@@ -126,7 +133,7 @@ def _matched(results: Results, model: Path, arguments: argparse.Namespace, scrat
     if "the parent" not in results.found.get("matched", {}):
         results.keep("matched", "the parent", {"behaviour": ppo_matched.behaviour(model, model)})
     for seed in arguments.seeds:
-        work = ppo_matched.matched_work(model, 3e-4, seed)
+        work = ppo_matched.matched_work(model, 3e-4, seed, arguments.matched_episodes)
         ours = {f"ours, {adapters}, seed {seed}": Contestant(adapters) for adapters in ("lora", "top")}
         found = {name: _trained(results, name, work, who, None, scratch, {}) for name, who in ours.items()}
         if not arguments.trl_python:

@@ -48,8 +48,8 @@ class Contestant:
     reward: str = "shared"
 
 
-def timed_work(model: Path) -> Work:
-    return Work(str(model), [f"Write one sentence about {NOUNS[i % len(NOUNS)]}." for i in range(64)])
+def timed_work(model: Path, episodes: int) -> Work:
+    return Work(str(model), [f"Write one sentence about {NOUNS[i % len(NOUNS)]}." for i in range(episodes)])
 
 
 def run_ours(work: Work, who: Contestant, folder: Path, taste: dict[str, float] | None = None) -> dict[str, Any]:

@@ -8,12 +8,14 @@ was. Prints severity and reliability with their intervals, and accuracy on the f
 
 from __future__ import annotations
 
+import argparse
 import json
 import random
 import shutil
 import sys
 from pathlib import Path
 
+from benchmarks.refusal import require_file, require_model
 from training.core.run_directory import RunDirectory, RunSpec
 from training.recipes.common import entry
 from training.recipes.reward import __main__ as reward
@@ -66,4 +68,8 @@ def rows(answers: list[dict], *, chance: bool) -> dict[str, list[dict]]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("source", "model", "folder"):
+        parser.add_argument(name, type=Path)
+    given = parser.parse_args()
+    main(require_file(given.source, "PandaLM's test set"), require_model(given.model), given.folder)

@@ -9,10 +9,10 @@ on the answers to the rest. This is where `annotate.data.datasets.preferences.EN
 
 from __future__ import annotations
 
+import argparse
 import json
 import random
 import re
-import sys
 from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from annotate.data.datasets.preferences import Comparison, Rating
+from benchmarks.refusal import require_file, require_model
 from common.roc_auc import of_labels
 from training.recipes.common import loading
 from training.recipes.reward import feedback_likelihood as likelihood
@@ -109,4 +110,8 @@ def thumbs(fits, seen, n, rng):
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("completions", "model"):
+        parser.add_argument(name, type=Path)
+    given = parser.parse_args()
+    main(require_file(given.completions, "sampled answers"), require_model(given.model))

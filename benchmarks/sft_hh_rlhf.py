@@ -15,6 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.refusal import refuse, require_model
 from benchmarks.train_vs_trl import NAME, read
 from training.core.run_directory import RunDirectory, RunSpec
 from training.recipes.common import entry
@@ -29,9 +30,10 @@ def main() -> None:
     parser.add_argument("--adapters", default="lora")
     parser.add_argument("--run", type=Path)
     arguments = parser.parse_args()
+    require_model(arguments.model)
     pairs = arguments.pairs or Path(os.environ.get("SHARED_DATA", "../shared/data")) / NAME
     if not pairs.is_file():
-        sys.exit(f"There are no pairs at {pairs}: name the file, or its folder in SHARED_DATA.")
+        refuse(f"There are no pairs at {pairs}: name the file, or its folder in SHARED_DATA.")
     run = RunDirectory(arguments.run or Path(tempfile.mkdtemp(prefix="sft-hh-rlhf-")))
     if not (run.path / "config.json").exists():
         rows = [{"prompt": p["prompt"], "completion": p["chosen"]} for p in read(pairs)[: arguments.examples]]

@@ -26,6 +26,7 @@ from typing import Any
 
 from benchmarks import trl_contestants as contestants
 from benchmarks.hh_rlhf import transcript
+from benchmarks.refusal import refuse, require_model
 
 NAME = "hh-rlhf-harmless-base-test.jsonl.gz"
 TOKENS = 18_907
@@ -45,9 +46,10 @@ def main() -> None:
     parser.add_argument("--all", action="store_true", help="TRL's own options too")
     parser.add_argument("--only", nargs="+", help="contestants by name")
     arguments = parser.parse_args()
+    require_model(arguments.model)
     pairs = arguments.pairs or Path(os.environ.get("SHARED_DATA", "../shared/data")) / NAME
     if not pairs.is_file():
-        sys.exit(f"There are no pairs at {pairs}: name the file, or its folder in SHARED_DATA.")
+        refuse(f"There are no pairs at {pairs}: name the file, or its folder in SHARED_DATA.")
     transcripts = read(pairs)
     model = str(arguments.model.resolve())
     report: dict[str, Any] = {}
@@ -56,7 +58,7 @@ def main() -> None:
         rows, held_out, tokens = sft_rows(transcripts, model, arguments.tokens, arguments.held_out)
         for part in arguments.parts:
             if part == "profile":
-                report[part] = profile(run, rows)
+                report[part] = profile(run, rows, arguments.only)
                 continue
             if part == "reward":
                 rows, held_out, tokens = reward_rows(transcripts, model, 2 * arguments.tokens, arguments.held_out)
@@ -213,10 +215,11 @@ def roofline(run: Runner, found: dict[str, Figures]) -> dict[str, Figures]:
     return shares
 
 
-def profile(run: Runner, rows: list[Any]) -> dict[str, Figures]:
-    found = {name: run("profile", contestant=name, rows=rows) for name in contestants.OURS_SFT}
+def profile(run: Runner, rows: list[Any], only: list[str] | None) -> dict[str, Figures]:
+    names = [name for name in contestants.OURS_SFT if not only or name in only]
+    found = {name: run("profile", contestant=name, rows=rows) for name in names}
     print("\n| where a step of SFT spends its time | " + " | ".join(found) + " |\n|---|" + "---|" * len(found))
-    for kind in found["ours, lora"]:
+    for kind in dict.fromkeys(kind for figures in found.values() for kind in figures):
         print(f"| {kind} | " + " | ".join(f"{f.get(kind, 0):.0%}" for f in found.values()) + " |")
     return found
 

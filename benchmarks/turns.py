@@ -36,6 +36,7 @@ from annotate.data.datasets import best_answers
 from annotate.data.datasets.preferences import Comparison, Rating
 from annotate.simulation import tastes
 from annotate.simulation.annotator import Annotator
+from benchmarks.refusal import refuse
 from training import configs
 from training.core.run_directory import RunDirectory, RunSpec, read_lines
 from training.recipes.common.fluency import foreign_share, script_shares
@@ -99,6 +100,10 @@ class Turn:
     def __init__(self, data: Path, taste: str) -> None:
         laid = sorted((data / "runs").glob("*/config.json"), reverse=True)  # the first of a kind is the one kept
         runs = {json.loads(path.read_text(encoding="utf-8"))["kind"]: path.parent for path in laid}
+        if not {"sample", "reward"} <= runs.keys():
+            refuse(
+                f"There is no demo in {data} that has come as far as its reward model: run script/demo, name its data."
+            )
         self.taste = RARE.get(taste) or getattr(tastes, taste)
         self.first, self.reward = RunDirectory(runs["sample"]), RunDirectory(runs["reward"])
         self.base = self.first.spec().parent

@@ -1,30 +1,197 @@
-"""Benchmarks at a small size: each runs to its end, so that it can be repeated when somebody asks for its figures."""
+"""Benchmarks at a small size: each runs to its end, so that it can be repeated when somebody asks for its figures.
+
+What needs something from outside (another product's installation, a finished demo, data that is not in the repository)
+refuses in one sentence with exit status 2. Models here have random weights and texts are made up: figures mean nothing.
+"""
 
 from __future__ import annotations
 
+import importlib
+import json
 import os
+import random
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support import tiny_model
+
 ROOT = Path(__file__).resolve().parents[3]
-SMALL = {
-    "ratings.py": (["--votes", "1000", "--models", "6", "--repeats", "1"], "page after a vote ms"),
+ALL = {path.stem for path in (ROOT / "benchmarks").glob("*.py")}
+WORDS = ["river", "stone", "lamp", "winter", "market", "bridge", "letter", "garden", "window", "music"]
+
+# Parts of others, which run with them.
+PARTS = {
+    "calibrate_intervals": "calibration",
+    "calibrate_sequences": "calibration",
+    "calibrate_voters": "calibration",
+    "hh_rlhf": "sft_hh_rlhf",
+    "load_client": "load",
+    "ppo_matched": "ppo_vs_trl",
+    "ppo_report": "ppo_vs_trl",
+    "ppo_roofline": "ppo_vs_trl",
+    "ppo_taste": "ppo_vs_trl",
+    "ppo_work": "ppo_vs_trl",
+    "ratings_peers": "ratings",
+    "ratings_site": "ratings",
+    "refusal": "abnormal_texts",
+    "simulated_arenas": "calibration",
+    "trl_contestants": "train_vs_trl",
 }
+# Name: what it is given, and a part of the last that it prints. {} are folders and files of `inputs`.
+SMALL = {
+    "abnormal_texts": (
+        "{model} {domain} {foreign} --tokens 2000 --passages 8 --folder {new}",
+        "after 2,000 tokens of the domain",
+    ),
+    "calibration": ("--arenas 1 --streams 4 --votes 50", "any of three buttons"),
+    "choices_vs_lm_eval": ("{model} {folder} --repeats 1 --pairs 8", "| lm-eval |"),
+    "clean_vs_dirty": ("--documents 150 --tokens 4096 --size 1M", "all: dirty"),
+    "holds": ("--seconds 2 --warm-up 1 --busy 0 --votes 50 --most-ms 60000", '"tracebacks": 0'),
+    "imports": ("--rows 2000 --again", "nothing added"),
+    "load": ("--databases sqlite --seconds 2 --people 3 --prompts 40 --workers 1", '"missing": 0'),
+    "load_waiting": (
+        "--databases sqlite --judges 3 --visitors 2 --sockets 5 --seconds 2 --prompts 40 --workers 1",
+        '"p95_ratio"',
+    ),
+    "ppo_guards": ("--only=noise-8-16", "| noise | 8 | 16 |"),
+    "ppo_vs_trl": (
+        "{model} --out {new} --repeats 1 --episodes 16 --matched-episodes 16 --only 'ours, lora'",
+        "answers to unseen prompts",
+    ),
+    "quality": ("--seeds 1 --judges 10 --items 100", '"dishonest": false'),
+    "ratings": ("--votes 1000 --models 6 --repeats 1", "page after a vote ms"),
+    "reward_finetuning_curve": ("{pairs} {model} {new} 16 --held-out 8", "finetuned"),
+    "reward_hh_rlhf": ("{pairs} {model} {new} head --held-out 8", "calibration error"),
+    "reward_judges": ("{pandalm} {model} {new}", "one-by-chance"),
+    "reward_learning_curve": ("{completions} {model}", "makes a comparison"),
+    "sft_hh_rlhf": ("{model} {pairs} --examples 24 --run {new}", "tokens_per_second"),
+    "train_vs_trl": (
+        "{model} {pairs} --repeats 1 --tokens 600 --held-out 4 --only trl 'ours, top' 'ours, frozen head'",
+        '"roofline"',
+    ),
+}
+# Name and what it is given: a part of the one sentence with which it refuses.
+REFUSED = {
+    ("abnormal_texts", "{model} {domain} nowhere.txt"): "There is no file nowhere.txt",
+    ("choices_vs_lm_eval", "{model} {new}"): "There are no blimp-*.jsonl",
+    ("load", "--databases --peers potato=nowhere/python"): "install potato in an environment of its own",
+    ("load", "--databases --peers another=python"): "names no peer",
+    ("ppo_peer", "work.json"): "This TRL has no PPO",
+    ("ppo_vs_trl", "{model} --trl-python nowhere/python"): "name one that has trl 1.12",
+    ("ppo_vs_trl", "nowhere"): "There is no model in nowhere",
+    ("reward_judges", "nowhere.json {model} {new}"): "There is no file nowhere.json",
+    ("sft_hh_rlhf", "{model} nowhere.jsonl"): "There are no pairs at nowhere.jsonl",
+    ("train_vs_trl", "{model} nowhere.jsonl"): "There are no pairs at nowhere.jsonl",
+    ("turns", "{new} --into {new}"): "run script/demo",
+}
+
+
+def test_each_benchmark_is_run_or_refuses_or_is_a_part_of_one_that_runs():
+    refuse_always = {"load_peers", "ppo_peer", "turns"}  # load_peers by load --peers
+    assert set(SMALL) | set(PARTS) | refuse_always == ALL
+    assert set(PARTS.values()) <= set(SMALL)
+
+
+@pytest.mark.thorough
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(ALL - {"ppo_peer"}))
+def test_a_benchmark_imports(name: str):
+    importlib.import_module(f"benchmarks.{name}")
 
 
 @pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
-def test_a_benchmark_runs_to_its_end(name, tmp_path):
+def test_a_benchmark_runs_to_its_end(name: str, inputs: dict[str, Path], tmp_path: Path):
     options, last_figure = SMALL[name]
-    environment = {**os.environ, "ASSAY_DATA": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    ended = run(name, options, inputs, tmp_path)
+    assert ended.returncode == 0, ended.stdout[-2000:] + ended.stderr[-2000:]
+    assert last_figure in ended.stdout, ended.stdout[-2000:]
+
+
+@pytest.mark.thorough
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "options"), REFUSED)
+def test_what_is_missing_is_said_in_one_sentence(name: str, options: str, inputs: dict[str, Path], tmp_path: Path):
+    ended = run(name, options, inputs, tmp_path)
+    assert ended.returncode == 2, ended.stdout[-2000:] + ended.stderr[-2000:]
+    assert REFUSED[name, options] in ended.stderr.splitlines()[-1]
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.thorough
+def test_script_lock_without_uv_says_so():
+    """The rest of it asks a package index."""
+    asked = {**os.environ, "UV": "no-such-uv"}
+    ended = subprocess.run([ROOT / "script" / "lock"], env=asked, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2 and ended.stderr.startswith("script/lock needs uv")
+
+
+@pytest.mark.thorough
+@pytest.mark.slow
+def test_script_rights_writes_the_table_that_stands_there(tmp_path: Path):
+    clone = tmp_path / "clone"
+    generated = {".git", ".venv", "data", ".mypy_cache", "node_modules"}
+    shutil.copytree(ROOT, clone, symlinks=True, ignore=lambda at, names: generated if at == str(ROOT) else set())
+    (clone / ".venv").symlink_to(Path(sys.prefix))
+    table = Path("docs/guides/rights.md")
+    (clone / table).unlink()
+    subprocess.run([clone / "script" / "rights"], cwd="/", env={**os.environ, "ASSAY_DATA": str(tmp_path)}, check=True)
+    assert (clone / table).read_bytes() == (ROOT / table).read_bytes()
+
+
+def run(name: str, options: str, inputs: dict[str, Path], folder: Path) -> subprocess.CompletedProcess[str]:
+    words = [word.format(**inputs, new=folder / "new") for word in shlex.split(options)]
+    environment = {**os.environ, "ASSAY_DATA": str(folder), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     environment.pop("DATABASE_URL", None)
-    ended = subprocess.run(
-        [sys.executable, str(ROOT / "benchmarks" / name), *options],
+    script = f"benchmarks/{name}.py"
+    as_module = f"-m benchmarks.{name}" in (ROOT / script).read_text(encoding="utf-8")  # as its docstring shows it
+    return subprocess.run(
+        [sys.executable, *(["-m", f"benchmarks.{name}"] if as_module else [script]), *words],
         cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
-    assert ended.returncode == 0, ended.stdout[-2000:] + ended.stderr[-2000:]
-    assert last_figure in ended.stdout
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A model with random weights, and files of made-up words in the shapes of those that the benchmarks are for."""
+    folder, lot = tmp_path_factory.mktemp("inputs"), random.Random(0)
+
+    def text(words: int) -> str:
+        return " ".join(lot.choices(WORDS, k=words))
+
+    def file(name: str, content: str) -> Path:
+        (folder / name).write_text(content, encoding="utf-8")
+        return folder / name
+
+    heads = [f"\n\nHuman: {n} {text(6)}?\n\nAssistant: " for n in range(40)]
+    pairs = [{"chosen": f"{head}{text(8)}?", "rejected": f"{head}{text(8)}."} for head in heads]
+    file("blimp-made-up.jsonl", lines([{"sentence_good": text(5), "sentence_bad": text(5)} for _ in range(8)]))
+    return {
+        "folder": folder,
+        "model": tiny_model.make_elsewhere(folder / "model"),
+        "pairs": file("pairs.jsonl", lines(pairs)),
+        "domain": file("domain.txt", "\n\n".join(text(60) for _ in range(400))),
+        "foreign": file("foreign.txt", "\n\n".join(text(200).upper() for _ in range(60))),
+        "pandalm": file("pandalm.json", json.dumps([_judged(n, text, lot) for n in range(30)])),
+        "completions": file("completions.jsonl", lines([_answer(n, text, lot) for n in range(120)])),
+    }
+
+
+def lines(rows: list[dict]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def _judged(n: int, text, lot: random.Random) -> dict:
+    votes = {f"annotator{k}": lot.choice((0, 1, 2)) for k in (1, 2, 3)}
+    return {"instruction": f"{n} {text(5)}", "input": "", "response1": text(8), "response2": text(8), **votes}
+
+
+def _answer(n: int, text, lot: random.Random) -> dict:
+    prompt = [{"role": "user", "content": f"Question {n // 4}"}]
+    return {"id": n, "prompt_id": n // 4, "prompt": prompt, "text": lot.choice(("You ", "I ", "")) + text(8)}
