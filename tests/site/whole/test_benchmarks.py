@@ -65,13 +65,13 @@ SMALL = {
     ),
     "quality": ("--seeds 1 --judges 10 --items 100", '"dishonest": false'),
     "ratings": ("--votes 1000 --models 6 --repeats 1", "page after a vote ms"),
-    "reward_finetuning_curve": ("{pairs} {model} {new} 16 --held-out 8", "finetuned"),
-    "reward_hh_rlhf": ("{pairs} {model} {new} head --held-out 8", "calibration error"),
+    "reward_finetuning_curve": ("{pairs} {model} {new} 100 --held-out 16", "finetuned"),
+    "reward_hh_rlhf": ("{pairs} {model} {new} head --held-out 16", "calibration error"),
     "reward_judges": ("{pandalm} {model} {new}", "one-by-chance"),
     "reward_learning_curve": ("{completions} {model}", "makes a comparison"),
     "sft_hh_rlhf": ("{model} {pairs} --examples 24 --run {new}", "tokens_per_second"),
     "train_vs_trl": (
-        "{model} {pairs} --repeats 1 --tokens 600 --held-out 4 --only trl 'ours, top' 'ours, frozen head'",
+        "{model} {pairs} --repeats 1 --tokens 8000 --held-out 4 --only trl 'ours, top' 'ours, frozen head'",
         '"roofline"',
     ),
 }
@@ -169,8 +169,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         (folder / name).write_text(content, encoding="utf-8")
         return folder / name
 
-    heads = [f"\n\nHuman: {n} {text(6)}?\n\nAssistant: " for n in range(40)]
-    pairs = [{"chosen": f"{head}{text(8)}?", "rejected": f"{head}{text(8)}."} for head in heads]
+    heads = [f"\n\nHuman: {n} {text(3)}?\n\nAssistant: " for n in range(120)]
+    pairs = [{"chosen": f"{head}{text(4)}?", "rejected": f"{head}{text(4)}."} for head in heads]
     file("blimp-made-up.jsonl", lines([{"sentence_good": text(5), "sentence_bad": text(5)} for _ in range(8)]))
     return {
         "folder": folder,
@@ -178,7 +178,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "pairs": file("pairs.jsonl", lines(pairs)),
         "domain": file("domain.txt", "\n\n".join(text(60) for _ in range(400))),
         "foreign": file("foreign.txt", "\n\n".join(text(200).upper() for _ in range(60))),
-        "pandalm": file("pandalm.json", json.dumps([_judged(n, text, lot) for n in range(30)])),
+        "pandalm": file("pandalm.json", json.dumps([_judged(n, text, lot) for n in range(60)])),
         "completions": file("completions.jsonl", lines([_answer(n, text, lot) for n in range(120)])),
     }
 
