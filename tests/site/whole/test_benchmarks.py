@@ -182,7 +182,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         return folder / name
 
     heads = [f"\n\nHuman: {n} {text(3)}?\n\nAssistant: " for n in range(120)]
-    pairs = [{"chosen": f"{head}{text(4)}?", "rejected": f"{head}{text(4)}."} for head in heads]
+    pairs = [{"chosen": f"{head}{text(4).upper()}?", "rejected": f"{head}{text(4)}."} for head in heads]
     file("blimp-made-up.jsonl", lines([{"sentence_good": text(5), "sentence_bad": text(5)} for _ in range(8)]))
     return {
         "folder": folder,
@@ -200,8 +200,9 @@ def lines(rows: list[dict]) -> str:
 
 
 def _judged(n: int, text, lot: random.Random) -> dict:
-    votes = {f"annotator{k}": lot.choice((0, 1, 2)) for k in (1, 2, 3)}
-    return {"instruction": f"{n} {text(5)}", "input": "", "response1": text(8), "response2": text(8), **votes}
+    """Return a pair of which annotators mostly take the louder answer: the recipe refuses what follows nothing."""
+    votes = {f"annotator{k}": lot.choice((0, 1, 1, 1)) for k in (1, 2, 3)}
+    return {"instruction": f"{n} {text(5)}", "input": "", "response1": text(8).upper(), "response2": text(8), **votes}
 
 
 def _answer(n: int, text, lot: random.Random) -> dict:
