@@ -3,7 +3,7 @@
 (() => {
   "use strict";
   const Judge = window.Judge, RETRY_MS = 4000, STRIKES = 2, HERE = "#task, #judge-status";
-  const LEAVES = ["judgement", "skip"], NAMES = { judgement: "judgement", skip: "skip", flag: "flag", undo: "undo" };
+  const LEAVES = ["judgement", "skip"], NAMES = { judgement: "annotation", skip: "skip", flag: "flag", undo: "undo" };
   let retry = null, sending = null, lost = false, memory = null; // memory: where the browser keeps nothing
 
   const strip = () => document.getElementById("outbox");
