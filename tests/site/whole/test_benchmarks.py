@@ -79,7 +79,6 @@ SMALL = {
 UNSEEN = {
     "abnormal_texts",
     "clean_vs_dirty",
-    "load",
     "load_waiting",
     "ppo_vs_trl",
     "reward_finetuning_curve",
