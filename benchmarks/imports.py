@@ -109,7 +109,7 @@ def watch(number: int, *, until_line: int | None = None) -> Watched:
                 break
     finally:
         seen.seconds = time.monotonic() - (begun or time.monotonic())
-        if worker.poll() is None and until_line is None:
+        if worker.poll() is None:  # done, or a small import that ended before it could be killed
             worker.terminate()
         worker.wait(30)
     seen.lines = int(str(state(number)["lines"]))
