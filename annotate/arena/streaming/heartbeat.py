@@ -6,8 +6,6 @@ whoever judges; so one goes out for all of an event loop, and none where nothing
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
 import logging
 import time
 import uuid
@@ -19,6 +17,7 @@ from typing import Protocol
 from django.db import Error
 from django.db.models import Case, F, TextField, Value, When
 
+from annotate.arena.streaming.loop_round import LoopRound
 from annotate.core.asgi.database_threads import in_thread
 from annotate.core.db.connections import database_now
 from annotate.models import Battle
@@ -56,35 +55,16 @@ class _Kept:
     renewed: float  # by time.monotonic
 
 
-_beating: dict[asyncio.AbstractEventLoop, dict[Beating, _Kept]] = {}
+_beating: LoopRound[Beating, _Kept] = LoopRound(lambda: BEAT_SECONDS, lambda beating: _beat_once(beating))
 
 
 def join(writing: Beating) -> None:
     """From now on, until `leave`. Within a running event loop."""
-    loop = asyncio.get_running_loop()
-    is_first = loop not in _beating
-    _beating.setdefault(loop, {})[writing] = _Kept(writing.drafts(), time.monotonic())
-    if is_first:
-        # A context of its own: the task outlives the request, and with it the request's thread for the database.
-        task = loop.create_task(_beat(loop), context=contextvars.Context())
-        _tasks.add(task)
-        task.add_done_callback(_tasks.discard)
-
-
-_tasks: set[asyncio.Task[None]] = set()  # an event loop itself holds its tasks only weakly
+    _beating.join(writing, _Kept(writing.drafts(), time.monotonic()))
 
 
 def leave(writing: Beating) -> None:
-    _beating.get(asyncio.get_running_loop(), {}).pop(writing, None)
-
-
-async def _beat(loop: asyncio.AbstractEventLoop) -> None:
-    try:
-        while _beating[loop]:
-            await asyncio.sleep(BEAT_SECONDS)
-            await _beat_once(_beating[loop])
-    finally:
-        del _beating[loop]
+    _beating.leave(writing)
 
 
 async def _beat_once(beating: dict[Beating, _Kept]) -> None:

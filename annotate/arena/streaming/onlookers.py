@@ -7,13 +7,13 @@ their own battle every second took half of what two processes can do, from those
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 from collections.abc import Collection, Hashable
 
 from django.db import Error
 from django.db.models.functions import Length
 
+from annotate.arena.streaming.loop_round import LoopRound
 from annotate.core.asgi.database_threads import in_thread
 from annotate.core.db.connections import database_now
 from annotate.models import Battle, BattleTurn
@@ -23,8 +23,9 @@ _AT_ONCE = 100  # battles of one query
 log = logging.getLogger(__name__)
 
 _Waiting = dict[asyncio.Future[None], tuple[int, Hashable]]
-_waiting: dict[asyncio.AbstractEventLoop, _Waiting] = {}
-_tasks: set[asyncio.Task[None]] = set()  # an event loop itself holds its tasks only weakly
+_waiting: LoopRound[asyncio.Future[None], tuple[int, Hashable]] = LoopRound(
+    lambda: POLL_SECONDS, lambda waiting: _look(waiting), abandon=asyncio.Future.cancel
+)
 
 
 def mark_of(battle_id: int) -> Hashable:
@@ -34,29 +35,12 @@ def mark_of(battle_id: int) -> Hashable:
 
 async def changed(battle_id: int, since: Hashable) -> None:
     """Return at the next look that finds another mark than `since`."""
-    loop = asyncio.get_running_loop()
-    is_first = loop not in _waiting
-    mine = loop.create_future()
-    _waiting.setdefault(loop, {})[mine] = battle_id, since
-    if is_first:
-        # A context of its own: the task outlives the request, and with it the request's thread for the database.
-        task = loop.create_task(_look_on(loop), context=contextvars.Context())
-        _tasks.add(task)
-        task.add_done_callback(_tasks.discard)
+    mine = asyncio.get_running_loop().create_future()
+    _waiting.join(mine, (battle_id, since))
     try:
         await mine
     finally:
-        _waiting.get(loop, {}).pop(mine, None)
-
-
-async def _look_on(loop: asyncio.AbstractEventLoop) -> None:
-    try:
-        while _waiting[loop]:
-            await asyncio.sleep(POLL_SECONDS)
-            await _look(_waiting[loop])
-    finally:
-        for mine in _waiting.pop(loop):
-            mine.cancel()
+        _waiting.leave(mine)
 
 
 async def _look(waiting: _Waiting) -> None:
