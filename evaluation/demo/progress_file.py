@@ -6,17 +6,18 @@ demo that was killed that it is at work; its file stays then, and says where it 
 
 from __future__ import annotations
 
-import fcntl
 import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import IO
 
 from django.conf import settings
 
+from common.file_lock import try_lock
 from evaluation.demo.plan import TurnStopped
 
 PATIENCE = 10.0  # seconds for a demo that was just ended to let go
@@ -60,7 +61,7 @@ def telling(slug: str) -> Iterator[Tell]:
             _write(file, DemoProgress(title, number, of, ends_at.isoformat()))
 
     with lock.open("a") as held:
-        _take(held.fileno(), slug)
+        _take(held, slug)
         yield tell
         file.unlink(missing_ok=True)
 
@@ -71,10 +72,10 @@ def read(slug: str) -> DemoProgress | None:
     try:
         told = DemoProgress(**json.loads(file.read_text(encoding="utf-8")))
         with lock.open() as asked:
-            is_running = not _is_free(asked.fileno())
+            is_running = not try_lock(asked, shared=True)
     except (OSError, ValueError, TypeError):  # none, or of another version
         return None
-    return DemoProgress(told.title, told.number, told.of, told.ends_at, is_running)
+    return replace(told, is_running=is_running)
 
 
 def _files(slug: str) -> tuple[Path, Path]:
@@ -89,21 +90,9 @@ def _write(file: Path, told: DemoProgress) -> None:
     new.replace(file)
 
 
-def _take(lock: int, slug: str) -> None:
+def _take(lock: IO[str], slug: str) -> None:
     deadline = time.monotonic() + PATIENCE
-    while not _locked(lock, fcntl.LOCK_EX):
+    while not try_lock(lock):
         if time.monotonic() > deadline:
             raise TurnStopped(f"Another demo of the project {slug} is running here: end it, or name another --project.")
         time.sleep(0.1)
-
-
-def _is_free(lock: int) -> bool:
-    return _locked(lock, fcntl.LOCK_SH)
-
-
-def _locked(lock: int, how: int) -> bool:
-    try:
-        fcntl.flock(lock, how | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

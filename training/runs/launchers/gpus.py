@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import os
 import shutil
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from common.file_lock import try_lock
 from training.runs.launchers import Busy
 
 
@@ -44,9 +44,7 @@ def lease(folder: Path, count: int = 1) -> Lease:
         if len(held) == count:
             break
         file = (folder / f"{name}.lock").open("w")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(file):
             file.close()
             continue
         taken.files.append(file)

@@ -8,7 +8,6 @@ That no two attempts of a run work at once on a machine is held by the kernel: t
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import signal
 import subprocess
@@ -20,6 +19,7 @@ from typing import IO, Any
 import psutil
 from django.conf import settings
 
+from common.file_lock import try_lock
 from training.core import endings, niceness, parent_watchdog
 from training.runs.launchers import Busy, Usage, confinement, gpus, multi_process
 
@@ -134,11 +134,9 @@ def end_leftovers(directory: Path) -> None:
 
 def _lock(directory: Path) -> IO[str]:
     file = (directory / "lock").open("w")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not try_lock(file):
         file.close()
-        raise Busy("an earlier attempt is still ending") from None
+        raise Busy("an earlier attempt is still ending")
     return file
 
 

@@ -3,7 +3,6 @@ as a file. Pages only read it."""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -17,6 +16,7 @@ import psutil
 from django.conf import settings
 
 from annotate.models import LanguageModel
+from common.file_lock import try_lock
 from training.core.niceness import be_nice
 
 IDLE_SECONDS = 60.0  # a run beside the measurement would be slowed, and would slow what is measured
@@ -60,9 +60,7 @@ def begin_measuring() -> None:
     """Start the measurement, some ten seconds, unless one is under way. Returns at once."""
     path().parent.mkdir(parents=True, exist_ok=True)
     with path().with_suffix(".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(lock):
             return
         process = subprocess.Popen(
             [sys.executable, "-m", "training.recipes.machine", str(path())],

@@ -1,0 +1,15 @@
+"""Locks on files that the system gives back however their holder ends, so that none is ever left behind."""
+
+from __future__ import annotations
+
+import fcntl
+from typing import IO, Any
+
+
+def try_lock(file: IO[Any], *, shared: bool = False) -> bool:
+    """Lock an open file without waiting; False where another process holds it. It is let go when the file is closed."""
+    try:
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
