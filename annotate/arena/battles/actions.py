@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -15,12 +16,13 @@ from django.utils.crypto import constant_time_compare, salted_hmac
 
 from annotate.arena.battles import pairing
 from annotate.arena.battles import scene as battle_scene
+from annotate.arena.battles.scene import Scene
 from annotate.arena.masking import masked_text as masking
 from annotate.arena.vote_guard import actions as vote_guard
 from annotate.core import events
 from annotate.core.errors import Refused
 from annotate.data.prompts.actions import add_prompt
-from annotate.labelling.forms.validation import MAX_COMMENT_CHARACTERS, check_key, check_text
+from annotate.labelling.forms.validation import check_extras
 from annotate.models import (
     AnnotatorKind,
     Battle,
@@ -177,30 +179,18 @@ class Ballot:
     idempotency_key: str | None = None
 
 
-def check_ballot(battle: Battle, ballot: Ballot) -> Comparison | None:
-    """Refuse a bad vote before it stops any answers; return the vote that this very request has cast before, if any.
+def cast_vote(
+    battle: Battle, ballot: Ballot, origin: vote_guard.Origin = vote_guard.NOWHERE, *, end_answers: Callable[[], Scene]
+) -> Comparison:
+    """Check a vote and store it, counted or held: once per battle. The same idempotency key gets the first vote again.
 
-    The battle is as `own_battle` has just read it.
+    `battle` is as `own_battle` has just read it. `end_answers` is called for a good vote on answers that are still
+    being written: it ends both, and returns how they stand. Refused where they do not stand even so.
     """
-    if ballot.winner not in Winner.values:
-        raise Refused(400, winner=f"{ballot.winner!r} is not one of {', '.join(Winner.values)}.")
-    check_key(ballot.idempotency_key)
-    check_text("comment", ballot.comment, MAX_COMMENT_CHARACTERS)
-    _require_unspoilt(battle)
-    if cast := _already_cast(battle, ballot.idempotency_key):
+    if cast := _check_ballot(battle, ballot):
         return cast
-    _check_token(battle, ballot.token)
-    return None
-
-
-def is_answered(battle: Battle) -> bool:
-    """Return whether nothing is written any more: to the newest question both answers stand, or it is spoilt."""
-    newest: Battle | BattleTurn = battle.turns.order_by("number").last() or battle
-    return bool(newest.spoilt_reason) or None not in (newest.completion_a_id, newest.completion_b_id)
-
-
-def cast_vote(battle: Battle, ballot: Ballot, origin: vote_guard.Origin = vote_guard.NOWHERE) -> Comparison:
-    """Store a checked vote, once per battle: counted or held. Refused where the answers do not stand."""
+    if not _is_answered(battle) and not end_answers().is_over:
+        raise Refused(409, battle="The answers could not be stopped in time. Your vote is not cast; send it once more.")
     battle.refresh_from_db(from_queryset=Battle.objects.select_related(*_RELATED))  # a stop may have spoilt it
     _require_unspoilt(battle)
     guideline = battle.project.guideline
@@ -208,17 +198,32 @@ def cast_vote(battle: Battle, ballot: Ballot, origin: vote_guard.Origin = vote_g
         with transaction.atomic():
             _use_up(battle, ballot.token)  # from here on no further question comes: `ask_on` waits for the battle's row
             comparison = _comparison(battle, ballot, guideline)
-            comparison.status, comparison.status_reason = vote_guard.check_vote(
-                battle=battle, visitor=ballot.visitor, user=ballot.user, origin=origin
-            )
-            comparison.save()
-            told = {"comparison": comparison.pk, "winner": ballot.winner, "status": comparison.status}
-            events.announce(project=battle.project, event="battle.voted", data=told)
+            vote_guard.store(comparison, battle, ballot.user, origin)
+            data = {"comparison": comparison.pk, "winner": ballot.winner, "status": comparison.status}
+            events.announce(project=battle.project, event="battle.voted", data=data)
     except (IntegrityError, Refused):  # another request came first: between the look and the write
         if cast := _already_cast(battle, ballot.idempotency_key):
             return cast
         raise
     return comparison
+
+
+def _check_ballot(battle: Battle, ballot: Ballot) -> Comparison | None:
+    """Refuse a bad vote before it stops any answers; return the vote that this very request has cast before, if any."""
+    if ballot.winner not in Winner.values:
+        raise Refused(400, winner=f"{ballot.winner!r} is not one of {', '.join(Winner.values)}.")
+    check_extras(key=ballot.idempotency_key, comment=ballot.comment)
+    _require_unspoilt(battle)
+    if cast := _already_cast(battle, ballot.idempotency_key):
+        return cast
+    _check_token(battle, ballot.token)
+    return None
+
+
+def _is_answered(battle: Battle) -> bool:
+    """Return whether nothing is written any more: to the newest question both answers stand, or it is spoilt."""
+    newest: Battle | BattleTurn = battle.turns.order_by("number").last() or battle
+    return bool(newest.spoilt_reason) or None not in (newest.completion_a_id, newest.completion_b_id)
 
 
 def _require_unspoilt(battle: Battle) -> None:

@@ -23,7 +23,6 @@ from annotate.arena.vote_guard import actions as vote_guard
 from annotate.core.asgi import waiting
 from annotate.core.asgi.database_threads import in_thread
 from annotate.core.db.connections import give_back
-from annotate.core.errors import Refused
 from annotate.core.visitors import Networks
 from annotate.models import Battle, Comparison, User
 
@@ -114,12 +113,5 @@ def stop(battle: Battle, *, seconds: float = SETTLING_SECONDS, networks: Network
 
 
 def vote(*, battle: Battle, ballot: arena.Ballot, origin: vote_guard.Origin = vote_guard.NOWHERE) -> Comparison:
-    """Cast a vote that may come in mid-stream: both answers end here, what stands is kept, and then it is stored.
-
-    Once per battle; the same idempotency key gets the first answer again.
-    """
-    if cast := arena.check_ballot(battle, ballot):
-        return cast
-    if not arena.is_answered(battle) and not stop(battle, networks=origin.networks).is_over:
-        raise Refused(409, battle="The answers could not be stopped in time. Your vote is not cast; send it once more.")
-    return arena.cast_vote(battle, ballot, origin)
+    """Cast a vote that may come in mid-stream: both answers end here, what stands is kept, and then it is stored."""
+    return arena.cast_vote(battle, ballot, origin, end_answers=lambda: stop(battle, networks=origin.networks))

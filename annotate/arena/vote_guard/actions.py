@@ -57,13 +57,15 @@ class Origin:
 NOWHERE = Origin()
 
 
-def check_vote(*, battle: Battle, visitor: str, user: User | None, origin: Origin = NOWHERE) -> tuple[str, str]:
-    """(status, reason) for a vote that is about to be stored in the same transaction; TooMany above the hard limits.
+def store(comparison: Comparison, battle: Battle, user: User | None, origin: Origin = NOWHERE) -> None:
+    """Store a vote of `user` in `battle`, counted or held, and its trace. TooMany above the hard limits.
 
-    Leaves the vote's trace. Simulations are kept apart and are held for nothing but what the battle brought along.
+    Within the caller's transaction. Simulations are kept apart and are held for nothing but what the battle brought
+    along.
     """
     hold, address = Hold.NAMED if battle.hold_reason else "", ""
     if not (user and user.is_simulated):
+        visitor = comparison.visitor
         is_member = user is not None and is_vouched_for(user, battle.project)
         networks = () if is_member else origin.networks  # members share an office, and answer for what they do
         address = networks[0][0] if networks else ""
@@ -79,7 +81,9 @@ def check_vote(*, battle: Battle, visitor: str, user: User | None, origin: Origi
     VoteTrace.objects.create(
         battle=battle, project=battle.project, address=address, held_for=hold, held_at=now if hold else None
     )
-    return (Status.HELD, in_words(hold, battle.hold_reason)) if hold else (Status.COUNTED, "")
+    if hold:
+        comparison.status, comparison.status_reason = Status.HELD, in_words(hold, battle.hold_reason)
+    comparison.save()
 
 
 def busy_reason(*, visitor: str, user: User | None, is_member: bool, networks: Networks = ()) -> str:

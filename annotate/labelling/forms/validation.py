@@ -89,6 +89,12 @@ def check_key(key: object) -> None:
         raise Refused(idempotency_key=f"Use a text of at most {MAX_KEY_CHARACTERS} characters, such as a UUID.")
 
 
+def check_extras(*, key: object, comment: object) -> None:
+    """Refuse a bad idempotency key or comment: what any annotation may bring along, whatever it says."""
+    check_key(key)
+    check_text("comment", comment, MAX_COMMENT_CHARACTERS)
+
+
 def check_winner(winner: object, strength: object) -> None:
     """Also the arena's rule: a known winner, and a strength only where one side won."""
     if winner not in Winner.values:

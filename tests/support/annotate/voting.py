@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from annotate.arena.battles import actions as arena
+from annotate.arena.battles.scene import stored
 from annotate.arena.vote_guard import actions as vote_guard
 from annotate.models import Battle, Comparison
 
@@ -13,4 +14,4 @@ def vote(*, battle: Battle, origin: vote_guard.Origin = vote_guard.NOWHERE, **fi
     """Cast a ballot of these fields; no answer is stopped for it."""
     battle.refresh_from_db()  # as `own_battle` reads it for each request
     ballot = arena.Ballot(**fields)
-    return arena.check_ballot(battle, ballot) or arena.cast_vote(battle, ballot, origin)
+    return arena.cast_vote(battle, ballot, origin, end_answers=lambda: stored(battle.pk))

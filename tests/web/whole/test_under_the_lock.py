@@ -17,6 +17,7 @@ from annotate.data.prompts import actions as prompts
 from annotate.labelling import actions as feedback
 from annotate.models import Completion, FirstAnswer, Prompt
 from common import splits
+from tests.support.annotate import voting
 from tests.support.api_client import Program
 from tests.support.factories import (
     make_assignment,
@@ -69,7 +70,7 @@ def test_a_vote_reads_of_its_battle_before_the_lock() -> None:
     battle = make_battle(project, [make_model(), make_model()])
     token, origin = arena.issue_token(battle), vote_guard.Origin((("a" * 32, 1), ("b" * 32, 4), ("c" * 32, 16)))
     with statements() as seen:
-        arena.cast_vote(battle, arena.Ballot(winner="tie", token=token, visitor=battle.visitor), origin)
+        voting.vote(battle=battle, origin=origin, winner="tie", token=token, visitor=battle.visitor)
     read = [sql for sql in seen if sql.startswith("SELECT")]
     for table in ("annotate_project", "annotate_prompt", "annotate_completion", "annotate_guideline"):
         assert not [sql for sql in read if f'FROM "{table}"' in sql], table

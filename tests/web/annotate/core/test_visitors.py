@@ -18,11 +18,13 @@ from rest_framework.request import Request
 
 from annotate import cleanup
 from annotate.arena import api as battles
+from annotate.arena.battles import actions as arena
 from annotate.arena.vote_guard import actions as vote_guard
 from annotate.arena.vote_guard import proof_of_work
 from annotate.core import visitors
 from annotate.core.errors import TooMany
 from tests.support import factories
+from tests.support.annotate import voting
 from tests.web.annotate.arena.test_vote_guard import cast, make_battle
 
 pytestmark = pytest.mark.django_db
@@ -72,10 +74,11 @@ def test_votes_are_counted_by_the_wider_networks_too(few, project):
         for number in range(10):
             request = asked_from(f"2001:db8:1:{number:x}::1")
             battle = make_battle(project, pair, visitor=f"v{number}")
-            vote_guard.check_vote(
+            voting.vote(
                 battle=battle,
+                winner="tie",
+                token=arena.issue_token(battle),
                 visitor=f"v{number}",
-                user=None,
                 origin=vote_guard.Origin(visitors.networks_of(request)),
             )
     assert number == 6
