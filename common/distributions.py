@@ -9,7 +9,8 @@ ROUNDED_Z95 = 1.96  # as training's recorded figures have it
 
 
 def student95(freedom: float) -> float:
-    """The point that |t| exceeds 5 % of the time; infinite below one degree of freedom, where nothing can be said.
+    """Return the point that |t| exceeds 5 % of the time; infinite below one degree of freedom, where nothing can be
+    said.
 
     Fractional degrees lie between the whole ones, evenly in 1/freedom.
     """

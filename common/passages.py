@@ -30,7 +30,7 @@ class Passages:
     too_short: int
 
     def shared_with(self, text: str) -> str:
-        """The first passage that `text` has in common with them; empty when there is none."""
+        """Return the first passage that `text` has in common with them; empty when there is none."""
         words = plain_words(text)
         for length, known in self.hashes.items():
             hashes = hashes_of(words, length)
@@ -61,7 +61,7 @@ def plain_words(text: str) -> list[str]:
 
 
 def hashes_of(words: Sequence[str], length: int) -> np.ndarray:
-    """The hash of every run of `length` words, as uint64: a polynomial over the words' hashes, modulo 2^64."""
+    """Return the hash of every run of `length` words, as uint64: a polynomial over the words' hashes, modulo 2^64."""
     hashed = np.fromiter((_word_hash(word) for word in words), dtype=np.uint64, count=len(words))
     count = len(words) - length + 1
     if count <= 0:

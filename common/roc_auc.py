@@ -26,7 +26,7 @@ class Estimate:
 
 
 def auc(normal: Array, abnormal: Array) -> float:
-    """The chance that an abnormal text scores above a normal one; equal scores count half (Mann-Whitney)."""
+    """Return the chance that an abnormal text scores above a normal one; equal scores count half (Mann-Whitney)."""
     order = np.sort(normal)
     below = np.searchsorted(order, abnormal, side="left")
     level = np.searchsorted(order, abnormal, side="right") - below
@@ -72,12 +72,12 @@ def _variance(theta: float, m: int, n: int) -> float:
 
 
 def threshold(normal: Array, false_alarms: float = 0.05) -> float:
-    """The score that at most this share of normal texts exceeds."""
+    """Return the score that at most this share of normal texts exceeds."""
     allowed = int(false_alarms * len(normal))
     return float(np.sort(normal)[len(normal) - allowed - 1])
 
 
 def share_above(scores: Array, bound: float) -> Estimate:
-    """The share of scores above a bound, with Wilson's interval."""
+    """Return the share of scores above a bound, with Wilson's interval."""
     n, right = len(scores), int((scores > bound).sum())
     return Estimate(right / n, *wilson(right, n), n)

@@ -18,7 +18,7 @@ def normalise(text: str) -> str:
 
 
 def text_hash(messages: list[dict[str, str]]) -> str:
-    """The sha256 of a conversation's normalised roles and texts, as hex."""
+    """Return the sha256 of a conversation's normalised roles and texts, as hex."""
     turns = [[m["role"], normalise(m["content"])] for m in messages]
     return hashlib.sha256(json.dumps(turns, ensure_ascii=False).encode()).hexdigest()
 

@@ -24,7 +24,8 @@ class Pair:
 
 
 def split(transcript: str) -> Messages:
-    """The turns. Text before the first speaker is the system's; two turns of one speaker in a row are one turn."""
+    """Return the turns. Text before the first speaker is the system's; two turns of one speaker in a row are one
+    turn."""
     parts = _SPEAKER.split(transcript)
     turns = [{"role": "system", "content": parts[0].strip()}] if parts[0].strip() else []
     for speaker, text in zip(parts[1::2], parts[2::2], strict=True):
@@ -37,14 +38,15 @@ def split(transcript: str) -> Messages:
 
 
 def join(messages: Messages) -> str:
-    """The transcript of a conversation."""
+    """Return the transcript of a conversation."""
     start = messages[0]["content"] if messages and messages[0]["role"] == "system" else ""
     turns = messages[1:] if start else messages
     return start + "".join(f"\n\n{_NAME[turn['role']]}: {turn['content']}" for turn in turns)
 
 
 def pair(chosen: str, rejected: str) -> Pair:
-    """What the two have in common, and how each ends. Raises ValueError in words for what is not a pair of answers."""
+    """Return what the two have in common, and how each ends. Raises ValueError in words for what is not a pair of
+    answers."""
     one, other = split(chosen), split(rejected)
     for name, turns in (("chosen", one), ("rejected", other)):
         if not turns or turns[-1]["role"] != "assistant":

@@ -168,7 +168,8 @@ def is_free(host: str, port: int) -> bool:
 
 
 def environment() -> dict[str, str]:
-    """What the Procfile's commands need, from the environment or by default. Exits with one line on what is wrong."""
+    """Return what the Procfile's commands need, from the environment or by default. Exits with one line on what is
+    wrong."""
     values = dict(os.environ)
     values["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{values.get('PATH', os.defpath)}"
     values["PYTHONUNBUFFERED"] = "1"

@@ -28,7 +28,7 @@ def record(
 
 
 def differences(before: dict[str, Any], after: dict[str, Any]) -> dict[str, list[Any]]:
-    """What differs, as `record` wants it."""
+    """Return what differs, as `record` wants it."""
     return {name: [before.get(name), value] for name, value in after.items() if before.get(name) != value}
 
 

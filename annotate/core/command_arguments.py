@@ -19,7 +19,7 @@ def project_named(slug: str) -> Project:
 
 
 def person_named(username: str, role: str) -> User:
-    """The first superuser where nobody is named. Raises CommandError that asks for someone of that role."""
+    """Return the first superuser where nobody is named. Raises CommandError that asks for someone of that role."""
     people = User.objects.filter(username=username) if username else User.objects.filter(is_superuser=True)
     found = people.order_by("id").first()
     if found is None:

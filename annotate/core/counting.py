@@ -31,7 +31,7 @@ def count(key: str, *, seconds: int) -> int:
 
 
 def counted(key: str, *, seconds: int) -> int:
-    """How often by now, without another try."""
+    """Return how often by now, without another try."""
     since = timezone.now() - timedelta(seconds=seconds)
     return TryCount.objects.filter(key=key, since__gt=since).values_list("tries", flat=True).first() or 0
 

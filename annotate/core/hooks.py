@@ -63,12 +63,12 @@ class Hook(Mapping[str, T], Generic[T]):
 
     @property
     def first(self) -> T | None:
-        """What was registered first; None where nothing is."""
+        """Return what was registered first; None where nothing is."""
         return next(iter(self._items.values()), None)
 
     @property
     def registered_in(self) -> Mapping[str, str]:
-        """The module that registered each item, by the item's key."""
+        """Return the module that registered each item, by the item's key."""
         return dict(self._registered_in)
 
     @contextmanager

@@ -63,7 +63,7 @@ def async_client(url: str, *, allowed: Sequence[str], timeout: httpx.Timeout, **
 
 
 def body_of(response: httpx.Response, most: int = LONGEST_BODY) -> bytes:
-    """The whole body of a streamed response. Raises Refused when it is longer, or packed."""
+    """Return the whole body of a streamed response. Raises Refused when it is longer, or packed."""
     _require_plain(response)
     parts, size = [], 0
     for part in response.iter_raw():
@@ -75,7 +75,8 @@ def body_of(response: httpx.Response, most: int = LONGEST_BODY) -> bytes:
 
 
 async def lines_of(response: httpx.Response, most: int = LONGEST_BODY) -> AsyncIterator[bytes]:
-    """The lines of a streamed response, split at newlines alone. Raises Refused when one, or all, are too long."""
+    """Yield the lines of a streamed response, split at newlines alone. Raises Refused when one, or all, are too
+    long."""
     _require_plain(response)
     buffer, size = b"", 0
     async for part in response.aiter_raw():
@@ -90,7 +91,8 @@ async def lines_of(response: httpx.Response, most: int = LONGEST_BODY) -> AsyncI
 
 
 def judged(host: str, port: int, allowed: Sequence[str]) -> list[str]:
-    """The addresses of a host, all of which may be asked. Raises Refused, and OSError where the name is not known."""
+    """Return the addresses of a host, all of which may be asked. Raises Refused, and OSError where the name is not
+    known."""
     try:
         entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except UnicodeError as error:
@@ -170,7 +172,7 @@ def _require_plain(response: httpx.Response) -> None:
 
 
 def _proxy(url: str) -> str | None:
-    """The operator's way out of this network, where there is one: it looks names up and decides for itself."""
+    """Return the operator's way out of this network, where there is one: it looks names up and decides for itself."""
     parts = urlsplit(url)
     if not parts.hostname or proxy_bypass(parts.hostname) or _is_this_machine(parts.hostname):
         return None

@@ -32,7 +32,7 @@ _role = Prepared(lambda: Membership.objects.filter(project=Slot("project"), user
 
 
 def in_scope(user: Person, action: str) -> bool:
-    """Whether the token of this request, if it came with one, may do `action` at all."""
+    """Return whether the token of this request, if it came with one, may do `action` at all."""
     scope = _scope(user)
     return scope not in _SCOPES or action in _SCOPES[scope]
 
@@ -73,7 +73,7 @@ def is_vouched_for(user: Person, project: Project) -> bool:
 
 
 def vouched_members(project: Project) -> QuerySet[Membership, int]:
-    """The ids of the members for whom `is_vouched_for` holds; superusers need no membership and are left out."""
+    """Return the ids of the members for whom `is_vouched_for` holds; superusers need no membership and are left out."""
     roles = ROLES_FOR[_vouching(project)]
     return Membership.objects.filter(project=project, role__in=roles).values_list("user", flat=True)
 
@@ -83,7 +83,7 @@ def _vouching(project: Project) -> str:
 
 
 def projects_where(user: Person, action: str) -> QuerySet[Project]:
-    """The projects in which this person may do `action`: `can`, for a whole list at once."""
+    """Return the projects in which this person may do `action`: `can`, for a whole list at once."""
     projects = Project.objects.all()
     if not in_scope(user, action):
         return projects.none()
@@ -99,7 +99,7 @@ def projects_where(user: Person, action: str) -> QuerySet[Project]:
 
 
 def models_seen(user: Person) -> QuerySet[LanguageModel]:
-    """Those of the projects that this person may see; for researchers also what is shared with all projects."""
+    """Return those of the projects that this person may see; for researchers also what is shared with all projects."""
     models = LanguageModel.objects.all()
     if user.is_superuser:
         return models

@@ -45,7 +45,7 @@ def client_of(peer: str, forwarded: str, trusted: Sequence[str]) -> str:
 
 
 def address_in(text: str) -> Address | None:
-    """The address that a text holds, also as 203.0.113.7:4711, [2001:db8::1]:4711 or ::ffff:203.0.113.7."""
+    """Return the address that a text holds, also as 203.0.113.7:4711, [2001:db8::1]:4711 or ::ffff:203.0.113.7."""
     try:
         address = ip_address(_without_port(text))
     except ValueError:

@@ -61,7 +61,7 @@ def _client(request: HttpRequest) -> str:
 
 
 def network_in(given: str) -> str:
-    """The network that counts as one address: an IPv4 address itself, the /64 of an IPv6 one."""
+    """Return the network that counts as one address: an IPv4 address itself, the /64 of an IPv6 one."""
     address = proxies.address_in(given)
     if address is None:
         return given[:64]  # a socket's name, or nothing at all
@@ -84,7 +84,7 @@ def wider_of(request: HttpRequest) -> tuple[tuple[str, int], ...]:
 
 
 def wider_in(given: str) -> tuple[tuple[str, int], ...]:
-    """The same of a plain address, and the networks as they are."""
+    """Return the same of a plain address, and the networks as they are."""
     address = proxies.address_in(given)
     if not isinstance(address, IPv6Address):
         return ()

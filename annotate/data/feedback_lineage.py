@@ -48,8 +48,8 @@ def one_per_item(kind: str, rows: QuerySet[Any]) -> QuerySet[Any]:
 
 
 def visible(kind: str, *, project: Project, user: Person) -> QuerySet[Any]:
-    """All for reviewers. Others see their own, the arena's, and what is frozen: a vote on an item that somebody is
-    still judging would tell them what to say. What somebody has asked is between them and the reviewers."""
+    """Return all for reviewers. Others see their own, the arena's, and what is frozen: a vote on an item that somebody
+    is still judging would tell them what to say. What somebody has asked is between them and the reviewers."""
     rows = one_per_item(kind, KINDS[kind].objects.filter(project=project))
     if can(user, "review", project):
         return rows
@@ -61,9 +61,9 @@ def visible(kind: str, *, project: Project, user: Person) -> QuerySet[Any]:
 
 
 def with_told_names(rows: QuerySet[Any], kind: str, *, user: Person) -> QuerySet[Any]:
-    """Those of a reader's rows that tell who wrote the answers: of the arena, one's own, and those whose answers were
-    written for their battle alone. Answers that were sampled before come up again, and whoever found them here under
-    their models' names would know whom to vote for."""
+    """Return those of a reader's rows that tell who wrote the answers: of the arena, one's own, and those whose answers
+    were written for their battle alone. Answers that were sampled before come up again, and whoever found them here
+    under their models' names would know whom to vote for."""
     if kind != "comparison":
         return rows.none()
     mine = Q(author=user) if user.is_authenticated else Q(pk=None)
@@ -71,8 +71,8 @@ def with_told_names(rows: QuerySet[Any], kind: str, *, user: Person) -> QuerySet
 
 
 def asked_in_the_arena(project: Project, conversations: Iterable[list[dict[str, str]]]) -> set[str]:
-    """The hashes (`sides.text_hash`) of those conversations that somebody asked there, or that are about harm: not for
-    other visitors."""
+    """Return the hashes (`sides.text_hash`) of those conversations that somebody asked there, or that are about harm:
+    not for other visitors."""
     hashes = {splits.text_hash(messages) for messages in conversations}
     kept = Q(source=ARENA) | Q(harm__gt="")
     prompts = Prompt.objects.filter(kept, project=project, text_hash__in=hashes)
@@ -80,7 +80,7 @@ def asked_in_the_arena(project: Project, conversations: Iterable[list[dict[str, 
 
 
 def with_lineage(rows: QuerySet[Any], kind: str) -> QuerySet[Any]:
-    """Each row with its texts and models, the datasets it is in, their runs, and the models that those made."""
+    """Return each row with its texts and models, the datasets it is in, their runs, and the models that those made."""
     rows = rows.select_related("prompt", "author")
     # A ranking has its completions by id: see `ranked_completions`.
     rows = rows.select_related(*(("assignment",) if kind == "ranking" else _COMPLETIONS[kind]))
@@ -100,13 +100,13 @@ def went_into(row: Any) -> list[tuple[Any, Any, Any]]:
 
 
 def ranked_completions(rows: Iterable[Any]) -> dict[int, Completion]:
-    """The completions of these rankings, with their models, by id."""
+    """Return the completions of these rankings, with their models, by id."""
     ids = {pk for row in rows for equals in row.order for pk in equals}
     return Completion.objects.select_related("model").in_bulk(ids)
 
 
 def of_model(rows: QuerySet[Any], kind: str, model_id: int) -> QuerySet[Any]:
-    """Those about an answer of this model."""
+    """Return those about an answer of this model."""
     about = Q()
     for path in _COMPLETIONS[kind]:
         about |= Q(**{path: model_id})

@@ -17,7 +17,7 @@ Row = dict[str, Any]
 
 
 def content_hash(files: dict[str, list[Row]], *, kind: str, side: str) -> str:
-    """The sha256 of the rows in canonical form: keys sorted, no spaces, UTF-8."""
+    """Return the sha256 of the rows in canonical form: keys sorted, no spaces, UTF-8."""
     digest = hashlib.sha256(f"assay dataset 1 {kind} {side}\n".encode())
     for name in sorted(files):
         digest.update(f"{name} {len(files[name])}\n".encode())
@@ -78,7 +78,7 @@ def _hash_of_files(folder: Path, names: list[str], *, kind: str, side: str) -> s
 
 
 def read(folder: Path, file: str) -> Iterator[Row]:
-    """The rows of one file; nothing when the dataset has no such file."""
+    """Yield the rows of one file; nothing when the dataset has no such file."""
     path = folder / f"{file}.jsonl"
     if path.exists():
         with path.open(encoding="utf-8") as lines:

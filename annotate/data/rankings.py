@@ -19,7 +19,7 @@ class RankedPair:
 
 
 def pairs(order: Sequence[Sequence[int]], shown: Sequence[int]) -> list[RankedPair]:
-    """All K(K-1)/2 pairs; A is the one that was shown first, and equals tie."""
+    """Return all K(K-1)/2 pairs; A is the one that was shown first, and equals tie."""
     place = {completion: group for group, equals in enumerate(order) for completion in equals}
     return [RankedPair(a, b, _winner(place[a], place[b])) for a, b in combinations(shown, 2)]
 
@@ -34,12 +34,12 @@ def groups(places: Mapping[int, int]) -> list[list[int]]:
 
 
 def places(order: Sequence[Sequence[int]]) -> dict[int, int]:
-    """The place of each completion: 1 for the best, and one more for each group below."""
+    """Return the place of each completion: 1 for the best, and one more for each group below."""
     return {completion: place for place, equals in enumerate(order, start=1) for completion in equals}
 
 
 def problem(order: object, shown: Sequence[int]) -> str:
-    """What is wrong with an order of these completions, and what would be right; empty when nothing is."""
+    """Return what is wrong with an order of these completions, and what would be right; empty when nothing is."""
     like = "send groups of ids, the best first and equals together, such as [[12], [15, 18]]"
     if not isinstance(order, list) or not all(isinstance(equals, list) and equals for equals in order):
         return f"This is no list of groups; {like}."

@@ -53,7 +53,7 @@ def seed(*, slug: str, name: str, max_new_tokens: int) -> Seeded:
 
 
 def own_prompts() -> list[prompts.NewPrompt]:
-    """The prompts that were written for this project."""
+    """Return the prompts that were written for this project."""
     rows = [json.loads(line) for line in PROMPTS.read_text(encoding="utf-8").splitlines()]
     return [
         prompts.NewPrompt([{"role": "user", "content": row["text"]}], category=row["category"], source="demo")

@@ -143,7 +143,8 @@ def _refuse_lesson(assignment: Assignment) -> None:
 
 
 def may_change(assignment: Assignment) -> bool:
-    """Whether the project's time for changing it has not run out; a frozen dataset may still stand in the way."""
+    """Return whether the project's time for changing it has not run out; a frozen dataset may still stand in the
+    way."""
     window = timedelta(minutes=assignment.project.edit_minutes)
     return assignment.closed_at is not None and assignment.closed_at > timezone.now() - window
 
@@ -219,7 +220,7 @@ def _where(assignment: int) -> tuple[int, list[int]]:
 
 
 def _sent_before(assignment: Assignment, key: str | None) -> Feedback | None:
-    """The row that this key stored, annotation before answer; refuses a key that was used for something else."""
+    """Return the row that this key stored, annotation before answer; refuses a key that was used for something else."""
     row = sent_with(key) if key else None
     if row is not None and row.assignment_id != assignment.pk:
         raise Refused(409, idempotency_key="This key was used for another submission; use a new one for each.")

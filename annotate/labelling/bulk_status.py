@@ -48,7 +48,7 @@ def by_whom(who: Who, prefix: str = "") -> dict[str, Any]:
 
 
 def find_imported(project: Project, source: str, name: str) -> ImportedAnnotator | None:
-    """None where no annotation of the project was imported from there under that name."""
+    """Return None where no annotation of the project was imported from there under that name."""
     if not name or source in JUDGED_HERE or "\x00" in source + name:
         return None
     who = ImportedAnnotator(source, name)
@@ -133,7 +133,8 @@ def _announce(project: Project, changes: list[StatusChange], reason: str) -> Non
 
 
 def last_changes(changes: Iterable[StatusChange]) -> dict[str, dict[str, list[int]]]:
-    """{status before: {kind: ids}} of rows whose last change is the one given: nobody has decided about them since."""
+    """Return {status before: {kind: ids}} of rows whose last change is the one given: nobody has decided about them
+    since."""
     numbers: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     by_kind: dict[str, dict[int, StatusChange]] = defaultdict(dict)
     for change in changes:

@@ -96,7 +96,7 @@ def _order(ranks: dict[int, str], assignment: Assignment) -> list[list[int]] | N
 
 
 def _spans(text: str) -> Any:
-    """The list that the page's script wrote; what is no JSON is passed on, for the action to refuse."""
+    """Return the list that the page's script wrote; what is no JSON is passed on, for the action to refuse."""
     try:
         return json.loads(text) if text.strip() else []
     except (ValueError, RecursionError):
@@ -163,7 +163,7 @@ def taken_back(assignment: Assignment) -> Entered:
 
 
 def _last_said(assignment: Assignment) -> list[Any]:
-    """The rows that stand, else those of the last submission, which was taken back; pairs of a ranking aside."""
+    """Return the rows that stand, else those of the last submission, which was taken back; pairs of a ranking aside."""
     rows = [row for row in rows_of(assignment) if not (isinstance(row, Comparison) and row.ranking_id)]
     if standing := [row for row in rows if row.status in STANDING]:
         return standing

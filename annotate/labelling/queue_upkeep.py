@@ -21,7 +21,7 @@ def periodic_tasks() -> list[PeriodicTask]:
 
 
 def take_in_changes() -> bool:
-    """A few hundred prompts of one project, so that whoever judges meanwhile waits a moment at most."""
+    """Return a few hundred prompts of one project, so that whoever judges meanwhile waits a moment at most."""
     first = QueueChange.objects.order_by("pk").select_related("project").first()
     if first is None:
         return False

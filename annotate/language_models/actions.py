@@ -39,7 +39,7 @@ def register_model(
     project: Project | None = None,
     is_shared: bool = False,
 ) -> LanguageModel:
-    """The model of that name. One that stands already with the same content is returned as it is; else 409.
+    """Return the model of that name. One that stands already with the same content is returned as it is; else 409.
 
     `project` is where somebody registers it; a run's model is of that run's project. `is_shared`: everybody's.
     """
@@ -201,7 +201,7 @@ def _require_their_own(model: LanguageModel, project: Project) -> None:
 
 
 def _content(model: LanguageModel) -> tuple[str, str, str, str]:
-    """What makes two registrations the same model. Weights without a hash are told by their folder."""
+    """Return what makes two registrations the same model. Weights without a hash are told by their folder."""
     weights = model.content_hash or model.folder
     return (model.kind, weights, model.endpoint, model.served_name)
 

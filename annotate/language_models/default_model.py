@@ -17,6 +17,6 @@ DEFAULT_MODEL: Hook[Default] = Hook(
 
 
 def default_model(project: Project) -> LanguageModel | None:
-    """None where nothing has been promoted."""
+    """Return None where nothing has been promoted."""
     chosen_by = DEFAULT_MODEL.first
     return chosen_by(project) if chosen_by else None

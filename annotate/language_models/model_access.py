@@ -22,7 +22,8 @@ def find_model(request: HttpRequest, pk: int) -> tuple[LanguageModel, Project]:
 
 
 def home_of(person: Person, model: LanguageModel, slug: str = "") -> Project | None:
-    """A project of the model that the person may read: the one asked for, one that they research in, a public one.
+    """Return a project of the model that the person may read: the one asked for, one that they research in, a public
+    one.
 
     What is shared with all projects is read of by researchers in a project of their own. None: nowhere.
     """
@@ -68,7 +69,7 @@ def require_talk(person: Person, model: LanguageModel, project: Project) -> None
 
 
 def judged_blind(person: Person, model: LanguageModel) -> Project | None:
-    """A project in which the model competes and the person judges and does no more."""
+    """Return a project in which the model competes and the person judges and does no more."""
     if not isinstance(person, User) or person.is_superuser:
         return None
     judges = Q(memberships__user=person, memberships__role__in=[Role.ANNOTATOR, Role.REVIEWER])

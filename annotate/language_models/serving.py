@@ -71,7 +71,7 @@ def serving(model: LanguageModel) -> Serving:
 
 
 def is_served(model: LanguageModel) -> bool:
-    """Whether somebody would answer for it now, as far as is known.
+    """Return whether somebody would answer for it now, as far as is known.
 
     A server with a list of its own, such as vLLM, knows nothing of a child that was trained here until it is told. One
     that loads folders by itself serves every child; one that cannot be asked is given the benefit of the doubt, and so
@@ -81,7 +81,7 @@ def is_served(model: LanguageModel) -> bool:
 
 
 def served_of(models: Sequence[LanguageModel]) -> list[LanguageModel]:
-    """Those of them for which that holds. Each server is asked once, or its list looked up once."""
+    """Return those of them for which that holds. Each server is asked once, or its list looked up once."""
     held = {url: _held(url) for url in {model.server_url for model in models if not model.endpoint}}
 
     def answers(model: LanguageModel) -> bool:
@@ -92,7 +92,7 @@ def served_of(models: Sequence[LanguageModel]) -> list[LanguageModel]:
 
 
 def answering(models: Sequence[LanguageModel]) -> list[LanguageModel]:
-    """Those that are served, but none whose server is known to be down: for whoever can do without them."""
+    """Return those that are served, but none whose server is known to be down: for whoever can do without them."""
     served = served_of(models)
     return [model for model in served if model.endpoint or cache.get(_held_key(model.server_url)) != _AWAY]
 
@@ -145,7 +145,7 @@ def _key(model: LanguageModel) -> str:
 
 
 def address_of(model: LanguageModel) -> str:
-    """The server's address for a program, without a name or password that it may carry."""
+    """Return the server's address for a program, without a name or password that it may carry."""
     parts = urlsplit(model.server_url)
     host = parts.hostname or ""
     host = f"[{host}]" if ":" in host else host

@@ -37,7 +37,7 @@ class Battle(models.Model):
 
     @property
     def is_ready(self) -> bool:
-        """Both answers to the first question stand, so that there is something to judge."""
+        """Return both answers to the first question stand, so that there is something to judge."""
         return self.completion_a_id is not None and self.completion_b_id is not None and not self.spoilt_reason
 
 

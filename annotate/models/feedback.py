@@ -43,7 +43,7 @@ class FeedbackQuerySet(models.QuerySet):
         return self.filter(judge=judge)
 
     def standing(self) -> FeedbackQuerySet:
-        """What a file may take: counted, said of the work itself, and not overruled by an adjudication."""
+        """Return what a file may take: counted, said of the work itself, and not overruled by an adjudication."""
         purposes = Assignment.Purpose
         measures = Q(assignment__purpose__in=[purposes.GOLD, purposes.REPEAT, purposes.TUTORIAL])
         overruling = Assignment.objects.filter(
@@ -60,8 +60,8 @@ class FeedbackQuerySet(models.QuerySet):
         return rows.filter(completion_a__prompt=models.F("completion_b__prompt"))
 
     def teaching(self) -> FeedbackQuerySet:
-        """What a model may learn from: what stands, but for imported votes on what followed two first answers, which
-        alone are stored (`later_a` and `later_b` in `extra`): they would get the credit for all of it."""
+        """Return what a model may learn from: what stands, but for imported votes on what followed two first answers,
+        which alone are stored (`later_a` and `later_b` in `extra`): they would get the credit for all of it."""
         rows = self.standing()
         return rows.exclude(extra__has_any_keys=["later_a", "later_b"]) if self.model is Comparison else rows
 

@@ -23,11 +23,12 @@ class LanguageModelQuerySet(models.QuerySet["LanguageModel"]):
         return self.filter(kind=LanguageModel.Kind.POLICY)
 
     def of_projects(self, projects: Iterable[Project]) -> LanguageModelQuerySet:
-        """Those that compete in these projects, were made or registered there, or were used there by a run."""
+        """Return those that compete in these projects, were made or registered there, or were used there by a run."""
         return self.filter(_of(projects))
 
     def usable_in(self, *projects: Project) -> LanguageModelQuerySet:
-        """Those that runs and arenas of these projects may take: their own, and what is shared with all projects."""
+        """Return those that runs and arenas of these projects may take: their own, and what is shared with all
+        projects."""
         return self.filter(_of(projects) | models.Q(is_shared=True))
 
     def reward_models(self) -> LanguageModelQuerySet:
@@ -109,7 +110,7 @@ class LanguageModel(models.Model):
 
     @property
     def server_name(self) -> str:
-        """The `model` of a request to the server: `transformers serve` takes a folder for a name."""
+        """Return the `model` of a request to the server: `transformers serve` takes a folder for a name."""
         return self.served_name or str(self.path)
 
     def retire(self, *, reason: str) -> None:

@@ -72,7 +72,7 @@ class Prompt(models.Model):
 
     @property
     def text(self) -> str:
-        """The last turn: what the completion answers."""
+        """Return the last turn: what the completion answers."""
         return self.messages[-1]["content"]
 
     @property

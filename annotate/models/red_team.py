@@ -95,5 +95,5 @@ class Attack(Feedback):
 
     @property
     def kinds(self) -> list[str]:
-        """Its tags by our names; of an import they are as its file has them."""
+        """Return its tags by our names; of an import they are as its file has them."""
         return of_tags(self.tags).split()

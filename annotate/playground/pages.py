@@ -128,7 +128,7 @@ def _context(request: HttpRequest, models: list[LanguageModel], project: Project
 
 
 def _others(person: Person, model: LanguageModel, project: Project) -> list[LanguageModel]:
-    """What may stand beside it: its parent first, what the project serves, then the project's other policies."""
+    """Return what may stand beside it: its parent first, what the project serves, then the project's other policies."""
     language_models = LanguageModel.objects.of_projects([project]).policies().available().exclude(pk=model.pk)
     may_have = model.parent and model.parent.kind == LanguageModel.Kind.POLICY and home_of(person, model.parent)
     parent = [model.parent] if model.parent and may_have else []

@@ -61,7 +61,7 @@ class Question:
         return len(self.turns)
 
     def messages(self, side: int) -> list[dict[str, str]]:
-        """The conversation as that side has it: each model goes on from its own answers.
+        """Return the conversation as that side has it: each model goes on from its own answers.
 
         Before a second model came in, the first one's answers are what was said.
         """
@@ -121,7 +121,7 @@ def _number(given: Mapping[str, Any], name: str, errors: dict[str, str]) -> floa
 
 
 def turns_of(told: str) -> tuple[Turn, ...]:
-    """What the page says was said: [{"prompt": "…", "answers": ["…", …]}, …]. Raises Refused."""
+    """Return what the page says was said: [{"prompt": "…", "answers": ["…", …]}, …]. Raises Refused."""
     if len(told) > LONGEST:
         raise Refused(413, conversation="This conversation has become too long; begin a new one.")
     try:
@@ -137,12 +137,12 @@ def turns_of(told: str) -> tuple[Turn, ...]:
 
 
 def of_first_model(turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
-    """The conversation without the second model's answers: another one goes on from what the first said."""
+    """Return the conversation without the second model's answers: another one goes on from what the first said."""
     return tuple(replace(turn, answers=turn.answers[:1]) for turn in turns)
 
 
 def as_json(turns: tuple[Turn, ...]) -> str:
-    """What the page sends back with the next question."""
+    """Return what the page sends back with the next question."""
     return json.dumps(
         [{"prompt": turn.prompt, "answers": [answer.text for answer in turn.answers]} for turn in turns],
         ensure_ascii=False,
@@ -150,7 +150,7 @@ def as_json(turns: tuple[Turn, ...]) -> str:
 
 
 def figures(question: Question, *, tokens: int | None, seconds: float, finish_reason: str) -> str:
-    """The line below an answer: how long it is, how fast it came, why it ended, and how to get it again."""
+    """Return the line below an answer: how long it is, how fast it came, why it ended, and how to get it again."""
     parts = []
     if tokens:
         parts.append(f"{tokens} tokens in {seconds:.1f} s" + (f", {tokens / seconds:.0f} a second" if seconds else ""))
@@ -161,16 +161,16 @@ def figures(question: Question, *, tokens: int | None, seconds: float, finish_re
 
 
 def without_answer(question: Question) -> str:
-    """What is said in place of an answer that is only thought."""
+    """Return what is said in place of an answer that is only thought."""
     room = question.sampling["max_new_tokens"]
     return f"It was still thinking when its {room:,} tokens were used up. Raise Most tokens, and ask again."
 
 
 def form_values(project: Project, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """What stands in the form's fields: as typed, else as the project says."""
+    """Return what stands in the form's fields: as typed, else as the project says."""
     return {name: (given or {}).get(name, default) for name, default in defaults(project).items()}
 
 
 def defaults(project: Project) -> dict[str, Any]:
-    """The fields that say how answers are drawn, as the project has them."""
+    """Return the fields that say how answers are drawn, as the project has them."""
     return {**sampling_of(project), "seed": "", "system": project.system_prompt}

@@ -42,7 +42,7 @@ MAX_GUIDELINE_CHARACTERS = 50_000
 
 
 def create_project(*, slug: str, name: str, by: User | None, guidelines: str = "", **settings: Any) -> Project:
-    """A new project, with its creator as manager. `by` is staff, or None for a command on this machine."""
+    """Return a new project, with its creator as manager. `by` is staff, or None for a command on this machine."""
     if by is not None and not by.is_staff:
         raise Refused(403, project="Only staff start projects; ask whoever runs this installation.")
     project = Project(slug=slug, name=name.strip(), created_by=by)
@@ -76,7 +76,7 @@ def _as_told(project: Project) -> dict[str, Any]:
 
 
 def revise_guidelines(*, project: Project, text: str, by: User | None) -> Guideline:
-    """A new version; the standing one when nothing changed. Earlier versions stay: feedback points at them."""
+    """Return a new version; the standing one when nothing changed. Earlier versions stay: feedback points at them."""
     if by is not None:
         require(by, "manage", project)
     with transaction.atomic():

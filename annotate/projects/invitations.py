@@ -21,7 +21,7 @@ _GONE = "This invitation is used up, too old, or was taken back; ask whoever sen
 
 
 def invite(*, project: Project, role: str, by: User, email: str = "") -> tuple[Invitation, str]:
-    """The invitation and its token, which is told this once and not kept."""
+    """Return the invitation and its token, which is told this once and not kept."""
     require(by, "manage", project)
     if role not in Role.values:
         raise Refused(role=f"{role!r} is unknown; use one of {', '.join(Role.values)}.")
@@ -47,7 +47,7 @@ def invite(*, project: Project, role: str, by: User, email: str = "") -> tuple[I
 
 
 def standing(token: str) -> Invitation | None:
-    """The invitation of that token, while it can be accepted."""
+    """Return the invitation of that token, while it can be accepted."""
     if not token:
         return None
     good = Invitation.objects.filter(accepted_at=None, revoked_at=None, expires_at__gt=timezone.now())

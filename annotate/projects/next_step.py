@@ -27,7 +27,7 @@ AUTOMATIC_STEPS: Hook[Callable[[Project], NextStep | None]] = Hook(
 
 
 def next_step(project: Project, user: Person) -> NextStep:
-    """The first thing missing on the way to a ranked model that this person can do something about."""
+    """Return the first thing missing on the way to a ranked model that this person can do something about."""
     is_annotator = isinstance(user, User) and can(user, "judge", project)
     if (can(user, "research", project) or not is_annotator) and (automatic := _automatic(project)):
         return automatic

@@ -51,7 +51,7 @@ def open_talk(project: Project, user: User) -> Talk | None:
 
 
 def begin(*, project: Project, by: User, task_description: str = "") -> Talk:
-    """The talk in their hands, else a new one. Refused while their harm budget allows none."""
+    """Return the talk in their hands, else a new one. Refused while their harm budget allows none."""
     _require_attacks(project, by)
     if standing := open_talk(project, by):
         return standing
@@ -68,7 +68,7 @@ def begin(*, project: Project, by: User, task_description: str = "") -> Talk:
 
 
 def ask(*, talk: Talk, by: User, text: str) -> Question:
-    """The next turn. The last answer must stand first."""
+    """Return the next turn. The last answer must stand first."""
     require_open(talk, by)
     _require_budget(by)
     if not text.strip():
@@ -96,7 +96,7 @@ def ask(*, talk: Talk, by: User, text: str) -> Question:
 
 
 def conversation(talk: Talk) -> Messages:
-    """All that stands so far, the answers included."""
+    """Return all that stands so far, the answers included."""
     last = talk.questions.select_related("prompt", "completion").last()
     if last is None:
         return []
@@ -105,13 +105,13 @@ def conversation(talk: Talk) -> Messages:
 
 
 def unanswered(talk: Talk) -> Question | None:
-    """The question that waits for its answer: it has just been asked, or its writing broke off."""
+    """Return the question that waits for its answer: it has just been asked, or its writing broke off."""
     last = talk.questions.select_related("prompt").last()
     return last if last is not None and last.completion_id is None else None
 
 
 def asked_of_model(question: Question) -> Messages:
-    """The conversation as the model gets it, the project's system prompt before it."""
+    """Return the conversation as the model gets it, the project's system prompt before it."""
     return with_system_prompt(question.prompt.messages, question.talk.project.system_prompt)
 
 

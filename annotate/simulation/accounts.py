@@ -31,7 +31,7 @@ def simulated(project: Project, count: int) -> list[Account]:
 
 
 def with_role(project: Project | None, username: str, role: Role, **flags: bool) -> Account:
-    """A user with that role and a password that stands in the file. A user who stands already keeps both."""
+    """Return a user with that role and a password that stands in the file. A user who stands already keeps both."""
     account = kept(username, **flags)
     if project is not None:
         user = User.objects.get(username=username)
@@ -40,7 +40,7 @@ def with_role(project: Project | None, username: str, role: Role, **flags: bool)
 
 
 def kept(username: str, **flags: Any) -> Account:
-    """A user whose password this machine keeps. Raises ValueError for a user whom somebody else made."""
+    """Return a user whose password this machine keeps. Raises ValueError for a user whom somebody else made."""
     passwords = _read()
     if username not in passwords:
         if User.objects.filter(username=username).exists():

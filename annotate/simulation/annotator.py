@@ -99,7 +99,7 @@ class Annotator:
 
 
 def taste_named(dotted_path: str) -> Taste:
-    """The function at a dotted path. Raises ValueError that names what is missing."""
+    """Return the function at a dotted path. Raises ValueError that names what is missing."""
     module_name, _, name = dotted_path.rpartition(".")
     try:
         taste = getattr(importlib.import_module(module_name or "builtins"), name)

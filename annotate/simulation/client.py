@@ -20,7 +20,7 @@ class ApiError(Exception):
 
 
 def _errors(response: httpx.Response) -> dict[str, str]:
-    """{field: what is wrong}, where the server said so."""
+    """Return {field: what is wrong}, where the server said so."""
     try:
         errors = response.json()["errors"]
     except (ValueError, KeyError, TypeError):
@@ -64,7 +64,7 @@ class Client:
         return self._request("GET", path, params=parameters)
 
     def post(self, path: str, body: Json | list[Json] | None = None, *, key: str = "") -> Json | None:
-        """The answer, or None for 204: nothing to do."""
+        """Return the answer, or None for 204: nothing to do."""
         headers = {"Idempotency-Key": key} if key else {}
         return self._request("POST", path, json=body if body is not None else {}, headers=headers)
 

@@ -131,7 +131,7 @@ def _task(client: Client, project: str, kind: str, annotator: Annotator) -> str 
 
 
 def _next_task(client: Client, project: str, kind: str, annotator: Annotator) -> Json | None:
-    """What comes before the next task is done first: guidelines and messages are read, the tutorial is taken."""
+    """Return what comes before the next task is done first: guidelines and messages are read, the tutorial is taken."""
     while True:
         try:
             return client.post(f"projects/{project}/assignments/", {"kind": kind})

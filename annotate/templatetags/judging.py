@@ -19,7 +19,7 @@ OPEN_CHARACTERS = 1_500  # of earlier turns: about a screen's half
 
 @register.simple_tag
 def keys_of(user: Any) -> dict[str, str]:
-    """Every action's key for this person."""
+    """Return every action's key for this person."""
     return merged(getattr(user, "shortcuts", None) or {})
 
 
@@ -30,7 +30,7 @@ def all_key_groups() -> tuple[Group, ...]:
 
 @register.simple_tag
 def keymap_json(user: Any) -> SafeString:
-    """{group: {key: action}} for the page's script."""
+    """Return {group: {key: action}} for the page's script."""
     keys = keys_of(user)
     return json_script({g.name: {keys[a.name]: a.name for a in g.actions} for g in GROUPS}, "keymap")
 
@@ -71,7 +71,7 @@ def earlier(messages: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
 
 @register.filter
 def is_short(messages: Sequence[Mapping[str, str]]) -> bool:
-    """Whether the turns are few words together, so that they may stand open."""
+    """Return whether the turns are few words together, so that they may stand open."""
     return sum(len(message["content"]) for message in messages) <= OPEN_CHARACTERS
 
 

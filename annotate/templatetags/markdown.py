@@ -41,7 +41,8 @@ def markdown(text: str) -> SafeString:
 
 @register.filter
 def answer(text: str) -> SafeString:
-    """A model's answer. Its headings are no headings of the page; a picture is a link to it; line breaks stay."""
+    """Return a model's answer. Its headings are no headings of the page; a picture is a link to it; line breaks
+    stay."""
     if len(text) > LARGEST_LAID_OUT:
         return mark_safe(f'<div class="as-written">{as_written(text)}</div>')
     return _clean(_answers.render(text))
@@ -49,7 +50,7 @@ def answer(text: str) -> SafeString:
 
 @register.filter
 def as_written(text: str) -> SafeString:
-    """Every character, so that a place in the page's text is a place in the text that is stored.
+    """Return every character, so that a place in the page's text is a place in the text that is stored.
 
     A browser would read a carriage return as a line feed: two of them in a row would become one character.
     """

@@ -29,7 +29,7 @@ class Series:
 
 
 def scale(low: float, high: float, start: float, end: float) -> Scale:
-    """A straight map of [low, high] onto [start, end]; of no width, everything lies in the middle."""
+    """Return a straight map of [low, high] onto [start, end]; of no width, everything lies in the middle."""
     if high <= low:
         return lambda _: (start + end) / 2
     return lambda value: start + (end - start) * (value - low) / (high - low)
@@ -75,7 +75,7 @@ def interval_chart(rows: Sequence[Interval], title: str, unit: str = "rating", z
 
 
 def heat_map(names: Sequence[str], shares: Sequence[Sequence[float | None]], title: str) -> Scene:
-    """What the model of the row scored against the model of the column: blue-green above a half, brown below."""
+    """Return what the model of the row scored against the model of the column: blue-green above a half, brown below."""
     left, cell = 170, max(22, min(54, 560 // max(len(names), 1)))
     top = 24
     width, height = left + cell * len(names) + 10, top + cell * len(names) + 10
@@ -132,7 +132,7 @@ def line_chart(
 
 
 def nothing(text: str, title: str = "") -> Scene:
-    """A picture that says why there is none: a file that is blank says nothing."""
+    """Return a picture that says why there is none: a file that is blank says nothing."""
     return Scene(300, 60, title or text, [Text((20, 34), text)])
 
 
@@ -169,7 +169,7 @@ def _names(series: Sequence[Series], y: Scale, x: float, top: float, bottom: flo
 
 
 def day_ticks(moments: Sequence[datetime], about: int = 6) -> list[tuple[float, str]]:
-    """A few of the moments as labels; the hour where all lie within two days."""
+    """Return a few of the moments as labels; the hour where all lie within two days."""
     if not moments:
         return []
     first, last = moments[0].timestamp(), moments[-1].timestamp()

@@ -137,7 +137,7 @@ def _short(value: float) -> str:
 
 
 def png(scene: Scene, scale: int = 2) -> bytes:
-    """The same picture with `scale` pixels to a unit, drawn at twice that and made smaller: lines are smooth."""
+    """Return the same picture with `scale` pixels to a unit, drawn at twice that and made smaller: lines are smooth."""
     fine = 2 * scale
     image = Image.new("RGB", (scene.width * fine, scene.height * fine), LIGHT["paper"])
     for mark in scene.marks:

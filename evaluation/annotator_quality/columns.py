@@ -69,7 +69,7 @@ def numbered(judges: Iterable[Annotator]) -> dict[Annotator, int]:
 
 
 def scales(rows: Rows, place: dict[Annotator, int]) -> list[ScaleAnswers]:
-    """Those that anybody answered by, in the order of the pages."""
+    """Return those that anybody answered by, in the order of the pages."""
     rated = [rating for rating in rows.rated if rating.row.is_work]
     aspects = sorted({name for rating in rated for name in rating.aspects})
     thumbs = ((r.row.judge, r.completion, int(r.thumbs)) for r in rated if r.thumbs is not None)
@@ -122,7 +122,7 @@ def _aspect(rated: list[Rated], name: str) -> Iterable[tuple[Annotator, Hashable
 def _said(
     found: Iterable[tuple[Annotator, Hashable, int]], place: dict[Annotator, int], values: tuple[float, ...]
 ) -> Answers:
-    """The last word of each annotator on each item."""
+    """Return the last word of each annotator on each item."""
     last = {(judge, unit): code for judge, unit, code in found}
     units: dict[Hashable, int] = {}
     unit = np.fromiter((units.setdefault(unit, len(units)) for _, unit in last), dtype=np.int64, count=len(last))
@@ -175,7 +175,7 @@ def readings(rows: Rows, place: dict[Annotator, int]) -> dict[str, list[Reading]
 
 
 def _read(rows: Rows) -> Iterable[tuple[Row, int]]:
-    """Each answer that somebody has judged, or marked something in."""
+    """Yield each answer that somebody has judged, or marked something in."""
     for row, a, b, _ in rows.compared:
         if row.is_work:
             yield row, a
@@ -188,7 +188,7 @@ def _read(rows: Rows) -> Iterable[tuple[Row, int]]:
 
 
 def whatever_the_label(by_label: dict[str, list[Reading]]) -> list[Reading]:
-    """What is marked at all, with touching and overlapping spans of one annotator as one."""
+    """Return what is marked at all, with touching and overlapping spans of one annotator as one."""
     readings: dict[tuple[int, int], list[Reading]] = defaultdict(list)
     for value in by_label.values():
         for reading in value:

@@ -98,7 +98,7 @@ def _number(value: float, digits: int) -> str:
 
 
 def _figure(measure: Measure, digits: int = 2, form: Callable[[float, int], str] | None = None) -> str:
-    """The number with its interval, where it has one."""
+    """Return the number with its interval, where it has one."""
     return f"{(form or _number)(measure.value, digits)} {ends(measure, 1, digits)}".strip()
 
 
@@ -230,7 +230,7 @@ _SAID: dict[str, Callable[[Voice, Measure, AnnotatorFigures], str]] = {
 
 
 def of_alpha(alpha: Alpha) -> str:
-    """What an alpha means, by Krippendorff's own marks (2004, p. 241), read from the interval's lower end."""
+    """Return what an alpha means, by Krippendorff's own marks (2004, p. 241), read from the interval's lower end."""
     if alpha.value is None:
         return alpha.note
     if alpha.lower is None or alpha.upper is None:

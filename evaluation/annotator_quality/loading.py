@@ -159,7 +159,7 @@ def rows_of(project: Project, kind: str) -> Rows:
 
 
 def rows_until(project: Project, kind: str, moment: datetime) -> Rows:
-    """What counts now of what was said before the moment."""
+    """Return what counts now of what was said before the moment."""
     now = rows_of(project, kind)
     cut: list[list[Any]] = []
     for (table, _, _), rows in zip(_TABLES, now.tables, strict=True):
@@ -198,7 +198,7 @@ def _gold(project: Project, kind: str) -> QuerySet[Assignment]:
 
 
 def _grown(project: Project, kind: str, known: Rows, to: Position, is_exact: bool = True) -> Rows | None:
-    """What was known, and what came since; None where that is not all: a status changed, or a row came late."""
+    """Return what was known, and what came since; None where that is not all: a status changed, or a row came late."""
     if known.position.changes != to.changes and any(known.tables):
         return None
     found = Rows([*known.compared], [*known.rated], [*known.ranked], [*known.marked], position=to)
@@ -242,7 +242,8 @@ class _Annotators:
 
 
 def _offered(project: Project) -> dict[str, tuple[float, float]]:
-    """The labels that the project has or had: who was handed an item before, or after, has not marked nothing."""
+    """Return the labels that the project has or had: who was handed an item before, or after, has not marked
+    nothing."""
     scales = {scale.name: scale for scale in project.scales.filter(kind=Scale.Kind.SPAN)}  # type: ignore[attr-defined]
     texts = [f"span {name}" for name in scales]
     entries = AuditEntry.objects.filter(project=project, action="scale.added", about__in=texts).order_by("pk")
@@ -265,7 +266,7 @@ def _lengths(project: Project, known: dict[int, int]) -> dict[int, int]:
 
 
 def names_of(judges: Iterable[Annotator]) -> dict[Annotator, str]:
-    """What the pages call them."""
+    """Return what the pages call them."""
     judges = list(judges)
     users = dict(User.objects.filter(pk__in=[j.user for j in judges if j.user]).values_list("pk", "username"))
     return {judge: users.get(judge.user or 0) or judge.name for judge in judges}

@@ -271,7 +271,8 @@ def default_kind(project: Project) -> str:
 
 
 def figures_of(project: Project, who: Who, *, is_own: bool = False) -> tuple[str, Findings, AnnotatorFigures | None]:
-    """Which kind of annotator they are, what was found of that kind, and theirs in it. `is_own`: for their own eyes."""
+    """Return which kind of annotator they are, what was found of that kind, and theirs in it. `is_own`: for their own
+    eyes."""
     if not isinstance(who, ImportedAnnotator):
         own = annotator_kind_of(who)
         found = (own_findings if is_own else findings)(project, own)

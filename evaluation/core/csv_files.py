@@ -24,7 +24,7 @@ def csv_file(name: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]
 
 
 def inert(value: Any) -> Any:
-    """A name that begins like a formula would be run by a spreadsheet."""
+    """Return a name that begins like a formula would be run by a spreadsheet."""
     return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" and value else value
 
 

@@ -25,7 +25,7 @@ log = logging.getLogger("assay.notices")
 def tell(
     *, project: Project, text: str, url: str, but: User | None = None, roles: Collection[str] = TOLD
 ) -> list[Notice]:
-    """Those of these roles in the project, except whoever did it. An e-mail goes out after the commit."""
+    """Return those of these roles in the project, except whoever did it. An e-mail goes out after the commit."""
     people = [
         member.user
         for member in _members(project)

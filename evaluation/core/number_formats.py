@@ -53,7 +53,7 @@ def p_value(value: float) -> str:
 
 
 def likeliest(probabilities: dict[str, float]) -> list[tuple[str, float]]:
-    """The likeliest first: a database may keep a JSON object's keys in an order of its own."""
+    """Return the likeliest first: a database may keep a JSON object's keys in an order of its own."""
     return sorted(probabilities.items(), key=lambda pair: -pair[1])
 
 

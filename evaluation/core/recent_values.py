@@ -15,7 +15,7 @@ class Recent:
         self._kept: OrderedDict[Hashable, tuple[str, Any]] = OrderedDict()
 
     def get(self, key: Hashable, state: str) -> Any | None:
-        """None when nothing is kept, or when it is of another state."""
+        """Return None when nothing is kept, or when it is of another state."""
         of, value = self._kept.get(key, ("", None))
         return value if of == state else None
 

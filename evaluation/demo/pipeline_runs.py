@@ -40,7 +40,8 @@ def finished_run(
     reward_model: LanguageModel | None = None,
     config: dict[str, Any],
 ) -> Run:
-    """The run of that kind and name in the project, once it has succeeded. Raises TurnStopped when it does not."""
+    """Return the run of that kind and name in the project, once it has succeeded. Raises TurnStopped when it does
+    not."""
     run = Run.objects.filter(project=turn.project, kind=kind, name=name).order_by("id").last()
     if run is None:
         run = queue_run(

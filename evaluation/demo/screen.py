@@ -95,7 +95,7 @@ class Screen:
 
 
 def leaderboard_table(board: Leaderboard) -> Table:
-    """The leaderboard, with how each model stands to its parent."""
+    """Return the leaderboard, with how each model stands to its parent."""
     names = dict(LanguageModel.objects.values_list("id", "name"))
     table = Table(
         title=f"Leaderboard: {board.votes} votes of simulated annotators on eval prompts, 95 % intervals",

@@ -167,8 +167,8 @@ def _count(project: Project, board: Leaderboard) -> Ways | None:
 
 
 def _read(project: Project, judge: str) -> tuple[Tally, list[Block]]:
-    """The votes as they stand now, with places in the models, and their counts: a vote may have come since the board
-    was read, and counts and votes must be the same."""
+    """Return the votes as they stand now, with places in the models, and their counts: a vote may have come since the
+    board was read, and counts and votes must be the same."""
     read = list(blocks(project, judge))
     models = sorted({int(model) for block in read for model in np.union1d(block.a, block.b)})
     cells = np.zeros((len(models), len(models), len(LABELS)))
@@ -185,7 +185,7 @@ def _of_fit(key: str, title: str, fitted: Fit) -> Column:
 
 
 def _if_open(name: str, missing: dict[str, str], way: Callable[[], Found]) -> Found | None:
-    """What the way finds; None, and the reason in `missing`, when these votes do not allow it."""
+    """Return what the way finds; None, and the reason in `missing`, when these votes do not allow it."""
     try:
         return way()
     except (ValueError, NotConverged) as error:
@@ -211,7 +211,7 @@ def _drawn(fitted: Fit, votes: list[Block], effective: float) -> Column:
 
 
 def _elo(project: Project, board: Leaderboard, models: tuple[int, ...]) -> tuple[OrderSpread | None, Column]:
-    """The ticker as it stands, and how far the same votes in other orders would have put it."""
+    """Return the ticker as it stands, and how far the same votes in other orders would have put it."""
     rating, seen = np.full(len(models), CENTRE), []
     for block in blocks(project, board.judge, order="time"):
         known = np.isin(block.a, models) & np.isin(block.b, models)  # a newer model's first votes come next time

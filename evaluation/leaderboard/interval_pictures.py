@@ -31,14 +31,15 @@ class Axis:
 
 
 def axis_over(intervals: Sequence[tuple[float, float]]) -> Axis:
-    """An axis that holds all (lower, upper), and at least 100 points so that no small gap looks like a large one."""
+    """Return an axis that holds all (lower, upper), and at least 100 points so that no small gap looks like a large
+    one."""
     low, high = min(lower for lower, _ in intervals), max(upper for _, upper in intervals)
     short = max(0.0, 100 - (high - low)) / 2
     return Axis(low - short, high + short)
 
 
 def interval_picture(axis: Axis, rating: float, lower: float, upper: float) -> SafeString:
-    """A dot with its interval, over the axis's marks."""
+    """Return a dot with its interval, over the axis's marks."""
     return format_html(
         '<svg class="interval" viewBox="0 0 {} {}" role="img" aria-label="{} to {}">{}'
         '<line x1="{}" x2="{}" y1="11" y2="11" stroke="var(--accent)" stroke-width="2"/>'
@@ -55,14 +56,14 @@ def interval_picture(axis: Axis, rating: float, lower: float, upper: float) -> S
 
 
 def axis_picture(axis: Axis) -> SafeString:
-    """The numbers at the marks, for the head of the column."""
+    """Return the numbers at the marks, for the head of the column."""
     labels = format_html_join("", '<text x="{}" y="15" text-anchor="middle">{}</text>', _labels(axis))
     return format_html('<svg class="interval" viewBox="0 0 {} {}" aria-hidden="true">{}</svg>', WIDTH, HEIGHT, labels)
 
 
 @lru_cache(maxsize=16)
 def _marks(axis: Axis) -> SafeString:
-    """The same for all rows of a table."""
+    """Return the same for all rows of a table."""
     line = '<line x1="{0}" x2="{0}" y1="0" y2="22" stroke="var(--rule)"/>'
     return format_html_join("", line, ((axis.x(tick),) for tick in axis.ticks))
 
@@ -73,6 +74,6 @@ def _labels(axis: Axis) -> list[tuple[float, int]]:
 
 
 def _round_step(rough: float) -> int:
-    """The next of 1, 2, 5 × a power of ten, at least 1."""
+    """Return the next of 1, 2, 5 × a power of ten, at least 1."""
     power = 10 ** math.floor(math.log10(max(rough, 1)))
     return int(next(power * k for k in (1, 2, 5, 10) if power * k >= rough or k == 10))

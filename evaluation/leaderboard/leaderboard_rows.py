@@ -33,7 +33,8 @@ class Against:
 
     @property
     def is_early(self) -> bool:
-        """Whether the votes hardly bound the difference, so that nothing can be said of it, nor of votes to come."""
+        """Return whether the votes hardly bound the difference, so that nothing can be said of it, nor of votes to
+        come."""
         return not (self.upper - self.lower) / 2 < EARLY
 
 
@@ -107,7 +108,7 @@ class PositionShare:
 
 
 def standings(board: Leaderboard) -> list[Standing]:
-    """The rows of a snapshot, best first, with their models in one query."""
+    """Return the rows of a snapshot, best first, with their models in one query."""
     rows = board.ratings["rows"]
     ids = {row["model"] for row in rows} | {row["against"]["model"] for row in rows if row["against"]}
     models = LanguageModel.objects.in_bulk(ids)
@@ -137,7 +138,7 @@ def _meeting(wins: np.ndarray, ties: np.ndarray, i: int, j: int) -> Meeting | No
 
 
 def position_share(board: Leaderboard) -> PositionShare | None:
-    """None while nobody has chosen a side."""
+    """Return None while nobody has chosen a side."""
     tally = tally_of(board)
     share = tally.a_wins_share
     if share is None:

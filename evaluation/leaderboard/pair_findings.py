@@ -138,7 +138,7 @@ def _pairs(fitted: Fit, seen: Residuals) -> list[Pair]:
 
 
 def _ahead(fitted: Fit, played: np.ndarray) -> list[tuple[int, int]]:
-    """The pairs that met, the one with the higher rating first."""
+    """Return the pairs that met, the one with the higher rating first."""
     rows, columns = np.nonzero(np.triu(played, 1))
     rating = fitted.rating
     return [

@@ -46,12 +46,12 @@ class Duel:
 
 
 def duel(project: Project, rule: PromotionRule, model: LanguageModel, other: LanguageModel) -> Duel | None:
-    """None when nothing can be said yet: no vote between the two, or with the fit no chain of votes."""
+    """Return None when nothing can be said yet: no vote between the two, or with the fit no chain of votes."""
     return _by_sequence(project, rule, model, other) if rule.always_valid else _by_fit(project, rule, model, other)
 
 
 def counts(project: Project, rule: PromotionRule, model: LanguageModel, other: LanguageModel) -> tuple[int, int, int]:
-    """(wins, ties, losses) of a model against another, as the rule counts votes."""
+    """Return (wins, ties, losses) of a model against another, as the rule counts votes."""
     if rule.first_votes_only:
         return _first_votes(project, rule.judge, model.pk, other.pk)
     return _all_votes(current(project=project, judge=rule.judge), model.pk, other.pk)
@@ -106,7 +106,7 @@ def _all_votes(board: Leaderboard, model: int, other: int) -> tuple[int, int, in
 
 
 def _first_votes(project: Project, judge: str, model: int, other: int) -> tuple[int, int, int]:
-    """What each voter said first of the pair, added up by the database."""
+    """Return what each voter said first of the pair, added up by the database."""
     as_a = Q(completion_a__model=model, completion_b__model=other)
     as_b = Q(completion_a__model=other, completion_b__model=model)
     of_pair = votes(project, judge).filter(as_a | as_b).order_by()

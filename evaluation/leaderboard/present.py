@@ -88,7 +88,7 @@ def asked(project: Project, query: Mapping[str, str]) -> Asked:
 
 
 def moment_in(text: str) -> datetime | None:
-    """A moment by ISO 8601, UTC when it names no zone; a day alone is its end."""
+    """Return a moment by ISO 8601, UTC when it names no zone; a day alone is its end."""
     try:
         if len(text) == 10 and (day := parse_date(text)):
             return datetime(day.year, day.month, day.day, 23, 59, 59, 999999, UTC)
@@ -123,7 +123,7 @@ def stamp(asked: Asked, board: Leaderboard) -> str:
 
 
 def context(asked: Asked, board: Leaderboard) -> dict[str, Any]:
-    """What the parts need."""
+    """Return what the parts need."""
     rows = fluency.beside(board, standings(board))
     rated = [row for row in rows if row.is_connected]
     is_now = asked.at is None
@@ -156,7 +156,7 @@ def context(asked: Asked, board: Leaderboard) -> dict[str, Any]:
 
 
 def choices(asked: Asked) -> dict[str, list[tuple[str, str, int, bool]]]:
-    """The parts of the votes that can be asked for: value, name, votes, whether it is shown."""
+    """Return the parts of the votes that can be asked for: value, name, votes, whether it is shown."""
     found: dict[str, list[tuple[str, str, int, bool]]] = {"Categories": [], "Languages": []}
     for row in parts_of(asked.project, asked.judge):
         is_category = row.part == VoteCounts.Part.CATEGORY
@@ -167,7 +167,7 @@ def choices(asked: Asked) -> dict[str, list[tuple[str, str, int, bool]]]:
 
 
 def rendered(asked: Asked, board: Leaderboard) -> str:
-    """The parts that move with the votes, for htmx: made once for all pages that are open."""
+    """Return the parts that move with the votes, for htmx: made once for all pages that are open."""
     key, state = (asked.project.pk, asked.query), stamp(asked, board)
     html = _recent.get(key, state) if board.state else None
     if html is None:

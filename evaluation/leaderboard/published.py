@@ -31,7 +31,7 @@ class Ratings(dict):
 
 
 def tally_of(board: Leaderboard) -> Tally:
-    """The counts that a leaderboard was fitted to."""
+    """Return the counts that a leaderboard was fitted to."""
     if isinstance(board.ratings, Ratings):
         return board.ratings.tally
     return tally_totals([tuple(total) for total in board.ratings["totals"]])
@@ -43,7 +43,7 @@ def state_of(board: Leaderboard) -> tuple[int, int, int]:
 
 
 def listed(tally: Tally) -> list[list[Any]]:
-    """(model A, model B, winner, how many votes) of all cells that are not empty."""
+    """Return (model A, model B, winner, how many votes) of all cells that are not empty."""
     places = np.argwhere(tally.cells)
     counts = tally.cells[tuple(places.T)]
     return [
@@ -53,14 +53,14 @@ def listed(tally: Tally) -> list[list[Any]]:
 
 
 def fit_of(board: Leaderboard) -> Fit | None:
-    """The fit as published, with its intervals; of a stored one fitted again from its totals, votes by votes."""
+    """Return the fit as published, with its intervals; of a stored one fitted again from its totals, votes by votes."""
     if isinstance(board.ratings, Ratings):
         return board.ratings.fitted
     return fit(tally_of(board)) if board.votes else None
 
 
 def published(fitted: Fit | None, tally: Tally, spread: Spread | None, *, part: str, judge: str) -> dict[str, Any]:
-    """The fields of a Leaderboard that follow from a fit; without one it is empty."""
+    """Return the fields of a Leaderboard that follow from a fit; without one it is empty."""
     return {
         "ratings": Ratings(
             tally,
@@ -106,7 +106,7 @@ def rows_of(fitted: Fit) -> list[dict[str, Any]]:
 
 
 def _intervals(spread: Spread | None, votes: int) -> dict[str, Any]:
-    """What the intervals rest on; `as_of` is how many votes there were when voters were last read."""
+    """Return what the intervals rest on; `as_of` is how many votes there were when voters were last read."""
     if spread is None:
         return {"by": "votes", "is_read": False}
     return {
@@ -138,7 +138,7 @@ def _signature(spread: Spread | None, votes: int, part: str, judge: str) -> str:
 def _against_ancestor(
     fitted: Fit, i: int, parents: dict[int, int | None], place: dict[int, int]
 ) -> dict[str, Any] | None:
-    """The difference to the parent, or to the nearest ancestor that has been in a battle."""
+    """Return the difference to the parent, or to the nearest ancestor that has been in a battle."""
     ancestor, seen = parents.get(fitted.models[i]), set()
     while ancestor is not None and ancestor not in place and ancestor not in seen:
         seen.add(ancestor)

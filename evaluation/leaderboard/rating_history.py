@@ -72,7 +72,7 @@ class _Stream:
         self._held: np.ndarray | None = next(blocks, None)
 
     def until(self, at: float) -> Iterator[np.ndarray]:
-        """What has not been read yet, up to the moment."""
+        """Yield what has not been read yet, up to the moment."""
         while self._held is not None:
             cut = int(np.searchsorted(self._held[:, 0], at, side="right"))
             yield self._held[:cut, 1:].astype(np.int64)
@@ -85,7 +85,7 @@ class _Stream:
 def board_at(
     *, project: Project, judge: str, at: datetime, category: str | None = None, language: str | None = None
 ) -> Leaderboard:
-    """The leaderboard as the ledger had it at `at`. Never stored: it is made anew from what was stored then.
+    """Return the leaderboard as the ledger had it at `at`. Never stored: it is made anew from what was stored then.
 
     Raises ValueError on a moment that is still to come.
     """
@@ -173,7 +173,7 @@ def _grid(project: Project, judge: str, points: int) -> list[datetime]:
 def _fits(
     project: Project, judge: str, moments: Sequence[datetime], begun: _Counted
 ) -> Iterator[tuple[_Counted, Fit | None]]:
-    """The counts and their fit at each moment, each from the one before."""
+    """Yield the counts and their fit at each moment, each from the one before."""
     models, cells, live = list(begun.models), begun.cells, None
     streams = [_Stream(_votes(project, judge, begun.at)), _Stream(_changes(project, judge, begun.at))]
     for moment in moments:
@@ -204,7 +204,7 @@ def _fitted(models: list[int], cells: np.ndarray, before: Live | None) -> Live |
 
 
 def _votes(project: Project, judge: str, since: datetime | None) -> Iterator[np.ndarray]:
-    """Those that counted when they were given."""
+    """Yield those that counted when they were given."""
     changes = StatusChange.objects.filter(kind=ledger.COMPARISON, feedback_id=OuterRef("pk")).order_by("id")
     rows = comparisons(project, judge).annotate(first=Coalesce(Subquery(changes.values("before")[:1]), "status"))
     columns = ("created_at", "completion_a__model", "completion_b__model", "winner")

@@ -56,7 +56,7 @@ class Spread:
 
 
 def with_intervals(counts: VoteCounts, fitted: Fit) -> tuple[Fit, Spread | None]:
-    """The fit with the intervals to be published, and what they rest on; None before voters were ever read."""
+    """Return the fit with the intervals to be published, and what they rest on; None before voters were ever read."""
     if counts.votes <= EXACT:
         try:
             return by_voters(counts, fitted)
@@ -75,7 +75,7 @@ def by_voters(counts: VoteCounts, fitted: Fit) -> tuple[Fit, Spread]:
 
 
 def spread_of(fitted: Fit, votes: Iterable[Block], count: int, last_comparison_id: int) -> tuple[Fit, Spread]:
-    """The fit with its intervals by voters, where these can say something, and what they rest on."""
+    """Return the fit with its intervals by voters, where these can say something, and what they rest on."""
     begun = time.monotonic()
     read = replace(fitted, tally=Tally(fitted.models, np.zeros_like(fitted.tally.cells)))
     voters = score_voters(read, _added_up(votes, read.tally.cells))
@@ -104,21 +104,22 @@ def _blocks(counts: VoteCounts, fitted: Fit) -> Iterator[Block]:
 
 
 def _added_up(votes: Iterable[Block], cells: np.ndarray) -> Iterator[Block]:
-    """The same blocks, counted into `cells`: votes may have come since the counts were read, and voters are checked
-    against the votes of their own pass."""
+    """Yield the same blocks, counted into `cells`: votes may have come since the counts were read, and voters are
+    checked against the votes of their own pass."""
     for block in votes:
         cells += tally_indices(block.a, block.b, block.said, len(cells), block.times)
         yield block
 
 
 def scaled(fitted: Fit, spread: Spread) -> Fit:
-    """The covariance of single votes, widened as the last pass over voters found; a new model by the usual factor."""
+    """Return the covariance of single votes, widened as the last pass over voters found; a new model by the usual
+    factor."""
     factor, critical = widened(spread, fitted.models)
     return replace(fitted, covariance=fitted.covariance * np.outer(factor, factor), critical=critical)
 
 
 def widened(spread: Spread | None, models: Sequence[int]) -> tuple[np.ndarray, float]:
-    """(M,) by how much errors by votes are too short, and how many errors an interval reaches."""
+    """Return (M,) by how much errors by votes are too short, and how many errors an interval reaches."""
     if spread is None or spread.by != "voters" or not spread.effects:
         return np.ones(len(models)), Z95
     known = dict(spread.effects)

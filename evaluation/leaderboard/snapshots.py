@@ -48,12 +48,12 @@ class _Known:
 
 
 def votes(project: Project, judge: str) -> FeedbackQuerySet:
-    """The comparisons that count."""
+    """Return the comparisons that count."""
     return vote_blocks.counted(project, judge)
 
 
 def left_out(project: Project, judge: str) -> dict[str, int]:
-    """How many comparisons do not count, by status."""
+    """Return how many comparisons do not count, by status."""
     counts = counts_of(project, judge)
     return dict(counts.left_out) if counts else {}
 
@@ -71,7 +71,7 @@ def default_annotator_kind(project: Project) -> str:
 
 
 def current(*, project: Project, judge: str, category: str = "", language: str = "") -> Leaderboard:
-    """The leaderboard as the votes stand now, of all of them or of a category's or a language's.
+    """Return the leaderboard as the votes stand now, of all of them or of a category's or a language's.
 
     Stored at most every hour by itself; `stored` keeps one that something is to point at. An empty one never is.
     """
@@ -92,7 +92,7 @@ def current(*, project: Project, judge: str, category: str = "", language: str =
 
 
 def stored(board: Leaderboard) -> Leaderboard | None:
-    """The leaderboard as a row that others can point at, one for each state; None for an empty one.
+    """Return the leaderboard as a row that others can point at, one for each state; None for an empty one.
 
     Raises ValueError for a part of the votes or a moment of the past: those are computed from the ledger when asked.
     """

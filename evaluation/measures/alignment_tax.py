@@ -85,7 +85,7 @@ class Change:
 def change(
     model: LanguageModel, parent: LanguageModel, task: str, metric: str, project: Project | None = None
 ) -> Change | None:
-    """None where the two were not both measured alike, on the same items of that task by that metric."""
+    """Return None where the two were not both measured alike, on the same items of that task by that metric."""
     projects = [project] if project is not None else Project.objects.filter(evaluations__model=model).distinct()
     for each in projects:
         every = paired_comparison.measured(each)
@@ -100,7 +100,7 @@ def change(
 
 
 def chain(model: LanguageModel) -> list[LanguageModel]:
-    """The policies that it comes from, the base first, and itself."""
+    """Return the policies that it comes from, the base first, and itself."""
     found, seen = [model], {model.pk}
     while (parent := found[-1].parent) is not None and parent.kind == model.kind and parent.pk not in seen:
         seen.add(parent.pk)

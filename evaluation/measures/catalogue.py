@@ -113,7 +113,7 @@ assert ALL.keys() == MEASURES.keys()
 
 
 def suits(order: Order) -> Errors:
-    """What of an evaluation's order does not go together, by field."""
+    """Return what of an evaluation's order does not go together, by field."""
     measure = ALL[order.config.measure]
     errors = _model(order.parent, measure) | _dataset(order.other_dataset, measure)
     if measure.name == "win_rate":

@@ -31,7 +31,7 @@ Rows = dict[str, list[Row]]
 
 
 def rows(run: Run) -> Rows:
-    """What `training.runs.queue.preparation` lays into data/, by file name.
+    """Return what `training.runs.queue.preparation` lays into data/, by file name.
 
     Raises RecipeFailure when there is nothing to measure on.
     """
@@ -141,7 +141,7 @@ def family_of(model: LanguageModel) -> set[int]:
 
 
 def _by_hash(completion: Completion) -> str:
-    """An order that favours no category and no author, and does not change as answers are added."""
+    """Return an order that favours no category and no author, and does not change as answers are added."""
     return hashlib.sha256(f"{completion.prompt.text_hash} {completion.text}".encode()).hexdigest()
 
 
@@ -151,8 +151,8 @@ def _demonstrations(run: Run, judge: str) -> Iterable[Demonstration]:
 
 
 def _preferred(run: Run, judge: str, per_prompt: int = 1, without: Collection[int] = ()) -> list[Completion]:
-    """The best-judged answers to each eval prompt, whoever gave them but for the models `without`; by people or by
-    simulations, never both."""
+    """Return the best-judged answers to each eval prompt, whoever gave them but for the models `without`; by people or
+    by simulations, never both."""
     pairs, stars = (
         table.objects.counted().by(judge).on_split(Split.EVAL).filter(project=run.project)
         for table in (Comparison, Rating)

@@ -33,7 +33,7 @@ def queue_alike(
     cloned_from: Run | None = None,
     idempotency_key: str | None = None,
 ) -> list[Run]:
-    """A run for each of the models, with the same options, so that they can be set item by item; all or none.
+    """Return a run for each of the models, with the same options, so that they can be set item by item; all or none.
 
     Refused as `training.runs.ordering.actions.queue_run` refuses; what is wrong with a model is said of `models`.
     """
@@ -90,7 +90,7 @@ class Chosen:
 
 
 def standing(project: Project, chosen: Chosen, models: Iterable[int] | None = None) -> QuerySet[Evaluation]:
-    """The newest figure of each model, task, group, metric and opponent: an older one was measured again."""
+    """Return the newest figure of each model, task, group, metric and opponent: an older one was measured again."""
     rows = project.evaluations.all()
     if chosen.task:
         rows = rows.filter(task=chosen.task)
@@ -106,7 +106,7 @@ def standing(project: Project, chosen: Chosen, models: Iterable[int] | None = No
 
 
 def line_of(model: LanguageModel) -> list[LanguageModel]:
-    """Its ancestors, the first ones first, itself, and all that came of it."""
+    """Return its ancestors, the first ones first, itself, and all that came of it."""
     ancestors, above, seen = [], model.parent, {model.pk}
     while above is not None and above.pk not in seen:
         seen.add(above.pk)

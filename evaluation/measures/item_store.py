@@ -52,7 +52,7 @@ class Index:
 
     @property
     def words(self) -> tuple[str, str, str]:
-        """What YES, NO and UNKNOWN are called: an answer is right or wrong, a comparison won or lost."""
+        """Return what YES, NO and UNKNOWN are called: an answer is right or wrong, a comparison won or lost."""
         return ("won", "lost", "tied") if "win rate" in self.metrics else ("right", "wrong", "neither")
 
     @property
@@ -71,7 +71,7 @@ class Choice:
 
 
 def index_of(folder: Path) -> Index | None:
-    """The index of a run's items; None where the run left none. Raises Damaged where they cannot be read."""
+    """Return the index of a run's items; None where the run left none. Raises Damaged where they cannot be read."""
     file = folder / FILE
     if not file.exists():
         return None
@@ -100,7 +100,7 @@ def chosen(index: Index, choice: Choice) -> np.ndarray:
 
 
 def read(folder: Path, index: Index, places: np.ndarray) -> list[Row]:
-    """The items at these places."""
+    """Return the items at these places."""
     found = []
     with (folder / FILE).open("rb") as file:
         for place in places:

@@ -48,7 +48,7 @@ class Judges:
 
 
 def context(run: Run) -> dict[str, Any]:
-    """What a PPO run's page shows beside what training shows there."""
+    """Return what a PPO run's page shows beside what training shows there."""
     return {"parting": of_run(run), "parting_template": TEMPLATE}
 
 
@@ -61,7 +61,7 @@ def of_model(model: LanguageModel, readable: QuerySet[Project]) -> dict[str, Any
 
 
 def of_run(run: Run) -> dict[str, Any] | None:
-    """None until there is anything to show."""
+    """Return None until there is anything to show."""
     curves = [curve for curve in (_curve(run, SCORES, "score"), _curve(run, ("kl",), "KL, nats an answer")) if curve]
     told = opinions(run)
     sides = [
@@ -136,7 +136,7 @@ def _side(run: Run, judge: str, opinions: list[Opinion], *, even_if_empty: bool 
 
 
 def _arena(run: Run, judge: str) -> WinRate | None:
-    """The finished model against its parent, by counted votes of the eval split."""
+    """Return the finished model against its parent, by counted votes of the eval split."""
     model, parent = run.output_model, run.parent
     if model is None or parent is None:
         return None

@@ -103,7 +103,7 @@ def _steps(reach: tuple[float, float], x) -> list[Mark]:
 
 
 def sheet(made: Sequence[Picture]) -> Scene:
-    """All of them under one another with their names and keys, for a file."""
+    """Return all of them under one another with their names and keys, for a file."""
     marks: list[Mark] = []
     top = 8
     for picture in made:

@@ -66,13 +66,13 @@ def _opponent_of(run: Run, model: LanguageModel) -> LanguageModel | None:
 
 
 def _numbers(name: str, figure: dict[str, Any]) -> dict[str, Any]:
-    """The fields that every figure has, whatever measured it."""
+    """Return the fields that every figure has, whatever measured it."""
     found = {field: figure.get(field) for field in ("value", "standard_error", "lower", "upper")}
     return {"metric": name[:60], "n": figure.get("n") or 0, **found}
 
 
 def task_of(run: Run) -> str:
-    """What it was measured on, as people call it: the dataset, else what the recipe says."""
+    """Return what it was measured on, as people call it: the dataset, else what the recipe says."""
     return (run.other_dataset.name if run.other_dataset else str(run.result.get("task", "")))[:200]
 
 
@@ -101,7 +101,7 @@ def write_metrics(run: Run, model: LanguageModel) -> list[Evaluation]:
 
 
 def signature_of(run: Run) -> str:
-    """All that it takes to get the figure again."""
+    """Return all that it takes to get the figure again."""
     dataset = ""
     if (frozen := run.dataset or run.other_dataset if run.kind == "evaluate" else run.dataset) is not None:
         by = f" by {frozen.judge}" if frozen.judge else ""
@@ -119,7 +119,7 @@ _PLACES = {"metrics": "{}", "held_out": "held-out {}", "longer": "held-out {} of
 
 
 def _figures(result: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """The entries that hold a number; a recipe writes None for what its data did not allow."""
+    """Return the entries that hold a number; a recipe writes None for what its data did not allow."""
     return [
         (named.format(name.replace("_", " ")), entry)
         for place, named in _PLACES.items()

@@ -175,7 +175,7 @@ def _lower_of_one(total: np.ndarray, units: int) -> float:
 
 
 def pairs(said: Answers, metric: str = NOMINAL) -> list[Pair]:
-    """Each two annotators who have judged a unit in common; the first has the smaller number."""
+    """Return each two annotators who have judged a unit in common; the first has the smaller number."""
     _check(said, metric)
     size = said.size
     first, second, a, b = _both(said)
@@ -191,7 +191,7 @@ def pairs(said: Answers, metric: str = NOMINAL) -> list[Pair]:
 
 
 def _both(answers: Answers) -> tuple[np.ndarray, ...]:
-    """Every two values of one unit: judges, the smaller number first, and what each said."""
+    """Return every two values of one unit: judges, the smaller number first, and what each said."""
     kept = _paired(answers)
     order = np.lexsort((answers.judge[kept], answers.unit[kept]))
     unit, judge, code = (column[kept][order] for column in (answers.unit, answers.judge, answers.code))
@@ -232,7 +232,7 @@ def kappa(table: np.ndarray, metric: str, values: tuple[float, ...]) -> tuple[fl
 
 
 def _paired(answers: Answers) -> np.ndarray:
-    """(n,) True for values on units that two annotators or more have judged."""
+    """Return (n,) True for values on units that two annotators or more have judged."""
     _, place, times = np.unique(answers.unit, return_inverse=True, return_counts=True)
     return times[place] > 1 if len(times) else np.zeros(0, dtype=bool)
 

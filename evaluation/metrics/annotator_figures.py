@@ -65,7 +65,8 @@ def shares(judge: np.ndarray, hit: np.ndarray, judges: int, expected: float | np
 
 
 def first_chosen(judge: np.ndarray, said: np.ndarray, judges: int) -> Shares:
-    """How often the answer shown first was chosen, of annotations that chose one: sides are drawn, so chance is ½."""
+    """Return how often the answer shown first was chosen, of annotations that chose one: sides are drawn, so chance is
+    ½."""
     decided = said != LEVEL
     return shares(judge[decided], said[decided] == FIRST, judges)
 
@@ -82,8 +83,8 @@ def among_others(unit: np.ndarray, code: np.ndarray, size: int) -> tuple[np.ndar
 
 
 def with_others(judge: np.ndarray, unit: np.ndarray, code: np.ndarray, size: int, judges: int) -> Shares:
-    """How often each said what most others said of the same item; `expected` where answers were dealt out blindly:
-    the same answers by both, set beside each other at random."""
+    """Return how often each said what most others said of the same item; `expected` where answers were dealt out
+    blindly: the same answers by both, set beside each other at random."""
     most, _ = among_others(unit, code, size)
     clear = most >= 0
     judge, code, most = judge[clear], code[clear], most[clear]
@@ -179,8 +180,8 @@ def _shrunk(raw: Means) -> tuple[np.ndarray, np.ndarray]:
 
 
 def in_step(judge: np.ndarray, unit: np.ndarray, stars: np.ndarray, judges: int) -> tuple[np.ndarray, np.ndarray]:
-    """(J,) Pearson's correlation of each annotator's stars with the others' mean of the same items, and of how many;
-    severity does not touch it. NaN where either never varied."""
+    """Return (J,) Pearson's correlation of each annotator's stars with the others' mean of the same items, and of how
+    many; severity does not touch it. NaN where either never varied."""
     _, place = np.unique(unit, return_inverse=True)
     number = np.bincount(place)[place]
     met = number > 1
@@ -199,7 +200,8 @@ def in_step(judge: np.ndarray, unit: np.ndarray, stars: np.ndarray, judges: int)
 
 
 def commonest(judge: np.ndarray, code: np.ndarray, size: int, judges: int) -> tuple[Shares, np.ndarray]:
-    """How often each annotator gave the answer that they give most, which it is, and how often all others give it."""
+    """Return how often each annotator gave the answer that they give most, which it is, and how often all others give
+    it."""
     counts = np.bincount(judge * size + code, minlength=judges * size).reshape(judges, size).astype(float)
     top = counts.argmax(1)
     rows = np.arange(judges)
@@ -210,7 +212,7 @@ def commonest(judge: np.ndarray, code: np.ndarray, size: int, judges: int) -> tu
 
 
 def hasty(seconds: np.ndarray, characters: np.ndarray) -> np.ndarray:
-    """(n,) True where nobody could have read the answers."""
+    """Return (n,) True where nobody could have read the answers."""
     return (seconds < HASTY_SECONDS) | (seconds * HASTY_CHARACTERS < characters)
 
 

@@ -51,7 +51,8 @@ class Evidence:
 
     @property
     def reasons(self) -> list[str]:
-        """What speaks against them with an e-value of ten or more, the strongest first; of a flag one at least."""
+        """Return what speaks against them with an e-value of ten or more, the strongest first; of a flag one at
+        least."""
         ordered = sorted(self.kinds, key=lambda kind: -self.kinds[kind])
         strong = [kind for kind in ordered if self.kinds[kind] >= math.log(10)]
         return strong or (ordered[:1] if self.is_flagged else [])
@@ -80,7 +81,7 @@ def _flagged(log_e: np.ndarray, promise: float) -> np.ndarray:
 
 
 def log_e_above(hits: np.ndarray, n: np.ndarray, most: np.ndarray | float) -> np.ndarray:
-    """(J,) against "at most a share `most` of an honest annotator's are hits"; 0 where `most` is NaN: no bet."""
+    """Return (J,) against "at most a share `most` of an honest annotator's are hits"; 0 where `most` is NaN: no bet."""
     bound = np.clip(np.nan_to_num(np.broadcast_to(most, np.shape(hits)), nan=1.0), 1e-9, 1.0)
     tilts = TILTS[:, None]
     wealth = hits * tilts - n * np.log1p(bound * np.expm1(tilts))
@@ -98,7 +99,7 @@ def too_blind(seen: Shares) -> np.ndarray:
 
 
 def honest_share(seen: Shares) -> np.ndarray:
-    """(J,) the least that an honest annotator has: KEPT of all others' lead. NaN where the others hardly lead at
+    """Return (J,) the least that an honest annotator has: KEPT of all others' lead. NaN where the others hardly lead at
     all."""
     known = seen.n > 0
     blind = np.where(known, np.nan_to_num(seen.expected) * seen.n, 0.0)

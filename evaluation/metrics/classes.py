@@ -22,7 +22,7 @@ def counts(true: int, found: int, classes: int) -> list[float]:
 
 
 def counts_of_one(true: int, found: int, which: int) -> list[float]:
-    """The three counts that the F1 of the one class `which` takes."""
+    """Return the three counts that the F1 of the one class `which` takes."""
     return [
         float(true == which == found),
         float(found == which != true),
@@ -37,7 +37,7 @@ def f1(totals: np.ndarray) -> np.ndarray:
 
 
 def macro_f1(totals: np.ndarray) -> np.ndarray:
-    """The mean F1 of the classes that were there or were found: (..., 3 k) -> (...)."""
+    """Return the mean F1 of the classes that were there or were found: (..., 3 k) -> (...)."""
     right, wrong, missed = np.split(totals, 3, axis=-1)
     size = 2 * right + wrong + missed
     return _ratio(_ratio(2 * right, size).sum(-1), (size > 0).sum(-1))

@@ -42,7 +42,7 @@ class Metric:
 
 
 def share(totals: Totals) -> np.ndarray:
-    """The mean of per-item scores: (sum of scores, number of items)."""
+    """Return the mean of per-item scores: (sum of scores, number of items)."""
     return totals[..., 0] / totals[..., 1]
 
 
@@ -131,7 +131,7 @@ METRICS: dict[str, Metric] = {
 
 
 def find(name: str) -> Metric:
-    """The metric of that name. "F1 of spam" is the F1 of one label. Raises ValueError for an unknown one."""
+    """Return the metric of that name. "F1 of spam" is the F1 of one label. Raises ValueError for an unknown one."""
     if name in METRICS:
         return METRICS[name]
     if name.startswith("F1 of "):

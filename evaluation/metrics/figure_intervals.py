@@ -64,7 +64,8 @@ def figure(metric: Metric, counts: np.ndarray, draws: int = 1000, seed: int = 0)
 
 
 def _says_one_thing(metric: Metric, counts: np.ndarray, value: float) -> bool:
-    """Whether each item that counted anything has the value of all: samples would differ by how many they hold."""
+    """Return whether each item that counted anything has the value of all: samples would differ by how many they
+    hold."""
     if metric.interval != families.BOOTSTRAP:
         return False
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -72,8 +73,8 @@ def _says_one_thing(metric: Metric, counts: np.ndarray, value: float) -> bool:
 
 
 def value_of(metric: Metric, counts: np.ndarray) -> float:
-    """The value of all items together. Raises TooLarge for one without end, and ValueError where it is not a number,
-    such as a ratio over nothing."""
+    """Return the value of all items together. Raises TooLarge for one without end, and ValueError where it is not a
+    number, such as a ratio over nothing."""
     totals = counts.sum(0)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         value = float(metric.value(totals))
@@ -97,7 +98,7 @@ def checked(metric: Metric, counts: np.ndarray) -> np.ndarray:
 
 
 def _interval(metric: Metric, counts: np.ndarray, value: float, draws: int, seed: int) -> tuple[float, float, float]:
-    """(standard error, lower, upper)."""
+    """Return (standard error, lower, upper)."""
     if metric.interval == families.BOOTSTRAP:
         samples = metric.value(resampling.resampled_totals(counts, draws, seed))
         left_out = resampling.left_out_values(counts, metric.value)
@@ -113,7 +114,8 @@ def _interval(metric: Metric, counts: np.ndarray, value: float, draws: int, seed
 
 
 def influence(metric: Metric, counts: np.ndarray) -> np.ndarray:
-    """(n,) by how much each item moves a value that is a ratio of two sums, or a function of one; their sum is 0.
+    """Return (n,) by how much each item moves a value that is a ratio of two sums, or a function of one; their sum is
+    0.
 
     The linearised ratio estimator: the variance of the value is n / (n - 1) times the sum of their squares.
     """

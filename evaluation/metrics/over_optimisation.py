@@ -89,7 +89,7 @@ def _bin(group: list[Opinion]) -> Bin:
 
 
 def verdict(opinions: Sequence[Opinion]) -> Verdict:
-    """Whether the two opinions part, of one kind of annotator."""
+    """Return whether the two opinions part, of one kind of annotator."""
     n, steps = len(opinions), [o.step for o in opinions]
     first, last = (min(steps), max(steps)) if steps else (0, 0)
     growth = trend = None
@@ -109,7 +109,7 @@ def verdict(opinions: Sequence[Opinion]) -> Verdict:
 
 
 def rise(values: Sequence[float], opinions: Sequence[Opinion]) -> Mean | None:
-    """What a line through values over steps rises from the first step to the last, by least squares.
+    """Return what a line through values over steps rises from the first step to the last, by least squares.
 
     The interval is the sandwich's by voters and prompts; None where there is no telling how values vary.
     """

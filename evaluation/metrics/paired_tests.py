@@ -53,7 +53,7 @@ class Difference:
 
     @property
     def gain(self) -> float:
-        """The difference, positive where the second is better."""
+        """Return the difference, positive where the second is better."""
         return -self.value if self.higher_is_better is False else self.value
 
 
@@ -183,7 +183,8 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 
 def pull(metric: Metric, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """(n,) how much of the difference each item makes: what would go if the second had counted there as the first."""
+    """Return (n,) how much of the difference each item makes: what would go if the second had counted there as the
+    first."""
     with np.errstate(divide="ignore", invalid="ignore"):
         made = metric.value(second.sum(0)) - metric.value(second.sum(0) - second + first)
     return np.nan_to_num(made, nan=0.0, posinf=0.0, neginf=0.0)
@@ -197,7 +198,7 @@ def verdict(found: Difference, adjusted: float, level: float = 0.05) -> str:
 
 
 def items_to_settle(found: Difference) -> int | None:
-    """How many items would show a difference of this size in four of five attempts; None where there is none."""
+    """Return how many items would show a difference of this size in four of five attempts; None where there is none."""
     if not found.standard_error or not found.value:
         return None
     return math.ceil(found.n * ((Z95 + _POWER) * found.standard_error / found.value) ** 2)

@@ -30,7 +30,7 @@ def resampled_totals(counts: np.ndarray, draws: int, seed: int) -> np.ndarray:
 
 
 def _weights(n: int, draws: int, seed: int) -> Iterator[np.ndarray]:
-    """(draws, n) in pieces: how often each sample holds each item. Independent of what the items counted."""
+    """Yield (draws, n) in pieces: how often each sample holds each item. Independent of what the items counted."""
     random = np.random.default_rng(seed)
     size = max(1, _CELLS // n)
     for start in range(0, draws, size):
@@ -66,7 +66,7 @@ def _level(bias: float, left_out: np.ndarray, level: float) -> float:
 
 
 def left_out_values(counts: np.ndarray, value: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """(n,) the metric's value without each of the items in turn."""
+    """Return (n,) the metric's value without each of the items in turn."""
     return value(counts.sum(0) - counts)
 
 

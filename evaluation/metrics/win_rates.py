@@ -80,9 +80,8 @@ class Mean:
 
 
 def clustered_mean(values: Array, voters: Labels, prompts: Labels) -> Mean | None:
-    """The mean of values (n,) such as paired differences, with Student's interval at the effective number of groups
-    less one; None where they do not vary between groups, or there is but one.
-    """
+    """Return the mean of values (n,) such as paired differences, with Student's interval at the effective number of
+    groups less one; None where they do not vary between groups, or there is but one."""
     voter, prompt = places(voters), places(prompts)
     value = float(np.mean(values))
     error = math.sqrt(clustered_variance((values - value) / len(values), voter, prompt))
@@ -97,7 +96,7 @@ def places(labels: Labels) -> NDArray[np.int64]:
 
 
 def clustered_variance(influence: Array, voter: NDArray[np.int64], prompt: NDArray[np.int64]) -> float:
-    """The variance of a sum of influences (n,), whose groups are drawn whole; never below either way's own."""
+    """Return the variance of a sum of influences (n,), whose groups are drawn whole; never below either way's own."""
     ways = [_one_way(influence, group) for group in (voter, prompt)]
     if min(int(voter.max()), int(prompt.max())) > 0:
         both = np.unique(np.stack([voter, prompt]), axis=1, return_inverse=True)[1].ravel()

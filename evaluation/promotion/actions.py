@@ -26,7 +26,7 @@ LONGEST_NAMES = {"task": 200, "metric": 60}
 
 @transaction.atomic
 def set_rule(*, project: Project, by: User, **given: Any) -> PromotionRule:
-    """A new version of the rule, in force at once. Refused by field; earlier versions are kept."""
+    """Return a new version of the rule, in force at once. Refused by field; earlier versions are kept."""
     require(by, "manage", project)
     before = rule_of(project)
     rule = PromotionRule(project=project, created_by=by, **_checked(given))
@@ -40,7 +40,7 @@ def set_rule(*, project: Project, by: User, **given: Any) -> PromotionRule:
 
 
 def in_words(rule: PromotionRule) -> str:
-    """The whole rule in a few sentences."""
+    """Return the whole rule in a few sentences."""
     votes = "people's votes" if rule.judge == AnnotatorKind.PERSON else "simulated annotators' votes"
     how = "a sequence that may be read after every vote" if rule.always_valid else "the leaderboard's interval"
     over = f"more than {rule.margin:g} points above" if rule.margin else "above"
@@ -183,7 +183,7 @@ def _may_be_served(project: Project, model: LanguageModel) -> None:
 
 
 def _told(reason: str, wanted: str) -> str:
-    """A reason as it is kept. Refused when it says nothing, or more than a line of the history can hold."""
+    """Return a reason as it is kept. Refused when it says nothing, or more than a line of the history can hold."""
     reason = reason.strip()
     if not reason:
         raise Refused(400, reason=wanted)
@@ -198,7 +198,7 @@ def _hold(project: Project) -> None:
 
 
 def _checked(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a rule. Raises Refused with each that is wrong."""
+    """Return the fields of a rule. Raises Refused with each that is wrong."""
     errors: dict[str, str] = {}
     judge = fields.get("judge", AnnotatorKind.PERSON)
     if judge not in AnnotatorKind.values:

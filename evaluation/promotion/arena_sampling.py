@@ -64,7 +64,7 @@ def weights(project: Project, models: Sequence[LanguageModel]) -> Rates:
 
 
 def rates(project: Project) -> list[Rate]:
-    """Every pair of the arena, the likeliest first."""
+    """Return every pair of the arena, the likeliest first."""
     models = {model.pk: model for model in contestants(project)}
     if len(models) < 2:
         return []
@@ -77,7 +77,7 @@ def rates(project: Project) -> list[Rate]:
 
 
 def questions(project: Project, ids: Sequence[int]) -> dict[frozenset[int], str]:
-    """The pairs on which a decision waits."""
+    """Return the pairs on which a decision waits."""
     champion, here = champion_of(project), set(ids)
     found: dict[frozenset[int], str] = {}
     candidates = project.candidacies.filter(state__in=UNDECIDED, model__in=ids).select_related("model__parent")

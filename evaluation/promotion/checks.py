@@ -30,7 +30,7 @@ class Check:
 
     @property
     def found(self) -> str:
-        """What was found, without the verdict on it."""
+        """Return what was found, without the verdict on it."""
         return self.sentence.rpartition(": ")[0] or self.sentence.rstrip(".")
 
 
@@ -57,9 +57,9 @@ def from_json(rows: list[dict[str, Any]]) -> list[Check]:
 
 
 def check(candidacy: Candidacy, rule: PromotionRule, champion: LanguageModel | None, *, kept: bool = False) -> Standing:
-    """Every check of the rule. With `kept`, no vote was taken away since the last look: what a sequence had decided
-    then may be said for good (Ville's inequality bounds the chance that it ever errs), however the next votes fall.
-    """
+    """Return every check of the rule. With `kept`, no vote was taken away since the last look: what a sequence had
+    decided then may be said for good (Ville's inequality bounds the chance that it ever errs), however the next
+    votes fall."""
     before = {row["name"]: Check(**row) for row in candidacy.evidence.get("checks", [])} if kept else {}
     checks = [_kept(each, before, rule) for each in _checks(candidacy, rule, champion)]
     return Standing(tuple(checks))

@@ -86,7 +86,7 @@ def enrol_missing() -> int:
 
 
 def rule_of(project: Project) -> PromotionRule | None:
-    """The rule in force."""
+    """Return the rule in force."""
     return PromotionRule.objects.filter(project=project).first()
 
 
@@ -97,13 +97,13 @@ def annotator_kind_of(project: Project) -> str:
 
 
 def champion_of(project: Project) -> LanguageModel | None:
-    """What is served by default now."""
+    """Return what is served by default now."""
     in_force = Promotion.objects.filter(project=project).select_related("model").first()
     return in_force.model if in_force else None
 
 
 def opponents(candidacy: Candidacy) -> list[LanguageModel]:
-    """Its parent and the champion of the moment it entered, each once."""
+    """Return its parent and the champion of the moment it entered, each once."""
     found = (parent_of(candidacy.model), candidacy.champion)
     return list(dict.fromkeys(model for model in found if model is not None and model != candidacy.model))
 
@@ -188,7 +188,7 @@ def _queue_sampling(candidacy: Candidacy, model: LanguageModel, prompts: Dataset
 
 
 def _eval_prompts(candidacy: Candidacy) -> Dataset:
-    """The latest frozen eval prompts when they are still all of them, else frozen anew."""
+    """Return the latest frozen eval prompts when they are still all of them, else frozen anew."""
     project, run = candidacy.project, candidacy.run
     assert run is not None
     latest = Dataset.objects.filter(project=project, kind=Dataset.Kind.PROMPTS, side=Split.EVAL).first()

@@ -32,7 +32,8 @@ def of_reward_models(project: Project) -> Iterator[Uncertain]:
 
 
 def _of_run(project: Project, run: Run) -> Iterator[tuple[int, int, int, float]]:
-    """(prompt, smaller id, larger id, probability of the smaller) of pairs that stand in this project's train split."""
+    """Yield (prompt, smaller id, larger id, probability of the smaller) of pairs that stand in this project's train
+    split."""
     pairs = disputed_items.scored_pairs(run.path / "items.jsonl")
     for start in range(0, len(pairs), _AT_ONCE):
         some = pairs[start : start + _AT_ONCE]

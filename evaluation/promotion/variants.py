@@ -58,7 +58,7 @@ def variants(project: Project, board: Leaderboard) -> list[Variants]:
 
 
 def errors_of(board: Leaderboard) -> tuple[tuple[int, ...], np.ndarray]:
-    """The models of a board, and the (M, M) covariance of their ratings."""
+    """Return the models of a board, and the (M, M) covariance of their ratings."""
     fitted = fit_of(board)
     return (tuple(fitted.models), fitted.covariance) if fitted is not None else ((), np.zeros((0, 0)))
 

@@ -45,7 +45,7 @@ class Intervals:
 
 
 def bootstrap(fitted: Fit, draws: int = 100, seed: int = 0) -> np.ndarray:
-    """(draws, M) ratings of votes drawn anew with replacement, the same for the same seed.
+    """Return (draws, M) ratings of votes drawn anew with replacement, the same for the same seed.
 
     A draw is one multinomial over the filled cells, whatever the number of votes. A draw in which a group of models
     falls apart cannot say where its parts stand to each other, and is NaN for that group.
@@ -64,7 +64,7 @@ def bootstrap(fitted: Fit, draws: int = 100, seed: int = 0) -> np.ndarray:
 
 
 def refit(fitted: Fit, scores: np.ndarray) -> np.ndarray:
-    """(draws, M) ratings from `scores` (draws, M, M), wins with ties as half, from the fitted ratings on.
+    """Return (draws, M) ratings from `scores` (draws, M, M), wins with ties as half, from the fitted ratings on.
 
     Models that the fit compares but a draw does not are NaN in it.
     """
@@ -99,7 +99,7 @@ def intervals(draws: np.ndarray, effective: float = math.inf) -> Intervals:
 
 
 def _tail(effective: float) -> float:
-    """The share of draws below an interval: 2.5 %, and less for few voters."""
+    """Return the share of draws below an interval: 2.5 %, and less for few voters."""
     if math.isinf(effective):
         return 0.025
     reach = student95(effective - 1) * math.sqrt(effective / (effective - 1))
@@ -113,7 +113,8 @@ def portions(draws: int, size: int) -> Iterator[slice]:
 
 
 def _ends(draws: np.ndarray, below: float) -> np.ndarray:
-    """(2, M): the points that `below` of each column lies under, and over, its NaN left out; NaN where half is missing.
+    """Return (2, M): the points that `below` of each column lies under, and over, its NaN left out; NaN where half is
+    missing.
 
     Between draws at rank p·(n+1): so many lie outside that a further draw would with just these chances.
     """
@@ -127,7 +128,7 @@ def _ends(draws: np.ndarray, below: float) -> np.ndarray:
 
 
 def _together(scores: np.ndarray, start: np.ndarray, tolerance: float = 1e-10, steps: int = 60) -> np.ndarray:
-    """(draws, m) log-odds by steps with the Hessian of the draws' mean; NaN where that does not converge.
+    """Return (draws, m) log-odds by steps with the Hessian of the draws' mean; NaN where that does not converge.
 
     One inverse serves all draws, for they differ little from their mean; what is not strongly connected, or differs
     too much, is left to Newton's method proper.
@@ -156,14 +157,14 @@ def _together(scores: np.ndarray, start: np.ndarray, tolerance: float = 1e-10, s
 
 
 def _inverse(played: np.ndarray, log_odds: np.ndarray) -> np.ndarray:
-    """(m, m) pseudo-inverse of the Hessian: what a centred gradient asks for is centred too."""
+    """Return (m, m) pseudo-inverse of the Hessian: what a centred gradient asks for is centred too."""
     size = len(log_odds)
     hessian = curvature(played, sigmoid(log_odds[:, None] - log_odds[None, :]))
     return np.linalg.inv(hessian + 1 / size) - 1 / size
 
 
 def _is_joined(beats: np.ndarray) -> np.ndarray:
-    """(draws,) is everybody reached from everybody? By squaring: paths of up to 1, 2, 4, … steps."""
+    """Return (draws,) is everybody reached from everybody? By squaring: paths of up to 1, 2, 4, … steps."""
     size = beats.shape[1]
     reach = (beats | np.eye(size, dtype=bool)).astype(np.float32)
     for _ in range(max(1, int(size - 1).bit_length())):
@@ -174,7 +175,8 @@ def _is_joined(beats: np.ndarray) -> np.ndarray:
 
 
 def _alone(scores: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """(m,) log-odds of one draw with half a win where it needs one; NaN when it no longer joins all its models."""
+    """Return (m,) log-odds of one draw with half a win where it needs one; NaN when it no longer joins all its
+    models."""
     try:
         log_odds, group = solve_groups(scores + half_wins(scores), start)
     except NotConverged:

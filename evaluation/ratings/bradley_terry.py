@@ -68,7 +68,7 @@ class Fit:
 
     @property
     def log_odds(self) -> np.ndarray:
-        """(M,): the ratings on the scale on which a difference is the logarithm of the odds of winning."""
+        """Return (M,): the ratings on the scale on which a difference is the logarithm of the odds of winning."""
         return (self.rating - CENTRE) / SCALE
 
     @property
@@ -91,7 +91,7 @@ class Fit:
         return Difference(float(value), float(value - reach), float(value + reach))
 
     def ranks(self) -> np.ndarray:
-        """(M, 2): best and worst rank in its group that the votes allow each model.
+        """Return (M, 2): best and worst rank in its group that the votes allow each model.
 
         One more than the models that are better beyond doubt, and than those that are not worse beyond doubt: by the
         intervals of differences, since two models' own intervals may overlap although their difference is decided.
@@ -130,7 +130,7 @@ class Fit:
         return max(0, math.ceil((needed - known) * g / h**2))
 
     def _difference_reach(self) -> np.ndarray:
-        """(M, M) how far differences' intervals reach to each side; NaN across groups."""
+        """Return (M, M) how far differences' intervals reach to each side; NaN across groups."""
         error = self._difference_error()
         return np.multiply(self.critical, error, out=np.zeros_like(error), where=error != 0)  # 0 · ∞ is 0 here
 
@@ -150,7 +150,7 @@ def fit(tally: Tally) -> Fit:
 
 
 def fitted_at(tally: Tally, log_odds: np.ndarray, group: np.ndarray, added: np.ndarray) -> Fit:
-    """The fit with its covariance, from log-odds that are known to be the maximum with `added` half wins."""
+    """Return the fit with its covariance, from log-odds that are known to be the maximum with `added` half wins."""
     wins, ties = tally.wins, tally.ties
     bridged = wins + added + tie_bridges(wins + added, ties)
     squared = squared_scores(log_odds, bridged, ties)
@@ -166,7 +166,7 @@ def half_wins(scores: np.ndarray) -> np.ndarray:
 
 
 def solve_groups(scores: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(M,) log-odds, each group centred on its own, and (M,) group numbers."""
+    """Return (M,) log-odds, each group centred on its own, and (M,) group numbers."""
     group, log_odds = groups(scores > 0), np.zeros(len(scores))
     for number in range(group.max() + 1):
         members = np.flatnonzero(group == number)
@@ -175,7 +175,7 @@ def solve_groups(scores: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def solve(scores: np.ndarray, start: np.ndarray, tolerance: float = 1e-10, steps: int = 100) -> np.ndarray:
-    """(M,) centred log-odds from `scores` (M, M), wins with ties as half, of one strongly connected group.
+    """Return (M,) centred log-odds from `scores` (M, M), wins with ties as half, of one strongly connected group.
 
     It ends with a step of at most `tolerance`: where crowds of votes are joined by a few, the gradient is small beside
     all votes long before the ratings are right. Or with a gradient that is rounding alone.
@@ -198,7 +198,7 @@ def solve(scores: np.ndarray, start: np.ndarray, tolerance: float = 1e-10, steps
 
 
 def _descend(scores: np.ndarray, log_odds: np.ndarray, loss: float, step: np.ndarray) -> tuple[np.ndarray, float]:
-    """A Newton step, halved until it does not climb: far from the maximum a full one can overshoot."""
+    """Return a Newton step, halved until it does not climb: far from the maximum a full one can overshoot."""
     slack = 1e-12 * max(1.0, abs(loss))
     for _ in range(60):
         trial = log_odds + step
@@ -217,7 +217,7 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 
 
 def curvature(played: np.ndarray, chance: np.ndarray) -> np.ndarray:
-    """The Hessian H: a graph's Laplacian with n·p(1−p) on the edges, singular along the constant."""
+    """Return the Hessian H: a graph's Laplacian with n·p(1−p) on the edges, singular along the constant."""
     return laplacian(played * chance * (1 - chance))
 
 
@@ -226,13 +226,13 @@ def laplacian(weights: np.ndarray) -> np.ndarray:
 
 
 def of_differences(form: np.ndarray) -> np.ndarray:
-    """(M, M) of xᵀ·form·x for x = eᵢ − eⱼ."""
+    """Return (M, M) of xᵀ·form·x for x = eᵢ − eⱼ."""
     own = np.diagonal(form)
     return own[:, None] + own[None, :] - 2 * form
 
 
 def sandwiched(log_odds: np.ndarray, group: np.ndarray, scores: np.ndarray, squared: np.ndarray) -> np.ndarray:
-    """(M, M) covariance H⁺GH⁺ of centred ratings on the published scale, NaN across groups.
+    """Return (M, M) covariance H⁺GH⁺ of centred ratings on the published scale, NaN across groups.
 
     `scores` (M, M) are the wins, ties as half, that were fitted; `squared` (M, M) is G, the sum of squared scores of
     whatever is independent: votes or voters. Adding 11ᵀ/M makes H regular; G is zero along the constant, so nothing
@@ -249,7 +249,7 @@ def sandwiched(log_odds: np.ndarray, group: np.ndarray, scores: np.ndarray, squa
 
 
 def squared_scores(log_odds: np.ndarray, wins: np.ndarray, ties: np.ndarray) -> np.ndarray:
-    """(M, M) G of single votes: Σ s sᵀ, where a vote's score s is (y − p)·(eᵢ − eⱼ)."""
+    """Return (M, M) G of single votes: Σ s sᵀ, where a vote's score s is (y − p)·(eᵢ − eⱼ)."""
     chance = sigmoid(log_odds[:, None] - log_odds[None, :])
     return laplacian(wins * (1 - chance) ** 2 + wins.T * chance**2 + ties * (0.5 - chance) ** 2)
 

@@ -91,7 +91,8 @@ class ConfidenceSequence:
 def confidence_sequence(
     wins: np.ndarray, ties: np.ndarray, losses: np.ndarray, alpha: float = 0.05
 ) -> ConfidenceSequence:
-    """The sequences of pairs given by counts (…), of any shape. Raises ValueError on counts below 0 or a bad alpha."""
+    """Return the sequences of pairs given by counts (…), of any shape. Raises ValueError on counts below 0 or a bad
+    alpha."""
     counts, shape = _checked(wins, ties, losses, alpha)
     lower = _lower(*counts, alpha, _EITHER)
     upper = 1 - _lower(*counts[::-1], alpha, _EITHER)
@@ -101,7 +102,7 @@ def confidence_sequence(
 
 
 def pair_sequences(tally: Tally, alpha: float = 0.05) -> ConfidenceSequence:
-    """(M, M): the row's model against the column's, from their votes against each other alone.
+    """Return (M, M): the row's model against the column's, from their votes against each other alone.
 
     Each pair has its own level: for all of M·(M−1)/2 at once divide alpha by their number.
     """
@@ -122,7 +123,8 @@ def pair_sequences(tally: Tally, alpha: float = 0.05) -> ConfidenceSequence:
 
 
 def lower_bound(wins: np.ndarray, ties: np.ndarray, losses: np.ndarray, alpha: float = 0.05) -> np.ndarray:
-    """(…) one-sided bound of the mean score: "at least this good", right at every look with probability 1 − alpha.
+    """Return (…) one-sided bound of the mean score: "at least this good", right at every look with probability 1 −
+    alpha.
 
     The lower bound of a rating difference is `points` of it; a child is better than its parent when it is above ½.
     """
@@ -131,13 +133,14 @@ def lower_bound(wins: np.ndarray, ties: np.ndarray, losses: np.ndarray, alpha: f
 
 
 def log_e_above(wins: np.ndarray, ties: np.ndarray, losses: np.ndarray, mean: float) -> np.ndarray:
-    """(…) log e-value against "the mean score is at most `mean`"; `lower_bound` is above it from log(1/alpha) on."""
+    """Return (…) log e-value against "the mean score is at most `mean`"; `lower_bound` is above it from log(1/alpha)
+    on."""
     counts, shape = _checked(wins, ties, losses)
     return _log_wealth(*counts, np.full(len(counts[0]), mean), _BETTER).reshape(shape)
 
 
 def log_e_at(wins: np.ndarray, ties: np.ndarray, losses: np.ndarray, mean: float) -> np.ndarray:
-    """(…) log e-value against "the mean score is `mean`", either way."""
+    """Return (…) log e-value against "the mean score is `mean`", either way."""
     counts, shape = _checked(wins, ties, losses)
     return _log_wealth(*counts, np.full(len(counts[0]), mean), _EITHER).reshape(shape)
 
@@ -158,12 +161,13 @@ def points(mean: np.ndarray) -> np.ndarray:
 
 
 def mean_score(margin: float) -> float:
-    """The mean score of a model that is `margin` rating points better."""
+    """Return the mean score of a model that is `margin` rating points better."""
     return 1 / (1 + math.exp(-margin / SCALE))
 
 
 def one_vote_each(voter: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(N,) True at each voter's first vote on each pair, whichever way shown; votes in the order they were given.
+    """Return (N,) True at each voter's first vote on each pair, whichever way shown; votes in the order they were
+    given.
 
     A person's later votes on a pair repeat their taste: with these left out, the sequence holds among repeated voters.
     """
@@ -177,7 +181,7 @@ def one_vote_each(voter: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray
 def _checked(
     wins: np.ndarray, ties: np.ndarray, losses: np.ndarray, alpha: float = 0.05
 ) -> tuple[Counts, tuple[int, ...]]:
-    """The counts as (K,) floats, and the shape they came in."""
+    """Return the counts as (K,) floats, and the shape they came in."""
     if not 0 < alpha < 1:
         raise ValueError(f"alpha is a probability between 0 and 1, like 0.05: got {alpha}.")
     w, t, loss = np.broadcast_arrays(*(np.asarray(x, dtype=float) for x in (wins, ties, losses)))
@@ -188,7 +192,7 @@ def _checked(
 
 
 def _gains(wins: np.ndarray, ties: np.ndarray, bets: _Bets) -> np.ndarray:
-    """(K, G): the part of each bet's log wealth that does not depend on m, its weight included."""
+    """Return (K, G): the part of each bet's log wealth that does not depend on m, its weight included."""
     tie = np.logaddexp(0, bets.tilt) - math.log(2)
     return bets.log_weight + wins[:, None] * bets.tilt + ties[:, None] * tie
 
@@ -207,7 +211,7 @@ def _log_sum(terms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _lower(wins: np.ndarray, ties: np.ndarray, losses: np.ndarray, alpha: float, bets: _Bets) -> np.ndarray:
-    """(K,) where log wealth, convex in m, comes down to log(1/alpha); 0 where it never stood above.
+    """Return (K,) where log wealth, convex in m, comes down to log(1/alpha); 0 where it never stood above.
 
     Newton on a convex falling function passes the root at most once, to the side where the interval is wider, and
     then climbs towards it: what is returned is never too high.
@@ -232,14 +236,15 @@ def _lower(wins: np.ndarray, ties: np.ndarray, losses: np.ndarray, alpha: float,
 
 
 def _first_guess(wins: np.ndarray, ties: np.ndarray, votes: np.ndarray, limit: float) -> np.ndarray:
-    """(K,) Wilson's lower bound at about the sequence's width: a good place to begin, right or not."""
+    """Return (K,) Wilson's lower bound at about the sequence's width: a good place to begin, right or not."""
     mean, squared = (wins + ties / 2) / votes, 2 * (limit + 2)
     spread = np.sqrt(squared * mean * (1 - mean) / votes + (squared / votes / 2) ** 2)
     return np.clip((mean + squared / votes / 2 - spread) / (1 + squared / votes), 1e-12, mean)
 
 
 def _more(wins: np.ndarray, ties: np.ndarray, losses: np.ndarray, mean: float, alpha: float, bets: _Bets) -> np.ndarray:
-    """(K,) votes to come, at the shares so far, until log wealth at `mean` is log(1/alpha); 0 if it is, inf if never.
+    """Return (K,) votes to come, at the shares so far, until log wealth at `mean` is log(1/alpha); 0 if it is, inf if
+    never.
 
     At fixed shares it is convex in the number of votes: Newton from a number that is surely enough comes down to it.
     """

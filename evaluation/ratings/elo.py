@@ -39,7 +39,7 @@ def online(
     start: np.ndarray,
     step: float = STEP,
 ) -> np.ndarray:
-    """(M,) Elo ratings after the votes, taken in the order given, from `start` (M,).
+    """Return (M,) Elo ratings after the votes, taken in the order given, from `start` (M,).
 
     A new model starts at 1000. To go on with later votes, start from what this returned; to draw the ticker over
     time, call it for each stretch. Raises ValueError on an index out of range, a model against itself, or `start` or
@@ -61,7 +61,8 @@ def online(
 def order_spread(
     a: np.ndarray, b: np.ndarray, said: np.ndarray, size: int, orders: int = 10, seed: int = 0, step: float = STEP
 ) -> OrderSpread:
-    """How far ratings of `size` models from 1000 depend on the order: `orders` shuffles, the same for the same seed.
+    """Return how far ratings of `size` models from 1000 depend on the order: `orders` shuffles, the same for the same
+    seed.
 
     Each costs what `online` does: some tenths of a second for a million votes.
     """

@@ -108,7 +108,7 @@ def position(fitted: Fit) -> Position:
 
 
 def connectivity(tally: Tally) -> Connectivity:
-    """What holds the board together."""
+    """Return what holds the board together."""
     played = tally.wins + tally.wins.T + tally.ties
     number = groups(played > 0)
     parts = tuple(tuple(int(m) for m in np.flatnonzero(number == k)) for k in range(int(number.max(initial=-1)) + 1))
@@ -122,7 +122,7 @@ def connectivity(tally: Tally) -> Connectivity:
 
 
 def sampling(tally: Tally) -> Sampling:
-    """Who was shown how often, and against whom."""
+    """Return who was shown how often, and against whom."""
     size, battles = len(tally.models), tally.battles
     played = tally.wins + tally.wins.T + tally.ties
     votes = max(tally.votes, 1)
@@ -131,7 +131,7 @@ def sampling(tally: Tally) -> Sampling:
 
 
 def _surplus(cells: np.ndarray, expected: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(M,) of the rows' models when shown first: sum of score less expected, sum of its square, votes."""
+    """Return (M,) of the rows' models when shown first: sum of score less expected, sum of its square, votes."""
     level = cells[:, :, 2] + cells[:, :, 3]
     parts = ((cells[:, :, 0], 1 - expected), (cells[:, :, 1], -expected), (level, 0.5 - expected))
     total = sum((n * gap).sum(axis=axis) for n, gap in parts)
@@ -189,7 +189,7 @@ def _bridges(linked: np.ndarray) -> list[tuple[int, int]]:
 
 
 def _fewest_votes_across(played: np.ndarray) -> tuple[int, np.ndarray]:
-    """The minimum cut of a connected board and its smaller side (Stoer & Wagner, 1997)."""
+    """Return the minimum cut of a connected board and its smaller side (Stoer & Wagner, 1997)."""
     weight, size = played.astype(float), len(played)
     sides, alive = [[k] for k in range(size)], np.ones(size, dtype=bool)
     best, cut = np.inf, [0]
@@ -208,7 +208,8 @@ def _fewest_votes_across(played: np.ndarray) -> tuple[int, np.ndarray]:
 
 
 def _last_two(weight: np.ndarray, alive: np.ndarray) -> tuple[int, int, float]:
-    """The last two when models are added one by one, the most tightly joined first, and how tightly the last is."""
+    """Return the last two when models are added one by one, the most tightly joined first, and how tightly the
+    last is."""
     before = last = int(alive.argmax())
     reach = np.where(alive, weight[last], -np.inf)
     reach[last] = -np.inf

@@ -95,7 +95,7 @@ Arrange = Callable[[np.ndarray, np.ndarray, int], _Order]  # of log-odds, the sc
 
 
 def fewest_votes(fitted: Fit) -> Fragility | None:
-    """The fewest votes found whose removal changes the first place of the largest group.
+    """Return the fewest votes found whose removal changes the first place of the largest group.
 
     None when there is no other model in it, or no removal that leaves the two compared does it.
     """
@@ -122,7 +122,8 @@ def fewest_votes(fitted: Fit) -> Fragility | None:
 
 
 def fewest_voters(fitted: Fit, blocks: Sequence[Block]) -> VoterFragility | None:
-    """The same of whole voters, with all their votes. Raises ValueError when `blocks` are not the votes of the fit."""
+    """Return the same of whole voters, with all their votes. Raises ValueError when `blocks` are not the votes of the
+    fit."""
     first, rivals = _first_and_rivals(fitted)
     voter, a, b, said, count = (np.concatenate(column) for column in zip(*blocks, strict=True))
     if count.sum() != fitted.tally.votes:
@@ -155,7 +156,7 @@ def fewest_voters(fitted: Fit, blocks: Sequence[Block]) -> VoterFragility | None
 
 
 def _search(fitted: Fit, first: int, rivals: list[int], arrange: Arrange) -> np.ndarray | None:
-    """What the smallest number takes, over the rivals, with influences taken anew where the places change."""
+    """Return what the smallest number takes, over the rivals, with influences taken anew where the places change."""
     scores = fitted.tally.wins + fitted.tally.ties / 2
     fewest, best = None, None
     for rival in rivals:
@@ -190,7 +191,7 @@ def _gap(fitted: Fit, first: int, rival: int) -> float:
 
 
 def _leverage(log_odds: np.ndarray, played: np.ndarray, first: int, rival: int) -> np.ndarray:
-    """(M,) u = H⁺(e_first − e_rival)."""
+    """Return (M,) u = H⁺(e_first − e_rival)."""
     group = groups(played > 0)
     same = group[:, None] == group[None, :]
     hessian = curvature(played + played.T, sigmoid(log_odds[:, None] - log_odds[None, :]))
@@ -200,13 +201,13 @@ def _leverage(log_odds: np.ndarray, played: np.ndarray, first: int, rival: int) 
 
 
 def _influence(log_odds: np.ndarray, played: np.ndarray, cells: _Cells, first: int, rival: int) -> np.ndarray:
-    """(C,) by how much one vote of each cell lifts first above rival."""
+    """Return (C,) by how much one vote of each cell lifts first above rival."""
     u = _leverage(log_odds, played, first, rival)
     return (u[cells.i] - u[cells.j]) * (cells.score - sigmoid(log_odds[cells.i] - log_odds[cells.j]))
 
 
 def _vote_influence(log_odds: np.ndarray, played: np.ndarray, first: int, rival: int) -> np.ndarray:
-    """(M, M, 4) the same by A, B and label."""
+    """Return (M, M, 4) the same by A, B and label."""
     u = _leverage(log_odds, played, first, rival)
     chance = sigmoid(log_odds[:, None] - log_odds[None, :])
     return (u[:, None] - u[None, :])[:, :, None] * (SCORE - chance[:, :, None])
@@ -219,7 +220,7 @@ def _most_first(influence: np.ndarray) -> np.ndarray:
 
 
 def _nearest(fitted: Fit, cells: _Cells, first: int, rivals: np.ndarray) -> list[int]:
-    """The rivals that need the fewest votes to first order."""
+    """Return the rivals that need the fewest votes to first order."""
     scores = fitted.tally.wins + fitted.tally.ties / 2
     played, needed = scores + half_wins(scores), []
     for rival in rivals[: 4 * RIVALS]:
@@ -230,7 +231,7 @@ def _nearest(fitted: Fit, cells: _Cells, first: int, rivals: np.ndarray) -> list
 
 
 def _count_for(influence: np.ndarray, units: np.ndarray, gap: float) -> int:
-    """How many units, in this order, take a gap away to first order; all when that does not."""
+    """Return how many units, in this order, take a gap away to first order; all when that does not."""
     falls = np.cumsum(influence * units)
     last = int(np.searchsorted(falls, gap, side="right"))
     if last == len(falls):
@@ -240,14 +241,14 @@ def _count_for(influence: np.ndarray, units: np.ndarray, gap: float) -> int:
 
 
 def _taken(cells: _Cells, taking: np.ndarray, n: int) -> np.ndarray:
-    """(C,) votes taken from each cell when the first n are."""
+    """Return (C,) votes taken from each cell when the first n are."""
     votes, taken = cells.votes[taking], np.zeros(len(cells.votes))
     taken[taking] = np.clip(n - (np.cumsum(votes) - votes), 0, votes)
     return taken
 
 
 def _left(scores: np.ndarray, cells: _Cells, taken: np.ndarray) -> np.ndarray:
-    """(M, M) wins, ties as half, without the votes taken from each cell."""
+    """Return (M, M) wins, ties as half, without the votes taken from each cell."""
     left = scores.copy()
     np.subtract.at(left, (cells.i, cells.j), taken * cells.score)
     np.subtract.at(left, (cells.j, cells.i), taken * (1 - cells.score))
@@ -255,7 +256,8 @@ def _left(scores: np.ndarray, cells: _Cells, taken: np.ndarray) -> np.ndarray:
 
 
 def _smallest(order: _Order, start: np.ndarray, first: int, rival: int, most: int) -> int | None:
-    """The smallest n up to `most` that puts the rival ahead, by bisection with exact refits from the guess outwards."""
+    """Return the smallest n up to `most` that puts the rival ahead, by bisection with exact refits from the guess
+    outwards."""
 
     def changes(n: int) -> bool:
         return _is_ahead(order.without(n), start, first, rival)
@@ -285,7 +287,7 @@ def _is_ahead(scores: np.ndarray, start: np.ndarray, first: int, rival: int) -> 
 
 
 def _leader(fitted: Fit, scores: np.ndarray, first: int) -> int:
-    """Who is first among those still compared with the first."""
+    """Return who is first among those still compared with the first."""
     log_odds, group = solve_groups(scores + half_wins(scores), fitted.log_odds)
     return int(np.where(group == group[first], log_odds, -np.inf).argmax())
 

@@ -91,7 +91,7 @@ def _is_joined_alike(live: Live, scores: np.ndarray) -> bool:
 
 
 def _inverse(scores: np.ndarray, log_odds: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """(M, M) the pseudo-inverse Hessian of each group by itself, 0 between groups."""
+    """Return (M, M) the pseudo-inverse Hessian of each group by itself, 0 between groups."""
     inverse = np.zeros(scores.shape)
     for number in range(group.max() + 1):
         members = np.flatnonzero(group == number)
@@ -102,7 +102,7 @@ def _inverse(scores: np.ndarray, log_odds: np.ndarray, group: np.ndarray) -> np.
 
 
 def _settle(scores: np.ndarray, log_odds: np.ndarray, inverse: np.ndarray) -> np.ndarray | None:
-    """The log-odds at the maximum near by; None when a few steps with this inverse do not reach it."""
+    """Return the log-odds at the maximum near by; None when a few steps with this inverse do not reach it."""
     played, won = scores + scores.T, scores.sum(axis=1)
     rounding = np.finfo(float).eps * played.sum(axis=1).max(initial=0) * np.abs(inverse).sum(axis=1).max(initial=0)
     for _ in range(FEW_STEPS):

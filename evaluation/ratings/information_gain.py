@@ -32,7 +32,7 @@ SHARPNESS = 2
 def pair_probabilities(
     fitted: Fit | None, models: Sequence[Hashable], matters: np.ndarray | None = None, floor: float = FLOOR
 ) -> np.ndarray:
-    """(M, M) how to draw the next battle (row shown as A, column as B); symmetric, sums to 1, 0 on the diagonal.
+    """Return (M, M) how to draw the next battle (row shown as A, column as B); symmetric, sums to 1, 0 on the diagonal.
 
     `models` are those that can be drawn: some may have no votes, and the fit may know others. `matters` (M, M) weighs
     the differences by how much they count (all alike without it; its two halves are added). A share `floor` of the
@@ -49,7 +49,8 @@ def pair_probabilities(
 
 
 def gains(fitted: Fit, matters: np.ndarray) -> np.ndarray:
-    """(M, M) by how many squared rating points one vote on a pair lowers the weighted sum of variances of differences.
+    """Return (M, M) by how many squared rating points one vote on a pair lowers the weighted sum of variances of
+    differences.
 
     Of the fit's own models, within each group: NaN between models that no votes join.
     """
@@ -60,7 +61,7 @@ def gains(fitted: Fit, matters: np.ndarray) -> np.ndarray:
 
 
 def weigh_pairs(models: Sequence[Hashable], weighed: Iterable[tuple[Hashable, Hashable, float]]) -> np.ndarray:
-    """(M, M) `matters` from (model, other, weight); pairs with models that are not there are left out."""
+    """Return (M, M) `matters` from (model, other, weight); pairs with models that are not there are left out."""
     place = {model: k for k, model in enumerate(models)}
     weights = np.zeros((len(models), len(models)))
     for model, other, weight in weighed:
@@ -72,7 +73,7 @@ def weigh_pairs(models: Sequence[Hashable], weighed: Iterable[tuple[Hashable, Ha
 
 
 def weigh_top(fitted: Fit | None, models: Sequence[Hashable], top: int, weight: float = 1.0) -> np.ndarray:
-    """(M, M) `matters` for the order of the `top` best: weight/(1 + z²) for each of them against each below it.
+    """Return (M, M) `matters` for the order of the `top` best: weight/(1 + z²) for each of them against each below it.
 
     z is their difference in standard errors: neighbours that are not told apart count fully, a pair that is decided by
     far counts little.
@@ -128,7 +129,7 @@ def _beliefs(fitted: Fit | None, models: Sequence[Hashable]) -> tuple[np.ndarray
 
 
 def _gains(covariance: np.ndarray, log_odds: np.ndarray, weights: np.ndarray, ties: float) -> np.ndarray:
-    """(M, M) the module's formula, 0 on the diagonal."""
+    """Return (M, M) the module's formula, 0 on the diagonal."""
     form = covariance @ laplacian(weights) @ covariance
     chance = sigmoid(log_odds[:, None] - log_odds[None, :])
     h = np.maximum(chance * (1 - chance), CERTAIN)

@@ -66,7 +66,7 @@ class Cycles:
 
 
 def expected_scores(fitted: Fit) -> np.ndarray:
-    """(M, M) mean score of the row against the column, a tie as half; NaN where no votes join the two."""
+    """Return (M, M) mean score of the row against the column, a tie as half; NaN where no votes join the two."""
     chance = sigmoid(fitted.log_odds[:, None] - fitted.log_odds[None, :])
     return np.where(fitted.group[:, None] == fitted.group[None, :], chance, np.nan)
 
@@ -115,7 +115,7 @@ def _variance(expected: np.ndarray, kappa: float) -> np.ndarray:
 
 
 def _own_spread(played: np.ndarray, expected: np.ndarray, spread: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """(M, M) variance of surplus, smaller than `spread` by what the fit took up.
+    """Return (M, M) variance of surplus, smaller than `spread` by what the fit took up.
 
     With surplus = (I − N)ε and N = diag(nh)·X·H⁻¹·Xᵀ, its diagonal is s − 2s·nh·xᵀH⁻¹x + (nh)²·xᵀH⁻¹GH⁻¹x.
     """
@@ -127,7 +127,8 @@ def _own_spread(played: np.ndarray, expected: np.ndarray, spread: np.ndarray, gr
 
 
 def _leads(wins: np.ndarray) -> np.ndarray:
-    """(M, M) lead of the row in decisive votes, in standard deviations of a fair coin; 0 where level or behind."""
+    """Return (M, M) lead of the row in decisive votes, in standard deviations of a fair coin; 0 where level or
+    behind."""
     decisive = np.maximum(wins + wins.T, 1)
     return np.maximum(wins - wins.T, 0) / np.sqrt(decisive)
 
@@ -140,7 +141,7 @@ def _count(beats: np.ndarray) -> int:
 
 
 def _bits(rows: np.ndarray) -> np.ndarray:
-    """(M, M/64) the rows of booleans, packed."""
+    """Return (M, M/64) the rows of booleans, packed."""
     size = len(rows)
     padded = np.zeros((size, -(-size // 64) * 64), dtype=bool)
     padded[:, :size] = rows
@@ -148,7 +149,7 @@ def _bits(rows: np.ndarray) -> np.ndarray:
 
 
 def _surest(lead: np.ndarray, listed: int) -> tuple[Cycle, ...]:
-    """Each circle once, from its first model; one model's triples at a time, so that memory stays M²."""
+    """Return each circle once, from its first model; one model's triples at a time, so that memory stays M²."""
     cycles: list[Cycle] = []
     for i in range(len(lead)):
         weakest = np.minimum(np.minimum(lead[i][:, None], lead), lead[:, i][None, :])  # i > j > k > i
@@ -160,7 +161,8 @@ def _surest(lead: np.ndarray, listed: int) -> tuple[Cycle, ...]:
 
 
 def _counts_by_chance(fitted: Fit, draws: int, seed: int) -> np.ndarray:
-    """(draws,) circles in votes of as many per pair, were the ratings true; only who leads each pair is drawn."""
+    """Return (draws,) circles in votes of as many per pair, were the ratings true; only who leads each pair is
+    drawn."""
     random, size = np.random.default_rng(seed), len(fitted.models)
     expected = expected_scores(fitted)
     played = fitted.tally.wins + fitted.tally.wins.T + fitted.tally.ties
@@ -178,7 +180,7 @@ def _counts_by_chance(fitted: Fit, draws: int, seed: int) -> np.ndarray:
 
 
 def majority_chances(votes: np.ndarray, mean: np.ndarray, ties: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(P,) chances that more of `votes` are won than lost, and that fewer are; the rest is level.
+    """Return (P,) chances that more of `votes` are won than lost, and that fewer are; the rest is level.
 
     Exact up to FEW votes, by the discrete Fourier transform of the lead of one vote to their power; beyond that by the
     normal distribution, half a step from a level result (without ties the lead moves in steps of two).

@@ -48,7 +48,7 @@ class VoterWeights:
 
     @property
     def weight(self) -> np.ndarray:
-        """(V,): how much of a vote each of a voter's votes counts."""
+        """Return (V,): how much of a vote each of a voter's votes counts."""
         return 1 - self.coin
 
 
@@ -91,7 +91,7 @@ class _Weighted:
 
 
 def _solve(fitted: Fit, blocks: Iterable[Block]) -> tuple[np.ndarray, float]:
-    """(M,) log-odds of sincere votes, and the share of careless voters: where a pass moves neither any more.
+    """Return (M,) log-odds of sincere votes, and the share of careless voters: where a pass moves neither any more.
 
     Of three passes the third begins as far along the way of the first two as they promise (SQUAREM; Varadhan and
     Roland, 2008, 10.1111/j.1467-9469.2007.00585.x). Alone they creep, and end too early, where voters gave few votes.
@@ -110,13 +110,14 @@ def _solve(fitted: Fit, blocks: Iterable[Block]) -> tuple[np.ndarray, float]:
 
 
 def _moved(point: np.ndarray, after: np.ndarray) -> float:
-    """The largest change of a rating in points, or of the share of careless voters in percent."""
+    """Return the largest change of a rating in points, or of the share of careless voters in percent."""
     ratings = float(SCALE * np.abs(after[:-1] - point[:-1]).max(initial=0))
     return max(ratings, 100 * abs(float(sigmoid(after[-1]) - sigmoid(point[-1]))))
 
 
 def _passed(fitted: Fit, blocks: Iterable[Block], point: np.ndarray) -> np.ndarray:
-    """(M + 1,) one pass of expectation and maximisation: log-odds, then the logit of the share of careless voters."""
+    """Return (M + 1,) one pass of expectation and maximisation: log-odds, then the logit of the share of careless
+    voters."""
     sincere, expected, voters = _expectation(blocks, point[:-1], float(sigmoid(point[-1])))
     if voters < 2:
         raise ValueError(f"how reliable voters are takes two voters at least, and there is {voters}.")
@@ -126,7 +127,8 @@ def _passed(fitted: Fit, blocks: Iterable[Block], point: np.ndarray) -> np.ndarr
 
 
 def _expectation(blocks: Iterable[Block], log_odds: np.ndarray, careless: float) -> tuple[np.ndarray, float, int]:
-    """(M, M) wins, ties as half, each by the chance that it was sincere; expected careless voters; all voters."""
+    """Return (M, M) wins, ties as half, each by the chance that it was sincere; expected careless voters; all
+    voters."""
     size = len(log_odds)
     chance = sigmoid(log_odds[:, None] - log_odds[None, :])
     sincere, expected, voters = np.zeros((size, size)), 0.0, 0
@@ -140,13 +142,13 @@ def _expectation(blocks: Iterable[Block], log_odds: np.ndarray, careless: float)
 
 
 def _cells(rows: Rows, weight: np.ndarray, size: int) -> np.ndarray:
-    """(M, M, 4) weights summed as a tally's cells."""
+    """Return (M, M, 4) weights summed as a tally's cells."""
     place = (rows.a * size + rows.b) * len(LABELS) + rows.said
     return np.bincount(place, weights=weight, minlength=size * size * len(LABELS)).reshape(size, size, len(LABELS))
 
 
 def _density(rows: Rows, chance: np.ndarray, careless: float) -> tuple[np.ndarray, np.ndarray]:
-    """(grid, voters) posterior of eᵥ, summing to 1, and (voters,) the posterior chance of being careless."""
+    """Return (grid, voters) posterior of eᵥ, summing to 1, and (voters,) the posterior chance of being careless."""
     log, place = np.empty((len(GRID), rows.owners)), (rows.a * len(chance) + rows.b) * len(LABELS) + rows.said
     for row, e in enumerate(GRID):
         said = np.log((1 - e) * chance + e / 2)  # by pair: cheaper than by vote
@@ -160,13 +162,13 @@ def _density(rows: Rows, chance: np.ndarray, careless: float) -> tuple[np.ndarra
 
 
 def _beta(shape: tuple[float, float]) -> np.ndarray:
-    """(grid,) Beta density, summing to 1."""
+    """Return (grid,) Beta density, summing to 1."""
     density = GRID ** (shape[0] - 1) * (1 - GRID) ** (shape[1] - 1)
     return np.asarray(density / density.sum())
 
 
 def _voters(blocks: Iterable[Block], log_odds: np.ndarray, careless: float) -> VoterWeights:
-    """Each voter's eᵥ, given the ratings."""
+    """Return each voter's eᵥ, given the ratings."""
     chance = sigmoid(log_odds[:, None] - log_odds[None, :])
     voter = np.unique(np.concatenate([np.unique(block[0]) for block in blocks]))
     columns: list[list[np.ndarray]] = [[], [], [], []]
@@ -181,7 +183,8 @@ def _voters(blocks: Iterable[Block], log_odds: np.ndarray, careless: float) -> V
 
 
 def _quantile(cumulated: np.ndarray, level: float) -> np.ndarray:
-    """(voters,) where the cumulated density (grid, voters) passes the level, evenly within a cell of the grid."""
+    """Return (voters,) where the cumulated density (grid, voters) passes the level, evenly within a cell of the
+    grid."""
     place = (cumulated < level).sum(axis=0)
     columns = np.arange(cumulated.shape[1])
     before = np.where(place > 0, cumulated[place - 1, columns], 0.0)

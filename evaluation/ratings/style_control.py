@@ -46,7 +46,8 @@ class Coefficient:
     why: str = ""
 
     def chance(self, difference: float) -> tuple[float, float, float]:
-        """How often an answer with this `difference` is chosen over one just as good otherwise, and the interval.
+        """Return how often an answer with this `difference` is chosen over one just as good otherwise, and the
+        interval.
 
         1/3 is for twice as long, 1 for some against none.
         """
@@ -116,8 +117,8 @@ def _why_rare(votes: int) -> str:
 def _solve(
     problem: Problem, start: np.ndarray, largest: np.ndarray, features: list[str]
 ) -> tuple[np.ndarray, int | None]:
-    """(M + k,) log-odds, each group centred, then β; or which of the features runs away. Steps are halved while they
-    climb."""
+    """Return (M + k,) log-odds, each group centred, then β; or which of the features runs away. Steps are halved while
+    they climb."""
     size, point = problem.size, np.concatenate([start, np.zeros(len(features))])
     loss, gradient, information = newton(problem, point)
     for _ in range(60):

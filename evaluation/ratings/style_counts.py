@@ -36,7 +36,8 @@ def style_of(text: str) -> Style:
 
 
 def _prose(text: str) -> Iterator[str]:
-    """The lines outside code fences: one ends with a line of at least as many of its own marks (CommonMark, 4.5)."""
+    """Yield the lines outside code fences: one ends with a line of at least as many of its own marks (CommonMark,
+    4.5)."""
     fence = ""
     for line in text.splitlines():
         mark = _FENCE.fullmatch(line)
@@ -50,7 +51,7 @@ def _prose(text: str) -> Iterator[str]:
 
 
 def differences(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """(first − second)/(first + second) of counts, 0 where both are 0: from −1 to 1 whatever the sizes.
+    """Return (first − second)/(first + second) of counts, 0 where both are 0: from −1 to 1 whatever the sizes.
 
     1/3 is twice as much, 1 is some against none. Raises ValueError on unequal shapes and on counts below 0.
     """

@@ -83,7 +83,7 @@ class Problem:
 
     @cached_property
     def added(self) -> np.ndarray:
-        """(M, M) the half wins of the plain fit."""
+        """Return (M, M) the half wins of the plain fit."""
         return half_wins(self.tally.wins + self.tally.ties / 2)
 
     @property
@@ -92,14 +92,14 @@ class Problem:
 
 
 def votes_alone(blocks: Iterable[StyledVotes]) -> Iterator[Block]:
-    """The votes without their style, as intervals by voters read them."""
+    """Yield the votes without their style, as intervals by voters read them."""
     for block in blocks:
         assert block.voter is not None  # the survey has seen it
         yield block.voter, block.a, block.b, block.said, np.ones(len(block.a))
 
 
 def centred(problem: Problem, point: np.ndarray) -> np.ndarray:
-    """The same log-odds, each group's mean taken off."""
+    """Return the same log-odds, each group's mean taken off."""
     ratings = point[: problem.size]
     means = np.bincount(problem.group, weights=ratings) / np.bincount(problem.group)
     return np.concatenate([ratings - means[problem.group], point[problem.size :]])
@@ -134,13 +134,13 @@ def _passes(problem: Problem, point: np.ndarray) -> Iterator[tuple[np.ndarray, .
 
 
 def _collected(a: np.ndarray, b: np.ndarray, z: np.ndarray, weight: np.ndarray, size: int) -> np.ndarray:
-    """(M + k,) Σ weight · x, where x = (eₐ − e_b, z) is a vote's row of the design."""
+    """Return (M + k,) Σ weight · x, where x = (eₐ − e_b, z) is a vote's row of the design."""
     ratings = np.bincount(a, weights=weight, minlength=size) - np.bincount(b, weights=weight, minlength=size)
     return np.concatenate([ratings, weight @ z])
 
 
 def _crossed(a: np.ndarray, b: np.ndarray, z: np.ndarray, weight: np.ndarray, size: int) -> np.ndarray:
-    """(M + k, M + k) Σ weight · x xᵀ."""
+    """Return (M + k, M + k) Σ weight · x xᵀ."""
     edges = np.bincount(a * size + b, weights=weight, minlength=size * size).reshape(size, size)
     across = [_collected(a, b, z[:, :0], weight * column, size) for column in z.T]
     side = np.stack(across) if across else np.zeros((0, size))
@@ -148,7 +148,7 @@ def _crossed(a: np.ndarray, b: np.ndarray, z: np.ndarray, weight: np.ndarray, si
 
 
 def covariance(problem: Problem, point: np.ndarray, voters: Voters | None) -> np.ndarray:
-    """The sandwich (M + k, M + k), by voters when they are given."""
+    """Return the sandwich (M + k, M + k), by voters when they are given."""
     size, added = problem.size, problem.added
     wins, ties = problem.tally.wins, problem.tally.ties
     squared = np.zeros((len(point), len(point)))
@@ -163,7 +163,7 @@ def covariance(problem: Problem, point: np.ndarray, voters: Voters | None) -> np
 
 
 def _squared_by_voters(problem: Problem, point: np.ndarray) -> np.ndarray:
-    """(M + k, M + k) Σ s_v s_vᵀ, the scores of a voter's votes summed; a voter may go on in the next block."""
+    """Return (M + k, M + k) Σ s_v s_vᵀ, the scores of a voter's votes summed; a voter may go on in the next block."""
     total = np.zeros((len(point), len(point)))
     last, held = None, np.zeros(len(point))
     for a, b, z, score, gap, voter in _passes(problem, point):

@@ -25,18 +25,18 @@ class Tally:
 
     @property
     def wins(self) -> np.ndarray:
-        """(M, M): how often the model of the row beat the model of the column."""
+        """Return (M, M): how often the model of the row beat the model of the column."""
         return self.cells[:, :, 0] + self.cells[:, :, 1].T
 
     @property
     def ties(self) -> np.ndarray:
-        """(M, M), symmetric: ties and both-bads of a pair."""
+        """Return (M, M), symmetric: ties and both-bads of a pair."""
         level = self.cells[:, :, 2] + self.cells[:, :, 3]
         return level + level.T
 
     @property
     def battles(self) -> np.ndarray:
-        """(M,): votes in which each model took part."""
+        """Return (M,): votes in which each model took part."""
         return (self.wins + self.wins.T + self.ties).sum(axis=1)
 
     @property
@@ -81,7 +81,7 @@ def tally_totals(totals: Iterable[tuple[Hashable, Hashable, str, int]]) -> Tally
 def tally_indices(
     a: np.ndarray, b: np.ndarray, said: np.ndarray, size: int, counts: np.ndarray | None = None
 ) -> np.ndarray:
-    """The (size, size, 4) cells of votes given as indices of models and of LABELS; one pass of bincount.
+    """Return the (size, size, 4) cells of votes given as indices of models and of LABELS; one pass of bincount.
 
     `counts` says how many votes each entry stands for (1 without it). Raises ValueError on an index out of range or
     a model against itself.

@@ -74,7 +74,7 @@ class TieFit:
 
     @property
     def level_ties(self) -> Parameter:
-        """The share of ties between two models of the same strength."""
+        """Return the share of ties between two models of the same strength."""
         share = _level_share(self.model)
         return Parameter(share(self.tie.value), math.nan, share(self.tie.lower), share(self.tie.upper))
 
@@ -90,7 +90,7 @@ class TieFit:
 def fit_ties(
     tally: Tally, model: str = "davidson", first: bool = False, blocks: Iterable[Block] | None = None
 ) -> TieFit:
-    """The fit of `model`, with a parameter for standing first when `first`; sandwich covariance (White, 1982).
+    """Return the fit of `model`, with a parameter for standing first when `first`; sandwich covariance (White, 1982).
 
     `blocks` of the same votes, as in `clusters` and readable repeatedly, make the intervals go by voters where these
     repeat. Raises ValueError on an unknown model, without ties, with ties alone, and on bad blocks; NotConverged when
@@ -123,13 +123,13 @@ def fit_ties(
 
 
 def better_tie_model(tally: Tally, first: bool = False, blocks: Iterable[Block] | None = None) -> tuple[TieFit, TieFit]:
-    """Both models, the one with the lower AIC first."""
+    """Return both models, the one with the lower AIC first."""
     one, other = sorted((fit_ties(tally, model, first, blocks) for model in MODELS), key=lambda fitted: fitted.aic)
     return one, other
 
 
 def _counts(tally: Tally, model: str, first: bool) -> np.ndarray:
-    """(M, M, 3): how often A, the row, won, lost and tied against B, the column, where A was shown first."""
+    """Return (M, M, 3): how often A, the row, won, lost and tied against B, the column, where A was shown first."""
     if model not in MODELS:
         raise ValueError(f"unknown tie model {model!r}: use one of {', '.join(MODELS)}.")
     cells = tally.cells
@@ -145,13 +145,14 @@ def _counts(tally: Tally, model: str, first: bool) -> np.ndarray:
 
 
 def _added(tally: Tally) -> np.ndarray:
-    """(M, M) half a win each way for the pairs that were compared and that wins do not join both ways."""
+    """Return (M, M) half a win each way for the pairs that were compared and that wins do not join both ways."""
     strong, compared = strong_groups(tally.wins > 0), tally.wins + tally.wins.T + tally.ties > 0
     return HALF_WIN * (compared & (strong[:, None] != strong[None, :]))
 
 
 def _solve(votes: np.ndarray, group: np.ndarray, model: Callable[..., Terms], first: bool) -> np.ndarray:
-    """(M + first + 1,) ratings as log-odds, each group centred, then η if asked for, then the tie's parameter."""
+    """Return (M + first + 1,) ratings as log-odds, each group centred, then η if asked for, then the tie's
+    parameter."""
     size, share = len(group), votes[..., 2].sum() / votes.sum()
     start = 2 * share / (1 - share) if model is davidson else (1 + share) / (1 - share)
     point = np.concatenate([np.zeros(size + first), [math.log(start)]])
@@ -179,7 +180,7 @@ def _descend(
     model: Callable[..., Terms],
     first: bool,
 ) -> tuple[np.ndarray, float]:
-    """A Newton step, halved until it does not climb and θ stays above 1."""
+    """Return a Newton step, halved until it does not climb and θ stays above 1."""
     slack = 1e-12 * max(1.0, abs(loss))
     for _ in range(60):
         trial = point + step
@@ -198,7 +199,7 @@ def _loss(votes: np.ndarray, point: np.ndarray, model: Callable[..., Terms], fir
 
 
 def _delta(point: np.ndarray, first: bool) -> np.ndarray:
-    """(M, M) log-odds of the row, shown first, against the column."""
+    """Return (M, M) log-odds of the row, shown first, against the column."""
     ratings = point[: -1 - first]
     return ratings[:, None] - ratings[None, :] + (point[-2] if first else 0.0)
 
@@ -257,7 +258,7 @@ def _exponential(log_value: float, error: float, critical: float, least: float) 
 
 
 def _points(log_odds: float, error: float, critical: float) -> Parameter:
-    """What standing first is worth, in rating points."""
+    """Return what standing first is worth, in rating points."""
     value, error = SCALE * log_odds, SCALE * error
     return Parameter(value, error, value - critical * error, value + critical * error)
 

@@ -6,12 +6,13 @@ import numpy as np
 
 
 def groups(linked: np.ndarray) -> np.ndarray:
-    """(M,) group number of each model, joined by `linked` (M, M) in either direction; group 0 has the most models."""
+    """Return (M,) group number of each model, joined by `linked` (M, M) in either direction; group 0 has the most
+    models."""
     return strong_groups(linked | linked.T)
 
 
 def strong_groups(beats: np.ndarray) -> np.ndarray:
-    """(M,) group number by mutual reach: within one, everybody beat everybody else by some chain of votes.
+    """Return (M,) group number by mutual reach: within one, everybody beat everybody else by some chain of votes.
 
     Ratings are finite exactly when a group of compared models is one such group (Ford, 1957). The largest group is 0,
     equal ones are in the order of their first member.
@@ -30,7 +31,7 @@ def strong_groups(beats: np.ndarray) -> np.ndarray:
 
 
 def _reached(links: np.ndarray, start: int) -> np.ndarray:
-    """(M,) whom a walk along `links` from `start` can reach, `start` included."""
+    """Return (M,) whom a walk along `links` from `start` can reach, `start` included."""
     reached = np.zeros(len(links), dtype=bool)
     reached[start] = True
     while True:

@@ -56,7 +56,7 @@ class Voters:
 
     @property
     def critical(self) -> float:
-        """How many standard errors an interval reaches; without end below two effective voters.
+        """Return how many standard errors an interval reaches; without end below two effective voters.
 
         Where one voter gave nearly all votes, the ratings are that voter's, and nothing says how others would vote.
         """
@@ -79,7 +79,7 @@ class Rows(NamedTuple):
 
 
 def by_voters(fitted: Fit, blocks: Iterable[Block]) -> tuple[Fit, Voters]:
-    """The fit with intervals by voters when somebody voted twice, else as it was; and how votes are spread.
+    """Return the fit with intervals by voters when somebody voted twice, else as it was; and how votes are spread.
 
     Of one voter's votes alone the intervals have no end: nothing says how others would vote.
     """
@@ -92,12 +92,12 @@ def by_voters(fitted: Fit, blocks: Iterable[Block]) -> tuple[Fit, Voters]:
 
 
 def clustered(fitted: Fit, voters: Voters) -> Fit:
-    """The fit with intervals by these voters, whom `score_voters` has seen."""
+    """Return the fit with intervals by these voters, whom `score_voters` has seen."""
     return replace(fitted, covariance=_covariance(fitted, voters), critical=voters.critical)
 
 
 def cluster_covariance(fitted: Fit, blocks: Iterable[Block]) -> np.ndarray:
-    """(M, M) covariance of the ratings by voters, on the published scale, NaN across groups as in the fit's own.
+    """Return (M, M) covariance of the ratings by voters, on the published scale, NaN across groups as in the fit's own.
 
     Raises ValueError with fewer than two voters, on voters that do not ascend, and on votes that the fit has not seen.
     """
@@ -138,7 +138,7 @@ def score_voters(fitted: Fit, blocks: Iterable[Block]) -> Voters:
 
 
 def _summed(rows: Rows, score: np.ndarray, chosen: np.ndarray, size: int) -> np.ndarray:
-    """(M, M) Σ s_v s_vᵀ over the voters of the chosen rows, so many voters at once as fit."""
+    """Return (M, M) Σ s_v s_vᵀ over the voters of the chosen rows, so many voters at once as fit."""
     total = np.zeros((size, size))
     owner, a, b, score = renumbered(rows.owner[chosen]), rows.a[chosen], rows.b[chosen], score[chosen]
     for part in voters_at_once(owner, size):
@@ -156,7 +156,8 @@ def voters_at_once(owner: np.ndarray, size: int) -> Iterator[slice]:
 def summed_scores(
     owner: np.ndarray, a: np.ndarray, b: np.ndarray, score: np.ndarray, others: np.ndarray, size: int
 ) -> np.ndarray:
-    """(voters, M + k) scores summed by voter: `score` (n,) for model A and against B, `others` (k, n) as they are."""
+    """Return (voters, M + k) scores summed by voter: `score` (n,) for model A and against B, `others` (k, n) as they
+    are."""
     owner = renumbered(owner)
     count = int(owner[-1]) + 1
     models = np.bincount(owner * size + a, weights=score, minlength=count * size)
@@ -167,7 +168,7 @@ def summed_scores(
 
 
 def bootstrap_voters(fitted: Fit, blocks: Iterable[Block], draws: int = 100, seed: int = 0) -> np.ndarray:
-    """(draws, M) ratings with each voter's votes weighted by one Poisson(1) number per draw, in one pass.
+    """Return (draws, M) ratings with each voter's votes weighted by one Poisson(1) number per draw, in one pass.
 
     The weights of those who voted once sum to Poisson numbers by the cell, so these cost nothing each. A draw in which
     a group of models falls apart is NaN for that group.
@@ -188,7 +189,7 @@ def bootstrap_voters(fitted: Fit, blocks: Iterable[Block], draws: int = 100, see
 
 
 def _cells(rows: Rows, size: int) -> np.ndarray:
-    """(n,) a row's place among 2 · M · M counts: of the row's model beating the column's, then of ties."""
+    """Return (n,) a row's place among 2 · M · M counts: of the row's model beating the column's, then of ties."""
     cell = np.where(rows.said == 1, rows.b * size + rows.a, rows.a * size + rows.b)
     return cell + np.where(rows.said >= 2, size * size, 0)
 
@@ -209,7 +210,8 @@ def renumbered(owner: np.ndarray) -> np.ndarray:
 
 
 def whole_voters(blocks: Iterable[Block], size: int) -> Iterator[Rows]:
-    """The blocks cut so that each voter is whole; the last one of a block waits for the next, counted by cells."""
+    """Yield the blocks cut so that each voter is whole; the last one of a block waits for the next, counted by
+    cells."""
     held: Block | None = None
     for block in blocks:
         voter, a, b, said, count = _checked(block, size, held)

@@ -50,7 +50,7 @@ def measure(run: RunDirectory, spec: RunSpec, config: Any) -> Measured:
 
 
 def items_of(run: RunDirectory, config: Any) -> Items | None:
-    """None where tasks are named that the harness fetches."""
+    """Return None where tasks are named that the harness fetches."""
     folder = run.path / "data" / "other"
     if folder.is_dir():
         return read_items(read_folder(folder), config.limit)
@@ -93,7 +93,7 @@ def _places(gold: list[Any], candidates: tuple[str, ...]) -> set[int]:
 def counted(
     values: list[float], candidates: tuple[str, ...], right: set[int], *, partial: bool
 ) -> dict[str, list[float]]:
-    """The point that each way of comparing gives, of one. `values`: log-probabilities of the candidates."""
+    """Return the point that each way of comparing gives, of one. `values`: log-probabilities of the candidates."""
     characters, sizes = ([1] * len(values),) * 2 if partial else _lengths(candidates)
     by = zip(METRICS, ([1] * len(values), characters, sizes), strict=True)
     return {name: [point(np.array(values) / np.array(lengths), right), 1.0] for name, lengths in by}

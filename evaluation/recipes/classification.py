@@ -96,7 +96,7 @@ def _refuse_strangers(unknown: Counter[str], texts: list[Text], known: list[str]
 def _predicted(
     run: RunDirectory, classifier: Classifier, texts: list[Text], batch_size: int
 ) -> list[tuple[str, float]]:
-    """The likeliest label of each text, and how likely."""
+    """Return the likeliest label of each text, and how likely."""
     found: list[tuple[str, float]] = []
     step = max(batch_size, 1) * 8  # texts of about one length go together within a piece
     for start in range(0, len(texts), step):
@@ -142,7 +142,7 @@ def _shown(text: Text, label: str, sure: float) -> Row:
 
 
 def _beside(labels: list[str]) -> Fitted:
-    """The null, what the classifier has above it, and no F1 of a label that these items neither bear nor got."""
+    """Return the null, what the classifier has above it, and no F1 of a label that these items neither bear nor got."""
 
     def fitted(items: list[Item]) -> dict[str, Row | None]:
         bears = Counter(item.shown["label"] for item in items)

@@ -50,7 +50,7 @@ def _whole(part: str, row: dict, length: int) -> Iterator[Passage]:
 
 
 def _sliced(text: str, length: int) -> Iterator[str]:
-    """A line that is too long by itself, at its words."""
+    """Yield a line that is too long by itself, at its words."""
     piece = ""
     for word in _WORD.findall(text):
         piece = f"{piece} {word}" if piece else word
@@ -71,7 +71,7 @@ def _digest(text: str, seed: int) -> bytes:
 
 
 def words_shuffled(text: str, draw: random.Random) -> str:
-    """The words of each line in another order."""
+    """Return the words of each line in another order."""
     lines = []
     for line in text.split("\n"):
         words = line.split(" ")

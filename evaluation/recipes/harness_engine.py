@@ -85,7 +85,8 @@ def _some(where: list[str]) -> str:
 
 
 def answers(model: Asked, tasks: dict[str, ConfigurableTask], num_fewshot: int, limit: int | None) -> dict[str, Any]:
-    """The harness's `results` by task, and its `samples`: `doc`, `arguments`, `filtered_resps`, … of each item."""
+    """Return the harness's `results` by task, and its `samples`: `doc`, `arguments`, `filtered_resps`, … of each
+    item."""
     for task in tasks.values():
         if task.get_config("num_fewshot") != 0:  # 0 in a task's own file means that it takes none
             task.set_config(key="num_fewshot", value=num_fewshot)
@@ -94,7 +95,8 @@ def answers(model: Asked, tasks: dict[str, ConfigurableTask], num_fewshot: int, 
 
 
 def other_figures(told: dict[str, Any]) -> dict[str, Row]:
-    """What a task of the harness tells beside accuracies, such as Matthews' correlation of cola and F1 of mrpc."""
+    """Return what a task of the harness tells beside accuracies, such as Matthews' correlation of cola and F1 of
+    mrpc."""
     found = {}
     for task, results in told["results"].items():
         for key, value in results.items():
@@ -186,7 +188,7 @@ def _suffix(doc: Row) -> str:
 
 @functools.cache
 def known_tasks() -> TaskManager:
-    """The harness's own list, which takes it a second to read."""
+    """Return the harness's own list, which takes it a second to read."""
     return TaskManager()
 
 

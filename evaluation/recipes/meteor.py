@@ -56,7 +56,7 @@ def synonyms() -> tuple[Any, str]:
 
 
 def meteor(answer: str, references: Sequence[str], wordnet: Any = None) -> float:
-    """The best over the references, between 0 and 1; 0 where nothing matches."""
+    """Return the best over the references, between 0 and 1; 0 where nothing matches."""
     wordnet = wordnet if wordnet is not None else synonyms()[0]
     said = words(answer, signs=True)
     return float(meteor_score([words(r, signs=True) for r in references], said, stemmer=_STEMMER, wordnet=wordnet))

@@ -143,7 +143,7 @@ def _references(row: Row) -> list[str]:
 
 
 def answered(run: RunDirectory, spec: RunSpec, config: Any, asked: list[Asked]) -> dict[str, Answer]:
-    """The model's greedy answer to each, by id. The batches are the same whenever it runs, and each is kept."""
+    """Return the model's greedy answer to each, by id. The batches are the same whenever it runs, and each is kept."""
     done = {row["id"]: Answer(**row["answer"]) for row in _kept(run)}
     if len(done) == len(asked):
         return done
@@ -190,7 +190,7 @@ def _room(model: Any, config: Any) -> int:
 
 
 def _kept(run: RunDirectory) -> list[Row]:
-    """What an earlier attempt answered, rewritten without a torn last line."""
+    """Return what an earlier attempt answered, rewritten without a torn last line."""
     rows = list(read_lines(run.path / KEPT))
     (run.path / KEPT).write_text("".join(_line(row) for row in rows), encoding="utf-8")
     return rows

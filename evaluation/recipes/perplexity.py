@@ -124,7 +124,7 @@ def _text(row: Row, number: int, grouped: bool) -> Text:
 
 
 def all_windows(tokenizer: Any, texts: list[Text], length: int) -> tuple[list[Window], list[int]]:
-    """The forwards that score the texts, and how many tokens each text's prompt has lost."""
+    """Return the forwards that score the texts, and how many tokens each text's prompt has lost."""
     windows, cut = [], []
     for index, text in enumerate(texts):
         ids = list(tokenizer(text.text, add_special_tokens=False, verbose=False)["input_ids"])

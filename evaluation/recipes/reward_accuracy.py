@@ -57,7 +57,7 @@ def measure(run: RunDirectory, spec: RunSpec, config: Any) -> Measured:
 
 
 def scored(run: RunDirectory, model: RewardModel, judgements: Judgements, batch_size: int) -> np.ndarray:
-    """(N,) of every answer; NaN where nobody judged it."""
+    """Return (N,) of every answer; NaN where nobody judged it."""
     judged = sorted({i for p in judgements.pairs for i in (p.a, p.b)} | {r.answer for r in judgements.rated})
     scores = np.full(len(judgements.answers), np.nan)
     step = max(batch_size, 1) * 8
@@ -237,7 +237,8 @@ def _rate(right: np.ndarray, voters: list[int], prompts: np.ndarray, higher: boo
 
 
 def _above(gaps: np.ndarray, voters: list[int], prompts: np.ndarray) -> Row | None:
-    """The paired difference to the longer answer; none where it does not vary, as where every longer answer won."""
+    """Return the paired difference to the longer answer; none where it does not vary, as where every longer answer
+    won."""
     mean = clustered_mean(gaps, voters, prompts)
     if mean is None:
         return None

@@ -19,7 +19,7 @@ FOLDER = Path(__file__).resolve().parent.parent / "suite"
 
 
 def rows() -> Iterator[tuple[Place, Row]]:
-    """Every item, with the name of its part as its group."""
+    """Yield every item, with the name of its part as its group."""
     for path in sorted(FOLDER.glob("*.jsonl")):
         for line, row in enumerate(read_lines(path), start=1):
             yield Place(path.name, line), {"group": path.stem.replace("_", " "), **row}

@@ -84,7 +84,8 @@ def measured_of(judged: Judged, about: Row, judged_by: str) -> Measured:
 
 
 def rates(votes: list[Vote]) -> dict[str, Row | None]:
-    """The win rate, the length-controlled one, and what the answer shown first got; None where the votes allow none."""
+    """Return the win rate, the length-controlled one, and what the answer shown first got; None where the votes allow
+    none."""
     rows: dict[str, Row | None] = {"win rate": _row(_rate(votes), True)}
     try:
         controlled = length_controlled(*_columns(votes))

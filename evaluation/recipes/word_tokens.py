@@ -27,7 +27,7 @@ def words(text: str, signs: bool = False) -> list[str]:
 
 
 def is_unspaced(character: str) -> bool:
-    """Whether it belongs to a script that puts no spaces between words."""
+    """Return whether it belongs to a script that puts no spaces between words."""
     return any(first <= ord(character) <= last for first, last in _UNSPACED)
 
 

@@ -34,7 +34,7 @@ class Made:
 
     @property
     def reward_model(self) -> LanguageModel | None:
-        """What scored its answers; never itself."""
+        """Return what scored its answers; never itself."""
         reward_model = self.run.reward_model if self.run else None
         return reward_model if reward_model is not None and reward_model.pk != self.model.pk else None
 
@@ -66,7 +66,7 @@ def _counted(n: int, one: str, many: str) -> str:
 
 
 def ancestry(model: LanguageModel, readable: QuerySet[Project]) -> list[Made]:
-    """What it came from, its reward models included, the first ones first and itself last. Each once."""
+    """Return what it came from, its reward models included, the first ones first and itself last. Each once."""
     mine = set(readable.values_list("pk", flat=True))
     found: dict[int, Made] = {}
     _collect(model.pk, mine, found, set())
@@ -92,7 +92,7 @@ def made_of(model: LanguageModel, readable: set[int]) -> Made:
 
 
 def judgements_in(datasets: Sequence[Dataset]) -> list[Judgements]:
-    """Each annotation once, in however many of these datasets it is."""
+    """Return each annotation once, in however many of these datasets it is."""
     found = []
     ids = {dataset.pk for dataset in datasets}
     for table, kind in _FEEDBACK:
@@ -111,7 +111,7 @@ def judgements_in(datasets: Sequence[Dataset]) -> list[Judgements]:
 
 
 def totals(datasets: Iterable[Dataset]) -> Counter[int]:
-    """How many annotations each of them holds, by its id: four queries, however many there are."""
+    """Return how many annotations each of them holds, by its id: four queries, however many there are."""
     ids = {dataset.pk for dataset in datasets}
     counts: Counter[int] = Counter()
     for table, kind in _FEEDBACK:
@@ -126,6 +126,6 @@ def totals(datasets: Iterable[Dataset]) -> Counter[int]:
 
 
 def parent_of(model: LanguageModel) -> LanguageModel | None:
-    """What a candidate is set against: a tokenizer, from which a pretrained model starts, answers nothing."""
+    """Return what a candidate is set against: a tokenizer, from which a pretrained model starts, answers nothing."""
     parent = model.parent
     return parent if parent is not None and parent.kind == LanguageModel.Kind.POLICY else None

@@ -92,7 +92,7 @@ class _Known:
 
 
 def cost_of(model: LanguageModel, board: Leaderboard, known_of: _Known | None = None) -> Cost | None:
-    """None for a model that no run has made."""
+    """Return None for a model that no run has made."""
     looked_up = known_of or _Known()
     line = ancestry(model, Project.objects.all())
     if line[-1].run is None:

@@ -18,7 +18,7 @@ from training.models import Run
 
 
 def card(run: Run) -> dict[str, list[Row]]:
-    """The card as it stands when the run begins, with what the person who queued it may read."""
+    """Return the card as it stands when the run begins, with what the person who queued it may read."""
     assert run.parent is not None, "the queue takes no run without a parent"
     readable = projects_where(run.created_by or AnonymousUser(), "read")
     readme = model_card.markdown(run.parent, readable=readable)
@@ -36,7 +36,7 @@ def fits(parent: LanguageModel, config: Any) -> dict[str, str]:
 
 
 def context(run: Run) -> dict[str, Any]:
-    """The files of an export that ended well, with how llama.cpp and others open them."""
+    """Return the files of an export that ended well, with how llama.cpp and others open them."""
     files = run.result.get("files") or []
     return {"export_files": [f | {"is_gguf": f["name"].endswith(".gguf")} for f in files], "hub": run.result.get("hub")}
 

@@ -64,7 +64,7 @@ class Link:
 
 
 def of_model(model: LanguageModel, person: Person) -> Graph:
-    """What went into it and what came of it, as far as this person may see."""
+    """Return what went into it and what came of it, as far as this person may see."""
     readable = projects_where(person, "read")
     line = ancestry(model, readable)
     later, left_out = _descendants(model, person, set(readable.values_list("pk", flat=True)))
@@ -131,7 +131,7 @@ def _without_circles(links: Sequence[Link]) -> list[Link]:
 
 
 def _layers(every: dict[int, Made], links: Sequence[Link]) -> dict[int, int]:
-    """How many steps the longest way to each takes."""
+    """Return how many steps the longest way to each takes."""
     layers = dict.fromkeys(every, 0)
     for _ in every:
         for link in links:
@@ -145,7 +145,8 @@ Key = int | tuple[int, int, int]  # a model, or a lane for an arrow: start, end,
 def _places(
     every: dict[int, Made], links: Sequence[Link], layers: dict[int, int], current: int
 ) -> dict[Key, tuple[int, int]]:
-    """(layer, row) of each model and of each lane: the way to the current model above, the rest as straight as may be.
+    """Return (layer, row) of each model and of each lane: the way to the current model above, the rest as straight as
+    may be.
 
     Layer by layer, each wants the row of what leads to it. Where several want one, arrows from a parent go straight
     on, then come the models, then the arrows of rewards.
@@ -167,7 +168,7 @@ def _places(
 
 
 def _before(link: Link, layer: int, layers: dict[int, int]) -> Key:
-    """What an arrow comes from in the layer before this one: its lane there, or the model that it starts at."""
+    """Return what an arrow comes from in the layer before this one: its lane there, or the model that it starts at."""
     return link.start if layer - 1 == layers[link.start] else (link.start, link.end, layer - 1)
 
 
@@ -194,7 +195,7 @@ def _corner(place: tuple[int, int]) -> tuple[int, int]:
 
 
 def _arrow(link: Link, layers: dict[int, int], places: dict[Key, tuple[int, int]], every: dict[int, Made]) -> Arrow:
-    """A curve from the right of one box to the left of another, along its lane through the layers between."""
+    """Return a curve from the right of one box to the left of another, along its lane through the layers between."""
     middle = BOX_HEIGHT // 2
     x, y = _corner(places[link.start])
     path = f"M{x + BOX_WIDTH} {y + middle}"

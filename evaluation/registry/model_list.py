@@ -112,7 +112,7 @@ def _entries(models: list[LanguageModel], project: Project, person: Person, mine
 
 
 def maker_of(model: LanguageModel, readable: set[int]) -> Run | None:
-    """The run that made it, where its project is among the readable ones: a model may compete elsewhere too."""
+    """Return the run that made it, where its project is among the readable ones: a model may compete elsewhere too."""
     run: Run | None = getattr(model, "made_by", None)
     return run if run is not None and run.project_id in readable else None
 

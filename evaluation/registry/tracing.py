@@ -56,7 +56,7 @@ class Offspring:
 
 
 def readable_projects(person: Person, model: LanguageModel) -> list[Project]:
-    """The projects that the model has to do with, of those that the person may read; the one it ranks in first.
+    """Return the projects that the model has to do with, of those that the person may read; the one it ranks in first.
 
     A model that was imported and has entered no arena yet belongs to nobody: whoever is signed in may look at it.
     """
@@ -72,7 +72,8 @@ def readable_projects(person: Person, model: LanguageModel) -> list[Project]:
 
 
 def descent(model: LanguageModel, project: Project, person: Person) -> list[Step]:
-    """The model, its parent, its parent's parent, to the first; their runs where the person may read the project."""
+    """Return the model, its parent, its parent's parent, to the first; their runs where the person may read the
+    project."""
     readable = projects_where(person, "read")
     board = current(project=project, judge=default_annotator_kind(project))
     places = {row.model.pk: row for row in standings(board)}
@@ -102,7 +103,8 @@ def _step(model: LanguageModel, board: Leaderboard, places: dict[int, Standing],
 
 
 def votes_in(dataset: Dataset) -> list[Votes]:
-    """What the dataset was frozen from, as it stands today: a vote that was taken back since is still in the model."""
+    """Return what the dataset was frozen from, as it stands today: a vote that was taken back since is still in the
+    model."""
     found = []
     for kind in FEEDBACK:
         counts = feedback_lineage.one_per_item(kind.removesuffix("s"), getattr(dataset, kind)).aggregate(

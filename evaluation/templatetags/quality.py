@@ -48,7 +48,7 @@ def kinds(kind: str, n: int) -> str:
 
 @register.filter
 def annotation_count(numbers: dict[str, int]) -> str:
-    """{"comparison": 2, "rating": 1} -> 2 comparisons, 1 rating"""
+    """Return {"comparison": 2, "rating": 1} -> 2 comparisons, 1 rating"""
     ordered = [*_NAMES, *(kind for kind in numbers if kind not in _NAMES)]  # Postgres keeps JSON in an order of its own
     texts = [f"{numbers[kind]:,} {kinds(kind, numbers[kind])}" for kind in ordered if numbers.get(kind)]
     return ", ".join(texts) or "no judgements"
@@ -56,7 +56,7 @@ def annotation_count(numbers: dict[str, int]) -> str:
 
 @register.filter
 def interval_picture(measure: Measure) -> SafeString | str:
-    """The interval on its scale, with a stroke for what it is set beside; the words beside it say the same."""
+    """Return the interval on its scale, with a stroke for what it is set beside; the words beside it say the same."""
     if measure.name in _WITHOUT or measure.lower is None or measure.upper is None:
         return ""
     low, high = _SCALES.get(measure.name, (0.0, 1.0))

@@ -13,8 +13,8 @@ MOST = 200_000  # the latest votes; what older ones say is in no further doubt
 
 
 def read(project: Project) -> Votes:
-    """What ranks models, and what would if it were not held for a pattern. A vote about which a person has decided
-    counts or not as they said."""
+    """Return what ranks models, and what would if it were not held for a pattern. A vote about which a person has
+    decided counts or not as they said."""
     decided = StatusChange.objects.filter(
         kind=Comparison._meta.model_name, feedback_id=OuterRef("pk"), by__isnull=False
     )

@@ -37,7 +37,8 @@ KNOWN = 100  # votes of others, below which nobody knows what they say
 
 
 def changes(project: Project, votes: Votes) -> tuple[list[int], list[int]]:
-    """(ids of votes of the last day to hold, ids to release) as the days before have it. `votes` say what all say."""
+    """Return (ids of votes of the last day to hold, ids to release) as the days before have it. `votes` say what all
+    say."""
     now = timezone.now()
     rows = list(
         VoteTrace.objects.filter(project=project, cast_at__gt=now - timedelta(days=DAYS))
@@ -87,7 +88,7 @@ def _agreed(addresses: set[str], project: Project, votes: Votes) -> set[str]:
 
 
 def _cast(traces: QuerySet[VoteTrace]) -> Sequence[tuple[str, int, int, int, int]]:
-    """(address, vote, model A, model B, what was said) of each."""
+    """Return (address, vote, model A, model B, what was said) of each."""
     of = "battle__comparison"
     addresses = dict(traces.exclude(**{of: None}).values_list(of, "address"))
     rows = Comparison.objects.filter(battle__trace__in=traces).annotate(said=SAID)
@@ -96,7 +97,7 @@ def _cast(traces: QuerySet[VoteTrace]) -> Sequence[tuple[str, int, int, int, int
 
 
 def places(address: list[str], at: np.ndarray) -> np.ndarray:
-    """(N,) 1 for the first vote of its address within WINDOW_SECONDS, 2 for the next, …; times ascend."""
+    """Return (N,) 1 for the first vote of its address within WINDOW_SECONDS, 2 for the next, …; times ascend."""
     found, mine = np.zeros(len(at), dtype=np.int64), defaultdict(list)
     for index, name in enumerate(address):
         mine[name].append(index)
@@ -107,7 +108,7 @@ def places(address: list[str], at: np.ndarray) -> np.ndarray:
 
 
 def is_flooding(place: np.ndarray, before: np.ndarray) -> np.ndarray:
-    """(N,) which votes are further along than all but ALPHA of those before; none while too few are known."""
+    """Return (N,) which votes are further along than all but ALPHA of those before; none while too few are known."""
     as_far = len(before) - np.searchsorted(np.sort(before), place, side="left")
     return ((1 + as_far) / (1 + len(before)) <= ALPHA) & (place >= FEWEST)
 

@@ -56,7 +56,7 @@ class Period:
 
 
 def held_rate(project: Project, by: str) -> list[Period]:
-    """The latest first; periods without a vote are left out. Raises ValueError on a period that there is not."""
+    """Return the latest first; periods without a vote are left out. Raises ValueError on a period that there is not."""
     if by not in PERIODS:
         raise ValueError(f"{by!r} is no period: use one of {', '.join(PERIODS)}.")
     cut, back = PERIODS[by]
@@ -75,7 +75,7 @@ def held_rate(project: Project, by: str) -> list[Period]:
 
 
 def chart(periods: Sequence[Period], by: str) -> Scene:
-    """The share held, with its 95 % interval."""
+    """Return the share held, with its 95 % interval."""
     ordered = list(reversed(periods))
     points = [(p.start.timestamp(), 100 * p.share, 100 * p.interval[0], 100 * p.interval[1]) for p in ordered]
     title = f"Share of arena votes that were held, by {by}, with 95 % intervals"
@@ -96,7 +96,7 @@ def held_votes(project: Project, reason: str = "") -> QuerySet[Comparison]:
 
 
 def waiting(project: Project) -> list[tuple[str, str, int]]:
-    """(reason, its words, how many votes wait for it), the most first."""
+    """Return (reason, its words, how many votes wait for it), the most first."""
     rows = held_votes(project).order_by().values_list("battle__trace__held_for").annotate(count=Count("pk"))
     found = Counter[str]()
     for reason, count in rows:

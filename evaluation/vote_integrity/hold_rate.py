@@ -48,7 +48,7 @@ def look(project: Project) -> bool:
 
 
 def usual_now(project: Project) -> float:
-    """The share that the fortnight before yesterday allows."""
+    """Return the share that the fortnight before yesterday allows."""
     now = timezone.now()
     past = VoteTrace.objects.of_people().filter(project=project, cast_at__gt=now - BASELINE, cast_at__lte=now - RECENT)
     return usual_share(past.exclude(held_for="").count(), past.count())

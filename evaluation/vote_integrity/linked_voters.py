@@ -35,7 +35,8 @@ class _Hands:
 
 
 def changes(project: Project) -> tuple[dict[str, Ids], Ids]:
-    """(ids of votes of the training split to hold, by kind; ids to release), as those of the eval split stand."""
+    """Return (ids of votes of the training split to hold, by kind; ids to release), as those of the eval split
+    stand."""
     cast = Comparison.objects.filter(project=project, battle__isnull=False, judge=AnnotatorKind.PERSON)
     teaching = cast.filter(prompt__side=Split.TRAIN)
     # Not `ranking`: a vote that was held tells of whoever cast it, whichever answers it was about.

@@ -21,7 +21,8 @@ PRIOR_VOTES = 100  # as which the floor counts while little is known
 
 
 def watch(held: Iterable[bool], usual: float, evidence: Sequence[float] = ()) -> tuple[list[float], int | None]:
-    """The evidence after these votes, and the place of the one that raised the alarm; after it the watch begins anew.
+    """Return the evidence after these votes, and the place of the one that raised the alarm; after it the watch begins
+    anew.
 
     Raises ValueError on a share outside (0, 1).
     """
@@ -38,7 +39,8 @@ def watch(held: Iterable[bool], usual: float, evidence: Sequence[float] = ()) ->
 
 
 def usual_share(held: int, votes: int) -> float:
-    """What past votes allow: their share and two standard errors, the floor counting as PRIOR_VOTES more of them."""
+    """Return what past votes allow: their share and two standard errors, the floor counting as PRIOR_VOTES more of
+    them."""
     n = votes + PRIOR_VOTES
     share = (held + FLOOR * PRIOR_VOTES) / n
     return min(max(share + 2 * math.sqrt(share * (1 - share) / n), FLOOR), 0.99)

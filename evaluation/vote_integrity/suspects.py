@@ -69,7 +69,7 @@ class Votes:
 
 
 def changes(votes: Votes) -> tuple[dict[str, list[int]], list[int]]:
-    """(ids of votes to hold, by kind; ids to release), from the votes as they stand."""
+    """Return (ids of votes to hold, by kind; ids to release), from the votes as they stand."""
     now = votes
     for _ in range(ROUNDS):
         wanted = _wanted(now)
@@ -94,7 +94,7 @@ class _Level:
     peers: np.ndarray | None = None  # (N,) whom alone to compare with; then they must be more people
 
     def outside(self, held: np.ndarray) -> np.ndarray:
-        """(N,) votes of those of whom something is held for this."""
+        """Return (N,) votes of those of whom something is held for this."""
         return np.isin(self.key, self.key[held == self.place]) & (self.key != NOBODY)
 
 
@@ -119,7 +119,7 @@ def _levels(votes: Votes) -> list[_Level]:
 
 
 def _wanted(votes: Votes) -> np.ndarray:
-    """(N,) for what each vote is to be held: 0, or a place in PATTERNS plus one.
+    """Return (N,) for what each vote is to be held: 0, or a place in PATTERNS plus one.
 
     Where few explain what is odd, many are left alone: no wider level holds anything new in the same round.
     """
@@ -148,7 +148,8 @@ def _wanted(votes: Votes) -> np.ndarray:
 
 
 def _suspects(votes: Votes, base: np.ndarray, left: np.ndarray, level: _Level) -> list[Voter]:
-    """Those of the base against the rest of it; others, by what is left of their votes, against the whole of it."""
+    """Return those of the base against the rest of it; others, by what is left of their votes, against the whole
+    of it."""
     inside, key, found = votes.only(base), level.key, list[Voter]()
     ascending = inside.only(np.argsort(inside.person, kind="stable"))
     fitted, _ = by_voters(fit(inside.tally), [ascending.block(ascending.person)])  # their tastes blur what they all say
@@ -166,7 +167,7 @@ def _suspects(votes: Votes, base: np.ndarray, left: np.ndarray, level: _Level) -
 
 
 def _of_suspects(votes: Votes, key: np.ndarray, suspects: Iterable[Voter], place: int) -> np.ndarray:
-    """(N,) their votes. Of many who came alike only those on the one model are held, for it and against it."""
+    """Return (N,) their votes. Of many who came alike only those on the one model are held, for it and against it."""
     found = np.zeros(len(key), dtype=bool)
     for one in suspects:
         mine = key == one.voter
@@ -202,6 +203,6 @@ def _of_known_models(votes: Votes, base: np.ndarray) -> tuple[Votes, np.ndarray]
 
 
 def bands(person: np.ndarray, is_visitor: np.ndarray) -> np.ndarray:
-    """(N,) the band of each vote's visitor, by how many votes they have cast."""
+    """Return (N,) the band of each vote's visitor, by how many votes they have cast."""
     cast = np.bincount(person[person >= 0], minlength=1)[person]
     return np.where(is_visitor & (person >= 0), np.searchsorted(BANDS, cast), NOBODY)

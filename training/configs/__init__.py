@@ -76,7 +76,7 @@ CONFIGS: dict[str, type] = {
 
 
 def parse(kind: str, values: dict[str, Any]) -> Any:
-    """A validated config of that kind. Raises ConfigError naming every bad field and its remedy."""
+    """Return a validated config of that kind. Raises ConfigError naming every bad field and its remedy."""
     if kind not in CONFIGS:
         raise ConfigError({"kind": f"{kind!r} is not a kind of run; use one of {', '.join(CONFIGS)}."})
     cls = CONFIGS[kind]
@@ -119,7 +119,7 @@ def _filled(config: Any) -> Any:
 
 
 def _derived(config: Any) -> dict[str, Any]:
-    """What options are when they are left empty, for a kind that says so."""
+    """Return what options are when they are left empty, for a kind that says so."""
     return config.derived() if hasattr(config, "derived") else {}
 
 

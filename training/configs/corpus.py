@@ -109,7 +109,7 @@ class CorpusConfig:
 
 
 def numbers(text: str, count: int) -> tuple[float, ...] | None:
-    """The numbers between the commas, or None when they are not `count` numbers from 0 up."""
+    """Return the numbers between the commas, or None when they are not `count` numbers from 0 up."""
     try:
         found = tuple(float(part) for part in text.split(","))
     except ValueError:

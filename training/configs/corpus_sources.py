@@ -31,7 +31,7 @@ class Order:
 
 
 def read_orders(text: str) -> list[Order]:
-    """The lines of `sources`, each once. Raises BadSource with the line and the remedy."""
+    """Return the lines of `sources`, each once. Raises BadSource with the line and the remedy."""
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("#")]
     if not lines:
         raise BadSource("Name at least one source, one a line: a file, hub:owner/name, python:topics or app:answers.")
@@ -43,7 +43,8 @@ def read_orders(text: str) -> list[Order]:
 
 
 def is_local(order: Order, folder: Path) -> bool:
-    """Whether there is anything of that name in `folder`: `load_dataset` would read it before it asks the Hub."""
+    """Return whether there is anything of that name in `folder`: `load_dataset` would read it before it asks the
+    Hub."""
     return os.path.lexists(folder / order.name)
 
 

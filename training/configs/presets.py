@@ -42,7 +42,7 @@ PRESETS = {
 
 
 def parameters(preset: Preset, vocabulary: int, objective: str) -> int:
-    """Every weight of the model that `architectures.build` makes of it."""
+    """Return every weight of the model that `architectures.build` makes of it."""
     return _embeddings(preset, vocabulary, objective) + block_parameters(preset, objective)
 
 

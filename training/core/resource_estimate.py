@@ -86,7 +86,7 @@ def state_bytes(shape: Shape, *, is_bfloat16: bool) -> float:
 
 
 def activation_bytes(shape: Shape, length: int, rows: int, *, is_bfloat16: bool, checkpointing: bool) -> float:
-    """What stands between forward and backward, and one block's temporaries.
+    """Return what stands between forward and backward, and one block's temporaries.
 
     A block keeps, per token: eight vectors of its width in the model's dtype (inputs, q, k, v, what attention mixed)
     and two and a half in float32 (the norms'); gate, up and both after the activation; and T x T weights a head.
@@ -118,7 +118,7 @@ def plan(
     rows: int | None = None,
     checkpointing: bool | None = None,
 ) -> Plan:
-    """The largest even share of `batch` rows that fits, with activations computed twice only if it must be.
+    """Return the largest even share of `batch` rows that fits, with activations computed twice only if it must be.
 
     `rows` and `checkpointing` are taken as they are where somebody chose them. Raises DoesNotFit.
     """
@@ -143,7 +143,7 @@ def flops_per_token(shape: Shape, length: int, *, checkpointing: bool = False) -
 
 
 def reached(width: int, measured: Sequence[tuple[int, float]]) -> float:
-    """The share of the matrix rate that steps of this width reach, between those that were measured.
+    """Return the share of the matrix rate that steps of this width reach, between those that were measured.
 
     measured: (width, share), by width.
     """

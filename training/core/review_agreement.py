@@ -68,23 +68,23 @@ def agreement(opinions: Iterable[Opinion]) -> Agreement:
 
 
 def of_rows(rows: Iterable[dict[str, Any]], judge: str) -> list[Opinion]:
-    """The opinions of a run's opinions.jsonl, of people or of simulations and never of both."""
+    """Return the opinions of a run's opinions.jsonl, of people or of simulations and never of both."""
     return [Opinion(row["step"], row["predicted"], row["people"]) for row in rows if row["judge"] == judge]
 
 
 def recent(opinions: Sequence[Opinion], after: int = -1) -> list[Opinion]:
-    """Those of the last few reviews that were judged, taken later than step `after`."""
+    """Return those of the last few reviews that were judged, taken later than step `after`."""
     steps = sorted({o.step for o in opinions if o.step > after})[-RECENT:]
     return [o for o in opinions if o.step in steps]
 
 
 def disagree(found: Agreement, least: float) -> bool:
-    """Whether even the upper end of the interval is below what was asked for."""
+    """Return whether even the upper end of the interval is below what was asked for."""
     return found.decided > 0 and found.interval[1] < least
 
 
 def in_words(found: Agreement, who: str, reward: str = "the reward model") -> str:
-    """Both opinions and how often they are one, as a sentence without its full stop."""
+    """Return both opinions and how often they are one, as a sentence without its full stop."""
     low, high = found.interval
     return (
         f"{who} agree with {reward} on {found.agreed} of {found.decided} pairs that they decided, {found.share:.0%} "

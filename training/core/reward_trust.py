@@ -42,7 +42,7 @@ class Evidence:
 
     @property
     def sentence(self) -> str:
-        """What is known, with the figures."""
+        """Return what is known, with the figures."""
         if self.beats_chance is None:
             return "Whether this reward model beats chance on held-out annotations is unknown: it was not measured."
         if not self.figures:
@@ -61,7 +61,8 @@ class Evidence:
 
 
 def of_row(row: Row | None) -> Evidence:
-    """The evidence of a `held_out` row: `beats_chance`, and a figure or null by name. None and {} are unknown."""
+    """Return the evidence of a `held_out` row: `beats_chance`, and a figure or null by name. None and {} are
+    unknown."""
     if not row or not isinstance(row.get("beats_chance"), bool):
         return Evidence()
     figures = {name: row[name] for name in _NAMES if isinstance(row.get(name), dict)}
@@ -69,7 +70,8 @@ def of_row(row: Row | None) -> Evidence:
 
 
 def of_folder(folder: str | Path) -> Evidence:
-    """The evidence of a reward model's folder: of reward.json, else of the result.json of the run that made it."""
+    """Return the evidence of a reward model's folder: of reward.json, else of the result.json of the run that made
+    it."""
     folder = Path(folder)
     facts, result = _read(folder / "reward.json"), _read(folder.parent / "result.json")
     if facts.get("held_out"):

@@ -103,11 +103,11 @@ class RunDirectory:
         return RunSpec(**json.loads((self.path / "config.json").read_text(encoding="utf-8")))
 
     def rows(self, name: str) -> list[Row]:
-        """The rows of `data/<name>.jsonl`; none when there is no such file."""
+        """Return the rows of `data/<name>.jsonl`; none when there is no such file."""
         return list(read_lines(self.path / "data" / f"{name}.jsonl"))
 
     def amendments(self) -> list[Row]:
-        """What people chose at the pauses of this run, first to last."""
+        """Return what people chose at the pauses of this run, first to last."""
         row: Any = _read_json(self.path / "amendments.json")
         return row or []
 
@@ -162,7 +162,7 @@ class RunDirectory:
     # Out, at the end
 
     def begin_checkpoint(self, step: int) -> Path:
-        """A temporary folder to fill; `commit_checkpoint` gives it its name."""
+        """Return a temporary folder to fill; `commit_checkpoint` gives it its name."""
         folder = self.checkpoints / f".step-{step:06d}.partial"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -207,7 +207,8 @@ class RunDirectory:
         return self.model
 
     def begin_dataset(self) -> Path:
-        """A temporary folder for the rows; what an earlier attempt wrote there stays, for a recipe that goes on."""
+        """Return a temporary folder for the rows; what an earlier attempt wrote there stays, for a recipe that
+        goes on."""
         folder = self.path / ".dataset.partial"
         folder.mkdir(exist_ok=True)
         return folder
@@ -245,7 +246,7 @@ class RunDirectory:
 
 
 def read_lines(path: Path) -> Iterator[Row]:
-    """The complete lines of a JSONL file; nothing when it is absent, and a torn last line is passed over."""
+    """Yield the complete lines of a JSONL file; nothing when it is absent, and a torn last line is passed over."""
     if not path.exists():
         return
     with path.open(encoding="utf-8") as file:

@@ -27,7 +27,8 @@ _STAGES = (
 
 
 def stages(only: Collection[str] | None = None) -> list[Stage]:
-    """Every kind under its stage, kinds that nobody here has heard of last; with `only`, those and no empty stage."""
+    """Return every kind under its stage, kinds that nobody here has heard of last; with `only`, those and no empty
+    stage."""
     known = {name for _, _, names in _STAGES for name in names}
     strangers = ("Other", "", tuple(name for name in KINDS if name not in known))
     stages = [

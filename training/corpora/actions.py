@@ -39,7 +39,7 @@ def section(run: Run) -> dict[str, Any]:
 
 
 def report_of(run: Run) -> Row | None:
-    """The report of a run that has ended, or as its last checkpoint has it."""
+    """Return the report of a run that has ended, or as its last checkpoint has it."""
     if run.result.get("report"):
         return run.result["report"]
     latest = RunDirectory(run.path).latest_checkpoint()
@@ -72,7 +72,8 @@ def check(project: Project, config: CorpusConfig) -> dict[str, str]:
 
 
 def rows(run: Run) -> dict[str, list[Row]]:
-    """What the recipe is handed: the folders, the app's texts when they are asked for, and what must not be learnt."""
+    """Return what the recipe is handed: the folders, the app's texts when they are asked for, and what must not be
+    learnt."""
     names = {order.name for order in read_orders(run.config["sources"]) if order.scheme == "app"}
     held_out = eval_texts(run.project) if run.config.get("evaluation_texts", True) else ()
     return {
@@ -112,7 +113,7 @@ class CorpusFile:
 
 
 def files(project: Project) -> list[CorpusFile]:
-    """What `sources` may name here, of the uploads and of ASSAY_DATA/corpora."""
+    """Return what `sources` may name here, of the uploads and of ASSAY_DATA/corpora."""
     own, shared = upload_folder(project), settings.DATA_DIR / "corpora"
     found = {}
     for folder in (shared, own):

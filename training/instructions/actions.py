@@ -66,7 +66,7 @@ class Preview:
 def preview(
     *, project: Project, datasets: Sequence[Dataset], templates: Sequence[OwnTemplate] = (), **options: Any
 ) -> Preview:
-    """What `instruct` would make. Refused as it would be."""
+    """Return what `instruct` would make. Refused as it would be."""
     sources = _sources(project, datasets, templates)
     chosen = _checked(options)
     told = Told()
@@ -85,7 +85,7 @@ def instruct(
     templates: Sequence[OwnTemplate] = (),
     **options: Any,
 ) -> tuple[Dataset, bool]:
-    """(the SFT dataset, whether it is new): the same sources, templates and options give the standing one."""
+    """Return (the SFT dataset, whether it is new): the same sources, templates and options give the standing one."""
     require(by, "research", project)
     name = name.strip() if isinstance(name, str) else ""
     if not name or len(name) > 120:

@@ -51,7 +51,7 @@ class Instruction:
         return self.direction == INVERTED
 
     def render(self, row: dict[str, Any], labels: list[str]) -> tuple[str, str]:
-        """(prompt, completion) of a labelled row. Raises TemplateRefused, naming the template."""
+        """Return (prompt, completion) of a labelled row. Raises TemplateRefused, naming the template."""
         fields = {name: "" for name in _optional(TASKS[self.task])} | row | {"labels": labels}
         try:
             prompt, completion = sandbox.render(self.prompt, fields), sandbox.render(self.completion, fields)
@@ -76,7 +76,7 @@ class FewShot:
 
 
 def fields_of(task: Task) -> list[str]:
-    """What a template of this task may name."""
+    """Return what a template of this task may name."""
     return [*task.fields, *_optional(task), *(["labels"] if task.is_classification else [])]
 
 
@@ -85,7 +85,7 @@ def _optional(task: Task) -> list[str]:
 
 
 def read_instruction(source: str, task: Task, name: str) -> Instruction:
-    """A checked template. Raises TemplateRefused in words: what is missing, unknown or misspelt."""
+    """Return a checked template. Raises TemplateRefused in words: what is missing, unknown or misspelt."""
     text = source.replace("\r\n", "\n").strip()
     if len(text) > LONGEST:
         raise TemplateRefused(f"A template may have {LONGEST:,} characters.")

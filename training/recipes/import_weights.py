@@ -78,7 +78,8 @@ def _write_weights(source: str, kind: str, partial: Path, tokenizer_from: str = 
 
 
 def _write_adapter(source: str, partial: Path) -> dict[str, Any]:
-    """An adapter with its base beside it, in `base/`: the folder needs no other, and nothing is rounded by a merge."""
+    """Return an adapter with its base beside it, in `base/`: the folder needs no other, and nothing is rounded by a
+    merge."""
     import torch
 
     from training.recipes.common import adapters, loading
@@ -101,7 +102,7 @@ def _write_adapter(source: str, partial: Path) -> dict[str, Any]:
 
 
 def _base_of(source: str) -> tuple[str, str]:
-    """(place, kind) of an adapter's base: a folder, or a hub name. Raises RecipeFailure when it is neither."""
+    """Return (place, kind) of an adapter's base: a folder, or a hub name. Raises RecipeFailure when it is neither."""
     from training.recipes.common import adapters
 
     named = str(adapters.read_config(source).get("base_model_name_or_path") or "")
@@ -177,7 +178,8 @@ def _load(source: str, kind: str, tokenizer_from: str = "") -> tuple[Any, Any, s
 
 
 def _licence(source: str, kind: str) -> str:
-    """The licence the source declares: GGUF metadata, or the front matter of the model card. Empty when it does not."""
+    """Return the licence the source declares: GGUF metadata, or the front matter of the model card. Empty when it does
+    not."""
     if kind == "gguf":
         from gguf import GGUFReader
 
@@ -222,7 +224,7 @@ def _prepare_tokenizer(model: Any, tokenizer: Any, source: str) -> None:
 
 
 def _choose_pad(tokenizer: Any) -> str:
-    """A pad token that no text and no answer contains: one made for it, an unused special one, or a new one."""
+    """Return a pad token that no text and no answer contains: one made for it, an unused special one, or a new one."""
     vocabulary = tokenizer.get_vocab()
     for name in PAD_NAMES:
         if name in vocabulary and name != tokenizer.eos_token:

@@ -82,7 +82,7 @@ def mismatches(answers: np.ndarray, prompt_ids: np.ndarray) -> np.ndarray:
 
 
 def weights(ups: int, downs: int) -> tuple[float, float]:
-    """(desirable, undesirable): the rarer kind counts more, so that both sums are alike (eq. 8 of the paper)."""
+    """Return (desirable, undesirable): the rarer kind counts more, so that both sums are alike (eq. 8 of the paper)."""
     return (1.0, ups / downs) if ups >= downs else (downs / ups, 1.0)
 
 

@@ -73,7 +73,8 @@ def _within(config: SampleConfig, window: int) -> SampleConfig:
 
 
 def _tasks(run: RunDirectory, spec: RunSpec, config: SampleConfig, room: int, tokenizer: Any) -> list[Task]:
-    """All the completions of the run, the shortest prompts first, those of one prompt side by side. room: in tokens."""
+    """Return all the completions of the run, the shortest prompts first, those of one prompt side by side. room: in
+    tokens."""
     prompts = run.rows("prompts")
     if not prompts:
         raise RecipeFailure(

@@ -106,7 +106,7 @@ class Texts:
                     yield row["text"]
 
     def validation(self) -> Iterator[tuple[str, str]]:
-        """(source, text), at most `fertility.MOST_BYTES` of them."""
+        """Yield (source, text), at most `fertility.MOST_BYTES` of them."""
         left = fertility.MOST_BYTES
         for row in read_lines(self.held_out):
             left -= len(row["text"])
@@ -125,7 +125,7 @@ def specials(config: TokenizerConfig) -> list[str]:
 
 
 def first_merged(config: TokenizerConfig) -> int:
-    """The first id that is neither special nor a byte."""
+    """Return the first id that is neither special nor a byte."""
     return len(specials(config)) + 256
 
 

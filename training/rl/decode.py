@@ -198,7 +198,7 @@ class ModuleDecoder:
 
 
 def decoder_for(model: nn.Module) -> LlamaDecoder | ModuleDecoder:
-    """The fast decoder where it gives what the model gives, else the model itself."""
+    """Return the fast decoder where it gives what the model gives, else the model itself."""
     plain = ModuleDecoder(model)
     if not attends_to_all(model.config):
         return plain

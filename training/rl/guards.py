@@ -103,7 +103,7 @@ def pairs_error(share: float, texts: Sequence[str]) -> float:
 
 
 def drift(now: Behaviour, parent: Behaviour, bounds: Bounds) -> Drift:
-    """The bound that is nearest to being crossed, or crossed the furthest."""
+    """Return the bound that is nearest to being crossed, or crossed the furthest."""
     found = [*_lengths(now, parent, bounds), *_sameness(now, parent, bounds), *_fluency(now, parent, bounds)]
     if bounds.kl is not None:
         found.append(Drift(now.kl / bounds.kl, "kl_limit", f"the KL from the parent is {now.kl:.1f} nats an answer"))

@@ -76,7 +76,8 @@ def _learns(module: nn.Module) -> bool:
 
 
 def _below_each_other(beside: list[Factors | None], rows: list[int]) -> tuple[Tensor, Tensor]:
-    """(in, R) and (R, sum of out) of all modules' factors: each one's b stands in its own columns, zeros elsewhere."""
+    """Return (in, R) and (R, sum of out) of all modules' factors: each one's b stands in its own columns, zeros
+    elsewhere."""
     there = [(factors, end - count, end) for factors, count, end in _places(beside, rows) if factors is not None]
     a = torch.cat([factors.a for factors, _, _ in there])
     b = a.new_zeros(len(a), sum(rows))

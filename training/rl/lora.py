@@ -40,7 +40,7 @@ class FrozenLoRA(nn.Linear):
 
 @functools.cache
 def _frozen(kind: Any) -> type[FrozenLoRA]:
-    """The same for a linear layer that multiplies in a way of its own, as one in 4 bits does."""
+    """Return the same for a linear layer that multiplies in a way of its own, as one in 4 bits does."""
     return FrozenLoRA if kind is nn.Linear else type("Frozen" + kind.__name__, (FrozenLoRA, kind), {})
 
 
@@ -119,7 +119,7 @@ class LoRALinear(nn.Module):
         return self.weight.dtype if self.weight.is_floating_point() else torch.bfloat16
 
     def factors(self) -> Factors:
-        """What was trained, float32, its scaling folded into b."""
+        """Return what was trained, float32, its scaling folded into b."""
         return Factors(self.lora_a.detach().float(), self.lora_b.detach().float() * self.scaling)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -136,9 +136,8 @@ class LoRALinear(nn.Module):
 
 @torch.no_grad()
 def factors_beside(module: nn.Module) -> Factors | None:
-    """What a linear layer adds to its weight, in the dtype that multiplies: frozen factors first, then those that learn
-    while they are switched on. None for a plain layer.
-    """
+    """Return what a linear layer adds to its weight, in the dtype that multiplies: frozen factors first, then those
+    that learn while they are switched on. None for a plain layer."""
     plain = module.base if isinstance(module, LoRALinear) else module
     parts = [Factors(plain.a, plain.b)] if isinstance(plain, FrozenLoRA) else []
     if isinstance(module, LoRALinear) and module.switch.on:

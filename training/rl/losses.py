@@ -29,7 +29,7 @@ class PolicyLoss:
 def policy_loss(
     logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, mask: Tensor, clip: float = 0.2
 ) -> PolicyLoss:
-    """The clipped surrogate. All (B, T)."""
+    """Return the clipped surrogate. All (B, T)."""
     log_ratio = ((logprobs - old_logprobs) * mask).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
     ratio = log_ratio.exp()
     plain = -advantages * ratio

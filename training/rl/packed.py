@@ -59,7 +59,8 @@ def run_packed(base: Any, hidden: Tensor, rows: Rows, first: int, last: int, rec
 
 
 def attends_to_all(config: Any) -> bool:
-    """Whether every layer looks at all that came before. A window is not seen in the few tokens of a comparison."""
+    """Return whether every layer looks at all that came before. A window is not seen in the few tokens of a
+    comparison."""
     kinds = getattr(config, "layer_types", None) or []
     return not getattr(config, "sliding_window", None) and all(kind == "full_attention" for kind in kinds)
 
@@ -176,7 +177,7 @@ class _Layer(torch.autograd.Function):
 
 
 def _run(x: Tensor, layer: Any, parts: list[_Part], rows: Rows) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """The layer's output, and what its backward pass needs."""
+    """Return the layer's output, and what its backward pass needs."""
     to_q, to_k, to_v, to_o, to_gate, to_up, to_down = parts
     head = layer.self_attn.head_dim
     normed, _ = _norm(x, layer.input_layernorm)
@@ -213,12 +214,12 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def _pieces(rows: Rows) -> list[tuple[int, int, int]]:
-    """(first key, first query, end) of every block of queries: its keys lie between the first and its end."""
+    """Return (first key, first query, end) of every block of queries: its keys lie between the first and its end."""
     return [(start, at, min(at + QUERIES, end)) for start, end in rows.bounds for at in range(start, end, QUERIES)]
 
 
 def _unseen(rows: Rows, query: Tensor) -> Iterator[Tensor]:
-    """(n, keys) for each block: minus infinity where a query may not look."""
+    """Yield (n, keys) for each block: minus infinity where a query may not look."""
     added = dict(zip((start for start, _ in rows.bounds), rows.added, strict=bool(rows.added)))
     for start, at, end in _pieces(rows):
         if rows.added:
@@ -230,13 +231,13 @@ def _unseen(rows: Rows, query: Tensor) -> Iterator[Tensor]:
 
 
 def _stacked(query: Tensor, K: int) -> Tensor:
-    """(n, Q, D) -> (K, Q/K n, D): the query heads of one key head as so many positions."""
+    """Return (n, Q, D) -> (K, Q/K n, D): the query heads of one key head as so many positions."""
     n, Q, D = query.shape
     return query.view(n, K, Q // K, D).permute(1, 2, 0, 3).reshape(K, Q // K * n, D)
 
 
 def _unstacked(stacked: Tensor, n: int) -> Tensor:
-    """(K, Q/K n, D) -> (n, Q D)."""
+    """Return (K, Q/K n, D) -> (n, Q D)."""
     K, G, D = stacked.shape[0], stacked.shape[1] // n, stacked.shape[2]
     return stacked.view(K, G, n, D).permute(2, 0, 1, 3).reshape(n, K * G * D)
 

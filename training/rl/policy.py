@@ -50,7 +50,7 @@ class Policy:
 
     @property
     def trained_from(self) -> int:
-        """The lowest layer whose weights move."""
+        """Return the lowest layer whose weights move."""
         return self.cut or 0
 
     def parameters(self) -> dict[str, nn.Parameter]:
@@ -58,7 +58,7 @@ class Policy:
 
     @torch.no_grad()
     def lower(self, rollout: Rollout, keep: frozenset[int] = frozenset()) -> tuple[Tensor, dict[int, Tensor]]:
-        """What every forward of this rollout starts from, and hidden states to keep.
+        """Return what every forward of this rollout starts from, and hidden states to keep.
 
         Hidden states (B, T, H) at the cut; token ids (B, T) where nothing is shared.
         """
@@ -93,7 +93,7 @@ class Policy:
     def _upper(
         self, model: Any, lower: Tensor, rollout: Rollout, keep: frozenset[int]
     ) -> tuple[Tensor, dict[int, Tensor]]:
-        """The normed states (M, H) in which the tokens were drawn, and hidden states to keep."""
+        """Return the normed states (M, H) in which the tokens were drawn, and hidden states to keep."""
         base, cut = model.get_decoder(), self.cut
         if cut is None and not self.packed:
             output = base(input_ids=lower, output_hidden_states=bool(keep), use_cache=False)

@@ -52,7 +52,7 @@ class Rollout:
         return torch.zeros(self.mask.shape, dtype=values.dtype, device=values.device).masked_scatter(self.mask, values)
 
     def text_mask(self) -> Tensor:
-        """(B, T) bool over `ids`: the completion's words, without prompt, end token or padding."""
+        """Return (B, T) bool over `ids`: the completion's words, without prompt, end token or padding."""
         places = torch.arange(self.ids.shape[1], device=self.ids.device)
         ends = self.prompt_lengths + self.lengths - self.finished.long()
         return (places >= self.prompt_lengths[:, None]) & (places < ends[:, None])

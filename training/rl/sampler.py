@@ -43,7 +43,7 @@ class Completions:
 
 
 def sequence_seed(run_seed: int, *parts: int | str) -> int:
-    """A seed of 63 bits that depends on the run's seed and on what names the sequence."""
+    """Return a seed of 63 bits that depends on the run's seed and on what names the sequence."""
     digest = hashlib.blake2b(repr((run_seed, *parts)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
 
@@ -148,8 +148,8 @@ def draw_with_logprobs(
 
 
 def _place_of(weights: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
-    """(B,) the first place at which the weights (B, V) have passed that share (B,) of their sum, and the logarithm of
-    the share that this place has by itself.
+    """Return (B,) the first place at which the weights (B, V) have passed that share (B,) of their sum, and the
+    logarithm of the share that this place has by itself.
 
     First the block of tokens, then the token in it: a running sum over the whole vocabulary is one long chain.
     """

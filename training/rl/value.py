@@ -27,7 +27,7 @@ def state_features(hidden: Tensor, rollout: Rollout) -> Tensor:
 
 
 def prefix_features(hidden: dict[int, Tensor], rollout: Rollout, features: Sequence[tuple[int, str]]) -> Tensor:
-    """{layer: (B, T, H)} -> (B, N, F): what a reward model that pools by `features` sees of the answer so far.
+    """Return {layer: (B, T, H)} -> (B, N, F): what a reward model that pools by `features` sees of the answer so far.
 
     Before the first token there is no answer: the state that ends the prompt stands in for it.
     """
@@ -56,7 +56,7 @@ class ValueHead(nn.Module):
         self.register_buffer("scale", torch.ones(width))
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, N, F) -> (B, N)"""
+        """Return (B, N, F) -> (B, N)"""
         return self.linear((features - self.mean) * self.scale)[..., 0]
 
     @torch.no_grad()

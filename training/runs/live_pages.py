@@ -78,5 +78,5 @@ class LivePage(DeclaredConsumer, is_base=True):
         raise NotImplementedError
 
     def updates(self) -> tuple[str, bool]:
-        """What changed since the last call, as HTML, and whether nothing more will come."""
+        """Return what changed since the last call, as HTML, and whether nothing more will come."""
         raise NotImplementedError

@@ -68,7 +68,7 @@ class DiskUse:
 
 
 def of_project(project: Project) -> DiskUse:
-    """Each run and model of this project, the largest first, and the others as one number."""
+    """Return each run and model of this project, the largest first, and the others as one number."""
     runs = sorted((of_run(run) for run in project.runs.select_related("output_model")), key=lambda use: -use.total)
     imported = LanguageModel.objects.of_projects([project]).filter(made_by=None).exclude(folder="")
     models = [ModelUse(m, size_of(m.path)) for m in imported if m.path] + [

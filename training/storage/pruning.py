@@ -69,7 +69,7 @@ def prune_last(run: Run) -> int:
 
 
 def folders_to_prune(run: Run, now: datetime) -> tuple[Path, ...]:
-    """What the rule lets go of this run at `now`."""
+    """Return what the rule lets go of this run at `now`."""
     if run.state == Run.State.SUCCEEDED:
         return tuple(_folders(run))
     if run.state not in RESUMABLE or _ended_at(run) > now - _REST:

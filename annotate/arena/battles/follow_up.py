@@ -19,7 +19,8 @@ MOST_TURNS = 8  # questions of one battle, the first one included
 
 @transaction.atomic
 def ask_on(*, battle: Battle, text: str, user: User | None = None, number: int | None = None) -> BattleTurn:
-    """The next turn; its answers have to be written yet. `number` tells a question that was sent twice from two."""
+    """Return the next turn; its answers have to be written yet. `number` tells a question that was sent twice from
+    two."""
     arena.check_question(text)
     battle = Battle.objects.select_for_update(of=("self",)).select_related("prompt").get(pk=battle.pk)
     places = places_of(battle)

@@ -42,13 +42,13 @@ class Draw:
 
 
 def contestants(project: Project) -> list[LanguageModel]:
-    """Who can be met in the arena now: entered, not left, not retired."""
+    """Return who can be met in the arena now: entered, not left, not retired."""
     models = LanguageModel.objects.available().policies()
     return list(models.filter(contests__project=project, contests__left_at=None).order_by("pk"))
 
 
 def served_contestants(project: Project) -> list[LanguageModel]:
-    """Those of them that can answer now. Asks the model server; call it outside of transactions."""
+    """Return those of them that can answer now. Asks the model server; call it outside of transactions."""
     return serving.served_of(contestants(project))
 
 
@@ -123,7 +123,7 @@ def _weights(project: Project, models: list[LanguageModel], pairs: list[Pair]) -
 
 
 def draw(project: Project, pair: Pair, mine: QuerySet[Battle], *, is_outside: bool) -> Draw:
-    """An eval-split prompt, so that the vote can rank. `mine` are the battles this person has had.
+    """Return an eval-split prompt, so that the vote can rank. `mine` are the battles this person has had.
 
     Prompts that both models have answered in bulk come first; among those, the ones this person has not had with
     this pair, then the ones voted on least, then by lot. `is_outside`: somebody for whom nobody vouches is shown stored
@@ -134,7 +134,7 @@ def draw(project: Project, pair: Pair, mine: QuerySet[Battle], *, is_outside: bo
 
 
 def _prompts(project: Project) -> QuerySet[Prompt]:
-    """Those that are drawn. What a visitor has asked is not put before others: it may be private, or worse."""
+    """Return those that are drawn. What a visitor has asked is not put before others: it may be private, or worse."""
     return Prompt.objects.filter(project=project, side=Split.EVAL, harm="").exclude(source=ARENA)
 
 
@@ -160,7 +160,7 @@ def _draw_stored(
 
 
 def is_free(battle: Battle) -> bool:
-    """Whether nobody outside has been shown its stored answers; there may be none yet."""
+    """Return whether nobody outside has been shown its stored answers; there may be none yet."""
     ids = [answer.pk for answer in (battle.completion_a, battle.completion_b) if answer is not None]
     return disclosed_answers.without_shown(Completion.objects.filter(pk__in=ids), battle.project).count() == len(ids)
 
@@ -173,7 +173,7 @@ def _draw_new(project: Project, prompts: QuerySet[Prompt], mine: QuerySet[Battle
 
 
 def _meetings(project: Project) -> Counter[frozenset[int]]:
-    """How often each two models have been shown together."""
+    """Return how often each two models have been shown together."""
     shown = Battle.objects.filter(project=project, completion_a__isnull=False, completion_b__isnull=False)
     met: Counter[frozenset[int]] = Counter()
     for a, b, n in shown.order_by().values_list("model_a", "model_b").annotate(n=Count("pk")):

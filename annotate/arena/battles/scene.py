@@ -60,13 +60,13 @@ class Scene:
 
 
 def scenes(battle: Battle, *, named: bool = False) -> list[Scene]:
-    """All questions as they stand in the database; `named` after the vote, when nothing is masked any more."""
+    """Return all questions as they stand in the database; `named` after the vote, when nothing is masked any more."""
     places = places_of(battle)
     return [_scene(battle, place, named=named, is_last=place is places[-1]) for place in places]
 
 
 def stored(battle_id: int) -> Scene:
-    """The newest question as it stands in the database."""
+    """Return the newest question as it stands in the database."""
     battle = Battle.objects.select_related("prompt", "completion_a", "completion_b", "model_a", "model_b").get(
         pk=battle_id
     )
@@ -87,14 +87,14 @@ def question_of(place: Place) -> str:
 
 
 def told_of(battle: Battle, place: Place) -> masking.Told:
-    """What must not be read in the answers, and what the visitor has said already."""
+    """Return what must not be read in the answers, and what the visitor has said already."""
     prompt = place.prompt if isinstance(place, Battle) else place.prompt_a
     text = "\n".join(turn["content"] for turn in prompt.messages if turn["role"] == "user")
     return masking.Told(names=names_of(battle), asked=text)
 
 
 def names_of(battle: Battle) -> tuple[str, ...]:
-    """What the two models are called: here, by their folders, and by their servers."""
+    """Return what the two models are called: here, by their folders, and by their servers."""
     found: dict[str, None] = {}
     for model in (battle.model_a, battle.model_b):
         for name in (model.name, PurePosixPath(model.folder).name, *model.served_name.split("/")):
@@ -136,7 +136,7 @@ def _to_a_word(text: str, length: int) -> str:
 
 
 def masked(sides: Sequence[Side], told: masking.Told) -> Sides:
-    """What may be seen of them; an answer that goes on holds its last words back, lest a name be half shown."""
+    """Return what may be seen of them; an answer that goes on holds its last words back, lest a name be half shown."""
     a, b = (replace(side, text=masking.shown(side.text, told, is_whole=side.is_over)) for side in sides)
     return together(a, b)
 

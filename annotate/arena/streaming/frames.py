@@ -13,7 +13,7 @@ PAGE = "annotate/arena_battle.html"
 
 
 def outlook(scene: Scene) -> dict[str, Any]:
-    """What can be done now: for the page's templates."""
+    """Return what can be done now: for the page's templates."""
     return {
         "scene": scene,
         "ready": scene.can_vote,
@@ -32,7 +32,7 @@ class Frames:
         self._can_vote: bool | None = None
 
     def of(self, scene: Scene, vote_token: str) -> str:
-        """The parts that differ from what was sent before; "" when none does."""
+        """Return the parts that differ from what was sent before; "" when none does."""
         changed = [side for side in scene.sides if self._sides.get(side.letter) != side]
         self._sides |= {side.letter: side for side in changed}
         parts = [render("answer", side=side) for side in changed]

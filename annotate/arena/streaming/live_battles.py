@@ -31,7 +31,8 @@ SETTLING_SECONDS = 15.0  # for a vote in mid-stream: until both writers have let
 
 
 async def follow(battle_id: int) -> AsyncGenerator[Scene]:
-    """The newest question, again whenever something has changed, until both answers are over or no more can be done.
+    """Yield the newest question, again whenever something has changed, until both answers are over or no more can be
+    done.
 
     Starts the writing when nobody else does it.
     """
@@ -97,7 +98,7 @@ def _key(user: int | None, visitor: str) -> str:
 
 
 def look(battle: Battle) -> Scene:
-    """The newest question just now, with what this process is writing."""
+    """Return the newest question just now, with what this process is writing."""
     here = answer_writer.here(battle.pk)
     scene = stored(battle.pk)
     return here.visible() if here is not None and not scene.is_over and here.number == scene.number else scene

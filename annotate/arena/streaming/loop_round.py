@@ -28,7 +28,7 @@ class LoopRound(Generic[K, V]):
         self._tasks: set[asyncio.Task[None]] = set()  # an event loop itself holds its tasks only weakly
 
     def __len__(self) -> int:
-        """How many event loops have members."""
+        """Return how many event loops have members."""
         return len(self._members)
 
     def join(self, member: K, kept: V) -> None:

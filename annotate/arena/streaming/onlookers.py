@@ -29,7 +29,7 @@ _waiting: LoopRound[asyncio.Future[None], tuple[int, Hashable]] = LoopRound(
 
 
 def mark_of(battle_id: int) -> Hashable:
-    """What changes whenever a reader could see something new, or when nobody writes the battle any more."""
+    """Return what changes whenever a reader could see something new, or when nobody writes the battle any more."""
     return _marks([battle_id]).get(battle_id)
 
 

@@ -87,7 +87,7 @@ def store(comparison: Comparison, battle: Battle, user: User | None, origin: Ori
 
 
 def busy_reason(*, visitor: str, user: User | None, is_member: bool, networks: Networks = ()) -> str:
-    """The reason to hold this vote for, or ""; TooMany above the hard limits.
+    """Return the reason to hold this vote for, or ""; TooMany above the hard limits.
 
     Members answer for what they do, and share an office: theirs are counted by person alone, and never refused.
     """
@@ -115,14 +115,14 @@ def is_outside(user: User | None, project: Project) -> bool:
 
 
 def asks_puzzle(project: Project, user: User | None) -> bool:
-    """Whether a vote must bring a solved puzzle. An account that anybody may make for themselves is no reason not to;
-    whom somebody has let in answers for what they do."""
+    """Return whether a vote must bring a solved puzzle. An account that anybody may make for themselves is no reason
+    not to; whom somebody has let in answers for what they do."""
     return project.proof_of_work and is_outside(user, project)
 
 
 def puzzle(battle: Battle, *, user: User | None, address: str, wider: tuple[tuple[str, int], ...] = ()) -> str | None:
-    """A challenge for this battle, or None where none is asked for. One that cannot be given is noted, and never stops
-    anybody: the vote comes without it, and is held."""
+    """Return a challenge for this battle, or None where none is asked for. One that cannot be given is noted, and never
+    stops anybody: the vote comes without it, and is held."""
     if not asks_puzzle(battle.project, user):
         return None
     try:

@@ -31,8 +31,8 @@ def is_told(battle: Battle) -> bool:
 
 
 def without_shown(answers: QuerySet[Completion], project: Project) -> QuerySet[Completion]:
-    """Those whose author nobody outside has been told, and that nobody outside may be reading now: of two votes the
-    second would be held."""
+    """Return those whose author nobody outside has been told, and that nobody outside may be reading now: of two votes
+    the second would be held."""
     since = timezone.now() - timedelta(seconds=OPEN_SECONDS)
     shown = _outside(project).filter(Q(comparison__isnull=False) | Q(created_at__gt=since))
     # Two lookups, each by an index of its own: one with OR would read the whole table.
@@ -41,7 +41,7 @@ def without_shown(answers: QuerySet[Completion], project: Project) -> QuerySet[C
 
 
 def _outside(project: Project) -> QuerySet[Battle]:
-    """The battles of people for whom nobody vouches there. Narrow it to a prompt or an answer of the project: were the
-    project asked for as well, SQLite would read all battles of it instead, for each answer."""
+    """Return the battles of people for whom nobody vouches there. Narrow it to a prompt or an answer of the project:
+    were the project asked for as well, SQLite would read all battles of it instead, for each answer."""
     inside = Q(user__is_simulated=True) | Q(user__is_superuser=True) | Q(user__in=vouched_members(project))
     return Battle.objects.filter(Q(user=None) | ~inside)

@@ -16,7 +16,7 @@ ALPHA = 0.001  # share of honest votes that may be held for the address they sha
 
 
 def repeated(battle: Battle, *, visitor: str, user: User | None, address: str, is_outside: bool) -> str:
-    """The reason to hold a vote in this battle for, or ""."""
+    """Return the reason to hold a vote in this battle for, or ""."""
     if _of_this_item(battle).filter(_by(visitor, user)).exists():
         return Hold.REPEAT
     if not battle.is_drawn:
@@ -29,7 +29,7 @@ def _by(visitor: str, user: User | None) -> Q:
 
 
 def _of_this_item(battle: Battle) -> QuerySet[Comparison]:
-    """All votes on the same question and the same two models, whichever way round."""
+    """Return all votes on the same question and the same two models, whichever way round."""
     a, b = battle.model_a_id, battle.model_b_id
     pair = Q(battle__model_a=a, battle__model_b=b) | Q(battle__model_a=b, battle__model_b=a)
     return Comparison.objects.filter(pair, battle__prompt=battle.prompt_id)

@@ -43,7 +43,8 @@ class BoundedCount:
                 self._leave(bounds)
 
     def _bounds(self, person: str, networks: Networks) -> dict[str, int]:
-        """How many there may be at most, by what they are counted. One subscriber with many networks never has all."""
+        """Return how many there may be at most, by what they are counted. One subscriber with many networks never has
+        all."""
         of_networks = {network: min(self.of_network * factor, self.most // 2) for network, factor in networks}
         return {**of_networks, person: self.of_one, "": self.most}
 

@@ -37,7 +37,7 @@ class TooLarge(Exception):
 
 
 async def read(scope: dict[str, Any], receive: Any) -> IO[bytes]:
-    """The whole body, in a file when it is large. Raises TooLarge as soon as it is, and RequestAborted."""
+    """Return the whole body, in a file when it is large. Raises TooLarge as soon as it is, and RequestAborted."""
     most, is_json = settings.DATA_UPLOAD_MAX_MEMORY_SIZE, scope["path"].startswith("/api/")
     body = tempfile.SpooledTemporaryFile(max_size=settings.FILE_UPLOAD_MAX_MEMORY_SIZE, mode="w+b")  # noqa: SIM115
     came, goes_on, is_asked = _length(scope), True, False

@@ -24,7 +24,7 @@ def written_by(name: str) -> Iterator[None]:
 
 
 def writer() -> str:
-    """Who writes now: the request or periodic task under way, else the command line of this process."""
+    """Return who writes now: the request or periodic task under way, else the command line of this process."""
     return _writer.get() or " ".join([sys.argv[0].rpartition("/")[2], *sys.argv[1:3]]).strip()
 
 

@@ -49,7 +49,7 @@ class Prepared:
         self._written: _Written | None = None
 
     def rows(self, **values: Any) -> list[Any]:
-        """What the query's own iteration gives: instances, or tuples after `values_list`."""
+        """Return what the query's own iteration gives: instances, or tuples after `values_list`."""
         database = connections[DEFAULT_DB_ALIAS]  # of this thread; the proxy would look it up at each access
         written = self._written = self._written or self._write()
         given = [_stored(values[p.name], database) if isinstance(p, Slot) else p for p in written.parameters]

@@ -31,7 +31,8 @@ def freeze(
     judge: str = AnnotatorKind.PERSON,
     **options: Any,
 ) -> Dataset:
-    """A new dataset. Refused when it would mix splits or kinds of annotators, or be empty; then nothing is written."""
+    """Return a new dataset. Refused when it would mix splits or kinds of annotators, or be empty; then nothing is
+    written."""
     if by is not None:
         require(by, "research", project)
     name = name.strip() if isinstance(name, str) else ""

@@ -26,7 +26,7 @@ class Answer:
 
 
 def judged(comparisons: Iterable[Comparison], ratings: Iterable[Rating]) -> dict[int, Answer]:
-    """Every completion that anybody judged, by its id."""
+    """Return every completion that anybody judged, by its id."""
     worth: dict[int, list[tuple[float, float]]] = defaultdict(list)
     for rating in ratings:
         if rating.thumbs is not None:

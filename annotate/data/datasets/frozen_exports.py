@@ -35,7 +35,7 @@ def export(dataset: Dataset, format: str) -> Iterator[str]:
 
 
 def export_file(dataset: Dataset, format: str, file: str = "jsonl", *, by: User | None = None) -> Export:
-    """The same in a file of another kind. The trail says who took it."""
+    """Return the same in a file of another kind. The trail says who took it."""
     if file not in FILES:
         raise Refused(400, file=f"{file!r} is no kind of file that is written here; use one of {', '.join(FILES)}.")
     name = f"dataset-{dataset.pk}-{format}.{file}"
@@ -59,7 +59,7 @@ def formats_of(dataset: Dataset) -> dict[str, Callable[[Dataset], Iterator[Row]]
 
 
 def _comparisons(dataset: Dataset) -> Iterator[tuple[Row, Row, Row]]:
-    """Each comparison with its two completions."""
+    """Yield each comparison with its two completions."""
     completions = _completions(dataset)
     for row in frozen_rows.read(dataset.path, "comparisons"):
         yield row, completions[row["completion_a"]], completions[row["completion_b"]]
@@ -162,7 +162,7 @@ def _own_items(dataset: Dataset) -> Iterator[Row]:
 
 
 def _own_corpus(dataset: Dataset) -> Iterator[Row]:
-    """Every document, with the part that it is in: train or validation."""
+    """Yield every document, with the part that it is in: train or validation."""
     for path in sorted(dataset.path.glob("*.jsonl")):
         part = path.stem.partition("-")[0]
         yield from ({**row, "part": part} for row in frozen_rows.read(dataset.path, path.stem))

@@ -76,7 +76,7 @@ def _page(project: Project, form: dict[str, Any], may_freeze: bool, may_review: 
 
 
 def _form(sent: QueryDict, project: Project) -> dict[str, Any]:
-    """What was typed so far, with defaults for the rest."""
+    """Return what was typed so far, with defaults for the rest."""
     kind = sent.get("kind", "preferences")
     people = any(
         table.objects.filter(project=project).by("person").exists() for table in feedback_lineage.KINDS.values()
@@ -199,7 +199,7 @@ def dataset(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 def _runs(dataset: Dataset) -> Any:
-    """Those that it was the dataset of, and those that took it beside theirs."""
+    """Return those that it was the dataset of, and those that took it beside theirs."""
     used: Any = dataset.runs.all() | dataset.other_runs.all()  # type: ignore[attr-defined]
     return used.select_related("output_model", "output_dataset").order_by("id")
 
@@ -240,7 +240,7 @@ def _table(dataset: Dataset, name: str) -> list[tuple[str, int]]:
 
 
 def _samples(dataset: Dataset, n: int = 5) -> dict[str, Any]:
-    """The first rows, with their texts."""
+    """Return the first rows, with their texts."""
     first = {
         name: [row for row, _ in zip(frozen_rows.read(dataset.path, name), range(n), strict=False)] for name in FILES
     }
@@ -255,7 +255,8 @@ def _samples(dataset: Dataset, n: int = 5) -> dict[str, Any]:
 
 
 def _texts(dataset: Dataset, n: int) -> dict[str, Any]:
-    """The first rows of what bears no feedback: labelled rows as (field, value), documents by their beginning."""
+    """Return the first rows of what bears no feedback: labelled rows as (field, value), documents by their
+    beginning."""
     fielded = "items" if dataset.kind == Dataset.Kind.TASK else "rows"
     labelled = [row for row, _ in zip(frozen_rows.read(dataset.path, fielded), range(n), strict=False)]
     documents = next((p for p in sorted(dataset.path.glob("*.jsonl")) if dataset.kind == Dataset.Kind.CORPUS), None)
@@ -269,7 +270,7 @@ def _fields(row: dict[str, Any]) -> list[tuple[str, Any]]:
 
 
 def _choices(value: Any) -> list[Any]:
-    """A list of texts, however the file wrote it; ARC's are beside their labels."""
+    """Return a list of texts, however the file wrote it; ARC's are beside their labels."""
     if isinstance(value, dict):
         value = value.get("text") or []
     return value if isinstance(value, list) else [value]

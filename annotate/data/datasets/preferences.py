@@ -121,7 +121,7 @@ class Informativeness:
 
     @property
     def lack(self) -> str:
-        """What is missing; empty when they are enough."""
+        """Return what is missing; empty when they are enough."""
         if self.enough:
             return ""
         if self.judgements == 0:
@@ -132,7 +132,7 @@ class Informativeness:
 
     @property
     def remedy(self) -> str:
-        """What would help when they are too few."""
+        """Return what would help when they are too few."""
         if self.judgements >= 4 * max(self.informative, 1):
             return (
                 "Most answers were judged alike, so more votes of this kind will hardly help: sample more completions "
@@ -174,7 +174,7 @@ def ratings_from(rows: Iterable[Mapping[str, Any]]) -> list[Rating]:
 
 
 def pairs(comparisons: Iterable[Comparison]) -> list[Pair]:
-    """The preference pairs: one for each comparison that has a winner."""
+    """Return the preference pairs: one for each comparison that has a winner."""
     found = []
     for c in comparisons:
         if c.winner == "model_a":
@@ -187,7 +187,7 @@ def pairs(comparisons: Iterable[Comparison]) -> list[Pair]:
 
 
 def ties(comparisons: Iterable[Comparison]) -> list[Tie]:
-    """The comparisons that ended level."""
+    """Return the comparisons that ended level."""
     return [
         Tie(c.prompt_id, c.completion_a, c.completion_b, both_bad=c.winner == "both_bad", weight=c.weight)
         for c in comparisons
@@ -198,7 +198,8 @@ def ties(comparisons: Iterable[Comparison]) -> list[Tie]:
 def informativeness(
     comparisons: Iterable[Comparison], ratings: Iterable[Rating], prompt_of: Mapping[int, int]
 ) -> Informativeness:
-    """How much these annotations tell. `prompt_of` gives the prompt of each rated completion; a ranking is one."""
+    """Return how much these annotations tell. `prompt_of` gives the prompt of each rated completion; a ranking is
+    one."""
     comparisons, ratings = list(comparisons), list(ratings)
     level = ties(comparisons)
     won = pairs(comparisons)
@@ -221,12 +222,12 @@ def informativeness(
 
 
 def weighed(judgements: Iterable[Comparison | Pair | Tie]) -> int:
-    """How many they are when the pairs of a ranking are one."""
+    """Return how many they are when the pairs of a ranking are one."""
     return round(sum(judgement.weight for judgement in judgements))
 
 
 def _usual_stars(ratings: list[Rating]) -> dict[int, int]:
-    """Each author's most common star count: one person's three is another's four."""
+    """Return each author's most common star count: one person's three is another's four."""
     counts: dict[int, Counter[int]] = defaultdict(Counter)
     for r in ratings:
         if r.stars is not None:

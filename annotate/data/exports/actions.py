@@ -75,7 +75,7 @@ _GROUPED = {"": _alone, "prompt": by_prompt, "conversation": by_conversation}
 
 
 def _of_ours(row: Any) -> Row:
-    """What an importer has no use for, and somebody who looks at the file has."""
+    """Return what an importer has no use for, and somebody who looks at the file has."""
     prompt = getattr(row, "prompt", row)
     told = {name: getattr(row, name, "") for name in ("status", "status_reason", "source")}
     told |= {"side": prompt.side, "by_simulation": getattr(row, "judge", "") == AnnotatorKind.SIMULATION}
@@ -83,7 +83,7 @@ def _of_ours(row: Any) -> Row:
 
 
 def _sampling(row: Any) -> str:
-    """How each of its answers was drawn and why it ended, as JSON in a text: a table has no nested columns."""
+    """Return how each of its answers was drawn and why it ended, as JSON in a text: a table has no nested columns."""
     answers = [getattr(row, name, None) for name in ("completion", "completion_a", "completion_b")]
     told = [{**answer.sampling, "finish_reason": answer.finish_reason} for answer in answers if answer is not None]
     return json.dumps(told, ensure_ascii=False) if any(answer and answer.sampling for answer in answers) else ""

@@ -8,7 +8,7 @@ from django.http import QueryDict
 
 
 def asked(sent: QueryDict) -> dict[str, Any]:
-    """What a form or an address asks for; what is wrong in it is refused by the action."""
+    """Return what a form or an address asks for; what is wrong in it is refused by the action."""
     fields: dict[str, Any] = {name: sent[name] for name in ("format", "file", "judge", "side") if sent.get(name)}
     fields |= {plural: tuple(sent.getlist(name)) for name, plural in (("status", "statuses"), ("source", "sources"))}
     fields = {name: value for name, value in fields.items() if value}

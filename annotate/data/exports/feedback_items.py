@@ -81,7 +81,7 @@ class Wanted:
         return rows.select_related("prompt", "author", *_RELATED[table])
 
     def prompts(self) -> QuerySet[Prompt]:
-        """All of them where the format holds nothing else; else those that nothing is said of."""
+        """Return all of them where the format holds nothing else; else those that nothing is said of."""
         rows = Prompt.objects.filter(project=self.project)
         if self.side:
             rows = rows.filter(side=self.side)
@@ -94,7 +94,7 @@ class Wanted:
 
 
 def items(wanted: Wanted) -> Iterator[tuple[Item, Any]]:
-    """Each item with its row, kind by kind, each in the order in which it came."""
+    """Yield each item with its row, kind by kind, each in the order in which it came."""
     for kind in wanted.holds:
         if kind is formats.NewPrompt:
             yield from ((_prompt(row), row) for row in _by_id(wanted.prompts()))
@@ -104,7 +104,8 @@ def items(wanted: Wanted) -> Iterator[tuple[Item, Any]]:
 
 
 def by_conversation(wanted: Wanted) -> Iterator[list[tuple[Item, Any]]]:
-    """What was said in conversations that begin alike, where their prompts follow each other, as an import's do."""
+    """Yield what was said in conversations that begin alike, where their prompts follow each other, as an import's
+    do."""
     for _, some in itertools.groupby(by_prompt(wanted), key=lambda told: _beginning(told[0][0].messages)):
         yield [one for told in some for one in told]
 
@@ -115,7 +116,7 @@ def _beginning(messages: Messages) -> list[str]:
 
 
 def by_prompt(wanted: Wanted) -> Iterator[list[tuple[Item, Any]]]:
-    """What was said of each prompt, in the order of the prompts."""
+    """Yield what was said of each prompt, in the order of the prompts."""
     for prompts in _portions(Prompt.objects.filter(project=wanted.project)):
         said: dict[int, list[tuple[Item, Any]]] = {prompt.pk: [] for prompt in prompts}
         for kind in wanted.holds:
@@ -161,7 +162,7 @@ def _common(row: Any) -> dict[str, Any]:
 
 
 def _judge(row: Any) -> str:
-    """The file's name for them, ours, or for a visitor a name that tells one from another."""
+    """Return the file's name for them, ours, or for a visitor a name that tells one from another."""
     if _is_imported(row):
         return row.source_judge
     return row.author.username if row.author else f"visitor-{row.visitor[:12]}" if row.visitor else ""
@@ -209,7 +210,7 @@ def _rankings(rows: Sequence[Ranking]) -> list[Item]:
 
 
 def _ranking(row: Ranking, completions: dict[int, Completion]) -> Item:
-    """Its texts from best to worst."""
+    """Return its texts from best to worst."""
     flat = [pk for group in row.order for pk in group]
     models = tuple(_named(completions[pk]) for pk in flat)
     place = {pk: i for i, pk in enumerate(flat)}

@@ -72,7 +72,7 @@ def read(row: Row, line: int) -> list[Item]:
 
 
 def _data(row: Row) -> Row:
-    """The record's fields and metadata, wherever they stand."""
+    """Return the record's fields and metadata, wherever they stand."""
     if isinstance(row.get("fields"), dict):
         return row["fields"] | (row.get("metadata") or {})
     return {n: v for n, v in row.items() if "." not in n and n not in _RECORD and n not in _questions_of_1(row)} | {
@@ -120,7 +120,7 @@ def _list(value: Any) -> list[Any]:
 
 
 def _person(user: str, said: Sequence[Said], task: guessing.Task, common: Row) -> list[Item]:
-    """What one person said of a record."""
+    """Return what one person said of a record."""
     comments = [str(s.value) for s in said if guessing.is_comment(s.question) and isinstance(s.value, str)]
     by = common | {"judge": user, "comment": "\n".join(comments)}
     rated: dict[int, Row] = defaultdict(dict)
@@ -142,7 +142,7 @@ def _person(user: str, said: Sequence[Said], task: guessing.Task, common: Row) -
 
 
 def _rates(said: Said, task: guessing.Task) -> tuple[int, Row] | None:
-    """Which answer is rated, and how; None where this is no rating."""
+    """Return which answer is rated, and how; None where this is no rating."""
     name, place = said.question, 0
     if (match := _PLACE.fullmatch(name)) and int(match[2]) <= len(task.texts):
         name, place = match[1], int(match[2]) - 1
@@ -223,7 +223,7 @@ def _of_models(item: Item, data: Row) -> Item:
 
 
 def write(items: Sequence[Item]) -> list[Row]:
-    """A record for each set of answers that was judged."""
+    """Return a record for each set of answers that was judged."""
     records: dict[str, list[Item]] = defaultdict(list)
     for item in items:
         if not isinstance(item, NewAttack):

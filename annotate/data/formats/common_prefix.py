@@ -41,7 +41,7 @@ def rejoined(messages: Messages, text: str, later: Messages) -> Messages:
 
 
 def prompt_of(text: str) -> Messages:
-    """A prompt that is one text: a question, or a whole conversation in hh-rlhf's form up to "Assistant:"."""
+    """Return a prompt that is one text: a question, or a whole conversation in hh-rlhf's form up to "Assistant:"."""
     if text.startswith(_START) or (_START in text and text.rstrip().endswith(_CUE)):
         turns = transcripts.split(text.rstrip().removesuffix(_CUE))
         if turns and turns[-1]["role"] == "user":

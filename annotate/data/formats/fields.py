@@ -32,7 +32,7 @@ def text(row: Mapping[str, Any], name: str) -> str:
 
 
 def as_text(row: Mapping[str, Any], name: str) -> str:
-    """A text, or what a program wrote without quotes: an answer "True" or "42"."""
+    """Return a text, or what a program wrote without quotes: an answer "True" or "42"."""
     value = row.get(name)
     return str(value) if isinstance(value, bool | int | float) else text(row, name)
 
@@ -46,7 +46,7 @@ def optional(row: Mapping[str, Any], name: str) -> str:
 
 
 def number(row: Mapping[str, Any], name: str) -> float | None:
-    """None where there is none; a text in a CSV cell is read as one."""
+    """Return None where there is none; a text in a CSV cell is read as one."""
     value = row.get(name)
     if value is None or (isinstance(value, str) and not value.strip()):
         return None

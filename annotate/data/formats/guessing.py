@@ -49,7 +49,7 @@ class Task:
     texts: tuple[str, ...]
 
     def place(self, name: Any) -> int | None:
-        """Which answer a label means: the field's name, its last sign, left or right."""
+        """Return which answer a label means: the field's name, its last sign, left or right."""
         said = re.sub(r"[\s-]+", "_", str(name).strip().lower())
         for place, field in enumerate(self.answers):
             own = re.sub(r"[\s-]+", "_", field.lower())
@@ -83,7 +83,7 @@ def task(data: Mapping[str, Any]) -> Task:
 
 
 def after_system(data: Mapping[str, Any], messages: Messages) -> Messages:
-    """The conversation with the system message that stands in a field of its own, unless it has one."""
+    """Return the conversation with the system message that stands in a field of its own, unless it has one."""
     said = next((text for name in _SYSTEM if isinstance(text := data.get(name), str) and text.strip()), "")
     if not said or not messages or messages[0]["role"] == "system":
         return messages
@@ -132,7 +132,7 @@ def is_flag(name: str) -> bool:
 
 
 def step(name: str, value: Any) -> Row:
-    """What a number under this name says of an answer: stars, or an aspect."""
+    """Return what a number under this name says of an answer: stars, or an aspect."""
     found = fields.whole({name: value}, name, 1, 5)
     if found is None:
         return {}
@@ -140,7 +140,7 @@ def step(name: str, value: Any) -> Row:
 
 
 def step_name(aspect: str) -> str:
-    """The name under which `step` finds this aspect again."""
+    """Return the name under which `step` finds this aspect again."""
     taken = _STARS.fullmatch(aspect) or aspect.startswith(ASPECT) or aspect in ("strength", "thumbs")
     return f"{ASPECT}{aspect}" if taken else aspect
 

@@ -90,7 +90,7 @@ class NewRanking(Item):
     models: tuple[str, ...] = ()
 
     def pairs(self) -> list[tuple[int, int, str]]:
-        """(place, place, winner) of every pair, the earlier place first."""
+        """Return (place, place, winner) of every pair, the earlier place first."""
         level = {place: depth for depth, group in enumerate(self.order) for place in group}
         places = sorted(level)
         return [(i, j, _winner(level[i], level[j])) for i in places for j in places if i < j]
@@ -167,7 +167,7 @@ KIND_OF: dict[type[Item], str] = {NewAnswers: "answers", **{table: kind for kind
 
 
 def kept(item: Item, **standing: Any) -> Row:
-    """What must be remembered of an item beside the rows that stand for it, as JSON; {} for nothing.
+    """Return what must be remembered of an item beside the rows that stand for it, as JSON; {} for nothing.
 
     `standing` has what those rows say, by the item's field names: `kept(item, messages=prompt.messages, a=…, b=…,
     winner=…)`. Every other field that has more than its default is kept, and every one that differs.
@@ -181,7 +181,7 @@ def kept(item: Item, **standing: Any) -> Row:
 
 
 def restored(item: Item, remembered: Row) -> Item:
-    """The item with what was kept of it: `restored(as it stands, kept(item, …))` equals the item."""
+    """Return the item with what was kept of it: `restored(as it stands, kept(item, …))` equals the item."""
     values = dict(remembered)
     if isinstance(values.get("created_at"), str):
         values["created_at"] = datetime.fromisoformat(values["created_at"])

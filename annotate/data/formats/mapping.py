@@ -23,7 +23,8 @@ ASPECT = "aspect:"
 
 
 def mapped(columns: Mapping[str, str]) -> Callable[[Row, int], list[Item]]:
-    """The reader for {ours: theirs}; `aspect:helpful` is an aspect's. ValueError names what is unknown or missing."""
+    """Return the reader for {ours: theirs}; `aspect:helpful` is an aspect's. ValueError names what is unknown or
+    missing."""
     unknown = [name for name in columns if name not in COLUMNS and not name.startswith(ASPECT)]
     if unknown:
         raise ValueError(f"{unknown[0]!r} is no column of ours; use {', '.join(COLUMNS)} or {ASPECT}NAME.")

@@ -48,7 +48,8 @@ def read(row: Row, line: int) -> list[Item]:
 
 
 def write(items: Sequence[Item]) -> list[Row]:
-    """A row for all that was said of one pair, each person in a column: annotator1 unless they have such a name."""
+    """Return a row for all that was said of one pair, each person in a column: annotator1 unless they have such a
+    name."""
     rows: dict[tuple, Row] = {}
     for item in items:
         if not isinstance(item, NewComparison):

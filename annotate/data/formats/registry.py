@@ -176,7 +176,7 @@ WRITERS: dict[str, Writer] = {name: each.writes for name, each in FORMATS.items(
 
 
 def detect(rows: Sequence[Row], name: str = "") -> str:
-    """The first format that the first rows fit. Raises ValueError in words where none does."""
+    """Return the first format that the first rows fit. Raises ValueError in words where none does."""
     for each in _in_order():
         if rows and all(each.fits(row) for row in rows):
             return each.name

@@ -41,7 +41,7 @@ def prompt(value: Any, name: str = "prompt") -> Messages:
 
 
 def completion(value: Any, name: str) -> tuple[str, Messages]:
-    """The answer, and what followed it."""
+    """Return the answer, and what followed it."""
     if fields.turns(value) is None:
         if not isinstance(value, str):
             raise ValueError(f"has no {name}." if value is None else f"has a {name} that is neither text nor turns.")

@@ -83,7 +83,7 @@ def _turns(row: Row) -> list[str]:
 
 
 def _model(row: Row, answer: str) -> str:
-    """Who gave it: `response_a` is of `model_a` or of `response_a_model`; one alone is of `model`."""
+    """Return who gave it: `response_a` is of `model_a` or of `response_a_model`; one alone is of `model`."""
     sign = _SIGN.fullmatch(answer)
     names = [f"{answer}_model", *([f"model_{sign[1]}", f"model{sign[1]}"] if sign else _MODELS)]
     there = {name.lower(): name for name in row}

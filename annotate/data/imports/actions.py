@@ -120,7 +120,7 @@ def cancel_import(of: Import, *, by: User) -> Import:
 
 
 def preview(of: Import, n: int = 10) -> list[tuple[int, Item]]:
-    """The first items of its file, each with its line, as they would be taken; none once the file is gone."""
+    """Return the first items of its file, each with its line, as they would be taken; none once the file is gone."""
     path = files.path_of(of.file_hash)
     if not path.exists():
         return []
@@ -151,7 +151,7 @@ def _check_order(order: Order, project: Project, by: User) -> None:
 
 
 def _checked_beginning(path: Path, name: str, how: HowToRead) -> str:
-    """The format. The first portion tells whether anything can be used at all."""
+    """Return the format. The first portion tells whether anything can be used at all."""
     try:
         found = reading.found_out(path, name, how)
         items, bad = reading.first_items(path, name, HowToRead(found, how.container, how.columns), 3)
@@ -171,7 +171,8 @@ def _let_go(kept: files.KeptFile) -> None:
 
 
 def import_pairs(*, project: Project, pairs: Sequence[transcripts.Pair], source: str, by: User) -> list[Comparison]:
-    """The comparisons of these pairs, in order; Refused with the place of each bad one, and then nothing is added."""
+    """Return the comparisons of these pairs, in order; Refused with the place of each bad one, and then nothing is
+    added."""
     require(by, "research", project)
     _check_source(source)
     if wrong := {f"{index}.chosen": reason for index, pair in enumerate(pairs) if (reason := _unusable(pair))}:

@@ -201,7 +201,7 @@ class Importer:
 
 
 def claim(besides: Sequence[int] = (), only: int | None = None) -> Import | None:
-    """The oldest that nobody has in hand, for us alone."""
+    """Return the oldest that nobody has in hand, for us alone."""
     now = database_now()
     free = Q(claimed_until=None) | Q(claimed_until__lt=now)
     waiting = Import.objects.filter(free, state__in=[Import.State.QUEUED, Import.State.RUNNING])

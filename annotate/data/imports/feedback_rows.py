@@ -187,7 +187,8 @@ def _digest(into: Into, prompt: int, *parts: object) -> bytes:
 
 
 def _more(item: Item, strength: int | None = None) -> tuple[object, ...]:
-    """What tells two annotations apart that say the same of the same: nothing, where the file names no annotator."""
+    """Return what tells two annotations apart that say the same of the same: nothing, where the file names no
+    annotator."""
     return (item.judge, item.source_id, strength) if item.judge or item.source_id or strength else ()
 
 

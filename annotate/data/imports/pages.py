@@ -120,7 +120,7 @@ def _form(given: QueryDict) -> dict[str, Any]:
 
 
 def _progress(found: Import) -> dict[str, Any]:
-    """How far it is, what has come of it, and when it will end."""
+    """Return how far it is, what has come of it, and when it will end."""
     counts = found.counts
     under_way = found.state in UNDER_WAY
     share = found.position / found.bytes if found.bytes and under_way else 1.0 if not found.problem else None
@@ -143,7 +143,7 @@ def _progress(found: Import) -> dict[str, Any]:
 
 
 def _in_words(seconds: float) -> str:
-    """How long is left, and not the hour when it will be over: nobody knows which clock is theirs."""
+    """Return how long is left, and not the hour when it will be over: nobody knows which clock is theirs."""
     if seconds < 90:
         return f"about {max(5, 5 * round(seconds / 5))} seconds left"
     minutes = round(seconds / 60)

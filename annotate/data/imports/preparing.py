@@ -71,7 +71,7 @@ def prepare(item: Item, *, line: int, eval_percent: int) -> Ready:
 
 
 def _answers(item: Item) -> list[tuple[str, str]]:
-    """(text, model) of each answer in it."""
+    """Return (text, model) of each answer in it."""
     match item:
         case NewComparison():
             if item.a.strip() == item.b.strip() and item.model_a == item.model_b:
@@ -92,7 +92,7 @@ def _answers(item: Item) -> list[tuple[str, str]]:
 
 
 def _question(item: Item) -> Messages:
-    """What its answers answer; of an attack, which is a whole conversation, all up to the last question."""
+    """Return what its answers answer; of an attack, which is a whole conversation, all up to the last question."""
     if not isinstance(item, NewAttack):
         return item.messages
     last = max((n for n, turn in enumerate(item.messages) if turn.get("role") == "user"), default=-1)

@@ -56,7 +56,7 @@ class HowToRead:
 
 
 def found_out(path: Path, name: str, how: HowToRead) -> str:
-    """The format's name. Raises ValueError in words where the rows are of none."""
+    """Return the format's name. Raises ValueError in words where the rows are of none."""
     if how.columns:
         return "table"
     if how.format != "auto":
@@ -80,7 +80,7 @@ def found_out(path: Path, name: str, how: HowToRead) -> str:
 
 
 def _beginning(path: Path, name: str, container: str) -> Iterator[FileRow]:
-    """The rows in its first bytes: of a small file that unpacks without an end, no more is ever read at once."""
+    """Yield the rows in its first bytes: of a small file that unpacks without an end, no more is ever read at once."""
     row = None
     with path.open("rb") as file:
         largest = LARGEST_IMPORT if is_parquet(file) else LARGEST_LOOK
@@ -145,7 +145,7 @@ class ReadAhead:
 
 
 def first_items(path: Path, name: str, how: HowToRead, n: int = 10) -> tuple[list[tuple[int, Item]], list[Bad]]:
-    """The first items as they would be taken, each with its line, and what is wrong with lines before them."""
+    """Return the first items as they would be taken, each with its line, and what is wrong with lines before them."""
     read, portion = _reader(how), Portion()
     for row in _beginning(path, name, how.container):
         _take(portion, row, read, eval_percent=0)

@@ -27,7 +27,7 @@ class Sink(Protocol):
         """There is more to judge of these prompts."""
 
     def known(self, table: type[models.Model], names: Sequence[str]) -> dict[str, int]:
-        """Those of the names that this sink, and not the database, has seen: the keys that it gave them."""
+        """Return those of the names that this sink, and not the database, has seen: the keys that it gave them."""
 
 
 class Database:

@@ -28,7 +28,8 @@ _Completions = dict[tuple[int, str, str], int]  # by prompt, model's name and ha
 
 
 def write(ready: Sequence[Ready], into: Into, sink: Sink, names: list[str] | None = None) -> Counter[str]:
-    """How many rows were new, by kind, and how many annotations stood `already`. With a database, in a transaction.
+    """Return how many rows were new, by kind, and how many annotations stood `already`. With a database, in a
+    transaction.
 
     `names` gets the idempotency key of each annotation, kind by kind, in the order of the items.
     """
@@ -51,7 +52,8 @@ def write(ready: Sequence[Ready], into: Into, sink: Sink, names: list[str] | Non
 
 
 def _prompts(ready: Sequence[Ready], into: Into, sink: Sink, counts: Counter[str]) -> tuple[_Prompts, frozenset[int]]:
-    """All of them, and the keys of those that are new: of these nothing can stand yet, so that nothing is looked up."""
+    """Return all of them, and the keys of those that are new: of these nothing can stand yet, so that nothing is looked
+    up."""
     wanted: dict[str, Ready] = {}
     for one in ready:
         wanted.setdefault(one.text_hash, one)
@@ -130,7 +132,7 @@ def _answered_already(ready: Sequence[Ready], prompts: _Prompts, new: set[tuple[
 
 
 def _standing(wanted: Sequence[tuple[int, str, str]], into: Into) -> _Completions:
-    """Those that an earlier import from the same source brought."""
+    """Return those that an earlier import from the same source brought."""
     pairs = list(dict.fromkeys((prompt, hash) for prompt, _, hash in wanted))
     completions: _Completions = {}
     with connection.cursor() as cursor:
@@ -143,7 +145,7 @@ def _standing(wanted: Sequence[tuple[int, str, str]], into: Into) -> _Completion
 
 
 def _by_text(pairs: Sequence[tuple[int, str]], source: str) -> tuple[str, list[Any]]:
-    """The statement that finds completions of these prompts with texts of these hashes; see `_prompts_of`."""
+    """Return the statement that finds completions of these prompts with texts of these hashes; see `_prompts_of`."""
     columns = "id, prompt_id, named_model, model_id, text_hash"
     if connection.vendor == "postgresql":
         return (

@@ -53,7 +53,8 @@ def add_prompt(
     by: User | None = None,
     root: Prompt | None = None,
 ) -> Prompt:
-    """The prompt with that text: the existing one if it stands already. Refused when it is not a conversation."""
+    """Return the prompt with that text: the existing one if it stands already. Refused when it is not a
+    conversation."""
     check_messages(messages)
     prompt = add_prompts(project=project, rows=[NewPrompt(messages, category, source, root)], by=by)[0]
     if root is not None and prompt.side != root.side:
@@ -115,7 +116,7 @@ def add_completion(
 
 
 def add_completions(*, rows: Sequence[NewCompletion]) -> list[Completion]:
-    """All of them or none. Errors name the row: `3.text`."""
+    """Return all of them or none. Errors name the row: `3.text`."""
     return prepare_completions(rows=rows)()
 
 

@@ -52,7 +52,7 @@ class ChoiceItem:
 
     @property
     def text(self) -> str:
-        """All that a model may not have seen before: what training data is searched for."""
+        """Return all that a model may not have seen before: what training data is searched for."""
         return "\n".join(part for part in (self.context, *self.candidates, self.suffix) if part)
 
 
@@ -201,7 +201,7 @@ def _checked(value: Any, name: str) -> str:
 
 
 def _texts(row: Row, name: str) -> tuple[str, ...]:
-    """A list of texts; in a CSV cell as JSON or parted by |."""
+    """Return a list of texts; in a CSV cell as JSON or parted by |."""
     value = row.get(name)
     if isinstance(value, str):
         value = _json(value) if value.lstrip().startswith("[") else value.split("|")

@@ -59,7 +59,7 @@ def sentiment() -> Iterator[Row]:
 
 
 def nli() -> Iterator[Row]:
-    """What follows from a sentence, what contradicts it and what it leaves open, by rule."""
+    """Yield what follows from a sentence, what contradicts it and what it leaves open, by rule."""
     people = ("A girl", "An old man", "A teacher", "Two boys", "A doctor", "My neighbour")
     doings = (
         ("is running along the beach", "is moving", "is asleep at home", "is late for lunch"),
@@ -106,7 +106,7 @@ _MODULES = (
 
 
 def _documented() -> Iterator[tuple[str, str, str]]:
-    """(name, first sentence, the rest) of what Python's own library says about its functions."""
+    """Yield (name, first sentence, the rest) of what Python's own library says about its functions."""
     seen: set[str] = set()
     for name in _MODULES:
         module = importlib.import_module(name)

@@ -56,7 +56,7 @@ KNOWN = {
 
 
 def hub_task(name: str) -> HubTask:
-    """What is known of it; for another name `owner/name` or `owner/name:config` as it stands."""
+    """Return what is known of it; for another name `owner/name` or `owner/name:config` as it stands."""
     if name in KNOWN:
         return KNOWN[name]
     path, _, config = name.partition(":")

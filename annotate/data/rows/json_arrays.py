@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 
 def constant(name: str) -> str | None:
-    """What programs write that JSON has no word for: NaN says that there is nothing, and an infinite number is kept as
-    the word it is."""
+    """Return what programs write that JSON has no word for: NaN says that there is nothing, and an infinite number is
+    kept as the word it is."""
     return None if name.lower() == "nan" else name
 
 

@@ -59,7 +59,8 @@ def _field(row: Row, name: str) -> Any:
 
 
 def _choices(row: Row) -> list[str]:
-    """A list of texts; in a CSV cell as JSON or parted by |. CommonsenseQA's {"label": …, "text": …} is one, too."""
+    """Return a list of texts; in a CSV cell as JSON or parted by |. CommonsenseQA's {"label": …, "text": …} is one,
+    too."""
     value = row.get("choices")
     if isinstance(value, str):
         value = parsed(value) if value.lstrip().startswith("[") else value.split("|")

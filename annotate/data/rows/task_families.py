@@ -95,6 +95,6 @@ TASKS: dict[str, Task] = {
 
 
 def task_of(fields: set[str]) -> Task | None:
-    """The family that such columns belong to; None when they fit none. The one that uses most of them wins."""
+    """Return the family that such columns belong to; None when they fit none. The one that uses most of them wins."""
     fitting = [task for task in TASKS.values() if set(task.fields) <= fields]
     return max(fitting, key=lambda task: len(task.fields), default=None)

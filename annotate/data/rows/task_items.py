@@ -80,7 +80,7 @@ FORMS: dict[str, Form] = {
 
 
 def form_of(row: Row) -> str:
-    """Which form a row has, by its fields. Raises ValueError for one that fits none."""
+    """Return which form a row has, by its fields. Raises ValueError for one that fits none."""
     fields = set(row)
     if {"chosen", "rejected"} <= fields:
         return "pairs"

@@ -27,7 +27,8 @@ _Purpose, _State = Assignment.Purpose, Assignment.State
 
 
 def take(*, project: Project, key: str, by: User) -> Assignment:
-    """The item as an assignment of the reviewer, to be submitted like any other. Theirs already: the same again."""
+    """Return the item as an assignment of the reviewer, to be submitted like any other. Theirs already: the same
+    again."""
     require(by, "review", project)
     with transaction.atomic():
         project.lock()
@@ -85,7 +86,7 @@ def note_decision(assignment: Assignment, checked: object) -> None:
 
 
 def judged_by(project: Project, key: str) -> QuerySet[Assignment]:
-    """What was judged of the item as work, and stands."""
+    """Return what was judged of the item as work, and stands."""
     return project.assignments.filter(item=key, purpose=_Purpose.WORK, state=_State.SUBMITTED).order_by("closed_at")
 
 
@@ -109,7 +110,7 @@ def _taken_up(earlier: Assignment) -> Assignment:
 
 
 def _check_returnable(assignment: Assignment, by: User) -> list:
-    """Its standing rows, under the lock."""
+    """Return its standing rows, under the lock."""
     if assignment.user_id == by.pk:
         raise Refused(409, assignment="It is your own; change it in your history.")
     if assignment.state != _State.SUBMITTED or assignment.purpose != _Purpose.WORK:

@@ -33,7 +33,7 @@ class Disagreement:
 
 
 def waiting(project: Project, *, judge: str = "person", most: int = MOST) -> list[Disagreement]:
-    """What nobody has decided yet, the newest annotation first; people are never set against simulations."""
+    """Return what nobody has decided yet, the newest annotation first; people are never set against simulations."""
     found = [
         *_opposite(project, judge, most),
         *_stars_apart(project, judge, most),
@@ -60,7 +60,7 @@ class Answer:
 
 
 def answers_to(project: Project, key: str, letters: dict[int, str]) -> list[Answer]:
-    """What each annotator said, first come first; `letters` name the answers as the reader sees them."""
+    """Return what each annotator said, first come first; `letters` name the answers as the reader sees them."""
     found = []
     for assignment in judged_by(project, key).select_related("user", "project"):
         rows = [row for row in standing_rows(assignment) if not getattr(row, "ranking_id", None)]
@@ -72,7 +72,7 @@ def answers_to(project: Project, key: str, letters: dict[int, str]) -> list[Answ
 
 
 def words_of(row: Any, letters: dict[int, str]) -> str:
-    """An annotation in a few words."""
+    """Return an annotation in a few words."""
     name = row._meta.model_name
     if name == "comparison":
         return _winner_words(row, letters)
@@ -89,7 +89,7 @@ def words_of(row: Any, letters: dict[int, str]) -> str:
 
 
 def answers_of(key: str) -> list[Completion]:
-    """The answers of an item, in ascending order of ids."""
+    """Return the answers of an item, in ascending order of ids."""
     ids = row_ids(key.split(":")[1:])
     completions = Completion.objects.in_bulk(ids)
     return [completions[pk] for pk in ids if pk in completions]

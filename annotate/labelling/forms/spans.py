@@ -26,7 +26,7 @@ class Mark:
 
 
 def read_marks(spans: object, shown: Sequence[Completion], labels: Sequence[Scale]) -> list[Mark]:
-    """The spans in the order sent. Raises Refused at the first that is wrong."""
+    """Return the spans in the order sent. Raises Refused at the first that is wrong."""
     if not isinstance(spans, list):
         raise Refused(spans=f"This is no list of spans; {_LIKE}.")
     if spans and not labels:

@@ -19,7 +19,7 @@ STANDING = (Status.COUNTED, Status.HELD)
 
 
 def rows_of(assignment: Assignment) -> list[Any]:
-    """All that was ever said of it, pairs of rankings included."""
+    """Return all that was ever said of it, pairs of rankings included."""
     return [row for table in TABLES for row in table.objects.filter(assignment=assignment)]
 
 
@@ -46,7 +46,7 @@ _versions = Prepared(
 
 
 def sent_with(key: str) -> Any | None:
-    """The row that this key stored: the annotation before an answer that came with it. One query over all the
+    """Return the row that this key stored: the annotation before an answer that came with it. One query over all the
     tables."""
     rows = sorted(_sent.rows(key=key))
     return TABLES[rows[0][0]].objects.get(pk=rows[0][1]) if rows else None
@@ -55,7 +55,7 @@ def sent_with(key: str) -> Any | None:
 def write(
     assignment: Assignment, checked: Checked, key: str | None, *, status: str = Status.COUNTED, reason: str = ""
 ) -> list[Feedback]:
-    """The rows, the receipt first. Time and comment stand with the annotation and with the answer, once each."""
+    """Return the rows, the receipt first. Time and comment stand with the annotation and with the answer, once each."""
     said = checked.said
     about = _about(assignment) | {"status": status, "status_reason": reason}
     told = {"seconds": _seconds(assignment, said.seconds), "idempotency_key": key or None, "comment": said.comment}
@@ -78,7 +78,7 @@ def write(
 
 
 def _write_ranking(assignment: Assignment, order: list[list[int]], about: dict, told: dict) -> Ranking:
-    """The ranking, and its pairs: these tell neither time nor comment, which would count several times."""
+    """Return the ranking, and its pairs: these tell neither time nor comment, which would count several times."""
     ranking = Ranking.objects.create(order=order, **about, **told)
     Comparison.objects.bulk_create(
         Comparison(
@@ -112,6 +112,6 @@ def _seconds(assignment: Assignment, claimed: float | None) -> float | None:
 
 
 def _guideline_version(assignment: Assignment) -> int | None:
-    """The version in force when the item was handed out: what its annotator can have read."""
+    """Return the version in force when the item was handed out: what its annotator can have read."""
     found = _versions.first(project=assignment.project_id, at=assignment.created_at)
     return found[0] if found else None

@@ -75,7 +75,7 @@ def make_from_consensus(*, project: Project, by: User, key: str, **fields: Any) 
 
 
 def consensus_of(completions: list[Completion]) -> dict[str, list] | None:
-    """What most people said of it, as `expected`; None when too few agree."""
+    """Return what most people said of it, as `expected`; None when too few agree."""
     if len(completions) == 2:
         a, b = completions
         rows = Comparison.objects.teaching().by("person")  # type: ignore[attr-defined]
@@ -128,7 +128,7 @@ def retire(*, item: GoldItem, by: User, back: bool = False) -> GoldItem:
 
 
 def checked_expectation(kind: str, expected: Any) -> dict[str, list]:
-    """{field: [right values]}: winner of two; stars, thumbs and aspects.<name> of one."""
+    """Return {field: [right values]}: winner of two; stars, thumbs and aspects.<name> of one."""
     allowed: dict[str, set] = (
         {"winner": set(Winner.values)} if kind == COMPARE else {"stars": set(range(1, 6)), "thumbs": {True, False}}
     )

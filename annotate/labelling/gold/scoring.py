@@ -65,7 +65,7 @@ def passes(known: GoldItem, assignment: Assignment, said: Submission) -> bool:
 
 
 def expected_of(known: GoldItem, assignment: Assignment) -> dict[str, list]:
-    """The right values, with winners as the sides were shown to this annotator."""
+    """Return the right values, with winners as the sides were shown to this annotator."""
     expected = {name: list(values) for name, values in known.expected.items()}
     if "winner" in expected and assignment.completion_a_id != known.completion_a_id:
         expected["winner"] = [swapped(winner) for winner in expected["winner"]]
@@ -73,7 +73,7 @@ def expected_of(known: GoldItem, assignment: Assignment) -> dict[str, list]:
 
 
 def is_too_low(right: int, answered: int, percent: int) -> bool:
-    """Whether an annotator who gets `percent` right in the long run would have this few right in 5 % of cases or
+    """Return whether an annotator who gets `percent` right in the long run would have this few right in 5 % of cases or
     less."""
     if answered < FEWEST:
         return False

@@ -32,7 +32,7 @@ def audit_trail(request: MemberRequest, project: Project) -> HttpResponse:
 
 
 def status_changes(project: Project) -> QuerySet[StatusChange]:
-    """The ledger of annotations' statuses, as far as it is of this project."""
+    """Return the ledger of annotations' statuses, as far as it is of this project."""
     of_project = Q()
     for kind, table in KINDS.items():
         of_project |= Q(kind=kind, feedback_id__in=table.objects.filter(project=project).order_by().values("pk"))

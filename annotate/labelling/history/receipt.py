@@ -49,7 +49,7 @@ def mine(kind: str, *, project: Project, user: User) -> QuerySet[Any]:
 
 
 def places(*, project: Project, user: User, kind: str = "", status: str = "") -> QuerySet[Any]:
-    """(kind, id) of each of them, newest first, over all the tables at once."""
+    """Return (kind, id) of each of them, newest first, over all the tables at once."""
     parts = []
     for name in [kind] if kind else feedback_lineage.KINDS:
         rows = mine(name, project=project, user=user).order_by()
@@ -59,7 +59,7 @@ def places(*, project: Project, user: User, kind: str = "", status: str = "") ->
 
 
 def receipts(found: Sequence[tuple[str, int, datetime]]) -> list[Receipt]:
-    """Those at these places, in that order: what `with_lineage` takes for each kind among them."""
+    """Return those at these places, in that order: what `with_lineage` takes for each kind among them."""
     rows: dict[tuple[str, int], Any] = {}
     for kind in {kind for kind, _, _ in found}:
         ids = [pk for name, pk, _ in found if name == kind]

@@ -32,7 +32,7 @@ class Item:
 
 
 def items_of(prompt: int, kind: str, answers: Sequence[tuple[int, str]]) -> list[Item]:
-    """All items of `kind` of a prompt with these answers, (id, text) in ascending order of ids.
+    """Return all items of `kind` of a prompt with these answers, (id, text) in ascending order of ids.
 
     Two answers in the same words are never set against each other: nobody could tell which is better.
     """
@@ -47,7 +47,7 @@ def items_of(prompt: int, kind: str, answers: Sequence[tuple[int, str]]) -> list
 
 
 def level_of(items: Sequence[Item], judged: Mapping[str, int]) -> float:
-    """How often the least judged is judged, and as a fraction the share of items that are judged more often."""
+    """Return how often the least judged is judged, and as a fraction the share of items that are judged more often."""
     counts = [judged.get(item.key, 0) for item in items]
     least = min(counts)
     return least + sum(count > least for count in counts) / len(counts)

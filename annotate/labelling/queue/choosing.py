@@ -87,7 +87,7 @@ def taken(project: Project, *, is_simulated: bool) -> QuerySet[Assignment]:
 
 
 def choose_urgent(*, pairs: Iterable[UrgentPair], project: Project, user: User, kind: str = COMPARE) -> Item | None:
-    """The first open item of that kind that this user may have."""
+    """Return the first open item of that kind that this user may have."""
     size = {RATE: 1, COMPARE: 2}.get(kind)
     wanted = [
         (pair.item, pair.places_in(project)) for pair in pairs if pair.is_open and len(pair.completion_ids) == size
@@ -104,7 +104,8 @@ def choose_urgent(*, pairs: Iterable[UrgentPair], project: Project, user: User, 
 
 
 def places_of(project: Project, key: str) -> int:
-    """How many may judge the item of that key: as many as the project asks for, or as somebody has asked again."""
+    """Return how many may judge the item of that key: as many as the project asks for, or as somebody has asked
+    again."""
     asked = [pair.places_in(project) for pair in urgent_pairs(project) if pair.is_open and pair.item.key == key]
     return max([project.overlap, *asked])
 
@@ -120,7 +121,8 @@ class Choice:
 
 
 def choose(*, project: Project, user: User, kind: str, pairs: Sequence[UrgentPair] = ()) -> Choice | None:
-    """The next item of `kind` for `user`; None when all is judged, held by others, or was served to them before."""
+    """Return the next item of `kind` for `user`; None when all is judged, held by others, or was served to them
+    before."""
     left_out = reserved_in(pairs)
     # What they were served of reserved answers says nothing of the others to the same prompt.
     apart = {pair.prompt_id for pair in pairs if pair.is_reserved}
@@ -200,7 +202,7 @@ _of_prompt = Prepared(
 
 
 def _places(prompts: list[int], kind: str, user: User) -> _Places:
-    """What is judged of these prompts, and what this person was served of them, in one query."""
+    """Return what is judged of these prompts, and what this person was served of them, in one query."""
     places = _Places(Counter(), set())
     if len(prompts) == 1:
         rows = _of_prompt.rows(prompt=prompts[0], kind=kind)

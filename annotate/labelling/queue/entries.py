@@ -75,7 +75,8 @@ def refresh(project: Project, prompts: Iterable[int], reserved: Iterable[int] = 
 
 
 def answers_to(prompts: Iterable[int], reserved: set[int]) -> dict[int, Answers]:
-    """(id, text) of the answers to each, in ascending order, without those that are asked about in their own way."""
+    """Return (id, text) of the answers to each, in ascending order, without those that are asked about in their own
+    way."""
     answers: dict[int, Answers] = defaultdict(list)
     rows = Completion.objects.filter(prompt__in=list(prompts)).order_by("id").values_list("prompt_id", "id", "text")
     for prompt, pk, text in rows:
@@ -85,7 +86,7 @@ def answers_to(prompts: Iterable[int], reserved: set[int]) -> dict[int, Answers]
 
 
 def judged_in(prompts: Iterable[int], *, is_simulated: bool) -> dict[str, int]:
-    """How many places of each item are filled: what is in somebody's hands, or done. See `choosing.taken`."""
+    """Return how many places of each item are filled: what is in somebody's hands, or done. See `choosing.taken`."""
     fills = Q(state=Assignment.State.OPEN) | Q(state=Assignment.State.SUBMITTED)
     rows = Assignment.objects.filter(fills, prompt__in=list(prompts), purpose=Assignment.Purpose.WORK)
     judged: dict[str, int] = defaultdict(int)

@@ -44,7 +44,7 @@ class Uncertain:
 
 
 def of_probability(p: float) -> float:
-    """How unsure a model is that gives one of two answers the probability p of being better."""
+    """Return how unsure a model is that gives one of two answers the probability p of being better."""
     return 1 - abs(2 * p - 1)
 
 
@@ -97,7 +97,8 @@ def _replace(project: Project, rows: list[ItemPriority]) -> None:
 
 
 def choose_uncertain(project: Project, user: User, kind: str) -> Item | None:
-    """The item of `kind` about which a model is least sure, that this person may have; by lot, now and then, none.
+    """Return the item of `kind` about which a model is least sure, that this person may have; by lot, now and then,
+    none.
 
     Hold the project's lock. What has been judged as often as the project asks for is closed on the way.
     """

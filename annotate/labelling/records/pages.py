@@ -94,7 +94,7 @@ def vote_status(request: MemberRequest, project: Project, kind: str, pk: int) ->
 
 
 def _models(project: Project) -> QuerySet[LanguageModel]:
-    """Those that have answered here."""
+    """Return those that have answered here."""
     return LanguageModel.objects.filter(completions__prompt__project=project).distinct()
 
 
@@ -132,7 +132,7 @@ def _filtered(rows: Any, kind: str, fields: dict[str, Any], reader: Person | Non
 
 
 def _query(sent: QueryDict) -> str:
-    """The filters as they stand, for links to another kind or page."""
+    """Return the filters as they stand, for links to another kind or page."""
     kept = QueryDict(mutable=True)
     for name in ("judge", "status", "side", "dataset", "model"):
         if sent.get(name):
@@ -143,7 +143,7 @@ def _query(sent: QueryDict) -> str:
 def _card(
     row: Any, reviews: bool, user: Any, ranked: dict[int, Completion], numbers: Collection[int]
 ) -> dict[str, Any]:
-    """A vote as the page shows it: what was said of which answers, by whom, and what it went into.
+    """Return a vote as the page shows it: what was said of which answers, by whom, and what it went into.
 
     `told`: whose answers may be named. Of the others somebody may still meet the same answer, and judge blind.
     """

@@ -119,7 +119,7 @@ class FlagOut(FeedbackOut):
 
 
 def add(table: type[Any], *, project: Project, given: Sequence[Given], by: User) -> list[Any]:
-    """The rows, all or none. Refused with the place and the field of each one that is wrong."""
+    """Return the rows, all or none. Refused with the place and the field of each one that is wrong."""
     sources = {row["source"] for row in given}
     if len(sources) > 1:
         raise Refused(400, source="One request brings one import; send one for each source.")

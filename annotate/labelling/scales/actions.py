@@ -20,7 +20,7 @@ MAX_DEFINITION_CHARACTERS = 5_000
 
 
 def add(*, project: Project, by: User | None, kind: str, name: str, title: str = "", **fields: Any) -> Scale:
-    """A new scale. Refused when its name stands, also where it is retired: bring that one back instead."""
+    """Return a new scale. Refused when its name stands, also where it is retired: bring that one back instead."""
     _require(by, project)
     if kind not in Kind.values:
         raise Refused(kind=f"{kind!r} is no kind of scale; use one of {', '.join(Kind.values)}.")
@@ -89,7 +89,7 @@ def delete(*, scale: Scale, by: User | None) -> None:
 
 
 def in_use(scale: Scale) -> bool:
-    """Whether anything was ever said by it, taken back or not."""
+    """Return whether anything was ever said by it, taken back or not."""
     project = scale.project
     rows: dict[str, Any] = {
         Kind.THUMBS: Rating.objects.filter(thumbs__isnull=False),

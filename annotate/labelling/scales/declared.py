@@ -39,7 +39,7 @@ def asked_in(project: Project) -> Asked:
 
 
 def declares_rating(asked: Asked) -> bool:
-    """Whether the project itself says what an answer is rated by; else names of aspects are free."""
+    """Return whether the project itself says what an answer is rated by; else names of aspects are free."""
     return any(scale.pk is not None for kind in RATED for scale in asked[kind])
 
 

@@ -85,7 +85,7 @@ LABELS = {action.name: action.label for group in GROUPS for action in group.acti
 
 
 def merged(own: Mapping[str, object]) -> dict[str, str]:
-    """Every action's key: a person's own where they have one. What is stored and no longer known is left out."""
+    """Return every action's key: a person's own where they have one. What is stored and no longer known is left out."""
     kept = {name: key for name, key in own.items() if name in DEFAULTS and isinstance(key, str) and key}
     return {**DEFAULTS, **kept}
 
@@ -97,7 +97,7 @@ def normal(key: str) -> str:
 
 
 def problems(keys: Mapping[str, str]) -> dict[str, str]:
-    """What is wrong with a full set of keys, by action, in words; empty when nothing is."""
+    """Return what is wrong with a full set of keys, by action, in words; empty when nothing is."""
     found = {}
     for group in GROUPS:
         taken = {} if group.name == "everywhere" else _by_key(keys, GROUPS[0])

@@ -31,7 +31,7 @@ class Lesson:
 
 
 def next_lesson(*, project: Project, user: User) -> Assignment | None:
-    """The tutorial item to answer now; None when all are answered, which is a pass."""
+    """Return the tutorial item to answer now; None when all are answered, which is a pass."""
     member = prerequisites.member_of(project, user)
     if member is None or member.tutorial_passed_at:
         return None
@@ -62,7 +62,7 @@ def lesson_of(assignment: Assignment, by: User) -> Lesson:
 
 
 def progress(project: Project, user: User) -> tuple[int, int]:
-    """(answered, all)."""
+    """Return (answered, all)."""
     total = _all(project).count()
     return total - len(_unanswered(project, user)), total
 

@@ -143,7 +143,7 @@ def _fingerprint(source: str) -> str:
 
 
 def _convert(source: str, folder: Path) -> dict[str, Any]:
-    """What the importer says of the model that it has put into `folder`. Its refusals are already in words."""
+    """Return what the importer says of the model that it has put into `folder`. Its refusals are already in words."""
     command = [sys.executable, "-m", "training.recipes.import_weights", source, str(folder)]
     child = subprocess.run(command, cwd=settings.BASE_DIR, capture_output=True, text=True)
     if child.returncode == 2:
@@ -154,7 +154,7 @@ def _convert(source: str, folder: Path) -> dict[str, Any]:
 
 
 def _move_in(folder: Path, name: str, content_hash: str) -> Path:
-    """The model's own folder. One that was left by an import cut off before it was registered is used again."""
+    """Return the model's own folder. One that was left by an import cut off before it was registered is used again."""
     stem = slugify(name) or "model"
     for number in range(1, 1000):
         home = settings.MODELS_DIR / (stem if number == 1 else f"{stem}-{number}")

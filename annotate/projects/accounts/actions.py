@@ -76,7 +76,7 @@ def revoke_all(user: User) -> None:
 
 
 def live_of(user: User) -> QuerySet[ApiToken]:
-    """Those that work now, newest first."""
+    """Return those that work now, newest first."""
     return ApiToken.objects.filter(user=user, revoked_at=None, expires_at__gt=timezone.now())
 
 

@@ -140,7 +140,7 @@ class AccountAdapter(DefaultAccountAdapter):
         return settings.EMAIL_NOTICES_FROM
 
     def get_client_ip(self, request: HttpRequest) -> str:
-        """What its limits count by: behind proxies, whoever is in front of them."""
+        """Return what its limits count by: behind proxies, whoever is in front of them."""
         return network_of(request) or "unknown"
 
 

@@ -58,7 +58,7 @@ def _count_network(what: str) -> None:
 class SignInForm(Posted, LoginForm):
     @property
     def offers_accounts(self) -> bool:
-        """Whether whoever asks could make an account: a link that leads to a closed door helps nobody."""
+        """Return whether whoever asks could make an account: a link that leads to a closed door helps nobody."""
         return bool(get_adapter().is_open_for_signup(self.request))
 
     def clean(self) -> dict[str, Any]:

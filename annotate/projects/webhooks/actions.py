@@ -75,7 +75,8 @@ def _refuse_twin(project: Project, url: str) -> None:
 
 @transaction.atomic
 def rotate_secret(webhook: Webhook, *, by: User) -> Webhook:
-    """A new secret. For a day the old one signs too, so that the receiver can change over without losing an event."""
+    """Return a new secret. For a day the old one signs too, so that the receiver can change over without losing an
+    event."""
     require(by, "manage", webhook.project)
     webhook.old_secret, webhook.secret = webhook.secret, _new_secret()
     webhook.old_secret_until = timezone.now() + OLD_SECRET_LASTS
@@ -103,7 +104,7 @@ def send_test(webhook: Webhook, *, by: User) -> Delivery:
 
 
 def send_again(delivery: Delivery, *, by: User) -> Delivery:
-    """The same event under the same id, at once; its tries are counted anew."""
+    """Return the same event under the same id, at once; its tries are counted anew."""
     require(by, "manage", delivery.webhook.project)
     if not delivery.webhook.is_active:
         raise Refused(409, webhook="It is switched off; switch it on first.")

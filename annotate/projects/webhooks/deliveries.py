@@ -86,12 +86,12 @@ class Deliverer:
 
 
 def message_id(delivery: Delivery) -> str:
-    """The same for every try."""
+    """Return the same for every try."""
     return f"msg_{delivery.message_id.hex}"
 
 
 def secrets_of(webhook: Webhook) -> list[str]:
-    """The new one first; the old one as long as its day lasts."""
+    """Return the new one first; the old one as long as its day lasts."""
     until = webhook.old_secret_until
     return [webhook.secret, *([webhook.old_secret] if until and until > timezone.now() else [])]
 

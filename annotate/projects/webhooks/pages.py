@@ -123,5 +123,5 @@ def _one(
 
 
 def _events(chosen: list[str]) -> list[tuple[str, str, bool]]:
-    """(name, when it is sent, whether it is chosen)."""
+    """Return (name, when it is sent, whether it is chosen)."""
     return [(name, words, name in chosen) for name, words in EVENTS.items()]

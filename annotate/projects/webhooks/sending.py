@@ -86,7 +86,7 @@ async def _asked(url: str, headers: dict[str, str], body: bytes, allowed: Sequen
 
 
 async def _beginning(answer: httpx.Response, until: float) -> str:
-    """The beginning of what it says. What was said before the time was up is enough: the status stands."""
+    """Return the beginning of what it says. What was said before the time was up is enough: the status stands."""
     read = bytearray()
     with suppress(TimeoutError, httpx.HTTPError):
         async with asyncio.timeout_at(until):

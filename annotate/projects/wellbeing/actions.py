@@ -80,14 +80,15 @@ def _give_back(user: User, budget: HarmBudget) -> None:
 
 
 def within(rows: QuerySet[M], project: Project, user: User) -> QuerySet[M]:
-    """Those rows whose prompt this person may be shown now. One look at an index where a project has none of harm."""
+    """Return those rows whose prompt this person may be shown now. One look at an index where a project has none of
+    harm."""
     if user.is_simulated or not Prompt.objects.filter(project=project, harm__gt="").exists():
         return rows
     return rows.filter(_bearable(standing(user).allowed))
 
 
 def may_see(prompts: set[int], user: User) -> set[int]:
-    """Those of the prompts that this person may be shown now."""
+    """Return those of the prompts that this person may be shown now."""
     harmful = dict(Prompt.objects.filter(pk__in=prompts, harm__gt="").values_list("pk", "harm"))
     allowed = standing(user).allowed if harmful else frozenset()
     return {pk for pk in prompts if allowed.issuperset(harmful.get(pk, "").split())}
@@ -128,7 +129,7 @@ def why_withheld(project: Project, user: User) -> str:
 
 
 def veil(prompt: Prompt, user: User) -> str:
-    """The kinds of harm, in words, of a prompt that this person sees only when asking for it; else empty."""
+    """Return the kinds of harm, in words, of a prompt that this person sees only when asking for it; else empty."""
     if not prompt.harm or user.is_simulated:
         return ""
     budget = budget_of(user)
@@ -166,7 +167,7 @@ def exposures(user: User) -> list[datetime]:
 
 
 def _break_until(moments: list[datetime], budget: HarmBudget) -> datetime | None:
-    """The end of the break that is due. A pause as long as a break begins a new row."""
+    """Return the end of the break that is due. A pause as long as a break begins a new row."""
     pause = timedelta(minutes=budget.break_minutes)
     if not moments or timezone.now() - moments[-1] >= pause:
         return None

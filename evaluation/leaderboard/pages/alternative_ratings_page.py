@@ -122,7 +122,8 @@ def _cell(column: Column, place: int, plain: float) -> Cell:
 
 
 def _picture(ways: Ways, models: dict[int, LanguageModel]) -> Scene:
-    """The ranking's own ratings of the first ten models, each with those without style and by reliability under it."""
+    """Return the ranking's own ratings of the first ten models, each with those without style and by reliability under
+    it."""
     shown = [ways.columns[0], *[c for c in ways.columns if c.key in ("style", "reliability")]]
     rows = [
         Interval(
@@ -144,7 +145,7 @@ def _styles(ways: Ways) -> list[StyleWorth]:
 
 
 def _careless(ways: Ways) -> dict[str, Any] | None:
-    """How many annotators say little that the others would: counts alone, no names."""
+    """Return how many annotators say little that the others would: counts alone, no names."""
     if ways.reliability is None:
         return None
     voters = ways.reliability.voters

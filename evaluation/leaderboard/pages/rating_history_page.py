@@ -78,7 +78,7 @@ def _picture(history: History, models: dict[int, LanguageModel], drawn: list[int
 
 
 def _table(history: History, drawn: list[int]) -> list[tuple[Any, int, list[tuple[float, float] | None]]]:
-    """The newest moments first: (moment, votes, rating and half its interval of each drawn model)."""
+    """Return the newest moments first: (moment, votes, rating and half its interval of each drawn model)."""
     return [
         (history.moments[k], int(history.votes[k]), [_shown(history, k, i) for i in drawn])
         for k in reversed(range(len(history.moments)))

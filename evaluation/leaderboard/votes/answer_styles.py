@@ -44,7 +44,7 @@ def uncounted(project: Project, judge: str) -> QuerySet[Completion]:
 
 
 def styled_votes(project: Project, judge: str, models: Sequence[int]) -> list[StyledVotes]:
-    """The counted votes whose answers have their style, by voter, in blocks; places by `models`, ids."""
+    """Return the counted votes whose answers have their style, by voter, in blocks; places by `models`, ids."""
     rows = (
         counted(project, judge)
         .filter(completion_a__style__isnull=False, completion_b__style__isnull=False)

@@ -79,14 +79,14 @@ def catch_up() -> None:
 
 
 def counts_of(project: Project, judge: str, part: str = "", name: str = "") -> VoteCounts | None:
-    """The counts as the ledger stands now, without their cells; None when no vote was ever given."""
+    """Return the counts as the ledger stands now, without their cells; None when no vote was ever given."""
     catch_up()
     rows = VoteCounts.objects.filter(project=project, judge=judge, part=part, name=name)
     return rows.defer("cells").first()
 
 
 def parts_of(project: Project, judge: str) -> list[VoteCounts]:
-    """The categories and languages that have counted votes, most votes first, as they were counted last."""
+    """Return the categories and languages that have counted votes, most votes first, as they were counted last."""
     rows = VoteCounts.objects.filter(project=project, judge=judge, votes__gt=0).exclude(part=VoteCounts.Part.ALL)
     return list(rows.order_by("part", "-votes", "name").defer("cells"))
 
@@ -151,7 +151,7 @@ def _where(cursor: VoteCursor) -> tuple[int, int, dict]:
 
 
 def cursor_locked() -> VoteCursor:
-    """The one row of the cursor, which nobody else moves until the transaction ends."""
+    """Return the one row of the cursor, which nobody else moves until the transaction ends."""
     return VoteCursor.objects.select_for_update().get_or_create(pk=_CURSOR)[0]
 
 
@@ -168,7 +168,7 @@ def missing(cursor: VoteCursor, table: str) -> list[Missing]:
 
 
 def summed(votes: Iterable[NewVote], changes: Iterable[Change] = ()) -> dict[Key, Sums]:
-    """What votes as they began, and changes of statuses, add to each row of counts."""
+    """Return what votes as they began, and changes of statuses, add to each row of counts."""
     sums: dict[Key, Sums] = defaultdict(Sums)
     for vote in _named(list(votes)):
         _count(sums, vote, vote.status, 1)
@@ -182,7 +182,7 @@ def summed(votes: Iterable[NewVote], changes: Iterable[Change] = ()) -> dict[Key
 
 
 def _named(votes: list[NewVote]) -> list[NewVote]:
-    """The votes that could rank models, with the languages of their prompts."""
+    """Return the votes that could rank models, with the languages of their prompts."""
     ranking = [vote for vote in votes if _could_rank(vote)]
     found = languages.find(vote.prompt for vote in ranking if vote.language is None)
     return [vote if vote.language else vote._replace(language=found[vote.prompt]) for vote in ranking]

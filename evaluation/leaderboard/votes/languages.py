@@ -34,7 +34,7 @@ def language_of(text: str) -> str:
 
 
 def find(prompts: Iterable[int]) -> dict[int, str]:
-    """The languages of these prompts; those that are not known yet are found and kept."""
+    """Return the languages of these prompts; those that are not known yet are found and kept."""
     ids = sorted(set(prompts))
     found: dict[int, str] = {}
     for first in range(0, len(ids), BLOCK):

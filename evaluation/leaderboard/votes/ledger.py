@@ -108,13 +108,13 @@ def votes_of(ids: Sequence[int]) -> Iterator[NewVote]:
 
 
 def everything(last: int, missing: Sequence[Missing]) -> Iterator[NewVote]:
-    """All comparisons up to `last` but for those that are missing still."""
+    """Yield all comparisons up to `last` but for those that are missing still."""
     skipped = _without_ranges(missing)
     yield from (NewVote(*row) for row in _votes().filter(skipped, id__lte=last).iterator(BLOCK))
 
 
 def all_changes(last: int, missing: Sequence[Missing]) -> Iterator[Change]:
-    """All changes of comparisons' statuses up to `last` but for those that are missing still."""
+    """Yield all changes of comparisons' statuses up to `last` but for those that are missing still."""
     rows = StatusChange.objects.filter(_without_ranges(missing), id__lte=last, kind=COMPARISON)
     yield from (Change(*row) for row in rows.order_by("id").values_list(*_CHANGE).iterator(BLOCK))
 
@@ -156,7 +156,7 @@ def _gaps(last: int, rows: Sequence[tuple[int, float]], moment: Moment) -> Itera
 
 
 def waited_for(gap: Missing, moment: Moment) -> Missing | None:
-    """The gap as it is to be remembered; None when no transaction is left that could have drawn its numbers.
+    """Return the gap as it is to be remembered; None when no transaction is left that could have drawn its numbers.
 
     A transaction is numbered right after it draws the number of its first row; the patience covers that instant. After
     it, whoever drew has a number below our own.
@@ -176,7 +176,7 @@ def _in_ranges(rows: QuerySet, missing: Sequence[Missing]) -> Iterator[tuple]:
 
 
 def _without(missing: Iterable[Missing], numbers: Sequence[int]) -> Iterator[Missing]:
-    """The ranges less the numbers found, which may cut one in two."""
+    """Yield the ranges less the numbers found, which may cut one in two."""
     for gap in missing:
         low = gap.low
         for number in (number for number in numbers if gap.low <= number <= gap.high):

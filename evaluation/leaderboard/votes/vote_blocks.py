@@ -53,7 +53,8 @@ def counted(
     language: str | None = None,
     until: datetime | None = None,
 ) -> FeedbackQuerySet:
-    """The comparisons that count, or that counted at the moment `until`; of one category or language if asked."""
+    """Return the comparisons that count, or that counted at the moment `until`; of one category or language if
+    asked."""
     rows = comparisons(project, judge) if until is None else comparisons_at(project, judge, until)
     if category is not None:
         rows = rows.filter(prompt__category=category)
@@ -63,7 +64,7 @@ def counted(
 
 
 def comparisons_at(project: Project, judge: str, moment: datetime) -> FeedbackQuerySet:
-    """Those given up to the moment, with `status_then`: what the next change of status changed it from."""
+    """Return those given up to the moment, with `status_then`: what the next change of status changed it from."""
     later = StatusChange.objects.filter(
         kind=Comparison._meta.model_name, feedback_id=OuterRef("pk"), created_at__gt=moment
     )
@@ -82,7 +83,8 @@ def blocks(
     until: datetime | None = None,
     size: int = SIZE,
 ) -> Iterator[Block]:
-    """The votes that count, ascending by voter (equal ones of a voter in one row) or in the order they were given.
+    """Yield the votes that count, ascending by voter (equal ones of a voter in one row) or in the order they were
+    given.
 
     Raises ValueError on an order that there is not, and on a vote about a model that is not among `models`.
     """

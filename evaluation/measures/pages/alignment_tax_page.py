@@ -171,7 +171,7 @@ def _row(row: Row, panel: Panel) -> ShownRow | None:
 
 
 def ratings(panel: Panel) -> SafeString | None:
-    """The arena beside the price: the same picture of the ratings; None where nobody has voted."""
+    """Return the arena beside the price: the same picture of the ratings; None where nobody has voted."""
     standings = [stage.standing for stage in panel.stages]
     points = [
         Point(figure_formats.shown("rating", s.rating, s.lower, s.upper, n=s.battles, higher_is_better=True), False)

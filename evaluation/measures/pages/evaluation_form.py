@@ -67,7 +67,7 @@ class EvaluationForm(RunForm):
         self.fields["config.opponent"].widget = forms.Select(choices=choices)
 
     def order(self) -> dict[str, Any]:
-        """The arguments of `evaluations.queue_alike`, of a form that is valid."""
+        """Return the arguments of `evaluations.queue_alike`, of a form that is valid."""
         order = super().order()
         parent, also = order.pop("parent"), order.pop("also")
         order["config"]["measure"] = self.measure.name
@@ -103,7 +103,7 @@ def datasets_for(measure: Measure, project: Project) -> QuerySet[Dataset]:
 
 
 def values_in(sent: QueryDict) -> dict[str, Any]:
-    """What was typed so far, or what a link asks for, as initial values of a form."""
+    """Return what was typed so far, or what a link asks for, as initial values of a form."""
     fields: dict[str, Any] = {name: value for name, value in sent.items() if _is_field(name)}
     if "also" in sent:
         fields["also"] = sent.getlist("also")
@@ -114,7 +114,7 @@ def values_in(sent: QueryDict) -> dict[str, Any]:
 
 
 def carried(sent: QueryDict, initial: dict[str, Any], form: EvaluationForm) -> list[tuple[str, Any]]:
-    """(name, value) of options of other measures, so that to switch there and back loses nothing."""
+    """Return (name, value) of options of other measures, so that to switch there and back loses nothing."""
     given = {**initial, **{name: value for name, value in sent.items() if _is_field(name)}}
     return [
         (name, value)

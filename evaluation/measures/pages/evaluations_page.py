@@ -156,7 +156,7 @@ def _groups(project: Project, asked: Asked, metric: str) -> Groups | None:
 
 
 def _failed(project: Project) -> list[Run]:
-    """What failed of late and was not measured since: its figures are missing from the tables."""
+    """Return what failed of late and was not measured since: its figures are missing from the tables."""
     since = timezone.now() - timedelta(days=2)
     lately = project.runs.filter(kind="evaluate", created_at__gte=since).order_by("-pk").select_related("parent")
     runs: dict[tuple[Any, ...], Run] = {}

@@ -41,7 +41,7 @@ def download(request: HttpRequest, run_id: int, format: str) -> HttpResponse:
 
 
 def flat_rows(side: Judges) -> list[dict[str, Any]]:
-    """A row for each bin of steps, and one for the arena, which has neither steps nor an expectation."""
+    """Return a row for each bin of steps, and one for the arena, which has neither steps nor an expectation."""
     rows = [
         _row(side, one.people, first_step=one.first, last_step=one.last, expected=round(one.expected, 4))
         for one in side.bins

@@ -149,7 +149,7 @@ def scale_over(figures: list[Shown]) -> Scale | None:
 
 
 def picture(scale: Scale | None, figure: Shown) -> SafeString | str:
-    """A dot with its interval; the numbers stand beside it."""
+    """Return a dot with its interval; the numbers stand beside it."""
     if scale is None or figure.lower is None or figure.upper is None:
         return ""
     return format_html(

@@ -49,7 +49,8 @@ def context(run: Run) -> dict[str, Any]:
 
 
 def _under(heads: list[str], group: str, lines: list[Line]) -> tuple[str, int, list[Line | None]]:
-    """The group with its n, and its figures in the order of the heads: some metrics tell nothing of some groups."""
+    """Return the group with its n, and its figures in the order of the heads: some metrics tell nothing of some
+    groups."""
     by_name = {line.name: line for line in lines}
     return group, max((line.shown.n for line in lines), default=0), [by_name.get(head) for head in heads]
 

@@ -58,8 +58,8 @@ _OF_ONE = ("accuracy", "win rate")  # of a single item it is a mark rather than 
 
 
 def _values(counts: dict[str, list[float]], right: int) -> list[tuple[str, str]]:
-    """Each metric for this item alone, where it has such a value. What is right or wrong has a mark of its own; other
-    ways of counting the same are told where they say otherwise."""
+    """Return each metric for this item alone, where it has such a value. What is right or wrong has a mark of its own;
+    other ways of counting the same are told where they say otherwise."""
     found = []
     for name, sums in counts.items():
         value = items.value_of(name, sums)
@@ -73,7 +73,7 @@ def _values(counts: dict[str, list[float]], right: int) -> list[tuple[str, str]]
 
 
 def _parts(shown: dict[str, Any]) -> dict[str, Any]:
-    """What measures tell in the same words; the rest as facts."""
+    """Return what measures tell in the same words; the rest as facts."""
     asked = shown.pop("prompt", None) or shown.pop("context", None)
     parts: dict[str, Any] = {
         "turns": _turns(asked),
@@ -117,7 +117,7 @@ def _scored(pair: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _rated(one: dict[str, Any]) -> tuple[str, str]:
-    """An answer that judges rated, with a reward model's score."""
+    """Return an answer that judges rated, with a reward model's score."""
     thumbs = {True: "thumb up", False: "thumb down", None: ""}[one.get("thumbs")]
     stars = f"{one['stars']} of 5 stars" if one.get("stars") else ""
     score = "" if one.get("score") is None else f"score {_said(one['score'])}"
@@ -131,7 +131,8 @@ def _turns(asked: Any) -> list[dict[str, str]]:
 
 
 def _candidates(shown: dict[str, Any]) -> list[Candidate]:
-    """Each with its log-probability. `right` and `answer` are texts; several that are right are parted by a slash."""
+    """Return each with its log-probability. `right` and `answer` are texts; several that are right are parted by a
+    slash."""
     texts, right = [str(text) for text in shown.pop("candidates")], str(shown.pop("right", ""))
     chosen, logprobs = shown.pop("answer", None), shown.pop("log-probabilities", None) or [None] * len(texts)
     all_right = {right} if right in texts else set(right.split(" / "))

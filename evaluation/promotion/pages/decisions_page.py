@@ -181,7 +181,7 @@ def _rule_form(project: Project, posted: dict[str, str] | None) -> dict[str, Any
 
 
 def _tolerance_rows(project: Project, tolerances: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What the rule tolerates, then what was measured here and could be part of it, then a few free lines."""
+    """Return what the rule tolerates, then what was measured here and could be part of it, then a few free lines."""
     rows = [{**tolerance, "is_known": True} for tolerance in tolerances]
     named = {(row["task"], row["metric"]) for row in rows}
     for task, metric in measures(project):
@@ -225,7 +225,7 @@ def _rule_given(request: HttpRequest) -> dict[str, Any]:
 
 
 def _number(text: str) -> float | str:
-    """A number, or the text as it was: the action says what is wrong with it."""
+    """Return a number, or the text as it was: the action says what is wrong with it."""
     try:
         return float(text)
     except ValueError:

@@ -70,7 +70,7 @@ def read_items(rows: Iterable[tuple[Place, Row]], limit: int) -> Items:
 
 
 def _named(items: list[ChoiceItem]) -> list[ChoiceItem]:
-    """Each with an id that no other has: its own, else its number."""
+    """Return each with an id that no other has: its own, else its number."""
     names = told_apart([item.id or str(number) for number, item in enumerate(items, start=1)])
     return [replace(item, id=name) for item, name in zip(items, names, strict=True)]
 

@@ -69,7 +69,7 @@ class Index:
                 self.too_short[number] = False
 
     def items_in(self, text: str) -> set[int]:
-        """The items that a training text holds a passage of."""
+        """Return the items that a training text holds a passage of."""
         words = words_of(text)
         if len(words) < FEWEST_WORDS:
             return self.whole.get(" ".join(words), set())
@@ -103,7 +103,8 @@ def words_of(text: str) -> list[str]:
 
 
 def hashes_by_length(words: np.ndarray, lengths: Sequence[int]) -> dict[int, np.ndarray]:
-    """The hash of every run of so many words, from the words' own hashes; one pass for all lengths (ascending)."""
+    """Return the hash of every run of so many words, from the words' own hashes; one pass for all lengths
+    (ascending)."""
     found: dict[int, np.ndarray] = {}
     running = words
     with np.errstate(over="ignore"):
@@ -142,7 +143,7 @@ def mark(run: RunDirectory, items: Sequence[Sequence[str]], folders: Iterable[st
 
 
 def _texts(path: Path) -> Iterator[tuple[int, str]]:
-    """Every text in every line, with the bytes read for it: those of a line count with its first text."""
+    """Yield every text in every line, with the bytes read for it: those of a line count with its first text."""
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
@@ -160,7 +161,8 @@ def _texts(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def strings_of(value: Any) -> Iterator[str]:
-    """Every string in a row, however deep: corpus texts, both sides of an example, each message of a conversation."""
+    """Yield every string in a row, however deep: corpus texts, both sides of an example, each message of a
+    conversation."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):

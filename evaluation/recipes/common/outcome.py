@@ -204,7 +204,7 @@ def _write_items(path: Path, items: list[Item], marks: contamination.Marks | Non
 
 
 def _said(marks: contamination.Marks | None, seen: np.ndarray) -> list[str]:
-    """What a reader must know of the search for items in the training data."""
+    """Return what a reader must know of the search for items in the training data."""
     if marks is None:
         return ["Nothing is known of what this model was trained on here, so no item could be looked for in it."]
     n, found, short = len(seen), int(seen.sum()), sum(marks.too_short)

@@ -73,7 +73,7 @@ class Ask:
 def ask_all(
     endpoint: Endpoint, asks: Sequence[Ask], path: Path, progress: Callable[[int, int], None]
 ) -> dict[str, Row]:
-    """The verdict of every ask by its key: {"verdict": first | second | tie | null, "reply"}.
+    """Return the verdict of every ask by its key: {"verdict": first | second | tie | null, "reply"}.
 
     Raises RecipeFailure when the judge cannot be reached, refuses, or says nothing that can be read.
     """

@@ -29,7 +29,8 @@ class Endpoint:
 
 
 def key_from(variable: str, url: str) -> str:
-    """The key that `variable` holds; "" without one. Raises RecipeFailure for one that may hold another secret."""
+    """Return the key that `variable` holds; "" without one. Raises RecipeFailure for one that may hold another
+    secret."""
     if not variable:
         return ""
     if not variable.startswith(KEY_VARIABLE):

@@ -65,7 +65,7 @@ def answered(run: RunDirectory) -> list[Answered]:
 
 
 def of_answers(run: RunDirectory, prompts: list[Answered]) -> tuple[str, list[str]]:
-    """The settings, for the signature, and what a reader must know of the answers."""
+    """Return the settings, for the signature, and what a reader must know of the answers."""
     about, rows = next(iter(run.rows("about")), {}), run.rows("answers")
     setting = ", ".join(f"{name} {value}" for name, value in (about.get("settings") or {}).items())
     notes = [

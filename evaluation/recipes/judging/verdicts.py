@@ -21,7 +21,7 @@ _MEANS = {"A": FIRST, "B": SECOND, "C": TIE, "TIE": TIE}
 
 
 def verdict_of(reply: str) -> str | None:
-    """What a judge said last: first, second, tie, or None where no verdict can be read.
+    """Return what a judge said last: first, second, tie, or None where no verdict can be read.
 
     A mark such as [[A]] or [[A>>B]], else a JSON field such as "winner": "A", else a last line that holds nothing else.
     """

@@ -107,7 +107,7 @@ def _whose(verdict: str, order: tuple[str, str]) -> str:
 
 
 def _of_orders(orders: list[tuple[str, str]]) -> dict[str, Row | None]:
-    """How often the order decided: pairs whose two verdicts differ, and what the answer shown first got."""
+    """Return how often the order decided: pairs whose two verdicts differ, and what the answer shown first got."""
     agree = {(FIRST, SECOND), (SECOND, FIRST), (TIE, TIE)}
     differ = np.array([float(pair not in agree) for pair in orders])
     by_pair = [np.mean([float(v == FIRST) for v in pair if v != TIE]) for pair in orders if pair != (TIE, TIE)]

@@ -51,13 +51,13 @@ def by_reward(run: RunDirectory, spec: RunSpec, config: Any) -> Judged:
 
 
 def identity_of(model: RewardModel) -> str:
-    """Its trunk and its head, by the first digits of their hashes."""
+    """Return its trunk and its head, by the first digits of their hashes."""
     head = hashlib.sha256(model.weight.detach().cpu().numpy().tobytes()).hexdigest()
     return f"reward model {model.trunk_hash[:12]}-{head[:8]}"
 
 
 def _by_score(prompt: Answered, ours: np.ndarray, theirs: np.ndarray) -> Vote:
-    """Each of its answers against each of the opponent's, averaged."""
+    """Return each of its answers against each of the opponent's, averaged."""
     gaps = ours[:, None] - theirs[None, :]
     points = float(np.mean((gaps > 0) + 0.5 * (gaps == 0)))
     best, other = int(ours.argmax()), int(theirs.argmax())

@@ -21,7 +21,7 @@ from training.corpora.cleaning.rules import Rule, Verdict
 
 
 def rules_of(config: CorpusConfig, ledger: Ledger, evaluation: Passages) -> list[Rule]:
-    """Those that are switched on. Duplicates come last: they remember only what every other rule has kept.
+    """Return those that are switched on. Duplicates come last: they remember only what every other rule has kept.
 
     Evaluation texts are looked for before private data is replaced, else a marker could hide a passage.
     """
@@ -68,7 +68,7 @@ def _repetition_of(config: CorpusConfig) -> Callable[[str], Verdict]:
 
 
 def clean(text: str, source: str, rules: Sequence[Rule], report: Report) -> str | None:
-    """The text as it goes into the corpus, or None; what each rule did to it is in the report."""
+    """Return the text as it goes into the corpus, or None; what each rule did to it is in the report."""
     for rule in rules:
         verdict = rule.judge(text)
         if verdict.dropped:

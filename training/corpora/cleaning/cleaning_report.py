@@ -99,7 +99,7 @@ def size(text: str) -> int:
 
 
 def around_the_change(before: str, after: str) -> tuple[str, str]:
-    """Both texts about the place where they begin to differ."""
+    """Return both texts about the place where they begin to differ."""
     common = next(
         (i for i, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), min(len(before), len(after))
     )

@@ -34,7 +34,7 @@ class Quality:
         return Verdict(text)
 
     def _tests(self, text: str, words: list[str]) -> Iterator[tuple[str, bool, str]]:
-        """(reason, whether it holds, the figure), the cheapest first."""
+        """Yield (reason, whether it holds, the figure), the cheapest first."""
         count = len(words)
         yield "too few words", count < self.min_words, f"{count} words"
         yield "too many words", count > self.max_words, f"{count} words"
@@ -73,7 +73,7 @@ def repetition(repeated: Sequence[float], top: Sequence[float], phrases: Sequenc
 def _shares(
     text: str, repeated: Sequence[float], top: Sequence[float], phrases: Sequence[float]
 ) -> Iterator[tuple[str, float, float]]:
-    """(what is repeated, its share, the bound); a long phrase cannot be repeated where no shorter one is."""
+    """Yield (what is repeated, its share, the bound); a long phrase cannot be repeated where no shorter one is."""
     lines = [line for line in text.split("\n") if line.strip()]
     paragraphs = [part for part in _PARAGRAPHS.split(text.strip()) if part.strip()]
     for name, units, bounds in (("lines", lines, repeated[::2]), ("paragraphs", paragraphs, repeated[1::2])):
@@ -92,7 +92,7 @@ def _shares(
 
 
 def _repeated(units: list[str]) -> tuple[int, int]:
-    """How many of these stand there a second time, and their letters."""
+    """Return how many of these stand there a second time, and their letters."""
     seen: set[str] = set()
     count = letters = 0
     for unit in units:
@@ -103,13 +103,13 @@ def _repeated(units: list[str]) -> tuple[int, int]:
 
 
 def _top_phrase(words: list[str], length: int) -> int:
-    """The letters of the phrase that fills most of the text, for every time it stands there; 0 if only once."""
+    """Return the letters of the phrase that fills most of the text, for every time it stands there; 0 if only once."""
     counts = Counter(zip(*(words[start:] for start in range(length)), strict=False))
     return max((n * sum(map(len, phrase)) for phrase, n in counts.items() if n > 1), default=0)
 
 
 def _repeated_phrases(words: list[str], length: int) -> int:
-    """The letters of the text that lie in phrases which stood there before; none counted twice."""
+    """Return the letters of the text that lie in phrases which stood there before; none counted twice."""
     seen: set[tuple[str, ...]] = set()
     letters = place = 0
     while place + length <= len(words):

@@ -47,11 +47,11 @@ class Ledger:
         self._connection.close()
 
     def remember(self, digest: bytes) -> bool:
-        """Whether this is new."""
+        """Return whether this is new."""
         return self._connection.execute("insert or ignore into seen values (?)", (digest,)).rowcount == 1
 
     def sharing(self, keys: Sequence[int]) -> Iterator[tuple[bytes, str]]:
-        """(signature, beginning) of the documents with one of these bands, the first seen first."""
+        """Yield (signature, beginning) of the documents with one of these bands, the first seen first."""
         marks = ", ".join("?" * len(keys))
         yield from self._connection.execute(
             f"select signature, start from document where id in (select document from band where key in ({marks})) "

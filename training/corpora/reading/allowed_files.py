@@ -16,12 +16,12 @@ _MOST_FILES = 100_000
 
 
 def folders_of(variable: str) -> list[Path]:
-    """The folders that an environment variable names, as PATH does."""
+    """Return the folders that an environment variable names, as PATH does."""
     return [Path(part) for part in variable.split(os.pathsep) if part]
 
 
 def files_of(order: Order, folders: Sequence[Path]) -> list[Path]:
-    """The files that a line names, in order of their names. Raises BadSource.
+    """Return the files that a line names, in order of their names. Raises BadSource.
 
     A relative name is looked for in each folder in turn. Where a link leads out of the folders, it is refused;
     what lies outside them is refused before anybody looks whether it is there.

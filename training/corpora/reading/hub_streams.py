@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 
 def reader(order: Order, fields: Sequence[str]) -> Callable[[Part, int], Iterator[str | None]]:
-    """The rows' texts. The stream tells its own place, so that a resumed run need not download what it has read."""
+    """Yield the rows' texts. The stream tells its own place, so that a resumed run need not download what it has
+    read."""
 
     def rows(part: Part, skip: int) -> Iterator[str | None]:
         from training.corpora.reading.sources import text_of

@@ -15,7 +15,7 @@ _LEFT_OUT = {"site-packages", "dist-packages", "test", "tests", "idlelib", "turt
 
 
 def topics(skip: int = 0) -> Iterator[str]:
-    """What `help("while")` and its like print: some eighty texts, half a megabyte of English."""
+    """Yield what `help("while")` and its like print: some eighty texts, half a megabyte of English."""
     from pydoc_data import topics as carried
 
     yield from (carried.topics[name] for name in sorted(carried.topics)[skip:])
@@ -28,7 +28,7 @@ def docstrings(skip: int = 0) -> Iterator[str]:
 
 
 def count(name: str) -> int:
-    """How many texts there are of this name."""
+    """Return how many texts there are of this name."""
     from pydoc_data import topics as carried
 
     return len(carried.topics) if name == "topics" else len(_modules())

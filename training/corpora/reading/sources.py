@@ -51,7 +51,7 @@ def parts_of(
     documents: str,
     longest: int,
 ) -> list[Part]:
-    """Every part of every order. Raises RecipeFailure for a file that may not be read or is not there."""
+    """Return every part of every order. Raises RecipeFailure for a file that may not be read or is not there."""
     parts: list[Part] = []
     for number, order in enumerate(orders):
         if order.scheme == "hub":
@@ -186,7 +186,7 @@ def _check_parquet(table: Any, name: str) -> None:
 
 
 def _cells(table: Any, name: str, skip: int, file: str) -> Iterator[tuple[int, Any]]:
-    """(how many rows are done, the cell) from row `skip` on; whole row groups before it are not read.
+    """Yield (how many rows are done, the cell) from row `skip` on; whole row groups before it are not read.
 
     A text that stands in every row is written once, and unpacks to as many: what comes out is counted.
     """
@@ -207,7 +207,7 @@ def _cells(table: Any, name: str, skip: int, file: str) -> Iterator[tuple[int, A
 
 
 def text_of(row: Any, fields: Sequence[str]) -> str | None:
-    """The text of a row: its first field of those named that holds any."""
+    """Return the text of a row: its first field of those named that holds any."""
     if not isinstance(row, dict):
         return None
     return next((row[name] for name in fields if isinstance(row.get(name), str) and row[name].strip()), None)

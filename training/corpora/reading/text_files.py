@@ -39,7 +39,7 @@ def encoding_of(file: Path) -> str:
 
 
 def paragraphs(lines: Iterable[str]) -> Iterator[str]:
-    """The texts between blank lines."""
+    """Yield the texts between blank lines."""
     held: list[str] = []
     length = 0
     for line in lines:
@@ -54,7 +54,7 @@ def paragraphs(lines: Iterable[str]) -> Iterator[str]:
 
 
 def pieces(lines: Iterable[str], longest: int) -> Iterator[str]:
-    """The whole, in pieces of at most `longest` characters, cut at a blank line where the last half has one."""
+    """Yield the whole, in pieces of at most `longest` characters, cut at a blank line where the last half has one."""
     held: list[str] = []
     length = blank = 0
     for line in _bounded(lines, longest):

@@ -110,12 +110,12 @@ class Unpacked(io.RawIOBase):
 
 
 def text_lines(stream: IO[str], name: str) -> Iterator[str]:
-    """The lines; one longer than LONGEST_LINE in pieces. Raises RecipeFailure for more than MOST_ROWS."""
+    """Return the lines; one longer than LONGEST_LINE in pieces. Raises RecipeFailure for more than MOST_ROWS."""
     return _counted(iter(lambda: stream.readline(LONGEST_LINE), ""), name)
 
 
 def json_lines(stream: IO[bytes], name: str) -> Iterator[bytes]:
-    """The lines; of one longer than LONGEST_LINE its beginning, which is no JSON, and the rest is passed over.
+    """Yield the lines; of one longer than LONGEST_LINE its beginning, which is no JSON, and the rest is passed over.
 
     Raises RecipeFailure for a line of more than LONGEST_VOID bytes, and for more than MOST_ROWS lines.
     """

@@ -26,17 +26,17 @@ class Estimate:
 
 
 def confusion(truth: Index, predicted: Index, classes: int) -> Index:
-    """(K, K): rows are true labels, columns predicted ones."""
+    """Return (K, K): rows are true labels, columns predicted ones."""
     return np.bincount(truth * classes + predicted, minlength=classes**2).reshape(classes, classes)
 
 
 def wilson(right: float, n: int) -> Estimate:
-    """A share with Wilson's interval (1927), which is never empty and never leaves 0 to 1."""
+    """Return a share with Wilson's interval (1927), which is never empty and never leaves 0 to 1."""
     return Estimate(right / n, *intervals.wilson(right, n), n)
 
 
 def f1_by_class(tables: Index) -> Array:
-    """(..., K) of confusions (..., K, K). A label that neither occurs nor is predicted counts as 0."""
+    """Return (..., K) of confusions (..., K, K). A label that neither occurs nor is predicted counts as 0."""
     right = np.diagonal(tables, axis1=-2, axis2=-1)
     total = tables.sum(axis=-1) + tables.sum(axis=-2)
     return np.divide(2 * right, total, out=np.zeros(total.shape), where=total > 0)
@@ -53,7 +53,7 @@ def mcc(tables: Index) -> Array:
 
 
 def resampled(table: Index, seed: int, draws: int = 2000) -> Index:
-    """(draws, K, K): confusions of texts drawn anew, which only the counts of its cells decide."""
+    """Return (draws, K, K): confusions of texts drawn anew, which only the counts of its cells decide."""
     drawn = np.random.default_rng(seed).multinomial(int(table.sum()), table.ravel() / table.sum(), size=draws)
     return drawn.reshape(draws, *table.shape)
 
@@ -77,7 +77,7 @@ def measures(truth: Index, probabilities: Array, seed: int) -> dict[str, Estimat
 
 
 def by_class(table: Index) -> list[tuple[float, float, float, int]]:
-    """(precision, recall, F1, texts) of each label."""
+    """Return (precision, recall, F1, texts) of each label."""
     right, true, predicted = np.diagonal(table), table.sum(axis=1), table.sum(axis=0)
     precision = np.divide(right, predicted, out=np.zeros(len(table)), where=predicted > 0)
     recall = np.divide(right, true, out=np.zeros(len(table)), where=true > 0)
@@ -124,5 +124,5 @@ def calibration_error(truth: Index, probabilities: Array, seed: int, draws: int 
 
 
 def majority(train: Index, truth: Index) -> Estimate:
-    """The accuracy of always giving the label that most training texts bear."""
+    """Return the accuracy of always giving the label that most training texts bear."""
     return wilson(float((truth == np.bincount(train).argmax()).sum()), len(truth))

@@ -22,7 +22,7 @@ class Example:
 
     @property
     def key(self) -> str:
-        """The same for texts that differ in case and white space alone."""
+        """Return the same for texts that differ in case and white space alone."""
         return hashlib.sha256(f"{normalise(self.text)}\n{normalise(self.text_b)}".encode()).hexdigest()
 
 

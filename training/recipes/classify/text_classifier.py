@@ -111,12 +111,12 @@ class Classifier:
 
     @torch.inference_mode()
     def probabilities(self, ids: list[list[int]], batch_size: int = 32) -> Tensor:
-        """(N, K) of token ids."""
+        """Return (N, K) of token ids."""
         return self.head(self.features(ids, batch_size)).softmax(dim=1).cpu()
 
     @torch.inference_mode()
     def features(self, ids: list[list[int]], batch_size: int = 32) -> Tensor:
-        """(N, H) float32. Texts of about one length are read together; each row lands in its own place."""
+        """Return (N, H) float32. Texts of about one length are read together; each row lands in its own place."""
         order = sorted(range(len(ids)), key=lambda i: (len(ids[i]), i))
         found = torch.empty(len(ids), self.trunk.config.hidden_size, device=loading.device())
         for start in range(0, len(order), batch_size):
@@ -125,7 +125,7 @@ class Classifier:
         return found
 
     def pooled(self, ids: list[list[int]]) -> Tensor:
-        """(B, H) float32 of one batch, with gradients where they are wanted."""
+        """Return (B, H) float32 of one batch, with gradients where they are wanted."""
         batch, mask = padded(ids, self.tokenizer.pad_token_id)
         states = self.trunk(input_ids=batch, attention_mask=mask).last_hidden_state.float()  # (B, T, H)
         if self.pooling == "last":
@@ -135,7 +135,8 @@ class Classifier:
 
 
 def load_trunk(folder: str | Path, dtype: torch.dtype | None = None) -> tuple[Any, Any]:
-    """(model without a head, tokenizer), on `device()`, in eval mode with dropout off: a policy's or an encoder's."""
+    """Return (model without a head, tokenizer), on `device()`, in eval mode with dropout off: a policy's or an
+    encoder's."""
     trunk, tokenizer = loading.load_as(AutoModel, folder, dtype or loading.compute_dtype())
     trunk.config.use_cache = False
     return trunk, tokenizer
@@ -153,7 +154,7 @@ def encode(tokenizer: Any, text: str, text_b: str, max_length: int) -> list[int]
 
 
 def padded(ids: list[list[int]], pad: int) -> tuple[Tensor, Tensor]:
-    """(B, T) token ids, padded on the right, and their attention mask."""
+    """Return (B, T) token ids, padded on the right, and their attention mask."""
     longest = max(len(row) for row in ids)
     batch = torch.tensor([row + [pad] * (longest - len(row)) for row in ids])
     mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in ids])

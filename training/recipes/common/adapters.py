@@ -49,7 +49,7 @@ def is_adapter(folder: str | Path) -> bool:
 
 
 def is_model(folder: str | Path) -> bool:
-    """Whether the folder holds a model: full weights, or an adapter."""
+    """Return whether the folder holds a model: full weights, or an adapter."""
     return is_adapter(folder) or (Path(folder) / "config.json").is_file()
 
 

@@ -85,7 +85,8 @@ def shape_of(config: Any, *, layers: int, dtype_bytes: int, packed: bool) -> Sha
 def plan(
     shape: Shape, *, learnt: int, longest: int, batch_tokens: int, available: float, most: int, checkpointing: str
 ) -> Plan:
-    """How to run batches of `batch_tokens` tokens with sequences of at most `longest`, once the weights are loaded.
+    """Return how to run batches of `batch_tokens` tokens with sequences of at most `longest`, once the weights are
+    loaded.
 
     `learnt` parameters get gradients and moments. checkpointing: auto, on, off. Raises RecipeFailure when not even one
     sequence at a time fits.
@@ -116,7 +117,8 @@ def _remedy(checkpointing: str) -> str:
 
 
 def remembered(folder: Path, name: str, make: Callable[[], Any]) -> Any:
-    """What the first attempt at the run in `folder` chose under that name (JSON); `make` chooses if this is it."""
+    """Return what the first attempt at the run in `folder` chose under that name (JSON); `make` chooses if this is
+    it."""
     path = folder / "fit.json"
     choices = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     if name not in choices:

@@ -32,7 +32,7 @@ class Row:
 
 
 def can_branch(config: Any) -> bool:
-    """Whether every layer attends to all that came before."""
+    """Return whether every layer attends to all that came before."""
     kinds = getattr(config, "layer_types", None) or ["full_attention"]
     window = getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
     rotary = hasattr(config, "rope_parameters") or hasattr(config, "rope_theta")
@@ -53,7 +53,8 @@ def rows_of(prompts: list[list[int]], groups: list[list[list[int]]], *, branchin
 
 
 def tensors(rows: list[Row], pad: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """(input ids, positions, what is added to the attention scores); the last (R, 1, T, T), or (R, T) for plain rows.
+    """Return (input ids, positions, what is added to the attention scores); the last (R, 1, T, T), or (R, T) for plain
+    rows.
 
     Padding follows, so that nothing sees it.
     """
@@ -91,7 +92,8 @@ _PACKS: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 
 
 def packs(model: Any) -> bool:
-    """Whether the layers are run by hand (`rl.packed`): on a processor, where they are laid out as Llama's are."""
+    """Return whether the layers are run by hand (`rl.packed`): on a processor, where they are laid out as Llama's
+    are."""
     if model.device.type != "cpu":
         return False
     if model not in _PACKS:
@@ -100,7 +102,7 @@ def packs(model: Any) -> bool:
 
 
 def packed_states(model: Any, rows: list[Row], layers: Sequence[int]) -> dict[int, Tensor]:
-    """{layer: (N, H)} of all tokens of the rows laid end to end, without padding. Differentiable."""
+    """Return {layer: (N, H)} of all tokens of the rows laid end to end, without padding. Differentiable."""
     base, dtype = model.get_decoder(), model.dtype
     ids = [t for row in rows for t in (*row.prompt, *(t for c in row.completions for t in c))]
     places = [p for row in rows for p in _positions(row)]
@@ -124,7 +126,7 @@ def _positions(row: Row) -> list[int]:
 
 
 def _unseen(row: Row, dtype: torch.dtype) -> Tensor:
-    """(T, T): minus infinity where a token may not look."""
+    """Return (T, T): minus infinity where a token may not look."""
     of = torch.tensor([0] * len(row.prompt) + [k for k, c in enumerate(row.completions, 1) for _ in c])
     visible = ((of[None, :] == 0) | (of[None, :] == of[:, None])).tril()
     return torch.zeros(visible.shape, dtype=dtype).masked_fill(~visible, float("-inf"))

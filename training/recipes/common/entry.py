@@ -73,7 +73,7 @@ def _fail(run: RunDirectory, error: Exception) -> int:
 
 
 def config_of(spec: RunSpec) -> Any:
-    """The recipe's validated hyperparameters, of the dataclass that `spec.kind` names."""
+    """Return the recipe's validated hyperparameters, of the dataclass that `spec.kind` names."""
     try:
         return configs.parse(spec.kind, spec.config)
     except configs.ConfigError as error:
@@ -109,7 +109,7 @@ def _is_for_want_of_memory(error: Exception, text: str) -> bool:
 
 
 def describe(error: Exception) -> RecipeFailure:
-    """What went wrong, for people. An exception nobody foresaw is `crashed`, with its own words."""
+    """Return what went wrong, for people. An exception nobody foresaw is `crashed`, with its own words."""
     if isinstance(error, RecipeFailure):
         return error
     text = str(error).strip()

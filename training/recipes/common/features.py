@@ -28,13 +28,14 @@ class _Enough(Exception):
 
 
 def decoder_layers(model: Any) -> torch.nn.ModuleList:
-    """The stack of transformer blocks, whatever its architecture calls it."""
+    """Return the stack of transformer blocks, whatever its architecture calls it."""
     count = model.config.num_hidden_layers
     return next(m for m in model.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == count)
 
 
 def adapted_layers(model: Any, adapters: str) -> list[torch.nn.Module]:
-    """The blocks that get adapters: for `top` those of the top third, so that no gradient flows through the others."""
+    """Return the blocks that get adapters: for `top` those of the top third, so that no gradient flows through the
+    others."""
     blocks = list(decoder_layers(model))
     return blocks[-max(len(blocks) // 3, 1) :] if adapters == "top" else blocks
 
@@ -73,7 +74,8 @@ def tapped(model: Any, layers: Sequence[int]) -> Iterator[dict[int, Tensor]]:
 
 
 def run_trunk(model: Any, layers: Sequence[int], **inputs: Any) -> dict[int, Tensor]:
-    """{layer: (B, T, H)} of the trunk below the language-model head; upper layers that nobody asked for do not run."""
+    """Return {layer: (B, T, H)} of the trunk below the language-model head; upper layers that nobody asked for do not
+    run."""
     base = getattr(model, model.base_model_prefix, model)
     with tapped(model, layers) as got:
         try:
@@ -85,7 +87,7 @@ def run_trunk(model: Any, layers: Sequence[int], **inputs: Any) -> dict[int, Ten
 
 
 def hidden_states(model: Any, input_ids: Tensor, attention_mask: Tensor, layers: Sequence[int]) -> dict[int, Tensor]:
-    """{layer: (B, T, H)} for sequences (B, T) padded on either side; positions count the attended tokens."""
+    """Return {layer: (B, T, H)} for sequences (B, T) padded on either side; positions count the attended tokens."""
     positions = (attention_mask.long().cumsum(dim=1) - 1).clamp(min=0)
     return run_trunk(
         model, layers, input_ids=input_ids, attention_mask=attention_mask, position_ids=positions, use_cache=False
@@ -112,7 +114,7 @@ def completion_states(
 
 
 def pool(hidden: dict[int, Tensor], completion_mask: Tensor, features: Sequence[Feature]) -> Tensor:
-    """(B, F) float32: for each feature, the completion's mean or its last token; zeros when it is empty."""
+    """Return (B, F) float32: for each feature, the completion's mean or its last token; zeros when it is empty."""
     mask = completion_mask.bool()
     rows = torch.arange(mask.shape[0], device=mask.device)
     count = mask.sum(dim=1)

@@ -51,7 +51,7 @@ def compute_dtype() -> torch.dtype:
 
 
 def load_policy(folder: str | Path, dtype: torch.dtype | None = None) -> tuple[Any, Any]:
-    """(model, tokenizer) of a model folder, on `device()` in `compute_dtype()`, in eval mode with dropout off.
+    """Return (model, tokenizer) of a model folder, on `device()` in `compute_dtype()`, in eval mode with dropout off.
 
     An adapter is merged into its base in float32; in bfloat16 it stays beside it (`training.rl.lora.FrozenLoRA`).
     The tokenizer pads on the left. Raises RecipeFailure when there is no usable model.
@@ -60,7 +60,8 @@ def load_policy(folder: str | Path, dtype: torch.dtype | None = None) -> tuple[A
 
 
 def load_as(kind: Any, folder: str | Path, dtype: torch.dtype, **how: Any) -> tuple[Any, Any]:
-    """(model, tokenizer) by one of transformers' Auto classes, as `load_policy`; `how` is for its from_pretrained."""
+    """Return (model, tokenizer) by one of transformers' Auto classes, as `load_policy`; `how` is for its
+    from_pretrained."""
     folder = Path(folder)
     if not adapters.is_model(folder):
         raise RecipeFailure(
@@ -88,7 +89,8 @@ def load_as(kind: Any, folder: str | Path, dtype: torch.dtype, **how: Any) -> tu
 
 
 def verified_base(folder: str | Path) -> Path:
-    """The folder of the full weights below a model. Raises RecipeFailure when they are not those it was trained on."""
+    """Return the folder of the full weights below a model. Raises RecipeFailure when they are not those it was trained
+    on."""
     if not adapters.is_adapter(folder):
         return Path(folder)
     base = adapters.base_of(folder)
@@ -102,7 +104,7 @@ def verified_base(folder: str | Path) -> Path:
 
 
 def load_config(folder: str | Path) -> Any:
-    """The architecture's config, of a base where the folder is an adapter."""
+    """Return the architecture's config, of a base where the folder is an adapter."""
     return AutoConfig.from_pretrained(adapters.base_folder(folder))
 
 
@@ -118,7 +120,7 @@ def load_tokenizer(folder: str | Path) -> Any:
 
 
 def without_dropout(config: PretrainedConfig) -> PretrainedConfig:
-    """The same config with every dropout rate at 0: a rate moves the old and new logprobs apart for nothing."""
+    """Return the same config with every dropout rate at 0: a rate moves the old and new logprobs apart for nothing."""
     for name, value in config.to_dict().items():
         if ("drop" in name or name.endswith("pdrop")) and isinstance(value, float):
             setattr(config, name, 0.0)
@@ -144,14 +146,14 @@ def encode_completion(tokenizer: Any, text: str, max_tokens: int) -> list[int]:
 
 
 def eos_token_ids(model: Any, tokenizer: Any) -> list[int]:
-    """Every token that ends an answer: the generation config's, and the tokenizer's own."""
+    """Return every token that ends an answer: the generation config's, and the tokenizer's own."""
     configured = model.generation_config.eos_token_id
     listed = configured if isinstance(configured, list) else [configured]
     return sorted({int(i) for i in [*listed, tokenizer.eos_token_id] if i is not None})
 
 
 def count_parameters(model: Any) -> int:
-    """Each tensor once, so that a tied embedding is not counted twice."""
+    """Return each tensor once, so that a tied embedding is not counted twice."""
     return sum(p.numel() for p in {id(p): p for p in model.parameters()}.values())
 
 
@@ -226,7 +228,7 @@ def save_weights(
 
 
 def _replaced(state: dict[str, torch.Tensor], weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The state with these weights in place of its own, under every name of a tied one."""
+    """Return the state with these weights in place of its own, under every name of a tied one."""
     of_place = {state[name].data_ptr(): weight for name, weight in weights.items() if name in state}
     return {name: of_place.get(tensor.data_ptr(), tensor).detach() for name, tensor in state.items()}
 

@@ -21,7 +21,7 @@ def available_memory(processes: int = 1) -> float:
 
 
 def machine_name(processes: int = 1) -> str:
-    """What figures of speed are tied to: the GPU, or the cores that the processes of a run have together."""
+    """Return what figures of speed are tied to: the GPU, or the cores that the processes of a run have together."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     return f"{torch.get_num_threads() * processes} cores"
@@ -51,7 +51,7 @@ def check_disk(folder: Path, *, trained: int, model_bytes: int) -> None:
 
 
 def _container_limit() -> float:
-    """What a control group leaves, where one is set: psutil sees the whole machine's memory."""
+    """Return what a control group leaves, where one is set: psutil sees the whole machine's memory."""
     group = Path("/sys/fs/cgroup")
     try:
         limit = (group / "memory.max").read_text().strip()

@@ -38,7 +38,7 @@ class Processes:
         return list(items[self.rank :: self.count])
 
     def total(self, *values: float) -> list[float]:
-        """Each value summed over the processes."""
+        """Return each value summed over the processes."""
         if self.count == 1:
             return list(values)
         numbers = torch.tensor(values, dtype=torch.float64, device=_device())
@@ -65,7 +65,7 @@ class Processes:
             dist.barrier()
 
     def first_then_all(self, make: Callable[[], T]) -> T:
-        """What `make` gives, called by the first process before the others: they find what it has written."""
+        """Return what `make` gives, called by the first process before the others: they find what it has written."""
         if self.is_first:
             made = make()
             self.wait()
@@ -79,7 +79,7 @@ class Processes:
 
 
 def join() -> Processes:
-    """The group that the environment names; one process where it names none."""
+    """Return the group that the environment names; one process where it names none."""
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
         return Processes()

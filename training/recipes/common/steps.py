@@ -25,7 +25,7 @@ SCHEDULES = ("constant", "linear", "cosine", "wsd")
 
 
 def schedule_factor(step: int, total: int, *, kind: str, warmup: int, decay: int = 0, floor: float = 0.0) -> float:
-    """The share of the peak learning rate at `step`, counted from 0.
+    """Return the share of the peak learning rate at `step`, counted from 0.
 
     Linear warm-up over `warmup` steps, then: constant; linear or cosine down to `floor` at `total`; or WSD
     (warm-up, stable, decay; Hu 2024, 2404.06395): constant, then linear to `floor` over the last `decay` steps.
@@ -51,7 +51,7 @@ def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
 
 
 def clip_gradients(parameters: Iterable[torch.Tensor], max_norm: float, *, loss: float, step: int) -> float:
-    """The gradient norm before it was clipped. Raises RecipeFailure when it or the loss is not finite."""
+    """Return the gradient norm before it was clipped. Raises RecipeFailure when it or the loss is not finite."""
     norm = float(torch.nn.utils.clip_grad_norm_(list(parameters), max_norm))
     if not (math.isfinite(norm) and math.isfinite(loss)):
         raise RecipeFailure(
@@ -77,7 +77,7 @@ class Pace:
 
 
 def peak_memory_gb(device: torch.device) -> float:
-    """The most that this process has held: of the GPU's memory where there is one, else resident memory."""
+    """Return the most that this process has held: of the GPU's memory where there is one, else resident memory."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6

@@ -135,7 +135,7 @@ class Work:
         self.shards.close()
 
     def _rows(self) -> Iterator[tuple[Part, str | None]]:
-        """Every row from where the state stands; the state moves on before the row is worked on."""
+        """Yield every row from where the state stands; the state moves on before the row is worked on."""
         state, most = self.state, self.config.max_documents
         while state.part < len(self.parts):
             part = self.parts[state.part]

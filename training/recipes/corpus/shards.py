@@ -61,7 +61,7 @@ def _name(number: int) -> str:
 
 
 def content_hash(folder: Path) -> str:
-    """The sha256 of the names, sizes and bytes of its files."""
+    """Return the sha256 of the names, sizes and bytes of its files."""
     found = hashlib.sha256(b"assay dataset 1 corpus train\n")
     for path in sorted(folder.glob("*.jsonl")):
         found.update(f"{path.name} {path.stat().st_size}\n".encode())

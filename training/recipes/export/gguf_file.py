@@ -35,7 +35,7 @@ TYPES = {
 
 
 def write(folder: Path, target: Path, *, dtype: str, name: str, licence: str = "") -> int:
-    """The number of tensors written. Raises RecipeFailure for a model that this cannot convert."""
+    """Return the number of tensors written. Raises RecipeFailure for a model that this cannot convert."""
     config = json.loads((adapters.base_folder(folder) / "config.json").read_text(encoding="utf-8"))
     architecture, interleaved = _architecture(config)
     quantisation, file_type = TYPES[dtype]

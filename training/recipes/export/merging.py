@@ -27,7 +27,7 @@ OWN = (adapters.CONFIG, adapters.WEIGHTS, adapters.ABOUT, INDEX, "config.json")
 
 
 def has_adapters(folder: Path) -> bool:
-    """Whether a model's folder is an adapter, or holds one, as a reward model's may."""
+    """Return whether a model's folder is an adapter, or holds one, as a reward model's may."""
     return any(folder.rglob(adapters.CONFIG))
 
 

@@ -108,7 +108,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
 
 
 def amended(config: PPOConfig, amendments: list[dict[str, Any]]) -> PPOConfig:
-    """The config with what people changed when the run had paused, first to last."""
+    """Return the config with what people changed when the run had paused, first to last."""
     for amendment in amendments:
         config = dataclasses.replace(config, **current_names(config.kind, amendment["changes"]))
     return config
@@ -127,7 +127,7 @@ def _ended_by_hand(amendment: dict[str, Any]) -> dict[str, Any]:
 
 @torch.no_grad()
 def measure(ppo: PPO, state: State, episodes: Episodes) -> Measured:
-    """The old policy's logprobs by the forward that will be trained, and what the rollout was like."""
+    """Return the old policy's logprobs by the forward that will be trained, and what the rollout was like."""
     rollout, mask = episodes.rollout, episodes.rollout.mask
     # One minibatch is the whole batch: the first update starts from this very forward, and its ratio is exactly 1.
     keeps = ppo.config.minibatches == 1

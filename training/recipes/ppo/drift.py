@@ -33,7 +33,7 @@ class Spread:
 
 
 def reward_inputs(scorer: Scorer, hidden: dict[int, Tensor], rollout: Rollout, layer: int) -> Tensor:
-    """(B, G): the features that the reward model pools, where it rides on the reference.
+    """Return (B, G): the features that the reward model pools, where it rides on the reference.
 
     One with a trunk of its own, or a Python function, is given the reference's mean state instead: not what it
     reads, but it moves when the answers do.

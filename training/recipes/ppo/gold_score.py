@@ -46,7 +46,7 @@ class GoldScale:
         )  # fmt: skip
 
     def scaled(self, scores: Tensor, gold: Tensor, clip: float) -> tuple[Tensor, Tensor]:
-        """(B,) each, in the parent's spreads, within ±clip; 0 clips nothing."""
+        """Return (B,) each, in the parent's spreads, within ±clip; 0 clips nothing."""
         z, g = (scores - self.score_mean) / self.score_std, (gold - self.gold_mean) / self.gold_std
         return (z.clamp(-clip, clip), g.clamp(-clip, clip)) if clip else (z, g)
 
@@ -72,7 +72,8 @@ class Compared:
         }  # fmt: skip
 
     def drift(self, bound: float) -> Drift:
-        """How much of the bound is used up, by the interval's lower end; nothing while the score has not risen."""
+        """Return how much of the bound is used up, by the interval's lower end; nothing while the score has not
+        risen."""
         return Drift(
             max(0.0, self.lower) / bound if self.has_risen else 0.0, CODE,
             f"the score has risen by {self.score:.1f} of the parent's spread, and the second head, learnt from other "

@@ -49,7 +49,7 @@ def measure(ppo: PPO, state: State, batch: dict[str, float]) -> dict[str, float]
 
 
 def gap_interval(trained: Mean, apart: Mean) -> tuple[float, float] | None:
-    """The 95 % interval of the difference of two means of unlike deviations (Welch 1947).
+    """Return the 95 % interval of the difference of two means of unlike deviations (Welch 1947).
 
     None where no score differs from another of its side: then nothing is known of how others would.
     """

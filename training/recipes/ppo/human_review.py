@@ -22,7 +22,7 @@ MOST_PARENTS = 32  # answers of the parent that reviews choose from
 
 
 def served(ppo: PPO) -> Sampling:
-    """How answers to be judged are drawn."""
+    """Return how answers to be judged are drawn."""
     return Sampling(ppo.config.max_new_tokens, TEMPERATURE, TOP_P)
 
 
@@ -37,7 +37,7 @@ def parents_answers(ppo: PPO) -> list[Row]:
 
 
 def answers_of(episodes: list[Episodes]) -> list[Row]:
-    """The parent's answers, one for each prompt, as rows that a checkpoint can hold."""
+    """Return the parent's answers, one for each prompt, as rows that a checkpoint can hold."""
     rows: dict[int, Row] = {}
     for batch in episodes:
         for place, index in enumerate(batch.indices):
@@ -104,7 +104,7 @@ def _answer(batch: Episodes, place: int) -> Row:
 
 
 def _preference(ppo: PPO, difference: float) -> float:
-    """The share of votes that the first answer is expected to get, a tie as half of one.
+    """Return the share of votes that the first answer is expected to get, a tie as half of one.
 
     A reward model's likelihood says it, of a difference of raw scores; a function has none, and a favourite at most.
     """

@@ -41,7 +41,7 @@ class Mixture:
     held: list[Piece]
 
     def batch(self, ppo: PPO, *name: int | str) -> Rollout:
-        """The sequences of one optimiser step, drawn by its name."""
+        """Return the sequences of one optimiser step, drawn by its name."""
         count = min(ppo.config.ptx_batch_size, len(self.train))
         chosen = shuffled(len(self.train), ppo.spec.seed, "ptx", *name)[:count]
         return as_rollout([self.train[i] for i in chosen], ppo)
@@ -52,7 +52,8 @@ def has_other_text(run: RunDirectory) -> bool:
 
 
 def mixture(ppo: PPO) -> Mixture | None:
-    """The run's second dataset; None when it has none. Raises RecipeFailure when it holds nothing to learn from."""
+    """Return the run's second dataset; None when it has none. Raises RecipeFailure when it holds nothing to learn
+    from."""
     if not has_other_text(ppo.run):
         return None
     folder = ppo.run.path / "data" / "other"
@@ -89,7 +90,8 @@ def held_out_loss(ppo: PPO, held: list[Rollout]) -> float:
 
 
 def held_out_batches(ppo: PPO, found: Mixture | None, own: list[Rollout]) -> list[Rollout]:
-    """What `held_out_loss` is taken over: of the second dataset, else the last batch of the parent's own answers."""
+    """Return what `held_out_loss` is taken over: of the second dataset, else the last batch of the parent's own
+    answers."""
     if found is None:
         return own[-1:] if len(own) > 1 else []
     size = ppo.config.ptx_batch_size
@@ -97,7 +99,7 @@ def held_out_batches(ppo: PPO, found: Mixture | None, own: list[Rollout]) -> lis
 
 
 def as_rollout(sequences: list[Piece], ppo: PPO) -> Rollout:
-    """The sequences in the form of sampled ones, their second parts as what was drawn."""
+    """Return the sequences in the form of sampled ones, their second parts as what was drawn."""
     lengths = torch.tensor([len(tail) for _, tail in sequences])
     tokens = torch.full((len(sequences), int(lengths.max())), ppo.tokenizer.pad_token_id)
     for row, (_, tail) in enumerate(sequences):
@@ -135,7 +137,8 @@ def _even(items: Sequence[T], most: int) -> Sequence[T]:
 
 
 def _hold_out(drawn: list[tuple[str, Piece]]) -> tuple[list[Piece], list[Piece]]:
-    """(to learn from, to measure on), the latter a tenth at most, or one: by the hash of what they are held out by."""
+    """Return (to learn from, to measure on), the latter a tenth at most, or one: by the hash of what they are held out
+    by."""
     most = min(HELD_OUT, max(1, len(drawn) // 10))
     counts = Counter(name for name, _ in drawn)
     names: set[str] = set()

@@ -166,7 +166,7 @@ class PPO:
         return model.features
 
     def prompt_order(self, step: int) -> list[int]:
-        """The prompts of a step: the list is shuffled anew for each pass over it."""
+        """Return the prompts of a step: the list is shuffled anew for each pass over it."""
         B = self.config.batch_size
         return self.shuffled_prompts("prompts", step * B, (step + 1) * B)
 

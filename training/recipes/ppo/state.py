@@ -139,13 +139,14 @@ def _calibration(ppo: PPO, batches: list[Episodes]) -> Calibration:
 
 @torch.no_grad()
 def _answers(ppo: PPO, batch: Episodes) -> Answers:
-    """The parent's own: before any step the policy is the parent, and its forward gives the entropies."""
+    """Return the parent's own: before any step the policy is the parent, and its forward gives the entropies."""
     logprobs, entropies = ppo.policy.logprobs(batch.lower, batch.rollout, entropies=True)
     return Answers.of(batch.texts, batch.rollout, logprobs, batch.ref_logprobs, entropies)
 
 
 def _begin_value(ppo: PPO, batches: list[Episodes], calibration: Calibration) -> float:
-    """The value head as the reward model's, or fitted on the parent's episodes: the variance that it explains there."""
+    """Return the value head as the reward model's, or fitted on the parent's episodes: the variance that it explains
+    there."""
     config, reward = ppo.config, ppo.scorer.model
     if config.value_init == "new":
         return _warm_up(ppo, batches, calibration) if config.value_warm_up else 0.0
@@ -201,7 +202,7 @@ def save_checkpoint(ppo: PPO, optimiser: torch.optim.Optimizer, state: State) ->
 
 @torch.no_grad()
 def load_checkpoint(ppo: PPO, optimiser: torch.optim.Optimizer) -> State | None:
-    """The newest complete checkpoint, loaded into the models; None when there is none yet."""
+    """Return the newest complete checkpoint, loaded into the models; None when there is none yet."""
     folder = ppo.run.latest_checkpoint()
     if folder is None:
         ppo.run.truncate_logs(-1)
@@ -234,7 +235,7 @@ def load_checkpoint(ppo: PPO, optimiser: torch.optim.Optimizer) -> State | None:
 
 @torch.no_grad()
 def follow_amendments(ppo: PPO, optimiser: torch.optim.Optimizer, state: State) -> Row | None:
-    """What people chose at the last pauses, each followed once. Returns the one that says to finish.
+    """Return what people chose at the last pauses, each followed once. Returns the one that says to finish.
 
     To go back is to take the last weights that were within bounds, with a fresh optimiser: its moments point to where
     the policy ran. The value head stays: what it reads never moves.

@@ -161,7 +161,7 @@ def _minibatch(ppo: PPO, optimiser: torch.optim.Optimizer, batch: Batch, rows: T
 
 
 def _losses(ppo: PPO, batch: Batch, rows: Tensor, number: int) -> tuple[PolicyLoss, Tensor, float, Tensor]:
-    """The policy's loss, the value's, PTX's, and their sum with what else is asked for."""
+    """Return the policy's loss, the value's, PTX's, and their sum with what else is asked for."""
     config, measured = ppo.config, batch.measured
     part = batch.episodes.rollout[rows]
     width, N = part.ids.shape[1], part.mask.shape[1]
@@ -187,7 +187,7 @@ def _losses(ppo: PPO, batch: Batch, rows: Tensor, number: int) -> tuple[PolicyLo
 
 
 def _other_text(ppo: PPO, batch: Batch, rows: Tensor, number: int) -> Rollout | None:
-    """What PTX mixes into this minibatch: of the second dataset, else of the parent's own completions."""
+    """Return what PTX mixes into this minibatch: of the second dataset, else of the parent's own completions."""
     if batch.mixture is not None:
         return batch.mixture.batch(ppo, batch.step, number)
     if batch.own is None:

@@ -72,7 +72,7 @@ def scores_for(spec: RunSpec, config: GroupConfig) -> Scores:
 
 
 def prompts_for(run: RunDirectory, tokenizer: Any, most: int) -> tuple[list[Messages], int]:
-    """The prompts of at most `most` tokens, and how many longer ones were left out."""
+    """Return the prompts of at most `most` tokens, and how many longer ones were left out."""
     messages = [row["messages"] for row in run.rows("prompts")]
     fitting = [m for m in messages if len(loading.encode_prompt(tokenizer, m, most + 1)) <= most]
     if not fitting:
@@ -85,7 +85,8 @@ def prompts_for(run: RunDirectory, tokenizer: Any, most: int) -> tuple[list[Mess
 
 
 def order(count: int, seed: int, config: GroupConfig) -> list[int]:
-    """Which prompt comes when: the steps' prompts, all of them once before any comes again, each pass shuffled anew."""
+    """Return which prompt comes when: the steps' prompts, all of them once before any comes again, each pass shuffled
+    anew."""
     wanted = config.steps * config.batch_size // config.group_size
     passes = range(-(-wanted // count))
     return [int(i) for p in passes for i in np.random.default_rng([seed, p]).permutation(count)][:wanted]

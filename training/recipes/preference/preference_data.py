@@ -102,7 +102,7 @@ def _encode(tokenizer: Any, row: Row, most: int) -> list[int]:
 def split(
     prompt_ids: np.ndarray, pairs: list[tuple[int, int]], thumbs: list[tuple[int, int]], share: float, seed: int
 ) -> np.ndarray:
-    """(N,) True where a completion is held out: a share of the judged prompts, at least one."""
+    """Return (N,) True where a completion is held out: a share of the judged prompts, at least one."""
     judged = {int(prompt_ids[i]) for i, _ in [*pairs, *thumbs]}
     order = np.random.default_rng(seed).permutation(sorted(judged))
     return np.isin(prompt_ids, order[: max(round(share * len(order)), LEAST_HELD_OUT)])
@@ -112,7 +112,8 @@ def split(
 def implicit_rewards(
     policy: Any, reference: Any, data: Judgements, rows: np.ndarray, beta: float, pad: int, size: int = 16
 ) -> np.ndarray:
-    """(N,) beta * (log pi(y|x) - log pi_ref(y|x)) of these completions (Rafailov 2023, eq. 5), 0 for the others."""
+    """Return (N,) beta * (log pi(y|x) - log pi_ref(y|x)) of these completions (Rafailov 2023, eq. 5), 0 for the
+    others."""
     found = np.zeros(len(data.completions))
     order = sorted(rows.tolist(), key=lambda i: (len(data.whole(i)), i))
     for start in range(0, len(order), size):
@@ -124,7 +125,7 @@ def implicit_rewards(
 
 
 def sequence_logprobs(model: Any, data: Judgements, batch: list[int], pad: int) -> Tensor:
-    """(B,) float32: the summed log-probability of each completion after its prompt."""
+    """Return (B,) float32: the summed log-probability of each completion after its prompt."""
     width = max(len(data.whole(i)) for i in batch)
     ids = torch.full((len(batch), width), pad, device=model.device)
     mask, scored = torch.zeros_like(ids), torch.zeros_like(ids, dtype=torch.bool)

@@ -22,7 +22,7 @@ from training.rl.sampler import Sampling
 
 
 def load(run: RunDirectory, spec: RunSpec, config: PreferenceConfig) -> tuple[Any, Any, Judgements]:
-    """(model, tokenizer, annotations)."""
+    """Return (model, tokenizer, annotations)."""
     run.progress("Loading the model", 0, 1)
     model, tokenizer = trl_runs.load(spec, config.adapters)
     return model, tokenizer, preference_data.read(run, tokenizer, config, spec.seed)
@@ -67,7 +67,7 @@ def carry_out(
 
 
 def arguments(run: RunDirectory, spec: RunSpec, config: PreferenceConfig, count: int) -> Row:
-    """What both trainers' configs get for `count` examples."""
+    """Return what both trainers' configs get for `count` examples."""
     steps = max(math.ceil(math.ceil(count / config.batch_size) * config.epochs), 1)
     return {
         **trl_runs.arguments(run, spec, config),

@@ -51,7 +51,7 @@ NAMES = {
 
 
 def load(spec: RunSpec, adapters: str) -> tuple[Any, Any]:
-    """(model, tokenizer). In float32 where every weight is trained: steps of 1e-4 round away in bfloat16."""
+    """Return (model, tokenizer). In float32 where every weight is trained: steps of 1e-4 round away in bfloat16."""
     model, tokenizer = loading.load_policy(spec.parent, torch.float32 if adapters == "full" else None)
     # Where every weight is trained, GRPO and RLOO load their reference by this name: the parent, and not its base.
     model.config._name_or_path = spec.parent
@@ -66,7 +66,7 @@ def adapters_for(model: Any, adapters: str, rank: int) -> LoraConfig | None:
 
 
 def arguments(run: RunDirectory, spec: RunSpec, config: Any) -> Row:
-    """What every trainer's config gets. A batch is cut into micro-batches whose gradients add up to it."""
+    """Return what every trainer's config gets. A batch is cut into micro-batches whose gradients add up to it."""
     micro = config.micro_batch_size or config.batch_size
     return {
         "output_dir": str(run.path / ".trainer.partial"),

@@ -171,7 +171,7 @@ def plan_of(
 
 
 def largest_below(size: str, plan_for: Callable[[str], resource_estimate.Plan]) -> str | None:
-    """The largest preset under `size` that fits; None when none does."""
+    """Return the largest preset under `size` that fits; None when none does."""
     names = list(PRESETS)
     for smaller in reversed(names[: names.index(size)]):
         with suppress(resource_estimate.DoesNotFit):

@@ -35,13 +35,13 @@ MODEL_KINDS = {"causal": "policy", "mixture": "policy", "masked": "encoder", "sp
 
 
 def build(preset: Preset, objective: str, tokenizer: Any, length: int) -> Any:
-    """A model with random float32 weights from torch's generator, in training mode, without dropout."""
+    """Return a model with random float32 weights from torch's generator, in training mode, without dropout."""
     make = {"masked": _modernbert, "span": _t5}.get(objective, _llama)
     return pack(make(preset, tokenizer, length).train())
 
 
 def hidden_states(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
-    """What the output layer reads at every place that has a label (N, H), and those labels (N,)."""
+    """Return what the output layer reads at every place that has a label (N, H), and those labels (N,)."""
     dtype = model.get_input_embeddings().weight.dtype
     mask = attention_mask(batch.segments, batch.segments, batch.causal, dtype)
     if batch.decoder_ids is not None:

@@ -53,7 +53,8 @@ def by_source(tokenizer: Tokenizer, texts: Iterable[tuple[str, str]]) -> dict[st
 def by_vocabulary(
     tokenizer: Tokenizer, texts: Iterable[tuple[str, str]], *, first: int
 ) -> Iterator[tuple[int, Figures]]:
-    """(size, figures) of the vocabularies that this one contains: its first merges, from the bytes alone to all."""
+    """Yield (size, figures) of the vocabularies that this one contains: its first merges, from the bytes alone to
+    all."""
     held = list(texts)
     total = tokenizer.get_vocab_size()
     sizes = sorted({round(size) for size in np.geomspace(first, total, _SIZES)})
@@ -91,7 +92,7 @@ def _visible(text: str) -> str:
 
 
 def split_samples(tokenizer: Tokenizer, texts: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
-    """The beginning of one text of each source, for a few sources, token by token."""
+    """Return the beginning of one text of each source, for a few sources, token by token."""
     first: dict[str, str] = {}
     for source, text in texts:
         first.setdefault(source, text)

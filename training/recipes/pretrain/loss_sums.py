@@ -39,7 +39,7 @@ class Sums:
         return Sums(nats, int(tokens), causal_nats, int(causal), self.norm)
 
     def by_kind(self) -> dict[str, float]:
-        """The losses of causal and of masked rows, where there are both."""
+        """Return the losses of causal and of masked rows, where there are both."""
         if not 0 < self.causal_tokens < self.tokens:
             return {}
         masked = (self.nats - self.causal_nats) / (self.tokens - self.causal_tokens)
@@ -47,7 +47,7 @@ class Sums:
 
 
 def forward(model: Any, batch: Batch, scale: float) -> tuple[torch.Tensor, Sums]:
-    """The loss times `scale`, and its sums by kind of row."""
+    """Return the loss times `scale`, and its sums by kind of row."""
     weight = model.get_output_embeddings().weight
     batch = to_device(batch, weight.device)
     hidden, labels = architectures.hidden_states(model, batch)

@@ -162,7 +162,7 @@ def corrupt_spans(
 
 
 def noise_spans(length: int, share: float, mean_span: float, most: int, draw: np.random.Generator) -> np.ndarray:
-    """(length,) bool: T5's `random_spans_noise_mask`. Kept and noisy spans alternate, a kept one first.
+    """Return (length,) bool: T5's `random_spans_noise_mask`. Kept and noisy spans alternate, a kept one first.
 
     Their numbers are fixed by the length, their lengths drawn. `most` is the number of sentinels.
     """
@@ -174,7 +174,7 @@ def noise_spans(length: int, share: float, mean_span: float, most: int, draw: np
 
 
 def _partition(items: int, parts: int, draw: np.random.Generator) -> np.ndarray:
-    """(parts,) of positive numbers that add up to `items`, each way to do so equally likely."""
+    """Return (parts,) of positive numbers that add up to `items`, each way to do so equally likely."""
     cuts = np.sort(draw.permutation(items - 1)[: parts - 1]) + 1
     return np.diff(np.concatenate(([0], cuts, [items])))
 
@@ -201,7 +201,7 @@ def _spans_of_row(
 
 
 def _stacked(rows: list[list[np.ndarray]], filling: int) -> tuple[np.ndarray, np.ndarray]:
-    """(B, longest) of the parts of each row behind one another, and whose part each place is, from 1."""
+    """Return (B, longest) of the parts of each row behind one another, and whose part each place is, from 1."""
     longest = max((sum(map(len, parts)) for parts in rows), default=0) or 1
     ids = np.full((len(rows), longest), filling, dtype=np.int64)
     owners = np.zeros_like(ids)

@@ -19,19 +19,19 @@ def count_rows(tokens: int, length: int) -> int:
 
 
 def row(ids: np.ndarray, index: int, length: int) -> np.ndarray:
-    """(length + 1,) int64: a row and the token after it."""
+    """Return (length + 1,) int64: a row and the token after it."""
     return ids[index * length : (index + 1) * length + 1].astype(np.int64)
 
 
 def segments(tokens: np.ndarray, end: int) -> np.ndarray:
-    """(B, T) of tokens -> (B, T): 1, 2, 3 … for the documents of each row. An end token begins a document."""
+    """Return (B, T) of tokens -> (B, T): 1, 2, 3 … for the documents of each row. An end token begins a document."""
     begins = tokens == end
     begins[:, 0] = True
     return np.cumsum(begins, axis=1)
 
 
 def positions(segments: np.ndarray) -> np.ndarray:
-    """(B, T): each token's place in its document, from 0."""
+    """Return (B, T): each token's place in its document, from 0."""
     places = np.broadcast_to(np.arange(segments.shape[1]), segments.shape)
     first = np.ones_like(segments, dtype=bool)
     first[:, 1:] = segments[:, 1:] != segments[:, :-1]
@@ -39,7 +39,7 @@ def positions(segments: np.ndarray) -> np.ndarray:
 
 
 def attention_mask(queries: Tensor, keys: Tensor, causal: Tensor, dtype: torch.dtype) -> Tensor:
-    """(B, 1, Q, K) to be added to scores: 0 where a token may look, very negative where it may not.
+    """Return (B, 1, Q, K) to be added to scores: 0 where a token may look, very negative where it may not.
 
     queries (B, Q) and keys (B, K) are segments, causal (B,) says of each row whether its tokens see what comes later.
     """

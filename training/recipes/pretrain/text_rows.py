@@ -33,7 +33,7 @@ class TextRows:
         return packing.count_rows(len(self.file.ids), self.length)
 
     def take(self, numbers: Sequence[int]) -> tuple[np.ndarray, list[np.random.Generator]]:
-        """(B, length + 1) of the rows that come `numbers`-th in the run, and a generator for each."""
+        """Return (B, length + 1) of the rows that come `numbers`-th in the run, and a generator for each."""
         draws = [np.random.default_rng((self.seed, number)) for number in numbers]
         return np.stack([self._row(n, d) for n, d in zip(numbers, draws, strict=True)]), draws
 
@@ -46,7 +46,7 @@ class TextRows:
 
 
 def validation_rows(file: TokenFile, length: int, end: int) -> list[np.ndarray]:
-    """All of a held-out file in rows of (length + 1,), the last one filled with end tokens."""
+    """Return all of a held-out file in rows of (length + 1,), the last one filled with end tokens."""
     ids = np.asarray(file.ids, dtype=np.int64)
     starts = range(0, len(ids) - 1, length)
     cut = [ids[start : start + length + 1] for start in starts]

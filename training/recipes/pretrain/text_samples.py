@@ -20,7 +20,7 @@ BEGINNING_TOKENS = 24
 
 
 def beginnings(ids: np.ndarray, end: int) -> list[list[int]]:
-    """How the first few held-out documents begin, each after its end token."""
+    """Return how the first few held-out documents begin, each after its end token."""
     found = []
     for start in np.flatnonzero(np.asarray(ids[:200_000]) == end):
         document = [int(i) for i in ids[start : start + BEGINNING_TOKENS + 1]]

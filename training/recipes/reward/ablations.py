@@ -27,7 +27,7 @@ def ablation(
     design: Design, observed: Observations, prompts: Tensor, training: Tensor, folds: Tensor, all_scores: Tensor,
     seed: int,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """A row each for pairs alone, ratings alone and all of them; empty where there is one of the two alone."""
+    """Return a row each for pairs alone, ratings alone and all of them; empty where there is one of the two alone."""
     parts = {"pairs": observed.only(pairs=True), "ratings": observed.only(ratings=True)}
     if any(len(part.among(training)) < FEWEST for part in parts.values()):
         return []

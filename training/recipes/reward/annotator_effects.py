@@ -80,7 +80,7 @@ class Annotator:
 def choose_priors(
     design: Design, observed: Observations, prompts: Tensor, folds: Tensor, ridge: float
 ) -> tuple[Priors, list[Trial]]:
-    """The priors, and what was tried."""
+    """Return the priors, and what was tried."""
     counts = torch.bincount(observed.among(folds >= 0).judged_by, minlength=observed.authors)
     if int((counts >= FEWEST).sum()) < 2:
         return TODAY, []
@@ -110,7 +110,8 @@ def choose_priors(
 
 
 def annotators(design: Design, observed: Observations, head: Head, ridge: float, priors: Priors) -> list[Annotator]:
-    """What the fit says of everybody who judged, beside the median of all. `observed` are the training annotations."""
+    """Return what the fit says of everybody who judged, beside the median of all. `observed` are the training
+    annotations."""
     o, count = observed, observed.authors
     if count < 2:
         return []

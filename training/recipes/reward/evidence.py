@@ -37,7 +37,7 @@ def slope(scores: Tensor, observed: Observations, prompts: Tensor) -> Estimate |
 
 
 def _fit(s: Tensor, observed: Observations, prompt: Tensor, count: int) -> tuple[float, float]:
-    """(slope, its standard error), each prompt an independent draw."""
+    """Return (slope, its standard error), each prompt an independent draw."""
     cuts, bounds = likelihood.initial_cuts(observed)
 
     def losses(flat: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ def _fit(s: Tensor, observed: Observations, prompt: Tensor, count: int) -> tuple
     free = torch.nonzero((flat > low + 1e-9) & (flat < high - 1e-9))[:, 0]
 
     def pull(weights: Tensor) -> Tensor:
-        """The gradient as a linear function of the prompts' weights: its columns are each prompt's own."""
+        """Return the gradient as a linear function of the prompts' weights: its columns are each prompt's own."""
         p = flat.clone().requires_grad_()
         return torch.autograd.grad((weights[prompt] * losses(p)).sum(), p, create_graph=True)[0][free]
 

@@ -35,7 +35,7 @@ class Pooled:
 
 
 def training_folds(prompts: Tensor, training: Tensor, seed: int) -> Tensor:
-    """(N,) the fold of each training completion, -1 for the held-out ones."""
+    """Return (N,) the fold of each training completion, -1 for the held-out ones."""
     folds = torch.full((len(prompts),), -1)
     folds[training] = head_fit.folds_by_prompt(prompts[training], FOLDS, seed)
     return folds
@@ -45,7 +45,7 @@ def choose_features(
     run: RunDirectory, pooled: Pooled, observed: Observations, feedback: Feedback, training: Tensor, folds: Tensor,
     sets: list[tuple[text_features.Feature, ...]], first_step: int,
 ) -> list[Candidate]:  # fmt: skip
-    """Every set of features with every penalty worth trying; each candidate is one step of the log."""
+    """Yield every set of features with every penalty worth trying; each candidate is one step of the log."""
     most = len(sets) * len(head_fit.RIDGES)
     resumed = run.latest_checkpoint()
     logged = int(resumed.name.removeprefix("step-")) if resumed else 0
@@ -69,7 +69,7 @@ def choose_features(
 
 
 def table(candidates: list[Candidate]) -> list[dict[str, Any]]:
-    """A row for each set of features with its best penalty, simplest first.
+    """Return a row for each set of features with its best penalty, simplest first.
 
     `behind` is the loss per annotation above the best one's, with its standard error over prompts; a set `within` one
     standard error would have done as well for all that the data can say. The best is taken all the same: it costs

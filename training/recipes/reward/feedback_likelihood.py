@@ -77,13 +77,14 @@ class Observations:
         return sum(len(t) for t in (self.chosen, self.tie_a, self.thumbed, self.starred))
 
     def among(self, kept: Tensor) -> Observations:
-        """The annotations whose completions are all in the boolean mask `kept` (N,); indices stay as they are."""
+        """Return the annotations whose completions are all in the boolean mask `kept` (N,); indices stay as they
+        are."""
         won = kept[self.chosen] & kept[self.rejected]
         level = kept[self.tie_a] & kept[self.tie_b]
         return self._where(won, level, kept[self.thumbed], kept[self.starred])
 
     def only(self, *, pairs: bool = False, ratings: bool = False) -> Observations:
-        """The comparisons alone, or the thumbs and stars alone."""
+        """Return the comparisons alone, or the thumbs and stars alone."""
         masks = zip(
             (pairs, pairs, ratings, ratings), (self.chosen, self.tie_a, self.thumbed, self.starred), strict=True
         )
@@ -102,12 +103,12 @@ class Observations:
 
     @property
     def completions(self) -> Tensor:
-        """(J,) a completion of each annotation, in the order of `log_likelihoods`."""
+        """Return (J,) a completion of each annotation, in the order of `log_likelihoods`."""
         return torch.cat([self.chosen, self.tie_a, self.thumbed, self.starred])
 
     @property
     def judged_by(self) -> Tensor:
-        """(J,) the author of each annotation, in the same order."""
+        """Return (J,) the author of each annotation, in the same order."""
         return torch.cat([self.pair_author, self.tie_author, self.thumbs_author, self.stars_author])
 
 
@@ -185,7 +186,7 @@ def split_cuts(flat: Tensor, observed: Observations) -> Cuts:
 
 
 def initial_cuts(observed: Observations, priors: Priors = TODAY) -> tuple[Tensor, list[tuple[float, float]]]:
-    """A starting vector (float64) and the bounds of each entry."""
+    """Return a starting vector (float64) and the bounds of each entry."""
     gaps, a = max(len(observed.star_values) - 2, 0), observed.authors
     stars = [torch.full((1,), -gaps / 2), torch.ones(gaps)]
     start = torch.cat([torch.full((3,), 0.5), torch.zeros(2), *stars, torch.zeros(3 * a)])
@@ -195,12 +196,12 @@ def initial_cuts(observed: Observations, priors: Priors = TODAY) -> tuple[Tensor
 
 
 def joint_nll(scores: Tensor, observed: Observations, cuts: Cuts) -> Tensor:
-    """The summed negative log-likelihood of every annotation, a scalar. `scores` is (N,)."""
+    """Return the summed negative log-likelihood of every annotation, a scalar. `scores` is (N,)."""
     return -log_likelihoods(scores, observed, cuts).sum()
 
 
 def log_likelihoods(scores: Tensor, observed: Observations, cuts: Cuts) -> Tensor:
-    """(J,) of each annotation: pairs, ties, thumbs, stars. The pairs of a ranking are weighed down to one
+    """Return (J,) of each annotation: pairs, ties, thumbs, stars. The pairs of a ranking are weighed down to one
     annotation."""
     pairs, ties = _pairs(scores, observed, cuts), _ties(scores, observed, cuts)
     pairs = pairs if observed.pair_weight is None else pairs * observed.pair_weight
@@ -256,7 +257,7 @@ def _stars(scores: Tensor, o: Observations, cuts: Cuts) -> Tensor:
 
 
 def _read(values: Tensor, author: Tensor, cuts: Cuts) -> Tensor:
-    """What each author makes of a score."""
+    """Return what each author makes of a score."""
     return values * (1 + cuts.reliability[author])
 
 

@@ -44,12 +44,12 @@ class Sequences:
         return grouped
 
     def tokens(self, rows: list[int]) -> int:
-        """How many tokens these rows forward: each prompt once for all its completions."""
+        """Return how many tokens these rows forward: each prompt once for all its completions."""
         prompts = {self.prompt_of[row] for row in rows}
         return sum(len(self.prompts[p]) for p in prompts) + sum(len(self.completions[row]) for row in rows)
 
     def some(self, count: int) -> list[list[int]]:
-        """The first answers of so many prompts, each after its prompt."""
+        """Return the first answers of so many prompts, each after its prompt."""
         rows = [group[0] for _, group in sorted(self.by_prompt().items())]
         return [self.prompts[self.prompt_of[row]] + self.completions[row] for row in rows[:count]]
 
@@ -73,7 +73,7 @@ class Sequences:
 
 
 def read_feedback(run: RunDirectory) -> Feedback:
-    """The judged completions. Raises RecipeFailure when rows are wrong or tell too little."""
+    """Return the judged completions. Raises RecipeFailure when rows are wrong or tell too little."""
     rating_rows = run.rows("ratings")
     try:
         comparisons = preferences.comparisons_from(run.rows("comparisons"))
@@ -104,7 +104,8 @@ def read_feedback(run: RunDirectory) -> Feedback:
 
 
 def aspects_from(rows: list[Row]) -> dict[str, list[preferences.Rating]]:
-    """The annotations of each aspect as ratings with so many stars. Raises ValueError naming the row and what is wrong.
+    """Return the annotations of each aspect as ratings with so many stars. Raises ValueError naming the row and what is
+    wrong.
 
     Datasets frozen before aspects were kept have none.
     """
@@ -121,7 +122,8 @@ def aspects_from(rows: list[Row]) -> dict[str, list[preferences.Rating]]:
 
 
 def split(feedback: Feedback, held_out: float, seed: int) -> Tensor:
-    """(N,) True where a completion trains. Data that bring a split of their own mark completions as `held_out`."""
+    """Return (N,) True where a completion trains. Data that bring a split of their own mark completions as
+    `held_out`."""
     marked = torch.tensor([bool(row.get("held_out")) for row in feedback.completions])
     if marked.any():
         return ~torch.isin(feedback.prompts, feedback.prompts[marked])
@@ -129,7 +131,7 @@ def split(feedback: Feedback, held_out: float, seed: int) -> Tensor:
 
 
 def training_rows(prompts: Tensor, held_out: float, seed: int) -> Tensor:
-    """(N,) True where a completion trains; whole prompts are held out, at least one."""
+    """Return (N,) True where a completion trains; whole prompts are held out, at least one."""
     unique = torch.unique(prompts)
     order = np.random.default_rng(seed).permutation(len(unique))
     kept_back = unique[torch.from_numpy(order[: max(round(held_out * len(unique)), 1)])]

@@ -122,7 +122,7 @@ def finetune(
 def _trainable(
     trunk: Any, features: tuple[text_features.Feature, ...], config: RewardConfig, seed: int
 ) -> dict[str, torch.nn.Parameter]:
-    """What the highest feature depends on: layers above it never run."""
+    """Return what the highest feature depends on: layers above it never run."""
     top = max(layer for layer, _ in features)
     layers = text_features.decoder_layers(trunk)[:top]
     trunk.requires_grad_(False)
@@ -135,7 +135,7 @@ def _trainable(
 
 
 def _schedule(sequences: Sequences, judged: Observations, config: RewardConfig, seed: int) -> list[list[int]]:
-    """The rows of every optimiser step: the prompts with annotations in a new order each epoch."""
+    """Return the rows of every optimiser step: the prompts with annotations in a new order each epoch."""
     ends = torch.cat([judged.completions, judged.rejected, judged.tie_b])
     groups = sequences.by_prompt(torch.unique(ends).tolist())  # what nobody judged teaches nothing
     steps: list[list[int]] = []

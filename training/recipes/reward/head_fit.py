@@ -49,7 +49,7 @@ class Candidate:
 
 
 def columns(features: tuple[Feature, ...], every: tuple[Feature, ...], width: int) -> Tensor:
-    """The columns that `features` hold among the pooled columns of `every`, each `width` wide."""
+    """Return the columns that `features` hold among the pooled columns of `every`, each `width` wide."""
     return torch.cat([torch.arange(width) + every.index(f) * width for f in features])
 
 
@@ -83,7 +83,7 @@ class Design:
         return cls(x @ axes, axes, spread.clamp(min=0), mean, std)
 
     def scores(self, head: Head) -> Tensor:
-        """(N,) by a head that was fitted on this design."""
+        """Return (N,) by a head that was fitted on this design."""
         return self.z @ (self.axes.T @ head.weight)
 
 
@@ -131,7 +131,8 @@ def fit(
     design: Design, observed: Observations, ridge: float, *, priors: Priors = TODAY, tolerance: float = 1e-9,
     faint: float = 0.0, start: Head | None = None,
 ) -> Head:  # fmt: skip
-    """The maximum a posteriori head of the annotations in `observed`, whose completions must be training rows."""
+    """Return the maximum a posteriori head of the annotations in `observed`, whose completions must be training
+    rows."""
     problem = Problem(design, observed, ridge, priors, faint)
 
     def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
@@ -163,7 +164,7 @@ def one_thread() -> Iterator[None]:
 
 
 def folds_by_prompt(prompts: Tensor, count: int, seed: int) -> Tensor:
-    """(N,) a fold for each completion, the same for all completions of a prompt."""
+    """Return (N,) a fold for each completion, the same for all completions of a prompt."""
     unique = torch.unique(prompts)
     order = torch.from_numpy(np.random.default_rng(seed).permutation(len(unique)))
     fold_of = {int(p): int(i) % count for p, i in zip(unique, order, strict=True)}
@@ -188,7 +189,7 @@ def cross_validate(
     designs: Iterator[tuple[tuple[Feature, ...], Design]], observed: Observations, prompts: Tensor, folds: Tensor,
     report: Callable[[Candidate], None] = lambda _: None,
 ) -> list[Candidate]:  # fmt: skip
-    """Every feature set with every penalty; the best has the lowest `nll`.
+    """Return every feature set with every penalty; the best has the lowest `nll`.
 
     The folds share one design: standardising and rotating look at no annotation.
     """
@@ -220,7 +221,7 @@ class HeldOutLoss:
         return self.right / self.pairs if self.pairs else None
 
     def by_prompt(self, prompts: Tensor) -> Tensor:
-        """(P,) summed over the annotations of each prompt."""
+        """Return (P,) summed over the annotations of each prompt."""
         _, place = torch.unique(prompts[self.completions], return_inverse=True)
         return torch.zeros(int(place.max()) + 1 if len(place) else 0).double().index_add(0, place, self.losses)
 
@@ -228,7 +229,8 @@ class HeldOutLoss:
 def held_out_loss(
     design: Design, parts: list[Fold], ridge: float, priors: Priors = TODAY, starts: Sequence[Head | None] | None = None
 ) -> tuple[HeldOutLoss, list[Head]]:
-    """The loss of a penalty, and the heads of the folds: with the next weaker penalty they are where to start."""
+    """Return the loss of a penalty, and the heads of the folds: with the next weaker penalty they are where to
+    start."""
     losses, completions, heads, right, pairs = [], [], [], 0.0, 0
     for part, start in zip(parts, starts or [None] * len(parts), strict=True):
         head = fit(design, part.training, ridge, priors=priors, tolerance=1e-6, faint=FAINT, start=start)
@@ -255,13 +257,13 @@ def penalty_path(design: Design, parts: list[Fold]) -> Iterator[tuple[float, Hel
 
 
 def best_ridge(design: Design, observed: Observations, folds: Tensor) -> float:
-    """The penalty with the lowest cross-validated loss, for features that are settled."""
+    """Return the penalty with the lowest cross-validated loss, for features that are settled."""
     with one_thread():
         return min(penalty_path(design, folds_of(observed, folds)), key=lambda pair: pair[1].nll)[0]
 
 
 def out_of_fold(design: Design, observed: Observations, folds: Tensor, ridge: float, priors: Priors = TODAY) -> Tensor:
-    """(N,) each completion scored by a head that saw none of its prompt's annotations; 0 where `folds` is -1."""
+    """Return (N,) each completion scored by a head that saw none of its prompt's annotations; 0 where `folds` is -1."""
     scores = torch.zeros(len(design.z), dtype=torch.float64)
     with one_thread():
         for k, part in enumerate(folds_of(observed, folds)):

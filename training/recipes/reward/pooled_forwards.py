@@ -19,14 +19,14 @@ CHECKPOINT_EVERY = 8  # batches
 
 
 def tokens_at_once(device: torch.device, *, trains: bool) -> int:
-    """How many tokens fill the device: a processor is full with a thousand, and its caches beyond that."""
+    """Return how many tokens fill the device: a processor is full with a thousand, and its caches beyond that."""
     if device.type == "cpu":
         return 1024
     return 16384 if trains else 65536
 
 
 def feature_sets(layers: int) -> list[tuple[text_features.Feature, ...]]:
-    """What is worth pooling, simplest first: layers at a half and two thirds of the depth, and around them.
+    """Return what is worth pooling, simplest first: layers at a half and two thirds of the depth, and around them.
 
     On SmolLM2-135M (30 layers) nothing above two thirds helped any of ten probes, so the upper third never runs; the
     last token there sees how an answer ends (AUC 0.997 against 0.85 for means alone).
@@ -42,7 +42,7 @@ def feature_sets(layers: int) -> list[tuple[text_features.Feature, ...]]:
 def pooled_batch(
     model: Any, sequences: Sequences, rows: list[int], features: tuple[text_features.Feature, ...], pad: int
 ) -> Tensor:
-    """(B, F) pooled features of these completions, in this order. Differentiable."""
+    """Return (B, F) pooled features of these completions, in this order. Differentiable."""
     groups = sequences.by_prompt(rows)
     texts = [[sequences.completions[row] for row in mine] for mine in groups.values()]
     layers = sorted({layer for layer, _ in features})
@@ -60,7 +60,7 @@ def pooled_features(
     size: int,
     pad: int,
 ) -> tuple[Tensor, int]:
-    """((N, F) float32, number of batches). Batches are fixed by the data, so a resume repeats every bit."""
+    """Return ((N, F) float32, number of batches). Batches are fixed by the data, so a resume repeats every bit."""
     batches = sequences.batches(size, tokens_at_once(trunk.device, trains=False))
     pooled = torch.zeros(len(sequences.completions), len(features) * trunk.config.hidden_size)
     done = 0

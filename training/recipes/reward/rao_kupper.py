@@ -36,7 +36,7 @@ def outcomes(difference: ArrayLike, threshold: float) -> Outcomes:
 
 
 def expected_points(difference: ArrayLike, threshold: float) -> Array:
-    """The share of votes that the first answer is expected to get, a tie as half of one: P(win) + P(tie) / 2."""
+    """Return the share of votes that the first answer is expected to get, a tie as half of one: P(win) + P(tie) / 2."""
     found = outcomes(difference, threshold)
     return found.win + found.tie / 2
 

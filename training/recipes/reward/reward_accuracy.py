@@ -57,7 +57,7 @@ class Estimate:
 
 
 def pair_accuracy(chosen: Array, rejected: Array) -> float:
-    """The share of pairs whose chosen answer scores higher; equal scores count half."""
+    """Return the share of pairs whose chosen answer scores higher; equal scores count half."""
     return float(np.mean((chosen > rejected) + 0.5 * (chosen == rejected)))
 
 

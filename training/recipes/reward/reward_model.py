@@ -105,19 +105,19 @@ class RewardModel:
             self.aspect_bias = torch.tensor([bias for _, bias in heads.values()])
 
     def score_from_pooled(self, pooled: Tensor) -> Tensor:
-        """(B,) raw scores of pooled features (B, F)."""
+        """Return (B,) raw scores of pooled features (B, F)."""
         standardised = (pooled - self.feature_mean) / self.feature_std
         return standardised @ self.weight + self.bias
 
     def aspects_from_pooled(self, pooled: Tensor) -> dict[str, Tensor]:
-        """{aspect: (B,)} of pooled features (B, F); empty where the model has no aspects."""
+        """Return {aspect: (B,)} of pooled features (B, F); empty where the model has no aspects."""
         if self.aspect_weight is None or self.aspect_bias is None:
             return {}
         standardised = (pooled - self.feature_mean) / self.feature_std
         return dict(zip(self.aspects, (standardised @ self.aspect_weight.T + self.aspect_bias).T, strict=True))
 
     def aspects_from_hidden(self, hidden: dict[int, Tensor], completion_mask: Tensor) -> dict[str, Tensor]:
-        """{aspect: (B,)} as `score_from_hidden`; NaN for an empty completion, which has none."""
+        """Return {aspect: (B,)} as `score_from_hidden`; NaN for an empty completion, which has none."""
         mask = self._read(completion_mask)
         aspects = self.aspects_from_pooled(text_features.pool(hidden, mask, self.features))
         return {name: torch.where(mask.any(dim=1), of, torch.nan) for name, of in aspects.items()}
@@ -127,7 +127,7 @@ class RewardModel:
         return self.gold_weight is not None
 
     def gold_from_pooled(self, pooled: Tensor) -> Tensor:
-        """(B,) raw scores by the second head. Raises RecipeFailure where the model has none."""
+        """Return (B,) raw scores by the second head. Raises RecipeFailure where the model has none."""
         if self.gold_weight is None or self.gold_bias is None:
             raise RecipeFailure(
                 "no_gold_proxy", "This reward model has no second head.", "Train the reward model again to get one."
@@ -135,7 +135,7 @@ class RewardModel:
         return ((pooled - self.feature_mean) / self.feature_std) @ self.gold_weight + self.gold_bias
 
     def gold_from_hidden(self, hidden: dict[int, Tensor], completion_mask: Tensor) -> Tensor:
-        """(B,) raw scores by the second head, as `score_from_hidden`."""
+        """Return (B,) raw scores by the second head, as `score_from_hidden`."""
         mask = self._read(completion_mask)
         scores = self.gold_from_pooled(text_features.pool(hidden, mask, self.features))
         return torch.where(mask.any(dim=1), scores, torch.full_like(scores, self.gold_empty_score))
@@ -145,7 +145,7 @@ class RewardModel:
         return mask & (mask.long().cumsum(dim=1) <= self.max_completion_tokens)
 
     def score_from_hidden(self, hidden: dict[int, Tensor], completion_mask: Tensor) -> Tensor:
-        """(B,) raw float32 scores from {layer: (B, T, H)} and the completion mask (B, T).
+        """Return (B,) raw float32 scores from {layer: (B, T, H)} and the completion mask (B, T).
 
         The mask is True on completion tokens only. An empty completion gets the lowest score seen in training.
         """
@@ -155,13 +155,13 @@ class RewardModel:
 
     @torch.inference_mode()
     def score_tokens(self, input_ids: Tensor, attention_mask: Tensor, completion_mask: Tensor) -> Tensor:
-        """(B,) raw scores of sequences (B, T) through the reward model's own trunk."""
+        """Return (B,) raw scores of sequences (B, T) through the reward model's own trunk."""
         model, _ = self.trunk()
         hidden = text_features.hidden_states(model, input_ids, attention_mask, self.layers)
         return self.score_from_hidden(hidden, completion_mask)
 
     def score(self, prompts: list[Messages], completions: list[str], batch_size: int = 32) -> Tensor:
-        """(B,) raw scores of texts: each completion answers the prompt at its index."""
+        """Return (B,) raw scores of texts: each completion answers the prompt at its index."""
         scores = torch.full((len(prompts),), self.empty_score, device=loading.device())
         for rows, hidden, mask in self._forwards(prompts, completions, batch_size):
             scores[rows] = self.score_from_hidden(hidden, mask)
@@ -170,7 +170,8 @@ class RewardModel:
     def score_both(
         self, prompts: list[Messages], completions: list[str], batch_size: int = 32
     ) -> tuple[Tensor, Tensor]:
-        """(B,) raw scores of texts by either head, in one forward. Raises RecipeFailure where there is one alone."""
+        """Return (B,) raw scores of texts by either head, in one forward. Raises RecipeFailure where there is one
+        alone."""
         scores = torch.full((len(prompts),), self.empty_score, device=loading.device())
         gold = torch.full_like(scores, self.gold_empty_score)
         for rows, hidden, mask in self._forwards(prompts, completions, batch_size):
@@ -179,7 +180,7 @@ class RewardModel:
         return scores, gold
 
     def score_aspects(self, prompts: list[Messages], completions: list[str], batch_size: int = 32) -> dict[str, Tensor]:
-        """{aspect: (B,)} of texts, as `score`; empty where the model has no aspects."""
+        """Return {aspect: (B,)} of texts, as `score`; empty where the model has no aspects."""
         if not self.aspects:
             return {}
         found = {name: torch.full((len(prompts),), torch.nan, device=loading.device()) for name in self.aspects}
@@ -192,7 +193,8 @@ class RewardModel:
     def _forwards(
         self, prompts: list[Messages], completions: list[str], batch_size: int
     ) -> Iterator[tuple[Tensor, dict[int, Tensor], Tensor]]:
-        """(rows, hidden states, completion mask) of texts of about a length, through the reward model's own trunk.
+        """Yield (rows, hidden states, completion mask) of texts of about a length, through the reward model's own
+        trunk.
 
         A prompt with several completions is forwarded once for them.
         """
@@ -221,7 +223,7 @@ class RewardModel:
             yield torch.tensor([i for _, rows in batch for i in rows], device=model.device), hidden, mask
 
     def trunk(self) -> tuple[Any, Any]:
-        """(model, tokenizer) of the trunk; the folder must still hold what the head was fitted on."""
+        """Return (model, tokenizer) of the trunk; the folder must still hold what the head was fitted on."""
         if self._trunk is None:
             there = adapters.is_model(self.trunk_folder)
             if there and loading.weights_hash(self.trunk_folder) != self.trunk_hash:
@@ -235,8 +237,8 @@ class RewardModel:
 
 
 def _find_trunk(folder: Path, named: str, was: str) -> Path:
-    """The trunk's folder: as seen from the reward model's; where it was; or the same place below an ancestor of the
-    reward model, for those that were saved with an absolute folder and moved since. `trunk_hash` has the last word.
-    """
+    """Return the trunk's folder: as seen from the reward model's; where it was; or the same place below an ancestor of
+    the reward model, for those that were saved with an absolute folder and moved since. `trunk_hash` has the last
+    word."""
     places = adapters.candidates(folder, named, was)
     return next((p for p in places if adapters.is_model(p)), folder / named).resolve()

@@ -47,7 +47,8 @@ def assess(
     method: str, head: Head, pooled: Tensor, features: tuple[Feature, ...], observed: Observations,
     feedback: Feedback, training: Tensor, spec: RunSpec, config: RewardConfig, seconds: float,
 ) -> Fitted:  # fmt: skip
-    """The reward model of a fit, its scores shifted to average 0 over the training completions, and its figures."""
+    """Return the reward model of a fit, its scores shifted to average 0 over the training completions, and its
+    figures."""
     scores = head.scores(pooled)
     centre, spread = scores[training].mean().item(), scores[training].std().item()
     model = RewardModel(
@@ -84,19 +85,19 @@ def measure(
 def longer_answer(
     sequences: Sequences, observed: Observations, feedback: Feedback, training: Tensor, seed: int
 ) -> dict[str, Estimate | None]:
-    """The figures of always preferring the longer answer."""
+    """Return the figures of always preferring the longer answer."""
     lengths = torch.tensor([len(c) for c in sequences.completions], dtype=torch.float64)
     return measure(lengths, observed, feedback, training, seed)
 
 
 def headline(figures: dict[str, Estimate | None]) -> tuple[str, Estimate] | None:
-    """The figure that rests on most annotations (pairs first): it decides between models."""
+    """Return the figure that rests on most annotations (pairs first): it decides between models."""
     known = [(name, e) for name, e in figures.items() if e is not None]
     return max(known, key=lambda pair: pair[1].n, default=None)
 
 
 def held_out_rows(figures: dict[str, Estimate | None], evidence: Estimate | None) -> Row:
-    """The held-out figures by name, the slope of all annotations among them, for result.json and reward.json."""
+    """Return the held-out figures by name, the slope of all annotations among them, for result.json and reward.json."""
     return {**reward_measures.as_rows(figures), "slope": asdict(evidence) if evidence is not None else None}
 
 
@@ -107,7 +108,7 @@ def beats_chance(evidence: Estimate | None) -> bool:
 
 
 def choose(fitted: list[Fitted], config: RewardConfig, judgements: int) -> tuple[Fitted, str]:
-    """The model to keep, and why in words."""
+    """Return the model to keep, and why in words."""
     if len(fitted) == 1 and config.method == "head":
         return fitted[0], "The config asks for a head on the frozen trunk."
     if len(fitted) == 1:
@@ -131,7 +132,7 @@ def choose(fitted: list[Fitted], config: RewardConfig, judgements: int) -> tuple
 
 
 def verdict(winner: Fitted, longer: dict[str, Estimate | None]) -> str:
-    """An honest word about the held-out prompts."""
+    """Return an honest word about the held-out prompts."""
     found = headline(winner.figures)
     if found is None:
         return "Nothing was judged on the held-out prompts, so nobody knows how good this is. Collect more annotations."
@@ -155,7 +156,7 @@ def report(
     winner: Fitted, why: str, fitted: list[Fitted], longer: dict[str, Estimate | None], feedback: Feedback,
     training: Tensor, sequences: Sequences,
 ) -> Row:  # fmt: skip
-    """What result.json says of the model that is kept."""
+    """Return what result.json says of the model that is kept."""
     informativeness = feedback.informativeness
     return {
         "method": winner.model.method,

@@ -33,14 +33,14 @@ class Scorer:
     def __call__(
         self, prompts: list[Messages], texts: list[str], hidden: dict[int, Tensor], rollout: Rollout
     ) -> Tensor:
-        """(B,) float32 scores of completions. Raises RecipeFailure when one is no number."""
+        """Return (B,) float32 scores of completions. Raises RecipeFailure when one is no number."""
         scores = self._score(prompts, texts, hidden, rollout)
         return checked(scores, len(texts), self.describe).to(rollout.ids.device)
 
     def both(
         self, prompts: list[Messages], texts: list[str], hidden: dict[int, Tensor], rollout: Rollout
     ) -> tuple[Tensor, Tensor | None]:
-        """(B,) scores as by a call, and those of the reward model's second head; None where there is none."""
+        """Return (B,) scores as by a call, and those of the reward model's second head; None where there is none."""
         if self.model is None or not self.model.has_gold:
             return self(prompts, texts, hidden, rollout), None
         if self.layers:
@@ -54,7 +54,8 @@ class Scorer:
     def aspects(
         self, prompts: list[Messages], texts: list[str], hidden: dict[int, Tensor], rollout: Rollout
     ) -> dict[str, Tensor]:
-        """{aspect: (B,)} beside the score, for those who watch: nothing is rewarded by them. Empty for a function."""
+        """Return {aspect: (B,)} beside the score, for those who watch: nothing is rewarded by them. Empty for a
+        function."""
         if self.model is None:
             return {}
         if self.layers:
@@ -64,7 +65,7 @@ class Scorer:
 
 
 def checked(scores: Any, count: int, describe: str) -> Tensor:
-    """(count,) float32. Raises RecipeFailure when there are more or fewer, or one is no number."""
+    """Return (count,) float32. Raises RecipeFailure when there are more or fewer, or one is no number."""
     values = torch.as_tensor(scores, dtype=torch.float32).detach().clone().flatten()
     if len(values) != count or not torch.isfinite(values).all():
         raise RecipeFailure(
@@ -101,7 +102,7 @@ def require_trust(spec: RunSpec, config: Any) -> None:
 
 
 def trust_rows(spec: RunSpec, config: Any) -> Row:
-    """What result.json says of the reward model that was followed; {} for a function."""
+    """Return what result.json says of the reward model that was followed; {} for a function."""
     if not spec.reward_model:
         return {}
     evidence = reward_trust.of_folder(spec.reward_model)

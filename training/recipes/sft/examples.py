@@ -46,7 +46,7 @@ class Example:
 
 
 def read_examples(run: RunDirectory) -> list[Row]:
-    """The rows with something to learn. Raises RecipeFailure when there are too few."""
+    """Return the rows with something to learn. Raises RecipeFailure when there are too few."""
     rows = [row for row in run.rows("examples") if any(turn.strip() for turn in _answers(row))]
     if len(rows) < FEWEST_EXAMPLES:
         raise RecipeFailure(
@@ -64,7 +64,7 @@ def _answers(row: Row) -> list[str]:
 
 
 def last_prompt(row: Row) -> Messages:
-    """What the row's last answer answers: where sample completions begin."""
+    """Return what the row's last answer answers: where sample completions begin."""
     return row["prompt"] if "messages" not in row else row["messages"][: _turns(row["messages"])[-1]]
 
 
@@ -87,7 +87,7 @@ def encode(tokenizer: Any, row: Row, max_length: int) -> Example:
 
 
 def kin_of(row: Row) -> str:
-    """What the row was made from, else how its chat begins: until the assistant first speaks."""
+    """Return what the row was made from, else how its chat begins: until the assistant first speaks."""
     if "of" in row:
         return str(row["of"])
     messages = row["messages"] if "messages" in row else row["prompt"]
@@ -143,7 +143,8 @@ def _rendered(tokenizer: Any, messages: Messages) -> str:
 
 
 def hold_out(examples: list[Example], share: float, limit: int) -> tuple[list[Example], list[Example]]:
-    """(to learn from, to measure on): by the hash of `kin`, so that a prompt is on one side in every run and dataset.
+    """Return (to learn from, to measure on): by the hash of `kin`, so that a prompt is on one side in every run and
+    dataset.
 
     Nothing is held out where fewer than FEWEST_HELD_OUT examples would be, or the rest would be fewer than that.
     """
@@ -157,6 +158,6 @@ def hold_out(examples: list[Example], share: float, limit: int) -> tuple[list[Ex
 
 
 def _place(kin: str) -> float:
-    """Its hash as a number from 0 to 1."""
+    """Return its hash as a number from 0 to 1."""
     digest = hashlib.sha256(kin.encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64

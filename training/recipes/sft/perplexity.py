@@ -23,7 +23,7 @@ NORMAL_95 = 1.96
 
 @torch.no_grad()
 def losses_of(student: Student, examples: list[Example], tokens: int, together: Processes) -> list[float]:
-    """Each example's summed loss in nats."""
+    """Return each example's summed loss in nats."""
     found = [0.0] * len(examples)
     for indices in together.share(
         batch_planner.micro_batches([len(e.tokens) for e in examples], tokens, padded=not student.is_packed)
@@ -62,7 +62,7 @@ def log_perplexity(run: RunDirectory, step: int, losses: list[float], examples: 
 
 
 def comparison(before: list[float], after: list[float], examples: list[Example]) -> dict[str, Any]:
-    """What the held-out answers cost before and after, and the change in nats a token with its 95 % interval."""
+    """Return what the held-out answers cost before and after, and the change in nats a token with its 95 % interval."""
     counts = [example.targets for example in examples]
     change, error = mean_loss([b - a for a, b in zip(before, after, strict=True)], counts)
     return {

@@ -31,7 +31,7 @@ KEPT_TRUNK_BYTES = 2**29  # of the frozen lower layers' outputs, for all example
 
 
 def load(parent: str, adapters: str, dtype: torch.dtype) -> tuple[Any, Any]:
-    """(model, tokenizer); every weight in float32 where every weight learns, in 4 bits for qlora."""
+    """Return (model, tokenizer); every weight in float32 where every weight learns, in 4 bits for qlora."""
     if adapters != "qlora":
         return loading.load_policy(parent, torch.float32 if adapters == "full" else dtype)
     if not (torch.cuda.is_available() and _has_bitsandbytes()):
@@ -130,7 +130,7 @@ class Student:
         return True
 
     def _hidden(self, examples: list[Example]) -> Tensor:
-        """(N, H) of all examples' tokens, end to end, after the final norm."""
+        """Return (N, H) of all examples' tokens, end to end, after the final norm."""
         if not self.is_packed:
             return self._padded(examples)
         if self.cut and all(id(e) in self._trunk for e in examples):
@@ -141,7 +141,7 @@ class Student:
         return self.base.norm(run_packed(self.base, hidden, rows, self.cut, self.depth, self.recompute))
 
     def _lower(self, examples: list[Example]) -> tuple[Tensor, Any]:
-        """What enters the first layer that learns. Embeddings learn only where everything does."""
+        """Return what enters the first layer that learns. Embeddings learn only where everything does."""
         ids = torch.tensor([token for e in examples for token in e.tokens], device=self.device)
         hidden = self.base.embed_tokens(ids)
         rows = rows_of(self.base, [len(e.tokens) for e in examples], hidden.dtype)
@@ -164,5 +164,6 @@ class Student:
         self.is_packed = self.device.type == "cpu" and packed_agrees(model)
 
     def weights(self) -> dict[str, Tensor]:
-        """The float32 masters of what a full finetuning moves; none where adapters learn, which hold their own."""
+        """Return the float32 masters of what a full finetuning moves; none where adapters learn, which hold their
+        own."""
         return self.masters.masters if self.adapters == "full" else {}

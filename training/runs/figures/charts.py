@@ -56,7 +56,8 @@ def picture(
     is_log: bool = False,
     pale: Sequence[Series] = (),
 ) -> str:
-    """An <svg>; `pale` lies behind: the same lines before they were smoothed. Empty when there is nothing to draw."""
+    """Return an <svg>; `pale` lies behind: the same lines before they were smoothed. Empty when there is nothing to
+    draw."""
     points = [point for one in (*series, *pale) for point in one.points if not is_log or point[1] > 0]
     if not points:
         return ""
@@ -73,7 +74,7 @@ def picture(
 
 
 def smoothed(series: Series, window: int) -> Series:
-    """An exponential mean over about so many points, free of the pull towards its beginning."""
+    """Return an exponential mean over about so many points, free of the pull towards its beginning."""
     keep, mean, weight = 1 - 2 / (window + 1), 0.0, 0.0
     points = []
     for x, y in series.points:

@@ -108,7 +108,7 @@ _ERROR = "_se"  # the standard error of the figure that bears the name without i
 
 
 def curves(rows: Sequence[tuple[int, Values]], config: Values) -> list[Curve]:
-    """The curves of these (step, values) rows: known ones first, and whatever else was measured after them."""
+    """Return the curves of these (step, values) rows: known ones first, and whatever else was measured after them."""
     return curves_of(names_in(values for _, values in rows), config, rows[0] if rows else None)
 
 
@@ -128,7 +128,7 @@ def of_parent(name: str, first: Values) -> float | None:
 
 
 def curves_of(names: set[str], config: Values, first: tuple[int, Values] | None = None) -> list[Curve]:
-    """The curves of these names; `first` is the first row, with which some of them are compared."""
+    """Return the curves of these names; `first` is the first row, with which some of them are compared."""
     known = [name for name in (*_MAIN, *_MORE) if name in names]
     others = sorted(names - set(known))
     titles = {"score_mean": "Score"} if config.get("score_scaling") == "none" else {}

@@ -89,7 +89,7 @@ def figures(runs: Sequence[Run]) -> list[Line]:
 
 
 def data(runs: Sequence[Run]) -> list[Line]:
-    """What their datasets hold, where it is not the same."""
+    """Return what their datasets hold, where it is not the same."""
     counts = [_counts(run.dataset) for run in runs]
     names = dict.fromkeys(name for held in counts for name in held)
     return _differing({name: [held.get(name, _NOTHING) for held in counts] for name in names})
@@ -109,7 +109,7 @@ def _counts(dataset: Dataset | None) -> dict[str, str]:
 
 
 def _plain(result: dict[str, Any]) -> dict[str, Any]:
-    """A result's measurements: what it says of the parent is the parent's, and words are no figures."""
+    """Return a result's measurements: what it says of the parent is the parent's, and words are no figures."""
     left_out = ("parent", "stopped", "how_to_read", "verdict", "why", "hash")
     return {name: value for name, value in result.items() if name not in left_out and not isinstance(value, str)}
 

@@ -22,7 +22,7 @@ Values = dict[str, Any]
 
 
 def warnings(rows: Sequence[tuple[int, Values]], config: Values) -> list[str]:
-    """What begins to run away, in words; empty while all is well. `rows` are (step, values), first to last."""
+    """Return what begins to run away, in words; empty while all is well. `rows` are (step, values), first to last."""
     if len(rows) < 2:
         return []
     first, (step, last) = rows[0][1], rows[-1]
@@ -86,7 +86,8 @@ def _endings(first: Values, last: Values, config: Values) -> Iterator[str]:
 
 
 def _fluency(first: Values, last: Values, config: Values) -> Iterator[str]:
-    """Whether the answers still read as the parent's do. A score that nobody reads along with rises over noise."""
+    """Yield whether the answers still read as the parent's do. A score that nobody reads along with rises over
+    noise."""
     if found := _beyond("entropy", first, last):
         now, parent, more = found
         lowest, rise = _option(config, "min_entropy_ratio", 0.4), _option(config, "max_entropy_rise", 0.3)
@@ -107,7 +108,7 @@ def _fluency(first: Values, last: Values, config: Values) -> Iterator[str]:
 
 
 def _reward_model(first: Values, last: Values, config: Values) -> Iterator[str]:
-    """Whether it still judges what it has learnt to judge."""
+    """Yield whether it still judges what it has learnt to judge."""
     shift, outside = last.get("input_shift"), last.get("score_outside")
     if is_number(shift) and shift > _SHIFTED:
         yield (
@@ -119,7 +120,7 @@ def _reward_model(first: Values, last: Values, config: Values) -> Iterator[str]:
 
 
 def _second_head(first: Values, last: Values, config: Values) -> Iterator[str]:
-    """Whether what the score gains shows to a head of other annotations."""
+    """Yield whether what the score gains shows to a head of other annotations."""
     lower, bound = last.get("gold_behind_lower"), config.get("max_gold_gap")
     if is_number(lower) and is_number(bound) and bound > 0 and lower > NEAR * bound:
         yield (

@@ -52,7 +52,7 @@ class Queue:
 def progress(
     run: Run, attempts: Sequence[Attempt], last: dict[str, Any], now: datetime, queue: Queue | None = None
 ) -> str:
-    """The line under the bar: `Step 57 of 80 · 6 min left · 1.2 episodes/s · 3.1 GB · attempt 2, …`."""
+    """Return the line under the bar: `Step 57 of 80 · 6 min left · 1.2 episodes/s · 3.1 GB · attempt 2, …`."""
     return " · ".join(_progress_parts(run, attempts, last, now, queue))
 
 
@@ -91,7 +91,7 @@ def _progress_parts(
 
 
 def _now(last: dict[str, Any]) -> Iterator[str]:
-    """What the last row says of how well and how fast it goes: `loss 2.31`, `1,520 tokens/s`."""
+    """Yield what the last row says of how well and how fast it goes: `loss 2.31`, `1,520 tokens/s`."""
     for name, word in _HEADLINES:
         if is_number(value := last.get(name)):
             yield f"{word} {number(round(value, 3))}"
@@ -136,7 +136,7 @@ def cost(attempts: Sequence[Attempt], now: datetime) -> str:
 
 
 def figures(result: dict[str, Any]) -> list[tuple[str, str]]:
-    """A result as (name, value) lines, whatever a recipe put into it: first those that carry an interval."""
+    """Return a result as (name, value) lines, whatever a recipe put into it: first those that carry an interval."""
     lines = list(_figures(result, ""))
     return sorted(lines, key=lambda line: "[" not in line[1])
 

@@ -115,14 +115,14 @@ def _wake(run: Run) -> None:
 
 
 def is_judged(run: Run) -> bool:
-    """Whether each pair that can be judged has been, by those whom the run listens to."""
+    """Return whether each pair that can be judged has been, by those whom the run listens to."""
     judge = pauses.config_now(run).get("review_by", "person")
     sequences = {row["sequence"] for row in opinions(run) if row["judge"] in (judge, NOBODY)}
     return all(sequence in sequences for sequence in run.reviews.values_list("sequence", flat=True))
 
 
 def pairs_first(project: Project) -> list[UrgentPair]:
-    """The pairs of all runs; open are those of runs under way, the latest review first."""
+    """Return the pairs of all runs; open are those of runs under way, the latest review first."""
     return [
         UrgentPair(prompt, (policy, parent), is_open)
         for prompt, policy, parent, is_open in _asked.rows(project=project.pk)
@@ -141,7 +141,7 @@ _asked = Prepared(_all_asked)
 
 
 def _votes(run: Run) -> dict[int, dict[str, list[float]]]:
-    """{review: {judge: points for the policy}}, of what counts."""
+    """Return {review: {judge: points for the policy}}, of what counts."""
     reviews = {r.policy_answer_id: r for r in run.reviews.filter(not_asked="")}
     pair = Q(completion_a__in=reviews) | Q(completion_b__in=reviews)
     rows = Comparison.objects.counted().filter(pair, project=run.project)
@@ -181,7 +181,7 @@ def _ask(run: Run, row: Row) -> None:
 
 
 def _prompt(project: Project, row: Row) -> Prompt | None:
-    """The project's own, by the number that the dataset gave it, else by its text."""
+    """Return the project's own, by the number that the dataset gave it, else by its text."""
     prompts = Prompt.objects.filter(project=project)
     text_hash = splits.text_hash(row["prompt"])
     by_number = prompts.filter(pk=row["prompt_id"]).first() if isinstance(row["prompt_id"], int) else None

@@ -52,7 +52,7 @@ class Person:
 
 
 def environment(directory: Path) -> dict[str, str]:
-    """The variables that a recipe of this run directory is given, of those that the worker has."""
+    """Return the variables that a recipe of this run directory is given, of those that the worker has."""
     asked = {*_variables_of_kind(directory), *settings.RECIPE_ENVIRONMENT}
     found = {name: value for name, value in os.environ.items() if name in asked or _is_harmless(name)}
     if "HF_TOKEN" not in found:
@@ -63,7 +63,8 @@ def environment(directory: Path) -> dict[str, str]:
 
 
 def person() -> Person | None:
-    """Whom ASSAY_RECIPE_USER names. Raises RecipeFailure when there is nobody of that name, or the worker may not."""
+    """Return whom ASSAY_RECIPE_USER names. Raises RecipeFailure when there is nobody of that name, or the worker may
+    not."""
     name = settings.RECIPE_USER
     if not name:
         return None
@@ -85,7 +86,7 @@ def person() -> Person | None:
 
 
 def command(line: list[str]) -> list[str]:
-    """The command line that sets the limits and then becomes `line`, in the same process."""
+    """Return the command line that sets the limits and then becomes `line`, in the same process."""
     texts = [f"{name}={value}" for name, value in _limits().items()]
     return [sys.executable, "-I", "-S", str(Path(limits.__file__).resolve()), *texts, "--", *line]
 
@@ -144,7 +145,7 @@ def _is_harmless(name: str) -> bool:
 
 
 def _limits() -> dict[str, int]:
-    """{name of resource's RLIMIT_*: most}. A core file would hold what was in memory: none is written."""
+    """Return {name of resource's RLIMIT_*: most}. A core file would hold what was in memory: none is written."""
     found = {"CORE": 0}
     if most := memory_limit():
         found["DATA"] = most
@@ -156,7 +157,7 @@ def _limits() -> dict[str, int]:
 
 
 def _threads_of_user() -> int:
-    """How many the kernel counts now: the limit is of all that a user runs, on the whole machine."""
+    """Return how many the kernel counts now: the limit is of all that a user runs, on the whole machine."""
     found = person()
     uid = found.uid if found else os.getuid()
     total = 0

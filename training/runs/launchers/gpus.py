@@ -58,7 +58,7 @@ def lease(folder: Path, count: int = 1) -> Lease:
 
 @functools.cache
 def names() -> tuple[str, ...]:
-    """The GPUs this worker may hand out: those of CUDA_VISIBLE_DEVICES, or all that nvidia-smi lists."""
+    """Return the GPUs this worker may hand out: those of CUDA_VISIBLE_DEVICES, or all that nvidia-smi lists."""
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     if given is not None:
         return tuple(name.strip() for name in given.split(",") if name.strip() not in ("", "-1"))

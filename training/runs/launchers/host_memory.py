@@ -40,12 +40,13 @@ class Watch:
 
 
 def kills() -> int:
-    """How often the kernel has killed for want of memory here, as far as this machine tells."""
+    """Return how often the kernel has killed for want of memory here, as far as this machine tells."""
     return sum(_counted(path) for path in _COUNTS)
 
 
 def limit() -> int:
-    """What this process and its children may hold together: the control group's limit, else the machine's memory."""
+    """Return what this process and its children may hold together: the control group's limit, else the machine's
+    memory."""
     machine = psutil.virtual_memory().total
     found = [int(text) for path in _LIMITS if (text := _text(path).strip()).isdecimal()]
     return min([machine, *(value for value in found if value > 0)])

@@ -79,7 +79,8 @@ def submit(directory: Path, module: str) -> str:
 
 
 def poll(handle: str) -> int | None:
-    """The exit status. A recipe that another worker started died with it, by its parent watchdog: as if killed."""
+    """Return the exit status. A recipe that another worker started died with it, by its parent watchdog: as if
+    killed."""
     child = _children.get(handle)
     if child is None:
         return -signal.SIGKILL

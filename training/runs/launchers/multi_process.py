@@ -17,7 +17,7 @@ CONFIG_NAME = "accelerate.yaml"
 
 
 def processes_of(directory: Path) -> int:
-    """How many processes the run's config asks for."""
+    """Return how many processes the run's config asks for."""
     try:
         return int(RunDirectory(directory).spec().config.get("processes") or 1)
     except FileNotFoundError:  # nothing but a folder, as a recipe's own tests may use it
@@ -25,7 +25,8 @@ def processes_of(directory: Path) -> int:
 
 
 def command(directory: Path, module: str, count: int) -> list[str]:
-    """The command line that starts the recipe. Writes the file for `accelerate launch` where it takes several."""
+    """Return the command line that starts the recipe. Writes the file for `accelerate launch` where it takes
+    several."""
     if count == 1:
         return [sys.executable, "-m", module, str(directory)]
     path = directory / CONFIG_NAME

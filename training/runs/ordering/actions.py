@@ -39,7 +39,7 @@ def queue_run(
     cloned_from: Run | None = None,
     idempotency_key: str | None = None,
 ) -> Run:
-    """A new run at the end of the queue; the first one again when the idempotency key is known.
+    """Return a new run at the end of the queue; the first one again when the idempotency key is known.
 
     Refused with the field that is wrong: `kind, name, parent, dataset, other_dataset, reward_model, seed,
     cloned_from` or `config.<field>`.
@@ -98,7 +98,8 @@ def defaults_of(kind: str, project: Project) -> dict[str, Any]:
 def queue_again(
     *, run: Run, by: User, changes: dict[str, Any] | None = None, idempotency_key: str | None = None
 ) -> Run:
-    """A new run like an earlier one but for these options; without any, those that are the remedy of its failure."""
+    """Return a new run like an earlier one but for these options; without any, those that are the remedy of its
+    failure."""
     changes = run.remedy_changes if changes is None else changes
     return queue_run(
         kind=run.kind,

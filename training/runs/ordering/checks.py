@@ -30,7 +30,7 @@ def check_order(
     config: dict[str, Any],
     seed: int,
 ) -> Any:
-    """The validated config. Raises Refused: 409 when only the state of a model or a name is in the way."""
+    """Return the validated config. Raises Refused: 409 when only the state of a model or a name is in the way."""
     if kind not in KINDS:
         raise Refused(400, kind=f"{kind!r} is not a kind of run; use one of {', '.join(KINDS)}.")
     order = KINDS[kind]

@@ -23,7 +23,8 @@ VARIABLE = "ASSAY_HUB_REPOSITORIES"
 
 
 def check_export(project: Project, config: Any) -> dict[str, str]:
-    """{option: what is wrong} of an export that would push elsewhere than the operator allows; {} when all is well."""
+    """Return {option: what is wrong} of an export that would push elsewhere than the operator allows; {} when all is
+    well."""
     if config.to != "hub" or _is_named(config.repository):
         return {}
     named = ", ".join(settings.HUB_REPOSITORIES)

@@ -49,7 +49,7 @@ def path() -> Path:
 
 
 def measured() -> Machine | None:
-    """None while it is not known; a worker on this machine sees to it."""
+    """Return None while it is not known; a worker on this machine sees to it."""
     try:
         return Machine(**json.loads(path().read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):

@@ -46,7 +46,7 @@ class Order:
 
 
 def written(run: Run) -> str:
-    """The order of this run as YAML."""
+    """Return the order of this run as YAML."""
     order: dict[str, Any] = {"kind": run.kind, "name": run.name, "project": run.project.slug}
     for field in ("parent", "dataset", "other_dataset", "reward_model"):
         if (row := getattr(run, field)) is not None:
@@ -57,14 +57,16 @@ def written(run: Run) -> str:
 
 
 def _in_order(run: Run) -> dict[str, Any]:
-    """The options as their dataclass has them: Postgres keeps the keys of a JSON object in an order of its own."""
+    """Return the options as their dataclass has them: Postgres keeps the keys of a JSON object in an order of its
+    own."""
     known = [field.name for field in fields(CONFIGS[run.kind])] if run.kind in CONFIGS else []
     rank = {name: place for place, name in enumerate(known)}
     return dict(sorted(run.config.items(), key=lambda option: (rank.get(option[0], len(rank)), option[0])))
 
 
 def read(text: str) -> dict[str, Any]:
-    """The fields of an order. Refused with the line when it is no YAML, and with the field when one is unknown."""
+    """Return the fields of an order. Refused with the line when it is no YAML, and with the field when one is
+    unknown."""
     if len(text) > _TOO_LONG:
         raise Refused(413, yaml=f"At most {_TOO_LONG:,} characters; an order has some thousand.")
     try:
@@ -117,7 +119,7 @@ def resolve(order: dict[str, Any], project: Project) -> Order:
 
 
 def _named(given: Any, found: QuerySet[Any], project: Project) -> tuple[Any, str]:
-    """(the row, nothing) or (None, what is wrong)."""
+    """Return (the row, nothing) or (None, what is wrong)."""
     if given is None:
         return None, ""
     fields = {"name": given} if isinstance(given, str) else given

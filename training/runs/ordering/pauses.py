@@ -56,7 +56,7 @@ def go_on(run: Run) -> None:
 
 
 def config_now(run: Run) -> Changes:
-    """The config with all amendments: what the recipe goes by at present."""
+    """Return the config with all amendments: what the recipe goes by at present."""
     config = configs.current_names(run.kind, run.config)
     for amendment in run.amendments:
         config.update(configs.current_names(run.kind, amendment["changes"]))

@@ -55,7 +55,7 @@ def _gentler(kind: str, config: dict[str, Any]) -> Iterator[Changes]:
 
 
 def _rate(kind: str, config: dict[str, Any]) -> float | None:
-    """The learning rate that was used: where none was chosen, the one that the config derives."""
+    """Return the learning rate that was used: where none was chosen, the one that the config derives."""
     chosen = config.get("learning_rate")
     if chosen is None and "learning_rate" in config and _is_allowed(kind, config):
         parsed = configs.parse(kind, config)

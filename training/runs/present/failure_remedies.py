@@ -31,7 +31,7 @@ class Remedy:
 
 
 def remedies_of(run: Run) -> list[Remedy]:
-    """The most direct first; empty when only a person knows what to do."""
+    """Return the most direct first; empty when only a person knows what to do."""
     if run.state != Run.State.FAILED:
         return []
     if run.remedy_changes:
@@ -51,7 +51,7 @@ def remedies_of(run: Run) -> list[Remedy]:
 
 
 def form(run: Run, **changes: object) -> str:
-    """The address of the form of a run like this one, with changes."""
+    """Return the address of the form of a run like this one, with changes."""
     query = urlencode({"like": run.pk, **changes})
     return f"{reverse('new-run', args=[run.project.slug, run.kind])}?{query}"
 

@@ -22,7 +22,7 @@ class Point:
 
 
 def calibration(points: Sequence[Point]) -> SafeString:
-    """How often right (up) by how sure (across), from one half to one; on the diagonal the two agree."""
+    """Return how often right (up) by how sure (across), from one half to one; on the diagonal the two agree."""
     ticks = [(p / 10, f"{p / 10:.0%}") for p in range(5, 11)]
     heights = [(p / 5, f"{p / 5:.0%}") for p in range(6)]
     named = "How often it is right by how sure it is: the table below has the figures"
@@ -30,7 +30,7 @@ def calibration(points: Sequence[Point]) -> SafeString:
 
 
 def learning_curve(points: Sequence[Point], *, chance: float) -> SafeString:
-    """A held-out figure by the number of annotations learnt from, each double the last."""
+    """Return a held-out figure by the number of annotations learnt from, each double the last."""
     shown = [Point(math.log2(p.x), p.value, p.lower, p.upper) for p in points]
     low = min([chance, *(p.lower for p in points)])
     high = max(p.upper for p in points)

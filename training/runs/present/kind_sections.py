@@ -67,7 +67,7 @@ FORM_PAGES: Hook[FormPage] = Hook(
 
 
 def of_run(run: Run) -> dict[str, Any]:
-    """What this run's kind adds to its page; it renders again whenever the run moves on, so it must be quick."""
+    """Return what this run's kind adds to its page; it renders again whenever the run moves on, so it must be quick."""
     own: dict[str, Any] = {}
     for section in RUN_SECTIONS.values():
         if section.kind == run.kind:
@@ -85,7 +85,7 @@ def of_form(form: RunForm) -> dict[str, Any]:
 
 
 def _existing(name: str) -> str:
-    """The template's name, or nothing when no such file is there."""
+    """Return the template's name, or nothing when no such file is there."""
     try:
         get_template(name)
     except TemplateDoesNotExist:

@@ -87,7 +87,8 @@ def context(run: Run) -> dict[str, Any]:
 
 
 def answers(run: Run) -> list[Answers]:
-    """The same prompts at each sampled step. What somebody asked in the arena is left out: anybody reads this page."""
+    """Return the same prompts at each sampled step. What somebody asked in the arena is left out: anybody reads this
+    page."""
     by_prompt: dict[str, dict[int, Sample]] = defaultdict(dict)
     for sample in run.samples.order_by("step", "sequence"):
         by_prompt[json.dumps(sample.prompt, sort_keys=True)][sample.step] = sample
@@ -102,7 +103,7 @@ def answers(run: Run) -> list[Answers]:
 
 
 def _steps(answers: Iterable[Answers]) -> list[tuple[int, bool]]:
-    """(step, whether it is shown at first), of the steps between the parent and the latest one."""
+    """Return (step, whether it is shown at first), of the steps between the parent and the latest one."""
     steps = sorted({sample.step for one in answers for sample in one.between})
     return [(step, i == (len(steps) - 1) // 2) for i, step in enumerate(steps)]
 
@@ -129,7 +130,7 @@ def _lines(told: Sequence[human_review.Told], config: dict[str, Any]) -> list[Re
 
 
 def _verdicts(told: Sequence[human_review.Told], reward: str) -> list[str]:
-    """A sentence for people and one for simulations, each where there is something to say."""
+    """Return a sentence for people and one for simulations, each where there is something to say."""
     sentences = []
     for judge, who in ((AnnotatorKind.PERSON, "people"), (AnnotatorKind.SIMULATION, "simulated annotators")):
         agreement = review_agreement.agreement(review_agreement.recent(_opinions(told, {"review_by": judge})))
@@ -172,7 +173,8 @@ def _agreement(agreement: review_agreement.Agreement) -> str:
 
 
 def _judged(run: Run) -> list[Judged]:
-    """The latest pairs that somebody has judged. Others are still to be judged blind, by this very reader perhaps."""
+    """Return the latest pairs that somebody has judged. Others are still to be judged blind, by this very reader
+    perhaps."""
     said = {one.sequence: one for one in human_review.told(run)}
     rows = run.reviews.select_related("prompt", "policy_answer", "parent_answer").order_by("-sequence")
     found = []

@@ -140,7 +140,7 @@ def _last_run(size: str, config: configs.PretrainConfig, machine_name: str = "")
 
 
 def _value(form: RunForm, name: str) -> Any:
-    """What stands in a field, typed in or proposed; None where that is nothing it could mean."""
+    """Return what stands in a field, typed in or proposed; None where that is nothing it could mean."""
     try:
         return form.fields[name].clean(form[name].value())
     except ValidationError:

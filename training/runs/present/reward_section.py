@@ -56,12 +56,13 @@ def _calibration(found: Row) -> Row:
 
 
 def _ties(row: Row | None) -> tuple[str, str] | None:
-    """The share of ties, expected and observed; of runs from before this was measured None."""
+    """Return the share of ties, expected and observed; of runs from before this was measured None."""
     return (f"{row['predicted']:.0%}", f"{row['observed']:.0%}") if row else None
 
 
 def _compared(row: Row, known: list[str]) -> Row:
-    """A row of the ablation; what is lost against all annotations, where the interval leaves out 0, is marked."""
+    """Return a row of the ablation; what is lost against all annotations, where the interval leaves out 0, is
+    marked."""
     lost = row.get("lost") or {}
     cells = []
     for name in known:
@@ -106,7 +107,7 @@ def _layers(row: Row) -> Row:
 
 
 def _authors(run: Run) -> list[int]:
-    """Who the annotators are, in the order of the result's rows."""
+    """Return who the annotators are, in the order of the result's rows."""
     path = run.path / "judges.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
 

@@ -106,7 +106,7 @@ def _rows(run: Run) -> list[Timed]:
 
 
 def _first(known: list[curves.Curve], rows: dict[int, list[Timed]]) -> str:
-    """The figure that most of the runs have; of several such the one that a run page shows first."""
+    """Return the figure that most of the runs have; of several such the one that a run page shows first."""
     held = [curves.names_in(values for _, _, values in found) for found in rows.values()]
     counts = {curve.name: sum(curve.name in names for names in held) for curve in known}
     return max(counts, key=lambda name: counts[name], default="")

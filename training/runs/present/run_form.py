@@ -31,7 +31,7 @@ _PREFIX = "config."
 
 
 def suggested(project: Project, kind: str, earlier: Run | None = None) -> dict[str, Any]:
-    """A name that is still free, and all the choices of an earlier run."""
+    """Return a name that is still free, and all the choices of an earlier run."""
     number = (Run.objects.order_by("-pk").values_list("pk", flat=True).first() or 0) + 1
     name = f"{project.slug}-{kind}-{number}"
     if earlier is None:
@@ -43,7 +43,7 @@ def suggested(project: Project, kind: str, earlier: Run | None = None) -> dict[s
 
 
 def earlier_run(project: Project, kind: str, number: str) -> Run | None:
-    """The run that a link wants repeated: `?like=7`."""
+    """Return the run that a link wants repeated: `?like=7`."""
     pk = row_id(number)
     return project.runs.filter(pk=pk, kind=kind).first() if pk else None
 
@@ -81,7 +81,7 @@ class RunForm(forms.Form):
             self._offer_functions(function)
 
     def _begins_with(self) -> LanguageModel | None:
-        """The parent that the form shows at first: what a link or an earlier run asked for, else the newest."""
+        """Return the parent that the form shows at first: what a link or an earlier run asked for, else the newest."""
         parents: Any = self.fields["parent"]
         asked = self.initial.get("parent")
         if isinstance(asked, LanguageModel):  # of an order that was read from a file
@@ -100,7 +100,7 @@ class RunForm(forms.Form):
             self.fields[name] = forms.ChoiceField(choices=offered, required=False, label=label, help_text=help_text)
 
     def order(self) -> dict[str, Any]:
-        """The arguments of `queue_run`, of a form that is valid."""
+        """Return the arguments of `queue_run`, of a form that is valid."""
         data = dict(self.cleaned_data)
         config = {name.removeprefix(_PREFIX): data.pop(name) for name in list(data) if name.startswith(_PREFIX)}
         return {**data, "config": config}
@@ -120,7 +120,7 @@ class RunForm(forms.Form):
         return any(self._is_advanced(name) for name in self.errors)
 
     def lacks(self) -> list[str]:
-        """What must exist before such a run can be started: the names of fields with nothing to choose from."""
+        """Return what must exist before such a run can be started: the names of fields with nothing to choose from."""
         required = [name for name in ("parent", "dataset") if name in self.fields]
         return [name for name in required if not typing.cast(Any, self.fields[name]).queryset.exists()]
 
@@ -167,7 +167,7 @@ def _field(field: dataclasses.Field, hint: Any) -> forms.Field:
 
 
 def _range(low: float | None, high: float | None) -> str:
-    """The bounds as a reader needs them; a bound that nobody will meet is not worth a word."""
+    """Return the bounds as a reader needs them; a bound that nobody will meet is not worth a word."""
     if low is None or high is None:
         return ""
     return f" (at least {low:g})" if high >= 10_000 else f" ({low:g} to {high:g})"

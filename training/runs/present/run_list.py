@@ -38,7 +38,7 @@ def context(project: Project, kind: str = "", page: str = "") -> dict[str, Any]:
 
 
 def _used(project: Project) -> set[str]:
-    """The kinds of which this project has a run; a filter for the others would show nothing."""
+    """Return the kinds of which this project has a run; a filter for the others would show nothing."""
     return set(project.runs.order_by().values_list("kind", flat=True).distinct())
 
 

@@ -40,7 +40,7 @@ class Line:
 
 
 def context(run: Run) -> dict[str, Any]:
-    """A picture with its table; {} where there is nothing to set beside the score."""
+    """Return a picture with its table; {} where there is nothing to set beside the score."""
     rows = [(step, values) for step, values in run.metrics.order_by("sequence").values_list("step", "values")]
     return of_rows(rows)
 

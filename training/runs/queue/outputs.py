@@ -125,7 +125,7 @@ def _record_completions(run: Run, rows: list[Row]) -> None:
 
 
 def _apart(row: Row) -> Row:
-    """What the recipe has told apart; else, of a run that began before it did, here."""
+    """Return what the recipe has told apart; else, of a run that began before it did, here."""
     answer, thought = reasoning.split(row["text"])
     return {**row, "text": answer, "reasoning": row.get("reasoning") or thought}
 

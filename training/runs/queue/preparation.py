@@ -17,7 +17,8 @@ from training.runs.ordering import reward_functions
 
 
 def prepare(run: Run) -> RunDirectory:
-    """The directory, ready for a recipe; what earlier attempts of this run left in it stays. Raises RecipeFailure."""
+    """Return the directory, ready for a recipe; what earlier attempts of this run left in it stays. Raises
+    RecipeFailure."""
     directory = RunDirectory(run.path)
     _set_a_stranger_aside(run)
     config = _config(run)
@@ -70,7 +71,7 @@ def _identity(run: Run) -> str:
 
 
 def _config(run: Run) -> Row:
-    """The config with the dotted path of its reward, of those that the operator lists now.
+    """Return the config with the dotted path of its reward, of those that the operator lists now.
 
     Another path than an earlier attempt was given ends the run: half of it would have pleased another reward.
     """
@@ -117,7 +118,7 @@ def _bring_rows(source: Path, target: Path) -> None:
 
 
 def _ancestor(run: Run) -> str:
-    """The weights that the parent was made from; empty where they are gone, or nobody asks."""
+    """Return the weights that the parent was made from; empty where they are gone, or nobody asks."""
     if not KINDS[run.kind].compares_with_ancestor or run.parent is None or run.parent.parent is None:
         return ""
     path, kind = run.parent.parent.path, run.parent.parent.kind
@@ -125,7 +126,8 @@ def _ancestor(run: Run) -> str:
 
 
 def _trained_on(run: Run) -> list[str]:
-    """The datasets of the runs that made the parent and its ancestors, reward models' aside: those taught no answer.
+    """Return the datasets of the runs that made the parent and its ancestors, reward models' aside: those taught no
+    answer.
 
     What a model learnt before it came here is unknown, and not in it.
     """

@@ -28,7 +28,8 @@ class LeaseLost(Exception):
 
 
 def claim(*, worker: str, launcher: str) -> Attempt | None:
-    """The oldest queued run of the project whose turn it is, as a new attempt of this worker; None when none waits.
+    """Return the oldest queued run of the project whose turn it is, as a new attempt of this worker; None when none
+    waits.
 
     Atomic: on Postgres a row that somebody else is claiming is skipped; on SQLite BEGIN IMMEDIATE admits one claimer.
     """
@@ -50,7 +51,7 @@ def projects_in_turn() -> list[int]:
 
 
 def _claim(runs: QuerySet[Run], worker: str, launcher: str) -> Attempt | None:
-    """The oldest of these that is queued."""
+    """Return the oldest of these that is queued."""
     with transaction.atomic():
         queued = runs.filter(state=Run.State.QUEUED).order_by("id")
         run = queued.select_for_update(skip_locked=True).first()

@@ -18,7 +18,7 @@ def identity(name: str = "") -> str:
 
 
 def is_gone(worker: str) -> bool:
-    """True only when that process ran here and is dead. Of another machine nothing is known but its lease."""
+    """Return True only when that process ran here and is dead. Of another machine nothing is known but its lease."""
     try:
         place, pid, started = worker.split("@", 1)[1].rsplit(":", 2)
         if place != _place():

@@ -39,7 +39,7 @@ class Line:
         self._waiting: deque[threading.Lock] = deque()
 
     def enter(self, seconds: float) -> bool:
-        """Whether it is our turn; False when it did not come in time."""
+        """Return whether it is our turn; False when it did not come in time."""
         with self._guard:
             if not self._is_taken:
                 self._is_taken = True

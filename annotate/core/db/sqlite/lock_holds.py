@@ -22,7 +22,7 @@ _OWN = tuple(f"{_ROOT}/{app}/" for app in ("common", "annotate", "training", "ev
 
 
 def place() -> str:
-    """The innermost line of our own that is under way: `annotate/arena/battles/actions.py:43 start_battle`."""
+    """Return the innermost line of our own that is under way: `annotate/arena/battles/actions.py:43 start_battle`."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and not _is_own(frame.f_code.co_filename):
         frame = frame.f_back
@@ -32,7 +32,7 @@ def place() -> str:
 
 
 def _is_own(file: str) -> bool:
-    """Whether it is ours, and not of this backend, through which all writing goes."""
+    """Return whether it is ours, and not of this backend, through which all writing goes."""
     return file.startswith(_OWN) and not file.startswith(_HERE)
 
 
