@@ -121,13 +121,13 @@ def _held(arena: Arena, random: np.random.Generator) -> tuple[np.ndarray, int]:
     in_class = random.random(VOTERS) < CLASS_SHARE
     address = np.where(in_class, VOTERS + np.arange(VOTERS) // CLASS_SIZE, np.arange(VOTERS))
     held, ever, free = np.zeros(count, int), np.zeros((len(PATTERNS), VOTERS), int), np.ones(count, dtype=bool)
-    day = np.empty(count, int)
-    day[order] = np.arange(count) * LOOKS // count
+    half_day = np.empty(count, int)
+    half_day[order] = np.arange(count) * 2 * LOOKS // count
     for look in range(LOOKS):
         seen = np.sort(order[: count * (look + 1) // LOOKS])
         person = arena.voter[seen]
         band = bands(person, np.ones(len(seen), dtype=bool))
-        columns = (seen, person, address[person], band, np.where(band == 0, day[seen], NOBODY))
+        columns = (seen, person, address[person], band, np.where(band == 0, half_day[seen], NOBODY))
         said = (arena.a[seen], arena.b[seen], arena.said[seen])
         new, released = changes(Votes(*columns, *said, held[seen], free[seen], tuple(range(arena.size))))
         held[released] = 0

@@ -9,6 +9,7 @@ from annotate.models import AnnotatorKind, Comparison, Project, Status, StatusCh
 from evaluation.leaderboard.votes.vote_blocks import SAID, comparisons
 from evaluation.vote_integrity.suspects import NOBODY, PATTERNS, Votes, bands
 
+HALF_DAY = 12 * 60 * 60  # seconds
 MOST = 200_000  # the latest votes; what older ones say is in no further doubt
 
 
@@ -36,7 +37,7 @@ def read(project: Project) -> Votes:
         person=person,
         address=_numbered([hashed or "" for hashed in address]),
         band=band,
-        day=np.where(band == 0, np.array([moment.toordinal() for moment in at]), NOBODY),
+        half_day=np.where(band == 0, np.array([int(moment.timestamp()) // HALF_DAY for moment in at]), NOBODY),
         a=np.searchsorted(models, np.array(a)),
         b=np.searchsorted(models, np.array(b)),
         said=np.array(said, dtype=np.int64),

@@ -6,7 +6,8 @@ this is looked at: the bets are valid at any look.
 
 Two kinds of togetherness are looked for beside single persons. The people of one address, taken as one voter; and
 visitors without an account who came on one day, or who are as busy as each other, on one model. Riggers who vote once
-each and from everywhere show only there.
+each and from everywhere show only there. Days are counted twice, from midnight and from noon, so that a burst of less
+than twelve hours lies whole in one of them.
 """
 
 from __future__ import annotations
@@ -41,14 +42,15 @@ class Votes:
     """Arrays (N,). `held` is 0, or the place in PATTERNS plus one; `free` marks what the software may hold or release.
 
     `person` and `address` number who cast a vote, and from where; `band` how often visitors have voted (a place among
-    BANDS), `day` the day of those in the first one. NOBODY where that is not known, or for people with an account.
+    BANDS), `half_day` the twelve hours in which those of the first band cast it, counted from a midnight (UTC). NOBODY
+    where that is not known, or for people with an account.
     """
 
     vote: np.ndarray
     person: np.ndarray
     address: np.ndarray
     band: np.ndarray
-    day: np.ndarray
+    half_day: np.ndarray
     a: np.ndarray  # places in `models`
     b: np.ndarray
     said: np.ndarray
@@ -57,7 +59,7 @@ class Votes:
     models: tuple[int, ...]
 
     def only(self, chosen: np.ndarray) -> Votes:
-        columns = ("vote", "person", "address", "band", "day", "a", "b", "said", "held", "free")
+        columns = ("vote", "person", "address", "band", "half_day", "a", "b", "said", "held", "free")
         return replace(self, **{name: getattr(self, name)[chosen] for name in columns})
 
     @property
@@ -98,24 +100,31 @@ class _Level:
         return np.isin(self.key, self.key[held == self.place]) & (self.key != NOBODY)
 
 
-def _levels(votes: Votes) -> list[_Level]:
-    """From one person to many. Riggers who take their time are few on each day, and so newcomers are taken all
-    together, too; riggers who hide among votes like the crowd's are as busy as each other.
+def _levels(votes: Votes) -> list[list[_Level]]:
+    """From one person to many; the levels of one list overlap, and none of them hides votes from another.
+
+    Riggers who take their time are few on each day, and so newcomers are taken all together, too; riggers who hide
+    among votes like the crowd's are as busy as each other.
 
     Newcomers cost nothing to make, so nobody is judged by them: they are compared with those who came more often, and
     these with one another, the few with the many.
     """
     part, regular = SHARES[ALIKE] / 3, votes.band != 0
     return [
-        _Level(PERSON, votes.person, SHARES[PERSON]),
-        _Level(ADDRESS, _shared(votes), SHARES[ADDRESS]),
-        _Level(ALIKE, votes.day, part, MANY),
+        [_Level(PERSON, votes.person, SHARES[PERSON])],
+        [_Level(ADDRESS, _shared(votes), SHARES[ADDRESS])],
+        [_Level(ALIKE, day, part / 2, MANY) for day in _days(votes.half_day)],
         *(
-            _Level(ALIKE, np.where(votes.band == band, band, NOBODY), part / len(BANDS), MANY, peers=regular)
+            [_Level(ALIKE, np.where(votes.band == band, band, NOBODY), part / len(BANDS), MANY, peers=regular)]
             for band in range(1, len(BANDS) + 1)
         ),
-        _Level(ALIKE, np.where(votes.band == 0, 0, NOBODY), part, MANY),
+        [_Level(ALIKE, np.where(votes.band == 0, 0, NOBODY), part, MANY)],
     ]
+
+
+def _days(half_day: np.ndarray) -> list[np.ndarray]:
+    """The days that begin at midnight, and those that begin at noon."""
+    return [np.where(half_day == NOBODY, NOBODY, (half_day + shift) // 2) for shift in (0, 1)]
 
 
 def _wanted(votes: Votes) -> np.ndarray:
@@ -124,27 +133,34 @@ def _wanted(votes: Votes) -> np.ndarray:
     Where few explain what is odd, many are left alone: no wider level holds anything new in the same round.
     """
     levels = _levels(votes)
-    base = (votes.held == 0) & ~np.any([level.outside(votes.held) for level in levels], axis=0)
+    outside = [level.outside(votes.held) for group in levels for level in group]
+    base = (votes.held == 0) & ~np.any(outside, axis=0)
     if base.sum() < FEWEST:
         return votes.held
     wanted, is_new = np.zeros(len(votes.vote), dtype=np.int64), False
-    for level in levels:
+    for group in levels:
         left = wanted == 0  # what a narrower level explains needs no wider one
-        others = base & left & (level.key == NOBODY)
-        if level.peers is not None:
-            others &= level.peers
-            if _people(votes, others) <= _people(votes, level.key != NOBODY) or others.sum() < FEWEST:
-                continue
-        # Riggers together move what "all others" say: where the rest is enough, nobody of their kind is among these.
-        base_here = others if others.sum() >= FEWEST else base & left
-        inner, known = _of_known_models(votes, base_here)
-        suspects = _suspects(inner, base_here[known], left[known], replace(level, key=level.key[known]))
-        found = np.zeros(len(wanted), dtype=bool)
-        found[np.flatnonzero(known)[_of_suspects(inner, level.key[known], suspects, level.place)]] = True
+        found = np.any([_found(votes, level, base, left) for level in group], axis=0)
         found &= left & ((votes.held > 0) | (not is_new))
-        wanted[found] = level.place
+        wanted[found] = group[0].place
         is_new = is_new or bool((found & (votes.held == 0) & votes.free).any())
     return wanted
+
+
+def _found(votes: Votes, level: _Level, base: np.ndarray, left: np.ndarray) -> np.ndarray:
+    """(N,) the votes of those whom this level suspects, from what is `left`, measured against the `base`."""
+    others = base & left & (level.key == NOBODY)
+    if level.peers is not None:
+        others &= level.peers
+        if _people(votes, others) <= _people(votes, level.key != NOBODY) or others.sum() < FEWEST:
+            return np.zeros(len(votes.vote), dtype=bool)
+    # Riggers together move what "all others" say: where the rest is enough, nobody of their kind is among these.
+    base_here = others if others.sum() >= FEWEST else base & left
+    inner, known = _of_known_models(votes, base_here)
+    suspects = _suspects(inner, base_here[known], left[known], replace(level, key=level.key[known]))
+    found = np.zeros(len(votes.vote), dtype=bool)
+    found[np.flatnonzero(known)[_of_suspects(inner, level.key[known], suspects, level.place)]] = True
+    return found
 
 
 def _suspects(votes: Votes, base: np.ndarray, left: np.ndarray, level: _Level) -> list[Voter]:

@@ -21,7 +21,7 @@ def crowd(random: np.random.Generator, voters: int = 250, mean: float = 6.0) -> 
     return draw_arena(strengths, random.geometric(1 / mean, voters), random, ties=0.35, taste=0.5), strengths
 
 
-def votes_of(arena: Arena, address: np.ndarray | None = None, day: np.ndarray | None = None) -> Votes:
+def votes_of(arena: Arena, address: np.ndarray | None = None, half_day: np.ndarray | None = None) -> Votes:
     n = len(arena.a)
     band = bands(arena.voter, np.ones(n, dtype=bool))
     return Votes(
@@ -29,7 +29,7 @@ def votes_of(arena: Arena, address: np.ndarray | None = None, day: np.ndarray | 
         person=arena.voter,
         address=np.full(n, NOBODY) if address is None else address,
         band=band,
-        day=np.where(band == 0, 0 if day is None else day, NOBODY),
+        half_day=np.where(band == 0, 0 if half_day is None else half_day, NOBODY),
         a=arena.a,
         b=arena.b,
         said=arena.said,
@@ -92,11 +92,23 @@ def test_a_day_of_newcomers_for_one_model_is_held_on_that_model_alone():
     honest, _ = crowd(random, voters=400)
     both = honest.joined(for_target(150, 1, random))
     rigged = both.voter > honest.voter.max()
-    day = np.where(rigged, 9, np.arange(len(both.a)) % 10)
-    after = held_after(votes_of(both, day=day))
+    half_day = np.where(rigged, 18, np.arange(len(both.a)) % 10 * 2)
+    after = held_after(votes_of(both, half_day=half_day))
     about = (both.a == TARGET) | (both.b == TARGET)
     assert (after[rigged] == ALIKE).all() and not after[~about].any()
     assert (after[~rigged] > 0).sum() < 0.02 * (~rigged).sum()  # those newcomers of that day who met the target
+
+
+@pytest.mark.parametrize("first_half", [19, 20])  # over midnight, over noon
+def test_a_burst_is_held_whole_wherever_a_day_ends(first_half):
+    random = np.random.default_rng(4)
+    honest, _ = crowd(random, voters=400)
+    both = honest.joined(for_target(150, 1, random))
+    rigged = both.voter > honest.voter.max()
+    half_day = np.where(rigged, first_half, np.arange(len(both.a)) % 40)
+    half_day[np.flatnonzero(rigged)[-12:]] += 1
+    after = held_after(votes_of(both, half_day=half_day))
+    assert (after[rigged] == ALIKE).all()
 
 
 def test_newcomers_who_take_their_time_are_held_all_together():
@@ -104,7 +116,7 @@ def test_newcomers_who_take_their_time_are_held_all_together():
     honest, _ = crowd(random, voters=1_200)
     both = honest.joined(for_target(400, 1, random))
     rigged = both.voter > honest.voter.max()
-    after = held_after(votes_of(both, day=np.arange(len(both.a)) % 60))
+    after = held_after(votes_of(both, half_day=np.arange(len(both.a)) % 120))
     assert (after[rigged] == ALIKE).all()
 
 

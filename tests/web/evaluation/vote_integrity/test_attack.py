@@ -6,9 +6,11 @@ pytest -s tests/web/evaluation/vote_integrity/test_attack.py      prints the tab
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 from django.db import transaction
+from django.utils import timezone
 
 from annotate.models import Comparison, StatusChange, VoteTrace
 from evaluation.leaderboard import rating_intervals as intervals
@@ -41,8 +43,14 @@ PATIENT = (
 MOST_LEFT = 90  # rating points that the patient ones above keep, at most
 
 
+OVER_MIDNIGHT = 8  # o'clock now; the attacks of an hour or two begin 9.6 hours before, and last one and a half
+
+
 @pytest.fixture
-def arena(db, monkeypatch) -> Arena:
+def arena(db, monkeypatch, request) -> Arena:
+    """At noon, so that attacks of an hour or two begin at 02:24, or at another hour by indirect parametrization."""
+    now = datetime(2026, 3, 2, getattr(request, "param", 12), 14, tzinfo=UTC)
+    monkeypatch.setattr(timezone, "now", lambda: now)
     monkeypatch.setattr(intervals, "EXACT", 10**6)  # no thread in the background: it would see another transaction
     return open_arena()
 
@@ -69,10 +77,15 @@ def test_rigged_votes_lift_a_model_and_the_defence_takes_it_back(arena):
     for it in outcomes:
         assert it.rigged == 500
         assert it.shift > 90 and it.undefended[1] <= 2, f"{it.attack.name} is no attack"
-        # 462 to 500, by what was in the database before: looks come after so many votes, and some come between two.
-        assert it.rigged_held >= 0.9 * it.rigged, it.attack.name
+        assert it.rigged_held >= 0.95 * it.rigged, it.attack.name
         assert abs(it.shift_left) < 35 and abs(it.defended[1] - it.before[1]) <= 1, it.attack.name
         assert it.honest_held < 0.1 * 5_000, it.attack.name
+
+
+@pytest.mark.parametrize("arena", [OVER_MIDNIGHT], indirect=True)
+def test_an_attack_over_midnight_is_taken_back_as_well(arena):
+    outcome = suffered(arena, next(attack for attack in CAUGHT if attack.name == "500 visitors, naive"))
+    assert outcome.rigged_held >= 0.99 * outcome.rigged
 
 
 def test_what_cannot_be_told_from_a_models_friends_moves_it_so_far_and_no_further(arena):
