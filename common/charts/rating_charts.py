@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from common.charts.axes import Scale, number, scale, ticks
 from common.charts.scene import Area, Dot, Line, Mark, Scene, Text, box, colour_of
-
-Scale = Callable[[float], float]
 
 
 @dataclass(frozen=True)
@@ -26,24 +25,6 @@ class Series:
 
     name: str
     points: list[tuple[float, float, float, float]]
-
-
-def scale(low: float, high: float, start: float, end: float) -> Scale:
-    """Return a straight map of [low, high] onto [start, end]; of no width, everything lies in the middle."""
-    if high <= low:
-        return lambda _: (start + end) / 2
-    return lambda value: start + (end - start) * (value - low) / (high - low)
-
-
-def ticks(low: float, high: float, about: int = 4) -> list[float]:
-    """Round numbers within [low, high]: steps of 1, 2 or 5 times a power of ten."""
-    if not (math.isfinite(low) and math.isfinite(high)) or high <= low:
-        return [low] if math.isfinite(low) else []
-    rough = (high - low) / max(about, 1)
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * k for k in (1, 2, 5, 10) if power * k >= rough * (1 - 1e-9))
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [round(k * step, 12) for k in range(first, last + 1)]
 
 
 def interval_chart(rows: Sequence[Interval], title: str, unit: str = "rating", zero: float | None = None) -> Scene:
@@ -181,8 +162,3 @@ def day_ticks(moments: Sequence[datetime], about: int = 6) -> list[tuple[float, 
 
 def shortened(name: str, most: int) -> str:
     return name if len(name) <= most else name[: most - 1] + "…"
-
-
-def number(value: float) -> str:
-    """1500, 0.25, −40: as few digits as tell it, with a true minus."""
-    return f"{value:.10g}".replace("-", "−")

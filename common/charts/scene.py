@@ -34,6 +34,8 @@ class Line:
     colour: str = "rule"
     width: float = 1.0
     is_dashed: bool = False
+    opacity: float = 1.0
+    title: str = ""  # shown by a browser where the pointer rests
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class Dot:
     at: Point
     colour: str = "accent"
     radius: float = 4.0
+    opacity: float = 1.0
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,9 +94,11 @@ def box(x: float, y: float, width: float, height: float) -> tuple[Point, ...]:
     return ((x, y), (x + width, y), (x + width, y + height), (x, y + height))
 
 
-def svg(scene: Scene) -> Svg:
+def svg(scene: Scene, style: str = "scene") -> Svg:
+    """Return the picture as an <svg>; `style` is its class, by which a style sheet may give it a width."""
     return _markup(
-        '<svg class="scene" width="{}" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>',
+        '<svg class="{}" width="{}" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>',
+        style,
         scene.width,
         scene.width,
         scene.height,
@@ -105,8 +111,8 @@ def _as_svg(mark: Mark) -> Svg:
     if isinstance(mark, Line):
         dash = Svg(' stroke-dasharray="6 4"') if mark.is_dashed else ""
         return _markup(
-            '<polyline points="{}" fill="none" stroke="var(--{})" stroke-width="{}" stroke-linejoin="round"{}/>',
-            _points(mark.points), mark.colour, mark.width, dash,
+            '<polyline points="{}" fill="none" stroke="var(--{})" stroke-width="{}" stroke-linejoin="round"{}{}{}',
+            _points(mark.points), mark.colour, mark.width, dash, _faded(mark), _end("polyline", mark),
         )  # fmt: skip
     if isinstance(mark, Area):
         return _markup(
@@ -114,13 +120,24 @@ def _as_svg(mark: Mark) -> Svg:
         )
     if isinstance(mark, Dot):
         (x, y), r = mark.at, mark.radius
-        return _markup('<circle cx="{}" cy="{}" r="{}" fill="var(--{})"/>', _short(x), _short(y), r, mark.colour)
+        return _markup(
+            '<circle cx="{}" cy="{}" r="{}" fill="var(--{})"{}{}',
+            _short(x), _short(y), r, mark.colour, _faded(mark), _end("circle", mark),
+        )  # fmt: skip
     x, y = mark.at
     size = _markup(" font-size:{}px;", mark.size) if mark.size != FONT_SIZE else ""
     return _markup(
         '<text x="{}" y="{}" text-anchor="{}" style="fill:var(--{});{}">{}</text>',
         _short(x), _short(y), mark.anchor, mark.colour, size, mark.text,
     )  # fmt: skip
+
+
+def _faded(mark: Line | Dot) -> Svg:
+    return _markup(' opacity="{}"', mark.opacity) if mark.opacity < 1 else Svg("")
+
+
+def _end(tag: str, mark: Line | Dot) -> Svg:
+    return _markup("><title>{}</title></{}>", mark.title, tag) if mark.title else Svg("/>")
 
 
 def _markup(form: str, *values: Any) -> Svg:
@@ -156,17 +173,22 @@ def _draw(image: Image.Image, mark: Line | Area | Dot, scale: float) -> None:
     draw = ImageDraw.Draw(image, "RGBA")
     if isinstance(mark, Dot):
         (x, y), r = mark.at, mark.radius
-        draw.ellipse([(x - r) * scale, (y - r) * scale, (x + r) * scale, (y + r) * scale], fill=LIGHT[mark.colour])
+        around = [(x - r) * scale, (y - r) * scale, (x + r) * scale, (y + r) * scale]
+        draw.ellipse(around, fill=_paint(mark))
         return
     points = [(x * scale, y * scale) for x, y in mark.points]
     if isinstance(mark, Area):
-        red, green, blue = (int(LIGHT[mark.colour][i : i + 2], 16) for i in (1, 3, 5))
-        draw.polygon(points, fill=(red, green, blue, round(255 * mark.opacity)))
+        draw.polygon(points, fill=_paint(mark))
         return
     width = max(1, round(mark.width * scale))
     for start, end in itertools.pairwise(points):
         for piece in _dashes(start, end, 6 * scale, 4 * scale) if mark.is_dashed else [(start, end)]:
-            draw.line(piece, fill=LIGHT[mark.colour], width=width)
+            draw.line(piece, fill=_paint(mark), width=width)
+
+
+def _paint(mark: Line | Area | Dot) -> tuple[int, int, int, int]:
+    red, green, blue = (int(LIGHT[mark.colour][i : i + 2], 16) for i in (1, 3, 5))
+    return red, green, blue, round(255 * mark.opacity)
 
 
 def _dashes(start: Point, end: Point, on: float, off: float) -> list[tuple[Point, Point]]:

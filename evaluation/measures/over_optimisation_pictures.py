@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from common.charts.rating_charts import number, scale, ticks
+from common.charts.axes import number, scale, ticks
 from common.charts.scene import Dot, Line, Mark, Scene, Svg, Text, svg
 
 if TYPE_CHECKING:

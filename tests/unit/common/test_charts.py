@@ -11,7 +11,8 @@ import pytest
 from django.conf import settings
 from PIL import Image
 
-from common.charts.rating_charts import Interval, Series, day_ticks, heat_map, interval_chart, line_chart, ticks
+from common.charts.axes import ticks
+from common.charts.rating_charts import Interval, Series, day_ticks, heat_map, interval_chart, line_chart
 from common.charts.scene import LIGHT, Dot, Line, Scene, Text, png, svg
 
 
@@ -75,6 +76,23 @@ def test_the_pngs_colours_are_those_of_the_page():
 def test_ticks_are_round_and_within(low, high):
     found = ticks(low, high)
     assert found and all(low - 1e-9 <= tick <= high + 1e-9 for tick in found) and len(found) <= 11
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"), [(0, 10, [0, 2, 4, 6, 8, 10]), (0.13, 0.41, [0.2, 0.3, 0.4]), (0, 1e-13, 6)]
+)
+def test_about_so_many_ticks_lie_within(low, high, expected):
+    found = ticks(low, high, about=5)
+    assert len(found) == expected if isinstance(expected, int) else found == pytest.approx(expected)
+
+
+def test_a_mark_may_be_pale_and_have_a_title():
+    line = Line(((0, 0), (9, 9)), "a", opacity=0.3, title="<run>")
+    drawn = svg(Scene(10, 10, "t", [line, Dot((5, 5), "a")]), "curves")
+    assert drawn.startswith('<svg class="curves" width="10"')
+    assert 'opacity="0.3"><title>&lt;run&gt;</title></polyline><circle' in drawn
+    image = Image.open(io.BytesIO(png(Scene(20, 20, "t", [Line(((0, 10), (20, 10)), "a", 8, opacity=0.3)]), scale=1)))
+    assert image.getpixel((10, 10))[0] == pytest.approx(255 - 0.3 * (255 - int(LIGHT["a"][1:3], 16)), abs=2)
 
 
 def test_days_or_hours_label_the_axis():

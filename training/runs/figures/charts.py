@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
+from common.charts.axes import Scale, scale, ticks
+from common.charts.scene import LINE_COLOURS, Dot, Line, Mark, Scene, Text, colour_of, svg
 from training.runs.figures.curves import number
 
-COLOURS = 8  # --line-1 to --line-8 in static/run.css; further lines are dashed
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 14, 10, 26
 _X_TITLE = 110  # room for the words at the end of the axis
 
@@ -28,7 +28,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Frame:
-    """The picture's size and the ranges that it shows."""
+    """The picture's size, the ranges that it shows, and where their values lie; `y` is in powers of ten if `is_log`."""
 
     width: int
     height: int
@@ -36,14 +36,14 @@ class Frame:
     y: tuple[float, float]
     is_log: bool
 
-    def place(self, point: Point) -> str:
-        low, high = self.y
-        value = _logged(point[1]) if self.is_log else point[1]
-        across = (point[0] - self.x[0]) / (self.x[1] - self.x[0])
-        up = (value - low) / (high - low)
-        x = _LEFT + across * (self.width - _LEFT - _RIGHT)
-        y = self.height - _BOTTOM - up * (self.height - _TOP - _BOTTOM)
-        return f"{x:.1f},{y:.1f}"
+    @property
+    def across(self) -> Scale:
+        return scale(*self.x, _LEFT, self.width - _RIGHT)
+
+    @property
+    def up(self) -> Scale:
+        place = scale(*self.y, self.height - _BOTTOM, _TOP)
+        return (lambda value: place(_logged(value))) if self.is_log else place
 
 
 def picture(
@@ -62,15 +62,14 @@ def picture(
     if not points:
         return ""
     frame = _frame(points, width, height, is_log)
-    lines = [_line(one, i, frame, "pale") for i, one in enumerate(pale)]
-    lines += [_line(one, i, frame, "") for i, one in enumerate(series)]
+    marks = _grid(frame)
+    for index, one in enumerate(pale):
+        marks += _line(one, index, frame, is_pale=True)
+    for index, one in enumerate(series):
+        marks += _line(one, index, frame)
+    marks.append(Text((width - _RIGHT, height - 4), x_title, "end"))
     names = ", ".join(one.label for one in series)
-    return (
-        f'<svg class="curves" viewBox="0 0 {width} {height}" role="img" '
-        f'aria-label="{escape(title)} of {escape(names)}; the table below has the figures">'
-        f"{_grid(frame)}{''.join(lines)}"
-        f'<text x="{width - _RIGHT}" y="{height - 4}" text-anchor="end">{escape(x_title)}</text></svg>'
-    )
+    return svg(Scene(width, height, f"{title} of {names}; the table below has the figures", marks), "curves")
 
 
 def smoothed(series: Series, window: int) -> Series:
@@ -81,14 +80,6 @@ def smoothed(series: Series, window: int) -> Series:
         mean, weight = keep * mean + (1 - keep) * y, keep * weight + (1 - keep)
         points.append((x, mean / weight))
     return Series(series.label, tuple(points))
-
-
-def ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Round numbers in a range: 1, 2 or 5 times a power of ten apart."""
-    rough = (high - low) / about
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * m for m in (1, 2, 5, 10) if power * m >= rough * 0.999)
-    return [step * k for k in range(math.ceil(low / step), math.floor(high / step + 1e-9) + 1)]
 
 
 def _frame(points: Sequence[Point], width: int, height: int, is_log: bool) -> Frame:
@@ -105,44 +96,36 @@ def _widened(low: float, high: float, share: float) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _grid(frame: Frame) -> str:
-    parts = []
+def _grid(frame: Frame) -> list[Mark]:
+    marks: list[Mark] = []
+    right = frame.width - _RIGHT
     for value in _y_ticks(frame):
-        y = frame.place((frame.x[0], value)).split(",")[1]
-        parts.append(
-            f'<line class="grid" x1="{_LEFT}" x2="{frame.width - _RIGHT}" y1="{y}" y2="{y}"/>'
-            f'<text x="{_LEFT - 6}" y="{y}" dy="4" text-anchor="end">{number(value)}</text>'
-        )
-    bottom = frame.height - 4
-    middle = frame.y[0] if not frame.is_log else 10 ** frame.y[0]
+        y = frame.up(value)
+        marks += [Line(((_LEFT, y), (right, y))), Text((_LEFT - 6, y + 4), number(value), "end")]
     for value in ticks(*frame.x, about=6 if frame.width > 600 else 3):
-        x = frame.place((value, middle)).split(",")[0]
-        if float(x) > frame.width - _RIGHT - _X_TITLE:
-            continue
-        parts.append(f'<text x="{x}" y="{bottom}" text-anchor="middle">{number(value)}</text>')
-    return "".join(parts)
+        x = frame.across(value)
+        if x <= right - _X_TITLE:
+            marks.append(Text((x, frame.height - 4), number(value), "middle"))
+    return marks
 
 
 def _y_ticks(frame: Frame) -> list[float]:
     low, high = frame.y
     if not frame.is_log:
-        return ticks(low, high)
+        return ticks(low, high, about=5)
     if high - low < 1.5:  # less than a power or so: round numbers between
-        return [value for value in ticks(10**low, 10**high) if value > 0]
+        return [value for value in ticks(10**low, 10**high, about=5) if value > 0]
     return [10.0**k for k in range(math.ceil(low), math.floor(high) + 1)]
 
 
-def _line(series: Series, index: int, frame: Frame, name: str) -> str:
-    shown = [point for point in series.points if not frame.is_log or point[1] > 0]
-    if not shown:
-        return ""
-    colour, dash = index % COLOURS + 1, ' stroke-dasharray="6 4"' if index >= COLOURS else ""
-    text = f"<title>{escape(series.label)}</title>"
-    style = f'class="line {name}" style="--line: var(--line-{colour})"'
+def _line(series: Series, index: int, frame: Frame, *, is_pale: bool = False) -> list[Mark]:
+    """Past the eighth line colours repeat, and lines are dashed."""
+    shown = [(frame.across(x), frame.up(y)) for x, y in series.points if not frame.is_log or y > 0]
+    colour, opacity = colour_of(index), 0.3 if is_pale else 1.0
     if len(shown) == 1:
-        x, y = frame.place(shown[0]).split(",")
-        return f'<circle {style} cx="{x}" cy="{y}" r="4">{text}</circle>'
-    return f'<polyline {style}{dash} points="{" ".join(map(frame.place, shown))}">{text}</polyline>'
+        return [Dot(shown[0], colour, opacity=opacity, title=series.label)]
+    width = 1.0 if is_pale else 2.0
+    return [Line(tuple(shown), colour, width, index >= LINE_COLOURS, opacity, series.label)] if shown else []
 
 
 def _logged(value: float) -> float:

@@ -17,10 +17,11 @@ from common.splits import text_hash
 from training import configs
 from training.core import review_agreement
 from training.models import Review, Run, Sample
+from training.runs.figures.curves import evenly
 from training.runs.human_review import reviews as human_review
 from training.runs.ordering import pauses
 from training.runs.present import score_trust
-from training.runs.present.review_picture import Mark, evenly, picture
+from training.runs.present.review_picture import Mark, picture
 
 if TYPE_CHECKING:
     from training.runs.present.run_form import RunForm

@@ -12,6 +12,7 @@ from typing import Any
 from django.db.models import Exists, OuterRef
 
 from annotate.models import Project
+from common.charts.scene import LINE_COLOURS
 from common.whole_numbers import row_ids, whole_number
 from training.core.kinds import KINDS
 from training.models import Metric, Run
@@ -166,8 +167,8 @@ def _legend(run: Run, series: Series, index: int) -> Legend:
     return Legend(
         run,
         kind.title if kind else run.kind,
-        index % charts.COLOURS + 1,
-        index >= charts.COLOURS,
+        index % LINE_COLOURS + 1,
+        index >= LINE_COLOURS,
         *(curves.number(v) for v in (last, least, most)),
     )
 

@@ -166,4 +166,4 @@ def test_held_out_prompts_and_the_second_head_stand_beside_the_score(client, run
     ):  # fmt: skip
         assert words in text, words
     figure = text.split("<figure>")[1].split("</figure>")[0]
-    assert figure.count("<polyline") == 1 and figure.count("<circle") == 2  # one point of each of the new ones
+    assert figure.count("</polyline>") == 1 and figure.count("</circle>") == 2  # one point of each of the new ones

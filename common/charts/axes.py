@@ -1,0 +1,31 @@
+"""Axes of pictures: values to places, round numbers for ticks, and how they are written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+Scale = Callable[[float], float]
+
+
+def scale(low: float, high: float, start: float, end: float) -> Scale:
+    """Return a straight map of [low, high] onto [start, end]; of no width, everything lies in the middle."""
+    if high <= low:
+        return lambda _: (start + end) / 2
+    return lambda value: start + (end - start) * (value - low) / (high - low)
+
+
+def ticks(low: float, high: float, about: int = 4) -> list[float]:
+    """Return round numbers within [low, high]: steps of 1, 2 or 5 times a power of ten."""
+    if not (math.isfinite(low) and math.isfinite(high)) or high <= low:
+        return [low] if math.isfinite(low) else []
+    rough = (high - low) / max(about, 1)
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * k for k in (1, 2, 5, 10) if power * k >= rough * 0.999)  # a range just too long needs no more
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [k * step for k in range(first, last + 1)]
+
+
+def number(value: float) -> str:
+    """1500, 0.25, −40: as few digits as tell it, with a true minus."""
+    return f"{value:.10g}".replace("-", "−")
