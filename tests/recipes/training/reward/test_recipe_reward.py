@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from scipy.stats import spearmanr
 
 from annotate.data.datasets.preferences import Comparison, Rating
 from common import roc_auc
@@ -193,6 +194,17 @@ def test_auc_counts_the_pairs_in_the_right_order():
 
 def test_equal_scores_are_half_right():
     assert reward_measures.pair_accuracy(np.array([1.0, 2.0]), np.array([1.0, 1.0])) == 0.75
+
+
+@pytest.mark.parametrize("distinct", [1, 2, 5, 1000])
+def test_rank_correlation_is_scipys(distinct):
+    draw = np.random.default_rng(distinct)
+    a, b = draw.integers(0, distinct, 50).astype(float), draw.integers(0, 5, 50).astype(float)
+    if distinct == 1:
+        assert math.isnan(reward_measures.spearman(a, b))
+    else:
+        assert reward_measures.spearman(a, b) == pytest.approx(spearmanr(a, b).statistic, abs=1e-12)
+    assert math.isnan(reward_measures.spearman(np.array([1.0, np.nan, 2.0]), np.array([1.0, 2.0, 3.0])))
 
 
 def test_an_interval_counts_prompts_and_not_annotations():
