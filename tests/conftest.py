@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import dj_database_url
 import pytest
 
 from tests.support.migrated import copy_migrated
@@ -40,7 +41,21 @@ def pytest_configure(config: pytest.Config) -> None:
     require_subject(config.getoption("quick") or "")
     if worker := os.environ.get("PYTEST_XDIST_WORKER"):  # -n 2
         separate_process(worker)
-    if settings.REDIS_URL:  # read before the process had a number of its own
+    use_servers_of_this_process()
+
+
+def use_servers_of_this_process() -> None:
+    """Set what the settings had read before the process had a number, and servers, of its own."""
+    from django.conf import settings
+
+    if settings.DATABASES["default"]["ENGINE"] != "annotate.core.db.sqlite":
+        from config.settings import postgres_options
+
+        database = dj_database_url.parse(os.environ["DATABASE_URL"])
+        options = postgres_options(database.get("OPTIONS", {}))
+        place = {name: database[name] for name in ("NAME", "USER", "PASSWORD", "HOST", "PORT")}
+        settings.DATABASES["default"].update(place, OPTIONS=options)
+    if settings.REDIS_URL:
         from config.settings import redis_caches, redis_layers
 
         settings.REDIS_URL = url = os.environ["REDIS_URL"]

@@ -1,7 +1,7 @@
 """Share the tests among processes (`pytest -n 2`): a module stays in one of them, and the slowest modules go first.
 
 A process builds the fixtures of a module once, and only one process builds the site that all of tests/site/browser look
-at.
+at, and whose processes tests/site/whole/test_kills.py kills after them.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from urllib.parse import urlsplit
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+BROWSER, KILLS = "tests/site/browser", "tests/site/whole/test_kills.py"
 # Minutes each, longest first: one that came last would keep one process busy while the others wait.
 SLOWEST = (
-    "tests/site/browser",
+    BROWSER,
+    "tests/site/whole/test_benchmarks.py",
     "tests/site/training/runs/test_every_kind_killed.py",
     "tests/recipes/training/common/test_real_fidelity.py",
     "tests/site/evaluation/demo/test_demo_pipeline.py",
-    "tests/site/whole/test_kills.py",
     "tests/site/training/runs/test_classify_run.py",
     "tests/recipes/training/common/test_real_children.py",
     "tests/recipes/training/common/test_whole_chain.py",
@@ -47,9 +48,9 @@ class ByModule(LoadScopeScheduling):
 
 
 def scope_of(nodeid: str) -> str:
-    """Return what stays together: a module, or all of tests/site/browser."""
+    """Return what stays together: a module, or all that uses the one site."""
     module = nodeid.split("::", 1)[0]
-    return "tests/site/browser" if module.startswith("tests/site/browser/") else module
+    return BROWSER if module.startswith((f"{BROWSER}/", KILLS)) else module
 
 
 def slowest_first(nodeid: str) -> int:
@@ -59,14 +60,21 @@ def slowest_first(nodeid: str) -> int:
 
 
 def separate_process(worker: str) -> None:
-    """Give the process `worker` ("gw0", "gw1", …) a data folder and a Redis database that no other one uses.
+    """Give the process `worker` ("gw0", "gw1", …) a data folder, a Redis database and a Postgres server of its own.
 
     pytest gives it a temporary folder, and pytest-django a database, by the same name. Redis has 16 numbers; 0 is for
-    tests in one process.
+    tests in one process. Raise pytest.UsageError where there are fewer Postgres servers than processes.
     """
+    number = int(worker.removeprefix("gw"))
     if folder := os.environ.get("ASSAY_DATA"):
         os.environ["ASSAY_DATA"] = str(Path(folder) / worker)
         Path(os.environ["ASSAY_DATA"]).mkdir(parents=True, exist_ok=True)
     if url := os.environ.get("REDIS_URL"):
-        number = 1 + int(worker.removeprefix("gw")) % 15
-        os.environ["REDIS_URL"] = urlsplit(url)._replace(path=f"/{number}").geturl()
+        os.environ["REDIS_URL"] = urlsplit(url)._replace(path=f"/{1 + number % 15}").geturl()
+    if urls := os.environ.get("DATABASE_URLS", "").split():
+        if number >= len(urls):
+            raise pytest.UsageError(
+                f"Process {worker} has no Postgres server of its own: start as many as processes, "
+                "with python -m tests.support.servers -n."
+            )
+        os.environ["DATABASE_URL"] = urls[number]

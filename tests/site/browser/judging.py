@@ -25,9 +25,18 @@ def sign_in_on(page: Page, site, username: str) -> None:
     expect(page.locator(".who")).to_have_text(username)
 
 
+def enter(page: Page, site, username: str) -> None:
+    """Be signed in: through the page the first time, and by that session's cookie from then on."""
+    if username in site.cookies:
+        page.context.add_cookies(site.cookies[username])
+    else:
+        sign_in_on(page, site, username)
+        site.cookies[username] = page.context.cookies()
+
+
 def open_form(page: Page, site, form: str, username: str) -> int:
     """The assignment that is shown."""
-    sign_in_on(page, site, username)
+    enter(page, site, username)
     page.goto(f"{site.url}/p/judge-{form}/judge/")
     expect(page.locator("#task[data-assignment]")).to_be_visible()
     return shown(page)

@@ -274,12 +274,13 @@ def test_skipping_and_flagging_by_touch(site, forms, phone):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_targets_are_large_enough_for_a_thumb(site, forms, phone, form):
+def test_targets_are_large_enough_for_a_thumb_and_axe_finds_nothing_wrong(site, forms, phone, axe, form):
     open_form(phone, site, form, "toni")
     for control in phone.locator(".verdict :is(label, button, summary, select):visible").all():
         if not control.evaluate("one => one.closest('.definition')"):
             box = control.bounding_box()
             assert box["height"] >= 44 and box["width"] >= 44, control.evaluate("one => one.outerHTML")
+    axe(phone)
 
 
 # --- read by axe-core ---
@@ -292,12 +293,6 @@ def test_axe_finds_nothing_wrong(site, forms, visitor, axe, form):
     if visitor.locator(".answer").count():
         press(visitor, "p", "m", "Escape", "w", "Escape", "s")  # everything that opens
         axe(visitor)
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_axe_finds_nothing_wrong_on_a_phone(site, forms, phone, axe, form):
-    open_form(phone, site, form, "axel")
-    axe(phone)
 
 
 def test_axe_finds_nothing_wrong_with_ones_own_keys(site, forms, visitor, axe):

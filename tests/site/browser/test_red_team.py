@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.site.browser.judging import sign_in_on
+from tests.site.browser.judging import enter
 from tests.site.browser.test_arena_live import slowly, web_process
 from tests.support.annotate.openai_server import FakeServer, openai_server
 from tests.support.processes import ROOT
@@ -27,7 +27,7 @@ class Team:
 
     def open(self, page: Page, path: str, username: str) -> None:
         page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: self.frames.append(str(frame))))
-        sign_in_on(page, self.site, username)
+        enter(page, self.site, username)
         page.goto(self.site.url + path)
 
     def attacks(self) -> list[tuple]:

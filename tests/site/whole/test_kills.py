@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 
 import psutil
 import pytest
@@ -13,16 +12,10 @@ from annotate.simulation import session
 from annotate.simulation.annotator import Annotator, Habits
 from tests.support.factories import PASSWORD
 from tests.support.processes import kill_hard, until
-from tests.support.sites.site import Site, filled_site
+from tests.support.sites.site import Site
 
 pytestmark = pytest.mark.slow
-PER_PROMPT = 12
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with filled_site(tmp_path_factory.mktemp("kills")) as site:
-        yield site
+PER_PROMPT = 8
 
 
 def queue_sampling(site: Site, name: str) -> int:
@@ -77,9 +70,8 @@ def test_a_run_ends_well_and_once_whatever_is_killed(site: Site, victim: str):
 
     until(lambda: state_of(site, run) not in ("queued", "running"), 300, "the run ends")
     assert state_of(site, run) == "succeeded", site.query("select reason, remedy from training_run where id = ?", run)
-    prompts = site.query("select count(*) from annotate_prompt where side = 'train' and source <> 'arena'")[0][0]
     rows = "from annotate_completion c join training_run_completions r on r.completion_id = c.id where r.run_id = ?"
-    assert site.query(f"select count(*) {rows}", run) == [(prompts * PER_PROMPT,)]
+    assert site.query(f"select count(*) {rows}", run) == [(site.made["in_dataset"] * PER_PROMPT,)]
     assert site.query(f"select count(*) {rows} group by c.prompt_id having count(*) <> {PER_PROMPT}", run) == []
     ended = site.query("select count(*) from training_attempt where run_id = ? and state = 'succeeded'", run)
     assert ended == [(1,)]

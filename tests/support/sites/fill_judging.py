@@ -15,6 +15,8 @@ import django
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 django.setup()
 
+from django.db import transaction  # noqa: E402
+
 from annotate.models import Membership, Project, Scale, User  # noqa: E402
 from tests.support import factories  # noqa: E402
 from tests.support.sites.judging_texts import ANSWERS, GUIDELINES, LARGE, PROMPT, TURNS  # noqa: E402
@@ -107,4 +109,5 @@ def _answers(form: str, n: int) -> list[str]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    with transaction.atomic():  # one commit that waits for the disk, not thousands
+        main(sys.argv[1:])

@@ -14,11 +14,12 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 django.setup()
 
 from django.conf import settings  # noqa: E402
+from django.db import transaction  # noqa: E402
 
 from annotate.data.datasets.actions import freeze  # noqa: E402
-from annotate.models import Battle, Completion, LanguageModel, Project  # noqa: E402
+from annotate.models import Battle, Completion, LanguageModel, Project, Prompt  # noqa: E402
 from tests.support import factories  # noqa: E402
-from tests.support.tiny_model import make  # noqa: E402
+from tests.support.tiny_model import make_elsewhere  # noqa: E402
 
 WINS, TIES, LOSSES = 30, 10, 10
 
@@ -36,12 +37,13 @@ def main() -> dict[str, object]:
             factories.make_completion(prompt, f"A plain answer {n}.{i}.", model=models[0])
     _votes(project, models)
     dataset = freeze(project=project, kind="prompts", name="train prompts", by=None)
-    return {"project": project.slug, "models": [m.pk for m in models], "dataset": dataset.pk}
+    in_dataset = Prompt.objects.filter(project=project, side="train").count()
+    return {"project": project.slug, "models": [m.pk for m in models], "dataset": dataset.pk, "in_dataset": in_dataset}
 
 
 def _model(project: Project, name: str, seed: int) -> LanguageModel:
     folder = f"models/{name.lower()}"
-    make(settings.DATA_DIR / folder, seed)
+    make_elsewhere(settings.DATA_DIR / folder, seed)
     model = factories.make_model(name=name, folder=folder)
     factories.make_contestant(project, model)
     return model
@@ -61,4 +63,6 @@ def _votes(project: Project, models: list[LanguageModel]) -> None:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main()))
+    with transaction.atomic():  # one commit that waits for the disk, not hundreds
+        made = main()
+    print(json.dumps(made))

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ class Site:
     made: dict[str, Any]
     environment: dict[str, str]
     runner: subprocess.Popen | None = None
+    cookies: dict[str, list] = field(default_factory=dict)  # of whom has signed in, for the browser's later tests
 
     def page(self, path: str) -> str:
         return f"{self.url}/p/{self.made['project']}/{path}"

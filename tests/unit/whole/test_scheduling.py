@@ -19,6 +19,7 @@ def test_a_module_stays_together_and_so_does_what_looks_at_the_one_site():
     assert scope_of("tests/site/browser/test_arena.py::test_b") == scope_of(
         "tests/site/browser/test_judging.py::test_c"
     )
+    assert scope_of("tests/site/whole/test_kills.py::test_d") == scope_of("tests/site/browser/test_arena.py::test_b")
 
 
 def test_what_takes_longest_goes_first_and_the_rest_keeps_its_order():
@@ -40,8 +41,20 @@ def test_the_slowest_are_still_there(place: str):
     assert (ROOT / place).exists(), "renamed? then in tests/support/scheduling.py, too"
 
 
+def test_each_process_has_a_postgres_server_of_its_own(monkeypatch: pytest.MonkeyPatch):
+    for name in ("ASSAY_DATA", "REDIS_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DATABASE_URL", "postgres:///none")
+    monkeypatch.setenv("DATABASE_URLS", "postgres:///first postgres:///second")
+    separate_process("gw1")
+    assert os.environ["DATABASE_URL"] == "postgres:///second"
+    with pytest.raises(pytest.UsageError, match="gw2 has no Postgres server"):
+        separate_process("gw2")
+
+
 def test_two_processes_share_no_folder_and_no_redis_database(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     found = set()
+    monkeypatch.delenv("DATABASE_URLS", raising=False)
     for worker in ("gw0", "gw1"):
         monkeypatch.setenv("ASSAY_DATA", str(tmp_path))
         monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:7000/0")
