@@ -247,17 +247,28 @@ def test_a_full_disk_loses_log_lines_and_stops_nobody(tmp_path: Path):
             runner.terminate()
 
 
-@pytest.mark.parametrize("name", ["PORT", "MODEL_SERVER_PORT"])
-def test_a_taken_port_is_said_in_one_line(name: str):
+def test_a_taken_port_is_said_in_one_line():
+    """Each runner waits for a while for the port to become free: both wait at once."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        environment = {**os.environ, "PORT": str(free_port()), name: port}
-        done = subprocess.run([sys.executable, "-m", "config.runner"], cwd=ROOT, env=environment, capture_output=True)
-    assert done.returncode == 1 and done.stdout == b""
-    assert f"Port {port}" in done.stderr.decode() and f"{name}=" in done.stderr.decode()
-    assert len(done.stderr.splitlines()) == 1
+        runners = {
+            name: subprocess.Popen(
+                [sys.executable, "-m", "config.runner"],
+                cwd=ROOT,
+                env={**os.environ, "PORT": str(free_port()), name: port},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for name in ("PORT", "MODEL_SERVER_PORT")
+        }
+        ended = {name: runner.communicate(timeout=120) for name, runner in runners.items()}
+    for name, (out, error) in ended.items():
+        assert runners[name].returncode == 1 and out == ""
+        assert f"Port {port}" in error and f"{name}=" in error
+        assert len(error.splitlines()) == 1
 
 
 @pytest.mark.parametrize("port", ["eight", "0", "70000"])

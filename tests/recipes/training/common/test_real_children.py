@@ -23,7 +23,8 @@ from training.recipes.reward import head_fit
 from training.recipes.reward import reward_accuracy as reward_measures
 from training.recipes.sft import __main__ as sft
 
-pytestmark = pytest.mark.slow
+# The plain run trains such chains from the tiny model: test_adapters, test_trl_children, test_recipe_reward.
+pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
 ASKED = [[{"role": "user", "content": f"Tell me of {what}."}] for what in ("rain", "bread", "the sea", "a long road")]
 ANSWER = "You will like it: it is warm, and there is a lot of it wherever you go."
@@ -55,9 +56,7 @@ def check(run: RunDirectory) -> None:
     assert fidelity["bytes"] < TEN_MEGABYTES, fidelity
 
 
-@pytest.mark.parametrize(
-    ("dtype", "rounding"), [("bfloat16", 1e-2), pytest.param("float32", 1e-5, marks=pytest.mark.thorough)]
-)
+@pytest.mark.parametrize(("dtype", "rounding"), [("bfloat16", 1e-2), ("float32", 1e-5)])
 def test_a_chain_of_children_is_what_was_trained(parent, tmp_path, monkeypatch, dtype, rounding):
     """`rounding`: nats a token between two ways through thirty layers."""
     monkeypatch.setenv("ASSAY_DTYPE", dtype)

@@ -145,7 +145,13 @@ def test_the_score_rises_on_a_taste_that_can_be_learnt(tmp_path: Path, model: Pa
 
 
 @pytest.mark.parametrize(
-    "config", [{"adapters": "top"}, {"adapters": "full"}, {"ptx_coef": 0.1, "kl_loss_coef": 0.1}, {"minibatches": 1}]
+    "config",
+    [
+        pytest.param({"adapters": "top"}, marks=pytest.mark.thorough),
+        {"adapters": "full"},
+        {"ptx_coef": 0.1, "kl_loss_coef": 0.1},
+        pytest.param({"minibatches": 1}, marks=pytest.mark.thorough),
+    ],
 )
 def test_killed_and_resumed_it_ends_with_the_same_weights_bit_by_bit(tmp_path: Path, model: Path, config: dict):
     whole, cut = _run(tmp_path / "whole", model, **config), _run(tmp_path / "cut", model, **config)

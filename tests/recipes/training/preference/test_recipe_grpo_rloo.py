@@ -13,6 +13,7 @@ from training.recipes import grpo, rloo
 from training.recipes.common import entry
 from training.recipes.preference import trl_runs
 from training.recipes.reward import __main__ as reward
+from training.recipes.reward import head_fit
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -86,8 +87,9 @@ def test_an_interrupted_run_ends_in_the_same_bits(done, parent, tmp_path, monkey
 
 
 @pytest.mark.parametrize("kind", ["grpo", pytest.param("rloo", marks=pytest.mark.thorough)])
-def test_a_reward_model_is_followed(parent, tmp_path, kind):
-    judged = preference_runs.make(tmp_path / "judged", "reward", parent, prompts=48, method="head")
+def test_a_reward_model_is_followed(parent, tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(head_fit, "RIDGES", (30.0, 3.0))
+    judged = preference_runs.make(tmp_path / "judged", "reward", parent, prompts=48, method="head", curve=False)
     assert entry.attempt(reward.main, judged) == 0, judged.failure()
     run = make(tmp_path / "run", kind, parent, reward_model=str(judged.model))
     assert entry.attempt(MAIN[kind], run) == 0, run.failure()

@@ -62,7 +62,7 @@ def run_of(kind: str, folder: Path, parent: Path, **config) -> RunDirectory:
     return run
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+@pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float32", marks=pytest.mark.thorough)])
 @pytest.mark.parametrize("kind", MAIN)
 def test_a_child_of_an_adapter_starts_at_that_adapter_and_keeps_what_it_learns(
     base, parent, tmp_path, monkeypatch, kind, dtype

@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 
 from annotate.management.commands import import_model
 from annotate.models import LanguageModel
-from tests.support import factories
+from tests.support import factories, tiny_model
 from tests.support.annotate.openai_server import openai_server
 
 pytestmark = pytest.mark.django_db
@@ -138,6 +138,17 @@ def test_what_is_missing_is_named(arguments, words):
 
 
 @pytest.mark.slow
+def test_a_folder_is_imported_for_real(tmp_path):
+    """By the real child, which loads torch."""
+    run(str(tiny_model.make_elsewhere(tmp_path / "tiny")), "--name", "Tiny")
+    model = LanguageModel.objects.get()
+    assert 100_000 < model.parameters < 200_000 and len(model.content_hash) == 64
+    assert (model.path / "model.safetensors").stat().st_size > 2e5
+    assert "tiny" in model.origin and str(model.path) not in json.dumps(model.card)
+
+
+@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_bundled_model_is_imported_for_real():
     run("bundled", "--name", "SmolLM2-135M-Instruct")
     model = LanguageModel.objects.get()
