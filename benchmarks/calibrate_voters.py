@@ -109,7 +109,7 @@ def _looks(arena: Arena, honest: Honest, random: np.random.Generator) -> np.ndar
     order, flags = random.permutation(len(arena.a)), np.zeros((LOOKS, VOTERS), dtype=bool)
     for look in range(LOOKS):
         seen = np.sort(order[: len(order) * (look + 1) // LOOKS])
-        part = Arena(arena.size, arena.voter[seen], arena.a[seen], arena.b[seen], arena.said[seen])
+        part = Arena(arena.size, arena.voter[seen], arena.a[seen], arena.b[seen], arena.label[seen])
         for one in detect_voters(fit(part.tally), [part.block], honest=honest):
             flags[look, one.voter] = one.is_flagged
     return flags
@@ -128,8 +128,8 @@ def _held(arena: Arena, random: np.random.Generator) -> tuple[np.ndarray, int]:
         person = arena.voter[seen]
         band = bands(person, np.ones(len(seen), dtype=bool))
         columns = (seen, person, address[person], band, np.where(band == 0, half_day[seen], NOBODY))
-        said = (arena.a[seen], arena.b[seen], arena.said[seen])
-        new, released = changes(Votes(*columns, *said, held[seen], free[seen], tuple(range(arena.size))))
+        label = (arena.a[seen], arena.b[seen], arena.label[seen])
+        new, released = changes(Votes(*columns, *label, held[seen], free[seen], tuple(range(arena.size))))
         held[released] = 0
         for place, kind in enumerate(PATTERNS, 1):
             held[new[kind]] = place
@@ -142,7 +142,7 @@ def _caught(say: Say, votes: int, honest: Honest, random: np.random.Generator, b
     arena, strengths = _crowd(12, 0.5, random)
     a = random.integers(0, 12, bots * votes)
     b = (a + random.integers(1, 12, bots * votes)) % 12
-    said = say(sigmoid(strengths[a] - strengths[b]), a, b, random)
-    whole = arena.joined(Arena(12, np.repeat(np.arange(bots), votes), a, b, said))
+    label = say(sigmoid(strengths[a] - strengths[b]), a, b, random)
+    whole = arena.joined(Arena(12, np.repeat(np.arange(bots), votes), a, b, label))
     voters = detect_voters(fit(whole.tally), [whole.block], honest=honest)
     return float(np.mean([one.is_flagged for one in voters if one.voter >= VOTERS]))

@@ -41,11 +41,11 @@ def draw_votes(votes: int, models: int, path: Path) -> None:
     a = random.integers(0, models, votes)
     b = (a + random.integers(1, models, votes)) % models
     wins = random.random(votes) < 1 / (1 + np.exp(strength[b] - strength[a]))
-    said = np.where(random.random(votes) < 0.2, random.integers(2, 4, votes), np.where(wins, 0, 1))
+    label = np.where(random.random(votes) < 0.2, random.integers(2, 4, votes), np.where(wins, 0, 1))
     people = max(20, votes // 20)
     voter = np.minimum(random.exponential(people / 4, votes).astype(np.int64), people - 1)
     _, voter = np.unique(voter, return_inverse=True)
-    np.savez(path, a=a, b=b, said=said, voter=voter, models=models, votes=votes, voters=voter.max() + 1)
+    np.savez(path, a=a, b=b, label=label, voter=voter, models=models, votes=votes, voters=voter.max() + 1)
 
 
 def asked(command: list[str], what: str) -> dict[str, Any]:

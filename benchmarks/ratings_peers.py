@@ -44,8 +44,8 @@ def ours(votes: dict[str, np.ndarray], repeats: int, _: str) -> dict[str, Any]:
     from evaluation.ratings.incremental_fit import begin, vote
 
     models = int(votes["models"])
-    tally = Tally(tuple(range(models)), tally_indices(votes["a"], votes["b"], votes["said"], models))
-    counted = timed(lambda: tally_indices(votes["a"], votes["b"], votes["said"], models), repeats)[1]
+    tally = Tally(tuple(range(models)), tally_indices(votes["a"], votes["b"], votes["label"], models))
+    counted = timed(lambda: tally_indices(votes["a"], votes["b"], votes["label"], models), repeats)[1]
     fitted, fit_time = timed(lambda: fit(tally), repeats)
     live = begin(tally)
     _, one_vote = timed(lambda: vote(live, 0, 1, 0), 10 * repeats)
@@ -85,8 +85,8 @@ def choix(votes: dict[str, np.ndarray], repeats: int, _: str) -> dict[str, Any]:
     """It knows no ties: a win is two wins, a tie one each way. ilsr_pairwise is the quickest that it has."""
     import choix
 
-    first, second, twice = votes["a"], votes["b"], votes["said"] < 2
-    winner, loser = np.where(votes["said"] == 1, second, first), np.where(votes["said"] == 1, first, second)
+    first, second, twice = votes["a"], votes["b"], votes["label"] < 2
+    winner, loser = np.where(votes["label"] == 1, second, first), np.where(votes["label"] == 1, first, second)
     pairs = np.concatenate(
         [
             np.repeat(np.stack([winner, loser], 1)[twice], 2, axis=0),
@@ -105,7 +105,7 @@ def evalica(votes: dict[str, np.ndarray], repeats: int, _: str) -> dict[str, Any
     labels = (evalica.Winner.X, evalica.Winner.Y, evalica.Winner.Draw, evalica.Winner.Draw)
     names = _names(votes)
     xs, ys = [names[k] for k in votes["a"]], [names[k] for k in votes["b"]]
-    winners = [labels[k] for k in votes["said"]]
+    winners = [labels[k] for k in votes["label"]]
     limits = {"tie_weight": 0.5, "tolerance": 1e-9, "limit": 10_000}
     found, fit_time = timed(lambda: evalica.bradley_terry(xs, ys, winners, **limits), repeats)
     return {"steps": {"fit": fit_time}, "ratings": [SCALE * math.log(found.scores[n]) for n in names]}
@@ -121,8 +121,10 @@ def _names(votes: dict[str, np.ndarray]) -> list[str]:
 def _frame(votes: dict[str, np.ndarray], both_bad: str) -> Any:
     import pandas
 
-    names, said = np.array(_names(votes)), np.array(["model_a", "model_b", "tie", both_bad])
-    return pandas.DataFrame({"model_a": names[votes["a"]], "model_b": names[votes["b"]], "winner": said[votes["said"]]})
+    names, label = np.array(_names(votes)), np.array(["model_a", "model_b", "tie", both_bad])
+    return pandas.DataFrame(
+        {"model_a": names[votes["a"]], "model_b": names[votes["b"]], "winner": label[votes["label"]]}
+    )
 
 
 def peak_megabytes() -> float:

@@ -163,7 +163,7 @@ def _rows(votes: Mapping[str, np.ndarray], answers: np.ndarray, constant: tuple)
         asked = np.arange(first, first + len(votes["a"][some])) % PROMPTS
         columns = (
             prompt_of[asked], answers[asked, votes["a"][some]], answers[asked, votes["b"][some]],
-            np.array(LABELS)[votes["said"][some]], votes["voter"][some] + 1,
+            np.array(LABELS)[votes["label"][some]], votes["voter"][some] + 1,
         )  # fmt: skip
         yield ((*varying, *constant) for varying in zip(*(column.tolist() for column in columns), strict=True))
 

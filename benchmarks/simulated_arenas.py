@@ -22,15 +22,15 @@ class Arena:
     voter: np.ndarray
     a: np.ndarray
     b: np.ndarray
-    said: np.ndarray
+    label: np.ndarray
 
     @property
     def tally(self) -> Tally:
-        return Tally(tuple(range(self.size)), tally_indices(self.a, self.b, self.said, self.size))
+        return Tally(tuple(range(self.size)), tally_indices(self.a, self.b, self.label, self.size))
 
     @property
     def block(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        return self.voter, self.a, self.b, self.said, np.ones(len(self.a), dtype=np.int64)
+        return self.voter, self.a, self.b, self.label, np.ones(len(self.a), dtype=np.int64)
 
     def joined(self, other: Arena) -> Arena:
         """The other's voters after this one's."""
@@ -38,7 +38,7 @@ class Arena:
         return Arena(
             self.size,
             np.r_[self.voter, later],
-            *(np.r_[x, y] for x, y in ((self.a, other.a), (self.b, other.b), (self.said, other.said))),
+            *(np.r_[x, y] for x, y in ((self.a, other.a), (self.b, other.b), (self.label, other.label))),
         )
 
 

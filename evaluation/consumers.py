@@ -18,7 +18,7 @@ class LeaderboardPage(LivePage):
         if project is None or not self.may_enter(project):
             return False
         try:
-            self.asked = board_page.asked(project, self.query)
+            self.asked = board_page.parse_query(project, self.query)
         except ValueError:
             return False
         self.seen = self.query.get("seen", "")

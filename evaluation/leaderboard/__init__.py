@@ -1,1 +1,1 @@
-"""From votes to ranks: intervals, the published leaderboard, its history, and the same votes counted otherwise."""
+"""Rank models by votes: intervals, the published leaderboard, its history, and alternative ratings."""

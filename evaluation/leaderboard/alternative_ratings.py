@@ -1,4 +1,4 @@
-"""The same votes counted otherwise: with ties of their own, without style, by reliability, voters drawn anew, and Elo.
+"""Rate the same votes in other ways: tie models, without style, by reliability, bootstrap over voters, and Elo.
 
 None of these is the ranking. Where they agree with it, it does not hang on how votes are counted; where they part ways,
 the page says what that means.
@@ -45,7 +45,7 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True)
 class Column:
-    """Ratings (M,) with their ends, in the order of the models; `said` is what a reader should know of them."""
+    """Ratings (M,) with their lower and upper ends, in the order of the models."""
 
     key: str
     title: str
@@ -55,8 +55,8 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Ways:
-    """`missing` says which ways were not open, and why. `votes` is how many votes all of this is from.
+class AlternativeRatings:
+    """Alternative ratings of `votes` votes; `missing` says which could not be computed, and why.
 
     `state` tells the board that it was computed for. `is_of_few`: nearly all votes are one voter's, so that the
     ranking's intervals take each by itself and the other ways have none.
@@ -82,31 +82,34 @@ class Ways:
 
 
 class BeingCounted(Exception):
-    """Votes are so many that counting takes a minute; it has begun, and what was asked for will be there after it."""
+    """Raised while many votes are being rated in the background, which takes a minute."""
 
 
-def other_ways(project: Project, board: Leaderboard) -> Ways | None:
-    """None of an empty board. Many votes are counted beside the request: raises BeingCounted the first time, and
-    gives what was found before while they are counted again."""
+def alternative_ratings_of(project: Project, board: Leaderboard) -> AlternativeRatings | None:
+    """Return the alternative ratings; None of an empty board.
+
+    Many votes are rated beside the request: raises BeingCounted the first time, and returns the older ratings while new
+    ones are computed.
+    """
     if not board.votes:
         return None
     key = f"counted-otherwise:{project.pk}:{board.judge}"
-    kept: Ways | None = cache.get(key)
-    if kept is not None and _still_good(kept, board):
-        return kept
+    cached: AlternativeRatings | None = cache.get(key)
+    if cached is not None and _is_fresh(cached, board):
+        return cached
     if board.votes <= LARGE:
         return _counted(project, board, key)
     if cache.add(f"{key}:begun", True, timeout=BEGUN_SECONDS):
         threading.Thread(target=_count_quietly, args=(project, board, key), name=key, daemon=True).start()
-    if kept is None:
+    if cached is None:
         raise BeingCounted
-    return kept
+    return cached
 
 
-def _counted(project: Project, board: Leaderboard, key: str) -> Ways | None:
-    ways = _count(project, board)
-    cache.set(key, ways, KEPT_SECONDS)
-    return ways
+def _counted(project: Project, board: Leaderboard, key: str) -> AlternativeRatings | None:
+    ratings = _count(project, board)
+    cache.set(key, ratings, KEPT_SECONDS)
+    return ratings
 
 
 def _count_quietly(project: Project, board: Leaderboard, key: str) -> None:
@@ -119,15 +122,18 @@ def _count_quietly(project: Project, board: Leaderboard, key: str) -> None:
         connections.close_all()
 
 
-def _still_good(kept: Ways, board: Leaderboard) -> bool:
-    """Few votes are counted again at once, with the styles that were left to count; of many, whose counting takes a
-    minute, only when a hundredth of them is new."""
-    if kept.is_large:
-        return abs(kept.votes - board.votes) <= EASED * board.votes
-    return not kept.unread_styles and kept.state == state_of(board)
+def _is_fresh(cached: AlternativeRatings, board: Leaderboard) -> bool:
+    """Return whether cached ratings may still be shown.
+
+    Few votes are rated again at once, with the styles that were left to count; many votes, which take a minute, only
+    when a hundredth of them is new.
+    """
+    if cached.is_large:
+        return abs(cached.votes - board.votes) <= EASED * board.votes
+    return not cached.unread_styles and cached.state == state_of(board)
 
 
-def _count(project: Project, board: Leaderboard) -> Ways | None:
+def _count(project: Project, board: Leaderboard) -> AlternativeRatings | None:
     tally, votes = _read(project, board.judge)
     if not tally.models:
         return None
@@ -149,7 +155,7 @@ def _count(project: Project, board: Leaderboard) -> Ways | None:
         _drawn(fitted, votes, spread.effective),
         ticker,
     ]
-    return Ways(
+    return AlternativeRatings(
         models=tally.models,
         order=tuple(sorted(range(len(tally.models)), key=lambda i: (fitted.group[i], -fitted.rating[i]))),
         apart=frozenset(np.flatnonzero(fitted.group).tolist()),
@@ -167,15 +173,17 @@ def _count(project: Project, board: Leaderboard) -> Ways | None:
 
 
 def _read(project: Project, judge: str) -> tuple[Tally, list[Block]]:
-    """Return the votes as they stand now, with places in the models, and their counts: a vote may have come since the
-    board was read, and counts and votes must be the same."""
-    read = list(blocks(project, judge))
-    models = sorted({int(model) for block in read for model in np.union1d(block.a, block.b)})
+    """Return the votes as they stand now, indexed by model, and their counts.
+
+    A vote may have come since the board was read, and counts and votes must be the same.
+    """
+    vote_blocks = list(blocks(project, judge))
+    models = sorted({int(model) for block in vote_blocks for model in np.union1d(block.a, block.b)})
     cells = np.zeros((len(models), len(models), len(LABELS)))
     votes = []
-    for block in read:
+    for block in vote_blocks:
         a, b = np.searchsorted(models, block.a), np.searchsorted(models, block.b)
-        cells += tally_indices(a, b, block.said, len(models), block.times)
+        cells += tally_indices(a, b, block.label, len(models), block.times)
         votes.append(block._replace(a=a, b=b))
     return Tally(tuple(models), cells), votes
 
@@ -184,23 +192,24 @@ def _of_fit(key: str, title: str, fitted: Fit) -> Column:
     return Column(key, title, fitted.rating, fitted.lower, fitted.upper)
 
 
-def _if_open(name: str, missing: dict[str, str], way: Callable[[], Found]) -> Found | None:
-    """Return what the way finds; None, and the reason in `missing`, when these votes do not allow it."""
+def _if_open(name: str, missing: dict[str, str], compute: Callable[[], Found]) -> Found | None:
+    """Return what `compute` returns; None, with the reason in `missing`, when these votes do not allow it."""
     try:
-        return way()
+        return compute()
     except (ValueError, NotConverged) as error:
         missing[name] = str(error)
         return None
 
 
 def _unread_styles(project: Project, judge: str) -> int:
-    """Of how many answers the style is still to be counted, after as many as a page can wait for."""
+    """Return how many answers have no style counted yet, after counting as many as a page can wait for."""
     styles.count_missing(project, judge, styles.MOST_AT_A_LOOK)
     return styles.uncounted(project, judge).count()
 
 
 def _drawn(fitted: Fit, votes: list[Block], effective: float) -> Column:
-    """Percentiles of ratings from voters drawn anew: an interval that assumes nothing of the fit's covariance.
+    """Return percentiles of ratings from a bootstrap over voters: an interval that assumes nothing of the fit's
+    covariance.
 
     Where all draws are alike, as of votes that are all ties, there is none: other voters could still say otherwise.
     """
@@ -211,31 +220,35 @@ def _drawn(fitted: Fit, votes: list[Block], effective: float) -> Column:
 
 
 def _elo(project: Project, board: Leaderboard, models: tuple[int, ...]) -> tuple[OrderSpread | None, Column]:
-    """Return the ticker as it stands, and how far the same votes in other orders would have put it."""
-    rating, seen = np.full(len(models), CENTRE), []
+    """Return the Elo ticker as it stands, and how far other orders of the same votes would move it."""
+    rating, blocks_read = np.full(len(models), CENTRE), []
     for block in blocks(project, board.judge, order="time"):
-        known = np.isin(block.a, models) & np.isin(block.b, models)  # a newer model's first votes come next time
-        a, b, said = np.searchsorted(models, block.a[known]), np.searchsorted(models, block.b[known]), block.said[known]
-        rating = online(a, b, said, rating)
-        seen.append((a, b, said))
-    if not seen:
+        is_known = np.isin(block.a, models) & np.isin(block.b, models)  # a newer model's first votes come next time
+        a, b, label = (
+            np.searchsorted(models, block.a[is_known]),
+            np.searchsorted(models, block.b[is_known]),
+            block.label[is_known],
+        )
+        rating = online(a, b, label, rating)
+        blocks_read.append((a, b, label))
+    if not blocks_read:
         nothing = np.full(len(models), math.nan)
         return None, Column("elo", "Elo ticker", nothing, nothing, nothing)
-    a, b, said = (np.concatenate(column) for column in zip(*seen, strict=True))
-    spread = order_spread(a, b, said, len(models), ORDERS)
+    a, b, label = (np.concatenate(column) for column in zip(*blocks_read, strict=True))
+    spread = order_spread(a, b, label, len(models), ORDERS)
     return spread, Column("elo", "Elo ticker", rating, spread.lowest, spread.highest)
 
 
-def flat_ways(ways: Ways, models: dict[int, LanguageModel]) -> list[dict[str, Any]]:
+def flat_ratings(ratings: AlternativeRatings, models: dict[int, LanguageModel]) -> list[dict[str, Any]]:
     return [
         {
-            "model": models[ways.models[i]].name,
-            "connected": i not in ways.apart,
+            "model": models[ratings.models[i]].name,
+            "connected": i not in ratings.apart,
             "way": column.key,
             **{name: _number(getattr(column, name)[i]) for name in ("rating", "lower", "upper")},
         }
-        for i in ways.order
-        for column in ways.columns
+        for i in ratings.order
+        for column in ratings.columns
     ]
 
 

@@ -1,4 +1,4 @@
-"""The leaderboard as files: one row per model, and the totals from which anyone can fit the ratings again."""
+"""Write the leaderboard as files: one row per model, and the totals from which anyone can fit the ratings again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ COLUMNS = (
 
 
 def flat_row(row: Standing) -> dict[str, Any]:
-    """One row with plain values; the comparison with the nearest rated ancestor is None throughout without one."""
+    """Return one row with plain values; the comparison with the nearest rated ancestor is None throughout without
+    one."""
     against = row.against
     return {
         "rank": row.rank if row.is_connected else None,
@@ -68,7 +69,7 @@ def as_json(board: Leaderboard) -> dict[str, Any]:
 
 
 def as_scene(board: Leaderboard) -> Scene:
-    """Ratings with their intervals, best first; models that no votes join to the largest group are not among them."""
+    """Return a picture of the ratings with their intervals, best first, of the models in the largest group."""
     rows = [Interval(row.model.name, row.rating, row.lower, row.upper) for row in standings(board) if row.is_connected]
     if not rows:
         return Scene(300, 60, "No votes yet.", [Text((20, 34), "No votes yet.")])

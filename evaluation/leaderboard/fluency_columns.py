@@ -46,11 +46,11 @@ class Fluency:
 
 
 def beside(board: Leaderboard, rows: Iterable[Standing]) -> list[Standing]:
-    """Return the rows with the fluency of each model; of a moment of the past as it was known then."""
+    """Return the rows with the fluency of each model; for a past moment as it was known then."""
     rows = list(rows)
     until = None if board.state or board.pk else board.created_at
-    found = of_models(board.project, [row.model.pk for row in rows], until)
-    return [replace(row, fluency=found.get(row.model.pk)) for row in rows]
+    fluency_by_model = of_models(board.project, [row.model.pk for row in rows], until)
+    return [replace(row, fluency=fluency_by_model.get(row.model.pk)) for row in rows]
 
 
 def of_models(project: Project, models: Iterable[int], until: datetime | None = None) -> dict[int, Fluency]:
@@ -73,11 +73,11 @@ def measured(project: Project) -> QuerySet[Evaluation]:
     return beside_parent.filter(task=fluency.TASK, metric__in=FIGURES.values())
 
 
-def flat(found: Fluency | None) -> dict[str, Any]:
+def flat(fluency: Fluency | None) -> dict[str, Any]:
     """Return the columns of a file; each is None without a measurement."""
     columns: dict[str, Any] = {}
     for name in FIGURES:
-        figure = getattr(found, name) if found else None
+        figure = getattr(fluency, name) if fluency else None
         columns[name] = figure and round(figure.value, 4)
         if not name.startswith("parents"):
             for end in ("lower", "upper"):
@@ -90,6 +90,8 @@ COLUMNS = tuple(flat(None))
 
 
 def _fluency(figures: dict[str, Evaluation]) -> Fluency:
-    one = next(iter(figures.values()))
-    assert one.opponent is not None
-    return Fluency(one.opponent, one.run_id, one.n, **{name: figures.get(metric) for name, metric in FIGURES.items()})
+    first = next(iter(figures.values()))
+    assert first.opponent is not None
+    return Fluency(
+        first.opponent, first.run_id, first.n, **{name: figures.get(metric) for name, metric in FIGURES.items()}
+    )

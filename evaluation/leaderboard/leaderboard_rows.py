@@ -1,4 +1,4 @@
-"""A snapshot of the leaderboard as people read it: rows with their models, the win matrix, small facts."""
+"""Present a snapshot of the leaderboard: rows with their models, the win matrix, position bias."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EARLY = 200  # rating points to each side: what a dozen votes of two models leav
 
 @dataclass(frozen=True)
 class Against:
-    """A model less its nearest rated ancestor, on the rating scale, with the 95 % interval of the difference."""
+    """The difference between a model and its nearest rated ancestor, in rating points, with its 95 % interval."""
 
     model: LanguageModel
     is_parent: bool
@@ -33,14 +33,14 @@ class Against:
 
     @property
     def is_early(self) -> bool:
-        """Return whether the votes hardly bound the difference, so that nothing can be said of it, nor of votes to
+        """Return whether the votes hardly bound the difference: then the page says nothing of it, nor of votes to
         come."""
         return not (self.upper - self.lower) / 2 < EARLY
 
 
 @dataclass(frozen=True)
 class Standing:
-    """One row of the leaderboard. `fluency` stands there where `arena.fluency.beside` has looked for it."""
+    """One row of the leaderboard; `fluency` is filled by `fluency_columns.beside`."""
 
     model: LanguageModel
     rating: float
@@ -63,7 +63,7 @@ class Standing:
 
     @property
     def is_connected(self) -> bool:
-        """Joined by votes to the largest group: only then its rating can be set beside the others'."""
+        """Return whether votes join the model to the largest group; only then its rating compares with the others'."""
         return self.group == 0
 
     @property
@@ -73,7 +73,7 @@ class Standing:
 
 @dataclass(frozen=True)
 class Meeting:
-    """What happened between the model of a row and the model of a column; `share` is wins with ties as half."""
+    """The votes between the model of a row and the model of a column; `share` is wins, with ties as half."""
 
     wins: int
     ties: int
@@ -89,13 +89,14 @@ class Meeting:
 
     @property
     def shade(self) -> int:
-        """0 lost all, 5 level, 10 won all: the class of colour, which never stands without the numbers."""
+        """Return the class of colour, 0 (lost all) over 5 (level) to 10 (won all); the numbers always stand beside
+        it."""
         return round(10 * self.share)
 
 
 @dataclass(frozen=True)
 class PositionShare:
-    """Of the votes that chose a side, the share that chose the answer shown first, with its Wilson interval."""
+    """The share of decisive votes that chose the answer shown first, with its Wilson interval."""
 
     votes: int
     value: float
@@ -124,10 +125,10 @@ def _standing(row: dict, models: dict[int, LanguageModel]) -> Standing:
 
 
 def win_matrix(board: Leaderboard, rows: list[Standing]) -> list[tuple[Standing, list[Meeting | None]]]:
-    """For each standing its meetings with all, in the order of the rows; None where two never met."""
+    """Return for each row its meetings with all models, in the order of the rows; None where two never met."""
     tally = tally_of(board)
-    place = {model: index for index, model in enumerate(tally.models)}
-    order = [place[row.model.pk] for row in rows]
+    index_by_model = {model: index for index, model in enumerate(tally.models)}
+    order = [index_by_model[row.model.pk] for row in rows]
     wins, ties = tally.wins[np.ix_(order, order)], tally.ties[np.ix_(order, order)]
     return [(row, [_meeting(wins, ties, i, j) for j in range(len(rows))]) for i, row in enumerate(rows)]
 
@@ -138,7 +139,7 @@ def _meeting(wins: np.ndarray, ties: np.ndarray, i: int, j: int) -> Meeting | No
 
 
 def position_share(board: Leaderboard) -> PositionShare | None:
-    """Return None while nobody has chosen a side."""
+    """Return the share of votes for the answer shown first; None while nobody has chosen a side."""
     tally = tally_of(board)
     share = tally.a_wins_share
     if share is None:

@@ -1,4 +1,4 @@
-"""What lies behind one number per model: each pair's own votes, and how firmly the order stands on them."""
+"""Explain what one number per model hides: each pair's own votes, and how firmly the order rests on them."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ class Pair:
 
     @property
     def is_odd(self) -> bool:
-        """Further from what the ratings expect than chance puts one pair in a thousand."""
+        """Return whether the residual is larger than chance gives one pair in a thousand."""
         return self.residual is not None and abs(self.residual) > 3.29
 
 
 @dataclass(frozen=True)
 class Findings:
-    """Of one state of a leaderboard; indices are places in `models` (ids)."""
+    """Findings about one state of a leaderboard; indices point into `models` (ids)."""
 
     models: tuple[int, ...]
     order: tuple[int, ...]  # of the largest group, best first
@@ -80,14 +80,14 @@ class Findings:
 
 
 def findings(project: Project, board: Leaderboard) -> Findings | None:
-    """None of an empty board. Computed once for each state of the votes."""
+    """Return the findings; None of an empty board. Computed once for each state of the votes."""
     if not board.votes:
         return None
     # One key, whatever the state: a megabyte for every vote would fill a process's memory.
     key, state = f"pair-findings:{project.pk}:{board.judge}", state_of(board)
-    kept: tuple[tuple[int, int, int], Findings] | None = cache.get(key)
-    if kept is not None and kept[0] == state:
-        return kept[1]
+    cached: tuple[tuple[int, int, int], Findings] | None = cache.get(key)
+    if cached is not None and cached[0] == state:
+        return cached[1]
     findings = _find(project, board)
     cache.set(key, (state, findings), KEPT_SECONDS)
     return findings
@@ -98,13 +98,13 @@ def _find(project: Project, board: Leaderboard) -> Findings:
     fitted = fit(tally)
     members = np.flatnonzero(fitted.group == 0)
     order = members[np.argsort(-fitted.rating[members], kind="stable")]
-    seen = residuals(fitted)
+    pair_residuals = residuals(fitted)
     return Findings(
         models=tuple(tally.models),
         order=tuple(int(i) for i in order),
-        pairs=tuple(_pairs(fitted, seen)),
-        shares=tuple(tuple(_number(seen.observed[i, j]) for j in order) for i in order),
-        residuals=seen,
+        pairs=tuple(_pairs(fitted, pair_residuals)),
+        shares=tuple(tuple(_number(pair_residuals.observed[i, j]) for j in order) for i in order),
+        residuals=pair_residuals,
         cycles=cycles(fitted),
         position=position(fitted),
         connectivity=connectivity(tally),
@@ -114,7 +114,7 @@ def _find(project: Project, board: Leaderboard) -> Findings:
     )
 
 
-def _pairs(fitted: Fit, seen: Residuals) -> list[Pair]:
+def _pairs(fitted: Fit, pair_residuals: Residuals) -> list[Pair]:
     tally, sequences = fitted.tally, pair_sequences(fitted.tally)
     better, worse = sequences.lower > 0.5, sequences.upper < 0.5
     pairs = [
@@ -124,21 +124,21 @@ def _pairs(fitted: Fit, seen: Residuals) -> list[Pair]:
             wins=int(tally.wins[i, j]),
             ties=int(tally.ties[i, j]),
             losses=int(tally.wins[j, i]),
-            observed=float(seen.observed[i, j]),
-            expected=_number(seen.expected[i, j]),
-            residual=_number(seen.residual[i, j]),
+            observed=float(pair_residuals.observed[i, j]),
+            expected=_number(pair_residuals.expected[i, j]),
+            residual=_number(pair_residuals.residual[i, j]),
             lower=float(sequences.lower[i, j]),
             upper=float(sequences.upper[i, j]),
             verdict="better" if better[i, j] else "worse" if worse[i, j] else "undecided",
             more=fitted.more_votes(i, j),
         )
-        for i, j in _ahead(fitted, seen.played)
+        for i, j in _ahead(fitted, pair_residuals.played)
     ]
     return sorted(pairs, key=lambda pair: (-pair.votes, pair.a, pair.b))
 
 
 def _ahead(fitted: Fit, played: np.ndarray) -> list[tuple[int, int]]:
-    """Return the pairs that met, the one with the higher rating first."""
+    """Return the pairs that met, the model with the higher rating first."""
     rows, columns = np.nonzero(np.triu(played, 1))
     rating = fitted.rating
     return [
@@ -159,8 +159,8 @@ def _number(value: Any) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def named(found: Findings) -> dict[int, LanguageModel]:
-    return LanguageModel.objects.in_bulk(found.models)
+def models_of(findings: Findings) -> dict[int, LanguageModel]:
+    return LanguageModel.objects.in_bulk(findings.models)
 
 
 PAIR_COLUMNS = (

@@ -1,4 +1,4 @@
-"""What the votes say of one model against another, under a project's rule: rating points with their interval.
+"""Compare two models under a project's rule: the difference in rating points with its interval.
 
 Either by the confidence sequence of the pair's own votes, which may be read after every vote, or by the leaderboard's
 fit, whose interval is honest when it is read once. Votes between models are read from the leaderboard's counts; where
@@ -24,8 +24,9 @@ ONE_SIDED = 0.025  # each end of an interval that holds with 95 %
 
 
 @dataclass(frozen=True)
-class Duel:
-    """A model less another. The bounds are ±inf where the votes set none; `more` is None where none would do."""
+class PairDifference:
+    """One model's rating minus another's. Bounds are ±inf where the votes set none; `more` is None where none
+    would do."""
 
     difference: float
     lower: float
@@ -45,19 +46,24 @@ class Duel:
         }
 
 
-def duel(project: Project, rule: PromotionRule, model: LanguageModel, other: LanguageModel) -> Duel | None:
-    """Return None when nothing can be said yet: no vote between the two, or with the fit no chain of votes."""
+def pair_difference(
+    project: Project, rule: PromotionRule, model: LanguageModel, other: LanguageModel
+) -> PairDifference | None:
+    """Return the difference of two models; None without a vote between them or, by the fit, without a chain of
+    votes."""
     return _by_sequence(project, rule, model, other) if rule.always_valid else _by_fit(project, rule, model, other)
 
 
 def counts(project: Project, rule: PromotionRule, model: LanguageModel, other: LanguageModel) -> tuple[int, int, int]:
-    """Return (wins, ties, losses) of a model against another, as the rule counts votes."""
+    """Return (wins, ties, losses) of a model against another, counted as the rule says."""
     if rule.first_votes_only:
         return _first_votes(project, rule.judge, model.pk, other.pk)
     return _all_votes(current(project=project, judge=rule.judge), model.pk, other.pk)
 
 
-def _by_sequence(project: Project, rule: PromotionRule, model: LanguageModel, other: LanguageModel) -> Duel | None:
+def _by_sequence(
+    project: Project, rule: PromotionRule, model: LanguageModel, other: LanguageModel
+) -> PairDifference | None:
     wins, ties, losses = counts(project, rule, model, other)
     played = wins + ties + losses
     if not played:
@@ -65,10 +71,10 @@ def _by_sequence(project: Project, rule: PromotionRule, model: LanguageModel, ot
     low = float(points(lower_bound(np.array(wins), np.array(ties), np.array(losses), ONE_SIDED)))
     high = -float(points(lower_bound(np.array(losses), np.array(ties), np.array(wins), ONE_SIDED)))
     more = more_votes_until_better(wins, ties, losses, rule.margin, ONE_SIDED)
-    return Duel(float(points(np.array((wins + ties / 2) / played))), low, high, played, more)
+    return PairDifference(float(points(np.array((wins + ties / 2) / played))), low, high, played, more)
 
 
-def _by_fit(project: Project, rule: PromotionRule, model: LanguageModel, other: LanguageModel) -> Duel | None:
+def _by_fit(project: Project, rule: PromotionRule, model: LanguageModel, other: LanguageModel) -> PairDifference | None:
     board = current(project=project, judge=rule.judge)
     fitted = fit_of(board)
     if fitted is None or model.pk not in fitted.models or other.pk not in fitted.models:
@@ -78,19 +84,19 @@ def _by_fit(project: Project, rule: PromotionRule, model: LanguageModel, other: 
     if difference is None:
         return None
     cast = sum(_all_votes(board, model.pk, other.pk))
-    if why := _why_unbounded(board):
-        return Duel(difference.value, -math.inf, math.inf, cast, None, why)
+    if reason := _why_unbounded(board):
+        return PairDifference(difference.value, -math.inf, math.inf, cast, None, reason)
     above = difference.value - rule.margin
     more = fitted.votes_until(difference.value, difference.upper - difference.value, above) if above > 0 else None
-    return Duel(difference.value, difference.lower, difference.upper, cast, more)
+    return PairDifference(difference.value, difference.lower, difference.upper, cast, more)
 
 
 def _why_unbounded(board: Leaderboard) -> str:
-    """What is published by votes alone says nothing of how other voters would vote."""
-    found = board.ratings.get("intervals", {})
-    if found.get("by") == "few":
+    """Return why the board's intervals say nothing of other voters' votes; empty when they do."""
+    intervals = board.ratings.get("intervals", {})
+    if intervals.get("by") == "few":
         return "Votes of other voters: nearly all are of one, and say nothing of how others would vote."
-    if not found.get("is_read", True):
+    if not intervals.get("is_read", True):
         return "Nothing but a little time: whose votes they are is being read."
     return ""
 
@@ -106,7 +112,7 @@ def _all_votes(board: Leaderboard, model: int, other: int) -> tuple[int, int, in
 
 
 def _first_votes(project: Project, judge: str, model: int, other: int) -> tuple[int, int, int]:
-    """Return what each voter said first of the pair, added up by the database."""
+    """Return (wins, ties, losses) by each voter's first vote on the pair, summed by the database."""
     as_a = Q(completion_a__model=model, completion_b__model=other)
     as_b = Q(completion_a__model=other, completion_b__model=model)
     of_pair = votes(project, judge).filter(as_a | as_b).order_by()

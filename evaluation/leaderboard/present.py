@@ -1,4 +1,4 @@
-"""The leaderboard as a page shows it: which votes were asked for, its parts, and what tells that they have changed.
+"""Present the leaderboard as a page: which votes, its parts, and a stamp that changes with them.
 
 The page, its polls and its socket render the same parts from here.
 """
@@ -37,8 +37,8 @@ _recent = Recent(32)
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Which leaderboard: whose votes, on what, as of when (now without `at`); `problem` is what was not understood."""
+class BoardQuery:
+    """Which leaderboard: whose votes, on what, and when (now without `at`); `problem` says what was not understood."""
 
     project: Project
     judge: str
@@ -50,41 +50,41 @@ class Asked:
 
     @property
     def query(self) -> str:
-        """As in an address; a moment of the past included."""
-        given = {"judge": self.judge, "category": self.category, "language": self.language}
-        given["at"] = self.at.strftime("%Y-%m-%dT%H:%M:%S") if self.at else ""
-        return urlencode({name: value for name, value in given.items() if value})
+        """Return the query as an address has it, a past moment included."""
+        fields = {"judge": self.judge, "category": self.category, "language": self.language}
+        fields["at"] = self.at.strftime("%Y-%m-%dT%H:%M:%S") if self.at else ""
+        return urlencode({name: value for name, value in fields.items() if value})
 
     @property
     def part(self) -> str:
-        """In words, empty for all votes."""
+        """Return the part in words, empty for all votes."""
         if self.category:
             return f"the category {self.category}"
         return language_name(self.language) if self.language else ""
 
 
-def asked(project: Project, query: Mapping[str, str]) -> Asked:
-    """From an address. Raises ValueError on a kind of annotator that there is not."""
+def parse_query(project: Project, query: Mapping[str, str]) -> BoardQuery:
+    """Return the query of an address. Raises ValueError on an unknown kind of annotators."""
     judge = query.get("judge") or default_annotator_kind(project)
     if judge not in AnnotatorKind.values:
         raise ValueError(f"judge is one of {', '.join(AnnotatorKind.values)}, not {judge!r}.")
     category, language = (query.get(name, "").replace("\x00", "") for name in ("category", "language"))
     problem = "Choose a category or a language, not both; this is the category." if category and language else ""
-    found = Asked(
+    board_query = BoardQuery(
         project, judge, category, "" if category else language, None, problem, "category" if problem else "at"
     )
     if not query.get("at"):
-        return found
+        return board_query
     at = moment_in(query["at"])
     if at is None:
         wrong = f"{query['at'][:40]!r} is no moment; write one like 2026-03-31T18:00 (UTC)."
-        return replace(found, problem=wrong, problem_in="at")
+        return replace(board_query, problem=wrong, problem_in="at")
     if at > timezone.now():
         if at.date() == timezone.now().date() and len(query["at"]) == 10:
-            return found  # today has not ended: that is now
+            return board_query  # today has not ended: that is now
         wrong = f"{at:%Y-%m-%d %H:%M} UTC is still to come; this is the leaderboard as of now."
-        return replace(found, problem=wrong, problem_in="at")
-    return replace(found, at=at)
+        return replace(board_query, problem=wrong, problem_in="at")
+    return replace(board_query, at=at)
 
 
 def moment_in(text: str) -> datetime | None:
@@ -104,74 +104,76 @@ def language_name(code: str) -> str:
     return str(LANG_INFO.get(code, {}).get("name", code))
 
 
-def board_of(asked: Asked) -> Leaderboard:
-    project, judge, category, language = asked.project, asked.judge, asked.category, asked.language
-    if asked.at:
-        return board_at(project=project, judge=judge, at=asked.at, category=category, language=language)
+def board_of(query: BoardQuery) -> Leaderboard:
+    project, judge, category, language = query.project, query.judge, query.category, query.language
+    if query.at:
+        return board_at(project=project, judge=judge, at=query.at, category=category, language=language)
     return current(project=project, judge=judge, category=category, language=language)
 
 
-def stamp(asked: Asked, board: Leaderboard) -> str:
-    """Another one whenever the parts of the page would look different. A few look-ups, whatever the votes."""
-    if asked.at:
+def stamp(query: BoardQuery, board: Leaderboard) -> str:
+    """Return a text that changes whenever the page would look different: a few look-ups, whatever the votes."""
+    if query.at:
         return "past"
-    served = served_model.promoted(asked.project)
-    fighting = Contestant.objects.filter(project=asked.project, left_at=None, model__retired_at=None).count()
-    others = 0 if board.votes else _votes_of(asked.project, _other(asked.judge))
-    measured = fluency.measured(asked.project).order_by("-pk").values_list("pk", flat=True).first() or 0
-    return f"{board.state or 'none'}-{served.pk if served else 0}-{fighting}-{others}-{measured}"
+    served = served_model.promoted(query.project)
+    fighting = Contestant.objects.filter(project=query.project, left_at=None, model__retired_at=None).count()
+    other_votes = 0 if board.votes else _votes_of(query.project, _other(query.judge))
+    measured = fluency.measured(query.project).order_by("-pk").values_list("pk", flat=True).first() or 0
+    return f"{board.state or 'none'}-{served.pk if served else 0}-{fighting}-{other_votes}-{measured}"
 
 
-def context(asked: Asked, board: Leaderboard) -> dict[str, Any]:
-    """Return what the parts need."""
+def context(query: BoardQuery, board: Leaderboard) -> dict[str, Any]:
+    """Return the context of the page's parts."""
     rows = fluency.beside(board, standings(board))
-    rated = [row for row in rows if row.is_connected]
-    is_now = asked.at is None
-    others = _votes_of(asked.project, _other(asked.judge))
+    rated_rows = [row for row in rows if row.is_connected]
+    is_now = query.at is None
+    other_votes = _votes_of(query.project, _other(query.judge))
     return {
-        "project": asked.project,
+        "project": query.project,
         "section": "leaderboard",
         "tab": "board",
-        "asked": asked,
+        "asked": query,
         "board": board,
-        "judge": asked.judge,
+        "judge": query.judge,
         "judges": board.ratings["judges"],
         "intervals": board.ratings["intervals"],
-        "others_voted": bool(others),
-        "other_votes": 0 if board.votes else others,
-        "left_out": left_out(asked.project, asked.judge) if is_now and not asked.part else {},
-        "stamp": stamp(asked, board),
-        "promotion": served_model.promoted(asked.project) if is_now else None,
-        **_pictures(rated),
+        "others_voted": bool(other_votes),
+        "other_votes": 0 if board.votes else other_votes,
+        "left_out": left_out(query.project, query.judge) if is_now and not query.part else {},
+        "stamp": stamp(query, board),
+        "promotion": served_model.promoted(query.project) if is_now else None,
+        **_pictures(rated_rows),
         "unconnected": [row for row in rows if not row.is_connected],
-        "untried": _untried(asked.project, rows) if is_now and not asked.part else [],
-        "is_arena_open": len(pairing.contestants(asked.project)) >= 2,
-        "is_small": len(rated) <= SMALL,
+        "untried": _untried(query.project, rows) if is_now and not query.part else [],
+        "is_arena_open": len(pairing.contestants(query.project)) >= 2,
+        "is_small": len(rated_rows) <= SMALL,
         "is_thin": 0 < board.votes < FEW_VOTES * len(rows),
-        "one_sided": any(row.is_penalised for row in rated),
+        "one_sided": any(row.is_penalised for row in rated_rows),
         "position": position_share(board),
-        "has_fluency": any(row.fluency for row in rated),
-        "matrix": win_matrix(board, rated) if len(rated) <= SMALL else [],
+        "has_fluency": any(row.fluency for row in rated_rows),
+        "matrix": win_matrix(board, rated_rows) if len(rated_rows) <= SMALL else [],
     }
 
 
-def choices(asked: Asked) -> dict[str, list[tuple[str, str, int, bool]]]:
-    """Return the parts of the votes that can be asked for: value, name, votes, whether it is shown."""
-    found: dict[str, list[tuple[str, str, int, bool]]] = {"Categories": [], "Languages": []}
-    for row in parts_of(asked.project, asked.judge):
+def choices(query: BoardQuery) -> dict[str, list[tuple[str, str, int, bool]]]:
+    """Return the parts of the votes that can be chosen: (value, name, votes, whether it is shown)."""
+    options_by_title: dict[str, list[tuple[str, str, int, bool]]] = {"Categories": [], "Languages": []}
+    for row in parts_of(query.project, query.judge):
         is_category = row.part == VoteCounts.Part.CATEGORY
         name = row.name if is_category else language_name(row.name)
-        chosen = row.name == (asked.category if is_category else asked.language)
-        found["Categories" if is_category else "Languages"].append((f"{row.part}:{row.name}", name, row.votes, chosen))
-    return {title: options[:MOST_CHOICES] for title, options in found.items() if options}
+        is_chosen = row.name == (query.category if is_category else query.language)
+        options_by_title["Categories" if is_category else "Languages"].append(
+            (f"{row.part}:{row.name}", name, row.votes, is_chosen)
+        )
+    return {title: options[:MOST_CHOICES] for title, options in options_by_title.items() if options}
 
 
-def rendered(asked: Asked, board: Leaderboard) -> str:
-    """Return the parts that move with the votes, for htmx: made once for all pages that are open."""
-    key, state = (asked.project.pk, asked.query), stamp(asked, board)
+def rendered(query: BoardQuery, board: Leaderboard) -> str:
+    """Return the HTML of the parts that change with the votes, for htmx: rendered once for all open pages."""
+    key, state = (query.project.pk, query.query), stamp(query, board)
     html = _recent.get(key, state) if board.state else None
     if html is None:
-        values = context(asked, board) | {"live": True}
+        values = context(query, board) | {"live": True}
         html = "".join(render_to_string(f"evaluation/leaderboard.html#{part}", values) for part in PARTS)
         _recent.put(key, state, html)
     return html
@@ -186,19 +188,19 @@ def _other(judge: str) -> str:
     return AnnotatorKind.PERSON if judge == AnnotatorKind.SIMULATION else AnnotatorKind.SIMULATION
 
 
-def _pictures(rated: list[Standing]) -> dict[str, Any]:
-    """Rows with their intervals drawn on one axis."""
-    if not rated:
+def _pictures(rated_rows: list[Standing]) -> dict[str, Any]:
+    """Return the rows with their intervals drawn on one axis."""
+    if not rated_rows:
         return {"rows": []}
-    axis = axis_over([(row.lower, row.upper) for row in rated])
+    axis = axis_over([(row.lower, row.upper) for row in rated_rows])
     return {
-        "rows": [(row, interval_picture(axis, row.rating, row.lower, row.upper)) for row in rated],
+        "rows": [(row, interval_picture(axis, row.rating, row.lower, row.upper)) for row in rated_rows],
         "axis": axis_picture(axis),
     }
 
 
 def _untried(project: Project, rows: list[Standing]) -> list[LanguageModel]:
-    """Models in the arena that no counted vote has met yet."""
-    met = [row.model.pk for row in rows]
+    """Return the models in the arena that no counted vote is about yet."""
+    rated_ids = [row.model.pk for row in rows]
     in_arena = LanguageModel.objects.filter(contests__project=project, contests__left_at=None)
-    return list(in_arena.exclude(pk__in=met).order_by("name"))
+    return list(in_arena.exclude(pk__in=rated_ids).order_by("name"))

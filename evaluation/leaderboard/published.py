@@ -1,4 +1,4 @@
-"""What a leaderboard publishes: rows, what the intervals rest on, and totals from which anyone can fit it again."""
+"""Publish a leaderboard: rows, the basis of the intervals, and totals from which anyone can fit it again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ VERSION = 2
 
 
 class Ratings(dict):
-    """What a leaderboard publishes. The totals, a row for each pair and label, are listed when somebody asks."""
+    """What a leaderboard publishes; the totals, a row for each pair and label, are listed only on demand."""
 
     def __init__(self, tally: Tally, fitted: Fit | None, spread: Spread | None, **published: Any) -> None:
         super().__init__(published)
@@ -38,17 +38,17 @@ def tally_of(board: Leaderboard) -> Tally:
 
 
 def state_of(board: Leaderboard) -> tuple[int, int, int]:
-    """Another one after every vote, undo and ban, also when as many votes stand as before."""
+    """Return a text that changes after every vote, undo and ban, also when the number of votes stays the same."""
     return board.votes, board.last_comparison_id, board.ratings.get("last_status_change", 0)
 
 
 def listed(tally: Tally) -> list[list[Any]]:
     """Return (model A, model B, winner, how many votes) of all cells that are not empty."""
-    places = np.argwhere(tally.cells)
-    counts = tally.cells[tuple(places.T)]
+    cells = np.argwhere(tally.cells)
+    counts = tally.cells[tuple(cells.T)]
     return [
-        [tally.models[a], tally.models[b], LABELS[said], int(n)]
-        for (a, b, said), n in zip(places.tolist(), counts.tolist(), strict=True)
+        [tally.models[a], tally.models[b], LABELS[label], int(n)]
+        for (a, b, label), n in zip(cells.tolist(), counts.tolist(), strict=True)
     ]
 
 
@@ -78,9 +78,9 @@ def published(fitted: Fit | None, tally: Tally, spread: Spread | None, *, part: 
 
 
 def rows_of(fitted: Fit) -> list[dict[str, Any]]:
-    """Best first; models that no chain of votes joins to the largest group come last."""
+    """Return the rows, best first; models that no chain of votes joins to the largest group come last."""
     parents = dict(LanguageModel.objects.values_list("id", "parent"))
-    place = {model: index for index, model in enumerate(fitted.models)}
+    index_by_model = {model: index for index, model in enumerate(fitted.models)}
     ranks, tally = fitted.ranks(), fitted.tally
     battles, wins, ties, losses = tally.battles, tally.wins.sum(axis=1), tally.ties.sum(axis=1), tally.wins.sum(axis=0)
     lower, upper = fitted.lower, fitted.upper
@@ -99,7 +99,7 @@ def rows_of(fitted: Fit) -> list[dict[str, Any]]:
             "wins": int(wins[i]),
             "ties": int(ties[i]),
             "losses": int(losses[i]),
-            "against": _against_ancestor(fitted, i, parents, place),
+            "against": _against_ancestor(fitted, i, parents, index_by_model),
         }
         for i in order
     ]
@@ -131,21 +131,23 @@ def _signature(spread: Spread | None, votes: int, part: str, judge: str) -> str:
             "voters": f"sandwich by voters, Student ({people})",
         }[spread.by]
         text += f", scaled as of {spread.votes:,} votes" if spread.votes != votes and spread.by == "voters" else ""
-    of = f"; {part}" if part else ""
-    return f"bradley-terry {VERSION}; tie and both_bad half a win; mean 1000; {text}, 95 %; side eval; {judge}{of}"
+    part_name = f"; {part}" if part else ""
+    return (
+        f"bradley-terry {VERSION}; tie and both_bad half a win; mean 1000; {text}, 95 %; side eval; {judge}{part_name}"
+    )
 
 
 def _against_ancestor(
-    fitted: Fit, i: int, parents: dict[int, int | None], place: dict[int, int]
+    fitted: Fit, i: int, parents: dict[int, int | None], index_by_model: dict[int, int]
 ) -> dict[str, Any] | None:
     """Return the difference to the parent, or to the nearest ancestor that has been in a battle."""
-    ancestor, seen = parents.get(fitted.models[i]), set()
-    while ancestor is not None and ancestor not in place and ancestor not in seen:
-        seen.add(ancestor)
+    ancestor, visited = parents.get(fitted.models[i]), set()
+    while ancestor is not None and ancestor not in index_by_model and ancestor not in visited:
+        visited.add(ancestor)
         ancestor = parents.get(ancestor)
-    if ancestor is None or ancestor not in place:
+    if ancestor is None or ancestor not in index_by_model:
         return None
-    difference = fitted.difference(i, place[ancestor])
+    difference = fitted.difference(i, index_by_model[ancestor])
     if difference is None:
         return None
     return {
@@ -154,5 +156,5 @@ def _against_ancestor(
         "lower": difference.lower,
         "upper": difference.upper,
         "verdict": difference.verdict,
-        "more_votes": fitted.more_votes(i, place[ancestor]),
+        "more_votes": fitted.more_votes(i, index_by_model[ancestor]),
     }

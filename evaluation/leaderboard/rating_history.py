@@ -1,4 +1,4 @@
-"""The leaderboard as it stood at any moment of the past, and ratings over time, from the ledger, which forgets nothing.
+"""Compute the leaderboard at any past moment, and ratings over time, from the ledger.
 
 A vote that was taken back today was counted yesterday, and is shown so.
 """
@@ -57,7 +57,7 @@ _Snapshot = tuple[int, dict[int, tuple[float, float]]]  # votes, and of each mod
 
 @dataclass(frozen=True)
 class _Counted:
-    """The counts at a moment; those of nobody before the first."""
+    """The counts at a moment; before the first moment they are empty."""
 
     at: datetime | None = None
     models: tuple[int, ...] = ()
@@ -65,7 +65,7 @@ class _Counted:
 
 
 class _Stream:
-    """Votes that begin to count, or cease to, in the order of time: rows of at, A, B, said and +1 or −1."""
+    """Votes that begin or cease to count, in the order of time: rows of (time, A, B, label, +1 or −1)."""
 
     def __init__(self, blocks: Iterator[np.ndarray]) -> None:
         self._blocks = blocks
@@ -85,7 +85,7 @@ class _Stream:
 def board_at(
     *, project: Project, judge: str, at: datetime, category: str | None = None, language: str | None = None
 ) -> Leaderboard:
-    """Return the leaderboard as the ledger had it at `at`. Never stored: it is made anew from what was stored then.
+    """Return the leaderboard as it was at `at`. Never stored: it is made again from what was stored then.
 
     Raises ValueError on a moment that is still to come.
     """
@@ -112,27 +112,27 @@ def history(project: Project, judge: str, points: int = 60) -> History | None:
     if not board.votes:
         return None
     moments = _grid(project, judge, points)
-    known = _read_on(project, judge, moments)
+    snapshots_by_moment = _read_on(project, judge, moments)
     now = begin(tally_of(board)).fit
-    snapshots = [*(known[moment] for moment in moments), _snapshot(now)]
+    snapshots = [*(snapshots_by_moment[moment] for moment in moments), _snapshot(now)]
     return _laid_out([*moments, timezone.now()], snapshots, board.ratings.spread)
 
 
 def _read_on(project: Project, judge: str, moments: list[datetime]) -> dict[datetime, _Snapshot | None]:
-    """Snapshots of at least these moments. The ledger is read from the last moment that is known."""
+    """Return snapshots of at least these moments. The ledger is read on from the last moment that is known."""
     key = f"rating-history:{project.pk}:{judge}"
-    known: dict[datetime, _Snapshot | None]
-    known, last = cache.get(key) or ({}, _Counted())
-    new = [moment for moment in moments if moment not in known]
+    snapshots_by_moment: dict[datetime, _Snapshot | None]
+    snapshots_by_moment, last = cache.get(key) or ({}, _Counted())
+    new = [moment for moment in moments if moment not in snapshots_by_moment]
     if not new:
-        return known
+        return snapshots_by_moment
     if last.at is not None and new[0] < last.at:  # finer or other moments than before: from the beginning
-        known, last, new = {}, _Counted(), moments
+        snapshots_by_moment, last, new = {}, _Counted(), moments
     fits = _fits(project, judge, new, last)
     for moment, (counted_then, fitted) in zip(new, fits, strict=True):
-        known[moment], last = _snapshot(fitted), counted_then
-    cache.set(key, (known, last), timeout=86400)
-    return known
+        snapshots_by_moment[moment], last = _snapshot(fitted), counted_then
+    cache.set(key, (snapshots_by_moment, last), timeout=86400)
+    return snapshots_by_moment
 
 
 def _board_at(project: Project, judge: str, at: datetime, category: str | None, language: str | None) -> Leaderboard:
@@ -143,8 +143,8 @@ def _board_at(project: Project, judge: str, at: datetime, category: str | None, 
     fitted = begin(tally).fit if totals else None
     spread: Spread | None = None
     if fitted and tally.votes <= EXACT:
-        read = blocks(project, judge, models=tally.models, category=category, language=language, until=at)
-        fitted, spread = spread_of(fitted, read, tally.votes, 0)
+        vote_blocks = blocks(project, judge, models=tally.models, category=category, language=language, until=at)
+        fitted, spread = spread_of(fitted, vote_blocks, tally.votes, 0)
     part_name = f"category {category}" if category else f"language {language}" if language else ""
     fields = published(fitted, tally, spread, part=part_name, judge=judge)
     fields["signature"] += f"; as of {at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
@@ -161,21 +161,21 @@ def _sorted(tally: Tally) -> Tally:
 
 
 def _grid(project: Project, judge: str, points: int) -> list[datetime]:
-    """Round moments after the first vote, the last of them so long ago that nothing more is written about it."""
+    """Return round moments after the first vote, the last of them so long ago that nothing more is written about it."""
     first = comparisons(project, judge).order_by("id").values_list("created_at", flat=True)[0]
-    begun, ended = first.timestamp(), (timezone.now() - _SETTLED).timestamp()
-    step = next((step for step in _STEPS if (ended - begun) / step <= points), _STEPS[-1])
+    start, end = first.timestamp(), (timezone.now() - _SETTLED).timestamp()
+    step = next((step for step in _STEPS if (end - start) / step <= points), _STEPS[-1])
     return [
-        datetime.fromtimestamp(step * k, UTC) for k in range(math.floor(begun / step) + 1, math.floor(ended / step) + 1)
+        datetime.fromtimestamp(step * k, UTC) for k in range(math.floor(start / step) + 1, math.floor(end / step) + 1)
     ]
 
 
 def _fits(
-    project: Project, judge: str, moments: Sequence[datetime], begun: _Counted
+    project: Project, judge: str, moments: Sequence[datetime], counted: _Counted
 ) -> Iterator[tuple[_Counted, Fit | None]]:
-    """Yield the counts and their fit at each moment, each from the one before."""
-    models, cells, live = list(begun.models), begun.cells, None
-    streams = [_Stream(_votes(project, judge, begun.at)), _Stream(_changes(project, judge, begun.at))]
+    """Yield the counts and their fit at each moment, each computed from the one before."""
+    models, cells, live = list(counted.models), counted.cells, None
+    streams = [_Stream(_votes(project, judge, counted.at)), _Stream(_changes(project, judge, counted.at))]
     for moment in moments:
         for rows in (rows for stream in streams for rows in stream.until(moment.timestamp())):
             models, cells = _added(models, cells, rows)
@@ -184,48 +184,48 @@ def _fits(
 
 
 def _added(models: list[int], cells: np.ndarray, rows: np.ndarray) -> tuple[list[int], np.ndarray]:
-    met = sorted(set(models).union(np.unique(rows[:, :2]).tolist()))
-    if met != models:
-        grown = np.zeros((len(met), len(met), len(LABELS)))
-        old = np.searchsorted(met, models) if models else np.zeros(0, dtype=np.int64)
+    all_models = sorted(set(models).union(np.unique(rows[:, :2]).tolist()))
+    if all_models != models:
+        grown = np.zeros((len(all_models), len(all_models), len(LABELS)))
+        old = np.searchsorted(all_models, models) if models else np.zeros(0, dtype=np.int64)
         grown[np.ix_(old, old)] = cells
         cells = grown
-    a, b = np.searchsorted(met, rows[:, 0]), np.searchsorted(met, rows[:, 1])
+    a, b = np.searchsorted(all_models, rows[:, 0]), np.searchsorted(all_models, rows[:, 1])
     np.add.at(cells, (a, b, rows[:, 2]), rows[:, 3])
-    return met, cells
+    return all_models, cells
 
 
-def _fitted(models: list[int], cells: np.ndarray, before: Live | None) -> Live | None:
-    met = np.flatnonzero(cells.sum(axis=(1, 2)) + cells.sum(axis=(0, 2)))
-    if not len(met):
+def _fitted(models: list[int], cells: np.ndarray, live: Live | None) -> Live | None:
+    indices = np.flatnonzero(cells.sum(axis=(1, 2)) + cells.sum(axis=(0, 2)))
+    if not len(indices):
         return None
-    tally = Tally(tuple(models[i] for i in met), cells[np.ix_(met, met)])
-    return move(before, tally.cells) if before and before.tally.models == tally.models else begin(tally)
+    tally = Tally(tuple(models[i] for i in indices), cells[np.ix_(indices, indices)])
+    return move(live, tally.cells) if live and live.tally.models == tally.models else begin(tally)
 
 
 def _votes(project: Project, judge: str, since: datetime | None) -> Iterator[np.ndarray]:
-    """Yield those that counted when they were given."""
+    """Yield the votes that counted when they were given."""
     changes = StatusChange.objects.filter(kind=ledger.COMPARISON, feedback_id=OuterRef("pk")).order_by("id")
     rows = comparisons(project, judge).annotate(first=Coalesce(Subquery(changes.values("before")[:1]), "status"))
     columns = ("created_at", "completion_a__model", "completion_b__model", "winner")
     rows = (
         rows.filter(first=Status.COUNTED) if since is None else rows.filter(first=Status.COUNTED, created_at__gt=since)
     )
-    given = rows.order_by("created_at", "id").values_list(*columns).iterator(SIZE)
-    while some := list(islice(given, SIZE)):
-        yield np.array([(at.timestamp(), a, b, _CODE[winner], 1) for at, a, b, winner in some])
+    votes = rows.order_by("created_at", "id").values_list(*columns).iterator(SIZE)
+    while chunk := list(islice(votes, SIZE)):
+        yield np.array([(at.timestamp(), a, b, _CODE[winner], 1) for at, a, b, winner in chunk])
 
 
 def _changes(project: Project, judge: str, since: datetime | None) -> Iterator[np.ndarray]:
-    ours = Exists(comparisons(project, judge).filter(pk=OuterRef("feedback_id")))
-    rows = StatusChange.objects.filter(ours, kind=ledger.COMPARISON)
+    is_comparison = Exists(comparisons(project, judge).filter(pk=OuterRef("feedback_id")))
+    rows = StatusChange.objects.filter(is_comparison, kind=ledger.COMPARISON)
     rows = rows if since is None else rows.filter(created_at__gt=since)
     columns = rows.order_by("created_at", "id").values_list("created_at", "feedback_id", "before", "after")
     changes = columns.iterator(SIZE)
-    while some := list(islice(changes, SIZE)):
-        votes = {vote.id: vote for vote in ledger.votes_of(sorted({row[1] for row in some}))}
+    while chunk := list(islice(changes, SIZE)):
+        votes = {vote.id: vote for vote in ledger.votes_of(sorted({row[1] for row in chunk}))}
         events = []
-        for at, pk, before, after in some:
+        for at, pk, before, after in chunk:
             vote, weight = votes[pk], (after == Status.COUNTED) - (before == Status.COUNTED)
             if weight and vote.a and vote.b:
                 events.append((at.timestamp(), vote.a, vote.b, _CODE[vote.winner], weight))
@@ -243,25 +243,25 @@ def _snapshot(fitted: Fit | None) -> _Snapshot | None:
 def _laid_out(moments: list[datetime], snapshots: list[_Snapshot | None], spread: Spread | None) -> History:
     models = sorted({model for found in snapshots if found for model in found[1]})
     values, votes = np.full((len(moments), len(models), 2), np.nan), np.zeros(len(moments), dtype=np.int64)
-    for row, found in enumerate(snapshots):
-        if found:
-            votes[row] = found[0]
-            values[row] = [found[1].get(model, (np.nan, np.nan)) for model in models]
+    for row, snapshot in enumerate(snapshots):
+        if snapshot:
+            votes[row] = snapshot[0]
+            values[row] = [snapshot[1].get(model, (np.nan, np.nan)) for model in models]
     factor, critical = widened(spread, models)
     rating, half = values[:, :, 0], critical * factor * values[:, :, 1]
     return History(tuple(moments), tuple(models), rating, rating - half, rating + half, votes)
 
 
-def flat_history(found: History, models: dict[int, LanguageModel]) -> list[dict[str, Any]]:
-    """One row for each moment and model that was rated then."""
+def flat_history(rating_history: History, models: dict[int, LanguageModel]) -> list[dict[str, Any]]:
+    """Return one row for each moment and model that had a rating then."""
     return [
         {
             "moment": moment.isoformat(timespec="seconds"),
-            "votes": int(found.votes[k]),
+            "votes": int(rating_history.votes[k]),
             "model": models[pk].name,
-            **{name: round(float(getattr(found, name)[k, i]), 2) for name in ("rating", "lower", "upper")},
+            **{name: round(float(getattr(rating_history, name)[k, i]), 2) for name in ("rating", "lower", "upper")},
         }
-        for k, moment in enumerate(found.moments)
-        for i, pk in enumerate(found.models)
-        if math.isfinite(found.rating[k, i])
+        for k, moment in enumerate(rating_history.moments)
+        for i, pk in enumerate(rating_history.models)
+        if math.isfinite(rating_history.rating[k, i])
     ]

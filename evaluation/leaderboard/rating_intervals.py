@@ -1,4 +1,4 @@
-"""Published intervals: by voters where voters repeat, and how that is kept affordable when votes are many.
+"""Publish intervals by voters where voters repeat, affordably when votes are many.
 
 Up to EXACT votes the sandwich by voters is computed whenever the votes change. Beyond, that takes a pass over all votes
 in the background, at most every so often; in between the sandwich of single votes is scaled, model by model, by how
@@ -35,7 +35,7 @@ _SHARE_OF_TIME = 20  # a pass of one second is made every twenty seconds at most
 
 @dataclass(frozen=True)
 class Spread:
-    """How votes were spread over voters when they were last read, and what that did to the errors."""
+    """How votes were spread over voters when they were last read, and how that widened the errors."""
 
     votes: int
     last_comparison_id: int
@@ -49,7 +49,7 @@ class Spread:
 
     @property
     def by(self) -> str:
-        """`votes` when nobody voted twice, `few` when too few voters stand behind, else `voters`."""
+        """Return `votes` when nobody voted twice, `few` when too few voters stand behind, else `voters`."""
         if not self.repeat:
             return "votes"
         return "voters" if self.effective >= FEWEST else "few"
@@ -70,17 +70,18 @@ def with_intervals(counts: VoteCounts, fitted: Fit) -> tuple[Fit, Spread | None]
 
 
 def by_voters(counts: VoteCounts, fitted: Fit) -> tuple[Fit, Spread]:
-    """By one pass over the votes. Raises ValueError on a vote about a model that the fit does not know."""
+    """Return the fit with intervals by voters, in one pass over the votes. Raises ValueError on a model unknown to the
+    fit."""
     return spread_of(fitted, _blocks(counts, fitted), counts.votes, counts.last_comparison_id)
 
 
 def spread_of(fitted: Fit, votes: Iterable[Block], count: int, last_comparison_id: int) -> tuple[Fit, Spread]:
     """Return the fit with its intervals by voters, where these can say something, and what they rest on."""
-    begun = time.monotonic()
-    read = replace(fitted, tally=Tally(fitted.models, np.zeros_like(fitted.tally.cells)))
-    voters = score_voters(read, _added_up(votes, read.tally.cells))
+    started = time.monotonic()
+    counted_fit = replace(fitted, tally=Tally(fitted.models, np.zeros_like(fitted.tally.cells)))
+    voters = score_voters(counted_fit, _added_up(votes, counted_fit.tally.cells))
     spread = Spread(count, last_comparison_id, voters.voters, voters.effective, bool(voters.repeat))
-    clustering = clustered(read, voters) if spread.by == "voters" else read
+    clustering = clustered(counted_fit, voters) if spread.by == "voters" else counted_fit
     plain = np.diagonal(fitted.covariance)
     effects = np.divide(np.diagonal(clustering.covariance), plain, out=np.ones(len(plain)), where=plain > 0)
     return replace(clustering, tally=fitted.tally), replace(
@@ -88,7 +89,7 @@ def spread_of(fitted: Fit, votes: Iterable[Block], count: int, last_comparison_i
         critical=clustering.critical,
         effects=tuple(zip(fitted.models, effects.tolist(), strict=True)),
         at=time.time(),
-        seconds=time.monotonic() - begun,
+        seconds=time.monotonic() - started,
     )
 
 
@@ -104,10 +105,12 @@ def _blocks(counts: VoteCounts, fitted: Fit) -> Iterator[Block]:
 
 
 def _added_up(votes: Iterable[Block], cells: np.ndarray) -> Iterator[Block]:
-    """Yield the same blocks, counted into `cells`: votes may have come since the counts were read, and voters are
-    checked against the votes of their own pass."""
+    """Yield the blocks unchanged while adding them up in `cells`.
+
+    Votes may have come since the counts were read, and voters are checked against the votes of their own pass.
+    """
     for block in votes:
-        cells += tally_indices(block.a, block.b, block.said, len(cells), block.times)
+        cells += tally_indices(block.a, block.b, block.label, len(cells), block.times)
         yield block
 
 
@@ -119,12 +122,12 @@ def scaled(fitted: Fit, spread: Spread) -> Fit:
 
 
 def widened(spread: Spread | None, models: Sequence[int]) -> tuple[np.ndarray, float]:
-    """Return (M,) by how much errors by votes are too short, and how many errors an interval reaches."""
+    """Return (M,) by which factor errors by votes are too short, and how many errors an interval reaches."""
     if spread is None or spread.by != "voters" or not spread.effects:
         return np.ones(len(models)), Z95
-    known = dict(spread.effects)
-    usual = float(np.median(list(known.values())))
-    return np.sqrt([known.get(model, usual) for model in models]), spread.critical
+    effects = dict(spread.effects)
+    usual = float(np.median(list(effects.values())))
+    return np.sqrt([effects.get(model, usual) for model in models]), spread.critical
 
 
 def read_spread(counts: VoteCounts) -> Spread | None:
@@ -143,7 +146,7 @@ def _is_stale(counts: VoteCounts, spread: Spread | None) -> bool:
 
 
 def _refresh_in_background(pk: int) -> None:
-    """One pass at a time, whatever the number of pages that ask."""
+    """Refresh in a thread, one pass at a time, whatever the number of pages that ask."""
     if cache.add(_key(pk), True, timeout=3600):
         threading.Thread(target=_refresh_quietly, args=(pk,), name=f"voters-{pk}", daemon=True).start()
 
@@ -163,7 +166,7 @@ def _refresh_quietly(pk: int) -> None:
 
 
 def refresh(pk: int) -> Spread | None:
-    """Read how votes are spread over voters now, and tell the pages by another state. None without votes."""
+    """Read how votes are spread over voters now, and change the pages' stamp. Return None without votes."""
     counts = VoteCounts.objects.select_related("project").get(pk=pk)
     if not counts.votes:
         return None

@@ -1,4 +1,4 @@
-"""Do the counts say what the ledger says? Everything is counted anew, without a lock, and set beside them."""
+"""Check the counts against the ledger: count everything again, without a lock, and compare."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True)
 class Difference:
-    """Where counts and ledger disagree: the votes of each by what was said, those alone that differ."""
+    """A row of counts that differs from the ledger: votes by label, only those that differ."""
 
     key: Key
     counts: dict[str, int]
@@ -29,28 +29,30 @@ class Difference:
 
     def __str__(self) -> str:
         project = Project.objects.filter(pk=self.key.project).values_list("slug", flat=True).first()
-        where = f"{project}, {self.key.judge}" + (f", {self.key.part} {self.key.name}" if self.key.part else "")
+        name = f"{project}, {self.key.judge}" + (f", {self.key.part} {self.key.name}" if self.key.part else "")
         named = sorted(self.counts.keys() | self.ledger.keys())
-        parts = [f"{what}: {self.counts.get(what, 0)}, the ledger says {self.ledger.get(what, 0)}" for what in named]
-        return f"{where}: " + "; ".join(parts[:10]) + (f"; and {len(parts) - 10} more" if len(parts) > 10 else "")
+        parts = [
+            f"{label}: {self.counts.get(label, 0)}, the ledger says {self.ledger.get(label, 0)}" for label in named
+        ]
+        return f"{name}: " + "; ".join(parts[:10]) + (f"; and {len(parts) - 10} more" if len(parts) > 10 else "")
 
 
 def differences() -> list[Difference]:
-    """Rows of counts that are not what the ledger gives up to the cursor they were folded to."""
+    """Return the rows of counts that differ from the ledger up to the cursor they were folded to."""
     catch_up()
     with transaction.atomic():  # for an instant: after that, no row of the ledger up to the cursor changes any more
         cursor = cursor_locked()
-        kept = {_key(row): _said(row) for row in VoteCounts.objects.all()}
-    true: dict[Key, Counter[str]] = {}
+        counts_by_key = {_key(row): _by_label(row) for row in VoteCounts.objects.all()}
+    ledger_by_key: dict[Key, Counter[str]] = {}
     for votes in _blocks(ledger.everything(cursor.last_comparison_id, missing(cursor, "votes"))):
-        _take_in(true, summed(votes))
+        _add_sums(ledger_by_key, summed(votes))
     for changes in _blocks(ledger.all_changes(cursor.last_status_change_id, missing(cursor, "changes"))):
-        _take_in(true, summed([], changes))
+        _add_sums(ledger_by_key, summed([], changes))
     return [
-        Difference(key, dict(only), dict(other))
-        for key in sorted(kept.keys() | true.keys())
-        for only, other in [_apart(kept.get(key, Counter()), true.get(key, Counter()))]
-        if only or other
+        Difference(key, dict(in_counts), dict(in_ledger))
+        for key in sorted(counts_by_key.keys() | ledger_by_key.keys())
+        for in_counts, in_ledger in [_differing(counts_by_key.get(key, Counter()), ledger_by_key.get(key, Counter()))]
+        if in_counts or in_ledger
     ]
 
 
@@ -58,24 +60,26 @@ def _key(row: VoteCounts) -> Key:
     return Key(row.project_id, row.judge, row.part, row.name)
 
 
-def _said(row: VoteCounts) -> Counter[str]:
-    found = Counter({f"{a} against {b} {winner}": n for a, b, winner, n in listed(tally_of_counts(row))})
-    found.update({f"status {status}": n for status, n in row.left_out.items()})
-    return found
+def _by_label(row: VoteCounts) -> Counter[str]:
+    votes_by_label = Counter({f"{a} against {b} {winner}": n for a, b, winner, n in listed(tally_of_counts(row))})
+    votes_by_label.update({f"status {status}": n for status, n in row.left_out.items()})
+    return votes_by_label
 
 
-def _take_in(true: dict[Key, Counter[str]], found: dict[Key, Sums]) -> None:
-    for key, sums in found.items():
-        into = true.setdefault(key, Counter())
+def _add_sums(totals: dict[Key, Counter[str]], sums_by_key: dict[Key, Sums]) -> None:
+    for key, sums in sums_by_key.items():
+        into = totals.setdefault(key, Counter())
         into.update({f"{a} against {b} {winner}": n for (a, b, winner), n in sums.cells.items()})
         into.update({f"status {status}": n for status, n in sums.left_out.items()})
 
 
-def _apart(kept: Counter[str], true: Counter[str]) -> tuple[Counter[str], Counter[str]]:
-    differing = [what for what in kept.keys() | true.keys() if kept[what] != true[what]]
-    return Counter({what: kept[what] for what in differing}), Counter({what: true[what] for what in differing})
+def _differing(counts: Counter[str], ledger_counts: Counter[str]) -> tuple[Counter[str], Counter[str]]:
+    labels = [label for label in counts.keys() | ledger_counts.keys() if counts[label] != ledger_counts[label]]
+    return Counter({label: counts[label] for label in labels}), Counter(
+        {label: ledger_counts[label] for label in labels}
+    )
 
 
 def _blocks(rows: Iterator[Row]) -> Iterable[list[Row]]:
-    while some := list(islice(rows, ledger.BLOCK)):
-        yield some
+    while block := list(islice(rows, ledger.BLOCK)):
+        yield block

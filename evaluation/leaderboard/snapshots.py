@@ -1,4 +1,4 @@
-"""The leaderboard: ratings as the votes stand now, by a step from where they stood, and snapshots to point at.
+"""Compute the leaderboard as the votes stand now, step by step, and store snapshots that others can point at.
 
 Votes are counted comparisons of answers by two different models on eval-split prompts, of people or of simulated
 judges, never both. They are counted as the ledger grows (counts.py), so that a page reads none of them.
@@ -59,19 +59,19 @@ def left_out(project: Project, judge: str) -> dict[str, int]:
 
 
 def default_annotator_kind(project: Project) -> str:
-    """People, as soon as one of their votes counts; else simulations, when there are any."""
+    """Return person as soon as one of their votes counts; else simulation, when there are any votes of simulations."""
     catch_up()
     rows = VoteCounts.objects.filter(project=project, part=VoteCounts.Part.ALL)
-    counted = dict(rows.values_list("judge", "votes"))
+    votes_by_kind = dict(rows.values_list("judge", "votes"))
     return (
         AnnotatorKind.SIMULATION
-        if counted.get(AnnotatorKind.SIMULATION) and not counted.get(AnnotatorKind.PERSON)
+        if votes_by_kind.get(AnnotatorKind.SIMULATION) and not votes_by_kind.get(AnnotatorKind.PERSON)
         else AnnotatorKind.PERSON
     )
 
 
 def current(*, project: Project, judge: str, category: str = "", language: str = "") -> Leaderboard:
-    """Return the leaderboard as the votes stand now, of all of them or of a category's or a language's.
+    """Return the leaderboard as the votes stand now: of all votes, or of a category's or a language's.
 
     Stored at most every hour by itself; `stored` keeps one that something is to point at. An empty one never is.
     """
@@ -80,15 +80,15 @@ def current(*, project: Project, judge: str, category: str = "", language: str =
     counts = counts_of(project, judge, part, category or language)
     if counts is None:
         return _empty(project, judge, f"{part} {category or language}".strip())
-    if known := _recent.get(counts.pk, counts.state):
-        return known.board
+    if cached := _recent.get(counts.pk, counts.state):
+        return cached.board
     counts = VoteCounts.objects.select_related("project").get(pk=counts.pk)  # with the cells of this very state
-    before: _Known | None = _recent.last(counts.pk)
-    known = _computed(counts, before.live if before else None)
-    _recent.put(counts.pk, counts.state, known)
+    previous: _Known | None = _recent.last(counts.pk)
+    cached = _computed(counts, previous.live if previous else None)
+    _recent.put(counts.pk, counts.state, cached)
     if not part and _is_time_for_a_snapshot(counts):
-        stored(known.board)
-    return known.board
+        stored(cached.board)
+    return cached.board
 
 
 def stored(board: Leaderboard) -> Leaderboard | None:
@@ -158,5 +158,5 @@ def _computed(counts: VoteCounts, live: Live | None) -> _Known:
 
 def _is_time_for_a_snapshot(counts: VoteCounts) -> bool:
     since = timezone.now() - SNAPSHOT_EVERY
-    taken = Leaderboard.objects.filter(project=counts.project, judge=counts.judge, created_at__gt=since)
-    return bool(counts.votes) and not taken.exists()
+    snapshots = Leaderboard.objects.filter(project=counts.project, judge=counts.judge, created_at__gt=since)
+    return bool(counts.votes) and not snapshots.exists()

@@ -9,7 +9,7 @@ from typing import Any
 
 from annotate.models import LanguageModel
 from evaluation.core.number_formats import roughly, signed, whole
-from evaluation.leaderboard.pairwise import Duel, duel
+from evaluation.leaderboard.pairwise import PairDifference, pair_difference
 from evaluation.models import Candidacy, PromotionRule
 from evaluation.promotion.tolerances import Change, change_of, in_points, in_words
 from evaluation.registry.ancestry import parent_of
@@ -81,7 +81,7 @@ def _checks(candidacy: Candidacy, rule: PromotionRule, champion: LanguageModel |
         return
     first = True
     for name, title, other in _opponents(rule, model, parent, champion):
-        found = duel(candidacy.project, rule, model, other)
+        found = pair_difference(candidacy.project, rule, model, other)
         yield _better(name, title, rule, other, found)
         if first and rule.fewest_votes:
             yield _enough(rule, other, found)
@@ -105,7 +105,7 @@ def _opponents(
         yield "champion", "Better than what is served now", champion
 
 
-def _better(name: str, title: str, rule: PromotionRule, other: LanguageModel, found: Duel | None) -> Check:
+def _better(name: str, title: str, rule: PromotionRule, other: LanguageModel, found: PairDifference | None) -> Check:
     if found is None:
         return Check(name, title, NOT_YET, f"No vote has set it against {other} yet.", _how_to_get_votes(other))
     text = (
@@ -122,7 +122,7 @@ def _better(name: str, title: str, rule: PromotionRule, other: LanguageModel, fo
     )
 
 
-def _enough(rule: PromotionRule, other: LanguageModel, found: Duel | None) -> Check:
+def _enough(rule: PromotionRule, other: LanguageModel, found: PairDifference | None) -> Check:
     cast, wanted = found.votes if found else 0, rule.fewest_votes
     text = f"{cast:,} of at least {wanted:,} votes against {other}."
     numbers = {"votes": cast, "wanted": wanted}
@@ -198,7 +198,7 @@ def _kept(check: Check, before: dict[str, Check], rule: PromotionRule) -> Check:
     return Check(check.name, check.title, earlier.state, text, "", {**check.numbers, "decided_at": since})
 
 
-def _more(found: Duel, other: LanguageModel, rule: PromotionRule) -> str:
+def _more(found: PairDifference, other: LanguageModel, rule: PromotionRule) -> str:
     if found.unbounded:
         return found.unbounded
     if found.more is None:
@@ -225,7 +225,7 @@ def _more_items(change: Change, worst: float) -> str:
     return f"About {roughly(max(more, 1))} more items, should the change stay as it is."
 
 
-def _distance(found: Duel, other: LanguageModel) -> str:
+def _distance(found: PairDifference, other: LanguageModel) -> str:
     if not math.isfinite(found.difference):
         return f"{'Won' if found.difference > 0 else 'Lost'} every vote against {other}"
     return f"{whole(abs(found.difference))} points {'above' if found.difference >= 0 else 'below'} {other}"

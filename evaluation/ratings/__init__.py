@@ -1,4 +1,4 @@
-"""Bradley-Terry ratings from counts: which model people prefer, how sure that is, and what would settle it.
+"""Compute Bradley-Terry ratings from counts: which model people prefer, how sure that is, and what would settle it.
 
 Pure numpy: no Django, no database. Votes are tallied once into models × models; everything after that costs nothing
 that grows with the number of votes.

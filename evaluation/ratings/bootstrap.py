@@ -1,4 +1,4 @@
-"""Ratings of resampled votes: an interval that assumes nothing of the fit's covariance.
+"""Rate resampled votes: intervals that assume nothing of the fit's covariance.
 
 All draws are fitted together, by one iteration on an array of draws × models × models: a draw costs the
 models' pairs and not the votes.
@@ -30,7 +30,8 @@ AT_ONCE = 500_000  # numbers in one array of draws × models × models: memory s
 
 @dataclass(frozen=True)
 class Intervals:
-    """95 % percentile intervals of draws; NaN where fewer than half of the draws could say anything, or too few voters.
+    """95 % percentile intervals of draws; NaN where fewer than half of the draws could be rated, or with too few
+    voters.
 
     `lower`, `upper` (M,) of ratings; `difference_lower`, `difference_upper` (M, M) of the row's less the column's;
     `missing` (M,) how many of the `draws` could not rate the model because its group fell apart.
@@ -56,9 +57,9 @@ def bootstrap(fitted: Fit, draws: int = 100, seed: int = 0) -> np.ndarray:
     counts = outcomes.ravel()[filled]
     ratings = np.empty((draws, len(fitted.models)))
     for rows in portions(draws, outcomes.size):
-        drawn = np.zeros((rows.stop - rows.start, outcomes.size))
-        drawn[:, filled] = random.multinomial(int(counts.sum()), counts / counts.sum(), size=len(drawn))
-        wins, ties = np.moveaxis(drawn.reshape(-1, *outcomes.shape), 1, 0)
+        resampled = np.zeros((rows.stop - rows.start, outcomes.size))
+        resampled[:, filled] = random.multinomial(int(counts.sum()), counts / counts.sum(), size=len(resampled))
+        wins, ties = np.moveaxis(resampled.reshape(-1, *outcomes.shape), 1, 0)
         ratings[rows] = refit(fitted, wins + (ties + np.swapaxes(ties, 1, 2)) / 2)
     return ratings
 
@@ -80,7 +81,7 @@ def refit(fitted: Fit, scores: np.ndarray) -> np.ndarray:
 
 
 def intervals(draws: np.ndarray, effective: float = math.inf) -> Intervals:
-    """Percentile intervals of (draws, M) ratings and of all their differences, over the draws that have both.
+    """Return percentile intervals of (draws, M) ratings and of all their differences, over the draws that have both.
 
     Percentiles of few units' draws are too narrow, as Student's quantile is wider than the normal one and as draws
     vary by (V−1)/V of what they should: for `effective` voters both are made good (Hesterberg, 2015,
@@ -107,7 +108,7 @@ def _tail(effective: float) -> float:
 
 
 def portions(draws: int, size: int) -> Iterator[slice]:
-    """Rows of draws of `size` numbers each, as many at once as fit."""
+    """Yield slices of draws of `size` numbers each, as many at once as memory allows."""
     step = max(1, AT_ONCE // size)
     return (slice(first, min(draws, first + step)) for first in range(0, draws, step))
 
@@ -118,12 +119,12 @@ def _ends(draws: np.ndarray, below: float) -> np.ndarray:
 
     Between draws at rank p·(n+1): so many lie outside that a further draw would with just these chances.
     """
-    known = ~np.isnan(draws)
+    is_known = ~np.isnan(draws)
     ends = np.full((2, draws.shape[1]), np.nan)
-    whole, levels = known.all(axis=0), (below, 1 - below)
-    ends[:, whole] = np.quantile(draws[:, whole], levels, axis=0, method="weibull")
-    for column in np.flatnonzero(~whole & (known.mean(axis=0) > 0.5)):
-        ends[:, column] = np.quantile(draws[known[:, column], column], levels, method="weibull")
+    is_complete, levels = is_known.all(axis=0), (below, 1 - below)
+    ends[:, is_complete] = np.quantile(draws[:, is_complete], levels, axis=0, method="weibull")
+    for column in np.flatnonzero(~is_complete & (is_known.mean(axis=0) > 0.5)):
+        ends[:, column] = np.quantile(draws[is_known[:, column], column], levels, method="weibull")
     return ends
 
 
@@ -134,24 +135,26 @@ def _together(scores: np.ndarray, start: np.ndarray, tolerance: float = 1e-10, s
     too much, is left to Newton's method proper.
     """
     log_odds = np.full(scores.shape[:2], np.nan)
-    left = np.flatnonzero(_is_joined(scores > 0))
-    if not len(left):
+    unsolved = np.flatnonzero(_is_joined(scores > 0))
+    if not len(unsolved):
         return log_odds
-    scores = scores[left]
+    scores = scores[unsolved]
     played = scores + np.swapaxes(scores, 1, 2)
     won, total = scores.sum(axis=2), played.sum(axis=(1, 2))
-    now = np.tile(start - start.mean(), (len(left), 1))
+    now = np.tile(start - start.mean(), (len(unsolved), 1))
     inverse = _inverse(played.mean(axis=0), now[0])
     for _ in range(steps):
         gradient = won - (played * sigmoid(now[:, :, None] - now[:, None, :])).sum(axis=2)
         worst = np.abs(gradient).max(axis=1)
-        done = worst <= tolerance * total
-        log_odds[left[done]] = now[done]
-        keep = ~done & np.isfinite(worst)  # what runs away is not followed
+        is_solved = worst <= tolerance * total
+        log_odds[unsolved[is_solved]] = now[is_solved]
+        keep = ~is_solved & np.isfinite(worst)  # what runs away is not followed
         if not keep.any():
             break
         if not keep.all():
-            left, now, played, won, total, gradient = (x[keep] for x in (left, now, played, won, total, gradient))
+            unsolved, now, played, won, total, gradient = (
+                x[keep] for x in (unsolved, now, played, won, total, gradient)
+            )
         now = now + gradient @ inverse * (total.mean() / total)[:, None]
     return log_odds
 
@@ -164,7 +167,7 @@ def _inverse(played: np.ndarray, log_odds: np.ndarray) -> np.ndarray:
 
 
 def _is_joined(beats: np.ndarray) -> np.ndarray:
-    """Return (draws,) is everybody reached from everybody? By squaring: paths of up to 1, 2, 4, … steps."""
+    """Return (draws,) whether every model reaches every other. By squaring: paths of up to 1, 2, 4, … steps."""
     size = beats.shape[1]
     reach = (beats | np.eye(size, dtype=bool)).astype(np.float32)
     for _ in range(max(1, int(size - 1).bit_length())):

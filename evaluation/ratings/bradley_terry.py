@@ -1,4 +1,4 @@
-"""The Bradley-Terry fit: Newton on counts, a sandwich covariance, intervals of ratings and of differences.
+"""Fit Bradley-Terry ratings: Newton on counts, a sandwich covariance, intervals of ratings and of differences.
 
 With p_ij = σ(r_i − r_j), y = 1 for a win and ½ for a tie, it minimises −Σ [y·log p + (1−y)·log(1−p)]. The covariance
 is H⁻¹GH⁻¹ (White, 1982), since a tie is not a draw of a coin: G sums the squared scores that were seen. Published
@@ -29,12 +29,12 @@ LONGEST_STEP = 3.0  # of Newton's method, in log-odds
 
 
 class NotConverged(ArithmeticError):
-    """Newton's method did not reach the maximum; no rating is better than a wrong one."""
+    """Newton's method did not reach the maximum; the fit is refused, since a wrong rating is worse than none."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One model's rating less another's, with its 95 % interval from their joint covariance."""
+    """The difference of two ratings, with its 95 % interval from their joint covariance."""
 
     value: float
     lower: float
@@ -104,7 +104,7 @@ class Fit:
         return np.stack([1 + better.sum(axis=1), 1 + not_worse.sum(axis=1)], axis=1)
 
     def more_votes(self, i: int, j: int) -> int | None:
-        """About how many more battles of i against j until their difference is decided, if it stays as it is.
+        """Return about how many more battles of i against j decide their difference, if it stays as it is.
 
         Each such battle adds h²/g to the information about the difference, with h = p(1−p) and g = h − ties/4 the
         expected squared score at the share of ties seen so far (h/4 at least). 0 when it is decided already, None
@@ -118,7 +118,8 @@ class Fit:
         return self.votes_until(now.value, now.upper - now.value, abs(now.value))
 
     def votes_until(self, value: float, reach: float, above: float) -> int:
-        """About how many more battles of two until their difference's interval reaches `above` points and no further.
+        """Return about how many more battles it takes until the interval of a difference reaches `above` points and no
+        further.
 
         `value` is the difference and `reach` what its interval reaches to each side now, in rating points.
         """
@@ -126,11 +127,11 @@ class Fit:
         ties = float(self.tally.ties.sum() / 2 / self.tally.votes)
         h = p * (1 - p)
         g = max(h - ties / 4, h / 4)
-        needed, known = (self.critical * SCALE / above) ** 2, (self.critical * SCALE / reach) ** 2
-        return max(0, math.ceil((needed - known) * g / h**2))
+        needed, informed = (self.critical * SCALE / above) ** 2, (self.critical * SCALE / reach) ** 2
+        return max(0, math.ceil((needed - informed) * g / h**2))
 
     def _difference_reach(self) -> np.ndarray:
-        """Return (M, M) how far differences' intervals reach to each side; NaN across groups."""
+        """Return (M, M) the half widths of the differences' intervals; NaN across groups."""
         error = self._difference_error()
         return np.multiply(self.critical, error, out=np.zeros_like(error), where=error != 0)  # 0 · ∞ is 0 here
 
@@ -160,7 +161,7 @@ def fitted_at(tally: Tally, log_odds: np.ndarray, group: np.ndarray, added: np.n
 
 
 def half_wins(scores: np.ndarray) -> np.ndarray:
-    """Half a win each way for the pairs that keep a group from being strongly connected, else 0."""
+    """Return half a win each way for the pairs that keep a group from being strongly connected, else 0."""
     strong = strong_groups(scores > 0)
     return HALF_WIN * ((scores + scores.T > 0) & (strong[:, None] != strong[None, :]))
 
@@ -198,7 +199,7 @@ def solve(scores: np.ndarray, start: np.ndarray, tolerance: float = 1e-10, steps
 
 
 def _descend(scores: np.ndarray, log_odds: np.ndarray, loss: float, step: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return a Newton step, halved until it does not climb: far from the maximum a full one can overshoot."""
+    """Take a Newton step, halved until the loss does not rise: far from the maximum a full step can overshoot."""
     slack = 1e-12 * max(1.0, abs(loss))
     for _ in range(60):
         trial = log_odds + step
@@ -255,6 +256,6 @@ def squared_scores(log_odds: np.ndarray, wins: np.ndarray, ties: np.ndarray) -> 
 
 
 def tie_bridges(wins: np.ndarray, ties: np.ndarray) -> np.ndarray:
-    """Half a win each way for pairs of ties alone that join models which no decisive vote joins, else 0."""
+    """Return half a win each way for pairs with only ties that join models which no decisive vote joins, else 0."""
     decisive = groups(wins + wins.T > 0)
     return HALF_WIN * ((ties > 0) & (decisive[:, None] != decisive[None, :]))

@@ -1,4 +1,5 @@
-"""A confidence sequence for each pair: an interval that may be read after every vote, and votes stopped at any look.
+"""Compute a confidence sequence for each pair: an interval that is valid after every vote, and evidence against an even
+match.
 
 A vote of i against j scores x = 1 for a win, ½ for a tie, 0 for a loss. Were i's mean score m, then a gambler who
 begins with 1 and multiplies it, vote by vote, by
@@ -80,11 +81,11 @@ class ConfidenceSequence:
 
     @property
     def is_decided(self) -> np.ndarray:
-        """Is a mean of ½ outside? Once it was so at any look, it may be said for good."""
+        """Return whether a mean of ½ lies outside the interval. Once it was outside at any look, it stays decided."""
         return self.log_e >= math.log(1 / self.alpha)
 
     def more_votes(self, i: int, j: int) -> int | None:
-        """About how many more votes of i against j; 0 when decided, None when no number would do."""
+        """Return about how many more votes of i against j decide it; 0 when decided, None when no number would."""
         return int(self.more[i, j]) if np.isfinite(self.more[i, j]) else None
 
 
@@ -109,17 +110,17 @@ def pair_sequences(tally: Tally, alpha: float = 0.05) -> ConfidenceSequence:
     size = len(tally.models)
     row, column = np.triu_indices(size, 1)
     half = confidence_sequence(tally.wins[row, column], tally.ties[row, column], tally.wins[column, row], alpha)
-    whole = []
-    for there, back, diagonal in (
+    squares = []
+    for forward, back, diagonal in (
         (half.lower, 1 - half.upper, 0.0),
         (half.upper, 1 - half.lower, 1.0),
         (half.log_e, half.log_e, 0.0),
         (half.more, half.more, NEVER),
     ):
         square = np.full((size, size), diagonal)
-        square[row, column], square[column, row] = there, back
-        whole.append(square)
-    return ConfidenceSequence(alpha, *whole)
+        square[row, column], square[column, row] = forward, back
+        squares.append(square)
+    return ConfidenceSequence(alpha, *squares)
 
 
 def lower_bound(wins: np.ndarray, ties: np.ndarray, losses: np.ndarray, alpha: float = 0.05) -> np.ndarray:
@@ -140,7 +141,7 @@ def log_e_above(wins: np.ndarray, ties: np.ndarray, losses: np.ndarray, mean: fl
 
 
 def log_e_at(wins: np.ndarray, ties: np.ndarray, losses: np.ndarray, mean: float) -> np.ndarray:
-    """Return (…) log e-value against "the mean score is `mean`", either way."""
+    """Return (…) log e-value against "the mean score is `mean`", in both directions."""
     counts, shape = _checked(wins, ties, losses)
     return _log_wealth(*counts, np.full(len(counts[0]), mean), _EITHER).reshape(shape)
 
@@ -148,14 +149,15 @@ def log_e_at(wins: np.ndarray, ties: np.ndarray, losses: np.ndarray, mean: float
 def more_votes_until_better(
     wins: float, ties: float, losses: float, margin: float = 0.0, alpha: float = 0.05
 ) -> int | None:
-    """About how many more votes until `lower_bound` is above the margin, as the shares are now; None: never."""
+    """Return about how many more votes raise `lower_bound` above the margin, at the present shares; None: no number."""
     counts, _ = _checked(np.array(wins), np.array(ties), np.array(losses), alpha)
     more = _more(*counts, mean_score(margin), alpha, _BETTER)[0]
     return int(more) if np.isfinite(more) else None
 
 
 def points(mean: np.ndarray) -> np.ndarray:
-    """Rating points of a mean score: 400·log10(m/(1−m)); −inf at 0 and inf at 1, where the votes set no limit."""
+    """Return the rating points of a mean score: 400·log10(m/(1−m)); −inf at 0 and inf at 1, where the votes set no
+    limit."""
     with np.errstate(divide="ignore"):
         return SCALE * (np.log(mean) - np.log1p(-np.asarray(mean)))
 
@@ -218,7 +220,7 @@ def _lower(wins: np.ndarray, ties: np.ndarray, losses: np.ndarray, alpha: float,
     """
     gains, limit, growth = _gains(wins, ties, bets), math.log(1 / alpha), np.expm1(bets.tilt)
     votes = wins + ties + losses
-    found = np.zeros(len(votes))
+    bounds = np.zeros(len(votes))
     open_ = np.flatnonzero(_log_sum(gains)[0] > limit)
     mean = _first_guess(wins[open_], ties[open_], votes[open_], limit)
     for _ in range(60):
@@ -226,17 +228,17 @@ def _lower(wins: np.ndarray, ties: np.ndarray, losses: np.ndarray, alpha: float,
         height, share = _log_sum(gains[open_] - votes[open_, None] * np.log(slope))
         falling = votes[open_] * (share * growth / slope).sum(axis=1)
         step = np.where(falling > 0, (height - limit) / np.where(falling > 0, falling, 1), -mean)
-        after = np.where(mean + step > 0, mean + step, mean / 8)
-        found[open_] = after
-        rest = np.abs(step) > 1e-9
-        open_, mean = open_[rest], np.minimum(after[rest], 1 - 1e-15)
+        new_mean = np.where(mean + step > 0, mean + step, mean / 8)
+        bounds[open_] = new_mean
+        is_moving = np.abs(step) > 1e-9
+        open_, mean = open_[is_moving], np.minimum(new_mean[is_moving], 1 - 1e-15)
         if not len(open_):
             break
-    return found
+    return bounds
 
 
 def _first_guess(wins: np.ndarray, ties: np.ndarray, votes: np.ndarray, limit: float) -> np.ndarray:
-    """Return (K,) Wilson's lower bound at about the sequence's width: a good place to begin, right or not."""
+    """Return (K,) Wilson's lower bound at about the sequence's width: a good starting point."""
     mean, squared = (wins + ties / 2) / votes, 2 * (limit + 2)
     spread = np.sqrt(squared * mean * (1 - mean) / votes + (squared / votes / 2) ** 2)
     return np.clip((mean + squared / votes / 2 - spread) / (1 + squared / votes), 1e-12, mean)
@@ -249,17 +251,17 @@ def _more(wins: np.ndarray, ties: np.ndarray, losses: np.ndarray, mean: float, a
     At fixed shares it is convex in the number of votes: Newton from a number that is surely enough comes down to it.
     """
     limit, votes = math.log(1 / alpha), wins + ties + losses
-    each = (_gains(wins, ties, bets) - bets.log_weight) / np.maximum(votes, 1)[:, None]
-    each = each - np.log1p(mean * np.expm1(bets.tilt))
-    each = np.where(votes[:, None] > 0, each, -1.0)
+    gain_per_vote = (_gains(wins, ties, bets) - bets.log_weight) / np.maximum(votes, 1)[:, None]
+    gain_per_vote = gain_per_vote - np.log1p(mean * np.expm1(bets.tilt))
+    gain_per_vote = np.where(votes[:, None] > 0, gain_per_vote, -1.0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        enough = np.where(each > 1e-12, (limit - bets.log_weight) / each, np.inf).min(axis=1)
-    decided = _log_sum(bets.log_weight + votes[:, None] * each)[0] >= limit
-    needed = np.where(decided, votes, enough)
+        enough = np.where(gain_per_vote > 1e-12, (limit - bets.log_weight) / gain_per_vote, np.inf).min(axis=1)
+    decided = _log_sum(bets.log_weight + votes[:, None] * gain_per_vote)[0] >= limit
+    votes_needed = np.where(decided, votes, enough)
     open_ = np.flatnonzero(~decided & np.isfinite(enough))
     while len(open_):
-        height, share = _log_sum(bets.log_weight + needed[open_, None] * each[open_])
-        step = (height - limit) / (share * each[open_]).sum(axis=1)
-        needed[open_] -= np.maximum(step, 0)
+        height, share = _log_sum(bets.log_weight + votes_needed[open_, None] * gain_per_vote[open_])
+        step = (height - limit) / (share * gain_per_vote[open_]).sum(axis=1)
+        votes_needed[open_] -= np.maximum(step, 0)
         open_ = open_[step > 0.01]
-    return np.ceil(needed - votes)
+    return np.ceil(votes_needed - votes)

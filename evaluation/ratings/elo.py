@@ -1,4 +1,4 @@
-"""Online Elo: a ticker that moves with each vote, and depends on their order; never the ranking.
+"""Compute online Elo: a ticker that moves with each vote and depends on their order; never the ranking.
 
 After each vote the two ratings move by ±K·(y − p), with y = 1, ½, 0 and p = 1/(1 + 10^((r_b − r_a)/400)) (Elo, 1978),
 as Chatbot Arena's first leaderboard did with K = 4. The last votes weigh most and the first are forgotten, so the
@@ -35,7 +35,7 @@ class OrderSpread:
 def online(
     a: Sequence[int] | np.ndarray,
     b: Sequence[int] | np.ndarray,
-    said: Sequence[int] | np.ndarray,
+    label: Sequence[int] | np.ndarray,
     start: np.ndarray,
     step: float = STEP,
 ) -> np.ndarray:
@@ -45,12 +45,12 @@ def online(
     time, call it for each stretch. Raises ValueError on an index out of range, a model against itself, or `start` or
     `step` that is no number.
     """
-    a, b, said = (np.asarray(values, dtype=np.int64) for values in (a, b, said))
-    _check(a, b, said, len(start))
+    a, b, label = (np.asarray(values, dtype=np.int64) for values in (a, b, label))
+    _check(a, b, label, len(start))
     if not (np.isfinite(start).all() and math.isfinite(step) and step > 0):
         raise ValueError("start must be finite ratings, and step (K) a number above 0.")
     rating, steepness, exp = [float(value) for value in start], -1 / SCALE, math.exp
-    for i, j, outcome in zip(a.tolist(), b.tolist(), said.tolist(), strict=True):
+    for i, j, outcome in zip(a.tolist(), b.tolist(), label.tolist(), strict=True):
         gap = steepness * (rating[i] - rating[j])
         moved = step * (SCORE[outcome] - 1 / (1 + exp(gap if gap < 700 else 700)))
         rating[i] += moved
@@ -59,7 +59,7 @@ def online(
 
 
 def order_spread(
-    a: np.ndarray, b: np.ndarray, said: np.ndarray, size: int, orders: int = 10, seed: int = 0, step: float = STEP
+    a: np.ndarray, b: np.ndarray, label: np.ndarray, size: int, orders: int = 10, seed: int = 0, step: float = STEP
 ) -> OrderSpread:
     """Return how far ratings of `size` models from 1000 depend on the order: `orders` shuffles, the same for the same
     seed.
@@ -72,15 +72,17 @@ def order_spread(
     shuffled = []
     for _ in range(orders):
         order = random.permutation(len(a))
-        shuffled.append(online(a[order], b[order], said[order], start, step))
-    found = np.stack(shuffled)
-    return OrderSpread(found.mean(axis=0), found.std(axis=0, ddof=1), found.min(axis=0), found.max(axis=0), orders)
+        shuffled.append(online(a[order], b[order], label[order], start, step))
+    ratings = np.stack(shuffled)
+    return OrderSpread(
+        ratings.mean(axis=0), ratings.std(axis=0, ddof=1), ratings.min(axis=0), ratings.max(axis=0), orders
+    )
 
 
-def _check(a: np.ndarray, b: np.ndarray, said: np.ndarray, size: int) -> None:
-    if not len(a) == len(b) == len(said):
-        raise ValueError(f"a vote needs all of A, B and winner: got {len(a)}, {len(b)}, {len(said)}.")
-    for name, values, top in (("a", a, size), ("b", b, size), ("said", said, len(LABELS))):
+def _check(a: np.ndarray, b: np.ndarray, label: np.ndarray, size: int) -> None:
+    if not len(a) == len(b) == len(label):
+        raise ValueError(f"a vote needs all of A, B and winner: got {len(a)}, {len(b)}, {len(label)}.")
+    for name, values, top in (("a", a, size), ("b", b, size), ("label", label, len(LABELS))):
         if values.size and (values.min() < 0 or values.max() >= top):
             raise ValueError(f"{name} has an index outside 0..{top - 1}.")
     if np.any(a == b):

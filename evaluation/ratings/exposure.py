@@ -1,4 +1,5 @@
-"""How the votes were collected: which side was shown first, who met whom how often, and what joins the models.
+"""Describe how the votes were collected: which position was shown first, which pairs met how often, what joins the
+models.
 
 A rating is as good as its battles: sides that favour the first, models sampled more than others (Singh et al., 2025,
 "The Leaderboard Illusion") or boards held together by a single pair are told here, beside the ratings.
@@ -21,7 +22,7 @@ from evaluation.ratings.vote_graph import groups
 
 @dataclass(frozen=True)
 class Position:
-    """What being shown first is worth.
+    """The effect of being shown first, in rating points.
 
     `share` of decisive votes for the first, with Wilson's interval; `points` in rating points, allowing for who was
     shown first; both None without decisive votes. Per model (M,): its mean score when first less when second, both
@@ -41,7 +42,7 @@ class Position:
 
 @dataclass(frozen=True)
 class Bridge:
-    """A pair whose votes alone join two parts of the board, and how many those are."""
+    """A pair whose votes alone join two parts of the board, and the number of these votes."""
 
     i: int
     j: int
@@ -89,7 +90,7 @@ class Sampling:
 
 
 def position(fitted: Fit) -> Position:
-    """Of the board as a whole and of each model."""
+    """Return the effect of the position on the board as a whole and on each model."""
     cells, expected = fitted.tally.cells, np.nan_to_num(expected_scores(fitted), nan=0.5)
     a, b = float(cells[:, :, 0].sum()), float(cells[:, :, 1].sum())
     first, first_square, n_first = _surplus(cells, expected, axis=1)
@@ -108,7 +109,7 @@ def position(fitted: Fit) -> Position:
 
 
 def connectivity(tally: Tally) -> Connectivity:
-    """Return what holds the board together."""
+    """Return the parts of the board, and the pairs that hold one together."""
     played = tally.wins + tally.wins.T + tally.ties
     number = groups(played > 0)
     parts = tuple(tuple(int(m) for m in np.flatnonzero(number == k)) for k in range(int(number.max(initial=-1)) + 1))
@@ -122,7 +123,7 @@ def connectivity(tally: Tally) -> Connectivity:
 
 
 def sampling(tally: Tally) -> Sampling:
-    """Return who was shown how often, and against whom."""
+    """Return how often each model and each pair was shown."""
     size, battles = len(tally.models), tally.battles
     played = tally.wins + tally.wins.T + tally.ties
     votes = max(tally.votes, 1)
@@ -160,10 +161,10 @@ def _points(cells: np.ndarray, expected: np.ndarray) -> tuple[float, float]:
 
 
 def _bridges(linked: np.ndarray) -> list[tuple[int, int]]:
-    """Links on no circle, by Tarjan's depth-first numbering; a stack of its own, for boards deeper than Python's."""
+    """Return the links on no circle, by Tarjan's depth-first numbering with an explicit stack."""
     size, clock = len(linked), 0
     order, low = [-1] * size, [0] * size
-    found = []
+    bridges = []
     for root in range(size):
         if order[root] >= 0:
             continue
@@ -171,21 +172,21 @@ def _bridges(linked: np.ndarray) -> list[tuple[int, int]]:
         clock += 1
         path = [(root, -1, iter(np.flatnonzero(linked[root]).tolist()))]
         while path:
-            model, parent, rest = path[-1]
-            other = next(rest, None)
-            if other is None:
+            model, parent, neighbours = path[-1]
+            neighbour = next(neighbours, None)
+            if neighbour is None:
                 path.pop()
                 if path:
                     low[parent] = min(low[parent], low[model])
                     if low[model] > order[parent]:
-                        found.append((min(parent, model), max(parent, model)))
-            elif order[other] < 0:
-                order[other] = low[other] = clock
+                        bridges.append((min(parent, model), max(parent, model)))
+            elif order[neighbour] < 0:
+                order[neighbour] = low[neighbour] = clock
                 clock += 1
-                path.append((other, model, iter(np.flatnonzero(linked[other]).tolist())))
-            elif other != parent:
-                low[model] = min(low[model], order[other])
-    return sorted(found)
+                path.append((neighbour, model, iter(np.flatnonzero(linked[neighbour]).tolist())))
+            elif neighbour != parent:
+                low[model] = min(low[model], order[neighbour])
+    return sorted(bridges)
 
 
 def _fewest_votes_across(played: np.ndarray) -> tuple[int, np.ndarray]:
@@ -194,13 +195,13 @@ def _fewest_votes_across(played: np.ndarray) -> tuple[int, np.ndarray]:
     sides, alive = [[k] for k in range(size)], np.ones(size, dtype=bool)
     best, cut = np.inf, [0]
     for _ in range(size - 1):
-        before, last, value = _last_two(weight, alive)
+        second_last, last, value = _last_two(weight, alive)
         if value < best:
             best, cut = value, list(sides[last])
-        weight[before] += weight[last]
-        weight[:, before] += weight[:, last]
-        weight[before, before] = 0
-        sides[before] += sides[last]
+        weight[second_last] += weight[last]
+        weight[:, second_last] += weight[:, last]
+        weight[second_last, second_last] = 0
+        sides[second_last] += sides[last]
         alive[last] = False
     side = np.zeros(size, dtype=bool)
     side[cut] = True
@@ -208,15 +209,15 @@ def _fewest_votes_across(played: np.ndarray) -> tuple[int, np.ndarray]:
 
 
 def _last_two(weight: np.ndarray, alive: np.ndarray) -> tuple[int, int, float]:
-    """Return the last two when models are added one by one, the most tightly joined first, and how tightly the
+    """Return the last two models when they are added one by one, the most tightly joined first, and how tightly the
     last is."""
-    before = last = int(alive.argmax())
+    second_last = last = int(alive.argmax())
     reach = np.where(alive, weight[last], -np.inf)
     reach[last] = -np.inf
     value = 0.0
     for _ in range(int(alive.sum()) - 1):
-        before, last = last, int(reach.argmax())
+        second_last, last = last, int(reach.argmax())
         value = float(reach[last])
         reach += weight[last]  # −inf stays so
         reach[last] = -np.inf
-    return before, last, value
+    return second_last, last, value

@@ -1,4 +1,4 @@
-"""How few votes, or voters, decide the first place: what would have to be missing for another model to stand there.
+"""Find how few votes, or voters, decide the first place: which must be missing for another model to be first.
 
 Huang et al. (2025, 2508.11847) found leaderboards whose first place hangs on 0.003 % of the votes. Their question is
 asked here of the counts. All votes of one pair with one outcome weigh the same, so what is chosen is how many of each
@@ -31,7 +31,7 @@ RIVALS = 8  # with an exact search; the others need more votes by the first-orde
 
 @dataclass(frozen=True)
 class Removal:
-    """`votes` of those in which `model` won against `other`, or tied with it; indices."""
+    """`votes` votes in which `model` won against `other`, or tied with it; models as indices."""
 
     model: int
     other: int
@@ -80,7 +80,7 @@ class _Cells:
 
 @dataclass(frozen=True)
 class _Order:
-    """Units in the order in which to take them away: a cell's votes one by one, or voters.
+    """Units in the order in which to remove them: a cell's votes one by one, or voters.
 
     `taken(n)` says which the first n are, `without(n)` gives the scores (M, M) that are left.
     """
@@ -113,50 +113,50 @@ def fewest_votes(fitted: Fit) -> Fragility | None:
             guess=guess,
         )
 
-    taken = _search(fitted, first, _nearest(fitted, cells, first, rivals), arrange)
-    if taken is None:
+    removed = _search(fitted, first, _nearest(fitted, cells, first, rivals), arrange)
+    if removed is None:
         return None
-    new, votes = _leader(fitted, _left(scores, cells, taken), first), int(taken.sum())
+    new, votes = _leader(fitted, _left(scores, cells, removed), first), int(removed.sum())
     minimal = votes == 1 or len(rivals) == 1
-    return Fragility(first, new, votes, fitted.tally.votes, _removals(cells, taken), minimal)
+    return Fragility(first, new, votes, fitted.tally.votes, _removals(cells, removed), minimal)
 
 
 def fewest_voters(fitted: Fit, blocks: Sequence[Block]) -> VoterFragility | None:
-    """Return the same of whole voters, with all their votes. Raises ValueError when `blocks` are not the votes of the
+    """Return the same for whole voters, with all their votes. Raises ValueError when `blocks` are not the votes of the
     fit."""
     first, rivals = _first_and_rivals(fitted)
-    voter, a, b, said, count = (np.concatenate(column) for column in zip(*blocks, strict=True))
+    voter, a, b, label, count = (np.concatenate(column) for column in zip(*blocks, strict=True))
     if count.sum() != fitted.tally.votes:
         raise ValueError(f"the fit is of {fitted.tally.votes} votes and these are {count.sum()}: give the same votes.")
     names, owner = np.unique(voter, return_inverse=True)
-    cell = (a * len(fitted.models) + b) * len(LABELS) + said
+    cell = (a * len(fitted.models) + b) * len(LABELS) + label
 
     def without(gone: np.ndarray) -> np.ndarray:
         cells = np.bincount(cell[gone], weights=count[gone], minlength=fitted.tally.cells.size)
-        left = Tally(fitted.models, fitted.tally.cells - cells.reshape(fitted.tally.cells.shape))
-        return left.wins + left.ties / 2
+        remaining = Tally(fitted.models, fitted.tally.cells - cells.reshape(fitted.tally.cells.shape))
+        return remaining.wins + remaining.ties / 2
 
     def arrange(log_odds: np.ndarray, played: np.ndarray, rival: int) -> _Order:
-        each = _vote_influence(log_odds, played, first, rival).ravel()[cell]
-        influence = np.bincount(owner, weights=each * count, minlength=len(names))
+        influence_by_vote = _vote_influence(log_odds, played, first, rival).ravel()[cell]
+        influence = np.bincount(owner, weights=influence_by_vote * count, minlength=len(names))
         taking = _most_first(influence)
-        place = np.full(len(names), len(names))
-        place[taking] = np.arange(len(taking))
-        rank = place[owner]
+        rank_of = np.full(len(names), len(names))
+        rank_of[taking] = np.arange(len(taking))
+        rank = rank_of[owner]
         guess = _count_for(influence[taking], np.ones(len(taking)), _gap(fitted, first, rival))
         return _Order(lambda n: taking[:n], lambda n: without(rank < n), len(taking), guess)
 
-    taken = _search(fitted, first, _nearest(fitted, _cells(fitted.tally), first, rivals), arrange)
-    if taken is None:
+    removed = _search(fitted, first, _nearest(fitted, _cells(fitted.tally), first, rivals), arrange)
+    if removed is None:
         return None
-    gone = np.isin(owner, taken)
-    new, votes = _leader(fitted, without(gone), first), int(count[gone].sum())
-    voters = tuple(int(names[k]) for k in np.sort(taken))
+    is_removed = np.isin(owner, removed)
+    new, votes = _leader(fitted, without(is_removed), first), int(count[is_removed].sum())
+    voters = tuple(int(names[k]) for k in np.sort(removed))
     return VoterFragility(first, new, voters, len(names), votes, fitted.tally.votes, len(voters) == 1)
 
 
 def _search(fitted: Fit, first: int, rivals: list[int], arrange: Arrange) -> np.ndarray | None:
-    """Return what the smallest number takes, over the rivals, with influences taken anew where the places change."""
+    """Return the smallest removal found over the rivals; influences are computed again where the order changes."""
     scores = fitted.tally.wins + fitted.tally.ties / 2
     fewest, best = None, None
     for rival in rivals:
@@ -201,7 +201,7 @@ def _leverage(log_odds: np.ndarray, played: np.ndarray, first: int, rival: int) 
 
 
 def _influence(log_odds: np.ndarray, played: np.ndarray, cells: _Cells, first: int, rival: int) -> np.ndarray:
-    """Return (C,) by how much one vote of each cell lifts first above rival."""
+    """Return (C,) by how much one vote of each cell lifts `first` above `rival`."""
     u = _leverage(log_odds, played, first, rival)
     return (u[cells.i] - u[cells.j]) * (cells.score - sigmoid(log_odds[cells.i] - log_odds[cells.j]))
 
@@ -214,7 +214,7 @@ def _vote_influence(log_odds: np.ndarray, played: np.ndarray, first: int, rival:
 
 
 def _most_first(influence: np.ndarray) -> np.ndarray:
-    """Places of what holds the first above the rival, most first."""
+    """Return the indices of the units that hold `first` above its rival, the strongest first."""
     taking = np.argsort(-influence, kind="stable")
     return taking[influence[taking] > 0]
 
@@ -222,54 +222,54 @@ def _most_first(influence: np.ndarray) -> np.ndarray:
 def _nearest(fitted: Fit, cells: _Cells, first: int, rivals: np.ndarray) -> list[int]:
     """Return the rivals that need the fewest votes to first order."""
     scores = fitted.tally.wins + fitted.tally.ties / 2
-    played, needed = scores + half_wins(scores), []
+    played, counts = scores + half_wins(scores), []
     for rival in rivals[: 4 * RIVALS]:
         influence = _influence(fitted.log_odds, played, cells, first, int(rival))
         taking = _most_first(influence)
-        needed.append(_count_for(influence[taking], cells.votes[taking], _gap(fitted, first, int(rival))))
-    return [int(rivals[k]) for k in np.argsort(needed, kind="stable")[:RIVALS]]
+        counts.append(_count_for(influence[taking], cells.votes[taking], _gap(fitted, first, int(rival))))
+    return [int(rivals[k]) for k in np.argsort(counts, kind="stable")[:RIVALS]]
 
 
 def _count_for(influence: np.ndarray, units: np.ndarray, gap: float) -> int:
-    """Return how many units, in this order, take a gap away to first order; all when that does not."""
+    """Return how many units, in this order, close a gap to first order; all when they do not."""
     falls = np.cumsum(influence * units)
     last = int(np.searchsorted(falls, gap, side="right"))
     if last == len(falls):
         return int(units.sum())
-    before = falls[last - 1] if last else 0.0
-    return int(units[:last].sum() + (gap - before) / influence[last])
+    fall_before = falls[last - 1] if last else 0.0
+    return int(units[:last].sum() + (gap - fall_before) / influence[last])
 
 
 def _taken(cells: _Cells, taking: np.ndarray, n: int) -> np.ndarray:
     """Return (C,) votes taken from each cell when the first n are."""
-    votes, taken = cells.votes[taking], np.zeros(len(cells.votes))
-    taken[taking] = np.clip(n - (np.cumsum(votes) - votes), 0, votes)
-    return taken
+    votes, removed = cells.votes[taking], np.zeros(len(cells.votes))
+    removed[taking] = np.clip(n - (np.cumsum(votes) - votes), 0, votes)
+    return removed
 
 
-def _left(scores: np.ndarray, cells: _Cells, taken: np.ndarray) -> np.ndarray:
+def _left(scores: np.ndarray, cells: _Cells, removed: np.ndarray) -> np.ndarray:
     """Return (M, M) wins, ties as half, without the votes taken from each cell."""
-    left = scores.copy()
-    np.subtract.at(left, (cells.i, cells.j), taken * cells.score)
-    np.subtract.at(left, (cells.j, cells.i), taken * (1 - cells.score))
-    return left
+    remaining = scores.copy()
+    np.subtract.at(remaining, (cells.i, cells.j), removed * cells.score)
+    np.subtract.at(remaining, (cells.j, cells.i), removed * (1 - cells.score))
+    return remaining
 
 
-def _smallest(order: _Order, start: np.ndarray, first: int, rival: int, most: int) -> int | None:
+def _smallest(order: _Order, start: np.ndarray, first: int, rival: int, limit: int) -> int | None:
     """Return the smallest n up to `most` that puts the rival ahead, by bisection with exact refits from the guess
     outwards."""
 
     def changes(n: int) -> bool:
         return _is_ahead(order.without(n), start, first, rival)
 
-    most = min(most, order.size)
-    if most < 1:
+    limit = min(limit, order.size)
+    if limit < 1:
         return None
-    low, high, step = 0, min(max(order.guess, 1), most), 1
+    low, high, step = 0, min(max(order.guess, 1), limit), 1
     while not changes(high):
-        if high == most:
+        if high == limit:
             return None
-        low, high, step = high, min(high + step, most), 2 * step
+        low, high, step = high, min(high + step, limit), 2 * step
     step = 1
     while high - low > 1:
         middle = max(high - step, (low + high) // 2)
@@ -281,20 +281,21 @@ def _smallest(order: _Order, start: np.ndarray, first: int, rival: int, most: in
 
 
 def _is_ahead(scores: np.ndarray, start: np.ndarray, first: int, rival: int) -> bool:
-    """Is the rival above the first in the exact fit, both still compared?"""
+    """Return whether the rival is above the first in the exact fit, while both are still compared."""
     log_odds, group = solve_groups(scores + half_wins(scores), start)
     return bool(group[first] == group[rival] and log_odds[rival] > log_odds[first] + AHEAD)
 
 
 def _leader(fitted: Fit, scores: np.ndarray, first: int) -> int:
-    """Return who is first among those still compared with the first."""
+    """Return the first of the models that are still compared with the first."""
     log_odds, group = solve_groups(scores + half_wins(scores), fitted.log_odds)
     return int(np.where(group == group[first], log_odds, -np.inf).argmax())
 
 
-def _removals(cells: _Cells, taken: np.ndarray) -> tuple[Removal, ...]:
-    places = [int(c) for c in np.argsort(-taken, kind="stable") if taken[c]]
+def _removals(cells: _Cells, removed: np.ndarray) -> tuple[Removal, ...]:
+    cells_removed = [int(c) for c in np.argsort(-removed, kind="stable") if removed[c]]
     outcome = {1.0: "won", 0.5: "tied"}
     return tuple(
-        Removal(int(cells.i[c]), int(cells.j[c]), outcome[float(cells.score[c])], int(taken[c])) for c in places
+        Removal(int(cells.i[c]), int(cells.j[c]), outcome[float(cells.score[c])], int(removed[c]))
+        for c in cells_removed
     )

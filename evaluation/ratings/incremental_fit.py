@@ -1,4 +1,4 @@
-"""Ratings that follow single votes, forwards and backwards, and agree with a fit from the beginning.
+"""Update ratings by single votes, forwards and backwards, in agreement with a fit from the beginning.
 
 One vote more or less changes one cell of the counts. From where the ratings stand a step or two with the inverse
 Hessian that is known already leads to the new maximum: each costs O(M²), and shrinks the error by as much as the
@@ -37,12 +37,12 @@ class Live:
 
     @cached_property
     def fit(self) -> Fit:
-        """With intervals: computed when somebody looks, and not for every vote in between."""
+        """Return the fit with intervals, computed only on demand and not at every vote."""
         return fitted_at(self.tally, self.log_odds, self.group, self.added)
 
 
 def begin(tally: Tally, start: np.ndarray | None = None) -> Live:
-    """From the counts alone. `start` (M,) are log-odds to begin at.
+    """Return live ratings from counts. `start` (M,) are log-odds to begin at.
 
     Raises ValueError without models, NotConverged when Newton's method fails.
     """
@@ -56,22 +56,24 @@ def begin(tally: Tally, start: np.ndarray | None = None) -> Live:
     return Live(tally, scores, added, group, log_odds if settled is None else settled, inverse)
 
 
-def vote(live: Live, a: int, b: int, said: int, count: int = 1) -> Live:
-    """`count` votes more that said `LABELS[said]` of models `a` and `b`, as places; fewer when it is negative.
+def vote(live: Live, a: int, b: int, label: int, count: int = 1) -> Live:
+    """Return the ratings after `count` more votes with label `LABELS[label]` of the models `a` and `b` (indices);
+    negative takes back.
 
     Raises ValueError when there are not as many to take back.
     """
-    if a == b or not 0 <= said < len(LABELS):
-        raise ValueError(f"a vote is between two models and says one of 0..{len(LABELS) - 1}: got {a}, {b}, {said}.")
-    if live.tally.cells[a, b, said] + count < 0:
-        raise ValueError(f"{-count} such votes cannot be taken back: {int(live.tally.cells[a, b, said])} were given.")
+    if a == b or not 0 <= label < len(LABELS):
+        raise ValueError(f"a vote is between two models and says one of 0..{len(LABELS) - 1}: got {a}, {b}, {label}.")
+    if live.tally.cells[a, b, label] + count < 0:
+        raise ValueError(f"{-count} such votes cannot be taken back: {int(live.tally.cells[a, b, label])} were given.")
     cells = live.tally.cells.copy()
-    cells[a, b, said] += count
+    cells[a, b, label] += count
     return move(live, cells)
 
 
 def move(live: Live, cells: np.ndarray) -> Live:
-    """To any other counts (M, M, 4) of the same models: a vote, an undo, a ban, or all that came in a second."""
+    """Return the ratings at any other counts (M, M, 4) of the same models: a vote, an undo, a ban, or all votes of a
+    second."""
     tally = Tally(live.tally.models, cells)
     scores = tally.wins + tally.ties / 2
     if not _is_joined_alike(live, scores):
@@ -83,7 +85,7 @@ def move(live: Live, cells: np.ndarray) -> Live:
 
 
 def _is_joined_alike(live: Live, scores: np.ndarray) -> bool:
-    """Are the groups, and the pairs that need half wins, those they were?"""
+    """Return whether the groups, and the pairs that need half wins, are the same as before."""
     beats = scores > 0
     if np.array_equal(beats, live.scores > 0):
         return True

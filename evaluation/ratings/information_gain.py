@@ -1,4 +1,4 @@
-"""Which pair to ask about next: what one more vote on it would teach about the differences that matter.
+"""Choose which pair to ask about next: how much one more vote on it lowers the variances that matter.
 
 One battle of a and b adds information u = h²/g about x = e_a − e_b, with h = p(1 − p) and g the expected squared
 score (h less ties/4). By the rank-one update (Sherman & Morrison) the variance of a difference d falls by
@@ -32,7 +32,8 @@ SHARPNESS = 2
 def pair_probabilities(
     fitted: Fit | None, models: Sequence[Hashable], matters: np.ndarray | None = None, floor: float = FLOOR
 ) -> np.ndarray:
-    """Return (M, M) how to draw the next battle (row shown as A, column as B); symmetric, sums to 1, 0 on the diagonal.
+    """Return (M, M) the probability of each next battle (row shown as A, column as B); symmetric, sums to 1, diagonal
+    0.
 
     `models` are those that can be drawn: some may have no votes, and the fit may know others. `matters` (M, M) weighs
     the differences by how much they count (all alike without it; its two halves are added). A share `floor` of the
@@ -55,18 +56,18 @@ def gains(fitted: Fit, matters: np.ndarray) -> np.ndarray:
     Of the fit's own models, within each group: NaN between models that no votes join.
     """
     same = fitted.group[:, None] == fitted.group[None, :]
-    known = np.where(same, fitted.covariance, 0) / SCALE**2
+    covariance = np.where(same, fitted.covariance, 0) / SCALE**2
     weights = _checked(fitted.models, matters, FLOOR) * same
-    return np.where(same, SCALE**2 * _gains(known, fitted.log_odds, weights, _ties(fitted)), np.nan)
+    return np.where(same, SCALE**2 * _gains(covariance, fitted.log_odds, weights, _ties(fitted)), np.nan)
 
 
 def weigh_pairs(models: Sequence[Hashable], weighed: Iterable[tuple[Hashable, Hashable, float]]) -> np.ndarray:
     """Return (M, M) `matters` from (model, other, weight); pairs with models that are not there are left out."""
-    place = {model: k for k, model in enumerate(models)}
+    index_by_model = {model: k for k, model in enumerate(models)}
     weights = np.zeros((len(models), len(models)))
     for model, other, weight in weighed:
-        if model in place and other in place and model != other:
-            i, j = place[model], place[other]
+        if model in index_by_model and other in index_by_model and model != other:
+            i, j = index_by_model[model], index_by_model[other]
             weights[i, j] += weight
             weights[j, i] += weight
     return weights
@@ -78,13 +79,13 @@ def weigh_top(fitted: Fit | None, models: Sequence[Hashable], top: int, weight: 
     z is their difference in standard errors: neighbours that are not told apart count fully, a pair that is decided by
     far counts little.
     """
-    place = {model: k for k, model in enumerate(models)}
+    index_by_model = {model: k for k, model in enumerate(models)}
     weights = np.zeros((len(models), len(models)))
     if fitted is None:
         return weights
     by_rating = np.argsort(-fitted.rating, kind="stable")
-    best = np.array([k for k in by_rating if fitted.group[k] == 0 and fitted.models[k] in place], dtype=int)
-    at = np.array([place[fitted.models[k]] for k in best], dtype=int)
+    best = np.array([k for k in by_rating if fitted.group[k] == 0 and fitted.models[k] in index_by_model], dtype=int)
+    at = np.array([index_by_model[fitted.models[k]] for k in best], dtype=int)
     variance = of_differences(fitted.covariance[np.ix_(best, best)]) + np.eye(len(best))
     gap = fitted.rating[best][:, None] - fitted.rating[best][None, :]
     counts = np.triu(weight / (1 + gap**2 / variance), 1)[:top]
@@ -116,15 +117,15 @@ def _beliefs(fitted: Fit | None, models: Sequence[Hashable]) -> tuple[np.ndarray
     part = np.arange(size) + len(models if fitted is None else fitted.models)
     if fitted is None:
         return covariance, log_odds, part
-    place = {model: k for k, model in enumerate(fitted.models)}
-    here = np.array([k for k, model in enumerate(models) if model in place], dtype=int)
-    there = np.array([place[models[k]] for k in here], dtype=int)
-    group = fitted.group[there]
+    index_by_model = {model: k for k, model in enumerate(fitted.models)}
+    indices = np.array([k for k, model in enumerate(models) if model in index_by_model], dtype=int)
+    fit_indices = np.array([index_by_model[models[k]] for k in indices], dtype=int)
+    group = fitted.group[fit_indices]
     same = group[:, None] == group[None, :]
     shared = PRIOR**2 / np.bincount(fitted.group)[group]
-    block = np.where(same, fitted.covariance[np.ix_(there, there)] / SCALE**2 + shared[:, None], 0)
-    covariance[np.ix_(here, here)] = block
-    log_odds[here], part[here] = fitted.log_odds[there], group
+    block = np.where(same, fitted.covariance[np.ix_(fit_indices, fit_indices)] / SCALE**2 + shared[:, None], 0)
+    covariance[np.ix_(indices, indices)] = block
+    log_odds[indices], part[indices] = fitted.log_odds[fit_indices], group
     return covariance, log_odds, part
 
 

@@ -1,4 +1,4 @@
-"""Does one number per model describe the votes? What was expected of each pair against what was seen, and cycles.
+"""Test whether one number per model describes the votes: expected against observed for each pair, and cycles.
 
 Bradley-Terry gives the mean score of a pair and says nothing of ties, yet a tie is less spread than a coin's two sides.
 So ties are taken to replace a share κ of the underdog's coin: with q the underdog's mean score, it wins (1 − κ)·q,
@@ -53,7 +53,7 @@ class Cycle:
 
 @dataclass(frozen=True)
 class Cycles:
-    """How many triples go round in a circle by direct majorities, against what chance gives if the ratings are right.
+    """How many triples of models beat each other in a circle, and how many chance gives if the ratings are right.
 
     `p_value`: how often votes simulated from the fit show as many. `listed` has the surest ones first.
     """
@@ -79,28 +79,29 @@ def tie_share(tally: Tally, expected: np.ndarray) -> float:
 
 
 def residuals(fitted: Fit) -> Residuals:
-    """Expected against observed for every pair, each standardised, and all together."""
+    """Return expected and observed scores of every pair, the standardised residuals, and one test for all."""
     tally, expected = fitted.tally, expected_scores(fitted)
     wins, ties = tally.wins, tally.ties
     played = wins + wins.T + ties
-    met = played > 0
+    has_votes = played > 0
     with np.errstate(invalid="ignore", divide="ignore"):
         observed = (wins + ties / 2) / played
         surplus = played * (observed - expected)
         spread = played * _variance(expected, tie_share(tally, expected))
-        own = _own_spread(played, expected, spread, fitted.group)
-        standard = np.where(met & (own > 1e-6 * spread), surplus / np.sqrt(own), np.nan)
-        chi_square = float(np.nansum(np.triu(np.where(met, surplus**2 / spread, 0), 1)))
-    pairs = int(np.triu(met, 1).sum())
+        own_variance = _own_spread(played, expected, spread, fitted.group)
+        standard = np.where(has_votes & (own_variance > 1e-6 * spread), surplus / np.sqrt(own_variance), np.nan)
+        chi_square = float(np.nansum(np.triu(np.where(has_votes, surplus**2 / spread, 0), 1)))
+    pairs = int(np.triu(has_votes, 1).sum())
     degrees = pairs - (len(wins) - len(np.unique(fitted.group)))
     p_value = chi_square_tail(chi_square, degrees) if degrees > 0 else None
-    sparse = bool(pairs) and bool(np.median(played[np.triu(met, 1)]) < 5)
-    expected = np.where(met, expected, np.nan)
+    sparse = bool(pairs) and bool(np.median(played[np.triu(has_votes, 1)]) < 5)
+    expected = np.where(has_votes, expected, np.nan)
     return Residuals(played, observed, expected, standard, chi_square, degrees, p_value, sparse)
 
 
 def cycles(fitted: Fit, draws: int = 100, seed: int = 0, listed: int = 10) -> Cycles:
-    """Triples of models whose direct majorities go round, and whether there are more than ratings and luck explain."""
+    """Return the triples of models that beat each other in a circle, and whether there are more than chance
+    explains."""
     lead = _leads(fitted.tally.wins)
     cycles = _surest(lead, listed)
     count, sure = _count(lead > 0), _count(lead >= SURE)
@@ -115,7 +116,7 @@ def _variance(expected: np.ndarray, kappa: float) -> np.ndarray:
 
 
 def _own_spread(played: np.ndarray, expected: np.ndarray, spread: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """Return (M, M) variance of surplus, smaller than `spread` by what the fit took up.
+    """Return (M, M) the variance of the surplus, smaller than `spread` by what the fit took up.
 
     With surplus = (I − N)ε and N = diag(nh)·X·H⁻¹·Xᵀ, its diagonal is s − 2s·nh·xᵀH⁻¹x + (nh)²·xᵀH⁻¹GH⁻¹x.
     """
@@ -134,7 +135,8 @@ def _leads(wins: np.ndarray) -> np.ndarray:
 
 
 def _count(beats: np.ndarray) -> int:
-    """Circles of three: for each k that beats i, whom i beats and who beats k. In bits, 64 models at once."""
+    """Return the number of circles of three: for each k that beats i, whom i beats and who beats k. In bits, 64 models
+    at once."""
     beaten, beaters = _bits(beats), _bits(beats.T)
     k, i = np.nonzero(beats)
     return int(np.bitwise_count(beaten[i] & beaters[k]).sum()) // 3
@@ -149,13 +151,14 @@ def _bits(rows: np.ndarray) -> np.ndarray:
 
 
 def _surest(lead: np.ndarray, listed: int) -> tuple[Cycle, ...]:
-    """Return each circle once, from its first model; one model's triples at a time, so that memory stays M²."""
+    """Return the circles with the largest weakest majority, each once; one model's triples at a time, so that memory
+    stays M²."""
     cycles: list[Cycle] = []
     for i in range(len(lead)):
         weakest = np.minimum(np.minimum(lead[i][:, None], lead), lead[:, i][None, :])  # i > j > k > i
         weakest[: i + 1], weakest[:, : i + 1] = 0, 0
-        there = np.flatnonzero(weakest > 0)
-        top = there[np.argsort(-weakest.ravel()[there], kind="stable")[:listed]]
+        circles = np.flatnonzero(weakest > 0)
+        top = circles[np.argsort(-weakest.ravel()[circles], kind="stable")[:listed]]
         cycles += [Cycle((i, *divmod(int(flat), len(lead))), float(weakest.ravel()[flat])) for flat in top]
     return tuple(sorted(cycles, key=lambda cycle: -cycle.weakest)[:listed])
 
@@ -170,13 +173,13 @@ def _counts_by_chance(fitted: Fit, draws: int, seed: int) -> np.ndarray:
     p = expected[row, column]
     ties = 2 * tie_share(fitted.tally, expected) * np.minimum(p, 1 - p)
     ahead, behind = majority_chances(np.round(played[row, column]), p, ties)
-    found = np.zeros(draws, dtype=int)
+    counts = np.zeros(draws, dtype=int)
     for draw in range(draws):
-        drawn = random.random(len(row))
+        uniform = random.random(len(row))
         beats = np.zeros((size, size), dtype=bool)
-        beats[row, column], beats[column, row] = drawn < ahead, drawn >= 1 - behind
-        found[draw] = _count(beats)
-    return found
+        beats[row, column], beats[column, row] = uniform < ahead, uniform >= 1 - behind
+        counts[draw] = _count(beats)
+    return counts
 
 
 def majority_chances(votes: np.ndarray, mean: np.ndarray, ties: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -186,16 +189,16 @@ def majority_chances(votes: np.ndarray, mean: np.ndarray, ties: np.ndarray) -> t
     normal distribution, half a step from a level result (without ties the lead moves in steps of two).
     """
     win, loss = mean - ties / 2, 1 - mean - ties / 2
-    ahead, behind = np.zeros(len(votes)), np.zeros(len(votes))
-    few = votes <= FEW
+    ahead, loses = np.zeros(len(votes)), np.zeros(len(votes))
+    is_few = votes <= FEW
     turn = np.exp(2j * np.pi * np.arange(4 * FEW) / (4 * FEW))
-    one = ties[few, None] + win[few, None] * turn + loss[few, None] / turn
-    chance = np.fft.fft(one ** votes[few, None], axis=1).real / (4 * FEW)
-    ahead[few], behind[few] = chance[:, 1 : FEW + 1].sum(axis=1), chance[:, -FEW:].sum(axis=1)
+    transform = ties[is_few, None] + win[is_few, None] * turn + loss[is_few, None] / turn
+    chance = np.fft.fft(transform ** votes[is_few, None], axis=1).real / (4 * FEW)
+    ahead[is_few], loses[is_few] = chance[:, 1 : FEW + 1].sum(axis=1), chance[:, -FEW:].sum(axis=1)
     middle = votes * (win - loss)
     spread = np.sqrt(np.maximum(votes * (win + loss - (win - loss) ** 2), 1e-12))
     edge = np.where(ties > 0, 0.5, (votes + 1) % 2)
-    for side, shift in ((ahead, middle), (behind, -middle)):
-        far = ((edge - shift) / spread)[~few] / np.sqrt(2)
-        side[~few] = [0.5 * math.erfc(x) for x in far]
-    return ahead, behind
+    for side, shift in ((ahead, middle), (loses, -middle)):
+        tails = ((edge - shift) / spread)[~is_few] / np.sqrt(2)
+        side[~is_few] = [0.5 * math.erfc(x) for x in tails]
+    return ahead, loses

@@ -1,4 +1,4 @@
-"""Ratings in which a voter counts by how often the others would have said the same.
+"""Weight each voter's votes by how often the other voters would have said the same.
 
 Each vote of voter v is taken to be sincere, by Bradley-Terry, or else the toss of a coin, with a chance eᵥ of the
 voter's own: P(A is chosen) = (1 − eᵥ)·σ(rᵢ − rⱼ) + eᵥ/2, a tie as half a vote each way. This is Crowd-BT (Chen et
@@ -35,7 +35,7 @@ LONGEST = 64.0  # passes that may be leapt at once
 
 @dataclass(frozen=True)
 class VoterWeights:
-    """What is believed of each voter, all (V,), in ascending order of `voter`.
+    """The posterior of each voter's reliability, all (V,), in ascending order of `voter`.
 
     `coin` is the posterior mean of eᵥ, the share of votes that say nothing, with its 95 % interval, given the ratings.
     """
@@ -62,7 +62,8 @@ class Reliability:
 
 
 def fit_reliability(fitted: Fit, blocks: Iterable[Block]) -> Reliability:
-    """Weights of voters, and ratings with them. Blocks as in `clusters`, from a source that can be read repeatedly.
+    """Return weights of voters, and ratings with them. Blocks as in `voter_clusters`, from a source that can be read
+    repeatedly.
 
     Raises ValueError on a source that can be read only once, bad blocks and fewer than two voters; NotConverged when
     the fit of voters fails.
@@ -74,45 +75,45 @@ def fit_reliability(fitted: Fit, blocks: Iterable[Block]) -> Reliability:
     weighted = _Weighted(blocks, voters)
     size = len(fitted.models)
     cells = sum(_cells(rows, rows.times, size) for rows in whole_voters(weighted, size))
-    again = fit(Tally(fitted.models, np.asarray(cells)))
-    return Reliability(clustered(again, score_voters(again, weighted)), voters, careless)
+    refitted = fit(Tally(fitted.models, np.asarray(cells)))
+    return Reliability(clustered(refitted, score_voters(refitted, weighted)), voters, careless)
 
 
 @dataclass(frozen=True)
 class _Weighted:
-    """The same votes, each counted by its voter's weight."""
+    """The same votes, each weighted by its voter's weight."""
 
     blocks: Iterable[Block]
     voters: VoterWeights
 
     def __iter__(self) -> Iterator[Block]:
-        for voter, a, b, said, count in self.blocks:
-            yield voter, a, b, said, count * self.voters.weight[np.searchsorted(self.voters.voter, voter)]
+        for voter, a, b, label, count in self.blocks:
+            yield voter, a, b, label, count * self.voters.weight[np.searchsorted(self.voters.voter, voter)]
 
 
 def _solve(fitted: Fit, blocks: Iterable[Block]) -> tuple[np.ndarray, float]:
-    """Return (M,) log-odds of sincere votes, and the share of careless voters: where a pass moves neither any more.
+    """Return (M,) log-odds of sincere votes, and the share of careless voters, at the fixed point of `_passed`.
 
     Of three passes the third begins as far along the way of the first two as they promise (SQUAREM; Varadhan and
     Roland, 2008, 10.1111/j.1467-9469.2007.00585.x). Alone they creep, and end too early, where voters gave few votes.
     """
     point = np.append(fitted.log_odds, math.log(0.1 / 0.9))
     for _ in range(40):
-        once = _passed(fitted, blocks, point)
-        if _moved(point, once) < STILL:
-            return once[:-1], float(sigmoid(once[-1]))
-        twice = _passed(fitted, blocks, once)
-        step, turn = once - point, twice - 2 * once + point
+        first_pass = _passed(fitted, blocks, point)
+        if _moved(point, first_pass) < STILL:
+            return first_pass[:-1], float(sigmoid(first_pass[-1]))
+        twice = _passed(fitted, blocks, first_pass)
+        step, turn = first_pass - point, twice - 2 * first_pass + point
         length, bend = float(np.linalg.norm(step)), float(np.linalg.norm(turn))
         stride = max(1.0, length / bend) if length < LONGEST * bend else LONGEST
         point = point + 2 * stride * step + stride**2 * turn
     raise NotConverged("the fit of voters' reliability did not converge in 80 passes.")
 
 
-def _moved(point: np.ndarray, after: np.ndarray) -> float:
+def _moved(point: np.ndarray, new_point: np.ndarray) -> float:
     """Return the largest change of a rating in points, or of the share of careless voters in percent."""
-    ratings = float(SCALE * np.abs(after[:-1] - point[:-1]).max(initial=0))
-    return max(ratings, 100 * abs(float(sigmoid(after[-1]) - sigmoid(point[-1]))))
+    ratings = float(SCALE * np.abs(new_point[:-1] - point[:-1]).max(initial=0))
+    return max(ratings, 100 * abs(float(sigmoid(new_point[-1]) - sigmoid(point[-1]))))
 
 
 def _passed(fitted: Fit, blocks: Iterable[Block], point: np.ndarray) -> np.ndarray:
@@ -143,18 +144,18 @@ def _expectation(blocks: Iterable[Block], log_odds: np.ndarray, careless: float)
 
 def _cells(rows: Rows, weight: np.ndarray, size: int) -> np.ndarray:
     """Return (M, M, 4) weights summed as a tally's cells."""
-    place = (rows.a * size + rows.b) * len(LABELS) + rows.said
-    return np.bincount(place, weights=weight, minlength=size * size * len(LABELS)).reshape(size, size, len(LABELS))
+    cell = (rows.a * size + rows.b) * len(LABELS) + rows.label
+    return np.bincount(cell, weights=weight, minlength=size * size * len(LABELS)).reshape(size, size, len(LABELS))
 
 
 def _density(rows: Rows, chance: np.ndarray, careless: float) -> tuple[np.ndarray, np.ndarray]:
     """Return (grid, voters) posterior of eᵥ, summing to 1, and (voters,) the posterior chance of being careless."""
-    log, place = np.empty((len(GRID), rows.owners)), (rows.a * len(chance) + rows.b) * len(LABELS) + rows.said
+    log, cell = np.empty((len(GRID), rows.owners)), (rows.a * len(chance) + rows.b) * len(LABELS) + rows.label
     for row, e in enumerate(GRID):
-        said = np.log((1 - e) * chance + e / 2)  # by pair: cheaper than by vote
-        outcome = np.stack([said, said.T, (said + said.T) / 2, (said + said.T) / 2], axis=-1).ravel()
-        each = outcome[place] * rows.times
-        log[row] = np.bincount(rows.owner, weights=each, minlength=rows.owners)
+        log_win = np.log((1 - e) * chance + e / 2)  # by pair: cheaper than by vote
+        outcome = np.stack([log_win, log_win.T, (log_win + log_win.T) / 2, (log_win + log_win.T) / 2], axis=-1).ravel()
+        log_likelihood = outcome[cell] * rows.times
+        log[row] = np.bincount(rows.owner, weights=log_likelihood, minlength=rows.owners)
     likely = np.exp(log - log.max(axis=0))
     parts = [(1 - careless) * _beta(CAREFUL)[:, None] * likely, careless * _beta(CARELESS)[:, None] * likely]
     density = parts[0] + parts[1]
@@ -176,8 +177,8 @@ def _voters(blocks: Iterable[Block], log_odds: np.ndarray, careless: float) -> V
         density, _ = _density(rows, chance, careless)
         cumulated = np.cumsum(density, axis=0)
         votes = np.bincount(rows.owner, weights=rows.times, minlength=rows.owners)
-        found = (votes, GRID @ density, _quantile(cumulated, 0.025), _quantile(cumulated, 0.975))
-        for column, values in zip(columns, found, strict=True):
+        figures = (votes, GRID @ density, _quantile(cumulated, 0.025), _quantile(cumulated, 0.975))
+        for column, values in zip(columns, figures, strict=True):
             column.append(values)
     return VoterWeights(voter, *(np.concatenate(column) for column in columns))
 
@@ -185,8 +186,8 @@ def _voters(blocks: Iterable[Block], log_odds: np.ndarray, careless: float) -> V
 def _quantile(cumulated: np.ndarray, level: float) -> np.ndarray:
     """Return (voters,) where the cumulated density (grid, voters) passes the level, evenly within a cell of the
     grid."""
-    place = (cumulated < level).sum(axis=0)
+    cell = (cumulated < level).sum(axis=0)
     columns = np.arange(cumulated.shape[1])
-    before = np.where(place > 0, cumulated[place - 1, columns], 0.0)
-    within = (level - before) / (cumulated[place, columns] - before)
-    return (place + within) / len(GRID)
+    cumulated_below = np.where(cell > 0, cumulated[cell - 1, columns], 0.0)
+    fraction = (level - cumulated_below) / (cumulated[cell, columns] - cumulated_below)
+    return (cell + fraction) / len(GRID)

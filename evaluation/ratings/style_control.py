@@ -1,4 +1,4 @@
-"""Style control: ratings as they would be if both answers were as long and as decorated as each other.
+"""Control for style: ratings as they would be if both answers were equally long and equally decorated.
 
 Votes follow σ(rᵢ − rⱼ + Σ βₖ·zₖ), where zₖ says how far the two answers differ in a style feature: (x_a − x_b)/(x_a +
 x_b) in units of its standard deviation over the votes (Li, Angelopoulos, Chiang, LMArena, 2024, "Does style
@@ -33,9 +33,9 @@ MOST = 10.0  # log-odds by the largest difference: no taste is as strong, but a 
 
 @dataclass(frozen=True)
 class Coefficient:
-    """What a style feature is worth: log-odds of winning by one standard deviation of its difference, 95 % interval.
+    """The effect of a style feature: log-odds of winning per standard deviation of its difference, 95 % interval.
 
-    NaN when it cannot be told from the votes: then it is left out of the control, and `why` says the reason.
+    NaN when it cannot be estimated from the votes: then it is left out of the control, and `reason` says why.
     """
 
     feature: str
@@ -43,7 +43,7 @@ class Coefficient:
     lower: float
     upper: float
     deviation: float  # of the differences
-    why: str = ""
+    reason: str = ""
 
     def chance(self, difference: float) -> tuple[float, float, float]:
         """Return how often an answer with this `difference` is chosen over one just as good otherwise, and the
@@ -58,7 +58,7 @@ class Coefficient:
 
 @dataclass(frozen=True)
 class StyleFit:
-    """`plain` and `controlled` ratings of the same votes, and what each style feature is worth."""
+    """`plain` and `controlled` ratings of the same votes, and the effect of each style feature."""
 
     plain: Fit
     controlled: Fit
@@ -74,34 +74,34 @@ def fit_style(models: Sequence[object], blocks: Iterable[StyledVotes], features:
     """
     if iter(blocks) is blocks:
         raise ValueError("votes are read several times: give a list, or an object whose __iter__ begins anew.")
-    seen = survey(tuple(models), blocks, len(features))
-    plain, voters = fit(seen.tally), None
-    if seen.voters_are_told:
+    surveyed = survey(tuple(models), blocks, len(features))
+    plain, voters = fit(surveyed.tally), None
+    if surveyed.voters_are_told:
         plain, voters = by_voters(plain, votes_alone(blocks))
-    left_out = {k: _why_rare(int(n)) for k, n in enumerate(seen.differing) if n < RARE or not seen.deviation[k]}
+    left_out = {k: _why_rare(int(n)) for k, n in enumerate(surveyed.differing) if n < RARE or not surveyed.deviation[k]}
     while True:
         used = np.array([k for k in range(len(features)) if k not in left_out], dtype=int)
-        problem = Problem(blocks, seen.tally, plain.group, used, seen.deviation[used])
-        point, runaway = _solve(problem, plain.log_odds, seen.largest[used], [features[k] for k in used])
+        problem = Problem(blocks, surveyed.tally, plain.group, used, surveyed.deviation[used])
+        point, runaway = _solve(problem, plain.log_odds, surveyed.largest[used], [features[k] for k in used])
         if runaway is None:
             break
         left_out[int(used[runaway])] = "decides every vote in which it differs"
     joint = covariance(problem, point, voters if voters and voters.repeat and voters.voters > 1 else None)
     size, same = problem.size, plain.group[:, None] == plain.group[None, :]
-    rated = SCALE**2 * np.where(same, joint[:size, :size], math.nan)
+    rating_covariance = SCALE**2 * np.where(same, joint[:size, :size], math.nan)
     value, error = np.full((2, len(features)), math.nan)
     value[used], error[used] = point[size:], plain.critical * np.sqrt(np.diagonal(joint)[size:])
     return StyleFit(
         plain=plain,
-        controlled=replace(plain, rating=CENTRE + SCALE * point[:size], covariance=rated),
+        controlled=replace(plain, rating=CENTRE + SCALE * point[:size], covariance=rating_covariance),
         coefficients=tuple(
             Coefficient(
                 feature=name,
                 value=float(value[k]),
                 lower=float(value[k] - error[k]),
                 upper=float(value[k] + error[k]),
-                deviation=float(seen.deviation[k]),
-                why=left_out.get(k, ""),
+                deviation=float(surveyed.deviation[k]),
+                reason=left_out.get(k, ""),
             )
             for k, name in enumerate(features)
         ),
@@ -117,8 +117,8 @@ def _why_rare(votes: int) -> str:
 def _solve(
     problem: Problem, start: np.ndarray, largest: np.ndarray, features: list[str]
 ) -> tuple[np.ndarray, int | None]:
-    """Return (M + k,) log-odds, each group centred, then β; or which of the features runs away. Steps are halved while
-    they climb."""
+    """Return (M + k,) log-odds, each group centred, then β; or the feature that diverges. Steps are halved while the
+    loss rises."""
     size, point = problem.size, np.concatenate([start, np.zeros(len(features))])
     loss, gradient, information = newton(problem, point)
     for _ in range(60):

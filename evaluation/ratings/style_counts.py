@@ -1,4 +1,4 @@
-"""What of an answer's style can be counted, and how two answers' counts compare."""
+"""Count the style of an answer, and compare two answers' counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What style control reads from the votes, block by block: the survey, Newton's sums, and the squared scores."""
+"""Read the votes block by block for style control: the survey, Newton's sums, and the squared scores."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ Sums = tuple[float, np.ndarray, np.ndarray]
 class StyledVotes(NamedTuple):
     """A block of votes.
 
-    `a`, `b` (n,) places in the models; `said` (n,) in LABELS; `difference` (n, k), a column for each feature; `voter`
+    `a`, `b` (n,) places in the models; `label` (n,) in LABELS; `difference` (n, k), a column for each feature; `voter`
     (n,) who said it, ascending over all blocks, or None where every vote stands for itself.
     """
 
     a: np.ndarray
     b: np.ndarray
-    said: np.ndarray
+    label: np.ndarray
     difference: np.ndarray
     voter: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What one pass tells; of each feature (k,): its differences' deviation, the largest one, how many are not 0."""
+    """The result of one pass: for each feature (k,) its differences' deviation, the largest one, how many are not 0."""
 
     tally: Tally
     deviation: np.ndarray
@@ -42,24 +42,24 @@ class Survey:
 
 
 def survey(models: tuple[object, ...], blocks: Iterable[StyledVotes], width: int) -> Survey:
-    """Raises ValueError on bad blocks, and without votes."""
-    cells, count, told = np.zeros((len(models), len(models), 4)), 0, set()
+    """Return the survey of the votes. Raises ValueError on bad blocks, and without votes."""
+    cells, count, names_voters = np.zeros((len(models), len(models), 4)), 0, set()
     total, squared, largest, differing = np.zeros((4, width))
     for block in blocks:
         difference = _checked(block, width)
-        told.add(block.voter is not None)
-        cells += tally_indices(block.a, block.b, block.said, len(models))
+        names_voters.add(block.voter is not None)
+        cells += tally_indices(block.a, block.b, block.label, len(models))
         count += len(difference)
         total, squared = total + difference.sum(axis=0), squared + (difference**2).sum(axis=0)
         largest = np.maximum(largest, np.abs(difference).max(axis=0, initial=0))
         differing = differing + (difference != 0).sum(axis=0)
     if not count:
         raise ValueError("there is nothing to rate: give at least one vote.")
-    if len(told) > 1:
+    if len(names_voters) > 1:
         raise ValueError("some blocks say who voted and some do not: give voter in all, or in none.")
     variance = squared / count - (total / count) ** 2
     deviation = np.sqrt(np.where(variance > 1e-12, variance, 0.0))
-    return Survey(Tally(models, cells), deviation, largest, differing, told.pop())
+    return Survey(Tally(models, cells), deviation, largest, differing, names_voters.pop())
 
 
 def _checked(block: StyledVotes, width: int) -> np.ndarray:
@@ -73,7 +73,7 @@ def _checked(block: StyledVotes, width: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Problem:
-    """What every pass over the votes needs: the votes, and the columns of differences in use with their deviations."""
+    """What every pass over the votes needs: the votes, the columns of differences in use, and their deviations."""
 
     blocks: Iterable[StyledVotes]
     tally: Tally
@@ -95,7 +95,7 @@ def votes_alone(blocks: Iterable[StyledVotes]) -> Iterator[Block]:
     """Yield the votes without their style, as intervals by voters read them."""
     for block in blocks:
         assert block.voter is not None  # the survey has seen it
-        yield block.voter, block.a, block.b, block.said, np.ones(len(block.a))
+        yield block.voter, block.a, block.b, block.label, np.ones(len(block.a))
 
 
 def centred(problem: Problem, point: np.ndarray) -> np.ndarray:
@@ -106,7 +106,7 @@ def centred(problem: Problem, point: np.ndarray) -> np.ndarray:
 
 
 def newton(problem: Problem, point: np.ndarray) -> Sums:
-    """One pass: the loss, its descent direction's gradient (M + k,), and the Hessian, regular along each group."""
+    """Return, from one pass, the loss, the gradient (M + k,) of descent, and the Hessian, regular along each group."""
     size, ratings = problem.size, point[: problem.size]
     chance = sigmoid(ratings[:, None] - ratings[None, :])
     added = problem.added
@@ -130,7 +130,7 @@ def _passes(problem: Problem, point: np.ndarray) -> Iterator[tuple[np.ndarray, .
         a, b = np.asarray(block.a, dtype=np.int64), np.asarray(block.b, dtype=np.int64)
         z = np.asarray(block.difference, dtype=float)[:, problem.used] / problem.deviation
         gap = point[a] - point[b] + z @ point[problem.size :]
-        yield a, b, z, SCORE[block.said], gap, np.zeros(0) if block.voter is None else np.asarray(block.voter)
+        yield a, b, z, SCORE[block.label], gap, np.zeros(0) if block.voter is None else np.asarray(block.voter)
 
 
 def _collected(a: np.ndarray, b: np.ndarray, z: np.ndarray, weight: np.ndarray, size: int) -> np.ndarray:
@@ -165,19 +165,19 @@ def covariance(problem: Problem, point: np.ndarray, voters: Voters | None) -> np
 def _squared_by_voters(problem: Problem, point: np.ndarray) -> np.ndarray:
     """Return (M + k, M + k) Σ s_v s_vᵀ, the scores of a voter's votes summed; a voter may go on in the next block."""
     total = np.zeros((len(point), len(point)))
-    last, held = None, np.zeros(len(point))
+    last, pending = None, np.zeros(len(point))
     for a, b, z, score, gap, voter in _passes(problem, point):
-        left = score - sigmoid(gap)
+        residual = score - sigmoid(gap)
         for rows in voters_at_once(renumbered(voter), len(point)):
-            others = left[rows] * z[rows].T
-            sums = summed_scores(voter[rows], a[rows], b[rows], left[rows], others, problem.size)
+            style_residual = residual[rows] * z[rows].T
+            sums = summed_scores(voter[rows], a[rows], b[rows], residual[rows], style_residual, problem.size)
             if voter[rows][0] == last:
-                sums[0] += held
+                sums[0] += pending
             else:
-                total += np.outer(held, held)
+                total += np.outer(pending, pending)
             total += sums[:-1].T @ sums[:-1]
-            last, held = voter[rows][-1], sums[-1]
-    return total + np.outer(held, held)
+            last, pending = voter[rows][-1], sums[-1]
+    return total + np.outer(pending, pending)
 
 
 def _squared_by_votes(problem: Problem, point: np.ndarray) -> np.ndarray:

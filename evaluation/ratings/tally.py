@@ -1,4 +1,4 @@
-"""Votes collapsed into counts: (model shown as A) × (model shown as B) × (what was said)."""
+"""Collapse votes into counts: (model shown as A) × (model shown as B) × (label)."""
 
 from __future__ import annotations
 
@@ -61,35 +61,35 @@ def tally_totals(totals: Iterable[tuple[Hashable, Hashable, str, int]]) -> Tally
     """Tally (model A, model B, winner, how many votes) rows, as a database groups them. Models in order of meeting."""
     rows = list(totals)
     models = tuple(dict.fromkeys(model for a, b, _, _ in rows for model in (a, b)))
-    place = {model: index for index, model in enumerate(models)}
+    index_by_model = {model: index for index, model in enumerate(models)}
     code = {label: index for index, label in enumerate(LABELS)}
     unknown = sorted({str(row[2]) for row in rows if row[2] not in code})
     if unknown:
         raise ValueError(f"unknown winner {unknown[0]!r}: use one of {', '.join(LABELS)}.")
-    a, b, said, counts = (
+    a, b, label, counts = (
         np.array(column, dtype=np.int64).reshape(-1)
         for column in (
-            [place[row[0]] for row in rows],
-            [place[row[1]] for row in rows],
+            [index_by_model[row[0]] for row in rows],
+            [index_by_model[row[1]] for row in rows],
             [code[row[2]] for row in rows],
             [row[3] for row in rows],
         )
     )
-    return Tally(models, tally_indices(a, b, said, len(models), counts))
+    return Tally(models, tally_indices(a, b, label, len(models), counts))
 
 
 def tally_indices(
-    a: np.ndarray, b: np.ndarray, said: np.ndarray, size: int, counts: np.ndarray | None = None
+    a: np.ndarray, b: np.ndarray, label: np.ndarray, size: int, counts: np.ndarray | None = None
 ) -> np.ndarray:
     """Return the (size, size, 4) cells of votes given as indices of models and of LABELS; one pass of bincount.
 
     `counts` says how many votes each entry stands for (1 without it). Raises ValueError on an index out of range or
     a model against itself.
     """
-    for name, values, top in (("model_a", a, size), ("model_b", b, size), ("winner", said, len(LABELS))):
+    for name, values, top in (("model_a", a, size), ("model_b", b, size), ("winner", label, len(LABELS))):
         if values.size and (values.min() < 0 or values.max() >= top):
             raise ValueError(f"{name} has an index outside 0..{top - 1}.")
     if np.any(a == b):
         raise ValueError("a model cannot be compared with itself; leave such votes out.")
-    flat, shape = (a * size + b) * len(LABELS) + said, (size, size, len(LABELS))
+    flat, shape = (a * size + b) * len(LABELS) + label, (size, size, len(LABELS))
     return np.bincount(flat, weights=counts, minlength=math.prod(shape)).reshape(shape).astype(float)

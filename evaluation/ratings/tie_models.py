@@ -1,4 +1,4 @@
-"""Two models in which a tie is an outcome of its own, not half a win: Davidson's and Rao and Kupper's.
+"""Fit two models in which a tie is an outcome of its own, not half a win: Davidson's and Rao and Kupper's.
 
 With δ the log-odds between the model shown as A and the one shown as B (rᵢ − rⱼ + η; η is what standing first is
 worth, 0 unless it is asked for), the chances of a win, a loss and a tie of A are
@@ -54,7 +54,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class TieFit:
-    """`ratings` with intervals, differences and ranks as any fit has them, and what the model adds.
+    """The fit of a tie model: `ratings` with intervals, differences and ranks like any fit, and the tie parameters.
 
     `tie` is ν or θ (its standard error is of ln ν or ln θ); `first` is what standing first is worth in rating points,
     None when it was not asked for.
@@ -110,11 +110,11 @@ def fit_ties(
             squared = _squared_by_voters(blocks, terms, first, voters.voters)
     inverse = np.linalg.inv(_information(counts + prior, group, terms, first))
     covariance = inverse @ (squared + _squared(prior, terms, first)) @ inverse
-    rated = SCALE**2 * np.where(group[:, None] == group[None, :], covariance[:size, :size], math.nan)
+    rating_covariance = SCALE**2 * np.where(group[:, None] == group[None, :], covariance[:size, :size], math.nan)
     error = np.sqrt(np.diagonal(covariance))
     return TieFit(
         model=model,
-        ratings=replace(plain, covariance=rated, critical=critical),
+        ratings=replace(plain, covariance=rating_covariance, critical=critical),
         tie=_exponential(float(point[-1]), float(error[-1]), critical, least=0.0 if model == "davidson" else 1.0),
         first=_points(float(point[size]), float(error[size]), critical) if first else None,
         log_likelihood=float((counts * terms.log_chance).sum()),
@@ -124,8 +124,8 @@ def fit_ties(
 
 def better_tie_model(tally: Tally, first: bool = False, blocks: Iterable[Block] | None = None) -> tuple[TieFit, TieFit]:
     """Return both models, the one with the lower AIC first."""
-    one, other = sorted((fit_ties(tally, model, first, blocks) for model in MODELS), key=lambda fitted: fitted.aic)
-    return one, other
+    better, worse = sorted((fit_ties(tally, model, first, blocks) for model in MODELS), key=lambda fitted: fitted.aic)
+    return better, worse
 
 
 def _counts(tally: Tally, model: str, first: bool) -> np.ndarray:
@@ -134,12 +134,12 @@ def _counts(tally: Tally, model: str, first: bool) -> np.ndarray:
         raise ValueError(f"unknown tie model {model!r}: use one of {', '.join(MODELS)}.")
     cells = tally.cells
     counts = np.stack([cells[:, :, 0], cells[:, :, 1], cells[:, :, 2] + cells[:, :, 3]], axis=-1)
-    won, lost, tied = counts.sum(axis=(0, 1)) if counts.size else (0, 0, 0)
+    won, losses, tied = counts.sum(axis=(0, 1)) if counts.size else (0, 0, 0)
     if not tied:
         raise ValueError("no vote is a tie: a model of ties has nothing to add to Bradley-Terry's ratings.")
-    if not won + lost:
+    if not won + losses:
         raise ValueError("every vote is a tie: nothing tells the models apart, and no share of ties is too large.")
-    if first and not (won and lost):
+    if first and not (won and losses):
         raise ValueError("only one place ever won: what standing first is worth cannot be told from these votes.")
     return counts
 
@@ -180,7 +180,7 @@ def _descend(
     model: Callable[..., Terms],
     first: bool,
 ) -> tuple[np.ndarray, float]:
-    """Return a Newton step, halved until it does not climb and θ stays above 1."""
+    """Take a Newton step, halved until the loss does not rise and θ stays above 1."""
     slack = 1e-12 * max(1.0, abs(loss))
     for _ in range(60):
         trial = point + step
@@ -211,7 +211,7 @@ def _gradient(votes: np.ndarray, terms: Terms, first: bool) -> np.ndarray:
 
 
 def _information(votes: np.ndarray, group: np.ndarray, terms: Terms, first: bool) -> np.ndarray:
-    """Minus the Hessian, made regular along each group's constant."""
+    """Return minus the Hessian, made regular along each group's constant."""
     matrix = _assembled(votes, terms.by_delta_twice, terms.by_both, terms.by_tie_twice, first)
     same, size = group[:, None] == group[None, :], len(group)
     matrix[:size, :size] -= same / same.sum(axis=1)
@@ -222,12 +222,12 @@ def _assembled(
     votes: np.ndarray, by_delta: np.ndarray, by_both: np.ndarray, by_tie: np.ndarray, first: bool
 ) -> np.ndarray:
     """Σ votes · [[δδ, δt], [δt, tt]] carried from (δ, t) to the parameters: δ is rᵢ − rⱼ + η."""
-    delta, both, tie = (votes * by_delta).sum(axis=2), (votes * by_both).sum(axis=2), (votes * by_tie).sum()
-    rows = [both.sum(axis=1) - both.sum(axis=0)]
+    delta, cross, tie = (votes * by_delta).sum(axis=2), (votes * by_both).sum(axis=2), (votes * by_tie).sum()
+    rows = [cross.sum(axis=1) - cross.sum(axis=0)]
     corner = [[tie]]
     if first:
         rows = [delta.sum(axis=1) - delta.sum(axis=0), *rows]
-        corner = [[delta.sum(), both.sum()], [both.sum(), tie]]
+        corner = [[delta.sum(), cross.sum()], [cross.sum(), tie]]
     across = np.stack(rows)
     return np.block([[laplacian(delta + delta.T), across.T], [across, np.array(corner)]])
 
@@ -242,12 +242,12 @@ def _squared_by_voters(blocks: Iterable[Block], terms: Terms, first: bool, voter
     size = len(terms.by_delta)
     total = np.zeros((size + first + 1, size + first + 1))
     for rows in whole_voters(blocks, size):
-        outcome = np.minimum(rows.said, 2)
+        outcome = np.minimum(rows.label, 2)
         by_delta = rows.times * terms.by_delta[rows.a, rows.b, outcome]
         by_tie = rows.times * terms.by_tie[rows.a, rows.b, outcome]
-        others = np.stack([by_delta, by_tie] if first else [by_tie])
+        summands = np.stack([by_delta, by_tie] if first else [by_tie])
         for part in voters_at_once(rows.owner, len(total)):
-            sums = summed_scores(rows.owner[part], rows.a[part], rows.b[part], by_delta[part], others[:, part], size)
+            sums = summed_scores(rows.owner[part], rows.a[part], rows.b[part], by_delta[part], summands[:, part], size)
             total += sums.T @ sums
     return voters / (voters - 1) * total
 
@@ -258,7 +258,7 @@ def _exponential(log_value: float, error: float, critical: float, least: float) 
 
 
 def _points(log_odds: float, error: float, critical: float) -> Parameter:
-    """Return what standing first is worth, in rating points."""
+    """Return the effect of standing first, in rating points."""
     value, error = SCALE * log_odds, SCALE * error
     return Parameter(value, error, value - critical * error, value + critical * error)
 

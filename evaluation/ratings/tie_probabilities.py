@@ -1,4 +1,4 @@
-"""The chances of a win, a loss and a tie in Davidson's and in Rao and Kupper's model, and their derivatives."""
+"""Compute the chances of a win, a loss and a tie in Davidson's and in Rao and Kupper's model, and their derivatives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who can be compared with whom: the two conditions under which Bradley-Terry ratings exist."""
+"""Test who can be compared with whom: the two conditions under which Bradley-Terry ratings exist."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ def strong_groups(beats: np.ndarray) -> np.ndarray:
     Ratings are finite exactly when a group of compared models is one such group (Ford, 1957). The largest group is 0,
     equal ones are in the order of their first member.
     """
-    found: list[np.ndarray] = []
-    left = np.ones(len(beats), dtype=bool)
-    while left.any():
-        first = int(left.argmax())
+    members_of: list[np.ndarray] = []
+    is_left = np.ones(len(beats), dtype=bool)
+    while is_left.any():
+        first = int(is_left.argmax())
         together = _reached(beats, first) & _reached(beats.T, first)
-        found.append(together)
-        left &= ~together
+        members_of.append(together)
+        is_left &= ~together
     number = np.zeros(len(beats), dtype=np.int64)
-    for index, together in enumerate(sorted(found, key=lambda members: -int(members.sum()))):  # a stable sort
+    for index, together in enumerate(sorted(members_of, key=lambda members: -int(members.sum()))):  # a stable sort
         number[together] = index
     return number
 

@@ -1,4 +1,4 @@
-"""Intervals that know that one voter's votes hang together.
+"""Compute intervals that treat one voter's votes as dependent.
 
 A voter who prefers long answers prefers them every time: a thousand votes of ten people say less than a thousand
 votes of a thousand. Here the voter is what is drawn at random, not the vote:
@@ -7,7 +7,7 @@ votes of a thousand. Here the voter is what is drawn at random, not the vote:
 - the bootstrap that draws voters with all their votes, by a Poisson(1) weight each (Chamandy et al., 2012).
 
 Votes come as blocks, tuples of equally long arrays (voter, a, b, said, count): integers, voters ascending over all
-blocks (one may straddle two), `a`, `b` the places in `Fit.models`, `said` that in LABELS, `count` how many such
+blocks (one may straddle two), `a`, `b` the places in `Fit.models`, `label` that in LABELS, `count` how many such
 votes. What is held at once is one block, whatever the number of votes.
 
 With few voters the sandwich is too small: fewer than 20 to 50 are few, more so when some have most of the votes
@@ -36,7 +36,7 @@ SCORE = np.array([1.0, 0.0, 0.5, 0.5])  # of the model shown as A, by LABELS
 
 @dataclass(frozen=True)
 class Voters:
-    """How votes are spread over voters, and `squared` (M, M): the voters' summed scores, squared and summed."""
+    """The spread of votes over voters, and `squared` (M, M): the voters' summed scores, squared and summed."""
 
     squared: np.ndarray
     voters: int
@@ -46,17 +46,17 @@ class Voters:
 
     @property
     def repeat(self) -> bool:
-        """Did anybody vote twice? Then intervals go by voters; else both kinds are the same."""
+        """Return whether any voter voted twice. Then intervals go by voters; else both kinds are the same."""
         return self.votes > self.voters
 
     @property
     def effective(self) -> float:
-        """As many voters with equally many votes would make an interval as unsure (Kish, 1965)."""
+        """Return the number of voters with equally many votes that would give an interval as wide (Kish, 1965)."""
         return self.votes**2 / self.votes_squared
 
     @property
     def critical(self) -> float:
-        """Return how many standard errors an interval reaches; without end below two effective voters.
+        """Return how many standard errors an interval reaches; infinite below two effective voters.
 
         Where one voter gave nearly all votes, the ratings are that voter's, and nothing says how others would vote.
         """
@@ -74,7 +74,7 @@ class Rows(NamedTuple):
     owners: int
     a: np.ndarray
     b: np.ndarray
-    said: np.ndarray
+    label: np.ndarray
     times: np.ndarray
 
 
@@ -117,30 +117,33 @@ def _covariance(fitted: Fit, voters: Voters) -> np.ndarray:
 
 
 def score_voters(fitted: Fit, blocks: Iterable[Block]) -> Voters:
-    """One pass over the votes. Raises ValueError when these are not the votes of the fit."""
+    """Return the spread and scores of voters in one pass. Raises ValueError when these are not the votes of the fit."""
     size = len(fitted.models)
     chance = sigmoid(fitted.log_odds[:, None] - fitted.log_odds[None, :])
     squared, single = np.zeros((size, size)), np.zeros(size * size)
-    voters, votes, most, votes_squared = 0, 0.0, 0.0, 0.0
+    voters, votes, largest, votes_squared = 0, 0.0, 0.0, 0.0
     for rows in whole_voters(blocks, size):
-        score = rows.times * (SCORE[rows.said] - chance[rows.a, rows.b])
+        score = rows.times * (SCORE[rows.label] - chance[rows.a, rows.b])
         alone = np.bincount(rows.owner, minlength=rows.owners)[rows.owner] == 1
         cell = rows.a * size + rows.b
         single += np.bincount(cell[alone], weights=score[alone] ** 2, minlength=size * size)
         squared += _summed(rows, score, ~alone, size)
-        each = np.bincount(rows.owner, weights=rows.times, minlength=rows.owners)
-        voters, votes = voters + rows.owners, votes + float(each.sum())
-        most, votes_squared = max(most, float(each.max())), votes_squared + float((each**2).sum())
+        votes_by_voter = np.bincount(rows.owner, weights=rows.times, minlength=rows.owners)
+        voters, votes = voters + rows.owners, votes + float(votes_by_voter.sum())
+        largest, votes_squared = (
+            max(largest, float(votes_by_voter.max())),
+            votes_squared + float((votes_by_voter**2).sum()),
+        )
     if not math.isclose(votes, counted := float(fitted.tally.cells.sum()), rel_tol=1e-9):
         raise ValueError(f"the fit is of {counted:g} votes and these are {votes:g}: give the same votes.")
     edges = single.reshape(size, size)
-    return Voters(squared + laplacian(edges + edges.T), voters, votes, most, votes_squared)
+    return Voters(squared + laplacian(edges + edges.T), voters, votes, largest, votes_squared)
 
 
-def _summed(rows: Rows, score: np.ndarray, chosen: np.ndarray, size: int) -> np.ndarray:
+def _summed(rows: Rows, score: np.ndarray, is_chosen: np.ndarray, size: int) -> np.ndarray:
     """Return (M, M) Σ s_v s_vᵀ over the voters of the chosen rows, so many voters at once as fit."""
     total = np.zeros((size, size))
-    owner, a, b, score = renumbered(rows.owner[chosen]), rows.a[chosen], rows.b[chosen], score[chosen]
+    owner, a, b, score = renumbered(rows.owner[is_chosen]), rows.a[is_chosen], rows.b[is_chosen], score[is_chosen]
     for part in voters_at_once(owner, size):
         sums = summed_scores(owner[part], a[part], b[part], score[part], np.zeros((0, 0)), size)
         total += sums.T @ sums
@@ -148,9 +151,9 @@ def _summed(rows: Rows, score: np.ndarray, chosen: np.ndarray, size: int) -> np.
 
 
 def voters_at_once(owner: np.ndarray, size: int) -> Iterator[slice]:
-    """Rows of so many whole voters at once as have room with `size` numbers each."""
+    """Yield slices of whole voters, as many at once as have room with `size` numbers each."""
     for part in portions(int(owner[-1]) + 1 if len(owner) else 0, size):
-        yield slice(*(int(place) for place in np.searchsorted(owner, (part.start, part.stop))))
+        yield slice(*(int(bound) for bound in np.searchsorted(owner, (part.start, part.stop))))
 
 
 def summed_scores(
@@ -174,85 +177,89 @@ def bootstrap_voters(fitted: Fit, blocks: Iterable[Block], draws: int = 100, see
     a group of models falls apart is NaN for that group.
     """
     size, random = len(fitted.models), np.random.default_rng(seed)
-    drawn = np.zeros((draws, 2 * size * size), dtype=np.float32)  # whole numbers: exact to 16 million a cell
-    once = np.zeros(2 * size * size)
+    weighted = np.zeros((draws, 2 * size * size), dtype=np.float32)  # whole numbers: exact to 16 million a cell
+    single_votes = np.zeros(2 * size * size)
     for rows in whole_voters(blocks, size):
         alone = (np.bincount(rows.owner, weights=rows.times, minlength=rows.owners) == 1)[rows.owner]
         cell = _cells(rows, size)
-        once += np.bincount(cell[alone], minlength=len(once))
-        _add_weighted(drawn, cell[~alone], renumbered(rows.owner[~alone]), rows.times[~alone], random)
+        single_votes += np.bincount(cell[alone], minlength=len(single_votes))
+        _add_weighted(weighted, cell[~alone], renumbered(rows.owner[~alone]), rows.times[~alone], random)
     ratings = np.empty((draws, size))
-    for part in portions(draws, len(once)):
-        both = (drawn[part] + random.poisson(once, size=drawn[part].shape)).reshape(-1, 2, size, size)
-        ratings[part] = refit(fitted, both[:, 0] + (both[:, 1] + np.swapaxes(both[:, 1], 1, 2)) / 2)
+    for part in portions(draws, len(single_votes)):
+        draws_counts = (weighted[part] + random.poisson(single_votes, size=weighted[part].shape)).reshape(
+            -1, 2, size, size
+        )
+        ratings[part] = refit(
+            fitted, draws_counts[:, 0] + (draws_counts[:, 1] + np.swapaxes(draws_counts[:, 1], 1, 2)) / 2
+        )
     return ratings
 
 
 def _cells(rows: Rows, size: int) -> np.ndarray:
     """Return (n,) a row's place among 2 · M · M counts: of the row's model beating the column's, then of ties."""
-    cell = np.where(rows.said == 1, rows.b * size + rows.a, rows.a * size + rows.b)
-    return cell + np.where(rows.said >= 2, size * size, 0)
+    cell = np.where(rows.label == 1, rows.b * size + rows.a, rows.a * size + rows.b)
+    return cell + np.where(rows.label >= 2, size * size, 0)
 
 
 def _add_weighted(
-    drawn: np.ndarray, cell: np.ndarray, owner: np.ndarray, count: np.ndarray, random: np.random.Generator
+    weighted: np.ndarray, cell: np.ndarray, owner: np.ndarray, count: np.ndarray, random: np.random.Generator
 ) -> None:
     """Add to each draw (one row of `drawn`) the counts by cell, each voter's votes with one weight."""
     voters, single = int(owner.max(initial=-1)) + 1, bool((count == 1).all())
-    for row in drawn if voters else ():
+    for row in weighted if voters else ():
         weight = random.poisson(1.0, size=voters).astype(float)[owner]
         row += np.bincount(cell, weights=weight if single else weight * count, minlength=len(row))
 
 
 def renumbered(owner: np.ndarray) -> np.ndarray:
-    """Ascending numbers as 0, 1, 2, … without gaps."""
+    """Return ascending numbers as 0, 1, 2, … without gaps."""
     return np.cumsum(np.diff(owner, prepend=owner[:1]) != 0)
 
 
 def whole_voters(blocks: Iterable[Block], size: int) -> Iterator[Rows]:
-    """Yield the blocks cut so that each voter is whole; the last one of a block waits for the next, counted by
+    """Yield the blocks cut so that each voter is whole; a block's last voter waits for the next block, counted by
     cells."""
-    held: Block | None = None
+    carried: Block | None = None
     for block in blocks:
-        voter, a, b, said, count = _checked(block, size, held)
+        voter, a, b, label, count = _checked(block, size, carried)
         if not len(voter):
             continue
-        if held is not None:
-            voter, a, b, said, count = (
-                np.concatenate(pair) for pair in zip(held, (voter, a, b, said, count), strict=True)
+        if carried is not None:
+            voter, a, b, label, count = (
+                np.concatenate(pair) for pair in zip(carried, (voter, a, b, label, count), strict=True)
             )
         cut = int(np.searchsorted(voter, voter[-1]))
         if cut:
-            yield _numbered(voter[:cut], a[:cut], b[:cut], said[:cut], count[:cut])
-        held = _counted(voter[cut:], a[cut:], b[cut:], said[cut:], count[cut:], size)
-    if held is not None:
-        yield _numbered(*held)
+            yield _numbered(voter[:cut], a[:cut], b[:cut], label[:cut], count[:cut])
+        carried = _counted(voter[cut:], a[cut:], b[cut:], label[cut:], count[cut:], size)
+    if carried is not None:
+        yield _numbered(*carried)
 
 
-def _numbered(voter: np.ndarray, a: np.ndarray, b: np.ndarray, said: np.ndarray, count: np.ndarray) -> Rows:
+def _numbered(voter: np.ndarray, a: np.ndarray, b: np.ndarray, label: np.ndarray, count: np.ndarray) -> Rows:
     owner = renumbered(voter)
-    return Rows(owner, int(owner[-1]) + 1, a, b, said, count)
+    return Rows(owner, int(owner[-1]) + 1, a, b, label, count)
 
 
-def _counted(voter: np.ndarray, a: np.ndarray, b: np.ndarray, said: np.ndarray, count: np.ndarray, size: int) -> Block:
-    """One voter's votes, at most one row for each cell: an annotator that gave ten million takes no more than a
+def _counted(voter: np.ndarray, a: np.ndarray, b: np.ndarray, label: np.ndarray, count: np.ndarray, size: int) -> Block:
+    """Return one voter's votes, at most one row for each cell: an annotator with ten million votes needs no more than a
     table."""
-    cell, place = np.unique((a * size + b) * len(SCORE) + said, return_inverse=True)
-    pair, said = np.divmod(cell, len(SCORE))
+    cell, row_cell = np.unique((a * size + b) * len(SCORE) + label, return_inverse=True)
+    pair, label = np.divmod(cell, len(SCORE))
     a, b = np.divmod(pair, size)
-    return np.full(len(cell), voter[0]), a, b, said, np.bincount(place, weights=count)
+    return np.full(len(cell), voter[0]), a, b, label, np.bincount(row_cell, weights=count)
 
 
-def _checked(block: Block, size: int, held: Block | None) -> Block:
-    voter, a, b, said, count = (np.asarray(values) for values in block)
-    if not len(voter) == len(a) == len(b) == len(said) == len(count):
-        raise ValueError("a block needs voter, a, b, said and count of the same length.")
-    for name, values, top in (("a", a, size), ("b", b, size), ("said", said, len(SCORE))):
+def _checked(block: Block, size: int, carried: Block | None) -> Block:
+    voter, a, b, label, count = (np.asarray(values) for values in block)
+    if not len(voter) == len(a) == len(b) == len(label) == len(count):
+        raise ValueError("a block needs voter, a, b, label and count of the same length.")
+    for name, values, top in (("a", a, size), ("b", b, size), ("label", label, len(SCORE))):
         if values.size and (values.min() < 0 or values.max() >= top):
             raise ValueError(f"{name} has an index outside 0..{top - 1}.")
     if np.any(a == b):
         raise ValueError("a model cannot be compared with itself; leave such votes out.")
-    before = held[0][:1] if held is not None else voter[:1]
-    if np.any(np.diff(voter, prepend=before) < 0):
+    last_voter = carried[0][:1] if carried is not None else voter[:1]
+    if np.any(np.diff(voter, prepend=last_voter) < 0):
         raise ValueError("voters must ascend: order the votes by voter before they are cut into blocks.")
-    return voter, a.astype(np.int64), b.astype(np.int64), said.astype(np.int64), count
+    return voter, a.astype(np.int64), b.astype(np.int64), label.astype(np.int64), count

@@ -1,4 +1,4 @@
-"""Voters whose votes cannot be explained as honest ones: bots, people who press one button, votes for one model.
+"""Find voters whose votes honest voters would not give: bots, people who press one button, votes for one model.
 
 A voter is compared with what *all others* say: the fit without their votes, r − H⁻¹s with s the sum of their scores
 (a refit for those who cast much of a board). For each suspicion a gambler bets on it: where an honest voter's mean
@@ -56,11 +56,12 @@ HONEST = Honest()
 
 @dataclass(frozen=True)
 class Suspicion:
-    """`log_e` for one kind of dishonest voting; `seen` of `votes` where others would have `expected`."""
+    """One kind of dishonest voting: `log_e` is the evidence; `observed` of `votes` where other voters would have
+    `expected`."""
 
     kind: str
     log_e: float
-    seen: float
+    observed: float
     expected: float
     votes: float
     model: Any = None
@@ -69,7 +70,7 @@ class Suspicion:
 
 @dataclass(frozen=True)
 class Voter:
-    """All evidence about one voter: `log_e` of the average wealth, flagged at log(1/alpha), and why, in words."""
+    """All evidence about one voter: `log_e` of the average wealth, flagged at log(1/alpha), and the reason in words."""
 
     voter: int
     votes: int
@@ -86,7 +87,7 @@ class _Votes:
     owner: np.ndarray
     a: np.ndarray
     b: np.ndarray
-    said: np.ndarray
+    label: np.ndarray
     count: np.ndarray
     odds: np.ndarray
     error: np.ndarray
@@ -94,7 +95,8 @@ class _Votes:
 
 @dataclass(frozen=True)
 class _Wager:
-    """Rows (n,) bet on: whose, the score that would be too high, and the most an honest voter has of it."""
+    """Rows (n,) that are bet on: `key` numbers the voter, `score` is suspicious when it is too high, `most` bounds an
+    honest one."""
 
     key: np.ndarray
     score: np.ndarray
@@ -117,7 +119,7 @@ def detect_voters(
     `pace` has (hasty votes, gaps) of voters, by `hasty_votes`; `name` tells a model of the fit in words. Raises
     ValueError when the votes are not those of the fit, or on a bad alpha.
     """
-    return _judged(fitted, *_among_others(fitted, blocks), pace, honest, alpha, name)
+    return _flag_voters(fitted, *_leave_one_out(fitted, blocks), pace, honest, alpha, name)
 
 
 def detect_visitors(
@@ -128,20 +130,22 @@ def detect_visitors(
     alpha: float = ALPHA,
     name: Callable[[Any], str] = str,
 ) -> list[Voter]:
-    """The same of voters none of whose votes are in the fit, such as those held: are they still unlike all others?"""
-    voter, a, b, said, count = (np.concatenate(column) for column in zip(*blocks, strict=True))
+    """Return the voters of held votes (none of which is in the fit) whose votes are still unlike all others."""
+    voter, a, b, label, count = (np.concatenate(column) for column in zip(*blocks, strict=True))
     names, owner = np.unique(voter, return_inverse=True)
     odds = fitted.log_odds[a] - fitted.log_odds[b]
-    kept = fitted.group[a] == fitted.group[b]
-    each = np.bincount(owner, weights=count, minlength=len(names))
-    columns = (owner, a, b, said, count, odds, _error(fitted, a, b))
-    return _judged(fitted, names, each, _Votes(*(x[kept] for x in columns)), None, honest, alpha, name)
+    is_comparable = fitted.group[a] == fitted.group[b]
+    vote_counts = np.bincount(owner, weights=count, minlength=len(names))
+    columns = (owner, a, b, label, count, odds, _error(fitted, a, b))
+    return _flag_voters(
+        fitted, names, vote_counts, _Votes(*(x[is_comparable] for x in columns)), None, honest, alpha, name
+    )
 
 
-def _judged(
+def _flag_voters(
     fitted: Fit,
     names: np.ndarray,
-    each: np.ndarray,
+    vote_counts: np.ndarray,
     votes: _Votes,
     pace: Mapping[int, tuple[int, int]] | None,
     honest: Honest,
@@ -153,14 +157,14 @@ def _judged(
     kinds = _suspicions(fitted, votes, len(names), honest)
     if pace is not None:
         kinds["pace"] = [_pace(*pace.get(int(voter), (0, 0))) for voter in names]
-    total, found = sum(WEIGHTS[kind] for kind in kinds), []
+    total, voters = sum(WEIGHTS[kind] for kind in kinds), []
     for k, voter in enumerate(names):
-        mine = [(math.log(WEIGHTS[kind] / total) + of[k].log_e, of[k]) for kind, of in kinds.items()]
-        log_e = float(np.logaddexp.reduce([value for value, _ in mine]))
-        strongest = max(mine, key=lambda pair: pair[0])[1]
-        reason = _in_words(strongest, fitted, name)
-        found.append(Voter(int(voter), int(each[k]), log_e, log_e >= math.log(1 / alpha), strongest, reason))
-    return sorted(found, key=lambda one: -one.log_e)
+        weighted = [(math.log(WEIGHTS[kind] / total) + of[k].log_e, of[k]) for kind, of in kinds.items()]
+        log_e = float(np.logaddexp.reduce([value for value, _ in weighted]))
+        strongest = max(weighted, key=lambda pair: pair[0])[1]
+        reason = _describe(strongest, fitted, name)
+        voters.append(Voter(int(voter), int(vote_counts[k]), log_e, log_e >= math.log(1 / alpha), strongest, reason))
+    return sorted(voters, key=lambda one: -one.log_e)
 
 
 def hasty_votes(times: np.ndarray) -> tuple[int, int]:
@@ -169,24 +173,25 @@ def hasty_votes(times: np.ndarray) -> tuple[int, int]:
     return int((gaps < HASTY_SECONDS).sum()), len(gaps)
 
 
-def _among_others(fitted: Fit, blocks: Sequence[Block]) -> tuple[np.ndarray, np.ndarray, _Votes]:
-    """Voters' names, how many votes each gave, and the votes with the opinion of all others, where there is one."""
-    voter, a, b, said, count = (np.concatenate(column) for column in zip(*blocks, strict=True))
+def _leave_one_out(fitted: Fit, blocks: Sequence[Block]) -> tuple[np.ndarray, np.ndarray, _Votes]:
+    """Return voters' names, how many votes each gave, and the votes with the ratings by all other voters, where these
+    exist."""
+    voter, a, b, label, count = (np.concatenate(column) for column in zip(*blocks, strict=True))
     if count.sum() != fitted.tally.votes:
         raise ValueError(f"the fit is of {fitted.tally.votes} votes and these are {count.sum()}: give the same votes.")
     names, owner = np.unique(voter, return_inverse=True)
     size, voters = len(fitted.models), len(names)
-    shift = _own_influence(fitted, owner, a, b, said, count, voters)
+    shift = _own_influence(fitted, owner, a, b, label, count, voters)
     odds = (fitted.log_odds[a] - shift[owner, a]) - (fitted.log_odds[b] - shift[owner, b])
-    taken = np.zeros((voters, size))
-    np.add.at(taken, (owner, a), count)
-    np.add.at(taken, (owner, b), count)
-    share = taken / np.maximum(fitted.tally.battles, 1)
-    most = np.maximum(share[owner, a], share[owner, b])
-    kept = (most < ALONE) & np.isfinite(odds)
-    error = _error(fitted, a, b) / np.sqrt(np.maximum(1 - most, 1 - ALONE))
-    each = np.bincount(owner, weights=count, minlength=voters)
-    return names, each, _Votes(*(x[kept] for x in (owner, a, b, said, count, odds, error)))
+    votes_by_model = np.zeros((voters, size))
+    np.add.at(votes_by_model, (owner, a), count)
+    np.add.at(votes_by_model, (owner, b), count)
+    share = votes_by_model / np.maximum(fitted.tally.battles, 1)
+    largest_share = np.maximum(share[owner, a], share[owner, b])
+    is_comparable = (largest_share < ALONE) & np.isfinite(odds)
+    error = _error(fitted, a, b) / np.sqrt(np.maximum(1 - largest_share, 1 - ALONE))
+    vote_counts = np.bincount(owner, weights=count, minlength=voters)
+    return names, vote_counts, _Votes(*(x[is_comparable] for x in (owner, a, b, label, count, odds, error)))
 
 
 def _error(fitted: Fit, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -196,40 +201,41 @@ def _error(fitted: Fit, a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _own_influence(
-    fitted: Fit, owner: np.ndarray, a: np.ndarray, b: np.ndarray, said: np.ndarray, count: np.ndarray, voters: int
+    fitted: Fit, owner: np.ndarray, a: np.ndarray, b: np.ndarray, label: np.ndarray, count: np.ndarray, voters: int
 ) -> np.ndarray:
-    """(V, M) by how much each voter's own votes lift the log-odds; NaN where without them models part."""
+    """Return (V, M): by how much each voter's own votes raise the log-odds; NaN where models are unconnected without
+    them."""
     wins, ties = fitted.tally.wins, fitted.tally.ties
     chance = sigmoid(fitted.log_odds[:, None] - fitted.log_odds[None, :])
     scores = wins + ties / 2
     played = scores + scores.T + 2 * half_wins(scores)
     same = fitted.group[:, None] == fitted.group[None, :]
     inverse = np.linalg.inv(laplacian(played * chance * (1 - chance)) + same / same.sum(axis=1))
-    surplus = count * (SCORE[said] - chance[a, b])
+    surplus = count * (SCORE[label] - chance[a, b])
     summed = np.zeros((voters, len(fitted.models)))
     np.add.at(summed, (owner, a), surplus)
     np.add.at(summed, (owner, b), -surplus)
     shift = summed @ inverse
-    each = np.bincount(owner, weights=count, minlength=voters)
-    for voter in np.flatnonzero(each > LARGE * fitted.tally.votes):
-        mine = owner == voter
-        shift[voter] = fitted.log_odds - _without(fitted, a[mine], b[mine], said[mine], count[mine])
+    vote_counts = np.bincount(owner, weights=count, minlength=voters)
+    for voter in np.flatnonzero(vote_counts > LARGE * fitted.tally.votes):
+        is_own = owner == voter
+        shift[voter] = fitted.log_odds - _refit_without(fitted, a[is_own], b[is_own], label[is_own], count[is_own])
     return shift
 
 
-def _without(fitted: Fit, a: np.ndarray, b: np.ndarray, said: np.ndarray, count: np.ndarray) -> np.ndarray:
+def _refit_without(fitted: Fit, a: np.ndarray, b: np.ndarray, label: np.ndarray, count: np.ndarray) -> np.ndarray:
     """(M,) log-odds refitted without these votes; NaN for models that are then in other parts than the first's."""
     cells = fitted.tally.cells.copy()
-    np.subtract.at(cells, (a, b, said), count)
+    np.subtract.at(cells, (a, b, label), count)
     if not cells.any():
         return np.full(len(fitted.models), np.nan)
-    others = fit(Tally(fitted.models, cells))
-    return np.where(others.group == 0, others.log_odds, np.nan)
+    refitted = fit(Tally(fitted.models, cells))
+    return np.where(refitted.group == 0, refitted.log_odds, np.nan)
 
 
 def _suspicions(fitted: Fit, votes: _Votes, voters: int, honest: Honest) -> dict[str, list[Suspicion]]:
-    """By kind, one for each voter."""
-    score, slack, worth = SCORE[votes.said], honest.errors * votes.error, (position(fitted).points or 0.0) / SCALE
+    """Return the suspicions of each kind, one for each voter."""
+    score, slack, worth = SCORE[votes.label], honest.errors * votes.error, (position(fitted).points or 0.0) / SCALE
     first = sigmoid(votes.odds + worth)
     favourite = np.abs(votes.odds)
     sure = np.minimum(honest.discernment * (favourite - slack), favourite - slack)
@@ -268,49 +274,54 @@ def _played(kind: str, wager: _Wager, voters: int) -> list[Suspicion]:
 
 
 def _suspicion(kind: str, log_e: float, counts: np.ndarray) -> Suspicion:
-    seen, expected, votes = counts.tolist()
-    return Suspicion(kind, float(log_e), seen, expected, votes)
+    observed, expected, votes = counts.tolist()
+    return Suspicion(kind, float(log_e), observed, expected, votes)
 
 
 def _for_a_model(fitted: Fit, votes: _Votes, voters: int, room: np.ndarray) -> list[Suspicion]:
-    """For or against one model, whichever it is: an equal stake on every model either way."""
-    size, score, chance = len(fitted.models), SCORE[votes.said], sigmoid(votes.odds)
+    """Return each voter's suspicion of voting for or against one model: an equal stake on every model, either way."""
+    size, score, chance = len(fitted.models), SCORE[votes.label], sigmoid(votes.odds)
     high, low = sigmoid(votes.odds + room), sigmoid(-votes.odds + room)  # most of A's score, and of B's
-    place = [
+    sides = [
         (votes.a, 1, score, high, chance),
         (votes.b, 1, 1 - score, low, 1 - chance),
         (votes.a, 0, 1 - score, low, 1 - chance),
         (votes.b, 0, score, high, chance),
     ]
-    key = np.concatenate([(votes.owner * size + model) * 2 + favours for model, favours, *_ in place])
-    score, most, expected = (np.concatenate([row[k] for row in place]) for k in (2, 3, 4))
-    met, short = np.unique(key, return_inverse=True)
+    key = np.concatenate([(votes.owner * size + model) * 2 + favours for model, favours, *_ in sides])
+    score, most, expected = (np.concatenate([row[k] for row in sides]) for k in (2, 3, 4))
+    keys, short = np.unique(key, return_inverse=True)
     wager = _Wager(short, score, most, np.tile(votes.count, 4), expected)
-    wealth, counts = _wealth(wager, len(met)), _counts(wager, len(met))
-    found = []
-    ends = np.searchsorted(met, np.arange(voters + 1) * size * 2)
+    wealth, counts = _wealth(wager, len(keys)), _counts(wager, len(keys))
+    suspicions = []
+    ends = np.searchsorted(keys, np.arange(voters + 1) * size * 2)
     for begin, end in pairwise(ends.tolist()):
         # A stake on a model that the voter never met is kept whole.
-        rest = [math.log(2 * size - (end - begin))] if end - begin < 2 * size else []
-        log_e = float(np.logaddexp.reduce([*wealth[begin:end], *rest])) - math.log(2 * size)
+        unmet = [math.log(2 * size - (end - begin))] if end - begin < 2 * size else []
+        log_e = float(np.logaddexp.reduce([*wealth[begin:end], *unmet])) - math.log(2 * size)
         if end == begin:
-            found.append(Suspicion("model", log_e, 0.0, 0.0, 0.0))
+            suspicions.append(Suspicion("model", log_e, 0.0, 0.0, 0.0))
             continue
         top = begin + int(wealth[begin:end].argmax())
-        model, favours = divmod(int(met[top]) % (2 * size), 2)
-        found.append(replace(_suspicion("model", log_e, counts[top]), model=model, favours=bool(favours)))
-    return found
+        model, favours = divmod(int(keys[top]) % (2 * size), 2)
+        suspicions.append(replace(_suspicion("model", log_e, counts[top]), model=model, favours=bool(favours)))
+    return suspicions
 
 
 def _ties(fitted: Fit, votes: _Votes, voters: int) -> list[Suspicion]:
-    """Honest voters call it a tie as often as they like, up to half way between the board's own share and always."""
-    own = float(fitted.tally.ties.sum() / 2 / fitted.tally.votes)
-    level = np.bincount(votes.owner, weights=votes.count * (votes.said >= LABELS.index("tie")), minlength=voters)
+    """Return each voter's suspicion of too many ties.
+
+    Honest voters may call a tie up to half way between the board's own share of ties and always.
+    """
+    tie_share = float(fitted.tally.ties.sum() / 2 / fitted.tally.votes)
+    level = np.bincount(votes.owner, weights=votes.count * (votes.label >= LABELS.index("tie")), minlength=voters)
     cast = np.bincount(votes.owner, weights=votes.count, minlength=voters)
-    log_e = log_e_above(level, np.zeros(voters), cast - level, (1 + own) / 2) if own < 1 else np.zeros(voters)
+    log_e = (
+        log_e_above(level, np.zeros(voters), cast - level, (1 + tie_share) / 2) if tie_share < 1 else np.zeros(voters)
+    )
     return [
-        Suspicion("ties", float(e), float(seen), float(n * own), float(n))
-        for e, seen, n in zip(log_e, level, cast, strict=True)
+        Suspicion("ties", float(e), float(observed), float(n * tie_share), float(n))
+        for e, observed, n in zip(log_e, level, cast, strict=True)
     ]
 
 
@@ -319,19 +330,21 @@ def _pace(hasty: int, gaps: int) -> Suspicion:
     return Suspicion("pace", log_e, hasty, HASTY_SHARE * gaps, gaps)
 
 
-def _in_words(suspicion: Suspicion, fitted: Fit, name: Callable[[Any], str]) -> str:
-    seen, votes = f"{suspicion.seen:g}", f"{suspicion.votes:g}"
-    others = f"others would in {suspicion.expected:.1f}; a tie counts as half"
+def _describe(suspicion: Suspicion, fitted: Fit, name: Callable[[Any], str]) -> str:
+    observed, votes = f"{suspicion.observed:g}", f"{suspicion.votes:g}"
+    comparison = f"others would in {suspicion.expected:.1f}; a tie counts as half"
     match suspicion.kind:
         case _ if not suspicion.votes:
             return "No votes that others' votes could be compared with."
         case "against":
-            return f"Preferred the model that others rate lower in {seen} of {votes} votes ({others})."
+            return f"Preferred the model that others rate lower in {observed} of {votes} votes ({comparison})."
         case "first" | "second":
-            return f"Chose the answer shown {suspicion.kind} in {seen} of {votes} votes ({others})."
+            return f"Chose the answer shown {suspicion.kind} in {observed} of {votes} votes ({comparison})."
         case "model":
             side = "Chose" if suspicion.favours else "Chose against"
-            return f"{side} {name(fitted.models[suspicion.model])} in {seen} of {votes} of its battles ({others})."
+            return (
+                f"{side} {name(fitted.models[suspicion.model])} in {observed} of {votes} of its battles ({comparison})."
+            )
         case "ties":
-            return f"Called {seen} of {votes} a tie or both bad (at the board's share: {suspicion.expected:.1f})."
-    return f"{seen} of {votes} votes came within {HASTY_SECONDS:g} seconds of the one before."
+            return f"Called {observed} of {votes} a tie or both bad (at the board's share: {suspicion.expected:.1f})."
+    return f"{observed} of {votes} votes came within {HASTY_SECONDS:g} seconds of the one before."

@@ -14,21 +14,23 @@ MOST = 200_000  # the latest votes; what older ones say is in no further doubt
 
 
 def read(project: Project) -> Votes:
-    """Return what ranks models, and what would if it were not held for a pattern. A vote about which a person has
-    decided counts or not as they said."""
+    """Return the votes that rank models, and those that are held for a pattern only.
+
+    A vote that a person has decided about counts, or not, as they decided.
+    """
     decided = StatusChange.objects.filter(
         kind=Comparison._meta.model_name, feedback_id=OuterRef("pk"), by__isnull=False
     )
-    rows = comparisons(project, AnnotatorKind.PERSON).annotate(said=SAID, decided=Exists(decided))
+    rows = comparisons(project, AnnotatorKind.PERSON).annotate(label=SAID, decided=Exists(decided))
     watched = Q(status=Status.HELD, battle__trace__held_for__in=PATTERNS, decided=False)
     rows = rows.filter(Q(status=Status.COUNTED) | watched).order_by("-id")
     columns = ("id", "author_id", "visitor", "battle__trace__address", "created_at", "completion_a__model")
-    more = ("completion_b__model", "said", "status", "battle__trace__held_for", "decided", "battle_id")
-    found = list(rows.values_list(*columns, *more)[:MOST])
-    found.reverse()
-    if not found:
+    more_columns = ("completion_b__model", "label", "status", "battle__trace__held_for", "decided", "battle_id")
+    vote_rows = list(rows.values_list(*columns, *more_columns)[:MOST])
+    vote_rows.reverse()
+    if not vote_rows:
         return _none()
-    pk, author, visitor, address, at, a, b, said, status, held_for, is_decided, battle = zip(*found, strict=True)
+    pk, author, visitor, address, at, a, b, label, status, held_for, is_decided, battle = zip(*vote_rows, strict=True)
     models = tuple(sorted({*a, *b}))
     person = _numbered([f"u{account}" if account else name for account, name in zip(author, visitor, strict=True)])
     band = bands(person, np.array([account is None for account in author]))
@@ -40,7 +42,7 @@ def read(project: Project) -> Votes:
         half_day=np.where(band == 0, np.array([int(moment.timestamp()) // HALF_DAY for moment in at]), NOBODY),
         a=np.searchsorted(models, np.array(a)),
         b=np.searchsorted(models, np.array(b)),
-        said=np.array(said, dtype=np.int64),
+        label=np.array(label, dtype=np.int64),
         held=np.array(
             [
                 PATTERNS.index(kind) + 1 if state == Status.HELD else 0
@@ -54,10 +56,10 @@ def read(project: Project) -> Votes:
 
 def _none() -> Votes:
     nothing = np.zeros(0, dtype=np.int64)
-    a, b, said, held = (nothing,) * 4
-    return Votes(nothing, nothing, nothing, nothing, nothing, a, b, said, held, nothing.astype(bool), ())
+    a, b, label, held = (nothing,) * 4
+    return Votes(nothing, nothing, nothing, nothing, nothing, a, b, label, held, nothing.astype(bool), ())
 
 
 def _numbered(names: list[str]) -> np.ndarray:
-    known, number = np.unique(np.array(names), return_inverse=True)
-    return np.where(known[number] == "", NOBODY, number).astype(np.int64)
+    unique_names, number = np.unique(np.array(names), return_inverse=True)
+    return np.where(unique_names[number] == "", NOBODY, number).astype(np.int64)

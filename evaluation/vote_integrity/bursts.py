@@ -1,4 +1,4 @@
-"""More votes at once from one place than nearly ever before: by their place in their own ten minutes.
+"""Hold votes that come faster from one address than nearly ever before, by their rank within ten minutes.
 
 The k-th vote of one address within ten minutes is compared with all votes of the days before: p is the share of those
 that were as far along in theirs. Were today's honest votes drawn from the same days, at most ALPHA of them would have
@@ -37,8 +37,8 @@ KNOWN = 100  # votes of others, below which nobody knows what they say
 
 
 def changes(project: Project, votes: Votes) -> tuple[list[int], list[int]]:
-    """Return (ids of votes of the last day to hold, ids to release) as the days before have it. `votes` say what all
-    say."""
+    """Return (ids of votes of the last day to hold, ids to release), measured by the days before. `votes` are all
+    votes."""
     now = timezone.now()
     rows = list(
         VoteTrace.objects.filter(project=project, cast_at__gt=now - timedelta(days=DAYS))
@@ -50,20 +50,23 @@ def changes(project: Project, votes: Votes) -> tuple[list[int], list[int]]:
     if not rows:
         return [], []
     at = np.array([row[1].timestamp() for row in rows])
-    place = places([row[0] for row in rows], at)
+    burst_ranks = ranks_in_burst([row[0] for row in rows], at)
     is_past, is_flood = at < (now - RECENT).timestamp(), np.array([row[2] == Hold.FLOOD for row in rows])
-    flooded = is_flooding(place, place[is_past & ~is_flood]) & ~is_past
+    flooded = is_flooding(burst_ranks, burst_ranks[is_past & ~is_flood]) & ~is_past
     agreed = _agreed({rows[k][0] for k in np.flatnonzero(flooded)}, project, votes)
     flooded &= np.array([row[0] not in agreed for row in rows])
-    hold = [row[3] for row, much in zip(rows, flooded, strict=True) if much and row[3] and row[4] == Status.COUNTED]
+    hold = [
+        row[3] for row, is_burst in zip(rows, flooded, strict=True) if is_burst and row[3] and row[4] == Status.COUNTED
+    ]
     ebbed = zip(rows, ~flooded & is_flood & ~is_past, strict=True)
     release = [row[3] for row, over in ebbed if over and row[3] and row[4] == Status.HELD]
     decided = _settled([*hold, *release])
     return [pk for pk in hold if pk not in decided], [pk for pk in release if pk not in decided]
 
 
-def agreement(odds: np.ndarray, score: np.ndarray) -> float:
-    """Log wealth of a bet that scores (N,) of A follow what others expect, as log-odds; ties neither win nor lose.
+def agreement_log_e(odds: np.ndarray, score: np.ndarray) -> float:
+    """Return the log wealth of a bet that the scores (N,) of A follow the others' ratings (log-odds); ties change
+    nothing.
 
     Where they do not, and sides are drawn by lot, it grows to log(c) with probability 1/c at most (Ville, 1939).
     """
@@ -71,46 +74,52 @@ def agreement(odds: np.ndarray, score: np.ndarray) -> float:
 
 
 def _agreed(addresses: set[str], project: Project, votes: Votes) -> set[str]:
-    """Of these addresses those whose votes of the last day say what all others say."""
+    """Return those of the addresses whose votes of the last day agree with all other votes."""
     if not addresses:
         return set()
-    here = VoteTrace.objects.filter(project=project, address__in=addresses, cast_at__gt=timezone.now() - RECENT)
-    cast = _cast(here)
-    others = votes.only((votes.held == 0) & ~np.isin(votes.vote, [pk for _, pk, *_ in cast]))
-    if len(others.vote) < KNOWN:
+    recent_traces = VoteTrace.objects.filter(
+        project=project, address__in=addresses, cast_at__gt=timezone.now() - RECENT
+    )
+    cast = _cast(recent_traces)
+    other_votes = votes.only((votes.held == 0) & ~np.isin(votes.vote, [pk for _, pk, *_ in cast]))
+    if len(other_votes.vote) < KNOWN:
         return set()
-    odds = dict(zip(others.models, fit(others.tally).log_odds.tolist(), strict=True))
-    found = defaultdict[str, list[tuple[float, float]]](list)
-    for address, _, a, b, said in cast:
+    odds = dict(zip(other_votes.models, fit(other_votes.tally).log_odds.tolist(), strict=True))
+    rows_by_address = defaultdict[str, list[tuple[float, float]]](list)
+    for address, _, a, b, label in cast:
         if a in odds and b in odds:
-            found[address].append((odds[a] - odds[b], SCORE[said]))
-    return {name for name, some in found.items() if agreement(*np.array(some).T) >= math.log(AGREED)}
+            rows_by_address[address].append((odds[a] - odds[b], SCORE[label]))
+    return {
+        name
+        for name, address_rows in rows_by_address.items()
+        if agreement_log_e(*np.array(address_rows).T) >= math.log(AGREED)
+    }
 
 
 def _cast(traces: QuerySet[VoteTrace]) -> Sequence[tuple[str, int, int, int, int]]:
-    """Return (address, vote, model A, model B, what was said) of each."""
-    of = "battle__comparison"
-    addresses = dict(traces.exclude(**{of: None}).values_list(of, "address"))
-    rows = Comparison.objects.filter(battle__trace__in=traces).annotate(said=SAID)
-    columns = rows.values_list("pk", "battle__model_a", "battle__model_b", "said")
-    return [(addresses[pk], pk, a, b, said) for pk, a, b, said in columns if pk in addresses]
+    """Return (address, vote, model A, model B, label) of each trace that has a vote."""
+    vote_lookup = "battle__comparison"
+    addresses = dict(traces.exclude(**{vote_lookup: None}).values_list(vote_lookup, "address"))
+    rows = Comparison.objects.filter(battle__trace__in=traces).annotate(label=SAID)
+    columns = rows.values_list("pk", "battle__model_a", "battle__model_b", "label")
+    return [(addresses[pk], pk, a, b, label) for pk, a, b, label in columns if pk in addresses]
 
 
-def places(address: list[str], at: np.ndarray) -> np.ndarray:
-    """Return (N,) 1 for the first vote of its address within WINDOW_SECONDS, 2 for the next, …; times ascend."""
-    found, mine = np.zeros(len(at), dtype=np.int64), defaultdict(list)
+def ranks_in_burst(address: list[str], at: np.ndarray) -> np.ndarray:
+    """Return (N,) each vote's rank among its address's votes within WINDOW_SECONDS: 1 for the first; times ascend."""
+    ranks, indices_by_address = np.zeros(len(at), dtype=np.int64), defaultdict(list)
     for index, name in enumerate(address):
-        mine[name].append(index)
-    for indices in mine.values():
+        indices_by_address[name].append(index)
+    for indices in indices_by_address.values():
         times = at[indices]
-        found[indices] = np.arange(len(times)) - np.searchsorted(times, times - WINDOW_SECONDS, side="right") + 1
-    return found
+        ranks[indices] = np.arange(len(times)) - np.searchsorted(times, times - WINDOW_SECONDS, side="right") + 1
+    return ranks
 
 
-def is_flooding(place: np.ndarray, before: np.ndarray) -> np.ndarray:
-    """Return (N,) which votes are further along than all but ALPHA of those before; none while too few are known."""
-    as_far = len(before) - np.searchsorted(np.sort(before), place, side="left")
-    return ((1 + as_far) / (1 + len(before)) <= ALPHA) & (place >= FEWEST)
+def is_flooding(ranks: np.ndarray, past_ranks: np.ndarray) -> np.ndarray:
+    """Return (N,) whether a vote's rank exceeds all but ALPHA of the past ones; none while too few are known."""
+    as_far = len(past_ranks) - np.searchsorted(np.sort(past_ranks), ranks, side="left")
+    return ((1 + as_far) / (1 + len(past_ranks)) <= ALPHA) & (ranks >= FEWEST)
 
 
 def _settled(ids: list[int]) -> set[int]:

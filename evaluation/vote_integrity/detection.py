@@ -1,4 +1,5 @@
-"""Who votes unlike everybody else, looked for again and again: their votes are held, and released when that changes.
+"""Look at all votes again and again: hold the votes of voters who are unlike all others, release them when that
+changes.
 
 Whom to hold says ratings/suspects.py, and floods.py of votes that come too many at once; here it is done, by the
 background worker, with a reason on each vote and a line in the ledger. What a person has decided, the software leaves
@@ -27,15 +28,15 @@ assert sum(SHARES.values()) + bursts.ALPHA + duplicates.ALPHA <= ALPHA + 1e-9
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a look has changed: votes held by kind, and votes released."""
+class HoldChanges:
+    """What one look changed: ids of held votes by kind, and ids of released votes."""
 
     held: dict[str, list[int]]
     released: list[int]
 
 
 def periodic_task() -> bool:
-    """Do the periodic task: every project whose votes have changed since the last look."""
+    """Look at every project whose votes have changed since the last look."""
     for project in Project.objects.filter(vote_traces__isnull=False).distinct():
         try:
             look_if_changed(project)
@@ -45,56 +46,56 @@ def periodic_task() -> bool:
 
 
 def forget() -> bool:
-    """What is kept of addresses, and of counts of tries, only as long as it serves."""
+    """Delete hashed addresses and counts of tries that are no longer needed."""
     vote_guard.forget_addresses()
     counting.forget()
     return False
 
 
-def look_if_changed(project: Project) -> Found | None:
+def look_if_changed(project: Project) -> HoldChanges | None:
     watch, _ = HeldWatch.objects.get_or_create(project=project)
     state = _state(project)
-    found = None
+    changes = None
     if watch.looked_state != state:
-        found = look(project)
-        HeldWatch.objects.filter(project=project).update(looked_state=_state(project) if not found.held else "")
+        changes = look(project)
+        HeldWatch.objects.filter(project=project).update(looked_state=_state(project) if not changes.held else "")
     hold_rate.look(project)
-    return found
+    return changes
 
 
-def look(project: Project) -> Found:
-    """Judge everybody anew, hold what is to be held and release what is not."""
+def look(project: Project) -> HoldChanges:
+    """Examine all voters again, hold the votes that need it, release the votes that do not. Return what was changed."""
     votes = read(project)
     held, released = changes(votes)
     flooded, ebbed = bursts.changes(project, votes)
-    known = {pk for some in held.values() for pk in some}
-    held |= {Hold.FLOOD: [pk for pk in flooded if pk not in known]}
-    found = _done(held, [*released, *ebbed])
-    followed = _done(*linked_voters.changes(project))
-    every = found.held.keys() | followed.held.keys()
-    held = {kind: [*found.held.get(kind, ()), *followed.held.get(kind, ())] for kind in every}
-    found = Found(held, found.released + followed.released)
-    if found.held:
-        hold_rate.tell_of_holds(project, found.held)
-    return found
+    held_ids = {pk for ids in held.values() for pk in ids}
+    held |= {Hold.FLOOD: [pk for pk in flooded if pk not in held_ids]}
+    first_changes = _apply(held, [*released, *ebbed])
+    followed = _apply(*linked_voters.changes(project))
+    kinds = first_changes.held.keys() | followed.held.keys()
+    held = {kind: [*first_changes.held.get(kind, ()), *followed.held.get(kind, ())] for kind in kinds}
+    first_changes = HoldChanges(held, first_changes.released + followed.released)
+    if first_changes.held:
+        hold_rate.warn_of_holds(project, first_changes.held)
+    return first_changes
 
 
-def _done(held: dict[str, list[int]], released: list[int]) -> Found:
-    """Another background worker may have come first: what it holds it tells."""
+def _apply(held: dict[str, list[int]], released: list[int]) -> HoldChanges:
+    """Hold and release these votes; return what changed. Another worker may have held some first: it reports those."""
     held = {kind: ids for kind, ids in held.items() if vote_guard.hold(rows=_rows(ids), kind=kind)}
     vote_guard.release(rows=_rows(released))
-    return Found(held, released)
+    return HoldChanges(held, released)
 
 
 def _rows(ids: Iterable[int]) -> list[Comparison]:
-    ids, found = list(ids), list[Comparison]()
+    ids, rows = list(ids), list[Comparison]()
     for first in range(0, len(ids), 500):
-        found += Comparison.objects.filter(pk__in=ids[first : first + 500]).select_related("project")
-    return found
+        rows += Comparison.objects.filter(pk__in=ids[first : first + 500]).select_related("project")
+    return rows
 
 
 def _state(project: Project) -> str:
-    """Another one after each vote and each change of a status."""
+    """Return a text that changes with each vote and each change of a status."""
     last = VoteTrace.objects.filter(project=project).aggregate(last=Max("pk"))["last"]
     changed = StatusChange.objects.aggregate(last=Max("pk"))["last"]
     return f"{last}:{changed}"

@@ -1,4 +1,4 @@
-"""How many votes are held, when and why; and which, for managers to release or to exclude."""
+"""Count the held votes by time and reason, and list them for managers to release or to exclude."""
 
 from __future__ import annotations
 
@@ -96,17 +96,19 @@ def held_votes(project: Project, reason: str = "") -> QuerySet[Comparison]:
 
 
 def waiting(project: Project) -> list[tuple[str, str, int]]:
-    """Return (reason, its words, how many votes wait for it), the most first."""
+    """Return (reason, its description, how many votes wait for it), the most frequent first."""
     rows = held_votes(project).order_by().values_list("battle__trace__held_for").annotate(count=Count("pk"))
-    found = Counter[str]()
+    votes_by_reason = Counter[str]()
     for reason, count in rows:
-        found[reason or BY_HAND] += count
-    return [(reason, REASONS[reason], count) for reason, count in found.most_common()]
+        votes_by_reason[reason or BY_HAND] += count
+    return [(reason, REASONS[reason], count) for reason, count in votes_by_reason.most_common()]
 
 
 def decide(*, project: Project, rows: QuerySet[Comparison], status: str, reason: str, by: User) -> int:
-    """A manager releases or excludes held votes, all of them or none; how many changed. From then on the software
-    leaves them alone."""
+    """Release or exclude held votes as a manager, all of them or none; return how many changed.
+
+    From then on the software leaves these votes alone.
+    """
     require(by, "manage", project)
     if status not in DECISIONS:
         raise Refused(400, status=f"{status!r} is not one of {', '.join(DECISIONS)}: a held vote counts or does not.")
@@ -114,14 +116,14 @@ def decide(*, project: Project, rows: QuerySet[Comparison], status: str, reason:
         raise Refused(400, reason="Say why: whoever cast the votes, and whoever reads the ledger, will want to know.")
     with transaction.atomic():
         # Locked, so that two managers at once do not overrule each other unseen.
-        chosen = list(rows.select_for_update(of=("self",))[: MOST_AT_ONCE + 1])
-        if not chosen:
+        votes = list(rows.select_for_update(of=("self",))[: MOST_AT_ONCE + 1])
+        if not votes:
             raise Refused(409, votes="No held vote was chosen, or somebody has decided about them already.")
-        if len(chosen) > MOST_AT_ONCE:
+        if len(votes) > MOST_AT_ONCE:
             raise Refused(
                 413, votes=f"At most {MOST_AT_ONCE:,} votes at once; narrow the choice to one reason or page."
             )
         return sum(
-            set_status(rows=chosen[first : first + _BATCH], status=status, reason=reason, by=by)
-            for first in range(0, len(chosen), _BATCH)
+            set_status(rows=votes[first : first + _BATCH], status=status, reason=reason, by=by)
+            for first in range(0, len(votes), _BATCH)
         )

@@ -1,4 +1,4 @@
-"""Managers are warned when more votes are held than usual, many at once, or for a puzzle that cannot be given."""
+"""Warn managers when unusually many votes are held, or when the puzzle cannot be given."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BLOCK = 20_000
 
 
 def look(project: Project) -> bool:
-    """Follow the votes since the last look; True when managers were warned."""
+    """Follow the votes since the last look; return True when managers were warned."""
     now = timezone.now()
     usual = usual_now(project)
     with transaction.atomic():
@@ -36,11 +36,11 @@ def look(project: Project) -> bool:
         is_jump = alarm is not None and _is_due(row.told_at)
         if is_jump:
             row.told_at = now
-            _tell_of_jump(project, usual, row.last_trace_id)
+            _warn_of_jump(project, usual, row.last_trace_id)
         is_broken = counted(outage_key(project), seconds=OUTAGE_SECONDS) > 0 and _is_due(row.broken_told_at)
         if is_broken:
             row.broken_told_at = now
-            _tell(
+            _warn(
                 project, "The puzzle of the arena cannot be given or checked: votes without it are held, none is lost."
             )
         row.save()
@@ -54,20 +54,20 @@ def usual_now(project: Project) -> float:
     return usual_share(past.exclude(held_for="").count(), past.count())
 
 
-def tell_of_holds(project: Project, held: dict[str, list[int]]) -> None:
-    """Of votes that counted and were held afterwards, when there are many."""
-    many = sum(map(len, held.values()))
-    if many < AT_ONCE:
+def warn_of_holds(project: Project, held: dict[str, list[int]]) -> None:
+    """Warn managers when many votes that counted have been held afterwards."""
+    total = sum(map(len, held.values()))
+    if total < AT_ONCE:
         return
     reasons = ", ".join(f"{Hold(kind).label} ({len(ids)})" for kind, ids in held.items())
-    _tell(project, f"{many} votes that counted are held now: {reasons}. Release them or exclude them.")
+    _warn(project, f"{total} votes that counted are held now: {reasons}. Release them or exclude them.")
 
 
-def _tell_of_jump(project: Project, usual: float, last: int) -> None:
+def _warn_of_jump(project: Project, usual: float, last: int) -> None:
     recent = VoteTrace.objects.of_people().filter(project=project, cast_at__gt=timezone.now() - RECENT)
     votes, held = recent.count(), recent.exclude(held_for="").count()
     share = 100 * held / max(votes, 1)
-    _tell(
+    _warn(
         project,
         f"More arena votes are held than usual: {held} of {votes} in the last day ({share:.0f} %), "
         f"where up to {100 * usual:.0f} % would be no news.",
@@ -79,9 +79,9 @@ def _tell_of_jump(project: Project, usual: float, last: int) -> None:
     )
 
 
-def _tell(project: Project, text: str) -> None:
+def _warn(project: Project, text: str) -> None:
     notices.tell(project=project, text=text, url=reverse("held-votes", args=[project.slug]), roles=[Role.MANAGER])
 
 
-def _is_due(told: datetime | None) -> bool:
-    return told is None or told < timezone.now() - AGAIN
+def _is_due(warned_at: datetime | None) -> bool:
+    return warned_at is None or warned_at < timezone.now() - AGAIN

@@ -1,4 +1,4 @@
-"""Votes in the training split follow their voters: whoever is held for how they vote in the eval split teaches nothing.
+"""Hold votes of the training split whose voters are held for how they vote in the eval split.
 
 Nobody is judged by votes in the training split, as they rank nothing. But a model learns from them, and those of the
 same hands as held ones are no better.
@@ -20,8 +20,8 @@ _AT_ONCE = 500
 
 
 @dataclass
-class _Hands:
-    """Who is held for how they vote in the eval split."""
+class _HeldVoters:
+    """Accounts, visitors and addresses that are held for how they vote in the eval split."""
 
     accounts: set[int] = field(default_factory=set)
     visitors: set[str] = field(default_factory=set)
@@ -35,23 +35,23 @@ class _Hands:
 
 
 def changes(project: Project) -> tuple[dict[str, Ids], Ids]:
-    """Return (ids of votes of the training split to hold, by kind; ids to release), as those of the eval split
-    stand."""
+    """Return (ids of votes of the training split to hold, by kind; ids to release), by the held votes of the eval
+    split."""
     cast = Comparison.objects.filter(project=project, battle__isnull=False, judge=AnnotatorKind.PERSON)
     teaching = cast.filter(prompt__side=Split.TRAIN)
     # Not `ranking`: a vote that was held tells of whoever cast it, whichever answers it was about.
-    hands = _held_hands(cast.filter(prompt__side=Split.EVAL, status__in=_OUT))
+    held_voters = _held_voters(cast.filter(prompt__side=Split.EVAL, status__in=_OUT))
     held: dict[str, Ids] = {}
-    for pk, *names in sorted(_of_hands(teaching.filter(status=Status.COUNTED), hands)):
-        if kind := hands.kind_of(tuple(names)):
+    for pk, *names in sorted(_votes_of(teaching.filter(status=Status.COUNTED), held_voters)):
+        if kind := held_voters.kind_of(tuple(names)):
             held.setdefault(kind, []).append(pk)
     waiting = teaching.filter(status=Status.HELD, battle__trace__held_for__in=[Hold.PATTERN, Hold.ADDRESS_PATTERN])
     rows = waiting.order_by("pk").values_list("pk", *_NAMES)
-    return held, [pk for pk, *names in rows if not hands.kind_of(tuple(names))]
+    return held, [pk for pk, *names in rows if not held_voters.kind_of(tuple(names))]
 
 
-def _held_hands(ranking: QuerySet[Comparison]) -> _Hands:
-    hands = _Hands()
+def _held_voters(ranking: QuerySet[Comparison]) -> _HeldVoters:
+    hands = _HeldVoters()
     of_people = ranking.filter(battle__trace__held_for=Hold.PATTERN)
     for account, visitor in of_people.values_list("author_id", "visitor").distinct():
         if account is not None:
@@ -63,16 +63,19 @@ def _held_hands(ranking: QuerySet[Comparison]) -> _Hands:
     return hands
 
 
-def _of_hands(rows: QuerySet[Comparison], hands: _Hands) -> set[tuple]:
-    """Found by name, some hundred at a time: a join of votes with votes is planned badly while a table is filling."""
+def _votes_of(rows: QuerySet[Comparison], held_voters: _HeldVoters) -> set[tuple]:
+    """Return the votes of these voters.
+
+    Looked up some hundred names at a time: a join of votes with votes is planned badly while a table is filling.
+    """
     named: tuple[tuple[str, set], ...] = (
-        ("author__in", hands.accounts),
-        ("visitor__in", hands.visitors),
-        ("battle__trace__address__in", hands.addresses),
+        ("author__in", held_voters.accounts),
+        ("visitor__in", held_voters.visitors),
+        ("battle__trace__address__in", held_voters.addresses),
     )
-    found: set[tuple] = set()
+    votes: set[tuple] = set()
     for lookup, names in named:
-        every = sorted(names)
-        for first in range(0, len(every), _AT_ONCE):
-            found.update(rows.filter(**{lookup: every[first : first + _AT_ONCE]}).values_list("pk", *_NAMES))
-    return found
+        sorted_names = sorted(names)
+        for first in range(0, len(sorted_names), _AT_ONCE):
+            votes.update(rows.filter(**{lookup: sorted_names[first : first + _AT_ONCE]}).values_list("pk", *_NAMES))
+    return votes

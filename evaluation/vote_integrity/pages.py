@@ -1,4 +1,4 @@
-"""For managers: how many votes of the arena are held, why, and the votes themselves, to release or to exclude."""
+"""Show managers how many votes of the arena are held and why, and let them release or exclude them."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def decide(request: MemberRequest, project: Project) -> HttpResponse:
         )
     except Refused as refused:
         return refused_page(request, refused, project=project)
-    done = held_for_review.DECISIONS[Status(request.POST["status"])]
-    messages.success(request, f"{changed} vote{'s' if changed != 1 else ''} {done}; the ledger keeps who and why.")
+    outcome = held_for_review.DECISIONS[Status(request.POST["status"])]
+    messages.success(request, f"{changed} vote{'s' if changed != 1 else ''} {outcome}; the ledger keeps who and why.")
     query = f"?{urlencode({'reason': reason_held})}" if reason_held else ""
     return redirect(reverse("held-votes", args=[project.slug]) + query)
 

@@ -1,4 +1,4 @@
-"""Has a share jumped? A watch that looks at every vote, for ever, and seldom cries wolf.
+"""Detect that a share has jumped: a test at every vote, with few false alarms however long it runs.
 
 Votes are x = 1 (held) or 0, and `usual` is the share above which holds would be news. For an alternative with odds t
 times as high, the likelihood ratio (1 − x + x·t) / (1 − p + p·t) has mean at most 1 while the share is at most p. The
@@ -21,7 +21,7 @@ PRIOR_VOTES = 100  # as which the floor counts while little is known
 
 
 def watch(held: Iterable[bool], usual: float, evidence: Sequence[float] = ()) -> tuple[list[float], int | None]:
-    """Return the evidence after these votes, and the place of the one that raised the alarm; after it the watch begins
+    """Return the evidence after these votes, and the index of the vote that raised the alarm; after it the test begins
     anew.
 
     Raises ValueError on a share outside (0, 1).
@@ -31,16 +31,16 @@ def watch(held: Iterable[bool], usual: float, evidence: Sequence[float] = ()) ->
     sums = np.array(evidence) if len(evidence) == len(TIMES) else np.zeros(len(TIMES))
     if_held, if_not = TIMES / (1 - usual + usual * TIMES), 1 / (1 - usual + usual * TIMES)
     alarm = None
-    for place, is_held in enumerate(held):
+    for index, is_held in enumerate(held):
         sums = (sums + 1) * (if_held if is_held else if_not)
         if sums.mean() >= EVERY:
-            alarm, sums = (place if alarm is None else alarm), np.zeros(len(TIMES))
+            alarm, sums = (index if alarm is None else alarm), np.zeros(len(TIMES))
     return sums.tolist(), alarm
 
 
 def usual_share(held: int, votes: int) -> float:
-    """Return what past votes allow: their share and two standard errors, the floor counting as PRIOR_VOTES more of
-    them."""
+    """Return the share that past votes allow: theirs plus two standard errors; the floor counts as PRIOR_VOTES more
+    votes."""
     n = votes + PRIOR_VOTES
     share = (held + FLOOR * PRIOR_VOTES) / n
     return min(max(share + 2 * math.sqrt(share * (1 - share) / n), FLOOR), 0.99)

@@ -53,21 +53,21 @@ class Votes:
     half_day: np.ndarray
     a: np.ndarray  # places in `models`
     b: np.ndarray
-    said: np.ndarray
+    label: np.ndarray
     held: np.ndarray
     free: np.ndarray
     models: tuple[int, ...]
 
     def only(self, chosen: np.ndarray) -> Votes:
-        columns = ("vote", "person", "address", "band", "half_day", "a", "b", "said", "held", "free")
+        columns = ("vote", "person", "address", "band", "half_day", "a", "b", "label", "held", "free")
         return replace(self, **{name: getattr(self, name)[chosen] for name in columns})
 
     @property
     def tally(self) -> Tally:
-        return Tally(self.models, tally_indices(self.a, self.b, self.said, len(self.models)))
+        return Tally(self.models, tally_indices(self.a, self.b, self.label, len(self.models)))
 
     def block(self, who: np.ndarray) -> Block:
-        return who, self.a, self.b, self.said, np.ones(len(who), dtype=np.int64)
+        return who, self.a, self.b, self.label, np.ones(len(who), dtype=np.int64)
 
 
 def changes(votes: Votes) -> tuple[dict[str, list[int]], list[int]]:

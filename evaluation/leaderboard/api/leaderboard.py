@@ -25,8 +25,8 @@ LEADERBOARD = [
 ]
 
 
-def asked_of(request: Request) -> tuple[Project, str]:
-    """Whose leaderboard, and whose votes. Refused with what to write instead."""
+def requested_board(request: Request) -> tuple[Project, str]:
+    """Return the project and the kind of annotators that a request asks for. Refused with what to write instead."""
     if "project" not in request.query_params:
         raise Refused(400, project="Say whose leaderboard: ?project=<slug>; GET projects/ lists them.")
     project = find_project(request.user, request.query_params["project"])
@@ -109,18 +109,18 @@ class LeaderboardOut(serializers.Serializer):
 @allows(get="read")
 def leaderboard(request: Request) -> Response:
     """Bradley-Terry ratings from counted votes of one kind of annotator in the eval split."""
-    project, judge = asked_of(request)
-    asked = board_page.asked(project, request.query_params.dict() | {"judge": judge})
-    if asked.problem:
-        raise Refused(400, **{asked.problem_in: asked.problem})
-    board = board_page.board_of(asked)
+    project, judge = requested_board(request)
+    query = board_page.parse_query(project, request.query_params.dict() | {"judge": judge})
+    if query.problem:
+        raise Refused(400, **{query.problem_in: query.problem})
+    board = board_page.board_of(query)
     rows: list[Standing] = fluency.beside(board, standings(board))
     body: dict[str, Any] = {
         "project": project.slug,
         "judge": judge,
         "votes": board.votes,
         "judges": board.ratings["judges"],
-        "left_out": {} if asked.at or asked.part else left_out(project, judge),
+        "left_out": {} if query.at or query.part else left_out(project, judge),
         "signature": board.signature,
         "created_at": board.created_at,
         "rows": rows,

@@ -12,9 +12,9 @@ from rest_framework.response import Response
 from annotate.core.api.api_access import allows
 from annotate.core.api.serializer_fields import refusals
 from annotate.models import AnnotatorKind, LanguageModel
-from evaluation.leaderboard.alternative_ratings import BeingCounted, flat_ways, other_ways
-from evaluation.leaderboard.api.leaderboard import LEADERBOARD, asked_of
-from evaluation.leaderboard.pair_findings import findings, flat_pair, named
+from evaluation.leaderboard.alternative_ratings import BeingCounted, alternative_ratings_of, flat_ratings
+from evaluation.leaderboard.api.leaderboard import LEADERBOARD, requested_board
+from evaluation.leaderboard.pair_findings import findings, flat_pair, models_of
 from evaluation.leaderboard.rating_history import flat_history, history
 from evaluation.leaderboard.snapshots import current
 
@@ -57,19 +57,19 @@ class PairsOut(serializers.Serializer):
 @allows(get="read")
 def pairs(request: Request) -> Response:
     """Each two models' own votes with their always-valid interval, and what one number per model does not explain."""
-    project, judge = asked_of(request)
-    found = findings(project, current(project=project, judge=judge))
+    project, judge = requested_board(request)
+    pair_findings = findings(project, current(project=project, judge=judge))
     body: dict[str, Any] = {"project": project.slug, "judge": judge, "is_connected": False, "pairs": []}
     body |= dict.fromkeys(("chi_square", "degrees", "p_value", "first_place"))
-    if found is not None:
-        models, seen, fragile = named(found), found.residuals, found.fragility
-        body |= {"chi_square": seen.chi_square, "degrees": seen.degrees, "p_value": seen.p_value}
-        body["is_connected"] = found.connectivity.is_connected
-        body["pairs"] = [flat_pair(pair, models) for pair in found.pairs]
+    if pair_findings is not None:
+        models, residuals, fragile = models_of(pair_findings), pair_findings.residuals, pair_findings.fragility
+        body |= {"chi_square": residuals.chi_square, "degrees": residuals.degrees, "p_value": residuals.p_value}
+        body["is_connected"] = pair_findings.connectivity.is_connected
+        body["pairs"] = [flat_pair(pair, models) for pair in pair_findings.pairs]
         body["first_place"] = fragile and {
             "votes": fragile.votes,
             "of": fragile.of,
-            "new_first": models[found.models[fragile.new_first]].name,
+            "new_first": models[pair_findings.models[fragile.new_first]].name,
             "is_minimal": fragile.is_minimal,
         }
     return Response(PairsOut(body).data)
@@ -96,18 +96,18 @@ class WaysOut(serializers.Serializer):
 @allows(get="read")
 def counted_otherwise(request: Request) -> Response:
     """The same votes with ties of their own, without style, by reliability, voters drawn anew, and as an Elo ticker."""
-    project, judge = asked_of(request)
+    project, judge = requested_board(request)
     try:
-        ways = other_ways(project, current(project=project, judge=judge))
+        ratings = alternative_ratings_of(project, current(project=project, judge=judge))
     except BeingCounted:
         return Response({"detail": "These votes are being counted; ask again in a minute."}, status=202)
-    models = LanguageModel.objects.in_bulk(ways.models) if ways else {}
+    models = LanguageModel.objects.in_bulk(ratings.models) if ratings else {}
     body = {
         "project": project.slug,
         "judge": judge,
-        "votes": ways.votes if ways else 0,
-        "missing": ways.missing if ways else {},
-        "rows": flat_ways(ways, models) if ways else [],
+        "votes": ratings.votes if ratings else 0,
+        "missing": ratings.missing if ratings else {},
+        "rows": flat_ratings(ratings, models) if ratings else [],
     }
     return Response(WaysOut(body).data)
 
@@ -131,8 +131,8 @@ class OverTimeOut(serializers.Serializer):
 @allows(get="read")
 def over_time(request: Request) -> Response:
     """Ratings at up to sixty moments since the first vote, each as the ledger had it then."""
-    project, judge = asked_of(request)
-    found = history(project, judge)
-    models = LanguageModel.objects.in_bulk(found.models) if found else {}
-    rows = flat_history(found, models) if found else []
+    project, judge = requested_board(request)
+    rating_history = history(project, judge)
+    models = LanguageModel.objects.in_bulk(rating_history.models) if rating_history else {}
+    rows = flat_history(rating_history, models) if rating_history else []
     return Response({"project": project.slug, "judge": judge, "rows": rows})

@@ -14,7 +14,13 @@ from annotate.models import LanguageModel, Project
 from common.charts.rating_charts import Interval, interval_chart, nothing
 from common.charts.scene import Scene, png, svg
 from evaluation.core.csv_files import csv_file
-from evaluation.leaderboard.alternative_ratings import BeingCounted, Column, Ways, flat_ways, other_ways
+from evaluation.leaderboard.alternative_ratings import (
+    AlternativeRatings,
+    BeingCounted,
+    Column,
+    alternative_ratings_of,
+    flat_ratings,
+)
 from evaluation.leaderboard.pages import annotator_choice
 from evaluation.leaderboard.snapshots import current
 from evaluation.ratings.tie_probabilities import MODELS
@@ -67,90 +73,92 @@ class StyleWorth:
 
 @in_project(get="read")
 def page(request: HttpRequest, project: Project) -> HttpResponse:
-    judge = annotator_choice.asked(request, project)
+    judge = annotator_choice.requested_kind(request, project)
     board = current(project=project, judge=judge)
     context: dict[str, Any] = {"project": project, "section": "leaderboard", "tab": "other-ways", "judge": judge}
     try:
-        ways = other_ways(project, board)
+        ratings = alternative_ratings_of(project, board)
     except BeingCounted:
         return render(request, "evaluation/other_ways.html", context | {"waits_for": board.votes}, status=202)
-    if ways is not None:
-        models = LanguageModel.objects.in_bulk(ways.models)
+    if ratings is not None:
+        models = LanguageModel.objects.in_bulk(ratings.models)
         context |= {
-            "ways": ways,
+            "ways": ratings,
             "board": board,
-            "rows": [row for row in _rows(ways, models) if not row.is_apart],
-            "apart": [row.model for row in _rows(ways, models) if row.is_apart],
-            "picture": svg(_picture(ways, models)),
-            "styles": _styles(ways),
-            "left_styles": [c for c in ways.style.coefficients if c.why] if ways.style else [],
-            "careless": _careless(ways),
-            "levels": [(way, way.level_ties) for way in ways.ties or ()],
+            "rows": [row for row in _rows(ratings, models) if not row.is_apart],
+            "apart": [row.model for row in _rows(ratings, models) if row.is_apart],
+            "picture": svg(_picture(ratings, models)),
+            "styles": _styles(ratings),
+            "left_styles": [c for c in ratings.style.coefficients if c.reason] if ratings.style else [],
+            "careless": _careless(ratings),
+            "levels": [(tie_fit, tie_fit.level_ties) for tie_fit in ratings.ties or ()],
         }
     return render(request, "evaluation/other_ways.html", context)
 
 
 @in_project(get="read")
 def file(request: HttpRequest, project: Project, form: str) -> HttpResponse:
-    judge = annotator_choice.asked(request, project)
+    judge = annotator_choice.requested_kind(request, project)
     try:
-        ways = other_ways(project, current(project=project, judge=judge))
+        ratings = alternative_ratings_of(project, current(project=project, judge=judge))
     except BeingCounted:
         return HttpResponse("These votes are being counted; ask again in a minute.\n", "text/plain", status=202)
-    models = LanguageModel.objects.in_bulk(ways.models) if ways else {}
+    models = LanguageModel.objects.in_bulk(ratings.models) if ratings else {}
     if form == "png":
-        scene = _picture(ways, models) if ways else nothing("No votes yet.")
+        scene = _picture(ratings, models) if ratings else nothing("No votes yet.")
         return HttpResponse(png(scene), content_type="image/png")
-    rows = flat_ways(ways, models) if ways else []
+    rows = flat_ratings(ratings, models) if ratings else []
     if form == "json":
-        return JsonResponse({"project": project.slug, "judge": judge, "votes": ways.votes if ways else 0, "rows": rows})
+        return JsonResponse(
+            {"project": project.slug, "judge": judge, "votes": ratings.votes if ratings else 0, "rows": rows}
+        )
     return csv_file(f"{project.slug}-counted-otherwise-{judge}.csv", COLUMNS, rows)
 
 
-def _rows(ways: Ways, models: dict[int, LanguageModel]) -> list[Row]:
-    plain = ways.columns[0].rating
+def _rows(ratings: AlternativeRatings, models: dict[int, LanguageModel]) -> list[Row]:
+    plain = ratings.columns[0].rating
     return [
-        Row(models[ways.models[i]], [_cell(column, i, plain[i]) for column in ways.columns], i in ways.apart)
-        for i in ways.order
+        Row(models[ratings.models[i]], [_cell(column, i, plain[i]) for column in ratings.columns], i in ratings.apart)
+        for i in ratings.order
     ]
 
 
-def _cell(column: Column, place: int, plain: float) -> Cell:
-    rating = float(column.rating[place])
+def _cell(column: Column, index: int, plain: float) -> Cell:
+    rating = float(column.rating[index])
     moved = None if column.key in OTHER_POINTS else rating - float(plain)
-    return Cell(rating, float(column.lower[place]), float(column.upper[place]), moved)
+    return Cell(rating, float(column.lower[index]), float(column.upper[index]), moved)
 
 
-def _picture(ways: Ways, models: dict[int, LanguageModel]) -> Scene:
+def _picture(ratings: AlternativeRatings, models: dict[int, LanguageModel]) -> Scene:
     """Return the ranking's own ratings of the first ten models, each with those without style and by reliability under
     it."""
-    shown = [ways.columns[0], *[c for c in ways.columns if c.key in ("style", "reliability")]]
+    columns = [ratings.columns[0], *[c for c in ratings.columns if c.key in ("style", "reliability")]]
     rows = [
         Interval(
-            models[ways.models[i]].name if column.key == "plain" else f"– {column.title}",
+            models[ratings.models[i]].name if column.key == "plain" else f"– {column.title}",
             *(float(x[i]) for x in (column.rating, column.lower, column.upper)),
         )
-        for i in [i for i in ways.order if i not in ways.apart][:10]
-        for column in shown
+        for i in [i for i in ratings.order if i not in ratings.apart][:10]
+        for column in columns
         if math.isfinite(column.rating[i])
     ]
     return interval_chart(rows, "Ratings by several ways of counting, with their 95 % intervals")
 
 
-def _styles(ways: Ways) -> list[StyleWorth]:
-    if ways.style is None:
+def _styles(ratings: AlternativeRatings) -> list[StyleWorth]:
+    if ratings.style is None:
         return []
-    known = [c for c in ways.style.coefficients if math.isfinite(c.value)]
-    return [StyleWorth(c.feature, WORTH[c.feature][0], *c.chance(WORTH[c.feature][1])) for c in known]
+    coefficients = [c for c in ratings.style.coefficients if math.isfinite(c.value)]
+    return [StyleWorth(c.feature, WORTH[c.feature][0], *c.chance(WORTH[c.feature][1])) for c in coefficients]
 
 
-def _careless(ways: Ways) -> dict[str, Any] | None:
-    """Return how many annotators say little that the others would: counts alone, no names."""
-    if ways.reliability is None:
+def _careless(ratings: AlternativeRatings) -> dict[str, Any] | None:
+    """Return how many annotators agree little with the others: counts alone, no names."""
+    if ratings.reliability is None:
         return None
-    voters = ways.reliability.voters
+    voters = ratings.reliability.voters
     return {
         "voters": len(voters.voter),
-        "share": ways.reliability.careless,
+        "share": ratings.reliability.careless,
         "low": int((voters.lower > 0.5).sum()),
     }

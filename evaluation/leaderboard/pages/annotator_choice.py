@@ -1,4 +1,4 @@
-"""What an address says of whose votes, which model, and so on; shared by the leaderboard's pages."""
+"""Read whose votes, which model and so on from an address; shared by the leaderboard's pages."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from annotate.models import AnnotatorKind, Project
 from evaluation.leaderboard.snapshots import default_annotator_kind
 
 
-def asked(request: HttpRequest, project: Project) -> str:
-    """Whose votes were asked for; 404 for a kind of annotator that there is not."""
+def requested_kind(request: HttpRequest, project: Project) -> str:
+    """Return the kind of annotators that the address names; raises Http404 for an unknown one."""
     judge = request.GET.get("judge") or default_annotator_kind(project)
     if judge not in AnnotatorKind.values:
         raise Http404(f"judge is one of {', '.join(AnnotatorKind.values)}, not {judge!r}.")

@@ -26,13 +26,13 @@ class Request(HttpRequest):
 def leaderboard(request: Request, project: Project) -> HttpResponse:
     if "of" in request.GET:  # the form's one choice, as an address that can be passed on
         return redirect(f"{request.path}?{_canonical(request.GET)}")
-    asked = _asked(request, project)
-    board = board_page.board_of(asked)
-    if request.htmx and request.GET.get("seen") == board_page.stamp(asked, board):
+    query = _requested(request, project)
+    board = board_page.board_of(query)
+    if request.htmx and request.GET.get("seen") == board_page.stamp(query, board):
         return HttpResponse(status=204)  # nothing has changed: the page keeps what it shows
     if request.htmx:
-        return HttpResponse(board_page.rendered(asked, board))
-    context = board_page.context(asked, board) | {"choices": board_page.choices(asked)}
+        return HttpResponse(board_page.rendered(query, board))
+    context = board_page.context(query, board) | {"choices": board_page.choices(query)}
     if can(request.user, "manage", project):
         context["promotable"] = LanguageModel.objects.available().filter(
             contests__project=project, contests__left_at=None
@@ -42,17 +42,17 @@ def leaderboard(request: Request, project: Project) -> HttpResponse:
 
 def _canonical(query: QueryDict) -> str:
     part, _, name = str(query["of"]).partition(":")
-    given = {"judge": query.get("judge", ""), "at": query.get("at", "")}
+    fields = {"judge": query.get("judge", ""), "at": query.get("at", "")}
     if part in ("category", "language"):
-        given[part] = name
-    return urlencode({name: value for name, value in given.items() if value})
+        fields[part] = name
+    return urlencode({name: value for name, value in fields.items() if value})
 
 
 @in_project(get="read")
 def leaderboard_csv(request: HttpRequest, project: Project) -> HttpResponse:
-    asked = _asked(request, project)
-    board = board_page.board_of(asked)
-    parts = [project.slug, "leaderboard", asked.judge, slugify(asked.category), slugify(asked.language)]
+    query = _requested(request, project)
+    board = board_page.board_of(query)
+    parts = [project.slug, "leaderboard", query.judge, slugify(query.category), slugify(query.language)]
     name = "-".join(part for part in parts if part) + ".csv"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     _note_export(request, project, name)
@@ -62,26 +62,26 @@ def leaderboard_csv(request: HttpRequest, project: Project) -> HttpResponse:
 @in_project(get="read")
 def leaderboard_json(request: HttpRequest, project: Project) -> HttpResponse:
     _note_export(request, project, "leaderboard.json")
-    return JsonResponse(exports.as_json(board_page.board_of(_asked(request, project))))
+    return JsonResponse(exports.as_json(board_page.board_of(_requested(request, project))))
 
 
 @in_project(get="read")
 def leaderboard_png(request: HttpRequest, project: Project) -> HttpResponse:
     """The interval plot, for a paper or a slide."""
     _note_export(request, project, "leaderboard.png")
-    board = board_page.board_of(_asked(request, project))
+    board = board_page.board_of(_requested(request, project))
     return HttpResponse(png(exports.as_scene(board)), content_type="image/png")
 
 
 def _note_export(request: HttpRequest, project: Project, name: str) -> None:
-    """Of who is signed in alone: visitors of a public page write no rows."""
+    """Record the export in the audit trail when somebody is signed in: visitors of a public page write no rows."""
     if isinstance(request.user, User):
         audit.record(action="leaderboard.exported", about=name, by=request.user, project=project)
 
 
-def _asked(request: HttpRequest, project: Project) -> board_page.Asked:
-    """Which leaderboard was asked for; 404 for a kind of annotator that there is not."""
+def _requested(request: HttpRequest, project: Project) -> board_page.BoardQuery:
+    """Return the leaderboard that the address names; raises Http404 for an unknown kind of annotators."""
     try:
-        return board_page.asked(project, request.GET.dict())
+        return board_page.parse_query(project, request.GET.dict())
     except ValueError as error:
         raise Http404(str(error)) from error

@@ -1,4 +1,4 @@
-"""Pairs: who beat whom, whether that is decided, what the ratings do not explain, and how fragile the order is."""
+"""Show the pairs: who beat whom, whether that is decided, what the ratings do not explain, how fragile the order is."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from common.charts.scene import Scene, png, svg
 from common.whole_numbers import row_id
 from evaluation.core.csv_files import csv_file
 from evaluation.leaderboard.pages import annotator_choice
-from evaluation.leaderboard.pair_findings import PAIR_COLUMNS, Findings, Pair, findings, flat_pair, named
+from evaluation.leaderboard.pair_findings import PAIR_COLUMNS, Findings, Pair, findings, flat_pair, models_of
 from evaluation.leaderboard.snapshots import current
 from evaluation.ratings.fragility import Removal
 
@@ -45,43 +45,47 @@ class Exposure:
 
 @in_project(get="read")
 def pairs(request: HttpRequest, project: Project) -> HttpResponse:
-    judge = annotator_choice.asked(request, project)
+    judge = annotator_choice.requested_kind(request, project)
     board = current(project=project, judge=judge)
-    found = findings(project, board)
+    pair_findings = findings(project, board)
     context: dict[str, Any] = {"project": project, "section": "leaderboard", "tab": "pairs", "judge": judge}
-    if found is None:
+    if pair_findings is None:
         return render(request, "evaluation/pairs.html", context)
-    models = named(found)
-    chosen = models.get(row_id(request.GET.get("model", "")))
-    listed = found.of_model(chosen.pk) if chosen else list(found.pairs)
+    models = models_of(pair_findings)
+    chosen_model = models.get(row_id(request.GET.get("model", "")))
+    listed = pair_findings.of_model(chosen_model.pk) if chosen_model else list(pair_findings.pairs)
     context |= {
-        "found": found,
+        "found": pair_findings,
         "board": board,
         "intervals": board.ratings["intervals"],
         "models": sorted(models.values(), key=lambda model: model.name),
-        "chosen": chosen,
-        "rows": [Row(pair, models[pair.a], models[pair.b]) for pair in listed[: None if chosen else SHOWN]],
+        "chosen": chosen_model,
+        "rows": [Row(pair, models[pair.a], models[pair.b]) for pair in listed[: None if chosen_model else SHOWN]],
         "listed": len(listed),
-        "picture": svg(_picture(found, models)),
-        "drawn_all": len(found.order) <= MOST_DRAWN,
-        "exposures": _exposures(found, models),
-        "cycles": [[models[found.models[i]] for i in cycle.models] for cycle in found.cycles.listed if cycle.is_sure],
-        **_fragility(found, models),
-        **_connectivity(found, models),
+        "picture": svg(_picture(pair_findings, models)),
+        "drawn_all": len(pair_findings.order) <= MOST_DRAWN,
+        "exposures": _exposures(pair_findings, models),
+        "cycles": [
+            [models[pair_findings.models[i]] for i in cycle.models]
+            for cycle in pair_findings.cycles.listed
+            if cycle.is_sure
+        ],
+        **_fragility(pair_findings, models),
+        **_connectivity(pair_findings, models),
     }
     return render(request, "evaluation/pairs.html", context)
 
 
 @in_project(get="read")
 def pairs_file(request: HttpRequest, project: Project, form: str) -> HttpResponse:
-    """The same as CSV, JSON, or the heat map as PNG."""
-    judge = annotator_choice.asked(request, project)
-    found = findings(project, current(project=project, judge=judge))
-    models = named(found) if found else {}
+    """Return the pairs as CSV or JSON, or the heat map as PNG."""
+    judge = annotator_choice.requested_kind(request, project)
+    pair_findings = findings(project, current(project=project, judge=judge))
+    models = models_of(pair_findings) if pair_findings else {}
     if form == "png":
-        scene = _picture(found, models) if found else nothing("No votes yet.")
+        scene = _picture(pair_findings, models) if pair_findings else nothing("No votes yet.")
         return HttpResponse(png(scene), content_type="image/png")
-    rows = [flat_pair(pair, models) for pair in found.pairs] if found else []
+    rows = [flat_pair(pair, models) for pair in pair_findings.pairs] if pair_findings else []
     if form == "json":
         return JsonResponse({"project": project.slug, "judge": judge, "pairs": rows})
     return csv_file(f"{project.slug}-pairs-{judge}.csv", PAIR_COLUMNS, rows)
@@ -95,14 +99,17 @@ def _picture(findings: Findings, models: dict[int, LanguageModel]) -> Scene:
 
 
 def _exposures(findings: Findings, models: dict[int, LanguageModel]) -> list[Exposure]:
-    seen, place = findings.sampling, findings.position
+    sampling, position = findings.sampling, findings.position
     rows = [
         Exposure(
             models[pk],
-            int(seen.battles[i]),
-            float(seen.share[i]),
-            float(seen.ratio[i]),
-            *(float(x[i]) if x[i] == x[i] else None for x in (place.effect, place.effect_lower, place.effect_upper)),
+            int(sampling.battles[i]),
+            float(sampling.share[i]),
+            float(sampling.ratio[i]),
+            *(
+                float(x[i]) if x[i] == x[i] else None
+                for x in (position.effect, position.effect_lower, position.effect_upper)
+            ),
         )
         for i, pk in enumerate(findings.models)
     ]

@@ -22,38 +22,38 @@ COLUMNS = ("moment", "votes", "model", "rating", "lower", "upper")
 
 @in_project(get="read")
 def page(request: HttpRequest, project: Project) -> HttpResponse:
-    judge = annotator_choice.asked(request, project)
-    found = history(project, judge)
+    judge = annotator_choice.requested_kind(request, project)
+    rating_history = history(project, judge)
     context: dict[str, Any] = {"project": project, "section": "leaderboard", "tab": "over-time", "judge": judge}
-    if found is not None:
-        models = LanguageModel.objects.in_bulk(found.models)
-        drawn = _best(found)
+    if rating_history is not None:
+        models = LanguageModel.objects.in_bulk(rating_history.models)
+        best = _best(rating_history)
         context |= {
-            "history": found,
-            "picture": svg(_picture(found, models, drawn)),
-            "models": [models[found.models[i]] for i in drawn],
-            "drawn_all": len(drawn) == len(found.models),
-            "rows": _table(found, drawn),
+            "history": rating_history,
+            "picture": svg(_picture(rating_history, models, best)),
+            "models": [models[rating_history.models[i]] for i in best],
+            "drawn_all": len(best) == len(rating_history.models),
+            "rows": _table(rating_history, best),
         }
     return render(request, "evaluation/over_time.html", context)
 
 
 @in_project(get="read")
 def file(request: HttpRequest, project: Project, form: str) -> HttpResponse:
-    judge = annotator_choice.asked(request, project)
-    found = history(project, judge)
-    models = LanguageModel.objects.in_bulk(found.models) if found else {}
+    judge = annotator_choice.requested_kind(request, project)
+    rating_history = history(project, judge)
+    models = LanguageModel.objects.in_bulk(rating_history.models) if rating_history else {}
     if form == "png":
-        scene = _picture(found, models, _best(found)) if found else nothing("No votes yet.")
+        scene = _picture(rating_history, models, _best(rating_history)) if rating_history else nothing("No votes yet.")
         return HttpResponse(png(scene), content_type="image/png")
-    rows = flat_history(found, models) if found else []
+    rows = flat_history(rating_history, models) if rating_history else []
     if form == "json":
         return JsonResponse({"project": project.slug, "judge": judge, "rows": rows})
     return csv_file(f"{project.slug}-over-time-{judge}.csv", COLUMNS, rows)
 
 
 def _best(history: History) -> list[int]:
-    """Places of the models to draw, best first as they stand now; those without a rating now come last."""
+    """Return the indices of the models to draw, best first by their present rating; models without one come last."""
     now = history.rating[-1]
     order = sorted(
         range(len(history.models)), key=lambda i: (not math.isfinite(now[i]), -now[i] if now[i] == now[i] else 0)
@@ -61,7 +61,7 @@ def _best(history: History) -> list[int]:
     return order[:MOST_DRAWN]
 
 
-def _picture(history: History, models: dict[int, LanguageModel], drawn: list[int]) -> Scene:
+def _picture(history: History, models: dict[int, LanguageModel], indices: list[int]) -> Scene:
     times = [moment.timestamp() for moment in history.moments]
     series = [
         Series(
@@ -71,16 +71,16 @@ def _picture(history: History, models: dict[int, LanguageModel], drawn: list[int
                 for k, at in enumerate(times)
             ],
         )
-        for i in drawn
+        for i in indices
     ]
-    title = f"Ratings of {len(drawn)} models at {len(times)} moments, with their 95 % intervals"
+    title = f"Ratings of {len(indices)} models at {len(times)} moments, with their 95 % intervals"
     return line_chart(series, title, "rating", day_ticks(history.moments))
 
 
-def _table(history: History, drawn: list[int]) -> list[tuple[Any, int, list[tuple[float, float] | None]]]:
-    """Return the newest moments first: (moment, votes, rating and half its interval of each drawn model)."""
+def _table(history: History, indices: list[int]) -> list[tuple[Any, int, list[tuple[float, float] | None]]]:
+    """Return (moment, votes, rating and half its interval of each drawn model), the newest moment first."""
     return [
-        (history.moments[k], int(history.votes[k]), [_shown(history, k, i) for i in drawn])
+        (history.moments[k], int(history.votes[k]), [_shown(history, k, i) for i in indices])
         for k in reversed(range(len(history.moments)))
     ]
 

@@ -1,1 +1,1 @@
-"""Votes as the ratings take them: the ledger read once, counts, and blocks of arrays."""
+"""Read votes for the ratings: the ledger once, counts, and blocks of arrays."""

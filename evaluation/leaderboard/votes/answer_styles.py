@@ -1,4 +1,4 @@
-"""The style of the answers that votes are about: counted once for each answer, and laid beside the votes."""
+"""Count the style of the answers that votes are about, once for each answer."""
 
 from __future__ import annotations
 
@@ -21,45 +21,48 @@ _OF = ("length", "headers", "lists", "bold")
 _COLUMNS = tuple(f"completion_{side}__style__{name}" for side in "ab" for name in _OF)
 
 
-def count_missing(project: Project, judge: str, most: int | None = None) -> int:
-    """Count the style of judged answers that have none yet, up to `most`; how many were counted."""
-    done = last = 0
-    while most is None or done < most:
-        rest = uncounted(project, judge).filter(pk__gt=last)  # those counted by now are not passed over each time
-        some = list(rest[: AT_ONCE if most is None else min(AT_ONCE, most - done)])
-        if not some:
+def count_missing(project: Project, judge: str, limit: int | None = None) -> int:
+    """Count the style of answers in votes that have none yet, up to `limit`; return how many were counted."""
+    total = last = 0
+    while limit is None or total < limit:
+        uncounted_answers = uncounted(project, judge).filter(
+            pk__gt=last
+        )  # those counted by now are not passed over each time
+        batch = list(uncounted_answers[: AT_ONCE if limit is None else min(AT_ONCE, limit - total)])
+        if not batch:
             break
-        last = some[-1].pk
-        rows = [Style(completion=answer, **vars(style_of(answer.text))) for answer in some]
+        last = batch[-1].pk
+        rows = [Style(completion=answer, **vars(style_of(answer.text))) for answer in batch]
         Style.objects.bulk_create(rows, ignore_conflicts=True)  # another process may count the same ones
-        done += len(some)
-    return done
+        total += len(batch)
+    return total
 
 
 def uncounted(project: Project, judge: str) -> QuerySet[Completion]:
-    """Judged answers whose style nobody has counted yet."""
+    """Return answers in votes whose style is not counted yet."""
     votes = counted(project, judge)
-    judged = Exists(votes.filter(Q(completion_a=OuterRef("pk")) | Q(completion_b=OuterRef("pk"))))
-    return Completion.objects.filter(judged, prompt__project=project, style=None).order_by("pk").only("pk", "text")
+    in_votes = Exists(votes.filter(Q(completion_a=OuterRef("pk")) | Q(completion_b=OuterRef("pk"))))
+    return Completion.objects.filter(in_votes, prompt__project=project, style=None).order_by("pk").only("pk", "text")
 
 
 def styled_votes(project: Project, judge: str, models: Sequence[int]) -> list[StyledVotes]:
-    """Return the counted votes whose answers have their style, by voter, in blocks; places by `models`, ids."""
+    """Return the counted votes whose answers have their style, by voter, in blocks; models as indices in `models`
+    (ids)."""
     rows = (
         counted(project, judge)
         .filter(completion_a__style__isnull=False, completion_b__style__isnull=False)
-        .annotate(said=SAID)
+        .annotate(label=SAID)
         .order_by("author_id", "visitor", "id")
-        .values_list("author_id", "visitor", "completion_a__model", "completion_b__model", "said", *_COLUMNS)
+        .values_list("author_id", "visitor", "completion_a__model", "completion_b__model", "label", *_COLUMNS)
     )
-    stream, found, number = rows.iterator(SIZE), [], _Numbered()
-    while some := list(islice(stream, SIZE)):
-        found.append(_block(some, models, number))
-    return found
+    stream, blocks, number = rows.iterator(SIZE), [], _Numbered()
+    while chunk := list(islice(stream, SIZE)):
+        blocks.append(_block(chunk, models, number))
+    return blocks
 
 
 class _Numbered:
-    """Voters as they come, each after the other: a new one where the name changes."""
+    """Number voters as they come: a new number where the name changes."""
 
     def __init__(self) -> None:
         self.last: tuple[object, object] | None = None
@@ -67,19 +70,19 @@ class _Numbered:
 
     def of(self, rows: Sequence[tuple]) -> Iterator[int]:
         for author, visitor, *_ in rows:
-            who = (author, visitor)
-            if who != self.last:
-                self.last, self.number = who, self.number + 1
+            voter = (author, visitor)
+            if voter != self.last:
+                self.last, self.number = voter, self.number + 1
             yield self.number
 
 
 def _block(rows: list[tuple], models: Sequence[int], number: _Numbered) -> StyledVotes:
-    a, b, said = (np.array(column, dtype=np.int64) for column in list(zip(*rows, strict=True))[2:5])
+    a, b, label = (np.array(column, dtype=np.int64) for column in list(zip(*rows, strict=True))[2:5])
     style = np.array([row[5:] for row in rows], dtype=float)
     return StyledVotes(
         a=places(a, models),
         b=places(b, models),
-        said=said,
+        label=label,
         difference=differences(style[:, : len(_OF)], style[:, len(_OF) :]),
         voter=np.fromiter(number.of(rows), dtype=np.int64, count=len(rows)),
     )

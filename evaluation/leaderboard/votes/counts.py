@@ -1,4 +1,4 @@
-"""Counted votes per project and kind of annotator, folded from the ledger as it grows: a cache, never the truth.
+"""Keep counted votes per project and kind of annotator, folded from the ledger as it grows: a cache, never the truth.
 
 A count is a sum over the ledger: each comparison once, with the status it began with, and each change of a status once.
 Sums do not mind the order, so a row that becomes visible late is added late, and nothing is counted twice: the cursor's
@@ -39,11 +39,11 @@ _CURSOR = 1  # its primary key: there is one
 
 
 class CountsDiffer(ArithmeticError):
-    """The counts contradict the ledger: more votes taken back than were given."""
+    """The counts contradict the ledger: more votes were taken back than were given."""
 
 
 class Key(NamedTuple):
-    """Whose votes on what: all of a project's, or a category's or language's."""
+    """Which votes a row counts: all of a project, or those of a category or language."""
 
     project: int
     judge: str
@@ -62,7 +62,7 @@ class Sums:
 
 
 def catch_up() -> None:
-    """Fold what the ledger has that the counts have not. One look when there is nothing.
+    """Fold the ledger's new rows into the counts. One look-up when there is nothing new.
 
     When the database is too busy to fold now, the counts stay what they were: a page a moment late, and not an error.
     """
@@ -92,10 +92,10 @@ def parts_of(project: Project, judge: str) -> list[VoteCounts]:
 
 
 def tally_of_counts(counts: VoteCounts) -> Tally:
-    """Models that were in a battle, by their ids, with their counts."""
+    """Return the counts of the models that were in a battle, ordered by their ids."""
     cells = _decoded(counts)
-    met = np.flatnonzero(cells.sum(axis=(1, 2)) + cells.sum(axis=(0, 2)))
-    return Tally(tuple(counts.model_ids[i] for i in met), cells[np.ix_(met, met)].astype(float))
+    indices = np.flatnonzero(cells.sum(axis=(1, 2)) + cells.sum(axis=(0, 2)))
+    return Tally(tuple(counts.model_ids[i] for i in indices), cells[np.ix_(indices, indices)].astype(float))
 
 
 def rebuild() -> None:
@@ -119,7 +119,7 @@ def _is_behind() -> bool:
 
 
 def _is_time_to_look_again() -> bool:
-    """For what may turn up late each process looks twice a second, however many pages are open."""
+    """Return whether to look for late rows: each process looks twice a second, however many pages are open."""
     global _looked_at
     now = time.monotonic()
     if now - _looked_at < LOOK_AGAIN:
@@ -129,7 +129,7 @@ def _is_time_to_look_again() -> bool:
 
 
 def _fold_some() -> bool:
-    """Fold one block; whether there is more. It is read and added up first, so that the lock is held briefly."""
+    """Fold one block; return whether there is more. It is read and added up first, so that the lock is held briefly."""
     cursor = VoteCursor.objects.filter(pk=_CURSOR).first() or VoteCursor()
     languages.find(ledger.prompts_without_language(cursor.last_comparison_id))
     # Changes first: whatever changed is then among the votes that are read after them.
@@ -140,8 +140,8 @@ def _fold_some() -> bool:
         locked = cursor_locked()
         if _where(locked) != _where(cursor):
             return True  # somebody else has folded this meanwhile: from there on, then
-        for key, some in sums.items():
-            _add(key, some)
+        for key, row_sums in sums.items():
+            _add(key, row_sums)
         _move(locked, votes, changes)
     return votes.is_more or changes.is_more
 
@@ -184,12 +184,13 @@ def summed(votes: Iterable[NewVote], changes: Iterable[Change] = ()) -> dict[Key
 def _named(votes: list[NewVote]) -> list[NewVote]:
     """Return the votes that could rank models, with the languages of their prompts."""
     ranking = [vote for vote in votes if _could_rank(vote)]
-    found = languages.find(vote.prompt for vote in ranking if vote.language is None)
-    return [vote if vote.language else vote._replace(language=found[vote.prompt]) for vote in ranking]
+    language_by_prompt = languages.find(vote.prompt for vote in ranking if vote.language is None)
+    return [vote if vote.language else vote._replace(language=language_by_prompt[vote.prompt]) for vote in ranking]
 
 
 def _could_rank(vote: NewVote) -> bool:
-    """`FeedbackQuerySet.ranking` of a row that was read: the ledger is read whole, so that its cursor passes no row."""
+    """Return `FeedbackQuerySet.ranking` of a row that was read: the ledger is read whole, so that its cursor passes no
+    row."""
     return vote.side == Split.EVAL and vote.a is not None and vote.b is not None and vote.a != vote.b
 
 
@@ -202,13 +203,13 @@ def _count(sums: dict[Key, Sums], vote: NewVote, status: str, weight: int, chang
         keys.append(Key(vote.project, vote.judge, VoteCounts.Part.CATEGORY, vote.category))
     assert vote.a is not None and vote.b is not None
     for key in keys:
-        found = sums[key]
+        row_sums = sums[key]
         if status == Status.COUNTED:
-            found.cells[vote.a, vote.b, vote.winner] += weight
-            found.last_vote = max(found.last_vote, vote.id)
+            row_sums.cells[vote.a, vote.b, vote.winner] += weight
+            row_sums.last_vote = max(row_sums.last_vote, vote.id)
         else:
-            found.left_out[status] += weight
-        found.last_change = max(found.last_change, change)
+            row_sums.left_out[status] += weight
+        row_sums.last_change = max(row_sums.last_change, change)
 
 
 def _add(key: Key, sums: Sums) -> None:
@@ -219,16 +220,16 @@ def _add(key: Key, sums: Sums) -> None:
 
 
 def apply(counts: VoteCounts, sums: Sums) -> None:
-    """Add to the counts. Raises CountsDiffer when fewer than no votes would be left."""
-    met = {model for a, b, _ in sums.cells for model in (a, b)}
-    models = sorted(met | set(counts.model_ids))
-    place = {model: index for index, model in enumerate(models)}
+    """Add the sums to the counts. Raises CountsDiffer when fewer than no votes would be left."""
+    voted_models = {model for a, b, _ in sums.cells for model in (a, b)}
+    models = sorted(voted_models | set(counts.model_ids))
+    index_by_model = {model: index for index, model in enumerate(models)}
     cells = np.zeros((len(models), len(models), len(LABELS)), dtype=np.int64)
     if counts.model_ids:
-        old = [place[model] for model in counts.model_ids]
+        old = [index_by_model[model] for model in counts.model_ids]
         cells[np.ix_(old, old)] = _decoded(counts)
     for (a, b, winner), n in sums.cells.items():
-        cells[place[a], place[b], _CODE[winner]] += n
+        cells[index_by_model[a], index_by_model[b], _CODE[winner]] += n
     if (cells < 0).any():
         raise CountsDiffer(f"Counts of project {counts.project_id} ({counts.judge}) would fall below none.")
     left_out = Counter(counts.left_out)

@@ -1,4 +1,4 @@
-"""The language of a prompt, found once by its text (py3langid: naive Bayes over byte n-grams) and kept."""
+"""Find the language of a prompt once by its text (py3langid: naive Bayes over byte n-grams), and keep it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ _MOST_CHARACTERS = 2000  # of a text: more do not change the answer
 
 @cache
 def _identifier() -> Any:
-    """Half a second and some memory, for processes that meet a new prompt alone."""
+    """Return the identifier; it costs half a second and some memory, so only processes that meet a new prompt load
+    it."""
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True, min_confidence=SURE)
 
 
 def language_of(text: str) -> str:
-    """ISO 639 code of the likeliest language, "und" when the text is too short or has no words."""
+    """Return the ISO 639 code of the likeliest language, "und" when the text is too short or has no words."""
     if not any(character.isalpha() for character in text):
         return UNKNOWN
     language = str(_identifier().classify(text[:_MOST_CHARACTERS])[0])
@@ -34,14 +35,14 @@ def language_of(text: str) -> str:
 
 
 def find(prompts: Iterable[int]) -> dict[int, str]:
-    """Return the languages of these prompts; those that are not known yet are found and kept."""
+    """Return the languages of these prompts; those not known yet are found and stored."""
     ids = sorted(set(prompts))
-    found: dict[int, str] = {}
+    languages: dict[int, str] = {}
     for first in range(0, len(ids), BLOCK):
-        some = ids[first : first + BLOCK]
-        known = dict(PromptLanguage.objects.filter(prompt__in=some).values_list("prompt_id", "language"))
-        found |= known | _keep(Prompt.objects.filter(pk__in=[pk for pk in some if pk not in known]))
-    return found
+        batch = ids[first : first + BLOCK]
+        stored = dict(PromptLanguage.objects.filter(prompt__in=batch).values_list("prompt_id", "language"))
+        languages |= stored | _keep(Prompt.objects.filter(pk__in=[pk for pk in batch if pk not in stored]))
+    return languages
 
 
 def _keep(prompts: QuerySet[Prompt] | Sequence[Prompt]) -> dict[int, str]:
@@ -51,9 +52,9 @@ def _keep(prompts: QuerySet[Prompt] | Sequence[Prompt]) -> dict[int, str]:
 
 
 def find_all(project: Project | None = None) -> Iterable[int]:
-    """Find the languages of all eval prompts that have none yet, block by block; yields how many each time."""
+    """Find the languages of all eval prompts that have none yet, block by block; yield how many each time."""
     prompts = Prompt.objects.filter(side=Split.EVAL, found_language=None).order_by("id")
     if project is not None:
         prompts = prompts.filter(project=project)
-    while some := list(prompts[:BLOCK]):
-        yield len(_keep(some))
+    while batch := list(prompts[:BLOCK]):
+        yield len(_keep(batch))

@@ -1,4 +1,4 @@
-"""What is new in the ledger: comparisons and changes of status, each row once, whenever it becomes visible.
+"""Read what is new in the ledger: comparisons and changes of status, each row once, whenever it becomes visible.
 
 Rows are numbered when they are written and seen when they are committed, so on Postgres a lower number can turn up
 after a higher one was read. A number that is missing when the cursor passes it is therefore remembered, as a range, and
@@ -29,7 +29,7 @@ COMPARISON = "comparison"  # as the ledger of statuses names it
 
 
 class NewVote(NamedTuple):
-    """A comparison as it was when it was given; what became of it since is in the changes of its status."""
+    """A comparison as it was when it was given; later changes of its status are rows of their own."""
 
     id: int
     project: int
@@ -77,7 +77,7 @@ Row = TypeVar("Row", NewVote, Change)
 
 @dataclass(frozen=True)
 class News(Generic[Row]):
-    """New rows, where the cursor stands after them, what is missing still, and whether there is more to read."""
+    """New rows, the cursor after them, what is still missing, and whether there is more to read."""
 
     rows: list[Row]
     last: int
@@ -90,7 +90,8 @@ def new_votes(last: int, missing: Sequence[Missing]) -> News[NewVote]:
 
 
 def prompts_without_language(last: int) -> list[int]:
-    """Of the next block's votes on the eval split. Those between two models would do, at the price of two joins."""
+    """Return the prompts of the next block's votes on the eval split. Only votes between two models would do, at the
+    price of two joins."""
     block = Comparison.objects.filter(id__gt=last, id__lte=last + BLOCK, prompt__side=Split.EVAL)
     return list(block.filter(prompt__found_language=None).order_by().values_list("prompt_id", flat=True).distinct())
 
@@ -102,7 +103,7 @@ def new_changes(last: int, missing: Sequence[Missing]) -> News[Change]:
 
 
 def votes_of(ids: Sequence[int]) -> Iterator[NewVote]:
-    """Comparisons by their numbers."""
+    """Return comparisons by their ids."""
     for first in range(0, len(ids), _MOST_IDS):
         yield from (NewVote(*row) for row in _votes().filter(id__in=ids[first : first + _MOST_IDS]))
 
@@ -120,14 +121,14 @@ def all_changes(last: int, missing: Sequence[Missing]) -> Iterator[Change]:
 
 
 def _without_ranges(missing: Sequence[Missing]) -> Q:
-    without = Q()
+    condition = Q()
     for gap in missing:
-        without &= ~Q(id__range=(gap.low, gap.high))
-    return without
+        condition &= ~Q(id__range=(gap.low, gap.high))
+    return condition
 
 
 def _votes() -> QuerySet:
-    """With the status that each began with: read with the row in one statement, so that both are of one moment."""
+    """Return votes with the status that each began with, in one statement, so that both are of one moment."""
     changes = StatusChange.objects.filter(kind=COMPARISON, feedback_id=OuterRef("pk")).order_by("id")
     return Comparison.objects.order_by().values_list(
         *("id", "project_id", "judge", "prompt__side", "prompt_id", "prompt__category"),
@@ -139,20 +140,20 @@ def _votes() -> QuerySet:
 def _news(rows: QuerySet, kind: Callable[..., Any], last: int, missing: Sequence[Missing]) -> News:
     moment = _moment()  # before the rows are read: what has ended by now is among them
     late = [kind(*row) for row in _in_ranges(rows, missing)]
-    read = list(rows.annotate(written=F("created_at")).filter(id__gt=last).order_by("id")[:BLOCK])
-    left = list(_without(missing, sorted(row.id for row in late)))
+    rows_read = list(rows.annotate(written=F("created_at")).filter(id__gt=last).order_by("id")[:BLOCK])
+    gaps = list(_without(missing, sorted(row.id for row in late)))
     if connection.vendor == "postgresql":  # SQLite's writers come one after the other, and number without gaps
-        left += _gaps(last, [(row[0], row[-1].timestamp()) for row in read], moment)
-    new = [kind(*row[:-1]) for row in read]
-    left = [again for gap in left if (again := waited_for(gap, moment))]
-    return News(late + new, new[-1].id if new else last, left, len(new) == BLOCK)
+        gaps += _gaps(last, [(row[0], row[-1].timestamp()) for row in rows_read], moment)
+    new = [kind(*row[:-1]) for row in rows_read]
+    gaps = [remaining for gap in gaps if (remaining := waited_for(gap, moment))]
+    return News(late + new, new[-1].id if new else last, gaps, len(new) == BLOCK)
 
 
 def _gaps(last: int, rows: Sequence[tuple[int, float]], moment: Moment) -> Iterator[Missing]:
-    """Numbers between those of the rows. They were drawn before the row above them, which may be long ago."""
-    for (below, _), (above, written) in pairwise([(last, 0.0), *rows]):
+    """Yield the ids missing between those of the rows. They were drawn before the row above them, perhaps long ago."""
+    for (below, _), (above, written_at) in pairwise([(last, 0.0), *rows]):
         if above - below > 1:
-            yield Missing(below + 1, above - 1, written if written < moment.now - _LONG_AGO else moment.now)
+            yield Missing(below + 1, above - 1, written_at if written_at < moment.now - _LONG_AGO else moment.now)
 
 
 def waited_for(gap: Missing, moment: Moment) -> Missing | None:
@@ -169,14 +170,14 @@ def waited_for(gap: Missing, moment: Moment) -> Missing | None:
 
 def _in_ranges(rows: QuerySet, missing: Sequence[Missing]) -> Iterator[tuple]:
     for first in range(0, len(missing), _AT_ONCE):
-        within = Q()
+        ranges = Q()
         for gap in missing[first : first + _AT_ONCE]:
-            within |= Q(id__range=(gap.low, gap.high))
-        yield from rows.filter(within)
+            ranges |= Q(id__range=(gap.low, gap.high))
+        yield from rows.filter(ranges)
 
 
 def _without(missing: Iterable[Missing], numbers: Sequence[int]) -> Iterator[Missing]:
-    """Yield the ranges less the numbers found, which may cut one in two."""
+    """Yield the ranges without the numbers found, which may cut one in two."""
     for gap in missing:
         low = gap.low
         for number in (number for number in numbers if gap.low <= number <= gap.high):

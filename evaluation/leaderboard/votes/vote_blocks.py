@@ -1,4 +1,4 @@
-"""Votes that count, as arrays, block by block: what cannot be said from counts alone is computed from these.
+"""Read the votes that count as arrays, block by block, for what counts alone cannot tell.
 
 One block is held at a time, whatever the number of votes.
 """
@@ -29,14 +29,14 @@ SAID = Case(*(When(winner=label, then=Value(code)) for code, label in enumerate(
 class Block(NamedTuple):
     """Equally long arrays of integers: `voter` is an account's id, or from FIRST_VISITOR on a visitor's number.
 
-    `a` and `b` are models: places in the `models` asked for, or ids when none were. `said` is the place in LABELS,
+    `a` and `b` are models: places in the `models` asked for, or ids when none were. `label` is the place in LABELS,
     `times` how many such votes. A visitor's number holds within one pass over blocks.
     """
 
     voter: np.ndarray
     a: np.ndarray
     b: np.ndarray
-    said: np.ndarray
+    label: np.ndarray
     times: np.ndarray
 
 
@@ -68,8 +68,8 @@ def comparisons_at(project: Project, judge: str, moment: datetime) -> FeedbackQu
     later = StatusChange.objects.filter(
         kind=Comparison._meta.model_name, feedback_id=OuterRef("pk"), created_at__gt=moment
     )
-    then = Coalesce(Subquery(later.order_by("id").values("before")[:1]), F("status"))
-    return comparisons(project, judge).filter(created_at__lte=moment).annotate(status_then=then)
+    status_then = Coalesce(Subquery(later.order_by("id").values("before")[:1]), F("status"))
+    return comparisons(project, judge).filter(created_at__lte=moment).annotate(status_then=status_then)
 
 
 def blocks(
@@ -83,47 +83,47 @@ def blocks(
     until: datetime | None = None,
     size: int = SIZE,
 ) -> Iterator[Block]:
-    """Yield the votes that count, ascending by voter (equal ones of a voter in one row) or in the order they were
+    """Yield the votes that count, ascending by voter (a voter's equal votes in one row) or in the order they were
     given.
 
     Raises ValueError on an order that there is not, and on a vote about a model that is not among `models`.
     """
-    rows = counted(project, judge, category=category, language=language, until=until).annotate(said=SAID)
-    columns = ("author_id", "visitor", "completion_a__model", "completion_b__model", "said")
+    rows = counted(project, judge, category=category, language=language, until=until).annotate(label=SAID)
+    columns = ("author_id", "visitor", "completion_a__model", "completion_b__model", "label")
     if order == "voter":
         yield from _by_voter(rows.values_list(*columns).annotate(n=Count("id")), models, size)
     elif order == "time":
         singly = rows.order_by("id").annotate(n=Value(1)).values_list(*columns, "n")
         visitors = _Hashes()
-        yield from (_block(some, models, visitors) for some in _some(singly.iterator(size), size))
+        yield from (_block(chunk, models, visitors) for chunk in _chunks(singly.iterator(size), size))
     else:
         raise ValueError(f"votes come by {' or '.join(ORDERS)}, not by {order!r}.")
 
 
 def _by_voter(rows: QuerySet, models: Sequence[int] | None, size: int) -> Iterator[Block]:
-    """People by their accounts, then visitors as the database sorts them, numbered as they come."""
+    """Yield people by their accounts, then visitors in the database's order, numbered as they come."""
     people = rows.filter(author__isnull=False).order_by("author_id")
-    for some in _some(people.iterator(size), size):
-        yield _block(some, models, {})
+    for chunk in _chunks(people.iterator(size), size):
+        yield _block(chunk, models, {})
     visitors, numbers = rows.filter(author__isnull=True).order_by("visitor"), _Numbers()
-    for some in _some(visitors.iterator(size), size):
-        yield _block(some, models, numbers)
+    for chunk in _chunks(visitors.iterator(size), size):
+        yield _block(chunk, models, numbers)
 
 
 class _Numbers(dict[str, int]):
-    """Visitors in the order of meeting: only the last one can come again, so that no more are held."""
+    """Number visitors as they come: only the last one can come again, so no more are kept."""
 
-    met = 0
+    count = 0
 
     def __missing__(self, visitor: str) -> int:
         self.clear()
-        self.met += 1
-        self[visitor] = FIRST_VISITOR + self.met
+        self.count += 1
+        self[visitor] = FIRST_VISITOR + self.count
         return self[visitor]
 
 
 class _Hashes(dict[str, int]):
-    """Visitors by a hash of their name, in whatever order they come."""
+    """Number visitors by a hash of their name, in whatever order they come."""
 
     def __missing__(self, visitor: str) -> int:
         if len(self) >= _KEPT:
@@ -133,27 +133,28 @@ class _Hashes(dict[str, int]):
         return self[visitor]
 
 
-def _some(rows: Iterable[tuple], size: int) -> Iterator[list[tuple]]:
+def _chunks(rows: Iterable[tuple], size: int) -> Iterator[list[tuple]]:
     rows = iter(rows)
-    while some := list(islice(rows, size)):
-        yield some
+    while chunk := list(islice(rows, size)):
+        yield chunk
 
 
 def _block(rows: list[tuple], models: Sequence[int] | None, visitors: dict[str, int]) -> Block:
     """From (author, visitor, model A, model B, said, how many) rows."""
-    author, visitor, *rest = zip(*rows, strict=True)
+    author, visitor, *columns = zip(*rows, strict=True)
     voter = [pk if pk is not None else visitors[name] for pk, name in zip(author, visitor, strict=True)]
-    a, b, said, count = (np.array(column, dtype=np.int64) for column in rest)
+    a, b, label, count = (np.array(column, dtype=np.int64) for column in columns)
     if models is not None:
         a, b = places(a, models), places(b, models)
-    return Block(np.array(voter, dtype=np.int64), a, b, said, count)
+    return Block(np.array(voter, dtype=np.int64), a, b, label, count)
 
 
 def places(ids: np.ndarray, models: Sequence[int]) -> np.ndarray:
-    known = np.array(models, dtype=np.int64)
-    order = np.argsort(known)
-    place = np.searchsorted(known, ids, sorter=order)
-    found = order[np.minimum(place, len(known) - 1)] if len(known) else place
-    if not len(known) or np.any(known[found] != ids):
+    """Return the indices in `models` of these ids. Raises ValueError on an id that is not among them."""
+    model_ids = np.array(models, dtype=np.int64)
+    order = np.argsort(model_ids)
+    positions = np.searchsorted(model_ids, ids, sorter=order)
+    indices = order[np.minimum(positions, len(model_ids) - 1)] if len(model_ids) else positions
+    if not len(model_ids) or np.any(model_ids[indices] != ids):
         raise ValueError("there is a vote about a model that is not among those given: read the counts anew.")
-    return found
+    return indices

@@ -67,7 +67,7 @@ class Cast:
     seconds: np.ndarray  # since the arena began
     a: np.ndarray
     b: np.ndarray
-    said: np.ndarray
+    label: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -176,8 +176,8 @@ def store(
         pair = {"completion_a": answers[0], "completion_b": answers[1]}
         battle = Battle(model_a=a, model_b=b, is_drawn=True, **shared, **pair)
         battles.append(battle)
-        said = LABELS[cast.said[place]]
-        votes.append(Comparison(battle=battle, winner=said, judge="person", source="arena", **shared, **pair))
+        label = LABELS[cast.label[place]]
+        votes.append(Comparison(battle=battle, winner=label, judge="person", source="arena", **shared, **pair))
         address = f"{who}-{cast.address[place]}"
         traces.append(VoteTrace(battle=battle, project=arena.project, address=address, cast_at=at))
     with _at_their_time(Battle), _at_their_time(Comparison):

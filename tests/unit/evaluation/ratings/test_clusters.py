@@ -33,8 +33,8 @@ def arena(random, voters=60, votes=900, taste=0.7, zeal=0.5, ties=0.2):
     a = random.integers(0, size, votes)
     b = (a + random.integers(1, size, votes)) % size
     wins = random.random(votes) < 1 / (1 + np.exp(own[voter, b] - own[voter, a]))
-    said = np.where(random.random(votes) < ties, 2, np.where(wins, 0, 1))
-    return voter, a, b, said, np.ones(votes)
+    label = np.where(random.random(votes) < ties, 2, np.where(wins, 0, 1))
+    return voter, a, b, label, np.ones(votes)
 
 
 def fit_block(block):
@@ -53,9 +53,9 @@ class TestSandwich:
         """By the definition, voter by voter."""
         block = arena(np.random.default_rng(1))
         fitted = fit_block(block)
-        voter, a, b, said, _ = block
+        voter, a, b, label, _ = block
         p = 1 / (1 + np.exp(fitted.log_odds[b] - fitted.log_odds[a]))
-        scores = (np.eye(4)[a] - np.eye(4)[b]) * (np.array([1, 0, 0.5, 0.5])[said] - p)[:, None]
+        scores = (np.eye(4)[a] - np.eye(4)[b]) * (np.array([1, 0, 0.5, 0.5])[label] - p)[:, None]
         summed = np.stack([scores[voter == one].sum(axis=0) for one in np.unique(voter)])
         design = (np.eye(4)[a] - np.eye(4)[b]) * np.sqrt(p * (1 - p))[:, None]
         inverse = np.linalg.pinv(design.T @ design)
@@ -228,13 +228,13 @@ class TestRefusals:
             cluster_covariance(fit_block(block), cut(block, 899)[:1])
 
     @pytest.mark.parametrize(
-        ("column", "value", "said"), [(1, 9, "a has an index"), (3, 4, "said has an index"), (2, None, "itself")]
+        ("column", "value", "label"), [(1, 9, "a has an index"), (3, 4, "label has an index"), (2, None, "itself")]
     )
-    def test_rows_that_are_no_votes(self, column, value, said):
+    def test_rows_that_are_no_votes(self, column, value, label):
         block = tuple(values.copy() for values in arena(np.random.default_rng(12)))
         fitted = fit_block(block)
         block[column][5] = block[1][5] if value is None else value
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=label):
             cluster_covariance(fitted, [block])
 
     def test_columns_of_unequal_length(self):

@@ -27,10 +27,10 @@ def test_400_points_are_ten_to_one():
     assert online([0], [1], [1], start) == pytest.approx([1400 - 40 / 11, 1000 + 40 / 11])
 
 
-@pytest.mark.parametrize("said", [2, 3])
-def test_ties_and_both_bad_draw_ratings_together(said):
-    assert online([0], [1], [said], START).tolist() == [1000, 1000, 1000]
-    high, low = online([0], [1], [said], np.array([1400.0, 1000.0]))
+@pytest.mark.parametrize("label", [2, 3])
+def test_ties_and_both_bad_draw_ratings_together(label):
+    assert online([0], [1], [label], START).tolist() == [1000, 1000, 1000]
+    high, low = online([0], [1], [label], np.array([1400.0, 1000.0]))
     assert high < 1400 and low > 1000
 
 
@@ -39,10 +39,10 @@ def test_points_are_neither_made_nor_lost():
 
 
 def test_later_votes_go_on_from_where_the_ticker_stood():
-    a, b, said = votes(np.random.default_rng(2))
-    whole = online(a, b, said, START)
-    middle = online(a[:1000], b[:1000], said[:1000], START)
-    assert np.array_equal(online(a[1000:], b[1000:], said[1000:], middle), whole)
+    a, b, label = votes(np.random.default_rng(2))
+    whole = online(a, b, label, START)
+    middle = online(a[:1000], b[:1000], label[:1000], START)
+    assert np.array_equal(online(a[1000:], b[1000:], label[1000:], middle), whole)
 
 
 def test_no_votes_move_nothing():
@@ -60,34 +60,34 @@ def test_a_hopeless_gap_does_not_overflow():
 
 
 def test_order_matters_and_it_is_said_by_how_much():
-    a, b, said = votes(np.random.default_rng(3))
-    spread = order_spread(a, b, said, 3, orders=12, seed=1)
+    a, b, label = votes(np.random.default_rng(3))
+    spread = order_spread(a, b, label, 3, orders=12, seed=1)
     assert spread.orders == 12
     assert (spread.deviation > 1).all()
     assert (spread.lowest < spread.mean).all() and (spread.mean < spread.highest).all()
-    ticker = online(a, b, said, START)
+    ticker = online(a, b, label, START)
     assert (np.abs(ticker - spread.mean) < 6 * spread.deviation).all()
 
 
 def test_the_same_seed_gives_the_same_spread():
-    a, b, said = votes(np.random.default_rng(4), 300)
-    one, same, other = (order_spread(a, b, said, 3, 3, seed) for seed in (1, 1, 2))
+    a, b, label = votes(np.random.default_rng(4), 300)
+    one, same, other = (order_spread(a, b, label, 3, 3, seed) for seed in (1, 1, 2))
     assert np.array_equal(one.mean, same.mean)
     assert not np.array_equal(one.mean, other.mean)
 
 
 @pytest.mark.parametrize(
-    ("a", "b", "said", "match"),
+    ("a", "b", "label", "match"),
     [
         ([0], [3], [0], "b has an index"),
-        ([0], [1], [4], "said has an index"),
+        ([0], [1], [4], "label has an index"),
         ([1], [1], [0], "itself"),
         ([0, 1], [1], [0], "a vote needs all"),
     ],
 )
-def test_what_is_no_vote_is_refused(a, b, said, match):
+def test_what_is_no_vote_is_refused(a, b, label, match):
     with pytest.raises(ValueError, match=match):
-        online(a, b, said, START)
+        online(a, b, label, START)
 
 
 def test_a_step_or_start_that_is_no_number_is_refused():

@@ -18,8 +18,8 @@ def simulate(strengths: np.ndarray, votes: int, random: np.random.Generator):
     return a, b, np.where(random.random(votes) < 0.2, 2, np.where(wins, 0, 1))
 
 
-def tally_of(a, b, said, size: int) -> Tally:
-    return Tally(tuple(range(size)), tally_indices(a, b, said, size))
+def tally_of(a, b, label, size: int) -> Tally:
+    return Tally(tuple(range(size)), tally_indices(a, b, label, size))
 
 
 def first_of(fitted: Fit) -> int:
@@ -131,28 +131,28 @@ class TestFewestVoters:
     def test_two_voters_carry_the_first_place(self):
         """Ten voters are level but for one vote for y; two more gave x six votes each."""
         voter = np.repeat(np.arange(12), 6)
-        said = np.concatenate([np.tile([0, 1], 30), np.zeros(12, int)])
+        label = np.concatenate([np.tile([0, 1], 30), np.zeros(12, int)])
         ones = np.ones(72, int)
-        level = [(voter, 0 * ones, ones, said, ones)]
-        assert fewest_voters(fit(tally_of(0 * ones, ones, said, 2)), level) is None  # without the two nobody is first
+        level = [(voter, 0 * ones, ones, label, ones)]
+        assert fewest_voters(fit(tally_of(0 * ones, ones, label, 2)), level) is None  # without the two nobody is first
 
-        said[0] = 1
-        voter_fragility = fewest_voters(fit(tally_of(0 * ones, ones, said, 2)), [(voter, 0 * ones, ones, said, ones)])
+        label[0] = 1
+        voter_fragility = fewest_voters(fit(tally_of(0 * ones, ones, label, 2)), [(voter, 0 * ones, ones, label, ones)])
         assert voter_fragility.voters == (10, 11)
         assert (voter_fragility.votes, voter_fragility.of_voters, voter_fragility.new_first) == (12, 12, 1)
         assert not voter_fragility.is_minimal
 
     def test_without_those_voters_the_places_do_change(self):
         random = np.random.default_rng(3)
-        a, b, said = simulate(random.normal(0, 0.5, 6), 2000, random)
+        a, b, label = simulate(random.normal(0, 0.5, 6), 2000, random)
         voter, counts = np.sort(random.integers(0, 90, 2000)), np.ones(2000, int)
-        fitted = fit(tally_of(a, b, said, 6))
-        blocks = [(voter[:900], a[:900], b[:900], said[:900], counts[:900])]
-        blocks += [(voter[900:], a[900:], b[900:], said[900:], counts[900:])]
+        fitted = fit(tally_of(a, b, label, 6))
+        blocks = [(voter[:900], a[:900], b[:900], label[:900], counts[:900])]
+        blocks += [(voter[900:], a[900:], b[900:], label[900:], counts[900:])]
         voter_fragility = fewest_voters(fitted, blocks)
         stay = ~np.isin(voter, voter_fragility.voters)
         assert (
-            first_of(fit(tally_of(a[stay], b[stay], said[stay], 6)))
+            first_of(fit(tally_of(a[stay], b[stay], label[stay], 6)))
             == voter_fragility.new_first
             != voter_fragility.first
         )

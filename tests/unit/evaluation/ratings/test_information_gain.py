@@ -15,8 +15,8 @@ def simulate(strengths: np.ndarray, votes: int, random: np.random.Generator, tie
     a = random.integers(0, size, votes)
     b = (a + random.integers(1, size, votes)) % size
     wins = random.random(votes) < 1 / (1 + np.exp(strengths[b] - strengths[a]))
-    said = np.where(random.random(votes) < ties, 2, np.where(wins, 0, 1))
-    return Tally(tuple(range(size)), tally_indices(a, b, said, size))
+    label = np.where(random.random(votes) < ties, 2, np.where(wins, 0, 1))
+    return Tally(tuple(range(size)), tally_indices(a, b, label, size))
 
 
 def board(*totals):
@@ -124,7 +124,7 @@ class TestProbabilities:
         assert error["taught"] ** 2 < 0.5 * error["even"] ** 2
 
     @pytest.mark.parametrize(
-        ("models", "matters", "floor", "said"),
+        ("models", "matters", "floor", "label"),
         [
             (["x"], None, 0.1, "two models"),
             (["x", "y"], np.ones((3, 3)), 0.1, "shape"),
@@ -132,8 +132,8 @@ class TestProbabilities:
             (["x", "y"], None, 1.5, "floor"),
         ],
     )
-    def test_bad_input_is_named(self, models, matters, floor, said):
-        with pytest.raises(ValueError, match=said):
+    def test_bad_input_is_named(self, models, matters, floor, label):
+        with pytest.raises(ValueError, match=label):
             pair_probabilities(None, models, matters, floor)
 
 

@@ -39,8 +39,8 @@ def test_votes_and_undos_agree_with_a_fit_from_the_beginning(models, votes, seed
         if random.random() < 0.5 and len(given) > 1:
             live = vote(live, *(int(i) for i in random.choice(given)), count=-1)
         else:
-            a, shift, said = (int(i) for i in random.integers([0, 1, 0], [models, models, 4]))
-            live = vote(live, a, (a + shift) % models, said)
+            a, shift, label = (int(i) for i in random.integers([0, 1, 0], [models, models, 4]))
+            live = vote(live, a, (a + shift) % models, label)
         assert_as_fitted_anew(live)
 
 
@@ -60,8 +60,8 @@ def test_a_ban_of_many_votes_is_one_move():
 def test_ten_thousand_steps_drift_no_further_than_one():
     random = np.random.default_rng(3)
     live = begin(random_votes(random, 10, 2000))
-    for a, shift, said in random.integers([0, 1, 0], [10, 10, 4], (10_000, 3)).tolist():
-        live = vote(live, a, (a + shift) % 10, said)
+    for a, shift, label in random.integers([0, 1, 0], [10, 10, 4], (10_000, 3)).tolist():
+        live = vote(live, a, (a + shift) % 10, label)
     np.testing.assert_allclose(live.log_odds, fit(live.tally).log_odds, atol=1e-8, rtol=0)
     assert live.tally.votes == 12_000
 
@@ -76,8 +76,8 @@ def test_two_crowds_joined_by_one_vote_each_way_follow_votes_too(many):
                 cells[a, b, 0] = (a != b) * many
     cells[0, 3, 0] = cells[0, 3, 1] = 1
     live = begin(Tally(tuple(range(6)), cells))
-    for a, b, said in ((0, 3, 0), (1, 4, 2), (0, 3, 1), (0, 1, 0)):
-        live = vote(live, a, b, said)
+    for a, b, label in ((0, 3, 0), (1, 4, 2), (0, 3, 1), (0, 1, 0)):
+        live = vote(live, a, b, label)
         np.testing.assert_allclose(live.log_odds, fit(live.tally).log_odds, atol=1e-6 if many > 10**6 else 1e-8, rtol=0)
 
 

@@ -23,8 +23,8 @@ def simulate(strengths: np.ndarray, votes: int, kappa: float, random: np.random.
     p = 1 / (1 + np.exp(strengths[b] - strengths[a] - side))
     ties = 2 * kappa * np.minimum(p, 1 - p)
     drawn = random.random(votes)
-    said = np.where((drawn >= p - ties / 2) & (drawn < p + ties / 2), 2, np.where(drawn < p - ties / 2, 0, 1))
-    return Tally(tuple(range(size)), tally_indices(a, b, said, size))
+    label = np.where((drawn >= p - ties / 2) & (drawn < p + ties / 2), 2, np.where(drawn < p - ties / 2, 0, 1))
+    return Tally(tuple(range(size)), tally_indices(a, b, label, size))
 
 
 def board(*totals):

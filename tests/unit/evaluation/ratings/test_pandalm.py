@@ -49,8 +49,8 @@ def blocks(fitted: Fit, columns, owner: np.ndarray):
     code = {"model_a": 0, "model_b": 1, "tie": 2}
     a, b = (np.array([place[name] for name in side]) for side in columns[:2])
     order = np.argsort(owner, kind="stable")
-    said = np.array([code[label] for label in columns[2]])
-    return [(owner[order], a[order], b[order], said[order], np.ones(len(owner), dtype=np.int64))]
+    label = np.array([code[label] for label in columns[2]])
+    return [(owner[order], a[order], b[order], label[order], np.ones(len(owner), dtype=np.int64))]
 
 
 def errors_to_last(fitted: Fit) -> list[float]:

@@ -32,14 +32,14 @@ def simulate(strengths: np.ndarray, votes: int, ties: float, random: np.random.G
     a = random.integers(0, size, votes)
     b = (a + random.integers(1, size, votes)) % size
     wins = random.random(votes) < 1 / (1 + np.exp(strengths[b] - strengths[a]))
-    said = np.where(random.random(votes) < ties, 2, np.where(wins, 0, 1))
-    return Tally(tuple(range(size)), tally_indices(a, b, said, size))
+    label = np.where(random.random(votes) < ties, 2, np.where(wins, 0, 1))
+    return Tally(tuple(range(size)), tally_indices(a, b, label, size))
 
 
 def raw_votes(tally: Tally) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    a, b, said = np.nonzero(tally.cells)
-    counts = tally.cells[a, b, said].astype(int)
-    return tuple(np.repeat(x, counts) for x in (a, b, np.array([1, 0, 0.5, 0.5])[said]))
+    a, b, label = np.nonzero(tally.cells)
+    counts = tally.cells[a, b, label].astype(int)
+    return tuple(np.repeat(x, counts) for x in (a, b, np.array([1, 0, 0.5, 0.5])[label]))
 
 
 class TestTally:

@@ -20,8 +20,8 @@ def arena(random, coins, votes_each=70, ties=0.15):
     a = random.integers(0, size, votes)
     b = (a + random.integers(1, size, votes)) % size
     chance = (1 - coins[voter]) / (1 + np.exp(STRENGTHS[b] - STRENGTHS[a])) + coins[voter] / 2
-    said = np.where(random.random(votes) < ties, 2, np.where(random.random(votes) < chance, 0, 1))
-    return voter, a, b, said, np.ones(votes)
+    label = np.where(random.random(votes) < ties, 2, np.where(random.random(votes) < chance, 0, 1))
+    return voter, a, b, label, np.ones(votes)
 
 
 def fit_block(block):

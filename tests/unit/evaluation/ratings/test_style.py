@@ -23,8 +23,8 @@ def arena(random, votes=4000, worth=(1.5, 0.0, 0.0, 0.0), voters=None, taste=0.0
     own = random.normal(0, taste, (voters, size)) if voters else np.zeros((1, size))
     row = voter if voters else np.zeros(votes, dtype=int)
     gap = STRENGTHS[a] - STRENGTHS[b] + difference @ np.array(worth) + own[row, a] - own[row, b]
-    said = np.where(random.random(votes) < 0.1, 2, np.where(random.random(votes) < 1 / (1 + np.exp(-gap)), 0, 1))
-    return StyledVotes(a, b, said, difference, voter)
+    label = np.where(random.random(votes) < 0.1, 2, np.where(random.random(votes) < 1 / (1 + np.exp(-gap)), 0, 1))
+    return StyledVotes(a, b, label, difference, voter)
 
 
 def part(votes: StyledVotes, rows) -> StyledVotes:
@@ -112,7 +112,7 @@ class TestControl:
         votes = arena(np.random.default_rng(2))
         style_fit = fit_style(range(4), [votes])
         tally = style_fit.plain.tally
-        assert np.array_equal(tally.cells, tally_indices(votes.a, votes.b, votes.said, 4))
+        assert np.array_equal(tally.cells, tally_indices(votes.a, votes.b, votes.label, 4))
         assert np.array_equal(style_fit.plain.rating, fit(tally).rating)
 
     def test_where_nothing_differs_control_changes_nothing(self):
@@ -129,7 +129,7 @@ class TestControl:
         turned = StyledVotes(
             np.where(turn, votes.b, votes.a),
             np.where(turn, votes.a, votes.b),
-            np.where(turn & (votes.said < 2), 1 - votes.said, votes.said),
+            np.where(turn & (votes.label < 2), 1 - votes.label, votes.label),
             np.where(turn[:, None], -votes.difference, votes.difference),
         )
         one, other = (fit_style(range(4), [v]) for v in (votes, turned))
@@ -183,18 +183,18 @@ class TestWhatCannotBeTold:
     def test_a_feature_that_decides_every_vote_is_left_out_and_says_so(self):
         votes = arena(np.random.default_rng(16), worth=(0, 1.0, 0, 0))
         won = np.where(votes.difference[:, 0] > 0, 0, 1)
-        length, headers, *_ = fit_style(range(4), [votes._replace(said=won)]).coefficients
+        length, headers, *_ = fit_style(range(4), [votes._replace(label=won)]).coefficients
         assert math.isnan(length.value)
-        assert length.why == "decides every vote in which it differs"
-        assert math.isfinite(headers.value) and headers.why == ""
+        assert length.reason == "decides every vote in which it differs"
+        assert math.isfinite(headers.value) and headers.reason == ""
 
     def test_a_rare_feature_that_always_won_is_not_worth_all(self):
         """Thirty votes about one pair of answers, one with a header: 30 wins, and no upper end to what it is worth."""
         votes = arena(np.random.default_rng(17))
         votes.difference[:, 1] = np.where(np.arange(len(votes.a)) < 30, 1.0, 0.0)
-        votes.said[:30] = 0
+        votes.label[:30] = 0
         style_fit = fit_style(range(4), [votes])
-        assert "decides" in style_fit.coefficients[1].why
+        assert "decides" in style_fit.coefficients[1].reason
         without = votes.difference.copy()
         without[:, 1] = 0
         assert style_fit.controlled.rating == pytest.approx(
@@ -208,7 +208,7 @@ class TestWhatCannotBeTold:
         votes = arena(np.random.default_rng(18))
         votes.difference[differing:, 3] = 0
         bold = fit_style(range(4), [votes]).coefficients[3]
-        assert why in bold.why
+        assert why in bold.reason
         assert math.isnan(bold.value)
 
 

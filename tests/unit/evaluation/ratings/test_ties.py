@@ -163,9 +163,9 @@ class TestIntervals:
 
     @BOTH
     def test_of_one_voters_votes_alone_intervals_have_no_end(self, model):
-        a, b, said = np.array([0, 0, 1, 1, 0]), np.array([1, 1, 0, 0, 1]), np.array([0, 1, 2, 0, 3])
-        tally = Tally((0, 1), tally_indices(a, b, said, 2))
-        tie_fit = fit_ties(tally, model, blocks=[(np.full(5, 7), a, b, said, np.ones(5))])
+        a, b, label = np.array([0, 0, 1, 1, 0]), np.array([1, 1, 0, 0, 1]), np.array([0, 1, 2, 0, 3])
+        tally = Tally((0, 1), tally_indices(a, b, label, 2))
+        tie_fit = fit_ties(tally, model, blocks=[(np.full(5, 7), a, b, label, np.ones(5))])
         assert tie_fit.ratings.rating == pytest.approx(fit_ties(tally, model).ratings.rating)
         assert np.isinf([tie_fit.ratings.lower, tie_fit.ratings.upper]).all()
         assert tie_fit.level_ties.lower == 0 and tie_fit.level_ties.upper == 1
@@ -209,7 +209,7 @@ class TestWhereVotesGiveNoAnswer:
 
     @BOTH
     def test_models_that_no_votes_join_share_only_the_ties(self, model):
-        rows = [(a, b, said, n) for a, b in ("xy", "vw") for said, n in (("model_a", 6), ("model_b", 4), ("tie", 5))]
+        rows = [(a, b, label, n) for a, b in ("xy", "vw") for label, n in (("model_a", 6), ("model_b", 4), ("tie", 5))]
         tie_fit = fit_ties(tally_totals(rows), model)
         x, v = (tie_fit.ratings.models.index(name) for name in "xv")
         assert tie_fit.outcome(x, v) is None

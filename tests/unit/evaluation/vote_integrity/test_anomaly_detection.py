@@ -65,15 +65,15 @@ class TestTheWager:
         assert mine.strongest.expected == pytest.approx(chance.sum(), rel=0.01)
 
     def test_a_small_voters_influence_to_first_order_is_that_of_a_refit(self):
-        from evaluation.vote_integrity.anomaly_detection import _own_influence, _without
+        from evaluation.vote_integrity.anomaly_detection import _own_influence, _refit_without
 
         random = np.random.default_rng(1)
         arena = crowd(random)
         fitted = fit(arena.tally)
-        shift = _own_influence(fitted, arena.voter, arena.a, arena.b, arena.said, np.ones(len(arena.a)), 80)
+        shift = _own_influence(fitted, arena.voter, arena.a, arena.b, arena.label, np.ones(len(arena.a)), 80)
         for voter in (3, 40):
             mine = arena.voter == voter
-            refit = _without(fitted, arena.a[mine], arena.b[mine], arena.said[mine], np.ones(mine.sum()))
+            refit = _refit_without(fitted, arena.a[mine], arena.b[mine], arena.label[mine], np.ones(mine.sum()))
             assert fitted.log_odds - shift[voter] == pytest.approx(refit, abs=0.003)
 
 
@@ -177,8 +177,8 @@ class TestWhereNobodyElseSpeaks:
         random = np.random.default_rng(11)
         arena = crowd(random)
         mine = one_voter(random, 40, lambda p, a, b: np.zeros(len(p), int))
-        mine = Arena(7, mine.voter, np.full(40, 6), np.zeros(40, int), mine.said)
-        wide = Arena(7, arena.voter, arena.a, arena.b, arena.said).joined(mine)
+        mine = Arena(7, mine.voter, np.full(40, 6), np.zeros(40, int), mine.label)
+        wide = Arena(7, arena.voter, arena.a, arena.b, arena.label).joined(mine)
         found = judged(wide)[int(wide.voter.max())]
         assert found.strongest.votes == 0
         assert not found.is_flagged

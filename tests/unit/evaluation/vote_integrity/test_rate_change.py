@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from evaluation.vote_integrity import rate_change
-from evaluation.vote_integrity.bursts import is_flooding, places
+from evaluation.vote_integrity.bursts import is_flooding, ranks_in_burst
 
 
 @pytest.mark.slow
@@ -72,7 +72,7 @@ def test_a_share_that_is_none_is_refused(usual):
 
 def test_places_count_within_ten_minutes_of_one_address():
     at = np.array([0.0, 10, 20, 300, 599, 601, 5_000])
-    assert places(["a", "a", "b", "a", "a", "a", "a"], at).tolist() == [1, 2, 1, 3, 4, 4, 1]
+    assert ranks_in_burst(["a", "a", "b", "a", "a", "a", "a"], at).tolist() == [1, 2, 1, 3, 4, 4, 1]
 
 
 def test_at_most_a_thousandth_of_honest_votes_are_a_flood_whatever_their_distribution():

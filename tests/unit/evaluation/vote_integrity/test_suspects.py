@@ -32,7 +32,7 @@ def votes_of(arena: Arena, address: np.ndarray | None = None, half_day: np.ndarr
         half_day=np.where(band == 0, 0 if half_day is None else half_day, NOBODY),
         a=arena.a,
         b=arena.b,
-        said=arena.said,
+        label=arena.label,
         held=np.zeros(n, dtype=np.int64),
         free=np.ones(n, dtype=bool),
         models=tuple(range(SIZE)),
@@ -129,7 +129,7 @@ def test_riggers_who_hide_among_votes_like_the_crowds_are_held():
     quiet = Arena(
         SIZE, np.repeat(np.arange(50), 12), a, b, draw_labels(sigmoid(strengths[a] - strengths[b]), 0.35, random)
     )
-    columns = [np.r_[getattr(loud, name), getattr(quiet, name)] for name in ("voter", "a", "b", "said")]
+    columns = [np.r_[getattr(loud, name), getattr(quiet, name)] for name in ("voter", "a", "b", "label")]
     both = honest.joined(Arena(SIZE, *columns))
     after = held_after(votes_of(both))
     loud_ones = slice(len(honest.a), len(honest.a) + len(loud.a))

@@ -88,7 +88,7 @@ class TestTheLeaderboard:
 
     def test_an_open_page_notices_a_new_figure(self, project, base, child, vote, measure):
         vote(child, base, n=12)
-        asked = board_page.asked(project, {})
+        asked = board_page.parse_query(project, {})
         before = board_page.stamp(asked, board_page.board_of(asked))
         measure(child, surprise=3.3)
         assert board_page.stamp(asked, board_page.board_of(asked)) != before
@@ -109,7 +109,7 @@ class TestTheLeaderboard:
         assert told[child.name]["parents_surprise"]["value"] == pytest.approx(2.8)
 
     def row(self, project, model, **query):
-        asked = board_page.asked(project, query)
+        asked = board_page.parse_query(project, query)
         rows = [row for row, _ in board_page.context(asked, board_page.board_of(asked))["rows"]]
         return next(row for row in rows if row.model == model)
 

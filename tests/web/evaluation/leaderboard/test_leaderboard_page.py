@@ -114,7 +114,7 @@ class TestParts:
         assert "No vote on the category weather counts here yet" in page_of(client, german, category="weather")
 
     def test_what_no_database_can_look_for_is_left_out_of_a_name(self, client, german):
-        assert board_page.asked(german, {"category": "wea\x00ther"}).category == "weather"
+        assert board_page.parse_query(german, {"category": "wea\x00ther"}).category == "weather"
 
     def test_both_at_once_are_told_apart(self, client, german):
         assert "not both" in page_of(client, german, category="places", language="de")
@@ -233,7 +233,7 @@ async def test_a_vote_an_undo_and_a_newcomer_move_an_open_page():
 @pytest.mark.django_db(transaction=True)
 async def test_a_page_that_shows_what_is_true_gets_nothing_and_a_stranger_is_refused():
     project = await sync_to_async(make_project)()
-    asked = board_page.Asked(project, "person")
+    asked = board_page.BoardQuery(project, "person")
     stamp = await sync_to_async(lambda: board_page.stamp(asked, board_page.board_of(asked)))()
     socket = Socket(project, f"judge=person&seen={stamp}")
     await socket.connect()

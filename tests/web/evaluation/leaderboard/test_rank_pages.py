@@ -17,7 +17,7 @@ from annotate.models import Comparison, Status, StatusChange, User
 from common.charts.scene import Text
 from evaluation.core.number_formats import roughly
 from evaluation.leaderboard import alternative_ratings, pair_findings
-from evaluation.leaderboard.alternative_ratings import other_ways
+from evaluation.leaderboard.alternative_ratings import alternative_ratings_of
 from evaluation.leaderboard.exports import as_scene
 from evaluation.leaderboard.leaderboard_rows import standings
 from evaluation.leaderboard.pair_findings import findings
@@ -179,7 +179,7 @@ def test_the_interval_plot_leaves_out_what_no_votes_join(client, project, board_
 
 
 def test_other_ways_agree_where_nothing_sets_them_apart(project, board_of_three):
-    ways = other_ways(project, board_of_three)
+    ways = alternative_ratings_of(project, board_of_three)
     columns = {column.key: column for column in ways.columns}
     assert {"plain", "davidson", "rao-kupper", "reliability", "drawn", "elo"} <= columns.keys()
     order = [int(i) for i in (-columns["plain"].rating).argsort()]
@@ -199,7 +199,7 @@ def test_a_lead_that_is_all_length_goes_when_style_goes(project, base, child):
         answers = make_completion(prompt, texts[0], model=child), make_completion(prompt, texts[1], model=base)
         longer_wins = n % 5 != 0
         make_comparison(*answers, "model_a" if longer_wins == child_is_long else "model_b", people[n // 5 % 5])
-    ways = other_ways(project, current(project=project, judge="person"))
+    ways = alternative_ratings_of(project, current(project=project, judge="person"))
     columns = {column.key: column for column in ways.columns}
     place = ways.models.index(child.pk)
     assert columns["plain"].rating[place] - 1000 > 40
@@ -319,7 +319,7 @@ def test_of_one_persons_votes_only_the_rankings_own_intervals_have_ends(project,
     for winner, n in (("model_a", 5), ("model_b", 2), ("tie", 3)):
         vote(child, base, winner, n, author=one)
     board = current(project=project, judge="person")
-    columns = {column.key: column for column in other_ways(project, board).columns}
+    columns = {column.key: column for column in alternative_ratings_of(project, board).columns}
     ranked = {row["model"]: row["lower"] for row in board.ratings["rows"]}
     assert columns["plain"].lower == pytest.approx([ranked[base.pk], ranked[child.pk]])
     for key in ("davidson", "drawn"):
@@ -329,21 +329,21 @@ def test_of_one_persons_votes_only_the_rankings_own_intervals_have_ends(project,
 def test_ties_alone_drawn_anew_are_no_interval(project, base, child, vote):
     for _ in range(4):
         vote(child, base, "tie")
-    ways = other_ways(project, current(project=project, judge="person"))
+    ways = alternative_ratings_of(project, current(project=project, judge="person"))
     drawn = next(column for column in ways.columns if column.key == "drawn")
     assert drawn.rating == pytest.approx([1000, 1000]) and np.isnan([drawn.lower, drawn.upper]).all()
 
 
 def test_other_ways_follow_a_vote_that_was_exchanged_for_another(project, base, child, vote):
     cast = [vote(child, base)[0] for _ in range(6)]
-    before = other_ways(project, current(project=project, judge="person"))
+    before = alternative_ratings_of(project, current(project=project, judge="person"))
     cast[0].status = Status.EXCLUDED
     cast[0].save()
     StatusChange.objects.create(
         kind="comparison", feedback_id=cast[0].pk, before="counted", after="excluded", reason="bot"
     )
     vote(base, child)
-    after = other_ways(project, current(project=project, judge="person"))
+    after = alternative_ratings_of(project, current(project=project, judge="person"))
     assert after.votes == before.votes == 6
     assert before.columns[0].rating[1] - after.columns[0].rating[1] > 50
 
@@ -360,8 +360,8 @@ def test_many_votes_are_not_counted_again_for_every_style_left(project, base, ch
     monkeypatch.setattr("threading.Thread.start", lambda thread: thread.run())
     monkeypatch.setattr(alternative_ratings.connections, "close_all", lambda: None)
     with pytest.raises(alternative_ratings.BeingCounted) if large == 3 else nullcontext():
-        other_ways(project, board)
-    assert other_ways(project, board).unread_styles == (6 if large == 3 else 4)
+        alternative_ratings_of(project, board)
+    assert alternative_ratings_of(project, board).unread_styles == (6 if large == 3 else 4)
     assert len(made) == times
 
 
@@ -370,7 +370,7 @@ def test_votes_that_come_while_a_page_is_made_do_not_break_it(project, base, chi
     board = current(project=project, judge="person")
     vote(child, base, "model_b", 2)
     vote(make_model(name="newcomer"), base)
-    assert other_ways(project, board).votes == 6
+    assert alternative_ratings_of(project, board).votes == 6
     found = findings(project, board)
     assert found.pairs[0].votes == 3 and found.voters is None
 

@@ -26,8 +26,8 @@ def total(found) -> Counter:
     """Votes by (A, B, said), and how many there were of each voter without saying who."""
     votes = Counter()
     for block in found:
-        for a, b, said, times in zip(block.a, block.b, block.said, block.times, strict=True):
-            votes[int(a), int(b), int(said)] += int(times)
+        for a, b, label, times in zip(block.a, block.b, block.label, block.times, strict=True):
+            votes[int(a), int(b), int(label)] += int(times)
     return votes
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from annotate.models import Comparison
 from evaluation.leaderboard import rating_intervals as intervals
-from evaluation.vote_integrity.bursts import AGREED, agreement
+from evaluation.vote_integrity.bursts import AGREED, agreement_log_e
 from tests.support.evaluation import attack
 
 PUPILS, EACH = 30, 20
@@ -32,7 +32,7 @@ def test_the_first_class_of_a_quiet_arena_counts(monkeypatch, minutes):
         visitor=pupil,
         address=np.zeros(len(pupil), dtype=np.int64),
         seconds=seconds,
-        said=attack.draw_labels(chance, attack.TIES, random),
+        label=attack.draw_labels(chance, attack.TIES, random),
     )
     ids = attack.store(arena, lesson, "pupil", random)
     attack.defend(arena.project)
@@ -43,8 +43,8 @@ def test_what_knows_nothing_of_the_models_hardly_ever_agrees_and_what_does_soon_
     random = np.random.default_rng(2)
     odds = random.normal(0, 1, (2_000, 400))
     blind = random.choice([0.0, 0.5, 1.0], odds.shape)
-    assert sum(agreement(*pair) >= math.log(100) for pair in zip(odds, blind, strict=True)) <= 20 + 3 * 4.5
+    assert sum(agreement_log_e(*pair) >= math.log(100) for pair in zip(odds, blind, strict=True)) <= 20 + 3 * 4.5
     seeing = (random.random(odds.shape) < attack.sigmoid(odds)).astype(float)
-    assert np.mean([agreement(*pair) >= math.log(AGREED) for pair in zip(odds, seeing, strict=True)]) > 0.99
+    assert np.mean([agreement_log_e(*pair) >= math.log(AGREED) for pair in zip(odds, seeing, strict=True)]) > 0.99
     for_one = np.where(np.arange(odds.size).reshape(odds.shape) % 2, 1.0, 0.0)
-    assert np.mean([agreement(*pair) for pair in zip(odds, for_one, strict=True)]) < 0
+    assert np.mean([agreement_log_e(*pair) for pair in zip(odds, for_one, strict=True)]) < 0

@@ -246,7 +246,7 @@ def test_trouble_in_one_project_is_not_anothers(project, pair, monkeypatch, capl
         looked.append(which)
         if which == project:
             raise ArithmeticError("no fit")
-        return detection.Found({}, [])
+        return detection.HoldChanges({}, [])
 
     monkeypatch.setattr(detection, "look", look)
     detection.periodic_task()
@@ -254,9 +254,9 @@ def test_trouble_in_one_project_is_not_anothers(project, pair, monkeypatch, capl
 
 
 def test_many_held_at_once_are_told(project, pair, manager):
-    hold_rate.tell_of_holds(project, {Hold.PATTERN: list(range(5))})
+    hold_rate.warn_of_holds(project, {Hold.PATTERN: list(range(5))})
     assert not Notice.objects.exists()
-    hold_rate.tell_of_holds(project, {Hold.PATTERN: list(range(30)), Hold.FLOOD: [99]})
+    hold_rate.warn_of_holds(project, {Hold.PATTERN: list(range(30)), Hold.FLOOD: [99]})
     assert "31 votes that counted are held now" in Notice.objects.get().text
 
 
@@ -277,7 +277,7 @@ def test_a_flood_of_one_address_is_held_and_ebbs(project, pair):
 
 def test_only_managers_are_told_of_what_only_they_may_see(project, manager):
     factories.make_user(project, role="researcher")
-    hold_rate.tell_of_holds(project, {Hold.PATTERN: list(range(30))})
+    hold_rate.warn_of_holds(project, {Hold.PATTERN: list(range(30))})
     assert [notice.user for notice in Notice.objects.all()] == [manager]
 
 
