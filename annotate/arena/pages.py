@@ -1,4 +1,4 @@
-"""The arena: ask or draw, watch two nameless answers, vote, see who they were. No account is needed."""
+"""Show the arena: ask or draw, watch two nameless answers, vote, see the models. No account is needed."""
 
 from __future__ import annotations
 
@@ -129,9 +129,9 @@ def turn(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpRespon
 @in_project(get="read")
 def history(request: HttpRequest, project: Project) -> HttpResponse:
     """What this person has voted, and what became of it."""
-    mine = actions.battles_of(project=project, visitor=visitors.visitor_of(request), user=_user(request))
-    mine = mine.select_related("prompt", "model_a", "model_b", *_CAST).order_by("-pk")
-    page = Paginator(mine, 50).get_page(request.GET.get("page"))
+    own_battles = actions.battles_of(project=project, visitor=visitors.visitor_of(request), user=_user(request))
+    own_battles = own_battles.select_related("prompt", "model_a", "model_b", *_CAST).order_by("-pk")
+    page = Paginator(own_battles, 50).get_page(request.GET.get("page"))
     votes = [(battle, _cast(battle)) for battle in page]
     rows = [(battle, cast, actions.counting(cast) if cast else None) for battle, cast in votes]
     context = {"project": project, "section": "arena", "rows": rows, "page": page}

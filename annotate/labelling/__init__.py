@@ -1,1 +1,1 @@
-"""Labelling: an item is handed out, its annotator answers, and the answer may be changed or taken back."""
+"""Hand out items, take their annotations, and let them be changed or withdrawn."""

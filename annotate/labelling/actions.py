@@ -1,4 +1,4 @@
-"""What people say about an item, and how it is changed or taken back. Rows are added and change status; none is edited.
+"""Store annotations of an item, change and withdraw them. Rows are added and change status; none is edited.
 
 A ranking is one annotation: its pairs change status with it, and never alone.
 """
@@ -37,17 +37,17 @@ ON_SUBMIT: Hook[Callable[[Assignment, Checked], None]] = Hook(
 )
 
 
-def submit(*, assignment: Assignment, by: User, idempotency_key: str | None = None, **said: Any) -> Feedback:
-    """Store an annotation, an answer of one's own, or both; returns the annotation, else the answer.
+def submit(*, assignment: Assignment, by: User, idempotency_key: str | None = None, **fields: Any) -> Feedback:
+    """Store an annotation, an answer of one's own, or both; return the annotation, else the answer.
 
     `said` has the fields of `judgement.Judgement`. Sent twice with one key, it is stored once and the second caller
     gets the first row.
     """
-    return prepare(assignment=assignment, by=by, idempotency_key=idempotency_key, **said)()
+    return prepare(assignment=assignment, by=by, idempotency_key=idempotency_key, **fields)()
 
 
 def prepare(
-    *, assignment: Assignment, by: User, idempotency_key: str | None = None, **said: Any
+    *, assignment: Assignment, by: User, idempotency_key: str | None = None, **fields: Any
 ) -> Callable[[], Feedback]:
     """Check a submission, and return what stores it: `submit` in two steps, the first of which needs no transaction.
 
@@ -60,7 +60,7 @@ def prepare(
         return lambda: earlier
     if assignment.state != Assignment.State.OPEN or assignment.expires_at <= timezone.now():
         refuse_closed(assignment)
-    return partial(_store, assignment, check(_submission(said), assignment), idempotency_key)
+    return partial(_store, assignment, check(_submission(fields), assignment), idempotency_key)
 
 
 def _store(assignment: Assignment, checked: Checked, idempotency_key: str | None) -> Feedback:
@@ -80,8 +80,8 @@ def _store(assignment: Assignment, checked: Checked, idempotency_key: str | None
         raise
 
 
-def revise(*, assignment: Assignment, by: User, idempotency_key: str | None = None, **said: Any) -> Feedback:
-    """Say something else of an item while it may still be changed: the earlier rows are withdrawn, new ones stand.
+def revise(*, assignment: Assignment, by: User, idempotency_key: str | None = None, **fields: Any) -> Feedback:
+    """Replace the annotation of an item while it may still be changed: earlier rows are withdrawn, new ones stand.
 
     What was held stays held with its reason, so that a change does not set it free.
     """
@@ -90,14 +90,14 @@ def revise(*, assignment: Assignment, by: User, idempotency_key: str | None = No
     check_key(idempotency_key)
     if earlier := _sent_before(assignment, idempotency_key):
         return earlier
-    checked = check(_submission(said), assignment)
+    checked = check(_submission(fields), assignment)
     try:
         with transaction.atomic():
             assignment.project.lock()
             require_changeable(assignment=assignment, by=by)
             earlier_rows = standing_rows(assignment)
-            held = next((row for row in earlier_rows if row.status == Status.HELD), None)
-            status, reason = (Status.HELD, held.status_reason) if held else (Status.COUNTED, "")
+            held_row = next((row for row in earlier_rows if row.status == Status.HELD), None)
+            status, reason = (Status.HELD, held_row.status_reason) if held_row else (Status.COUNTED, "")
             _change(earlier_rows, Status.WITHDRAWN, REVISED_REASON, by)
             rows = write(assignment, checked, idempotency_key, status=status, reason=reason)
             _announce_submission(assignment, rows)
@@ -109,7 +109,7 @@ def revise(*, assignment: Assignment, by: User, idempotency_key: str | None = No
 
 
 def undo(*, assignment: Assignment, by: User) -> Assignment:
-    """Withdraw what was said, or the skip, and put the item back into the annotator's hands."""
+    """Withdraw an annotation, or a skip, and return the item to its annotator."""
     require_owner(assignment, by)
     prerequisites.check_pause(assignment.project, prerequisites.member_of(assignment.project, by))
     _refuse_lesson(assignment)
@@ -125,12 +125,12 @@ def undo(*, assignment: Assignment, by: User) -> Assignment:
 
 
 def withdraw(*, assignment: Assignment, reason: str, by: User | None) -> int:
-    """Nothing that was said of the item stands any more; returns how many rows that were. Hold the project's lock."""
+    """Withdraw all annotations of the item; return how many rows. Call it with the project's lock held."""
     return _change(standing_rows(assignment), Status.WITHDRAWN, reason, by)
 
 
 def require_changeable(*, assignment: Assignment, by: User) -> None:
-    """Raises Refused, with the reason, where `revise` would."""
+    """Raise Refused, with the reason, where `revise` would."""
     require_owner(assignment, by)
     assignment.refresh_from_db()
     _require_fresh(assignment, (Assignment.State.SUBMITTED,))
@@ -171,7 +171,7 @@ def set_status(*, rows: Iterable[Feedback], status: str, reason: str, by: User |
 
 
 def _submission(fields: dict[str, Any]) -> Submission:
-    """What is left out and what is None are the same."""
+    """Return the submission; a field left out and a field that is None are the same."""
     return Submission(**{name: value for name, value in fields.items() if value is not None})
 
 
@@ -182,12 +182,12 @@ def _with_pairs(rows: list[Any]) -> list[Any]:
             raise Refused(
                 409, comparison=f"It is one pair of ranking {row.ranking_id}, which is one annotation; change that."
             )
-    others = [row for row in rows if not (isinstance(row, Comparison) and row.ranking_id)]
-    return [*others, *Comparison.objects.filter(ranking__in=rankings).select_related("project")]
+    plain_rows = [row for row in rows if not (isinstance(row, Comparison) and row.ranking_id)]
+    return [*plain_rows, *Comparison.objects.filter(ranking__in=rankings).select_related("project")]
 
 
 def _require_fresh(assignment: Assignment, states: tuple[str, ...]) -> None:
-    """Closed in one of these states, not long ago, and in no dataset."""
+    """Check that the item was closed in one of these states, not long ago, and is in no dataset."""
     if assignment.state == Assignment.State.EXCLUDED:
         raise Refused(409, assignment="A manager has excluded what you said of it; go on with the next one.")
     if assignment.state not in states:
@@ -204,13 +204,13 @@ def _require_fresh(assignment: Assignment, states: tuple[str, ...]) -> None:
 
 
 def _settle_places(assignments: set[int]) -> None:
-    """An item of which nothing stands any more goes to somebody else; one that counts again has its place back."""
+    """Give an item without standing annotations to somebody else, and one that counts again its place back."""
     for pk in sorted(assignments):
-        stands = any(table.objects.filter(assignment=pk, status__in=STANDING).exists() for table in TABLES)
-        before, after = Assignment.State.SUBMITTED, Assignment.State.EXCLUDED
-        if stands:
-            before, after = after, before
-        if Assignment.objects.filter(pk=pk, state=before).update(state=after):
+        is_standing = any(table.objects.filter(assignment=pk, status__in=STANDING).exists() for table in TABLES)
+        old_state, new_state = Assignment.State.SUBMITTED, Assignment.State.EXCLUDED
+        if is_standing:
+            old_state, new_state = new_state, old_state
+        if Assignment.objects.filter(pk=pk, state=old_state).update(state=new_state):
             queue.changed(*_where(pk))
 
 
@@ -228,8 +228,13 @@ def _sent_before(assignment: Assignment, key: str | None) -> Feedback | None:
 
 
 def _announce_submission(assignment: Assignment, rows: list[Feedback]) -> None:
-    told = [{"kind": row._meta.model_name, "id": row.pk} for row in rows]
-    data = {"assignment": assignment.pk, "kind": assignment.kind, "prompt": assignment.prompt_id, "judgements": told}
+    summaries = [{"kind": row._meta.model_name, "id": row.pk} for row in rows]
+    data = {
+        "assignment": assignment.pk,
+        "kind": assignment.kind,
+        "prompt": assignment.prompt_id,
+        "judgements": summaries,
+    }
     announce(project=assignment.project, event="judgement.submitted", data=data)
 
 
@@ -238,17 +243,19 @@ def _change(rows: list[Any], status: str, reason: str, by: User | None) -> int:
     for row in rows:
         table = type(row)
         # Read again under the lock, so that the ledger's "before" is true.
-        before = table.objects.select_for_update().values_list("status", flat=True).get(pk=row.pk)
-        if before == status:
+        old_status = table.objects.select_for_update().values_list("status", flat=True).get(pk=row.pk)
+        if old_status == status:
             continue
         table.objects.filter(pk=row.pk).update(status=status, status_reason=reason)
         StatusChange.objects.create(
-            kind=table._meta.model_name, feedback_id=row.pk, before=before, after=status, reason=reason, by=by
+            kind=table._meta.model_name, feedback_id=row.pk, before=old_status, after=status, reason=reason, by=by
         )
         row.status, row.status_reason = status, reason
-        changed[row.project].append({"kind": table._meta.model_name, "id": row.pk, "before": before, "after": status})
-    for project, told in changed.items():
-        for start in range(0, len(told), MOST_CHANGES_TOLD):
-            data = {"reason": reason, "changes": told[start : start + MOST_CHANGES_TOLD]}
+        changed[row.project].append(
+            {"kind": table._meta.model_name, "id": row.pk, "before": old_status, "after": status}
+        )
+    for project, summaries in changed.items():
+        for start in range(0, len(summaries), MOST_CHANGES_TOLD):
+            data = {"reason": reason, "changes": summaries[start : start + MOST_CHANGES_TOLD]}
             announce(project=project, event="judgement.status", data=data)
     return sum(map(len, changed.values()))

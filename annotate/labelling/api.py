@@ -19,7 +19,7 @@ from annotate.core.errors import Refused
 from annotate.labelling import actions as feedback
 from annotate.labelling import assigning as assignments
 from annotate.labelling import flagging as flags
-from annotate.labelling.scales.declared import asked_of
+from annotate.labelling.scales.declared import scales_of
 from annotate.models import Assignment, Completion, Scale
 from annotate.models.feedback import Feedback
 from common.sampling import cut_note
@@ -82,7 +82,7 @@ class AssignmentOut(serializers.Serializer):
 
     @extend_schema_field(ScaleSeen(many=True))
     def get_scales(self, assignment: Assignment) -> Any:
-        return [{name: getattr(scale, name) for name in _SCALE_SEEN} for scale in asked_of(assignment)]
+        return [{name: getattr(scale, name) for name in _SCALE_SEEN} for scale in scales_of(assignment)]
 
     def to_representation(self, assignment: Assignment) -> dict[str, Any]:
         """As the fields say, without their machinery: it is the answer to each annotation."""

@@ -1,5 +1,4 @@
-"""All that one annotator said in a project, taken out or brought back at once: statuses change, in bulk, and no row
-does.
+"""Exclude or restore all annotations of one annotator in a project at once: statuses change, and no row does.
 
 An annotator is a person with an account, or one whom only the file of an import names.
 
@@ -28,7 +27,7 @@ MOST_TOLD = 100
 
 @dataclass(frozen=True)
 class ImportedAnnotator:
-    """Named in the file of an import; who has the same name in another import is another annotator."""
+    """An annotator named in the file of an import; the same name in another import is another annotator."""
 
     source: str
     name: str
@@ -40,50 +39,55 @@ class ImportedAnnotator:
 Who = User | ImportedAnnotator
 
 
-def by_whom(who: Who, prefix: str = "") -> dict[str, Any]:
-    """As a filter of annotations, or of what points at them by `prefix`."""
-    if isinstance(who, ImportedAnnotator):
-        return {f"{prefix}source": who.source, f"{prefix}source_judge": who.name}
-    return {f"{prefix}author": who, f"{prefix}source__in": JUDGED_HERE}
+def filter_by(annotator: Who, prefix: str = "") -> dict[str, Any]:
+    """Return a filter of annotations by their annotator, or of rows that point at them by `prefix`."""
+    if isinstance(annotator, ImportedAnnotator):
+        return {f"{prefix}source": annotator.source, f"{prefix}source_judge": annotator.name}
+    return {f"{prefix}author": annotator, f"{prefix}source__in": JUDGED_HERE}
 
 
 def find_imported(project: Project, source: str, name: str) -> ImportedAnnotator | None:
-    """Return None where no annotation of the project was imported from there under that name."""
+    """Return the annotator; None where no annotation of the project was imported from that source under that name."""
     if not name or source in JUDGED_HERE or "\x00" in source + name:
         return None
-    who = ImportedAnnotator(source, name)
-    return who if any(rows.exists() for rows in feedback_by(project, who).values()) else None
+    annotator = ImportedAnnotator(source, name)
+    return annotator if any(rows.exists() for rows in feedback_by(project, annotator).values()) else None
 
 
-def feedback_by(project: Project, who: Who) -> dict[str, FeedbackQuerySet]:
-    """By kind; the pairs of rankings are among the comparisons."""
-    return {kind: table.objects.filter(project=project, **by_whom(who)).order_by("pk") for kind, table in KINDS.items()}
+def feedback_by(project: Project, annotator: Who) -> dict[str, FeedbackQuerySet]:
+    """Return the annotator's rows by kind; the pairs of rankings are among the comparisons."""
+    return {
+        kind: table.objects.filter(project=project, **filter_by(annotator)).order_by("pk")
+        for kind, table in KINDS.items()
+    }
 
 
-def standing(project: Project, who: Who) -> dict[str, list[int]]:
-    """Ids of what counts or is held, by kind."""
-    rows = feedback_by(project, who).items()
-    return {kind: list(found.filter(status__in=STANDING).values_list("pk", flat=True)) for kind, found in rows}
+def standing(project: Project, annotator: Who) -> dict[str, list[int]]:
+    """Return the ids of rows that count or are held, by kind."""
+    rows = feedback_by(project, annotator).items()
+    return {
+        kind: list(annotations.filter(status__in=STANDING).values_list("pk", flat=True)) for kind, annotations in rows
+    }
 
 
 def change_all(
     *, project: Project, rows: Mapping[str, Iterable[int]], status: str, reason: str, by: User | None
 ) -> list[StatusChange]:
-    """Give all these rows that status and write the ledger; returns what changed. Inside a transaction."""
+    """Give all these rows that status and write the ledger; return the changes. Call it inside a transaction."""
     if status not in Status.values:
         raise ValueError(f"{status!r} is no status; use one of {', '.join(Status.values)}.")
     project.lock()
-    written: list[StatusChange] = []
+    changes_made: list[StatusChange] = []
     touched: set[int] = set()
     for kind, ids in rows.items():
         ordered = sorted(ids)
         for start in range(0, len(ordered), AT_ONCE):
             changes, assignments = _change(kind, ordered[start : start + AT_ONCE], status, reason, by)
-            written += changes
+            changes_made += changes
             touched |= assignments
     _settle(project, touched)
-    _announce(project, written, reason)
-    return written
+    _announce(project, changes_made, reason)
+    return changes_made
 
 
 def _change(
@@ -100,25 +104,27 @@ def _change(
     )
     table.objects.filter(pk__in=[pk for pk, _, _ in rows]).update(status=status, status_reason=reason)
     changes = StatusChange.objects.bulk_create(
-        StatusChange(kind=kind, feedback_id=pk, before=before, after=status, reason=reason, by=by)
-        for pk, before, _ in rows
+        StatusChange(kind=kind, feedback_id=pk, before=old_status, after=status, reason=reason, by=by)
+        for pk, old_status, _ in rows
     )
     return changes, {assignment for _, _, assignment in rows if assignment is not None}
 
 
 def _settle(project: Project, assignments: set[int]) -> None:
-    """As for single rows: an item of which nothing stands goes to somebody else, one that counts has its place back."""
+    """Give items without standing annotations to somebody else, and items that count again their places back."""
     ordered = sorted(assignments)
     prompts: set[int] = set()
     for start in range(0, len(ordered), AT_ONCE):
-        some = ordered[start : start + AT_ONCE]
-        stands: set[int] = set()
+        batch = ordered[start : start + AT_ONCE]
+        standing_ids: set[int] = set()
         for table in TABLES:
-            rows = table.objects.filter(assignment__in=some, status__in=STANDING)
-            stands.update(rows.order_by().values_list("assignment_id", flat=True))
-        closed = Assignment.objects.filter(pk__in=some)
-        closed.filter(pk__in=stands, state=Assignment.State.EXCLUDED).update(state=Assignment.State.SUBMITTED)
-        closed.exclude(pk__in=stands).filter(state=Assignment.State.SUBMITTED).update(state=Assignment.State.EXCLUDED)
+            rows = table.objects.filter(assignment__in=batch, status__in=STANDING)
+            standing_ids.update(rows.order_by().values_list("assignment_id", flat=True))
+        closed = Assignment.objects.filter(pk__in=batch)
+        closed.filter(pk__in=standing_ids, state=Assignment.State.EXCLUDED).update(state=Assignment.State.SUBMITTED)
+        closed.exclude(pk__in=standing_ids).filter(state=Assignment.State.SUBMITTED).update(
+            state=Assignment.State.EXCLUDED
+        )
         prompts.update(closed.values_list("prompt_id", flat=True))
     QueueChange.note(project.pk, prompts)
 
@@ -139,13 +145,13 @@ def last_changes(changes: Iterable[StatusChange]) -> dict[str, dict[str, list[in
     by_kind: dict[str, dict[int, StatusChange]] = defaultdict(dict)
     for change in changes:
         by_kind[change.kind][change.feedback_id] = change
-    for kind, mine in by_kind.items():
-        ordered = sorted(mine)
+    for kind, changes_by_id in by_kind.items():
+        ordered = sorted(changes_by_id)
         for start in range(0, len(ordered), AT_ONCE):
-            some = ordered[start : start + AT_ONCE]
-            rows = StatusChange.objects.filter(kind=kind, feedback_id__in=some).order_by("pk")
+            batch = ordered[start : start + AT_ONCE]
+            rows = StatusChange.objects.filter(kind=kind, feedback_id__in=batch).order_by("pk")
             newest = dict(rows.values_list("feedback_id", "pk"))
-            for pk in some:
-                if newest[pk] == mine[pk].pk:
-                    numbers[mine[pk].before][kind].append(pk)
+            for pk in batch:
+                if newest[pk] == changes_by_id[pk].pk:
+                    numbers[changes_by_id[pk].before][kind].append(pk)
     return numbers

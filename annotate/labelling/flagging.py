@@ -1,4 +1,4 @@
-"""Saying that something is wrong with an item. It goes to the reviewers; the item stays in its annotator's hands."""
+"""Flag an item to the reviewers; the item stays with its annotator."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_REASON_CHARACTERS = 200
 def flag(
     *, assignment: Assignment, by: User, reason: str, completion: Completion | None = None, comment: str = ""
 ) -> Flag:
-    """Of the prompt, or of one completion shown. The same flag raised twice is one."""
+    """Flag the prompt, or one completion shown. The same flag raised twice is one."""
     require_owner(assignment, by)
     require(by, "judge", assignment.project)
     check_text("reason", reason, MAX_REASON_CHARACTERS)

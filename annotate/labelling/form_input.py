@@ -1,5 +1,4 @@
-"""The annotator's form: what it offers, what was sent with it in the words of the actions, and what it is filled
-with."""
+"""Read the annotator's form into the actions' words, and fill it again."""
 
 from __future__ import annotations
 
@@ -30,7 +29,7 @@ ONE_SUBMISSION = timedelta(seconds=1)  # its rows are written within this
 
 @dataclass(frozen=True)
 class Entered:
-    """What stands in the form: sent and refused, or taken back by undo."""
+    """The contents of the form: sent and refused, or restored by undo."""
 
     choice: str = ""
     thumbs: str = ""
@@ -47,7 +46,7 @@ class Entered:
 
 
 def submitted(request: HttpRequest, assignment: Assignment) -> dict[str, Any]:
-    """The form's fields in the action's words. What is not understood is passed on, for the action to refuse."""
+    """Return the form's fields in the action's words. What is not understood is passed on, for the action to refuse."""
     post = request.POST
     winner, _, strength = post.get("choice", "").partition(":")
     text = post.get("text", "").replace("\r\n", "\n")
@@ -67,15 +66,15 @@ def submitted(request: HttpRequest, assignment: Assignment) -> dict[str, Any]:
 
 
 def _aspects(request: HttpRequest) -> dict[str, str]:
-    """`aspect-helpful` and its like; those left empty are left out."""
+    """Return `aspect-helpful` and its like, without those left empty."""
     return _prefixed(request, "aspect-")
 
 
 def _ranks(request: HttpRequest) -> dict[int, str]:
-    """`rank-12` and its like: the place given to each completion, as it was sent."""
+    """Return `rank-12` and its like: the place given to each completion, as it was sent."""
     fields = _prefixed(request, "rank-")
-    numbers = {whole_number(pk, None): place for pk, place in fields.items()}
-    return {pk: place for pk, place in numbers.items() if pk is not None}
+    numbers = {whole_number(pk, None): position for pk, position in fields.items()}
+    return {pk: position for pk, position in numbers.items() if pk is not None}
 
 
 def _prefixed(request: HttpRequest, prefix: str) -> dict[str, str]:
@@ -84,15 +83,16 @@ def _prefixed(request: HttpRequest, prefix: str) -> dict[str, str]:
 
 
 def _order(ranks: dict[int, str], assignment: Assignment) -> list[list[int]] | None:
-    """Places as groups of equals, in the order shown. Refused for a place that is no number of this item's places."""
+    """Return the places as groups of equals, in the order shown. Refused for a place that is no number of this item's
+    places."""
     if not ranks:
         return None
-    most = len(assignment.shown)
-    for place in ranks.values():
-        if _whole(place) not in range(1, most + 1):
-            raise Refused(rank=f"{place!r} is no place; give each answer a number from 1 (the best) to {most}.")
-    shown = [*(pk for pk in assignment.shown if pk in ranks), *(pk for pk in ranks if pk not in assignment.shown)]
-    return rankings.groups({pk: int(ranks[pk]) for pk in shown})
+    count = len(assignment.shown)
+    for position in ranks.values():
+        if _whole(position) not in range(1, count + 1):
+            raise Refused(rank=f"{position!r} is no place; give each answer a number from 1 (the best) to {count}.")
+    ordered = [*(pk for pk in assignment.shown if pk in ranks), *(pk for pk in ranks if pk not in assignment.shown)]
+    return rankings.groups({pk: int(ranks[pk]) for pk in ordered})
 
 
 def _spans(text: str) -> Any:
@@ -108,7 +108,7 @@ def _whole(text: str) -> int | str | None:
 
 
 def seconds(request: HttpRequest) -> float | None:
-    """As the page's script measured them, with the page in view; else from when the form was made."""
+    """Return the seconds that the page's script measured with the page in view; else since the form was made."""
     for name, since in (("seconds", 0.0), ("shown_at", time.time())):
         try:
             value = float(request.POST.get(name, ""))
@@ -133,37 +133,38 @@ def entered(request: HttpRequest, refused: Refused) -> Entered:
 
 
 def beside(assignment: Assignment | None, refused: Refused) -> Entered:
-    """The item as it stands, with what was wrong with something else than its form: a skip, an undo."""
+    """Return the item's form as it stands, with an error that is not about the form: a skip, an undo."""
     standing = taken_back(assignment) if assignment else Entered()
     return replace(standing, errors=refused.errors, status=refused.status)
 
 
 def taken_back(assignment: Assignment) -> Entered:
-    """What was said last, so that it need only be corrected: after undo, and to be changed."""
-    said = _last_said(assignment)
-    if not said:
+    """Return the last annotation as form input, to be corrected: after undo, and when it is edited."""
+    last_rows = _last_said(assignment)
+    if not last_rows:
         return Entered()
-    comparison = next((row for row in said if isinstance(row, Comparison)), None)
-    rating = next((row for row in said if isinstance(row, Rating)), None)
-    ranking = next((row for row in said if isinstance(row, Ranking)), None)
-    answer = next((row for row in said if isinstance(row, Demonstration)), None)
-    spans = [row for row in said if isinstance(row, Span)]
+    comparison = next((row for row in last_rows if isinstance(row, Comparison)), None)
+    rating = next((row for row in last_rows if isinstance(row, Rating)), None)
+    ranking = next((row for row in last_rows if isinstance(row, Ranking)), None)
+    answer = next((row for row in last_rows if isinstance(row, Demonstration)), None)
+    spans = [row for row in last_rows if isinstance(row, Span)]
     letters = {completion.pk: letter for letter, completion in zip(LETTERS, assignment.completions, strict=False)}
     return Entered(
         choice=":".join(str(v) for v in (comparison.winner, comparison.strength) if v) if comparison else "",
         thumbs={True: "up", False: "down", None: ""}[rating.thumbs] if rating else "",
         stars=str(rating.stars or "") if rating else "",
         aspects={name: str(value) for name, value in rating.aspects.items()} if rating else {},
-        ranks={pk: str(place) for pk, place in rankings.places(ranking.order).items()} if ranking else {},
+        ranks={pk: str(position) for pk, position in rankings.places(ranking.order).items()} if ranking else {},
         spans=json.dumps([_as_sent(span) for span in spans]) if spans else "",
         text=answer.text if answer else "",
         edited_from=letters.get(answer.edited_from_id, "") if answer else "",
-        comment=said[0].comment,
+        comment=last_rows[0].comment,
     )
 
 
 def _last_said(assignment: Assignment) -> list[Any]:
-    """Return the rows that stand, else those of the last submission, which was taken back; pairs of a ranking aside."""
+    """Return the rows that stand, else those of the last submission, which was withdrawn; without pairs of a
+    ranking."""
     rows = [row for row in rows_of(assignment) if not (isinstance(row, Comparison) and row.ranking_id)]
     if standing := [row for row in rows if row.status in STANDING]:
         return standing

@@ -29,8 +29,8 @@ from annotate.labelling import flagging as flags
 from annotate.labelling import form_input
 from annotate.labelling.forms.verdicts import VERDICTS
 from annotate.labelling.prerequisites.actions import NotYet
-from annotate.labelling.prerequisites.pages import to_what_comes_first
-from annotate.labelling.scales.declared import asked_in
+from annotate.labelling.prerequisites.pages import redirects_to_prerequisite
+from annotate.labelling.scales.declared import scales_in
 from annotate.labelling.shortcuts.keys import merged
 from annotate.models import Assignment, Completion, Project, Split, User
 from annotate.projects.wellbeing import actions as harm_budget
@@ -49,7 +49,7 @@ NOT_UNDONE_HERE = (Assignment.Purpose.TUTORIAL, Assignment.Purpose.ADJUDICATION)
 
 
 @in_project(get="judge", post="judge")
-@to_what_comes_first
+@redirects_to_prerequisite
 def annotate(request: MemberRequest, project: Project) -> HttpResponse:
     if request.method != "POST":
         return _show_next(request, project)
@@ -58,7 +58,7 @@ def annotate(request: MemberRequest, project: Project) -> HttpResponse:
 
 
 @in_project(post="judge")
-@to_what_comes_first
+@redirects_to_prerequisite
 def skip(request: MemberRequest, project: Project) -> HttpResponse:
     assignment = _posted_assignment(request, project)
     reason = request.POST.get("other", "").strip() or request.POST.get("reason", "")
@@ -74,7 +74,7 @@ def skip(request: MemberRequest, project: Project) -> HttpResponse:
 
 
 @in_project(post="judge")
-@to_what_comes_first
+@redirects_to_prerequisite
 def undo(request: MemberRequest, project: Project) -> HttpResponse:
     assignment = _posted_assignment(request, project)
     try:
@@ -275,7 +275,7 @@ def show(
         "editing": editing,  # an earlier annotation is changed: the form goes back to where it came from
         "send_to": send_to or _send_to(request, project, assignment, editing),
         "answers": list(zip("ABCDEF", assignment.completions, strict=False)) if assignment else [],
-        "scales": asked_in(project),
+        "scales": scales_in(project),
         "shortcuts": merged(request.user.shortcuts),
         "flag_reasons": flags.REASONS,
         "history_url": reverse("annotate-history", args=[project.slug]),

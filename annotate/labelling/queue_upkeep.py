@@ -1,4 +1,4 @@
-"""List the periodic tasks of the queue: changes that nobody has taken in yet, and what models are unsure of."""
+"""List the periodic tasks of the queue: take in changes, and ask models what they are unsure of."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def periodic_tasks() -> list[PeriodicTask]:
 
 
 def take_in_changes() -> bool:
-    """Return a few hundred prompts of one project, so that whoever judges meanwhile waits a moment at most."""
+    """Take in changes of a few hundred prompts of one project, so that annotators wait a moment at most; return how
+    many."""
     first = QueueChange.objects.order_by("pk").select_related("project").first()
     if first is None:
         return False

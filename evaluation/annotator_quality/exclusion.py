@@ -22,9 +22,9 @@ from annotate.labelling.bulk_status import (
     KINDS,
     ImportedAnnotator,
     Who,
-    by_whom,
     change_all,
     feedback_by,
+    filter_by,
     last_changes,
     standing,
 )
@@ -152,7 +152,7 @@ def _in_hand(project: Project, who: Who) -> QuerySet[Assignment]:
 def _datasets(project: Project, who: Who) -> list[TouchedDataset]:
     counts: Counter[int] = Counter()
     for field in ("comparisons", "ratings", "demonstrations", "spans"):  # the pairs of rankings are comparisons
-        rows = project.datasets.filter(**by_whom(who, f"{field}__")).order_by().annotate(n=Count(field))
+        rows = project.datasets.filter(**filter_by(who, f"{field}__")).order_by().annotate(n=Count(field))
         counts.update(dict(rows.values_list("pk", "n")))
     datasets = project.datasets.in_bulk(list(counts))
     return [TouchedDataset(datasets[pk], counts[pk]) for pk in sorted(counts)]
@@ -179,7 +179,7 @@ def _by_model(runs: Iterable[Run]) -> dict[int, Run]:
 
 def _places(project: Project, who: Who) -> tuple[int, list[Place]]:
     """How many of their votes rank models, and every model's place with and without them."""
-    mine = Comparison.objects.filter(project=project, **by_whom(who)).counted().on_split(Split.EVAL).order_by()
+    mine = Comparison.objects.filter(project=project, **filter_by(who)).counted().on_split(Split.EVAL).order_by()
     kind = _kind_of(who, mine)
     names = ("completion_a__model", "completion_b__model", "winner")
     votes = list(mine.ranking(kind).values_list(*names).annotate(n=Count("id")))

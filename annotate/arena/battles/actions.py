@@ -124,7 +124,7 @@ def _battle(project: Project, pair: pairing.Pair, draw: pairing.Draw, visitor: s
         visitor=visitor,
         is_drawn=draw.is_drawn,
     )
-    told = battle_scene.told_of(battle, battle)
+    told = battle_scene.masking_context(battle, battle)
     if any(masking.names_itself(answer.text, told) for answer in draw.completions or ()):
         battle.hold_reason = NAMED_ITSELF
     return battle

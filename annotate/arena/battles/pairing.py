@@ -1,4 +1,4 @@
-"""Who meets whom in the arena, on what: a pair by what its votes would teach, sides by lot, something to show at once.
+"""Choose the pair of a battle by what its votes would teach, the sides by lot, and something to show at once.
 
 What a vote would teach only another app can tell; without one, the pair that has met least comes first.
 """
@@ -34,7 +34,7 @@ PAIR_WEIGHTS: Hook[Weights] = Hook(
 
 @dataclass(frozen=True)
 class Draw:
-    """A prompt for a pair, with completions of both when they were sampled in bulk before."""
+    """A prompt for a pair, with completions of both models when they were sampled in bulk before."""
 
     prompt: Prompt
     completions: tuple[Completion, Completion] | None
@@ -42,23 +42,23 @@ class Draw:
 
 
 def contestants(project: Project) -> list[LanguageModel]:
-    """Return who can be met in the arena now: entered, not left, not retired."""
+    """Return the models that can be drawn in the arena now: entered, not left, not retired."""
     models = LanguageModel.objects.available().policies()
     return list(models.filter(contests__project=project, contests__left_at=None).order_by("pk"))
 
 
 def served_contestants(project: Project) -> list[LanguageModel]:
-    """Return those of them that can answer now. Asks the model server; call it outside of transactions."""
+    """Return the contestants that can answer now. Asks the model server; call it outside of transactions."""
     return serving.served_of(contestants(project))
 
 
 def answering_contestants(project: Project) -> list[LanguageModel]:
-    """As `served_contestants`, but none whose server is known to be down."""
+    """Return the served contestants without those whose server is known to be down."""
     return serving.answering(contestants(project))
 
 
 def choose_pair(project: Project, served: Sequence[LanguageModel] | None = None) -> Pair:
-    """Two models in random order, A first: drawn by the registered weights. 409 when there are fewer than two.
+    """Return two models in random order, A first, drawn by the registered weights. 409 when there are fewer than two.
 
     `served` are those of `served_contestants`, for a battle whose answers have yet to be written.
     """
@@ -79,16 +79,17 @@ def choose_pair(project: Project, served: Sequence[LanguageModel] | None = None)
 
 
 def choose_stored_pair(project: Project, *, is_outside: bool) -> Pair:
-    """Two models with stored answers that this person may still be shown, in random order; 409 when there are none.
+    """Return two models with stored answers that this person may still be shown, in random order; 409 when there are
+    none.
 
     For a draw while too few models answer: the pair that was drawn first had no such answers.
     """
     models = contestants(project)
     stored = _stored(project, is_outside=is_outside).filter(prompt__in=_prompts(project), model__in=models)
-    answered: dict[int, set[int]] = {}
+    model_ids_by_prompt: dict[int, set[int]] = {}
     for prompt, model in stored.order_by().values_list("prompt", "model").distinct():
-        answered.setdefault(prompt, set()).add(model)
-    together = {frozenset(pair) for ids in answered.values() for pair in combinations(sorted(ids), 2)}
+        model_ids_by_prompt.setdefault(prompt, set()).add(model)
+    together = {frozenset(pair) for ids in model_ids_by_prompt.values() for pair in combinations(sorted(ids), 2)}
     pairs = [pair for pair in combinations(models, 2) if frozenset(model.pk for model in pair) in together]
     if pairs:
         return _choose(project, models, pairs)
@@ -111,30 +112,31 @@ def _choose(project: Project, models: list[LanguageModel], pairs: list[Pair]) ->
 
 
 def _weights(project: Project, models: list[LanguageModel], pairs: list[Pair]) -> list[float]:
-    """One for each pair. Without anybody's advice all weight lies on the pairs that have met least."""
+    """Return a weight for each pair. Without registered advice all weight lies on the pairs that met least."""
     if advise := PAIR_WEIGHTS.first:
         advised = advise(project, models)
         weights = [advised.get(frozenset((a.pk, b.pk)), 0.0) for a, b in pairs]
         if sum(weights) > 0:
             return weights
-    met = _meetings(project)
-    counts = [met[frozenset((a.pk, b.pk))] for a, b in pairs]
+    meetings = _meetings(project)
+    counts = [meetings[frozenset((a.pk, b.pk))] for a, b in pairs]
     return [float(count == min(counts)) for count in counts]
 
 
-def draw(project: Project, pair: Pair, mine: QuerySet[Battle], *, is_outside: bool) -> Draw:
-    """Return an eval-split prompt, so that the vote can rank. `mine` are the battles this person has had.
+def draw(project: Project, pair: Pair, own_battles: QuerySet[Battle], *, is_outside: bool) -> Draw:
+    """Return an eval-split prompt, so that the vote can rank. `own_battles` are the battles this person has had.
 
     Prompts that both models have answered in bulk come first; among those, the ones this person has not had with
     this pair, then the ones voted on least, then by lot. `is_outside`: somebody for whom nobody vouches is shown stored
     answers that nobody outside knows, and then new ones.
     """
     prompts, stored = _prompts(project), _stored(project, is_outside=is_outside)
-    return _draw_stored(prompts, stored, pair, mine) or _draw_new(project, prompts, mine)
+    return _draw_stored(prompts, stored, pair, own_battles) or _draw_new(project, prompts, own_battles)
 
 
 def _prompts(project: Project) -> QuerySet[Prompt]:
-    """Return those that are drawn. What a visitor has asked is not put before others: it may be private, or worse."""
+    """Return the prompts that may be drawn. What a visitor asked is not shown to others: it may be private, or
+    worse."""
     return Prompt.objects.filter(project=project, side=Split.EVAL, harm="").exclude(source=ARENA)
 
 
@@ -144,19 +146,19 @@ def _stored(project: Project, *, is_outside: bool) -> QuerySet[Completion]:
 
 
 def _draw_stored(
-    prompts: QuerySet[Prompt], stored: QuerySet[Completion], pair: Pair, mine: QuerySet[Battle]
+    prompts: QuerySet[Prompt], stored: QuerySet[Completion], pair: Pair, own_battles: QuerySet[Battle]
 ) -> Draw | None:
-    answered = prompts.filter(*(Q(pk__in=stored.filter(model=model).values("prompt")) for model in pair))
+    candidates = prompts.filter(*(Q(pk__in=stored.filter(model=model).values("prompt")) for model in pair))
     of_pair = Q(battles__model_a__in=pair, battles__model_b__in=pair)
     best = (
-        answered.annotate(
-            had=Count("battles", of_pair & Q(battles__in=mine), distinct=True),
+        candidates.annotate(
+            had=Count("battles", of_pair & Q(battles__in=own_battles), distinct=True),
             votes=Count("battles", of_pair & Q(battles__comparison__isnull=False), distinct=True),
         )
         .order_by("had", "votes", "?")
         .first()
     )
-    return Draw(best, _choose_completions(best, stored, pair, mine), is_drawn=True) if best is not None else None
+    return Draw(best, _choose_completions(best, stored, pair, own_battles), is_drawn=True) if best is not None else None
 
 
 def is_free(battle: Battle) -> bool:
@@ -165,8 +167,10 @@ def is_free(battle: Battle) -> bool:
     return disclosed_answers.without_shown(Completion.objects.filter(pk__in=ids), battle.project).count() == len(ids)
 
 
-def _draw_new(project: Project, prompts: QuerySet[Prompt], mine: QuerySet[Battle]) -> Draw:
-    prompt = prompts.annotate(had=Count("battles", Q(battles__in=mine), distinct=True)).order_by("had", "?").first()
+def _draw_new(project: Project, prompts: QuerySet[Prompt], own_battles: QuerySet[Battle]) -> Draw:
+    prompt = (
+        prompts.annotate(had=Count("battles", Q(battles__in=own_battles), distinct=True)).order_by("had", "?").first()
+    )
     if prompt is None:
         raise Refused(409, drawn=f"{project.name} has no prompt on its eval split to draw; ask something yourself.")
     return Draw(prompt, None, is_drawn=True)
@@ -174,20 +178,23 @@ def _draw_new(project: Project, prompts: QuerySet[Prompt], mine: QuerySet[Battle
 
 def _meetings(project: Project) -> Counter[frozenset[int]]:
     """Return how often each two models have been shown together."""
-    shown = Battle.objects.filter(project=project, completion_a__isnull=False, completion_b__isnull=False)
-    met: Counter[frozenset[int]] = Counter()
-    for a, b, n in shown.order_by().values_list("model_a", "model_b").annotate(n=Count("pk")):
-        met[frozenset((a, b))] += n
-    return met
+    shown_battles = Battle.objects.filter(project=project, completion_a__isnull=False, completion_b__isnull=False)
+    meetings: Counter[frozenset[int]] = Counter()
+    for a, b, n in shown_battles.order_by().values_list("model_a", "model_b").annotate(n=Count("pk")):
+        meetings[frozenset((a, b))] += n
+    return meetings
 
 
 def _choose_completions(
-    prompt: Prompt, stored: QuerySet[Completion], pair: Pair, mine: QuerySet[Battle]
+    prompt: Prompt, stored: QuerySet[Completion], pair: Pair, own_battles: QuerySet[Battle]
 ) -> tuple[Completion, Completion]:
-    """By lot: two that were sampled alike, so that neither had more room, and that this person has not had."""
+    """Return two completions by lot: sampled alike, so that neither had more room, and not shown to this person
+    before."""
     a_s, b_s = (list(stored.filter(prompt=prompt, model=model)) for model in pair)
-    had = {frozenset(ids) for ids in mine.filter(prompt=prompt).values_list("completion_a", "completion_b")}
+    seen_pairs = {
+        frozenset(ids) for ids in own_battles.filter(prompt=prompt).values_list("completion_a", "completion_b")
+    }
     couples = [(a, b) for a in a_s for b in b_s]
     couples = [c for c in couples if c[0].sampling == c[1].sampling] or couples
-    couples = [c for c in couples if frozenset((c[0].pk, c[1].pk)) not in had] or couples
+    couples = [c for c in couples if frozenset((c[0].pk, c[1].pk)) not in seen_pairs] or couples
     return _lot.choice(couples)

@@ -1,4 +1,4 @@
-"""A battle as its visitor sees it: its questions, and how far the two answers to each are. It names no model.
+"""Present a battle to its visitor: its questions, and how far the two answers to each are. It names no model.
 
 What is stored is whole. What is shown before the vote hides the name of a model that tells its own (see masking.py).
 """
@@ -42,7 +42,7 @@ Sides = tuple[Side, Side]
 
 @dataclass(frozen=True)
 class Scene:
-    """One question of a battle. `problem`: why it does not count, in words that tell neither side from the other."""
+    """One question of a battle. `problem` says why it does not count, in words that do not distinguish the sides."""
 
     number: int
     question: str
@@ -55,14 +55,15 @@ class Scene:
 
     @property
     def can_vote(self) -> bool:
-        """Both have begun; in a later turn there is something to judge already."""
+        """Return whether both answers have begun, or, in a later turn, whether there is something to vote on
+        already."""
         return self.number > 1 or (not self.problem and all(side.can_be_judged for side in self.sides))
 
 
 def scenes(battle: Battle, *, named: bool = False) -> list[Scene]:
     """Return all questions as they stand in the database; `named` after the vote, when nothing is masked any more."""
-    places = places_of(battle)
-    return [_scene(battle, place, named=named, is_last=place is places[-1]) for place in places]
+    questions = questions_of(battle)
+    return [_scene(battle, question, named=named, is_last=question is questions[-1]) for question in questions]
 
 
 def stored(battle_id: int) -> Scene:
@@ -70,97 +71,104 @@ def stored(battle_id: int) -> Scene:
     battle = Battle.objects.select_related("prompt", "completion_a", "completion_b", "model_a", "model_b").get(
         pk=battle_id
     )
-    return _scene(battle, places_of(battle)[-1], named=False, is_last=True)
+    return _scene(battle, questions_of(battle)[-1], named=False, is_last=True)
 
 
-def places_of(battle: Battle) -> list[Place]:
+def questions_of(battle: Battle) -> list[Place]:
     related = ("prompt_a", "prompt_b", "completion_a", "completion_b")
     return [battle, *battle.turns.select_related(*related).order_by("number")]
 
 
-def number_of(place: Place) -> int:
-    return 1 if isinstance(place, Battle) else place.number
+def number_of(question: Place) -> int:
+    return 1 if isinstance(question, Battle) else question.number
 
 
-def question_of(place: Place) -> str:
-    return place.prompt.text if isinstance(place, Battle) else place.prompt_a.text
+def question_of(question: Place) -> str:
+    return question.prompt.text if isinstance(question, Battle) else question.prompt_a.text
 
 
-def told_of(battle: Battle, place: Place) -> masking.Told:
-    """Return what must not be read in the answers, and what the visitor has said already."""
-    prompt = place.prompt if isinstance(place, Battle) else place.prompt_a
+def masking_context(battle: Battle, question: Place) -> masking.Told:
+    """Return the names that must not be read in the answers, and what the visitor has said already."""
+    prompt = question.prompt if isinstance(question, Battle) else question.prompt_a
     text = "\n".join(turn["content"] for turn in prompt.messages if turn["role"] == "user")
     return masking.Told(names=names_of(battle), asked=text)
 
 
 def names_of(battle: Battle) -> tuple[str, ...]:
-    """Return what the two models are called: here, by their folders, and by their servers."""
-    found: dict[str, None] = {}
+    """Return the names of the two models: here, of their folders, and on their servers."""
+    names: dict[str, None] = {}
     for model in (battle.model_a, battle.model_b):
         for name in (model.name, PurePosixPath(model.folder).name, *model.served_name.split("/")):
             if name:
-                found[name] = None
-    return tuple(found)
+                names[name] = None
+    return tuple(names)
 
 
-def raw_sides(battle: Battle, place: Place, *, is_last: bool = True) -> Sides:
-    """As they are stored, unmasked: for the writer, and for the page after the vote."""
+def raw_sides(battle: Battle, question: Place, *, is_last: bool = True) -> Sides:
+    """Return both sides as they are stored, unmasked: for the writer, and for the page after the vote."""
     drafts = (battle.draft_a, battle.draft_b) if is_last else ("", "")
-    both = (place.completion_a, place.completion_b)
+    completions = (question.completion_a, question.completion_b)
     a, b = (
-        replace(_side(letter, completion, draft, bool(place.spoilt_reason)), cut=cut_note(completion, both))
-        for letter, completion, draft in zip("AB", both, drafts, strict=True)
+        replace(_side(letter, completion, draft, bool(question.spoilt_reason)), cut=cut_note(completion, completions))
+        for letter, completion, draft in zip("AB", completions, drafts, strict=True)
     )
     return a, b
 
 
 def in_step(sides: Sequence[Side]) -> Sides:
-    """As far as a voter may see them: neither further than the other has come, as long as that one is written. Which
-    model is quicker, hangs or ends first by its quickness is not for the voter to see; which answer is longer is."""
+    """Return both sides as far as a voter may see them: neither further than the other while that one is written.
+
+    A voter must not see which model is quicker, hangs or ends first by its speed; they may see which answer is longer.
+    """
     a, b = sides
     return _no_further(a, b), _no_further(b, a)
 
 
-def _no_further(side: Side, other: Side) -> Side:
-    if other.is_over or side.state == "failed" or len(side.text) <= len(other.text):
+def _no_further(side: Side, other_side: Side) -> Side:
+    if other_side.is_over or side.state == "failed" or len(side.text) <= len(other_side.text):
         return side
-    return replace(side, text=_to_a_word(side.text, len(other.text)), state="writing", cut="")
+    return replace(side, text=_to_a_word(side.text, len(other_side.text)), state="writing", cut="")
 
 
 def _to_a_word(text: str, length: int) -> str:
-    """No more than so many characters, and no part of a word where it is a short one."""
+    """Return at most `length` characters, without cutting a short word."""
     end = length
     while end > max(length - LONGEST_WORD, 0) and text[end - 1].isalnum() and text[end].isalnum():
         end -= 1
     return text[: end if end > max(length - LONGEST_WORD, 0) else length]
 
 
-def masked(sides: Sequence[Side], told: masking.Told) -> Sides:
-    """Return what may be seen of them; an answer that goes on holds its last words back, lest a name be half shown."""
-    a, b = (replace(side, text=masking.shown(side.text, told, is_whole=side.is_over)) for side in sides)
+def masked(sides: Sequence[Side], context: masking.Told) -> Sides:
+    """Return both sides with names masked; an unfinished answer holds its last words back, so that no name is half
+    shown."""
+    a, b = (replace(side, text=masking.shown(side.text, context, is_whole=side.is_over)) for side in sides)
     return together(a, b)
 
 
 def together(a: Side, b: Side) -> Sides:
-    """Nothing before both have begun: which model was slower to load is not for the voter to see."""
+    """Return both sides once both have begun, before that nothing: which model was slower to load is not for the voter
+    to see."""
     if all(side.is_over or side.text for side in (a, b)):
         return a, b
     return replace(a, text="", state="waiting"), replace(b, text="", state="waiting")
 
 
-def scene_of(place: Place, sides: Sides, problem: str) -> Scene:
-    """In a later turn that failed nothing is shown of either answer: it can be voted still, and whoever knows which
-    model takes no long questions would know which of the two it is."""
-    number = number_of(place)
+def scene_of(question: Place, sides: Sides, problem: str) -> Scene:
+    """Return the scene of a question.
+
+    In a later turn that failed nothing is shown of either answer: it can still be voted on, and whoever knows which
+    model takes no long questions would know which of the two it is.
+    """
+    number = number_of(question)
     if problem and number > 1:
         sides = (Side("A", state="failed"), Side("B", state="failed"))
-    return Scene(number, question_of(place), sides, problem)
+    return Scene(number, question_of(question), sides, problem)
 
 
-def _scene(battle: Battle, place: Place, *, named: bool, is_last: bool) -> Scene:
-    sides = raw_sides(battle, place, is_last=is_last)
-    shown = sides if named else masked(in_step(sides), told_of(battle, place))
-    return scene_of(place, shown, place.spoilt_reason)
+def _scene(battle: Battle, question: Place, *, named: bool, is_last: bool) -> Scene:
+    sides = raw_sides(battle, question, is_last=is_last)
+    sides_shown = sides if named else masked(in_step(sides), masking_context(battle, question))
+    return scene_of(question, sides_shown, question.spoilt_reason)
 
 
 def _side(letter: str, completion: Completion | None, draft: str, is_spoilt: bool) -> Side:

@@ -1,4 +1,4 @@
-"""The masked text of an answer that grows: one pass for all who look on, and linear in time to its end.
+"""Mask an answer that grows: one pass for all readers, and linear in time to its end.
 
 Each pass reads the text from its beginning, since a name's telling words may stand far before it. A pass for each piece
 would cost the square of the length; so the next one waits until the text has grown by a share of itself.
@@ -14,10 +14,10 @@ GROWTH = 32  # then a pass for each 32nd part more: 33 times the last pass in al
 
 
 class GrowingMask:
-    """Of one answer. What it has shown stays, so an earlier pass is a beginning of what a later one would show."""
+    """The mask of one answer. What it has shown stays, so an earlier pass is a beginning of what a later one shows."""
 
-    def __init__(self, told: masking.Told) -> None:
-        self._told = told
+    def __init__(self, context: masking.Told) -> None:
+        self._told = context
         self._read, self._is_whole, self._shown = "", False, ""
 
     def shown(self, text: str, *, is_whole: bool) -> str:

@@ -1,4 +1,4 @@
-"""A text as names are looked for in it: without look-alikes, accents, marks and what nobody sees.
+"""Fold a text for the search of names: without look-alikes, accents, marks and invisible characters.
 
 Pure: no Django.
 """
@@ -32,7 +32,7 @@ _ENTITY = re.compile(r"&(?:#\d{1,7}|#x[0-9a-f]{1,6}|[a-z]{2,12});|</?[a-z][a-z0-
 
 @dataclass(frozen=True)
 class Folded:
-    """A text as names are looked for in it; `starts` and `ends` lead back to the characters it came from."""
+    """A folded text; `starts` and `ends` lead back to the characters it came from."""
 
     plain: str
     latin: str

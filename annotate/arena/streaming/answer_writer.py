@@ -23,12 +23,12 @@ from annotate.arena.battles.scene import (
     Scene,
     Side,
     in_step,
+    masking_context,
     number_of,
-    places_of,
+    questions_of,
     raw_sides,
     scene_of,
     together,
-    told_of,
 )
 from annotate.arena.masking import masked_text as masking
 from annotate.arena.masking.growing_mask import GrowingMask
@@ -66,7 +66,7 @@ class Writing:
 
     def __init__(self, battle: Battle, place: Place, claim: uuid.UUID) -> None:
         self.battle, self.battle_id, self.place, self.claim = battle, battle.pk, place, claim
-        self.number, self.told = number_of(place), told_of(battle, place)
+        self.number, self.told = number_of(place), masking_context(battle, place)
         self.models = (battle.model_a, battle.model_b)
         self.sampling, self.system_prompt = sampling_of(battle.project), battle.project.system_prompt
         self.sides, self.version, self.problem = list(raw_sides(battle, place)), 0, ""
@@ -310,7 +310,7 @@ def _claim(battle_id: int, claim: uuid.UUID) -> tuple[Battle, Place] | None:
         return None
     related = ("project", "prompt", "model_a", "model_b", "completion_a", "completion_b")
     battle = Battle.objects.select_related(*related).get(pk=battle_id)
-    return battle, places_of(battle)[-1]
+    return battle, questions_of(battle)[-1]
 
 
 @transaction.atomic

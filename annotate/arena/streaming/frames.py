@@ -1,4 +1,4 @@
-"""The parts of the battle's page that change while its answers are written, for the websocket and for a stop alike."""
+"""Render the parts of a battle's page that change while its answers are written, for the websocket and for a stop."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PAGE = "annotate/arena_battle.html"
 
 
 def outlook(scene: Scene) -> dict[str, Any]:
-    """Return what can be done now: for the page's templates."""
+    """Return what can be done now, for the page's templates."""
     return {
         "scene": scene,
         "ready": scene.can_vote,
@@ -24,11 +24,11 @@ def outlook(scene: Scene) -> dict[str, Any]:
 
 
 class Frames:
-    """What a page has been sent, so that it is sent what is new: a part that stays keeps the reader's focus."""
+    """What a page has been sent, so that only changed parts are sent: a part that stays keeps the reader's focus."""
 
     def __init__(self) -> None:
         self._sides: dict[str, Side] = {}
-        self._said: tuple[object, ...] = ()
+        self._state: tuple[object, ...] = ()
         self._can_vote: bool | None = None
 
     def of(self, scene: Scene, vote_token: str) -> str:
@@ -40,8 +40,8 @@ class Frames:
         if self._can_vote != (now := bool(scene.can_vote and vote_token)):
             self._can_vote = now
             parts.append(render("choices", **context))
-        if self._said != (said := (scene.can_vote, scene.is_over, scene.problem)):
-            self._said = said
+        if self._state != (state := (scene.can_vote, scene.is_over, scene.problem)):
+            self._state = state
             parts += [render(name, **context) for name in ("progress", "doing", "more")]
         return "".join(parts)
 

@@ -1,4 +1,4 @@
-"""The beat of all battles that this process writes: leases renewed, drafts kept, wishes to stop noticed, all at once.
+"""Beat for all battles that this process writes: renew leases, keep drafts, notice requests to stop, all at once.
 
 A statement for each battle would have two hundred of them stand in the line of SQLite's writers every second, before
 whoever judges; so one goes out for all of an event loop, and none where nothing has changed and the leases are fresh.
@@ -59,7 +59,7 @@ _beating: LoopRound[Beating, _Kept] = LoopRound(lambda: BEAT_SECONDS, lambda bea
 
 
 def join(writing: Beating) -> None:
-    """From now on, until `leave`. Within a running event loop."""
+    """Add a writing to the beat, until `leave`. Call it within a running event loop."""
     _beating.join(writing, _Kept(writing.drafts(), time.monotonic()))
 
 
@@ -68,35 +68,35 @@ def leave(writing: Beating) -> None:
 
 
 async def _beat_once(beating: dict[Beating, _Kept]) -> None:
-    now, every = time.monotonic(), dict(beating)
+    now, kept_by_writing = time.monotonic(), dict(beating)
     notes = {
-        writing: _Note(writing.battle_id, writing.claim, drafts, drafts != kept.drafts)
-        for writing, kept in every.items()
-        if (drafts := writing.drafts()) != kept.drafts or now - kept.renewed >= RENEW_SECONDS
+        writing: _Note(writing.battle_id, writing.claim, drafts, drafts != last.drafts)
+        for writing, last in kept_by_writing.items()
+        if (drafts := writing.drafts()) != last.drafts or now - last.renewed >= RENEW_SECONDS
     }
     try:
-        mine = {writing.claim: writing.battle_id for writing in every}
-        stopping = await in_thread(_write)(list(notes.values()), mine)
+        battle_by_claim = {writing.claim: writing.battle_id for writing in kept_by_writing}
+        stopping = await in_thread(_write)(list(notes.values()), battle_by_claim)
     except Error as error:  # a database that is busy or away now; the leases last for several beats
         log.warning("%d leases of battles were not renewed: %s", len(notes), error)
         return
     for writing, note in notes.items():
         if writing in beating:
             beating[writing] = _Kept(note.drafts, now)
-    for writing in every:
+    for writing in kept_by_writing:
         if writing.claim in stopping and not writing.is_stopping:
             writing.stop()
 
 
-def _write(notes: Sequence[_Note], mine: Mapping[uuid.UUID, int]) -> set[uuid.UUID]:
-    """Renew and keep what the notes say; those of my claims whose battles somebody wants to end.
+def _write(notes: Sequence[_Note], battle_by_claim: Mapping[uuid.UUID, int]) -> set[uuid.UUID]:
+    """Renew and keep what the notes say; return those of the claims whose battles somebody wants to end.
 
     Battles are found by their ids: there is no index of claims, and all battles would be read each second.
     """
     until = database_now() + timedelta(seconds=LEASE_SECONDS)
     for first in range(0, len(notes), _AT_ONCE):
-        some = notes[first : first + _AT_ONCE]
-        new = [note for note in some if note.is_new]
+        batch = notes[first : first + _AT_ONCE]
+        new = [note for note in batch if note.is_new]
         drafts = {
             name: Case(
                 *(When(claim=note.claim, then=Value(storable(note.drafts[side]))) for note in new),
@@ -106,9 +106,13 @@ def _write(notes: Sequence[_Note], mine: Mapping[uuid.UUID, int]) -> set[uuid.UU
             for side, name in enumerate(("draft_a", "draft_b"))
             if new
         }
-        held = Battle.objects.filter(pk__in=[note.battle_id for note in some], claim__in=[note.claim for note in some])
-        held.update(claimed_until=until, **drafts)
-    battles = Battle.objects.filter(pk__in=mine.values(), claim__in=mine, stop_asked_at__isnull=False)
+        own_battles = Battle.objects.filter(
+            pk__in=[note.battle_id for note in batch], claim__in=[note.claim for note in batch]
+        )
+        own_battles.update(claimed_until=until, **drafts)
+    battles = Battle.objects.filter(
+        pk__in=battle_by_claim.values(), claim__in=battle_by_claim, stop_asked_at__isnull=False
+    )
     return {claim for claim in battles.values_list("claim", flat=True) if claim}
 
 

@@ -1,4 +1,4 @@
-"""The answers of a battle while they are being written, for whoever looks on.
+"""Follow the answers of a battle while they are being written.
 
 One task per battle writes both sides (answer_writer.py), and it goes on when its reader leaves: a reload looks on, it
 never asks the models again. The task holds a lease on the battle in the database; other processes look there meanwhile
@@ -37,9 +37,9 @@ async def follow(battle_id: int) -> AsyncGenerator[Scene]:
     Starts the writing when nobody else does it.
     """
     while True:
-        here = answer_writer.here(battle_id) or await answer_writer.take(battle_id)
-        if here is not None:
-            async for scene in here.watch():
+        writing = answer_writer.here(battle_id) or await answer_writer.take(battle_id)
+        if writing is not None:
+            async for scene in writing.watch():
                 yield scene
             if scene.is_over and scene.number == (await in_thread(stored)(battle_id)).number:
                 return
@@ -52,7 +52,8 @@ async def follow(battle_id: int) -> AsyncGenerator[Scene]:
 
 
 def _marked(battle_id: int) -> tuple[Hashable, Scene]:
-    """The mark first: what changes in between is looked at once too often, and not missed."""
+    """Return the mark and the scene, the mark first: what changes between the two is read once too often, but not
+    missed."""
     mark = onlookers.mark_of(battle_id)
     return mark, stored(battle_id)
 
@@ -85,7 +86,7 @@ def write_now(battle: Battle, *, seconds: float, networks: Networks = ()) -> Sce
 
 
 def require_room(*, user: User | None, visitor: str, networks: Networks) -> None:
-    """Raises TooMany while this person, these networks or everybody waits for as many answers as they may."""
+    """Raise TooMany while this person, these networks or everybody waits for as many answers as they may."""
     waiting.require_room(_key(user.pk if user else None, visitor), networks)
 
 
@@ -98,14 +99,14 @@ def _key(user: int | None, visitor: str) -> str:
 
 
 def look(battle: Battle) -> Scene:
-    """Return the newest question just now, with what this process is writing."""
-    here = answer_writer.here(battle.pk)
+    """Return the newest question as it is now, with what this process is writing."""
+    writing = answer_writer.here(battle.pk)
     scene = stored(battle.pk)
-    return here.visible() if here is not None and not scene.is_over and here.number == scene.number else scene
+    return writing.visible() if writing is not None and not scene.is_over and writing.number == scene.number else scene
 
 
 def stop(battle: Battle, *, seconds: float = SETTLING_SECONDS, networks: Networks = ()) -> Scene:
-    """End both answers where they are, whoever writes them. An answer that has no word yet spoils its question."""
+    """End both answers where they are, whoever writes them. An answer without a word yet spoils its question."""
     if stored(battle.pk).is_over:
         return look(battle)
     Battle.objects.filter(pk=battle.pk).update(stop_asked_at=timezone.now())

@@ -1,4 +1,4 @@
-"""One task of an event loop that does something for all of its members at once, now and then, while there are any."""
+"""Run one task of an event loop that acts on all of its members at once, from time to time, while there are any."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ V = TypeVar("V")
 
 
 class LoopRound(Generic[K, V]):
-    """Call `act` with the members of an event loop, {member: what is kept of it}, after each `pause` in seconds.
+    """Call `act` with the members of an event loop, {member: its state}, after each `pause` in seconds.
 
     `abandon` is called with each member that is left when the task ends before they leave.
     """
@@ -31,11 +31,11 @@ class LoopRound(Generic[K, V]):
         """Return how many event loops have members."""
         return len(self._members)
 
-    def join(self, member: K, kept: V) -> None:
-        """Be a member from now on, until `leave`. Within a running event loop."""
+    def join(self, member: K, state: V) -> None:
+        """Add a member, until `leave`. Call it within a running event loop."""
         loop = asyncio.get_running_loop()
         is_first = loop not in self._members
-        self._members.setdefault(loop, {})[member] = kept
+        self._members.setdefault(loop, {})[member] = state
         if is_first:
             # A context of its own: the task outlives the request, and with it the request's thread for the database.
             task = loop.create_task(self._go_round(loop), context=contextvars.Context())

@@ -1,4 +1,4 @@
-"""Looking on at battles that another process writes: one look at the database each second, for all who look on here.
+"""Watch battles that another process writes: one query each second, for all who watch here.
 
 A look is two small queries for a hundred battles, and no statement that writes. Five hundred pages that each asked for
 their own battle every second took half of what two processes can do, from those who judge.
@@ -34,13 +34,13 @@ def mark_of(battle_id: int) -> Hashable:
 
 
 async def changed(battle_id: int, since: Hashable) -> None:
-    """Return at the next look that finds another mark than `since`."""
-    mine = asyncio.get_running_loop().create_future()
-    _waiting.join(mine, (battle_id, since))
+    """Wait until a look finds another mark than `since`."""
+    future = asyncio.get_running_loop().create_future()
+    _waiting.join(future, (battle_id, since))
     try:
-        await mine
+        await future
     finally:
-        _waiting.leave(mine)
+        _waiting.leave(future)
 
 
 async def _look(waiting: _Waiting) -> None:
@@ -49,22 +49,22 @@ async def _look(waiting: _Waiting) -> None:
     except Error as error:  # a database that is busy or away now
         log.warning("%d pages could not look at their battles: %s", len(waiting), error)
         return
-    for mine, (battle_id, since) in list(waiting.items()):
-        if marks.get(battle_id) != since and not mine.done():
-            mine.set_result(None)
+    for future, (battle_id, since) in list(waiting.items()):
+        if marks.get(battle_id) != since and not future.done():
+            future.set_result(None)
 
 
 def _marks(battle_ids: Collection[int]) -> dict[int, Hashable]:
     ids, now = sorted(battle_ids), database_now()
     marks: dict[int, tuple[Hashable, ...]] = {}
     for first in range(0, len(ids), _AT_ONCE):
-        some = ids[first : first + _AT_ONCE]
-        battles = Battle.objects.filter(pk__in=some).annotate(a=Length("draft_a"), b=Length("draft_b"))
+        batch = ids[first : first + _AT_ONCE]
+        battles = Battle.objects.filter(pk__in=batch).annotate(a=Length("draft_a"), b=Length("draft_b"))
         of_battle = ("a", "b", "completion_a", "completion_b", "spoilt_reason", "stop_asked_at")
-        for pk, until, *rest in battles.values_list("pk", "claimed_until", *of_battle):
-            marks[pk] = (until is None or until < now, *rest)
-        turns = BattleTurn.objects.filter(battle__in=some).order_by("battle", "number")
-        for pk, *rest in turns.values_list("battle", "number", "completion_a", "completion_b", "spoilt_reason"):
+        for pk, until, *columns in battles.values_list("pk", "claimed_until", *of_battle):
+            marks[pk] = (until is None or until < now, *columns)
+        turns = BattleTurn.objects.filter(battle__in=batch).order_by("battle", "number")
+        for pk, *columns in turns.values_list("battle", "number", "completion_a", "completion_b", "spoilt_reason"):
             if pk in marks:
-                marks[pk] = (*marks[pk], *rest)
+                marks[pk] = (*marks[pk], *columns)
     return dict(marks)

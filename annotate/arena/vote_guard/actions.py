@@ -1,4 +1,4 @@
-"""Votes of the arena before they count: whether one is held, for what reason, and where it came from."""
+"""Decide whether a vote of the arena is held before it counts, for what reason, and store where it came from."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def store(comparison: Comparison, battle: Battle, user: User | None, origin: Ori
             hold
             or _puzzle(battle, user, origin.proof)
             or duplicates.repeated(battle, visitor=visitor, user=user, address=address, is_outside=not is_member)
-            or (Hold.TOLD if not is_member and disclosed_answers.is_told(battle) else "")
+            or (Hold.TOLD if not is_member and disclosed_answers.is_disclosed(battle) else "")
             or busy
         )
     now = timezone.now()
@@ -82,12 +82,12 @@ def store(comparison: Comparison, battle: Battle, user: User | None, origin: Ori
         battle=battle, project=battle.project, address=address, held_for=hold, held_at=now if hold else None
     )
     if hold:
-        comparison.status, comparison.status_reason = Status.HELD, in_words(hold, battle.hold_reason)
+        comparison.status, comparison.status_reason = Status.HELD, describe_hold(hold, battle.hold_reason)
     comparison.save()
 
 
 def busy_reason(*, visitor: str, user: User | None, is_member: bool, networks: Networks = ()) -> str:
-    """Return the reason to hold this vote for, or ""; TooMany above the hard limits.
+    """Return the reason to hold this vote for, or ""; raises TooMany above the hard limits.
 
     Members answer for what they do, and share an office: theirs are counted by person alone, and never refused.
     """
@@ -95,34 +95,39 @@ def busy_reason(*, visitor: str, user: User | None, is_member: bool, networks: N
     of_person = bound(person, WITHOUT_END if is_member else MOST_PER_PERSON, "votes")
     of_address = 0.0
     for network, factor in () if is_member else networks:
-        here = bound(f"votes:address:{network}", MOST_PER_ADDRESS * factor, "votes")
-        of_address = max(of_address, here / factor)  # a wider network does what so many addresses may
+        count = bound(f"votes:address:{network}", MOST_PER_ADDRESS * factor, "votes")
+        of_address = max(of_address, count / factor)  # a wider network does what so many addresses may
     if of_person > HELD_ABOVE_PER_PERSON:
         return Hold.BUSY_VISITOR
     return Hold.BUSY_ADDRESS if of_address > HELD_ABOVE_PER_ADDRESS else ""
 
 
-def in_words(hold: str, said: str = "") -> str:
-    """At most 200 characters, as a status' reason may have. `said` is the reason that a battle brought along."""
+def describe_hold(hold: str, battle_reason: str = "") -> str:
+    """Return the reason in words, at most 200 characters, as a status' reason may have."""
     if hold == Hold.NAMED:
-        return (said or "a model named itself").removesuffix(".")[:200]
+        return (battle_reason or "a model named itself").removesuffix(".")[:200]
     return WORDS[Hold(hold)]
 
 
 def is_outside(user: User | None, project: Project) -> bool:
-    """Somebody for whom nobody vouches: a visitor, or whoever has made an account for themselves."""
+    """Return whether nobody vouches for the person: a visitor, or somebody who made an account for themselves."""
     return not (user and (user.is_simulated or is_vouched_for(user, project)))
 
 
 def asks_puzzle(project: Project, user: User | None) -> bool:
-    """Return whether a vote must bring a solved puzzle. An account that anybody may make for themselves is no reason
-    not to; whom somebody has let in answers for what they do."""
+    """Return whether a vote must bring a solved puzzle.
+
+    An account that anybody may make for themselves is no exemption; people whom somebody has let in answer for what
+    they do.
+    """
     return project.proof_of_work and is_outside(user, project)
 
 
 def puzzle(battle: Battle, *, user: User | None, address: str, wider: tuple[tuple[str, int], ...] = ()) -> str | None:
-    """Return a challenge for this battle, or None where none is asked for. One that cannot be given is noted, and never
-    stops anybody: the vote comes without it, and is held."""
+    """Return a challenge for this battle, or None where none is needed.
+
+    One that cannot be given is noted and never stops anybody: the vote comes without it, and is held.
+    """
     if not asks_puzzle(battle.project, user):
         return None
     try:
@@ -135,12 +140,12 @@ def puzzle(battle: Battle, *, user: User | None, address: str, wider: tuple[tupl
 
 
 def hold(*, rows: Collection[Comparison], kind: str) -> int:
-    """Hold votes for a reason found afterwards; how many changed."""
-    return _in_batches(rows, Status.HELD, in_words(kind), kind)
+    """Hold votes for a reason found afterwards; return how many changed."""
+    return _in_batches(rows, Status.HELD, describe_hold(kind), kind)
 
 
 def release(*, rows: Collection[Comparison]) -> int:
-    """Count them again, where the reason has gone; how many changed."""
+    """Count votes again, where the reason has gone; return how many changed."""
     return _in_batches(rows, Status.COUNTED, RELEASED, "")
 
 
@@ -149,7 +154,7 @@ def outage_key(project: Project) -> str:
 
 
 def forget_addresses() -> int:
-    """Old votes keep their reason and lose their address."""
+    """Delete the addresses of old votes; their reasons stay."""
     old = timezone.now() - timedelta(days=KEPT_DAYS)
     return VoteTrace.objects.filter(cast_at__lt=old).exclude(address="").update(address="")
 
@@ -166,7 +171,7 @@ def _puzzle(battle: Battle, user: User | None, proof: str) -> str:
 
 
 def _note_outage(project: Project) -> None:
-    """For the watch, which tells managers."""
+    """Note that no puzzle could be given, for the watch, which warns managers."""
     try:
         with transaction.atomic():
             count(outage_key(project), seconds=OUTAGE_SECONDS)
@@ -175,13 +180,16 @@ def _note_outage(project: Project) -> None:
 
 
 def _in_batches(rows: Collection[Comparison], status: str, reason: str, kind: str) -> int:
-    """What a person has decided in the meantime stands: it is looked up in the transaction of the change."""
+    """Change statuses in batches, except where a person has decided in the meantime; return how many changed.
+
+    That is looked up in the transaction of the change.
+    """
     changed, rows = 0, list(rows)
     for first in range(0, len(rows), _AT_ONCE):
-        some = rows[first : first + _AT_ONCE]
+        batch = rows[first : first + _AT_ONCE]
         with transaction.atomic():
-            decided = settled([row.pk for row in some])
-            free = [row for row in some if row.pk not in decided]
+            decided = settled([row.pk for row in batch])
+            free = [row for row in batch if row.pk not in decided]
             changed += set_status(rows=free, status=status, reason=reason, by=None)
             if kind:
                 _trace(free, kind)
@@ -189,7 +197,7 @@ def _in_batches(rows: Collection[Comparison], status: str, reason: str, kind: st
 
 
 def settled(ids: Collection[int]) -> set[int]:
-    """Of these comparisons those about which a person has decided: the software leaves them alone from then on."""
+    """Return those of the comparisons that a person has decided about: the software leaves them alone from then on."""
     by_people = StatusChange.objects.filter(
         kind=Comparison._meta.model_name, feedback_id__in=list(ids), by__isnull=False
     )
@@ -198,10 +206,10 @@ def settled(ids: Collection[int]) -> set[int]:
 
 def _trace(rows: Collection[Comparison], kind: str) -> None:
     now, battles = timezone.now(), [row.battle_id for row in rows if row.battle_id]
-    known = set(VoteTrace.objects.filter(battle__in=battles).values_list("battle_id", flat=True))
-    VoteTrace.objects.filter(battle__in=known).update(held_for=kind, held_at=now)
+    traced = set(VoteTrace.objects.filter(battle__in=battles).values_list("battle_id", flat=True))
+    VoteTrace.objects.filter(battle__in=traced).update(held_for=kind, held_at=now)
     VoteTrace.objects.bulk_create(  # of votes that are older than traces
         VoteTrace(battle_id=row.battle_id, project_id=row.project_id, held_for=kind, held_at=now)
         for row in rows
-        if row.battle_id and row.battle_id not in known
+        if row.battle_id and row.battle_id not in traced
     )

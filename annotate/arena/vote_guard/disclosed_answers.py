@@ -1,4 +1,4 @@
-"""Answers whose author has been told to somebody outside: whoever knows them can vote knowingly.
+"""Find answers whose author somebody outside has been told: whoever knows them can vote knowingly.
 
 Each vote in the arena tells its voter who wrote the two answers, whatever becomes of it. A stored answer that is shown
 again could then be looked up by its text: docs/adr/0018-an-answer-that-was-told-counts-no-more.md. Members whom
@@ -19,8 +19,9 @@ from annotate.models import Battle, Completion, Project
 OPEN_SECONDS = 1800  # that a battle without a vote keeps its answers from others: somebody may be reading them
 
 
-def is_told(battle: Battle) -> bool:
-    """Has a vote of somebody outside told who wrote one of its first answers, or the same text to the same question?
+def is_disclosed(battle: Battle) -> bool:
+    """Return whether a vote of somebody outside disclosed the author of one of its first answers, or of the same text
+    to the same question.
 
     Later answers need no look: each conversation goes on from its first answer.
     """
@@ -31,17 +32,20 @@ def is_told(battle: Battle) -> bool:
 
 
 def without_shown(answers: QuerySet[Completion], project: Project) -> QuerySet[Completion]:
-    """Return those whose author nobody outside has been told, and that nobody outside may be reading now: of two votes
-    the second would be held."""
+    """Return the answers whose author nobody outside has been told, and that nobody outside may be reading now: of two
+    votes the second would be held."""
     since = timezone.now() - timedelta(seconds=OPEN_SECONDS)
-    shown = _outside(project).filter(Q(comparison__isnull=False) | Q(created_at__gt=since))
+    shown_battles = _outside(project).filter(Q(comparison__isnull=False) | Q(created_at__gt=since))
     # Two lookups, each by an index of its own: one with OR would read the whole table.
-    as_a, as_b = shown.filter(completion_a=OuterRef("pk")), shown.filter(completion_b=OuterRef("pk"))
+    as_a, as_b = shown_battles.filter(completion_a=OuterRef("pk")), shown_battles.filter(completion_b=OuterRef("pk"))
     return answers.filter(~Exists(as_a), ~Exists(as_b))
 
 
 def _outside(project: Project) -> QuerySet[Battle]:
-    """Return the battles of people for whom nobody vouches there. Narrow it to a prompt or an answer of the project:
-    were the project asked for as well, SQLite would read all battles of it instead, for each answer."""
+    """Return the project's battles by people for whom nobody vouches.
+
+    Narrow it to a prompt or an answer of the project: with the project in the query as well, SQLite would read all its
+    battles for each answer.
+    """
     inside = Q(user__is_simulated=True) | Q(user__is_superuser=True) | Q(user__in=vouched_members(project))
     return Battle.objects.filter(Q(user=None) | ~inside)

@@ -1,4 +1,5 @@
-"""The same thing judged again: by one person, by many visitors of one address, and by whoever asks it again."""
+"""Find votes on the same item: by one person, by many visitors of one address, and by whoever asks the question
+again."""
 
 from __future__ import annotations
 
@@ -29,21 +30,24 @@ def _by(visitor: str, user: User | None) -> Q:
 
 
 def _of_this_item(battle: Battle) -> QuerySet[Comparison]:
-    """Return all votes on the same question and the same two models, whichever way round."""
+    """Return all votes on the same question and the same two models, in either order."""
     a, b = battle.model_a_id, battle.model_b_id
     pair = Q(battle__model_a=a, battle__model_b=b) | Q(battle__model_a=b, battle__model_b=a)
     return Comparison.objects.filter(pair, battle__prompt=battle.prompt_id)
 
 
 def _is_asked_again(battle: Battle) -> bool:
-    """Has a vote on it counted already, whoever asked? Sessions cost nothing to make: whoever knows a question whose
-    answers tell the models apart could ask it from each. All of them together have one vote on it."""
+    """Return whether a vote on it counts already, whoever asked.
+
+    Sessions cost nothing: whoever knows a question whose answers identify the models could ask it from each. All of
+    them together have one vote on it.
+    """
     earlier = _of_this_item(battle).filter(status=Status.COUNTED).exclude(author__is_simulated=True)
     return earlier.exists()
 
 
 def _is_crowded(battle: Battle, address: str) -> bool:
-    """Does one address vote on this question and these models more often than the draw would bring it there?
+    """Return whether one address votes on this question and these models more often than the draw brings it there.
 
     Of the votes in drawn battles of the last DAYS, the share on this item among all *other* addresses is what chance
     gives each vote of this one; a binomial tail, divided among as many items as the address has votes. Since the item
@@ -51,25 +55,25 @@ def _is_crowded(battle: Battle, address: str) -> bool:
     """
     since = max(timezone.now() - timedelta(days=DAYS), *_drawn_since(battle))
     recent = Q(battle__is_drawn=True, battle__trace__cast_at__gt=since)
-    drawn = Comparison.objects.filter(recent, project=battle.project_id)
-    here, on_this = Q(battle__trace__address=address), _of_this_item(battle).filter(recent)
-    seen = on_this.filter(here).count() + 1
-    if seen < FEWEST:
+    drawn_votes = Comparison.objects.filter(recent, project=battle.project_id)
+    from_address, on_this = Q(battle__trace__address=address), _of_this_item(battle).filter(recent)
+    on_item = on_this.filter(from_address).count() + 1
+    if on_item < FEWEST:
         return False
-    votes, others = drawn.filter(here).count() + 1, drawn.exclude(here)
-    share = (on_this.exclude(here).count() + 1) / (others.count() + 1)
-    return votes * tail(seen, votes, share) <= ALPHA
+    votes, other_addresses = drawn_votes.filter(from_address).count() + 1, drawn_votes.exclude(from_address)
+    share = (on_this.exclude(from_address).count() + 1) / (other_addresses.count() + 1)
+    return votes * tail(on_item, votes, share) <= ALPHA
 
 
 def _drawn_since(battle: Battle) -> list[datetime]:
-    """When the question was there, and when its models had entered."""
+    """Return since when the question could be drawn: it was there, and its models had entered."""
     entered = Contestant.objects.filter(project=battle.project_id, model__in=[battle.model_a_id, battle.model_b_id])
     return [battle.prompt.created_at, *entered.values_list("entered_at", flat=True)]
 
 
-def tail(seen: int, votes: int, share: float) -> float:
-    """P(X ≥ seen) of a binomial, by the bound exp(−n·KL) (Chernoff, 1952): never too small."""
-    observed = seen / votes
+def tail(successes: int, votes: int, share: float) -> float:
+    """Return P(X ≥ successes) of a binomial, by the bound exp(−n·KL) (Chernoff, 1952): never too small."""
+    observed = successes / votes
     if observed <= share:
         return 1.0
     if share <= 0:

@@ -1,4 +1,4 @@
-"""A small puzzle that a browser solves by itself while its owner reads: cheap for one vote, dear for a million.
+"""Issue a small puzzle that a browser solves by itself while its owner reads: cheap for one vote, costly for a million.
 
 As in Hashcash (Back, 2002): find a number n such that SHA-256 of "challenge.n" begins with so many zero bits. The
 challenge is signed and names its battle, so that it is worth one vote, here, until it expires; nothing is stored
@@ -26,14 +26,15 @@ LONGEST = 300
 def issue(
     battle_token: str, *, address: str = "", wider: tuple[tuple[str, int], ...] = (), now: float | None = None
 ) -> str:
-    """version.bits.expires.salt.signature"""
+    """Return a challenge: version.bits.expires.salt.signature"""
     expires = int((time.time() if now is None else now) + VALID_SECONDS)
     head = f"1.{_bits(battle_token, address, wider)}.{expires}.{secrets.token_hex(8)}"
     return f"{head}.{_signature(head, battle_token)}"
 
 
 def is_solved(proof: str, battle_token: str, *, now: float | None = None) -> bool:
-    """Is this "challenge.number" for that battle, still valid, and right? Any text is answered, none raises."""
+    """Return whether this is "challenge.number" for that battle, still valid, and right. Any text is answered, none
+    raises."""
     parts = proof.split(".")
     if len(proof) > LONGEST or len(parts) != 6 or not proof.isascii():
         return False
@@ -48,7 +49,7 @@ def is_solved(proof: str, battle_token: str, *, now: float | None = None) -> boo
 
 
 def solve(challenge: str) -> str:
-    """For programs that vote; a browser does the same in static/proof.js."""
+    """Solve the puzzle, for programs that vote; a browser does the same in static/proof.js."""
     bits, number = int(challenge.split(".")[1]), 0
     start = hashlib.sha256(f"{challenge}.".encode())
     while True:
@@ -64,13 +65,15 @@ def zero_bits(digest: bytes) -> int:
 
 
 def _bits(battle_token: str, address: str, wider: tuple[tuple[str, int], ...]) -> int:
-    """Harder while many battles ask for one, here or from one address. A battle counts once, and battles are bounded:
-    else one visitor who asks again and again would make it hard for all."""
+    """Return the puzzle's bits: more while many battles ask for one, here or from one address.
+
+    A battle counts once, and battles are bounded: else one visitor who asks again and again would make it hard for all.
+    """
     is_first = count(f"puzzle:{battle_token}", seconds=VALID_SECONDS) == 1
-    how = count if is_first else counted
-    busy = how("puzzles", seconds=60) / USUAL_A_MINUTE
+    counter = count if is_first else counted
+    busy = counter("puzzles", seconds=60) / USUAL_A_MINUTE
     for network, factor in [(address, 1), *wider] if address else []:
-        busy = max(busy, how(f"puzzles:{network}", seconds=ADDRESS_SECONDS) / (USUAL_PER_ADDRESS * factor))
+        busy = max(busy, counter(f"puzzles:{network}", seconds=ADDRESS_SECONDS) / (USUAL_PER_ADDRESS * factor))
     return min(FEWEST_BITS + max(int(busy).bit_length() - 1, 0), MOST_BITS)
 
 

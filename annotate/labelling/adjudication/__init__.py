@@ -1,1 +1,1 @@
-"""Items whose annotators disagree, and a reviewer's decision about them."""
+"""Find items whose annotators disagree, and let a reviewer decide about them."""

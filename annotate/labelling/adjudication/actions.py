@@ -1,4 +1,4 @@
-"""Where annotators disagree: a reviewer decides, or sends one annotation back to its annotator with a comment.
+"""Decide where annotators disagree, or send one annotation back to its annotator with a comment.
 
 What a reviewer decides stands in the place of what the annotators said (`FeedbackQuerySet.teaching`); their rows stay
 as they are. What is sent back is withdrawn, and its item comes first in its annotator's queue, with the comment.
@@ -27,8 +27,8 @@ _Purpose, _State = Assignment.Purpose, Assignment.State
 
 
 def take(*, project: Project, key: str, by: User) -> Assignment:
-    """Return the item as an assignment of the reviewer, to be submitted like any other. Theirs already: the same
-    again."""
+    """Return the item as an assignment of the reviewer, to be submitted like any other; the same one again if they have
+    it."""
     require(by, "review", project)
     with transaction.atomic():
         project.lock()
@@ -38,11 +38,11 @@ def take(*, project: Project, key: str, by: User) -> Assignment:
         if work.count() < 2:
             raise Refused(409, item="Fewer than two have judged it, so there is nothing to decide between.")
         decided = project.assignments.filter(item=key, purpose=_Purpose.ADJUDICATION)
-        if other := decided.filter(state__in=[_State.OPEN, _State.SUBMITTED]).exclude(user=by).first():
-            done = "has decided it" if other.state == _State.SUBMITTED else "is deciding it just now"
-            raise Refused(409, item=f"{other.user} {done}; go on with another one.")
-        mine = project.assignments.filter(user=by, item=key).exclude(purpose=_Purpose.REPEAT)
-        earlier = mine.select_related("project", "user", "prompt", "completion_a", "completion_b").first()
+        if other_decision := decided.filter(state__in=[_State.OPEN, _State.SUBMITTED]).exclude(user=by).first():
+            clause = "has decided it" if other_decision.state == _State.SUBMITTED else "is deciding it just now"
+            raise Refused(409, item=f"{other_decision.user} {clause}; go on with another one.")
+        own = project.assignments.filter(user=by, item=key).exclude(purpose=_Purpose.REPEAT)
+        earlier = own.select_related("project", "user", "prompt", "completion_a", "completion_b").first()
         if earlier is None:
             return _new(project, key, by)
         if earlier.purpose != _Purpose.ADJUDICATION and earlier.state == _State.SUBMITTED:
@@ -53,7 +53,7 @@ def take(*, project: Project, key: str, by: User) -> Assignment:
 
 
 def send_back(*, assignment: Assignment, by: User, comment: str) -> Assignment:
-    """What was said is withdrawn, and the item goes back to its annotator, first of all, with the reviewer's
+    """Withdraw an annotation and return the item to its annotator, before all other items, with the reviewer's
     comment."""
     project = assignment.project
     require(by, "review", project)
@@ -80,13 +80,13 @@ def send_back(*, assignment: Assignment, by: User, comment: str) -> Assignment:
 
 
 def note_decision(assignment: Assignment, checked: object) -> None:
-    """With each submission: a decision between annotators stands in the audit trail."""
+    """Record a decision between annotators in the audit trail, with each submission."""
     if assignment.purpose == _Purpose.ADJUDICATION:
         audit.record(action="item.adjudicated", about=assignment.item, by=assignment.user, project=assignment.project)
 
 
 def judged_by(project: Project, key: str) -> QuerySet[Assignment]:
-    """Return what was judged of the item as work, and stands."""
+    """Return the assignments in which the item was annotated as work, and which stand."""
     return project.assignments.filter(item=key, purpose=_Purpose.WORK, state=_State.SUBMITTED).order_by("closed_at")
 
 
@@ -100,7 +100,7 @@ def _new(project: Project, key: str, by: User) -> Assignment:
 
 
 def _taken_up(earlier: Assignment) -> Assignment:
-    """They were handed it before and did not judge it: the same assignment now decides."""
+    """Take up an assignment that was handed out before without an annotation; it now decides."""
     earlier.purpose = _Purpose.ADJUDICATION
     earlier.save(update_fields=["purpose"])
     if earlier.state != _State.OPEN or earlier.expires_at <= timezone.now():
@@ -110,7 +110,7 @@ def _taken_up(earlier: Assignment) -> Assignment:
 
 
 def _check_returnable(assignment: Assignment, by: User) -> list:
-    """Return its standing rows, under the lock."""
+    """Check that it may be sent back, under the lock; return its standing rows."""
     if assignment.user_id == by.pk:
         raise Refused(409, assignment="It is your own; change it in your history.")
     if assignment.state != _State.SUBMITTED or assignment.purpose != _Purpose.WORK:

@@ -1,4 +1,4 @@
-"""Items whose annotators are not of one mind: opposite winners or thumbs, stars two apart, turned pairs of rankings.
+"""Find items whose annotators disagree: opposite winners or thumbs, stars two apart, turned pairs of rankings.
 
 Added up by the database: of a project with a hundred thousand annotations only what is shown leaves it.
 """
@@ -23,7 +23,7 @@ MOST = 50
 
 @dataclass(frozen=True)
 class Disagreement:
-    """`reason` in words; `judges` is how many have judged it."""
+    """An item to decide; `reason` is in words, `judges` is how many have annotated it."""
 
     item: str
     kind: str
@@ -32,21 +32,22 @@ class Disagreement:
     reason: str
 
 
-def waiting(project: Project, *, judge: str = "person", most: int = MOST) -> list[Disagreement]:
-    """Return what nobody has decided yet, the newest annotation first; people are never set against simulations."""
-    found = [
-        *_opposite(project, judge, most),
-        *_stars_apart(project, judge, most),
-        *_opposite_thumbs(project, judge, most),
+def waiting(project: Project, *, judge: str = "person", limit: int = MOST) -> list[Disagreement]:
+    """Return the items that nobody has decided yet, the newest annotation first; people are never compared with
+    simulations."""
+    rows = [
+        *_opposite(project, judge, limit),
+        *_stars_apart(project, judge, limit),
+        *_opposite_thumbs(project, judge, limit),
     ]
-    found.sort(key=lambda row: -row["last"])
-    prompts = Prompt.objects.in_bulk({row["prompt"] for row in found[:most]})
-    once: dict[str, Disagreement] = {}
-    for row in found[:most]:
+    rows.sort(key=lambda row: -row["last"])
+    prompts = Prompt.objects.in_bulk({row["prompt"] for row in rows[:limit]})
+    by_item: dict[str, Disagreement] = {}
+    for row in rows[:limit]:
         item, kind = row["assignment__item"], row["assignment__kind"]
         reason = _reason(row)
-        once.setdefault(item, Disagreement(item, kind, prompts[row["prompt"]], row["judges"], reason))
-    return list(once.values())
+        by_item.setdefault(item, Disagreement(item, kind, prompts[row["prompt"]], row["judges"], reason))
+    return list(by_item.values())
 
 
 @dataclass(frozen=True)
@@ -60,15 +61,15 @@ class Answer:
 
 
 def answers_to(project: Project, key: str, letters: dict[int, str]) -> list[Answer]:
-    """Return what each annotator said, first come first; `letters` name the answers as the reader sees them."""
-    found = []
+    """Return each annotator's answer, in the order they came; `letters` name the answers as the reader sees them."""
+    answers = []
     for assignment in judged_by(project, key).select_related("user", "project"):
         rows = [row for row in standing_rows(assignment) if not getattr(row, "ranking_id", None)]
         words = "; ".join(text for row in rows if (text := words_of(row, letters)))
         comment = next((row.comment for row in rows if row.comment), "")
         seconds = next((row.seconds for row in rows if row.seconds is not None), None)
-        found.append(Answer(assignment, words or "nothing that stands", comment, seconds))
-    return found
+        answers.append(Answer(assignment, words or "nothing that stands", comment, seconds))
+    return answers
 
 
 def words_of(row: Any, letters: dict[int, str]) -> str:
@@ -99,12 +100,12 @@ def _winner_words(row: Comparison, letters: dict[int, str]) -> str:
     ends = {Winner.MODEL_A: row.completion_a_id, Winner.MODEL_B: row.completion_b_id}
     if row.winner not in ends:
         return "about the same" if row.winner == Winner.TIE else "both are bad"
-    much = {1: "slightly ", 2: "", 3: "much ", None: ""}[row.strength]
-    return f"{letters.get(ends[Winner(row.winner)], '?')} is {much}better"
+    degree = {1: "slightly ", 2: "", 3: "much ", None: ""}[row.strength]
+    return f"{letters.get(ends[Winner(row.winner)], '?')} is {degree}better"
 
 
 def _work(rows: Any, project: Project, judge: str) -> QuerySet:
-    """Counted annotations of the work itself, of items that nobody has decided and whose prompts are not out."""
+    """Return counted annotations of the work itself, on items that nobody has decided and whose prompts are not out."""
     decided = Assignment.objects.filter(
         project=OuterRef("project"),
         item=OuterRef("assignment__item"),
@@ -119,8 +120,8 @@ def _work(rows: Any, project: Project, judge: str) -> QuerySet:
     return rows.filter(~Exists(decided)).order_by()
 
 
-def _opposite(project: Project, judge: str, most: int) -> Iterable[dict]:
-    """Of comparisons, and of the pairs of rankings."""
+def _opposite(project: Project, judge: str, limit: int) -> Iterable[dict]:
+    """Return items with opposite winners, of comparisons and of pairs of rankings."""
     rows = _work(Comparison.objects.all(), project, judge).annotate(
         low=Least("completion_a", "completion_b"), high=Greatest("completion_a", "completion_b")
     )
@@ -132,18 +133,18 @@ def _opposite(project: Project, judge: str, most: int) -> Iterable[dict]:
         judges=Count("author", distinct=True),
         last=Max("assignment"),
     )
-    return grouped.filter(first__gt=0, second__gt=0).order_by("-last")[: most * 2]
+    return grouped.filter(first__gt=0, second__gt=0).order_by("-last")[: limit * 2]
 
 
-def _stars_apart(project: Project, judge: str, most: int) -> Iterable[dict]:
+def _stars_apart(project: Project, judge: str, limit: int) -> Iterable[dict]:
     rows = _work(Rating.objects.exclude(stars=None), project, judge)
     grouped = rows.values("prompt", "assignment__item", "assignment__kind").annotate(
         lowest=Min("stars"), highest=Max("stars"), judges=Count("author", distinct=True), last=Max("assignment")
     )
-    return grouped.filter(highest__gte=F("lowest") + STARS_APART).order_by("-last")[: most * 2]
+    return grouped.filter(highest__gte=F("lowest") + STARS_APART).order_by("-last")[: limit * 2]
 
 
-def _opposite_thumbs(project: Project, judge: str, most: int) -> Iterable[dict]:
+def _opposite_thumbs(project: Project, judge: str, limit: int) -> Iterable[dict]:
     rows = _work(Rating.objects.exclude(thumbs=None), project, judge)
     grouped = rows.values("prompt", "assignment__item", "assignment__kind").annotate(
         up=Count("pk", filter=Q(thumbs=True)),
@@ -151,7 +152,7 @@ def _opposite_thumbs(project: Project, judge: str, most: int) -> Iterable[dict]:
         judges=Count("author", distinct=True),
         last=Max("assignment"),
     )
-    return grouped.filter(up__gt=0, down__gt=0).order_by("-last")[: most * 2]
+    return grouped.filter(up__gt=0, down__gt=0).order_by("-last")[: limit * 2]
 
 
 def _reason(row: dict) -> str:
@@ -159,6 +160,6 @@ def _reason(row: dict) -> str:
         return f"thumbs: {row['up']} up, {row['down']} down"
     if "lowest" in row:
         return f"stars from {row['lowest']} to {row['highest']}"
-    one, other = sorted((row["first"], row["second"]))
+    fewer, more = sorted((row["first"], row["second"]))
     turned = "a pair of the ranking turned around: " if row["assignment__kind"] == "rank" else ""
-    return f"{turned}{other} for one answer, {one} for the other"
+    return f"{turned}{more} for one answer, {fewer} for the other"

@@ -1,4 +1,5 @@
-"""For reviewers: items whose annotators disagree, prompts that people complain about, and deciding both."""
+"""Show reviewers the items whose annotators disagree and the prompts that people complain about, and let them
+decide."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from annotate.labelling.adjudication import disagreements
 from annotate.labelling.forms.verdicts import VERDICTS
 from annotate.labelling.queue import priorities, quarantine
 from annotate.labelling.queue.assigned_items import COMPARE, RANK, RATE
-from annotate.labelling.scales.declared import asked_in
+from annotate.labelling.scales.declared import scales_in
 from annotate.models import AnnotatorKind, Assignment, Project
 from annotate.projects.wellbeing import actions as harm_budget
 from common.winners import swapped
@@ -43,7 +44,7 @@ def adjudicate(request: MemberRequest, project: Project) -> HttpResponse:
 @in_project(get="review", post="review")
 def item(request: MemberRequest, project: Project, key: str) -> HttpResponse:
     """What each annotator said of an item, side by side, and the form in which a reviewer decides."""
-    _known(project, key)
+    _require_item(project, key)
     if request.method != "POST":
         return _show(request, project, key)
     try:
@@ -86,11 +87,11 @@ def decide_prompt(request: MemberRequest, project: Project, pk: int) -> HttpResp
     return redirect("adjudicate", project.slug)
 
 
-def _known(project: Project, key: str) -> None:
+def _require_item(project: Project, key: str) -> None:
     if "\x00" in key:
         raise Http404("No item has such a name.")
-    known = key.split(":")[0] in (RATE, COMPARE, RANK) and adjudication.judged_by(project, key).exists()
-    if not known and not project.assignments.filter(item=key, purpose=Assignment.Purpose.ADJUDICATION).exists():
+    is_known = key.split(":")[0] in (RATE, COMPARE, RANK) and adjudication.judged_by(project, key).exists()
+    if not is_known and not project.assignments.filter(item=key, purpose=Assignment.Purpose.ADJUDICATION).exists():
         raise Http404("Nobody has judged such an item here.")
 
 
@@ -113,16 +114,17 @@ def _show(
         "decided": decided.select_related("user").first(),
         "own": adjudication.judged_by(project, key).filter(user=request.user).exists(),
         "entered": entered,
-        "scales": asked_in(project),
+        "scales": scales_in(project),
         "verdicts": VERDICTS,
         "stars": ["1", "2", "3", "4", "5"],
     }
     return render(request, "annotate/adjudicate_item.html", context, status=entered.status)
 
 
-def _as_shown(said: dict, assignment: Assignment, key: str) -> dict:
-    """The page shows the smaller id as A; the assignment may have its sides the other way round."""
+def _as_shown(fields: dict, assignment: Assignment, key: str) -> dict:
+    """Return the fields as the page shows them: it shows the smaller id as A, and the assignment may have its sides
+    swapped."""
     first = int(key.split(":")[1])
     if assignment.kind == COMPARE and assignment.completion_a_id != first:
-        said["winner"] = swapped(said["winner"])
-    return said
+        fields["winner"] = swapped(fields["winner"])
+    return fields

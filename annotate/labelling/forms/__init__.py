@@ -1,1 +1,1 @@
-"""What may be said about an item, checked and stored."""
+"""Check and store what may be said about an item."""

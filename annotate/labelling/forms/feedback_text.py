@@ -1,4 +1,4 @@
-"""An annotation in a few plain words, for lists of them."""
+"""Describe an annotation in a few plain words, for lists."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ def describe_feedback(row: Feedback) -> str:
 
 
 def ranking_in_letters(row: Ranking) -> str:
-    """B > A = C, by the letters that its annotator saw."""
+    """Return the ranking as B > A = C, by the letters that its annotator saw."""
     letters = letters_of(row)
     return " > ".join(" = ".join(letters.get(pk, str(pk)) for pk in equals) for equals in row.order)
 
 
 def letters_of(row: Ranking) -> dict[int, str]:
-    """By the order shown; of an import by id."""
-    shown = row.assignment.shown if row.assignment else sorted(pk for equals in row.order for pk in equals)
-    return dict(zip(shown, "ABCDEF", strict=False))
+    """Return the letter of each completion by the order shown; of an import by id."""
+    ids_shown = row.assignment.shown if row.assignment else sorted(pk for equals in row.order for pk in equals)
+    return dict(zip(ids_shown, "ABCDEF", strict=False))
 
 
 def _ratings(row: Rating) -> list[str]:
-    said = [] if row.thumbs is None else ["thumb up" if row.thumbs else "thumb down"]
-    said += [f"{row.stars} of 5 stars"] if row.stars else []
-    return [*said, *(f"{name} {value}" for name, value in row.aspects.items())]
+    parts = [] if row.thumbs is None else ["thumb up" if row.thumbs else "thumb down"]
+    parts += [f"{row.stars} of 5 stars"] if row.stars else []
+    return [*parts, *(f"{name} {value}" for name, value in row.aspects.items())]

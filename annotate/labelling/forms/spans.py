@@ -1,4 +1,4 @@
-"""Spans as they are sent, checked against the texts that they mark and the labels that the project has."""
+"""Check spans against the texts that they mark and the labels that the project has."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Mark:
         return self.completion.text[self.start : self.end]
 
 
-def read_marks(spans: object, shown: Sequence[Completion], labels: Sequence[Scale]) -> list[Mark]:
+def read_marks(spans: object, completions: Sequence[Completion], labels: Sequence[Scale]) -> list[Mark]:
     """Return the spans in the order sent. Raises Refused at the first that is wrong."""
     if not isinstance(spans, list):
         raise Refused(spans=f"This is no list of spans; {_LIKE}.")
@@ -33,7 +33,7 @@ def read_marks(spans: object, shown: Sequence[Completion], labels: Sequence[Scal
         raise Refused(spans="This project has no labels for spans; leave them out, or ask a manager to add some.")
     if len(spans) > MOST:
         raise Refused(413, spans=f"There are {len(spans)} spans; mark at most {MOST}.")
-    by_id = {completion.pk: completion for completion in shown}
+    by_id = {completion.pk: completion for completion in completions}
     names = [scale.name for scale in labels]
     marks = [_read(number, span, by_id, names) for number, span in enumerate(spans, start=1)]
     if len(set(marks)) < len(marks):
@@ -42,8 +42,8 @@ def read_marks(spans: object, shown: Sequence[Completion], labels: Sequence[Scal
 
 
 def _read(number: int, span: Any, by_id: dict[int, Completion], names: list[str]) -> Mark:
-    def refuse(why: str) -> Refused:
-        return Refused(spans=f"Span {number}: {why}.")
+    def refuse(problem: str) -> Refused:
+        return Refused(spans=f"Span {number}: {problem}.")
 
     if not isinstance(span, dict) or set(span) != {"completion", "start", "end", "label"}:
         raise refuse(f"this is no span; {_LIKE}")

@@ -1,4 +1,4 @@
-"""A checked annotation as the rows that it is stored in, and the rows of an item that still stand."""
+"""Store a checked annotation in its rows, and find the rows of an item that still stand."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STANDING = (Status.COUNTED, Status.HELD)
 
 
 def rows_of(assignment: Assignment) -> list[Any]:
-    """Return all that was ever said of it, pairs of rankings included."""
+    """Return all rows of an assignment ever, pairs of rankings included."""
     return [row for table in TABLES for row in table.objects.filter(assignment=assignment)]
 
 
@@ -55,31 +55,42 @@ def sent_with(key: str) -> Any | None:
 def write(
     assignment: Assignment, checked: Checked, key: str | None, *, status: str = Status.COUNTED, reason: str = ""
 ) -> list[Feedback]:
-    """Return the rows, the receipt first. Time and comment stand with the annotation and with the answer, once each."""
-    said = checked.said
+    """Store the rows and return them, the receipt first. Time and comment stand with the annotation and with the
+    answer, once each."""
+    submission = checked.said
     about = _about(assignment) | {"status": status, "status_reason": reason}
-    told = {"seconds": _seconds(assignment, said.seconds), "idempotency_key": key or None, "comment": said.comment}
+    receipt = {
+        "seconds": _seconds(assignment, submission.seconds),
+        "idempotency_key": key or None,
+        "comment": submission.comment,
+    }
     rows: list[Feedback] = []
-    if said.winner is not None:
+    if submission.winner is not None:
         ends = {"completion_a_id": assignment.completion_a_id, "completion_b_id": assignment.completion_b_id}
-        rows.append(Comparison.objects.create(winner=said.winner, strength=said.strength, **ends, **about, **told))
-    if said.is_rating:
-        marks = {"thumbs": said.thumbs, "stars": said.stars, "aspects": said.aspects}
+        rows.append(
+            Comparison.objects.create(
+                winner=submission.winner, strength=submission.strength, **ends, **about, **receipt
+            )
+        )
+    if submission.is_rating:
+        marks = {"thumbs": submission.thumbs, "stars": submission.stars, "aspects": submission.aspects}
         assert assignment.completion_a_id is not None  # a constraint of rating assignments
-        rows.append(Rating.objects.create(completion_id=assignment.completion_a_id, **marks, **about, **told))
-    if said.rank is not None:
-        rows.append(_write_ranking(assignment, said.rank, about, told))
-    if said.text is not None:
-        rows.append(Demonstration.objects.create(text=said.text, edited_from=said.edited_from, **about, **told))
+        rows.append(Rating.objects.create(completion_id=assignment.completion_a_id, **marks, **about, **receipt))
+    if submission.rank is not None:
+        rows.append(_write_ranking(assignment, submission.rank, about, receipt))
+    if submission.text is not None:
+        rows.append(
+            Demonstration.objects.create(text=submission.text, edited_from=submission.edited_from, **about, **receipt)
+        )
     for mark in checked.marks:
         marked = {"completion": mark.completion, "start": mark.start, "end": mark.end, "label": mark.label}
-        rows.append(Span.objects.create(text=mark.text, **marked, **about, **({} if rows else told)))
+        rows.append(Span.objects.create(text=mark.text, **marked, **about, **({} if rows else receipt)))
     return rows
 
 
-def _write_ranking(assignment: Assignment, order: list[list[int]], about: dict, told: dict) -> Ranking:
-    """Return the ranking, and its pairs: these tell neither time nor comment, which would count several times."""
-    ranking = Ranking.objects.create(order=order, **about, **told)
+def _write_ranking(assignment: Assignment, order: list[list[int]], about: dict, receipt: dict) -> Ranking:
+    """Store the ranking and its pairs: the pairs bear neither time nor comment, which would count several times."""
+    ranking = Ranking.objects.create(order=order, **about, **receipt)
     Comparison.objects.bulk_create(
         Comparison(
             completion_a_id=pair.completion_a,
@@ -105,7 +116,7 @@ def _about(assignment: Assignment) -> dict[str, Any]:
 
 
 def _seconds(assignment: Assignment, claimed: float | None) -> float | None:
-    """Nobody has looked at an item for longer than they have had it. A simulation's time is made up: it stays."""
+    """Return the seconds claimed, at most since the item was handed out. A simulation's time is made up: it stays."""
     if claimed is None or assignment.user.is_simulated:
         return claimed
     return round(min(claimed, (timezone.now() - assignment.created_at).total_seconds()), 2)
@@ -113,5 +124,5 @@ def _seconds(assignment: Assignment, claimed: float | None) -> float | None:
 
 def _guideline_version(assignment: Assignment) -> int | None:
     """Return the version in force when the item was handed out: what its annotator can have read."""
-    found = _versions.first(project=assignment.project_id, at=assignment.created_at)
-    return found[0] if found else None
+    version = _versions.first(project=assignment.project_id, at=assignment.created_at)
+    return version[0] if version else None

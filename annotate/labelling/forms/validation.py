@@ -1,4 +1,4 @@
-"""What may be said about an item: each field's rule, and the sentence that refuses what breaks it."""
+"""Check what may be said about an item: each field's rule, and the sentence that refuses what breaks it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.conf import settings
 from annotate.core.errors import Refused
 from annotate.data import rankings
 from annotate.labelling.forms.spans import Mark, read_marks
-from annotate.labelling.scales.declared import Asked, asked_in, declares_rating
+from annotate.labelling.scales.declared import Asked, declares_rating, scales_in
 from annotate.models import Assignment, Completion, Scale, Winner
 
 MAX_COMMENT_CHARACTERS = 10_000
@@ -36,7 +36,8 @@ INSTEAD = {
 
 @dataclass(frozen=True)
 class Submission:
-    """As it was sent. `rank` is groups of ids, the best first; `spans` are {completion, start, end, label}."""
+    """An annotation as it was sent. `rank` is groups of ids, the best first; `spans` are {completion, start, end,
+    label}."""
 
     winner: str | None = None
     strength: int | None = None
@@ -64,14 +65,14 @@ class Checked:
 
 
 def check(submission: Submission, assignment: Assignment) -> Checked:
-    """Raises Refused at the first thing that is wrong."""
-    asked = asked_in(assignment.project)
+    """Return the submission with its spans read. Raises Refused at the first thing that is wrong."""
+    scales = scales_in(assignment.project)
     kind = Kind(assignment.kind)
     _refuse_other_kinds(submission, kind)
     if kind == Kind.COMPARE:
         _check_comparison(submission)
     elif kind == Kind.RATE:
-        _check_rating(submission, asked)
+        _check_rating(submission, scales)
     elif kind == Kind.RANK:
         _check_ranking(submission, assignment)
     elif submission.text is None:
@@ -79,8 +80,8 @@ def check(submission: Submission, assignment: Assignment) -> Checked:
     check_text("comment", submission.comment, MAX_COMMENT_CHARACTERS)
     _check_demonstration(submission, assignment)
     _check_seconds(submission.seconds)
-    marks = read_marks(submission.spans, assignment.completions, asked[Scale.Kind.SPAN])
-    _check_required(submission, kind, asked)
+    marks = read_marks(submission.spans, assignment.completions, scales[Scale.Kind.SPAN])
+    _check_required(submission, kind, scales)
     return Checked(submission, marks)
 
 
@@ -96,7 +97,7 @@ def check_extras(*, key: object, comment: object) -> None:
 
 
 def check_winner(winner: object, strength: object) -> None:
-    """Also the arena's rule: a known winner, and a strength only where one side won."""
+    """Check a winner and a strength, also for the arena: a known winner, and a strength only where one side won."""
     if winner not in Winner.values:
         raise Refused(winner=f"{winner!r} is unknown; use one of {', '.join(Winner.values)}.")
     if strength is None:
@@ -131,31 +132,31 @@ def _check_comparison(submission: Submission) -> None:
         raise Refused(winner="Nothing was chosen; say which answer is better, or skip the item.")
 
 
-def _check_rating(submission: Submission, asked: Asked) -> None:
+def _check_rating(submission: Submission, scales: Asked) -> None:
     if submission.thumbs is not None and not isinstance(submission.thumbs, bool):
         raise Refused(thumbs=f"{submission.thumbs!r} is neither true (up) nor false (down).")
     if submission.stars is not None and not _is_whole(submission.stars, 1, 5):
         raise Refused(stars=f"{submission.stars!r} is not a whole number from 1 to 5.")
     check_aspects(submission.aspects)
-    if declares_rating(asked):
-        _refuse_what_is_not_asked(submission, asked)
+    if declares_rating(scales):
+        _refuse_what_is_not_asked(submission, scales)
     if not submission.is_rating and submission.text is None and not submission.spans:
         raise Refused(stars="Nothing was rated; give thumbs or stars, or skip the item.")
 
 
-def _refuse_what_is_not_asked(submission: Submission, asked: Asked) -> None:
-    """A project that says what an answer is rated by gets nothing else: figures over few rows would mislead."""
+def _refuse_what_is_not_asked(submission: Submission, scales: Asked) -> None:
+    """Refuse ratings that the project does not ask for: figures over few rows would mislead."""
     for name in ("thumbs", "stars"):
-        if getattr(submission, name) is not None and not asked[name]:
-            raise Refused(**{name: f"This project does not ask for {name}; it asks for {_names(asked)}."})
-    known = [scale.name for scale in asked[Scale.Kind.ASPECT]]
+        if getattr(submission, name) is not None and not scales[name]:
+            raise Refused(**{name: f"This project does not ask for {name}; it asks for {_names(scales)}."})
+    names = [scale.name for scale in scales[Scale.Kind.ASPECT]]
     for name in submission.aspects:
-        if name not in known:
-            raise Refused(aspects=f"{name!r} is no aspect of this project; it asks for {_names(asked)}.")
+        if name not in names:
+            raise Refused(aspects=f"{name!r} is no aspect of this project; it asks for {_names(scales)}.")
 
 
-def _names(asked: Asked) -> str:
-    return ", ".join(scale.name for kind in ("thumbs", "stars", "aspect") for scale in asked[kind])
+def _names(scales: Asked) -> str:
+    return ", ".join(scale.name for kind in ("thumbs", "stars", "aspect") for scale in scales[kind])
 
 
 def check_aspects(aspects: object) -> None:
@@ -175,29 +176,29 @@ def _check_ranking(submission: Submission, assignment: Assignment) -> None:
         raise Refused(rank=problem)
 
 
-def _check_required(submission: Submission, kind: Kind, asked: Asked) -> None:
-    for scale in (scale for kind_ in asked for scale in asked[kind_] if scale.is_required):
-        given = {
+def _check_required(submission: Submission, kind: Kind, scales: Asked) -> None:
+    for scale in (scale for kind_ in scales for scale in scales[kind_] if scale.is_required):
+        field = {
             Scale.Kind.THUMBS: (Kind.RATE, "thumbs", submission.thumbs),
             Scale.Kind.STARS: (Kind.RATE, "stars", submission.stars),
             Scale.Kind.ASPECT: (Kind.RATE, "aspects", submission.aspects.get(scale.name)),
             Scale.Kind.COMPARISON: (Kind.COMPARE, "winner", submission.winner),
             Scale.Kind.RANKING: (Kind.RANK, "rank", submission.rank),
         }.get(Scale.Kind(scale.kind))
-        if given and given[0] == kind and given[2] is None:
-            raise Refused(**{given[1]: f"{scale.title} is needed for every item; give it, or skip the item."})
+        if field and field[0] == kind and field[2] is None:
+            raise Refused(**{field[1]: f"{scale.title} is needed for every item; give it, or skip the item."})
 
 
 def _check_demonstration(submission: Submission, assignment: Assignment) -> None:
-    shown = assignment.completions
-    if submission.edited_from is not None and submission.edited_from not in shown:
+    completions = assignment.completions
+    if submission.edited_from is not None and submission.edited_from not in completions:
         raise Refused(edited_from="That answer is not part of this item; name one of those shown, or none.")
     if submission.text is None:
         return
     check_text("text", submission.text, settings.MAX_COMPLETION_CHARACTERS)
     if not submission.text.strip():
         raise Refused(text="The answer is empty; write one, or leave the field out.")
-    if any(submission.text.strip() == completion.text.strip() for completion in shown):
+    if any(submission.text.strip() == completion.text.strip() for completion in completions):
         raise Refused(text="This is an answer shown here, word for word; change it, or leave the field out.")
 
 

@@ -1,4 +1,4 @@
-"""What may be said when two answers are compared: as it stands in the form, on the button, and by which key.
+"""List the verdicts on two answers: as in the form, on the button, and by key.
 
 `model_a:3` is winner model_a with strength 3.
 """

@@ -1,1 +1,1 @@
-"""Gold items: their right answers are known, and they measure the annotator."""
+"""Use gold items, whose right answers are known, to measure annotators."""

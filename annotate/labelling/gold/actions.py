@@ -1,4 +1,4 @@
-"""Making, changing and retiring items whose right answer is known; the tutorial is made of them."""
+"""Make, change and retire gold items; the tutorial is made of them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def make(
     is_tutorial: bool = False,
     position: int = 0,
 ) -> GoldItem:
-    """One answer to rate or two to compare; winners in `expected` are by the order of `completions`."""
+    """Make a gold item: one answer to rate or two to compare; winners in `expected` are by the order of
+    `completions`."""
     require(by, "manage", project)
     _check_answers(project, completions)
     kind = RATE if len(completions) == 1 else COMPARE
@@ -54,16 +55,16 @@ def make(
 
 
 def make_from_consensus(*, project: Project, by: User, key: str, **fields: Any) -> GoldItem:
-    """Of an item that people have judged alike: at least two, and three in four of one mind."""
+    """Make a gold item from an item that people agree on: at least two, and three in four of them alike."""
     require(by, "manage", project)
     kind, _, ids = key.partition(":")
     numbers = row_ids(ids.split(":"))
     if kind not in (RATE, COMPARE) or len(numbers) != (1 if kind == RATE else 2):
         raise Refused(item=f"{key[:60]!r} is no item; write compare:12:15 or rate:12.")
-    found = Completion.objects.filter(prompt__project=project).select_related("prompt").in_bulk(numbers)
-    if len(found) != len(numbers):
+    completions_by_id = Completion.objects.filter(prompt__project=project).select_related("prompt").in_bulk(numbers)
+    if len(completions_by_id) != len(numbers):
         raise Refused(item=f"{key} names no answers of {project}.")
-    completions = [found[pk] for pk in sorted(numbers)]
+    completions = [completions_by_id[pk] for pk in sorted(numbers)]
     expected = fields.pop("expected", None) or consensus_of(completions)
     if expected is None:
         raise Refused(
@@ -82,22 +83,22 @@ def consensus_of(completions: list[Completion]) -> dict[str, list] | None:
         straight = rows.filter(completion_a=a, completion_b=b).values_list("winner", flat=True)
         swapped = rows.filter(completion_a=b, completion_b=a).values_list("winner", flat=True)
         mirror = {Winner.MODEL_A.value: Winner.MODEL_B.value, Winner.MODEL_B.value: Winner.MODEL_A.value}
-        said: list[Any] = [*straight, *(mirror.get(w, w) for w in swapped)]
-        return _agreed("winner", said)
+        winners: list[Any] = [*straight, *(mirror.get(w, w) for w in swapped)]
+        return _agreed("winner", winners)
     ratings = Rating.objects.teaching().by("person").filter(completion=completions[0])  # type: ignore[attr-defined]
     stars = [n for n in ratings.values_list("stars", flat=True) if n]
     if stars:
         middle = sorted(stars)[len(stars) // 2]
-        near = [n for n in stars if abs(n - middle) <= 1]
-        enough = len(stars) >= FEWEST_FOR_CONSENSUS and len(near) / len(stars) >= CONSENSUS
+        near_middle = [n for n in stars if abs(n - middle) <= 1]
+        enough = len(stars) >= FEWEST_FOR_CONSENSUS and len(near_middle) / len(stars) >= CONSENSUS
         return {"stars": [n for n in (middle - 1, middle, middle + 1) if 1 <= n <= 5]} if enough else None
     return _agreed("thumbs", [up for up in ratings.values_list("thumbs", flat=True) if up is not None])
 
 
 def change(*, item: GoldItem, by: User, **fields: Any) -> GoldItem:
-    """What is right, why, its place in the tutorial. Answers given already stay as they were judged."""
+    """Change the right answer, its explanation, its place in the tutorial. Earlier answers stay as they were scored."""
     require(by, "manage", item.project)
-    before = _as_told(item)
+    old_values = _as_told(item)
     if "expected" in fields:
         item.expected = checked_expectation(item.kind, fields["expected"])
     if "explanation" in fields:
@@ -108,13 +109,13 @@ def change(*, item: GoldItem, by: User, **fields: Any) -> GoldItem:
         item.position = _checked_position(fields["position"])
     with transaction.atomic():
         item.save()
-        if changes := audit.differences(before, _as_told(item)):
+        if changes := audit.differences(old_values, _as_told(item)):
             audit.record(action="gold.changed", about=_about(item), by=by, project=item.project, changes=changes)
     return item
 
 
 def retire(*, item: GoldItem, by: User, back: bool = False) -> GoldItem:
-    """Nobody is asked it any more; what was answered stays. `back` takes it up again."""
+    """Retire the item: nobody is asked it any more, earlier answers stay. `back` restores it."""
     require(by, "manage", item.project)
     if back:
         _check_once(item)
@@ -136,31 +137,33 @@ def checked_expectation(kind: str, expected: Any) -> dict[str, list]:
         raise Refused(expected=f"Say what is right, such as {_example(kind)}.")
     for name, values in expected.items():
         is_aspect = kind == RATE and str(name).startswith("aspects.") and len(str(name)) <= 48
-        right: set | None = set(range(1, 6)) if is_aspect else allowed.get(name)
-        if right is None:
-            known = ", ".join([*allowed, *(["aspects.<name>"] if kind == RATE else [])])
-            raise Refused(expected=f"{str(name)[:40]!r} is no field of this kind; there are {known}.")
-        if not isinstance(values, list) or not values or not all(_is_one_of(value, right) for value in values):
+        right_values: set | None = set(range(1, 6)) if is_aspect else allowed.get(name)
+        if right_values is None:
+            fields = ", ".join([*allowed, *(["aspects.<name>"] if kind == RATE else [])])
+            raise Refused(expected=f"{str(name)[:40]!r} is no field of this kind; there are {fields}.")
+        if not isinstance(values, list) or not values or not all(_is_one_of(value, right_values) for value in values):
             raise Refused(expected=f"{name}: give a list of right values, such as {_example(kind)}.")
-        if len(set(values)) == len(right):
+        if len(set(values)) == len(right_values):
             raise Refused(expected=f"{name}: every answer would be right; leave the field out.")
     return {name: sorted(set(values)) for name, values in expected.items()}
 
 
-def _is_one_of(value: Any, right: set) -> bool:
-    """True is no 1 here."""
-    return not isinstance(value, list | dict) and any(value == one and type(value) is type(one) for one in right)
+def _is_one_of(value: Any, right_values: set) -> bool:
+    """Return whether the value is one of the right ones; True is no 1 here."""
+    return not isinstance(value, list | dict) and any(
+        value == right_value and type(value) is type(right_value) for right_value in right_values
+    )
 
 
 def _example(kind: str) -> str:
     return '{"winner": ["model_a"]}' if kind == COMPARE else '{"stars": [4, 5]}'
 
 
-def _agreed(name: str, said: list[Any]) -> dict[str, list] | None:
-    if len(said) < FEWEST_FOR_CONSENSUS:
+def _agreed(name: str, values: list[Any]) -> dict[str, list] | None:
+    if len(values) < FEWEST_FOR_CONSENSUS:
         return None
-    [(value, n)] = Counter(said).most_common(1)
-    return {name: [value]} if n / len(said) >= CONSENSUS else None
+    [(value, n)] = Counter(values).most_common(1)
+    return {name: [value]} if n / len(values) >= CONSENSUS else None
 
 
 def _check_answers(project: Project, completions: list[Completion]) -> None:
@@ -177,9 +180,9 @@ def _check_answers(project: Project, completions: list[Completion]) -> None:
 
 def _check_once(item: GoldItem) -> None:
     ids = [pk for pk in (item.completion_a_id, item.completion_b_id) if pk]
-    others = GoldItem.objects.filter(project=item.project, kind=item.kind, retired_at=None, completion_a__in=ids)
-    others = others.filter(completion_b__in=ids) if item.kind == COMPARE else others
-    if twin := others.exclude(pk=item.pk).first():
+    duplicates = GoldItem.objects.filter(project=item.project, kind=item.kind, retired_at=None, completion_a__in=ids)
+    duplicates = duplicates.filter(completion_b__in=ids) if item.kind == COMPARE else duplicates
+    if twin := duplicates.exclude(pk=item.pk).first():
         raise Refused(409, completions=f"The answer to this item is known already: it is gold item {twin.pk}.")
 
 
@@ -203,5 +206,5 @@ def _as_told(item: GoldItem) -> dict[str, Any]:
     return {name: getattr(item, name) for name in ("expected", "explanation", "is_tutorial", "position")}
 
 
-def _told(before: dict[str, Any], item: GoldItem) -> dict[str, list[Any]]:
-    return audit.differences(before, _as_told(item))
+def _told(old_values: dict[str, Any], item: GoldItem) -> dict[str, list[Any]]:
+    return audit.differences(old_values, _as_told(item))

@@ -1,4 +1,4 @@
-"""For managers: items whose right answer is known, how annotators do on them, and lifting a pause."""
+"""Show managers the gold items, how annotators do on them, and let them lift a pause."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def gold_page(request: MemberRequest, project: Project) -> HttpResponse:
     if request.method != "POST":
         return _show(request, project)
     try:
-        made = gold_items.make_from_consensus(
+        gold_item = gold_items.make_from_consensus(
             project=project,
             by=request.user,
             key=request.POST.get("item", "").strip(),
@@ -36,7 +36,7 @@ def gold_page(request: MemberRequest, project: Project) -> HttpResponse:
         )
     except Refused as refused:
         return _show(request, project, refused)
-    messages.success(request, f"The answer to it is known from now on: {in_words(made.expected)}.")
+    messages.success(request, f"The answer to it is known from now on: {in_words(gold_item.expected)}.")
     return redirect("gold", project.slug)
 
 
@@ -80,17 +80,19 @@ def lift(request: MemberRequest, project: Project) -> HttpResponse:
 
 def _show(request: MemberRequest, project: Project, refused: Refused | None = None) -> HttpResponse:
     items = project.gold_items.select_related("prompt", "completion_a", "completion_b")
-    answered = Q(assignments__state=Assignment.State.SUBMITTED)
+    is_answered = Q(assignments__state=Assignment.State.SUBMITTED)
     items = items.annotate(
-        answered=Count("assignments", filter=answered),
-        right=Count("assignments", filter=answered & Q(assignments__gold_passed=True)),
+        answered=Count("assignments", filter=is_answered),
+        right=Count("assignments", filter=is_answered & Q(assignments__gold_passed=True)),
     )
     members = project.memberships.select_related("user", "project").order_by("user__username")
-    told = [(member, gold.standing(member)) for member in members]
+    standings = [(member, gold.standing(member)) for member in members]
     context = {
         "project": project,
         "items": [(item, in_words(item.expected)) for item in items],
-        "told": [(member, now) for member, now in told if now.answered_ever or member.paused_at or member.warned_at],
+        "told": [
+            (member, now) for member, now in standings if now.answered_ever or member.paused_at or member.warned_at
+        ],
         "winners": Winner.choices,
         "stars": [1, 2, 3, 4, 5],
         "errors": refused.errors if refused else {},
@@ -102,15 +104,15 @@ def _show(request: MemberRequest, project: Project, refused: Refused | None = No
 
 
 def _expected(request: MemberRequest) -> dict[str, list[Any]]:
-    """From the form's boxes; none ticked leaves it to the consensus."""
-    found: dict[str, list[Any]] = {
+    """Return the values of the form's boxes; none ticked leaves it to the consensus."""
+    boxes: dict[str, list[Any]] = {
         "winner": request.POST.getlist("winner"),
         "stars": [_number(value) for value in request.POST.getlist("stars")],
         "thumbs": [{"up": True, "down": False}.get(value, value) for value in request.POST.getlist("thumbs")],
     }
-    return {name: values for name, values in found.items() if values}
+    return {name: values for name, values in boxes.items() if values}
 
 
 def _number(text: str) -> Any:
-    """What is no number is passed on, for the action to refuse."""
+    """Return the number; any other text is passed on, for the action to refuse."""
     return whole_number(text, text, digits=8)

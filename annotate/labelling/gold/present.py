@@ -1,4 +1,4 @@
-"""Right answers in words for people: "A is better", "4 or 5 stars"."""
+"""Describe right answers in words: "A is better", "4 or 5 stars"."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Items whose right answer is known: handed out among all others, they measure the annotator.
+"""Hand out gold items among all others, and measure annotators by them.
 
 Below the project's pass mark an annotator is first warned, with what went wrong, and paused when it goes on. A share of
 a few items says little, so the rule is a test, not the share itself: of the last ten known answers since the last
@@ -31,22 +31,22 @@ _lot = random.SystemRandom()
 
 
 def draw(project: Project, user: User, kind: str) -> GoldItem | None:
-    """One that this person has not been served, by lot; None when there is none left."""
-    here = project.gold_items.filter(kind=kind, is_tutorial=False, retired_at=None, prompt__out_since=None)
-    here = harm_budget.within(here, project, user)
-    keys = {key_of(kind, a, b): pk for pk, a, b in here.values_list("pk", "completion_a", "completion_b")}
+    """Return a gold item that this person has not been served, by lot; None when none is left."""
+    items = project.gold_items.filter(kind=kind, is_tutorial=False, retired_at=None, prompt__out_since=None)
+    items = harm_budget.within(items, project, user)
+    keys = {key_of(kind, a, b): pk for pk, a, b in items.values_list("pk", "completion_a", "completion_b")}
     served = set(Assignment.objects.filter(user=user, item__in=keys).values_list("item", flat=True))
     fresh = [pk for key, pk in keys.items() if key not in served]
     return GoldItem.objects.get(pk=_lot.choice(fresh)) if fresh else None
 
 
 def key_of(kind: str, a: int, b: int | None) -> str:
-    """As assignments name the item."""
+    """Return the item's key as assignments have it."""
     return ":".join([kind, *map(str, sorted(pk for pk in (a, b) if pk is not None))])
 
 
 def check_answer(assignment: Assignment, checked: Checked) -> None:
-    """After each submission, in its transaction: right or wrong, and what follows from it."""
+    """Score a submission of a gold item, in its transaction, and warn or pause the annotator if needed."""
     if assignment.gold_id is None or assignment.gold is None:
         return
     assignment.gold_passed = passes(assignment.gold, assignment, checked.said)
@@ -55,19 +55,21 @@ def check_answer(assignment: Assignment, checked: Checked) -> None:
         _look_at(assignment)
 
 
-def passes(known: GoldItem, assignment: Assignment, said: Submission) -> bool:
-    """Each field that has a right answer must have one of them; a field that was left empty has none."""
-    for name, right in expected_of(known, assignment).items():
-        given = said.aspects.get(name.removeprefix("aspects."), None) if "." in name else getattr(said, name)
-        if given not in right:
+def passes(gold_item: GoldItem, assignment: Assignment, submission: Submission) -> bool:
+    """Return whether each field with a right answer has one of them; a field left empty has none."""
+    for name, right_values in expected_of(gold_item, assignment).items():
+        value = (
+            submission.aspects.get(name.removeprefix("aspects."), None) if "." in name else getattr(submission, name)
+        )
+        if value not in right_values:
             return False
     return True
 
 
-def expected_of(known: GoldItem, assignment: Assignment) -> dict[str, list]:
+def expected_of(gold_item: GoldItem, assignment: Assignment) -> dict[str, list]:
     """Return the right values, with winners as the sides were shown to this annotator."""
-    expected = {name: list(values) for name, values in known.expected.items()}
-    if "winner" in expected and assignment.completion_a_id != known.completion_a_id:
+    expected = {name: list(values) for name, values in gold_item.expected.items()}
+    if "winner" in expected and assignment.completion_a_id != gold_item.completion_a_id:
         expected["winner"] = [swapped(winner) for winner in expected["winner"]]
     return expected
 
@@ -84,7 +86,7 @@ def is_too_low(right: int, answered: int, percent: int) -> bool:
 
 @dataclass(frozen=True)
 class Standing:
-    """How an annotator does on known answers: those looked at now, and all."""
+    """How an annotator does on gold items: the latest ones, and all."""
 
     right: int
     answered: int
@@ -94,15 +96,15 @@ class Standing:
 
 def standing(member: Membership) -> Standing:
     rows = _answered(member).order_by("-closed_at", "-pk")
-    ever = list(rows.values_list("gold_passed", flat=True))
+    results = list(rows.values_list("gold_passed", flat=True))
     # Handed out since the last decision: whoever takes back what the warning spoke of has it counted no second time.
     lately = rows.filter(created_at__gt=member.gold_since) if member.gold_since else rows
     now = list(lately.values_list("gold_passed", flat=True)[:LOOKED_AT])
-    return Standing(sum(map(bool, now)), len(now), sum(map(bool, ever)), len(ever))
+    return Standing(sum(map(bool, now)), len(now), sum(map(bool, results)), len(results))
 
 
 def lift(*, project: Project, user: User, by: User, note: str = "") -> Membership:
-    """A manager lets a paused person go on, with a note that they read before the next item."""
+    """Let a paused person go on, as a manager, with a note that they read before the next item."""
     require(by, "manage", project)
     member = Membership.objects.filter(project=project, user=user).first()
     if member is None or member.paused_at is None:
@@ -119,7 +121,7 @@ def lift(*, project: Project, user: User, by: User, note: str = "") -> Membershi
 
 
 def pause(*, project: Project, user: User, by: User | None, reason: str) -> Membership:
-    """No new items until a manager lifts it; what they hold goes back to the others. `by` is None for the rule."""
+    """Pause a person until a manager lifts it; what they hold goes to others. `by` is None for the rule."""
     if by is not None:
         require(by, "manage", project)
     reason = reason.strip()
@@ -153,14 +155,14 @@ def _look_at(assignment: Assignment) -> None:
 def _warn(member: Membership, now: Standing) -> None:
     member.warned_at = member.gold_since = timezone.now()
     wrong = _answered(member).filter(gold_passed=False).select_related("gold").order_by("-closed_at")[:3]
-    why = [row.gold.explanation.strip() for row in wrong if row.gold and row.gold.explanation.strip()]
+    explanations = [row.gold.explanation.strip() for row in wrong if row.gold and row.gold.explanation.strip()]
     member.notice = "\n\n".join(
         [
             f"**{now.right} of your last {now.answered} items with a known answer were right.** Please take more time "
             "and read the guidelines once more. If it goes on like this, your work here is paused until a manager has "
             "looked at it. What you have judged so far stands.",
-            *(["Where you and the known answers parted:"] if why else []),
-            *(f"- {text}" for text in dict.fromkeys(why)),
+            *(["Where you and the known answers parted:"] if explanations else []),
+            *(f"- {text}" for text in dict.fromkeys(explanations)),
         ]
     )
     _save(member, None, "member.warned", {}, f"{now.right} of {now.answered} known answers right")
@@ -169,9 +171,9 @@ def _warn(member: Membership, now: Standing) -> None:
 def _pause(member: Membership, reason: str, by: User | None) -> None:
     now = timezone.now()
     member.paused_at, member.paused_reason, member.notice = now, reason[:200], ""
-    held = member.project.assignments.filter(user=member.user, state=Assignment.State.OPEN)
-    queue.changed(member.project_id, held.values_list("prompt_id", flat=True))
-    held.update(state=Assignment.State.EXPIRED, closed_at=now)
+    open_assignments = member.project.assignments.filter(user=member.user, state=Assignment.State.OPEN)
+    queue.changed(member.project_id, open_assignments.values_list("prompt_id", flat=True))
+    open_assignments.update(state=Assignment.State.EXPIRED, closed_at=now)
     _save(member, by, "member.paused", {"paused": [None, reason]}, reason)
 
 

@@ -1,1 +1,1 @@
-"""One's own annotations with their receipts, and the audit trail of a project."""
+"""Show one's own annotations with their receipts, and the audit trail of a project."""

@@ -65,7 +65,7 @@ def my_annotations(request: Request, project: Project) -> Response:
     """What I have judged here, newest first. Votes in the arena are read as battles."""
     kind = _asked(request, "kind", list(receipts.TITLES))
     status = _asked(request, "status", Status.values)
-    pages = Paginator(receipts.places(project=project, user=request.user, kind=kind, status=status), PER_PAGE)
+    pages = Paginator(receipts.row_keys(project=project, user=request.user, kind=kind, status=status), PER_PAGE)
     page = pages.get_page(request.query_params.get("page"))
     results = [_out(receipt, project) for receipt in receipts.receipts(list(page))]
     return Response({"count": pages.count, "pages": pages.num_pages, "results": results})

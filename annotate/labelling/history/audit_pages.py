@@ -1,4 +1,4 @@
-"""The audit trail of a project: who changed what, and which annotations changed their status, newest first."""
+"""Show the audit trail of a project: who changed what, and which annotations changed their status, newest first."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def audit_trail(request: MemberRequest, project: Project) -> HttpResponse:
 
 
 def status_changes(project: Project) -> QuerySet[StatusChange]:
-    """Return the ledger of annotations' statuses, as far as it is of this project."""
+    """Return the ledger of status changes that belong to this project."""
     of_project = Q()
     for kind, table in KINDS.items():
         of_project |= Q(kind=kind, feedback_id__in=table.objects.filter(project=project).order_by().values("pk"))

@@ -1,4 +1,4 @@
-"""One's own annotations in a project, each with its receipt: whether it counts, why not, and what it went into."""
+"""Show one's own annotations in a project, each with its receipt: whether it counts, why not, and what it went into."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def history(request: MemberRequest, project: Project) -> HttpResponse:
     kind, status = request.GET.get("kind", ""), request.GET.get("status", "")
     kind = kind if kind in receipts.TITLES else ""
     status = status if status in Status.values else ""
-    places = receipts.places(project=project, user=request.user, kind=kind, status=status)
-    page = Paginator(places, PER_PAGE).get_page(request.GET.get("page"))
+    row_keys = receipts.row_keys(project=project, user=request.user, kind=kind, status=status)
+    page = Paginator(row_keys, PER_PAGE).get_page(request.GET.get("page"))
     context = {
         "project": project,
         "section": "judge",

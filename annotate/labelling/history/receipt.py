@@ -1,4 +1,4 @@
-"""What one person has judged in a project, newest first: what was said, whether it counts, and what it went into.
+"""List one person's annotations in a project, newest first: what was said, whether it counts, what it went into.
 
 A receipt looks the same whatever its item was handed out for, and names no model: its reader may meet the answer again.
 """
@@ -48,7 +48,7 @@ def mine(kind: str, *, project: Project, user: User) -> QuerySet[Any]:
     return feedback_lineage.one_per_item(kind, rows)
 
 
-def places(*, project: Project, user: User, kind: str = "", status: str = "") -> QuerySet[Any]:
+def row_keys(*, project: Project, user: User, kind: str = "", status: str = "") -> QuerySet[Any]:
     """Return (kind, id) of each of them, newest first, over all the tables at once."""
     parts = []
     for name in [kind] if kind else feedback_lineage.KINDS:
@@ -58,32 +58,32 @@ def places(*, project: Project, user: User, kind: str = "", status: str = "") ->
     return parts[0].union(*parts[1:], all=True).order_by("-created_at", "-pk")
 
 
-def receipts(found: Sequence[tuple[str, int, datetime]]) -> list[Receipt]:
-    """Return those at these places, in that order: what `with_lineage` takes for each kind among them."""
+def receipts(row_keys: Sequence[tuple[str, int, datetime]]) -> list[Receipt]:
+    """Return the receipts of these rows, in their order."""
     rows: dict[tuple[str, int], Any] = {}
-    for kind in {kind for kind, _, _ in found}:
-        ids = [pk for name, pk, _ in found if name == kind]
-        wanted = feedback_lineage.with_lineage(feedback_lineage.KINDS[kind].objects.filter(pk__in=ids), kind)
-        rows |= {(kind, row.pk): row for row in wanted.select_related("prompt", "assignment", "assignment__project")}
-    ranked = feedback_lineage.ranked_completions(row for (kind, _), row in rows.items() if kind == "ranking")
-    return [_receipt(kind, rows[kind, pk], ranked) for kind, pk, _ in found]
+    for kind in {kind for kind, _, _ in row_keys}:
+        ids = [pk for name, pk, _ in row_keys if name == kind]
+        kind_rows = feedback_lineage.with_lineage(feedback_lineage.KINDS[kind].objects.filter(pk__in=ids), kind)
+        rows |= {(kind, row.pk): row for row in kind_rows.select_related("prompt", "assignment", "assignment__project")}
+    completions = feedback_lineage.ranked_completions(row for (kind, _), row in rows.items() if kind == "ranking")
+    return [_receipt(kind, rows[kind, pk], completions) for kind, pk, _ in row_keys]
 
 
-def _receipt(kind: str, row: Any, ranked: dict[int, Completion]) -> Receipt:
-    answers = _answers(row, ranked)
+def _receipt(kind: str, row: Any, completions: dict[int, Completion]) -> Receipt:
+    answers = _answers(row, completions)
     return Receipt(kind, row, describe_feedback(row), row.status == "counted", answers, feedback_lineage.went_into(row))
 
 
-def _answers(row: Any, ranked: dict[int, Completion]) -> list[Answer]:
-    shown = _shown(row, ranked)
-    beside = [answer for _, answer in shown]
-    return [(letter, answer.text, cut_note(answer, beside)) for letter, answer in shown]
+def _answers(row: Any, completions: dict[int, Completion]) -> list[Answer]:
+    lettered = _shown(row, completions)
+    completions_shown = [answer for _, answer in lettered]
+    return [(letter, answer.text, cut_note(answer, completions_shown)) for letter, answer in lettered]
 
 
-def _shown(row: Any, ranked: dict[int, Completion]) -> list[tuple[str, Completion]]:
+def _shown(row: Any, completions: dict[int, Completion]) -> list[tuple[str, Completion]]:
     if isinstance(row, Comparison):
         return [("A", row.completion_a), ("B", row.completion_b)]
     if isinstance(row, Ranking):
-        return [(letter, ranked[pk]) for pk, letter in letters_of(row).items() if pk in ranked]
+        return [(letter, completions[pk]) for pk, letter in letters_of(row).items() if pk in completions]
     about = row.edited_from if isinstance(row, Demonstration) else row.completion
     return [("", about)] if about else []

@@ -1,1 +1,1 @@
-"""What comes before the next item: guidelines, the tutorial, a message, a pause."""
+"""Check what comes before the next item: guidelines, the tutorial, a message, a pause."""

@@ -1,4 +1,4 @@
-"""What comes before the next item: guidelines to be read, a tutorial, a warning, a pause. One query for all of it.
+"""Check the prerequisites of the next item: guidelines to be read, a tutorial, a warning, a pause. One query for all.
 
 What is in a person's hands already may always be finished: it was handed out under the rules of its day.
 """
@@ -19,7 +19,7 @@ GUIDELINES, TUTORIAL, WARNING, PAUSED = "guidelines", "tutorial", "warning", "pa
 
 
 class NotYet(Refused):
-    """Something comes before the next item; `prerequisite` says what, and is the field of the refusal, too."""
+    """Something comes before the next item; `prerequisite` says what, and is also the field of the refusal."""
 
     def __init__(self, prerequisite: str, text: str) -> None:
         super().__init__(403 if prerequisite == PAUSED else 409, **{prerequisite: text})
@@ -38,7 +38,7 @@ _members = Prepared(_member)
 
 def member_of(project: Project, user: User) -> Membership | None:
     """Return the membership with what the prerequisites need; None for a superuser who is no member. Refused to those
-    who may not judge here."""
+    who may not annotate here."""
     member = _members.first(project=project.pk, user=user.pk)
     if member is None:
         require(user, "judge", project)
@@ -46,7 +46,7 @@ def member_of(project: Project, user: User) -> Membership | None:
 
 
 def check(project: Project, member: Membership | None) -> None:
-    """Raises NotYet for the first thing that comes before the next item."""
+    """Raise NotYet for the first thing that comes before the next item."""
     check_pause(project, member)
     if member is None:
         return
@@ -65,7 +65,8 @@ def check_pause(project: Project, member: Membership | None) -> None:
 
 
 def guidelines_read(*, project: Project, user: User, version: int | None = None) -> Guideline | None:
-    """They have read this version, the newest where none is named; returns it. Refused when another is in force."""
+    """Record that they have read this version, the newest where none is named; return it. Refused when another is in
+    force."""
     member = _membership(project, user)
     guideline = project.guideline
     if guideline is None:
@@ -79,22 +80,22 @@ def guidelines_read(*, project: Project, user: User, version: int | None = None)
 
 
 def notice_read(*, project: Project, user: User) -> None:
-    """They have read the message that stood before their next item. What it said stays in the audit trail."""
+    """Record that they have read the message before their next item. The audit trail keeps what it said."""
     Membership.objects.filter(pk=_membership(project, user).pk).update(notice="")
 
 
 @dataclass(frozen=True)
 class Line:
-    """`sign` is "+" for a new line, "-" for one that is gone, "" for one that stayed."""
+    """A line of a diff: `sign` is "+" for a new line, "-" for one that is gone, "" for one that stayed."""
 
     sign: str
     text: str
 
 
-def what_changed(before: str, after: str) -> list[Line]:
-    """Line by line, with two lines around each change; empty when nothing changed."""
+def diff_lines(old_text: str, new_text: str) -> list[Line]:
+    """Return the changed lines, with two lines around each change; empty when nothing changed."""
     lines: list[Line] = []
-    for line in difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=2):
+    for line in difflib.unified_diff(old_text.splitlines(), new_text.splitlines(), lineterm="", n=2):
         if line.startswith(("---", "+++")) and not lines:
             continue
         lines.append(Line("…", "") if line.startswith("@@") else Line(line[:1].strip(), line[1:]))

@@ -1,4 +1,4 @@
-"""What stands before the next item: why one is paused, a message, the guidelines, the way to the tutorial."""
+"""Show what comes before the next item: why one is paused, a message, the guidelines, the way to the tutorial."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from annotate.models import Membership, Project
 from common.whole_numbers import whole_number
 
 
-def to_what_comes_first(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
-    """An annotator's view that may ask for the next item: where something comes before it, the reply leads there."""
+def redirects_to_prerequisite(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """Wrap an annotator's view that may ask for the next item: where something comes before it, the reply leads
+    there."""
 
     @wraps(view)
     def page(request: HttpRequest, project: Project, **kwargs) -> HttpResponse:
@@ -52,7 +53,7 @@ def reading(request: MemberRequest, project: Project) -> HttpResponse:
 
 
 def _read(request: MemberRequest, project: Project) -> HttpResponse:
-    """The button: `what` says which of the two was read."""
+    """Record what was read; the button's `what` says which of the two."""
     version = request.POST.get("version", "")
     try:
         if request.POST.get("what") == prerequisites.WARNING:
@@ -79,5 +80,5 @@ def _context(project: Project, member: Membership, not_yet: prerequisites.NotYet
         "standing": gold.standing(member),
         "guideline": guideline,
         "earlier": earlier,
-        "changes": prerequisites.what_changed(earlier.text, guideline.text) if earlier and guideline else [],
+        "changes": prerequisites.diff_lines(earlier.text, guideline.text) if earlier and guideline else [],
     }

@@ -1,1 +1,1 @@
-"""Which item an annotator gets next."""
+"""Choose which item an annotator gets next."""

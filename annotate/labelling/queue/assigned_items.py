@@ -1,4 +1,4 @@
-"""What one assignment asks about: an answer to rate, two to compare, some to rank, or a prompt to answer."""
+"""Describe what one assignment asks about: an answer to rate, two to compare, some to rank, or a prompt to answer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Item:
 
     @property
     def key(self) -> str:
-        """Both judges of a pair have the same key, whichever answer they saw first."""
+        """Return the key; both annotators of a pair have the same, whichever answer they saw first."""
         ids = self.completion_ids
         kind = self.kind or {0: WRITE, 1: RATE, 2: COMPARE}.get(len(ids), RANK)
         return ":".join([kind, *map(str, ids or [self.prompt_id])])
@@ -42,13 +42,17 @@ def items_of(prompt: int, kind: str, answers: Sequence[tuple[int, str]]) -> list
         return [Item(prompt, (pk,)) for pk, _ in answers]
     if kind == RANK:
         return [Item(prompt, ids, RANK) for ids in _to_rank(_different(answers))]
-    some = answers[:MOST_TO_PAIR]
-    return [Item(prompt, (a, b)) for (a, text), (b, other) in combinations(some, 2) if text.strip() != other.strip()]
+    paired = answers[:MOST_TO_PAIR]
+    return [
+        Item(prompt, (a, b))
+        for (a, text), (b, other_text) in combinations(paired, 2)
+        if text.strip() != other_text.strip()
+    ]
 
 
-def level_of(items: Sequence[Item], judged: Mapping[str, int]) -> float:
-    """Return how often the least judged is judged, and as a fraction the share of items that are judged more often."""
-    counts = [judged.get(item.key, 0) for item in items]
+def level_of(items: Sequence[Item], counts_by_item: Mapping[str, int]) -> float:
+    """Return how often the least annotated item is annotated, plus the share of items that are annotated more often."""
+    counts = [counts_by_item.get(item.key, 0) for item in items]
     least = min(counts)
     return least + sum(count > least for count in counts) / len(counts)
 
@@ -61,8 +65,8 @@ def _different(answers: Sequence[tuple[int, str]]) -> list[int]:
 
 
 def _to_rank(ids: Sequence[int]) -> list[tuple[int, ...]]:
-    """Six at a time as they came, so that a later answer does not change what is being judged; a remainder of less than
-    three takes some of those before it along."""
+    """Split answers into groups of six as they came, so that later answers change no group; a remainder below three
+    takes some of the group before it."""
     if len(ids) < FEWEST_TO_RANK:
         return []
     starts = range(0, len(ids), MOST_TO_RANK)

@@ -1,4 +1,4 @@
-"""Which item an annotator is asked about next. `assignments` calls it while it holds the project's lock.
+"""Choose which item an annotator is asked about next. `assigning` calls it while it holds the project's lock.
 
 The prompts judged least come first, and in them the items judged least, so that feedback spreads over the whole
 project before anything is judged in depth. Ties are broken at random, else all annotators would walk in one order.
@@ -70,12 +70,12 @@ def urgent_pairs(project: Project) -> list[UrgentPair]:
 
 
 def reserved_in(pairs: Iterable[UrgentPair]) -> set[int]:
-    """Answers that are left out of the queue: they are asked about in their own way."""
+    """Return the answers that are left out of the queue: other apps ask about them."""
     return {pk for pair in pairs if pair.is_reserved for pk in pair.completion_ids}
 
 
 def taken(project: Project, *, is_simulated: bool) -> QuerySet[Assignment]:
-    """Assignments that fill a place of their item: done, or in somebody's hands.
+    """Return the assignments that fill a place of their item: done, or in somebody's hands.
 
     People and simulations each have places of their own: a simulation never uses up what a person could judge. What
     only measures the annotator, or decides between annotators, fills none.
@@ -89,30 +89,29 @@ def taken(project: Project, *, is_simulated: bool) -> QuerySet[Assignment]:
 def choose_urgent(*, pairs: Iterable[UrgentPair], project: Project, user: User, kind: str = COMPARE) -> Item | None:
     """Return the first open item of that kind that this user may have."""
     size = {RATE: 1, COMPARE: 2}.get(kind)
-    wanted = [
+    open_items = [
         (pair.item, pair.places_in(project)) for pair in pairs if pair.is_open and len(pair.completion_ids) == size
     ]
-    keys = [item.key for item, _ in wanted]
+    keys = [item.key for item, _ in open_items]
     if not keys:
         return None
-    places = taken(project, is_simulated=user.is_simulated).filter(kind=kind, item__in=keys)
-    judged = Counter(places.values_list("item", flat=True))
+    filled = taken(project, is_simulated=user.is_simulated).filter(kind=kind, item__in=keys)
+    counts_by_item = Counter(filled.values_list("item", flat=True))
     served = set(project.assignments.filter(user=user, item__in=keys).values_list("item", flat=True))
-    free = [item for item, limit in wanted if judged[item.key] < limit and item.key not in served]
-    seen = harm_budget.may_see({item.prompt_id for item in free}, user)
-    return next((item for item in free if item.prompt_id in seen), None)
+    free = [item for item, limit in open_items if counts_by_item[item.key] < limit and item.key not in served]
+    visible_prompts = harm_budget.may_see({item.prompt_id for item in free}, user)
+    return next((item for item in free if item.prompt_id in visible_prompts), None)
 
 
 def places_of(project: Project, key: str) -> int:
-    """Return how many may judge the item of that key: as many as the project asks for, or as somebody has asked
-    again."""
-    asked = [pair.places_in(project) for pair in urgent_pairs(project) if pair.is_open and pair.item.key == key]
-    return max([project.overlap, *asked])
+    """Return how many may annotate the item of that key: as the project asks for, or as another app asked."""
+    limits = [pair.places_in(project) for pair in urgent_pairs(project) if pair.is_open and pair.item.key == key]
+    return max([project.overlap, *limits])
 
 
 @dataclass(frozen=True)
 class Choice:
-    """An item, and what its prompt's place in the queue becomes when it is handed out."""
+    """An item, and the level of its prompt in the queue after it is handed out."""
 
     item: Item
     entry: QueueEntry
@@ -121,32 +120,36 @@ class Choice:
 
 
 def choose(*, project: Project, user: User, kind: str, pairs: Sequence[UrgentPair] = ()) -> Choice | None:
-    """Return the next item of `kind` for `user`; None when all is judged, held by others, or was served to them
+    """Return the next item of `kind` for `user`; None when all items are done, held by others, or were served to them
     before."""
     left_out = reserved_in(pairs)
     # What they were served of reserved answers says nothing of the others to the same prompt.
     apart = {pair.prompt_id for pair in pairs if pair.is_reserved}
-    seen: list[int] = []
+    seen_prompts: list[int] = []
     size = 1
-    while entries := _with_room(project, user, kind, apart, seen, size):
+    while entries := _with_room(project, user, kind, apart, seen_prompts, size):
         answers = _answers([entry.prompt_id for entry in entries], left_out) if kind != WRITE else {}
-        places = _places([entry.prompt_id for entry in entries], kind, user)
+        filled = _places([entry.prompt_id for entry in entries], kind, user)
         for entry in entries:
-            here = answers.get(entry.prompt_id, {})
-            items = items_of(entry.prompt_id, kind, [(pk, answer.text) for pk, answer in here.items()])
-            if best := _best(entry, items, places, project, user):
-                level = level_of(items, places.judged + Counter([best.key]))
-                return Choice(best, entry, level, here)
-        seen += [entry.prompt_id for entry in entries]
+            prompt_answers = answers.get(entry.prompt_id, {})
+            items = items_of(entry.prompt_id, kind, [(pk, answer.text) for pk, answer in prompt_answers.items()])
+            if best := _best(entry, items, filled, project, user):
+                level = level_of(items, filled.judged + Counter([best.key]))
+                return Choice(best, entry, level, prompt_answers)
+        seen_prompts += [entry.prompt_id for entry in entries]
         size = min(size * 4, LARGEST_BATCH)
     return None
 
 
 def _answers(prompts: list[int], left_out: set[int]) -> dict[int, dict[int, Completion]]:
-    """By prompt and id, in ascending order of ids."""
+    """Return the answers by prompt and id, in ascending order of ids."""
     completions: dict[int, dict[int, Completion]] = {}
-    one = len(prompts) == 1
-    rows = _answers_to.rows(prompt=prompts[0]) if one else Completion.objects.filter(prompt__in=prompts).order_by("id")
+    is_single = len(prompts) == 1
+    rows = (
+        _answers_to.rows(prompt=prompts[0])
+        if is_single
+        else Completion.objects.filter(prompt__in=prompts).order_by("id")
+    )
     for answer in rows:
         if answer.pk not in left_out:
             completions.setdefault(answer.prompt_id, {})[answer.pk] = answer
@@ -154,7 +157,7 @@ def _answers(prompts: list[int], left_out: set[int]) -> dict[int, dict[int, Comp
 
 
 @dataclass(frozen=True)
-class _Places:
+class _Filled:
     judged: Counter[str]
     served: set[str]
 
@@ -164,16 +167,17 @@ def level_column(user: User) -> str:
 
 
 def _with_room(
-    project: Project, user: User, kind: str, apart: set[int], seen: list[int], size: int
+    project: Project, user: User, kind: str, apart: set[int], seen_prompts: list[int], size: int
 ) -> list[QueueEntry]:
-    """Prompts of which this person has not been served everything, least judged first, from the index alone."""
+    """Return prompts of which this person has not been served everything, least annotated first, from the index
+    alone."""
     level = level_column(user)
-    if not apart and not seen:
+    if not apart and not seen_prompts:
         first = _least_judged[level].rows(project=project.pk, user=user.pk, kind=kind, overlap=project.overlap)
         if not any(entry.prompt.harm for entry in first):
             return first
     entries = _queue(level, project=project, user=user, kind=kind, overlap=project.overlap)
-    entries = harm_budget.within(entries, project, user).exclude(prompt__in=seen)
+    entries = harm_budget.within(entries, project, user).exclude(prompt__in=seen_prompts)
     return list(entries.filter(_NOT_ALL | Q(prompt__in=apart) if apart else _NOT_ALL)[:size])
 
 
@@ -181,9 +185,11 @@ _NOT_ALL = Q(served__lt=F("items"))
 
 
 def _queue(level: str, *, project: Any, user: Any, kind: Any, overlap: Any) -> QuerySet[QueueEntry]:
-    mine = Assignment.objects.filter(user=user, kind=kind, prompt=OuterRef("prompt"))
-    counted = mine.exclude(purpose=Assignment.Purpose.REPEAT).order_by().values("prompt").annotate(n=Count("pk"))
-    served = Subquery(counted.values("n"), output_field=IntegerField())
+    own_assignments = Assignment.objects.filter(user=user, kind=kind, prompt=OuterRef("prompt"))
+    served_counts = (
+        own_assignments.exclude(purpose=Assignment.Purpose.REPEAT).order_by().values("prompt").annotate(n=Count("pk"))
+    )
+    served = Subquery(served_counts.values("n"), output_field=IntegerField())
     entries = QueueEntry.objects.filter(project=project, kind=kind, **{f"{level}__lt": overlap})
     return entries.select_related("prompt").annotate(served=Coalesce(served, 0)).order_by(level, "lot")
 
@@ -201,39 +207,41 @@ _of_prompt = Prepared(
 )
 
 
-def _places(prompts: list[int], kind: str, user: User) -> _Places:
-    """Return what is judged of these prompts, and what this person was served of them, in one query."""
-    places = _Places(Counter(), set())
+def _places(prompts: list[int], kind: str, user: User) -> _Filled:
+    """Return what of these prompts is filled, and what this person was served of them, in one query."""
+    filled = _Filled(Counter(), set())
     if len(prompts) == 1:
         rows = _of_prompt.rows(prompt=prompts[0], kind=kind)
     else:
         rows = list(Assignment.objects.filter(prompt__in=prompts, kind=kind).order_by().values_list(*_PLACE))
     for item, owner, state, purpose, is_simulated in rows:
         if owner == user.pk and purpose != Assignment.Purpose.REPEAT:
-            places.served.add(item)
+            filled.served.add(item)
         if purpose == Assignment.Purpose.WORK and state in _FILLS and is_simulated == user.is_simulated:
-            places.judged[item] += 1
+            filled.judged[item] += 1
     if kind == WRITE:
-        places.judged.update(queue.written_elsewhere(prompts, is_simulated=user.is_simulated))
-    return places
+        filled.judged.update(queue.written_elsewhere(prompts, is_simulated=user.is_simulated))
+    return filled
 
 
-def _best(entry: QueueEntry, items: list[Item], places: _Places, project: Project, user: User) -> Item | None:
-    """The least judged of those that this person may have, and whose answers were seen least."""
-    judged = places.judged
-    free = [item for item in items if judged[item.key] < project.overlap and item.key not in places.served]
+def _best(entry: QueueEntry, items: list[Item], filled: _Filled, project: Project, user: User) -> Item | None:
+    """Return the least annotated of the items that this person may have, and whose answers were seen least."""
+    counts_by_item = filled.judged
+    free = [item for item in items if counts_by_item[item.key] < project.overlap and item.key not in filled.served]
     if not free:
-        _correct(entry, items, places, user)
+        _correct(entry, items, filled, user)
         return None
-    seen = Counter(pk for item in items for pk in item.completion_ids for _ in range(judged[item.key]))
-    return min(free, key=lambda i: (judged[i.key], sum(seen[pk] for pk in i.completion_ids), random.random()))
+    times_seen = Counter(pk for item in items for pk in item.completion_ids for _ in range(counts_by_item[item.key]))
+    return min(
+        free, key=lambda i: (counts_by_item[i.key], sum(times_seen[pk] for pk in i.completion_ids), random.random())
+    )
 
 
-def _correct(entry: QueueEntry, items: list[Item], places: _Places, user: User) -> None:
-    """The queue was behind: the next to look need not look here again."""
+def _correct(entry: QueueEntry, items: list[Item], filled: _Filled, user: User) -> None:
+    """Correct an entry of the queue that was behind, so that the next to look need not look here again."""
     if not items:
         entry.delete()
         return
-    level = level_of(items, places.judged)
+    level = level_of(items, filled.judged)
     if (entry.items, getattr(entry, level_column(user))) != (len(items), level):
         QueueEntry.objects.filter(pk=entry.pk).update(items=len(items), **{level_column(user): level})

@@ -1,4 +1,4 @@
-"""Keeping the queue: entries are made anew from the assignments themselves, prompt by prompt, whenever one changes.
+"""Keep the queue: compute entries again from the assignments, prompt by prompt, whenever one changes.
 
 Whoever changes what is judged, or what there is to judge, calls `changed` in the transaction of that change; it waits
 for nobody. Whoever hands out next takes the changes in, under the project's lock.
@@ -31,52 +31,53 @@ AT_ONCE = 25  # prompts taken in by one who waits for an item; the background wo
 
 
 def changed(project_id: int, prompts: Iterable[int]) -> None:
-    """What is judged of these prompts, or what there is to judge, is not what it was."""
+    """Note that what is annotated of these prompts, or what there is to annotate, has changed."""
     QueueChange.note(project_id, prompts)
 
 
-def take_in(project: Project, reserved: Iterable[int], most: int = AT_ONCE) -> bool:
-    """Bring the queue up to date with the oldest changes; whether there were any. Hold the project's lock.
+def take_in(project: Project, reserved: Iterable[int], limit: int = AT_ONCE) -> bool:
+    """Bring the queue up to date with the oldest changes; return whether there were any. Hold the project's lock.
 
     `reserved` answers are asked about in their own way and are no part of the queue.
     """
     prompts: set[int] = set()
-    done: list[int] = []
+    change_ids: list[int] = []
     for pk, changed_prompts in (
-        QueueChange.objects.filter(project=project).order_by("pk").values_list("pk", "prompts")[:most]
+        QueueChange.objects.filter(project=project).order_by("pk").values_list("pk", "prompts")[:limit]
     ):
-        if prompts and len(prompts) + len(changed_prompts) > most:
+        if prompts and len(prompts) + len(changed_prompts) > limit:
             break
         prompts.update(changed_prompts)
-        done.append(pk)
-    if not done:
+        change_ids.append(pk)
+    if not change_ids:
         return False
     refresh(project, prompts, reserved)
-    QueueChange.objects.filter(pk__in=done).delete()
+    QueueChange.objects.filter(pk__in=change_ids).delete()
     return True
 
 
 def refresh(project: Project, prompts: Iterable[int], reserved: Iterable[int] = ()) -> None:
-    """Make the entries of these prompts anew. Hold the project's lock."""
-    wanted = sorted(prompts)
-    standing = Prompt.objects.filter(pk__in=wanted, project=project, side=Split.TRAIN, out_since=None)
-    here = sorted(standing.values_list("pk", flat=True))
-    answers = answers_to(here, set(reserved))
-    judged = {is_simulated: judged_in(here, is_simulated=is_simulated) for is_simulated in (False, True)}
+    """Compute the entries of these prompts again. Hold the project's lock."""
+    prompt_ids = sorted(prompts)
+    standing = Prompt.objects.filter(pk__in=prompt_ids, project=project, side=Split.TRAIN, out_since=None)
+    standing_ids = sorted(standing.values_list("pk", flat=True))
+    answers = answers_to(standing_ids, set(reserved))
+    counts_by_kind = {
+        is_simulated: judged_in(standing_ids, is_simulated=is_simulated) for is_simulated in (False, True)
+    }
     entries = []
-    for prompt in here:
+    for prompt in standing_ids:
         for kind in KINDS:
             if items := items_of(prompt, kind, answers[prompt]):
-                levels = {name: level_of(items, judged[name == Levels.SIMULATED]) for name in Levels.ALL}
+                levels = {name: level_of(items, counts_by_kind[name == Levels.SIMULATED]) for name in Levels.ALL}
                 entries.append(_entry(project, prompt, kind, items, levels))
-    stale = QueueEntry.objects.filter(prompt__in=wanted)
+    stale = QueueEntry.objects.filter(prompt__in=prompt_ids)
     stale.delete()
     QueueEntry.objects.bulk_create(entries, batch_size=500)
 
 
 def answers_to(prompts: Iterable[int], reserved: set[int]) -> dict[int, Answers]:
-    """Return (id, text) of the answers to each, in ascending order, without those that are asked about in their own
-    way."""
+    """Return (id, text) of the answers to each prompt, in ascending order, without reserved ones."""
     answers: dict[int, Answers] = defaultdict(list)
     rows = Completion.objects.filter(prompt__in=list(prompts)).order_by("id").values_list("prompt_id", "id", "text")
     for prompt, pk, text in rows:
@@ -86,19 +87,19 @@ def answers_to(prompts: Iterable[int], reserved: set[int]) -> dict[int, Answers]
 
 
 def judged_in(prompts: Iterable[int], *, is_simulated: bool) -> dict[str, int]:
-    """Return how many places of each item are filled: what is in somebody's hands, or done. See `choosing.taken`."""
+    """Return how many places of each item are filled: in somebody's hands, or done. See `choosing.taken`."""
     fills = Q(state=Assignment.State.OPEN) | Q(state=Assignment.State.SUBMITTED)
     rows = Assignment.objects.filter(fills, prompt__in=list(prompts), purpose=Assignment.Purpose.WORK)
-    judged: dict[str, int] = defaultdict(int)
+    counts_by_item: dict[str, int] = defaultdict(int)
     for item in rows.filter(user__is_simulated=is_simulated).order_by().values_list("item", flat=True):
-        judged[item] += 1
+        counts_by_item[item] += 1
     for item, n in written_elsewhere(prompts, is_simulated=is_simulated).items():
-        judged[item] += n
-    return judged
+        counts_by_item[item] += n
+    return counts_by_item
 
 
 def written_elsewhere(prompts: Iterable[int], *, is_simulated: bool) -> dict[str, int]:
-    """Demonstrations that did not come by an item of their own, such as imported ones, answer a prompt just as well."""
+    """Return demonstrations that came without an item, such as imported ones: they answer a prompt just as well."""
     judge = "simulation" if is_simulated else "person"
     rows = Demonstration.objects.counted().by(judge).filter(prompt__in=list(prompts))  # type: ignore[attr-defined]
     counts: dict[str, int] = defaultdict(int)
@@ -108,7 +109,7 @@ def written_elsewhere(prompts: Iterable[int], *, is_simulated: bool) -> dict[str
 
 
 def recount(project: Project, reserved: Iterable[int] = ()) -> int:
-    """Make the whole queue anew; returns how many prompts that were. For `manage.py recount_queue`, and for doubts."""
+    """Compute the whole queue again; return how many prompts. For `manage.py recount_queue`, and for doubts."""
     prompts = list(Prompt.objects.filter(project=project, side=Split.TRAIN).order_by("pk").values_list("pk", flat=True))
     for start in range(0, len(prompts), QueueChange.MOST_PROMPTS):
         with transaction.atomic():

@@ -1,4 +1,4 @@
-"""Which of two answers stands on the left: by lot, and evenly for each annotator and each two models.
+"""Choose which of two answers stands on the left: by lot, and evenly for each annotator and each two models.
 
 A coin alone leaves an annotator of a few dozen pairs with one model on the left far more often, and whoever leans to
 one side would then lean to a model. So the coin is weighted towards the side that is behind (Efron's biased coin,
@@ -24,14 +24,15 @@ _leads = Prepared(
 
 
 def chance_on_the_left(lead: int) -> float:
-    """For the first of two models, when it has been on the left `lead` times more often than the second."""
+    """Return the chance of the left for the first of two models, when it has been there `lead` times more than the
+    second."""
     if abs(lead) >= FARTHEST_LEAD:
         return float(lead < 0)
     return {-1: TOWARDS_BALANCE, 0: 0.5, 1: 1 - TOWARDS_BALANCE}[lead]
 
 
 def in_order(project: Project, user: User, a: Completion, b: Completion) -> tuple[Completion, Completion]:
-    """Left, right. Hold the project's lock: the count is read and written."""
+    """Return left, right. Hold the project's lock: the count is read and written."""
     first, second = sorted((a, b), key=lambda c: (c.model_id or 0, c.pk))
     lead = _lead(project, user, first, second)
     is_left = _lot.random() < chance_on_the_left(lead)
@@ -40,7 +41,7 @@ def in_order(project: Project, user: User, a: Completion, b: Completion) -> tupl
 
 
 def count_swapped(project: Project, user: User, left: Completion, right: Completion) -> None:
-    """An order that was not drawn, of a mirrored repeat, counts as well."""
+    """Count an order that was not drawn: that of a mirrored repeat."""
     first, second = sorted((left, right), key=lambda c: (c.model_id or 0, c.pk))
     lead = _lead(project, user, first, second)
     _keep(project, user, first, second, lead + (1 if first == left else -1))
@@ -56,8 +57,8 @@ def _models(first: Completion, second: Completion) -> dict[str, int]:
 
 
 def _lead(project: Project, user: User, first: Completion, second: Completion) -> int:
-    found = _leads.first(project=project.pk, user=user.pk, **_models(first, second))
-    return found[0] if found else 0
+    lead = _leads.first(project=project.pk, user=user.pk, **_models(first, second))
+    return lead[0] if lead else 0
 
 
 def _keep(project: Project, user: User, first: Completion, second: Completion, lead: int) -> None:

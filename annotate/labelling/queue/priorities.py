@@ -1,4 +1,4 @@
-"""What would teach most comes first: pairs about which a reward model is unsure, where one has scored them.
+"""Put first what teaches most: pairs about which a reward model is unsure, where one has scored them.
 
 Another app says which those are (`UNCERTAINTY`); without one, or where all such pairs are judged, the prompts
 judged least come first. One item in five is always taken from there: else the corner where one model is unsure would
@@ -31,7 +31,7 @@ _lot = random.SystemRandom()
 
 @dataclass(frozen=True)
 class Uncertain:
-    """A pair, or one answer to rate. `uncertainty` is 1 where a coin would do as well, 0 where a model is sure."""
+    """A pair, or one answer to rate. `uncertainty` is 1 where the model is undecided, 0 where it is sure."""
 
     prompt_id: int
     completion_ids: tuple[int, ...]
@@ -58,35 +58,35 @@ UNCERTAINTY: Hook[Source] = Hook(
 
 
 def renew(project: Project) -> int:
-    """Ask the registered source anew and keep its most uncertain items; returns how many wait now."""
-    found: dict[str, Uncertain] = {}
+    """Ask the registered sources again and keep their most uncertain items; return how many wait now."""
+    candidates: dict[str, Uncertain] = {}
     for source in UNCERTAINTY.values():
-        for one in source(project):
-            if one.uncertainty > 0 and one.item.key not in found:
-                found[one.item.key] = one
-    kept = sorted(found.values(), key=lambda one: -one.uncertainty)[:MOST_KEPT]
+        for candidate in source(project):
+            if candidate.uncertainty > 0 and candidate.item.key not in candidates:
+                candidates[candidate.item.key] = candidate
+    most_uncertain = sorted(candidates.values(), key=lambda candidate: -candidate.uncertainty)[:MOST_KEPT]
     rows = [
         ItemPriority(
             project=project,
-            prompt_id=one.prompt_id,
-            kind=RATE if len(one.completion_ids) == 1 else COMPARE,
-            item=one.item.key,
-            uncertainty=one.uncertainty,
-            why=one.why[:200],
+            prompt_id=candidate.prompt_id,
+            kind=RATE if len(candidate.completion_ids) == 1 else COMPARE,
+            item=candidate.item.key,
+            uncertainty=candidate.uncertainty,
+            why=candidate.why[:200],
         )
-        for one in kept
+        for candidate in most_uncertain
     ]
     _replace(project, rows)
     return len(rows)
 
 
 def _replace(project: Project, rows: list[ItemPriority]) -> None:
-    """Have these rows stand and no others, a few in each transaction: an item is never without its priority."""
-    kept = {row.item for row in rows}
+    """Replace the rows, a few in each transaction, so that an item is never without its priority."""
+    kept_items = {row.item for row in rows}
     standing = ItemPriority.objects.filter(project=project).values_list("pk", "item")
-    gone = [pk for pk, item in standing if item not in kept]
-    for start in range(0, len(gone), _AT_ONCE):
-        ItemPriority.objects.filter(pk__in=gone[start : start + _AT_ONCE]).delete()
+    obsolete = [pk for pk, item in standing if item not in kept_items]
+    for start in range(0, len(obsolete), _AT_ONCE):
+        ItemPriority.objects.filter(pk__in=obsolete[start : start + _AT_ONCE]).delete()
     for start in range(0, len(rows), _AT_ONCE):
         ItemPriority.objects.bulk_create(
             rows[start : start + _AT_ONCE],
@@ -97,16 +97,16 @@ def _replace(project: Project, rows: list[ItemPriority]) -> None:
 
 
 def choose_uncertain(project: Project, user: User, kind: str) -> Item | None:
-    """Return the item of `kind` about which a model is least sure, that this person may have; by lot, now and then,
-    none.
+    """Return the item of `kind` about which a model is least sure, that this person may have; now and then, by lot,
+    None.
 
     Hold the project's lock. What has been judged as often as the project asks for is closed on the way.
     """
     if _lot.random() < COVERAGE_SHARE:
         return None
     while rows := list(_open_to(project, user, kind)[:_LOOKED_AT]):
-        judged = _judged(project, [row.item for row in rows], user)
-        full = [row.pk for row in rows if judged[row.item] >= project.overlap]
+        counts_by_item = _judged(project, [row.item for row in rows], user)
+        full = [row.pk for row in rows if counts_by_item[row.item] >= project.overlap]
         for row in rows:
             if row.pk not in full:
                 return Item(row.prompt_id, tuple(int(pk) for pk in row.item.split(":")[1:]))
@@ -126,21 +126,21 @@ class Coming:
     why: str
 
 
-def coming_next(project: Project, most: int = 10) -> list[Coming]:
-    """For managers: what people will be asked first, and why. By lot among equals, so the order may differ."""
+def coming_next(project: Project, limit: int = 10) -> list[Coming]:
+    """Return what people will be asked first, and why, for managers. By lot among equals, so the order may differ."""
     with transaction.atomic():  # what nobody has asked for yet is not in the queue
         Project.objects.select_for_update(no_key=True).filter(pk=project.pk).values_list("pk").first()
         queue.take_in(project, choosing.reserved_in(choosing.urgent_pairs(project)))
-    rows = _in_queue(ItemPriority.objects.filter(project=project, is_open=True)).order_by("-uncertainty")[:most]
-    found = [Coming(row.kind, row.prompt_id, row.item, row.why) for row in rows]
-    asked = {RATE: project.asks_ratings, COMPARE: project.asks_comparisons}
-    asked |= {"rank": project.asks_rankings, "write": project.asks_answers}
-    for kind in (kind for kind, wanted in asked.items() if wanted):
+    rows = _in_queue(ItemPriority.objects.filter(project=project, is_open=True)).order_by("-uncertainty")[:limit]
+    coming = [Coming(row.kind, row.prompt_id, row.item, row.why) for row in rows]
+    is_asked = {RATE: project.asks_ratings, COMPARE: project.asks_comparisons}
+    is_asked |= {"rank": project.asks_rankings, "write": project.asks_answers}
+    for kind in (kind for kind, is_wanted in is_asked.items() if is_wanted):
         entries = QueueEntry.objects.filter(project=project, kind=kind, level__lt=project.overlap)
-        for entry in entries.order_by("level", "lot")[: max(1, most // 4)]:
+        for entry in entries.order_by("level", "lot")[: max(1, limit // 4)]:
             times = int(entry.level)
-            found.append(Coming(kind, entry.prompt_id, "", f"judged least: {times} of {project.overlap} times"))
-    return found
+            coming.append(Coming(kind, entry.prompt_id, "", f"judged least: {times} of {project.overlap} times"))
+    return coming
 
 
 def _in_queue(rows: QuerySet[ItemPriority]) -> QuerySet[ItemPriority]:

@@ -1,5 +1,8 @@
-"""Prompts that are out of the work: quarantined as soon as several annotators skip them as broken or offensive, and
-taken out for good, or kept, by a reviewer. Whoever holds an item of one is told when they send it."""
+"""Take prompts out of the work: quarantined when several annotators skip them as broken or offensive, then taken out or
+kept by a reviewer.
+
+Whoever holds an item of one is told when they send it.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ _LONGEST_REASON = 200
 
 
 def after_skip(assignment: Assignment) -> None:
-    """Set the prompt aside when enough people have skipped it for a reason that holds for everybody.
+    """Quarantine the prompt when enough people have skipped it for a reason that holds for everybody.
 
     In a prompt that is known to be about harm, an offensive text is what the work is about.
     """
@@ -37,7 +40,7 @@ def after_skip(assignment: Assignment) -> None:
 
 
 def decide(*, prompt: Prompt, by: User, take_out: bool, reason: str = "") -> Prompt:
-    """A reviewer takes it out of the work for good, or keeps it: earlier complaints then count no more."""
+    """Take a prompt out of the work for good, or keep it, as a reviewer: earlier complaints then count no more."""
     require(by, "review", prompt.project)
     reason = reason.strip()
     if take_out and not reason:
@@ -46,7 +49,7 @@ def decide(*, prompt: Prompt, by: User, take_out: bool, reason: str = "") -> Pro
         raise Refused(reason=f"Keep the reason within {_LONGEST_REASON} characters, without null characters.")
     with transaction.atomic():
         prompt = Prompt.objects.select_for_update(no_key=True).get(pk=prompt.pk)
-        before = bool(prompt.out_since)
+        was_out = bool(prompt.out_since)
         if take_out:
             _take_out(prompt, reason, by)
         else:
@@ -56,7 +59,7 @@ def decide(*, prompt: Prompt, by: User, take_out: bool, reason: str = "") -> Pro
             about=f"prompt {prompt.pk}: {prompt.text[:80]}",
             by=by,
             project=prompt.project,
-            changes={"out": [before, take_out]},
+            changes={"out": [was_out, take_out]},
             reason=reason,
         )
     return prompt
@@ -75,16 +78,16 @@ class Complaint:
         return self.prompt.out_since is not None
 
 
-def waiting(project: Project, most: int = 50) -> list[Complaint]:
-    """Return what no reviewer has decided about, quarantined by annotators or flagged, the newest complaint first."""
+def waiting(project: Project, limit: int = 50) -> list[Complaint]:
+    """Return the prompts that no reviewer has decided about, quarantined or flagged, the newest complaint first."""
     undecided = Q(reviewed_at=None) | Q(out_since__gt=F("reviewed_at"))
     aside = Prompt.objects.filter(undecided, project=project, out_since__isnull=False)
     aside = aside.exclude(out_reason=UNRATED_TALK)  # nobody complained about it
     flagged = Flag.objects.filter(project=project, status=Status.COUNTED, prompt__side=Split.TRAIN)
     newer = flagged.filter(Q(prompt__reviewed_at=None) | Q(created_at__gt=F("prompt__reviewed_at")))
-    by_flag = newer.order_by().values("prompt").annotate(last=Max("pk")).order_by("-last")[:most]
+    by_flag = newer.order_by().values("prompt").annotate(last=Max("pk")).order_by("-last")[:limit]
     ids = [row["prompt"] for row in by_flag]
-    ids += aside.exclude(pk__in=ids).order_by("-out_since").values_list("pk", flat=True)[:most]
+    ids += aside.exclude(pk__in=ids).order_by("-out_since").values_list("pk", flat=True)[:limit]
     prompts = Prompt.objects.select_related("project").in_bulk(ids)
     skips = dict(
         Assignment.objects.filter(prompt__in=ids, state=Assignment.State.SKIPPED)
@@ -92,10 +95,10 @@ def waiting(project: Project, most: int = 50) -> list[Complaint]:
         .values_list("prompt")
         .annotate(n=Count("user", distinct=True))
     )
-    said: dict[int, list[str]] = {}
+    reasons: dict[int, list[str]] = {}
     for prompt, reason in newer.filter(prompt__in=ids).order_by("pk").values_list("prompt", "reason"):
-        said.setdefault(prompt, []).append(reason)
-    return [Complaint(prompts[pk], skips.get(pk, 0), tuple(said.get(pk, ()))) for pk in ids[:most]]
+        reasons.setdefault(prompt, []).append(reason)
+    return [Complaint(prompts[pk], skips.get(pk, 0), tuple(reasons.get(pk, ()))) for pk in ids[:limit]]
 
 
 def _complaints(prompt: Prompt, reasons: list[str]) -> QuerySet[Assignment]:
@@ -112,8 +115,8 @@ def _take_out(prompt: Prompt, reason: str, by: User | None) -> None:
     for name, value in reviewed.items():
         setattr(prompt, name, value)
     prompt.save(update_fields=["out_since", "out_reason", *reviewed])
-    held = Assignment.objects.filter(prompt=prompt, state=Assignment.State.OPEN)
-    held.exclude(purpose=Assignment.Purpose.ADJUDICATION).update(
+    open_assignments = Assignment.objects.filter(prompt=prompt, state=Assignment.State.OPEN)
+    open_assignments.exclude(purpose=Assignment.Purpose.ADJUDICATION).update(
         state=Assignment.State.TAKEN_OUT, closed_at=now, skip_reason=prompt.out_reason
     )
     queue.changed(prompt.project_id, [prompt.pk])

@@ -1,4 +1,4 @@
-"""Mirrored repeats: a comparison of an annotator's own, once more, with the sides swapped.
+"""Repeat a comparison of an annotator's own, with the sides swapped.
 
 They measure consistency and the pull of a side, and take no place of the item. A repeat must not be remembered: some
 other items lie between, and some minutes.
@@ -23,14 +23,14 @@ _lot = random.SystemRandom()
 
 
 def draw(project: Project, user: User) -> Assignment | None:
-    """One of the earlier comparisons that may come again, by lot; those that have waited longest first."""
-    mine = project.assignments.filter(user=user, kind=COMPARE)
-    lately = list(mine.order_by("-id").values_list("pk", flat=True)[:ITEMS_BETWEEN])
+    """Return an earlier comparison to repeat, by lot among those that have waited longest."""
+    own = project.assignments.filter(user=user, kind=COMPARE)
+    lately = list(own.order_by("-id").values_list("pk", flat=True)[:ITEMS_BETWEEN])
     if len(lately) < ITEMS_BETWEEN:
         return None
-    counted = Comparison.objects.filter(assignment=OuterRef("pk"), status=Status.COUNTED)
-    earlier = mine.filter(
-        Exists(counted),
+    is_counted = Comparison.objects.filter(assignment=OuterRef("pk"), status=Status.COUNTED)
+    earlier = own.filter(
+        Exists(is_counted),
         pk__lt=lately[-1],
         purpose=Assignment.Purpose.WORK,
         state=Assignment.State.SUBMITTED,
@@ -40,5 +40,5 @@ def draw(project: Project, user: User) -> Assignment | None:
     )
     bearable = harm_budget.within(earlier, project, user)
     rows = bearable.select_related("prompt", "completion_a", "completion_b").order_by("id")
-    found = list(rows.values_list("pk", flat=True)[:_DRAWN_FROM])
-    return rows.get(pk=_lot.choice(found)) if found else None
+    candidates = list(rows.values_list("pk", flat=True)[:_DRAWN_FROM])
+    return rows.get(pk=_lot.choice(candidates)) if candidates else None

@@ -1,1 +1,1 @@
-"""Feedback row by row: read, imported by ids, and its status changed."""
+"""Read feedback row by row, import it by ids, and change its status."""

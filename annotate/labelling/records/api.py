@@ -1,4 +1,4 @@
-"""Ratings, comparisons and demonstrations: read, import in bulk, change what counts."""
+"""Serve ratings, comparisons and demonstrations: read, import in bulk, change the status."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class _Feedback(_Read):
     @idempotent()  # what was sent is checked before: SQLite has one writer
     def _add(self, request: Request, project: Project, fields: list[dict[str, Any]], is_list: bool) -> Response:
         with written(is_list):
-            made = rows.add(self.table, project=project, given=fields, by=request.user)
+            made = rows.add(self.table, project=project, rows=fields, by=request.user)
         out = self.out(made)
         return Response(out if is_list else out[0], status=201)
 

@@ -1,4 +1,4 @@
-"""Votes one by one: what was said of which answers, and the way from there to what it trained."""
+"""Show votes one by one: what was said of which answers, and the way from there to what it trained."""
 
 from __future__ import annotations
 
@@ -38,22 +38,27 @@ VOTES_PER_PAGE = 25
 @in_project(get="read")
 def votes_page(request: HttpRequest, project: Project) -> HttpResponse:
     """Votes one by one, with what each went into."""
-    seen = {kind: feedback_lineage.visible(kind, project=project, user=request.user) for kind in feedback_lineage.KINDS}
+    visible_rows = {
+        kind: feedback_lineage.visible(kind, project=project, user=request.user) for kind in feedback_lineage.KINDS
+    }
     try:
-        asked = _asked(request.GET, project)
+        filters = _asked(request.GET, project)
     except Refused as refused:
         return refused_page(request, refused, project=project)
     reviews = can(request.user, "review", project)
-    rows = {kind: _filtered(found, kind, asked, None if reviews else request.user) for kind, found in seen.items()}
-    numbers = {kind: found.count() for kind, found in rows.items()}
+    rows = {
+        kind: _filtered(filtered, kind, filters, None if reviews else request.user)
+        for kind, filtered in visible_rows.items()
+    }
+    numbers = {kind: filtered.count() for kind, filtered in rows.items()}
     kind = request.GET.get("kind", "")
     if kind not in rows:
         kind = next((k for k, n in numbers.items() if n), "comparison")
     page = Paginator(feedback_lineage.with_lineage(rows[kind], kind).order_by("-id"), VOTES_PER_PAGE).get_page(
         request.GET.get("page")
     )
-    ranked = feedback_lineage.ranked_completions(page) if kind == "ranking" else {}
-    told = {row.pk for row in page} if reviews else _told(page, kind, request.user)
+    completions = feedback_lineage.ranked_completions(page) if kind == "ranking" else {}
+    named_ids = {row.pk for row in page} if reviews else _told(page, kind, request.user)
     is_harmful = any(row.prompt.harm for row in page)
     agreed = harm_budget.readable(request.user) if is_harmful else ()
     context = {
@@ -62,11 +67,11 @@ def votes_page(request: HttpRequest, project: Project) -> HttpResponse:
         "kind": kind,
         "kinds": [(k, feedback_lineage.TITLES[k], numbers[k]) for k in rows],
         "page": page,
-        "cards": [_card(row, reviews, request.user, ranked, told) | _harm(row, agreed) for row in page],
+        "cards": [_card(row, reviews, request.user, completions, named_ids) | _harm(row, agreed) for row in page],
         "blur": is_harmful and harm_budget.blurs(request.user),
         "reviews": reviews,
         "manages": can(request.user, "manage", project),
-        "asked": asked,
+        "asked": filters,
         "datasets": project.datasets.exclude(kind="prompts"),
         "models": _models(project).order_by("name"),
         "judges": AnnotatorKind.choices,
@@ -98,16 +103,16 @@ def _models(project: Project) -> QuerySet[LanguageModel]:
     return LanguageModel.objects.filter(completions__prompt__project=project).distinct()
 
 
-def _asked(sent: QueryDict, project: Project) -> dict[str, Any]:
+def _asked(query: QueryDict, project: Project) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for name, values in (("judge", AnnotatorKind.values), ("status", Status.values), ("side", Split.values)):
-        if value := sent.get(name):
+        if value := query.get(name):
             if value not in values:
                 raise Refused(400, **{name: f"{value!r} is unknown; use one of {', '.join(values)}."})
             fields[name] = value
-    for name, found in (("dataset", project.datasets.all()), ("model", _models(project))):
-        if value := sent.get(name):
-            fields[name] = found.filter(pk=row_id(value)).first()
+    for name, queryset in (("dataset", project.datasets.all()), ("model", _models(project))):
+        if value := query.get(name):
+            fields[name] = queryset.filter(pk=row_id(value)).first()
             if fields[name] is None:
                 raise Refused(404, **{name: f"There is no {name} {value} here; choose one from the list."})
     return fields
@@ -127,36 +132,37 @@ def _filtered(rows: Any, kind: str, fields: dict[str, Any], reader: Person | Non
     if "model" not in fields:
         return rows
     # The filter must not tell what the cards keep to themselves.
-    told = rows if reader is None else feedback_lineage.with_told_names(rows, kind, user=reader)
-    return feedback_lineage.of_model(told, kind, fields["model"].pk)
+    readable = rows if reader is None else feedback_lineage.with_told_names(rows, kind, user=reader)
+    return feedback_lineage.of_model(readable, kind, fields["model"].pk)
 
 
-def _query(sent: QueryDict) -> str:
-    """Return the filters as they stand, for links to another kind or page."""
-    kept = QueryDict(mutable=True)
+def _query(query: QueryDict) -> str:
+    """Return the query of the filters, for links to another kind or page."""
+    filters = QueryDict(mutable=True)
     for name in ("judge", "status", "side", "dataset", "model"):
-        if sent.get(name):
-            kept[name] = str(sent[name])
-    return kept.urlencode()
+        if query.get(name):
+            filters[name] = str(query[name])
+    return filters.urlencode()
 
 
 def _card(
-    row: Any, reviews: bool, user: Any, ranked: dict[int, Completion], numbers: Collection[int]
+    row: Any, reviews: bool, user: Any, completions: dict[int, Completion], numbers: Collection[int]
 ) -> dict[str, Any]:
     """Return a vote as the page shows it: what was said of which answers, by whom, and what it went into.
 
-    `told`: whose answers may be named. Of the others somebody may still meet the same answer, and judge blind.
+    `numbers` are the rows whose answers may be named. Of the others somebody may still meet the same answer, and
+    annotate blind.
     """
     is_own = user.is_authenticated and row.author_id == user.pk
-    who = row.author.username if row.author and (reviews or is_own) else ""
+    author_name = row.author.username if row.author and (reviews or is_own) else ""
     reason = row.status_reason if reviews or is_own else ""  # it may name people
     return {
         "row": row,
         "said": describe_feedback(row),
-        "who": who,
+        "who": author_name,
         "reason": reason,
         "names": row.pk in numbers,
-        "answers": _answers(row, ranked),
+        "answers": _answers(row, completions),
         "went": feedback_lineage.went_into(row),
     }
 
@@ -165,7 +171,7 @@ def _harm(row: Any, agreed: Collection[str]) -> dict[str, Any]:
     return {"withheld": not set(row.prompt.harm.split()) <= set(agreed)}
 
 
-def _answers(row: Any, ranked: dict[int, Completion]) -> list[dict[str, Any]]:
+def _answers(row: Any, completions: dict[int, Completion]) -> list[dict[str, Any]]:
     if isinstance(row, Comparison):
         return [
             {"letter": "A", "completion": row.completion_a, "won": row.winner == "model_a"},
@@ -174,9 +180,9 @@ def _answers(row: Any, ranked: dict[int, Completion]) -> list[dict[str, Any]]:
     if isinstance(row, Ranking):
         letters = letters_of(row)
         return [
-            {"letter": letters.get(pk, ""), "place": place, "completion": ranked[pk], "won": place == 1}
-            for pk, place in rankings.places(row.order).items()
-            if pk in ranked
+            {"letter": letters.get(pk, ""), "place": position, "completion": completions[pk], "won": position == 1}
+            for pk, position in rankings.places(row.order).items()
+            if pk in completions
         ]
     if isinstance(row, Demonstration):
         return [{"letter": "", "text": row.text, "completion": row.edited_from, "won": False}]

@@ -1,4 +1,4 @@
-"""Rows of feedback as the API reads and writes them, and the checks of an import by ids."""
+"""Serialize rows of feedback for the API, and check an import by ids."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ class ComparisonIn(FeedbackIn):
     chosen = serializers.CharField(required=False, allow_blank=True, trim_whitespace=False)
     rejected = serializers.CharField(required=False, allow_blank=True, trim_whitespace=False)
 
-    def validate(self, given: Given) -> Given:
-        as_texts = {"prompt", "chosen", "rejected"} & given.keys()
-        wanted = ("prompt", "chosen", "rejected") if as_texts else ("completion_a", "completion_b", "winner")
-        missing = [name for name in wanted if name not in given]
+    def validate(self, fields: Given) -> Given:
+        as_texts = {"prompt", "chosen", "rejected"} & fields.keys()
+        required = ("prompt", "chosen", "rejected") if as_texts else ("completion_a", "completion_b", "winner")
+        missing = [name for name in required if name not in fields]
         if missing:
-            why = f"is required: give {', '.join(wanted[:-1])} and {wanted[-1]}."
-            raise serializers.ValidationError({name: why for name in missing})
-        if as_texts and {"completion_a", "completion_b", "winner"} & given.keys():
+            problem = f"is required: give {', '.join(required[:-1])} and {required[-1]}."
+            raise serializers.ValidationError({name: problem for name in missing})
+        if as_texts and {"completion_a", "completion_b", "winner"} & fields.keys():
             raise serializers.ValidationError({"chosen": "Give either texts or ids of completions, not both."})
-        return given
+        return fields
 
 
 class DemonstrationIn(FeedbackIn):
@@ -118,29 +118,29 @@ class FlagOut(FeedbackOut):
         fields = ("id", "project", "prompt", "completion", "reason", *_COMMON, "created_at")
 
 
-def add(table: type[Any], *, project: Project, given: Sequence[Given], by: User) -> list[Any]:
-    """Return the rows, all or none. Refused with the place and the field of each one that is wrong."""
-    sources = {row["source"] for row in given}
+def add(table: type[Any], *, project: Project, rows: Sequence[Given], by: User) -> list[Any]:
+    """Import the rows, all or none, and return them. Refused with the place and the field of each one that is wrong."""
+    sources = {row["source"] for row in rows}
     if len(sources) > 1:
         raise Refused(400, source="One request brings one import; send one for each source.")
-    if table is Comparison and any("chosen" in row for row in given):
-        return _add_texts(project, given, sources.pop(), by)
-    checked = _CHECKS[table](project, given)
+    if table is Comparison and any("chosen" in row for row in rows):
+        return _add_texts(project, rows, sources.pop(), by)
+    checked = _CHECKS[table](project, rows)
     return import_feedback(table=table, project=project, rows=checked, source=sources.pop(), by=by)
 
 
-def _add_texts(project: Project, given: Sequence[Given], source: str, by: User) -> list[Comparison]:
-    if mixed := [i for i, row in enumerate(given) if "chosen" not in row]:
+def _add_texts(project: Project, rows: Sequence[Given], source: str, by: User) -> list[Comparison]:
+    if mixed := [i for i, row in enumerate(rows) if "chosen" not in row]:
         raise Refused(400, **{f"{mixed[0]}.chosen": "Send pairs as texts and pairs by ids in two requests."})
     for field in ("strength", "comment"):
-        if said := [i for i, row in enumerate(given) if row[field]]:
-            raise Refused(400, **{f"{said[0]}.{field}": "Pairs of texts carry none; add the completions first."})
-    pairs = [transcripts.Pair([dict(turn) for turn in row["prompt"]], row["chosen"], row["rejected"]) for row in given]
+        if offending := [i for i, row in enumerate(rows) if row[field]]:
+            raise Refused(400, **{f"{offending[0]}.{field}": "Pairs of texts carry none; add the completions first."})
+    pairs = [transcripts.Pair([dict(turn) for turn in row["prompt"]], row["chosen"], row["rejected"]) for row in rows]
     return import_pairs(project=project, pairs=pairs, source=source, by=by)
 
 
-def _ratings(project: Project, given: Sequence[Given]) -> list[Given]:
-    completions = _completions(project, {row["completion"] for row in given})
+def _ratings(project: Project, rows: Sequence[Given]) -> list[Given]:
+    completions = _completions(project, {row["completion"] for row in rows})
 
     def check(row: Given) -> Given:
         completion = _among(completions, row, "completion")
@@ -149,15 +149,15 @@ def _ratings(project: Project, given: Sequence[Given]) -> list[Given]:
         check_aspects(row["aspects"])
         if row["thumbs"] is None and row["stars"] is None and not row["aspects"]:
             raise Refused(400, stars="Nothing was rated; give thumbs, stars or aspects.")
-        kept = {name: row[name] for name in ("thumbs", "stars", "aspects", "comment")}
-        return {"prompt": completion.prompt, "completion": completion, **kept}
+        fields = {name: row[name] for name in ("thumbs", "stars", "aspects", "comment")}
+        return {"prompt": completion.prompt, "completion": completion, **fields}
 
-    return _each(given, check)
+    return _each(rows, check)
 
 
-def _comparisons(project: Project, given: Sequence[Given]) -> list[Given]:
+def _comparisons(project: Project, rows: Sequence[Given]) -> list[Given]:
     ends = ("completion_a", "completion_b")
-    completions = _completions(project, {row[end] for row in given for end in ends})
+    completions = _completions(project, {row[end] for row in rows for end in ends})
 
     def check(row: Given) -> Given:
         a, b = (_among(completions, row, end) for end in ends)
@@ -168,15 +168,15 @@ def _comparisons(project: Project, given: Sequence[Given]) -> list[Given]:
                 400, completion_b=f"It answers another prompt than completion {a.pk}; give one that does not."
             )
         check_winner(row["winner"], row["strength"])
-        kept = {name: row[name] for name in ("winner", "strength", "comment")}
-        return {"prompt": a.prompt, "completion_a": a, "completion_b": b, **kept}
+        fields = {name: row[name] for name in ("winner", "strength", "comment")}
+        return {"prompt": a.prompt, "completion_a": a, "completion_b": b, **fields}
 
-    return _each(given, check)
+    return _each(rows, check)
 
 
-def _demonstrations(project: Project, given: Sequence[Given]) -> list[Given]:
-    prompts = find_all(project.prompts.all(), {row["prompt"] for row in given})
-    completions = _completions(project, {row["edited_from"] for row in given if row["edited_from"]})
+def _demonstrations(project: Project, rows: Sequence[Given]) -> list[Given]:
+    prompts = find_all(project.prompts.all(), {row["prompt"] for row in rows})
+    completions = _completions(project, {row["edited_from"] for row in rows if row["edited_from"]})
 
     def check(row: Given) -> Given:
         prompt: Prompt = _among(prompts, row, "prompt")
@@ -186,7 +186,7 @@ def _demonstrations(project: Project, given: Sequence[Given]) -> list[Given]:
         check_text(row["text"], "text", "An answer")
         return {"prompt": prompt, "edited_from": edited, "text": row["text"], "comment": row["comment"]}
 
-    return _each(given, check)
+    return _each(rows, check)
 
 
 _CHECKS: dict[type[Any], Callable[[Project, Sequence[Given]], list[Given]]] = {
@@ -200,17 +200,17 @@ def _completions(project: Project, ids: set[int]) -> dict[int, Completion]:
     return find_all(Completion.objects.filter(prompt__project=project).select_related("prompt"), ids)
 
 
-def _among(found: dict[int, Any], row: Given, field: str) -> Any:
-    if row[field] not in found:
+def _among(by_id: dict[int, Any], row: Given, field: str) -> Any:
+    if row[field] not in by_id:
         raise Refused(400, **{field: f"This project has no such row {row[field]}; add it first."})
-    return found[row[field]]
+    return by_id[row[field]]
 
 
-def _each(given: Sequence[Given], check: Callable[[Given], Given]) -> list[Given]:
+def _each(rows: Sequence[Given], check: Callable[[Given], Given]) -> list[Given]:
     checked: list[Given] = []
     errors: dict[str, str] = {}
     status = 400
-    for index, row in enumerate(given):
+    for index, row in enumerate(rows):
         try:
             checked.append(check(row))
         except Refused as refused:

@@ -1,4 +1,4 @@
-"""A project's scales: what its annotators answer by. A scale in use keeps its name for ever: data has it."""
+"""Change a project's scales: what its annotators answer by. A scale in use keeps its name for ever: data has it."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def add(*, project: Project, by: User | None, kind: str, name: str, title: str =
     with transaction.atomic():
         _refuse_too_many(scale)
         scale.save()
-        told = {field: [None, getattr(scale, field)] for field in ("kind", "name", *FIELDS)}
-        audit.record(action="scale.added", about=f"{kind} {name}", by=by, project=project, changes=told)
+        changes = {field: [None, getattr(scale, field)] for field in ("kind", "name", *FIELDS)}
+        audit.record(action="scale.added", about=f"{kind} {name}", by=by, project=project, changes=changes)
     return scale
 
 
 def change(*, scale: Scale, by: User | None, name: str | None = None, **fields: Any) -> Scale:
-    """Its words and its place; its name only while nothing has been said by it."""
+    """Change a scale's words and place; its name only while nothing has been annotated by it."""
     _require(by, scale.project)
-    before = _as_told(scale)
+    old_values = _as_told(scale)
     if name is not None and name != scale.name:
         if in_use(scale):
             raise Refused(
@@ -52,27 +52,27 @@ def change(*, scale: Scale, by: User | None, name: str | None = None, **fields: 
             raise Refused(409, name=f"There is a {scale.kind} scale called {name!r}; take another name.")
         scale.name = name
     _apply(scale, fields)
-    return _save(scale, before, "scale.changed", by)
+    return _save(scale, old_values, "scale.changed", by)
 
 
 def retire(*, scale: Scale, by: User | None) -> Scale:
-    """It is asked for no more; what was said by it stays."""
+    """Retire a scale: it is asked for no more, and what was annotated by it stays."""
     _require(by, scale.project)
-    before = _as_told(scale)
+    old_values = _as_told(scale)
     scale.retired_at = scale.retired_at or timezone.now()
-    return _save(scale, before, "scale.retired", by)
+    return _save(scale, old_values, "scale.retired", by)
 
 
 def bring_back(*, scale: Scale, by: User | None) -> Scale:
     _require(by, scale.project)
-    before = _as_told(scale)
+    old_values = _as_told(scale)
     _refuse_too_many(scale)
     scale.retired_at = None
-    return _save(scale, before, "scale.brought-back", by)
+    return _save(scale, old_values, "scale.brought-back", by)
 
 
 def delete(*, scale: Scale, by: User | None) -> None:
-    """Only what nobody has answered by yet."""
+    """Delete a scale that nobody has used yet."""
     project = scale.project
     _require(by, project)
     if in_use(scale):
@@ -102,18 +102,18 @@ def in_use(scale: Scale) -> bool:
     return rows[scale.kind].filter(project=project).exists()
 
 
-def _save(scale: Scale, before: dict[str, Any], action: str, by: User | None) -> Scale:
+def _save(scale: Scale, old_values: dict[str, Any], action: str, by: User | None) -> Scale:
     with transaction.atomic():
         scale.save()
-        if changes := audit.differences(before, _as_told(scale)):
+        if changes := audit.differences(old_values, _as_told(scale)):
             about = f"{scale.kind} {scale.name}"
             audit.record(action=action, about=about, by=by, project=scale.project, changes=changes)
     return scale
 
 
 def _as_told(scale: Scale) -> dict[str, Any]:
-    told = {field: getattr(scale, field) for field in ("name", *FIELDS)}
-    return told | {"retired_at": scale.retired_at.isoformat() if scale.retired_at else None}
+    values = {field: getattr(scale, field) for field in ("name", *FIELDS)}
+    return values | {"retired_at": scale.retired_at.isoformat() if scale.retired_at else None}
 
 
 def _apply(scale: Scale, fields: dict[str, Any]) -> None:
@@ -133,10 +133,12 @@ def _apply(scale: Scale, fields: dict[str, Any]) -> None:
 
 
 def _refuse_too_many(scale: Scale) -> None:
-    kind, most = Kind(scale.kind), MOST.get(Kind(scale.kind), 1)
-    if scale.project.scales.filter(kind=kind, retired_at=None).exclude(pk=scale.pk).count() >= most:
-        one = f"This project has its {kind} scale" if most == 1 else f"This project has {most} scales of this kind"
-        raise Refused(409, kind=f"{one}; change or retire {'it' if most == 1 else 'one'} first.")
+    kind, limit = Kind(scale.kind), MOST.get(Kind(scale.kind), 1)
+    if scale.project.scales.filter(kind=kind, retired_at=None).exclude(pk=scale.pk).count() >= limit:
+        subject = (
+            f"This project has its {kind} scale" if limit == 1 else f"This project has {limit} scales of this kind"
+        )
+        raise Refused(409, kind=f"{subject}; change or retire {'it' if limit == 1 else 'one'} first.")
 
 
 def _require(by: User | None, project: Project) -> None:

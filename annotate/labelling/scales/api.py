@@ -88,13 +88,13 @@ def _add(request: Request, project: Project) -> Response:
 )
 @in_project(get="read", patch="manage", delete="manage")
 def scale(request: Request, project: Project, pk: str) -> Response:
-    found = find(project.scales.all(), pk, "scale")
+    scale_row = find(project.scales.all(), pk, "scale")
     if request.method == "GET":
-        return Response(DeclaredScaleOut(found).data)
+        return Response(DeclaredScaleOut(scale_row).data)
     if request.method == "DELETE":
-        actions.delete(scale=found, by=request.user)
+        actions.delete(scale=scale_row, by=request.user)
         return Response(status=204)
-    return Response(DeclaredScaleOut(_changed(project, found, request)).data)
+    return Response(DeclaredScaleOut(_changed(project, scale_row, request)).data)
 
 
 def _changed(project: Project, scale: Scale, request: Request) -> Scale:

@@ -1,4 +1,5 @@
-"""What a project's judges answer by. A project that declares nothing asks for thumbs, stars and the better of two."""
+"""List what a project's annotators answer by. A project that declares nothing asks for thumbs, stars and the better of
+two."""
 
 from __future__ import annotations
 
@@ -25,24 +26,27 @@ Asked = dict[str, list[Scale]]
 _in_force = Prepared(lambda: Scale.objects.filter(project=Slot("project"), retired_at=None))
 
 
-def asked_in(project: Project) -> Asked:
-    """For each kind the scales in force, in their order. What rates one answer stands by default only where the
-    project declares none of thumbs, stars and aspects; labels for spans have no default."""
-    found: Asked = {str(kind): [] for kind in Scale.Kind.values}
+def scales_in(project: Project) -> Asked:
+    """Return for each kind the scales in force, in their order.
+
+    What rates one answer stands by default only where the project declares none of thumbs, stars and aspects; labels
+    for spans have no default.
+    """
+    scales: Asked = {str(kind): [] for kind in Scale.Kind.values}
     for scale in _in_force.rows(project=project.pk):
-        found[scale.kind].append(scale)
-    declares_rating = any(found[kind] for kind in RATED)
+        scales[scale.kind].append(scale)
+    declares_rating = any(scales[kind] for kind in RATED)
     for scale in DEFAULTS:
-        if not found[scale.kind] and not (scale.kind in RATED and declares_rating):
-            found[scale.kind].append(scale)
-    return found
+        if not scales[scale.kind] and not (scale.kind in RATED and declares_rating):
+            scales[scale.kind].append(scale)
+    return scales
 
 
-def declares_rating(asked: Asked) -> bool:
+def declares_rating(scales: Asked) -> bool:
     """Return whether the project itself says what an answer is rated by; else names of aspects are free."""
-    return any(scale.pk is not None for kind in RATED for scale in asked[kind])
+    return any(scale.pk is not None for kind in RATED for scale in scales[kind])
 
 
-def asked_of(assignment: Assignment) -> list[Scale]:
-    asked = asked_in(assignment.project)
-    return [scale for kind in OF_ITEM[Assignment.Kind(assignment.kind)] for scale in asked[kind]]
+def scales_of(assignment: Assignment) -> list[Scale]:
+    scales = scales_in(assignment.project)
+    return [scale for kind in OF_ITEM[Assignment.Kind(assignment.kind)] for scale in scales[kind]]

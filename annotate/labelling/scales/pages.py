@@ -1,4 +1,4 @@
-"""A project's scales, for its managers: add, change, retire, bring back, delete what nobody has used."""
+"""Show managers a project's scales: add, change, retire, bring back, delete what nobody has used."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from annotate.core.errors import Refused
 from annotate.core.page_access import MemberRequest, in_project
 from annotate.labelling.scales import actions
-from annotate.labelling.scales.declared import asked_in, declares_rating
+from annotate.labelling.scales.declared import declares_rating, scales_in
 from annotate.models import Project, Scale
 from common.whole_numbers import row_id
 
@@ -23,34 +23,34 @@ def scales(request: MemberRequest, project: Project) -> HttpResponse:
     if request.method != "POST":
         return _show(request, project)
     try:
-        done = _do(request, project)
+        message = _do(request, project)
     except Refused as refused:
         return _show(request, project, refused)
-    messages.success(request, done)
+    messages.success(request, message)
     return redirect("scales", project.slug)
 
 
 def _do(request: MemberRequest, project: Project) -> str:
-    wanted = request.POST.get("do", "add")
-    if wanted == "add":
+    action = request.POST.get("do", "add")
+    if action == "add":
         kind, name = request.POST.get("kind", ""), request.POST.get("name", "").strip()
         made = actions.add(project=project, by=request.user, kind=kind, name=name, **_fields(request))
         return f"{made.title} is asked for from the next item on."
     scale = get_object_or_404(project.scales, pk=row_id(request.POST.get("scale", "")))
-    if wanted == "change":
+    if action == "change":
         name = request.POST.get("name", scale.name).strip()
         actions.change(scale=scale, by=request.user, name=name, **_fields(request))
         return f"{scale.title} is changed."
-    if wanted == "retire":
+    if action == "retire":
         actions.retire(scale=scale, by=request.user)
         return f"{scale.title} is asked for no more; what was said by it stays."
-    if wanted == "bring-back":
+    if action == "bring-back":
         actions.bring_back(scale=scale, by=request.user)
         return f"{scale.title} is asked for again."
-    if wanted == "delete":
+    if action == "delete":
         actions.delete(scale=scale, by=request.user)
         return f"{scale.title} is deleted; nobody had used it."
-    raise Refused(do=f"{wanted!r} is nothing that is done to scales.")
+    raise Refused(do=f"{action!r} is nothing that is done to scales.")
 
 
 def _fields(request: MemberRequest) -> dict[str, Any]:
@@ -60,15 +60,15 @@ def _fields(request: MemberRequest) -> dict[str, Any]:
 
 
 def _show(request: MemberRequest, project: Project, refused: Refused | None = None) -> HttpResponse:
-    asked = asked_in(project)
-    every = list(project.scales.order_by("retired_at", "kind", "position", "id"))
-    used = {scale.pk for scale in every if actions.in_use(scale)}
+    scales = scales_in(project)
+    all_scales = list(project.scales.order_by("retired_at", "kind", "position", "id"))
+    used = {scale.pk for scale in all_scales if actions.in_use(scale)}
     context = {
         "project": project,
-        "scales": [(scale, scale.pk in used) for scale in sorted(every, key=lambda s: s.retired_at is not None)],
+        "scales": [(scale, scale.pk in used) for scale in sorted(all_scales, key=lambda s: s.retired_at is not None)],
         "kinds": Scale.Kind.choices,
-        "asked": [scale for kind in Scale.Kind.values for scale in asked[kind]],
-        "declares": declares_rating(asked),
+        "asked": [scale for kind in Scale.Kind.values for scale in scales[kind]],
+        "declares": declares_rating(scales),
         "errors": refused.errors if refused else {},
         "sent": request.POST if refused else {},
     }

@@ -1,1 +1,1 @@
-"""The keys of the labelling page, and a person's own."""
+"""Let people choose the keys of the annotation page."""

@@ -1,4 +1,4 @@
-"""A person's own keys on the annotation page. They go with the account, and only what differs from the defaults is
+"""Change a person's own keys on the annotation page. They belong to the account; only what differs from the defaults is
 kept."""
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from annotate.models import User
 
 
 def change(*, user: User, keys: Mapping[str, object]) -> dict[str, str]:
-    """Set the keys of some actions; the others stay. Refuses the whole when two would answer to one key."""
+    """Set the keys of some actions; the others stay. Refuses all of them when two actions would share a key."""
     for name, key in keys.items():
         if name not in DEFAULTS:
             raise Refused(**{str(name)[:80]: f"No such action; they are {', '.join(DEFAULTS)}."})
         if not isinstance(key, str):
             raise Refused(**{name: "A key is a text: one letter, digit or sign, or Enter."})
-    wanted = merged(user.shortcuts) | {name: normal(str(key)) for name, key in keys.items()}
-    if wrong := problems(wanted):
+    new_keys = merged(user.shortcuts) | {name: normal(str(key)) for name, key in keys.items()}
+    if wrong := problems(new_keys):
         raise Refused(**wrong)
-    user.shortcuts = {name: key for name, key in wanted.items() if key != DEFAULTS[name]}
+    user.shortcuts = {name: key for name, key in new_keys.items() if key != DEFAULTS[name]}
     user.save(update_fields=["shortcuts"])
-    return wanted
+    return new_keys
 
 
 def reset(*, user: User) -> dict[str, str]:

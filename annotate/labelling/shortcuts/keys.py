@@ -1,4 +1,4 @@
-"""The annotation page's keys: what each does, which it is by itself, and how a person's own are checked.
+"""Define the annotation page's keys: what each does, its default, and how a person's own are checked.
 
 A key is one character, or Enter. Letters are kept small: Shift changes nothing. Escape, ? and Tab are the page's own.
 """
@@ -23,7 +23,7 @@ class Action:
 
 @dataclass(frozen=True)
 class Group:
-    """Actions that may be wanted at the same moment. `everywhere` is active beside each of the others."""
+    """Actions that may be wanted at the same moment; `everywhere` is active beside each of the others."""
 
     name: str
     title: str
@@ -84,33 +84,36 @@ DEFAULTS = {action.name: action.key for group in GROUPS for action in group.acti
 LABELS = {action.name: action.label for group in GROUPS for action in group.actions}
 
 
-def merged(own: Mapping[str, object]) -> dict[str, str]:
-    """Return every action's key: a person's own where they have one. What is stored and no longer known is left out."""
-    kept = {name: key for name, key in own.items() if name in DEFAULTS and isinstance(key, str) and key}
-    return {**DEFAULTS, **kept}
+def merged(custom_keys: Mapping[str, object]) -> dict[str, str]:
+    """Return every action's key: a person's own where they have one. Keys of unknown actions are left out."""
+    valid_keys = {name: key for name, key in custom_keys.items() if name in DEFAULTS and isinstance(key, str) and key}
+    return {**DEFAULTS, **valid_keys}
 
 
 def normal(key: str) -> str:
-    """As it is stored and compared: small letters; Enter by its name. A space alone stays what it is, to be refused."""
+    """Return the key as it is stored and compared: small letters; Enter by its name. A space alone stays, to be
+    refused."""
     key = key.strip() or key
     return "Enter" if key.lower() == "enter" else key.lower()
 
 
 def problems(keys: Mapping[str, str]) -> dict[str, str]:
     """Return what is wrong with a full set of keys, by action, in words; empty when nothing is."""
-    found = {}
+    problems_by_action = {}
     for group in GROUPS:
-        taken = {} if group.name == "everywhere" else _by_key(keys, GROUPS[0])
+        used_keys = {} if group.name == "everywhere" else _by_key(keys, GROUPS[0])
         if group.name == "mark":  # its keys are asked before all others, and only while words are selected
-            taken = {}
+            used_keys = {}
         for action in group.actions:
             key = keys[action.name]
             if wrong := _unusable(key):
-                found[action.name] = wrong
-            elif key in taken:
-                found[action.name] = f"{key.upper()} is the key of “{LABELS[taken[key]]}” already; choose another."
-            taken.setdefault(key, action.name)
-    return found
+                problems_by_action[action.name] = wrong
+            elif key in used_keys:
+                problems_by_action[action.name] = (
+                    f"{key.upper()} is the key of “{LABELS[used_keys[key]]}” already; choose another."
+                )
+            used_keys.setdefault(key, action.name)
+    return problems_by_action
 
 
 def _by_key(keys: Mapping[str, str], group: Group) -> dict[str, str]:

@@ -50,6 +50,6 @@ def _sent(request: HttpRequest) -> dict[str, str]:
 
 
 def _back(request: HttpRequest) -> str:
-    """The page of this site from which somebody came, if it was named."""
+    """Return the page of this site from which somebody came, if it was named."""
     back = request.POST.get("back") or request.GET.get("back", "")
     return back if url_has_allowed_host_and_scheme(back, {request.get_host()}, request.is_secure()) else ""

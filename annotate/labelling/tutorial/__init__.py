@@ -1,1 +1,1 @@
-"""The tutorial: gold items in order, each explained after it was answered."""
+"""Run the tutorial: gold items in order, each explained after it was answered."""

@@ -1,4 +1,4 @@
-"""The tutorial: items with known answers, in their order, each explained after it has been answered."""
+"""Hand out the tutorial: gold items in their order, each explained after it has been answered."""
 
 from __future__ import annotations
 
@@ -38,27 +38,30 @@ def next_lesson(*, project: Project, user: User) -> Assignment | None:
     prerequisites.check_pause(project, member)
     with transaction.atomic():
         project.lock()
-        mine = _mine(project, user).exclude(state=Assignment.State.SUBMITTED).exclude(state=Assignment.State.TAKEN_OUT)
-        if begun := mine.select_related("project", "user", "prompt", "completion_a", "completion_b").first():
-            return _for_longer(begun)
-        for known in _unanswered(project, user):
-            return assignments.hand_out_gold(project, user, known, _TUTORIAL)
+        own_lessons = (
+            _mine(project, user).exclude(state=Assignment.State.SUBMITTED).exclude(state=Assignment.State.TAKEN_OUT)
+        )
+        if lesson := own_lessons.select_related("project", "user", "prompt", "completion_a", "completion_b").first():
+            return _for_longer(lesson)
+        for gold_item in _unanswered(project, user):
+            return assignments.hand_out_gold(project, user, gold_item, _TUTORIAL)
         Membership.objects.filter(pk=member.pk).update(tutorial_passed_at=timezone.now())
         return None
 
 
 def lesson_of(assignment: Assignment, by: User) -> Lesson:
-    """Refused for what is no tutorial item, or is not answered yet: nothing else tells what is right."""
+    """Return the lesson. Refused for an item outside the tutorial, and before its answer: nothing else tells what is
+    right."""
     assignments.require_owner(assignment, by)
-    known = assignment.gold
-    if assignment.purpose != _TUTORIAL or known is None:
+    gold_item = assignment.gold
+    if assignment.purpose != _TUTORIAL or gold_item is None:
         raise Refused(404, assignment="This is no tutorial item; only those are explained.")
     if assignment.gold_passed is None:
         raise Refused(409, assignment="Answer it first; then it is explained.")
     ids = list(_all(assignment.project).values_list("pk", flat=True))
-    number = ids.index(known.pk) + 1 if known.pk in ids else len(ids)
-    expected = gold.expected_of(known, assignment)
-    return Lesson(assignment, assignment.gold_passed, expected, known.explanation, number, len(ids))
+    number = ids.index(gold_item.pk) + 1 if gold_item.pk in ids else len(ids)
+    expected = gold.expected_of(gold_item, assignment)
+    return Lesson(assignment, assignment.gold_passed, expected, gold_item.explanation, number, len(ids))
 
 
 def progress(project: Project, user: User) -> tuple[int, int]:
@@ -80,17 +83,17 @@ def _mine(project: Project, user: User) -> QuerySet[Assignment]:
 
 
 def _unanswered(project: Project, user: User) -> list[GoldItem]:
-    """Without those that they were served as an item before: these they know."""
+    """Return the tutorial's items without those that they were served as an item before."""
     served = set(project.assignments.filter(user=user).values_list("item", flat=True))
     return [
-        known
-        for known in harm_budget.within(_all(project), project, user)
-        if gold.key_of(known.kind, known.completion_a_id, known.completion_b_id) not in served
+        gold_item
+        for gold_item in harm_budget.within(_all(project), project, user)
+        if gold.key_of(gold_item.kind, gold_item.completion_a_id, gold_item.completion_b_id) not in served
     ]
 
 
-def _for_longer(begun: Assignment) -> Assignment:
-    """A lesson does not run out, and is not skipped: nobody else answers it."""
-    if begun.state != Assignment.State.OPEN or begun.expires_at <= timezone.now():
-        assignments.reopen(begun)
-    return begun
+def _for_longer(assignment: Assignment) -> Assignment:
+    """Reopen a lesson if needed: it does not expire, and is not skipped, for nobody else answers it."""
+    if assignment.state != Assignment.State.OPEN or assignment.expires_at <= timezone.now():
+        assignments.reopen(assignment)
+    return assignment

@@ -1,4 +1,4 @@
-"""The tutorial: the annotator's own form, and after each item what was right and why."""
+"""Show the tutorial: the annotator's own form, and after each item what was right and why."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from annotate.labelling import pages as labelling
 from annotate.labelling.adjudication.disagreements import words_of
 from annotate.labelling.forms.storage import standing_rows
 from annotate.labelling.gold.present import in_words
-from annotate.labelling.prerequisites.pages import to_what_comes_first
+from annotate.labelling.prerequisites.pages import redirects_to_prerequisite
 from annotate.labelling.tutorial import actions
 from annotate.models import Assignment, Project
 from common.whole_numbers import row_id
@@ -24,9 +24,9 @@ from common.whole_numbers import row_id
 
 @never_cache
 @in_project(get="judge", post="judge")
-@to_what_comes_first
+@redirects_to_prerequisite
 def tutorial(request: MemberRequest, project: Project) -> HttpResponse:
-    """The next item of the tutorial in the form that real ones have; a page that sums up when all are answered."""
+    """Show the next item of the tutorial in the form that real ones have; a summary when all are answered."""
     if request.method == "POST":
         return _answer(request, project)
     assignment = actions.next_lesson(project=project, user=request.user)
@@ -45,9 +45,9 @@ def tutorial(request: MemberRequest, project: Project) -> HttpResponse:
 @never_cache
 @in_project(get="judge, mine")
 def lesson(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
-    """What was right, beside what was said."""
-    found = project.assignments.select_related("project", "gold", "prompt", "completion_a", "completion_b")
-    assignment = get_object_or_404(found, pk=pk, user=request.user)
+    """Show what was right, beside what was answered."""
+    own_lessons = project.assignments.select_related("project", "gold", "prompt", "completion_a", "completion_b")
+    assignment = get_object_or_404(own_lessons, pk=pk, user=request.user)
     try:
         lesson = actions.lesson_of(assignment, request.user)
     except Refused as refused:

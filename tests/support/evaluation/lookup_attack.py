@@ -89,7 +89,7 @@ def _without_table(arena: Arena, attack: LookUp, seed: int) -> tuple[float, int]
 
 def _is_held(vote: Comparison) -> bool:
     assert vote.battle is not None
-    return disclosed_answers.is_told(vote.battle)
+    return disclosed_answers.is_disclosed(vote.battle)
 
 
 def _given_away(arena: Arena, attack: LookUp, random: np.random.Generator) -> set[tuple[int, int]]:

@@ -240,7 +240,7 @@ def test_a_vote_older_than_traces_is_held_as_well(project, pair):
 
 def test_every_reason_has_words_that_fit_and_accuse_nobody():
     for hold in Hold:
-        said = vote_guard.in_words(hold)
+        said = vote_guard.describe_hold(hold)
         assert 10 < len(said) <= 200 and not said.endswith(".")
         assert not any(word in said.lower() for word in ("rigged", "cheat", "fraud", "bot", "suspicious", "abuse"))
 

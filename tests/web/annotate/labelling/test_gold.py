@@ -458,13 +458,13 @@ def test_a_project_may_do_without():
 
 
 def test_what_changed_is_told_line_by_line():
-    lines = prerequisites.what_changed("Be kind.\nBe brief.", "Be kind.\nBe true.\nBe brief.")
+    lines = prerequisites.diff_lines("Be kind.\nBe brief.", "Be kind.\nBe true.\nBe brief.")
     assert [(line.sign, line.text) for line in lines if line.text] == [
         ("", "Be kind."),
         ("+", "Be true."),
         ("", "Be brief."),
     ]
-    assert prerequisites.what_changed("Same.", "Same.") == []
+    assert prerequisites.diff_lines("Same.", "Same.") == []
 
 
 def test_whoever_leaves_gives_back_what_they_held():

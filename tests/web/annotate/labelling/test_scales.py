@@ -8,7 +8,7 @@ from django.urls import reverse
 from annotate.core.errors import Refused
 from annotate.labelling import actions as feedback
 from annotate.labelling.scales import actions as scales
-from annotate.labelling.scales.declared import asked_in
+from annotate.labelling.scales.declared import scales_in
 from annotate.models import AuditEntry, Rating, Scale
 from tests.support.api_client import errors, program
 from tests.support.factories import (
@@ -45,7 +45,7 @@ def refusal(**said) -> dict[str, str]:
 
 
 def test_without_scales_a_project_asks_for_thumbs_stars_and_the_better_one(project):
-    asked = {kind: [scale.name for scale in found] for kind, found in asked_in(project).items()}
+    asked = {kind: [scale.name for scale in found] for kind, found in scales_in(project).items()}
     assert asked == {
         "thumbs": ["thumbs"],
         "stars": ["stars"],
@@ -59,7 +59,7 @@ def test_without_scales_a_project_asks_for_thumbs_stars_and_the_better_one(proje
 def test_with_a_scale_of_its_own_a_project_asks_for_that_alone(project):
     make_scale(project, "aspect", "helpful", position=2)
     make_scale(project, "aspect", "honest", position=1)
-    asked = asked_in(project)
+    asked = scales_in(project)
     assert [scale.name for scale in asked["aspect"]] == ["honest", "helpful"]
     assert asked["thumbs"] == asked["stars"] == [] and asked["comparison"]
 
