@@ -168,7 +168,7 @@ class Turn:
 
     def _examples(self) -> list[Row]:
         names = ("prompt_id", "completion_a", "completion_b", "winner", "strength", "author")
-        judged = best_answers.judged(
+        judged = best_answers.answers_from(
             [Comparison(**{name: row[name] for name in names}) for row in self.comparisons],
             [Rating(row["completion"], row["thumbs"], row["stars"], row["author"]) for row in self.ratings],
         )

@@ -1,1 +1,1 @@
-"""What all subjects share: errors, permissions, audit, events, periodic tasks, visitors, the way out."""
+"""Share among all subjects: errors, permissions, audit, events, periodic tasks, visitors, outgoing requests."""

@@ -1,4 +1,4 @@
-"""The audit trail: who changed what. Called inside the transaction of the change, so that neither stands alone."""
+"""Keep the audit trail: who changed what. Called inside the transaction of the change, so that neither stands alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ def record(
     changes: dict[str, list[Any]] | None = None,
     reason: str = "",
 ) -> AuditEntry:
-    """`action` is such as member.role; `changes` are {field: [before, after]}, in values that JSON has.
+    """Record a change. `action` is such as member.role; `changes` are {field: [before, after]}, in values that JSON
+    has.
 
     Annotations have a ledger of their own, StatusChange. `by` is None for what the software or a command does.
     """
@@ -33,7 +34,7 @@ def differences(before: dict[str, Any], after: dict[str, Any]) -> dict[str, list
 
 
 def entries_of(project: Project, *, action: str = "", who: str = "") -> QuerySet[AuditEntry]:
-    """Newest first; of one action, or by one person, where they are named."""
+    """Return the entries, newest first; of one action, or by one person, where they are named."""
     action, who = action.replace("\x00", ""), who.replace("\x00", "")
     entries = AuditEntry.objects.filter(project=project).select_related("actor")
     if action:

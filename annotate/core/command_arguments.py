@@ -1,4 +1,4 @@
-"""What a command's words name: a project by its slug, a person by their name."""
+"""Resolve a command's arguments: a project by its slug, a person by their name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _MOST_SLUGS = 20
 
 
 def project_named(slug: str) -> Project:
-    """Raises CommandError with the slugs that there are."""
+    """Return the project; raises CommandError with the slugs that exist."""
     project = Project.objects.filter(slug=slug).first()
     if project is None:
         slugs = ", ".join(Project.objects.order_by("slug").values_list("slug", flat=True)[:_MOST_SLUGS]) or "none yet"
@@ -21,8 +21,8 @@ def project_named(slug: str) -> Project:
 def person_named(username: str, role: str) -> User:
     """Return the first superuser where nobody is named. Raises CommandError that asks for someone of that role."""
     people = User.objects.filter(username=username) if username else User.objects.filter(is_superuser=True)
-    found = people.order_by("id").first()
-    if found is None:
-        who = f"no person {username!r}" if username else "no superuser"
-        raise CommandError(f"There is {who}: name a {role} of the project with --by.")
-    return found
+    person = people.order_by("id").first()
+    if person is None:
+        subject = f"no person {username!r}" if username else "no superuser"
+        raise CommandError(f"There is {subject}: name a {role} of the project with --by.")
+    return person

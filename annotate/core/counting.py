@@ -1,4 +1,4 @@
-"""How often something was tried within a while: in the database, so that every web process counts the same."""
+"""Count how often something was tried within a period: in the database, so that every web process counts the same."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RETURNING tries"""
 
 
 def count(key: str, *, seconds: int) -> int:
-    """Count one more try, and return how many there are with it. The while begins with the first try."""
+    """Count one more try, and return the number of tries. The period begins with the first try."""
     now = timezone.now()
     moments = {"now": now, "over": now - timedelta(seconds=seconds)}
     stored = {name: connection.ops.adapt_datetimefield_value(moment) for name, moment in moments.items()}
@@ -31,13 +31,13 @@ def count(key: str, *, seconds: int) -> int:
 
 
 def counted(key: str, *, seconds: int) -> int:
-    """Return how often by now, without another try."""
+    """Return the number of tries by now, without another try."""
     since = timezone.now() - timedelta(seconds=seconds)
     return TryCount.objects.filter(key=key, since__gt=since).values_list("tries", flat=True).first() or 0
 
 
 def remaining(key: str, *, seconds: int) -> int:
-    """Seconds until the count begins anew."""
+    """Return the seconds until the count begins anew."""
     since = TryCount.objects.filter(key=key).values_list("since", flat=True).first()
     if since is None:
         return 0
@@ -49,5 +49,5 @@ def start_anew(key: str) -> None:
 
 
 def forget(*, before: timedelta = timedelta(days=2)) -> int:
-    """Counts of long ago: the longest while that anything here is counted for is a day."""
+    """Delete old counts: the longest period that anything is counted for is a day."""
     return TryCount.objects.filter(since__lt=timezone.now() - before).delete()[0]

@@ -1,10 +1,10 @@
-"""The one way that an action says no: which field, what is wrong with it, what would be right."""
+"""Refuse an action in one way: which field, what is wrong with it, what would be right."""
 
 from __future__ import annotations
 
 
 class Refused(Exception):
-    """Raised before anything was written. Pages show it beside the field; the API answers `status` with `errors`.
+    """Raised before anything is written. Pages show it beside the field; the API answers `status` with `errors`.
 
     `status` is the HTTP status that fits: 400 wrong input, 403 not allowed, 404 not there, 409 it has changed
     meanwhile, 410 expired, 413 too large.

@@ -1,4 +1,4 @@
-"""What other tools are told of: an event is written with the change that it tells of, and delivered afterwards.
+"""Announce events to other tools: an event is written with the change that it is about, and delivered afterwards.
 
 The rows are the outbox: a process that dies between the change and the delivery loses nothing. See `deliveries`.
 """
@@ -28,7 +28,7 @@ _hooks = Prepared(lambda: Webhook.objects.filter(project=Slot("project"), is_act
 
 
 def announce(*, project: Project, event: str, data: dict[str, Any]) -> None:
-    """Call it inside the transaction of what happened. `data` names rows by id; it never tells a blind annotator's
+    """Announce an event inside the transaction of its cause. `data` names rows by id, and never a blind annotator's
     pair."""
     if event not in EVENTS:
         raise ValueError(f"{event!r} is no event; there are {', '.join(EVENTS)}.")
@@ -41,7 +41,7 @@ def announce(*, project: Project, event: str, data: dict[str, Any]) -> None:
 
 
 def announce_dataset(dataset: Dataset) -> None:
-    """Whatever froze it."""
+    """Announce a frozen dataset, whatever froze it."""
     data = {"dataset": dataset.pk, "name": dataset.name, "kind": dataset.kind, "side": dataset.side}
     data |= {"content_hash": dataset.content_hash, "counts": dataset.counts}
     announce(project=dataset.project, event="dataset.frozen", data=data)

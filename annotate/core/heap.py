@@ -1,4 +1,4 @@
-"""What Python's garbage collector need not look at again."""
+"""Keep Python's garbage collector away from objects that live as long as the process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ THRESHOLDS = 10_000, 10, 50
 
 
 def settle() -> None:
-    """Take what start-up has made out of the collector's sight: modules, classes, addresses; some hundred thousand.
+    """Move what start-up made out of the collector's sight: modules, classes, addresses; some hundred thousand.
 
     A full collection looks at every object and keeps the interpreter all the while: 100 to 200 ms of a process that has
     imported numpy, for all of its threads, also for one that holds the database's write lock. What is loaded stays

@@ -17,7 +17,7 @@ HOOKS: dict[str, Hook[Any]] = {}  # every hook of this process by its name, in t
 
 
 class BadRegistration(ValueError):
-    """Something was registered twice, or where another thing has taken the only place."""
+    """Raised when something is registered twice, or where another item has taken the only place."""
 
 
 def dotted_name(item: object) -> str:
@@ -33,11 +33,13 @@ class Hook(Mapping[str, T], Generic[T]):
     them are taken, any number where that is None.
     """
 
-    def __init__(self, name: str, says: str, *, key: Callable[[T], str] = dotted_name, most: int | None = None) -> None:
+    def __init__(
+        self, name: str, description: str, *, key: Callable[[T], str] = dotted_name, most: int | None = None
+    ) -> None:
         if name in HOOKS:
             raise BadRegistration(f"There are two hooks called {name!r}: give one of them another name.")
         self.name, self.most = name, most
-        self.__doc__ = says
+        self.__doc__ = description
         self.declared_in = _calling_module()
         self._key = key
         self._items: dict[str, T] = {}
@@ -46,19 +48,19 @@ class Hook(Mapping[str, T], Generic[T]):
 
     def register(self, item: T) -> T:
         """Add an item and return it, so that this serves as a decorator, too. BadRegistration where it may not be."""
-        key, where = self._key(item), _calling_module()
+        key, module = self._key(item), _calling_module()
         if key in self._items:
             raise BadRegistration(
                 f"{key!r} is registered twice with the hook {self.name!r}: in {self._registered_in[key]} and in "
-                f"{where}. Take one of the two away."
+                f"{module}. Take one of the two away."
             )
         if self.most is not None and len(self._items) >= self.most:
             raise BadRegistration(
                 f"The hook {self.name!r} takes {self.most}, and {', '.join(self._items)} is registered already: "
-                f"take that away, or do not register {key!r} in {where}."
+                f"take that away, or do not register {key!r} in {module}."
             )
         self._items[key] = item
-        self._registered_in[key] = where
+        self._registered_in[key] = module
         return item
 
     @property

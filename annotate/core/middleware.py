@@ -1,5 +1,5 @@
-"""What a browser may do with our pages: a second wall, should a text ever get through the first as markup; and the name
-under which a request writes to the database."""
+"""Restrict what a browser may do with our pages, should a text ever pass as markup; name a request's writes to the
+database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`text=sentence, label=class`: pairs as one types them into a field or on a command line."""
+"""Parse `text=sentence, label=class`: pairs as one types them into a field or on a command line."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from annotate.core.errors import Refused
 
 
 def named_values(text: str, field: str) -> dict[str, str]:
-    """Refused, naming `field`, for what is no such list. Empty text is an empty dict."""
+    """Return the pairs; empty text is an empty dict. Refused, naming `field`, for what is no such list."""
     pairs: dict[str, str] = {}
     for part in filter(str.strip, text.replace("\n", ",").split(",")):
         name, equals, value = (piece.strip() for piece in part.partition("="))

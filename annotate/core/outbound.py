@@ -1,4 +1,4 @@
-"""The one way out: HTTP clients for models behind an endpoint, for judges and for webhooks. Pure: no Django.
+"""Open the one way out: HTTP clients for models behind an endpoint, for judges and for webhooks. Pure: no Django.
 
 A researcher or manager names the address, and this server reaches more than they do: a database's port, a cloud's
 metadata. So each connection looks the name up once, judges every address that it has, and goes to one of those: a name
@@ -30,15 +30,17 @@ LONGEST_LINE = 1_000_000  # bytes of one event of a stream
 
 
 class Refused(httpx.RequestError):
-    """The address may not be asked, or its answer may not be read to the end. The words are fit for anyone to read."""
+    """Raised when an address may not be asked, or its answer not read to the end. The words are fit for anyone to
+    read."""
 
 
 class TooLong(Refused):
-    """More came than is read of one answer."""
+    """Raised when more came than is read of one answer."""
 
 
 def read_list(text: str) -> tuple[str, ...]:
-    """Names of hosts, addresses and networks, with commas between; a whole address stands for its host and port."""
+    """Return names of hosts, addresses and networks from a list with commas; a whole address stands for its host and
+    port."""
     parts = (part.strip() for part in text.split(","))
     return tuple(host_and_port(part) if "//" in part else part.lower() for part in parts if part)
 
@@ -62,19 +64,19 @@ def async_client(url: str, *, allowed: Sequence[str], timeout: httpx.Timeout, **
     return httpx.AsyncClient(transport=transport, **_common(url, timeout), **options)
 
 
-def body_of(response: httpx.Response, most: int = LONGEST_BODY) -> bytes:
+def body_of(response: httpx.Response, limit: int = LONGEST_BODY) -> bytes:
     """Return the whole body of a streamed response. Raises Refused when it is longer, or packed."""
     _require_plain(response)
     parts, size = [], 0
     for part in response.iter_raw():
         size += len(part)
-        if size > most:
-            raise TooLong(f"The answer is longer than {most:,} bytes and was not read to its end.")
+        if size > limit:
+            raise TooLong(f"The answer is longer than {limit:,} bytes and was not read to its end.")
         parts.append(part)
     return b"".join(parts)
 
 
-async def lines_of(response: httpx.Response, most: int = LONGEST_BODY) -> AsyncIterator[bytes]:
+async def lines_of(response: httpx.Response, limit: int = LONGEST_BODY) -> AsyncIterator[bytes]:
     """Yield the lines of a streamed response, split at newlines alone. Raises Refused when one, or all, are too
     long."""
     _require_plain(response)
@@ -82,26 +84,26 @@ async def lines_of(response: httpx.Response, most: int = LONGEST_BODY) -> AsyncI
     async for part in response.aiter_raw():
         size += len(part)
         *lines, buffer = (buffer + part).split(b"\n")
-        if size > most or len(buffer) > LONGEST_LINE:
-            raise TooLong(f"The answer is longer than {most:,} bytes, or a line of it than {LONGEST_LINE:,}.")
+        if size > limit or len(buffer) > LONGEST_LINE:
+            raise TooLong(f"The answer is longer than {limit:,} bytes, or a line of it than {LONGEST_LINE:,}.")
         for line in lines:
             yield line
     if buffer:  # the last line may end without a newline, as the body of an error does
         yield buffer
 
 
-def judged(host: str, port: int, allowed: Sequence[str]) -> list[str]:
+def require_allowed(host: str, port: int, allowed: Sequence[str]) -> list[str]:
     """Return the addresses of a host, all of which may be asked. Raises Refused, and OSError where the name is not
     known."""
     try:
         entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except UnicodeError as error:
         raise OSError(f"{host} is no name of a host: {error}") from error
-    found = list(dict.fromkeys(str(entry[4][0]) for entry in entries))
+    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in entries))
     is_named = host.lower() in allowed or f"{host.lower()}:{port}" in allowed
-    if not is_named and not all(is_public(address) or _is_allowed(address, allowed) for address in found):
+    if not is_named and not all(is_public(address) or _is_allowed(address, allowed) for address in addresses):
         raise Refused(f"{host} is an address that only this network reaches; the operator can allow it.")
-    return found
+    return addresses
 
 
 def _is_allowed(address: str, allowed: Iterable[str]) -> bool:
@@ -119,16 +121,16 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
 
 
 class _Pinned(httpcore.NetworkBackend):
-    """Connects to an address that was judged, of the name that the certificate must bear."""
+    """Connect to an address that was checked, under the name that the certificate must bear."""
 
     def __init__(self, allowed: Sequence[str]) -> None:
         self._allowed, self._inner = allowed, httpcore.SyncBackend()
 
-    def connect_tcp(self, host: str, port: int, *rest: Any, **more: Any) -> httpcore.NetworkStream:
+    def connect_tcp(self, host: str, port: int, *args: Any, **kwargs: Any) -> httpcore.NetworkStream:
         last: Exception = OSError("It has no address.")
         for address in _looked_up(host, port, self._allowed):
             try:
-                return self._inner.connect_tcp(address, port, *rest, **more)
+                return self._inner.connect_tcp(address, port, *args, **kwargs)
             except httpcore.ConnectError as error:
                 last = error
         raise last
@@ -141,11 +143,11 @@ class _PinnedAsync(httpcore.AsyncNetworkBackend):
     def __init__(self, allowed: Sequence[str]) -> None:
         self._allowed, self._inner = allowed, httpcore.AnyIOBackend()
 
-    async def connect_tcp(self, host: str, port: int, *rest: Any, **more: Any) -> httpcore.AsyncNetworkStream:
+    async def connect_tcp(self, host: str, port: int, *args: Any, **kwargs: Any) -> httpcore.AsyncNetworkStream:
         last: Exception = OSError("It has no address.")
         for address in await asyncio.to_thread(_looked_up, host, port, self._allowed):
             try:
-                return await self._inner.connect_tcp(address, port, *rest, **more)
+                return await self._inner.connect_tcp(address, port, *args, **kwargs)
             except httpcore.ConnectError as error:
                 last = error
         raise last
@@ -156,7 +158,7 @@ class _PinnedAsync(httpcore.AsyncNetworkBackend):
 
 def _looked_up(host: str, port: int, allowed: Sequence[str]) -> Iterator[str] | list[str]:
     try:
-        return judged(host, port, allowed)
+        return require_allowed(host, port, allowed)
     except OSError as error:
         raise httpcore.ConnectError(str(error)) from error
 
@@ -188,5 +190,5 @@ def _is_this_machine(host: str) -> bool:
 
 @cache
 def _tls() -> ssl.SSLContext:
-    """Once per process: reading the certificates takes longer than a request."""
+    """Return the TLS context, once per process: reading the certificates takes longer than a request."""
     return ssl.create_default_context()

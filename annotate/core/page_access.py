@@ -1,4 +1,4 @@
-"""Fetch and authorise, in one place, for every page inside a project."""
+"""Fetch a project and authorise its user, in one place, for every page inside a project."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from annotate.models import Project, User
 
 
 class PageRequest(HttpRequest):
-    """With what our middleware adds, for the type checker."""
+    """A request with what our middleware adds, for the type checker."""
 
     htmx: HtmxDetails
 
 
 class MemberRequest(PageRequest):
-    """Where `in_project` lets nobody through who is not signed in."""
+    """A request of somebody who is signed in: `in_project` lets nobody else through."""
 
     user: User
 
@@ -101,7 +101,7 @@ def _as_if_private(request: HttpRequest) -> HttpResponse:
 
 
 def refused_page(request: HttpRequest, refused: Refused, *, project: Project | None = None) -> HttpResponse:
-    """A whole page that says no: what is wrong, and what to do."""
+    """Return a whole page that says no: what is wrong, and what to do."""
     context = {"errors": refused.errors, "project": project}
     response = render(request, "annotate/refused.html", context, status=refused.status)
     if refused.retry_after:

@@ -1,4 +1,4 @@
-"""Small work that must be done whether or not anybody looks: imports, deliveries, votes to be held.
+"""Run small work that must be done whether or not anybody looks: imports, deliveries, votes to be held.
 
 Each periodic task is a function that does a little and says whether there is more to do at once. The background worker
 (`manage.py run_background_worker`) calls them in turn. Each app registers its own with `PERIODIC_TASKS`.
@@ -13,12 +13,13 @@ from annotate.core.hooks import Hook
 
 
 def _nothing() -> None:
-    """Most periodic tasks hold nothing between two calls."""
+    """Do nothing: most periodic tasks hold nothing between two calls."""
 
 
 @dataclass(frozen=True)
 class PeriodicTask:
-    """`every` seconds at most, unless the last call said that more waits. `end` gives back what it holds."""
+    """A task called every `every` seconds at most, unless the last call said that more waits. `end` gives back what it
+    holds."""
 
     name: str
     do: Callable[[], bool]

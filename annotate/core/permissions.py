@@ -1,4 +1,4 @@
-"""Who may do what in a project. What a role may not do it does not see, and the server refuses it."""
+"""Decide who may do what in a project. A role does not see what it may not do, and the server refuses it."""
 
 from __future__ import annotations
 
@@ -42,15 +42,16 @@ def _scope(user: Person) -> str:
 
 
 def can(user: Person, action: str, project: Project) -> bool:
-    """`action` is one of ROLES_FOR, or "read": public projects are read by anyone, others by their members."""
+    """Return whether the person may do `action`, one of ROLES_FOR or "read": public projects are read by anyone, others
+    by their members."""
     if not in_scope(user, action):
         return False
     if user.is_superuser or (action == "read" and project.is_public):
         return True
     if not user.is_authenticated:
         return False
-    found = _role.first(project=project.pk, user=user.pk)
-    return found is not None and (action == "read" or found[0] in ROLES_FOR[action])
+    role = _role.first(project=project.pk, user=user.pk)
+    return role is not None and (action == "read" or role[0] in ROLES_FOR[action])
 
 
 def require(user: Person, action: str, project: Project) -> None:
@@ -61,14 +62,13 @@ def require(user: Person, action: str, project: Project) -> None:
             "scope under Your account → API tokens.",
         )
     if not can(user, action, project):
-        wanted = "a member" if action == "read" else " or ".join(sorted(ROLES_FOR[action]))
-        raise Refused(
-            403, project=f"This needs the role of {wanted} in {project.name}; ask one of its managers for it."
-        )
+        roles = "a member" if action == "read" else " or ".join(sorted(ROLES_FOR[action]))
+        raise Refused(403, project=f"This needs the role of {roles} in {project.name}; ask one of its managers for it.")
 
 
 def is_vouched_for(user: Person, project: Project) -> bool:
-    """A member whom somebody has let in, who answers for what they do. Where all may sign up, only who reviews."""
+    """Return whether somebody has let this member in, who answers for them. Where all may sign up, only reviewers
+    are."""
     return can(user, _vouching(project), project)
 
 
@@ -91,15 +91,16 @@ def projects_where(user: Person, action: str) -> QuerySet[Project]:
         return projects
     members = Q()
     if user.is_authenticated:
-        mine = Q(memberships__user=user)
-        members = mine if action == "read" else mine & Q(memberships__role__in=ROLES_FOR[action])
+        is_member = Q(memberships__user=user)
+        members = is_member if action == "read" else is_member & Q(memberships__role__in=ROLES_FOR[action])
     if action == "read":
         return projects.filter(Q(is_public=True) | members).distinct()
     return projects.filter(members).distinct() if members else projects.none()
 
 
 def models_seen(user: Person) -> QuerySet[LanguageModel]:
-    """Return those of the projects that this person may see; for researchers also what is shared with all projects."""
+    """Return the models of the projects that this person may see; for researchers also what is shared with all
+    projects."""
     models = LanguageModel.objects.all()
     if user.is_superuser:
         return models

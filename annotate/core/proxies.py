@@ -1,4 +1,4 @@
-"""Whom a request comes from, when proxies stand in front: `X-Forwarded-For` is read as far as each hop is trusted.
+"""Find whom a request comes from behind proxies: `X-Forwarded-For` is read as far as each hop is trusted.
 
 The header is anybody's to send. It is read only when the connection comes from a proxy that the operator names, and
 from right to left: each proxy writes down whom it heard, and the first that is none of ours is who asks.
@@ -36,12 +36,12 @@ def client_of(peer: str, forwarded: str, trusted: Sequence[str]) -> str:
     `peer` is the connection's address, "" for a Unix socket. A hop that is no address ends the way: the one before it
     stands, or anybody could begin a new count with a name of their own.
     """
-    found = peer
+    address = peer
     for hop in reversed([part.strip() for part in forwarded.split(",") if part.strip()]):
-        if not _is_trusted(found, trusted) or address_in(hop) is None:
+        if not _is_trusted(address, trusted) or address_in(hop) is None:
             break
-        found = hop
-    return found
+        address = hop
+    return address
 
 
 def address_in(text: str) -> Address | None:

@@ -1,4 +1,4 @@
-"""Which addresses can be sent to, and which the public reaches. Pure: no Django. Look-ups are in `outbound`."""
+"""Decide which addresses can be sent to, and which the public reaches. Pure: no Django. Look-ups are in `outbound`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LONGEST = 500
 
 @dataclass(frozen=True)
 class Place:
-    """`target` is what a request asks for: path and query."""
+    """A parsed address; `target` is what a request asks for: path and query."""
 
     is_secure: bool
     host: str
@@ -23,7 +23,7 @@ class Place:
 
 
 def place(url: str) -> Place:
-    """Raises ValueError in words for what is no address to send to."""
+    """Return the parsed address. Raises ValueError in words for what is no address to send to."""
     if len(url) > LONGEST or not url.isascii() or any(character.isspace() or character < " " for character in url):
         raise ValueError(f"Give an address of at most {LONGEST} plain characters, such as https://example.org/assay.")
     parts = urlsplit(url)

@@ -1,4 +1,4 @@
-"""What a person sees when the server failed: a page that needs neither the database nor a session."""
+"""Show a person that the server failed: a page that needs neither the database nor a session."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 
 def _form(request: HttpRequest) -> dict[str, object]:
-    """The fields that were sent, for the page to send again; nothing where they cannot be kept."""
+    """Return the fields that were sent, for the page to send again; nothing where they cannot be kept."""
     if request.method != "POST" or request.FILES:
         return {}
     fields = [(name, value) for name, values in request.POST.lists() for value in values if name != _NOT_KEPT]

@@ -1,4 +1,4 @@
-"""People without an account: told apart by a hash of their session, and kept from doing too much at once.
+"""Identify people without an account by a hash of their session, and keep them from doing too much at once.
 
 An address is never stored: what is kept is a hash of it with a key made from SECRET_KEY, of an IPv6 address the /64
 that one household or server has. Whoever reads the database without the key cannot say who voted, and with another
@@ -31,24 +31,24 @@ Networks = Sequence[tuple[str, int]]
 
 
 def visitor_of(request: HttpRequest) -> str:
-    """Who this is, or "" for somebody who has not done anything yet and so has no session."""
+    """Return who this is, or "" for somebody who has not done anything yet and so has no session."""
     return visitor_of_session(request.session)
 
 
 def visitor_of_session(session: SessionBase) -> str:
-    """The key itself is a secret that signs somebody in; its hash is not."""
+    """Return the hash of a session's key: the key itself is a secret that signs somebody in."""
     return hashlib.sha256(session.session_key.encode()).hexdigest() if session.session_key else ""
 
 
 def remember(request: HttpRequest) -> str:
-    """Who this is, from now on."""
+    """Return who this is, with a session from now on."""
     if not request.session.session_key:
         request.session.create()
     return visitor_of(request)
 
 
 def network_of(request: HttpRequest) -> str:
-    """Whom the connection comes from: an IPv4 address, or the /64 of an IPv6 one; "" where nothing tells.
+    """Return where the connection comes from: an IPv4 address, or the /64 of an IPv6 one; "" where nothing tells.
 
     Behind the proxies that TRUSTED_PROXIES names it is what the outermost of them wrote down.
     """
@@ -60,11 +60,11 @@ def _client(request: HttpRequest) -> str:
     return proxies.client_of(request.META.get("REMOTE_ADDR", ""), forwarded, settings.TRUSTED_PROXIES)
 
 
-def network_in(given: str) -> str:
+def network_in(text: str) -> str:
     """Return the network that counts as one address: an IPv4 address itself, the /64 of an IPv6 one."""
-    address = proxies.address_in(given)
+    address = proxies.address_in(text)
     if address is None:
-        return given[:64]  # a socket's name, or nothing at all
+        return text[:64]  # a socket's name, or nothing at all
     if isinstance(address, IPv6Address):
         return str(ip_network((int(address), 64), strict=False))
     return str(address)
@@ -75,7 +75,7 @@ def _hashed(network: str) -> str:
 
 
 def wider_of(request: HttpRequest) -> tuple[tuple[str, int], ...]:
-    """(keyed hash, factor) of the wider networks that an IPv6 address lies in; none of an IPv4 one.
+    """Return (keyed hash, factor) of the wider networks that an IPv6 address lies in; none of an IPv4 one.
 
     One subscriber often has a /56 or a /48, and so 256 or 65,536 of the /64s that are counted. So those count, too: as
     much as `factor` addresses may do together.
@@ -83,27 +83,28 @@ def wider_of(request: HttpRequest) -> tuple[tuple[str, int], ...]:
     return tuple((_hashed(network), factor) for network, factor in wider_in(_client(request)))
 
 
-def wider_in(given: str) -> tuple[tuple[str, int], ...]:
+def wider_in(text: str) -> tuple[tuple[str, int], ...]:
     """Return the same of a plain address, and the networks as they are."""
-    address = proxies.address_in(given)
+    address = proxies.address_in(text)
     if not isinstance(address, IPv6Address):
         return ()
     return tuple((str(ip_network((int(address), bits), strict=False)), factor) for bits, factor in WIDER)
 
 
-def networks_in(given: str) -> tuple[tuple[str, int], ...]:
-    """The network that counts as one address with a factor of 1, then the wider ones; none where nothing tells."""
-    network = network_in(given)
-    return ((network, 1), *wider_in(given)) if network else ()
+def networks_in(text: str) -> tuple[tuple[str, int], ...]:
+    """Return the network that counts as one address with a factor of 1, then the wider ones; none where nothing
+    tells."""
+    network = network_in(text)
+    return ((network, 1), *wider_in(text)) if network else ()
 
 
 def networks_of(request: HttpRequest) -> tuple[tuple[str, int], ...]:
-    """The same of a request, each network by its keyed hash."""
+    """Return the same of a request, each network by its keyed hash."""
     return tuple((_hashed(network), factor) for network, factor in networks_in(_client(request)))
 
 
 def address_of(request: HttpRequest) -> str:
-    """The keyed hash of where this comes from, 32 characters; "" where nothing tells."""
+    """Return the keyed hash of where this comes from, 32 characters; "" where nothing tells."""
     network = network_of(request)
     return _hashed(network) if network else ""
 

@@ -1,1 +1,1 @@
-"""Data: prompts, formats of other tools, imports, exports, uploads and frozen datasets."""
+"""Hold the data: prompts, formats of other tools, imports, exports, uploads and frozen datasets."""

@@ -1,4 +1,4 @@
-"""Who may look at whose votes, and the way from a vote to what it trained."""
+"""Decide who may look at whose votes, and find the way from a vote to what it trained."""
 
 from __future__ import annotations
 
@@ -43,39 +43,45 @@ TEACHING = tuple(kind for kind in KINDS if kind != "flag")
 
 
 def one_per_item(kind: str, rows: QuerySet[Any]) -> QuerySet[Any]:
-    """One row for each annotation: the pairs of a ranking are left out, and the ranking stands for them."""
+    """Return one row for each annotation: the pairs of a ranking are left out, and the ranking stands for them."""
     return rows.filter(ranking=None) if kind == "comparison" else rows
 
 
 def visible(kind: str, *, project: Project, user: Person) -> QuerySet[Any]:
-    """Return all for reviewers. Others see their own, the arena's, and what is frozen: a vote on an item that somebody
-    is still judging would tell them what to say. What somebody has asked is between them and the reviewers."""
+    """Return all rows for reviewers; for others their own, the arena's, and frozen ones.
+
+    A vote on an item that somebody still annotates would tell them what to say. What somebody has asked is between them
+    and the reviewers.
+    """
     rows = one_per_item(kind, KINDS[kind].objects.filter(project=project))
     if can(user, "review", project):
         return rows
     if kind == "flag":  # for reviewers, and for whoever raised it
         return rows.filter(author=user) if user.is_authenticated else rows.none()
     frozen = Exists(Dataset.objects.filter(**{f"{kind}s": OuterRef("pk")}))
-    mine = Q(author=user) if user.is_authenticated else Q(pk=None)
-    return rows.filter(mine | (Q(source=ARENA) | frozen) & ~Q(prompt__source__in=ASKED_BY_PEOPLE))
+    is_own = Q(author=user) if user.is_authenticated else Q(pk=None)
+    return rows.filter(is_own | (Q(source=ARENA) | frozen) & ~Q(prompt__source__in=ASKED_BY_PEOPLE))
 
 
 def with_told_names(rows: QuerySet[Any], kind: str, *, user: Person) -> QuerySet[Any]:
     """Return those of a reader's rows that tell who wrote the answers: of the arena, one's own, and those whose answers
-    were written for their battle alone. Answers that were sampled before come up again, and whoever found them here
-    under their models' names would know whom to vote for."""
+    were written for their battle alone.
+
+    Answers that were sampled before come up again, and whoever found them here under their models' names would know
+    whom to vote for.
+    """
     if kind != "comparison":
         return rows.none()
-    mine = Q(author=user) if user.is_authenticated else Q(pk=None)
-    return rows.filter(mine | Q(completion_a__source=ARENA, completion_b__source=ARENA), source=ARENA)
+    is_own = Q(author=user) if user.is_authenticated else Q(pk=None)
+    return rows.filter(is_own | Q(completion_a__source=ARENA, completion_b__source=ARENA), source=ARENA)
 
 
 def asked_in_the_arena(project: Project, conversations: Iterable[list[dict[str, str]]]) -> set[str]:
-    """Return the hashes (`sides.text_hash`) of those conversations that somebody asked there, or that are about harm:
+    """Return the hashes (`sides.text_hash`) of conversations that somebody asked in the arena, or that are about harm:
     not for other visitors."""
     hashes = {splits.text_hash(messages) for messages in conversations}
-    kept = Q(source=ARENA) | Q(harm__gt="")
-    prompts = Prompt.objects.filter(kept, project=project, text_hash__in=hashes)
+    is_private = Q(source=ARENA) | Q(harm__gt="")
+    prompts = Prompt.objects.filter(is_private, project=project, text_hash__in=hashes)
     return set(prompts.values_list("text_hash", flat=True))
 
 
@@ -91,7 +97,8 @@ def with_lineage(rows: QuerySet[Any], kind: str) -> QuerySet[Any]:
 
 
 def went_into(row: Any) -> list[tuple[Any, Any, Any]]:
-    """One path for each run: dataset, run, the model that it made; a dataset that no run used has the first alone."""
+    """Return one path for each run: dataset, run, the model that it made; a dataset that no run used has the first
+    alone."""
     paths: list[tuple[Any, Any, Any]] = []
     for dataset in row.datasets.all() if hasattr(row, "datasets") else ():
         runs = sorted(dataset.runs.all(), key=lambda run: run.pk)
@@ -106,7 +113,7 @@ def ranked_completions(rows: Iterable[Any]) -> dict[int, Completion]:
 
 
 def of_model(rows: QuerySet[Any], kind: str, model_id: int) -> QuerySet[Any]:
-    """Return those about an answer of this model."""
+    """Return the rows about an answer of this model."""
     about = Q()
     for path in _COMPLETIONS[kind]:
         about |= Q(**{path: model_id})

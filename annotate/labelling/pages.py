@@ -168,7 +168,7 @@ def with_time(assignment: Assignment, user: User, act: Callable[[], None]) -> No
 
 
 def _once(request: MemberRequest, name: str, assignment: Assignment, act: Callable[[], object]) -> bool:
-    return once(by=request.user, key=request.POST.get("act_key", ""), what=f"{name} {assignment.pk}", act=act)
+    return once(by=request.user, key=request.POST.get("act_key", ""), act_name=f"{name} {assignment.pk}", act=act)
 
 
 def _said(request: MemberRequest, assignment: Assignment) -> dict[str, Any]:

@@ -52,7 +52,7 @@ class NewModel(Input):
         if endpoint:
             try:
                 to = place(endpoint)
-                outbound.judged(to.host, to.port, model_server.allowed_inside())
+                outbound.require_allowed(to.host, to.port, model_server.allowed_inside())
             except (ValueError, outbound.Refused) as error:
                 raise serializers.ValidationError(f"{error} ({outbound.VARIABLE})") from error
             except OSError as error:

@@ -197,7 +197,7 @@ def is_own(endpoint: str) -> bool:
 def _places(host_and_port: str) -> set[tuple[str, int]]:
     host, _, port = host_and_port.rpartition(":")
     try:
-        judged = outbound.judged(host, int(port), (host.lower(),))
+        judged = outbound.require_allowed(host, int(port), (host.lower(),))
     except OSError:  # a name that nobody knows just now is at no place
         return set()
     return {(address.removeprefix("::ffff:"), int(port)) for address in judged}

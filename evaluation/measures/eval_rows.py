@@ -157,7 +157,7 @@ def _preferred(run: Run, judge: str, per_prompt: int = 1, without: Collection[in
         table.objects.counted().by(judge).on_split(Split.EVAL).filter(project=run.project)
         for table in (Comparison, Rating)
     )
-    judged = best_answers.judged(
+    judged = best_answers.answers_from(
         preferences.comparisons_from(
             pairs.values("prompt_id", "completion_a", "completion_b", "winner", "strength", "author")
         ),

@@ -1,4 +1,4 @@
-"""Who votes unlike everybody else: persons, addresses, and visitors who came alike; judged again at every look.
+"""Find votes to hold, by person, address and group of visitors, from all votes at every look.
 
 Each is compared with all others by bets that an honest one loses (`anomaly`). Whoever is held is judged on, against the
 votes of those who are not. An honest voter is ever held with a probability of at most the sum of SHARES, however often
@@ -58,36 +58,37 @@ class Votes:
     free: np.ndarray
     models: tuple[int, ...]
 
-    def only(self, chosen: np.ndarray) -> Votes:
+    def only(self, mask: np.ndarray) -> Votes:
         columns = ("vote", "person", "address", "band", "half_day", "a", "b", "label", "held", "free")
-        return replace(self, **{name: getattr(self, name)[chosen] for name in columns})
+        return replace(self, **{name: getattr(self, name)[mask] for name in columns})
 
     @property
     def tally(self) -> Tally:
         return Tally(self.models, tally_indices(self.a, self.b, self.label, len(self.models)))
 
-    def block(self, who: np.ndarray) -> Block:
-        return who, self.a, self.b, self.label, np.ones(len(who), dtype=np.int64)
+    def block(self, voter: np.ndarray) -> Block:
+        return voter, self.a, self.b, self.label, np.ones(len(voter), dtype=np.int64)
 
 
 def changes(votes: Votes) -> tuple[dict[str, list[int]], list[int]]:
     """Return (ids of votes to hold, by kind; ids to release), from the votes as they stand."""
     now = votes
     for _ in range(ROUNDS):
-        wanted = _wanted(now)
-        after = np.where(now.free, wanted, now.held)
-        if np.array_equal(after, now.held):
+        kinds = _kinds_to_hold(now)
+        new_held = np.where(now.free, kinds, now.held)
+        if np.array_equal(new_held, now.held):
             break
-        now = replace(now, held=after)
-    after = now.held
-    new = (votes.held == 0) & (after > 0)
-    held = {kind: votes.vote[new & (after == place)].tolist() for place, kind in enumerate(PATTERNS, 1)}
-    return held, votes.vote[(votes.held > 0) & (after == 0)].tolist()
+        now = replace(now, held=new_held)
+    new_held = now.held
+    new = (votes.held == 0) & (new_held > 0)
+    held = {kind: votes.vote[new & (new_held == kind_number)].tolist() for kind_number, kind in enumerate(PATTERNS, 1)}
+    return held, votes.vote[(votes.held > 0) & (new_held == 0)].tolist()
 
 
 @dataclass(frozen=True)
 class _Level:
-    """Whom to compare with all others: `key` (N,) numbers them, NOBODY elsewhere; `place` of the kind, plus one."""
+    """One way to group votes: `key` (N,) numbers the groups, NOBODY elsewhere; `place` is its kind in PATTERNS, plus
+    one."""
 
     place: int
     key: np.ndarray
@@ -96,7 +97,7 @@ class _Level:
     peers: np.ndarray | None = None  # (N,) whom alone to compare with; then they must be more people
 
     def outside(self, held: np.ndarray) -> np.ndarray:
-        """Return (N,) votes of those of whom something is held for this."""
+        """Return (N,) all votes of the groups of which some vote is held for this kind."""
         return np.isin(self.key, self.key[held == self.place]) & (self.key != NOBODY)
 
 
@@ -123,11 +124,11 @@ def _levels(votes: Votes) -> list[list[_Level]]:
 
 
 def _days(half_day: np.ndarray) -> list[np.ndarray]:
-    """The days that begin at midnight, and those that begin at noon."""
+    """Return the days that begin at midnight, and those that begin at noon."""
     return [np.where(half_day == NOBODY, NOBODY, (half_day + shift) // 2) for shift in (0, 1)]
 
 
-def _wanted(votes: Votes) -> np.ndarray:
+def _kinds_to_hold(votes: Votes) -> np.ndarray:
     """Return (N,) for what each vote is to be held: 0, or a place in PATTERNS plus one.
 
     Where few explain what is odd, many are left alone: no wider level holds anything new in the same round.
@@ -137,85 +138,86 @@ def _wanted(votes: Votes) -> np.ndarray:
     base = (votes.held == 0) & ~np.any(outside, axis=0)
     if base.sum() < FEWEST:
         return votes.held
-    wanted, is_new = np.zeros(len(votes.vote), dtype=np.int64), False
+    kinds, is_new = np.zeros(len(votes.vote), dtype=np.int64), False
     for group in levels:
-        left = wanted == 0  # what a narrower level explains needs no wider one
-        found = np.any([_found(votes, level, base, left) for level in group], axis=0)
-        found &= left & ((votes.held > 0) | (not is_new))
-        wanted[found] = group[0].place
-        is_new = is_new or bool((found & (votes.held == 0) & votes.free).any())
-    return wanted
+        is_unexplained = kinds == 0  # what a narrower level explains needs no wider one
+        is_suspect = np.any([_suspect_votes(votes, level, base, is_unexplained) for level in group], axis=0)
+        is_suspect &= is_unexplained & ((votes.held > 0) | (not is_new))
+        kinds[is_suspect] = group[0].place
+        is_new = is_new or bool((is_suspect & (votes.held == 0) & votes.free).any())
+    return kinds
 
 
-def _found(votes: Votes, level: _Level, base: np.ndarray, left: np.ndarray) -> np.ndarray:
-    """(N,) the votes of those whom this level suspects, from what is `left`, measured against the `base`."""
-    others = base & left & (level.key == NOBODY)
+def _suspect_votes(votes: Votes, level: _Level, base: np.ndarray, is_unexplained: np.ndarray) -> np.ndarray:
+    """Return (N,) the votes of the suspects of this level among unexplained votes, measured against the `base`."""
+    is_other = base & is_unexplained & (level.key == NOBODY)
     if level.peers is not None:
-        others &= level.peers
-        if _people(votes, others) <= _people(votes, level.key != NOBODY) or others.sum() < FEWEST:
+        is_other &= level.peers
+        if _people(votes, is_other) <= _people(votes, level.key != NOBODY) or is_other.sum() < FEWEST:
             return np.zeros(len(votes.vote), dtype=bool)
     # Riggers together move what "all others" say: where the rest is enough, nobody of their kind is among these.
-    base_here = others if others.sum() >= FEWEST else base & left
-    inner, known = _of_known_models(votes, base_here)
-    suspects = _suspects(inner, base_here[known], left[known], replace(level, key=level.key[known]))
-    found = np.zeros(len(votes.vote), dtype=bool)
-    found[np.flatnonzero(known)[_of_suspects(inner, level.key[known], suspects, level.place)]] = True
-    return found
+    base_here = is_other if is_other.sum() >= FEWEST else base & is_unexplained
+    inner, is_known = _of_known_models(votes, base_here)
+    suspects = _suspects(inner, base_here[is_known], is_unexplained[is_known], replace(level, key=level.key[is_known]))
+    is_suspect = np.zeros(len(votes.vote), dtype=bool)
+    is_suspect[np.flatnonzero(is_known)[_votes_of_suspects(inner, level.key[is_known], suspects, level.place)]] = True
+    return is_suspect
 
 
-def _suspects(votes: Votes, base: np.ndarray, left: np.ndarray, level: _Level) -> list[Voter]:
-    """Return those of the base against the rest of it; others, by what is left of their votes, against the whole
-    of it."""
-    inside, key, found = votes.only(base), level.key, list[Voter]()
+def _suspects(votes: Votes, base: np.ndarray, is_unexplained: np.ndarray, level: _Level) -> list[Voter]:
+    """Return the suspects among the base, each against its rest, and among other votes, against the whole base."""
+    inside, key, suspects = votes.only(base), level.key, list[Voter]()
     ascending = inside.only(np.argsort(inside.person, kind="stable"))
     fitted, _ = by_voters(fit(inside.tally), [ascending.block(ascending.person)])  # their tastes blur what they all say
     if (key[base] != NOBODY).any():
-        among = np.where(key[base] == NOBODY, key.max() + 1, key[base])
-        judged = detect_voters(fitted, [inside.block(among)], honest=level.honest, alpha=level.alpha)
-        found = [one for one in judged if one.is_flagged]
-    apart = left & ~base & (key != NOBODY) & ((votes.held == 0) | (votes.held == level.place))
+        key_or_rest = np.where(key[base] == NOBODY, key.max() + 1, key[base])
+        voters = detect_voters(fitted, [inside.block(key_or_rest)], honest=level.honest, alpha=level.alpha)
+        suspects = [one for one in voters if one.is_flagged]
+    apart = is_unexplained & ~base & (key != NOBODY) & ((votes.held == 0) | (votes.held == level.place))
     apart &= ~np.isin(key, key[base])
     if not apart.any():
-        return found
-    held, limit = set(key[level.outside(votes.held)].tolist()), math.log(1 / level.alpha)
-    again = detect_visitors(fitted, [votes.only(apart).block(key[apart])], honest=level.honest, alpha=level.alpha)
-    return found + [one for one in again if one.log_e >= limit - (DOUBT if one.voter in held else 0)]
+        return suspects
+    held_keys, limit = set(key[level.outside(votes.held)].tolist()), math.log(1 / level.alpha)
+    outsiders = detect_visitors(fitted, [votes.only(apart).block(key[apart])], honest=level.honest, alpha=level.alpha)
+    return suspects + [one for one in outsiders if one.log_e >= limit - (DOUBT if one.voter in held_keys else 0)]
 
 
-def _of_suspects(votes: Votes, key: np.ndarray, suspects: Iterable[Voter], place: int) -> np.ndarray:
+def _votes_of_suspects(votes: Votes, key: np.ndarray, suspects: Iterable[Voter], kind_number: int) -> np.ndarray:
     """Return (N,) their votes. Of many who came alike only those on the one model are held, for it and against it."""
-    found = np.zeros(len(key), dtype=bool)
-    for one in suspects:
-        mine = key == one.voter
-        if place == ALIKE:
-            if one.strongest.kind != "model" or one.strongest.model is None:
+    is_suspect = np.zeros(len(key), dtype=bool)
+    for suspect in suspects:
+        is_own = key == suspect.voter
+        if kind_number == ALIKE:
+            if suspect.strongest.kind != "model" or suspect.strongest.model is None:
                 continue
-            about = (votes.a == one.strongest.model) | (votes.b == one.strongest.model)
-            mine &= about
-            if not one.strongest.favours and mine.sum() >= MINORITY * about.sum():
+            about = (votes.a == suspect.strongest.model) | (votes.b == suspect.strongest.model)
+            is_own &= about
+            if not suspect.strongest.favours and is_own.sum() >= MINORITY * about.sum():
                 continue  # then it may be the others who are for it
-        found |= mine & (key != NOBODY)
-    return found
+        is_suspect |= is_own & (key != NOBODY)
+    return is_suspect
 
 
 def _shared(votes: Votes) -> np.ndarray:
-    """Addresses from which several people have voted; of one alone, everything is said of the person."""
+    """Return the addresses from which several people have voted; one alone is examined as a person."""
     pairs = np.unique(np.stack([votes.address, votes.person]), axis=1)
     people = np.bincount(pairs[0][pairs[0] >= 0], minlength=int(votes.address.max(initial=0)) + 1)
     return np.where((votes.address >= 0) & (people[votes.address] > 1), votes.address, NOBODY)
 
 
-def _people(votes: Votes, chosen: np.ndarray) -> int:
-    return len(np.unique(votes.person[chosen]))
+def _people(votes: Votes, mask: np.ndarray) -> int:
+    return len(np.unique(votes.person[mask]))
 
 
 def _of_known_models(votes: Votes, base: np.ndarray) -> tuple[Votes, np.ndarray]:
-    """Votes on models of which the base says something, with places among those; and (N,) which these are."""
-    met = np.unique(np.r_[votes.a[base], votes.b[base]])
-    known = np.isin(votes.a, met) & np.isin(votes.b, met)
-    inner = votes.only(known)
-    models = tuple(votes.models[place] for place in met)
-    return replace(inner, a=np.searchsorted(met, inner.a), b=np.searchsorted(met, inner.b), models=models), known
+    """Return the votes on models that the base has votes on, indexed among those; and (N,) which votes these are."""
+    models_in_base = np.unique(np.r_[votes.a[base], votes.b[base]])
+    is_known = np.isin(votes.a, models_in_base) & np.isin(votes.b, models_in_base)
+    inner = votes.only(is_known)
+    models = tuple(votes.models[index] for index in models_in_base)
+    return replace(
+        inner, a=np.searchsorted(models_in_base, inner.a), b=np.searchsorted(models_in_base, inner.b), models=models
+    ), is_known
 
 
 def bands(person: np.ndarray, is_visitor: np.ndarray) -> np.ndarray:

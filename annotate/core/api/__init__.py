@@ -1,1 +1,1 @@
-"""What all of the API shares: who asks, looking things up, fields, lists, idempotency, errors as JSON."""
+"""Share among all of the API: authentication, look-ups, fields, lists, idempotency, errors as JSON."""

@@ -28,10 +28,10 @@ def allows(**rights: str) -> Callable:
     """
 
     def decorate(view: Callable[..., Response]) -> Any:
-        made: Any = api_view([method.upper() for method in checked(rights)])(view)
-        made.cls.get_permissions = lambda self: _permissions(rights, self.request.method)
-        declare(made, rights)
-        return made
+        api: Any = api_view([method.upper() for method in checked(rights)])(view)
+        api.cls.get_permissions = lambda self: _permissions(rights, self.request.method)
+        declare(api, rights)
+        return api
 
     return decorate
 

@@ -1,4 +1,4 @@
-"""Requests that take one object or a list: errors in a list name the place, `3.text`; in an object, the field."""
+"""Read requests that take one object or a list: errors in a list name the index, `3.text`; in an object, the field."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ LONGEST_LIST = 10_000
 
 
 def read_one_or_many(form: type[serializers.Serializer], data: Any) -> tuple[list[dict[str, Any]], bool]:
-    """The checked rows, and whether a list was sent. Raises for the first kind of thing that is wrong."""
+    """Return the checked rows, and whether a list was sent. Raises for the first kind of thing that is wrong."""
     if not isinstance(data, list):
-        given = form(data=data)
-        given.is_valid(raise_exception=True)
-        return [given.validated_data], False
+        form_data = form(data=data)
+        form_data.is_valid(raise_exception=True)
+        return [form_data.validated_data], False
     if not 1 <= len(data) <= LONGEST_LIST:
         raise Refused(400, body=f"A list holds 1 to {LONGEST_LIST:,} rows, not {len(data):,}; send it in parts.")
-    given = form(data=data, many=True)
-    if not given.is_valid():
-        errors = given.errors
+    form_data = form(data=data, many=True)
+    if not form_data.is_valid():
+        errors = form_data.errors
         wrong = errors if isinstance(errors, dict) else dict(enumerate(errors))
-        raise serializers.ValidationError({str(place): errors for place, errors in wrong.items() if errors})
-    return given.validated_data, True
+        raise serializers.ValidationError({str(index): errors for index, errors in wrong.items() if errors})
+    return form_data.validated_data, True
 
 
 @contextmanager

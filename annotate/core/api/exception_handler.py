@@ -1,4 +1,4 @@
-"""Every error of the API as JSON: {"errors": {field: what is wrong and what would be right}}."""
+"""Answer every error of the API as JSON: {"errors": {field: what is wrong and what would be right}}."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ _SIGN_IN = "Send `Authorization: Token …`; POST auth/token/ with username and 
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
-    """Refused and whatever else stops a request. What nobody expected is logged and reported, and says no detail."""
+    """Answer Refused and whatever else stops a request. What nobody expected is logged and reported, without a
+    detail."""
     set_rollback()
     headers: dict[str, str] = {}
     if isinstance(error, Refused):
@@ -52,7 +53,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
 
 
 class KeptSchema(SchemaGenerator):
-    """Made once for each process: it takes a second or two, tells everybody the same, and anybody may ask for it."""
+    """The schema, made once for each process: it takes a second or two, is the same for all, and anybody may ask for
+    it."""
 
     _made: dict[str, Any] = {}
 
@@ -63,18 +65,18 @@ class KeptSchema(SchemaGenerator):
 
 
 def refusals_of_all(result: dict[str, Any], **_: Any) -> dict[str, Any]:
-    """Whatever an operation does not say of itself: a refusal of any kind has the one shape."""
+    """Add the one shape of refusals to every operation that does not describe its own."""
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorsOut"}}}
     for operations in result["paths"].values():
         for operation in operations.values():
-            told = {"content": content, "description": "Refused: which field, what is wrong, what would be right."}
-            operation["responses"].setdefault("4XX", told)
+            refusal = {"content": content, "description": "Refused: which field, what is wrong, what would be right."}
+            operation["responses"].setdefault("4XX", refusal)
     return result
 
 
 @csrf_exempt
 def no_such_address(request: HttpRequest) -> JsonResponse:
-    """For addresses below /api/ that are not there."""
+    """Answer addresses below /api/ that do not exist."""
     text = f"There is no {request.path}; /api/docs/ lists all there is. Addresses end with a slash."
     return JsonResponse({"errors": {"address": text}}, status=404)
 
@@ -103,7 +105,7 @@ def _named(error: exceptions.APIException, context: dict[str, Any]) -> Errors:
 
 
 def _flat(detail: Any, path: str = "") -> Errors:
-    """`{"rows": [{}, {"winner": ["…"]}]}` becomes `{"rows.1.winner": "…"}`."""
+    """Return errors by path: `{"rows": [{}, {"winner": ["…"]}]}` becomes `{"rows.1.winner": "…"}`."""
     if isinstance(detail, dict):
         pairs = [(_joined(path, str(name)), value) for name, value in detail.items()]
     elif isinstance(detail, list) and any(isinstance(item, dict | list) for item in detail):
@@ -121,7 +123,7 @@ def _joined(path: str, name: str) -> str:
 
 
 def _database_is_busy(error: OperationalError, request: Any) -> Response:
-    """No connection, or no turn to write, within the time for it; or the database has gone away in the middle."""
+    """Answer that the database is busy: no connection, or no turn to write, in time; or it has gone away meanwhile."""
     log.error("The database was not there for %s %s: %s", request.method, request.path, error)
     text = (
         "The database did not answer in time. Send the same again a little later, with the same Idempotency-Key "

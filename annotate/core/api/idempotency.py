@@ -1,4 +1,4 @@
-"""A repeated Idempotency-Key gets the first answer again, and nothing happens a second time.
+"""Answer a repeated Idempotency-Key with the first answer, and do nothing a second time.
 
 What is a secret in the answer is not kept with it: it is asked for again where the answer is.
 """
@@ -62,19 +62,19 @@ def idempotent(
                 with transaction.atomic():
                     return work()
             sender = who(request) if who else f"user:{request.user.pk}"
-            asked = _hash(request, whole_body)
+            request_hash = _hash(request, whole_body)
             if first := _firsts.first(who=sender, key=key):
-                return _again(first, asked, request, hidden)
+                return _again(first, request_hash, request, hidden)
             if not atomic:
                 try:
                     response = view(*args, **kwargs)
                 except (Refused, IntegrityError) as error:
                     if twin := _twin(sender, key, error):
-                        return _again(twin, asked, request, hidden)
+                        return _again(twin, request_hash, request, hidden)
                     raise
-                return _keep(sender, key, asked, response, request, hidden)
+                return _keep(sender, key, request_hash, response, request, hidden)
             check = partial(_checked, view, checks_first, args, kwargs)
-            return _work_and_keep(sender, key, asked, check, request, hidden)
+            return _work_and_keep(sender, key, request_hash, check, request, hidden)
 
         return answered_once
 
@@ -82,7 +82,7 @@ def idempotent(
 
 
 def key_of(request: Request) -> str | None:
-    """The Idempotency-Key of a request; Refused when it is too long."""
+    """Return the Idempotency-Key of a request; Refused when it is too long."""
     key = request.headers.get("Idempotency-Key", "").strip()
     if len(key) > LONGEST_KEY or not key.isprintable():
         raise Refused(400, **{"Idempotency-Key": f"At most {LONGEST_KEY} printable characters; a UUID is a good one."})
@@ -90,7 +90,7 @@ def key_of(request: Request) -> str | None:
 
 
 def feedback_key(request: Request) -> str | None:
-    """The key for a row of feedback: keys are unique over all senders there, so it carries its sender."""
+    """Return the key for a row of feedback: keys are unique over all senders there, so it carries its sender."""
     key = key_of(request)
     return f"{request.user.pk}:{key}" if key and request.user.is_authenticated else key
 
@@ -118,7 +118,7 @@ def _work_and_keep(
 
 
 def _twin(who: str, key: str, error: Exception) -> FirstAnswer | None:
-    """The answer of a twin that was first at work, whose answer is kept a moment after the work is done.
+    """Return the answer of a twin that was first at work; it is kept a moment after the work is done.
 
     It is waited for where a twin may be why this one was refused: what stands already is a conflict.
     """
@@ -135,14 +135,14 @@ def _twin(who: str, key: str, error: Exception) -> FirstAnswer | None:
 
 
 def _keep(who: str, key: str, request_hash: str, response: Response, request: Request, secrets: Secrets) -> Response:
-    first, made = FirstAnswer.objects.get_or_create(
+    first, is_new = FirstAnswer.objects.get_or_create(
         who=who, key=key, defaults={"request_hash": request_hash, **_kept(response, secrets)}
     )
-    return response if made else _again(first, request_hash, request, secrets)
+    return response if is_new else _again(first, request_hash, request, secrets)
 
 
 def _kept(response: Response, secrets: Secrets) -> dict[str, Any]:
-    """None stands in the place of a secret; one that was empty tells nothing and stays."""
+    """Return the answer as it is kept: None in the place of a secret; a secret that was empty stays."""
     body = response.data
     if secrets and isinstance(body, dict):
         body = {name: None if name in secrets and value else value for name, value in body.items()}

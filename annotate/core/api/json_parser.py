@@ -1,4 +1,4 @@
-"""Reading JSON bodies: bounded in size, and every way of being malformed is told as such."""
+"""Read JSON bodies: bounded in size, with an error for every kind of malformed body."""
 
 from __future__ import annotations
 

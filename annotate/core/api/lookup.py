@@ -1,4 +1,4 @@
-"""Who may see what through the API, and how to say that something is not there."""
+"""Look up what a program may see, and say when something is not there."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ M = TypeVar("M", bound=Model)
 
 
 def find_project(user: Person, slug: Any) -> Project:
-    """The project with that slug. A private one does not exist for others."""
+    """Return the project with that slug. A private one does not exist for others."""
     project = Project.objects.filter(slug=slug).first() if isinstance(slug, str) and "\x00" not in slug else None
     if project is None or not can(user, "read", project):
         raise Refused(404, project=f"There is no project {slug!r} that you may see; GET projects/ lists those.")
@@ -30,7 +30,7 @@ def find_project(user: Person, slug: Any) -> Project:
 
 
 def find(rows: QuerySet[M] | Prepared, pk: Any, field: str) -> Any:
-    """The row with that id among those that the asker may see; what is prepared has a slot for it."""
+    """Return the row with that id among those that the asker may see; a prepared query has a slot for it."""
     number = whole_number(str(pk), 0, digits=len(str(LARGEST_ID)))
     row = None
     if 0 < number <= LARGEST_ID:
@@ -41,7 +41,7 @@ def find(rows: QuerySet[M] | Prepared, pk: Any, field: str) -> Any:
 
 
 def find_named(rows: QuerySet[M], pk: Any, field: str) -> M:
-    """What a field of the body points at: when it is not there, the field is wrong and not the address."""
+    """Return what a field of the body points at: when it is not there, the field is wrong and not the address."""
     try:
         return find(rows, pk, field)
     except Refused as refused:
@@ -49,22 +49,23 @@ def find_named(rows: QuerySet[M], pk: Any, field: str) -> M:
 
 
 def find_all(rows: QuerySet[M], ids: set[int]) -> dict[int, M]:
-    """Those of the ids that the asker may see, a few hundred to a query."""
+    """Return those of the ids that the asker may see, a few hundred to a query."""
     ordered = sorted(ids)
-    found: dict[int, M] = {}
+    rows_by_id: dict[int, M] = {}
     for start in range(0, len(ordered), 500):
-        found |= rows.in_bulk(ordered[start : start + 500])
-    return found
+        rows_by_id |= rows.in_bulk(ordered[start : start + 500])
+    return rows_by_id
 
 
 def of_project(rows: QuerySet[M], request: Request, path: str = "project") -> QuerySet[M]:
-    """Narrowed to ?project=slug when it is given; one that may not be seen is refused."""
+    """Narrow the rows to ?project=slug when it is given; a project that may not be seen is refused."""
     slug = request.query_params.get("project")
     return rows if slug is None else rows.filter(**{path: find_project(request.user, slug)})
 
 
 def new_visitor_token() -> str:
-    """For a client without account and cookies: whoever sends it again in the `Visitor` header is the same person."""
+    """Return a token for a client without account and cookies: whoever sends it again in the `Visitor` header is the
+    same person."""
     return secrets.token_urlsafe(24)
 
 
@@ -76,11 +77,12 @@ def visitor_token(request: Request) -> str:
 
 
 def visitor_of_token(token: str) -> str:
-    """The same shape as annotate.core.visitors gives a browser's session: a hash that signs nobody in."""
+    """Return a visitor of the same shape as annotate.core.visitors gives a browser's session: a hash that signs nobody
+    in."""
     return hashlib.sha256(f"api visitor {token}".encode()).hexdigest()
 
 
 def visitor(request: Request) -> str:
-    """Who this visitor is: by the token, else by the browser's session; "" when neither is there."""
+    """Return who this visitor is: by the token, else by the browser's session; "" when neither is there."""
     token = visitor_token(request)
     return visitor_of_token(token) if token else visitor_of(request._request)

@@ -1,4 +1,4 @@
-"""Long lists come in pages, whose links stay right while rows are added."""
+"""Split long lists into pages, whose links stay right while rows are added."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Oldest(Newest):
 
 
 def newest_first(view: Callable) -> Callable:
-    """For a function that answers with pages of `Newest`: the schema says so."""
+    """Mark a function that answers with pages of `Newest`, for the schema."""
     of_view: Any = view
     of_view.cls.pagination_class = Newest
     return view

@@ -1,4 +1,4 @@
-"""What serializers share: input that refuses unknown fields, ids, choices that name themselves, the shape of errors."""
+"""Define serializer fields that refuse unknown input, ids, choices that name themselves, the shape of errors."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ class Input(serializers.Serializer):
         if isinstance(data, dict):
             unknown = sorted(str(name) for name in data.keys() - self._declared_fields.keys())
             if unknown:
-                known = ", ".join(self._declared_fields)
+                fields = ", ".join(self._declared_fields)
                 raise serializers.ValidationError(
-                    {name: f"is no field of this request; the fields are {known}." for name in unknown}
+                    {name: f"is no field of this request; the fields are {fields}." for name in unknown}
                 )
         return super().to_internal_value(data)
 
     def get_fields(self) -> dict[str, serializers.Field]:
-        """Without those that may be left out and are: making one for a request takes longer than reading it."""
-        sent = getattr(self, "initial_data", None)
-        if type(sent) is not dict:
+        """Return the fields without optional ones that were left out: making a field takes longer than reading it."""
+        data = getattr(self, "initial_data", None)
+        if type(data) is not dict:
             return super().get_fields()
-        wanted = (
+        used_fields = (
             (name, field)
             for name, field in self._declared_fields.items()
-            if name in sent or field.required or field.default is not empty
+            if name in data or field.required or field.default is not empty
         )
-        return {name: copy.deepcopy(field) for name, field in wanted}
+        return {name: copy.deepcopy(field) for name, field in used_fields}
 
 
 class Id(serializers.IntegerField):

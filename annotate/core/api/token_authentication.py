@@ -1,4 +1,4 @@
-"""Who sends a token. It runs before each request of a program, so that its query is put together once."""
+"""Authenticate by token. It runs before each request of a program, so its query is prepared once."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class TokenAuthentication(authentication.TokenAuthentication):
     """
 
     def authenticate(self, request: Request) -> tuple[User, Any] | None:
-        found = super().authenticate(request)
-        if found and found[1].scope == ApiToken.Scope.READ and request.method not in SAFE_METHODS:
+        user_and_token = super().authenticate(request)
+        if user_and_token and user_and_token[1].scope == ApiToken.Scope.READ and request.method not in SAFE_METHODS:
             text = "This token only reads; make one with a wider scope under Your account → API tokens."
             raise Refused(403, token=text)
-        return found
+        return user_and_token
 
     def authenticate_credentials(self, key: str) -> tuple[User, Any]:
         token = _tokens.first(secret_hash=token_hash(key))

@@ -1,1 +1,1 @@
-"""Requests and sockets as they come in: the handler, bodies, limits, threads, waiting for a model, downloads."""
+"""Handle requests and sockets as they come in: the handler, bodies, limits, threads, waiting for a model, downloads."""

@@ -1,4 +1,4 @@
-"""Count what goes on at once in this process: so much of one person, of one network and in all."""
+"""Count what goes on at once in this process: of one person, of one network and in all."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class BoundedCount:
         return {**of_networks, person: self.of_one, "": self.most}
 
     def _has_room(self, bounds: dict[str, int]) -> bool:
-        return all(self.running[key] < most for key, most in bounds.items())
+        return all(self.running[key] < bound for key, bound in bounds.items())
 
     def _leave(self, bounds: dict[str, int]) -> None:
         with self._lock:

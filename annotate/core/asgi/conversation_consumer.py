@@ -1,4 +1,4 @@
-"""What the live pages of a conversation share: one question at a time over a socket, shown as it is answered."""
+"""Share among the live pages of a conversation: one question at a time over a socket, shown as it is answered."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ class ConversationConsumer(DeclaredConsumer, is_base=True):
     is_closed = False
 
     async def admits(self) -> bool:
-        """Whether this is somebody's to see. Of anything else nothing is told."""
+        """Return whether this person may see it. Of anything else nothing is disclosed."""
         raise NotImplementedError
 
-    async def answer(self, given: dict[str, Any]) -> None:
-        """What was asked, and all that follows from it."""
+    async def answer(self, fields: dict[str, Any]) -> None:
+        """Answer a question, and do all that follows from it."""
         raise NotImplementedError
 
     async def show(self) -> None:
-        """What has changed since the last look."""
+        """Show what has changed since the last look."""
         raise NotImplementedError
 
     async def connect(self) -> None:
@@ -79,8 +79,8 @@ class ConversationConsumer(DeclaredConsumer, is_base=True):
 
     async def send_parts(self, *partials: str, **context: Any) -> None:
         if not self.is_closed:
-            given = {"live": True, **context}
-            await self.send("".join(render_to_string(f"{self.page}#{name}", given) for name in partials))
+            values = {"live": True, **context}
+            await self.send("".join(render_to_string(f"{self.page}#{name}", values) for name in partials))
 
     async def _ask(self, fields: dict[str, Any]) -> None:
         try:

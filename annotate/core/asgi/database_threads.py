@@ -1,4 +1,4 @@
-"""The database for live pages: a few threads of their own, whichever number of sockets is open.
+"""Run database work of live pages in a few threads of their own, whatever the number of open sockets.
 
 Requests have theirs (annotate/core/asgi/handler.py): five hundred sockets that look for news leave judging its threads.
 """
@@ -19,7 +19,8 @@ R = TypeVar("R")
 
 
 def keep_connection() -> None:
-    """Opening one costs as much as a tenth of an annotation. Postgres has a pool that does this for all threads."""
+    """Keep the thread's connection open: opening one costs a tenth of an annotation. Postgres has a pool for all
+    threads."""
     if "pool" not in connection.settings_dict["OPTIONS"]:
         connection.settings_dict = {**connection.settings_dict, "CONN_MAX_AGE": CONNECTION_SECONDS}
 
@@ -28,5 +29,5 @@ _threads = ThreadPoolExecutor(THREADS, "live", initializer=keep_connection)
 
 
 def in_thread(function: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
-    """`function`, to be awaited: it runs in one of these threads."""
+    """Return an awaitable form of `function`, which runs in one of these threads."""
     return database_sync_to_async(function, thread_sensitive=False, executor=_threads)

@@ -1,4 +1,4 @@
-"""Long downloads, by lines or blocks, under ASGI as under WSGI."""
+"""Send long downloads, by lines or blocks, under ASGI as under WSGI."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ _BLOCK = 1 << 20
 
 
 def json_lines(request: HttpRequest, lines: Iterator[str], *, name: str) -> StreamingHttpResponse:
-    """A download called `name`. Under ASGI Django would read a plain iterator to its end before it sends anything."""
+    """Return a download called `name`. Under ASGI Django would read a plain iterator to its end before it sends
+    anything."""
     content = _asynchronously(lines) if isinstance(request, ASGIRequest) else _joined(lines)
     response = StreamingHttpResponse(content, content_type="application/x-ndjson")
     response["Content-Disposition"] = f'attachment; filename="{name}"'
@@ -26,7 +27,7 @@ def json_lines(request: HttpRequest, lines: Iterator[str], *, name: str) -> Stre
 
 
 def download(request: HttpRequest, parts: Iterator[bytes], *, name: str, content_type: str) -> StreamingHttpResponse:
-    """A file called `name`, made while it is sent."""
+    """Return a file called `name`, made while it is sent."""
     content = _parts_asynchronously(parts) if isinstance(request, ASGIRequest) else parts
     response = StreamingHttpResponse(content, content_type=content_type)
     response["Content-Disposition"] = content_disposition_header(as_attachment=True, filename=name) or "attachment"
@@ -50,7 +51,7 @@ async def _asynchronously(lines: Iterator[str]) -> AsyncIterator[str]:
 
 
 def file(request: HttpRequest, path: Path, *, name: str) -> StreamingHttpResponse:
-    """A download of any size called `name`, block by block in flat memory; one that broke off can be gone on with."""
+    """Return a download of any size called `name`, block by block in flat memory; a broken one can be continued."""
     size = path.stat().st_size
     begin = _begin(request.headers.get("Range", ""), size)
     content = _blocks_asynchronously(path, begin) if isinstance(request, ASGIRequest) else _blocks(path, begin)
@@ -64,7 +65,7 @@ def file(request: HttpRequest, path: Path, *, name: str) -> StreamingHttpRespons
 
 
 def _begin(text: str, size: int) -> int:
-    """Where `Range: bytes=N-` wants to begin. Whatever else it may ask for gets the whole, as RFC 9110 allows."""
+    """Return where `Range: bytes=N-` begins. Any other range gets the whole, as RFC 9110 allows."""
     match = re.fullmatch(r"bytes=(\d{1,18})-", text, re.ASCII)
     begin = int(match[1]) if match else 0
     return begin if begin < size else 0

@@ -1,4 +1,4 @@
-"""Django under ASGI with one change of thread for a request, and threads that live on.
+"""Run Django under ASGI with one change of thread for a request, and threads that live on.
 
 All our views are plain functions, and Django's own handler would cross between the event loop and a thread of the
 request's own for each middleware, and open a database connection in that thread. Here a request runs from its first
@@ -56,7 +56,8 @@ class Handler(ASGIHandler):
             await self.send_response(response, send)
 
     def _answer(self, scope: dict[str, Any], body: Any) -> HttpResponseBase:
-        """All of it, in one thread. A plain answer is closed here, and its connection is free before it is sent."""
+        """Answer all of it in one thread. A plain answer is closed here, and its connection is free before it is
+        sent."""
         set_script_prefix(get_script_prefix(scope))
         signals.request_started.send(sender=self.__class__, scope=scope)
         request, problem = self.create_request(scope, body)
@@ -74,13 +75,13 @@ class Handler(ASGIHandler):
         return response
 
     async def _stream(self, response: HttpResponseBase, receive: Any, send: Any) -> None:
-        """Until it ends or nobody listens any more."""
+        """Stream until it ends or nobody listens any more."""
         sending = asyncio.create_task(self.send_response(response, send))
         listening = asyncio.create_task(self.listen_for_disconnect(receive))
         await asyncio.wait({sending, listening}, return_when=asyncio.FIRST_COMPLETED)
         for task in (listening, sending):
             task.cancel()
-        ended, _ = await asyncio.gather(sending, listening, return_exceptions=True)
+        error, _ = await asyncio.gather(sending, listening, return_exceptions=True)
         await sync_to_async(response.close)()
-        if isinstance(ended, Exception):
-            raise ended
+        if isinstance(error, Exception):
+            raise error

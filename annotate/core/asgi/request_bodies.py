@@ -1,4 +1,4 @@
-"""The bodies of requests, bounded while they come in: Django's own bounds are asked after all of it is on the disk.
+"""Bound request bodies while they come in: Django's own bounds are checked after all of it is on the disk.
 
 DATA_UPLOAD_MAX_MEMORY_SIZE is for every address. A file may be as large as its importer takes: for the views that say
 so (`annotate.core.large_uploads.takes_files`), of somebody who is signed in.
@@ -38,24 +38,24 @@ class TooLarge(Exception):
 
 async def read(scope: dict[str, Any], receive: Any) -> IO[bytes]:
     """Return the whole body, in a file when it is large. Raises TooLarge as soon as it is, and RequestAborted."""
-    most, is_json = settings.DATA_UPLOAD_MAX_MEMORY_SIZE, scope["path"].startswith("/api/")
+    limit, is_json = settings.DATA_UPLOAD_MAX_MEMORY_SIZE, scope["path"].startswith("/api/")
     body = tempfile.SpooledTemporaryFile(max_size=settings.FILE_UPLOAD_MAX_MEMORY_SIZE, mode="w+b")  # noqa: SIM115
-    came, goes_on, is_asked = _length(scope), True, False
-    written = 0
+    announced, goes_on, is_asked = _length(scope), True, False
+    size = 0
     try:
         while goes_on:
-            if max(came, written) > most and not is_asked:
+            if max(announced, size) > limit and not is_asked:
                 is_asked = True
                 if await database_sync_to_async(_may_be_large)(scope):
-                    most = LARGEST_UPLOAD + FORM_BYTES
-            if max(came, written) > most:
-                raise TooLarge(most, is_json)
+                    limit = LARGEST_UPLOAD + FORM_BYTES
+            if max(announced, size) > limit:
+                raise TooLarge(limit, is_json)
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise RequestAborted
             part = message.get("body", b"")
-            written += len(part)
-            if written <= most or not is_asked:
+            size += len(part)
+            if size <= limit or not is_asked:
                 body.write(part)
             goes_on = message.get("more_body", False)
     except BaseException:
@@ -79,12 +79,12 @@ def refusal(error: TooLarge) -> HttpResponse:
 
 
 def _length(scope: dict[str, Any]) -> int:
-    told = dict(scope["headers"]).get(b"content-length", b"")
-    return int(told) if told.isdigit() else 0
+    header = dict(scope["headers"]).get(b"content-length", b"")
+    return int(header) if header.isdigit() else 0
 
 
 def _may_be_large(scope: dict[str, Any]) -> bool:
-    """Does this address take files, and is whoever sends one signed in?"""
+    """Return whether this address takes files and its sender is signed in."""
     try:
         view = resolve(scope["path"]).func
     except Resolver404:

@@ -1,4 +1,4 @@
-"""How many live pages may be open: for one browser, from one address and in this process.
+"""Limit how many live pages may be open: for one browser, from one address and in this process.
 
 What is above is refused before anything is read of the database.
 """
@@ -17,7 +17,7 @@ TRY_AGAIN_LATER = 1013  # RFC 6455's registry; htmx connects again, after longer
 
 
 class Bounded:
-    """In front of an application for websockets."""
+    """An application for websockets that limits how many are open."""
 
     def __init__(self, application: Any) -> None:
         self._application = application

@@ -1,4 +1,4 @@
-"""Waiting for a model within a request: bounded for each person, each address and in all, and in nobody's way.
+"""Wait for a model within a request: bounded for each person, each address and in all.
 
 A request runs in one of a few dozen places (annotate/core/asgi/handler.py). Whoever waits for a model gives its place
 to another request meanwhile and takes one again afterwards; its thread sleeps. Counts are those of this process.
@@ -28,7 +28,7 @@ waits = BoundedCount(
 
 
 def require_room(person: str, networks: Networks = ()) -> None:
-    """Raises TooMany while so many wait that no more may. To be called before anything is written."""
+    """Raise TooMany while too many wait. Call it before anything is written."""
     if not waits.has_room(person, networks):
         raise TooMany(
             RETRY_SECONDS,
@@ -39,21 +39,22 @@ def require_room(person: str, networks: Networks = ()) -> None:
 
 @asynccontextmanager
 async def aside(person: str, networks: Networks = ()) -> AsyncGenerator[bool]:
-    """Within it others have this request's place; False where there is no room, so that it should not wait."""
-    mine, has_room = place.get(), False
+    """Give this request's place to others within the block; yield False where there is no room, so that it should not
+    wait."""
+    semaphore, has_room = place.get(), False
     try:
         with waits.counted(person, networks) as has_room:
-            if mine is not None and has_room:
-                mine.release()
+            if semaphore is not None and has_room:
+                semaphore.release()
             yield has_room
     finally:
-        if mine is not None and has_room:
-            await mine.acquire()
+        if semaphore is not None and has_room:
+            await semaphore.acquire()
 
 
 @contextmanager
 def aside_in_thread(person: str) -> Iterator[None]:
-    """The same for a request whose thread asks a model itself. Raises TooMany where there is no room."""
+    """Do the same for a request whose thread asks a model itself. Raises TooMany where there is no room."""
     with waits.counted(person) as has_room:
         if not has_room:
             raise TooMany(
@@ -61,15 +62,15 @@ def aside_in_thread(person: str) -> Iterator[None]:
                 text="Too many requests are waiting for answers just now, yours or everybody's. Nothing is lost: try "
                 f"again in {RETRY_SECONDS} seconds.",
             )
-        mine = place.get()
-        if mine is not None:
-            async_to_sync(_release)(mine)  # by its own event loop
+        semaphore = place.get()
+        if semaphore is not None:
+            async_to_sync(_release)(semaphore)  # by its own event loop
         try:
             yield
         finally:
-            if mine is not None:
-                async_to_sync(mine.acquire)()
+            if semaphore is not None:
+                async_to_sync(semaphore.acquire)()
 
 
-async def _release(mine: asyncio.Semaphore) -> None:
-    mine.release()
+async def _release(semaphore: asyncio.Semaphore) -> None:
+    semaphore.release()

@@ -1,1 +1,1 @@
-"""The database: prepared queries, connections, and SQLite with an orderly queue of its writers."""
+"""Extend the database: prepared queries, connections, and SQLite with an orderly queue of its writers."""

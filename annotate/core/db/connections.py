@@ -1,4 +1,4 @@
-"""Connections to the database: given back while somebody waits for something else, and who writes over them now."""
+"""Give connections back while somebody waits for something else, and name who writes over them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _writer: ContextVar[str] = ContextVar("writer", default="")
 @contextmanager
 def written_by(name: str) -> Iterator[None]:
     """Name what happens inside, for the log of slow writes: `POST /p/tea/settings/`, `task imports`."""
-    before = _writer.set(name)
+    previous = _writer.set(name)
     try:
         yield
     finally:
-        _writer.reset(before)
+        _writer.reset(previous)
 
 
 def writer() -> str:
@@ -42,7 +42,7 @@ def database_now() -> datetime:
 
 
 def give_back() -> None:
-    """Before a wait of seconds, such as for a model: on Postgres there are only a few connections for all requests.
+    """Give the connection back before a wait of seconds, such as for a model: Postgres has only a few for all requests.
 
     The next query takes one again. Within a transaction it does nothing.
     """

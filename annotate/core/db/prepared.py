@@ -1,4 +1,4 @@
-"""Queries that run each time somebody judges, put together once.
+"""Prepare queries that run at every annotation, once.
 
 Django writes a query's SQL anew whenever it runs, and for a small query that takes longer than the query itself. One
 that differs from call to call in its values alone can keep what was written:
@@ -22,7 +22,7 @@ from django.db.models import Expression, QuerySet
 
 
 class Slot(Expression):
-    """Stands in a query for a value that each call gives."""
+    """A place in a query for a value that each call gives."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class _Written(NamedTuple):
 
 
 class Prepared:
-    """`build` makes the query, with slots in it; it is called once, when it is first needed."""
+    """A query that `build` makes, with slots in it; it is built once, when it is first needed."""
 
     def __init__(self, build: Callable[[], QuerySet]) -> None:
         self._build = build
@@ -51,17 +51,17 @@ class Prepared:
     def rows(self, **values: Any) -> list[Any]:
         """Return what the query's own iteration gives: instances, or tuples after `values_list`."""
         database = connections[DEFAULT_DB_ALIAS]  # of this thread; the proxy would look it up at each access
-        written = self._written = self._written or self._write()
-        given = [_stored(values[p.name], database) if isinstance(p, Slot) else p for p in written.parameters]
-        compiler = object.__new__(type(written.compiler))  # as copy.copy would, in a third of the time
-        compiler.__dict__ |= written.compiler.__dict__ | {
+        prepared = self._written = self._written or self._write()
+        parameters = [_stored(values[p.name], database) if isinstance(p, Slot) else p for p in prepared.parameters]
+        compiler = object.__new__(type(prepared.compiler))  # as copy.copy would, in a third of the time
+        compiler.__dict__ |= prepared.compiler.__dict__ | {
             "connection": database,
-            "execute_sql": lambda *_, **__: [_executed(database, written.sql, given)],
-            "get_converters": lambda _: written.converters,
-            "has_composite_fields": lambda _: written.is_composite,
+            "execute_sql": lambda *_, **__: [_executed(database, prepared.sql, parameters)],
+            "get_converters": lambda _: prepared.converters,
+            "has_composite_fields": lambda _: prepared.is_composite,
         }
         query = SimpleNamespace(get_compiler=lambda *_, **__: compiler)
-        return list(written.rows(SimpleNamespace(db=DEFAULT_DB_ALIAS, query=query, _known_related_objects={})))
+        return list(prepared.rows(SimpleNamespace(db=DEFAULT_DB_ALIAS, query=query, _known_related_objects={})))
 
     def first(self, **values: Any) -> Any | None:
         rows = self.rows(**values)
@@ -76,14 +76,15 @@ class Prepared:
         return _Written(compiler, sql, tuple(parameters), converters, is_composite, queryset._iterable_class)
 
 
-def _executed(database: Any, sql: str, given: list[Any]) -> list[tuple[Any, ...]]:
+def _executed(database: Any, sql: str, parameters: list[Any]) -> list[tuple[Any, ...]]:
     with _cursor(database) as cursor:
-        cursor.execute(sql, given)
+        cursor.execute(sql, parameters)
         return cursor.fetchall()
 
 
 def _cursor(database: Any) -> Any:
-    """Django's own for Postgres write values into the text of a statement, which is a new one to the server each time.
+    """Return a cursor that keeps parameters apart: Django's own for Postgres writes values into the text, a new
+    statement each time.
 
     This one sends them apart, so that psycopg has the server keep the plan from `prepare_threshold` uses on.
     """

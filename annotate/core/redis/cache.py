@@ -1,4 +1,4 @@
-"""The cache in Redis, as one that may be gone: what is kept there saves work, and nothing depends on it.
+"""Cache in Redis, which may be gone: what is kept there saves work, and nothing depends on it.
 
 While Redis does not answer, each look finds nothing and each word is lost; a caller then computes what it would have
 found. Django's own backend raises, and a battle would not start for want of a figure that is computed in a moment.
@@ -24,7 +24,7 @@ class Cache(RedisCache):
     _rests_until = 0.0  # of this process
 
     def get(self, key: Any, default: Any = None, version: int | None = None) -> Any:
-        """Return what is kept, else `default`, as well where another version kept it: its classes may have moved."""
+        """Return what is kept, else `default`, also where another version kept it: its classes may have moved."""
         try:
             return self._asked(lambda: super(Cache, self).get(key, default, version), default)
         except (ImportError, AttributeError, UnpicklingError) as error:
@@ -35,7 +35,7 @@ class Cache(RedisCache):
         self._asked(lambda: super(Cache, self).set(key, value, timeout, version), None)
 
     def add(self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
-        """True when Redis is gone: whoever asks whether it is the first goes on as if it were."""
+        """Add a value and return whether it was first; True when Redis is gone, so that whoever asks goes on."""
         return self._asked(lambda: super(Cache, self).add(key, value, timeout, version), True)
 
     def delete(self, key: Any, version: int | None = None) -> bool:

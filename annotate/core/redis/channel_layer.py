@@ -1,4 +1,4 @@
-"""The channel layer in Redis, as one that may be gone: pages then look at the database by their own timer."""
+"""Use Redis as channel layer, which may be gone: pages then look at the database by their own timer."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Datasets: which feedback goes in, frozen, shown and downloaded."""
+"""Freeze feedback into datasets, show and download them."""

@@ -89,11 +89,11 @@ def _link(dataset: Dataset, plural: str, ids: Iterable[int]) -> None:
     """Note what the dataset was made of, in one statement: of 100,000 rows Django would make as many objects, while
     nobody else writes on SQLite."""
     relation: Any = getattr(Dataset, plural)
-    ours, theirs = relation.field.m2m_column_name(), relation.field.m2m_reverse_name()
-    each = "json_array_elements_text(%s)" if connection.vendor == "postgresql" else "json_each(%s)"
+    dataset_column, feedback_column = relation.field.m2m_column_name(), relation.field.m2m_reverse_name()
+    values = "json_array_elements_text(%s)" if connection.vendor == "postgresql" else "json_each(%s)"
     with connection.cursor() as cursor:
         cursor.execute(
-            f"INSERT INTO {relation.through._meta.db_table} ({ours}, {theirs}) "
-            f"SELECT %s, CAST(value AS bigint) FROM {each}",
+            f"INSERT INTO {relation.through._meta.db_table} ({dataset_column}, {feedback_column}) "
+            f"SELECT %s, CAST(value AS bigint) FROM {values}",
             [dataset.pk, json.dumps(sorted(set(ids)))],
         )

@@ -88,8 +88,8 @@ class Datasets(DeclaredViewSet):
     pagination_class = Newest
 
     def get_queryset(self) -> QuerySet[Dataset]:
-        seen = Dataset.objects.filter(project__in=projects_where(self.request.user, "read"))
-        return seen.select_related("project").prefetch_related("runs", "other_runs")
+        visible = Dataset.objects.filter(project__in=projects_where(self.request.user, "read"))
+        return visible.select_related("project").prefetch_related("runs", "other_runs")
 
     @extend_schema(
         responses=DatasetOut(many=True), parameters=[PROJECT, OpenApiParameter("kind", enum=Dataset.Kind.values)]
@@ -138,12 +138,12 @@ class Datasets(DeclaredViewSet):
         dataset = find(self.get_queryset(), pk, "dataset")
         self.require_role(dataset.project)
         format_ = request.query_params.get("format", "jsonl")
-        made = export_file(dataset, format_, request.query_params.get("file", "jsonl"), by=request.user)
-        return download(request._request, made.parts, name=made.name, content_type=made.content_type)
+        export = export_file(dataset, format_, request.query_params.get("file", "jsonl"), by=request.user)
+        return download(request._request, export.parts, name=export.name, content_type=export.content_type)
 
 
 def _read(form: type[Input], request: Request) -> dict[str, Any]:
-    given = form(data=request.data)
-    given.is_valid(raise_exception=True)
-    fields = dict(given.validated_data)
+    form_data = form(data=request.data)
+    form_data.is_valid(raise_exception=True)
+    fields = dict(form_data.validated_data)
     return {**fields, "project": find_project(request.user, fields["project"])}

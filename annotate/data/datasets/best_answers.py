@@ -1,4 +1,4 @@
-"""Which answers are good enough to learn to write: one rule over thumbs, stars and pairs of several annotators.
+"""Choose answers that are good enough to learn to write: one rule over thumbs, stars and pairs of several annotators.
 
 Every annotation of an answer is worth something between 0 and 1: thumbs up 1, down 0; stars (s - 1) / 4; a pair won 1,
 a tie 1/2, a pair lost 0, *both bad* 0 for both. An answer's score is (sum + 1/2) / (n + 1): its mean annotation, drawn
@@ -25,8 +25,8 @@ class Answer:
     positive: int
 
 
-def judged(comparisons: Iterable[Comparison], ratings: Iterable[Rating]) -> dict[int, Answer]:
-    """Return every completion that anybody judged, by its id."""
+def answers_from(comparisons: Iterable[Comparison], ratings: Iterable[Rating]) -> dict[int, Answer]:
+    """Return every completion with an annotation, by its id."""
     worth: dict[int, list[tuple[float, float]]] = defaultdict(list)
     for rating in ratings:
         if rating.thumbs is not None:
@@ -41,23 +41,24 @@ def judged(comparisons: Iterable[Comparison], ratings: Iterable[Rating]) -> dict
 
 
 def best(answers: Iterable[tuple[Answer, int, str]], *, per_prompt: int, minimum: float) -> list[int]:
-    """Of (answer, its prompt, its text): the best of each prompt, at least `minimum`, no text of a prompt twice."""
+    """Return the best answers of each prompt, from (answer, its prompt, its text): at least `minimum`, no text of a
+    prompt twice."""
     by_prompt: dict[int, list[tuple[Answer, str]]] = defaultdict(list)
     for answer, prompt, text in answers:
         if answer.positive and answer.score >= minimum:
             by_prompt[prompt].append((answer, text.strip()))
-    chosen = []
+    best_ids = []
     for prompt in sorted(by_prompt):
         texts: set[str] = set()
         for answer, text in sorted(by_prompt[prompt], key=lambda pair: _best_first(pair[0])):
             if text not in texts and len(texts) < per_prompt:
                 texts.add(text)
-                chosen.append(answer.completion)
-    return chosen
+                best_ids.append(answer.completion)
+    return best_ids
 
 
 def _answer(completion: int, values: list[tuple[float, float]]) -> Answer:
-    """Of (worth, weight): the pairs that a ranking says of an answer weigh one together."""
+    """Return the answer from (worth, weight): the pairs of a ranking about one answer weigh as one."""
     weight = sum(w for _, w in values)
     score = (sum(v * w for v, w in values) + 0.5) / (weight + 1)
     return Answer(completion, score, round(weight), sum(v >= POSITIVE for v, _ in values))

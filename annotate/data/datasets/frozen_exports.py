@@ -1,4 +1,4 @@
-"""A dataset in the forms that other tools read, row by row: what a file holds never has to fit in memory at once.
+"""Write a dataset in the forms that other tools read, row by row: a file never has to fit in memory at once.
 
 - `jsonl`: our own, each annotation with its texts
 - `hh-rlhf`: chosen and rejected transcripts
@@ -30,7 +30,7 @@ POSITIVE_STARS, NEGATIVE_STARS = 4, 2
 
 
 def export(dataset: Dataset, format: str) -> Iterator[str]:
-    """Lines of JSON. Refused at once for a format that this kind does not have, or when the files are gone."""
+    """Return lines of JSON. Refused at once for a format that this kind does not have, or when the files are gone."""
     return (json.dumps(row, ensure_ascii=False) + "\n" for row in _rows(dataset, format))
 
 
@@ -66,7 +66,7 @@ def _comparisons(dataset: Dataset) -> Iterator[tuple[Row, Row, Row]]:
 
 
 def _pairs(dataset: Dataset) -> Iterator[tuple[Row, Row, int | None]]:
-    """Chosen and rejected, where somebody won; a tie is no pair."""
+    """Yield chosen and rejected, where somebody won; a tie is no pair."""
     for row, a, b in _comparisons(dataset):
         if row["winner"] == "model_a":
             yield a, b, row["strength"]
@@ -93,12 +93,12 @@ def _own_preferences(dataset: Dataset) -> Iterator[Row]:
     completions = _completions(dataset)
     for row in frozen_rows.read(dataset.path, "ratings"):
         completion = completions[row["completion"]]
-        told: Row = {name: row[name] for name in ("thumbs", "stars", "aspects", "author") if name in row}
-        yield {"type": "rating", "prompt": completion["prompt"], "completion": completion["text"], **told}
+        annotation: Row = {name: row[name] for name in ("thumbs", "stars", "aspects", "author") if name in row}
+        yield {"type": "rating", "prompt": completion["prompt"], "completion": completion["text"], **annotation}
     for row in frozen_rows.read(dataset.path, "spans"):
         completion = completions[row["completion"]]
-        told = {name: row[name] for name in ("start", "end", "label", "author")}
-        yield {"type": "span", "prompt": completion["prompt"], "completion": completion["text"], **told}
+        annotation = {name: row[name] for name in ("start", "end", "label", "author")}
+        yield {"type": "span", "prompt": completion["prompt"], "completion": completion["text"], **annotation}
 
 
 def _hh_rlhf(dataset: Dataset) -> Iterator[Row]:
@@ -118,7 +118,7 @@ def _trl_preference(dataset: Dataset) -> Iterator[Row]:
 
 
 def _trl_unpaired(dataset: Dataset) -> Iterator[Row]:
-    """Thumbs, else stars: four and five are good, one and two bad, three says neither. Pairs are not pulled apart."""
+    """Yield thumbs, else stars: four and five are good, one and two bad, three is neither. Pairs are not split."""
     completions = _completions(dataset)
     for row in frozen_rows.read(dataset.path, "ratings"):
         label = _label(row)
@@ -174,16 +174,16 @@ def _answer(text: str) -> list[dict[str, Any]]:
 
 def _pair_items(dataset: Dataset) -> Iterator[Item]:
     for row, a, b in _comparisons(dataset):
-        told = {"winner": row["winner"], "strength": row["strength"], "judge": str(row["author"] or "")}
-        yield NewComparison(messages=a["prompt"], a=a["text"], b=b["text"], **told)
+        annotation = {"winner": row["winner"], "strength": row["strength"], "judge": str(row["author"] or "")}
+        yield NewComparison(messages=a["prompt"], a=a["text"], b=b["text"], **annotation)
 
 
 def _rating_items(dataset: Dataset) -> Iterator[Item]:
     completions = _completions(dataset)
     for row in frozen_rows.read(dataset.path, "ratings"):
         completion = completions[row["completion"]]
-        told = {"thumbs": row["thumbs"], "stars": row["stars"]}
-        yield NewRating(messages=completion["prompt"], text=completion["text"], **told)
+        annotation = {"thumbs": row["thumbs"], "stars": row["stars"]}
+        yield NewRating(messages=completion["prompt"], text=completion["text"], **annotation)
 
 
 def _example_items(dataset: Dataset) -> Iterator[Item]:
@@ -197,7 +197,8 @@ def _prompt_items(dataset: Dataset) -> Iterator[Item]:
 
 
 def _as(name: str, items: Callable[[Dataset], Iterator[Item]]) -> dict[str, Callable[[Dataset], Iterator[Row]]]:
-    """Items in the format `name`. Margins are left to `trl-preference`, which knows whether all rows have one."""
+    """Return items in the format `name`. Margins are left to `trl-preference`, which knows whether all rows have
+    one."""
 
     def rows(dataset: Dataset) -> Iterator[Row]:
         for item in items(dataset):

@@ -1,4 +1,4 @@
-"""A project's data: what people have said, and the datasets frozen from it."""
+"""Show a project's data: what people have annotated, and the datasets frozen from it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FILES = ("comparisons", "ratings", "examples", "prompts")
 
 @in_project(get="read", post="research")
 def data(request: HttpRequest, project: Project) -> HttpResponse:
-    """The overview. GET with a half-filled form counts what would go in; POST freezes it."""
+    """Show the overview. GET with a half-filled form counts what would go in; POST freezes it."""
     if request.method == "POST":
         return _freeze(request, project, cast(User, request.user))  # in_project lets nobody else through
     may_freeze = can(request.user, "research", project)
@@ -75,27 +75,27 @@ def _page(project: Project, form: dict[str, Any], may_freeze: bool, may_review: 
     }
 
 
-def _form(sent: QueryDict, project: Project) -> dict[str, Any]:
+def _form(query: QueryDict, project: Project) -> dict[str, Any]:
     """Return what was typed so far, with defaults for the rest."""
-    kind = sent.get("kind", "preferences")
+    kind = query.get("kind", "preferences")
     people = any(
         table.objects.filter(project=project).by("person").exists() for table in feedback_lineage.KINDS.values()
     )
     return {
         "kind": kind if kind in MAKES else "preferences",
-        "name": sent.get("name", "").strip(),
-        "judge": sent.get("judge") or (AnnotatorKind.PERSON if people else AnnotatorKind.SIMULATION),
-        "side": sent.get("side") or Split.TRAIN,
-        "categories": sent.getlist("categories"),
-        "per_prompt": sent.get("per_prompt", "1"),
-        "minimum": sent.get("minimum", "0.6"),
-        "cut_off": "cut_off" in sent,
-        "limit": sent.get("limit", ""),
+        "name": query.get("name", "").strip(),
+        "judge": query.get("judge") or (AnnotatorKind.PERSON if people else AnnotatorKind.SIMULATION),
+        "side": query.get("side") or Split.TRAIN,
+        "categories": query.getlist("categories"),
+        "per_prompt": query.get("per_prompt", "1"),
+        "minimum": query.get("minimum", "0.6"),
+        "cut_off": "cut_off" in query,
+        "limit": query.get("limit", ""),
     }
 
 
 def _arguments(form: dict[str, Any]) -> dict[str, Any]:
-    """For `select` and `freeze`; what is no number is handed on as it is, and refused there by name."""
+    """Return arguments for `select` and `freeze`; what is no number is passed on, and refused there by name."""
     fields: dict[str, Any] = {"kind": form["kind"], "judge": form["judge"]}
     if form["categories"]:
         fields["categories"] = form["categories"]
@@ -138,8 +138,8 @@ def _left_out(counts: dict[str, Any]) -> list[tuple[str, int]]:
 
 
 def _totals(project: Project) -> list[dict[str, Any]]:
-    """For each kind of feedback how much counts, by annotator and side, and how much does not."""
-    found = []
+    """Return for each kind of feedback how much counts, by annotator and side, and how much does not."""
+    totals = []
     for kind, table in feedback_lineage.KINDS.items():
         rows = feedback_lineage.one_per_item(kind, table.objects.filter(project=project)).order_by()
         cells: Counter[tuple[str, str]] = Counter()
@@ -150,8 +150,10 @@ def _totals(project: Project) -> list[dict[str, Any]]:
             else:
                 uncounted += n
         columns = [(judge, side, cells[judge, side]) for judge in AnnotatorKind.values for side in Split.values]
-        found.append({"kind": kind, "title": feedback_lineage.TITLES[kind], "columns": columns, "uncounted": uncounted})
-    return found
+        totals.append(
+            {"kind": kind, "title": feedback_lineage.TITLES[kind], "columns": columns, "uncounted": uncounted}
+        )
+    return totals
 
 
 def _prompt_totals(project: Project) -> dict[str, int]:
@@ -165,35 +167,35 @@ def _categories(project: Project) -> list[str]:
 
 @allows(get="read")
 def dataset(request: HttpRequest, pk: int) -> HttpResponse:
-    """One dataset: what is in it, whose feedback, which runs used it, and a look at its rows."""
-    found, refusal = _dataset(request, pk)
+    """Show one dataset: what is in it, whose feedback, which runs used it, and a look at its rows."""
+    dataset, refusal = _dataset(request, pk)
     if refusal:
         return refusal
     feedback = {
-        kind: feedback_lineage.one_per_item(kind, getattr(found, f"{kind}s"))
+        kind: feedback_lineage.one_per_item(kind, getattr(dataset, f"{kind}s"))
         .order_by()
         .values_list("status")
         .annotate(n=Count("id"))
         for kind in feedback_lineage.TEACHING
     }
     statuses = {kind: dict(rows) for kind, rows in feedback.items()}
-    reviews = can(request.user, "review", found.project)
+    reviews = can(request.user, "review", dataset.project)
     context = {
-        "project": found.project,
+        "project": dataset.project,
         "section": "data",
-        "dataset": found,
-        "kind": (MAKES | OTHERS)[found.kind],
-        "labels": _table(found, "labels"),
-        "groups": _table(found, "groups"),
-        "templates": _table(found, "templates"),
+        "dataset": dataset,
+        "kind": (MAKES | OTHERS)[dataset.kind],
+        "labels": _table(dataset, "labels"),
+        "groups": _table(dataset, "groups"),
+        "templates": _table(dataset, "templates"),
         "votes": [(kind, feedback_lineage.TITLES[kind], sum(n.values())) for kind, n in statuses.items() if n],
         "changed": _changed(statuses),
-        "left_out": _left_out(found.counts),
-        "counted": [(name, n) for name, n in found.counts.items() if type(n) is int and name != "telling"],
-        "runs": _runs(found),
-        "formats": list(formats_of(found)) if reviews else [],
-        "is_missing": not found.path.is_dir(),
-        **(_samples(found) if reviews and found.path.is_dir() else {}),
+        "left_out": _left_out(dataset.counts),
+        "counted": [(name, n) for name, n in dataset.counts.items() if type(n) is int and name != "telling"],
+        "runs": _runs(dataset),
+        "formats": list(formats_of(dataset)) if reviews else [],
+        "is_missing": not dataset.path.is_dir(),
+        **(_samples(dataset) if reviews and dataset.path.is_dir() else {}),
     }
     return render(request, "annotate/dataset.html", context)
 
@@ -206,31 +208,33 @@ def _runs(dataset: Dataset) -> Any:
 
 @allows(get="review")
 def download(request: HttpRequest, pk: int, format: str) -> HttpResponseBase:
-    found, refusal = _dataset(request, pk, "review")
+    dataset, refusal = _dataset(request, pk, "review")
     if refusal:
         return refusal
     try:
-        made = export_file(found, format, request.GET.get("file", "jsonl"), by=cast(User, request.user))
+        export = export_file(dataset, format, request.GET.get("file", "jsonl"), by=cast(User, request.user))
     except Refused as refused:
-        return refused_page(request, refused, project=found.project)
-    return to_disk(request, made.parts, name=made.name, content_type=made.content_type)
+        return refused_page(request, refused, project=dataset.project)
+    return to_disk(request, export.parts, name=export.name, content_type=export.content_type)
 
 
 def _dataset(request: HttpRequest, pk: int, action: str = "read") -> tuple[Dataset, HttpResponse | None]:
-    found = get_object_or_404(Dataset.objects.select_related("project", "created_by"), pk=pk)
-    if can(request.user, action, found.project):
-        return found, None
+    dataset = get_object_or_404(Dataset.objects.select_related("project", "created_by"), pk=pk)
+    if can(request.user, action, dataset.project):
+        return dataset, None
     if not request.user.is_authenticated:
-        return found, redirect_to_login(request.get_full_path())
-    if not can(request.user, "read", found.project):
+        return dataset, redirect_to_login(request.get_full_path())
+    if not can(request.user, "read", dataset.project):
         raise Http404("No such dataset.")
-    return found, refused_page(
-        request, Refused(403, project="The rows are for reviewers; ask a manager for that role."), project=found.project
+    return dataset, refused_page(
+        request,
+        Refused(403, project="The rows are for reviewers; ask a manager for that role."),
+        project=dataset.project,
     )
 
 
 def _changed(statuses: dict[str, dict[str, int]]) -> int:
-    """Votes that have been taken out since: the dataset keeps them, and whoever trains on it should know."""
+    """Return the votes that have been excluded since: the dataset keeps them, and whoever trains on it should know."""
     return sum(n for rows in statuses.values() for status, n in rows.items() if status != Status.COUNTED)
 
 
@@ -244,12 +248,12 @@ def _samples(dataset: Dataset, n: int = 5) -> dict[str, Any]:
     first = {
         name: [row for row, _ in zip(frozen_rows.read(dataset.path, name), range(n), strict=False)] for name in FILES
     }
-    wanted = {row[end] for row in first["comparisons"] for end in ("completion_a", "completion_b")}
-    wanted |= {row["completion"] for row in first["ratings"]}
-    texts = {row["id"]: row for row in frozen_rows.read(dataset.path, "completions") if row["id"] in wanted}
+    completion_ids = {row[end] for row in first["comparisons"] for end in ("completion_a", "completion_b")}
+    completion_ids |= {row["completion"] for row in first["ratings"]}
+    texts = {row["id"]: row for row in frozen_rows.read(dataset.path, "completions") if row["id"] in completion_ids}
     pairs = [(row, texts[row["completion_a"]], texts[row["completion_b"]]) for row in first["comparisons"]]
-    rated = [(row, texts[row["completion"]]) for row in first["ratings"]]
-    return {"pairs": pairs, "rated": rated, "examples": first["examples"], "asked": first["prompts"]} | _texts(
+    rated_answers = [(row, texts[row["completion"]]) for row in first["ratings"]]
+    return {"pairs": pairs, "rated": rated_answers, "examples": first["examples"], "asked": first["prompts"]} | _texts(
         dataset, n
     )
 
@@ -265,7 +269,7 @@ def _texts(dataset: Dataset, n: int) -> dict[str, Any]:
 
 
 def _fields(row: dict[str, Any]) -> list[tuple[str, Any]]:
-    """As a reader wants them: a conversation as its turns, a list as its lines."""
+    """Return the fields as a reader wants them: a conversation as its turns, a list as its lines."""
     return [(name, _choices(value) if name == "choices" else _lines(value)) for name, value in row.items()]
 
 

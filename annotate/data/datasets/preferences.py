@@ -1,4 +1,4 @@
-"""What feedback means: the one place that turns annotations into what a model can learn from.
+"""Turn annotations into what a model can learn from, in this one place.
 
 - A comparison with a winner is a preference pair, chosen over rejected, with the strength the annotator gave (1-3).
 - A tie makes no preference pair; it is an observation that two answers are close. *Both bad* is a tie that adds that
@@ -53,7 +53,7 @@ class Rating:
 
 @dataclass(frozen=True)
 class Pair:
-    """Somebody preferred `chosen` to `rejected`; strength 1-3 says by how much, None that nobody asked."""
+    """A preference of `chosen` over `rejected`; strength 1-3 is by how much, None when nobody asked."""
 
     prompt_id: int
     chosen: int
@@ -73,7 +73,7 @@ class Tie:
 
 @dataclass(frozen=True)
 class Informativeness:
-    """How much a body of feedback tells."""
+    """How much a body of feedback teaches."""
 
     judgements: int
     pairs: int
@@ -100,7 +100,7 @@ class Informativeness:
 
     @property
     def sentence(self) -> str:
-        """For the dataset page and the run's log."""
+        """Return a sentence for the dataset page and the run's log."""
         parts = [_count(self.pairs, "comparison with a winner", "comparisons with a winner")]
         if self.thumbs_up or self.thumbs_down:
             parts.append(_count(self.minority_thumbs, "thumb", "thumbs") + " against the common one")
@@ -116,7 +116,7 @@ class Informativeness:
 
     @property
     def reason(self) -> str:
-        """Why they are too few and what would help, for people; empty when they are enough."""
+        """Return why there are too few and what would help, for people; empty when they are enough."""
         return "" if self.enough else f"{self.lack} {self.remedy}"
 
     @property
@@ -142,8 +142,8 @@ class Informativeness:
 
 
 def comparisons_from(rows: Iterable[Mapping[str, Any]]) -> list[Comparison]:
-    """Checked comparisons. Raises ValueError naming the row, the field and what would be right."""
-    found = []
+    """Return checked comparisons. Raises ValueError naming the row, the field and what would be right."""
+    comparisons = []
     for number, row in enumerate(rows, start=1):
         winner, strength = row.get("winner"), row.get("strength")
         if winner not in WINNERS:
@@ -156,34 +156,34 @@ def comparisons_from(rows: Iterable[Mapping[str, Any]]) -> list[Comparison]:
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight <= 1:
             raise ValueError(f"comparison {number}: weight must be above 0 and at most 1, not {weight!r}.")
         ends = row["completion_a"], row["completion_b"]
-        found.append(Comparison(row["prompt_id"], *ends, winner, strength, row.get("author") or 0, weight))
-    return found
+        comparisons.append(Comparison(row["prompt_id"], *ends, winner, strength, row.get("author") or 0, weight))
+    return comparisons
 
 
 def ratings_from(rows: Iterable[Mapping[str, Any]]) -> list[Rating]:
-    """Checked ratings. Raises ValueError naming the row, the field and what would be right."""
-    found = []
+    """Return checked ratings. Raises ValueError naming the row, the field and what would be right."""
+    ratings = []
     for number, row in enumerate(rows, start=1):
         thumbs, stars = row.get("thumbs"), row.get("stars")
         if thumbs not in (None, True, False):
             raise ValueError(f"rating {number}: thumbs must be true, false or empty, not {thumbs!r}.")
         if stars not in (None, 1, 2, 3, 4, 5):
             raise ValueError(f"rating {number}: stars must be 1 to 5 or empty, not {stars!r}.")
-        found.append(Rating(row["completion"], thumbs, stars, row.get("author") or 0))
-    return found
+        ratings.append(Rating(row["completion"], thumbs, stars, row.get("author") or 0))
+    return ratings
 
 
 def pairs(comparisons: Iterable[Comparison]) -> list[Pair]:
     """Return the preference pairs: one for each comparison that has a winner."""
-    found = []
+    preference_pairs = []
     for c in comparisons:
         if c.winner == "model_a":
-            found.append(Pair(c.prompt_id, c.completion_a, c.completion_b, c.strength, c.weight))
+            preference_pairs.append(Pair(c.prompt_id, c.completion_a, c.completion_b, c.strength, c.weight))
         elif c.winner == "model_b":
-            found.append(Pair(c.prompt_id, c.completion_b, c.completion_a, c.strength, c.weight))
+            preference_pairs.append(Pair(c.prompt_id, c.completion_b, c.completion_a, c.strength, c.weight))
         elif c.winner not in WINNERS:
             raise ValueError(f"winner {c.winner!r} is none of {', '.join(WINNERS)}.")
-    return found
+    return preference_pairs
 
 
 def ties(comparisons: Iterable[Comparison]) -> list[Tie]:
@@ -198,7 +198,7 @@ def ties(comparisons: Iterable[Comparison]) -> list[Tie]:
 def informativeness(
     comparisons: Iterable[Comparison], ratings: Iterable[Rating], prompt_of: Mapping[int, int]
 ) -> Informativeness:
-    """Return how much these annotations tell. `prompt_of` gives the prompt of each rated completion; a ranking is
+    """Return how much these annotations teach. `prompt_of` gives the prompt of each rated completion; a ranking is
     one."""
     comparisons, ratings = list(comparisons), list(ratings)
     level = ties(comparisons)
@@ -206,7 +206,9 @@ def informativeness(
     thumbs = [r.thumbs for r in ratings if r.thumbs is not None]
     usual = _usual_stars(ratings)
     starred = [r for r in ratings if r.stars is not None]
-    judged = {c.prompt_id for c in comparisons} | {prompt_of[r.completion] for r in ratings if r.says_something}
+    annotated_prompts = {c.prompt_id for c in comparisons} | {
+        prompt_of[r.completion] for r in ratings if r.says_something
+    }
     return Informativeness(
         judgements=weighed(comparisons) + len(thumbs) + len(starred),
         pairs=weighed(won),
@@ -216,13 +218,13 @@ def informativeness(
         thumbs_down=len(thumbs) - sum(thumbs),
         stars=len(starred),
         uncommon_stars=sum(r.stars != usual[r.author] for r in starred),
-        prompts=len(judged),
+        prompts=len(annotated_prompts),
         prompts_telling=len({p.prompt_id for p in won} | _prompts_that_differ(ratings, prompt_of)),
     )
 
 
 def weighed(judgements: Iterable[Comparison | Pair | Tie]) -> int:
-    """Return how many they are when the pairs of a ranking are one."""
+    """Return the number of annotations when the pairs of a ranking are one."""
     return round(sum(judgement.weight for judgement in judgements))
 
 
@@ -236,16 +238,16 @@ def _usual_stars(ratings: list[Rating]) -> dict[int, int]:
 
 
 def _prompts_that_differ(ratings: list[Rating], prompt_of: Mapping[int, int]) -> set[int]:
-    """Prompts where answers got different thumbs, or different stars from one author."""
-    seen: dict[tuple[Any, ...], set[Any]] = defaultdict(set)
+    """Return the prompts where answers got different thumbs, or different stars from one author."""
+    marks: dict[tuple[Any, ...], set[Any]] = defaultdict(set)
     for r in ratings:
         prompt = prompt_of[r.completion]
         if r.thumbs is not None:
-            seen[prompt, "thumbs"].add(r.thumbs)
+            marks[prompt, "thumbs"].add(r.thumbs)
         if r.stars is not None:
-            seen[prompt, "stars", r.author].add(r.stars)
-    return {key[0] for key, values in seen.items() if len(values) > 1}
+            marks[prompt, "stars", r.author].add(r.stars)
+    return {key[0] for key, values in marks.items() if len(values) > 1}
 
 
-def _count(n: int, one: str, many: str) -> str:
-    return f"{n} {one if n == 1 else many}"
+def _count(n: int, singular: str, plural: str) -> str:
+    return f"{n} {singular if n == 1 else plural}"

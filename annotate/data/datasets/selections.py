@@ -250,7 +250,7 @@ def _counted(numbers: dict[str, int]) -> dict[str, int]:
 def _examples(feedback: Mapping[str, QuerySet], options: Options) -> Selection:
     comparisons = preferences.comparisons_from(_told_of_each_answer(feedback["comparisons"]))
     ratings = preferences.ratings_from(feedback["ratings"].values("completion", "thumbs", "stars", "author"))
-    judged = best_answers.judged(comparisons, ratings)
+    judged = best_answers.answers_from(comparisons, ratings)
     answers = _completions(set(judged))
     cut_off = {c.pk for c in answers.values() if c.finish_reason == "length"} if options.whole_answers else set()
     chosen = best_answers.best(

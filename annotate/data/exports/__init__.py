@@ -1,1 +1,1 @@
-"""A project's feedback as a file of any format."""
+"""Export a project's feedback as a file of any format."""

@@ -11,7 +11,7 @@ from annotate.core.api.api_access import in_project
 from annotate.core.api.serializer_fields import refusals
 from annotate.core.asgi.downloads import download
 from annotate.data.exports.actions import FILES, OWN, export_feedback
-from annotate.data.exports.export_options import asked
+from annotate.data.exports.export_options import requested_options
 from annotate.data.formats import FORMATS
 from annotate.data.formats.containers import content_type
 from annotate.models import AnnotatorKind, Project, Split, Status
@@ -38,5 +38,5 @@ _PARAMETERS = [
 @in_project(get="review")
 def export_project(request: Request, project: Project) -> HttpResponseBase:
     """The feedback as a file, streamed. What was imported comes out as it came in; see docs/guides/import-export.md."""
-    export = export_feedback(project=project, by=request.user, **asked(request.query_params))
+    export = export_feedback(project=project, by=request.user, **requested_options(request.query_params))
     return download(request._request, export.parts, name=export.name, content_type=export.content_type)

@@ -1,4 +1,4 @@
-"""A project's feedback as items, in flat memory: some hundred rows to a query, by their ids.
+"""Read a project's feedback as items, in flat memory: some hundred rows to a query, by their ids.
 
 Items are those of `annotate.data.formats.items`.
 
@@ -56,8 +56,8 @@ _RELATED = {
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Which feedback. With no more said than that it counts: what stands, in both splits."""
+class Selection:
+    """Which feedback to export; by default what counts, in both splits."""
 
     project: Project
     judge: str = AnnotatorKind.PERSON
@@ -93,21 +93,21 @@ class Wanted:
         return rows
 
 
-def items(wanted: Wanted) -> Iterator[tuple[Item, Any]]:
+def items(selection: Selection) -> Iterator[tuple[Item, Any]]:
     """Yield each item with its row, kind by kind, each in the order in which it came."""
-    for kind in wanted.holds:
+    for kind in selection.holds:
         if kind is formats.NewPrompt:
-            yield from ((_prompt(row), row) for row in _by_id(wanted.prompts()))
+            yield from ((_prompt(row), row) for row in _by_id(selection.prompts()))
         else:
-            for some in _portions(wanted.rows(kind)):
-                yield from zip(_made(kind, some), some, strict=True)
+            for portion in _portions(selection.rows(kind)):
+                yield from zip(_made(kind, portion), portion, strict=True)
 
 
-def by_conversation(wanted: Wanted) -> Iterator[list[tuple[Item, Any]]]:
-    """Yield what was said in conversations that begin alike, where their prompts follow each other, as an import's
-    do."""
-    for _, some in itertools.groupby(by_prompt(wanted), key=lambda told: _beginning(told[0][0].messages)):
-        yield [one for told in some for one in told]
+def by_conversation(selection: Selection) -> Iterator[list[tuple[Item, Any]]]:
+    """Yield items and rows of conversations that begin alike, where their prompts follow each other, as an
+    import's do."""
+    for _, group in itertools.groupby(by_prompt(selection), key=lambda pairs: _beginning(pairs[0][0].messages)):
+        yield [pair for pairs in group for pair in pairs]
 
 
 def _beginning(messages: Messages) -> list[str]:
@@ -115,32 +115,32 @@ def _beginning(messages: Messages) -> list[str]:
     return [turn["content"] for turn in messages[: first + 1]]
 
 
-def by_prompt(wanted: Wanted) -> Iterator[list[tuple[Item, Any]]]:
-    """Yield what was said of each prompt, in the order of the prompts."""
-    for prompts in _portions(Prompt.objects.filter(project=wanted.project)):
-        said: dict[int, list[tuple[Item, Any]]] = {prompt.pk: [] for prompt in prompts}
-        for kind in wanted.holds:
+def by_prompt(selection: Selection) -> Iterator[list[tuple[Item, Any]]]:
+    """Yield the items and rows of each prompt, in the order of the prompts."""
+    for prompts in _portions(Prompt.objects.filter(project=selection.project)):
+        pairs_by_prompt: dict[int, list[tuple[Item, Any]]] = {prompt.pk: [] for prompt in prompts}
+        for kind in selection.holds:
             if kind is formats.NewPrompt:
-                for prompt in wanted.prompts().filter(pk__in=said):
-                    said[prompt.pk].append((_prompt(prompt), prompt))
+                for prompt in selection.prompts().filter(pk__in=pairs_by_prompt):
+                    pairs_by_prompt[prompt.pk].append((_prompt(prompt), prompt))
             else:
-                rows = list(wanted.rows(kind).filter(prompt__in=list(said)).order_by("pk"))
+                rows = list(selection.rows(kind).filter(prompt__in=list(pairs_by_prompt)).order_by("pk"))
                 for item, row in zip(_made(kind, rows), rows, strict=True):
-                    said[row.prompt_id].append((item, row))
-        yield from filter(None, said.values())
+                    pairs_by_prompt[row.prompt_id].append((item, row))
+        yield from filter(None, pairs_by_prompt.values())
 
 
 def _by_id(rows: QuerySet[Any]) -> Iterator[Any]:
-    for some in _portions(rows):
-        yield from some
+    for portion in _portions(rows):
+        yield from portion
 
 
 def _portions(rows: QuerySet[Any]) -> Iterator[list[Any]]:
-    """By the key of the last one: no cursor is held open for as long as somebody downloads."""
+    """Yield portions by the key of their last row: no cursor is held open for as long as somebody downloads."""
     last = 0
-    while some := list(rows.filter(pk__gt=last).order_by("pk")[:_AT_ONCE]):
-        yield some
-        last = some[-1].pk
+    while portion := list(rows.filter(pk__gt=last).order_by("pk")[:_AT_ONCE]):
+        yield portion
+        last = portion[-1].pk
 
 
 def _made(kind: type[Item], rows: Sequence[Any]) -> list[Item]:
@@ -162,14 +162,14 @@ def _common(row: Any) -> dict[str, Any]:
 
 
 def _judge(row: Any) -> str:
-    """Return the file's name for them, ours, or for a visitor a name that tells one from another."""
+    """Return the file's name for the annotator, ours, or for a visitor a name that distinguishes them."""
     if _is_imported(row):
         return row.source_judge
     return row.author.username if row.author else f"visitor-{row.visitor[:12]}" if row.visitor else ""
 
 
 def _moment(row: Any) -> datetime | None:
-    """When it was judged. When it was imported says nothing of that."""
+    """Return when it was annotated; the time of an import says nothing of that."""
     return None if _is_imported(row) else row.created_at
 
 
@@ -190,8 +190,8 @@ def _comparison(row: Comparison) -> Item:
     if a.prompt_id == b.prompt_id == row.prompt_id:
         return formats.NewComparison(**common, a=a.text, b=b.text)
     # A battle of several turns, in which each side went its own way. Few are, so that their prompts are asked for here.
-    whole = [_whole(completion) for completion in (a, b)]
-    return formats.NewComparison(**common | vars(parted(whole[0], whole[1], ("A", "B"))))
+    conversations = [_whole(completion) for completion in (a, b)]
+    return formats.NewComparison(**common | vars(parted(conversations[0], conversations[1], ("A", "B"))))
 
 
 def _whole(completion: Completion) -> Messages:
@@ -199,13 +199,13 @@ def _whole(completion: Completion) -> Messages:
 
 
 def _rating(row: Rating) -> Item:
-    said = {"thumbs": row.thumbs, "stars": row.stars, "aspects": row.aspects}
-    return formats.NewRating(**_common(row), text=row.completion.text, model=_named(row.completion), **said)
+    marks = {"thumbs": row.thumbs, "stars": row.stars, "aspects": row.aspects}
+    return formats.NewRating(**_common(row), text=row.completion.text, model=_named(row.completion), **marks)
 
 
 def _rankings(rows: Sequence[Ranking]) -> list[Item]:
-    wanted = {pk for row in rows for pk in places(row.order)}
-    completions = Completion.objects.select_related("model").in_bulk(list(wanted))
+    completion_ids = {pk for row in rows for pk in places(row.order)}
+    completions = Completion.objects.select_related("model").in_bulk(list(completion_ids))
     return [formats.restored(_ranking(row, completions), row.extra) for row in rows]
 
 
@@ -213,11 +213,11 @@ def _ranking(row: Ranking, completions: dict[int, Completion]) -> Item:
     """Return its texts from best to worst."""
     flat = [pk for group in row.order for pk in group]
     models = tuple(_named(completions[pk]) for pk in flat)
-    place = {pk: i for i, pk in enumerate(flat)}
+    index_by_id = {pk: i for i, pk in enumerate(flat)}
     return formats.NewRanking(
         **_common(row),
         texts=tuple(completions[pk].text for pk in flat),
-        order=tuple(tuple(place[pk] for pk in group) for group in row.order),
+        order=tuple(tuple(index_by_id[pk] for pk in group) for group in row.order),
         models=models if any(models) else (),
     )
 

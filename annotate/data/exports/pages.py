@@ -1,4 +1,4 @@
-"""A project's feedback as a file, for those who may review it."""
+"""Download a project's feedback as a file, for those who may review it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from annotate.core.asgi.downloads import download
 from annotate.core.errors import Refused
 from annotate.core.page_access import in_project, refused_page
 from annotate.data.exports.actions import FILES, export_feedback
-from annotate.data.exports.export_options import asked
+from annotate.data.exports.export_options import requested_options
 from annotate.data.formats import FORMATS
 from annotate.models import AnnotatorKind, Comparison, Project, Status, User
 
@@ -27,21 +27,21 @@ _FILES = {
 
 @in_project(get="review")
 def export_page(request: HttpRequest, project: Project) -> HttpResponseBase:
-    """The file that the form on the data page asks for."""
+    """Return the file that the form on the data page asks for."""
     assert isinstance(request.user, User)
     try:
-        export = export_feedback(project=project, by=request.user, **asked(request.GET))
+        export = export_feedback(project=project, by=request.user, **requested_options(request.GET))
     except Refused as refused:
         return refused_page(request, refused, project=project)
     return download(request, export.parts, name=export.name, content_type=export.content_type)
 
 
 def export_choices(project: Project) -> dict[str, Any]:
-    """For the form on the data page. Simulations alone are offered first where nobody else has judged."""
+    """Return the choices of the form on the data page. Simulations are the default where no person has annotated."""
     simulated = not Comparison.objects.filter(project=project, judge=AnnotatorKind.PERSON).exists()
     simulated = simulated and Comparison.objects.filter(project=project, judge=AnnotatorKind.SIMULATION).exists()
     return {
-        "formats": [(name, found.title, found.container) for name, found in FORMATS.items()],
+        "formats": [(name, format_.title, format_.container) for name, format_ in FORMATS.items()],
         "files": [(name, _FILES.get(name, name)) for name in FILES],
         "judge": AnnotatorKind.SIMULATION if simulated else AnnotatorKind.PERSON,
         "statuses": Status.values,

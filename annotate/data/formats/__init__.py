@@ -1,4 +1,4 @@
-"""The formats that other tools read and write, as items (`annotate.data.formats.items`) and back. Pure: no Django.
+"""Read and write the formats of other tools as items (`annotate.data.formats.items`). Pure: no Django.
 
     for row in row_files.read_rows(file, name):             # FileRow: line, row, problem, position
         items = READERS[format](row.row, row.line)           # ValueError continues "line 7 …"

@@ -1,4 +1,5 @@
-"""Two conversations that begin alike: what both answer, how each answers, what followed. Pure: no Django."""
+"""Find the common beginning of two conversations: what both answer, how each answers, what followed. Pure: no
+Django."""
 
 from __future__ import annotations
 
@@ -20,20 +21,22 @@ class Parted:
     later_b: Messages
 
 
-def parted(one: Messages, other: Messages, names: tuple[str, str]) -> Parted:
-    """They part at the first turn that differs, which must be an answer in both; at their last answers where none
-    does."""
-    for name, turns in zip(names, (one, other), strict=True):
+def parted(first: Messages, second: Messages, names: tuple[str, str]) -> Parted:
+    """Return both conversations parted at the first turn that differs, which must be an answer in both; at their last
+    answers where none does."""
+    for name, turns in zip(names, (first, second), strict=True):
         if not turns or turns[-1]["role"] != "assistant":
             raise ValueError(f"has a {name} that does not end with an answer.")
     alike = 0
-    while alike < min(len(one), len(other)) - 1 and one[alike] == other[alike]:
+    while alike < min(len(first), len(second)) - 1 and first[alike] == second[alike]:
         alike += 1
-    if one[alike]["role"] != "assistant" or other[alike]["role"] != "assistant":
+    if first[alike]["role"] != "assistant" or second[alike]["role"] != "assistant":
         raise ValueError(f"has {names[0]} and {names[1]} that part before an answer, so they answer different prompts.")
-    if not alike or one[alike - 1]["role"] != "user":
+    if not alike or first[alike - 1]["role"] != "user":
         raise ValueError("has answers without a question before them.")
-    return Parted(one[:alike], one[alike]["content"], other[alike]["content"], one[alike + 1 :], other[alike + 1 :])
+    return Parted(
+        first[:alike], first[alike]["content"], second[alike]["content"], first[alike + 1 :], second[alike + 1 :]
+    )
 
 
 def rejoined(messages: Messages, text: str, later: Messages) -> Messages:

@@ -1,4 +1,5 @@
-"""Rows as the bytes of a file: JSON lines, a JSON list, CSV or Parquet, packed or not, in flat memory. Pure: no Django.
+"""Write rows as the bytes of a file: JSON lines, a JSON list, CSV or Parquet, packed or not, in flat memory. Pure: no
+Django.
 
 CSV and Parquet name their columns before the first row, so that the rows wait on disk until the last one is known. A
 column whose values are lists or objects, but for conversations and lists of texts, holds JSON.
@@ -85,9 +86,9 @@ def _parquet(rows: Iterator[Row]) -> Iterator[bytes]:
         schema = pa.schema([(name, _arrow(pa, kind)) for name, kind in spool.kinds.items()])
         with pq.ParquetWriter(file, schema, compression="zstd") as table:
             listed = iter(spool)
-            while some := list(islice(listed, 1000)):
+            while chunk := list(islice(listed, 1000)):
                 columns = [
-                    pa.array([_value(row.get(name), kind) for row in some], _arrow(pa, kind))
+                    pa.array([_value(row.get(name), kind) for row in chunk], _arrow(pa, kind))
                     for name, kind in spool.kinds.items()
                 ]
                 table.write_table(pa.Table.from_arrays(columns, schema=schema))
@@ -113,7 +114,7 @@ def _value(value: Any, kind: str) -> Any:
 
 
 class _Spool:
-    """Rows on disk, and of which kind the values of each column are."""
+    """Rows on disk, and the kind of value in each column."""
 
     def __init__(self, rows: Iterator[Row]) -> None:
         self.kinds: dict[str, str] = {}
@@ -142,17 +143,17 @@ def _kind(value: Any) -> str:
     if isinstance(value, list):
         if all(isinstance(turn, dict) and set(turn) == {"role", "content"} for turn in value):
             return "turns"
-        return "texts" if all(isinstance(each, str) for each in value) else "json"
-    for kind, wanted in (("truth", bool), ("whole", int), ("number", float), ("text", str)):
-        if isinstance(value, wanted):
+        return "texts" if all(isinstance(text, str) for text in value) else "json"
+    for kind, type_ in (("truth", bool), ("whole", int), ("number", float), ("text", str)):
+        if isinstance(value, type_):
             return kind
     return "json"
 
 
-def _both(one: str, other: str) -> str:
-    if one in ("", other) or not other:
-        return other or one
-    return "number" if {one, other} == {"whole", "number"} else "json"
+def _both(first: str, second: str) -> str:
+    if first in ("", second) or not second:
+        return second or first
+    return "number" if {first, second} == {"whole", "number"} else "json"
 
 
 def _packed(parts: Iterator[bytes]) -> Iterator[bytes]:

@@ -1,4 +1,5 @@
-"""Values of a row as items want them. Each raises ValueError in words that continue "line 7 …". Pure: no Django."""
+"""Read values of a row as items want them. Each raises ValueError in words that continue "line 7 …". Pure: no
+Django."""
 
 from __future__ import annotations
 
@@ -38,7 +39,7 @@ def as_text(row: Mapping[str, Any], name: str) -> str:
 
 
 def optional(row: Mapping[str, Any], name: str) -> str:
-    """ "" where the field is not there; a number is a name, too."""
+    """Return the text, "" where the field is not there; a number is a name, too."""
     value = row.get(name)
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
@@ -51,68 +52,69 @@ def number(row: Mapping[str, Any], name: str) -> float | None:
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     try:
-        found = float(value)
+        parsed_value = float(value)
     except (TypeError, ValueError):
         raise ValueError(f"has the {name} {value!r:.60}, which is no number.") from None
     except OverflowError:
         raise ValueError(f"has the {name} {value!r:.60}, which is larger than any number here.") from None
-    if math.isinf(found):
+    if math.isinf(parsed_value):
         raise ValueError(f"has the {name} {value!r:.60}, which is no finite number.")
-    return None if math.isnan(found) else found
+    return None if math.isnan(parsed_value) else parsed_value
 
 
 def whole(row: Mapping[str, Any], name: str, low: int, high: int) -> int | None:
-    found = number(row, name)
-    if found is None:
+    value = number(row, name)
+    if value is None:
         return None
-    if not found.is_integer() or not low <= found <= high:
+    if not value.is_integer() or not low <= value <= high:
         raise ValueError(f"has the {name} {row[name]!r:.60}, where a whole number from {low} to {high} is meant.")
-    return int(found)
+    return int(value)
 
 
 def truth(row: Mapping[str, Any], name: str) -> bool | None:
     value = row.get(name)
-    said = str(value).strip().lower()
-    if value is None or said == "":
+    normalised = str(value).strip().lower()
+    if value is None or normalised == "":
         return None
-    if said in ("true", "1", "1.0", "yes", "up", "good", "+1"):
+    if normalised in ("true", "1", "1.0", "yes", "up", "good", "+1"):
         return True
-    if said in ("false", "0", "0.0", "no", "down", "bad", "-1"):
+    if normalised in ("false", "0", "0.0", "no", "down", "bad", "-1"):
         return False
     raise ValueError(f"has the {name} {value!r:.60}, where true or false is meant.")
 
 
 def winner(value: Any, name: str = "winner", model_a: str = "", model_b: str = "") -> str:
-    """One of our four; a model's name says which side it stands on."""
-    said = re.sub(r"[\s-]+", "_", str(value).strip().lower()) if value is not None else ""
-    for names, ours in ((_FIRST, "model_a"), (_SECOND, "model_b"), (_TIE, "tie"), (_BOTH_BAD, "both_bad")):
-        if said in names:
-            return ours
+    """Return one of our four winners; a model's name says which side it stands on."""
+    normalised = re.sub(r"[\s-]+", "_", str(value).strip().lower()) if value is not None else ""
+    for names, label in ((_FIRST, "model_a"), (_SECOND, "model_b"), (_TIE, "tie"), (_BOTH_BAD, "both_bad")):
+        if normalised in names:
+            return label
     if model_a != model_b and value in (model_a, model_b) and value:
         return "model_a" if value == model_a else "model_b"
-    if not said or said == "none":
+    if not normalised or normalised == "none":
         raise ValueError(f"has no {name}, so that nobody won.")
     raise ValueError(f"has the {name} {value!r:.60}, where model_a, model_b, tie or both_bad is meant.")
 
 
 def moment(value: Any) -> datetime | None:
-    """Seconds since 1970, or a date in ISO 8601; UTC where it names no zone. None for what is neither."""
+    """Return the moment: seconds since 1970, or a date in ISO 8601; UTC where it names no zone. None for what is
+    neither."""
     try:
         if isinstance(value, bool) or value in (None, ""):
             return None
         if isinstance(value, datetime):
-            found = value
+            time = value
         elif isinstance(value, int | float):
-            found = datetime.fromtimestamp(value, UTC)
+            time = datetime.fromtimestamp(value, UTC)
         else:
-            found = datetime.fromisoformat(str(value).strip())
+            time = datetime.fromisoformat(str(value).strip())
     except (ValueError, OverflowError, OSError):
         return None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def parsed(value: Any) -> Any:
-    """A list or an object that stands as JSON in a cell; whatever else it is, as it is."""
+    """Return the list or object that stands as JSON in a cell; any other value as it is."""
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
         try:
             return json.loads(value)
@@ -122,25 +124,27 @@ def parsed(value: Any) -> Any:
 
 
 def turns(value: Any) -> list[Any] | None:
-    """The turns where a value is a conversation, perhaps as JSON in a cell; else None."""
-    found = parsed(value)
-    is_one = isinstance(found, list) and bool(found) and all(isinstance(turn, dict) for turn in found)
-    return found if is_one and all("role" in turn or "from" in turn for turn in found) else None
+    """Return the turns where a value is a conversation, perhaps as JSON in a cell; else None."""
+    parsed_value = parsed(value)
+    is_one = (
+        isinstance(parsed_value, list) and bool(parsed_value) and all(isinstance(turn, dict) for turn in parsed_value)
+    )
+    return parsed_value if is_one and all("role" in turn or "from" in turn for turn in parsed_value) else None
 
 
 def conversation(value: Any, name: str) -> Messages:
-    """Turns of {role, content}, or of ShareGPT's {from, value}. A content may be a list of texts."""
-    found = turns(value)
-    if found is None:
+    """Return turns of {role, content}, or of ShareGPT's {from, value}. A content may be a list of texts."""
+    turn_list = turns(value)
+    if turn_list is None:
         raise ValueError(f'has a {name} that is no list of turns such as [{{"role": "user", "content": "…"}}].')
-    return [_turn(turn, name) for turn in found]
+    return [_turn(turn, name) for turn in turn_list]
 
 
 def _turn(turn: Row, name: str) -> dict[str, str]:
-    given = turn.get("role", turn.get("from"))
-    role = ROLES.get(str(given).strip().lower())
+    role_name = turn.get("role", turn.get("from"))
+    role = ROLES.get(str(role_name).strip().lower())
     if role is None:
-        raise ValueError(f"has a turn of {given!r:.30} in {name}; system, user and assistant are read.")
+        raise ValueError(f"has a turn of {role_name!r:.30} in {name}; system, user and assistant are read.")
     content = turn["content"] if "content" in turn else turn.get("value")
     if isinstance(content, list):
         content = _joined(content, name)

@@ -1,4 +1,4 @@
-"""Which of a task's fields is the question and which are the answers, where a tool lets people name them. Pure.
+"""Guess which of a task's fields is the question and which are the answers, where a tool lets people name them. Pure.
 
 The names that people give are few. Answers are fields that differ in their last sign alone: response_a and response_b,
 text1 and text2, left and right; or one called response, completion, answer, output.
@@ -50,31 +50,31 @@ class Task:
 
     def place(self, name: Any) -> int | None:
         """Return which answer a label means: the field's name, its last sign, left or right."""
-        said = re.sub(r"[\s-]+", "_", str(name).strip().lower())
-        for place, field in enumerate(self.answers):
-            own = re.sub(r"[\s-]+", "_", field.lower())
-            number = _NUMBERED.fullmatch(own)
-            if said in (own, own.replace("_", "")) or (number and said == number[2]):
-                return place
-        number = _NUMBERED.fullmatch(said)
-        sign = number[2] if number else {"left": "1", "right": "2", "first": "1", "second": "2"}.get(said, "")
-        place = "123456789".find(sign) if sign.isdigit() else "abcdefghi".find(sign) if sign else -1
-        return place if 0 <= place < len(self.answers) else None
+        label = re.sub(r"[\s-]+", "_", str(name).strip().lower())
+        for index, field in enumerate(self.answers):
+            field_name = re.sub(r"[\s-]+", "_", field.lower())
+            number = _NUMBERED.fullmatch(field_name)
+            if label in (field_name, field_name.replace("_", "")) or (number and label == number[2]):
+                return index
+        number = _NUMBERED.fullmatch(label)
+        sign = number[2] if number else {"left": "1", "right": "2", "first": "1", "second": "2"}.get(label, "")
+        index = "123456789".find(sign) if sign.isdigit() else "abcdefghi".find(sign) if sign else -1
+        return index if 0 <= index < len(self.answers) else None
 
 
 def task(data: Mapping[str, Any]) -> Task:
-    """Raises ValueError that names what there is, where no field looks like a question."""
-    there = {name: value for name, value in data.items() if isinstance(value, str | list) and value}
-    prompt = next((name for want in _PROMPTS for name in there if name.lower() == want), None)
+    """Return the task. Raises ValueError that names the fields, where none looks like a question."""
+    values = {name: value for name, value in data.items() if isinstance(value, str | list) and value}
+    prompt = next((name for want in _PROMPTS for name in values if name.lower() == want), None)
     if prompt is None:
         text = ", ".join(list(data)[:12]) or "nothing"
         raise ValueError(f"has no field that is a question (prompt, instruction, question, messages): it has {text}.")
-    value = there[prompt]
+    value = values[prompt]
     conversation = (
         fields.conversation(value, prompt) if fields.turns(value) else fields.question(fields.text(data, prompt))
     )
     messages = after_system(data, conversation)
-    texts = {name: _answer(name, value) for name, value in there.items() if name != prompt and name not in _SYSTEM}
+    texts = {name: _answer(name, value) for name, value in values.items() if name != prompt and name not in _SYSTEM}
     answers = _answers({name: text for name, text in texts.items() if text is not None})
     if messages[-1]["role"] == "assistant" and not answers and len(messages) > 1:
         # A whole conversation to judge: its last answer.
@@ -83,11 +83,11 @@ def task(data: Mapping[str, Any]) -> Task:
 
 
 def after_system(data: Mapping[str, Any], messages: Messages) -> Messages:
-    """Return the conversation with the system message that stands in a field of its own, unless it has one."""
-    said = next((text for name in _SYSTEM if isinstance(text := data.get(name), str) and text.strip()), "")
-    if not said or not messages or messages[0]["role"] == "system":
+    """Return the conversation with the system message from a field of its own, unless it has one."""
+    system = next((text for name in _SYSTEM if isinstance(text := data.get(name), str) and text.strip()), "")
+    if not system or not messages or messages[0]["role"] == "system":
         return messages
-    return [{"role": "system", "content": said}, *messages]
+    return [{"role": "system", "content": system}, *messages]
 
 
 def has_prompt(data: Mapping[str, Any]) -> bool:
@@ -115,7 +115,11 @@ def _answers(texts: Mapping[str, str]) -> tuple[str, ...]:
     for name in texts:
         if match := _NUMBERED.fullmatch(name):
             families[match[1].lower()][match[2].lower()] = name
-    several = {stem: found for stem, found in families.items() if len(found) > 1 and stem and stem != "model"}
+    several = {
+        stem: names_by_sign
+        for stem, names_by_sign in families.items()
+        if len(names_by_sign) > 1 and stem and stem != "model"
+    }
     stem = next((s for want in _ANSWERS for s in several if want in s), next(iter(several), None))
     if stem is not None:
         return tuple(several[stem][sign] for sign in sorted(several[stem]))
@@ -132,17 +136,17 @@ def is_flag(name: str) -> bool:
 
 
 def step(name: str, value: Any) -> Row:
-    """Return what a number under this name says of an answer: stars, or an aspect."""
-    found = fields.whole({name: value}, name, 1, 5)
-    if found is None:
+    """Return what a number under this name is: stars, or an aspect."""
+    steps = fields.whole({name: value}, name, 1, 5)
+    if steps is None:
         return {}
-    return {"stars": found} if _STARS.fullmatch(name) else {"aspects": {name.removeprefix(ASPECT): found}}
+    return {"stars": steps} if _STARS.fullmatch(name) else {"aspects": {name.removeprefix(ASPECT): steps}}
 
 
 def step_name(aspect: str) -> str:
     """Return the name under which `step` finds this aspect again."""
-    taken = _STARS.fullmatch(aspect) or aspect.startswith(ASPECT) or aspect in ("strength", "thumbs")
-    return f"{ASPECT}{aspect}" if taken else aspect
+    is_taken = _STARS.fullmatch(aspect) or aspect.startswith(ASPECT) or aspect in ("strength", "thumbs")
+    return f"{ASPECT}{aspect}" if is_taken else aspect
 
 
 def thumbs(value: Any) -> bool | None:

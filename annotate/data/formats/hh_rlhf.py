@@ -1,4 +1,4 @@
-r"""Anthropic's hh-rlhf (2204.05862) and red-team attempts (2209.07858): transcripts in one text.
+r"""Read and write Anthropic's hh-rlhf (2204.05862) and red-team attempts (2209.07858): transcripts in one text.
 
     {"chosen": "\n\nHuman: …\n\nAssistant: …", "rejected": …}
     {"transcript", "min_harmlessness_score_transcript", "num_params", "model_type", "rating", "task_description",
@@ -26,10 +26,10 @@ def read_pair(row: Row) -> Item:
     chosen, rejected = (transcripts.split(fields.text(row, name)) for name in ("chosen", "rejected"))
     if chosen == rejected:
         raise ValueError("has chosen and rejected that are the same.")
-    found = parted(chosen, rejected, ("chosen", "rejected"))
-    if found.a == found.b:
+    parted_turns = parted(chosen, rejected, ("chosen", "rejected"))
+    if parted_turns.a == parted_turns.b:
         raise ValueError("has chosen and rejected of which one is the beginning of the other.")
-    return NewComparison(**vars(found), winner="model_a", is_ordered=False)
+    return NewComparison(**vars(parted_turns), winner="model_a", is_ordered=False)
 
 
 def write_pair(item: Item) -> Row | None:
@@ -41,7 +41,7 @@ def write_pair(item: Item) -> Row | None:
 
 
 def chosen_and_rejected(item: Item) -> tuple | None:
-    """Each with what followed it; None for ties, and for what is no comparison."""
+    """Return (text, what followed) of chosen and of rejected; None for ties, and for what is no comparison."""
     if not isinstance(item, NewComparison) or item.winner not in ("model_a", "model_b"):
         return None
     a, b = (item.a, item.later_a), (item.b, item.later_b)

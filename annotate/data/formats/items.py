@@ -1,4 +1,4 @@
-"""What a row of a file says, whatever its format: a comparison, a rating, a ranking, a written answer, a prompt, a
+"""Define items: what a row says, whatever its format: a comparison, a rating, a ranking, a written answer, a prompt, a
 marked span, a flag, an attack. Pure: no Django.
 
 An answer may be empty: a model that said nothing was judged, too, and 54 of PandaLM's 999 pairs and 4 of hh-rlhf's are
@@ -91,9 +91,9 @@ class NewRanking(Item):
 
     def pairs(self) -> list[tuple[int, int, str]]:
         """Return (place, place, winner) of every pair, the earlier place first."""
-        level = {place: depth for depth, group in enumerate(self.order) for place in group}
-        places = sorted(level)
-        return [(i, j, _winner(level[i], level[j])) for i in places for j in places if i < j]
+        level = {index: depth for depth, group in enumerate(self.order) for index in group}
+        indices = sorted(level)
+        return [(i, j, _winner(level[i], level[j])) for i in indices for j in indices if i < j]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +131,7 @@ class NewSpan(Item):
 
 @dataclass(frozen=True, kw_only=True)
 class NewFlag(Item):
-    """Something is wrong with an answer, or with the prompt where `text` is None."""
+    """A flag on an answer, or on the prompt where `text` is None."""
 
     reason: str
     text: str | None = None
@@ -167,21 +167,21 @@ KIND_OF: dict[type[Item], str] = {NewAnswers: "answers", **{table: kind for kind
 
 
 def kept(item: Item, **standing: Any) -> Row:
-    """Return what must be remembered of an item beside the rows that stand for it, as JSON; {} for nothing.
+    """Return the fields of an item that its rows do not have, as JSON; {} for nothing.
 
     `standing` has what those rows say, by the item's field names: `kept(item, messages=prompt.messages, a=…, b=…,
     winner=…)`. Every other field that has more than its default is kept, and every one that differs.
     """
-    found = {}
+    remembered = {}
     for name, default in _defaults(type(item)):  # type: ignore[arg-type]  # a class is hashable, whatever its objects are
         value = getattr(item, name)
         if value != standing.get(name, default):
-            found[name] = value.isoformat() if isinstance(value, datetime) else value
-    return found
+            remembered[name] = value.isoformat() if isinstance(value, datetime) else value
+    return remembered
 
 
 def restored(item: Item, remembered: Row) -> Item:
-    """Return the item with what was kept of it: `restored(as it stands, kept(item, …))` equals the item."""
+    """Return the item with its remembered fields: `restored(as it stands, kept(item, …))` equals the item."""
     values = dict(remembered)
     if isinstance(values.get("created_at"), str):
         values["created_at"] = datetime.fromisoformat(values["created_at"])
@@ -195,13 +195,13 @@ def restored(item: Item, remembered: Row) -> Item:
 
 @cache
 def _defaults(kind: type[Item]) -> tuple[tuple[str, Any], ...]:
-    return tuple((each.name, _default(each)) for each in dataclasses.fields(kind))
+    return tuple((field.name, _default(field)) for field in dataclasses.fields(kind))
 
 
-def _default(each: dataclasses.Field[Any]) -> Any:
-    if each.default_factory is not dataclasses.MISSING:
-        return each.default_factory()
-    return each.default
+def _default(field: dataclasses.Field[Any]) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default
 
 
 def _winner(level_a: int, level_b: int) -> str:

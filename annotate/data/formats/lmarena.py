@@ -1,4 +1,4 @@
-"""LMArena's votes, in both shapes.
+"""Read and write LMArena's votes, in both shapes.
 
     {"model_a", "model_b", "winner", "conversation_a": [{role, content}…], "conversation_b", "judge", "turn", "anony",
      "language", "tstamp", "question_id", …}
@@ -25,11 +25,11 @@ def fits(row: Row) -> bool:
 
 
 def read(row: Row) -> Item:
-    one, other = (fields.conversation(row.get(name), name) for name in ("conversation_a", "conversation_b"))
+    first, second = (fields.conversation(row.get(name), name) for name in ("conversation_a", "conversation_b"))
     models = [fields.optional(row, name) for name in ("model_a", "model_b")]
-    found = parted(one, other, ("conversation_a", "conversation_b"))
+    parted_turns = parted(first, second, ("conversation_a", "conversation_b"))
     return NewComparison(
-        **vars(found),
+        **vars(parted_turns),
         winner=fields.winner(row.get("winner"), "winner", *models),
         model_a=models[0],
         model_b=models[1],
@@ -43,16 +43,16 @@ def read(row: Row) -> Item:
 def write(item: Item) -> Row | None:
     if not isinstance(item, NewComparison):
         return None
-    one = rejoined(item.messages, item.a, item.later_a)
+    turns_a = rejoined(item.messages, item.a, item.later_a)
     row = {
         "question_id": item.source_id,
         "model_a": item.model_a,
         "model_b": item.model_b,
         "winner": _SPELLING.get(item.winner, item.winner),
-        "conversation_a": one,
+        "conversation_a": turns_a,
         "conversation_b": rejoined(item.messages, item.b, item.later_b),
         "judge": item.judge,
-        "turn": sum(turn["role"] == "user" for turn in one),
+        "turn": sum(turn["role"] == "user" for turn in turns_a),
         "language": item.language,
     }
     return row | ({"tstamp": item.created_at.timestamp()} if item.created_at else {})
@@ -63,10 +63,10 @@ def fits_55k(row: Row) -> bool:
 
 
 def read_55k(row: Row) -> Item:
-    one, other = (_conversation(row, name) for name in ("response_a", "response_b"))
-    found = parted(one, other, ("response_a", "response_b"))
+    first, second = (_conversation(row, name) for name in ("response_a", "response_b"))
+    parted_turns = parted(first, second, ("response_a", "response_b"))
     return NewComparison(
-        **vars(found),
+        **vars(parted_turns),
         winner=_vote(row),
         model_a=fields.optional(row, "model_a"),
         model_b=fields.optional(row, "model_b"),
@@ -75,18 +75,18 @@ def read_55k(row: Row) -> Item:
 
 
 def write_55k(item: Item) -> Row | None:
-    """Both bad is a tie here: the file has no other place for it."""
+    """Return the row, both bad as a tie: the file has no other value for it."""
     if not isinstance(item, NewComparison):
         return None
-    one, other = (rejoined(item.messages, *side) for side in ((item.a, item.later_a), (item.b, item.later_b)))
+    turns_a, turns_b = (rejoined(item.messages, *side) for side in ((item.a, item.later_a), (item.b, item.later_b)))
     winner = "tie" if item.winner == "both_bad" else item.winner
     return {
         "id": item.source_id,
         "model_a": item.model_a,
         "model_b": item.model_b,
-        "prompt": _listed(one, "user"),
-        "response_a": _listed(one, "assistant"),
-        "response_b": _listed(other, "assistant"),
+        "prompt": _listed(turns_a, "user"),
+        "response_a": _listed(turns_a, "assistant"),
+        "response_b": _listed(turns_b, "assistant"),
         **{name: str(int(name == f"winner_{winner}")) for name in _VOTES},
     }
 
@@ -117,5 +117,5 @@ def _vote(row: Row) -> str:
 
 
 def _listed(turns: Messages, role: str) -> str:
-    """As the 55k file has it: a JSON list in a cell."""
+    """Return the turns as the 55k file has them: a JSON list in a cell."""
     return json.dumps([turn["content"] for turn in turns if turn["role"] == role], ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""Readers and writers of formats whose row is one item, so that a row that was read is written again as it was.
+"""Build readers and writers of formats whose row is one item, so that a row that was read is written again unchanged.
 
 A format says what an item is (`read`) and what its row is (`write`). Whatever the row written differs in from the row
 read goes into the item's `extra`, and comes back out of it. Pure: no Django.
@@ -24,14 +24,14 @@ def reader(name: str, read: Callable[[Row], Item], write: Callable[[Item], Row |
 
 
 def _with_told(item: Item, row: Row) -> Item:
-    """With the category and the system message that stand in fields of their own, whatever the format."""
+    """Return the item with the category and the system message from fields of their own, whatever the format."""
     category = item.category or fields.optional(row, "category")
     messages = item.messages if isinstance(item, NewAttack) else guessing.after_system(row, item.messages)
     return dataclasses.replace(item, category=category, messages=messages)
 
 
 def writer(name: str, write: Callable[[Item], Row | None]) -> Callable:
-    """None from `write` says that the format has no row for it: a tie is no chosen and rejected."""
+    """Return the writer. None from `write` says that the format has no row for it: a tie is no chosen and rejected."""
 
     def write_rows(items: Sequence[Item]) -> list[Row]:
         rows = ((item, write(item)) for item in items)
@@ -49,10 +49,10 @@ def with_extra(row: Row, item: Item, name: str) -> Row:
 
 
 def _rest(row: Row, written: Row) -> Row:
-    rest = {field: value for field, value in row.items() if field not in written or not _same(written[field], value)}
+    extra = {field: value for field, value in row.items() if field not in written or not _same(written[field], value)}
     absent = [field for field in written if field not in row]
-    return rest | ({ABSENT: absent} if absent else {})
+    return extra | ({ABSENT: absent} if absent else {})
 
 
-def _same(one: object, other: object) -> bool:
-    return type(one) is type(other) and one == other
+def _same(first: object, second: object) -> bool:
+    return type(first) is type(second) and first == second

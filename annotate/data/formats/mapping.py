@@ -1,4 +1,4 @@
-"""A plain table whose columns are named otherwise: which of its columns is which of ours. Pure: no Django.
+"""Read a plain table whose columns have other names: which of its columns is which of ours. Pure: no Django.
 
 What a row means follows from what is named: chosen and rejected, completion_a and completion_b with a winner, a
 completion with a rating or alone, or a prompt alone. Answers without a winner are still to be judged, and so is one

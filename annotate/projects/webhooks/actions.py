@@ -120,7 +120,7 @@ def _checked(url: str) -> str:
     url = url.strip() if isinstance(url, str) else ""
     try:
         to = place(url)
-        outbound.judged(to.host, to.port, settings.PRIVATE_WEBHOOKS)
+        outbound.require_allowed(to.host, to.port, settings.PRIVATE_WEBHOOKS)
     except ValueError as error:
         raise Refused(400, url=str(error)) from error
     except outbound.Refused as error:

@@ -1,1 +1,1 @@
-"""Django's SQLite, with an orderly queue of those who write."""
+"""Extend Django's SQLite by an orderly queue of those who write."""

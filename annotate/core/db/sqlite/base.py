@@ -1,10 +1,9 @@
-"""Writers take turns. SQLite has one write lock, and whoever finds it taken sleeps for up to 100 ms and looks again, so
-that of many some wait for seconds while others come and go. In one process they stand in line instead, and the first
-in it looks often: between two processes a turn is waited for no longer than a few transactions. A statement that
-writes by itself, outside a transaction, stands in the same line. How long each has the lock is noted (lock_holds.py).
+"""Let writers take turns.
 
-What the write-ahead log has gathered is copied into the database between two turns, and not within one: SQLite itself
-does so in the commit of whoever crosses its limit, which stays for those who write very much at once.
+SQLite has one write lock, and whoever finds it taken sleeps for up to 100 ms and looks again, so that of many some wait
+for seconds while others come and go. In one process they stand in line instead, and the first in it looks often:
+between two processes a turn is waited for no longer than a few transactions. A statement that writes by itself, outside
+a transaction, stands in the same line. How long each has the lock is noted (lock_holds.py).
 """
 
 from __future__ import annotations
@@ -44,15 +43,15 @@ class Line:
             if not self._is_taken:
                 self._is_taken = True
                 return True
-            mine = threading.Lock()
-            mine.acquire()
-            self._waiting.append(mine)
-        if mine.acquire(timeout=seconds):
+            lock = threading.Lock()
+            lock.acquire()
+            self._waiting.append(lock)
+        if lock.acquire(timeout=seconds):
             return True
         with self._guard:
-            if mine not in self._waiting:  # it came at the last moment
+            if lock not in self._waiting:  # it came at the last moment
                 return True
-            self._waiting.remove(mine)
+            self._waiting.remove(lock)
             return False
 
     def leave(self) -> None:
@@ -71,7 +70,7 @@ os.register_at_fork(after_in_child=_line.__init__)  # type: ignore[misc] # whoev
 
 
 class Cursor(base.SQLiteCursorWrapper):
-    """Has a statement that writes by itself stand in line, as a transaction does."""
+    """A cursor whose single writing statements stand in line, as transactions do."""
 
     wrapper: DatabaseWrapper
 
@@ -115,7 +114,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
         self._take_turn(super()._start_transaction_under_autocommit)  # type: ignore[misc] # the stubs leave it out
 
     def _take_turn(self, begin: Callable[[], Any]) -> Any:
-        """Stand in line, and then call `begin` until no other process writes; what it gives. The turn is ours after it.
+        """Stand in line, then call `begin` until no other process writes; return what it returns. The turn is ours
+        after it.
 
         Raises OperationalError when the turn did not come within the option `timeout`.
         """
@@ -136,9 +136,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
             for looks in range(1 << 30):
                 began = time.monotonic()
                 try:
-                    given = begin()
+                    begun = begin()
                     self._held_since, self._computed_before = began, time.thread_time()
-                    return given
+                    return begun
                 except _LOCKED as error:
                     if "locked" not in str(error) or time.monotonic() > until:
                         raise
@@ -155,7 +155,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
         self._checkpoint_now_and_then()
 
     def _checkpoint_now_and_then(self) -> None:
-        """Copy the write-ahead log into the database, as far as no reader stands in the way. Others write meanwhile."""
+        """Copy the write-ahead log into the database now and then, as far as no reader stands in the way. Others write
+        meanwhile."""
         if next(_commits) % CHECKPOINT_EVERY:
             return
         try:
@@ -181,6 +182,6 @@ class DatabaseWrapper(base.DatabaseWrapper):
             self._has_turn = False
             _line.leave()
             if self._held_since:
-                held, self._held_since = time.monotonic() - self._held_since, 0.0
+                seconds, self._held_since = time.monotonic() - self._held_since, 0.0
                 computed = time.thread_time() - self._computed_before
-                lock_holds.note(held, computed, self._slow_write_seconds, self._held_from)
+                lock_holds.note(seconds, computed, self._slow_write_seconds, self._held_from)

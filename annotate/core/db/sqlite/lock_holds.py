@@ -1,4 +1,4 @@
-"""How long each writer holds SQLite's one write lock, and who held it for too long.
+"""Note how long each writer holds SQLite's one write lock, and who held it for too long.
 
 Nobody else writes meanwhile, so that whatever is computed, read from a file or asked of another server under the lock
 stops everybody's work. A hold longer than the option `slow_write_seconds` is logged with its writer and its place, and
@@ -36,8 +36,8 @@ def _is_own(file: str) -> bool:
     return file.startswith(_OWN) and not file.startswith(_HERE)
 
 
-def note(seconds: float, computing: float, most: float, where: str) -> None:
-    """Log a hold of more than `most` seconds that began at `where`; `most` of 0 logs none, nor do migrations."""
-    if most and seconds > most and sys.argv[1:2] != ["migrate"]:
-        told = (writer(), 1000 * seconds, 1000 * computing, where)
-        log.warning("%s held the write lock for %.0f ms, %.0f ms of them computing, from %s on", *told)
+def note(seconds: float, computing: float, limit: float, place: str) -> None:
+    """Log a hold of more than `limit` seconds that began at `place`; a `limit` of 0 logs none, nor do migrations."""
+    if limit and seconds > limit and sys.argv[1:2] != ["migrate"]:
+        details = (writer(), 1000 * seconds, 1000 * computing, place)
+        log.warning("%s held the write lock for %.0f ms, %.0f ms of them computing, from %s on", *details)

@@ -136,9 +136,9 @@ def test_what_the_operator_names_is_asked(none_allowed, settings):
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "10.0.0.1", "64:ff9b::a00:1"])
 def test_every_address_may_be_allowed(host):
-    assert outbound.judged(host, 80, outbound.EVERYWHERE) == [host]
+    assert outbound.require_allowed(host, 80, outbound.EVERYWHERE) == [host]
     with pytest.raises(outbound.Refused):
-        outbound.judged(host, 80, ())
+        outbound.require_allowed(host, 80, ())
 
 
 def test_nothing_else_here_is_a_client_of_what_others_name():

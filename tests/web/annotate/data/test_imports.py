@@ -107,22 +107,22 @@ def _imported(project, user) -> Import:
 
 def test_one_lucky_vote_does_not_beat_nine_good_ones_of_ten():
     ratings = [Rating(1, thumbs=True)] + [Rating(2, thumbs=True)] * 9 + [Rating(2, thumbs=False)]
-    judged = best_answers.judged([], ratings)
+    judged = best_answers.answers_from([], ratings)
     assert judged[1].score == 0.75 and judged[2].score == pytest.approx(9.5 / 11)
 
 
 def test_stars_thumbs_and_pairs_make_one_score():
-    judged = best_answers.judged([Pair(1, 7, 8, "model_a"), Pair(1, 7, 8, "both_bad")], [Rating(7, stars=4)])
+    judged = best_answers.answers_from([Pair(1, 7, 8, "model_a"), Pair(1, 7, 8, "both_bad")], [Rating(7, stars=4)])
     assert judged[7].score == pytest.approx((1 + 0 + 0.75 + 0.5) / 4)
     assert (judged[8].score, judged[8].positive) == (pytest.approx(0.5 / 3), 0)
 
 
 def test_an_answer_that_nobody_liked_is_never_taken():
-    judged = best_answers.judged([Pair(1, 7, 8, "tie")], [])
+    judged = best_answers.answers_from([Pair(1, 7, 8, "tie")], [])
     assert best_answers.best([(judged[7], 1, "text")], per_prompt=5, minimum=0) == []
 
 
 def test_the_same_text_is_taken_once():
-    judged = best_answers.judged([], [Rating(1, stars=5), Rating(2, stars=5), Rating(3, stars=4)])
+    judged = best_answers.answers_from([], [Rating(1, stars=5), Rating(2, stars=5), Rating(3, stars=4)])
     rows = [(judged[1], 1, "same"), (judged[2], 1, "same "), (judged[3], 1, "other")]
     assert best_answers.best(rows, per_prompt=2, minimum=0.6) == [1, 3]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from annotate.data.exports.feedback_items import Wanted
+from annotate.data.exports.feedback_items import Selection
 from annotate.data.formats.items import NewComparison
 from annotate.models import Comparison
 from tests.support import factories
@@ -19,4 +19,4 @@ def test_an_imported_vote_on_what_followed_teaches_nothing_and_is_exported(name)
     apart = factories.make_comparison(*factories.make_pair(project), extra={"format": "lmarena", name: LATER})
     alike = factories.make_comparison(*factories.make_pair(project), extra={"format": "lmarena"})
     assert list(Comparison.objects.teaching()) == [alike]
-    assert set(Wanted(project).rows(NewComparison)) == {apart, alike}
+    assert set(Selection(project).rows(NewComparison)) == {apart, alike}

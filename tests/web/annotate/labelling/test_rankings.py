@@ -204,7 +204,7 @@ def test_a_ranking_says_of_each_answer_what_one_annotation_says(project, user):
     """For instruction data: the best of four has won three pairs, and was judged once."""
     ranking = ranked(project, user, 4)
     rows = _told_of_each_answer(Comparison.objects.all())
-    judged = best_answers.judged(preferences.comparisons_from(rows), [])
+    judged = best_answers.answers_from(preferences.comparisons_from(rows), [])
     best, worst = (judged[ranking.order[place][0]] for place in (0, -1))
     assert best.judgements == worst.judgements == 1
     assert best.score == pytest.approx(0.75) and worst.score == pytest.approx(0.25)

@@ -455,7 +455,7 @@ def test_a_name_is_looked_up_outside_the_transaction(project, manager, monkeypat
         looked.append(transaction.get_connection().in_atomic_block)
         return ["93.184.216.34"]
 
-    monkeypatch.setattr(outbound, "judged", slow)
+    monkeypatch.setattr(outbound, "require_allowed", slow)
     client.force_login(manager)
     sent = {"project": project.slug, "url": "https://example.org/api"}
     headers = {"Idempotency-Key": "k"}
