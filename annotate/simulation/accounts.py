@@ -15,6 +15,7 @@ from django.conf import settings
 from django.contrib.auth.hashers import make_password
 
 from annotate.models import Membership, Project, Role, User
+from common import atomic_files
 
 from .session import Account
 
@@ -63,10 +64,7 @@ def _read() -> dict[str, str]:
 
 
 def _write(passwords: dict[str, str]) -> None:
-    temporary = password_file().with_suffix(".partial")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(passwords, file, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(password_file())
+    with atomic_files.replacing(password_file()) as partial:
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(passwords, file, indent=2)

@@ -17,6 +17,7 @@ from typing import IO
 
 from django.conf import settings
 
+from common import atomic_files
 from common.file_lock import try_lock
 from evaluation.demo.plan import TurnStopped
 
@@ -85,9 +86,7 @@ def _files(slug: str) -> tuple[Path, Path]:
 
 def _write(file: Path, told: DemoProgress) -> None:
     """Write it in one step: whoever reads meanwhile finds the old one whole."""
-    new = file.with_suffix(".new")
-    new.write_text(json.dumps(asdict(told)), encoding="utf-8")
-    new.replace(file)
+    atomic_files.write_text(file, json.dumps(asdict(told)), is_synced=False)
 
 
 def _take(lock: IO[str], slug: str) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from common import atomic_files
 from evaluation.metrics import definitions as families
 
 FILE, INDEX = "items.jsonl", "items.index.npz"
@@ -165,11 +166,12 @@ def _is_right(counts: dict[str, list[float]]) -> int:
 
 def _write(path: Path, index: Index, stamp: str) -> None:
     told = {"stamp": stamp, "groups": index.groups, "metric": index.metric, "metrics": index.metrics}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     columns = {name: getattr(index, name) for name in _COLUMNS}
-    with temporary.open("wb") as file:
+    with (
+        atomic_files.replacing(path, writer=str(os.getpid()), is_synced=False) as partial,
+        partial.open("wb") as file,
+    ):
         np.savez(file, told=np.array(json.dumps(told)), **columns)
-    temporary.rename(path)
 
 
 _COLUMNS = ("offsets", "group", "right", "seen", "value")

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from common import roc_auc
+from common import atomic_files, roc_auc
 from evaluation.recipes import corruptions
 from evaluation.recipes.perplexity import Window
 from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec, read_lines
@@ -287,10 +287,7 @@ def write_examples(
                     "after": text[end:],
                 }
             )
-    place = run.path / "examples.json"
-    temporary = place.with_name(".examples.partial")
-    temporary.write_text(json.dumps(told, ensure_ascii=False), encoding="utf-8")
-    temporary.rename(place)
+    atomic_files.write_text(run.path / "examples.json", json.dumps(told, ensure_ascii=False))
 
 
 def span_of(tokenizer: Any, text: str, losses: list[float]) -> tuple[int, int]:

@@ -31,6 +31,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from common import atomic_files
+
 Row = dict[str, Any]
 
 
@@ -91,13 +93,15 @@ class RunDirectory:
         """Lay the directory for a recipe. `data` maps a file name without suffix to its rows."""
         (self.path / "data").mkdir(parents=True, exist_ok=True)
         for name, rows in (data or {}).items():
-            _write_whole(self.path / "data" / f"{name}.jsonl", "".join(_line(row) for row in rows))
-        _write_whole(self.path / "config.json", json.dumps(spec.__dict__, indent=2, ensure_ascii=False) + "\n")
+            atomic_files.write_text(self.path / "data" / f"{name}.jsonl", "".join(_line(row) for row in rows))
+        atomic_files.write_text(
+            self.path / "config.json", json.dumps(spec.__dict__, indent=2, ensure_ascii=False) + "\n"
+        )
 
     def identify(self, identity: str) -> None:
         """Say whose directory it is, once: a torn identity would make an attempt set its own checkpoints aside."""
         if not (self.path / "identity").exists():
-            _write_whole(self.path / "identity", identity)
+            atomic_files.write_text(self.path / "identity", identity)
 
     def spec(self) -> RunSpec:
         return RunSpec(**json.loads((self.path / "config.json").read_text(encoding="utf-8")))
@@ -112,13 +116,15 @@ class RunDirectory:
         return row or []
 
     def amend(self, amendments: list[Row]) -> None:
-        _write_whole(self.path / "amendments.json", json.dumps(amendments, indent=2, ensure_ascii=False) + "\n")
+        atomic_files.write_text(
+            self.path / "amendments.json", json.dumps(amendments, indent=2, ensure_ascii=False) + "\n"
+        )
 
     def opinions(self) -> list[Row]:
         return list(read_lines(self.path / "opinions.jsonl"))
 
     def tell_opinions(self, rows: list[Row]) -> None:
-        _write_whole(self.path / "opinions.jsonl", "".join(_line(row) for row in rows))
+        atomic_files.write_text(self.path / "opinions.jsonl", "".join(_line(row) for row in rows))
 
     # Out, while it runs
 
@@ -138,7 +144,7 @@ class RunDirectory:
             self._phase, self._first_step, self._started = phase, step, now
         if eta_seconds is None and step > self._first_step:
             eta_seconds = (now - self._started) / (step - self._first_step) * (total - step)
-        _write_whole(
+        atomic_files.write_text(
             self.path / "progress.json",
             json.dumps({"phase": phase, "step": step, "total": total, "eta_seconds": eta_seconds, "time": time.time()}),
         )
@@ -150,11 +156,11 @@ class RunDirectory:
         """Add pairs of answers, numbered: all of them or, when it dies meanwhile, none."""
         before = self.reviews()
         new = [{"sequence": len(before) + i, **row} for i, row in enumerate(rows, 1)]
-        _write_whole(self.path / "reviews.jsonl", "".join(_line(row) for row in [*before, *new]))
+        atomic_files.write_text(self.path / "reviews.jsonl", "".join(_line(row) for row in [*before, *new]))
 
     def pause(self, pause: Row) -> None:
         """The recipe ends here and goes on when somebody has chosen: `code, message, remedy, step, choices`."""
-        _write_whole(self.path / "paused.json", json.dumps(pause, indent=2, ensure_ascii=False) + "\n")
+        atomic_files.write_text(self.path / "paused.json", json.dumps(pause, indent=2, ensure_ascii=False) + "\n")
 
     def paused(self) -> Row | None:
         return _read_json(self.path / "paused.json")
@@ -193,7 +199,7 @@ class RunDirectory:
         for name in ("metrics.jsonl", "samples.jsonl"):
             kept = [row for row in read_lines(self.path / name) if row["step"] <= step]
             if (self.path / name).exists():
-                _write_whole(self.path / name, "".join(_line(row) for row in kept))
+                atomic_files.write_text(self.path / name, "".join(_line(row) for row in kept))
             self._sequences[name] = kept[-1]["sequence"] if kept else 0
 
     def begin_model(self) -> Path:
@@ -218,13 +224,13 @@ class RunDirectory:
         return self.dataset
 
     def finish(self, result: Row) -> None:
-        _write_whole(self.path / "result.json", json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+        atomic_files.write_text(self.path / "result.json", json.dumps(result, indent=2, ensure_ascii=False) + "\n")
 
     def fail(self, failure: RecipeFailure) -> None:
         """Of several processes that fail at once each writes under a name of its own."""
         told = {"code": failure.code, "message": failure.message, "remedy": failure.remedy}
         text = json.dumps({**told, "remedy_changes": failure.remedy_changes})
-        _write_whole(self.path / "failure.json", text, writer=f"{os.getpid()}.")
+        atomic_files.write_text(self.path / "failure.json", text, writer=str(os.getpid()))
 
     def result(self) -> Row | None:
         return _read_json(self.path / "result.json")
@@ -268,15 +274,6 @@ def _drop_torn_line(path: Path) -> None:
 
 def _read_json(path: Path) -> Row | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-
-
-def _write_whole(path: Path, text: str, writer: str = "") -> None:
-    temporary = path.with_name(f".{path.name}.{writer}partial")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
 
 
 def _rename_durably(temporary: Path, final: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from common import atomic_files
 from training.configs.presets import PRESETS, Preset
 from training.core import resource_estimate
 from training.recipes.common import loading
@@ -97,7 +98,4 @@ def _finish(device: torch.device) -> None:
 
 
 if __name__ == "__main__":
-    target = Path(sys.argv[1])
-    partial = target.with_name(f".{target.name}.partial")
-    partial.write_text(json.dumps(measure()), encoding="utf-8")
-    partial.rename(target)
+    atomic_files.write_text(Path(sys.argv[1]), json.dumps(measure()))

@@ -22,6 +22,7 @@ from annotate.core.errors import Refused
 from annotate.data.exports.actions import FILES, OWN, export_feedback
 from annotate.data.formats import FORMATS
 from annotate.models import AnnotatorKind, Split, Status
+from common import atomic_files
 
 
 class Command(BaseCommand):
@@ -63,17 +64,12 @@ def _write(path: Path, parts: Any) -> int:
     """Under another name until it is whole."""
     if path.exists():
         raise CommandError(f"{path} is there already; name another file.")
-    partial = path.with_name(f"{path.name}.partial")
     try:
-        with partial.open("wb") as opened:
+        with atomic_files.replacing(path) as partial, partial.open("wb") as opened:
             opened.writelines(parts)
-        size = partial.stat().st_size
-        partial.rename(path)
     except OSError as error:
         raise CommandError(f"{path} cannot be written: {error.strerror}.") from error
-    finally:
-        partial.unlink(missing_ok=True)
-    return size
+    return path.stat().st_size
 
 
 def _kind(output: str) -> str:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from common import atomic_files
 from evaluation.metrics import definitions as families
 from evaluation.metrics import figure_intervals as intervals
 from evaluation.recipes.common import contamination
@@ -183,8 +183,8 @@ def _check(items: Sequence[Item]) -> None:
 
 
 def _write_items(path: Path, items: list[Item], marks: contamination.Marks | None) -> None:
-    temporary = path.with_name(f".{path.name}.partial")
-    with temporary.open("w", encoding="utf-8", errors="replace") as file:  # half a surrogate pair is shown nowhere
+    # Half a surrogate pair is shown nowhere.
+    with atomic_files.replacing(path) as partial, partial.open("w", encoding="utf-8", errors="replace") as file:
         for number, item in enumerate(items):
             names = marks.seen_in[number] if marks else []
             told = None if marks is None or marks.too_short[number] else bool(names)
@@ -198,9 +198,6 @@ def _write_items(path: Path, items: list[Item], marks: contamination.Marks | Non
                 "shown": item.shown,
             }
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
 
 
 def _said(marks: contamination.Marks | None, seen: np.ndarray) -> list[str]:

@@ -31,6 +31,7 @@ from peft import get_peft_model
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from common import atomic_files
 from training.configs import ClassifyConfig
 from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec, read_lines
 from training.recipes.classify import classify_head
@@ -321,10 +322,7 @@ def write_mistakes(run: RunDirectory, data: Split, probabilities: np.ndarray) ->
         if data.labels[int(row.argmax())] != example.label
     ]
     wrong.sort(key=lambda row: -row["probability"])
-    place: Path = run.path / "mistakes.json"
-    temporary = place.with_name(".mistakes.partial")
-    temporary.write_text(json.dumps(wrong[:MISTAKES], ensure_ascii=False), encoding="utf-8")
-    temporary.rename(place)
+    atomic_files.write_text(run.path / "mistakes.json", json.dumps(wrong[:MISTAKES], ensure_ascii=False))
 
 
 if __name__ == "__main__":

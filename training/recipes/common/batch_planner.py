@@ -13,12 +13,12 @@ do not exist yet, has `recipes.estimate`.)
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common import atomic_files
 from training.core.run_directory import RecipeFailure
 
 SHARE = 0.8  # of what is free: others work on the machine too, and estimates are no measurements
@@ -123,12 +123,7 @@ def remembered(folder: Path, name: str, make: Callable[[], Any]) -> Any:
     choices = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     if name not in choices:
         choices[name] = make()
-        temporary = path.with_name(".fit.json.partial")
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(choices))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
+        atomic_files.write_text(path, json.dumps(choices))
     return choices[name]
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from common import atomic_files
 from training.core.run_directory import RecipeFailure, RunDirectory, read_lines
 
 _DOCUMENTS_AT_ONCE = 256
@@ -72,9 +73,8 @@ def tokenise(run: RunDirectory, tokenizer: Any, *, end: int, validation_tokens: 
         VALIDATION: _write(run, VALIDATION, files[VALIDATION], tokenizer, end, validation_tokens),
         REPLAY: _write(run, REPLAY, files[REPLAY], tokenizer, end, None),
     }
-    partial = folder(run) / ".counts.partial"
-    partial.write_text(json.dumps({name: asdict(count) for name, count in counts.items()}), encoding="utf-8")
-    partial.rename(folder(run) / "counts.json")
+    text = json.dumps({name: asdict(count) for name, count in counts.items()})
+    atomic_files.write_text(folder(run) / "counts.json", text)
 
 
 def open_file(run: RunDirectory, name: str, tokenizer: Any) -> TokenFile:

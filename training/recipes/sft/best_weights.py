@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from common import atomic_files
 from training.core.run_directory import RecipeFailure, RunDirectory
 
 
@@ -19,9 +20,8 @@ def save(run: RunDirectory, step: int, masters: dict[str, torch.Tensor]) -> None
     """Write the masters of this step under a temporary name, then rename."""
     final = _file(run, step)
     final.parent.mkdir(exist_ok=True)
-    temporary = final.with_name(f".{final.name}.partial")
-    save_file({name: master.detach().contiguous() for name, master in masters.items()}, temporary)
-    temporary.rename(final)
+    with atomic_files.replacing(final, is_synced=False) as partial:
+        save_file({name: master.detach().contiguous() for name, master in masters.items()}, partial)
 
 
 @torch.no_grad()
