@@ -1,31 +1,20 @@
-"""The API of this app, mounted below /api/v1/."""
+"""The API of this app, mounted below /api/v1/: each subject's is in its `urls`."""
 
-from django.urls import path
-from rest_framework.routers import SimpleRouter
-
-from evaluation.annotator_quality.pages import urls as quality
-from evaluation.leaderboard.api.leaderboard import leaderboard
-from evaluation.leaderboard.pages import urls as ranks
-from evaluation.measures.api.evaluation_runs import Evaluations, run_items
-from evaluation.measures.pages import urls as compare
-from evaluation.promotion.api.promotions import Promotions
-from evaluation.promotion.pages import urls as decisions
-from evaluation.registry import api as model_files
+from evaluation.annotator_quality import urls as annotator_quality
+from evaluation.leaderboard import urls as leaderboard
+from evaluation.measures import urls as measures
+from evaluation.promotion import urls as promotion
+from evaluation.registry import urls as registry
 from evaluation.vote_integrity import urls as vote_integrity
 
-router = SimpleRouter()
-router.register("evaluations", Evaluations)
-router.register("promotions", Promotions)
-
 urlpatterns = [
-    path("leaderboard/", leaderboard),
-    *ranks.api_urlpatterns,
-    *compare.api_urlpatterns,
-    path("runs/<str:pk>/items/", run_items),
-    path("models/<str:pk>/card/", model_files.card),
-    path("runs/<str:pk>/export/<str:name>", model_files.export_file),
-    *decisions.api_urlpatterns,
-    *quality.api_urlpatterns,
+    *leaderboard.api_urlpatterns,
+    *measures.api_urlpatterns,
+    *registry.api_urlpatterns,
+    *promotion.api_urlpatterns,
+    *annotator_quality.api_urlpatterns,
     *vote_integrity.api_urlpatterns,
-    *router.urls,
+    # Last: `evaluations/<pk>/` would take `evaluations/compare/`.
+    *measures.router.urls,
+    *promotion.router.urls,
 ]

@@ -1,22 +1,13 @@
-"""The API of this app, mounted below /api/v1/."""
+"""The API of this app, mounted below /api/v1/: each subject's is in its `urls`."""
 
-from django.urls import path
-from rest_framework.routers import SimpleRouter
-
-from training.corpora import api as corpora
-from training.instructions import api as instruct
-from training.runs.api import Runs
-from training.storage import api as disk
-
-router = SimpleRouter()
-router.register("runs", Runs)
+from training.corpora import urls as corpora
+from training.instructions import urls as instructions
+from training.runs import urls as runs
+from training.storage import urls as storage
 
 urlpatterns = [
-    path("corpora/", corpora.corpora_sources),
-    path("disk/", disk.use),
-    path("disk/prune/", disk.prune),
-    path("instructions/", instruct.create),
-    path("instructions/preview/", instruct.look),
-    path("instructions/templates/", instruct.templates),
-    *router.urls,
+    *corpora.api_urlpatterns,
+    *storage.api_urlpatterns,
+    *instructions.api_urlpatterns,
+    *runs.router.urls,
 ]

@@ -1,10 +1,14 @@
 """Addresses of the decision: pages, and below /api/v1/ their twins for programs."""
 
 from django.urls import path
+from rest_framework.routers import SimpleRouter
 
 from evaluation.promotion.api import decisions as api
-from evaluation.promotion.api import default_model
+from evaluation.promotion.api import default_model, promotions
 from evaluation.promotion.pages import decisions_page as pages
+
+router = SimpleRouter()
+router.register("promotions", promotions.Promotions)
 
 urlpatterns = [
     path("p/<slug:slug>/leaderboard/promote/", pages.promote_named, name="promote"),
