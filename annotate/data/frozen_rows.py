@@ -1,4 +1,4 @@
-"""The files of a dataset: rows as JSONL in a folder named by their hash, complete as soon as it has that name."""
+"""Store the files of a dataset: rows as JSONL in a folder named by their hash, complete as soon as it has that name."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def content_hash(files: dict[str, list[Row]], *, kind: str, side: str) -> str:
 
 
 def write(files: dict[str, list[Row]], *, kind: str, side: str) -> str:
-    """Write a folder with one `<name>.jsonl` for each file, or find that it stands already; returns its hash."""
+    """Write a folder with one `<name>.jsonl` for each file, or find an existing one; return its hash."""
     name = content_hash(files, kind=kind, side=side)
     final = settings.DATASETS_DIR / name
     if final.exists():
@@ -48,7 +48,7 @@ def write(files: dict[str, list[Row]], *, kind: str, side: str) -> str:
 
 
 def write_streamed(files: dict[str, Iterable[Row]], *, kind: str, side: str) -> str:
-    """As `write`, and with the same hash for the same rows, for more of them than fit in memory."""
+    """Write as `write` does, with the same hash for the same rows, for more of them than fit in memory."""
     partial = settings.DATASETS_DIR / f".{uuid.uuid4().hex}.partial"
     partial.mkdir(parents=True)
     try:

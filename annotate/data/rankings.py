@@ -1,4 +1,4 @@
-"""A ranking as groups of equals, best first, and as the pairs that it says. Pure: no Django."""
+"""Turn a ranking into groups of equals, best first, and into its pairs. Pure: no Django."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class RankedPair:
 
 def pairs(order: Sequence[Sequence[int]], shown: Sequence[int]) -> list[RankedPair]:
     """Return all K(K-1)/2 pairs; A is the one that was shown first, and equals tie."""
-    place = {completion: group for group, equals in enumerate(order) for completion in equals}
-    return [RankedPair(a, b, _winner(place[a], place[b])) for a, b in combinations(shown, 2)]
+    group_by_id = {completion: group for group, equals in enumerate(order) for completion in equals}
+    return [RankedPair(a, b, _winner(group_by_id[a], group_by_id[b])) for a, b in combinations(shown, 2)]
 
 
 def _winner(a: int, b: int) -> str:
@@ -29,13 +29,14 @@ def _winner(a: int, b: int) -> str:
 
 
 def groups(places: Mapping[int, int]) -> list[list[int]]:
-    """From a place for each completion, 1 the best and equal places equals: 1, 1, 3 and 1, 1, 2 say the same."""
-    return [[c for c, given in places.items() if given == place] for place in sorted(set(places.values()))]
+    """Return groups from a place for each completion, 1 the best and equal places equals: 1, 1, 3 and 1, 1, 2 are the
+    same."""
+    return [[c for c, value in places.items() if value == place] for place in sorted(set(places.values()))]
 
 
 def places(order: Sequence[Sequence[int]]) -> dict[int, int]:
     """Return the place of each completion: 1 for the best, and one more for each group below."""
-    return {completion: place for place, equals in enumerate(order, start=1) for completion in equals}
+    return {completion: number for number, equals in enumerate(order, start=1) for completion in equals}
 
 
 def problem(order: object, shown: Sequence[int]) -> str:

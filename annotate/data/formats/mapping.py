@@ -34,7 +34,7 @@ def mapped(columns: Mapping[str, str]) -> Callable[[Row, int], list[Item]]:
     theirs = set(columns.values())
 
     def read(row: Row, line: int) -> list[Item]:
-        named = {ours: row.get(name) for ours, name in columns.items()}
+        named = {column: row.get(name) for column, name in columns.items()}
         extra = {name: value for name, value in row.items() if name not in theirs}
         return [make(named, _common(named) | {"extra": extra, "format": NAME})]
 
@@ -42,10 +42,10 @@ def mapped(columns: Mapping[str, str]) -> Callable[[Row, int], list[Item]]:
 
 
 def _maker(columns: Mapping[str, str]) -> Callable[[Row, Row], Item]:
-    for one, other, make in (("chosen", "rejected", _chosen), ("completion_a", "completion_b", _compared)):
-        if one in columns or other in columns:
-            if not {one, other} <= set(columns):
-                raise ValueError(f"Name the columns of both {one} and {other}.")
+    for first, second, make in (("chosen", "rejected", _chosen), ("completion_a", "completion_b", _compared)):
+        if first in columns or second in columns:
+            if not {first, second} <= set(columns):
+                raise ValueError(f"Name the columns of both {first} and {second}.")
             return _unjudged if make is _compared and "winner" not in columns else make
     if "completion" not in columns:
         return _asked
@@ -95,12 +95,12 @@ def _rated(row: Row, common: Row) -> Item:
     names = [name for name in row if name.startswith(ASPECT)]
     aspects = {name.removeprefix(ASPECT): fields.whole(row, name, 1, 5) for name in names}
     thumbs, stars = fields.truth(row, "thumbs"), fields.whole(row, "stars", 1, 5)
-    said = {name: n for name, n in aspects.items() if n is not None}
-    if thumbs is None and stars is None and not said:
+    given_aspects = {name: n for name, n in aspects.items() if n is not None}
+    if thumbs is None and stars is None and not given_aspects:
         raise ValueError("has no thumbs, no stars and no aspect, so that it says nothing.")
     return NewRating(
         **common, text=fields.text(row, "completion"), model=fields.optional(row, "model"), thumbs=thumbs,
-        stars=stars, aspects=said,
+        stars=stars, aspects=given_aspects,
     )  # fmt: skip
 
 

@@ -75,12 +75,13 @@ def read(row: Row, line: int) -> list[Item]:
 
 
 def _questions(root: _Node) -> Iterator[_Node]:
-    """Every question that was not deleted, with what came before it; no recursion, for trees of any depth."""
-    waiting, seen = [root], 0
+    """Yield every question that was not deleted, with the conversation before it; no recursion, for trees of any
+    depth."""
+    waiting, count = [root], 0
     while waiting:
         node = waiting.pop()
-        seen += 1
-        if seen > _MOST:
+        count += 1
+        if count > _MOST:
             raise ValueError(f"has a tree of more than {_MOST:,} messages.")
         if not isinstance(node.message.get("text"), str):
             raise ValueError(f"has a message without a text: {node.message.get('message_id')!r:.60}.")
@@ -92,6 +93,7 @@ def _questions(root: _Node) -> Iterator[_Node]:
 
 
 def _replies(message: Row) -> list[Row]:
+    """Return the replies."""
     parsed = fields.parsed(message.get("replies")) or []
     if not isinstance(parsed, list) or not all(isinstance(reply, dict) for reply in parsed):
         raise ValueError(f"has replies that are no messages: {parsed!r:.60}.")
@@ -105,16 +107,21 @@ def _question(node: _Node, tree: Row) -> Iterator[Item]:
     }  # fmt: skip
     about = {"tree": tree, "question": _rest(node.message)}
     answers = [r for r in _replies(node.message) if not r.get("deleted") and r.get("role") == "assistant"]
-    ranked = [reply for reply in answers if reply.get("rank") not in (None, "")]
-    if len(ranked) > 1:
-        yield _ranking(ranked, common, about)
+    ranked_replies = [reply for reply in answers if reply.get("rank") not in (None, "")]
+    if len(ranked_replies) > 1:
+        yield _ranking(ranked_replies, common, about)
     for answer in answers:
-        one: Row = {**common, "text": fields.text(answer, "text"), "model": fields.optional(answer, "model_name")}
-        judged = list(_labels(answer, one, about | {"answer": _rest(answer)}))
-        yield from judged
-        if answer not in ranked[: len(ranked) if len(ranked) > 1 else 0] and _passed(answer):
+        answer_fields: Row = {
+            **common,
+            "text": fields.text(answer, "text"),
+            "model": fields.optional(answer, "model_name"),
+        }
+        annotations = list(_labels(answer, answer_fields, about | {"answer": _rest(answer)}))
+        yield from annotations
+        if answer not in ranked_replies[: len(ranked_replies) if len(ranked_replies) > 1 else 0] and _passed(answer):
             yield NewDemonstration(
-                **one, judge=fields.optional(answer, "user_id"), created_at=fields.moment(answer.get("created_date")),
+                **answer_fields, judge=fields.optional(answer, "user_id"),
+                created_at=fields.moment(answer.get("created_date")),
                 extra=about | {"answer": _rest(answer)},
             )  # fmt: skip
     if not node.message.get("replies"):
@@ -132,29 +139,29 @@ def _rest(message: Row) -> Row:
     return {name: value for name, value in message.items() if name not in _READ or (name == "labels" and value)}
 
 
-def _ranking(ranked: Sequence[Row], common: Row, about: Row) -> Item:
+def _ranking(ranked_replies: Sequence[Row], common: Row, about: Row) -> Item:
     groups: dict[int, list[int]] = defaultdict(list)
-    for place, reply in enumerate(ranked):
-        groups[fields.whole(reply, "rank", 0, 10**6) or 0].append(place)
-    models = tuple(fields.optional(reply, "model_name") for reply in ranked)
+    for index, reply in enumerate(ranked_replies):
+        groups[fields.whole(reply, "rank", 0, 10**6) or 0].append(index)
+    models = tuple(fields.optional(reply, "model_name") for reply in ranked_replies)
     return NewRanking(
-        **common, texts=tuple(fields.text(reply, "text") for reply in ranked),
+        **common, texts=tuple(fields.text(reply, "text") for reply in ranked_replies),
         order=tuple(tuple(groups[rank]) for rank in sorted(groups)), models=models if any(models) else (),
-        extra=about | {"answers": [_rest(reply) for reply in ranked]},
+        extra=about | {"answers": [_rest(reply) for reply in ranked_replies]},
     )  # fmt: skip
 
 
-def _labels(answer: Row, one: Row, about: Row) -> Iterator[Item]:
+def _labels(answer: Row, answer_fields: Row, about: Row) -> Iterator[Item]:
     labels = {
-        name: given for name, given in _object(answer.get("labels")).items()
-        if isinstance(given, dict) and given.get("value") is not None
+        name: label for name, label in _object(answer.get("labels")).items()
+        if isinstance(label, dict) and label.get("value") is not None
     }  # fmt: skip
-    aspects = {name: 1 + round(4 * _share(name, given)) for name, given in labels.items() if name in _DEGREES}
+    aspects = {name: 1 + round(4 * _share(name, label)) for name, label in labels.items() if name in _DEGREES}
     if aspects:
-        yield NewRating(**one, aspects=aspects, extra=about)
-    for name, given in labels.items():
-        if name in _FLAGS and _share(name, given) >= 0.5:
-            yield NewFlag(**one, reason=name, extra=about)
+        yield NewRating(**answer_fields, aspects=aspects, extra=about)
+    for name, label in labels.items():
+        if name in _FLAGS and _share(name, label) >= 0.5:
+            yield NewFlag(**answer_fields, reason=name, extra=about)
 
 
 def _object(value: Any) -> Row:
@@ -170,16 +177,19 @@ def _share(name: str, row: Row) -> float:
 
 
 def write(items: Sequence[Item]) -> list[Row]:
-    """A tree for each first question. A pair is a ranking of two. What several people ranked has one order, as it has
-    there: by the share of the others that an answer was put above. What has no place in a tree is left out."""
+    """Return a tree for each first question. A pair is a ranking of two.
+
+    A ranking by several people gets one order, as the format has it: by the share of the other answers that an answer
+    was put above. What has no place in a tree is left out.
+    """
     trees: dict[tuple, _Tree] = {}
     for item in items:
         system = tuple(turn["content"] for turn in item.messages if turn["role"] == "system")
         first = next((turn["content"] for turn in item.messages if turn["role"] == "user"), None)
-        kept = item.extra.get("tree", {}) if item.format == NAME else {}
+        tree_fields = item.extra.get("tree", {}) if item.format == NAME else {}
         if first is None or not _has_place(item):
             continue
-        tree = trees.setdefault((system, first, str(kept)), _Tree(kept))
+        tree = trees.setdefault((system, first, str(tree_fields)), _Tree(tree_fields))
         tree.add(item)
     return [tree.row() for tree in trees.values()]
 
@@ -196,7 +206,7 @@ def _has_place(item: Item) -> bool:
 
 
 class _Tree:
-    """Messages by the path to them, made as items speak of them."""
+    """Messages by the path to them, created as items name them."""
 
     def __init__(self, kept: Row) -> None:
         self.kept = kept
@@ -221,8 +231,11 @@ class _Tree:
             for answer, rank in _one_order(rankings):
                 answer["rank"] = rank
         (prompt,) = self.root["replies"]
-        made = {"message_tree_id": prompt.get("message_id") or prompt["text"][:40], "tree_state": "ready_for_export"}
-        return (self.kept or made) | {"prompt": prompt}
+        default_fields = {
+            "message_tree_id": prompt.get("message_id") or prompt["text"][:40],
+            "tree_state": "ready_for_export",
+        }
+        return (self.kept or default_fields) | {"prompt": prompt}
 
     def _message(self, messages: Messages, item: Item) -> Row:
         """The question that an item answers, and whatever stands before it."""
@@ -238,12 +251,12 @@ class _Tree:
         return _update(node, _kept(item, "question"))
 
     def _ranked(self, question: Row, item: Item, texts: Sequence[str], models: Sequence[str], order: Any) -> None:
-        kept = _kept(item, "answers") or [{}] * len(texts)
-        taken: list[Row] = []
-        for place, (text, model) in enumerate(zip(texts, models, strict=True)):
-            answer = _reply(question, text, "assistant", model, not_in=taken)
-            taken.append(_update(answer, kept[place]))
-        self.ranked[id(question)].append(_Ranked(taken, order))
+        kept_fields = _kept(item, "answers") or [{}] * len(texts)
+        answers: list[Row] = []
+        for index, (text, model) in enumerate(zip(texts, models, strict=True)):
+            answer = _reply(question, text, "assistant", model, not_in=answers)
+            answers.append(_update(answer, kept_fields[index]))
+        self.ranked[id(question)].append(_Ranked(answers, order))
 
     def _judged(self, question: Row, item: Any) -> None:
         answer = _reply(question, item.text, "assistant", item.model)
@@ -251,8 +264,8 @@ class _Tree:
         if isinstance(item, NewDemonstration):
             _update(answer, {"review_result": True} | _by(item))
         if isinstance(item, NewRating):
-            told = {name: {"value": (steps - 1) / 4, "count": 1} for name, steps in item.aspects.items()}
-            answer["labels"] = told | (answer.get("labels") or {})
+            aspect_labels = {name: {"value": (steps - 1) / 4, "count": 1} for name, steps in item.aspects.items()}
+            answer["labels"] = aspect_labels | (answer.get("labels") or {})
         if isinstance(item, NewFlag):
             answer["labels"] = {item.reason: {"value": 1.0, "count": 1}} | (answer.get("labels") or {})
 
@@ -264,15 +277,15 @@ class _Ranked:
 
 
 def _one_order(rankings: Sequence[_Ranked]) -> Iterator[tuple[Row, int]]:
-    """Each answer with its rank, 0 for the best."""
-    answers = {id(answer): answer for ranked in rankings for answer in ranked.answers}
+    """Yield each answer with its rank, 0 for the best."""
+    answers = {id(answer): answer for ranking in rankings for answer in ranking.answers}
     above: dict[int, list[float]] = defaultdict(list)
-    for ranked in rankings:
-        level = {place: depth for depth, group in enumerate(ranked.order) for place in group}
-        for one, other in permutations(level, 2):
-            share = 0.5 if level[one] == level[other] else float(level[one] < level[other])
-            above[id(ranked.answers[one])].append(share)
-    shares = {key: sum(told) / len(told) for key, told in above.items()}
+    for ranking in rankings:
+        level = {index: depth for depth, group in enumerate(ranking.order) for index in group}
+        for first, second in permutations(level, 2):
+            share = 0.5 if level[first] == level[second] else float(level[first] < level[second])
+            above[id(ranking.answers[first])].append(share)
+    shares = {key: sum(wins) / len(wins) for key, wins in above.items()}
     ranks = {share: rank for rank, share in enumerate(sorted(set(shares.values()), reverse=True))}
     yield from ((answers[key], ranks[share]) for key, share in shares.items())
 
@@ -286,16 +299,16 @@ def _kept(item: Item, name: str) -> Any:
     return item.extra.get(name) or {} if item.format == NAME else {}
 
 
-def _update(node: Row, more: Row) -> Row:
-    node.update(more)
+def _update(node: Row, fields: Row) -> Row:
+    node.update(fields)
     return node
 
 
 def _reply(node: Row, text: str, role: str, model: str, not_in: Sequence[Row] = ()) -> Row:
     for reply in node["replies"]:
         same = reply["text"] == text and reply["role"] == role and reply.get("model_name", "") == model
-        if same and not any(reply is other for other in not_in):
+        if same and not any(reply is used for used in not_in):
             return reply
-    made: Row = {"text": text, "role": role, "replies": []} | ({"model_name": model} if model else {})
-    node["replies"].append(made)
-    return made
+    reply_node: Row = {"text": text, "role": role, "replies": []} | ({"model_name": model} if model else {})
+    node["replies"].append(reply_node)
+    return reply_node

@@ -35,14 +35,14 @@ def read(row: Row) -> Item:
     choice = fields.whole(row, "choice", 0, 1)
     if choice is None:
         raise ValueError("has no choice, 0 or 1.")
-    one, other = summaries
+    first, second = summaries
     return NewComparison(
         messages=fields.question(_asked(info)),
-        a=fields.text(one, "text"),
-        b=fields.text(other, "text"),
+        a=fields.text(first, "text"),
+        b=fields.text(second, "text"),
         winner=("model_a", "model_b")[choice],
-        model_a=fields.optional(one, "policy"),
-        model_b=fields.optional(other, "policy"),
+        model_a=fields.optional(first, "policy"),
+        model_b=fields.optional(second, "policy"),
         judge=fields.optional(row, "worker"),
         category=fields.optional(info, "subreddit"),
         source_id=fields.optional(info, "id"),

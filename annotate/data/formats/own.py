@@ -53,9 +53,9 @@ def _made(kind: type[Item], values: Row) -> Item:
     if values["messages"] is None:
         raise ValueError("has no prompt.")
     required = {"a", "b", "text", "texts", "order", "winner", "start", "end", "label", "reason"} - {*values}
-    needed = [name for name, each in kind.__dataclass_fields__.items() if name in required and _is_required(each)]
-    if needed:
-        raise ValueError(f"has no {' and no '.join(_COLUMN.get(name, name) for name in needed)}.")
+    missing = [name for name, field in kind.__dataclass_fields__.items() if name in required and _is_required(field)]
+    if missing:
+        raise ValueError(f"has no {' and no '.join(_COLUMN.get(name, name) for name in missing)}.")
     item = kind(**values)
     if isinstance(item, NewComparison):
         item = dataclasses.replace(item, winner=fields.winner(item.winner, "winner", item.model_a, item.model_b))
@@ -64,8 +64,8 @@ def _made(kind: type[Item], values: Row) -> Item:
     return item
 
 
-def _is_required(each: Any) -> bool:
-    return each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING
+def _is_required(field: Any) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
 def _read(name: str, row: Row, column: str) -> Any:
@@ -86,20 +86,20 @@ def _read(name: str, row: Row, column: str) -> Any:
 
 
 def _structured(name: str, value: Any) -> Any:
-    wanted: Any = dict if name in ("aspects", "extra") else list
-    if not isinstance(value, wanted):
+    type_: Any = dict if name in ("aspects", "extra") else list
+    if not isinstance(value, type_):
         raise ValueError(f"has {_COLUMN.get(name, name)} that cannot be read: {value!r:.60}.")
     if name == "aspects":  # a table has a column for each aspect that any row has
         return {aspect: fields.whole(value, aspect, 1, 5) for aspect, n in value.items() if n is not None}
     if name in ("texts", "models", "tags"):
-        return tuple(str(each) for each in value)
+        return tuple(str(text) for text in value)
     if name in ("later_a", "later_b"):
         return fields.conversation(value, name) if value else []
     return _order(value) if name == "order" else value
 
 
 def _order(value: list[Any]) -> tuple[tuple[int, ...], ...]:
-    if not all(isinstance(group, list) and group and all(type(place) is int for place in group) for group in value):
+    if not all(isinstance(group, list) and group and all(type(index) is int for index in group) for group in value):
         raise ValueError(f"has an order that is no list of groups of places, as [[1], [0, 2]]: {value!r:.60}.")
     return tuple(tuple(group) for group in value)
 
@@ -121,5 +121,5 @@ def _written(name: str, value: Any) -> Any:
     if name == "extra":  # as text: rows differ in what they have here, and a table's columns do not
         return json.dumps(value, ensure_ascii=False) if value else ""
     if isinstance(value, tuple):
-        return [list(each) if isinstance(each, tuple) else each for each in value]
+        return [list(element) if isinstance(element, tuple) else element for element in value]
     return value

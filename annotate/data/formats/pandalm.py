@@ -30,17 +30,17 @@ def read(row: Row, line: int) -> list[Item]:
     instruction, optional = fields.as_text(row, "instruction"), fields.optional(row, "input")
     models = fields.optional(row, "cmp_key").split("_")
     model_a, model_b = models if len(models) == 2 else ("", "")
-    known = {"instruction", "response1", "response2", *people}
-    extra = {name: value for name, value in row.items() if name not in known}
+    used_columns = {"instruction", "response1", "response2", *people}
+    extra = {name: value for name, value in row.items() if name not in used_columns}
     extra |= {name: row[name] for name in ("response1", "response2") if not isinstance(row[name], str)}
     items: list[Item] = []
     for name in people:
-        said = fields.whole(row, name, 0, 2)
-        assert said is not None
+        preference = fields.whole(row, name, 0, 2)
+        assert preference is not None
         item = NewComparison(
             messages=fields.question(f"{instruction}\n\n{optional}" if optional else instruction),
             a=fields.as_text(row, "response1"), b=fields.as_text(row, "response2"),
-            winner=_WINNER[said], model_a=model_a, model_b=model_b, judge=name,
+            winner=_WINNER[preference], model_a=model_a, model_b=model_b, judge=name,
             source_id=fields.optional(row, "idx"), format=NAME, extra=extra,
         )  # fmt: skip
         items.append(item)
@@ -63,12 +63,12 @@ def write(items: Sequence[Item]) -> list[Row]:
 
 
 def _begun(item: NewComparison, text: str, extra: Row) -> Row:
-    given = extra.get("input") or ""
-    instruction = text.removesuffix(f"\n\n{given}") if given else text
+    input_text = extra.get("input") or ""
+    instruction = text.removesuffix(f"\n\n{input_text}") if input_text else text
     row = {"idx": item.source_id, "cmp_key": "_".join(filter(None, (item.model_a, item.model_b)))}
-    own = {} if extra else row | {"input": ""}
+    defaults = {} if extra else row | {"input": ""}
     texts = {"instruction": instruction, "response1": item.a, "response2": item.b}
-    return own | texts | extra
+    return defaults | texts | extra
 
 
 def _column(judge: str, row: Row) -> str:

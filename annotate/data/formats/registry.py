@@ -1,4 +1,4 @@
-"""Every format by its name; how to tell which one a file has. Pure: no Django."""
+"""Register every format by its name, and detect which one a file has. Pure: no Django."""
 
 from __future__ import annotations
 
@@ -54,19 +54,20 @@ class Format:
 
 
 def _by_row(
-    name: str, title: str, read: Callable[[Row], Item], write: Callable[[Item], Row | None],
+    name: str, title: str, read_row: Callable[[Row], Item], write: Callable[[Item], Row | None],
     fits: Callable[[Row], bool], *holds: type[Item], container: str = "jsonl", turns: bool = False,
 ) -> Format:  # fmt: skip
-    """With `turns` it has a place for what followed the answers, where two conversations went on apart."""
+    """Return a format of single rows. With `turns` it has a place for what followed the answers, where two
+    conversations went on apart."""
     writes = lossless.writer(name, write)
     return Format(
-        name, title, lossless.reader(name, read, write), writes if turns else _of_one_turn(writes), fits, holds,
+        name, title, lossless.reader(name, read_row, write), writes if turns else _of_one_turn(writes), fits, holds,
         container=container,
     )  # fmt: skip
 
 
 def _of_one_turn(writes: Writer) -> Writer:
-    """Without votes on what followed: the first answers alone would get the credit for it."""
+    """Return a writer without votes on what followed: else the first answers alone would get the credit for it."""
 
     def write(items: Sequence[Item]) -> list[Row]:
         return writes([item for item in items if not getattr(item, "later_a", ()) and not getattr(item, "later_b", ())])
@@ -75,9 +76,9 @@ def _of_one_turn(writes: Writer) -> Writer:
 
 
 def _trl() -> list[Format]:
-    found = []
+    formats = []
     for suffix, words, chat in (("", "conversations", True), ("-text", "texts", False)):
-        found += [
+        formats += [
             _by_row(
                 f"trl-preference{suffix}", f"TRL preference, {words}", trl.read_preference,
                 trl.preference(conversational=chat, implicit=False),
@@ -86,7 +87,7 @@ def _trl() -> list[Format]:
             _by_row(
                 f"trl-preference-implicit{suffix}", f"TRL preference without a prompt, {words}", trl.read_preference,
                 trl.preference(conversational=chat, implicit=True),
-                trl.fits("chosen", "rejected", without=("prompt",), conversational=chat), NewComparison, turns=chat,
+                trl.fits("chosen", "rejected", absent=("prompt",), conversational=chat), NewComparison, turns=chat,
             ),
             _by_row(
                 f"trl-unpaired{suffix}", f"TRL unpaired preference, {words}", trl.read_unpaired,
@@ -101,7 +102,7 @@ def _trl() -> list[Format]:
             _by_row(
                 f"trl-prompt-only{suffix}", f"TRL prompts, {words}", trl.read_prompt_only,
                 trl.prompt_only(conversational=chat),
-                trl.fits("prompt", without=("completion", "chosen"), conversational=chat), NewPrompt,
+                trl.fits("prompt", absent=("completion", "chosen"), conversational=chat), NewPrompt,
             ),
             _by_row(
                 f"trl-language-modeling{suffix}", f"TRL language modeling, {words}", trl.read_language_modeling,
@@ -109,7 +110,7 @@ def _trl() -> list[Format]:
                 trl.fits("messages" if chat else "text", conversational=chat), NewDemonstration, NewPrompt,
             ),
         ]  # fmt: skip
-    return found
+    return formats
 
 
 _ALL_BUT_ATTACKS = (NewComparison, NewRating, NewRanking, NewDemonstration, NewPrompt, NewSpan, NewFlag)
@@ -177,9 +178,9 @@ WRITERS: dict[str, Writer] = {name: each.writes for name, each in FORMATS.items(
 
 def detect(rows: Sequence[Row], name: str = "") -> str:
     """Return the first format that the first rows fit. Raises ValueError in words where none does."""
-    for each in _in_order():
-        if rows and all(each.fits(row) for row in rows):
-            return each.name
+    for format_ in _in_order():
+        if rows and all(format_.fits(row) for row in rows):
+            return format_.name
     if not rows:
         raise ValueError(f"{name or 'The file'} has no rows.")
     columns = ", ".join(sorted({column for row in rows for column in row})[:12])
@@ -190,9 +191,10 @@ def detect(rows: Sequence[Row], name: str = "") -> str:
 
 
 def _in_order() -> list[Format]:
-    """TRL's come late: a prompt with a completion is to learn from, unless the row says which model gave it."""
+    """Return the formats in the order of detection: TRL's come late, for a prompt with a completion is to learn from
+    unless the row says which model gave it."""
     formats = list(FORMATS.values())
-    first = next(place for place, each in enumerate(formats) if each.name.startswith("trl"))
+    first = next(index for index, format_ in enumerate(formats) if format_.name.startswith("trl"))
     return [*formats[:first], INCOMING["answers"], *formats[first:], INCOMING["questions"]]
 
 

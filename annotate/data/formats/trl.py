@@ -19,12 +19,12 @@ POSITIVE_STARS, NEGATIVE_STARS = 4, 2
 Fits = Callable[[Row], bool]
 
 
-def fits(*names: str, without: tuple[str, ...] = (), conversational: bool) -> Fits:
-    """Rows that have these columns, of which the first is a conversation or is none."""
+def fits(*names: str, absent: tuple[str, ...] = (), conversational: bool) -> Fits:
+    """Return a test of rows that have these columns, of which the first is a conversation or is none."""
 
     def fit(row: Row) -> bool:
-        there = {name for name, value in row.items() if value is not None}
-        if not set(names) <= there or there & set(without):
+        present = {name for name, value in row.items() if value is not None}
+        if not set(names) <= present or present & set(absent):
             return False
         is_conversation = fields.turns(row[names[0]]) is not None
         return is_conversation if conversational else isinstance(row[names[0]], str) and not is_conversation
@@ -57,8 +57,8 @@ def read_preference(row: Row) -> Item:
         messages = prompt(row["prompt"])
         (a, later_a), (b, later_b) = (completion(row.get(name), name) for name in ("chosen", "rejected"))
     else:
-        found = _shared(row)
-        messages, a, b, later_a, later_b = found.messages, found.a, found.b, found.later_a, found.later_b
+        parted = _shared(row)
+        messages, a, b, later_a, later_b = parted.messages, parted.a, parted.b, parted.later_a, parted.later_b
     margin = fields.number(row, "margin")
     return NewComparison(
         messages=messages, a=a, b=b, later_a=later_a, later_b=later_b, winner="model_a", is_ordered=False,
@@ -69,8 +69,8 @@ def read_preference(row: Row) -> Item:
 def _shared(row: Row) -> common_prefix.Parted:
     names = ("chosen", "rejected")
     if fields.turns(row.get("chosen")) is not None:
-        one, other = (fields.conversation(row.get(name), name) for name in names)
-        return common_prefix.parted(one, other, names)
+        first, second = (fields.conversation(row.get(name), name) for name in names)
+        return common_prefix.parted(first, second, names)
     chosen, rejected = (fields.text(row, name) for name in names)
     alike = next((i for i, (c, r) in enumerate(zip(chosen, rejected, strict=False)) if c != r), None)
     alike = min(len(chosen), len(rejected)) if alike is None else alike
@@ -96,8 +96,8 @@ def preference(*, conversational: bool, implicit: bool) -> Callable[[Item], Row 
 
     def _side(item: Item, side: tuple[str, Messages]) -> Any:
         if conversational:
-            whole = common_prefix.rejoined(item.messages if implicit else [], *side)
-            return whole
+            conversation = common_prefix.rejoined(item.messages if implicit else [], *side)
+            return conversation
         text = side[0] + transcripts.join(side[1])
         return (common_prefix.text_of(item.messages) if implicit else "") + text
 
@@ -118,7 +118,7 @@ def read_prompt_completion(row: Row) -> Item:
 
 
 def _with_completion(row: Row) -> tuple[Messages, str]:
-    """A completion of several turns is answered by its last."""
+    """Return the row with its completion split: one of several turns is answered by its last."""
     text, later = completion(row.get("completion"), "completion")
     messages = prompt(row.get("prompt"))
     if not later:
@@ -139,7 +139,7 @@ def unpaired(*, conversational: bool) -> Callable[[Item], Row | None]:
 
 
 def label_of(rating: Any) -> bool | None:
-    """Thumbs, else stars: four and five are good, one and two bad, three says neither."""
+    """Return the label of thumbs, else of stars: four and five are good, one and two bad, three is neither."""
     if rating.thumbs is not None:
         return rating.thumbs
     if rating.stars is None:
@@ -173,8 +173,8 @@ def prompt_only(*, conversational: bool) -> Callable[[Item], Row | None]:
 
 
 def read_language_modeling(row: Row) -> Item:
-    """A conversation that ends with an answer is one to learn from; one that ends with a question, or a text without
-    turns, is a prompt. (Raw texts, for a corpus, are uploaded.)"""
+    """Return an example where a conversation ends with an answer, else a prompt. (Raw texts, for a corpus, are
+    uploaded.)"""
     if row.get("messages") is not None:
         turns = fields.conversation(row["messages"], "messages")
     else:

@@ -1,4 +1,5 @@
-"""What nobody has judged yet: answers to be judged, and questions to be answered. Read, not written. Pure: no Django.
+"""Read what nobody has annotated yet: answers to be annotated, and questions to be answered. Not written. Pure: no
+Django.
 
     prompt, response_a, response_b [, model_a, model_b]     two or more answers to one question
     prompt, completion, model                               one answer, and who gave it
@@ -40,11 +41,11 @@ def read_answers(row: Row, line: int) -> list[Item]:
 
 
 def answers_of(task: guessing.Task, row: Row, **common: Any) -> Item:
-    """Raises ValueError where there is nothing to judge."""
-    given = [(text, _model(row, name)) for name, text in zip(task.answers, task.texts, strict=True) if text.strip()]
-    if not given:
+    """Return the answers to annotate. Raises ValueError where there are none."""
+    answers = [(text, _model(row, name)) for name, text in zip(task.answers, task.texts, strict=True) if text.strip()]
+    if not answers:
         raise ValueError("has no answer that is not empty.")
-    texts, models = tuple(text for text, _ in given), tuple(model for _, model in given)
+    texts, models = tuple(text for text, _ in answers), tuple(model for _, model in answers)
     return NewAnswers(texts=texts, models=models, **common)
 
 
@@ -60,9 +61,9 @@ def read_questions(row: Row, line: int) -> list[Item]:
         messages = guessing.after_system(row, fields.question(turns[0]))
     else:
         messages = guessing.task(row).messages
-        more = next((fields.optional(row, name) for name in row if name.lower() == "input"), "").strip()
-        if more and messages[-1]["content"] != more:
-            messages = [*messages[:-1], *fields.question(f"{messages[-1]['content']}\n\n{more}")]
+        input_text = next((fields.optional(row, name) for name in row if name.lower() == "input"), "").strip()
+        if input_text and messages[-1]["content"] != input_text:
+            messages = [*messages[:-1], *fields.question(f"{messages[-1]['content']}\n\n{input_text}")]
     return [NewPrompt(messages=messages, **_common(row))]
 
 
@@ -76,18 +77,18 @@ def _task(row: Row) -> guessing.Task | None:
 
 
 def _turns(row: Row) -> list[str]:
-    """MT-bench's, of which the first can be asked."""
+    """Return MT-bench's turns, of which the first can be asked."""
     parsed = fields.parsed(row.get("turns"))
     is_one = isinstance(parsed, list) and bool(parsed) and all(isinstance(turn, str) for turn in parsed)
     return parsed if is_one and not guessing.has_prompt(row) else []
 
 
 def _model(row: Row, answer: str) -> str:
-    """Return who gave it: `response_a` is of `model_a` or of `response_a_model`; one alone is of `model`."""
+    """Return who gave the answer: `response_a` is of `model_a` or of `response_a_model`; one alone is of `model`."""
     sign = _SIGN.fullmatch(answer)
     names = [f"{answer}_model", *([f"model_{sign[1]}", f"model{sign[1]}"] if sign else _MODELS)]
-    there = {name.lower(): name for name in row}
-    return next((fields.optional(row, there[name.lower()]) for name in names if name.lower() in there), "")
+    columns = {name.lower(): name for name in row}
+    return next((fields.optional(row, columns[name.lower()]) for name in names if name.lower() in columns), "")
 
 
 def _common(row: Row) -> Row:

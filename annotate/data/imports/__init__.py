@@ -1,1 +1,1 @@
-"""Files of other tools on their way in: kept, read, written in chunks, and gone on with after any accident."""
+"""Import files of other tools: kept, read, written in chunks, and resumed after any accident."""

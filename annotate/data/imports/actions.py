@@ -1,4 +1,4 @@
-"""Feedback from elsewhere: files of other tools, preference pairs, and annotations of completions that stand here.
+"""Import feedback: files of other tools, preference pairs, and annotations of completions that stand here.
 
 Importing the same again adds nothing twice. What is imported counts as its importer's feedback, its source names the
 import, and the annotator whom a file names stays beside it. The background worker takes a file in
@@ -59,73 +59,73 @@ def start_import(*, project: Project, file: BinaryIO, file_name: str, order: Ord
     source = order.source.strip() or file_name[:60]
     _check_source(source)
     _check_order(order, project, by)
-    kept = files.keep(file, file_name)
-    how = HowToRead(order.format, order.container, order.columns)
+    kept_file = files.keep(file, file_name)
+    read_options = HowToRead(order.format, order.container, order.columns)
     try:
-        checked_beginning = _checked_beginning(files.path_of(kept.hash), kept.name, how)
+        checked_beginning = _checked_beginning(files.path_of(kept_file.hash), kept_file.name, read_options)
     except Refused:
-        _let_go(kept)
+        _let_go(kept_file)
         raise
-    chosen = {"container": order.container, "columns": dict(order.columns), "judge": order.judge}
+    chosen_options = {"container": order.container, "columns": dict(order.columns), "judge": order.judge}
     with transaction.atomic():
-        made = Import.objects.create(
+        import_ = Import.objects.create(
             project=project,
             created_by=by,
             format=checked_beginning,
             source=source,
-            file_name=kept.name,
-            file_hash=kept.hash,
-            bytes=kept.bytes,
-            options=chosen | {"link": order.link, "dry_run": order.dry_run},
+            file_name=kept_file.name,
+            file_hash=kept_file.hash,
+            bytes=kept_file.bytes,
+            options=chosen_options | {"link": order.link, "dry_run": order.dry_run},
         )
         if not order.dry_run:
-            audit.record(action="import.started", about=f"{kept.name} as {source}", by=by, project=project)
-    return made
+            audit.record(action="import.started", about=f"{kept_file.name} as {source}", by=by, project=project)
+    return import_
 
 
-def go_on(of: Import, *, by: User) -> Import:
-    """After a dry run, import in earnest; after a failure or a cancellation, go on behind the last line taken."""
-    require(by, "research", of.project)
-    if of.state not in (*ENDED, Import.State.CHECKED) or of.state == Import.State.DONE:
+def go_on(import_: Import, *, by: User) -> Import:
+    """Import in earnest after a dry run; resume behind the last line taken after a failure or a cancellation."""
+    require(by, "research", import_.project)
+    if import_.state not in (*ENDED, Import.State.CHECKED) or import_.state == Import.State.DONE:
         raise Refused(409, import_="It is under way or done; nothing is left to go on with.")
-    if of.options.get("link"):
-        require(by, "manage", of.project)  # as when it was ordered: its votes move a rank
-    if not files.path_of(of.file_hash).exists():
+    if import_.options.get("link"):
+        require(by, "manage", import_.project)  # as when it was ordered: its votes move a rank
+    if not files.path_of(import_.file_hash).exists():
         raise Refused(410, file=f"The file was kept for {files.KEPT_DAYS} days and is gone; upload it again.")
     fields: dict[str, Any] = {"state": Import.State.QUEUED, "problem": "", "finished_at": None}
     with transaction.atomic():
-        if options.is_dry_run(of):
-            fields |= {"options": of.options | {"dry_run": False}, "lines": 0, "position": 0, "counts": {}}
+        if options.is_dry_run(import_):
+            fields |= {"options": import_.options | {"dry_run": False}, "lines": 0, "position": 0, "counts": {}}
             fields |= {"started_at": None, "rate": 0}
-            of.problems.all().delete()
-        if not Import.objects.filter(pk=of.pk, state=of.state).update(**fields):
+            import_.problems.all().delete()
+        if not Import.objects.filter(pk=import_.pk, state=import_.state).update(**fields):
             raise Refused(409, import_="Somebody else has just set it going.")
-        audit.record(action="import.gone on", about=of.file_name, by=by, project=of.project)
-    of.refresh_from_db()
-    return of
+        audit.record(action="import.gone on", about=import_.file_name, by=by, project=import_.project)
+    import_.refresh_from_db()
+    return import_
 
 
 @transaction.atomic
-def cancel_import(of: Import, *, by: User) -> Import:
-    """At the end of the portion under way. What was taken until then stays."""
-    require(by, "research", of.project)
-    waiting = Import.objects.filter(pk=of.pk, state=Import.State.QUEUED)
-    if not engine.end(of, waiting, Import.State.CANCELLED):
-        running = Import.objects.filter(pk=of.pk, state=Import.State.RUNNING)
+def cancel_import(import_: Import, *, by: User) -> Import:
+    """Cancel an import at the end of the portion under way. What was taken until then stays."""
+    require(by, "research", import_.project)
+    waiting = Import.objects.filter(pk=import_.pk, state=Import.State.QUEUED)
+    if not engine.end(import_, waiting, Import.State.CANCELLED):
+        running = Import.objects.filter(pk=import_.pk, state=Import.State.RUNNING)
         if not running.update(cancel_asked=True):
             raise Refused(409, import_="It has ended already.")
-    audit.record(action="import.cancelled", about=of.file_name, by=by, project=of.project)
-    of.refresh_from_db()
-    return of
+    audit.record(action="import.cancelled", about=import_.file_name, by=by, project=import_.project)
+    import_.refresh_from_db()
+    return import_
 
 
-def preview(of: Import, n: int = 10) -> list[tuple[int, Item]]:
+def preview(import_: Import, n: int = 10) -> list[tuple[int, Item]]:
     """Return the first items of its file, each with its line, as they would be taken; none once the file is gone."""
-    path = files.path_of(of.file_hash)
+    path = files.path_of(import_.file_hash)
     if not path.exists():
         return []
     try:
-        return reading.first_items(path, of.file_name, options.how_to_read(of), n)[0]
+        return reading.first_items(path, import_.file_name, options.how_to_read(import_), n)[0]
     except (ValueError, OSError):  # damaged further on: what was wrong stands in the import itself
         return []
 
@@ -150,24 +150,26 @@ def _check_order(order: Order, project: Project, by: User) -> None:
         raise Refused(400, columns=str(error)) from error
 
 
-def _checked_beginning(path: Path, name: str, how: HowToRead) -> str:
+def _checked_beginning(path: Path, name: str, read_options: HowToRead) -> str:
     """Return the format. The first portion tells whether anything can be used at all."""
     try:
-        found = reading.found_out(path, name, how)
-        items, bad = reading.first_items(path, name, HowToRead(found, how.container, how.columns), 3)
+        format_ = reading.found_out(path, name, read_options)
+        items, bad = reading.first_items(
+            path, name, HowToRead(format_, read_options.container, read_options.columns), 3
+        )
     except row_files.TooLarge as error:
         raise Refused(413, file=str(error)) from error
     except ValueError as error:
         raise Refused(400, file=row_files.printable(str(error))) from error
     if not items:
-        text = "; ".join(f"line {one.line} {one.reason}" for one in bad[:3]) or "it holds no row"
-        raise Refused(400, file=f"No line of it can be used as {found}: {text}")
-    return found
+        text = "; ".join(f"line {first_bad.line} {first_bad.reason}" for first_bad in bad[:3]) or "it holds no row"
+        raise Refused(400, file=f"No line of it can be used as {format_}: {text}")
+    return format_
 
 
-def _let_go(kept: files.KeptFile) -> None:
-    if not Import.objects.filter(file_hash=kept.hash).exists():
-        files.path_of(kept.hash).unlink(missing_ok=True)
+def _let_go(kept_file: files.KeptFile) -> None:
+    if not Import.objects.filter(file_hash=kept_file.hash).exists():
+        files.path_of(kept_file.hash).unlink(missing_ok=True)
 
 
 def import_pairs(*, project: Project, pairs: Sequence[transcripts.Pair], source: str, by: User) -> list[Comparison]:
@@ -178,11 +180,11 @@ def import_pairs(*, project: Project, pairs: Sequence[transcripts.Pair], source:
     if wrong := {f"{index}.chosen": reason for index, pair in enumerate(pairs) if (reason := _unusable(pair))}:
         raise Refused(400, **wrong)
     into, names = _into(project, source, by), list[str]()
-    ready = [_ready(index, pair, project) for index, pair in enumerate(pairs)]
+    prepared = [_ready(index, pair, project) for index, pair in enumerate(pairs)]
     with transaction.atomic():
         project.lock()
-        for start in range(0, len(ready), _CHUNK):
-            write(ready[start : start + _CHUNK], into, Database(), names)
+        for start in range(0, len(prepared), _CHUNK):
+            write(prepared[start : start + _CHUNK], into, Database(), names)
     comparisons: dict[str | None, Comparison] = {}
     for start in range(0, len(names), _CHUNK):
         rows = Comparison.objects.filter(idempotency_key__in=names[start : start + _CHUNK])
@@ -207,7 +209,7 @@ def _check_source(source: str) -> None:
 
 
 def _unusable(pair: transcripts.Pair) -> str:
-    """Why a pair may not be stored; empty when it may."""
+    """Return why a pair may not be stored; empty when it may."""
     try:
         check_messages(pair.messages)
         check_text(pair.chosen, "chosen", "The chosen answer")
@@ -220,7 +222,8 @@ def _unusable(pair: transcripts.Pair) -> str:
 def import_feedback(
     *, table: type[Any], project: Project, rows: Sequence[dict[str, Any]], source: str, by: User
 ) -> list[Any]:
-    """Checked rows of ratings, comparisons or demonstrations on completions and prompts that stand in the project."""
+    """Import checked rows of ratings, comparisons or demonstrations on completions and prompts that stand in the
+    project."""
     require(by, "research", project)
     _check_source(source)
     guideline = project.guideline

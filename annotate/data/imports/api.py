@@ -71,14 +71,14 @@ class FileImportOut(serializers.ModelSerializer):
             *("rate", "counts", "problem", "created_at", "started_at", "finished_at"),
         )
 
-    def get_dry_run(self, of: Import) -> bool:
-        return bool(of.options.get("dry_run"))
+    def get_dry_run(self, import_: Import) -> bool:
+        return bool(import_.options.get("dry_run"))
 
 
 def _started(request: Request, fields: dict[str, Any], order: Order) -> Response:
     project, file = find_project(request.user, fields["project"]), fields["file"]
-    made = start_import(project=project, file=file, file_name=file.name or "upload", order=order, by=request.user)
-    return Response(FileImportOut(made).data, status=201)
+    import_ = start_import(project=project, file=file, file_name=file.name or "upload", order=order, by=request.user)
+    return Response(FileImportOut(import_).data, status=201)
 
 
 class PairsFile(Input):
@@ -169,8 +169,8 @@ class Imports(DeclaredViewSet):
     @action(detail=True, methods=["post"])
     def cancel(self, request: Request, pk: str) -> Response:
         """End it after the rows under way. What was taken until then stays."""
-        found = find(self.get_queryset(), pk, "import")
-        return Response(FileImportOut(cancel_import(found, by=request.user)).data)
+        import_ = find(self.get_queryset(), pk, "import")
+        return Response(FileImportOut(cancel_import(import_, by=request.user)).data)
 
     @extend_schema(request=None, responses={200: FileImportOut} | refusals(403, 404, 409, 410))
     @action(detail=True, methods=["post"], url_path="go-on")
@@ -182,6 +182,9 @@ class Imports(DeclaredViewSet):
     @action(detail=True, methods=["get"])
     def problems(self, request: Request, pk: str) -> HttpResponseBase:
         """The first thousand lines that could not be used, as JSON lines with line and reason."""
-        found = find(self.get_queryset(), pk, "import")
-        rows = (json.dumps({"line": one.line, "reason": one.reason}) + "\n" for one in found.problems.iterator())
-        return json_lines(request._request, rows, name=f"import-{found.pk}-problems.jsonl")
+        import_ = find(self.get_queryset(), pk, "import")
+        rows = (
+            json.dumps({"line": problem.line, "reason": problem.reason}) + "\n"
+            for problem in import_.problems.iterator()
+        )
+        return json_lines(request._request, rows, name=f"import-{import_.pk}-problems.jsonl")

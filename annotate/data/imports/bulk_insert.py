@@ -1,4 +1,4 @@
-"""Many rows into one table, fast: prepared once, sent by COPY on Postgres and by one statement on SQLite.
+"""Insert many rows into one table fast: prepared once, sent by COPY on Postgres and by one statement on SQLite.
 
 `bulk_create` builds an object and a piece of SQL for every row, which takes five times as long. Keys are drawn before
 the rows are written, so that rows can point at each other without being read again. Call it inside a transaction.
@@ -16,8 +16,10 @@ from django.utils import timezone
 
 
 def make_room() -> None:
-    """New rows hit pages all over SQLite's indexes by hash: 64 MB of them are kept in memory, and they are written back
-    to the file when there are 100 MB, so that each is written seldom."""
+    """Give SQLite more memory for its pages: 64 MB of them stay in memory, and 100 MB are written back at once.
+
+    New rows hit pages all over its indexes by hash, so that each page is then written seldom.
+    """
     if connection.vendor == "sqlite":
         with connection.cursor() as cursor:
             cursor.execute("PRAGMA cache_size = -64000")
@@ -25,7 +27,8 @@ def make_room() -> None:
 
 
 def new_ids(model: type[models.Model], n: int) -> list[int]:
-    """`n` keys that nobody else will get. On SQLite the transaction must have begun: it is the only writer then."""
+    """Return `n` keys that nobody else will get. On SQLite the transaction must have begun: it is the only writer
+    then."""
     table = model._meta.db_table
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
@@ -44,13 +47,14 @@ def new_ids(model: type[models.Model], n: int) -> list[int]:
 def insert(
     model: type[models.Model], columns: Sequence[str], rows: Sequence[tuple[Any, ...]], **constants: Any
 ) -> None:
-    """`rows` hold the values of `columns`; every other column has its constant, or the default of its field."""
+    """Insert rows. `rows` hold the values of `columns`; every other column has its constant, or the default of its
+    field."""
     if not rows:
         return
-    rest = _defaults(model, tuple(columns), tuple(constants))
+    other_columns = _defaults(model, tuple(columns), tuple(constants))
     now = connection.ops.adapt_datetimefield_value(timezone.now())
-    fixed = tuple(constants.values()) + tuple(now if value is _NOW else value for _, value in rest)
-    names = [*columns, *constants, *(name for name, _ in rest)]
+    fixed = tuple(constants.values()) + tuple(now if value is _NOW else value for _, value in other_columns)
+    names = [*columns, *constants, *(name for name, _ in other_columns)]
     quoted = ", ".join(f'"{name}"' for name in names)
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
@@ -58,13 +62,13 @@ def insert(
                 for row in rows:
                     copy.write_row(row + fixed)
             return
-        places = ", ".join(["%s"] * len(names))
-        statement = f'INSERT INTO "{model._meta.db_table}" ({quoted}) VALUES ({places})'
+        placeholders = ", ".join(["%s"] * len(names))
+        statement = f'INSERT INTO "{model._meta.db_table}" ({quoted}) VALUES ({placeholders})'
         cursor.executemany(statement, [row + fixed for row in rows])
 
 
 def as_json(value: Any) -> str:
-    """As a JSON column wants it."""
+    """Return the value as a JSON column stores it."""
     return json.dumps(value)
 
 
@@ -73,14 +77,14 @@ _NOW = object()
 
 @cache
 def _defaults(model: type[models.Model], columns: tuple[str, ...], constants: tuple[str, ...]) -> list[tuple[str, Any]]:
-    given = {*columns, *constants}
-    known = {field.column for field in model._meta.concrete_fields}
-    if unknown := given - known:
+    given_columns = {*columns, *constants}
+    all_columns = {field.column for field in model._meta.concrete_fields}
+    if unknown := given_columns - all_columns:
         raise ValueError(f"{model.__name__} has no columns {', '.join(sorted(unknown))}.")
     return [
         (str(field.column), _default(field))
         for field in model._meta.concrete_fields
-        if field.column not in given and not field.primary_key
+        if field.column not in given_columns and not field.primary_key
     ]
 
 

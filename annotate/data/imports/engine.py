@@ -1,4 +1,4 @@
-"""Carries out imports: claims one, reads a portion, writes it together with the place reached, and so on to the end.
+"""Carry out imports: claim one, read a portion, write it together with the position reached, and so on to the end.
 
 Rows and place are one transaction, so that a kill at any moment leaves a place from which whoever comes next goes on:
 no row twice, none left out. A claim is a lease: who was cut off for too long finds that it has gone, and stops writing.
@@ -40,7 +40,7 @@ log = logging.getLogger("assay.imports")
 
 
 class Lost(Exception):
-    """Somebody else has it, or it was cancelled."""
+    """Raised when somebody else has the import, or it was cancelled."""
 
 
 class Work:
@@ -58,13 +58,13 @@ class Work:
                 claimed.file_name,
                 how_to_read(claimed),
                 eval_percent=claimed.project.eval_percent,
-                after=claimed.lines,
+                after_line=claimed.lines,
                 position=claimed.position,
             )
         )
 
     def step(self) -> bool:
-        """One portion; whether there may be more."""
+        """Import one portion; return whether there may be more."""
         began = time.monotonic()
         try:
             portion = self._ahead.take()
@@ -78,7 +78,7 @@ class Work:
         return True
 
     def give_back(self) -> None:
-        """Whoever comes next goes on at once."""
+        """Give the import back, so that the next worker goes on at once."""
         self.close()
         _mine(self.claimed).update(claim=None, claimed_until=None)
 
@@ -88,7 +88,7 @@ class Work:
     def _write(self, portion: Portion, began: float) -> None:
         counts = Counter(self.claimed.counts)
         if self.is_dry:  # nothing is written: nobody need wait
-            counts += _each_alone(portion, lambda ready: write(ready, self.into, self.sink))
+            counts += _each_alone(portion, lambda items: write(items, self.into, self.sink))
             counts["bad"] += len(portion.bad)
         with transaction.atomic():
             self._hold()
@@ -99,9 +99,9 @@ class Work:
             self._tell(portion.bad)
             self._note(portion, counts, portion.rows / max(1e-6, time.monotonic() - began))
 
-    def _write_all(self, ready: Sequence) -> Counter[str]:
+    def _write_all(self, items: Sequence) -> Counter[str]:
         with transaction.atomic():
-            return write(ready, self.into, self.sink)
+            return write(items, self.into, self.sink)
 
     def _hold(self) -> None:
         """Lock our row, and make sure that it is ours."""
@@ -113,20 +113,20 @@ class Work:
         now.lines, now.position, now.counts = portion.line, portion.position, dict(counts)
         now.counts["rows"] = now.counts.get("rows", 0) + portion.rows
         now.rate = rate if not now.rate else 0.8 * now.rate + 0.2 * rate
-        held = _mine(now).update(
+        is_held = _mine(now).update(
             lines=now.lines,
             position=now.position,
             counts=now.counts,
             rate=now.rate,
             claimed_until=database_now() + LEASE,
         )
-        if not held:
+        if not is_held:
             raise Lost
 
     def _tell(self, bad: Sequence[Bad]) -> None:
         room = MOST_NAMED - self.claimed.problems.count() if bad else 0
         ImportProblem.objects.bulk_create(
-            ImportProblem(of=self.claimed, line=one.line, reason=one.reason) for one in bad[: max(0, room)]
+            ImportProblem(of=self.claimed, line=problem.line, reason=problem.reason) for problem in bad[: max(0, room)]
         )
 
     def _finish(self) -> None:
@@ -134,7 +134,7 @@ class Work:
         if any(counts.get(kind) for kind in _GOOD):
             self._end(Import.State.CHECKED if self.is_dry else Import.State.DONE)
             return
-        text = "; ".join(f"line {one.line} {one.reason}" for one in self.claimed.problems.all()[:3])
+        text = "; ".join(f"line {problem.line} {problem.reason}" for problem in self.claimed.problems.all()[:3])
         self._end(Import.State.FAILED, f"No line can be used: {text}" if text else "The file holds no row.")
 
     def _end(self, state: str, problem: str = "") -> None:
@@ -175,7 +175,8 @@ class Importer:
             end(claimed, _mine(claimed), Import.State.FAILED, f"It could not begin: {error}")
 
     def _step(self, work: Work) -> None:
-        """Whatever happens, it is taken up anew from where it stood, but for an error that would only come again."""
+        """Import one portion. After any error it is taken up again from where it stood, unless the error would come
+        again."""
         try:
             if work.step():
                 return
@@ -200,17 +201,17 @@ class Importer:
         work.close()
 
 
-def claim(besides: Sequence[int] = (), only: int | None = None) -> Import | None:
-    """Return the oldest that nobody has in hand, for us alone."""
+def claim(excluded: Sequence[int] = (), only: int | None = None) -> Import | None:
+    """Return the oldest import that nobody has in hand, claimed for this process."""
     now = database_now()
     free = Q(claimed_until=None) | Q(claimed_until__lt=now)
     waiting = Import.objects.filter(free, state__in=[Import.State.QUEUED, Import.State.RUNNING])
     if only is not None:
         waiting = waiting.filter(pk=only)
-    for pk in waiting.exclude(pk__in=besides).order_by("id").values_list("pk", flat=True)[:10]:
-        mine = uuid.uuid4()
-        if waiting.filter(pk=pk).update(claim=mine, claimed_until=now + LEASE, state=Import.State.RUNNING):
-            return _begun(Import.objects.select_related("project", "created_by").get(pk=pk, claim=mine))
+    for pk in waiting.exclude(pk__in=excluded).order_by("id").values_list("pk", flat=True)[:10]:
+        claim_id = uuid.uuid4()
+        if waiting.filter(pk=pk).update(claim=claim_id, claimed_until=now + LEASE, state=Import.State.RUNNING):
+            return _begun(Import.objects.select_related("project", "created_by").get(pk=pk, claim=claim_id))
     return None
 
 
@@ -224,10 +225,10 @@ def _begun(claimed: Import) -> Import:
     return claimed
 
 
-def end(of: Import, where: models.QuerySet[Import], state: str, problem: str = "") -> bool:
-    """From `where` to an end, once; who waits for it is told."""
+def end(import_: Import, queryset: models.QuerySet[Import], state: str, problem: str = "") -> bool:
+    """End an import that is in `queryset`, once, and announce it; return whether it was ended here."""
     with transaction.atomic():
-        ended = where.update(
+        is_changed = queryset.update(
             state=state,
             problem=printable(problem, _LONGEST_PROBLEM),
             finished_at=timezone.now(),
@@ -235,14 +236,20 @@ def end(of: Import, where: models.QuerySet[Import], state: str, problem: str = "
             claimed_until=None,
             cancel_asked=False,
         )
-        if ended and not is_dry_run(of):
-            of.refresh_from_db(fields=["counts"])
+        if is_changed and not is_dry_run(import_):
+            import_.refresh_from_db(fields=["counts"])
             announce(
-                project=of.project,
+                project=import_.project,
                 event="import.finished",
-                data={"import": of.pk, "state": state, "file": of.file_name, "counts": of.counts, "problem": problem},
+                data={
+                    "import": import_.pk,
+                    "state": state,
+                    "file": import_.file_name,
+                    "counts": import_.counts,
+                    "problem": problem,
+                },
             )
-    return bool(ended)
+    return bool(is_changed)
 
 
 def _mine(claimed: Import) -> models.QuerySet[Import]:
@@ -250,12 +257,12 @@ def _mine(claimed: Import) -> models.QuerySet[Import]:
 
 
 def _each_alone(portion: Portion, write_all: Callable[[Sequence], Counter[str]]) -> Counter[str]:
-    """All at once; where the database will not have one of them, row by row, so that it alone is told."""
+    """Write all rows at once; where the database refuses one, row by row, so that only that row is reported."""
     try:
         return write_all(portion.ready)
     except _WRONG:
         counts: Counter[str] = Counter()
-        for line, of_row in groupby(portion.ready, key=lambda one: one.line):  # whole or not at all
+        for line, of_row in groupby(portion.ready, key=lambda item: item.line):  # whole or not at all
             try:
                 counts += write_all(list(of_row))
             except _WRONG as error:

@@ -1,4 +1,4 @@
-"""What an item says, as a row of its table, and the name by which that row is found again.
+"""Turn an item into a row of its table, and compute the name by which that row is found again.
 
 An annotation is the same when source, prompt, answers, judge, the file's own id for it and what was said are the same.
 """
@@ -84,7 +84,7 @@ def new_tables() -> Tables:
 
 
 def add(tables: Tables, item: Item, prompt: Asked, answers: Sequence[int], into: Into) -> None:
-    """`answers` are the keys of its completions, in its order."""
+    """Add an item to its table; `answers` are the keys of its completions, in its order."""
     _ROWS[type(item)](tables, item, prompt, answers, into)
 
 
@@ -92,19 +92,19 @@ def _comparison(tables: Tables, item: Any, prompt: Asked, answers: Sequence[int]
     a, b = answers
     if not item.is_ordered and (item.winner == "model_b" or (item.winner != "model_a" and a > b)):
         item, a, b = item.swapped(), b, a  # as the file may say it that came out of here: the sides mean nothing
-    how = ("ordered", item.winner) if item.is_ordered else () if item.winner == "model_a" else (item.winner,)
-    digest = _digest(into, prompt.key, a, b, *how, *_more(item, item.strength))
+    parts = ("ordered", item.winner) if item.is_ordered else () if item.winner == "model_a" else (item.winner,)
+    digest = _digest(into, prompt.key, a, b, *parts, *_more(item, item.strength))
     # Where nobody knows any more which was shown first: by lot, so that the winner does not always stand on one side,
     # and by hash, so that the next import finds the same row.
     if not item.is_ordered and digest[0] % 2 == 1:
         item, a, b = item.swapped(), b, a
-    said = {name: getattr(item, name) for name in ("a", "b", "winner", "strength", "model_a", "model_b")}
-    row = (a, b, item.winner, item.strength, *_shared(item, prompt, **said))
+    row_values = {name: getattr(item, name) for name in ("a", "b", "winner", "strength", "model_a", "model_b")}
+    row = (a, b, item.winner, item.strength, *_shared(item, prompt, **row_values))
     tables["comparisons"].want(_name(digest), row)
 
 
 def _rating(tables: Tables, item: Any, prompt: Asked, answers: Sequence[int], into: Into) -> None:
-    said = {"thumbs": item.thumbs, "stars": item.stars, "aspects": item.aspects}
+    row_values = {"thumbs": item.thumbs, "stars": item.stars, "aspects": item.aspects}
     aspects = json.dumps(item.aspects, sort_keys=True)
     digest = _digest(into, prompt.key, *answers, "rating", item.thumbs, item.stars, aspects, *_more(item))
     row = (
@@ -112,16 +112,16 @@ def _rating(tables: Tables, item: Any, prompt: Asked, answers: Sequence[int], in
         item.thumbs,
         item.stars,
         aspects,
-        *_shared(item, prompt, **said, text=item.text, model=item.model),
+        *_shared(item, prompt, **row_values, text=item.text, model=item.model),
     )
     tables["ratings"].want(_name(digest), row)
 
 
 def _ranking(tables: Tables, item: Any, prompt: Asked, answers: Sequence[int], into: Into) -> None:
-    order = as_json([[answers[place] for place in group] for group in item.order])
+    order = as_json([[answers[index] for index in group] for group in item.order])
     digest = _digest(into, prompt.key, "ranking", order, *_more(item))
     # The texts stand in the order's completions, and which place each had in the file is kept where it was another.
-    flat = [place for group in item.order for place in group]
+    flat = [index for group in item.order for index in group]
     fields: dict[str, Any] = {"texts": item.texts, "models": item.models, "order": item.order}
     if flat != sorted(flat):
         fields = {}
@@ -161,13 +161,13 @@ def _flag(tables: Tables, item: Any, prompt: Asked, answers: Sequence[int], into
 
 
 def _attack(tables: Tables, item: Any, prompt: Asked, answers: Sequence[int], into: Into) -> None:
-    whole, tags = as_json(item.messages), as_json(list(item.tags))
-    told = (item.rating, item.task_description, tags, *(getattr(item, name) for name in _SCORES))
-    digest = _digest(into, prompt.key, "attack", hashlib.sha256(whole.encode()).hexdigest(), *told, *_more(item))
+    messages, tags = as_json(item.messages), as_json(list(item.tags))
+    scores = (item.rating, item.task_description, tags, *(getattr(item, name) for name in _SCORES))
+    digest = _digest(into, prompt.key, "attack", hashlib.sha256(messages.encode()).hexdigest(), *scores, *_more(item))
     fields = ("messages", "rating", "tags", "task_description", *_SCORES)
-    found = kept(item, **{name: getattr(item, name) for name in (*fields, "judge", "comment", "seconds")})
-    row = (whole, item.rating, tags, item.task_description, *(getattr(item, name) for name in _SCORES))
-    tables["attacks"].want(_name(digest), (*row, *_columns(item, prompt, found)))
+    extra = kept(item, **{name: getattr(item, name) for name in (*fields, "judge", "comment", "seconds")})
+    row = (messages, item.rating, tags, item.task_description, *(getattr(item, name) for name in _SCORES))
+    tables["attacks"].want(_name(digest), (*row, *_columns(item, prompt, extra)))
 
 
 _ROWS = {
@@ -187,8 +187,7 @@ def _digest(into: Into, prompt: int, *parts: object) -> bytes:
 
 
 def _more(item: Item, strength: int | None = None) -> tuple[object, ...]:
-    """Return what tells two annotations apart that say the same of the same: nothing, where the file names no
-    annotator."""
+    """Return what distinguishes two equal annotations of the same item: nothing, where the file names no annotator."""
     return (item.judge, item.source_id, strength) if item.judge or item.source_id or strength else ()
 
 
@@ -196,11 +195,12 @@ def _name(digest: bytes) -> str:
     return f"import:{digest.hex()}"
 
 
-def _shared(item: Item, prompt: Asked, **said: Any) -> tuple[Any, ...]:
-    """`said` is what the row's own columns have, by the item's fields; what they have no place for goes to `extra`."""
-    said |= {name: getattr(item, name) for name in ("judge", "comment", "seconds")}
-    found = kept(item, **said, messages=prompt.messages, category=prompt.category)
-    return _columns(item, prompt, found)
+def _shared(item: Item, prompt: Asked, **row_values: Any) -> tuple[Any, ...]:
+    """Return the shared columns. `row_values` is what the row's own columns have, by the item's fields; other fields go
+    to `extra`."""
+    row_values |= {name: getattr(item, name) for name in ("judge", "comment", "seconds")}
+    extra = kept(item, **row_values, messages=prompt.messages, category=prompt.category)
+    return _columns(item, prompt, extra)
 
 
 def _columns(item: Item, prompt: Asked, fields: dict[str, Any]) -> tuple[Any, ...]:

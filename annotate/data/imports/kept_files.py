@@ -1,4 +1,4 @@
-"""Where an import's file lies until it is read: below ASSAY_DATA/imports, under the hash of its bytes."""
+"""Keep an import's file until it is read: below ASSAY_DATA/imports, under the hash of its bytes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def path_of(hash: str) -> Path:
 
 
 def keep(file: BinaryIO, name: str) -> KeptFile:
-    """Copied in a stream; what stands already under its hash stays. Refused when it is empty or too large."""
+    """Copy the file in a stream, unless it stands under its hash already. Refused when it is empty or too large."""
     digest, size = hashlib.sha256(), 0
     handle, temporary = tempfile.mkstemp(dir=folder(), prefix="coming-")
     try:
@@ -68,15 +68,17 @@ def keep(file: BinaryIO, name: str) -> KeptFile:
 
 
 def sweep() -> int:
-    """Take away files that no import needs any more, and copies that were broken off; how many there were."""
+    """Delete files that no import needs any more, and broken copies; return how many."""
     since = timezone.now() - timedelta(days=KEPT_DAYS)
-    ended = (Import.State.DONE, Import.State.FAILED, Import.State.CANCELLED, Import.State.CHECKED)
-    needed = set(Import.objects.exclude(state__in=ended, finished_at__lt=since).values_list("file_hash", flat=True))
+    end_states = (Import.State.DONE, Import.State.FAILED, Import.State.CANCELLED, Import.State.CHECKED)
+    needed_hashes = set(
+        Import.objects.exclude(state__in=end_states, finished_at__lt=since).values_list("file_hash", flat=True)
+    )
     oldest = since.timestamp()
-    gone = [path for path in folder().iterdir() if path.name not in needed and path.stat().st_mtime < oldest]
-    for path in gone:
+    obsolete = [path for path in folder().iterdir() if path.name not in needed_hashes and path.stat().st_mtime < oldest]
+    for path in obsolete:
         path.unlink(missing_ok=True)
-    return len(gone)
+    return len(obsolete)
 
 
 def _blocks(file: BinaryIO) -> Iterator[bytes]:

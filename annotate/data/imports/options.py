@@ -1,4 +1,4 @@
-"""What was chosen for an import, as it is kept in its row: {format: …, columns: {…}, judge: …, link: …, dry_run: …}."""
+"""Read what was chosen for an import from its row: {format: …, columns: {…}, judge: …, link: …, dry_run: …}."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ from annotate.models import Import, LanguageModel
 from annotate.models.feedback import annotator_kind_of
 
 
-def is_dry_run(of: Import) -> bool:
-    return bool(of.options.get("dry_run"))
+def is_dry_run(import_: Import) -> bool:
+    return bool(import_.options.get("dry_run"))
 
 
-def how_to_read(of: Import) -> HowToRead:
-    return HowToRead(of.format, of.options.get("container", "auto"), of.options.get("columns", {}))
+def how_to_read(import_: Import) -> HowToRead:
+    return HowToRead(import_.format, import_.options.get("container", "auto"), import_.options.get("columns", {}))
 
 
-def rows_go_into(of: Import) -> Into:
-    """`link` was allowed by a manager: answers then belong to the models of that name which compete in the project."""
+def rows_go_into(import_: Import) -> Into:
+    """Return where rows go. With `link`, allowed by a manager, answers belong to the models of that name which compete
+    in the project."""
     linked = {}
-    if of.options.get("link"):
-        models = LanguageModel.objects.filter(contests__project=of.project)
+    if import_.options.get("link"):
+        models = LanguageModel.objects.filter(contests__project=import_.project)
         linked = dict(models.values_list("name", "id"))
     return Into(
-        project=of.project_id,
-        source=of.source,
-        author=of.created_by_id,
-        judge=of.options.get("judge") or annotator_kind_of(of.created_by),
+        project=import_.project_id,
+        source=import_.source,
+        author=import_.created_by_id,
+        judge=import_.options.get("judge") or annotator_kind_of(import_.created_by),
         linked=linked,
     )

@@ -1,4 +1,4 @@
-"""Files of other tools on their way in: the form, the list, and one import's page, which moves while it works."""
+"""Show imports: the form, the list, and one import's page, which moves while it works."""
 
 from __future__ import annotations
 
@@ -49,32 +49,32 @@ def imports(request: MemberRequest, project: Project) -> HttpResponse:
             link=form["link"],
             dry_run=form["dry_run"],
         )
-        made = start_import(
+        import_ = start_import(
             project=project, file=cast(Any, file), file_name=file.name or "upload", order=order, by=request.user
         )
     except Refused as refused:
         return _list(request, project, form, refused.errors, refused.status)
-    return redirect("import", project.slug, made.pk)
+    return redirect("import", project.slug, import_.pk)
 
 
 @in_project(get="research")
 def one_import(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
-    found = get_object_or_404(Import.objects.select_related("created_by"), project=project, pk=pk)
-    context = _progress(found) | {"project": project, "import": found}
+    import_ = get_object_or_404(Import.objects.select_related("created_by"), project=project, pk=pk)
+    context = _progress(import_) | {"project": project, "import": import_}
     if request.htmx and not request.htmx.boosted:
         answer = render(request, "annotate/import.html#progress", context)
         if context["bad"] and not context["under_way"]:
             answer["HX-Refresh"] = "true"  # it has just ended, and what was not usable stands elsewhere
         return answer
-    return render(request, "annotate/import.html", context | _beginning(found))
+    return render(request, "annotate/import.html", context | _beginning(import_))
 
 
 @in_project(post="research")
 def act(request: MemberRequest, project: Project, pk: int, what: str) -> HttpResponse:
-    """`what` is cancel or go-on."""
-    found = get_object_or_404(Import, project=project, pk=pk)
+    """Cancel an import or go on with it; `what` is cancel or go-on."""
+    import_ = get_object_or_404(Import, project=project, pk=pk)
     try:
-        (cancel_import if what == "cancel" else go_on)(found, by=request.user)
+        (cancel_import if what == "cancel" else go_on)(import_, by=request.user)
     except Refused as refused:
         return refused_page(request, refused, project=project)
     messages.success(request, "It ends after the rows under way." if what == "cancel" else "It is under way.")
@@ -83,16 +83,17 @@ def act(request: MemberRequest, project: Project, pk: int, what: str) -> HttpRes
 
 @in_project(get="research")
 def problems(request: HttpRequest, project: Project, pk: int) -> HttpResponse:
-    """The lines that could not be used, as CSV."""
-    found = get_object_or_404(Import, project=project, pk=pk)
+    """Return the lines that could not be used, as CSV."""
+    import_ = get_object_or_404(Import, project=project, pk=pk)
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(["line", "reason"])
     # A reason may quote the file: a spreadsheet must not take it for a formula.
     writer.writerows(
-        [one.line, f"'{one.reason}" if one.reason[:1] in "=+-@\t" else one.reason] for one in found.problems.all()
+        [problem.line, f"'{problem.reason}" if problem.reason[:1] in "=+-@\t" else problem.reason]
+        for problem in import_.problems.all()
     )
-    name = f'attachment; filename="import-{found.pk}-problems.csv"'
+    name = f'attachment; filename="import-{import_.pk}-problems.csv"'
     return HttpResponse(text.getvalue(), content_type="text/csv; charset=utf-8", headers={"Content-Disposition": name})
 
 
@@ -103,7 +104,10 @@ def _list(
         "project": project,
         "form": form,
         "errors": errors,
-        "imports": [_progress(one) | {"import": one} for one in project.imports.select_related("created_by")[:_SHOWN]],
+        "imports": [
+            _progress(import_) | {"import": import_}
+            for import_ in project.imports.select_related("created_by")[:_SHOWN]
+        ],
         "formats": [*formats.FORMATS.values(), *formats.INCOMING.values()],
         "containers": row_files.FORMATS,
         "judges": AnnotatorKind.choices,
@@ -113,32 +117,32 @@ def _list(
     return render(request, "annotate/imports.html", context, status=status)
 
 
-def _form(given: QueryDict) -> dict[str, Any]:
-    form: dict[str, Any] = {name: given.get(name, "").strip() for name in _FIELDS}
+def _form(query: QueryDict) -> dict[str, Any]:
+    form: dict[str, Any] = {name: query.get(name, "").strip() for name in _FIELDS}
     form["format"], form["container"] = form["format"] or "auto", form["container"] or "auto"
-    return form | {"link": bool(given.get("link")), "dry_run": given.get("do") == "check"}
+    return form | {"link": bool(query.get("link")), "dry_run": query.get("do") == "check"}
 
 
-def _progress(found: Import) -> dict[str, Any]:
+def _progress(import_: Import) -> dict[str, Any]:
     """Return how far it is, what has come of it, and when it will end."""
-    counts = found.counts
-    under_way = found.state in UNDER_WAY
-    share = found.position / found.bytes if found.bytes and under_way else 1.0 if not found.problem else None
-    left = None
-    if found.state == Import.State.RUNNING and found.rate and found.position and found.lines:
-        left = (found.bytes - found.position) * found.lines / found.position / found.rate
+    counts = import_.counts
+    under_way = import_.state in UNDER_WAY
+    share = import_.position / import_.bytes if import_.bytes and under_way else 1.0 if not import_.problem else None
+    seconds_left = None
+    if import_.state == Import.State.RUNNING and import_.rate and import_.position and import_.lines:
+        seconds_left = (import_.bytes - import_.position) * import_.lines / import_.position / import_.rate
     return {
         "under_way": under_way,
-        "waits": found.state == Import.State.QUEUED and (timezone.now() - found.created_at).total_seconds() > 15,
-        "is_dry": bool(found.options.get("dry_run")),
+        "waits": import_.state == Import.State.QUEUED and (timezone.now() - import_.created_at).total_seconds() > 15,
+        "is_dry": bool(import_.options.get("dry_run")),
         "percent": None if share is None else min(100, int(share * 100)),
-        "left": None if left is None else _in_words(left),
+        "left": None if seconds_left is None else _in_words(seconds_left),
         "added": [(kind, counts[kind]) for kind in _KINDS if counts.get(kind)],
         "rows": counts.get("rows", 0),
         "already": counts.get("already", 0),
         "bad": counts.get("bad", 0),
         "named": min(counts.get("bad", 0), MOST_NAMED),
-        "may_go_on": found.state in (Import.State.CHECKED, Import.State.FAILED, Import.State.CANCELLED),
+        "may_go_on": import_.state in (Import.State.CHECKED, Import.State.FAILED, Import.State.CANCELLED),
     }
 
 
@@ -150,18 +154,18 @@ def _in_words(seconds: float) -> str:
     return f"about {minutes} minutes left" if minutes < 90 else f"about {round(minutes / 60)} hours left"
 
 
-def _reasons(found: Import) -> list[tuple[str, int, list[int]]]:
-    """Of the lines that are named: each reason, how many have it, and the first of them. Most often first."""
+def _reasons(import_: Import) -> list[tuple[str, int, list[int]]]:
+    """Return each reason of bad lines, how many lines have it, and the first of them; the most frequent first."""
     lines: dict[str, list[int]] = defaultdict(list)
-    for line, reason in found.problems.values_list("line", "reason"):
+    for line, reason in import_.problems.values_list("line", "reason"):
         lines[reason].append(line)
-    told = ((reason, len(some), some[:_LINES_SHOWN]) for reason, some in lines.items())
-    return sorted(told, key=lambda one: (-one[1], one[2]))
+    reasons = ((reason, len(line_numbers), line_numbers[:_LINES_SHOWN]) for reason, line_numbers in lines.items())
+    return sorted(reasons, key=lambda reason_lines: (-reason_lines[1], reason_lines[2]))
 
 
-def _beginning(found: Import) -> dict[str, Any]:
+def _beginning(import_: Import) -> dict[str, Any]:
     return {
-        "items": [(line, shown(item)) for line, item in preview(found)],
-        "reasons": _reasons(found)[:_SHOWN],
+        "items": [(line, shown(item)) for line, item in preview(import_)],
+        "reasons": _reasons(import_)[:_SHOWN],
         "kept_days": KEPT_DAYS,
     }

@@ -1,4 +1,4 @@
-"""An item of a file made ready to be written: checked as whatever enters here is, its hashes and its side worked out.
+"""Prepare an item of a file for writing: check it, and compute its hashes and its split.
 
 Done outside of any transaction, so that others write meanwhile.
 """
@@ -35,7 +35,7 @@ _LONGEST = 1e9  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A completion that an item speaks of: its text, the hash of what the file has, the model that the file names."""
+    """A completion that an item names: its text, the hash of the file's text, the model that the file names."""
 
     text: str
     hash: str
@@ -56,16 +56,16 @@ class Ready:
 
 
 def prepare(item: Item, *, line: int, eval_percent: int) -> Ready:
-    """Raises ValueError in words for what cannot be stored."""
-    given = _question(item)
+    """Return the item ready to write. Raises ValueError in words for what cannot be stored."""
+    question = _question(item)
     try:
-        check_messages(given)
+        check_messages(question)
         _check_said(item)
         # A span says where it begins in the whole of its text.
-        answers = tuple(_answer(*given, whole=isinstance(item, NewSpan)) for given in _answers(item))
+        answers = tuple(_answer(*question, is_whole=isinstance(item, NewSpan)) for question in _answers(item))
     except Refused as refused:
         raise ValueError(" ".join(refused.errors.values())) from None
-    messages = [{"role": turn["role"], "content": turn["content"]} for turn in given]
+    messages = [{"role": turn["role"], "content": turn["content"]} for turn in question]
     side = splits.split_of(messages, eval_percent)
     return Ready(line, item, messages, splits.text_hash(messages), side, answers)
 
@@ -102,7 +102,7 @@ def _question(item: Item) -> Messages:
 def _ranked(item: NewRanking) -> list[tuple[str, str]]:
     if not 2 <= len(item.texts) <= MOST_RANKED:
         raise ValueError(f"A ranking has 2 to {MOST_RANKED} answers; this one has {len(item.texts)}.")
-    if sorted(place for group in item.order for place in group) != list(range(len(item.texts))):
+    if sorted(index for group in item.order for index in group) != list(range(len(item.texts))):
         raise ValueError("Each answer of a ranking needs one place.")
     models = item.models or ("",) * len(item.texts)
     named = list(zip(item.texts, models, strict=True))
@@ -112,25 +112,25 @@ def _ranked(item: NewRanking) -> list[tuple[str, str]]:
 
 
 def _unjudged(item: NewAnswers) -> list[tuple[str, str]]:
-    """An empty one is nothing to judge."""
+    """Return the answers that are not empty; raises ValueError where none is."""
     models = item.models or ("",) * len(item.texts)
-    given = [(text, model) for text, model in zip(item.texts, models, strict=True) if text.strip()]
-    if not given:
+    answers = [(text, model) for text, model in zip(item.texts, models, strict=True) if text.strip()]
+    if not answers:
         raise ValueError("It has no answer that is not empty.")
-    return given
+    return answers
 
 
-def _answer(text: str, model: str, *, whole: bool = False) -> Answer:
-    """An empty one is an answer, too: of a model that said nothing, and was judged for it."""
+def _answer(text: str, model: str, *, is_whole: bool = False) -> Answer:
+    """Return the answer; an empty one counts, too: of a model that said nothing, and was judged for it."""
     check_text(text if text.strip() else f"-{text}")
-    answer, thought = (text, "") if whole else reasoning.split(text)
-    return Answer(answer, hashlib.sha256(text.encode()).hexdigest(), _name(model, "model"), thought)
+    answer, thoughts = (text, "") if is_whole else reasoning.split(text)
+    return Answer(answer, hashlib.sha256(text.encode()).hexdigest(), _name(model, "model"), thoughts)
 
 
-def _name(value: str, what: str) -> str:
+def _name(value: str, kind: str) -> str:
     if not value:
         return ""
-    check_text(value, what, f"The name of a {what}", _LONGEST_NAME)
+    check_text(value, kind, f"The name of a {kind}", _LONGEST_NAME)
     return value
 
 
@@ -166,7 +166,7 @@ def _as_json(extra: Row) -> str:
 
 def _is_deeper(value: object, levels: int) -> bool:
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return levels < 0 or any(_is_deeper(each, levels - 1) for each in inner)
+    return levels < 0 or any(_is_deeper(element, levels - 1) for element in inner)
 
 
 def _check_attack(item: NewAttack) -> None:

@@ -1,4 +1,4 @@
-"""An item of a file in words, for a preview before it is imported. Pure: no Django."""
+"""Describe an item of a file in words, for a preview before it is imported. Pure: no Django."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _answers(item: Item) -> list[tuple[str, str, bool]]:
             ]
         case NewRanking():
             models = item.models or ("",) * len(item.texts)
-            return [(models[place], item.texts[place], False) for group in item.order for place in group]
+            return [(models[index], item.texts[index], False) for group in item.order for index in group]
         case NewAnswers():
             models = item.models or ("",) * len(item.texts)
             return [(model, text, False) for model, text in zip(models, item.texts, strict=True)]
@@ -64,8 +64,8 @@ def _answers(item: Item) -> list[tuple[str, str, bool]]:
 def _said(item: Item) -> str:
     match item:
         case NewComparison():
-            much = {1: ", slightly", 2: ", clearly", 3: ", by far"}.get(item.strength or 0, "")
-            return f"{_VERDICTS[item.winner]}{much}"
+            degree = {1: ", slightly", 2: ", clearly", 3: ", by far"}.get(item.strength or 0, "")
+            return f"{_VERDICTS[item.winner]}{degree}"
         case NewRating():
             return ", ".join(_ratings(item))
         case NewRanking():

@@ -1,4 +1,4 @@
-"""A kept file as portions of items that are ready to be written, with the places reached in it."""
+"""Read a kept file as portions of items that are ready to be written, with the positions reached in it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Bad:
 
 @dataclass
 class Portion:
-    """`line` and `position` are where it ends."""
+    """Items read together; `line` and `position` are where the portion ends."""
 
     ready: list[Ready] = field(default_factory=list)
     bad: list[Bad] = field(default_factory=list)
@@ -55,28 +55,28 @@ class HowToRead:
     columns: Mapping[str, str] = field(default_factory=dict)
 
 
-def found_out(path: Path, name: str, how: HowToRead) -> str:
+def found_out(path: Path, name: str, read_options: HowToRead) -> str:
     """Return the format's name. Raises ValueError in words where the rows are of none."""
-    if how.columns:
+    if read_options.columns:
         return "table"
-    if how.format != "auto":
-        return how.format
-    first = list(islice(_beginning(path, name, how.container), _LOOKED_AT))
+    if read_options.format != "auto":
+        return read_options.format
+    first = list(islice(_beginning(path, name, read_options.container), _LOOKED_AT))
     good = [row.row for row in first if not row.problem]
     if not good:
         text = "; ".join(f"line {row.line} {row.problem}" for row in first[:3]) or "it holds no row"
         hint = ""
-        if first and how.container == "auto" and not name.lower().endswith((".jsonl", ".csv", ".tsv")):
+        if first and read_options.container == "auto" and not name.lower().endswith((".jsonl", ".csv", ".tsv")):
             hint = " A table needs a name that ends in .csv or .tsv, or say that it is one."
         raise ValueError(f"The file cannot be read: {text}{hint}")
     try:
         return formats.detect(good, name)
     except ValueError:
         # One odd line must not hide what the others are: it is told by its number like any other.
-        found = Counter(format_ for row in good if (format_ := _format_of(row)))
-        if not found or found.most_common(1)[0][1] * 2 <= len(good):
+        formats_of_rows = Counter(format_ for row in good if (format_ := _format_of(row)))
+        if not formats_of_rows or formats_of_rows.most_common(1)[0][1] * 2 <= len(good):
             raise
-        return found.most_common(1)[0][0]
+        return formats_of_rows.most_common(1)[0][0]
 
 
 def _beginning(path: Path, name: str, container: str) -> Iterator[FileRow]:
@@ -101,18 +101,21 @@ def _format_of(row: dict[str, Any]) -> str:
 
 
 def portions(
-    path: Path, name: str, how: HowToRead, *, eval_percent: int, after: int = 0, position: int = 0
+    path: Path, name: str, read_options: HowToRead, *, eval_percent: int, after_line: int = 0, position: int = 0
 ) -> Generator[Portion, None, None]:
-    """From behind line `after`, whose portion ended at `position`. `how.format` is no longer "auto".
+    """Yield portions from behind line `after_line`, whose portion ended at `position`. `read_options.format` is no
+    longer "auto".
 
     Raises row_files.UnreadableFile where the file itself is damaged.
     """
-    read = _reader(how)
+    read_row = _reader(read_options)
     with path.open("rb") as file:
-        rows = read_rows(file, name, how.container, largest=LARGEST_IMPORT, after=after, position=position)
-        portion = Portion(line=after, position=position)
+        rows = read_rows(
+            file, name, read_options.container, largest=LARGEST_IMPORT, after=after_line, position=position
+        )
+        portion = Portion(line=after_line, position=position)
         for row in rows:
-            _take(portion, row, read, eval_percent)
+            _take(portion, row, read_row, eval_percent)
             if portion.is_full:
                 yield portion
                 portion = Portion(line=portion.line, position=portion.position)
@@ -121,8 +124,8 @@ def portions(
 
 
 class ReadAhead:
-    """Portions, each read while the one before it is being written: whoever writes waits for the database most of the
-    time, on another core or another machine."""
+    """Read each portion while the one before it is being written: the writer waits for the database most of the
+    time."""
 
     def __init__(self, portions: Generator[Portion, None, None]) -> None:
         self._portions = portions
@@ -130,7 +133,7 @@ class ReadAhead:
         self._next = self._read()
 
     def take(self) -> Portion | None:
-        """None at the end. Raises what reading raised."""
+        """Return the next portion; None at the end. Raises what reading raised."""
         portion = self._next.result()
         if portion is not None:
             self._next = self._read()
@@ -144,28 +147,30 @@ class ReadAhead:
         return self._pool.submit(next, self._portions, None)
 
 
-def first_items(path: Path, name: str, how: HowToRead, n: int = 10) -> tuple[list[tuple[int, Item]], list[Bad]]:
+def first_items(
+    path: Path, name: str, read_options: HowToRead, n: int = 10
+) -> tuple[list[tuple[int, Item]], list[Bad]]:
     """Return the first items as they would be taken, each with its line, and what is wrong with lines before them."""
-    read, portion = _reader(how), Portion()
-    for row in _beginning(path, name, how.container):
-        _take(portion, row, read, eval_percent=0)
+    read_row, portion = _reader(read_options), Portion()
+    for row in _beginning(path, name, read_options.container):
+        _take(portion, row, read_row, eval_percent=0)
         if len(portion.ready) >= n or portion.is_full:
             break
-    return [(one.line, one.item) for one in portion.ready[:n]], portion.bad[:n]
+    return [(item.line, item.item) for item in portion.ready[:n]], portion.bad[:n]
 
 
-def _reader(how: HowToRead) -> Callable[[dict[str, Any], int], list[Item]]:
-    return formats.mapped(how.columns) if how.columns else formats.READERS[how.format]
+def _reader(read_options: HowToRead) -> Callable[[dict[str, Any], int], list[Item]]:
+    return formats.mapped(read_options.columns) if read_options.columns else formats.READERS[read_options.format]
 
 
-def _take(portion: Portion, row: FileRow, read: Any, eval_percent: int) -> None:
-    """A row is taken whole or not at all: half of a tree would be another tree."""
+def _take(portion: Portion, row: FileRow, read_row: Any, eval_percent: int) -> None:
+    """Take a row whole or not at all: half of a tree would be another tree."""
     portion.rows += 1
     portion.line, portion.position = row.line, row.position
     try:
         if row.problem:
             raise ValueError(row.problem)
-        ready = [prepare(item, line=row.line, eval_percent=eval_percent) for item in read(row.row, row.line)]
+        items = [prepare(item, line=row.line, eval_percent=eval_percent) for item in read_row(row.row, row.line)]
     except ValueError as error:
         portion.bad.append(Bad(row.line, printable(str(error))))
         return
@@ -173,10 +178,10 @@ def _take(portion: Portion, row: FileRow, read: Any, eval_percent: int) -> None:
         log.warning("line %s could not be read", row.line, exc_info=True)
         portion.bad.append(Bad(row.line, printable(f"is built otherwise than its format: {error}")))
         return
-    portion.ready += ready
-    portion.characters += sum(map(_size, ready))
+    portion.ready += items
+    portion.characters += sum(map(_size, items))
 
 
-def _size(one: Ready) -> int:
-    texts = sum(len(answer.text) for answer in one.answers) + sum(len(turn["content"]) for turn in one.messages)
-    return texts + (len(str(one.item.extra)) if one.item.extra else 0)
+def _size(ready: Ready) -> int:
+    texts = sum(len(answer.text) for answer in ready.answers) + sum(len(turn["content"]) for turn in ready.messages)
+    return texts + (len(str(ready.item.extra)) if ready.item.extra else 0)

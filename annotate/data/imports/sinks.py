@@ -1,4 +1,4 @@
-"""Where new rows go: into the database, or, in a dry run, nowhere, but counted as if they had.
+"""Write new rows into the database, or, in a dry run, only count them.
 
 Both give every new row a key, so that what comes later can point at it.
 """
@@ -21,10 +21,10 @@ class Sink(Protocol):
     def add(
         self, table: type[models.Model], names: Sequence[str], columns: Sequence[str], rows: Rows, **constants: Any
     ) -> list[int]:
-        """Keys of the rows, in order. `names` say for each row which it is, and differ within one call."""
+        """Return the keys of the rows, in order. `names` identify the rows, and differ within one call."""
 
     def tell_queue(self, project: int, prompts: Sequence[int]) -> None:
-        """There is more to judge of these prompts."""
+        """Note that there is more to annotate of these prompts."""
 
     def known(self, table: type[models.Model], names: Sequence[str]) -> dict[str, int]:
         """Return those of the names that this sink, and not the database, has seen: the keys that it gave them."""
@@ -50,7 +50,8 @@ class Database:
 
 
 class Nowhere:
-    """Remembers in a file of its own, which nobody sees and which is gone with it, what the rows so far would be."""
+    """A sink in a file of its own, which nobody sees and which is deleted with it, that knows what the rows so far
+    would be."""
 
     def __init__(self) -> None:
         self._seen = sqlite3.connect("", check_same_thread=False)
@@ -70,9 +71,9 @@ class Nowhere:
         """Nothing has come."""
 
     def known(self, table: type[models.Model], names: Sequence[str]) -> dict[str, int]:
-        found = {}
+        keys = {}
         for name in names:
             row = self._seen.execute("SELECT id FROM seen WHERE name = ?", [f"{table.__name__} {name}"]).fetchone()
             if row:
-                found[name] = row[0]
-        return found
+                keys[name] = row[0]
+        return keys

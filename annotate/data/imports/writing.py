@@ -1,4 +1,4 @@
-"""Items become rows: prompts and completions that stand already are found, annotations that stand already stay alone.
+"""Turn items into rows: existing prompts and completions are found, existing annotations stay alone.
 
 A few queries for hundreds of items, whatever their number.
 """
@@ -27,23 +27,23 @@ _Prompts = dict[str, Asked]  # by the hash of its text
 _Completions = dict[tuple[int, str, str], int]  # by prompt, model's name and hash of the text
 
 
-def write(ready: Sequence[Ready], into: Into, sink: Sink, names: list[str] | None = None) -> Counter[str]:
+def write(items: Sequence[Ready], into: Into, sink: Sink, names: list[str] | None = None) -> Counter[str]:
     """Return how many rows were new, by kind, and how many annotations stood `already`. With a database, in a
     transaction.
 
     `names` gets the idempotency key of each annotation, kind by kind, in the order of the items.
     """
     counts: Counter[str] = Counter()
-    prompts, fresh = _prompts(ready, into, sink, counts)
-    completions = _completions(ready, prompts, fresh, into, sink, counts)
+    prompts, fresh = _prompts(items, into, sink, counts)
+    completions = _completions(items, prompts, fresh, into, sink, counts)
     if counts["prompts"] or counts["completions"]:
-        sink.tell_queue(into.project, [prompts[one.text_hash].key for one in ready if one.side == Split.TRAIN])
+        sink.tell_queue(into.project, [prompts[item.text_hash].key for item in items if item.side == Split.TRAIN])
     tables = feedback_rows.new_tables()
-    for one in ready:
-        prompt = prompts[one.text_hash]
-        answers = [completions[prompt.key, answer.model, answer.hash] for answer in one.answers]
-        if not isinstance(one.item, NewPrompt | NewAnswers):
-            feedback_rows.add(tables, one.item, prompt, answers, into)
+    for item in items:
+        prompt = prompts[item.text_hash]
+        answers = [completions[prompt.key, answer.model, answer.hash] for answer in item.answers]
+        if not isinstance(item.item, NewPrompt | NewAnswers):
+            feedback_rows.add(tables, item.item, prompt, answers, into)
     for kind, table in tables.items():
         _add(kind, table, fresh, into, sink, counts)
         if names is not None:
@@ -51,31 +51,41 @@ def write(ready: Sequence[Ready], into: Into, sink: Sink, names: list[str] | Non
     return counts
 
 
-def _prompts(ready: Sequence[Ready], into: Into, sink: Sink, counts: Counter[str]) -> tuple[_Prompts, frozenset[int]]:
+def _prompts(items: Sequence[Ready], into: Into, sink: Sink, counts: Counter[str]) -> tuple[_Prompts, frozenset[int]]:
     """Return all of them, and the keys of those that are new: of these nothing can stand yet, so that nothing is looked
     up."""
-    wanted: dict[str, Ready] = {}
-    for one in ready:
-        wanted.setdefault(one.text_hash, one)
-    found = {name: _asked(pk, wanted[name]) for name, pk in sink.known(Prompt, list(wanted)).items()}
-    for some in _portions(wanted):
-        standing = _prompts_of(into.project, some).order_by().values_list("text_hash", "id", "messages", "category")
-        found |= {name: Asked(*asked) for name, *asked in standing}
-    new = [one for text_hash, one in wanted.items() if text_hash not in found]
+    item_by_hash: dict[str, Ready] = {}
+    for item in items:
+        item_by_hash.setdefault(item.text_hash, item)
+    prompts = {name: _asked(pk, item_by_hash[name]) for name, pk in sink.known(Prompt, list(item_by_hash)).items()}
+    for hashes in _portions(item_by_hash):
+        standing = _prompts_of(into.project, hashes).order_by().values_list("text_hash", "id", "messages", "category")
+        prompts |= {name: Asked(*fields) for name, *fields in standing}
+    new = [item for text_hash, item in item_by_hash.items() if text_hash not in prompts]
     fresh = [
-        (as_json(one.messages), one.text_hash, one.item.category[:60], _harm(one), one.side, into.source, into.author)
-        for one in new
+        (
+            as_json(item.messages),
+            item.text_hash,
+            item.item.category[:60],
+            _harm(item),
+            item.side,
+            into.source,
+            into.author,
+        )
+        for item in new
     ]
     columns = ("messages", "text_hash", "category", "harm", "side", "source", "created_by_id")
-    ids = sink.add(Prompt, [one.text_hash for one in new], columns, fresh, project_id=into.project)
+    ids = sink.add(Prompt, [item.text_hash for item in new], columns, fresh, project_id=into.project)
     counts["prompts"] += len(new)
-    counts["already"] += _questions(ready) - _questions(new)
-    return found | {one.text_hash: _asked(pk, one) for one, pk in zip(new, ids, strict=True)}, frozenset(ids)
+    counts["already"] += _questions(items) - _questions(new)
+    return prompts | {item.text_hash: _asked(pk, item) for item, pk in zip(new, ids, strict=True)}, frozenset(ids)
 
 
 def _prompts_of(project: int, hashes: list[str]) -> QuerySet[Prompt]:
-    """Postgres knows nothing of rows that came a moment ago, takes a project for small and would look through all of
-    it: it is told to look each up by itself."""
+    """Return the prompts with these hashes, each looked up by itself.
+
+    Postgres has no statistics of rows that came a moment ago, takes a project for small and would scan all of it.
+    """
     if connection.vendor != "postgresql":
         return Prompt.objects.filter(project=project, text_hash__in=hashes)
     with connection.cursor() as cursor:
@@ -87,57 +97,59 @@ def _prompts_of(project: int, hashes: list[str]) -> QuerySet[Prompt]:
         return Prompt.objects.filter(pk__in=[pk for (pk,) in cursor.fetchall()])
 
 
-def _asked(pk: int, one: Ready) -> Asked:
-    return Asked(pk, one.messages, one.item.category[:60])
+def _asked(pk: int, item: Ready) -> Asked:
+    return Asked(pk, item.messages, item.item.category[:60])
 
 
-def _harm(one: Ready) -> str:
-    """What was said to make a model do harm is kept from whoever has not agreed to see it."""
-    return harms.of_tags(one.item.tags) if isinstance(one.item, NewAttack) else ""
+def _harm(ready: Ready) -> str:
+    """Return the kinds of harm: what was said to make a model do harm is kept from whoever has not agreed to see it."""
+    return harms.of_tags(ready.item.tags) if isinstance(ready.item, NewAttack) else ""
 
 
-def _questions(ready: Sequence[Ready]) -> int:
-    return sum(isinstance(one.item, NewPrompt) for one in ready)
+def _questions(items: Sequence[Ready]) -> int:
+    return sum(isinstance(item.item, NewPrompt) for item in items)
 
 
 def _completions(
-    ready: Sequence[Ready], prompts: _Prompts, fresh: frozenset[int], into: Into, sink: Sink, counts: Counter[str]
+    items: Sequence[Ready], prompts: _Prompts, fresh: frozenset[int], into: Into, sink: Sink, counts: Counter[str]
 ) -> _Completions:
-    wanted: dict[tuple[int, str, str], Answer] = {}
-    for one in ready:
-        for answer in one.answers:
-            wanted.setdefault((prompts[one.text_hash].key, answer.model, answer.hash), answer)
-    by_name = {f"{prompt} {hash} {model}": (prompt, model, hash) for prompt, model, hash in wanted}
-    found = {by_name[name]: pk for name, pk in sink.known(Completion, list(by_name)).items()}
-    found |= _standing([key for key in wanted if key not in found and key[0] > 0 and key[0] not in fresh], into)
-    new = {name: key for name, key in by_name.items() if key not in found}
+    answer_by_key: dict[tuple[int, str, str], Answer] = {}
+    for item in items:
+        for answer in item.answers:
+            answer_by_key.setdefault((prompts[item.text_hash].key, answer.model, answer.hash), answer)
+    by_name = {f"{prompt} {hash} {model}": (prompt, model, hash) for prompt, model, hash in answer_by_key}
+    ids_by_key = {by_name[name]: pk for name, pk in sink.known(Completion, list(by_name)).items()}
+    ids_by_key |= _standing(
+        [key for key in answer_by_key if key not in ids_by_key and key[0] > 0 and key[0] not in fresh], into
+    )
+    new = {name: key for name, key in by_name.items() if key not in ids_by_key}
     rows = [
         (prompt, into.linked.get(model), answer.text, answer.reasoning, hash, model)
-        for (prompt, model, hash), answer in ((key, wanted[key]) for key in new.values())
+        for (prompt, model, hash), answer in ((key, answer_by_key[key]) for key in new.values())
     ]
     columns = ("prompt_id", "model_id", "text", "reasoning", "text_hash", "named_model")
     ids = sink.add(Completion, list(new), columns, rows, source=into.source)
     counts["completions"] += len(new)
-    counts["already"] += _answered_already(ready, prompts, set(new.values()))
-    return found | dict(zip(new.values(), ids, strict=True))
+    counts["already"] += _answered_already(items, prompts, set(new.values()))
+    return ids_by_key | dict(zip(new.values(), ids, strict=True))
 
 
-def _answered_already(ready: Sequence[Ready], prompts: _Prompts, new: set[tuple[int, str, str]]) -> int:
-    """Rows of answers to be judged that all stand."""
-    rows = (one for one in ready if isinstance(one.item, NewAnswers))
+def _answered_already(items: Sequence[Ready], prompts: _Prompts, new: set[tuple[int, str, str]]) -> int:
+    """Return how many rows of answers to be annotated exist completely."""
+    rows = (item for item in items if isinstance(item.item, NewAnswers))
     return sum(
-        not any((prompts[one.text_hash].key, answer.model, answer.hash) in new for answer in one.answers)
-        for one in rows
+        not any((prompts[item.text_hash].key, answer.model, answer.hash) in new for answer in item.answers)
+        for item in rows
     )
 
 
-def _standing(wanted: Sequence[tuple[int, str, str]], into: Into) -> _Completions:
+def _standing(keys: Sequence[tuple[int, str, str]], into: Into) -> _Completions:
     """Return those that an earlier import from the same source brought."""
-    pairs = list(dict.fromkeys((prompt, hash) for prompt, _, hash in wanted))
+    pairs = list(dict.fromkeys((prompt, hash) for prompt, _, hash in keys))
     completions: _Completions = {}
     with connection.cursor() as cursor:
-        for some in _portions(pairs, _AT_ONCE // 2):
-            cursor.execute(*_by_text(some, into.source))
+        for portion in _portions(pairs, _AT_ONCE // 2):
+            cursor.execute(*_by_text(portion, into.source))
             for pk, prompt, model, model_id, hash in cursor.fetchall():
                 if model_id == into.linked.get(model):
                     completions.setdefault((prompt, model, hash), pk)
@@ -155,21 +167,21 @@ def _by_text(pairs: Sequence[tuple[int, str]], source: str) -> tuple[str, list[A
             [*map(list, zip(*pairs, strict=True)), source],
         )
     values = ", ".join(["(%s, %s)"] * len(pairs))
-    where = f"(prompt_id, text_hash) IN (VALUES {values}) AND source = %s"
-    told = [*(value for pair in pairs for value in pair), source]
-    return f"SELECT {columns} FROM annotate_completion WHERE {where} ORDER BY id", told
+    condition = f"(prompt_id, text_hash) IN (VALUES {values}) AND source = %s"
+    parameters = [*(value for pair in pairs for value in pair), source]
+    return f"SELECT {columns} FROM annotate_completion WHERE {condition} ORDER BY id", parameters
 
 
 def _add(kind: str, table: Table, fresh: frozenset[int], into: Into, sink: Sink, counts: Counter[str]) -> None:
-    """The rows whose names are not taken yet; a ranking's pairs with it."""
+    """Add the rows whose names are not taken yet; a ranking's pairs with it."""
     if not table.rows:
         return
-    taken = set(sink.known(table.model, list(table.rows)))
+    existing = set(sink.known(table.model, list(table.rows)))
     index = table.columns.index("prompt_id")
-    for some in _portions(name for name, row in table.rows.items() if row[index] not in fresh):
-        rows = table.model._default_manager.filter(idempotency_key__in=some).order_by()
-        taken.update(rows.values_list("idempotency_key", flat=True))
-    new = {name: row for name, row in table.rows.items() if name not in taken}
+    for names in _portions(name for name, row in table.rows.items() if row[index] not in fresh):
+        rows = table.model._default_manager.filter(idempotency_key__in=names).order_by()
+        existing.update(rows.values_list("idempotency_key", flat=True))
+    new = {name: row for name, row in table.rows.items() if name not in existing}
     constants = _constants(into)
     if table.model is Comparison:
         constants["ranking_id"] = None
@@ -182,13 +194,13 @@ def _add(kind: str, table: Table, fresh: frozenset[int], into: Into, sink: Sink,
 
 
 def _add_pairs(rankings: Sequence[tuple[str, int, tuple[Any, ...]]], into: Into, sink: Sink) -> None:
-    """The pairs that rankings say: they are not counted, as a ranking is one annotation."""
+    """Add the pairs of rankings: they are not counted, as a ranking is one annotation."""
     pairs: dict[str, tuple[Any, ...]] = {}
     for name, pk, (order, *shared) in rankings:
         level = {completion: depth for depth, group in enumerate(json.loads(order)) for completion in group}
-        shown = sorted(level)
-        for i, a in enumerate(shown):
-            for b in shown[i + 1 :]:
+        ordered = sorted(level)
+        for i, a in enumerate(ordered):
+            for b in ordered[i + 1 :]:
                 winner = "tie" if level[a] == level[b] else "model_a" if level[a] < level[b] else "model_b"
                 prompt, judge, _, seconds, _ = shared
                 pairs[f"{name}:{a}:{b}"] = (a, b, winner, None, prompt, judge, "", seconds, "{}", pk, f"{name}:{a}:{b}")

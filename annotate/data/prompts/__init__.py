@@ -1,1 +1,1 @@
-"""Prompts and completions enter here."""
+"""Add prompts and completions."""

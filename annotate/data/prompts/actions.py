@@ -1,4 +1,4 @@
-"""Prompts and completions enter here, one or many at a time; a list is taken whole or not at all."""
+"""Add prompts and completions, one or many at a time; a list is taken whole or not at all."""
 
 from __future__ import annotations
 
@@ -77,9 +77,9 @@ def add_prompts(*, project: Project, rows: Sequence[NewPrompt], by: User | None 
         if text_hash not in standing and text_hash not in new:
             new[text_hash] = _new_prompt(project, row, messages, text_hash, by)
     # Two people may ask the same thing at the same moment: whoever comes second finds the first one's row.
-    made = list(new.values())
-    for start in range(0, len(made), _AT_ONCE):
-        Prompt.objects.bulk_create(made[start : start + _AT_ONCE], ignore_conflicts=True)
+    new_prompts = list(new.values())
+    for start in range(0, len(new_prompts), _AT_ONCE):
+        Prompt.objects.bulk_create(new_prompts[start : start + _AT_ONCE], ignore_conflicts=True)
     standing |= _standing(project, list(new))
     return [standing[text_hash] for text_hash in hashes]
 
@@ -109,7 +109,7 @@ def add_completion(
     source: str = "",
     reasoning: str = "",
 ) -> Completion:
-    """Refused when the text is empty or too long."""
+    """Add a completion. Refused when the text is empty or too long."""
     check_text(text)
     row = NewCompletion(prompt, model, text, sampling or {}, seed, tokens, finish_reason, source, reasoning)
     return add_completions(rows=[row])[0]
@@ -124,8 +124,8 @@ def prepare_completions(*, rows: Sequence[NewCompletion]) -> Callable[[], list[C
     """Check all rows, and return what adds them: `add_completions` in two steps, the first without a transaction."""
     rows = [_apart(row) for row in rows]
     _check_all(rows, _check_completion)
-    made = [_new_completion(row) for row in rows]
-    return lambda: Completion.objects.bulk_create(made, batch_size=_CHUNK)  # in a transaction of its own
+    completions = [_new_completion(row) for row in rows]
+    return lambda: Completion.objects.bulk_create(completions, batch_size=_CHUNK)  # in a transaction of its own
 
 
 def _new_completion(row: NewCompletion) -> Completion:
@@ -143,7 +143,7 @@ def _new_completion(row: NewCompletion) -> Completion:
 
 
 def check_messages(messages: Any) -> None:
-    """A conversation that ends with the user's turn, each turn with some text, not longer than the limit."""
+    """Check that it is a conversation that ends with the user's turn, each turn with some text, within the limit."""
     if not isinstance(messages, list) or not messages:
         raise Refused(400, messages='Give a list of turns such as [{"role": "user", "content": "…"}].')
     for turn in messages:
@@ -157,7 +157,7 @@ def check_messages(messages: Any) -> None:
 
 
 def check_text(text: Any, field: str = "text", name: str = "A completion", limit: int | None = None) -> None:
-    """Some text, not too much, and none that a database could not keep."""
+    """Check that there is some text, not too much, and none that a database could not keep."""
     limit = limit or settings.MAX_COMPLETION_CHARACTERS
     if not isinstance(text, str) or not text.strip():
         raise Refused(400, **{field: f"{name} must be text that is not empty."})
@@ -168,9 +168,9 @@ def check_text(text: Any, field: str = "text", name: str = "A completion", limit
 
 
 def _apart(row: NewCompletion) -> NewCompletion:
-    """What the model thought is not judged, and nothing learns from it."""
-    text, thought = reasoning.split(row.text)
-    return replace(row, text=text, reasoning=reasoning.joined(row.reasoning, thought)) if thought else row
+    """Return the completion with its thoughts apart: they are not annotated, and nothing learns from them."""
+    text, thoughts = reasoning.split(row.text)
+    return replace(row, text=text, reasoning=reasoning.joined(row.reasoning, thoughts)) if thoughts else row
 
 
 def _check_completion(row: NewCompletion) -> None:
@@ -189,7 +189,7 @@ def _check_completion(row: NewCompletion) -> None:
 
 
 def _check_all(rows: Iterable[Any], check: Any) -> None:
-    """Every bad row is told at once, by its place in the list, before anything is written."""
+    """Check all rows, and refuse every bad one at once, by its index in the list, before anything is written."""
     errors: dict[str, str] = {}
     status = 400
     for index, row in enumerate(rows):

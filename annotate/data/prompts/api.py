@@ -32,12 +32,12 @@ class PromptIn(Input):
     category = serializers.CharField(required=False, default="", allow_blank=True, max_length=60)
     source = serializers.CharField(required=False, default="API", allow_blank=True, max_length=200)
 
-    def validate(self, given: dict[str, Any]) -> dict[str, Any]:
-        if ("text" in given) == ("messages" in given):
+    def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
+        if ("text" in fields) == ("messages" in fields):
             raise serializers.ValidationError({"messages": "Give either messages or text."})
-        if "text" in given:
-            given["messages"] = [{"role": "user", "content": given.pop("text")}]
-        return given
+        if "text" in fields:
+            fields["messages"] = [{"role": "user", "content": fields.pop("text")}]
+        return fields
 
 
 class PromptOut(serializers.ModelSerializer):
@@ -114,8 +114,8 @@ class Prompts(DeclaredViewSet):
         asked_by_others = (
             Q(source__in=ASKED_BY_PEOPLE) & ~Q(created_by=user) & ~Q(project__in=projects_where(user, "review"))
         )
-        seen = Prompt.objects.filter(project__in=projects_where(user, "read")).exclude(asked_by_others)
-        return seen.select_related("project")
+        visible = Prompt.objects.filter(project__in=projects_where(user, "read")).exclude(asked_by_others)
+        return visible.select_related("project")
 
     def _out(self, rows: Any, *, many: bool = False) -> Any:
         return PromptOut(rows, many=many, context=context_of(self.request)).data
@@ -160,9 +160,9 @@ class Prompts(DeclaredViewSet):
     @idempotent(atomic=False)  # a second time the same prompts are found
     def _add(self, request: Request, project: Project, new: Sequence[NewPrompt], is_list: bool) -> Response:
         with written(is_list):
-            made = add_prompts(project=project, rows=new, by=request.user)
-        out = self._out(made, many=True)
-        return Response(out if is_list else out[0], status=201)
+            prompts = add_prompts(project=project, rows=new, by=request.user)
+        data = self._out(prompts, many=True)
+        return Response(data if is_list else data[0], status=201)
 
 
 @extend_schema(tags=["completions"])
@@ -229,8 +229,8 @@ class Completions(DeclaredViewSet):
             add = prepare_completions(rows=new)
 
         def work() -> Response:
-            out = self._out(add(), many=True)
-            return Response(out if is_list else out[0], status=201)
+            data = self._out(add(), many=True)
+            return Response(data if is_list else data[0], status=201)
 
         return work
 

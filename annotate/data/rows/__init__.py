@@ -1,1 +1,1 @@
-"""What the rows of an uploaded file are: its lines, their meaning, families of tasks. Pure: no Django."""
+"""Read the rows of an uploaded file: its lines, their meaning, families of tasks. Pure: no Django."""

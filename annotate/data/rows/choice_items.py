@@ -1,4 +1,4 @@
-"""What one row of a task of choices means: a context, candidates that may follow it, and which of them is right.
+"""Read one row of a task of choices: a context, candidates that may follow it, and which of them is right.
 
 Six forms are read, by their columns; all but the first are those of public tasks, put to the model in the words that
 lm-evaluation-harness puts them in, so that figures can be set beside published ones:
@@ -59,12 +59,12 @@ class ChoiceItem:
 def read_choice(row: Row) -> ChoiceItem:
     item = _reader(row)(row)
     if not 2 <= len(item.candidates) <= MOST_CANDIDATES:
-        few = "1 candidate" if len(item.candidates) == 1 else f"{len(item.candidates)} candidates"
-        raise ValueError(f"has {few}; give between 2 and {MOST_CANDIDATES}.")
-    for place, candidate in enumerate(item.candidates):
+        count_text = "1 candidate" if len(item.candidates) == 1 else f"{len(item.candidates)} candidates"
+        raise ValueError(f"has {count_text}; give between 2 and {MOST_CANDIDATES}.")
+    for index, candidate in enumerate(item.candidates):
         if not candidate.strip():
             raise ValueError("has an empty candidate.")
-        if candidate in item.candidates[:place]:
+        if candidate in item.candidates[:index]:
             raise ValueError(f"has two equal candidates ({candidate!r:.60}), of which only one could be right.")
     return item
 
@@ -110,14 +110,14 @@ def _winogrande(row: Row) -> ChoiceItem:
     sentence = _text(row, "sentence")
     if sentence.count("_") != 1:
         raise ValueError("has a sentence without exactly one _ that stands for the missing words.")
-    before, after = sentence.split("_")
-    if not after.strip():
+    context, suffix = sentence.split("_")
+    if not suffix.strip():
         raise ValueError("has nothing after the _ of its sentence, so that there is nothing to score.")
     candidates = (_text(row, "option1").strip(), _text(row, "option2").strip())
     if str(row.get("answer", "")).strip() not in ("1", "2"):
         raise ValueError(_wrong("answer", row.get("answer"), "1 or 2"))
     answer = int(str(row["answer"]).strip()) - 1
-    return _item(row, before, candidates, answer, suffix=after.strip(), keep_context=True)
+    return _item(row, context, candidates, answer, suffix=suffix.strip(), keep_context=True)
 
 
 def _hellaswag(row: Row) -> ChoiceItem:
@@ -161,7 +161,7 @@ def _item(
     row: Row, context: str, candidates: tuple[str, ...], answer: int, *,
     group: str = "", given_id: str = "", suffix: str = "", keep_context: bool = False,
 ) -> ChoiceItem:  # fmt: skip
-    """A context that ends in white space needs none before its candidates."""
+    """Return the item; a context that ends in white space needs none before its candidates."""
     named = row.get("id")
     return ChoiceItem(
         context=context,
@@ -175,7 +175,8 @@ def _item(
 
 
 def _delimiter(row: Row) -> str:
-    """Between context and candidate: a space, unless the row has another; "" suits scripts without spaces."""
+    """Return what is between context and candidate: a space, unless the row has another; "" suits scripts without
+    spaces."""
     value = row.get("delimiter", " ")
     if not isinstance(value, str) or len(value) > 20:
         raise ValueError(f"has a delimiter that is no short text: {value!r:.60}.")
@@ -207,7 +208,9 @@ def _texts(row: Row, name: str) -> tuple[str, ...]:
         value = _json(value) if value.lstrip().startswith("[") else value.split("|")
     if not isinstance(value, list):
         raise ValueError(f'has no {name}: give a list of texts such as ["ice", "stone"], or ice|stone in a CSV cell.')
-    return tuple(_checked(part, f"candidate ({place} of {len(value)})").strip() for place, part in enumerate(value, 1))
+    return tuple(
+        _checked(part, f"candidate ({number} of {len(value)})").strip() for number, part in enumerate(value, 1)
+    )
 
 
 def _json(value: str) -> Any:
@@ -222,7 +225,8 @@ def _label(row: Row, candidates: tuple[str, ...]) -> int:
 
 
 def _answer(row: Row, name: str, candidates: tuple[str, ...]) -> int:
-    """An index counted from 0, the text of a candidate, or its letter; a text that is a candidate comes first."""
+    """Return the index of the answer: given as an index from 0, a candidate's text, or its letter; a text that is a
+    candidate comes first."""
     value = row.get(name)
     if value is None or (isinstance(value, str) and not value.strip()):
         raise ValueError(f"has no {name}, so that it cannot be said whether a model is right.")
@@ -245,5 +249,6 @@ def _wrong(name: str, value: Any, accepted: str) -> str:
 
 
 def _without_brackets(text: str) -> str:
-    """HellaSwag's texts hold marks of the site that they come from; lm-evaluation-harness takes them out like this."""
+    """Return the text without brackets: HellaSwag has marks of its source, which lm-evaluation-harness takes out like
+    this."""
     return re.sub(r"\[.*?\]", "", text.strip().replace(" [title]", ". ")).replace("  ", " ")

@@ -1,4 +1,4 @@
-"""Small labelled datasets that need no download: made by rule, or read off what every Python carries.
+"""Make small labelled datasets that need no download: by rule, or from what every Python carries.
 
     manage.py import_dataset example:sentiment --project films --kind labelled
 
@@ -46,16 +46,23 @@ _STRONG = ("truly", "quite", "really", "from beginning to end")
 
 
 def sentiment() -> Iterator[Row]:
-    """Reviews by a grammar. Negations and concessions see to it that no single word decides."""
+    """Yield reviews by a grammar. Negations and concessions ensure that no single word decides."""
     draw = random.Random(20)
     for label, thing, review in itertools.product(("positive", "negative"), _THINGS, _REVIEWS):
         good = label == "positive"
-        mine, theirs = (_GOOD, _BAD) if good else (_BAD, _GOOD)
+        same_words, opposite_words = (_GOOD, _BAD) if good else (_BAD, _GOOD)
         for _ in range(5):
-            part, other = draw.sample(_PARTS[thing], 2)
-            words = {"mine": draw.choice(mine), "theirs": draw.choice(theirs), "strong": draw.choice(_STRONG)}
-            again = "go" if good else "not go"
-            yield {"text": review.format(thing=thing, part=part, other=other, again=again, **words), "label": label}
+            part, other_part = draw.sample(_PARTS[thing], 2)
+            words = {
+                "mine": draw.choice(same_words),
+                "theirs": draw.choice(opposite_words),
+                "strong": draw.choice(_STRONG),
+            }
+            go_again = "go" if good else "not go"
+            yield {
+                "text": review.format(thing=thing, part=part, other=other_part, again=go_again, **words),
+                "label": label,
+            }
 
 
 def nli() -> Iterator[Row]:
@@ -70,19 +77,19 @@ def nli() -> Iterator[Row]:
         ("is feeding six ducks", "is near some animals", "is alone in a lift", "brought bread from home"),
     )
     labels = ("entailment", "contradiction", "neutral")
-    for who, (does, *others) in itertools.product(people, doings):
-        for label, other in zip(labels, others, strict=True):
-            number = who.startswith("Two")
-            premise, hypothesis = (f"{who} {text}." for text in (does, other))
+    for person, (does, *hypotheses) in itertools.product(people, doings):
+        for label, hypothesis_text in zip(labels, hypotheses, strict=True):
+            number = person.startswith("Two")
+            premise, hypothesis = (f"{person} {text}." for text in (does, hypothesis_text))
             if number:
                 premise, hypothesis = (_plural(text) for text in (premise, hypothesis))
             yield {"premise": premise, "hypothesis": hypothesis, "label": label}
 
 
 def _plural(text: str) -> str:
-    for one, many in ((" is ", " are "), (" has ", " have "), (" makes ", " make "), (" likes ", " like "),
+    for singular, plural in ((" is ", " are "), (" has ", " have "), (" makes ", " make "), (" likes ", " like "),
                       (" practises ", " practise ")):  # fmt: skip
-        text = text.replace(one, many)
+        text = text.replace(singular, plural)
     return text
 
 
@@ -107,26 +114,31 @@ _MODULES = (
 
 def _documented() -> Iterator[tuple[str, str, str]]:
     """Yield (name, first sentence, the rest) of what Python's own library says about its functions."""
-    seen: set[str] = set()
+    first_sentences: set[str] = set()
     for name in _MODULES:
         module = importlib.import_module(name)
         for member, value in sorted(vars(module).items()):
-            told = inspect.getdoc(value) if callable(value) and not member.startswith("_") else None
-            first, _, rest = (told or "").partition("\n\n")
+            docstring = inspect.getdoc(value) if callable(value) and not member.startswith("_") else None
+            first, _, rest = (docstring or "").partition("\n\n")
             first, rest = " ".join(first.split()), " ".join(rest.split())
-            if 25 <= len(first) <= 160 and 80 <= len(rest) <= 900 and first not in seen and ">>>" not in rest:
-                seen.add(first)
+            if (
+                25 <= len(first) <= 160
+                and 80 <= len(rest) <= 900
+                and first not in first_sentences
+                and ">>>" not in rest
+            ):
+                first_sentences.add(first)
                 yield f"{name}.{member}", first, rest
 
 
 def summarisation() -> Iterator[Row]:
-    """Docstrings, whose first sentence sums up the rest."""
+    """Yield docstrings, whose first sentence sums up the rest."""
     for _, first, rest in _documented():
         yield {"text": rest, "summary": first}
 
 
 def question_answering() -> Iterator[Row]:
-    """Which function of Python's library is it that the text is about?"""
+    """Yield questions for the function of Python's library that a text is about."""
     for name, first, rest in _documented():
         yield {
             "context": f"{name}: {first} {rest}",
@@ -149,7 +161,7 @@ _NOUNS = (("apples", "Äpfel"), ("houses", "Häuser"), ("ships", "Schiffe"), ("t
 
 
 def translation() -> Iterator[Row]:
-    """Numbers of things, from 2 to 99, in English and German."""
+    """Yield numbers of things, from 2 to 99, in English and German."""
     for (english, german), n in itertools.product(_NOUNS, range(2, 100)):
         yield {
             "source": f"I see {_in_words(n, 'English')} {english}.",
@@ -160,13 +172,13 @@ def translation() -> Iterator[Row]:
 
 
 def _in_words(n: int, language: str) -> str:
-    ones, tens = _ONES[language].split(), _TENS[language].split()
+    units, tens = _ONES[language].split(), _TENS[language].split()
     if n < 20:
-        return ones[n]
-    ten, one = tens[n // 10 - 2], n % 10
-    if not one:
+        return units[n]
+    ten, unit = tens[n // 10 - 2], n % 10
+    if not unit:
         return ten
-    return f"{ten}-{ones[one]}" if language == "English" else f"{'ein' if one == 1 else ones[one]}und{ten}"
+    return f"{ten}-{units[unit]}" if language == "English" else f"{'ein' if unit == 1 else units[unit]}und{ten}"
 
 
 _KINDS = {
@@ -182,14 +194,14 @@ _KINDS = {
 
 
 def commonsense() -> Iterator[Row]:
-    """Which of four things can, lives, is made for …? The other three are of other kinds."""
+    """Yield questions which of four things can, lives, is made for …; the other three are of other kinds."""
     draw = random.Random(21)
-    for (what, things), _ in itertools.product(_KINDS.items(), range(6)):
+    for (ability, things), _ in itertools.product(_KINDS.items(), range(6)):
         answer = draw.choice(things)
-        others = [draw.choice(_KINDS[kind]) for kind in draw.sample([k for k in _KINDS if k != what], 3)]
-        choices = [answer, *others]
+        wrong_answers = [draw.choice(_KINDS[kind]) for kind in draw.sample([k for k in _KINDS if k != ability], 3)]
+        choices = [answer, *wrong_answers]
         draw.shuffle(choices)
-        yield {"question": f"Which of these {what}?", "choices": choices, "answer": answer}
+        yield {"question": f"Which of these {ability}?", "choices": choices, "answer": answer}
 
 
 EXAMPLES: dict[str, Callable[[], Iterator[Row]]] = {

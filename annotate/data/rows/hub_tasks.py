@@ -1,4 +1,4 @@
-"""Well-known labelled datasets on the Hugging Face hub: what their columns and labels are called here. Pure: no Django.
+"""Name the columns and labels of well-known labelled datasets on the Hugging Face hub. Pure: no Django.
 
 Any other name works, too, with --task, --columns and --labels said by hand.
 """
@@ -21,7 +21,7 @@ class HubTask:
     constants: Mapping[str, str] = field(default_factory=dict)
 
     def flattened(self, row: dict[str, Any]) -> dict[str, Any]:
-        return row | {ours: _at(row, path) for ours, path in self.nested.items()} | dict(self.constants)
+        return row | {name: _at(row, path) for name, path in self.nested.items()} | dict(self.constants)
 
 
 _SENTIMENT = {"0": "negative", "1": "positive"}
@@ -56,7 +56,7 @@ KNOWN = {
 
 
 def hub_task(name: str) -> HubTask:
-    """Return what is known of it; for another name `owner/name` or `owner/name:config` as it stands."""
+    """Return the task; for an unknown name `owner/name` or `owner/name:config` as it stands."""
     if name in KNOWN:
         return KNOWN[name]
     path, _, config = name.partition(":")

@@ -1,4 +1,4 @@
-"""The elements of a JSON list, one at a time, however long the list is. Pure: no Django.
+"""Read the elements of a JSON list, one at a time, however long the list is. Pure: no Django.
 
 The standard decoder takes one element from a window of the text; where the window ends inside an element, it is
 doubled, so that no text is decoded more than twice on average, and never beyond `longest`.
@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 
 def constant(name: str) -> str | None:
-    """Return what programs write that JSON has no word for: NaN says that there is nothing, and an infinite number is
-    kept as the word it is."""
+    """Return values that programs write without JSON having a word for them: None for NaN, and the word itself for an
+    infinite number."""
     return None if name.lower() == "nan" else name
 
 
@@ -43,7 +43,8 @@ class Readable(Protocol):
 
 
 def rows(file: Readable, longest: int) -> Iterator[Any]:
-    """Raises ValueError, which names the character, for what is no list in UTF-8 or an element over `longest`."""
+    """Yield the elements. Raises ValueError, which names the character, for what is no list in UTF-8 or an element over
+    `longest`."""
     window = _Window(file, longest)
     if window.next_character() != "[":
         raise ValueError(f"no list begins at character {window.place}.")
@@ -76,7 +77,7 @@ class _Window:
         self.at += 1
 
     def next_character(self) -> str:
-        """The next that is not blank, which the window then stands at; "" at the end of the file."""
+        """Return the next character that is not blank, at which the window then stands; "" at the end of the file."""
         began = self.place
         while True:
             self.at = _BLANKS.match(self.text, self.at).end()  # type: ignore[union-attr]  # it fits nothing, too
@@ -88,17 +89,17 @@ class _Window:
                 return ""
 
     def element(self) -> Any:
-        wanted = _WINDOW
+        size = _WINDOW
         while True:
             try:
                 value, end = self.scan(self.text, self.at)
             except json.JSONDecodeError as error:
-                place = self.passed + error.pos
+                position = self.passed + error.pos
                 if len(self.text) - self.at > self.longest:
                     raise ValueError(f"no element that ends within {self.longest:,} characters.") from error
-                if not self._more(wanted):
-                    raise ValueError(f"{error.msg} at character {place}.") from error
-                wanted *= 2
+                if not self._more(size):
+                    raise ValueError(f"{error.msg} at character {position}.") from error
+                size *= 2
                 continue
             if len(self.text) - end < _LONGEST_EXPONENT and self._more(_WINDOW):
                 continue  # a number may go on behind the window: 1 as 1e+5
@@ -106,7 +107,7 @@ class _Window:
             return value
 
     def _more(self, n: int) -> bool:
-        """At least `n` further characters, if there are so many; False at the end."""
+        """Read at least `n` further characters, if there are so many; return False at the end."""
         if self.is_whole:
             return False
         block = self.file.read(n)

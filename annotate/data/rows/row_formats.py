@@ -1,4 +1,4 @@
-"""What one uploaded row means: a chat, a prompt with its completion, an Alpaca instruction, a labelled text, a text.
+"""Read one uploaded row: a chat, a prompt with its completion, an Alpaca instruction, a labelled text, a text.
 
 Each reader gives the rows of our own format, or raises ValueError in words that continue "line 7 …". Pure: no Django.
 """
@@ -44,12 +44,12 @@ def corpus_rows(row: Row) -> list[Row]:
 
 def labelled_rows(task: Task) -> Callable[[Row], list[Row]]:
     def read(row: Row) -> list[Row]:
-        found: Row = {name: _field(row, name) for name in task.fields}
-        if task.text_b and task.text_b not in found and row.get(task.text_b):
-            found[task.text_b] = text_of(row, task.text_b)
-        if "choices" in found and found["answer"] not in found["choices"]:
-            found["answer"] = _by_letter(found["answer"], found["choices"])
-        return [found]
+        fields: Row = {name: _field(row, name) for name in task.fields}
+        if task.text_b and task.text_b not in fields and row.get(task.text_b):
+            fields[task.text_b] = text_of(row, task.text_b)
+        if "choices" in fields and fields["answer"] not in fields["choices"]:
+            fields["answer"] = _by_letter(fields["answer"], fields["choices"])
+        return [fields]
 
     return read
 
@@ -75,14 +75,15 @@ def _choices(row: Row) -> list[str]:
 
 
 def _by_letter(answer: str, choices: list[str]) -> str:
-    place = string.ascii_uppercase.find(answer.upper()) if len(answer) == 1 else -1
-    if not 0 <= place < len(choices):
+    index = string.ascii_uppercase.find(answer.upper()) if len(answer) == 1 else -1
+    if not 0 <= index < len(choices):
         raise ValueError(f"has the answer {answer!r:.60}, which is none of its choices ({', '.join(choices)}).")
-    return choices[place]
+    return choices[index]
 
 
 def example_rows(row: Row) -> list[Row]:
-    """Demonstrations. A chat gives one for each of the assistant's turns; all that was said before is its prompt."""
+    """Return demonstrations. A chat gives one for each of the assistant's turns, with all that was said before as its
+    prompt."""
     if "messages" in row or "conversations" in row:
         return _chat_rows(_messages(row, "messages" if "messages" in row else "conversations"))
     if "prompt" in row and "completion" in row:
@@ -134,7 +135,7 @@ def _alpaca(row: Row) -> Messages:
 
 
 def _messages(row: Row, name: str) -> Messages:
-    """Turns with role and content, or ShareGPT's from and value; in a CSV cell as JSON."""
+    """Return turns with role and content, or ShareGPT's from and value; in a CSV cell as JSON."""
     value = parsed(row[name]) if isinstance(row[name], str) else row[name]
     if not isinstance(value, list) or not value:
         raise ValueError(f'has {name} that are no list of turns such as [{{"role": "user", "content": "…"}}].')
@@ -150,7 +151,7 @@ def _turn(turn: Any, name: str) -> dict[str, str]:
 
 
 def _is_json_list(value: Any) -> bool:
-    """`[{` and not `[`: a prompt may well begin with a bracket."""
+    """Return whether the text begins with `[{` and not only `[`: a prompt may well begin with a bracket."""
     return isinstance(value, str) and value.lstrip().startswith("[{")
 
 
@@ -162,5 +163,5 @@ def parsed(text: str) -> Any:
 
 
 def reader_of(kind: str, task: str = "") -> Callable[[Row], list[Row]]:
-    """For a Dataset.Kind that can be uploaded."""
+    """Return the reader of rows for a Dataset.Kind that can be uploaded."""
     return {"corpus": corpus_rows, "sft": example_rows}.get(kind) or labelled_rows(TASKS[task])

@@ -1,4 +1,4 @@
-"""Families of labelled tasks, in FLAN's manner (Wei 2022): which fields a row has, and which of them a model answers.
+"""Define families of labelled tasks, in FLAN's manner (Wei 2022): the fields of a row, and which of them is the answer.
 
 A labelled dataset is of one family. Classifiers read `text`, `text_b` and `label`; instruction templates read every
 field. Pure: no Django.
@@ -95,6 +95,6 @@ TASKS: dict[str, Task] = {
 
 
 def task_of(fields: set[str]) -> Task | None:
-    """Return the family that such columns belong to; None when they fit none. The one that uses most of them wins."""
+    """Return the family that has such columns; None when none has. The one that uses most of them wins."""
     fitting = [task for task in TASKS.values() if set(task.fields) <= fields]
     return max(fitting, key=lambda task: len(task.fields), default=None)

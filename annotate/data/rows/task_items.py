@@ -1,4 +1,4 @@
-"""Items of a task file, to measure models on: what one row means in each of five forms. Pure: no Django.
+"""Read items of a task file, to measure models on, in five forms. Pure: no Django.
 
     choices     what `annotate.data.rows.choice_items.read_choice` reads: a context with its endings, or whole sentences
     references  {"prompt", "references": [...]}, or with "reference" or "completion" for one of them
@@ -37,7 +37,7 @@ MOST_REFERENCES = 64
 @dataclass(frozen=True)
 class Form:
     name: str
-    says: str
+    description: str
     example: str
     measures: tuple[str, ...]  # of a run of kind evaluate
 
@@ -99,17 +99,17 @@ def _named(row: Row) -> str:
 
 
 def reader_of(form: str) -> Callable[[Row], list[Row]]:
-    """Of a form of `FORMS`."""
-    read = {"choices": _choices, "references": _references, "texts": _texts, "labelled": _labelled, "pairs": _pairs}[
+    """Return the reader for a form of `FORMS`."""
+    readers = {"choices": _choices, "references": _references, "texts": _texts, "labelled": _labelled, "pairs": _pairs}[
         form
     ]
     ids: set[str] = set()
 
     def whole(row: Row) -> list[Row]:
         _same_form(row, form)
-        found = {**_id(row), **_group(row), **read(row)}
-        _once(found, ids)
-        return [found]
+        result = {**_id(row), **_group(row), **readers(row)}
+        _once(result, ids)
+        return [result]
 
     return whole
 
@@ -118,12 +118,12 @@ def _choices(row: Row) -> Row:
     """As it was given, for `read_choice` to read again: each public form is put to the model in words of its own."""
     item = read_choice(row)
     named = {name: value for name, value in (("id", item.id), ("group", item.group)) if value}
-    kept = {name: row[name] for name in _COLUMNS if row.get(name) is not None} | named
+    columns = {name: row[name] for name in _COLUMNS if row.get(name) is not None} | named
     try:
-        json.dumps(kept, ensure_ascii=False, allow_nan=False).encode()
+        json.dumps(columns, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError) as error:  # in a column that this form has no use for
         raise ValueError("has a value that is neither text, number nor list; leave that column out.") from error
-    return kept
+    return columns
 
 
 def _id(row: Row) -> Row:
@@ -142,13 +142,13 @@ def _once(row: Row, ids: set[str]) -> None:
 
 
 def _same_form(row: Row, form: str) -> None:
-    """A row of another form is told as that: its missing fields would be the lesser half of the truth."""
+    """Refuse a row of another form by naming the form: its missing fields would mislead."""
     try:
-        found = form_of(row)
+        row_form = form_of(row)
     except ValueError:
         return  # its reader says better which field is missing
-    if found != form and not (form == "labelled" and found == "texts"):
-        raise ValueError(f"has the form {found}, and the first row of the file has {form}; give each its own file.")
+    if row_form != form and not (form == "labelled" and row_form == "texts"):
+        raise ValueError(f"has the form {row_form}, and the first row of the file has {form}; give each its own file.")
 
 
 def _group(row: Row) -> Row:
@@ -170,7 +170,7 @@ def _references(row: Row) -> Row:
 
 
 def _texts_of_references(row: Row) -> list[str]:
-    """Each once: the same one twice is one. An empty one would be matched by saying nothing."""
+    """Return each reference once. An empty one would be matched by saying nothing."""
     name = next((name for name in ("references", "reference", "completion") if row.get(name) is not None), "references")
     parsed = row.get(name)
     if isinstance(parsed, str):
@@ -195,8 +195,8 @@ def _texts(row: Row) -> Row:
 def _labelled(row: Row) -> Row:
     if row.get("label") in (None, ""):
         raise ValueError("has no label: the right answer is missing.")
-    found = {"text": text_of(row, "text"), "label": text_of(row, "label").strip()}
-    return found | ({"text_b": text_of(row, "text_b")} if row.get("text_b") else {})
+    labelled = {"text": text_of(row, "text"), "label": text_of(row, "label").strip()}
+    return labelled | ({"text_b": text_of(row, "text_b")} if row.get("text_b") else {})
 
 
 def _pairs(row: Row) -> Row:
@@ -204,8 +204,8 @@ def _pairs(row: Row) -> Row:
         try:
             pair = transcripts.pair(text_of(row, "chosen", LONGEST_TEXT), text_of(row, "rejected", LONGEST_TEXT))
         except ValueError as error:
-            told = str(error).rstrip(".")
-            raise ValueError(f"has no prompt, and its answers are no transcripts that share one: {told}.") from error
+            problem = str(error).rstrip(".")
+            raise ValueError(f"has no prompt, and its answers are no transcripts that share one: {problem}.") from error
         return {"prompt": pair.messages, "chosen": pair.chosen, "rejected": pair.rejected}
     prompt = row_formats.prompt_of(row)
     if prompt[-1]["role"] != "user":

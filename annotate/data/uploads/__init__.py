@@ -1,1 +1,1 @@
-"""Rows of a file become a frozen dataset."""
+"""Turn the rows of a file into a frozen dataset."""

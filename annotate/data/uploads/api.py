@@ -1,4 +1,4 @@
-"""A file of rows becomes a dataset by one request."""
+"""Turn a file of rows into a dataset by one request."""
 
 from __future__ import annotations
 
@@ -74,13 +74,13 @@ def upload_rows(request: Request) -> Response:
     for name in ("columns", "labels"):
         fields[name] = named_values(fields.get(name, ""), name)
     file = fields.pop("file")
-    done = upload(project=project, by=request.user, file=file, file_name=file.name or "upload", **fields)
+    uploaded = upload(project=project, by=request.user, file=file, file_name=file.name or "upload", **fields)
     body = {
-        "dataset": DatasetOut(done.dataset).data,
-        "rows": done.rows,
-        "left_out": dict(done.left_out),
-        "skipped": [{"line": bad.line, "reason": bad.reason} for bad in done.bad],
-        "skipped_count": done.bad_count,
-        "ignored_columns": sorted(map(str, done.ignored_columns)),
+        "dataset": DatasetOut(uploaded.dataset).data,
+        "rows": uploaded.rows,
+        "left_out": dict(uploaded.left_out),
+        "skipped": [{"line": bad.line, "reason": bad.reason} for bad in uploaded.bad],
+        "skipped_count": uploaded.bad_count,
+        "ignored_columns": sorted(map(str, uploaded.ignored_columns)),
     }
-    return Response(body, status=201 if done.is_new else 200)
+    return Response(body, status=201 if uploaded.is_new else 200)

@@ -1,4 +1,4 @@
-"""What must not train: rows that ask what ranks models asks, or whose prompt falls in the eval split."""
+"""Keep out of training rows that ask what ranks models asks, or whose prompt falls in the eval split."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHARES = "that share a passage with a text of the eval split"
 
 
 class EvalPrompts:
-    """What a project's eval split says, read when the first row asks."""
+    """The texts of a project's eval split, read when the first row asks."""
 
     def __init__(self, project: Project) -> None:
         self.project = project
@@ -23,20 +23,20 @@ class EvalPrompts:
         self._passages: Passages | None = None
 
     def keeps_out(self, row: dict[str, Any]) -> str:
-        """Why a row must not train, to follow its count: "3 whose prompt …"; empty when it may."""
+        """Return why a row must not train, to follow its count: "3 whose prompt …"; empty when it may."""
         if "prompt" in row:
             if splits.split_of(row["prompt"], self.project.eval_percent) == splits.EVAL:
                 return FALLS
-            asked = [turn["content"] for turn in row["prompt"] if turn["role"] == "user"]
-            return ASKS if any(splits.normalise(text) in self.texts for text in asked) else ""
-        asked = [value for value in row.values() if isinstance(value, str)]
-        if any(splits.normalise(text) in self.texts for text in asked):
+            texts = [turn["content"] for turn in row["prompt"] if turn["role"] == "user"]
+            return ASKS if any(splits.normalise(text) in self.texts for text in texts) else ""
+        texts = [value for value in row.values() if isinstance(value, str)]
+        if any(splits.normalise(text) in self.texts for text in texts):
             return ASKS
-        return SHARES if any(self.passages.shared_with(text) for text in asked) else ""
+        return SHARES if any(self.passages.shared_with(text) for text in texts) else ""
 
     @property
     def passages(self) -> Passages:
-        """Of prompts and answers alike: a corpus that holds an answer would make it likelier."""
+        """Return the passages of prompts and answers alike: a corpus that holds an answer would make it likelier."""
         if self._passages is None:
             answers = Completion.objects.filter(prompt__project=self.project, prompt__side=Split.EVAL)
             texts = answers.values_list("text", flat=True).iterator()

@@ -1,4 +1,4 @@
-"""The form that turns a file into a dataset."""
+"""Show the form that turns a file into a dataset."""
 
 from __future__ import annotations
 
@@ -45,21 +45,25 @@ def upload_rows(request: HttpRequest, project: Project) -> HttpResponse:
     try:
         if file is None:
             raise Refused(400, file="Choose a file.")
-        given = {name: form[name] for name in ("kind", "name", "task", "skip_bad")}
-        given |= {name: named_values(form[name], name) for name in ("columns", "labels")}
+        fields = {name: form[name] for name in ("kind", "name", "task", "skip_bad")}
+        fields |= {name: named_values(form[name], name) for name in ("columns", "labels")}
         by = cast(User, request.user)  # in_project lets nobody else through
-        done = upload(project=project, by=by, file=cast(Any, file), file_name=file.name or "upload", **given)
+        uploaded = upload(project=project, by=by, file=cast(Any, file), file_name=file.name or "upload", **fields)
     except Refused as refused:
         return _page(request, project, form, refused.errors, refused.status)
-    messages.success(request, _told(done))
-    return redirect("dataset", cast(Any, done.dataset).pk)
+    messages.success(request, _told(uploaded))
+    return redirect("dataset", cast(Any, uploaded.dataset).pk)
 
 
-def _form(sent: QueryDict) -> dict[str, Any]:
-    kind = sent.get("kind", "labelled")
-    given = {name: sent.get(name, "").strip() for name in _FIELDS}
+def _form(query: QueryDict) -> dict[str, Any]:
+    kind = query.get("kind", "labelled")
+    fields = {name: query.get(name, "").strip() for name in _FIELDS}
     kind = kind if kind in KINDS else "labelled"
-    return given | {"kind": kind, "skip_bad": "skip_bad" in sent, "task": given["task"] if kind == "labelled" else ""}
+    return fields | {
+        "kind": kind,
+        "skip_bad": "skip_bad" in query,
+        "task": fields["task"] if kind == "labelled" else "",
+    }
 
 
 def _page(
@@ -78,15 +82,15 @@ def _page(
     return render(request, "annotate/upload.html", context, status=status)
 
 
-def _told(done: Uploaded) -> str:
-    dataset = cast(Any, done.dataset)
-    if not done.is_new:
+def _told(uploaded: Uploaded) -> str:
+    dataset = cast(Any, uploaded.dataset)
+    if not uploaded.is_new:
         return f"These very rows are frozen already, as {dataset.name}."
-    parts = [f"{dataset.name} is frozen: {done.rows:,} rows."]
-    parts += [f"Left out: {n:,} {reason}." for reason, n in done.left_out.items()]
-    if done.bad_count:
-        first = done.bad[0]
-        parts.append(f"{done.bad_count:,} lines could not be used; the first, line {first.line}, {first.reason}")
-    if done.ignored_columns:
-        parts.append(f"Columns that nothing reads: {', '.join(sorted(map(str, done.ignored_columns)))}.")
+    parts = [f"{dataset.name} is frozen: {uploaded.rows:,} rows."]
+    parts += [f"Left out: {n:,} {reason}." for reason, n in uploaded.left_out.items()]
+    if uploaded.bad_count:
+        first = uploaded.bad[0]
+        parts.append(f"{uploaded.bad_count:,} lines could not be used; the first, line {first.line}, {first.reason}")
+    if uploaded.ignored_columns:
+        parts.append(f"Columns that nothing reads: {', '.join(sorted(map(str, uploaded.ignored_columns)))}.")
     return " ".join(parts)
