@@ -1,1 +1,1 @@
-"""Runs: ordered, queued, launched, followed, reviewed by people, and shown. `api` and `worker` are above the rest."""
+"""Order, queue, launch, follow and show runs, and have people review them. `api` and `worker` are above the rest."""

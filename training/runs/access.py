@@ -1,4 +1,4 @@
-"""Which run a page is about, and whether the visitor may read it."""
+"""Find the run of a page, and check whether the visitor may read it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from training.runs.present import run_details
 
 
 def find_run(request: HttpRequest, run_id: int) -> tuple[Run, HttpResponse | None]:
-    """The run, and a refusal for those who may not read its project."""
-    found = get_object_or_404(Run.objects.select_related(*run_details.RELATED), pk=run_id)
-    if can(request.user, "read", found.project):
-        return found, None
+    """Return the run, and a refusal for those who may not read its project."""
+    run = get_object_or_404(Run.objects.select_related(*run_details.RELATED), pk=run_id)
+    if can(request.user, "read", run.project):
+        return run, None
     if not request.user.is_authenticated:
-        return found, redirect_to_login(request.get_full_path())
+        return run, redirect_to_login(request.get_full_path())
     raise Http404("No such run.")

@@ -225,11 +225,13 @@ class Runs(DeclaredViewSet):
     @idempotent(atomic=False)  # it looks at files; `queue_run` knows the key
     def again(self, request: Request, pk: str) -> Response:
         """Queue a run like this one, with `changes`; without any, with those that are the remedy of its failure."""
-        given = Again(data=request.data)
-        given.is_valid(raise_exception=True)
+        changes_form = Again(data=request.data)
+        changes_form.is_valid(raise_exception=True)
         run = find(self.get_queryset(), pk, "run")
-        made = actions.queue_again(run=run, by=request.user, idempotency_key=key_of(request), **given.validated_data)
-        return Response(run_out(request, made), status=201)
+        run_again = actions.queue_again(
+            run=run, by=request.user, idempotency_key=key_of(request), **changes_form.validated_data
+        )
+        return Response(run_out(request, run_again), status=201)
 
     @extend_schema(request=Choice, responses={200: RunOut} | refusals(400, 403, 404, 409))
     @action(detail=True, methods=["post"])
@@ -244,7 +246,7 @@ class Runs(DeclaredViewSet):
     @action(detail=True, methods=["get"], pagination_class=None)
     def reviews(self, request: Request, pk: str) -> Response:
         """The pairs that people were asked about: the reward model's opinion and theirs, without the texts."""
-        return Response(ReviewOut(human_review.told(find(self.get_queryset(), pk, "run")), many=True).data)
+        return Response(ReviewOut(human_review.reviewed_pairs(find(self.get_queryset(), pk, "run")), many=True).data)
 
     @extend_schema(responses=MetricOut(many=True), parameters=[AFTER], filters=False)
     @action(detail=True, methods=["get"], pagination_class=None)
@@ -264,13 +266,13 @@ class Runs(DeclaredViewSet):
         run = find(self.get_queryset(), pk, "run")
         rows = list(run.samples.filter(sequence__gt=_after(request)).order_by("sequence")[:_ROWS])
         if not can(request.user, "review", run.project):
-            asked = asked_in_the_arena(run.project, (row.prompt for row in rows))
-            rows = [row for row in rows if text_hash(row.prompt) not in asked]
+            private_hashes = asked_in_the_arena(run.project, (row.prompt for row in rows))
+            rows = [row for row in rows if text_hash(row.prompt) not in private_hashes]
         return Response(SampleOut(rows, many=True).data)
 
 
 def run_out(request: Request, runs: Any, *, many: bool = False) -> Any:
-    """Runs as this asker may see them."""
+    """Return runs as this asker may see them."""
     reviewed, researched = (
         set(projects_where(request.user, action).values_list("pk", flat=True)) for action in ("review", "research")
     )
@@ -278,7 +280,7 @@ def run_out(request: Request, runs: Any, *, many: bool = False) -> Any:
 
 
 def queue(request: Request, fields: dict[str, Any]) -> Run:
-    """The run that these checked fields ask for; ids and the slug become rows."""
+    """Queue the run that these checked fields ask for; ids and the slug become rows."""
     project = find_project(request.user, fields.pop("project"))
     require(request.user, "research", project)  # before anything is told of models that may be others'
     rows: dict[str, QuerySet[Any]] = {
@@ -287,9 +289,9 @@ def queue(request: Request, fields: dict[str, Any]) -> Run:
     }
     rows["cloned_from"] = Run.objects.filter(project__in=projects_where(request.user, "read"))
     rows["dataset"] = rows["other_dataset"] = Dataset.objects.filter(project__in=projects_where(request.user, "read"))
-    for name, found in rows.items():
+    for name, queryset in rows.items():
         if fields.get(name) is not None:
-            fields[name] = find_named(found, fields[name], name)
+            fields[name] = find_named(queryset, fields[name], name)
     return actions.queue_run(project=project, by=request.user, idempotency_key=key_of(request), **fields)
 
 

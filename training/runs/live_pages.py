@@ -1,4 +1,4 @@
-"""Live pages: the page's own parts, rendered anew and sent to htmx whenever the database says something else.
+"""Keep pages live: render their own parts again, and send them to htmx whenever the database changes.
 
 The database is the truth. A consumer remembers only what it sent last; after a reconnect the page says which row of
 the figures it has (`?after=sequence.id`) and gets what came since. A short timer wakes it, or the channel layer.
@@ -50,7 +50,7 @@ class LivePage(DeclaredConsumer, is_base=True):
             await self.channel_layer.group_discard(self.group, self.channel_name)
 
     async def run_changed(self, event: dict[str, Any]) -> None:
-        """From the worker, by the channel layer."""
+        """Handle the worker's message from the channel layer."""
         self._woken.set()
 
     async def _keep_sending(self) -> None:

@@ -112,7 +112,7 @@ class Worker:
         for one in taken:  # first, and without fail: a recipe whose lease is gone must end while the database is away
             self._follow_safely(one)
         ours = [one.attempt.pk for one in self.supervised]
-        supervision.release_lost(is_gone=worker_names.is_gone, ours=ours)
+        supervision.release_lost(is_gone=worker_names.is_gone, own_attempts=ours)
         pruning.prune_daily()
         human_review.wake_waiting()
         while len(self.supervised) < self.concurrency:

@@ -1,1 +1,1 @@
-"""What runs measured, as pages show it: which curves, drawn how, in what runs differ, and whether one is well."""
+"""Show what runs measured: which curves, drawn how, in what runs differ, and whether one is well."""

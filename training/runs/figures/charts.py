@@ -1,4 +1,4 @@
-"""Several curves in one picture, as SVG drawn on the server: it needs no script and follows the theme. Pure."""
+"""Draw several curves in one picture, as SVG on the server: it needs no script and follows the theme. Pure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Frame:
-    """The picture's size, the ranges that it shows, and where their values lie; `y` is in powers of ten if `is_log`."""
+    """The picture's size and the ranges that it shows; `y` is in powers of ten if `is_log`."""
 
     width: int
     height: int
@@ -119,7 +119,7 @@ def _y_ticks(frame: Frame) -> list[float]:
 
 
 def _line(series: Series, index: int, frame: Frame, *, is_pale: bool = False) -> list[Mark]:
-    """Past the eighth line colours repeat, and lines are dashed."""
+    """Return a line; past the eighth line colours repeat, and lines are dashed."""
     shown = [(frame.across(x), frame.up(y)) for x, y in series.points if not frame.is_log or y > 0]
     colour, opacity = colour_of(index), 0.3 if is_pale else 1.0
     if len(shown) == 1:

@@ -1,4 +1,4 @@
-"""Which curves a run page draws, in which order and under which words. Pure: names and numbers only."""
+"""Choose which curves a run page draws, in which order and with which titles. Pure: names and numbers only."""
 
 from __future__ import annotations
 
@@ -129,8 +129,8 @@ def of_parent(name: str, first: Values) -> float | None:
 
 def curves_of(names: set[str], config: Values, first: tuple[int, Values] | None = None) -> list[Curve]:
     """Return the curves of these names; `first` is the first row, with which some of them are compared."""
-    known = [name for name in (*_MAIN, *_MORE) if name in names]
-    others = sorted(names - set(known))
+    known_names = [name for name in (*_MAIN, *_MORE) if name in names]
+    others = sorted(names - set(known_names))
     titles = {"score_mean": "Score"} if config.get("score_scaling") == "none" else {}
     curves = [
         Curve(
@@ -141,7 +141,7 @@ def curves_of(names: set[str], config: Values, first: tuple[int, Values] | None 
             unit="candidate" if name in _OF_CANDIDATES else "step",
             is_dots=name in _OF_CANDIDATES,
         )
-        for name in (*known, *others)
+        for name in (*known_names, *others)
     ]
     # A kind that nobody here has heard of shows its first few; the rest are one click away.
     if curves and not any(curve.is_main for curve in curves):
@@ -154,13 +154,13 @@ def title_of(name: str) -> str:
 
 
 def table(rows: Sequence[tuple[int, Values]], chosen: Iterable[Curve], limit: int = 120) -> list[tuple[int, list[str]]]:
-    """One line per step, at most `limit` of them, evenly, the last one always among them."""
+    """Return one line per step, at most `limit` of them, evenly spaced, always with the last one."""
     names = [curve.name for curve in chosen]
     return [(step, [number(values.get(name)) for name in names]) for step, values in thinned(rows, limit)]
 
 
 def thinned(rows: Sequence[Any], limit: int) -> list[Any]:
-    """At most `limit` rows of each sort, evenly spaced, the last one always among them. A row's values come last.
+    """Return at most `limit` rows of each sort, evenly spaced, always with the last one. A row's values come last.
 
     What was measured seldom, such as the loss on held-out text, is a sort of its own and not thinned with the rest.
     """
@@ -169,20 +169,20 @@ def thinned(rows: Sequence[Any], limit: int) -> list[Any]:
     sorts: dict[frozenset[str], list[int]] = {}
     for place, row in enumerate(rows):
         sorts.setdefault(frozenset(row[-1]), []).append(place)
-    kept = {place for places in sorts.values() for place in evenly(places, limit)}
-    return [rows[place] for place in sorted(kept)]
+    indices = {place for places in sorts.values() for place in evenly(places, limit)}
+    return [rows[place] for place in sorted(indices)]
 
 
-def evenly(found: Sequence[Any], limit: int) -> list[Any]:
-    """At most `limit` of them, evenly spaced, the first and the last always among them."""
-    if len(found) <= limit:
-        return list(found)
-    last = len(found) - 1
-    return [found[round(i * last / (limit - 1))] for i in range(limit)]
+def evenly(rows: Sequence[Any], limit: int) -> list[Any]:
+    """Return at most `limit` of the rows, evenly spaced, always with the first and the last."""
+    if len(rows) <= limit:
+        return list(rows)
+    last = len(rows) - 1
+    return [rows[round(i * last / (limit - 1))] for i in range(limit)]
 
 
 def number(value: Any) -> str:
-    """Rounded to what it means: four significant digits, with a true minus sign."""
+    """Return the number rounded to four significant digits, with a true minus sign."""
     if not is_number(value):
         return "–"
     value = value or 0  # a rounded -0.0 is 0

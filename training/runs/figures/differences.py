@@ -1,4 +1,4 @@
-"""What one run has that another has not: options, figures, data. For the page of a run and for comparing several."""
+"""Compare runs: options, figures, data. For the page of a run and for comparing several."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Difference:
 
 
 def of_run(run: Run) -> list[Difference]:
-    """Beside the run that it was cloned from, and beside the one that made its parent."""
+    """Return the differences to the run that it was cloned from, and to the one that made its parent."""
     differences: list[Difference] = []
     made_by = getattr(run.parent, "made_by", None) if run.parent else None
     for other, relation in ((run.cloned_from, "from which it was queued again"), (made_by, "which made its parent")):
@@ -65,7 +65,7 @@ def _difference(run: Run, other: Run, relation: str) -> Difference:
 
 
 def choices(runs: Sequence[Run]) -> list[Line]:
-    """Options and parents that are not the same in all of these runs."""
+    """Return options and parents that are not the same in all of these runs."""
     rows = {
         "kind": [run.kind for run in runs],
         "parent": [run.parent.name if run.parent else _NOTHING for run in runs],
@@ -81,18 +81,18 @@ def choices(runs: Sequence[Run]) -> list[Line]:
 
 
 def figures(runs: Sequence[Run]) -> list[Line]:
-    """Figures of the results that at least two of them have: of one kind, or measured alike."""
-    told = [dict(progress.figures(_plain(run.result))) for run in runs]
-    names = dict.fromkeys(name for figures in told for name in figures)
-    shared = [name for name in names if sum(name in figures for figures in told) > 1]
-    return _differing({name: [figures.get(name, _NOTHING) for figures in told] for name in shared})
+    """Return figures of the results that at least two of them have: of one kind, or measured alike."""
+    figures_by_run = [dict(progress.figures(_plain(run.result))) for run in runs]
+    names = dict.fromkeys(name for figures in figures_by_run for name in figures)
+    shared = [name for name in names if sum(name in figures for figures in figures_by_run) > 1]
+    return _differing({name: [figures.get(name, _NOTHING) for figures in figures_by_run] for name in shared})
 
 
 def data(runs: Sequence[Run]) -> list[Line]:
     """Return what their datasets hold, where it is not the same."""
     counts = [_counts(run.dataset) for run in runs]
-    names = dict.fromkeys(name for held in counts for name in held)
-    return _differing({name: [held.get(name, _NOTHING) for held in counts] for name in names})
+    names = dict.fromkeys(name for counts_of_run in counts for name in counts_of_run)
+    return _differing({name: [counts_of_run.get(name, _NOTHING) for counts_of_run in counts] for name in names})
 
 
 def _differing(rows: dict[str, list[str]]) -> list[Line]:
@@ -104,8 +104,8 @@ def _dataset(dataset: Dataset | None) -> str:
 
 
 def _counts(dataset: Dataset | None) -> dict[str, str]:
-    held = dataset.counts if dataset else {}
-    return {name.replace("_", " "): f"{count:,}" for name, count in held.items() if curves.is_number(count)}
+    counts = dataset.counts if dataset else {}
+    return {name.replace("_", " "): f"{count:,}" for name, count in counts.items() if curves.is_number(count)}
 
 
 def _plain(result: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How near a saved model is to the one that was trained, in words: from `fidelity` in a run's result.json.
+"""Describe how near a saved model is to the one that was trained: from `fidelity` in a run's result.json.
 
 Pure. Recipes measure it after saving, on what they load back (`training.recipes.common.children`); runs of earlier
 versions have none, and then nothing is said.
@@ -42,73 +42,75 @@ class Fidelity:
 
 def of_result(result: Any) -> Fidelity | None:
     """Return what a result or a card's metrics say, None where they say nothing that can be read."""
-    found = result.get("fidelity") if isinstance(result, dict) else None
-    if not isinstance(found, dict) or not is_number(found.get("cosine")):
+    values = result.get("fidelity") if isinstance(result, dict) else None
+    if not isinstance(values, dict) or not is_number(values.get("cosine")):
         return None
-    shrunk = found.get("shrunk") if isinstance(found.get("shrunk"), dict) else {}
+    shrunk = values.get("shrunk") if isinstance(values.get("shrunk"), dict) else {}
     return Fidelity(
-        cosine=float(found["cosine"]),
-        kl_per_token=_number(found, "kl_per_token"),
-        rank=_whole(found, "rank"),
-        bytes=_whole(found, "bytes"),
-        dtype=str(found.get("dtype") or ""),
+        cosine=float(values["cosine"]),
+        kl_per_token=_number(values, "kl_per_token"),
+        rank=_whole(values, "rank"),
+        bytes=_whole(values, "bytes"),
+        dtype=str(values.get("dtype") or ""),
         shrunk_from=_whole(shrunk or {}, "from_rank"),
         lost_share=_number(shrunk or {}, "lost_share"),
-        precision=str(found.get("precision") or ""),
+        precision=str(values.get("precision") or ""),
     )
 
 
 def lines(result: Any) -> list[tuple[str, str]]:
     """Return (what, how much) for a list of facts."""
-    found = of_result(result)
-    if found is None:
+    fidelity = of_result(result)
+    if fidelity is None:
         return []
-    kept = [("Cosine of the saved to the trained update", f"{found.cosine:.5f}")]
-    if found.kl_per_token is not None:
-        kept.append(("KL of sampler and trainer, nats a token", _small(found.kl_per_token)))
-    if not found.precision:
-        kept.append(("Saved as", found.form))
-    return kept
+    facts = [("Cosine of the saved to the trained update", f"{fidelity.cosine:.5f}")]
+    if fidelity.kl_per_token is not None:
+        facts.append(("KL of sampler and trainer, nats a token", _small(fidelity.kl_per_token)))
+    if not fidelity.precision:
+        facts.append(("Saved as", fidelity.form))
+    return facts
 
 
 def sentence(result: Any) -> str:
     """Return what the figures mean; empty where there are none."""
-    found = of_result(result)
-    return " ".join(_sentences(found)) if found is not None else ""
+    fidelity = of_result(result)
+    return " ".join(_sentences(fidelity)) if fidelity is not None else ""
 
 
-def _sentences(found: Fidelity) -> Iterator[str]:
-    what = f"The file in {found.precision}" if found.precision else "The saved model"
-    if found.is_enough:
-        yield f"{what} is the one that was trained: the update it holds has a cosine of {found.cosine:.5f} to it."
+def _sentences(fidelity: Fidelity) -> Iterator[str]:
+    subject = f"The file in {fidelity.precision}" if fidelity.precision else "The saved model"
+    if fidelity.is_enough:
+        yield f"{subject} is the one that was trained: the update it holds has a cosine of {fidelity.cosine:.5f} to it."
     else:
         yield (
-            f"{what} is not quite the one that was trained: the update it holds has a cosine of {found.cosine:.3f} to "
-            f"it, and {ENOUGH} is expected."
+            f"{subject} is not quite the one that was trained: the update it holds has a cosine of "
+            f"{fidelity.cosine:.3f} to it, and {ENOUGH} is expected."
         )
         yield (
             "Export it in float32."
-            if found.precision
+            if fidelity.precision
             else "Measure and compare this model, not the figures of its training; to keep more, train it again with "
             "ASSAY_DTYPE=float32."
         )
-    if found.kl_per_token is not None:
-        yield f"Sampled, it differs from the model in training by {_small(found.kl_per_token)} nats a token (mean KL)."
-    if found.shrunk_from is not None and found.rank is not None:
-        lost = f", which cost {found.lost_share:.2%} of the update's norm" if found.lost_share is not None else ""
-        yield f"The adapters of its chain, of rank {found.shrunk_from} together, were shortened to {found.rank}{lost}."
+    if fidelity.kl_per_token is not None:
+        kl = _small(fidelity.kl_per_token)
+        yield f"Sampled, it differs from the model in training by {kl} nats a token (mean KL)."
+    if fidelity.shrunk_from is not None and fidelity.rank is not None:
+        cost = f", which cost {fidelity.lost_share:.2%} of the update's norm" if fidelity.lost_share is not None else ""
+        ranks = f"of rank {fidelity.shrunk_from} together, were shortened to {fidelity.rank}"
+        yield f"The adapters of its chain, {ranks}{cost}."
 
 
 def _small(value: float) -> str:
-    """Two digits that mean something: 0.0021, 3.1e-06."""
+    """Return the number with two significant digits: 0.0021, 3.1e-06."""
     return f"{value:.2g}" if value else "0"
 
 
-def _number(found: dict[str, Any], name: str) -> float | None:
-    value = found.get(name)
+def _number(values: dict[str, Any], name: str) -> float | None:
+    value = values.get(name)
     return float(value) if is_number(value) else None
 
 
-def _whole(found: dict[str, Any], name: str) -> int | None:
-    value = found.get(name)
+def _whole(values: dict[str, Any], name: str) -> int | None:
+    value = values.get(name)
     return value if isinstance(value, int) and not isinstance(value, bool) else None

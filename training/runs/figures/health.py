@@ -1,4 +1,4 @@
-"""Whether a run that trains against a score is still what its owner wants: said on its page while it can be stopped.
+"""Warn when a run that trains against a score runs away, on its page, while it can be stopped.
 
 A policy may please the score by ceasing to answer, or by answers that the reward model has never learnt to judge. The
 PPO recipe pauses at its bounds; this tells of the way there. Pure.
@@ -56,9 +56,9 @@ def _kl(first: Values, last: Values, config: Values) -> Iterator[str]:
 
 def _length(first: Values, last: Values, config: Values) -> Iterator[str]:
     shortest, longest = config.get("min_length_ratio") or 0.5, config.get("max_length_ratio") or 2.0
-    if (found := _beyond("length_mean", first, last)) is None or found[1] <= 0:
+    if (figure := _beyond("length_mean", first, last)) is None or figure[1] <= 0:
         return
-    now, parent, more = found
+    now, parent, more = figure
     text = f"the answers are {now:.0f} tokens long, where the parent's are {parent:.0f}"
     if more / parent < -NEAR * (1 - shortest):
         yield f"{text}: they may be collapsing"
@@ -68,16 +68,16 @@ def _length(first: Values, last: Values, config: Values) -> Iterator[str]:
 
 def _sameness(first: Values, last: Values, config: Values) -> Iterator[str]:
     lowest = config.get("min_distinct_ratio") or 0.6
-    if found := _beyond("distinct", first, last):
-        now, parent, more = found
+    if figure := _beyond("distinct", first, last):
+        now, parent, more = figure
         if parent > 0 and more / parent < -NEAR * (1 - lowest):
             yield f"only {now:.0%} of the answers differ from each other, where {parent:.0%} of the parent's do"
 
 
 def _endings(first: Values, last: Values, config: Values) -> Iterator[str]:
     lowest = _option(config, "min_eos_ratio", 0.5)
-    if lowest and (found := _beyond("eos_rate", first, last)):
-        now, parent, more = found
+    if lowest and (figure := _beyond("eos_rate", first, last)):
+        now, parent, more = figure
         if parent > 0 and more / parent < -NEAR * (1 - lowest):
             yield (
                 f"{now:.0%} of the answers end by themselves, where {parent:.0%} of the parent's do: they have become "
@@ -86,10 +86,9 @@ def _endings(first: Values, last: Values, config: Values) -> Iterator[str]:
 
 
 def _fluency(first: Values, last: Values, config: Values) -> Iterator[str]:
-    """Yield whether the answers still read as the parent's do. A score that nobody reads along with rises over
-    noise."""
-    if found := _beyond("entropy", first, last):
-        now, parent, more = found
+    """Yield whether the answers still read as the parent's do; without a reader a score rises over noise."""
+    if figure := _beyond("entropy", first, last):
+        now, parent, more = figure
         lowest, rise = _option(config, "min_entropy_ratio", 0.4), _option(config, "max_entropy_rise", 0.3)
         text = f"the entropy is {now:.2f} nats a token, where the parent's is {parent:.2f}"
         if parent > 0 and lowest and more / parent < -NEAR * (1 - lowest):
@@ -97,18 +96,18 @@ def _fluency(first: Values, last: Values, config: Values) -> Iterator[str]:
         elif rise and more > NEAR * rise:
             yield f"{text}: the answers become more random"
     limit = _option(config, "max_surprise_rise", 0.2)
-    if limit and (found := _beyond("surprise", first, last)) and found[2] > NEAR * limit:
+    if limit and (figure := _beyond("surprise", first, last)) and figure[2] > NEAR * limit:
         yield (
-            f"the answers surprise the parent by {found[0]:.2f} nats a token, where its own do by {found[1]:.2f}: "
+            f"the answers surprise the parent by {figure[0]:.2f} nats a token, where its own do by {figure[1]:.2f}: "
             "they may read less well; a higher fluency_coef holds that"
         )
     limit = _option(config, "max_foreign_share", 0.05)
-    if limit and (found := _beyond("foreign_scripts", first, last)) and found[2] > NEAR * limit:
-        yield f"{found[0]:.0%} of the characters are emoji or letters of scripts that the parent does not use"
+    if limit and (figure := _beyond("foreign_scripts", first, last)) and figure[2] > NEAR * limit:
+        yield f"{figure[0]:.0%} of the characters are emoji or letters of scripts that the parent does not use"
 
 
 def _reward_model(first: Values, last: Values, config: Values) -> Iterator[str]:
-    """Yield whether it still judges what it has learnt to judge."""
+    """Yield whether the reward model still predicts what it has learnt to judge."""
     shift, outside = last.get("input_shift"), last.get("score_outside")
     if is_number(shift) and shift > _SHIFTED:
         yield (

@@ -1,4 +1,4 @@
-"""What the pages say about a run: how far it is, how long still, what happened to its attempts."""
+"""Describe a run on its pages: how far it is, how long it still takes, what happened to its attempts."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def duration(value: timedelta | float) -> str:
 
 @dataclass(frozen=True)
 class Queue:
-    """Who waits, by number, and whether anybody is at work: asked once for all the runs of a list."""
+    """The numbers of waiting runs, and whether anybody is at work: read once for all the runs of a list."""
 
     waiting: list[int]
     is_worked_on: bool
@@ -125,7 +125,7 @@ def attempt_story(run: Run, attempts: Sequence[Attempt]) -> str:
 
 
 def cost(attempts: Sequence[Attempt], now: datetime) -> str:
-    """CPU time where it was measured, and the time that passed."""
+    """Return the CPU time where it was measured, and the time that passed."""
     wall = sum(((a.ended_at or now) - a.started_at for a in attempts), timedelta())
     cpu = sum(a.cpu_seconds for a in attempts)
     memory = gigabytes(max((a.memory_bytes for a in attempts), default=0))
@@ -159,7 +159,7 @@ def _figures(result: dict[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
 
 
 def with_interval(value: dict[str, Any]) -> str:
-    """`0.71 [0.66, 0.76], n = 312`: rounded to a digit or two of what the interval leaves open."""
+    """Return `0.71 [0.66, 0.76], n = 312`: rounded to a digit or two of what the interval leaves open."""
     text, lower, upper = number(value["value"]), value.get("lower"), value.get("upper")
     if is_number(lower) and is_number(upper):
         width = upper - lower

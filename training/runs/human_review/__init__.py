@@ -1,1 +1,1 @@
-"""People's opinion of a run while it trains, beside the reward model's."""
+"""Ask people for their opinion of a run while it trains, beside the reward model's."""

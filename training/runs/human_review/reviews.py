@@ -35,7 +35,8 @@ log = logging.getLogger("assay.worker")
 
 
 def follow(attempt: Attempt, directory: RunDirectory) -> None:
-    """Take in the pairs that the recipe has handed over, and tell it what was said of them. Raises LeaseLost."""
+    """Store the pairs that the recipe has handed over, and write what annotators said of them to it. Raises
+    LeaseLost."""
     rows = directory.reviews()
     if not rows:
         return
@@ -45,7 +46,7 @@ def follow(attempt: Attempt, directory: RunDirectory) -> None:
 
 
 def take_in(run: Run, rows: Sequence[Row]) -> None:
-    """Each pair once: its answers become completions, those of the parent under its name, the policy's under none."""
+    """Store each pair once: its answers become completions, the parent's under its name, the policy's under none."""
     last = run.reviews.order_by("-sequence").values_list("sequence", flat=True).first() or 0
     for row in rows:
         if row["sequence"] > last:
@@ -59,8 +60,7 @@ def tell(run: Run, directory: RunDirectory) -> None:
 
 
 def opinions(run: Run) -> list[Row]:
-    """For each pair and kind of annotator, the share of votes that went to the policy's answer, a tie as half of
-    one."""
+    """Return for each pair and kind of annotator the share of votes for the policy's answer, a tie as half of one."""
     rows: list[Row] = []
     votes = _votes(run)
     for review in run.reviews.order_by("sequence"):
@@ -74,8 +74,8 @@ def opinions(run: Run) -> list[Row]:
 
 
 @dataclass(frozen=True)
-class Told:
-    """One pair, and what either kind of annotator said of it: the share of votes for the policy's answer."""
+class ReviewedPair:
+    """One pair, and what each kind of annotator said of it: the share of votes for the policy's answer."""
 
     sequence: int
     step: int
@@ -85,19 +85,20 @@ class Told:
     simulations: float | None
 
 
-def told(run: Run) -> list[Told]:
-    said = {(row["sequence"], row["judge"]): row["people"] for row in opinions(run)}
+def reviewed_pairs(run: Run) -> list[ReviewedPair]:
+    share_by_pair = {(row["sequence"], row["judge"]): row["people"] for row in opinions(run)}
     return [
-        Told(
+        ReviewedPair(
             r.sequence, r.step, r.predicted, r.not_asked,
-            said.get((r.sequence, AnnotatorKind.PERSON)), said.get((r.sequence, AnnotatorKind.SIMULATION)),
+            share_by_pair.get((r.sequence, AnnotatorKind.PERSON)),
+            share_by_pair.get((r.sequence, AnnotatorKind.SIMULATION)),
         )
         for r in run.reviews.order_by("sequence")
     ]  # fmt: skip
 
 
 def wake_waiting() -> None:
-    """Runs that waited until people had judged, and now have what they waited for, go back into the queue."""
+    """Queue again the runs that waited for annotators and now have what they waited for."""
     for run in Run.objects.filter(state=Run.State.PAUSED, reason_code=WAITING):
         if is_judged(run):
             try:
@@ -108,10 +109,10 @@ def wake_waiting() -> None:
 
 def _wake(run: Run) -> None:
     with transaction.atomic():
-        held = Run.objects.select_for_update().get(pk=run.pk)
-        if held.state == Run.State.PAUSED and held.reason_code == WAITING:
-            tell(held, RunDirectory(held.path))
-            pauses.go_on(held)
+        locked_run = Run.objects.select_for_update().get(pk=run.pk)
+        if locked_run.state == Run.State.PAUSED and locked_run.reason_code == WAITING:
+            tell(locked_run, RunDirectory(locked_run.path))
+            pauses.go_on(locked_run)
 
 
 def is_judged(run: Run) -> bool:
@@ -145,34 +146,34 @@ def _votes(run: Run) -> dict[int, dict[str, list[float]]]:
     reviews = {r.policy_answer_id: r for r in run.reviews.filter(not_asked="")}
     pair = Q(completion_a__in=reviews) | Q(completion_b__in=reviews)
     rows = Comparison.objects.counted().filter(pair, project=run.project)
-    found: dict[int, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    points_by_review: dict[int, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for a, b, winner, judge in rows.values_list("completion_a", "completion_b", "winner", "judge"):
         review = reviews.get(a) or reviews[b]
         if {a, b} != {review.policy_answer_id, review.parent_answer_id}:
             continue
         is_a = a == review.policy_answer_id
         points = {Winner.MODEL_A: float(is_a), Winner.MODEL_B: float(not is_a)}.get(Winner(winner), 0.5)
-        found[review.pk][judge].append(points)
-    return found
+        points_by_review[review.pk][judge].append(points)
+    return points_by_review
 
 
 def _ask(run: Run, row: Row) -> None:
     prompt = _prompt(run.project, row)
     answers = {side: reasoning.split(storable(row[side]["text"])).answer for side in ("policy", "parent")}
     why_not = _why_not(run.project, prompt, answers)
-    made: dict[str, Completion | None] = {"policy": None, "parent": None}
+    completions: dict[str, Completion | None] = {"policy": None, "parent": None}
     if not why_not:
         assert prompt is not None
         standing = run.reviews.filter(prompt=prompt, parent_answer__text=answers["parent"]).first()
-        made["parent"] = standing.parent_answer if standing else _completion(run, row, "parent", prompt)
-        made["policy"] = _completion(run, row, "policy", prompt)
+        completions["parent"] = standing.parent_answer if standing else _completion(run, row, "parent", prompt)
+        completions["policy"] = _completion(run, row, "policy", prompt)
     Review.objects.create(
         run=run,
         sequence=row["sequence"],
         step=row["step"],
         prompt=prompt,
-        policy_answer=made["policy"],
-        parent_answer=made["parent"],
+        policy_answer=completions["policy"],
+        parent_answer=completions["parent"],
         predicted=row["predicted"],
         policy_score=row["policy"]["score"],
         parent_score=row["parent"]["score"],
@@ -189,6 +190,7 @@ def _prompt(project: Project, row: Row) -> Prompt | None:
 
 
 def _why_not(project: Project, prompt: Prompt | None, answers: dict[str, str]) -> str:
+    """Return why the pair is not shown to annotators; empty when it is."""
     if not project.asks_comparisons:
         return "the project asks for no comparisons"
     if prompt is None:
@@ -206,7 +208,7 @@ def _why_not(project: Project, prompt: Prompt | None, answers: dict[str, str]) -
 
 def _completion(run: Run, row: Row, side: str, prompt: Prompt) -> Completion:
     answer: dict[str, Any] = row[side]
-    [made] = add_completions(
+    [completion] = add_completions(
         rows=[
             NewCompletion(
                 prompt=prompt,
@@ -219,4 +221,4 @@ def _completion(run: Run, row: Row, side: str, prompt: Prompt) -> Completion:
             )
         ]
     )
-    return made
+    return completion

@@ -22,7 +22,7 @@ def module_named(name: str) -> str:
 
 
 class Busy(Exception):
-    """Not now: no GPU is free, or an earlier attempt is still ending. The worker asks again."""
+    """Raised when no GPU is free, or an earlier attempt is still ending. The worker asks again."""
 
 
 @dataclass(frozen=True)

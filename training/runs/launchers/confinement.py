@@ -1,4 +1,4 @@
-"""What a recipe is given and may do: an environment without the site's secrets, limits, and a user of its own.
+"""Confine a recipe: an environment without the site's secrets, limits, and a user of its own.
 
 A recipe reads what researchers and strangers wrote: texts, models, names of corpora. It gets the variables that
 programs of its sort need, and none that opens a database, a mail server or somebody's account; a kind that cannot do
@@ -43,7 +43,7 @@ _SECRET = re.compile(r"(^|_)(TOKENS?|KEYS?|SECRETS?|PASS(WORD|WD|PHRASE)?|CREDEN
 
 @dataclass(frozen=True)
 class Person:
-    """The user that a recipe runs as; None of these is asked for when it is the worker's own."""
+    """The user that a recipe runs as, if it is not the worker's own."""
 
     name: str
     uid: int
@@ -53,13 +53,13 @@ class Person:
 
 def environment(directory: Path) -> dict[str, str]:
     """Return the variables that a recipe of this run directory is given, of those that the worker has."""
-    asked = {*_variables_of_kind(directory), *settings.RECIPE_ENVIRONMENT}
-    found = {name: value for name, value in os.environ.items() if name in asked or _is_harmless(name)}
-    if "HF_TOKEN" not in found:
-        found["HF_HUB_DISABLE_IMPLICIT_TOKEN"] = "1"  # nor one that somebody's `hf auth login` left in a file
+    wanted_names = {*_variables_of_kind(directory), *settings.RECIPE_ENVIRONMENT}
+    variables = {name: value for name, value in os.environ.items() if name in wanted_names or _is_harmless(name)}
+    if "HF_TOKEN" not in variables:
+        variables["HF_HUB_DISABLE_IMPLICIT_TOKEN"] = "1"  # nor one that somebody's `hf auth login` left in a file
     if found_person := person():
-        found |= {"HOME": found_person.home, "USER": found_person.name, "LOGNAME": found_person.name}
-    return found
+        variables |= {"HOME": found_person.home, "USER": found_person.name, "LOGNAME": found_person.name}
+    return variables
 
 
 def person() -> Person | None:
@@ -92,7 +92,7 @@ def command(line: list[str]) -> list[str]:
 
 
 def memory_limit() -> int:
-    """Bytes that one process of a recipe may have of its own; 0 is no limit.
+    """Return the bytes that one process of a recipe may have of its own; 0 is no limit.
 
     By default what the machine has: beyond it the kernel would kill somebody, perhaps the web process. With GPUs there
     is no default: what drivers map counts, and is no memory of the machine.
@@ -103,7 +103,8 @@ def memory_limit() -> int:
 
 
 def hand_over(directory: Path, to: Person | None) -> None:
-    """The run directory to its user, but for `data/` and what other directories share: that is only read."""
+    """Give the run directory to the recipe's user, but for `data/` and what other directories share: that is only
+    read."""
     if to is None:
         return
     os.chown(directory, to.uid, to.gid)
@@ -116,9 +117,10 @@ def hand_over(directory: Path, to: Person | None) -> None:
                 os.chown(entry, to.uid, to.gid, follow_symlinks=False)
 
 
-def take_back(directory: Path, of: Person | None) -> None:
-    """What a recipe left becomes the worker's, so that no later one may change it; links out of the directory go."""
-    if of is None:
+def take_back(directory: Path, recipe_user: Person | None) -> None:
+    """Give what a recipe left to the worker, so that no later recipe may change it; delete links out of the
+    directory."""
+    if recipe_user is None:
         return
     real = directory.resolve()
     for path, folders, files in os.walk(directory):
@@ -127,7 +129,7 @@ def take_back(directory: Path, of: Person | None) -> None:
         for entry in (here / name for name in [*folders, *files]):
             if entry.is_symlink() and not entry.resolve().is_relative_to(real):
                 entry.unlink()
-            elif not entry.is_symlink() and entry.lstat().st_uid == of.uid:
+            elif not entry.is_symlink() and entry.lstat().st_uid == recipe_user.uid:
                 os.chown(entry, os.geteuid(), os.getegid(), follow_symlinks=False)
 
 
@@ -146,20 +148,20 @@ def _is_harmless(name: str) -> bool:
 
 def _limits() -> dict[str, int]:
     """Return {name of resource's RLIMIT_*: most}. A core file would hold what was in memory: none is written."""
-    found = {"CORE": 0}
+    limits = {"CORE": 0}
     if most := memory_limit():
-        found["DATA"] = most
+        limits["DATA"] = most
     if settings.RECIPE_FILE_GB:
-        found["FSIZE"] = int(settings.RECIPE_FILE_GB * _GB)
+        limits["FSIZE"] = int(settings.RECIPE_FILE_GB * _GB)
     if settings.RECIPE_PROCESSES:
-        found["NPROC"] = settings.RECIPE_PROCESSES + _threads_of_user()
-    return found
+        limits["NPROC"] = settings.RECIPE_PROCESSES + _threads_of_user()
+    return limits
 
 
 def _threads_of_user() -> int:
     """Return how many the kernel counts now: the limit is of all that a user runs, on the whole machine."""
-    found = person()
-    uid = found.uid if found else os.getuid()
+    user = person()
+    uid = user.uid if user else os.getuid()
     total = 0
     for process in psutil.process_iter():
         try:

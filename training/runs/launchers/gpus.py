@@ -1,4 +1,4 @@
-"""Each process of a recipe gets one GPU for itself: a lock per GPU, inherited by the recipe, free when it is gone."""
+"""Give each process of a recipe a GPU of its own: a lock per GPU, inherited by the recipe, free when it is gone."""
 
 from __future__ import annotations
 
@@ -27,41 +27,42 @@ class Lease:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let go of our copy; the recipe keeps its own."""
+        """Close our copy of the locks; the recipe keeps its own."""
         for file in self.files:
             file.close()
 
 
 def lease(folder: Path, count: int = 1) -> Lease:
-    """`count` free GPUs; an empty lease where there are none. Raises Busy while too few are free, and takes none."""
-    found = names()
-    if not found:
+    """Return `count` free GPUs; an empty lease where there are none. Raises Busy, and takes none, while too few are
+    free."""
+    gpu_names = names()
+    if not gpu_names:
         return Lease()
     folder.mkdir(parents=True, exist_ok=True)
-    taken = Lease()
-    held: list[str] = []
-    for name in found:
-        if len(held) == count:
+    lease_ = Lease()
+    locked: list[str] = []
+    for name in gpu_names:
+        if len(locked) == count:
             break
         file = (folder / f"{name}.lock").open("w")
         if not try_lock(file):
             file.close()
             continue
-        taken.files.append(file)
-        held.append(name)
-    if len(held) < count:
-        with taken:  # let go of those: another run may need just one
-            raise Busy("every GPU is taken" if count == 1 else f"{len(held)} of {count} GPUs are free")
-    taken.environment["CUDA_VISIBLE_DEVICES"] = ",".join(held)
-    return taken
+        lease_.files.append(file)
+        locked.append(name)
+    if len(locked) < count:
+        with lease_:  # let go of those: another run may need just one
+            raise Busy("every GPU is taken" if count == 1 else f"{len(locked)} of {count} GPUs are free")
+    lease_.environment["CUDA_VISIBLE_DEVICES"] = ",".join(locked)
+    return lease_
 
 
 @functools.cache
 def names() -> tuple[str, ...]:
     """Return the GPUs this worker may hand out: those of CUDA_VISIBLE_DEVICES, or all that nvidia-smi lists."""
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if given is not None:
-        return tuple(name.strip() for name in given.split(",") if name.strip() not in ("", "-1"))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return tuple(name.strip() for name in visible.split(",") if name.strip() not in ("", "-1"))
     if shutil.which("nvidia-smi") is None:
         return ()
     listing = subprocess.run(

@@ -1,4 +1,4 @@
-"""Whether the system killed a recipe for want of memory: SIGKILL alone does not say who sent it, nor why.
+"""Find out whether the system killed a recipe for want of memory: SIGKILL alone does not say who sent it, nor why.
 
 The kernel counts such kills for each control group (v2: memory.events; v1: memory.oom_control), and for the whole
 machine in /proc/vmstat. A count that rose while the recipe lived, or a recipe that was seen to hold nearly all there
@@ -33,9 +33,9 @@ class Watch:
     def begin(cls) -> Watch:
         return cls(kills(), limit())
 
-    def was_for_want_of_memory(self, held: int) -> bool:
-        """Of a process that was killed and was seen to hold `held` bytes at most."""
-        share = held / self.limit if self.limit else 0.0
+    def was_for_want_of_memory(self, held_bytes: int) -> bool:
+        """Return whether a killed process, which held `held_bytes` at most, died for want of memory."""
+        share = held_bytes / self.limit if self.limit else 0.0
         return share >= _NEARLY_ALL or (share >= _A_LOT and kills() > self.kills)
 
 
@@ -48,8 +48,8 @@ def limit() -> int:
     """Return what this process and its children may hold together: the control group's limit, else the machine's
     memory."""
     machine = psutil.virtual_memory().total
-    found = [int(text) for path in _LIMITS if (text := _text(path).strip()).isdecimal()]
-    return min([machine, *(value for value in found if value > 0)])
+    limits = [int(text) for path in _LIMITS if (text := _text(path).strip()).isdecimal()]
+    return min([machine, *(value for value in limits if value > 0)])
 
 
 def _counted(path: Path) -> int:

@@ -17,11 +17,11 @@ def main(arguments: list[str]) -> None:
     os.execv(arguments[end + 1], arguments[end + 1 :])
 
 
-def _limit(what: int, most: int) -> None:
-    _, hard = resource.getrlimit(what)
+def _limit(resource_id: int, most: int) -> None:
+    _, hard = resource.getrlimit(resource_id)
     least = most if hard == resource.RLIM_INFINITY else min(most, hard)
     try:
-        resource.setrlimit(what, (least, least))
+        resource.setrlimit(resource_id, (least, least))
     except ValueError:
         return  # a system that has no such limit, as macOS has none on memory
 

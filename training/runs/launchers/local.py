@@ -1,5 +1,4 @@
-"""A recipe as a subprocess of this worker: in a session of its own, with a parent watchdog, with its log in the run
-directory.
+"""Run a recipe as a subprocess of this worker: a session of its own, a parent watchdog, a log in the run directory.
 
 That no two attempts of a run work at once on a machine is held by the kernel: the recipe inherits a lock on
 `RUN_DIR/lock`, which is free again only when the last process that holds it is gone.
@@ -47,12 +46,12 @@ def submit(directory: Path, module: str) -> str:
     processes = multi_process.processes_of(directory)
     multi_process.check_gpus(processes, len(gpus.names()))
     person = confinement.person()
-    with contextlib.ExitStack() as ours:  # our copies of what the recipe inherits
-        lock = ours.enter_context(_lock(directory))
-        leased = ours.enter_context(gpus.lease(settings.RUNS_DIR / "gpus", processes))
-        log = ours.enter_context((directory / "log.txt").open("ab", buffering=0))
+    with contextlib.ExitStack() as own_copies:  # our copies of what the recipe inherits
+        lock = own_copies.enter_context(_lock(directory))
+        leased = own_copies.enter_context(gpus.lease(settings.RUNS_DIR / "gpus", processes))
+        log = own_copies.enter_context((directory / "log.txt").open("ab", buffering=0))
         read_end, write_end = os.pipe()
-        ours.callback(os.close, read_end)
+        own_copies.callback(os.close, read_end)
         log.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())} UTC: {module}\n".encode())
         try:
             command = confinement.command(multi_process.command(directory, module, processes))
@@ -92,7 +91,7 @@ def poll(handle: str) -> int | None:
 
 
 def stop(handle: str, grace_seconds: float | None = None) -> None:
-    """SIGTERM to all that the recipe started, SIGKILL to what is left after the grace."""
+    """Send SIGTERM to all that the recipe started, and SIGKILL to what is left after the grace."""
     child = _children.get(handle)
     if child is None or child.is_over:
         return
@@ -159,7 +158,7 @@ def _environment(directory: Path, read_end: int, leased: gpus.Lease, processes: 
 
 
 def _as(person: confinement.Person | None) -> dict[str, Any]:
-    """As whom Popen starts it: without the groups of whoever started the worker."""
+    """Return the user for Popen, without the groups of whoever started the worker."""
     return {} if person is None else {"user": person.uid, "group": person.gid, "extra_groups": []}
 
 
@@ -171,7 +170,7 @@ def _signal_group(group: int, number: int) -> None:
 
 
 def _end_members(child: _Child) -> None:
-    """The recipe itself is gone; what it started goes too. Once: later, the group's number may be another's."""
+    """Kill what the recipe, which has ended, started. Once: later, the group's number may be another's."""
     if not child.is_over:
         child.is_over = True
         _signal_group(child.process.pid, signal.SIGKILL)
@@ -181,7 +180,7 @@ def _end_members(child: _Child) -> None:
 
 
 def _measure(child: _Child) -> None:
-    """CPU time and memory while it lives; the last reading stays when it is gone."""
+    """Measure CPU time and memory while it lives; the last reading stays when it is gone."""
     try:
         recipe = psutil.Process(child.process.pid)
         members = [recipe, *(recipe.children(recursive=True) if child.processes > 1 else [])]

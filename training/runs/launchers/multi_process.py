@@ -1,4 +1,4 @@
-"""A recipe as several processes: what `accelerate launch` is told, in a file of the run directory that one can read.
+"""Start a recipe as several processes: what `accelerate launch` gets, in a file of the run directory that one can read.
 
 A recipe takes part by a field `processes` in its config and by `training.recipes.common.processes`. One process is
 started as ever, with none of this.
@@ -39,20 +39,23 @@ def threads_each(count: int) -> int:
     return max(cores // count, 1)
 
 
-def check_gpus(count: int, found: int) -> None:
-    """More processes than GPUs would wait for ever. Raises RecipeFailure."""
-    if found and count > found:
+def check_gpus(count: int, available: int) -> None:
+    """Check that there is a GPU for each process, else some would wait for ever. Raises RecipeFailure."""
+    if available and count > available:
         raise RecipeFailure(
             "too_few_gpus",
-            f"The run asks for {count} processes, each with a GPU of its own, and this worker has {found}.",
-            f"Queue it again with processes at most {found}.",
-            {"processes": found},
+            f"The run asks for {count} processes, each with a GPU of its own, and this worker has {available}.",
+            f"Queue it again with processes at most {available}.",
+            {"processes": available},
         )
 
 
 def _config(count: int) -> dict[str, object]:
-    """One group on this machine at a free port. MULTI_GPU starts processes as they are wanted without GPUs too: the
-    recipe then joins them by gloo, where MULTI_CPU would want an MPI installed."""
+    """Return the config of one group on this machine at a free port.
+
+    MULTI_GPU starts processes as they are wanted without GPUs too: the recipe then joins them by gloo, where MULTI_CPU
+    would want an MPI installed.
+    """
     return {
         "compute_environment": "LOCAL_MACHINE",
         "distributed_type": "MULTI_GPU",

@@ -1,4 +1,4 @@
-"""What people and programs do to runs: queue, cancel, resume. Each is one transaction or no change at all."""
+"""Queue, cancel and resume runs for people and programs. Each is one transaction or no change at all."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def queue_run(
     cloned_from: Run | None = None,
     idempotency_key: str | None = None,
 ) -> Run:
-    """Return a new run at the end of the queue; the first one again when the idempotency key is known.
+    """Queue a run and return it; the first one again when the idempotency key is known.
 
     Refused with the field that is wrong: `kind, name, parent, dataset, other_dataset, reward_model, seed,
     cloned_from` or `config.<field>`.
@@ -91,15 +91,15 @@ def queue_run(
 
 
 def defaults_of(kind: str, project: Project) -> dict[str, Any]:
-    """Return the options that the project's settings fill: people judge answers drawn as they are served."""
+    """Return the options that the project's settings fill: people annotate answers drawn as they are served."""
     return {**sampling_of(project), "system_prompt": project.system_prompt} if kind == "sample" else {}
 
 
 def queue_again(
     *, run: Run, by: User, changes: dict[str, Any] | None = None, idempotency_key: str | None = None
 ) -> Run:
-    """Return a new run like an earlier one but for these options; without any, those that are the remedy of its
-    failure."""
+    """Queue a run like an earlier one but for these options, and return it; without any, those that are the remedy of
+    its failure."""
     changes = run.remedy_changes if changes is None else changes
     return queue_run(
         kind=run.kind,
@@ -118,7 +118,7 @@ def queue_again(
 
 
 def cancel(*, run: Run, by: User) -> Run:
-    """A queued run ends at once; a running one as soon as its worker has stopped the recipe."""
+    """Cancel a run: a queued one ends at once, a running one as soon as its worker has stopped the recipe."""
     require(by, "research", run.project)
     with transaction.atomic():
         run = Run.objects.select_for_update().get(pk=run.pk)
@@ -138,9 +138,8 @@ def cancel(*, run: Run, by: User) -> Run:
 
 
 def resume(*, run: Run, by: User) -> Run:
-    """A failed or cancelled run back into the queue; it goes on from its last complete checkpoint. For a paused one
-    there is a choice to make: `training.runs.ordering.pauses.choose`.
-    """
+    """Queue a failed or cancelled run again, from its last complete checkpoint. For a paused one there is a choice to
+    make: `training.runs.ordering.pauses.choose`."""
     require(by, "research", run.project)
     with transaction.atomic():
         run = Run.objects.select_for_update().get(pk=run.pk)
@@ -161,7 +160,7 @@ def resume(*, run: Run, by: User) -> Run:
 
 
 def make_room_and_resume(*, run: Run, by: User) -> Run:
-    """After a full disk: what the rule of checkpoints lets go goes now, and the run goes on."""
+    """Delete, after a full disk, the checkpoints that the rule lets go, and resume the run."""
     storage.prune(project=run.project, by=by)
     return resume(run=run, by=by)
 
@@ -171,7 +170,7 @@ def _note(action: str, run: Run, by: User) -> None:
 
 
 def _scoped_key(by: User, key: str | None) -> str | None:
-    """Two people who happen to choose the same key do not get each other's runs."""
+    """Return the key with its sender: two people who choose the same key do not get each other's runs."""
     if not key:
         return None
     if len(key) > _KEY_LENGTH:

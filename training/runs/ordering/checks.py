@@ -1,4 +1,4 @@
-"""What must be true before a run is queued. Every error is found at once, and names its field and the remedy."""
+"""Check an order before a run is queued. Every error is found at once, and names its field and the remedy."""
 
 from __future__ import annotations
 
@@ -59,21 +59,25 @@ def check_order(
 
 
 def _check_tenancy(project: Project, **models: LanguageModel | None) -> None:
-    """A run takes models of its own project and shared ones; of others it is not even told whether they exist."""
-    asked = {field: model.pk for field, model in models.items() if model is not None}
-    usable = set(LanguageModel.objects.usable_in(project).filter(pk__in=asked.values()).values_list("pk", flat=True))
-    if errors := {field: NOT_HERE.format(project=project.name) for field, pk in asked.items() if pk not in usable}:
+    """Check that models are the project's own or shared; of others it is not disclosed whether they exist."""
+    id_by_field = {field: model.pk for field, model in models.items() if model is not None}
+    usable = set(
+        LanguageModel.objects.usable_in(project).filter(pk__in=id_by_field.values()).values_list("pk", flat=True)
+    )
+    if errors := {
+        field: NOT_HERE.format(project=project.name) for field, pk in id_by_field.items() if pk not in usable
+    }:
         raise Refused(400, **errors)
 
 
 def check_in_use(**models: LanguageModel | None) -> None:
-    """Whatever starts now starts from models that nobody has retired."""
+    """Check that nobody has retired a model that the run starts from."""
     if errors := {field: _retired(model) for field, model in models.items() if model is not None and model.retired_at}:
         raise Refused(409, **errors)
 
 
 def check_name(*, kind: str, project: Project, name: str) -> None:
-    """A name that a model may have when the run ends: free now, and promised to no run under way."""
+    """Check a name that a model may have when the run ends: free now, and promised to no run under way."""
     name = name.strip() if isinstance(name, str) else ""
     if not name or len(name) > 120:
         raise Refused(400, name="Give the run a name of 1 to 120 characters; the model it makes will bear it.")
@@ -87,18 +91,18 @@ def check_name(*, kind: str, project: Project, name: str) -> None:
 
 
 def _retired(model: LanguageModel) -> str:
-    why = f" ({model.retired_reason})" if model.retired_reason else ""
-    return f"{model.name} is retired{why}; choose a model that is still in use."
+    reason = f" ({model.retired_reason})" if model.retired_reason else ""
+    return f"{model.name} is retired{reason}; choose a model that is still in use."
 
 
 def _parent_errors(order: Kind, parent: LanguageModel | None) -> Errors:
-    wanted = " or ".join(order.parent_kinds)
+    kinds = " or ".join(order.parent_kinds)
     if parent is None:
-        return {"parent": f"Choose the {wanted} to start from."} if wanted else {}
-    if not wanted:
+        return {"parent": f"Choose the {kinds} to start from."} if kinds else {}
+    if not kinds:
         return {"parent": f"A run of kind {order.name} starts from no model; leave it out."}
     if parent.kind not in order.parent_kinds:
-        return {"parent": f"{parent.name} is a {parent.kind}, and a run of kind {order.name} needs a {wanted}."}
+        return {"parent": f"{parent.name} is a {parent.kind}, and a run of kind {order.name} needs a {kinds}."}
     if parent.path is None:
         return {"parent": f"The weights of {parent.name} are behind its endpoint; import them, or choose another."}
     return {}
@@ -130,7 +134,7 @@ def _dataset_errors(order: Kind, project: Project, dataset: Dataset | None) -> E
 
 
 def _no_labels(dataset: Dataset) -> str:
-    """Why no classifier could learn from it, as far as its counts tell."""
+    """Return why no classifier could learn from it, as far as its counts tell."""
     task, labels = TASKS.get(dataset.counts.get("task", "")), dataset.counts.get("labels")
     if task is not None and not task.is_classification:
         return (
@@ -150,10 +154,8 @@ def _other_dataset_errors(order: Kind, project: Project, dataset: Dataset | None
     if dataset.project_id != project.pk:
         return {"other_dataset": f"{dataset.name} belongs to another project; make one in {project.name}."}
     if dataset.kind not in order.other_kinds:
-        wanted = " or ".join(order.other_kinds)
-        return {
-            "other_dataset": f"{dataset.name} holds {dataset.kind}; a run of kind {order.name} takes {wanted} here."
-        }
+        kinds = " or ".join(order.other_kinds)
+        return {"other_dataset": f"{dataset.name} holds {dataset.kind}; a run of kind {order.name} takes {kinds} here."}
     if order.train_split_only and dataset.side != splits.TRAIN:
         return {"other_dataset": f"{dataset.name} is of the {dataset.side} split; choose one of the train split."}
     return _missing_files("other_dataset", dataset)
@@ -167,8 +169,8 @@ def _missing_files(field: str, dataset: Dataset) -> Errors:
 
 def _reward_errors(order: Kind, reward_model: LanguageModel | None, function: Any) -> Errors:
     if not order.takes_reward_model:
-        given = reward_model is not None
-        return {"reward_model": f"A run of kind {order.name} takes no reward model; leave it out."} if given else {}
+        is_given = reward_model is not None
+        return {"reward_model": f"A run of kind {order.name} takes no reward model; leave it out."} if is_given else {}
     if reward_model is None and not function and order.needs_reward_model:
         return {"reward_model": "Choose a reward model, or name a listed function in config.reward_function."}
     if reward_model is not None and function:
@@ -185,7 +187,8 @@ def _reward_errors(order: Kind, reward_model: LanguageModel | None, function: An
 
 
 def _function_errors(name: str) -> Errors:
-    """A dotted path that anybody may choose is a shell for anybody: only what the operator lists."""
+    """Refuse a reward function that the operator does not list: a dotted path that anybody may choose is a shell for
+    anybody."""
     try:
         if name:
             reward_functions.path_of(name)
@@ -195,7 +198,7 @@ def _function_errors(name: str) -> Errors:
 
 
 def _trust_errors(reward_model: LanguageModel | None, config: Any) -> Errors:
-    """A reward model that did not beat chance is refused, unless the config says in so many words that it is wanted."""
+    """Refuse a reward model that did not beat chance, unless the config explicitly trusts it."""
     if reward_model is None or reward_model.path is None or getattr(config, reward_trust.OVERRULE, True):
         return {}
     evidence = reward_trust.of_folder(reward_model.path)

@@ -1,4 +1,4 @@
-"""Which code a run was made with: `git describe` of a checkout, else the version in pyproject.toml."""
+"""Name the code that a run was made with: `git describe` of a checkout, else the version in pyproject.toml."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is told that a run has ended: other apps by a hook, other tools by an event."""
+"""Tell that a run has ended: other apps by a hook, other tools by an event."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger("assay.runs")
 
 
 def tell_finished(run: Run) -> dict[str, Exception]:
-    """Call whoever waits for the end of a run, after the commit; return what failed, by name. Nothing is raised."""
+    """Call the hooks of a finished run, after the commit; return what failed, by name. Nothing is raised."""
     failed: dict[str, Exception] = {}
     for name, receive in RUN_FINISHED.items():
         try:
@@ -28,6 +28,6 @@ def tell_finished(run: Run) -> dict[str, Exception]:
 
 
 def announce_end(run: Run) -> None:
-    """Call it inside the transaction that ends the run."""
+    """Announce the end of a run, inside its transaction."""
     data = {"run": run.pk, "name": run.name, "kind": run.kind, "state": run.state, "reason": run.reason}
     announce(project=run.project, event="run.finished", data=data | {"output_model": run.output_model_id})

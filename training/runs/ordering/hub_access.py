@@ -1,4 +1,4 @@
-"""What may leave for a hub and what may come from one, and the audit trail of both.
+"""Check what may leave for a hub and what may come from one, and record both in the audit trail.
 
 Models are pushed only to the repositories that the operator names in ASSAY_HUB_REPOSITORIES: the token is the
 operator's, and may write more than a researcher should. A name on a hub is never a folder here.
@@ -34,7 +34,7 @@ def check_export(project: Project, config: Any) -> dict[str, str]:
 
 
 def check_names(orders: list[Order]) -> None:
-    """Raises BadSource for a Hub name that is a folder here, of which `load_dataset` would read the files."""
+    """Raise BadSource for a Hub name that is a folder here, of which `load_dataset` would read the files."""
     for order in orders:
         if order.scheme == "hub" and is_local(order, Path(settings.BASE_DIR)):
             raise BadSource(local_words(order))

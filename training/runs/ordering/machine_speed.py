@@ -1,5 +1,5 @@
-"""What this machine was measured to do, for estimates: measured once, by its worker, in a process of its own, and kept
-as a file. Pages only read it."""
+"""Measure this machine for estimates: once, by its worker, in a process of its own, kept as a file that pages only
+read."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ class Machine:
 
     @property
     def available(self) -> float:
-        """Bytes that a run beginning now could have."""
+        """Return the bytes that a run beginning now could have."""
         return self.memory if self.memory is not None else float(psutil.virtual_memory().available)
 
 
 def path() -> Path:
-    """By machine: several may share the data folder."""
+    """Return the file's path, by machine: several may share the data folder."""
     return settings.DATA_DIR / "machines" / f"{os.uname().nodename}-{os.cpu_count()}.json"
 
 
 def measured() -> Machine | None:
-    """Return None while it is not known; a worker on this machine sees to it."""
+    """Return the measurement; None while there is none: a worker on this machine makes it."""
     try:
         return Machine(**json.loads(path().read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
@@ -75,14 +75,15 @@ def begin_measuring() -> None:
 
 
 class IdleMeasurement:
-    """Has this machine measured once its worker has had nothing to do for a minute, and somebody could pretrain."""
+    """Measure this machine once its worker has been idle for a minute, and somebody could pretrain."""
 
     def __init__(self) -> None:
         self._idle_since = time.monotonic()
         self._is_tried = False
 
     def note(self, *, is_idle: bool) -> None:
-        """Call it at each round of the worker. Once is tried in a worker's life: what failed would fail again."""
+        """Note whether the worker is idle, at each of its rounds. It measures once in its life: what failed would fail
+        again."""
         now = time.monotonic()
         if not is_idle:
             self._idle_since = now

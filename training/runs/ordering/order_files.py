@@ -1,4 +1,4 @@
-"""A run's order as a file, out and in: all that `queue_run` was given, by names and hashes that mean it elsewhere.
+"""Write and read a run's order as a file: all that `queue_run` takes, by names and hashes that mean it elsewhere.
 
     kind: sft
     name: tidewater-sft-7
@@ -39,7 +39,7 @@ _TOO_LONG = 200_000  # characters; an order has two thousand
 
 @dataclass(frozen=True)
 class Order:
-    """What a file asks for, as `queue_run` takes it, and what should be said about it."""
+    """An order as `queue_run` takes it, and the notes about it."""
 
     arguments: dict[str, Any]
     notes: tuple[str, ...] = ()
@@ -59,8 +59,8 @@ def written(run: Run) -> str:
 def _in_order(run: Run) -> dict[str, Any]:
     """Return the options as their dataclass has them: Postgres keeps the keys of a JSON object in an order of its
     own."""
-    known = [field.name for field in fields(CONFIGS[run.kind])] if run.kind in CONFIGS else []
-    rank = {name: place for place, name in enumerate(known)}
+    option_names = [field.name for field in fields(CONFIGS[run.kind])] if run.kind in CONFIGS else []
+    rank = {name: place for place, name in enumerate(option_names)}
     return dict(sorted(run.config.items(), key=lambda option: (rank.get(option[0], len(rank)), option[0])))
 
 
@@ -89,7 +89,7 @@ def read(text: str) -> dict[str, Any]:
 
 
 def value_of(text: str) -> Any:
-    """One value as YAML has it: a number, true, a text."""
+    """Return one value as YAML has it: a number, true, a text."""
     try:
         return yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -97,18 +97,19 @@ def value_of(text: str) -> Any:
 
 
 def resolve(order: dict[str, Any], project: Project) -> Order:
-    """Names into rows of this project. Refused with every field that names what is not here, or is not the same."""
+    """Replace names by rows of this project. Refused with every field that names what is not here, or is not the
+    same."""
     errors: dict[str, str] = {}
     arguments: dict[str, Any] = {"kind": order.get("kind", ""), "name": order.get("name", "")}
     for field in ("kind", "name"):
         if not isinstance(arguments[field], str):
             errors[field] = f"must be a text, not {arguments[field]!r}; put it in quotation marks."
     models, datasets = LanguageModel.objects.usable_in(project), Dataset.objects.filter(project=project)
-    for field, found in (
+    for field, queryset in (
         *(("parent", models), ("reward_model", models)),
         *(("dataset", datasets), ("other_dataset", datasets)),
     ):
-        arguments[field], error = _named(order.get(field), found, project)
+        arguments[field], error = _named(order.get(field), queryset, project)
         errors |= {field: error} if error else {}
     config = order.get("config") or {}
     if not isinstance(config, dict) or not all(isinstance(name, str) for name in config):
@@ -118,19 +119,19 @@ def resolve(order: dict[str, Any], project: Project) -> Order:
     return Order(arguments | {"config": config, "seed": order.get("seed", 0)}, tuple(_notes(order, project)))
 
 
-def _named(given: Any, found: QuerySet[Any], project: Project) -> tuple[Any, str]:
+def _named(name_or_fields: Any, queryset: QuerySet[Any], project: Project) -> tuple[Any, str]:
     """Return (the row, nothing) or (None, what is wrong)."""
-    if given is None:
+    if name_or_fields is None:
         return None, ""
-    fields = {"name": given} if isinstance(given, str) else given
+    fields = {"name": name_or_fields} if isinstance(name_or_fields, str) else name_or_fields
     if not isinstance(fields, dict) or not fields or not set(fields) <= {"name", "hash"}:
         return None, "must be a name, or {name: …, hash: …}."
     name, hash = fields.get("name"), fields.get("hash")
     if not all(value is None or isinstance(value, str) for value in (name, hash)):
         return None, "name and hash must be texts; put them in quotation marks."
-    row = found.filter(name=name).first() if name else None
+    row = queryset.filter(name=name).first() if name else None
     if hash and (row is None or row.content_hash != hash):
-        same = found.filter(content_hash=hash).first()  # the same content under another name is the same
+        same = queryset.filter(content_hash=hash).first()  # the same content under another name is the same
         if same is not None:
             return same, ""
         if row is not None:
@@ -139,8 +140,8 @@ def _named(given: Any, found: QuerySet[Any], project: Project) -> tuple[Any, str
                 "that is other content. Bring that one in, or remove the hash from the file to take what is here."
             )
     if row is None:
-        where = f"in {project.name}" if found.model is Dataset else "here"
-        return None, f"Nothing {where} is called {name!r}; bring it in under that name, or name another."
+        place = f"in {project.name}" if queryset.model is Dataset else "here"
+        return None, f"Nothing {place} is called {name!r}; bring it in under that name, or name another."
     return row, ""
 
 

@@ -1,4 +1,4 @@
-"""What a person chooses when a run has paused by itself, and how it goes on.
+"""Let a person choose when a run has paused by itself, and let it go on.
 
 The config of a run is frozen; a choice that changes an option is an *amendment*, an event of the run with its author,
 its step and its reason. Amendments go to the recipe with the next attempt, and stand on the page, in the API and on the
@@ -30,24 +30,24 @@ def choose(*, run: Run, by: User, choice: str, changes: Changes | None = None) -
         run = Run.objects.select_for_update(of=("self",)).select_related("parent", "reward_model").get(pk=run.pk)
         if run.state != Run.State.PAUSED:
             raise Refused(409, state=f"The run is {run.state}; only a paused one waits for a choice.")
-        taken = _find(run, choice)
+        chosen = _find(run, choice)
         changes = {
-            **configs.current_names(run.kind, taken["changes"]),
+            **configs.current_names(run.kind, chosen["changes"]),
             **configs.current_names(run.kind, changes or {}),
         }
         _check(run, changes)
         check_in_use(parent=run.parent, reward_model=run.reward_model)
-        run.amendments = [*run.amendments, _amendment(run, taken, changes, by)]
+        run.amendments = [*run.amendments, _amendment(run, chosen, changes, by)]
         go_on(run)
         before = configs.current_names(run.kind, run.config)
-        told = {name: [before.get(name), value] for name, value in changes.items()}
-        about = f"{run.kind} {run.name}: {taken['name']}"
-        audit.record(action="run.amended", about=about, by=by, project=run.project, changes=told)
+        old_and_new = {name: [before.get(name), value] for name, value in changes.items()}
+        about = f"{run.kind} {run.name}: {chosen['name']}"
+        audit.record(action="run.amended", about=about, by=by, project=run.project, changes=old_and_new)
     return run
 
 
 def go_on(run: Run) -> None:
-    """Back into the queue, from the checkpoint of its pause. Call inside a transaction that holds the run."""
+    """Queue the run again, from the checkpoint of its pause. Call inside a transaction that holds the run."""
     run.state = Run.State.QUEUED
     run.reason_code = run.reason = run.remedy = run.phase = ""
     run.cancel_requested_at = run.finished_at = run.ends_at = None
@@ -90,12 +90,12 @@ def _check(run: Run, changes: Changes) -> None:
     changes.update({name: getattr(checked, name) for name in changes})
 
 
-def _amendment(run: Run, taken: Changes, changes: Changes, by: User) -> Changes:
-    told = {name: run.pause[name] for name in ("code", "step", "message")}
+def _amendment(run: Run, chosen: Changes, changes: Changes, by: User) -> Changes:
+    reason = {name: run.pause[name] for name in ("code", "step", "message")}
     return {
-        **told,
-        "choice": taken["name"],
-        "action": taken["action"],
+        **reason,
+        "choice": chosen["name"],
+        "action": chosen["action"],
         "changes": changes,
         "by": by.username,
         "at": timezone.now().isoformat(timespec="seconds"),

@@ -1,4 +1,4 @@
-"""The remedy of a failure as options to change, where it can be said so: what one click on the failed run's page does.
+"""Turn the remedy of a failure into options to change, where possible: what one click on the failed run's page does.
 
 Pure. A recipe that knows better says so itself (`RecipeFailure.remedy_changes`).
 """
@@ -20,15 +20,15 @@ _SLOWER = 3  # a learning rate that diverges is seldom too high by less
 
 
 def changes_for(code: str, kind: str, config: dict[str, Any]) -> Changes:
-    """Options that a new run of this kind should have instead; empty when no option is the remedy."""
+    """Return the options that a new run of this kind should have instead; empty when no option is the remedy."""
     candidates = {"out_of_memory": _lighter, "not_finite": _gentler}.get(code)
     if candidates is None or kind not in configs.CONFIGS:
         return {}
     return next((changes for changes in candidates(kind, config) if _is_allowed(kind, {**config, **changes})), {})
 
 
-def said(changes: Changes) -> str:
-    """`batch_size 4 and max_length 256`, for the label of a button."""
+def describe_changes(changes: Changes) -> str:
+    """Return `batch_size 4 and max_length 256`, for the label of a button."""
     return " and ".join(f"{name} {value}" for name, value in changes.items())
 
 

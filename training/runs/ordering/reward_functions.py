@@ -1,4 +1,4 @@
-"""Which Python functions may reward a run: those that the operator lists in ASSAY_REWARD_FUNCTIONS, each by a name.
+"""List the Python functions that may reward a run: those in ASSAY_REWARD_FUNCTIONS, each by a name.
 
 A researcher chooses a name and never a dotted path: any importable path would be a shell on the worker's machine, such
 as `pydoc.pipepager` on the policy's words. Forms, API and YAML take names; the worker writes the path that the name
@@ -19,7 +19,7 @@ _PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
 
 def read_list(text: str) -> dict[str, str]:
     """Read {name: dotted path} from `name=package.module.function, …`. Raises ImproperlyConfigured."""
-    found: dict[str, str] = {}
+    paths: dict[str, str] = {}
     for entry in (part.strip() for part in text.split(",")):
         if not entry:
             continue
@@ -28,10 +28,10 @@ def read_list(text: str) -> dict[str, str]:
             raise ImproperlyConfigured(
                 f"{VARIABLE}: {entry!r} is no reward; write name=package.module.function, with commas between several."
             )
-        if name in found:
+        if name in paths:
             raise ImproperlyConfigured(f"{VARIABLE} has {name!r} twice; give each function a name of its own.")
-        found[name] = path
-    return found
+        paths[name] = path
+    return paths
 
 
 def names() -> list[str]:

@@ -1,4 +1,4 @@
-"""Several runs in one chart."""
+"""Draw several runs in one chart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Memory and time of a run that is not queued yet, as the fields of its form change."""
+"""Estimate memory and time of a run that is not queued yet, as the fields of its form change."""
 
 from __future__ import annotations
 

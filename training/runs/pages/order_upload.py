@@ -1,4 +1,4 @@
-"""A run's order as a file: downloaded, and queued again from one."""
+"""Download a run's order as a file, and queue one from a file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MOST_BYTES = 1_000_000
 
 @allows(get="read")
 def download(request: HttpRequest, run_id: int) -> HttpResponse:
-    """All that the run was queued with, as YAML."""
+    """Download the options that the run was queued with, as YAML."""
     run, refusal = find_run(request, run_id)
     if refusal:
         return refusal
@@ -33,7 +33,7 @@ def download(request: HttpRequest, run_id: int) -> HttpResponse:
 
 @in_project(get="research", post="research")
 def from_file(request: HttpRequest, project: Project) -> HttpResponse:
-    """An order pasted or uploaded: opened as a form, or queued as it is."""
+    """Open an order that was pasted or uploaded as a form, or queue it."""
     context = {"project": project, "section": "runs", "yaml": request.POST.get("yaml", "")}
     if request.method != "POST":
         return render(request, "training/from_file.html", context)
@@ -49,11 +49,11 @@ def from_file(request: HttpRequest, project: Project) -> HttpResponse:
 
 
 def _as_form(request: HttpRequest, project: Project, order: orders.Order) -> HttpResponse:
-    given = dict(order.arguments)
-    kind, config = given.pop("kind"), given.pop("config")
+    arguments = dict(order.arguments)
+    kind, config = arguments.pop("kind"), arguments.pop("config")
     if kind not in KINDS:
         raise Refused(400, kind=f"{kind!r} is not a kind of run; use one of {', '.join(KINDS)}.")
-    initial = suggested(project, kind) | {name: value for name, value in given.items() if name != "name" or value}
+    initial = suggested(project, kind) | {name: value for name, value in arguments.items() if name != "name" or value}
     form = RunForm(
         kind=KINDS[kind], project=project, initial=initial | {f"config.{name}": v for name, v in config.items()}
     )

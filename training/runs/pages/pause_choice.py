@@ -1,4 +1,4 @@
-"""What somebody chooses on the page of a run that has paused."""
+"""Record what somebody chooses on the page of a run that has paused."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def choose(request: HttpRequest, run_id: int) -> HttpResponse:
 
 
 def _changes(request: HttpRequest, choice: str) -> dict[str, float]:
-    """The numbers as they were typed; those of other choices, and empty fields, are left out."""
+    """Return the numbers as they were typed, without those of other choices and empty fields."""
     prefix = f"{choice}."
     typed = {name.removeprefix(prefix): str(value) for name, value in request.POST.items() if name.startswith(prefix)}
     return {name: _number(name, value) for name, value in typed.items() if value.strip()}

@@ -1,4 +1,4 @@
-"""Pages of runs: the list, a form for a new one, and the page of each."""
+"""Show runs: the list, a form for a new one, and the page of each."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def new_run(request: HttpRequest, project: Project, kind: str) -> HttpResponse:
     if kind in kind_sections.FORM_PAGES:
         return kind_sections.FORM_PAGES[kind].view(request, project)
     earlier = earlier_run(project, kind, request.POST.get("cloned_from") or request.GET.get("like", ""))
-    initial = suggested(project, kind, earlier) | _asked(request)
+    initial = suggested(project, kind, earlier) | _initial_values(request)
     form = RunForm(request.POST or None, kind=KINDS[kind], project=project, initial=initial)
     status = 200
     if request.method == "POST":
@@ -166,7 +166,7 @@ def _page(request: HttpRequest, run: Run) -> dict[str, Any]:
     }
 
 
-def _asked(request: HttpRequest) -> dict[str, Any]:
-    """What a link asked for: `?dataset=3` chooses one, `?config.batch_size=4` sets an option."""
+def _initial_values(request: HttpRequest) -> dict[str, Any]:
+    """Return what a link asks for: `?dataset=3` chooses one, `?config.batch_size=4` sets an option."""
     items = request.GET.items()
     return {name: value for name, value in items if name in (*ROWS, "name", "seed") or name.startswith("config.")}

@@ -1,1 +1,1 @@
-"""What the pages, live updates and the API show of runs, as plain data, and what each kind adds to it."""
+"""Present runs as plain data for pages, live updates and the API, with what each kind adds."""

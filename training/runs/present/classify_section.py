@@ -1,4 +1,4 @@
-"""What the page of a classifier's run shows beside its figures: the confusion matrix, calibration, its mistakes."""
+"""Present a classifier's run beside its figures: the confusion matrix, calibration, its mistakes."""
 
 from __future__ import annotations
 
@@ -52,6 +52,6 @@ def context(run: Run) -> dict[str, Any]:
 
 
 def _mistakes(run: Run) -> list[dict[str, Any]]:
-    """Only for those who may read rows: the template asks."""
+    """Return the mistakes, only for those who may read rows: the template asks."""
     path = run.path / "mistakes.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []

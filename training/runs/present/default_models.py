@@ -1,4 +1,4 @@
-"""The models that the form of a new run begins with: this project's newest ones that go together."""
+"""Choose the models that the form of a new run begins with: this project's newest ones that go together."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ def newest_reward_model(
 
     Scores of a reward model of another line mean little for what this parent writes.
     """
-    own = list(_of_project(models, project)) or list(_imported(models))
+    candidates = list(_of_project(models, project)) or list(_imported(models))
     if parent is None:
-        return own[0] if own else None
+        return candidates[0] if candidates else None
     line = _line(parent)
     for ancestor in line:
-        for model in own:
+        for model in candidates:
             if model.parent_id == ancestor:
                 return model
-    fits = (model for model in own if model.parent_id is None or _line(model)[-1] == line[-1])
+    fits = (model for model in candidates if model.parent_id is None or _line(model)[-1] == line[-1])
     return next(fits, None)
 
 

@@ -1,4 +1,4 @@
-"""What the page of a run that failed offers to do about it, one click away."""
+"""Offer remedies on the page of a run that failed, one click away."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def remedies_of(run: Run) -> list[Remedy]:
         return []
     if run.remedy_changes:
         again = reverse("queue-again", args=[run.pk])
-        asked = {f"config.{name}": value for name, value in run.remedy_changes.items()}
+        values = {f"config.{name}": value for name, value in run.remedy_changes.items()}
         return [
-            Remedy(f"Queue again with {remedies.said(run.remedy_changes)}", again, is_post=True),
-            Remedy("Look at the form first", form(run, **asked)),
+            Remedy(f"Queue again with {remedies.describe_changes(run.remedy_changes)}", again, is_post=True),
+            Remedy("Look at the form first", form(run, **values)),
         ]
     if run.reason_code == _DISK_FULL:
         return _for_room(run)

@@ -1,4 +1,4 @@
-"""Points with their 95 % intervals, as an SVG that needs no script: calibration, and accuracy by annotations."""
+"""Draw points with their 95 % intervals, as an SVG that needs no script: calibration, and accuracy by annotations."""
 
 from __future__ import annotations
 

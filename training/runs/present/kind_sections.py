@@ -1,4 +1,4 @@
-"""What the pages of one kind of run show beside what all of them do.
+"""Add to the pages of one kind of run what only that kind shows.
 
 A kind that has more to tell brings a template, `templates/training/kinds/<kind>.html` on the page of a run or
 `<kind>_form.html` below the form of a new one, and registers what that template needs: with `RUN_SECTIONS` a function
@@ -35,7 +35,7 @@ class RunSection:
 
 @dataclass(frozen=True)
 class FormSection:
-    """The same for the form of a new run."""
+    """What the form of a new run of this kind is given."""
 
     kind: str
     context: Callable[[RunForm], dict[str, Any]]
@@ -68,20 +68,20 @@ FORM_PAGES: Hook[FormPage] = Hook(
 
 def of_run(run: Run) -> dict[str, Any]:
     """Return what this run's kind adds to its page; it renders again whenever the run moves on, so it must be quick."""
-    own: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for section in RUN_SECTIONS.values():
         if section.kind == run.kind:
-            own |= section.context(run)
-    return {**own, "kind_template": _existing(f"training/kinds/{run.kind}.html")}
+            values |= section.context(run)
+    return {**values, "kind_template": _existing(f"training/kinds/{run.kind}.html")}
 
 
 def of_form(form: RunForm) -> dict[str, Any]:
     name = form.kind.name
-    own: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for section in FORM_SECTIONS.values():
         if section.kind == name:
-            own |= section.context(form)
-    return {**own, "kind_form_template": _existing(f"training/kinds/{name}_form.html")}
+            values |= section.context(form)
+    return {**values, "kind_form_template": _existing(f"training/kinds/{name}_form.html")}
 
 
 def _existing(name: str) -> str:

@@ -1,4 +1,4 @@
-"""What the page of a PPO run shows beside what all pages of runs do: people's opinion, samples by step, amendments."""
+"""Present a PPO run beside what all runs show: people's opinion, samples by step, amendments."""
 
 from __future__ import annotations
 
@@ -67,22 +67,22 @@ class Judged:
 
 
 def context(run: Run) -> dict[str, Any]:
-    told = human_review.told(run)
+    reviewed = human_review.reviewed_pairs(run)
     config = pauses.config_now(run)
-    found = answers(run)
+    answer_rows = answers(run)
     reward = "the reward function" if run.config.get("reward_function") else "the reward model"
     return {
         "own_samples": True,
-        "reviews": _lines(told, config),
-        "review_verdicts": _verdicts(told, reward),
+        "reviews": _lines(reviewed, config),
+        "review_verdicts": _verdicts(reviewed, reward),
         "reward_name": reward,
-        "review_picture": picture(marks) if len(marks := _marks(told, config)) > 1 else "",
-        "not_asked": sorted(Counter(one.not_asked for one in told if one.not_asked).items()),
-        "open_pairs": sum(1 for one in told if _is_open(one)),
+        "review_picture": picture(marks) if len(marks := _marks(reviewed, config)) > 1 else "",
+        "not_asked": sorted(Counter(one.not_asked for one in reviewed if one.not_asked).items()),
+        "open_pairs": sum(1 for one in reviewed if _is_open(one)),
         "judged_pairs": _judged(run),
         "config_now": config,
-        "answers_by_step": found,
-        "sampled_steps": _steps(found),
+        "answers_by_step": answer_rows,
+        "sampled_steps": _steps(answer_rows),
         **score_trust.context(run),
     }
 
@@ -93,14 +93,14 @@ def answers(run: Run) -> list[Answers]:
     by_prompt: dict[str, dict[int, Sample]] = defaultdict(dict)
     for sample in run.samples.order_by("step", "sequence"):
         by_prompt[json.dumps(sample.prompt, sort_keys=True)][sample.step] = sample
-    asked = asked_in_the_arena(run.project, (next(iter(s.values())).prompt for s in by_prompt.values()))
-    found = []
+    private_hashes = asked_in_the_arena(run.project, (next(iter(s.values())).prompt for s in by_prompt.values()))
+    rows = []
     for samples in by_prompt.values():
         first, *rest = samples.values()
-        if text_hash(first.prompt) not in asked:
+        if text_hash(first.prompt) not in private_hashes:
             between = tuple(evenly(rest[:-1], _STEPS))
-            found.append(Answers(first.prompt[-1]["content"], first, between, rest[-1] if rest else None))
-    return found[:_PROMPTS]
+            rows.append(Answers(first.prompt[-1]["content"], first, between, rest[-1] if rest else None))
+    return rows[:_PROMPTS]
 
 
 def _steps(answers: Iterable[Answers]) -> list[tuple[int, bool]]:
@@ -109,13 +109,13 @@ def _steps(answers: Iterable[Answers]) -> list[tuple[int, bool]]:
     return [(step, i == (len(steps) - 1) // 2) for i, step in enumerate(steps)]
 
 
-def _lines(told: Sequence[human_review.Told], config: dict[str, Any]) -> list[ReviewLine]:
+def _lines(reviewed: Sequence[human_review.ReviewedPair], config: dict[str, Any]) -> list[ReviewLine]:
     lines = []
-    for step in sorted({one.step for one in told}, reverse=True):
-        here = [one for one in told if one.step == step and not one.not_asked]
+    for step in sorted({one.step for one in reviewed}, reverse=True):
+        here = [one for one in reviewed if one.step == step and not one.not_asked]
         if not here:
             continue
-        heard = _opinions(here, config)
+        opinions = _opinions(here, config)
         lines.append(
             ReviewLine(
                 step=step,
@@ -123,42 +123,42 @@ def _lines(told: Sequence[human_review.Told], config: dict[str, Any]) -> list[Re
                 predicted=_percent([one.predicted for one in here]),
                 people=_percent([one.people for one in here if one.people is not None]),
                 simulations=_percent([one.simulations for one in here if one.simulations is not None]),
-                agreement=_agreement(review_agreement.agreement(heard)),
+                agreement=_agreement(review_agreement.agreement(opinions)),
                 open=sum(1 for one in here if _is_open(one)),
             )
         )
     return lines
 
 
-def _verdicts(told: Sequence[human_review.Told], reward: str) -> list[str]:
+def _verdicts(reviewed: Sequence[human_review.ReviewedPair], reward: str) -> list[str]:
     """Return a sentence for people and one for simulations, each where there is something to say."""
     sentences = []
-    for judge, who in ((AnnotatorKind.PERSON, "people"), (AnnotatorKind.SIMULATION, "simulated annotators")):
-        agreement = review_agreement.agreement(review_agreement.recent(_opinions(told, {"review_by": judge})))
+    for judge, group in ((AnnotatorKind.PERSON, "people"), (AnnotatorKind.SIMULATION, "simulated annotators")):
+        agreement = review_agreement.agreement(review_agreement.recent(_opinions(reviewed, {"review_by": judge})))
         if agreement.decided:
-            sentences.append(f"Over the last reviews {review_agreement.in_words(agreement, who, reward)}.")
+            sentences.append(f"Over the last reviews {review_agreement.in_words(agreement, group, reward)}.")
     return sentences
 
 
-def _marks(told: Sequence[human_review.Told], config: dict[str, Any]) -> list[Mark]:
+def _marks(reviewed: Sequence[human_review.ReviewedPair], config: dict[str, Any]) -> list[Mark]:
     marks = []
-    for step in sorted({one.step for one in told}):
-        here = [one for one in told if one.step == step and not one.not_asked]
-        heard = review_agreement.agreement(_opinions(here, config))
+    for step in sorted({one.step for one in reviewed}):
+        here = [one for one in reviewed if one.step == step and not one.not_asked]
+        verdict = review_agreement.agreement(_opinions(here, config))
         if here:
             predicted = sum(one.predicted for one in here) / len(here)
-            marks.append(Mark(step, predicted, heard.people, heard.pairs))
+            marks.append(Mark(step, predicted, verdict.people, verdict.pairs))
     return marks
 
 
-def _opinions(told: Iterable[human_review.Told], config: dict[str, Any]) -> list[review_agreement.Opinion]:
-    """Of whom the run listens to."""
+def _opinions(reviewed: Iterable[human_review.ReviewedPair], config: dict[str, Any]) -> list[review_agreement.Opinion]:
+    """Return the opinions of those that the run listens to."""
     is_people = config.get("review_by", "person") == AnnotatorKind.PERSON
-    pairs = ((one, one.people if is_people else one.simulations) for one in told)
-    return [review_agreement.Opinion(one.step, one.predicted, said) for one, said in pairs if said is not None]
+    pairs = ((one, one.people if is_people else one.simulations) for one in reviewed)
+    return [review_agreement.Opinion(one.step, one.predicted, share) for one, share in pairs if share is not None]
 
 
-def _is_open(one: human_review.Told) -> bool:
+def _is_open(one: human_review.ReviewedPair) -> bool:
     return not one.not_asked and one.people is None and one.simulations is None
 
 
@@ -176,19 +176,19 @@ def _agreement(agreement: review_agreement.Agreement) -> str:
 def _judged(run: Run) -> list[Judged]:
     """Return the latest pairs that somebody has judged. Others are still to be judged blind, by this very reader
     perhaps."""
-    said = {one.sequence: one for one in human_review.told(run)}
+    pair_by_sequence = {one.sequence: one for one in human_review.reviewed_pairs(run)}
     rows = run.reviews.select_related("prompt", "policy_answer", "parent_answer").order_by("-sequence")
-    found = []
+    judged_pairs = []
     for review in rows:
-        one = said[review.sequence]
-        heard = one.people if one.people is not None else one.simulations
-        if heard is not None and review.policy_answer is not None:
-            found.append(Judged(review, "undecided" if heard == 0.5 else "policy" if heard > 0.5 else "parent"))
-    return found[:_PAIRS]
+        one = pair_by_sequence[review.sequence]
+        share = one.people if one.people is not None else one.simulations
+        if share is not None and review.policy_answer is not None:
+            judged_pairs.append(Judged(review, "undecided" if share == 0.5 else "policy" if share > 0.5 else "parent"))
+    return judged_pairs[:_PAIRS]
 
 
 def form_context(form: RunForm) -> dict[str, Any]:
-    """Links that fill the form with one of the presets; models and data that were chosen have to be chosen again."""
+    """Return links that fill the form with one of the presets; models and data have to be chosen again."""
     address = reverse("new-run", args=[form.project.slug, "ppo"])
     table = urlencode({f"config.{name}": value for name, value in configs.PPOConfig.presets["table"].items()})
     return {

@@ -1,4 +1,4 @@
-"""What the form of a pretraining run shows before one presses start: memory and time of every size, here."""
+"""Estimate memory and time of every size on this machine, for the form of a pretraining run."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ BYTES_PER_TOKEN = 4.0
 
 @dataclass(frozen=True)
 class Row:
-    """One size in words; `how` it is computed, or what its time is taken from. `is_chosen` in the form; `fits` the
+    """One size in words; `method` says how it is computed. `is_chosen` in the form; `fits` the
     memory that is free."""
 
     size: str
     parameters: str
     memory: str
-    how: str
+    method: str
     time: str
     is_chosen: bool
     fits: bool
@@ -79,7 +79,7 @@ def _row(name: str, chosen: Choices, here: Machine) -> Row:
     config = chosen.config
     shape = resource_estimate.shape_of(PRESETS[name], chosen.vocabulary, config.objective)
     on_cpu = here.device == "cpu"
-    row = Row(name, _count(shape.parameters), memory="", how="", time="", is_chosen=name == config.size, fits=True)
+    row = Row(name, _count(shape.parameters), memory="", method="", time="", is_chosen=name == config.size, fits=True)
     try:
         plan = resource_estimate.plan(
             shape,
@@ -97,7 +97,7 @@ def _row(name: str, chosen: Choices, here: Machine) -> Row:
     return replace(
         row,
         memory=f"{plan.bytes * (config.processes if on_cpu else 1) / 1e9:.2g} GB",
-        how=f"{plan.rows} of {config.batch_size} rows at once{twice}",
+        method=f"{plan.rows} of {config.batch_size} rows at once{twice}",
         time=duration(_seconds(name, shape, chosen, here, plan.checkpointing)),
     )
 
@@ -111,14 +111,14 @@ def _rows_of_finished_runs(chosen: Choices) -> list[Row]:
     for name in PRESETS:
         if run := _last_run(name, chosen.config):
             shape = resource_estimate.shape_of(PRESETS[name], chosen.vocabulary, chosen.config.objective)
-            how = f"as the last such run, on {run.result.get('machine') or 'an unknown machine'}"
+            method = f"as the last such run, on {run.result.get('machine') or 'an unknown machine'}"
             time = duration(chosen.tokens / run.result["tokens_per_second"])
-            rows.append(Row(name, _count(shape.parameters), "–", how, time, name == chosen.config.size, fits=True))
+            rows.append(Row(name, _count(shape.parameters), "–", method, time, name == chosen.config.size, fits=True))
     return rows
 
 
 def _seconds(name: str, shape: resource_estimate.Shape, chosen: Choices, here: Machine, twice: bool) -> float:
-    """By the pace of the last such run here, where there was one; else by the machine's rate."""
+    """Return the seconds by the pace of the last such run here, else by the machine's rate."""
     config = chosen.config
     if run := _last_run(name, config, machine_name=here.name):
         return chosen.tokens / run.result["tokens_per_second"]
@@ -164,7 +164,7 @@ def _tokens(config: configs.PretrainConfig, tokenizer: LanguageModel | None, dat
 
 
 def _count(value: float) -> str:
-    """12 M, 1.3 B, 640 K."""
+    """Return the count as 12 M, 1.3 B, 640 K."""
     for unit, name in ((1e9, "B"), (1e6, "M"), (1e3, "K")):
         if value >= unit:
             return f"{value / unit:.3g} {name}"

@@ -1,4 +1,4 @@
-"""The reward model's opinion against people's, over the reviews of a run, as an SVG that needs no script."""
+"""Draw the reward model's opinion and people's, over the reviews of a run, as an SVG that needs no script."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ class Mark:
 
 
 def picture(marks: Sequence[Mark]) -> Svg:
-    """Two lines over steps: what the reward model expects, and what people said with its 95 % interval."""
+    """Return two lines over steps: what the reward model expects, and what people said with its 95 % interval."""
     x = scale(marks[0].step, marks[-1].step, _LEFT, _WIDTH - _RIGHT)
     y = scale(0, 1, _HEIGHT - _BOTTOM, _TOP)
-    heard = [mark for mark in marks if mark.pairs]
-    drawn: list[scene.Mark] = []
+    judged_marks = [mark for mark in marks if mark.pairs]
+    elements: list[scene.Mark] = []
     for share in (0.0, 0.5, 1.0):
-        drawn += [Line(((_LEFT, y(share)), (_WIDTH - _RIGHT, y(share))))]
-        drawn += [Text((_LEFT - 8, y(share) + 4), f"{share:.0%}", "end")]
-    drawn += [Text((x(mark.step), _HEIGHT - 8), str(mark.step), "middle") for mark in evenly(marks, _LABELS)]
-    for mark in heard:
+        elements += [Line(((_LEFT, y(share)), (_WIDTH - _RIGHT, y(share))))]
+        elements += [Text((_LEFT - 8, y(share) + 4), f"{share:.0%}", "end")]
+    elements += [Text((x(mark.step), _HEIGHT - 8), str(mark.step), "middle") for mark in evenly(marks, _LABELS)]
+    for mark in judged_marks:
         low, high = wilson(round(mark.people * mark.pairs), mark.pairs, ROUNDED_Z95)
-        drawn.append(Line(((x(mark.step), y(low)), (x(mark.step), y(high))), _PEOPLE))
-    drawn += _curve(_EXPECTED, [(x(mark.step), y(mark.predicted)) for mark in marks])
-    drawn += _curve(_PEOPLE, [(x(mark.step), y(mark.people)) for mark in heard])
+        elements.append(Line(((x(mark.step), y(low)), (x(mark.step), y(high))), _PEOPLE))
+    elements += _curve(_EXPECTED, [(x(mark.step), y(mark.predicted)) for mark in marks])
+    elements += _curve(_PEOPLE, [(x(mark.step), y(mark.people)) for mark in judged_marks])
     title = "What the reward model expects and what people said, review by review: the table below has the figures"
-    return svg(Scene(_WIDTH, _HEIGHT, title, drawn), "human-review")
+    return svg(Scene(_WIDTH, _HEIGHT, title, elements), "human-review")
 
 
 def _curve(colour: str, points: Sequence[Point]) -> list[scene.Mark]:

@@ -1,5 +1,4 @@
-"""What the page of a reward run shows beside its figures: calibration, what the annotations are worth, the
-annotators."""
+"""Present a reward run beside its figures: calibration, what the annotations are worth, the annotators."""
 
 from __future__ import annotations
 
@@ -25,20 +24,20 @@ def context(run: Run) -> dict[str, Any]:
     """Nothing before the run has ended, and little for runs that ended before these figures were taken."""
     result = run.result or {}
     held_out = result.get("held_out") or {}
-    known = [name for name in FIGURES if held_out.get(name)]
+    names = [name for name in FIGURES if held_out.get(name)]
     return {
         **_calibration(result.get("calibration") or {}),
-        "reward_heads": [FIGURES[name] for name in known],
-        "ablation": [_compared(row, known) for row in result.get("ablation") or []],
-        **_curve(result.get("curve") or [], held_out, known),
+        "reward_heads": [FIGURES[name] for name in names],
+        "ablation": [_compared(row, names) for row in result.get("ablation") or []],
+        **_curve(result.get("curve") or [], held_out, names),
         "layers": [_layers(row) for row in _with_verdict(result.get("candidates") or [])],
         "judges": _judges(result.get("judges") or {}, _authors(run)),
         "aspects": [_aspect(name, row) for name, row in (result.get("aspects") or {}).items()],
     }
 
 
-def _calibration(found: Row) -> Row:
-    bins = found.get("bins") or []
+def _calibration(calibration: Row) -> Row:
+    bins = calibration.get("bins") or []
     if not bins:
         return {}
     lines, points = [], []
@@ -50,8 +49,8 @@ def _calibration(found: Row) -> Row:
     return {
         "calibration": reward_pictures.calibration(points),
         "calibration_rows": lines,
-        "calibration_error": f"{found['error']:.3f}",
-        "expected_ties": _ties(found.get("ties")),
+        "calibration_error": f"{calibration['error']:.3f}",
+        "expected_ties": _ties(calibration.get("ties")),
     }
 
 
@@ -60,43 +59,46 @@ def _ties(row: Row | None) -> tuple[str, str] | None:
     return (f"{row['predicted']:.0%}", f"{row['observed']:.0%}") if row else None
 
 
-def _compared(row: Row, known: list[str]) -> Row:
+def _compared(row: Row, names: list[str]) -> Row:
     """Return a row of the ablation; what is lost against all annotations, where the interval leaves out 0, is
     marked."""
-    lost = row.get("lost") or {}
+    losses = row.get("lost") or {}
     cells = []
-    for name in known:
-        less = lost.get(name)
-        away = less is not None and (less["lower"] > 0 or less["upper"] < 0)
-        cells.append((_interval(row.get(name)), _interval(less), away))
+    for name in names:
+        less = losses.get(name)
+        is_significant = less is not None and (less["lower"] > 0 or less["upper"] < 0)
+        cells.append((_interval(row.get(name)), _interval(less), is_significant))
     return {"name": row["name"], "judgements": row["judgements"], "cells": cells}
 
 
-def _curve(rows: list[Row], held_out: Row, known: list[str]) -> Row:
-    """The figure with most held-out annotations is drawn; the table has all."""
-    if len(rows) < 2 or not known:
+def _curve(rows: list[Row], held_out: Row, names: list[str]) -> Row:
+    """Return the curve of the figure with most held-out annotations; the table has all."""
+    if len(rows) < 2 or not names:
         return {}
-    drawn = max(known, key=lambda name: held_out[name]["n"])
+    drawn_name = max(names, key=lambda name: held_out[name]["n"])
     points = [
-        Point(row["judgements"], row[drawn]["value"], row[drawn]["lower"], row[drawn]["upper"])
+        Point(row["judgements"], row[drawn_name]["value"], row[drawn_name]["lower"], row[drawn_name]["upper"])
         for row in rows
-        if row.get(drawn)
+        if row.get(drawn_name)
     ]
-    lines = [(row["judgements"], [_interval(row.get(name)) for name in known]) for row in rows]
+    lines = [(row["judgements"], [_interval(row.get(name)) for name in names]) for row in rows]
     if len(points) < 2:
         return {}
-    picture = reward_pictures.learning_curve(points, chance=CHANCE[drawn])
-    return {"learning_curve": picture, "learning_rows": lines, "learning_name": FIGURES[drawn]}
+    picture = reward_pictures.learning_curve(points, chance=CHANCE[drawn_name])
+    return {"learning_curve": picture, "learning_rows": lines, "learning_name": FIGURES[drawn_name]}
 
 
 def _with_verdict(rows: list[Row]) -> list[Row]:
-    """Runs from before have a row for every penalty, without what is compared here: nothing is shown of these."""
+    """Return the rows with a verdict. Older runs have a row for every penalty, without what is compared here: nothing
+    is shown of these."""
     return [row for row in rows if "behind" in row]
 
 
 def _layers(row: Row) -> Row:
     return {
-        "named": ", ".join(f"{'mean' if how == 'mean' else 'last token'} of layer {at}" for at, how in row["features"]),
+        "named": ", ".join(
+            f"{'mean' if pooling == 'mean' else 'last token'} of layer {at}" for at, pooling in row["features"]
+        ),
         "ridge": f"{row['ridge']:g}",
         "nll": f"{row['nll']:.4f}",
         "accuracy": "" if row["accuracy"] is None else f"{row['accuracy']:.3f}",
@@ -113,10 +115,10 @@ def _authors(run: Run) -> list[int]:
 
 
 def _judges(row: Row, authors: list[int]) -> Row:
-    """Names are for reviewers: the template asks."""
+    """Return the annotators. Names are for reviewers: the template asks."""
     rows = row.get("rows") or []
-    known = dict(User.objects.filter(pk__in=authors).values_list("pk", "username"))
-    names = [known.get(pk, "people without an account") for pk in authors]
+    usernames = dict(User.objects.filter(pk__in=authors).values_list("pk", "username"))
+    names = [usernames.get(pk, "people without an account") for pk in authors]
     return {
         "alike": not row.get("reliability"),
         "compared": bool(row.get("trials")),

@@ -1,4 +1,4 @@
-"""The same figure of several runs over each other, and in what the runs differ."""
+"""Draw the same figure of several runs in one chart, and list in what the runs differ."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Timed = tuple[int, datetime, dict[str, Any]]  # step, time, values
 
 @dataclass(frozen=True)
 class Choice:
-    """What the address asks for; whatever it asks wrongly is as if it had not asked."""
+    """The choices of an address; wrong ones are as if they were not there."""
 
     runs: tuple[int, ...]
     metric: str = ""
@@ -67,15 +67,15 @@ class Legend:
 
 
 def context(project: Project, choice: Choice) -> dict[str, Any]:
-    found = project.runs.select_related(*RELATED).in_bulk(choice.runs)
-    runs = [found[number] for number in choice.runs if number in found]
+    run_by_id = project.runs.select_related(*RELATED).in_bulk(choice.runs)
+    runs = [run_by_id[number] for number in choice.runs if number in run_by_id]
     rows = {run.pk: _rows(run) for run in runs}
-    known = curves.curves_of(curves.names_in(values for r in rows.values() for _, _, values in r), {})
-    metric = choice.metric if choice.metric in [c.name for c in known] else _first(known, rows)
+    known_curves = curves.curves_of(curves.names_in(values for r in rows.values() for _, _, values in r), {})
+    metric = choice.metric if choice.metric in [c.name for c in known_curves] else _first(known_curves, rows)
     raw = [_series(run, rows[run.pk], metric, choice.x) for run in runs]
     shown = [charts.smoothed(one, choice.smooth) for one in raw] if choice.smooth else raw
     title = curves.title_of(metric) if metric else ""
-    drawn: dict[str, Any] = {
+    options: dict[str, Any] = {
         "title": title,
         "x_title": AXES[choice.x],
         "is_log": choice.is_log,
@@ -87,11 +87,11 @@ def context(project: Project, choice: Choice) -> dict[str, Any]:
         "runs": runs,
         "metric": metric,
         "title": title,
-        "metrics": known,
+        "metrics": known_curves,
         "axes": AXES.items(),
         "windows": SMOOTH,
-        "wide": charts.picture(shown, **drawn),
-        "narrow": charts.picture(shown, width=370, height=280, **drawn),
+        "wide": charts.picture(shown, **options),
+        "narrow": charts.picture(shown, width=370, height=280, **options),
         "legend": [_legend(run, one, i) for i, (run, one) in enumerate(zip(runs, raw, strict=True))],
         "table": _table(shown),
         "choices": differences.choices(runs) if len(runs) > 1 else [],
@@ -106,10 +106,10 @@ def _rows(run: Run) -> list[Timed]:
     return list(run.metrics.order_by("sequence").values_list("step", "time", "values"))
 
 
-def _first(known: list[curves.Curve], rows: dict[int, list[Timed]]) -> str:
+def _first(known_curves: list[curves.Curve], rows: dict[int, list[Timed]]) -> str:
     """Return the figure that most of the runs have; of several such the one that a run page shows first."""
-    held = [curves.names_in(values for _, _, values in found) for found in rows.values()]
-    counts = {curve.name: sum(curve.name in names for names in held) for curve in known}
+    names_by_run = [curves.names_in(values for _, _, values in run_rows) for run_rows in rows.values()]
+    counts = {curve.name: sum(curve.name in names for names in names_by_run) for curve in known_curves}
     return max(counts, key=lambda name: counts[name], default="")
 
 
@@ -131,33 +131,33 @@ def _places(run: Run, rows: Sequence[Timed], x: str) -> list[float]:
 
 
 def _seconds_of_work(run: Run, times: Sequence[datetime]) -> list[float]:
-    """Since the run began, without the time between its attempts, in which nobody worked on it."""
+    """Return the seconds since the run began, without the time between its attempts, in which nobody worked on it."""
     attempts = list(run.attempts.all())
     if not attempts:
         return [(time - times[0]).total_seconds() for time in times]
-    begun = [attempt.started_at for attempt in attempts]
+    starts = [attempt.started_at for attempt in attempts]
     before = [0.0]
     for attempt, following in itertools.pairwise(attempts):
-        ended = attempt.ended_at or following.started_at
-        before.append(before[-1] + (ended - attempt.started_at).total_seconds())
-    found = []
+        end = attempt.ended_at or following.started_at
+        before.append(before[-1] + (end - attempt.started_at).total_seconds())
+    seconds = []
     for time in times:
-        which = max(0, bisect_right(begun, time) - 1)
-        found.append(before[which] + max(0.0, (time - begun[which]).total_seconds()))
-    return found
+        index = max(0, bisect_right(starts, time) - 1)
+        seconds.append(before[index] + max(0.0, (time - starts[index]).total_seconds()))
+    return seconds
 
 
 def _tokens(seconds: Sequence[float], rows: Sequence[dict[str, Any]]) -> list[float]:
-    """As the recipe counted them, else what its tokens a second come to."""
-    count, before, found = 0.0, 0.0, []
+    """Return the tokens as the recipe counted them, else computed from its tokens a second."""
+    count, before, tokens = 0.0, 0.0, []
     for now, values in zip(seconds, rows, strict=True):
-        if curves.is_number(counted := values.get("tokens")):
-            count = float(counted)
+        if curves.is_number(recorded := values.get("tokens")):
+            count = float(recorded)
         elif curves.is_number(pace := values.get("tokens_per_second")):
             count += pace * max(0.0, now - before)
         before = now
-        found.append(count)
-    return found
+        tokens.append(count)
+    return tokens
 
 
 def _legend(run: Run, series: Series, index: int) -> Legend:
@@ -174,7 +174,7 @@ def _legend(run: Run, series: Series, index: int) -> Legend:
 
 
 def _table(series: Sequence[Series]) -> list[tuple[str, list[str]]]:
-    """At each of at most 60 places what every run had come to by then."""
+    """Return what every run had reached at each of at most 60 places."""
     xs = curves.evenly(sorted({x for one in series for x, _ in one.points}), _LINES)
     return [(curves.number(x), [_by(one, x) for one in series]) for x in xs]
 

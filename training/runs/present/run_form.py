@@ -1,4 +1,4 @@
-"""The form of a new run, made from the dataclass of its kind: help, bounds and choices come with each field.
+"""Make the form of a new run from the dataclass of its kind: help, bounds and choices come with each field.
 
 The form only turns what was typed into values. What is right is decided in one place, by `queue_run`.
 """
@@ -83,15 +83,15 @@ class RunForm(forms.Form):
     def _begins_with(self) -> LanguageModel | None:
         """Return the parent that the form shows at first: what a link or an earlier run asked for, else the newest."""
         parents: Any = self.fields["parent"]
-        asked = self.initial.get("parent")
-        if isinstance(asked, LanguageModel):  # of an order that was read from a file
-            asked = asked.pk
-        if isinstance(asked, str):
-            asked = row_id(asked)
-        return parents.queryset.filter(pk=asked).first() if asked else parents.initial
+        wanted_parent = self.initial.get("parent")
+        if isinstance(wanted_parent, LanguageModel):  # of an order that was read from a file
+            wanted_parent = wanted_parent.pk
+        if isinstance(wanted_parent, str):
+            wanted_parent = row_id(wanted_parent)
+        return parents.queryset.filter(pk=wanted_parent).first() if wanted_parent else parents.initial
 
     def _offer_functions(self, name: str) -> None:
-        """By name, those that the operator lists; with none listed there is nothing to ask."""
+        """Offer functions by name, those that the operator lists; with none listed there is nothing to ask."""
         label, help_text = self.fields[name].label, self.fields[name].help_text
         offered = [("", "none: a reward model"), *((listed, listed) for listed in rewarding.names())]
         if len(offered) == 1:
@@ -106,7 +106,7 @@ class RunForm(forms.Form):
         return {**data, "config": config}
 
     def add_refusal(self, refused: Refused) -> None:
-        """Beside the field that it names."""
+        """Add a refusal beside the field that it names."""
         for name, text in refused.errors.items():
             self.add_error(name if name in self.fields else None, text)
 
@@ -141,7 +141,8 @@ def _of_kinds(kind: Kind, project: Project, kinds: tuple[str, ...]) -> Any:
 
 
 def _choice(queryset: Any, label: str, help_text: str, begin: Model | None) -> forms.ModelChoiceField:
-    """Not required here: `queue_run` says better what is missing. `begin` is chosen at first."""
+    """Return a field; it is not required here, for `queue_run` says better what is missing. `begin` is chosen at
+    first."""
     return forms.ModelChoiceField(queryset, label=label, help_text=help_text, required=False, initial=begin)
 
 

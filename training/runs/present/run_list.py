@@ -1,4 +1,4 @@
-"""What the list of runs shows, for the page and for its live updates."""
+"""Present the list of runs, for the page and for its live updates."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _PER_PAGE = 40
 
 
 def context(project: Project, kind: str = "", page: str = "") -> dict[str, Any]:
-    found = project.runs.select_related("parent", "output_model", "output_dataset", "created_by").prefetch_related(
+    runs = project.runs.select_related("parent", "output_model", "output_dataset", "created_by").prefetch_related(
         "attempts"
     )
     if kind in KINDS:
-        found = found.filter(kind=kind)
-    shown = Paginator(found, _PER_PAGE).get_page(page)
+        runs = runs.filter(kind=kind)
+    shown = Paginator(runs, _PER_PAGE).get_page(page)
     now, queue = timezone.now(), progress.Queue.now()
     rows = [
         (run, KINDS.get(run.kind), progress.progress(run, list(run.attempts.all()), {}, now, queue)) for run in shown

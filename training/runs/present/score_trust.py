@@ -1,4 +1,4 @@
-"""Whether a PPO run's score still means something: beside it the held-out prompts' and the second head's."""
+"""Show whether a PPO run's score still means something: beside it the held-out prompts' and the second head's."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def context(run: Run) -> dict[str, Any]:
 
 
 def of_rows(rows: list[tuple[int, Values]]) -> dict[str, Any]:
-    """`rows` are (step, values), first to last."""
+    """Return a picture and its table. `rows` are (step, values), first to last."""
     series = [
         charts.Series(label, tuple((float(step), float(v[name])) for step, v in rows if is_number(v.get(name))))
         for name, label in _SCORES.items()
@@ -53,9 +53,9 @@ def of_rows(rows: list[tuple[int, Values]]) -> dict[str, Any]:
         return {}
     shown = [one for one in series if one.points]
     names = [name for name, one in zip(_SCORES, series, strict=True) if one.points]
-    drawn = [charts.Series(one.label, tuple(evenly(one.points, _POINTS))) for one in shown]
+    drawn_series = [charts.Series(one.label, tuple(evenly(one.points, _POINTS))) for one in shown]
     return {
-        "score_picture": charts.picture(drawn, title="Score", x_title="step"),
+        "score_picture": charts.picture(drawn_series, title="Score", x_title="step"),
         "score_keys": [Key(one.label, i) for i, one in enumerate(shown, start=1)],
         "score_lines": [_line(step, values, names) for step, values in thinned(rows, _LINES)],
         "has_held_out": "held_out_score" in names,
@@ -71,5 +71,5 @@ def _line(step: int, values: Values, names: list[str]) -> Line:
 def _gap(values: Values, name: str) -> str:
     if not is_number(values.get(name)):
         return ""
-    found = {"value": values[name], "lower": values.get(f"{name}_lower"), "upper": values.get(f"{name}_upper")}
-    return progress.with_interval(found)
+    interval = {"value": values[name], "lower": values.get(f"{name}_lower"), "upper": values.get(f"{name}_upper")}
+    return progress.with_interval(interval)

@@ -1,1 +1,1 @@
-"""The queue: who may carry out a run, what its directory holds, what is read from it, and what is left."""
+"""Decide who may carry out a run, prepare its directory, read from it, and record what is left."""

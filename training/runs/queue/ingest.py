@@ -1,4 +1,4 @@
-"""From a run directory into the database: metrics, samples and progress, each line once.
+"""Read a run directory into the database: metrics, samples and progress, each line once.
 
 A resumed recipe cuts its logs back to its checkpoint and writes those steps again. The file is the truth: rows
 that it no longer holds are dropped, and what the database holds already is not written twice.
@@ -32,7 +32,7 @@ class Tail:
     offset: int = 0
 
     def read(self) -> tuple[list[Row], bool, Tail]:
-        """New complete lines; whether they are the file from its beginning; the tail after them."""
+        """Return new complete lines, whether they are the file from its beginning, and the tail after them."""
         if not self.path.exists():
             return [], False, self
         with self.path.open("rb") as file:
@@ -61,7 +61,7 @@ class Reader:
         self.samples = Tail(self.directory.path / "samples.jsonl")
 
     def ingest(self) -> bool:
-        """Bring the database up to date; whether there was anything new. Raises LeaseLost."""
+        """Bring the database up to date; return whether there was anything new. Raises LeaseLost."""
         metric_rows, metrics_afresh, metrics = self.metrics.read()
         sample_rows, samples_afresh, samples = self.samples.read()
         progress = self.directory.current_progress()
@@ -83,10 +83,10 @@ class Reader:
         if afresh:
             new = {row.sequence: tuple(getattr(row, name) for name in compared) for row in rows}
             before = stored.order_by("sequence").values_list("sequence", *compared)
-            gone = next((sequence for sequence, *values in before if new.get(sequence) != tuple(values)), None)
-            if gone is not None:
+            first_gone = next((sequence for sequence, *values in before if new.get(sequence) != tuple(values)), None)
+            if first_gone is not None:
                 with holding(self.attempt):
-                    stored.filter(sequence__gte=gone).delete()
+                    stored.filter(sequence__gte=first_gone).delete()
             last = stored.order_by("-sequence").values_list("sequence", flat=True).first() or 0
             rows = [row for row in rows if row.sequence > last]
         for start in range(0, len(rows), _BATCH):
@@ -121,10 +121,10 @@ def _store_progress(run: Run, progress: Row) -> None:
 
 
 def _finite(value: Any) -> Any:
-    """JSON knows no NaN and no infinity, and neither do the databases."""
+    """Return the value without NaN and infinity, which neither JSON nor the databases know."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def storable(text: str) -> str:
-    """Text that a database keeps: models now and then write a NUL or half a surrogate pair."""
+    """Return text that a database keeps: models now and then write a NUL or half a surrogate pair."""
     return text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "\ufffd")

@@ -1,4 +1,4 @@
-"""What a run that ended well leaves in the database: completions, a model, or a dataset.
+"""Record what a run that ended well leaves in the database: completions, a model, or a dataset.
 
 `gather` reads and hashes, which may take seconds; `record` writes, inside the transaction that turns the run to
 succeeded: its outputs are recorded with it, once, or not at all.
@@ -28,7 +28,7 @@ _CHUNK = 500  # SQLite bounds the variables of one statement
 
 
 class BadOutput(Exception):
-    """The recipe said that it ended well, and what it left cannot be used."""
+    """Raised when the recipe said that it ended well, and what it left cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +69,12 @@ def _content_hash(run: Run, directory: RunDirectory, result: Row) -> str:
 
 
 def _kept(result: Row) -> bool:
-    """An earlier attempt at recording this may have moved the rows to their place already."""
+    """Return whether an earlier attempt at recording this has moved the rows already."""
     return bool(result.get("hash")) and (settings.DATASETS_DIR / result["hash"]).is_dir()
 
 
 def _keep_dataset(source: Path, place: Path) -> None:
-    """Under the name of its content, where datasets lie. The same rows frozen twice lie there once."""
+    """Move rows to where datasets lie, under the name of their content. The same rows frozen twice lie there once."""
     place.parent.mkdir(parents=True, exist_ok=True)
     if source.is_dir() and not place.exists():
         source.rename(place)
@@ -99,8 +99,8 @@ def record(run: Run, outputs: Outputs) -> None:
 def _record_completions(run: Run, rows: list[Row]) -> None:
     prompts = _prompts(run, {row["prompt_id"] for row in rows})
     rows = [_apart(row) for row in rows]
-    told = [row for row in rows if row["text"].strip()]
-    made = add_completions(
+    non_empty = [row for row in rows if row["text"].strip()]
+    completions = add_completions(
         rows=[
             NewCompletion(
                 prompt=prompts[row["prompt_id"]],
@@ -113,21 +113,21 @@ def _record_completions(run: Run, rows: list[Row]) -> None:
                 source=f"run {run.pk}",
                 reasoning=storable(row["reasoning"]),
             )
-            for row in told
+            for row in non_empty
         ]
     )
-    for start in range(0, len(made), _CHUNK):
-        run.completions.add(*made[start : start + _CHUNK])
+    for start in range(0, len(completions), _CHUNK):
+        run.completions.add(*completions[start : start + _CHUNK])
     # There is nothing to judge in an empty answer, but that the model gave it is told.
-    run.result = {**run.result, "completions": len(made), "empty_completions": len(rows) - len(told)}
+    run.result = {**run.result, "completions": len(completions), "empty_completions": len(rows) - len(non_empty)}
     if only_thought := sum(bool(row["reasoning"]) and not row["text"].strip() for row in rows):
         run.result["only_reasoning"] = only_thought
 
 
 def _apart(row: Row) -> Row:
-    """Return what the recipe has told apart; else, of a run that began before it did, here."""
-    answer, thought = reasoning.split(row["text"])
-    return {**row, "text": answer, "reasoning": row.get("reasoning") or thought}
+    """Return the answer and its thoughts, as the recipe separated them, else separated here."""
+    answer, thoughts = reasoning.split(row["text"])
+    return {**row, "text": answer, "reasoning": row.get("reasoning") or thoughts}
 
 
 def _prompts(run: Run, ids: set[int]) -> dict[int, Prompt]:
@@ -141,30 +141,30 @@ def _prompts(run: Run, ids: set[int]) -> dict[int, Prompt]:
 
 
 def _freeze(run: Run, outputs: Outputs) -> Dataset:
-    """`result.counts` becomes the dataset's: rows by kind, and what was left out and why."""
-    taken = Dataset.objects.filter(project=run.project, name=run.name).exists()
-    made = Dataset.objects.create(
+    """Freeze the dataset. `result.counts` becomes its counts: rows by kind, and what was left out and why."""
+    is_name_taken = Dataset.objects.filter(project=run.project, name=run.name).exists()
+    dataset = Dataset.objects.create(
         project=run.project,
-        name=f"{run.name[:100]} (run {run.pk})" if taken else run.name,
+        name=f"{run.name[:100]} (run {run.pk})" if is_name_taken else run.name,
         kind=KINDS[run.kind].makes_dataset_kind,
         side=splits.TRAIN,
         content_hash=outputs.content_hash,
         counts=outputs.result.get("counts", {}),
         created_by=run.created_by,
     )
-    announce_dataset(made)
-    return made
+    announce_dataset(dataset)
+    return dataset
 
 
 def _register(run: Run, outputs: Outputs) -> LanguageModel:
     kind = KINDS[run.kind]
-    made = outputs.result.get("model_kind", kind.makes)
+    model_kind = outputs.result.get("model_kind", kind.makes)
     # The name was free when the run was queued; somebody may have imported a model under it since.
-    taken = LanguageModel.objects.filter(name=run.name).exists()
+    is_name_taken = LanguageModel.objects.filter(name=run.name).exists()
     model = register_model(
-        name=f"{run.name[:100]} (run {run.pk})" if taken else run.name,
+        name=f"{run.name[:100]} (run {run.pk})" if is_name_taken else run.name,
         folder=str(outputs.directory.model.relative_to(settings.DATA_DIR)),
-        kind=made,
+        kind=model_kind,
         parent=run.parent,
         stage=kind.stage,
         licence=run.parent.licence if run.parent else "",
@@ -174,7 +174,7 @@ def _register(run: Run, outputs: Outputs) -> LanguageModel:
         card=_card(run),
         by=run.created_by,
     )
-    if made == LanguageModel.Kind.POLICY:
+    if model_kind == LanguageModel.Kind.POLICY:
         enter_arena(project=run.project, model=model)
     return model
 
@@ -192,7 +192,7 @@ def _card(run: Run) -> dict[str, Any]:
 
 
 def without_texts(result: Row) -> Row:
-    """A result without the texts that its report shows: rows of a dataset are for those who may review."""
+    """Return a result without the texts that its report shows: rows of a dataset are for those who may review."""
     report = result.get("report")
     return {**result, "report": _textless(report)} if isinstance(report, dict) else result
 

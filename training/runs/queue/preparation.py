@@ -1,4 +1,4 @@
-"""Lay the run directory of an attempt: config, frozen rows, the places of the models. All a recipe gets to know."""
+"""Lay the run directory of an attempt: config, frozen rows, the places of the models. It is all that a recipe gets."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def prepare(run: Run) -> RunDirectory:
     data = run.path / "data"
     data.mkdir(parents=True, exist_ok=True)
     # What an earlier attempt died of, or waited for, must not be told of this one.
-    for told in ("failure.json", "paused.json"):
-        (run.path / told).unlink(missing_ok=True)
+    for leftover in ("failure.json", "paused.json"):
+        (run.path / leftover).unlink(missing_ok=True)
     if run.amendments:
         directory.amend(run.nameless_amendments)
     directory.identify(_identity(run))
@@ -60,7 +60,7 @@ def prepare(run: Run) -> RunDirectory:
 
 
 def _set_a_stranger_aside(run: Run) -> None:
-    """A new database beside old run directories: the old run 7 is not ours, and its result must not become ours."""
+    """Set aside a directory of another database: the old run 7 is not ours, and its result must not become ours."""
     identity = run.path / "identity"
     if run.path.exists() and (not identity.exists() or identity.read_text(encoding="utf-8") != _identity(run)):
         run.path.rename(run.path.with_name(f"{run.path.name}.before-{time.time_ns()}"))
@@ -95,7 +95,7 @@ def _config(run: Run) -> Row:
 
 
 def _check_repository(run: Run) -> None:
-    """A model goes only where the operator lets it go now. Raises RecipeFailure."""
+    """Check that a model goes only where the operator lets it go now. Raises RecipeFailure."""
     if run.kind != "export":
         return
     if errors := hubs.check_export(run.project, configs.parse("export", run.config)):
@@ -104,7 +104,7 @@ def _check_repository(run: Run) -> None:
 
 
 def _bring_rows(source: Path, target: Path) -> None:
-    """Hard links where the file system has them: a dataset is frozen, so nobody writes to either name."""
+    """Bring rows by hard links where the file system has them: a dataset is frozen, so nobody writes to either name."""
     files = sorted(source.glob("*.jsonl"))
     if not files:
         raise RecipeFailure("no_data", f"The dataset's files are missing from {source}.", "Freeze the dataset again.")
@@ -133,9 +133,9 @@ def _trained_on(run: Run) -> list[str]:
     """
     if not KINDS[run.kind].sees_training_data:
         return []
-    folders, model, seen = [], run.parent, set()
-    while model is not None and model.pk not in seen:
-        seen.add(model.pk)
+    folders, model, visited = [], run.parent, set()
+    while model is not None and model.pk not in visited:
+        visited.add(model.pk)
         maker: Run | None = getattr(model, "made_by", None)
         if maker is not None:
             folders += [d.path for d in (maker.dataset, maker.other_dataset) if d is not None and d.path.is_dir()]

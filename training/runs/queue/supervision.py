@@ -1,4 +1,4 @@
-"""Who may carry out which run. Claims, leases and the writes that depend on them: the queue's whole correctness.
+"""Claim runs, lease them, and write only under the lease: the queue's whole correctness.
 
 A run under way has one attempt in state *running*. Whoever holds that attempt's lease may write to the run; each
 write checks it inside its own transaction. A worker that was cut off finds its lease gone and writes nothing.
@@ -46,7 +46,7 @@ def projects_in_turn() -> list[int]:
     oldest = dict(queued.values_list("project").annotate(oldest=Min("pk")))
     attempts = Attempt.objects.filter(run__project__in=oldest).order_by().values_list("run__project")
     under_way = Count("pk", filter=Q(state=Attempt.State.RUNNING))
-    before = {project: told for project, *told in attempts.annotate(under_way=under_way, last=Max("pk"))}
+    before = {project: ranking for project, *ranking in attempts.annotate(under_way=under_way, last=Max("pk"))}
     return sorted(oldest, key=lambda project: (*before.get(project, (0, 0)), oldest[project]))
 
 
@@ -72,19 +72,19 @@ def _claim(runs: QuerySet[Run], worker: str, launcher: str) -> Attempt | None:
 
 
 def renew(attempt: Attempt) -> bool:
-    """Keep the lease. False when it is no longer ours."""
-    held = Attempt.objects.filter(pk=attempt.pk, lease=attempt.lease, state=Attempt.State.RUNNING)
-    return held.update(lease_expires_at=database_now() + _lease()) == 1
+    """Renew the lease; return False when it is no longer ours."""
+    leased = Attempt.objects.filter(pk=attempt.pk, lease=attempt.lease, state=Attempt.State.RUNNING)
+    return leased.update(lease_expires_at=database_now() + _lease()) == 1
 
 
 @contextmanager
 def holding(attempt: Attempt) -> Iterator[Run]:
-    """A transaction in which nobody can take the lease. Raises LeaseLost, and writes nothing, when it is gone."""
+    """Open a transaction in which nobody can take the lease. Raises LeaseLost, and writes nothing, when it is gone."""
     with transaction.atomic():
-        held = Attempt.objects.select_for_update().filter(
+        leased = Attempt.objects.select_for_update().filter(
             pk=attempt.pk, lease=attempt.lease, state=Attempt.State.RUNNING
         )
-        if held.first() is None:
+        if leased.first() is None:
             raise LeaseLost(f"Another worker has taken {attempt}.")
         yield Run.objects.get(pk=attempt.run_id)
 
@@ -100,12 +100,14 @@ def conclude(attempt: Attempt, ending: Ending, record: Callable[[Run], None] | N
         return _end(run, attempt, ending)
 
 
-def release_lost(*, is_gone: Callable[[str], bool], ours: Collection[int] = ()) -> None:
+def release_lost(*, is_gone: Callable[[str], bool], own_attempts: Collection[int] = ()) -> None:
     """Take running attempts from workers whose lease expired, or that `is_gone` knows to be dead.
 
-    Not the asking worker's own, `ours`: after this machine slept, they only wait to be renewed.
+    Not the asking worker's `own_attempts`: after this machine slept, they only wait to be renewed.
     """
-    running = list(Attempt.objects.filter(state=Attempt.State.RUNNING).exclude(pk__in=ours).select_related("run"))
+    running = list(
+        Attempt.objects.filter(state=Attempt.State.RUNNING).exclude(pk__in=own_attempts).select_related("run")
+    )
     now = database_now() if running else None
     for attempt in running:
         if now and attempt.lease_expires_at < now:
@@ -116,10 +118,10 @@ def release_lost(*, is_gone: Callable[[str], bool], ours: Collection[int] = ()) 
 
 def _release(attempt: Attempt, reason: str) -> None:
     with transaction.atomic():
-        held = Attempt.objects.select_for_update(skip_locked=True).filter(
+        leased = Attempt.objects.select_for_update(skip_locked=True).filter(
             pk=attempt.pk, state=Attempt.State.RUNNING, lease_expires_at=attempt.lease_expires_at
         )
-        if held.first() is not None:  # else its worker renewed it meanwhile, or another worker releases it now
+        if leased.first() is not None:  # else its worker renewed it meanwhile, or another worker releases it now
             _end(Run.objects.get(pk=attempt.run_id), attempt, Ending.lost(reason))
 
 
@@ -162,15 +164,15 @@ def _after_a_loss(run: Run, attempt: Attempt, ending: Ending) -> Ending:
     """
     if run.cancel_requested_at:
         return Ending.cancelled()
-    lost = 1
+    losses = 1
     for earlier in run.attempts.filter(number__lt=attempt.number).order_by("-number"):
         if earlier.state != Attempt.State.LOST or earlier.resumed_from_step != attempt.resumed_from_step:
             break
-        lost += 1
+        losses += 1
     patience = settings.RUN_MAX_ATTEMPTS
     if ending.code == OUT_OF_MEMORY:  # once may be the fault of others on the machine
         patience = min(2, patience)
-    return ending if lost < patience else Ending.given_up(ending, lost)
+    return ending if losses < patience else Ending.given_up(ending, losses)
 
 
 def _lease() -> timedelta:

@@ -1,4 +1,4 @@
-"""What an error that the worker met means for the run it was carrying out."""
+"""Describe what an error that the worker met means for the run it was carrying out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker is called in the database, and whether one of that name is surely dead.
+"""Name a worker in the database, and find out whether one of that name is surely dead.
 
 `demo@host:4026531836:4711:1700000000` names the process by its host, PID namespace, PID and start: enough for a
 worker on the same machine to take over at once, instead of waiting for a lease to expire.
@@ -32,6 +32,6 @@ def is_gone(worker: str) -> bool:
 
 
 def _place() -> str:
-    """Containers of one pod may share a host name, but then not a PID namespace."""
+    """Return the host and PID namespace: containers of one pod may share a host name, but then not a PID namespace."""
     namespace = Path("/proc/self/ns/pid")
     return f"{os.uname().nodename[:50]}:{namespace.stat().st_ino if namespace.exists() else 0}"

@@ -134,9 +134,9 @@ def test_an_undone_vote_is_no_opinion(project, run):
     human_review.take_in(run, [row(make_prompt(project))])
     user = make_user(project)
     vote_for_policy(run, user)
-    assert human_review.told(run)[0].people == 1.0
+    assert human_review.reviewed_pairs(run)[0].people == 1.0
     feedback.undo(assignment=Assignment.objects.get(user=user), by=user)
-    assert human_review.told(run)[0].people is None
+    assert human_review.reviewed_pairs(run)[0].people is None
 
 
 def test_comparisons_with_other_answers_are_no_opinion_of_the_pair(project, run):
