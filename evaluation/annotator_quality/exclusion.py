@@ -1,4 +1,4 @@
-"""Excluding an annotator, or withdrawing all that one has said oneself: what it touches, the act, and its undoing.
+"""Excluding an annotator, or withdrawing all that one has said oneself: the act, and its undoing.
 
 Only statuses change, in one act that is remembered with every line of the ledger it wrote. What models have learnt
 stays learnt: their lineage says how many of the annotations in them no longer count.
@@ -7,223 +7,33 @@ stays learnt: their lineage says how many of the annotations in them no longer c
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 
 from annotate.core import audit
 from annotate.core.errors import Refused
 from annotate.core.permissions import require
 from annotate.labelling.bulk_status import (
-    KINDS,
     ImportedAnnotator,
     Who,
     change_all,
-    feedback_by,
-    filter_by,
     last_changes,
     standing,
 )
 from annotate.models import (
-    AnnotatorKind,
     Assignment,
-    Comparison,
-    Dataset,
-    LanguageModel,
     Membership,
     Project,
     QueueChange,
-    Split,
     User,
 )
-from annotate.models.feedback import FeedbackQuerySet, annotator_kind_of
-from evaluation.leaderboard.published import tally_of
-from evaluation.leaderboard.snapshots import current
-from evaluation.models import Exclusion, Promotion
-from evaluation.ratings import LABELS, Tally
-from evaluation.ratings.bradley_terry import fit
-from training.models import Run
+from evaluation.annotator_quality.exclusion_effects import in_hand, touched_by
+from evaluation.models import Exclusion
 
 EXCLUDED, WITHDRAWN = Exclusion.Status.EXCLUDED, Exclusion.Status.WITHDRAWN
 LONGEST_REASON = 160  # the ledger's 200 less the number of the act
-
-
-@dataclass(frozen=True)
-class TouchedDataset:
-    dataset: Dataset
-    judgements: int
-
-
-@dataclass(frozen=True)
-class TouchedModel:
-    """`run` made it. `directly`: from a dataset with their annotations, else through another model that was."""
-
-    model: LanguageModel
-    run: Run
-    directly: bool
-    is_served: bool
-
-
-@dataclass(frozen=True)
-class Place:
-    """A model's place now and without their votes; None where no vote is left. Both are fitted vote by vote. A rank is
-    the best that the intervals allow."""
-
-    model: LanguageModel
-    rating: float
-    rank: int
-    rating_without: float | None
-    rank_without: int | None
-    moves: bool = False  # another rank, or another place in the order of the ratings
-
-
-@dataclass(frozen=True)
-class Touched:
-    """All that an exclusion would touch. `judgements` is {kind: {status: n}}, and `changing` how many would change."""
-
-    judgements: dict[str, dict[str, int]]
-    changing: dict[str, int]
-    datasets: list[TouchedDataset]
-    runs: list[Run]
-    models: list[TouchedModel]
-    votes: int  # of those that rank models
-    places: list[Place]
-    open_items: int
-
-    @property
-    def total(self) -> int:
-        return sum(self.changing.values())
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "changing": self.changing,
-            "datasets": [{"id": t.dataset.pk, "judgements": t.judgements} for t in self.datasets],
-            "runs": [run.pk for run in self.runs],
-            "models": [{"id": t.model.pk, "directly": t.directly} for t in self.models],
-            "votes": self.votes,
-            "places": [
-                {
-                    "model": p.model.pk,
-                    "rating": round(p.rating, 2),
-                    "rank": p.rank,
-                    "rating_without": None if p.rating_without is None else round(p.rating_without, 2),
-                    "rank_without": p.rank_without,
-                }
-                for p in self.places
-            ],
-        }
-
-
-def touched_by(project: Project, who: Who) -> Touched:
-    """Reads only."""
-    said = feedback_by(project, who)
-    judgements = {
-        kind: dict(rows.order_by().values_list("status").annotate(n=Count("id"))) for kind, rows in said.items()
-    }
-    changing = {
-        kind: sum(n for status, n in by.items() if status in ("counted", "held")) for kind, by in judgements.items()
-    }
-    datasets = _datasets(project, who)
-    runs = list(
-        Run.objects.filter(dataset__in=[t.dataset for t in datasets]).select_related("output_model").order_by("pk")
-    )
-    votes, places = _places(project, who)
-    return Touched(
-        {kind: by for kind, by in judgements.items() if by},
-        {kind: n for kind, n in changing.items() if n},
-        datasets,
-        runs,
-        _models(project, runs),
-        votes,
-        places,
-        _in_hand(project, who).filter(expires_at__gt=timezone.now()).count(),
-    )
-
-
-def _in_hand(project: Project, who: Who) -> QuerySet[Assignment]:
-    open_items = project.assignments.filter(state=Assignment.State.OPEN)
-    return open_items.none() if isinstance(who, ImportedAnnotator) else open_items.filter(user=who)
-
-
-def _datasets(project: Project, who: Who) -> list[TouchedDataset]:
-    counts: Counter[int] = Counter()
-    for field in ("comparisons", "ratings", "demonstrations", "spans"):  # the pairs of rankings are comparisons
-        rows = project.datasets.filter(**filter_by(who, f"{field}__")).order_by().annotate(n=Count(field))
-        counts.update(dict(rows.values_list("pk", "n")))
-    datasets = project.datasets.in_bulk(list(counts))
-    return [TouchedDataset(datasets[pk], counts[pk]) for pk in sorted(counts)]
-
-
-def _models(project: Project, runs: list[Run]) -> list[TouchedModel]:
-    """What the runs made, and what was made out of that or rewarded by it."""
-    newest = Promotion.objects.filter(project=project).order_by("-id").first()
-    served = newest.model_id if newest else None
-    made = _by_model(runs)
-    direct, fresh = set(made), set(made)
-    while fresh:
-        later = Run.objects.filter(Q(parent__in=fresh) | Q(reward_model__in=fresh)).order_by("pk")
-        found = {pk: run for pk, run in _by_model(later).items() if pk not in made}
-        made |= found
-        fresh = set(found)
-    models = LanguageModel.objects.in_bulk(list(made))
-    return [TouchedModel(models[pk], made[pk], pk in direct, pk == served) for pk in sorted(models)]
-
-
-def _by_model(runs: Iterable[Run]) -> dict[int, Run]:
-    return {run.output_model_id: run for run in runs if run.output_model_id is not None}
-
-
-def _places(project: Project, who: Who) -> tuple[int, list[Place]]:
-    """How many of their votes rank models, and every model's place with and without them."""
-    mine = Comparison.objects.filter(project=project, **filter_by(who)).counted().on_split(Split.EVAL).order_by()
-    kind = _kind_of(who, mine)
-    names = ("completion_a__model", "completion_b__model", "winner")
-    votes = list(mine.ranking(kind).values_list(*names).annotate(n=Count("id")))
-    if not votes:
-        return 0, []
-    tally = tally_of(current(project=project, judge=kind))
-    place = {model: index for index, model in enumerate(tally.models)}
-    cells = tally.cells.copy()
-    for a, b, winner, n in votes:
-        cells[place[a], place[b], LABELS.index(winner)] -= n
-    now, without = _ranked(tally), _ranked(Tally(tally.models, cells.clip(0)))
-    models = LanguageModel.objects.in_bulk(tally.models)
-    order, after = _order(now), _order(without)
-    found = []
-    for pk, (rating, rank) in now.items():
-        left, lower = without.get(pk, (None, None))
-        moves = order[pk] != after.get(pk) or rank != lower
-        found.append(Place(models[pk], rating, rank, left, lower, moves))
-    return sum(n for *_, n in votes), sorted(found, key=lambda each: order[each.model.pk])
-
-
-def _kind_of(who: Who, mine: FeedbackQuerySet) -> str:
-    """An import's are all of one kind: its file says so, or nobody does."""
-    if isinstance(who, ImportedAnnotator):
-        return mine.values_list("judge", flat=True).first() or AnnotatorKind.PERSON
-    return annotator_kind_of(who)
-
-
-def _order(ranked: dict[int, tuple[float, int]]) -> dict[int, int]:
-    return {pk: place for place, pk in enumerate(sorted(ranked, key=lambda pk: -ranked[pk][0]))}
-
-
-def _ranked(tally: Tally) -> dict[int, tuple[float, int]]:
-    """{model: (rating, rank)} of models in a battle of the largest group."""
-    met = (tally.cells.sum(axis=(1, 2)) + tally.cells.sum(axis=(0, 2))).nonzero()[0]
-    if not len(met):
-        return {}
-    fitted = fit(Tally(tuple(tally.models[i] for i in met), tally.cells[met][:, met]))
-    ranks = fitted.ranks()
-    return {
-        fitted.models[i]: (float(fitted.rating[i]), int(ranks[i, 0]))
-        for i in range(len(fitted.models))
-        if fitted.group[i] == 0
-    }
 
 
 def exclude(*, project: Project, person: Who, reason: str, by: User, pauses: bool = True) -> Exclusion:
@@ -330,7 +140,7 @@ def _paused_reason(reason: str) -> str:
 
 
 def _free_hands(project: Project, who: Who) -> None:
-    held = _in_hand(project, who)
+    held = in_hand(project, who)
     QueueChange.note(project.pk, held.values_list("prompt_id", flat=True))
     held.update(state=Assignment.State.EXPIRED, closed_at=timezone.now())
 
@@ -343,6 +153,3 @@ def _record(act: Exclusion, action: str, numbers: dict[str, int], by: User, reas
         changes["paused"] = [action.endswith("undone"), not action.endswith("undone")]
     about = act.person or f"{act.source_judge} of {act.source}"
     audit.record(action=action, about=about, by=by, project=act.project, changes=changes, reason=reason)
-
-
-__all__ = ["KINDS", "Touched", "acts", "exclude", "standing_act", "touched_by", "undo"]

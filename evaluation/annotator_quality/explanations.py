@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from evaluation.annotator_quality.findings import AnnotatorFigures, Measure
+from evaluation.annotator_quality.annotator_measures import Measure
+from evaluation.annotator_quality.findings import AnnotatorFigures
 from evaluation.core.number_formats import p_value, percent
 from evaluation.metrics.agreement import Alpha
 from evaluation.metrics.careless_annotators import PROMISE

@@ -10,14 +10,8 @@ from annotate.labelling.bulk_status import KINDS, ImportedAnnotator, Who
 from annotate.models import AnnotatorKind, Project
 from annotate.models.feedback import annotator_kind_of
 from evaluation.annotator_quality import explanations
-from evaluation.annotator_quality.findings import (
-    AnnotatorFigures,
-    Findings,
-    Measure,
-    ScaleFigures,
-    findings,
-    own_findings,
-)
+from evaluation.annotator_quality.annotator_measures import Measure
+from evaluation.annotator_quality.findings import AnnotatorFigures, Findings, ScaleFigures, findings, own_findings
 from evaluation.annotator_quality.loading import Annotator as Named
 from evaluation.metrics.agreement import Pair
 from evaluation.metrics.span_agreement import Estimate, MarkAgreement, MarkPair

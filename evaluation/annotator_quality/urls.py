@@ -3,7 +3,7 @@
 from django.urls import path, register_converter
 from django.urls.converters import StringConverter
 
-from evaluation.annotator_quality import api
+from evaluation.annotator_quality import api, exclusion_api
 from evaluation.annotator_quality.pages import exclusion_pages, quality_pages
 
 
@@ -35,9 +35,9 @@ api_urlpatterns = [
     path(_API + "quality/pairs/", api.pairs),
     path(_API + "quality/mine/", api.mine),
     path(_API + "quality/judges/<str:pk>/", api.annotator),
-    path(_API + "quality/judges/<str:pk>/touched/", api.touched),
+    path(_API + "quality/judges/<str:pk>/touched/", exclusion_api.touched),
     path(_API + "quality/imported/", api.imported),
-    path(_API + "quality/imported/touched/", api.imported_touched),
-    path(_API + "exclusions/", api.exclusions),
-    path(_API + "exclusions/<str:pk>/undo/", api.undo),
+    path(_API + "quality/imported/touched/", exclusion_api.imported_touched),
+    path(_API + "exclusions/", exclusion_api.exclusions),
+    path(_API + "exclusions/<str:pk>/undo/", exclusion_api.undo),
 ]

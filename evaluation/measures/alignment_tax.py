@@ -14,8 +14,9 @@ from annotate.core.errors import Refused
 from annotate.models import LanguageModel, Project, User
 from evaluation.leaderboard.leaderboard_rows import Standing, standings
 from evaluation.leaderboard.snapshots import current, default_annotator_kind
-from evaluation.measures import evaluations, paired_comparison
-from evaluation.measures.paired_comparison import Task, Tested
+from evaluation.measures import comparison_json, evaluations, measured_tasks, paired_comparison, paired_differences
+from evaluation.measures.measured_tasks import Task
+from evaluation.measures.paired_comparison import Tested
 from evaluation.metrics import definitions as families
 from evaluation.metrics.figure_intervals import Figure
 from evaluation.metrics.paired_tests import Difference
@@ -88,12 +89,12 @@ def change(
     """Return None where the two were not both measured alike, on the same items of that task by that metric."""
     projects = [project] if project is not None else Project.objects.filter(evaluations__model=model).distinct()
     for each in projects:
-        every = paired_comparison.measured(each)
-        for known in (t for t in paired_comparison.tasks(every) if t.name == task):
+        every = measured_tasks.measured(each)
+        for known in (t for t in measured_tasks.tasks(every) if t.name == task):
             runs = _by_model(every, known, [model, parent])
-            if len(runs) < 2 or paired_comparison.settings_that_differ(list(runs.values())):
+            if len(runs) < 2 or measured_tasks.settings_that_differ(list(runs.values())):
                 continue
-            if found := paired_comparison.pair(runs[parent.pk], runs[model.pk]).all.get(metric):
+            if found := paired_differences.pair(runs[parent.pk], runs[model.pk]).all.get(metric):
                 better = families.find(metric).higher_is_better
                 return Change(found.value, found.lower, found.upper, found.n, better, found.p)
     return None
@@ -118,11 +119,9 @@ def panel(model: LanguageModel, project: Project) -> Panel:
     places = {row.model.pk: row for row in standings(current(project=project, judge=judge))}
     # Fluency is set against the parent in each run, by a yardstick that is another one at each stage.
     every = [
-        run
-        for run in paired_comparison.measured(project)
-        if run.parent in models and run.config["measure"] != "fluency"
+        run for run in measured_tasks.measured(project) if run.parent in models and run.config["measure"] != "fluency"
     ]
-    tasks = paired_comparison.tasks(every)
+    tasks = measured_tasks.tasks(every)
     drafts = [draft for task in tasks for draft in _drafts(task, _by_model(every, task, models), models)]
     differences = [d for draft in drafts for cell in draft.cells for d in (cell.to_parent, cell.to_base) if d]
     tested = iter(paired_comparison.tested_at_once(differences))
@@ -136,8 +135,8 @@ def panel(model: LanguageModel, project: Project) -> Panel:
 
 
 def _by_model(every: list[Run], task: Task, models: list[LanguageModel]) -> dict[int, Run]:
-    runs = paired_comparison.of_task(every, task, [one.pk for one in models])
-    return {run.parent_id or 0: run for run in paired_comparison.one_each(runs)}
+    runs = measured_tasks.of_task(every, task, [one.pk for one in models])
+    return {run.parent_id or 0: run for run in measured_tasks.one_each(runs)}
 
 
 @dataclass(frozen=True)
@@ -160,7 +159,7 @@ class _Draft:
 
 def _drafts(task: Task, runs: dict[int, Run], models: list[LanguageModel]) -> Iterator[_Draft]:
     names = dict.fromkeys(
-        name for run in runs.values() for name in run.result["metrics"] if paired_comparison.is_known(name)
+        name for run in runs.values() for name in run.result["metrics"] if paired_differences.is_known(name)
     )
     for name in names:
         yield _Draft(task, name, [_cell(name, runs, models, place) for place in range(len(models))])
@@ -173,10 +172,10 @@ def _cell(name: str, runs: dict[int, Run], models: list[LanguageModel], place: i
     why, found = "", {}
     for other in dict.fromkeys((place - 1, 0)):
         if 0 <= other < place and (earlier := runs.get(models[other].pk)) is not None:
-            if unlike := " ".join(paired_comparison.settings_that_differ([earlier, run])):
+            if unlike := " ".join(measured_tasks.settings_that_differ([earlier, run])):
                 why = why or unlike
                 continue
-            pair = paired_comparison.pair(earlier, run)
+            pair = paired_differences.pair(earlier, run)
             found[other] = pair.all.get(name)
             why = why or pair.refused
     parent = found.get(place - 1)
@@ -204,7 +203,7 @@ def _missing(project: Project, every: list[Run], tasks: list[Task], models: list
     waiting = list(project.runs.unfinished().filter(kind="evaluate", parent__in=models))
     found = []
     for task in tasks:
-        runs = paired_comparison.of_task(every, task)
+        runs = measured_tasks.of_task(every, task)
         newest = runs[0]
         there = {run.parent_id for run in runs if _is_as(run, newest)}
         for model in models:
@@ -215,9 +214,9 @@ def _missing(project: Project, every: list[Run], tasks: list[Task], models: list
 
 
 def _is_as(run: Run, other: Run) -> bool:
-    return run.result["items_hash"] == other.result["items_hash"] and paired_comparison.way_of(
+    return run.result["items_hash"] == other.result["items_hash"] and measured_tasks.way_of(
         run
-    ) == paired_comparison.way_of(other)
+    ) == measured_tasks.way_of(other)
 
 
 def _is_like(run: Run, other: Run) -> bool:
@@ -287,7 +286,7 @@ def _cell_json(cell: Cell) -> dict[str, Any] | None:
         "upper": cell.figure.upper,
         "n": cell.figure.n,
         "run": cell.run.pk if cell.run else None,
-        "to_parent": paired_comparison.tested_json(cell.to_parent),
-        "to_base": paired_comparison.tested_json(cell.to_base),
+        "to_parent": comparison_json.tested_json(cell.to_parent),
+        "to_base": comparison_json.tested_json(cell.to_base),
         "not_compared": cell.why,
     }

@@ -8,8 +8,8 @@ from django.http import QueryDict
 
 from annotate.models import Project
 from common.whole_numbers import row_id
-from evaluation.measures import paired_comparison
-from evaluation.measures.paired_comparison import FIRST, PARENT, Task
+from evaluation.measures import measured_tasks
+from evaluation.measures.measured_tasks import FIRST, PARENT, Task
 from training.models import Run
 
 MOST_MODELS = 12
@@ -29,24 +29,24 @@ class Asked:
 
 
 def read(sent: QueryDict, project: Project) -> Asked:
-    every = paired_comparison.measured(project)
+    every = measured_tasks.measured(project)
     asked = Asked(
-        paired_comparison.tasks(every), to=PARENT if sent.get("to") == PARENT else FIRST, metric=sent.get("metric", "")
+        measured_tasks.tasks(every), to=PARENT if sent.get("to") == PARENT else FIRST, metric=sent.get("metric", "")
     )
     by_pk = {run.pk: run for run in every}
     named = [by_pk[pk] for pk in dict.fromkeys(row_ids(sent.getlist("runs"))) if pk in by_pk]
     if named:
-        asked.task = next(t for t in asked.tasks if t.key == paired_comparison.key_of(named[0]))
+        asked.task = next(t for t in asked.tasks if t.key == measured_tasks.key_of(named[0]))
     elif asked.tasks:
         wanted = sent.get("task", "")
         asked.task = next((t for t in asked.tasks if wanted in (t.key, t.name)), None if wanted else asked.tasks[0])
     if asked.task is None:
         return asked
-    asked.candidates = paired_comparison.one_each(paired_comparison.of_task(every, asked.task))
+    asked.candidates = measured_tasks.one_each(measured_tasks.of_task(every, asked.task))
     if named:
-        asked.runs = paired_comparison.of_task(named, asked.task)[:MOST_MODELS]
+        asked.runs = measured_tasks.of_task(named, asked.task)[:MOST_MODELS]
     elif models := row_ids(sent.getlist("models")):
-        chosen = paired_comparison.one_each(paired_comparison.of_task(every, asked.task, models))
+        chosen = measured_tasks.one_each(measured_tasks.of_task(every, asked.task, models))
         first = row_ids([sent.get("first", "")])
         asked.runs = sorted(chosen, key=lambda run: run.parent_id not in first)[:MOST_MODELS]
     elif not sent.get("models") and not sent.get("runs") and len(asked.candidates) <= MOST_UNASKED:

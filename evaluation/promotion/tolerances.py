@@ -12,7 +12,7 @@ from typing import Any
 
 from annotate.models import LanguageModel, Project
 from evaluation.measures import alignment_tax as tax
-from evaluation.measures import paired_comparison
+from evaluation.measures import measured_tasks, paired_differences
 from evaluation.measures.recording import task_of
 from evaluation.metrics import definitions as families
 from evaluation.metrics import fluency_figures as fluency
@@ -113,7 +113,7 @@ def _measured_of_both(
 
 
 def _metric(name: str) -> families.Metric | None:
-    return families.find(name) if paired_comparison.is_known(name) else None
+    return families.find(name) if paired_differences.is_known(name) else None
 
 
 def measures(project: Project) -> list[tuple[str, str]]:
@@ -121,10 +121,10 @@ def measures(project: Project) -> list[tuple[str, str]]:
     and the bounds of fluency."""
     found = {
         (task_of(run), metric)
-        for run in paired_comparison.measured(project)
+        for run in measured_tasks.measured(project)
         for metric in run.result["metrics"]
         if run.config.get("measure") != "fluency"
-        and paired_comparison.is_known(metric)
+        and paired_differences.is_known(metric)
         and run.parent is not None
         and run.parent.kind == LanguageModel.Kind.POLICY
     }
@@ -148,6 +148,6 @@ def _unknown(
 
 
 def _measured(project: Project, tolerance: dict[str, Any]) -> Iterator[int]:
-    for run in paired_comparison.measured(project):
+    for run in measured_tasks.measured(project):
         if task_of(run) == tolerance["task"] and tolerance["metric"] in run.result["metrics"] and run.parent_id:
             yield run.parent_id

@@ -10,7 +10,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from evaluation.annotator_quality import explanations
-from evaluation.annotator_quality.findings import AnnotatorFigures, Measure
+from evaluation.annotator_quality.annotator_measures import Measure
+from evaluation.annotator_quality.findings import AnnotatorFigures
 
 register = template.Library()
 _WIDTH, _HEIGHT = 120, 14

@@ -26,7 +26,7 @@ from annotate.models import (
     Webhook,
 )
 from annotate.models.tokens import token_hash
-from evaluation.annotator_quality.exclusion import touched_by
+from evaluation.annotator_quality.exclusion_effects import touched_by
 from evaluation.models import Candidacy, Exclusion
 from tests.support.factories import (
     make_assignment,

@@ -16,7 +16,8 @@ from annotate.core.errors import Refused
 from annotate.core.events import announce_dataset
 from annotate.core.permissions import require
 from annotate.data import frozen_rows
-from annotate.data.datasets.selections import Selection, select
+from annotate.data.datasets.selected_rows import Selection
+from annotate.data.datasets.selections import select
 from annotate.models import AnnotatorKind, Dataset, Project, User
 from common import splits
 

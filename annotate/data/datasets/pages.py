@@ -18,7 +18,8 @@ from annotate.core.permissions import can
 from annotate.data import feedback_lineage, frozen_rows
 from annotate.data.datasets.actions import freeze
 from annotate.data.datasets.frozen_exports import export_file, formats_of
-from annotate.data.datasets.selections import Selection, select
+from annotate.data.datasets.selected_rows import Selection
+from annotate.data.datasets.selections import select
 from annotate.data.exports.pages import export_choices
 from annotate.models import AnnotatorKind, Dataset, Project, Split, Status, User
 

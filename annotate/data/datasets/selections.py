@@ -6,24 +6,19 @@ Only counted feedback, of one kind of annotator, on the side asked for; what was
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter, defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections import Counter
 from typing import Any
 
 from django.db.models import QuerySet
 
 from annotate.core.errors import Refused
-from annotate.data.datasets import best_answers, preferences
-from annotate.data.frozen_rows import Row
+from annotate.data.datasets.selected_rows import Options, Selection, example_rows, preference_rows, select_prompts
 from annotate.models import (
     AnnotatorKind,
     Comparison,
-    Completion,
     Dataset,
     Demonstration,
     Project,
-    Prompt,
     Ranking,
     Rating,
     Span,
@@ -31,7 +26,6 @@ from annotate.models import (
 )
 from annotate.models.feedback import FeedbackQuerySet
 from common import splits
-from common.harm_kinds import UNRATED_TALK
 
 FEEDBACK: dict[str, type[Any]] = {
     "ratings": Rating,
@@ -39,33 +33,6 @@ FEEDBACK: dict[str, type[Any]] = {
     "demonstrations": Demonstration,
     "spans": Span,
 }
-_CHUNK = 500
-
-
-@dataclass(frozen=True)
-class Options:
-    """What narrows a dataset down. Lists that are None take everything."""
-
-    categories: list[str] | None = None
-    sources: list[str] | None = None
-    ratings: list[int] | None = None
-    comparisons: list[int] | None = None
-    demonstrations: list[int] | None = None
-    spans: list[int] | None = None
-    edits: bool = True  # an answer that somebody made better is preferred to what it was made out of
-    per_prompt: int = 1
-    minimum: float = 0.6
-    whole_answers: bool = True
-    limit: int | None = None
-
-
-@dataclass
-class Selection:
-    """Rows of the files that would be written, and the feedback that they come from."""
-
-    files: dict[str, list[Row]]
-    counts: dict[str, Any]
-    sources: dict[str, list[int]] = field(default_factory=dict)
 
 
 def select(
@@ -86,9 +53,9 @@ def select(
         )
     chosen = _checked(options)
     if kind == Dataset.Kind.PROMPTS:
-        return _select_prompts(project, side, chosen)
+        return select_prompts(project, side, chosen)
     feedback = {plural: _rows(project, side, judge, plural, chosen) for plural in FEEDBACK}
-    selection = (_preferences if kind == Dataset.Kind.PREFERENCES else _examples)(feedback, chosen)
+    selection = (preference_rows if kind == Dataset.Kind.PREFERENCES else example_rows)(feedback, chosen)
     selection.counts["left_out"] |= _left_out(project, side, judge, kind, chosen)
     selection.counts["empty"] = _why_empty(project, side, judge, kind, selection.counts["left_out"])
     return selection
@@ -160,205 +127,6 @@ def _refuse_what_does_not_belong(rows: QuerySet, plural: str, ids: list[int], si
 
 def _some(ids: list[int]) -> str:
     return ", ".join(str(i) for i in ids[:5]) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
-
-
-def _preferences(feedback: Mapping[str, QuerySet], options: Options) -> Selection:
-    comparisons = list(
-        feedback["comparisons"].values(
-            "id", "prompt_id", "completion_a", "completion_b", "winner", "strength", "author", "ranking"
-        )
-    )
-    ratings = list(feedback["ratings"].values("id", "completion", "prompt_id", "thumbs", "stars", "aspects", "author"))
-    speaking = [r for r in ratings if r["thumbs"] is not None or r["stars"] is not None]
-    spans = list(feedback["spans"].values("id", "completion", "start", "end", "label", "text", "author"))
-    edits = _edits(feedback["demonstrations"]) if options.edits else []
-    pairs = [*_weighed(comparisons), *(edit.pair for edit in edits)]
-    ids = {c[end] for c in comparisons for end in ("completion_a", "completion_b")}
-    ids |= {row["completion"] for row in [*speaking, *spans]} | {edit.original for edit in edits}
-    prompt_of = {r["completion"]: r["prompt_id"] for r in speaking}
-    informativeness = preferences.informativeness(
-        preferences.comparisons_from(pairs), preferences.ratings_from(speaking), prompt_of=prompt_of
-    )
-    rankings = sorted({c["ranking"] for c in comparisons if c["ranking"]})
-    judges = [feedback["comparisons"], feedback["ratings"], feedback["spans"]]
-    return Selection(
-        files={
-            "completions": [*_completion_rows(ids), *(edit.completion for edit in edits)],
-            "comparisons": pairs,
-            "ratings": [_rating_row(row) for row in speaking],
-            **({"spans": [_without(row, "id") for row in spans]} if spans else {}),
-        },
-        counts={
-            "comparisons": sum(c["ranking"] is None for c in comparisons),
-            "ratings": len(speaking),
-            **_counted({"rankings": len(rankings), "edits": len(edits), "spans": len(spans)}),
-            "completions": len(ids),
-            "prompts": len({c["prompt_id"] for c in pairs} | set(prompt_of.values())),
-            "judges": _judges(*judges, *([feedback["demonstrations"].exclude(edited_from=None)] if edits else [])),
-            "winners": dict(Counter(c["winner"] for c in comparisons)),
-            "telling": informativeness.informative,
-            "enough": informativeness.enough,
-            "sentence": informativeness.sentence,
-            "reason": informativeness.reason,
-            "left_out": {"ratings of aspects alone": len(ratings) - len(speaking)},
-        },
-        sources={
-            "comparisons": [c["id"] for c in comparisons],
-            "ratings": [r["id"] for r in speaking],
-            "rankings": rankings,
-            "spans": [row["id"] for row in spans],
-            "demonstrations": [edit.demonstration for edit in edits],
-        },
-    )
-
-
-def _weighed(comparisons: list[Row]) -> list[Row]:
-    """As they are frozen. `weight` stands where a ranking says them, so that other rows keep their hash: all pairs of
-    a ranking are one annotation (Ouyang 2022, 2203.02155, section 3.5)."""
-    sizes = Counter(row["ranking"] for row in comparisons)
-    return [
-        _without(row, "id", "ranking") | ({"weight": 1 / sizes[row["ranking"]]} if row["ranking"] else {})
-        for row in comparisons
-    ]
-
-
-@dataclass(frozen=True)
-class Edit:
-    """An edited answer as a preference: the edit, with an id below zero as no completion has, over what it was."""
-
-    demonstration: int
-    original: int
-    completion: Row
-    pair: Row
-
-
-def _edits(demonstrations: QuerySet) -> list[Edit]:
-    found = []
-    for d in demonstrations.exclude(edited_from=None).select_related("prompt"):
-        answer = {"id": -d.pk, "prompt_id": d.prompt_id, "prompt": d.prompt.messages, "text": d.text}
-        ends = {"prompt_id": d.prompt_id, "completion_a": d.edited_from_id, "completion_b": -d.pk}
-        pair = {**ends, "winner": "model_b", "strength": None, "author": d.author_id, "edit": True}
-        found.append(Edit(d.pk, d.edited_from_id, answer, pair))
-    return found
-
-
-def _counted(numbers: dict[str, int]) -> dict[str, int]:
-    """What most datasets have none of is told where there is some."""
-    return {name: n for name, n in numbers.items() if n}
-
-
-def _examples(feedback: Mapping[str, QuerySet], options: Options) -> Selection:
-    comparisons = preferences.comparisons_from(_told_of_each_answer(feedback["comparisons"]))
-    ratings = preferences.ratings_from(feedback["ratings"].values("completion", "thumbs", "stars", "author"))
-    judged = best_answers.answers_from(comparisons, ratings)
-    answers = _completions(set(judged))
-    cut_off = {c.pk for c in answers.values() if c.finish_reason == "length"} if options.whole_answers else set()
-    chosen = best_answers.best(
-        ((judged[i], c.prompt_id, c.text) for i, c in answers.items() if i not in cut_off),
-        per_prompt=options.per_prompt,
-        minimum=options.minimum,
-    )
-    demonstrations = list(feedback["demonstrations"].select_related("prompt"))
-    rows = [_example(answers[i]) for i in chosen]
-    rows += [{"prompt": d.prompt.messages, "completion": d.text} for d in demonstrations]
-    informing = {
-        "comparisons": feedback["comparisons"].filter(completion_a__in=chosen)
-        | feedback["comparisons"].filter(completion_b__in=chosen),
-        "ratings": feedback["ratings"].filter(completion__in=chosen),
-        "demonstrations": feedback["demonstrations"],
-    }
-    return Selection(
-        files={"examples": rows},
-        counts={
-            "examples": len(rows),
-            "best-rated answers": len(chosen),
-            "demonstrations": len(demonstrations),
-            "prompts": len({answers[i].prompt_id for i in chosen} | {d.prompt_id for d in demonstrations}),
-            "judges": _judges(*informing.values()),
-            "left_out": {
-                "answers judged, and not among the best": len(judged) - len(chosen) - len(cut_off),
-                "answers cut off at the length limit": len(cut_off),
-            },
-        },
-        sources=_informed_by(informing) if rows else {},
-    )
-
-
-def _informed_by(informing: Mapping[str, QuerySet]) -> dict[str, list[int]]:
-    """Ids by kind; with pairs of a ranking the ranking itself."""
-    sources = {plural: list(rows.values_list("id", flat=True)) for plural, rows in informing.items()}
-    rows = informing["comparisons"].exclude(ranking=None).order_by("ranking")
-    return sources | {"rankings": list(rows.values_list("ranking", flat=True).distinct())}
-
-
-def _told_of_each_answer(comparisons: QuerySet) -> list[Row]:
-    """A ranking of K says something of each answer K - 1 times: together these weigh as one annotation of it."""
-    rows = list(
-        comparisons.values("prompt_id", "completion_a", "completion_b", "winner", "strength", "author", "ranking")
-    )
-    ends: dict[int, set[int]] = defaultdict(set)
-    for row in rows:
-        ends[row["ranking"] or 0] |= {row["completion_a"], row["completion_b"]}
-    return [row | ({"weight": 1 / (len(ends[row["ranking"]]) - 1)} if row["ranking"] else {}) for row in rows]
-
-
-def _example(answer: Completion) -> Row:
-    """`is_cut` stands where the length limit ended the answer: a model must not learn to end there."""
-    cut = {"is_cut": True} if answer.finish_reason == "length" else {}
-    return {"prompt": answer.prompt.messages, "completion": answer.text, **cut}
-
-
-def _select_prompts(project: Project, side: str, options: Options) -> Selection:
-    prompts = Prompt.objects.filter(project=project, side=side).exclude(out_reason=UNRATED_TALK)
-    if options.categories is not None:
-        prompts = prompts.filter(category__in=options.categories)
-    if options.sources is not None:
-        prompts = prompts.filter(source__in=options.sources)
-    rows = list(prompts.values("id", "messages", "category", "text_hash"))
-    if options.limit:
-        # By hash: the same prompts whenever it is asked, and no category or author first.
-        rows = sorted(sorted(rows, key=lambda row: row["text_hash"])[: options.limit], key=lambda row: row["id"])
-    other = Prompt.objects.filter(project=project).exclude(side=side).count()
-    return Selection(
-        files={"prompts": [{"id": row["id"], "messages": row["messages"]} for row in rows]},
-        counts={
-            "prompts": len(rows),
-            "categories": dict(Counter(row["category"] or "none" for row in rows)),
-            "left_out": {"on the other side": other, "beyond the filter": prompts.count() - len(rows)},
-            "empty": f"No prompt in the {side} split fits; add prompts, or widen the categories.",
-        },
-        sources={"prompts": [row["id"] for row in rows]},
-    )
-
-
-def _completions(ids: set[int]) -> dict[int, Completion]:
-    ordered = sorted(ids)
-    completions: dict[int, Completion] = {}
-    for start in range(0, len(ordered), _CHUNK):
-        part = Completion.objects.filter(id__in=ordered[start : start + _CHUNK]).select_related("prompt")
-        completions |= {completion.pk: completion for completion in part}
-    return dict(sorted(completions.items()))
-
-
-def _completion_rows(ids: set[int]) -> list[Row]:
-    return [
-        {"id": c.pk, "prompt_id": c.prompt_id, "prompt": c.prompt.messages, "text": c.text}
-        for c in _completions(ids).values()
-    ]
-
-
-def _judges(*tables: QuerySet) -> int:
-    """Distinct accounts and distinct visitors."""
-    return len({pair for table in tables for pair in table.values_list("author", "visitor").distinct()})
-
-
-def _rating_row(row: Row) -> Row:
-    """`aspects` stands where some were judged, so that the same ratings without them keep their hash."""
-    return _without(row, "id", "prompt_id") if row["aspects"] else _without(row, "id", "prompt_id", "aspects")
-
-
-def _without(row: Row, *names: str) -> Row:
-    return {key: value for key, value in row.items() if key not in names}
 
 
 def _left_out(project: Project, side: str, judge: str, kind: str, options: Options) -> dict[str, int]:

@@ -27,7 +27,7 @@ from annotate.data.imports.reading import HowToRead
 from annotate.data.imports.sinks import Database
 from annotate.data.imports.writing import write
 from annotate.data.prompts.actions import check_messages, check_text
-from annotate.data.rows import row_files
+from annotate.data.rows import row_files, row_source
 from annotate.models import AnnotatorKind, Comparison, Import, Project, User
 from annotate.models.feedback import annotator_kind_of
 from common import transcripts
@@ -157,10 +157,10 @@ def _checked_beginning(path: Path, name: str, read_options: HowToRead) -> str:
         items, bad = reading.first_items(
             path, name, HowToRead(format_, read_options.container, read_options.columns), 3
         )
-    except row_files.TooLarge as error:
+    except row_source.TooLarge as error:
         raise Refused(413, file=str(error)) from error
     except ValueError as error:
-        raise Refused(400, file=row_files.printable(str(error))) from error
+        raise Refused(400, file=row_source.printable(str(error))) from error
     if not items:
         text = "; ".join(f"line {first_bad.line} {first_bad.reason}" for first_bad in bad[:3]) or "it holds no row"
         raise Refused(400, file=f"No line of it can be used as {format_}: {text}")

@@ -27,7 +27,7 @@ from annotate.data.imports.options import how_to_read, is_dry_run, rows_go_into
 from annotate.data.imports.reading import Bad, Portion, ReadAhead, portions
 from annotate.data.imports.sinks import Database, Nowhere, Sink
 from annotate.data.imports.writing import write
-from annotate.data.rows.row_files import UnreadableFile, printable
+from annotate.data.rows.row_source import UnreadableFile, printable
 from annotate.models import Import, ImportProblem
 
 LEASE = timedelta(seconds=30)

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from annotate.core.errors import Refused
 from annotate.core.large_uploads import LARGEST_UPLOAD
-from annotate.data.rows.row_files import printable
+from annotate.data.rows.row_source import printable
 from annotate.models import Import
 
 KEPT_DAYS = 7  # after its import has ended, for a look at what was wrong

@@ -14,7 +14,8 @@ from typing import Any
 from annotate.data import formats
 from annotate.data.formats.items import Item
 from annotate.data.imports.preparing import Ready, prepare
-from annotate.data.rows.row_files import LARGEST_IMPORT, FileRow, TooLarge, is_parquet, printable, read_rows
+from annotate.data.rows.row_files import LARGEST_IMPORT, is_parquet, read_rows
+from annotate.data.rows.row_source import FileRow, TooLarge, printable
 
 ROWS, CHARACTERS = 400, 800_000  # of a portion: nobody else writes on SQLite while it is written
 _ODD = (TypeError, KeyError, AttributeError, IndexError, OverflowError, RecursionError)

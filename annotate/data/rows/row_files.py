@@ -5,33 +5,22 @@ The content decides, not the name, except between CSV and JSON lines. What a fil
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import gzip
-import io
 import json
-import math
 import re
-import shutil
-import tempfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import date, time
 from itertools import chain
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
-from annotate.data.rows import json_arrays
+from annotate.data.rows import json_arrays, row_source
+from annotate.data.rows.parquet_rows import read_parquet
+from annotate.data.rows.row_source import MOST_HEAD, PARQUET, FileRow, Source, TooLarge, UnreadableFile
 
 FORMATS = ("auto", "jsonl", "csv", "parquet")
-LONGEST_LINE = 4_000_000
-LONGEST_VOID = 100_000_000  # bytes of one line: else a small packed file could keep its reader for hours
 LARGEST_FILE = 2_000_000_000  # unpacked
 LARGEST_IMPORT = 100_000_000_000  # unpacked, where rows go to the database one by one
-_BATCH = 256
-_MOST_HEAD = 50  # lines
 _QUOTED = re.compile(r'"[^"]*"')  # a column's name may hold what separates others
-_GZIP, _PARQUET = b"\x1f\x8b", b"PAR1"
 _FOREIGN = {
     "a zip archive, as an .xlsx is one": rb"PK\x03\x04",
     "packed by bzip2": rb"BZh\d1AY&SY",
@@ -39,25 +28,6 @@ _FOREIGN = {
     "packed by xz": rb"\xfd7zXZ\x00",
     "packed by gzip more than once": rb"\x1f\x8b",
 }
-
-
-class UnreadableFile(ValueError):
-    """The file as a whole is not what it should be; the message says so and what would help."""
-
-
-class TooLarge(UnreadableFile):
-    pass
-
-
-@dataclass(frozen=True)
-class FileRow:
-    """`line` is the line of a text file, or the row of a list or a Parquet file, counted from 1. `problem` stands for
-    no row. `position` is how many bytes of the file, as it was given, are read: about, but for plain JSON lines."""
-
-    line: int
-    row: dict[str, Any]
-    problem: str = ""
-    position: int = 0
 
 
 def read_rows(
@@ -71,15 +41,15 @@ def read_rows(
     """
     if format not in FORMATS:
         raise UnreadableFile(f"{format!r} is no format; use one of {', '.join(FORMATS)}.")
-    source = _Source(file, name, largest or LARGEST_FILE)
+    source = Source(file, name, largest or LARGEST_FILE)
     begins = source.begins
-    if not begins.startswith(_PARQUET):
+    if not begins.startswith(PARQUET):
         _refuse_foreign(begins)
     if format == "auto":
         format = _guess(begins, source.name)
     try:
         if format == "parquet":
-            rows = _parquet(source, after)
+            rows = read_parquet(source, after)
         elif format == "csv":
             rows = _csv(source)
         elif is_array(begins):
@@ -91,70 +61,14 @@ def read_rows(
         raise UnreadableFile(f"The file is damaged ({error}); send it again.") from error
 
 
-def printable(text: str, longest: int = 400) -> str:
-    """What was said about a file, which may quote it, as a page, an answer and a database can hold it."""
-    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")[:longest]
-
-
 def is_parquet(file: BinaryIO) -> bool:
-    begins = _Source(file, "", LARGEST_FILE).begins
+    begins = Source(file, "", LARGEST_FILE).begins
     file.seek(0)
-    return begins.startswith(_PARQUET)
+    return begins.startswith(PARQUET)
 
 
 def is_array(begins: bytes) -> bool:
     return begins.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
-
-
-class _Source:
-    """A file, unpacked as it is read, up to a bound: a small gzip file could hold more than a disk does."""
-
-    def __init__(self, file: BinaryIO, name: str, largest: int) -> None:
-        self.given, self.largest, self.read_so_far = file, largest, 0
-        self.is_packed = _peek(file, 2) == _GZIP
-        self.plain = cast(BinaryIO, gzip.GzipFile(fileobj=file)) if self.is_packed else file
-        self.name = name.removesuffix(".gz") if self.is_packed else name
-        self.begins = _peek(self.plain, 64)
-
-    def readline(self) -> bytes:
-        return self._counted(self.plain.readline(LONGEST_LINE + 1))
-
-    def read(self, n: int) -> bytes:
-        return self._counted(self.plain.read(n))
-
-    def pass_line(self) -> None:
-        """The rest of a line that nobody can use, without holding it."""
-        began = self.read_so_far
-        while (part := self.readline()) and not part.endswith(b"\n"):
-            self.check_void(began, LONGEST_VOID)
-
-    def check_void(self, since: int, most: int) -> None:
-        if self.read_so_far - since > most:
-            raise TooLarge(f"For {most:,} bytes no row comes; take out what is not one.")
-
-    def seek(self, position: int) -> None:
-        self.plain.seek(position)
-        self.read_so_far = position
-
-    @property
-    def position(self) -> int:
-        """How far the file is read, in bytes as it was given. To the byte where it is not packed."""
-        return self.given.tell() if self.is_packed else self.read_so_far
-
-    def _counted(self, part: bytes) -> bytes:
-        self.read_so_far += len(part)
-        if self.read_so_far > self.largest:
-            raise TooLarge(f"At most {self.largest:,} bytes, unpacked, in one upload; split the file.")
-        return part
-
-
-def _peek(file: BinaryIO, n: int) -> bytes:
-    try:
-        begins = file.read(n)
-        file.seek(0)
-    except (OSError, EOFError, zlib.error) as error:
-        raise UnreadableFile(f"The gzip file is damaged ({error}); send it again.") from error
-    return begins
 
 
 def _refuse_foreign(begins: bytes) -> None:
@@ -166,29 +80,31 @@ def _refuse_foreign(begins: bytes) -> None:
 
 
 def _guess(begins: bytes, name: str) -> str:
-    if begins.startswith(_PARQUET):
+    if begins.startswith(PARQUET):
         return "parquet"
     if name.lower().endswith((".csv", ".tsv")):
         return "csv"
     return "jsonl"
 
 
-def _json_lines(source: _Source, after: int, position: int) -> Iterator[FileRow]:
+def _json_lines(source: Source, after: int, position: int) -> Iterator[FileRow]:
     can_jump = bool(position) and not source.is_packed
     if can_jump:
         source.seek(position)
     row_ended = source.read_so_far
     for number, line in enumerate(iter(source.readline, b""), start=(after if can_jump else 0) + 1):
-        if is_long := len(line) > LONGEST_LINE:
+        if is_long := len(line) > row_source.LONGEST_LINE:
             source.pass_line()
         if not line.strip():
-            source.check_void(row_ended, LONGEST_LINE)
+            source.check_void(row_ended, row_source.LONGEST_LINE)
             continue
         row_ended = source.read_so_far
         if number <= after:
             continue
         if is_long:
-            yield FileRow(number, {}, f"has more than {LONGEST_LINE:,} bytes; cut its text.", source.position)
+            yield FileRow(
+                number, {}, f"has more than {row_source.LONGEST_LINE:,} bytes; cut its text.", source.position
+            )
             continue
         line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
         if number == 1 and line.strip() == b"{":
@@ -220,11 +136,11 @@ def _checked(number: int, row: Any, position: int) -> FileRow:
     return FileRow(number, row, "", position)
 
 
-def _array(source: _Source) -> Iterator[FileRow]:
+def _array(source: Source) -> Iterator[FileRow]:
     """A list, as Alpaca's file is one, row by row. `line` is the row's place in it, counted from 1."""
     number = 0
     try:
-        for number, row in enumerate(json_arrays.rows(source, LONGEST_LINE), start=1):
+        for number, row in enumerate(json_arrays.rows(source, row_source.LONGEST_LINE), start=1):
             yield _checked(number, row, source.position)
     except UnreadableFile:
         raise
@@ -237,15 +153,15 @@ def _array(source: _Source) -> Iterator[FileRow]:
 class _TableLines:
     """The lines of a table as texts. What was odd about them is told once a row is made of them."""
 
-    def __init__(self, source: _Source) -> None:
+    def __init__(self, source: Source) -> None:
         self._source, self._number, self._size, self._problem = source, 0, 0, ""
 
     def __iter__(self) -> Iterator[str]:
         for line in iter(self._source.readline, b""):
             self._number += 1
             self._size += len(line)
-            if self._size > LONGEST_LINE:
-                text = f"Up to line {self._number} a row has more than {LONGEST_LINE:,} bytes"
+            if self._size > row_source.LONGEST_LINE:
+                text = f"Up to line {self._number} a row has more than {row_source.LONGEST_LINE:,} bytes"
                 raise TooLarge(f"{text}; cut its text, or look for a quotation mark that does not close.")
             yield self._decoded(line)
 
@@ -264,14 +180,14 @@ class _TableLines:
             return line.decode("utf-8", "replace")
 
 
-def _csv(source: _Source) -> Iterator[FileRow]:
+def _csv(source: Source) -> Iterator[FileRow]:
     """The first line names the columns. Tabs or semicolons separate where it has more of those than commas."""
     lines = _TableLines(source)
     texts = iter(lines)
     head = _head(texts)
     bare = _QUOTED.sub("", "".join(head))
     separator = "\t" if source.name.endswith(".tsv") else max(",\t;", key=bare.count)
-    csv.field_size_limit(LONGEST_LINE)
+    csv.field_size_limit(row_source.LONGEST_LINE)
     if "\r" in bare.rstrip("\r\n"):
         raise UnreadableFile("Its lines end as on old Macs, by carriage returns alone; save it with line feeds.")
     # Strict: a quotation mark that does not close would swallow the rows behind it, and nobody would know.
@@ -300,7 +216,7 @@ def _csv(source: _Source) -> Iterator[FileRow]:
 def _head(lines: Iterator[str]) -> list[str]:
     """The lines that name the columns: several where a name, in quotation marks, spans them."""
     head = [next(lines, "")]
-    while "".join(head).count('"') % 2 and len(head) < _MOST_HEAD and (line := next(lines, "")):
+    while "".join(head).count('"') % 2 and len(head) < MOST_HEAD and (line := next(lines, "")):
         head.append(line)
     return head
 
@@ -322,102 +238,3 @@ def _odd_length(values: list[str], names: list[str], begins: int, ends: int) -> 
         return ""
     text = f"has {len(values)} columns where the first line names {len(names)}."
     return text if begins == ends else f"{text} It goes on to line {ends}: does a quotation mark not close?"
-
-
-def _parquet(source: _Source, after: int) -> Iterator[FileRow]:
-    import pyarrow as pa  # late: half a second that no other upload needs to pay
-    import pyarrow.parquet as pq
-
-    if not source.begins.startswith(_PARQUET):
-        raise UnreadableFile("This is no Parquet file: it does not begin with PAR1.")
-    with _seekable(source) as whole:
-        try:
-            table = pq.ParquetFile(whole)
-            odd = [column.name for column in table.schema_arrow if not _is_as_json(pa, column.type)]
-            bytes_each = _size(source.given) / max(1, table.metadata.num_rows)
-            number, groups = _groups_behind(table.metadata, after)
-            size = 0
-            for batch in table.iter_batches(_BATCH, row_groups=groups):
-                size += batch.nbytes
-                if size > source.largest:  # a text that stands in every row is written once and unpacks to gigabytes
-                    raise TooLarge(f"At most {source.largest:,} bytes, unpacked, in one upload; split the file.")
-                for row in _listed(batch):
-                    number += 1
-                    position = round(number * bytes_each)
-                    if row is None:
-                        yield FileRow(number, {}, "holds a value that is none, such as a moment after 9999.", position)
-                        continue
-                    row |= {name: _as_json(row[name]) for name in odd}
-                    yield FileRow(number, row, "", position)
-        except pa.ArrowException as error:
-            raise UnreadableFile(f"The Parquet file cannot be read: {error}") from error
-
-
-def _listed(batch: Any) -> Iterator[dict[str, Any] | None]:
-    """None for a row of which something has no value in Python."""
-    try:
-        yield from batch.to_pylist()
-    except (ValueError, OverflowError):
-        for place in range(batch.num_rows):
-            try:
-                yield batch.slice(place, 1).to_pylist()[0]
-            except (ValueError, OverflowError):
-                yield None
-
-
-def _is_as_json(pa: Any, type: Any) -> bool:
-    """Whether whatever such a column holds can stand in JSON."""
-    kinds = pa.types
-    if kinds.is_dictionary(type) or kinds.is_list(type) or kinds.is_large_list(type):
-        return _is_as_json(pa, type.value_type)
-    if kinds.is_struct(type):
-        return all(_is_as_json(pa, type.field(place).type) for place in range(type.num_fields))
-    return any(
-        fits(type)
-        for fits in (kinds.is_string, kinds.is_large_string, kinds.is_integer, kinds.is_boolean, kinds.is_null)
-    )
-
-
-def _as_json(value: Any) -> Any:
-    """A moment and a decimal as texts; bytes as the text they are, or nothing; what is no number is nothing."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else json_arrays.constant(str(value))
-    if isinstance(value, bytes):
-        with contextlib.suppress(UnicodeDecodeError):
-            return value.decode()
-        return None
-    if isinstance(value, dict):
-        return {str(name): _as_json(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_as_json(each) for each in value]
-    if isinstance(value, date | time):
-        return value.isoformat()
-    return value if value is None or isinstance(value, str | int) else str(value)
-
-
-def _groups_behind(metadata: Any, after: int) -> tuple[int, list[int]]:
-    """How many rows to pass over, and the groups of rows that follow them."""
-    passed = 0
-    for group in range(metadata.num_row_groups):
-        rows = metadata.row_group(group).num_rows
-        if passed + rows > after:
-            return passed, list(range(group, metadata.num_row_groups))
-        passed += rows
-    return passed, []
-
-
-def _size(file: BinaryIO) -> int:
-    here = file.tell()
-    size = file.seek(0, io.SEEK_END)
-    file.seek(here)
-    return size
-
-
-def _seekable(source: _Source) -> Any:
-    """Parquet is read from its end: a packed one is unpacked to disk first."""
-    if not source.is_packed:
-        return contextlib.nullcontext(source.given)
-    copy = tempfile.TemporaryFile()  # noqa: SIM115 - the caller's `with` closes it
-    shutil.copyfileobj(cast(Any, source), copy)
-    copy.seek(0)
-    return copy

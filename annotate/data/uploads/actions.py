@@ -23,8 +23,9 @@ from annotate.core.events import announce_dataset
 from annotate.core.permissions import require
 from annotate.data import frozen_rows
 from annotate.data.rows import row_formats, task_items
-from annotate.data.rows.row_files import FileRow, TooLarge, UnreadableFile, printable, read_rows
+from annotate.data.rows.row_files import read_rows
 from annotate.data.rows.row_formats import Row
+from annotate.data.rows.row_source import FileRow, TooLarge, UnreadableFile, printable
 from annotate.data.rows.task_families import TASKS, task_of
 from annotate.data.uploads.leakage_guard import EvalPrompts
 from annotate.models import Dataset, Project, User

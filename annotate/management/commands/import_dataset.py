@@ -25,7 +25,8 @@ from annotate.core.errors import Refused
 from annotate.core.named_values import named_values
 from annotate.data.rows.example_tasks import EXAMPLES
 from annotate.data.rows.hub_tasks import HubTask, hub_task
-from annotate.data.rows.row_files import FORMATS, FileRow
+from annotate.data.rows.row_files import FORMATS
+from annotate.data.rows.row_source import FileRow
 from annotate.data.rows.task_families import TASKS
 from annotate.data.uploads.actions import KINDS, Uploaded, freeze_rows, upload
 from common.training_packages import PackageMissing, require_package

@@ -12,7 +12,7 @@ from annotate.core.page_access import MemberRequest, in_project, refused_page
 from annotate.core.permissions import can
 from annotate.labelling.bulk_status import ImportedAnnotator, Who
 from annotate.models import Project, User
-from evaluation.annotator_quality import exclusion
+from evaluation.annotator_quality import exclusion, exclusion_effects
 from evaluation.annotator_quality.pages.quality_pages import imported_annotator
 from evaluation.annotator_quality.present import annotator_ids
 from evaluation.models import Exclusion
@@ -57,7 +57,7 @@ def _page(request: MemberRequest, project: Project, person: Who) -> HttpResponse
         "person": person,
         "is_imported": is_imported,
         "is_own": is_own,
-        "touched": exclusion.touched_by(project, person),
+        "touched": exclusion_effects.touched_by(project, person),
         "standing": exclusion.standing_act(project, person),
         "reason": request.POST.get("reason", ""),
         "errors": errors,

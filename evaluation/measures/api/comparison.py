@@ -12,7 +12,7 @@ from annotate.core.api.serializer_fields import refusals
 from annotate.core.errors import Refused
 from annotate.core.permissions import models_seen
 from evaluation.measures import alignment_tax as tax
-from evaluation.measures import comparison_request, paired_comparison
+from evaluation.measures import comparison_json, comparison_request, measured_tasks, paired_comparison
 
 _MODELS = "Ids parted by commas, two at least; without them all that were measured on the task's items."
 
@@ -25,7 +25,7 @@ _MODELS = "Ids parted by commas, two at least; without them all that were measur
         OpenApiParameter("models", str, description=_MODELS),
         OpenApiParameter("runs", str, description="Ids of evaluation runs in place of task and models."),
         OpenApiParameter(
-            "to", enum=[paired_comparison.FIRST, paired_comparison.PARENT], description="What each is set against."
+            "to", enum=[measured_tasks.FIRST, measured_tasks.PARENT], description="What each is set against."
         ),
         OpenApiParameter("first", int, description="The model that the others are set against."),
         OpenApiParameter("metric", str, description="By which parts of the task are told; the first there is."),
@@ -39,8 +39,8 @@ def comparison(request: Request) -> Response:
     if "project" not in sent:
         raise Refused(400, project="Say whose evaluations: ?project=<slug>; GET projects/ lists them.")
     project = find_project(request.user, sent["project"])
-    if (to := sent.get("to", paired_comparison.FIRST)) not in (paired_comparison.FIRST, paired_comparison.PARENT):
-        raise Refused(400, to=f"{to!r} is none of {paired_comparison.FIRST}, {paired_comparison.PARENT}.")
+    if (to := sent.get("to", measured_tasks.FIRST)) not in (measured_tasks.FIRST, measured_tasks.PARENT):
+        raise Refused(400, to=f"{to!r} is none of {measured_tasks.FIRST}, {measured_tasks.PARENT}.")
     asked = comparison_request.read(sent, project)
     if asked.task is None:
         known = ", ".join(f"{task.name} ({task.measure})" for task in asked.tasks) or "none yet"
@@ -50,7 +50,7 @@ def comparison(request: Request) -> Response:
         measured = ", ".join(f"{run.parent_id} ({run.parent})" for run in asked.candidates)
         raise Refused(400, models=f"Name two models at least that were measured on {asked.task.name}: {measured}.")
     runs = runs[: comparison_request.MOST_MODELS]
-    return Response(paired_comparison.as_json(paired_comparison.compare(asked.task, runs, asked.to, asked.metric)))
+    return Response(comparison_json.as_json(paired_comparison.compare(asked.task, runs, asked.to, asked.metric)))
 
 
 @extend_schema(

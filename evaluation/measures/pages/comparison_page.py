@@ -17,10 +17,11 @@ from django.utils.safestring import SafeString, mark_safe
 from annotate.core.page_access import in_project
 from annotate.models import Project
 from evaluation.core.csv_files import cell
+from evaluation.measures import comparison_json, measured_tasks, paired_comparison, paired_differences
 from evaluation.measures import item_store as items
-from evaluation.measures import paired_comparison
 from evaluation.measures.comparison_request import MOST_MODELS, Asked, read, row_ids
-from evaluation.measures.paired_comparison import PARENT, Comparison, Line, Tested
+from evaluation.measures.measured_tasks import PARENT
+from evaluation.measures.paired_comparison import Comparison, Line, Tested
 from evaluation.measures.present import figure_formats, shown_items
 from evaluation.measures.present.figure_formats import Shown
 from evaluation.metrics.paired_tests import Difference
@@ -97,7 +98,7 @@ def download(request: HttpRequest, project: Project, format: str) -> HttpRespons
     headers = {"Content-Disposition": f'attachment; filename="{project.slug}-comparison.{format}"'}
     if format == "json":
         return JsonResponse(
-            paired_comparison.as_json(comparison), headers=headers, json_dumps_params={"ensure_ascii": False}
+            comparison_json.as_json(comparison), headers=headers, json_dumps_params={"ensure_ascii": False}
         )
     return HttpResponse(_csv(comparison), content_type="text/csv; charset=utf-8", headers=headers)
 
@@ -106,11 +107,11 @@ def download(request: HttpRequest, project: Project, format: str) -> HttpRespons
 def item_differences(request: HttpRequest, project: Project) -> HttpResponse:
     """The items of two runs under one metric, those first that move the difference most."""
     first, second = (_run(project, request.GET.get(name, "")) for name in ("first", "second"))
-    refused = paired_comparison.pair(first, second)
+    refused = paired_differences.pair(first, second)
     metrics = list(refused.all)
     metric = request.GET.get("metric", "")
     metric = metric if metric in metrics else (metrics[0] if metrics else "")
-    ids, pulls = paired_comparison.item_pairs(first, second, metric) if metric else ([], np.empty(0))
+    ids, pulls = comparison_json.item_pairs(first, second, metric) if metric else ([], np.empty(0))
     shown = Paginator(range(len(ids)), PER_PAGE).get_page(request.GET.get("page"))
     texts = all(shown_items.may_read_texts(request.user, run) for run in (first, second))
     query = request.GET.copy()
@@ -140,7 +141,7 @@ def item_differences(request: HttpRequest, project: Project) -> HttpResponse:
 
 def _run(project: Project, pk: str) -> Run:
     numbers = row_ids([pk])
-    run = next((run for run in paired_comparison.measured(project) if run.pk in numbers), None)
+    run = next((run for run in measured_tasks.measured(project) if run.pk in numbers), None)
     if run is None:
         raise Http404("No such evaluation in this project.")
     return run
@@ -315,7 +316,7 @@ def _item_pairs(
     first: Run, second: Run, metric: str, ids: list[str], pulls: Any, places: Any, texts: bool
 ) -> Iterator[ItemShown]:
     wanted = [ids[i] for i in places]
-    ours, theirs = paired_comparison.rows_of(first, wanted), paired_comparison.rows_of(second, wanted)
+    ours, theirs = comparison_json.rows_of(first, wanted), comparison_json.rows_of(second, wanted)
     indices = [index for run in (first, second) if (index := items.index_of(run.path))]
     for i in places:
         one, other, moved = ours[ids[i]], theirs[ids[i]], float(pulls[i])

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any, NoReturn, TypeVar
 
-from annotate.data.rows.row_files import LARGEST_FILE, LARGEST_IMPORT, LONGEST_LINE, LONGEST_VOID
+from annotate.data.rows.row_files import LARGEST_FILE, LARGEST_IMPORT
+from annotate.data.rows.row_source import LONGEST_LINE, LONGEST_VOID
 from training.core.run_directory import RecipeFailure, Row
 
 MOST_ROWS = 100_000_000  # of one source: rows without text take no bytes, and pass one by one all the same

@@ -16,8 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from annotate.data.rows import json_arrays, row_files
-from annotate.data.rows.row_files import TooLarge, UnreadableFile, read_rows
+from annotate.data.rows import json_arrays, row_source
+from annotate.data.rows.row_files import read_rows
+from annotate.data.rows.row_source import TooLarge, UnreadableFile
 
 ROWS = [{"n": n, "text": f'row {n} "é日本" \\ [,] {{}}'} for n in range(1000)]
 
@@ -167,7 +168,7 @@ def test_a_long_list_takes_no_memory():
             return part
 
     tracemalloc.start()
-    assert sum(1 for _ in json_arrays.rows(Endless(), row_files.LONGEST_LINE)) == 20_000
+    assert sum(1 for _ in json_arrays.rows(Endless(), row_source.LONGEST_LINE)) == 20_000
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 8_000_000
@@ -199,7 +200,7 @@ def test_what_json_has_no_number_for_is_nothing_or_a_word(content):
 
 
 def test_a_line_that_is_too_long_is_told_and_the_next_is_read(monkeypatch):
-    monkeypatch.setattr(row_files, "LONGEST_LINE", 50)
+    monkeypatch.setattr(row_source, "LONGEST_LINE", 50)
     content = b'{"n": 1}\n{"n": "' + b"x" * 500 + b'"}\n{"n": 3}\n'
     one, long, three = read_rows(io.BytesIO(content), "x.jsonl")
     assert (one.row, three.row, three.line) == ({"n": 1}, {"n": 3}, 3) and "50 bytes" in long.problem
@@ -271,7 +272,7 @@ def test_a_quotation_mark_that_does_not_close_never_swallows_rows_in_silence():
 
 
 def test_a_row_of_a_table_is_bounded_however_many_lines_it_has(monkeypatch):
-    monkeypatch.setattr(row_files, "LONGEST_LINE", 1_000)
+    monkeypatch.setattr(row_source, "LONGEST_LINE", 1_000)
     with pytest.raises(UnreadableFile, match="quotation mark that does not close"):
         list(read_rows(io.BytesIO(b'a,b\n1,"' + b"x\n" * 1_000), "rows.csv"))
 
@@ -282,8 +283,8 @@ def test_columns_may_be_named_over_several_lines():
 
 
 def test_a_file_of_nothing_is_left_before_long(monkeypatch):
-    monkeypatch.setattr(row_files, "LONGEST_VOID", 10_000)
-    monkeypatch.setattr(row_files, "LONGEST_LINE", 1_000)
+    monkeypatch.setattr(row_source, "LONGEST_VOID", 10_000)
+    monkeypatch.setattr(row_source, "LONGEST_LINE", 1_000)
     for nothing in (b"\n" * 20_000, b"x" * 20_000, b"[" + b" " * 500_000):
         with pytest.raises(UnreadableFile, match=r"no row comes|nothing but white space"):
             list(read_rows(io.BytesIO(gzip.compress(nothing)), "rows.jsonl.gz"))

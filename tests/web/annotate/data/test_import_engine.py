@@ -26,7 +26,7 @@ from annotate.data.imports.engine import Importer
 from annotate.data.imports.preparing import prepare
 from annotate.data.imports.sinks import Database, Nowhere
 from annotate.data.imports.writing import write
-from annotate.data.rows import row_files
+from annotate.data.rows import row_source
 from annotate.models import (
     Attack,
     Comparison,
@@ -493,7 +493,7 @@ ODD_ROWS = [
 def test_a_row_built_as_nobody_thought_of_costs_no_other(name, odd):
     for make in (lambda row: row, lambda row: json.loads(json.dumps(row))):
         portion = reading.Portion()
-        reading._take(portion, row_files.FileRow(7, make(odd)), formats.READERS[name], 10)
+        reading._take(portion, row_source.FileRow(7, make(odd)), formats.READERS[name], 10)
         assert [bad.line for bad in portion.bad] == [7] and not portion.ready
 
 
@@ -502,7 +502,7 @@ def test_what_a_reader_stumbles_over_is_told_by_its_line():
         return row["missing"][0].text
 
     portion = reading.Portion()
-    reading._take(portion, row_files.FileRow(3, {"missing": None}), stumbling, 10)
+    reading._take(portion, row_source.FileRow(3, {"missing": None}), stumbling, 10)
     assert portion.bad[0].line == 3 and "otherwise" in portion.bad[0].reason
 
 
@@ -552,7 +552,7 @@ def test_a_small_file_that_unpacks_without_an_end_is_refused_at_once(project, re
 def test_a_portion_is_full_by_all_that_its_rows_hold(monkeypatch):
     monkeypatch.setattr(reading, "CHARACTERS", 1_000)
     read, portion = formats.READERS["trl-prompt-only-text"], reading.Portion()
-    reading._take(portion, row_files.FileRow(1, {"prompt": "q" * 600, "more": "m" * 600}), read, 10)
+    reading._take(portion, row_source.FileRow(1, {"prompt": "q" * 600, "more": "m" * 600}), read, 10)
     assert portion.is_full
 
 
@@ -563,12 +563,12 @@ def test_a_portion_is_read_while_the_one_before_it_is_written():
         yield reading.Portion(line=1)
         begun.set()
         yield reading.Portion(line=2)
-        raise row_files.UnreadableFile("damaged")
+        raise row_source.UnreadableFile("damaged")
 
     ahead = reading.ReadAhead(parts())
     assert ahead.take().line == 1
     assert begun.wait(5)  # though nobody has asked for the second yet
     assert ahead.take().line == 2
-    with pytest.raises(row_files.UnreadableFile):
+    with pytest.raises(row_source.UnreadableFile):
         ahead.take()
     ahead.close()

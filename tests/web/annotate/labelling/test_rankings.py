@@ -8,7 +8,7 @@ from annotate.core.errors import Refused
 from annotate.data import frozen_rows, rankings
 from annotate.data.datasets import best_answers, preferences
 from annotate.data.datasets.actions import freeze
-from annotate.data.datasets.selections import _told_of_each_answer
+from annotate.data.datasets.selected_rows import _told_of_each_answer
 from annotate.labelling import actions as feedback
 from annotate.models import Comparison, Ranking, StatusChange
 from evaluation.registry.ancestry import judgements_in, totals

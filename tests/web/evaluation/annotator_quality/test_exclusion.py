@@ -19,7 +19,7 @@ from annotate.models import (
     StatusChange,
 )
 from annotate.models import Webhook as Hook
-from evaluation.annotator_quality import exclusion
+from evaluation.annotator_quality import exclusion, exclusion_effects
 from evaluation.models import Exclusion, Promotion
 from tests.support.api_client import Program, errors
 from tests.support.evaluation.annotating import compare, make_items, rate
@@ -228,10 +228,10 @@ def test_what_an_imported_judge_touches_is_shown(project, imported, base, child,
     vote(base, child, "model_a", 6, author=manager, source="old tool", source_judge="eva/ö")
     for _ in range(4):
         vote(child, base, "model_a")
-    touched = exclusion.touched_by(project, imported)
+    touched = exclusion_effects.touched_by(project, imported)
     assert [(t.dataset, t.judgements) for t in touched.datasets] == [(dataset, 3)] and touched.runs == [run]
     assert touched.votes == 6 and {t.model for t in touched.models} == {child}
-    assert exclusion.touched_by(project, manager).votes == 0, "what they imported is not their vote"
+    assert exclusion_effects.touched_by(project, manager).votes == 0, "what they imported is not their vote"
 
 
 def test_marked_spans_alone_make_a_dataset_one_that_is_touched(project, said, anna):
@@ -240,7 +240,7 @@ def test_marked_spans_alone_make_a_dataset_one_that_is_touched(project, said, an
     span = Span.objects.create(completion=completion, start=0, end=2, label="untrue", text="No", **common)
     dataset = Dataset.objects.create(project=project, name="marks", kind="judgements", side="train", content_hash="x")
     dataset.spans.set([span])
-    assert [(t.dataset, t.judgements) for t in exclusion.touched_by(project, anna).datasets] == [(dataset, 1)]
+    assert [(t.dataset, t.judgements) for t in exclusion_effects.touched_by(project, anna).datasets] == [(dataset, 1)]
 
 
 def test_pages_of_an_imported_judge(client, project, imported, manager):
@@ -333,7 +333,7 @@ def trained(project, said, base, child, manager, anna):
 def test_what_it_touches_is_shown_before(project, trained, base, child, anna):
     dataset, run, _ = trained
     Promotion.objects.create(project=project, model=base, reason="good")
-    touched = exclusion.touched_by(project, anna)
+    touched = exclusion_effects.touched_by(project, anna)
     assert [(t.dataset, t.judgements) for t in touched.datasets] == [(dataset, 2)]
     assert touched.runs == [run]
     assert {(t.model, t.directly, t.is_served) for t in touched.models} == {(child, True, False), (base, False, True)}
@@ -344,7 +344,7 @@ def test_ranks_are_told_with_and_without_their_votes(project, base, child, vote,
     vote(base, child, "model_a", 6, author=anna)
     for _ in range(4):
         vote(child, base, "model_a")
-    touched = exclusion.touched_by(project, anna)
+    touched = exclusion_effects.touched_by(project, anna)
     assert touched.votes == 6
     place = {p.model: p for p in touched.places}
     assert place[base].rating > place[child].rating

@@ -11,7 +11,7 @@ import pytest
 from django.core.cache import cache
 from django.urls import reverse
 
-from evaluation.measures import paired_comparison
+from evaluation.measures import measured_tasks, paired_comparison, paired_differences
 from evaluation.metrics import paired_tests
 from tests.support.evaluation.measured import items, measured, right
 from tests.support.factories import make_model, make_user
@@ -35,13 +35,13 @@ def url(project):
     return reverse("compare", args=[project.slug])
 
 
-def only_task(project) -> paired_comparison.Task:
-    (task,) = paired_comparison.tasks(paired_comparison.measured(project))
+def only_task(project) -> measured_tasks.Task:
+    (task,) = measured_tasks.tasks(measured_tasks.measured(project))
     return task
 
 
 def test_a_task_counts_the_models_that_were_measured_on_it(project, runs):
-    assert only_task(project) == paired_comparison.Task("riddles", "choices", 2)
+    assert only_task(project) == measured_tasks.Task("riddles", "choices", 2)
 
 
 def test_differences_are_those_of_the_paired_maths(project, runs):
@@ -68,7 +68,7 @@ def test_many_tests_at_once_are_corrected(project, base, child, runs):
 
 def test_each_can_be_set_against_its_own_parent(project, base, child, runs):
     third = measured(project, make_model(name="tide-ppo", parent=child), "riddles", items(BASE))
-    found = paired_comparison.compare(only_task(project), [*runs, third], paired_comparison.PARENT)
+    found = paired_comparison.compare(only_task(project), [*runs, third], measured_tasks.PARENT)
     assert found.against == [None, 0, 1]
     assert [t and t.verdict for t in found.lines[0].tested] == [None, "better", "worse"]
 
@@ -106,7 +106,7 @@ def test_what_either_had_seen_is_left_out_of_the_clean_table(project, base, chil
 def test_the_newest_run_on_the_items_that_most_share_is_taken(project, base, child, runs):
     measured(project, base, "riddles", items(BASE)[:-1])  # newer, and on other items
     again = measured(project, child, "riddles", items(CHILD))
-    assert paired_comparison.one_each(paired_comparison.measured(project)) == [runs[0], again]
+    assert measured_tasks.one_each(measured_tasks.measured(project)) == [runs[0], again]
 
 
 def test_items_that_are_gone_are_said_until_they_are_back(client, project, runs):
@@ -116,7 +116,7 @@ def test_items_that_are_gone_are_said_until_they_are_back(client, project, runs)
     page = client.get(address, {"first": runs[0].pk, "second": runs[1].pk})
     assert f"The items of run {runs[1].pk} are gone from the disk" in page.content.decode()
     away.rename(file)
-    assert paired_comparison.pair(*runs).refused == ""
+    assert paired_differences.pair(*runs).refused == ""
 
 
 def test_settings_that_differ_are_said(project, base, child):
@@ -230,7 +230,7 @@ def test_a_private_project_does_not_exist_for_a_stranger(client, project, runs, 
 
 def test_items_that_are_gone_are_said(project, runs):
     (runs[1].path / "items.jsonl").unlink()
-    assert "gone from the disk" in paired_comparison.pair(*runs).refused
+    assert "gone from the disk" in paired_differences.pair(*runs).refused
 
 
 def test_the_api_says_the_same(client, project, runs, base, child):
@@ -247,7 +247,7 @@ def test_the_api_says_the_same(client, project, runs, base, child):
 def test_items_that_were_cut_off_by_a_full_disk_are_said_everywhere(client, project, runs):
     file = runs[1].path / "items.jsonl"
     file.write_bytes(file.read_bytes()[:-9])
-    assert "measure" in paired_comparison.pair(*runs).refused
+    assert "measure" in paired_differences.pair(*runs).refused
     address = reverse("compare-items", args=[project.slug])
     assert client.get(address, {"first": runs[0].pk, "second": runs[1].pk}).status_code == 200
     assert client.get(reverse("run-items", args=[runs[1].pk])).status_code == 404

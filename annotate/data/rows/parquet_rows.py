@@ -1,0 +1,116 @@
+"""Rows of a Parquet file, group by group: no more of it in memory than it takes. Pure: no Django."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import shutil
+import tempfile
+from collections.abc import Iterator
+from datetime import date, time
+from typing import Any, BinaryIO, cast
+
+from annotate.data.rows import json_arrays
+from annotate.data.rows.row_source import PARQUET, FileRow, Source, TooLarge, UnreadableFile
+
+_BATCH = 256
+
+
+def read_parquet(source: Source, after: int) -> Iterator[FileRow]:
+    import pyarrow as pa  # late: half a second that no other upload needs to pay
+    import pyarrow.parquet as pq
+
+    if not source.begins.startswith(PARQUET):
+        raise UnreadableFile("This is no Parquet file: it does not begin with PAR1.")
+    with _seekable(source) as whole:
+        try:
+            table = pq.ParquetFile(whole)
+            odd = [column.name for column in table.schema_arrow if not _is_as_json(pa, column.type)]
+            bytes_each = _size(source.given) / max(1, table.metadata.num_rows)
+            number, groups = _groups_behind(table.metadata, after)
+            size = 0
+            for batch in table.iter_batches(_BATCH, row_groups=groups):
+                size += batch.nbytes
+                if size > source.largest:  # a text that stands in every row is written once and unpacks to gigabytes
+                    raise TooLarge(f"At most {source.largest:,} bytes, unpacked, in one upload; split the file.")
+                for row in _listed(batch):
+                    number += 1
+                    position = round(number * bytes_each)
+                    if row is None:
+                        yield FileRow(number, {}, "holds a value that is none, such as a moment after 9999.", position)
+                        continue
+                    row |= {name: _as_json(row[name]) for name in odd}
+                    yield FileRow(number, row, "", position)
+        except pa.ArrowException as error:
+            raise UnreadableFile(f"The Parquet file cannot be read: {error}") from error
+
+
+def _listed(batch: Any) -> Iterator[dict[str, Any] | None]:
+    """None for a row of which something has no value in Python."""
+    try:
+        yield from batch.to_pylist()
+    except (ValueError, OverflowError):
+        for place in range(batch.num_rows):
+            try:
+                yield batch.slice(place, 1).to_pylist()[0]
+            except (ValueError, OverflowError):
+                yield None
+
+
+def _is_as_json(pa: Any, type: Any) -> bool:
+    """Whether whatever such a column holds can stand in JSON."""
+    kinds = pa.types
+    if kinds.is_dictionary(type) or kinds.is_list(type) or kinds.is_large_list(type):
+        return _is_as_json(pa, type.value_type)
+    if kinds.is_struct(type):
+        return all(_is_as_json(pa, type.field(place).type) for place in range(type.num_fields))
+    return any(
+        fits(type)
+        for fits in (kinds.is_string, kinds.is_large_string, kinds.is_integer, kinds.is_boolean, kinds.is_null)
+    )
+
+
+def _as_json(value: Any) -> Any:
+    """A moment and a decimal as texts; bytes as the text they are, or nothing; what is no number is nothing."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else json_arrays.constant(str(value))
+    if isinstance(value, bytes):
+        with contextlib.suppress(UnicodeDecodeError):
+            return value.decode()
+        return None
+    if isinstance(value, dict):
+        return {str(name): _as_json(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_json(each) for each in value]
+    if isinstance(value, date | time):
+        return value.isoformat()
+    return value if value is None or isinstance(value, str | int) else str(value)
+
+
+def _groups_behind(metadata: Any, after: int) -> tuple[int, list[int]]:
+    """How many rows to pass over, and the groups of rows that follow them."""
+    passed = 0
+    for group in range(metadata.num_row_groups):
+        rows = metadata.row_group(group).num_rows
+        if passed + rows > after:
+            return passed, list(range(group, metadata.num_row_groups))
+        passed += rows
+    return passed, []
+
+
+def _size(file: BinaryIO) -> int:
+    here = file.tell()
+    size = file.seek(0, io.SEEK_END)
+    file.seek(here)
+    return size
+
+
+def _seekable(source: Source) -> Any:
+    """Parquet is read from its end: a packed one is unpacked to disk first."""
+    if not source.is_packed:
+        return contextlib.nullcontext(source.given)
+    copy = tempfile.TemporaryFile()  # noqa: SIM115 - the caller's `with` closes it
+    shutil.copyfileobj(cast(Any, source), copy)
+    copy.seek(0)
+    return copy
