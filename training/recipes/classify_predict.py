@@ -1,4 +1,4 @@
-"""Labels for texts, from a classifier's folder.
+"""Label texts with a classifier's folder.
 
     python -m training.recipes.classify_predict MODEL_DIR < texts.jsonl > labels.jsonl
 
@@ -19,7 +19,7 @@ _BATCH = 64
 
 
 def read(lines: Iterable[str]) -> Iterator[Pair]:
-    """Raises RecipeFailure, naming the line."""
+    """Return the texts. Raises RecipeFailure, naming the line."""
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -41,8 +41,8 @@ def main(arguments: list[str]) -> int:
         pairs = list(read(sys.stdin))
         classifier = Classifier.load(arguments[0])
         for start in range(0, len(pairs), _BATCH):
-            for told in classifier.predict(pairs[start : start + _BATCH]):
-                print(json.dumps({"label": next(iter(told)), "probabilities": told}, ensure_ascii=False))
+            for row in classifier.predict(pairs[start : start + _BATCH]):
+                print(json.dumps({"label": next(iter(row)), "probabilities": row}, ensure_ascii=False))
     except RecipeFailure as failure:
         print(f"{failure.message} {failure.remedy}", file=sys.stderr)
         return 2

@@ -82,7 +82,7 @@ def check_context(model: Any, config: DomainConfig) -> None:
 
 
 def choose_weights(model: Any, config: DomainConfig, seed: int) -> None:
-    """Leave gradients to what learns: every weight, or adapters on the layers that were chosen."""
+    """Give gradients to what learns: every weight, or adapters on the layers that were chosen."""
     if config.adapters == "full":
         model.requires_grad_(True)
         return
@@ -139,7 +139,8 @@ def prepare(
 def plan_of(
     run: RunDirectory, config: DomainConfig, model: Any, dtype: torch.dtype, together: Processes
 ) -> dict[str, Any]:
-    """Rows at once and whether activations are computed twice. Raises RecipeFailure when one row does not fit."""
+    """Return the rows at once, and whether activations are computed twice. Raises RecipeFailure when one row does not
+    fit."""
     total = loading.count_parameters(model)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     # Full weights are saved in float32 where bfloat16 would not keep the update; of adapters, the adapters alone.

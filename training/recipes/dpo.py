@@ -24,7 +24,7 @@ FEWEST_PAIRS = 8
 
 
 class Trainer(DPOTrainer):
-    def _prepare_dataset(self, dataset: Any, *given: Any, **named: Any) -> Any:
+    def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
         return dataset  # token ids already, the same ids that the policy meets when it answers
 
 
@@ -40,7 +40,8 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
 
 
 def examples(data: Judgements) -> list[Row]:
-    """One example for each decided comparison on a training prompt. Raises RecipeFailure when there are too few."""
+    """Return one example for each decided comparison on a training prompt. Raises RecipeFailure when there are too
+    few."""
     pairs = data.training_pairs()
     if len(pairs) < FEWEST_PAIRS:
         raise RecipeFailure(

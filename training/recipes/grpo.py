@@ -1,4 +1,4 @@
-"""Group relative policy optimisation with TRL: `python -m training.recipes.grpo RUN_DIR`.
+"""Run group relative policy optimisation with TRL: `python -m training.recipes.grpo RUN_DIR`.
 
 Several answers to each prompt; the advantage of each is its score less its group's mean, over the group's deviation
 (Shao 2024, 2402.03300; without the division, Dr. GRPO, 2503.20783). No value function.
@@ -19,8 +19,8 @@ from training.recipes.preference.group_policy import carry_out
 
 def main(run: RunDirectory, spec: RunSpec) -> None:
     config: GRPOConfig = config_of(spec)
-    own = {"scale_rewards": config.scale_rewards, "loss_type": config.loss}
-    carry_out(run, spec, config, GRPOTrainer, TrainerConfig, own)
+    options = {"scale_rewards": config.scale_rewards, "loss_type": config.loss}
+    carry_out(run, spec, config, GRPOTrainer, TrainerConfig, options)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def import_weights(source: str, folder: Path) -> dict[str, Any]:
-    """Make `folder` from `source`; what the JSON line says. Raises RecipeFailure."""
+    """Make `folder` from `source`; return what the JSON line says. Raises RecipeFailure."""
     folder, origin = folder.resolve(), ""
     if source == "bundled":
         source, origin = str(_bundled()), ORIGIN
@@ -85,10 +85,10 @@ def _write_adapter(source: str, partial: Path) -> dict[str, Any]:
     from training.recipes.common import adapters, loading
     from training.recipes.common.base_index import write_base_index
 
-    where, kind = _base_of(source)
+    base_source, kind = _base_of(source)
     update = adapters.read_adapter(source)
     tokenizer_from = source if (Path(source) / "tokenizer_config.json").is_file() else ""
-    facts = _write_weights(where, kind, partial / "base", tokenizer_from)
+    facts = _write_weights(base_source, kind, partial / "base", tokenizer_from)
     dtype = torch.bfloat16 if next(iter(update.values())).a.dtype == torch.bfloat16 else torch.float32
     base = adapters.Base(partial / "base", facts["hash"])
     adapters.write_adapter(partial, update, base, dtype)
@@ -98,7 +98,7 @@ def _write_adapter(source: str, partial: Path) -> dict[str, Any]:
             shutil.copy2(path, partial / path.name)
     loading.load_policy(partial)  # names a layer that the base has not
     licence = _licence(source, "folder") or facts["licence"]
-    return facts | {"licence": licence, "hash": loading.weights_hash(partial), "base": where}
+    return facts | {"licence": licence, "hash": loading.weights_hash(partial), "base": base_source}
 
 
 def _base_of(source: str) -> tuple[str, str]:
@@ -118,8 +118,8 @@ def _bundled() -> Path:
     try:
         return bundled_gguf()
     except BundledModelMissing as missing:
-        what, _, remedy = str(missing).partition(". ")
-        raise RecipeFailure("missing", f"{what}.", remedy) from missing
+        problem, _, remedy = str(missing).partition(". ")
+        raise RecipeFailure("missing", f"{problem}.", remedy) from missing
 
 
 def _kind_of(source: str) -> str:
@@ -152,13 +152,13 @@ def _load(source: str, kind: str, tokenizer_from: str = "") -> tuple[Any, Any, s
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    where, extra = source, {}
+    location, extra = source, {}
     if kind == "gguf":
-        where, extra = str(Path(source).resolve().parent), {"gguf_file": Path(source).name}
+        location, extra = str(Path(source).resolve().parent), {"gguf_file": Path(source).name}
     quantization = {"quantization_config": GgufConfig(dequantize=True)} if kind == "gguf" else {}
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(where, dtype=torch.bfloat16, **extra, **quantization)
-        tokenizer = AutoTokenizer.from_pretrained(tokenizer_from or where, **extra)
+        model: Any = AutoModelForCausalLM.from_pretrained(location, dtype=torch.bfloat16, **extra, **quantization)
+        tokenizer = AutoTokenizer.from_pretrained(tokenizer_from or location, **extra)
     except Exception as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         remedy = (

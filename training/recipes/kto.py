@@ -25,7 +25,7 @@ FEWEST_OF_EACH = 4
 
 
 class Trainer(KTOTrainer):
-    def _prepare_dataset(self, dataset: Any, *given: Any, **named: Any) -> Any:
+    def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
         return dataset  # token ids already, the same ids that the policy meets when it answers
 
 
@@ -43,7 +43,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
 
 
 def examples(data: Judgements, seed: int) -> list[Row]:
-    """One example for each thumb on a training prompt, with an answer to another prompt for the KL estimate."""
+    """Return one example for each thumb on a training prompt, with an answer to another prompt for the KL estimate."""
     thumbs = data.training_thumbs()
     ups = int(thumbs[:, 1].sum())
     if min(ups, len(thumbs) - ups) < FEWEST_OF_EACH:
@@ -67,18 +67,18 @@ def examples(data: Judgements, seed: int) -> list[Row]:
 
 
 def mismatches(answers: np.ndarray, prompt_ids: np.ndarray) -> np.ndarray:
-    """For each of the answers (T,), in an order that was shuffled, the nearest before it that answers another prompt.
+    """Return for each of the answers (T,), in a shuffled order, the nearest before it that answers another prompt.
 
     The paper moves them on by one place; two of three thumbs in a row may be of one answer. With one prompt alone
     nothing else is there, and an answer is its own.
     """
-    found = np.roll(answers, 1)
+    mismatched = np.roll(answers, 1)
     for back in range(2, len(answers) + 1):
-        same = prompt_ids[found] == prompt_ids[answers]
+        same = prompt_ids[mismatched] == prompt_ids[answers]
         if not same.any():
             break
-        found = np.where(same, np.roll(answers, back), found)
-    return found
+        mismatched = np.where(same, np.roll(answers, back), mismatched)
+    return mismatched
 
 
 def weights(ups: int, downs: int) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""A few texts, labelled by a classifier: `python -m training.recipes.label RUN_DIR`.
+"""Label a few texts by a classifier: `python -m training.recipes.label RUN_DIR`.
 
 result.json holds, for each text, its label and the probability of every label. Nothing is trained. For whole files
 there is `training.recipes.classify_predict`.
@@ -18,11 +18,11 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     run.progress("Loading", 0, 1)
     classifier = Classifier.load(spec.parent)
     run.progress("Labelling", 0, 1)
-    told = classifier.predict(texts)
+    predictions = classifier.predict(texts)
     run.progress("Labelling", 1, 1)
     rows = [
         {"text": text, "label": next(iter(probabilities)), "probabilities": probabilities}
-        for text, probabilities in zip(texts, told, strict=True)
+        for text, probabilities in zip(texts, predictions, strict=True)
     ]
     run.finish({"labelled": rows})
 

@@ -1,4 +1,4 @@
-"""How fast this machine trains: `python -m training.recipes.machine FILE` writes it as JSON.
+"""Measure how fast this machine trains: `python -m training.recipes.machine FILE` writes it as JSON.
 
 Two things: the rate of plain matrix products in the dtype that recipes compute in, and the share of it that whole
 training steps reach, for models of three widths, since narrow ones spend their time between products. Some ten seconds.
@@ -45,10 +45,10 @@ def measure() -> dict[str, object]:
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Floating-point operations a second: the best product, since whatever disturbs one only makes it slower."""
+    """Return floating-point operations a second: the best product, since whatever disturbs one only makes it slower."""
     left, right = (torch.randn(SIDE, SIDE, device=device).to(dtype) for _ in range(2))
-    best, begun = float("inf"), time.perf_counter()
-    while time.perf_counter() - begun < SECONDS or best == float("inf"):
+    best, start = float("inf"), time.perf_counter()
+    while time.perf_counter() - start < SECONDS or best == float("inf"):
         _finish(device)
         at = time.perf_counter()
         left @ right
@@ -58,7 +58,7 @@ def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def step_rate(preset: Preset, device: torch.device, dtype: torch.dtype) -> float:
-    """Operations a second of one optimiser step on as many rows as are computed at once, the best of three."""
+    """Return operations a second of one optimiser step on as many rows as are computed at once, the best of three."""
     vocabulary = Vocabulary(end=0, pad=1, mask=2, sentinels=(), ordinary=np.arange(3, WORDS))
     model = architectures.build(preset, "causal", _Words(), LENGTH).to(device)
     masters = Masters(trained_parameters(model), dtype)

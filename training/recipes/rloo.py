@@ -1,4 +1,4 @@
-"""REINFORCE leave-one-out with TRL: `python -m training.recipes.rloo RUN_DIR`.
+"""Run REINFORCE leave-one-out with TRL: `python -m training.recipes.rloo RUN_DIR`.
 
 Several answers to each prompt; the baseline of each is the mean score of the others (Ahmadian 2024, 2402.14740). The
 KL from the parent is part of the reward, as in PPO, but for the answer as a whole. No value function.
@@ -19,8 +19,8 @@ from training.recipes.preference.group_policy import carry_out
 
 def main(run: RunDirectory, spec: RunSpec) -> None:
     config: RLOOConfig = config_of(spec)
-    own = {"normalize_advantages": config.normalise_advantages}
-    carry_out(run, spec, config, RLOOTrainer, TrainerConfig, own)
+    options = {"normalize_advantages": config.normalise_advantages}
+    carry_out(run, spec, config, RLOOTrainer, TrainerConfig, options)
 
 
 if __name__ == "__main__":

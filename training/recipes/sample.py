@@ -1,4 +1,4 @@
-"""Completions in bulk: `python -m training.recipes.sample RUN_DIR`.
+"""Sample completions in bulk: `python -m training.recipes.sample RUN_DIR`.
 
 Samples `completions_per_prompt` completions of each row of data/prompts.jsonl from the parent and appends them to
 completions.jsonl. The work is cut into the same batches whenever it runs, and each completion has a seed made of the
@@ -52,12 +52,12 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
             decoder, [task.prompt for task in batch], [task.seed for task in batch], sampling,
             end_ids=end_ids, pad_id=tokenizer.pad_token_id, device=loading.device(),
         )  # fmt: skip
-        for task, tokens, length, ended in zip(
+        for task, tokens, length, has_ended in zip(
             batch, completions.tokens.tolist(), completions.lengths.tolist(), completions.finished.tolist(), strict=True
         ):
             if (task.prompt_id, task.index) not in done:
                 apart = reasoning.split(tokenizer.decode(tokens[:length], skip_special_tokens=True))
-                run.log_completion(_row(task, apart, length, ended, config))
+                run.log_completion(_row(task, apart, length, has_ended, config))
                 finished += 1
         run.progress("sampling", finished, len(tasks))
     run.finish(_result(run, len(done), time.perf_counter() - started))
@@ -80,8 +80,10 @@ def _tasks(run: RunDirectory, spec: RunSpec, config: SampleConfig, room: int, to
         raise RecipeFailure(
             "no_prompts", "The run has no prompts.", "Add prompts to the project, then start the run again."
         )
-    asked = {row["id"]: with_system_prompt(row["messages"], config.system_prompt) for row in prompts}
-    encoded = {row_id: tuple(loading.encode_prompt(tokenizer, messages, room)) for row_id, messages in asked.items()}
+    conversations = {row["id"]: with_system_prompt(row["messages"], config.system_prompt) for row in prompts}
+    encoded = {
+        row_id: tuple(loading.encode_prompt(tokenizer, messages, room)) for row_id, messages in conversations.items()
+    }
     ordered = sorted(encoded, key=lambda prompt_id: (len(encoded[prompt_id]), prompt_id))
     return [
         Task(prompt_id, index, encoded[prompt_id], sequence_seed(spec.seed, prompt_id, index))
@@ -95,14 +97,14 @@ def _batches(tasks: list[Task], size: int) -> Iterator[list[Task]]:
         yield tasks[start : start + size]
 
 
-def _row(task: Task, apart: reasoning.Apart, length: int, ended: bool, config: SampleConfig) -> dict[str, Any]:
+def _row(task: Task, apart: reasoning.Apart, length: int, has_ended: bool, config: SampleConfig) -> dict[str, Any]:
     return {
         "prompt_id": task.prompt_id,
         "index": task.index,
         "text": apart.answer,
         "reasoning": apart.reasoning,
         "tokens": length,
-        "finish_reason": "stop" if ended else "length",
+        "finish_reason": "stop" if has_ended else "length",
         "seed": task.seed,
         "sampling": kept_sampling(
             {"max_new_tokens": config.max_new_tokens, "temperature": config.temperature, "top_p": config.top_p},

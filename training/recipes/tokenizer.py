@@ -41,7 +41,7 @@ CHAT_TEMPLATE = (
 
 def main(run: RunDirectory, spec: RunSpec) -> None:
     config: TokenizerConfig = config_of(spec)
-    begun = time.monotonic()
+    started = time.monotonic()
     run.truncate_logs(0)
     texts = Texts(run, config.train_mb)
     run.progress("Counting words and merging", 0, 0)
@@ -70,7 +70,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
             "train_megabytes": texts.bytes_read / 1e6,
             "validation_bytes": everything["bytes"],
             "hash": folder_hash(run.model),
-            "seconds": time.monotonic() - begun,
+            "seconds": time.monotonic() - started,
             "report": {
                 "sources": [{"source": name, **figures} for name, figures in validation.items()],
                 "longest_tokens": usage.longest,
@@ -82,7 +82,8 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
 
 
 class Texts:
-    """The training texts, as often as one goes through them: where they exceed the limit, an even draw by hash."""
+    """Yield the training texts, as often as one goes through them: where they exceed the limit, an even draw by
+    hash."""
 
     def __init__(self, run: RunDirectory, limit_mb: int) -> None:
         self.files = sorted((run.path / "data").glob("train-*.jsonl"))
@@ -175,7 +176,7 @@ def as_transformers(trained: Tokenizer, config: TokenizerConfig) -> PreTrainedTo
 
 
 def check_round_trip(folder: Path) -> None:
-    """What was saved, read back: every text comes out as it went in, and the markers are one token each."""
+    """Check that the saved tokenizer, read back, gives every text as it went in, and one token for each marker."""
     from training.recipes.common.loading import encode_prompt, load_tokenizer
 
     tokenizer = load_tokenizer(folder)

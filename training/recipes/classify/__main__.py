@@ -243,10 +243,10 @@ def epoch_batches(lengths: list[int], batch_size: int, epoch: int, seed: int) ->
     batches, and the batches drawn at random again.
     """
     generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
-    drawn = torch.randperm(len(lengths), generator=generator).tolist()
+    shuffled = torch.randperm(len(lengths), generator=generator).tolist()
     batches = []
-    for start in range(0, len(drawn), SORTED_TOGETHER * batch_size):
-        part = sorted(drawn[start : start + SORTED_TOGETHER * batch_size], key=lambda i: lengths[i])
+    for start in range(0, len(shuffled), SORTED_TOGETHER * batch_size):
+        part = sorted(shuffled[start : start + SORTED_TOGETHER * batch_size], key=lambda i: lengths[i])
         batches += [part[at : at + batch_size] for at in range(0, len(part), batch_size)]
     return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
 

@@ -1,4 +1,4 @@
-"""The head alone: multinomial logistic regression on frozen features, its L2 penalty chosen by cross-validation.
+"""Fit the head alone: multinomial logistic regression on frozen features, its L2 penalty chosen by cross-validation.
 
 Convex, so the answer depends on neither seed nor learning rate; on one BLAS thread, so that it repeats to the bit.
 """
@@ -74,5 +74,5 @@ def _minimum(features: Array, labels: Index, classes: int, weights: Array, penal
         loss = -(each * (logs * truth).sum(axis=1)).sum() + penalty / 2 * (weight**2).sum()
         return float(loss), np.concatenate([(error.T @ features + penalty * weight).ravel(), error.sum(axis=0)])
 
-    found = minimize(objective, np.zeros(classes * (width + 1)), jac=True, method="L-BFGS-B", options={"maxiter": 500})
-    return found.x[: classes * width].reshape(classes, width), found.x[classes * width :]
+    result = minimize(objective, np.zeros(classes * (width + 1)), jac=True, method="L-BFGS-B", options={"maxiter": 500})
+    return result.x[: classes * width].reshape(classes, width), result.x[classes * width :]

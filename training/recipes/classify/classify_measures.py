@@ -1,4 +1,4 @@
-"""How good a classifier is on held-out texts: accuracy, F1, MCC, confusion and calibration, each with its interval.
+"""Measure a classifier on held-out texts: accuracy, F1, MCC, confusion and calibration, each with its interval.
 
 Intervals are Wilson's for a share, else by bootstrap over texts (percentiles of 2,000 draws). Arrays only.
 """
@@ -53,25 +53,25 @@ def mcc(tables: Index) -> Array:
 
 
 def resampled(table: Index, seed: int, draws: int = 2000) -> Index:
-    """Return (draws, K, K): confusions of texts drawn anew, which only the counts of its cells decide."""
-    drawn = np.random.default_rng(seed).multinomial(int(table.sum()), table.ravel() / table.sum(), size=draws)
-    return drawn.reshape(draws, *table.shape)
+    """Return (draws, K, K): confusions of resampled texts, which depend only on the counts of its cells."""
+    tables = np.random.default_rng(seed).multinomial(int(table.sum()), table.ravel() / table.sum(), size=draws)
+    return tables.reshape(draws, *table.shape)
 
 
-def _interval(value: float, drawn: Array, n: int) -> Estimate:
-    lower, upper = np.percentile(drawn, [2.5, 97.5])
+def _interval(value: float, resampled_values: Array, n: int) -> Estimate:
+    lower, upper = np.percentile(resampled_values, [2.5, 97.5])
     return Estimate(value, float(min(lower, value)), float(max(upper, value)), n)
 
 
 def measures(truth: Index, probabilities: Array, seed: int) -> dict[str, Estimate]:
-    """`truth` (N,) and `probabilities` (N, K)."""
+    """Return the figures with their intervals. `truth` is (N,), `probabilities` (N, K)."""
     predicted, n = probabilities.argmax(axis=1), len(truth)
     table = confusion(truth, predicted, probabilities.shape[1])
-    drawn = resampled(table, seed)
+    resampled_tables = resampled(table, seed)
     return {
         "accuracy": wilson(float((truth == predicted).sum()), n),
-        "macro_f1": _interval(float(f1_by_class(table).mean()), f1_by_class(drawn).mean(axis=-1), n),
-        "mcc": _interval(float(mcc(table)), mcc(drawn), n),
+        "macro_f1": _interval(float(f1_by_class(table).mean()), f1_by_class(resampled_tables).mean(axis=-1), n),
+        "mcc": _interval(float(mcc(table)), mcc(resampled_tables), n),
         "calibration_error": calibration_error(truth, probabilities, seed),
     }
 

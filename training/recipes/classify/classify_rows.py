@@ -1,4 +1,4 @@
-"""Labelled rows for a classifier: read, checked, and split so that no text stands on both sides."""
+"""Read labelled rows for a classifier, check them, and split them so that no text is in both splits."""
 
 from __future__ import annotations
 
@@ -36,8 +36,9 @@ class Split:
 
 
 def read_examples(rows: Iterable[Row]) -> list[Example]:
-    """Premise and hypothesis are a pair of texts, too. Raises RecipeFailure for rows without labels."""
-    found = []
+    """Return the examples; premise and hypothesis are a pair of texts, too. Raises RecipeFailure for rows without
+    labels."""
+    examples = []
     for number, row in enumerate(rows, start=1):
         text, second = row.get("text") or row.get("premise"), row.get("text_b") or row.get("hypothesis") or ""
         label = row.get("label")
@@ -47,53 +48,54 @@ def read_examples(rows: Iterable[Row]) -> list[Example]:
                 f"Row {number} has no text with a label; its fields are {', '.join(row)}.",
                 "Use a dataset of a task with labels, such as sentiment; others become instructions for finetuning.",
             )
-        found.append(Example(text, second, label))
-    return found
+        examples.append(Example(text, second, label))
+    return examples
 
 
 def split(examples: list[Example], test: list[Example], *, share: float, allowed: list[str] | None = None) -> Split:
-    """`test` is held out as it is, when there is one; else of each label the texts with the lowest hashes.
+    """Split the examples: `test` is held out as it is, when there is one; else of each label the texts with the lowest
+    hashes.
 
     The same text twice counts once; one that bears several labels is left out, for nobody could say which is right.
     """
     left_out: Counter[str] = Counter()
-    known = _once(examples, left_out)
-    labels = allowed or sorted({e.label for e in known})
-    _refuse_unknown(known, labels, "dataset")
+    usable = _once(examples, left_out)
+    labels = allowed or sorted({e.label for e in usable})
+    _refuse_unknown(usable, labels, "dataset")
     held_out = _once(test, Counter())
     if held_out:
         tested = {e.key for e in held_out}
-        left_out["texts that the second dataset tests"] += sum(e.key in tested for e in known)
-        known = [e for e in known if e.key not in tested]
-    _refuse_too_few(known, labels, 1 if held_out else FEWEST_OF_A_LABEL)
+        left_out["texts that the second dataset tests"] += sum(e.key in tested for e in usable)
+        usable = [e for e in usable if e.key not in tested]
+    _refuse_too_few(usable, labels, 1 if held_out else FEWEST_OF_A_LABEL)
     _refuse_unknown(held_out, labels, "second dataset")
     by = "a dataset of its own" if held_out else "hash"
     if not held_out:
-        known, held_out = _by_hash(known, share)
-    return Split(known, held_out, labels, {reason: n for reason, n in left_out.items() if n}, by)
+        usable, held_out = _by_hash(usable, share)
+    return Split(usable, held_out, labels, {reason: n for reason, n in left_out.items() if n}, by)
 
 
 def _once(examples: list[Example], left_out: Counter[str]) -> list[Example]:
     by_key: dict[str, list[Example]] = defaultdict(list)
     for example in examples:
         by_key[example.key].append(example)
-    found = []
+    kept_examples = []
     for same in by_key.values():
         if len({e.label for e in same}) > 1:
             left_out["texts with several labels"] += len(same)
             continue
         left_out["repeated texts"] += len(same) - 1
-        found.append(same[0])
-    return found
+        kept_examples.append(same[0])
+    return kept_examples
 
 
-def _refuse_unknown(examples: list[Example], labels: list[str], where: str) -> None:
+def _refuse_unknown(examples: list[Example], labels: list[str], source: str) -> None:
     unknown = Counter(e.label for e in examples if e.label not in labels)
     if unknown:
         text = ", ".join(f"{label!r} ({n})" for label, n in unknown.most_common(5))
         raise RecipeFailure(
             "unknown_labels",
-            f"The {where} bears labels that are none of {', '.join(labels)}: {text}.",
+            f"The {source} bears labels that are none of {', '.join(labels)}: {text}.",
             "Name them in config.labels, give them their names when uploading (labels), or leave those rows out.",
         )
 

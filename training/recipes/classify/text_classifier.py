@@ -1,4 +1,4 @@
-"""A text classifier on disk and in memory: a trunk, pooled, and a linear head in float32.
+"""Hold a text classifier on disk and in memory: a trunk, pooled, and a linear head in float32.
 
 model/                    the trunk as `transformers.AutoModel` loads it, with its tokenizer; after LoRA an adapter over
                           the parent's base (`training.recipes.common.adapters`)
@@ -60,7 +60,7 @@ class Classifier:
 
     @classmethod
     def load(cls, folder: str | Path) -> Classifier:
-        """Raises RecipeFailure when the folder holds no classifier."""
+        """Load a classifier. Raises RecipeFailure when the folder holds none."""
         folder = Path(folder)
         if not (folder / "classifier.json").is_file():
             raise RecipeFailure("not_a_classifier", f"{folder} holds no classifier.", "Name the model of such a run.")
@@ -72,7 +72,8 @@ class Classifier:
         return cls(trunk, tokenizer, head.to(loading.device()), **facts)
 
     def save(self, folder: Path, parent: Path | None = None, learnt: str = "full") -> Row:
-        """Write it; returns the trunk's fidelity. `learnt`: "head", "lora" or "full", on the trunk of `parent`."""
+        """Write the classifier; return the trunk's fidelity. `learnt`: "head", "lora" or "full", on the trunk of
+        `parent`."""
         fidelity = self._save_trunk(folder, parent, learnt)
         loading.save_tokenizer(self.tokenizer, folder)
         save_file(
@@ -86,7 +87,8 @@ class Classifier:
         return fidelity
 
     def _save_trunk(self, folder: Path, parent: Path | None, learnt: str) -> Row:
-        """As an adapter where adapters have learnt, or where nothing has and the parent is one; else full weights."""
+        """Write the trunk: an adapter where adapters have learnt, or where nothing has and the parent is one; else full
+        weights."""
         prefix, rank, shrunk = f"{self.trunk.base_model_prefix}.", None, None
         if parent and (learnt == "lora" or (learnt == "head" and adapters.is_adapter(parent))):
             trained = adapters.trained_factors(self.trunk)
@@ -95,19 +97,19 @@ class Classifier:
             cosine, dtype = children.kept_by(parent, self.trunk.state_dict(), prefix) if parent else (1, torch.bfloat16)
             loading.save_weights(self.trunk, self.tokenizer, folder, dtype)
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        told = str(dtype).removeprefix("torch.")
-        return asdict(children.Fidelity(cosine, None, rank, size, shrunk, told))
+        dtype_name = str(dtype).removeprefix("torch.")
+        return asdict(children.Fidelity(cosine, None, rank, size, shrunk, dtype_name))
 
     def predict(self, texts: Sequence[str | Pair], batch_size: int = 32) -> list[dict[str, float]]:
-        """For each text the probability of every label, the likeliest first."""
+        """Return for each text the probability of every label, the likeliest first."""
         pairs = [(t, "") if isinstance(t, str) else t for t in texts]
         if empty := [i for i, (text, _) in enumerate(pairs) if not text.strip()]:
             raise RecipeFailure("empty_text", f"Text {empty[0] + 1} is empty.", "Give some text to classify.")
         probabilities = self.probabilities(
             [encode(self.tokenizer, *pair, self.max_length) for pair in pairs], batch_size
         )
-        told = [dict(zip(self.labels, row, strict=True)) for row in probabilities.tolist()]
-        return [dict(sorted(row.items(), key=lambda item: -item[1])) for row in told]
+        labelled_rows = [dict(zip(self.labels, row, strict=True)) for row in probabilities.tolist()]
+        return [dict(sorted(row.items(), key=lambda item: -item[1])) for row in labelled_rows]
 
     @torch.inference_mode()
     def probabilities(self, ids: list[list[int]], batch_size: int = 32) -> Tensor:
@@ -118,11 +120,11 @@ class Classifier:
     def features(self, ids: list[list[int]], batch_size: int = 32) -> Tensor:
         """Return (N, H) float32. Texts of about one length are read together; each row lands in its own place."""
         order = sorted(range(len(ids)), key=lambda i: (len(ids[i]), i))
-        found = torch.empty(len(ids), self.trunk.config.hidden_size, device=loading.device())
+        features = torch.empty(len(ids), self.trunk.config.hidden_size, device=loading.device())
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            found[rows] = self.pooled([ids[i] for i in rows])
-        return found
+            features[rows] = self.pooled([ids[i] for i in rows])
+        return features
 
     def pooled(self, ids: list[list[int]]) -> Tensor:
         """Return (B, H) float32 of one batch, with gradients where they are wanted."""

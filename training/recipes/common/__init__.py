@@ -1,1 +1,1 @@
-"""What several recipes share: start and end, load and save models, adapters, memory, steps."""
+"""Share among several recipes: start and end, load and save models, adapters, memory, steps."""

@@ -1,4 +1,4 @@
-"""A child of LoRA training on disk: its base and an adapter, in PEFT's format.
+"""Read and write a child of LoRA training: its base and an adapter, in PEFT's format.
 
     adapter_config.json         as PEFT reads it; base_model_name_or_path is the absolute folder of the base
     adapter_model.safetensors   lora_A (r, in) and lora_B (out, r) of every adapted layer; the scaling is folded into B
@@ -66,22 +66,21 @@ def base_of(folder: str | Path) -> Base:
     if (folder / ABOUT).is_file():
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
     places = candidates(folder, about.get("folder", str(named)), about.get("was", str(named)))
-    found = next((p for p in places if (p / "config.json").is_file() and not is_adapter(p)), None)
-    if found is None:
+    base = next((p for p in places if (p / "config.json").is_file() and not is_adapter(p)), None)
+    if base is None:
         raise RecipeFailure(
             "base_missing",
             f"The model in {folder} is an adapter, and its base is not in {named}.",
             "Bring the base model's folder back to that place, or import the model again with its full weights.",
         )
-    return Base(found.resolve(), about.get("hash", ""))
+    return Base(base.resolve(), about.get("hash", ""))
 
 
-def candidates(folder: Path, named: str, was: str) -> Iterator[Path]:
-    """Yield where a folder may be that another one names: as seen from there; where it was; the same place below an
-    ancestor, for a data folder that has moved.
-    """
+def candidates(folder: Path, named: str, old_path: str) -> Iterator[Path]:
+    """Yield where a folder may be that another one names: relative to it; its old path; the same place below an
+    ancestor, for a data folder that has moved."""
     yield folder / named
-    absolute = Path(was or named)
+    absolute = Path(old_path or named)
     yield absolute
     if absolute.is_absolute():
         tails = [Path(*absolute.parts[i:]) for i in range(1, len(absolute.parts))]
@@ -106,7 +105,7 @@ def read_adapter(folder: str | Path) -> dict[str, Factors]:
     """Return an adapter's factors by layer, in the dtype they are stored in, scaling folded into b."""
     folder, config = Path(folder), read_config(folder)
     tensors = load_file(folder / WEIGHTS)
-    found: dict[str, Factors] = {}
+    factors: dict[str, Factors] = {}
     for key in sorted(tensors):
         if not key.endswith(".lora_A.weight"):
             continue
@@ -114,14 +113,14 @@ def read_adapter(folder: str | Path) -> dict[str, Factors]:
         a, b = tensors.pop(key), tensors.pop(f"{name}.lora_B.weight")
         name = name.removeprefix(PREFIX)
         scaling = _scaling(config, name, a.shape[0])
-        found[name] = Factors(a, b if scaling == 1 else b.float() * scaling)
+        factors[name] = Factors(a, b if scaling == 1 else b.float() * scaling)
     if tensors:
         raise RecipeFailure(
             "unknown_adapter",
             f"The adapter in {folder} holds {sorted(tensors)[0]}, which is no factor of a linear layer.",
             "Merge it into its base with the program that made it, and import the merged model.",
         )
-    return found
+    return factors
 
 
 def _scaling(config: dict[str, Any], name: str, rank: int) -> float:
@@ -161,11 +160,12 @@ def write_adapter(folder: str | Path, update: Update, base: Base, dtype: torch.d
 
 
 def adapter_hash(folder: str | Path, base_hash: str) -> str:
-    """sha256 over the base's hash and the adapter's weights: of the function, whatever the folders are called."""
+    """Return the sha256 over the base's hash and the adapter's weights: of the function, whatever the folders are
+    called."""
     digest = hashlib.sha256(base_hash.encode())
     config = read_config(folder)
-    kept = {name: config.get(name) for name in ("r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora")}
-    digest.update(json.dumps(kept, sort_keys=True).encode())
+    fields = {name: config.get(name) for name in ("r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora")}
+    digest.update(json.dumps(fields, sort_keys=True).encode())
     digest.update((Path(folder) / WEIGHTS).read_bytes())
     return digest.hexdigest()
 
@@ -176,16 +176,16 @@ def trained_factors(model: nn.Module) -> dict[str, Factors]:
 
     Knows our own layers and PEFT's. What is frozen below them (`FrozenLoRA`) is the parent's and no part of it.
     """
-    found: dict[str, Factors] = {}
+    factors: dict[str, Factors] = {}
     for name, module in model.named_modules():
         if isinstance(module, LoRALinear):
-            found[name.removeprefix(PREFIX)] = module.factors().to(device="cpu")
+            factors[name.removeprefix(PREFIX)] = module.factors().to(device="cpu")
         elif hasattr(module, "lora_A") and getattr(module, "active_adapters", None):
             active = module.active_adapters[0]
             if active in module.lora_A:
-                a, b = (of[active].weight.detach().float() for of in (module.lora_A, module.lora_B))
-                found[name.removeprefix(PREFIX)] = Factors(a, b * module.scaling[active]).to(device="cpu")
-    return found
+                a, b = (layers[active].weight.detach().float() for layers in (module.lora_A, module.lora_B))
+                factors[name.removeprefix(PREFIX)] = Factors(a, b * module.scaling[active]).to(device="cpu")
+    return factors
 
 
 def merged_state(folder: str | Path) -> Iterator[tuple[str, Tensor]]:

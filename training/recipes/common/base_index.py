@@ -1,4 +1,4 @@
-"""What makes an adapter's folder a model to transformers: the base's config, and an index that finds its weights.
+"""Make an adapter's folder a model to transformers: the base's config, and an index that finds its weights.
 
 `transformers serve` 5.24 answers a folder of adapter_config.json and adapter_model.safetensors with HTTP 500: it wants
 config.json, and then weights in the same folder. An index of shards may name files elsewhere. So it loads the base by

@@ -1,4 +1,4 @@
-"""What finetuning a model needs of memory, and how to split a batch so that it fits what is free.
+"""Plan the memory of finetuning a model, and how to split a batch so that it fits what is free.
 
     weights       every parameter in the dtype that multiplies, and what training adds to those that learn
     activations   what a token leaves behind for the backward pass, in all layers that are run with gradients
@@ -67,7 +67,8 @@ class Plan:
 
 
 def shape_of(config: Any, *, layers: int, dtype_bytes: int, packed: bool) -> Shape:
-    """From a transformers config, whichever names it uses; a feed-forward size that it leaves out is 4 x hidden."""
+    """Return the shape from a transformers config, whichever names it uses; a feed-forward size that it leaves out is 4
+    x hidden."""
     heads = config.num_attention_heads
     inner = getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None) or 4 * config.hidden_size
     return Shape(
@@ -93,14 +94,14 @@ def plan(
     """
     fixed = learnt * LEARNT_BYTES + LOSS_BYTES
     room = SHARE * available - fixed
-    wanted = max(min(most, batch_tokens), longest)
+    wanted_tokens = max(min(most, batch_tokens), longest)
     cheapest = 0
     for recompute in {"auto": (False, True), "on": (True,), "off": (False,)}[checkpointing]:
         per_token = shape.bytes_per_token(longest, recompute=recompute)
         cheapest = fixed + longest * per_token
-        tokens = min(wanted, int(max(room, 0) // per_token))
+        tokens = min(wanted_tokens, int(max(room, 0) // per_token))
         # Less than half of what fills the machine: computing activations twice costs less than small products.
-        enough = longest if recompute or checkpointing == "off" else max(longest, wanted // 2)
+        enough = longest if recompute or checkpointing == "off" else max(longest, wanted_tokens // 2)
         if tokens >= enough:
             return Plan(tokens, recompute, fixed + tokens * per_token)
     raise RecipeFailure(
@@ -128,7 +129,7 @@ def remembered(folder: Path, name: str, make: Callable[[], Any]) -> Any:
 
 
 def micro_batches(lengths: list[int], tokens: int, *, padded: bool) -> list[list[int]]:
-    """Indices of `lengths` in groups of at most `tokens` tokens (one sequence at least), the longest first.
+    """Return indices of `lengths` in groups of at most `tokens` tokens (one sequence at least), the longest first.
 
     Neighbours are alike in length, so that `padded` groups, which count their padding, have little of it.
     """

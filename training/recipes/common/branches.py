@@ -1,4 +1,4 @@
-"""A prompt and all its completions in one row, so that the prompt is forwarded once and hardly anything is padded.
+"""Lay a prompt and all its completions in one row, so that the prompt is forwarded once and hardly anything is padded.
 
     [prompt][completion 1][completion 2] ...
 
@@ -40,7 +40,8 @@ def can_branch(config: Any) -> bool:
 
 
 def rows_of(prompts: list[list[int]], groups: list[list[list[int]]], *, branching: bool) -> list[Row]:
-    """A prompt with so many completions that the row would grow too long is repeated in the next one."""
+    """Return the rows; a prompt with so many completions that the row would grow too long is repeated in the next
+    one."""
     rows = []
     for prompt, completions in zip(prompts, groups, strict=True):
         row: Row | None = None
@@ -65,17 +66,18 @@ def tensors(rows: list[Row], pad: int, dtype: torch.dtype) -> tuple[Tensor, Tens
         ids.append([*row.prompt, *(t for c in row.completions for t in c)] + [pad] * gap)
         positions.append(_positions(row) + [0] * gap)
         branch.append([0] * start + [k for k, c in enumerate(row.completions, 1) for _ in c] + [-1] * gap)
-    of = torch.tensor(branch)
+    branch_ids = torch.tensor(branch)
     if all(len(row.completions) == 1 for row in rows):
-        return torch.tensor(ids), torch.tensor(positions), (of >= 0).long()
-    visible = (of[:, None, :] == 0) | (of[:, None, :] == of[:, :, None])
+        return torch.tensor(ids), torch.tensor(positions), (branch_ids >= 0).long()
+    visible = (branch_ids[:, None, :] == 0) | (branch_ids[:, None, :] == branch_ids[:, :, None])
     visible &= torch.ones(width, width, dtype=torch.bool).tril()
     added = torch.zeros(visible.shape, dtype=dtype).masked_fill(~visible, torch.finfo(dtype).min)
     return torch.tensor(ids), torch.tensor(positions), added[:, None]
 
 
 def places(rows: list[Row]) -> tuple[Tensor, Tensor, Tensor]:
-    """Where each completion's tokens stand: its row (B,), their columns (B, Tc), and which of these are its own."""
+    """Return where each completion's tokens stand: its row (B,), their columns (B, Tc), and which of these are its
+    own."""
     spans = []
     for number, row in enumerate(rows):
         start = len(row.prompt)
@@ -112,12 +114,12 @@ def packed_states(model: Any, rows: list[Row], layers: Sequence[int]) -> dict[in
     ends = torch.tensor([len(row) for row in rows]).cumsum(0).tolist()
     bounds = tuple(zip([0, *ends[:-1]], ends, strict=True))
     laid = packed.Rows(bounds, cos[0, :, None], sin[0, :, None], tuple(_unseen(row, dtype) for row in rows))
-    hidden, reached, found = base.embed_tokens(torch.tensor(ids)), 0, {}
+    hidden, reached, states = base.embed_tokens(torch.tensor(ids)), 0, {}
     for layer in sorted(set(layers)):
         hidden = packed.run_packed(base, hidden, laid, reached, layer)
-        found[layer] = base.norm(hidden) if layer == len(base.layers) else hidden
+        states[layer] = base.norm(hidden) if layer == len(base.layers) else hidden
         reached = layer
-    return found
+    return states
 
 
 def _positions(row: Row) -> list[int]:
@@ -127,13 +129,14 @@ def _positions(row: Row) -> list[int]:
 
 def _unseen(row: Row, dtype: torch.dtype) -> Tensor:
     """Return (T, T): minus infinity where a token may not look."""
-    of = torch.tensor([0] * len(row.prompt) + [k for k, c in enumerate(row.completions, 1) for _ in c])
-    visible = ((of[None, :] == 0) | (of[None, :] == of[:, None])).tril()
+    branch_ids = torch.tensor([0] * len(row.prompt) + [k for k, c in enumerate(row.completions, 1) for _ in c])
+    visible = ((branch_ids[None, :] == 0) | (branch_ids[None, :] == branch_ids[:, None])).tril()
     return torch.zeros(visible.shape, dtype=dtype).masked_fill(~visible, float("-inf"))
 
 
 def flat_places(rows: list[Row]) -> tuple[Tensor, Tensor]:
-    """Where each completion's tokens stand in the rows laid end to end: (B, Tc), and which of these are its own."""
+    """Return where each completion's tokens stand in the rows laid end to end: (B, Tc), and which of these are its
+    own."""
     row, column, inside = places(rows)
     starts = torch.tensor([0, *(len(r) for r in rows)]).cumsum(0)
     return starts[row][:, None] + column, inside

@@ -1,4 +1,4 @@
-"""Answers to the same few prompts with the same seeds while a model learns, so that what changes shows."""
+"""Log answers to the same few prompts with the same seeds while a model learns, so that changes show."""
 
 from __future__ import annotations
 

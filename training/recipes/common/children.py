@@ -1,4 +1,4 @@
-"""Saving what was trained, and measuring that it is what was trained.
+"""Save what was trained, and measure that the saved model is the trained one.
 
 After LoRA a child is its parent's base and an adapter: the parent's factors and the new ones, concatenated. After full
 finetuning it is a folder of full weights: in bfloat16 where that keeps the update, else in float32. Each is read back:
@@ -51,7 +51,7 @@ class Saved:
     fidelity: Fidelity
 
     def facts(self) -> Row:
-        """For result.json."""
+        """Return the facts for result.json."""
         return {"fidelity": asdict(self.fidelity)}
 
 
@@ -68,19 +68,19 @@ def save_child(
     """
     folder = Path(folder)
     shown = [list(ids)[:LONGEST] for ids, _ in zip(sequences, range(SEQUENCES), strict=False) if len(ids) > 1]
-    wanted = next_token_logits(model, shown)
+    trained_logits = next_token_logits(model, shown)
     trained = adapters.trained_factors(model)
     if trained:
-        found, rank, shrunk, dtype = _save_adapter(Path(parent), trained, model, tokenizer, folder)
+        fidelity, rank, shrunk, dtype = _save_adapter(Path(parent), trained, model, tokenizer, folder)
     else:
-        found, dtype = _save_full(Path(parent), model, tokenizer, folder, weights)
+        fidelity, dtype = _save_full(Path(parent), model, tokenizer, folder, weights)
         rank, shrunk = None, None
     if model.device.type != "cpu" and not getattr(model, "is_quantized", False):
         model.to("cpu")  # two models at once are more than training took
     loaded = loading.load_policy(folder, _compute_dtype(model))[0]
-    kl = mean_kl(wanted, next_token_logits(loaded, shown)) if shown else None
+    kl = mean_kl(trained_logits, next_token_logits(loaded, shown)) if shown else None
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    return Saved(loaded, Fidelity(found, kl, rank, size, shrunk, str(dtype).removeprefix("torch.")))
+    return Saved(loaded, Fidelity(fidelity, kl, rank, size, shrunk, str(dtype).removeprefix("torch.")))
 
 
 def _compute_dtype(model: Any) -> torch.dtype:
@@ -91,11 +91,11 @@ def _save_adapter(
     parent: Path, trained: Update, model: Any, tokenizer: Any, folder: Path
 ) -> tuple[float, int, Row | None, torch.dtype]:
     """Write an adapter and all that makes its folder a policy: (cosine, rank, what shortening cost, dtype)."""
-    written = write_child(parent, trained, folder)
+    figures = write_child(parent, trained, folder)
     loading.save_tokenizer(tokenizer, folder)
     loading.prepare_to_serve(model.generation_config)
     model.generation_config.save_pretrained(folder)
-    return written
+    return figures
 
 
 def write_child(
@@ -110,22 +110,22 @@ def write_child(
     before = adapters.read_adapter(parent) if adapters.is_adapter(parent) else {}
     before = {name.removeprefix(prefix): factors for name, factors in before.items()}
     base = _base_for(parent)
-    whole = concatenate(before, {name: factors.to(torch.float32) for name, factors in trained.items()})
-    rank = max(factors.rank for factors in whole.values())
-    ways: list[tuple[Update, Row | None, torch.dtype]] = []
+    full_update = concatenate(before, {name: factors.to(torch.float32) for name, factors in trained.items()})
+    rank = max(factors.rank for factors in full_update.values())
+    candidates: list[tuple[Update, Row | None, torch.dtype]] = []
     if rank > MOST_RANK:
-        short, lost = shrink(whole, MOST_RANK)
-        ways.append((short, {"from_rank": rank, "lost_share": lost}, torch.bfloat16))
-    ways += [(whole, None, torch.bfloat16), (whole, None, torch.float32)]
-    for way in ways:
-        update, shrunk, dtype = way
+        short, lost_share = shrink(full_update, MOST_RANK)
+        candidates.append((short, {"from_rank": rank, "lost_share": lost_share}, torch.bfloat16))
+    candidates += [(full_update, None, torch.bfloat16), (full_update, None, torch.float32)]
+    for candidate in candidates:
+        update, shrunk, dtype = candidate
         adapters.write_adapter(folder, update, base, dtype)
         saved = adapters.read_adapter(folder)
-        found = cosine(concatenate(saved, negative(before)), trained)
-        if found >= FIDELITY:
+        fidelity = cosine(concatenate(saved, negative(before)), trained)
+        if fidelity >= FIDELITY:
             break
     write_base_index(folder, base.folder)
-    return found, max(factors.rank for factors in saved.values()), shrunk, dtype
+    return fidelity, max(factors.rank for factors in saved.values()), shrunk, dtype
 
 
 def _base_for(parent: Path) -> Base:
@@ -139,15 +139,15 @@ def _save_full(
     parent: Path, model: Any, tokenizer: Any, folder: Path, weights: dict[str, Tensor] | None
 ) -> tuple[float, torch.dtype]:
     """Write full weights in bfloat16 where that keeps the update, else in float32."""
-    found, dtype = kept_by(parent, model.state_dict() | (weights or {}))
+    fidelity, dtype = kept_by(parent, model.state_dict() | (weights or {}))
     loading.save_policy(model, tokenizer, folder, dtype, weights)
-    return found, dtype
+    return fidelity, dtype
 
 
 def kept_by(parent: Path, state: dict[str, Tensor], prefix: str = "") -> tuple[float, torch.dtype]:
     """Return (cosine, dtype): bfloat16 where it keeps the update of full weights, else float32, which is exact."""
-    found = rounded_cosine(parent, {name: t for name, t in state.items() if t.is_floating_point()}, prefix)
-    return (found, torch.bfloat16) if found >= FIDELITY else (1.0, torch.float32)
+    fidelity = rounded_cosine(parent, {name: t for name, t in state.items() if t.is_floating_point()}, prefix)
+    return (fidelity, torch.bfloat16) if fidelity >= FIDELITY else (1.0, torch.float32)
 
 
 @torch.no_grad()
@@ -174,17 +174,17 @@ def rounded_cosine(parent: Path, state: dict[str, Tensor], prefix: str = "") -> 
 @torch.no_grad()
 def next_token_logits(model: Any, sequences: list[list[int]]) -> list[Tensor]:
     """Return the logits (T, V) of each sequence, float32 on the CPU."""
-    was = model.training
+    was_training = model.training
     model.eval()
     cpus = [model(input_ids=torch.tensor([ids], device=model.device)).logits[0].float().cpu() for ids in sequences]
-    model.train(was)
+    model.train(was_training)
     return cpus
 
 
-def mean_kl(wanted: list[Tensor], found: list[Tensor]) -> float:
-    """Return the mean KL(wanted || found) per token, in nats. Raises RecipeFailure when a model gives no numbers."""
+def mean_kl(reference: list[Tensor], other_logits: list[Tensor]) -> float:
+    """Return the mean KL(reference || other) per token, in nats. Raises RecipeFailure when a model gives no numbers."""
     total, count = 0.0, 0
-    for x, y in zip(wanted, found, strict=True):
+    for x, y in zip(reference, other_logits, strict=True):
         of_x, of_y = x.double().log_softmax(-1), y.double().log_softmax(-1)
         total += float((of_x.exp() * (of_x - of_y)).sum())
         count += len(x)

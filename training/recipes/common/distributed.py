@@ -1,4 +1,4 @@
-"""`accelerate launch` of a recipe: `python -m training.recipes.common.distributed ACCELERATE_YAML MODULE RUN_DIR`.
+"""Launch a recipe by accelerate: `python -m training.recipes.common.distributed ACCELERATE_YAML MODULE RUN_DIR`.
 
 Runs accelerate's own launcher in this process and ends as its processes did: with the exit status of the one that
 failed, or by the signal that killed it, so that a worker reads the end of several processes as that of one. The
@@ -38,7 +38,8 @@ def main(arguments: list[str]) -> None:
 
 
 def _end_like(codes: list[int]) -> NoReturn:
-    """A kill first: the others fail for want of that process. SIGTERM last: the launcher sends it to who is left."""
+    """End like the processes: a kill first, since the others fail for want of that process; SIGTERM last, since the
+    launcher sends it to who is left."""
     killed = [code for code in codes if code < 0 and code != -signal.SIGTERM]
     if killed:
         _die_of(-killed[0])

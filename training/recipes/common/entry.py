@@ -1,4 +1,4 @@
-"""How a recipe starts and how it ends: `python -m training.recipes.<kind> RUN_DIR`.
+"""Start and end a recipe: `python -m training.recipes.<kind> RUN_DIR`.
 
 Each recipe is a `main(run, spec)` and ends with `run_recipe(main)`. What it raises becomes `failure.json`, in
 words and with a remedy; the traceback goes to the log. SIGTERM keeps its default action: whole files are written
@@ -43,7 +43,7 @@ def run_recipe(main: Main, argv: list[str] | None = None) -> None:
 
 
 def attempt(main: Main, run: RunDirectory) -> int:
-    """One attempt at a run: its exit status. A run that has already ended well is left as it is."""
+    """Attempt a run once; return its exit status. A run that has already ended well is left as it is."""
     if run.result() is not None:
         print(f"{run.path} has already ended well; nothing to do.")
         return 0
@@ -83,7 +83,7 @@ def config_of(spec: RunSpec) -> Any:
 
 
 def seed_everything(seed: int) -> None:
-    """The seed of the run, in every generator a recipe may draw from."""
+    """Seed every generator that a recipe may draw from with the run's seed."""
     random.seed(seed)
     numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
     if numpy is not None:
@@ -100,12 +100,13 @@ def _is_for_want_of_space(error: Exception, text: str) -> bool:
 
 
 def _is_for_want_of_memory(error: Exception, text: str) -> bool:
-    """Python's own MemoryError, numpy's, torch's on the processor and on the GPU, and the system's refusals."""
+    """Return whether memory was short: Python's own MemoryError, numpy's, torch's on processor and GPU, and the
+    system's refusals."""
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return True
     lower = text.lower()
-    said = ("out of memory", "can't allocate memory", "cannot allocate memory", "bad_alloc", "cublas_status_alloc")
-    return any(words in lower for words in said)
+    phrases = ("out of memory", "can't allocate memory", "cannot allocate memory", "bad_alloc", "cublas_status_alloc")
+    return any(words in lower for words in phrases)
 
 
 def describe(error: Exception) -> RecipeFailure:
@@ -137,9 +138,9 @@ def describe(error: Exception) -> RecipeFailure:
         )
     summary = f"{type(error).__name__}: {text}" if text else type(error).__name__
     place = traceback.extract_tb(error.__traceback__)
-    where = f" (in {Path(place[-1].filename).name}, line {place[-1].lineno})" if place else ""
+    location = f" (in {Path(place[-1].filename).name}, line {place[-1].lineno})" if place else ""
     return RecipeFailure(
         "crashed",
-        f"The recipe stopped on an error: {summary}{where}.",
+        f"The recipe stopped on an error: {summary}{location}.",
         "The log has the traceback. Resume to try again.",
     )

@@ -1,4 +1,4 @@
-"""What a reward model sees of a completion: hidden states of a frozen trunk, pooled over the completion's tokens.
+"""Pool hidden states of a frozen trunk over a completion's tokens: what a reward model sees.
 
 The layout, the same for fitting, for PPO's rollouts and for scoring:
 
@@ -48,17 +48,17 @@ def tapped(model: Any, layers: Sequence[int]) -> Iterator[dict[int, Tensor]]:
     transformers' `output_hidden_states`.
     """
     blocks = decoder_layers(model)
-    got: dict[int, Tensor] = {}
+    states: dict[int, Tensor] = {}
     top = max(layers)
 
     def before_first(_module: Any, args: Any, kwargs: Any) -> None:
-        got[0] = args[0] if args else kwargs["hidden_states"]
+        states[0] = args[0] if args else kwargs["hidden_states"]
         if top == 0:
             raise _Enough
 
     def after(index: int) -> Any:
         def hook(_module: Any, _args: Any, output: Any) -> None:
-            got[index] = output[0] if isinstance(output, tuple) else output
+            states[index] = output[0] if isinstance(output, tuple) else output
             if index == top:
                 raise _Enough
 
@@ -67,7 +67,7 @@ def tapped(model: Any, layers: Sequence[int]) -> Iterator[dict[int, Tensor]]:
     handles = [blocks[0].register_forward_pre_hook(before_first, with_kwargs=True)] if 0 in layers else []
     handles += [blocks[i - 1].register_forward_hook(after(i)) for i in layers if 0 < i < len(blocks)]
     try:
-        yield got
+        yield states
     finally:
         for handle in handles:
             handle.remove()
@@ -77,13 +77,13 @@ def run_trunk(model: Any, layers: Sequence[int], **inputs: Any) -> dict[int, Ten
     """Return {layer: (B, T, H)} of the trunk below the language-model head; upper layers that nobody asked for do not
     run."""
     base = getattr(model, model.base_model_prefix, model)
-    with tapped(model, layers) as got:
+    with tapped(model, layers) as states:
         try:
             output = base(**inputs)
         except _Enough:
-            return got
-        got[len(decoder_layers(model))] = output.last_hidden_state
-    return got
+            return states
+        states[len(decoder_layers(model))] = output.last_hidden_state
+    return states
 
 
 def hidden_states(model: Any, input_ids: Tensor, attention_mask: Tensor, layers: Sequence[int]) -> dict[int, Tensor]:
@@ -97,7 +97,7 @@ def hidden_states(model: Any, input_ids: Tensor, attention_mask: Tensor, layers:
 def completion_states(
     model: Any, prompts: list[list[int]], groups: list[list[list[int]]], layers: Sequence[int], pad: int
 ) -> tuple[dict[int, Tensor], Tensor]:
-    """Hidden states of every completion's tokens, (B, Tc, H) each, and their mask (B, Tc).
+    """Return hidden states of every completion's tokens, (B, Tc, H) each, and their mask (B, Tc).
 
     Prompt i is forwarded once for all of `groups[i]`. B counts the completions, in the order of the groups.
     Differentiable.
@@ -120,9 +120,9 @@ def pool(hidden: dict[int, Tensor], completion_mask: Tensor, features: Sequence[
     count = mask.sum(dim=1)
     last = (mask.long() * torch.arange(1, mask.shape[1] + 1, device=mask.device)).amax(dim=1).sub(1).clamp(min=0)
     pooled = []
-    for layer, how in features:
+    for layer, pooling in features:
         states = hidden[layer]
-        if how == "last":
+        if pooling == "last":
             pooled.append(states[rows, last].float() * (count > 0)[:, None])
         else:
             total = torch.where(mask[:, :, None], states, 0).sum(dim=1, dtype=torch.float32)

@@ -1,4 +1,4 @@
-"""Weights in float32 that AdamW moves, and the model's own in the dtype it multiplies in.
+"""Keep float32 weights that AdamW moves, and the model's own in the dtype it multiplies in.
 
 A step of 1e-4 on a bfloat16 weight of 0.1 rounds to nothing, and so does a small gradient added to a large sum: weights
 and accumulated gradients are float32 here, and the model holds a rounded copy. Where the model computes in float32, its
@@ -19,7 +19,7 @@ def trained_parameters(model: Any) -> dict[str, torch.nn.Parameter]:
 
 class Masters:
     def __init__(self, trained: dict[str, torch.nn.Parameter], dtype: torch.dtype | None = None) -> None:
-        """Moves what is trained into `dtype`, adapters left out; None: it stays in the dtype that it has."""
+        """Move what is trained into `dtype`, without adapters; None leaves it in its dtype."""
         self.trained = trained
         self.masters: dict[str, Tensor] = {}
         for name, parameter in trained.items():
@@ -31,7 +31,8 @@ class Masters:
             parameter.data = parameter.data.to(rounded)
 
     def optimiser(self, *, rate: float, weight_decay: float, beta2: float) -> torch.optim.AdamW:
-        """Decay on matrices only: a norm's gain or a bias that shrinks to 0 is no simpler function."""
+        """Return AdamW with decay on matrices only: a norm's gain or a bias that shrinks to 0 is no simpler
+        function."""
         matrices = [m for m in self.masters.values() if m.ndim >= 2]
         vectors = [m for m in self.masters.values() if m.ndim < 2]
         groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
@@ -52,7 +53,7 @@ class Masters:
 
     @torch.no_grad()
     def publish(self) -> None:
-        """The masters, rounded, into the model."""
+        """Write the masters, rounded, into the model."""
         for name, parameter in self.trained.items():
             if self.masters[name] is not parameter:
                 parameter.copy_(self.masters[name])
@@ -63,5 +64,6 @@ class Masters:
 
 
 def _is_adapter(name: str) -> bool:
-    """Adapters stay float32: they round themselves as they are used (`training.rl.lora`)."""
+    """Return whether the weight is an adapter's, which stays float32: it rounds itself as it is used
+    (`training.rl.lora`)."""
     return name.endswith((".lora_a", ".lora_b"))

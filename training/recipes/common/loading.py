@@ -1,4 +1,4 @@
-"""Policy models on disk and in memory: load, encode, hash, save.
+"""Load policy models from disk, encode, hash and save them.
 
 A model folder is what transformers and `transformers serve` load: config, safetensors, tokenizer with chat template and
 a pad token that is not EOS, generation_config. What LoRA has trained is a folder without full weights: an adapter that
@@ -32,7 +32,7 @@ def device() -> torch.device:
 
 
 def compute_dtype() -> torch.dtype:
-    """bfloat16 where the machine multiplies it in hardware, else float32. ASSAY_DTYPE overrules.
+    """Return bfloat16 where the machine multiplies it in hardware, else float32. ASSAY_DTYPE overrules.
 
     By the processor's flags and not by a timing: a timing that tips over between two attempts would change
     every number after a resume.
@@ -59,8 +59,8 @@ def load_policy(folder: str | Path, dtype: torch.dtype | None = None) -> tuple[A
     return load_as(AutoModelForCausalLM, folder, dtype or compute_dtype())
 
 
-def load_as(kind: Any, folder: str | Path, dtype: torch.dtype, **how: Any) -> tuple[Any, Any]:
-    """Return (model, tokenizer) by one of transformers' Auto classes, as `load_policy`; `how` is for its
+def load_as(kind: Any, folder: str | Path, dtype: torch.dtype, **options: Any) -> tuple[Any, Any]:
+    """Return (model, tokenizer) by one of transformers' Auto classes, as `load_policy`; `options` are for its
     from_pretrained."""
     folder = Path(folder)
     if not adapters.is_model(folder):
@@ -72,7 +72,7 @@ def load_as(kind: Any, folder: str | Path, dtype: torch.dtype, **how: Any) -> tu
     base = verified_base(folder)
     try:
         config = without_dropout(AutoConfig.from_pretrained(base))
-        model: Any = kind.from_pretrained(base, config=config, dtype=dtype, **how)
+        model: Any = kind.from_pretrained(base, config=config, dtype=dtype, **options)
         tokenizer = load_tokenizer(folder)
         if adapters.is_adapter(folder):
             apply_update(model, adapters.read_adapter(folder))
@@ -85,7 +85,7 @@ def load_as(kind: Any, folder: str | Path, dtype: torch.dtype, **how: Any) -> tu
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-    return (model if "device_map" in how else model.to(device())).eval(), tokenizer
+    return (model if "device_map" in options else model.to(device())).eval(), tokenizer
 
 
 def verified_base(folder: str | Path) -> Path:
@@ -128,7 +128,8 @@ def without_dropout(config: PretrainedConfig) -> PretrainedConfig:
 
 
 def encode_prompt(tokenizer: Any, messages: list[dict[str, str]], max_tokens: int) -> list[int]:
-    """Token ids of the chat-template prompt, up to where the assistant answers; the last `max_tokens` of them."""
+    """Return token ids of the chat-template prompt, up to where the assistant answers; the last `max_tokens` of
+    them."""
     try:
         ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
     except Exception as error:  # a template raises what it likes: jinja errors, TypeError, KeyError
@@ -141,7 +142,7 @@ def encode_prompt(tokenizer: Any, messages: list[dict[str, str]], max_tokens: in
 
 
 def encode_completion(tokenizer: Any, text: str, max_tokens: int) -> list[int]:
-    """Token ids of a completion's text, the first `max_tokens`, with no special token and no EOS."""
+    """Return token ids of a completion's text, the first `max_tokens`, with no special token and no EOS."""
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])[:max_tokens]
 
 
@@ -153,12 +154,12 @@ def eos_token_ids(model: Any, tokenizer: Any) -> list[int]:
 
 
 def count_parameters(model: Any) -> int:
-    """Return each tensor once, so that a tied embedding is not counted twice."""
+    """Return the number of parameters, each tensor once, so that a tied embedding is not counted twice."""
     return sum(p.numel() for p in {id(p): p for p in model.parameters()}.values())
 
 
 def weights_hash(folder: str | Path) -> str:
-    """sha256 over the safetensors' names and bytes and the config without what changes no function.
+    """Return the sha256 over the safetensors' names and bytes and the config without what changes no function.
 
     Of an adapter: over its base's hash and its own weights.
     """
@@ -172,12 +173,12 @@ def weights_hash(folder: str | Path) -> str:
 
 @functools.cache
 def _hash_of_files(files: tuple[tuple[str, int, int], ...]) -> str:
-    """By path, time and size, so that a base of gigabytes is read once in a process."""
+    """Return the hash of files by path, time and size, so that a base of gigabytes is read once in a process."""
     (config_path, _, _), *weights = files
     digest = hashlib.sha256()
     config = json.loads(Path(config_path).read_text(encoding="utf-8"))
-    kept = {name: value for name, value in config.items() if name not in VOLATILE_CONFIG}
-    digest.update(json.dumps(kept, sort_keys=True).encode())
+    stable_fields = {name: value for name, value in config.items() if name not in VOLATILE_CONFIG}
+    digest.update(json.dumps(stable_fields, sort_keys=True).encode())
     for name, _, _ in weights:
         digest.update(Path(name).name.encode())
         with Path(name).open("rb") as file:
@@ -187,7 +188,7 @@ def _hash_of_files(files: tuple[tuple[str, int, int], ...]) -> str:
 
 
 def prepare_to_serve(generation: Any) -> None:
-    """Without these, `transformers serve` ignores a request's temperature and answers greedily."""
+    """Set defaults without which `transformers serve` ignores a request's temperature and answers greedily."""
     generation.do_sample = True
     generation.top_k = 0
     generation._from_model_config = False
@@ -234,7 +235,7 @@ def _replaced(state: dict[str, torch.Tensor], weights: dict[str, torch.Tensor]) 
 
 
 def save_tokenizer(tokenizer: Any, folder: str | Path) -> None:
-    """Its files, tokenizer.json without indentation: of the demo's model 1.6 MB and not 3.5."""
+    """Save the tokenizer's files, tokenizer.json without indentation: of the demo's model 1.6 MB and not 3.5."""
     tokenizer.save_pretrained(folder)
     path = Path(folder) / "tokenizer.json"
     if path.is_file():

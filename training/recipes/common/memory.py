@@ -1,4 +1,4 @@
-"""How much memory and disk a run may use here, what to say when that is too little, and what this machine is called."""
+"""Tell how much memory and disk a run may use here, describe a shortage, and name this machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from training.core.run_directory import RecipeFailure, Row
 
 
 def available_memory(processes: int = 1) -> float:
-    """Bytes for one of so many processes: of its own GPU, or a share of what is free of the machine's memory."""
+    """Return the bytes for one of so many processes: of its own GPU, or a share of what is free of the machine's
+    memory."""
     if torch.cuda.is_available():
         return float(torch.cuda.mem_get_info()[0])
     return min(float(psutil.virtual_memory().available), _container_limit()) / processes
@@ -27,11 +28,12 @@ def machine_name(processes: int = 1) -> str:
     return f"{torch.get_num_threads() * processes} cores"
 
 
-def does_not_fit(what: str, error: DoesNotFit, changes: Row | None = None) -> RecipeFailure:
-    """`changes` are options with which it would fit."""
+def does_not_fit(subject: str, error: DoesNotFit, changes: Row | None = None) -> RecipeFailure:
+    """Return the failure; `changes` are options with which it would fit."""
     return RecipeFailure(
         "does_not_fit",
-        f"{what} needs about {error.needed / 1e9:.3g} GB, and of {error.available / 1e9:.3g} GB that are free here a "
+        f"{subject} needs about {error.needed / 1e9:.3g} GB, and of {error.available / 1e9:.3g} GB that are free here "
+        "a "
         f"run may take {ROOM:.0%}.",
         "Choose a smaller size, a shorter context_length or a smaller micro_batch_size, or a machine with more memory.",
         changes,
@@ -39,13 +41,15 @@ def does_not_fit(what: str, error: DoesNotFit, changes: Row | None = None) -> Re
 
 
 def check_disk(folder: Path, *, trained: int, model_bytes: int) -> None:
-    """Three checkpoints of masters and moments, of which the oldest goes last, and the model. Raises RecipeFailure."""
-    needed = trained * 12 * 3 + model_bytes
+    """Check the room for three checkpoints of masters and moments, of which the oldest goes last, and the model. Raises
+    RecipeFailure."""
+    needed_bytes = trained * 12 * 3 + model_bytes
     free = shutil.disk_usage(folder).free
-    if free < needed:
+    if free < needed_bytes:
         raise RecipeFailure(
             DISK_FULL[0],
-            f"Checkpoints and model take about {needed / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free on the disk.",
+            f"Checkpoints and model take about {needed_bytes / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free on the "
+            "disk.",
             "Free some space, then resume; or choose a smaller size.",
         )
 

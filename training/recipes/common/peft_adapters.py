@@ -1,4 +1,4 @@
-"""PEFT's description of LoRA adapters, for trainers that want one; recipes of our own use `training.rl.lora`."""
+"""Describe LoRA adapters in PEFT's terms, for trainers that want that; recipes of our own use `training.rl.lora`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from peft import LoraConfig
 
 
 def lora_config(model: Any, blocks: Iterable[torch.nn.Module], rank: int, task_type: str | None = None) -> LoraConfig:
-    """Adapters on every linear layer of these blocks of the model."""
+    """Return adapters on every linear layer of these blocks of the model."""
     inside = {module for block in blocks for module in block.modules() if isinstance(module, torch.nn.Linear)}
     return LoraConfig(
         r=rank,

@@ -1,4 +1,4 @@
-"""The processes of one run, when `accelerate launch` has started several: who they are, and what they do together.
+"""Coordinate the processes of one run that `accelerate launch` has started: who they are, what they do together.
 
 Each computes its share of a step's rows and holds all weights (data parallelism); gradients are added up once a step,
 so that a step is the same whatever their number. Process 0 alone writes the run directory. A run of one process starts
@@ -34,7 +34,7 @@ class Processes:
         return self.rank == 0
 
     def share(self, items: Sequence[Any]) -> list[Any]:
-        """This process's part of what all do together."""
+        """Return this process's part of what all do together."""
         return list(items[self.rank :: self.count])
 
     def total(self, *values: float) -> list[float]:
@@ -60,16 +60,16 @@ class Processes:
             _add_up(bucket)
 
     def wait(self) -> None:
-        """Until all are here."""
+        """Wait until all processes are here."""
         if self.count > 1:
             dist.barrier()
 
     def first_then_all(self, make: Callable[[], T]) -> T:
         """Return what `make` gives, called by the first process before the others: they find what it has written."""
         if self.is_first:
-            made = make()
+            result = make()
             self.wait()
-            return made
+            return result
         self.wait()
         return make()
 
@@ -90,7 +90,7 @@ def join() -> Processes:
 
 
 class Onlooker(RunDirectory):
-    """The run directory as the other processes have it: they read, and say nothing."""
+    """Offer the run directory to the other processes: they read, and write nothing."""
 
     def log_metrics(self, step: int, **values: float) -> None: ...
 

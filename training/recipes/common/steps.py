@@ -1,4 +1,4 @@
-"""What every training loop does at every optimiser step: the learning rate, the clip, the pace, and exact resume.
+"""Do what every training loop does at every optimiser step: learning rate, clip, pace, and exact resume.
 
 The loops themselves stay in their recipes, where they can be read from top to bottom.
 """
@@ -72,8 +72,8 @@ class Pace:
     def tokens_per_second(self, tokens: int) -> float:
         """Count `tokens` more as done."""
         self.marks = [*self.marks, (time.monotonic(), self.marks[-1][1] + tokens)][-self.window - 1 :]
-        (begun, before), (now, after) = self.marks[0], self.marks[-1]
-        return (after - before) / max(now - begun, 1e-9)
+        (start, before), (now, after) = self.marks[0], self.marks[-1]
+        return (after - before) / max(now - start, 1e-9)
 
 
 def peak_memory_gb(device: torch.device) -> float:
@@ -90,7 +90,7 @@ def save_state(
     optimiser: torch.optim.Optimizer,
     extra: dict[str, Any] | None = None,
 ) -> None:
-    """All that a later process needs to take the same next step: weights, optimiser, generators, and `extra`."""
+    """Save all that a later process needs to take the same next step: weights, optimiser, generators, and `extra`."""
     save_file(
         {name: tensor.detach().contiguous() for name, tensor in parameters.items()}, folder / "weights.safetensors"
     )
@@ -110,7 +110,7 @@ def save_state(
 def load_state(
     folder: Path, *, parameters: dict[str, torch.Tensor], optimiser: torch.optim.Optimizer
 ) -> dict[str, Any]:
-    """Fill weights, optimiser and generators from a checkpoint of this very run; its `extra`."""
+    """Fill weights, optimiser and generators from a checkpoint of this very run; return its `extra`."""
     stored = load_file(folder / "weights.safetensors")
     if stored.keys() != parameters.keys():
         raise RecipeFailure(
@@ -133,7 +133,7 @@ def load_state(
 
 
 def _plain_numpy_state() -> list[Any]:
-    """numpy's generator as plain numbers, which a checkpoint holds without being code."""
+    """Return numpy's generator as plain numbers, which a checkpoint holds without being code."""
     name, keys, *rest = np.random.get_state(legacy=True)
     return [name, np.asarray(keys).tolist(), *rest]
 

@@ -1,4 +1,4 @@
-"""Cross-entropy over a vocabulary without logits of the whole batch, forward and backward in one go.
+"""Compute the cross-entropy over a vocabulary without logits of the whole batch, forward and backward in one pass.
 
 The gradient of a loss is known as soon as the loss is, but for a factor: both gradients are made while the logits of a
 few hundred rows stand in the cache, and backward only multiplies. 16,384 tokens over 32,768 words would otherwise
@@ -18,7 +18,7 @@ ELEMENTS = 2**23  # logits that stand at once
 
 
 def token_loss(hidden: Tensor, weight: Tensor, targets: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    """`scale` times the sum of -log softmax(hidden @ weight.T) at `targets`, and each token's part unscaled.
+    """Return `scale` times the sum of -log softmax(hidden @ weight.T) at `targets`, and each token's part unscaled.
 
     hidden (N, H), weight (V, H), targets (N,) -> scalar float32 with gradient, (N,) float32 without.
     """
@@ -59,14 +59,14 @@ class _TokenLoss(torch.autograd.Function):
 
 
 def _slopes(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """d loss / d logits (n, V) in float32, and the losses (n,)."""
+    """Return d loss / d logits (n, V) in float32, and the losses (n,)."""
     logits = F.linear(hidden, weight)
     probs = logits.softmax(-1, dtype=torch.float32)
     at = targets[:, None]
-    known = at
+    known_token = at
     if bool((probs.gather(1, at) < 1e-30).any()):  # a probability that lost its digits says nothing of the normaliser
-        known = logits.argmax(-1, keepdim=True)
-    normaliser = (logits.gather(1, known).float() - probs.gather(1, known).log())[:, 0]
+        known_token = logits.argmax(-1, keepdim=True)
+    normaliser = (logits.gather(1, known_token).float() - probs.gather(1, known_token).log())[:, 0]
     # The target's logit in float32: in bfloat16 one near 20 is rounded to eighths.
     losses = normaliser - torch.linalg.vecdot(hidden.float(), weight[targets].float())
     probs.scatter_add_(1, at, torch.full_like(probs[:, :1], -1.0))

@@ -1,4 +1,4 @@
-"""Gather texts, clean them, keep what is left: `python -m training.recipes.corpus RUN_DIR`.
+"""Gather texts, clean them, keep the rest: `python -m training.recipes.corpus RUN_DIR`.
 
 Reads the sources that the config names, row by row, and passes each document through the rules of `training.corpora`:
 mend (ftfy) -> C4's boilerplate -> language -> Gopher's quality and repetition -> evaluation texts -> private data ->
@@ -99,7 +99,7 @@ def _evaluation(run: RunDirectory, config: CorpusConfig) -> Passages:
 
 
 class Work:
-    """Reading, cleaning and writing, with a checkpoint every so many documents."""
+    """Read, clean and write, with a checkpoint every so many documents."""
 
     def __init__(
         self,
@@ -158,7 +158,8 @@ class Work:
             self._keep({"text": cleaned, "source": source})
 
     def _keep(self, row: Row) -> None:
-        """To validation by the hash of its text. Until one goes there, that with the smallest hash waits aside."""
+        """Keep a row, for validation by the hash of its text. Until one goes there, that with the smallest hash waits
+        aside."""
         place = int.from_bytes(digest(row["text"])[:8], "big") / 2**64
         if place < self.config.held_out:
             self._write(row, "validation")
@@ -177,16 +178,17 @@ class Work:
         return VALIDATION in self.shards.sizes
 
     def _release_held(self) -> None:
-        held, self.state.held = self.state.held, None
-        if held is not None:
-            self._write(held, "train" if self._validates else "validation")
+        held_row, self.state.held = self.state.held, None
+        if held_row is not None:
+            self._write(held_row, "train" if self._validates else "validation")
 
     def _write(self, row: Row, file: str) -> None:
         self.shards.write({"text": row["text"], "source": row["source"]}, validation=file == "validation")
         self.report.kept(row["source"], row["text"], file)
 
     def _checkpoint(self, part: Part | None) -> None:
-        """First the files, then what is remembered of them: the ledger's commit is the moment that counts."""
+        """Write a checkpoint: first the files, then what is remembered of them; the ledger's commit is the moment that
+        counts."""
         state = self.state
         state.sizes, state.report = self.shards.sync(), self.report.data
         state.seconds = time.monotonic() - self.begun
@@ -199,20 +201,20 @@ class Work:
         self._say(part)
 
     def _measure(self) -> None:
-        now, (then, before) = time.monotonic(), self.last_mark
+        now, (earlier, before) = time.monotonic(), self.last_mark
         self.last_mark = (now, self.state.read)
         if self.state.read > before:
             self.run.log_metrics(
                 self.state.read,
                 kept_share=self.report.kept_share,
-                documents_per_second=(self.state.read - before) / max(now - then, 1e-9),
+                documents_per_second=(self.state.read - before) / max(now - earlier, 1e-9),
                 kept_megabytes=self.report.data["kept"]["bytes"] / 1e6,
                 peak_memory_gb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
                 seconds=self.state.seconds,
             )
 
     def _say(self, part: Part | None) -> None:
-        """How far; with a source of unknown length there is no end to foretell."""
+        """Report how far it is; with a source of unknown length there is no end to foretell."""
         self.last_said = time.monotonic()
         if part is None:
             self.run.progress("Cleaned", self.state.read, self.state.read, 0.0)
@@ -225,7 +227,8 @@ class Work:
         self.run.progress("Cleaning", self.state.read, total, seconds / share * (1 - share))
 
     def _share_done(self, part: Part) -> float | None:
-        """By the bytes of the files; by rows where a source has none; None when one has neither."""
+        """Return the share done by the bytes of the files; by rows where a source has none; None when one has
+        neither."""
         most = self.config.max_documents
         if not all(p.size or p.rows or most for p in self.parts):
             return None
@@ -240,12 +243,12 @@ class Work:
 
 
 def finish(run: RunDirectory, state: State, evaluation: Passages) -> None:
-    """The dataset under its name, and what is told of it. Raises RecipeFailure when next to nothing is left."""
+    """Commit the dataset under its name, and report on it. Raises RecipeFailure when next to nothing is left."""
     report = Report([], state.report).finished()
-    kept = report["kept"]["documents"]
-    if kept < FEWEST_DOCUMENTS:
+    kept_documents = report["kept"]["documents"]
+    if kept_documents < FEWEST_DOCUMENTS:
         raise RecipeFailure(
-            "nothing_left", f"Of {report['read']['documents']} documents {kept} are left.", _why(report)
+            "nothing_left", f"Of {report['read']['documents']} documents {kept_documents} are left.", _why(report)
         )
     if not run.dataset.is_dir():
         run.commit_dataset()
@@ -253,7 +256,7 @@ def finish(run: RunDirectory, state: State, evaluation: Passages) -> None:
     run.finish(
         {
             "documents": report["read"]["documents"],
-            "kept_documents": kept,
+            "kept_documents": kept_documents,
             "kept_share": report["kept"]["bytes"] / max(report["read"]["bytes"], 1),
             "megabytes": report["kept"]["bytes"] / 1e6,
             "validation_documents": report["validation"]["documents"],
@@ -266,7 +269,7 @@ def finish(run: RunDirectory, state: State, evaluation: Passages) -> None:
 
 
 def counts_of(report: Row) -> Row:
-    """For the dataset: what it holds, and what was left out and why."""
+    """Return the dataset's counts: what it holds, and what was left out and why."""
     removed = {rule["title"]: rule["removed"]["documents"] for rule in report["rules"] if rule["removed"]["documents"]}
     return {
         "documents": report["kept"]["documents"],
@@ -279,10 +282,10 @@ def counts_of(report: Row) -> Row:
 
 
 def _sentence(report: Row) -> str:
-    read, kept = report["read"], report["kept"]
+    read_counts, kept_counts = report["read"], report["kept"]
     return (
-        f"{kept['documents']:,} of {read['documents']:,} documents, {kept['bytes'] / 1e6:,.1f} of "
-        f"{read['bytes'] / 1e6:,.1f} MB, are left after cleaning."
+        f"{kept_counts['documents']:,} of {read_counts['documents']:,} documents, {kept_counts['bytes'] / 1e6:,.1f} of "
+        f"{read_counts['bytes'] / 1e6:,.1f} MB, are left after cleaning."
     )
 
 

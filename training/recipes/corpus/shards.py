@@ -1,4 +1,4 @@
-"""The files of a corpus, train-00000.jsonl … and validation.jsonl, which can be cut back to a checkpoint."""
+"""Write the files of a corpus, train-00000.jsonl … and validation.jsonl, which can be cut back to a checkpoint."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Shards:
         self.sizes[name] = self.sizes.get(name, 0) + len(line)
 
     def sync(self) -> dict[str, int]:
-        """On disk, all of it; the sizes to remember."""
+        """Write all of it to disk; return the sizes to remember."""
         for file in self._open.values():
             file.flush()
             os.fsync(file.fileno())
@@ -62,10 +62,10 @@ def _name(number: int) -> str:
 
 def content_hash(folder: Path) -> str:
     """Return the sha256 of the names, sizes and bytes of its files."""
-    found = hashlib.sha256(b"assay dataset 1 corpus train\n")
+    digest = hashlib.sha256(b"assay dataset 1 corpus train\n")
     for path in sorted(folder.glob("*.jsonl")):
-        found.update(f"{path.name} {path.stat().st_size}\n".encode())
+        digest.update(f"{path.name} {path.stat().st_size}\n".encode())
         with path.open("rb") as file:
             while block := file.read(1 << 20):
-                found.update(block)
-    return found.hexdigest()
+                digest.update(block)
+    return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""A model as files for other programs: `python -m training.recipes.export RUN_DIR`.
+"""Write a model as files for other programs: `python -m training.recipes.export RUN_DIR`.
 
 Writes `export/` in the run directory: one GGUF file, or the model's folder as an uncompressed tar with its card; or
 uploads that folder to a hub. result.json names each file with its size and sha256. Nothing is trained.
@@ -44,59 +44,59 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     if config.to == "gguf":
         run.finish(write_gguf(run, source, about, config))
         return
-    whole = run.path / ".whole.partial"  # the folder as it leaves
-    shutil.rmtree(whole, ignore_errors=True)
+    complete_folder = run.path / ".whole.partial"  # the folder as it leaves
+    shutil.rmtree(complete_folder, ignore_errors=True)
     run.progress("Gathering", 0, 1)
-    facts = gather(source, whole, about, config)
-    leaving = whole if whole.is_dir() else source
+    facts = gather(source, complete_folder, about, config)
+    leaving = complete_folder if complete_folder.is_dir() else source
     if config.to == "hub":
-        made: Row = {"hub": push(run, leaving, about, config)}
+        outcome: Row = {"hub": push(run, leaving, about, config)}
     else:
         stem = stem_of(about)
-        made = {"files": leave(run, lambda to: archive(leaving, to / f"{stem}.tar", stem, about.get("readme", "")))}
-    shutil.rmtree(whole, ignore_errors=True)
-    run.finish(made | facts)
+        outcome = {"files": leave(run, lambda to: archive(leaving, to / f"{stem}.tar", stem, about.get("readme", "")))}
+    shutil.rmtree(complete_folder, ignore_errors=True)
+    run.finish(outcome | facts)
 
 
-def gather(source: Path, whole: Path, about: Row, config: ExportConfig) -> Row:
-    """Make `whole` where the folder cannot leave as it is: an adapter merged with its base, or without it."""
+def gather(source: Path, complete_folder: Path, about: Row, config: ExportConfig) -> Row:
+    """Make `complete_folder` where the folder cannot leave as it is: an adapter merged with its base, or without it."""
     if config.adapter:
         if not adapters.is_adapter(source):
             raise RecipeFailure(
                 "no_adapter", f"{about['name']} has weights of its own and no adapter.", "Export it with adapter off."
             )
-        merging.write_adapter_alone(source, whole, about.get("base") or adapters.base_folder(source).name)
+        merging.write_adapter_alone(source, complete_folder, about.get("base") or adapters.base_folder(source).name)
         return {}
     if not merging.has_adapters(source):
         return {}
-    merging.write_merged(source, whole)
+    merging.write_merged(source, complete_folder)
     return {"fidelity": {"cosine": merging.kept_cosine(source, lambda merged: merged), "precision": "float32"}}
 
 
 def write_gguf(run: RunDirectory, source: Path, about: Row, config: ExportConfig) -> Row:
     run.progress("Choosing the precision", 0, 1)
-    precision, kept = precision_for(source, config.precision)
+    precision, cosine = precision_for(source, config.precision)
     target = f"{stem_of(about)}-{precision}.gguf"
     licence = about.get("licence", "")
     files = leave(
         run, lambda to: gguf_file.write(source, to / target, dtype=precision, name=about["name"], licence=licence)
     )
-    if kept is None:
+    if cosine is None:
         return {"files": files}
-    print(f"In {precision}, the file keeps the trained update with a cosine of {kept:.5f}.")
-    return {"files": files, "fidelity": {"cosine": kept, "precision": precision}}
+    print(f"In {precision}, the file keeps the trained update with a cosine of {cosine:.5f}.")
+    return {"files": files, "fidelity": {"cosine": cosine, "precision": precision}}
 
 
-def precision_for(source: Path, wanted: str) -> tuple[str, float | None]:
+def precision_for(source: Path, precision_option: str) -> tuple[str, float | None]:
     """Return the precision of the weights and the cosine of the update that it keeps: None where nothing was merged.
 
     `auto` is the smallest that keeps what was trained; for full weights, that in which they are stored.
     """
     if not adapters.is_adapter(source):
         stored = str(merging.stored_dtype(source)).removeprefix("torch.")
-        return (stored if stored in PRECISIONS else "float32") if wanted == "auto" else wanted, None
+        return (stored if stored in PRECISIONS else "float32") if precision_option == "auto" else precision_option, None
     kept_cosine = 0.0
-    for precision in PRECISIONS if wanted == "auto" else (wanted,):
+    for precision in PRECISIONS if precision_option == "auto" else (precision_option,):
         kept_cosine = merging.kept_cosine(source, functools.partial(gguf_file.rounded, dtype=precision))
         if kept_cosine >= FIDELITY:
             break
@@ -104,7 +104,7 @@ def precision_for(source: Path, wanted: str) -> tuple[str, float | None]:
 
 
 def leave(run: RunDirectory, make: Callable[[Path], object]) -> list[Row]:
-    """Have `make` fill a folder, which becomes `export/` whole: its files, described."""
+    """Have `make` fill a folder, which becomes `export/` at once; return its files, described."""
     partial, final = run.path / ".export.partial", run.path / "export"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
@@ -123,7 +123,7 @@ def stem_of(about: Row) -> str:
 
 
 def archive(source: Path, target: Path, stem: str, readme: str) -> None:
-    """The folder as it is, and its card as README.md. Not compressed: weights hardly shrink."""
+    """Archive the folder as it is, with its card as README.md. Not compressed: weights hardly shrink."""
     with tarfile.open(target, "w") as tar:
         for path in sorted(p for p in source.rglob("*") if p.is_file()):
             tar.add(path, f"{stem}/{path.relative_to(source)}", filter=_nobody)
@@ -135,7 +135,7 @@ def archive(source: Path, target: Path, stem: str, readme: str) -> None:
 
 
 def _nobody(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    """The same folder gives the same archive, and tells nothing of who made it."""
+    """Clear a member's owner: the same folder gives the same archive, and tells nothing of who made it."""
     member.uid = member.gid = 0
     member.uname = member.gname = ""
     member.mtime = 0

@@ -1,4 +1,4 @@
-"""A model folder as one GGUF file, for llama.cpp and what is built on it, by the `gguf` library of its authors.
+"""Write a model folder as one GGUF file, for llama.cpp and what is built on it, by the `gguf` library of its authors.
 
 The library writes the format, names the tensors and quantises; what is here is what it leaves to a converter: which
 hyperparameter goes under which key, the order of rows that llama.cpp's rotary embedding expects, and the vocabulary.
@@ -98,7 +98,7 @@ def _add_hyperparameters(writer: gguf.GGUFWriter, config: dict[str, Any]) -> Non
 
 
 def _add_vocabulary(writer: gguf.GGUFWriter, folder: Path, config: dict[str, Any]) -> None:
-    """A byte-level BPE tokenizer as llama.cpp keeps it: tokens in order, what each is, and the merges."""
+    """Add a byte-level BPE tokenizer as llama.cpp keeps it: tokens in order, what each is, and the merges."""
     stored = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
     if stored["model"].get("type") != "BPE":
         raise RecipeFailure(
@@ -142,7 +142,7 @@ def _add_special_tokens(writer: gguf.GGUFWriter, folder: Path, number_of: dict[s
 
 
 def _splitting(pre_tokenizer: dict[str, Any] | None) -> str:
-    """llama.cpp's name for how text is cut before the merges. Wrong, it would silently tokenise otherwise."""
+    """Return llama.cpp's name for how text is cut before the merges. A wrong one would silently tokenise otherwise."""
     parts = (pre_tokenizer or {}).get("pretokenizers") or [pre_tokenizer or {}]
     kinds = [part.get("type") for part in parts]
     if kinds == ["ByteLevel"] and parts[0].get("use_regex", True):
@@ -176,7 +176,8 @@ def _heads(key: str, config: dict[str, Any]) -> int:
 
 
 def _rotary_order(tensor: torch.Tensor, heads: int) -> torch.Tensor:
-    """transformers turns the halves of a head, llama.cpp neighbours: (heads, 2, half) becomes (heads, half, 2)."""
+    """Return the matrix in llama.cpp's order: transformers turns the halves of a head, llama.cpp neighbours: (heads, 2,
+    half) becomes (heads, half, 2)."""
     half = tensor.shape[0] // heads // 2
     return tensor.reshape(heads, 2, half, *tensor.shape[1:]).swapaxes(1, 2).reshape(tensor.shape)
 
@@ -184,17 +185,18 @@ def _rotary_order(tensor: torch.Tensor, heads: int) -> torch.Tensor:
 def _add_tensor(
     writer: gguf.GGUFWriter, name: str, tensor: torch.Tensor, quantisation: gguf.GGMLQuantizationType
 ) -> None:
-    """Norms and biases stay in float32, as llama.cpp has them: they are small, and its kernels expect it."""
+    """Add a tensor. Norms and biases stay in float32, as llama.cpp has them: they are small, and its kernels
+    expect it."""
     values: np.ndarray = tensor.float().numpy()
     if values.ndim < 2:
         writer.add_tensor(name, values)
         return
-    kept = _fitting(values, quantisation)
-    writer.add_tensor(name, gguf.quants.quantize(values, kept), raw_dtype=kept)
+    quantisation_used = _fitting(values, quantisation)
+    writer.add_tensor(name, gguf.quants.quantize(values, quantisation_used), raw_dtype=quantisation_used)
 
 
 def _fitting(values: np.ndarray, quantisation: gguf.GGMLQuantizationType) -> gguf.GGMLQuantizationType:
-    """A row that no block of 32 divides cannot be quantised."""
+    """Return the quantisation that fits: a row that no block of 32 divides cannot be quantised."""
     fits = quantisation != gguf.GGMLQuantizationType.Q8_0 or values.shape[-1] % 32 == 0
     return quantisation if fits else gguf.GGMLQuantizationType.F16
 
@@ -202,5 +204,7 @@ def _fitting(values: np.ndarray, quantisation: gguf.GGMLQuantizationType) -> ggu
 def rounded(tensor: torch.Tensor, dtype: str) -> torch.Tensor:
     """Return a matrix as a file in this precision gives it back, float32."""
     values: np.ndarray = tensor.float().numpy()
-    kept = _fitting(values, TYPES[dtype][0])
-    return torch.from_numpy(gguf.quants.dequantize(gguf.quants.quantize(values, kept), kept).reshape(values.shape))
+    quantisation = _fitting(values, TYPES[dtype][0])
+    return torch.from_numpy(
+        gguf.quants.dequantize(gguf.quants.quantize(values, quantisation), quantisation).reshape(values.shape)
+    )

@@ -1,4 +1,5 @@
-"""Adapters merged for programs that know none: in float32, and how much of the trained update each precision keeps.
+"""Merge adapters for programs that know none: in float32, and measure how much of the trained update each precision
+keeps.
 
 A weight of 0.1 moves by 1e-4 in training, and bfloat16's grid is 5e-4 wide there: merged into bfloat16, an update is
 half lost. What is written says what it kept: the cosine of the exported to the trained update, over all its weights.
@@ -40,9 +41,9 @@ def kept_cosine(folder: Path, rounded: Callable[[Tensor], Tensor]) -> float:
         if factors is None:
             continue
         trained = factors.product()
-        kept = rounded(merged) - merged + trained
-        dot += float((kept.double() * trained).sum())
-        of_kept += float(kept.double().square().sum())
+        kept_update = rounded(merged) - merged + trained
+        dot += float((kept_update.double() * trained).sum())
+        of_kept += float(kept_update.double().square().sum())
         of_trained += float(trained.double().square().sum())
     if not of_trained:
         return 1.0
@@ -83,20 +84,20 @@ def _write_weights(source: Path, target: Path) -> None:
 
 def _sharded(source: Path, target: Path) -> Iterator[tuple[str, list[str]]]:
     """Write the weights, some gigabytes at a time, and yield (file, names of the weights in it)."""
-    held: dict[str, Tensor] = {}
+    shard: dict[str, Tensor] = {}
     number = 0
 
     def written() -> tuple[str, list[str]]:
         name = f"model-{number:05d}.safetensors"
-        save_file(held, target / name, metadata={"format": "pt"})
-        return name, list(held)
+        save_file(shard, target / name, metadata={"format": "pt"})
+        return name, list(shard)
 
     for key, tensor in adapters.merged_state(source):
-        if held and sum(t.nbytes for t in held.values()) + tensor.nbytes > SHARD:
+        if shard and sum(t.nbytes for t in shard.values()) + tensor.nbytes > SHARD:
             number += 1
             yield written()
-            held = {}
-        held[key] = tensor.contiguous()
+            shard = {}
+        shard[key] = tensor.contiguous()
     number += 1
     yield written()
 

@@ -1,1 +1,1 @@
-"""PPO: `python -m training.recipes.ppo RUN_DIR`. Its maths is in `training.rl`."""
+"""Train by PPO: `python -m training.recipes.ppo RUN_DIR`. Its maths is in `training.rl`."""

@@ -115,7 +115,7 @@ def amended(config: PPOConfig, amendments: list[dict[str, Any]]) -> PPOConfig:
 
 
 def pause_run(ppo: PPO, optimiser: torch.optim.Optimizer, state: State, pause: dict[str, Any]) -> None:
-    """A checkpoint at the beginning of this very step, and why: the next attempt goes on from both."""
+    """Write a checkpoint at the beginning of this very step, and why: the next attempt goes on from both."""
     state.step = pause["step"]
     save_checkpoint(ppo, optimiser, state)
     ppo.run.pause(pause)
@@ -178,7 +178,7 @@ def _log(ppo: PPO, step: int, figures: dict[str, float], started: float) -> None
 
 
 def show_samples(ppo: PPO, calibration: Calibration, step: int) -> None:
-    """The same prompts with the same seeds each time, so that what changes is the policy."""
+    """Log answers to the same prompts with the same seeds each time, so that only the policy changes."""
     count = min(ppo.config.sample_prompts, len(ppo.prompts))
     if count:
         indices = [i * len(ppo.prompts) // count for i in range(count)]
@@ -195,14 +195,14 @@ _SCALES = {
 }
 
 
-def finish(ppo: PPO, state: State, stopped: dict[str, Any] | None, why: str) -> None:
+def finish(ppo: PPO, state: State, stopped: dict[str, Any] | None, reason: str) -> None:
     """Save the last policy that was within bounds, and say how the run ended."""
     if stopped is not None:
         state.restore_kept(ppo)
         if "held_out_score" not in state.kept_figures:  # kept at a step that was not evaluated
             state.kept_figures = state.kept_figures | ppo_held_out.measure(ppo, state, state.kept_figures)
         stopped["message"] = (
-            f"Training ended at step {stopped['step']} of {ppo.config.steps}: {why.rstrip('.')}. The model is that "
+            f"Training ended at step {stopped['step']} of {ppo.config.steps}: {reason.rstrip('.')}. The model is that "
             f"of step {state.kept_step}, the last within bounds."
         )
         if state.kept_step == 0:

@@ -45,7 +45,8 @@ class Answers:
     def of(
         cls, texts: Sequence[str], rollout: Rollout, logprobs: Tensor, ref_logprobs: Tensor, entropies: Tensor
     ) -> Answers:
-        """logprobs and entropies of the policy, ref_logprobs of the parent: all (B, N), of the drawn tokens."""
+        """Return the answers' figures. logprobs and entropies are of the policy, ref_logprobs of the parent: all (B,
+        N), of the drawn tokens."""
         mask = rollout.mask
         return cls(
             texts, rollout.lengths, rollout.finished, (-ref_logprobs * mask).sum(1), (entropies * mask).sum(1),
@@ -65,7 +66,8 @@ def group_size(config: PPOConfig) -> int:
 
 
 def behaviour(answers: Answers, group: int, scripts: Mapping[str, float]) -> guards.Behaviour:
-    """scripts: `script_shares` of the parent's answers; empty where a checkpoint knows none."""
+    """Return the behaviour of the answers. scripts: `script_shares` of the parent's answers; empty where a checkpoint
+    knows none."""
     n = len(answers.texts)
     lengths = answers.lengths.float()
     distinct, pairs = guards.distinct_in_groups(answers.texts, group)
@@ -97,18 +99,18 @@ def parent_behaviour(answers: Answers, group: int) -> tuple[guards.Behaviour, di
     return behaviour(answers, group, scripts), scripts
 
 
-def figures(found: guards.Behaviour) -> dict[str, float]:
+def figures(behaviour: guards.Behaviour) -> dict[str, float]:
     """Return the metrics of a behaviour, each with its standard error as `<name>_se`."""
-    values = {metric: getattr(found, name) for name, metric in METRICS.items()}
-    errors = {f"{metric}_se": found.errors[name] for name, metric in METRICS.items() if name in found.errors}
-    cut = {} if found.ends is None else {"cut_share": 1 - found.ends}
+    values = {metric: getattr(behaviour, name) for name, metric in METRICS.items()}
+    errors = {f"{metric}_se": behaviour.errors[name] for name, metric in METRICS.items() if name in behaviour.errors}
+    cut = {} if behaviour.ends is None else {"cut_share": 1 - behaviour.ends}
     return {name: value for name, value in values.items() if value is not None} | cut | errors
 
 
 def baseline_figures(config: PPOConfig, parent: guards.Behaviour) -> dict[str, float]:
     """Return the baseline as metrics of step 0: what a page draws its lines from and warns by."""
-    found = {f"parent_{name}": value for name, value in figures(parent).items()}
-    return found | {"kl_target": kl_target(config, parent) or 0.0, "stop_kl": stop_kl(config, parent) or 0.0}
+    baseline = {f"parent_{name}": value for name, value in figures(parent).items()}
+    return baseline | {"kl_target": kl_target(config, parent) or 0.0, "stop_kl": stop_kl(config, parent) or 0.0}
 
 
 def kl_target(config: PPOConfig, parent: guards.Behaviour) -> float | None:
@@ -149,5 +151,5 @@ def fluency_coefficient(config: PPOConfig, now: guards.Behaviour, parent: guards
 
 
 def _error(values: Tensor) -> float:
-    """Of a mean over answers (B,)."""
+    """Return the standard error of a mean over answers (B,)."""
     return float(values.double().std() / len(values) ** 0.5) if len(values) > 1 else 0.0

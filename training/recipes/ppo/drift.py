@@ -1,4 +1,4 @@
-"""Does the reward model still judge what it knows? How far the policy's answers have moved in what the model reads.
+"""Measure how far the policy's answers have moved in what the reward model reads: does it still judge what it knows?
 
 A reward model is right about answers like those it learnt from. A policy that is optimised against it leaves them, and
 the score goes on rising while it means less and less. So at each step the features that the model pools are compared
@@ -20,14 +20,14 @@ OUTSIDE = 3.0  # standard deviations of the scores of the reward model's trainin
 
 @dataclass(frozen=True)
 class Spread:
-    """Of the parent's answers, feature by feature: mean, std (G,)."""
+    """Mean and deviation of the parent's answers, feature by feature: (G,) each."""
 
     mean: Tensor
     std: Tensor
 
     @classmethod
     def of(cls, inputs: Tensor) -> Spread:
-        """inputs (B, G)"""
+        """Return the spread of inputs (B, G)."""
         std = inputs.std(0)
         return cls(inputs.mean(0), std.clamp(min=float(std.mean()) * 1e-3 + 1e-9))
 
@@ -46,16 +46,18 @@ def reward_inputs(scorer: Scorer, hidden: dict[int, Tensor], rollout: Rollout, l
 
 
 def figures(scorer: Scorer, spread: Spread, inputs: Tensor, scores: Tensor) -> dict[str, float]:
-    """`input_distance`: an answer's root mean square deviation from the parent's mean, 1 for the parent itself.
+    """Return the figures of a batch.
+
+    `input_distance`: an answer's root mean square deviation from the parent's mean, 1 for the parent itself.
     `input_shift`: the same of the batch's mean, near 0 for the parent. `score_outside`: share of raw scores beyond what
     the reward model's training saw.
     """
     z = (inputs - spread.mean) / spread.std
-    found = {
+    figures = {
         "input_distance": float((z**2).mean(1).sqrt().mean()),
         "input_shift": float((z.mean(0) ** 2).mean().sqrt()),
     }
     if scorer.model is not None:
-        away = (scores - scorer.model.score_mean).abs() / max(scorer.model.score_std, 1e-9)
-        found["score_outside"] = float((away > OUTSIDE).float().mean())
-    return found
+        deviation = (scores - scorer.model.score_mean).abs() / max(scorer.model.score_std, 1e-9)
+        figures["score_outside"] = float((deviation > OUTSIDE).float().mean())
+    return figures

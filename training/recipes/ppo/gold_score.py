@@ -1,4 +1,4 @@
-"""The second head beside the score, step by step: does what the policy gains show to a head of other annotations, too?
+"""Compare a second head with the score, step by step: does the policy's gain show to a head of other annotations, too?
 
 Both are taken in units of the parent's spread, within `score_clip`. On the parent's own answers the two agree to some
 degree, and by that degree a rise of the score should show in the second head: a second head of few annotations
@@ -36,7 +36,7 @@ class GoldScale:
 
     @classmethod
     def of(cls, scores: Tensor, gold: Tensor) -> GoldScale:
-        """scores, gold (B,), raw, of the parent's answers."""
+        """Return the scale of scores and gold (B,), raw, of the parent's answers."""
         z, g = (((one - one.mean()) / one.std().clamp(min=1e-6)).double() for one in (scores, gold))
         slope = max(0.0, float((z * g).sum() / (z * z).sum().clamp(min=1e-9)))  # a rise never foretells a fall
         residual = float((g - slope * z).square().sum() / max(len(z) - 2, 1)) ** 0.5
@@ -46,7 +46,7 @@ class GoldScale:
         )  # fmt: skip
 
     def scaled(self, scores: Tensor, gold: Tensor, clip: float) -> tuple[Tensor, Tensor]:
-        """Return (B,) each, in the parent's spreads, within ±clip; 0 clips nothing."""
+        """Return scores and gold (B,), in the parent's spreads, within ±clip; 0 clips nothing."""
         z, g = (scores - self.score_mean) / self.score_std, (gold - self.gold_mean) / self.gold_std
         return (z.clamp(-clip, clip), g.clamp(-clip, clip)) if clip else (z, g)
 
@@ -65,7 +65,7 @@ class Compared:
     has_risen: bool
 
     def figures(self) -> dict[str, float]:
-        """For the log."""
+        """Return the figures for the log."""
         return {
             "gold_score": self.gold, "gold_gap": self.score - self.gold, "gold_behind": self.behind,
             "gold_behind_lower": self.lower, "gold_behind_upper": self.upper,
@@ -83,13 +83,15 @@ class Compared:
 
 
 def compare(scale: GoldScale, scores: Tensor, gold: Tensor, clip: float) -> Compared:
-    """scores, gold (B,), raw, of one batch of at least two answers."""
+    """Compare scores and gold (B,), raw, of one batch of at least two answers."""
     z, g = (one.double() for one in scale.scaled(scores, gold, clip))
     behind, n = scale.slope * z - g, len(z)
     reach = float(student.ppf(0.975, n - 1))
     # The line was itself fitted, to `count` answers, and is the less certain the further the score has moved.
     line = scale.residual**2 * (1 + float(z.mean()) ** 2) / scale.count
     error = reach * math.sqrt(float(behind.var()) / n + line)
-    own = reach * math.sqrt(float(z.var()) / n)
+    score_error = reach * math.sqrt(float(z.var()) / n)
     middle = float(behind.mean())
-    return Compared(float(z.mean()), float(g.mean()), middle, middle - error, middle + error, float(z.mean()) - own > 0)
+    return Compared(
+        float(z.mean()), float(g.mean()), middle, middle - error, middle + error, float(z.mean()) - score_error > 0
+    )

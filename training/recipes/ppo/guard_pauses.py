@@ -1,4 +1,4 @@
-"""What a person may choose when PPO has run into a bound: go on with a wider one, go back, or finish.
+"""Offer choices when PPO has run into a bound: go on with a wider one, go back, or finish.
 
 A choice is a name, a label, what it means, what to do (`resume`, `back`, `finish`), and options to change; whoever
 supervises the run shows them, and writes the one that was taken into amendments.json.
@@ -29,28 +29,29 @@ _FLUENCY = ("surprise_limit", "entropy_runaway", "foreign_scripts")
 
 
 def at_bound(config: PPOConfig, state: State, drift: Drift, step: int) -> dict[str, Any]:
-    """Why the run waits, and what can be done. Nothing is lost: the checkpoint is of the beginning of this step."""
-    kept = state.kept_step
-    what = "the parent itself" if kept == 0 else f"that of step {kept}"
+    """Return why the run waits, and the choices. Nothing is lost: the checkpoint is of the beginning of this step."""
+    kept_step = state.kept_step
+    kept_model = "the parent itself" if kept_step == 0 else f"that of step {kept_step}"
     return {
         "code": drift.code,
         "step": step,
-        "kept_step": kept,
-        "message": f"At step {step} {drift.message}: it ran past its bound. The last model within bounds is {what}.",
+        "kept_step": kept_step,
+        "message": f"At step {step} {drift.message}: it ran past its bound. The last model within bounds is "
+        f"{kept_model}.",
         "remedy": "Read the answers below. If they are still good, go on with a wider bound; if they have begun to "
         "fray, go back and make leaving the parent dearer; or finish with what was good.",
-        "choices": [_back(config, state, kept, drift), _further(config, state, drift), _finish(kept)],
+        "choices": [_back(config, state, kept_step, drift), _further(config, state, drift), _finish(kept_step)],
     }
 
 
-def _back(config: PPOConfig, state: State, kept: int, drift: Drift) -> dict[str, Any]:
+def _back(config: PPOConfig, state: State, kept_step: int, drift: Drift) -> dict[str, Any]:
     kl_coef = _rounded(max(2 * state.controller.coefficient, 0.02))
     changes = {"kl_coef": kl_coef, "learning_rate": _rounded(config.rate / 2)}
     if drift.code in _FLUENCY:
         changes["fluency_coef"] = _rounded(max(2 * config.fluency_coef, 0.1))
     return {
         "name": "back",
-        "label": "Go back to the parent" if kept == 0 else f"Go back to step {kept}",
+        "label": "Go back to the parent" if kept_step == 0 else f"Go back to step {kept_step}",
         "help": "The last weights within bounds, with a fresh optimiser. Leaving the parent costs twice as much from "
         "here, and steps are half as long.",
         "action": "back",
@@ -72,15 +73,17 @@ def _further(config: PPOConfig, state: State, drift: Drift) -> dict[str, Any]:
     }
 
 
-def _finish(kept: int) -> dict[str, Any]:
-    what = (
-        "There is only the parent to keep." if kept == 0 else f"Keep the model of step {kept}, the last within bounds."
+def _finish(kept_step: int) -> dict[str, Any]:
+    description = (
+        "There is only the parent to keep."
+        if kept_step == 0
+        else f"Keep the model of step {kept_step}, the last within bounds."
     )
-    return {"name": "finish", "label": "Finish here", "help": what, "action": "finish", "changes": {}}
+    return {"name": "finish", "label": "Finish here", "help": description, "action": "finish", "changes": {}}
 
 
 def _wider(option: str, bound: float, used: float) -> float:
-    """Half as wide again as what was used, so that the run does not stop at the very next step."""
+    """Return a bound half as wide again as what was used, so that the run does not stop at the very next step."""
     room = _WIDER * used
     if option in ("stop_kl", "max_surprise_rise", "max_entropy_rise", "max_gold_gap"):
         return _rounded(bound * room)

@@ -1,4 +1,4 @@
-"""Prompts that PPO never trains on: what it scores on them tells whether it has learnt the prompts or the taste.
+"""Score prompts that PPO never trains on: has it learnt the prompts or the taste?
 
 A tenth of the prompts, drawn by the run's seed, is in no batch and not in the calibration. Now and then the policy
 answers them, with the same seeds each time; the gap is the score on the step's own batch less this one.
@@ -19,7 +19,7 @@ FEWEST = 2  # prompts that give an interval
 
 @dataclass(frozen=True)
 class Mean:
-    """Of scores of answers to different prompts: their mean, deviation and number."""
+    """Mean, deviation and number of scores of answers to different prompts."""
 
     value: float
     std: float
@@ -31,7 +31,7 @@ class Mean:
 
 
 def measure(ppo: PPO, state: State, batch: dict[str, float]) -> dict[str, float]:
-    """Figures of the policy as it is on the held-out prompts; {} where there are too few of them.
+    """Return figures of the policy as it is on the held-out prompts; {} where there are too few of them.
 
     `batch` are the figures of the batch that was sampled from the same weights.
     """
@@ -42,10 +42,10 @@ def measure(ppo: PPO, state: State, batch: dict[str, float]) -> dict[str, float]
     episodes = ppo.collect(list(range(count)), ppo.seeds("held-out prompts", count=count), held_out=True)
     scores = state.calibration.scaled(episodes.scores, episodes.rollout, ppo.config)
     apart = Mean(float(scores.mean()), float(scores.std()), count)
-    found = {"held_out_score": apart.value, "held_out_gap": trained.value - apart.value}
+    figures = {"held_out_score": apart.value, "held_out_gap": trained.value - apart.value}
     if interval := gap_interval(trained, apart):
-        found["held_out_gap_lower"], found["held_out_gap_upper"] = interval
-    return found
+        figures["held_out_gap_lower"], figures["held_out_gap_upper"] = interval
+    return figures
 
 
 def gap_interval(trained: Mean, apart: Mean) -> tuple[float, float] | None:

@@ -1,4 +1,4 @@
-"""The human review, as the recipe sees it: pairs of answers for people to compare, and what they said so far.
+"""Hand pairs of answers to people during training, and read what they said so far.
 
 At set steps a few answers of the policy are written into the run directory beside the parent's own answers to the same
 prompts. Both are drawn as answers are served and not as rollouts are, at temperature 1: people judge what they would
@@ -59,14 +59,14 @@ def ask(ppo: PPO, parents: list[Row], step: int) -> None:
     chosen = [parents[i] for i in shuffled(len(parents), ppo.spec.seed, "review", step)[:count]]
     # As the parent's answers were drawn: in a run that an earlier version began, at temperature 1.
     sampling = Sampling(**parents[0].get("sampling", ppo.sampling.__dict__))
-    asked = ppo.collect([row["index"] for row in chosen], ppo.seeds("review", step, count=count), sampling=sampling)
+    batch = ppo.collect([row["index"] for row in chosen], ppo.seeds("review", step, count=count), sampling=sampling)
     rows = []
     for place, parent in enumerate(chosen):
-        answer = _answer(asked, place)
+        answer = _answer(batch, place)
         rows.append(
             {
                 "step": step,
-                "prompt": asked.prompts[place],
+                "prompt": batch.prompts[place],
                 "prompt_id": ppo.prompt_ids[parent["index"]],
                 "policy": answer,
                 "parent": {name: parent[name] for name in answer},
@@ -78,19 +78,19 @@ def ask(ppo: PPO, parents: list[Row], step: int) -> None:
 
 
 def must_pause(ppo: PPO, step: int, amendments: list[Row]) -> dict[str, Any] | None:
-    """Why people's opinion stops the run at this step, with the choices; None when it does not."""
+    """Return why people's opinion stops the run at this step, with the choices; None when it does not."""
     config = ppo.config
     if not config.review_every:
         return None
     since = max((a["step"] for a in amendments if a["code"] == DISAGREE), default=0)
-    who = "people" if config.review_by == "person" else "simulated annotators"
-    given = review_agreement.of_rows(ppo.run.opinions(), config.review_by)
-    agreement = review_agreement.agreement(review_agreement.recent(given, after=since - 1))
+    group = "people" if config.review_by == "person" else "simulated annotators"
+    opinions = review_agreement.of_rows(ppo.run.opinions(), config.review_by)
+    agreement = review_agreement.agreement(review_agreement.recent(opinions, after=since - 1))
     if config.review_agreement and review_agreement.disagree(agreement, config.review_agreement):
-        return _disagreement(step, review_agreement.in_words(agreement, who, _reward(ppo)), _reward(ppo))
+        return _disagreement(step, review_agreement.in_words(agreement, group, _reward(ppo)), _reward(ppo))
     last = max((row["step"] for row in ppo.run.reviews()), default=0)
     if config.review_waits and 0 < last < step and (open_pairs := _open(ppo, last)):
-        return _waiting(step, last, open_pairs, who)
+        return _waiting(step, last, open_pairs, group)
     return None
 
 
@@ -114,7 +114,7 @@ def _preference(ppo: PPO, difference: float) -> float:
 
 
 def _open(ppo: PPO, step: int) -> int:
-    """Pairs of that review that can be judged and are not. The supervisor says which cannot."""
+    """Return the pairs of that review that can be annotated and are not. The supervisor says which cannot."""
     rows = [row for row in ppo.run.opinions() if row["step"] == step]
     done = {row["sequence"] for row in rows if row["judge"] in (ppo.config.review_by, "nobody")}
     return sum(1 for row in ppo.run.reviews() if row["step"] == step and row["sequence"] not in done)
@@ -139,12 +139,12 @@ def _disagreement(step: int, text: str, reward: str) -> dict[str, Any]:
     }
 
 
-def _waiting(step: int, last: int, open_pairs: int, who: str) -> dict[str, Any]:
+def _waiting(step: int, last: int, open_pairs: int, group: str) -> dict[str, Any]:
     pairs = "1 pair is" if open_pairs == 1 else f"{open_pairs} pairs are"
     return {
         "code": WAITING,
         "step": step,
-        "message": f"Waiting for {who}: of the review of step {last} {pairs} not judged yet.",
+        "message": f"Waiting for {group}: of the review of step {last} {pairs} not judged yet.",
         "remedy": "It goes on by itself as soon as they are.",
         "choices": [
             _choice("on", "Go on without waiting", "Now, and at later reviews.", "resume", review_waits=False),

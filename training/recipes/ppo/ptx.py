@@ -1,4 +1,4 @@
-"""PTX: other text whose likelihood is kept up while the policy follows the reward (Ouyang 2022, 2203.02155).
+"""Mix in other text whose likelihood is kept up while the policy follows the reward (Ouyang 2022, 2203.02155).
 
 The text is the run's second dataset: documents of a corpus, cut into pieces, or instruction examples, whose completions
 alone count; where it holds more than the run can take, what is taken is spread evenly over all of it. Without one it is
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Mixture:
-    """Token ids of what is mixed in and of what is held back."""
+    """Token ids of the text that is mixed in, and of the text held back."""
 
     train: list[Piece]
     held: list[Piece]
@@ -58,11 +58,11 @@ def mixture(ppo: PPO) -> Mixture | None:
         return None
     folder = ppo.run.path / "data" / "other"
     held = [piece for _, piece in _drawn(ppo, _files(folder, held=True), HELD_OUT)]
-    wanted = ppo.config.steps * ppo.config.epochs * ppo.config.minibatches * ppo.config.ptx_batch_size
-    drawn = _drawn(ppo, _files(folder, held=False), min(MOST, wanted + HELD_OUT))
-    train = [piece for _, piece in drawn]
+    wanted_count = ppo.config.steps * ppo.config.epochs * ppo.config.minibatches * ppo.config.ptx_batch_size
+    pieces = _drawn(ppo, _files(folder, held=False), min(MOST, wanted_count + HELD_OUT))
+    train = [piece for _, piece in pieces]
     if not held:
-        train, held = _hold_out(drawn)
+        train, held = _hold_out(pieces)
     if not train:
         raise RecipeFailure(
             "nothing_to_mix_in",
@@ -73,7 +73,7 @@ def mixture(ppo: PPO) -> Mixture | None:
 
 
 def ptx_loss(ppo: PPO, batch: Rollout) -> Tensor:
-    """Mean negative log likelihood of the batch's tokens under the policy, in nats, at temperature 1."""
+    """Return the mean negative log likelihood of the batch's tokens under the policy, in nats, at temperature 1."""
     temperature, ppo.policy.temperature = ppo.policy.temperature, 1.0
     try:
         likelihood, _ = ppo.policy.logprobs(ppo.policy.lower(batch)[0], batch)
@@ -84,18 +84,18 @@ def ptx_loss(ppo: PPO, batch: Rollout) -> Tensor:
 
 @torch.no_grad()
 def held_out_loss(ppo: PPO, held: list[Rollout]) -> float:
-    """Of the policy as it is, over all held-out tokens."""
+    """Return the loss of the policy as it is, over all held-out tokens."""
     tokens = [int(batch.mask.sum()) for batch in held]
     return sum(float(ptx_loss(ppo, b)) * n for b, n in zip(held, tokens, strict=True)) / max(1, sum(tokens))
 
 
-def held_out_batches(ppo: PPO, found: Mixture | None, own: list[Rollout]) -> list[Rollout]:
+def held_out_batches(ppo: PPO, mixture_: Mixture | None, own_batches: list[Rollout]) -> list[Rollout]:
     """Return what `held_out_loss` is taken over: of the second dataset, else the last batch of the parent's own
     answers."""
-    if found is None:
-        return own[-1:] if len(own) > 1 else []
+    if mixture_ is None:
+        return own_batches[-1:] if len(own_batches) > 1 else []
     size = ppo.config.ptx_batch_size
-    return [as_rollout(found.held[i : i + size], ppo) for i in range(0, len(found.held), size)]
+    return [as_rollout(mixture_.held[i : i + size], ppo) for i in range(0, len(mixture_.held), size)]
 
 
 def as_rollout(sequences: list[Piece], ppo: PPO) -> Rollout:
@@ -104,17 +104,17 @@ def as_rollout(sequences: list[Piece], ppo: PPO) -> Rollout:
     tokens = torch.full((len(sequences), int(lengths.max())), ppo.tokenizer.pad_token_id)
     for row, (_, tail) in enumerate(sequences):
         tokens[row, : len(tail)] = torch.tensor(tail)
-    drawn = Completions(tokens.to(ppo.device), lengths.to(ppo.device), torch.ones_like(lengths, dtype=torch.bool))
-    return rollout_of([head for head, _ in sequences], drawn, ppo.tokenizer.pad_token_id)
+    completions = Completions(tokens.to(ppo.device), lengths.to(ppo.device), torch.ones_like(lengths, dtype=torch.bool))
+    return rollout_of([head for head, _ in sequences], completions, ppo.tokenizer.pad_token_id)
 
 
 def _files(folder: Path, *, held: bool) -> list[Path]:
-    """Held-out documents of a corpus lie in a file of their own; examples have none."""
+    """Return the files: held-out documents of a corpus lie in a file of their own; examples have none."""
     return [path for path in sorted(folder.glob("*.jsonl")) if (path.name == "validation.jsonl") == held]
 
 
 def _drawn(ppo: PPO, files: list[Path], limit: int) -> list[tuple[str, Piece]]:
-    """At most `limit` sequences, each with what it is held out by: as many from every part of the files."""
+    """Return at most `limit` sequences, each with what it is held out by: as many from every part of the files."""
     count = sum(1 for _ in _rows(files))
     chosen = set(_even(range(count), limit))
     each = -(-limit // max(len(chosen), 1))
@@ -132,25 +132,25 @@ def _rows(files: list[Path]) -> Iterator[Row]:
 
 
 def _even(items: Sequence[T], most: int) -> Sequence[T]:
-    """At most so many of them, at even distances."""
+    """Return at most `most` of the items, at even distances."""
     return items if len(items) <= most else [items[i * len(items) // most] for i in range(most)]
 
 
-def _hold_out(drawn: list[tuple[str, Piece]]) -> tuple[list[Piece], list[Piece]]:
+def _hold_out(pieces: list[tuple[str, Piece]]) -> tuple[list[Piece], list[Piece]]:
     """Return (to learn from, to measure on), the latter a tenth at most, or one: by the hash of what they are held out
     by."""
-    most = min(HELD_OUT, max(1, len(drawn) // 10))
-    counts = Counter(name for name, _ in drawn)
+    most = min(HELD_OUT, max(1, len(pieces) // 10))
+    counts = Counter(name for name, _ in pieces)
     names: set[str] = set()
     for name in sorted(counts, key=lambda name: hashlib.sha256(name.encode()).digest()):
         if counts[name] <= most:
             names, most = names | {name}, most - counts[name]
     names = names or {min(counts, key=lambda name: counts[name], default="")}
-    return [p for name, p in drawn if name not in names], [p for name, p in drawn if name in names]
+    return [p for name, p in pieces if name not in names], [p for name, p in pieces if name in names]
 
 
 def _pieces(tokenizer: Any, config: PPOConfig, row: Row) -> list[tuple[str, Piece]]:
-    """Token ids of at most `ptx_max_tokens` together, from a text or from a prompt with its completion."""
+    """Return token ids of at most `ptx_max_tokens` together, from a text or from a prompt with its completion."""
     if "completion" in row:
         row = {**row, "prompt": _messages(row["prompt"])}
         head = loading.encode_prompt(tokenizer, row["prompt"], config.ptx_max_tokens)

@@ -1,4 +1,4 @@
-"""PPO's models, and the collecting of scored rollouts with them (stages 1 and 2 of `training.recipes.ppo`)."""
+"""Load PPO's models, and collect scored rollouts with them (stages 1 and 2 of `training.recipes.ppo`)."""
 
 from __future__ import annotations
 
@@ -81,11 +81,11 @@ class PPO:
     def hold_out(self, rows: list[int]) -> None:
         """Keep these prompts of the dataset out of calibration and training: `held_out` has them."""
         apart = set(rows)
-        kept = [i for i in range(len(self._rows)) if i not in apart]
+        kept_rows = [i for i in range(len(self._rows)) if i not in apart]
         self.held_out_rows = sorted(apart)
-        self.messages: list[Messages] = [self._rows[i]["messages"] for i in kept]
-        self.prompt_ids = [self._rows[i].get("id") for i in kept]
-        self.prompts = [self._encoded[i] for i in kept]
+        self.messages: list[Messages] = [self._rows[i]["messages"] for i in kept_rows]
+        self.prompt_ids = [self._rows[i].get("id") for i in kept_rows]
+        self.prompts = [self._encoded[i] for i in kept_rows]
         self.held_out = [(self._rows[i]["messages"], self._encoded[i]) for i in self.held_out_rows]
 
     @contextmanager
@@ -97,7 +97,7 @@ class PPO:
     def collect(
         self, indices: list[int], seeds: list[int], *, held_out: bool = False, sampling: Sampling | None = None
     ) -> Episodes:
-        """Stages 1 and 2: completions of these prompts, with scores and what the reference says of them.
+        """Run stages 1 and 2: completions of these prompts, with scores and what the reference says of them.
 
         `held_out`: the indices are of the held-out prompts. `sampling`: as rollouts are drawn, unless given.
         """
@@ -124,7 +124,8 @@ class PPO:
     def draw(
         self, indices: list[int], seeds: list[int], *, held_out: bool = False, sampling: Sampling | None = None
     ) -> tuple[Rollout, Tensor]:
-        """Completions of these prompts by the policy as it is, and their tokens' logprobs (B, N) in the sampler."""
+        """Return completions of these prompts by the policy as it is, and their tokens' logprobs (B, N) in the
+        sampler."""
         prompts = [self.held_out[i][1] if held_out else self.prompts[i] for i in indices]
         with self.stage("sampling"):
             self.decoder.refresh(self.policy.trained_from)
@@ -137,7 +138,7 @@ class PPO:
         return rollout, completions.logprobs[:, : rollout.mask.shape[1]]
 
     def sequences(self, count: int) -> list[list[int]]:
-        """Token ids of some prompts with an answer of the policy's each."""
+        """Return token ids of some prompts with an answer of the policy's each."""
         indices = list(range(min(count, len(self.prompts))))
         rollout, _ = self.draw(indices, self.seeds("fidelity", count=len(indices)))
         ends = (rollout.prompt_lengths + rollout.lengths).tolist()
@@ -181,11 +182,11 @@ class PPO:
 
 
 def shuffled(n: int, *name: int | str) -> list[int]:
-    """0 to n - 1 in the order that these words draw; the first of them is the run's seed."""
+    """Return 0 to n - 1 in the order that these words draw; the first of them is the run's seed."""
     generator = torch.Generator().manual_seed(sequence_seed(int(name[0]), *name[1:]))
     return torch.randperm(n, generator=generator).tolist()
 
 
 def held_out_rows(count: int, most: int, seed: int) -> list[int]:
-    """At most `most` of `count` prompts and at most a tenth of them, drawn by the seed."""
+    """Return at most `most` of `count` prompts and at most a tenth of them, drawn by the seed."""
     return shuffled(count, seed, "held-out prompts")[: min(most, count // 10)]

@@ -1,4 +1,4 @@
-"""What PPO carries from step to step, measured on the parent at first and saved in each checkpoint."""
+"""Carry PPO's state from step to step: measured on the parent at first, saved in each checkpoint."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Calibration:
     scripts: dict[str, float] = field(default_factory=dict)  # share of each in the parent's characters
 
     def scaled(self, scores: Tensor, rollout: Rollout, config: PPOConfig) -> Tensor:
-        """Raw scores (B,) as the policy is rewarded by them."""
+        """Return raw scores (B,) as the policy is rewarded by them."""
         if config.length_neutral:
             scores = scores - self.length_slope * (rollout.lengths - self.parent.length)
         if config.score_scaling != "none":
@@ -47,9 +47,14 @@ class Calibration:
         return scores - config.missing_eos_penalty * (~rollout.finished)
 
     def figures(self) -> dict[str, float]:
-        own = {name: value for name, value in figures(self.parent).items() if not name.endswith("_se")}
-        own.pop("kl_robust", None)
-        return {"raw_score_mean": self.score_mean, "raw_score_std": self.score_std, **own, "eos_rate": self.eos_rate}
+        parent_figures = {name: value for name, value in figures(self.parent).items() if not name.endswith("_se")}
+        parent_figures.pop("kl_robust", None)
+        return {
+            "raw_score_mean": self.score_mean,
+            "raw_score_std": self.score_std,
+            **parent_figures,
+            "eos_rate": self.eos_rate,
+        }
 
 
 @dataclass
@@ -83,13 +88,15 @@ class State:
 
 
 def calibrate(ppo: PPO, optimiser: torch.optim.Optimizer) -> State:
-    """Stage 0: sample and score the parent, warm the value head up, and make checkpoint 0."""
-    config, wanted = ppo.config, ppo.config.calibration_episodes
+    """Run stage 0: sample and score the parent, warm the value head up, and make checkpoint 0."""
+    config, episode_count = ppo.config, ppo.config.calibration_episodes
     batches: list[Episodes] = []
-    order = ppo.shuffled_prompts("calibration", 0, wanted)  # a dataset may stand sorted, by category or by length
-    seeds = ppo.seeds("calibration", count=wanted)
-    for start in range(0, wanted, config.batch_size):
-        ppo.run.progress("measuring the parent", start, wanted)
+    order = ppo.shuffled_prompts(
+        "calibration", 0, episode_count
+    )  # a dataset may stand sorted, by category or by length
+    seeds = ppo.seeds("calibration", count=episode_count)
+    for start in range(0, episode_count, config.batch_size):
+        ppo.run.progress("measuring the parent", start, episode_count)
         part = slice(start, start + config.batch_size)
         batches.append(ppo.collect(order[part], seeds[part]))
     calibration = _calibration(ppo, batches)
@@ -224,18 +231,18 @@ def load_checkpoint(ppo: PPO, optimiser: torch.optim.Optimizer) -> State | None:
     # One from before a lag lowered it goes on with it held.
     floor = saved.get("kl_coef_floor", saved["kl_coef"])
     controller = KLController(saved["kl_coef"], target, ppo.config.kl_horizon, has_reached, floor)
-    own = [Rollout(**rollout) for rollout in saved["own"]]
+    own_rollouts = [Rollout(**rollout) for rollout in saved["own"]]
     gold = saved.get("gold")  # a checkpoint of an earlier version has none
     return State(
         saved["step"], controller, calibration, Spread(**saved["spread"]), saved["answers"], saved["amended"],
-        saved["kept"], saved["kept_step"], saved["kept_figures"], own,
+        saved["kept"], saved["kept_step"], saved["kept_figures"], own_rollouts,
         GoldScale(**gold) if gold else None,
     )  # fmt: skip
 
 
 @torch.no_grad()
 def follow_amendments(ppo: PPO, optimiser: torch.optim.Optimizer, state: State) -> Row | None:
-    """Return what people chose at the last pauses, each followed once. Returns the one that says to finish.
+    """Follow what people chose at the last pauses, each once; return the choice that says to finish.
 
     To go back is to take the last weights that were within bounds, with a fresh optimiser: its moments point to where
     the policy ran. The value head stays: what it reads never moves.
@@ -252,7 +259,7 @@ def follow_amendments(ppo: PPO, optimiser: torch.optim.Optimizer, state: State) 
 
 
 def set_base_rates(ppo: PPO, optimiser: torch.optim.Optimizer) -> None:
-    """The peak rates, from the config as it is by now: a schedule goes down from them."""
+    """Set the peak rates from the config as it is by now: a schedule goes down from them."""
     rates = (ppo.config.rate, ppo.config.value_learning_rate)
     for group, rate in zip(optimiser.param_groups, rates, strict=True):
         group["base_lr"] = rate

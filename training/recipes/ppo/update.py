@@ -1,4 +1,5 @@
-"""PPO's update (stages 3 and 4 of `training.recipes.ppo`): rewards, advantages, epochs x minibatches of the losses."""
+"""Update the policy (stages 3 and 4 of `training.recipes.ppo`): rewards, advantages, epochs x minibatches of the
+losses."""
 
 from __future__ import annotations
 
@@ -76,32 +77,32 @@ def update(
     ppo: PPO, optimiser: torch.optim.Optimizer, state: State, episodes: Episodes, measured: Measured, step: int,
     mixture: Mixture | None = None,
 ) -> dict[str, float]:  # fmt: skip
-    """Train on one rollout batch. Returns the figures of the update."""
+    """Train on one rollout batch. Return the figures of the update."""
     batch = _batch(ppo, state, episodes, measured, step, mixture)
     rate = rate_factor(ppo.config, step)
     for group in optimiser.param_groups:
         group["lr"] = group["base_lr"] * rate
-    taken: list[dict[str, float]] = []
+    figures: list[dict[str, float]] = []
     for number, rows in enumerate(_minibatches(ppo, step)):
-        taken.append(_minibatch(ppo, optimiser, batch, rows, number))
-        if not taken[-1]["moved"]:
+        figures.append(_minibatch(ppo, optimiser, batch, rows, number))
+        if not figures[-1]["moved"]:
             break
-    first = taken[0]
+    first = figures[0]
     if abs(first["ratio_mean"] - 1) > 0.05:
         raise RecipeFailure(
             "ratio_not_one",
             f"Before any update the policy's ratio to itself is {first['ratio_mean']:.3f} where it must be 1.",
             "The model does not compute the same twice: set ASSAY_DTYPE=float32, or adapters to lora, and report it.",
         )
-    mean = {name: sum(t[name] for t in taken) / len(taken) for name in first}
-    moved = sum(t["moved"] for t in taken)
+    mean = {name: sum(t[name] for t in figures) / len(figures) for name in first}
+    moved = sum(t["moved"] for t in figures)
     return {
         "explained_variance": adv.explained_variance(measured.values, batch.returns, episodes.rollout.mask),
         "ratio_first_mean": first["ratio_mean"],
         "ratio_first_max": first["ratio_max"],
-        "approx_kl": taken[-1]["approx_kl"],
+        "approx_kl": figures[-1]["approx_kl"],
         **{name: mean[name] for name in ("clip_frac", "policy_loss", "value_loss")},
-        "grad_norm": sum(t["grad_norm"] for t in taken) / max(moved, 1),  # the last may have taken no step
+        "grad_norm": sum(t["grad_norm"] for t in figures) / max(moved, 1),  # the last may have taken no step
         **({"ptx_loss": mean["ptx_loss"]} if ppo.config.ptx_coef else {}),
         "updates": moved,
         "lr": ppo.config.rate * rate,
@@ -120,9 +121,11 @@ def _batch(ppo: PPO, state: State, episodes: Episodes, measured: Measured, step:
     # the noise of some dozen surprises would drown the score.
     advantages = advantages + measured.fluency
     mixed = state.own[: max(1, len(state.own) - 1)]  # the last batch is held back, where there are several
-    own = mixed[step % len(mixed)] if config.ptx_coef and mixed else None
+    own_rollout = mixed[step % len(mixed)] if config.ptx_coef and mixed else None
     tokens = float(mask.sum()) / config.minibatches
-    return Batch(episodes, measured, advantages, returns, own, mixture if config.ptx_coef else None, step, tokens)
+    return Batch(
+        episodes, measured, advantages, returns, own_rollout, mixture if config.ptx_coef else None, step, tokens
+    )
 
 
 def _minibatches(ppo: PPO, step: int) -> Iterator[Tensor]:
@@ -132,7 +135,7 @@ def _minibatches(ppo: PPO, step: int) -> Iterator[Tensor]:
 
 
 def _minibatch(ppo: PPO, optimiser: torch.optim.Optimizer, batch: Batch, rows: Tensor, number: int) -> dict[str, float]:
-    """One optimiser step, or none (`moved` is 0) when the policy has already moved far enough on this batch."""
+    """Take one optimiser step, or none (`moved` is 0) when the policy has already moved far enough on this batch."""
     policy, value, ptx, loss = _losses(ppo, batch, rows, number)
     if not torch.isfinite(loss):
         raise RecipeFailure(
@@ -192,8 +195,8 @@ def _other_text(ppo: PPO, batch: Batch, rows: Tensor, number: int) -> Rollout | 
         return batch.mixture.batch(ppo, batch.step, number)
     if batch.own is None:
         return None
-    among = rows[rows < len(batch.own)]
-    return batch.own[among] if len(among) else batch.own
+    rows_inside = rows[rows < len(batch.own)]
+    return batch.own[rows_inside] if len(rows_inside) else batch.own
 
 
 def optimiser_for(ppo: PPO) -> torch.optim.Adam:

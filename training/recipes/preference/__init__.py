@@ -1,1 +1,1 @@
-"""What DPO, KTO, GRPO and RLOO share: their data, and TRL's trainers carried out as runs."""
+"""Share among DPO, KTO, GRPO and RLOO: their data, and TRL's trainers carried out as runs."""

@@ -1,4 +1,4 @@
-"""GRPO and RLOO with TRL: a group of answers to each prompt, each pushed by how its score stands in the group.
+"""Train by GRPO and RLOO with TRL: a group of answers to each prompt, each rewarded by its score within the group.
 
 Prompts come from `data/prompts.jsonl`, scores from a reward model or a Python function of (prompts, texts). A reward
 model's scores are standardised by what it saw in training, so that `beta` and learning rates mean the same from one
@@ -58,7 +58,7 @@ class Scores:
 
 
 def scores_for(spec: RunSpec, config: GroupConfig) -> Scores:
-    """Raises RecipeFailure when there is neither a function nor a reward model, or both."""
+    """Return the scores. Raises RecipeFailure when there is neither a function nor a reward model, or both."""
     refuse_none_or_both(spec, config.reward_function)
     if config.reward_function:
         function = import_function(config.reward_function)
@@ -87,25 +87,25 @@ def prompts_for(run: RunDirectory, tokenizer: Any, most: int) -> tuple[list[Mess
 def order(count: int, seed: int, config: GroupConfig) -> list[int]:
     """Return which prompt comes when: the steps' prompts, all of them once before any comes again, each pass shuffled
     anew."""
-    wanted = config.steps * config.batch_size // config.group_size
-    passes = range(-(-wanted // count))
-    return [int(i) for p in passes for i in np.random.default_rng([seed, p]).permutation(count)][:wanted]
+    prompt_count = config.steps * config.batch_size // config.group_size
+    passes = range(-(-prompt_count // count))
+    return [int(i) for p in passes for i in np.random.default_rng([seed, p]).permutation(count)][:prompt_count]
 
 
 def carry_out(
-    run: RunDirectory, spec: RunSpec, config: GroupConfig, trainer_class: type, config_class: type, own: Row
+    run: RunDirectory, spec: RunSpec, config: GroupConfig, trainer_class: type, config_class: type, options: Row
 ) -> None:
-    """The whole run; `own` are the options that only this algorithm has."""
+    """Carry out the whole run; `options` are those that only this algorithm has."""
     require_trust(spec, config)
     run.progress("Loading the models", 0, config.steps)
     scores = scores_for(spec, config)
     model, tokenizer = trl_runs.load(spec, config.adapters)
     messages, too_long = prompts_for(run, tokenizer, config.max_prompt_tokens)
-    begun = time.monotonic()
+    started = time.monotonic()
     trainer = trainer_class(
         model=model,
         reward_funcs=scores,
-        args=config_class(**arguments(run, spec, config), **own),
+        args=config_class(**arguments(run, spec, config), **options),
         train_dataset=Dataset.from_list([{"prompt": messages[i]} for i in order(len(messages), spec.seed, config)]),
         processing_class=tokenizer,
         peft_config=trl_runs.adapters_for(model, config.adapters, config.lora_rank),
@@ -134,7 +134,7 @@ def carry_out(
             **trust_rows(spec, config),
             "how_to_read": "A score is the mean of a batch before the KL term. It is what was trained on: judge by "
             "votes.",
-            "seconds": time.monotonic() - begun,
+            "seconds": time.monotonic() - started,
         }
     )
 

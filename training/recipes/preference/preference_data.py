@@ -1,4 +1,4 @@
-"""What DPO and KTO learn from: the annotations of a frozen preferences dataset, as token ids.
+"""Read what DPO and KTO learn from: the annotations of a frozen preferences dataset, as token ids.
 
 Every completion is token for token what the policy meets and writes:
 
@@ -55,14 +55,14 @@ class Judgements:
     def judged_held_out(self) -> Judged:
         pairs = self.pairs[self.held_out[self.pairs[:, 0]]]
         thumbs = self.thumbs[self.held_out[self.thumbs[:, 0]]]
-        none = np.zeros(0, dtype=np.int64)
+        nothing = np.zeros(0, dtype=np.int64)
         return Judged(
-            pairs[:, 0], pairs[:, 1], thumbs[:, 0], thumbs[:, 1].astype(np.float64), none, none.astype(np.float64)
+            pairs[:, 0], pairs[:, 1], thumbs[:, 0], thumbs[:, 1].astype(np.float64), nothing, nothing.astype(np.float64)
         )
 
 
 def read(run: RunDirectory, tokenizer: Any, config: PreferenceConfig, seed: int) -> Judgements:
-    """Raises RecipeFailure when a row is wrong."""
+    """Return the annotations. Raises RecipeFailure when a row is wrong."""
     try:
         comparisons = preferences.comparisons_from(run.rows("comparisons"))
         ratings = preferences.ratings_from(run.rows("ratings"))
@@ -103,8 +103,8 @@ def split(
     prompt_ids: np.ndarray, pairs: list[tuple[int, int]], thumbs: list[tuple[int, int]], share: float, seed: int
 ) -> np.ndarray:
     """Return (N,) True where a completion is held out: a share of the judged prompts, at least one."""
-    judged = {int(prompt_ids[i]) for i, _ in [*pairs, *thumbs]}
-    order = np.random.default_rng(seed).permutation(sorted(judged))
+    annotated_prompts = {int(prompt_ids[i]) for i, _ in [*pairs, *thumbs]}
+    order = np.random.default_rng(seed).permutation(sorted(annotated_prompts))
     return np.isin(prompt_ids, order[: max(round(share * len(order)), LEAST_HELD_OUT)])
 
 
@@ -114,14 +114,14 @@ def implicit_rewards(
 ) -> np.ndarray:
     """Return (N,) beta * (log pi(y|x) - log pi_ref(y|x)) of these completions (Rafailov 2023, eq. 5), 0 for the
     others."""
-    found = np.zeros(len(data.completions))
+    rewards = np.zeros(len(data.completions))
     order = sorted(rows.tolist(), key=lambda i: (len(data.whole(i)), i))
     for start in range(0, len(order), size):
         batch = order[start : start + size]
-        ours = sequence_logprobs(policy, data, batch, pad)
-        theirs = sequence_logprobs(reference, data, batch, pad)
-        found[batch] = beta * (ours - theirs).cpu().numpy()
-    return found
+        policy_logprobs = sequence_logprobs(policy, data, batch, pad)
+        reference_logprobs = sequence_logprobs(reference, data, batch, pad)
+        rewards[batch] = beta * (policy_logprobs - reference_logprobs).cpu().numpy()
+    return rewards
 
 
 def sequence_logprobs(model: Any, data: Judgements, batch: list[int], pad: int) -> Tensor:
@@ -130,10 +130,10 @@ def sequence_logprobs(model: Any, data: Judgements, batch: list[int], pad: int) 
     ids = torch.full((len(batch), width), pad, device=model.device)
     mask, scored = torch.zeros_like(ids), torch.zeros_like(ids, dtype=torch.bool)
     for row, i in enumerate(batch):
-        whole = data.whole(i)
-        ids[row, : len(whole)] = torch.tensor(whole)
-        mask[row, : len(whole)] = 1
-        scored[row, len(data.prompts[i]) : len(whole)] = True
+        token_ids = data.whole(i)
+        ids[row, : len(token_ids)] = torch.tensor(token_ids)
+        mask[row, : len(token_ids)] = 1
+        scored[row, len(data.prompts[i]) : len(token_ids)] = True
     hidden = model.get_decoder()(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state  # (B, T, H)
     before = scored.roll(-1, dims=1)  # the state before each scored token foresees it
     before[:, -1] = False
@@ -146,24 +146,25 @@ def sequence_logprobs(model: Any, data: Judgements, batch: list[int], pad: int) 
 def held_out_figures(
     policy: Any, reference: Any, data: Judgements, beta: float, pad: int, seed: int
 ) -> dict[str, Estimate | None]:
-    """Does the policy, relative to its parent, favour what people preferred on prompts that trained nothing?"""
-    judged = data.judged_held_out()
-    rows = np.unique(np.concatenate([judged.chosen, judged.rejected, judged.thumbed]))
+    """Return whether the policy, relative to its parent, favours what people preferred on prompts that trained
+    nothing."""
+    annotations = data.judged_held_out()
+    rows = np.unique(np.concatenate([annotations.chosen, annotations.rejected, annotations.thumbed]))
     scores = implicit_rewards(policy, reference, data, rows, beta, pad)
     return {
         name: figure
-        for name, figure in measures(scores, judged, data.prompt_ids, seed).items()
+        for name, figure in measures(scores, annotations, data.prompt_ids, seed).items()
         if name != "stars_spearman"
     }
 
 
 def verdict(figures: dict[str, Estimate | None]) -> str:
-    said = {
+    sentences = {
         "pair_accuracy": "favours the preferred answer in {:.0%} of {} pairs",
         "thumbs_auc": "ranks answers by their thumbs with AUC {:.2f} ({} thumbs)",
     }
     spoken = [
-        f"{said[name].format(e.value, e.n)} (95 % interval {e.lower:.2f} to {e.upper:.2f})"
+        f"{sentences[name].format(e.value, e.n)} (95 % interval {e.lower:.2f} to {e.upper:.2f})"
         for name, e in figures.items()
         if e is not None
     ]

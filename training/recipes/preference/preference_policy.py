@@ -1,4 +1,4 @@
-"""DPO and KTO with TRL: a policy that learns from annotations at once, and how well it understood them.
+"""Train by DPO and KTO with TRL: a policy that learns from annotations directly, measured on held-out ones.
 
 What differs between the two stays in their recipes: the examples, the trainer, and what they count.
 """
@@ -33,7 +33,7 @@ def carry_out(
     examples: list[Row], learnt_from: np.ndarray, phase: str, trainer_class: type, args: Any, counts: Row,
 ) -> None:  # fmt: skip
     """Train, save, measure what was saved on held-out prompts. `learnt_from`: completions whose prompts are sampled."""
-    begun = time.monotonic()
+    started = time.monotonic()
     reference = trl_runs.load(spec, "full")[0] if config.adapters == "full" else None  # to the bit the same function
     trainer = trainer_class(
         model=model,
@@ -61,7 +61,7 @@ def carry_out(
             "adapters": config.adapters,
             "held_out": as_rows(figures),
             "verdict": preference_data.verdict(figures),
-            "seconds": time.monotonic() - begun,
+            "seconds": time.monotonic() - started,
         }
     )
 

@@ -1,4 +1,4 @@
-"""How a TRL trainer is carried out as a run: adapters, arguments, what it says while it goes, checkpoints, the model.
+"""Carry out a TRL trainer as a run: adapters, arguments, progress, checkpoints, the model.
 
 TRL's checkpoints are moved into the run directory's, so that a resume goes on with optimiser, schedule, generators and
 place in the data. Sample completions of the same few prompts with the same seeds show what changes.
@@ -59,7 +59,7 @@ def load(spec: RunSpec, adapters: str) -> tuple[Any, Any]:
 
 
 def adapters_for(model: Any, adapters: str, rank: int) -> LoraConfig | None:
-    """Adapters on every layer, or in the top third. None trains it all."""
+    """Return adapters on every layer, or in the top third. None trains it all."""
     if adapters == "full":
         return None
     return lora_config(model, adapted_layers(model, adapters), rank, "CAUSAL_LM")
@@ -95,7 +95,7 @@ def arguments(run: RunDirectory, spec: RunSpec, config: Any) -> Row:
 
 @dataclass
 class Follower(TrainerCallback):
-    """Writes what the trainer does into the run directory; `extra` gives further figures of the step that is logged."""
+    """Write what the trainer does into the run directory; `extra` gives further figures of the step that is logged."""
 
     run: RunDirectory
     tokenizer: Any
@@ -112,15 +112,15 @@ class Follower(TrainerCallback):
         distinct = {str(messages): messages for messages in self.prompts}
         self.prompts = list(distinct.values())[:SAMPLED_PROMPTS]
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.run.progress(self.phase, state.global_step, state.max_steps)
         if state.global_step == 0:
-            self._sample(given["model"], 0)
+            self._sample(kwargs["model"], 0)
 
-    def on_step_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.started = time.monotonic()
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **given: Any) -> None:
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
         if not logs or "loss" not in logs:
             return
         loss, norm = float(logs["loss"]), float(logs.get("grad_norm", 0.0))
@@ -130,18 +130,18 @@ class Follower(TrainerCallback):
                 f"The loss was {loss} and the gradient norm {norm} at step {state.global_step}: training diverged.",
                 "Queue it again with a lower learning_rate.",
             )
-        figures = {ours: float(logs[theirs]) for theirs, ours in NAMES.items() if theirs in logs}
+        figures = {name: float(logs[trl_name]) for trl_name, name in NAMES.items() if trl_name in logs}
         self.run.log_metrics(
             state.global_step, **figures, **self.extra(), seconds=time.monotonic() - self.started,
             peak_memory_gb=peak_memory_gb(loading.device()),
         )  # fmt: skip
         self.run.progress(self.phase, state.global_step, state.max_steps)
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.global_step % self.sample_every == 0 or state.global_step == state.max_steps:
-            self._sample(given["model"], state.global_step)
+            self._sample(kwargs["model"], state.global_step)
 
-    def on_save(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """TRL has just written its checkpoint whole: give it the run directory's name, durably."""
         step = state.global_step
         folder = self.run.begin_checkpoint(step)
@@ -150,7 +150,8 @@ class Follower(TrainerCallback):
         self.run.commit_checkpoint(step)
 
     def _sample(self, model: Any, step: int) -> None:
-        """The same prompts with the same seeds each time; the trainer's own generators are not touched."""
+        """Log answers to the same prompts with the same seeds each time; the trainer's own generators are not
+        touched."""
         inner = model.get_base_model() if hasattr(model, "get_base_model") else model
         chat_samples.log_answers(
             self.run, inner, self.tokenizer, self.prompts, step=step, seeds=(self.seed, "sample"),
@@ -159,7 +160,7 @@ class Follower(TrainerCallback):
 
 
 def train(trainer: Any, run: RunDirectory) -> None:
-    """From the last checkpoint, if there is one, to the end."""
+    """Train from the last checkpoint, if there is one, to the end."""
     transformers.utils.logging.set_verbosity_warning()
     trainer.remove_callback(transformers.PrinterCallback)
     resumed = run.latest_checkpoint()

@@ -118,7 +118,8 @@ def objective_of(config: PretrainConfig, vocabulary: Vocabulary, causal_probabil
 
 
 def validators(config: PretrainConfig, vocabulary: Vocabulary, objective: Objective) -> dict[str, Objective]:
-    """A mixture is validated on all rows by each of its two, so that its figures compare with a causal model's."""
+    """Return the validators: a mixture is validated on all rows by each of its two, so that its figures compare with a
+    causal model's."""
     if config.objective != "mixture":
         return {config.objective: objective}
     return {"causal": objective_of(config, vocabulary, 1.0), "masked": objective_of(config, vocabulary, 0.0)}
@@ -146,7 +147,8 @@ def compute_dtype(named: str) -> torch.dtype:
 def plan_of(
     run: RunDirectory, config: PretrainConfig, vocabulary: int, dtype: torch.dtype, together: Processes
 ) -> dict[str, Any]:
-    """Rows at once and whether activations are computed twice. Raises RecipeFailure when not even one row fits."""
+    """Return rows at once and whether activations are computed twice. Raises RecipeFailure when not even one row
+    fits."""
     shape = resource_estimate.shape_of(PRESETS[config.size], vocabulary, config.objective)
     check_disk(run.path, trained=shape.parameters, model_bytes=2 * shape.parameters)
 
@@ -181,7 +183,7 @@ def largest_below(size: str, plan_for: Callable[[str], resource_estimate.Plan]) 
 
 
 def save(run: RunDirectory, config: PretrainConfig, model: Any, tokenizer: Any) -> None:
-    """A policy as every other; an encoder or seq2seq as transformers' Auto classes load it."""
+    """Save the model: a policy as every other; an encoder or seq2seq as transformers' Auto classes load it."""
     folder = run.begin_model()
     tokenizer.model_max_length = config.context_length
     if architectures.MODEL_KINDS[config.objective] == "policy":

@@ -1,4 +1,4 @@
-"""The models that pretraining makes: Llama, ModernBERT and T5 of any preset, and how a batch passes through each.
+"""Build the models of pretraining: Llama, ModernBERT and T5 of any preset, and pass a batch through each.
 
 transformers' classes as they are, so that what is saved loads anywhere. Attention takes a mask that keeps the documents
 of a row apart (`packing.attention_mask`).
@@ -52,17 +52,18 @@ def hidden_states(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
         states = base(
             input_ids=batch.input_ids, attention_mask=mask, position_ids=batch.positions, **extra
         ).last_hidden_state
-    wanted = batch.labels != IGNORED
-    states = states[wanted]
+    has_label = batch.labels != IGNORED
+    states = states[has_label]
     if isinstance(model, ModernBertForMaskedLM):
         states = model.head(states)
-    return states, batch.labels[wanted]
+    return states, batch.labels[has_label]
 
 
 def packed_attention(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor, scaling: float, **_: Any
 ) -> tuple[Tensor, None]:
-    """query (B, Q, T, D), key and value (B, K, T, D), mask (B, 1, T, T) to be added -> (B, T, Q, D).
+    """Return the attention of query (B, Q, T, D), key and value (B, K, T, D), mask (B, 1, T, T) to be added -> (B, T,
+    Q, D).
 
     On a processor two batched products are twice as fast, forward and backward, as torch's fused kernel with a mask.
     """
@@ -91,7 +92,7 @@ def pack(model: Any) -> Any:
 
 @contextmanager
 def unpacked(model: Any) -> Iterator[None]:
-    """Within, the model generates as it would anywhere."""
+    """Let the model generate, within the block, as it would anywhere."""
     packed = model.config._attn_implementation
     model.config._attn_implementation = "sdpa" if packed == PACKED else packed
     try:
@@ -185,7 +186,8 @@ def _t5(preset: Preset, tokenizer: Any, length: int) -> Any:
 
 @torch.no_grad()
 def _scale_residual_outputs(model: Any, names: tuple[str, ...], layers: int) -> None:
-    """What is added to the residual stream begins smaller, the more often something is added (Radford 2019)."""
+    """Scale down the first weights of what is added to the residual stream, the more often something is added (Radford
+    2019)."""
     for name, parameter in model.named_parameters():
         if name.endswith(names):
             parameter.mul_((2 * layers) ** -0.5)

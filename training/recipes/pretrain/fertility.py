@@ -1,4 +1,4 @@
-"""How well a tokenizer fits texts: tokens a word, bytes a token, and the tokens that never come up.
+"""Measure how well a tokenizer fits texts: tokens a word, bytes a token, and tokens that never occur.
 
 *Fertility* is tokens for each word between white space (Ács 2019; Rust et al. 2021, 2012.15613). Bytes a token is what
 a model's context is worth, and turns a loss in nats a token into bits a byte. Without merging, a byte is a token: 1.
@@ -30,14 +30,14 @@ class Usage:
 
 
 def by_source(tokenizer: Tokenizer, texts: Iterable[tuple[str, str]]) -> dict[str, Figures]:
-    """For each source, and first for all of them together."""
-    counted: dict[str, list[int]] = {"all sources": [0, 0, 0]}
+    """Return the figures of all sources together, and of each source."""
+    counts_by_source: dict[str, list[int]] = {"all sources": [0, 0, 0]}
     for source, text, tokens in _encoded(tokenizer, texts):
         numbers = (tokens, len(text.split()), len(text.encode("utf-8", "replace")))
         for name in ("all sources", source):
-            found = counted.setdefault(name, [0, 0, 0])
+            counts = counts_by_source.setdefault(name, [0, 0, 0])
             for place, number in enumerate(numbers):
-                found[place] += number
+                counts[place] += number
     return {
         name: {
             "tokens": tokens,
@@ -46,7 +46,7 @@ def by_source(tokenizer: Tokenizer, texts: Iterable[tuple[str, str]]) -> dict[st
             "tokens_per_word": tokens / max(words, 1),
             "bytes_per_token": size / max(tokens, 1),
         }
-        for name, (tokens, words, size) in counted.items()
+        for name, (tokens, words, size) in counts_by_source.items()
     }
 
 
@@ -55,11 +55,11 @@ def by_vocabulary(
 ) -> Iterator[tuple[int, Figures]]:
     """Yield (size, figures) of the vocabularies that this one contains: its first merges, from the bytes alone to
     all."""
-    held = list(texts)
+    text_list = list(texts)
     total = tokenizer.get_vocab_size()
     sizes = sorted({round(size) for size in np.geomspace(first, total, _SIZES)})
     for size in sizes:
-        figures = by_source(_smaller(tokenizer, size - first, first), held)["all sources"]
+        figures = by_source(_smaller(tokenizer, size - first, first), text_list)["all sources"]
         yield size, {name: figures[name] for name in ("bytes_per_token", "tokens_per_word")}
 
 
@@ -72,7 +72,7 @@ def _smaller(tokenizer: Tokenizer, merges: int, first: int) -> Tokenizer:
 
 
 def usage(tokenizer: Tokenizer, texts: Iterable[str], *, first: int) -> Usage:
-    """Of the merged tokens, from id `first` on: which the texts never use, and which are the longest."""
+    """Return, of the merged tokens from id `first` on, which the texts never use, and which are the longest."""
     counts = np.zeros(tokenizer.get_vocab_size(), dtype=np.int64)
     for batch in _batches(texts):
         for encoding in tokenizer.encode_batch_fast(batch, add_special_tokens=False):
@@ -96,29 +96,29 @@ def split_samples(tokenizer: Tokenizer, texts: Iterable[tuple[str, str]]) -> lis
     first: dict[str, str] = {}
     for source, text in texts:
         first.setdefault(source, text)
-    found = []
+    samples = []
     for source, text in list(first.items())[:3]:
         part = text[:_SPLIT_CHARACTERS]
         offsets = tokenizer.encode(part, add_special_tokens=False).offsets
-        found.append({"source": source, "tokens": [part[begin:end] for begin, end in offsets]})
-    return found
+        samples.append({"source": source, "tokens": [part[begin:end] for begin, end in offsets]})
+    return samples
 
 
 def _encoded(tokenizer: Tokenizer, texts: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str, int]]:
-    held = list(texts)
-    for start in range(0, len(held), _BATCH):
-        batch = held[start : start + _BATCH]
+    text_list = list(texts)
+    for start in range(0, len(text_list), _BATCH):
+        batch = text_list[start : start + _BATCH]
         encoded = tokenizer.encode_batch_fast([text for _, text in batch], add_special_tokens=False)
         for (source, text), encoding in zip(batch, encoded, strict=True):
             yield source, text, len(encoding.ids)
 
 
 def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
-    held: list[str] = []
+    batch: list[str] = []
     for text in texts:
-        held.append(text)
-        if len(held) == _BATCH:
-            yield held
-            held = []
-    if held:
-        yield held
+        batch.append(text)
+        if len(batch) == _BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

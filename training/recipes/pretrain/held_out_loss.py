@@ -1,4 +1,4 @@
-"""How likely held-out text is to a model that learns: the same rows, and the same tokens hidden, each time."""
+"""Measure the loss of held-out text while a model learns: the same rows, and the same tokens hidden, each time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SEED = 20_001
 
 @torch.no_grad()
 def validate(learner: Learner) -> dict[str, float]:
-    """Loss, perplexity and bits per byte over all held-out rows together.
+    """Return loss, perplexity and bits per byte over all held-out rows together.
 
     Bits per byte is the sum over the tokens predicted, by the bytes that so many tokens of this text have: for a causal
     model the exact code length of the text, end tokens included; for masks and spans, of what was hidden. A mixture is
@@ -39,9 +39,9 @@ def validate(learner: Learner) -> dict[str, float]:
 
 def _losses(learner: Learner, objective: Objective) -> Sums:
     draws = [np.random.default_rng((SEED, number)) for number in range(len(learner.validation))]
-    mine = learner.together.share(list(zip(learner.validation, draws, strict=True)))
+    own_rows = learner.together.share(list(zip(learner.validation, draws, strict=True)))
     sums = Sums()
-    for at in range(0, len(mine), learner.micro_batch):
-        rows, drawn = zip(*mine[at : at + learner.micro_batch], strict=True)
-        sums.add(forward(learner.model, objective(np.stack(rows), drawn), 1.0)[1])
+    for at in range(0, len(own_rows), learner.micro_batch):
+        rows, row_draws = zip(*own_rows[at : at + learner.micro_batch], strict=True)
+        sums.add(forward(learner.model, objective(np.stack(rows), row_draws), 1.0)[1])
     return sums.over(learner.together)

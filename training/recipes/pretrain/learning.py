@@ -96,7 +96,7 @@ def learn(learner: Learner) -> Standing:
     learner.masters = masters.masters
     optimiser = masters.optimiser(rate=config.rate, weight_decay=config.weight_decay, beta2=config.beta2)
     standing = resume(learner, masters, optimiser)
-    pace, begun, said = steps.Pace(), time.monotonic() - standing.seconds, 0.0
+    pace, started, reported = steps.Pace(), time.monotonic() - standing.seconds, 0.0
     if standing.step == 0:
         learner.sample(0)
         standing.first_validation = standing.last_validation = _validated(learner, 0)
@@ -107,7 +107,7 @@ def learn(learner: Learner) -> Standing:
         standing.unlogged.add(step_sums)
         standing.step += 1
         standing.tokens += config.batch_size * learner.rows.length
-        standing.seconds = time.monotonic() - begun
+        standing.seconds = time.monotonic() - started
         standing.last_loss = step_sums.loss
         if standing.step == 1:
             standing.first_loss = step_sums.loss
@@ -122,15 +122,15 @@ def learn(learner: Learner) -> Standing:
             learner.sample(standing.step)
         if standing.step % config.checkpoint_every == 0 or is_last:
             checkpoint(learner, masters, optimiser, standing)
-        if time.monotonic() - said > 1 or is_last:
-            said = time.monotonic()
+        if time.monotonic() - reported > 1 or is_last:
+            reported = time.monotonic()
             run.progress("training", standing.step, learner.total_steps)
     together.wait()
     return standing
 
 
 def optimise(learner: Learner, masters: Masters, optimiser: torch.optim.Optimizer, step: int, rate: float) -> Sums:
-    """One optimiser step on `batch_size` rows."""
+    """Take one optimiser step on `batch_size` rows."""
     config, together = learner.config, learner.together
     numbers = together.share(range(step * config.batch_size, (step + 1) * config.batch_size))
     batches = [
@@ -207,7 +207,7 @@ def _validated(learner: Learner, step: int) -> dict[str, float]:
 
 
 def steps_of(config: Any, rows: TextRows) -> int:
-    """Optimiser steps: so many passes over the corpus, or up to `max_tokens`."""
+    """Return the number of optimiser steps: so many passes over the corpus, or up to `max_tokens`."""
     count = math.ceil(rows.count * config.epochs / config.batch_size)
     if config.max_tokens is not None:
         count = min(count, math.ceil(config.max_tokens / (config.batch_size * rows.length)))

@@ -1,4 +1,4 @@
-"""A batch's way through a model to its loss, and the sums that losses are told from: in nats, over tokens."""
+"""Pass a batch through a model to its loss, and sum losses: in nats, over tokens."""
 
 from __future__ import annotations
 

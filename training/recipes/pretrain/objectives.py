@@ -1,4 +1,4 @@
-"""What a row of text asks of a model: the four self-supervised objectives, each from (B, T + 1) tokens to a batch.
+"""Make batches of the four self-supervised objectives from rows of text, (B, T + 1) tokens each.
 
 causal    every next token (Radford 2019)
 masked    hidden tokens from both sides: 80 % a mask, 10 % another token, 10 % themselves (Devlin 2018), or always a
@@ -69,15 +69,15 @@ class Vocabulary:
 
     @classmethod
     def of(cls, tokenizer: Any, objective: str) -> Vocabulary:
-        """Raises RecipeFailure for what the objective needs and the tokenizer lacks."""
-        known = tokenizer.get_vocab()
+        """Return the vocabulary. Raises RecipeFailure for what the objective needs and the tokenizer lacks."""
+        ids = tokenizer.get_vocab()
         end, pad = _needed(document_end(tokenizer), "an end token"), _needed(tokenizer.pad_token_id, "a pad token")
         if pad == end:
             raise _unfit("its pad token is its end token, which would teach that nothing ends")
         mask = -1
         if objective in ("masked", "mixture"):
-            mask = _needed(tokenizer.mask_token_id or known.get("<|mask|>"), "a mask token (<|mask|>)")
-        sentinels = tuple(known[name] for n in range(SENTINELS) if (name := f"<extra_id_{n}>") in known)
+            mask = _needed(tokenizer.mask_token_id or ids.get("<|mask|>"), "a mask token (<|mask|>)")
+        sentinels = tuple(ids[name] for n in range(SENTINELS) if (name := f"<extra_id_{n}>") in ids)
         if objective == "span" and not sentinels:
             raise _unfit("it has no sentinels (<extra_id_0>, <extra_id_1> …), which span corruption needs")
         special = {*tokenizer.all_special_ids, mask, *sentinels, *tokenizer.added_tokens_decoder}
@@ -122,21 +122,21 @@ def mixture(
     is_causal = np.array([draw.random() < probability for draw in draws])
     plain = causal(rows, vocabulary)
     tokens = rows[:, :-1]
-    hidden, own = _hide(tokens, draws, vocabulary, share, style)
-    before = np.full_like(own, IGNORED)
-    before[:, :-1] = own[:, 1:]  # a hidden token is told by the place before it
+    hidden, hidden_labels = _hide(tokens, draws, vocabulary, share, style)
+    before = np.full_like(hidden_labels, IGNORED)
+    before[:, :-1] = hidden_labels[:, 1:]  # a hidden token is told by the place before it
     inputs = np.where(is_causal[:, None], tokens, hidden)
     labels = np.where(is_causal[:, None], plain.labels.numpy(), before)
     return _batch(inputs, labels, vocabulary, causal=is_causal, original=tokens)
 
 
 def span(rows: np.ndarray, draws: Draws, vocabulary: Vocabulary, share: float, mean_span: float) -> Batch:
-    """Each document of a row is corrupted by itself: it has sentinels from 0 on, and its own end."""
+    """Corrupt each document of a row by itself: it has sentinels from 0 on, and its own end."""
     corrupted = [_spans_of_row(row, draw, vocabulary, share, mean_span) for row, draw in zip(rows, draws, strict=True)]
     inputs, segments = _stacked([[part[0] for part in parts] for parts in corrupted], vocabulary.pad)
     labels, decoder_segments = _stacked([[part[1] for part in parts] for parts in corrupted], IGNORED)
-    given = [[np.concatenate(([vocabulary.pad], part[1][:-1])) for part in parts] for parts in corrupted]
-    decoder_ids, _ = _stacked(given, vocabulary.pad)
+    decoder_inputs = [[np.concatenate(([vocabulary.pad], part[1][:-1])) for part in parts] for parts in corrupted]
+    decoder_ids, _ = _stacked(decoder_inputs, vocabulary.pad)
     return Batch(
         torch.from_numpy(inputs),
         torch.from_numpy(segments),
@@ -151,7 +151,8 @@ def span(rows: np.ndarray, draws: Draws, vocabulary: Vocabulary, share: float, m
 def corrupt_spans(
     tokens: np.ndarray, noise: np.ndarray, sentinels: Sequence[int], end: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """T5's `noise_span_to_unique_sentinel` and its opposite, each with an end token: what is read, what is written.
+    """Return what is read and what is written, each with an end token: T5's `noise_span_to_unique_sentinel` and its
+    opposite.
 
     tokens (T,), noise (T,) bool.
     """
@@ -181,23 +182,23 @@ def _partition(items: int, parts: int, draw: np.random.Generator) -> np.ndarray:
 
 def _with_sentinels(tokens: np.ndarray, replaced: np.ndarray, sentinels: Sequence[int]) -> np.ndarray:
     first = replaced & ~np.concatenate(([False], replaced[:-1]))
-    which = np.cumsum(first) - 1
-    out = np.where(first, np.asarray(sentinels)[np.minimum(which, len(sentinels) - 1)], tokens)
-    return out[first | ~replaced]
+    span_index = np.cumsum(first) - 1
+    replaced_tokens = np.where(first, np.asarray(sentinels)[np.minimum(span_index, len(sentinels) - 1)], tokens)
+    return replaced_tokens[first | ~replaced]
 
 
 def _spans_of_row(
     row: np.ndarray, draw: np.random.Generator, vocabulary: Vocabulary, share: float, mean_span: float
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    found = []
+    spans = []
     tokens = row[:-1]
     for document in np.split(tokens, np.flatnonzero(tokens == vocabulary.end)):
         document = document[document != vocabulary.end]
         if len(document) < 2:  # one token cannot be both kept and hidden
             continue
         noise = noise_spans(len(document), share, mean_span, len(vocabulary.sentinels), draw)
-        found.append(corrupt_spans(document, noise, vocabulary.sentinels, vocabulary.end))
-    return found
+        spans.append(corrupt_spans(document, noise, vocabulary.sentinels, vocabulary.end))
+    return spans
 
 
 def _stacked(rows: list[list[np.ndarray]], filling: int) -> tuple[np.ndarray, np.ndarray]:
@@ -216,19 +217,19 @@ def _stacked(rows: list[list[np.ndarray]], filling: int) -> tuple[np.ndarray, np
 def _hide(
     tokens: np.ndarray, draws: Draws, vocabulary: Vocabulary, share: float, style: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens with a share of them hidden, and labels that name those."""
+    """Return the tokens with a share of them hidden, and labels that name those."""
     inputs, labels = tokens.copy(), np.full_like(tokens, IGNORED)
     for row, draw in enumerate(draws):
         chosen = (draw.random(tokens.shape[1]) < share) & (tokens[row] != vocabulary.end)
         if not chosen.any():
             continue
         labels[row, chosen] = tokens[row, chosen]
-        how = draw.random(tokens.shape[1])
+        draws_ = draw.random(tokens.shape[1])
         others = draw.choice(vocabulary.ordinary, tokens.shape[1])
-        masks = chosen if style == "all-mask" else chosen & (how < 0.8)
+        masks = chosen if style == "all-mask" else chosen & (draws_ < 0.8)
         inputs[row, masks] = vocabulary.mask
         if style != "all-mask":
-            strange = chosen & (how >= 0.8) & (how < 0.9)
+            strange = chosen & (draws_ >= 0.8) & (draws_ < 0.9)
             inputs[row, strange] = others[strange]
     return inputs, labels
 
@@ -251,15 +252,15 @@ def _batch(
     )
 
 
-def _needed(token: int | None, what: str) -> int:
+def _needed(token: int | None, token_name: str) -> int:
     if token is None:
-        raise _unfit(f"it has no {what.removeprefix('a ').removeprefix('an ')}")
+        raise _unfit(f"it has no {token_name.removeprefix('a ').removeprefix('an ')}")
     return token
 
 
-def _unfit(why: str) -> RecipeFailure:
+def _unfit(problem: str) -> RecipeFailure:
     return RecipeFailure(
         "tokenizer_does_not_fit",
-        f"The tokenizer does not fit this objective: {why}.",
+        f"The tokenizer does not fit this objective: {problem}.",
         "Train a tokenizer with a run of kind tokenizer: it has every token that the objectives need.",
     )

@@ -1,4 +1,4 @@
-"""Rows of several documents without attention between them: which tokens stand in a row, whose they are, who sees whom.
+"""Lay several documents in a row without attention between them: which tokens, whose they are, who sees whom.
 
 The corpus is one long run of tokens (`token_files`); row i is tokens i T to (i + 1) T, and one more to be predicted.
 No token is padding and none is left out but a rest shorter than a row. A document that a row's end cuts goes on in the
@@ -53,7 +53,7 @@ def attention_mask(queries: Tensor, keys: Tensor, causal: Tensor, dtype: torch.d
 
 
 def shuffled(index: int, count: int, seed: int) -> int:
-    """Where row `index` of an epoch stands in the corpus: a permutation of `count` rows that needs no memory.
+    """Return where row `index` of an epoch stands in the corpus: a permutation of `count` rows that needs no memory.
 
     A Feistel network over the next power of four, walked until it falls within `count` (Black and Rogaway 2002): a
     list of a billion rows, shuffled, would take 8 GB.

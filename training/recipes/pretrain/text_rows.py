@@ -1,4 +1,4 @@
-"""Which row of text comes when: the order of a run, a function of its seed and the row's number alone.
+"""Order the rows of text of a run by its seed and the row's number alone.
 
 Nothing is kept between steps, so that a resumed run reads on as if it had not stopped.
 """

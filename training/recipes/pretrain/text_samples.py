@@ -1,4 +1,5 @@
-"""What a causal model writes as it learns: the same beginnings with the same seeds, so that only the model changes."""
+"""Log what a causal model writes as it learns: the same beginnings with the same seeds, so that only the model
+changes."""
 
 from __future__ import annotations
 
@@ -21,15 +22,15 @@ BEGINNING_TOKENS = 24
 
 def beginnings(ids: np.ndarray, end: int) -> list[list[int]]:
     """Return how the first few held-out documents begin, each after its end token."""
-    found = []
+    starts = []
     for start in np.flatnonzero(np.asarray(ids[:200_000]) == end):
         document = [int(i) for i in ids[start : start + BEGINNING_TOKENS + 1]]
         document = document[: document.index(end, 1)] if end in document[1:] else document
         if len(document) > 8:
-            found.append(document[: max(len(document) // 2, 8) + 1] if len(document) <= BEGINNING_TOKENS else document)
-        if len(found) == BEGINNINGS:
+            starts.append(document[: max(len(document) // 2, 8) + 1] if len(document) <= BEGINNING_TOKENS else document)
+        if len(starts) == BEGINNINGS:
             break
-    return found
+    return starts
 
 
 def log_samples(

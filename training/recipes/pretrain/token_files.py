@@ -1,4 +1,5 @@
-"""A corpus as token ids in a file that is mapped, never read whole: memory stays flat however long the corpus is.
+"""Store a corpus as token ids in a file that is mapped, never read at once: memory stays flat however long the corpus
+is.
 
     RUN/tokens/train.bin, validation.bin, replay.bin   ids, uint16 where the vocabulary fits, else uint32
     RUN/tokens/counts.json                             written last: what stands there is complete
@@ -86,7 +87,7 @@ def open_file(run: RunDirectory, name: str, tokenizer: Any) -> TokenFile:
 
 
 def check_corpus(train: TokenFile, validation: TokenFile, context_length: int) -> None:
-    """Raises RecipeFailure when there is too little to learn from or to measure on, or the tokenizer does not fit."""
+    """Check that there is enough to learn from and to measure on, and that the tokenizer fits. Raises RecipeFailure."""
     if train.counts.tokens < 2 * context_length + 1:
         raise RecipeFailure(
             "too_little_text",
@@ -105,17 +106,17 @@ def check_corpus(train: TokenFile, validation: TokenFile, context_length: int) -
 
 
 def check_tokenizer(train: TokenFile, vocabulary: int) -> None:
-    """A vocabulary whose words do not come up is an embedding that learns nothing. Raises RecipeFailure."""
+    """Check that the vocabulary's words occur: else their embeddings learn nothing. Raises RecipeFailure."""
     if train.bytes_per_token < 1.2 and vocabulary > ALPHABET:
         raise _unfit(
             f"was made for other texts: this corpus falls into single bytes ({train.bytes_per_token:.2f} bytes a token)"
         )
 
 
-def _unfit(why: str) -> RecipeFailure:
+def _unfit(problem: str) -> RecipeFailure:
     return RecipeFailure(
         "tokenizer_does_not_fit",
-        f"The tokenizer {why}.",
+        f"The tokenizer {problem}.",
         "Train a tokenizer on this corpus (byte-level, it can write any text), and start from that.",
     )
 

@@ -1,4 +1,4 @@
-"""The corpus of a run as its recipe reads it: token files made once by the first process, opened by all."""
+"""Read the corpus of a run: token files made once by the first process, opened by all."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Corpus:
 def read_corpus(
     run: RunDirectory, tokenizer: Any, together: Processes, *, end: int, length: int, validation_tokens: int
 ) -> Corpus:
-    """Raises RecipeFailure when there is too little text, or the tokenizer cannot write it."""
+    """Return the corpus. Raises RecipeFailure when there is too little text, or the tokenizer cannot write it."""
     together.first_then_all(lambda: token_files.tokenise(run, tokenizer, end=end, validation_tokens=validation_tokens))
     train, held_out, replay = (token_files.open_file(run, name, tokenizer) for name in token_files.NAMES)
     token_files.check_corpus(train, held_out, length)
@@ -33,6 +33,6 @@ def read_corpus(
 
 def document_end(tokenizer: Any) -> int | None:
     """The token that stands between texts. A chat model's own end token closes turns, and is not for that."""
-    known = tokenizer.get_vocab()
-    end = known.get(DOCUMENT_END)
+    ids = tokenizer.get_vocab()
+    end = ids.get(DOCUMENT_END)
     return end if end is not None and end != tokenizer.pad_token_id else tokenizer.eos_token_id

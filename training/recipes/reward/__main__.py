@@ -59,7 +59,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     sequences = reward_data.encode(feedback, tokenizer, config)
     sets = reward_forwards.feature_sets(trunk.config.num_hidden_layers)
     every = tuple(dict.fromkeys(feature for features in sets for feature in features))
-    begun = time.monotonic()
+    started = time.monotonic()
     values, step = reward_forwards.pooled_features(
         run, trunk, sequences, every, config.batch_size, tokenizer.pad_token_id
     )
@@ -73,9 +73,9 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     run.progress("Comparing the annotators", 0, 1)
     priors, trials = annotator_effects.choose_priors(design, observed, prompts, folds, best.ridge)
     reward_choice.refuse_what_follows_nothing(design, observed, feedback, folds, best.ridge, priors, spec.seed)
-    judged = observed.among(training)
-    head = head_fit.fit(design, judged, best.ridge, priors=priors)
-    judges = annotator_effects.annotators(design, judged, head, best.ridge, priors)
+    annotations = observed.among(training)
+    head = head_fit.fit(design, annotations, best.ridge, priors=priors)
+    judges = annotator_effects.annotators(design, annotations, head, best.ridge, priors)
     seconds = time.monotonic() - forwarded
     common = (best.features, observed, feedback, training, spec, config)
     fitted, fidelity = [reward_report.assess("head", head, x, *common, seconds)], {}
@@ -86,22 +86,22 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
         )  # fmt: skip
         fidelity = tuned.facts
         fitted.append(reward_report.assess("finetune", tuned.head, tuned.pooled, *common, tuned.seconds))
-    winner, why = reward_report.choose(fitted, config, feedback.given)
+    winner, reason = reward_report.choose(fitted, config, feedback.given)
 
     study = (prompts, training, folds)
     run.progress("Learning the aspects", 0, 1)
-    read = design if winner is fitted[0] else Design.of(winner.pooled, torch.nonzero(training)[:, 0])
+    aspect_design = design if winner is fitted[0] else Design.of(winner.pooled, torch.nonzero(training)[:, 0])
     gold = reward_gold.learn(winner.pooled, winner.scores, observed, prompts, training, best.ridge, priors, spec.seed)
     reward_gold.keep(winner.model, gold, winner.pooled, training)
-    said = {name: reward_data.without_empty(o, sequences) for name, o in feedback.aspects.items()}
-    aspects = reward_aspects.learn(read, said, *study, spec.seed)
+    aspect_annotations = {name: reward_data.without_empty(o, sequences) for name, o in feedback.aspects.items()}
+    aspects = reward_aspects.learn(aspect_design, aspect_annotations, *study, spec.seed)
     save(run, winner.model, aspects, spec)
     run.progress("What each part is worth", 0, 1)
     shares = (design, observed, *study, fitted[0].scores, spec.seed)
     annotator_effects.write_authors(run, judges)
     longer = reward_report.longer_answer(sequences, observed, feedback, training, spec.seed)
     run.finish(
-        reward_report.report(winner, why, fitted, longer, feedback, training, sequences)
+        reward_report.report(winner, reason, fitted, longer, feedback, training, sequences)
         | {
             "candidates": reward_choice.table(candidates),
             "judges": {
@@ -115,7 +115,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
             "ablation": reward_studies.ablation(*shares),
             **(fidelity if winner.model.method == "finetune" else {}),
             "curve": reward_studies.learning_curve(*shares) if config.curve else [],
-            "seconds": {"forward": forwarded - begun, **{f.model.method: f.seconds for f in fitted}},
+            "seconds": {"forward": forwarded - started, **{f.model.method: f.seconds for f in fitted}},
         }
     )
 
@@ -125,13 +125,14 @@ def wants_finetuning(config: RewardConfig, judgements: int) -> bool:
 
 
 def trunk_dtype(spec: RunSpec, config: RewardConfig) -> torch.dtype | None:
-    """Float32 where every weight of a trunk learns that is an adapter: there alone it is one with its base."""
+    """Return float32 where every weight of a trunk learns that is an adapter: there alone it is one with its base."""
     learns_whole = config.method != "head" and config.adapters == "full"
     return torch.float32 if learns_whole and adapters.is_adapter(spec.parent) else None
 
 
 def begin_trunk(run: RunDirectory) -> Path:
-    """Where a finetuned trunk waits until it is chosen: as deep as it will lie, since it names its base from there."""
+    """Return where a finetuned trunk waits until it is chosen: as deep as it will lie, since it names its base from
+    there."""
     shutil.rmtree(run.path / ".trunk.partial", ignore_errors=True)
     return run.path / ".trunk.partial" / "trunk"
 

@@ -1,4 +1,5 @@
-"""What each part of the annotations is worth, on the same held-out ones: pairs, ratings, all; an eighth of them to all.
+"""Measure what each part of the annotations is worth, on the same held-out ones: pairs, ratings, all; an eighth of them
+to all.
 
 Heads alone, each with a penalty of its own by cross-validation: seconds each. Intervals and paired differences draw
 the same prompts anew.
@@ -31,37 +32,37 @@ def ablation(
     parts = {"pairs": observed.only(pairs=True), "ratings": observed.only(ratings=True)}
     if any(len(part.among(training)) < FEWEST for part in parts.values()):
         return []
-    judged = Judged.of(observed.among(~training))
+    held_out = Judged.of(observed.among(~training))
     scores = {name: _scores(design, part, training, folds) for name, part in parts.items()}
     rows = [
         {"name": name, "judgements": len(part.among(training))}
-        | _figures(scores[name], judged, prompts, seed)
-        | {"lost": _differences(all_scores, scores[name], judged, prompts, seed)}
+        | _figures(scores[name], held_out, prompts, seed)
+        | {"lost": _differences(all_scores, scores[name], held_out, prompts, seed)}
         for name, part in parts.items()
     ]
-    whole = {"name": "all", "judgements": len(observed.among(training))}
-    return [*rows, whole | _figures(all_scores, judged, prompts, seed)]
+    all_row = {"name": "all", "judgements": len(observed.among(training))}
+    return [*rows, all_row | _figures(all_scores, held_out, prompts, seed)]
 
 
 def learning_curve(
     design: Design, observed: Observations, prompts: Tensor, training: Tensor, folds: Tensor, all_scores: Tensor,
     seed: int, report: Callable[[int, int], None] = lambda done, of: None,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """Held-out figures by the number of annotations learnt from: nested shares of the training prompts."""
-    judged = Judged.of(observed.among(~training))
+    """Return held-out figures by the number of annotations learnt from: nested shares of the training prompts."""
+    held_out = Judged.of(observed.among(~training))
     order = torch.unique(prompts[training])
     order = order[torch.from_numpy(np.random.default_rng([seed, 8]).permutation(len(order)))]
     rows = []
     for number, share in enumerate(SHARES):
         report(number, len(SHARES))
-        kept = training & torch.isin(prompts, order[: max(round(share * len(order)), 1)])
-        here = observed.among(kept)
+        is_kept = training & torch.isin(prompts, order[: max(round(share * len(order)), 1)])
+        here = observed.among(is_kept)
         if len(here) < FEWEST:
             continue
-        scores = _scores(design, here, kept, torch.where(kept, folds, -1))
-        rows.append({"share": share, "judgements": len(here)} | _figures(scores, judged, prompts, seed))
+        scores = _scores(design, here, is_kept, torch.where(is_kept, folds, -1))
+        rows.append({"share": share, "judgements": len(here)} | _figures(scores, held_out, prompts, seed))
     rows.append(
-        {"share": 1.0, "judgements": len(observed.among(training))} | _figures(all_scores, judged, prompts, seed)
+        {"share": 1.0, "judgements": len(observed.among(training))} | _figures(all_scores, held_out, prompts, seed)
     )
     return rows
 
@@ -71,10 +72,10 @@ def _scores(design: Design, observed: Observations, training: Tensor, folds: Ten
     return design.scores(head_fit.fit(design, observed.among(training), ridge))
 
 
-def _figures(scores: Tensor, judged: Judged, prompts: Tensor, seed: int) -> dict[str, Any]:
-    return reward_measures.as_rows(reward_measures.measures(scores.numpy(), judged, prompts.numpy(), seed))
+def _figures(scores: Tensor, held_out: Judged, prompts: Tensor, seed: int) -> dict[str, Any]:
+    return reward_measures.as_rows(reward_measures.measures(scores.numpy(), held_out, prompts.numpy(), seed))
 
 
-def _differences(ours: Tensor, theirs: Tensor, judged: Judged, prompts: Tensor, seed: int) -> dict[str, Any]:
-    differences = reward_measures.differences(ours.numpy(), theirs.numpy(), judged, prompts.numpy(), seed)
+def _differences(scores: Tensor, other_scores: Tensor, held_out: Judged, prompts: Tensor, seed: int) -> dict[str, Any]:
+    differences = reward_measures.differences(scores.numpy(), other_scores.numpy(), held_out, prompts.numpy(), seed)
     return reward_measures.as_rows(differences)

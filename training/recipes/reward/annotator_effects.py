@@ -1,5 +1,5 @@
-"""How the annotators differ: severity, a shift of each one's thumbs and stars, and reliability, how much each reads of
-the score (`feedback_likelihood`).
+"""Estimate how annotators differ: severity, a shift of each one's thumbs and stars, and reliability, how much each
+reads of the score (`feedback_likelihood`).
 
 Both shrink to the common value. How hard is chosen by the cross-validated likelihood, over prompts, and all alike is
 one of the choices. With one annotator, or with few annotations of each, the fit is what it would be without. The
@@ -90,14 +90,14 @@ def choose_priors(
     trials: list[Trial] = []
 
     def best_of(options: list[Priors], before: Priors) -> Priors:
-        found = []
+        new_trials = []
         for priors in options:
             loss, _ = head_fit.held_out_loss(design, parts, ridge, priors)
             saved = plain - loss.by_prompt(prompts)
             error = (saved.std() * len(saved) ** 0.5 / len(loss.losses)).item()
-            found.append(Trial(priors.shift, priors.reliability, loss.nll, alike.nll - loss.nll, error))
-        trials.extend(found)
-        best = min(zip(found, options, strict=True), key=lambda pair: pair[0].nll)
+            new_trials.append(Trial(priors.shift, priors.reliability, loss.nll, alike.nll - loss.nll, error))
+        trials.extend(new_trials)
+        best = min(zip(new_trials, options, strict=True), key=lambda pair: pair[0].nll)
         return best[1] if best[0].gain > gain_of(before) else before
 
     def gain_of(priors: Priors) -> float:
@@ -116,7 +116,7 @@ def annotators(design: Design, observed: Observations, head: Head, ridge: float,
     if count < 2:
         return []
     cuts = likelihood.split_cuts(head.cuts, o)
-    per = {name: torch.bincount(who, minlength=count).tolist() for name, who in _who(o).items()}
+    per = {name: torch.bincount(author_ids, minlength=count).tolist() for name, author_ids in _who(o).items()}
     errors = _standard_errors(design, o, head, ridge, priors)
     reads = 1 + cuts.reliability
     common = max(reads.median().item(), 0.1)
@@ -126,8 +126,8 @@ def annotators(design: Design, observed: Observations, head: Head, ridge: float,
         apart = abs(value - usual) > z_all * error
         return Trait(value, max(value - 1.96 * error, floor), value + 1.96 * error, bool(apart))
 
-    def severity(shifts: Tensor, which: int, i: int) -> Trait:
-        return trait((shifts.median() - shifts[i]).item(), errors[which][i], 0.0)
+    def severity(shifts: Tensor, kind: int, i: int) -> Trait:
+        return trait((shifts.median() - shifts[i]).item(), errors[kind][i], 0.0)
 
     return [
         Annotator(
@@ -145,18 +145,18 @@ def annotators(design: Design, observed: Observations, head: Head, ridge: float,
     ]
 
 
-def as_rows(found: list[Annotator]) -> list[dict[str, object]]:
-    """For result.json, which everybody may read: without who they are, in the order of `write_authors`."""
-    return [{**_without_author(judge), "remark": judge.remark} for judge in found]
+def as_rows(annotators_: list[Annotator]) -> list[dict[str, object]]:
+    """Return rows for result.json, which everybody may read: without who they are, in the order of `write_authors`."""
+    return [{**_without_author(judge), "remark": judge.remark} for judge in annotators_]
 
 
 def _without_author(judge: Annotator) -> dict[str, object]:
     return {name: value for name, value in asdict(judge).items() if name != "author"}
 
 
-def write_authors(run: RunDirectory, found: list[Annotator]) -> None:
-    """Who they are, for reviewers."""
-    (run.path / AUTHORS).write_text(json.dumps([judge.author for judge in found]), encoding="utf-8")
+def write_authors(run: RunDirectory, annotators_: list[Annotator]) -> None:
+    """Write who they are, for reviewers."""
+    (run.path / AUTHORS).write_text(json.dumps([judge.author for judge in annotators_]), encoding="utf-8")
 
 
 def _who(o: Observations) -> dict[str, Tensor]:
@@ -166,8 +166,8 @@ def _who(o: Observations) -> dict[str, Tensor]:
 def _standard_errors(
     design: Design, observed: Observations, head: Head, ridge: float, priors: Priors
 ) -> list[list[float]]:
-    """Of the shifts of thumbs and of stars and of the reliabilities, each (A,), less the annotators' mean: what all
-    share cannot be told from the offset of thumbs, or from the scale of the score.
+    """Return standard errors of the shifts of thumbs and of stars and of the reliabilities, each (A,), less the
+    annotators' mean: what all share cannot be told from the offset of thumbs, or from the scale of the score.
 
     Laplace: c' H^-1 c by conjugate gradients, so that a thousand other parameters are free without a matrix of them.
     """
@@ -188,16 +188,16 @@ def _standard_errors(
         return (bent * free + v * (1 - free)).numpy()
 
     operator = LinearOperator((size, size), matvec=curve, dtype=np.float64)
-    found = []
+    errors = []
     with head_fit.one_thread():
         for index in range(size - 3 * count, size):
             if not is_free[index]:
-                found.append(0.0)
+                errors.append(0.0)
                 continue
             block = size - 3 * count + (index - size + 3 * count) // count * count
             contrast = np.zeros(size)
             contrast[block : block + count] = -1 / count
             contrast[index] += 1.0
             solution, _ = cg(operator, contrast, rtol=1e-3, maxiter=200)
-            found.append(float(np.sqrt(max(contrast @ solution, 0.0))))
-    return [found[:count], found[count : 2 * count], found[2 * count :]]
+            errors.append(float(np.sqrt(max(contrast @ solution, 0.0))))
+    return [errors[:count], errors[count : 2 * count], errors[2 * count :]]

@@ -1,4 +1,4 @@
-"""A head for each aspect that people judged beside the whole: helpful, true, polite, whatever the project asks for.
+"""Fit a head for each aspect that people rated beside the whole: helpful, true, polite, whatever the project asks for.
 
 Every head is linear on the features of the reward model and learns by the likelihood of stars (`feedback_likelihood`).
 One that cross-validation cannot tell from chance is reported and not kept.
@@ -37,25 +37,28 @@ class Aspect:
 def learn(
     design: Design, aspects: dict[str, Observations], prompts: Tensor, training: Tensor, folds: Tensor, seed: int
 ) -> list[Aspect]:
-    """`prompts`, `training` and `folds` are (N,), as for the whole."""
+    """Return the aspects' heads. `prompts`, `training` and `folds` are (N,), as for the whole."""
     return [_learn_one(name, design, observed, prompts, training, folds, seed) for name, observed in aspects.items()]
 
 
 def _learn_one(
     name: str, design: Design, observed: Observations, prompts: Tensor, training: Tensor, folds: Tensor, seed: int
 ) -> Aspect:
-    judged = observed.among(training)
-    counts = torch.bincount(judged.stars)
-    informative, on = len(judged) - int(counts.max()) if len(judged) else 0, len(torch.unique(prompts[judged.starred]))
+    annotations = observed.among(training)
+    counts = torch.bincount(annotations.stars)
+    informative, on = (
+        len(annotations) - int(counts.max()) if len(annotations) else 0,
+        len(torch.unique(prompts[annotations.starred])),
+    )
     if informative < ENOUGH or on < ENOUGH_PROMPTS:
         lack = f"{informative} annotations on {on} prompts tell one answer from another: too few to learn from."
         return Aspect(name, len(observed), lack)
     ridge = head_fit.best_ridge(design, observed, folds)
     guessed = head_fit.out_of_fold(design, observed, folds, ridge)
-    evidence = reward_evidence.slope(guessed, judged, prompts)
+    evidence = reward_evidence.slope(guessed, annotations, prompts)
     if evidence is None or evidence.lower <= 0:
         return Aspect(name, len(observed), "What was said cannot be told from chance on prompts left out in turn.")
-    head = head_fit.fit(design, judged, ridge)
+    head = head_fit.fit(design, annotations, ridge)
     scores = design.scores(head)
     mean, spread = scores[training].mean().item(), max(scores[training].std().item(), 1e-6)
     return Aspect(
@@ -64,18 +67,18 @@ def _learn_one(
     )  # fmt: skip
 
 
-def _held_out(scores: Tensor, judged: Observations, prompts: Tensor, seed: int) -> Estimate | None:
-    s, stars = scores[judged.starred].numpy(), judged.stars.double().numpy()
-    return bootstrap(lambda i: spearman(s[i], stars[i]), prompts[judged.starred].numpy(), seed, floor=-1.0)
+def _held_out(scores: Tensor, annotations: Observations, prompts: Tensor, seed: int) -> Estimate | None:
+    s, stars = scores[annotations.starred].numpy(), annotations.stars.double().numpy()
+    return bootstrap(lambda i: spearman(s[i], stars[i]), prompts[annotations.starred].numpy(), seed, floor=-1.0)
 
 
-def as_rows(found: list[Aspect]) -> dict[str, dict[str, Any]]:
-    """For result.json, by name."""
+def as_rows(aspects: list[Aspect]) -> dict[str, dict[str, Any]]:
+    """Return rows for result.json, by name."""
     return {
         a.name: {
             "judgements": a.judgements,
             "lack": a.lack,
             "spearman": asdict(a.spearman) if a.spearman is not None else None,
         }
-        for a in found
+        for a in aspects
     }

@@ -1,4 +1,4 @@
-"""Does a score tell anything about annotations that it was not fitted to? One decision from all of them.
+"""Decide from all annotations together whether a score tells anything about annotations that it was not fitted to.
 
 Pairs, ties, thumbs and stars are read through slope * score, with cuts and authors' shifts of their own (the joint
 likelihood), and the slope is estimated: 0 is the null that says only how often what is said, 1 a score as sure of
@@ -23,7 +23,7 @@ from training.recipes.reward.reward_accuracy import Estimate
 
 
 def slope(scores: Tensor, observed: Observations, prompts: Tensor) -> Estimate | None:
-    """`scores` and `prompts` are (N,). None where nothing can be told: one prompt, or one score."""
+    """Return the slope. `scores` and `prompts` are (N,). None where nothing can be told: one prompt, or one score."""
     number = torch.unique(prompts[observed.completions], return_inverse=True)[1] if len(observed) else torch.zeros(0)
     count = int(number.max()) + 1 if len(observed) else 0
     # Only scores that are compared or rated count; a scale of 1 keeps the optimisation well-conditioned.
@@ -53,8 +53,8 @@ def _fit(s: Tensor, observed: Observations, prompt: Tensor, count: int) -> tuple
 
     start = torch.cat([torch.zeros(1).double(), cuts])
     limits = [(None, None), *bounds]
-    found = minimize(objective, start.numpy(), jac=True, method="L-BFGS-B", bounds=limits, options={"maxiter": 500})
-    flat = torch.from_numpy(found.x)
+    result = minimize(objective, start.numpy(), jac=True, method="L-BFGS-B", bounds=limits, options={"maxiter": 500})
+    flat = torch.from_numpy(result.x)
     low, high = (
         torch.tensor([np.inf * sign if b[i] is None else b[i] for b in limits]) for i, sign in ((0, -1), (1, 1))
     )

@@ -1,4 +1,5 @@
-"""What a reward head is to read, and whether annotations follow anything: by cross-validation on training prompts."""
+"""Choose what a reward head reads, and test whether annotations follow anything, by cross-validation on training
+prompts."""
 
 from __future__ import annotations
 
@@ -79,18 +80,18 @@ def table(candidates: list[Candidate]) -> list[dict[str, Any]]:
     judgements = best.losses.sum().item() / best.nll if best.nll else 0.0
     rows = []
     for features in dict.fromkeys(c.features for c in candidates):
-        mine = min((c for c in candidates if c.features == features), key=lambda c: c.nll)
-        error = ((mine.losses - best.losses).std() * len(best.losses) ** 0.5).item() / max(judgements, 1.0)
-        behind = mine.nll - best.nll
+        best_of_set = min((c for c in candidates if c.features == features), key=lambda c: c.nll)
+        error = ((best_of_set.losses - best.losses).std() * len(best.losses) ** 0.5).item() / max(judgements, 1.0)
+        behind = best_of_set.nll - best.nll
         rows.append(
             {
                 "features": [list(feature) for feature in features],
-                "ridge": mine.ridge,
-                "nll": mine.nll,
-                "accuracy": mine.accuracy,
+                "ridge": best_of_set.ridge,
+                "nll": best_of_set.nll,
+                "accuracy": best_of_set.accuracy,
                 "behind": behind,
                 "error": error,
-                "is_best": mine is best,
+                "is_best": best_of_set is best,
                 "within": behind <= error,
             }
         )
@@ -100,7 +101,7 @@ def table(candidates: list[Candidate]) -> list[dict[str, Any]]:
 def refuse_what_follows_nothing(
     design: Design, observed: Observations, feedback: Feedback, folds: Tensor, ridge: float, priors: Priors, seed: int
 ) -> None:
-    """Many annotations may still be noise: refuse what cross-validation cannot tell from chance.
+    """Refuse annotations that cross-validation cannot tell from chance: many may still be noise.
 
     With one vote in ten wrong, a taste that 4 % of 720 answers fit leaves 150 annotations that seem to tell something;
     most of them are errors.
@@ -111,11 +112,11 @@ def refuse_what_follows_nothing(
     if evidence is not None and evidence.lower > 0:
         return
     figures = reward_measures.measures(scores.numpy(), Judged.of(inside), feedback.prompts.numpy(), seed)
-    known = ", ".join(f"{name.replace('_', ' ')} {e}" for name, e in figures.items() if e is not None)
+    known_figures = ", ".join(f"{name.replace('_', ' ')} {e}" for name, e in figures.items() if e is not None)
     joint = f"slope of all annotations {evidence}" if evidence is not None else "no two scores differ"
     raise RecipeFailure(
         "nothing_learnt",
         f"{feedback.informativeness.sentence} What they follow cannot be told from chance on prompts left out in turn: "
-        f"{joint}; {known}.",
+        f"{joint}; {known_figures}.",
         "Judge more answers, write clearer guidelines so that annotators agree, or sample answers that differ more.",
     )

@@ -1,4 +1,4 @@
-"""The joint likelihood of pairs, thumbs and stars under one score s per completion.
+"""Compute the joint likelihood of pairs, thumbs and stars under one score s per completion.
 
 Every annotation is a noisy reading of s with logistic noise of scale 1, through cut points that are learnt:
 
@@ -76,19 +76,18 @@ class Observations:
     def __len__(self) -> int:
         return sum(len(t) for t in (self.chosen, self.tie_a, self.thumbed, self.starred))
 
-    def among(self, kept: Tensor) -> Observations:
-        """Return the annotations whose completions are all in the boolean mask `kept` (N,); indices stay as they
-        are."""
-        won = kept[self.chosen] & kept[self.rejected]
-        level = kept[self.tie_a] & kept[self.tie_b]
-        return self._where(won, level, kept[self.thumbed], kept[self.starred])
+    def among(self, mask: Tensor) -> Observations:
+        """Return the annotations whose completions are all in the boolean `mask` (N,); indices stay as they are."""
+        won = mask[self.chosen] & mask[self.rejected]
+        level = mask[self.tie_a] & mask[self.tie_b]
+        return self._where(won, level, mask[self.thumbed], mask[self.starred])
 
     def only(self, *, pairs: bool = False, ratings: bool = False) -> Observations:
         """Return the comparisons alone, or the thumbs and stars alone."""
         masks = zip(
             (pairs, pairs, ratings, ratings), (self.chosen, self.tie_a, self.thumbed, self.starred), strict=True
         )
-        return self._where(*(torch.full((len(t),), kept) for kept, t in masks))
+        return self._where(*(torch.full((len(t),), is_kept) for is_kept, t in masks))
 
     def _where(self, won: Tensor, level: Tensor, thumbed: Tensor, starred: Tensor) -> Observations:
         return Observations(
@@ -137,7 +136,7 @@ class Cuts:
 def observe(
     comparisons: Sequence[preferences.Comparison], ratings: Sequence[preferences.Rating], index_of: dict[int, int]
 ) -> Observations:
-    """Judgements as tensors; `index_of` gives the row of each completion's id."""
+    """Return annotations as tensors; `index_of` gives the row of each completion's id."""
     pairs, ties = preferences.pairs(comparisons), preferences.ties(comparisons)
     thumbs = [r for r in ratings if r.thumbs is not None]
     stars = [r for r in ratings if r.stars is not None]
@@ -153,8 +152,8 @@ def observe(
     def numbers(values: list[int], dtype: torch.dtype = torch.long) -> Tensor:
         return torch.tensor(values, dtype=dtype)
 
-    def weights(judged: Sequence[preferences.Pair] | Sequence[preferences.Tie]) -> Tensor | None:
-        weights = [judgement.weight for judgement in judged]
+    def weights(pairs_or_ties: Sequence[preferences.Pair] | Sequence[preferences.Tie]) -> Tensor | None:
+        weights = [judgement.weight for judgement in pairs_or_ties]
         return torch.tensor(weights, dtype=torch.float64) if any(w != 1 for w in weights) else None
 
     return Observations(
@@ -210,7 +209,7 @@ def log_likelihoods(scores: Tensor, observed: Observations, cuts: Cuts) -> Tenso
 
 
 def prior(flat: Tensor, observed: Observations, priors: Priors = TODAY) -> Tensor:
-    """Negative log prior of the cuts: what authors differ by is normal, the rest as good as flat."""
+    """Return the negative log prior of the cuts: what authors differ by is normal, the rest nearly flat."""
     cuts = split_cuts(flat, observed)
     shifts = (cuts.thumbs_author.square().sum() + cuts.stars_author.square().sum()) / priors.shift**2
     spread = cuts.reliability.square().sum() / priors.reliability**2 if priors.reliability else 0.0
@@ -262,5 +261,5 @@ def _read(values: Tensor, author: Tensor, cuts: Cuts) -> Tensor:
 
 
 def _log1mexp(x: Tensor) -> Tensor:
-    """log(1 - exp(-x)) for x > 0: sigmoid(u) - sigmoid(v) = sigmoid(u) sigmoid(-v) (1 - exp(v - u))."""
+    """Return log(1 - exp(-x)) for x > 0: sigmoid(u) - sigmoid(v) = sigmoid(u) sigmoid(-v) (1 - exp(v - u))."""
     return torch.log(-torch.expm1(-x))

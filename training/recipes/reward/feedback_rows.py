@@ -1,4 +1,4 @@
-"""What people said, as a reward run reads it: the judged completions, their tokens, and which prompts are held out."""
+"""Read what people said for a reward run: the annotated completions, their tokens, and which prompts are held out."""
 
 from __future__ import annotations
 
@@ -54,22 +54,22 @@ class Sequences:
         return [self.prompts[self.prompt_of[row]] + self.completions[row] for row in rows[:count]]
 
     def batches(self, size: int, tokens: int, rows: list[int] | None = None) -> list[list[int]]:
-        """Rows in batches of about `size` completions and at most about `tokens` tokens with padding.
+        """Return rows in batches of about `size` completions and at most about `tokens` tokens with padding.
 
         All completions of a prompt together, prompts of a length beside each other, the longest first: what does not
         fit into memory says so at once.
         """
         groups = sorted(self.by_prompt(rows).items(), key=lambda item: (-self.tokens(item[1]), item[0]))
-        made: list[list[int]] = []
+        batches: list[list[int]] = []
         widest = count = 0
         for _, group in groups:
-            if made and len(made[-1]) + len(group) <= size and (count + 1) * widest <= tokens:
-                made[-1] += group
+            if batches and len(batches[-1]) + len(group) <= size and (count + 1) * widest <= tokens:
+                batches[-1] += group
                 count += 1
             else:
-                made.append(list(group))
+                batches.append(list(group))
                 widest, count = self.tokens(group), 1
-        return made
+        return batches
 
 
 def read_feedback(run: RunDirectory) -> Feedback:
@@ -81,10 +81,12 @@ def read_feedback(run: RunDirectory) -> Feedback:
         aspects = aspects_from(rating_rows)
     except (ValueError, KeyError) as error:
         raise RecipeFailure("bad_data", f"The annotations cannot be read: {error}", AGAIN) from error
-    judged = {c for x in comparisons for c in (x.completion_a, x.completion_b)} | {r.completion for r in ratings}
-    judged |= {r.completion for given in aspects.values() for r in given}
-    rows = [row for row in run.rows("completions") if row["id"] in judged]
-    if missing := judged - {row["id"] for row in rows}:
+    completion_ids = {c for x in comparisons for c in (x.completion_a, x.completion_b)} | {
+        r.completion for r in ratings
+    }
+    completion_ids |= {r.completion for ratings_of_aspect in aspects.values() for r in ratings_of_aspect}
+    rows = [row for row in run.rows("completions") if row["id"] in completion_ids]
+    if missing := completion_ids - {row["id"] for row in rows}:
         text = f"{len(missing)} judged completions are not in the dataset, among them {min(missing)}."
         raise RecipeFailure("bad_data", text, AGAIN)
     index_of = {row["id"]: i for i, row in enumerate(rows)}
@@ -97,7 +99,10 @@ def read_feedback(run: RunDirectory) -> Feedback:
         rows,
         torch.tensor([row["prompt_id"] for row in rows]),
         likelihood.observe(comparisons, ratings, index_of),
-        {name: likelihood.observe([], given, index_of) for name, given in sorted(aspects.items())},
+        {
+            name: likelihood.observe([], ratings_of_aspect, index_of)
+            for name, ratings_of_aspect in sorted(aspects.items())
+        },
         informativeness,
         preferences.weighed(comparisons) + len(ratings),
     )
@@ -150,5 +155,6 @@ def encode(feedback: Feedback, tokenizer: Any, config: RewardConfig) -> Sequence
 
 
 def without_empty(observed: Observations, sequences: Sequences) -> Observations:
-    """An empty answer has no tokens to pool; what was said of it is left out, and its score is the lowest of all."""
+    """Return the annotations without empty answers, which have no tokens to pool; the score of these is the lowest of
+    all."""
     return observed.among(torch.tensor([len(c) > 0 for c in sequences.completions]))

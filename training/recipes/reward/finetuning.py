@@ -1,4 +1,4 @@
-"""Reward finetuning: the trunk is trained too, from where the linear head begins, under the same joint likelihood.
+"""Finetune the trunk, too, from where the linear head begins, under the same joint likelihood.
 
 What makes it quick: a prompt is forwarded once for all its completions (`branches`), layers above the highest feature
 do not exist for it, and there are no logits. What keeps it small: a batch is taken in parts of a thousand tokens, whose
@@ -52,7 +52,7 @@ def finetune(
 
     Steps are logged from `first_step` on. Resumes from the latest checkpoint that holds finetuning state.
     """
-    begun, seed, pad = time.monotonic(), spec.seed, tokenizer.pad_token_id
+    started, seed, pad = time.monotonic(), spec.seed, tokenizer.pad_token_id
     trained = _trainable(trunk, best.features, config, seed)
     # The trunk's device computes scores; the likelihood, a few hundred numbers, stays on the CPU with the annotations.
     weight, cuts = torch.nn.Parameter(start.weight.float().to(trunk.device)), torch.nn.Parameter(start.cuts.float())
@@ -62,7 +62,7 @@ def finetune(
     )
     mean, std = start.mean.float().to(trunk.device), start.std.float().to(trunk.device)
     low, high = torch.tensor(likelihood.initial_cuts(observed, priors)[1]).T
-    judged, total = observed.among(training), len(sequences.completions)
+    annotations, total = observed.among(training), len(sequences.completions)
     at_once = tokens_at_once(trunk.device, trains=True)
 
     def scores_of(rows: list[int]) -> Tensor:
@@ -72,9 +72,9 @@ def finetune(
     def judged_in(rows: list[int]) -> Observations:
         inside = torch.zeros(total, dtype=torch.bool)
         inside[rows] = True
-        return judged.among(inside)
+        return annotations.among(inside)
 
-    steps = _schedule(sequences, judged, config, seed)
+    steps = _schedule(sequences, annotations, config, seed)
     done = _resume(run, masters, optimizer)
     pace = Pace()
     for step, rows in enumerate(steps[done:], start=done + 1):
@@ -91,7 +91,7 @@ def finetune(
         penalty = (
             likelihood.prior(cuts, observed, priors) + 0.5 * best.ridge * len(weight) * weight.square().sum().cpu()
         )
-        (penalty / len(judged)).backward()
+        (penalty / len(annotations)).backward()
         norm = clip_gradients(masters.masters.values(), 1.0, loss=nll, step=step)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -116,7 +116,7 @@ def finetune(
         for rows in sequences.batches(config.batch_size, tokens_at_once(saved.model.device, trains=False)):
             pooled[rows] = pooled_batch(saved.model, sequences, rows, best.features, pad).cpu()
     head = Head(weight.detach().double().cpu(), cuts.detach().double().cpu(), start.mean, start.std)
-    return Tuned(head, pooled, time.monotonic() - begun, saved.facts())
+    return Tuned(head, pooled, time.monotonic() - started, saved.facts())
 
 
 def _trainable(
@@ -134,9 +134,9 @@ def _trainable(
     return trained_parameters(trunk)
 
 
-def _schedule(sequences: Sequences, judged: Observations, config: RewardConfig, seed: int) -> list[list[int]]:
+def _schedule(sequences: Sequences, annotations: Observations, config: RewardConfig, seed: int) -> list[list[int]]:
     """Return the rows of every optimiser step: the prompts with annotations in a new order each epoch."""
-    ends = torch.cat([judged.completions, judged.rejected, judged.tie_b])
+    ends = torch.cat([annotations.completions, annotations.rejected, annotations.tie_b])
     groups = sequences.by_prompt(torch.unique(ends).tolist())  # what nobody judged teaches nothing
     steps: list[list[int]] = []
     for epoch in range(math.ceil(config.epochs)):
@@ -152,7 +152,7 @@ def _schedule(sequences: Sequences, judged: Observations, config: RewardConfig, 
 
 
 def _rate(step: int, total: int) -> float:
-    """Linear warm-up over a tenth of the steps, then linear decay to a tenth of the rate."""
+    """Return the rate: linear warm-up over a tenth of the steps, then linear decay to a tenth of the rate."""
     warm = max(total // 10, 1)
     return step / warm if step <= warm else 1 - 0.9 * (step - warm) / max(total - warm, 1)
 

@@ -1,4 +1,4 @@
-"""A second head, learnt from other annotations on the same features: it watches while a policy follows the first.
+"""Learn a second head from other annotations on the same features: it watches while a policy follows the first.
 
 A policy that is optimised against a score pleases its errors, too (Gao 2023, "Scaling Laws for Reward Model
 Overoptimization", 2210.10760, where the gold model is a larger one). Errors that come from few annotations are another
@@ -59,13 +59,13 @@ def learn(
         return GoldProxy(count, on, f"{count} annotations on held-out prompts are too few to learn from.")
     design = Design.of(pooled, torch.nonzero(~training)[:, 0])
     head = head_fit.fit(design, apart, ridge, priors=priors)
-    found = head.scores(pooled)
+    gold_scores = head.scores(pooled)
     unseen = observed.among(training)
-    evidence = reward_evidence.slope(found, unseen, prompts)
+    evidence = reward_evidence.slope(gold_scores, unseen, prompts)
     if evidence is None or evidence.lower <= 0:
         return GoldProxy(count, on, "What it learnt cannot be told from chance on the other prompts.")
-    figures = reward_measures.measures(found.numpy(), Judged.of(unseen), prompts.numpy(), seed)
-    correlation = float(torch.corrcoef(torch.stack([found, scores.double()]))[0, 1])
+    figures = reward_measures.measures(gold_scores.numpy(), Judged.of(unseen), prompts.numpy(), seed)
+    correlation = float(torch.corrcoef(torch.stack([gold_scores, scores.double()]))[0, 1])
     return GoldProxy(count, on, "", head, figures, evidence, correlation)
 
 
@@ -83,7 +83,7 @@ def keep(model: RewardModel, proxy: GoldProxy, pooled: Tensor, training: Tensor)
 
 
 def as_row(proxy: GoldProxy) -> dict[str, Any]:
-    """For result.json."""
+    """Return the row for result.json."""
     return {
         "judgements": proxy.judgements,
         "prompts": proxy.prompts,

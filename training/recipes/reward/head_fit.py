@@ -1,4 +1,4 @@
-"""The reward head: a linear score on standardised pooled features, fitted to the joint likelihood by L-BFGS.
+"""Fit the reward head: a linear score on standardised pooled features, fitted to the joint likelihood by L-BFGS.
 
 The fit is convex and in float64, so it is the same on every machine up to rounding. The L2 penalty and the set of
 features are chosen by cross-validation grouped by prompt: else the same prompt would be on both sides.
@@ -69,15 +69,15 @@ class Design:
 
     @classmethod
     def of(cls, pooled: Tensor, rows: Tensor) -> Design:
-        """`rows` index the completions that standardise and rotate."""
+        """Return the design; `rows` index the completions that standardise and rotate."""
         mean, std = pooled[rows].double().mean(0), pooled[rows].double().std(0).clamp(min=1e-6)
         x = (pooled.double() - mean) / std
         training = x[rows]
         if training.shape[0] < training.shape[1]:
             spread, left = torch.linalg.eigh(training @ training.T)
-            kept = spread > 1e-9 * spread[-1]
-            spread = spread[kept]
-            axes = training.T @ (left[:, kept] / spread.sqrt())
+            is_kept = spread > 1e-9 * spread[-1]
+            spread = spread[is_kept]
+            axes = training.T @ (left[:, is_kept] / spread.sqrt())
         else:
             spread, axes = torch.linalg.eigh(training.T @ training)
         return cls(x @ axes, axes, spread.clamp(min=0), mean, std)
@@ -118,7 +118,7 @@ class Problem:
         return nll + prior + 0.5 * self.penalty * (self.scale * along).square().sum()
 
     def flat(self, head: Head) -> Tensor:
-        """Where a head stands; of one fitted with another penalty, a good place to start from."""
+        """Return the flat vector of a head; of one fitted with another penalty, a good place to start from."""
         along = (self.design.axes.T @ head.weight)[self.kept] / self.scale
         return torch.cat([along, head.cuts])
 
@@ -144,16 +144,17 @@ def fit(
 
     begin = problem.start if start is None else problem.flat(start)
     with one_thread():
-        found = minimize(
+        result = minimize(
             objective, begin.numpy(), jac=True, method="L-BFGS-B", bounds=problem.bounds,
             options={"maxiter": 500, "ftol": tolerance, "gtol": 1e-5, "maxcor": 20},
         )  # fmt: skip
-    return problem.head(torch.from_numpy(found.x))
+    return problem.head(torch.from_numpy(result.x))
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Thousands of products too small to share: on a busy machine, threads that wait for each other cost tenfold."""
+    """Run on one thread: thousands of products are too small to share, and threads that wait for each other cost
+    tenfold."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -178,7 +179,7 @@ class Fold:
 
 
 def folds_of(observed: Observations, folds: Tensor) -> list[Fold]:
-    """`folds` (N,) is -1 for rows to leave alone."""
+    """Return the folds; `folds` (N,) is -1 for rows to leave alone."""
     return [
         Fold(observed.among((folds != k) & (folds >= 0)), observed.among(folds == k))
         for k in range(int(folds.max()) + 1)
@@ -193,19 +194,19 @@ def cross_validate(
 
     The folds share one design: standardising and rotating look at no annotation.
     """
-    found = []
+    candidates = []
     parts = folds_of(observed, folds)
     with one_thread():
         for features, design in designs:
             for ridge, loss in penalty_path(design, parts):
-                found.append(Candidate(features, ridge, loss.nll, loss.accuracy, loss.by_prompt(prompts)))
-                report(found[-1])
-    return found
+                candidates.append(Candidate(features, ridge, loss.nll, loss.accuracy, loss.by_prompt(prompts)))
+                report(candidates[-1])
+    return candidates
 
 
 @dataclass(frozen=True)
 class HeldOutLoss:
-    """Of every annotation, by a head that saw none of its prompt's."""
+    """The loss of every annotation, by a head that saw none of its prompt's."""
 
     losses: Tensor  # (J,)
     completions: Tensor  # (J,)
@@ -245,7 +246,7 @@ def held_out_loss(
 
 
 def penalty_path(design: Design, parts: list[Fold]) -> Iterator[tuple[float, HeldOutLoss]]:
-    """Ever weaker penalties, until the held-out likelihood has worsened twice in a row."""
+    """Yield ever weaker penalties, until the held-out likelihood has worsened twice in a row."""
     best, worse = float("inf"), 0
     heads: list[Head] | None = None
     for ridge in RIDGES:

@@ -1,4 +1,4 @@
-"""Forward every judged completion once through the trunk and pool its hidden states: what takes a reward run's time."""
+"""Forward every annotated completion once through the trunk and pool its hidden states: most of a reward run's time."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def pooled_batch(
 ) -> Tensor:
     """Return (B, F) pooled features of these completions, in this order. Differentiable."""
     groups = sequences.by_prompt(rows)
-    texts = [[sequences.completions[row] for row in mine] for mine in groups.values()]
+    texts = [[sequences.completions[row] for row in group_rows] for group_rows in groups.values()]
     layers = sorted({layer for layer, _ in features})
     hidden, mask = text_features.completion_states(model, [sequences.prompts[p] for p in groups], texts, layers, pad)
     pooled = text_features.pool(hidden, mask, features)
-    place = {row: i for i, row in enumerate(row for mine in groups.values() for row in mine)}
+    place = {row: i for i, row in enumerate(row for group_rows in groups.values() for row in group_rows)}
     return pooled[torch.tensor([place[row] for row in rows], device=pooled.device)]
 
 

@@ -1,4 +1,4 @@
-"""What a score difference says of a comparison, ties included (Rao and Kupper 1967, "Ties in paired-comparison
+"""Compute what a score difference says of a comparison, ties included (Rao and Kupper 1967, "Ties in paired-comparison
 experiments"). Arrays only.
 
 The reward model's likelihood (`training.recipes.reward.feedback_likelihood`) reads a difference d of two scores with
@@ -26,7 +26,8 @@ class Outcomes(NamedTuple):
 
 
 def outcomes(difference: ArrayLike, threshold: float) -> Outcomes:
-    """`difference` of raw scores, first less second, of any shape; `threshold` t >= 0. Raises ValueError below 0."""
+    """Return the outcomes. `difference` is of raw scores, first less second, of any shape; `threshold` t >= 0. Raises
+    ValueError below 0."""
     if not threshold >= 0:
         raise ValueError(f"threshold must be at least 0, not {threshold!r}.")
     d = np.asarray(difference, dtype=float)
@@ -37,8 +38,8 @@ def outcomes(difference: ArrayLike, threshold: float) -> Outcomes:
 
 def expected_points(difference: ArrayLike, threshold: float) -> Array:
     """Return the share of votes that the first answer is expected to get, a tie as half of one: P(win) + P(tie) / 2."""
-    found = outcomes(difference, threshold)
-    return found.win + found.tie / 2
+    outcome = outcomes(difference, threshold)
+    return outcome.win + outcome.tie / 2
 
 
 def _sigmoid(x: Array) -> Array:

@@ -1,4 +1,4 @@
-"""How good a score is on held-out prompts: accuracy on pairs, AUC on thumbs, rank correlation on stars.
+"""Measure a score on held-out prompts: accuracy on pairs, AUC on thumbs, rank correlation on stars.
 
 Each with a 95 % interval by bootstrap over prompts (answers to one prompt are not independent) and beside the null that
 the longer answer is the better one. Arrays only.
@@ -39,8 +39,8 @@ class Judged:
 
     @classmethod
     def of(cls, o: Observations) -> Judged:
-        told = (o.chosen, o.rejected, o.thumbed, o.thumbs, o.starred, o.stars.double(), o.tie_a, o.tie_b)
-        return cls(*(t.numpy() for t in told))
+        tensors = (o.chosen, o.rejected, o.thumbed, o.thumbs, o.starred, o.stars.double(), o.tie_a, o.tie_b)
+        return cls(*(t.numpy() for t in tensors))
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def pair_accuracy(chosen: Array, rejected: Array) -> float:
 
 
 def spearman(a: Array, b: Array) -> float:
-    """Rank correlation; NaN when either is constant, or holds a NaN."""
+    """Return the rank correlation; NaN when either is constant, or holds a NaN."""
     if len(a) < 2 or np.isnan(a).any() or np.isnan(b).any():
         return float("nan")
     ranks_a, ranks_b = _ranks(a), _ranks(b)
@@ -82,7 +82,7 @@ def _ranks(values: Array) -> Array:
 def bootstrap(
     statistic: Callable[[Index], float], prompts: Index, seed: int, resamples: int = 1000, floor: float | None = 0.0
 ) -> Estimate | None:
-    """`statistic(rows)` with its percentile interval, whole prompts drawn anew. None when it cannot be computed.
+    """Return `statistic(rows)` with its percentile interval, whole prompts drawn anew. None when it cannot be computed.
 
     Where all draws agree, as on a few prompts that are all right, percentiles would claim certainty: then it is
     Wilson's interval with each prompt as one draw, on the statistic's range from `floor` to 1; no `floor`, no Wilson.
@@ -95,11 +95,11 @@ def bootstrap(
     _, starts = np.unique(prompts[order], return_index=True)
     clusters = np.split(order, starts[1:])
     rng = np.random.default_rng(seed)
-    drawn = [
+    draws = [
         statistic(np.concatenate([clusters[i] for i in rng.integers(len(clusters), size=len(clusters))]))
         for _ in range(resamples)
     ]
-    low, high = np.nanpercentile(drawn, [2.5, 97.5])
+    low, high = np.nanpercentile(draws, [2.5, 97.5])
     if low == high and floor is not None:
         low, high = (
             floor + (1 - floor) * p
@@ -111,51 +111,58 @@ def bootstrap(
 Statistic = Callable[[Array, Index], float]  # of scores (N,) and rows of the annotations
 
 
-def _statistics(judged: Judged) -> dict[str, tuple[Statistic, Index, float]]:
-    """By name: the statistic, a completion of each of its annotations, and the least it can be."""
-    c, r, t, s = judged.chosen, judged.rejected, judged.thumbed, judged.starred
+def _statistics(annotations: Judged) -> dict[str, tuple[Statistic, Index, float]]:
+    """Return by name: the statistic, a completion of each of its annotations, and the least it can be."""
+    c, r, t, s = annotations.chosen, annotations.rejected, annotations.thumbed, annotations.starred
     return {
         "pair_accuracy": (lambda scores, i: pair_accuracy(scores[c[i]], scores[r[i]]), c, 0.0),
-        "thumbs_auc": (lambda scores, i: roc_auc.of_labels(scores[t[i]], judged.thumbs[i]), t, 0.0),
-        "stars_spearman": (lambda scores, i: spearman(scores[s[i]], judged.stars[i]), s, -1.0),
+        "thumbs_auc": (lambda scores, i: roc_auc.of_labels(scores[t[i]], annotations.thumbs[i]), t, 0.0),
+        "stars_spearman": (lambda scores, i: spearman(scores[s[i]], annotations.stars[i]), s, -1.0),
     }
 
 
-def measures(scores: Array, judged: Judged, prompts: Index, seed: int) -> dict[str, Estimate | None]:
-    """`scores` and `prompts` are (N,). Figures that the annotations do not allow are None."""
+def measures(scores: Array, annotations: Judged, prompts: Index, seed: int) -> dict[str, Estimate | None]:
+    """Return the measures of `scores` and `prompts`, (N,) each. Figures that the annotations do not allow are None."""
     return {
         name: bootstrap(partial(statistic, scores), prompts[rows], seed, floor=floor)
-        for name, (statistic, rows, floor) in _statistics(judged).items()
+        for name, (statistic, rows, floor) in _statistics(annotations).items()
     }
 
 
-def differences(ours: Array, theirs: Array, judged: Judged, prompts: Index, seed: int) -> dict[str, Estimate | None]:
-    """`measures` of ours less theirs, on the same annotations and in the same draws."""
+def differences(
+    scores: Array, other_scores: Array, annotations: Judged, prompts: Index, seed: int
+) -> dict[str, Estimate | None]:
+    """Return `measures` of the scores less those of the other scores, on the same annotations and in the same draws."""
     return {
-        name: bootstrap(_less(partial(statistic, ours), partial(statistic, theirs)), prompts[rows], seed, floor=None)
-        for name, (statistic, rows, _) in _statistics(judged).items()
+        name: bootstrap(
+            _less(partial(statistic, scores), partial(statistic, other_scores)), prompts[rows], seed, floor=None
+        )
+        for name, (statistic, rows, _) in _statistics(annotations).items()
     }
 
 
-def _less(ours: Callable[[Index], float], theirs: Callable[[Index], float]) -> Callable[[Index], float]:
-    return lambda rows: ours(rows) - theirs(rows)
+def _less(first: Callable[[Index], float], second: Callable[[Index], float]) -> Callable[[Index], float]:
+    return lambda rows: first(rows) - second(rows)
 
 
-def calibration(scores: Array, judged: Judged, threshold: float, bins: int = 5) -> dict[str, Any]:
-    """When it expects p of a comparison, does it get p? Bins by what it expects, with what was said.
+def calibration(scores: Array, annotations: Judged, threshold: float, bins: int = 5) -> dict[str, Any]:
+    """Return the calibration in bins of the expected share: when it expects p of a comparison, does it get p?
 
     Expected is the favourite's share of votes by the fitted likelihood, P(win) + P(tie) / 2
     (`training.recipes.reward.rao_kupper`); `threshold` is its tie parameter. `error` is the expected calibration error;
     `ties` the share of ties, expected and observed.
     """
-    won, level = scores[judged.chosen] - scores[judged.rejected], scores[judged.tie_a] - scores[judged.tie_b]
+    won, level = (
+        scores[annotations.chosen] - scores[annotations.rejected],
+        scores[annotations.tie_a] - scores[annotations.tie_b],
+    )
     apart = np.abs(np.concatenate([won, level]))
     if not len(apart):
         return {"bins": [], "error": None, "ties": None}
     right = np.concatenate([(won > 0) + 0.5 * (won == 0), np.full(len(level), 0.5)])
     expected = rao_kupper.expected_points(apart, threshold)
-    where = np.minimum(((expected - 0.5) * 2 * bins).astype(int), bins - 1)
-    rows = [_compared(expected[where == k], right[where == k]) for k in range(bins) if (where == k).any()]
+    bin_index = np.minimum(((expected - 0.5) * 2 * bins).astype(int), bins - 1)
+    rows = [_compared(expected[bin_index == k], right[bin_index == k]) for k in range(bins) if (bin_index == k).any()]
     error = sum(row["n"] * abs(row["predicted"] - row["observed"]) for row in rows) / len(apart)
     is_tie = np.concatenate([np.zeros(len(won)), np.ones(len(level))])
     return {
@@ -170,5 +177,5 @@ def _compared(expected: Array, observed: Array) -> dict[str, float]:
 
 
 def as_rows(estimates: dict[str, Estimate | None]) -> dict[str, object]:
-    """For result.json."""
+    """Return rows for result.json."""
     return {name: asdict(e) if e is not None else None for name, e in estimates.items()}

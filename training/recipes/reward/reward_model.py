@@ -1,4 +1,4 @@
-"""A reward model on disk and in memory: one scalar score s(prompt, completion) read off pooled hidden states.
+"""Hold a reward model on disk and in memory: one scalar score s(prompt, completion) read off pooled hidden states.
 
     model/reward.json        method, features, trunk, token limits, score statistics, held-out figures
     model/head.safetensors   weight (F,), bias (1,), feature_mean (F,), feature_std (F,);
@@ -75,14 +75,14 @@ class RewardModel:
 
     @classmethod
     def load(cls, folder: str | Path) -> RewardModel:
-        """Raises RecipeFailure when the folder holds no reward model. The trunk is loaded when it is first needed."""
+        """Load a reward model, its trunk when it is first needed. Raises RecipeFailure when the folder holds none."""
         folder = Path(folder)
         if not (folder / "reward.json").is_file():
             raise RecipeFailure(
                 "not_a_reward_model", f"{folder} holds no reward model.", "Name the model of a reward run."
             )
         facts: dict[str, Any] = json.loads((folder / "reward.json").read_text(encoding="utf-8"))
-        facts["features"] = tuple((int(layer), str(how)) for layer, how in facts["features"])
+        facts["features"] = tuple((int(layer), str(pooling)) for layer, pooling in facts["features"])
         facts["aspects"] = tuple(facts.get("aspects", ()))
         facts["trunk_folder"] = str(_find_trunk(folder, facts["trunk_folder"], facts.get("trunk_was", "")))
         head = load_file(folder / "head.safetensors")
@@ -98,7 +98,7 @@ class RewardModel:
         (folder / "reward.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
     def keep_aspects(self, heads: dict[str, tuple[Tensor, float]]) -> None:
-        """By name a weight (F,) on standardised features, and a bias."""
+        """Keep the heads of aspects: by name a weight (F,) on standardised features, and a bias."""
         if heads:
             self.aspects = tuple(heads)
             self.aspect_weight = torch.stack([weight.float() for weight, _ in heads.values()])
@@ -120,7 +120,7 @@ class RewardModel:
         """Return {aspect: (B,)} as `score_from_hidden`; NaN for an empty completion, which has none."""
         mask = self._read(completion_mask)
         aspects = self.aspects_from_pooled(text_features.pool(hidden, mask, self.features))
-        return {name: torch.where(mask.any(dim=1), of, torch.nan) for name, of in aspects.items()}
+        return {name: torch.where(mask.any(dim=1), scores, torch.nan) for name, scores in aspects.items()}
 
     @property
     def has_gold(self) -> bool:
@@ -183,11 +183,13 @@ class RewardModel:
         """Return {aspect: (B,)} of texts, as `score`; empty where the model has no aspects."""
         if not self.aspects:
             return {}
-        found = {name: torch.full((len(prompts),), torch.nan, device=loading.device()) for name in self.aspects}
+        scores_by_aspect = {
+            name: torch.full((len(prompts),), torch.nan, device=loading.device()) for name in self.aspects
+        }
         for rows, hidden, mask in self._forwards(prompts, completions, batch_size):
             for name, values in self.aspects_from_hidden(hidden, mask).items():
-                found[name][rows] = values
-        return found
+                scores_by_aspect[name][rows] = values
+        return scores_by_aspect
 
     @torch.inference_mode()
     def _forwards(
@@ -236,9 +238,8 @@ class RewardModel:
         return self._trunk
 
 
-def _find_trunk(folder: Path, named: str, was: str) -> Path:
-    """Return the trunk's folder: as seen from the reward model's; where it was; or the same place below an ancestor of
-    the reward model, for those that were saved with an absolute folder and moved since. `trunk_hash` has the last
-    word."""
-    places = adapters.candidates(folder, named, was)
+def _find_trunk(folder: Path, named: str, old_path: str) -> Path:
+    """Return the trunk's folder: relative to the reward model's; its old path; or the same place below an ancestor of
+    the reward model, for those saved with an absolute folder and moved since. `trunk_hash` decides."""
+    places = adapters.candidates(folder, named, old_path)
     return next((p for p in places if adapters.is_model(p)), folder / named).resolve()

@@ -1,4 +1,4 @@
-"""How good a fitted reward model is, which one is kept, and what result.json says of it all."""
+"""Report how good a fitted reward model is, which one is kept, and what result.json says."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ def assess(
 def measure(
     scores: Tensor, observed: Observations, feedback: Feedback, training: Tensor, seed: int
 ) -> dict[str, Estimate | None]:
-    judged = Judged.of(observed.among(~training))
-    return reward_measures.measures(scores.numpy(), judged, feedback.prompts.numpy(), seed)
+    held_out = Judged.of(observed.among(~training))
+    return reward_measures.measures(scores.numpy(), held_out, feedback.prompts.numpy(), seed)
 
 
 def longer_answer(
@@ -92,8 +92,8 @@ def longer_answer(
 
 def headline(figures: dict[str, Estimate | None]) -> tuple[str, Estimate] | None:
     """Return the figure that rests on most annotations (pairs first): it decides between models."""
-    known = [(name, e) for name, e in figures.items() if e is not None]
-    return max(known, key=lambda pair: pair[1].n, default=None)
+    known_figures = [(name, e) for name, e in figures.items() if e is not None]
+    return max(known_figures, key=lambda pair: pair[1].n, default=None)
 
 
 def held_out_rows(figures: dict[str, Estimate | None], evidence: Estimate | None) -> Row:
@@ -102,8 +102,8 @@ def held_out_rows(figures: dict[str, Estimate | None], evidence: Estimate | None
 
 
 def beats_chance(evidence: Estimate | None) -> bool:
-    """All annotations together decide and not any figure of them: of three, one is above chance by luck often
-    enough."""
+    """Return whether the evidence beats chance: all annotations together decide, for of three figures one is above
+    chance by luck often enough."""
     return evidence is not None and evidence.lower > 0
 
 
@@ -117,33 +117,33 @@ def choose(fitted: list[Fitted], config: RewardConfig, judgements: int) -> tuple
     if config.method == "finetune":
         return fitted[1], "The config asks for finetuning."
     head, tuned = fitted
-    found, other = headline(head.figures), headline(tuned.figures)
-    if found is None or other is None:
+    head_figure, tuned_figure = headline(head.figures), headline(tuned.figures)
+    if head_figure is None or tuned_figure is None:
         return head, "No held-out annotation could tell the two apart, so the simpler one is kept."
-    name, ours, theirs = found[0], found[1].value, other[1].value
-    words = f"held-out {name.replace('_', ' ')} is {theirs:.3f} finetuned and {ours:.3f} with the head"
+    name, head_value, tuned_value = head_figure[0], head_figure[1].value, tuned_figure[1].value
+    words = f"held-out {name.replace('_', ' ')} is {tuned_value:.3f} finetuned and {head_value:.3f} with the head"
     # The one-standard-error rule (Breiman 1984): the simpler one, unless the other is better by more than chance gives.
-    error = (found[1].upper - found[1].lower) / (2 * 1.96)
-    if theirs > ours + error:
+    error = (head_figure[1].upper - head_figure[1].lower) / (2 * 1.96)
+    if tuned_value > head_value + error:
         return tuned, f"Finetuning wins: {words}."
-    if theirs > ours:
+    if tuned_value > head_value:
         return head, f"The head is kept: {words}, a difference within one standard error ({error:.3f})."
     return head, f"The head wins: {words}."
 
 
 def verdict(winner: Fitted, longer: dict[str, Estimate | None]) -> str:
     """Return an honest word about the held-out prompts."""
-    found = headline(winner.figures)
-    if found is None:
+    headline_ = headline(winner.figures)
+    if headline_ is None:
         return "Nothing was judged on the held-out prompts, so nobody knows how good this is. Collect more annotations."
     spoken = []
     for name, figure in winner.figures.items():
         if figure is not None:
             null = longer[name]
-            beside = f"; preferring the longer answer gets {null.value:.2f}" if null else ""
+            comparison = f"; preferring the longer answer gets {null.value:.2f}" if null else ""
             interval = f"95 % interval {figure.lower:.2f} to {figure.upper:.2f}"
-            spoken.append(f"{SAID[name].format(figure.value, figure.n)} ({interval}{beside})")
-    text = f"On {found[1].prompts} prompts that it never saw: {', '.join(spoken)}."
+            spoken.append(f"{SAID[name].format(figure.value, figure.n)} ({interval}{comparison})")
+    text = f"On {headline_[1].prompts} prompts that it never saw: {', '.join(spoken)}."
     at_chance = [NAMED[name] for name, e in winner.figures.items() if e is not None and e.lower <= CHANCE[name]]
     if not beats_chance(winner.evidence):
         text += " All of it together cannot be told from chance: collect more annotations before training on it."
@@ -153,14 +153,14 @@ def verdict(winner: Fitted, longer: dict[str, Estimate | None]) -> str:
 
 
 def report(
-    winner: Fitted, why: str, fitted: list[Fitted], longer: dict[str, Estimate | None], feedback: Feedback,
+    winner: Fitted, reason: str, fitted: list[Fitted], longer: dict[str, Estimate | None], feedback: Feedback,
     training: Tensor, sequences: Sequences,
 ) -> Row:  # fmt: skip
     """Return what result.json says of the model that is kept."""
     informativeness = feedback.informativeness
     return {
         "method": winner.model.method,
-        "why": why,
+        "why": reason,
         "verdict": verdict(winner, longer),
         "beats_chance": beats_chance(winner.evidence),
         "features": [list(feature) for feature in winner.model.features],

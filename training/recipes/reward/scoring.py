@@ -1,6 +1,5 @@
-"""Where PPO's scores come from: a reward model that rides on the reference's forward, one with a forward of its own, or
-a Python function named in the config.
-"""
+"""Score for PPO: by a reward model that rides on the reference's forward, one with a forward of its own, or a Python
+function named in the config."""
 
 from __future__ import annotations
 
@@ -45,10 +44,10 @@ class Scorer:
             return self(prompts, texts, hidden, rollout), None
         if self.layers:
             states = {layer: hidden[layer] for layer in self.model.layers}
-            found = self(prompts, texts, hidden, rollout), self.model.gold_from_hidden(states, rollout.text_mask())
+            raw_scores = self(prompts, texts, hidden, rollout), self.model.gold_from_hidden(states, rollout.text_mask())
         else:
-            found = self.model.score_both(prompts, texts)
-        scores, gold = (checked(one, len(texts), self.describe).to(rollout.ids.device) for one in found)
+            raw_scores = self.model.score_both(prompts, texts)
+        scores, gold = (checked(one, len(texts), self.describe).to(rollout.ids.device) for one in raw_scores)
         return scores, gold
 
     def aspects(
@@ -77,7 +76,7 @@ def checked(scores: Any, count: int, describe: str) -> Tensor:
 
 
 def refuse_none_or_both(spec: RunSpec, reward_function: str) -> None:
-    """Raises RecipeFailure when there is neither a function nor a reward model, or both."""
+    """Raise RecipeFailure when there is neither a function nor a reward model, or both."""
     if bool(reward_function) == bool(spec.reward_model):
         text = "both a reward model and" if reward_function else "neither a reward model nor"
         raise RecipeFailure(

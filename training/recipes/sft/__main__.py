@@ -120,12 +120,12 @@ def prepare(run: RunDirectory, spec: RunSpec, together: Processes) -> Work:
     examples = [encode(tokenizer, row, config.max_length) for row in rows]
     trained, held_out = hold_out(examples, config.held_out, config.evaluate_limit)
     student = Student(model, config.adapters, rank=config.lora_rank, seed=spec.seed, dtype=dtype)
-    made = chosen("plan", lambda: asdict(plan_of(config, student, examples, together)))
-    student.begin(made["recompute"])
+    plan_fields = chosen("plan", lambda: asdict(plan_of(config, student, examples, together)))
+    student.begin(plan_fields["recompute"])
     prompts = {str(messages): messages for messages in map(last_prompt, rows)}
     return Work(
         run, config, spec.seed, student, tokenizer, trained, held_out, list(prompts.values())[:SAMPLED_PROMPTS],
-        batch_planner.Plan(**made), together,
+        batch_planner.Plan(**plan_fields), together,
     )  # fmt: skip
 
 
@@ -151,7 +151,7 @@ def begin(work: Work, standing: Standing) -> None:
 
 def learn(work: Work, optimiser: torch.optim.Optimizer, standing: Standing) -> None:
     config, total, pace = work.config, work.total_steps, steps.Pace()
-    begun = time.monotonic() - standing.seconds
+    started = time.monotonic() - standing.seconds
     work.run.progress("Finetuning", standing.step, total)
     while standing.step < total:
         examples = batch(work, standing.step)
@@ -160,7 +160,7 @@ def learn(work: Work, optimiser: torch.optim.Optimizer, standing: Standing) -> N
         tokens = sum(len(example.tokens) for example in examples)
         standing.step, standing.tokens, standing.last_loss = standing.step + 1, standing.tokens + tokens, loss
         standing.first_loss = loss if standing.step == 1 else standing.first_loss
-        standing.seconds = time.monotonic() - begun
+        standing.seconds = time.monotonic() - started
         work.run.log_metrics(
             standing.step, loss=loss, grad_norm=norm, learning_rate=rate,
             tokens_per_second=pace.tokens_per_second(tokens),
@@ -187,12 +187,12 @@ def optimise(
 ) -> tuple[float, float]:
     """One optimiser step: the loss, a mean over all learnt tokens of the batch, and the gradient's norm."""
     student, targets = work.student, sum(example.targets for example in examples)
-    mine = work.together.share(examples)
+    own_examples = work.together.share(examples)
     nats = 0.0
     for indices in batch_planner.micro_batches(
-        [len(e.tokens) for e in mine], work.plan.tokens, padded=not student.is_packed
+        [len(e.tokens) for e in own_examples], work.plan.tokens, padded=not student.is_packed
     ):
-        loss, losses = student.loss([mine[i] for i in indices], 1 / targets)
+        loss, losses = student.loss([own_examples[i] for i in indices], 1 / targets)
         loss.backward()
         student.masters.collect()
         nats += float(losses.sum(dtype=torch.float64))
@@ -285,7 +285,7 @@ def finish(work: Work, standing: Standing, parent: str) -> None:
     run, student, examples = work.run, work.student, [*work.learn, *work.held_out]
     run.progress("Saving", 0, 1)
     work.together.wait()
-    kept = take_best(work, standing) if work.keeps_best else standing.step
+    kept_step = take_best(work, standing) if work.keeps_best else standing.step
     packed, facts = student.is_packed, {}
     if work.together.is_first:
         shown = [example.tokens for example in (work.held_out or work.learn)]
@@ -296,8 +296,8 @@ def finish(work: Work, standing: Standing, parent: str) -> None:
     run.progress("Measuring what was saved", 0, 1)
     student.measure_with(saved.model if facts else loading.load_policy(run.model, student.dtype)[0])
     after = measure(work)
-    if kept == standing.step:
-        sft_measures.log_perplexity(run, kept, after, work.held_out)
+    if kept_step == standing.step:
+        sft_measures.log_perplexity(run, kept_step, after, work.held_out)
     if not work.together.is_first:
         return
     sft_best.forget(run)
@@ -309,7 +309,7 @@ def finish(work: Work, standing: Standing, parent: str) -> None:
             "held_out": sft_measures.comparison(standing.before, after, work.held_out) if after else None,
             "steps": standing.step,
             "keep": "best" if work.keeps_best else "last",
-            "kept_step": kept,
+            "kept_step": kept_step,
             "first_loss": standing.first_loss,
             "last_loss": standing.last_loss,
             "adapters": work.config.adapters,

@@ -1,4 +1,4 @@
-"""The weights at the step with the lowest held-out loss, kept beside the checkpoints while SFT goes on.
+"""Keep the weights at the step with the lowest held-out loss beside the checkpoints while SFT goes on.
 
 `best/step-000010.safetensors` in the run directory holds the float32 masters at step 10. An older file goes once a
 checkpoint points at a newer one: a run that is killed at any moment finds the file that its checkpoint names.

@@ -1,4 +1,4 @@
-"""What SFT learns from: rows, their tokens with a mask of what is to be learnt, and which are held out.
+"""Read what SFT learns from: rows, their tokens with a mask of what is to be learnt, and which are held out.
 
 A row is a prompt and a completion, or a whole chat of which every assistant turn is learnt:
 
@@ -69,12 +69,12 @@ def last_prompt(row: Row) -> Messages:
 
 
 def _turns(messages: Messages) -> list[int]:
-    """Places of the assistant's turns that say something."""
+    """Return the places of the assistant's turns that say something."""
     return [i for i, m in enumerate(messages) if m["role"] == "assistant" and m["content"].strip()]
 
 
 def encode(tokenizer: Any, row: Row, max_length: int) -> Example:
-    """At most `max_length` tokens; the prompt yields first, from its left, then the last answer from its end.
+    """Return at most `max_length` tokens; the prompt is cut first, from its left, then the last answer from its end.
 
     An answer that the length limit cut off (`is_cut`) gets no end token: its place teaches nothing.
     """
@@ -103,11 +103,11 @@ def _encode_chat(tokenizer: Any, row: Row, max_length: int) -> Example:
     messages, turns = row["messages"], _turns(row["messages"])
     spans: list[tuple[list[int], bool]] = []
     for number, turn in enumerate(turns):
-        between = _between(tokenizer, messages, turns[number - 1], turn) if number else None
-        if between is None:  # the first turn, or a template that renders earlier turns anew: begin here
+        separator = _between(tokenizer, messages, turns[number - 1], turn) if number else None
+        if separator is None:  # the first turn, or a template that renders earlier turns anew: begin here
             spans = [(loading.encode_prompt(tokenizer, messages[:turn], 2**30), False)]
         else:
-            spans.append((between, False))
+            spans.append((separator, False))
         ends = [tokenizer.eos_token_id] if turn != turns[-1] else _end(tokenizer, row)
         spans.append(([*loading.encode_completion(tokenizer, messages[turn]["content"], max_length), *ends], True))
     *before, (last, _) = spans
@@ -122,17 +122,20 @@ def _encode_chat(tokenizer: Any, row: Row, max_length: int) -> Example:
 
 
 def _between(tokenizer: Any, messages: Messages, earlier: int, turn: int) -> list[int] | None:
-    """Tokens that the template puts between the end of one answer and the beginning of a later one, EOS left out.
+    """Return tokens that the template puts between the end of one answer and the beginning of a later one, EOS left
+    out.
 
     None where it renders what came before anew, as templates do that drop earlier thoughts.
     """
-    before, upto, said = (
+    before, upto, answer_turn = (
         _rendered(tokenizer, messages[:earlier]),
         _rendered(tokenizer, messages[:turn]),
         messages[earlier],
     )
     rest = upto[len(before) :]
-    answer = next((text for text in (said["content"], said["content"].strip()) if rest.startswith(text)), None)
+    answer = next(
+        (text for text in (answer_turn["content"], answer_turn["content"].strip()) if rest.startswith(text)), None
+    )
     if not upto.startswith(before) or answer is None:
         return None
     return loading.encode_completion(tokenizer, rest[len(answer) :].removeprefix(tokenizer.eos_token), 2**30)
@@ -149,12 +152,12 @@ def hold_out(examples: list[Example], share: float, limit: int) -> tuple[list[Ex
     Nothing is held out where fewer than FEWEST_HELD_OUT examples would be, or the rest would be fewer than that.
     """
     places = [_place(example.kin) for example in examples]
-    held = [example for example, place in zip(examples, places, strict=True) if place < share]
+    held_out = [example for example, place in zip(examples, places, strict=True) if place < share]
     rest = [example for example, place in zip(examples, places, strict=True) if place >= share]
-    if len(held) < FEWEST_HELD_OUT or len(rest) < FEWEST_HELD_OUT:
+    if len(held_out) < FEWEST_HELD_OUT or len(rest) < FEWEST_HELD_OUT:
         return examples, []
-    order = sorted(range(len(held)), key=lambda i: (_place(held[i].kin), i))
-    return rest, [held[i] for i in order[:limit]]
+    order = sorted(range(len(held_out)), key=lambda i: (_place(held_out[i].kin), i))
+    return rest, [held_out[i] for i in order[:limit]]
 
 
 def _place(kin: str) -> float:

@@ -1,4 +1,4 @@
-"""Held-out loss of a finetuned model, before and after, with intervals.
+"""Measure the held-out loss of a finetuned model, before and after, with intervals.
 
 Perplexity is exp of the mean loss over all held-out answer tokens together. Tokens of one answer are no independent
 observations, so that the unit of every interval is the example: the variance of a ratio (total loss over total tokens)
@@ -24,7 +24,7 @@ NORMAL_95 = 1.96
 @torch.no_grad()
 def losses_of(student: Student, examples: list[Example], tokens: int, together: Processes) -> list[float]:
     """Return each example's summed loss in nats."""
-    found = [0.0] * len(examples)
+    example_losses = [0.0] * len(examples)
     for indices in together.share(
         batch_planner.micro_batches([len(e.tokens) for e in examples], tokens, padded=not student.is_packed)
     ):
@@ -32,12 +32,12 @@ def losses_of(student: Student, examples: list[Example], tokens: int, together: 
         _, losses = student.loss(group, 1.0)
         parts = losses.double().split([e.targets for e in group])
         for index, part in zip(indices, parts, strict=True):
-            found[index] = float(part.sum())
-    return together.total(*found) if found else []
+            example_losses[index] = float(part.sum())
+    return together.total(*example_losses) if example_losses else []
 
 
 def mean_loss(losses: list[float], counts: list[int]) -> tuple[float, float]:
-    """Nats a token, and the standard error with the example as the unit."""
+    """Return nats a token, and the standard error with the example as the unit."""
     mean = sum(losses) / sum(counts)
     squares = sum((loss - mean * count) ** 2 for loss, count in zip(losses, counts, strict=True))
     n = len(losses)

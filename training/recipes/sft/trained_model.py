@@ -1,4 +1,4 @@
-"""The model that SFT trains: which weights learn, and the loss of some examples without their logits.
+"""Hold the model that SFT trains: which weights learn, and the loss of some examples without their logits.
 
 lora    adapters (float32) on every linear layer of a frozen model
 top     in the top third; what lies below is frozen and, where there is more than one pass over the data, run only once
@@ -48,7 +48,8 @@ def load(parent: str, adapters: str, dtype: torch.dtype) -> tuple[Any, Any]:
 
 
 def four_bits() -> BitsAndBytesConfig:
-    """Dettmers 2023, 2305.14314: normal floats of 4 bits, their scales quantised too, products in bfloat16."""
+    """Return the config of 4 bits (Dettmers 2023, 2305.14314): normal floats, their scales quantised too, products in
+    bfloat16."""
     return BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16,
@@ -87,14 +88,14 @@ class Student:
         return sum(p.numel() for p in self.masters.masters.values())
 
     def gradients(self) -> list[Tensor]:
-        """Of all that learns, in one order: zeros where this process had no example."""
+        """Return the gradients of all that learns, in one order: zeros where this process had no example."""
         for master in self.masters.masters.values():
             if master.grad is None:
                 master.grad = torch.zeros_like(master)
         return self.masters.gradients
 
     def begin(self, recompute: bool) -> None:
-        """Ready to learn. Dropout stays off (`loading`); transformers recompute activations in training mode only."""
+        """Prepare to learn. Dropout stays off (`loading`); transformers recompute activations in training mode only."""
         self.recompute = recompute
         if recompute and not self.is_packed:
             self.model.train()
@@ -102,7 +103,7 @@ class Student:
             self.model.enable_input_require_grads()
 
     def loss(self, examples: list[Example], scale: float) -> tuple[Tensor, Tensor]:
-        """`scale` times the summed loss of the examples' learnt tokens, and each such token's (unscaled)."""
+        """Return `scale` times the summed loss of the examples' learnt tokens, and each such token's (unscaled)."""
         hidden = self._hidden(examples)
         places, targets, start = [], [], 0
         for example in examples:
