@@ -1,1 +1,1 @@
-"""Evaluations around their runs: what is measured on what, read item by item, compared model by model."""
+"""Evaluate models: what is measured on what, read item by item, compared model by model."""

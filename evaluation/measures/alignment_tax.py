@@ -1,4 +1,5 @@
-"""What alignment costs: a lineage from its base on, and how each figure changed from stage to stage, item by item.
+"""Measure what alignment costs: a lineage from its base on, and how each figure changed from stage to stage, item by
+item.
 
 "Finetuned models lose quality with respect to perplexity and BLEU"; whether they did, and by how much, is a paired
 difference to the parent and to the base, on items that both met. What was measured on other items is not subtracted.
@@ -33,13 +34,13 @@ class Stage:
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure at one stage. `why` says why it is not set against its parent or the base, where it is not."""
+    """One figure at one stage. `reason` says why it is not compared with its parent or the base, where it is not."""
 
     figure: Figure | None = None
     run: Run | None = None
     to_parent: Tested | None = None
     to_base: Tested | None = None
-    why: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,23 +91,23 @@ def change(
     projects = [project] if project is not None else Project.objects.filter(evaluations__model=model).distinct()
     for each in projects:
         every = measured_tasks.measured(each)
-        for known in (t for t in measured_tasks.tasks(every) if t.name == task):
-            runs = _by_model(every, known, [model, parent])
+        for task_ in (t for t in measured_tasks.tasks(every) if t.name == task):
+            runs = _by_model(every, task_, [model, parent])
             if len(runs) < 2 or measured_tasks.settings_that_differ(list(runs.values())):
                 continue
-            if found := paired_differences.pair(runs[parent.pk], runs[model.pk]).all.get(metric):
+            if tested := paired_differences.pair(runs[parent.pk], runs[model.pk]).all.get(metric):
                 better = families.find(metric).higher_is_better
-                return Change(found.value, found.lower, found.upper, found.n, better, found.p)
+                return Change(tested.value, tested.lower, tested.upper, tested.n, better, tested.p)
     return None
 
 
 def chain(model: LanguageModel) -> list[LanguageModel]:
     """Return the policies that it comes from, the base first, and itself."""
-    found, seen = [model], {model.pk}
-    while (parent := found[-1].parent) is not None and parent.kind == model.kind and parent.pk not in seen:
-        seen.add(parent.pk)
-        found.append(parent)
-    return found[::-1]
+    models, visited = [model], {model.pk}
+    while (parent := models[-1].parent) is not None and parent.kind == model.kind and parent.pk not in visited:
+        visited.add(parent.pk)
+        models.append(parent)
+    return models[::-1]
 
 
 def rows(model: LanguageModel, project: Project) -> list[Row]:
@@ -145,7 +146,7 @@ class _DraftCell:
     run: Run | None
     to_parent: Difference | None
     to_base: Difference | None
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -169,23 +170,23 @@ def _cell(name: str, runs: dict[int, Run], models: list[LanguageModel], place: i
     run = runs.get(models[place].pk)
     if run is None:
         return _DraftCell(None, None, None, None, "")
-    why, found = "", {}
+    reason, differences = "", {}
     for other in dict.fromkeys((place - 1, 0)):
         if 0 <= other < place and (earlier := runs.get(models[other].pk)) is not None:
             if unlike := " ".join(measured_tasks.settings_that_differ([earlier, run])):
-                why = why or unlike
+                reason = reason or unlike
                 continue
             pair = paired_differences.pair(earlier, run)
-            found[other] = pair.all.get(name)
-            why = why or pair.refused
-    parent = found.get(place - 1)
-    base = found.get(0) if place > 1 else None
-    return _DraftCell(paired_comparison.figure_of(run, name), run, parent, base, why)
+            differences[other] = pair.all.get(name)
+            reason = reason or pair.refused
+    parent = differences.get(place - 1)
+    base = differences.get(0) if place > 1 else None
+    return _DraftCell(paired_comparison.figure_of(run, name), run, parent, base, reason)
 
 
 def _tested_row(draft: _Draft, tested: Iterator[Tested]) -> Row:
     cells = [
-        Cell(c.figure, c.run, next(tested) if c.to_parent else None, next(tested) if c.to_base else None, c.why)
+        Cell(c.figure, c.run, next(tested) if c.to_parent else None, next(tested) if c.to_base else None, c.reason)
         for c in draft.cells
     ]
     return Row(draft.task, draft.metric, families.find(draft.metric).higher_is_better, cells)
@@ -195,13 +196,13 @@ def _tested_row(draft: _Draft, tested: Iterator[Tested]) -> Row:
 
 
 def _missing(project: Project, every: list[Run], tasks: list[Task], models: list[LanguageModel]) -> list[Missing]:
-    """Stages without a run on the items that the newest run of the task met, measured as it was.
+    """Return the stages without a run on the items of the task's newest run, measured as it was.
 
     The newest, and not those that most stages met: where no dataset is behind it, items change as answers come, and a
     new run can only meet the new ones.
     """
     waiting = list(project.runs.unfinished().filter(kind="evaluate", parent__in=models))
-    found = []
+    missing = []
     for task in tasks:
         runs = measured_tasks.of_task(every, task)
         newest = runs[0]
@@ -209,8 +210,8 @@ def _missing(project: Project, every: list[Run], tasks: list[Task], models: list
         for model in models:
             if model.pk not in there:
                 under_way = any(_is_like(run, newest) and run.parent_id == model.pk for run in waiting)
-                found.append(Missing(model, task, newest, under_way))
-    return found
+                missing.append(Missing(model, task, newest, under_way))
+    return missing
 
 
 def _is_as(run: Run, other: Run) -> bool:
@@ -224,7 +225,8 @@ def _is_like(run: Run, other: Run) -> bool:
 
 
 def measure_missing(*, model: LanguageModel, project: Project, by: User) -> tuple[list[Run], list[str]]:
-    """Queue what is missing, each like the run that the others were measured by: the runs, and what was refused."""
+    """Queue what is missing, each like the run that the others were measured by; return the runs, and what was
+    refused."""
     queued: list[Run] = []
     refused = []
     for one in panel(model, project).missing:
@@ -248,8 +250,8 @@ def measure_missing(*, model: LanguageModel, project: Project, by: User) -> tupl
     return queued, refused
 
 
-def as_json(found: Panel) -> dict[str, Any]:
-    """For programs."""
+def as_json(panel_: Panel) -> dict[str, Any]:
+    """Return the panel for programs."""
     return {
         "stages": [
             {
@@ -259,10 +261,10 @@ def as_json(found: Panel) -> dict[str, Any]:
                 "rating": stage.standing
                 and {"value": stage.standing.rating, "lower": stage.standing.lower, "upper": stage.standing.upper},
             }
-            for stage in found.stages
+            for stage in panel_.stages
         ],
-        "judge": found.judge,
-        "tests": found.tests,
+        "judge": panel_.judge,
+        "tests": panel_.tests,
         "rows": [
             {
                 "task": row.task.name,
@@ -271,9 +273,9 @@ def as_json(found: Panel) -> dict[str, Any]:
                 "higher_is_better": row.higher_is_better,
                 "stages": [_cell_json(cell) for cell in row.cells],
             }
-            for row in found.rows
+            for row in panel_.rows
         ],
-        "missing": [{"model": one.model.pk, "task": one.task.name} for one in found.missing],
+        "missing": [{"model": one.model.pk, "task": one.task.name} for one in panel_.missing],
     }
 
 
@@ -288,5 +290,5 @@ def _cell_json(cell: Cell) -> dict[str, Any] | None:
         "run": cell.run.pk if cell.run else None,
         "to_parent": comparison_json.tested_json(cell.to_parent),
         "to_base": comparison_json.tested_json(cell.to_base),
-        "not_compared": cell.why,
+        "not_compared": cell.reason,
     }

@@ -1,4 +1,4 @@
-"""Which measure suits which model and which dataset, said before a run is queued."""
+"""Declare which measure suits which model and which dataset, before a run is queued."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ class Measure:
 
     name: str
     title: str
-    says: str
+    description: str
     parents: tuple[str, ...]
     takes: tuple[str, ...] = ("task",)
     form: str = ""
     needs_dataset: bool = False
-    without: str = ""  # what it is measured on when no dataset is given
+    default_data: str = ""  # what it is measured on when no dataset is given
 
     @property
     def one_of(self) -> str:
-        """`a task of references`, `a task of texts, or a corpus`"""
+        """Return `a task of references`, `a task of texts, or a corpus`."""
         named = {"task": f"task of {self.form}", "corpus": "corpus"}
         return " or ".join(f"a {named.get(kind, f'dataset of kind {kind}')}" for kind in self.takes)
 
@@ -48,7 +48,7 @@ ALL: dict[str, Measure] = {
             FORECAST,
             ("task", "corpus", "sft"),
             "texts",
-            without="answers to prompts of the eval split",
+            default_data="answers to prompts of the eval split",
         ),
         Measure(
             "overlap",
@@ -57,7 +57,7 @@ ALL: dict[str, Measure] = {
             FORECAST,
             ("task", "sft"),
             "references",
-            without="answers that people wrote or liked, to prompts of the eval split",
+            default_data="answers that people wrote or liked, to prompts of the eval split",
         ),
         Measure(
             "choices",
@@ -67,7 +67,7 @@ ALL: dict[str, Measure] = {
             FORECAST,
             ("task",),
             "choices",
-            without="a suite, named below",
+            default_data="a suite, named below",
         ),
         Measure(
             "classification",
@@ -87,7 +87,7 @@ ALL: dict[str, Measure] = {
             ("reward",),
             ("task", "preferences"),
             "pairs",
-            without="judged pairs of the eval split",
+            default_data="judged pairs of the eval split",
         ),
         Measure(
             "win_rate",
@@ -96,7 +96,7 @@ ALL: dict[str, Measure] = {
             "an endpoint, with length told apart.",
             FORECAST,
             (),
-            without="answers of both to the same prompts of the eval split",
+            default_data="answers of both to the same prompts of the eval split",
         ),
         Measure(
             "fluency",
@@ -105,7 +105,7 @@ ALL: dict[str, Measure] = {
             "scripts that the parent does not use. What a taste rewards may be no language any more.",
             FORECAST,
             (),
-            without="answers of the model and of its parent to the same prompts of the eval split",
+            default_data="answers of the model and of its parent to the same prompts of the eval split",
         ),
     )
 }
@@ -143,8 +143,8 @@ def _model(model: LanguageModel | None, measure: Measure) -> Errors:
     if model.kind not in measure.parents:
         fitting = " or ".join(m.name for m in ALL.values() if model.kind in m.parents)
         remedy = f"measure its {fitting}" if fitting else "nothing measures such a model"
-        wanted = " or ".join(measure.parents)
-        return {"parent": f"{model.name} is a {model.kind}, and {measure.name} is measured of a {wanted}; {remedy}."}
+        kinds = " or ".join(measure.parents)
+        return {"parent": f"{model.name} is a {model.kind}, and {measure.name} is measured of a {kinds}; {remedy}."}
     if model.path is None:
         return {
             "parent": f"{model.name} answers behind an endpoint, which tells no log-probabilities of given texts: "
@@ -160,11 +160,11 @@ def _dataset(dataset: Dataset | None, measure: Measure) -> Errors:
             return {"other_dataset": f"Choose {measure.one_of} to measure on: upload one under Data."}
         return {}
     if not measure.takes:
-        return {"other_dataset": f"{measure.title} is measured on {measure.without}; leave the dataset out."}
+        return {"other_dataset": f"{measure.title} is measured on {measure.default_data}; leave the dataset out."}
     if dataset.kind not in measure.takes:
-        otherwise = f", or without one on {measure.without}" if measure.without else ""
-        wanted = f"{measure.name} is measured on {measure.one_of}{otherwise}"
-        return {"other_dataset": f"{dataset.name} holds {dataset.kind}; {wanted}."}
+        otherwise = f", or without one on {measure.default_data}" if measure.default_data else ""
+        requirement = f"{measure.name} is measured on {measure.one_of}{otherwise}"
+        return {"other_dataset": f"{dataset.name} holds {dataset.kind}; {requirement}."}
     family = TASKS.get(dataset.counts.get("task", ""))
     if dataset.kind == Dataset.Kind.LABELLED and family is not None and not family.is_classification:
         return {"other_dataset": f"{dataset.name} is of the task {family.name}, whose answers are no labels."}

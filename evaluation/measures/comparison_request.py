@@ -1,4 +1,4 @@
-"""Read which models an address asks to set beside each other: for the page, its downloads and the API."""
+"""Read which models an address wants compared: for the page, its downloads and the API."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ MOST_UNASKED = 4  # that are shown before anybody chose
 
 
 @dataclass
-class Asked:
-    """What the address says. `runs` overrule task and models: other pages link with them."""
+class ComparisonQuery:
+    """What an address asks for. `runs` overrule task and models: other pages link with them."""
 
     tasks: list[Task]
     task: Task | None = None
@@ -28,32 +28,35 @@ class Asked:
     metric: str = ""  # by which parts of the task are told
 
 
-def read(sent: QueryDict, project: Project) -> Asked:
+def read(query: QueryDict, project: Project) -> ComparisonQuery:
     every = measured_tasks.measured(project)
-    asked = Asked(
-        measured_tasks.tasks(every), to=PARENT if sent.get("to") == PARENT else FIRST, metric=sent.get("metric", "")
+    comparison_query = ComparisonQuery(
+        measured_tasks.tasks(every), to=PARENT if query.get("to") == PARENT else FIRST, metric=query.get("metric", "")
     )
     by_pk = {run.pk: run for run in every}
-    named = [by_pk[pk] for pk in dict.fromkeys(row_ids(sent.getlist("runs"))) if pk in by_pk]
+    named = [by_pk[pk] for pk in dict.fromkeys(row_ids(query.getlist("runs"))) if pk in by_pk]
     if named:
-        asked.task = next(t for t in asked.tasks if t.key == measured_tasks.key_of(named[0]))
-    elif asked.tasks:
-        wanted = sent.get("task", "")
-        asked.task = next((t for t in asked.tasks if wanted in (t.key, t.name)), None if wanted else asked.tasks[0])
-    if asked.task is None:
-        return asked
-    asked.candidates = measured_tasks.one_each(measured_tasks.of_task(every, asked.task))
+        comparison_query.task = next(t for t in comparison_query.tasks if t.key == measured_tasks.key_of(named[0]))
+    elif comparison_query.tasks:
+        task_name = query.get("task", "")
+        comparison_query.task = next(
+            (t for t in comparison_query.tasks if task_name in (t.key, t.name)),
+            None if task_name else comparison_query.tasks[0],
+        )
+    if comparison_query.task is None:
+        return comparison_query
+    comparison_query.candidates = measured_tasks.one_each(measured_tasks.of_task(every, comparison_query.task))
     if named:
-        asked.runs = measured_tasks.of_task(named, asked.task)[:MOST_MODELS]
-    elif models := row_ids(sent.getlist("models")):
-        chosen = measured_tasks.one_each(measured_tasks.of_task(every, asked.task, models))
-        first = row_ids([sent.get("first", "")])
-        asked.runs = sorted(chosen, key=lambda run: run.parent_id not in first)[:MOST_MODELS]
-    elif not sent.get("models") and not sent.get("runs") and len(asked.candidates) <= MOST_UNASKED:
-        asked.runs = asked.candidates
-    return asked
+        comparison_query.runs = measured_tasks.of_task(named, comparison_query.task)[:MOST_MODELS]
+    elif models := row_ids(query.getlist("models")):
+        chosen = measured_tasks.one_each(measured_tasks.of_task(every, comparison_query.task, models))
+        first = row_ids([query.get("first", "")])
+        comparison_query.runs = sorted(chosen, key=lambda run: run.parent_id not in first)[:MOST_MODELS]
+    elif not query.get("models") and not query.get("runs") and len(comparison_query.candidates) <= MOST_UNASKED:
+        comparison_query.runs = comparison_query.candidates
+    return comparison_query
 
 
-def row_ids(given: list[str]) -> list[int]:
-    parts = [part.strip() for text in given for part in text.split(",")]
+def row_ids(texts: list[str]) -> list[int]:
+    parts = [part.strip() for text in texts for part in text.split(",")]
     return [pk for part in parts if (pk := row_id(part))]

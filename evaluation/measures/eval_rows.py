@@ -1,4 +1,4 @@
-"""What a measure is made on where no dataset is given: answers and judgements of the project's eval split.
+"""Collect what a measure is made on where no dataset is given: answers and annotations of the project's eval split.
 
 Which file each measure finds in `data/` of its run directory:
 
@@ -46,7 +46,7 @@ def evaluated(run: Run) -> LanguageModel:
 
 
 def texts(run: Run) -> Rows:
-    """Answers on the run's eval split with their prompts, the same for every model of one lineage."""
+    """Return answers on the run's eval split with their prompts, the same for every model of one lineage."""
     judge = default_annotator_kind(run.project) if run.config["texts"] == "preferred" else ""
     completions = _preferred(run, judge) if judge else _of_first_ancestor(run)
     # One answer to a prompt: the interval takes texts for independent draws, and several to one prompt are not.
@@ -68,7 +68,8 @@ def _text(completion: Completion, judge: str) -> Row:
 
 
 def references(run: Run) -> Rows:
-    """Eval prompts with good answers to them, several where there are: what people wrote, and what judges liked.
+    """Return eval prompts with good answers to them, several where there are: what people wrote, and what annotators
+    liked.
 
     None is by the model or by its family (whatever comes from its first ancestor): a model that is set against its own
     answers is a parrot of itself, and its parent would beat every child that moved on. So the items are the same for
@@ -78,17 +79,17 @@ def references(run: Run) -> Rows:
         return {"references": _laid(run, _answers_of_first(run), "")}
     judge = default_annotator_kind(run.project)
     family = family_of(evaluated(run))
-    found: dict[Prompt, list[str]] = defaultdict(list)
+    answers_by_prompt: dict[Prompt, list[str]] = defaultdict(list)
     for demonstration in _demonstrations(run, judge):
         if demonstration.edited_from is None or demonstration.edited_from.model_id not in family:
-            found[demonstration.prompt].append(demonstration.text)
-    for answer in _preferred(run, judge, per_prompt=MOST_REFERENCES, without=family):
-        found[answer.prompt].append(answer.text)
-    return {"references": _laid(run, found, judge)}
+            answers_by_prompt[demonstration.prompt].append(demonstration.text)
+    for answer in _preferred(run, judge, per_prompt=MOST_REFERENCES, excluded_models=family):
+        answers_by_prompt[answer.prompt].append(answer.text)
+    return {"references": _laid(run, answers_by_prompt, judge)}
 
 
-def _laid(run: Run, found: dict[Prompt, list[str]], judge: str) -> list[Row]:
-    prompts = sorted(found, key=lambda prompt: prompt.text_hash)[: run.config["limit"]]
+def _laid(run: Run, answers_by_prompt: dict[Prompt, list[str]], judge: str) -> list[Row]:
+    prompts = sorted(answers_by_prompt, key=lambda prompt: prompt.text_hash)[: run.config["limit"]]
     if len(prompts) < FEWEST_ITEMS:
         raise RecipeFailure(
             "no_references",
@@ -98,7 +99,12 @@ def _laid(run: Run, found: dict[Prompt, list[str]], judge: str) -> list[Row]:
             "of another family into the arena, or upload a task of references and choose it as the dataset.",
         )
     return [
-        {"id": p.pk, "prompt": p.messages, "references": _different(found[p])[:MOST_REFERENCES], "judge": judge}
+        {
+            "id": p.pk,
+            "prompt": p.messages,
+            "references": _different(answers_by_prompt[p])[:MOST_REFERENCES],
+            "judge": judge,
+        }
         for p in prompts
     ]
 
@@ -108,7 +114,7 @@ def _different(answers: Iterable[str]) -> list[str]:
 
 
 def _answers_of_first(run: Run) -> dict[Prompt, list[str]]:
-    """One answer of the first ancestor to each prompt, to see how far the model has moved from it."""
+    """Return one answer of the first ancestor to each prompt, to measure how far the model has moved from it."""
     model = evaluated(run)
     first = first_ancestor(model)
     if first == model:
@@ -122,15 +128,15 @@ def _answers_of_first(run: Run) -> dict[Prompt, list[str]]:
 
 
 def first_ancestor(model: LanguageModel) -> LanguageModel:
-    first, seen = model, set()
-    while first.parent is not None and first.pk not in seen:
-        seen.add(first.pk)
+    first, visited = model, set()
+    while first.parent is not None and first.pk not in visited:
+        visited.add(first.pk)
         first = first.parent
     return first
 
 
 def family_of(model: LanguageModel) -> set[int]:
-    """Ids of all that comes from the model's first ancestor, itself and that one included."""
+    """Return the ids of all that comes from the model's first ancestor, itself and that one included."""
     numbers: set[int] = set()
     generation = {first_ancestor(model).pk, model.pk}
     while generation:
@@ -146,26 +152,26 @@ def _by_hash(completion: Completion) -> str:
 
 
 def _demonstrations(run: Run, judge: str) -> Iterable[Demonstration]:
-    counted = Demonstration.objects.counted().by(judge).on_split(Split.EVAL).filter(project=run.project)
-    return counted.exclude(text="").select_related("prompt", "edited_from").order_by("pk")
+    demonstrations = Demonstration.objects.counted().by(judge).on_split(Split.EVAL).filter(project=run.project)
+    return demonstrations.exclude(text="").select_related("prompt", "edited_from").order_by("pk")
 
 
-def _preferred(run: Run, judge: str, per_prompt: int = 1, without: Collection[int] = ()) -> list[Completion]:
-    """Return the best-judged answers to each eval prompt, whoever gave them but for the models `without`; by people or
-    by simulations, never both."""
+def _preferred(run: Run, judge: str, per_prompt: int = 1, excluded_models: Collection[int] = ()) -> list[Completion]:
+    """Return the best-rated answers to each eval prompt, whoever gave them except `excluded_models`; by people or by
+    simulations, never both."""
     pairs, stars = (
         table.objects.counted().by(judge).on_split(Split.EVAL).filter(project=run.project)
         for table in (Comparison, Rating)
     )
-    judged = best_answers.answers_from(
+    annotated = best_answers.answers_from(
         preferences.comparisons_from(
             pairs.values("prompt_id", "completion_a", "completion_b", "winner", "strength", "author")
         ),
         preferences.ratings_from(stars.values("completion", "thumbs", "stars", "author")),
     )
-    answers = {pk: a for pk, a in _answers(run).in_bulk(judged.keys()).items() if a.model_id not in without}
+    answers = {pk: a for pk, a in _answers(run).in_bulk(annotated.keys()).items() if a.model_id not in excluded_models}
     best = best_answers.best(
-        ((judged[pk], answer.prompt_id, answer.text) for pk, answer in answers.items()),
+        ((annotated[pk], answer.prompt_id, answer.text) for pk, answer in answers.items()),
         per_prompt=per_prompt,
         minimum=0.5,
     )
@@ -177,7 +183,7 @@ def _of_first_ancestor(run: Run) -> list[Completion]:
 
 
 def _answers(run: Run):
-    """Whole answers in the eval split: where a limit cut one off says nothing about the model."""
+    """Return whole answers in the eval split: where a limit cut one off says nothing about the model."""
     answers = Completion.objects.filter(prompt__project=run.project, prompt__side=Split.EVAL)
     return answers.exclude(finish_reason="length").exclude(text="").select_related("prompt")
 

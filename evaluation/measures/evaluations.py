@@ -1,4 +1,4 @@
-"""Evaluations of a project: several models measured alike, and which figures stand at present."""
+"""Queue evaluations of a project: several models measured alike; and find the figures that stand at present."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ def queue_alike(
     cloned_from: Run | None = None,
     idempotency_key: str | None = None,
 ) -> list[Run]:
-    """Return a run for each of the models, with the same options, so that they can be set item by item; all or none.
+    """Queue a run for each of the models, with the same options, so that they compare item by item; all or none. Return
+    the runs.
 
     Refused as `training.runs.ordering.actions.queue_run` refuses; what is wrong with a model is said of `models`.
     """
@@ -68,12 +69,12 @@ def queue_alike(
 
 
 def _name_of(name: str, model: LanguageModel) -> str:
-    """`perplexity of tide-sft`; a name that is empty stays so, and is refused."""
+    """Return `perplexity of tide-sft`; a name that is empty stays so, and is refused."""
     return f"{name} of {model.name}"[:120] if name else ""
 
 
 def _key_of(key: str | None, model: LanguageModel) -> str | None:
-    """One key for each model, however long the request's is; too long a one is refused as it is."""
+    """Return one key for each model, however long the request's is; too long a one is refused as it is."""
     if not key or len(key) > 100:
         return key
     return hashlib.sha256(f"{key} {model.pk}".encode()).hexdigest()
@@ -81,7 +82,7 @@ def _key_of(key: str | None, model: LanguageModel) -> str | None:
 
 @dataclass(frozen=True)
 class Chosen:
-    """What of a project's figures is asked for; "" is all."""
+    """Which of a project's figures are asked for; "" is all."""
 
     task: str = ""
     metric: str = ""
@@ -107,15 +108,15 @@ def standing(project: Project, chosen: Chosen, models: Iterable[int] | None = No
 
 def line_of(model: LanguageModel) -> list[LanguageModel]:
     """Return its ancestors, the first ones first, itself, and all that came of it."""
-    ancestors, above, seen = [], model.parent, {model.pk}
-    while above is not None and above.pk not in seen:
-        seen.add(above.pk)
+    ancestors, above, visited = [], model.parent, {model.pk}
+    while above is not None and above.pk not in visited:
+        visited.add(above.pk)
         ancestors.append(above)
         above = above.parent
-    found, generation = [*reversed(ancestors), model], [model]
+    line, generation = [*reversed(ancestors), model], [model]
     while generation:
-        children = LanguageModel.objects.filter(parent__in=generation).exclude(pk__in=seen).order_by("pk")
+        children = LanguageModel.objects.filter(parent__in=generation).exclude(pk__in=visited).order_by("pk")
         generation = list(children)
-        seen |= {child.pk for child in generation}
-        found += generation
-    return found
+        visited |= {child.pk for child in generation}
+        line += generation
+    return line

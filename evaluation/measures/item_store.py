@@ -1,4 +1,4 @@
-"""What an evaluation measured, item by item: `items.jsonl` of its run directory, read by place and not as a whole.
+"""Read what an evaluation measured, item by item, from `items.jsonl` of its run directory, by place and not as a whole.
 
 An index beside the file, `items.index.npz`, says where each line begins, and what a page sorts and filters by: group,
 whether the model was right, whether the training data hold it, the value of the first metric for that item alone. It is
@@ -28,7 +28,8 @@ Row = dict[str, Any]
 
 
 class Damaged(ValueError):
-    """The file is not what the run left: a disk was full or failed. What it held can only be measured again."""
+    """Raised when the file is not what the run left: a disk was full or failed. What it held can only be measured
+    again."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def index_of(folder: Path) -> Index | None:
 
 
 def chosen(index: Index, choice: Choice) -> np.ndarray:
-    """Places of the items that fit, in order: (m,) int64."""
+    """Return the places of the items that fit, in order: (m,) int64."""
     fits = np.ones(len(index), dtype=bool)
     if choice.group:
         fits &= index.group == (index.groups.index(choice.group) if choice.group in index.groups else -2)
@@ -102,12 +103,12 @@ def chosen(index: Index, choice: Choice) -> np.ndarray:
 
 def read(folder: Path, index: Index, places: np.ndarray) -> list[Row]:
     """Return the items at these places."""
-    found = []
+    rows = []
     with (folder / FILE).open("rb") as file:
         for place in places:
             file.seek(int(index.offsets[place]))
-            found.append(json.loads(file.readline()))
-    return found
+            rows.append(json.loads(file.readline()))
+    return rows
 
 
 def read_all(folder: Path) -> Iterator[Row]:
@@ -116,7 +117,7 @@ def read_all(folder: Path) -> Iterator[Row]:
 
 
 def value_of(metric: str, counts: list[float]) -> float | None:
-    """Of one item alone; None where it has none, such as a share of nothing."""
+    """Return the value of one item alone; None where it has none, such as a share of nothing."""
     value = _values(metric, [counts])[0]
     return float(value) if np.isfinite(value) else None
 
@@ -129,7 +130,7 @@ def _values(metric: str, rows: list[list[float]]) -> np.ndarray:
 def _build(file: Path, stamp: str) -> Index:
     offsets: list[int] = []
     names: dict[str, int] = {}
-    group, right, seen, counts = [], [], [], []
+    group, right, seen_values, counts = [], [], [], []
     metrics: list[str] = []
     place = 0
     with file.open("rb") as lines:
@@ -139,7 +140,7 @@ def _build(file: Path, stamp: str) -> Index:
             offsets.append(place)
             group.append(names.setdefault(row["group"], len(names)) if row.get("group") else -1)
             right.append(_is_right(row["counts"]))
-            seen.append(UNKNOWN if row.get("contaminated") is None else int(row["contaminated"]))
+            seen_values.append(UNKNOWN if row.get("contaminated") is None else int(row["contaminated"]))
             counts.append(row["counts"][metrics[0]] if metrics else [])
             place += len(line)
     index = Index(
@@ -147,7 +148,7 @@ def _build(file: Path, stamp: str) -> Index:
         group=np.array(group, dtype=np.int32),
         groups=list(names),
         right=np.array(right, dtype=np.int8),
-        seen=np.array(seen, dtype=np.int8),
+        seen=np.array(seen_values, dtype=np.int8),
         value=_values(metrics[0], counts) if metrics else np.full(len(offsets), np.nan),
         metric=metrics[0] if metrics else "",
         metrics=metrics,
@@ -159,19 +160,19 @@ def _build(file: Path, stamp: str) -> Index:
 def _is_right(counts: dict[str, list[float]]) -> int:
     for name in _RIGHT:
         if name in counts:
-            score, of = counts[name][:2]
-            return UNKNOWN if not of else YES if score >= of else NO if score == 0 else UNKNOWN
+            score, total = counts[name][:2]
+            return UNKNOWN if not total else YES if score >= total else NO if score == 0 else UNKNOWN
     return UNKNOWN
 
 
 def _write(path: Path, index: Index, stamp: str) -> None:
-    told = {"stamp": stamp, "groups": index.groups, "metric": index.metric, "metrics": index.metrics}
+    header = {"stamp": stamp, "groups": index.groups, "metric": index.metric, "metrics": index.metrics}
     columns = {name: getattr(index, name) for name in _COLUMNS}
     with (
         atomic_files.replacing(path, writer=str(os.getpid()), is_synced=False) as partial,
         partial.open("wb") as file,
     ):
-        np.savez(file, told=np.array(json.dumps(told)), **columns)
+        np.savez(file, told=np.array(json.dumps(header)), **columns)
 
 
 _COLUMNS = ("offsets", "group", "right", "seen", "value")

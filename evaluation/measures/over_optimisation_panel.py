@@ -1,4 +1,4 @@
-"""What a PPO run's page shows of over-optimisation: the reward model's opinion along the steps, and people's beside it.
+"""Present the over-optimisation of a PPO run: the reward model's opinion along the steps, and people's beside it.
 
 Score and KL are the run's own metrics. People's opinion is of the pairs that the human review asked about, the policy's
 answer and its parent's to one prompt (train split); at the end stands the arena, the finished model against its parent
@@ -40,7 +40,7 @@ class Judges:
     """All that one kind of judge said: along the steps, and in the arena at the end."""
 
     judge: str
-    who: str
+    group: str
     bins: list[Bin]
     verdict: Verdict
     sentences: list[str]
@@ -53,7 +53,7 @@ def context(run: Run) -> dict[str, Any]:
 
 
 def of_model(model: LanguageModel, readable: QuerySet[Project]) -> dict[str, Any] | None:
-    """For the page of a model that a PPO run made, to whom may read that run's project; None for others."""
+    """Return the panel of a PPO run's model, for somebody who may read that run's project; None for others."""
     maker: Run | None = getattr(model, "made_by", None)
     if maker is None or maker.kind != "ppo" or not readable.filter(pk=maker.project_id).exists():
         return None
@@ -63,9 +63,11 @@ def of_model(model: LanguageModel, readable: QuerySet[Project]) -> dict[str, Any
 def of_run(run: Run) -> dict[str, Any] | None:
     """Return None until there is anything to show."""
     curves = [curve for curve in (_curve(run, SCORES, "score"), _curve(run, ("kl",), "KL, nats an answer")) if curve]
-    told = opinions(run)
+    opinions_by_kind = opinions(run)
     sides = [
-        side for judge in (AnnotatorKind.PERSON, AnnotatorKind.SIMULATION) if (side := _side(run, judge, told[judge]))
+        side
+        for judge in (AnnotatorKind.PERSON, AnnotatorKind.SIMULATION)
+        if (side := _side(run, judge, opinions_by_kind[judge]))
     ]
     if not curves and not sides:
         return None
@@ -85,7 +87,7 @@ def of_run(run: Run) -> dict[str, Any] | None:
 
 
 def opinions(run: Run) -> dict[str, list[Opinion]]:
-    """By kind of judge, every counted vote on a pair that the run's reviews asked about."""
+    """Return by kind of annotator every counted vote on a pair that the run's reviews asked about."""
     reviews = {r.policy_answer_id: r for r in run.reviews.filter(not_asked="")}
     pair = Q(completion_a__in=reviews) | Q(completion_b__in=reviews)
     # Not `ranking`: reviews ask about prompts of the train split, and both kinds of judges are told apart below.
@@ -140,10 +142,10 @@ def _arena(run: Run, judge: str) -> WinRate | None:
     model, parent = run.output_model, run.parent
     if model is None or parent is None:
         return None
-    between = Q(completion_a__model=model, completion_b__model=parent) | Q(
+    is_between = Q(completion_a__model=model, completion_b__model=parent) | Q(
         completion_a__model=parent, completion_b__model=model
     )
-    rows = Comparison.objects.counted().ranking(judge).filter(between, project=run.project)
+    rows = Comparison.objects.counted().ranking(judge).filter(is_between, project=run.project)
     names = ("id", "completion_a__model", "winner", "author", "visitor", "prompt")
     votes = list(rows.order_by("id").values_list(*names)[:MOST_OPINIONS])
     if not votes:
@@ -158,21 +160,23 @@ def _arena(run: Run, judge: str) -> WinRate | None:
 # In words
 
 
-def _sentences(verdict: Verdict, who: str, arena: WinRate | None) -> list[str]:
-    told = [_judged(verdict, who)]
+def _sentences(verdict: Verdict, group: str, arena: WinRate | None) -> list[str]:
+    sentences = [_judged(verdict, group)]
     if verdict.trend is not None and verdict.trend.upper < 0:
-        told.append(f"Its answers were liked less and less by {who}: {_points_of(verdict.trend)} from first to last.")
-    if arena is not None:
-        against = "above" if arena.lower > 0.5 else "below" if arena.upper < 0.5 else "not to be told from"
-        told.append(
-            f"At the end, in the arena, {who} prefer the finished model to its parent in {_share(arena)} of {arena.n} "
-            f"vote{'' if arena.n == 1 else 's'}: {against} one half."
+        sentences.append(
+            f"Its answers were liked less and less by {group}: {_points_of(verdict.trend)} from first to last."
         )
-    return told
+    if arena is not None:
+        comparison = "above" if arena.lower > 0.5 else "below" if arena.upper < 0.5 else "not to be told from"
+        sentences.append(
+            f"At the end, in the arena, {group} prefer the finished model to its parent in {_share(arena)} of "
+            f"{arena.n} vote{'' if arena.n == 1 else 's'}: {comparison} one half."
+        )
+    return sentences
 
 
-def _judged(verdict: Verdict, who: str) -> str:
-    n = f"{verdict.opinions} opinion{'' if verdict.opinions == 1 else 's'} of {who}"
+def _judged(verdict: Verdict, group: str) -> str:
+    n = f"{verdict.opinions} opinion{'' if verdict.opinions == 1 else 's'} of {group}"
     if verdict.growth is None:
         return (
             f"Whether it is over-optimised cannot be told yet: {n} on its answers while it trained. About "
@@ -181,9 +185,9 @@ def _judged(verdict: Verdict, who: str) -> str:
         )
     change = f"{_points_of(verdict.growth)} from step {verdict.first} to step {verdict.last}, by {n}"
     if verdict.what == over_optimisation.PARTED:
-        return f"The curves part: what the score promises has grown beyond what {who} say by {change}."
+        return f"The curves part: what the score promises has grown beyond what {group} say by {change}."
     if verdict.what == over_optimisation.CLOSER:
-        return f"The curves close: what the score promises has come nearer to what {who} say by {change}."
+        return f"The curves close: what the score promises has come nearer to what {group} say by {change}."
     if verdict.what == over_optimisation.TOGETHER:
         return f"The curves keep together: their gap has changed by {change}."
     return (
@@ -206,11 +210,11 @@ def _share(rate: WinRate) -> str:
 class Row:
     """A line of the table behind the picture."""
 
-    who: str
+    group: str
     steps: str
     votes: int
     expected: str
-    said: str
+    observed: str
 
 
 def _rows(sides: Sequence[Judges]) -> list[Row]:
@@ -218,7 +222,7 @@ def _rows(sides: Sequence[Judges]) -> list[Row]:
     for side in sides:
         for one in side.bins:
             steps = str(one.first) if one.first == one.last else f"{one.first}–{one.last}"
-            rows.append(Row(side.who, steps, one.people.n, f"{one.expected:.0%}", _share(one.people)))
+            rows.append(Row(side.group, steps, one.people.n, f"{one.expected:.0%}", _share(one.people)))
         if side.arena is not None:
-            rows.append(Row(side.who, "arena", side.arena.n, "–", _share(side.arena)))
+            rows.append(Row(side.group, "arena", side.arena.n, "–", _share(side.arena)))
     return rows

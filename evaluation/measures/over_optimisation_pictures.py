@@ -1,4 +1,5 @@
-"""Score, KL, and win rates expected and said, over the steps of one run: small pictures with one axis of steps."""
+"""Draw score, KL, and win rates expected and observed, over the steps of one run: small pictures with one axis of
+steps."""
 
 from __future__ import annotations
 
@@ -36,10 +37,10 @@ def pictures(curves: Sequence[Curve], sides: Sequence[Judges], reward: str) -> l
     if not steps:
         return []
     reach = (min(steps), max(steps))
-    made = [_curve(curve, reach) for curve in curves if len(curve.points) > 1]
+    pictures_ = [_curve(curve, reach) for curve in curves if len(curve.points) > 1]
     if any(side.bins or side.arena for side in sides):
-        made.insert(0, _rates(sides, reach, reward))
-    return made
+        pictures_.insert(0, _rates(sides, reach, reward))
+    return pictures_
 
 
 def _curve(curve: Curve, reach: tuple[float, float]) -> Picture:
@@ -55,8 +56,8 @@ def _curve(curve: Curve, reach: tuple[float, float]) -> Picture:
 
 
 def _rates(sides: Sequence[Judges], reach: tuple[float, float], reward: str) -> Picture:
-    """Dots with their intervals are what judges said, bin by bin; the line is what the reward model expected of the
-    same pairs. Right of the steps stands the arena."""
+    """Return the picture of win rates: dots with intervals are what annotators said, bin by bin; the line is what the
+    reward model expected of the same pairs. Right of the steps is the arena."""
     has_arena = any(side.arena for side in sides)
     right = WIDTH - RIGHT - (ARENA if has_arena else 0)
     x, y = scale(*reach, LEFT, right - 6), scale(0, 1, HEIGHT - BOTTOM, TOP)
@@ -77,7 +78,7 @@ def _rates(sides: Sequence[Judges], reach: tuple[float, float], reward: str) -> 
             marks += _interval(x(one.step) + apart, one.people, colour, y)
         if side.arena:
             marks += _interval(right + ARENA / 2 + 4 + 2 * apart, side.arena, colour, y)
-        keys.append((colour, f"{side.who} prefer its answer to the parent’s, with 95% interval"))
+        keys.append((colour, f"{side.group} prefer its answer to the parent’s, with 95% interval"))
     if any(side.bins for side in sides):
         keys.insert(0, ("accent", f"{reward} expects of the same pairs"))
     title = f"Win rate against the parent by step, as {reward} expects it and as judges say: the table has the figures"
@@ -102,11 +103,11 @@ def _steps(reach: tuple[float, float], x) -> list[Mark]:
     return [*marks, Text((LEFT - 7, HEIGHT - 14), "step", "end", size=SIZE)]
 
 
-def sheet(made: Sequence[Picture]) -> Scene:
+def sheet(pictures_: Sequence[Picture]) -> Scene:
     """Return all of them under one another with their names and keys, for a file."""
     marks: list[Mark] = []
     top = 8
-    for picture in made:
+    for picture in pictures_:
         marks.append(Text((8, top + 14), picture.name, colour="ink", size=SIZE))
         top += 22
         for colour, meaning in picture.keys if len(picture.keys) > 1 else []:

@@ -17,12 +17,12 @@ _SIGNATURE = 500  # characters that an Evaluation keeps
 
 
 def record(run: Run, directory: RunDirectory) -> None:
-    """The figures of a run that measures the model it started from."""
+    """Record the figures of a run that measures the model it started from."""
     write_metrics(run, evaluated(run))
 
 
 def record_measure(run: Run, directory: RunDirectory) -> None:
-    """One Evaluation for each metric, of the whole and of each group; none a second time for the same run."""
+    """Record one Evaluation for each metric, of the whole and of each group; none a second time for the same run."""
     if Evaluation.objects.filter(run=run).exists():
         return
     # So that nobody waits for it on a page; after the transaction, for it reads a file.
@@ -67,8 +67,8 @@ def _opponent_of(run: Run, model: LanguageModel) -> LanguageModel | None:
 
 def _numbers(name: str, figure: dict[str, Any]) -> dict[str, Any]:
     """Return the fields that every figure has, whatever measured it."""
-    found = {field: figure.get(field) for field in ("value", "standard_error", "lower", "upper")}
-    return {"metric": name[:60], "n": figure.get("n") or 0, **found}
+    fields = {field: figure.get(field) for field in ("value", "standard_error", "lower", "upper")}
+    return {"metric": name[:60], "n": figure.get("n") or 0, **fields}
 
 
 def task_of(run: Run) -> str:
@@ -77,7 +77,7 @@ def task_of(run: Run) -> str:
 
 
 def write_metrics(run: Run, model: LanguageModel) -> list[Evaluation]:
-    """One Evaluation for each figure of the result; none a second time for the same run and model."""
+    """Write one Evaluation for each figure of the result; none a second time for the same run and model."""
     signature = signature_of(run)
     rows = [
         Evaluation(
@@ -107,10 +107,10 @@ def signature_of(run: Run) -> str:
         by = f" by {frozen.judge}" if frozen.judge else ""
         dataset = f"dataset {frozen.content_hash[:12]}{by}"
     made_by = f"run {run.pk}, seed {run.seed}, code {run.code_version or 'unknown'}"
-    known = "; ".join(part for part in (dataset, made_by) if part)
+    provenance = "; ".join(part for part in (dataset, made_by) if part)
     # What leads back to the run is kept whole, whatever a recipe has to say.
-    told = str(run.result.get("signature", ""))[: _SIGNATURE - len(known) - 2]
-    return f"{told}; {known}" if told else known
+    own_signature = str(run.result.get("signature", ""))[: _SIGNATURE - len(provenance) - 2]
+    return f"{own_signature}; {provenance}" if own_signature else provenance
 
 
 # Where recipes put their figures, and what these are called here. `longer` is the null of a reward model: how well

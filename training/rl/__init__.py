@@ -1,1 +1,1 @@
-"""The maths of PPO, with decoding and layers that make it affordable: torch alone, no run directory."""
+"""Compute PPO's maths, with decoding and layers that make it affordable: torch alone, no run directory."""

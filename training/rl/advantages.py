@@ -1,4 +1,5 @@
-"""Rewards, advantages and masks of completions. Everything is (B, T), right-padded, `mask` true on valid tokens."""
+"""Compute rewards, advantages and masks of completions. Everything is (B, T), right-padded, `mask` true on valid
+tokens."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from torch import Tensor
 
 
 def completion_mask(lengths: Tensor, width: int) -> Tensor:
-    """lengths (B,) -> (B, width) bool, true on the first `lengths` tokens: no pad token is consulted."""
+    """Return (B, width) bool from lengths (B,), true on the first `lengths` tokens: no pad token is consulted."""
     return torch.arange(width, device=lengths.device) < lengths[:, None]
 
 
@@ -20,7 +21,7 @@ def whiten(values: Tensor, mask: Tensor, *, shift_mean: bool = True) -> Tensor:
 
 
 def token_rewards(scores: Tensor, kl: Tensor, mask: Tensor, kl_coef: float) -> Tensor:
-    """-kl_coef * kl on each valid token, plus the score on the last valid one (not on the first pad after it).
+    """Return -kl_coef * kl on each valid token, plus the score on the last valid one (not on the first pad after it).
 
     scores (B,), kl (B, T) -> (B, T).
     """
@@ -32,7 +33,8 @@ def token_rewards(scores: Tensor, kl: Tensor, mask: Tensor, kl_coef: float) -> T
 
 
 def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float = 1.0, lam: float = 0.95) -> tuple[Tensor, Tensor]:
-    """Generalised advantage estimation (Schulman 2015, 1506.02438), the episode ending with its last valid token.
+    """Return the generalised advantage estimates (Schulman 2015, 1506.02438), the episode ending with its last valid
+    token.
 
     rewards, values, mask (B, T) -> advantages, returns (B, T), both 0 on padding.
     """
@@ -49,7 +51,7 @@ def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float = 1.0, lam: 
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean over valid tokens of the whole batch, not the mean of each row's mean."""
+    """Return the mean over valid tokens of the whole batch, not the mean of each row's mean."""
     return (values * mask).sum() / mask.sum().clamp(min=1)
 
 
@@ -66,7 +68,7 @@ def ratio_and_error(sums: Tensor, counts: Tensor) -> tuple[float, float]:
 
 
 def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> float:
-    """1 - Var(returns - values) / Var(returns) over valid tokens; 0 when the returns do not vary."""
+    """Return 1 - Var(returns - values) / Var(returns) over valid tokens; 0 when the returns do not vary."""
     target = returns[mask]
     variance = target.var(unbiased=False)
     return float(1 - (target - values[mask]).var(unbiased=False) / variance) if float(variance) > 1e-12 else 0.0

@@ -1,4 +1,4 @@
-"""Decoding with a key-value cache that is written in place: what `generate` spends its time on, left out.
+"""Decode with a key-value cache that is written in place, without what `generate` spends its time on.
 
 `LlamaDecoder` runs any model built like Llama (Llama, SmolLM, Mistral without its window, Qwen2, Qwen3): projections
 fused, heads grouped instead of repeated, cache allocated once, some 17 operations a layer. Measured against `generate`
@@ -58,7 +58,7 @@ class LlamaDecoder:
         self.layers = [_read_layer(layer) for layer in self.base.layers]
 
     def refresh(self, first_layer: int) -> None:
-        """Read what learns in `first_layer` and above again: adapters, or weights. What is frozen stays as it lies."""
+        """Read what learns in `first_layer` and above again: adapters, or weights. What is frozen stays as it is."""
         for layer in self.layers[first_layer:]:
             for linear in (layer.qkv, layer.output, layer.gate_up, layer.down):
                 linear.refresh()
@@ -103,7 +103,7 @@ class LlamaDecoder:
         self.bias, self.next_position = self.bias[rows], self.next_position[rows]
 
     def _run(self, hidden: Tensor, positions: Tensor, start: int, allowed: Tensor) -> Tensor:
-        """hidden (B, T, H) at positions (B, T), written to the cache from `start` -> (B, T, H)."""
+        """Run the layers on hidden (B, T, H) at positions (B, T), written to the cache from `start` -> (B, T, H)."""
         cos, sin = self.base.rotary_emb(hidden, position_ids=positions)
         half = self.head_dim // 2
         # rotate_half(x) * sin is roll(x) * sin with the first half's sign turned: one operation less.
@@ -164,13 +164,13 @@ def _read_layer(layer: nn.Module) -> _Layer:
 
 
 class ModuleDecoder:
-    """Any causal LM of transformers, by its own forward and its own cache."""
+    """Decode with any causal LM of transformers, by its own forward and its own cache."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
 
     def refresh(self, first_layer: int) -> None:
-        """Nothing is copied, so nothing is stale."""
+        """Do nothing: nothing is copied, so nothing is stale."""
 
     @torch.no_grad()
     def prefill(self, input_ids: Tensor, attention_mask: Tensor, max_new_tokens: int) -> Tensor:
@@ -210,7 +210,8 @@ def decoder_for(model: nn.Module) -> LlamaDecoder | ModuleDecoder:
 
 
 def _agree(fast: LlamaDecoder, plain: ModuleDecoder, model: nn.Module) -> bool:
-    """Two rows of different length, a prefill and a step: do both give nearly the same distribution?"""
+    """Return whether both decoders give nearly the same distribution on two rows of different length, a prefill and a
+    step."""
     device = model.get_input_embeddings().weight.device
     vocabulary = model.get_input_embeddings().weight.shape[0]
     ids = torch.arange(10, device=device).view(2, 5).mul(37).remainder(vocabulary)

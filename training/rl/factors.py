@@ -1,4 +1,4 @@
-"""Low-rank updates as factors: joined, shortened, compared, without ever forming the matrices that they stand for.
+"""Join, shorten and compare low-rank updates as factors, without ever forming the matrices that they stand for.
 
 The update of one linear layer is b @ a with a (r, in) and b (out, r). Two that follow each other add up, and their
 factors concatenate. The inner product of two updates needs r x r numbers and not out x in:
@@ -43,17 +43,17 @@ Update = Mapping[str, Factors]  # by the name of the linear layer
 
 def concatenate(*updates: Update) -> dict[str, Factors]:
     """Return the sum of the updates: exact, ranks add."""
-    found: dict[str, Factors] = {}
+    sums: dict[str, Factors] = {}
     for update in updates:
         for name, factors in update.items():
-            before = found.get(name)
+            before = sums.get(name)
             if before is None:
-                found[name] = factors
+                sums[name] = factors
                 continue
             dtype = torch.promote_types(before.a.dtype, factors.a.dtype)
             first, second = before.to(dtype), factors.to(dtype, before.a.device)
-            found[name] = Factors(torch.cat([first.a, second.a]), torch.cat([first.b, second.b], 1))
-    return found
+            sums[name] = Factors(torch.cat([first.a, second.a]), torch.cat([first.b, second.b], 1))
+    return sums
 
 
 def negative(update: Update) -> dict[str, Factors]:
@@ -85,17 +85,17 @@ def shrink(update: Update, most_rank: int, share: float = 0.0) -> tuple[dict[str
     the squared norm. Float32 throughout: QR of both factors, then the SVD of an r x r core.
     """
     parts = {name: _decompose(factors) for name, factors in update.items()}
-    whole = sum(float(part.values.double().square().sum()) for part in parts.values())
-    least = _threshold([part.values for part in parts.values()], share * whole)
-    kept: dict[str, Factors] = {}
-    lost = 0.0
+    total = sum(float(part.values.double().square().sum()) for part in parts.values())
+    least = _threshold([part.values for part in parts.values()], share * total)
+    shortened: dict[str, Factors] = {}
+    lost_square = 0.0
     for name, part in parts.items():
         rank = max(min(int((part.values > least).sum()), most_rank), 1)
-        lost += float(part.values[rank:].double().square().sum())
+        lost_square += float(part.values[rank:].double().square().sum())
         root = part.values[:rank].sqrt()
         a, b = root[:, None] * part.right[:, :rank].T, part.left[:, :rank] * root
-        kept[name] = Factors(a.contiguous(), b.contiguous())
-    return kept, math.sqrt(lost / whole) if whole else 0.0
+        shortened[name] = Factors(a.contiguous(), b.contiguous())
+    return shortened, math.sqrt(lost_square / total) if total else 0.0
 
 
 @dataclass(frozen=True)

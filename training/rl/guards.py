@@ -1,4 +1,4 @@
-"""Bounds on how far a policy may drift from its parent, checked on each rollout.
+"""Check bounds on how far a policy may drift from its parent, on each rollout.
 
 A policy trained against a score finds what the score does not see: in a first trial it fell to one-word answers within
 nine steps while the score rose; in a later one every answer filled with emoji. These bounds read the answers and not
@@ -68,7 +68,7 @@ def distinct_share(texts: Sequence[str]) -> float:
 
 
 def distinct_pairs(texts: Sequence[str]) -> float:
-    """Different pairs of neighbouring words over all such pairs; 0 when every text is one word."""
+    """Return the different pairs of neighbouring words over all such pairs; 0 when every text is one word."""
     pairs = [pair for text in texts for pair in pairwise(text.lower().split())]
     return len(set(pairs)) / len(pairs) if pairs else 0.0
 
@@ -104,10 +104,10 @@ def pairs_error(share: float, texts: Sequence[str]) -> float:
 
 def drift(now: Behaviour, parent: Behaviour, bounds: Bounds) -> Drift:
     """Return the bound that is nearest to being crossed, or crossed the furthest."""
-    found = [*_lengths(now, parent, bounds), *_sameness(now, parent, bounds), *_fluency(now, parent, bounds)]
+    drifts = [*_lengths(now, parent, bounds), *_sameness(now, parent, bounds), *_fluency(now, parent, bounds)]
     if bounds.kl is not None:
-        found.append(Drift(now.kl / bounds.kl, "kl_limit", f"the KL from the parent is {now.kl:.1f} nats an answer"))
-    worst = max(found, key=lambda d: d.used)
+        drifts.append(Drift(now.kl / bounds.kl, "kl_limit", f"the KL from the parent is {now.kl:.1f} nats an answer"))
+    worst = max(drifts, key=lambda d: d.used)
     return Drift(max(0.0, worst.used), worst.code, worst.message)
 
 
@@ -124,7 +124,7 @@ def _lengths(now: Behaviour, parent: Behaviour, bounds: Bounds) -> list[Drift]:
     base = max(parent.length, 1e-9)
     longer = (difference(now, parent, "length") or 0.0) / base
     message = f"answers are {now.length:.0f} tokens long where the parent's are {parent.length:.0f}"
-    found = [
+    drifts = [
         Drift(-longer / (1 - bounds.shortest), "length_collapse", message),
         Drift(longer / (bounds.longest - 1), "length_runaway", message),
     ]
@@ -132,37 +132,39 @@ def _lengths(now: Behaviour, parent: Behaviour, bounds: Bounds) -> list[Drift]:
     # Near max_new_tokens no answer can grow longer by much: then it shows in how few of them still end.
     if more is not None and now.ends is not None and parent.ends:
         text = f"{now.ends:.0%} of the answers end by themselves where {parent.ends:.0%} of the parent's do; "
-        found.append(Drift(-more / (parent.ends * (1 - bounds.ends)), "answers_cut_off", text + "the rest are cut off"))
-    return found
+        drifts.append(
+            Drift(-more / (parent.ends * (1 - bounds.ends)), "answers_cut_off", text + "the rest are cut off")
+        )
+    return drifts
 
 
 def _sameness(now: Behaviour, parent: Behaviour, bounds: Bounds) -> list[Drift]:
-    found = []
-    for what, name in (("answers", "distinct"), ("word pairs", "distinct_2")):
+    drifts = []
+    for units, name in (("answers", "distinct"), ("word pairs", "distinct_2")):
         share, base = getattr(now, name), getattr(parent, name)
         if base > 0:  # a parent that answers in single words has no pairs to compare
             used = -(difference(now, parent, name) or 0.0) / (base * (1 - bounds.distinct))
-            text = f"{share:.0%} of the {what} differ from each other, where {base:.0%} of the parent's do"
-            found.append(Drift(used, "answers_alike", text))
+            text = f"{share:.0%} of the {units} differ from each other, where {base:.0%} of the parent's do"
+            drifts.append(Drift(used, "answers_alike", text))
     rise = difference(now, parent, "entropy")
     if rise is not None and parent.entropy and parent.entropy > 0:
         text = f"the entropy is {now.entropy:.2f} nats a token where the parent's is {parent.entropy:.2f}"
-        found.append(Drift(-rise / (parent.entropy * (1 - bounds.lowest_entropy)), "entropy_collapse", text))
+        drifts.append(Drift(-rise / (parent.entropy * (1 - bounds.lowest_entropy)), "entropy_collapse", text))
         if bounds.entropy is not None:
-            found.append(Drift(rise / bounds.entropy, "entropy_runaway", text))
-    return found
+            drifts.append(Drift(rise / bounds.entropy, "entropy_runaway", text))
+    return drifts
 
 
 def _fluency(now: Behaviour, parent: Behaviour, bounds: Bounds) -> list[Drift]:
-    found = []
+    drifts = []
     rise, foreign = difference(now, parent, "surprise"), difference(now, parent, "foreign")
     if rise is not None and bounds.surprise is not None:
         text = (
             f"the answers surprise the parent by {now.surprise:.2f} nats a token, "
             f"where its own do by {parent.surprise:.2f}: they may read less well"
         )
-        found.append(Drift(rise / bounds.surprise, "surprise_limit", text))
+        drifts.append(Drift(rise / bounds.surprise, "surprise_limit", text))
     if foreign is not None and bounds.foreign is not None:
         text = f"{now.foreign:.0%} of the characters are emoji or letters of scripts that the parent does not use"
-        found.append(Drift(foreign / bounds.foreign, "foreign_scripts", text))
-    return found
+        drifts.append(Drift(foreign / bounds.foreign, "foreign_scripts", text))
+    return drifts

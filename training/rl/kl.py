@@ -1,4 +1,4 @@
-"""The distance of the policy from its reference: estimators and the controller of its coefficient."""
+"""Estimate the distance of the policy from its reference, and control its coefficient."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LOWEST_SHARE = 1 / 4  # of the coefficient at first: how far it falls before KL 
 
 
 def kl_per_token(logprobs: Tensor, ref_logprobs: Tensor, estimator: str = "k1") -> Tensor:
-    """Estimators of KL(policy || reference) from tokens that the policy drew; the same shape as the arguments.
+    """Return estimates of KL(policy || reference) from tokens that the policy drew; the same shape as the arguments.
 
     With r = ref / policy (Schulman, "Approximating KL divergence"): k1 = -log r is unbiased and may be negative;
     k2 = (log r)^2 / 2 is biased and has the right gradient as a loss; k3 = r - 1 - log r is unbiased and positive, but

@@ -1,4 +1,4 @@
-"""Log-probabilities of tokens without a B x T x V array of logits.
+"""Compute log-probabilities of tokens without a B x T x V array of logits.
 
 The logits of a batch of 32 x 64 tokens over 49,152 words take 400 MB in float32, written and read several times. Here
 they live for a few rows at a time, and what is kept for the backward pass is d logprob / d hidden, (N, H).
@@ -24,7 +24,7 @@ def token_logprobs(
     entropies: bool = False,
     rows: int = ROWS,
 ) -> tuple[Tensor, Tensor]:
-    """log softmax(hidden @ weight.T / temperature) at `tokens`, and the entropy of that distribution.
+    """Return log softmax(hidden @ weight.T / temperature) at `tokens`, and the entropy of that distribution.
 
     hidden (N, H), weight (V, H), tokens (N,) -> logprobs (N,) float32, entropies (N,) float32.
     Gradients flow from logprobs to hidden and weight, none from the entropies, which are for logs. These are 0 unless
@@ -77,7 +77,7 @@ class _TokenLogprobs(torch.autograd.Function):
 
 
 def _distribution(hidden: Tensor, weight: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Logits (n, V) in the weight's dtype and probabilities (n, V) in float32."""
+    """Return logits (n, V) in the weight's dtype and probabilities (n, V) in float32."""
     logits = F.linear(hidden, weight)
     if temperature != 1:
         logits = logits / temperature
@@ -85,7 +85,7 @@ def _distribution(hidden: Tensor, weight: Tensor, temperature: float) -> tuple[T
 
 
 def _normaliser(logits: Tensor, probs: Tensor, tokens: Tensor) -> Tensor:
-    """log sum exp(logits), (n,), from one token's logit and probability: no further pass over the vocabulary."""
+    """Return log sum exp(logits), (n,), from one token's logit and probability: no further pass over the vocabulary."""
     at = tokens[:, None]
     if (probs.gather(1, at) < 1e-30).any():  # that token's probability may have lost its digits: take the likeliest
         at = logits.argmax(-1, keepdim=True)

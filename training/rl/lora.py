@@ -1,4 +1,4 @@
-"""LoRA adapters with float32 master copies (Hu 2021, 2106.09685).
+"""Add LoRA adapters with float32 master copies (Hu 2021, 2106.09685).
 
 A base in bfloat16 keeps its speed; what Adam moves is float32, because a step of 1e-4 on a bfloat16 number of 0.1
 rounds to nothing. Adapters are switched off for the reference policy.
@@ -52,11 +52,11 @@ def freeze(layer: nn.Linear, factors: Factors) -> None:
             f"{layer.out_features} x {layer.in_features}."
         )
     dtype = layer.weight.dtype if layer.weight.is_floating_point() else torch.bfloat16
-    own = factors.to(dtype, layer.weight.device)
+    device_factors = factors.to(dtype, layer.weight.device)
     kind: Any = type(layer)
     layer.__class__ = _frozen(kind)
-    layer.register_buffer("a", own.a, persistent=False)
-    layer.register_buffer("b", own.b, persistent=False)
+    layer.register_buffer("a", device_factors.a, persistent=False)
+    layer.register_buffer("b", device_factors.b, persistent=False)
 
 
 @torch.no_grad()
@@ -78,7 +78,7 @@ def apply_update(model: nn.Module, update: Update) -> None:
 
 
 class Switch:
-    """Shared by all adapters of a model: on for the policy, off for the reference."""
+    """A switch shared by all adapters of a model: on for the policy, off for the reference."""
 
     on: bool = True
 
@@ -107,7 +107,7 @@ class LoRALinear(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """Without the adapter."""
+        """Return the weight without the adapter."""
         return self.base.weight
 
     @property
@@ -157,5 +157,5 @@ def add_adapters(layers: Iterator[nn.Module] | nn.ModuleList, rank: int, alpha: 
 
 
 def adapter_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """By name, in the order of the model."""
+    """Return the adapters' parameters by name, in the order of the model."""
     return {name: p for name, p in model.named_parameters() if name.endswith((".lora_a", ".lora_b"))}

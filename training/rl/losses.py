@@ -1,4 +1,4 @@
-"""The losses of PPO (Schulman 2017, 1707.06347), as means over the valid tokens of the batch."""
+"""Compute the losses of PPO (Schulman 2017, 1707.06347), as means over the valid tokens of the batch."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def policy_loss(
     clipped = -advantages * ratio.clamp(1 - clip, 1 + clip)
     loss = masked_mean(torch.maximum(plain, clipped), mask)
     with torch.no_grad():
-        held = log_ratio.clamp(max=ROBUST_LIMIT)  # else one token decides, see robust_kl
+        bounded = log_ratio.clamp(max=ROBUST_LIMIT)  # else one token decides, see robust_kl
         return PolicyLoss(
             loss=loss,
-            approx_kl=float(masked_mean(held.exp() - 1 - held, mask)),
+            approx_kl=float(masked_mean(bounded.exp() - 1 - bounded, mask)),
             clip_frac=float(masked_mean((clipped > plain).float(), mask)),
             ratio_mean=float(masked_mean(ratio, mask)),
             ratio_max=float(ratio.masked_fill(~mask, 1.0).max()),
@@ -47,9 +47,10 @@ def policy_loss(
 
 
 def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, mask: Tensor, clip: float | None = 0.2) -> Tensor:
-    """Half the squared error, the worse of the value and the value held within `clip` of the old one. All (B, T)."""
+    """Return half the squared error, the worse of the value and the value clipped to within `clip` of the old one. All
+    (B, T)."""
     error = (values - returns) ** 2
     if clip is not None:
-        held = old_values + (values - old_values).clamp(-clip, clip)
-        error = torch.maximum(error, (held - returns) ** 2)
+        clipped = old_values + (values - old_values).clamp(-clip, clip)
+        error = torch.maximum(error, (clipped - returns) ** 2)
     return 0.5 * masked_mean(error, mask)

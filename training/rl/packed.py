@@ -1,4 +1,5 @@
-"""Decoder layers over several sequences laid end to end, without padding and without attention across, for processors.
+"""Run decoder layers over several sequences laid end to end, without padding and without attention across, for
+processors.
 
 One autograd function a layer, forward and backward by hand: a matrix product costs what the machine's rate says, and
 what lies between the products (norms, rotations, softmax, SiLU) is done in as few passes over memory as there are. What
@@ -49,7 +50,7 @@ def rows_of(base: Any, lengths: list[int], dtype: torch.dtype) -> Rows:
 
 
 def run_packed(base: Any, hidden: Tensor, rows: Rows, first: int, last: int, recompute: bool = False) -> Tensor:
-    """Layers `first` to `last` (exclusive) of a decoder on hidden (N, H), without the final norm."""
+    """Run layers `first` to `last` (exclusive) of a decoder on hidden (N, H), without the final norm."""
     for layer in base.layers[first:last]:
         parts = _parts(layer)
         learnt = [p for part in parts for p in part.learnt()]
@@ -66,14 +67,15 @@ def attends_to_all(config: Any) -> bool:
 
 
 def _is_silu(activation: Any) -> bool:
-    """Backward is written out for this one alone: with another, outputs would agree and gradients be wrong."""
+    """Return whether the activation is SiLU. Backward is written out for this one alone: with another, outputs would
+    agree and gradients be wrong."""
     x = torch.linspace(-4, 4, 9)
     return torch.allclose(activation(x), F.silu(x))
 
 
 @torch.no_grad()
 def packed_agrees(model: Any) -> bool:
-    """Do two sequences of different length get the last hidden states that the model itself gives each?"""
+    """Return whether two sequences of different length get the last hidden states that the model itself gives each."""
     try:
         base, config = model.get_decoder(), model.config
         if not attends_to_all(config) or len(base.layers) != config.num_hidden_layers:
@@ -82,17 +84,17 @@ def packed_agrees(model: Any) -> bool:
             return False
         weight = model.get_input_embeddings().weight
         ids = torch.arange(9, device=weight.device).mul(31).remainder(weight.shape[0])
-        whole = [base(input_ids=part[None], use_cache=False).last_hidden_state[0] for part in (ids[:4], ids[4:])]
+        expected = [base(input_ids=part[None], use_cache=False).last_hidden_state[0] for part in (ids[:4], ids[4:])]
         rows = rows_of(base, [4, 5], weight.dtype)
         parts = base.norm(run_packed(base, base.embed_tokens(ids), rows, 0, len(base.layers)))
     except (AttributeError, TypeError, RuntimeError):
         return False
-    difference = (torch.cat(whole) - parts).float().abs().mean() / torch.cat(whole).float().abs().mean()
+    difference = (torch.cat(expected) - parts).float().abs().mean() / torch.cat(expected).float().abs().mean()
     return bool(difference < (1e-3 if weight.dtype == torch.float32 else 0.1))  # rounding: see `rl.trunk`
 
 
 class _Part:
-    """One linear layer with its adapters or without: y = x W' + (x A') B', and its derivatives.
+    """A linear layer with its adapters or without: y = x W' + (x A') B', and its derivatives.
 
     A (r, in) and B (out, r) are the parent's frozen factors and then those that learn, if there are any.
     """
@@ -115,7 +117,7 @@ class _Part:
         return y
 
     def backward(self, x: Tensor, slope: Tensor, into: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
-        """d/dx, added to `into` where one is given, and the derivatives by what `learnt` names."""
+        """Return d/dx, added to `into` where one is given, and the derivatives by what `learnt` names."""
         towards_x = slope @ self.weight if into is None else into.addmm_(slope, self.weight)
         if self.beside is None:
             return towards_x, [slope.T @ x if p is self.weight else slope.sum(0) for p in self.learnt()]
@@ -140,20 +142,20 @@ class _Layer(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, layer: Any, parts: list[_Part], rows: Rows, recompute: bool, *learnt: Tensor
     ) -> Tensor:
-        y, kept = _run(x, layer, parts, rows)
+        y, saved = _run(x, layer, parts, rows)
         ctx.layer, ctx.parts, ctx.rows, ctx.recompute = layer, parts, rows, recompute
         if any(ctx.needs_input_grad):
-            ctx.save_for_backward(x, *(() if recompute else kept))
+            ctx.save_for_backward(x, *(() if recompute else saved))
         return y
 
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
-        x, *kept = ctx.saved_tensors
+        x, *saved = ctx.saved_tensors
         layer, rows = ctx.layer, ctx.rows
         if ctx.recompute:
-            kept = list(_run(x, layer, ctx.parts, rows)[1])
+            saved = list(_run(x, layer, ctx.parts, rows)[1])
         to_q, to_k, to_v, to_o, to_gate, to_up, to_down = ctx.parts
-        query, key, value, mixed, middle, gate, up, *weights = kept
+        query, key, value, mixed, middle, gate, up, *weights = saved
 
         silu = F.silu(gate)
         inner, of_down = to_down.backward(silu * up, slope)
@@ -192,7 +194,7 @@ def _run(x: Tensor, layer: Any, parts: list[_Part], rows: Rows) -> tuple[Tensor,
 
 
 def _norm(x: Tensor, norm: Any) -> tuple[Tensor, Tensor]:
-    """RMSNorm as Llama rounds it, (N, H), and 1 / root mean square, (N, 1) float32."""
+    """Return RMSNorm as Llama rounds it, (N, H), and 1 / root mean square, (N, 1) float32."""
     wide = x.float()
     scale = torch.linalg.vecdot(wide, wide).div_(x.shape[-1]).add_(norm.variance_epsilon).rsqrt_()[:, None]
     if wide is x:
@@ -201,7 +203,7 @@ def _norm(x: Tensor, norm: Any) -> tuple[Tensor, Tensor]:
 
 
 def _norm_backward(x: Tensor, scale: Tensor, norm: Any, slope: Tensor) -> tuple[Tensor, Tensor | None]:
-    """d/dx, and d/dweight where it learns."""
+    """Return d/dx, and d/dweight where it learns."""
     wide, towards = x.float() * scale, (slope * norm.weight).float()
     of_weight = (wide * slope).sum(0).to(norm.weight.dtype) if norm.weight.requires_grad else None
     along = torch.linalg.vecdot(wide, towards).div_(x.shape[-1])[:, None]
@@ -209,7 +211,7 @@ def _norm_backward(x: Tensor, scale: Tensor, norm: Any, slope: Tensor) -> tuple[
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """x (N, heads, D) turned to its places; with -sin it is turned back."""
+    """Return x (N, heads, D) turned to its places; with -sin it is turned back."""
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
 
 
@@ -225,9 +227,9 @@ def _unseen(rows: Rows, query: Tensor) -> Iterator[Tensor]:
         if rows.added:
             yield added[start][at - start : end - start, : end - start]
         else:
-            n, seen = end - at, end - start
-            future = torch.full((n, seen), float("-inf"), dtype=query.dtype, device=query.device)
-            yield future.triu_(seen - n + 1)
+            n, visible = end - at, end - start
+            future = torch.full((n, visible), float("-inf"), dtype=query.dtype, device=query.device)
+            yield future.triu_(visible - n + 1)
 
 
 def _stacked(query: Tensor, K: int) -> Tensor:
@@ -243,14 +245,14 @@ def _unstacked(stacked: Tensor, n: int) -> Tensor:
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, rows: Rows, scaling: float) -> tuple[Tensor, list[Tensor]]:
-    """query (N, Q, D), key and value (N, K, D) -> (N, Q D), and each block's weights (K, Q/K n, keys)."""
+    """Return query (N, Q, D), key and value (N, K, D) -> (N, Q D), and each block's weights (K, Q/K n, keys)."""
     K = key.shape[1]
     mixed, weights = query.new_empty(len(query), query.shape[1] * query.shape[2]), []
     for (start, at, end), unseen in zip(_pieces(rows), _unseen(rows, query), strict=True):
-        n, seen = end - at, end - start
+        n, visible = end - at, end - start
         keys = key[start:end].transpose(0, 1)
-        scores = torch.bmm(_stacked(query[at:end], K), keys.transpose(1, 2)).view(-1, n, seen)
-        chances = torch.add(unseen, scores, alpha=scaling).softmax(-1).view(K, -1, seen)
+        scores = torch.bmm(_stacked(query[at:end], K), keys.transpose(1, 2)).view(-1, n, visible)
+        chances = torch.add(unseen, scores, alpha=scaling).softmax(-1).view(K, -1, visible)
         mixed[at:end] = _unstacked(torch.bmm(chances, value[start:end].transpose(0, 1)), n)
         weights.append(chances)
     return mixed, weights
@@ -259,7 +261,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, rows: Rows, scaling: floa
 def _attend_backward(
     query: Tensor, key: Tensor, value: Tensor, weights: list[Tensor], slope: Tensor, rows: Rows, layer: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """slope (N, Q D) -> towards the unrotated query (N, Q D), key and value (N, K D)."""
+    """Return slope (N, Q D) -> towards the unrotated query (N, Q D), key and value (N, K D)."""
     N, K, D = key.shape
     towards_q = torch.empty_like(query)
     # Keys of a long sequence are seen by several blocks: their sums in float32.

@@ -1,4 +1,4 @@
-"""The policy and its reference in one object, whichever weights are trained.
+"""Hold the policy and its reference in one object, whichever weights are trained.
 
 top    LoRA in the upper layers; what lies below is frozen, shared with the reference, and run once per rollout
 lora   LoRA in all layers; the reference is the model with its adapters off
@@ -68,7 +68,7 @@ class Policy:
         return run_layers(self.base, hidden, 0, self.cut, keep, self._lengths(rollout))
 
     def logprobs(self, lower: Tensor, rollout: Rollout, *, entropies: bool = False) -> tuple[Tensor, Tensor]:
-        """Of the drawn tokens under the policy: logprobs and entropies, both (B, N), 0 on padding.
+        """Return logprobs and entropies of the drawn tokens under the policy, both (B, N), 0 on padding.
 
         Entropies are 0 everywhere unless they are asked for, and have no gradient.
         """
@@ -79,13 +79,14 @@ class Policy:
     def reference_logprobs(
         self, lower: Tensor, rollout: Rollout, keep: frozenset[int]
     ) -> tuple[Tensor, dict[int, Tensor]]:
-        """Of the drawn tokens under the reference, (B, N), and the reference's hidden states to keep."""
+        """Return the logprobs of the drawn tokens under the reference, (B, N), and the reference's hidden states to
+        keep."""
         if self.reference is not None:
-            states, kept = self._upper(self.reference, lower, rollout, keep)
-            return self._logprobs(self.reference, states, rollout)[0], kept
+            states, kept_states = self._upper(self.reference, lower, rollout, keep)
+            return self._logprobs(self.reference, states, rollout)[0], kept_states
         with self.switch.off():
-            states, kept = self._upper(self.model, lower, rollout, keep)
-        return self._logprobs(self.model, states, rollout)[0], kept
+            states, kept_states = self._upper(self.model, lower, rollout, keep)
+        return self._logprobs(self.model, states, rollout)[0], kept_states
 
     def _lengths(self, rollout: Rollout) -> Tensor | None:
         return rollout.prompt_lengths + rollout.lengths if self.packed else None
@@ -97,11 +98,11 @@ class Policy:
         base, cut = model.get_decoder(), self.cut
         if cut is None and not self.packed:
             output = base(input_ids=lower, output_hidden_states=bool(keep), use_cache=False)
-            kept = {i: output.hidden_states[i] for i in keep} if keep else {}
-            return output.last_hidden_state[rollout.states()], kept
+            kept_states = {i: output.hidden_states[i] for i in keep} if keep else {}
+            return output.last_hidden_state[rollout.states()], kept_states
         hidden = base.embed_tokens(lower) if cut is None else lower
-        hidden, kept = run_layers(base, hidden, cut or 0, self.depth, keep, self._lengths(rollout))
-        return base.norm(hidden[rollout.states()]), kept
+        hidden, kept_states = run_layers(base, hidden, cut or 0, self.depth, keep, self._lengths(rollout))
+        return base.norm(hidden[rollout.states()]), kept_states
 
     def _logprobs(self, model: Any, states: Tensor, rollout: Rollout, entropies: bool = False) -> tuple[Tensor, Tensor]:
         weight = model.get_output_embeddings().weight

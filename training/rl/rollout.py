@@ -1,4 +1,4 @@
-"""A batch of episodes as PPO sees it: sequences flush left, and where each drawn token stands in them."""
+"""Lay out a batch of episodes for PPO: sequences flush left, and where each drawn token stands in them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Rollout:
         return len(self.ids)
 
     def __getitem__(self, rows: Tensor) -> Rollout:
-        """Some of the episodes, without the padding that none of them needs."""
+        """Return some of the episodes, without the padding that none of them needs."""
         width = int((self.prompt_lengths[rows] + self.lengths[rows]).max())
         longest = int(self.lengths[rows].max())
         return Rollout(
@@ -40,7 +40,8 @@ class Rollout:
         )  # fmt: skip
 
     def states(self) -> tuple[Tensor, Tensor]:
-        """Row and column, in `ids`, of the state in which each drawn token was drawn: the token before it. (M,), (M,)
+        """Return row and column, in `ids`, of the state in which each drawn token was drawn: the token before it. (M,),
+        (M,)
 
         M counts the true entries of `mask`, in its order.
         """
@@ -48,7 +49,7 @@ class Rollout:
         return rows, self.prompt_lengths[rows] - 1 + steps
 
     def spread(self, values: Tensor) -> Tensor:
-        """values (M,) of the drawn tokens -> (B, N), 0 on padding."""
+        """Return values (M,) of the drawn tokens -> (B, N), 0 on padding."""
         return torch.zeros(self.mask.shape, dtype=values.dtype, device=values.device).masked_scatter(self.mask, values)
 
     def text_mask(self) -> Tensor:

@@ -1,4 +1,4 @@
-"""Sampling completions in batches from a causal LM: temperature, top-p, one seed per sequence.
+"""Sample completions in batches from a causal LM: temperature, top-p, one seed per sequence.
 
 Each sequence draws its uniforms from its own generator, so that its completion depends on its seed and
 not on its neighbours (up to the rounding that another padding brings). Rows that have ended leave the batch. Equal
@@ -51,7 +51,7 @@ def sequence_seed(run_seed: int, *parts: int | str) -> int:
 def left_pad(
     prompts: Sequence[Sequence[int]], pad_id: int, device: torch.device | str = "cpu"
 ) -> tuple[Tensor, Tensor]:
-    """Token ids and attention mask, both (B, P), the prompts flush right."""
+    """Return token ids and attention mask, both (B, P), the prompts flush right."""
     longest = max(map(len, prompts))
     ids = torch.full((len(prompts), longest), pad_id, dtype=torch.long)
     mask = torch.zeros((len(prompts), longest), dtype=torch.long)
@@ -84,23 +84,23 @@ def sample(
     logits = _prefill_each_once(decoder, prompts, N, pad_id, device)
     rows = torch.arange(B, device=device)  # which sequence each row of the decoder's batch is
     for t in range(N):
-        drawn, of_drawn = draw_with_logprobs(
+        tokens_drawn, of_drawn = draw_with_logprobs(
             logits, uniforms[rows, t], sampling.temperature, sampling.top_p, sampling.top_k
         )
         alive = ~finished[rows]
-        tokens[rows[alive], t] = drawn[alive]
+        tokens[rows[alive], t] = tokens_drawn[alive]
         logprobs[rows[alive], t] = of_drawn[alive]
-        ended = alive & torch.isin(drawn, ends)
-        finished[rows[ended]] = True
-        lengths[rows[ended]] = t + 1
-        alive &= ~ended
+        has_ended = alive & torch.isin(tokens_drawn, ends)
+        finished[rows[has_ended]] = True
+        lengths[rows[has_ended]] = t + 1
+        alive &= ~has_ended
         if t + 1 == N or not alive.any():
             break
         if alive.float().mean() <= COMPACT_BELOW:
             keep = alive.nonzero()[:, 0]
             decoder.select(keep)
-            rows, drawn = rows[keep], drawn[keep]
-        logits = decoder.step(drawn)
+            rows, tokens_drawn = rows[keep], tokens_drawn[keep]
+        logits = decoder.step(tokens_drawn)
         if on_step is not None:
             on_step(t + 1)
     return Completions(tokens, lengths, finished, logprobs)
@@ -110,25 +110,25 @@ def _prefill_each_once(
     decoder: Decoder, prompts: Sequence[Sequence[int]], max_new_tokens: int, pad_id: int, device: torch.device | str
 ) -> Tensor:
     places: dict[tuple[int, ...], int] = {}
-    which = [places.setdefault(tuple(prompt), len(places)) for prompt in prompts]
+    prompt_index = [places.setdefault(tuple(prompt), len(places)) for prompt in prompts]
     ids, mask = left_pad(list(places), pad_id, device)
     logits = decoder.prefill(ids, mask, max_new_tokens)
     if len(places) == len(prompts):
         return logits
-    index = torch.tensor(which, device=device)
+    index = torch.tensor(prompt_index, device=device)
     decoder.select(index)
     return logits[index]
 
 
 def draw(logits: Tensor, uniforms: Tensor, temperature: float, top_p: float = 1.0, top_k: int = 0) -> Tensor:
-    """One token per row, (B,); see `draw_with_logprobs`."""
+    """Return one token per row, (B,); see `draw_with_logprobs`."""
     return draw_with_logprobs(logits, uniforms, temperature, top_p, top_k)[0]
 
 
 def draw_with_logprobs(
     logits: Tensor, uniforms: Tensor, temperature: float, top_p: float = 1.0, top_k: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """One token per row by inverting the cumulative distribution at `uniforms`, and its logprob there.
+    """Return one token per row by inverting the cumulative distribution at `uniforms`, and its logprob there.
 
     logits (B, V), uniforms (B,) in [0, 1) -> (B,), (B,). One number a row is drawn, where Gumbel noise takes V.
     """
@@ -163,12 +163,12 @@ def _place_of(weights: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
     before = torch.where(block > 0, sums.gather(1, (block - 1).clamp(min=0)), torch.zeros_like(share))
     inside = blocks[torch.arange(B, device=weights.device), block[:, 0]].cumsum(-1)
     place = torch.searchsorted(inside, _below(share - before, inside[:, -1:]), right=True)
-    found = (block * BLOCK + place).clamp(max=V - 1)
-    return found[:, 0], (weights.gather(1, found) / sums[:, -1:]).log()[:, 0]
+    token_index = (block * BLOCK + place).clamp(max=V - 1)
+    return token_index[:, 0], (weights.gather(1, token_index) / sums[:, -1:]).log()[:, 0]
 
 
 def _below(values: Tensor, bound: Tensor) -> Tensor:
-    """Rounding must not lead past the last token that has any weight."""
+    """Return the values below the bound: rounding must not lead past the last token that has any weight."""
     return torch.minimum(values, torch.nextafter(bound, torch.zeros_like(bound)))
 
 
@@ -182,5 +182,5 @@ def keep_nucleus(probs: Tensor, top_p: float, first_look: int = 512) -> Tensor:
     if look < probs.shape[-1] and bool((top.sum(-1) < top_p).any()):
         top, indices = probs.sort(dim=-1, descending=True)
     before = top.cumsum(-1) - top
-    kept = torch.where(before < top_p, top, torch.zeros_like(top))
-    return torch.zeros_like(probs).scatter_(-1, indices, kept)
+    kept_mass = torch.where(before < top_p, top, torch.zeros_like(top))
+    return torch.zeros_like(probs).scatter_(-1, indices, kept_mass)

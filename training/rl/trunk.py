@@ -1,4 +1,4 @@
-"""A decoder cut in two: a frozen lower trunk that is run once per rollout, and the layers above it.
+"""Cut a decoder in two: a frozen lower trunk that is run once per rollout, and the layers above it.
 
 With adapters above the cut only, the lower layers are one function for policy, reference, value and reward (trlX's
 "hydra"). The cut works on decoders laid out like Llama's; `cut_agrees` compares it with the model's own forward, so
@@ -37,15 +37,15 @@ def run_layers(
         return _run_unpadded(base, hidden, first, last, keep, lengths)
     position_ids = torch.arange(hidden.shape[1], device=hidden.device)[None]
     position_embeddings = base.rotary_emb(hidden, position_ids=position_ids)
-    kept = {first: hidden} if first in keep else {}
+    kept_states = {first: hidden} if first in keep else {}
     with fast_attention(base, hidden):
         for index in range(first, last):
             hidden = base.layers[index](
                 hidden, attention_mask=None, position_ids=position_ids, position_embeddings=position_embeddings
             )
             if index + 1 in keep:
-                kept[index + 1] = base.norm(hidden) if index + 1 == len(base.layers) else hidden
-    return hidden, kept
+                kept_states[index + 1] = base.norm(hidden) if index + 1 == len(base.layers) else hidden
+    return hidden, kept_states
 
 
 def _run_unpadded(
@@ -58,29 +58,29 @@ def _run_unpadded(
     def padded(packed: Tensor) -> Tensor:
         return packed.new_zeros(B * T, H).index_copy(0, places, packed).view(B, T, H)
 
-    kept = {first: hidden} if first in keep else {}
+    kept_states = {first: hidden} if first in keep else {}
     packed = hidden.reshape(B * T, H)[places]
     stops = sorted({i for i in keep if first < i < last} | {last})
     for start, stop in zip([first, *stops], stops, strict=False):
         packed = run_packed(base, packed, rows, start, stop)
         if stop in keep:
-            kept[stop] = padded(base.norm(packed) if stop == len(base.layers) else packed)
-    return padded(packed), kept
+            kept_states[stop] = padded(base.norm(packed) if stop == len(base.layers) else packed)
+    return padded(packed), kept_states
 
 
 @torch.no_grad()
 def cut_agrees(model: nn.Module, cut: int) -> bool:
-    """Does the model, run in two parts, give its own last hidden states?"""
+    """Return whether the model, run in two parts, gives its own last hidden states."""
     if not attends_to_all(model.config):  # `run_layers` gives no mask, so that a window would be lost
         return False
     try:
         base = model.get_decoder()
         device = model.get_input_embeddings().weight.device
         ids = torch.arange(12, device=device).view(2, 6).mul(31).remainder(model.config.vocab_size)
-        whole = base(input_ids=ids).last_hidden_state
+        expected = base(input_ids=ids).last_hidden_state
         lower, _ = run_layers(base, base.embed_tokens(ids), 0, cut)
         parts = base.norm(run_layers(base, lower, cut, len(base.layers))[0])
     except (AttributeError, TypeError, RuntimeError):
         return False
-    difference = (whole - parts).float().abs().mean() / whole.float().abs().mean()
-    return bool(difference < (1e-3 if whole.dtype == torch.float32 else ROUNDING))
+    difference = (expected - parts).float().abs().mean() / expected.float().abs().mean()
+    return bool(difference < (1e-3 if expected.dtype == torch.float32 else ROUNDING))

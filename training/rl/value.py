@@ -1,4 +1,4 @@
-"""The value function: a linear head on hidden states of the reference, which never move.
+"""Fit the value function: a linear head on hidden states of the reference, which never move.
 
 Its features are the state's hidden vector and the mean of those since the answer began: the running mean is what a
 reward model that pools over the answer sees so far. The frozen trunk gives them without a forward of their own, and the
@@ -18,7 +18,7 @@ RIDGES = (0.01, 0.1, 1.0, 10.0, 100.0)
 
 
 def state_features(hidden: Tensor, rollout: Rollout) -> Tensor:
-    """hidden (B, T, H) of the sequences -> (B, N, 2H) float32 of the states in which tokens were drawn."""
+    """Return hidden (B, T, H) of the sequences -> (B, N, 2H) float32 of the states in which tokens were drawn."""
     steps = torch.arange(rollout.mask.shape[1], device=hidden.device)
     columns = (rollout.prompt_lengths[:, None] - 1 + steps).clamp(max=hidden.shape[1] - 1)
     states = hidden.gather(1, columns[..., None].expand(-1, -1, hidden.shape[-1])).float()
@@ -33,12 +33,12 @@ def prefix_features(hidden: dict[int, Tensor], rollout: Rollout, features: Seque
     """
     steps = torch.arange(rollout.mask.shape[1], device=rollout.ids.device)
     parts = []
-    for layer, how in features:
+    for layer, pooling in features:
         columns = (rollout.prompt_lengths[:, None] - 1 + steps).clamp(max=hidden[layer].shape[1] - 1)
         states = hidden[layer].gather(1, columns[..., None].expand(-1, -1, hidden[layer].shape[-1])).float()
-        if how == "mean":
-            seen = states[:, 1:].cumsum(1) / steps[1:, None]
-            states = torch.cat([states[:, :1], seen], 1)
+        if pooling == "mean":
+            running_mean = states[:, 1:].cumsum(1) / steps[1:, None]
+            states = torch.cat([states[:, :1], running_mean], 1)
         parts.append(states)
     return torch.cat(parts, -1)
 
@@ -63,7 +63,8 @@ class ValueHead(nn.Module):
     def begin_from(
         self, weight: Tensor, bias: Tensor, mean: Tensor, std: Tensor, *, shift: float = 0.0, scale: float = 1.0
     ) -> None:
-        """The value of a prefix is a reward head's score of it, (score - shift) / scale. weight, mean, std (F,)."""
+        """Begin from a reward head: the value of a prefix is that head's score of it, (score - shift) / scale. weight,
+        mean, std (F,)."""
         width = weight.numel() ** 0.5  # as in `warm_up`: the features have length 1 altogether
         self.mean.copy_(mean)
         self.scale.copy_(1 / (std.clamp(min=1e-6) * width))
@@ -82,10 +83,10 @@ class ValueHead(nn.Module):
         # Scaled to length 1 altogether, so that one step of Adam moves every value a little and not by its width.
         self.scale.copy_(1 / (valid.std(0).clamp(min=1e-6) * valid.shape[1] ** 0.5))
         x = (features - self.mean) * self.scale
-        held = torch.arange(len(scores), device=scores.device) % 4 == 0
+        is_held_out = torch.arange(len(scores), device=scores.device) % 4 == 0
         spread = mask * scores[:, None]
-        seen, unseen = mask & ~held[:, None], mask & held[:, None]
-        fits = {r: _unexplained(_ridge(x[seen], spread[seen], r), x, spread, unseen) for r in RIDGES}
+        training_mask, unseen = mask & ~is_held_out[:, None], mask & is_held_out[:, None]
+        fits = {r: _unexplained(_ridge(x[training_mask], spread[training_mask], r), x, spread, unseen) for r in RIDGES}
         best = min(fits, key=lambda ridge: fits[ridge])
         if fits[best] >= 1:  # says nothing on episodes it has not seen: start from the mean
             self.linear.bias.fill_(float(spread[mask].mean()))

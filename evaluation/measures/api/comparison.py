@@ -35,22 +35,24 @@ _MODELS = "Ids parted by commas, two at least; without them all that were measur
 @allows(get="read")
 def comparison(request: Request) -> Response:
     """Two models or more on the same items: each metric with paired differences, on all items and on unseen ones."""
-    sent = request.query_params
-    if "project" not in sent:
+    query = request.query_params
+    if "project" not in query:
         raise Refused(400, project="Say whose evaluations: ?project=<slug>; GET projects/ lists them.")
-    project = find_project(request.user, sent["project"])
-    if (to := sent.get("to", measured_tasks.FIRST)) not in (measured_tasks.FIRST, measured_tasks.PARENT):
+    project = find_project(request.user, query["project"])
+    if (to := query.get("to", measured_tasks.FIRST)) not in (measured_tasks.FIRST, measured_tasks.PARENT):
         raise Refused(400, to=f"{to!r} is none of {measured_tasks.FIRST}, {measured_tasks.PARENT}.")
-    asked = comparison_request.read(sent, project)
-    if asked.task is None:
-        known = ", ".join(f"{task.name} ({task.measure})" for task in asked.tasks) or "none yet"
-        raise Refused(400, task=f"No model was measured item by item on that. There is: {known}.")
-    runs = asked.runs or ([] if sent.get("models") or sent.get("runs") else asked.candidates)
+    request_ = comparison_request.read(query, project)
+    if request_.task is None:
+        names = ", ".join(f"{task.name} ({task.measure})" for task in request_.tasks) or "none yet"
+        raise Refused(400, task=f"No model was measured item by item on that. There is: {names}.")
+    runs = request_.runs or ([] if query.get("models") or query.get("runs") else request_.candidates)
     if len(runs) < 2:
-        measured = ", ".join(f"{run.parent_id} ({run.parent})" for run in asked.candidates)
-        raise Refused(400, models=f"Name two models at least that were measured on {asked.task.name}: {measured}.")
+        measured = ", ".join(f"{run.parent_id} ({run.parent})" for run in request_.candidates)
+        raise Refused(400, models=f"Name two models at least that were measured on {request_.task.name}: {measured}.")
     runs = runs[: comparison_request.MOST_MODELS]
-    return Response(comparison_json.as_json(paired_comparison.compare(asked.task, runs, asked.to, asked.metric)))
+    return Response(
+        comparison_json.as_json(paired_comparison.compare(request_.task, runs, request_.to, request_.metric))
+    )
 
 
 @extend_schema(

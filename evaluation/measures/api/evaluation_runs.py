@@ -24,7 +24,7 @@ from evaluation.measures import evaluations
 from evaluation.measures import item_store as items
 from evaluation.measures.evaluations import Chosen
 from evaluation.measures.item_store import NO, UNKNOWN, YES, Choice, Index
-from evaluation.measures.present.shown_items import ORDERS, may_read_texts, told
+from evaluation.measures.present.shown_items import ORDERS, may_read_texts, row_for
 from evaluation.models import Evaluation
 from training.models import Run
 from training.runs.api import RunOut, queue, run_out
@@ -101,8 +101,8 @@ class Evaluations(DeclaredViewSet):
     pagination_class = Newest
 
     def get_queryset(self) -> QuerySet[Evaluation]:
-        seen = Q(project=None) | Q(project__in=projects_where(self.request.user, "read"))
-        return Evaluation.objects.filter(seen).select_related("project", "model", "opponent")
+        is_visible = Q(project=None) | Q(project__in=projects_where(self.request.user, "read"))
+        return Evaluation.objects.filter(is_visible).select_related("project", "model", "opponent")
 
     @extend_schema(
         responses={200: EvaluationOut(many=True)} | refusals(400, 404),
@@ -242,23 +242,23 @@ def run_items(request: Request, pk: str) -> Response:
 
 def _out(row: items.Row, texts: bool) -> items.Row:
     values = {name: items.value_of(name, counts) for name, counts in row["counts"].items()}
-    return {"hash": "", "seen_in": [], **told(row, texts), "values": values}
+    return {"hash": "", "seen_in": [], **row_for(row, texts), "values": values}
 
 
 def _choice(request: Request, index: Index) -> Choice:
     query_params = request.query_params
-    which: dict[str, int | None] = {}
+    filters: dict[str, int | None] = {}
     for name in ("right", "seen"):
         if (value := query_params.get(name)) is not None and value not in _WHICH:
             raise Refused(400, **{name: f"{value!r} is not one of {', '.join(_WHICH)}."})
-        which[name] = _WHICH.get(query_params.get(name, ""))
+        filters[name] = _WHICH.get(query_params.get(name, ""))
     group, order = query_params.get("group", ""), query_params.get("order", "")
     if group and group not in index.groups:
         text = ", ".join(index.groups[:20]) or "it has none"
         raise Refused(400, group=f"{group!r:.120} is no group of this run ({text}).")
     if order not in ORDERS:
         raise Refused(400, order=f"{order!r:.60} is not one of worst, best.")
-    return Choice(group=group, order=order if index.metric else "", **which)
+    return Choice(group=group, order=order if index.metric else "", **filters)
 
 
 def _number(request: Request, name: str, default: int, highest: int) -> int:

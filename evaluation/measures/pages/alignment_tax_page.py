@@ -1,4 +1,5 @@
-"""The price of alignment: one panel for a lineage, with a small picture for each figure and the table behind them."""
+"""Show the price of alignment: one panel for a lineage, with a small picture for each figure and the table behind
+them."""
 
 from __future__ import annotations
 
@@ -121,23 +122,23 @@ def download(request: HttpRequest, pk: int, format: str) -> HttpResponse:
 
 
 def summaries(panel: Panel) -> list[str]:
-    """For each stage after the base one sentence: what it cost against the base, and what it gained."""
-    said = []
+    """Return for each stage after the base one sentence: what it lost against the base, and what it gained."""
+    sentences = []
     for place, stage in enumerate(panel.stages[1:], 1):
         tested = [(row, _to_base(row.cells[place], place)) for row in panel.rows]
-        known = [(row, t) for row, t in tested if t is not None]
-        if not known:
+        known_rows = [(row, t) for row, t in tested if t is not None]
+        if not known_rows:
             continue
-        worse = [_named(row, t) for row, t in known if t.verdict == "worse"]
-        better = [_named(row, t) for row, t in known if t.verdict == "better"]
+        worse = [_named(row, t) for row, t in known_rows if t.verdict == "worse"]
+        better = [_named(row, t) for row, t in known_rows if t.verdict == "better"]
         parts = [
             f"worse beyond doubt in {_list(worse)}" if worse else "worse beyond doubt in nothing",
             f"better beyond doubt in {_list(better)}" if better else "better beyond doubt in nothing",
         ]
-        undecided = len(known) - len(worse) - len(better)
-        rest = f"; {undecided} of {len(known)} undecided" if undecided else ""
-        said.append(f"{stage.model.name} against {panel.stages[0].model.name}: {', '.join(parts)}{rest}.")
-    return said
+        undecided = len(known_rows) - len(worse) - len(better)
+        rest = f"; {undecided} of {len(known_rows)} undecided" if undecided else ""
+        sentences.append(f"{stage.model.name} against {panel.stages[0].model.name}: {', '.join(parts)}{rest}.")
+    return sentences
 
 
 def _to_base(cell: Cell, place: int) -> Tested | None:
@@ -203,7 +204,8 @@ def _change(to: str, tested: Tested) -> ShownChange:
 
 
 def picture(title: str, points: Sequence[Point], panel: Panel) -> SafeString:
-    """Value and interval at each stage, from left to right; a stage that is worse than the base is a hollow mark."""
+    """Return value and interval at each stage, from left to right; a stage that is worse than the base is a hollow
+    mark."""
     shown = [(place, point, point.shown) for place, point in enumerate(points) if point.shown is not None]
     ends = [end for _, _, s in shown for end in (s.value, s.lower, s.upper) if end is not None]
     low, high = min(ends), max(ends)
@@ -252,8 +254,8 @@ def _by_task(rows: Iterable[ShownRow]) -> list[tuple[str, list[ShownRow]]]:
 
 
 def _csv(panel: Panel) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for row in panel.rows:
         for stage, cell in zip(panel.stages, row.cells, strict=True):
@@ -268,7 +270,7 @@ def _csv(panel: Panel) -> str:
                     *_changed(cell.to_base),
                 ]
             )
-    return out.getvalue()
+    return text.getvalue()
 
 
 def _changed(tested: Tested | None) -> list[object]:

@@ -19,7 +19,7 @@ from annotate.models import Project
 from evaluation.core.csv_files import cell
 from evaluation.measures import comparison_json, measured_tasks, paired_comparison, paired_differences
 from evaluation.measures import item_store as items
-from evaluation.measures.comparison_request import MOST_MODELS, Asked, read, row_ids
+from evaluation.measures.comparison_request import MOST_MODELS, ComparisonQuery, read, row_ids
 from evaluation.measures.measured_tasks import PARENT
 from evaluation.measures.paired_comparison import Comparison, Line, Tested
 from evaluation.measures.present import figure_formats, shown_items
@@ -154,7 +154,7 @@ def _found(request: HttpRequest, project: Project) -> Comparison:
     return _compared(asked)
 
 
-def _compared(asked: Asked) -> Comparison:
+def _compared(asked: ComparisonQuery) -> Comparison:
     assert asked.task is not None
     return paired_comparison.compare(asked.task, asked.runs, asked.to, asked.metric)
 

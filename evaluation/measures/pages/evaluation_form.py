@@ -1,4 +1,4 @@
-"""The form of one measure: only the options that mean something for it, only models and datasets that suit it."""
+"""Make the form of one measure: only the options that mean something for it, only models and datasets that suit it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class EvaluationForm(RunForm):
                 del self.fields[_PREFIX + field.name]
         models = models_for(measure, project)
         self._choose("parent", models, "the model to measure")
-        self._choose("other_dataset", datasets_for(measure, project), f"to measure on; none: {measure.without}")
+        self._choose("other_dataset", datasets_for(measure, project), f"to measure on; none: {measure.default_data}")
         self.fields["other_dataset"].label = "Dataset"
         if measure.needs_dataset:
             self.fields["other_dataset"].help_text = "to measure on"
@@ -45,11 +45,11 @@ class EvaluationForm(RunForm):
             self.fields["reward_model"].initial = None
         else:
             del self.fields["reward_model"]
-        own = models.of_projects([project])
+        own_models = models.of_projects([project])
         if measure.name == "win_rate":
             self._offer_opponents(project)
         self.fields["also"] = forms.ModelMultipleChoiceField(
-            own, required=False, widget=forms.CheckboxSelectMultiple, label="Measure these models alike"
+            own_models, required=False, widget=forms.CheckboxSelectMultiple, label="Measure these models alike"
         )
 
     def _choose(self, name: str, queryset: Any, help_text: str) -> None:
@@ -59,7 +59,7 @@ class EvaluationForm(RunForm):
             field.initial = newest_model(queryset, self.project)
 
     def _offer_opponents(self, project: Project) -> None:
-        """By name, as a program gives it; a name from elsewhere that is none of them stays, and is refused in words."""
+        """Offer opponents by name, as a program gives it; an unknown name stays, and is refused in words."""
         policies = LanguageModel.objects.of_projects([project]).available().policies().order_by("name")
         names = list(policies.values_list("name", flat=True))
         typed = (self.data.get if self.is_bound else self.initial.get)("config.opponent") or ""
@@ -102,23 +102,23 @@ def datasets_for(measure: Measure, project: Project) -> QuerySet[Dataset]:
     return (fitting | (tasks if Dataset.Kind.TASK in measure.takes else tasks.none())).order_by("-pk")
 
 
-def values_in(sent: QueryDict) -> dict[str, Any]:
+def values_in(query: QueryDict) -> dict[str, Any]:
     """Return what was typed so far, or what a link asks for, as initial values of a form."""
-    fields: dict[str, Any] = {name: value for name, value in sent.items() if _is_field(name)}
-    if "also" in sent:
-        fields["also"] = sent.getlist("also")
-    if "sent" in sent:  # a box that is not ticked is not sent
+    fields: dict[str, Any] = {name: value for name, value in query.items() if _is_field(name)}
+    if "also" in query:
+        fields["also"] = query.getlist("also")
+    if "sent" in query:  # a box that is not ticked is not sent
         flags = [f.name for f in dataclasses.fields(EvaluateConfig) if isinstance(f.default, bool)]
-        fields |= {_PREFIX + name: _PREFIX + name in sent for name in flags}
+        fields |= {_PREFIX + name: _PREFIX + name in query for name in flags}
     return fields
 
 
-def carried(sent: QueryDict, initial: dict[str, Any], form: EvaluationForm) -> list[tuple[str, Any]]:
+def carried(query: QueryDict, initial: dict[str, Any], form: EvaluationForm) -> list[tuple[str, Any]]:
     """Return (name, value) of options of other measures, so that to switch there and back loses nothing."""
-    given = {**initial, **{name: value for name, value in sent.items() if _is_field(name)}}
+    values = {**initial, **{name: value for name, value in query.items() if _is_field(name)}}
     return [
         (name, value)
-        for name, value in given.items()
+        for name, value in values.items()
         if name not in form.fields and _is_field(name) and name != f"{_PREFIX}measure" and value not in (None, "")
     ]
 

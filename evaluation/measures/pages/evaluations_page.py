@@ -1,4 +1,4 @@
-"""All figures of a project's models: for each task a table of models by metrics, each with its interval."""
+"""Show all figures of a project's models: for each task a table of models by metrics, each with its interval."""
 
 from __future__ import annotations
 
@@ -68,14 +68,14 @@ class Table:
 
     @property
     def runs(self) -> str:
-        """For the page that sets runs beside each other item by item: the newest of each row; "" where there is one."""
-        found = [str(row.runs[0].pk) for row in self.rows if row.runs and row.runs[0].kind == "evaluate"]
-        return ",".join(found[:MOST_COMPARED]) if len(found) > 1 else ""
+        """Return ids for the page that compares runs item by item: the newest of each row; "" where there is one."""
+        run_ids = [str(row.runs[0].pk) for row in self.rows if row.runs and row.runs[0].kind == "evaluate"]
+        return ",".join(run_ids[:MOST_COMPARED]) if len(run_ids) > 1 else ""
 
 
 @dataclass
-class Asked:
-    """The choices of the page's form; what there is not is passed over."""
+class TableQuery:
+    """The choices of the page's form; unknown ones are ignored."""
 
     task: str = ""
     model: LanguageModel | None = None
@@ -87,8 +87,8 @@ class Asked:
 @never_cache
 @in_project(get="read")
 def page(request: HttpRequest, project: Project) -> HttpResponse:
-    asked = _asked(request, project)
-    rows = list(evaluations.standing(project, Chosen(task=asked.task), asked.models))
+    query = _asked(request, project)
+    rows = list(evaluations.standing(project, Chosen(task=query.task), query.models))
     every = project.evaluations.filter(group="")
     under_way = list(project.runs.unfinished().filter(kind="evaluate").order_by("pk"))
     if request.GET.get("part") == "under-way":  # asked again by an open page
@@ -96,10 +96,10 @@ def page(request: HttpRequest, project: Project) -> HttpResponse:
     context = {
         "project": project,
         "section": "evaluations",
-        "asked": asked,
+        "asked": query,
         "tables": tables(rows),
         "grouped": set(project.evaluations.exclude(group="").order_by().values_list("task", flat=True)),
-        "groups": _groups(project, asked, request.GET.get("metric", "")),
+        "groups": _groups(project, query, request.GET.get("metric", "")),
         "tasks": sorted(set(every.order_by().values_list("task", flat=True))),
         "models": _models(every),
         "has_any": every.exists(),
@@ -115,18 +115,18 @@ def page(request: HttpRequest, project: Project) -> HttpResponse:
 @never_cache
 @in_project(get="read")
 def table(request: HttpRequest, project: Project) -> HttpResponse:
-    """The figures that the page shows, groups included, as CSV."""
-    asked = _asked(request, project)
+    """Return the figures that the page shows, groups included, as CSV."""
+    query = _asked(request, project)
     buffer = io.StringIO()
     writer = csv.writer(buffer)
     writer.writerow(COLUMNS)
-    for e in evaluations.standing(project, Chosen(task=asked.task, groups=True), asked.models):
+    for e in evaluations.standing(project, Chosen(task=query.task, groups=True), query.models):
         clean = e.clean or {}
         opponent = e.opponent.name if e.opponent else ""
         texts = [cell(text) for text in (e.task, e.group, e.model.name, e.metric, opponent)]
         ends = (e.value, e.standard_error, e.lower, e.upper, e.n, e.higher_is_better)
-        without = (clean.get(name) for name in ("value", "lower", "upper", "n"))
-        writer.writerow([*texts, *ends, *without, e.run_id, e.items_hash, cell(e.signature)])
+        clean_figures = (clean.get(name) for name in ("value", "lower", "upper", "n"))
+        writer.writerow([*texts, *ends, *clean_figures, e.run_id, e.items_hash, cell(e.signature)])
     headers = {"Content-Disposition": f'attachment; filename="{project.slug}-evaluations.csv"'}
     return HttpResponse(buffer.getvalue(), content_type="text/csv; charset=utf-8", headers=headers)
 
@@ -137,22 +137,22 @@ COLUMNS = (
 )
 
 
-def _asked(request: HttpRequest, project: Project) -> Asked:
-    sent = request.GET
-    asked = Asked(task=sent.get("task", "").replace("\x00", ""), clean="clean" in sent)
-    asked.model, asked.line = (_model(sent.get(name, ""), project) for name in ("model", "line"))
-    if asked.model is not None:
-        asked.models = [asked.model.pk]
-    elif asked.line is not None:
-        asked.models = [model.pk for model in evaluations.line_of(asked.line)]
-    return asked
+def _asked(request: HttpRequest, project: Project) -> TableQuery:
+    parameters = request.GET
+    query = TableQuery(task=parameters.get("task", "").replace("\x00", ""), clean="clean" in parameters)
+    query.model, query.line = (_model(parameters.get(name, ""), project) for name in ("model", "line"))
+    if query.model is not None:
+        query.models = [query.model.pk]
+    elif query.line is not None:
+        query.models = [model.pk for model in evaluations.line_of(query.line)]
+    return query
 
 
-def _groups(project: Project, asked: Asked, metric: str) -> Groups | None:
-    """Of the task that was asked for: of all tasks together they would be too many to read."""
-    if not asked.task:
+def _groups(project: Project, query: TableQuery, metric: str) -> Groups | None:
+    """Return the groups of the chosen task: of all tasks together they would be too many to read."""
+    if not query.task:
         return None
-    return groups_of(evaluations.standing(project, Chosen(task=asked.task, groups=True), asked.models), metric)
+    return groups_of(evaluations.standing(project, Chosen(task=query.task, groups=True), query.models), metric)
 
 
 def _failed(project: Project) -> list[Run]:
@@ -174,10 +174,10 @@ def _models(every: Any) -> list[LanguageModel]:
     return list(LanguageModel.objects.filter(pk__in=every.values("model")).order_by("pk"))
 
 
-def tables(found: Iterable[Evaluation]) -> list[Table]:
-    """One for each task, in the order of their names; what no task is told of comes last."""
+def tables(evaluations_: Iterable[Evaluation]) -> list[Table]:
+    """Return one table for each task, in the order of their names; figures without a task come last."""
     by_task: dict[str, list[Evaluation]] = defaultdict(list)
-    for evaluation in found:
+    for evaluation in evaluations_:
         by_task[evaluation.task].append(evaluation)
     return [_table(task, by_task[task]) for task in sorted(by_task, key=lambda task: (not task, task.casefold()))]
 
@@ -229,7 +229,7 @@ def _differs(evaluation: Evaluation) -> bool:
 
 
 def _letters(evaluations: list[Evaluation]) -> dict[str, str]:
-    """By the hash of the items: a, b, … in the order of their first use."""
+    """Return letters by the hash of the items: a, b, … in the order of their first use."""
     hashes = list(dict.fromkeys(e.items_hash for e in evaluations if e.items_hash))
     return {one: chr(ord("a") + place) if place < 26 else str(place + 1) for place, one in enumerate(hashes)}
 

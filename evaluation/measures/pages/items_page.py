@@ -1,4 +1,4 @@
-"""The items of an evaluation run: what was asked, what the model said or found likeliest, and what was right."""
+"""Show the items of an evaluation run: the prompt, what the model said or found likeliest, and what was right."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from annotate.core.page_access import allows
 from evaluation.core.csv_files import cell
 from evaluation.measures import item_store as items
 from evaluation.measures.item_store import NO, UNKNOWN, YES, Choice, Index
-from evaluation.measures.present.shown_items import ORDERS, Item, may_read_texts, shown, told
+from evaluation.measures.present.shown_items import ORDERS, Item, may_read_texts, row_for, shown
 from training.models import Run
 from training.runs.access import find_run
 
@@ -65,7 +65,7 @@ def download(request: HttpRequest, run_id: int, format: str) -> HttpResponseBase
     name = f"run-{run.pk}-items.{format}"
     texts = may_read_texts(request.user, run)
     if format == "jsonl":
-        rows = (told(row, texts) for row in items.read_all(run.path))
+        rows = (row_for(row, texts) for row in items.read_all(run.path))
         return json_lines(request, (json.dumps(row, ensure_ascii=False) + "\n" for row in rows), name=name)
     response = json_lines(request, _csv(run, index, texts), name=name)
     response["Content-Type"] = "text/csv; charset=utf-8"
@@ -83,13 +83,13 @@ def _index(run: Run) -> Index:
 
 
 def _choice(request: HttpRequest, index: Index) -> Choice:
-    """What was asked for; what there is not is passed over."""
-    asked = request.GET
-    order = asked.get("order", "")
+    """Return the choice of the address; unknown values are ignored."""
+    query = request.GET
+    order = query.get("order", "")
     return Choice(
-        group=asked.get("group", ""),
-        right=_WHICH.get(asked.get("right", "")),
-        seen=_WHICH.get(asked.get("seen", "")),
+        group=query.get("group", ""),
+        right=_WHICH.get(query.get("right", "")),
+        seen=_WHICH.get(query.get("seen", "")),
         order=order if order in ORDERS and index.metric else "",
     )
 
@@ -101,15 +101,15 @@ def _items(run: Run, index: Index, page: Page, texts: bool) -> Iterator[Item]:
 
 
 def _csv(run: Run, index: Index, texts: bool) -> Iterator[str]:
-    """One line for each item: its values, and its texts in columns of their own."""
+    """Yield one line for each item: its values, and its texts in columns of their own."""
     buffer = io.StringIO()
     writer = csv.writer(buffer)
     columns = ["id", "group", "contaminated", *index.metrics, *(("shown",) if texts else ())]
     writer.writerow(columns)
     for row in items.read_all(run.path):
         values = [items.value_of(name, row["counts"][name]) for name in index.metrics]
-        told = [json.dumps(row.get("shown"), ensure_ascii=False)] if texts else []
-        writer.writerow([cell(row["id"]), cell(row.get("group", "")), row.get("contaminated"), *values, *told])
+        text_columns = [json.dumps(row.get("shown"), ensure_ascii=False)] if texts else []
+        writer.writerow([cell(row["id"]), cell(row.get("group", "")), row.get("contaminated"), *values, *text_columns])
         yield buffer.getvalue()
         buffer.seek(0)
         buffer.truncate()

@@ -1,4 +1,4 @@
-"""The page that starts an evaluation: first which measure, then its options, for one model or for several alike."""
+"""Start an evaluation: first which measure, then its options, for one model or for several alike."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from training.runs.present.run_form import earlier_run, suggested
 
 
 def page(request: HttpRequest, project: Project) -> HttpResponse:
-    """`?measure=` names it; a link may ask for a model, a dataset or any option, or for those of a run, by `?like=`."""
+    """Show the form: `?measure=` names a measure; a link may ask for a model, a dataset or any option, or for those of
+    a run, by `?like=`."""
     like = request.POST.get("cloned_from") or request.GET.get("cloned_from") or request.GET.get("like", "")
     earlier = earlier_run(project, "evaluate", like)
     initial = suggested(project, "evaluate", earlier) | values_in(request.GET)
@@ -73,12 +74,12 @@ def _queued(request: HttpRequest, project: Project, runs: list[Run]) -> HttpResp
 
 
 def _measure(request: HttpRequest, project: Project, initial: dict[str, Any]) -> str:
-    """What was chosen, else what the choices so far leave: a task's form, a model's kind."""
-    asked = request.POST.get("measure") or request.POST.get("config.measure") or request.GET.get("to")
-    asked = asked or request.GET.get("measure")
-    asked = asked or initial.get("config.measure")
-    if asked:
-        return str(asked)
+    """Return the chosen measure, else the one that the choices so far leave: a task's form, a model's kind."""
+    measure = request.POST.get("measure") or request.POST.get("config.measure") or request.GET.get("to")
+    measure = measure or request.GET.get("measure")
+    measure = measure or initial.get("config.measure")
+    if measure:
+        return str(measure)
     pk = row_id(str(initial.get("other_dataset") or ""))
     dataset = project.datasets.filter(pk=pk).first() if pk else None
     if dataset is not None and dataset.counts.get("form") in FORMS:
@@ -91,8 +92,8 @@ def _measure(request: HttpRequest, project: Project, initial: dict[str, Any]) ->
 
 
 def _only_one(names: Any) -> str:
-    found = list(names)
-    return found[0] if len(found) == 1 else ""
+    name_list = list(names)
+    return name_list[0] if len(name_list) == 1 else ""
 
 
 def _choose(request: HttpRequest, project: Project) -> HttpResponse:

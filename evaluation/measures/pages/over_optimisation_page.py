@@ -1,4 +1,4 @@
-"""Score and people along a PPO run as files: the table behind the picture, all figures, the picture."""
+"""Download score and people's opinion along a PPO run: the table behind the picture, all figures, the picture."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ def download(request: HttpRequest, run_id: int, format: str) -> HttpResponse:
     run, refusal = find_run(request, run_id)
     if refusal:
         return refusal
-    found = over_optimisation_panel.of_run(run) if run.kind == "ppo" else None
-    if found is None:
+    panel = over_optimisation_panel.of_run(run) if run.kind == "ppo" else None
+    if panel is None:
         raise Http404("This run has no score to set people against.")
     name = f"run-{run.pk}-score-and-people.{format}"
-    rows = [row for side in found["sides"] for row in flat_rows(side)]
+    rows = [row for side in panel["sides"] for row in flat_rows(side)]
     if format == "csv":
         return csv_file(name, COLUMNS, rows)
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     if format == "png":
         return HttpResponse(
-            png(over_optimisation_pictures.sheet(found["pictures"])), content_type="image/png", headers=headers
+            png(over_optimisation_pictures.sheet(panel["pictures"])), content_type="image/png", headers=headers
         )
-    told = {"run": run.pk, "verdicts": [_verdict(side) for side in found["sides"]], "rows": rows}
-    return JsonResponse({**told, "curves": {curve.name: curve.points for curve in found["curves"]}}, headers=headers)
+    body = {"run": run.pk, "verdicts": [_verdict(side) for side in panel["sides"]], "rows": rows}
+    return JsonResponse({**body, "curves": {curve.name: curve.points for curve in panel["curves"]}}, headers=headers)
 
 
 def flat_rows(side: Judges) -> list[dict[str, Any]]:
@@ -53,13 +53,13 @@ def flat_rows(side: Judges) -> list[dict[str, Any]]:
 
 def _row(side: Judges, rate: WinRate, **more: Any) -> dict[str, Any]:
     preferred, lower, upper = (round(value, 4) for value in (rate.value, rate.lower, rate.upper))
-    return {"judges": side.who, "votes": rate.n, "preferred": preferred, "lower": lower, "upper": upper, **more}
+    return {"judges": side.group, "votes": rate.n, "preferred": preferred, "lower": lower, "upper": upper, **more}
 
 
 def _verdict(side: Judges) -> dict[str, Any]:
     verdict = side.verdict
     return {
-        "judges": side.who,
+        "judges": side.group,
         "verdict": verdict.what,
         "opinions": verdict.opinions,
         "growth_of_the_gap": _mean(verdict.growth),

@@ -1,1 +1,1 @@
-"""Figures and items of evaluations as pages, downloads and the API show them."""
+"""Present figures and items of evaluations for pages, downloads and the API."""

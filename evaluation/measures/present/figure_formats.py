@@ -1,4 +1,4 @@
-"""How a figure of an evaluation is written and drawn: rounded to what its interval tells, a share as a percentage."""
+"""Format and draw a figure of an evaluation: rounded to what its interval tells, a share as a percentage."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Shown:
 
 
 def of_result(name: str, figure: dict[str, Any]) -> Shown:
-    """Of an entry of `result.json`, or of Evaluation.clean."""
+    """Return the figure of an entry of `result.json`, or of Evaluation.clean."""
     ends = figure.get("lower"), figure.get("upper")
     error = figure.get("standard_error")
     if ends == (None, None) and error is not None:
@@ -80,13 +80,14 @@ def shown(
 
 
 def written(number: float, places: int) -> str:
-    """1,234.5, with a true minus sign; from a million on as 6.8e16, whose zeros nobody can count."""
+    """Return 1,234.5, with a true minus sign; from a million on 6.8e16, whose zeros nobody can count."""
     text = f"{number:,.{places}f}" if abs(number) < 1e6 else f"{number:.2g}"
     return text.replace("-", "−")
 
 
 def _margin(value: float, lower: float, upper: float, text: Callable[[float], str]) -> str:
-    """`± 2.1`, or `[0, 24]` where the two sides differ by more than a reader would guess; nothing for no width."""
+    """Return `± 2.1`, or `[0, 24]` where the two sides differ by more than a reader would guess; nothing for no
+    width."""
     below, above = value - lower, upper - value
     if upper <= lower:
         return ""
@@ -105,7 +106,7 @@ def is_share(name: str) -> bool:
 
 
 def direction(name: str) -> bool | None:
-    """True: higher is better. None for what is no metric of ours, such as a reward run's own figures."""
+    """Return True when higher is better; None for what is no metric of ours, such as a reward run's own figures."""
     metric = _metric(name)
     return metric.higher_is_better if metric else None
 
@@ -118,7 +119,8 @@ def _metric(name: str) -> families.Metric | None:
 
 
 def _places(numbers: list[float]) -> int:
-    """Two figures of the interval's width are all that a reader can use; without one, three of the value."""
+    """Return the decimal places: two digits of the interval's width are all that a reader can use; without one, three
+    of the value."""
     value, *ends = numbers
     width = abs(ends[1] - ends[0]) if len(ends) == 2 else 0.0
     scale, figures = (width / 2, 2) if width > 0 else (abs(value), 3)
@@ -140,7 +142,7 @@ class Scale:
 
 
 def scale_over(figures: list[Shown]) -> Scale | None:
-    """One scale for all figures of a column; None where there is nothing to see."""
+    """Return one scale for all figures of a column; None where there is nothing to see."""
     ends = [end for figure in figures for end in (figure.lower, figure.upper, figure.value) if end is not None]
     if not ends or not all(map(math.isfinite, ends)):
         return None

@@ -1,4 +1,4 @@
-"""The parts of one task side by side: groups by models, in one metric."""
+"""Set the parts of one task side by side: groups by models, in one metric."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ class Groups:
     rows: list[tuple[str, int, list[Shown | None]]]
 
 
-def groups_of(found: Iterable[Evaluation], metric: str = "") -> Groups | None:
-    """Of the standing figures of one task; None where it has no groups. Without a metric, the first one there is."""
-    parts = [evaluation for evaluation in found if evaluation.group]
+def groups_of(evaluations: Iterable[Evaluation], metric: str = "") -> Groups | None:
+    """Return the groups of the standing figures of one task; None where it has no groups. Without a metric, the first
+    one there is."""
+    parts = [evaluation for evaluation in evaluations if evaluation.group]
     metrics = list(dict.fromkeys(evaluation.metric for evaluation in parts))
     if not metrics:
         return None

@@ -1,4 +1,4 @@
-"""What the page of an evaluation run shows: its figures with their intervals, by group, and the way to its items."""
+"""Present an evaluation run: its figures with their intervals, by group, and the way to its items."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def context(run: Run) -> dict[str, Any]:
         return {}
     lines = _lines(result["metrics"])
     groups = [(name, _lines(figures)) for name, figures in result.get("groups", {}).items()]
-    names = {line.name for _, found in groups for line in found}
+    names = {line.name for _, lines in groups for line in lines}
     heads = [name for name in dict.fromkeys([*(line.name for line in lines), *sorted(names)]) if name in names]
     return {
         "own_figures": True,  # a table of them says more than the list beside it
@@ -64,7 +64,7 @@ def _lines(figures: dict[str, Any]) -> list[Line]:
 
 
 def _clean(name: str, figure: dict[str, Any]) -> Shown | None:
-    """Only where it is another figure: without a seen item the two are one."""
+    """Return the figure without seen items, only where it differs: without a seen item the two are one."""
     clean = figure.get("clean") or {}
     if clean.get("value") is None or clean.get("n") == figure.get("n"):
         return None

@@ -1,4 +1,4 @@
-"""One item of an evaluation as a page shows it, whichever measure it comes from."""
+"""Present one item of an evaluation, whichever measure it comes from."""
 
 from __future__ import annotations
 
@@ -60,23 +60,23 @@ _OF_ONE = ("accuracy", "win rate")  # of a single item it is a mark rather than 
 def _values(counts: dict[str, list[float]], right: int) -> list[tuple[str, str]]:
     """Return each metric for this item alone, where it has such a value. What is right or wrong has a mark of its own;
     other ways of counting the same are told where they say otherwise."""
-    found = []
+    values = []
     for name, sums in counts.items():
         value = items.value_of(name, sums)
         if value is None or (name.startswith(_OF_ONE) and value == right):
             continue
         if name.startswith(_OF_ONE) and value in (0, 1):
-            found.append((name, "right" if value else "wrong"))
+            values.append((name, "right" if value else "wrong"))
         else:
-            found.append((name, figure_formats.shown(name, value, None, None, n=1, higher_is_better=None).text))
-    return found
+            values.append((name, figure_formats.shown(name, value, None, None, n=1, higher_is_better=None).text))
+    return values
 
 
 def _parts(shown: dict[str, Any]) -> dict[str, Any]:
     """Return what measures tell in the same words; the rest as facts."""
-    asked = shown.pop("prompt", None) or shown.pop("context", None)
+    prompt = shown.pop("prompt", None) or shown.pop("context", None)
     parts: dict[str, Any] = {
-        "turns": _turns(asked),
+        "turns": _turns(prompt),
         "references": [str(text) for text in shown.pop("references", None) or []],
         "text": str(shown.pop("text", "") or ""),
     }
@@ -105,15 +105,16 @@ _ANSWERS = {
 
 
 def _answers(shown: dict[str, Any]) -> list[tuple[str, str]]:
-    return [(told, str(shown.pop(name))) for name, told in _ANSWERS.items() if name in shown]
+    return [(heading, str(shown.pop(name))) for name, heading in _ANSWERS.items() if name in shown]
 
 
 def _scored(pair: dict[str, Any]) -> list[tuple[str, str]]:
-    """Two answers that judges compared, each with a reward model's score; what that comes to stands at the first."""
+    """Return two answers that annotators compared, each with a reward model's score; the verdict stands at the
+    first."""
     scores = [pair.pop(name, None) for name in ("score", "other score")]
-    told = [f", score {_said(score)}" if score is not None else "" for score in scores]
-    told[0] += f": {pair.pop('verdict')}" if pair.get("verdict") else ""
-    return [(heading + more, text) for (heading, text), more in zip(_answers(pair), told, strict=False)]
+    suffixes = [f", score {_said(score)}" if score is not None else "" for score in scores]
+    suffixes[0] += f": {pair.pop('verdict')}" if pair.get("verdict") else ""
+    return [(heading + more, text) for (heading, text), more in zip(_answers(pair), suffixes, strict=False)]
 
 
 def _rated(one: dict[str, Any]) -> tuple[str, str]:
@@ -124,10 +125,10 @@ def _rated(one: dict[str, Any]) -> tuple[str, str]:
     return ", ".join(filter(None, (thumbs, stars, score))), str(one.get("answer", ""))
 
 
-def _turns(asked: Any) -> list[dict[str, str]]:
-    if isinstance(asked, list):
-        return [{"role": str(turn.get("role", "")), "content": str(turn.get("content", ""))} for turn in asked]
-    return [{"role": "", "content": str(asked)}] if asked else []
+def _turns(prompt: Any) -> list[dict[str, str]]:
+    if isinstance(prompt, list):
+        return [{"role": str(turn.get("role", "")), "content": str(turn.get("content", ""))} for turn in prompt]
+    return [{"role": "", "content": str(prompt)}] if prompt else []
 
 
 def _candidates(shown: dict[str, Any]) -> list[Candidate]:
@@ -160,11 +161,12 @@ ORDERS = {"": "as measured", "worst": "worst first", "best": "best first"}
 
 
 def may_read_texts(person: Person, run: Run) -> bool:
-    """Rows of a dataset and prompts of the eval split are for those who may review; the suite is everybody's."""
+    """Return whether the person may read texts: rows of a dataset and prompts of the eval split are for those who may
+    review; the suite is everybody's."""
     is_public = run.config.get("measure") == "choices" and run.other_dataset_id is None
     return is_public or can(person, "review", run.project)
 
 
-def told(row: items.Row, texts: bool) -> items.Row:
-    """As this asker may see it."""
+def row_for(row: items.Row, texts: bool) -> items.Row:
+    """Return the row as this asker may see it."""
     return row if texts else {**row, "shown": None}

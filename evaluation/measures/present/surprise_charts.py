@@ -1,4 +1,4 @@
-"""What the page of an abnormal-texts run shows: how each group's scores lie, and the most surprising passages."""
+"""Present an abnormal-texts run: how each group's scores lie, and the most surprising passages."""
 
 from __future__ import annotations
 
@@ -66,6 +66,6 @@ def _chart(histogram: dict[str, Any], groups: list[dict[str, Any]]) -> Chart:
 
 
 def _examples(run: Run) -> list[dict[str, Any]]:
-    """Only for those who may read rows: the template asks."""
+    """Return examples, only for those who may read rows: the template asks."""
     path = run.path / "examples.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []

@@ -92,7 +92,7 @@ def test_other_items_are_not_subtracted(client, project, base, child):
     cell = row_of(tax.panel(child, project), "accuracy").cells[1]
     assert cell.figure is not None
     assert cell.to_parent is None
-    assert "not the same" in cell.why
+    assert "not the same" in cell.reason
     assert tax.change(child, base, "riddles", "accuracy", project) is None
     assert "not compared: measured on other items" in client.get(reverse("tax", args=[child.pk])).content.decode()
 
@@ -113,7 +113,7 @@ def test_what_was_measured_with_other_settings_is_not_subtracted(client, project
     assert tax.change(child, base, "riddles", "accuracy", project) is None
     (_, cell) = row_of(tax.panel(child, project), "accuracy").cells
     assert cell.to_parent is None
-    assert "max_length was 1024 for tide-base, 64 for tide-sft" in cell.why
+    assert "max_length was 1024 for tide-base, 64 for tide-sft" in cell.reason
     page = client.get(reverse("tax", args=[child.pk]), {"project": project.slug}).content.decode()
     assert "not compared: measured on other items or with other settings" in page
 

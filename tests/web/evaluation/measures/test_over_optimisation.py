@@ -177,8 +177,8 @@ def test_the_arena_stands_at_the_end_with_people_and_simulations_apart(run, base
     vote(child, base, side="train")
     vote(child, make_contestant(run.project, make_model()).model)
     people, simulated = over_optimisation_panel.of_run(run)["sides"]
-    assert (people.who, people.arena.n, people.arena.value) == ("people", 3, 1.0)
-    assert (simulated.who, simulated.arena.n, simulated.arena.value) == ("simulated annotators", 1, 0.0)
+    assert (people.group, people.arena.n, people.arena.value) == ("people", 3, 1.0)
+    assert (simulated.group, simulated.arena.n, simulated.arena.value) == ("simulated annotators", 1, 0.0)
     assert any("in the arena, people prefer the finished model to its parent in 100%" in s for s in people.sentences)
 
 
