@@ -7,6 +7,7 @@ import logging
 from contextlib import aclosing
 
 from annotate.arena.battles import actions as arena
+from annotate.arena.battles import votes
 from annotate.arena.streaming import live_battles
 from annotate.arena.streaming.frames import Frames
 from annotate.core.asgi.database_threads import in_thread
@@ -56,7 +57,7 @@ class BattleConsumer(DeclaredConsumer):
         async with aclosing(live_battles.follow(battle.pk)) as scenes:
             async for scene in scenes:
                 if scene.can_vote and not vote_token:
-                    vote_token = await in_thread(arena.issue_token)(battle)
+                    vote_token = await in_thread(votes.issue_token)(battle)
                 if frame := frames.of(scene, vote_token):
                     await self.send(frame)
         await self.close()

@@ -9,8 +9,9 @@ import numpy as np
 
 from benchmarks.simulated_arenas import Arena, draw_arena, draw_labels, uneven
 from evaluation.ratings.bradley_terry import fit, sigmoid
-from evaluation.vote_integrity.anomaly_detection import HONEST, Honest, detect_voters
+from evaluation.vote_integrity.anomaly_detection import HONEST, detect_voters
 from evaluation.vote_integrity.suspects import NOBODY, PATTERNS, Votes, bands, changes
+from evaluation.vote_integrity.vote_wagers import Honest
 
 LOOKS = 20
 VOTERS, EACH, TIES = 200, 60, 0.35

@@ -11,103 +11,27 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.utils.crypto import salted_hmac
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from annotate.arena.battle_serializers import BattleOut, NewBattle, NewTurn, PuzzleOut, Vote, VoteOut, revealed, shown
 from annotate.arena.battles import actions as arena
-from annotate.arena.battles import follow_up
-from annotate.arena.battles import scene as battle_scene
+from annotate.arena.battles import follow_up, votes
 from annotate.arena.streaming import live_battles
 from annotate.arena.vote_guard import actions as vote_guard
 from annotate.core import visitors
 from annotate.core.api import lookup
 from annotate.core.api.api_access import allows
 from annotate.core.api.idempotency import feedback_key, idempotent
-from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, Input, Turn, refusals
+from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, refusals
 from annotate.core.errors import Refused
 from annotate.core.permissions import can, is_vouched_for
-from annotate.models import Battle, Comparison, LanguageModel, Project
+from annotate.models import Battle, Project
 
-WAIT_SECONDS = 100.0
 _VISITOR_SALT = "annotate" + ".api.battles.visitor"  # no module's name any more: a repetition must find its battle
 VISITOR = OpenApiParameter(
     lookup.VISITOR_HEADER, str, OpenApiParameter.HEADER, description="The token that POST battles/ gave."
 )
-
-
-class NewBattle(Input):
-    project = serializers.SlugField(max_length=50)
-    text = serializers.CharField(required=False, allow_blank=True, trim_whitespace=False, help_text="Ask something.")
-    drawn = serializers.BooleanField(required=False, default=False, help_text="Or draw a prompt of the project.")
-    wait = serializers.FloatField(required=False, default=WAIT_SECONDS, min_value=0, max_value=WAIT_SECONDS)
-
-
-class NewTurn(Input):
-    text = serializers.CharField(allow_blank=True, trim_whitespace=False)
-    number = serializers.IntegerField(
-        required=False, allow_null=True, default=None, min_value=2, max_value=99, help_text="Of the turn this is to be."
-    )
-    wait = serializers.FloatField(required=False, default=WAIT_SECONDS, min_value=0, max_value=WAIT_SECONDS)
-
-
-class Vote(Input):
-    winner = serializers.CharField(help_text="model_a, model_b, tie or both_bad")
-    token = serializers.CharField(
-        required=False, default="", allow_blank=True, max_length=100, help_text="The battle's `vote_token`; used once."
-    )
-    seconds = serializers.FloatField(required=False, allow_null=True, min_value=0, max_value=86400)
-    proof = serializers.CharField(
-        required=False, default="", allow_blank=True, help_text="The solved puzzle, where the battle asks for one."
-    )
-    comment = serializers.CharField(required=False, default="", allow_blank=True, max_length=10_000)
-
-
-class AskedOut(serializers.Serializer):
-    messages = Turn(many=True)
-
-
-class AnswerOut(serializers.Serializer):
-    text = serializers.CharField()
-    state = serializers.CharField(help_text="waiting, writing, stands, stopped or failed")
-    problem = serializers.CharField(help_text="Why the question does not count; the same for both.")
-    cut = serializers.CharField(help_text="Says so where the answer had no more room; empty under a whole one.")
-
-
-class TurnOut(serializers.Serializer):
-    number = serializers.IntegerField()
-    question = serializers.CharField()
-    completions = AnswerOut(many=True)
-    problem = serializers.CharField()
-
-
-class BattleOut(serializers.Serializer):
-    id = serializers.UUIDField()
-    project = serializers.CharField()
-    prompt = AskedOut()
-    completions = AnswerOut(many=True, help_text="To the first question: A, then B. Nothing tells one model.")
-    turns = TurnOut(many=True, help_text="All questions with their answers, the first one included.")
-    ready = serializers.BooleanField(help_text="Both have begun, so a vote can be cast; it ends them where they are.")
-    done = serializers.BooleanField(help_text="Nothing is being written; else GET the battle again.")
-    vote_token = serializers.CharField(help_text="Send it with the vote; empty until there is something to vote on.")
-    voted = serializers.BooleanField()
-    visitor = serializers.CharField(help_text="Send it in the `Visitor` header with the vote; empty for accounts.")
-
-
-class NameOut(serializers.Serializer):
-    id = serializers.IntegerField()
-    name = serializers.CharField()
-    stage = serializers.CharField()
-
-
-class VoteOut(serializers.Serializer):
-    winner = serializers.CharField()
-    model_a = NameOut()
-    model_b = NameOut()
-    counted = serializers.BooleanField(help_text="Whether the vote counts for anything.")
-    ranks = serializers.BooleanField(help_text="Whether it moves the leaderboard.")
-    why = serializers.CharField()
-    comparison = serializers.IntegerField()
 
 
 def _sender(request: Request) -> str:
@@ -131,7 +55,7 @@ def _visitor_again(request: Request, kept: dict[str, Any]) -> str:
 def _vote_token_again(request: Request, kept: dict[str, Any]) -> str:
     """Empty when it was used up meanwhile."""
     battle = Battle.objects.filter(token=kept["id"]).first()
-    return arena.issue_token(battle) if battle else ""
+    return votes.issue_token(battle) if battle else ""
 
 
 SECRETS = {"visitor": _visitor_again, "vote_token": _vote_token_again}
@@ -165,7 +89,7 @@ def start(request: Request) -> Response:
     )
     if not battle.is_ready:
         live_battles.write_now(battle, seconds=max(wait, live_battles.LEAST_SECONDS), networks=networks)
-    return Response(_shown(battle, token), status=201)
+    return Response(shown(battle, token), status=201)
 
 
 @extend_schema(responses={200: BattleOut} | refusals(404), parameters=[VISITOR], tags=["battles"])
@@ -173,7 +97,7 @@ def start(request: Request) -> Response:
 def read(request: Request, token: str) -> Response:
     """A battle of mine, as it stands."""
     battle = _mine(request, token)
-    return Response(_shown(battle, lookup.visitor_token(request)))
+    return Response(shown(battle, lookup.visitor_token(request)))
 
 
 @extend_schema(request=None, responses={200: BattleOut} | refusals(404), parameters=[VISITOR], tags=["battles"])
@@ -183,7 +107,7 @@ def stop(request: Request, token: str) -> Response:
     battle = _mine(request, token)
     live_battles.stop(battle, networks=visitors.networks_of(request._request))
     battle.refresh_from_db()
-    return Response(_shown(battle, lookup.visitor_token(request)))
+    return Response(shown(battle, lookup.visitor_token(request)))
 
 
 @extend_schema(
@@ -212,7 +136,7 @@ def ask_on(request: Request, token: str) -> Response:
         number=new_turn.validated_data["number"],
     )
     live_battles.write_now(battle, seconds=max(wait, live_battles.LEAST_SECONDS), networks=networks)
-    return Response(_shown(battle, lookup.visitor_token(request)), status=201)
+    return Response(shown(battle, lookup.visitor_token(request)), status=201)
 
 
 @extend_schema(
@@ -235,7 +159,7 @@ def vote(request: Request, token: str) -> Response:
     key = feedback_key(request)
     sent = dict(vote.validated_data)
     proof = sent.pop("proof")
-    ballot = arena.Ballot(
+    ballot = votes.Ballot(
         visitor=visitor,
         user=request.user if request.user.is_authenticated else None,
         idempotency_key=f"{visitor[:16]}:{key}" if key and not request.user.is_authenticated else key,
@@ -243,15 +167,7 @@ def vote(request: Request, token: str) -> Response:
     )
     origin = vote_guard.Origin(visitors.networks_of(request._request), proof)
     comparison = live_battles.vote(battle=battle, ballot=ballot, origin=origin)
-    return Response(_revealed(battle, comparison), status=201)
-
-
-class PuzzleOut(serializers.Serializer):
-    challenge = serializers.CharField(
-        allow_null=True,
-        help_text="1.bits.expires.salt.signature. Find a number n so that SHA-256 of `challenge.n` begins with so many "
-        "zero bits, and send `challenge.n` as `proof`. null: none is asked for, or none can be given; vote without.",
-    )
+    return Response(revealed(battle, comparison), status=201)
 
 
 @extend_schema(responses={200: PuzzleOut} | refusals(404), parameters=[VISITOR], tags=["battles"])
@@ -303,53 +219,3 @@ def _mine(request: Request, token: str) -> Battle:
             404, battle="You have started no such battle. A visitor without cookies sends its token in `Visitor`."
         )
     return battle
-
-
-def _shown(battle: Battle, visitor_token: str) -> dict[str, Any]:
-    is_voted = Comparison.objects.filter(battle=battle).exists()
-    scenes = battle_scene.scenes(battle, named=is_voted)
-    if not is_voted:
-        scenes[-1] = live_battles.look(battle)
-    turns = [_turn(scene) for scene in scenes]
-    can_vote = scenes[-1].can_vote and not is_voted
-    return {
-        "id": str(battle.token),
-        "project": battle.project.slug,
-        "prompt": {"messages": battle.prompt.messages},
-        "completions": turns[0]["completions"],
-        "turns": turns,
-        "ready": can_vote,
-        "done": scenes[-1].is_over,
-        "vote_token": arena.issue_token(battle) if can_vote else "",
-        "voted": is_voted,
-        "visitor": visitor_token,
-    }
-
-
-def _turn(scene: battle_scene.Scene) -> dict[str, Any]:
-    answers = [
-        {"text": side.text, "state": side.state, "problem": scene.problem, "cut": side.cut} for side in scene.sides
-    ]
-    return {
-        "number": scene.number,
-        "question": scene.question,
-        "completions": answers,
-        "problem": scene.problem,
-    }
-
-
-def _revealed(battle: Battle, comparison: Comparison) -> dict[str, Any]:
-    counting = arena.counting(comparison)
-    return {
-        "winner": comparison.winner,
-        "model_a": name_out(battle.model_a),
-        "model_b": name_out(battle.model_b),
-        "counted": comparison.status == "counted",
-        "ranks": counting.ranks,
-        "why": counting.words,
-        "comparison": comparison.pk,
-    }
-
-
-def name_out(model: LanguageModel) -> dict[str, Any]:
-    return {"id": model.pk, "name": model.name, "stage": model.stage}

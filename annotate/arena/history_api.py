@@ -9,8 +9,10 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from annotate.arena.api import VISITOR, NameOut, name_out
+from annotate.arena.api import VISITOR
+from annotate.arena.battle_serializers import NameOut, name_out
 from annotate.arena.battles import actions as arena
+from annotate.arena.battles import votes
 from annotate.core.api import lookup
 from annotate.core.api.api_access import in_project
 from annotate.core.api.serializer_fields import refusals
@@ -72,7 +74,7 @@ def _shown(battle: Battle) -> dict[str, Any]:
 
 
 def _cast(battle: Battle, cast: Comparison) -> dict[str, Any]:
-    counting = arena.counting(cast)
+    counting = votes.counting(cast)
     return {
         "comparison": cast.pk,
         "winner": cast.winner,

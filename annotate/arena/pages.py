@@ -12,6 +12,7 @@ from django.views.decorators.cache import never_cache
 
 from annotate.arena.battles import actions, follow_up, pairing
 from annotate.arena.battles import scene as battle_scene
+from annotate.arena.battles import votes as battle_votes
 from annotate.arena.streaming import live_battles
 from annotate.arena.streaming.frames import Frames, outlook
 from annotate.arena.vote_guard import actions as vote_guard
@@ -74,7 +75,7 @@ def vote(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpRespon
     try:
         live_battles.vote(
             battle=battle,
-            ballot=actions.Ballot(
+            ballot=battle_votes.Ballot(
                 winner=request.POST.get("winner", ""),
                 token=request.POST.get("token", ""),
                 visitor=visitors.visitor_of(request),
@@ -97,7 +98,7 @@ def stop(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpRespon
     scene = live_battles.stop(battle, networks=visitors.networks_of(request))
     if not request.headers.get("HX-Request"):
         return redirect("arena-battle", project.slug, battle.token)
-    vote_token = actions.issue_token(battle) if scene.can_vote else ""
+    vote_token = battle_votes.issue_token(battle) if scene.can_vote else ""
     return HttpResponse(Frames().of(scene, vote_token))
 
 
@@ -133,7 +134,7 @@ def history(request: HttpRequest, project: Project) -> HttpResponse:
     own_battles = own_battles.select_related("prompt", "model_a", "model_b", *_CAST).order_by("-pk")
     page = Paginator(own_battles, 50).get_page(request.GET.get("page"))
     votes = [(battle, _cast(battle)) for battle in page]
-    rows = [(battle, cast, actions.counting(cast) if cast else None) for battle, cast in votes]
+    rows = [(battle, cast, battle_votes.counting(cast) if cast else None) for battle, cast in votes]
     context = {"project": project, "section": "arena", "rows": rows, "page": page}
     return render(request, "annotate/arena_history.html", context)
 
@@ -203,10 +204,10 @@ def _battle_context(battle: Battle) -> dict[str, object]:
         **outlook(scene),
     }
     if cast is None:
-        return context | {"vote_token": actions.issue_token(battle) if scene.can_vote else ""}
+        return context | {"vote_token": battle_votes.issue_token(battle) if scene.can_vote else ""}
     models = {"A": battle.model_a, "B": battle.model_b}
     is_masked = battle.hold_reason == actions.NAMED_ITSELF
-    return context | {"cast": cast, "counting": actions.counting(cast), "models": models, "is_masked": is_masked}
+    return context | {"cast": cast, "counting": battle_votes.counting(cast), "models": models, "is_masked": is_masked}
 
 
 def _cast(battle: Battle) -> Comparison | None:

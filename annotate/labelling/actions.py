@@ -18,7 +18,7 @@ from annotate.core.errors import Refused
 from annotate.core.events import announce
 from annotate.core.hooks import Hook
 from annotate.core.permissions import require
-from annotate.labelling.assigning import close, refuse_closed, reopen, require_owner
+from annotate.labelling.assignment_lifecycle import close, refuse_closed, reopen, require_owner
 from annotate.labelling.forms.storage import STANDING, TABLES, rows_of, sent_with, standing_rows, write
 from annotate.labelling.forms.validation import Checked, Submission, check, check_key
 from annotate.labelling.gold import scoring as gold

@@ -11,10 +11,11 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from annotate.core.errors import Refused
+from annotate.labelling.assignment_lifecycle import expire_stale
 from annotate.labelling.gold import scoring as gold
 from annotate.labelling.prerequisites import actions as prerequisites
 from annotate.labelling.queue import entries as queue
-from annotate.labelling.queue import priorities, quarantine
+from annotate.labelling.queue import priorities
 from annotate.labelling.queue import swapped_repeats as repeats
 from annotate.labelling.queue.assigned_items import COMPARE, RANK, RATE, WRITE, Item
 from annotate.labelling.queue.choosing import (
@@ -23,9 +24,7 @@ from annotate.labelling.queue.choosing import (
     choose,
     choose_urgent,
     level_column,
-    places_of,
     reserved_in,
-    taken,
     urgent_pairs,
 )
 from annotate.labelling.queue.positions import count_swapped, in_order, shuffled
@@ -41,8 +40,6 @@ from annotate.models import (
 
 # Kinds come in short runs when a project asks for several: changing the question each time is tiring.
 RUN_OF_ONE_KIND = 5
-MAX_REASON_CHARACTERS = 200
-LONGEST_KEPT = timedelta(hours=12)  # by somebody who goes on working on it
 ASKED = {RATE: "asks_ratings", COMPARE: "asks_comparisons", RANK: "asks_rankings", WRITE: "asks_answers"}
 _lot = random.SystemRandom()
 _Purpose = Assignment.Purpose
@@ -163,117 +160,6 @@ def _common(project: Project, user: User, kind: str, prompt: Prompt, key: str) -
         "item": key,
         "expires_at": timezone.now() + timedelta(minutes=project.assignment_minutes),
     }
-
-
-def skip(*, assignment: Assignment, by: User, reason: str) -> Assignment:
-    """Put the item aside for this person, with a reason; others may still be asked about it."""
-    require_owner(assignment, by)
-    reason = reason.strip()
-    if not reason:
-        raise Refused(reason="Say in a few words why you skip it; that is how bad prompts are found.")
-    if len(reason) > MAX_REASON_CHARACTERS:
-        raise Refused(reason=f"Keep the reason within {MAX_REASON_CHARACTERS} characters; it has {len(reason)}.")
-    if "\x00" in reason:
-        raise Refused(reason="It contains a null character, which cannot be stored; remove it.")
-    with transaction.atomic():
-        close(assignment, Assignment.State.SKIPPED, skip_reason=reason)
-        queue.changed(assignment.project_id, [assignment.prompt_id])
-        quarantine.after_skip(assignment)
-    return assignment
-
-
-def again(*, assignment: Assignment, by: User) -> Assignment:
-    """Take up an item whose time ran out, if nobody else has been given its place meanwhile."""
-    require_owner(assignment, by)
-    prerequisites.check_pause(assignment.project, prerequisites.member_of(assignment.project, by))
-    with transaction.atomic():
-        assignment.project.lock()
-        expire_stale(assignment.project)
-        assignment.refresh_from_db()
-        if assignment.state == Assignment.State.OPEN:
-            return assignment
-        if assignment.state != Assignment.State.EXPIRED:
-            raise Refused(409, assignment=f"It has been {assignment.state}; there is nothing to take up again.")
-        reopen(assignment)
-    return assignment
-
-
-def keep(*, assignment: Assignment, by: User) -> bool:
-    """Its judge is at work on it: a full term from now; whether it was still theirs. What ran out is not taken up."""
-    require_owner(assignment, by)
-    now = timezone.now()
-    mine = Assignment.objects.filter(pk=assignment.pk, created_at__gt=now - LONGEST_KEPT).live()  # type: ignore[attr-defined]
-    return bool(mine.update(expires_at=now + timedelta(minutes=assignment.project.assignment_minutes)))
-
-
-# --- below: what `feedback` needs as well; call inside a transaction ---
-
-
-def expire_stale(project: Project) -> None:
-    now = timezone.now()
-    stale = project.assignments.filter(state=Assignment.State.OPEN, expires_at__lte=now)
-    if prompts := dict(stale.values_list("pk", "prompt_id")):
-        Assignment.objects.filter(pk__in=prompts).update(state=Assignment.State.EXPIRED, closed_at=now)
-        queue.changed(project.pk, prompts.values())
-
-
-def require_owner(assignment: Assignment, by: User) -> None:
-    if assignment.user_id != by.pk:
-        raise Refused(403, assignment="This item was handed to someone else; ask for your own next one.")
-
-
-def close(assignment: Assignment, state: str, **fields: str) -> None:
-    """From live to `state`, in one conditional statement; refuses when it is no longer live."""
-    now = timezone.now()
-    live = Assignment.objects.filter(pk=assignment.pk).live()  # type: ignore[attr-defined]
-    if not live.update(state=state, closed_at=now, **fields):
-        refuse_closed(assignment)
-    for name, value in {"state": state, "closed_at": now, **fields}.items():
-        setattr(assignment, name, value)
-
-
-def refuse_closed(assignment: Assignment) -> None:
-    assignment.refresh_from_db()
-    if assignment.state in (Assignment.State.OPEN, Assignment.State.EXPIRED):
-        minutes = assignment.project.assignment_minutes
-        raise Refused(
-            410,
-            assignment=f"Its {minutes} minutes ran out, so it may have gone to someone else. "
-            "Take it up again, or ask for the next one.",
-        )
-    if assignment.state == Assignment.State.TAKEN_OUT:
-        raise Refused(
-            409,
-            assignment=f"Its prompt was taken out of the work meanwhile ({assignment.skip_reason}), so that nobody "
-            "need judge it; go on with the next one.",
-        )
-    if assignment.state == Assignment.State.EXCLUDED:
-        raise Refused(409, assignment="A manager has excluded what you said of it; go on with the next one.")
-    raise Refused(409, assignment=f"You have {assignment.state} it already; undo that to change it, or go on.")
-
-
-def reopen(assignment: Assignment, minutes: int | None = None) -> None:
-    """Back into its owner's hands for a full term, if a place is free. Hold the project's lock."""
-    project = assignment.project
-    if assignment.purpose == _Purpose.ADJUDICATION:
-        _refuse_second_decision(assignment)
-    if assignment.purpose == _Purpose.WORK:
-        if assignment.prompt.out_since:
-            raise Refused(409, assignment="Its prompt was taken out of the work; go on with the next one.")
-        others = taken(project, is_simulated=assignment.user.is_simulated).filter(item=assignment.item)
-        if others.exclude(pk=assignment.pk).count() >= places_of(project, assignment.item):
-            raise Refused(409, assignment="Someone else has been given this item meanwhile; go on with the next one.")
-    assignment.state, assignment.closed_at, assignment.skip_reason = Assignment.State.OPEN, None, ""
-    assignment.gold_passed = None
-    assignment.expires_at = timezone.now() + timedelta(minutes=minutes or project.assignment_minutes)
-    assignment.save(update_fields=["state", "closed_at", "skip_reason", "gold_passed", "expires_at"])
-    queue.changed(project.pk, [assignment.prompt_id])
-
-
-def _refuse_second_decision(assignment: Assignment) -> None:
-    others = assignment.project.assignments.filter(item=assignment.item, purpose=_Purpose.ADJUDICATION)
-    if others.filter(state__in=["open", "submitted"]).exclude(pk=assignment.pk).exists():
-        raise Refused(409, assignment="Another reviewer has taken this decision meanwhile; go on with another one.")
 
 
 def _held(project: Project, user: User, kinds: list[str]) -> Assignment | None:

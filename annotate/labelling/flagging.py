@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from annotate.core.errors import Refused
 from annotate.core.permissions import require
-from annotate.labelling.assigning import require_owner
+from annotate.labelling.assignment_lifecycle import require_owner
 from annotate.labelling.forms.storage import STANDING
 from annotate.labelling.forms.validation import MAX_COMMENT_CHARACTERS, check_text
 from annotate.models import Assignment, Completion, Flag, User

@@ -25,8 +25,8 @@ from annotate.core.form_idempotency import once
 from annotate.core.page_access import MemberRequest, in_project, refused_page
 from annotate.labelling import actions as feedback
 from annotate.labelling import assigning as assignments
+from annotate.labelling import assignment_lifecycle, form_input
 from annotate.labelling import flagging as flags
-from annotate.labelling import form_input
 from annotate.labelling.forms.verdicts import VERDICTS
 from annotate.labelling.prerequisites.actions import NotYet
 from annotate.labelling.prerequisites.pages import redirects_to_prerequisite
@@ -64,7 +64,7 @@ def skip(request: MemberRequest, project: Project) -> HttpResponse:
     reason = request.POST.get("other", "").strip() or request.POST.get("reason", "")
 
     def put_aside() -> None:
-        assignments.skip(assignment=assignment, by=request.user, reason=reason)
+        assignment_lifecycle.skip(assignment=assignment, by=request.user, reason=reason)
 
     try:
         _once(request, "skip", assignment, lambda: with_time(assignment, request.user, put_aside))
@@ -94,7 +94,7 @@ def undo(request: MemberRequest, project: Project) -> HttpResponse:
 def keep(request: MemberRequest, project: Project) -> HttpResponse:
     """The page says now and then that its item is being worked on, so that it does not run out meanwhile."""
     try:
-        assignments.keep(assignment=_posted_assignment(request, project), by=request.user)
+        assignment_lifecycle.keep(assignment=_posted_assignment(request, project), by=request.user)
     except Refused as refused:
         return refused_page(request, refused, project=project)
     return HttpResponse(status=204)
@@ -163,7 +163,7 @@ def with_time(assignment: Assignment, user: User, act: Callable[[], None]) -> No
     except Refused as refused:
         if refused.status != 410:
             raise
-        assignments.again(assignment=assignment, by=user)
+        assignment_lifecycle.again(assignment=assignment, by=user)
         act()
 
 

@@ -18,6 +18,7 @@ from django.conf import settings
 
 from annotate.core import outbound
 from annotate.core.db.connections import give_back
+from annotate.language_models.model_server_errors import ModelServerError, broke_off, in_words, not_understood, refusal
 from annotate.models import LanguageModel
 from common import reasoning
 
@@ -50,26 +51,6 @@ class Reply:
     reasoning: str = ""
 
 
-class ModelServerError(Exception):
-    """`what` happened and the `remedy`, fit for anyone to read; `detail` is what the server said."""
-
-    def __init__(self, what: str, remedy: str, detail: str = "") -> None:
-        super().__init__(f"{what} {remedy}")
-        self.what, self.remedy, self.detail = what, remedy, detail
-
-
-class NotReached(ModelServerError):
-    """Nothing listens there, or nobody knows the way."""
-
-
-def told_to_researchers(model: LanguageModel, error: ModelServerError) -> str:
-    """What a researcher reads of a failure: of the site's own server what it said, too, such as a folder's fault.
-
-    Of somebody's endpoint never: whoever registered it may not be able to read what answers there.
-    """
-    return str(error) if model.endpoint else f"{error} {error.detail}".strip()
-
-
 async def stream_chat(
     model: LanguageModel,
     messages: Messages,
@@ -90,11 +71,11 @@ async def stream_chat(
             client.stream("POST", "chat/completions", json=body) as response,
         ):
             if response.status_code != 200:
-                raise _refusal(response, b"".join([line async for line in outbound.lines_of(response)]))
+                raise refusal(response, b"".join([line async for line in outbound.lines_of(response)]))
             async for piece in _pieces(response):
                 yield piece
     except httpx.HTTPError as error:
-        raise _in_words(error) from error
+        raise in_words(error) from error
 
 
 def complete_chat(
@@ -118,7 +99,7 @@ def complete_chat(
         thought = reasoning.joined(reasoning.of_message(message), thought)
         return Reply(text, choice.get("finish_reason") or "", tokens, thought)
     except (KeyError, IndexError, TypeError, AttributeError) as error:
-        raise _not_understood(json.dumps(answer)) from error
+        raise not_understood(json.dumps(answer)) from error
 
 
 def served_models(url: str) -> list[str]:
@@ -127,7 +108,7 @@ def served_models(url: str) -> list[str]:
     try:
         return [entry["id"] for entry in answer["data"]]
     except (KeyError, TypeError) as error:
-        raise _not_understood(json.dumps(answer)) from error
+        raise not_understood(json.dumps(answer)) from error
 
 
 def held_models(url: str) -> frozenset[str] | None:
@@ -140,7 +121,7 @@ def held_models(url: str) -> frozenset[str] | None:
     try:
         listed = {entry["id"]: "status" in entry for entry in answer["data"]}
     except (KeyError, TypeError) as error:
-        raise _not_understood(json.dumps(answer)) from error
+        raise not_understood(json.dumps(answer)) from error
     return frozenset(listed) if listed and not any(listed.values()) else None
 
 
@@ -153,7 +134,7 @@ def is_in_memory(model: LanguageModel) -> bool | None:
         # `status` is no part of the OpenAI protocol: servers without it hold what they list.
         return None if entry is None else (entry.get("status") or {}).get("value", "loaded") == "loaded"
     except (KeyError, TypeError, AttributeError) as error:
-        raise _not_understood(json.dumps(answer)) from error
+        raise not_understood(json.dumps(answer)) from error
 
 
 def _body(
@@ -174,13 +155,13 @@ def _request(url: str, method: str, path: str, **options: Any) -> Any:
         with outbound.client(url, **_how()) as client, client.stream(method, path, **options) as response:
             body = outbound.body_of(response)
     except httpx.HTTPError as error:
-        raise _in_words(error) from error
+        raise in_words(error) from error
     if response.status_code != 200:
-        raise _refusal(response, body)
+        raise refusal(response, body)
     try:
         return json.loads(body)
     except ValueError as error:
-        raise _not_understood(body[:500].decode("utf-8", "replace")) from error
+        raise not_understood(body[:500].decode("utf-8", "replace")) from error
 
 
 def allowed_inside() -> tuple[str, ...]:
@@ -228,7 +209,7 @@ async def _pieces(response: httpx.Response) -> AsyncIterator[Piece]:
                     yield _grown(shown, answer)
                     shown = answer
     if not finish_reason:
-        raise _broke_off("The stream ended without a finish_reason.")
+        raise broke_off("The stream ended without a finish_reason.")
     apart = reasoning.split(raw)
     last = _grown(shown, apart.answer)
     yield replace(
@@ -254,68 +235,7 @@ async def _events(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
         try:
             event = json.loads(data)
         except ValueError as error:
-            raise _not_understood(data.decode(errors="replace")) from error
+            raise not_understood(data.decode(errors="replace")) from error
         if not isinstance(event, dict):
-            raise _not_understood(data.decode(errors="replace"))
+            raise not_understood(data.decode(errors="replace"))
         yield event
-
-
-def _in_words(error: httpx.HTTPError) -> ModelServerError:
-    detail = f"{type(error).__name__}: {error}"
-    if isinstance(error, outbound.TooLong):
-        return ModelServerError("The model server's answer is too long.", "Ask for a shorter one.", detail)
-    if isinstance(error, outbound.Refused):
-        return ModelServerError(
-            "The model server was not asked, or its answer not read.",
-            f"An address inside this network must be allowed by the operator ({outbound.VARIABLE}).",
-            detail,
-        )
-    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-        return NotReached(
-            "The model server cannot be reached.",
-            "It may still be starting: try again in a minute. Whoever runs this site starts it with script/server.",
-            detail,
-        )
-    if isinstance(error, httpx.TimeoutException):
-        return ModelServerError(
-            f"The model server sent nothing for {settings.MODEL_SERVER_TIMEOUT:g} seconds.",
-            "It may be busy: try again in a while.",
-            detail,
-        )
-    return _broke_off(detail)
-
-
-def _broke_off(detail: str) -> ModelServerError:
-    return ModelServerError(
-        "The connection to the model server broke off in the middle of this answer.", "Try again.", detail
-    )
-
-
-def _not_understood(detail: str) -> ModelServerError:
-    return ModelServerError(
-        "The model server sent something that is not the OpenAI protocol.",
-        "Check that the address is that of an OpenAI-compatible server and ends with /v1.",
-        detail[:500],
-    )
-
-
-def _refusal(response: httpx.Response, body: bytes) -> ModelServerError:
-    code = response.status_code
-    detail = f"HTTP {code}: {body[:500].decode('utf-8', 'replace')}"
-    if code in (401, 403):
-        return ModelServerError("The model server did not let us in.", "Its key or its rules must be changed.", detail)
-    if code == 404:
-        return ModelServerError(
-            "The model server does not know this model, or has no such address.",
-            "Check the endpoint, which ends with /v1, and the served name.",
-            detail,
-        )
-    if code in (429, 503):
-        return ModelServerError("The model server has too much to do just now.", "Try again in a while.", detail)
-    if code < 500:
-        return ModelServerError(
-            f"The model server refused the question (HTTP {code}).", "Ask something shorter, or try again.", detail
-        )
-    return ModelServerError(
-        f"The model server failed at this answer (HTTP {code}).", "Try again; if it stays so, its log says why.", detail
-    )

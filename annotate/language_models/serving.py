@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from django.core.cache import cache
 
-from annotate.language_models import model_server
+from annotate.language_models import model_server, model_server_errors
 from annotate.models import LanguageModel
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ def serving(model: LanguageModel) -> Serving:
         return Serving("loading", _STATES["loading"])
     try:
         held = model_server.is_in_memory(model)
-    except model_server.ModelServerError as error:
+    except model_server_errors.ModelServerError as error:
         return Serving("unreachable", _STATES["unreachable"], error.remedy)
     if held:
         return Serving("loaded", _STATES["loaded"])
@@ -104,10 +104,10 @@ def _held(url: str) -> frozenset[str] | None:
             return None  # somebody asks it just now: one that hangs must not hold everybody up
         try:
             held = model_server.held_models(url)
-        except model_server.NotReached:
+        except model_server_errors.NotReached:
             cache.set(key, _AWAY, timeout=ASKED_SECONDS)
             return None
-        except model_server.ModelServerError:
+        except model_server_errors.ModelServerError:
             held = None
         known = ("any",) if held is None else ("these", held)
         cache.set(key, known, timeout=LISTED_SECONDS)
@@ -135,9 +135,9 @@ def _warm(model: LanguageModel) -> None:
         hello = [{"role": "user", "content": "Hello"}]
         model_server.complete_chat(model, hello, max_new_tokens=1, temperature=0.0, top_p=1.0)
         cache.delete(_key(model))
-    except model_server.ModelServerError as error:
+    except model_server_errors.ModelServerError as error:
         log.warning("%s could not be loaded: %s (%s)", model, error, error.detail)
-        cache.set(_key(model), model_server.told_to_researchers(model, error), timeout=300)
+        cache.set(_key(model), model_server_errors.told_to_researchers(model, error), timeout=300)
 
 
 def _key(model: LanguageModel) -> str:

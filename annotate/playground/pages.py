@@ -18,7 +18,7 @@ from annotate.core.errors import Refused
 from annotate.core.page_access import MemberRequest, PageRequest, allows, in_project, refused_page
 from annotate.core.permissions import Person
 from annotate.data.prompts.actions import add_prompt
-from annotate.language_models import model_server
+from annotate.language_models import model_server, model_server_errors
 from annotate.language_models.default_model import default_model
 from annotate.language_models.model_access import find_model, home_of, require_talk
 from annotate.models import LanguageModel, Project, User
@@ -146,9 +146,9 @@ def _answer(model: LanguageModel, question: playground.Question, side: int) -> p
     began, empty = time.monotonic(), playground.Answer("AB"[side])
     try:
         reply = model_server.complete_chat(model, question.messages(side), seed=question.seed, **question.sampling)
-    except model_server.ModelServerError as error:
+    except model_server_errors.ModelServerError as error:
         log.warning("playground: %s wrote no answer: %s (%s)", model, error, error.detail)
-        return replace(empty, state="failed", problem=model_server.told_to_researchers(model, error))
+        return replace(empty, state="failed", problem=model_server_errors.told_to_researchers(model, error))
     seconds = time.monotonic() - began
     figures = playground.figures(question, tokens=reply.tokens, seconds=seconds, finish_reason=reply.finish_reason)
     if reply.reasoning and not reply.text:

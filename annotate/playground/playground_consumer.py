@@ -13,7 +13,7 @@ from django.conf import settings
 from annotate.core.asgi.conversation_consumer import ConversationConsumer
 from annotate.core.asgi.database_threads import in_thread
 from annotate.core.errors import Refused
-from annotate.language_models import model_server
+from annotate.language_models import model_server, model_server_errors
 from annotate.language_models.model_access import home_of, require_talk
 from annotate.models import LanguageModel, Project
 from annotate.playground import turns as playground
@@ -95,10 +95,10 @@ class PlaygroundConsumer(ConversationConsumer):
                 answers[side] = replace(answers[side], state="failed", problem=problem)
         except asyncio.CancelledError:
             answers[side] = replace(answers[side], state="stopped", figures=f"stopped by you; seed {question.seed}")
-        except model_server.ModelServerError as error:
+        except model_server_errors.ModelServerError as error:
             log.warning("playground: %s wrote no answer: %s (%s)", self.models[side], error, error.detail)
             answers[side] = replace(
-                answers[side], state="failed", problem=model_server.told_to_researchers(self.models[side], error)
+                answers[side], state="failed", problem=model_server_errors.told_to_researchers(self.models[side], error)
             )
         except TimeoutError:
             answers[side] = replace(answers[side], state="failed", problem="It took too long and was given up.")

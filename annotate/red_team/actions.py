@@ -23,7 +23,7 @@ from annotate.data.prompts.actions import add_completion, add_prompt
 from annotate.labelling.actions import set_status
 from annotate.labelling.forms.validation import MAX_COMMENT_CHARACTERS, check_key, check_text
 from annotate.labelling.queue import entries as queue
-from annotate.language_models import model_server
+from annotate.language_models import model_server, model_server_errors
 from annotate.models import Attack, LanguageModel, Project, Prompt, Question, Status, Talk, User
 from annotate.models.feedback import annotator_kind_of
 from annotate.models.prompts import RED_TEAM
@@ -151,7 +151,7 @@ def ask_and_wait(*, talk: Talk, by: User, text: str) -> Question:
         messages, sampling = asked_of_model(question), sampling_of(talk.project)
         with waiting.aside_in_thread(f"user:{by.pk}"):
             reply = model_server.complete_chat(talk.model, messages, seed=seed, **sampling)
-    except model_server.ModelServerError as error:
+    except model_server_errors.ModelServerError as error:
         raise Refused(503, text=f"{error} Your question is kept; have it answered again.") from error
     if reply.reasoning and not reply.text.strip():
         raise Refused(503, text=f"{ONLY_THOUGHT} Your question is kept.")

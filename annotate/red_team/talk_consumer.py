@@ -12,7 +12,7 @@ from django.conf import settings
 from annotate.core.asgi.conversation_consumer import ConversationConsumer
 from annotate.core.asgi.database_threads import in_thread
 from annotate.core.errors import Refused
-from annotate.language_models import model_server
+from annotate.language_models import model_server, model_server_errors
 from annotate.models import Question, Talk
 from annotate.red_team import actions as red_team
 from common.sampling import CUT, cut_words, sampling_of
@@ -86,7 +86,7 @@ class TalkConsumer(ConversationConsumer):
             self.cut = cut_words(talk.project.max_new_tokens) if reason == CUT else ""
         except asyncio.CancelledError:
             pass
-        except model_server.ModelServerError as error:
+        except model_server_errors.ModelServerError as error:
             log.warning("red-team: %s wrote no answer: %s (%s)", question.talk.model, error, error.detail)
             self.problem = str(error)
             return

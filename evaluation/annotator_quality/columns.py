@@ -14,7 +14,7 @@ from common.winners import WINNERS
 from evaluation.annotator_quality.loading import REPEAT, Annotator, Compared, Rated, Row, Rows
 from evaluation.metrics.agreement import NOMINAL, ORDINAL, Answers
 from evaluation.metrics.annotator_figures import FIRST, LEVEL, SECOND
-from evaluation.metrics.span_agreement import Reading, merged
+from evaluation.metrics.span_counts import Reading, merged
 
 _SWAPPED = {"model_a": 1, "model_b": 0, "tie": 2, "both_bad": 3}
 _SIDE = {"model_a": FIRST, "model_b": SECOND, "tie": LEVEL, "both_bad": LEVEL}

@@ -21,7 +21,7 @@ from collections.abc import Callable, Collection, Iterable
 from annotate.data.datasets import best_answers, preferences
 from annotate.models import Comparison, Completion, Demonstration, LanguageModel, Prompt, Rating, Split
 from evaluation.leaderboard.snapshots import default_annotator_kind
-from evaluation.measures import preference_rows
+from evaluation.measures import answer_rows, preference_rows
 from training.core.run_directory import RecipeFailure, Row
 from training.models import Run
 
@@ -198,6 +198,6 @@ _ROWS: dict[str, Callable[[Run], Rows]] = {
     "choices": _nothing,
     "classification": _nothing,
     "reward_accuracy": preference_rows.reward_rows,
-    "win_rate": preference_rows.win_rate_rows,
-    "fluency": preference_rows.fluency_rows,
+    "win_rate": answer_rows.win_rate_rows,
+    "fluency": answer_rows.fluency_rows,
 }

@@ -17,25 +17,16 @@ files name nobody. People and simulations never stand in one figure.
 from __future__ import annotations
 
 import hashlib
-import json
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db.models import Q
-
-from annotate.models import AnnotatorKind, Comparison, Completion, LanguageModel, Rating, Split
-from annotate.models.prompts import ARENA
+from annotate.models import AnnotatorKind, Comparison, Completion, Rating, Split
 from training.core.run_directory import RecipeFailure, Row
 from training.models import Run
 
 Rows = dict[str, list[Row]]
 JUDGES = {"people": AnnotatorKind.PERSON, "simulation": AnnotatorKind.SIMULATION}
-SETTINGS = ("temperature", "top_p", "max_new_tokens")
-FEWEST_VOTES = 2
-FEWEST_PROMPTS = 2
-OURS, THEIRS = "ours", "theirs"
 
 
 @dataclass
@@ -56,13 +47,13 @@ def reward_rows(run: Run) -> Rows:
     """Raises RecipeFailure where nobody of that sort has judged anything in the eval split."""
     judge = _judge(run)
     pairs, ratings = _judgements(run, judge)
-    chosen = _by_hash((row["prompt__text_hash"], row["prompt_id"]) for row in [*pairs, *ratings])
+    chosen = by_hash((row["prompt__text_hash"], row["prompt_id"]) for row in [*pairs, *ratings])
     kept = set(chosen[: run.config["limit"]])
     pairs, ratings = ([row for row in rows if row["prompt_id"] in kept] for rows in (pairs, ratings))
     if not pairs and not ratings:
         raise RecipeFailure(
             "no_judgements",
-            f"No counted judgement by {_who(judge)} stands in the eval split of {run.project.name}.",
+            f"No counted judgement by {who_of(judge)} stands in the eval split of {run.project.name}.",
             "Have answers to eval prompts judged first (in the arena), choose the other kind of judges (judged_by), or "
             "choose a dataset of preferences to measure on.",
         )
@@ -118,204 +109,11 @@ def _completions(ids: set[int]) -> list[Row]:
     return [{"id": c.pk, "prompt_id": c.prompt_id, "prompt": c.prompt.messages, "text": c.text} for c in completions]
 
 
-# One model's answers against another's
-
-
-def win_rate_rows(run: Run) -> Rows:
-    """Raises RecipeFailure for an opponent that is none, and where there is nothing to judge."""
-    opponent = _opponent(run)
-    judge = run.config["judged_by"]
-    return _votes(run, opponent) if judge in JUDGES else _answers(run, opponent, judge)
-
-
-def fluency_rows(run: Run) -> Rows:
-    """Return the answers of the model and of its parent to the same prompts. Raises RecipeFailure without a parent."""
-    model = run.parent
-    assert model is not None, "the queue takes no run without a parent"
-    if model.parent is None or model.parent.kind != LanguageModel.Kind.POLICY:
-        raise RecipeFailure(
-            "no_parent",
-            f"{model.name} has no parent that answers, under which its answers could be a surprise.",
-            "Measure a model that was made from another one.",
-        )
-    return _answers(run, model.parent, judge="")
-
-
-def _opponent(run: Run) -> LanguageModel:
-    name, model = run.config["opponent"].strip(), run.parent
-    assert model is not None, "the queue takes no run without a parent"
-    language_model = LanguageModel.objects.of_projects([run.project]).filter(name=name).first()
-    if model.kind != LanguageModel.Kind.POLICY:
-        raise RecipeFailure(
-            "no_answers", f"{model.name} is a {model.kind}: it gives no answers that could win.", "Choose a policy."
-        )
-    if language_model is None:
-        raise RecipeFailure(
-            "unknown_opponent",
-            f"No model of {run.project.name} is called {name!r}.",
-            "Name a model of this project as opponent, exactly as its page does.",
-        )
-    if language_model.pk == model.pk:
-        raise RecipeFailure("own_opponent", f"{name} would be set against itself.", "Name another model as opponent.")
-    return language_model
-
-
-def _votes(run: Run, opponent: LanguageModel) -> Rows:
-    judge, model = JUDGES[run.config["judged_by"]], run.parent
-    counted = Comparison.objects.counted().ranking(judge).filter(project=run.project)
-    between = Q(completion_a__model=model, completion_b__model=opponent) | Q(
-        completion_a__model=opponent, completion_b__model=model
-    )
-    rows = list(counted.filter(between).select_related("prompt", "completion_a", "completion_b").order_by("id"))
-    if len(rows) < FEWEST_VOTES:
-        raise RecipeFailure(
-            "no_votes",
-            f"{len(rows)} counted vote{'' if len(rows) == 1 else 's'} by {_who(judge)} on eval prompts set {model} "
-            f"against {opponent}; {FEWEST_VOTES} are needed at least.",
-            "Have them meet in the arena first, or choose another judged_by.",
-        )
-    voters = Voters()
-    return {
-        "votes": [_vote(c, model, voters) for c in rows],
-        "about": [_about(run, opponent, judge=judge)],
-    }
-
-
-def _vote(c: Comparison, model: LanguageModel | None, voters: Voters) -> Row:
-    ours_first = c.completion_a.model_id == (model.pk if model else None)
-    ours, theirs = (c.completion_a, c.completion_b) if ours_first else (c.completion_b, c.completion_a)
-    winners = {"model_a": OURS if ours_first else THEIRS, "model_b": THEIRS if ours_first else OURS}
-    return {
-        "id": c.pk,
-        "prompt_id": c.prompt_id,
-        "prompt": c.prompt.messages,
-        "category": c.prompt.category,
-        "answer": ours.text,
-        "other": theirs.text,
-        "winner": winners.get(c.winner, c.winner),
-        "ours_first": ours_first,
-        "voter": voters.number({"id": c.pk, "author": c.author_id, "visitor": c.visitor}),
-    }
-
-
-def _answers(run: Run, opponent: LanguageModel, judge: str) -> Rows:
-    """Both models' answers to the same prompts, drawn with the same settings; several of one prompt all count."""
-    assert run.parent is not None
-    to_others = judge == "endpoint"
-    completions = Completion.objects.filter(prompt__project=run.project, prompt__side=Split.EVAL)
-    asked_in_the_arena = 0
-    if to_others:  # what a visitor asked is between them and the reviewers: it leaves this site for no judge
-        asked_in_the_arena = completions.filter(model=run.parent, prompt__source=ARENA).count()
-        completions = completions.exclude(prompt__source=ARENA)
-    by_setting = {
-        whose: _by_setting(completions.filter(model=model).select_related("prompt").order_by("pk"))
-        for whose, model in ((OURS, run.parent), (THEIRS, opponent))
-    }
-    setting = _common_setting(run.parent, opponent, by_setting[OURS], by_setting[THEIRS])
-    ours, theirs = by_setting[OURS][setting], by_setting[THEIRS][setting]
-    prompts = _by_hash((ours[pk][0].prompt.text_hash, pk) for pk in ours.keys() & theirs.keys())
-    rows = [
-        _answer(completion, whose)
-        for pk in prompts[: run.config["limit"]]
-        for whose, answers in ((OURS, ours[pk]), (THEIRS, theirs[pk]))
-        for completion in answers
-    ]
-    left_out = {"prompts that both answered, beyond the limit": max(0, len(prompts) - run.config["limit"])}
-    left_out |= {"answers to what visitors asked in the arena": asked_in_the_arena}
-    left_out = {what: n for what, n in left_out.items() if n}
-    about = _about(run, opponent, judge=judge, settings=json.loads(setting), left_out=left_out)
-    return {"answers": rows, "about": [about]}
-
-
-Answers = dict[int, list[Completion]]  # of one setting, by prompt
-
-
-def _by_setting(completions: Iterable[Completion]) -> dict[str, Answers]:
-    answers: dict[str, Answers] = defaultdict(lambda: defaultdict(list))
-    for completion in completions:
-        setting = {name: completion.sampling.get(name) for name in SETTINGS if name in completion.sampling}
-        answers[json.dumps(setting, sort_keys=True)][completion.prompt_id].append(completion)
-    return answers
-
-
-def _common_setting(
-    model: LanguageModel, opponent: LanguageModel, ours: dict[str, Answers], theirs: dict[str, Answers]
-) -> str:
-    """The one under which most prompts were answered by both. Raises RecipeFailure saying who lacks answers."""
-    shared = {setting: len(ours[setting].keys() & theirs[setting].keys()) for setting in ours.keys() & theirs.keys()}
-    best = max(sorted(shared), key=lambda setting: shared[setting], default="")
-    if best and shared[best] >= FEWEST_PROMPTS:
-        return best
-    text = " ".join(_has(m, answers) for m, answers in ((model, ours), (opponent, theirs)))
-    lacking = min(((model, ours), (opponent, theirs)), key=lambda pair: _prompts(pair[1]))[0]
-    raise RecipeFailure(
-        "no_answers",
-        f"{text} {shared.get(best, 0)} prompts were answered by both with the same settings; {FEWEST_PROMPTS} are "
-        "needed at least.",
-        f"Start a sample run of {lacking.name} on a dataset of the project's eval prompts, with the settings that the "
-        "other model's answers have.",
-    )
-
-
-def _has(model: LanguageModel, answers: dict[str, Answers]) -> str:
-    if not answers:
-        return f"{model.name} has no answers to eval prompts."
-    text = ", ".join(f"{len(prompts)} with {_in_words(setting)}" for setting, prompts in sorted(answers.items()))
-    return f"{model.name} has answers to {_prompts(answers)} eval prompts ({text})."
-
-
-def _prompts(answers: dict[str, Answers]) -> int:
-    return len({pk for prompts in answers.values() for pk in prompts})
-
-
-def _in_words(setting: str) -> str:
-    body = json.loads(setting)
-    return ", ".join(f"{name} {value}" for name, value in body.items()) or "unknown settings"
-
-
-def _answer(completion: Completion, whose: str) -> Row:
-    return {
-        "prompt_id": completion.prompt_id,
-        "prompt": completion.prompt.messages,
-        "category": completion.prompt.category,
-        "whose": whose,
-        "text": completion.text,
-        "cut_off": completion.finish_reason == "length",
-    }
-
-
-def _about(run: Run, opponent: LanguageModel, *, judge: str, **more: Any) -> Row:
-    model = run.parent
-    assert model is not None
-    return {
-        "model": model.name,
-        "opponent": opponent.name,
-        "judge": judge,
-        "reward_model": run.reward_model.name if run.reward_model else "",
-        "taught": [m.name for m in (model, opponent) if _was_taught_by(m, run.reward_model)],
-        "settings": {},
-        "left_out": {},
-        **more,
-    }
-
-
-def _was_taught_by(model: LanguageModel | None, reward_model: LanguageModel | None) -> bool:
-    """Whether it, or an ancestor, was trained to score high with this very reward model."""
-    seen: set[int] = set()
-    while reward_model is not None and model is not None and model.pk not in seen:
-        seen.add(model.pk)
-        maker: Run | None = getattr(model, "made_by", None)
-        if maker is not None and maker.reward_model_id == reward_model.pk:
-            return True
-        model = model.parent
-    return False
-
-
-def _by_hash(prompts: Iterable[tuple[str, int]]) -> list[int]:
+def by_hash(prompts: Iterable[tuple[str, int]]) -> list[int]:
     """Ids of prompts in an order that favours none, and that does not change as others are added."""
     keyed = {pk: hashlib.sha256(text_hash.encode()).hexdigest() for text_hash, pk in prompts}
     return sorted(keyed, key=lambda pk: keyed[pk])
 
 
-def _who(judge: str) -> str:
+def who_of(judge: str) -> str:
     return "people" if judge == AnnotatorKind.PERSON else "simulations"

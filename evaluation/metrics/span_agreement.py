@@ -20,31 +20,26 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import NamedTuple
 
 import numpy as np
 
 from evaluation.metrics.resampling import corrected_interval, left_out_values, resampled_totals
+from evaluation.metrics.span_counts import (
+    BARE,
+    DISAGREED,
+    EXACT,
+    MARKED,
+    OVERLAPPING,
+    SIZE,
+    SPANS,
+    Reading,
+    counts_of,
+    matched,
+)
 
 FEWEST_MARKED = 20  # texts in which somebody marked something; of fewer, the interval would hold the truth too seldom
 DRAWS = 1000
 MOST_DRAWN = 2000  # of more texts, groups of them are drawn, put together by lot
-# What a text adds to the sums, for one label: characters that annotators disagree on; characters not marked and marked,
-# over all annotators; spans matched exactly and overlapping, counted on both sides; spans that were to be matched.
-DISAGREED, BARE, MARKED, EXACT, OVERLAPPING, SPANS = range(6)
-_SIZE = 6
-
-Ends = tuple[int, int]  # from the first character to that behind the last
-
-
-class Reading(NamedTuple):
-    """What one annotator marked with one label in a text of `length` characters; `spans` is empty where they read it
-    and marked nothing."""
-
-    text: int
-    judge: int
-    length: int
-    spans: tuple[Ends, ...]
 
 
 @dataclass(frozen=True)
@@ -117,18 +112,18 @@ def agreement(
     counted = {label: _by_text(given) for label, given in readings.items()}
     texts = sorted({text for found in counted.values() for text in found})
     place = {text: row for row, text in enumerate(texts)}
-    counts = np.zeros((len(texts), _SIZE * len(counted)))
+    counts = np.zeros((len(texts), SIZE * len(counted)))
     for column, found in enumerate(counted.values()):
         for text, of_text in found.items():
-            counts[place[text], column * _SIZE : (column + 1) * _SIZE] = counts_of(of_text)
+            counts[place[text], column * SIZE : (column + 1) * SIZE] = counts_of(of_text)
     drawn = _grouped(counts, seed)
     samples = resampled_totals(drawn, draws, seed) if texts else np.zeros((0, counts.shape[1]))
     labels = []
     for column, (label, found) in enumerate(counted.items()):
-        cells = slice(column * _SIZE, (column + 1) * _SIZE)
+        cells = slice(column * SIZE, (column + 1) * SIZE)
         labels.append(_agreement(label, counts[:, cells], drawn[:, cells], samples[:, cells], found.values()))
     common = [column for column, label in enumerate(counted) if label != apart]
-    of_all = [column * _SIZE + k for column in common for k in range(_SIZE)]
+    of_all = [column * SIZE + k for column in common for k in range(SIZE)]
     every = [of_text for label, found in counted.items() if label != apart for of_text in found.values()]
     together = _agreement("", counts[:, of_all], drawn[:, of_all], samples[:, of_all], every) if every else None
     return SpanAgreement(labels, together, *_pairs([of for label, of in counted.items() if label != apart]))
@@ -141,74 +136,9 @@ def _grouped(counts: np.ndarray, seed: int) -> np.ndarray:
     return np.stack([np.bincount(group, weights=column) for column in counts.T], axis=1)
 
 
-def counts_of(readings: Sequence[Reading]) -> list[float]:
-    """Of two readings or more of one text."""
-    judges, length = len(readings), readings[0].length
-    marking = [reading.spans for reading in readings if reading.spans]
-    if not marking:
-        return [0.0, float(judges * length), 0.0, 0.0, 0.0, 0.0]
-    disagreed, marked = _characters([merged(spans) for spans in marking], judges)
-    exact = overlapping = 0
-    for one, other in combinations(marking, 2):
-        exact += len(set(one) & set(other))
-        overlapping += matched(one, other)
-    spans = sum(map(len, marking)) * (judges - 1)
-    return [disagreed, judges * length - marked, marked, 2.0 * exact, 2.0 * overlapping, float(spans)]
-
-
-def _characters(marking: list[list[Ends]], judges: int) -> tuple[float, float]:
-    """Mass of disagreement, and characters marked, over all annotators."""
-    steps: defaultdict[int, int] = defaultdict(int)
-    for spans in marking:
-        for start, end in spans:
-            steps[start] += 1
-            steps[end] -= 1
-    disagreed, marked, by, last = 0.0, 0.0, 0, 0
-    for at in sorted(steps):
-        marked += by * (at - last)
-        disagreed += 2 * by * (judges - by) / (judges - 1) * (at - last)
-        by, last = by + steps[at], at
-    return disagreed, marked
-
-
-def merged(spans: Iterable[Ends]) -> list[Ends]:
-    """The same characters, in spans that do not touch each other."""
-    ends: list[Ends] = []
-    for start, end in sorted(spans):
-        if ends and start <= ends[-1][1]:
-            ends[-1] = (ends[-1][0], max(ends[-1][1], end))
-        else:
-            ends.append((start, end))
-    return ends
-
-
-def matched(one: Iterable[Ends], other: Iterable[Ends]) -> int:
-    """How many spans of the one can be matched with a span of the other that they overlap, each once.
-
-    The span that ends first takes the overlapping one that ends first: whatever else overlaps that one overlaps all
-    that it might have taken in its place, so that nothing is lost.
-    """
-    waiting = [sorted(one, key=_by_end), sorted(other, key=_by_end)]
-    found = 0
-    while waiting[0] and waiting[1]:
-        side = int(waiting[1][0][1] < waiting[0][0][1])
-        start, end = waiting[side].pop(0)
-        partners = waiting[1 - side]
-        for index, (begin, stop) in enumerate(partners):
-            if begin < end and start < stop:
-                del partners[index]
-                found += 1
-                break
-    return found
-
-
-def _by_end(span: Ends) -> tuple[int, int]:
-    return span[1], span[0]
-
-
 def alpha_of(totals: np.ndarray) -> np.ndarray:
     """Sums (..., 6 L) of L labels -> (...); NaN where nothing, or everything, was marked."""
-    given = totals.reshape(*totals.shape[:-1], totals.shape[-1] // _SIZE, _SIZE)
+    given = totals.reshape(*totals.shape[:-1], totals.shape[-1] // SIZE, SIZE)
     bare, marked = given[..., BARE], given[..., MARKED]
     n = bare + marked
     expected = np.divide(2 * bare * marked, n - 1, out=np.zeros(n.shape), where=n > 1).sum(-1)
@@ -218,7 +148,7 @@ def alpha_of(totals: np.ndarray) -> np.ndarray:
 
 def f1_of(totals: np.ndarray, which: int) -> np.ndarray:
     """Sums (..., 6 L) -> (...), for EXACT or OVERLAPPING; NaN where no span was marked."""
-    total = totals.reshape(*totals.shape[:-1], totals.shape[-1] // _SIZE, _SIZE).sum(-2)
+    total = totals.reshape(*totals.shape[:-1], totals.shape[-1] // SIZE, SIZE).sum(-2)
     spans = total[..., SPANS]
     return np.divide(total[..., which], spans, out=np.full(spans.shape, np.nan), where=spans > 0)
 
@@ -237,7 +167,7 @@ def _by_text(readings: Iterable[Reading]) -> dict[int, list[Reading]]:
 def _agreement(
     label: str, counts: np.ndarray, drawn: np.ndarray, samples: np.ndarray, by_text: Iterable[Sequence[Reading]]
 ) -> MarkAgreement:
-    given = counts.reshape(len(counts), counts.shape[1] // _SIZE, _SIZE)
+    given = counts.reshape(len(counts), counts.shape[1] // SIZE, SIZE)
     read = given[..., BARE] + given[..., MARKED] > 0
     marked = int((given[..., MARKED] > 0).any(1).sum())
     values: list[Callable[[np.ndarray], np.ndarray]] = [

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from annotate.labelling.queue.priorities import Uncertain, of_probability
 from annotate.models import Completion, Project, Split
-from evaluation.promotion import disputed_items
+from evaluation.promotion import disagreements
 from training.models import Run
 
 _AT_ONCE = 500
@@ -20,7 +20,7 @@ _AT_ONCE = 500
 def of_reward_models(project: Project) -> Iterator[Uncertain]:
     foreseen: dict[tuple[int, int], list[tuple[float, str]]] = defaultdict(list)
     prompts: dict[tuple[int, int], int] = {}
-    for run in disputed_items.latest_accuracies(project):
+    for run in disagreements.latest_accuracies(project):
         name = run.parent.name if run.parent else "a reward model"
         for prompt, low, high, p in _of_run(project, run):
             foreseen[low, high].append((p, name))
@@ -34,7 +34,7 @@ def of_reward_models(project: Project) -> Iterator[Uncertain]:
 def _of_run(project: Project, run: Run) -> Iterator[tuple[int, int, int, float]]:
     """Yield (prompt, smaller id, larger id, probability of the smaller) of pairs that stand in this project's train
     split."""
-    pairs = disputed_items.scored_pairs(run.path / "items.jsonl")
+    pairs = disagreements.scored_pairs(run.path / "items.jsonl")
     for start in range(0, len(pairs), _AT_ONCE):
         some = pairs[start : start + _AT_ONCE]
         rows = Completion.objects.filter(

@@ -24,7 +24,7 @@ from lm_eval.tasks import TaskManager
 from common.distributions import Z95
 from evaluation.recipes.common import likelihood
 from evaluation.recipes.common.choice_items import Items
-from evaluation.recipes.common.likelihood import Pair
+from evaluation.recipes.common.token_trees import Pair
 from training.core.run_directory import RecipeFailure, Row, RunDirectory
 
 SEED = 1234  # of the solved examples, the harness's own: every model sees the same ones

@@ -28,8 +28,8 @@ from typing import Any
 
 from evaluation.recipes.common import likelihood
 from evaluation.recipes.common.choice_items import told_apart
-from evaluation.recipes.common.likelihood import Pair
 from evaluation.recipes.common.outcome import Item, Measured
+from evaluation.recipes.common.token_trees import Pair
 from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec, read_lines
 from training.recipes.common import loading
 

@@ -7,7 +7,7 @@ has been measured and voted since. It holds no name of a person, no text and no 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import yaml
@@ -21,8 +21,8 @@ from evaluation.leaderboard.snapshots import current, default_annotator_kind
 from evaluation.models import Evaluation
 from evaluation.registry import adapter_bases, card_limits
 from evaluation.registry.ancestry import Made, ancestry, judgements_in
+from evaluation.registry.card_markdown import as_code, kind_title, option_value, plain, section, short, table
 from evaluation.registry.model_list import in_millions
-from training.core.kinds import KINDS
 from training.models import Run
 from training.runs.figures import fidelity, progress
 from training.runs.figures.curves import is_number, number
@@ -61,7 +61,7 @@ _WHAT = {
 
 def markdown(model: LanguageModel, *, readable: QuerySet[Project]) -> str:
     """A whole README.md, with the front matter that a hub reads."""
-    return f"---\n{_front_matter(model)}---\n\n# {_plain(model.name)}\n\n{body(model, readable=readable)}"
+    return f"---\n{_front_matter(model)}---\n\n# {plain(model.name)}\n\n{body(model, readable=readable)}"
 
 
 def body(model: LanguageModel, *, readable: QuerySet[Project]) -> str:
@@ -71,15 +71,15 @@ def body(model: LanguageModel, *, readable: QuerySet[Project]) -> str:
     evaluations = list(_evaluations(model, readable))
     parts = [
         _what(model, made),
-        _section("Lineage", _lineage(line)),
-        _section("Data", _data(line)),
-        _section("Judgements behind it", _judgements(line)),
-        _section("Licence", _licence(line)),
-        _section("Training", _training(made)),
-        _section("Figures", _figures(made, evaluations)),
-        _section("Arena", _arena(model, readable)),
-        _section("Cost", _cost(line)),
-        _section("Limitations", [f"- {text}" for text in card_limits.limits(line, evaluations)]),
+        section("Lineage", _lineage(line)),
+        section("Data", _data(line)),
+        section("Judgements behind it", _judgements(line)),
+        section("Licence", _licence(line)),
+        section("Training", _training(made)),
+        section("Figures", _figures(made, evaluations)),
+        section("Arena", _arena(model, readable)),
+        section("Cost", _cost(line)),
+        section("Limitations", [f"- {text}" for text in card_limits.limits(line, evaluations)]),
     ]
     told = timezone.now().strftime("%-d %B %Y")
     return "\n\n".join(filter(None, parts)) + f"\n\n*Written by Assay on {told} from its records.*\n"
@@ -99,32 +99,27 @@ def _front_matter(model: LanguageModel) -> str:
     return yaml.safe_dump(facts, sort_keys=True, allow_unicode=True)
 
 
-def _section(title: str, lines: Iterable[str]) -> str:
-    text = "\n".join(lines).strip("\n")
-    return f"## {title}\n\n{text}" if text else ""
-
-
 def _what(model: LanguageModel, made: Made) -> str:
-    facts = [f"Stage **{_plain(model.stage)}**"]
+    facts = [f"Stage **{plain(model.stage)}**"]
     if model.parameters:
         facts.append(f"{in_millions(model.parameters)} parameters ({model.parameters:,})")
     if architecture := (model.card or {}).get("architecture"):
-        facts.append(_plain(str(architecture)))
+        facts.append(plain(str(architecture)))
     if form := adapter_bases.described(model):
-        facts.append(_plain(form))
+        facts.append(plain(form))
     facts.append(f"since {model.created_at:%-d %B %Y}")
     text = f"{_WHAT.get(model.kind, model.kind)} {', '.join(facts)}."
     if made.run is not None:
-        text += f" Made by run {made.run.pk} ({_title(made.run)})."
+        text += f" Made by run {made.run.pk} ({kind_title(made.run)})."
     if model.content_hash:
         text += f"\n\nHash of its files: `{model.content_hash}`"
     if model.retired_at is not None:
-        text += f"\n\n**Retired on {model.retired_at:%-d %B %Y}: {_plain(model.retired_reason)}.**"
+        text += f"\n\n**Retired on {model.retired_at:%-d %B %Y}: {plain(model.retired_reason)}.**"
     return text
 
 
 def _lineage(line: list[Made]) -> Iterator[str]:
-    yield from _table(("Model", "Stage", "From", "Made by", "Hash"), (_ancestor(made) for made in line))
+    yield from table(("Model", "Stage", "From", "Made by", "Hash"), (_ancestor(made) for made in line))
 
 
 def _ancestor(made: Made) -> tuple[str, ...]:
@@ -133,13 +128,19 @@ def _ancestor(made: Made) -> tuple[str, ...]:
     origin = model.parent.name if model.parent else "raw text" if made.run else imported
     if made.reward_model is not None:
         origin += f", rewarded by {made.reward_model.name}"
-    by = f"run {made.run.pk}, {_title(made.run)}" if made.run else "a run elsewhere" if made.is_hidden else "imported"
+    by = (
+        f"run {made.run.pk}, {kind_title(made.run)}"
+        if made.run
+        else "a run elsewhere"
+        if made.is_hidden
+        else "imported"
+    )
     return (
         model.name,
         model.stage,
         origin or "not stated",
         by,
-        _code(model.content_hash[:12]),
+        as_code(model.content_hash[:12]),
     )
 
 
@@ -157,7 +158,7 @@ def _data(line: list[Made]) -> Iterator[str]:
         for dataset in made.datasets
     ]
     if rows:
-        yield from _table(("For", "Dataset", "Kind", "Holds", "Judged by", "Hash"), rows)
+        yield from table(("For", "Dataset", "Kind", "Holds", "Judged by", "Hash"), rows)
 
 
 def _held(dataset: Dataset) -> str:
@@ -181,9 +182,9 @@ def _judgements(line: list[Made]) -> list[str]:
 def _licence(line: list[Made]) -> list[str]:
     """Its own, and that of each ancestor that says another."""
     own = line[-1].model.licence
-    found = [f"{_plain(own)}." if own else "Not stated."]
+    found = [f"{plain(own)}." if own else "Not stated."]
     others = {made.model.name: made.model.licence or "not stated" for made in line[:-1] if made.model.licence != own}
-    found += [f"- {_plain(name)}, which went into it: {_plain(licence)}" for name, licence in others.items()]
+    found += [f"- {plain(name)}, which went into it: {plain(licence)}" for name, licence in others.items()]
     return found if len(found) == 1 else [found[0], "", *found[1:]]
 
 
@@ -191,28 +192,28 @@ def _training(made: Made) -> Iterator[str]:
     if made.run is None:
         return
     run = made.run
-    yield f"Run {run.pk}, {_title(run)}; seed {run.seed}; code `{run.code_version or 'unknown'}`."
+    yield f"Run {run.pk}, {kind_title(run)}; seed {run.seed}; code `{run.code_version or 'unknown'}`."
     options = run_details.options(run)
     chosen = [option for option in options if not option.is_default]
     left = [option for option in options if option.is_default]
     if chosen:
         yield ""
-        yield from _table(
-            ("Option", "Chosen", "What it does"), ((f"`{o.name}`", _value(o.value), o.help) for o in chosen)
+        yield from table(
+            ("Option", "Chosen", "What it does"), ((f"`{o.name}`", option_value(o.value), o.help) for o in chosen)
         )
     if left:
         yield ""
-        yield "Left at their defaults: " + ", ".join(f"`{o.name}={_short(o.value)}`" for o in left) + "."
+        yield "Left at their defaults: " + ", ".join(f"`{o.name}={short(o.value)}`" for o in left) + "."
     if run.amendments:
         yield ""
     for amendment in run.nameless_amendments:
-        changes = ", ".join(f"`{name}={_short(value)}`" for name, value in amendment.get("changes", {}).items())
+        changes = ", ".join(f"`{name}={short(value)}`" for name, value in amendment.get("changes", {}).items())
         yield f"- At its pause in step {amendment.get('step', '?')}, people chose: {changes or 'to go on as before'}."
 
 
 def _figures(made: Made, evaluations: list[Evaluation]) -> Iterator[str]:
     if evaluations:
-        yield from _table(
+        yield from table(
             ("On", "Metric", "Value", "95 %", "n", "Signature"),
             (
                 (e.task, _metric(e), number(e.value), _interval(e), f"{e.n:,}", signature)
@@ -235,14 +236,14 @@ def _of_the_run(run: Run) -> Iterator[str]:
     """What the recipe said at its end, but for what other sections say."""
     if compared := run_details.before_after(run.result):
         yield ""
-        yield from _table(("At the end of its run", "Parent", "This model"), compared)
+        yield from table(("At the end of its run", "Parent", "This model"), compared)
     if sentence := fidelity.sentence(run.result):
         yield ""
         yield sentence
     left = {name: value for name, value in run.result.items() if name not in _SAID_ELSEWHERE}
     if lines := progress.figures(left)[:12]:
         yield ""
-        yield from _table(("From its run", "Value"), lines)
+        yield from table(("From its run", "Value"), lines)
 
 
 def _arena(model: LanguageModel, readable: QuerySet[Project]) -> Iterator[str]:
@@ -251,15 +252,15 @@ def _arena(model: LanguageModel, readable: QuerySet[Project]) -> Iterator[str]:
         board = current(project=project, judge=judge)
         found = next((row for row in standings(board) if row.model.pk == model.pk), None)
         if found is None:
-            yield f"- In {_plain(project.name)}: no battle yet."
+            yield f"- In {plain(project.name)}: no battle yet."
         elif not found.is_connected:
-            yield f"- In {_plain(project.name)}: {found.battles:,} battles, none with the ranked models yet."
+            yield f"- In {plain(project.name)}: {found.battles:,} battles, none with the ranked models yet."
         else:
             who = "people" if judge == "person" else "simulated annotators"
             yield (
-                f"- In {_plain(project.name)}: rating {found.rating:.0f}, 95 % interval {found.lower:.0f} to "
+                f"- In {plain(project.name)}: rating {found.rating:.0f}, 95 % interval {found.lower:.0f} to "
                 f"{found.upper:.0f}, rank {found.ranks}, from {found.battles:,} battles before {who} "
-                f"({_plain(board.signature)})."
+                f"({plain(board.signature)})."
             )
 
 
@@ -293,42 +294,3 @@ def _interval(e: Evaluation) -> str:
     if e.lower is not None and e.upper is not None:
         return f"{number(e.lower)} to {number(e.upper)}"
     return f"± {number(1.96 * e.standard_error)}" if e.standard_error is not None else "not known"
-
-
-def _table(heads: Sequence[str], rows: Any) -> Iterator[str]:
-    yield f"| {' | '.join(heads)} |"
-    yield f"|{'---|' * len(heads)}"
-    for row in rows:
-        yield f"| {' | '.join(_cell(str(cell)) for cell in row)} |"
-
-
-def _cell(text: str) -> str:
-    """Code stays code; everything else is said plainly."""
-    is_code = len(text) > 2 and text[0] == text[-1] == "`" and text.count("`") == 2
-    return text.replace("|", "\\|") if is_code else _plain(text)
-
-
-def _code(text: str) -> str:
-    return f"`{text}`" if text else ""
-
-
-def _plain(text: str) -> str:
-    """Text that means nothing to Markdown: names are anybody's to choose."""
-    flat = " ".join(text.split())
-    return "".join(f"\\{c}" if c in "\\`*_[]<>|#" else c for c in flat)
-
-
-def _value(value: Any) -> str:
-    return f"`{_short(value)}`"
-
-
-def _short(value: Any) -> str:
-    """An option's value on one line, without what would end the code around it; a path by its last name."""
-    text = " ".join(str(value).split()).replace("`", "'") or "empty"
-    if text.startswith("/"):
-        text = f"…/{text.rsplit('/', 1)[-1]}"
-    return text if len(text) <= 80 else f"{text[:77]}…"
-
-
-def _title(run: Run) -> str:
-    return KINDS[run.kind].title if run.kind in KINDS else run.kind

@@ -21,7 +21,8 @@ import numpy as np
 from evaluation.ratings.bradley_terry import fit
 from evaluation.ratings.tally import Tally, tally_indices
 from evaluation.ratings.voter_clusters import Block, by_voters
-from evaluation.vote_integrity.anomaly_detection import HONEST, Honest, Voter, detect_visitors, detect_voters
+from evaluation.vote_integrity.anomaly_detection import HONEST, Voter, detect_visitors, detect_voters
+from evaluation.vote_integrity.vote_wagers import Honest
 
 PATTERNS = ("pattern", "address_pattern", "alike")
 PERSON, ADDRESS, ALIKE = 1, 2, 3  # places in it, plus one

@@ -37,7 +37,7 @@ from annotate.core.asgi.database_threads import in_thread
 from annotate.core.db.connections import database_now
 from annotate.core.errors import Refused
 from annotate.data.prompts.actions import add_completion
-from annotate.language_models import model_server
+from annotate.language_models import model_server, model_server_errors
 from annotate.models import Battle, BattleTurn, Prompt
 from annotate.models.prompts import ARENA
 from common.sampling import CUT, cut_words, kept_sampling, sampling_of, with_system_prompt
@@ -169,7 +169,7 @@ class Writing:
             raise
         except Problem as problem:
             await self._fail(index, str(problem))
-        except model_server.ModelServerError as error:
+        except model_server_errors.ModelServerError as error:
             log.warning("battle %s: %s wrote none: %s (%s)", self.battle.pk, self.models[index], error, error.detail)
             await self._fail(index, str(error))
         except TimeoutError:

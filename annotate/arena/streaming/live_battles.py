@@ -16,7 +16,7 @@ from asgiref.sync import async_to_sync
 from django.db import transaction
 from django.utils import timezone
 
-from annotate.arena.battles import actions as arena
+from annotate.arena.battles import votes
 from annotate.arena.battles.scene import Scene, stored
 from annotate.arena.streaming import answer_writer, onlookers
 from annotate.arena.vote_guard import actions as vote_guard
@@ -114,6 +114,6 @@ def stop(battle: Battle, *, seconds: float = SETTLING_SECONDS, networks: Network
     return write_now(battle, seconds=seconds, networks=networks)
 
 
-def vote(*, battle: Battle, ballot: arena.Ballot, origin: vote_guard.Origin = vote_guard.NOWHERE) -> Comparison:
+def vote(*, battle: Battle, ballot: votes.Ballot, origin: vote_guard.Origin = vote_guard.NOWHERE) -> Comparison:
     """Cast a vote that may come in mid-stream: both answers end here, what stands is kept, and then it is stored."""
-    return arena.cast_vote(battle, ballot, origin, end_answers=lambda: stop(battle, networks=origin.networks))
+    return votes.cast_vote(battle, ballot, origin, end_answers=lambda: stop(battle, networks=origin.networks))

@@ -29,7 +29,7 @@ MOST_PER_PERSON, MOST_PER_ADDRESS = BATTLES_PER_PERSON, BATTLES_PER_ADDRESS
 WITHOUT_END = 10**9
 
 # What whoever cast a held vote is told: what was seen, and no accusation. It goes on after "this vote is held:", see
-# `annotate.arena.battles.actions.counting`.
+# `annotate.arena.battles.votes.counting`.
 WORDS = {
     Hold.UNSOLVED: "the small puzzle that your browser solves by itself did not arrive with the vote",
     Hold.PUZZLE_BROKEN: "our small puzzle could not be checked, which is our fault; the vote is kept",

@@ -20,7 +20,8 @@ from annotate.core.named_values import named_values
 from annotate.data.datasets.api import DatasetOut
 from annotate.data.rows.row_files import FORMATS
 from annotate.data.rows.task_families import TASKS
-from annotate.data.uploads.actions import KINDS, upload
+from annotate.data.uploads.actions import upload
+from annotate.data.uploads.uploaded_rows import KINDS
 
 
 class RowsUpload(Input):

@@ -14,7 +14,8 @@ from annotate.core.named_values import named_values
 from annotate.core.page_access import in_project
 from annotate.data.rows.task_families import TASKS
 from annotate.data.rows.task_items import FORMS
-from annotate.data.uploads.actions import KINDS, Uploaded, upload
+from annotate.data.uploads.actions import upload
+from annotate.data.uploads.uploaded_rows import KINDS, Uploaded
 from annotate.models import Project, User
 
 WORDS = {

@@ -15,6 +15,7 @@ from annotate.core.errors import Refused
 from annotate.core.permissions import can, require
 from annotate.labelling import actions as feedback
 from annotate.labelling import assigning as assignments
+from annotate.labelling import assignment_lifecycle
 from annotate.labelling.forms.storage import standing_rows
 from annotate.labelling.queue import entries as queue
 from annotate.labelling.queue.assigned_items import COMPARE, RANK, RATE, Item
@@ -104,7 +105,7 @@ def _taken_up(earlier: Assignment) -> Assignment:
     earlier.purpose = _Purpose.ADJUDICATION
     earlier.save(update_fields=["purpose"])
     if earlier.state != _State.OPEN or earlier.expires_at <= timezone.now():
-        assignments.reopen(earlier)
+        assignment_lifecycle.reopen(earlier)
     queue.changed(earlier.project_id, [earlier.prompt_id])
     return earlier
 
@@ -130,4 +131,4 @@ def _check_returnable(assignment: Assignment, by: User) -> list:
 def _reopen_for_judge(assignment: Assignment, by: User, comment: str) -> None:
     assignment.sent_back_by, assignment.sent_back_comment = by, comment
     assignment.save(update_fields=["sent_back_by", "sent_back_comment"])
-    assignments.reopen(assignment, minutes=DAYS_TO_ANSWER * 24 * 60)
+    assignment_lifecycle.reopen(assignment, minutes=DAYS_TO_ANSWER * 24 * 60)

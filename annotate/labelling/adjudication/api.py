@@ -14,7 +14,7 @@ from annotate.core.errors import Refused
 from annotate.core.permissions import projects_where
 from annotate.labelling.adjudication import actions as adjudication
 from annotate.labelling.adjudication import disagreements
-from annotate.labelling.api import AssignmentOut
+from annotate.labelling.assignment_serializers import AssignmentOut
 from annotate.labelling.queue import priorities, quarantine
 from annotate.labelling.queue.assigned_items import WRITE
 from annotate.models import AnnotatorKind, Assignment, Project

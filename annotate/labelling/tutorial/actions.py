@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from annotate.core.errors import Refused
 from annotate.labelling import assigning as assignments
+from annotate.labelling import assignment_lifecycle
 from annotate.labelling.gold import scoring as gold
 from annotate.labelling.prerequisites import actions as prerequisites
 from annotate.models import Assignment, GoldItem, Membership, Project, User
@@ -52,7 +53,7 @@ def next_lesson(*, project: Project, user: User) -> Assignment | None:
 def lesson_of(assignment: Assignment, by: User) -> Lesson:
     """Return the lesson. Refused for an item outside the tutorial, and before its answer: nothing else tells what is
     right."""
-    assignments.require_owner(assignment, by)
+    assignment_lifecycle.require_owner(assignment, by)
     gold_item = assignment.gold
     if assignment.purpose != _TUTORIAL or gold_item is None:
         raise Refused(404, assignment="This is no tutorial item; only those are explained.")
@@ -95,5 +96,5 @@ def _unanswered(project: Project, user: User) -> list[GoldItem]:
 def _for_longer(assignment: Assignment) -> Assignment:
     """Reopen a lesson if needed: it does not expire, and is not skipped, for nobody else answers it."""
     if assignment.state != Assignment.State.OPEN or assignment.expires_at <= timezone.now():
-        assignments.reopen(assignment)
+        assignment_lifecycle.reopen(assignment)
     return assignment

@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from annotate.core.api.api_access import allows, in_project
 from annotate.core.api.lookup import find
 from annotate.core.api.serializer_fields import Input, refusals
-from annotate.labelling.api import AssignmentOut
+from annotate.labelling.assignment_serializers import AssignmentOut
 from annotate.labelling.prerequisites import actions as prerequisites
 from annotate.labelling.tutorial import actions as tutorial
 from annotate.models import Assignment, Membership, Project

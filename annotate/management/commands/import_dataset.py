@@ -28,7 +28,8 @@ from annotate.data.rows.hub_tasks import HubTask, hub_task
 from annotate.data.rows.row_files import FORMATS
 from annotate.data.rows.row_source import FileRow
 from annotate.data.rows.task_families import TASKS
-from annotate.data.uploads.actions import KINDS, Uploaded, freeze_rows, upload
+from annotate.data.uploads.actions import freeze_rows, upload
+from annotate.data.uploads.uploaded_rows import KINDS, Uploaded
 from common.training_packages import PackageMissing, require_package
 
 HUB, EXAMPLE = "hub:", "example:"

@@ -26,7 +26,7 @@ from django.utils.text import slugify
 
 from annotate.core.command_arguments import project_named
 from annotate.core.errors import Refused
-from annotate.language_models import model_server
+from annotate.language_models import model_server, model_server_errors
 from annotate.language_models.actions import enter_arena, register_model
 from annotate.models import LanguageModel
 from common.training_packages import PackageMissing, require_package
@@ -76,7 +76,7 @@ class Command(BaseCommand):
             raise CommandError("Give --served-name: what the endpoint calls the model.")
         try:
             served = model_server.served_models(endpoint)
-        except model_server.ModelServerError as error:
+        except model_server_errors.ModelServerError as error:
             raise CommandError(f"{endpoint}: {error} ({error.detail})") from error
         if served_name not in served:
             lists = ", ".join(served) or "no model at all"

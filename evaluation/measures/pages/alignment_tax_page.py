@@ -22,9 +22,8 @@ from annotate.language_models.model_access import find_model
 from evaluation.core.csv_files import cell as cell_text
 from evaluation.measures import alignment_tax as tax
 from evaluation.measures.alignment_tax import Cell, Panel, Row
-from evaluation.measures.pages import comparison_page as compare_page
 from evaluation.measures.paired_comparison import Tested
-from evaluation.measures.present import figure_formats
+from evaluation.measures.present import difference_formats, figure_formats
 from evaluation.measures.present.figure_formats import Shown
 
 WIDTH, HEIGHT, TOP, BOTTOM, SIDE = 220, 104, 20, 24, 26
@@ -146,7 +145,7 @@ def _to_base(cell: Cell, place: int) -> Tested | None:
 
 
 def _named(row: Row, tested: Tested) -> str:
-    change = compare_page.shown_difference(tested.difference)
+    change = difference_formats.shown_difference(tested.difference)
     return f"{row.metric} on {row.task.name} ({plus(change)})"
 
 
@@ -196,10 +195,10 @@ def _cell(cell: Cell, place: int) -> ShownCell:
 
 
 def _change(to: str, tested: Tested) -> ShownChange:
-    change = compare_page.shown_difference(tested.difference)
+    change = difference_formats.shown_difference(tested.difference)
     return ShownChange(
-        to, plus(change), change.interval, compare_page.in_words_of_p(tested.adjusted), tested.verdict,
-        compare_page.says(tested),
+        to, plus(change), change.interval, difference_formats.in_words_of_p(tested.adjusted), tested.verdict,
+        difference_formats.says(tested),
     )  # fmt: skip
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, QueryDict
 from django.shortcuts import render
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import SafeString
 
 from annotate.core.page_access import in_project
 from annotate.models import Project
@@ -23,8 +23,15 @@ from evaluation.measures.comparison_request import MOST_MODELS, ComparisonQuery,
 from evaluation.measures.measured_tasks import PARENT
 from evaluation.measures.paired_comparison import Comparison, Line, Tested
 from evaluation.measures.present import figure_formats, shown_items
+from evaluation.measures.present.difference_formats import (
+    in_points,
+    in_words_of_p,
+    picture,
+    says,
+    scale_around_zero,
+    shown_difference,
+)
 from evaluation.measures.present.figure_formats import Shown
-from evaluation.metrics.paired_tests import Difference
 from training.models import Run
 
 PER_PAGE = 20
@@ -234,48 +241,6 @@ def _cell(comparison: Comparison, line: Line, place: int, scale: figure_formats.
         picture(scale, difference) if difference else "",
         str(comparison.runs[against].parent) if against is not None else "",
     )
-
-
-def picture(scale: figure_formats.Scale | None, difference: Shown) -> SafeString | str:
-    """A difference with its interval, over a mark where nothing differs."""
-    drawn = figure_formats.picture(scale, difference)
-    middle = figure_formats.WIDTH / 2
-    mark = f'<line x1="{middle}" x2="{middle}" y1="1" y2="13" class="zero"/><line '
-    return mark_safe(drawn.replace("<line ", mark, 1)) if drawn else ""  # numbers of our own alone
-
-
-def scale_around_zero(differences: Sequence[Difference]) -> figure_formats.Scale | None:
-    """One scale for all, with no difference in the middle."""
-    ends = [abs(e) for d in differences for e in (d.lower, d.upper, d.value) if e is not None]
-    return figure_formats.Scale(-max(ends), max(ends)) if any(ends) else None
-
-
-def in_words_of_p(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def shown_difference(d: Difference) -> Shown:
-    """Shares differ by percentage points, and not by per cent of one another."""
-    found = figure_formats.shown(d.metric, d.value, d.lower, d.upper, n=d.n, higher_is_better=d.higher_is_better)
-    return replace(found, text=in_points(found.text), interval=in_points(found.interval))
-
-
-def in_points(text: str) -> str:
-    return text.replace(" %", " points")
-
-
-def says(tested: Tested) -> str:
-    """What a difference comes to, in words."""
-    d = tested.difference
-    if d.differing == 0:
-        return "no item differs"
-    if tested.verdict == "better":
-        return "better beyond doubt"
-    if tested.verdict == "worse":
-        return "worse beyond doubt"
-    if tested.more is not None and tested.more > d.n:
-        return f"undecided; about {float(f'{tested.more:.2g}'):,.0f} items would settle it"
-    return "undecided"
 
 
 def _csv(comparison: Comparison) -> str:

@@ -24,7 +24,7 @@ from annotate.core.api.token_authentication import TokenAuthentication
 from annotate.core.asgi import waiting
 from annotate.core.errors import Refused
 from annotate.core.permissions import can
-from annotate.language_models import model_server
+from annotate.language_models import model_server, model_server_errors
 from annotate.language_models.model_access import require_talk
 from annotate.language_models.serving import address_of
 from annotate.models import Project
@@ -134,7 +134,7 @@ def chat_completions(request: Request, project: Project) -> Response:
                 top_p=asked.get("top_p", project.top_p),
                 seed=asked["seed"],
             )
-    except model_server.ModelServerError as error:
+    except model_server_errors.ModelServerError as error:
         raise Refused(503, server=str(error)) from error
     return Response(_answered(served.name, reply))
 

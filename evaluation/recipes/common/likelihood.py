@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,23 +24,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from evaluation.recipes.common.token_trees import Pair, Tree, batches, grown, tree_of
 from training.core.run_directory import RecipeFailure, RunDirectory, read_lines
 from training.recipes.common import loading, steps
 from training.rl.packed import attends_to_all
 
-LEAST_SHARED = 2  # tokens that two sequences must have in common to share a tree
-LARGEST_TREE = 2048  # positions; attention within a tree grows with their square
-WORTH_A_CALL = 256  # tokens; fewer at once leave the processor waiting
 ROWS = (128, 2048)  # of logits at once, on a processor (25 MB: within its last cache) and on a GPU
 PROCESSOR_TOKENS = 2048  # at once on a processor: more is no faster, and takes memory
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Token ids; neither part is empty."""
-
-    context: Sequence[int]
-    continuation: Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -49,44 +39,6 @@ class Scored:
 
     log_likelihood: float
     greedy: bool
-
-
-@dataclass
-class Tree:
-    """Sequences without their last token as a trie: `parents` point to earlier nodes, -1 at the root."""
-
-    tokens: list[int] = field(default_factory=list)
-    parents: list[int] = field(default_factory=list)
-    depths: list[int] = field(default_factory=list)
-    asked: dict[tuple[int, int], int] = field(default_factory=dict)  # (node, token that may follow) -> number
-    wanted: list[tuple[int, list[int]]] = field(default_factory=list)  # (which pair, numbers in `asked` to be summed)
-    children: dict[tuple[int, int], int] = field(default_factory=dict)
-
-    @property
-    def is_chain(self) -> bool:
-        return all(parent == node - 1 for node, parent in enumerate(self.parents))
-
-    def shared(self, ids: Sequence[int]) -> int:
-        """How many tokens of the sequence's beginning stand in the tree."""
-        node = -1
-        for place, token in enumerate(ids[:-1]):
-            if (node := self.children.get((node, token), -2)) == -2:
-                return place
-        return len(ids) - 1
-
-    def add(self, number: int, pair: Pair) -> None:
-        ids, node, path = [*pair.context, *pair.continuation], -1, []
-        for place, token in enumerate(ids[:-1]):
-            known = self.children.get((node, token))
-            if known is None:
-                known = self.children[node, token] = len(self.tokens)
-                self.tokens.append(token)
-                self.parents.append(node)
-                self.depths.append(place)
-            path.append(node := known)
-        first = len(pair.context)
-        followed = [(path[place - 1], ids[place]) for place in range(first, len(ids))]
-        self.wanted.append((number, [self.asked.setdefault(one, len(self.asked)) for one in followed]))
 
 
 def load(folder: str) -> tuple[Any, Any]:
@@ -137,7 +89,7 @@ def score(
 ) -> list[Scored]:
     """Each pair's log-likelihood, in the order given. `name` says which file of the run keeps what is done."""
     way = way_of(model)
-    trees = grown(pairs) if way == "trees" else [_alone(number, pair) for number, pair in enumerate(pairs)]
+    trees = grown(pairs) if way == "trees" else [tree_of(number, pair) for number, pair in enumerate(pairs)]
     plan = list(batches(trees, batch_tokens))
     kept = run.path / f"likelihoods-{name}-{_digest(pairs, batch_tokens, way)}.jsonl"
     done = list(read_lines(kept))
@@ -167,42 +119,6 @@ def batch_tokens(batch_size: int, length: int) -> int:
     """Tokens read at once where `batch_size` sequences of `length` may be; short ones share the room of a long one."""
     allowed = batch_size * length
     return allowed if loading.device().type == "cuda" else min(allowed, max(PROCESSOR_TOKENS, length))
-
-
-def grown(pairs: Sequence[Pair]) -> list[Tree]:
-    """Neighbours that begin alike share a tree, while it stays small enough."""
-    trees: list[Tree] = []
-    for number, pair in enumerate(pairs):
-        ids = [*pair.context, *pair.continuation]
-        common = trees[-1].shared(ids) if trees else 0
-        is_worth_it = common >= max(LEAST_SHARED, len(ids) // 4)
-        if not is_worth_it or len(trees[-1].tokens) + len(ids) - common > LARGEST_TREE:
-            trees.append(Tree())
-        trees[-1].add(number, pair)
-    return trees
-
-
-def _alone(number: int, pair: Pair) -> Tree:
-    tree = Tree()
-    tree.add(number, pair)
-    return tree
-
-
-def batches(trees: list[Tree], tokens: int) -> Iterator[list[Tree]]:
-    """Longest first, so that want of memory shows at once. Each batch is padded to its longest, and closed before the
-    padding is more than a quarter of what has to be read, once there is enough for a product to be worth its call."""
-    batch: list[Tree] = []
-    held = 0
-    for tree in sorted(trees, key=lambda tree: -len(tree.tokens)):
-        size = (len(batch) + 1) * len((batch or [tree])[0].tokens)
-        is_loose = held >= WORTH_A_CALL and size - held - len(tree.tokens) > held // 4
-        if batch and (size > tokens or is_loose):
-            yield batch
-            batch, held = [], 0
-        batch.append(tree)
-        held += len(tree.tokens)
-    if batch:
-        yield batch
 
 
 @torch.inference_mode()
@@ -298,8 +214,8 @@ def way_of(model: Any) -> str:
     vocabulary = model.get_input_embeddings().weight.shape[0]
     stem, *ends = (torch.arange(*span).mul(31).remainder(vocabulary).tolist() for span in ((0, 6), (6, 11), (11, 14)))
     pairs = [Pair(stem, end) for end in ends]
-    singles = [_alone(number, pair) for number, pair in enumerate(pairs)]
-    tree = _alone(0, pairs[0])
+    singles = [tree_of(number, pair) for number, pair in enumerate(pairs)]
+    tree = tree_of(0, pairs[0])
     tree.add(1, pairs[1])
     known = _tried(model, singles, "logits")
     if getattr(model.get_output_embeddings(), "bias", None) is None:

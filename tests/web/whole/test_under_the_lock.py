@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from annotate.arena.battles import actions as arena
+from annotate.arena.battles import votes
 from annotate.arena.vote_guard import actions as vote_guard
 from annotate.core import counting
 from annotate.data.datasets.actions import freeze
@@ -68,7 +68,7 @@ def test_a_try_is_counted_in_one_statement() -> None:
 def test_a_vote_reads_of_its_battle_before_the_lock() -> None:
     project = make_project()
     battle = make_battle(project, [make_model(), make_model()])
-    token, origin = arena.issue_token(battle), vote_guard.Origin((("a" * 32, 1), ("b" * 32, 4), ("c" * 32, 16)))
+    token, origin = votes.issue_token(battle), vote_guard.Origin((("a" * 32, 1), ("b" * 32, 4), ("c" * 32, 16)))
     with statements() as seen:
         voting.vote(battle=battle, origin=origin, winner="tie", token=token, visitor=battle.visitor)
     read = [sql for sql in seen if sql.startswith("SELECT")]
@@ -141,7 +141,7 @@ def test_a_token_is_issued_in_one_statement() -> None:
         return execute(sql, *rest)
 
     with connection.execute_wrapper(note):
-        tokens = {arena.issue_token(battle) for _ in range(2)}
+        tokens = {votes.issue_token(battle) for _ in range(2)}
     assert len(tokens) == 1 and len(writes) == 2
     first = battle.begun_at
     battle.refresh_from_db()

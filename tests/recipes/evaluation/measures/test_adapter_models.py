@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from evaluation.recipes import surprise
-from evaluation.recipes.common import likelihood
+from evaluation.recipes.common import likelihood, token_trees
 from tests.recipes.evaluation.measures import test_overlap, test_surprise
 from tests.support import tiny_model
 from tests.support.evaluation.recipe_runs import ended, items_of, laid
@@ -114,7 +114,7 @@ def test_an_adapter_is_the_merged_model(models, tmp_path, monkeypatch, use: Call
 
 def test_in_bfloat16_it_is_the_merged_model_within_rounding(models, tmp_path, monkeypatch):
     """By trees and by plain forwards alike."""
-    pairs = [likelihood.Pair((5, 9, 40), (17, 3, 66)), likelihood.Pair((5, 9, 40), (21, 8))]
+    pairs = [token_trees.Pair((5, 9, 40), (17, 3, 66)), token_trees.Pair((5, 9, 40), (21, 8))]
 
     def of(name: str, dtype: str) -> list[float]:
         monkeypatch.setenv("ASSAY_DTYPE", dtype)

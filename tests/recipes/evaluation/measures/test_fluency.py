@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from evaluation.measures import preference_rows
+from evaluation.measures import answer_rows
 from evaluation.metrics import definitions as families
 from evaluation.metrics import figure_intervals as intervals
 from evaluation.metrics import fluency_figures as fluency
@@ -203,7 +203,7 @@ class TestTheRows:
             make_completion(prompt, "Mine.", model=child, sampling=SERVED)
             make_completion(prompt, "The parent's.", model=base, sampling=SERVED)
         make_completion(prompts[2], "Mine alone.", model=child, sampling=SERVED)
-        laid = preference_rows.fluency_rows(run)
+        laid = answer_rows.fluency_rows(run)
         assert sorted((row["whose"], row["text"]) for row in laid["answers"]) == [
             ("ours", "Mine."), ("ours", "Mine."), ("theirs", "The parent's."), ("theirs", "The parent's."),
         ]  # fmt: skip
@@ -212,12 +212,12 @@ class TestTheRows:
 
     def test_answers_that_are_missing_are_asked_for(self, run):
         with pytest.raises(RecipeFailure, match="answered by both"):
-            preference_rows.fluency_rows(run)
+            answer_rows.fluency_rows(run)
 
     def test_a_model_without_a_parent_is_refused(self, project, base):
         run = make_run(project, kind="evaluate", parent=base, config=EvaluateConfig(measure="fluency").__dict__)
         with pytest.raises(RecipeFailure, match="no parent that answers"):
-            preference_rows.fluency_rows(run)
+            answer_rows.fluency_rows(run)
 
 
 def test_the_order_is_refused_before_it_is_queued(queue, base):  # noqa: F811

@@ -9,8 +9,8 @@ import pytest
 import torch
 import transformers as hf
 
-from evaluation.recipes.common import likelihood
-from evaluation.recipes.common.likelihood import Pair
+from evaluation.recipes.common import likelihood, token_trees
+from evaluation.recipes.common.token_trees import Pair
 from training.core.run_directory import RunDirectory
 
 SIZES: dict[str, Any] = {
@@ -102,14 +102,14 @@ def test_the_likeliest_continuation_is_known_as_such(tmp_path):
 
 def test_what_candidates_share_is_read_once():
     context = list(range(3, 53))
-    trees = likelihood.grown([Pair(context, [60 + n, 70, 71, 72]) for n in range(4)])
+    trees = token_trees.grown([Pair(context, [60 + n, 70, 71, 72]) for n in range(4)])
     assert len(trees) == 1 and len(trees[0].tokens) == 50 + 4 * 3  # the last token of each is not read
-    assert len(likelihood.grown([Pair([1], [60 + n, 70, 71, 72]) for n in range(4)])) == 4  # one token is no beginning
+    assert len(token_trees.grown([Pair([1], [60 + n, 70, 71, 72]) for n in range(4)])) == 4  # one token is no beginning
 
 
 def test_batches_hold_no_more_than_they_may():
-    trees = likelihood.grown([Pair([n], list(range(n, n + 5 + n % 9))) for n in range(1, 40)])
-    planned = list(likelihood.batches(trees, 30))
+    trees = token_trees.grown([Pair([n], list(range(n, n + 5 + n % 9))) for n in range(1, 40)])
+    planned = list(token_trees.batches(trees, 30))
     assert sum(map(len, planned)) == len(trees)
     assert all(len(batch) * len(batch[0].tokens) <= 30 or len(batch) == 1 for batch in planned)
     assert [len(b[0].tokens) for b in planned] == sorted((len(b[0].tokens) for b in planned), reverse=True)

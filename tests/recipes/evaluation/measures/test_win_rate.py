@@ -9,7 +9,7 @@ import pytest
 from django.urls import reverse
 
 from annotate.models import Status
-from evaluation.measures import preference_rows
+from evaluation.measures import answer_rows
 from evaluation.models import Evaluation
 from evaluation.recipes import evaluate
 from evaluation.recipes.judging import endpoint_judge
@@ -99,7 +99,7 @@ def test_counted_votes_of_people_between_the_two_on_the_eval_split_make_the_rate
     vote(child, base, side="train")
     vote(child, base, is_simulated=True)
     vote(child, make_contestant(project).model)
-    rows = preference_rows.win_rate_rows(run_of())
+    rows = answer_rows.win_rate_rows(run_of())
     assert [row["winner"] for row in rows["votes"]] == ["ours", "ours", "ours", "theirs", "theirs", "tie", "both_bad"]
     assert [row["ours_first"] for row in rows["votes"]] == [True, True, False, False, False, False, True]
     assert [row["voter"] for row in rows["votes"]] == [1, 1, 2, 3, 3, 4, 5]
@@ -119,7 +119,7 @@ def test_the_answer_shown_first_is_watched(tmp_path, base, child, vote, run_of):
     for _ in range(4):
         vote(child, base, "model_a")
         vote(base, child, "model_a")
-    figures = result_of(carry_out(tmp_path / "run", preference_rows.win_rate_rows(run_of())))["metrics"]
+    figures = result_of(carry_out(tmp_path / "run", answer_rows.win_rate_rows(run_of())))["metrics"]
     assert figures["win rate"]["value"] == 0.5
     assert figures["preferred when shown first"]["value"] == 1.0
 
@@ -131,7 +131,7 @@ def test_length_is_controlled_for_or_it_is_said_why_not(tmp_path, project, base,
         theirs = make_completion(prompt, "x" * (20 + 10 * (n % 5)), model=base)
         is_won = (len(ours.text) > len(theirs.text) + 10) != (n % 6 == 0)
         make_comparison(ours, theirs, "model_a" if is_won else "model_b")
-    rows = preference_rows.win_rate_rows(run_of())
+    rows = answer_rows.win_rate_rows(run_of())
     figures = result_of(carry_out(tmp_path / "run", rows))["metrics"]
     assert figures[LENGTH_CONTROLLED]["value"] < figures["win rate"]["value"] - 0.1
     assert (
@@ -147,7 +147,7 @@ def test_one_voter_alone_and_all_ties_are_said(tmp_path, base, child, vote, run_
     author = make_user()
     for _ in range(6):
         vote(child, base, "tie", author=author)
-    result = result_of(carry_out(tmp_path / "run", preference_rows.win_rate_rows(run_of())))
+    result = result_of(carry_out(tmp_path / "run", answer_rows.win_rate_rows(run_of())))
     figure = result["metrics"]["win rate"]
     assert figure["value"] == 0.5 and figure["upper"] - figure["lower"] > 0.5
     assert "Nothing was decided: every judgement is a tie." in result["notes"]
@@ -159,8 +159,8 @@ def test_a_limit_cuts_answers_and_says_so_but_no_votes(base, child, vote, answer
     for n in range(5):
         vote(child, base)
         answer((child, f"a{n}"), (base, f"b{n}"))
-    assert len(preference_rows.win_rate_rows(run_of(config={"limit": 3}))["votes"]) == 5
-    rows = preference_rows.win_rate_rows(run_of(config={"judged_by": "reward", "limit": 3}))
+    assert len(answer_rows.win_rate_rows(run_of(config={"limit": 3}))["votes"]) == 5
+    rows = answer_rows.win_rate_rows(run_of(config={"judged_by": "reward", "limit": 3}))
     assert len({row["prompt_id"] for row in rows["answers"]}) == 3
     assert rows["about"][0]["left_out"] == {"prompts that both answered, beyond the limit": 2}
 
@@ -170,7 +170,7 @@ def test_categories_have_rates_of_their_own(tmp_path, project, base, child, run_
         for _ in range(3):
             prompt = make_prompt(project, side="eval", category=category)
             make_comparison(make_completion(prompt, model=child), make_completion(prompt, model=base), winner)
-    groups = result_of(carry_out(tmp_path / "run", preference_rows.win_rate_rows(run_of())))["groups"]
+    groups = result_of(carry_out(tmp_path / "run", answer_rows.win_rate_rows(run_of())))["groups"]
     assert {name: row["win rate"]["value"] for name, row in groups.items()} == {"poems": 1.0, "sums": 0.0}
 
 
@@ -178,13 +178,13 @@ def test_categories_have_rates_of_their_own(tmp_path, project, base, child, run_
 def test_too_few_votes_are_refused(base, child, vote, run_of, votes):
     vote(child, base, n=votes)
     with pytest.raises(RecipeFailure, match=f"^{votes} counted vote.* by people on eval prompts set tide-sft against"):
-        preference_rows.win_rate_rows(run_of())
+        answer_rows.win_rate_rows(run_of())
 
 
 @pytest.mark.parametrize("opponent, code", [("nobody", "unknown_opponent"), ("tide-sft", "own_opponent")])
 def test_an_opponent_that_is_none_is_refused(run_of, opponent, code):
     with pytest.raises(RecipeFailure) as caught:
-        preference_rows.win_rate_rows(run_of(config={"opponent": opponent}))
+        answer_rows.win_rate_rows(run_of(config={"opponent": opponent}))
     assert caught.value.code == code
 
 
@@ -198,7 +198,7 @@ def test_answers_are_matched_by_prompt_and_by_settings(base, child, answer, run_
     answer((child, "alone"))
     answer((child, "c"), (base, "b"), sampling=COLD)
     answer((child, "train"), (base, "train"), side="train")
-    rows = preference_rows.win_rate_rows(run_of(config={"judged_by": "reward"}))
+    rows = answer_rows.win_rate_rows(run_of(config={"judged_by": "reward"}))
     assert rows["about"][0]["settings"] == WARM
     assert sorted((row["whose"], row["text"]) for row in rows["answers"]) == sorted(
         [("ours", f"warm {n}") for n in range(3)]
@@ -210,7 +210,7 @@ def test_answers_are_matched_by_prompt_and_by_settings(base, child, answer, run_
 def test_scores_decide_and_several_answers_are_averaged_over_pairs(tmp_path, reward, base, child, answer, run_of):
     for n in range(6):
         answer((child, f"one {n}"), (child, f"another {n * 3}"), (base, f"base {n * 7}"), (base, "b" * (n + 1)))
-    rows = preference_rows.win_rate_rows(run_of(config={"judged_by": "reward"}))
+    rows = answer_rows.win_rate_rows(run_of(config={"judged_by": "reward"}))
     run = carry_out(tmp_path / "run", rows, reward, judged_by="reward")
     result, model, expected, margins = result_of(run), RewardModel.load(reward), [], []
     for pk in {row["prompt_id"] for row in rows["answers"]}:
@@ -237,7 +237,7 @@ def test_a_reward_model_that_taught_one_of_them_is_no_independent_judge(
     made.save()
     for n in range(3):
         answer((child, f"a{n}"), (base, f"b{n}"))
-    rows = preference_rows.win_rate_rows(run_of(config={"judged_by": "reward"}, reward_model=scorer))
+    rows = answer_rows.win_rate_rows(run_of(config={"judged_by": "reward"}, reward_model=scorer))
     assert rows["about"][0]["taught"] == ["tide-sft"]
     notes = result_of(carry_out(tmp_path / "run", rows, reward, judged_by="reward"))["notes"]
     assert any("tide-sft learnt to score high with this very reward model" in note for note in notes)
@@ -247,7 +247,7 @@ def test_who_lacks_answers_is_named_with_the_remedy(base, child, answer, run_of)
     for n in range(3):
         answer((child, f"a{n}"))
     with pytest.raises(RecipeFailure) as caught:
-        preference_rows.win_rate_rows(run_of(config={"judged_by": "reward"}))
+        answer_rows.win_rate_rows(run_of(config={"judged_by": "reward"}))
     assert "tide-base has no answers to eval prompts." in caught.value.message
     assert "tide-sft has answers to 3 eval prompts (3 with max_new_tokens 64, temperature 0.7" in caught.value.message
     assert "sample run of tide-base" in caught.value.remedy
@@ -258,7 +258,7 @@ def test_answers_of_other_settings_are_no_match(base, child, answer, run_of):
         prompt = answer((child, f"a{n}"))
         answer((base, f"b{n}"), prompt=prompt, sampling=COLD)
     with pytest.raises(RecipeFailure, match="0 prompts were answered by both with the same settings"):
-        preference_rows.win_rate_rows(run_of(config={"judged_by": "reward"}))
+        answer_rows.win_rate_rows(run_of(config={"judged_by": "reward"}))
 
 
 # By a judge behind an endpoint
@@ -282,7 +282,7 @@ def three(base, child, answer, run_of):
     answer((child, "ours is good"), (base, "worse"))
     answer((child, "one thing"), (base, "another thing"))
     answer((child, "the same"), (base, "the same"))
-    return preference_rows.win_rate_rows(run_of(config={"judged_by": "endpoint"}))
+    return answer_rows.win_rate_rows(run_of(config={"judged_by": "endpoint"}))
 
 
 def test_a_win_needs_both_orders_and_a_disagreement_is_a_tie_and_said(tmp_path, three):
@@ -339,10 +339,10 @@ def test_what_a_visitor_asked_leaves_this_site_for_no_judge(base, child, answer,
     for n in range(2):
         answer((child, f"a{n}"), (base, f"b{n}"))
     answer((child, "private"), (base, "private too"), source="arena")
-    rows = preference_rows.win_rate_rows(run_of(config={"judged_by": "endpoint"}))
+    rows = answer_rows.win_rate_rows(run_of(config={"judged_by": "endpoint"}))
     assert "private" not in str(rows["answers"])
     assert rows["about"][0]["left_out"] == {"answers to what visitors asked in the arena": 1}
-    by_reward = preference_rows.win_rate_rows(run_of(config={"judged_by": "reward"}))
+    by_reward = answer_rows.win_rate_rows(run_of(config={"judged_by": "reward"}))
     assert "private" in str(by_reward["answers"])
 
 

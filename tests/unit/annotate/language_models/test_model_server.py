@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from annotate.language_models import model_server
+from annotate.language_models import model_server, model_server_errors
 from annotate.models import LanguageModel
 from tests.support.annotate.openai_server import FakeServer, openai_server
 
@@ -28,8 +28,8 @@ async def stream(url: str) -> list[model_server.Piece]:
     return [piece async for piece in model_server.stream_chat(model_at(url), QUESTION, **SAMPLING)]
 
 
-async def failure(url: str) -> model_server.ModelServerError:
-    with pytest.raises(model_server.ModelServerError) as caught:
+async def failure(url: str) -> model_server_errors.ModelServerError:
+    with pytest.raises(model_server_errors.ModelServerError) as caught:
         await stream(url)
     return caught.value
 
@@ -99,5 +99,5 @@ def test_the_list_of_models(fake):
 
 def test_an_address_that_is_no_openai_server(fake):
     fake.models = None  # type: ignore[assignment]
-    with pytest.raises(model_server.ModelServerError):
+    with pytest.raises(model_server_errors.ModelServerError):
         model_server.served_models(fake.url)

@@ -8,7 +8,8 @@ from nltk.metrics.agreement import AnnotationTask
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
-from evaluation.metrics.span_agreement import FEWEST_MARKED, Reading, agreement, matched, merged
+from evaluation.metrics.span_agreement import FEWEST_MARKED, agreement
+from evaluation.metrics.span_counts import Reading, matched, merged
 
 
 def one(readings: list[Reading], **given):

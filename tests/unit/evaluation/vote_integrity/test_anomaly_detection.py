@@ -9,7 +9,8 @@ import pytest
 from benchmarks.simulated_arenas import Arena, draw_arena, draw_labels
 from evaluation.ratings import Tally
 from evaluation.ratings.bradley_terry import fit
-from evaluation.vote_integrity.anomaly_detection import HASTY_SHARE, TILTS, Honest, detect_voters, hasty_votes
+from evaluation.vote_integrity.anomaly_detection import detect_voters
+from evaluation.vote_integrity.vote_wagers import HASTY_SHARE, TILTS, Honest, hasty_votes
 
 STRENGTHS = np.linspace(0.9, -0.9, 6)
 STRICT = Honest(discernment=1.0, taste=0.0, lean=0.0)  # honest voters are exactly the crowd

@@ -9,8 +9,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from annotate.arena.battles import actions as arena
-from annotate.arena.battles import follow_up
+from annotate.arena.battles import follow_up, votes
 from annotate.core import visitors
 from annotate.core.errors import Refused
 from annotate.models import Battle, BattleTurn, FirstAnswer, Membership, TryCount
@@ -66,7 +65,7 @@ def test_whoever_has_left_a_private_project_votes_there_no_more_by_page_or_api(c
     user = factories.make_user(project)
     client.force_login(user)
     battle = make_battle(project, pair, user=user)
-    sent = {"winner": "tie", "token": arena.issue_token(battle)}
+    sent = {"winner": "tie", "token": votes.issue_token(battle)}
     Membership.objects.all().delete()
     page = client.post(reverse("arena-vote", args=[project.slug, battle.token]), sent)
     api = client.post(f"/api/v1/battles/{battle.token}/vote/", sent, content_type="application/json")
@@ -84,17 +83,17 @@ def test_visitors_whose_address_nothing_tells_share_no_bound(rf, project, monkey
 
 def test_a_question_that_comes_between_the_look_and_the_vote_stops_the_vote(project, pair, monkeypatch):  # noqa: F811
     battle = make_battle(project, pair)
-    use_up = arena._use_up
+    use_up = votes._use_up
 
     def asked_meanwhile(battle: Battle, token: str) -> None:
         follow_up.ask_on(battle=battle, text="And then?")
         use_up(battle, token)
 
-    monkeypatch.setattr(arena, "_use_up", asked_meanwhile)
+    monkeypatch.setattr(votes, "_use_up", asked_meanwhile)
     with pytest.raises(Refused, match="Both answers must stand"):
         cast(battle)
     assert not BattleTurn.objects.exists()  # in this test all is one transaction, which the refusal took back
-    assert arena.issue_token(battle)
+    assert votes.issue_token(battle)
 
 
 def test_a_refused_start_says_when_to_come_back(client, contest, monkeypatch):

@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from annotate.arena.battles import actions as arena
-from annotate.arena.battles import pairing
+from annotate.arena.battles import pairing, votes
 from annotate.arena.streaming import answer_writer
 from annotate.core.errors import Refused
 from annotate.language_models import actions as language_models
@@ -57,7 +57,7 @@ def ready_battle(project: Project, models: list[LanguageModel], **who) -> Battle
 def cast(battle: Battle, winner: str = "tie", **who) -> Comparison:
     """A vote with the battle's own token."""
     who = who or {"visitor": ME}
-    return voting.vote(battle=battle, winner=winner, token=arena.issue_token(battle), **who)
+    return voting.vote(battle=battle, winner=winner, token=votes.issue_token(battle), **who)
 
 
 def refusal(call, **arguments) -> Refused:
@@ -191,7 +191,7 @@ def test_an_unknown_winner_is_refused(project, pair):
 
 def test_a_second_vote_is_refused_and_the_same_key_gets_the_first_again(project, pair):
     battle = ready_battle(project, pair)
-    token = arena.issue_token(battle)
+    token = votes.issue_token(battle)
     vote = cast(battle, visitor=ME, idempotency_key="k")
     assert voting.vote(battle=battle, winner="model_a", token=token, visitor=ME, idempotency_key="k") == vote
     assert refusal(voting.vote, battle=battle, winner="model_a", token=token, visitor=ME).status == 409
@@ -234,7 +234,7 @@ def test_a_simulated_judge_is_marked_as_one(project, pair):
     battle = ready_battle(project, pair, visitor="", user=robot)
     vote = cast(battle, visitor="", user=robot)
     assert vote.judge == "simulation"
-    assert arena.counting(vote).ranks and "simulated" in arena.counting(vote).words
+    assert votes.counting(vote).ranks and "simulated" in votes.counting(vote).words
 
 
 @pytest.mark.parametrize(("side", "ranks"), [("eval", True), ("train", False)])
@@ -242,7 +242,7 @@ def test_only_votes_on_the_eval_split_rank(project, pair, side, ranks):
     battle = ready_battle(project, pair)
     Prompt.objects.update(side=side)
     vote = cast(battle)
-    counting = arena.counting(vote)
+    counting = votes.counting(vote)
     assert counting.ranks is ranks and vote.status == "counted"
     assert ("training split" in counting.words) is not ranks
     assert counting.tag == ("counted" if ranks else "for training") and counting.is_of_use
@@ -265,7 +265,7 @@ def test_a_vote_that_counts_for_nothing_does_not_say_counted(client, project, pa
 def test_a_vote_that_is_held_says_why(project, pair):
     vote = cast(ready_battle(project, pair))
     vote.status, vote.status_reason = "held", "cast within a second"
-    assert arena.counting(vote) == arena.Counting(
+    assert votes.counting(vote) == votes.Counting(
         False, "Not counted: this vote is held: cast within a second.", "held"
     )
 

@@ -16,7 +16,7 @@ from django.db import connection
 from django.utils import timezone
 
 from annotate.arena.battles import actions as arena
-from annotate.arena.battles import follow_up
+from annotate.arena.battles import follow_up, votes
 from annotate.arena.streaming import answer_writer, heartbeat, live_battles, onlookers
 from annotate.core.errors import Refused
 from annotate.models import Battle, BattleTurn, Comparison, Completion
@@ -113,7 +113,7 @@ async def test_a_vote_after_the_writer_was_killed_is_on_what_was_seen_last(visit
         draft_a="The sea comes and goes", draft_b="Because of the moon", claim=uuid.uuid4(),
         claimed_until=timezone.now() - timedelta(seconds=1),
     )  # fmt: skip
-    token = await sync_to_async(arena.issue_token)(visit.battle)
+    token = await sync_to_async(votes.issue_token)(visit.battle)
     assert (await post(visit, "vote", winner="model_b", token=token)).status_code == 302
     vote = await Comparison.objects.select_related("completion_a", "completion_b").aget()
     assert (vote.completion_a.text, vote.completion_b.text) == ("The sea comes and ", "Because of the moon")
@@ -206,9 +206,9 @@ async def test_both_sides_are_told_alike_when_one_fails_in_the_middle(visit, fak
     assert frames[-1].count(answer_writer.ONE_FAILED) == 1
     with pytest.raises(Refused) as refused:
         await sync_to_async(live_battles.vote)(
-            battle=battle, ballot=arena.Ballot(winner="tie", token="x", visitor=battle.visitor)
+            battle=battle, ballot=votes.Ballot(winner="tie", token="x", visitor=battle.visitor)
         )
-    assert refused.value.status == 409 and await sync_to_async(arena.issue_token)(battle) == ""
+    assert refused.value.status == 409 and await sync_to_async(votes.issue_token)(battle) == ""
 
 
 async def test_a_prompt_that_is_too_long_for_one_model_does_not_count(visit, fake, models):
@@ -289,7 +289,7 @@ async def test_a_vote_in_a_turn_that_has_not_begun_is_on_what_came_before(visit,
     await post(visit, "turn", text="And then?", number="2")
     socket = await visit.open()
     await asyncio.sleep(0.2)
-    token = await sync_to_async(arena.issue_token)(visit.battle)
+    token = await sync_to_async(votes.issue_token)(visit.battle)
     assert (await post(visit, "vote", winner="model_a", token=token)).status_code == 302
     vote, battle = await Comparison.objects.aget(), await visit.fresh()
     assert (vote.completion_a_id, vote.completion_b_id) == (battle.completion_a_id, battle.completion_b_id)
@@ -316,7 +316,7 @@ async def test_a_model_that_names_itself_is_masked_in_every_frame_and_its_vote_i
     assert battle.hold_reason == arena.NAMED_ITSELF
     reload = await page_of(visit)
     assert "(name hidden)" in reload and not [name for name in names if name in reload]
-    token = await sync_to_async(arena.issue_token)(battle)
+    token = await sync_to_async(votes.issue_token)(battle)
     await post(visit, "vote", winner="tie", token=token)
     vote, page = await Comparison.objects.aget(), await page_of(visit)
     assert vote.status == "held" and "named itself" in vote.status_reason
@@ -351,7 +351,7 @@ def spoken(db):
 
 
 def vote_in(battle: Battle) -> Comparison:
-    return voting.vote(battle=battle, winner="model_a", token=arena.issue_token(battle), visitor="v")
+    return voting.vote(battle=battle, winner="model_a", token=votes.issue_token(battle), visitor="v")
 
 
 @pytest.mark.parametrize("side", ["train", "eval"])
@@ -366,13 +366,13 @@ def test_a_vote_on_a_conversation_ranks_by_its_first_question(spoken):
     battle = spoken("eval")
     vote, turn = vote_in(battle), battle.turns.get()
     assert (vote.prompt_id, vote.completion_a_id) == (battle.prompt_id, turn.completion_a_id)
-    assert arena.counting(vote).ranks
+    assert votes.counting(vote).ranks
 
 
 def test_a_vote_on_conversations_that_went_apart_teaches_nothing_and_says_so(spoken):
     vote = vote_in(spoken("train"))
     assert not Comparison.objects.filter(pk=vote.pk).teaching().exists()
-    assert "neither ranks nor teaches" in arena.counting(vote).words and not arena.counting(vote).is_of_use
+    assert "neither ranks nor teaches" in votes.counting(vote).words and not votes.counting(vote).is_of_use
 
 
 def test_a_vote_teaches_where_both_sides_share_the_conversation(spoken):
@@ -380,7 +380,7 @@ def test_a_vote_teaches_where_both_sides_share_the_conversation(spoken):
     vote = vote_in(battle)
     assert vote.prompt_id == battle.turns.get().prompt_a_id == battle.turns.get().prompt_b_id
     assert Comparison.objects.filter(pk=vote.pk).teaching().exists()
-    assert "training" in arena.counting(vote).words
+    assert "training" in votes.counting(vote).words
 
 
 def test_a_battle_of_one_question_still_teaches(spoken):
@@ -424,7 +424,7 @@ def test_nothing_is_asked_on_while_answers_are_written(spoken):
     battle = spoken("eval")
     follow_up.ask_on(battle=battle, text="More?")
     assert "Wait" in refused(follow_up.ask_on, battle=battle, text="Still more?").errors["battle"]
-    assert refused(voting.vote, battle=battle, winner="tie", token=arena.issue_token(battle), visitor="v").status == 409
+    assert refused(voting.vote, battle=battle, winner="tie", token=votes.issue_token(battle), visitor="v").status == 409
 
 
 # Tokens
@@ -432,19 +432,19 @@ def test_nothing_is_asked_on_while_answers_are_written(spoken):
 
 def test_a_token_is_used_up_by_one_vote(spoken):
     battle = spoken("eval")
-    token = arena.issue_token(battle)
+    token = votes.issue_token(battle)
     voting.vote(battle=battle, winner="tie", token=token, visitor="v")
     battle.refresh_from_db()
-    assert battle.vote_token_hash == "" and arena.issue_token(battle) == ""
+    assert battle.vote_token_hash == "" and votes.issue_token(battle) == ""
     assert refused(voting.vote, battle=battle, winner="tie", token=token, visitor="v").status == 409
     assert Comparison.objects.count() == 1
 
 
 def test_a_token_of_another_battle_or_none_is_refused_and_kept_out_of_the_database(spoken):
     battle, other = spoken("eval"), spoken("eval")
-    token = arena.issue_token(other)
+    token = votes.issue_token(other)
     assert refused(voting.vote, battle=battle, winner="tie", token=token, visitor="v").errors.keys() == {"token"}
-    arena.issue_token(battle)
+    votes.issue_token(battle)
     assert refused(voting.vote, battle=battle, winner="tie", token=token, visitor="v").status == 403
     assert refused(voting.vote, battle=battle, winner="tie", token="", visitor="v").status == 400
     stored = Battle.objects.filter(pk=other.pk).values().get()
@@ -453,13 +453,13 @@ def test_a_token_of_another_battle_or_none_is_refused_and_kept_out_of_the_databa
 
 def test_tabs_of_one_visitor_have_one_token(spoken):
     battle = spoken("eval")
-    assert arena.issue_token(battle) == arena.issue_token(Battle.objects.get(pk=battle.pk))
+    assert votes.issue_token(battle) == votes.issue_token(Battle.objects.get(pk=battle.pk))
 
 
 def test_a_comment_that_is_too_long_is_refused_before_anything_is_stored(spoken):
     battle = spoken("eval")
     said = refused(
-        voting.vote, battle=battle, winner="tie", token=arena.issue_token(battle), visitor="v", comment="x" * 10_001
+        voting.vote, battle=battle, winner="tie", token=votes.issue_token(battle), visitor="v", comment="x" * 10_001
     )
     assert said.status == 413 and "comment" in said.errors and not Comparison.objects.exists()
 
@@ -473,5 +473,5 @@ def test_a_drawn_answer_that_names_its_model_is_masked_and_its_vote_held(db):
     battle = arena.start_battle(project=project, visitor="v", drawn=True)
     shown = " ".join(side.text for side in live_battles.look(battle).sides)
     assert "(name hidden)" in shown and "ChatGPT" not in shown
-    vote = voting.vote(battle=battle, winner="tie", token=arena.issue_token(battle), visitor="v")
+    vote = voting.vote(battle=battle, winner="tie", token=votes.issue_token(battle), visitor="v")
     assert vote.status == "held"

@@ -8,8 +8,9 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from annotate.arena.battles import actions as arena
+from annotate.arena.battles import votes as battle_votes
 from annotate.arena.vote_guard import disclosed_answers, duplicates
-from annotate.language_models import model_server
+from annotate.language_models import model_server, model_server_errors
 from annotate.models import Battle, Comparison, Completion, Hold, LanguageModel, Project
 from tests.support import factories
 from tests.support.annotate import voting
@@ -30,7 +31,7 @@ def pair(project) -> list[LanguageModel]:
 @pytest.fixture
 def no_server(somebody_answers, monkeypatch) -> None:
     def not_there(url: str) -> None:
-        raise model_server.NotReached("The model server cannot be reached.", "Start it.")
+        raise model_server_errors.NotReached("The model server cannot be reached.", "Start it.")
 
     monkeypatch.setattr(model_server, "held_models", not_there)
 
@@ -57,7 +58,7 @@ def write(battle: Battle, *texts: str) -> Battle:
 
 
 def cast(battle: Battle) -> Comparison:
-    token = arena.issue_token(battle)
+    token = battle_votes.issue_token(battle)
     return voting.vote(battle=battle, winner="model_a", token=token, visitor=battle.visitor, user=battle.user)
 
 
@@ -155,7 +156,7 @@ def test_where_no_model_answers_and_all_answers_were_told_a_visitor_is_told_so_a
 
 def test_a_server_that_is_slow_to_say_what_it_holds_is_given_the_benefit_of_the_doubt(project, pair, monkeypatch):
     def slow(url: str) -> None:
-        raise model_server.ModelServerError("It sent nothing.", "Try again.")
+        raise model_server_errors.ModelServerError("It sent nothing.", "Try again.")
 
     monkeypatch.setattr(model_server, "held_models", slow)
     eval_prompt(project, pair)

@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from annotate.arena.battles import actions as arena
+from annotate.arena.battles import votes
 from annotate.arena.vote_guard import actions as vote_guard
 from annotate.arena.vote_guard import proof_of_work
 from annotate.core.counting import counted
@@ -46,7 +46,7 @@ def test_a_solved_puzzle_lets_a_vote_count(project, pair):
 def test_a_vote_without_it_is_held_with_the_reason(project, pair):
     vote = cast(make_battle(project, pair))
     assert vote.status == "held" and vote.battle.trace.held_for == Hold.UNSOLVED
-    assert "did not arrive" in arena.counting(vote).words
+    assert "did not arrive" in votes.counting(vote).words
 
 
 def test_a_proof_is_worth_nothing_in_another_battle(project, pair):
@@ -158,7 +158,7 @@ def test_page_and_api_give_the_puzzle_to_whoever_has_the_battle(client, project,
 
     mine = make_battle(project, pair, visitor=visitor_of_token(token))
     challenge = client.get(f"/api/v1/battles/{mine.token}/proof/", headers={"Visitor": token}).json()["challenge"]
-    sent = {"winner": "model_b", "token": arena.issue_token(mine), "proof": proof_of_work.solve(challenge)}
+    sent = {"winner": "model_b", "token": votes.issue_token(mine), "proof": proof_of_work.solve(challenge)}
     answer = client.post(
         f"/api/v1/battles/{mine.token}/vote/", sent, content_type="application/json", headers={"Visitor": token}
     )

@@ -9,7 +9,7 @@ from django.test import Client, RequestFactory
 from django.urls import reverse
 from django.utils import timezone
 
-from annotate.arena.battles import actions as arena
+from annotate.arena.battles import votes as battle_votes
 from annotate.arena.vote_guard import actions as vote_guard
 from annotate.arena.vote_guard import duplicates
 from annotate.core import counting, visitors
@@ -57,7 +57,7 @@ def make_battle(project: Project, pair: list[LanguageModel], prompt=None, **fiel
 def cast(battle: Battle, *, address: str = HERE, proof: str = "", **fields) -> Comparison:
     return voting.vote(
         battle=battle,
-        token=arena.issue_token(battle),
+        token=battle_votes.issue_token(battle),
         visitor=battle.visitor,
         user=battle.user,
         origin=vote_guard.Origin(((address, 1),) if address else (), proof),
@@ -79,7 +79,7 @@ def test_a_vote_in_a_battle_where_a_model_named_itself_is_held_with_that_reason(
     vote = cast(make_battle(project, pair, hold_reason="a model named itself in its answer"))
     assert vote.status == "held" and vote.status_reason == "a model named itself in its answer"
     assert vote.battle.trace.held_for == Hold.NAMED and vote.battle.trace.held_at
-    assert arena.counting(vote).words == "Not counted: this vote is held: a model named itself in its answer."
+    assert battle_votes.counting(vote).words == "Not counted: this vote is held: a model named itself in its answer."
 
 
 @pytest.mark.parametrize("turned", [False, True])
@@ -125,7 +125,7 @@ def test_many_votes_of_one_visitor_are_held_and_too_many_refused_with_the_time_t
         cast(fourth)
     assert refused.value.status == 429 and 0 < refused.value.retry_after <= visitors.WINDOW_SECONDS
     assert "Nothing is lost" in refused.value.errors["arena"]
-    assert not Comparison.objects.filter(battle=fourth).exists() and arena.issue_token(fourth)
+    assert not Comparison.objects.filter(battle=fourth).exists() and battle_votes.issue_token(fourth)
 
 
 def test_many_votes_from_one_address_are_held_whoever_casts_them(project, pair, monkeypatch):
@@ -300,7 +300,7 @@ def test_no_table_holds_an_address_in_clear(project, pair):
     client.cookies["sessionid"] = session.session_key
     Battle.objects.filter(pk=battle.pk).update(visitor=visitors.visitor_of_session(session))
     battle.refresh_from_db()
-    sent = {"winner": "tie", "token": arena.issue_token(battle)}
+    sent = {"winner": "tie", "token": battle_votes.issue_token(battle)}
     response = client.post(reverse("arena-vote", args=[project.slug, battle.token]), sent, REMOTE_ADDR="203.0.113.77")
     assert response.status_code == 302
     assert VoteTrace.objects.get(battle=battle).address == visitors.address_of(
@@ -318,7 +318,7 @@ def test_page_and_api_refuse_too_many_votes_with_retry_after(client, project, pa
     member_of_nothing = factories.make_user()
     client.force_login(member_of_nothing)
     battle = make_battle(project, pair, user=member_of_nothing)
-    sent = {"winner": "tie", "token": arena.issue_token(battle)}
+    sent = {"winner": "tie", "token": battle_votes.issue_token(battle)}
     page = client.post(reverse("arena-vote", args=[project.slug, battle.token]), sent)
     api = client.post(f"/api/v1/battles/{battle.token}/vote/", sent, content_type="application/json")
     for response in (page, api):

@@ -16,7 +16,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from annotate.arena.battles import actions as arena
+from annotate.arena.battles import votes
 from annotate.models import Battle, Comparison, Project
 from tests.support import factories
 
@@ -46,7 +46,7 @@ def battle(project: Project, client: Client) -> Battle:
 
 def vote_of(battle: Battle) -> tuple[str, dict[str, str]]:
     """The address and what is sent to it."""
-    sent = {"winner": "tie", "token": arena.issue_token(battle)}
+    sent = {"winner": "tie", "token": votes.issue_token(battle)}
     return reverse("arena-vote", args=[battle.project.slug, battle.token]), sent
 
 

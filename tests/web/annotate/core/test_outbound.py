@@ -16,6 +16,7 @@ import pytest
 
 from annotate.core import outbound
 from annotate.language_models import model_server
+from annotate.language_models.model_server_errors import ModelServerError, told_to_researchers
 from evaluation.recipes.judging.endpoint_judge import Ask, ask_all
 from evaluation.recipes.judging.judge_access import Endpoint
 from tests.support.factories import make_model
@@ -86,7 +87,7 @@ def test_an_endpoint_inside_is_not_asked(none_allowed, host, monkeypatch):
     with server(json.dumps({"choices": [{"message": {"content": SECRET}}]}).encode()) as (url, asked):
         inside = url.replace("127.0.0.1", host)
         for ask in (completed, streamed, model_server.served_models):
-            with pytest.raises(model_server.ModelServerError, match="operator"):
+            with pytest.raises(ModelServerError, match="operator"):
                 ask(inside)
         assert not asked
 
@@ -98,7 +99,7 @@ def test_a_name_that_means_something_else_by_the_second_look_is_not_followed(non
         port = int(url.split(":")[2].split("/")[0])
         answers = iter([[(2, 1, 6, "", ("127.0.0.1", port))]] * 4)
         monkeypatch.setattr("annotate.core.outbound.socket.getaddrinfo", lambda *_, **__: next(answers))
-        with pytest.raises(model_server.ModelServerError):
+        with pytest.raises(ModelServerError):
             completed(f"http://rebound.example.org:{port}/v1")
         assert not asked
 
@@ -125,12 +126,12 @@ def test_what_the_operator_names_is_asked(none_allowed, settings):
             settings.PRIVATE_ENDPOINTS = outbound.read_list(allowed)
             assert completed(url).text == "Hi"
         settings.PRIVATE_ENDPOINTS = ("10.0.0.0/8",)
-        with pytest.raises(model_server.ModelServerError):
+        with pytest.raises(ModelServerError):
             completed(url)
         settings.PRIVATE_ENDPOINTS, settings.MODEL_SERVER_URL = (), url
         assert completed(url).text == "Hi", "the site's own model server"
         settings.MODEL_SERVER_URL = "http://127.0.0.1:9/v1"
-        with pytest.raises(model_server.ModelServerError):
+        with pytest.raises(ModelServerError):
             completed(url)  # another port of that machine is not it
 
 
@@ -155,9 +156,9 @@ def test_nothing_else_here_is_a_client_of_what_others_name():
 @pytest.mark.django_db
 def test_a_redirect_is_not_followed():
     with server() as (inside, asked), server(b"", 302, Location=inside) as (url, _):
-        with pytest.raises(model_server.ModelServerError):
+        with pytest.raises(ModelServerError):
             completed(url)
-        with pytest.raises(model_server.ModelServerError):
+        with pytest.raises(ModelServerError):
             streamed(url)
         assert not asked
 
@@ -168,14 +169,20 @@ def test_an_answer_without_end_is_given_up(monkeypatch, ask):
     monkeypatch.setattr(outbound, "LONGEST_BODY", 2_000)
     monkeypatch.setattr(outbound.body_of, "__defaults__", (2_000,))
     monkeypatch.setattr(outbound.lines_of, "__defaults__", (2_000,))
-    with server(b"data: " + b"x" * 50_000) as (url, _), pytest.raises(model_server.ModelServerError, match="too long"):
+    with (
+        server(b"data: " + b"x" * 50_000) as (url, _),
+        pytest.raises(ModelServerError, match="too long"),
+    ):
         ask(url)
 
 
 @pytest.mark.django_db
 def test_a_line_without_end_is_given_up(monkeypatch):
     monkeypatch.setattr(outbound, "LONGEST_LINE", 2_000)
-    with server(b"data: " + b"x" * 50_000) as (url, _), pytest.raises(model_server.ModelServerError, match="too long"):
+    with (
+        server(b"data: " + b"x" * 50_000) as (url, _),
+        pytest.raises(ModelServerError, match="too long"),
+    ):
         streamed(url)
 
 
@@ -185,7 +192,7 @@ def test_what_comes_packed_is_not_unpacked(ask):
     """A good answer, and yet refused: a bound on bytes says nothing of what unpacks to a million times as many."""
     answer = {"choices": [{"message": {"content": "Hi"}, "delta": {"content": "Hi"}, "finish_reason": "stop"}]}
     packed = gzip.compress(b"data: " * (ask is streamed) + json.dumps(answer).encode() + b"\n")
-    refused = pytest.raises(model_server.ModelServerError, match="its answer not read")
+    refused = pytest.raises(ModelServerError, match="its answer not read")
     with server(packed, Content_Encoding="gzip") as (url, _), refused:
         ask(url)
 
@@ -213,9 +220,9 @@ def test_what_an_endpoint_answers_is_told_to_nobody_and_the_sites_own_server_may
         far = make_model(endpoint=url, served_name="x")
         settings.MODEL_SERVER_URL = url
         for model, is_quoted in ((far, False), (make_model(), True)):
-            with pytest.raises(model_server.ModelServerError) as caught:
+            with pytest.raises(ModelServerError) as caught:
                 model_server.complete_chat(model, HELLO, **HOW)
-            assert (SECRET in model_server.told_to_researchers(model, caught.value)) is is_quoted
+            assert (SECRET in told_to_researchers(model, caught.value)) is is_quoted
 
 
 def test_a_judge_inside_is_asked_only_where_the_operator_names_it(tmp_path, monkeypatch):

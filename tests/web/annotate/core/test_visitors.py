@@ -18,7 +18,7 @@ from rest_framework.request import Request
 
 from annotate import cleanup
 from annotate.arena import api as battles
-from annotate.arena.battles import actions as arena
+from annotate.arena.battles import votes
 from annotate.arena.vote_guard import actions as vote_guard
 from annotate.arena.vote_guard import proof_of_work
 from annotate.core import visitors
@@ -77,7 +77,7 @@ def test_votes_are_counted_by_the_wider_networks_too(few, project):
             voting.vote(
                 battle=battle,
                 winner="tie",
-                token=arena.issue_token(battle),
+                token=votes.issue_token(battle),
                 visitor=f"v{number}",
                 origin=vote_guard.Origin(visitors.networks_of(request)),
             )

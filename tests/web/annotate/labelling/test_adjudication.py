@@ -12,6 +12,7 @@ from django.utils import timezone
 from annotate.core.errors import Refused
 from annotate.labelling import actions as feedback
 from annotate.labelling import assigning as assignments
+from annotate.labelling import assignment_lifecycle
 from annotate.labelling.adjudication import actions as adjudication
 from annotate.labelling.adjudication import disagreements
 from annotate.models import Assignment, Comparison, Delivery, GoldItem, Rating, StatusChange, Webhook
@@ -136,7 +137,7 @@ def test_an_item_that_the_reviewer_only_skipped_may_be_decided_by_them():
     a, b = make_pair(project)
     reviewer = make_user(project, role="reviewer")
     skipped = assignments.next_for(project=project, user=reviewer)
-    assignments.skip(assignment=skipped, by=reviewer, reason="not now")
+    assignment_lifecycle.skip(assignment=skipped, by=reviewer, reason="not now")
     prefer(project, make_user(project), a)
     prefer(project, make_user(project), b)
     taken = adjudication.take(project=project, key=skipped.item, by=reviewer)
@@ -215,12 +216,12 @@ def test_a_decision_that_ran_out_is_not_taken_up_beside_anothers(disputed):
     key = f"compare:{a.pk}:{b.pk}"
     slow = adjudication.take(project=project, key=key, by=reviewer)
     Assignment.objects.filter(pk=slow.pk).update(expires_at=timezone.now() - timedelta(minutes=1))
-    assignments.expire_stale(project)
+    assignment_lifecycle.expire_stale(project)
     quick = make_user(project, role="reviewer")
     feedback.submit(assignment=adjudication.take(project=project, key=key, by=quick), by=quick, winner="tie")
     slow.refresh_from_db()
     with pytest.raises(Refused) as refused:
-        assignments.again(assignment=slow, by=reviewer)
+        assignment_lifecycle.again(assignment=slow, by=reviewer)
     assert refused.value.status == 409
 
 

@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 from rest_framework import serializers
 
-from annotate.labelling.api import AssignmentOut
+from annotate.labelling.assignment_serializers import AssignmentOut
 from annotate.models import Assignment, Comparison, Demonstration, Rating
 from tests.support.api_client import errors, program
 from tests.support.factories import (

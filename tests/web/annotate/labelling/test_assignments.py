@@ -13,7 +13,7 @@ from django.utils import timezone
 from annotate.core.errors import Refused
 from annotate.labelling import actions as feedback
 from annotate.labelling import assigning as assignments
-from annotate.labelling import queue_upkeep
+from annotate.labelling import assignment_lifecycle, queue_upkeep
 from annotate.models import Assignment, Completion
 from tests.support.factories import (
     make_assignment,
@@ -97,7 +97,7 @@ def test_a_skipped_item_goes_to_someone_else_and_not_to_the_same_person():
     project = make_project(asks_comparisons=False)
     make_completion(make_prompt(project))
     user = make_user(project)
-    skipped = assignments.skip(
+    skipped = assignment_lifecycle.skip(
         assignment=assignments.next_for(project=project, user=user), by=user, reason=" I cannot judge this "
     )
     assert (skipped.state, skipped.skip_reason) == ("skipped", "I cannot judge this")
@@ -203,7 +203,7 @@ def test_a_skip_needs_a_reason_that_can_be_read(reason):
     user = make_user(project)
     assignment = make_assignment(user, make_completion(make_prompt(project)))
     with pytest.raises(Refused) as refused:
-        assignments.skip(assignment=assignment, by=user, reason=reason)
+        assignment_lifecycle.skip(assignment=assignment, by=user, reason=reason)
     assert list(refused.value.errors) == ["reason"]
     assignment.refresh_from_db()
     assert assignment.state == "open"
@@ -213,7 +213,7 @@ def test_nobody_skips_for_someone_else():
     project = make_project()
     assignment = make_assignment(make_user(project), make_completion(make_prompt(project)))
     with pytest.raises(Refused) as refused:
-        assignments.skip(assignment=assignment, by=make_user(project), reason="mine now")
+        assignment_lifecycle.skip(assignment=assignment, by=make_user(project), reason="mine now")
     assert refused.value.status == 403
 
 
@@ -223,7 +223,7 @@ def test_an_expired_item_can_be_taken_up_again_while_nobody_else_has_it():
     user = make_user(project)
     assignment = assignments.next_for(project=project, user=user)
     run_out(assignment)
-    assignments.again(assignment=assignment, by=user)
+    assignment_lifecycle.again(assignment=assignment, by=user)
     assert assignments.next_for(project=project, user=user) == assignment
 
 
@@ -235,7 +235,7 @@ def test_an_expired_item_that_someone_else_has_cannot_be_taken_up_again():
     run_out(assignment)
     assert assignments.next_for(project=project, user=make_user(project))
     with pytest.raises(Refused) as refused:
-        assignments.again(assignment=assignment, by=user)
+        assignment_lifecycle.again(assignment=assignment, by=user)
     assert refused.value.status == 409
 
 

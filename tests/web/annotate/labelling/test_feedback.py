@@ -296,9 +296,9 @@ def test_undo_is_refused_when_a_frozen_dataset_holds_the_row(rate, user, project
 
 
 def test_undoing_a_skip_is_refused_when_someone_else_got_the_item(rate, user, project):
-    from annotate.labelling import assigning as assignments
+    from annotate.labelling import assignment_lifecycle
 
-    assignments.skip(assignment=rate, by=user, reason="later")
+    assignment_lifecycle.skip(assignment=rate, by=user, reason="later")
     make_assignment(make_user(project), rate.completion_a)
     with pytest.raises(Refused) as refused:
         feedback.undo(assignment=rate, by=user)

@@ -9,6 +9,7 @@ import pytest
 from annotate.core.errors import Refused
 from annotate.labelling import actions as feedback
 from annotate.labelling import assigning as assignments
+from annotate.labelling import assignment_lifecycle
 from annotate.labelling.gold import actions as gold_items
 from annotate.labelling.gold import scoring as gold
 from annotate.labelling.prerequisites import actions as prerequisites
@@ -233,7 +234,7 @@ def test_a_paused_person_cannot_take_up_what_ran_out():
     gold.pause(project=project, user=user, by=manager, reason="Sends the same answer to everything.")
     held.refresh_from_db()
     with pytest.raises(Refused) as refused:
-        assignments.again(assignment=held, by=user)
+        assignment_lifecycle.again(assignment=held, by=user)
     assert "paused" in refused.value.errors
 
 
@@ -409,7 +410,7 @@ def test_a_lesson_that_was_skipped_or_ran_out_comes_again():
     make_gold(project, is_tutorial=True)
     user = make_user(project)
     lesson = tutorial.next_lesson(project=project, user=user)
-    assignments.skip(assignment=lesson, by=user, reason="no idea")
+    assignment_lifecycle.skip(assignment=lesson, by=user, reason="no idea")
     assert tutorial.next_lesson(project=project, user=user) == lesson
     assert member(project, user).tutorial_passed_at is None
 

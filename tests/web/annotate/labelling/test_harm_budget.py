@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from annotate.labelling import actions as feedback
 from annotate.labelling import assigning as assignments
+from annotate.labelling import assignment_lifecycle
 from annotate.labelling.gold import scoring as gold
 from annotate.labelling.queue import choosing, priorities
 from annotate.labelling.queue import swapped_repeats as repeats
@@ -76,7 +77,7 @@ def test_only_kinds_that_one_accepts(project, eve):
     ready(eve, accepted=["fraud"])
     assignment = next_of(project, eve)
     assert assignment.prompt == fraud.prompt
-    assignments.skip(assignment=assignment, by=eve, reason="no")
+    assignment_lifecycle.skip(assignment=assignment, by=eve, reason="no")
     assert next_of(project, eve) is None and "opted out" in page(project, eve)
 
 
@@ -117,7 +118,7 @@ def test_the_cap_ends_it_for_today_and_not_the_harmless(project, eve):
     ready(eve, daily_cap=1)
     for _ in range(2):
         pair(project, "fraud")
-    assignments.skip(assignment=next_of(project, eve), by=eve, reason="no")
+    assignment_lifecycle.skip(assignment=next_of(project, eve), by=eve, reason="no")
     assert next_of(project, eve) is None and "your cap" in page(project, eve)
     harmless, _ = pair(project)
     assert next_of(project, eve).prompt == harmless.prompt
@@ -127,7 +128,7 @@ def test_a_break_holds_what_harms_for_its_minutes(project, eve):
     ready(eve, break_after=1, break_minutes=10)
     for _ in range(2):
         pair(project, "fraud")
-    assignments.skip(assignment=next_of(project, eve), by=eve, reason="no")
+    assignment_lifecycle.skip(assignment=next_of(project, eve), by=eve, reason="no")
     assert next_of(project, eve) is None and "break" in page(project, eve)
     Assignment.objects.update(created_at=timezone.now() - timedelta(minutes=11))
     assert next_of(project, eve) is not None

@@ -17,6 +17,7 @@ from django.utils import timezone
 from annotate.core.errors import Refused
 from annotate.labelling import actions as feedback
 from annotate.labelling import assigning as assignments
+from annotate.labelling import assignment_lifecycle
 from annotate.labelling.queue import entries as queue
 from annotate.labelling.queue import positions, priorities, quarantine
 from annotate.labelling.queue import swapped_repeats as repeats
@@ -134,7 +135,7 @@ def test_fifty_judges_to_exhaustion_meet_the_overlap_exactly_and_nobody_gets_an_
         elif lot.random() < 0.2:
             held[user.pk] = assignment  # kept for a while
         elif lot.random() < 0.1:
-            assignments.skip(assignment=assignment, by=user, reason="too long for me")
+            assignment_lifecycle.skip(assignment=assignment, by=user, reason="too long for me")
             idle.clear()
         else:
             feedback.submit(assignment=assignment, by=user, **said_of(assignment))
@@ -227,7 +228,7 @@ def test_the_queue_says_what_the_assignments_say():
         user = lot.choice(users)
         if assignment := assignments.next_for(project=project, user=user):
             if lot.random() < 0.2:
-                assignments.skip(assignment=assignment, by=user, reason="no")
+                assignment_lifecycle.skip(assignment=assignment, by=user, reason="no")
             else:
                 feedback.submit(assignment=assignment, by=user, **said_of(assignment))
     while queue.take_in(project, ()):
@@ -344,7 +345,9 @@ def test_what_does_not_count_is_not_repeated():
 
 
 def skip_as(project, user, reason):
-    return assignments.skip(assignment=assignments.next_for(project=project, user=user), by=user, reason=reason)
+    return assignment_lifecycle.skip(
+        assignment=assignments.next_for(project=project, user=user), by=user, reason=reason
+    )
 
 
 def test_two_who_find_a_prompt_broken_take_it_out_for_all():

@@ -11,6 +11,7 @@ from rest_framework.test import APIClient
 
 from annotate.labelling import actions as feedback
 from annotate.labelling import assigning as assignments
+from annotate.labelling import assignment_lifecycle
 from annotate.labelling.gold import scoring as gold
 from annotate.models import Assignment, GoldItem, Membership
 from tests.support.factories import make_completion, make_guideline, make_pair, make_project, make_prompt, make_user
@@ -73,7 +74,7 @@ def test_the_guidelines_are_read_on_a_page_that_tells_what_changed():
     response = client.post(page("reading", project), {"what": "guidelines", "version": "1"})
     assert response.url == page("annotate", project)
     assert html(client.get(page("annotate", project)))
-    assignments.skip(assignment=assignments.next_for(project=project, user=user), by=user, reason="no")
+    assignment_lifecycle.skip(assignment=assignments.next_for(project=project, user=user), by=user, reason="no")
     make_guideline(project, "Prefer the *kind* one.")
     text = html(client.get(page("reading", project)))
     assert "What has changed since version 1" in text
@@ -285,7 +286,7 @@ def test_a_complaint_is_decided_by_page_and_by_program():
     for _ in range(2):
         user = make_user(project)
         task = assignments.next_for(project=project, user=user)
-        assignments.skip(assignment=task, by=user, reason="The prompt is unclear or broken")
+        assignment_lifecycle.skip(assignment=task, by=user, reason="The prompt is unclear or broken")
     reviewer = make_user(project, role="reviewer")
     client = browser(reviewer)
     assert "What is the?" in html(client.get(page("adjudicate", project)))

@@ -12,6 +12,7 @@ from annotate.core.errors import Refused
 from annotate.data.datasets.actions import freeze
 from annotate.labelling import actions as feedback
 from annotate.labelling import assigning as assignments
+from annotate.labelling import assignment_lifecycle
 from annotate.labelling import flagging as flags
 from annotate.models import Assignment, Comparison, Delivery, Demonstration, Rating, Span, StatusChange, Webhook
 from tests.support.api_client import errors, program
@@ -147,7 +148,7 @@ def test_nobody_changes_what_others_said(project, rate, user):
 @pytest.mark.parametrize("state", ["open", "skipped"])
 def test_what_was_not_submitted_is_not_changed(rate, user, state):
     if state == "skipped":
-        assignments.skip(assignment=rate, by=user, reason="later")
+        assignment_lifecycle.skip(assignment=rate, by=user, reason="later")
     with pytest.raises(Refused) as refused:
         feedback.revise(assignment=rate, by=user, stars=3)
     assert refused.value.status == 409 and not Rating.objects.exists()

@@ -12,6 +12,7 @@ import pytest
 from annotate.core.errors import Refused
 from annotate.labelling import actions as feedback
 from annotate.labelling import assigning as assignments
+from annotate.labelling import assignment_lifecycle
 from annotate.models import Assignment, Comparison, Project
 from annotate.simulation.crowd import BIASED, BOT, HONEST, LAZY, Member, crowd
 from evaluation.annotator_quality import exclusion
@@ -68,7 +69,7 @@ def judge(member: Member, user, assignment: Assignment) -> None:
     texts = [completion.text for completion in assignment.completions]
     said = member.annotator.compare("", *texts) if len(texts) == 2 else member.annotator.rate("", *texts)
     if said.skip_reason:
-        assignments.skip(assignment=assignment, by=user, reason=said.skip_reason)
+        assignment_lifecycle.skip(assignment=assignment, by=user, reason=said.skip_reason)
     else:
         feedback.submit(assignment=assignment, by=user, **said.fields)
 

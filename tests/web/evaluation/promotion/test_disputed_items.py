@@ -10,9 +10,10 @@ import pytest
 
 from annotate.core.errors import Refused
 from annotate.labelling import assigning as assignments
+from annotate.labelling import assignment_lifecycle
 from annotate.models import Assignment, Status
 from evaluation.models import AskedAgain
-from evaluation.promotion import disputed_items
+from evaluation.promotion import disagreements, disputed_items
 from tests.support.factories import (
     make_assignment,
     make_comparison,
@@ -50,17 +51,17 @@ def key_of(pair) -> str:
 
 class TestWidth:
     def test_an_even_split_is_widest_and_one_mind_has_none(self):
-        assert disputed_items.width_of([1, 0, 1, 0]) == pytest.approx(0.8)
-        assert disputed_items.width_of([1, 1, 1, 1]) == 0
+        assert disagreements.width_of([1, 0, 1, 0]) == pytest.approx(0.8)
+        assert disagreements.width_of([1, 1, 1, 1]) == 0
 
     def test_more_votes_of_the_same_split_say_more(self):
-        assert disputed_items.width_of([1, 0] * 5) > disputed_items.width_of([1, 0])
+        assert disagreements.width_of([1, 0] * 5) > disagreements.width_of([1, 0])
 
     def test_one_opinion_is_no_disagreement(self):
-        assert disputed_items.width_of([1]) == disputed_items.width_of([]) == 0
+        assert disagreements.width_of([1]) == disagreements.width_of([]) == 0
 
     def test_stars_have_a_wider_span(self):
-        assert disputed_items.width_of([1, 5], span=4) == disputed_items.width_of([0, 1])
+        assert disagreements.width_of([1, 5], span=4) == disagreements.width_of([0, 1])
 
 
 class TestBetweenJudges:
@@ -114,7 +115,7 @@ class TestWithTheRewardModel:
         )  # fmt: skip
         judged(pair, "model_b", "model_b", "model_b")
         [found] = disputed_items.disputes(project, "train", "person")
-        assert found.between == disputed_items.REWARD_MODEL
+        assert found.between == disagreements.REWARD_MODEL
         assert found.width == pytest.approx(0.81 * 3 / 4)
         assert "tide-judge expected 90% of votes for one answer, and it got 0%" in found.reason
 
@@ -150,7 +151,7 @@ class TestWithTheRewardModel:
         scored(cast.completion_a, cast.completion_b, several)
         [found] = disputed_items.disputes(project, "eval", "person")
         expected = 1 / (1 + math.exp(2))
-        assert found.width == pytest.approx((1 - expected) ** 2 / 2) and found.between == disputed_items.REWARD_MODEL
+        assert found.width == pytest.approx((1 - expected) ** 2 / 2) and found.between == disagreements.REWARD_MODEL
         assert "tide-judge expected 12% of votes for one answer, and it got 100%" in found.reason
         assert disputed_items.disputes(project, "train", "person") == []  # it stays where it is
 
@@ -167,7 +168,7 @@ class TestWithTheRewardModel:
         [item] = measured_of(given, np.array([0.5, 2.5]), seed=0, draws=100).items
         path = tmp_path / "items.jsonl"
         path.write_text(json.dumps({"id": item.id, "group": item.group, "counts": {}, "shown": item.shown}) + "\n")
-        pairs = disputed_items.scored_pairs(path)
+        pairs = disagreements.scored_pairs(path)
         assert {(pair.prompt, pair.first, pair.second) for pair in pairs} == {(prompt.pk, first.text, second.text)}
         assert [pair.probability for pair in pairs] == pytest.approx([1 / (1 + math.exp(2))] * 2)
 
@@ -202,7 +203,7 @@ class TestAskingAgain:
             person = make_user(project)
             assignment = assignments.next_for(project=project, user=person)
             assert assignment.item == key_of(pair)
-            assignments.close(assignment, Assignment.State.SUBMITTED)
+            assignment_lifecycle.close(assignment, Assignment.State.SUBMITTED)
         assert assignments.next_for(project=project, user=make_user(project)).item != key_of(pair)
         assert disputed_items.waiting(project) == 0 and not AskedAgain.objects.get().is_open
 

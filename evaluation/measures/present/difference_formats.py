@@ -1,0 +1,55 @@
+"""How differences between models are shown: in points, in words, and as a bar around zero."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from django.utils.safestring import SafeString, mark_safe
+
+from evaluation.measures.paired_comparison import Tested
+from evaluation.measures.present import figure_formats
+from evaluation.measures.present.figure_formats import Shown
+from evaluation.metrics.paired_tests import Difference
+
+
+def picture(scale: figure_formats.Scale | None, difference: Shown) -> SafeString | str:
+    """A difference with its interval, over a mark where nothing differs."""
+    drawn = figure_formats.picture(scale, difference)
+    middle = figure_formats.WIDTH / 2
+    mark = f'<line x1="{middle}" x2="{middle}" y1="1" y2="13" class="zero"/><line '
+    return mark_safe(drawn.replace("<line ", mark, 1)) if drawn else ""  # numbers of our own alone
+
+
+def scale_around_zero(differences: Sequence[Difference]) -> figure_formats.Scale | None:
+    """One scale for all, with no difference in the middle."""
+    ends = [abs(e) for d in differences for e in (d.lower, d.upper, d.value) if e is not None]
+    return figure_formats.Scale(-max(ends), max(ends)) if any(ends) else None
+
+
+def in_words_of_p(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def shown_difference(d: Difference) -> Shown:
+    """Shares differ by percentage points, and not by per cent of one another."""
+    found = figure_formats.shown(d.metric, d.value, d.lower, d.upper, n=d.n, higher_is_better=d.higher_is_better)
+    return replace(found, text=in_points(found.text), interval=in_points(found.interval))
+
+
+def in_points(text: str) -> str:
+    return text.replace(" %", " points")
+
+
+def says(tested: Tested) -> str:
+    """What a difference comes to, in words."""
+    d = tested.difference
+    if d.differing == 0:
+        return "no item differs"
+    if tested.verdict == "better":
+        return "better beyond doubt"
+    if tested.verdict == "worse":
+        return "worse beyond doubt"
+    if tested.more is not None and tested.more > d.n:
+        return f"undecided; about {float(f'{tested.more:.2g}'):,.0f} items would settle it"
+    return "undecided"

@@ -1,0 +1,92 @@
+"""Continuations that begin alike, as one tree of tokens: what they share is computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+LEAST_SHARED = 2  # tokens that two sequences must have in common to share a tree
+LARGEST_TREE = 2048  # positions; attention within a tree grows with their square
+WORTH_A_CALL = 256  # tokens; fewer at once leave the processor waiting
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Token ids; neither part is empty."""
+
+    context: Sequence[int]
+    continuation: Sequence[int]
+
+
+@dataclass
+class Tree:
+    """Sequences without their last token as a trie: `parents` point to earlier nodes, -1 at the root."""
+
+    tokens: list[int] = field(default_factory=list)
+    parents: list[int] = field(default_factory=list)
+    depths: list[int] = field(default_factory=list)
+    asked: dict[tuple[int, int], int] = field(default_factory=dict)  # (node, token that may follow) -> number
+    wanted: list[tuple[int, list[int]]] = field(default_factory=list)  # (which pair, numbers in `asked` to be summed)
+    children: dict[tuple[int, int], int] = field(default_factory=dict)
+
+    @property
+    def is_chain(self) -> bool:
+        return all(parent == node - 1 for node, parent in enumerate(self.parents))
+
+    def shared(self, ids: Sequence[int]) -> int:
+        """How many tokens of the sequence's beginning stand in the tree."""
+        node = -1
+        for place, token in enumerate(ids[:-1]):
+            if (node := self.children.get((node, token), -2)) == -2:
+                return place
+        return len(ids) - 1
+
+    def add(self, number: int, pair: Pair) -> None:
+        ids, node, path = [*pair.context, *pair.continuation], -1, []
+        for place, token in enumerate(ids[:-1]):
+            known = self.children.get((node, token))
+            if known is None:
+                known = self.children[node, token] = len(self.tokens)
+                self.tokens.append(token)
+                self.parents.append(node)
+                self.depths.append(place)
+            path.append(node := known)
+        first = len(pair.context)
+        followed = [(path[place - 1], ids[place]) for place in range(first, len(ids))]
+        self.wanted.append((number, [self.asked.setdefault(one, len(self.asked)) for one in followed]))
+
+
+def grown(pairs: Sequence[Pair]) -> list[Tree]:
+    """Neighbours that begin alike share a tree, while it stays small enough."""
+    trees: list[Tree] = []
+    for number, pair in enumerate(pairs):
+        ids = [*pair.context, *pair.continuation]
+        common = trees[-1].shared(ids) if trees else 0
+        is_worth_it = common >= max(LEAST_SHARED, len(ids) // 4)
+        if not is_worth_it or len(trees[-1].tokens) + len(ids) - common > LARGEST_TREE:
+            trees.append(Tree())
+        trees[-1].add(number, pair)
+    return trees
+
+
+def tree_of(number: int, pair: Pair) -> Tree:
+    tree = Tree()
+    tree.add(number, pair)
+    return tree
+
+
+def batches(trees: list[Tree], tokens: int) -> Iterator[list[Tree]]:
+    """Longest first, so that want of memory shows at once. Each batch is padded to its longest, and closed before the
+    padding is more than a quarter of what has to be read, once there is enough for a product to be worth its call."""
+    batch: list[Tree] = []
+    held = 0
+    for tree in sorted(trees, key=lambda tree: -len(tree.tokens)):
+        size = (len(batch) + 1) * len((batch or [tree])[0].tokens)
+        is_loose = held >= WORTH_A_CALL and size - held - len(tree.tokens) > held // 4
+        if batch and (size > tokens or is_loose):
+            yield batch
+            batch, held = [], 0
+        batch.append(tree)
+        held += len(tree.tokens)
+    if batch:
+        yield batch
