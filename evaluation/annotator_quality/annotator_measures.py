@@ -1,4 +1,5 @@
-"""Each annotator's figures beside everybody else's: agreement, errors on gold items, position and length, speed."""
+"""Compute each annotator's figures beside everybody else's: agreement, errors on gold items, position and length,
+speed."""
 
 from __future__ import annotations
 
@@ -42,10 +43,10 @@ class Measured:
     """All figures of all annotators at once; `of` picks one annotator's."""
 
     def __init__(
-        self, rows: Rows, place: dict[Annotator, int], said: list[ScaleAnswers], marked: SpanAgreement
+        self, rows: Rows, place: dict[Annotator, int], scale_answers: list[ScaleAnswers], marked: SpanAgreement
     ) -> None:
         self.size = size = len(place)
-        by_kind = {scale.kind: scale.said for scale in said if scale.kind != columns.ASPECT}
+        by_kind = {scale.kind: scale.said for scale in scale_answers if scale.kind != columns.ASPECT}
         self.gold = annotator_figures.shares(*columns.gold(rows, place), size)
         chosen = columns.choices(rows, place)
         self.first = annotator_figures.first_chosen(chosen.judge, chosen.side, size)
@@ -56,7 +57,7 @@ class Measured:
         self.longer, self.beyond, self.longer_by_others = annotator_figures.longer_than_others(
             long.judge, long.unit, long.longer, size
         )
-        stars = _steps(said)
+        stars = _steps(scale_answers)
         self.severity: Severity = annotator_figures.severity(*stars, size)
         self.in_step, self.in_step_n = annotator_figures.in_step(*stars, size)
         self.times: Times = columns.times(rows, place)
@@ -93,7 +94,7 @@ class Measured:
         }
 
     def of(self, j: int) -> dict[str, Measure]:
-        found = [
+        measures = [
             _share("gold", self.gold, j, self._crowd(self.gold, j)),
             _share("others", self.others, j),
             _share("itself", self.repeats.same, j),
@@ -108,7 +109,7 @@ class Measured:
             _share("hasty", self.hasty, j, careless_annotators.HASTY_SHARE),
             self._same(j),
         ]
-        return {measure.name: measure for measure in found if measure is not None}
+        return {measure.name: measure for measure in measures if measure is not None}
 
     def answer(self, j: int) -> str:
         return self._same_answer(j)[1]
@@ -118,7 +119,7 @@ class Measured:
         return float((shares.hits.sum() - shares.hits[j]) / n) if n else None
 
     def _stuck(self, j: int) -> Measure | None:
-        """Of repeats in which the same side won twice, how often it was the first."""
+        """Return, of repeats in which the same side won twice, how often it was the first."""
         first, second = int(self.repeats.first[j]), int(self.repeats.second[j])
         if not first + second:
             return None
@@ -131,8 +132,8 @@ class Measured:
             return None
         share = _share("longer", self.longer, j)
         assert share is not None
-        beyond = self.beyond.interval(j)
-        if beyond is None:
+        interval = self.beyond.interval(j)
+        if interval is None:
             return Measure(**{**vars(share), "beside": None})
         others = float(self.longer_by_others.mean[j])
         return Measure(**{**vars(share), "beside": others, "p": _normal_p(self.beyond, j)})
@@ -149,34 +150,35 @@ class Measured:
     def _marks(self, j: int) -> Measure | None:
         if j not in self.marked:
             return None
-        beside = self.marked[j]
-        found = figure(_MATCHED, beside.counts)
-        return Measure("marks", found.value, found.lower, found.upper, len(beside.counts), beside.others)
+        marks = self.marked[j]
+        estimate = figure(_MATCHED, marks.counts)
+        return Measure("marks", estimate.value, estimate.lower, estimate.upper, len(marks.counts), marks.others)
 
     def _speed(self, j: int) -> list[Measure]:
-        mine = self.times.judge == j
-        seconds, characters = self.times.seconds[mine], self.times.characters[mine]
-        found = []
+        is_own = self.times.judge == j
+        seconds, characters = self.times.seconds[is_own], self.times.characters[is_own]
+        measures = []
         if len(seconds):
-            found.append(Measure("seconds", *annotator_figures.median(seconds), len(seconds), self.median))
+            measures.append(Measure("seconds", *annotator_figures.median(seconds), len(seconds), self.median))
         if (characters > 0).any():
             per = seconds[characters > 0] / characters[characters > 0] * 100 * annotator_figures.WORD
-            found.append(Measure("pace", *annotator_figures.median(per), len(per)))
-        return found
+            measures.append(Measure("pace", *annotator_figures.median(per), len(per)))
+        return measures
 
     def _same(self, j: int) -> Measure | None:
         scale, _ = self._same_answer(j)
         return _share("same", self.commonest[scale][0], j)
 
     def _same_answer(self, j: int) -> tuple[int, str]:
-        """On the scale where it is the most remarkable."""
+        """Return the share of the same answer, on the scale where it is the most remarkable."""
         scale = int(self.same_by_scale[:, j].argmax())
         _, names, _, _ = self.same[scale]
         return scale, names[int(self.commonest[scale][1][j])]
 
 
 def _with_others(by_kind: dict[str, Answers], drew: np.ndarray) -> Shares:
-    """On comparisons and thumbs, where one of two was chosen: how often people call it level is their own.
+    """Return agreement with others on comparisons and thumbs, where one of two was chosen: how often people call it
+    level is their own.
 
     Where the sides were drawn (`drew`, of annotators), whoever chooses blindly is right about half of them, however
     often one model's answers are the better ones.
@@ -186,9 +188,9 @@ def _with_others(by_kind: dict[str, Answers], drew: np.ndarray) -> Shares:
     for kind in (columns.COMPARISON, columns.THUMBS):
         if kind not in by_kind:
             continue
-        said = by_kind[kind]
-        chose = said.code < 2
-        shares = annotator_figures.with_others(said.judge[chose], said.unit[chose], said.code[chose], 2, size)
+        answers = by_kind[kind]
+        chose = answers.code < 2
+        shares = annotator_figures.with_others(answers.judge[chose], answers.unit[chose], answers.code[chose], 2, size)
         is_half = drew if kind == columns.COMPARISON else np.zeros(size, dtype=bool)
         hits, n = hits + shares.hits, n + shares.n
         by_chance += np.where(is_half, 0.5, np.nan_to_num(shares.expected)) * shares.n
@@ -196,7 +198,7 @@ def _with_others(by_kind: dict[str, Answers], drew: np.ndarray) -> Shares:
 
 
 def _steps(scale_answers: list[ScaleAnswers]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(judge, unit, step 1 to 5) of stars, or of all aspects where nobody gave stars."""
+    """Return (judge, unit, step 1 to 5) of stars, or of all aspects where nobody gave stars."""
     stars = [scale.said for scale in scale_answers if scale.kind == columns.STARS]
     chosen = stars or [scale.said for scale in scale_answers if scale.kind == columns.ASPECT]
     if not chosen:

@@ -17,7 +17,7 @@ from annotate.labelling.bulk_status import ImportedAnnotator, Who, find_imported
 from annotate.models import AnnotatorKind, Project, User
 from evaluation.annotator_quality import explanations, present
 from evaluation.annotator_quality.findings import AnnotatorFigures, Findings, findings
-from evaluation.annotator_quality.present import annotator_ids, asked_kind, figures_of
+from evaluation.annotator_quality.present import annotator_ids, figures_of, requested_kind
 
 TAGS = ["quality"]
 IMPORTED = [
@@ -129,12 +129,12 @@ class AnnotatorPairsOut(serializers.Serializer):
 @in_project(get="review")
 def quality(request: Request, project: Project) -> Response:
     """Agreement on each scale and on marked spans, and every annotator's figures, for reviewers."""
-    kind, found = _reviewed(request, project)
+    kind, findings_ = _reviewed(request, project)
     body: dict[str, Any] = {"project": project.slug, "judge": kind, "promise": explanations.PROMISE}
     body |= {
-        "scales": [present.flat_scale(scale) for scale in found.scales],
-        "marks": [present.flat_marks(label, each) for label, each in found.marked],
-        "judges": [_one(judge) for judge in found.judges],
+        "scales": [present.flat_scale(scale) for scale in findings_.scales],
+        "marks": [present.flat_marks(label, each) for label, each in findings_.marked],
+        "judges": [_one(judge) for judge in findings_.judges],
     }
     return Response(QualityOut(body).data)
 
@@ -143,9 +143,9 @@ def quality(request: Request, project: Project) -> Response:
 @in_project(get="review")
 def pairs(request: Request, project: Project) -> Response:
     """Each two annotators on each scale, and on what they marked, for reviewers."""
-    kind, found = _reviewed(request, project)
-    rows = [present.flat_pair(found, scale, pair) for scale, pair in found.pairs]
-    marks = [present.flat_mark_pair(found, pair) for pair in found.mark_pairs]
+    kind, findings_ = _reviewed(request, project)
+    rows = [present.flat_pair(findings_, scale, pair) for scale, pair in findings_.pairs]
+    marks = [present.flat_mark_pair(findings_, pair) for pair in findings_.mark_pairs]
     body = {"project": project.slug, "judge": kind, "pairs": rows, "mark_pairs": marks}
     return Response(AnnotatorPairsOut(body).data)
 
@@ -161,15 +161,15 @@ def annotator(request: Request, project: Project, pk: str) -> Response:
 @in_project(get="review")
 def imported(request: Request, project: Project) -> Response:
     """One annotator whom only the file of an import names, for reviewers."""
-    return Response(_of(project, asked_imported(request, project), is_own=False))
+    return Response(_of(project, requested_imported(request, project), is_own=False))
 
 
-def asked_imported(request: Request, project: Project) -> ImportedAnnotator:
+def requested_imported(request: Request, project: Project) -> ImportedAnnotator:
     query_params = request.query_params
-    who = find_imported(project, query_params.get("source", ""), query_params.get("name", ""))
-    if who is None:
+    annotator = find_imported(project, query_params.get("source", ""), query_params.get("name", ""))
+    if annotator is None:
         raise Refused(404, name="No annotation was imported here under that name; quality/ lists those that were.")
-    return who
+    return annotator
 
 
 @extend_schema(tags=TAGS, responses={200: OneAnnotatorOut} | refusals(403, 404))
@@ -184,7 +184,7 @@ def mine(request: Request, project: Project) -> Response:
 
 def _reviewed(request: Request, project: Project) -> tuple[str, Findings]:
     try:
-        kind = asked_kind(project, request.query_params.get("judge", ""))
+        kind = requested_kind(project, request.query_params.get("judge", ""))
     except ValueError as error:
         raise Refused(400, judge=str(error)) from None
     return kind, findings(project, kind)
@@ -194,17 +194,20 @@ def annotators_in(project: Project) -> Any:
     return User.objects.filter(pk__in=annotator_ids(project))
 
 
-def _of(project: Project, who: Who, *, is_own: bool) -> Any:
-    _, _, found = figures_of(project, who, is_own=is_own)
-    if found is None:
-        yet = " yet: figures of oneself are of what can be changed no more" if is_own else ""
-        raise Refused(404, judge=f"Nothing that {who} judged counts in {project}{yet}.")
-    return OneAnnotatorOut(_one(found, is_own=is_own)).data
+def _of(project: Project, annotator: Who, *, is_own: bool) -> Any:
+    _, _, figures = figures_of(project, annotator, is_own=is_own)
+    if figures is None:
+        delay = " yet: figures of oneself are of what can be changed no more" if is_own else ""
+        raise Refused(404, judge=f"Nothing that {annotator} judged counts in {project}{delay}.")
+    return OneAnnotatorOut(_one(figures, is_own=is_own)).data
 
 
 def _one(annotator_figures: AnnotatorFigures, *, is_own: bool = False) -> dict[str, Any]:
-    """What one's own page does not say, whether one is worth a look, one's own answer does not say either."""
-    said = {sentence.name: sentence.text for sentence in explanations.sentences(annotator_figures, is_own=is_own)}
+    """Return the annotator's figures; one's own answer leaves out, as one's own page does, whether one is worth a
+    look."""
+    text_by_name = {
+        sentence.name: sentence.text for sentence in explanations.sentences(annotator_figures, is_own=is_own)
+    }
     return {
         "user": annotator_figures.judge.user,
         "name": annotator_figures.name,
@@ -212,5 +215,7 @@ def _one(annotator_figures: AnnotatorFigures, *, is_own: bool = False) -> dict[s
         "judgements": annotator_figures.judgements,
         "flagged": annotator_figures.is_flagged and not is_own,
         "reasons": [] if is_own else explanations.reasons(annotator_figures),
-        "measures": [{**vars(m), "in_words": said.get(name, "")} for name, m in annotator_figures.measures.items()],
+        "measures": [
+            {**vars(m), "in_words": text_by_name.get(name, "")} for name, m in annotator_figures.measures.items()
+        ],
     }

@@ -1,4 +1,4 @@
-"""From rows to the columns that the metrics take: which item, which judge, which answer as a code."""
+"""Turn rows into the columns that the metrics take: which item, which annotator, which answer as a code."""
 
 from __future__ import annotations
 
@@ -70,22 +70,22 @@ def numbered(judges: Iterable[Annotator]) -> dict[Annotator, int]:
 
 def scales(rows: Rows, place: dict[Annotator, int]) -> list[ScaleAnswers]:
     """Return those that anybody answered by, in the order of the pages."""
-    rated = [rating for rating in rows.rated if rating.row.is_work]
-    aspects = sorted({name for rating in rated for name in rating.aspects})
-    thumbs = ((r.row.judge, r.completion, int(r.thumbs)) for r in rated if r.thumbs is not None)
-    stars = ((r.row.judge, r.completion, r.stars - 1) for r in rated if r.stars is not None)
-    found = [
+    ratings = [rating for rating in rows.rated if rating.row.is_work]
+    aspects = sorted({name for rating in ratings for name in rating.aspects})
+    thumbs = ((r.row.judge, r.completion, int(r.thumbs)) for r in ratings if r.thumbs is not None)
+    stars = ((r.row.judge, r.completion, r.stars - 1) for r in ratings if r.stars is not None)
+    scale_list = [
         ScaleAnswers(COMPARISON, COMPARISON, NOMINAL, comparisons(rows, place)),
         ScaleAnswers(RANKING, RANKING, ORDINAL, _rankings(rows, place)),
         ScaleAnswers(THUMBS, THUMBS, NOMINAL, _said(thumbs, place, (0, 1))),
         ScaleAnswers(STARS, STARS, ORDINAL, _said(stars, place, STEPS)),
-        *(ScaleAnswers(ASPECT, name, ORDINAL, _said(_aspect(rated, name), place, STEPS)) for name in aspects),
+        *(ScaleAnswers(ASPECT, name, ORDINAL, _said(_aspect(ratings, name), place, STEPS)) for name in aspects),
     ]
-    return [scale for scale in found if len(scale.said.code)]
+    return [scale for scale in scale_list if len(scale.said.code)]
 
 
 def comparisons(rows: Rows, place: dict[Annotator, int]) -> Answers:
-    """Winners by the answers and not by the sides, so that two annotators who saw them swapped agree.
+    """Return winners by the answers and not by the sides, so that two annotators who saw them swapped agree.
 
     The first one is that which stood first when the two were first judged, as it does in a file that others look at.
     """
@@ -93,15 +93,15 @@ def comparisons(rows: Rows, place: dict[Annotator, int]) -> Answers:
     first: dict[tuple[int, int], int] = {}
     for c in work:
         first.setdefault(_pair(c), c.a)
-    found = (
+    answers = (
         (c.row.judge, _pair(c), WINNERS.index(c.winner) if c.a == first[_pair(c)] else _SWAPPED[c.winner]) for c in work
     )
-    return _said(found, place, (0, 1, 2, 3))
+    return _said(answers, place, (0, 1, 2, 3))
 
 
 def _rankings(rows: Rows, place: dict[Annotator, int]) -> Answers:
-    """Places of each answer of a ranking; equals share the mean of theirs, in halves."""
-    found = []
+    """Return the places of each answer of a ranking; equals share the mean of theirs, in halves."""
+    answers = []
     most = 1
     for ranking in rows.ranked:
         if not ranking.row.is_work:
@@ -110,20 +110,20 @@ def _rankings(rows: Rows, place: dict[Annotator, int]) -> Answers:
         most, before = max(most, len(group)), 0
         for equals in ranking.order:
             code = 2 * before + len(equals) - 1  # twice the mean of places before .. before + len - 1
-            found += [(ranking.row.judge, (group, pk), code) for pk in equals]
+            answers += [(ranking.row.judge, (group, pk), code) for pk in equals]
             before += len(equals)
-    return _said(found, place, tuple(1 + code / 2 for code in range(2 * most - 1)))
+    return _said(answers, place, tuple(1 + code / 2 for code in range(2 * most - 1)))
 
 
-def _aspect(rated: list[Rated], name: str) -> Iterable[tuple[Annotator, Hashable, int]]:
-    return ((r.row.judge, r.completion, r.aspects[name] - 1) for r in rated if name in r.aspects)
+def _aspect(ratings: list[Rated], name: str) -> Iterable[tuple[Annotator, Hashable, int]]:
+    return ((r.row.judge, r.completion, r.aspects[name] - 1) for r in ratings if name in r.aspects)
 
 
 def _said(
-    found: Iterable[tuple[Annotator, Hashable, int]], place: dict[Annotator, int], values: tuple[float, ...]
+    answers: Iterable[tuple[Annotator, Hashable, int]], place: dict[Annotator, int], values: tuple[float, ...]
 ) -> Answers:
     """Return the last word of each annotator on each item."""
-    last = {(judge, unit): code for judge, unit, code in found}
+    last = {(judge, unit): code for judge, unit, code in answers}
     units: dict[Hashable, int] = {}
     unit = np.fromiter((units.setdefault(unit, len(units)) for _, unit in last), dtype=np.int64, count=len(last))
     judge = np.fromiter((place[judge] for judge, _ in last), dtype=np.int64, count=len(last))
@@ -135,7 +135,7 @@ def _pair(compared: Compared) -> tuple[int, int]:
 
 
 def readings(rows: Rows, place: dict[Annotator, int]) -> dict[str, list[Reading]]:
-    """By label, in alphabetical order: who read which answer with the label at hand, and what they marked in it.
+    """Return by label, in alphabetical order, who read which answer with the label at hand, and what they marked in it.
 
     Whoever judged an answer and marked nothing has read it, too. Of an answer that one annotator met in several items,
     what they marked last. An import knows the labels that its file has.
@@ -145,24 +145,24 @@ def readings(rows: Rows, place: dict[Annotator, int]) -> dict[str, list[Reading]
     for mark in rows.marked:
         if not mark.row.is_work:
             continue
-        own = marked.setdefault((mark.row.judge, mark.completion), [])
-        if own and own[-1].row.assignment != mark.row.assignment:
-            own.clear()
-        own.append(mark)
+        own_marks = marked.setdefault((mark.row.judge, mark.completion), [])
+        if own_marks and own_marks[-1].row.assignment != mark.row.assignment:
+            own_marks.clear()
+        own_marks.append(mark)
         if mark.row.judge.user is None:
             in_files[mark.row.judge.source].add(mark.label)
     if not marked:
         return {}
-    seen: defaultdict[tuple[Annotator, int], list[int]] = defaultdict(list)
+    assignments_read: defaultdict[tuple[Annotator, int], list[int]] = defaultdict(list)
     for row, completion in _read(rows):
-        seen[row.judge, completion].append(row.assignment or 0)
+        assignments_read[row.judge, completion].append(row.assignment or 0)
     readings: dict[str, list[Reading]] = {label: [] for label in sorted({mark.label for mark in rows.marked})}
-    for (judge, completion), assignments in seen.items():
+    for (judge, completion), assignments in assignments_read.items():
         spans: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
         for mark in marked.get((judge, completion), ()):
             spans[mark.label].append((mark.start, mark.end))
         length = rows.characters.get(completion, 0)
-        for label, given in readings.items():
+        for label, label_readings in readings.items():
             if judge.user is None:
                 at_hand = label in in_files[judge.source]
             else:
@@ -170,7 +170,7 @@ def readings(rows: Rows, place: dict[Annotator, int]) -> dict[str, list[Reading]
                 at_hand = any(since <= assignment < until for assignment in assignments)
             if at_hand or label in spans:
                 ends = tuple(dict.fromkeys(spans[label])) if label in spans else ()
-                given.append(Reading(completion, place[judge], length, ends))
+                label_readings.append(Reading(completion, place[judge], length, ends))
     return readings
 
 
@@ -200,17 +200,18 @@ def whatever_the_label(by_label: dict[str, list[Reading]]) -> list[Reading]:
 
 
 def choices(rows: Rows, place: dict[Annotator, int]) -> Choices:
-    """Without imports: nobody drew their sides, so that a side chosen more often may have been the better one."""
-    found = [c for c in rows.compared if c.row.assignment is not None]
+    """Return the choices without imports: nobody drew their sides, so that a side chosen more often may have been the
+    better one."""
+    compared = [c for c in rows.compared if c.row.assignment is not None]
     return Choices(
-        _column(place[c.row.judge] for c in found),
-        _column(_SIDE[c.winner] for c in found),
-        _column(WINNERS.index(c.winner) for c in found),
+        _column(place[c.row.judge] for c in compared),
+        _column(_SIDE[c.winner] for c in compared),
+        _column(WINNERS.index(c.winner) for c in compared),
     )
 
 
 def repeated(rows: Rows, place: dict[Annotator, int]) -> Repeated:
-    """Repeats whose first time still counts."""
+    """Return the repeats whose first time still counts."""
     first = {c.row.assignment: c for c in rows.compared if c.row.assignment is not None}
     pairs = [(first[c.row.repeats], c) for c in rows.compared if c.row.purpose == REPEAT and c.row.repeats in first]
     return Repeated(
@@ -232,15 +233,18 @@ def lengths(rows: Rows, place: dict[Annotator, int]) -> Lengths:
 
 
 def times(rows: Rows, place: dict[Annotator, int]) -> Times:
-    """Of all that was handed out and timed, with the characters of the answers that were to be read."""
+    """Return the times of all that was handed out and timed, with the characters of the answers that were to be
+    read."""
     size = rows.characters
-    found = [
+    rows_read = [
         *((c.row, size.get(c.a, 0) + size.get(c.b, 0)) for c in rows.compared),
         *((r.row, size.get(r.completion, 0)) for r in rows.rated),
         *((r.row, sum(size.get(pk, 0) for equals in r.order for pk in equals)) for r in rows.ranked),
         *((m.row, size.get(m.completion, 0)) for m in rows.marked),  # timed where nothing else was said of the item
     ]
-    timed = [(row, characters) for row, characters in found if row.seconds is not None and row.assignment is not None]
+    timed = [
+        (row, characters) for row, characters in rows_read if row.seconds is not None and row.assignment is not None
+    ]
     return Times(
         _column(place[row.judge] for row, _ in timed),
         np.array([row.seconds for row, _ in timed], dtype=float),
@@ -249,7 +253,7 @@ def times(rows: Rows, place: dict[Annotator, int]) -> Times:
 
 
 def gold(rows: Rows, place: dict[Annotator, int]) -> tuple[np.ndarray, np.ndarray]:
-    return _column(place[given.judge] for given in rows.gold), _column(given.passed for given in rows.gold)
+    return _column(place[answer.judge] for answer in rows.gold), _column(answer.passed for answer in rows.gold)
 
 
 def _column(values: Iterable[int]) -> np.ndarray:

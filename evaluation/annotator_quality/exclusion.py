@@ -1,4 +1,4 @@
-"""Excluding an annotator, or withdrawing all that one has said oneself: the act, and its undoing.
+"""Exclude an annotator, or withdraw all of one's own annotations, and undo either.
 
 Only statuses change, in one act that is remembered with every line of the ledger it wrote. What models have learnt
 stays learnt: their lineage says how many of the annotations in them no longer count.
@@ -37,7 +37,8 @@ LONGEST_REASON = 160  # the ledger's 200 less the number of the act
 
 
 def exclude(*, project: Project, person: Who, reason: str, by: User, pauses: bool = True) -> Exclusion:
-    """Nothing that they said in the project counts any more. By a manager it is excluded, by themselves withdrawn.
+    """Exclude a person: nothing that they said in the project counts any more. By a manager it is excluded, by
+    themselves withdrawn.
 
     What did not count before stays what it was. Items in their hands go to others, and a manager may have them get no
     new ones until the act is undone.
@@ -97,8 +98,8 @@ def undo(*, act: Exclusion, reason: str, by: User) -> Exclusion:
         act.save(update_fields=["undone_at", "undone_by", "undone_reason", "brought_back"])
         if act.pauses and act.person:
             # Paused again since, for another reason, they stay so.
-            ours = _membership(act.project, act.person).filter(paused_reason=_paused_reason(act.reason))
-            ours.update(paused_at=None, paused_reason="")
+            paused_members = _membership(act.project, act.person).filter(paused_reason=_paused_reason(act.reason))
+            paused_members.update(paused_at=None, paused_reason="")
         _record(act, f"person.{act.status}.undone", dict(back), by, reason)
     return act
 
@@ -107,10 +108,12 @@ def acts(project: Project) -> Any:
     return project.exclusions.select_related("person", "by", "undone_by")
 
 
-def standing_act(project: Project, who: Who) -> Exclusion | None:
-    """That which holds now, where there is one."""
-    named = {"source": who.source, "source_judge": who.name} if isinstance(who, ImportedAnnotator) else {}
-    account = None if isinstance(who, ImportedAnnotator) else who
+def standing_act(project: Project, annotator: Who) -> Exclusion | None:
+    """Return the act that holds now, where there is one."""
+    named = (
+        {"source": annotator.source, "source_judge": annotator.name} if isinstance(annotator, ImportedAnnotator) else {}
+    )
+    account = None if isinstance(annotator, ImportedAnnotator) else annotator
     return acts(project).filter(person=account, undone_at=None, **named).first()
 
 
@@ -121,8 +124,8 @@ def _told(reason: object) -> str:
     return text
 
 
-def _noted(act: Exclusion, reason: str, what: str = "") -> str:
-    return f"{reason} (act {act.pk}{f', {what}' if what else ''})"
+def _noted(act: Exclusion, reason: str, detail: str = "") -> str:
+    return f"{reason} (act {act.pk}{f', {detail}' if detail else ''})"
 
 
 def _membership(project: Project, person: User) -> Any:
@@ -130,7 +133,7 @@ def _membership(project: Project, person: User) -> Any:
 
 
 def _pause(project: Project, person: User, reason: str) -> bool:
-    """Whether this act paused them; who is paused already stays so whatever becomes of the act."""
+    """Pause the person; return whether this act did: who is paused already stays so whatever becomes of the act."""
     free = _membership(project, person).filter(paused_at=None)
     return bool(free.update(paused_at=timezone.now(), paused_reason=_paused_reason(reason)))
 
@@ -139,10 +142,10 @@ def _paused_reason(reason: str) -> str:
     return f"Excluded: {reason}"[:200]
 
 
-def _free_hands(project: Project, who: Who) -> None:
-    held = in_hand(project, who)
-    QueueChange.note(project.pk, held.values_list("prompt_id", flat=True))
-    held.update(state=Assignment.State.EXPIRED, closed_at=timezone.now())
+def _free_hands(project: Project, annotator: Who) -> None:
+    open_assignments = in_hand(project, annotator)
+    QueueChange.note(project.pk, open_assignments.values_list("prompt_id", flat=True))
+    open_assignments.update(state=Assignment.State.EXPIRED, closed_at=timezone.now())
 
 
 def _record(act: Exclusion, action: str, numbers: dict[str, int], by: User, reason: str) -> None:

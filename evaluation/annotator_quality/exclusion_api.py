@@ -18,7 +18,7 @@ from annotate.core.permissions import can, require
 from annotate.labelling.bulk_status import Who, find_imported
 from annotate.models import Project
 from evaluation.annotator_quality import exclusion, exclusion_effects
-from evaluation.annotator_quality.api import IMPORTED, TAGS, annotators_in, asked_imported
+from evaluation.annotator_quality.api import IMPORTED, TAGS, annotators_in, requested_imported
 from evaluation.models import Exclusion
 
 
@@ -93,7 +93,9 @@ def touched(request: Request, project: Project, pk: str) -> Response:
 @in_project(get="manage")
 def imported_touched(request: Request, project: Project) -> Response:
     """What excluding an annotator whom only an import names would touch, before it is done: for managers."""
-    return Response(TouchedOut(exclusion_effects.touched_by(project, asked_imported(request, project)).as_json()).data)
+    return Response(
+        TouchedOut(exclusion_effects.touched_by(project, requested_imported(request, project)).as_json()).data
+    )
 
 
 @extend_schema(methods=["GET"], tags=TAGS, responses={200: ExclusionOut(many=True)} | refusals(403, 404))
@@ -117,34 +119,34 @@ def exclusions(request: Request, project: Project) -> Response:
 def _exclude(request: Request, project: Project) -> Response:
     new_exclusion = NewExclusion(data=request.data)
     new_exclusion.is_valid(raise_exception=True)
-    said = new_exclusion.validated_data
-    if said.get("person") != request.user.pk:
+    fields = new_exclusion.validated_data
+    if fields.get("person") != request.user.pk:
         require(request.user, "manage", project)
-    person = _named(request, project, said)
+    person = _named(request, project, fields)
     act = exclusion.exclude(
-        project=project, person=person, reason=said["reason"], by=request.user, pauses=said["pauses"]
+        project=project, person=person, reason=fields["reason"], by=request.user, pauses=fields["pauses"]
     )
     return Response(ExclusionOut(act).data, status=201)
 
 
 def _named(request: Request, project: Project, fields: dict[str, Any]) -> Who:
-    """Whom a request for an exclusion names: an account, or an annotator of an import."""
+    """Return whom a request for an exclusion names: an account, or an annotator of an import."""
     imported = fields.keys() & {"source", "source_judge"}
     if "person" in fields and imported:
         raise Refused(400, person="Name a person, or source and source_judge of an import, and not both.")
     if "person" in fields:
-        own = fields["person"] == request.user.pk
-        return request.user if own else find_named(annotators_in(project), fields["person"], "person")
+        is_self = fields["person"] == request.user.pk
+        return request.user if is_self else find_named(annotators_in(project), fields["person"], "person")
     if len(imported) < 2:
         raise Refused(
             400, person="Name the person; or, where only an import names the annotator, source and source_judge."
         )
-    who = find_imported(project, fields["source"], fields["source_judge"])
-    if who is None:
+    annotator = find_imported(project, fields["source"], fields["source_judge"])
+    if annotator is None:
         raise Refused(
             400, source_judge=f"No annotation in {project} was imported under that name; quality/ lists them."
         )
-    return who
+    return annotator
 
 
 @extend_schema(
@@ -158,8 +160,8 @@ def _named(request: Request, project: Project, fields: dict[str, Any]) -> Who:
 def undo(request: Request, project: Project, pk: str) -> Response:
     """Bring back what the act took out, and only that."""
     manages = can(request.user, "manage", project)
-    seen = exclusion.acts(project) if manages else exclusion.acts(project).filter(person=request.user)
-    act = find(seen, pk, "exclusion")
+    visible_acts = exclusion.acts(project) if manages else exclusion.acts(project).filter(person=request.user)
+    act = find(visible_acts, pk, "exclusion")
     undoing = Undoing(data=request.data)
     undoing.is_valid(raise_exception=True)
     act = exclusion.undo(act=act, reason=undoing.validated_data["reason"], by=request.user)

@@ -1,4 +1,4 @@
-"""What excluding an annotator touches: datasets, models, places on leaderboards, and work in hand."""
+"""Find what excluding an annotator touches: datasets, models, places on leaderboards, and work in hand."""
 
 from __future__ import annotations
 
@@ -100,20 +100,20 @@ class Touched:
         }
 
 
-def touched_by(project: Project, who: Who) -> Touched:
-    """Reads only."""
-    said = feedback_by(project, who)
+def touched_by(project: Project, annotator: Who) -> Touched:
+    """Return what an exclusion would touch; nothing is written."""
+    feedback = feedback_by(project, annotator)
     judgements = {
-        kind: dict(rows.order_by().values_list("status").annotate(n=Count("id"))) for kind, rows in said.items()
+        kind: dict(rows.order_by().values_list("status").annotate(n=Count("id"))) for kind, rows in feedback.items()
     }
     changing = {
         kind: sum(n for status, n in by.items() if status in ("counted", "held")) for kind, by in judgements.items()
     }
-    datasets = _datasets(project, who)
+    datasets = _datasets(project, annotator)
     runs = list(
         Run.objects.filter(dataset__in=[t.dataset for t in datasets]).select_related("output_model").order_by("pk")
     )
-    votes, places = _places(project, who)
+    votes, places = _places(project, annotator)
     return Touched(
         {kind: by for kind, by in judgements.items() if by},
         {kind: n for kind, n in changing.items() if n},
@@ -122,49 +122,51 @@ def touched_by(project: Project, who: Who) -> Touched:
         _models(project, runs),
         votes,
         places,
-        in_hand(project, who).filter(expires_at__gt=timezone.now()).count(),
+        in_hand(project, annotator).filter(expires_at__gt=timezone.now()).count(),
     )
 
 
-def in_hand(project: Project, who: Who) -> QuerySet[Assignment]:
+def in_hand(project: Project, annotator: Who) -> QuerySet[Assignment]:
     open_items = project.assignments.filter(state=Assignment.State.OPEN)
-    return open_items.none() if isinstance(who, ImportedAnnotator) else open_items.filter(user=who)
+    return open_items.none() if isinstance(annotator, ImportedAnnotator) else open_items.filter(user=annotator)
 
 
-def _datasets(project: Project, who: Who) -> list[TouchedDataset]:
+def _datasets(project: Project, annotator: Who) -> list[TouchedDataset]:
     counts: Counter[int] = Counter()
     for field in ("comparisons", "ratings", "demonstrations", "spans"):  # the pairs of rankings are comparisons
-        rows = project.datasets.filter(**filter_by(who, f"{field}__")).order_by().annotate(n=Count(field))
+        rows = project.datasets.filter(**filter_by(annotator, f"{field}__")).order_by().annotate(n=Count(field))
         counts.update(dict(rows.values_list("pk", "n")))
     datasets = project.datasets.in_bulk(list(counts))
     return [TouchedDataset(datasets[pk], counts[pk]) for pk in sorted(counts)]
 
 
 def _models(project: Project, runs: list[Run]) -> list[TouchedModel]:
-    """What the runs made, and what was made out of that or rewarded by it."""
+    """Return what the runs made, and what was made out of that or rewarded by it."""
     newest = Promotion.objects.filter(project=project).order_by("-id").first()
     served = newest.model_id if newest else None
-    made = _by_model(runs)
-    direct, fresh = set(made), set(made)
+    run_by_model = _by_model(runs)
+    direct, fresh = set(run_by_model), set(run_by_model)
     while fresh:
         later = Run.objects.filter(Q(parent__in=fresh) | Q(reward_model__in=fresh)).order_by("pk")
-        found = {pk: run for pk, run in _by_model(later).items() if pk not in made}
-        made |= found
-        fresh = set(found)
-    models = LanguageModel.objects.in_bulk(list(made))
-    return [TouchedModel(models[pk], made[pk], pk in direct, pk == served) for pk in sorted(models)]
+        new_models = {pk: run for pk, run in _by_model(later).items() if pk not in run_by_model}
+        run_by_model |= new_models
+        fresh = set(new_models)
+    models = LanguageModel.objects.in_bulk(list(run_by_model))
+    return [TouchedModel(models[pk], run_by_model[pk], pk in direct, pk == served) for pk in sorted(models)]
 
 
 def _by_model(runs: Iterable[Run]) -> dict[int, Run]:
     return {run.output_model_id: run for run in runs if run.output_model_id is not None}
 
 
-def _places(project: Project, who: Who) -> tuple[int, list[Place]]:
-    """How many of their votes rank models, and every model's place with and without them."""
-    mine = Comparison.objects.filter(project=project, **filter_by(who)).counted().on_split(Split.EVAL).order_by()
-    kind = _kind_of(who, mine)
+def _places(project: Project, annotator: Who) -> tuple[int, list[Place]]:
+    """Return how many of their votes rank models, and every model's place with and without them."""
+    own_votes = (
+        Comparison.objects.filter(project=project, **filter_by(annotator)).counted().on_split(Split.EVAL).order_by()
+    )
+    kind = _kind_of(annotator, own_votes)
     names = ("completion_a__model", "completion_b__model", "winner")
-    votes = list(mine.ranking(kind).values_list(*names).annotate(n=Count("id")))
+    votes = list(own_votes.ranking(kind).values_list(*names).annotate(n=Count("id")))
     if not votes:
         return 0, []
     tally = tally_of(current(project=project, judge=kind))
@@ -172,34 +174,34 @@ def _places(project: Project, who: Who) -> tuple[int, list[Place]]:
     cells = tally.cells.copy()
     for a, b, winner, n in votes:
         cells[place[a], place[b], LABELS.index(winner)] -= n
-    now, without = _ranked(tally), _ranked(Tally(tally.models, cells.clip(0)))
+    now, without_them = _ranked(tally), _ranked(Tally(tally.models, cells.clip(0)))
     models = LanguageModel.objects.in_bulk(tally.models)
-    order, after = _order(now), _order(without)
-    found = []
+    order, after = _order(now), _order(without_them)
+    places = []
     for pk, (rating, rank) in now.items():
-        left, lower = without.get(pk, (None, None))
+        left, lower = without_them.get(pk, (None, None))
         moves = order[pk] != after.get(pk) or rank != lower
-        found.append(Place(models[pk], rating, rank, left, lower, moves))
-    return sum(n for *_, n in votes), sorted(found, key=lambda each: order[each.model.pk])
+        places.append(Place(models[pk], rating, rank, left, lower, moves))
+    return sum(n for *_, n in votes), sorted(places, key=lambda each: order[each.model.pk])
 
 
-def _kind_of(who: Who, mine: FeedbackQuerySet) -> str:
-    """An import's are all of one kind: its file says so, or nobody does."""
-    if isinstance(who, ImportedAnnotator):
-        return mine.values_list("judge", flat=True).first() or AnnotatorKind.PERSON
-    return annotator_kind_of(who)
+def _kind_of(annotator: Who, own_votes: FeedbackQuerySet) -> str:
+    """Return the kind of annotator; an import's are all of one kind: its file says so, or nobody does."""
+    if isinstance(annotator, ImportedAnnotator):
+        return own_votes.values_list("judge", flat=True).first() or AnnotatorKind.PERSON
+    return annotator_kind_of(annotator)
 
 
-def _order(ranked: dict[int, tuple[float, int]]) -> dict[int, int]:
-    return {pk: place for place, pk in enumerate(sorted(ranked, key=lambda pk: -ranked[pk][0]))}
+def _order(ratings: dict[int, tuple[float, int]]) -> dict[int, int]:
+    return {pk: place for place, pk in enumerate(sorted(ratings, key=lambda pk: -ratings[pk][0]))}
 
 
 def _ranked(tally: Tally) -> dict[int, tuple[float, int]]:
-    """{model: (rating, rank)} of models in a battle of the largest group."""
-    met = (tally.cells.sum(axis=(1, 2)) + tally.cells.sum(axis=(0, 2))).nonzero()[0]
-    if not len(met):
+    """Return {model: (rating, rank)} of models in a battle of the largest group."""
+    indices = (tally.cells.sum(axis=(1, 2)) + tally.cells.sum(axis=(0, 2))).nonzero()[0]
+    if not len(indices):
         return {}
-    fitted = fit(Tally(tuple(tally.models[i] for i in met), tally.cells[met][:, met]))
+    fitted = fit(Tally(tuple(tally.models[i] for i in indices), tally.cells[indices][:, indices]))
     ranks = fitted.ranks()
     return {
         fitted.models[i]: (float(fitted.rating[i]), int(ranks[i, 0]))

@@ -1,4 +1,5 @@
-"""An annotator's figures as sentences: what was counted, what it is set beside, and what chance would explain."""
+"""Write an annotator's figures as sentences: what was counted, what it is compared with, and what chance would
+explain."""
 
 from __future__ import annotations
 
@@ -65,17 +66,17 @@ class Sentence:
     is_beyond_chance: bool = False
 
 
-def sentences(found: AnnotatorFigures, *, is_own: bool = False) -> list[Sentence]:
-    voice = Voice(found.name, is_own)
+def sentences(figures: AnnotatorFigures, *, is_own: bool = False) -> list[Sentence]:
+    voice = Voice(figures.name, is_own)
     return [
-        Sentence(name, TITLES[name], _SAID[name](voice, measure, found), measure, _is_beyond(measure))
-        for name, measure in found.measures.items()
+        Sentence(name, TITLES[name], _SAID[name](voice, measure, figures), measure, _is_beyond(measure))
+        for name, measure in figures.measures.items()
         if name in _SAID
     ]
 
 
-def reasons(found: AnnotatorFigures) -> list[str]:
-    return [REASONS[kind] for kind in found.evidence.reasons] if found.is_flagged else []
+def reasons(figures: AnnotatorFigures) -> list[str]:
+    return [REASONS[kind] for kind in figures.evidence.reasons] if figures.is_flagged else []
 
 
 def _is_beyond(measure: Measure) -> bool:
@@ -83,7 +84,7 @@ def _is_beyond(measure: Measure) -> bool:
 
 
 def share(measure: Measure) -> str:
-    """62 % [54, 70]"""
+    """Return 62 % [54, 70]."""
     return f"{percent(measure.value)} {ends(measure, 100, 0)}".strip()
 
 
@@ -110,8 +111,8 @@ def _of(measure: Measure) -> str:
 def _p(measure: Measure) -> str:
     if measure.p is None:
         return ""
-    among = "" if measure.p_among is None else f", {p_value(measure.p_among)} among all annotators here"
-    return f"p = {p_value(measure.p)}{among}".replace("= below", "below")
+    among_all = "" if measure.p_among is None else f", {p_value(measure.p_among)} among all annotators here"
+    return f"p = {p_value(measure.p)}{among_all}".replace("= below", "below")
 
 
 def _chance(measure: Measure) -> str:
@@ -133,18 +134,18 @@ def _others(voice: Voice, m: Measure, annotator_figures: AnnotatorFigures) -> st
 
 
 def _in_step(voice: Voice, m: Measure, annotator_figures: AnnotatorFigures) -> str:
-    whose = "Your" if voice.is_own else f"{voice.name}’s"
+    possessive = "Your" if voice.is_own else f"{voice.name}’s"
     return (
-        f"{whose} ratings rise and fall with the others’ by a correlation of {_figure(m)}, "
+        f"{possessive} ratings rise and fall with the others’ by a correlation of {_figure(m)}, "
         f"over {m.n:,} answers; 0 would be blind, and severity does not matter."
     )
 
 
 def _marks(voice: Voice, m: Measure, annotator_figures: AnnotatorFigures) -> str:
     others = "" if m.beside is None else f"; of the others’ marks among themselves, {percent(m.beside)}"
-    whose = "your" if voice.is_own else f"{voice.name}’s"
+    possessive = "your" if voice.is_own else f"{voice.name}’s"
     return (
-        f"Of {whose} marked spans and the others’ in the same answers, {share(m)} overlap one of the same label "
+        f"Of {possessive} marked spans and the others’ in the same answers, {share(m)} overlap one of the same label "
         f"(F1, over {m.n:,} answer{'' if m.n == 1 else 's'} marked by either){others}."
     )
 
@@ -172,17 +173,17 @@ def _stuck(voice: Voice, m: Measure, annotator_figures: AnnotatorFigures) -> str
 
 
 def _longer(voice: Voice, m: Measure, annotator_figures: AnnotatorFigures) -> str:
-    beside = "" if m.beside is None else f"; the others, of the same items, in {percent(m.beside)}"
-    return f"{voice.does('take')} the longer answer in {share(m)} ({_of(m)}){beside}.{_chance(m)}"
+    comparison = "" if m.beside is None else f"; the others, of the same items, in {percent(m.beside)}"
+    return f"{voice.does('take')} the longer answer in {share(m)} ({_of(m)}){comparison}.{_chance(m)}"
 
 
 def _severity(voice: Voice, m: Measure, annotator_figures: AnnotatorFigures) -> str:
     size = abs(m.value)
-    way = "less" if m.value < 0 else "more"
+    direction = "less" if m.value < 0 else "more"
     shrunk = annotator_figures.measures.get("shrunk")
     likely = "" if shrunk is None else f" Allowing for chance: {_figure(shrunk, form=_signed)}."
     return (
-        f"{voice.does('give')} {size:.2f} steps of five {way} than the others to the same answers "
+        f"{voice.does('give')} {size:.2f} steps of five {direction} than the others to the same answers "
         f"({_figure(m, form=_signed)}, over {m.n:,}).{_chance(m)}{likely}"
     )
 
@@ -241,7 +242,7 @@ def of_alpha(alpha: Alpha) -> str:
     return _verdict(alpha.lower, alpha.upper, "tastes differ, or the guidelines leave much open")
 
 
-def _verdict(lower: float, upper: float, why: str) -> str:
+def _verdict(lower: float, upper: float, reason: str) -> str:
     if lower >= 0.8:
         return "Reliable: judges may stand for each other."
     if lower >= 0.667:
@@ -249,20 +250,20 @@ def _verdict(lower: float, upper: float, why: str) -> str:
     if lower <= 0:
         return "Not told from chance yet."
     if upper < 0.667:
-        return f"Better than chance and no more: {why}."
+        return f"Better than chance and no more: {reason}."
     return "Better than chance; more annotations will tell how good."
 
 
-def of_marks(found: MarkAgreement) -> str:
-    """By the characters, as an alpha of any scale, and where the two F1 lie apart by that, too."""
-    alpha, exact, overlapping = found.alpha, found.exact, found.overlapping
-    if not found.texts:
+def of_marks(agreement_: MarkAgreement) -> str:
+    """Return the verdict by the characters, as an alpha of any scale, and where the two F1 lie apart by that, too."""
+    alpha, exact, overlapping = agreement_.alpha, agreement_.exact, agreement_.overlapping
+    if not agreement_.texts:
         return "No two annotators have read the same answer with this label at hand yet."
-    if not found.marked:
+    if not agreement_.marked:
         return "In answers that two have read nobody marked anything."
     if alpha.value is None:
         return "All of it was marked by everybody: agreement cannot be told from habit."
-    if found.marked < FEWEST_MARKED:
+    if agreement_.marked < FEWEST_MARKED:
         return f"{FEWEST_MARKED} answers with a mark are needed for intervals."
     if alpha.lower is None or alpha.upper is None:
         return "All answers are alike, and show no interval."

@@ -1,5 +1,5 @@
-"""What there is to say of a project's judges: agreement on each scale, each annotator's figures, who should be looked
-at.
+"""Find what there is to say of a project's annotators: agreement on each scale, each one's figures, who should be
+looked at.
 
 Computed from sums over the annotations of one kind of annotator, people or simulations, and kept while the ledger
 stands.
@@ -44,7 +44,7 @@ class AnnotatorFigures:
 
     @property
     def total(self) -> int:
-        """Spans are part of another annotation, but for those who say nothing else."""
+        """Return the number of annotations; spans are part of another one, but for those who say nothing else."""
         return sum(n for kind, n in self.judgements.items() if kind != "span") or self.judgements.get("span", 0)
 
     @property
@@ -74,9 +74,9 @@ class Findings:
 
     @property
     def marked(self) -> list[tuple[str, MarkAgreement]]:
-        """Each label of spans; where there are several, all together, and the places alone."""
-        labels = [(found.label, found) for found in self.marks.labels if found.label != ANY_LABEL]
-        apart = [(found.label, found) for found in self.marks.labels if found.label == ANY_LABEL]
+        """Return each label of spans; where there are several, all together, and the places alone."""
+        labels = [(agreement_.label, agreement_) for agreement_ in self.marks.labels if agreement_.label != ANY_LABEL]
+        apart = [(agreement_.label, agreement_) for agreement_ in self.marks.labels if agreement_.label == ANY_LABEL]
         together = [("all labels", self.marks.together)] if self.marks.together and len(labels) > 1 else []
         return [*labels, *together, *apart]
 
@@ -86,18 +86,19 @@ class Findings:
 
     @cached_property
     def pairs(self) -> list[tuple[str, Pair]]:
-        """Each two annotators on each scale; numbers are places in `judges`."""
+        """Return each two annotators on each scale; numbers are indices in `judges`."""
         return [(scale.name, pair) for scale in self.said for pair in agreement.pairs(scale.said, scale.metric)]
 
     def of(self, user: int) -> AnnotatorFigures | None:
         return self.of_judge(Annotator(user))
 
     def of_judge(self, judge: Annotator) -> AnnotatorFigures | None:
-        return next((found for found in self.judges if found.judge == judge), None)
+        return next((figures for figures in self.judges if figures.judge == judge), None)
 
 
 def findings(project: Project, kind: str) -> Findings:
-    """As the ledger stands now; of very many annotations, as it stood some minutes ago, unless a status has changed."""
+    """Return the findings as the ledger stands now; of very many annotations, as it stood some minutes ago, unless a
+    status has changed."""
     rows = rows_of(project, kind)
     key = key_of(project, kind)
     findings = _recent.get(key, repr(rows.position)) or _still_good(_recent.last(key), rows)
@@ -124,7 +125,8 @@ def settled_at(project: Project) -> datetime:
 
 
 def own_findings(project: Project, kind: str) -> Findings:
-    """For the eyes of those who are judged: of what was settled, see `settled_at`, and counts still."""
+    """Return the findings that annotators may see of themselves: of what was settled, see `settled_at`, and counts
+    still."""
     moment, position = settled_at(project), rows_of(project, kind).position
     key, state = (*key_of(project, kind), "own"), f"{moment.isoformat()} {position.changes}"
     findings = _recent.get(key, state)
@@ -135,7 +137,7 @@ def own_findings(project: Project, kind: str) -> Findings:
 
 
 def computed(rows: Rows) -> Findings:
-    begun = time.monotonic()
+    started = time.monotonic()
     judges = rows.judges
     place, names = columns.numbered(judges), names_of(judges)
     said = columns.scales(rows, place)
@@ -150,7 +152,7 @@ def computed(rows: Rows) -> Findings:
         for judge, number in place.items()
     ]
     return Findings(
-        scales, annotator_figures, said, marked, rows.position.changes, time.monotonic() - begun, timezone.now()
+        scales, annotator_figures, said, marked, rows.position.changes, time.monotonic() - started, timezone.now()
     )
 
 
@@ -170,9 +172,11 @@ def _counted(rows: Rows, place: dict[Annotator, int]) -> list[dict[str, int]]:
 
 
 def _with_holm(every: list[dict[str, Measure]]) -> list[dict[str, Measure]]:
-    """Each test over all annotators: so many annotators, so many chances of a small p."""
+    """Correct each test over all annotators: so many annotators, so many chances of a small p."""
     for name in ("first", "stuck", "longer", "severity"):
-        tested = [(j, found[name]) for j, found in enumerate(every) if name in found and found[name].p is not None]
+        tested = [
+            (j, measures[name]) for j, measures in enumerate(every) if name in measures and measures[name].p is not None
+        ]
         for (j, measure), p in zip(tested, holm([m.p for _, m in tested if m.p is not None]), strict=True):
             every[j][name] = Measure(**{**vars(measure), "p_among": p})
     return every

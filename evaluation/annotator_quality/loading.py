@@ -1,4 +1,4 @@
-"""Judgements as columns of numbers: read from the ledger once, and again only for what is new.
+"""Load annotations as columns of numbers: read from the ledger once, and again only for what is new.
 
 Whose annotation a row is: its author's, where it was judged here; the annotator's whom the file names, where it came
 with an import. Rows of an import without such a name are its importer's alone and judge nobody; votes of the arena are
@@ -130,10 +130,10 @@ class Rows:
 
     @property
     def judges(self) -> list[Annotator]:
-        """Accounts first, each kind in order."""
-        found = {item.row.judge for table in self.tables for item in table}
-        found |= {gold.judge for gold in self.gold}
-        return sorted(found, key=lambda judge: (judge.user is None, judge.user or 0, judge.source, judge.name))
+        """Return the annotators, accounts first, each kind in order."""
+        annotators = {item.row.judge for table in self.tables for item in table}
+        annotators |= {gold.judge for gold in self.gold}
+        return sorted(annotators, key=lambda judge: (judge.user is None, judge.user or 0, judge.source, judge.name))
 
 
 _TABLES: tuple[tuple[type[Feedback], Callable[..., Any], tuple[str, ...]], ...] = (
@@ -145,12 +145,12 @@ _TABLES: tuple[tuple[type[Feedback], Callable[..., Any], tuple[str, ...]], ...] 
 
 
 def rows_of(project: Project, kind: str) -> Rows:
-    """As the ledger stands now. Kept while nothing changes, and shared: nobody may change it."""
+    """Return the rows as the ledger stands now. Kept while nothing changes, and shared: nobody may change them."""
     key, position = key_of(project, kind), _position(project, kind)
     rows = _recent.get(key, repr(position))
     if rows is None:
-        known = _recent.last(key) or Rows()
-        rows = _grown(project, kind, known, position) or _grown(project, kind, Rows(), position)
+        cached = _recent.last(key) or Rows()
+        rows = _grown(project, kind, cached, position) or _grown(project, kind, Rows(), position)
         if rows is None:  # something came while it was read: the next look takes it in
             rows = _grown(project, kind, Rows(), position, is_exact=False)
             assert rows is not None
@@ -165,23 +165,25 @@ def rows_until(project: Project, kind: str, moment: datetime) -> Rows:
     for (table, _, _), rows in zip(_TABLES, now.tables, strict=True):
         before = table.objects.filter(project=project, created_at__lt=moment).aggregate(last=Max("id"))["last"] or 0
         cut.append([item for item in rows if item.row.id <= before])
-    known = _gold(project, kind).filter(closed_at__lt=moment).values_list("user_id", "gold_passed")
-    gold = [GoldAnswer(Annotator(user), bool(passed)) for user, passed in known]
+    gold_rows = _gold(project, kind).filter(closed_at__lt=moment).values_list("user_id", "gold_passed")
+    gold = [GoldAnswer(Annotator(user), bool(passed)) for user, passed in gold_rows]
     compared, rated, ranked, marked = cut
     return Rows(compared, rated, ranked, marked, gold, now.characters, now.offered, now.position)
 
 
 def key_of(project: Project, kind: str) -> tuple[Any, ...]:
-    """Of what is kept in memory; with the moment, as a database that was rolled back numbers its projects again."""
+    """Return the key of what is kept in memory; with the moment, as a database that was rolled back numbers its
+    projects again."""
     return project.pk, project.created_at, kind
 
 
 def _position(project: Project, kind: str) -> Position:
-    """Another one after each annotation, status and known answer. Numbers beside the newest, as a row may come late."""
+    """Return a position that differs after each annotation, status and gold answer. Numbers beside the newest, as a row
+    may come late."""
     tables = []
     for table, _, _ in _TABLES:
-        seen = _standing(table, project, kind).aggregate(n=Count("id"), last=Max("id"))
-        tables.append((seen["n"], seen["last"] or 0))
+        totals = _standing(table, project, kind).aggregate(n=Count("id"), last=Max("id"))
+        tables.append((totals["n"], totals["last"] or 0))
     gold = _gold(project, kind).aggregate(n=Count("id"), last=Max("closed_at"))
     changes = StatusChange.objects.aggregate(last=Max("id"))["last"] or 0
     return Position(tuple(tables), (gold["n"], str(gold["last"])), changes)
@@ -197,14 +199,14 @@ def _gold(project: Project, kind: str) -> QuerySet[Assignment]:
     return rows.filter(user__is_simulated=kind == "simulation").order_by()
 
 
-def _grown(project: Project, kind: str, known: Rows, to: Position, is_exact: bool = True) -> Rows | None:
+def _grown(project: Project, kind: str, earlier: Rows, to: Position, is_exact: bool = True) -> Rows | None:
     """Return what was known, and what came since; None where that is not all: a status changed, or a row came late."""
-    if known.position.changes != to.changes and any(known.tables):
+    if earlier.position.changes != to.changes and any(earlier.tables):
         return None
-    found = Rows([*known.compared], [*known.rated], [*known.ranked], [*known.marked], position=to)
+    grown = Rows([*earlier.compared], [*earlier.rated], [*earlier.ranked], [*earlier.marked], position=to)
     people = _Annotators()
     for (table, make, fields), rows, before, after in zip(
-        _TABLES, found.tables, known.position.tables, to.tables, strict=True
+        _TABLES, grown.tables, earlier.position.tables, to.tables, strict=True
     ):
         new = _standing(table, project, kind).filter(pk__gt=before[1], pk__lte=after[1]).order_by("id")
         n = before[0]
@@ -215,10 +217,10 @@ def _grown(project: Project, kind: str, known: Rows, to: Position, is_exact: boo
         if is_exact and n != after[0]:
             return None
     for user, passed in _gold(project, kind).values_list("user_id", "gold_passed"):
-        found.gold.append(GoldAnswer(Annotator(user), bool(passed)))
-    found.characters = known.characters | _lengths(project, known.characters)
-    found.offered = _offered(project) if found.marked else {}
-    return found
+        grown.gold.append(GoldAnswer(Annotator(user), bool(passed)))
+    grown.characters = earlier.characters | _lengths(project, earlier.characters)
+    grown.offered = _offered(project) if grown.marked else {}
+    return grown
 
 
 class _Annotators:
@@ -252,15 +254,15 @@ def _offered(project: Project) -> dict[str, tuple[float, float]]:
     def first(since: datetime | None, otherwise: float) -> float:
         if since is None:
             return otherwise
-        found = project.assignments.filter(created_at__gte=since).aggregate(first=Min("pk"))["first"]
-        return math.inf if found is None else found
+        first_pk = project.assignments.filter(created_at__gte=since).aggregate(first=Min("pk"))["first"]
+        return math.inf if first_pk is None else first_pk
 
     return {name: (first(added.get(name), 0), first(scale.retired_at, math.inf)) for name, scale in scales.items()}
 
 
-def _lengths(project: Project, known: dict[int, int]) -> dict[int, int]:
-    """Characters of the project's answers that are not known yet; an answer is never edited."""
-    newest = max(known, default=0)
+def _lengths(project: Project, known_lengths: dict[int, int]) -> dict[int, int]:
+    """Return the characters of the project's answers that are not known yet; an answer is never edited."""
+    newest = max(known_lengths, default=0)
     new = Completion.objects.filter(prompt__project=project, pk__gt=newest).order_by()
     return dict(new.annotate(characters=Length("text")).values_list("pk", "characters"))
 

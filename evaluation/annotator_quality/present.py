@@ -1,4 +1,4 @@
-"""The findings as the pages and the API have them: rows that can be sorted, cells with their interval, flat files."""
+"""Present the findings for pages and the API: rows that can be sorted, cells with their interval, flat files."""
 
 from __future__ import annotations
 
@@ -72,32 +72,33 @@ def cell(measure: Measure | None, form: str) -> Cell | None:
 
 
 def is_far(measure: Measure) -> bool:
-    """Only what is tested against an even share or nothing can be too far from it."""
+    """Return whether the interval leaves out what it is compared with: only what is tested against an even share or
+    nothing can be too far from it."""
     return measure.p_among is not None and measure.p_among < 0.05
 
 
-def rows(found: Findings, order: str, is_reversed: bool) -> list[Row]:
-    """Flagged ones first, or by a column; whoever has no such figure comes last."""
-    judges = sorted(found.judges, key=lambda one: one.name.casefold())
+def rows(findings_: Findings, order: str, is_reversed: bool) -> list[Row]:
+    """Return the rows, flagged ones first, or by a column; whoever has no such figure comes last."""
+    judges = sorted(findings_.judges, key=lambda one: one.name.casefold())
     key = _key(order)
-    known = [judge for judge in judges if key(judge) is not None]
-    known.sort(key=lambda judge: key(judge) or 0, reverse=is_reversed)
-    ordered = known + [judge for judge in judges if key(judge) is None]
+    measured = [judge for judge in judges if key(judge) is not None]
+    measured.sort(key=lambda judge: key(judge) or 0, reverse=is_reversed)
+    ordered = measured + [judge for judge in judges if key(judge) is None]
     if order == "name":
         ordered = judges[::-1] if is_reversed else judges
     return [
         Row(
             judge,
-            [cell(judge.measures.get(name), form) for name, _, form in columns_of(found)],
+            [cell(judge.measures.get(name), form) for name, _, form in columns_of(findings_)],
             explanations.reasons(judge),
         )
         for judge in ordered
     ]
 
 
-def columns_of(found: Findings) -> list[tuple[str, str, str]]:
-    """Without what nobody has a figure of because nothing is marked here."""
-    return [column for column in COLUMNS if column[0] != "marks" or found.mark_pairs]
+def columns_of(findings_: Findings) -> list[tuple[str, str, str]]:
+    """Return the columns without those that nobody has a figure of because nothing is marked here."""
+    return [column for column in COLUMNS if column[0] != "marks" or findings_.mark_pairs]
 
 
 def _key(order: str) -> Callable[[AnnotatorFigures], float | None]:
@@ -108,9 +109,9 @@ def _key(order: str) -> Callable[[AnnotatorFigures], float | None]:
     return lambda judge: -judge.evidence.log_e
 
 
-def headings(found: Findings, order: str, is_reversed: bool, kind: str) -> list[Heading]:
+def headings(findings_: Findings, order: str, is_reversed: bool, kind: str) -> list[Heading]:
     named = [("name", "judge"), ("judgements", "judgements")]
-    named += [(name, title) for name, title, _ in columns_of(found)]
+    named += [(name, title) for name, title, _ in columns_of(findings_)]
     return [
         Heading(
             name,
@@ -132,22 +133,22 @@ class Matrix:
     is_whole: bool
 
 
-def matrix(found: Findings, scale: str) -> Matrix | None:
-    """Of those who judged most on the scale, or marked most."""
-    pairs: Sequence[Pair | MarkPair] = [pair for name, pair in found.pairs if name == scale]
+def matrix(findings_: Findings, scale: str) -> Matrix | None:
+    """Return the matrix of those who annotated most on the scale, or marked most."""
+    pairs: Sequence[Pair | MarkPair] = [pair for name, pair in findings_.pairs if name == scale]
     if scale == MARKS:
-        pairs = found.mark_pairs
+        pairs = findings_.mark_pairs
     if not pairs:
         return None
-    met: dict[int, int] = {}
+    counts: dict[int, int] = {}
     for pair in pairs:
         for judge in (pair.first, pair.second):
-            met[judge] = met.get(judge, 0) + pair.n
-    chosen = sorted(sorted(met, key=lambda judge: -met[judge])[:MOST_IN_MATRIX])
+            counts[judge] = counts.get(judge, 0) + pair.n
+    chosen = sorted(sorted(counts, key=lambda judge: -counts[judge])[:MOST_IN_MATRIX])
     by_two = {(pair.first, pair.second): pair for pair in pairs}
-    names = [found.judges[judge].name for judge in chosen]
-    table = [(found.judges[a].name, [by_two.get((min(a, b), max(a, b))) for b in chosen]) for a in chosen]
-    return Matrix(scale, names, table, len(chosen) == len(met))
+    names = [findings_.judges[judge].name for judge in chosen]
+    table = [(findings_.judges[a].name, [by_two.get((min(a, b), max(a, b))) for b in chosen]) for a in chosen]
+    return Matrix(scale, names, table, len(chosen) == len(counts))
 
 
 JUDGE_COLUMNS: Sequence[str] = (
@@ -164,30 +165,30 @@ PAIR_COLUMNS: Sequence[str] = (
 )
 
 
-def flat_annotator(found: AnnotatorFigures) -> dict[str, Any]:
+def flat_annotator(figures: AnnotatorFigures) -> dict[str, Any]:
     row: dict[str, Any] = {
-        "judge": found.name,
-        "source": found.judge.source,
-        "comparisons": found.judgements["comparison"],
-        "ratings": found.judgements["rating"],
-        "rankings": found.judgements["ranking"],
-        "spans": found.judgements["span"],
-        "flagged": found.is_flagged,
-        "reasons": "; ".join(explanations.reasons(found)),
-        "log_e": round(found.evidence.log_e, 3),
+        "judge": figures.name,
+        "source": figures.judge.source,
+        "comparisons": figures.judgements["comparison"],
+        "ratings": figures.judgements["rating"],
+        "rankings": figures.judgements["ranking"],
+        "spans": figures.judgements["span"],
+        "flagged": figures.is_flagged,
+        "reasons": "; ".join(explanations.reasons(figures)),
+        "log_e": round(figures.evidence.log_e, 3),
     }
     for name in explanations.TITLES:
-        measure = found.measures.get(name)
+        measure = figures.measures.get(name)
         for part in ("value", "lower", "upper", "n", "beside", "p", "p_among"):
             row[f"{name}_{part}"] = None if measure is None else _short(getattr(measure, part))
     return row
 
 
-def flat_pair(found: Findings, scale: str, pair: Pair) -> dict[str, Any]:
+def flat_pair(findings_: Findings, scale: str, pair: Pair) -> dict[str, Any]:
     return {
         "scale": scale,
-        "judge": found.judges[pair.first].name,
-        "other": found.judges[pair.second].name,
+        "judge": findings_.judges[pair.first].name,
+        "other": findings_.judges[pair.second].name,
         "n": pair.n,
         "agreed": pair.agreed,
         **{name: _short(getattr(pair, name)) for name in PAIR_COLUMNS[5:]},
@@ -211,28 +212,28 @@ def flat_scale(scale: ScaleFigures) -> dict[str, Any]:
     }
 
 
-def flat_marks(label: str, found: MarkAgreement) -> dict[str, Any]:
+def flat_marks(label: str, agreement_: MarkAgreement) -> dict[str, Any]:
     row: dict[str, Any] = {"label": label}
     for name in ("alpha", "exact", "overlapping"):
-        estimate: Estimate = getattr(found, name)
+        estimate: Estimate = getattr(agreement_, name)
         row |= {
             name: _short(estimate.value),
             f"{name}_lower": _short(estimate.lower),
             f"{name}_upper": _short(estimate.upper),
         }
     return row | {
-        "answers": found.texts,
-        "answers_marked": found.marked,
-        "spans": found.spans,
-        "judges": found.judges,
-        "in_words": explanations.of_marks(found),
+        "answers": agreement_.texts,
+        "answers_marked": agreement_.marked,
+        "spans": agreement_.spans,
+        "judges": agreement_.judges,
+        "in_words": explanations.of_marks(agreement_),
     }
 
 
-def flat_mark_pair(found: Findings, pair: MarkPair) -> dict[str, Any]:
+def flat_mark_pair(findings_: Findings, pair: MarkPair) -> dict[str, Any]:
     return {
-        "judge": found.judges[pair.first].name,
-        "other": found.judges[pair.second].name,
+        "judge": findings_.judges[pair.first].name,
+        "other": findings_.judges[pair.second].name,
         "n": pair.n,
         "spans": pair.spans_first,
         "spans_of_other": pair.spans_second,
@@ -245,11 +246,11 @@ def _short(value: float | None) -> float | None:
     return round(value, 5) if isinstance(value, float) else value
 
 
-def asked_kind(project: Project, sent: str) -> str:
-    """People, as soon as one of them has judged here; raises ValueError for a kind of annotator that there is not."""
-    if sent and sent not in AnnotatorKind.values:
-        raise ValueError(f"{sent!r} is no kind of annotator; use {' or '.join(AnnotatorKind.values)}.")
-    return sent or default_kind(project)
+def requested_kind(project: Project, kind: str) -> str:
+    """Return the kind: people, as soon as one of them has annotated here; raises ValueError for an unknown kind."""
+    if kind and kind not in AnnotatorKind.values:
+        raise ValueError(f"{kind!r} is no kind of annotator; use {' or '.join(AnnotatorKind.values)}.")
+    return kind or default_kind(project)
 
 
 def default_kind(project: Project) -> str:
@@ -264,18 +265,20 @@ def default_kind(project: Project) -> str:
     )
 
 
-def figures_of(project: Project, who: Who, *, is_own: bool = False) -> tuple[str, Findings, AnnotatorFigures | None]:
-    """Return which kind of annotator they are, what was found of that kind, and theirs in it. `is_own`: for their own
-    eyes."""
-    if not isinstance(who, ImportedAnnotator):
-        own = annotator_kind_of(who)
-        found = (own_findings if is_own else findings)(project, own)
-        return own, found, found.of(who.pk)
-    named = Named(None, who.source, who.name)
+def figures_of(
+    project: Project, annotator: Who, *, is_own: bool = False
+) -> tuple[str, Findings, AnnotatorFigures | None]:
+    """Return which kind of annotator they are, the findings of that kind, and their figures in it. `is_own`: for their
+    own eyes."""
+    if not isinstance(annotator, ImportedAnnotator):
+        kind_ = annotator_kind_of(annotator)
+        findings_ = (own_findings if is_own else findings)(project, kind_)
+        return kind_, findings_, findings_.of(annotator.pk)
+    named = Named(None, annotator.source, annotator.name)
     for kind in AnnotatorKind.values:
-        found = findings(project, kind)
-        if mine := found.of_judge(named):
-            return kind, found, mine
+        findings_ = findings(project, kind)
+        if figures := findings_.of_judge(named):
+            return kind, findings_, figures
     return AnnotatorKind.PERSON, findings(project, AnnotatorKind.PERSON), None
 
 

@@ -1,4 +1,4 @@
-"""What people change here: the rule of a project, what it serves, and what goes back to annotators."""
+"""Change the rule of a project, what it serves, and what goes back to annotators."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ LONGEST_NAMES = {"task": 200, "metric": 60}
 
 
 @transaction.atomic
-def set_rule(*, project: Project, by: User, **given: Any) -> PromotionRule:
+def set_rule(*, project: Project, by: User, **fields: Any) -> PromotionRule:
     """Return a new version of the rule, in force at once. Refused by field; earlier versions are kept."""
     require(by, "manage", project)
     before = rule_of(project)
-    rule = PromotionRule(project=project, created_by=by, **_checked(given))
+    rule = PromotionRule(project=project, created_by=by, **_checked(fields))
     rule.save()
     sentence = in_words(rule)
     Decision.objects.create(project=project, rule=rule, what=Decision.What.RULE_CHANGED, sentence=sentence, by=by)
@@ -42,17 +42,17 @@ def set_rule(*, project: Project, by: User, **given: Any) -> PromotionRule:
 def in_words(rule: PromotionRule) -> str:
     """Return the whole rule in a few sentences."""
     votes = "people's votes" if rule.judge == AnnotatorKind.PERSON else "simulated annotators' votes"
-    how = "a sequence that may be read after every vote" if rule.always_valid else "the leaderboard's interval"
+    method = "a sequence that may be read after every vote" if rule.always_valid else "the leaderboard's interval"
     over = f"more than {rule.margin:g} points above" if rule.margin else "above"
-    said = [f"By {votes}, with {how}: the lower bound of a model must lie {over} its parent"]
-    said[0] += " and what is served now." if rule.beats_champion else "."
+    sentences = [f"By {votes}, with {method}: the lower bound of a model must lie {over} its parent"]
+    sentences[0] += " and what is served now." if rule.beats_champion else "."
     if rule.always_valid and rule.first_votes_only:
-        said.append("Of each voter the first vote on a pair counts.")
+        sentences.append("Of each voter the first vote on a pair counts.")
     if rule.fewest_votes:
-        said.append(f"At least {rule.fewest_votes:,} votes.")
-    said += [f"{tolerances.in_words(t)}." for t in rule.tolerances]
-    said.append("Promoted by itself." if rule.is_automatic else "Promoted by a manager with one click.")
-    return " ".join(said)
+        sentences.append(f"At least {rule.fewest_votes:,} votes.")
+    sentences += [f"{tolerances.in_words(t)}." for t in rule.tolerances]
+    sentences.append("Promoted by itself." if rule.is_automatic else "Promoted by a manager with one click.")
+    return " ".join(sentences)
 
 
 def promote(*, project: Project, model: LanguageModel, reason: str, by: User) -> Promotion:
@@ -62,7 +62,7 @@ def promote(*, project: Project, model: LanguageModel, reason: str, by: User) ->
     """
     require(by, "manage", project)
     _may_be_served(project, model)
-    reason = _told(reason, "Say in a few words why this model is to be served, for those who come after.")
+    reason = _checked_reason(reason, "Say in a few words why this model is to be served, for those who come after.")
     # Before the transaction, for they may take seconds: the leaderboard, and the checks of this very moment.
     board, rule = current(project=project, judge=annotator_kind_of(project)), rule_of(project)
     checked = _checked_now(project, model, rule, board)
@@ -78,19 +78,19 @@ def promote(*, project: Project, model: LanguageModel, reason: str, by: User) ->
         _on_trail("model.promoted", project, served, model, reason, by)
         if candidacy is not None:
             return _promote_candidate(candidacy, rule, checked, board, reason, by)
-        made = Promotion.objects.create(
+        promotion = Promotion.objects.create(
             project=project, model=model, leaderboard=stored(board), reason=reason, promoted_by=by
         )
-        sentence = f"{model} is served by default. {made.reason}"
+        sentence = f"{model} is served by default. {promotion.reason}"
         Decision.objects.create(project=project, what=Decision.What.PROMOTED, sentence=sentence, by=by)
-        announce_promotion(made)
-    return made
+        announce_promotion(promotion)
+    return promotion
 
 
 def roll_back(*, project: Project, reason: str, by: User) -> Promotion:
     """Serve again what was served before the promotion in force. Whatever is rolled back is not promoted by itself."""
     require(by, "manage", project)
-    reason = _told(reason, "Say in a few words what is wrong with what is served now.")
+    reason = _checked_reason(reason, "Say in a few words what is wrong with what is served now.")
     board = current(project=project, judge=annotator_kind_of(project))  # before the transaction: it may fit ratings
     with transaction.atomic():
         # First the candidacies and then the project, as everybody does: else two who press at once block each other.
@@ -101,7 +101,7 @@ def roll_back(*, project: Project, reason: str, by: User) -> Promotion:
         if now is None or before is None:
             raise Refused(409, project=f"Nothing was served by default in {project} before; promote another model.")
         _may_be_served(project, before.model)
-        made = Promotion.objects.create(
+        promotion = Promotion.objects.create(
             project=project,
             model=before.model,
             leaderboard=stored(board),
@@ -110,10 +110,10 @@ def roll_back(*, project: Project, reason: str, by: User) -> Promotion:
             rolls_back=now,
             promoted_by=by,
         )
-        _record_roll_back(now, made, by)
+        _record_roll_back(now, promotion, by)
         _on_trail("model.rolled back", project, now.model.name, before.model, reason, by)
-        announce_promotion(made)
-    return made
+        announce_promotion(promotion)
+    return promotion
 
 
 def _on_trail(action: str, project: Project, before: str | None, model: LanguageModel, reason: str, by: User) -> None:
@@ -147,18 +147,18 @@ def _promote_candidate(
     if unmet:
         end = "" if reason.endswith((".", "!", "?", "…")) else "."
         reason = f"{reason}{end} Not met of the rule: {'; '.join(unmet)}."
-    made = candidate_review.promote_candidate(candidacy, rule, board, reason=reason, by=by)
-    candidate_review.tell(candidacy.project, f"{by} serves {candidacy.model} by default: {made.reason}", but=by)
-    return made
+    promotion = candidate_review.promote_candidate(candidacy, rule, board, reason=reason, by=by)
+    candidate_review.tell(candidacy.project, f"{by} serves {candidacy.model} by default: {promotion.reason}", but=by)
+    return promotion
 
 
-def _record_roll_back(now: Promotion, made: Promotion, by: User) -> None:
-    sentence = f"{made.model} is served again in place of {now.model}: {made.reason}"
+def _record_roll_back(now: Promotion, promotion: Promotion, by: User) -> None:
+    sentence = f"{promotion.model} is served again in place of {now.model}: {promotion.reason}"
     candidacy = now.candidacy
     Decision.objects.create(
-        project=made.project,
+        project=promotion.project,
         candidacy=candidacy,
-        rule=rule_of(made.project),
+        rule=rule_of(promotion.project),
         what=Decision.What.ROLLED_BACK,
         sentence=sentence,
         evidence={"checks": candidacy.evidence.get("checks", [])} if candidacy else {},
@@ -167,10 +167,10 @@ def _record_roll_back(now: Promotion, made: Promotion, by: User) -> None:
     if candidacy is not None:  # else an automatic rule would serve it again at its next look
         candidacy.state = Candidacy.State.WITHDRAWN
         candidacy.save(update_fields=["state", "changed_at"])
-    if made.candidacy is not None:  # it may have been rolled back itself, and promoted again since
-        made.candidacy.state = Candidacy.State.PROMOTED
-        made.candidacy.save(update_fields=["state", "changed_at"])
-    candidate_review.tell(made.project, f"{by} rolled back: {sentence}", but=by)
+    if promotion.candidacy is not None:  # it may have been rolled back itself, and promoted again since
+        promotion.candidacy.state = Candidacy.State.PROMOTED
+        promotion.candidacy.save(update_fields=["state", "changed_at"])
+    candidate_review.tell(promotion.project, f"{by} rolled back: {sentence}", but=by)
 
 
 def _may_be_served(project: Project, model: LanguageModel) -> None:
@@ -182,18 +182,18 @@ def _may_be_served(project: Project, model: LanguageModel) -> None:
         raise Refused(400, model=f"{model} is not in the arena of {project}; enter it there first.")
 
 
-def _told(reason: str, wanted: str) -> str:
-    """Return a reason as it is kept. Refused when it says nothing, or more than a line of the history can hold."""
+def _checked_reason(reason: str, question: str) -> str:
+    """Return a reason as it is kept. Refused when it is empty, or longer than a line of the history holds."""
     reason = reason.strip()
     if not reason:
-        raise Refused(400, reason=wanted)
+        raise Refused(400, reason=question)
     if len(reason) > LONGEST_REASON or "\x00" in reason:
         raise Refused(400, reason=f"Give at most {LONGEST_REASON} characters of plain text.")
     return reason
 
 
 def _hold(project: Project) -> None:
-    """Until the transaction ends nobody else changes what the project serves."""
+    """Lock the project until the transaction ends: nobody else changes what it serves."""
     Project.objects.select_for_update(no_key=True).filter(pk=project.pk).values_list("pk").first()
 
 

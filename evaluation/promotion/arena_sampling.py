@@ -1,4 +1,4 @@
-"""How likely each pair is to meet in the arena: drawn by these probabilities, and published as they are.
+"""Compute how likely each pair is to meet in the arena: drawn by these probabilities, and published as they are.
 
 Most of it goes where a vote would teach most about what is to be decided: a candidate against its parent, a candidate
 against what is served, and the order at the top of the board (evaluation/ratings/information_gain.py). A floor goes to
@@ -45,20 +45,20 @@ class Rate:
 
 
 def weights(project: Project, models: Sequence[LanguageModel]) -> Rates:
-    """For `annotate.arena.battles.pairing`: they sum to 1 over all pairs of these models.
+    """Return weights for `annotate.arena.battles.pairing`: they sum to 1 over all pairs of these models.
 
-    One caller at a time computes them anew; others are told what was known last, and wait for nobody.
+    One caller at a time computes them again; others get the last ones, and wait for nobody.
     """
     ids = sorted(model.pk for model in models)
     of_these = hashlib.sha256(repr(ids).encode()).hexdigest()[:16]
     key = f"sampling:{project.pk}:{of_these}"
-    until, kept = cache.get(key, (0.0, None))
-    if kept is not None and (time.time() < until or not cache.add(f"{key}:computed", True, _LONGEST_SECONDS)):
-        return dict(kept)
+    until, cached = cache.get(key, (0.0, None))
+    if cached is not None and (time.time() < until or not cache.add(f"{key}:computed", True, _LONGEST_SECONDS)):
+        return dict(cached)
     try:
-        found = _drawn(project, ids)
-        cache.set(key, (time.time() + KEPT_SECONDS, list(found.items())), _STALE_SECONDS)
-        return found
+        computed = _drawn(project, ids)
+        cache.set(key, (time.time() + KEPT_SECONDS, list(computed.items())), _STALE_SECONDS)
+        return computed
     finally:
         cache.delete(f"{key}:computed")
 
@@ -68,9 +68,9 @@ def rates(project: Project) -> list[Rate]:
     models = {model.pk: model for model in contestants(project)}
     if len(models) < 2:
         return []
-    asked = questions(project, list(models))
+    reason_by_pair = questions(project, list(models))
     rates = [
-        Rate(models[min(pair)], models[max(pair)], probability, asked.get(pair, ""))
+        Rate(models[min(pair)], models[max(pair)], probability, reason_by_pair.get(pair, ""))
         for pair, probability in weights(project, list(models.values())).items()
     ]
     return sorted(rates, key=lambda rate: (-rate.probability, rate.a.pk, rate.b.pk))
@@ -79,22 +79,24 @@ def rates(project: Project) -> list[Rate]:
 def questions(project: Project, ids: Sequence[int]) -> dict[frozenset[int], str]:
     """Return the pairs on which a decision waits."""
     champion, here = champion_of(project), set(ids)
-    found: dict[frozenset[int], str] = {}
+    reason_by_pair: dict[frozenset[int], str] = {}
     candidates = project.candidacies.filter(state__in=UNDECIDED, model__in=ids).select_related("model__parent")
     for candidacy in candidates:
         model = candidacy.model
-        for other, why in ((parent_of(model), "candidate and parent"), (champion, "candidate and what is served")):
+        for other, reason in ((parent_of(model), "candidate and parent"), (champion, "candidate and what is served")):
             if other is not None and other.pk in here and other.pk != model.pk:
-                found.setdefault(frozenset((model.pk, other.pk)), why)
-    return found
+                reason_by_pair.setdefault(frozenset((model.pk, other.pk)), reason)
+    return reason_by_pair
 
 
 def _drawn(project: Project, ids: list[int]) -> dict[frozenset[int], float]:
     fitted = fit_of(current(project=project, judge=annotator_kind_of(project)))
-    asked, rule = questions(project, ids), rule_of(project)
-    direct = DIRECT if asked and (rule is None or rule.always_valid) else 0.0
-    matters = weigh_pairs(ids, [(min(pair), max(pair), QUESTION) for pair in asked]) + weigh_top(fitted, ids, TOP)
+    reason_by_pair, rule = questions(project, ids), rule_of(project)
+    direct = DIRECT if reason_by_pair and (rule is None or rule.always_valid) else 0.0
+    matters = weigh_pairs(ids, [(min(pair), max(pair), QUESTION) for pair in reason_by_pair]) + weigh_top(
+        fitted, ids, TOP
+    )
     shares = pair_probabilities(fitted, ids, matters if matters.any() else None, FLOOR / (1 - direct))
     shares = (1 - direct) * (shares + shares.T)  # whichever is shown first
-    found = {frozenset((ids[i], ids[j])): float(shares[i, j]) for i, j in combinations(range(len(ids)), 2)}
-    return found | {pair: found[pair] + direct / len(asked) for pair in asked}
+    probabilities = {frozenset((ids[i], ids[j])): float(shares[i, j]) for i, j in combinations(range(len(ids)), 2)}
+    return probabilities | {pair: probabilities[pair] + direct / len(reason_by_pair) for pair in reason_by_pair}

@@ -140,7 +140,7 @@ def take_in(candidacy: Candidacy, rule: PromotionRule, seen: list[int | str]) ->
     """Every check anew, into the candidacy's evidence; nothing is saved and nothing decided."""
     before = candidacy.evidence
     kept = before.get("seen", [])[:3:2] == seen[:3:2]  # the same rule, and no vote taken away
-    found = checks.check(candidacy, rule, champion_of(candidacy.project), kept=kept)
+    found = checks.check(candidacy, rule, champion_of(candidacy.project), are_votes_kept=kept)
     candidacy.evidence = {
         "seen": seen,
         "rule": rule.pk,

@@ -1,4 +1,4 @@
-"""Each thing that a promotion rule asks of a candidate: how it stands, on what numbers, and what would settle it."""
+"""Check each condition of a promotion rule: how it stands, on what numbers, and what would settle it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Standing:
 
     @property
     def state(self) -> str:
-        """Of a candidacy: broken outweighs all, and only all that is met makes it ready."""
+        """Return the state of a candidacy: one broken check decides, and only all met make it ready."""
         states = {check.state for check in self.checks}
         if BROKEN in states:
             return Candidacy.State.REFUSED
@@ -56,11 +56,15 @@ def from_json(rows: list[dict[str, Any]]) -> list[Check]:
     return [Check(**row) for row in rows]
 
 
-def check(candidacy: Candidacy, rule: PromotionRule, champion: LanguageModel | None, *, kept: bool = False) -> Standing:
-    """Return every check of the rule. With `kept`, no vote was taken away since the last look: what a sequence had
-    decided then may be said for good (Ville's inequality bounds the chance that it ever errs), however the next
-    votes fall."""
-    before = {row["name"]: Check(**row) for row in candidacy.evidence.get("checks", [])} if kept else {}
+def check(
+    candidacy: Candidacy, rule: PromotionRule, champion: LanguageModel | None, *, are_votes_kept: bool = False
+) -> Standing:
+    """Return every check of the rule.
+
+    With `are_votes_kept`, no vote was taken away since the last look: what a sequence had decided then may be said for
+    good (Ville's inequality bounds the chance that it ever errs), however the next votes fall.
+    """
+    before = {row["name"]: Check(**row) for row in candidacy.evidence.get("checks", [])} if are_votes_kept else {}
     checks = [_kept(each, before, rule) for each in _checks(candidacy, rule, champion)]
     return Standing(tuple(checks))
 
@@ -68,8 +72,8 @@ def check(candidacy: Candidacy, rule: PromotionRule, champion: LanguageModel | N
 def _checks(candidacy: Candidacy, rule: PromotionRule, champion: LanguageModel | None) -> Iterator[Check]:
     model, parent = candidacy.model, parent_of(candidacy.model)
     if candidacy.state != Candidacy.State.PROMOTED and _is_out(candidacy):
-        out = f"{model} is not in the arena."
-        yield Check("arena", "In the arena", NOT_YET, out, "Enter it there again: nobody meets it meanwhile.")
+        sentence = f"{model} is not in the arena."
+        yield Check("arena", "In the arena", NOT_YET, sentence, "Enter it there again: nobody meets it meanwhile.")
     if parent is None and champion is None:
         yield Check(
             "parent",
@@ -81,10 +85,10 @@ def _checks(candidacy: Candidacy, rule: PromotionRule, champion: LanguageModel |
         return
     first = True
     for name, title, other in _opponents(rule, model, parent, champion):
-        found = pair_difference(candidacy.project, rule, model, other)
-        yield _better(name, title, rule, other, found)
+        difference = pair_difference(candidacy.project, rule, model, other)
+        yield _better(name, title, rule, other, difference)
         if first and rule.fewest_votes:
-            yield _enough(rule, other, found)
+            yield _enough(rule, other, difference)
         first = False
     earlier = parent or champion  # without a parent what is served stands for it
     if earlier is not None and earlier != model:
@@ -105,35 +109,42 @@ def _opponents(
         yield "champion", "Better than what is served now", champion
 
 
-def _better(name: str, title: str, rule: PromotionRule, other: LanguageModel, found: PairDifference | None) -> Check:
-    if found is None:
+def _better(
+    name: str, title: str, rule: PromotionRule, other: LanguageModel, difference: PairDifference | None
+) -> Check:
+    if difference is None:
         return Check(name, title, NOT_YET, f"No vote has set it against {other} yet.", _how_to_get_votes(other))
-    text = (
-        f"{_distance(found, other)}, between {_bound(found.lower)} and {_bound(found.upper)}, by {_votes(found.votes)}"
-    )
-    wanted = f"{signed(rule.margin)} points" if rule.margin else "0"
-    numbers = {**found.finite(), "margin": rule.margin, "other": other.pk}
-    if found.lower > rule.margin:
-        return Check(name, title, MET, f"{text}: above {wanted} beyond doubt.", "", numbers)
-    if found.upper < rule.margin:
-        return Check(name, title, BROKEN, f"{text}: below {wanted} beyond doubt.", "", numbers)
+    text = f"{_distance(difference, other)}, between {_bound(difference.lower)} and "
+    f"{_bound(difference.upper)}, by {_votes(difference.votes)}"
+    margin_text = f"{signed(rule.margin)} points" if rule.margin else "0"
+    numbers = {**difference.finite(), "margin": rule.margin, "other": other.pk}
+    if difference.lower > rule.margin:
+        return Check(name, title, MET, f"{text}: above {margin_text} beyond doubt.", "", numbers)
+    if difference.upper < rule.margin:
+        return Check(name, title, BROKEN, f"{text}: below {margin_text} beyond doubt.", "", numbers)
     return Check(
-        name, title, NOT_YET, f"{text}: it may be either side of {wanted}.", _more(found, other, rule), numbers
+        name,
+        title,
+        NOT_YET,
+        f"{text}: it may be either side of {margin_text}.",
+        _more(difference, other, rule),
+        numbers,
     )
 
 
-def _enough(rule: PromotionRule, other: LanguageModel, found: PairDifference | None) -> Check:
-    cast, wanted = found.votes if found else 0, rule.fewest_votes
-    text = f"{cast:,} of at least {wanted:,} votes against {other}."
-    numbers = {"votes": cast, "wanted": wanted}
-    if cast >= wanted:
+def _enough(rule: PromotionRule, other: LanguageModel, difference: PairDifference | None) -> Check:
+    cast, fewest = difference.votes if difference else 0, rule.fewest_votes
+    text = f"{cast:,} of at least {fewest:,} votes against {other}."
+    numbers = {"votes": cast, "wanted": fewest}
+    if cast >= fewest:
         return Check("votes", "Votes enough", MET, text, "", numbers)
-    more = f"{wanted - cast:,} more {'vote' if wanted - cast == 1 else 'votes'} against {other}"
+    more = f"{fewest - cast:,} more {'vote' if fewest - cast == 1 else 'votes'} against {other}"
     return Check("votes", "Votes enough", NOT_YET, text, f"{more}.", numbers)
 
 
 def _tolerated(tolerance: dict[str, Any], earlier: LanguageModel, change: Change) -> Check:
-    """`gain` is the change with its sign so that more is better, whatever the metric."""
+    """Return the check of a tolerance. `gain` is the change with its sign so that more is better, whatever the
+    metric."""
     name = f"tolerance:{tolerance['task']}:{tolerance['metric']}"
     title = in_words(tolerance)
     if change.gain is None or change.lower is None or change.upper is None:
@@ -181,12 +192,12 @@ def _signed(value: float) -> str:
 
 
 def _worded(gain: float) -> str:
-    """−0.0269 -> 0.0269 worse: where less is better, a sign alone would mislead."""
+    """Return −0.0269 as 0.0269 worse: where less is better, a sign alone would mislead."""
     return f"{_plain(abs(gain))} {'better' if gain > 0 else 'worse'}" if gain else "no change"
 
 
 def _kept(check: Check, before: dict[str, Check], rule: PromotionRule) -> Check:
-    """What a sequence decided at an earlier look stays decided."""
+    """Return the check, decided as at an earlier look: what a sequence decided stays decided."""
     earlier = before.get(check.name)
     is_sequence = rule.always_valid and check.name in ("parent", "champion")
     if not is_sequence or earlier is None or check.state != NOT_YET or earlier.state == NOT_YET:
@@ -198,15 +209,15 @@ def _kept(check: Check, before: dict[str, Check], rule: PromotionRule) -> Check:
     return Check(check.name, check.title, earlier.state, text, "", {**check.numbers, "decided_at": since})
 
 
-def _more(found: PairDifference, other: LanguageModel, rule: PromotionRule) -> str:
-    if found.unbounded:
-        return found.unbounded
-    if found.more is None:
+def _more(difference: PairDifference, other: LanguageModel, rule: PromotionRule) -> str:
+    if difference.unbounded:
+        return difference.unbounded
+    if difference.more is None:
         return f"As the votes fall now, no number of them would show it to be better than {other}."
-    votes = "vote" if found.more <= 1 else "votes"
-    text = f"About {roughly(max(found.more, 1))} more {votes} against {other}, should they fall as they do"
-    why = ": a rule that is read after every vote needs more than the leaderboard, which is read once"
-    return f"{text}{why if rule.always_valid else ''}."
+    votes = "vote" if difference.more <= 1 else "votes"
+    text = f"About {roughly(max(difference.more, 1))} more {votes} against {other}, should they fall as they do"
+    reason = ": a rule that is read after every vote needs more than the leaderboard, which is read once"
+    return f"{text}{reason if rule.always_valid else ''}."
 
 
 def _how_to_get_votes(other: LanguageModel) -> str:
@@ -216,7 +227,7 @@ def _how_to_get_votes(other: LanguageModel) -> str:
 
 
 def _more_items(change: Change, worst: float) -> str:
-    """The interval shrinks with the root of the number of items."""
+    """Return about how many items settle it: the interval shrinks with the root of their number."""
     assert change.gain is not None and change.lower is not None
     room = change.gain - worst
     if room <= 0:
@@ -225,10 +236,10 @@ def _more_items(change: Change, worst: float) -> str:
     return f"About {roughly(max(more, 1))} more items, should the change stay as it is."
 
 
-def _distance(found: PairDifference, other: LanguageModel) -> str:
-    if not math.isfinite(found.difference):
-        return f"{'Won' if found.difference > 0 else 'Lost'} every vote against {other}"
-    return f"{whole(abs(found.difference))} points {'above' if found.difference >= 0 else 'below'} {other}"
+def _distance(difference: PairDifference, other: LanguageModel) -> str:
+    if not math.isfinite(difference.difference):
+        return f"{'Won' if difference.difference > 0 else 'Lost'} every vote against {other}"
+    return f"{whole(abs(difference.difference))} points {'above' if difference.difference >= 0 else 'below'} {other}"
 
 
 def _compared(change: Change, earlier: LanguageModel) -> str:

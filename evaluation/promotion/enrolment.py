@@ -1,4 +1,4 @@
-"""A policy that a run has made enters the arena blind against its parent and against what is served now, by itself.
+"""Enrol a new policy in the arena, blind against its parent and against what is served now, by itself.
 
 A signal starts it; the background worker finds what a kill between the run's commit and the signal has left out.
 """
@@ -33,7 +33,7 @@ log = logging.getLogger("assay.decisions")
 
 
 def enrol(run: Run) -> Candidacy | None:
-    """Once for each policy of a run that succeeded; None when there is nothing to enrol."""
+    """Enrol a policy of a run that succeeded, once; return None when there is nothing to enrol."""
     model = run.output_model
     if run.state != Run.State.SUCCEEDED or model is None or model.kind != LanguageModel.Kind.POLICY:
         return None
@@ -48,26 +48,26 @@ def enrol(run: Run) -> Candidacy | None:
             project=run.project, model=model, defaults={"run": run, **begins}
         )
         if is_new:
-            said = [_enter(candidacy), _have_sampled(candidacy, sampling)]
+            sentences = [_enter(candidacy), _have_sampled(candidacy, sampling)]
             Decision.objects.create(
                 project=run.project,
                 candidacy=candidacy,
                 rule=rule_of(run.project),
                 what=Decision.What.ENROLLED,
-                sentence=" ".join(filter(None, said)),
+                sentence=" ".join(filter(None, sentences)),
             )
     return candidacy
 
 
 def _begins(project: Project, model: LanguageModel) -> dict[str, object]:
-    """What is served already, by a promotion from before it was enrolled, stands for nothing more."""
+    """Return the new candidacy; what is served already, by an earlier promotion, needs no candidacy."""
     champion = champion_of(project)
     state = Candidacy.State.PROMOTED if champion == model else Candidacy.State.OPEN
     return {"champion": champion, "state": state}
 
 
 def enrol_missing() -> int:
-    """What no signal reached; how many there were. One that cannot be enrolled holds up no other."""
+    """Enrol what no signal reached; return how many. One that cannot be enrolled holds up no other."""
     standing = Candidacy.objects.filter(project=OuterRef("project"), model=OuterRef("output_model"))
     runs = Run.objects.filter(
         state=Run.State.SUCCEEDED,
@@ -91,7 +91,7 @@ def rule_of(project: Project) -> PromotionRule | None:
 
 
 def annotator_kind_of(project: Project) -> str:
-    """Whose votes decide: as the rule says, else people's as soon as there are any."""
+    """Return whose votes decide: as the rule says, else people's as soon as there are any."""
     rule = rule_of(project)
     return rule.judge if rule else default_annotator_kind(project)
 
@@ -104,28 +104,30 @@ def champion_of(project: Project) -> LanguageModel | None:
 
 def opponents(candidacy: Candidacy) -> list[LanguageModel]:
     """Return its parent and the champion of the moment it entered, each once."""
-    found = (parent_of(candidacy.model), candidacy.champion)
-    return list(dict.fromkeys(model for model in found if model is not None and model != candidacy.model))
+    candidates = (parent_of(candidacy.model), candidacy.champion)
+    return list(dict.fromkeys(model for model in candidates if model is not None and model != candidacy.model))
 
 
 def _enter(candidacy: Candidacy) -> str:
-    """Itself and its opponents into the arena; whoever was taken out of it by a person stays out."""
-    project, entered, out = candidacy.project, [], []
+    """Enter the model and its opponents into the arena; whoever was taken out of it by a person stays out."""
+    project, entered, absent = candidacy.project, [], []
     for model in (candidacy.model, *opponents(candidacy)):
         has_left = Contestant.objects.filter(project=project, model=model).exclude(left_at=None).exists()
         if model.retired_at is None and not has_left:
             enter_arena(project=project, model=model)
             entered.append(model.name)
         elif model != candidacy.model:
-            out.append(f"{model} is {'retired' if model.retired_at else 'out of the arena'} and is not brought back.")
-    against = [name for name in entered if name != candidacy.model.name]
-    meets = f", blind, against {' and '.join(against)}" if against else ""
-    return " ".join([f"{candidacy.model} has entered the arena{meets}.", *out])
+            absent.append(
+                f"{model} is {'retired' if model.retired_at else 'out of the arena'} and is not brought back."
+            )
+    opponent_names = [name for name in entered if name != candidacy.model.name]
+    meets = f", blind, against {' and '.join(opponent_names)}" if opponent_names else ""
+    return " ".join([f"{candidacy.model} has entered the arena{meets}.", *absent])
 
 
 @dataclass(frozen=True)
 class _Sampling:
-    """Who is to answer the eval prompts, and the frozen prompts; `told` says why nobody is, in words or not at all."""
+    """Who is to answer the eval prompts, and the frozen prompts; `told` says why nobody is, or is empty."""
 
     models: tuple[LanguageModel, ...] = ()
     prompts: Dataset | None = None
@@ -135,14 +137,14 @@ class _Sampling:
 def _plan_sampling(candidacy: Candidacy) -> _Sampling:
     """Freeze the eval prompts that a new candidate is to answer: before its transaction, for it writes files."""
     rule = rule_of(candidacy.project)
-    wanted = rule.sampling if rule else PromotionRule.Sampling.AUTO
+    sampling = rule.sampling if rule else PromotionRule.Sampling.AUTO
     prompts = candidacy.project.prompts.filter(side=Split.EVAL).exclude(source=ARENA)
     n, run = prompts.count(), candidacy.run
-    if wanted == PromotionRule.Sampling.NEVER or n == 0 or run is None or run.created_by is None:
+    if sampling == PromotionRule.Sampling.NEVER or n == 0 or run is None or run.created_by is None:
         return _Sampling()
     if run.finished_at is None or timezone.now() - run.finished_at > FRESH:
         return _Sampling()
-    if wanted == PromotionRule.Sampling.AUTO and n > FEW_PROMPTS:
+    if sampling == PromotionRule.Sampling.AUTO and n > FEW_PROMPTS:
         return _Sampling(told=f"{_NO_ANSWERS}: there are {n:,} eval prompts, more than {FEW_PROMPTS}.")
     missing = [model for model in (candidacy.model, *opponents(candidacy)) if _can_sample(model, candidacy.project)]
     try:
@@ -165,7 +167,8 @@ def _have_sampled(candidacy: Candidacy, plan: _Sampling) -> str:
 
 
 def _can_sample(model: LanguageModel, project: Project) -> bool:
-    """With weights of its own, and without answers of that sort yet, or a run that is giving them."""
+    """Return whether the model can sample: with weights of its own, and without answers of that sort or a run for
+    them."""
     if project.runs.unfinished().filter(kind="sample", parent=model, dataset__side=Split.EVAL).exists():
         return False
     answers = Completion.objects.filter(model=model, prompt__project=project, prompt__side=Split.EVAL)
@@ -210,7 +213,8 @@ def _eval_prompts(candidacy: Candidacy) -> Dataset:
 
 
 def _sampled_like(candidacy: Candidacy) -> dict[str, object]:
-    """As its opponents were, so that neither has more room; else two answers a prompt, as the project draws them."""
+    """Return the sampling of its opponents, so that neither has more room; else two answers a prompt, as the project
+    draws them."""
     runs = Run.objects.filter(project=candidacy.project, kind="sample", dataset__side=Split.EVAL)
     earlier = runs.filter(parent__in=opponents(candidacy), state=Run.State.SUCCEEDED).first()
     return dict(earlier.config) if earlier else {"completions_per_prompt": 2}

@@ -1,4 +1,4 @@
-"""What reward models are unsure of: pairs that their latest accuracy runs scored about alike, in the train split.
+"""List what reward models are unsure of: pairs of the train split that their latest accuracy runs scored about alike.
 
 The scores are those that each run kept with its items (`ask_next.scored_pairs`). Where several models scored a pair,
 their mean probability counts: two that contradict each other are as unsure together as one that cannot tell.
@@ -25,9 +25,9 @@ def of_reward_models(project: Project) -> Iterator[Uncertain]:
         for prompt, low, high, p in _of_run(project, run):
             foreseen[low, high].append((p, name))
             prompts[low, high] = prompt
-    for pair, said in foreseen.items():
-        mean = sum(p for p, _ in said) / len(said)
-        text = "; ".join(f"{name} gives {p:.0%} to one answer" for p, name in said[:3])
+    for pair, opinions in foreseen.items():
+        mean = sum(p for p, _ in opinions) / len(opinions)
+        text = "; ".join(f"{name} gives {p:.0%} to one answer" for p, name in opinions[:3])
         yield Uncertain(prompts[pair], pair, of_probability(mean), text)
 
 
@@ -36,12 +36,12 @@ def _of_run(project: Project, run: Run) -> Iterator[tuple[int, int, int, float]]
     split."""
     pairs = disagreements.scored_pairs(run.path / "items.jsonl")
     for start in range(0, len(pairs), _AT_ONCE):
-        some = pairs[start : start + _AT_ONCE]
+        portion = pairs[start : start + _AT_ONCE]
         rows = Completion.objects.filter(
-            prompt__in={pair.prompt for pair in some}, prompt__project=project, prompt__side=Split.TRAIN
+            prompt__in={pair.prompt for pair in portion}, prompt__project=project, prompt__side=Split.TRAIN
         )
         answers = {(prompt, text): pk for prompt, text, pk in rows.values_list("prompt", "text", "pk")}
-        for pair in some:
+        for pair in portion:
             first, second = (answers.get((pair.prompt, text)) for text in (pair.first, pair.second))
             if first and second and first != second:
                 p = pair.probability if first < second else 1 - pair.probability

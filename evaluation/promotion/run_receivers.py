@@ -1,5 +1,5 @@
-"""What happens here when a run has ended: its figures become evaluations, and a policy that it made a candidate. And
-when an address for events is switched off: its managers are told."""
+"""Handle ended runs: figures become evaluations, and a new policy a candidate. Tell managers when a webhook is switched
+off."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _without_figures: set[int] = set()
 
 
 def figures_of_a_new_model(run: Run) -> None:
-    """A reward run measures itself on prompts it held out; those figures belong to the reward model it made."""
+    """Write the figures of a new reward model, which its run measured on prompts it held out."""
     if run.state == Run.State.SUCCEEDED and run.output_model is not None:
         write_metrics(run, run.output_model)
 
@@ -35,12 +35,14 @@ def periodic_task() -> bool:
 
 
 def figures_that_no_signal_reached() -> int:
-    """Of runs that have ended of late: how many were left out where a process was killed."""
-    written = Exists(Evaluation.objects.filter(run=OuterRef("pk"), model=OuterRef("output_model")))
+    """Write the figures of runs that ended of late and were left out where a process was killed; return how many."""
+    has_figures = Exists(Evaluation.objects.filter(run=OuterRef("pk"), model=OuterRef("output_model")))
     since = timezone.now() - RECENT
-    ended = Run.objects.filter(state=Run.State.SUCCEEDED, output_model__isnull=False, finished_at__gt=since)
-    found = list(ended.exclude(pk__in=_without_figures).exclude(written).select_related("output_model", "project"))
-    return sum(bool(_written_for(run)) for run in found)
+    ended_runs = Run.objects.filter(state=Run.State.SUCCEEDED, output_model__isnull=False, finished_at__gt=since)
+    runs = list(
+        ended_runs.exclude(pk__in=_without_figures).exclude(has_figures).select_related("output_model", "project")
+    )
+    return sum(bool(_written_for(run)) for run in runs)
 
 
 def _written_for(run: Run) -> list[Evaluation]:
@@ -56,13 +58,14 @@ def enrolment_of_a_new_model(run: Run) -> None:
 
 
 def evidence_has_come(run: Run) -> None:
-    """An evaluation has ended: whoever waits for its figures is looked at now and not at the next periodic task."""
+    """Look at waiting candidates when an evaluation has ended, and not at the next periodic task."""
     if run.state == Run.State.SUCCEEDED and run.kind == "evaluate":
         candidate_review.look(run.project)
 
 
 def address_is_off(webhook: Webhook) -> None:
-    """Nobody did it: who keeps the address would else hear of it when somebody misses an event."""
+    """Tell whoever keeps a webhook that it is switched off: else they would hear of it when somebody misses an
+    event."""
     notices.tell(
         project=webhook.project,
         text=f"A webhook was switched off and gets no events until it is switched on. {webhook.switched_off_reason} "

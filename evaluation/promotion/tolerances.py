@@ -1,4 +1,4 @@
-"""How a metric changed from parent to child, item by item, its sign turned so that more is better.
+"""Compute how a metric changed from parent to child, item by item, its sign turned so that more is better.
 
 Two sorts: a metric of the tax panel, measured of either and paired here; and one of fluency, which is a difference to
 the parent already, as one run measured both. Of entropy neither way is better, and a rule bounds it on both sides.
@@ -48,21 +48,21 @@ def in_words(tolerance: dict[str, Any]) -> str:
 
 
 def in_points(share: float) -> str:
-    """0.02 -> 2 percentage points: of a figure that pages show in per cent, a bare 0.02 reads as a fiftieth of it."""
+    """Return 0.02 as 2 percentage points: where pages show per cent, a bare 0.02 reads as a fiftieth of it."""
     points = f"{100 * share:.3g}"
     return f"{points} percentage point{'' if points == '1' else 's'}"
 
 
 def unit_of(metric: str) -> str:
     """Return how a number for this metric is to be given; "" where it is simply the metric's own."""
-    found = _metric(metric)
-    return "0.02 is 2 percentage points" if found is not None and found.is_share else ""
+    metric_ = _metric(metric)
+    return "0.02 is 2 percentage points" if metric_ is not None and metric_.is_share else ""
 
 
 def limit_of(metric: str) -> str:
     """Return what a bound of this metric says, the number left open; "" where it is `worse than the parent by`."""
-    found = _metric(metric)
-    return found.limit.format(worst="…") if found is not None else ""
+    metric_ = _metric(metric)
+    return metric_.limit.format(worst="…") if metric_ is not None else ""
 
 
 def change_of(project: Project, model: LanguageModel, parent: LanguageModel, tolerance: dict[str, Any]) -> Change:
@@ -98,18 +98,18 @@ def _measured_of_both(
 ) -> Change:
     """Return the newest difference that a run measured of this model and this parent."""
     rows = Evaluation.objects.filter(project=project, model=model, opponent=parent, group="")
-    found = rows.filter(task=tolerance["task"], metric=tolerance["metric"]).order_by("-pk").first()
-    if found is None:
+    difference = rows.filter(task=tolerance["task"], metric=tolerance["metric"]).order_by("-pk").first()
+    if difference is None:
         remedy = f"An evaluation of {model} by fluency."
         if model.parent_id != parent.pk:
             return Change(label, problem=f"Fluency is measured beside a model's own parent, and {parent} is not that.")
         return Change(label, problem=f"The fluency of {model} beside {parent} has not been measured.", remedy=remedy)
-    if found.lower is None or found.upper is None:
-        few = f"{label} was measured on {found.n} prompts that both answered, too few for an interval."
-        return Change(label, n=found.n, problem=few, remedy="An evaluation on more prompts.")
+    if difference.lower is None or difference.upper is None:
+        few = f"{label} was measured on {difference.n} prompts that both answered, too few for an interval."
+        return Change(label, n=difference.n, problem=few, remedy="An evaluation on more prompts.")
     if families.find(tolerance["metric"]).higher_is_better is None:
-        return Change(label, found.value, found.lower, found.upper, found.n, is_two_sided=True)
-    return Change(label, -found.value, -found.upper, -found.lower, found.n)
+        return Change(label, difference.value, difference.lower, difference.upper, difference.n, is_two_sided=True)
+    return Change(label, -difference.value, -difference.upper, -difference.lower, difference.n)
 
 
 def _metric(name: str) -> families.Metric | None:
@@ -119,7 +119,7 @@ def _metric(name: str) -> families.Metric | None:
 def measures(project: Project) -> list[tuple[str, str]]:
     """Return (task, metric) of all that can be part of a rule: what was measured of models that answer, item by item,
     and the bounds of fluency."""
-    found = {
+    measured = {
         (task_of(run), metric)
         for run in measured_tasks.measured(project)
         for metric in run.result["metrics"]
@@ -128,7 +128,7 @@ def measures(project: Project) -> list[tuple[str, str]]:
         and run.parent is not None
         and run.parent.kind == LanguageModel.Kind.POLICY
     }
-    return sorted(found) + [(fluency.TASK, metric) for metric in fluency.BOUNDED]
+    return sorted(measured) + [(fluency.TASK, metric) for metric in fluency.BOUNDED]
 
 
 def _unknown(

@@ -1,4 +1,4 @@
-"""Every variant that was ever tried, by parent, and what being the best of many is worth by chance alone.
+"""List every variant that was ever tried, by parent, and what being the best of many is worth by chance alone.
 
 Who tries seven variants and shows the best shows the luckiest, too (Singh et al., 2025, "The Leaderboard Illusion").
 Were all seven equally good, the best one's rating would still lie above theirs by the expected maximum of their errors:
@@ -42,7 +42,7 @@ class Variants:
 
 
 def variants(project: Project, board: Leaderboard) -> list[Variants]:
-    """Families of two and more, the largest first; those that stand alone were chosen from nobody."""
+    """Return families of two and more, the largest first; those that stand alone were chosen from nobody."""
     tried = LanguageModel.objects.policies().filter(Q(contests__project=project) | Q(made_by__project=project))
     families: dict[int | None, list[LanguageModel]] = {}
     for model in tried.distinct().select_related("parent").order_by("id"):
@@ -64,7 +64,7 @@ def errors_of(board: Leaderboard) -> tuple[tuple[int, ...], np.ndarray]:
 
 
 def expected_best(covariance: np.ndarray, draws: int = DRAWS) -> float:
-    """E[max] of normal errors with mean 0 and this (N, N) covariance: by simulation, the same at every call.
+    """Return E[max] of normal errors with mean 0 and this (N, N) covariance: by simulation, the same at every call.
 
     Drawn in pairs of opposite sign, which leaves the mean of each error exactly 0. Its own error is below 1 % of a
     standard error at 20,000 draws.
@@ -79,9 +79,9 @@ def _family(
     members: list[LanguageModel], ratings: dict[int, float], errors: tuple[tuple[int, ...], np.ndarray]
 ) -> Variants:
     models, covariance = errors
-    mine = {model.pk: ratings[model.pk] for model in members if model.pk in ratings and model.pk in models}
-    places = [models.index(pk) for pk in mine]
+    family_ratings = {model.pk: ratings[model.pk] for model in members if model.pk in ratings and model.pk in models}
+    places = [models.index(pk) for pk in family_ratings]
     block = covariance[np.ix_(places, places)]
     inflation = expected_best(block) if len(places) > 1 and np.isfinite(block).all() else None
-    ordered = sorted(members, key=lambda model: (-mine.get(model.pk, -np.inf), model.pk))
-    return Variants(members[0].parent, tuple(ordered), mine, inflation)
+    ordered = sorted(members, key=lambda model: (-family_ratings.get(model.pk, -np.inf), model.pk))
+    return Variants(members[0].parent, tuple(ordered), family_ratings, inflation)

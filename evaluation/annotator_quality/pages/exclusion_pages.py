@@ -1,4 +1,4 @@
-"""Excluding a person, withdrawing one's own annotations, and undoing either: first what it touches, then the act."""
+"""Exclude a person, withdraw one's own annotations, and undo either: first what it touches, then the act."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ def _page(request: MemberRequest, project: Project, person: Who) -> HttpResponse
 
 def _done(act: Exclusion) -> str:
     n = sum(act.touched["changing"].values())
-    which = "1 annotation is" if n == 1 else f"{n:,} annotations are"
-    return f"Of {act.name} {which} {act.status} now; it can be undone as one."
+    clause = "1 annotation is" if n == 1 else f"{n:,} annotations are"
+    return f"Of {act.name} {clause} {act.status} now; it can be undone as one."
 
 
 @never_cache
@@ -80,12 +80,12 @@ def acts(request: MemberRequest, project: Project) -> HttpResponse:
 
 @in_project(post="manage or judge, mine")
 def undo(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
-    own = (
+    own_acts = (
         exclusion.acts(project)
         if can(request.user, "manage", project)
         else exclusion.acts(project).filter(person=request.user)
     )
-    act = get_object_or_404(own, pk=pk)
+    act = get_object_or_404(own_acts, pk=pk)
     try:
         act = exclusion.undo(act=act, reason=request.POST.get("reason", ""), by=request.user)
     except Refused as refused:

@@ -1,4 +1,4 @@
-"""Quality: how far judges agree, each annotator's figures, and a page of one's own: "how I judge"."""
+"""Show quality: how far annotators agree, each one's figures, and a page of one's own."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FLAGS = "flags"
 
 def _asked(request: HttpRequest, project: Project) -> str:
     try:
-        return present.asked_kind(project, request.GET.get("judge", ""))
+        return present.requested_kind(project, request.GET.get("judge", ""))
     except ValueError as error:
         raise Http404(str(error)) from None
 
@@ -31,23 +31,23 @@ def _asked(request: HttpRequest, project: Project) -> str:
 @in_project(get="review")
 def page(request: MemberRequest, project: Project) -> HttpResponse:
     kind = _asked(request, project)
-    found = findings(project, kind)
+    findings_ = findings(project, kind)
     order, is_reversed = _order(request.GET.get("sort", ""))
-    scale = _scale(found, request.GET.get("scale", ""))
+    scale = _scale(findings_, request.GET.get("scale", ""))
     context = {
         "project": project,
         "section": "data",
         "tab": "judges",
         "judge": kind,
-        "found": found,
-        "scales": [(each, explanations.of_alpha(each.alpha)) for each in found.scales],
-        "marked": [(label, each, explanations.of_marks(each)) for label, each in found.marked],
-        "in_matrix": _in_matrix(found),
-        "headings": present.headings(found, order, is_reversed, kind),
-        "rows": present.rows(found, order, is_reversed),
-        "flagged": [judge for judge in found.judges if judge.is_flagged],
+        "found": findings_,
+        "scales": [(each, explanations.of_alpha(each.alpha)) for each in findings_.scales],
+        "marked": [(label, each, explanations.of_marks(each)) for label, each in findings_.marked],
+        "in_matrix": _in_matrix(findings_),
+        "headings": present.headings(findings_, order, is_reversed, kind),
+        "rows": present.rows(findings_, order, is_reversed),
+        "flagged": [judge for judge in findings_.judges if judge.is_flagged],
         "promised": explanations.PROMISED,
-        "matrix": present.matrix(found, scale) if scale else None,
+        "matrix": present.matrix(findings_, scale) if scale else None,
         "sort": request.GET.get("sort", ""),
         "excluded": exclusion.acts(project)
         .filter(undone_at=None)
@@ -60,13 +60,13 @@ def page(request: MemberRequest, project: Project) -> HttpResponse:
 @in_project(get="review")
 def annotators_file(request: MemberRequest, project: Project, form: str) -> HttpResponse:
     kind = _asked(request, project)
-    found = findings(project, kind)
-    judges = [present.flat_annotator(judge) for judge in found.judges]
+    findings_ = findings(project, kind)
+    judges = [present.flat_annotator(judge) for judge in findings_.judges]
     if form == "json":
-        scales = [present.flat_scale(scale) for scale in found.scales]
-        marks = [present.flat_marks(label, each) for label, each in found.marked]
-        told = {"project": project.slug, "judge": kind, "scales": scales, "marks": marks, "judges": judges}
-        return JsonResponse(told)
+        scales = [present.flat_scale(scale) for scale in findings_.scales]
+        marks = [present.flat_marks(label, each) for label, each in findings_.marked]
+        body = {"project": project.slug, "judge": kind, "scales": scales, "marks": marks, "judges": judges}
+        return JsonResponse(body)
     return csv_file(f"{project.slug}-judges-{kind}.csv", present.JUDGE_COLUMNS, judges)
 
 
@@ -74,10 +74,10 @@ def annotators_file(request: MemberRequest, project: Project, form: str) -> Http
 @in_project(get="review")
 def pairs_file(request: MemberRequest, project: Project, form: str) -> HttpResponse:
     kind = _asked(request, project)
-    found = findings(project, kind)
-    pairs = [present.flat_pair(found, scale, pair) for scale, pair in found.pairs]
+    findings_ = findings(project, kind)
+    pairs = [present.flat_pair(findings_, scale, pair) for scale, pair in findings_.pairs]
     if form == "json":
-        marks = [present.flat_mark_pair(found, pair) for pair in found.mark_pairs]
+        marks = [present.flat_mark_pair(findings_, pair) for pair in findings_.mark_pairs]
         return JsonResponse({"project": project.slug, "judge": kind, "pairs": pairs, "mark_pairs": marks})
     return csv_file(f"{project.slug}-judge-pairs-{kind}.csv", present.PAIR_COLUMNS, pairs)
 
@@ -97,26 +97,26 @@ def annotator(request: MemberRequest, project: Project, pk: int) -> HttpResponse
 @never_cache
 @in_project(get="review")
 def imported_judge(request: MemberRequest, project: Project) -> HttpResponse:
-    """One whom only the file of an import names."""
-    who = imported_annotator(request, project)
-    context = _of_one(project, who) | {
+    """Show an annotator whom only the file of an import names."""
+    annotator_ = imported_annotator(request, project)
+    context = _of_one(project, annotator_) | {
         "manages": can(request.user, "manage", project),
-        "acts": exclusion.acts(project).filter(person=None, source=who.source, source_judge=who.name),
+        "acts": exclusion.acts(project).filter(person=None, source=annotator_.source, source_judge=annotator_.name),
     }
     return render(request, "evaluation/quality_annotator.html", context)
 
 
 def imported_annotator(request: HttpRequest, project: Project) -> ImportedAnnotator:
-    who = find_imported(project, request.GET.get("source", ""), request.GET.get("name", ""))
-    if who is None:
+    annotator_ = find_imported(project, request.GET.get("source", ""), request.GET.get("name", ""))
+    if annotator_ is None:
         raise Http404("No annotation was imported here under that name; the quality page lists those that were.")
-    return who
+    return annotator_
 
 
 @never_cache
 @in_project(get="judge")
 def mine(request: MemberRequest, project: Project) -> HttpResponse:
-    """One's own figures, beside what the others do; nobody else is named."""
+    """Show one's own figures, beside what the others do; nobody else is named."""
     context = _of_one(project, request.user, is_own=True) | {
         "is_own": True,
         "settled_at": settled_at(project),
@@ -125,32 +125,32 @@ def mine(request: MemberRequest, project: Project) -> HttpResponse:
     return render(request, "evaluation/quality_annotator.html", context)
 
 
-def _of_one(project: Project, who: Who, *, is_own: bool = False) -> dict[str, Any]:
-    kind, found, mine = present.figures_of(project, who, is_own=is_own)
-    is_imported = isinstance(who, ImportedAnnotator)
+def _of_one(project: Project, annotator_: Who, *, is_own: bool = False) -> dict[str, Any]:
+    kind, findings_, figures = present.figures_of(project, annotator_, is_own=is_own)
+    is_imported = isinstance(annotator_, ImportedAnnotator)
     return {
         "project": project,
         "section": "data",
         "judge": kind,
-        "person": who,
+        "person": annotator_,
         "is_imported": is_imported,
         "is_own": False,
-        "mine": mine,
-        "others": len(found.judges) - (mine is not None),
+        "mine": figures,
+        "others": len(findings_.judges) - (figures is not None),
         "promised": explanations.PROMISED,
-        "reasons": explanations.reasons(mine) if mine else [],
+        "reasons": explanations.reasons(figures) if figures else [],
     }
 
 
 def _judges_of(project: Project) -> Any:
-    """Members, and whoever has judged here and has left."""
+    """Return members, and whoever has annotated here and has left."""
     return User.objects.filter(pk__in=present.annotator_ids(project))
 
 
 def _order(sort: str) -> tuple[str, bool]:
     name = sort.removeprefix("-")
-    known = {"name", "judgements", *(column for column, _, _ in present.COLUMNS)}
-    return (name, sort.startswith("-")) if name in known else (FLAGS, False)
+    column_names = {"name", "judgements", *(column for column, _, _ in present.COLUMNS)}
+    return (name, sort.startswith("-")) if name in column_names else (FLAGS, False)
 
 
 def _in_matrix(findings: Findings) -> list[str]:

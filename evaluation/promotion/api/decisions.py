@@ -180,9 +180,9 @@ def promotion_rule(request: Request, project: Project) -> Response:
 
 @idempotent()
 def _new_rule(request: Request, project: Project) -> Response:
-    given = _given(NewRule, request)
-    tolerances = [dict(row) for row in given.pop("tolerances")]
-    rule = actions.set_rule(project=project, by=_user(request), tolerances=tolerances, **given)
+    fields = _given(NewRule, request)
+    tolerances = [dict(row) for row in fields.pop("tolerances")]
+    rule = actions.set_rule(project=project, by=_user(request), tolerances=tolerances, **fields)
     return Response(RuleOut(rule).data, status=201)
 
 
@@ -216,8 +216,8 @@ def roll_back(request: Request, project: Project) -> Response:
 @idempotent()
 def _roll_back(request: Request, project: Project) -> Response:
     reason = _given(Reason, request)["reason"]
-    made = actions.roll_back(project=project, reason=reason, by=_user(request))
-    return Response(PromotionOut(made).data, status=201)
+    promotion = actions.roll_back(project=project, reason=reason, by=_user(request))
+    return Response(PromotionOut(promotion).data, status=201)
 
 
 @extend_schema(tags=TAGS, responses={200: RateOut(many=True)} | refusals(404))
@@ -248,9 +248,11 @@ def ask_next_items(request: Request, project: Project) -> Response:
 
 @idempotent()
 def _ask_again(request: Request, project: Project) -> Response:
-    given = _given(AskAgain, request)
-    asked = disputed_items.ask_again(project=project, keys=given["chosen"], by=_user(request), more=given["more"])
-    return Response({"asked": len(asked), "waiting": disputed_items.waiting(project)}, status=201)
+    fields = _given(AskAgain, request)
+    asked_items = disputed_items.ask_again(
+        project=project, keys=fields["chosen"], by=_user(request), more=fields["more"]
+    )
+    return Response({"asked": len(asked_items), "waiting": disputed_items.waiting(project)}, status=201)
 
 
 @extend_schema(tags=TAGS, responses={200: CostOut(many=True)} | refusals(404))
@@ -279,9 +281,9 @@ def notices_seen(request: Request) -> Response:
 
 
 def _given(form: type[Input], request: Request) -> dict[str, Any]:
-    given = form(data=request.data)
-    given.is_valid(raise_exception=True)
-    return dict(given.validated_data)
+    form_data = form(data=request.data)
+    form_data.is_valid(raise_exception=True)
+    return dict(form_data.validated_data)
 
 
 def _user(request: Request) -> User:

@@ -121,18 +121,20 @@ def chat_completions(request: Request, project: Project) -> Response:
         raise Refused(409, model=f"{served} is served by default and was retired; a manager promotes another model.")
     chat_in = ChatIn(data=request.data)
     chat_in.is_valid(raise_exception=True)
-    asked = chat_in.validated_data
-    if asked["stream"]:
+    fields = chat_in.validated_data
+    if fields["stream"]:
         raise Refused(400, stream="Answers come whole here; leave it out, or ask the model's own server.")
     try:
         with waiting.aside_in_thread(f"user:{request.user.pk}"):
             reply = model_server.complete_chat(
                 served,
-                with_system_prompt(asked["messages"], project.system_prompt),
-                max_new_tokens=asked.get("max_completion_tokens") or asked.get("max_tokens") or project.max_new_tokens,
-                temperature=asked.get("temperature", project.temperature),
-                top_p=asked.get("top_p", project.top_p),
-                seed=asked["seed"],
+                with_system_prompt(fields["messages"], project.system_prompt),
+                max_new_tokens=fields.get("max_completion_tokens")
+                or fields.get("max_tokens")
+                or project.max_new_tokens,
+                temperature=fields.get("temperature", project.temperature),
+                top_p=fields.get("top_p", project.top_p),
+                seed=fields["seed"],
             )
     except model_server_errors.ModelServerError as error:
         raise Refused(503, server=str(error)) from error

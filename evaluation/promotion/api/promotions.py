@@ -49,8 +49,8 @@ class Promotions(DeclaredViewSet):
 
     @extend_schema(responses=PromotionOut(many=True), parameters=[PROJECT])
     def list(self, request: Request) -> Response:
-        seen = Promotion.objects.filter(project__in=projects_where(request.user, "read"))
-        rows = of_project(seen.select_related("project", "model"), request)
+        visible = Promotion.objects.filter(project__in=projects_where(request.user, "read"))
+        rows = of_project(visible.select_related("project", "model"), request)
         return self.get_paginated_response(PromotionOut(self.paginate_queryset(rows), many=True).data)
 
     @extend_schema(
@@ -64,5 +64,5 @@ class Promotions(DeclaredViewSet):
         project = find_project(request.user, new_promotion.validated_data["project"])
         model = find_named(models_seen(request.user), new_promotion.validated_data["model"], "model")
         reason = new_promotion.validated_data["reason"]
-        made = promote(project=project, model=model, reason=reason, by=request.user)
-        return Response(PromotionOut(made).data, status=201)
+        promotion = promote(project=project, model=model, reason=reason, by=request.user)
+        return Response(PromotionOut(promotion).data, status=201)

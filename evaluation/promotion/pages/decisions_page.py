@@ -1,4 +1,4 @@
-"""Pages of the decision: what is served and why, who stands for it, the rule, its history, what to ask next, costs."""
+"""Show the decision: what is served and why, the candidates, the rule, its history, what to ask next, costs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ FREE_ROWS = 2
 
 @in_project(get="read")
 def decisions(request: HttpRequest, project: Project) -> HttpResponse:
-    """Opening it looks at the evidence: what stands here is of this moment, whether a worker runs or not."""
+    """Show the decision. Opening it looks at the evidence, so that the page is of this moment, whether a worker runs or
+    not."""
     candidate_review.look(project)
     rule, in_force = rule_of(project), served_model.promoted(project)
     board = current(project=project, judge=annotator_kind_of(project))
@@ -88,8 +89,8 @@ def promote_named(request: MemberRequest, project: Project) -> HttpResponse:
 @in_project(post="manage")
 def roll_back(request: MemberRequest, project: Project) -> HttpResponse:
     try:
-        made = actions.roll_back(project=project, reason=request.POST.get("reason", ""), by=request.user)
-        messages.success(request, f"{project} serves {made.model} again.")
+        promotion = actions.roll_back(project=project, reason=request.POST.get("reason", ""), by=request.user)
+        messages.success(request, f"{project} serves {promotion.model} again.")
     except Refused as refused:
         messages.error(request, " ".join(refused.errors.values()))
     return redirect("decisions", project.slug)
@@ -97,11 +98,11 @@ def roll_back(request: MemberRequest, project: Project) -> HttpResponse:
 
 @in_project(get="manage", post="manage")
 def rule(request: MemberRequest, project: Project) -> HttpResponse:
-    """The rule as a form; saving it makes a new version."""
+    """Show the rule as a form; saving it makes a new version."""
     if request.method == "POST":
         try:
-            given = _rule_given(request)
-            actions.set_rule(project=project, by=request.user, **given)
+            rule_fields = _rule_given(request)
+            actions.set_rule(project=project, by=request.user, **rule_fields)
         except Refused as refused:
             context = _rule_form(project, request.POST.dict()) | {"errors": refused.errors}
             return render(request, "evaluation/rule_form.html", context, status=refused.status)
@@ -112,13 +113,13 @@ def rule(request: MemberRequest, project: Project) -> HttpResponse:
 
 @in_project(get="read", post="research")
 def ask(request: MemberRequest, project: Project) -> HttpResponse:
-    """What annotators disagree about, and the button that puts it first in the queue again."""
+    """Show what annotators disagree about, and the button that puts it first in the queue again."""
     if request.method == "POST":
         try:
             keys, more = request.POST.getlist("item"), _whole(request.POST.get("more", ""))
-            asked = disputed_items.ask_again(project=project, keys=keys, by=request.user, more=more)
-            come = "1 item comes" if len(asked) == 1 else f"{len(asked)} items come"
-            messages.success(request, f"{come} first in the queue now.")
+            asked_items = disputed_items.ask_again(project=project, keys=keys, by=request.user, more=more)
+            clause = "1 item comes" if len(asked_items) == 1 else f"{len(asked_items)} items come"
+            messages.success(request, f"{clause} first in the queue now.")
         except Refused as refused:
             return refused_page(request, refused, project=project)
         return redirect(f"{request.path}?judge={request.POST.get('judge', '')}")
@@ -148,7 +149,7 @@ def cost(request: HttpRequest, project: Project) -> HttpResponse:
 
 @allows(get="account")
 def notice_list(request: MemberRequest) -> HttpResponse:
-    """What one was told, the latest first. Opening the page is seeing it; the new ones are marked once more."""
+    """Show what one was told, the latest first, and mark it as seen; new lines are marked once more."""
     rows = list(request.user.notices.select_related("project")[:100])
     new = {row.pk for row in rows if row.seen_at is None}
     if request.method == "GET":
@@ -192,8 +193,8 @@ def _tolerance_rows(project: Project, tolerances: list[dict[str, Any]]) -> list[
 
 
 def _rows_posted(posted: dict[str, str]) -> list[dict[str, Any]]:
-    given = (name.removeprefix("task.") for name in posted if name.startswith("task."))
-    numbers = sorted(n for name in given if (n := whole_number(name, None, digits=5)) is not None)
+    names = (name.removeprefix("task.") for name in posted if name.startswith("task."))
+    numbers = sorted(n for name in names if (n := whole_number(name, None, digits=5)) is not None)
     return [
         {
             "task": posted.get(f"task.{n}", ""),
@@ -208,7 +209,7 @@ def _rows_posted(posted: dict[str, str]) -> list[dict[str, Any]]:
 
 
 def _rule_given(request: HttpRequest) -> dict[str, Any]:
-    """The form as the action takes it. A measure without a tolerance is no part of the rule."""
+    """Return the form as the action takes it. A measure without a tolerance is no part of the rule."""
     posted = request.POST
     rows = [row for row in _rows_posted(posted.dict()) if row["worst"].strip()]
     return {
