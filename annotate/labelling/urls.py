@@ -3,7 +3,7 @@
 from django.urls import path
 from rest_framework.routers import SimpleRouter
 
-from annotate.labelling import api, pages
+from annotate.labelling import api
 from annotate.labelling.adjudication import api as adjudication_api
 from annotate.labelling.adjudication import pages as adjudication_pages
 from annotate.labelling.gold import api as gold_api
@@ -11,6 +11,7 @@ from annotate.labelling.gold import pages as gold_pages
 from annotate.labelling.history import api as history_api
 from annotate.labelling.history import audit_pages
 from annotate.labelling.history import pages as history_pages
+from annotate.labelling.pages import annotating
 from annotate.labelling.prerequisites import pages as prerequisites_pages
 from annotate.labelling.records import api as records_api
 from annotate.labelling.records import pages as records_pages
@@ -33,13 +34,13 @@ router.register("flags", records_api.Flags)
 
 urlpatterns = [
     path("p/<slug:slug>/audit/", audit_pages.audit_trail, name="audit"),
-    path("p/<slug:slug>/judge/", pages.annotate, name="annotate"),
-    path("p/<slug:slug>/judge/skip/", pages.skip, name="annotate-skip"),
-    path("p/<slug:slug>/judge/undo/", pages.undo, name="annotate-undo"),
-    path("p/<slug:slug>/judge/keep/", pages.keep, name="annotate-keep"),
-    path("p/<slug:slug>/judge/flag/", pages.flag, name="annotate-flag"),
+    path("p/<slug:slug>/judge/", annotating.annotate, name="annotate"),
+    path("p/<slug:slug>/judge/skip/", annotating.skip, name="annotate-skip"),
+    path("p/<slug:slug>/judge/undo/", annotating.undo, name="annotate-undo"),
+    path("p/<slug:slug>/judge/keep/", annotating.keep, name="annotate-keep"),
+    path("p/<slug:slug>/judge/flag/", annotating.flag, name="annotate-flag"),
     path("p/<slug:slug>/judge/history/", history_pages.history, name="annotate-history"),
-    path("p/<slug:slug>/judge/<int:pk>/", pages.edit, name="annotate-edit"),
+    path("p/<slug:slug>/judge/<int:pk>/", annotating.edit, name="annotate-edit"),
     path("p/<slug:slug>/reading/", prerequisites_pages.reading, name="reading"),
     path("p/<slug:slug>/tutorial/", tutorial_pages.tutorial, name="tutorial"),
     path("p/<slug:slug>/tutorial/<int:pk>/", tutorial_pages.lesson, name="tutorial-lesson"),

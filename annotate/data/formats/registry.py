@@ -9,7 +9,6 @@ from annotate.data.formats import (
     alpaca_eval,
     argilla,
     hh_rlhf,
-    label_studio,
     lmarena,
     lossless,
     open_assistant,
@@ -33,6 +32,7 @@ from annotate.data.formats.items import (
     NewSpan,
     Row,
 )
+from annotate.data.formats.label_studio import studio_reader, studio_writer
 from annotate.data.formats.mapping import mapped
 
 Reader = Callable[[Row, int], list[Item]]
@@ -148,7 +148,7 @@ _ALL = [
         (NewRanking, NewRating, NewFlag, NewDemonstration, NewPrompt, NewComparison), grouped="conversation",
     ),
     Format(
-        "label-studio", "Label Studio tasks", label_studio.read, _of_one_turn(label_studio.write), label_studio.fits,
+        "label-studio", "Label Studio tasks", studio_reader.read, _of_one_turn(studio_writer.write), studio_reader.fits,
         _ALL_BUT_ATTACKS, grouped="prompt", container="json",
     ),
     Format(

@@ -12,10 +12,10 @@ from annotate.core.errors import Refused
 from annotate.core.page_access import MemberRequest, in_project, refused_page
 from annotate.labelling import actions as feedback
 from annotate.labelling import form_input
-from annotate.labelling import pages as labelling
 from annotate.labelling.adjudication.disagreements import words_of
 from annotate.labelling.forms.storage import standing_rows
 from annotate.labelling.gold.present import in_words
+from annotate.labelling.pages import item_page
 from annotate.labelling.prerequisites.pages import redirects_to_prerequisite
 from annotate.labelling.tutorial import actions
 from annotate.models import Assignment, Project
@@ -39,7 +39,7 @@ def tutorial(request: MemberRequest, project: Project) -> HttpResponse:
             "score": actions.score(project, request.user),
         }
         return render(request, "annotate/tutorial.html", context)
-    return labelling.show(request, project, assignment, send_to=reverse("tutorial", args=[project.slug]))
+    return item_page.show(request, project, assignment, send_to=reverse("tutorial", args=[project.slug]))
 
 
 @never_cache
@@ -80,9 +80,9 @@ def _answer(request: MemberRequest, project: Project) -> HttpResponse:
         )
 
     try:
-        labelling.with_time(assignment, request.user, say)
+        item_page.with_time(assignment, request.user, say)
     except Refused as refused:
         send_to = reverse("tutorial", args=[project.slug])
-        return labelling.show(request, project, assignment, form_input.entered(request, refused), send_to=send_to)
+        return item_page.show(request, project, assignment, form_input.entered(request, refused), send_to=send_to)
     address = reverse("tutorial-lesson", args=[project.slug, assignment.pk])
     return HttpResponseClientRedirect(address) if request.htmx else redirect(address)

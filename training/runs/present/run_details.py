@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -10,18 +9,17 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import timezone
 
-from annotate.data.feedback_lineage import asked_in_the_arena
-from annotate.models import Completion, Dataset, LanguageModel
-from common.splits import text_hash
+from annotate.models import Dataset, LanguageModel
 from training import configs
 from training.core.endings import log_tail
 from training.core.kinds import KINDS
 from training.core.run_directory import RunDirectory
-from training.models import Metric, Run, Sample
+from training.models import Metric, Run
 from training.runs.figures import charts, curves, fidelity, health, progress
 from training.runs.ordering import pauses
 from training.runs.present import failure_remedies as failures
 from training.runs.present import kind_sections
+from training.runs.present.run_samples import sampled_answers, then_and_now
 
 # Parts of templates/training/run.html that change while a run is under way, each an element with an id of its own.
 PARTS = ("status", "facts", "result", "main-table", "more-table", "kind", "samples", "log")
@@ -32,27 +30,8 @@ RELATED = (
 )
 Row = tuple[int, int, int, dict[str, Any]]  # sequence, id, step, values
 _POINTS = 2000  # more than a screen has pixels
-_PAIRS = 6
-_SAMPLES = 200
 _FIGURES = 12
 _SAID_ELSEWHERE = ("stopped", "how_to_read", "verdict", "why", "parent", "final", "counts", "report", "fidelity")
-
-
-@dataclass(frozen=True)
-class ThenAndNow:
-    """One prompt, answered early and late in training."""
-
-    prompt: str
-    then: Sample
-    now: Sample | None
-
-    @property
-    def then_score(self) -> str:
-        return _score(self.then)
-
-    @property
-    def now_score(self) -> str:
-        return _score(self.now) if self.now else ""
 
 
 @dataclass(frozen=True)
@@ -144,7 +123,7 @@ def context(run: Run, figures: Figures | None = None) -> dict[str, Any]:
         "agreement": agreement(run.reward_model),
         "curve_data": {"points": points(figures.rows), "curves": as_json(drawn)},
         "dataset_counts": _counts(run.dataset),
-        "answers": _answers(run) if run.state == Run.State.SUCCEEDED else [],
+        "answers": sampled_answers(run) if run.state == Run.State.SUCCEEDED else [],
         "completions": run.completions.count() if run.state == Run.State.SUCCEEDED else 0,
     }
 
@@ -223,53 +202,10 @@ def new_rows(run_id: int, sequence: int, row_id: int) -> tuple[list[Row], bool]:
     return list(rows.filter(sequence__gt=sequence)), False
 
 
-def then_and_now(run: Run) -> list[ThenAndNow]:
-    """For each prompt its first sample and its latest, those that were answered twice before the others.
-
-    Anybody may read this page, so what somebody asked in the arena is left out.
-    """
-    first: dict[str, Sample] = {}
-    last: dict[str, Sample] = {}
-    for sample in _first_and_last_samples(run):
-        key = json.dumps(sample.prompt, sort_keys=True)
-        first.setdefault(key, sample)
-        last[key] = sample
-    asked = asked_in_the_arena(run.project, (s.prompt for s in first.values()))
-    pairs = [
-        ThenAndNow(s.prompt[-1]["content"], s, last[k] if last[k] != s else None)
-        for k, s in first.items()
-        if text_hash(s.prompt) not in asked
-    ]
-    return sorted(pairs, key=lambda pair: pair.now is None)[:_PAIRS]
-
-
-def _first_and_last_samples(run: Run) -> list[Sample]:
-    """In order. A long run has thousands; the page shows a few prompts, so the ends suffice."""
-    ordered = run.samples.order_by("step", "sequence")
-    first = list(ordered[:_SAMPLES])
-    if len(first) < _SAMPLES:
-        return first
-    last = list(ordered.reverse()[:_SAMPLES])
-    known = {sample.pk for sample in first}
-    return first + [sample for sample in reversed(last) if sample.pk not in known]
-
-
 def _counts(dataset: Dataset | None) -> list[tuple[str, Any]]:
     """What the dataset holds, as it says itself; what was left out and why is on its own page."""
     counts = dataset.counts if dataset else {}
     return [(name.replace("_", " "), count) for name, count in counts.items() if curves.is_number(count)]
-
-
-def _answers(run: Run) -> list[Completion]:
-    """A few of the completions that the run sampled, each to another prompt."""
-    completions: dict[int, Completion] = {}
-    for completion in run.completions.select_related("prompt").order_by("pk")[: _PAIRS * 16]:
-        completions.setdefault(completion.prompt_id, completion)
-    return list(completions.values())[:_PAIRS]
-
-
-def _score(sample: Sample) -> str:
-    return "" if sample.score is None else curves.number(round(sample.score, 1))
 
 
 def options(run: Run) -> list[Option]:

@@ -11,7 +11,7 @@ from django.urls import reverse
 
 from annotate.core.errors import Refused
 from annotate.models import LanguageModel
-from evaluation.demo import stages
+from evaluation.demo import stages, training_stages
 from evaluation.demo.plan import Plan, Turn, TurnStopped
 from tests.support import tiny_model
 from tests.support.api_client import errors, program
@@ -198,10 +198,10 @@ def test_the_demo_stops_before_ppo_and_says_why(project, judge, monkeypatch: pyt
     monkeypatch.setattr(stages, "finished_run", lambda *_, **__: SimpleNamespace(output_model="ppo"))
     monkeypatch.setattr(stages, "dataset", lambda *_: None)
     with pytest.raises(TurnStopped) as stopped:
-        stages.optimise(turn, lambda *_: None)
+        training_stages.optimise(turn, lambda *_: None)
     assert FIGURES in str(stopped.value) and f"http://here/p/{project.slug}/runs/" in str(stopped.value)
     tell(judge.path, PROVEN)
-    assert stages.optimise(turn, lambda *_: None) == "ppo"
+    assert training_stages.optimise(turn, lambda *_: None) == "ppo"
     tell(judge.path, AT_CHANCE)
     Run.objects.create(kind="ppo", project=project, name=f"{project.slug}-ppo", config={}, parent=turn.sft)
-    assert stages.optimise(turn, lambda *_: None) == "ppo", "a turn that has passed this stage stays passed"
+    assert training_stages.optimise(turn, lambda *_: None) == "ppo", "a turn that has passed this stage stays passed"

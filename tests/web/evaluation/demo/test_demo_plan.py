@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from evaluation.demo import stages
+from evaluation.demo import stages, training_stages
 from evaluation.demo.plan import Plan, Turn
 from tests.support.factories import make_user
 from tests.support.training.runs import make_weights
@@ -18,12 +18,12 @@ from training import configs
 def test_its_finetuning_holds_examples_out_and_keeps_the_step_that_does_best_on_them(project, monkeypatch) -> None:
     fields: dict[str, Any] = {}
     monkeypatch.setattr(stages, "dataset", lambda *_, **__: SimpleNamespace(counts={}))
-    monkeypatch.setattr(stages, "_counts", str)
+    monkeypatch.setattr(training_stages, "_counts", str)
     monkeypatch.setattr(
         stages, "finished_run", lambda *_, **order: fields.update(order) or SimpleNamespace(output_model="sft")
     )
     researcher = make_user(project, role="researcher")
-    stages.finetune(Turn("http://here", project, researcher, Plan(), base=make_weights()), lambda *_: None)
+    training_stages.finetune(Turn("http://here", project, researcher, Plan(), base=make_weights()), lambda *_: None)
     config = configs.parse("sft", fields["config"])
     assert config.held_out > 0 and config.keep == "best"
     assert config.evaluate_every <= 16 / 2, "of some sixteen steps there is one to choose"

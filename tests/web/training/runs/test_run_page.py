@@ -29,7 +29,7 @@ from training.models import Attempt, Metric, Run, Sample
 from training.routing import websocket_urlpatterns
 from training.runs import live_pages
 from training.runs.figures import curves, health, progress
-from training.runs.present import kind_sections, run_details
+from training.runs.present import kind_sections, run_details, run_samples
 from training.runs.queue.announcements import announce
 
 pytestmark = pytest.mark.django_db
@@ -532,7 +532,7 @@ def test_thousands_of_samples_show_their_ends(project):
     Sample.objects.bulk_create(
         Sample(run=run, sequence=i, step=i, prompt=prompt, completion=f"answer {i}") for i in range(1, 1001)
     )
-    [pair] = run_details.then_and_now(run)
+    [pair] = run_samples.then_and_now(run)
     assert (pair.then.completion, pair.now.completion) == ("answer 1", "answer 1000")
 
 

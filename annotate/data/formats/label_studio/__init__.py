@@ -1,0 +1,1 @@
+"""Label Studio's tasks with their annotations: read and written."""

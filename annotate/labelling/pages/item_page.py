@@ -1,0 +1,155 @@
+"""The page of one item, or of why there is none: what it shows, what is kept in the browser, what waits elsewhere."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+
+from django.db.models import QuerySet
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils import timezone
+
+from annotate.core.errors import Refused
+from annotate.core.page_access import MemberRequest, refused_page
+from annotate.labelling import actions as feedback
+from annotate.labelling import assignment_lifecycle, form_input
+from annotate.labelling import flagging as flags
+from annotate.labelling.forms.verdicts import VERDICTS
+from annotate.labelling.scales.declared import scales_in
+from annotate.labelling.shortcuts.keys import merged
+from annotate.models import Assignment, Completion, Project, Split, User
+from annotate.projects.wellbeing import actions as harm_budget
+from common.whole_numbers import row_id
+
+ASKED = {"rate": "asks_ratings", "compare": "asks_comparisons", "rank": "asks_rankings", "write": "asks_answers"}
+KEPT_TO = {
+    "rate": "answers to rate",
+    "compare": "answers to compare",
+    "rank": "answers to rank",
+    "write": "prompts to answer",
+}
+DRAFTS_KEPT = timedelta(days=3)
+# A lesson has told what is right, and a decision has a page of its own.
+NOT_UNDONE_HERE = (Assignment.Purpose.TUTORIAL, Assignment.Purpose.ADJUDICATION)
+
+
+def with_time(assignment: Assignment, user: User, act: Callable[[], None]) -> None:
+    """Do it, if need be after taking the item up again: who comes late loses nothing while its place is free."""
+    try:
+        act()
+    except Refused as refused:
+        if refused.status != 410:
+            raise
+        assignment_lifecycle.again(assignment=assignment, by=user)
+        act()
+
+
+def wanted_kind(request: MemberRequest, project: Project) -> str | None:
+    """Return the kind of item that the address keeps to, if the project asks for it."""
+    kind = request.GET.get("kind")
+    return kind if kind in Assignment.Kind.values and getattr(project, ASKED[kind]) else None
+
+
+def kind_query(request: MemberRequest) -> str:
+    """The kind that an annotator keeps to travels from form to form."""
+    kind = request.GET.get("kind")
+    return f"?kind={kind}" if kind in Assignment.Kind.values else ""
+
+
+def show(
+    request: MemberRequest,
+    project: Project,
+    assignment: Assignment | None,
+    entered: form_input.Entered | None = None,
+    *,
+    editing: bool = False,
+    send_to: str = "",
+) -> HttpResponse:
+    """The page of an item, or of what there is instead. `send_to`: where its form goes, when not to the next item."""
+    if assignment is not None and assignment.user_id != request.user.pk:
+        refused = Refused(403, assignment="This item was handed to someone else; go on with your own next one.")
+        return refused_page(request, refused, project=project)
+    entered = entered or (form_input.taken_back(assignment) if assignment else form_input.Entered())
+    closed = project.assignments.filter(user=request.user, state__in=["submitted", "skipped"]).exclude(
+        purpose__in=NOT_UNDONE_HERE
+    )
+    last = closed.order_by("closed_at").last()
+    closed_at = last.closed_at if last else None
+    guideline = project.guideline
+    context = {
+        "project": project,
+        "section": "judge",
+        "query": kind_query(request),
+        "assignment": assignment,
+        "entered": entered,
+        "editing": editing,  # an earlier annotation is changed: the form goes back to where it came from
+        "send_to": send_to or _send_to(request, project, assignment, editing),
+        "answers": list(zip("ABCDEF", assignment.completions, strict=False)) if assignment else [],
+        "scales": scales_in(project),
+        "shortcuts": merged(request.user.shortcuts),
+        "flag_reasons": flags.REASONS,
+        "history_url": reverse("annotate-history", args=[project.slug]),
+        "verdicts": VERDICTS,
+        "stars": ["1", "2", "3", "4", "5"],
+        "skip_reasons": form_input.SKIP_REASONS,
+        "idempotency_key": (entered.is_sent and request.POST.get("idempotency_key")) or uuid.uuid4(),
+        "act_key": uuid.uuid4(),  # of what is done with the item beside judging it
+        "run_out": _run_out(project, request.user, assignment),
+        "shown_at": f"{time.time():.2f}",
+        "done_today": _done_today(project, request.user),
+        "undoable": last if last and not editing and feedback.may_change(last) else None,
+        "guideline": guideline,
+        "guideline_is_new": bool(guideline and closed_at and guideline.created_at > closed_at),
+        "waiting": None if assignment else _waiting(project, request.user),
+        "only": KEPT_TO.get(wanted_kind(request, project) or "", ""),
+        "withheld": "" if assignment else harm_budget.why_withheld(project, request.user),
+        "veil": harm_budget.veil(assignment.prompt, request.user) if assignment else "",
+        "oob": request.htmx,
+    }
+    template = "annotate/labelling.html#reply" if request.htmx else "annotate/labelling.html"
+    return render(request, template, context, status=entered.status)
+
+
+def _run_out_of(project: Project, user: User) -> QuerySet[Assignment]:
+    """Items of theirs whose time ran out: one may have begun on them. As long as a browser keeps drafts."""
+    now = timezone.now()
+    mine = project.assignments.filter(user=user, state__in=[Assignment.State.OPEN, Assignment.State.EXPIRED])
+    return mine.filter(expires_at__range=(now - DRAFTS_KEPT, now)).exclude(purpose__in=NOT_UNDONE_HERE)
+
+
+def _run_out(project: Project, user: User, shown: Assignment | None) -> list[int]:
+    others = _run_out_of(project, user).exclude(pk=shown.pk if shown else 0)
+    return list(others.order_by("pk").values_list("pk", flat=True)[:50])
+
+
+def run_out_and_wanted(request: MemberRequest, project: Project) -> Assignment | None:
+    """`?item=12` goes back to one of these; what cannot be shown again is as if it had not been asked for."""
+    pk = row_id(request.GET.get("item", ""))
+    if request.method == "POST" or not pk:
+        return None
+    mine = _run_out_of(project, request.user).filter(pk=pk)
+    return harm_budget.within(mine, project, request.user).select_related("project", "user", "prompt").first()
+
+
+def _send_to(request: MemberRequest, project: Project, assignment: Assignment | None, editing: bool) -> str:
+    if assignment is not None and editing:
+        return reverse("annotate-edit", args=[project.slug, assignment.pk])
+    return reverse("annotate", args=[project.slug]) + kind_query(request)
+
+
+def _done_today(project: Project, user: User) -> int:
+    midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
+    done = project.assignments.filter(user=user, state="submitted", closed_at__gte=midnight)
+    return done.exclude(purpose=Assignment.Purpose.TUTORIAL).count()
+
+
+def _waiting(project: Project, user: User) -> str:
+    """Why there is nothing to judge: `empty`, `others` when the rest is in other hands, or `done`."""
+    if not Completion.objects.filter(prompt__project=project, prompt__side=Split.TRAIN).exists():
+        return "empty"
+    others = project.assignments.live().filter(user__is_simulated=user.is_simulated).exclude(user=user)
+    return "others" if others.exists() else "done"
