@@ -35,8 +35,8 @@ from training.configs import ClassifyConfig
 from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec, read_lines
 from training.recipes.classify import classify_head
 from training.recipes.classify import classify_measures as measured
+from training.recipes.classify.classifier_finetuning import FEATURE_BATCH, finetune
 from training.recipes.classify.classify_rows import Example, Split, read_examples, split
-from training.recipes.classify.finetuning import FEATURE_BATCH, finetune
 from training.recipes.classify.text_classifier import Classifier, Head, encode, load_trunk
 from training.recipes.common import loading, steps
 from training.recipes.common.entry import config_of, run_recipe

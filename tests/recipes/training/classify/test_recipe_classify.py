@@ -16,7 +16,7 @@ from tests.support import tiny_model
 from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec
 from training.recipes import classify_predict, label
 from training.recipes.classify import __main__ as classify
-from training.recipes.classify import classify_measures, finetuning
+from training.recipes.classify import classifier_finetuning, classify_measures
 from training.recipes.classify.classify_rows import Example, read_examples, split
 from training.recipes.classify.text_classifier import Classifier, encode, load_trunk
 from training.recipes.common import children, entry, loading
@@ -191,11 +191,12 @@ def test_it_learns_what_the_letters_tell(done):
 
 def test_an_epoch_holds_every_text_once_and_pads_little():
     lengths = torch.randint(5, 200, (500,), generator=torch.Generator().manual_seed(0)).tolist()
-    batches = finetuning.epoch_batches(lengths, 8, 0, seed=1)
+    batches = classifier_finetuning.epoch_batches(lengths, 8, 0, seed=1)
     assert sorted(i for batch in batches for i in batch) == list(range(500)) and len(batches) == 63
     padded = sum(max(lengths[i] for i in batch) * len(batch) for batch in batches)
     assert padded < 1.1 * sum(lengths)
-    assert batches == finetuning.epoch_batches(lengths, 8, 0, seed=1) != finetuning.epoch_batches(lengths, 8, 1, seed=1)
+    again, other = (classifier_finetuning.epoch_batches(lengths, 8, epoch, seed=1) for epoch in (0, 1))
+    assert batches == again != other
     first = [sum(lengths[i] for i in batch) for batch in batches[:10]]
     assert first != sorted(first)  # nor do short texts come first
 
@@ -327,7 +328,7 @@ def test_it_fails_in_words(parent, tmp_path, monkeypatch):
     assert entry.attempt(classify.main, run) == 1 and run.failure()["code"] == "too_few_texts"
     run = make_run(tmp_path / "none", tmp_path / "nowhere")
     assert entry.attempt(classify.main, run) == 1 and run.failure()["code"] == "model_missing"
-    monkeypatch.setattr(finetuning, "train_step", lambda *given: float("nan"))
+    monkeypatch.setattr(classifier_finetuning, "train_step", lambda *given: float("nan"))
     run = make_run(tmp_path / "hot", parent)
     assert entry.attempt(classify.main, run) == 1 and run.failure()["code"] == "not_finite"
     assert "learning_rate" in run.failure()["remedy"]

@@ -11,7 +11,7 @@ from django.urls import reverse
 
 from annotate.core.errors import Refused
 from annotate.models import LanguageModel
-from evaluation.demo import stages, training_stages
+from evaluation.demo import training_stages
 from evaluation.demo.plan import Plan, Turn, TurnStopped
 from tests.support import tiny_model
 from tests.support.api_client import errors, program
@@ -195,8 +195,8 @@ def test_a_program_is_refused_in_the_same_words(project, judge):
 @pytest.mark.django_db
 def test_the_demo_stops_before_ppo_and_says_why(project, judge, monkeypatch: pytest.MonkeyPatch):
     turn = Turn("http://here", project, make_user(project, role="researcher"), Plan(), sft=make_weights(), reward=judge)
-    monkeypatch.setattr(stages, "finished_run", lambda *_, **__: SimpleNamespace(output_model="ppo"))
-    monkeypatch.setattr(stages, "dataset", lambda *_: None)
+    monkeypatch.setattr(training_stages, "finished_run", lambda *_, **__: SimpleNamespace(output_model="ppo"))
+    monkeypatch.setattr(training_stages, "dataset", lambda *_: None)
     with pytest.raises(TurnStopped) as stopped:
         training_stages.optimise(turn, lambda *_: None)
     assert FIGURES in str(stopped.value) and f"http://here/p/{project.slug}/runs/" in str(stopped.value)
