@@ -78,12 +78,7 @@ SMALL = {
 # Not seen to end at this size yet, on a machine that was busy: they are not run.
 UNSEEN = {
     "abnormal_texts",
-    "clean_vs_dirty",
-    "load_waiting",
     "ppo_vs_trl",
-    "reward_finetuning_curve",
-    "reward_hh_rlhf",
-    "reward_judges",
     "train_vs_trl",
 }
 # Name and what it is given: a part of the one sentence with which it refuses.
