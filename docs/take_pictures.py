@@ -45,10 +45,11 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[], help="names of pages, for some of the pictures")
     parser.add_argument("--forms", action="store_true", help="each judging form instead")
     parser.add_argument("--screens", nargs="*", choices=list(SCREENS), default=list(SCREENS))
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="where the pictures go")
     arguments = parser.parse_args()
-    FOLDER.mkdir(exist_ok=True)
+    arguments.folder.mkdir(exist_ok=True)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=_chromium(), args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=ARGUMENTS)
         for screen in arguments.screens:
             suffix = "" if screen == "light" else f"-{screen}"
             page = _signed_in(browser, arguments, *SCREENS[screen])
@@ -58,11 +59,12 @@ def main() -> None:
                     page.goto(arguments.url + path)
                     _enter(page, FORMS[name.removeprefix("judge-")] if arguments.forms else ())
                     page.wait_for_timeout(1500)  # charts draw themselves after the page has come
-                    page.screenshot(path=FOLDER / f"{name}{suffix}.png", full_page=not name.startswith(AS_IT_STANDS))
+                    file = arguments.folder / f"{name}{suffix}.png"
+                    page.screenshot(path=file, full_page=not name.startswith(AS_IT_STANDS))
         browser.close()
 
 
-def _chromium() -> str | None:
+def find_chromium() -> str | None:
     names = (os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome")
     return next((found for name in names if name and (found := shutil.which(name))), None)
 

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
+from django.core.management import CommandError, call_command
 from django.urls import reverse
 from django.utils import timezone
 from PIL import Image
@@ -226,6 +227,14 @@ def test_styles_are_counted_some_at_a_time_until_all_are(project, base, child, v
     for _ in range(4):
         vote(child, base)
     assert count_missing(project, "person", most) == counted == Style.objects.count()
+
+
+def test_styles_of_all_judged_answers_are_counted_by_a_command(project, base, child, vote, capsys):
+    vote(child, base)
+    call_command("count_styles", project.slug)
+    assert capsys.readouterr().out == "2 answers counted.\n" and uncounted(project, "person").count() == 0
+    with pytest.raises(CommandError, match="no project"):
+        call_command("count_styles", "nowhere")
 
 
 def test_many_votes_are_counted_beside_the_request(client, project, base, child, vote, monkeypatch):
