@@ -14,13 +14,13 @@ import argparse
 import hashlib
 import json
 import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.own_process import run_module
 from benchmarks.refusal import require_file, require_model
 from training.core.run_directory import RunDirectory, RunSpec
 
@@ -80,8 +80,8 @@ def run(
             lines = "".join(json.dumps(row) + "\n" for row in others)
             (folder / "data" / "other" / "train-00000.jsonl").write_text(lines, encoding="utf-8")
     module = "training.recipes.domain" if kind == "domain" else "evaluation.recipes.surprise"
-    if subprocess.run([sys.executable, "-m", module, str(folder)], stdout=subprocess.DEVNULL).returncode != 0:
-        sys.exit(f"{kind}: {directory.failure()}")
+    if run_module(module, folder, folder / "log.txt") != 0:
+        sys.exit(f"{kind}: {directory.failure()}; see {folder}/log.txt")
     return directory
 
 

@@ -22,16 +22,17 @@ import math
 import os
 import random
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks.own_process import run_module
 from benchmarks.refusal import require_file
 from training.core.run_directory import RunDirectory, RunSpec
 from training.corpora.cleaning.text_hashes import digest
@@ -57,8 +58,7 @@ def main() -> None:
     for file in options.texts:
         require_file(file, "good texts")
     folder = Path(options.folder or tempfile.mkdtemp(prefix="clean-vs-dirty-"))
-    good = documents(options.texts)
-    good = dict(list(good.items())[: options.documents])
+    good = documents(options.texts, options.documents)
     held_out = {text: origin for text, origin in good.items() if place(text) < HELD_OUT}
     kept = [text for text in good if place(text) >= HELD_OUT]
     spoilt = list(dirty(kept, random.Random(0), options.dirt))
@@ -85,12 +85,20 @@ def main() -> None:
         print(f"{origin}: dirty {before:.3f}, clean {after:.3f} bits per byte, {after / before - 1:+.1%}")
 
 
-def documents(files: list[Path]) -> dict[str, str]:
-    """Text -> origin, each once: pieces of at most LONGEST characters and some length."""
-    whole = [("python", text) for text in (*python_texts.topics(), *python_texts.docstrings())]
-    whole += [(file.stem, file.read_text(encoding="utf-8")) for file in files]
-    found = {piece.strip(): origin for origin, text in whole for piece in cut(text, LONGEST)}
-    return {text: origin for text, origin in found.items() if len(text.split()) >= FEWEST_WORDS}
+def documents(files: list[Path], most: int | None) -> dict[str, str]:
+    """Return text -> origin, each once: the first pieces of at most LONGEST characters that have some length."""
+    found: dict[str, str] = {}
+    whole = chain(
+        (("python", text) for text in chain(python_texts.topics(), python_texts.docstrings())),
+        ((file.stem, file.read_text(encoding="utf-8")) for file in files),
+    )
+    for origin, text in whole:
+        for piece in cut(text, LONGEST):
+            if len(found) == most:  # every file of the standard library would take seconds to read
+                return found
+            if len(piece.split()) >= FEWEST_WORDS:
+                found[piece.strip()] = origin
+    return found
 
 
 def place(text: str) -> float:
@@ -212,9 +220,7 @@ def bring_rows(source: Path, run: RunDirectory) -> None:
 
 
 def carried_out(run: RunDirectory, recipe: str) -> dict[str, Any]:
-    with (run.path / "log.txt").open("w") as log:
-        command = [sys.executable, "-m", f"training.recipes.{recipe}", str(run.path)]
-        subprocess.run(command, stdout=log, stderr=log, check=False)
+    run_module(f"training.recipes.{recipe}", run.path, run.path / "log.txt")
     if (result := run.result()) is None:
         sys.exit(f"{recipe} failed: {run.failure()}; see {run.path}/log.txt")
     return result

@@ -31,6 +31,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.database import make_tables  # noqa: E402
 from benchmarks.load_client import Connection, Tally, crowd  # noqa: E402
 from tests.support.processes import free_port, until  # noqa: E402
 from training.core.niceness import be_nice  # noqa: E402
@@ -218,7 +219,7 @@ def main() -> None:
         environment.pop("DATABASE_URL", None)
         options: dict[str, Any] = {"cwd": ROOT, "env": environment, "check": True}
         commit = commit_ms(folder)
-        subprocess.run([sys.executable, "manage.py", "migrate", "-v0"], **options)
+        make_tables(environment)
         fill = [sys.executable, "-c", FILL, str(arguments.votes)]
         keys = json.loads(subprocess.run(fill, stdout=subprocess.PIPE, **options).stdout.splitlines()[-1])
         headers = [{"Authorization": f"Token {key}"} for key in keys]

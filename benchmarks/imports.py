@@ -13,6 +13,7 @@ row is there exactly once.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import random
@@ -25,6 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+
+from benchmarks.database import make_tables
 
 ROOT = Path(__file__).resolve().parent.parent
 BAD_EVERY, REPEATED_EVERY = 1_000, 500
@@ -66,21 +69,12 @@ def _row(lot: random.Random, words: list[str], n: int) -> str:
     return json.dumps({"prompt": question, "chosen": chosen, "rejected": rejected}) + "\n"
 
 
-def manage(*words: str) -> str:
-    done = subprocess.run([sys.executable, "manage.py", *words], cwd=ROOT, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(done.stderr)
-    return done.stdout
-
-
 def prepare() -> None:
-    manage("migrate", "-v0")
-    code = (
-        "from annotate.models import *; "
-        "by, _ = User.objects.get_or_create(username='importer', is_superuser=True); "
-        "Project.objects.get_or_create(slug='imported', defaults={'name': 'Imported', 'created_by': by})"
-    )
-    manage("shell", "-v0", "-c", code)
+    from annotate.models import Project, User
+
+    make_tables(os.environ)
+    by, _ = User.objects.get_or_create(username="importer", is_superuser=True)
+    Project.objects.get_or_create(slug="imported", defaults={"name": "Imported", "created_by": by})
 
 
 def state(number: int) -> dict[str, object]:
@@ -96,7 +90,7 @@ def watch(number: int, *, until_line: int | None = None) -> Watched:
     first = state(number)["lines"]
     try:
         while True:
-            time.sleep(0.2)
+            time.sleep(0.02 if until_line is not None else 0.2)  # a small import is soon past half its lines
             seen.peak = max(seen.peak, process.memory_info().rss)
             now = state(number)
             seen.lines = int(str(now["lines"]))
@@ -117,10 +111,11 @@ def watch(number: int, *, until_line: int | None = None) -> Watched:
 
 
 def queue(path: Path) -> int:
-    told = manage(
-        "import_feedback", str(path), "--project", "imported", "--source", "made up", "--by", "importer", "--queue"
-    )
-    return int(told.split()[1])
+    from django.core.management import call_command
+
+    order = ["--project", "imported", "--source", "made up", "--by", "importer", "--queue"]
+    call_command("import_feedback", str(path), *order, stdout=(answer := io.StringIO()))
+    return int(answer.getvalue().split()[1])
 
 
 def check(number: int, good: int, repeated: int, bad: int) -> dict[str, int]:

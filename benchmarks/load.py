@@ -31,6 +31,7 @@ from typing import IO, Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.database import make_tables  # noqa: E402
 from benchmarks.load_client import Connection, Tally, crowd  # noqa: E402
 from benchmarks.refusal import refuse  # noqa: E402
 from tests.support.processes import free_port  # noqa: E402
@@ -139,7 +140,7 @@ def measure(folder: Path, database_url: str, people: int, seconds: float, worker
         environment["DATABASE_URL"] = database_url
     run = [sys.executable]
     options: dict[str, Any] = {"cwd": ROOT, "env": environment, "check": True}
-    subprocess.run([*run, "manage.py", "migrate", "-v0"], **options)
+    make_tables(environment)
     filled = subprocess.run([*run, "-c", FILL, str(people), str(prompts)], stdout=subprocess.PIPE, **options)
     headers = [{"Authorization": f"Token {key}"} for key in json.loads(filled.stdout.splitlines()[-1])]
     with web(environment, workers) as port:

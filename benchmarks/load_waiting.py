@@ -32,6 +32,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.database import make_tables  # noqa: E402
 from benchmarks.load import FILL, PROMPTS, SLUG, person, web  # noqa: E402
 from benchmarks.load_client import Connection, Tally  # noqa: E402
 from tests.support.servers import postgres  # noqa: E402
@@ -166,13 +167,13 @@ async def beside(
 ) -> tuple[Tally, Counter[str]]:
     """Everybody else first; judging begins when they wait, and ends before they do."""
     seen: Counter[str] = Counter()
-    settling = 5 + (visitors + sockets) / 50
-    until = time.monotonic() + settling + seconds + 5
+    settling, longer = 1 + (visitors + sockets) / 40, min(5.0, seconds)
+    until = time.monotonic() + settling + seconds + longer
     others = [asyncio.create_task(visitor(port, n, until, seen)) for n in range(visitors)]
     browsers = range(-(-sockets // SOCKETS_OF_ONE))
     others += [asyncio.create_task(browser(port, n, SOCKETS_OF_ONE, until, seen)) for n in browsers]
     await asyncio.sleep(settling)
-    tally = await judge(port, keys, until - 5, think)
+    tally = await judge(port, keys, until - longer, think)
     for result in await asyncio.gather(*others, return_exceptions=True):
         if isinstance(result, BaseException):
             seen[repr(result)[:80]] += 1
@@ -187,7 +188,7 @@ def measure(folder: Path, database_url: str, arguments: argparse.Namespace) -> d
     if database_url:
         environment["DATABASE_URL"] = database_url
     options: dict[str, Any] = {"cwd": ROOT, "env": environment, "check": True}
-    subprocess.run([sys.executable, "manage.py", "migrate", "-v0"], **options)
+    make_tables(environment)
     subprocess.run([sys.executable, "manage.py", "collectstatic", "--noinput", "-v0"], **options)
     fill = [sys.executable, "-c", FILL, str(arguments.judges), str(arguments.prompts)]
     filled = subprocess.run(fill, stdout=subprocess.PIPE, **options)
@@ -197,7 +198,9 @@ def measure(folder: Path, database_url: str, arguments: argparse.Namespace) -> d
     with hung_server() as url, log.open("wb") as errors:
         environment["MODEL_SERVER_URL"] = url
         with web(environment, arguments.workers, errors=errors) as port:
-            asyncio.run(judge(port, keys[:20], time.monotonic() + 3))  # imports and caches are not what is measured
+            asyncio.run(
+                judge(port, keys[:20], time.monotonic() + min(3, arguments.seconds))
+            )  # imports and caches are not what is measured
             alone = asyncio.run(judge(port, keys, time.monotonic() + arguments.seconds, arguments.think))
             crowd = (arguments.visitors, arguments.sockets, arguments.seconds, arguments.think)
             together, seen = asyncio.run(beside(port, keys, *crowd))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.own_process import run_module
 from training.core.run_directory import RunDirectory, RunSpec, read_lines
 
 NOUNS = [
@@ -67,10 +67,8 @@ def run_ours(work: Work, who: Contestant, folder: Path, taste: dict[str, float] 
     reward = None if taste is not None else str(reward_head(Path(work.model), folder, shared=who.reward == "shared"))
     spec = RunSpec("ppo", config, seed=work.seed, parent=work.model, reward_model=reward)
     run.create(spec, {"prompts": rows})
-    subprocess.run(
-        [sys.executable, "-m", "training.recipes.ppo", str(run.path)], check=True, env=_environment(who.dtype),
-        stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    if run_module("training.recipes.ppo", run.path, run.path / "log.txt", **_environment(who.dtype)) != 0:
+        raise RuntimeError(f"Ours failed: {run.failure()}; see {run.path}/log.txt")
     steps = [row["values"] for row in read_lines(run.path / "metrics.jsonl")][: work.steps]  # the last has no update
     return {
         "seconds": sum(step["seconds"] for step in steps),
@@ -90,8 +88,9 @@ def run_peer(
     asked = {**asdict(work), "adapters": who.adapters, "dtype": who.dtype, "folder": str(folder), "taste": taste}
     (folder / "work.json").write_text(json.dumps(asked))
     process = subprocess.run(
-        [str(python), str(PEER), str(folder / "work.json")], capture_output=True, text=True, env=_environment(who.dtype)
-    )
+        [str(python), str(PEER), str(folder / "work.json")], capture_output=True, text=True,
+        env={**os.environ, **_environment(who.dtype)},
+    )  # fmt: skip
     if process.returncode:
         raise RuntimeError(f"The peer failed: {process.stderr[-2000:]}")
     return json.loads(process.stdout.strip().splitlines()[-1])
@@ -129,4 +128,4 @@ def _twin(model: Path, folder: Path) -> Path:
 
 
 def _environment(dtype: str) -> dict[str, str]:
-    return {**os.environ, "HF_HUB_OFFLINE": "1", "TRL_EXPERIMENTAL_SILENCE": "1", "ASSAY_DTYPE": dtype}
+    return {"HF_HUB_OFFLINE": "1", "TRL_EXPERIMENTAL_SILENCE": "1", "ASSAY_DTYPE": dtype}

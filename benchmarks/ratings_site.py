@@ -32,10 +32,11 @@ COLUMNS = ("prompt_id", "completion_a_id", "completion_b_id", "winner", "author_
 
 def load(votes: Mapping[str, np.ndarray]) -> dict[str, float]:
     """Rows as the product writes them, with all its indexes, in the bulk: the indexes are made at the end."""
-    from django.core.management import call_command
     from django.db import connection
 
-    call_command("migrate", verbosity=0)
+    from benchmarks.database import make_tables
+
+    make_tables(os.environ)
     answers = _surroundings(int(votes["models"]), int(votes["voters"]))
     path = connection.settings_dict["NAME"]
     connection.close()

@@ -18,7 +18,6 @@ import gzip
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -26,6 +25,7 @@ from typing import Any
 
 from benchmarks import trl_contestants as contestants
 from benchmarks.hh_rlhf import transcript
+from benchmarks.own_process import run_module
 from benchmarks.refusal import refuse, require_model
 
 NAME = "hh-rlhf-harmless-base-test.jsonl.gz"
@@ -82,10 +82,9 @@ class Runner:
         folder.mkdir()
         path = folder / "work.json"
         path.write_text(json.dumps({"work": work, "model": self.model, "folder": str(folder / "run"), **given}))
-        command = [sys.executable, "-m", "benchmarks.trl_contestants", str(path)]
-        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
-        if done.returncode != 0:
-            sys.exit(f"{work} {given.get('contestant', '')} failed:\n{done.stderr[-3000:]}")
+        log = folder / "log.txt"
+        if run_module("benchmarks.trl_contestants", path, log, HF_HUB_OFFLINE="1") != 0:
+            sys.exit(f"{work} {given.get('contestant', '')} failed:\n{log.read_text(encoding='utf-8')[-3000:]}")
         return json.loads((folder / "run" / "figures.json").read_text())
 
     @property

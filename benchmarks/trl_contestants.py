@@ -251,9 +251,15 @@ WORK = {
     "profile": profile,
 }
 
+
+def main(path: Path) -> None:
+    """Do the work that the file names, and write its figures into the work's folder."""
+    work = json.loads(path.read_text(encoding="utf-8"))
+    folder = Path(work["folder"])
+    folder.mkdir(parents=True, exist_ok=True)
+    figures = WORK[work["work"]](work, folder)
+    (folder / "figures.json").write_text(json.dumps(figures), encoding="utf-8")
+
+
 if __name__ == "__main__":
-    given = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    place = Path(given["folder"])
-    place.mkdir(parents=True, exist_ok=True)
-    found = WORK[given["work"]](given, place)
-    (place / "figures.json").write_text(json.dumps(found), encoding="utf-8")
+    main(Path(sys.argv[1]))
