@@ -55,8 +55,8 @@ def main() -> None:
     report: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
         run = Runner(Path(scratch), model)
-        rows, held_out, tokens = sft_rows(transcripts, model, arguments.tokens, arguments.held_out)
         for part in arguments.parts:
+            rows, held_out, tokens = sft_rows(transcripts, model, arguments.tokens, arguments.held_out)
             if part == "profile":
                 report[part] = profile(run, rows, arguments.only)
                 continue

@@ -54,7 +54,7 @@ PARTS = {
 # Name: what it is given, and a part of the last that it prints. {} are folders and files of `inputs`.
 SMALL = {
     "abnormal_texts": (
-        "{model} {domain} {foreign} --tokens 2000 --passages 8 --folder {new}",
+        "{model} {domain} {foreign} --tokens 2000 --passages 10 --folder {new}",
         "after 2,000 tokens of the domain",
     ),
     "calibration": ("--arenas 1 --streams 4 --votes 50", "any of three buttons"),
