@@ -25,13 +25,13 @@ SEEN, UNSEEN = NOUNS[:24], NOUNS[24:]
 Step = dict[str, float]
 
 
-def matched_work(model: Path, rate: float, seed: int, episodes: int = EPISODES) -> Work:
+def matched_work(model: Path, rate: float, seed: int, episodes: int, new_tokens: int) -> Work:
     asks = [ask.format(noun) for noun in SEEN for ask in ASKS]
     prompts = [asks[i * 37 % len(asks)] for i in range(episodes)]
-    return Work(str(model), prompts, temperature=1.0, learning_rate=rate, seed=seed)
+    return Work(str(model), prompts, new_tokens=new_tokens, temperature=1.0, learning_rate=rate, seed=seed)
 
 
-def behaviour(model: Path, base: Path, samples: int = 2) -> dict[str, float]:
+def behaviour(model: Path, base: Path, new_tokens: int, samples: int = 2) -> dict[str, float]:
     """Of answers to unseen prompts: raw score, KL from the base in nats an answer, and the text."""
     import torch
 
@@ -51,7 +51,7 @@ def behaviour(model: Path, base: Path, samples: int = 2) -> dict[str, float]:
     seeds = [sequence_seed(0, "unseen", i) for i in range(len(asks))]
     pad = tokenizer.pad_token_id
     rollout = rollout_of(
-        prompts, sample(decoder_for(trained), prompts, seeds, Sampling(48), end_ids=ends, pad_id=pad), pad
+        prompts, sample(decoder_for(trained), prompts, seeds, Sampling(new_tokens), end_ids=ends, pad_id=pad), pad
     )
     words = [row[:n] for row, n in zip(rollout.tokens.tolist(), rollout.lengths.tolist(), strict=True)]
     texts = tokenizer.batch_decode(words, skip_special_tokens=True)

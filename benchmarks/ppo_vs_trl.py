@@ -54,9 +54,9 @@ def main() -> None:
     model = arguments.model.resolve()
     with tempfile.TemporaryDirectory() as scratch:
         if "speed" in arguments.parts:
-            _speed(results, timed_work(model, arguments.episodes), arguments, Path(scratch))
+            _speed(results, timed_work(model, arguments.episodes, arguments.new_tokens), arguments, Path(scratch))
         if "roofline" in arguments.parts:
-            _roofline(results, timed_work(model, arguments.episodes))
+            _roofline(results, timed_work(model, arguments.episodes, arguments.new_tokens))
         if "matched" in arguments.parts:
             _matched(results, model, arguments, Path(scratch))
     report = table(results.found)
@@ -71,6 +71,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("ppo-vs-trl"))
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--episodes", type=int, default=64, help="of the timed parts, in batches of 16")
+    parser.add_argument("--new-tokens", type=int, default=Work.new_tokens, help="of an answer, at most")
     parser.add_argument("--matched-episodes", type=int, default=ppo_matched.EPISODES)
     parts = ["speed", "roofline", "matched"]
     parser.add_argument("--parts", nargs="+", choices=parts, default=parts)
@@ -131,9 +132,9 @@ def _roofline(results: Results, work: Work) -> None:
 
 def _matched(results: Results, model: Path, arguments: argparse.Namespace, scratch: Path) -> None:
     if "the parent" not in results.found.get("matched", {}):
-        results.keep("matched", "the parent", {"behaviour": ppo_matched.behaviour(model, model)})
+        results.keep("matched", "the parent", {"behaviour": ppo_matched.behaviour(model, model, arguments.new_tokens)})
     for seed in arguments.seeds:
-        work = ppo_matched.matched_work(model, 3e-4, seed, arguments.matched_episodes)
+        work = ppo_matched.matched_work(model, 3e-4, seed, arguments.matched_episodes, arguments.new_tokens)
         ours = {f"ours, {adapters}, seed {seed}": Contestant(adapters) for adapters in ("lora", "top")}
         found = {name: _trained(results, name, work, who, None, scratch, {}) for name, who in ours.items()}
         if not arguments.trl_python:
@@ -157,7 +158,7 @@ def _trained(
         folder = scratch / name.replace(" ", "").replace(",", "-")
         run = run_peer(work, who, python, folder, taste) if python else run_ours(work, who, folder, taste)
         trained = folder / "model" if python else folder / "run" / "model"
-        behaviour = ppo_matched.behaviour(trained, Path(work.model))
+        behaviour = ppo_matched.behaviour(trained, Path(work.model), work.new_tokens)
         results.keep("matched", name, {**run, "behaviour": behaviour})
         print(name, behaviour, file=sys.stderr)
     return results.found["matched"][name]

@@ -48,8 +48,9 @@ class Contestant:
     reward: str = "shared"
 
 
-def timed_work(model: Path, episodes: int) -> Work:
-    return Work(str(model), [f"Write one sentence about {NOUNS[i % len(NOUNS)]}." for i in range(episodes)])
+def timed_work(model: Path, episodes: int, new_tokens: int) -> Work:
+    prompts = [f"Write one sentence about {NOUNS[i % len(NOUNS)]}." for i in range(episodes)]
+    return Work(str(model), prompts, new_tokens=new_tokens)
 
 
 def run_ours(work: Work, who: Contestant, folder: Path, taste: dict[str, float] | None = None) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from unittest.mock import patch
 
 import pytest
 
+from benchmarks.own_process import run_module
 from tests.support import tiny_model
 from training.core.run_directory import RunDirectory
 from training.recipes.common import entry
@@ -69,7 +70,7 @@ SMALL = {
     ),
     "ppo_guards": ("--only=noise-8-16", "| noise | 8 | 16 |"),
     "ppo_vs_trl": (
-        "{model} --out {new} --repeats 1 --episodes 16 --matched-episodes 16 --only 'ours, lora'",
+        "{model} --out {new} --repeats 1 --episodes 16 --new-tokens 6 --matched-episodes 16 --only 'ours, lora'",
         "answers to unseen prompts",
     ),
     "quality": ("--seeds 1 --judges 10 --items 100", '"dishonest": false'),
@@ -136,6 +137,15 @@ def test_what_is_missing_is_said_in_one_sentence(name: str, options: str, inputs
 
 
 @pytest.mark.thorough
+def test_what_runs_in_this_process_here_runs_in_its_own_elsewhere(tmp_path: Path):
+    given, log = tmp_path / "given.json", tmp_path / "log.txt"
+    given.write_text('{"a":1}', encoding="utf-8")
+    assert run_module("json.tool", given, log, PYTHONUTF8="1") == 0
+    assert json.loads(log.read_text(encoding="utf-8")) == {"a": 1}
+    assert run_module("json.tool", tmp_path / "nowhere.json") == 2
+
+
+@pytest.mark.thorough
 def test_script_lock_without_uv_says_so():
     """The rest of it asks a package index."""
     asked = {**os.environ, "UV": "no-such-uv"}
@@ -186,6 +196,7 @@ def run_here(name: str, words: list[str], as_module: bool) -> Ended:
     with (
         patch("sys.argv", [script, *words]), patch("sys.path", sys.path[:]),
         patch("benchmarks.own_process.run_module", run_module_here),
+        patch("training.recipes.reward.head_fit.RIDGES", (30.0, 3.0)),
         contextlib.redirect_stdout(out), contextlib.redirect_stderr(err),
     ):  # fmt: skip
         try:
