@@ -31,7 +31,7 @@ def _kinds() -> list[Kind]:
             dataset_kind="prompts",
             train_split_only=False,
             makes="completions",
-            purpose="A model answers every prompt of a dataset several times; people then judge the answers.",
+            purpose="A model answers every prompt of a dataset several times; people then annotate the answers.",
         ),
         Kind(
             "corpus",

@@ -35,7 +35,7 @@ from annotate.models.feedback import Feedback
 
 @extend_schema(
     request=Ask,
-    responses={200: AssignmentOut, 204: OpenApiResponse(description="There is nothing to judge just now.")}
+    responses={200: AssignmentOut, 204: OpenApiResponse(description="There is nothing to annotate just now.")}
     | refusals(400, 403, 404),
     tags=["assignments"],
 )

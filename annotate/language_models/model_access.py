@@ -59,12 +59,13 @@ def require_talk(person: Person, model: LanguageModel, project: Project) -> None
     if model.kind != LanguageModel.Kind.POLICY:
         raise Refused(400, model=f"{model.name} is a {model.kind} and answers nothing; choose a policy.")
     if not projects_where(person, "research").filter(pk=project.pk).exists():
-        raise Refused(403, project="This needs the role of researcher or manager; whoever judges blind has neither.")
+        raise Refused(403, project="This needs the role of researcher or manager; whoever annotates blind has neither.")
     judged = judged_blind(person, model)
     if judged is not None:
         raise Refused(
             403,
-            project=f"You judge its answers without its name in {judged.name}; ask a manager there for another role.",
+            project=f"You annotate its answers without its name in {judged.name}; ask a manager there for another "
+            "role.",
         )
 
 

@@ -136,7 +136,7 @@ def _apply(project: Project, settings: dict[str, Any]) -> None:
     except ValidationError as error:
         raise Refused(**{field: " ".join(messages) for field, messages in error.message_dict.items()}) from error
     if not any(getattr(project, name) for name in ASKS):
-        raise Refused(asks_ratings="Ask for at least one thing, such as ratings; else there is nothing to judge.")
+        raise Refused(asks_ratings="Ask for at least one thing, such as ratings; else there is nothing to annotate.")
 
 
 def _add_guideline(project: Project, text: str, by: User | None) -> Guideline:

@@ -54,7 +54,7 @@ def _missing(project: Project, *, is_manager: bool) -> Iterator[NextStep]:
     if not project.contestants.filter(left_at=None).exists():
         yield _step(project, "No model answers here yet. Import one, or enter one into the arena.", "Models", "models")
     answers = Completion.objects.filter(prompt__project=project)
-    for side, purpose in ((Split.TRAIN, "people judge to teach"), (Split.EVAL, "the arena ranks models by")):
+    for side, purpose in ((Split.TRAIN, "people annotate to teach"), (Split.EVAL, "the arena ranks models by")):
         has_prompts = Prompt.objects.filter(project=project, side=side).exists()
         if has_prompts and not answers.filter(prompt__side=side, model__isnull=False).exists():
             words = (
@@ -62,13 +62,13 @@ def _missing(project: Project, *, is_manager: bool) -> Iterator[NextStep]:
             )
             yield _step(project, words + "of prompts, then start a sampling run on it.", "Freeze prompts", "data")
     if is_manager and project.guideline is None:
-        yield _step(project, "Say what makes an answer good, before people judge.", "Write guidelines", "guidelines")
+        yield _step(project, "Say what makes an answer good, before people annotate.", "Write guidelines", "guidelines")
     if is_manager and project.memberships.count() < 2:
-        yield _step(project, "Nobody else is here. Invite the people who will judge.", "People", "people")
+        yield _step(project, "Nobody else is here. Invite the people who will annotate.", "People", "people")
     if not (project.ratings.exists() or project.comparisons.filter(prompt__side=Split.TRAIN).exists()):
-        yield _step(project, "Nothing is judged yet.", "Judge some answers", "annotate")
+        yield _step(project, "Nothing is annotated yet.", "Annotate some answers", "annotate")
     if not project.datasets.exclude(kind="prompts").exists():
-        words = "Judgements stand, and no model has learnt from them: freeze them into a dataset."
+        words = "Annotations stand, and no model has learnt from them: freeze them into a dataset."
         yield _step(project, words, "Freeze a dataset", "data")
     if not project.runs.filter(output_model__isnull=False).exists():  # type: ignore[attr-defined]
         yield _step(project, "A dataset is frozen, and no run has made a model of it yet.", "Start a run", "runs")
@@ -79,14 +79,15 @@ def _missing(project: Project, *, is_manager: bool) -> Iterator[NextStep]:
 
 def _to_judge(project: Project, user: User) -> NextStep:
     if not Completion.objects.filter(prompt__project=project, prompt__side=Split.TRAIN).exists():
-        words = "There is nothing to judge yet; answers appear as soon as a model has written them."
+        words = "There is nothing to annotate yet; answers appear as soon as a model has written them."
         return _step(project, words, "Vote in the arena meanwhile", "arena")
     if not project.assignments.filter(user=user, state="submitted").exists():
         words = (
-            "Read the guidelines, then judge one answer at a time: each takes about half a minute, and U takes it back."
+            "Read the guidelines, then annotate one answer at a time: each takes about half a minute, and U takes it "
+            "back."
         )
-        return _step(project, words, "Judge the first one", "annotate")
-    return _step(project, "Go on where you stopped.", "Judge the next one", "annotate")
+        return _step(project, words, "Annotate the first one", "annotate")
+    return _step(project, "Go on where you stopped.", "Annotate the next one", "annotate")
 
 
 def _step(project: Project, words: str, link: str, page: str) -> NextStep:

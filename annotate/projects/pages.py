@@ -19,7 +19,7 @@ from annotate.projects.next_step import next_step
 from common.whole_numbers import whole_number
 
 NUMBERS = {
-    "overlap": ("People per item", "How many people judge the same item."),
+    "overlap": ("People per item", "How many people annotate the same item."),
     "assignment_minutes": ("Minutes per item", "After this an item in somebody's hands may go to someone else."),
     "edit_minutes": ("Minutes to change one's mind", "So long an annotation may be taken back or changed."),
     "daily_goal": ("Goal per day", "Shown to each annotator beside what they have done today."),
@@ -118,7 +118,7 @@ def new(request: HttpRequest) -> HttpResponse:
     except Refused as refused:
         context = _form(_entered(request), refused.errors)
         return render(request, "annotate/new_project.html", context, status=refused.status)
-    messages.success(request, f"{made.name} stands. Add prompts and answers next, then people to judge them.")
+    messages.success(request, f"{made.name} stands. Add prompts and answers next, then people to annotate them.")
     return redirect("project", made.slug)
 
 
@@ -157,7 +157,7 @@ def guidelines(request: HttpRequest, project: Project) -> HttpResponse:
     except Refused as refused:
         context |= {"errors": refused.errors, "text": text}
         return render(request, "annotate/guidelines.html", context, status=refused.status)
-    messages.success(request, f"Version {made.version} is in force; judges see it with their next item.")
+    messages.success(request, f"Version {made.version} is in force; annotators see it with their next item.")
     return redirect("guidelines", project.slug)
 
 

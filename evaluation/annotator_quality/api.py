@@ -36,7 +36,7 @@ class ScaleOut(serializers.Serializer):
     alpha = serializers.FloatField(allow_null=True, help_text="Krippendorff's; null where all said the same.")
     lower = serializers.FloatField(allow_null=True, help_text="95 %, for other items before the same annotators.")
     upper = serializers.FloatField(allow_null=True)
-    units = serializers.IntegerField(help_text="Items that two annotators or more have judged.")
+    units = serializers.IntegerField(help_text="Items that two annotators or more have annotated.")
     judgements = serializers.IntegerField()
     judges = serializers.IntegerField()
     raw = serializers.FloatField(allow_null=True, help_text="Share of pairs of annotations that are the same.")
@@ -198,7 +198,7 @@ def _of(project: Project, annotator: Who, *, is_own: bool) -> Any:
     _, _, figures = figures_of(project, annotator, is_own=is_own)
     if figures is None:
         delay = " yet: figures of oneself are of what can be changed no more" if is_own else ""
-        raise Refused(404, judge=f"Nothing that {annotator} judged counts in {project}{delay}.")
+        raise Refused(404, judge=f"Nothing that {annotator} annotated counts in {project}{delay}.")
     return OneAnnotatorOut(_one(figures, is_own=is_own)).data
 
 

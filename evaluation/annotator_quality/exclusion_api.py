@@ -42,7 +42,7 @@ class TouchedPlaceOut(serializers.Serializer):
 
 class TouchedOut(serializers.Serializer):
     changing = serializers.DictField(
-        child=serializers.IntegerField(), help_text="Judgements that would change, by kind."
+        child=serializers.IntegerField(), help_text="Annotations that would change, by kind."
     )
     datasets = TouchedDatasetOut(many=True)
     runs = serializers.ListField(child=serializers.IntegerField())

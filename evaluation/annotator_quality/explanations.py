@@ -29,8 +29,8 @@ TITLES = {
     "same": "Commonest answer",
 }
 REASONS = {
-    "gold": "known answers missed as blind judging would",
-    "others": "agrees with others hardly more than blind judging would",
+    "gold": "known answers missed as blind annotation would",
+    "others": "agrees with others hardly more than blind annotation would",
     "ratings": "stars do not follow the others’",
     "itself": "does not say the same of the same answers again",
     "side": "takes one side",
@@ -244,7 +244,7 @@ def of_alpha(alpha: Alpha) -> str:
 
 def _verdict(lower: float, upper: float, reason: str) -> str:
     if lower >= 0.8:
-        return "Reliable: judges may stand for each other."
+        return "Reliable: annotators may stand for each other."
     if lower >= 0.667:
         return "Good enough for tentative conclusions."
     if lower <= 0:

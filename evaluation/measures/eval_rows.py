@@ -95,8 +95,8 @@ def _laid(run: Run, answers_by_prompt: dict[Prompt, list[str]], judge: str) -> l
             "no_references",
             f"There are {len(prompts)} eval prompts with a good answer by somebody else than {evaluated(run).name} and "
             "its family, too few to measure overlap on.",
-            "Have people write answers to eval prompts (under Judge, or demonstrations through the API), enter a model "
-            "of another family into the arena, or upload a task of references and choose it as the dataset.",
+            "Have people write answers to eval prompts (under Annotate, or demonstrations through the API), enter a "
+            "model of another family into the arena, or upload a task of references and choose it as the dataset.",
         )
     return [
         {

@@ -88,7 +88,7 @@ def alpha(said: Answers, metric: str = NOMINAL, draws: int = 2000, seed: int = 0
     units, judgements = int(times.sum()), int((counts.sum(1) * times).sum())
     judges = len(np.unique(said.judge[_paired(said)]))
     if not units:
-        return Alpha(metric, None, None, None, 0, 0, judges, None, "No two annotators have judged the same yet.")
+        return Alpha(metric, None, None, None, 0, 0, judges, None, "No two annotators have annotated the same yet.")
     each = coincidences(counts)
     total = np.tensordot(times, each, 1)
     value, raw = float(alpha_of(total, metric, said.values)), float(np.trace(total) / total.sum())
@@ -249,5 +249,5 @@ def _check(answers: Answers, metric: str) -> None:
     key = answers.unit.astype(np.int64) * (int(answers.judge.max(initial=0)) + 1) + answers.judge
     if len(np.unique(key)) < len(key):
         raise ValueError(
-            "an annotator judged a unit twice: give the last value alone, or call the repeat another unit."
+            "an annotator annotated a unit twice: give the last value alone, or call the repeat another unit."
         )

@@ -167,7 +167,7 @@ def _item(project: Project, key: str) -> Item:
     prompt = answers[0].prompt
     if prompt.side != Split.TRAIN:
         raise Refused(
-            400, chosen=f"{key} is in the eval split: what annotators judge may train, and that side never does."
+            400, chosen=f"{key} is in the eval split: what annotators say may train, and that side never does."
         )
     wanted = project.asks_ratings if kind == RATE else project.asks_comparisons
     if not wanted:

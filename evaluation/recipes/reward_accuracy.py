@@ -88,7 +88,7 @@ def measured_of(
             "all_alike",
             f"All {len(judgements.rated)} ratings say the same, and no comparison has a winner: there is nothing that "
             "a reward model could get right.",
-            "Have more answers judged, good ones and bad ones.",
+            "Have more answers annotated, good ones and bad ones.",
         )
     if not won and not judgements.rated:
         raise RecipeFailure(

@@ -32,7 +32,12 @@ from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpe
 FEWEST = 2
 LENGTH_CONTROLLED = "length-controlled win rate"
 POINTS = {"ours": 1.0, "theirs": 0.0, "tie": 0.5, "both_bad": 0.5}
-WHO = {"people": "people", "simulation": "simulated judges", "reward": "a reward model", "endpoint": "a judge model"}
+WHO = {
+    "people": "people",
+    "simulation": "simulated annotators",
+    "reward": "a reward model",
+    "endpoint": "a judge model",
+}
 
 
 def measure(run: RunDirectory, spec: RunSpec, config: Any) -> Measured:
@@ -50,7 +55,7 @@ def measure(run: RunDirectory, spec: RunSpec, config: Any) -> Measured:
             "too_few",
             f"There {'is 1 judgement' if len(judged.votes) == 1 else 'are no judgements'} of the two models' answers; "
             f"a win rate needs {FEWEST} at least, and tens to say anything.",
-            "Have both answer more eval prompts with the same settings (a sample run), and have the answers judged.",
+            "Have both answer more eval prompts with the same settings (a sample run), and have the answers annotated.",
         )
     return measured_of(judged, about, config.judged_by)
 

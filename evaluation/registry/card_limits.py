@@ -42,7 +42,7 @@ def _of_judgements(judgements: Sequence[Judgements]) -> Iterator[str]:
     if not judgements:
         return
     if all(one.judge == AnnotatorKind.SIMULATION for one in judgements):
-        yield "Its judges were simulated: it shows that the method works, not what people prefer."
+        yield "Its annotators were simulated: it shows that the method works, not what people prefer."
     elif any(one.judge == AnnotatorKind.SIMULATION for one in judgements):
         yield "Some of its annotators were simulated, and stand apart in the counts above."
     people = [one for one in judgements if one.judge == AnnotatorKind.PERSON]

@@ -73,7 +73,7 @@ def body(model: LanguageModel, *, readable: QuerySet[Project]) -> str:
         _what(model, made),
         section("Lineage", _lineage(line)),
         section("Data", _data(line)),
-        section("Judgements behind it", _judgements(line)),
+        section("Annotations behind it", _judgements(line)),
         section("Licence", _licence(line)),
         section("Training", _training(made)),
         section("Figures", _figures(made, evaluations)),
@@ -158,7 +158,7 @@ def _data(line: list[Made]) -> Iterator[str]:
         for dataset in made.datasets
     ]
     if rows:
-        yield from table(("For", "Dataset", "Kind", "Holds", "Judged by", "Hash"), rows)
+        yield from table(("For", "Dataset", "Kind", "Holds", "Annotated by", "Hash"), rows)
 
 
 def _held(dataset: Dataset) -> str:

@@ -52,7 +52,7 @@ def annotation_count(numbers: dict[str, int]) -> str:
     """Return {"comparison": 2, "rating": 1} -> 2 comparisons, 1 rating"""
     ordered = [*_NAMES, *(kind for kind in numbers if kind not in _NAMES)]  # Postgres keeps JSON in an order of its own
     texts = [f"{numbers[kind]:,} {kinds(kind, numbers[kind])}" for kind in ordered if numbers.get(kind)]
-    return ", ".join(texts) or "no judgements"
+    return ", ".join(texts) or "no annotations"
 
 
 @register.filter

@@ -10,7 +10,7 @@ MEASURES = {
     "overlap": "how much of given references its answers say: BLEU, chrF, ROUGE, METEOR",
     "choices": "how often it finds the right one of several endings the likeliest",
     "classification": "how often a classifier is right, with F1 and MCC",
-    "reward_accuracy": "how often a reward model agrees with judges, beside the longer answer",
+    "reward_accuracy": "how often a reward model agrees with annotators, beside the longer answer",
     "win_rate": "how often its answers are preferred to an opponent's",
     "fluency": "how strange its answers are to its parent: surprise, entropy, foreign scripts",
 }
@@ -31,7 +31,7 @@ class EvaluateConfig:
     )
     texts: str = option(
         "preferred",
-        "without a dataset: preferred, the answers that judges liked best; first, answers of the model's first "
+        "without a dataset: preferred, the answers that annotators liked best; first, answers of the model's first "
         "ancestor, to see how far it has moved from them",
         choices=("preferred", "first"),
         only=("perplexity", "overlap"),

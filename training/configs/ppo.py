@@ -309,7 +309,7 @@ class PPOConfig:
         advanced=True,
     )
     review_waits: bool = option(
-        False, "pause at each review until all of it is judged, then go on by itself", advanced=True
+        False, "pause at each review until all of it is annotated, then go on by itself", advanced=True
     )
     review_by: str = option(
         "person",

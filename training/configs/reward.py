@@ -13,7 +13,7 @@ class RewardConfig:
     kind: ClassVar[str] = "reward"
     method: str = option(
         "auto",
-        "head: trunk frozen; finetune: LoRA or full; auto: by the number of judgements",
+        "head: trunk frozen; finetune: LoRA or full; auto: by the number of annotations",
         choices=("auto", "head", "finetune"),
     )
     adapters: str = option("lora", "what finetuning trains", choices=("lora", "full"), advanced=True)

@@ -19,7 +19,7 @@ class SampleConfig:
     )  # fmt: skip
     temperature: float = option(
         TEMPERATURE,
-        "as answers are served in the arena and the playground: people judge what they would get; "
+        "as answers are served in the arena and the playground: people annotate what they would get; "
         "1 samples from the model as it is, 0 takes the likeliest token",
         low=0,
         high=5,

@@ -17,8 +17,8 @@ Row = dict[str, Any]
 OVERRULE = "trust_unproven_reward"  # the option of PPO, GRPO and RLOO
 CODE = "reward_not_proven"
 REMEDY = (
-    "Judge more answers, on more prompts, and train the reward model again; or set trust_unproven_reward to use it all "
-    "the same."
+    "Annotate more answers, on more prompts, and train the reward model again; or set trust_unproven_reward to use it "
+    "all the same."
 )
 _CHANCE = {"slope": 0.0, "pair_accuracy": 0.5, "thumbs_auc": 0.5, "stars_spearman": 0.0}
 _NAMES = {
@@ -47,7 +47,8 @@ class Evidence:
             return "Whether this reward model beats chance on held-out annotations is unknown: it was not measured."
         if not self.figures:
             return (
-                "Nothing was judged on this reward model's held-out prompts, so that it has not been told from chance."
+                "Nothing was annotated on this reward model's held-out prompts, so that it has not been told from "
+                "chance."
             )
         verb = "beats" if self.beats_chance else "does not beat"
         return f"On held-out annotations this reward model {verb} chance: {self._told()}."

@@ -21,7 +21,7 @@ _STAGES = (
     ("Instruct", "from examples of what is wanted", ("sft", "classify")),
     ("Preferences", "from what people like", ("reward", "dpo", "kto")),
     ("Policy", "by trial, against a score", ("ppo", "grpo", "rloo")),
-    ("Measure", "answers to judge, and figures", ("sample", "evaluate", "surprise", "label")),
+    ("Measure", "answers to annotate, and figures", ("sample", "evaluate", "surprise", "label")),
     ("Release", "files for other programs", ("export",)),
 )
 

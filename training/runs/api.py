@@ -119,7 +119,7 @@ class ReviewOut(serializers.Serializer):
     predicted = serializers.FloatField(
         help_text="The share of votes, a tie as half of one, that the reward model expects for the policy's answer."
     )
-    not_asked = serializers.CharField(help_text="Why nobody can judge it; empty when it was asked.")
+    not_asked = serializers.CharField(help_text="Why nobody can annotate it; empty when it was asked.")
     people = serializers.FloatField(allow_null=True, help_text="Share of people's votes for it, a tie as half of one.")
     simulations = serializers.FloatField(allow_null=True)
 

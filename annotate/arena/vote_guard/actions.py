@@ -41,7 +41,7 @@ WORDS = {
     Hold.FLOOD: "more votes came at once, from one place, than nearly ever before",
     Hold.PATTERN: "these votes differ from everybody else's by more than taste explains",
     Hold.ADDRESS_PATTERN: "votes from one address, which others may share, differ from all others",
-    Hold.ALIKE: "many visitors of one day, or as busy as you, judged one model unlike all others",
+    Hold.ALIKE: "many visitors of one day, or as busy as you, voted on one model unlike all others",
 }
 RELEASED = "Counted again: with what is known by now there is no reason left to hold it."
 

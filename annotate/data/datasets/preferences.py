@@ -125,7 +125,7 @@ class Informativeness:
         if self.enough:
             return ""
         if self.judgements == 0:
-            return "Nobody has judged anything yet."
+            return "Nobody has annotated anything yet."
         if self.informative < ENOUGH:
             return f"To learn what people like, at least {ENOUGH} must tell something."
         return f"To learn what people like, annotations must differ on at least {ENOUGH_PROMPTS} prompts."
@@ -135,7 +135,8 @@ class Informativeness:
         """Return what would help when they are too few."""
         if self.judgements >= 4 * max(self.informative, 1):
             return (
-                "Most answers were judged alike, so more votes of this kind will hardly help: sample more completions "
+                "Most answers were annotated alike, so more votes of this kind will hardly help: sample more "
+                "completions "
                 "per prompt or from another model so that good and bad answers meet, or ask for what some already do."
             )
         return "Collect more comparisons and ratings, on more prompts."

@@ -150,10 +150,10 @@ def _why_empty(project: Project, side: str, judge: str, kind: str, left_out: dic
     """What to do about a dataset with nothing in it, from what was left out."""
     what = "comparisons or ratings" if kind == Dataset.Kind.PREFERENCES else "demonstrations or well-rated answers"
     text = "; ".join(f"{n} {reason}" for reason, n in left_out.items() if n)
-    remedy = "Judge some answers first"
+    remedy = "Annotate some answers first"
     if left_out.get("by another kind of annotator"):
         other = next(value for value in AnnotatorKind.values if value != judge)
-        remedy = f"Judge some answers first, or freeze those of a {other} instead (judge={other})"
+        remedy = f"Annotate some answers first, or freeze those of a {other} instead (judge={other})"
     if left_out.get("answers cut off at the length limit"):
         remedy += ", or sample longer answers, or take cut-off ones too (whole_answers=false)"
     return (

@@ -163,7 +163,7 @@ INCOMING: dict[str, Format] = {
     each.name: each
     for each in (
         Format(
-            "answers", "Answers to be judged", unjudged.read_answers, lambda items: [], unjudged.fits_answers,
+            "answers", "Answers to be annotated", unjudged.read_answers, lambda items: [], unjudged.fits_answers,
             (NewAnswers,),
         ),
         Format(

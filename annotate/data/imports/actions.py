@@ -205,7 +205,7 @@ def _check_source(source: str) -> None:
     if not source.strip() or len(source) > 60 or not source.isprintable():
         raise Refused(400, source="Name where it comes from in 1 to 60 characters, such as hh-rlhf harmless-base.")
     if source.strip().lower() in _OUR_OWN:
-        raise Refused(400, source=f"{source!r} is what was judged here itself; name the import otherwise.")
+        raise Refused(400, source=f"{source!r} is what was annotated here itself; name the import otherwise.")
 
 
 def _unusable(pair: transcripts.Pair) -> str:

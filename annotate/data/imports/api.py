@@ -49,7 +49,7 @@ class ImportFile(Input):
     columns = serializers.CharField(
         required=False, allow_blank=True, help_text="For a plain table: prompt=question, chosen=good, rejected=bad."
     )
-    judge = Choice(AnnotatorKind.choices, required=False, help_text="Who judged: people, or a program (simulation).")
+    judge = Choice(AnnotatorKind.choices, required=False, help_text="Who annotated: people, or a program (simulation).")
     link_models = serializers.BooleanField(
         required=False, help_text="Answers belong to this project's models of that name, and move their rank: managers."
     )

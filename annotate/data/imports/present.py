@@ -75,7 +75,7 @@ def _said(item: Item) -> str:
         case NewFlag():
             return item.reason
         case NewAnswers():
-            return "to be judged"
+            return "to be annotated"
         case NewAttack() if item.rating is not None:
             return f"success {item.rating:g} of 4"
     return ""

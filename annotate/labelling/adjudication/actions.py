@@ -35,9 +35,9 @@ def take(*, project: Project, key: str, by: User) -> Assignment:
         project.lock()
         work = judged_by(project, key)
         if work.filter(user=by).exists():
-            raise Refused(409, item="You have judged this item yourself; another reviewer must decide.")
+            raise Refused(409, item="You have annotated this item yourself; another reviewer must decide.")
         if work.count() < 2:
-            raise Refused(409, item="Fewer than two have judged it, so there is nothing to decide between.")
+            raise Refused(409, item="Fewer than two have annotated it, so there is nothing to decide between.")
         decided = project.assignments.filter(item=key, purpose=_Purpose.ADJUDICATION)
         if other_decision := decided.filter(state__in=[_State.OPEN, _State.SUBMITTED]).exclude(user=by).first():
             clause = "has decided it" if other_decision.state == _State.SUBMITTED else "is deciding it just now"
@@ -47,7 +47,7 @@ def take(*, project: Project, key: str, by: User) -> Assignment:
         if earlier is None:
             return _new(project, key, by)
         if earlier.purpose != _Purpose.ADJUDICATION and earlier.state == _State.SUBMITTED:
-            raise Refused(409, item="You have judged this item yourself; another reviewer must decide.")
+            raise Refused(409, item="You have annotated this item yourself; another reviewer must decide.")
         if earlier.state == _State.SUBMITTED:
             raise Refused(409, item="You have decided it already; undo that to change it.")
         return _taken_up(earlier)
@@ -117,11 +117,11 @@ def _check_returnable(assignment: Assignment, by: User) -> list:
     if assignment.state != _State.SUBMITTED or assignment.purpose != _Purpose.WORK:
         raise Refused(409, assignment="Only an annotation that stands, of the work itself, can be sent back.")
     if not can(assignment.user, "judge", assignment.project):
-        raise Refused(409, assignment=f"{assignment.user} judges here no more; decide it yourself.")
+        raise Refused(409, assignment=f"{assignment.user} annotates here no more; decide it yourself.")
     if Membership.objects.filter(project=assignment.project, user=assignment.user).exclude(paused_at=None).exists():
         raise Refused(409, assignment=f"{assignment.user} is paused and takes nothing up; decide it yourself.")
     if Prompt.objects.filter(pk=assignment.prompt_id).exclude(out_since=None).exists():
-        raise Refused(409, assignment="Its prompt is out of the work; nobody need judge it.")
+        raise Refused(409, assignment="Its prompt is out of the work; nobody need annotate it.")
     rows = standing_rows(assignment)
     if any(row.datasets.exists() for row in rows):
         raise Refused(409, assignment="It is part of a frozen dataset by now; decide it yourself instead.")

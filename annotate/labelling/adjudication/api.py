@@ -66,7 +66,7 @@ class ComplaintOut(serializers.Serializer):
 class ComingOut(serializers.Serializer):
     kind = serializers.CharField()
     prompt = serializers.IntegerField(source="prompt_id")
-    item = serializers.CharField(help_text="Empty: the least judged of its items.")
+    item = serializers.CharField(help_text="Empty: the least annotated of its items.")
     why = serializers.CharField()
 
 
@@ -90,7 +90,7 @@ def judged_item(request: Request, project: Project, item: str) -> Response:
     """What each annotator said of an item, for reviewers."""
     # What was written has no answers to set side by side: its key names a prompt.
     if item.startswith(f"{WRITE}:") or "\x00" in item or not adjudication.judged_by(project, item).exists():
-        raise Refused(404, item=f"Nobody has judged {item[:60]!r} here; disagreements/ lists what there is.")
+        raise Refused(404, item=f"Nobody has annotated {item[:60]!r} here; disagreements/ lists what there is.")
     answers = disagreements.answers_of(item)
     letters = {answer.pk: "ABCDEF"[place] for place, answer in enumerate(answers[:6])}
     said = disagreements.answers_to(project, item, letters)

@@ -92,7 +92,7 @@ def _require_item(project: Project, key: str) -> None:
         raise Http404("No item has such a name.")
     is_known = key.split(":")[0] in (RATE, COMPARE, RANK) and adjudication.judged_by(project, key).exists()
     if not is_known and not project.assignments.filter(item=key, purpose=Assignment.Purpose.ADJUDICATION).exists():
-        raise Http404("Nobody has judged such an item here.")
+        raise Http404("Nobody has annotated such an item here.")
 
 
 def _show(

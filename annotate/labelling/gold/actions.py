@@ -69,7 +69,7 @@ def make_from_consensus(*, project: Project, by: User, key: str, **fields: Any) 
     if expected is None:
         raise Refused(
             409,
-            item=f"People are not of one mind about {key}: at least {FEWEST_FOR_CONSENSUS} must have judged it and "
+            item=f"People are not of one mind about {key}: at least {FEWEST_FOR_CONSENSUS} must have annotated it and "
             f"{CONSENSUS:.0%} of them alike. Say by hand what is right.",
         )
     return make(project=project, by=by, completions=completions, expected=expected, **fields)

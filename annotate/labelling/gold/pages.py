@@ -58,7 +58,7 @@ def change(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
             )
     except Refused as refused:
         return refused_page(request, refused, project=project)
-    messages.success(request, "It is changed. What was answered before stays as it was judged.")
+    messages.success(request, "It is changed. What was answered before stays as it was scored.")
     return redirect("gold", project.slug)
 
 

@@ -160,7 +160,7 @@ def _warn(member: Membership, now: Standing) -> None:
         [
             f"**{now.right} of your last {now.answered} items with a known answer were right.** Please take more time "
             "and read the guidelines once more. If it goes on like this, your work here is paused until a manager has "
-            "looked at it. What you have judged so far stands.",
+            "looked at it. What you have annotated so far stands.",
             *(["Where you and the known answers parted:"] if explanations else []),
             *(f"- {text}" for text in dict.fromkeys(explanations)),
         ]

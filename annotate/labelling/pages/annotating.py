@@ -122,7 +122,7 @@ def flag(request: MemberRequest, project: Project) -> HttpResponse:
         return show(request, project, assignment, form_input.beside(assignment, refused))
     if request.htmx:
         return render(request, "annotate/labelling_flagged.html", {"reason": reason})
-    messages.success(request, "The reviewers will see it. The item is still yours to judge.")
+    messages.success(request, "The reviewers will see it. The item is still yours to annotate.")
     return _redirect(request, project)
 
 

@@ -46,7 +46,7 @@ def change(*, scale: Scale, by: User | None, name: str | None = None, **fields: 
     if name is not None and name != scale.name:
         if in_use(scale):
             raise Refused(
-                409, name=f"Judgements have the name {scale.name!r}; retire the scale and add one with the new name."
+                409, name=f"Annotations have the name {scale.name!r}; retire the scale and add one with the new name."
             )
         if scale.project.scales.filter(kind=scale.kind, name=name).exists():
             raise Refused(409, name=f"There is a {scale.kind} scale called {name!r}; take another name.")
@@ -76,7 +76,7 @@ def delete(*, scale: Scale, by: User | None) -> None:
     project = scale.project
     _require(by, project)
     if in_use(scale):
-        raise Refused(409, scale=f"Judgements have been given by {scale.title}; retire it instead.")
+        raise Refused(409, scale=f"Annotations have been given by {scale.title}; retire it instead.")
     with transaction.atomic():
         audit.record(
             action="scale.deleted",

@@ -36,7 +36,7 @@ class ScaleChange(ScaleFields):
 
 
 class DeclaredScaleOut(serializers.ModelSerializer):
-    in_use = serializers.SerializerMethodField(help_text="Judgements have its name: it is retired, never deleted.")
+    in_use = serializers.SerializerMethodField(help_text="Annotations have its name: it is retired, never deleted.")
 
     class Meta:
         model = Scale

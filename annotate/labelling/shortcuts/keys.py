@@ -49,7 +49,7 @@ GROUPS = (
         ("earlier", "Earlier turns, open or closed", "t"),
         ("plain", "Plain text or laid out", "p"),
         ("fold", "Fold the controls away, and back", "v"),
-        ("history", "What you have judged", "h"),
+        ("history", "What you have annotated", "h"),
         *((f"answer_{letter}", f"Go to answer {letter.upper()}", letter) for letter in LETTERS),
     ),
     _group(

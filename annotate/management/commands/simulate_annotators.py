@@ -22,7 +22,7 @@ def _meaning(name: str) -> str:
 
 
 class Command(BaseCommand):
-    help = "Let simulated annotators judge completions and vote in the arena, through the HTTP API."
+    help = "Let simulated annotators annotate completions and vote in the arena, through the HTTP API."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--url", default="http://127.0.0.1:8000", help="where Assay is served")
@@ -69,6 +69,6 @@ class Command(BaseCommand):
         except (ApiError, Unreachable) as error:
             raise CommandError(f"{options['url']}: {error}") from None
         self.stdout.write(
-            ", ".join(f"{n} × {kind}" for kind, n in report.judged.items()) or "nothing was left to judge",
+            ", ".join(f"{n} × {kind}" for kind, n in report.judged.items()) or "nothing was left to annotate",
         )
         self.stdout.write(f"{report.seconds:.1f} s, {report.per_second:.1f} judgements/s")

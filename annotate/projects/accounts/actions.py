@@ -22,7 +22,7 @@ MOST_SIGN_INS = 20
 # What each scope is for, in the order in which they widen.
 MAY = {
     ApiToken.Scope.READ: "read what any member of your projects may read, and change nothing",
-    ApiToken.Scope.JUDGE: "also judge: rate, compare, vote, attack",
+    ApiToken.Scope.JUDGE: "also annotate: rate, compare, vote, attack",
     ApiToken.Scope.RESEARCH: "also import, export, freeze datasets, start and stop runs, talk with models",
     ApiToken.Scope.MANAGE: "all that you may do, with settings, people, webhooks and tokens",
 }

@@ -22,7 +22,9 @@ from annotate.projects.accounts import adapter as accounts
 
 MAY = {
     Role.ANNOTATOR: "judges",
-    Role.REVIEWER: "also reads and exports what others have said, decides where they disagree, and sees how they judge",
+    Role.REVIEWER: (
+        "also reads and exports what others have said, decides where they disagree, and sees how they annotate"
+    ),
     Role.RESEARCHER: "also imports, freezes datasets, starts runs",
     Role.MANAGER: "also changes settings, scales and guidelines, lets people in, and decides what counts",
 }
@@ -138,7 +140,7 @@ def join(request: HttpRequest, slug: str) -> HttpResponse:
         invitations.join(slug=slug, by=request.user)
     except Refused as refused:
         return refused_page(request, refused, project=project if can(request.user, "read", project) else None)
-    messages.success(request, f"Welcome to {project.name}: judge your first answer below.")
+    messages.success(request, f"Welcome to {project.name}: annotate your first answer below.")
     return redirect("project", slug)
 
 

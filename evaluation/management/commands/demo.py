@@ -107,7 +107,7 @@ class Command(BaseCommand):
                 "Leaderboard, and from each row its model, run, dataset and votes",
                 f"/p/{turn.project.slug}/leaderboard/",
             ),
-            ("Judge answers yourself", f"/p/{turn.project.slug}/judge/"),
+            ("Annotate answers yourself", f"/p/{turn.project.slug}/judge/"),
             ("Ask two models at once in the arena", f"/p/{turn.project.slug}/arena/"),
             ("Runs with their curves", f"/p/{turn.project.slug}/runs/"),
             ("API", "/api/docs/"),

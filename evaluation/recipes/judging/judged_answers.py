@@ -70,7 +70,7 @@ def read(run: RunDirectory) -> Judgements:
         raise RecipeFailure(
             "too_few_judgements",
             f"There {'is 1 judgement' if n == 1 else 'are no judgements'} to set the reward model against.",
-            "Have more answers judged, or choose a dataset with more pairs: tens at least, to say anything.",
+            "Have more answers annotated, or choose a dataset with more pairs: tens at least, to say anything.",
         )
     found.judge = about.get("judge", "")
     if about.get("prompts", 0) > len(found.prompts):

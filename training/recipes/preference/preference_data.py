@@ -169,7 +169,7 @@ def verdict(figures: dict[str, Estimate | None]) -> str:
         if e is not None
     ]
     if not spoken:
-        return "Nothing was judged on the held-out prompts, so only blind votes can tell whether it got better."
+        return "Nothing was annotated on the held-out prompts, so only blind votes can tell whether it got better."
     return (
         f"Beside its parent, on held-out prompts, it {'; '.join(spoken)}. Whether its own answers got better, blind "
         "votes tell."

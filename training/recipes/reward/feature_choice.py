@@ -118,5 +118,5 @@ def refuse_what_follows_nothing(
         "nothing_learnt",
         f"{feedback.informativeness.sentence} What they follow cannot be told from chance on prompts left out in turn: "
         f"{joint}; {known_figures}.",
-        "Judge more answers, write clearer guidelines so that annotators agree, or sample answers that differ more.",
+        "Annotate more answers, write clearer guidelines so that annotators agree, or sample answers that differ more.",
     )

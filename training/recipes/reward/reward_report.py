@@ -135,7 +135,9 @@ def verdict(winner: Fitted, longer: dict[str, Estimate | None]) -> str:
     """Return an honest word about the held-out prompts."""
     headline_ = headline(winner.figures)
     if headline_ is None:
-        return "Nothing was judged on the held-out prompts, so nobody knows how good this is. Collect more annotations."
+        return (
+            "Nothing was annotated on the held-out prompts, so nobody knows how good this is. Collect more annotations."
+        )
     spoken = []
     for name, figure in winner.figures.items():
         if figure is not None:

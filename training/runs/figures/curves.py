@@ -56,7 +56,7 @@ _MAIN = {
     "tokens_per_word": "Tokens a word, by the size of the vocabulary",
     "drift": "Drift: share of the nearest bound used up",
     "input_shift": "How far the answers have moved in what the reward model reads, in its spread",
-    "gold_score": "Score by the second head, learnt from other judgements",
+    "gold_score": "Score by the second head, learnt from other annotations",
     "gold_behind": "How far the second head is behind what the score foretells, in the parent's spread",
     "score_outside": "Share of scores beyond those that the reward model was trained on",
     "ptx_held_out_loss": "Loss on held-out text of the older skill, nats a token",

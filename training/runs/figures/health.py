@@ -112,7 +112,7 @@ def _reward_model(first: Values, last: Values, config: Values) -> Iterator[str]:
     if is_number(shift) and shift > _SHIFTED:
         yield (
             f"what the reward model reads has moved by {shift:.1f} of the parent's own spread: it scores answers "
-            "unlike those that people judged"
+            "unlike those that people annotated"
         )
     if is_number(outside) and outside > _OUTSIDE:
         yield f"{outside:.0%} of the scores are beyond those of the reward model's training: it guesses there"

@@ -39,7 +39,7 @@ def learning_curve(points: Sequence[Point], *, chance: float) -> Svg:
     ticks = [(at.x, f"{p.x:,.0f}") for at, p in zip(shown, points, strict=True)]
     reach = (shown[0].x - 0.3, shown[-1].x + 0.3)
     named = "Held-out figures by the number of annotations: the table below has them"
-    return _picture(shown, reach, (low - room, high + room), ticks, heights, named, "judgements learnt from")
+    return _picture(shown, reach, (low - room, high + room), ticks, heights, named, "annotations learnt from")
 
 
 def _picture(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _SCORES = {
     "score_mean": "prompts that it trains on",
     "held_out_score": "prompts that it never trains on",
-    "gold_score": "second head, of other judgements",
+    "gold_score": "second head, of other annotations",
 }
 _POINTS = 400
 _LINES = 60

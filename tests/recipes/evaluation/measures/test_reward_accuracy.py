@@ -194,7 +194,7 @@ def test_a_frozen_dataset_of_preferences_is_taken(tmp_path, reward):
 
 
 @pytest.mark.parametrize("rows, code, told", [
-    ([], "too_few_judgements", "There are no judgements"),
+    ([], "too_few_judgements", "There are no annotations"),
     (pair_rows(1), "too_few_judgements", "There is 1 judgement"),
     ([{"prompt": "a", "chosen": "b"}] * 2, "bad_data", "'rejected'"),
     ([{"prompt": "a", "chosen": "b", "rejected": "b"}] * 2, "bad_data", "row 1: chosen and rejected are the same"),
@@ -282,7 +282,7 @@ def test_a_limit_takes_the_same_prompts_however_many_votes_they_have(project, ba
 
 
 def test_no_judgements_and_a_judge_that_is_none_are_refused(run_of):
-    with pytest.raises(RecipeFailure, match="No counted judgement by people"):
+    with pytest.raises(RecipeFailure, match="No counted annotation by people"):
         preference_rows.reward_rows(run_of())
     with pytest.raises(RecipeFailure, match="not against judged_by=endpoint"):
         preference_rows.reward_rows(run_of(judged_by="endpoint"))

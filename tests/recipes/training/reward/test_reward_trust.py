@@ -81,7 +81,7 @@ def test_of_an_older_reward_model_the_runs_result_tells_and_else_nobody_knows(tm
 
 def test_a_model_that_nothing_was_judged_for_has_not_been_told_from_chance():
     evidence = reward_trust.of_row({"beats_chance": False, "slope": None, "pair_accuracy": None})
-    assert evidence.refuses and "Nothing was judged" in evidence.sentence
+    assert evidence.refuses and "Nothing was annotated" in evidence.sentence
 
 
 # The recipes, from a run directory alone
@@ -106,7 +106,7 @@ def test_a_reward_model_at_chance_stops_the_run_before_anything_is_loaded(
     assert entry.attempt(MAIN[kind], run) == 1
     failure = run.failure()
     assert failure["code"] == "reward_not_proven" and FIGURES in failure["message"]
-    assert "Judge more answers" in failure["remedy"] and "trust_unproven_reward" in failure["remedy"]
+    assert "Annotate more answers" in failure["remedy"] and "trust_unproven_reward" in failure["remedy"]
     assert not run.checkpoints.exists()
 
 

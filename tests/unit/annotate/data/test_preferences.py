@@ -78,7 +78,7 @@ def test_enough_is_enough():
 
 
 def test_no_annotations_at_all_are_said_so():
-    assert preferences.informativeness([], [], {}).reason.startswith("Nobody has judged anything yet.")
+    assert preferences.informativeness([], [], {}).reason.startswith("Nobody has annotated anything yet.")
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def test_a_dataset_is_frozen_listed_and_read(project, researcher):
 
 def test_a_dataset_without_feedback_is_refused_and_says_what_to_do(project, researcher):
     told = errors(researcher.post("datasets/", order(project)))
-    assert "Judge some answers first" in told["feedback"]
+    assert "Annotate some answers first" in told["feedback"]
     assert not Dataset.objects.exists()
 
 
@@ -77,7 +77,7 @@ def test_the_same_key_freezes_once(project, researcher):
 
 def test_a_preview_counts_and_freezes_nothing(project, researcher):
     body = {"project": project.slug, "kind": "preferences"}
-    assert "Judge some answers" in researcher.post("datasets/preview/", body).json()["counts"]["empty"]
+    assert "Annotate some answers" in researcher.post("datasets/preview/", body).json()["counts"]["empty"]
     make_comparison(*make_pair(project))
     counts = researcher.post("datasets/preview/", body).json()["counts"]
     assert counts["comparisons"] == 1 and "empty" not in counts

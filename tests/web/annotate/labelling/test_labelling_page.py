@@ -362,7 +362,7 @@ def test_a_forged_form_is_refused(project, user):
 
 def test_an_empty_project_says_what_to_do_next(client, project, user):
     html = client.get(address(project)).content.decode()
-    assert "nothing to judge yet" in html and reverse("runs", args=[project.slug]) in html
+    assert "nothing to annotate yet" in html and reverse("runs", args=[project.slug]) in html
 
 
 def test_when_the_rest_is_in_other_hands_the_page_says_so(client, project, user):
@@ -373,14 +373,14 @@ def test_when_the_rest_is_in_other_hands_the_page_says_so(client, project, user)
 def test_when_all_is_judged_the_page_says_so(client, project, user):
     make_assignment(user, make_completion(make_prompt(project)))
     response = client.post(address(project), opened(client, project, stars="3"), follow=True)
-    assert "You have judged all there is for you" in response.content.decode()
+    assert "You have annotated all there is for you" in response.content.decode()
 
 
 def test_a_kind_that_is_used_up_leads_to_the_others_and_not_to_the_end(client, project, user):
     make_assignment(user, make_completion(make_prompt(project)))
     client.post(address(project) + "?kind=rate", opened(client, project, stars="3"))
     html = client.get(address(project) + "?kind=rate").content.decode()
-    assert "No answers to rate are left for you" in html and "You have judged all" not in html
+    assert "No answers to rate are left for you" in html and "You have annotated all" not in html
     assert f'href="{address(project)}"' in html, "the others, without the kind"
 
 

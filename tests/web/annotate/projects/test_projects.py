@@ -278,7 +278,7 @@ def test_a_manager_is_led_along_the_loop_step_by_step(client):
     make_guideline(project)
     assert "Nobody else is here" in told()
     make_user(project)
-    assert "Nothing is judged" in told()
+    assert "Nothing is annotated" in told()
     make_rating(answer)
     assert "freeze them" in told()
     dataset = Dataset.objects.create(project=project, kind="sft", name="d", side="train", content_hash="x")
@@ -297,7 +297,7 @@ def test_an_annotator_and_a_visitor_are_told_what_they_can_do(client):
         make_contestant(project)
     assert "no account is needed" in client.get(address(project)).content.decode()
     client.force_login(make_user(project))
-    assert "nothing to judge yet" in client.get(address(project)).content.decode()
+    assert "nothing to annotate yet" in client.get(address(project)).content.decode()
     make_pair(project)
     html = client.get(address(project)).content.decode()
     assert "Read the guidelines" in html and "Import one" not in html

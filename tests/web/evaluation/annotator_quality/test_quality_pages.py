@@ -340,8 +340,8 @@ def test_marks_of_an_import_count_by_the_judges_of_its_file(project, items, mana
 
 def test_nobody_has_judged_yet(client, project, manager):
     client.force_login(manager)
-    assert "Nobody has judged here yet" in page(client, project)
-    assert "Nothing that you judged up to" in page(client, project, "quality-mine")
+    assert "Nobody has annotated here yet" in page(client, project)
+    assert "Nothing that you annotated up to" in page(client, project, "quality-mine")
     assert page(client, project, "quality-annotators-file", "csv").count("\n") == 1
     assert Program(manager).get(f"projects/{project.slug}/quality/").json()["judges"] == []
 

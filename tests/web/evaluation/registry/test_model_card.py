@@ -37,13 +37,13 @@ def test_the_lineage_holds_every_model_that_went_into_it_in_order(chain):
 
 
 def test_a_judgement_in_two_datasets_of_the_lineage_counts_once(chain):
-    judgements = section(card(chain.ppo), "Judgements behind it")
+    judgements = section(card(chain.ppo), "Annotations behind it")
     assert "10 comparisons by 2 people (1 no longer counts)" in judgements
     assert "4 ratings by 1 person" in judgements
 
 
 def test_a_model_before_the_votes_has_none_behind_it(chain):
-    assert "None: no annotation of this site" in section(card(chain.pretrained), "Judgements behind it")
+    assert "None: no annotation of this site" in section(card(chain.pretrained), "Annotations behind it")
 
 
 def test_data_is_named_with_kind_counts_judge_and_hash(chain):
@@ -114,7 +114,7 @@ def test_simulated_annotators_are_called_so(chain):
     chain.votes.ratings.update(judge="simulation")
     text = card(chain.ppo)
     assert "10 comparisons by 2 simulated annotators" in text
-    assert "Its judges were simulated" in section(text, "Limitations")
+    assert "Its annotators were simulated" in section(text, "Limitations")
 
 
 def test_an_ancestor_under_another_licence_is_told(chain):

@@ -86,7 +86,7 @@ class TestRegistry:
 class TestPage:
     def test_a_visitor_reads_the_card_and_is_offered_nothing_to_do(self, client, chain):
         page = client.get(reverse("model", args=[chain.ppo.pk])).content.decode()
-        assert "Judgements behind it" in page and "Limitations" in page
+        assert "Annotations behind it" in page and "Limitations" in page
         for name in ("playground", "model-serving"):
             assert reverse(name, args=[chain.ppo.pk]) not in page
         assert str(chain.ppo.folder) not in page and "curl" not in page and "/runs/new/export" not in page

@@ -91,7 +91,7 @@ FIRST = {
 @pytest.mark.parametrize(
     ("last", "words"),
     [
-        ({"input_shift": 1.3}, "unlike those that people judged"),
+        ({"input_shift": 1.3}, "unlike those that people annotated"),
         ({"score_outside": 0.25}, "25% of the scores are beyond those of the reward model's training"),
         ({"entropy": 0.5}, "sameness comes next"),
         ({"entropy": 2.9}, "the answers become more random"),
@@ -161,7 +161,7 @@ def test_held_out_prompts_and_the_second_head_stand_beside_the_score(client, run
     run.metrics.create(sequence=2, step=3, time=timezone.now(), values=values)
     text = client.get(url).content.decode()
     for words in (
-        "Does the score still mean something?", "prompts that it never trains on", "second head, of other judgements",
+        "Does the score still mean something?", "prompts that it never trains on", "second head, of other annotations",
         "0.6 [0.1, 1.1]", "0.90 [0.60, 1.20]", "lies beyond 0.5", "pleases what the reward model got wrong",
     ):  # fmt: skip
         assert words in text, words
