@@ -43,7 +43,7 @@ from typing import Any
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 
-from annotate.core import outbound, proxies
+from annotate.core.network import outbound, proxies
 from training.runs.ordering import reward_functions
 
 BASE_DIR = Path(__file__).resolve().parent.parent

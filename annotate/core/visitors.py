@@ -16,9 +16,9 @@ from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest
 from django.utils.crypto import salted_hmac
 
-from annotate.core import proxies
 from annotate.core.counting import count, remaining
 from annotate.core.errors import TooMany
+from annotate.core.network import proxies
 
 WINDOW_SECONDS = 600
 BATTLES_PER_PERSON = 100  # one in six seconds: quicker than anybody reads

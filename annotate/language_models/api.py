@@ -12,15 +12,15 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from annotate.core import outbound
 from annotate.core.api.api_access import DeclaredViewSet
 from annotate.core.api.idempotency import idempotent
 from annotate.core.api.lookup import find, find_named, find_project
 from annotate.core.api.pagination import Newest
 from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, PROJECT, Choice, Id, Input, refusals
 from annotate.core.errors import Refused
+from annotate.core.network import outbound
+from annotate.core.network.public_addresses import place
 from annotate.core.permissions import Person, can, models_seen, projects_where, require
-from annotate.core.public_addresses import place
 from annotate.language_models import model_server
 from annotate.language_models.actions import bring_back, enter_arena, leave_arena, register_model, retire, share
 from annotate.language_models.model_access import home_of

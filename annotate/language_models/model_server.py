@@ -16,8 +16,8 @@ from typing import Any
 import httpx
 from django.conf import settings
 
-from annotate.core import outbound
 from annotate.core.db.connections import give_back
+from annotate.core.network import outbound
 from annotate.language_models.model_server_errors import ModelServerError, broke_off, in_words, not_understood, refusal
 from annotate.models import LanguageModel
 from common import reasoning

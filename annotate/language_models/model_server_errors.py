@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 from django.conf import settings
 
-from annotate.core import outbound
+from annotate.core.network import outbound
 from annotate.models import LanguageModel
 
 

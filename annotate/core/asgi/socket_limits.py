@@ -10,8 +10,9 @@ from typing import Any
 
 from django.conf import settings
 
-from annotate.core import proxies, visitors
+from annotate.core import visitors
 from annotate.core.asgi.bounded_count import BoundedCount
+from annotate.core.network import proxies
 
 TRY_AGAIN_LATER = 1013  # RFC 6455's registry; htmx connects again, after longer and longer
 

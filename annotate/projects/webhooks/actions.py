@@ -11,12 +11,13 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from annotate.core import audit, outbound
+from annotate.core import audit
 from annotate.core.db.connections import database_now
 from annotate.core.errors import Refused
 from annotate.core.events import EVENTS
+from annotate.core.network import outbound
+from annotate.core.network.public_addresses import place
 from annotate.core.permissions import require
-from annotate.core.public_addresses import place
 from annotate.models import Delivery, Project, User, Webhook
 
 MOST = 20

@@ -17,8 +17,8 @@ from datetime import datetime
 
 import httpx
 
-from annotate.core import outbound
-from annotate.core.public_addresses import place
+from annotate.core.network import outbound
+from annotate.core.network.public_addresses import place
 from common.whole_numbers import whole_number
 
 TIMEOUT = 15.0  # seconds, for all of it

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import httpx
 
-from annotate.core import outbound
+from annotate.core.network import outbound
 from evaluation.recipes.judging.judge_access import Endpoint
 from evaluation.recipes.judging.verdicts import verdict_of
 from training.core.run_directory import RecipeFailure, Row, read_lines

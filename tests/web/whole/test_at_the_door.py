@@ -13,7 +13,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError
 from django.test import Client, RequestFactory
 
-from annotate.core import proxies, visitors
+from annotate.core import visitors
+from annotate.core.network import proxies
 from tests.support.factories import make_project, make_user
 
 ROOT = Path(__file__).resolve().parents[3]

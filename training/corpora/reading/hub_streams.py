@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from training.configs.corpus_sources import Order, is_local, local_words
 from training.core.run_directory import RecipeFailure
 from training.corpora.reading import unpacking_bounds as bounds
-
-if TYPE_CHECKING:
-    from training.corpora.reading.sources import Part
+from training.corpora.reading.source_part import Part, text_of
 
 
 def reader(order: Order, fields: Sequence[str]) -> Callable[[Part, int], Iterator[str | None]]:
@@ -19,8 +17,6 @@ def reader(order: Order, fields: Sequence[str]) -> Callable[[Part, int], Iterato
     read."""
 
     def rows(part: Part, skip: int) -> Iterator[str | None]:
-        from training.corpora.reading.sources import text_of
-
         try:
             with bounds.within(bounds.LONGEST_WAIT):
                 stream = _stream(order)

@@ -12,7 +12,6 @@ import shutil
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,24 +21,10 @@ from training.corpora.reading import hub_streams as hub
 from training.corpora.reading import python_texts
 from training.corpora.reading import unpacking_bounds as bounds
 from training.corpora.reading.allowed_files import files_of
+from training.corpora.reading.source_part import Part, no_field, text_of
 from training.corpora.reading.text_files import encoding_of, opened, paragraphs, pieces
 
-Row = dict[str, Any]
 _PARQUET_BATCH = 64
-
-
-@dataclass
-class Part:
-    """`read(part, skip)` gives the rows after the first `skip`; `position` of `size` says how far it is."""
-
-    order: int
-    source: str
-    read: Callable[[Part, int], Iterator[str | None]]
-    size: int = 0  # bytes on disk; 0 where nobody knows
-    position: int = 0
-    rows: int = 0  # 0 where nobody knows
-    state: Callable[[], Row | None] = field(default=lambda: None)  # a Hub stream's own place
-    resume_from: Row | None = None
 
 
 def parts_of(
@@ -141,7 +126,7 @@ def _json_lines(stream: IO[bytes], file: Path, fields: Sequence[str]) -> Iterato
             row = None
         text = text_of(row, fields)
         if text is None and number == 0:
-            raise _no_field(file.name, row, fields)
+            raise no_field(file.name, row, fields)
         yield text
 
 
@@ -163,7 +148,7 @@ def _parquet(file: Path, part: Part, fields: Sequence[str], skip: int) -> Iterat
             ) from error
         name = next((name for name in fields if name in table.schema_arrow.names), None)
         if name is None:
-            raise _no_field(file.name, dict.fromkeys(table.schema_arrow.names), fields)
+            raise no_field(file.name, dict.fromkeys(table.schema_arrow.names), fields)
         total = max(table.metadata.num_rows, 1)
         _check_parquet(table, file.name)
         try:
@@ -204,19 +189,3 @@ def _cells(table: Any, name: str, skip: int, file: str) -> Iterator[tuple[int, A
                     if number > skip:
                         yield number, value.as_py()
         begun += count
-
-
-def text_of(row: Any, fields: Sequence[str]) -> str | None:
-    """Return the text of a row: its first field of those named that holds any."""
-    if not isinstance(row, dict):
-        return None
-    return next((row[name] for name in fields if isinstance(row.get(name), str) and row[name].strip()), None)
-
-
-def _no_field(name: str, row: Any, fields: Sequence[str]) -> RecipeFailure:
-    has = f"it has {', '.join(map(str, list(row)[:12]))}" if isinstance(row, dict) else "it is no JSON object"
-    return RecipeFailure(
-        "no_text_field",
-        f"The first row of {name} has no text in {' or '.join(fields)}; {has}.",
-        "Name the field that holds the text in text_field.",
-    )

@@ -34,7 +34,8 @@ from training.corpora.cleaning.ledger import Ledger
 from training.corpora.cleaning.rules import Rule
 from training.corpora.cleaning.text_hashes import digest
 from training.corpora.reading.allowed_files import FOLDERS_VARIABLE, folders_of
-from training.corpora.reading.sources import Part, parts_of
+from training.corpora.reading.source_part import Part
+from training.corpora.reading.sources import parts_of
 from training.corpora.reading.text_files import cut
 from training.recipes.common.entry import config_of, run_recipe
 from training.recipes.corpus.shards import VALIDATION, Shards, content_hash

@@ -17,7 +17,8 @@ from training.core.run_directory import RecipeFailure
 from training.corpora.reading import hub_streams as hub
 from training.corpora.reading import unpacking_bounds as bounds
 from training.corpora.reading.allowed_files import files_of
-from training.corpora.reading.sources import Part, parts_of
+from training.corpora.reading.source_part import Part
+from training.corpora.reading.sources import parts_of
 from training.corpora.reading.text_files import cut
 
 

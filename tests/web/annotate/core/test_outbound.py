@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import httpx
 import pytest
 
-from annotate.core import outbound
+from annotate.core.network import outbound
 from annotate.language_models import model_server
 from annotate.language_models.model_server_errors import ModelServerError, told_to_researchers
 from evaluation.recipes.judging.endpoint_judge import Ask, ask_all
@@ -98,7 +98,7 @@ def test_a_name_that_means_something_else_by_the_second_look_is_not_followed(non
     with server() as (url, asked):
         port = int(url.split(":")[2].split("/")[0])
         answers = iter([[(2, 1, 6, "", ("127.0.0.1", port))]] * 4)
-        monkeypatch.setattr("annotate.core.outbound.socket.getaddrinfo", lambda *_, **__: next(answers))
+        monkeypatch.setattr("annotate.core.network.outbound.socket.getaddrinfo", lambda *_, **__: next(answers))
         with pytest.raises(ModelServerError):
             completed(f"http://rebound.example.org:{port}/v1")
         assert not asked
@@ -110,7 +110,7 @@ def test_the_connection_goes_to_the_address_that_was_judged(monkeypatch):
         port = int(url.split(":")[2].split("/")[0])
         looked = []
         monkeypatch.setattr(
-            "annotate.core.outbound.socket.getaddrinfo",
+            "annotate.core.network.outbound.socket.getaddrinfo",
             lambda *given, **_: looked.append(given) or [(2, 1, 6, "", ("127.0.0.1", port))],
         )
         with outbound.client(f"http://pinned.example.org:{port}/v1", allowed=LOCAL, timeout=httpx.Timeout(5)) as client:
@@ -150,7 +150,7 @@ def test_nothing_else_here_is_a_client_of_what_others_name():
     root = ROOT
     sources = [path for package in ("annotate", "evaluation", "training") for path in (root / package).rglob("*.py")]
     found = {str(path.relative_to(root)) for path in sources if clients.search(path.read_text())}
-    assert found == {"annotate/core/outbound.py", "annotate/simulation/client.py"}
+    assert found == {"annotate/core/network/outbound.py", "annotate/simulation/client.py"}
 
 
 @pytest.mark.django_db

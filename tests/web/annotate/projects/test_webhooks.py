@@ -15,11 +15,11 @@ from django.utils import timezone
 from standardwebhooks import Webhook as Verifier
 from standardwebhooks.webhooks import WebhookVerificationError
 
-from annotate.core import outbound
-from annotate.core import public_addresses as addresses
 from annotate.core.db.connections import database_now
 from annotate.core.errors import Refused
 from annotate.core.events import announce
+from annotate.core.network import outbound
+from annotate.core.network import public_addresses as addresses
 from annotate.models import AuditEntry, Delivery, Webhook
 from annotate.projects.webhooks import actions as webhooks
 from annotate.projects.webhooks import deliveries, schedule, sending

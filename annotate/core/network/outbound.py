@@ -21,7 +21,7 @@ from urllib.request import getproxies, proxy_bypass
 import httpcore
 import httpx
 
-from annotate.core.public_addresses import is_public
+from annotate.core.network.public_addresses import is_public
 
 VARIABLE = "ASSAY_PRIVATE_ENDPOINTS"
 EVERYWHERE = ("0.0.0.0/0", "::/0")  # what allows every address
