@@ -19,5 +19,5 @@ class AnnotateConfig(AppConfig):
             PERIODIC_TASKS.register(chore)
         ON_SUBMIT.register(adjudication.note_decision)
         user_logged_in.connect(
-            lambda user, **_: accounts.note_sign_in(user=user, how="page"), weak=False, dispatch_uid="audit"
+            lambda user, **_: accounts.note_sign_in(user=user, means="page"), weak=False, dispatch_uid="audit"
         )

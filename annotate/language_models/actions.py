@@ -1,4 +1,4 @@
-"""Models enter the registry, and a project's arena."""
+"""Enter models into the registry, and into a project's arena."""
 
 from __future__ import annotations
 
@@ -72,14 +72,14 @@ def register_model(
         raise Refused(409, name=f"There is another model named {name}; choose another name.")
     model.save()
     if by is not None:
-        where = endpoint or folder
-        audit.record(action="model.registered", about=f"{name} at {where}", by=by, project=project)
+        location = endpoint or folder
+        audit.record(action="model.registered", about=f"{name} at {location}", by=by, project=project)
     return model
 
 
 @transaction.atomic
 def enter_arena(*, project: Project, model: LanguageModel, by: User | None = None) -> Contestant:
-    """The model takes part from now on. Entering twice changes nothing; one that has left comes back.
+    """Enter the model into the arena from now on. Entering twice changes nothing; one that has left comes back.
 
     `by` is None for a run whose model competes as soon as it is made, and for a command."""
     if by is not None:
@@ -97,9 +97,9 @@ def enter_arena(*, project: Project, model: LanguageModel, by: User | None = Non
 
 @transaction.atomic
 def leave_arena(*, project: Project, model: LanguageModel, by: User | None = None) -> None:
-    """No new battles for it here; those it has had stay and count."""
-    gone = Contestant.objects.filter(project=project, model=model, left_at=None).update(left_at=timezone.now())
-    if not gone:
+    """Take the model out of new battles here; those it has had stay and count."""
+    left_count = Contestant.objects.filter(project=project, model=model, left_at=None).update(left_at=timezone.now())
+    if not left_count:
         raise Refused(409, model=f"{model.name} does not compete in {project.name}.")
     audit.record(action="arena.left", about=model.name, by=by, project=project)
 
@@ -111,7 +111,7 @@ def require_usable(model: LanguageModel, project: Project) -> None:
 
 
 def may_share(model: LanguageModel, by: Person) -> bool:
-    """Staff, and whoever manages the project that made or registered it."""
+    """Return whether the person may share it: staff, and whoever manages the project that made or registered it."""
     return by.is_staff or any(can(by, "manage", home) for home in _homes_of(model))
 
 
@@ -133,7 +133,8 @@ def _homes_of(model: LanguageModel) -> QuerySet[Project]:
 
 
 def may_retire(model: LanguageModel, by: Person) -> bool:
-    """Staff, and whoever manages every project that the model competes in or was made in.
+    """Return whether the person may retire it: staff, and whoever manages every project that it competes in or was made
+    in.
 
     What the operator registered for everybody is retired by staff alone.
     """
@@ -152,7 +153,7 @@ def _projects_of(model: LanguageModel) -> QuerySet[Project]:
 
 @transaction.atomic
 def retire(*, model: LanguageModel, reason: str, by: User) -> LanguageModel:
-    """It starts no run and no battle any more; what points at it stays and counts."""
+    """Retire the model: it starts no run and no battle any more; what points at it stays and counts."""
     if not may_retire(model, by):
         raise Refused(403, model="Staff retire models, and managers of all the projects it belongs to; ask one.")
     if model.retired_at is not None:
@@ -167,7 +168,7 @@ def retire(*, model: LanguageModel, reason: str, by: User) -> LanguageModel:
 
 @transaction.atomic
 def bring_back(*, model: LanguageModel, by: User) -> LanguageModel:
-    """A retired model may start runs again, and competes where it had been entered and not taken out."""
+    """Bring a retired model back: it may start runs again, and competes where it had been entered and not taken out."""
     if not may_retire(model, by):
         raise Refused(403, model="Staff bring models back, and managers of all the projects it belongs to; ask one.")
     if model.retired_at is None:

@@ -82,7 +82,7 @@ def of_project(request: MemberRequest, project: Project) -> HttpResponse:
 
 @allows(post="research")
 def keep(request: PageRequest, pk: int) -> HttpResponse:
-    """The question alone becomes a prompt of the project; what was answered does not."""
+    """Keep the question alone as a prompt of the project; what was answered does not."""
     model, project = find_model(request, pk)
     try:
         require_talk(request.user, model, project)
@@ -101,13 +101,13 @@ def keep(request: PageRequest, pk: int) -> HttpResponse:
 def _models(request: HttpRequest, model: LanguageModel, project: Project) -> list[LanguageModel]:
     """This one, and the one that `?beside=` names, or the form that changes it."""
     require_talk(request.user, model, project)
-    asked = (request.POST if _changes_company(request) else request.GET).get("beside", "")
-    if not asked:
+    model_id = (request.POST if _changes_company(request) else request.GET).get("beside", "")
+    if not model_id:
         return [model]
-    other = LanguageModel.objects.filter(pk=row_id(asked)).first()
+    other = LanguageModel.objects.filter(pk=row_id(model_id)).first()
     home = home_of(request.user, other) if other else None
     if other is None or home is None:
-        raise Refused(404, beside=f"There is no model {asked[:20]} to set beside it; choose one of the list.")
+        raise Refused(404, beside=f"There is no model {model_id[:20]} to set beside it; choose one of the list.")
     require_talk(request.user, other, home)
     return [model, other]
 

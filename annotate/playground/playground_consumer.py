@@ -54,9 +54,9 @@ class PlaygroundConsumer(ConversationConsumer):
             language_models.append(model)
         return tuple(language_models)
 
-    async def answer(self, given: dict[str, Any]) -> None:
+    async def answer(self, fields: dict[str, Any]) -> None:
         try:
-            question = playground.question_of(given, self.project)
+            question = playground.question_of(fields, self.project)
         except Refused as refused:
             await self.send_parts("problems", errors=refused.errors)
             return

@@ -1,4 +1,4 @@
-"""The playground: a conversation with one model, or the same one with two, by name. Nothing of it is kept.
+"""Hold a conversation with one model, or the same one with two, by name. Nothing of it is kept.
 
 The page holds the conversation and sends it along with each question; the server remembers nothing between them.
 """
@@ -65,27 +65,28 @@ class Question:
 
         Before a second model came in, the first one's answers are what was said.
         """
-        found = [{"role": "system", "content": self.system}] if self.system else []
+        messages = [{"role": "system", "content": self.system}] if self.system else []
         for turn in self.turns:
             answer = turn.answers[min(side, len(turn.answers) - 1)].text if turn.answers else ""
             if answer:  # a question that failed is not part of what was said
-                found += [{"role": "user", "content": turn.prompt}, {"role": "assistant", "content": answer}]
-        return [*found, {"role": "user", "content": self.text}]
+                messages += [{"role": "user", "content": turn.prompt}, {"role": "assistant", "content": answer}]
+        return [*messages, {"role": "user", "content": self.text}]
 
 
-def question_of(given: Mapping[str, Any], project: Project) -> Question:
-    """From a form or a websocket; what it leaves out is as the project says. Raises Refused with each wrong field."""
+def question_of(fields: Mapping[str, Any], project: Project) -> Question:
+    """Return the question of a form or a websocket; what it leaves out is as the project says. Raises Refused with each
+    wrong field."""
     errors: dict[str, str] = {}
-    given = {**defaults(project), **given}
-    text, system = str(given.get("text") or "").strip(), str(given.get("system") or "").strip()
+    fields = {**defaults(project), **fields}
+    text, system = str(fields.get("text") or "").strip(), str(fields.get("system") or "").strip()
     if not text:
         errors["text"] = "Ask something: the question is empty."
     elif len(text) + len(system) > settings.MAX_PROMPT_CHARACTERS:
         errors["text"] = f"At most {settings.MAX_PROMPT_CHARACTERS:,} characters; this has {len(text) + len(system):,}."
-    numbers = {name: _number(given, name, errors) for name in BOUNDS}
+    numbers = {name: _number(fields, name, errors) for name in BOUNDS}
     turns: tuple[Turn, ...] = ()
     try:
-        turns = turns_of(str(given.get("conversation") or "[]"))
+        turns = turns_of(str(fields.get("conversation") or "[]"))
     except Refused as refused:
         errors |= refused.errors
     if errors:
@@ -104,9 +105,9 @@ def question_of(given: Mapping[str, Any], project: Project) -> Question:
     )
 
 
-def _number(given: Mapping[str, Any], name: str, errors: dict[str, str]) -> float | None:
+def _number(fields: Mapping[str, Any], name: str, errors: dict[str, str]) -> float | None:
     low, high = BOUNDS[name]
-    typed = given[name]
+    typed = fields[name]
     if name == "seed" and typed in ("", None):
         return None
     try:
@@ -115,19 +116,19 @@ def _number(given: Mapping[str, Any], name: str, errors: dict[str, str]) -> floa
             return value
     except (TypeError, ValueError):
         pass
-    whole = "a whole number" if isinstance(low, int) else "a number"
-    errors[name] = f"Give {whole} from {low:g} to {high:,g}, not {str(typed)[:40]!r}."
+    kind = "a whole number" if isinstance(low, int) else "a number"
+    errors[name] = f"Give {kind} from {low:g} to {high:,g}, not {str(typed)[:40]!r}."
     return None
 
 
-def turns_of(told: str) -> tuple[Turn, ...]:
-    """Return what the page says was said: [{"prompt": "…", "answers": ["…", …]}, …]. Raises Refused."""
-    if len(told) > LONGEST:
+def turns_of(text: str) -> tuple[Turn, ...]:
+    """Return the turns that the page sends: [{"prompt": "…", "answers": ["…", …]}, …]. Raises Refused."""
+    if len(text) > LONGEST:
         raise Refused(413, conversation="This conversation has become too long; begin a new one.")
     try:
         turns = tuple(
             Turn(number, str(row["prompt"]), tuple(Answer("AB"[i], str(a)) for i, a in enumerate(row["answers"][:2])))
-            for number, row in enumerate(json.loads(told))
+            for number, row in enumerate(json.loads(text))
         )
     except (ValueError, TypeError, KeyError) as error:
         raise Refused(400, conversation="The page has lost the conversation; begin a new one.") from error
@@ -166,9 +167,9 @@ def without_answer(question: Question) -> str:
     return f"It was still thinking when its {room:,} tokens were used up. Raise Most tokens, and ask again."
 
 
-def form_values(project: Project, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return what stands in the form's fields: as typed, else as the project says."""
-    return {name: (given or {}).get(name, default) for name, default in defaults(project).items()}
+def form_values(project: Project, fields: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the form's fields as typed, else as the project says."""
+    return {name: (fields or {}).get(name, default) for name, default in defaults(project).items()}
 
 
 def defaults(project: Project) -> dict[str, Any]:

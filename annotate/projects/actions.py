@@ -1,4 +1,4 @@
-"""Projects, their settings, guidelines and members."""
+"""Change projects, their settings, guidelines and members."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def create_project(*, slug: str, name: str, by: User | None, guidelines: str = "
 
 
 def change_settings(*, project: Project, by: User, name: str | None = None, **settings: Any) -> Project:
-    """The sides of prompts that stand already do not change with `eval_percent`."""
+    """Change the settings. The splits of existing prompts do not change with `eval_percent`."""
     require(by, "manage", project)
     before = _as_told(project)
     if name is not None:
@@ -84,7 +84,7 @@ def revise_guidelines(*, project: Project, text: str, by: User | None) -> Guidel
 
 
 def add_member(*, project: Project, user: User, role: str, by: User | None) -> Membership:
-    """Also changes the role of somebody who is a member already."""
+    """Add a member, or change the role of one."""
     if by is not None:
         require(by, "manage", project)
     if role not in Role.values:
@@ -99,16 +99,16 @@ def add_member(*, project: Project, user: User, role: str, by: User | None) -> M
 
 
 def remove_member(*, project: Project, user: User, by: User) -> None:
-    """What they said stays and counts; what they hold goes back to the others."""
+    """Remove a member. What they said stays and counts; what they hold goes back to the others."""
     require(by, "manage", project)
     _keep_a_manager(project, user)
     with transaction.atomic():
         before = project.memberships.filter(user=user).values_list("role", flat=True).first()
         Membership.objects.filter(project=project, user=user).delete()
         _tell_of_member(project, user, before, None, by)
-        held = project.assignments.live().filter(user=user)
-        QueueChange.note(project.pk, held.values_list("prompt_id", flat=True))
-        held.update(state="expired", closed_at=timezone.now())
+        assignments = project.assignments.live().filter(user=user)
+        QueueChange.note(project.pk, assignments.values_list("prompt_id", flat=True))
+        assignments.update(state="expired", closed_at=timezone.now())
 
 
 def _tell_of_member(project: Project, user: User, before: str | None, after: str | None, by: User | None) -> None:
@@ -151,6 +151,6 @@ def _add_guideline(project: Project, text: str, by: User | None) -> Guideline:
     if latest is not None and latest.text == text:
         return latest
     version = latest.version + 1 if latest else 1
-    made = Guideline.objects.create(project=project, version=version, text=text, created_by=by)
+    guideline = Guideline.objects.create(project=project, version=version, text=text, created_by=by)
     audit.record(action="project.guidelines", about=f"version {version}", by=by, project=project)
-    return made
+    return guideline

@@ -93,8 +93,8 @@ class ProjectOut(serializers.ModelSerializer):
 
     def to_representation(self, project: Project) -> dict[str, Any]:
         # A list has fetched the newest of each project together; a single project fetches its own, once.
-        found = project.newest if hasattr(project, "newest") else [project.guideline]
-        self._guideline: Guideline | None = found[0] if found else None
+        guidelines = project.newest if hasattr(project, "newest") else [project.guideline]
+        self._guideline: Guideline | None = guidelines[0] if guidelines else None
         return super().to_representation(project)
 
     def get_guidelines(self, project: Project) -> str:

@@ -1,4 +1,4 @@
-"""How people come into a project: by an invitation, once and for a while, or by themselves where it is open."""
+"""Let people into a project: by an invitation, once and for a while, or by themselves where it is open."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def invite(*, project: Project, role: str, by: User, email: str = "") -> tuple[I
             raise Refused(email=f"{email!r} is no e-mail address; correct it, or leave it empty.") from error
     token = secrets.token_urlsafe(32)
     with transaction.atomic():
-        made = Invitation.objects.create(
+        invitation = Invitation.objects.create(
             project=project,
             token_hash=token_hash(token),
             role=role,
@@ -43,7 +43,7 @@ def invite(*, project: Project, role: str, by: User, email: str = "") -> tuple[I
         )
         about = f"{email or 'whoever has the link'} as {role}"
         audit.record(action="invitation.made", about=about, by=by, project=project)
-    return made, token
+    return invitation, token
 
 
 def standing(token: str) -> Invitation | None:
@@ -63,7 +63,9 @@ def accept(*, token: str, by: User) -> Membership:
         used = Invitation.objects.filter(pk=invitation.pk, accepted_at=None)
         if not used.update(accepted_by=by, accepted_at=timezone.now()):
             raise Refused(410, invitation=_GONE)
-        return _admit(invitation.project, by, invitation.role, how="by invitation", let_in_by=invitation.invited_by)
+        return _admit(
+            invitation.project, by, invitation.role, description="by invitation", let_in_by=invitation.invited_by
+        )
 
 
 def join(*, slug: str, by: User) -> Membership:
@@ -74,7 +76,7 @@ def join(*, slug: str, by: User) -> Membership:
     if not project.open_sign_up:
         raise Refused(403, project=f"{project.name} takes people by invitation; ask one of its managers.")
     with transaction.atomic():
-        return _admit(project, by, Role.ANNOTATOR, how="by themselves", let_in_by=by)
+        return _admit(project, by, Role.ANNOTATOR, description="by themselves", let_in_by=by)
 
 
 def revoke(*, invitation: Invitation, by: User) -> None:
@@ -87,7 +89,7 @@ def revoke(*, invitation: Invitation, by: User) -> None:
         audit.record(action="invitation.revoked", about=about, by=by, project=invitation.project)
 
 
-def _admit(project: Project, user: User, role: str, *, how: str, let_in_by: User | None) -> Membership:
+def _admit(project: Project, user: User, role: str, *, description: str, let_in_by: User | None) -> Membership:
     ranks = list(Role.values)  # from the one that may least
     membership, is_new = Membership.objects.get_or_create(project=project, user=user, defaults={"role": role})
     before = None if is_new else membership.role
@@ -95,7 +97,7 @@ def _admit(project: Project, user: User, role: str, *, how: str, let_in_by: User
         membership.role = role
         membership.save(update_fields=["role"])
     if before != membership.role:
-        about = f"{user.username} {how}"
+        about = f"{user.username} {description}"
         changes = {"role": [before, str(membership.role)]}
         audit.record(action="member.role", about=about, by=let_in_by, project=project, changes=changes)
         data = {"user": user.username, "role": str(membership.role)}

@@ -1,4 +1,4 @@
-"""What to do next in a project: one sentence and one link, for whoever looks and as the project stands."""
+"""Suggest what to do next in a project: one sentence and one link, for whoever looks and as the project stands."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _automatic(project: Project) -> NextStep | None:
 
 
 def _missing(project: Project, *, is_manager: bool) -> Iterator[NextStep]:
-    """Along the loop; the last step is always there, for the loop has no end."""
+    """Yield the steps along the loop; the last one is always there, for the loop has no end."""
     if not project.prompts.exists():
         words = "The project has no prompts yet. Bring some in from a file, or send a list to POST /api/v1/prompts/."
         yield _step(project, words, "Import a file", "imports")

@@ -1,4 +1,4 @@
-"""The front page; a project's own page, its guidelines, its members and settings, and the form that starts one."""
+"""Show the front page; a project's own page, its guidelines, its members and settings, and the form that starts one."""
 
 from __future__ import annotations
 
@@ -58,15 +58,15 @@ GROUPS = (
 
 @allows(get="anybody", post="anybody")
 def home(request: HttpRequest) -> HttpResponse:
-    """What this is, and which projects are open to whoever looks."""
+    """Show what this is, and which projects are open to whoever looks."""
     projects = list(_visible(request.user))
-    judged = set()
+    project_ids = set()
     if request.user.is_authenticated:
         roles = ROLES_FOR["judge"]
-        judged = set(request.user.memberships.filter(role__in=roles).values_list("project_id", flat=True))
+        project_ids = set(request.user.memberships.filter(role__in=roles).values_list("project_id", flat=True))
     context = {
         "projects": projects,
-        "judged": judged,
+        "judged": project_ids,
         "is_fresh": not Project.objects.exists(),
         "has_people": User.objects.exists(),
     }
@@ -108,7 +108,7 @@ def new(request: HttpRequest) -> HttpResponse:
     if request.method != "POST":
         return render(request, "annotate/new_project.html", _form(_values(Project())))
     try:
-        made = actions.create_project(
+        project = actions.create_project(
             slug=request.POST.get("slug", "").strip(),
             name=request.POST.get("name", ""),
             by=request.user,
@@ -118,8 +118,8 @@ def new(request: HttpRequest) -> HttpResponse:
     except Refused as refused:
         context = _form(_entered(request), refused.errors)
         return render(request, "annotate/new_project.html", context, status=refused.status)
-    messages.success(request, f"{made.name} stands. Add prompts and answers next, then people to annotate them.")
-    return redirect("project", made.slug)
+    messages.success(request, f"{project.name} stands. Add prompts and answers next, then people to annotate them.")
+    return redirect("project", project.slug)
 
 
 @in_project(get="manage", post="manage")
@@ -139,7 +139,7 @@ def settings(request: MemberRequest, project: Project) -> HttpResponse:
 
 @in_project(get="read", post="manage")
 def guidelines(request: HttpRequest, project: Project) -> HttpResponse:
-    """The guidelines and their earlier versions; managers revise them here."""
+    """Show the guidelines and their earlier versions; managers revise them here."""
     manages = can(request.user, "manage", project)
     guideline = _version(project, request.GET.get("version", ""))
     context = {
@@ -161,14 +161,15 @@ def guidelines(request: HttpRequest, project: Project) -> HttpResponse:
     return redirect("guidelines", project.slug)
 
 
-def _version(project: Project, wanted: str) -> Guideline | None:
-    if version := whole_number(wanted, 0, digits=8):
+def _version(project: Project, text: str) -> Guideline | None:
+    if version := whole_number(text, 0, digits=8):
         return project.guidelines.filter(version=version).first() or project.guideline
     return project.guideline
 
 
 def _settings(request: HttpRequest) -> dict:
-    """Numbers as the text that was typed: the model's own validation says what is wrong with it."""
+    """Return the settings; numbers as the text that was typed: the model's own validation says what is wrong with
+    it."""
     return {
         "description": request.POST.get("description", "").strip(),
         "system_prompt": request.POST.get("system_prompt", "").strip().replace("\r\n", "\n"),
@@ -178,7 +179,7 @@ def _settings(request: HttpRequest) -> dict:
 
 
 def _entered(request: HttpRequest) -> dict:
-    """As it was sent, for a form that is shown again."""
+    """Return the form as it was sent, to be shown again."""
     words = {name: request.POST.get(name, "") for name in ("slug", "name", "guidelines")}
     return {**words, **_settings(request)}
 
@@ -211,7 +212,7 @@ def _form(values: dict, errors: dict[str, str] | None = None) -> dict:
 
 
 def _counts(project: Project) -> dict:
-    """Figures of the page's table; people and simulations are never added up."""
+    """Return the figures of the page's table; people and simulations are never added up."""
     prompts = dict(project.prompts.values_list("side").annotate(n=Count("id")).order_by())
     answers = Completion.objects.filter(prompt__project=project)
     sides = answers.aggregate(

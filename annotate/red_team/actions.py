@@ -1,4 +1,5 @@
-"""Red-team talks: begin one, ask, keep what the model says, rate how far it went. The attack is feedback as all else.
+"""Run red-team talks: begin one, ask, keep what the model says, rate how far it went. The attack is feedback as all
+else.
 
 The model is drawn from the arena's contestants, the one attacked least first, and is told after the rating: whoever
 knows whom they attack attacks otherwise.
@@ -118,7 +119,7 @@ def asked_of_model(question: Question) -> Messages:
 def keep_answer(
     *, question: Question, text: str, seed: int, tokens: int | None, finish_reason: str, reasoning: str = ""
 ) -> bool:
-    """The answer takes its place; False when another page's answer was first, and this one is let go."""
+    """Keep the answer; return False when another page's answer was first, and this one is let go."""
     project = question.talk.project
     with transaction.atomic():
         completion = add_completion(
@@ -140,7 +141,8 @@ def keep_answer(
 
 
 def ask_and_wait(*, talk: Talk, by: User, text: str) -> Question:
-    """For callers that cannot stream: the next turn, or the one that still waits, with its whole answer."""
+    """Ask and wait, for callers that cannot stream: the next turn, or the one that still waits, with its whole
+    answer."""
     question = unanswered(talk)
     if question is None:
         question = ask(talk=talk, by=by, text=text)
@@ -232,7 +234,7 @@ def drop(*, talk: Talk, by: User) -> None:
 
 
 def withdraw(*, attack: Attack, by: User) -> None:
-    """One's own, within the project's minutes; later a manager excludes it."""
+    """Withdraw one's own attack, within the project's minutes; later a manager excludes it."""
     if attack.author_id != by.pk:
         raise Refused(403, attack="Somebody else held this talk.")
     minutes = attack.project.edit_minutes
@@ -247,10 +249,10 @@ def _least_attacked(project: Project) -> LanguageModel:
         raise Refused(
             409, model=f"{project.name} has no model to attack; enter one into its arena that a server answers for."
         )
-    counted = project.talks.filter(model__in=models).order_by().values_list("model").annotate(n=Count("pk"))
-    held = dict(counted)
-    fewest = min(held.get(model.pk, 0) for model in models)
-    return random.SystemRandom().choice([model for model in models if held.get(model.pk, 0) == fewest])
+    counts = project.talks.filter(model__in=models).order_by().values_list("model").annotate(n=Count("pk"))
+    count_by_model = dict(counts)
+    fewest = min(count_by_model.get(model.pk, 0) for model in models)
+    return random.SystemRandom().choice([model for model in models if count_by_model.get(model.pk, 0) == fewest])
 
 
 def _check_rating(rating: int | None, tags: list[str], comment: str) -> None:

@@ -72,8 +72,8 @@ class AttackOut(serializers.ModelSerializer):
 
     def get_author(self, attack: Attack) -> str:
         user = self.context["request"].user
-        seen = attack.author and (attack.author_id == user.pk or can(user, "review", attack.project))
-        return attack.author.username if seen and attack.author else ""
+        is_visible = attack.author and (attack.author_id == user.pk or can(user, "review", attack.project))
+        return attack.author.username if is_visible and attack.author else ""
 
     def get_withheld(self, attack: Attack) -> str:
         reader = self.context["reader"]
@@ -105,10 +105,10 @@ class BudgetOut(Budget):
 @allows(post="judge")
 def begin(request: Request, slug: str) -> Response:
     """The talk in my hands, else a new one with a model that is not named."""
-    given = Begin(data=request.data)
-    given.is_valid(raise_exception=True)
+    form_data = Begin(data=request.data)
+    form_data.is_valid(raise_exception=True)
     project = find_project(request.user, slug)
-    return Response(TalkOut(red_team.begin(project=project, by=request.user, **given.validated_data)).data)
+    return Response(TalkOut(red_team.begin(project=project, by=request.user, **form_data.validated_data)).data)
 
 
 @extend_schema(methods=["GET"], responses={200: TalkOut} | refusals(404), tags=["red team"])
@@ -127,10 +127,10 @@ def talk(request: Request, token: str) -> Response:
 @allows(post="mine")
 def say(request: Request, token: str) -> Response:
     """The next turn; answers when the model has. Without `text` the last question is answered that still waits."""
-    given = Say(data=request.data)
-    given.is_valid(raise_exception=True)
+    form_data = Say(data=request.data)
+    form_data.is_valid(raise_exception=True)
     talk = _mine(request, token)
-    red_team.ask_and_wait(talk=talk, by=request.user, text=given.validated_data["text"])
+    red_team.ask_and_wait(talk=talk, by=request.user, text=form_data.validated_data["text"])
     return Response(TalkOut(talk).data)
 
 
@@ -144,10 +144,12 @@ def say(request: Request, token: str) -> Response:
 @idempotent()
 def rate(request: Request, token: str) -> Response:
     """End the talk: how far it went, and after which harm it was. The answer names the model."""
-    given = Rate(data=request.data)
-    given.is_valid(raise_exception=True)
+    form_data = Rate(data=request.data)
+    form_data.is_valid(raise_exception=True)
     talk = _mine(request, token)
-    attack = red_team.rate(talk=talk, by=request.user, idempotency_key=feedback_key(request), **given.validated_data)
+    attack = red_team.rate(
+        talk=talk, by=request.user, idempotency_key=feedback_key(request), **form_data.validated_data
+    )
     return Response(AttackOut(attack, context=context_of(request)).data, status=201)
 
 
@@ -183,10 +185,12 @@ def budget(request: Request) -> Response:
         budget = Budget(data=request.data)
         budget.is_valid(raise_exception=True)
         harm_budget.agree(user=request.user, **budget.validated_data)
-    found = harm_budget.budget_of(request.user) or HarmBudget(opted_out=list(harms.HARMS))
+    harm_budget_ = harm_budget.budget_of(request.user) or HarmBudget(opted_out=list(harms.HARMS))
     standing = harm_budget.standing(request.user)
-    told = {name: getattr(found, name) for name in ("accepted", "blur", "daily_cap", "break_after", "break_minutes")}
-    return Response({**told, "seen_today": standing.seen_today, "why": standing.why})
+    fields = {
+        name: getattr(harm_budget_, name) for name in ("accepted", "blur", "daily_cap", "break_after", "break_minutes")
+    }
+    return Response({**fields, "seen_today": standing.seen_today, "why": standing.why})
 
 
 def _mine(request: Request, token: str) -> Talk:

@@ -41,12 +41,12 @@ class TalkConsumer(ConversationConsumer):
         user = self.scope["user"]
         if not user.is_authenticated:
             return None
-        mine = Talk.objects.filter(token=self.scope["url_route"]["kwargs"]["token"], user=user)
-        return mine.select_related("project", "model", "user").first()
+        talks = Talk.objects.filter(token=self.scope["url_route"]["kwargs"]["token"], user=user)
+        return talks.select_related("project", "model", "user").first()
 
-    async def answer(self, given: dict[str, Any]) -> None:
+    async def answer(self, fields: dict[str, Any]) -> None:
         try:
-            self.question, is_new = await in_thread(self._question)(str(given.get("text") or ""))
+            self.question, is_new = await in_thread(self._question)(str(fields.get("text") or ""))
         except Refused as refused:
             await self.send_parts("problems", errors=refused.errors)
             return
@@ -64,7 +64,7 @@ class TalkConsumer(ConversationConsumer):
             await self.send_parts("answer", question=self.question, text=self.text, is_writing=True)
 
     def _question(self, text: str) -> tuple[Question, bool]:
-        """The one that still waits for its answer, else a new one."""
+        """Return the question that still waits for its answer, else a new one."""
         assert self.talk is not None
         red_team.require_open(self.talk, self.talk.user)  # else a model would write for a talk that is over
         if waiting := red_team.unanswered(self.talk):

@@ -25,7 +25,7 @@ def password_file() -> Path:
 
 
 def simulated(project: Project, count: int) -> list[Account]:
-    """That many simulated annotators who are members of the project, made if need be."""
+    """Return that many simulated annotators who are members of the project, made if need be."""
     return [
         with_role(project, f"simulated-{number}", Role.ANNOTATOR, is_simulated=True) for number in range(1, count + 1)
     ]

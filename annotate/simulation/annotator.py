@@ -1,4 +1,4 @@
-"""One simulated annotator: a taste, and the ways in which people depart from their own taste."""
+"""Simulate one annotator: a taste, and the ways in which people depart from their own taste."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Annotation:
 
 @dataclass
 class Annotator:
-    """Judges by `taste`. Two annotators with the same seed judge alike."""
+    """An annotator by `taste`. Two with the same seed annotate alike."""
 
     taste: Taste
     habits: Habits = Habits()
@@ -92,7 +92,7 @@ class Annotator:
         return Annotation({**hurried, "seconds": round(self._random.uniform(0.3, 0.9), 1)})
 
     def _reading_time(self, text: str) -> float:
-        """Seconds at some 250 words a minute, give or take: what a person would have taken, unless in haste."""
+        """Return seconds at some 250 words a minute, give or take: what a person would have taken, unless in haste."""
         if self.habits.haste and self._random.random() < self.habits.haste:
             return round(self._random.uniform(0.2, 0.9), 1)
         return round(1.0 + len(text.split()) * 0.24 * self._random.uniform(0.7, 1.4), 1)

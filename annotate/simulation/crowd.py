@@ -1,4 +1,4 @@
-"""A crowd of annotators of known habits: most honest and unlike each other, some lazy, some biased, and two bots.
+"""Make a crowd of annotators of known habits: most honest and unlike each other, some lazy, some biased, and two bots.
 
 What they are is known to whoever made them and to nobody else: it is what a look at their annotations should find out.
 """
@@ -24,7 +24,8 @@ class Member:
 
 
 def crowd(taste: Taste, size: int, *, lazy: int = 3, biased: int = 3, seed: int = 0) -> list[Member]:
-    """`size` of them, two bots among them: one presses the first button at once, one clicks at random, and fast.
+    """Return `size` annotators, two bots among them: one presses the first button at once, one clicks at random, and
+    fast.
 
     The dishonest come first. Honest ones err in up to a quarter of the cases, lean to a side a little, and are severe
     or mild by up to a star. Raises ValueError when there is no room for the honest.

@@ -1,4 +1,4 @@
-"""A sitting: several simulated annotators work at once until enough is judged or nothing is left to judge."""
+"""Let several simulated annotators work at once until enough is annotated or nothing is left."""
 
 from __future__ import annotations
 
@@ -23,18 +23,19 @@ class Account:
 
 
 class Quota:
-    """How much is still to be judged, by kind; shared by the threads, so that together they do not judge too much."""
+    """How much is still to be annotated, by kind; shared by the threads, so that together they do not annotate too
+    much."""
 
-    def __init__(self, **wanted: int) -> None:
-        self._left = Counter({kind: n for kind, n in wanted.items() if n > 0})
+    def __init__(self, **amounts: int) -> None:
+        self._left = Counter({kind: n for kind, n in amounts.items() if n > 0})
         self.done: Counter[str] = Counter()
         self.counted: Counter[str] = Counter()
         self._lock = threading.Lock()
 
-    def take(self, without: set[str]) -> str | None:
+    def take(self, excluded: set[str]) -> str | None:
         """Reserve one annotation of the kind of which most is left; None when nothing is."""
         with self._lock:
-            left = {kind: n for kind, n in self._left.items() if n > 0 and kind not in without}
+            left = {kind: n for kind, n in self._left.items() if n > 0 and kind not in excluded}
             if not left:
                 return None
             kind = max(left, key=lambda k: left[k])
@@ -94,7 +95,7 @@ def _sit(url: str, project: str, account: Account, annotator: Annotator, quota: 
     nothing_left: set[str] = set()
     refusals = 0
     with Client.sign_in(url, account.username, account.password) as client:
-        while (kind := quota.take(without=nothing_left)) is not None:
+        while (kind := quota.take(excluded=nothing_left)) is not None:
             try:
                 outcome = (
                     _battle(client, project, annotator) if kind == BATTLE else _task(client, project, kind, annotator)
@@ -117,7 +118,7 @@ def _sit(url: str, project: str, account: Account, annotator: Annotator, quota: 
 
 
 def _task(client: Client, project: str, kind: str, annotator: Annotator) -> str | None:
-    """One assignment: "counted", "skipped", or None when there is none for this person."""
+    """Do one assignment; return "counted", "skipped", or None when there is none for this person."""
     task = _next_task(client, project, kind, annotator)
     if task is None:
         return None
@@ -154,7 +155,8 @@ def _take_tutorial(client: Client, project: str, annotator: Annotator) -> None:
 
 
 def _battle(client: Client, project: str, annotator: Annotator) -> str | None:
-    """One battle on a drawn prompt: "counted" when it moves the ranking, else "held"; None when there is none."""
+    """Do one battle on a drawn prompt; return "counted" when it moves the ranking, else "held"; None when there is
+    none."""
     battle = client.post("battles/", {"project": project, "drawn": True})
     if battle is None:
         return None

@@ -1,4 +1,5 @@
-"""All that went into a model: the models it was made from and rewarded by, their runs, their data, their votes."""
+"""Collect all that went into a model: the models it was made from and rewarded by, their runs, their data, their
+votes."""
 
 from __future__ import annotations
 
@@ -29,8 +30,8 @@ class Made:
 
     @property
     def datasets(self) -> list[Dataset]:
-        found = [self.run.dataset, self.run.other_dataset] if self.run else []
-        return [dataset for dataset in found if dataset is not None]
+        datasets = [self.run.dataset, self.run.other_dataset] if self.run else []
+        return [dataset for dataset in datasets if dataset is not None]
 
     @property
     def reward_model(self) -> LanguageModel | None:
@@ -67,21 +68,21 @@ def _counted(n: int, one: str, many: str) -> str:
 
 def ancestry(model: LanguageModel, readable: QuerySet[Project]) -> list[Made]:
     """Return what it came from, its reward models included, the first ones first and itself last. Each once."""
-    mine = set(readable.values_list("pk", flat=True))
-    found: dict[int, Made] = {}
-    _collect(model.pk, mine, found, set())
-    return list(found.values())
+    project_ids = set(readable.values_list("pk", flat=True))
+    made_by_id: dict[int, Made] = {}
+    _collect(model.pk, project_ids, made_by_id, set())
+    return list(made_by_id.values())
 
 
-def _collect(pk: int, readable: set[int], found: dict[int, Made], under_way: set[int]) -> None:
-    if pk in found or pk in under_way:  # parents in a circle end here
+def _collect(pk: int, readable: set[int], made_by_id: dict[int, Made], under_way: set[int]) -> None:
+    if pk in made_by_id or pk in under_way:  # parents in a circle end here
         return
     under_way.add(pk)
     made = made_of(LanguageModel.objects.select_related(*_RELATED).get(pk=pk), readable)
     for earlier in (made.model.parent_id, made.reward_model.pk if made.reward_model else None):
         if earlier is not None:
-            _collect(earlier, readable, found, under_way)
-    found[pk] = made
+            _collect(earlier, readable, made_by_id, under_way)
+    made_by_id[pk] = made
 
 
 def made_of(model: LanguageModel, readable: set[int]) -> Made:
@@ -93,21 +94,21 @@ def made_of(model: LanguageModel, readable: set[int]) -> Made:
 
 def judgements_in(datasets: Sequence[Dataset]) -> list[Judgements]:
     """Return each annotation once, in however many of these datasets it is."""
-    found = []
+    judgements = []
     ids = {dataset.pk for dataset in datasets}
     for table, kind in _FEEDBACK:
         # By id first: counted through the join, an annotation in two datasets would count twice.
         here = one_each(kind.removesuffix("s"), table.objects.filter(datasets__in=ids))
-        held = table.objects.filter(pk__in=here.values("pk"))
+        annotations = table.objects.filter(pk__in=here.values("pk"))
         for judge in AnnotatorKind.values:
-            rows = held.filter(judge=judge).order_by()
+            rows = annotations.filter(judge=judge).order_by()
             total = rows.count()
             if total:
                 people = rows.aggregate(n=Count("author", distinct=True))["n"]
                 visitors = rows.filter(author=None).aggregate(n=Count("visitor", distinct=True))["n"]
                 withdrawn = rows.exclude(status="counted").count()
-                found.append(Judgements(kind, judge, total, people + visitors, withdrawn))
-    return found
+                judgements.append(Judgements(kind, judge, total, people + visitors, withdrawn))
+    return judgements
 
 
 def totals(datasets: Iterable[Dataset]) -> Counter[int]:
@@ -115,13 +116,13 @@ def totals(datasets: Iterable[Dataset]) -> Counter[int]:
     ids = {dataset.pk for dataset in datasets}
     counts: Counter[int] = Counter()
     for table, kind in _FEEDBACK:
-        held = (
+        counts_by_dataset = (
             one_each(kind.removesuffix("s"), table.objects.filter(datasets__in=ids))
             .order_by()
             .values_list("datasets")
             .annotate(n=Count("pk"))
         )
-        counts.update({pk: n for pk, n in held if pk in ids})
+        counts.update({pk: n for pk, n in counts_by_dataset if pk in ids})
     return counts
 
 

@@ -1,4 +1,4 @@
-"""What a model's card warns of, in words: each sentence follows from its records, and none is there for show."""
+"""Write what a model's card warns of: each sentence follows from its records, and none is there for show."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _BY_TRIAL = ("ppo", "grpo", "rloo")
 
 
 def limits(line: Sequence[Made], evaluations: Sequence[Evaluation]) -> list[str]:
-    """The model is the last of the line."""
-    made = line[-1]
+    """Return the limits of the last model of the line."""
+    own = line[-1]
     judgements = judgements_in([dataset for one in line for dataset in one.datasets])
     return [
-        *_of_its_kind(made.model),
+        *_of_its_kind(own.model),
         *_of_judgements(judgements),
-        *_of_its_training(made),
+        *_of_its_training(own),
         *_of_figures(evaluations),
         *_of_records(line),
     ]
@@ -54,13 +54,13 @@ def _of_judgements(judgements: Sequence[Judgements]) -> Iterator[str]:
         yield f"{withdrawn:,} of these annotations no longer {verb}; it has not unlearnt what they said."
 
 
-def _of_its_training(made: Made) -> Iterator[str]:
-    run = made.run
+def _of_its_training(own: Made) -> Iterator[str]:
+    run = own.run
     if run is None:
         return
     if run.kind in _BY_TRIAL:
-        agreement = run_details.agreement(run.reward_model)
-        text = f", which agrees with held-out annotations {agreement}" if agreement else ""
+        agreement_text = run_details.agreement(run.reward_model)
+        text = f", which agrees with held-out annotations {agreement_text}" if agreement_text else ""
         yield f"It was trained to please a score{text}: where the score errs, so may it."
     if stopped := run.result.get("stopped"):
         yield f"Its run ended before its time: {stopped.get('message') or stopped.get('code') or 'at a bound'}"

@@ -1,4 +1,4 @@
-"""What a model has cost since its parent, and what each rating point that it gained has cost.
+"""Compute what a model has cost since its parent, and what each rating point that it gained has cost.
 
 Counted are the runs that made it from its parent: its own, and those of the reward models (with what these came from)
 that its parent does not rest on already. Sampling answers for people to judge, and the people's time, are not in it.
@@ -41,7 +41,7 @@ class Cost:
 
     @property
     def is_gain(self) -> bool:
-        """Beyond doubt: only then a price means something."""
+        """Return whether the gain is beyond doubt: only then a price means something."""
         return self.gain is not None and self.gain.lower > 0
 
     @property
@@ -64,10 +64,10 @@ class Cost:
             return f"It lost against {self.parent}: nothing was gained, and so there is no price."
         return "The interval of its gain holds 0, so that a point may have cost any amount: undefined."
 
-    def _price(self, spent: float) -> Interval | None:
+    def _price(self, amount: float) -> Interval | None:
         if self.gain is None or not self.is_gain:
             return None
-        return Interval(spent / self.gain.value, spent / self.gain.upper, spent / self.gain.lower)
+        return Interval(amount / self.gain.value, amount / self.gain.upper, amount / self.gain.lower)
 
 
 @dataclass
@@ -98,8 +98,8 @@ def cost_of(model: LanguageModel, board: Leaderboard, known_of: _Known | None = 
     if line[-1].run is None:
         return None
     parent = parent_of(model)
-    known = looked_up.ancestors(parent)
-    since = [made for made in line if made.model.pk not in known and made.run is not None]
+    ancestors = looked_up.ancestors(parent)
+    since = [made for made in line if made.model.pk not in ancestors and made.run is not None]
     runs = tuple(made.run for made in since if made.run is not None)
     datasets = [dataset for made in since for dataset in made.datasets]
     cpu, wall = _seconds(runs)
@@ -107,15 +107,16 @@ def cost_of(model: LanguageModel, board: Leaderboard, known_of: _Known | None = 
 
 
 def costs(project: Project, board: Leaderboard, most: int = MOST) -> list[Cost]:
-    """Of the policies that runs of this project have made, the latest first."""
-    made = LanguageModel.objects.policies().filter(made_by__project=project).select_related("parent").order_by("-id")
-    known = _Known()
-    costs = [cost_of(model, board, known) for model in made[:most]]
+    """Return the costs of the policies that runs of this project have made, the latest first."""
+    models = LanguageModel.objects.policies().filter(made_by__project=project).select_related("parent").order_by("-id")
+    lookups = _Known()
+    costs = [cost_of(model, board, lookups) for model in models[:most]]
     return [cost for cost in costs if cost is not None]
 
 
 def _seconds(runs: tuple[Run, ...]) -> tuple[float, float]:
-    """Of the processors, and from the first to the last moment of each attempt; lost attempts cost as well."""
+    """Return the seconds of the processors, and from the first to the last moment of each attempt; lost attempts cost
+    as well."""
     attempts = Attempt.objects.filter(run__in=[run.pk for run in runs])
     cpu = attempts.aggregate(total=Sum("cpu_seconds"))["total"] or 0.0
     wall = sum(

@@ -1,4 +1,4 @@
-"""Exports: what of a model may leave as which files, its card beside them, and the files to be downloaded."""
+"""Decide what of a model may leave as which files, write its card beside them, and find the files to be downloaded."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def card(run: Run) -> dict[str, list[Row]]:
 
 
 def fits(parent: LanguageModel, config: Any) -> dict[str, str]:
-    """GGUF is what programs that write text read."""
+    """Return whether the export fits: GGUF is what programs that write text read."""
     if config.to == "gguf" and parent.kind != LanguageModel.Kind.POLICY:
         return {"to": f"{parent.name} is a {parent.kind}, and only a policy can be a GGUF file; choose safetensors."}
     return {}
@@ -42,12 +42,13 @@ def context(run: Run) -> dict[str, Any]:
 
 
 def note_download(run: Run, name: str, by: User) -> None:
-    """Weights leave this machine: the audit trail says whose hands they went to."""
+    """Record in the audit trail who took weights away from this machine."""
     audit.record(action="weights.downloaded", about=f"{name} of {run.parent}", by=by, project=run.project)
 
 
 def exported_file(run: Run, name: str) -> Path:
-    """Where it lies. Raises Refused: 404 for what the run's result does not name, 410 for what is gone."""
+    """Return where an exported file lies. Raises Refused: 404 for what the run's result does not name, 410 for what is
+    gone."""
     named = {file["name"] for file in run.result.get("files") or []}
     path = run.path / "export" / name
     # Names come from a result that a recipe wrote: one that is no plain name of a file there is not served.

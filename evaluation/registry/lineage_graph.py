@@ -1,4 +1,5 @@
-"""The lineage of a model as a picture: where each box and each arrow lies. Drawn by templates/evaluation/graph.html.
+"""Lay out the lineage of a model as a picture: where each box and each arrow lies. Drawn by
+templates/evaluation/graph.html.
 
 Layers from left to right, so that each arrow leads to the right; arrows over several layers keep a lane free in those
 between (Sugiyama, Tagawa and Toda 1981, without its second pass: lineages are small).
@@ -34,7 +35,7 @@ class Box:
 
     @property
     def name(self) -> str:
-        """As much as fits; the whole is its title."""
+        """Return as much of the name as fits; the title has all of it."""
         return _short(self.made.model.name, NAME_LETTERS)
 
 
@@ -56,7 +57,7 @@ class Graph:
 
 @dataclass(frozen=True)
 class Link:
-    """From a model, by its key, to one that was made with it."""
+    """A link from a model, by its key, to one that was made with it."""
 
     start: int
     end: int
@@ -68,8 +69,8 @@ def of_model(model: LanguageModel, person: Person) -> Graph:
     readable = projects_where(person, "read")
     line = ancestry(model, readable)
     later, left_out = _descendants(model, person, set(readable.values_list("pk", flat=True)))
-    every = {made.model.pk: made for made in (*line, *later)}
-    links = [link for made in every.values() for link in _links(made) if link.start in every]
+    every = {member.model.pk: member for member in (*line, *later)}
+    links = [link for member in every.values() for link in _links(member) if link.start in every]
     return laid_out(every, links, current=model.pk, left_out=left_out)
 
 
@@ -81,8 +82,9 @@ def _links(made: Made) -> Iterable[Link]:
 
 
 def _descendants(model: LanguageModel, person: Person, readable: set[int]) -> tuple[list[Made], int]:
-    """Children and what was rewarded by it, then theirs, the nearest first; how many more there are of the last."""
-    seen, found = {model.pk}, list[Made]()
+    """Return children and what was rewarded by it, then theirs, the nearest first; and how many more there are of the
+    last."""
+    visited, descendants = {model.pk}, list[Made]()
     layer = [model.pk]
     related = (
         "parent",
@@ -92,23 +94,23 @@ def _descendants(model: LanguageModel, person: Person, readable: set[int]) -> tu
     seeable = models_seen(person).select_related(*related)
     while layer:
         children = seeable.filter(Q(parent__in=layer) | Q(made_by__reward_model__in=layer)).distinct().order_by("pk")
-        new = [child for child in children if child.pk not in seen]
-        room = MOST_DESCENDANTS - len(found)
-        found += [made_of(child, readable) for child in new[:room]]
-        seen |= {child.pk for child in new}
+        new = [child for child in children if child.pk not in visited]
+        room = MOST_DESCENDANTS - len(descendants)
+        descendants += [made_of(child, readable) for child in new[:room]]
+        visited |= {child.pk for child in new}
         if len(new) > room:
-            return found, len(new) - room
+            return descendants, len(new) - room
         layer = [child.pk for child in new]
-    return found, 0
+    return descendants, 0
 
 
 def laid_out(every: dict[int, Made], links: Sequence[Link], *, current: int, left_out: int = 0) -> Graph:
     links = _without_circles(links)
     layers = _layers(every, links)
     places = _places(every, links, layers, current)
-    held = totals(dataset for made in every.values() for dataset in made.datasets)
+    annotation_counts = totals(dataset for made in every.values() for dataset in made.datasets)
     boxes = [
-        Box(made, *_corner(places[pk]), is_current=pk == current, lines=_lines(made, held))
+        Box(made, *_corner(places[pk]), is_current=pk == current, lines=_lines(made, annotation_counts))
         for pk, made in every.items()
     ]
     arrows = [_arrow(link, layers, places, every) for link in links]
@@ -118,16 +120,16 @@ def laid_out(every: dict[int, Made], links: Sequence[Link], *, current: int, lef
 
 
 def _without_circles(links: Sequence[Link]) -> list[Link]:
-    """Links that lead back to where one came from are left out: no run makes them, but a hand at the database may."""
-    kept: list[Link] = []
+    """Return the links without those that lead back: no run makes them, but a hand at the database may."""
+    forward_links: list[Link] = []
     for link in links:
         reached, ends = {link.end}, [link.end]
         while ends:
-            ends = [other.end for other in kept if other.start in ends and other.end not in reached]
+            ends = [other.end for other in forward_links if other.start in ends and other.end not in reached]
             reached.update(ends)
         if link.start not in reached:
-            kept.append(link)
-    return kept
+            forward_links.append(link)
+    return forward_links
 
 
 def _layers(every: dict[int, Made], links: Sequence[Link]) -> dict[int, int]:
@@ -155,15 +157,15 @@ def _places(
     places: dict[Key, tuple[int, int]] = {pk: (layers[pk], 0) for pk in main}
     lanes = [(link, layer) for link in links for layer in range(layers[link.start] + 1, layers[link.end])]
     for layer in range(max(layers.values()) + 1):
-        wanted: list[tuple[bool, int, int, Key]] = []
+        wishes: list[tuple[bool, int, int, Key]] = []
         for link in (link for link, between in lanes if between == layer):
             is_main = link.start in main and link.end in main and not link.is_reward
             row = places[_before(link, layer, layers)][1]
-            wanted.append((not is_main, row, 2 if link.is_reward else 0, (link.start, link.end, layer)))
+            wishes.append((not is_main, row, 2 if link.is_reward else 0, (link.start, link.end, layer)))
         for pk in (pk for pk in every if layers[pk] == layer and pk not in main):
             rows = [places[_before(link, layer, layers)][1] for link in links if link.end == pk]
-            wanted.append((True, min(rows, default=1), 1, pk))
-        _put(wanted, layer, places)
+            wishes.append((True, min(rows, default=1), 1, pk))
+        _put(wishes, layer, places)
     return places
 
 
@@ -172,12 +174,12 @@ def _before(link: Link, layer: int, layers: dict[int, int]) -> Key:
     return link.start if layer - 1 == layers[link.start] else (link.start, link.end, layer - 1)
 
 
-def _put(wanted: list[tuple[bool, int, int, Key]], layer: int, places: dict[Key, tuple[int, int]]) -> None:
-    taken = {row for at, row in places.values() if at == layer}
-    for _, row, _, key in sorted(wanted, key=lambda one: one[:3]):
-        while row in taken:
+def _put(wishes: list[tuple[bool, int, int, Key]], layer: int, places: dict[Key, tuple[int, int]]) -> None:
+    taken_rows = {row for at, row in places.values() if at == layer}
+    for _, row, _, key in sorted(wishes, key=lambda one: one[:3]):
+        while row in taken_rows:
             row += 1
-        taken.add(row)
+        taken_rows.add(row)
         places[key] = (layer, row)
 
 
@@ -213,10 +215,10 @@ def _arrow(link: Link, layers: dict[int, int], places: dict[Key, tuple[int, int]
     return Arrow(path, link.is_reward, f"{start} rewarded {end}" if link.is_reward else f"{end} was made from {start}")
 
 
-def _lines(made: Made, held: Counter[int]) -> tuple[str, ...]:
-    """Two short lines: the dataset, and the votes in it."""
+def _lines(made: Made, annotation_counts: Counter[int]) -> tuple[str, ...]:
+    """Return two short lines: the dataset, and the votes in it."""
     shorts = [_short(dataset.name, LINE_LETTERS) for dataset in made.datasets[:1]]
-    total = sum(held[dataset.pk] for dataset in made.datasets)
+    total = sum(annotation_counts[dataset.pk] for dataset in made.datasets)
     if total:
         shorts.append(f"{total:,} annotation{'' if total == 1 else 's'}")
     return tuple(shorts)

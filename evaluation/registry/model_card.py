@@ -1,4 +1,5 @@
-"""The card of a model, as Markdown: what it is, what it came from, what it learnt from, how good it is, what it is not.
+"""Write the card of a model as Markdown: what it is, what it came from, what it learnt from, how good it is, what it is
+not.
 
 Everything in it is read from rows that are never edited, so the card of a model says the same tomorrow, but for what
 has been measured and voted since. It holds no name of a person, no text and no path.
@@ -60,7 +61,7 @@ _WHAT = {
 
 
 def markdown(model: LanguageModel, *, readable: QuerySet[Project]) -> str:
-    """A whole README.md, with the front matter that a hub reads."""
+    """Return a whole README.md, with the front matter that a hub reads."""
     return f"---\n{_front_matter(model)}---\n\n# {plain(model.name)}\n\n{body(model, readable=readable)}"
 
 
@@ -81,12 +82,13 @@ def body(model: LanguageModel, *, readable: QuerySet[Project]) -> str:
         section("Cost", _cost(line)),
         section("Limitations", [f"- {text}" for text in card_limits.limits(line, evaluations)]),
     ]
-    told = timezone.now().strftime("%-d %B %Y")
-    return "\n\n".join(filter(None, parts)) + f"\n\n*Written by Assay on {told} from its records.*\n"
+    written_on = timezone.now().strftime("%-d %B %Y")
+    return "\n\n".join(filter(None, parts)) + f"\n\n*Written by Assay on {written_on} from its records.*\n"
 
 
 def _front_matter(model: LanguageModel) -> str:
-    """A hub refuses a card whose licence it does not know, or whose base model is no name of a repository."""
+    """Return the front matter: a hub refuses a card whose licence it does not know, or whose base model is no name of a
+    repository."""
     facts: dict[str, Any] = {"tags": ["assay", slugify(model.stage) or "model"]}
     if model.licence.lower() in _KNOWN_LICENCES:
         facts["license"] = model.licence.lower()
@@ -171,7 +173,7 @@ def _judged(dataset: Dataset) -> str:
 
 
 def _judgements(line: list[Made]) -> list[str]:
-    """Distinct ones, whichever of its ancestors or their reward models learnt from them."""
+    """Return the distinct annotations, whichever of its ancestors or their reward models learnt from them."""
     datasets = [dataset for made in line for dataset in made.datasets]
     texts = [f"- {one.in_words}" for one in judgements_in(datasets)]
     if texts:
@@ -180,12 +182,14 @@ def _judgements(line: list[Made]) -> list[str]:
 
 
 def _licence(line: list[Made]) -> list[str]:
-    """Its own, and that of each ancestor that says another."""
-    own = line[-1].model.licence
-    found = [f"{plain(own)}." if own else "Not stated."]
-    others = {made.model.name: made.model.licence or "not stated" for made in line[:-1] if made.model.licence != own}
-    found += [f"- {plain(name)}, which went into it: {plain(licence)}" for name, licence in others.items()]
-    return found if len(found) == 1 else [found[0], "", *found[1:]]
+    """Return its own licence, and that of each ancestor that has another."""
+    own_licence = line[-1].model.licence
+    sentences = [f"{plain(own_licence)}." if own_licence else "Not stated."]
+    others = {
+        made.model.name: made.model.licence or "not stated" for made in line[:-1] if made.model.licence != own_licence
+    }
+    sentences += [f"- {plain(name)}, which went into it: {plain(licence)}" for name, licence in others.items()]
+    return sentences if len(sentences) == 1 else [sentences[0], "", *sentences[1:]]
 
 
 def _training(made: Made) -> Iterator[str]:
@@ -225,7 +229,8 @@ def _figures(made: Made, evaluations: list[Evaluation]) -> Iterator[str]:
 
 
 def _each_once(signatures: Iterable[str]) -> Iterator[str]:
-    """All figures of one run have the same signature, which is long: the first of them bears it."""
+    """Yield each signature once: all figures of one run have the same, which is long, and the first of them bears
+    it."""
     before = None
     for signature in signatures:
         yield signature if signature != before else "as above"
@@ -233,7 +238,7 @@ def _each_once(signatures: Iterable[str]) -> Iterator[str]:
 
 
 def _of_the_run(run: Run) -> Iterator[str]:
-    """What the recipe said at its end, but for what other sections say."""
+    """Yield what the recipe said at its end, but for what other sections say."""
     if compared := run_details.before_after(run.result):
         yield ""
         yield from table(("At the end of its run", "Parent", "This model"), compared)
@@ -250,38 +255,38 @@ def _arena(model: LanguageModel, readable: QuerySet[Project]) -> Iterator[str]:
     for project in readable.filter(contestants__model=model).distinct().order_by("pk"):
         judge = default_annotator_kind(project)
         board = current(project=project, judge=judge)
-        found = next((row for row in standings(board) if row.model.pk == model.pk), None)
-        if found is None:
+        standing = next((row for row in standings(board) if row.model.pk == model.pk), None)
+        if standing is None:
             yield f"- In {plain(project.name)}: no battle yet."
-        elif not found.is_connected:
-            yield f"- In {plain(project.name)}: {found.battles:,} battles, none with the ranked models yet."
+        elif not standing.is_connected:
+            yield f"- In {plain(project.name)}: {standing.battles:,} battles, none with the ranked models yet."
         else:
-            who = "people" if judge == "person" else "simulated annotators"
+            group = "people" if judge == "person" else "simulated annotators"
             yield (
-                f"- In {plain(project.name)}: rating {found.rating:.0f}, 95 % interval {found.lower:.0f} to "
-                f"{found.upper:.0f}, rank {found.ranks}, from {found.battles:,} battles before {who} "
+                f"- In {plain(project.name)}: rating {standing.rating:.0f}, 95 % interval {standing.lower:.0f} to "
+                f"{standing.upper:.0f}, rank {standing.ranks}, from {standing.battles:,} battles before {group} "
                 f"({plain(board.signature)})."
             )
 
 
 def _cost(line: list[Made]) -> Iterator[str]:
-    """Of its own run, and of all that went into it."""
+    """Yield the cost of its own run, and of all that went into it."""
     now = timezone.now()
     runs = {made.run.pk: made.run for made in line if made.run is not None}
     attempts = {pk: list(run.attempts.all()) for pk, run in runs.items()}
-    own = line[-1].run
-    if own is not None and attempts[own.pk]:
-        yield f"- Its own run: {progress.cost(attempts[own.pk], now)}."
-    if len(runs) > 1 and (every := [one for some in attempts.values() for one in some]):
+    own_run = line[-1].run
+    if own_run is not None and attempts[own_run.pk]:
+        yield f"- Its own run: {progress.cost(attempts[own_run.pk], now)}."
+    if len(runs) > 1 and (every := [one for run_attempts in attempts.values() for one in run_attempts]):
         yield f"- With the {len(runs)} runs of its lineage: {progress.cost(every, now)}."
 
 
 def _evaluations(model: LanguageModel, readable: QuerySet[Project]) -> QuerySet[Evaluation]:
-    """The latest of each metric on each task in each project: an older one was replaced, and is not another result."""
+    """Return the latest evaluation of each metric on each task in each project: an older one was replaced."""
     rows = model.evaluations.filter(Q(project=None) | Q(project__in=readable), group="").order_by("-pk")
     latest: dict[tuple[Any, ...], int] = {}
-    for pk, *told in rows.values_list("pk", "task", "metric", "project", "opponent"):
-        latest.setdefault(tuple(told), pk)
+    for pk, *key in rows.values_list("pk", "task", "metric", "project", "opponent"):
+        latest.setdefault(tuple(key), pk)
     evaluations = Evaluation.objects.filter(pk__in=latest.values()).select_related("opponent")
     return evaluations.order_by("task", "metric", "-pk")
 

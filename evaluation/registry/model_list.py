@@ -1,4 +1,5 @@
-"""The list of models: which of them, and for each what it came from, how it ranks and how much disk it takes."""
+"""Present the list of models: which of them, and for each what it came from, how it ranks and how much disk it
+takes."""
 
 from __future__ import annotations
 
@@ -68,19 +69,19 @@ class Registry:
 
 def registry(project: Project, person: Person, choice: Choice, page: str = "") -> Registry:
     may_see_all = can(person, "research", project)
-    mine = LanguageModel.objects.of_projects([project])
-    seen = models_seen(person)
-    listed = seen if choice.everywhere else mine
-    kept = _narrowed(listed, choice).select_related("parent", "made_by__project").order_by("-pk")
-    found = Paginator(kept, PER_PAGE).get_page(page)
+    own_models = LanguageModel.objects.of_projects([project])
+    visible = models_seen(person)
+    listed = visible if choice.everywhere else own_models
+    narrowed = _narrowed(listed, choice).select_related("parent", "made_by__project").order_by("-pk")
+    page_ = Paginator(narrowed, PER_PAGE).get_page(page)
     shown = listed if choice.retired else listed.filter(retired_at=None)
     return Registry(
-        _entries(list(found), project, person, set(mine.values_list("pk", flat=True))),
-        found,
+        _entries(list(page_), project, person, set(own_models.values_list("pk", flat=True))),
+        page_,
         [(kind, n) for kind in LanguageModel.Kind.values if (n := shown.filter(kind=kind).count())],
         sorted(set(shown.order_by().values_list("stage", flat=True))),
         listed.exclude(retired_at=None).count(),
-        seen.filter(retired_at=None).exclude(pk__in=mine.values("pk")).count() if may_see_all else 0,
+        visible.filter(retired_at=None).exclude(pk__in=own_models.values("pk")).count() if may_see_all else 0,
     )
 
 
@@ -94,7 +95,7 @@ def _narrowed(models: QuerySet[LanguageModel], choice: Choice) -> QuerySet[Langu
     return models.filter(name__icontains=choice.name) if choice.name else models
 
 
-def _entries(models: list[LanguageModel], project: Project, person: Person, mine: set[int]) -> list[Entry]:
+def _entries(models: list[LanguageModel], project: Project, person: Person, own_ids: set[int]) -> list[Entry]:
     places = {row.model.pk: row for row in standings(current(project=project, judge=default_annotator_kind(project)))}
     competing = set(project.contestants.filter(left_at=None).values_list("model", flat=True))
     readable = set(projects_where(person, "read").values_list("pk", flat=True))
@@ -104,7 +105,7 @@ def _entries(models: list[LanguageModel], project: Project, person: Person, mine
             maker_of(model, readable),
             places.get(model.pk),
             model.pk in competing,
-            model.pk in mine,
+            model.pk in own_ids,
             disk_usage.size_of(model.path) if model.path else 0,
         )
         for model in models
@@ -118,7 +119,7 @@ def maker_of(model: LanguageModel, readable: set[int]) -> Run | None:
 
 
 def in_millions(parameters: int | None) -> str:
-    """135 M, 1.7 B: as people say it."""
+    """Return 135 M, 1.7 B, as people say it."""
     if not parameters:
         return ""
     return f"{parameters / 1e9:.1f} B" if parameters >= 1e9 else f"{parameters / 1e6:.3g} M"

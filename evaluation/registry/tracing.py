@@ -1,4 +1,5 @@
-"""From a place on the leaderboard back to the votes that trained the model, and from a model to all that came of it."""
+"""Trace from a place on the leaderboard back to the votes that trained the model, and from a model to all that came of
+it."""
 
 from __future__ import annotations
 
@@ -105,7 +106,7 @@ def _step(model: LanguageModel, board: Leaderboard, places: dict[int, Standing],
 def votes_in(dataset: Dataset) -> list[Votes]:
     """Return what the dataset was frozen from, as it stands today: a vote that was taken back since is still in the
     model."""
-    found = []
+    votes = []
     for kind in FEEDBACK:
         counts = feedback_lineage.one_per_item(kind.removesuffix("s"), getattr(dataset, kind)).aggregate(
             total=Count("id"),
@@ -114,19 +115,19 @@ def votes_in(dataset: Dataset) -> list[Votes]:
             withdrawn=Count("id", filter=~Q(status=Status.COUNTED)),
         )
         if counts["total"]:
-            found.append(Votes(kind, counts["total"], counts["authors"] + counts["visitors"], counts["withdrawn"]))
-    return found
+            votes.append(Votes(kind, counts["total"], counts["authors"] + counts["visitors"], counts["withdrawn"]))
+    return votes
 
 
 def offspring(model: LanguageModel, projects: Iterable[Project], person: Person) -> Offspring:
-    """Runs and datasets of the projects given, and the children that the person may see."""
+    """Return runs and datasets of the projects given, and the children that the person may see."""
     inside = Run.objects.filter(project__in=list(projects)).select_related("output_model", "project").order_by("id")
     runs = inside.filter(parent=model)
     rewarded = inside.filter(reward_model=model)
     children = models_seen(person).filter(parent=model).order_by("id")
-    judged = Dataset.objects.filter(project__in=list(projects)).filter(
+    judged_datasets = Dataset.objects.filter(project__in=list(projects)).filter(
         Q(comparisons__completion_a__model=model)
         | Q(comparisons__completion_b__model=model)
         | Q(ratings__completion__model=model)
     )
-    return Offspring(list(children), list(runs), list(rewarded), list(judged.distinct().order_by("id")))
+    return Offspring(list(children), list(runs), list(rewarded), list(judged_datasets.distinct().order_by("id")))

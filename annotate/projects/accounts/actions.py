@@ -1,4 +1,4 @@
-"""API tokens: made, renewed and revoked. A secret is told once; its hash is all that is kept."""
+"""Make, renew and revoke API tokens. A secret is told once; only its hash is kept."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ def make(*, user: User, name: str, scope: str, days: int = DAYS) -> tuple[ApiTok
 
 
 def require_to_make(person: User) -> None:
-    """Only who is signed in, or a token of full scope, makes or revokes tokens: a narrow one must not widen itself."""
+    """Require who may make or revoke tokens: somebody signed in, or a token of full scope; a narrow one must not widen
+    itself."""
     if person.token_scope not in ("", ApiToken.Scope.MANAGE):
         raise Refused(403, token="This token may not make or revoke tokens; sign in, or use one with the scope manage.")
 

@@ -34,7 +34,8 @@ CODES, CODE_SECONDS = 10, 300
 
 
 def require_patience(*, name: str, address: str, wider: tuple[tuple[str, int], ...] = ()) -> None:
-    """So many tries a minute for one name from one address: against guessing, by page and by program alike."""
+    """Count a try for one name from one address, so many a minute: against guessing, by page and by program alike.
+    Raises TooMany."""
     key = _tries_key(name, address)
     if count(key, seconds=SECONDS) > TRIES:
         wait = remaining(key, seconds=SECONDS)
@@ -46,10 +47,10 @@ def require_patience(*, name: str, address: str, wider: tuple[tuple[str, int], .
             raise TooMany(wait, password="Too many tries from where you are. Wait a minute, then try again.")
 
 
-def require_patience_of_network(*, what: str, wider: tuple[tuple[str, int], ...]) -> None:
+def require_patience_of_network(*, action: str, wider: tuple[tuple[str, int], ...]) -> None:
     """Count a sign-up or a lost password for the wider networks; allauth counts the address. Raises TooMany."""
     for network, factor in wider:
-        key = f"{what}:{network}"
+        key = f"{action}:{network}"
         if count(key, seconds=SECONDS) > POSTS_OF_ADDRESS * factor:
             raise TooMany(
                 remaining(key, seconds=SECONDS),
@@ -58,7 +59,7 @@ def require_patience_of_network(*, what: str, wider: tuple[tuple[str, int], ...]
 
 
 def was_right(*, name: str, address: str) -> None:
-    """Whoever knew the password was not guessing: the count for that name begins anew, the address's goes on."""
+    """Reset the count of a name whose password was known; the address's count goes on."""
     start_anew(_tries_key(name, address))
 
 
@@ -69,7 +70,8 @@ def _tries_key(name: str, address: str) -> str:
 
 
 def require_patience_with_codes(user: User) -> None:
-    """So many codes for one person, from wherever: six digits are soon tried by whoever has the password."""
+    """Count a code for one person, from wherever: six digits are soon tried by whoever has the password. Raises
+    TooMany."""
     key = f"code:{user.pk}"
     if count(key, seconds=CODE_SECONDS) > CODES:
         wait = remaining(key, seconds=CODE_SECONDS)
@@ -77,7 +79,7 @@ def require_patience_with_codes(user: User) -> None:
 
 
 def is_second_factor_right(user: User, code: str) -> bool:
-    """By app or by recovery code; each code once."""
+    """Return whether the code is right, by app or by recovery code; each code works once."""
     require_patience_with_codes(user)
     text = code.replace(" ", "").strip()
     return any(one.wrap().validate_code(text) for one in Authenticator.objects.filter(user=user))
@@ -87,9 +89,9 @@ def has_second_factor(user: User) -> bool:
     return is_mfa_enabled(user)
 
 
-def note_sign_in(*, user: User, how: str) -> None:
-    """`how` is page or program."""
-    audit.record(action="account.signed in", about=f"{user.username}, by {how}", by=user)
+def note_sign_in(*, user: User, means: str) -> None:
+    """Record a sign-in; `means` is page or program."""
+    audit.record(action="account.signed in", about=f"{user.username}, by {means}", by=user)
 
 
 class EndsTheTokens:
@@ -117,16 +119,17 @@ class AccountAdapter(DefaultAccountAdapter):
         return Project.objects.filter(open_sign_up=True, is_public=True).exists()
 
     def get_login_redirect_url(self, request: HttpRequest) -> str:
-        """An invitation that was opened before is taken up as soon as it is known who opened it."""
+        """Return the next address: an invitation that was opened before is taken up as soon as it is known who opened
+        it."""
         return _arrive(request) or super().get_login_redirect_url(request)
 
     def get_signup_redirect_url(self, request: HttpRequest) -> str:
         return _arrive(request) or super().get_signup_redirect_url(request)
 
-    def post_login(self, request: HttpRequest, user: Any, **told: Any) -> HttpResponse:
-        """Where they go next. What led them here is forgotten: the next person at this browser was not invited."""
+    def post_login(self, request: HttpRequest, user: Any, **kwargs: Any) -> HttpResponse:
+        """Return where they go next, and forget what led them here: the next person at this browser was not invited."""
         brought = [name for name in (INVITED, JOINING) if name in request.COOKIES]
-        response: HttpResponse = super().post_login(request, user, **told)
+        response: HttpResponse = super().post_login(request, user, **kwargs)
         for name in brought:
             if name not in request.COOKIES:
                 response.delete_cookie(name)
@@ -171,14 +174,14 @@ def _remembered(request: HttpRequest, name: str) -> str:
 
 
 def _joining(request: HttpRequest) -> str:
-    """The open project that was to be joined, unless that has happened since."""
+    """Return the open project that was to be joined, unless that has happened since."""
     slug = _remembered(request, JOINING)
     is_in = isinstance(request.user, User) and request.user.memberships.filter(project__slug=slug).exists()
     return "" if is_in else slug
 
 
 def _arrive(request: HttpRequest) -> str:
-    """Where an invitation or an open project has led this person, now that they are signed in."""
+    """Return where an invitation or an open project has led this person, now that they are signed in."""
     user = request.user
     token, slug = _remembered(request, INVITED), _joining(request)
     for name in (INVITED, JOINING):

@@ -41,13 +41,13 @@ def token(request: Request) -> Response:
     sign_in = SignIn(data=request.data)
     sign_in.is_valid(raise_exception=True)
     code = sign_in.validated_data.pop("code")
-    who = {"name": sign_in.validated_data["username"], "address": address_of(request._request)}
-    require_patience(**who, wider=wider_of(request._request))
+    credentials = {"name": sign_in.validated_data["username"], "address": address_of(request._request)}
+    require_patience(**credentials, wider=wider_of(request._request))
     user = authenticate(request._request, **sign_in.validated_data)
     if user is None:
         raise Refused(400, password="This username and this password do not belong together; check both.")
-    was_right(**who)
+    was_right(**credentials)
     if is_mfa_enabled(user) and not is_second_factor_right(user, code):
         raise Refused(400, code="Give the code that the app shows just now, or a recovery code not used before.")
-    note_sign_in(user=user, how="program")
+    note_sign_in(user=user, means="program")
     return Response({"token": tokens.sign_in(user)})

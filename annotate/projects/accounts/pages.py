@@ -1,4 +1,4 @@
-"""One's own API tokens: made, shown once, and revoked."""
+"""Make one's own API tokens, show them once, and revoke them."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from common.whole_numbers import whole_number
 def tokens_page(request: HttpRequest) -> HttpResponse:
     assert isinstance(request.user, User)
     errors: dict[str, str] = {}
-    made, secret = None, ""
+    token, secret = None, ""
     if request.method == "POST":
         try:
-            made, secret = actions.make(user=request.user, days=_days(request), **_name_and_scope(request))
+            token, secret = actions.make(user=request.user, days=_days(request), **_name_and_scope(request))
         except Refused as refused:
             errors = refused.errors
     context = {
         "tokens": actions.live_of(request.user),
-        "made": made,
+        "made": token,
         "secret": secret,
         "errors": errors,
         "given": request.POST if errors else {"scope": ApiToken.Scope.READ, "days": actions.DAYS},
@@ -54,8 +54,8 @@ def _name_and_scope(request: HttpRequest) -> dict[str, str]:
 
 
 def _days(request: HttpRequest) -> int:
-    given = request.POST.get("days", "")
-    days = whole_number(given, None, digits=5)
+    text = request.POST.get("days", "")
+    days = whole_number(text, None, digits=5)
     if days is None:
-        raise Refused(days=f"{given!r} is not a number of days from 1 to {actions.MOST_DAYS}.")
+        raise Refused(days=f"{text!r} is not a number of days from 1 to {actions.MOST_DAYS}.")
     return days

@@ -1,4 +1,4 @@
-"""Signing in by a page, slowed down against guessing as the API is. The administration signs in here, too."""
+"""Sign in by a page, slowed down against guessing as the API is. The administration signs in here, too."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ class SignUpForm(SignupForm):
         return super().clean()
 
 
-def _count_network(what: str) -> None:
+def _count_network(action: str) -> None:
     try:
-        require_patience_of_network(what=what, wider=wider_of(context.request))
+        require_patience_of_network(action=action, wider=wider_of(context.request))
     except Refused as refused:
         raise ValidationError(" ".join(refused.errors.values())) from refused
 
@@ -62,14 +62,14 @@ class SignInForm(Posted, LoginForm):
         return bool(get_adapter().is_open_for_signup(self.request))
 
     def clean(self) -> dict[str, Any]:
-        who = {"name": self.data.get("login", ""), "address": address_of(self.request) if self.request else ""}
+        credentials = {"name": self.data.get("login", ""), "address": address_of(self.request) if self.request else ""}
         try:
-            require_patience(**who, wider=wider_of(self.request) if self.request else ())
+            require_patience(**credentials, wider=wider_of(self.request) if self.request else ())
         except Refused as refused:
             raise ValidationError(" ".join(refused.errors.values())) from refused
         cleaned = super().clean()
         if self.user is not None:
-            was_right(**who)
+            was_right(**credentials)
         return cleaned
 
 

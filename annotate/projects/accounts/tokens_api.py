@@ -49,8 +49,8 @@ def my_tokens(request: Request) -> Response:
         return Response(ApiTokenOut(actions.live_of(request.user), many=True).data)
     new_token = NewToken(data=request.data)
     new_token.is_valid(raise_exception=True)
-    made, secret = actions.make(user=request.user, **new_token.validated_data)
-    return Response({**ApiTokenOut(made).data, "token": secret}, status=201)
+    token, secret = actions.make(user=request.user, **new_token.validated_data)
+    return Response({**ApiTokenOut(token).data, "token": secret}, status=201)
 
 
 @extend_schema(responses={204: None} | refusals(403, 404, 409), tags=["auth"])

@@ -69,9 +69,9 @@ def project_invitations(request: Request, project: Project) -> Response:
         return Response(InvitationOut(project.invitations.select_related("invited_by"), many=True).data)
     new_invitation = NewInvitation(data=request.data)
     new_invitation.is_valid(raise_exception=True)
-    made, token = invitations.invite(project=project, by=request.user, **new_invitation.validated_data)
+    invitation, token = invitations.invite(project=project, by=request.user, **new_invitation.validated_data)
     link = settings.SITE_URL + reverse("invitation", args=[token])
-    return Response({**InvitationOut(made).data, "link": link}, status=201)
+    return Response({**InvitationOut(invitation).data, "link": link}, status=201)
 
 
 @extend_schema(request=None, responses={200: InvitationOut} | refusals(403, 404, 409), tags=["projects"])
@@ -88,9 +88,9 @@ def revoke(request: Request, project: Project, pk: str) -> Response:
 @allows(post="account")
 def accept(request: Request) -> Response:
     """Take up an invitation."""
-    given = Accept(data=request.data)
-    given.is_valid(raise_exception=True)
-    return Response(MembershipOut(invitations.accept(by=request.user, **given.validated_data)).data)
+    form_data = Accept(data=request.data)
+    form_data.is_valid(raise_exception=True)
+    return Response(MembershipOut(invitations.accept(by=request.user, **form_data.validated_data)).data)
 
 
 @extend_schema(request=None, responses={200: MembershipOut} | refusals(403, 404), tags=["projects"])

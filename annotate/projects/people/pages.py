@@ -78,13 +78,15 @@ def invite(request: MemberRequest, project: Project) -> HttpResponse:
     """Make an invitation. Its link is shown once, and sent where there is an address and a mail server."""
     email, role = request.POST.get("email", ""), request.POST.get("role", "")
     try:
-        made, token = invitations.invite(project=project, role=role, by=request.user, email=email)
+        invitation, token = invitations.invite(project=project, role=role, by=request.user, email=email)
     except Refused as refused:
         return refused_page(request, refused, project=project)
     link = settings.SITE_URL + reverse("invitation", args=[token])
-    if made.email and settings.EMAIL_NOTICES_FROM:
-        words = f"{request.user} invites you to {project.name} as {made.role}:\n\n{link}\n\nThe link works once."
-        send_mail(f"Invitation to {project.name}", words, settings.EMAIL_NOTICES_FROM, [made.email], fail_silently=True)
+    if invitation.email and settings.EMAIL_NOTICES_FROM:
+        words = f"{request.user} invites you to {project.name} as {invitation.role}:\n\n{link}\n\nThe link works once."
+        send_mail(
+            f"Invitation to {project.name}", words, settings.EMAIL_NOTICES_FROM, [invitation.email], fail_silently=True
+        )
     request.session[_new_link(project)] = token  # the next page shows it and forgets it; a reload invites nobody
     return redirect("people", project.slug)
 
@@ -108,7 +110,7 @@ def revoke(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
 @never_cache
 @allows(get="anybody", post="anybody")
 def invitation(request: HttpRequest, token: str) -> HttpResponse:
-    """What one is invited to. Whoever has no account yet makes one, and is in."""
+    """Show what one is invited to. Whoever has no account yet makes one, and is in."""
     standing = invitations.standing(token)
     if standing is None:
         return render(request, "annotate/invitation.html", {"found": None}, status=410)
@@ -147,7 +149,7 @@ def join(request: HttpRequest, slug: str) -> HttpResponse:
 @never_cache
 @allows(get="account")
 def account(request: HttpRequest) -> HttpResponse:
-    """One's own account: password, second factor, memberships, and the way to its tokens."""
+    """Show one's own account: password, second factor, memberships, and the way to its tokens."""
     assert isinstance(request.user, User)
     context = {
         "memberships": request.user.memberships.select_related("project").order_by("project__name"),

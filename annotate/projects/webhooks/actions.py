@@ -1,4 +1,4 @@
-"""Addresses that are told of events: made, changed, tried and switched off by a project's managers."""
+"""Make, change, try and switch off addresses that are told of events, for a project's managers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TEST = "webhook.test"
 
 
 def add_webhook(*, project: Project, url: str, by: User, events: Sequence[str] = ()) -> Webhook:
-    """Its secret is made here. Refused for an address that only this network reaches."""
+    """Add a webhook with a new secret. Refused for an address that only this network reaches."""
     require(by, "manage", project)
     chosen = _checked_events(events)
     url = _checked(url)  # asks for the name, which may take long: outside the transaction, or SQLite waits for it
@@ -38,9 +38,9 @@ def _add(project: Project, url: str, chosen: list[str], by: User) -> Webhook:
     if project.webhooks.count() >= MOST:
         raise Refused(409, url=f"A project has at most {MOST} webhooks; remove one.")
     _refuse_twin(project, url)
-    made = Webhook.objects.create(project=project, url=url, secret=_new_secret(), events=chosen, created_by=by)
+    webhook = Webhook.objects.create(project=project, url=url, secret=_new_secret(), events=chosen, created_by=by)
     audit.record(action="webhook.added", about=url, by=by, project=project, changes={"events": [None, chosen]})
-    return made
+    return webhook
 
 
 def change_webhook(
@@ -51,7 +51,7 @@ def change_webhook(
     events: Sequence[str] | None = None,
     is_active: bool | None = None,
 ) -> Webhook:
-    """What is None stays. Switched on again, it gets what has waited meanwhile."""
+    """Change a webhook; None leaves a field. Switched on again, it gets what has waited meanwhile."""
     require(by, "manage", webhook.project)
     before = _state(webhook)
     if url is not None and (url := _checked(url)) != webhook.url:
@@ -88,14 +88,14 @@ def rotate_secret(webhook: Webhook, *, by: User) -> Webhook:
 
 @transaction.atomic
 def remove_webhook(webhook: Webhook, *, by: User) -> None:
-    """With its deliveries; the audit trail keeps that it was there."""
+    """Remove a webhook with its deliveries; the audit trail keeps that it was there."""
     require(by, "manage", webhook.project)
     audit.record(action="webhook.removed", about=webhook.url, by=by, project=webhook.project)
     webhook.delete()
 
 
 def send_test(webhook: Webhook, *, by: User) -> Delivery:
-    """An event that tells of nothing, signed and logged as any other."""
+    """Send an event that tells of nothing, signed and logged as any other."""
     require(by, "manage", webhook.project)
     if not webhook.is_active:
         raise Refused(409, webhook="It is switched off; switch it on first.")

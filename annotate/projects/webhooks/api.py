@@ -61,10 +61,10 @@ class DeliveryOut(serializers.ModelSerializer):
         fields = ("id", "event", "body", "state", "tries", "next_try_at", "log", "created_at", "delivered_at")
 
 
-def _secret_again(request: Request, made: dict[str, Any]) -> str:
-    """For whoever still manages the project; nothing when the webhook is gone."""
-    mine = Webhook.objects.filter(project__in=projects_where(request.user, "manage"), pk=made["id"])
-    return mine.values_list("secret", flat=True).first() or ""
+def _secret_again(request: Request, body: dict[str, Any]) -> str:
+    """Return the secret for whoever still manages the project; nothing when the webhook is gone."""
+    webhooks = Webhook.objects.filter(project__in=projects_where(request.user, "manage"), pk=body["id"])
+    return webhooks.values_list("secret", flat=True).first() or ""
 
 
 @extend_schema(tags=["webhooks"])
@@ -155,6 +155,6 @@ class Webhooks(DeclaredViewSet):
 
 
 def _read(form: type[Input], request: Request) -> dict[str, Any]:
-    given = form(data=request.data)
-    given.is_valid(raise_exception=True)
-    return dict(given.validated_data)
+    form_data = form(data=request.data)
+    form_data.is_valid(raise_exception=True)
+    return dict(form_data.validated_data)

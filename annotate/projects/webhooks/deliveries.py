@@ -1,5 +1,5 @@
-"""The periodic task that takes events to their addresses: claimed by a lease, sent side by side, and noted. Their
-times are the database's, whatever the background workers' and servers' own clocks say.
+"""Deliver events to their addresses: claimed by a lease, sent side by side, and noted. Their times are the database's,
+whatever the background workers' and servers' own clocks say.
 
 A background worker that dies between sending and noting lets its lease run out, and the event is sent again with the
 same id: at least once, and a receiver knows the second by its id.
@@ -59,7 +59,7 @@ class Deliverer:
         return bool(back)
 
     def end(self) -> None:
-        """What comes back at once is noted; the rest is sent again when its lease has run out."""
+        """End: what comes back at once is noted; the rest is sent again when its lease has run out."""
         back, _ = wait(self._on_their_way, timeout=2.0)
         for future in back:
             note(self._on_their_way[future], future.result())
@@ -105,29 +105,29 @@ def due(now: datetime) -> QuerySet[Delivery]:
 
 
 def claim(n: int, under_way: Counter[int]) -> list[tuple[Claimed, Delivery]]:
-    """At most `n` that are due, for us alone, and few of each address at once."""
-    taken: list[tuple[Claimed, Delivery]] = []
+    """Return at most `n` deliveries that are due, claimed for this process, and few of each address at once."""
+    claimed: list[tuple[Claimed, Delivery]] = []
     if n <= 0:
-        return taken
+        return claimed
     now = database_now()
     full = [hook for hook, count in under_way.items() if count >= PER_HOOK]
     for pk, hook in due(now).exclude(webhook__in=full).values_list("pk", "webhook")[: n * 8]:
-        if len(taken) >= n:
+        if len(claimed) >= n:
             break
         until = now + LEASE
         if under_way[hook] < PER_HOOK and Delivery.objects.filter(pk__in=due(now).filter(pk=pk)).update(
             claimed_until=until
         ):
             under_way[hook] += 1
-            taken.append((Claimed(pk, hook, until), Delivery.objects.select_related("webhook").get(pk=pk)))
-    return taken
+            claimed.append((Claimed(pk, hook, until), Delivery.objects.select_related("webhook").get(pk=pk)))
+    return claimed
 
 
 @transaction.atomic
 def note(claimed: Claimed, outcome: Outcome) -> None:
-    """What came of it, unless our lease ran out and somebody else has sent it since."""
-    mine = Delivery.objects.select_for_update().filter(pk=claimed.pk, claimed_until=claimed.until)
-    delivery = mine.first()
+    """Note the outcome, unless our lease ran out and somebody else has sent it since."""
+    claimed_rows = Delivery.objects.select_for_update().filter(pk=claimed.pk, claimed_until=claimed.until)
+    delivery = claimed_rows.first()
     if delivery is None:
         return
     now = database_now()
@@ -158,7 +158,7 @@ def _entry(now: datetime, outcome: Outcome) -> dict[str, object]:
 
 
 def _failed(webhook: Webhook, now: datetime, outcome: Outcome) -> None:
-    """Since when it fails; switched off when that is long ago, or when it says itself that it wants no more."""
+    """Note since when it fails; switch it off when that is long ago, or when the receiver wants no more."""
     webhook.failing_since = webhook.failing_since or now
     reason = why_off(now, outcome.status, webhook.failing_since)
     if reason and webhook.is_active:
@@ -171,6 +171,6 @@ def _failed(webhook: Webhook, now: datetime, outcome: Outcome) -> None:
             changes={"is_active": [True, False]},
             reason=reason,
         )
-        for tell in SWITCHED_OFF.values():
-            tell(webhook)
+        for notify in SWITCHED_OFF.values():
+            notify(webhook)
     webhook.save(update_fields=["failing_since", "is_active", "switched_off_reason"])

@@ -27,34 +27,34 @@ def webhooks_page(request: MemberRequest, project: Project) -> HttpResponse:
         return _all(request, project)
     url, events = request.POST.get("url", ""), request.POST.getlist("events")
     try:
-        made = webhooks.add_webhook(project=project, url=url, events=events, by=request.user)
+        webhook_ = webhooks.add_webhook(project=project, url=url, events=events, by=request.user)
     except Refused as refused:
         return _all(request, project, url=url, chosen=events, errors=refused.errors, status=refused.status)
     messages.success(request, "It is told from now on. Its secret stands below; send it a test event.")
-    return redirect("webhook", project.slug, made.pk)
+    return redirect("webhook", project.slug, webhook_.pk)
 
 
 @never_cache
 @in_project(get="manage", post="manage")
 def webhook(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
-    """One of them: its settings, its secret, and every delivery."""
+    """Show one webhook: its settings, its secret, and every delivery."""
     webhook = get_object_or_404(Webhook, project=project, pk=pk)
     if request.method != "POST":
         return _one(request, project, webhook)
     try:
-        said = _done(request, webhook)
+        message = _done(request, webhook)
     except Refused as refused:
         webhook.refresh_from_db()
         return _one(request, project, webhook, errors=refused.errors, status=refused.status)
-    messages.success(request, said)
+    messages.success(request, message)
     return redirect("webhook", project.slug, pk) if webhook.pk else redirect("webhooks", project.slug)
 
 
 @in_project(post="manage")
 def again(request: MemberRequest, project: Project, pk: int, delivery: int) -> HttpResponse:
-    found = get_object_or_404(Delivery, webhook__project=project, webhook=pk, pk=delivery)
+    delivery_ = get_object_or_404(Delivery, webhook__project=project, webhook=pk, pk=delivery)
     try:
-        webhooks.send_again(found, by=request.user)
+        webhooks.send_again(delivery_, by=request.user)
     except Refused as refused:
         return refused_page(request, refused, project=project)
     messages.success(request, "It is on its way again, under the same id.")
@@ -62,7 +62,7 @@ def again(request: MemberRequest, project: Project, pk: int, delivery: int) -> H
 
 
 def _done(request: MemberRequest, webhook: Webhook) -> str:
-    """What the pressed button asks for, and what to say of it."""
+    """Do what the pressed button asks for; return what to say of it."""
     match request.POST.get("do"):
         case "save":
             events = request.POST.getlist("events")

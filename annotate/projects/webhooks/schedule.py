@@ -1,4 +1,4 @@
-"""When an event is sent again, and when an address is given up. Pure: no Django.
+"""Schedule when an event is sent again, and when an address is given up. Pure: no Django.
 
 The times are those that Standard Webhooks recommends: ten tries within about three days.
 """
@@ -16,7 +16,7 @@ GONE = 410
 
 
 def next_try(now: datetime, tries: int, retry_after: float | None = None) -> datetime | None:
-    """After `tries` failures; None when that was the last. Later where the receiver asks for it."""
+    """Return the next try after `tries` failures; None when that was the last. Later where the receiver asks for it."""
     if tries > len(DELAYS):
         return None
     delay = DELAYS[tries - 1] * random.uniform(1 - JITTER, 1 + JITTER)
@@ -24,7 +24,7 @@ def next_try(now: datetime, tries: int, retry_after: float | None = None) -> dat
 
 
 def why_off(now: datetime, status: int | None, failing_since: datetime | None) -> str:
-    """Why nothing more is sent to an address after this failure; empty while it is."""
+    """Return why nothing more is sent to an address after this failure; empty while it is."""
     if status == GONE:
         return "It answered 410: it wants no more events."
     if failing_since is not None and now - failing_since >= PATIENCE:

@@ -1,4 +1,4 @@
-"""One signed request, as Standard Webhooks says (standardwebhooks.com), and what came of it. Pure: no Django.
+"""Send one signed request, as Standard Webhooks says (standardwebhooks.com). Pure: no Django.
 
 `outbound` connects to an address that was judged, and follows no redirect. An answer is read for some kilobytes and
 seconds at most, all in all: each byte begins the client's own time-out anew.
@@ -57,7 +57,7 @@ def send(
 
 
 def signatures(secrets: Sequence[str], message_id: str, body: str, at: datetime) -> str:
-    """One for each secret, so that a receiver may change from the old to the new one within a day."""
+    """Return a signature for each secret, so that a receiver may change from the old to the new one within a day."""
     from standardwebhooks import Webhook
 
     return " ".join(Webhook(secret).sign(message_id, at, body) for secret in secrets)
@@ -87,14 +87,14 @@ async def _asked(url: str, headers: dict[str, str], body: bytes, allowed: Sequen
 
 async def _beginning(answer: httpx.Response, until: float) -> str:
     """Return the beginning of what it says. What was said before the time was up is enough: the status stands."""
-    read = bytearray()
+    body = bytearray()
     with suppress(TimeoutError, httpx.HTTPError):
         async with asyncio.timeout_at(until):
             async for part in answer.aiter_raw():
-                read += part
-                if len(read) >= _MOST_READ:
+                body += part
+                if len(body) >= _MOST_READ:
                     break
-    return read[:_MOST_READ].decode("utf-8", "replace").replace("\x00", "").strip()
+    return body[:_MOST_READ].decode("utf-8", "replace").replace("\x00", "").strip()
 
 
 def _retry_after(answer: httpx.Response) -> float | None:

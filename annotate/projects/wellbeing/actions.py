@@ -1,4 +1,4 @@
-"""What a person can bear: consent before anything harmful, kinds opted out of, a cap a day, breaks.
+"""Respect what a person can bear: consent before anything harmful, kinds opted out of, a cap a day, breaks.
 
 Every harmful item handed out and every question of a red-team talk is an exposure. What is withheld is so for now and
 for this person: it stays in the queue of the others.
@@ -68,15 +68,15 @@ def agree(
 
 
 def _give_back(user: User, budget: HarmBudget) -> None:
-    """What they hold of a kind that they now opt out of goes to others: nobody must skip it with a reason."""
+    """Give what they hold of a kind that they now opt out of to others: nobody must skip it with a reason."""
     unwanted = ~_bearable(budget.accepted)
-    mine = Assignment.objects.filter(unwanted, user=user, state=Assignment.State.OPEN)
-    held = list(mine.values_list("pk", "project_id", "prompt_id"))
-    Assignment.objects.filter(pk__in=[pk for pk, _, _ in held]).update(
+    unwanted_assignments = Assignment.objects.filter(unwanted, user=user, state=Assignment.State.OPEN)
+    rows = list(unwanted_assignments.values_list("pk", "project_id", "prompt_id"))
+    Assignment.objects.filter(pk__in=[pk for pk, _, _ in rows]).update(
         state=Assignment.State.EXPIRED, closed_at=timezone.now()
     )
-    for project in {project for _, project, _ in held}:
-        QueueChange.note(project, [prompt for _, where, prompt in held if where == project])
+    for project in {project for _, project, _ in rows}:
+        QueueChange.note(project, [prompt for _, project_id, prompt in rows if project_id == project])
 
 
 def within(rows: QuerySet[M], project: Project, user: User) -> QuerySet[M]:
@@ -95,7 +95,7 @@ def may_see(prompts: set[int], user: User) -> set[int]:
 
 
 def readable(user: Person) -> frozenset[str]:
-    """Kinds of harm that a reader has agreed to see: to read is to ask for it, and uses up no budget."""
+    """Return the kinds of harm that a reader has agreed to see: to read is to ask for it, and uses up no budget."""
     if not isinstance(user, User):
         return frozenset()
     budget = budget_of(user)
@@ -103,13 +103,14 @@ def readable(user: Person) -> frozenset[str]:
 
 
 def blurs(user: Person) -> bool:
-    """Does what is about harm stay shut until this reader opens it?"""
+    """Return whether text about harm stays shut until this reader opens it."""
     budget = budget_of(user) if isinstance(user, User) else None
     return budget is None or budget.blur
 
 
 def _bearable(allowed: Collection[str]) -> Q:
-    """Of rows with a prompt: those about no harm, or about these kinds alone. No kind's name is part of another's."""
+    """Return a filter of rows with a prompt: those about no harm, or about these kinds alone. No kind's name is part of
+    another's."""
     harmless, bearable = Q(prompt__harm=""), Q(prompt__harm__gt="")
     for kind in HARMS:
         bearable &= Q() if kind in allowed else ~Q(prompt__harm__contains=kind)
@@ -117,7 +118,7 @@ def _bearable(allowed: Collection[str]) -> Q:
 
 
 def why_withheld(project: Project, user: User) -> str:
-    """In words, why items that wait for annotators are not for this person just now; empty when none are."""
+    """Return why items that wait for annotators are not for this person just now; empty when none are."""
     waiting = QueueEntry.objects.filter(project=project, level__lt=project.overlap, prompt__harm__gt="")
     if user.is_simulated or not waiting.exists():
         return ""
@@ -146,20 +147,22 @@ def standing(user: User) -> Standing:
         return Standing(frozenset(), 0, 0, "You have not said yet what you are ready to see.")
     moments = exposures(user)
     today = _midnight()
-    seen = sum(moment >= today for moment in moments)
+    seen_today = sum(moment >= today for moment in moments)
     accepted = frozenset(budget.accepted)
     if not accepted:
-        return Standing(accepted, seen, budget.daily_cap, "You have opted out of every kind of harm.")
-    if seen >= budget.daily_cap:
+        return Standing(accepted, seen_today, budget.daily_cap, "You have opted out of every kind of harm.")
+    if seen_today >= budget.daily_cap:
         tomorrow = today + timedelta(days=1)
-        return Standing(accepted, seen, budget.daily_cap, f"You have seen {seen} today, which is your cap.", tomorrow)
+        return Standing(
+            accepted, seen_today, budget.daily_cap, f"You have seen {seen_today} today, which is your cap.", tomorrow
+        )
     until = _break_until(moments, budget)
-    why = "Time for a break: you have seen many in a row." if until else ""
-    return Standing(accepted, seen, budget.daily_cap, why, until)
+    reason = "Time for a break: you have seen many in a row." if until else ""
+    return Standing(accepted, seen_today, budget.daily_cap, reason, until)
 
 
 def exposures(user: User) -> list[datetime]:
-    """When they were shown something harmful, since yesterday's midnight, oldest first."""
+    """Return when they were shown something harmful, since yesterday's midnight, oldest first."""
     since = _midnight() - timedelta(days=1)
     items = Assignment.objects.filter(user=user, created_at__gte=since).exclude(prompt__harm="")
     questions = Question.objects.filter(talk__user=user, asked_at__gte=since)

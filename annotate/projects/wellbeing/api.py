@@ -31,7 +31,7 @@ class Reader:
         self.asks = request.query_params.get("show_harmful", "").lower() in ("true", "1")
 
     def withholds(self, prompt: Prompt) -> str:
-        """Why the texts of this prompt and its answers are not for this reader now; empty when they are."""
+        """Return why the texts of this prompt and its answers are not for this reader now; empty when they are."""
         is_own = prompt.created_by_id is not None and prompt.created_by_id == self.user.pk
         return "" if is_own else self.withholds_kinds(prompt.harm.split())
 
@@ -44,7 +44,7 @@ class Reader:
 
     @cached_property
     def researches(self) -> frozenset[int]:
-        """The ids of the projects in which they are a researcher: looked up once for a whole list."""
+        """Return the ids of the projects in which they are a researcher: looked up once for a whole list."""
         return frozenset(projects_where(self.user, "research").values_list("pk", flat=True))
 
     @cached_property
@@ -53,5 +53,5 @@ class Reader:
 
 
 def context_of(request: Request) -> dict[str, Any]:
-    """For the serializers of what may be about harm."""
+    """Return the context for serializers of what may be about harm."""
     return {"request": request, "reader": Reader(request)}

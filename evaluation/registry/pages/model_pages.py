@@ -1,4 +1,4 @@
-"""Pages of models: the registry, one model with its card and its lineage, and its files for other programs."""
+"""Show models: the registry, one model with its card and its lineage, and its files for other programs."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def _context(request: HttpRequest, model: LanguageModel, project: Project) -> di
 
 
 def _costs(model: LanguageModel, project: Project) -> list[Cost]:
-    """Of a model that answers and that a run of this project has made: what a rating point has cost."""
+    """Return what a rating point has cost, of a model that answers and that a run of this project has made."""
     run = getattr(model, "made_by", None)
     if model.kind != LanguageModel.Kind.POLICY or run is None or run.project_id != project.pk:
         return []
