@@ -1,1 +1,2 @@
-"""Pure Python for all apps: intervals, distributions, the area under the ROC curve, pictures. It knows no Django."""
+"""Share pure Python among all apps: intervals, distributions, the area under the ROC curve, pictures. It knows no
+Django."""

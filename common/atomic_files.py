@@ -1,4 +1,4 @@
-"""Files that are whole whenever they have their name: written beside it, brought to the disk and renamed."""
+"""Write files that are whole whenever they have their name: written beside it, brought to the disk and renamed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Points and tail probabilities of distributions, without scipy: the normal, Student's t, chi-square."""
+"""Compute points and tail probabilities of distributions, without scipy: the normal, Student's t, chi-square."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ def student95(freedom: float) -> float:
 
 
 def _whole(freedom: int) -> float:
-    """Bisection of the finite series for whole degrees of freedom (Abramowitz and Stegun, 26.7.3 and 26.7.4)."""
+    """Return the point for whole degrees of freedom, by bisection of the finite series (Abramowitz and Stegun, 26.7.3
+    and 26.7.4)."""
     low, high = 0.0, math.pi / 2  # of θ = arctan(t/√freedom)
     for _ in range(60):
         middle = (low + high) / 2
@@ -34,7 +35,7 @@ def _whole(freedom: int) -> float:
 
 
 def _inside(theta: float, freedom: int) -> float:
-    """P(|T| ≤ √freedom · tan θ)."""
+    """Return P(|T| ≤ √freedom · tan θ)."""
     odd = freedom % 2 == 1
     term, total = (math.cos(theta), 0.0) if odd else (1.0, 0.0)
     for step in range(1 if odd else 0, freedom - 1, 2):
@@ -44,7 +45,7 @@ def _inside(theta: float, freedom: int) -> float:
 
 
 def _expansion(freedom: float) -> float:
-    """Abramowitz and Stegun, 26.7.5, to the third power of 1/freedom: right to 1e-8 from 200 degrees on."""
+    """Return Abramowitz and Stegun, 26.7.5, to the third power of 1/freedom: right to 1e-8 from 200 degrees on."""
     z = Z95
     first = (z**3 + z) / 4
     second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
@@ -53,7 +54,8 @@ def _expansion(freedom: float) -> float:
 
 
 def chi_square_tail(value: float, degrees: float) -> float:
-    """Probability that chi-square of `degrees` exceeds `value`: the upper incomplete gamma function Q(d/2, v/2).
+    """Return the probability that chi-square of `degrees` exceeds `value`: the upper incomplete gamma function Q(d/2,
+    v/2).
 
     By its series below d/2 + 1 and by Lentz's continued fraction above (Numerical Recipes, 6.2); 12 digits.
     """

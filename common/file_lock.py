@@ -1,4 +1,4 @@
-"""Locks on files that the system gives back however their holder ends, so that none is ever left behind."""
+"""Lock files with locks that the system gives back however their holder ends, so that none is ever left behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kinds of harm, as the red-team data of hh-rlhf tags them (Ganguli 2022, section 3.2). Pure: no Django."""
+"""Name kinds of harm, as the red-team data of hh-rlhf tags them (Ganguli 2022, section 3.2). Pure: no Django."""
 
 from __future__ import annotations
 
@@ -30,17 +30,18 @@ _BY_TITLE = {title.casefold(): name for name, title in HARMS.items()}
 
 
 def named(tag: str) -> str:
-    """Our name of a tag as a file has it; what is unknown keeps its own words, as a name."""
-    known = tag.strip().casefold()
-    return known if known in HARMS else _BY_TITLE.get(known, "other")
+    """Return our name of a tag as a file has it; `other` for an unknown one."""
+    name = tag.strip().casefold()
+    return name if name in HARMS else _BY_TITLE.get(name, "other")
 
 
 def of_tags(tags: Iterable[str]) -> str:
-    """As a prompt keeps them: our names of the tags, in our order, a space between; `other` when there are none."""
-    found = {named(tag) for tag in tags}
-    return " ".join(name for name in HARMS if name in found) or "other"
+    """Return the kinds as a prompt keeps them: our names of the tags, in our order, a space between; `other` when there
+    are none."""
+    names = {named(tag) for tag in tags}
+    return " ".join(name for name in HARMS if name in names) or "other"
 
 
 def title(harm: str) -> str:
-    """Of one kind or of several, as `of_tags` has them."""
+    """Return the title of one kind or of several, as `of_tags` has them."""
     return ", ".join(HARMS.get(name, name) for name in harm.split())

@@ -1,4 +1,4 @@
-"""Wilson's interval of a share."""
+"""Compute Wilson's interval of a share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a text shares a passage with texts that it must keep away from: GPT-3's rule (Brown 2020, 2005.14165).
+"""Find whether a text shares a passage with texts that it must keep away from: GPT-3's rule (Brown 2020, 2005.14165).
 
 A passage is 13 words, case and punctuation aside. A shorter text counts as a whole from eight words on; below that it
 cannot be told from a common phrase. Memory: eight bytes for each word of the texts kept away from. Pure: no Django.
@@ -32,18 +32,18 @@ class Passages:
     def shared_with(self, text: str) -> str:
         """Return the first passage that `text` has in common with them; empty when there is none."""
         words = plain_words(text)
-        for length, known in self.hashes.items():
+        for length, passage_hashes in self.hashes.items():
             hashes = hashes_of(words, length)
-            places = np.minimum(np.searchsorted(known, hashes), len(known) - 1)
-            if (hits := np.flatnonzero(known[places] == hashes)).size:
+            places = np.minimum(np.searchsorted(passage_hashes, hashes), len(passage_hashes) - 1)
+            if (hits := np.flatnonzero(passage_hashes[places] == hashes)).size:
                 start = int(hits[0])
                 return " ".join(words[start : start + length])
         return ""
 
 
 def passages_of(texts: Iterable[str], length: int = LENGTH) -> Passages:
-    """`length` words make a passage; at least one passage of every text that is long enough."""
-    found: dict[int, list[np.ndarray]] = defaultdict(list)
+    """Return the passages of `length` words; at least one passage of every text that is long enough."""
+    hashes_by_length: dict[int, list[np.ndarray]] = defaultdict(list)
     count = too_short = 0
     for text in texts:
         words = plain_words(text)
@@ -51,8 +51,8 @@ def passages_of(texts: Iterable[str], length: int = LENGTH) -> Passages:
         if len(words) < min(FEWEST_WORDS, length):
             too_short += 1
             continue
-        found[min(length, len(words))].append(hashes_of(words, min(length, len(words))))
-    hashes = {size: np.unique(np.concatenate(arrays)) for size, arrays in sorted(found.items())}
+        hashes_by_length[min(length, len(words))].append(hashes_of(words, min(length, len(words))))
+    hashes = {size: np.unique(np.concatenate(arrays)) for size, arrays in sorted(hashes_by_length.items())}
     return Passages(hashes, count, too_short)
 
 
@@ -66,11 +66,11 @@ def hashes_of(words: Sequence[str], length: int) -> np.ndarray:
     count = len(words) - length + 1
     if count <= 0:
         return np.empty(0, dtype=np.uint64)
-    found = np.zeros(count, dtype=np.uint64)
+    hashes = np.zeros(count, dtype=np.uint64)
     with np.errstate(over="ignore"):
         for place in range(length):
-            found = found * _BASE + hashed[place : place + count]
-    return found
+            hashes = hashes * _BASE + hashed[place : place + count]
+    return hashes
 
 
 def _word_hash(word: str) -> int:

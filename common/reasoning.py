@@ -1,4 +1,4 @@
-"""What a model thinks before it answers, told apart from the answer. Pure.
+"""Separate what a model thinks before it answers from the answer. Pure.
 
 Servers send it in a field of its own (`reasoning`, `reasoning_content`) or within the text, between `<think>` and
 `</think>` at its beginning. Some chat templates open the mark themselves, so that the text has its end alone, on a
@@ -24,8 +24,8 @@ class Apart(NamedTuple):
 def split(text: str) -> Apart:
     """Return the answer and what came before it. An answer that was cut while it thought is empty."""
     if begin := _BEGINS.match(text):
-        thought, _, answer = text[begin.end() :].partition(CLOSE)
-        return Apart(answer.lstrip(), thought.strip())
+        thoughts, _, answer = text[begin.end() :].partition(CLOSE)
+        return Apart(answer.lstrip(), thoughts.strip())
     if CLOSE in text and (end := _ENDS_ALONE.search(text)):
         return Apart(text[end.end() :].lstrip(), text[: end.start()].strip())
     return Apart(text, "")
@@ -41,8 +41,8 @@ def split_so_far(text: str) -> Apart:
 def of_message(message: Mapping[str, Any]) -> str:
     """Return the reasoning that a server sent in a field of its own; "" without one."""
     for name in ("reasoning_content", "reasoning"):
-        if isinstance(found := message.get(name), str) and found:
-            return found
+        if isinstance(text := message.get(name), str) and text:
+            return text
     return ""
 
 

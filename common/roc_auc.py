@@ -1,4 +1,5 @@
-"""How well a score parts two groups: the area under the ROC curve with an interval, and what a threshold catches.
+"""Measure how well a score separates two groups: the area under the ROC curve with an interval, and what a threshold
+catches.
 
 Needs numpy at most.
 """
@@ -42,7 +43,8 @@ def of_labels(scores: Array, positive: Array) -> float:
 
 
 def with_interval(normal: Array, abnormal: Array) -> Estimate:
-    """AUC with Newcombe's method 5 (2006, 10.1002/sim.2324): all areas whose own standard error reaches the one found.
+    """Return the AUC with Newcombe's method 5 (2006, 10.1002/sim.2324): all areas whose own standard error reaches the
+    one found.
 
     DeLong's interval and the bootstrap's have no width where the groups do not overlap at all, as good detectors'
     often do not; this one has. It takes the two groups for independent, which for spoilt copies of the same texts
@@ -53,7 +55,8 @@ def with_interval(normal: Array, abnormal: Array) -> Estimate:
 
 
 def _end(value: float, m: int, n: int, direction: float) -> float:
-    """Bisection for the area, below or above `found`, that lies exactly `Z95` of its own standard errors away."""
+    """Return the area, below or above `found`, that lies exactly `Z95` of its own standard errors away, by
+    bisection."""
     inside, outside = value, 0.0 if direction < 0 else 1.0
     for _ in range(60):
         middle = (inside + outside) / 2
@@ -65,7 +68,8 @@ def _end(value: float, m: int, n: int, direction: float) -> float:
 
 
 def _variance(theta: float, m: int, n: int) -> float:
-    """Of an area `theta`, by Hanley and McNeil's form with both group sizes replaced by their mean (method 5)."""
+    """Return the variance of an area `theta`, by Hanley and McNeil's form with both group sizes replaced by their mean
+    (method 5)."""
     mean = (m + n) / 2 - 1
     spread = 1 + mean * ((1 - theta) / (2 - theta) + theta / (1 + theta))
     return theta * (1 - theta) * spread / (m * n)

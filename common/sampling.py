@@ -1,4 +1,4 @@
-"""How an answer is drawn for whoever reads it: in the arena, in the playground, to a red team, in bulk to be judged.
+"""Define how an answer is drawn: in the arena, in the playground, to a red team, in bulk for annotators.
 
 One setting of the project for all of them: people judge what they would be served. At temperature 1 a small model's
 answers are odd in ways that no reader of the arena ever meets, and what is learnt from judging them is about those. PPO
@@ -55,10 +55,10 @@ def kept_sampling(sampling: Sampling, system_prompt: str) -> dict[str, Any]:
 
 def with_system_prompt(messages: Sequence[Mapping[str, str]], system_prompt: str) -> list[dict[str, str]]:
     """Return the conversation after the system prompt; one that brings its own keeps that."""
-    asked = [dict(turn) for turn in messages]
-    if not system_prompt or (asked and asked[0]["role"] == "system"):
-        return asked
-    return [{"role": "system", "content": system_prompt}, *asked]
+    conversation = [dict(turn) for turn in messages]
+    if not system_prompt or (conversation and conversation[0]["role"] == "system"):
+        return conversation
+    return [{"role": "system", "content": system_prompt}, *conversation]
 
 
 def cut_note(completion: _Completion | None, beside: Sequence[_Completion | None] = ()) -> str:
@@ -78,5 +78,5 @@ def cut_words(limit: int | None) -> str:
 
 
 def _limit(completion: _Completion | None) -> int | None:
-    found = (completion.sampling or {}).get("max_new_tokens") if completion is not None else None
-    return found if isinstance(found, int) else None
+    limit = (completion.sampling or {}).get("max_new_tokens") if completion is not None else None
+    return limit if isinstance(limit, int) else None

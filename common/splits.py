@@ -1,4 +1,4 @@
-"""Splits: every prompt is in one, train or eval, by a stable hash of its text.
+"""Put every prompt into one split, train or eval, by a stable hash of its text.
 
 Votes on `train` prompts may train a model; votes on `eval` prompts may rank one. Pure: no Django.
 """
@@ -13,7 +13,7 @@ TRAIN, EVAL = "train", "eval"
 
 
 def normalise(text: str) -> str:
-    """Case, compatibility forms and runs of white space do not make a different prompt."""
+    """Return the text without what makes no different prompt: case, compatibility forms and runs of white space."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 

@@ -1,4 +1,4 @@
-"""Tells a host that has the web's packages alone (requirements-web.txt) from one that can train."""
+"""Distinguish a host that has the web's packages alone (requirements-web.txt) from one that can train."""
 
 from __future__ import annotations
 

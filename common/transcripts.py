@@ -1,4 +1,5 @@
-r"""Transcripts in hh-rlhf's form: one text, each turn after a blank line and `Human:` or `Assistant:`. Pure: no Django.
+r"""Read and write transcripts in hh-rlhf's form: one text, each turn after a blank line and `Human:` or `Assistant:`.
+Pure: no Django.
 
 `chosen` and `rejected` share their beginning, which is the prompt; what each ends with is the completion.
 """

@@ -1,4 +1,4 @@
-"""The four words of a comparison: which of two answers is better, or neither."""
+"""Define the four words of a comparison: which of two answers is better, or neither."""
 
 from __future__ import annotations
 

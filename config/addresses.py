@@ -34,8 +34,8 @@ class Address:
 
 def addresses(patterns: list[Any], others: dict[str, Rights]) -> Iterator[Address]:
     """Yield all but the administration's. `others` declares for views that are not ours, by the name of the page."""
-    for written, pattern in _below(patterns):
-        route = _plain(written)
+    for route_pattern, pattern in _below(patterns):
+        route = _plain(route_pattern)
         if route.startswith("admin/"):
             continue
         name = route.removeprefix(_API).replace("<slug>", "<p>") if route.startswith(_API) else pattern.name or route

@@ -1,4 +1,4 @@
-"""The web process: pages and API by Django, live pages by Channels."""
+"""Serve the web process: pages and API by Django, live pages by Channels."""
 
 import os
 import warnings

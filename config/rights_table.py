@@ -53,7 +53,7 @@ def _told(rights: object) -> str:
 
 def _offered(staff_may: frozenset[str] | None) -> str:
     every = ("view", "add", "change", "delete")
-    return ", ".join(what for what in every if staff_may is None or what in staff_may)
+    return ", ".join(action for action in every if staff_may is None or action in staff_may)
 
 
 def _section(title: str, head: tuple[str, str], rows: Iterable[tuple[str, str]]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Addresses of live pages: each app brings its own."""
+"""Collect the addresses of live pages: each app brings its own."""
 
 import annotate.routing
 import evaluation.routing

@@ -1,4 +1,4 @@
-"""Runs the Procfile's processes on one machine: `python -m config.runner [--log-folder DIR] [-- COMMAND…]`.
+"""Run the Procfile's processes on one machine: `python -m config.runner [--log-folder DIR] [-- COMMAND…]`.
 
 The Procfile and the look of its output are honcho's. Supervision is ours, because honcho ends everything when one
 process ends, while here a process that dies is started again; and because a runner killed with -9 must leave nothing
@@ -103,8 +103,8 @@ class Runner:
                 return
             quick_deaths = quick_deaths + 1 if time.monotonic() - started < STEADY_SECONDS else 1
             if quick_deaths >= MAX_QUICK_DEATHS:
-                where = f"see {self._log_folder / name}.log" if self._log_folder else "see its output above"
-                self.say(f"{name} ended {quick_deaths} times in a row ({_words(code)}); giving up: {where}.")
+                hint = f"see {self._log_folder / name}.log" if self._log_folder else "see its output above"
+                self.say(f"{name} ended {quick_deaths} times in a row ({_words(code)}); giving up: {hint}.")
                 return self.stop(1)
             pause = min(2.0 ** (quick_deaths - 1) - 1, LONGEST_PAUSE)
             self.say(f"{name} ended ({_words(code)}); starting it again" + (f" in {pause:.0f} s." if pause else "."))

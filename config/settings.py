@@ -65,7 +65,7 @@ if DEBUG and not _is_this_machine(HOST):
 
 
 def _local_secret() -> str:
-    """A key made at the first start: sessions survive a restart, and no key is in the source."""
+    """Return a key made at the first start: sessions survive a restart, and no key is in the source."""
     path = DATA_DIR / "secret-key"
     if not path.exists():
         path.touch(mode=0o600)
@@ -141,16 +141,17 @@ TEMPLATES = [
 ]
 
 
-def postgres_options(given: dict[str, Any]) -> dict[str, Any]:
-    """How we talk to Postgres. A server that is cut off is given up well within the lease of a run (RUN_LEASE_SECONDS):
-    else whoever holds it would wait for TCP, for hours, while somebody else begins the run anew."""
+def postgres_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options for Postgres. A server that is cut off is given up well within the lease of a run
+    (RUN_LEASE_SECONDS): else whoever holds it would wait for TCP, for hours, while somebody else begins the run
+    anew."""
     return {
         "connect_timeout": 5,  # seconds, as all but the next
         "tcp_user_timeout": 8000,  # milliseconds
         "keepalives_idle": 3,
         "keepalives_interval": 2,
         "keepalives_count": 3,
-        **given,
+        **options,
         "prepare_threshold": 2,  # uses of one of `annotate.core.db.prepared` before the server keeps its plan
         "pool": {"min_size": 1, "max_size": int(os.environ.get("DATABASE_CONNECTIONS", "8")), "timeout": 30},
     }
@@ -178,13 +179,13 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 
 def redis_caches(url: str) -> dict[str, Any]:
-    """The cache in Redis, which answers at once or is taken for gone."""
+    """Return the cache in Redis, which answers at once or is taken for gone."""
     seconds = {"socket_connect_timeout": 1, "socket_timeout": 1}
     return {"default": {"BACKEND": "annotate.core.redis.cache.Cache", "LOCATION": url, "OPTIONS": seconds}}
 
 
 def redis_layers(url: str) -> dict[str, Any]:
-    """The channel layer in Redis, which all web processes and workers reach."""
+    """Return the channel layer in Redis, which all web processes and workers reach."""
     return {"default": {"BACKEND": "annotate.core.redis.channel_layer.Layer", "CONFIG": {"hosts": [url]}}}
 
 

@@ -1,4 +1,4 @@
-"""The whole site: each app brings its pages and its part of the API."""
+"""Collect the addresses of the whole site: each app brings its pages and its part of the API."""
 
 from allauth.account.views import login
 from django.contrib import admin

@@ -152,8 +152,8 @@ class Models(DeclaredViewSet):
         if fields["parent"] is not None:
             fields["parent"] = find_named(self.get_queryset(), fields["parent"], "parent")
         project = _home(request.user, fields.pop("project", None))
-        made = register_model(by=request.user, project=project, is_shared=project is None, **fields)
-        return Response(ModelOut(made).data, status=201)
+        model = register_model(by=request.user, project=project, is_shared=project is None, **fields)
+        return Response(ModelOut(model).data, status=201)
 
     @extend_schema(request=ArenaEntry, responses={200: ModelOut} | refusals(400, 403, 404, 409))
     @action(detail=True, methods=["post"])
@@ -232,7 +232,7 @@ def _home(person: Person, slug: str | None) -> Project | None:
         return project
     if isinstance(person, User) and person.is_staff:
         return None
-    mine = list(projects_where(person, "research")[:2])
-    if len(mine) != 1:
+    projects = list(projects_where(person, "research")[:2])
+    if len(projects) != 1:
         raise Refused(400, project="Name the project that the model belongs to, by its slug.")
-    return mine[0]
+    return projects[0]

@@ -1,4 +1,4 @@
-"""Which model a project serves when nobody names one. Another app decides it; this one only asks."""
+"""Tell which model a project serves when nobody names one. Another app decides it; this one only asks."""
 
 from __future__ import annotations
 

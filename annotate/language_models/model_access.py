@@ -1,4 +1,4 @@
-"""Whom a model is shown to, in which project's frame, and who may talk with it by name."""
+"""Decide whom a model is shown to, in which project's frame, and who may talk with it by name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ _RELATED = ("parent", "made_by__dataset", "made_by__reward_model", "made_by__pro
 
 
 def find_model(request: HttpRequest, pk: int) -> tuple[LanguageModel, Project]:
-    """The model, and the project in whose frame this person reads of it. Of other models nothing is told: 404."""
+    """Return the model, and the project in whose frame this person reads of it. Of other models nothing is disclosed:
+    404."""
     model = LanguageModel.objects.select_related(*_RELATED).filter(pk=pk).first()
     project = home_of(request.user, model, request.GET.get("project", "")) if model else None
     if model is None or project is None:
@@ -22,26 +23,26 @@ def find_model(request: HttpRequest, pk: int) -> tuple[LanguageModel, Project]:
 
 
 def home_of(person: Person, model: LanguageModel, slug: str = "") -> Project | None:
-    """Return a project of the model that the person may read: the one asked for, one that they research in, a public
+    """Return a project of the model that the person may read: the requested one, one that they research in, or a public
     one.
 
     What is shared with all projects is read of by researchers in a project of their own. None: nowhere.
     """
     research = projects_where(person, "research")
-    mine = set(research.values_list("pk", flat=True))
+    research_ids = set(research.values_list("pk", flat=True))
     related = {project.pk: project for project in projects_where(person, "read").filter(_of(model)).distinct()}
-    own = {project.pk: project for project in research} if model.is_shared else {}
-    found = [*{**own, **related}.values()]
+    own_projects = {project.pk: project for project in research} if model.is_shared else {}
+    candidates = [*{**own_projects, **related}.values()]
 
     def rank(project: Project) -> tuple[bool | int, ...]:
         pk = project.pk
-        return (project.slug != slug, pk not in mine, pk not in related, not project.is_public, pk)
+        return (project.slug != slug, pk not in research_ids, pk not in related, not project.is_public, pk)
 
-    return min(found, key=rank, default=None)
+    return min(candidates, key=rank, default=None)
 
 
 def _of(model: LanguageModel) -> Q:
-    """Projects that it competes in, was made or registered in, or was used in by a run."""
+    """Return the projects that it competes in, was made or registered in, or was used in by a run."""
     return (
         Q(registered_models=model)
         | Q(contestants__model=model)
@@ -52,7 +53,7 @@ def _of(model: LanguageModel) -> Q:
 
 
 def require_talk(person: Person, model: LanguageModel, project: Project) -> None:
-    """Researchers talk with a policy by name. Raises Refused.
+    """Require a researcher, who may talk with a policy by name. Raises Refused.
 
     Not with one whose answers they judge blind elsewhere: whoever knows how it writes would know it again.
     """
@@ -60,12 +61,12 @@ def require_talk(person: Person, model: LanguageModel, project: Project) -> None
         raise Refused(400, model=f"{model.name} is a {model.kind} and answers nothing; choose a policy.")
     if not projects_where(person, "research").filter(pk=project.pk).exists():
         raise Refused(403, project="This needs the role of researcher or manager; whoever annotates blind has neither.")
-    judged = judged_blind(person, model)
-    if judged is not None:
+    blind_project = judged_blind(person, model)
+    if blind_project is not None:
         raise Refused(
             403,
-            project=f"You annotate its answers without its name in {judged.name}; ask a manager there for another "
-            "role.",
+            project=f"You annotate its answers without its name in {blind_project.name}; ask a manager there for "
+            "another role.",
         )
 
 

@@ -60,7 +60,7 @@ async def stream_chat(
     top_p: float,
     seed: int | None = None,
 ) -> AsyncIterator[Piece]:
-    """The model's answer as it is written. Closing the iterator closes the request, and the server stops."""
+    """Yield the model's answer as it is written. Closing the iterator closes the request, and the server stops."""
     body = _body(model, messages, max_new_tokens, temperature, top_p, seed) | {
         "stream": True,
         "stream_options": {"include_usage": True},
@@ -87,7 +87,7 @@ def complete_chat(
     top_p: float,
     seed: int | None = None,
 ) -> Reply:
-    """The whole answer at once, for callers that do not stream."""
+    """Return the whole answer at once, for callers that do not stream."""
     body = _body(model, messages, max_new_tokens, temperature, top_p, seed)
     give_back()
     answer = _request(model.server_url, "POST", "chat/completions", json=body)
@@ -95,15 +95,15 @@ def complete_chat(
         choice = answer["choices"][0]
         tokens = (answer.get("usage") or {}).get("completion_tokens")
         message = choice["message"]
-        text, thought = reasoning.split(message.get("content") or "")
-        thought = reasoning.joined(reasoning.of_message(message), thought)
-        return Reply(text, choice.get("finish_reason") or "", tokens, thought)
+        text, thoughts = reasoning.split(message.get("content") or "")
+        thoughts = reasoning.joined(reasoning.of_message(message), thoughts)
+        return Reply(text, choice.get("finish_reason") or "", tokens, thoughts)
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise not_understood(json.dumps(answer)) from error
 
 
 def served_models(url: str) -> list[str]:
-    """The names that the server at `url` lists."""
+    """Return the names that the server at `url` lists."""
     answer = _request(url, "GET", "models")
     try:
         return [entry["id"] for entry in answer["data"]]
@@ -112,7 +112,7 @@ def served_models(url: str) -> list[str]:
 
 
 def held_models(url: str) -> frozenset[str] | None:
-    """The names that the server at `url` holds; None for one that loads whatever folder it is asked for.
+    """Return the names that the server at `url` holds; None for one that loads whatever folder it is asked for.
 
     `transformers serve` is such a one: it says of each model in its list whether it is loaded, as no other does. Asked
     while somebody waits, so within 2 s.
@@ -126,7 +126,8 @@ def held_models(url: str) -> frozenset[str] | None:
 
 
 def is_in_memory(model: LanguageModel) -> bool | None:
-    """Whether its server lists the model as loaded; None when it does not list it. Asked for a page, so within 3 s."""
+    """Return whether its server lists the model as loaded; None when it does not list it. Asked for a page, so within 3
+    s."""
     answer = _request(model.server_url, "GET", "models", timeout=httpx.Timeout(3, connect=1))
     try:
         listed = {entry["id"]: entry for entry in answer["data"]}
@@ -165,33 +166,34 @@ def _request(url: str, method: str, path: str, **options: Any) -> Any:
 
 
 def allowed_inside() -> tuple[str, ...]:
-    """The hosts and networks that are asked although only this network reaches them; the site's own server is one."""
+    """Return the hosts and networks that are asked although only this network reaches them; the site's own server is
+    one."""
     return (*settings.PRIVATE_ENDPOINTS, outbound.host_and_port(settings.MODEL_SERVER_URL))
 
 
 def is_own(endpoint: str) -> bool:
-    """Whether this is the address of the site's own server, under whichever name."""
-    host_and_port, own = outbound.host_and_port(endpoint), outbound.host_and_port(settings.MODEL_SERVER_URL)
-    return host_and_port == own or not _places(host_and_port).isdisjoint(_places(own))
+    """Return whether this is the address of the site's own server, under whichever name."""
+    host_and_port, own_address = outbound.host_and_port(endpoint), outbound.host_and_port(settings.MODEL_SERVER_URL)
+    return host_and_port == own_address or not _places(host_and_port).isdisjoint(_places(own_address))
 
 
 def _places(host_and_port: str) -> set[tuple[str, int]]:
     host, _, port = host_and_port.rpartition(":")
     try:
-        judged = outbound.require_allowed(host, int(port), (host.lower(),))
+        addresses = outbound.require_allowed(host, int(port), (host.lower(),))
     except OSError:  # a name that nobody knows just now is at no place
         return set()
-    return {(address.removeprefix("::ffff:"), int(port)) for address in judged}
+    return {(address.removeprefix("::ffff:"), int(port)) for address in addresses}
 
 
 def _how() -> dict[str, Any]:
-    """Reading may take long: the server loads a model when it is first asked for it."""
+    """Return the time limits: reading may take long, for the server loads a model when it is first asked for it."""
     timeout = httpx.Timeout(10, connect=5, read=settings.MODEL_SERVER_TIMEOUT)
     return {"allowed": allowed_inside(), "timeout": timeout}
 
 
 async def _pieces(response: httpx.Response) -> AsyncIterator[Piece]:
-    finish_reason, tokens, raw, shown, thought = "", None, "", "", ""
+    finish_reason, tokens, raw, shown, thoughts = "", None, "", "", ""
     async for event in _events(response):
         if event.get("error"):
             raise ModelServerError(
@@ -201,7 +203,7 @@ async def _pieces(response: httpx.Response) -> AsyncIterator[Piece]:
         for choice in (event.get("choices") or [])[:1]:
             finish_reason = choice.get("finish_reason") or finish_reason
             delta = choice.get("delta") or {}
-            thought += reasoning.of_message(delta)
+            thoughts += reasoning.of_message(delta)
             if text := delta.get("content"):
                 raw += text
                 answer = reasoning.split_so_far(raw).answer
@@ -213,7 +215,7 @@ async def _pieces(response: httpx.Response) -> AsyncIterator[Piece]:
     apart = reasoning.split(raw)
     last = _grown(shown, apart.answer)
     yield replace(
-        last, finish_reason=finish_reason, tokens=tokens, reasoning=reasoning.joined(thought, apart.reasoning)
+        last, finish_reason=finish_reason, tokens=tokens, reasoning=reasoning.joined(thoughts, apart.reasoning)
     )
 
 
@@ -224,7 +226,7 @@ def _grown(shown: str, answer: str) -> Piece:
 
 
 async def _events(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
-    """The JSON objects of a server-sent event stream.
+    """Yield the JSON objects of a server-sent event stream.
 
     Split at newlines only: httpx's own line reader also splits at U+2028 and U+0085, which answers may contain.
     """

@@ -1,4 +1,4 @@
-"""Whether the model server holds a model in memory, and having it load one before anybody asks.
+"""Tell whether the model server holds a model in memory, and have it load one before anybody asks.
 
 `transformers serve` loads a folder when it is first asked for by name and lets it go when idle; other servers hold
 what they list. Asking for one token loads a model of either sort.
@@ -52,21 +52,21 @@ class Serving:
 
 
 def serving(model: LanguageModel) -> Serving:
-    """As the server says it now, within a few seconds."""
-    told = cache.get(_key(model), "")
-    if told == "loading":
+    """Return the state as the server says it now, within a few seconds."""
+    cached = cache.get(_key(model), "")
+    if cached == "loading":
         return Serving("loading", _STATES["loading"])
     try:
-        held = model_server.is_in_memory(model)
+        is_loaded = model_server.is_in_memory(model)
     except model_server_errors.ModelServerError as error:
         return Serving("unreachable", _STATES["unreachable"], error.remedy)
-    if held:
+    if is_loaded:
         return Serving("loaded", _STATES["loaded"])
-    if told:
-        return Serving("failed", "It could not be loaded.", told)
+    if cached:
+        return Serving("failed", "It could not be loaded.", cached)
     if not is_served(model):
         return Serving("unserved", UNSERVED.format(name=model.server_name))
-    state = "missing" if held is None and model.endpoint else "idle"
+    state = "missing" if is_loaded is None and model.endpoint else "idle"
     return Serving(state, _STATES[state])
 
 
@@ -81,11 +81,11 @@ def is_served(model: LanguageModel) -> bool:
 
 
 def served_of(models: Sequence[LanguageModel]) -> list[LanguageModel]:
-    """Return those of them for which that holds. Each server is asked once, or its list looked up once."""
-    held = {url: _held(url) for url in {model.server_url for model in models if not model.endpoint}}
+    """Return those of the models that are served. Each server is asked once, or its list looked up once."""
+    names_by_url = {url: _held(url) for url in {model.server_url for model in models if not model.endpoint}}
 
     def answers(model: LanguageModel) -> bool:
-        names = None if model.endpoint else held[model.server_url]
+        names = None if model.endpoint else names_by_url[model.server_url]
         return names is None or model.server_name in names
 
     return [model for model in models if answers(model)]
@@ -99,19 +99,19 @@ def answering(models: Sequence[LanguageModel]) -> list[LanguageModel]:
 
 def _held(url: str) -> frozenset[str] | None:
     key = _held_key(url)
-    if (known := cache.get(key)) is None:
+    if (cached := cache.get(key)) is None:
         if not cache.add(f"{key}:asked", True, timeout=ASKED_SECONDS):
             return None  # somebody asks it just now: one that hangs must not hold everybody up
         try:
-            held = model_server.held_models(url)
+            names = model_server.held_models(url)
         except model_server_errors.NotReached:
             cache.set(key, _AWAY, timeout=ASKED_SECONDS)
             return None
         except model_server_errors.ModelServerError:
-            held = None
-        known = ("any",) if held is None else ("these", held)
-        cache.set(key, known, timeout=LISTED_SECONDS)
-    return known[1] if known[0] == "these" else None
+            names = None
+        cached = ("any",) if names is None else ("these", names)
+        cache.set(key, cached, timeout=LISTED_SECONDS)
+    return cached[1] if cached[0] == "these" else None
 
 
 def _held_key(url: str) -> str:

@@ -1,1 +1,1 @@
-"""Pictures drawn on the server, as SVG that follows the theme and as PNG."""
+"""Draw pictures on the server, as SVG that follows the theme and as PNG."""

@@ -1,4 +1,4 @@
-"""Axes of pictures: values to places, round numbers for ticks, and how they are written."""
+"""Lay out axes of pictures: values to places, round numbers for ticks, and how they are written."""
 
 from __future__ import annotations
 
@@ -27,5 +27,5 @@ def ticks(low: float, high: float, about: int = 4) -> list[float]:
 
 
 def number(value: float) -> str:
-    """1500, 0.25, −40: as few digits as tell it, with a true minus."""
+    """Return 1500, 0.25, −40: as few digits as tell it, with a true minus."""
     return f"{value:.10g}".replace("-", "−")

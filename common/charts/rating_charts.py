@@ -1,4 +1,4 @@
-"""The pictures of ratings: intervals under one another, a heat map of pairs, lines over time with their bands."""
+"""Draw the pictures of ratings: intervals under one another, a heat map of pairs, lines over time with their bands."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Series:
 
 
 def interval_chart(rows: Sequence[Interval], title: str, unit: str = "rating", zero: float | None = None) -> Scene:
-    """One line for each row, its name to the left. `zero` marks where nothing would differ."""
+    """Return one line for each row, its name to the left. `zero` marks where nothing would differ."""
     left, right, top, line = 190, 30, 26, 24
     width, height = 720, top + line * len(rows) + 8
     bounds = [b for row in rows for b in (row.lower, row.upper, row.value) if math.isfinite(b)]
@@ -86,7 +86,8 @@ def heat_map(names: Sequence[str], shares: Sequence[Sequence[float | None]], tit
 def line_chart(
     series: Sequence[Series], title: str, unit: str, x_ticks: Sequence[tuple[float, str]], zero: float | None = None
 ) -> Scene:
-    """Lines over one axis, each with its band; names stand at their ends, where no legend has to be looked up."""
+    """Return lines over one axis, each with its band; names stand at their ends, where no legend has to be looked
+    up."""
     left, right, top, bottom, width, height = 56, 170, 16, 30, 860, 360
     xs = [p[0] for line in series for p in line.points]
     ys = [v for line in series for p in line.points for v in p[1:] if math.isfinite(v)]
@@ -119,24 +120,24 @@ def nothing(text: str, title: str = "") -> Scene:
 
 def _line(line: Series, index: int, x: Scale, y: Scale) -> list[Mark]:
     marks: list[Mark] = []
-    known = [p for p in line.points if math.isfinite(p[1])]
-    banded = [p for p in known if math.isfinite(p[2]) and math.isfinite(p[3])]
+    rated = [p for p in line.points if math.isfinite(p[1])]
+    banded = [p for p in rated if math.isfinite(p[2]) and math.isfinite(p[3])]
     if len(banded) > 1:
         upper = [(x(p[0]), y(p[3])) for p in banded]
         lower = [(x(p[0]), y(p[2])) for p in reversed(banded)]
         marks.append(Area((*upper, *lower), colour_of(index), 0.12))
-    if len(known) > 1:
-        points = tuple((x(p[0]), y(p[1])) for p in known)
+    if len(rated) > 1:
+        points = tuple((x(p[0]), y(p[1])) for p in rated)
         marks.append(Line(points, colour_of(index), 2.0, index >= 8))
-    return marks + [Dot((x(p[0]), y(p[1])), colour_of(index), 2.5 if len(known) > 1 else 4) for p in known[-1:]]
+    return marks + [Dot((x(p[0]), y(p[1])), colour_of(index), 2.5 if len(rated) > 1 else 4) for p in rated[-1:]]
 
 
 def _names(series: Sequence[Series], y: Scale, x: float, top: float, bottom: float) -> list[Mark]:
-    """Beside the last point of each, moved apart where they would lie on one another."""
+    """Return the names beside the last point of each line, moved apart where they would overlap."""
     ends = sorted(
-        (y(known[-1][1]), index, line.name)
+        (y(rated[-1][1]), index, line.name)
         for index, line in enumerate(series)
-        if (known := [p for p in line.points if math.isfinite(p[1])])
+        if (rated := [p for p in line.points if math.isfinite(p[1])])
     )
     step = min(15.0, (bottom - top) / max(len(ends), 1))
     places = [end for end, _, _ in ends]

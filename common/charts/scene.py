@@ -1,4 +1,4 @@
-"""A picture as marks in a plane, drawn once and shown twice: as SVG on a page, as PNG for a paper or a slide.
+"""Describe a picture as marks in a plane, drawn once and shown twice: as SVG on a page, as PNG for a paper or a slide.
 
 Colours are names of the tokens in assay.css: the SVG follows the reader's theme, the PNG has the light one on white.
 """
@@ -86,7 +86,7 @@ class Scene:
 
 
 def colour_of(index: int) -> str:
-    """One of the lines' colours; past the eighth they repeat, and lines are to be dashed."""
+    """Return one of the lines' colours; past the eighth they repeat, and lines are to be dashed."""
     return f"line-{index % LINE_COLOURS + 1}"
 
 
@@ -164,9 +164,9 @@ def png(scene: Scene, scale: int = 2) -> bytes:
     for mark in scene.marks:  # letters come after: made smaller they blur
         if isinstance(mark, Text):
             _write(image, mark, scale)
-    out = io.BytesIO()
-    image.save(out, "PNG", optimize=True)
-    return out.getvalue()
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
 
 
 def _draw(image: Image.Image, mark: Line | Area | Dot, scale: float) -> None:
@@ -191,14 +191,14 @@ def _paint(mark: Line | Area | Dot) -> tuple[int, int, int, int]:
     return red, green, blue, round(255 * mark.opacity)
 
 
-def _dashes(start: Point, end: Point, on: float, off: float) -> list[tuple[Point, Point]]:
+def _dashes(start: Point, end: Point, on: float, gap: float) -> list[tuple[Point, Point]]:
     (x, y), (to_x, to_y) = start, end
     length = max(((to_x - x) ** 2 + (to_y - y) ** 2) ** 0.5, 1e-9)
     pieces, at = [], 0.0
     while at < length:
         till = min(at + on, length)
         pieces.append(tuple((x + (to_x - x) * part / length, y + (to_y - y) * part / length) for part in (at, till)))
-        at = till + off
+        at = till + gap
     return pieces  # type: ignore[return-value]
 
 
