@@ -45,7 +45,7 @@ def arena(request: HttpRequest, project: Project) -> HttpResponse:
         "errors": refused.errors if refused else {},
         "most": settings.MAX_PROMPT_CHARACTERS,
     }
-    response = render(request, "annotate/arena.html", context, status=refused.status if refused else 200)
+    response = render(request, "annotate/arena/arena.html", context, status=refused.status if refused else 200)
     if refused and refused.retry_after:
         response["Retry-After"] = str(refused.retry_after)
     return response
@@ -64,7 +64,7 @@ def battle(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpResp
         except Refused as refused:
             return refused_page(request, refused, project=project)
         live_battles.write_now(battle, seconds=PATIENCE_SECONDS, networks=networks)
-    return render(request, "annotate/arena_battle.html", _battle_context(battle) | {"waits": waits})
+    return render(request, "annotate/arena/arena_battle.html", _battle_context(battle) | {"waits": waits})
 
 
 @never_cache
@@ -120,7 +120,7 @@ def turn(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpRespon
             return refused_page(request, refused, project=project)
         context = _battle_context(battle) | {"errors": refused.errors, "text": request.POST.get("text", "")}
         is_htmx = bool(request.headers.get("HX-Request"))  # which swaps nothing in when the status says no
-        page = "annotate/arena_battle.html#battle" if is_htmx else "annotate/arena_battle.html"
+        page = "annotate/arena/arena_battle.html#battle" if is_htmx else "annotate/arena/arena_battle.html"
         return render(request, page, context, status=200 if is_htmx else refused.status)
     battle.refresh_from_db()
     return _shown(request, battle)
@@ -136,7 +136,7 @@ def history(request: HttpRequest, project: Project) -> HttpResponse:
     votes = [(battle, _cast(battle)) for battle in page]
     rows = [(battle, cast, battle_votes.counting(cast) if cast else None) for battle, cast in votes]
     context = {"project": project, "section": "arena", "rows": rows, "page": page}
-    return render(request, "annotate/arena_history.html", context)
+    return render(request, "annotate/arena/arena_history.html", context)
 
 
 @never_cache
@@ -152,7 +152,7 @@ def puzzle(request: HttpRequest, project: Project, token: uuid.UUID) -> JsonResp
 def _shown(request: HttpRequest, battle: Battle) -> HttpResponse:
     """The battle as it stands after something was done with it."""
     if request.headers.get("HX-Request"):
-        return render(request, "annotate/arena_battle.html#battle", _battle_context(battle))
+        return render(request, "annotate/arena/arena_battle.html#battle", _battle_context(battle))
     return redirect("arena-battle", battle.project.slug, battle.token)
 
 

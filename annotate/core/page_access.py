@@ -103,7 +103,7 @@ def _as_if_private(request: HttpRequest) -> HttpResponse:
 def refused_page(request: HttpRequest, refused: Refused, *, project: Project | None = None) -> HttpResponse:
     """Return a whole page that says no: what is wrong, and what to do."""
     context = {"errors": refused.errors, "project": project}
-    response = render(request, "annotate/refused.html", context, status=refused.status)
+    response = render(request, "annotate/core/refused.html", context, status=refused.status)
     if refused.retry_after:
         response["Retry-After"] = str(refused.retry_after)
     return response

@@ -67,7 +67,7 @@ def model_serving(request: PageRequest, pk: int) -> HttpResponse:
             return redirect("model-serving", pk)
     context = {"model": model, "project": project, "section": "models", "serving": serving.serving(model)}
     part = "#serving" if request.htmx else ""
-    return render(request, f"annotate/model_serving.html{part}", context)
+    return render(request, f"annotate/language_models/model_serving.html{part}", context)
 
 
 @in_project(post="research")

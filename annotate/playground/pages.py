@@ -41,7 +41,7 @@ def page(request: HttpRequest, pk: int) -> HttpResponse:
         return refused_page(request, refused, project=project)
     context = _context(request, models, project)
     if request.method != "POST":
-        return render(request, "annotate/playground.html", context)
+        return render(request, "annotate/playground/playground.html", context)
     if _changes_company(request):
         return _with_company(request, context)
     try:
@@ -50,9 +50,9 @@ def page(request: HttpRequest, pk: int) -> HttpResponse:
             turns = (*question.turns, _answered(models, question))
     except Refused as refused:
         context |= {"errors": refused.errors, "text": request.POST.get("text", "")}
-        return render(request, "annotate/playground.html", context, status=refused.status)
+        return render(request, "annotate/playground/playground.html", context, status=refused.status)
     context |= {"turns": turns, "conversation": playground.as_json(turns)}
-    return render(request, "annotate/playground.html", context)
+    return render(request, "annotate/playground/playground.html", context)
 
 
 def _changes_company(request: HttpRequest) -> bool:
@@ -64,9 +64,11 @@ def _with_company(request: HttpRequest, context: dict[str, Any]) -> HttpResponse
     try:
         turns = playground.of_first_model(playground.turns_of(request.POST.get("conversation", "[]")))
     except Refused as refused:
-        return render(request, "annotate/playground.html", context | {"errors": refused.errors}, status=refused.status)
+        return render(
+            request, "annotate/playground/playground.html", context | {"errors": refused.errors}, status=refused.status
+        )
     context |= {"turns": turns, "conversation": playground.as_json(turns)}
-    return render(request, "annotate/playground.html", context)
+    return render(request, "annotate/playground/playground.html", context)
 
 
 @in_project(get="research")
@@ -93,7 +95,9 @@ def keep(request: PageRequest, pk: int) -> HttpResponse:
     except Refused as refused:
         text, kind = " ".join(refused.errors.values()), messages.ERROR
     if request.htmx:
-        return render(request, "annotate/playground.html#kept", {"kept": text, "refused": kind == messages.ERROR})
+        return render(
+            request, "annotate/playground/playground.html#kept", {"kept": text, "refused": kind == messages.ERROR}
+        )
     messages.add_message(request, kind, text)
     return redirect("playground", pk)
 

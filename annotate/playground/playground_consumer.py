@@ -25,7 +25,7 @@ class PlaygroundConsumer(ConversationConsumer):
     """Whoever leaves stops the writing: nobody else waits for it."""
 
     right = "research"
-    page = "annotate/playground.html"
+    page = "annotate/playground/playground.html"
     models: tuple[LanguageModel, ...] = ()
     project: Project
     turn: playground.Turn

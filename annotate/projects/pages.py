@@ -70,7 +70,7 @@ def home(request: HttpRequest) -> HttpResponse:
         "is_fresh": not Project.objects.exists(),
         "has_people": User.objects.exists(),
     }
-    return render(request, "annotate/home.html", context)
+    return render(request, "annotate/projects/home.html", context)
 
 
 def _visible(user: Person) -> QuerySet[Project]:
@@ -98,7 +98,7 @@ def project(request: HttpRequest, project: Project) -> HttpResponse:
         "reviews": can(request.user, "review", project),
         "may_join": project.open_sign_up and project.is_public and not can(request.user, "judge", project),
     }
-    return render(request, "annotate/project.html", context)
+    return render(request, "annotate/projects/project.html", context)
 
 
 @allows(get="staff", post="staff")
@@ -106,7 +106,7 @@ def new(request: HttpRequest) -> HttpResponse:
     if not request.user.is_staff:
         return refused_page(request, Refused(403, project="Only staff start projects; ask whoever runs this site."))
     if request.method != "POST":
-        return render(request, "annotate/new_project.html", _form(_values(Project())))
+        return render(request, "annotate/projects/new_project.html", _form(_values(Project())))
     try:
         project = actions.create_project(
             slug=request.POST.get("slug", "").strip(),
@@ -117,7 +117,7 @@ def new(request: HttpRequest) -> HttpResponse:
         )
     except Refused as refused:
         context = _form(_entered(request), refused.errors)
-        return render(request, "annotate/new_project.html", context, status=refused.status)
+        return render(request, "annotate/projects/new_project.html", context, status=refused.status)
     messages.success(request, f"{project.name} stands. Add prompts and answers next, then people to annotate them.")
     return redirect("project", project.slug)
 
@@ -125,14 +125,14 @@ def new(request: HttpRequest) -> HttpResponse:
 @in_project(get="manage", post="manage")
 def settings(request: MemberRequest, project: Project) -> HttpResponse:
     if request.method != "POST":
-        return render(request, "annotate/settings.html", {"project": project, **_form(_values(project))})
+        return render(request, "annotate/projects/settings.html", {"project": project, **_form(_values(project))})
     name = request.POST.get("name", "")
     try:
         actions.change_settings(project=project, by=request.user, name=name, **_settings(request))
     except Refused as refused:
         project.refresh_from_db()
         context = {"project": project, **_form(_entered(request), refused.errors)}
-        return render(request, "annotate/settings.html", context, status=refused.status)
+        return render(request, "annotate/projects/settings.html", context, status=refused.status)
     messages.success(request, "The settings are saved.")
     return redirect("project-settings", project.slug)
 
@@ -150,13 +150,13 @@ def guidelines(request: HttpRequest, project: Project) -> HttpResponse:
         "text": guideline.text if guideline else "",
     }
     if request.method != "POST":
-        return render(request, "annotate/guidelines.html", context)
+        return render(request, "annotate/projects/guidelines.html", context)
     text = request.POST.get("text", "").replace("\r\n", "\n")
     try:
         made = actions.revise_guidelines(project=project, text=text, by=cast(User, request.user))
     except Refused as refused:
         context |= {"errors": refused.errors, "text": text}
-        return render(request, "annotate/guidelines.html", context, status=refused.status)
+        return render(request, "annotate/projects/guidelines.html", context, status=refused.status)
     messages.success(request, f"Version {made.version} is in force; annotators see it with their next item.")
     return redirect("guidelines", project.slug)
 

@@ -99,7 +99,7 @@ def attacks(request: MemberRequest, project: Project) -> HttpResponse:
         "blur": harm_budget.blurs(request.user),
         "success": dict(red_team.SUCCESS),
     }
-    return render(request, "annotate/attacks.html", context)
+    return render(request, "annotate/red_team/attacks.html", context)
 
 
 @never_cache
@@ -131,7 +131,7 @@ def harm(request: HttpRequest) -> HttpResponse:
         "errors": errors,
         "next": _next(request),
     }
-    return render(request, "annotate/harm.html", context, status=400 if errors else 200)
+    return render(request, "annotate/red_team/harm.html", context, status=400 if errors else 200)
 
 
 def _show(request: MemberRequest, project: Project, talk: Talk | None, refused: Refused | None = None) -> HttpResponse:
@@ -158,7 +158,7 @@ def _show(request: MemberRequest, project: Project, talk: Talk | None, refused: 
         "description": entered.get("task_description", talk.task_description if talk else ""),
         "idempotency_key": entered.get("idempotency_key") or uuid.uuid4(),
     }
-    return render(request, "annotate/red_team.html", context, status=refused.status if refused else 200)
+    return render(request, "annotate/red_team/red_team.html", context, status=refused.status if refused else 200)
 
 
 def _token(request: HttpRequest) -> uuid.UUID | None:

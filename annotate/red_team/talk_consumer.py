@@ -27,7 +27,7 @@ class TalkConsumer(ConversationConsumer):
     """
 
     right = "mine"
-    page = "annotate/red_team.html"
+    page = "annotate/red_team/red_team.html"
     talk: Talk | None = None
     question: Question
     text, problem, cut = "", "", ""

@@ -174,7 +174,7 @@ def rendered(query: BoardQuery, board: Leaderboard) -> str:
     html = _recent.get(key, state) if board.state else None
     if html is None:
         values = context(query, board) | {"live": True}
-        html = "".join(render_to_string(f"evaluation/leaderboard.html#{part}", values) for part in PARTS)
+        html = "".join(render_to_string(f"evaluation/leaderboard/leaderboard.html#{part}", values) for part in PARTS)
         _recent.put(key, state, html)
     return html
 

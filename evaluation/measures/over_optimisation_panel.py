@@ -20,7 +20,7 @@ from evaluation.metrics.over_optimisation import Bin, Opinion, Verdict
 from evaluation.metrics.win_rates import Mean, WinRate, win_rate
 from training.models import Run
 
-TEMPLATE = "evaluation/overoptimisation.html"
+TEMPLATE = "evaluation/measures/overoptimisation.html"
 POINTS = 200  # of a curve at most
 WHO = {AnnotatorKind.PERSON: "people", AnnotatorKind.SIMULATION: "simulated annotators"}
 SCORES = ("score_mean", "score")

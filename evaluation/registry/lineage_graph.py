@@ -1,5 +1,5 @@
 """Lay out the lineage of a model as a picture: where each box and each arrow lies. Drawn by
-templates/evaluation/graph.html.
+templates/evaluation/registry/graph.html.
 
 Layers from left to right, so that each arrow leads to the right; arrows over several layers keep a lane free in those
 between (Sugiyama, Tagawa and Toda 1981, without its second pass: lineages are small).

@@ -42,7 +42,7 @@ def held_votes(request: HttpRequest, project: Project) -> HttpResponse:
         "usual": 100 * hold_rate.usual_now(project),
         "every": EVERY,
     }
-    return render(request, "evaluation/held.html", context)
+    return render(request, "evaluation/vote_integrity/held.html", context)
 
 
 @in_project(post="manage")

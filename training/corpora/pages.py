@@ -56,7 +56,7 @@ def _page(
         "errors": errors or {},
         "largest": corpora.LARGEST_UPLOAD,
     }
-    return render(request, "training/catalogue.html", context, status=status)
+    return render(request, "training/corpora/catalogue.html", context, status=status)
 
 
 def _query(line: str) -> str:

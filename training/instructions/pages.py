@@ -97,4 +97,4 @@ def _page(
         "errors": {},
         **shown,
     }
-    return render(request, "training/instruct.html", context, status=status)
+    return render(request, "training/instructions/instruct.html", context, status=status)

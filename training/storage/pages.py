@@ -27,7 +27,7 @@ def page(request: HttpRequest, project: Project) -> HttpResponse:
         "prunable": sum(one.size for one in prunable),
         "resumable": pruning.RESUMABLE,
     }
-    return render(request, "training/disk.html", context)
+    return render(request, "training/storage/disk.html", context)
 
 
 @in_project(post="research")

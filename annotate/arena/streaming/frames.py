@@ -9,7 +9,7 @@ from django.template.loader import render_to_string
 from annotate.arena.battles.follow_up import MOST_TURNS
 from annotate.arena.battles.scene import Scene, Side
 
-PAGE = "annotate/arena_battle.html"
+PAGE = "annotate/arena/arena_battle.html"
 
 
 def outlook(scene: Scene) -> dict[str, Any]:

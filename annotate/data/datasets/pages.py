@@ -45,8 +45,10 @@ def data(request: HttpRequest, project: Project) -> HttpResponse:
     may_freeze = can(request.user, "research", project)
     form = _form(request.GET, project)
     if request.htmx.target == "counts" and may_freeze:  # type: ignore[attr-defined]
-        return render(request, "annotate/data.html#counts", _preview(form, project))
-    return render(request, "annotate/data.html", _page(project, form, may_freeze, can(request.user, "review", project)))
+        return render(request, "annotate/data/data.html#counts", _preview(form, project))
+    return render(
+        request, "annotate/data/data.html", _page(project, form, may_freeze, can(request.user, "review", project))
+    )
 
 
 def _freeze(request: HttpRequest, project: Project, by: User) -> HttpResponse:
@@ -55,7 +57,7 @@ def _freeze(request: HttpRequest, project: Project, by: User) -> HttpResponse:
         dataset = freeze(project=project, by=by, name=form["name"], **_arguments(form))
     except Refused as refused:
         context = _page(project, form, True, True) | {"errors": refused.errors}
-        return render(request, "annotate/data.html", context, status=refused.status)
+        return render(request, "annotate/data/data.html", context, status=refused.status)
     messages.success(request, f"{dataset.name} is frozen: nothing changes it any more.")
     return redirect("dataset", dataset.pk)
 
@@ -198,7 +200,7 @@ def dataset(request: HttpRequest, pk: int) -> HttpResponse:
         "is_missing": not dataset.path.is_dir(),
         **(_samples(dataset) if reviews and dataset.path.is_dir() else {}),
     }
-    return render(request, "annotate/dataset.html", context)
+    return render(request, "annotate/data/dataset.html", context)
 
 
 def _runs(dataset: Dataset) -> Any:

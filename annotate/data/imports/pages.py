@@ -62,11 +62,11 @@ def one_import(request: MemberRequest, project: Project, pk: int) -> HttpRespons
     import_ = get_object_or_404(Import.objects.select_related("created_by"), project=project, pk=pk)
     context = _progress(import_) | {"project": project, "import": import_}
     if request.htmx and not request.htmx.boosted:
-        answer = render(request, "annotate/import.html#progress", context)
+        answer = render(request, "annotate/data/import.html#progress", context)
         if context["bad"] and not context["under_way"]:
             answer["HX-Refresh"] = "true"  # it has just ended, and what was not usable stands elsewhere
         return answer
-    return render(request, "annotate/import.html", context | _beginning(import_))
+    return render(request, "annotate/data/import.html", context | _beginning(import_))
 
 
 @in_project(post="research")
@@ -114,7 +114,7 @@ def _list(
         "columns": COLUMNS,
         "may_link": can(cast(User, request.user), "manage", project),
     }
-    return render(request, "annotate/imports.html", context, status=status)
+    return render(request, "annotate/data/imports.html", context, status=status)
 
 
 def _form(query: QueryDict) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def _page(
         "errors": {name: text for name, text in errors.items() if not name.startswith("line ")},
         "bad_lines": {name: text for name, text in errors.items() if name.startswith("line ")},
     }
-    return render(request, "annotate/upload.html", context, status=status)
+    return render(request, "annotate/data/upload.html", context, status=status)
 
 
 def _told(uploaded: Uploaded) -> str:

@@ -37,7 +37,7 @@ def adjudicate(request: MemberRequest, project: Project) -> HttpResponse:
         "complaints": quarantine.waiting(project),
         "coming": priorities.coming_next(project) if can(request.user, "manage", project) else None,
     }
-    return render(request, "annotate/adjudicate.html", context)
+    return render(request, "annotate/labelling/adjudicate.html", context)
 
 
 @never_cache
@@ -118,7 +118,7 @@ def _show(
         "verdicts": VERDICTS,
         "stars": ["1", "2", "3", "4", "5"],
     }
-    return render(request, "annotate/adjudicate_item.html", context, status=entered.status)
+    return render(request, "annotate/labelling/adjudicate_item.html", context, status=entered.status)
 
 
 def _as_shown(fields: dict, assignment: Assignment, key: str) -> dict:

@@ -100,7 +100,7 @@ def _show(request: MemberRequest, project: Project, refused: Refused | None = No
         "looked_at": gold.LOOKED_AT,
         "fewest": gold.FEWEST,
     }
-    return render(request, "annotate/gold.html", context, status=refused.status if refused else 200)
+    return render(request, "annotate/labelling/gold.html", context, status=refused.status if refused else 200)
 
 
 def _expected(request: MemberRequest) -> dict[str, list[Any]]:

@@ -28,7 +28,7 @@ def audit_trail(request: MemberRequest, project: Project) -> HttpResponse:
         "who": who,
         "changes": status_changes(project)[:PER_PAGE],
     }
-    return render(request, "annotate/audit.html", context)
+    return render(request, "annotate/labelling/audit.html", context)
 
 
 def status_changes(project: Project) -> QuerySet[StatusChange]:

@@ -36,4 +36,4 @@ def history(request: MemberRequest, project: Project) -> HttpResponse:
         "changeable_since": timezone.now() - timedelta(minutes=project.edit_minutes),
         "query": urlencode({name: value for name, value in (("kind", kind), ("status", status)) if value}),
     }
-    return render(request, "annotate/history.html", context)
+    return render(request, "annotate/labelling/history.html", context)

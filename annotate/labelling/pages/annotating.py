@@ -118,10 +118,12 @@ def flag(request: MemberRequest, project: Project) -> HttpResponse:
     except Refused as refused:
         if request.htmx:  # before what stands in the flag's own form
             told = {"errors": refused.errors}
-            return reswap(render(request, "annotate/labelling_flagged.html", told, status=refused.status), "afterbegin")
+            return reswap(
+                render(request, "annotate/labelling/labelling_flagged.html", told, status=refused.status), "afterbegin"
+            )
         return show(request, project, assignment, form_input.beside(assignment, refused))
     if request.htmx:
-        return render(request, "annotate/labelling_flagged.html", {"reason": reason})
+        return render(request, "annotate/labelling/labelling_flagged.html", {"reason": reason})
     messages.success(request, "The reviewers will see it. The item is still yours to annotate.")
     return _redirect(request, project)
 

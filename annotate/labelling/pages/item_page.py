@@ -110,7 +110,7 @@ def show(
         "veil": harm_budget.veil(assignment.prompt, request.user) if assignment else "",
         "oob": request.htmx,
     }
-    template = "annotate/labelling.html#reply" if request.htmx else "annotate/labelling.html"
+    template = "annotate/labelling/labelling.html#reply" if request.htmx else "annotate/labelling/labelling.html"
     return render(request, template, context, status=entered.status)
 
 

@@ -48,7 +48,7 @@ def reading(request: MemberRequest, project: Project) -> HttpResponse:
         if not_yet.prerequisite == prerequisites.TUTORIAL:
             return redirect("tutorial", project.slug)
         assert member is not None  # nothing comes before the next item of somebody who is no member
-        return render(request, "annotate/reading.html", _context(project, member, not_yet))
+        return render(request, "annotate/labelling/reading.html", _context(project, member, not_yet))
     return redirect("annotate", project.slug)
 
 

@@ -79,7 +79,7 @@ def votes_page(request: HttpRequest, project: Project) -> HttpResponse:
         "sides": Split.values,
         "query": _query(request.GET),
     }
-    return render(request, "annotate/votes.html", context)
+    return render(request, "annotate/labelling/votes.html", context)
 
 
 @in_project(post="manage")

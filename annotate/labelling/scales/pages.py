@@ -72,4 +72,4 @@ def _show(request: MemberRequest, project: Project, refused: Refused | None = No
         "errors": refused.errors if refused else {},
         "sent": request.POST if refused else {},
     }
-    return render(request, "annotate/scales.html", context, status=refused.status if refused else 200)
+    return render(request, "annotate/labelling/scales.html", context, status=refused.status if refused else 200)

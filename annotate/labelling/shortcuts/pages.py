@@ -32,7 +32,7 @@ def shortcuts(request: MemberRequest) -> HttpResponse:
         "own": request.user.shortcuts,
         "back": _back(request),
     }
-    return render(request, "annotate/shortcuts.html", context, status=status)
+    return render(request, "annotate/labelling/shortcuts.html", context, status=status)
 
 
 def _changed(request: MemberRequest) -> HttpResponse:

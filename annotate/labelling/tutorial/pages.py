@@ -38,7 +38,7 @@ def tutorial(request: MemberRequest, project: Project) -> HttpResponse:
             "total": total,
             "score": actions.score(project, request.user),
         }
-        return render(request, "annotate/tutorial.html", context)
+        return render(request, "annotate/labelling/tutorial.html", context)
     return item_page.show(request, project, assignment, send_to=reverse("tutorial", args=[project.slug]))
 
 
@@ -62,7 +62,7 @@ def lesson(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
         "said": "; ".join(filter(None, (words_of(row, letters) for row in standing_rows(assignment)))),
         "expected": in_words(lesson.expected),
     }
-    return render(request, "annotate/tutorial.html", context)
+    return render(request, "annotate/labelling/tutorial.html", context)
 
 
 def _answer(request: MemberRequest, project: Project) -> HttpResponse:

@@ -34,7 +34,7 @@ def tokens_page(request: HttpRequest) -> HttpResponse:
         "scopes": [(scope.value, scope.label, may) for scope, may in actions.MAY.items()],
         "most_days": actions.MOST_DAYS,
     }
-    return render(request, "annotate/tokens.html", context, status=400 if errors else 200)
+    return render(request, "annotate/projects/tokens.html", context, status=400 if errors else 200)
 
 
 @allows(post="mine")

@@ -47,7 +47,7 @@ def people(request: MemberRequest, project: Project) -> HttpResponse:
     token = request.session.pop(_new_link(project), "")
     if made := invitations.standing(token):
         context |= {"made": made, "link": settings.SITE_URL + reverse("invitation", args=[token])}
-    return render(request, "annotate/people.html", context)
+    return render(request, "annotate/projects/people.html", context)
 
 
 @in_project(post="manage")
@@ -113,7 +113,7 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
     """Show what one is invited to. Whoever has no account yet makes one, and is in."""
     standing = invitations.standing(token)
     if standing is None:
-        return render(request, "annotate/invitation.html", {"found": None}, status=410)
+        return render(request, "annotate/projects/invitation.html", {"found": None}, status=410)
     if request.method == "POST" and isinstance(request.user, User):
         try:
             membership = invitations.accept(token=token, by=request.user)
@@ -121,7 +121,9 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
             return refused_page(request, refused)
         messages.success(request, f"Welcome to {membership.project.name}.")
         return redirect("project", membership.project.slug)
-    response = render(request, "annotate/invitation.html", {"found": standing, "may": MAY[Role(standing.role)]})
+    response = render(
+        request, "annotate/projects/invitation.html", {"found": standing, "may": MAY[Role(standing.role)]}
+    )
     if not request.user.is_authenticated:
         accounts.remember_invitation(response, token)
     return response
@@ -155,7 +157,7 @@ def account(request: HttpRequest) -> HttpResponse:
         "memberships": request.user.memberships.select_related("project").order_by("project__name"),
         "has_second_factor": accounts.has_second_factor(request.user),
     }
-    return render(request, "annotate/account.html", context)
+    return render(request, "annotate/projects/account.html", context)
 
 
 def _act(request: HttpRequest, project: Project, done: str, action: Callable[[], object]) -> HttpResponse:

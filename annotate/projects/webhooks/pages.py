@@ -99,7 +99,7 @@ def _all(
         "events": _events(chosen or []),
         "errors": errors or {},
     }
-    return render(request, "annotate/webhooks.html", context, status=status)
+    return render(request, "annotate/projects/webhooks.html", context, status=status)
 
 
 def _one(
@@ -119,7 +119,7 @@ def _one(
         "deliveries": [(one, json.dumps(one.body, indent=2, ensure_ascii=False)) for one in page],
         "errors": errors or {},
     }
-    return render(request, "annotate/webhook.html", context, status=status)
+    return render(request, "annotate/projects/webhook.html", context, status=status)
 
 
 def _events(chosen: list[str]) -> list[tuple[str, str, bool]]:

@@ -62,7 +62,7 @@ def _page(request: MemberRequest, project: Project, person: Who) -> HttpResponse
         "reason": request.POST.get("reason", ""),
         "errors": errors,
     }
-    return render(request, "evaluation/quality_exclude.html", context, status=400 if errors else 200)
+    return render(request, "evaluation/annotator_quality/quality_exclude.html", context, status=400 if errors else 200)
 
 
 def _done(act: Exclusion) -> str:
@@ -75,7 +75,7 @@ def _done(act: Exclusion) -> str:
 @in_project(get="manage")
 def acts(request: MemberRequest, project: Project) -> HttpResponse:
     context = {"project": project, "section": "data", "tab": "exclusions", "acts": exclusion.acts(project)}
-    return render(request, "evaluation/quality_exclusions.html", context)
+    return render(request, "evaluation/annotator_quality/quality_exclusions.html", context)
 
 
 @in_project(post="manage or judge, mine")

@@ -53,7 +53,7 @@ def page(request: MemberRequest, project: Project) -> HttpResponse:
         .filter(undone_at=None)
         .filter(Q(person__is_simulated=kind == AnnotatorKind.SIMULATION) | Q(person=None)),
     }
-    return render(request, "evaluation/quality.html", context)
+    return render(request, "evaluation/annotator_quality/quality.html", context)
 
 
 @never_cache
@@ -91,7 +91,7 @@ def annotator(request: MemberRequest, project: Project, pk: int) -> HttpResponse
         "manages": can(request.user, "manage", project),
         "acts": exclusion.acts(project).filter(person=person),
     }
-    return render(request, "evaluation/quality_annotator.html", context)
+    return render(request, "evaluation/annotator_quality/quality_annotator.html", context)
 
 
 @never_cache
@@ -103,7 +103,7 @@ def imported_judge(request: MemberRequest, project: Project) -> HttpResponse:
         "manages": can(request.user, "manage", project),
         "acts": exclusion.acts(project).filter(person=None, source=annotator_.source, source_judge=annotator_.name),
     }
-    return render(request, "evaluation/quality_annotator.html", context)
+    return render(request, "evaluation/annotator_quality/quality_annotator.html", context)
 
 
 def imported_annotator(request: HttpRequest, project: Project) -> ImportedAnnotator:
@@ -122,7 +122,7 @@ def mine(request: MemberRequest, project: Project) -> HttpResponse:
         "settled_at": settled_at(project),
         "acts": exclusion.acts(project).filter(person=request.user),
     }
-    return render(request, "evaluation/quality_annotator.html", context)
+    return render(request, "evaluation/annotator_quality/quality_annotator.html", context)
 
 
 def _of_one(project: Project, annotator_: Who, *, is_own: bool = False) -> dict[str, Any]:

@@ -79,7 +79,9 @@ def page(request: HttpRequest, project: Project) -> HttpResponse:
     try:
         ratings = alternative_ratings_of(project, board)
     except BeingCounted:
-        return render(request, "evaluation/other_ways.html", context | {"waits_for": board.votes}, status=202)
+        return render(
+            request, "evaluation/leaderboard/other_ways.html", context | {"waits_for": board.votes}, status=202
+        )
     if ratings is not None:
         models = LanguageModel.objects.in_bulk(ratings.models)
         context |= {
@@ -93,7 +95,7 @@ def page(request: HttpRequest, project: Project) -> HttpResponse:
             "careless": _careless(ratings),
             "levels": [(tie_fit, tie_fit.level_ties) for tie_fit in ratings.ties or ()],
         }
-    return render(request, "evaluation/other_ways.html", context)
+    return render(request, "evaluation/leaderboard/other_ways.html", context)
 
 
 @in_project(get="read")

@@ -37,7 +37,7 @@ def leaderboard(request: Request, project: Project) -> HttpResponse:
         context["promotable"] = LanguageModel.objects.available().filter(
             contests__project=project, contests__left_at=None
         )
-    return render(request, "evaluation/leaderboard.html", context)
+    return render(request, "evaluation/leaderboard/leaderboard.html", context)
 
 
 def _canonical(query: QueryDict) -> str:

@@ -50,7 +50,7 @@ def pairs(request: HttpRequest, project: Project) -> HttpResponse:
     pair_findings = findings(project, board)
     context: dict[str, Any] = {"project": project, "section": "leaderboard", "tab": "pairs", "judge": judge}
     if pair_findings is None:
-        return render(request, "evaluation/pairs.html", context)
+        return render(request, "evaluation/leaderboard/pairs.html", context)
     models = models_of(pair_findings)
     chosen_model = models.get(row_id(request.GET.get("model", "")))
     listed = pair_findings.of_model(chosen_model.pk) if chosen_model else list(pair_findings.pairs)
@@ -73,7 +73,7 @@ def pairs(request: HttpRequest, project: Project) -> HttpResponse:
         **_fragility(pair_findings, models),
         **_connectivity(pair_findings, models),
     }
-    return render(request, "evaluation/pairs.html", context)
+    return render(request, "evaluation/leaderboard/pairs.html", context)
 
 
 @in_project(get="read")

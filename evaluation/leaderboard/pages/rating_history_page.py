@@ -35,7 +35,7 @@ def page(request: HttpRequest, project: Project) -> HttpResponse:
             "drawn_all": len(best) == len(rating_history.models),
             "rows": _table(rating_history, best),
         }
-    return render(request, "evaluation/over_time.html", context)
+    return render(request, "evaluation/leaderboard/over_time.html", context)
 
 
 @in_project(get="read")

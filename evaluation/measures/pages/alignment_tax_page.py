@@ -86,7 +86,7 @@ def page(request: HttpRequest, pk: int) -> HttpResponse:
         "missing": [one for one in panel.missing if not one.is_under_way],
         "can_research": can(request.user, "research", project),
     }
-    return render(request, "evaluation/tax.html", context)
+    return render(request, "evaluation/measures/tax.html", context)
 
 
 @allows(post="account, read")

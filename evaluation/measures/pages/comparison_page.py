@@ -94,7 +94,7 @@ def page(request: HttpRequest, project: Project) -> HttpResponse:
         "most": MOST_MODELS,
         "parent": PARENT,
     }
-    return render(request, "evaluation/compare.html", context)
+    return render(request, "evaluation/measures/compare.html", context)
 
 
 @in_project(get="read")
@@ -140,7 +140,7 @@ def item_differences(request: HttpRequest, project: Project) -> HttpResponse:
         "texts": texts,
         "items": list(_item_pairs(first, second, metric, ids, pulls, shown.object_list, texts)) if ids else [],
     }
-    return render(request, "evaluation/compare_items.html", context)
+    return render(request, "evaluation/measures/compare_items.html", context)
 
 
 # What is asked

@@ -92,7 +92,9 @@ def page(request: HttpRequest, project: Project) -> HttpResponse:
     every = project.evaluations.filter(group="")
     under_way = list(project.runs.unfinished().filter(kind="evaluate").order_by("pk"))
     if request.GET.get("part") == "under-way":  # asked again by an open page
-        return render(request, "evaluation/evaluations.html#under-way", {"under_way": under_way, "project": project})
+        return render(
+            request, "evaluation/measures/evaluations.html#under-way", {"under_way": under_way, "project": project}
+        )
     context = {
         "project": project,
         "section": "evaluations",
@@ -109,7 +111,7 @@ def page(request: HttpRequest, project: Project) -> HttpResponse:
         "may_start": can(request.user, "research", project),
         "query": request.GET.urlencode(),
     }
-    return render(request, "evaluation/evaluations.html", context)
+    return render(request, "evaluation/measures/evaluations.html", context)
 
 
 @never_cache

@@ -52,7 +52,7 @@ def page(request: HttpRequest, run_id: int) -> HttpResponse:
         "is_marked": bool((index.seen != UNKNOWN).any()),
         "total": len(index),
     }
-    return render(request, "evaluation/items.html", context)
+    return render(request, "evaluation/measures/items.html", context)
 
 
 @allows(get="read")

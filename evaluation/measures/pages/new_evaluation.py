@@ -53,7 +53,7 @@ def page(request: HttpRequest, project: Project) -> HttpResponse:
         "carried": carried(request.POST or request.GET, initial, form),
         "form_key": request.POST.get("key") or uuid.uuid4().hex,
     }
-    return render(request, "evaluation/new_evaluation.html", context, status=status)
+    return render(request, "evaluation/measures/new_evaluation.html", context, status=status)
 
 
 def _queue(request: HttpRequest, project: Project, form: EvaluationForm, earlier: Run | None) -> list[Run]:
@@ -106,4 +106,4 @@ def _choose(request: HttpRequest, project: Project) -> HttpResponse:
         "cards": cards,
         "query": query.urlencode(),
     }
-    return render(request, "evaluation/choose_measure.html", context)
+    return render(request, "evaluation/measures/choose_measure.html", context)

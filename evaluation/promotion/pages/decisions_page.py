@@ -58,7 +58,7 @@ def decisions(request: HttpRequest, project: Project) -> HttpResponse:
         "can_manage": can(request.user, "manage", project),
         "can_research": can(request.user, "research", project),
     }
-    return render(request, "evaluation/decisions.html", context)
+    return render(request, "evaluation/promotion/decisions.html", context)
 
 
 @in_project(post="manage")
@@ -105,10 +105,10 @@ def rule(request: MemberRequest, project: Project) -> HttpResponse:
             actions.set_rule(project=project, by=request.user, **rule_fields)
         except Refused as refused:
             context = _rule_form(project, request.POST.dict()) | {"errors": refused.errors}
-            return render(request, "evaluation/rule_form.html", context, status=refused.status)
+            return render(request, "evaluation/promotion/rule_form.html", context, status=refused.status)
         messages.success(request, "The rule is in force. Every candidate has been looked at by it.")
         return redirect("decisions", project.slug)
-    return render(request, "evaluation/rule_form.html", _rule_form(project, None))
+    return render(request, "evaluation/promotion/rule_form.html", _rule_form(project, None))
 
 
 @in_project(get="read", post="research")
@@ -137,14 +137,14 @@ def ask(request: MemberRequest, project: Project) -> HttpResponse:
         "more": disputed_items.MORE_JUDGES,
         "can_research": can(request.user, "research", project),
     }
-    return render(request, "evaluation/ask_next.html", context)
+    return render(request, "evaluation/promotion/ask_next.html", context)
 
 
 @in_project(get="read")
 def cost(request: HttpRequest, project: Project) -> HttpResponse:
     board = current(project=project, judge=annotator_kind_of(project))
     context = {"project": project, "section": "leaderboard", "board": board, "costs": costs(project, board)}
-    return render(request, "evaluation/cost.html", context)
+    return render(request, "evaluation/promotion/cost.html", context)
 
 
 @allows(get="account")
@@ -154,7 +154,7 @@ def notice_list(request: MemberRequest) -> HttpResponse:
     new = {row.pk for row in rows if row.seen_at is None}
     if request.method == "GET":
         notices.mark_seen(user=request.user, ids=new)
-    return render(request, "evaluation/notices.html", {"notices": rows, "new": new})
+    return render(request, "evaluation/promotion/notices.html", {"notices": rows, "new": new})
 
 
 def _rule_form(project: Project, posted: dict[str, str] | None) -> dict[str, Any]:

@@ -41,14 +41,14 @@ def models(request: HttpRequest, project: Project) -> HttpResponse:
         "query": query.urlencode(),
         "registry": registry(project, request.user, choice, request.GET.get("page", "")),
     }
-    return render(request, "evaluation/models.html", context)
+    return render(request, "evaluation/registry/models.html", context)
 
 
 @allows(get="read")
 def model(request: HttpRequest, pk: int) -> HttpResponse:
     """One model: its card, where it came from and what came of it, and for researchers how to use it."""
     model, project = find_model(request, pk)
-    return render(request, "evaluation/model.html", _context(request, model, project))
+    return render(request, "evaluation/registry/model.html", _context(request, model, project))
 
 
 @allows(get="read")
@@ -118,4 +118,4 @@ def lineage(request: HttpRequest, pk: int) -> HttpResponse:
         "steps": descent(model, project, request.user),
         "offspring": offspring(model, projects, request.user),
     }
-    return render(request, "evaluation/lineage.html", context)
+    return render(request, "evaluation/registry/lineage.html", context)

@@ -18,4 +18,4 @@ from training.runs.present.run_form import RunForm
 def pretraining(request: HttpRequest, project: Project) -> HttpResponse:
     """The part of the form alone. What is typed comes as the form has it; nothing is refused here."""
     form = RunForm(request.GET or None, kind=KINDS["pretrain"], project=project)
-    return render(request, "training/kinds/pretrain_form.html", {**form_context(form), "project": project})
+    return render(request, "training/runs/kinds/pretrain_form.html", {**form_context(form), "project": project})

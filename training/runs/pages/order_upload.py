@@ -36,7 +36,7 @@ def from_file(request: HttpRequest, project: Project) -> HttpResponse:
     """Open an order that was pasted or uploaded as a form, or queue it."""
     context = {"project": project, "section": "runs", "yaml": request.POST.get("yaml", "")}
     if request.method != "POST":
-        return render(request, "training/from_file.html", context)
+        return render(request, "training/runs/from_file.html", context)
     try:
         context["yaml"] = text = _text(request)
         order = orders.resolve(orders.read(text), project)
@@ -45,7 +45,9 @@ def from_file(request: HttpRequest, project: Project) -> HttpResponse:
             return redirect("run", run.pk)
         return _as_form(request, project, order)
     except Refused as refused:
-        return render(request, "training/from_file.html", {**context, "errors": refused.errors}, status=refused.status)
+        return render(
+            request, "training/runs/from_file.html", {**context, "errors": refused.errors}, status=refused.status
+        )
 
 
 def _as_form(request: HttpRequest, project: Project, order: orders.Order) -> HttpResponse:

@@ -32,13 +32,13 @@ def runs(request: HttpRequest, project: Project) -> HttpResponse:
     """What is under way, what waits and what has ended, newest first."""
     context = run_list.context(project, request.GET.get("kind", ""), request.GET.get("page", ""))
     may_start = can(request.user, "research", project)
-    return render(request, "training/runs.html", {**context, "section": "runs", "may_start": may_start})
+    return render(request, "training/runs/runs.html", {**context, "section": "runs", "may_start": may_start})
 
 
 @in_project(get="research")
 def choose_kind(request: HttpRequest, project: Project) -> HttpResponse:
     """Every kind of run under its stage, one line each."""
-    return render(request, "training/choose.html", {"project": project, "section": "runs", "stages": stages()})
+    return render(request, "training/runs/choose.html", {"project": project, "section": "runs", "stages": stages()})
 
 
 @in_project(get="research", post="research")
@@ -91,7 +91,7 @@ def form_page(
         # Pressing the button twice starts one run.
         "form_key": request.POST.get("key") or uuid.uuid4().hex,
     }
-    return render(request, "training/new_run.html", context, status=status)
+    return render(request, "training/runs/new_run.html", context, status=status)
 
 
 @never_cache
@@ -100,7 +100,7 @@ def run(request: HttpRequest, run_id: int) -> HttpResponse:
     run, refusal = find_run(request, run_id)
     if refusal:
         return refusal
-    return render(request, "training/run.html", _page(request, run))
+    return render(request, "training/runs/run.html", _page(request, run))
 
 
 @never_cache

@@ -1,6 +1,6 @@
 """Add to the pages of one kind of run what only that kind shows.
 
-A kind that has more to tell brings a template, `templates/training/kinds/<kind>.html` on the page of a run or
+A kind that has more to tell brings a template, `templates/training/runs/kinds/<kind>.html` on the page of a run or
 `<kind>_form.html` below the form of a new one, and registers what that template needs: with `RUN_SECTIONS` a function
 of the run whose result joins the page's context, with `FORM_SECTIONS` a function of the form. Either works without the
 other. A kind whose form needs more than that registers a view of its own with `FORM_PAGES`.
@@ -72,7 +72,7 @@ def of_run(run: Run) -> dict[str, Any]:
     for section in RUN_SECTIONS.values():
         if section.kind == run.kind:
             values |= section.context(run)
-    return {**values, "kind_template": _existing(f"training/kinds/{run.kind}.html")}
+    return {**values, "kind_template": _existing(f"training/runs/kinds/{run.kind}.html")}
 
 
 def of_form(form: RunForm) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def of_form(form: RunForm) -> dict[str, Any]:
     for section in FORM_SECTIONS.values():
         if section.kind == name:
             values |= section.context(form)
-    return {**values, "kind_form_template": _existing(f"training/kinds/{name}_form.html")}
+    return {**values, "kind_form_template": _existing(f"training/runs/kinds/{name}_form.html")}
 
 
 def _existing(name: str) -> str:

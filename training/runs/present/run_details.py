@@ -21,7 +21,7 @@ from training.runs.present import failure_remedies as failures
 from training.runs.present import kind_sections
 from training.runs.present.run_samples import sampled_answers, then_and_now
 
-# Parts of templates/training/run.html that change while a run is under way, each an element with an id of its own.
+# Parts of templates/training/runs/run.html that change while a run is under way, each an element with an id of its own.
 PARTS = ("status", "facts", "result", "main-table", "more-table", "kind", "samples", "log")
 TABLES = ("main-table", "more-table")
 RELATED = (
@@ -159,8 +159,8 @@ def render_parts(run: Run, figures: Figures, *, may_change: bool, may_review: bo
     wanted = [part for part in PARTS if whole_tables or part not in TABLES]
     if not may_change:  # the log does not change for whoever may not read it
         wanted.remove("log")
-    parts: dict[str, str] = {part: render_to_string(f"training/run.html#{part}", shown) for part in wanted}
-    appended = "" if whole_tables or not figures.rows else render_to_string("training/run.html#new-rows", shown)
+    parts: dict[str, str] = {part: render_to_string(f"training/runs/run.html#{part}", shown) for part in wanted}
+    appended = "" if whole_tables or not figures.rows else render_to_string("training/runs/run.html#new-rows", shown)
     return Rendered(parts, appended, shown["curve_data"]["curves"])
 
 

@@ -43,4 +43,4 @@ def _used(project: Project) -> set[str]:
 
 
 def render_rows(project: Project, kind: str, page: str) -> str:
-    return render_to_string("training/runs.html#rows", {**context(project, kind, page), "live": True})
+    return render_to_string("training/runs/runs.html#rows", {**context(project, kind, page), "live": True})
