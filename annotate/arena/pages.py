@@ -142,8 +142,8 @@ def history(request: HttpRequest, project: Project) -> HttpResponse:
 @never_cache
 @in_project(get="read, mine")
 def puzzle(request: HttpRequest, project: Project, token: uuid.UUID) -> JsonResponse:
-    """Return {"challenge": text} for static/proof.js, or null where none is asked for or none can be given: the vote
-    may be cast all the same."""
+    """Return {"challenge": text} for static/annotate/arena/proof.js, or null where none is asked for or can be given:
+    the vote may be cast all the same."""
     battle = _mine(request, project, token)
     address, wider = visitors.address_of(request), visitors.wider_of(request)
     return JsonResponse({"challenge": vote_guard.puzzle(battle, user=_user(request), address=address, wider=wider)})

@@ -49,7 +49,7 @@ def is_solved(proof: str, battle_token: str, *, now: float | None = None) -> boo
 
 
 def solve(challenge: str) -> str:
-    """Solve the puzzle, for programs that vote; a browser does the same in static/proof.js."""
+    """Solve the puzzle, for programs that vote; a browser does the same in static/annotate/arena/proof.js."""
     bits, number = int(challenge.split(".")[1]), 0
     start = hashlib.sha256(f"{challenge}.".encode())
     while True:

@@ -165,7 +165,7 @@ def render_parts(run: Run, figures: Figures, *, may_change: bool, may_review: bo
 
 
 def as_json(drawn: list[curves.Curve]) -> list[dict[str, Any]]:
-    """What static/run.js draws."""
+    """What static/training/runs/run.js draws."""
     return [
         {
             "name": c.name,

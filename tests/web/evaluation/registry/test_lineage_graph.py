@@ -78,7 +78,7 @@ def test_names_and_datasets_are_cut_to_the_width_of_their_box(chain, reader):
     chain.sft.name = "SmolLM2-135M-Instruct"
     chain.sft.save()
     Dataset.objects.filter(kind="preferences").update(name="annotations of everybody here")
-    css = (settings.BASE_DIR / "static" / "models.css").read_text(encoding="utf-8")
+    css = (settings.BASE_DIR / "static" / "evaluation" / "registry" / "models.css").read_text(encoding="utf-8")
     name, line = (float(re.search(rf"\.{part} {{[^}}]*font-size: (\d+)px", css)[1]) for part in ("name", "small"))
     for box in lineage_graph.of_model(chain.sft, reader).boxes:
         assert len(box.name) * 0.67 * name <= lineage_graph.BOX_WIDTH - 20, box.name
