@@ -80,30 +80,31 @@ class Pair:
         return self.agreed / self.n
 
 
-def alpha(said: Answers, metric: str = NOMINAL, draws: int = 2000, seed: int = 0) -> Alpha:
-    """Raises ValueError for an unknown metric, for codes without a value, or for an annotator who judged a unit
-    twice."""
-    _check(said, metric)
-    counts, times = sorts_of_units(said)
+def alpha(answers: Answers, metric: str = NOMINAL, draws: int = 2000, seed: int = 0) -> Alpha:
+    """Return Krippendorff's alpha with its interval. Raises ValueError for an unknown metric, for codes without a
+    value, or for an annotator who annotated a unit twice."""
+    _check(answers, metric)
+    counts, times = sorts_of_units(answers)
     units, judgements = int(times.sum()), int((counts.sum(1) * times).sum())
-    judges = len(np.unique(said.judge[_paired(said)]))
+    judges = len(np.unique(answers.judge[_paired(answers)]))
     if not units:
         return Alpha(metric, None, None, None, 0, 0, judges, None, "No two annotators have annotated the same yet.")
     each = coincidences(counts)
     total = np.tensordot(times, each, 1)
-    value, raw = float(alpha_of(total, metric, said.values)), float(np.trace(total) / total.sum())
-    told = (metric, units, judgements, judges, raw)
+    value, raw = float(alpha_of(total, metric, answers.values)), float(np.trace(total) / total.sum())
+    common = (metric, units, judgements, judges, raw)
     if math.isnan(value):
-        return _told(*told, note="All said the same of everything: agreement cannot be told from habit.")
+        return _alpha(*common, note="All said the same of everything: agreement cannot be told from habit.")
     if units < FEWEST_UNITS:
-        return _told(*told, value=value, note=f"{FEWEST_UNITS} units with two annotators are needed for an interval.")
+        note = f"{FEWEST_UNITS} units with two annotators are needed for an interval."
+        return _alpha(*common, value=value, note=note)
     if raw == 1:  # drawing units again shows no disagreement either, and would call the least of proofs a proof
-        return _told(*told, value=value, lower=_lower_of_one(total, units), upper=1.0)
-    lower, upper = _interval(each, times, value, metric, said.values, draws, seed)
-    return _told(*told, value=value, lower=lower, upper=upper)
+        return _alpha(*common, value=value, lower=_lower_of_one(total, units), upper=1.0)
+    lower, upper = _interval(each, times, value, metric, answers.values, draws, seed)
+    return _alpha(*common, value=value, lower=lower, upper=upper)
 
 
-def _told(
+def _alpha(
     metric: str,
     units: int,
     judgements: int,
@@ -117,12 +118,13 @@ def _told(
     return Alpha(metric, value, lower, upper, units, judgements, judges, raw, note)
 
 
-def sorts_of_units(said: Answers) -> tuple[np.ndarray, np.ndarray]:
-    """Units with two values or more as sorts: counts of values (P, K), and how many units are of each sort (P,)."""
-    kept = _paired(said)
-    _, place = np.unique(said.unit[kept], return_inverse=True)
-    size = said.size
-    cells = np.bincount(place * size + said.code[kept], minlength=(place.max(initial=-1) + 1) * size)
+def sorts_of_units(answers: Answers) -> tuple[np.ndarray, np.ndarray]:
+    """Return the units with two values or more as sorts: counts of values (P, K), and how many units are of each sort
+    (P,)."""
+    paired = _paired(answers)
+    _, unit = np.unique(answers.unit[paired], return_inverse=True)
+    size = answers.size
+    cells = np.bincount(unit * size + answers.code[paired], minlength=(unit.max(initial=-1) + 1) * size)
     if not len(cells):
         return np.zeros((0, size)), np.zeros(0)
     sorts, times = np.unique(cells.reshape(-1, size), axis=0, return_counts=True)
@@ -130,28 +132,33 @@ def sorts_of_units(said: Answers) -> tuple[np.ndarray, np.ndarray]:
 
 
 def coincidences(counts: np.ndarray) -> np.ndarray:
-    """Counts of values (P, K) -> (P, K, K): pairs of values of two annotators, each value weighing 1 in all."""
+    """Return pairs of values of two annotators, each value weighing 1 in all: counts of values (P, K) -> (P, K, K)."""
     size = counts.shape[-1]
     pairs = counts[:, :, None] * counts[:, None, :] - counts[:, :, None] * np.eye(size)
     return pairs / (counts.sum(1) - 1)[:, None, None]
 
 
 def alpha_of(total: np.ndarray, metric: str, values: tuple[float, ...]) -> np.ndarray:
-    """Summed coincidences (..., K, K) -> (...); NaN where only one value was given."""
-    given = total.sum(-1)
-    n = given.sum(-1)
-    apart = distances(given, metric, values)
-    seen = (total * apart).sum((-2, -1)) / n
-    expected = (given[..., :, None] * given[..., None, :] * apart).sum((-2, -1)) / (n * (n - 1))
-    return 1 - np.divide(seen, expected, out=np.full(np.shape(seen), np.nan), where=expected > 0)
+    """Return alpha of summed coincidences (..., K, K) -> (...); NaN where only one value was given."""
+    value_counts = total.sum(-1)
+    n = value_counts.sum(-1)
+    gaps = distances(value_counts, metric, values)
+    observed = (total * gaps).sum((-2, -1)) / n
+    expected = (value_counts[..., :, None] * value_counts[..., None, :] * gaps).sum((-2, -1)) / (n * (n - 1))
+    return 1 - np.divide(observed, expected, out=np.full(np.shape(observed), np.nan), where=expected > 0)
 
 
-def distances(given: np.ndarray, metric: str, values: tuple[float, ...]) -> np.ndarray:
-    """Squared distances of values (..., K, K); between ranks they are the values given between two, by `given`."""
+def distances(value_counts: np.ndarray, metric: str, values: tuple[float, ...]) -> np.ndarray:
+    """Return squared distances of values (..., K, K). Between ranks they are the values given between two, by
+    `value_counts`."""
     if metric == NOMINAL:
-        return np.broadcast_to(1 - np.eye(given.shape[-1]), (*given.shape, given.shape[-1]))
-    place = np.cumsum(given, -1) - given / 2 if metric == ORDINAL else np.broadcast_to(np.array(values), given.shape)
-    return (place[..., :, None] - place[..., None, :]) ** 2
+        return np.broadcast_to(1 - np.eye(value_counts.shape[-1]), (*value_counts.shape, value_counts.shape[-1]))
+    positions = (
+        np.cumsum(value_counts, -1) - value_counts / 2
+        if metric == ORDINAL
+        else np.broadcast_to(np.array(values), value_counts.shape)
+    )
+    return (positions[..., :, None] - positions[..., None, :]) ** 2
 
 
 def _interval(
@@ -159,73 +166,75 @@ def _interval(
 ) -> tuple[float, float]:
     sorts, size = len(each), each.shape[-1]
     units = int(times.sum())
-    drawn = np.random.default_rng(seed).multinomial(units, times / units, size=draws).astype(float)
-    samples = alpha_of((drawn @ each.reshape(sorts, -1)).reshape(draws, size, size), metric, values)
-    without = alpha_of(np.tensordot(times, each, 1) - each, metric, values)
-    left_out = np.repeat(np.where(np.isnan(without), value, without), times.astype(int))
+    weights = np.random.default_rng(seed).multinomial(units, times / units, size=draws).astype(float)
+    samples = alpha_of((weights @ each.reshape(sorts, -1)).reshape(draws, size, size), metric, values)
+    left_out_alphas = alpha_of(np.tensordot(times, each, 1) - each, metric, values)
+    left_out = np.repeat(np.where(np.isnan(left_out_alphas), value, left_out_alphas), times.astype(int))
     return corrected_interval(value, samples, left_out)
 
 
 def _lower_of_one(total: np.ndarray, units: int) -> float:
-    """Where no unit was disagreed about: alpha with as many as may have escaped us (Clopper and Pearson, 97.5 %), each
-    as far apart as two values that differ by chance."""
-    given = total.sum(-1)
-    differ = 1 - (given * (given - 1)).sum() / (given.sum() * (given.sum() - 1))
+    """Return the lower end where no unit was disagreed about: alpha with as many disagreements as may have been missed
+    (Clopper and Pearson, 97.5 %), each as far apart as two values that differ by chance."""
+    value_counts = total.sum(-1)
+    differ = 1 - (value_counts * (value_counts - 1)).sum() / (value_counts.sum() * (value_counts.sum() - 1))
     return float(max(-1.0, 1 - (1 - 0.025 ** (1 / units)) / differ))
 
 
-def pairs(said: Answers, metric: str = NOMINAL) -> list[Pair]:
+def pairs(answers: Answers, metric: str = NOMINAL) -> list[Pair]:
     """Return each two annotators who have judged a unit in common; the first has the smaller number."""
-    _check(said, metric)
-    size = said.size
-    first, second, a, b = _both(said)
+    _check(answers, metric)
+    size = answers.size
+    first, second, a, b = _both(answers)
     if not len(first):
         return []
-    judges = int(said.judge.max()) + 1
-    met, place = np.unique(first.astype(np.int64) * judges + second, return_inverse=True)
-    tables = np.bincount((place * size + a) * size + b, minlength=len(met) * size * size).reshape(-1, size, size)
+    judges = int(answers.judge.max()) + 1
+    pair_keys, pair_of = np.unique(first.astype(np.int64) * judges + second, return_inverse=True)
+    tables = np.bincount((pair_of * size + a) * size + b, minlength=len(pair_keys) * size * size).reshape(
+        -1, size, size
+    )
     return [
-        _pair(int(key) // judges, int(key) % judges, table.astype(float), metric, said.values)
-        for key, table in zip(met, tables, strict=True)
+        _pair(int(key) // judges, int(key) % judges, table.astype(float), metric, answers.values)
+        for key, table in zip(pair_keys, tables, strict=True)
     ]
 
 
 def _both(answers: Answers) -> tuple[np.ndarray, ...]:
     """Return every two values of one unit: judges, the smaller number first, and what each said."""
-    kept = _paired(answers)
-    order = np.lexsort((answers.judge[kept], answers.unit[kept]))
-    unit, judge, code = (column[kept][order] for column in (answers.unit, answers.judge, answers.code))
+    paired = _paired(answers)
+    order = np.lexsort((answers.judge[paired], answers.unit[paired]))
+    unit, judge, code = (column[paired][order] for column in (answers.unit, answers.judge, answers.code))
     _, start, times = np.unique(unit, return_index=True, return_counts=True)
-    found: list[tuple[np.ndarray, np.ndarray]] = []
+    index_pairs: list[tuple[np.ndarray, np.ndarray]] = []
     for many in np.unique(times):
         begin = start[times == many]
-        found += [(begin + i, begin + k) for i, k in combinations(range(int(many)), 2)]
-    if not found:
+        index_pairs += [(begin + i, begin + k) for i, k in combinations(range(int(many)), 2)]
+    if not index_pairs:
         return (np.zeros(0, dtype=int),) * 4
-    left, right = (np.concatenate([pair[side] for pair in found]) for side in (0, 1))
+    left, right = (np.concatenate([pair[side] for pair in index_pairs]) for side in (0, 1))
     return judge[left], judge[right], code[left], code[right]
 
 
 def _pair(first: int, second: int, table: np.ndarray, metric: str, values: tuple[float, ...]) -> Pair:
     n, agreed = int(table.sum()), int(np.trace(table))
     value, error = kappa(table, metric, values)
-    known = value is not None and error is not None and n >= FEWEST_TO_PAIR
-    ends = (max(-1.0, value - Z95 * error), min(1.0, value + Z95 * error)) if known else (None, None)  # type: ignore[operator]
+    has_interval = value is not None and error is not None and n >= FEWEST_TO_PAIR
+    ends = (max(-1.0, value - Z95 * error), min(1.0, value + Z95 * error)) if has_interval else (None, None)  # type: ignore[operator]
     return Pair(first, second, n, agreed, *wilson(agreed, n), value, *ends)
 
 
 def kappa(table: np.ndarray, metric: str, values: tuple[float, ...]) -> tuple[float | None, float | None]:
-    """Cohen's kappa of a table (K, K) with its standard error (Fleiss, Cohen and Everitt 1969); None where both
+    """Return Cohen's kappa of a table (K, K) with its standard error (Fleiss, Cohen and Everitt 1969); None where both
     annotators always gave the same one value, and chance alone would have them agree."""
     n = table.sum()
     share, rows, columns = table / n, table.sum(1) / n, table.sum(0) / n
     place = np.arange(len(table), dtype=float) if metric != INTERVAL else np.array(values)
     gap = (place[:, None] - place[None, :]) ** 2
     weight = np.eye(len(table)) if metric == NOMINAL else 1 - gap / max(gap.max(), 1)
-    seen, expected = float((weight * share).sum()), float(rows @ weight @ columns)
+    observed, expected = float((weight * share).sum()), float(rows @ weight @ columns)
     if expected >= 1 - 1e-12:
         return None, None
-    value = (seen - expected) / (1 - expected)
+    value = (observed - expected) / (1 - expected)
     mean = (weight @ columns)[:, None] + (rows @ weight)[None, :]
     spread = (share * (weight - mean * (1 - value)) ** 2).sum() - (value - expected * (1 - value)) ** 2
     return value, math.sqrt(max(float(spread), 0.0) / n) / (1 - expected)

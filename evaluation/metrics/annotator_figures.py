@@ -1,4 +1,4 @@
-"""What each annotator does, beside what the others say of the same items: numbers with their intervals, and no verdict.
+"""Figures of each annotator beside the others' on the same items: numbers with their intervals, and no verdict.
 
 Judges are numbered 0 to J - 1 and every function takes columns (n,), a row for each annotation. `suspicion` says which
 of these numbers an honest annotator would hardly show.
@@ -42,7 +42,7 @@ class Means:
     n: np.ndarray
 
     def interval(self, judge: int) -> tuple[float, float] | None:
-        """95 %, by Student's t; None where there is none."""
+        """Return the 95 % interval by Student's t; None where there is none."""
         if not np.isfinite(self.error[judge]):
             return None
         reach = student95(float(self.n[judge] - 1)) * float(self.error[judge])
@@ -64,15 +64,16 @@ def shares(judge: np.ndarray, hit: np.ndarray, judges: int, expected: float | np
     return Shares(hits, n, np.broadcast_to(np.asarray(expected, dtype=float), (judges,)))
 
 
-def first_chosen(judge: np.ndarray, said: np.ndarray, judges: int) -> Shares:
+def first_chosen(judge: np.ndarray, choices: np.ndarray, judges: int) -> Shares:
     """Return how often the answer shown first was chosen, of annotations that chose one: sides are drawn, so chance is
     ½."""
-    decided = said != LEVEL
-    return shares(judge[decided], said[decided] == FIRST, judges)
+    decided = choices != LEVEL
+    return shares(judge[decided], choices[decided] == FIRST, judges)
 
 
 def among_others(unit: np.ndarray, code: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """For each row what most of the others said of its unit, -1 without a most frequent answer; how many they are."""
+    """Return for each row what most of the others said of its unit, -1 without a most frequent answer; and how many
+    they are."""
     _, place = np.unique(unit, return_inverse=True)
     counts = np.bincount(place * size + code, minlength=(place.max(initial=-1) + 1) * size).reshape(-1, size)
     others = counts[place]
@@ -88,11 +89,11 @@ def with_others(judge: np.ndarray, unit: np.ndarray, code: np.ndarray, size: int
     most, _ = among_others(unit, code, size)
     clear = most >= 0
     judge, code, most = judge[clear], code[clear], most[clear]
-    own, others = (
+    own_counts, others = (
         np.bincount(judge * size + column, minlength=judges * size).reshape(judges, size) for column in (code, most)
     )
-    n = own.sum(1)
-    by_chance = np.divide((own * others).sum(1), n**2, out=np.full(judges, np.nan), where=n > 0)
+    n = own_counts.sum(1)
+    by_chance = np.divide((own_counts * others).sum(1), n**2, out=np.full(judges, np.nan), where=n > 0)
     return shares(judge, code == most, judges, by_chance)
 
 
@@ -107,7 +108,8 @@ class Repeats:
 
 
 def repeats(judge: np.ndarray, before: np.ndarray, after: np.ndarray, judges: int) -> Repeats:
-    """`before` and `after` by the sides as they were shown: whoever means it says the other side the second time."""
+    """Return how consistent each annotator is. `before` and `after` go by the sides as they were shown: whoever means
+    it says the other side the second time."""
     swapped = np.where(after == LEVEL, LEVEL, 1 - np.minimum(after, SECOND))
     one, other = (
         np.bincount(judge * 3 + column, minlength=judges * 3).reshape(judges, 3) for column in (before, swapped)
@@ -125,17 +127,18 @@ def repeats(judge: np.ndarray, before: np.ndarray, after: np.ndarray, judges: in
 def longer_than_others(
     judge: np.ndarray, unit: np.ndarray, longer: np.ndarray, judges: int
 ) -> tuple[Shares, Means, Means]:
-    """`longer` (n,) 1 where the longer of two answers won, 0 where the shorter did; other rows are left out before.
+    """Return how often the longer answer won; by how much more often than others would have it on the same items; and
+    what the others would have.
 
-    Returns how often the longer one won; by how much more often than others would have it on the same items; and what
-    the others would have. A long answer may well be the better one: only the second number is the annotator's own.
+        `longer` (n,) is 1 where the longer of two answers won, 0 where the shorter did; other rows are left out before.
+    A long answer may well be the better one: only the second number is the annotator's own.
     """
     _, place = np.unique(unit, return_inverse=True)
     total, number = (np.bincount(place, weights=w)[place] for w in (longer.astype(float), np.ones(len(longer))))
-    met = number > 1
-    others = (total[met] - longer[met]) / (number[met] - 1)
-    beyond = means(judge[met], longer[met] - others, judges)
-    return shares(judge, longer, judges), beyond, means(judge[met], others, judges)
+    has_others = number > 1
+    others = (total[has_others] - longer[has_others]) / (number[has_others] - 1)
+    excess = means(judge[has_others], longer[has_others] - others, judges)
+    return shares(judge, longer, judges), excess, means(judge[has_others], others, judges)
 
 
 def means(judge: np.ndarray, value: np.ndarray, judges: int) -> Means:
@@ -147,12 +150,18 @@ def means(judge: np.ndarray, value: np.ndarray, judges: int) -> Means:
 
 
 def severity(judge: np.ndarray, unit: np.ndarray, stars: np.ndarray, judges: int) -> Severity:
-    """Stars (n,) of annotators for units. The others' stars are first rid of their own severity, as far as it is known,
-    so that a mild annotator among severe ones is not taken for milder still."""
+    """Return by how many stars each annotator differs from the others. Stars (n,) of annotators for units. The others'
+    stars are first rid of their own severity, as far as it is known, so that a mild annotator among severe ones is
+    not taken for milder still."""
     _, place = np.unique(unit, return_inverse=True)
     number = np.bincount(place)[place]
-    met = number > 1
-    judge, place, stars, number = judge[met], place[met], stars[met].astype(float), number[met]
+    has_others = number > 1
+    judge, place, stars, number = (
+        judge[has_others],
+        place[has_others],
+        stars[has_others].astype(float),
+        number[has_others],
+    )
     shrunk = np.zeros(judges)
     for _ in range(PASSES):
         clean = stars - shrunk[judge]
@@ -166,34 +175,42 @@ def severity(judge: np.ndarray, unit: np.ndarray, stars: np.ndarray, judges: int
 
 
 def _shrunk(raw: Means) -> tuple[np.ndarray, np.ndarray]:
-    """Towards 0, by how far judges differ beyond chance (DerSimonian and Laird 1986)."""
-    known = np.isfinite(raw.error) & (raw.error > 0)
-    if known.sum() < FEWEST:
+    """Return the means and errors drawn towards 0, by how far annotators differ beyond chance (DerSimonian and Laird
+    1986)."""
+    is_known = np.isfinite(raw.error) & (raw.error > 0)
+    if is_known.sum() < FEWEST:
         return np.zeros(len(raw.mean)), np.full(len(raw.mean), np.nan)
-    weight = raw.error[known] ** -2
-    centre = (weight * raw.mean[known]).sum() / weight.sum()
-    excess = (weight * (raw.mean[known] - centre) ** 2).sum() - (known.sum() - 1)
-    between = max(excess / (weight.sum() - (weight**2).sum() / weight.sum()), 0.0)
-    kept = np.zeros(len(raw.mean))
-    kept[known] = between / (between + raw.error[known] ** 2) if between > 0 else 0.0
-    return kept * np.where(known, raw.mean, 0.0), np.sqrt(kept) * np.where(known, raw.error, np.nan)
+    weight = raw.error[is_known] ** -2
+    centre = (weight * raw.mean[is_known]).sum() / weight.sum()
+    excess = (weight * (raw.mean[is_known] - centre) ** 2).sum() - (is_known.sum() - 1)
+    variance = max(excess / (weight.sum() - (weight**2).sum() / weight.sum()), 0.0)
+    shrinkage = np.zeros(len(raw.mean))
+    shrinkage[is_known] = variance / (variance + raw.error[is_known] ** 2) if variance > 0 else 0.0
+    return shrinkage * np.where(is_known, raw.mean, 0.0), np.sqrt(shrinkage) * np.where(is_known, raw.error, np.nan)
 
 
 def in_step(judge: np.ndarray, unit: np.ndarray, stars: np.ndarray, judges: int) -> tuple[np.ndarray, np.ndarray]:
     """Return (J,) Pearson's correlation of each annotator's stars with the others' mean of the same items, and of how
     many; severity does not touch it. NaN where either never varied."""
-    _, place = np.unique(unit, return_inverse=True)
-    number = np.bincount(place)[place]
-    met = number > 1
-    judge, own, place, number = judge[met], stars[met].astype(float), place[met], number[met]
-    others = (np.bincount(place, weights=own)[place] - own) / (number - 1) if len(place) else own
+    _, unit_of = np.unique(unit, return_inverse=True)
+    number = np.bincount(unit_of)[unit_of]
+    has_others = number > 1
+    judge, own_stars, unit_of, number = (
+        judge[has_others],
+        stars[has_others].astype(float),
+        unit_of[has_others],
+        number[has_others],
+    )
+    others = (
+        (np.bincount(unit_of, weights=own_stars)[unit_of] - own_stars) / (number - 1) if len(unit_of) else own_stars
+    )
     n = np.bincount(judge, minlength=judges)
 
     def centred(column: np.ndarray) -> np.ndarray:
         total = np.bincount(judge, weights=column, minlength=judges)
         return column - np.divide(total, n, out=np.zeros(judges), where=n > 0)[judge]
 
-    x, y = centred(own), centred(others)
+    x, y = centred(own_stars), centred(others)
     both, xx, yy = (np.bincount(judge, weights=w, minlength=judges) for w in (x * y, x * x, y * y))
     spread = np.sqrt(xx * yy)
     return np.divide(both, spread, out=np.full(judges, np.nan), where=spread > 1e-9), n
@@ -217,7 +234,8 @@ def hasty(seconds: np.ndarray, characters: np.ndarray) -> np.ndarray:
 
 
 def median(values: np.ndarray) -> tuple[float, float | None, float | None]:
-    """With its 95 % interval from order statistics, which needs no shape; without one below six values."""
+    """Return the median with its 95 % interval from order statistics, which needs no shape; no interval below six
+    values."""
     values = np.sort(values)
     n = len(values)
     reach = 0.98 * math.sqrt(n) + 0.5
@@ -228,7 +246,7 @@ def median(values: np.ndarray) -> tuple[float, float | None, float | None]:
 
 
 def two_sided(hits: int, n: int, share: float = 0.5) -> float:
-    """Exact p of a binomial count: twice the smaller tail, at most 1."""
+    """Return the exact p of a binomial count: twice the smaller tail, at most 1."""
     if n == 0:
         return 1.0
     k = np.arange(n + 1)

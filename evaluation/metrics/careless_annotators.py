@@ -59,15 +59,16 @@ class Evidence:
 
 
 def weigh(kinds: Mapping[str, np.ndarray], judges: int, promise: float = PROMISE) -> list[Evidence]:
-    """`kinds` has log e-values (J,) by suspicion; what is missing is a bet not laid, whose stake is kept."""
+    """Weigh all suspicions of each annotator. `kinds` has log e-values (J,) by suspicion; what is missing is a bet not
+    laid, whose stake is kept."""
     if unknown := kinds.keys() - set(KINDS):
         raise ValueError(f"unknown suspicion {sorted(unknown)[0]!r}: use {', '.join(KINDS)}.")
-    found = {kind: kinds.get(kind, np.zeros(judges)) for kind in KINDS}
-    found["blind"] = sum((found[kind] for kind in BLIND), np.zeros(judges))
-    log_e = np.logaddexp.reduce([math.log(weight) + found[kind] for kind, weight in WEIGHTS.items()])
+    log_e_by_kind = {kind: kinds.get(kind, np.zeros(judges)) for kind in KINDS}
+    log_e_by_kind["blind"] = sum((log_e_by_kind[kind] for kind in BLIND), np.zeros(judges))
+    log_e = np.logaddexp.reduce([math.log(weight) + log_e_by_kind[kind] for kind, weight in WEIGHTS.items()])
     flagged = _flagged(log_e, promise)
     return [
-        Evidence({kind: float(found[kind][j]) for kind in kinds}, float(log_e[j]), bool(flagged[j]))
+        Evidence({kind: float(log_e_by_kind[kind][j]) for kind in kinds}, float(log_e[j]), bool(flagged[j]))
         for j in range(judges)
     ]
 
@@ -93,31 +94,33 @@ def log_e_below(hits: np.ndarray, n: np.ndarray, least: np.ndarray | float) -> n
     return log_e_above(n - hits, n, 1 - np.asarray(least, dtype=float))
 
 
-def too_blind(seen: Shares) -> np.ndarray:
-    """Of a mark that others give: too near to what blind answers would get (`seen.expected`)."""
-    return log_e_below(seen.hits, seen.n, honest_share(seen))
+def too_blind(shares: Shares) -> np.ndarray:
+    """Return (J,) log e-values against an honest annotator: agreement too near to what blind answers would get
+    (`shares.expected`)."""
+    return log_e_below(shares.hits, shares.n, honest_share(shares))
 
 
-def honest_share(seen: Shares) -> np.ndarray:
-    """Return (J,) the least that an honest annotator has: KEPT of all others' lead. NaN where the others hardly lead at
-    all."""
-    known = seen.n > 0
-    blind = np.where(known, np.nan_to_num(seen.expected) * seen.n, 0.0)
-    hits, n, by_chance = (total.sum() - total for total in (np.where(known, seen.hits, 0.0), seen.n, blind))
+def honest_share(shares: Shares) -> np.ndarray:
+    """Return (J,) the least share that an honest annotator has: KEPT of all others' lead. NaN where the others hardly
+    lead at all."""
+    is_known = shares.n > 0
+    blind = np.where(is_known, np.nan_to_num(shares.expected) * shares.n, 0.0)
+    hits, n, by_chance = (total.sum() - total for total in (np.where(is_known, shares.hits, 0.0), shares.n, blind))
     with np.errstate(divide="ignore", invalid="ignore"):
         share, chance = hits / n, by_chance / n
         lead = (share - np.sqrt(np.maximum(share * (1 - share), 0) / n) - chance) / (1 - chance)
-        return np.where((n > 0) & (lead > 0.05), seen.expected + KEPT * lead * (1 - seen.expected), np.nan)
+        return np.where((n > 0) & (lead > 0.05), shares.expected + KEPT * lead * (1 - shares.expected), np.nan)
 
 
 def one_side(first: Shares) -> np.ndarray:
-    """Either side, so half the stake on each."""
+    """Return (J,) log e-values against choosing one side: either side, so half the stake on each."""
     sides = (first.hits, first.n - first.hits)
     return np.logaddexp.reduce([log_e_above(hits, first.n, 0.5 + LEAN) for hits in sides]) - math.log(2)
 
 
 def always_the_same(most: Shares, size: int) -> np.ndarray:
-    """Half way from the others' share of that answer to always. Which answer was not known before: a stake on each."""
+    """Return (J,) log e-values against always giving one answer: half way from the others' share of that answer to
+    always. Which answer was not known before: a stake on each."""
     return log_e_above(most.hits, most.n, (1 + most.expected) / 2) - math.log(size)
 
 
@@ -126,7 +129,8 @@ def too_hasty(fast: Shares) -> np.ndarray:
 
 
 def out_of_step(correlation: np.ndarray, n: np.ndarray) -> np.ndarray:
-    """Stars that follow the others' by less than KEPT of what the crowd's do: Fisher's z, nearly normal."""
+    """Return (J,) log e-values against stars that follow the others' by less than KEPT of what the crowd's do: Fisher's
+    z, nearly normal."""
     usable = np.isfinite(correlation) & (n > 10)
     z = np.arctanh(np.clip(np.where(usable, correlation, 0.0), -0.999, 0.999))
     weight = np.where(usable, n - 3.0, 0.0)

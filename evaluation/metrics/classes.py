@@ -9,29 +9,30 @@ from __future__ import annotations
 import numpy as np
 
 
-def counts(true: int, found: int, classes: int) -> list[float]:
-    """Of one text with the class `true` that was given the class `found`. Raises ValueError outside 0..classes-1."""
-    if not (0 <= true < classes and 0 <= found < classes):
-        raise ValueError(f"there are {classes} classes, and none of number {max(true, found)}.")
+def counts(true: int, predicted: int, classes: int) -> list[float]:
+    """Return the counts of one text with the class `true` that was given the class `predicted`. Raises ValueError
+    outside 0..classes-1."""
+    if not (0 <= true < classes and 0 <= predicted < classes):
+        raise ValueError(f"there are {classes} classes, and none of number {max(true, predicted)}.")
     row = [0.0] * (3 * classes)
-    if true == found:
+    if true == predicted:
         row[true] = 1.0
     else:
-        row[classes + found] = row[2 * classes + true] = 1.0
+        row[classes + predicted] = row[2 * classes + true] = 1.0
     return row
 
 
-def counts_of_one(true: int, found: int, which: int) -> list[float]:
-    """Return the three counts that the F1 of the one class `which` takes."""
+def counts_of_one(true: int, predicted: int, label: int) -> list[float]:
+    """Return the three counts that the F1 of the one class `label` takes."""
     return [
-        float(true == which == found),
-        float(found == which != true),
-        float(true == which != found),
+        float(true == label == predicted),
+        float(predicted == label != true),
+        float(true == label != predicted),
     ]
 
 
 def f1(totals: np.ndarray) -> np.ndarray:
-    """2 TP / (2 TP + FP + FN) of one class: (..., 3) -> (...)."""
+    """Return 2 TP / (2 TP + FP + FN) of one class: (..., 3) -> (...)."""
     right, wrong, missed = (totals[..., i] for i in range(3))
     return _ratio(2 * right, 2 * right + wrong + missed)
 
@@ -44,11 +45,11 @@ def macro_f1(totals: np.ndarray) -> np.ndarray:
 
 
 def matthews(totals: np.ndarray) -> np.ndarray:
-    """Matthews' correlation of k classes (Gorodkin 2004): (..., 3 k) -> (...), between -1 and 1."""
+    """Return Matthews' correlation of k classes (Gorodkin 2004): (..., 3 k) -> (...), between -1 and 1."""
     right, wrong, missed = np.split(totals, 3, axis=-1)
-    true, found, n = right + missed, right + wrong, (right + missed).sum(-1)
-    covariance = right.sum(-1) * n - (true * found).sum(-1)
-    spread = (n**2 - (true**2).sum(-1)) * (n**2 - (found**2).sum(-1))
+    true, predicted, n = right + missed, right + wrong, (right + missed).sum(-1)
+    covariance = right.sum(-1) * n - (true * predicted).sum(-1)
+    spread = (n**2 - (true**2).sum(-1)) * (n**2 - (predicted**2).sum(-1))
     return _ratio(covariance, np.sqrt(spread))
 
 

@@ -47,12 +47,12 @@ def share(totals: Totals) -> np.ndarray:
 
 
 def exponential(totals: Totals) -> np.ndarray:
-    """Perplexity: (sum of negative log-likelihoods in nats, number of units)."""
+    """Return perplexity of sums (of negative log-likelihoods in nats, number of units)."""
     return np.exp(totals[..., 0] / totals[..., 1])
 
 
 def bits(totals: Totals) -> np.ndarray:
-    """Bits per unit: (sum of negative log-likelihoods in nats, number of units)."""
+    """Return bits per unit of sums (of negative log-likelihoods in nats, number of units)."""
     return totals[..., 0] / totals[..., 1] / np.log(2)
 
 

@@ -38,13 +38,14 @@ class Figure:
 
 
 def figure(metric: Metric, counts: np.ndarray, draws: int = 1000, seed: int = 0) -> Figure:
-    """counts (n, k), a row for each item. Raises ValueError for none, for numbers that are not finite or do not fit."""
+    """Return the value with its interval. counts (n, k), a row for each item. Raises ValueError for none, for numbers
+    that are not finite or do not fit."""
     counts = checked(metric, counts)
     value, n = value_of(metric, counts), len(counts)
     fewest = FEWEST_TO_RESAMPLE if metric.interval == families.BOOTSTRAP else FEWEST
     if n < fewest:
-        are = "item is" if n == 1 else "items are"
-        note = f"{metric.name}: {n} {are} too few for an interval; {fewest} are needed."
+        subject = "item is" if n == 1 else "items are"
+        note = f"{metric.name}: {n} {subject} too few for an interval; {fewest} are needed."
         return Figure(metric.name, value, None, None, None, n, metric.higher_is_better, note)
     error, lower, upper = (0.0, value, value)
     if not _says_one_thing(metric, counts, value):

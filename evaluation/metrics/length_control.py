@@ -46,7 +46,8 @@ class LengthControl:
 def length_controlled(
     points: Sequence[float] | Array, longer_by: Sequence[float] | Array, voters: Labels, prompts: Labels
 ) -> LengthControl:
-    """`points` (n,) in 0 to 1; `longer_by` (n,): characters of the answer less those of the opponent's.
+    """Return the win rate of answers of equal length. `points` (n,) in 0 to 1; `longer_by` (n,): characters of the
+    answer less those of the opponent's.
 
     Raises ValueError where no length control is possible: lengths do not differ, the votes are told apart without a
     doubt (all were won, or the longer answer always won), so that the fit has no finite answer, or they vary neither
@@ -81,7 +82,7 @@ def length_controlled(
 
 
 def _fit(y: Array, x: Array) -> tuple[Array, Array]:
-    """Maximum likelihood by Newton: (coefficients (k,), inverse of the information (k, k))."""
+    """Fit by maximum likelihood with Newton's method: (coefficients (k,), inverse of the information (k, k))."""
     theta = np.zeros(x.shape[1])
     for _ in range(_STEPS):
         rate = _sigmoid(x @ theta)

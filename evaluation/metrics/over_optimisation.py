@@ -64,7 +64,7 @@ class Verdict:
 
 
 def bins(opinions: Sequence[Opinion], per_bin: int = PER_BIN, most: int = MOST_BINS) -> list[Bin]:
-    """Neighbouring steps together until there are enough opinions; at most `most` bins, none of a step cut in two."""
+    """Join neighbouring steps until there are enough opinions; at most `most` bins, none of a step cut in two."""
     ordered = sorted(opinions, key=lambda o: o.step)
     enough = max(per_bin, math.ceil(len(ordered) / most))
     groups: list[list[Opinion]] = []
@@ -89,7 +89,7 @@ def _bin(group: list[Opinion]) -> Bin:
 
 
 def verdict(opinions: Sequence[Opinion]) -> Verdict:
-    """Return whether the two opinions part, of one kind of annotator."""
+    """Return whether the two opinions move apart, of one kind of annotator."""
     n, steps = len(opinions), [o.step for o in opinions]
     first, last = (min(steps), max(steps)) if steps else (0, 0)
     growth = trend = None
@@ -100,12 +100,12 @@ def verdict(opinions: Sequence[Opinion]) -> Verdict:
     if growth is None:
         return Verdict(UNKNOWN, n, first, last, None, None, more)
     if growth.lower > 0:
-        what = PARTED
+        conclusion = PARTED
     elif growth.upper < 0:
-        what = CLOSER
+        conclusion = CLOSER
     else:
-        what = UNKNOWN if more else TOGETHER
-    return Verdict(what, n, first, last, growth, trend, more)
+        conclusion = UNKNOWN if more else TOGETHER
+    return Verdict(conclusion, n, first, last, growth, trend, more)
 
 
 def rise(values: Sequence[float], opinions: Sequence[Opinion]) -> Mean | None:
@@ -128,9 +128,9 @@ def rise(values: Sequence[float], opinions: Sequence[Opinion]) -> Mean | None:
 
 
 def _more(n: int, growth: Mean | None) -> int:
-    """Opinions that are missing until the interval reaches no farther than TELLS; by its present width, else as if all
-    were independent and spread evenly over the steps."""
+    """Return how many opinions are missing until the interval reaches no farther than DETECTABLE; by its present width,
+    else as if all were independent and spread evenly over the steps."""
     # A line's rise over evenly spread steps has 12 times the variance of a mean.
     half = Z95 * 0.5 * math.sqrt(12 / max(n, 1)) if growth is None else (growth.upper - growth.lower) / 2
-    needed = max(n, 1) * (half / DETECTABLE) ** 2
-    return max(0, math.ceil(needed) - n)
+    n_needed = max(n, 1) * (half / DETECTABLE) ** 2
+    return max(0, math.ceil(n_needed) - n)

@@ -58,21 +58,23 @@ class Difference:
 
 
 def check_same(first: Mapping[str, str], second: Mapping[str, str]) -> None:
-    """Item id -> hash of what was asked. Raises NotTheSameItems that says which differ."""
-    said = []
+    """Check that both models were asked the same: item id -> hash of what was asked. Raises NotTheSameItems that says
+    which differ."""
+    problems = []
     for ids, words in (
         ([i for i in first if i in second and first[i] != second[i]], "were asked in other words"),
         ([i for i in first if i not in second], "stand in the first alone"),
         ([i for i in second if i not in first], "stand in the second alone"),
     ):
         if ids:
-            said.append(f"{len(ids)} {words} ({', '.join(ids[:_TOLD])}{', …' if len(ids) > _TOLD else ''})")
-    if said:
-        raise NotTheSameItems(f"The items are not the same: {'; '.join(said)}.")
+            problems.append(f"{len(ids)} {words} ({', '.join(ids[:_TOLD])}{', …' if len(ids) > _TOLD else ''})")
+    if problems:
+        raise NotTheSameItems(f"The items are not the same: {'; '.join(problems)}.")
 
 
 def difference(metric: Metric, first: np.ndarray, second: np.ndarray, draws: int = 2000, seed: int = 0) -> Difference:
-    """first, second (n, k): what the same items counted under either model, in the same order."""
+    """Return the difference with its interval and p value. first, second (n, k): what the same items counted under
+    either model, in the same order."""
     first, second = intervals.checked(metric, first), intervals.checked(metric, second)
     if first.shape != second.shape:
         raise NotTheSameItems(f"{metric.name}: {len(first)} items with {first.shape[1]} counts against {second.shape}.")
@@ -116,7 +118,8 @@ def is_right_or_wrong(metric: Metric, first: np.ndarray, second: np.ndarray) -> 
 
 
 def _of_shares(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
-    """Of the difference of two shares of the same items: Bonett and Price's adjusted Wald interval (2012).
+    """Return the interval of the difference of two shares of the same items: Bonett and Price's adjusted Wald interval
+    (2012).
 
     One more item either way keeps it from having no width where the two agree everywhere.
     """
@@ -136,14 +139,14 @@ def _test(metric: Metric, first: np.ndarray, second: np.ndarray, seed: int) -> t
     if is_right_or_wrong(metric, first, second):
         return mcnemar(int((changes[:, 0] > 0).sum()), int((changes[:, 0] < 0).sum())), "McNemar, exact"
     totals = first.sum(0), second.sum(0)
-    found = abs(float(metric.value(totals[1]) - metric.value(totals[0])))
+    observed = abs(float(metric.value(totals[1]) - metric.value(totals[0])))
     exact = len(changes) <= EXACT_UP_TO
     reached = tried = 0
     for swaps in _every_swap(len(changes)) if exact else _random_swaps(len(changes), seed):
         moved = swaps @ changes
         with np.errstate(divide="ignore", invalid="ignore"):
             gaps = np.abs(metric.value(totals[1] - moved) - metric.value(totals[0] + moved))
-        reached += int((gaps >= found * (1 - 1e-9)).sum())
+        reached += int((gaps >= observed * (1 - 1e-9)).sum())
         tried += len(swaps)
     if exact:
         return reached / tried, f"swaps, all {tried}"
@@ -162,7 +165,7 @@ def _random_swaps(n: int, seed: int) -> Iterator[np.ndarray]:
 
 
 def mcnemar(gained: int, lost: int) -> float:
-    """Two-sided and exact: whether items that only one model got right fall evenly (binomial at a half)."""
+    """Return the two-sided exact p of whether items that only one model got right fall evenly (binomial at a half)."""
     n, fewer = gained + lost, min(gained, lost)
     logs = [
         math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) - n * math.log(2) for i in range(fewer + 1)
@@ -174,7 +177,7 @@ def mcnemar(gained: int, lost: int) -> float:
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """Adjusted p values (Holm 1979): the chance of even one false alarm among all stays below the level."""
+    """Return adjusted p values (Holm 1979): the chance of even one false alarm among all stays below the level."""
     adjusted, highest = [1.0] * len(ps), 0.0
     for rank, place in enumerate(sorted(range(len(ps)), key=ps.__getitem__)):
         highest = max(highest, min(1.0, (len(ps) - rank) * ps[place]))
@@ -183,22 +186,22 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 
 def pull(metric: Metric, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return (n,) how much of the difference each item makes: what would go if the second had counted there as the
-    first."""
+    """Return (n,) how much of the difference each item makes: what would go if the second model had counted there as
+    the first."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        made = metric.value(second.sum(0)) - metric.value(second.sum(0) - second + first)
-    return np.nan_to_num(made, nan=0.0, posinf=0.0, neginf=0.0)
+        contributions = metric.value(second.sum(0)) - metric.value(second.sum(0) - second + first)
+    return np.nan_to_num(contributions, nan=0.0, posinf=0.0, neginf=0.0)
 
 
-def verdict(found: Difference, adjusted: float, level: float = 0.05) -> str:
-    """better, worse, or undecided: by the p value that was adjusted for all the tests made at once."""
-    if adjusted >= level or found.gain == 0 or found.higher_is_better is None:
+def verdict(gap: Difference, adjusted: float, level: float = 0.05) -> str:
+    """Return better, worse, or undecided: by the p value that was adjusted for all the tests made at once."""
+    if adjusted >= level or gap.gain == 0 or gap.higher_is_better is None:
         return "undecided"
-    return "better" if found.gain > 0 else "worse"
+    return "better" if gap.gain > 0 else "worse"
 
 
-def items_to_settle(found: Difference) -> int | None:
+def items_to_settle(gap: Difference) -> int | None:
     """Return how many items would show a difference of this size in four of five attempts; None where there is none."""
-    if not found.standard_error or not found.value:
+    if not gap.standard_error or not gap.value:
         return None
-    return math.ceil(found.n * ((Z95 + _POWER) * found.standard_error / found.value) ** 2)
+    return math.ceil(gap.n * ((Z95 + _POWER) * gap.standard_error / gap.value) ** 2)

@@ -18,7 +18,8 @@ _NORMAL = NormalDist()
 
 
 def resampled_totals(counts: np.ndarray, draws: int, seed: int) -> np.ndarray:
-    """counts (n, k) -> totals (draws, k) of n items drawn with replacement. The same seed draws the same samples.
+    """Return totals of n items drawn with replacement: counts (n, k) -> totals (draws, k). The same seed draws the same
+    samples.
 
     Where many items counted the same, as labels do, how often each sort is drawn is one multinomial.
     """
@@ -35,14 +36,14 @@ def _weights(n: int, draws: int, seed: int) -> Iterator[np.ndarray]:
     size = max(1, _CELLS // n)
     for start in range(0, draws, size):
         rows = min(size, draws - start)
-        drawn = random.integers(n, size=(rows, n)) + n * np.arange(rows)[:, None]
-        yield np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n).astype(float)
+        indices = random.integers(n, size=(rows, n)) + n * np.arange(rows)[:, None]
+        yield np.bincount(indices.ravel(), minlength=rows * n).reshape(rows, n).astype(float)
 
 
 def corrected_interval(
     value: float, samples: np.ndarray, left_out: np.ndarray, level: float = 0.95
 ) -> tuple[float, float]:
-    """Efron's BCa interval (1987): percentiles of the samples, moved for bias and for skewness.
+    """Return Efron's BCa interval (1987): percentiles of the samples, moved for bias and for skewness.
 
     `left_out` (n,) are the values without each item. Where nothing varies, both ends are the value.
     """

@@ -108,25 +108,26 @@ class SpanAgreement:
 def agreement(
     readings: Mapping[str, Sequence[Reading]], draws: int = DRAWS, seed: int = 0, apart: str | None = None
 ) -> SpanAgreement:
-    """`readings` by label. One under the name `apart` stands for itself: it is no part of `together` and of pairs."""
-    counted = {label: _by_text(given) for label, given in readings.items()}
-    texts = sorted({text for found in counted.values() for text in found})
+    """Return how far annotators agree on spans. `readings` by label. One under the name `apart` stands for itself: it
+    is no part of `together` and of pairs."""
+    readings_by_label = {label: _by_text(label_readings) for label, label_readings in readings.items()}
+    texts = sorted({text for by_text in readings_by_label.values() for text in by_text})
     place = {text: row for row, text in enumerate(texts)}
-    counts = np.zeros((len(texts), SIZE * len(counted)))
-    for column, found in enumerate(counted.values()):
-        for text, of_text in found.items():
+    counts = np.zeros((len(texts), SIZE * len(readings_by_label)))
+    for column, by_text in enumerate(readings_by_label.values()):
+        for text, of_text in by_text.items():
             counts[place[text], column * SIZE : (column + 1) * SIZE] = counts_of(of_text)
-    drawn = _grouped(counts, seed)
-    samples = resampled_totals(drawn, draws, seed) if texts else np.zeros((0, counts.shape[1]))
+    group_counts = _grouped(counts, seed)
+    samples = resampled_totals(group_counts, draws, seed) if texts else np.zeros((0, counts.shape[1]))
     labels = []
-    for column, (label, found) in enumerate(counted.items()):
+    for column, (label, by_text) in enumerate(readings_by_label.items()):
         cells = slice(column * SIZE, (column + 1) * SIZE)
-        labels.append(_agreement(label, counts[:, cells], drawn[:, cells], samples[:, cells], found.values()))
-    common = [column for column, label in enumerate(counted) if label != apart]
+        labels.append(_agreement(label, counts[:, cells], group_counts[:, cells], samples[:, cells], by_text.values()))
+    common = [column for column, label in enumerate(readings_by_label) if label != apart]
     of_all = [column * SIZE + k for column in common for k in range(SIZE)]
-    every = [of_text for label, found in counted.items() if label != apart for of_text in found.values()]
-    together = _agreement("", counts[:, of_all], drawn[:, of_all], samples[:, of_all], every) if every else None
-    return SpanAgreement(labels, together, *_pairs([of for label, of in counted.items() if label != apart]))
+    every = [of_text for label, by_text in readings_by_label.items() if label != apart for of_text in by_text.values()]
+    together = _agreement("", counts[:, of_all], group_counts[:, of_all], samples[:, of_all], every) if every else None
+    return SpanAgreement(labels, together, *_pairs([of for label, of in readings_by_label.items() if label != apart]))
 
 
 def _grouped(counts: np.ndarray, seed: int) -> np.ndarray:
@@ -137,52 +138,52 @@ def _grouped(counts: np.ndarray, seed: int) -> np.ndarray:
 
 
 def alpha_of(totals: np.ndarray) -> np.ndarray:
-    """Sums (..., 6 L) of L labels -> (...); NaN where nothing, or everything, was marked."""
-    given = totals.reshape(*totals.shape[:-1], totals.shape[-1] // SIZE, SIZE)
-    bare, marked = given[..., BARE], given[..., MARKED]
+    """Return alpha of sums (..., 6 L) of L labels -> (...); NaN where nothing, or everything, was marked."""
+    counts = totals.reshape(*totals.shape[:-1], totals.shape[-1] // SIZE, SIZE)
+    bare, marked = counts[..., BARE], counts[..., MARKED]
     n = bare + marked
     expected = np.divide(2 * bare * marked, n - 1, out=np.zeros(n.shape), where=n > 1).sum(-1)
-    seen = given[..., DISAGREED].sum(-1)
-    return 1 - np.divide(seen, expected, out=np.full(seen.shape, np.nan), where=expected > 0)
+    observed = counts[..., DISAGREED].sum(-1)
+    return 1 - np.divide(observed, expected, out=np.full(observed.shape, np.nan), where=expected > 0)
 
 
-def f1_of(totals: np.ndarray, which: int) -> np.ndarray:
-    """Sums (..., 6 L) -> (...), for EXACT or OVERLAPPING; NaN where no span was marked."""
+def f1_of(totals: np.ndarray, column: int) -> np.ndarray:
+    """Return F1 of sums (..., 6 L) -> (...), for EXACT or OVERLAPPING; NaN where no span was marked."""
     total = totals.reshape(*totals.shape[:-1], totals.shape[-1] // SIZE, SIZE).sum(-2)
     spans = total[..., SPANS]
-    return np.divide(total[..., which], spans, out=np.full(spans.shape, np.nan), where=spans > 0)
+    return np.divide(total[..., column], spans, out=np.full(spans.shape, np.nan), where=spans > 0)
 
 
 def _by_text(readings: Iterable[Reading]) -> dict[int, list[Reading]]:
-    """Texts that two annotators or more have read. Raises ValueError where one annotator read a text twice."""
-    found: defaultdict[int, list[Reading]] = defaultdict(list)
+    """Return texts that two annotators or more have read. Raises ValueError where one annotator read a text twice."""
+    readings_by_text: defaultdict[int, list[Reading]] = defaultdict(list)
     for reading in readings:
-        found[reading.text].append(reading)
-    for text, of_text in found.items():
+        readings_by_text[reading.text].append(reading)
+    for text, of_text in readings_by_text.items():
         if len({reading.judge for reading in of_text}) < len(of_text):
             raise ValueError(f"an annotator read text {text} twice: give what they marked last.")
-    return {text: of_text for text, of_text in found.items() if len(of_text) > 1}
+    return {text: of_text for text, of_text in readings_by_text.items() if len(of_text) > 1}
 
 
 def _agreement(
-    label: str, counts: np.ndarray, drawn: np.ndarray, samples: np.ndarray, by_text: Iterable[Sequence[Reading]]
+    label: str, counts: np.ndarray, group_counts: np.ndarray, samples: np.ndarray, by_text: Iterable[Sequence[Reading]]
 ) -> MarkAgreement:
-    given = counts.reshape(len(counts), counts.shape[1] // SIZE, SIZE)
-    read = given[..., BARE] + given[..., MARKED] > 0
-    marked = int((given[..., MARKED] > 0).any(1).sum())
+    cell_counts = counts.reshape(len(counts), counts.shape[1] // SIZE, SIZE)
+    is_read = cell_counts[..., BARE] + cell_counts[..., MARKED] > 0
+    marked = int((cell_counts[..., MARKED] > 0).any(1).sum())
     values: list[Callable[[np.ndarray], np.ndarray]] = [
         alpha_of,
         lambda totals: f1_of(totals, EXACT),
         lambda totals: f1_of(totals, OVERLAPPING),
     ]
-    alpha, exact, overlapping = (_estimate(value, drawn, samples, marked) for value in values)
+    alpha, exact, overlapping = (_estimate(value, group_counts, samples, marked) for value in values)
     readings = [reading for of_text in by_text for reading in of_text]
     return MarkAgreement(
         label,
         alpha,
         exact,
         overlapping,
-        int(read.any(1).sum()),
+        int(is_read.any(1).sum()),
         marked,
         sum(len(reading.spans) for reading in readings),
         len({reading.judge for reading in readings}),
@@ -190,9 +191,9 @@ def _agreement(
 
 
 def _estimate(
-    value_of: Callable[[np.ndarray], np.ndarray], drawn: np.ndarray, samples: np.ndarray, marked: int
+    value_of: Callable[[np.ndarray], np.ndarray], group_counts: np.ndarray, samples: np.ndarray, marked: int
 ) -> Estimate:
-    value = float(value_of(drawn.sum(0)))
+    value = float(value_of(group_counts.sum(0)))
     if math.isnan(value):
         return Estimate(None)
     if marked < FEWEST_MARKED:
@@ -202,13 +203,13 @@ def _estimate(
         return Estimate(1.0, 1 - missed, 1.0)
     if value == 0 and value_of is not alpha_of:
         return Estimate(0.0, 0.0, missed)
-    left_out = left_out_values(drawn, value_of)
+    left_out = left_out_values(group_counts, value_of)
     ends = corrected_interval(value, value_of(samples), np.where(np.isnan(left_out), value, left_out))
     return Estimate(value, *ends) if ends[0] < ends[1] else Estimate(value)
 
 
 def _pairs(labels: list[dict[int, list[Reading]]]) -> tuple[list[MarkPair], dict[int, Beside]]:
-    """Each two annotators, and each annotator beside all others, over all labels."""
+    """Return each two annotators, and each annotator beside all others, over all labels."""
     # By text first, so that a text counts once for two annotators however many labels it bears.
     by_text: defaultdict[int, defaultdict[tuple[int, int], list[int]]] = defaultdict(
         lambda: defaultdict(lambda: [0, 0, 0, 0])
@@ -220,24 +221,24 @@ def _pairs(labels: list[dict[int, list[Reading]]]) -> tuple[list[MarkPair], dict
     sums: defaultdict[tuple[int, int], np.ndarray] = defaultdict(lambda: np.zeros(5, dtype=np.int64))
     rows: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
     for pairs in by_text.values():
-        mine: defaultdict[int, list[int]] = defaultdict(lambda: [0, 0])
+        match_counts: defaultdict[int, list[int]] = defaultdict(lambda: [0, 0])
         for (first, second), (a, b, exact, overlapping) in pairs.items():
             sums[first, second] += (1, a, b, exact, overlapping)
             for judge in (first, second):
-                mine[judge][0] += 2 * overlapping
-                mine[judge][1] += a + b
-        for judge, (hits, spans) in mine.items():
+                match_counts[judge][0] += 2 * overlapping
+                match_counts[judge][1] += a + b
+        for judge, (hits, spans) in match_counts.items():
             rows[judge].append((hits, spans))
     mark_pairs = [
         MarkPair(first, second, n, a, b, 2 * exact / (a + b), 2 * overlapping / (a + b))
         for (first, second), (n, a, b, exact, overlapping) in (
-            (pair, map(int, found)) for pair, found in sorted(sums.items())
+            (pair, map(int, counts_of_pair)) for pair, counts_of_pair in sorted(sums.items())
         )
     ]
     hits, spans = (sum(2 * int(s[4]) for s in sums.values()), sum(int(s[1] + s[2]) for s in sums.values()))
     beside = {}
-    for judge, given in rows.items():
-        counts = np.array(given, dtype=float)
+    for judge, text_rows in rows.items():
+        counts = np.array(text_rows, dtype=float)
         own_hits, own_spans = counts.sum(0)
         others = float((hits - own_hits) / (spans - own_spans)) if spans > own_spans else None
         beside[judge] = Beside(counts, others)
@@ -248,9 +249,9 @@ def _match(pairs: defaultdict[tuple[int, int], list[int]], of_text: Sequence[Rea
     ordered = sorted(of_text, key=lambda reading: reading.judge)
     for one, other in combinations(ordered, 2):
         if one.spans or other.spans:
-            found = pairs[one.judge, other.judge]
-            found[0] += len(one.spans)
-            found[1] += len(other.spans)
+            pair_counts = pairs[one.judge, other.judge]
+            pair_counts[0] += len(one.spans)
+            pair_counts[1] += len(other.spans)
             if one.spans and other.spans:
-                found[2] += len(set(one.spans) & set(other.spans))
-                found[3] += matched(one.spans, other.spans)
+                pair_counts[2] += len(set(one.spans) & set(other.spans))
+                pair_counts[3] += matched(one.spans, other.spans)

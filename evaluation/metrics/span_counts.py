@@ -25,7 +25,7 @@ class Reading(NamedTuple):
 
 
 def counts_of(readings: Sequence[Reading]) -> list[float]:
-    """Of two readings or more of one text."""
+    """Return the counts of two readings or more of one text."""
     judges, length = len(readings), readings[0].length
     marking = [reading.spans for reading in readings if reading.spans]
     if not marking:
@@ -40,7 +40,7 @@ def counts_of(readings: Sequence[Reading]) -> list[float]:
 
 
 def _characters(marking: list[list[Ends]], judges: int) -> tuple[float, float]:
-    """Mass of disagreement, and characters marked, over all annotators."""
+    """Return the mass of disagreement, and characters marked, over all annotators."""
     steps: defaultdict[int, int] = defaultdict(int)
     for spans in marking:
         for start, end in spans:
@@ -55,7 +55,7 @@ def _characters(marking: list[list[Ends]], judges: int) -> tuple[float, float]:
 
 
 def merged(spans: Iterable[Ends]) -> list[Ends]:
-    """The same characters, in spans that do not touch each other."""
+    """Return the same characters, in spans that do not touch each other."""
     ends: list[Ends] = []
     for start, end in sorted(spans):
         if ends and start <= ends[-1][1]:
@@ -66,13 +66,13 @@ def merged(spans: Iterable[Ends]) -> list[Ends]:
 
 
 def matched(one: Iterable[Ends], other: Iterable[Ends]) -> int:
-    """How many spans of the one can be matched with a span of the other that they overlap, each once.
+    """Count how many spans of the one can be matched with a span of the other that they overlap, each once.
 
     The span that ends first takes the overlapping one that ends first: whatever else overlaps that one overlaps all
     that it might have taken in its place, so that nothing is lost.
     """
     waiting = [sorted(one, key=_by_end), sorted(other, key=_by_end)]
-    found = 0
+    n_matched = 0
     while waiting[0] and waiting[1]:
         side = int(waiting[1][0][1] < waiting[0][0][1])
         start, end = waiting[side].pop(0)
@@ -80,9 +80,9 @@ def matched(one: Iterable[Ends], other: Iterable[Ends]) -> int:
         for index, (begin, stop) in enumerate(partners):
             if begin < end and start < stop:
                 del partners[index]
-                found += 1
+                n_matched += 1
                 break
-    return found
+    return n_matched
 
 
 def _by_end(span: Ends) -> tuple[int, int]:

@@ -43,7 +43,8 @@ class WinRate:
 
 
 def win_rate(points: Sequence[float] | Array, voters: Labels, prompts: Labels) -> WinRate:
-    """`points` (n,) lie in 0 to 1: 1 for a win, a half for a tie, or a mean of such. `voters`, `prompts` are labels.
+    """Return the win rate with its interval. `points` (n,) lie in 0 to 1: 1 for a win, a half for a tie, or a mean of
+    such. `voters`, `prompts` are labels.
 
     With a single voter nothing can be said about voters in general, and the interval is over prompts alone.
     Raises ValueError without votes, and for points outside 0 to 1.
@@ -90,22 +91,22 @@ def clustered_mean(values: Array, voters: Labels, prompts: Labels) -> Mean | Non
 
 
 def places(labels: Labels) -> NDArray[np.int64]:
-    """Labels as numbers from 0."""
-    seen: dict[object, int] = {}
-    return np.array([seen.setdefault(label, len(seen)) for label in labels], dtype=np.int64)
+    """Number the labels from 0 in the order they come."""
+    index_of: dict[object, int] = {}
+    return np.array([index_of.setdefault(label, len(index_of)) for label in labels], dtype=np.int64)
 
 
 def clustered_variance(influence: Array, voter: NDArray[np.int64], prompt: NDArray[np.int64]) -> float:
     """Return the variance of a sum of influences (n,), whose groups are drawn whole; never below either way's own."""
-    ways = [_one_way(influence, group) for group in (voter, prompt)]
+    variances = [_one_way(influence, group) for group in (voter, prompt)]
     if min(int(voter.max()), int(prompt.max())) > 0:
         both = np.unique(np.stack([voter, prompt]), axis=1, return_inverse=True)[1].ravel()
-        ways.append(sum(ways) - _one_way(influence, both))
-    return max(ways)
+        variances.append(sum(variances) - _one_way(influence, both))
+    return max(variances)
 
 
 def _one_way(influence: Array, group: NDArray[np.int64]) -> float:
-    """Of one group alone nothing can be told about groups: it adds nothing."""
+    """Return the variance by one grouping. Of one group alone nothing can be told about groups: it adds nothing."""
     groups = int(group.max()) + 1
     if groups < 2:
         return 0.0
@@ -114,7 +115,8 @@ def _one_way(influence: Array, group: NDArray[np.int64]) -> float:
 
 
 def effective(voter: NDArray[np.int64], prompt: NDArray[np.int64]) -> float:
-    """As many groups with equally many votes would leave one as unsure (Kish, 1965): of voters or of prompts."""
+    """Return how many groups with equally many votes would leave one as unsure (Kish, 1965): of voters or of
+    prompts."""
     sizes = [np.bincount(group) for group in (voter, prompt) if group.max() > 0]
     return min((float(n.sum()) ** 2 / float((n**2).sum()) for n in sizes), default=1.0)
 
@@ -124,7 +126,8 @@ def degrees(voter: NDArray[np.int64], prompt: NDArray[np.int64]) -> float:
 
 
 def _interval(value: float, variance: float, z: float, groups: float) -> tuple[float, float]:
-    """Wilson's (1927) with as many votes as have this variance; where all groups agree, with one vote a group."""
+    """Return Wilson's interval (1927) with as many votes as have this variance; where all groups agree, with one vote a
+    group."""
     spread = value * (1 - value)
     n = spread / variance if variance > 0 and spread > 0 else groups
     middle = (value + z * z / (2 * n)) / (1 + z * z / n)
