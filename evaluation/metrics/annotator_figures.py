@@ -130,7 +130,7 @@ def longer_than_others(
     """Return how often the longer answer won; by how much more often than others would have it on the same items; and
     what the others would have.
 
-        `longer` (n,) is 1 where the longer of two answers won, 0 where the shorter did; other rows are left out before.
+    `longer` (n,) is 1 where the longer of two answers won, 0 where the shorter did; other rows are left out before.
     A long answer may well be the better one: only the second number is the annotator's own.
     """
     _, place = np.unique(unit, return_inverse=True)

@@ -24,7 +24,7 @@ from evaluation.recipes import suite
 from evaluation.recipes.common import likelihood
 from evaluation.recipes.common.choice_items import Items, read_folder, read_items
 from evaluation.recipes.common.outcome import Item, Measured
-from evaluation.recipes.harness_engine import SEED, Asked, answers, hub_tasks, local_tasks, other_figures
+from evaluation.recipes.harness_engine import SEED, HarnessModel, answers, hub_tasks, local_tasks, other_figures
 from training.core.run_directory import Row, RunDirectory, RunSpec
 from training.recipes.common import loading
 
@@ -33,20 +33,22 @@ METRICS = ("accuracy", "accuracy per character", "accuracy per byte")
 
 def measure(run: RunDirectory, spec: RunSpec, config: Any) -> Measured:
     run.progress("reading the items", 0, 1)
-    found = items_of(run, config)
-    tasks = local_tasks(found, config.num_fewshot) if found else hub_tasks(config.suite)
+    own_items = items_of(run, config)
+    tasks = local_tasks(own_items, config.num_fewshot) if own_items else hub_tasks(config.suite)
     run.progress("loading the model", 0, 1)
     model, tokenizer = likelihood.load(spec.parent)
     length = likelihood.context_length(model, config.max_length)
-    asked = Asked(run, model, tokenizer, length, likelihood.batch_tokens(config.batch_size, length))
-    told = answers(asked, tasks, config.num_fewshot, None if found else config.limit)
-    if found:
-        rows = sorted((row for rows in told["samples"].values() for row in rows), key=lambda row: row["doc"]["place"])
-        items = [of_own(item, row) for item, row in zip(found.chosen, rows, strict=True)]
+    harness_model = HarnessModel(run, model, tokenizer, length, likelihood.batch_tokens(config.batch_size, length))
+    results = answers(harness_model, tasks, config.num_fewshot, None if own_items else config.limit)
+    if own_items:
+        rows = sorted(
+            (row for rows in results["samples"].values() for row in rows), key=lambda row: row["doc"]["place"]
+        )
+        items = [of_own(item, row) for item, row in zip(own_items.chosen, rows, strict=True)]
     else:
-        items = [of_task(name, tasks[name], row) for name, rows in told["samples"].items() for row in rows]
-    figures = {} if found else other_figures(told)
-    return Measured(_task(run, config), items, _signature(run, config, length), figures, notes_of(items, found))
+        items = [of_task(name, tasks[name], row) for name, rows in results["samples"].items() for row in rows]
+    figures = {} if own_items else other_figures(results)
+    return Measured(_task(run, config), items, _signature(run, config, length), figures, notes_of(items, own_items))
 
 
 def items_of(run: RunDirectory, config: Any) -> Items | None:
@@ -69,7 +71,7 @@ def of_own(item: ChoiceItem, row: Row) -> Item:
 
 
 def of_task(name: str, task: Any, row: Row) -> Item:
-    """Of a task that the harness fetched: its own candidates, and its own word on which is right."""
+    """Return the item of a task that the harness fetched: its own candidates, and its own word on which is right."""
     doc = row["doc"]
     candidates = tuple(task.doc_to_choice(doc))
     partial = bool(task.multiple_input)
@@ -85,7 +87,7 @@ def of_task(name: str, task: Any, row: Row) -> Item:
 
 
 def _places(gold: list[Any], candidates: tuple[str, ...]) -> set[int]:
-    """Indices of right candidates; a right answer that is not among the candidates cannot be found."""
+    """Return the indices of right candidates; a right answer that is not among the candidates cannot be found."""
     texts = {candidate: place for place, candidate in enumerate(candidates)}
     return {texts.get(one, -1) if isinstance(one, str) else int(one) for one in gold} & set(range(len(candidates)))
 
@@ -104,7 +106,8 @@ def _lengths(candidates: tuple[str, ...]) -> tuple[list[int], list[int]]:
 
 
 def point(scores: np.ndarray, right: set[int]) -> float:
-    """1 where the highest score is a right candidate's; of several that are equally high, the share that is right."""
+    """Return 1 where the highest score is a right candidate's; of several that are equally high, the share that is
+    right."""
     highest = np.flatnonzero(scores == scores.max())
     return sum(int(place) in right for place in highest) / len(highest)
 
@@ -123,7 +126,7 @@ def _shown(context: str, candidates: tuple[str, ...], right: set[int], values: l
 # What is told
 
 
-def notes_of(items: list[Item], found: Items | None) -> list[str]:
+def notes_of(items: list[Item], own_items: Items | None) -> list[str]:
     chances = [1 / len(item.shown["candidates"]) for item in items]
     notes = [f"Guessing would be right in {100 * np.mean(chances):.1f} %."]
     ties = sum(0 < item.counts["accuracy"][0] < 1 for item in items)
@@ -137,8 +140,8 @@ def notes_of(items: list[Item], found: Items | None) -> list[str]:
             f"{partial} items are scored by what follows their candidates, which has one length: by character and by "
             "byte they count as they are."
         )
-    if found and found.others:
-        notes.append(f"{len(items)} of {len(items) + len(found.others)} items, drawn by their hash.")
+    if own_items and own_items.others:
+        notes.append(f"{len(items)} of {len(items) + len(own_items.others)} items, drawn by their hash.")
     return notes
 
 

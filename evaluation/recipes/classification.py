@@ -47,14 +47,14 @@ class Text:
 
 
 def measure(run: RunDirectory, spec: RunSpec, config: Any) -> Measured:
-    texts, given = chosen(read(run), config.limit)
+    texts, n_all = chosen(read(run), config.limit)
     run.progress("loading the model", 0, 1)
     classifier = Classifier.load(spec.parent)
     unknown = Counter(t.label for t in texts if t.label not in classifier.labels)
     _refuse_strangers(unknown, texts, classifier.labels)
-    found = _predicted(run, classifier, texts, config.batch_size)
-    notes = _notes(texts, given, unknown, classifier.labels)
-    return measured_of(texts, found, classifier.labels, notes)
+    predictions = _predicted(run, classifier, texts, config.batch_size)
+    notes = _notes(texts, n_all, unknown, classifier.labels)
+    return measured_of(texts, predictions, classifier.labels, notes)
 
 
 def read(run: RunDirectory) -> list[Text]:
@@ -74,20 +74,20 @@ def read(run: RunDirectory) -> list[Text]:
 
 
 def chosen(texts: list[Text], limit: int) -> tuple[list[Text], int]:
-    """At most `limit` of them, by the hash of their words, so that no order of the file is favoured; and how many
-    there were."""
+    """Return at most `limit` texts, and how many there were. They are chosen by the hash of their words, so that no
+    order of the file is favoured."""
     order = sorted(range(len(texts)), key=lambda i: (hashlib.sha256(texts[i].key.encode()).hexdigest(), i))
-    kept = set(order[:limit])
-    return [text for i, text in enumerate(texts) if i in kept], len(texts)
+    indices = set(order[:limit])
+    return [text for i, text in enumerate(texts) if i in indices], len(texts)
 
 
-def _refuse_strangers(unknown: Counter[str], texts: list[Text], known: list[str]) -> None:
+def _refuse_strangers(unknown: Counter[str], texts: list[Text], labels: list[str]) -> None:
     if unknown.total() == len(texts):
         text = ", ".join(f"{label!r} ({n})" for label, n in unknown.most_common(5))
         raise RecipeFailure(
             "unknown_labels",
-            f"No text bears a label that this classifier knows. It knows {', '.join(map(repr, known))}; the texts bear "
-            f"{text}.",
+            f"No text bears a label that this classifier knows. It knows {', '.join(map(repr, labels))}; the texts "
+            f"bear {text}.",
             "Give the labels the names that the classifier learnt (labels, when uploading), or choose the texts of "
             "its own task.",
         )
@@ -97,22 +97,25 @@ def _predicted(
     run: RunDirectory, classifier: Classifier, texts: list[Text], batch_size: int
 ) -> list[tuple[str, float]]:
     """Return the likeliest label of each text, and how likely."""
-    found: list[tuple[str, float]] = []
+    predictions: list[tuple[str, float]] = []
     step = max(batch_size, 1) * 8  # texts of about one length go together within a piece
     for start in range(0, len(texts), step):
         piece = texts[start : start + step]
-        for told in classifier.predict([(t.text, t.text_b) for t in piece], batch_size):
-            found.append(next(iter(told.items())))
-        run.progress("classifying", len(found), len(texts))
-    return found
+        for chances in classifier.predict([(t.text, t.text_b) for t in piece], batch_size):
+            predictions.append(next(iter(chances.items())))
+        run.progress("classifying", len(predictions), len(texts))
+    return predictions
 
 
-def measured_of(texts: list[Text], found: list[tuple[str, float]], known: list[str], notes: list[str]) -> Measured:
-    """Items and figures of texts with the label found for each. `known`: the labels of the classifier."""
-    labels = sorted({*known, *(t.label for t in texts)})
+def measured_of(
+    texts: list[Text], predictions: list[tuple[str, float]], known_labels: list[str], notes: list[str]
+) -> Measured:
+    """Return items and figures of texts with the predicted label of each. `known_labels`: the labels of the
+    classifier."""
+    labels = sorted({*known_labels, *(t.label for t in texts)})
     place = {label: i for i, label in enumerate(labels)}
-    seen = Counter([t.label for t in texts] + [label for label, _ in found])
-    of_their_own = [label for label, _ in seen.most_common(MOST_F1)]
+    label_counts = Counter([t.label for t in texts] + [label for label, _ in predictions])
+    of_their_own = [label for label, _ in label_counts.most_common(MOST_F1)]
     items = [
         Item(
             text.id,
@@ -130,7 +133,7 @@ def measured_of(texts: list[Text], found: list[tuple[str, float]], known: list[s
             text.group,
             tuple(t for t in (text.text, text.text_b) if t),
         )
-        for text, (label, sure) in zip(texts, found, strict=True)
+        for text, (label, sure) in zip(texts, predictions, strict=True)
     ]
     signature = f"assay classification 1; {len(labels)} labels: {', '.join(labels)[:100]}"
     return Measured("labelled texts", items, signature, notes=notes, fitted=_beside(of_their_own))
@@ -156,13 +159,13 @@ def _beside(labels: list[str]) -> Fitted:
     return fitted
 
 
-def _notes(texts: list[Text], given: int, unknown: Counter[str], known: list[str]) -> list[str]:
-    notes = [f"{len(texts)} of {given} texts, chosen by the hash of their words."] if len(texts) < given else []
+def _notes(texts: list[Text], n_all: int, unknown: Counter[str], known_labels: list[str]) -> list[str]:
+    notes = [f"{len(texts)} of {n_all} texts, chosen by the hash of their words."] if len(texts) < n_all else []
     if unknown:
         text = ", ".join(f"{label!r} ({n})" for label, n in unknown.most_common(5))
         notes.append(
             f"{unknown.total()} texts bear labels that the classifier does not know ({text}; it knows "
-            f"{', '.join(map(repr, known))}): they count as wrong."
+            f"{', '.join(map(repr, known_labels))}): they count as wrong."
         )
     bears = Counter(t.label for t in texts)
     commonest, n = max(sorted(bears.items()), key=lambda item: item[1])

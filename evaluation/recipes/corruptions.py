@@ -23,12 +23,12 @@ class Passage:
 
 
 def passages(rows: Iterable[dict], length: int, most: int, seed: int) -> list[Passage]:
-    """At most `most` passages of about `length` bytes, drawn by hash over all documents.
+    """Return at most `most` passages of about `length` bytes, drawn by hash over all documents.
 
     Cut at line ends; what is shorter than half or longer than half as much again is no passage.
     """
-    found = {p.text: p for row in rows for p in _cut(row, length)}
-    return sorted(found.values(), key=lambda p: _digest(p.text, seed))[:most]
+    passage_by_text = {p.text: p for row in rows for p in _cut(row, length)}
+    return sorted(passage_by_text.values(), key=lambda p: _digest(p.text, seed))[:most]
 
 
 def _cut(row: dict, length: int) -> Iterator[Passage]:
@@ -81,11 +81,11 @@ def words_shuffled(text: str, draw: random.Random) -> str:
 
 
 def letters_swapped(text: str, draw: random.Random, share: float) -> str:
-    """Two neighbouring letters change places in a share of the words, at least in one, as in hasty typing."""
+    """Swap two neighbouring letters in a share of the words, at least in one, as in hasty typing."""
     words = [m.span() for m in re.finditer(r"[^\W\d_]{4,}", text)]
-    wanted = max(round(share * len(words)), 1)
+    n_swaps = max(round(share * len(words)), 1)
     letters = list(text)
-    for start, end in draw.sample(words, min(wanted, len(words))):
+    for start, end in draw.sample(words, min(n_swaps, len(words))):
         places = [i for i in range(start, end - 1) if letters[i] != letters[i + 1]]
         if places:
             i = draw.choice(places)
@@ -94,13 +94,13 @@ def letters_swapped(text: str, draw: random.Random, share: float) -> str:
 
 
 def sentences_reversed(text: str, draw: random.Random) -> str:
-    """Each sentence is whole; the last comes first."""
+    """Reverse the order of sentences. Each sentence is whole; the last comes first."""
     sentences = [s.strip() for s in _SENTENCE.findall(text) if s.strip()]
     return "\n".join(reversed(sentences))
 
 
 def sentence_repeated(text: str, draw: random.Random) -> str:
-    """One sentence again in the place of the one after it, as broken generators do."""
+    """Say one sentence again in the place of the one after it, as broken generators do."""
     sentences = _SENTENCE.findall(text)
     spoken = [i for i, s in enumerate(sentences[:-1]) if len(s.strip()) > 10]
     if not spoken:
@@ -110,7 +110,7 @@ def sentence_repeated(text: str, draw: random.Random) -> str:
 
 
 def stranger_inserted(text: str, draw: random.Random, strangers: list[str]) -> str:
-    """One sentence gives way to another author's."""
+    """Put another author's sentence in the place of one sentence."""
     sentences = _SENTENCE.findall(text)
     longest = max(range(len(sentences)), key=lambda i: len(sentences[i]))
     options = [s.strip() for s in _SENTENCE.findall(draw.choice(strangers)) if len(s.strip()) > 20]
@@ -122,7 +122,7 @@ def stranger_inserted(text: str, draw: random.Random, strangers: list[str]) -> s
 
 
 def spoilt(normal: list[Passage], *, seed: int, share: float, strangers: list[str]) -> dict[str, list[tuple[int, str]]]:
-    """By kind, (which passage, its spoilt copy); a passage that a kind cannot change is not among them."""
+    """Return by kind (which passage, its spoilt copy); a passage that a kind cannot change is not among them."""
     kinds: dict[str, Callable[[str, random.Random], str]] = {
         "words shuffled": words_shuffled,
         "letters swapped": lambda text, draw: letters_swapped(text, draw, share),
@@ -131,12 +131,12 @@ def spoilt(normal: list[Passage], *, seed: int, share: float, strangers: list[st
     }
     if strangers:
         kinds["a stranger's sentence"] = lambda text, draw: stranger_inserted(text, draw, strangers)
-    found: dict[str, list[tuple[int, str]]] = {}
+    copies_by_kind: dict[str, list[tuple[int, str]]] = {}
     for kind, spoil in kinds.items():
         copies = []
         for i, passage in enumerate(normal):
             copy = spoil(passage.text, random.Random(f"{seed} {kind} {passage.text}"))
             if copy.split() != passage.text.split():
                 copies.append((i, copy))
-        found[kind] = copies
-    return found
+        copies_by_kind[kind] = copies
+    return copies_by_kind

@@ -31,7 +31,7 @@ MOST_SCRIPTS = 4  # named in the notes
 
 
 @dataclass(frozen=True)
-class Said:
+class ScoredAnswer:
     """An answer with its scores: under the parent, and under the model that gave it."""
 
     answer: Answer
@@ -56,21 +56,29 @@ def measure(run: RunDirectory, spec: RunSpec, config: Any) -> Measured:
     model, tokenizer = likelihood.load(spec.ancestor)
     under_parent = score(run, model, tokenizer, answers, phase="under its parent", name="parent", **settings)
     del model
-    ours = [place for place, row in enumerate(rows) if row["whose"] == OURS]
+    own_places = [place for place, row in enumerate(rows) if row["whose"] == OURS]
     run.progress("loading the model", 0, 1)
     model, tokenizer = likelihood.load(spec.parent)
-    scored = score(run, model, tokenizer, [answers[i] for i in ours], phase="under itself", name="itself", **settings)
-    own = {place: found for place, found in zip(ours, scored, strict=True)}
-    said = [
-        Said(answer, row["whose"], row["prompt_id"], row.get("category") or "", under, own.get(place, under))
+    scored = score(
+        run, model, tokenizer, [answers[i] for i in own_places], phase="under itself", name="itself", **settings
+    )
+    own_scores = {place: own_score for place, own_score in zip(own_places, scored, strict=True)}
+    scored_answers = [
+        ScoredAnswer(
+            answer, row["whose"], row["prompt_id"], row.get("category") or "", under, own_scores.get(place, under)
+        )
         for place, (answer, row, under) in enumerate(zip(answers, rows, under_parent, strict=True))
     ]
     about = next(iter(run.rows("about")), {})
-    drawn = ", ".join(f"{name} {value}" for name, value in (about.get("settings") or {}).items()) or "unknown settings"
-    signature = f"assay fluency 1; under {about.get('opponent', 'its parent')}; {drawn}; {loading.compute_dtype()}"
-    common = common_scripts(one.answer.text for one in said if one.whose == THEIRS)
-    items = items_of(said, common)
-    return Measured(fluency.TASK, items, signature, notes=notes_of(said, common, len(items), drawn))
+    settings_text = (
+        ", ".join(f"{name} {value}" for name, value in (about.get("settings") or {}).items()) or "unknown settings"
+    )
+    signature = (
+        f"assay fluency 1; under {about.get('opponent', 'its parent')}; {settings_text}; {loading.compute_dtype()}"
+    )
+    common = common_scripts(one.answer.text for one in scored_answers if one.whose == THEIRS)
+    items = items_of(scored_answers, common)
+    return Measured(fluency.TASK, items, signature, notes=notes_of(scored_answers, common, len(items), settings_text))
 
 
 def common_scripts(texts: Iterable[str]) -> dict[str, float]:
@@ -78,21 +86,21 @@ def common_scripts(texts: Iterable[str]) -> dict[str, float]:
     return {script: share for script, share in script_shares(texts).items() if share >= RARE}
 
 
-def items_of(said: list[Said], common: dict[str, float]) -> list[Item]:
+def items_of(scored_answers: list[ScoredAnswer], common: dict[str, float]) -> list[Item]:
     """Return an item for each prompt that both have answered with something to score."""
-    by_prompt: dict[int, list[Said]] = defaultdict(list)
-    for one in said:
+    by_prompt: dict[int, list[ScoredAnswer]] = defaultdict(list)
+    for one in scored_answers:
         by_prompt[one.prompt_id].append(one)
-    found = []
+    items = []
     for prompt_id, answers in by_prompt.items():
-        ours, theirs = ([a for a in answers if a.whose == whose and a.own.tokens] for whose in (OURS, THEIRS))
+        ours, theirs = ([a for a in answers if a.whose == side and a.own.tokens] for side in (OURS, THEIRS))
         ours = [one for one in ours if one.under_parent.tokens]
         if ours and theirs:
-            found.append(item_of(prompt_id, ours, theirs, common))
-    return found
+            items.append(item_of(prompt_id, ours, theirs, common))
+    return items
 
 
-def item_of(prompt_id: int, ours: list[Said], theirs: list[Said], common: dict[str, float]) -> Item:
+def item_of(prompt_id: int, ours: list[ScoredAnswer], theirs: list[ScoredAnswer], common: dict[str, float]) -> Item:
     surprise, parents_surprise = (
         [sum(one.under_parent.surprise for one in side), sum(one.under_parent.tokens for one in side)]
         for side in (ours, theirs)
@@ -119,19 +127,22 @@ def item_of(prompt_id: int, ours: list[Said], theirs: list[Said], common: dict[s
     )
 
 
-def foreign_of(answers: list[Said], common: dict[str, float]) -> list[float]:
+def foreign_of(answers: list[ScoredAnswer], common: dict[str, float]) -> list[float]:
     """Return (characters in scripts that are not common, characters); 1 where there is none, for a ratio's sake."""
     text = "".join(one.answer.text for one in answers)
     characters = sum(not character.isspace() for character in text)
     return [foreign_share([text], common) * characters, max(characters, 1)]
 
 
-def notes_of(said: list[Said], common: dict[str, float], prompts: int, drawn: str) -> list[str]:
-    counts = {whose: sum(one.whose == whose for one in said) for whose in (OURS, THEIRS)}
+def notes_of(
+    scored_answers: list[ScoredAnswer], common: dict[str, float], prompts: int, settings_text: str
+) -> list[str]:
+    counts = {side: sum(one.whose == side for one in scored_answers) for side in (OURS, THEIRS)}
     notes = [
-        f"{counts[OURS]} of its answers beside {counts[THEIRS]} of its parent's on {prompts} prompts, with {drawn}."
+        f"{counts[OURS]} of its answers beside {counts[THEIRS]} of its parent's on {prompts} prompts, with "
+        f"{settings_text}."
     ]
-    shares = script_shares(one.answer.text for one in said if one.whose == OURS)
+    shares = script_shares(one.answer.text for one in scored_answers if one.whose == OURS)
     foreign = [(script, share) for script, share in shares.items() if script != COMMON and script not in common]
     if foreign:
         text = ", ".join(f"{script.title()} {100 * share:.2g} %" for script, share in foreign[:MOST_SCRIPTS])

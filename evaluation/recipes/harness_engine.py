@@ -1,7 +1,7 @@
 """lm-evaluation-harness as the engine of choices: its tasks made of our items or fetched by name, and a model for it.
 
-The harness makes prompts, draws solved examples, and cuts context from candidate; `Asked` answers what it asks of a
-model by `likelihood` instead of its own loop.
+The harness makes prompts, draws solved examples, and cuts context from candidate; `HarnessModel` answers what it asks
+of a model by `likelihood` instead of its own loop.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ os.environ.setdefault("DISABLE_MULTIPROC", "1")  # which the harness asks before
 logging.getLogger("lm_eval").setLevel(logging.ERROR)
 
 
-class Asked(HFLM):
+class HarnessModel(HFLM):
     """A loaded model as the harness wants it. Raises RecipeFailure for what does not fit into its context."""
 
     def __init__(self, run: RunDirectory, model: Any, tokenizer: Any, length: int, batch_tokens: int) -> None:
@@ -55,15 +55,15 @@ class Asked(HFLM):
         return [(one.log_likelihood, one.greedy) for one in scored]
 
     def _refuse_unfit(self, pairs: list[Pair]) -> None:
-        """The harness would cut what is too long from the left and say nothing in its figures."""
+        """Refuse what is too long: the harness would cut it from the left and say nothing in its figures."""
         sizes = [len(pair.context) + len(pair.continuation) for pair in pairs]
         too_long = [i for i, size in enumerate(sizes) if size > self.max_length + 1]
         if too_long:
-            where = list(dict.fromkeys(self._name(i) for i in too_long))
+            names = list(dict.fromkeys(self._name(i) for i in too_long))
             raise RecipeFailure(
                 "too_long",
-                f"{_some(where)} needs up to {max(sizes):,} tokens with its candidates and solved examples, and the "
-                f"model is given {self.max_length:,}.",
+                f"{_name_some(names)} needs up to {max(sizes):,} tokens with its candidates and solved examples, and "
+                f"the model is given {self.max_length:,}.",
                 "Allow more tokens (config.max_length) where the model takes them, ask with fewer solved examples "
                 "(config.num_fewshot), or leave these items out.",
             )
@@ -80,11 +80,13 @@ class Asked(HFLM):
         return str(doc.get("line") or doc.get("id") or f"An item ({str(doc)[:80]})")
 
 
-def _some(where: list[str]) -> str:
-    return ", ".join(where[:3]) + (f" and {len(where) - 3} more: each" if len(where) > 3 else "")
+def _name_some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more: each" if len(names) > 3 else "")
 
 
-def answers(model: Asked, tasks: dict[str, ConfigurableTask], num_fewshot: int, limit: int | None) -> dict[str, Any]:
+def answers(
+    model: HarnessModel, tasks: dict[str, ConfigurableTask], num_fewshot: int, limit: int | None
+) -> dict[str, Any]:
     """Return the harness's `results` by task, and its `samples`: `doc`, `arguments`, `filtered_resps`, … of each
     item."""
     for task in tasks.values():
@@ -94,31 +96,32 @@ def answers(model: Asked, tasks: dict[str, ConfigurableTask], num_fewshot: int, 
     return lm_eval.evaluate(model, {"tasks": tasks}, limit=limit, bootstrap_iters=DRAWS)
 
 
-def other_figures(told: dict[str, Any]) -> dict[str, Row]:
-    """Return what a task of the harness tells beside accuracies, such as Matthews' correlation of cola and F1 of
+def other_figures(results: dict[str, Any]) -> dict[str, Row]:
+    """Return what a task of the harness gives beside accuracies, such as Matthews' correlation of cola and F1 of
     mrpc."""
-    found = {}
-    for task, results in told["results"].items():
-        for key, value in results.items():
+    figures = {}
+    for task, metrics in results["results"].items():
+        for key, value in metrics.items():
             metric, _, of_filter = key.partition(",")
             if not of_filter or metric.endswith("_stderr") or metric in ACCURACIES or not isinstance(value, float):
                 continue
-            error = results.get(f"{metric}_stderr,{of_filter}")
+            error = metrics.get(f"{metric}_stderr,{of_filter}")
             spread = error if isinstance(error, float) else None
             ends = (value - Z95 * spread, value + Z95 * spread) if spread is not None else (None, None)
-            found[f"{metric} of {task}"] = {
+            figures[f"{metric} of {task}"] = {
                 "value": value, "standard_error": spread, "lower": ends[0], "upper": ends[1],
-                "n": len(told["samples"][task]), "clean": None,
-                "higher_is_better": bool(told["higher_is_better"].get(task, {}).get(metric, True)),
+                "n": len(results["samples"][task]), "clean": None,
+                "higher_is_better": bool(results["higher_is_better"].get(task, {}).get(metric, True)),
             }  # fmt: skip
-    return found
+    return figures
 
 
 # Tasks of our own items
 
 
 def local_tasks(items: Items, num_fewshot: int) -> dict[str, ConfigurableTask]:
-    """One for each way to put items to a model; with solved examples, one for each group, which gives the examples."""
+    """Return one task for each way to put items to a model; with solved examples, one for each group, which gives the
+    examples."""
     parts: dict[tuple[str, bool, str], list[Row]] = defaultdict(list)
     for place, (item, line) in enumerate(zip(items.chosen, items.places, strict=True)):
         doc = {
@@ -130,7 +133,7 @@ def local_tasks(items: Items, num_fewshot: int) -> dict[str, ConfigurableTask]:
             "suffix": item.suffix,
         }
         parts[item.group if num_fewshot else "", bool(item.suffix), item.delimiter].append(doc)
-    found = {}
+    tasks = {}
     for number, ((group, partial, delimiter), docs) in enumerate(parts.items()):
         if len(docs) <= num_fewshot:
             raise RecipeFailure(
@@ -138,12 +141,12 @@ def local_tasks(items: Items, num_fewshot: int) -> dict[str, ConfigurableTask]:
                 f"{group or 'The task'} has {len(docs)} items of one sort, too few to solve {num_fewshot} before each.",
                 "Ask with fewer solved examples (config.num_fewshot), or with more items (config.limit).",
             )
-        found[f"items-{number}"] = _local_task(f"items-{number}", docs, partial, delimiter)
-    return found
+        tasks[f"items-{number}"] = _local_task(f"items-{number}", docs, partial, delimiter)
+    return tasks
 
 
 def _local_task(name: str, docs: list[Row], partial: bool, delimiter: str) -> ConfigurableTask:
-    """`fewshot_split` is the tested one: the harness then leaves the item itself out of its examples."""
+    """Make one task. `fewshot_split` is the tested one: the harness then leaves the item itself out of its examples."""
     rows = datasets.Dataset.from_list(docs)
     return ConfigurableTask(
         config={
@@ -193,20 +196,21 @@ def known_tasks() -> TaskManager:
 
 
 def hub_tasks(names: str) -> dict[str, ConfigurableTask]:
-    """By the harness's names, parted by commas. Raises RecipeFailure for an unknown one, and without a hub."""
+    """Return tasks by the harness's names, parted by commas. Raises RecipeFailure for an unknown one, and without a
+    hub."""
     manager = known_tasks()
-    wanted = [name.strip() for name in names.split(",") if name.strip()]
-    for name in wanted:
+    task_names = [name.strip() for name in names.split(",") if name.strip()]
+    for name in task_names:
         if name not in manager.all_tasks:
-            near = difflib.get_close_matches(name, manager.all_tasks, n=3)
+            close_names = difflib.get_close_matches(name, manager.all_tasks, n=3)
             raise RecipeFailure(
                 "unknown_task",
                 f"lm-evaluation-harness {lm_eval.__version__} has no task {name!r}."
-                + (f" It has {', '.join(near)}." if near else ""),
+                + (f" It has {', '.join(close_names)}." if close_names else ""),
                 "Name one of its tasks, parted by commas (config.suite), or assay for this project's own suite.",
             )
     try:
-        tasks = manager.load(wanted)["tasks"]
+        tasks = manager.load(task_names)["tasks"]
     except Exception as error:  # datasets and the hub's client raise what they like where there is no network
         raise RecipeFailure(
             "no_hub",

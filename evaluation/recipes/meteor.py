@@ -37,7 +37,7 @@ _STEMMER = CachedStemmer()
 
 @lru_cache(maxsize=1)
 def synonyms() -> tuple[Any, str]:
-    """WordNet and its version, or what stands in its place; no attempt is made to fetch it."""
+    """Return WordNet and its version, or what stands in its place; no attempt is made to fetch it."""
     for name in ("wordnet", "wordnet31", "wordnet2021"):
         try:
             nltk.data.find(f"corpora/{name}")
@@ -58,8 +58,10 @@ def synonyms() -> tuple[Any, str]:
 def meteor(answer: str, references: Sequence[str], wordnet: Any = None) -> float:
     """Return the best over the references, between 0 and 1; 0 where nothing matches."""
     wordnet = wordnet if wordnet is not None else synonyms()[0]
-    said = words(answer, signs=True)
-    return float(meteor_score([words(r, signs=True) for r in references], said, stemmer=_STEMMER, wordnet=wordnet))
+    answer_words = words(answer, signs=True)
+    return float(
+        meteor_score([words(r, signs=True) for r in references], answer_words, stemmer=_STEMMER, wordnet=wordnet)
+    )
 
 
 def signature() -> str:

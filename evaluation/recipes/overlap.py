@@ -25,7 +25,7 @@ import sacrebleu
 from rouge_score.rouge_scorer import RougeScorer
 
 from evaluation.recipes import meteor
-from evaluation.recipes.common.choice_items import told_apart
+from evaluation.recipes.common.choice_items import unique_names
 from evaluation.recipes.common.outcome import Item, Measured
 from evaluation.recipes.word_tokens import is_unspaced, words
 from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec, read_lines
@@ -39,7 +39,7 @@ KEPT = "answers.jsonl"
 
 
 @dataclass(frozen=True)
-class Asked:
+class ReferencePrompt:
     """A prompt with good answers to it."""
 
     id: str
@@ -62,47 +62,53 @@ class Answer:
 
 
 def measure(run: RunDirectory, spec: RunSpec, config: Any) -> Measured:
-    asked, given = read(run, config.limit)
-    answers = answered(run, spec, config, asked)
-    scorer = Scorer(asked)
+    prompts, n_all = read(run, config.limit)
+    answers = answered(run, spec, config, prompts)
+    scorer = Scorer(prompts)
     items = []
-    for number, one in enumerate(asked):
+    for number, one in enumerate(prompts):
         items.append(item_of(one, answers[one.id], scorer))
         if number % 20 == 0:
-            run.progress("comparing answers with references", number, len(asked))
-    by = f" by {judge}" if (judge := asked[0].judge) else ""
+            run.progress("comparing answers with references", number, len(prompts))
+    by = f" by {judge}" if (judge := prompts[0].judge) else ""
     return Measured(
         task=f"answers beside references{by}",
         items=items,
         signature=f"greedy, {config.max_new_tokens} new tokens, {loading.compute_dtype()}; {scorer.signature()}",
-        notes=_notes(config, answers, len(asked), given),
+        notes=_notes(config, answers, len(prompts), n_all),
     )
 
 
 # What is asked
 
 
-def read(run: RunDirectory, limit: int) -> tuple[list[Asked], int]:
-    """At most `limit` items, by the hash of their words, so that no order of the file is favoured; and how many there
-    were. Raises RecipeFailure for a row without prompt or references, and for fewer than two."""
+def read(run: RunDirectory, limit: int) -> tuple[list[ReferencePrompt], int]:
+    """Return at most `limit` prompts, and how many there were. They are chosen by the hash of their words, so that no
+    order of the file is favoured.
+
+    Raises RecipeFailure for a row without prompt or references, and for fewer than two.
+    """
     rows = run.rows("references") or [
         row for path in sorted((run.path / "data" / "other").glob("*.jsonl")) for row in read_lines(path)
     ]
-    found = [_asked(row, number) for number, row in enumerate(rows, 1)]
-    asked = [replace(one, id=name) for one, name in zip(found, told_apart([one.id for one in found]), strict=True)]
-    if len(asked) < FEWEST:
+    read_prompts = [_prompt_of(row, number) for number, row in enumerate(rows, 1)]
+    prompts = [
+        replace(one, id=name)
+        for one, name in zip(read_prompts, unique_names([one.id for one in read_prompts]), strict=True)
+    ]
+    if len(prompts) < FEWEST:
         raise RecipeFailure(
             "no_references",
-            f"There {'is 1 prompt' if asked else 'are no prompts'} with references; {FEWEST} are needed.",
+            f"There {'is 1 prompt' if prompts else 'are no prompts'} with references; {FEWEST} are needed.",
             'Choose a task whose rows are {"prompt", "references"}, or examples for instruction tuning, as the second '
             "dataset; or have people write answers to eval prompts.",
         )
-    chosen = sorted(asked, key=lambda one: hashlib.sha256(one.text.encode("utf-8", "surrogatepass")).digest())
-    kept = {one.id for one in chosen[:limit]}
-    return [one for one in asked if one.id in kept], len(asked)
+    chosen = sorted(prompts, key=lambda one: hashlib.sha256(one.text.encode("utf-8", "surrogatepass")).digest())
+    kept_ids = {one.id for one in chosen[:limit]}
+    return [one for one in prompts if one.id in kept_ids], len(prompts)
 
 
-def _asked(row: Row, number: int) -> Asked:
+def _prompt_of(row: Row, number: int) -> ReferencePrompt:
     messages, references = _prompt(row), _references(row)
     if not messages:
         raise _refused(number, row, "has no prompt", "Give it a prompt: a text, or messages with role and content.")
@@ -111,18 +117,18 @@ def _asked(row: Row, number: int) -> Asked:
     for place, text in enumerate(references, 1):
         if not isinstance(text, str) or not text.strip():
             raise _refused(number, row, f"has an empty reference ({place})", "Leave it out, or write one.")
-    return Asked(
+    return ReferencePrompt(
         str(row.get("id") or number), messages, references, str(row.get("group") or ""), str(row.get("judge") or "")
     )
 
 
-def _refused(number: int, row: Row, what: str, remedy: str) -> RecipeFailure:
+def _refused(number: int, row: Row, problem: str, remedy: str) -> RecipeFailure:
     named = f", {row['id']!r}," if row.get("id") else ""
-    return RecipeFailure("bad_item", f"Item {number}{named} {what}.", remedy)
+    return RecipeFailure("bad_item", f"Item {number}{named} {problem}.", remedy)
 
 
 def _prompt(row: Row) -> list[dict[str, str]]:
-    """A text is one turn of the user's; a whole chat is asked up to its last answer."""
+    """Return the prompt. A text is one turn of the user's; a whole chat is asked up to its last answer."""
     prompt = row.get("prompt") or row.get("messages") or []
     if isinstance(prompt, str):
         return [{"role": "user", "content": prompt}] if prompt.strip() else []
@@ -133,8 +139,8 @@ def _prompt(row: Row) -> list[dict[str, str]]:
 
 def _references(row: Row) -> list[str]:
     for name in ("references", "reference", "completion"):
-        if (given := row.get(name)) is not None:
-            return [given] if isinstance(given, str) else list(given)
+        if (references := row.get(name)) is not None:
+            return [references] if isinstance(references, str) else list(references)
     messages = row.get("messages") or []
     return [messages[-1].get("content", "")] if messages and messages[-1].get("role") == "assistant" else []
 
@@ -142,42 +148,44 @@ def _references(row: Row) -> list[str]:
 # What is answered
 
 
-def answered(run: RunDirectory, spec: RunSpec, config: Any, asked: list[Asked]) -> dict[str, Answer]:
-    """Return the model's greedy answer to each, by id. The batches are the same whenever it runs, and each is kept."""
+def answered(run: RunDirectory, spec: RunSpec, config: Any, prompts: list[ReferencePrompt]) -> dict[str, Answer]:
+    """Return the model's greedy answer to each prompt, by id. The batches are the same whenever it runs, and each is
+    kept."""
     done = {row["id"]: Answer(**row["answer"]) for row in _kept(run)}
-    if len(done) == len(asked):
+    if len(done) == len(prompts):
         return done
     run.progress("loading the model", 0, 1)
     model, tokenizer = loading.load_policy(spec.parent)
     room = _room(model, config)
-    whole = {one.id: loading.encode_prompt(tokenizer, one.messages, 1 << 30) for one in asked}
-    order = sorted(asked, key=lambda one: (len(whole[one.id]), one.id))
+    tokens_by_id = {one.id: loading.encode_prompt(tokenizer, one.messages, 1 << 30) for one in prompts}
+    order = sorted(prompts, key=lambda one: (len(tokens_by_id[one.id]), one.id))
     decoder, end_ids = decoder_for(model), loading.eos_token_ids(model, tokenizer)
-    run.progress("answering", len(done), len(asked))
+    run.progress("answering", len(done), len(prompts))
     for start in range(0, len(order), config.batch_size):
         batch = order[start : start + config.batch_size]
         if all(one.id in done for one in batch):
             continue
-        found = sample(
-            decoder, [whole[one.id][-room:] for one in batch], [0] * len(batch), Sampling(config.max_new_tokens, 0.0),
+        samples = sample(
+            decoder, [tokens_by_id[one.id][-room:] for one in batch], [0] * len(batch),
+            Sampling(config.max_new_tokens, 0.0),
             end_ids=end_ids, pad_id=tokenizer.pad_token_id, device=loading.device(),
         )  # fmt: skip
-        rows = zip(batch, found.tokens.tolist(), found.lengths.tolist(), found.finished.tolist(), strict=True)
+        rows = zip(batch, samples.tokens.tolist(), samples.lengths.tolist(), samples.finished.tolist(), strict=True)
         new = {
             one.id: Answer(
                 tokenizer.decode(tokens[:length], skip_special_tokens=True).strip(),
-                length, not ended, len(whole[one.id]) > room,
+                length, not is_finished, len(tokens_by_id[one.id]) > room,
             )
-            for one, tokens, length, ended in rows
+            for one, tokens, length, is_finished in rows
         }  # fmt: skip
         _keep(run, {name: answer for name, answer in new.items() if name not in done})
         done |= {name: answer for name, answer in new.items() if name not in done}
-        run.progress("answering", len(done), len(asked))
+        run.progress("answering", len(done), len(prompts))
     return done
 
 
 def _room(model: Any, config: Any) -> int:
-    """Tokens that a prompt may take; the earliest ones of a longer prompt are left out."""
+    """Return how many tokens a prompt may take; the earliest ones of a longer prompt are left out."""
     window = min(config.max_length, getattr(model.config, "max_position_embeddings", config.max_length))
     if (room := window - config.max_new_tokens) < 1:
         raise RecipeFailure(
@@ -211,14 +219,14 @@ def _line(row: Row) -> str:
 class Scorer:
     """The libraries' own counts for one answer; settings follow from the references alone, the same for all models."""
 
-    def __init__(self, asked: Sequence[Asked]) -> None:
-        letters = [c for one in asked for text in one.references for c in text if c.isalpha()]
+    def __init__(self, prompts: Sequence[ReferencePrompt]) -> None:
+        letters = [c for one in prompts for text in one.references for c in text if c.isalpha()]
         unspaced = sum(map(is_unspaced, letters)) * 2 > len(letters)
         kana = any("\u3040" <= c <= "\u30ff" for c in letters)
         self.bleu = sacrebleu.BLEU(tokenize="13a" if not unspaced else "char" if kana else "zh")
         self.chrf, self.chrf_words = sacrebleu.CHRF(), sacrebleu.CHRF(word_order=2)
         self.rouge = RougeScorer(list(ROUGE.values()), tokenizer=Tokenizer())
-        numbers = {len(one.references) for one in asked}
+        numbers = {len(one.references) for one in prompts}
         self.bleu.num_refs = self.chrf.num_refs = numbers.pop() if len(numbers) == 1 else -1  # sacrebleu's "var"
         self.told = {"BLEU": self.bleu.get_signature(), "chrF2": self.chrf.get_signature()}
 
@@ -233,7 +241,7 @@ class Scorer:
         return {**counts, "METEOR": [meteor.meteor(answer, references), 1.0]}
 
     def signature(self) -> str:
-        """sacrebleu's own words for BLEU and chrF, with the number of references; then the others'."""
+        """Return sacrebleu's own words for BLEU and chrF, with the number of references; then the others'."""
         texts = [f"{name}|{signature.format(short=True)}" for name, signature in self.told.items()]
         rouge = f"rouge-score {version('rouge-score')}, F1 of the best reference, all scripts, unstemmed"
         return "; ".join([*texts, rouge, meteor.signature()])
@@ -246,8 +254,8 @@ class Tokenizer:
         return words(text)
 
 
-def item_of(one: Asked, answer: Answer, scorer: Scorer) -> Item:
-    asked = [turn["content"] for turn in one.messages if turn.get("role") == "user"]
+def item_of(one: ReferencePrompt, answer: Answer, scorer: Scorer) -> Item:
+    user_texts = [turn["content"] for turn in one.messages if turn.get("role") == "user"]
     return Item(
         id=one.id,
         text=one.text,
@@ -260,17 +268,17 @@ def item_of(one: Asked, answer: Answer, scorer: Scorer) -> Item:
             "cut off": "yes" if answer.is_cut else "",
         },
         group=one.group,
-        searched=(*asked, *one.references),
+        searched=(*user_texts, *one.references),
     )
 
 
-def _notes(config: Any, answers: dict[str, Answer], n: int, given: int) -> list[str]:
+def _notes(config: Any, answers: dict[str, Answer], n: int, n_all: int) -> list[str]:
     cut = sum(answer.is_cut for answer in answers.values())
     prompts = sum(answer.prompt_is_cut for answer in answers.values())
     silent = sum(not answer.text for answer in answers.values())
     notes = []
-    if given > n:
-        notes.append(f"{n} of {given} items were taken (config.limit).")
+    if n_all > n:
+        notes.append(f"{n} of {n_all} items were taken (config.limit).")
     if cut:
         notes.append(
             f"{cut} of {n} answers were cut off at {config.max_new_tokens} tokens (config.max_new_tokens), which "

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.recipes.common import likelihood
-from evaluation.recipes.common.choice_items import told_apart
+from evaluation.recipes.common.choice_items import unique_names
 from evaluation.recipes.common.outcome import Item, Measured
 from evaluation.recipes.common.token_trees import Pair
 from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec, read_lines
@@ -68,8 +68,8 @@ def measure(run: RunDirectory, spec: RunSpec, config: Any) -> Measured:
     room = likelihood.batch_tokens(config.batch_size, length)
     scored = likelihood.score(run, model, pairs, batch_tokens=room, phase="scoring texts", name="texts")
     losses, tokens = [0.0] * len(texts), [0] * len(texts)
-    for window, pair, found in zip(windows, pairs, scored, strict=True):
-        losses[window.text] -= found.log_likelihood
+    for window, pair, score in zip(windows, pairs, scored, strict=True):
+        losses[window.text] -= score.log_likelihood
         tokens[window.text] += len(pair.continuation)
     items = [item_of(*parts) for parts in zip(texts, losses, tokens, cut, strict=True)]
     signature = f"assay perplexity 1; rolling windows of {length} tokens; {loading.compute_dtype()}"
@@ -80,7 +80,7 @@ def measure(run: RunDirectory, spec: RunSpec, config: Any) -> Measured:
 
 
 def texts_of(run: RunDirectory, limit: int) -> tuple[list[Text], str]:
-    """At most `limit` texts, drawn by hash over all there are, and whose judgement chose them, if anybody's."""
+    """Return at most `limit` texts, drawn by hash over all there are, and who chose them by judging, if anybody."""
     rows = run.rows("texts")
     if not rows:
         rows = heapq.nsmallest(limit, _of_dataset(run.path / "data" / "other"), key=_by_hash)
@@ -94,7 +94,7 @@ def texts_of(run: RunDirectory, limit: int) -> tuple[list[Text], str]:
     sources = {str(row.get("group") or row.get("source") or "") for row in rows}
     grouped = 1 < len(sources) <= MOST_SOURCES
     texts = [_text(row, number, grouped) for number, row in enumerate(rows, 1)]
-    names = told_apart([text.id for text in texts])
+    names = unique_names([text.id for text in texts])
     return [replace(t, id=name) for t, name in zip(texts, names, strict=True)], str(rows[0].get("judge") or "")
 
 
@@ -106,8 +106,8 @@ def _of_dataset(folder: Path) -> Iterator[Row]:
 
 
 def _by_hash(row: Row) -> bytes:
-    told = json.dumps([row.get("prompt"), row.get("text", row.get("completion"))], ensure_ascii=False)
-    return hashlib.sha256(told.encode("utf-8", "surrogatepass")).digest()
+    text_json = json.dumps([row.get("prompt"), row.get("text", row.get("completion"))], ensure_ascii=False)
+    return hashlib.sha256(text_json.encode("utf-8", "surrogatepass")).digest()
 
 
 def _text(row: Row, number: int, grouped: bool) -> Text:
@@ -131,9 +131,9 @@ def all_windows(tokenizer: Any, texts: list[Text], length: int) -> tuple[list[Wi
         if not ids:
             raise RecipeFailure("empty_text", f"The text {text.id} has no tokens.", "Leave empty texts out.")
         context = loading.encode_prompt(tokenizer, text.prompt, 10**9) if text.prompt else [_first(tokenizer)]
-        kept = context[-max(length + 1 - len(ids), length // 2, 1) :]
-        cut.append(len(context) - len(kept))
-        windows += [Window(index, *window) for window in rolling([*kept, *ids], len(kept), length)]
+        prompt_ids = context[-max(length + 1 - len(ids), length // 2, 1) :]
+        cut.append(len(context) - len(prompt_ids))
+        windows += [Window(index, *window) for window in rolling([*prompt_ids, *ids], len(prompt_ids), length)]
     return windows, cut
 
 
@@ -141,13 +141,13 @@ def _first(tokenizer: Any) -> int:
     return tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
 
 
-def rolling(ids: list[int], known: int, length: int) -> Iterator[tuple[list[int], int]]:
-    """Windows (ids, from where they count) that foresee each of `ids` after the `known` first ones once.
+def rolling(ids: list[int], n_known: int, length: int) -> Iterator[tuple[list[int], int]]:
+    """Yield windows (ids, from where they count) that foresee each of `ids` after the `n_known` first ones once.
 
     A window reads `length` tokens and foresees one more; the last one reaches back as far as it may.
     """
-    start, end = known, min(len(ids), length + 1)
-    yield ids[:end], known
+    start, end = n_known, min(len(ids), length + 1)
+    yield ids[:end], n_known
     while end < len(ids):
         start, end = end, min(len(ids), end + length)
         begin = max(0, end - length - 1)
@@ -175,7 +175,7 @@ def item_of(text: Text, loss: float, tokens: int, cut: int) -> Item:
 
 
 def words(text: str) -> int:
-    """Pieces between runs of white space, as lm-evaluation-harness counts them."""
+    """Return the pieces between runs of white space, as lm-evaluation-harness counts them."""
     return len(re.split(r"\s+", text))
 
 
@@ -187,14 +187,15 @@ def _task(run: RunDirectory, judge: str, chosen: str) -> str:
 
 
 def _of_its_own(run: RunDirectory) -> list[str]:
-    """A model foresees its own family's words better than a stranger's; whoever reads the figure must know how many."""
+    """Note how many texts are the model's own family's: it foresees them better than a stranger's, and whoever reads
+    the figure must know."""
     rows = run.rows("texts")
-    own = sum(bool(row.get("by_family")) for row in rows)
-    if not own:
+    n_own = sum(bool(row.get("by_family")) for row in rows)
+    if not n_own:
         return []
     return [
-        f"{own} of {len(rows)} answers were given by this model or by others of its lineage, which foresee them better "
-        "than strangers do: set the figure against its own lineage, or measure on a dataset."
+        f"{n_own} of {len(rows)} answers were given by this model or by others of its lineage, which foresee them "
+        "better than strangers do: set the figure against its own lineage, or measure on a dataset."
     ]
 
 

@@ -57,16 +57,16 @@ def measure(run: RunDirectory, spec: RunSpec, config: Any) -> Measured:
 
 
 def scored(run: RunDirectory, model: RewardModel, judgements: Judgements, batch_size: int) -> np.ndarray:
-    """Return (N,) of every answer; NaN where nobody judged it."""
-    judged = sorted({i for p in judgements.pairs for i in (p.a, p.b)} | {r.answer for r in judgements.rated})
+    """Return scores (N,) of every answer; NaN where nobody judged it."""
+    answer_numbers = sorted({i for p in judgements.pairs for i in (p.a, p.b)} | {r.answer for r in judgements.rated})
     scores = np.full(len(judgements.answers), np.nan)
     step = max(batch_size, 1) * 8
-    for start in range(0, len(judged), step):
-        piece = judged[start : start + step]
+    for start in range(0, len(answer_numbers), step):
+        piece = answer_numbers[start : start + step]
         prompts = [judgements.prompts[judgements.answers[i][0]] for i in piece]
         score = model.score(prompts, [judgements.answers[i][1] for i in piece], batch_size)
         scores[piece] = checked(score, len(piece), "The reward model").cpu().numpy()
-        run.progress("scoring answers", start + len(piece), len(judged))
+        run.progress("scoring answers", start + len(piece), len(answer_numbers))
     return scores
 
 
@@ -76,7 +76,7 @@ def scored(run: RunDirectory, model: RewardModel, judgements: Judgements, batch_
 def measured_of(
     judgements: Judgements, scores: np.ndarray, seed: int, draws: int, tie_threshold: float = 0.0
 ) -> Measured:
-    """`scores` (N,) of the answers; `tie_threshold` of the reward model's likelihood.
+    """Return items and figures. `scores` (N,) of the answers; `tie_threshold` of the reward model's likelihood.
 
     Raises RecipeFailure where nothing was said that a score could get right.
     """
@@ -103,20 +103,20 @@ def measured_of(
 
     def fitted(chosen: list[Item]) -> dict[str, Row | None]:
         pairs = [p for item in chosen for p in pairs_of.get(item.id, [])]
-        rated = [r for item in chosen for r in rated_of.get(item.id, [])]
+        ratings = [r for item in chosen for r in rated_of.get(item.id, [])]
         again = partial(reward_measures.bootstrap, seed=seed, resamples=draws)
-        return {**of_pairs(pairs, scores, lengths, again, tie_threshold), **of_ratings(rated, scores, again)}
+        return {**of_pairs(pairs, scores, lengths, again, tie_threshold), **of_ratings(ratings, scores, again)}
 
-    who = WHO.get(judgements.judge, "given judgements")
+    judges = WHO.get(judgements.judge, "given judgements")
     signature = (
         "assay reward accuracy 2; ties in no accuracy, half a point in calibration, equal scores half; intervals by "
         "prompts and voters"
     )
-    return Measured(f"agreement with {who}", items, signature, notes=_notes(judgements), fitted=fitted)
+    return Measured(f"agreement with {judges}", items, signature, notes=_notes(judgements), fitted=fitted)
 
 
-def _all_alike(rated: list[Rated]) -> bool:
-    thumbs, stars = ({getattr(r, name) for r in rated} - {None} for name in ("thumbs", "stars"))
+def _all_alike(ratings: list[Rated]) -> bool:
+    thumbs, stars = ({getattr(r, name) for r in ratings} - {None} for name in ("thumbs", "stars"))
     return len(thumbs) < 2 and len(stars) < 2
 
 
@@ -131,31 +131,31 @@ def _notes(judgements: Judgements) -> list[str]:
 
 
 def _by_item(judgements: Judgements, rows: list[Any]) -> dict[str, list[Any]]:
-    """Pairs or ratings by prompt and source."""
-    found: dict[str, list[Any]] = defaultdict(list)
+    """Group pairs or ratings by prompt and source."""
+    rows_by_item: dict[str, list[Any]] = defaultdict(list)
     for row in rows:
-        found[f"{judgements.prompt_ids[row.prompt]} {row.source}".strip()].append(row)
-    return found
+        rows_by_item[f"{judgements.prompt_ids[row.prompt]} {row.source}".strip()].append(row)
+    return rows_by_item
 
 
 def _item(
-    key: str, pairs: list[Pair], rated: list[Rated], judgements: Judgements, scores: np.ndarray, sources: set[str]
+    key: str, pairs: list[Pair], ratings: list[Rated], judgements: Judgements, scores: np.ndarray, sources: set[str]
 ) -> Item:
-    """`sources` are those with pairs that have a winner: they get figures of their own."""
-    row: Pair | Rated = pairs[0] if pairs else rated[0]
+    """Return one item. `sources` are those with pairs that have a winner: they get figures of their own."""
+    row: Pair | Rated = pairs[0] if pairs else ratings[0]
     prompt, text_of = judgements.prompts[row.prompt], judgements.text_of
     right = [_right(p, scores) for p in pairs if p.won]
-    asked = [
+    item_json = [
         prompt,
         [[text_of(p.a), text_of(p.b), p.won] for p in pairs],
-        [[text_of(r.answer), r.thumbs, r.stars] for r in rated],
+        [[text_of(r.answer), r.thumbs, r.stars] for r in ratings],
     ]
-    texts = [text_of(i) for p in pairs for i in (p.a, p.b)] + [text_of(r.answer) for r in rated]
+    texts = [text_of(i) for p in pairs for i in (p.a, p.b)] + [text_of(r.answer) for r in ratings]
     return Item(
         key,
-        str(asked),
+        str(item_json),
         {"pair accuracy": [sum(right), float(len(right))]} if sources else {},
-        {"prompt": prompt, **_told(pairs, rated, judgements, scores)},
+        {"prompt": prompt, **_shown_fields(pairs, ratings, judgements, scores)},
         row.source if row.source in sources else "",
         (prompt[-1]["content"], *dict.fromkeys(texts)),
     )
@@ -166,12 +166,12 @@ def _right(pair: Pair, values: np.ndarray) -> float:
     return float(margin > 0) + 0.5 * float(margin == 0)
 
 
-def _told(pairs: list[Pair], rated: list[Rated], judgements: Judgements, scores: np.ndarray) -> Row:
-    """For people: of one pair its answers, else a list of what was judged."""
+def _shown_fields(pairs: list[Pair], ratings: list[Rated], judgements: Judgements, scores: np.ndarray) -> Row:
+    """Return what people are shown: of one pair its answers, else a list of what was judged."""
     row: Row = _of_pair(pairs[0], judgements, scores) if len(pairs) == 1 else {}
     if len(pairs) > 1:
         row["pairs"] = [_of_pair(p, judgements, scores) for p in pairs[:_TOLD]]
-    if rated:
+    if ratings:
         row["rated"] = [
             {
                 "answer": judgements.text_of(r.answer),
@@ -179,7 +179,7 @@ def _told(pairs: list[Pair], rated: list[Rated], judgements: Judgements, scores:
                 "stars": r.stars,
                 "score": float(scores[r.answer]),
             }
-            for r in rated[:_TOLD]
+            for r in ratings[:_TOLD]
         ]
     return row
 
@@ -205,7 +205,8 @@ Again = partial[reward_measures.Estimate | None]  # bootstrap over prompts: (sta
 def of_pairs(
     pairs: list[Pair], scores: np.ndarray, lengths: np.ndarray, again: Again, tie_threshold: float = 0.0
 ) -> dict[str, Row | None]:
-    """Of pairs with a winner, and how far apart the scores of tied ones are beside them; None without the pairs.
+    """Return figures of pairs with a winner, and how far apart the scores of tied ones are beside them; None without
+    the pairs.
 
     Ties are in no accuracy; in the calibration they are half a point, as the reward model expects them.
     """
@@ -225,7 +226,7 @@ def of_pairs(
 
 
 def _chosen(won: list[Pair]) -> tuple[np.ndarray, np.ndarray]:
-    """Places of the preferred answers, and of the others."""
+    """Return the places of the preferred answers, and of the others."""
     ends = np.array([(p.a, p.b) if p.won == "a" else (p.b, p.a) for p in won], dtype=np.int64)
     ends = ends.reshape(-1, 2)
     return ends[:, 0], ends[:, 1]
@@ -251,28 +252,28 @@ def _separation(pairs: list[Pair], scores: np.ndarray, again: Again) -> Row | No
     won = np.array([bool(p.won) for p in pairs])
 
     def statistic(rows: np.ndarray) -> float:
-        kept = won[rows]
-        return roc_auc.auc(apart[rows][~kept], apart[rows][kept]) if 0 < kept.sum() < len(rows) else float("nan")
+        is_won = won[rows]
+        return roc_auc.auc(apart[rows][~is_won], apart[rows][is_won]) if 0 < is_won.sum() < len(rows) else float("nan")
 
     return _estimate(again(statistic, np.array([p.prompt for p in pairs])), True)
 
 
 def _calibration(scores: np.ndarray, pairs: list[Pair], tie_threshold: float) -> Any:
     def statistic(rows: np.ndarray) -> float:
-        some = [pairs[row] for row in rows]
-        ties = np.array([(p.a, p.b) for p in some if not p.won], dtype=np.int64).reshape(-1, 2)
-        won = _chosen([p for p in some if p.won])
-        judged = Judged(*won, _NOBODY, _NOTHING, _NOBODY, _NOTHING, ties[:, 0], ties[:, 1])
-        return float(reward_measures.calibration(scores, judged, tie_threshold)["error"])
+        pair_sample = [pairs[row] for row in rows]
+        ties = np.array([(p.a, p.b) for p in pair_sample if not p.won], dtype=np.int64).reshape(-1, 2)
+        won = _chosen([p for p in pair_sample if p.won])
+        judgements = Judged(*won, _NOBODY, _NOTHING, _NOBODY, _NOTHING, ties[:, 0], ties[:, 1])
+        return float(reward_measures.calibration(scores, judgements, tie_threshold)["error"])
 
     return statistic
 
 
-def of_ratings(rated: list[Rated], scores: np.ndarray, again: Again) -> dict[str, Row | None]:
-    """Of thumbs and of stars; None where there are too few, or they are all alike."""
-    thumbed, starred = [r for r in rated if r.thumbs is not None], [r for r in rated if r.stars is not None]
+def of_ratings(ratings: list[Rated], scores: np.ndarray, again: Again) -> dict[str, Row | None]:
+    """Return figures of thumbs and of stars; None where there are too few, or they are all alike."""
+    thumbed, starred = [r for r in ratings if r.thumbs is not None], [r for r in ratings if r.stars is not None]
     thumbs, stars = np.array([float(bool(r.thumbs)) for r in thumbed]), np.array([float(r.stars or 0) for r in starred])
-    of_thumbs, of_stars = (np.array([scores[r.answer] for r in some]) for some in (thumbed, starred))
+    of_thumbs, of_stars = (np.array([scores[r.answer] for r in ratings_part]) for ratings_part in (thumbed, starred))
     auc = again(lambda rows: roc_auc.of_labels(of_thumbs[rows], thumbs[rows]), np.array([r.prompt for r in thumbed]))
     rank = again(
         lambda rows: reward_measures.spearman(of_stars[rows], stars[rows]),

@@ -54,7 +54,7 @@ class Group:
 
 def main(run: RunDirectory, spec: RunSpec) -> None:
     config = config_of(spec)
-    begun = time.monotonic()
+    started_at = time.monotonic()
     run.progress("Cutting passages", 0, 1)
     groups = groups_of(run, spec)
     texts = list(dict.fromkeys(text for group in groups for text in group.texts))
@@ -75,11 +75,11 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     write_examples(run, groups, rows, scores, losses, spec.parent)
     result = result_of(groups, rows, scores, per_token)
     signature = f"passages of {config.passage_bytes} bytes, n {len(groups[0].texts)}; {loading.compute_dtype()}"
-    run.finish({**result, "signature": signature, "seconds": time.monotonic() - begun})
+    run.finish({**result, "signature": signature, "seconds": time.monotonic() - started_at})
 
 
 def groups_of(run: RunDirectory, spec: RunSpec) -> list[Group]:
-    """The normal group first, then foreign passages, then each kind of spoilt copy."""
+    """Return the groups: the normal one first, then foreign passages, then each kind of spoilt copy."""
     config = config_of(spec)
 
     def cut(rows: Any) -> list[corruptions.Passage]:
@@ -93,16 +93,18 @@ def groups_of(run: RunDirectory, spec: RunSpec) -> list[Group]:
             "Take shorter passages (config.passage_bytes), or a corpus that holds out more.",
         )
     foreign = cut(row for path in sorted((run.path / "data" / "other").glob("*.jsonl")) for row in read_lines(path))
-    own = {p.text for p in normal}
-    foreign = [p for p in foreign if p.text not in own]
+    normal_texts = {p.text for p in normal}
+    foreign = [p for p in foreign if p.text not in normal_texts]
     groups = [Group("normal", [p.text for p in normal], [p.source for p in normal])]
     if foreign:
         groups.append(Group("foreign", [p.text for p in foreign], [p.source for p in foreign]))
     if config.spoil:
         strangers = [p.text for p in foreign]
-        made = corruptions.spoilt(normal, seed=spec.seed, share=config.swapped_letters, strangers=strangers)
+        copies_by_kind = corruptions.spoilt(normal, seed=spec.seed, share=config.swapped_letters, strangers=strangers)
         groups += [
-            Group(kind, [t for _, t in rows], origin=[i for i, _ in rows]) for kind, rows in made.items() if rows
+            Group(kind, [t for _, t in rows], origin=[i for i, _ in rows])
+            for kind, rows in copies_by_kind.items()
+            if rows
         ]
     if len(groups) < 2:
         raise RecipeFailure(
@@ -116,7 +118,7 @@ def groups_of(run: RunDirectory, spec: RunSpec) -> list[Group]:
 def token_losses(
     run: RunDirectory, folder: str, texts: list[str], config: Any, phase: str, first: int = 0
 ) -> tuple[list[list[float]], int]:
-    """Of each text the negative log-likelihood of each token, in nats; and how many batches that took.
+    """Return of each text the negative log-likelihood of each token, in nats; and how many batches that took.
 
     Each batch is kept as it is done, so that a run that was killed goes on with the next. Its figures, those of step
     `first` + 1 and so on, are logged before: a kill between the two leaves a line too many, which is dropped, and none
@@ -126,10 +128,12 @@ def token_losses(
     length = min(config.max_length, getattr(model.config, "max_position_embeddings", config.max_length))
     windows = windows_of(tokenizer, texts, length)
     order = sorted(range(len(windows)), key=lambda i: -len(windows[i].ids))
-    found: list[list[float]] = [[] for _ in windows]
-    kept = run.path / KEPT.format(hashlib.sha256(folder.encode()).hexdigest()[:12])
-    done = list(read_lines(kept))
-    kept.write_text("".join(json.dumps(row) + "\n" for row in done), encoding="utf-8")  # without a torn last line
+    losses_by_window: list[list[float]] = [[] for _ in windows]
+    losses_path = run.path / KEPT.format(hashlib.sha256(folder.encode()).hexdigest()[:12])
+    done = list(read_lines(losses_path))
+    losses_path.write_text(
+        "".join(json.dumps(row) + "\n" for row in done), encoding="utf-8"
+    )  # without a torn last line
     pace, batches = steps.Pace(), math.ceil(len(order) / config.batch_size)
     for step in range(batches):
         places = order[step * config.batch_size : (step + 1) * config.batch_size]
@@ -138,22 +142,23 @@ def token_losses(
             done.append({"losses": _batch_losses(model, batch)})
             speed, peak = pace.tokens_per_second(sum(len(w.ids) for w in batch)), steps.peak_memory_gb(loading.device())
             run.log_metrics(first + step + 1, tokens_per_second=speed, peak_memory_gb=peak)
-            with kept.open("a", encoding="utf-8") as file:
+            with losses_path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(done[-1]) + "\n")
             run.progress(phase, step + 1, batches)
         for i, row in zip(places, done[step]["losses"], strict=True):
-            found[i] = row
+            losses_by_window[i] = row
     del model
     gc.collect()
     joined: list[list[float]] = [[] for _ in texts]
-    for window, row in zip(windows, found, strict=True):  # a text's windows stand in their order
+    for window, row in zip(windows, losses_by_window, strict=True):  # a text's windows stand in their order
         joined[window.text] += row
     return joined, batches
 
 
 def windows_of(tokenizer: Any, texts: list[str], length: int) -> list[Window]:
-    """After the token that stands between documents, as in training on a domain; long texts in several forwards."""
-    found = []
+    """Return windows that begin after the token that stands between documents, as in training on a domain; long texts
+    in several forwards."""
+    windows = []
     for i, text in enumerate(texts):
         ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
         if not ids:
@@ -161,8 +166,8 @@ def windows_of(tokenizer: Any, texts: list[str], length: int) -> list[Window]:
                 "empty_text", f"The passage {text!r:.80} has no tokens.", "Use another tokenizer's model."
             )
         stream = [document_end(tokenizer), *ids]
-        found += [Window(i, stream[at : at + length], 1) for at in range(0, len(ids), length - 1)]
-    return found
+        windows += [Window(i, stream[at : at + length], 1) for at in range(0, len(ids), length - 1)]
+    return windows
 
 
 @torch.inference_mode()
@@ -175,14 +180,14 @@ def _batch_losses(model: Any, batch: list[Window]) -> list[list[float]]:
     lengths = torch.tensor([len(w.ids) for w in batch], device=ids.device)
     mask = (torch.arange(longest, device=ids.device) < lengths[:, None]).long()
     logits = model(input_ids=ids, attention_mask=mask).logits
-    found = []
+    batch_losses = []
     for i, window in enumerate(batch):
         start, end = window.scored_from, len(window.ids)
         losses = torch.nn.functional.cross_entropy(
             logits[i, start - 1 : end - 1].float(), ids[i, start:end], reduction="none"
         )
-        found.append(losses.tolist())
-    return found
+        batch_losses.append(losses.tolist())
+    return batch_losses
 
 
 # What came of it
@@ -193,19 +198,19 @@ def result_of(
 ) -> Row:
     normal = rows["normal"]
     bounds = {score: roc_auc.threshold(values[normal]) for score, values in scores.items()}
-    told = [_of_group(group, rows, scores, bounds, per_token) for group in groups]
+    group_rows = [_of_group(group, rows, scores, bounds, per_token) for group in groups]
     metrics = {"normal_bits_per_byte": _mean(scores["bits_per_byte"][normal])}
-    for group, found in zip(groups[1:], told[1:], strict=True):
+    for group, group_row in zip(groups[1:], group_rows[1:], strict=True):
         for score in scores:
             by = "" if score == "bits_per_byte" else " by difference"
-            metrics[f"AUC {group.name}{by}"] = found["scores"][score]["auc"]
+            metrics[f"AUC {group.name}{by}"] = group_row["scores"][score]["auc"]
     return {
         "metrics": metrics,
-        "groups": told,
+        "groups": group_rows,
         "histograms": [
             {"score": score, "bound": bounds[score], **_histogram(rows, values)} for score, values in scores.items()
         ],
-        "verdict": _verdict(told, scores),
+        "verdict": _verdict(group_rows, scores),
         "compared": "difference" in scores,
     }
 
@@ -213,17 +218,22 @@ def result_of(
 def _of_group(
     group: Group, rows: dict[str, np.ndarray], scores: dict[str, np.ndarray], bounds: dict[str, float], per_token: Any
 ) -> Row:
-    mine, normal = rows[group.name], rows["normal"]
-    row: Row = {"name": group.name, "n": len(mine), "nats_per_token": float(per_token[mine].mean()), "scores": {}}
+    group_places, normal = rows[group.name], rows["normal"]
+    row: Row = {
+        "name": group.name,
+        "n": len(group_places),
+        "nats_per_token": float(per_token[group_places].mean()),
+        "scores": {},
+    }
     for score, values in scores.items():
-        told: Row = {"quantiles": [float(q) for q in np.quantile(values[mine], [0.05, 0.5, 0.95])]}
+        score_row: Row = {"quantiles": [float(q) for q in np.quantile(values[group_places], [0.05, 0.5, 0.95])]}
         if group.name != "normal":
-            told["auc"] = asdict(roc_auc.with_interval(values[normal], values[mine]))
-            told["caught"] = asdict(roc_auc.share_above(values[mine], bounds[score]))
+            score_row["auc"] = asdict(roc_auc.with_interval(values[normal], values[group_places]))
+            score_row["caught"] = asdict(roc_auc.share_above(values[group_places], bounds[score]))
         if group.origin:  # a copy beside its own original: what the differences between texts cannot hide
-            gain = values[mine] - values[normal[np.array(group.origin)]]
-            told["above_original"] = asdict(roc_auc.share_above(gain, 0.0))
-        row["scores"][score] = told
+            gain = values[group_places] - values[normal[np.array(group.origin)]]
+            score_row["above_original"] = asdict(roc_auc.share_above(gain, 0.0))
+        row["scores"][score] = score_row
     return row
 
 
@@ -240,12 +250,12 @@ def _mean(values: np.ndarray) -> Row:
 
 
 def _histogram(rows: dict[str, np.ndarray], values: np.ndarray) -> Row:
-    """Counts of each group in the same bins; what lies beyond the last percent is counted in the outer bins."""
-    everything = np.concatenate([values[mine] for mine in rows.values()])
+    """Return counts of each group in the same bins; what lies beyond the last percent is counted in the outer bins."""
+    everything = np.concatenate([values[group_places] for group_places in rows.values()])
     lower, upper = np.quantile(everything, [0.005, 0.995])
     edges = np.linspace(lower, max(upper, lower + 1e-6), BINS + 1)
-    clipped = {name: np.clip(values[mine], edges[0], edges[-1]) for name, mine in rows.items()}
-    counts = {name: np.histogram(found, edges)[0].tolist() for name, found in clipped.items()}
+    clipped = {name: np.clip(values[group_places], edges[0], edges[-1]) for name, group_places in rows.items()}
+    counts = {name: np.histogram(clipped_values, edges)[0].tolist() for name, clipped_values in clipped.items()}
     return {"edges": [float(e) for e in edges], "counts": counts}
 
 
@@ -266,17 +276,18 @@ def write_examples(
     losses: list[list[float]],
     folder: str,
 ) -> None:
-    """The most surprising passages of each group, with their most surprising spans. For reviewers: they hold texts."""
+    """Write the most surprising passages of each group, with their most surprising spans. For reviewers: they hold
+    texts."""
     tokenizer = loading.load_tokenizer(folder)
     values = scores["bits_per_byte"]
-    told = []
+    examples = []
     for group in groups:
         order = np.argsort(-values[rows[group.name]], kind="stable")[: 1 if group.origin else TOLD]
         for place in order:
             index = int(rows[group.name][place])
             text = group.texts[int(place)]
             start, end = span_of(tokenizer, text, losses[index])
-            told.append(
+            examples.append(
                 {
                     "group": group.name,
                     "source": group.sources[int(place)] if group.sources else "",
@@ -287,11 +298,11 @@ def write_examples(
                     "after": text[end:],
                 }
             )
-    atomic_files.write_text(run.path / "examples.json", json.dumps(told, ensure_ascii=False))
+    atomic_files.write_text(run.path / "examples.json", json.dumps(examples, ensure_ascii=False))
 
 
 def span_of(tokenizer: Any, text: str, losses: list[float]) -> tuple[int, int]:
-    """Where in `text` the SPAN tokens in a row begin and end whose mean surprise is highest."""
+    """Return where in `text` the SPAN tokens in a row begin and end whose mean surprise is highest."""
     offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
     width = min(SPAN, len(losses))
     sums = np.convolve(losses, np.ones(width), mode="valid")

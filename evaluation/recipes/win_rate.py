@@ -43,25 +43,26 @@ WHO = {
 def measure(run: RunDirectory, spec: RunSpec, config: Any) -> Measured:
     about = next(iter(run.rows("about")), {})
     if config.judged_by in ("people", "simulation"):
-        judged = by_votes(run)
+        judgements = by_votes(run)
     elif config.judged_by == "reward":
         from evaluation.recipes.judging.win_by_reward import by_reward  # imports torch, which the others do without
 
-        judged = by_reward(run, spec, config)
+        judgements = by_reward(run, spec, config)
     else:
-        judged = by_endpoint(run, config)
-    if len(judged.votes) < FEWEST:
+        judgements = by_endpoint(run, config)
+    if len(judgements.votes) < FEWEST:
         raise RecipeFailure(
             "too_few",
-            f"There {'is 1 judgement' if len(judged.votes) == 1 else 'are no judgements'} of the two models' answers; "
+            f"There {'is 1 judgement' if len(judgements.votes) == 1 else 'are no judgements'} of the two models' "
+            "answers; "
             f"a win rate needs {FEWEST} at least, and tens to say anything.",
             "Have both answer more eval prompts with the same settings (a sample run), and have the answers annotated.",
         )
-    return measured_of(judged, about, config.judged_by)
+    return measured_of(judgements, about, config.judged_by)
 
 
-def measured_of(judged: Judged, about: Row, judged_by: str) -> Measured:
-    by_id = {vote.id: vote for vote in judged.votes}
+def measured_of(judgements: Judged, about: Row, judged_by: str) -> Measured:
+    by_id = {vote.id: vote for vote in judgements.votes}
     items = [
         Item(
             vote.id,
@@ -71,7 +72,7 @@ def measured_of(judged: Judged, about: Row, judged_by: str) -> Measured:
             vote.category,
             (vote.prompt[-1]["content"],),
         )
-        for vote in judged.votes
+        for vote in judgements.votes
     ]
 
     def fitted(chosen: list[Item]) -> dict[str, Row | None]:
@@ -80,10 +81,10 @@ def measured_of(judged: Judged, about: Row, judged_by: str) -> Measured:
     return Measured(
         f"win rate against {about.get('opponent', 'an opponent')}, by {WHO[judged_by]}",
         items,
-        f"assay win rate 1; against {about.get('opponent', 'unknown')}; {judged.signature}; ties half; intervals by "
-        "voters and prompts; length in characters",
-        figures=judged.figures,
-        notes=[*judged.notes, *_notes(judged.votes, about)],
+        f"assay win rate 1; against {about.get('opponent', 'unknown')}; {judgements.signature}; ties half; intervals "
+        "by voters and prompts; length in characters",
+        figures=judgements.figures,
+        notes=[*judgements.notes, *_notes(judgements.votes, about)],
         fitted=fitted,
     )
 
@@ -99,10 +100,10 @@ def rates(votes: list[Vote]) -> dict[str, Row | None]:
         )
     except ValueError:
         rows[LENGTH_CONTROLLED] = None
-    seen = [vote for vote in votes if vote.of_first is not None and vote.of_first != 0.5]
-    first = [vote.of_first for vote in seen if vote.of_first is not None]
+    one_first = [vote for vote in votes if vote.of_first is not None and vote.of_first != 0.5]
+    first = [vote.of_first for vote in one_first if vote.of_first is not None]
     if first:
-        rate = win_rate(first, [v.voter for v in seen], [v.prompt_id for v in seen])
+        rate = win_rate(first, [v.voter for v in one_first], [v.prompt_id for v in one_first])
         rows["preferred when shown first"] = _row(rate, None)
     return rows
 
@@ -138,8 +139,8 @@ def _notes(votes: list[Vote], about: Row) -> list[str]:
         )
     except ValueError as reason:
         notes.append(f"No length-controlled win rate: {reason}")
-    for what, n in (about.get("left_out") or {}).items():
-        notes.append(f"Left out: {n} {what}.")
+    for left_out_reason, n in (about.get("left_out") or {}).items():
+        notes.append(f"Left out: {n} {left_out_reason}.")
     return notes
 
 

@@ -16,7 +16,8 @@ _WORD, _ALONE, _SIGN, _SPACE = range(4)
 
 
 def words(text: str, signs: bool = False) -> list[str]:
-    """In lower case. With `signs`, punctuation marks are words too, each by itself, as METEOR counts them."""
+    """Return the words in lower case. With `signs`, punctuation marks are words too, each by itself, as METEOR counts
+    them."""
     texts: list[str] = []
     for sort, run in groupby(unicodedata.normalize("NFC", text.lower()), _sort):
         if sort == _WORD:

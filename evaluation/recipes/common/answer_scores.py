@@ -61,18 +61,20 @@ def score(
     length = likelihood.context_length(model, length)
     sequences = [encode(tokenizer, answer, place, length) for place, answer in enumerate(answers)]
     plan = list(batches([one for one in sequences if one.ids], likelihood.batch_tokens(batch_size, length)))
-    kept = run.path / f"scores-{name}-{_digest(plan)}.jsonl"
-    done = list(read_lines(kept))
-    kept.write_text("".join(json.dumps(row) + "\n" for row in done), encoding="utf-8")  # without a torn last line
-    uses_states = likelihood.way_of(model) != "logits"
+    scores_path = run.path / f"scores-{name}-{_digest(plan)}.jsonl"
+    done = list(read_lines(scores_path))
+    scores_path.write_text(
+        "".join(json.dumps(row) + "\n" for row in done), encoding="utf-8"
+    )  # without a torn last line
+    uses_states = likelihood.method_of(model) != "logits"
     run.progress(phase, len(done), len(plan))
     for batch in plan[len(done) :]:
         done.append({"scored": forward(model, batch, uses_states)})
-        with kept.open("a", encoding="utf-8") as file:
+        with scores_path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(done[-1]) + "\n")
         run.progress(phase, len(done), len(plan))
-    found = {place: Score(*sums) for row in done for place, *sums in row["scored"]}
-    return [found.get(place, Score(0.0, 0.0, 0)) for place in range(len(answers))]
+    scores = {place: Score(*sums) for row in done for place, *sums in row["scored"]}
+    return [scores.get(place, Score(0.0, 0.0, 0)) for place in range(len(answers))]
 
 
 def encode(tokenizer: Any, answer: Answer, place: int, length: int) -> Tokens:
@@ -86,7 +88,7 @@ def encode(tokenizer: Any, answer: Answer, place: int, length: int) -> Tokens:
 
 
 def batches(sequences: list[Tokens], tokens: int) -> Iterator[list[Tokens]]:
-    """Longest first, so that want of memory shows at once; each batch padded to at most `tokens`."""
+    """Yield batches, the longest first, so that want of memory shows at once; each padded to at most `tokens`."""
     batch: list[Tokens] = []
     for one in sorted(sequences, key=lambda one: (-len(one.ids), one.place)):
         if batch and (len(batch) + 1) * len(batch[0].ids) > tokens:
@@ -127,13 +129,13 @@ def forward(model: Any, batch: list[Tokens], uses_states: bool) -> list[tuple[in
 def of_logits(logits: Tensor, targets: Tensor, rows: int = 128) -> tuple[Tensor, Tensor]:
     """Return the log-probability of each target and the entropy there: logits (N, V), targets (N,) -> 2 x (N,)."""
     logprobs, entropies = [], []
-    for part, wanted in zip(logits.split(rows), targets.split(rows), strict=True):
+    for part, part_targets in zip(logits.split(rows), targets.split(rows), strict=True):
         logs = part.float().log_softmax(-1)
-        logprobs.append(logs.gather(1, wanted[:, None])[:, 0])
+        logprobs.append(logs.gather(1, part_targets[:, None])[:, 0])
         entropies.append(torch.special.entr(logs.exp()).sum(-1))
     return torch.cat(logprobs), torch.cat(entropies)
 
 
 def _digest(plan: list[list[Tokens]]) -> str:
-    told = json.dumps([[[one.place, one.scored_from, one.ids] for one in batch] for batch in plan])
-    return hashlib.sha256(f"{loading.compute_dtype()} {told}".encode()).hexdigest()[:12]
+    plan_json = json.dumps([[[one.place, one.scored_from, one.ids] for one in batch] for batch in plan])
+    return hashlib.sha256(f"{loading.compute_dtype()} {plan_json}".encode()).hexdigest()[:12]

@@ -41,15 +41,15 @@ def read_folder(folder: Path) -> Iterator[tuple[Place, Row]]:
 
 
 def read_items(rows: Iterable[tuple[Place, Row]], limit: int) -> Items:
-    """At most `limit` items, drawn by hash and told in the order of the file.
+    """Return at most `limit` items, drawn by hash, in the order of the file.
 
     Raises RecipeFailure when there is none, or a line is none: a task with its hard items left out is another task.
     """
-    read: list[tuple[Place, ChoiceItem]] = []
+    placed_items: list[tuple[Place, ChoiceItem]] = []
     bad: list[str] = []
     for place, row in rows:
         try:
-            read.append((place, read_choice(row)))
+            placed_items.append((place, read_choice(row)))
         except ValueError as error:
             bad.append(f"{str(place).capitalize()} {error}")
     if bad:
@@ -58,28 +58,28 @@ def read_items(rows: Iterable[tuple[Place, Row]], limit: int) -> Items:
             f"{' '.join(bad[:TOLD])}{f' And {len(bad) - TOLD} more.' if len(bad) > TOLD else ''}",
             "Correct these lines, or leave them out, and upload the task again.",
         )
-    if not read:
+    if not placed_items:
         raise RecipeFailure(
             "no_items", "There are no items to choose in.", "Choose a task of choices, or one of the suites."
         )
-    named = _named([item for _, item in read])
+    named = _named([item for _, item in placed_items])
     order = sorted(range(len(named)), key=lambda i: hashlib.sha256(named[i].text.encode("utf-8")).digest())
-    kept = sorted(order[:limit])
+    chosen = sorted(order[:limit])
     rest = sorted(order[limit:])
-    return Items([named[i] for i in kept], [read[i][0] for i in kept], [named[i] for i in rest])
+    return Items([named[i] for i in chosen], [placed_items[i][0] for i in chosen], [named[i] for i in rest])
 
 
 def _named(items: list[ChoiceItem]) -> list[ChoiceItem]:
     """Return each with an id that no other has: its own, else its number."""
-    names = told_apart([item.id or str(number) for number, item in enumerate(items, start=1)])
+    names = unique_names([item.id or str(number) for number, item in enumerate(items, start=1)])
     return [replace(item, id=name) for item, name in zip(items, names, strict=True)]
 
 
-def told_apart(names: list[str]) -> list[str]:
-    """The second `7` is `7 (2)`."""
-    seen: Counter[str] = Counter()
-    found = []
+def unique_names(names: list[str]) -> list[str]:
+    """Make names unique by a number: the second `7` is `7 (2)`."""
+    counts: Counter[str] = Counter()
+    unique = []
     for name in names:
-        seen[name] += 1
-        found.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
-    return found
+        counts[name] += 1
+        unique.append(name if counts[name] == 1 else f"{name} ({counts[name]})")
+    return unique

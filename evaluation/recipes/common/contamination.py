@@ -46,56 +46,56 @@ class Index:
     """Passages of items, sorted by hash, with the item that each belongs to."""
 
     def __init__(self, items: Sequence[Sequence[str]]) -> None:
-        """`items`: for each item its texts, of which one that was seen is enough."""
-        self.whole: dict[str, set[int]] = defaultdict(set)
+        """Index items. `items`: for each item its texts, of which one that was seen is enough."""
+        self.items_of_text: dict[str, set[int]] = defaultdict(set)
         self.too_short = [True] * len(items)
         hashes: dict[int, list[np.ndarray]] = defaultdict(list)
         owners: dict[int, list[np.ndarray]] = defaultdict(list)
         for number, texts in enumerate(items):
             for words in filter(None, map(words_of, texts)):
                 if len(words) < FEWEST_WORDS:
-                    self.whole[" ".join(words)].add(number)
+                    self.items_of_text[" ".join(words)].add(number)
                     continue
                 length = min(LENGTH, len(words))
-                found = hashes_by_length(hashes_of(words, 1), [length])[length]
-                hashes[length].append(found)
-                owners[length].append(np.full(len(found), number))
+                run_hashes = hashes_by_length(hashes_of(words, 1), [length])[length]
+                hashes[length].append(run_hashes)
+                owners[length].append(np.full(len(run_hashes), number))
         self.hashes: dict[int, np.ndarray] = {}
         self.owners: dict[int, np.ndarray] = {}
         for length in sorted(hashes):
-            known, whose = _each_once(np.concatenate(hashes[length]), np.concatenate(owners[length]))
-            self.hashes[length], self.owners[length] = known, whose
-            for number in np.unique(whose).tolist():
+            unique_hashes, item_numbers = _each_once(np.concatenate(hashes[length]), np.concatenate(owners[length]))
+            self.hashes[length], self.owners[length] = unique_hashes, item_numbers
+            for number in np.unique(item_numbers).tolist():
                 self.too_short[number] = False
 
     def items_in(self, text: str) -> set[int]:
         """Return the items that a training text holds a passage of."""
         words = words_of(text)
         if len(words) < FEWEST_WORDS:
-            return self.whole.get(" ".join(words), set())
+            return self.items_of_text.get(" ".join(words), set())
         numbers: set[int] = set()
         for length, hashes in hashes_by_length(hashes_of(words, 1), list(self.hashes)).items():
-            known = self.hashes[length]
-            if not len(known):
+            indexed = self.hashes[length]
+            if not len(indexed):
                 continue
-            places = np.searchsorted(known, hashes)
-            hits = known[np.minimum(places, len(known) - 1)] == hashes
+            places = np.searchsorted(indexed, hashes)
+            hits = indexed[np.minimum(places, len(indexed) - 1)] == hashes
             for place, value in zip(places[hits].tolist(), hashes[hits], strict=True):
-                end = np.searchsorted(known, value, side="right")
+                end = np.searchsorted(indexed, value, side="right")
                 numbers.update(self.owners[length][place:end].tolist())
         return numbers
 
 
 def _each_once(hashes: np.ndarray, owners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sorted by hash, each with each of its items once, without those that too many items hold."""
+    """Return them sorted by hash, each with each of its items once, without those that too many items hold."""
     order = np.lexsort((owners, hashes))
     hashes, owners = hashes[order], owners[order]
     new = np.ones(len(hashes), dtype=bool)
     new[1:] = (hashes[1:] != hashes[:-1]) | (owners[1:] != owners[:-1])
     hashes, owners = hashes[new], owners[new]
     _, place, holders = np.unique(hashes, return_inverse=True, return_counts=True)
-    kept = holders[place] <= MOST_SHARING
-    return hashes[kept], owners[kept]
+    is_kept = holders[place] <= MOST_SHARING
+    return hashes[is_kept], owners[is_kept]
 
 
 def words_of(text: str) -> list[str]:
@@ -105,15 +105,15 @@ def words_of(text: str) -> list[str]:
 def hashes_by_length(words: np.ndarray, lengths: Sequence[int]) -> dict[int, np.ndarray]:
     """Return the hash of every run of so many words, from the words' own hashes; one pass for all lengths
     (ascending)."""
-    found: dict[int, np.ndarray] = {}
+    hashes: dict[int, np.ndarray] = {}
     running = words
     with np.errstate(over="ignore"):
         for length in range(1, min(max(lengths, default=0), len(words)) + 1):
             if length > 1:
                 running = running[:-1] * _BASE + words[length - 1 :]
             if length in lengths:
-                found[length] = running
-    return found
+                hashes[length] = running
+    return hashes
 
 
 def mark(run: RunDirectory, items: Sequence[Sequence[str]], folders: Iterable[str]) -> Marks:
@@ -122,7 +122,7 @@ def mark(run: RunDirectory, items: Sequence[Sequence[str]], folders: Iterable[st
     Raises RecipeFailure for a line that is no JSON.
     """
     index = Index(items)
-    seen: list[dict[str, None]] = [{} for _ in items]
+    files_of_item: list[dict[str, None]] = [{} for _ in items]
     marks = Marks([], [], [])
     paths = [path for folder in folders for path in sorted(Path(folder).glob("*.jsonl")) if path.name != HELD_OUT]
     total = sum(path.stat().st_size for path in paths) or 1
@@ -133,12 +133,12 @@ def mark(run: RunDirectory, items: Sequence[Sequence[str]], folders: Iterable[st
         for number, (size, text) in enumerate(_texts(path)):
             marks.texts += 1
             for item in index.items_in(text):
-                seen[item][name] = None
+                files_of_item[item][name] = None
             done += size
             if number % 5000 == 0:
                 run.progress("looking for the items in the training data", done, total)
-    marks.seen_in = [list(names) for names in seen]
-    marks.too_short = [short and not names for short, names in zip(index.too_short, seen, strict=True)]
+    marks.seen_in = [list(names) for names in files_of_item]
+    marks.too_short = [short and not names for short, names in zip(index.too_short, files_of_item, strict=True)]
     return marks
 
 

@@ -42,22 +42,22 @@ class Scored:
 
 
 def load(folder: str) -> tuple[Any, Any]:
-    """(model, tokenizer) of a model that foresees its next token. Raises RecipeFailure for one that does not."""
+    """Load (model, tokenizer) of a model that foresees its next token. Raises RecipeFailure for one that does not."""
     if not folder:
         raise RecipeFailure(
             "no_log_probabilities",
             "This model has no weights here, and an endpoint does not tell the probability of texts that are given.",
             "Import its weights, or measure it by its answers: overlap, or win rate.",
         )
-    for name, what, instead in (
+    for name, kind, other_measure in (
         ("reward.json", "reward model", "reward accuracy"),
         ("classifier.json", "classifier", "classification"),
     ):
         if (Path(folder) / name).is_file():
             raise RecipeFailure(
                 "not_a_language_model",
-                f"A {what} gives no probabilities of texts.",
-                f"Measure it by {instead}, or choose the model that it was made from.",
+                f"A {kind} gives no probabilities of texts.",
+                f"Measure it by {other_measure}, or choose the model that it was made from.",
             )
     model, tokenizer = loading.load_policy(folder)
     if looks_ahead(model):
@@ -71,7 +71,7 @@ def load(folder: str) -> tuple[Any, Any]:
 
 @torch.inference_mode()
 def looks_ahead(model: Any) -> bool:
-    """Does the token after them change what is foreseen after the first two?"""
+    """Return whether the token after them changes what is foreseen after the first two."""
     vocabulary = model.get_input_embeddings().weight.shape[0]
     ids = torch.arange(6, device=loading.device()).mul(31).remainder(vocabulary).view(2, 3)
     ids[1, :2] = ids[0, :2]
@@ -80,61 +80,64 @@ def looks_ahead(model: Any) -> bool:
     return bool((one - other).abs().max() > rounding * one.std())
 
 
-def context_length(model: Any, wished: int) -> int:
-    return min(wished, getattr(model.config, "max_position_embeddings", None) or wished)
+def context_length(model: Any, max_length: int) -> int:
+    return min(max_length, getattr(model.config, "max_position_embeddings", None) or max_length)
 
 
 def score(
     run: RunDirectory, model: Any, pairs: Sequence[Pair], *, batch_tokens: int, phase: str, name: str
 ) -> list[Scored]:
-    """Each pair's log-likelihood, in the order given. `name` says which file of the run keeps what is done."""
-    way = way_of(model)
-    trees = grown(pairs) if way == "trees" else [tree_of(number, pair) for number, pair in enumerate(pairs)]
+    """Return each pair's log-likelihood, in the order given. `name` says which file of the run keeps what is done."""
+    method = method_of(model)
+    trees = grown(pairs) if method == "trees" else [tree_of(number, pair) for number, pair in enumerate(pairs)]
     plan = list(batches(trees, batch_tokens))
-    kept = run.path / f"likelihoods-{name}-{_digest(pairs, batch_tokens, way)}.jsonl"
-    done = list(read_lines(kept))
-    kept.write_text("".join(json.dumps(row) + "\n" for row in done), encoding="utf-8")  # without a torn last line
+    scores_path = run.path / f"likelihoods-{name}-{_digest(pairs, batch_tokens, method)}.jsonl"
+    done = list(read_lines(scores_path))
+    scores_path.write_text(
+        "".join(json.dumps(row) + "\n" for row in done), encoding="utf-8"
+    )  # without a torn last line
     run.truncate_logs(len(done))
-    found: list[Scored | None] = [None] * len(pairs)
+    results: list[Scored | None] = [None] * len(pairs)
     pace, loss, tokens = steps.Pace(), 0.0, 0
     run.progress(phase, min(len(done), len(plan)), len(plan))
     for step, batch in enumerate(plan):
         is_new = step == len(done)
         if is_new:
-            done.append({"scored": [[n, s.log_likelihood, s.greedy] for n, s in _batch(model, batch, way)]})
+            done.append({"scored": [[n, s.log_likelihood, s.greedy] for n, s in _batch(model, batch, method)]})
         for number, value, greedy in done[step]["scored"]:
-            found[number] = Scored(value, greedy)
+            results[number] = Scored(value, greedy)
             loss, tokens = loss - value, tokens + len(pairs[number].continuation)
         if is_new:
             speed = pace.tokens_per_second(sum(len(tree.tokens) for tree in batch))
             peak = steps.peak_memory_gb(loading.device())
             run.log_metrics(step + 1, loss_per_token=loss / tokens, tokens_per_second=speed, peak_memory_gb=peak)
-            with kept.open("a", encoding="utf-8") as file:
+            with scores_path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(done[-1]) + "\n")
             run.progress(phase, step + 1, len(plan))
-    return [scored for scored in found if scored is not None]
+    return [scored for scored in results if scored is not None]
 
 
 def batch_tokens(batch_size: int, length: int) -> int:
-    """Tokens read at once where `batch_size` sequences of `length` may be; short ones share the room of a long one."""
+    """Return how many tokens are read at once where `batch_size` sequences of `length` may be; short ones share the
+    room of a long one."""
     allowed = batch_size * length
     return allowed if loading.device().type == "cuda" else min(allowed, max(PROCESSOR_TOKENS, length))
 
 
 @torch.inference_mode()
-def _batch(model: Any, batch: list[Tree], way: str) -> list[tuple[int, Scored]]:
+def _batch(model: Any, batch: list[Tree], method: str) -> list[tuple[int, Scored]]:
     longest, device = len(batch[0].tokens), loading.device()
     ids, places = np.zeros((len(batch), longest), dtype=np.int64), np.tile(np.arange(longest), (len(batch), 1))
     for row, tree in enumerate(batch):  # padded on the right, where nobody looks
         ids[row, : len(tree.tokens)], places[row, : len(tree.tokens)] = tree.tokens, tree.depths
     at = torch.tensor([row * longest + node for row, tree in enumerate(batch) for node, _ in tree.asked], device=device)
     targets = torch.tensor([token for tree in batch for _, token in tree.asked], device=device)
-    asked = torch.from_numpy(ids).to(device)
-    if way == "logits":
-        logprobs, greedy = _of_logits(model(input_ids=asked, use_cache=False).logits.flatten(0, 1)[at], targets)
+    input_ids = torch.from_numpy(ids).to(device)
+    if method == "logits":
+        logprobs, greedy = _of_logits(model(input_ids=input_ids, use_cache=False).logits.flatten(0, 1)[at], targets)
     else:
-        seen = {} if all(tree.is_chain for tree in batch) else _sight(batch, places, model.dtype)
-        states = model.get_decoder()(input_ids=asked, use_cache=False, **seen).last_hidden_state.flatten(0, 1)
+        attention = {} if all(tree.is_chain for tree in batch) else _sight(batch, places, model.dtype)
+        states = model.get_decoder()(input_ids=input_ids, use_cache=False, **attention).last_hidden_state.flatten(0, 1)
         logprobs, greedy = _of_states(states[at], model.get_output_embeddings().weight, targets)
     return list(_sums(batch, logprobs.double().cpu().numpy(), greedy.cpu().numpy()))
 
@@ -142,27 +145,30 @@ def _batch(model: Any, batch: list[Tree], way: str) -> list[tuple[int, Scored]]:
 def _sums(batch: list[Tree], logprobs: np.ndarray, greedy: np.ndarray) -> Iterator[tuple[int, Scored]]:
     first = 0
     for tree in batch:
-        for number, asked in tree.wanted:
-            mine = np.array(asked) + first
-            yield number, Scored(float(logprobs[mine].sum()), bool(greedy[mine].all()))
+        for number, numbers in tree.wanted:
+            indices = np.array(numbers) + first
+            yield number, Scored(float(logprobs[indices].sum()), bool(greedy[indices].all()))
         first += len(tree.asked)
 
 
 def _sight(batch: list[Tree], places: np.ndarray, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Where each node stands in its sequence, and (B, 1, T, T) to be added to the scores: 0 where it sees an ancestor
-    or itself, else the smallest number that there is."""
-    seen = np.tile(np.eye(places.shape[1], dtype=bool), (len(batch), 1, 1))
+    """Return where each node stands in its sequence, and (B, 1, T, T) to be added to the scores: 0 where it sees an
+    ancestor or itself, else the smallest number that there is."""
+    is_visible = np.tile(np.eye(places.shape[1], dtype=bool), (len(batch), 1, 1))
     for row, tree in enumerate(batch):
         for node, parent in enumerate(tree.parents):
             if parent >= 0:
-                seen[row, node] |= seen[row, parent]
-    added = torch.zeros(seen.shape, dtype=dtype).masked_fill_(torch.from_numpy(~seen), torch.finfo(dtype).min)
+                is_visible[row, node] |= is_visible[row, parent]
+    added = torch.zeros(is_visible.shape, dtype=dtype).masked_fill_(
+        torch.from_numpy(~is_visible), torch.finfo(dtype).min
+    )
     device = loading.device()
     return {"position_ids": torch.from_numpy(places).to(device), "attention_mask": added[:, None].to(device)}
 
 
 def _of_states(states: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """states (N, H), weight (V, H), targets (N,) -> (N,) float32 log-probabilities, (N,) whether no token is likelier.
+    """Return log-probabilities and ranks: states (N, H), weight (V, H), targets (N,) -> (N,) float32 log-probabilities,
+    (N,) whether no token is likelier.
 
     A few rows at a time, all in one place: new memory for each would cost as much as what is reckoned in it.
     """
@@ -171,31 +177,31 @@ def _of_states(states: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor,
     chances = logits.new_empty(logits.shape, dtype=torch.float32)
     logprobs, greedy = [], []
     for start in range(0, len(states), rows):
-        part, wanted = states[start : start + rows], targets[start : start + rows]
-        found = torch.mm(part, weight.T, out=logits[: len(part)])
+        part, part_targets = states[start : start + rows], targets[start : start + rows]
+        part_logits = torch.mm(part, weight.T, out=logits[: len(part)])
         # The wanted logit in float32: in bfloat16 one near 20 is rounded to eighths.
-        exact = (part.float() * weight[wanted].float()).sum(-1)
-        logprobs.append(exact - _normaliser(found, chances[: len(part)]))
-        greedy.append(_is_top(found, wanted))
+        exact = (part.float() * weight[part_targets].float()).sum(-1)
+        logprobs.append(exact - _normaliser(part_logits, chances[: len(part)]))
+        greedy.append(_is_top(part_logits, part_targets))
     return torch.cat(logprobs), torch.cat(greedy)
 
 
 def _of_logits(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """The same from logits (N, V) that stand already."""
+    """Return the same from logits (N, V) that exist already."""
     rows = min(ROWS[logits.device.type == "cuda"], len(logits))
     chances = logits.new_empty(rows, logits.shape[1], dtype=torch.float32)
     logprobs, greedy = [], []
     for start in range(0, len(logits), rows):
-        part, wanted = logits[start : start + rows], targets[start : start + rows]
-        found = part.gather(1, wanted[:, None])[:, 0].float()
-        logprobs.append(found - _normaliser(part, chances[: len(part)]))
-        greedy.append(_is_top(part, wanted))
+        part, part_targets = logits[start : start + rows], targets[start : start + rows]
+        target_logits = part.gather(1, part_targets[:, None])[:, 0].float()
+        logprobs.append(target_logits - _normaliser(part, chances[: len(part)]))
+        greedy.append(_is_top(part, part_targets))
     return torch.cat(logprobs), torch.cat(greedy)
 
 
 def _normaliser(logits: Tensor, chances: Tensor) -> Tensor:
-    """log sum exp of logits (n, V), (n,) float32, by the likeliest token's chance: softmax is the one pass over them
-    that is quick everywhere. `chances` (n, V) is room for it."""
+    """Return log sum exp of logits (n, V), (n,) float32, by the likeliest token's chance: softmax is the one pass over
+    them that is quick everywhere. `chances` (n, V) is room for it."""
     torch.softmax(logits, -1, dtype=torch.float32, out=chances)
     return logits.amax(-1).float() - chances.amax(-1).log()
 
@@ -204,9 +210,9 @@ def _is_top(logits: Tensor, targets: Tensor) -> Tensor:
     return logits.gather(1, targets[:, None])[:, 0] >= logits.amax(-1)
 
 
-def way_of(model: Any) -> str:
-    """`trees` where a tree gives what the model itself gives each sequence, else `states` of one sequence by one, else
-    the model's own `logits`.
+def method_of(model: Any) -> str:
+    """Return the method to score with: `trees` where a tree gives what the model itself gives each sequence, else
+    `states` of one sequence by one, else the model's own `logits`.
 
     Recurrent layers, places that are built into the attention, caps on logits: all these show on a few tokens, but for
     a window, which is wider and is asked for.
@@ -217,29 +223,31 @@ def way_of(model: Any) -> str:
     singles = [tree_of(number, pair) for number, pair in enumerate(pairs)]
     tree = tree_of(0, pairs[0])
     tree.add(1, pairs[1])
-    known = _tried(model, singles, "logits")
+    reference = _tried(model, singles, "logits")
     if getattr(model.get_output_embeddings(), "bias", None) is None:
-        if attends_to_all(model.config) and _agrees(known, _tried(model, [tree], "trees"), model.dtype):
+        if attends_to_all(model.config) and _agrees(reference, _tried(model, [tree], "trees"), model.dtype):
             return "trees"
-        if _agrees(known, _tried(model, singles, "states"), model.dtype):
+        if _agrees(reference, _tried(model, singles, "states"), model.dtype):
             return "states"
     return "logits"
 
 
-def _tried(model: Any, batch: list[Tree], way: str) -> list[float]:
+def _tried(model: Any, batch: list[Tree], method: str) -> list[float]:
     try:
-        return [scored.log_likelihood for _, scored in _batch(model, batch, way)]
+        return [scored.log_likelihood for _, scored in _batch(model, batch, method)]
     except (AttributeError, TypeError, ValueError, RuntimeError):
-        if way == "logits":
+        if method == "logits":
             raise
         return []
 
 
-def _agrees(known: list[float], tried: list[float], dtype: torch.dtype) -> bool:
+def _agrees(reference: list[float], tried: list[float], dtype: torch.dtype) -> bool:
     allowed = 1e-3 if dtype == torch.float32 else 0.05  # bfloat16 rounds by 1/256, layer after layer
-    return len(tried) == len(known) and all(abs(a - b) < allowed * abs(a) for a, b in zip(known, tried, strict=True))
+    return len(tried) == len(reference) and all(
+        abs(a - b) < allowed * abs(a) for a, b in zip(reference, tried, strict=True)
+    )
 
 
-def _digest(pairs: Sequence[Pair], tokens: int, way: str) -> str:
-    told = json.dumps([[list(p.context), list(p.continuation)] for p in pairs])
-    return hashlib.sha256(f"{loading.compute_dtype()} {tokens} {way} {told}".encode()).hexdigest()[:12]
+def _digest(pairs: Sequence[Pair], tokens: int, method: str) -> str:
+    pairs_json = json.dumps([[list(p.context), list(p.continuation)] for p in pairs])
+    return hashlib.sha256(f"{loading.compute_dtype()} {tokens} {method} {pairs_json}".encode()).hexdigest()[:12]

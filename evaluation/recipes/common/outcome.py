@@ -74,10 +74,10 @@ def finish(run: RunDirectory, spec: RunSpec, config: Any, measured: Measured) ->
     marks = None
     if config.contamination and spec.trained_on:
         marks = contamination.mark(run, [item.searched or (item.text,) for item in items], spec.trained_on)
-    seen = np.array([bool(names) for names in marks.seen_in]) if marks else np.zeros(len(items), dtype=bool)
+    is_contaminated = np.array([bool(names) for names in marks.seen_in]) if marks else np.zeros(len(items), dtype=bool)
     _write_items(run.path / "items.jsonl", items, marks)
-    notes = [*measured.notes, *(_said(marks, seen) if config.contamination else [NOT_LOOKED])]
-    figures = Figures(items, seen if marks else None, config.draws, spec.seed, notes, measured.fitted)
+    notes = [*measured.notes, *(_contamination_notes(marks, is_contaminated) if config.contamination else [NOT_LOOKED])]
+    figures = Figures(items, is_contaminated if marks else None, config.draws, spec.seed, notes, measured.fitted)
     groups = sorted({item.group for item in items if item.group})
     of_items = items_hash(items)
     run.finish(
@@ -87,7 +87,7 @@ def finish(run: RunDirectory, spec: RunSpec, config: Any, measured: Measured) ->
             "items_hash": of_items,
             "signature": _signature(spec, config, measured, of_items),
             "n": len(items),
-            "contaminated": int(seen.sum()),
+            "contaminated": int(is_contaminated.sum()),
             "too_short": sum(marks.too_short) if marks else 0,
             "metrics": {**figures.of(""), **measured.figures},
             "groups": {group: figures.of(group) for group in groups},
@@ -97,7 +97,8 @@ def finish(run: RunDirectory, spec: RunSpec, config: Any, measured: Measured) ->
 
 
 def items_hash(items: Iterable[Item]) -> str:
-    """Of ids and of what was asked, whatever a model said and in whatever order: figures with one hash compare."""
+    """Return the hash of ids and of what was asked, whatever a model said and in whatever order: figures with one hash
+    compare."""
     lines = sorted(json.dumps([item.id, item.text], ensure_ascii=False) for item in items)
     return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -116,19 +117,19 @@ class Figures:
     def of(self, group: str) -> dict[str, Row]:
         chosen = np.array([not group or item.group == group for item in self.items])
         fitted = self._fitted(chosen)
-        counted = [name for name in self.items[0].counts if name not in fitted]
-        figures = {**{name: self._figure(name, chosen, group) for name in counted}, **fitted}
+        names = [name for name in self.items[0].counts if name not in fitted]
+        figures = {**{name: self._figure(name, chosen, group) for name in names}, **fitted}
         return {name: row for name, row in figures.items() if row is not None}
 
     def _fitted(self, chosen: np.ndarray) -> dict[str, Row | None]:
         if self.fitted is None:
             return {}
-        found = self.fitted([self.items[i] for i in np.flatnonzero(chosen)])
+        figures = self.fitted([self.items[i] for i in np.flatnonzero(chosen)])
         clean: dict[str, Row | None] = {}
         if self.seen is not None:
             unseen = [self.items[i] for i in np.flatnonzero(chosen & ~self.seen)]
             clean = self.fitted(unseen) if unseen else {}
-        return {name: row and {**row, "clean": clean.get(name)} for name, row in found.items()}
+        return {name: row and {**row, "clean": clean.get(name)} for name, row in figures.items()}
 
     def _figure(self, name: str, chosen: np.ndarray, group: str) -> Row | None:
         rows = [item.counts[name] for item, is_chosen in zip(self.items, chosen, strict=True) if is_chosen]
@@ -140,18 +141,18 @@ class Figures:
             return {**row, "clean": dict(row)}
         return {**row, "clean": self._of(name, clean, f"{group} without seen items".strip()) if clean else None}
 
-    def _of(self, name: str, rows: list[list[float]], where: str) -> Row | None:
+    def _of(self, name: str, rows: list[list[float]], group: str) -> Row | None:
         try:
             figure = intervals.figure(families.find(name), _matrix(name, rows), self.draws, self.seed)
         except intervals.TooLarge as error:  # which takes nothing from the other figures
-            self.notes.append(f"{where}: {error}" if where else str(error))
+            self.notes.append(f"{group}: {error}" if group else str(error))
             return None
         except ValueError as error:
             raise RecipeFailure(
                 "not_a_number", f"No figure can be given: {error}", "Look at the items, and leave out what is empty."
             ) from error
         if figure.note:
-            self.notes.append(f"{where}: {figure.note}" if where else figure.note)
+            self.notes.append(f"{group}: {figure.note}" if group else figure.note)
         return {key: getattr(figure, key) for key in _KEPT}
 
 
@@ -187,12 +188,12 @@ def _write_items(path: Path, items: list[Item], marks: contamination.Marks | Non
     with atomic_files.replacing(path) as partial, partial.open("w", encoding="utf-8", errors="replace") as file:
         for number, item in enumerate(items):
             names = marks.seen_in[number] if marks else []
-            told = None if marks is None or marks.too_short[number] else bool(names)
+            is_contaminated = None if marks is None or marks.too_short[number] else bool(names)
             row = {
                 "id": item.id,
                 "hash": hashlib.sha256(item.text.encode("utf-8", "surrogatepass")).hexdigest()[:16],
                 "group": item.group,
-                "contaminated": told,
+                "contaminated": is_contaminated,
                 "seen_in": names,
                 "counts": item.counts,
                 "shown": item.shown,
@@ -200,16 +201,19 @@ def _write_items(path: Path, items: list[Item], marks: contamination.Marks | Non
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-def _said(marks: contamination.Marks | None, seen: np.ndarray) -> list[str]:
+def _contamination_notes(marks: contamination.Marks | None, is_contaminated: np.ndarray) -> list[str]:
     """Return what a reader must know of the search for items in the training data."""
     if marks is None:
         return ["Nothing is known of what this model was trained on here, so no item could be looked for in it."]
-    n, found, short = len(seen), int(seen.sum()), sum(marks.too_short)
-    notes = [f"{found} of {n} items {'stands' if found == 1 else 'stand'} in the training data ({contamination.RULE})."]
+    n, n_contaminated, short = len(is_contaminated), int(is_contaminated.sum()), sum(marks.too_short)
+    notes = [
+        f"{n_contaminated} of {n} items {'stands' if n_contaminated == 1 else 'stand'} in the training data "
+        f"({contamination.RULE})."
+    ]
     if short:
         few = f"fewer than {contamination.FEWEST_WORDS} words of their own"
         notes.append(f"{short} item{' has' if short == 1 else 's have'} {few}: too short to tell.")
-    if found == n:
+    if n_contaminated == n:
         notes.append("Every item was seen in training, so there is no figure without seen ones.")
     return notes
 
@@ -221,7 +225,7 @@ def _signature(spec: RunSpec, config: Any, measured: Measured, of_items: str) ->
 
 
 def _hash_of(folder: str) -> str:
-    """For a run whose database did not tell the hash of its weights."""
+    """Return the hash for a run whose database did not tell the hash of its weights."""
     if not folder or not (Path(folder) / "config.json").is_file():
         return ""
     from training.recipes.common.loading import weights_hash  # imports torch, which a hash that is told does not need

@@ -23,7 +23,7 @@ def figure(
 
 
 def share(right: NDArray, higher: bool | None = None) -> Row | None:
-    """Of zeros and ones, independent of each other, with Wilson's interval; None of nothing."""
+    """Return the share of zeros and ones, independent of each other, with Wilson's interval; None of nothing."""
     n = len(right)
     if not n:
         return None
@@ -32,8 +32,8 @@ def share(right: NDArray, higher: bool | None = None) -> Row | None:
 
 
 def mean(values: NDArray, higher: bool | None = None, low: float = -math.inf, high: float = math.inf) -> Row | None:
-    """Of independent values within `low` to `high`, with Student's interval; None of fewer than two, or where they do
-    not vary and so say nothing of how others would."""
+    """Return the mean of independent values within `low` to `high`, with Student's interval; None of fewer than two, or
+    where they do not vary and so say nothing of how others would."""
     n = len(values)
     if n < FEWEST or np.ptp(values) == 0:
         return None

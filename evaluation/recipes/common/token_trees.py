@@ -34,7 +34,7 @@ class Tree:
         return all(parent == node - 1 for node, parent in enumerate(self.parents))
 
     def shared(self, ids: Sequence[int]) -> int:
-        """How many tokens of the sequence's beginning stand in the tree."""
+        """Count how many tokens of the sequence's beginning stand in the tree."""
         node = -1
         for place, token in enumerate(ids[:-1]):
             if (node := self.children.get((node, token), -2)) == -2:
@@ -44,20 +44,20 @@ class Tree:
     def add(self, number: int, pair: Pair) -> None:
         ids, node, path = [*pair.context, *pair.continuation], -1, []
         for place, token in enumerate(ids[:-1]):
-            known = self.children.get((node, token))
-            if known is None:
-                known = self.children[node, token] = len(self.tokens)
+            child = self.children.get((node, token))
+            if child is None:
+                child = self.children[node, token] = len(self.tokens)
                 self.tokens.append(token)
                 self.parents.append(node)
                 self.depths.append(place)
-            path.append(node := known)
+            path.append(node := child)
         first = len(pair.context)
         followed = [(path[place - 1], ids[place]) for place in range(first, len(ids))]
         self.wanted.append((number, [self.asked.setdefault(one, len(self.asked)) for one in followed]))
 
 
 def grown(pairs: Sequence[Pair]) -> list[Tree]:
-    """Neighbours that begin alike share a tree, while it stays small enough."""
+    """Build trees: neighbours that begin alike share a tree, while it stays small enough."""
     trees: list[Tree] = []
     for number, pair in enumerate(pairs):
         ids = [*pair.context, *pair.continuation]
@@ -76,17 +76,18 @@ def tree_of(number: int, pair: Pair) -> Tree:
 
 
 def batches(trees: list[Tree], tokens: int) -> Iterator[list[Tree]]:
-    """Longest first, so that want of memory shows at once. Each batch is padded to its longest, and closed before the
-    padding is more than a quarter of what has to be read, once there is enough for a product to be worth its call."""
+    """Yield batches, the longest first, so that want of memory shows at once. Each batch is padded to its longest, and
+    closed before the padding is more than a quarter of what has to be read, once there is enough for a product to be
+    worth its call."""
     batch: list[Tree] = []
-    held = 0
+    n_tokens = 0
     for tree in sorted(trees, key=lambda tree: -len(tree.tokens)):
         size = (len(batch) + 1) * len((batch or [tree])[0].tokens)
-        is_loose = held >= WORTH_A_CALL and size - held - len(tree.tokens) > held // 4
+        is_loose = n_tokens >= WORTH_A_CALL and size - n_tokens - len(tree.tokens) > n_tokens // 4
         if batch and (size > tokens or is_loose):
             yield batch
-            batch, held = [], 0
+            batch, n_tokens = [], 0
         batch.append(tree)
-        held += len(tree.tokens)
+        n_tokens += len(tree.tokens)
     if batch:
         yield batch

@@ -78,38 +78,37 @@ def ask_all(
     Raises RecipeFailure when the judge cannot be reached, refuses, or says nothing that can be read.
     """
     _drop_torn_line(path)
-    found = {row["key"]: row for row in read_lines(path) if row["verdict"] is not None}
-    waiting = [ask for ask in asks if ask.key not in found]
-    done, was_read, unread = len(asks) - len(waiting), bool(found), 0
+    row_by_key = {row["key"]: row for row in read_lines(path) if row["verdict"] is not None}
+    waiting = [ask for ask in asks if ask.key not in row_by_key]
+    done, was_read, unread = len(asks) - len(waiting), bool(row_by_key), 0
     progress(done, len(asks))
     with path.open("a", encoding="utf-8") as file, _client(endpoint) as client:
         for row in _answered(_Asker(endpoint, client), waiting):
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
-            found[row["key"]] = row
+            row_by_key[row["key"]] = row
             done += 1
             progress(done, len(asks))
             was_read, unread = was_read or row["verdict"] is not None, unread + 1
             if unread == GIVE_UP_AFTER and not was_read:
                 raise unreadable(row["reply"], unread, unread)
-    return {ask.key: found[ask.key] for ask in asks}
+    return {ask.key: row_by_key[ask.key] for ask in asks}
 
 
-def unreadable(reply: str, unread: int, asked: int) -> RecipeFailure:
+def unreadable(reply: str, unread: int, n_asked: int) -> RecipeFailure:
     print(f"A reply of the judge without a verdict: {reply[:200]!r}", file=sys.stderr, flush=True)
     return RecipeFailure(
         "judge_unreadable",
-        f"{unread} of {asked} replies of the judge hold no verdict; the log has one of them.",
+        f"{unread} of {n_asked} replies of the judge hold no verdict; the log has one of them.",
         "Choose a judge that follows the rubric (it is to end with [[A]], [[B]] or [[C]]), or give it more "
         "judge_tokens to reason in.",
     )
 
 
 def _answered(asker: _Asker, asks: Sequence[Ask]) -> Iterator[Row]:
-    """Verdicts as they come, some asked at once. After a failure nothing more is asked, and what was under way is
-    still told before it is raised: it has been paid for.
-    """
+    """Yield verdicts as they come, some asked at once. After a failure nothing more is asked, and what was under way is
+    still told before it is raised: it has been paid for."""
     todo = iter(asks)
     under_way: set[Future[Row]] = set()
     failure: BaseException | None = None
@@ -144,7 +143,7 @@ class _Asker:
         self._body: Row = {"temperature": 0, "max_tokens": endpoint.max_tokens}
 
     def __call__(self, ask: Ask) -> Row:
-        told = ""
+        failure = ""
         for number in range(TRIES):
             self._wait_for_turn()
             try:
@@ -153,22 +152,22 @@ class _Asker:
             except outbound.Refused as error:
                 raise RecipeFailure("judge_refused", f"judge_url: {error}", _INSIDE) from error
             except httpx.HTTPError as error:
-                told = type(error).__name__
+                failure = type(error).__name__
                 self._later(number, None)
                 continue
-            told = f"HTTP {response.status_code}"
+            failure = f"HTTP {response.status_code}"
             if response.status_code == 200:
                 return _row(ask, body)
             text = body.decode("utf-8", "replace")
-            print(f"The judge said, with {told}: {self._safe(text)}", file=sys.stderr, flush=True)
+            print(f"The judge said, with {failure}: {self._safe(text)}", file=sys.stderr, flush=True)
             if response.status_code == 400 and self._without(text):
                 continue
             if response.status_code not in (408, 409, 425, 429) and response.status_code < 500:
-                return _refused(ask, response.status_code, told)
+                return _refused(ask, response.status_code, failure)
             self._later(number, response.headers.get("retry-after"))
         raise RecipeFailure(
             "judge_unreachable",
-            f"The judge gave no answer in {TRIES} tries; the last one ended with {told}",
+            f"The judge gave no answer in {TRIES} tries; the last one ended with {failure}",
             "Check judge_url and that its server runs, then resume this run: what it has said is kept.",
         )
 
@@ -176,7 +175,8 @@ class _Asker:
         return {"model": self.endpoint.model, "messages": ask.messages, **self._body}
 
     def _without(self, refusal: str) -> bool:
-        """Newer servers take another name for the limit, and some no temperature: what they name is changed, once."""
+        """Return the body without what the server refuses. Newer servers take another name for the limit, and some no
+        temperature: what they name is changed, once."""
         with self._lock:
             if "max_tokens" in self._body and "max_completion_tokens" in refusal:
                 self._body = {**self._body, "max_completion_tokens": self._body["max_tokens"]}
@@ -197,12 +197,13 @@ class _Asker:
             raise RecipeFailure("judge_stopped", "Another question to the judge failed.", "See that one.")
 
     def _later(self, number: int, retry_after: str | None) -> None:
-        """Nobody asks before the server's own time; without one, this question waits twice as long each time."""
+        """Wait before asking again. Nobody asks before the server's own time; without one, this question waits twice as
+        long each time."""
         try:
-            said = float(retry_after or "")
+            wait = float(retry_after or "")
         except ValueError:
-            said = BACKOFF * 2**number * random.uniform(0.75, 1.25)
-        seconds = min(max(said, 0.0), LONGEST_WAIT)
+            wait = BACKOFF * 2**number * random.uniform(0.75, 1.25)
+        seconds = min(max(wait, 0.0), LONGEST_WAIT)
         if retry_after is not None:
             with self._lock:
                 self._next = max(self._next, time.monotonic() + seconds)
@@ -224,12 +225,13 @@ def _row(ask: Ask, body: bytes) -> Row:
             "Check the address: it usually ends with /v1.",
         ) from error
     # A server that cut a reply off within a character sends half a surrogate pair, which no file takes.
-    whole = str(reply).encode("utf-8", "replace").decode("utf-8")
-    return {"key": ask.key, "verdict": verdict_of(whole), "reply": whole[-_KEPT:]}
+    reply_text = str(reply).encode("utf-8", "replace").decode("utf-8")
+    return {"key": ask.key, "verdict": verdict_of(reply_text), "reply": reply_text[-_KEPT:]}
 
 
 def _refused(ask: Ask, code: int, text: str) -> Row:
-    """Of one question: it is too long, say. Of all: the key, the address or the model is wrong."""
+    """Return the failure of one question, which may be too long, or of all: the key, the address or the model is
+    wrong."""
     if code in (401, 403):
         raise RecipeFailure(
             "judge_refuses", f"The judge did not let us in ({text}).",
@@ -244,17 +246,17 @@ def _refused(ask: Ask, code: int, text: str) -> Row:
 
 
 def _client(endpoint: Endpoint) -> httpx.Client:
-    """The key goes to the address that was given, and no further: redirects are not followed."""
+    """Make a client. The key goes to the address that was given, and no further: redirects are not followed."""
     headers = {"Authorization": f"Bearer {endpoint.key}"} if endpoint.key else {}
-    made = outbound.client(
+    client = outbound.client(
         endpoint.url,
         allowed=outbound.read_list(os.environ.get(outbound.VARIABLE, "")),
         timeout=httpx.Timeout(10, read=endpoint.timeout),
     )
-    made.headers.update(headers)
-    return made
+    client.headers.update(headers)
+    return client
 
 
 def _drop_torn_line(path: Path) -> None:
-    if path.exists() and not (held := path.read_bytes()).endswith(b"\n"):
-        os.truncate(path, held.rfind(b"\n") + 1)
+    if path.exists() and not (content := path.read_bytes()).endswith(b"\n"):
+        os.truncate(path, content.rfind(b"\n") + 1)

@@ -48,7 +48,7 @@ class Judgements:
 
 
 def read(run: RunDirectory) -> Judgements:
-    """Raises RecipeFailure for rows that are wrong, and for fewer than two judgements."""
+    """Read the judgements. Raises RecipeFailure for rows that are wrong, and for fewer than two judgements."""
     data, other = run.path / "data", run.path / "data" / "other"
     place = other if other.is_dir() and any(other.glob("*.jsonl")) else data
     files = {path.stem: list(read_lines(path)) for path in sorted(place.glob("*.jsonl"))}
@@ -58,57 +58,62 @@ def read(run: RunDirectory) -> Judgements:
         row for name, rows in files.items() if name not in ("completions", "comparisons", "ratings") for row in rows
     ]
     try:
-        found = _of_pairs(rows) if rows else _of_feedback(files)
+        judgements = _of_pairs(rows) if rows else _of_feedback(files)
     except (KeyError, TypeError, ValueError) as error:
         raise RecipeFailure(
             "bad_data",
             f"The judgements cannot be read: {error}",
             'Give rows {"prompt", "chosen", "rejected"}, or a dataset of preferences.',
         ) from error
-    if len(found.pairs) + len(found.rated) < FEWEST:
-        n = len(found.pairs) + len(found.rated)
+    if len(judgements.pairs) + len(judgements.rated) < FEWEST:
+        n = len(judgements.pairs) + len(judgements.rated)
         raise RecipeFailure(
             "too_few_judgements",
             f"There {'is 1 judgement' if n == 1 else 'are no judgements'} to set the reward model against.",
             "Have more answers annotated, or choose a dataset with more pairs: tens at least, to say anything.",
         )
-    found.judge = about.get("judge", "")
-    if about.get("prompts", 0) > len(found.prompts):
-        found.notes.append(f"{len(found.prompts)} of {about['prompts']} judged prompts, as the limit has it.")
+    judgements.judge = about.get("judge", "")
+    if about.get("prompts", 0) > len(judgements.prompts):
+        judgements.notes.append(f"{len(judgements.prompts)} of {about['prompts']} judged prompts, as the limit has it.")
     if other_judge := about.get("other_judge"):
-        whose = "simulations" if found.judge == "person" else "people"
-        found.notes.append(f"{other_judge} comparisons by {whose} are in no figure here: measure them by themselves.")
-    return found
+        voters = "simulations" if judgements.judge == "person" else "people"
+        judgements.notes.append(
+            f"{other_judge} comparisons by {voters} are in no figure here: measure them by themselves."
+        )
+    return judgements
 
 
 def _of_feedback(files: dict[str, list[Row]]) -> Judgements:
-    """Rows as preferences are frozen, or as this project's eval split is laid down."""
-    found, prompt_at, answer_at = Judgements(), {}, {}
+    """Return judgements from rows as preferences are frozen, or as this project's eval split is laid down."""
+    judgements, prompt_at, answer_at = Judgements(), {}, {}
     for row in files.get("completions", []):
         if row["prompt_id"] not in prompt_at:
-            prompt_at[row["prompt_id"]] = len(found.prompts)
-            found.prompts.append(row["prompt"])
-            found.prompt_ids.append(str(row["prompt_id"]))
-        answer_at[row["id"]] = len(found.answers)
-        found.answers.append((prompt_at[row["prompt_id"]], row["text"]))
+            prompt_at[row["prompt_id"]] = len(judgements.prompts)
+            judgements.prompts.append(row["prompt"])
+            judgements.prompt_ids.append(str(row["prompt_id"]))
+        answer_at[row["id"]] = len(judgements.answers)
+        judgements.answers.append((prompt_at[row["prompt_id"]], row["text"]))
     for number, row in enumerate(files.get("comparisons", []), start=1):
         if row["winner"] not in WINNERS:
             raise ValueError(f"comparison {number}: winner {row['winner']!r} is none of {', '.join(WINNERS)}.")
         a, b = answer_at[row["completion_a"]], answer_at[row["completion_b"]]
         won = {"model_a": "a", "model_b": "b"}.get(row["winner"], "")
         voter = row.get("voter") or row.get("author") or -number  # who is not named is somebody of their own
-        found.pairs.append(Pair(found.answers[a][0], row.get("source") or "", voter, a, b, won))
+        judgements.pairs.append(Pair(judgements.answers[a][0], row.get("source") or "", voter, a, b, won))
     for row in files.get("ratings", []):
         answer = answer_at[row["completion"]]
         thumbs, stars = row.get("thumbs"), row.get("stars")
         if thumbs is not None or stars is not None:
-            found.rated.append(Rated(found.answers[answer][0], row.get("source") or "", answer, thumbs, stars))
-    return found
+            judgements.rated.append(
+                Rated(judgements.answers[answer][0], row.get("source") or "", answer, thumbs, stars)
+            )
+    return judgements
 
 
 def _of_pairs(rows: list[Row]) -> Judgements:
-    """Rows {"prompt", "chosen", "rejected"}, perhaps with "source" or "group"; a prompt is a text or messages."""
-    found = Judgements()
+    """Return judgements from rows {"prompt", "chosen", "rejected"}, perhaps with "source" or "group"; a prompt is a
+    text or messages."""
+    judgements = Judgements()
     place: dict[str, int] = {}
     for number, row in enumerate(rows, start=1):
         prompt, chosen, rejected = row["prompt"], row["chosen"], row["rejected"]
@@ -117,27 +122,29 @@ def _of_pairs(rows: list[Row]) -> Judgements:
             raise ValueError(f"row {number}: prompt, chosen and rejected must be texts.")
         if chosen == rejected:
             raise ValueError(f"row {number}: chosen and rejected are the same text; one cannot be better.")
-        at = place.setdefault(str(messages), len(found.prompts))
-        if at == len(found.prompts):
-            found.prompts.append(messages)
-            found.prompt_ids.append(str(at + 1))
-        found.answers += [(at, chosen), (at, rejected)]
-        first = len(found.answers) - 2
-        found.pairs.append(Pair(at, str(row.get("source") or row.get("group") or ""), -number, first, first + 1, "a"))
-    return found
+        at = place.setdefault(str(messages), len(judgements.prompts))
+        if at == len(judgements.prompts):
+            judgements.prompts.append(messages)
+            judgements.prompt_ids.append(str(at + 1))
+        judgements.answers += [(at, chosen), (at, rejected)]
+        first = len(judgements.answers) - 2
+        judgements.pairs.append(
+            Pair(at, str(row.get("source") or row.get("group") or ""), -number, first, first + 1, "a")
+        )
+    return judgements
 
 
 def limited(judgements: Judgements, limit: int) -> Judgements:
-    """At most `limit` prompts, by the hash of their words, so that no order of the rows is favoured."""
-    judged = {p.prompt for p in judgements.pairs} | {r.prompt for r in judgements.rated}
-    hashes = {at: hashlib.sha256(str(judgements.prompts[at]).encode()).hexdigest() for at in judged}
-    kept = set(sorted(judged, key=lambda at: hashes[at])[:limit])
+    """Keep at most `limit` prompts, by the hash of their words, so that no order of the rows is favoured."""
+    judged_prompts = {p.prompt for p in judgements.pairs} | {r.prompt for r in judgements.rated}
+    hashes = {at: hashlib.sha256(str(judgements.prompts[at]).encode()).hexdigest() for at in judged_prompts}
+    kept_prompts = set(sorted(judged_prompts, key=lambda at: hashes[at])[:limit])
     notes = list(judgements.notes)
-    if len(judged) > limit:
-        notes.append(f"{limit} of {len(judged)} judged prompts.")
+    if len(judged_prompts) > limit:
+        notes.append(f"{limit} of {len(judged_prompts)} judged prompts.")
     return replace(
         judgements,
-        pairs=[p for p in judgements.pairs if p.prompt in kept],
-        rated=[r for r in judgements.rated if r.prompt in kept],
+        pairs=[p for p in judgements.pairs if p.prompt in kept_prompts],
+        rated=[r for r in judgements.rated if r.prompt in kept_prompts],
         notes=notes,
     )

@@ -58,9 +58,9 @@ def answered(run: RunDirectory) -> list[Answered]:
         texts[row["prompt_id"]][row["whose"]].append(row["text"])
     by_prompt = {row["prompt_id"]: row for row in rows}
     return [
-        Answered(pk, by_prompt[pk]["prompt"], by_prompt[pk].get("category") or "", told["ours"], told["theirs"])
-        for pk, told in texts.items()
-        if told["ours"] and told["theirs"]
+        Answered(pk, by_prompt[pk]["prompt"], by_prompt[pk].get("category") or "", answers["ours"], answers["theirs"])
+        for pk, answers in texts.items()
+        if answers["ours"] and answers["theirs"]
     ]
 
 
@@ -72,10 +72,10 @@ def of_answers(run: RunDirectory, prompts: list[Answered]) -> tuple[str, list[st
         f"{sum(len(p.ours) for p in prompts)} of its answers against {sum(len(p.theirs) for p in prompts)} on "
         f"{len(prompts)} prompts, drawn with {setting or 'unknown settings'}."
     ]
-    for whose, name in (("ours", "Its"), ("theirs", "The opponent's")):
-        of = [row for row in rows if row["whose"] == whose]
-        if cut := sum(bool(row.get("cut_off")) for row in of):
-            notes.append(f"{name} answers were cut off by the limit of tokens in {cut} of {len(of)}.")
+    for side, name in (("ours", "Its"), ("theirs", "The opponent's")):
+        side_rows = [row for row in rows if row["whose"] == side]
+        if cut := sum(bool(row.get("cut_off")) for row in side_rows):
+            notes.append(f"{name} answers were cut off by the limit of tokens in {cut} of {len(side_rows)}.")
     return setting or "unknown settings", notes
 
 
@@ -83,5 +83,5 @@ def of_answers(run: RunDirectory, prompts: list[Answered]) -> tuple[str, list[st
 SAID = {"ours": "its answer", "theirs": "the opponent’s", "tie": "a tie", "both_bad": "both bad"}
 
 
-def shown(prompt: list[Row], answer: str, other: str, **told: Any) -> Row:
-    return {"prompt": prompt, "answer": answer, "other": other, **told}
+def shown(prompt: list[Row], answer: str, other: str, **fields: Any) -> Row:
+    return {"prompt": prompt, "answer": answer, "other": other, **fields}

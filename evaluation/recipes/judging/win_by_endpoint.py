@@ -21,35 +21,37 @@ MOST_UNREAD = 0.1  # of the judge's replies: those left out might all have said 
 def by_endpoint(run: RunDirectory, config: Any) -> Judged:
     prompts = answered(run)
     pairs = [
-        (f"{prompt.id}-{i}" if i else str(prompt.id), prompt, ours, theirs)
+        (f"{prompt.id}-{i}" if i else str(prompt.id), prompt, own_answer, opponent_answer)
         for prompt in prompts
-        for i, (ours, theirs) in enumerate(zip(prompt.ours, prompt.theirs, strict=False))
+        for i, (own_answer, opponent_answer) in enumerate(zip(prompt.ours, prompt.theirs, strict=False))
     ]
     differing = [pair for pair in pairs if pair[2].strip() != pair[3].strip()]
     asks = [
         ask
-        for key, prompt, ours, theirs in differing
-        for ask in (Ask(f"{key} ours first", prompt.prompt, ours, theirs),
-                    Ask(f"{key} theirs first", prompt.prompt, theirs, ours))
+        for key, prompt, own_answer, opponent_answer in differing
+        for ask in (Ask(f"{key} ours first", prompt.prompt, own_answer, opponent_answer),
+                    Ask(f"{key} theirs first", prompt.prompt, opponent_answer, own_answer))
     ]  # fmt: skip
-    said = endpoint_judge.ask_all(
+    verdict_rows = endpoint_judge.ask_all(
         endpoint_of(config),
         asks,
         run.path / "verdicts.jsonl",
         lambda done, n: run.progress("asking the judge", done, n),
     )
-    unread = [row for row in said.values() if row["verdict"] is None]
-    if len(unread) > MOST_UNREAD * len(said):
-        raise endpoint_judge.unreadable(unread[0]["reply"], len(unread), len(said))
+    unread = [row for row in verdict_rows.values() if row["verdict"] is None]
+    if len(unread) > MOST_UNREAD * len(verdict_rows):
+        raise endpoint_judge.unreadable(unread[0]["reply"], len(unread), len(verdict_rows))
     votes, orders = [], []
-    for key, prompt, ours, theirs in pairs:
-        if ours.strip() == theirs.strip():
-            votes.append(_by_verdicts(key, prompt, ours, theirs, TIE, TIE, "both answers are the same"))
+    for key, prompt, own_answer, opponent_answer in pairs:
+        if own_answer.strip() == opponent_answer.strip():
+            votes.append(_by_verdicts(key, prompt, own_answer, opponent_answer, TIE, TIE, "both answers are the same"))
             continue
-        rows = said[f"{key} ours first"], said[f"{key} theirs first"]
+        rows = verdict_rows[f"{key} ours first"], verdict_rows[f"{key} theirs first"]
         verdicts = rows[0]["verdict"], rows[1]["verdict"]
         if None not in verdicts:
-            votes.append(_by_verdicts(key, prompt, ours, theirs, *verdicts, rows[0]["reply"], rows[1]["reply"]))
+            votes.append(
+                _by_verdicts(key, prompt, own_answer, opponent_answer, *verdicts, rows[0]["reply"], rows[1]["reply"])
+            )
             orders.append(verdicts)
     setting, notes = of_answers(run, prompts)
     return Judged(
@@ -74,16 +76,17 @@ def endpoint_of(config: Any) -> Endpoint:
 
 
 def _by_verdicts(
-    key: str, prompt: Answered, ours: str, theirs: str, as_first: str, as_second: str, *replies: str
+    key: str, prompt: Answered, own_answer: str, opponent_answer: str, as_first: str, as_second: str, *replies: str
 ) -> Vote:
-    """`as_first` is the verdict with the model's answer shown first, `as_second` with the opponent's."""
+    """Return the vote of two verdicts. `as_first` is the verdict with the model's answer shown first, `as_second` with
+    the opponent's."""
     if as_first == FIRST and as_second == SECOND:
         points = 1.0
     elif as_first == SECOND and as_second == FIRST:
         points = 0.0
     else:
         points = 0.5
-    told = {
+    fields = {
         "with its answer first": SAID[_whose(as_first, OURS_FIRST)],
         "with the opponent's first": SAID[_whose(as_second, THEIRS_FIRST)],
         "reasons": "\n\n".join(replies),
@@ -94,11 +97,11 @@ def _by_verdicts(
         prompt_id=prompt.id,
         prompt=prompt.prompt,
         category=prompt.category,
-        asked=f"{prompt.prompt} {theirs}",
+        asked=f"{prompt.prompt} {opponent_answer}",
         points=points,
-        longer_by=len(ours) - len(theirs),
+        longer_by=len(own_answer) - len(opponent_answer),
         voter=1,
-        shown=shown(prompt.prompt, ours, theirs, verdict=SAID[verdict], **told),
+        shown=shown(prompt.prompt, own_answer, opponent_answer, verdict=SAID[verdict], **fields),
     )
 
 

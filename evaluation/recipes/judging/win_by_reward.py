@@ -30,11 +30,11 @@ def by_reward(run: RunDirectory, spec: RunSpec, config: Any) -> Judged:
         run.progress("scoring answers", len(scores), len(flat))
     votes, margins, place = [], [], 0
     for prompt in prompts:
-        ours = np.array(scores[place : place + len(prompt.ours)])
-        theirs = np.array(scores[place + len(ours) : place + len(ours) + len(prompt.theirs)])
-        place += len(ours) + len(theirs)
-        votes.append(_by_score(prompt, ours, theirs))
-        margins.append(float(ours.mean() - theirs.mean()) / (model.score_std or 1.0))
+        own_scores = np.array(scores[place : place + len(prompt.ours)])
+        opponent_scores = np.array(scores[place + len(own_scores) : place + len(own_scores) + len(prompt.theirs)])
+        place += len(own_scores) + len(opponent_scores)
+        votes.append(_by_score(prompt, own_scores, opponent_scores))
+        margins.append(float(own_scores.mean() - opponent_scores.mean()) / (model.score_std or 1.0))
     setting, notes = of_answers(run, prompts)
     if taught := (next(iter(run.rows("about")), {})).get("taught"):
         notes.append(
@@ -56,15 +56,15 @@ def identity_of(model: RewardModel) -> str:
     return f"reward model {model.trunk_hash[:12]}-{head[:8]}"
 
 
-def _by_score(prompt: Answered, ours: np.ndarray, theirs: np.ndarray) -> Vote:
-    """Return each of its answers against each of the opponent's, averaged."""
-    gaps = ours[:, None] - theirs[None, :]
+def _by_score(prompt: Answered, own_scores: np.ndarray, opponent_scores: np.ndarray) -> Vote:
+    """Return one vote: each of its answers against each of the opponent's, averaged."""
+    gaps = own_scores[:, None] - opponent_scores[None, :]
     points = float(np.mean((gaps > 0) + 0.5 * (gaps == 0)))
-    best, other = int(ours.argmax()), int(theirs.argmax())
+    best, other = int(own_scores.argmax()), int(opponent_scores.argmax())
     verdict = "ours" if points > 0.5 else "theirs" if points < 0.5 else "tie"
-    told = {"verdict": SAID[verdict], "score": float(ours[best]), "other score": float(theirs[other])}
-    if len(ours) > 1 or len(theirs) > 1:
-        told |= {"pairs": int(gaps.size), "points": points}
+    fields = {"verdict": SAID[verdict], "score": float(own_scores[best]), "other score": float(opponent_scores[other])}
+    if len(own_scores) > 1 or len(opponent_scores) > 1:
+        fields |= {"pairs": int(gaps.size), "points": points}
     return Vote(
         id=str(prompt.id),
         prompt_id=prompt.id,
@@ -74,5 +74,5 @@ def _by_score(prompt: Answered, ours: np.ndarray, theirs: np.ndarray) -> Vote:
         points=points,
         longer_by=float(np.mean([len(t) for t in prompt.ours]) - np.mean([len(t) for t in prompt.theirs])),
         voter=1,
-        shown=shown(prompt.prompt, prompt.ours[best], prompt.theirs[other], **told),
+        shown=shown(prompt.prompt, prompt.ours[best], prompt.theirs[other], **fields),
     )

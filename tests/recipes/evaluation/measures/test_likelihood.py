@@ -85,7 +85,7 @@ def directly(model: Any, pair: Pair) -> tuple[float, bool]:
 @pytest.mark.parametrize("name", MODELS)
 def test_every_architecture_gives_what_its_own_forward_gives(tmp_path, name):
     model = made(name)
-    assert likelihood.way_of(model) == MODELS[name][1]
+    assert likelihood.method_of(model) == MODELS[name][1]
     score = likelihood.score(RunDirectory(tmp_path), model, pairs(), batch_tokens=120, phase="x", name="x")
     for pair, scored in zip(pairs(), score, strict=True):
         value, greedy = directly(model, pair)

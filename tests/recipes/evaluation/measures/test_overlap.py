@@ -14,7 +14,7 @@ from rouge_score.tokenize import tokenize
 from evaluation.metrics import definitions as families
 from evaluation.metrics import figure_intervals as intervals
 from evaluation.recipes import evaluate, meteor, overlap
-from evaluation.recipes.overlap import Asked, Scorer
+from evaluation.recipes.overlap import ReferencePrompt, Scorer
 from evaluation.recipes.word_tokens import words
 from tests.support import tiny_model
 from training.core.run_directory import RunDirectory, RunSpec, read_lines
@@ -36,8 +36,8 @@ def model_folder(tmp_path_factory):
     return tiny_model.make(tmp_path_factory.mktemp("tiny") / "model")
 
 
-def asked(pairs) -> list[Asked]:
-    return [Asked(str(i), [{"role": "user", "content": "?"}], refs) for i, (_, refs) in enumerate(pairs)]
+def asked(pairs) -> list[ReferencePrompt]:
+    return [ReferencePrompt(str(i), [{"role": "user", "content": "?"}], refs) for i, (_, refs) in enumerate(pairs)]
 
 
 def corpus(pairs) -> tuple[dict[str, float], Scorer]:
