@@ -8,7 +8,7 @@ from annotate.models.prompts import Completion
 
 class AssignmentQuerySet(models.QuerySet["Assignment"]):
     def live(self) -> AssignmentQuerySet:
-        """Handed out and still good."""
+        """Return assignments that are handed out and still good."""
         return self.filter(state=Assignment.State.OPEN, expires_at__gt=timezone.now())
 
 
@@ -99,7 +99,7 @@ class Assignment(models.Model):
 
     @property
     def completions(self) -> list:
-        """In the order shown."""
+        """Return the completions in the order shown."""
         if self.kind != self.Kind.RANK:
             return [c for c in (self.completion_a, self.completion_b) if c is not None]
         completions = Completion.objects.in_bulk(self.shown)

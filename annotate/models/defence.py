@@ -25,7 +25,7 @@ class Hold(models.TextChoices):
 
 class VoteTraceQuerySet(models.QuerySet["VoteTrace"]):
     def of_people(self) -> VoteTraceQuerySet:
-        """Simulations are kept apart: thousands of theirs would hide a jump."""
+        """Leave out simulations: thousands of theirs would hide a jump."""
         return self.exclude(battle__user__is_simulated=True)
 
 

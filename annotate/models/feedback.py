@@ -39,7 +39,7 @@ class FeedbackQuerySet(models.QuerySet):
         return self.filter(status=Status.COUNTED)
 
     def by(self, judge: str) -> FeedbackQuerySet:
-        """Of people, or of simulations; never both in one figure."""
+        """Return rows of people, or of simulations; never both in one figure."""
         return self.filter(judge=judge)
 
     def standing(self) -> FeedbackQuerySet:

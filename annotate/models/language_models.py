@@ -101,7 +101,7 @@ class LanguageModel(models.Model):
 
     @property
     def path(self) -> Path | None:
-        """Where the weights lie; None for a model behind somebody else's endpoint."""
+        """Return where the weights are; None for a model behind somebody else's endpoint."""
         return settings.DATA_DIR / self.folder if self.folder else None
 
     @property

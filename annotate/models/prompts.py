@@ -23,9 +23,9 @@ class Queued(models.QuerySet):
 
     def bulk_create(self, objs: Iterable[Any], *args: Any, **options: Any) -> list[Any]:
         with transaction.atomic():
-            made = super().bulk_create(objs, *args, **options)
-            self.model.tell_queue(made)  # type: ignore[attr-defined]
-        return made
+            created = super().bulk_create(objs, *args, **options)
+            self.model.tell_queue(created)  # type: ignore[attr-defined]
+        return created
 
 
 class Prompt(models.Model):
@@ -80,10 +80,10 @@ class Prompt(models.Model):
         return harms.title(self.harm)
 
     @classmethod
-    def tell_queue(cls, made: Iterable[Prompt]) -> None:
+    def tell_queue(cls, prompts: Iterable[Prompt]) -> None:
         # Rows that stood already have no id after an insert that passes over conflicts.
         by_hash: dict[int, list[str]] = defaultdict(list)
-        for prompt in made:
+        for prompt in prompts:
             if prompt.side == Split.TRAIN:
                 by_hash[prompt.project_id].append(prompt.text_hash)
         for project, hashes in by_hash.items():
@@ -129,8 +129,8 @@ class Completion(models.Model):
             self.tell_queue([self])
 
     @classmethod
-    def tell_queue(cls, made: Iterable[Completion]) -> None:
-        prompts = Prompt.objects.filter(pk__in={c.prompt_id for c in made}, side=Split.TRAIN).order_by()
+    def tell_queue(cls, completions: Iterable[Completion]) -> None:
+        prompts = Prompt.objects.filter(pk__in={c.prompt_id for c in completions}, side=Split.TRAIN).order_by()
         by_project: dict[int, list[int]] = defaultdict(list)
         for project, prompt in prompts.values_list("project_id", "pk"):
             by_project[project].append(prompt)

@@ -29,5 +29,5 @@ def inert(value: Any) -> Any:
 
 
 def cell(text: Any) -> str:
-    """As text that no spreadsheet takes for a formula."""
+    """Write text so that no spreadsheet takes it for a formula."""
     return str(inert(str(text)))

@@ -25,18 +25,18 @@ log = logging.getLogger("assay.notices")
 def tell(
     *, project: Project, text: str, url: str, but: User | None = None, roles: Collection[str] = TOLD
 ) -> list[Notice]:
-    """Return those of these roles in the project, except whoever did it. An e-mail goes out after the commit."""
+    """Notify those of these roles in the project, except whoever did it. An e-mail goes out after the commit."""
     people = [
         member.user
         for member in _members(project)
         if member.role in roles and (but is None or member.user_id != but.pk)
     ]
     short = text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
-    made = Notice.objects.bulk_create(Notice(user=user, project=project, text=short, url=url) for user in people)
+    notices = Notice.objects.bulk_create(Notice(user=user, project=project, text=short, url=url) for user in people)
     if settings.EMAIL_NOTICES_FROM:
         addresses = [user.email for user in people if user.email]
         transaction.on_commit(lambda: _send(project, text, url, addresses))
-    return made
+    return notices
 
 
 def unseen(user: User) -> QuerySet[Notice]:
@@ -44,13 +44,14 @@ def unseen(user: User) -> QuerySet[Notice]:
 
 
 def mark_seen(*, user: User, ids: Iterable[int] | None = None) -> int:
-    """These, or all of them; how many were new."""
+    """Mark these notices as seen, or all of them; return how many were new."""
     rows = unseen(user) if ids is None else unseen(user).filter(pk__in=list(ids))
     return rows.update(seen_at=timezone.now())
 
 
 def count(request: HttpRequest) -> dict[str, Any]:
-    """For every page: how many notices wait for whoever is signed in. Asked of the database where a page shows it."""
+    """Count, for every page, how many notices wait for whoever is signed in. Asked of the database where a page shows
+    it."""
     return {"notices_waiting": cache(lambda: _count(request))}
 
 
@@ -64,7 +65,7 @@ def _members(project: Project) -> QuerySet[Membership]:
 
 
 def _send(project: Project, text: str, url: str, addresses: list[str]) -> None:
-    """One message each, so that nobody reads the others' addresses. A mail server that is away stops nothing."""
+    """Send one message each, so that nobody reads the others' addresses. A mail server that is away stops nothing."""
     body = f"{text}\n\n{settings.SITE_URL}{url}\n"
     subject = " ".join(f"{project.name}: {text}".split())[:120]  # a header is one line
     messages = [(subject, body, settings.EMAIL_NOTICES_FROM, [address]) for address in addresses]

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 
 def thousands(value: float) -> str:
-    """1149 -> 1,149"""
+    """Format with a comma: 1149 -> 1,149"""
     return f"{value:,.0f}"
 
 
 def whole(value: float) -> str:
-    """-8.2 -> −8"""
+    """Format as a whole number: -8.2 -> −8"""
     return f"{round(value)}".replace("-", "−")  # round() gives an int, so that -0.2 is 0 and not -0
 
 
 def signed(value: float) -> str:
-    """12.3 -> +12, -8.2 -> −8"""
+    """Format with a sign: 12.3 -> +12, -8.2 -> −8"""
     text = whole(value)
     return text if text.startswith("−") or text == "0" else f"+{text}"
 
 
 def nats(value: float) -> str:
-    """2.834 -> 2.83"""
+    """Format nats: 2.834 -> 2.83"""
     return f"{value:.2f}".replace("-", "−")
 
 
 def signed_nats(value: float) -> str:
-    """0.478 -> +0.48, -0.031 -> −0.03, 0.001 -> 0.00"""
+    """Format nats with a sign: 0.478 -> +0.48, -0.031 -> −0.03, 0.001 -> 0.00"""
     text = nats(value)
     if text in ("0.00", "−0.00"):
         return "0.00"
@@ -33,22 +33,22 @@ def signed_nats(value: float) -> str:
 
 
 def roughly(value: float) -> str:
-    """2564 -> 2,600: two figures are all that an estimate of votes still to come can mean."""
+    """Format roughly: 2564 -> 2,600. Two figures are all that an estimate of votes still to come can mean."""
     return f"{float(f'{value:.2g}'):,.0f}"
 
 
 def percent(value: float) -> str:
-    """0.523 -> 52 %"""
+    """Format a share: 0.523 -> 52 %"""
     return f"{100 * value:.0f} %"
 
 
 def percent_fine(value: float) -> str:
-    """0.00034 -> 0.034 %: two figures of a small share"""
+    """Format a small share by two figures: 0.00034 -> 0.034 %"""
     return f"{float(f'{100 * value:.2g}'):g} %"
 
 
 def p_value(value: float) -> str:
-    """0.0004 -> below 0.001, 0.034 -> 0.03"""
+    """Format a p value: 0.0004 -> below 0.001, 0.034 -> 0.03"""
     return "below 0.001" if value < 0.001 else f"{value:.3f}" if value < 0.01 else f"{value:.2f}"
 
 
@@ -58,5 +58,5 @@ def likeliest(probabilities: dict[str, float]) -> list[tuple[str, float]]:
 
 
 def tenths(share: float) -> int:
-    """0.62 -> 6: the class of colour of a share, which never stands without the number."""
+    """Return the class of colour of a share, which never stands without the number: 0.62 -> 6"""
     return round(10 * share)

@@ -16,11 +16,11 @@ class Recent:
 
     def get(self, key: Hashable, state: str) -> Any | None:
         """Return None when nothing is kept, or when it is of another state."""
-        of, value = self._kept.get(key, ("", None))
-        return value if of == state else None
+        kept_state, value = self._kept.get(key, ("", None))
+        return value if kept_state == state else None
 
     def last(self, key: Hashable) -> Any | None:
-        """Of whatever state."""
+        """Return the last value, of whatever state."""
         return self._kept.get(key, ("", None))[1]
 
     def put(self, key: Hashable, state: str, value: Any) -> None:

@@ -14,15 +14,15 @@ def logging_to(file: Path) -> Iterator[None]:
     root = logging.getLogger()
     standing = [(handler, handler.level) for handler in root.handlers]
     file.parent.mkdir(parents=True, exist_ok=True)
-    written = logging.FileHandler(file, encoding="utf-8", delay=True)
-    written.setFormatter(standing[0][0].formatter if standing else None)
-    root.addHandler(written)
+    file_handler = logging.FileHandler(file, encoding="utf-8", delay=True)
+    file_handler.setFormatter(standing[0][0].formatter if standing else None)
+    root.addHandler(file_handler)
     for handler, level in standing:
         handler.setLevel(max(level, logging.ERROR))
     try:
         yield
     finally:
-        root.removeHandler(written)
-        written.close()
+        root.removeHandler(file_handler)
+        file_handler.close()
         for handler, level in standing:
             handler.setLevel(level)

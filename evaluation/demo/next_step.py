@@ -17,24 +17,26 @@ from training.models import Run
 
 def of_project(project: Project) -> NextStep | None:
     """Return the demo's stage, its end and its run; None where no demo is under way in the project."""
-    told = progress_file.read(project.slug)
-    if told is None:
+    progress = progress_file.read(project.slug)
+    if progress is None:
         return None
-    stage = f"stage {told.number} of {told.of}, “{told.title}”"
+    stage = f"stage {progress.number} of {progress.of}, “{progress.title}”"
     runs = reverse("runs", args=[project.slug])
-    if not told.is_running:
+    if not progress.is_running:
         words = f"The demo was stopped in {stage}, and nothing is lost: start script/demo again, and it goes on there."
         return NextStep(words, "Its runs", runs)
-    words = f"Wait: the demo does the rest by itself. It is in {stage}, and should be done {_end(told)}."
-    ended = (Run.State.SUCCEEDED, Run.State.FAILED, Run.State.CANCELLED)
-    run = Run.objects.filter(project=project, idempotency_key__startswith=run_keys(project)).exclude(state__in=ended)
+    words = f"Wait: the demo does the rest by itself. It is in {stage}, and should be done {_end(progress)}."
+    end_states = (Run.State.SUCCEEDED, Run.State.FAILED, Run.State.CANCELLED)
+    run = Run.objects.filter(project=project, idempotency_key__startswith=run_keys(project)).exclude(
+        state__in=end_states
+    )
     if now := run.order_by("id").last():
         return NextStep(words, f"Watch its run {now.name}", reverse("run", args=[now.pk]))
     return NextStep(words, "Its runs", runs)
 
 
-def _end(told: DemoProgress) -> str:
-    minutes = ceil((told.end - timezone.now()).total_seconds() / 60)
+def _end(progress: DemoProgress) -> str:
+    minutes = ceil((progress.end - timezone.now()).total_seconds() / 60)
     if minutes < 1:
         return "any moment"
-    return f"in about {minutes} minute{'' if minutes == 1 else 's'} ({told.end:%H:%M} UTC)"
+    return f"in about {minutes} minute{'' if minutes == 1 else 's'} ({progress.end:%H:%M} UTC)"

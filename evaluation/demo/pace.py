@@ -19,24 +19,28 @@ class Taken:
 
 def pace(stages: Sequence[Taken]) -> float:
     """Return how many times longer than planned this machine takes; 1 before it has shown anything."""
-    told = [one for one in stages if one.took > FOUND_SHARE * one.planned]
-    planned = TRUST_SECONDS + sum(one.planned for one in told)
-    return (TRUST_SECONDS + sum(one.took for one in told)) / planned
+    long_enough = [one for one in stages if one.took > FOUND_SHARE * one.planned]
+    planned = TRUST_SECONDS + sum(one.planned for one in long_enough)
+    return (TRUST_SECONDS + sum(one.took for one in long_enough)) / planned
 
 
 def seconds_left(
-    done: Sequence[Taken], planned: float, spent: float, own: float | None, later: Sequence[float]
+    done: Sequence[Taken], planned: float, spent_seconds: float, own_seconds: float | None, later: Sequence[float]
 ) -> float:
     """Return the seconds until the whole is done.
 
     `planned` and `spent` are of the stage under way, `own` is what it still needs by its own progress, None where it
     tells none; `later` are the planned seconds of the stages after it.
     """
-    if own is not None:
+    if own_seconds is not None:
         # A stage that has just begun knows little of its end: by as much as it has done it tells the machine's pace.
-        known = Taken(planned * spent / (spent + own), spent) if spent + own > 0 else Taken(0.0, 0.0)
-        return own + sum(later) * pace([*done, known] if spent > FOUND_SHARE * planned else done)
+        current = (
+            Taken(planned * spent_seconds / (spent_seconds + own_seconds), spent_seconds)
+            if spent_seconds + own_seconds > 0
+            else Taken(0.0, 0.0)
+        )
+        return own_seconds + sum(later) * pace([*done, current] if spent_seconds > FOUND_SHARE * planned else done)
     slow = pace(done)
-    if spent > planned * slow:  # longer than all before it: so may those be that come
-        slow = pace([*done, Taken(planned, spent)])
-    return max(planned * slow - spent, 0.1 * spent, 5.0) + sum(later) * slow
+    if spent_seconds > planned * slow:  # longer than all before it: so may those be that come
+        slow = pace([*done, Taken(planned, spent_seconds)])
+    return max(planned * slow - spent_seconds, 0.1 * spent_seconds, 5.0) + sum(later) * slow

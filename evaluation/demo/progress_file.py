@@ -61,8 +61,8 @@ def telling(slug: str) -> Iterator[Tell]:
         with suppress(OSError):  # a full disk must not end the demo
             _write(file, DemoProgress(title, number, of, ends_at.isoformat()))
 
-    with lock.open("a") as held:
-        _take(held, slug)
+    with lock.open("a") as lock_file:
+        _take(lock_file, slug)
         yield tell
         file.unlink(missing_ok=True)
 
@@ -71,12 +71,12 @@ def read(slug: str) -> DemoProgress | None:
     """Return how far the project's demo has come; None where none is under way and none was cut short."""
     file, lock = _files(slug)
     try:
-        told = DemoProgress(**json.loads(file.read_text(encoding="utf-8")))
-        with lock.open() as asked:
-            is_running = not try_lock(asked, shared=True)
+        progress = DemoProgress(**json.loads(file.read_text(encoding="utf-8")))
+        with lock.open() as lock_file:
+            is_running = not try_lock(lock_file, shared=True)
     except (OSError, ValueError, TypeError):  # none, or of another version
         return None
-    return replace(told, is_running=is_running)
+    return replace(progress, is_running=is_running)
 
 
 def _files(slug: str) -> tuple[Path, Path]:
@@ -84,9 +84,9 @@ def _files(slug: str) -> tuple[Path, Path]:
     return folder / f"{slug}.json", folder / f"{slug}.lock"
 
 
-def _write(file: Path, told: DemoProgress) -> None:
-    """Write it in one step: whoever reads meanwhile finds the old one whole."""
-    atomic_files.write_text(file, json.dumps(asdict(told)), is_synced=False)
+def _write(file: Path, progress: DemoProgress) -> None:
+    """Write the file in one step: whoever reads meanwhile finds the old one whole."""
+    atomic_files.write_text(file, json.dumps(asdict(progress)), is_synced=False)
 
 
 def _take(lock: IO[str], slug: str) -> None:

@@ -82,15 +82,16 @@ class Screen:
             self.console.print(f"  {summary} ({took})")
 
     def _whole_ends(self, stage: Stage, started: float, done: int, total: int, ends_at: datetime | None) -> datetime:
-        """When the whole turn should end: this stage by its own progress, those to come by this machine's pace."""
-        spent = time.monotonic() - started
-        own = None
+        """Return when the whole turn should end: this stage by its own progress, those to come by this machine's
+        pace."""
+        spent_seconds = time.monotonic() - started
+        own_seconds = None
         if ends_at is not None:
-            own = max(0.0, (ends_at - timezone.now()).total_seconds())
+            own_seconds = max(0.0, (ends_at - timezone.now()).total_seconds())
         elif total and done:
-            own = spent / done * (total - done)
+            own_seconds = spent_seconds / done * (total - done)
         later = [other.seconds for other in self._left if other is not stage]
-        left = seconds_left(self._taken, stage.seconds, spent, own, later)
+        left = seconds_left(self._taken, stage.seconds, spent_seconds, own_seconds, later)
         return timezone.now() + timedelta(seconds=left)
 
 
@@ -104,13 +105,16 @@ def leaderboard_table(board: Leaderboard) -> Table:
     for heading in ("rank", "model", "rating", "battles", "less its parent"):
         table.add_column(heading, justify="left" if heading == "model" else "right", overflow="fold")
     for row in board.ratings["rows"]:
-        against = row["against"]
+        parent_difference = row["against"]
         ranks = str(row["rank"]) if row["rank"] == row["worst_rank"] else f"{row['rank']}–{row['worst_rank']}"
         table.add_row(
             ranks,
             names[row["model"]],
             f"{row['rating']:.0f} [{row['lower']:.0f}, {row['upper']:.0f}]",
             str(row["battles"]),
-            f"{against['difference']:+.0f} [{against['lower']:+.0f}, {against['upper']:+.0f}]" if against else "",
+            f"{parent_difference['difference']:+.0f} [{parent_difference['lower']:+.0f}, "
+            f"{parent_difference['upper']:+.0f}]"
+            if parent_difference
+            else "",
         )
     return table

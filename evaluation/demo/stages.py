@@ -49,7 +49,7 @@ def import_model(turn: Turn, report: Report) -> str:
 
 
 def set_rule(turn: Turn, report: Report) -> str:
-    """Before anything is known: what a model must show, so that no result can have chosen it."""
+    """Set, before anything is known, what a model must show, so that no result can have chosen it."""
     rule = rule_of(turn.project)
     if rule is None:
         corpus = corpus_name(turn)
@@ -89,7 +89,7 @@ def answer_train_prompts(turn: Turn, report: Report) -> str:
 
 
 def annotate_answers(turn: Turn, report: Report) -> str:
-    """Ratings and comparisons in the train split: what the models will learn from."""
+    """Annotate in the train split by ratings and comparisons: what the models will learn from."""
     ratings = _simulated(Rating, turn, Split.TRAIN).count()
     comparisons = _simulated(Comparison, turn, Split.TRAIN).filter(battle=None).count()
     session.hold(
@@ -129,28 +129,28 @@ def answer_eval_prompts(turn: Turn, report: Report) -> str:
 
 
 def hold_battles(turn: Turn, report: Report) -> str:
-    """Blind votes in the eval split. A vote that is held does not count, so more may be needed than planned."""
+    """Hold blind battles in the eval split. A vote that is held does not count, so more may be needed than planned."""
     for _ in range(4):
-        counted = leaderboard.votes(turn.project, AnnotatorKind.SIMULATION).count()
-        if counted >= turn.plan.battles:
+        n_votes = leaderboard.votes(turn.project, AnnotatorKind.SIMULATION).count()
+        if n_votes >= turn.plan.battles:
             break
         session.hold(
             turn.url,
             turn.project.slug,
-            _people(turn, seed=counted),
-            battles=turn.plan.battles - counted,
-            on_progress=_further(report, counted, turn.plan.battles),
+            _people(turn, seed=n_votes),
+            battles=turn.plan.battles - n_votes,
+            on_progress=_further(report, n_votes, turn.plan.battles),
         )
-    counted = leaderboard.votes(turn.project, AnnotatorKind.SIMULATION).count()
-    if not counted:
+    n_votes = leaderboard.votes(turn.project, AnnotatorKind.SIMULATION).count()
+    if not n_votes:
         page = turn.page(f"/p/{turn.project.slug}/arena/")
         raise TurnStopped(f"No vote of the arena counted; see {page} for why, then start again.")
-    return f"{counted} votes"
+    return f"{n_votes} votes"
 
 
 def measure_older_skills(turn: Turn, report: Report) -> str:
-    """What alignment has cost: the lineage on this project's suite, on texts that none of it was trained on, and how
-    strange each model's answers are to its parent."""
+    """Measure what alignment has cost: the lineage on this project's suite, on texts that none of it was trained on,
+    and how strange each model's answers are to its parent."""
     assert turn.corpus is not None
     figures = 0
     for label, model in (("base", turn.base), ("SFT", turn.sft), ("PPO", turn.ppo)):
@@ -176,7 +176,7 @@ def measure_older_skills(turn: Turn, report: Report) -> str:
 
 
 def decide(turn: Turn, report: Report) -> str:
-    """The worker looks by itself, every few seconds; this does not wait for it."""
+    """Decide on promotion. The worker looks by itself, every few seconds; this does not wait for it."""
     candidate_review.look(turn.project)
     served = served_model.promoted(turn.project)
     return f"{served.model} is served by default" if served else "nothing is served by default yet"
@@ -208,12 +208,12 @@ STAGES = (
 
 
 def _room(turn: Turn) -> dict[str, int]:
-    """The length that the project's page and settings show; whoever changes it there has later answers so."""
+    """Return the length that the project's page and settings show; whoever changes it there has later answers so."""
     return {"max_new_tokens": turn.project.max_new_tokens}
 
 
-def _further(report: Report, before: int, wanted: int) -> Callable[[int], None]:
-    return lambda judged: report(before + judged, wanted, "through the API", None)
+def _further(report: Report, before: int, n_needed: int) -> Callable[[int], None]:
+    return lambda judged: report(before + judged, n_needed, "through the API", None)
 
 
 def _of_model(report: Report, label: str) -> Report:
@@ -225,7 +225,8 @@ def _simulated(table: type[Any], turn: Turn, side: str) -> QuerySet[Any]:
 
 
 def _people(turn: Turn, seed: int) -> list[tuple[session.Account, Annotator]]:
-    """`seed` differs when a turn is taken up again, or else everybody would repeat the same whims."""
+    """Return the simulated people. `seed` differs when a turn is taken up again, or else everybody would repeat the
+    same whims."""
     taste = taste_named(turn.plan.taste)
     people = accounts.simulated(turn.project, turn.plan.annotators)
     return [(person, Annotator(taste, seed=seed * 100 + number)) for number, person in enumerate(people)]

@@ -26,7 +26,7 @@ def finetune(turn: Turn, report: Report) -> str:
 
 
 def learn_reward(turn: Turn, report: Report) -> str:
-    """The SFT model is the trunk: PPO starts from it and can share it with its reward model."""
+    """Train the reward model. The SFT model is the trunk: PPO starts from it and can share it with its reward model."""
     assert turn.sft is not None
     run = finished_run(
         turn,
@@ -63,10 +63,10 @@ def optimise(turn: Turn, report: Report) -> str:
 
 
 def _require_trusted_reward(turn: Turn, name: str) -> None:
-    """Raises TurnStopped where PPO has not begun and its reward model did not beat chance on held-out annotations."""
+    """Raise TurnStopped where PPO has not begun and its reward model did not beat chance on held-out annotations."""
     assert turn.reward is not None
-    stands = Run.objects.filter(project=turn.project, kind="ppo", name=name).exists()
-    if stands or turn.plan.ppo.get(reward_trust.OVERRULE) or turn.reward.path is None:
+    has_begun = Run.objects.filter(project=turn.project, kind="ppo", name=name).exists()
+    if has_begun or turn.plan.ppo.get(reward_trust.OVERRULE) or turn.reward.path is None:
         return
     evidence = reward_trust.of_folder(turn.reward.path)
     if evidence.refuses:
@@ -101,7 +101,8 @@ def learn_tokenizer(turn: Turn, report: Report) -> str:
 
 
 def pretrain(turn: Turn, report: Report) -> str:
-    """A model that starts from random weights: beside the others it shows what the first stage alone is worth."""
+    """Pretrain a model that starts from random weights: beside the others it shows what the first stage alone is
+    worth."""
     assert turn.corpus is not None and turn.tokenizer is not None
     run = finished_run(
         turn,

@@ -113,9 +113,9 @@ def as_ordered(kind: str, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _filled(config: Any) -> Any:
-    """With what was left empty and follows from other options: the run keeps the number it went by."""
-    found = {name: value for name, value in _derived(config).items() if getattr(config, name) is None}
-    return dataclasses.replace(config, **found)
+    """Fill what was left empty and follows from other options: the run keeps the number it went by."""
+    derived = {name: value for name, value in _derived(config).items() if getattr(config, name) is None}
+    return dataclasses.replace(config, **derived)
 
 
 def _derived(config: Any) -> dict[str, Any]:
@@ -124,11 +124,12 @@ def _derived(config: Any) -> dict[str, Any]:
 
 
 def _with_preset(cls: type, values: dict[str, Any]) -> dict[str, Any]:
-    """`preset` names a set of values to begin with; what is given beside it wins. The config itself keeps no name."""
+    """Fill in the preset. `preset` names a set of values to begin with; what is given beside it wins. The config itself
+    keeps no name."""
     presets: dict[str, dict[str, Any]] = getattr(cls, "presets", {})
     if not presets or "preset" not in values:
         return values
-    given = {name: value for name, value in values.items() if name != "preset"}
+    other_values = {name: value for name, value in values.items() if name != "preset"}
     if values["preset"] not in presets:
         raise ConfigError({"preset": f"must be one of {', '.join(presets)}, not {values['preset']!r}."})
-    return {**presets[values["preset"]], **given}
+    return {**presets[values["preset"]], **other_values}

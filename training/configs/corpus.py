@@ -111,7 +111,7 @@ class CorpusConfig:
 def numbers(text: str, count: int) -> tuple[float, ...] | None:
     """Return the numbers between the commas, or None when they are not `count` numbers from 0 up."""
     try:
-        found = tuple(float(part) for part in text.split(","))
+        values = tuple(float(part) for part in text.split(","))
     except ValueError:
         return None
-    return found if len(found) == count and all(value >= 0 for value in found) else None
+    return values if len(values) == count and all(value >= 0 for value in values) else None

@@ -59,11 +59,13 @@ def _order(line: str) -> Order:
     scheme, colon, rest = line.partition(":")
     if colon and scheme == "hub":
         return _hub(line, rest)
-    for known, names in (("python", PYTHON), ("app", APP)):
-        if colon and scheme == known:
+    for known_scheme, names in (("python", PYTHON), ("app", APP)):
+        if colon and scheme == known_scheme:
             if rest not in names:
-                raise BadSource(f"{line} is not known; write {' or '.join(f'{known}:{name}' for name in names)}.")
-            return Order(line, known, rest)
+                raise BadSource(
+                    f"{line} is not known; write {' or '.join(f'{known_scheme}:{name}' for name in names)}."
+                )
+            return Order(line, known_scheme, rest)
     if colon and re.fullmatch(r"[a-z]{2,}", scheme):
         raise BadSource(f"{line} is not a kind of source; a line names a file, or begins with hub:, python: or app:.")
     return _file(line)

@@ -26,7 +26,7 @@ class EvaluateConfig:
     kind: ClassVar[str] = "evaluate"
     measure: str = option(
         "perplexity",
-        "; ".join(f"{name}: {what}" for name, what in MEASURES.items()),
+        "; ".join(f"{name}: {measure}" for name, measure in MEASURES.items()),
         choices=tuple(MEASURES),
     )
     texts: str = option(

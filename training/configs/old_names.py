@@ -18,5 +18,5 @@ _RENAMED: dict[str, dict[str, str]] = {
 def current_names(kind: str, values: dict[str, Any]) -> dict[str, Any]:
     """Return `values` by today's names of the options; where both names are there, today's one counts."""
     renamed = _RENAMED.get(kind, {})
-    found = {renamed.get(name, name): value for name, value in values.items()}
-    return found | {name: values[name] for name in renamed.values() if name in values}
+    current = {renamed.get(name, name): value for name, value in values.items()}
+    return current | {name: values[name] for name in renamed.values() if name in values}

@@ -30,7 +30,7 @@ def option(
     multiline: bool = False,
     only: tuple[str, ...] = (),
 ) -> Any:
-    """A hyperparameter with what a form needs to show it and a check needs to refuse it.
+    """Declare a hyperparameter with what a form needs to show it and a check needs to refuse it.
 
     `only` names the measures of an evaluation for which it means something; () is all.
     """
@@ -40,7 +40,8 @@ def option(
 
 
 def learning_rate_option(help: str, *, adapters: float, full: float) -> Any:
-    """A learning rate that depends on what is trained: every weight takes a tenth of what adapters take, about."""
+    """Declare a learning rate that depends on what is trained: every weight takes a tenth of what adapters take,
+    about."""
     text = f"{help}; empty: {adapters:g} for adapters, {full:g} for every weight (adapters: full)"
     return option(None, text, low=1e-8, high=1)
 
@@ -49,12 +50,12 @@ def check(value: Any, hint: Any, metadata: typing.Mapping[str, Any]) -> Any:
     allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if value is None and type(None) in allowed:
         return None
-    wanted = next(t for t in allowed if t is not type(None))
-    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+    expected = next(t for t in allowed if t is not type(None))
+    if expected is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
-    if not isinstance(value, wanted) or (wanted is not bool and isinstance(value, bool)):
+    if not isinstance(value, expected) or (expected is not bool and isinstance(value, bool)):
         names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
-        raise ValueError(f"must be {names[wanted]}, not {value!r}.")
+        raise ValueError(f"must be {names[expected]}, not {value!r}.")
     if metadata.get("choices") and value not in metadata["choices"]:
         raise ValueError(f"must be one of {', '.join(metadata['choices'])}, not {value!r}.")
     low, high = metadata.get("low"), metadata.get("high")

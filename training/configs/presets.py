@@ -47,7 +47,7 @@ def parameters(preset: Preset, vocabulary: int, objective: str) -> int:
 
 
 def block_parameters(preset: Preset, objective: str) -> int:
-    """Without the embeddings and the output layer."""
+    """Count the parameters without the embeddings and the output layer."""
     w, f = preset.width, preset.feed_forward
     if objective == "span":  # gated feed-forward, as T5 1.1 has it; half the blocks read, half write
         encoder, decoder = span_layers(preset)
@@ -62,7 +62,7 @@ def block_parameters(preset: Preset, objective: str) -> int:
 
 
 def span_layers(preset: Preset) -> tuple[int, int]:
-    """Blocks of the encoder and of the decoder: together about as many as the preset names."""
+    """Return blocks of the encoder and of the decoder: together about as many as the preset names."""
     return preset.layers - preset.layers // 2, max(preset.layers // 2, 1)
 
 

@@ -47,13 +47,14 @@ class Ending:
 
     @classmethod
     def paused(cls, pause: dict[str, Any]) -> Ending:
-        """The recipe waits for a person: `pause` is what it wrote, with the choices."""
+        """Return the ending of a recipe that waits for a person: `pause` is what it wrote, with the choices."""
         return cls(PAUSED, pause["code"], pause["message"], pause["remedy"], 0, pause=pause)
 
     @classmethod
-    def starved(cls, held: str, limit: str, exit_code: int | None = None) -> Ending:
-        """Killed by the system for want of memory. Others may have taken it: it is tried once more."""
-        reason = f"the system killed the recipe for want of memory: it held {held or 'a part'} of {limit}"
+    def starved(cls, memory: str, limit: str, exit_code: int | None = None) -> Ending:
+        """Return the ending of a recipe killed by the system for want of memory. Others may have taken it: it is tried
+        once more."""
+        reason = f"the system killed the recipe for want of memory: it held {memory or 'a part'} of {limit}"
         return cls(LOST, OUT_OF_MEMORY, reason, "", exit_code, retry=True)
 
     @classmethod
@@ -66,7 +67,8 @@ class Ending:
 
     @classmethod
     def shut_down(cls) -> Ending:
-        """The worker was asked to end. That is no fault of the run and counts against nothing."""
+        """Return the ending of a run whose worker was asked to end. That is no fault of the run and counts against
+        nothing."""
         return cls(CANCELLED, "shut_down", "the worker was shut down", "", None, retry=True)
 
     @classmethod
@@ -109,8 +111,10 @@ def explain(exit_code: int, directory: RunDirectory) -> Ending:
     last_words = _last_words(directory.path / "log.txt")
     if any(words in last_words for words in _SAID_WITHOUT_MEMORY):
         return Ending.failed(*NO_MEMORY, exit_code)
-    what = f"The recipe died of signal {_name(number)}" if number else f"The recipe ended with exit status {exit_code}"
-    return Ending.failed("crashed", f"{what}.{last_words}", f"See the log. {_KEPT}", exit_code)
+    happened = (
+        f"The recipe died of signal {_name(number)}" if number else f"The recipe ended with exit status {exit_code}"
+    )
+    return Ending.failed("crashed", f"{happened}.{last_words}", f"See the log. {_KEPT}", exit_code)
 
 
 def log_tail(path: Path, lines: int = 60, limit: int = 32_000) -> str:
@@ -120,8 +124,8 @@ def log_tail(path: Path, lines: int = 60, limit: int = 32_000) -> str:
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - limit))
         text = file.read().decode("utf-8", "replace")
-    kept = [line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n")]
-    return "\n".join(kept[-lines - 1 :]).strip("\n")
+    log_lines = [line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n")]
+    return "\n".join(log_lines[-lines - 1 :]).strip("\n")
 
 
 def _killed(number: int) -> str:

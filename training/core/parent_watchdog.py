@@ -50,7 +50,7 @@ def _look(parent: int, grace_seconds: float) -> None:
 
 
 def end_group(group: int, grace_seconds: float = 5.0) -> None:
-    """SIGTERM to a process group now, SIGKILL after the grace to what is left of it; returns at once."""
+    """Send SIGTERM to a process group now, SIGKILL after the grace to what is left of it; returns at once."""
     tenths = str(max(0, round(grace_seconds * 10)))
     try:
         subprocess.Popen(

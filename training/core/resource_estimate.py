@@ -65,7 +65,7 @@ def shape_of(preset: Preset, vocabulary: int, objective: str) -> Shape:
 
 
 def shape_of_config(config: Any, *, parameters: int, trained: int) -> Shape:
-    """Of a decoder that stands already, from its transformers config."""
+    """Return the shape of a decoder that exists already, from its transformers config."""
     return Shape(
         parameters=parameters,
         trained=trained,
@@ -79,7 +79,8 @@ def shape_of_config(config: Any, *, parameters: int, trained: int) -> Shape:
 
 
 def state_bytes(shape: Shape, *, is_bfloat16: bool) -> float:
-    """Weights, gradients, moments: 4 + 8 bytes of masters and moments, and the model's own copy and gradient."""
+    """Return the bytes of weights, gradients and moments: 4 + 8 bytes of masters and moments, and the model's own copy
+    and gradient."""
     if is_bfloat16:
         return 2 * shape.parameters + (4 + 4 + 8 + 2) * shape.trained
     return 4 * shape.parameters + (4 + 8) * shape.trained
@@ -100,7 +101,7 @@ def activation_bytes(shape: Shape, length: int, rows: int, *, is_bfloat16: bool,
 
 
 def memory(shape: Shape, length: int, rows: int, *, is_bfloat16: bool, checkpointing: bool) -> float:
-    """Bytes at the peak of a step."""
+    """Return the bytes at the peak of a step."""
     activations = activation_bytes(shape, length, rows, is_bfloat16=is_bfloat16, checkpointing=checkpointing)
     return PROCESS + LOSS_BUFFERS + 4 * shape.vocabulary * shape.width + state_bytes(
         shape, is_bfloat16=is_bfloat16
@@ -122,19 +123,20 @@ def plan(
 
     `rows` and `checkpointing` are taken as they are where somebody chose them. Raises DoesNotFit.
     """
-    wanted = min(batch, max(BEST_TOKENS[device] // length, 1))
-    choices = [rows] if rows else sorted({-(-wanted // n) for n in range(1, wanted + 1)}, reverse=True)
-    ways = [checkpointing] if checkpointing is not None else [False, True]
-    for twice in ways:
+    most_rows = min(batch, max(BEST_TOKENS[device] // length, 1))
+    choices = [rows] if rows else sorted({-(-most_rows // n) for n in range(1, most_rows + 1)}, reverse=True)
+    checkpointing_choices = [checkpointing] if checkpointing is not None else [False, True]
+    for twice in checkpointing_choices:
         for count in choices:
-            needed = memory(shape, length, count, is_bfloat16=is_bfloat16, checkpointing=twice)
-            if needed <= ROOM * available:
-                return Plan(count, twice, needed)
-    raise DoesNotFit(needed, available)
+            n_bytes = memory(shape, length, count, is_bfloat16=is_bfloat16, checkpointing=twice)
+            if n_bytes <= ROOM * available:
+                return Plan(count, twice, n_bytes)
+    raise DoesNotFit(n_bytes, available)
 
 
 def flops_per_token(shape: Shape, length: int, *, checkpointing: bool = False) -> float:
-    """Forward and backward: six for each weight that is multiplied, twelve for each pair of places and channel.
+    """Return the operations forward and backward: six for each weight that is multiplied, twelve for each pair of
+    places and channel.
 
     Where the rows are `length` long, all T x T scores are computed, those behind a mask too.
     """
@@ -154,5 +156,5 @@ def reached(width: int, measured: Sequence[tuple[int, float]]) -> float:
 
 
 def seconds(shape: Shape, length: int, tokens: float, *, rate: float, checkpointing: bool = False) -> float:
-    """At `rate` floating-point operations a second, as steps of this width reach them."""
+    """Return the seconds at `rate` floating-point operations a second, as steps of this width reach them."""
     return tokens * flops_per_token(shape, length, checkpointing=checkpointing) / rate

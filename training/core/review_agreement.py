@@ -78,16 +78,16 @@ def recent(opinions: Sequence[Opinion], after: int = -1) -> list[Opinion]:
     return [o for o in opinions if o.step in steps]
 
 
-def disagree(found: Agreement, least: float) -> bool:
+def disagree(agreement: Agreement, least: float) -> bool:
     """Return whether even the upper end of the interval is below what was asked for."""
-    return found.decided > 0 and found.interval[1] < least
+    return agreement.decided > 0 and agreement.interval[1] < least
 
 
-def in_words(found: Agreement, who: str, reward: str = "the reward model") -> str:
+def in_words(agreement: Agreement, people: str, reward: str = "the reward model") -> str:
     """Return both opinions and how often they are one, as a sentence without its full stop."""
-    low, high = found.interval
+    low, high = agreement.interval
     return (
-        f"{who} agree with {reward} on {found.agreed} of {found.decided} pairs that they decided, {found.share:.0%} "
-        f"[{100 * low:.0f}, {100 * high:.0f}]; it expects {found.predicted:.0%} of the votes for the policy's answers "
-        f"against the parent's, and they get {found.people:.0%}"
+        f"{people} agree with {reward} on {agreement.agreed} of {agreement.decided} pairs that they decided, "
+        f"{agreement.share:.0%} [{100 * low:.0f}, {100 * high:.0f}]; it expects {agreement.predicted:.0%} of the "
+        f"votes for the policy's answers against the parent's, and they get {agreement.people:.0%}"
     )

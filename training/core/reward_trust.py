@@ -83,7 +83,8 @@ def of_folder(folder: str | Path) -> Evidence:
 
 
 def as_row(evidence: Evidence, *, overruled: bool) -> Row:
-    """For result.json of the run that followed it. `overruled`: somebody asked to use it all the same."""
+    """Return the row for result.json of the run that followed it. `overruled`: somebody asked to use it all the
+    same."""
     text = "unknown" if evidence.beats_chance is None else evidence.beats_chance
     return {"beats_chance": text, "overruled": overruled and evidence.refuses, "sentence": evidence.sentence}
 

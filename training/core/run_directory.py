@@ -159,7 +159,8 @@ class RunDirectory:
         atomic_files.write_text(self.path / "reviews.jsonl", "".join(_line(row) for row in [*before, *new]))
 
     def pause(self, pause: Row) -> None:
-        """The recipe ends here and goes on when somebody has chosen: `code, message, remedy, step, choices`."""
+        """Pause the recipe: it ends here and goes on when somebody has chosen: `code, message, remedy, step,
+        choices`."""
         atomic_files.write_text(self.path / "paused.json", json.dumps(pause, indent=2, ensure_ascii=False) + "\n")
 
     def paused(self) -> Row | None:
@@ -182,25 +183,26 @@ class RunDirectory:
         return final
 
     def complete_checkpoints(self) -> list[Path]:
-        """By their numbers: by their names, step 1000000 would come before step 999999."""
+        """List complete checkpoints by their numbers: by their names, step 1000000 would come before step 999999."""
         return sorted(self.checkpoints.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
 
     def latest_checkpoint(self) -> Path | None:
         return next(reversed(self.complete_checkpoints()), None)
 
     def kept_step(self) -> int | None:
-        """Where a new attempt goes on: the latest checkpoint's step, else how many completions stand. None: nowhere."""
+        """Return where a new attempt goes on: the latest checkpoint's step, else how many completions exist. None:
+        nowhere."""
         if latest := self.latest_checkpoint():
             return int(latest.name.removeprefix("step-"))
         return sum(1 for _ in read_lines(self.path / "completions.jsonl")) or None
 
     def truncate_logs(self, step: int) -> None:
-        """On resume, drop what was logged after the checkpoint: those steps are about to be taken again."""
+        """Drop, on resume, what was logged after the checkpoint: those steps are about to be taken again."""
         for name in ("metrics.jsonl", "samples.jsonl"):
-            kept = [row for row in read_lines(self.path / name) if row["step"] <= step]
+            rows = [row for row in read_lines(self.path / name) if row["step"] <= step]
             if (self.path / name).exists():
-                atomic_files.write_text(self.path / name, "".join(_line(row) for row in kept))
-            self._sequences[name] = kept[-1]["sequence"] if kept else 0
+                atomic_files.write_text(self.path / name, "".join(_line(row) for row in rows))
+            self._sequences[name] = rows[-1]["sequence"] if rows else 0
 
     def begin_model(self) -> Path:
         folder = self.path / ".model.partial"
@@ -227,9 +229,9 @@ class RunDirectory:
         atomic_files.write_text(self.path / "result.json", json.dumps(result, indent=2, ensure_ascii=False) + "\n")
 
     def fail(self, failure: RecipeFailure) -> None:
-        """Of several processes that fail at once each writes under a name of its own."""
-        told = {"code": failure.code, "message": failure.message, "remedy": failure.remedy}
-        text = json.dumps({**told, "remedy_changes": failure.remedy_changes})
+        """Write the failure. Of several processes that fail at once each writes under a name of its own."""
+        fields = {"code": failure.code, "message": failure.message, "remedy": failure.remedy}
+        text = json.dumps({**fields, "remedy_changes": failure.remedy_changes})
         atomic_files.write_text(self.path / "failure.json", text, writer=str(os.getpid()))
 
     def result(self) -> Row | None:

@@ -29,8 +29,8 @@ _STAGES = (
 def stages(only: Collection[str] | None = None) -> list[Stage]:
     """Return every kind under its stage, kinds that nobody here has heard of last; with `only`, those and no empty
     stage."""
-    known = {name for _, _, names in _STAGES for name in names}
-    strangers = ("Other", "", tuple(name for name in KINDS if name not in known))
+    known_kinds = {name for _, _, names in _STAGES for name in names}
+    strangers = ("Other", "", tuple(name for name in KINDS if name not in known_kinds))
     stages = [
         Stage(title, purpose, tuple(KINDS[n] for n in names if n in KINDS and (only is None or n in only)))
         for title, purpose, names in (*_STAGES, strangers)

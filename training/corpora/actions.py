@@ -50,7 +50,7 @@ def report_of(run: Run) -> Row | None:
 
 
 def folders(project: Project) -> list[Path]:
-    """Where a corpus run of this project may read, the project's own uploads first."""
+    """Return where a corpus run of this project may read, the project's own uploads first."""
     return [upload_folder(project), settings.DATA_DIR / "corpora", *settings.CORPUS_FOLDERS]
 
 
@@ -59,7 +59,7 @@ def upload_folder(project: Project) -> Path:
 
 
 def check(project: Project, config: CorpusConfig) -> dict[str, str]:
-    """Files that are not there or may not be read, told before the run is queued."""
+    """Check files that are not there or may not be read, before the run is queued."""
     try:
         orders = read_orders(config.sources)
         hubs.check_names(orders)
@@ -84,7 +84,8 @@ def rows(run: Run) -> dict[str, list[Row]]:
 
 
 def eval_texts(project: Project) -> Iterator[str]:
-    """All that ranks models here: the prompts of the eval split, every answer to them, and the written references."""
+    """Return all that ranks models here: the prompts of the eval split, every answer to them, and the written
+    references."""
     for prompt in project.prompts.filter(side=Split.EVAL).iterator():
         yield from (turn["content"] for turn in prompt.messages)
     of_eval = {"prompt__project": project, "prompt__side": Split.EVAL}
@@ -93,14 +94,15 @@ def eval_texts(project: Project) -> Iterator[str]:
 
 
 def _app_texts(project: Project, texts: set[str]) -> Iterator[tuple[str, str]]:
-    """Of the train split alone. Answers that somebody flagged, and demonstrations that do not count, stay out."""
+    """Yield texts of the train split alone. Answers that somebody flagged, and demonstrations that do not count, stay
+    out."""
     of_train: dict[str, Any] = {"prompt__project": project, "prompt__side": Split.TRAIN}
     if "answers" in texts:
         answers = Completion.objects.filter(**of_train, flags__isnull=True).values_list("text", flat=True)
         yield from (("answers", text) for text in answers.iterator())
     if "demonstrations" in texts:
-        written = Demonstration.objects.counted().filter(**of_train).values_list("text", flat=True)
-        yield from (("demonstrations", text) for text in written.iterator())
+        demonstrations = Demonstration.objects.counted().filter(**of_train).values_list("text", flat=True)
+        yield from (("demonstrations", text) for text in demonstrations.iterator())
 
 
 @dataclass(frozen=True)
@@ -114,14 +116,14 @@ class CorpusFile:
 
 def files(project: Project) -> list[CorpusFile]:
     """Return what `sources` may name here, of the uploads and of ASSAY_DATA/corpora."""
-    own, shared = upload_folder(project), settings.DATA_DIR / "corpora"
-    found = {}
-    for folder in (shared, own):
+    own_folder, shared = upload_folder(project), settings.DATA_DIR / "corpora"
+    files_by_name = {}
+    for folder in (shared, own_folder):
         for path in sorted(folder.rglob("*"))[:_SHOWN] if folder.is_dir() else []:
             if path.is_file() and path.name.removesuffix(".gz").endswith(SUFFIXES):
                 name = str(path.relative_to(folder))
-                found[name] = CorpusFile(name, path.stat().st_size, folder == own)
-    return sorted(found.values(), key=lambda file: file.name)
+                files_by_name[name] = CorpusFile(name, path.stat().st_size, folder == own_folder)
+    return sorted(files_by_name.values(), key=lambda file: file.name)
 
 
 def upload(*, project: Project, file: UploadedFile, by: User) -> CorpusFile:
@@ -149,8 +151,8 @@ def upload(*, project: Project, file: UploadedFile, by: User) -> CorpusFile:
 def _write_once(file: UploadedFile, place: Path) -> None:
     partial = place.with_name(f".{place.name}.partial-{id(file):x}")
     try:
-        with partial.open("wb") as out:
-            shutil.copyfileobj(file, out)
+        with partial.open("wb") as output:
+            shutil.copyfileobj(file, output)
         place.hardlink_to(partial)
     except FileExistsError:
         raise Refused(

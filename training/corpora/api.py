@@ -75,5 +75,5 @@ def corpora_sources(request: Request) -> Response:
     corpus_upload = CorpusUpload(data=request.data)
     corpus_upload.is_valid(raise_exception=True)
     project = find_project(request.user, corpus_upload.validated_data["project"])
-    kept = corpora.upload(project=project, file=corpus_upload.validated_data["file"], by=request.user)
-    return Response(asdict(kept), status=201)
+    corpus_file = corpora.upload(project=project, file=corpus_upload.validated_data["file"], by=request.user)
+    return Response(asdict(corpus_file), status=201)

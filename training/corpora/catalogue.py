@@ -26,7 +26,7 @@ class Entry:
 
     @property
     def line(self) -> str:
-        """As `sources` takes it."""
+        """Return the line as `sources` takes it."""
         return f"hub:{self.name}{f'/{self.config}' if self.config else ''}:{self.split}"
 
     @property
@@ -34,7 +34,7 @@ class Entry:
         return f"https://huggingface.co/datasets/{self.name}"
 
     def query(self, max_documents: int = 100_000) -> str:
-        """Of an address that fills the form of a corpus run; few enough documents to try it with."""
+        """Return the query of an address that fills the form of a corpus run; few enough documents to try it with."""
         return urlencode(
             {
                 "config.sources": self.line,

@@ -35,10 +35,10 @@ def upload(request: HttpRequest, project: Project) -> HttpResponse:
     try:
         if file is None:
             raise Refused(400, file="Choose a file.")
-        kept = corpora.upload(project=project, file=cast(Any, file), by=cast(User, request.user))
+        corpus_file = corpora.upload(project=project, file=cast(Any, file), by=cast(User, request.user))
     except Refused as refused:
         return _page(request, project, refused.errors, refused.status)
-    messages.success(request, f"{kept.name} is here: corpora of this project may read it.")
+    messages.success(request, f"{corpus_file.name} is here: corpora of this project may read it.")
     return redirect("catalogue", project.slug)
 
 
@@ -50,7 +50,7 @@ def _page(
         "project": project,
         "section": "data",
         "groups": by_group(),
-        "at_hand": [(line, what, _query(line)) for line, what in (*AT_HAND, *_own_texts(project))],
+        "at_hand": [(line, description, _query(line)) for line, description in (*AT_HAND, *_own_texts(project))],
         "files": [(file, _query(file.name)) for file in corpora.files(project)] if may_start else [],
         "may_start": may_start,
         "errors": errors or {},
@@ -66,8 +66,8 @@ def _query(line: str) -> str:
 def _own_texts(project: Project) -> list[tuple[str, str]]:
     of_train = {"prompt__project": project, "prompt__side": Split.TRAIN}
     answers = Completion.objects.filter(**of_train).count()
-    written = Demonstration.objects.counted().filter(**of_train).count()
+    n_demonstrations = Demonstration.objects.counted().filter(**of_train).count()
     return [
         ("app:answers", f"what models answered here to prompts that may train: {answers:,}"),
-        ("app:demonstrations", f"what people wrote here for such prompts: {written:,}"),
+        ("app:demonstrations", f"what people wrote here for such prompts: {n_demonstrations:,}"),
     ]

@@ -18,7 +18,7 @@ from annotate.data.rows.task_families import TASKS
 from annotate.data.uploads.leakage_guard import EvalPrompts
 from annotate.models import Dataset, Project, User
 from common import splits
-from training.instructions.mixing import Options, Row, Source, Told, mix, quotas
+from training.instructions.mixing import MixCounts, Options, Row, Source, mix, quotas
 from training.instructions.sandbox import TemplateRefused
 from training.instructions.templating import Instruction, read_instruction
 
@@ -46,34 +46,34 @@ class OwnTemplate:
 class Preview:
     """Counts of the first rows that would be made, a few of them to look at, and how many there would be in all."""
 
-    told: Told
+    counts: MixCounts
     rows: list[Row]
     total: int
 
     @property
     def templates(self) -> list[tuple[str, int]]:
-        return self.told.by_template.most_common()
+        return self.counts.by_template.most_common()
 
     @property
     def frames(self) -> list[tuple[str, int]]:
-        return self.told.by_frame.most_common()
+        return self.counts.by_frame.most_common()
 
     @property
     def left_out(self) -> list[tuple[str, int]]:
-        return self.told.left_out.most_common()
+        return self.counts.left_out.most_common()
 
 
 def preview(
     *, project: Project, datasets: Sequence[Dataset], templates: Sequence[OwnTemplate] = (), **options: Any
 ) -> Preview:
-    """Return what `instruct` would make. Refused as it would be."""
+    """Return what `instruct` would make. It is refused as that would be."""
     sources = _sources(project, datasets, templates)
     chosen = _checked(options)
-    told = Told()
+    counts = MixCounts()
     total = sum(quotas([s.size for s in sources], chosen)) * chosen.templates_per_row
     fewer = dataclasses.replace(chosen, limit=min(PREVIEWED, chosen.limit or PREVIEWED))
-    rows = list(_told(mix(sources, fewer, told, EvalPrompts(project).keeps_out)))
-    return Preview(told, _varied(rows), total)
+    rows = list(_reported(mix(sources, fewer, counts, EvalPrompts(project).keeps_out)))
+    return Preview(counts, _varied(rows), total)
 
 
 def instruct(
@@ -92,26 +92,26 @@ def instruct(
         raise Refused(400, name="Give the dataset a name of 1 to 120 characters.")
     sources = _sources(project, datasets, templates)
     chosen = _checked(options)
-    told = Told()
-    rows = _told(mix(sources, chosen, told, EvalPrompts(project).keeps_out))
+    counts = MixCounts()
+    rows = _reported(mix(sources, chosen, counts, EvalPrompts(project).keeps_out))
     first = next(rows, None)
     if first is None:
-        raise Refused(400, datasets=f"No row would go in ({dict(told.left_out)}): take more rows or templates.")
+        raise Refused(400, datasets=f"No row would go in ({dict(counts.left_out)}): take more rows or templates.")
     content_hash = frozen_rows.write_streamed(
         {"examples": itertools.chain([first], rows)}, kind=Dataset.Kind.SFT, side=splits.TRAIN
     )
     if standing := project.datasets.filter(kind=Dataset.Kind.SFT, content_hash=content_hash).order_by("id").first():
         return standing, False
-    return _record(project, name, by, content_hash, _counts(told, datasets, templates, chosen)), True
+    return _record(project, name, by, content_hash, _counts(counts, datasets, templates, chosen)), True
 
 
 def _record(project: Project, name: str, by: User, content_hash: str, counts: dict[str, Any]) -> Dataset:
-    taken = Refused(409, name=f"{project.name} has a dataset called {name!r}; take another name.")
+    name_taken = Refused(409, name=f"{project.name} has a dataset called {name!r}; take another name.")
     if project.datasets.filter(name=name).exists():
-        raise taken
+        raise name_taken
     try:
         with transaction.atomic():
-            made = Dataset.objects.create(
+            dataset = Dataset.objects.create(
                 project=project,
                 kind=Dataset.Kind.SFT,
                 name=name,
@@ -120,30 +120,30 @@ def _record(project: Project, name: str, by: User, content_hash: str, counts: di
                 counts=counts,
                 created_by=by,
             )
-            announce_dataset(made)
-            return made
+            announce_dataset(dataset)
+            return dataset
     except IntegrityError as error:  # a double click: its twin came first
-        raise taken from error
+        raise name_taken from error
 
 
 def _counts(
-    told: Told, datasets: Sequence[Dataset], templates: Sequence[OwnTemplate], options: Options
+    counts: MixCounts, datasets: Sequence[Dataset], templates: Sequence[OwnTemplate], options: Options
 ) -> dict[str, Any]:
     return {
-        "examples": told.examples,
-        "templates": dict(told.by_template.most_common()),
-        "frames": dict(told.by_frame.most_common()),
-        "sources": dict(told.by_source),
-        "with solved examples": told.examples - told.by_shots[0],
+        "examples": counts.examples,
+        "templates": dict(counts.by_template.most_common()),
+        "frames": dict(counts.by_frame.most_common()),
+        "sources": dict(counts.by_source),
+        "with solved examples": counts.examples - counts.by_shots[0],
         "made_from": [{"id": d.pk, "name": d.name, "hash": d.content_hash} for d in datasets],
         "own_templates": [dataclasses.asdict(t) for t in templates],
         "options": dataclasses.asdict(options),
-        "left_out": dict(told.left_out),
+        "left_out": dict(counts.left_out),
     }
 
 
-def _told(rows: Iterator[Row]) -> Iterator[Row]:
-    """A template that does not fit some row is told as the user's, not as a crash."""
+def _reported(rows: Iterator[Row]) -> Iterator[Row]:
+    """Yield the rows; a template that does not fit some row is reported as the user's fault, not as a crash."""
     try:
         yield from rows
     except TemplateRefused as error:
@@ -153,14 +153,14 @@ def _told(rows: Iterator[Row]) -> Iterator[Row]:
 def _sources(project: Project, datasets: Sequence[Dataset], templates: Sequence[OwnTemplate]) -> list[Source]:
     if not 1 <= len(datasets) <= _MOST_SOURCES:
         raise Refused(400, datasets=f"Choose 1 to {_MOST_SOURCES} labelled datasets.")
-    own = _own(templates, {_task_of(project, d) for d in datasets})
+    own_templates = _own(templates, {_task_of(project, d) for d in datasets})
     return [
         Source(
             name=f"{d.name} {d.content_hash[:12]}",
             task=d.counts["task"],
             size=d.counts["rows"],
             rows=lambda path=d.path: frozen_rows.read(path, "rows"),  # type: ignore[misc]
-            extra=tuple(t for t in own if t.task == d.counts["task"]),
+            extra=tuple(t for t in own_templates if t.task == d.counts["task"]),
         )
         for d in sorted(datasets, key=lambda d: d.content_hash)  # in whatever order they were named
     ]
@@ -177,26 +177,26 @@ def _task_of(project: Project, dataset: Dataset) -> str:
 
 
 def _own(templates: Sequence[OwnTemplate], tasks: set[str]) -> list[Instruction]:
-    found = []
+    instructions = []
     for number, template in enumerate(templates, start=1):
         if template.task not in tasks:
             raise Refused(400, template=f"None of the datasets is of the task {template.task!r}; choose one that is.")
         try:
-            found.append(read_instruction(template.text, TASKS[template.task], f"{template.task}/own-{number}"))
+            instructions.append(read_instruction(template.text, TASKS[template.task], f"{template.task}/own-{number}"))
         except TemplateRefused as error:
             raise Refused(400, template=str(error)) from error
-    return found
+    return instructions
 
 
 def _checked(options: dict[str, Any]) -> Options:
-    known = {f.name: f.default for f in dataclasses.fields(Options)}
+    defaults = {f.name: f.default for f in dataclasses.fields(Options)}
     for name, value in options.items():
-        if name not in known:
-            raise Refused(400, **{name: f"is no option; the options are {', '.join(known)}."})
+        if name not in defaults:
+            raise Refused(400, **{name: f"is no option; the options are {', '.join(defaults)}."})
         if name == "limit" and value is None:
             continue
         low, high = _BOUNDS[name]
-        kind = float if isinstance(known[name], float) else int
+        kind = float if isinstance(defaults[name], float) else int
         if (
             isinstance(value, bool)
             or not isinstance(value, int | float)
@@ -209,9 +209,9 @@ def _checked(options: dict[str, Any]) -> Options:
 
 
 def _varied(rows: list[Row]) -> list[Row]:
-    """Different templates, of every task in turn."""
+    """Return rows of different templates, of every task in turn."""
     by_task: dict[str, dict[str, Row]] = {}
     for row in rows:
         by_task.setdefault(row["task"], {}).setdefault(row["template"], row)
-    turns = itertools.zip_longest(*(found.values() for found in by_task.values()))
+    turns = itertools.zip_longest(*(rows_by_template.values() for rows_by_template in by_task.values()))
     return [row for turn in turns for row in turn if row is not None][:_SHOWN]

@@ -81,21 +81,21 @@ class TemplateOut(serializers.Serializer):
 @idempotent(atomic=False)
 def create(request: Request) -> Response:
     """Freeze labelled datasets as an SFT dataset; 200 with the standing one when these very rows are frozen already."""
-    made, is_new = instruct(by=request.user, **_read(NewInstructions, request))
-    return Response(DatasetOut(made).data, status=201 if is_new else 200)
+    dataset, is_new = instruct(by=request.user, **_read(NewInstructions, request))
+    return Response(DatasetOut(dataset).data, status=201 if is_new else 200)
 
 
 @extend_schema(request=InstructIn, responses={200: PreviewOut} | refusals(400, 403, 404, 410), tags=["datasets"])
 @allows(post="research")
 def look(request: Request) -> Response:
-    """What would be made, without freezing it."""
-    found = preview(**_read(InstructIn, request))
+    """Preview what would be made, without freezing it."""
+    result = preview(**_read(InstructIn, request))
     return Response(
         {
-            "total": found.total,
-            "templates": dict(found.told.by_template),
-            "left_out": dict(found.told.left_out),
-            "rows": found.rows,
+            "total": result.total,
+            "templates": dict(result.counts.by_template),
+            "left_out": dict(result.counts.left_out),
+            "rows": result.rows,
         }
     )
 
@@ -103,7 +103,7 @@ def look(request: Request) -> Response:
 @extend_schema(responses=TemplateOut(many=True), tags=["datasets"])
 @allows(get="account")
 def templates(request: Request) -> Response:
-    """Our templates of every task."""
+    """List our templates of every task."""
     rows = [
         {name: getattr(instruction, name) for name in ("name", "task", "direction", "about", "source")}
         for task in TASKS
@@ -113,16 +113,21 @@ def templates(request: Request) -> Response:
 
 
 def _read(form: type[Input], request: Request) -> dict[str, Any]:
-    given = form(data=request.data)
-    given.is_valid(raise_exception=True)
-    fields = dict(given.validated_data)
+    serializer = form(data=request.data)
+    serializer.is_valid(raise_exception=True)
+    fields = dict(serializer.validated_data)
     project = find_project(request.user, fields.pop("project"))
     require(request.user, "research", project)
     ids = fields.pop("datasets")
-    found = find_all(Dataset.objects.filter(project__in=projects_where(request.user, "research")), set(ids))
-    if missing := [pk for pk in ids if pk not in found]:
+    datasets = find_all(Dataset.objects.filter(project__in=projects_where(request.user, "research")), set(ids))
+    if missing := [pk for pk in ids if pk not in datasets]:
         raise Refused(400, datasets=f"There is no dataset {missing[0]} in a project where you may use it.")
-    own = [OwnTemplate(**template) for template in fields.pop("templates", [])]
-    known = {f.name for f in dataclasses.fields(Options)} | {"name"}
-    options = {name: value for name, value in fields.items() if name in known}
-    return {"project": project, "datasets": [found[pk] for pk in dict.fromkeys(ids)], "templates": own, **options}
+    own_templates = [OwnTemplate(**template) for template in fields.pop("templates", [])]
+    option_names = {f.name for f in dataclasses.fields(Options)} | {"name"}
+    options = {name: value for name, value in fields.items() if name in option_names}
+    return {
+        "project": project,
+        "datasets": [datasets[pk] for pk in dict.fromkeys(ids)],
+        "templates": own_templates,
+        **options,
+    }

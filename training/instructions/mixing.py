@@ -50,7 +50,7 @@ class Source:
 
 
 @dataclass
-class Told:
+class MixCounts:
     """What was made, counted while it is."""
 
     examples: int = 0
@@ -62,42 +62,42 @@ class Told:
 
 
 def quotas(sizes: list[int], options: Options) -> list[int]:
-    """Rows to take from each source. Largest remainders, so that they add up to the limit."""
+    """Return the rows to take from each source. Largest remainders, so that they add up to the limit."""
     weights = [min(size, options.cap) for size in sizes]
     total = sum(weights)
     if options.limit is None or options.limit >= total:
         return weights
     exact = [options.limit * weight / total for weight in weights]
-    taken = [int(share) for share in exact]
-    by_remainder = sorted(range(len(exact)), key=lambda i: (taken[i] - exact[i], i))
-    for i in by_remainder[: options.limit - sum(taken)]:
-        taken[i] += 1
-    return taken
+    taken_rows = [int(share) for share in exact]
+    by_remainder = sorted(range(len(exact)), key=lambda i: (taken_rows[i] - exact[i], i))
+    for i in by_remainder[: options.limit - sum(taken_rows)]:
+        taken_rows[i] += 1
+    return taken_rows
 
 
 def mix(
-    sources: list[Source], options: Options, told: Told, keeps_out: Callable[[Row], str] = lambda row: ""
+    sources: list[Source], options: Options, counts: MixCounts, keeps_out: Callable[[Row], str] = lambda row: ""
 ) -> Iterator[Row]:
-    """Rows of an SFT dataset, each with what made it. `keeps_out` says why one must not train."""
+    """Yield rows of an SFT dataset, each with what made it. `keeps_out` says why one must not train."""
     for source, quota in zip(sources, quotas([s.size for s in sources], options), strict=True):
         chosen = _drawn(source, quota, options.seed)
         labels = _labels(source)
         for key, row in chosen:
-            for made in _examples(source, row, labels, chosen, random.Random(key), options):
-                if reason := keeps_out(made):
-                    told.left_out[reason] += 1
+            for example in _examples(source, row, labels, chosen, random.Random(key), options):
+                if reason := keeps_out(example):
+                    counts.left_out[reason] += 1
                     continue
-                told.examples += 1
-                told.by_template[made["template"]] += 1
-                told.by_source[source.name] += 1
-                told.by_shots[made["shots"]] += 1
-                if "frame" in made:
-                    told.by_frame[made["frame"]] += 1
-                yield made
+                counts.examples += 1
+                counts.by_template[example["template"]] += 1
+                counts.by_source[source.name] += 1
+                counts.by_shots[example["shots"]] += 1
+                if "frame" in example:
+                    counts.by_frame[example["frame"]] += 1
+                yield example
 
 
 def _drawn(source: Source, quota: int, seed: int) -> list[tuple[str, Row]]:
-    """`quota` rows by the order of a seeded hash: a draw without replacement in memory for the quota alone."""
+    """Return `quota` rows by the order of a seeded hash: a draw without replacement in memory for the quota alone."""
     keyed = ((_key(row, seed), place, row) for place, row in enumerate(source.rows()))
     return [(f"{key} {place}", row) for key, place, row in heapq.nsmallest(quota, keyed, key=lambda k: k[:2])]
 
@@ -135,29 +135,29 @@ def _examples(
 
 
 def _chosen(instructions: tuple[Instruction, ...], draw: random.Random, options: Options) -> list[Instruction]:
-    """Different templates for one row, each inverted with the share asked for while there are such."""
-    left = {way: [t for t in instructions if t.is_inverted == way] for way in (True, False)}
-    found = []
+    """Choose different templates for one row, each inverted with the share asked for while there are such."""
+    left = {is_inverted: [t for t in instructions if t.is_inverted == is_inverted] for is_inverted in (True, False)}
+    chosen = []
     for _ in range(min(options.templates_per_row, len(instructions))):
-        way = draw.random() < options.inverted_share
-        if not left[way]:
-            way = not way
-        if not left[way] or (way and options.inverted_share == 0):
+        is_inverted = draw.random() < options.inverted_share
+        if not left[is_inverted]:
+            is_inverted = not is_inverted
+        if not left[is_inverted] or (is_inverted and options.inverted_share == 0):
             break
-        found.append(left[way].pop(draw.randrange(len(left[way]))))
-    return found
+        chosen.append(left[is_inverted].pop(draw.randrange(len(left[is_inverted]))))
+    return chosen
 
 
 def _shots(
     instruction: Instruction, row: Row, labels: list[str], pool: list[tuple[str, Row]], draw: random.Random, most: int
 ) -> list[tuple[str, str]]:
-    """One to `most` other rows, solved, in the same words."""
-    wanted = draw.randint(1, most)
-    drawn = [pool[draw.randrange(len(pool))][1] for _ in range(3 * wanted)] if len(pool) > 1 else []
+    """Return one to `most` other rows, solved, in the same words."""
+    n_shots = draw.randint(1, most)
+    other_rows = [pool[draw.randrange(len(pool))][1] for _ in range(3 * n_shots)] if len(pool) > 1 else []
     prompt = instruction.render(row, labels)[0]
     shots: dict[str, str] = {}
-    for other in drawn:
-        asked, answered = instruction.render(other, labels)
-        if asked != prompt and len(shots) < wanted:
-            shots[asked] = answered
+    for other in other_rows:
+        shot_prompt, completion = instruction.render(other, labels)
+        if shot_prompt != prompt and len(shots) < n_shots:
+            shots[shot_prompt] = completion
     return list(shots.items())

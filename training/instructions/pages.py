@@ -34,27 +34,27 @@ def instructions(request: HttpRequest, project: Project) -> HttpResponse:
         if request.POST.get("do") == "look":
             return _page(request, project, form, preview=preview(project=project, **_arguments(form)))
         by = cast(User, request.user)  # in_project lets nobody else through
-        made, is_new = instruct(project=project, name=form["name"], by=by, **_arguments(form))
+        dataset, is_new = instruct(project=project, name=form["name"], by=by, **_arguments(form))
     except Refused as refused:
         return _page(request, project, form, status=refused.status, errors=refused.errors)
     text = "is frozen: nothing changes it any more." if is_new else "holds these very rows already."
-    messages.success(request, f"{made.name} {text}")
-    return redirect("dataset", made.pk)
+    messages.success(request, f"{dataset.name} {text}")
+    return redirect("dataset", dataset.pk)
 
 
-def _form(sent: QueryDict, files: MultiValueDict[str, UploadedFile], project: Project) -> dict[str, Any]:
+def _form(posted: QueryDict, files: MultiValueDict[str, UploadedFile], project: Project) -> dict[str, Any]:
     default = Options()
     numbers = {name: getattr(default, name) for name in (*_WHOLE, *_SHARES)}
-    typed = {name: sent.get(name, "" if value is None else str(value)).strip() for name, value in numbers.items()}
-    ids = set(row_ids(sent.getlist("datasets")))
+    typed = {name: posted.get(name, "" if value is None else str(value)).strip() for name, value in numbers.items()}
+    ids = set(row_ids(posted.getlist("datasets")))
     chosen = [d for d in _labelled(project) if d.pk in ids]
     if file := files.get("own_file"):
         typed["own_template"] = file.read(4 * LONGEST).decode("utf-8", "replace").strip()
-    own_task = sent.get("own_task", "")
+    own_task = posted.get("own_task", "")
     return typed | {
-        "name": sent.get("name", "").strip(),
+        "name": posted.get("name", "").strip(),
         "datasets": chosen,
-        "own_template": typed.get("own_template") or sent.get("own_template", "").strip(),
+        "own_template": typed.get("own_template") or posted.get("own_template", "").strip(),
         "own_task": own_task if own_task in TASKS else (chosen[0].counts.get("task", "") if chosen else ""),
     }
 
@@ -65,8 +65,8 @@ def _arguments(form: dict[str, Any]) -> dict[str, Any]:
         fields[name] = _number(name, form[name], int) if form[name] or name != "limit" else None
     for name in _SHARES:
         fields[name] = _number(name, form[name], float)
-    own = [OwnTemplate(form["own_task"], form["own_template"])] if form["own_template"] else []
-    return fields | {"templates": own}
+    own_templates = [OwnTemplate(form["own_task"], form["own_template"])] if form["own_template"] else []
+    return fields | {"templates": own_templates}
 
 
 def _number(name: str, text: str, kind: type) -> Any:

@@ -23,7 +23,7 @@ class TemplateRefused(ValueError):
 
 
 def either(values: Iterable[str]) -> str:
-    """`a, b or c`"""
+    """Join values by commas and `or`: `a, b or c`"""
     *rest, last = values
     return f"{', '.join(rest)} or {last}" if rest else last
 
@@ -48,7 +48,7 @@ _LOOPED = "values to loop over"  # no name that a template can write
 
 
 def _looped(values: Any) -> list[Any]:
-    """What a loop goes over: a list. A text has millions of letters, and two loops over it would never end."""
+    """Check what a loop goes over: a list. A text has millions of letters, and two loops over it would never end."""
     if not isinstance(values, list | tuple):
         raise TemplateRefused("a loop goes over a list, such as labels or choices, and over no text.")
     if len(values) > _LONGEST_LOOP:
@@ -81,7 +81,7 @@ ENVIRONMENT = environment()
 
 
 def compile_template(source: str) -> Template:
-    """Raises TemplateRefused with the line of what is wrong."""
+    """Compile a template. Raises TemplateRefused with the line of what is wrong."""
     try:
         tree = ENVIRONMENT.parse(source)
         _refuse_what_runs_long(tree)
@@ -90,14 +90,15 @@ def compile_template(source: str) -> Template:
         raise TemplateRefused("it stands too many brackets deep.") from None
     except TemplateError as error:
         line = getattr(error, "lineno", None)
-        where = f"line {line}: " if line else ""
-        raise TemplateRefused(f"{where}{error.message or type(error).__name__}") from error
+        location = f"line {line}: " if line else ""
+        raise TemplateRefused(f"{location}{error.message or type(error).__name__}") from error
 
 
 def _refuse_what_runs_long(tree: nodes.Template) -> None:
-    """Also has each loop look at what it goes over, which is known only when a row is there."""
-    if found := next(tree.find_all(_STATEMENTS), None):
-        raise TemplateRefused(f"line {found.lineno}: a template here has no {type(found).__name__.lower()}.")
+    """Refuse statements that run long, and have each loop look at what it goes over, which is known only when a row is
+    there."""
+    if statement := next(tree.find_all(_STATEMENTS), None):
+        raise TemplateRefused(f"line {statement.lineno}: a template here has no {type(statement).__name__.lower()}.")
     if _depth(tree) > _DEEPEST_LOOPS:
         raise TemplateRefused(f"loops may stand {_DEEPEST_LOOPS} deep.")
     for loop in tree.find_all(nodes.For):

@@ -71,7 +71,7 @@ class FewShot:
     template: Template
 
     def render(self, shots: list[tuple[str, str]], prompt: str) -> str:
-        solved = [{"prompt": asked, "completion": answered} for asked, answered in shots]
+        solved = [{"prompt": shot_prompt, "completion": completion} for shot_prompt, completion in shots]
         return sandbox.render(self.template, {"shots": solved, "prompt": prompt})
 
 
@@ -93,9 +93,9 @@ def read_instruction(source: str, task: Task, name: str) -> Instruction:
     parts = _PARTING.split(body)
     if len(parts) != 2 or not parts[0].strip() or not parts[1].strip():
         raise TemplateRefused("Write the prompt, then a line with --- alone, then the completion.")
-    known = set(fields_of(task))
+    field_names = set(fields_of(task))
     named = _names(body)
-    if unknown := sorted(named - known):
+    if unknown := sorted(named - field_names):
         raise TemplateRefused(
             f"{', '.join(unknown)}: no field of {task.name}. Its fields are {', '.join(fields_of(task))}."
         )
@@ -126,7 +126,7 @@ def _names(source: str) -> set[str]:
 
 @functools.cache
 def instructions_of(task_name: str) -> tuple[Instruction, ...]:
-    """Our templates of a task, by name."""
+    """Return our templates of a task, by name."""
     task = TASKS[task_name]
     return tuple(
         read_instruction(path.read_text(encoding="utf-8"), task, f"{task_name}/{path.stem}")
@@ -136,8 +136,8 @@ def instructions_of(task_name: str) -> tuple[Instruction, ...]:
 
 @functools.cache
 def few_shots() -> tuple[FewShot, ...]:
-    found = []
+    few_shot_templates = []
     for path in sorted((FOLDER / "few_shot").glob("*.jinja")):
         _, about, body = _header(path.read_text(encoding="utf-8"))
-        found.append(FewShot(f"few_shot/{path.stem}", about, sandbox.compile_template(body.strip())))
-    return tuple(found)
+        few_shot_templates.append(FewShot(f"few_shot/{path.stem}", about, sandbox.compile_template(body.strip())))
+    return tuple(few_shot_templates)

@@ -55,14 +55,14 @@ class DiskOut(serializers.Serializer):
 @extend_schema(responses={200: DiskOut} | refusals(400, 403, 404), parameters=[PROJECT], tags=["runs"])
 @allows(get="research")
 def use(request: Request) -> Response:
-    """What the runs and models of a project take, the largest first."""
+    """Return what the runs and models of a project take, the largest first."""
     if not (slug := request.query_params.get("project")):
         raise Refused(400, project="Name the project: ?project=<slug>.")
     project = find_project(request.user, slug)
     require(request.user, "research", project)
-    found = disk_usage.of_project(project)
-    fields: dict[str, Any] = {name: getattr(found, name) for name in ("free", "capacity", "datasets", "elsewhere")}
-    fields |= {"runs": found.runs, "models": found.models, "rule": pruning.RULE}
+    disk_use = disk_usage.of_project(project)
+    fields: dict[str, Any] = {name: getattr(disk_use, name) for name in ("free", "capacity", "datasets", "elsewhere")}
+    fields |= {"runs": disk_use.runs, "models": disk_use.models, "rule": pruning.RULE}
     prunable = sum(one.size for one in pruning.prune(dry_run=True, at_once=True, project=project))
     return Response(DiskOut(fields | {"prunable": prunable}).data)
 

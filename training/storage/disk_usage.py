@@ -59,7 +59,7 @@ class DiskUse:
 
     @property
     def low(self) -> int:
-        """From here on the meter warns."""
+        """Return the size from which on the meter warns."""
         return int(0.8 * self.capacity)
 
     @property
@@ -96,19 +96,20 @@ def of_run(run: Run) -> RunUse:
 
 
 def size_of(folder: Path, *, shared: bool = True) -> int:
-    """Bytes that the files below take up on the disk, each once; without those that lie elsewhere too if asked."""
-    seen: set[tuple[int, int]] = set()
+    """Return the bytes that the files below take up on the disk, each once; without those that are elsewhere too if
+    asked."""
+    counted_files: set[tuple[int, int]] = set()
     size = 0
     for status in _files(folder):
         key = (status.st_dev, status.st_ino)
-        if key not in seen and (shared or status.st_nlink == 1):
-            seen.add(key)
+        if key not in counted_files and (shared or status.st_nlink == 1):
+            counted_files.add(key)
             size += status.st_blocks * 512
     return size
 
 
 def size_in_words(size: float) -> str:
-    """3.1 GB, 25 MB, 4 kB, as a disk's label counts."""
+    """Format a size as a disk's label counts: 3.1 GB, 25 MB, 4 kB."""
     for unit, scale, places in (("TB", 1e12, 1), ("GB", 1e9, 1), ("MB", 1e6, 0), ("kB", 1e3, 0)):
         if size >= scale:
             return f"{size / scale:.{places}f} {unit}"
@@ -116,7 +117,7 @@ def size_in_words(size: float) -> str:
 
 
 def _files(folder: Path) -> Iterable[os.stat_result]:
-    """What goes away while it is looked at counts for nothing."""
+    """Yield the files; what goes away while it is looked at counts for nothing."""
     try:
         entries = list(os.scandir(folder))
     except OSError:

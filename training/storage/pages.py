@@ -32,7 +32,7 @@ def page(request: HttpRequest, project: Project) -> HttpResponse:
 
 @in_project(post="research")
 def prune(request: HttpRequest, project: Project) -> HttpResponse:
-    """By the rule and at once; with `run`, every checkpoint of that one run of this project."""
+    """Prune by the rule and at once; with `run`, every checkpoint of that one run of this project."""
     by = cast(User, request.user)  # in_project lets nobody else through
     if number := request.POST.get("run", ""):
         run = get_object_or_404(project.runs, pk=row_id(number))

@@ -43,28 +43,30 @@ class Pruned:
 
 
 def prune(*, dry_run: bool = False, at_once: bool = False, project: Project | None = None) -> list[Pruned]:
-    """Follow the rule in every run, or in those of one project. What went, or with `dry_run` would go.
+    """Follow the rule in every run, or in those of one project. Returns what went, or with `dry_run` would go.
 
     `at_once` waits for no day to pass.
     """
-    ended = Run.objects.filter(state__in=[Run.State.SUCCEEDED, *RESUMABLE]).order_by("pk")
+    ended_runs = Run.objects.filter(state__in=[Run.State.SUCCEEDED, *RESUMABLE]).order_by("pk")
     if project is not None:
-        ended = ended.filter(project=project)
+        ended_runs = ended_runs.filter(project=project)
     now = timezone.now() + _REST if at_once else timezone.now()
-    found = []
-    for run in ended.iterator():
+    results = []
+    for run in ended_runs.iterator():
         if not (run.path / "checkpoints").is_dir():
             continue
         if (pruned := _would_go(run, now) if dry_run else _prune_one(run.pk, now)) is not None:
-            found.append(pruned)
-    return found
+            results.append(pruned)
+    return results
 
 
 def prune_last(run: Run) -> int:
-    """Delete every checkpoint of a run that has ended, because somebody asked for it. Bytes freed."""
+    """Delete every checkpoint of a run that has ended, because somebody asked for it. Returns the bytes freed."""
     with transaction.atomic():
-        held = Run.objects.select_for_update().filter(pk=run.pk, state__in=[Run.State.SUCCEEDED, *RESUMABLE]).first()
-        aside = _renamed_folders(_folders(held) if held else [])
+        locked_run = (
+            Run.objects.select_for_update().filter(pk=run.pk, state__in=[Run.State.SUCCEEDED, *RESUMABLE]).first()
+        )
+        aside = _renamed_folders(_folders(locked_run) if locked_run else [])
     return _remove(aside)
 
 
@@ -74,39 +76,40 @@ def folders_to_prune(run: Run, now: datetime) -> tuple[Path, ...]:
         return tuple(_folders(run))
     if run.state not in RESUMABLE or _ended_at(run) > now - _REST:
         return ()
-    kept = RunDirectory(run.path).latest_checkpoint()
-    return tuple(folder for folder in _folders(run) if folder != kept)
+    last_checkpoint = RunDirectory(run.path).latest_checkpoint()
+    return tuple(folder for folder in _folders(run) if folder != last_checkpoint)
 
 
 def _ended_at(run: Run) -> datetime:
-    """A paused run has not finished; its last attempt has ended."""
+    """Return when it ended: a paused run has not finished; its last attempt has ended."""
     attempt = run.attempts.order_by("-number").first()
     return run.finished_at or (attempt and attempt.ended_at) or run.created_at
 
 
 def prune_daily() -> None:
-    """Once a day over all workers: the time of the last round is that of a file beside the run directories."""
+    """Prune once a day over all workers: the time of the last round is that of a file beside the run directories."""
     mark = settings.RUNS_DIR / ".pruned"
     try:
         if mark.exists() and time.time() - mark.stat().st_mtime < _DAY_SECONDS:
             return
         mark.touch()
         os.utime(mark)
-        if gone := prune():
-            freed = sum(one.size for one in gone)
-            log.info("pruned checkpoints of %s runs: %s freed", len(gone), disk_usage.size_in_words(freed))
+        if pruned := prune():
+            freed = sum(one.size for one in pruned)
+            log.info("pruned checkpoints of %s runs: %s freed", len(pruned), disk_usage.size_in_words(freed))
     except OSError as error:  # a full or broken disk: no reason for a worker to stop
         log.warning("Checkpoints were not pruned: %s", error)
 
 
 def _would_go(run: Run, now: datetime) -> Pruned | None:
-    """Without a lock: a page that only looks must not wait for the one writer, nor keep it waiting."""
+    """Return what would go, without a lock: a page that only looks must not wait for the one writer, nor keep it
+    waiting."""
     folders = folders_to_prune(run, now)
     return Pruned(run, folders, sum(map(disk_usage.size_of, folders))) if folders else None
 
 
 def _prune_one(run_id: int, now: datetime) -> Pruned | None:
-    """Under a lock on the run, so that nobody resumes it while its checkpoints go."""
+    """Prune one run under a lock on it, so that nobody resumes it while its checkpoints go."""
     with transaction.atomic():
         run = Run.objects.select_for_update().get(pk=run_id)
         folders = folders_to_prune(run, now)
@@ -120,7 +123,8 @@ def _folders(run: Run) -> list[Path]:
 
 
 def _renamed_folders(folders: Sequence[Path]) -> list[Path]:
-    """Under a name that is no checkpoint's: quick, where deleting gigabytes would hold up whoever waits for the row."""
+    """Rename the folders to a name that is no checkpoint's: quick, where deleting gigabytes would hold up whoever waits
+    for the row."""
     aside = [folder.with_name(f".{folder.name.strip('.')}.pruned") for folder in folders]
     for folder, place in zip(folders, aside, strict=True):
         folder.rename(place)

@@ -44,11 +44,17 @@ class Command(BaseCommand):
 
     def handle(self, *, project: str, output: str, by: str, file: str, **options: Any) -> None:
         settings.DEBUG = False  # else Django keeps the text of every statement
-        how = {name: options[name] for name in ("format", "judge", "side", "measures")}
-        how |= {"statuses": tuple(options["status"] or [Status.COUNTED]), "sources": tuple(options["source"])}
+        options_by_name = {name: options[name] for name in ("format", "judge", "side", "measures")}
+        options_by_name |= {
+            "statuses": tuple(options["status"] or [Status.COUNTED]),
+            "sources": tuple(options["source"]),
+        }
         try:
             export = export_feedback(
-                project=project_named(project), by=person_named(by, "reviewer"), file=file or _kind(output), **how
+                project=project_named(project),
+                by=person_named(by, "reviewer"),
+                file=file or _kind(output),
+                **options_by_name,
             )
         except Refused as refused:
             raise CommandError("\n".join(f"{name}: {text}" for name, text in refused.errors.items())) from refused
@@ -56,12 +62,12 @@ class Command(BaseCommand):
             sys.stdout.buffer.writelines(export.parts)
             return
         path = Path(output)
-        written = _write(path, export.parts)
-        self.stdout.write(f"{path}: {written:,} bytes")
+        n_bytes = _write(path, export.parts)
+        self.stdout.write(f"{path}: {n_bytes:,} bytes")
 
 
 def _write(path: Path, parts: Any) -> int:
-    """Under another name until it is whole."""
+    """Write under another name until the file is whole."""
     if path.exists():
         raise CommandError(f"{path} is there already; name another file.")
     try:

@@ -73,8 +73,8 @@ class Command(BaseCommand):
 
     def _tell(self, done: Uploaded) -> None:
         assert done.dataset is not None
-        stands = "" if done.is_new else " stood already"
-        self.stdout.write(f"{done.dataset.name}{stands}: {done.rows:,} rows, hash {done.dataset.content_hash[:12]}")
+        existing = "" if done.is_new else " stood already"
+        self.stdout.write(f"{done.dataset.name}{existing}: {done.rows:,} rows, hash {done.dataset.content_hash[:12]}")
         for reason, n in done.left_out.items():
             self.stdout.write(f"left out: {n:,} {reason}")
         for bad in done.bad:
@@ -90,12 +90,12 @@ def _from_file(path: Path, options: dict[str, Any], fields: dict[str, Any]) -> U
 
 
 def _from_hub(source: str, options: dict[str, Any], fields: dict[str, Any]) -> Uploaded:
-    known = hub_task(source)
+    hub_dataset = hub_task(source)
     if fields["kind"] == "labelled":
-        fields["task"] = fields["task"] or known.task
-        fields["columns"] = fields["columns"] or dict(known.columns)
-        fields["labels"] = fields["labels"] or dict(known.labels)
-    rows = _hub_rows(known, options["split"], options["limit"])
+        fields["task"] = fields["task"] or hub_dataset.task
+        fields["columns"] = fields["columns"] or dict(hub_dataset.columns)
+        fields["labels"] = fields["labels"] or dict(hub_dataset.labels)
+    rows = _hub_rows(hub_dataset, options["split"], options["limit"])
     return freeze_rows(name=options["name"] or source, rows=rows, origin=f"{HUB}{source} {options['split']}", **fields)
 
 
@@ -108,7 +108,7 @@ def _from_example(source: str, options: dict[str, Any], fields: dict[str, Any]) 
     return freeze_rows(name=options["name"] or source, rows=rows, origin=source, **fields)
 
 
-def _hub_rows(known: HubTask, split: str, limit: int) -> Iterator[FileRow]:
+def _hub_rows(hub_dataset: HubTask, split: str, limit: int) -> Iterator[FileRow]:
     try:
         require_package("datasets", "Reading from the hub")
     except PackageMissing as error:
@@ -116,11 +116,11 @@ def _hub_rows(known: HubTask, split: str, limit: int) -> Iterator[FileRow]:
     import datasets  # in a process of its own, which may take seconds to read it
 
     try:
-        stream = datasets.load_dataset(known.path, known.config or None, split=split, streaming=True)
+        stream = datasets.load_dataset(hub_dataset.path, hub_dataset.config or None, split=split, streaming=True)
         for number, row in enumerate(stream.take(limit), start=1):
-            yield FileRow(number, known.flattened(dict(row)))
+            yield FileRow(number, hub_dataset.flattened(dict(row)))
     except Exception as error:  # a hub raises what it likes: no network, no such name, a gated repository
         raise CommandError(
-            f"{known.path} cannot be read from the hub: {error}\n"
+            f"{hub_dataset.path} cannot be read from the hub: {error}\n"
             "Check its name and the network (HF_HUB_OFFLINE must not be set), or download it and give the file."
         ) from error

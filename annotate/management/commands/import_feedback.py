@@ -50,39 +50,39 @@ class Command(BaseCommand):
     def handle(self, *, file: str | None, by: str, queue: bool, go_on: int, **options: Any) -> None:
         settings.DEBUG = False  # else Django keeps the text of every statement
         try:
-            who = person_named(by, "researcher")
-            found = _again(go_on, who) if go_on else _new(file, who, options)
+            user = person_named(by, "researcher")
+            import_ = _again(go_on, user) if go_on else _new(file, user, options)
         except Refused as refused:
             raise CommandError("\n".join(f"{name}: {text}" for name, text in refused.errors.items())) from refused
-        self.stdout.write(f"Import {found.pk} of {found.file_name} as {found.format}, source {found.source}.")
+        self.stdout.write(f"Import {import_.pk} of {import_.file_name} as {import_.format}, source {import_.source}.")
         if queue:
             return
-        self._work(found)
-        self._tell(found)
+        self._work(import_)
+        self._tell(import_)
 
-    def _work(self, found: Import) -> None:
-        """Until it has ended, here or with a background worker beside us."""
-        importer, told = Importer(only=found.pk), time.monotonic()
+    def _work(self, import_: Import) -> None:
+        """Work until the import has ended, here or with a background worker beside us."""
+        importer, last_report = Importer(only=import_.pk), time.monotonic()
         try:
-            while found.state in _WAITING:
+            while import_.state in _WAITING:
                 if not importer.do():
                     time.sleep(0.5)
-                found.refresh_from_db()
-                if time.monotonic() - told > 5:
-                    told = time.monotonic()
-                    self.stdout.write(f"{found.position / found.bytes:4.0%}  {found.rate:,.0f} rows a second")
+                import_.refresh_from_db()
+                if time.monotonic() - last_report > 5:
+                    last_report = time.monotonic()
+                    self.stdout.write(f"{import_.position / import_.bytes:4.0%}  {import_.rate:,.0f} rows a second")
         finally:
             importer.end()
 
-    def _tell(self, found: Import) -> None:
-        counts = ", ".join(f"{n:,} {name}" for name, n in found.counts.items())
-        self.stdout.write(f"{found.get_state_display()}: {counts or 'nothing'}")
-        for problem in found.problems.all()[:_TOLD]:
+    def _tell(self, import_: Import) -> None:
+        counts = ", ".join(f"{n:,} {name}" for name, n in import_.counts.items())
+        self.stdout.write(f"{import_.get_state_display()}: {counts or 'nothing'}")
+        for problem in import_.problems.all()[:_TOLD]:
             self.stdout.write(f"line {problem.line}: {problem.reason}")
-        if found.counts.get("bad", 0) > _TOLD:
+        if import_.counts.get("bad", 0) > _TOLD:
             self.stdout.write("… the others are on the import's page.")
-        if found.state == Import.State.FAILED:
-            raise CommandError(found.problem)
+        if import_.state == Import.State.FAILED:
+            raise CommandError(import_.problem)
 
 
 def _new(name: str | None, by: User, options: dict[str, Any]) -> Import:
@@ -104,7 +104,7 @@ def _new(name: str | None, by: User, options: dict[str, Any]) -> Import:
 
 
 def _again(pk: int, by: User) -> Import:
-    found = Import.objects.filter(pk=pk).select_related("project", "created_by").first()
-    if found is None:
+    import_ = Import.objects.filter(pk=pk).select_related("project", "created_by").first()
+    if import_ is None:
         raise CommandError(f"There is no import {pk}.")
-    return found if found.state in _WAITING else go_on(found, by=by)
+    return import_ if import_.state in _WAITING else go_on(import_, by=by)

@@ -94,7 +94,7 @@ class Command(BaseCommand):
         return model, is_new
 
     def _weights(self, name: str, source: str, facts: dict[str, str]) -> tuple[LanguageModel, bool]:
-        """Converted into a folder of its own first, so that a name never stands for half a model."""
+        """Convert the weights into a folder of its own first, so that a name never stands for half a model."""
         fingerprint = _fingerprint(source)
         standing = LanguageModel.objects.filter(name=name).first()
         if standing and standing.card.get("source_sha256") == fingerprint and standing.path and standing.path.is_dir():
@@ -128,7 +128,8 @@ class Command(BaseCommand):
 
 
 def _fingerprint(source: str) -> str:
-    """Of what the source holds now, so that a second import need not convert it to know that it is the same."""
+    """Return the hash of what the source holds now, so that a second import need not convert it to know that it is the
+    same."""
     path = Path(source)
     digest = hashlib.sha256()
     if not path.exists():  # a hub name, or the bundled model
@@ -161,8 +162,8 @@ def _move_in(folder: Path, name: str, content_hash: str) -> Path:
         if not home.exists():
             folder.rename(home)
             return home
-        taken = LanguageModel.objects.filter(folder=str(home.relative_to(settings.DATA_DIR))).exists()
-        if not taken and _hash_of(home) == content_hash:
+        is_registered = LanguageModel.objects.filter(folder=str(home.relative_to(settings.DATA_DIR))).exists()
+        if not is_registered and _hash_of(home) == content_hash:
             shutil.rmtree(folder)
             return home
     raise CommandError(f"There are too many folders named {stem} in {settings.MODELS_DIR}; choose another --name.")

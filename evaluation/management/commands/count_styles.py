@@ -19,5 +19,5 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         project = project_named(options["project"])
-        counted = sum(count_missing(project, judge) for judge in AnnotatorKind.values)
-        self.stdout.write(f"{counted:,} answers counted.")
+        n_counted = sum(count_missing(project, judge) for judge in AnnotatorKind.values)
+        self.stdout.write(f"{n_counted:,} answers counted.")

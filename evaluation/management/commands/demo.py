@@ -112,12 +112,12 @@ class Command(BaseCommand):
             ("Runs with their curves", f"/p/{turn.project.slug}/runs/"),
             ("API", "/api/docs/"),
         )
-        for what, path in pages:
-            self.console.print(f"{what}: {turn.page(path)}")
+        for page_name, path in pages:
+            self.console.print(f"{page_name}: {turn.page(path)}")
         self.console.print("[dim]Served until Ctrl-C.[/]")
 
     def _say_what_was_decided(self, turn: Turn) -> None:
-        """What the rule has found about the PPO model, in the words of its history."""
+        """Print what the rule has found about the PPO model, in the words of its history."""
         candidacy = turn.project.candidacies.filter(model=turn.ppo).first()
         if candidacy is None:
             return
@@ -137,7 +137,7 @@ class Command(BaseCommand):
 
 
 def _slug(taste: str) -> str:
-    """Tastes must not mix in one project: another taste, another project."""
+    """Return the project's slug. Tastes must not mix in one project: another taste, another project."""
     return "demo" if taste == Plan.taste else f"demo-{taste.rpartition('.')[2].replace('_', '-')}"[:50]
 
 

@@ -22,8 +22,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         slug = options["project"]
         project = project_named(slug) if slug else None
-        found = 0
+        n_found = 0
         for n in find_all(project):
-            found += n
-            self.stdout.write(f"{found:,} prompts")
-        self.stdout.write(f"Done: the language of {found:,} prompts was found.")
+            n_found += n
+            self.stdout.write(f"{n_found:,} prompts")
+        self.stdout.write(f"Done: the language of {n_found:,} prompts was found.")

@@ -24,13 +24,13 @@ class Command(BaseCommand):
         parser.add_argument("--check", action="store_true", help="change nothing")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        found = differences()
-        if not found:
+        vote_differences = differences()
+        if not vote_differences:
             self.stdout.write(f"The counts agree with the ledger of {Comparison.objects.count():,} comparisons.")
             return
-        for difference in found:
+        for difference in vote_differences:
             self.stderr.write(str(difference))
         if not options["check"]:
             rebuild()
             self.stderr.write("They were made anew from the ledger.")
-        raise CommandError(f"{len(found)} of the counts differed from the ledger.", returncode=1)
+        raise CommandError(f"{len(vote_differences)} of the counts differed from the ledger.", returncode=1)

@@ -20,11 +20,11 @@ _SENTENCE_END = re.compile(r"[.?!][\"”’')\]]*(?=\s|$)")
 
 
 def boilerplate(text: str) -> Verdict:
-    """Without lines on cookies, policies and JavaScript; no page of lorem ipsum."""
+    """Remove lines on cookies, policies and JavaScript; drop a page of lorem ipsum."""
     if "lorem ipsum" in text.casefold():
         return Verdict(text, "lorem ipsum")
-    kept = "\n".join(line for line in text.split("\n") if not _is_boilerplate(line))
-    return Verdict(kept) if kept.strip() else Verdict(kept, "nothing but boilerplate")
+    kept_text = "\n".join(line for line in text.split("\n") if not _is_boilerplate(line))
+    return Verdict(kept_text) if kept_text.strip() else Verdict(kept_text, "nothing but boilerplate")
 
 
 def _is_boilerplate(line: str) -> bool:
@@ -35,16 +35,18 @@ def _is_boilerplate(line: str) -> bool:
 
 
 def sentence_lines(text: str) -> Verdict:
-    """Only lines that end as sentences do and have five words; at least three sentences; no citation marks.
+    """Keep only lines that end as sentences do and have five words; at least three sentences; no citation marks.
 
     Citation marks go here and not with the boilerplate: in code, `r[2]` is none.
     """
     lines = (_CITATION.sub("", line) for line in text.split("\n"))
-    kept = "\n".join(line for line in lines if _is_sentence_line(line.strip()))
-    sentences = len(_SENTENCE_END.findall(kept))
+    kept_text = "\n".join(line for line in lines if _is_sentence_line(line.strip()))
+    sentences = len(_SENTENCE_END.findall(kept_text))
     if sentences < _FEWEST_SENTENCES:
-        return Verdict(kept, f"fewer than {_FEWEST_SENTENCES} sentences", f"{sentences} in lines that end like one")
-    return Verdict(kept)
+        return Verdict(
+            kept_text, f"fewer than {_FEWEST_SENTENCES} sentences", f"{sentences} in lines that end like one"
+        )
+    return Verdict(kept_text)
 
 
 def _is_sentence_line(line: str) -> bool:

@@ -21,12 +21,12 @@ from training.corpora.cleaning.rules import Rule, Verdict
 
 
 def rules_of(config: CorpusConfig, ledger: Ledger, evaluation: Passages) -> list[Rule]:
-    """Return those that are switched on. Duplicates come last: they remember only what every other rule has kept.
+    """Return the rules that are switched on. Duplicates come last: they remember only what every other rule has kept.
 
     Evaluation texts are looked for before private data is replaced, else a marker could hide a passage.
     """
     codes = config.language_codes()
-    near = Near(ledger, config.near_threshold, config.near_words, config.near_permutations)
+    near_duplicates = Near(ledger, config.near_threshold, config.near_words, config.near_permutations)
     every = {
         "fix_unicode": lambda: Rule("fix_unicode", "Broken characters", unicode.mend),
         "c4_boilerplate": lambda: Rule("c4_boilerplate", "Boilerplate (C4)", c4.boilerplate),
@@ -40,7 +40,7 @@ def rules_of(config: CorpusConfig, ledger: Ledger, evaluation: Passages) -> list
         ),
         "private_data": lambda: Rule("private_data", "Private data", replacing(config.phone_region.upper())),
         "exact_duplicates": lambda: Rule("exact_duplicates", "Equal documents", Exact(ledger).judge),
-        "near_duplicates": lambda: Rule("near_duplicates", "Nearly equal documents (MinHash)", near.judge),
+        "near_duplicates": lambda: Rule("near_duplicates", "Nearly equal documents (MinHash)", near_duplicates.judge),
     }
     return [make() for name, make in every.items() if (codes if name == "languages" else getattr(config, name))]
 

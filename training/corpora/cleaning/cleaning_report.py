@@ -47,22 +47,22 @@ class Report:
         self._source(source)["unreadable"] += 1
 
     def removed(self, rule: str, source: str, verdict: Verdict) -> None:
-        told = self.data["rules"][rule]
-        _add(told["removed"], verdict.text)
-        reasons = told["reasons"]
+        rule_counts = self.data["rules"][rule]
+        _add(rule_counts["removed"], verdict.text)
+        reasons = rule_counts["reasons"]
         reason = verdict.dropped if verdict.dropped in reasons or len(reasons) < _MOST_REASONS else "another reason"
         reasons[reason] = reasons.get(reason, 0) + 1
         removed = self._source(source)["removed"]
         removed[rule] = removed.get(rule, 0) + 1
         why = f"{verdict.dropped}: {verdict.detail}" if verdict.detail else verdict.dropped
-        _draw(told["samples"], verdict.text, {"source": source, "why": why, "text": verdict.text[:SHOWN]})
+        _draw(rule_counts["samples"], verdict.text, {"source": source, "why": why, "text": verdict.text[:SHOWN]})
 
     def changed(self, rule: str, source: str, before: str, after: str) -> None:
-        told = self.data["rules"][rule]
-        told["changed"]["documents"] += 1
-        told["changed"]["bytes"] += size(before) - size(after)
+        rule_counts = self.data["rules"][rule]
+        rule_counts["changed"]["documents"] += 1
+        rule_counts["changed"]["bytes"] += size(before) - size(after)
         was, now = around_the_change(before, after)
-        _draw(told["changes"], before, {"source": source, "before": was, "after": now})
+        _draw(rule_counts["changes"], before, {"source": source, "before": was, "after": now})
 
     def kept(self, source: str, text: str, file: str) -> None:
         for place in (self.data["kept"], self.data[file], self._source(source)["kept"]):
@@ -70,23 +70,23 @@ class Report:
 
     @property
     def kept_share(self) -> float:
-        """Of the bytes."""
+        """Return the kept share of the bytes."""
         return self.data["kept"]["bytes"] / max(self.data["read"]["bytes"], 1)
 
     def finished(self) -> Row:
-        """As `result.json` has it: lists in place of dictionaries, for a template to go through."""
+        """Return the report as `result.json` has it: lists in place of dictionaries, for a template to go through."""
         data = dict(self.data)
         data["rules"] = [
             {
                 "name": name,
-                **told,
-                "reasons": sorted(told["reasons"].items(), key=lambda item: -item[1]),
-                "samples": [sample for _, sample in told["samples"]],
-                "changes": [sample for _, sample in told["changes"]],
+                **counts,
+                "reasons": sorted(counts["reasons"].items(), key=lambda item: -item[1]),
+                "samples": [sample for _, sample in counts["samples"]],
+                "changes": [sample for _, sample in counts["changes"]],
             }
-            for name, told in data["rules"].items()
+            for name, counts in data["rules"].items()
         ]
-        data["sources"] = [{"source": name, **told} for name, told in data["sources"].items()]
+        data["sources"] = [{"source": name, **counts} for name, counts in data["sources"].items()]
         return data
 
     def _source(self, name: str) -> Row:
@@ -118,7 +118,7 @@ def _add(place: Row, text: str) -> None:
 
 
 def _draw(samples: list[list[Any]], text: str, sample: Row) -> None:
-    """The few with the smallest hashes: an even draw over all sources, and the same whenever it is repeated."""
+    """Keep the few with the smallest hashes: an even draw over all sources, and the same whenever it is repeated."""
     key = hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).hexdigest()
     if len(samples) == SAMPLES and key >= samples[-1][0]:
         return

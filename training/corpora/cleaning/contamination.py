@@ -6,6 +6,6 @@ from common.passages import Passages
 from training.corpora.cleaning.rules import Verdict
 
 
-def judge(known: Passages, text: str) -> Verdict:
-    shared = known.shared_with(text)
+def judge(passages: Passages, text: str) -> Verdict:
+    shared = passages.shared_with(text)
     return Verdict(text, "shares a passage", f"“{shared}”") if shared else Verdict(text)

@@ -64,7 +64,7 @@ class Near:
         return run_directory.hashvalues
 
     def _keys(self, signature: np.ndarray) -> list[int]:
-        """One 64-bit key a band, of its number and its rows; two bands that collide only cost a comparison."""
+        """Return one 64-bit key a band, of its number and its rows; two bands that collide only cost a comparison."""
         count, rows = self._bands
         return [
             int.from_bytes(

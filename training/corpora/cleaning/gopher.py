@@ -59,12 +59,13 @@ class Quality:
 
 
 def repetition(repeated: Sequence[float], top: Sequence[float], phrases: Sequence[float]) -> Callable[[str], Verdict]:
-    """`repeated`: lines, paragraphs, letters in either; `top`: phrases of 2 to 4 words; `phrases`: of 5 to 10."""
+    """Make the rule of repetition. `repeated`: lines, paragraphs, letters in either; `top`: phrases of 2 to 4 words;
+    `phrases`: of 5 to 10."""
 
     def judge(text: str) -> Verdict:
-        for name, found, bound in _shares(text, repeated, top, phrases):
-            if found > bound:
-                return Verdict(text, name, f"{found:.0%}, above {bound:.0%}")
+        for name, share, bound in _shares(text, repeated, top, phrases):
+            if share > bound:
+                return Verdict(text, name, f"{share:.0%}, above {bound:.0%}")
         return Verdict(text)
 
     return judge
@@ -93,12 +94,12 @@ def _shares(
 
 def _repeated(units: list[str]) -> tuple[int, int]:
     """Return how many of these stand there a second time, and their letters."""
-    seen: set[str] = set()
+    units_so_far: set[str] = set()
     count = letters = 0
     for unit in units:
-        if unit in seen:
+        if unit in units_so_far:
             count, letters = count + 1, letters + len(unit)
-        seen.add(unit)
+        units_so_far.add(unit)
     return count, letters
 
 
@@ -110,14 +111,14 @@ def _top_phrase(words: list[str], length: int) -> int:
 
 def _repeated_phrases(words: list[str], length: int) -> int:
     """Return the letters of the text that lie in phrases which stood there before; none counted twice."""
-    seen: set[tuple[str, ...]] = set()
+    phrases_so_far: set[tuple[str, ...]] = set()
     letters = place = 0
     while place + length <= len(words):
         phrase = tuple(words[place : place + length])
-        if phrase in seen:
+        if phrase in phrases_so_far:
             letters += sum(map(len, phrase))
             place += length
         else:
-            seen.add(phrase)
+            phrases_so_far.add(phrase)
             place += 1
     return letters

@@ -14,19 +14,20 @@ _LOOKED_AT = 2000
 
 
 def in_languages(codes: Sequence[str], confidence: float) -> Callable[[str], Verdict]:
-    """Keeps a text when a wanted language is the most probable one, and at least as probable as `confidence`."""
+    """Make a rule that keeps a text when a wanted language is the most probable one, and at least as probable as
+    `confidence`."""
     identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
     if unknown := sorted(set(codes) - set(identifier.labels)):
-        known = ", ".join(sorted(identifier.labels))
+        known_codes = ", ".join(sorted(identifier.labels))
         raise RecipeFailure(
-            "bad_config", f"languages: {unknown[0]} is not one that can be told.", f"Known are {known}."
+            "bad_config", f"languages: {unknown[0]} is not one that can be told.", f"Known are {known_codes}."
         )
 
     def judge(text: str) -> Verdict:
         if sum(map(str.isalpha, text[:1000])) < _FEWEST_LETTERS:
             return Verdict(text)
-        ranked = identifier.rank(text[:_LOOKED_AT])
-        best, share = ranked[0]
+        ranking = identifier.rank(text[:_LOOKED_AT])
+        best, share = ranking[0]
         if best in codes and share >= confidence:
             return Verdict(text)
         reason = "unsure of the language" if best in codes else "no language" if best == "zxx" else f"taken for {best}"

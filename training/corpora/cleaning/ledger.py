@@ -33,8 +33,8 @@ class Ledger:
         self._connection.execute("begin immediate")
 
     def state(self) -> dict[str, Any] | None:
-        found = self._connection.execute("select value from state").fetchone()
-        return json.loads(found[0]) if found else None
+        row = self._connection.execute("select value from state").fetchone()
+        return json.loads(row[0]) if row else None
 
     def commit(self, state: dict[str, Any]) -> None:
         """Keep all that was remembered since the last time, and `state` with it."""
@@ -60,7 +60,8 @@ class Ledger:
         ).fetchall()
 
     def add_document(self, signature: bytes, keys: Sequence[int], start: str) -> None:
-        """A band that two documents share keeps the first: whoever resembles the second resembles that one too."""
+        """Remember a document. A band that two documents share keeps the first: whoever resembles the second resembles
+        that one too."""
         number = self._connection.execute(
             "insert into document (signature, start) values (?, ?)", (signature, start)
         ).lastrowid

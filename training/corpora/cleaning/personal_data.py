@@ -33,30 +33,30 @@ def replacing(phone_region: str) -> Callable[[str], Verdict]:
     return judge
 
 
-def _address(found: re.Match[str]) -> str:
+def _address(match: re.Match[str]) -> str:
     try:
-        is_global = ipaddress.ip_address(found[0]).is_global
+        is_global = ipaddress.ip_address(match[0]).is_global
     except ValueError:
-        return found[0]
-    return ADDRESS if is_global else found[0]
+        return match[0]
+    return ADDRESS if is_global else match[0]
 
 
 def _without_phones(text: str, region: str | None) -> str:
-    kept, end = [], 0
+    parts, end = [], 0
     for start, stop in _phones(text, region):
-        kept += [text[end:start], PHONE]
+        parts += [text[end:start], PHONE]
         end = stop
-    return "".join([*kept, text[end:]]) if kept else text
+    return "".join([*parts, text[end:]]) if parts else text
 
 
 def _phones(text: str, region: str | None) -> Iterator[tuple[int, int]]:
-    """Where valid numbers stand. The matcher is slow, so it sees only what looks like one."""
+    """Yield where valid numbers are. The matcher is slow, so it sees only what looks like one."""
     done = 0
     for candidate in _PHONE.finditer(text):
         if candidate[0].isdigit():
             continue  # a bare number, of anything
         begin = max(candidate.start() - _AROUND, done)
-        for found in PhoneNumberMatcher(text[begin : candidate.end() + _AROUND], region, leniency=Leniency.VALID):
-            if begin + found.start >= done and begin + found.start < candidate.end():
-                yield begin + found.start, begin + found.end
-                done = begin + found.end
+        for number in PhoneNumberMatcher(text[begin : candidate.end() + _AROUND], region, leniency=Leniency.VALID):
+            if begin + number.start >= done and begin + number.start < candidate.end():
+                yield begin + number.start, begin + number.end
+                done = begin + number.end

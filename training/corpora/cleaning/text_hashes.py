@@ -6,5 +6,5 @@ import hashlib
 
 
 def digest(text: str) -> bytes:
-    """16 bytes that equal documents share."""
+    """Return 16 bytes that equal documents share."""
     return hashlib.blake2b(" ".join(text.casefold().split()).encode("utf-8", "replace"), digest_size=16).digest()

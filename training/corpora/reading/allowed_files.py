@@ -41,7 +41,7 @@ def files_of(order: Order, folders: Sequence[Path]) -> list[Path]:
 
 
 def _matches(folder: Path, pattern: str) -> list[Path]:
-    """A file of that very name first: a name may hold brackets."""
+    """List the files that match; a file of that very name first: a name may hold brackets."""
     if (folder / pattern).is_file():
         return [folder / pattern]
     try:

@@ -22,7 +22,7 @@ def topics(skip: int = 0) -> Iterator[str]:
 
 
 def docstrings(skip: int = 0) -> Iterator[str]:
-    """One document for each module of the standard library: its docstrings, one after the other."""
+    """Yield one document for each module of the standard library: its docstrings, one after the other."""
     for module in _modules()[skip:]:
         yield _docstrings_of(module)
 

@@ -68,8 +68,8 @@ def _all_of(texts: Callable[[int], Iterator[str]]) -> Callable[[Part, int], Iter
 
 def _app_rows(path: Path, name: str) -> Callable[[Part, int], Iterator[str | None]]:
     def rows(part: Part, skip: int) -> Iterator[str | None]:
-        mine = (row["text"] for row in read_lines(path) if row["source"] == name)
-        yield from _after(mine, skip)
+        texts = (row["text"] for row in read_lines(path) if row["source"] == name)
+        yield from _after(texts, skip)
 
     return rows
 
@@ -162,7 +162,7 @@ def _parquet(file: Path, part: Part, fields: Sequence[str], skip: int) -> Iterat
 
 
 def _check_parquet(table: Any, name: str) -> None:
-    """By what the file says of itself, before any of it is unpacked."""
+    """Check a table by what the file says of itself, before any of it is unpacked."""
     if table.metadata.num_rows > bounds.MOST_ROWS:
         raise bounds.too_large(name, f"{bounds.MOST_ROWS:,} rows")
     groups = [table.metadata.row_group(n) for n in range(table.num_row_groups)]
@@ -175,11 +175,11 @@ def _cells(table: Any, name: str, skip: int, file: str) -> Iterator[tuple[int, A
 
     A text that stands in every row is written once, and unpacks to as many: what comes out is counted.
     """
-    begun = size = 0
+    first_row = size = 0
     for group in range(table.num_row_groups):
         count = table.metadata.row_group(group).num_rows
-        if begun + count > skip:
-            number = begun
+        if first_row + count > skip:
+            number = first_row
             for batch in table.iter_batches(_PARQUET_BATCH, row_groups=[group], columns=[name]):
                 size += batch.nbytes
                 if size > bounds.LARGEST_IMPORT:
@@ -188,4 +188,4 @@ def _cells(table: Any, name: str, skip: int, file: str) -> Iterator[tuple[int, A
                     number += 1
                     if number > skip:
                         yield number, value.as_py()
-        begun += count
+        first_row += count

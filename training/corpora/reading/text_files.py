@@ -17,7 +17,7 @@ _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (code
 
 
 def opened(raw: IO[bytes], name: str, most: int = bounds.LARGEST_IMPORT) -> AbstractContextManager[IO[bytes]]:
-    """Unpacked where its name says that it is packed, up to `most` bytes."""
+    """Unpack a file whose name says that it is packed, up to `most` bytes."""
     if not name.endswith(".gz"):
         return nullcontext(raw)
     unpacked: Any = io.BufferedReader(bounds.Unpacked(cast(Any, gzip.GzipFile(fileobj=raw)), name, most))
@@ -25,7 +25,8 @@ def opened(raw: IO[bytes], name: str, most: int = bounds.LARGEST_IMPORT) -> Abst
 
 
 def encoding_of(file: Path) -> str:
-    """By its byte order mark; else UTF-8 where its beginning is that, and Windows-1252, which takes any byte."""
+    """Return the encoding by its byte order mark; else UTF-8 where its beginning is that, and Windows-1252, which takes
+    any byte."""
     with file.open("rb") as raw, opened(raw, file.name) as stream:
         beginning = stream.read(_LOOKED_AT)
     for mark, name in _MARKS:
@@ -40,47 +41,47 @@ def encoding_of(file: Path) -> str:
 
 def paragraphs(lines: Iterable[str]) -> Iterator[str]:
     """Yield the texts between blank lines."""
-    held: list[str] = []
+    paragraph_lines: list[str] = []
     length = 0
     for line in lines:
         if line.strip():
-            held.append(line)
+            paragraph_lines.append(line)
             length += len(line)
-        if held and (not line.strip() or length > bounds.LONGEST_LINE):
-            yield "".join(held).rstrip("\n")
-            held, length = [], 0
-    if held:
-        yield "".join(held).rstrip("\n")
+        if paragraph_lines and (not line.strip() or length > bounds.LONGEST_LINE):
+            yield "".join(paragraph_lines).rstrip("\n")
+            paragraph_lines, length = [], 0
+    if paragraph_lines:
+        yield "".join(paragraph_lines).rstrip("\n")
 
 
 def pieces(lines: Iterable[str], longest: int) -> Iterator[str]:
     """Yield the whole, in pieces of at most `longest` characters, cut at a blank line where the last half has one."""
-    held: list[str] = []
+    piece_lines: list[str] = []
     length = blank = 0
     for line in _bounded(lines, longest):
-        if length + len(line) > longest and held:
-            cut = blank if sum(map(len, held[:blank])) * 2 >= longest else len(held)
-            yield "".join(held[:cut])
-            held = held[cut:]
-            length, blank = sum(map(len, held)), 0
+        if length + len(line) > longest and piece_lines:
+            cut = blank if sum(map(len, piece_lines[:blank])) * 2 >= longest else len(piece_lines)
+            yield "".join(piece_lines[:cut])
+            piece_lines = piece_lines[cut:]
+            length, blank = sum(map(len, piece_lines)), 0
             if length + len(line) > longest:
-                yield "".join(held)
-                held, length = [], 0
-        held.append(line)
+                yield "".join(piece_lines)
+                piece_lines, length = [], 0
+        piece_lines.append(line)
         length += len(line)
         if not line.strip():
-            blank = len(held)
-    if "".join(held).strip():
-        yield "".join(held)
+            blank = len(piece_lines)
+    if "".join(piece_lines).strip():
+        yield "".join(piece_lines)
 
 
 def cut(text: str, longest: int) -> Iterator[str]:
-    """A document as it is, or in pieces when it is too long."""
+    """Return a document as it is, or in pieces when it is too long."""
     yield from [text] if text.strip() and len(text) <= longest else pieces(text.splitlines(keepends=True), longest)
 
 
 def _bounded(lines: Iterable[str], longest: int) -> Iterator[str]:
-    """No line longer than a piece."""
+    """Cut the lines so that no line is longer than a piece."""
     for line in lines:
         for start in range(0, len(line), longest):
             yield line[start : start + longest]

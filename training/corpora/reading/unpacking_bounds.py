@@ -23,8 +23,8 @@ T = TypeVar("T")
 __all__ = ["LARGEST_FILE", "LARGEST_IMPORT", "LONGEST_LINE", "MOST_ROWS"]
 
 
-def too_large(name: str, what: str) -> RecipeFailure:
-    return RecipeFailure("file_too_large", f"{name} holds more than {what}.", "Split the file, and name its parts.")
+def too_large(name: str, limit: str) -> RecipeFailure:
+    return RecipeFailure("file_too_large", f"{name} holds more than {limit}.", "Split the file, and name its parts.")
 
 
 class TooSlow(BaseException):
@@ -57,18 +57,18 @@ def within(seconds: float) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, *other_timer)  # of a test's own time-out, say
 
 
-def streamed(rows: Iterable[Row], name: str, begun: int) -> Iterator[Row]:
+def streamed(rows: Iterable[Row], name: str, n_done: int) -> Iterator[Row]:
     """Yield the rows of a hub's stream after the first `begun`.
 
     Raises RecipeFailure when there are more than MOST_ROWS, when this attempt is sent more than LARGEST_IMPORT bytes of
     text, or more than LONGEST_VOID in one row; TooSlow when a row does not come within LONGEST_WAIT.
     """
-    source, count, size = iter(rows), begun, 0
+    source, count, size = iter(rows), n_done, 0
     while (row := _next_within(source, LONGEST_WAIT)) is not None:
         count += 1
-        held = sum(len(value.encode(errors="replace")) for value in row.values() if isinstance(value, str))
-        size += held
-        if held > LONGEST_VOID:
+        row_bytes = sum(len(value.encode(errors="replace")) for value in row.values() if isinstance(value, str))
+        size += row_bytes
+        if row_bytes > LONGEST_VOID:
             raise _endless(name, f"{LONGEST_VOID:,} bytes in one row")
         if count > MOST_ROWS:
             raise _endless(name, f"{MOST_ROWS:,} rows")
@@ -82,9 +82,9 @@ def _next_within(rows: Iterator[Row], seconds: float) -> Row | None:
         return next(rows, None)
 
 
-def _endless(name: str, what: str) -> RecipeFailure:
+def _endless(name: str, limit: str) -> RecipeFailure:
     remedy = "Give max_documents, or name a smaller config or split of it."
-    return RecipeFailure("hub_too_large", f"{name} holds more than {what}.", remedy)
+    return RecipeFailure("hub_too_large", f"{name} holds more than {limit}.", remedy)
 
 
 class Unpacked(io.RawIOBase):
@@ -122,10 +122,10 @@ def json_lines(stream: IO[bytes], name: str) -> Iterator[bytes]:
     """
     for line in _counted(iter(lambda: stream.readline(LONGEST_LINE), b""), name):
         yield line
-        passed = len(line)
+        length = len(line)
         while not line.endswith(b"\n") and (line := stream.readline(LONGEST_LINE)):
-            passed += len(line)
-            if passed > LONGEST_VOID:
+            length += len(line)
+            if length > LONGEST_VOID:
                 raise too_large(name, f"{LONGEST_VOID:,} bytes in one line")
 
 

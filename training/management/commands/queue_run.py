@@ -36,13 +36,13 @@ class Command(BaseCommand):
             config = order.get("config") or {}
             if changes := _changes(options["set"]):
                 order["config"] = {**(config if isinstance(config, dict) else {}), **changes}
-            found = project_named(project or str(order.get("project") or ""))
-            asked = orders.resolve(order | ({"name": name} if name else {}), found)
-            run = actions.queue_run(project=found, by=_user(user), **asked.arguments)
+            project_row = project_named(project or str(order.get("project") or ""))
+            resolved = orders.resolve(order | ({"name": name} if name else {}), project_row)
+            run = actions.queue_run(project=project_row, by=_user(user), **resolved.arguments)
         except Refused as refused:
             text = "\n".join(f"{field}: {text}" for field, text in refused.errors.items())
             raise CommandError(text) from refused
-        for note in asked.notes:
+        for note in resolved.notes:
             self.stdout.write(note)
         self.stdout.write(f"Queued {run}.")
 
@@ -57,7 +57,7 @@ def _text(file: str) -> str:
 
 
 def _changes(texts: list[str]) -> dict[str, Any]:
-    """`learning_rate=1e-4`, with the value as YAML has it."""
+    """Read changes such as `learning_rate=1e-4`, with the value as YAML has it."""
     changes: dict[str, Any] = {}
     for text in texts:
         option, sign, value = text.partition("=")

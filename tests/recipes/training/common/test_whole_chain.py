@@ -20,7 +20,7 @@ import pytest
 from tests.support.tiny_model import NO_FLUENCY_BOUNDS
 from tests.support.training.killing import main_of
 from training.core.run_directory import Row, RunDirectory, RunSpec, read_lines
-from training.instructions.mixing import Options, Source, Told, mix
+from training.instructions.mixing import MixCounts, Options, Source, mix
 
 # Each stage has its own test, and tests/site/evaluation/demo/test_demo_pipeline.py is the chain of the plain run.
 pytestmark = [pytest.mark.slow, pytest.mark.thorough]
@@ -122,7 +122,7 @@ def test_each_stage_from_raw_text_to_ppo_learns(tmp_path):
 
 def instructions(labelled: list[Row]) -> list[Row]:
     source = Source("where from", "classification", len(labelled), lambda: labelled)
-    told = Told()
+    told = MixCounts()
     rows = list(mix([source], Options(limit=300, few_shot_share=0.0, inverted_share=0.0, seed=1), told))
     assert len(told.by_template) > 2
     return rows

@@ -17,7 +17,7 @@ from annotate.models import Dataset
 from common import splits
 from tests.support.factories import make_project, make_prompt, make_user
 from training.instructions.actions import OwnTemplate, instruct, preview
-from training.instructions.mixing import Options, Source, Told, mix, quotas
+from training.instructions.mixing import MixCounts, Options, Source, mix, quotas
 from training.instructions.sandbox import TemplateRefused
 from training.instructions.templating import few_shots, fields_of, instructions_of, read_instruction
 
@@ -30,8 +30,8 @@ def source(n: int, name: str = "films", task: str = "sentiment") -> Source:
     return Source(name, task, n, lambda: rows)
 
 
-def drawn(*sources: Source, **options) -> tuple[list[dict], Told]:
-    told = Told()
+def drawn(*sources: Source, **options) -> tuple[list[dict], MixCounts]:
+    told = MixCounts()
     return list(mix(list(sources), Options(**options), told)), told
 
 
@@ -208,7 +208,7 @@ def test_what_asks_as_an_eval_prompt_asks_is_left_out(films):
 def test_an_eval_prompt_of_the_very_words_is_left_out(project, films):
     make_prompt(project, "Write a short review that is positive.", side="eval")
     seen = preview(project=project, datasets=[films], inverted_share=1.0)
-    assert seen.told.left_out["that hold a prompt of the eval split"] > 0
+    assert seen.counts.left_out["that hold a prompt of the eval split"] > 0
     assert all("review that is positive" not in row["prompt"][0]["content"] for row in seen.rows)
 
 
