@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter, deque
-from html.parser import HTMLParser
 from urllib.parse import urljoin, urlsplit
 
 import pytest
@@ -13,44 +12,12 @@ from django.test import Client
 
 from tests.support.everything import one_of_everything
 from tests.support.factories import make_project
+from tests.support.html_page import HtmlPage
 from tests.web.whole.test_permission_matrix import OUTSIDE, person
 
 pytestmark = [pytest.mark.django_db, pytest.mark.slow, pytest.mark.usefixtures("no_process_by_get")]
 HOST = "http://testserver"
 OF_A_KIND = 2  # so many pages that differ in numbers alone
-
-
-class Page(HTMLParser):
-    """Where a page leads, what it sends where, and which scripts stand in it."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.links: list[str] = []
-        self.sends: list[str] = []
-        self.scripts: list[str] = []
-        self._form: tuple[str, str] | None = None
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        had = {name: value or "" for name, value in attrs}
-        if tag == "form":
-            self._form = (had.get("method", "get").lower(), had.get("action", ""))
-        elif tag == "a" and "href" in had:
-            self.links.append(had["href"])
-        elif tag in ("button", "input") and self._form and had.get("type", "submit") == "submit":
-            method, action = self._form
-            (self.sends if method == "post" else self.links).append(had.get("formaction", action))
-        self.links += [had["hx-get"]] if had.get("hx-get") else []
-        self.sends += [had["hx-post"]] if had.get("hx-post") else []
-        if (tag == "script" and "src" not in had and had.get("type") != "application/json") or "javascript:" in str(
-            had
-        ):
-            self.scripts.append(tag)
-        self.scripts += [name for name in had if re.fullmatch(r"on\w+", name)]
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag == "form":
-            self._form = None
 
 
 # Who is shown the most, and who the least; the others see a part of what a manager sees.
@@ -87,7 +54,7 @@ def test_nobody_is_shown_a_link_or_a_button_that_refuses_them(who, is_public):
             wrong.append(f"{where} leads to {path}: {status}")
         if status != 200 or response.streaming or not response["Content-Type"].startswith("text/html"):
             continue
-        page = Page(response.content.decode())
+        page = HtmlPage(response.content.decode())
         wrong += [f"{path} has a script in it: {page.scripts}"] if page.scripts else []
         assert "script" not in response["Content-Security-Policy"], "scripts are our own, as all else"
         todo += [(link, path) for link in _here(page.links, path)]
