@@ -18,6 +18,7 @@ from evaluation.measures import over_optimisation_pictures
 from evaluation.metrics import over_optimisation
 from evaluation.metrics.over_optimisation import Bin, Opinion, Verdict
 from evaluation.metrics.win_rates import Mean, WinRate, win_rate
+from training.configs import current_names
 from training.models import Run
 
 TEMPLATE = "evaluation/measures/overoptimisation.html"
@@ -80,7 +81,7 @@ def of_run(run: Run) -> dict[str, Any] | None:
         "pictures": over_optimisation_pictures.pictures(curves, sides, reward),
         "rows": _rows(sides),
         "is_asked": run.reviews.filter(not_asked="").exists(),
-        "review_every": run.config.get("review_every", 0),
+        "review_every": current_names(run.kind, run.config).get("review_every", 0),
         "model": run.output_model,
         "parent": run.parent,
     }

@@ -9,6 +9,7 @@ from typing import Any
 from django.urls import reverse
 
 from annotate.models import Dataset
+from training.configs import current_names
 from training.models import Run
 from training.runs.figures import curves, progress
 
@@ -75,8 +76,9 @@ def choices(runs: Sequence[Run]) -> list[Line]:
         "seed": [str(run.seed) for run in runs],
         "code": [run.code_version or "unknown" for run in runs],
     }
-    names = dict.fromkeys(name for run in runs for name in run.config)
-    rows |= {name: [_value(run.config, name) for run in runs] for name in names}
+    options = [current_names(run.kind, run.config) for run in runs]
+    names = dict.fromkeys(name for each in options for name in each)
+    rows |= {name: [_value(each, name) for each in options] for name in names}
     return _differing(rows)
 
 

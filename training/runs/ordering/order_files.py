@@ -26,7 +26,7 @@ from django.db.models import QuerySet
 from annotate.core.errors import Refused
 from annotate.models import Dataset, LanguageModel, Project
 from common.texts import is_storable
-from training.configs import CONFIGS
+from training.configs import CONFIGS, current_names
 from training.models import Run
 from training.runs.ordering.code_version import code_version
 
@@ -61,7 +61,8 @@ def _in_order(run: Run) -> dict[str, Any]:
     own."""
     option_names = [field.name for field in fields(CONFIGS[run.kind])] if run.kind in CONFIGS else []
     rank = {name: place for place, name in enumerate(option_names)}
-    return dict(sorted(run.config.items(), key=lambda option: (rank.get(option[0], len(rank)), option[0])))
+    options = current_names(run.kind, run.config)
+    return dict(sorted(options.items(), key=lambda option: (rank.get(option[0], len(rank)), option[0])))
 
 
 def read(text: str) -> dict[str, Any]:

@@ -218,7 +218,7 @@ def options(run: Run) -> list[Option]:
             known[name].metadata.get("help", "") if name in known else "",
             name in known and known[name].default == value,
         )
-        for name, value in run.config.items()
+        for name, value in configs.current_names(run.kind, run.config).items()
     ]
 
 

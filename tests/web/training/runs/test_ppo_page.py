@@ -8,12 +8,14 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
+from evaluation.measures import over_optimisation_panel
 from tests.support.factories import make_prompt, make_user
 from tests.support.training.runs import make_run
 from training import configs
-from training.runs.figures import curves, health
+from training.runs.figures import curves, differences, health
+from training.runs.ordering import order_files
 from training.runs.present import ppo_section as ppo_page
-from training.runs.present import review_picture
+from training.runs.present import review_picture, run_details
 
 pytestmark = pytest.mark.django_db
 
@@ -167,3 +169,23 @@ def test_held_out_prompts_and_the_second_head_stand_beside_the_score(client, run
         assert words in text, words
     figure = text.split("<figure>")[1].split("</figure>")[0]
     assert figure.count("</polyline>") == 1 and figure.count("</circle>") == 2  # one point of each of the new ones
+
+
+def test_a_run_of_before_shows_its_options_by_todays_names(project, run):
+    """Defaults stay defaults, a run of today differs by nothing, and the order can be queued again."""
+    today = make_run(project, kind="ppo")
+    today.config = dict(run.config)
+    before = {"review_every": "brake_every", "review_waits": "brake_waits", "review_by": "brake_judge"}
+    run.config = {before.get(name, name): value for name, value in run.config.items()}
+    options = {option.name: option.is_default for option in run_details.options(run)}
+    assert all(options[name] for name in before)
+    assert not [line for line in differences.choices([run, today]) if "brake" in line.name or "review" in line.name]
+    assert "review_by: person" in order_files.written(run) and "brake" not in order_files.written(run)
+
+
+def test_a_run_of_before_says_how_often_people_are_asked(run):
+    for step in (1, 2):
+        run.metrics.create(sequence=step, step=step, values={"score_mean": step / 2, "kl": step}, time=timezone.now())
+    run.config["brake_every"] = run.config.pop("review_every")
+    panel = over_optimisation_panel.of_run(run)
+    assert panel is not None and panel["review_every"] == run.config["brake_every"] > 0
