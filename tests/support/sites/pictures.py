@@ -34,6 +34,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Error as PlaywrightError
 
 from tests.support.html_page import HtmlPage
 from tests.support.processes import ROOT, free_port, until
@@ -224,15 +225,18 @@ def _take(browser: Browser, url: str, found: Found, width: int, file: Path, use_
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(f"a script fails: {error}"))
     page.on("response", lambda r: faults.append(f"{r.status} from {r.url}") if r.status >= 400 else None)
-    page.goto(url + found.path)
-    page.wait_for_timeout(SETTLING_MS)
-    for scheme in SCHEMES:
-        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-        page.wait_for_timeout(100)
-        page.screenshot(path=f"{file}-{width}-{scheme}.png", full_page=True)
-        faults += _wrong_by_axe(page, scheme) if use_axe else []
-    wide = page.evaluate("document.documentElement.scrollWidth")
-    faults += [f"scrolls sideways, {wide} px wide"] if wide > width else []
+    try:
+        page.goto(url + found.path)
+        page.wait_for_timeout(SETTLING_MS)
+        for scheme in SCHEMES:
+            page.emulate_media(color_scheme=scheme)
+            page.wait_for_timeout(100)
+            page.screenshot(path=f"{file}-{width}-{scheme}.png", full_page=True)
+            faults += _wrong_by_axe(page, scheme) if use_axe else []
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        faults += [f"scrolls sideways, {wide} px wide"] if wide > width else []
+    except PlaywrightError as error:  # the others are taken all the same
+        faults.append(f"no picture: {error.message.splitlines()[0]}")
     context.close()
     return faults
 
