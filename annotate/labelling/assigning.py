@@ -46,7 +46,7 @@ _Purpose = Assignment.Purpose
 
 
 def next_for(*, project: Project, user: User, kind: str | None = None) -> Assignment | None:
-    """The item that `user` should judge now: the one in their hands, else a new one, else None.
+    """Return the item that `user` should judge now: the one in their hands, else a new one, else None.
 
     Raises Refused when the user may not judge here or the project does not ask for `kind`, and `gates.NotYet` when
     something comes before the next item.
@@ -98,7 +98,7 @@ def _measure(project: Project, user: User, kind: str) -> Assignment | None:
 
 
 def _hand_out_chosen(project: Project, user: User, kind: str, choice: Choice) -> Assignment:
-    """The queue's entry moves on with it, in one statement: what is judged of its prompt is known here."""
+    """Move the queue's entry on with it, in one statement: how often its prompt is annotated is known here."""
     column = level_column(user)
     QueueEntry.objects.filter(pk=choice.entry.pk).update(**{column: choice.level, "lot": random.random()})
     answers = [choice.answers[pk] for pk in choice.item.completion_ids]
@@ -124,7 +124,7 @@ def _hand_out_mirrored(project: Project, user: User, earlier: Assignment) -> Ass
 
 
 def hand_out_gold(project: Project, user: User, known: GoldItem, purpose: str) -> Assignment:
-    """An item whose right answer is known, with its sides drawn like any other's. Hold the project's lock."""
+    """Return an item whose right answer is known, with its sides drawn like any other's. Hold the project's lock."""
     ids = tuple(sorted(pk for pk in (known.completion_a_id, known.completion_b_id) if pk))
     return hand_out(project, user, known.kind, Item(known.prompt_id, ids), purpose=purpose, gold=known)
 
@@ -163,7 +163,8 @@ def _common(project: Project, user: User, kind: str, prompt: Prompt, key: str) -
 
 
 def _held(project: Project, user: User, kinds: list[str]) -> Assignment | None:
-    """The oldest first: what was undone or sent back comes before what was handed out after it."""
+    """Return the items in hand, the oldest first: what was undone or sent back comes before what was handed out after
+    it."""
     mine = project.assignments.live().filter(user=user, kind__in=kinds)
     mine = mine.exclude(purpose__in=[_Purpose.TUTORIAL, _Purpose.ADJUDICATION])  # they have pages of their own
     return mine.select_related("project", "prompt", "completion_a", "completion_b").order_by("id").first()
@@ -203,7 +204,7 @@ def _lock_and_look(project: Project, user: User) -> _Look:
 
 
 def _asked(project: Project, kind: str | None) -> list[str]:
-    """The kinds to try."""
+    """Return the kinds to try."""
     asked = [each for each, switch in ASKED.items() if getattr(project, switch)]
     if kind is None:
         return asked

@@ -60,7 +60,8 @@ def again(*, assignment: Assignment, by: User) -> Assignment:
 
 
 def keep(*, assignment: Assignment, by: User) -> bool:
-    """Its judge is at work on it: a full term from now; whether it was still theirs. What ran out is not taken up."""
+    """Give the annotator at work on it a full term from now; return whether it was still theirs. What ran out is not
+    taken up."""
     require_owner(assignment, by)
     now = timezone.now()
     mine = Assignment.objects.filter(pk=assignment.pk, created_at__gt=now - LONGEST_KEPT).live()  # type: ignore[attr-defined]

@@ -22,7 +22,8 @@ class NotReached(ModelServerError):
 
 
 def told_to_researchers(model: LanguageModel, error: ModelServerError) -> str:
-    """What a researcher reads of a failure: of the site's own server what it said, too, such as a folder's fault.
+    """Return what a researcher reads of a failure: of the site's own server what it said, too, such as a folder's
+    fault.
 
     Of somebody's endpoint never: whoever registered it may not be able to read what answers there.
     """

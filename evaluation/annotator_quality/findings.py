@@ -115,7 +115,7 @@ def _still_good(last: Findings | None, rows: Rows) -> Findings | None:
 
 
 def settled_at(project: Project) -> datetime:
-    """The last full hour before which nothing can be changed any more.
+    """Return the last full hour before which nothing can be changed any more.
 
     Figures of oneself are as of then. Told at once, they would tell which item's answer is known, or which came again:
     those that move only some of the figures; and whoever has it wrong could take it back.

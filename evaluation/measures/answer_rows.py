@@ -102,7 +102,8 @@ def _vote(c: Comparison, model: LanguageModel | None, voters: Voters) -> Row:
 
 
 def _answers(run: Run, opponent: LanguageModel, judge: str) -> Rows:
-    """Both models' answers to the same prompts, drawn with the same settings; several of one prompt all count."""
+    """Return both models' answers to the same prompts, drawn with the same settings; several of one prompt all
+    count."""
     assert run.parent is not None
     to_others = judge == "endpoint"
     completions = Completion.objects.filter(prompt__project=run.project, prompt__side=Split.EVAL)
@@ -144,7 +145,7 @@ def _by_setting(completions: Iterable[Completion]) -> dict[str, Answers]:
 def _common_setting(
     model: LanguageModel, opponent: LanguageModel, ours: dict[str, Answers], theirs: dict[str, Answers]
 ) -> str:
-    """The one under which most prompts were answered by both. Raises RecipeFailure saying who lacks answers."""
+    """Return the one under which most prompts were answered by both. Raises RecipeFailure saying who lacks answers."""
     shared = {setting: len(ours[setting].keys() & theirs[setting].keys()) for setting in ours.keys() & theirs.keys()}
     best = max(sorted(shared), key=lambda setting: shared[setting], default="")
     if best and shared[best] >= FEWEST_PROMPTS:
@@ -203,7 +204,7 @@ def _about(run: Run, opponent: LanguageModel, *, judge: str, **more: Any) -> Row
 
 
 def _was_taught_by(model: LanguageModel | None, reward_model: LanguageModel | None) -> bool:
-    """Whether it, or an ancestor, was trained to score high with this very reward model."""
+    """Return whether it, or an ancestor, was trained to score high with this very reward model."""
     seen: set[int] = set()
     while reward_model is not None and model is not None and model.pk not in seen:
         seen.add(model.pk)

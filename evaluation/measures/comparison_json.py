@@ -27,7 +27,7 @@ def item_pairs(first: Run, second: Run, metric: str) -> tuple[list[str], np.ndar
 
 
 def rows_of(run: Run, ids: Sequence[str]) -> dict[str, items.Row]:
-    """The items of these ids, read one by one."""
+    """Return the items of these ids, read one by one."""
     wanted = set(ids)
     return {str(row["id"]): row for row in items.read_all(run.path) if str(row["id"]) in wanted}
 

@@ -39,7 +39,7 @@ def measured(project: Project) -> list[Run]:
 
 
 def tasks(runs: Iterable[Run]) -> list[Task]:
-    """What models were measured on, item by item; where most were measured first."""
+    """Return what models were measured on, item by item; where most were measured first."""
     models: dict[tuple[str, str], set[int | None]] = defaultdict(set)
     for run in runs:
         models[task_of(run), run.config.get("measure", "")].add(run.parent_id)
@@ -48,7 +48,7 @@ def tasks(runs: Iterable[Run]) -> list[Task]:
 
 
 def of_task(runs: Iterable[Run], task: Task, models: Iterable[int] | None = None) -> list[Run]:
-    """Those of that task, and of these models, in the order given."""
+    """Return the runs of that task, and of these models, in the order given."""
     wanted = None if models is None else set(models)
     return [run for run in runs if key_of(run) == task.key and (wanted is None or run.parent_id in wanted)]
 
@@ -83,8 +83,8 @@ def _depth(run: Run) -> int:
 
 
 def settings_that_differ(runs: Sequence[Run]) -> list[str]:
-    """A sentence for each option, library or version that was not the same: then the difference is not of the models
-    alone."""
+    """Return a sentence for each option, library or version that was not the same: then the difference is not of the
+    models alone."""
     said = []
     options = [_options(run) for run in runs]
     for name in options[0] if options else ():
@@ -102,12 +102,12 @@ def settings_that_differ(runs: Sequence[Run]) -> list[str]:
 
 
 def way_of(run: Run) -> tuple[str, str]:
-    """How it was measured: the same for runs of which only the models differ."""
+    """Return how it was measured: the same for runs of which only the models differ."""
     return json.dumps(_options(run), sort_keys=True), _made_by(run)
 
 
 def _options(run: Run) -> dict[str, Any]:
-    """Those that mean something for its measure, and change a figure."""
+    """Return the options that mean something for its measure, and change a figure."""
     measure = run.config.get("measure")
     meant = (o for o in fields(EvaluateConfig) if not o.metadata["only"] or measure in o.metadata["only"])
     return {option.name: run.config.get(option.name) for option in meant if option.name not in _SILENT}

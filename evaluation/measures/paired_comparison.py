@@ -73,7 +73,7 @@ class Comparison:
 
 
 def compare(task: Task, runs: Sequence[Run], to: str = FIRST, group_metric: str = "") -> Comparison:
-    """Each run's model against the first, or against its parent where that is among them.
+    """Return each run's model against the first, or against its parent where that is among them.
 
     A run that met other items is left out, and said; p values are corrected for all differences shown (Holm). Parts
     of the task are told by `group_metric`, or the first there is.
@@ -145,7 +145,7 @@ def _group_lines(runs: list[Run], against: list[int | None], metric: str) -> lis
 
 
 def tested_at_once(differences: Sequence[Difference]) -> list[Tested]:
-    """Each with its p value corrected for all of them, and what it says in a word."""
+    """Return each comparison with its p value corrected for all of them, and what it says in a word."""
     adjusted = paired_tests.holm([d.p for d in differences])
     return [
         Tested(

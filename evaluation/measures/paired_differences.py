@@ -41,7 +41,8 @@ class Pair:
 
 
 def pair(first: Run, second: Run) -> Pair:
-    """Every metric that both counted, on all items and on those that neither had seen; kept once it is computed."""
+    """Return every metric that both counted, on all items and on those that neither had seen; kept once it is
+    computed."""
     key = f"pair:{VERSION}:{_stamp(first)}:{_stamp(second)}"
     pair: Pair | None = cache.get(key)
     if pair is None:
@@ -52,7 +53,7 @@ def pair(first: Run, second: Run) -> Pair:
 
 
 def by_group(first: Run, second: Run, metric: str) -> dict[str, Difference]:
-    """The difference on each part of the task: for whom, or at what, the second is better. Kept like `pair`."""
+    """Return the difference on each part of the task: for whom, or at what, the second is better. Kept like `pair`."""
     key = f"pair-groups:{VERSION}:{_stamp(first)}:{_stamp(second)}:{hashlib.sha256(metric.encode()).hexdigest()[:16]}"
     differences: dict[str, Difference] | None = cache.get(key)
     if differences is None:
@@ -72,7 +73,7 @@ def _by_group(first: Run, second: Run, metric: str) -> dict[str, Difference]:
 
 
 def _stamp(run: Run) -> str:
-    """A run of another database, at the same number, is another run."""
+    """Return the key of a run. A run of another database, at the same number, is another run."""
     return f"{run.pk}-{run.created_at.timestamp():.0f}-{run.result['items_hash'][:12]}"
 
 
@@ -111,7 +112,7 @@ def _has_items(run: Run) -> bool:
 def _difference(
     name: str, one: Columns, other: Columns, chosen: np.ndarray, draws: int, seed: int
 ) -> Difference | None:
-    """None where a metric of these items is no number, as a ratio over nothing is."""
+    """Return None where a metric of these items is no number, as a ratio over nothing is."""
     first, second = one.counts[name][chosen], other.counts[name][chosen]
     if first.shape != second.shape:
         return None
@@ -130,7 +131,7 @@ def is_known(name: str) -> bool:
 
 
 def columns(run: Run) -> Columns | None:
-    """What the items of a run counted; None where they are gone."""
+    """Return what the items of a run counted; None where they are gone."""
     if not _has_items(run):
         return None
     rows = sorted(items.read_all(run.path), key=lambda row: str(row["id"]))

@@ -65,7 +65,7 @@ def look(project: Project) -> list[Candidacy]:
 
 
 def glance(project: Project, rule: PromotionRule, board: Leaderboard) -> list[int | str]:
-    """What tells one state of the evidence from another; `board` is the leaderboard by the rule's judges."""
+    """Return what tells one state of the evidence from another; `board` is the leaderboard by the rule's judges."""
     return [
         rule.pk,
         board.state,
@@ -77,7 +77,7 @@ def glance(project: Project, rule: PromotionRule, board: Leaderboard) -> list[in
 
 
 def _came_or_went(candidacy: Candidacy) -> bool:
-    """Whether its model was retired since the last look, or brought back."""
+    """Return whether its model was retired since the last look, or brought back."""
     return (candidacy.model.retired_at is not None) != candidacy.evidence.get("retired", False)
 
 
@@ -131,13 +131,14 @@ def _apply(
 
 
 def _is_overtaken(project: Project, rule: PromotionRule, seen: list[int | str]) -> bool:
-    """Whether another promotion or rule has come while the checks were made. From here on nobody else promotes."""
+    """Return whether another promotion or rule has come while the checks were made. From here on nobody else
+    promotes."""
     Project.objects.select_for_update(no_key=True).filter(pk=project.pk).values_list("pk").first()
     return rule_of(project) != rule or _newest(Promotion.objects.filter(project=project)) != seen[4]
 
 
 def take_in(candidacy: Candidacy, rule: PromotionRule, seen: list[int | str]) -> checks.Standing:
-    """Every check anew, into the candidacy's evidence; nothing is saved and nothing decided."""
+    """Check everything anew, into the candidacy's evidence; nothing is saved and nothing decided."""
     before = candidacy.evidence
     kept = before.get("seen", [])[:3:2] == seen[:3:2]  # the same rule, and no vote taken away
     found = checks.check(candidacy, rule, champion_of(candidacy.project), are_votes_kept=kept)
@@ -258,7 +259,7 @@ def record(
     board: Leaderboard | None = None,
     by: Any = None,
 ) -> Decision:
-    """A line of the history, with the checks as they stood and the leaderboard that they were read from."""
+    """Return a line of the history, with the checks as they stood and the leaderboard that they were read from."""
     evidence: dict[str, Any] = {"checks": candidacy.evidence.get("checks", [])}
     if rule is not None and board is not None and (kept := stored(board)):
         evidence["leaderboard"] = kept.pk

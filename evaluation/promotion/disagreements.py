@@ -51,7 +51,7 @@ def between_judges(project: Project, side: str, judge: str) -> Iterator[Found]:
 
 
 def _pairs(project: Project, side: str, judge: str) -> Iterator[tuple[int, int, int, int, int, int]]:
-    """(prompt, smaller id, larger id, votes, for the smaller, ties) of pairs with two votes or more.
+    """Yield (prompt, smaller id, larger id, votes, for the smaller, ties) of pairs with two votes or more.
 
     Added up by the database: most pairs of a large arena have one vote, and none of those leaves it.
     """
@@ -81,7 +81,7 @@ def over_stars(project: Project, side: str, judge: str) -> Iterator[Found]:
 
 
 def with_a_run_that_asked(project: Project, side: str, judge: str) -> Iterator[Found]:
-    """The pairs of the human review, where the reward model said beforehand what it expects."""
+    """Yield the pairs of the human review, where the reward model said beforehand what it expects."""
     if side != Split.TRAIN:
         return
     rows = Review.objects.filter(run__project=project, not_asked="").values_list(
@@ -172,7 +172,7 @@ def _parted(project: Project, judge: str, foreseen: Sequence[Foreseen]) -> Itera
 
 
 def _points_for(project: Project, judge: str, prompts: set[int]) -> dict[tuple[int, int], list[float]]:
-    """{pair: points for the answer with the smaller id}, of all pairs on these prompts."""
+    """Return {pair: points for the answer with the smaller id}, of all pairs on these prompts."""
     found: dict[tuple[int, int], list[float]] = defaultdict(list)
     votes = Comparison.objects.counted().by(judge).filter(project=project, prompt__in=prompts)  # type: ignore[attr-defined]
     for a, b, winner in votes.order_by().values_list("completion_a", "completion_b", "winner"):

@@ -57,7 +57,7 @@ class Dispute:
 
 
 def disputes(project: Project, side: str, judge: str, most: int = MOST) -> list[Dispute]:
-    """The widest first; an item once, for the wider of its reasons."""
+    """Return the disputed items, the widest first; an item once, for the wider of its reasons."""
     found = [*between_judges(project, side, judge), *over_stars(project, side, judge)]
     found += [*with_a_run_that_asked(project, side, judge), *with_reward_models(project, side, judge)]
     widest: dict[tuple[int, ...], Found] = {}
@@ -110,7 +110,7 @@ def pairs_first(project: Project) -> list[UrgentPair]:
 
 
 def waiting(project: Project) -> int:
-    """How many of the items asked again still wait for an annotator; those that have enough are closed."""
+    """Return how many of the items asked again still wait for an annotator; those that have enough are closed."""
     rows = list(AskedAgain.objects.filter(project=project, is_open=True))
     judged = _judged(project, [item_of(asked).key for asked in rows])
     enough = [asked.pk for asked in rows if judged[item_of(asked).key] >= asked.places]

@@ -42,7 +42,7 @@ def option_value(value: Any) -> str:
 
 
 def short(value: Any) -> str:
-    """An option's value on one line, without what would end the code around it; a path by its last name."""
+    """Return an option's value on one line, without what would end the code around it; a path by its last name."""
     text = " ".join(str(value).split()).replace("`", "'") or "empty"
     if text.startswith("/"):
         text = f"…/{text.rsplit('/', 1)[-1]}"

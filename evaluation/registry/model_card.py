@@ -66,7 +66,7 @@ def markdown(model: LanguageModel, *, readable: QuerySet[Project]) -> str:
 
 
 def body(model: LanguageModel, *, readable: QuerySet[Project]) -> str:
-    """The card without its title. `readable` are the projects that the reader may know of."""
+    """Return the card without its title. `readable` are the projects that the reader may know of."""
     line = ancestry(model, readable)
     made = line[-1]
     evaluations = list(_evaluations(model, readable))

@@ -59,7 +59,7 @@ def detect_voters(
     alpha: float = ALPHA,
     name: Callable[[Any], str] = str,
 ) -> list[Voter]:
-    """Every voter of `blocks`, the votes of the fit; most suspicious first.
+    """Return every voter of `blocks`, the votes of the fit; most suspicious first.
 
     `pace` has (hasty votes, gaps) of voters, by `hasty_votes`; `name` tells a model of the fit in words. Raises
     ValueError when the votes are not those of the fit, or on a bad alpha.
@@ -163,7 +163,8 @@ def _own_influence(
 
 
 def _refit_without(fitted: Fit, a: np.ndarray, b: np.ndarray, label: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """(M,) log-odds refitted without these votes; NaN for models that are then in other parts than the first's."""
+    """Return (M,) log-odds refitted without these votes; NaN for models that are then in other parts than the
+    first's."""
     cells = fitted.tally.cells.copy()
     np.subtract.at(cells, (a, b, label), count)
     if not cells.any():

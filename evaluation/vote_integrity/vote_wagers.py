@@ -70,7 +70,7 @@ class _Wager:
 
 
 def hasty_votes(times: np.ndarray) -> tuple[int, int]:
-    """(votes within HASTY_SECONDS of the one before, gaps) from a voter's times in seconds, in order."""
+    """Return (votes within HASTY_SECONDS of the one before, gaps) from a voter's times in seconds, in order."""
     gaps = np.diff(times)
     return int((gaps < HASTY_SECONDS).sum()), len(gaps)
 
@@ -96,7 +96,7 @@ def suspicions_of(fitted: Fit, votes: Votes, voters: int, honest: Honest) -> dic
 
 
 def _wealth(wager: _Wager, keys: int) -> np.ndarray:
-    """(keys,) log wealth, over equal stakes on each θ."""
+    """Return (keys,) log wealth, over equal stakes on each θ."""
     total = np.zeros((keys, len(TILTS)))
     for g, tilt in enumerate(TILTS):
         gain = np.log1p(wager.score * np.expm1(tilt)) - np.log1p(wager.most * np.expm1(tilt))
@@ -105,7 +105,7 @@ def _wealth(wager: _Wager, keys: int) -> np.ndarray:
 
 
 def _counts(wager: _Wager, keys: int) -> np.ndarray:
-    """(keys, 3): score seen, expected, and votes."""
+    """Return (keys, 3): score seen, expected, and votes."""
     parts = (wager.count * wager.score, wager.count * wager.expected, wager.count)
     return np.stack([np.bincount(wager.key, weights=part, minlength=keys) for part in parts], axis=1)
 

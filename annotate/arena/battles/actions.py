@@ -95,7 +95,7 @@ def _battle(project: Project, pair: pairing.Pair, draw: pairing.Draw, visitor: s
 
 
 def battles_of(*, project: Project, visitor: str, user: User | None) -> QuerySet[Battle]:
-    """The battles that this person has started here."""
+    """Return the battles that this person has started here."""
     mine = Q(user=user) if user else Q(user=None, visitor=visitor)
     return Battle.objects.filter(mine, project=project) if user or visitor else Battle.objects.none()
 

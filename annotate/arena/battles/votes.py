@@ -48,12 +48,12 @@ class Counting:
 
     @property
     def is_of_use(self) -> bool:
-        """Whether it ranks or teaches."""
+        """Return whether it ranks or teaches."""
         return self.tag in (RANKS, FOR_TRAINING)
 
 
 def issue_token(battle: Battle) -> str:
-    """The token that one vote uses up: to be given out once both answers have begun. "" when it is used up.
+    """Return the token that one vote uses up: to be given out once both answers have begun. "" when it is used up.
 
     It is the same in every tab of whoever the battle belongs to, and nobody else can make it.
     """
@@ -177,7 +177,7 @@ def _use_up(battle: Battle, token: str) -> None:
 
 
 def _already_cast(battle: Battle, key: str | None) -> Comparison | None:
-    """The vote that this very request has cast before. 409 when another one stands in its way."""
+    """Return the vote that this very request has cast before. 409 when another one stands in its way."""
     if key and (cast := Comparison.objects.filter(idempotency_key=key).first()):
         if cast.battle_id == battle.pk:
             return cast
@@ -188,7 +188,7 @@ def _already_cast(battle: Battle, key: str | None) -> Comparison | None:
 
 
 def _judged(battle: Battle) -> tuple[Prompt, Completion, Completion]:
-    """What a vote is about: the newest answers that stand, on the prompt that begins the conversation.
+    """Return what a vote is about: the newest answers that stand, on the prompt that begins the conversation.
 
     Later turns differ where the answers before them differ; then the two answers share no prompt, and no model learns
     from them (docs/adr/0015-a-vote-on-a-conversation.md).

@@ -65,7 +65,7 @@ def spans(text: str, told: Told) -> list[tuple[int, int]]:
 
 
 def _matches(folded: Folded, rules: Rules) -> list[tuple[Rule, re.Match[str]]]:
-    """Every name, whether it tells or not."""
+    """Return every name, whether it tells or not."""
     return [(rule, match) for rule in rules.rules for match in rule.names.finditer(folded.latin)]
 
 
@@ -100,7 +100,7 @@ def _coded(text: str, rules: Rules) -> list[tuple[int, int]]:
 
 
 def _decoded(code: str) -> str | None:
-    """What it may be base64 of, as far as it goes; None when that is no text, as of nearly all words."""
+    """Return what it may be base64 of, as far as it goes; None when that is no text, as of nearly all words."""
     code = code.rstrip("=").replace("-", "+").replace("_", "/")
     plain = base64.b64decode(code + "A" * (-len(code) % 4))[: len(code) * 3 // 4]
     return plain.decode() if plain.isascii() and plain.decode().isprintable() else None

@@ -104,7 +104,7 @@ def _is_maker(before: str, before_plain: str, after: str, after_plain: str) -> b
 
 
 def _sentence(before: str) -> str:
-    """What of it belongs to the same sentence; a point within a number ends none."""
+    """Return what of it belongs to the same sentence; a point within a number ends none."""
     cut = 0
     for match in re.finditer(r"[.!?。！？](?=\s|$)|\n\s*\n", before):
         cut = match.end()
@@ -152,7 +152,7 @@ def _apart(names: set[str]) -> set[str]:
 
 
 def _own(names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Those that are nothing but a name, and those that may be a word."""
+    """Return names that are nothing but a name, and those that may be a word."""
     distinctive: dict[str, None] = {}
     plain: dict[str, None] = {}
     for name in names:
@@ -201,7 +201,8 @@ def _pattern(name: str) -> re.Pattern[str]:
 
 @lru_cache(maxsize=2048)
 def _source(name: str) -> str:
-    """The name with its own gaps in any spelling, letters that digits stand for, or all its letters spaced out."""
+    """Return the name with its own gaps in any spelling, letters that digits stand for, or all its letters spaced
+    out."""
     folded = fold(name).latin
     parts = [part for part in re.split(r"[\W_]+", folded) if part]
     if _is_cjk(name):

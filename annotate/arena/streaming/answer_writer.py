@@ -183,7 +183,8 @@ class Writing:
             await self._fail(index, ONE_FAILED)
 
     async def _answer(self, index: int, seed: int) -> model_server.Piece | None:
-        """The last piece. A stopped answer keeps the text it has. None when the other side's failure ended it."""
+        """Return the last piece. A stopped answer keeps the text it has. None when the other side's failure ended
+        it."""
         last = model_server.Piece(finish_reason=STOPPED)
         if not self.is_stopping:
             self._show(index, text="", state="waiting")
@@ -220,7 +221,7 @@ class Writing:
         return piece
 
     def _prompt(self, index: int) -> Prompt:
-        """Each side goes on from its own answers."""
+        """Return the conversation of each side, which goes on from its own answers."""
         place = self.place
         return place.prompt if isinstance(place, Battle) else (place.prompt_a, place.prompt_b)[index]
 
@@ -326,7 +327,7 @@ def _release(battle_id: int, claim: uuid.UUID) -> None:
 
 
 def _in_words(problems: list[str]) -> str:
-    """Both sides' own words where they are the same; else words that do not tell one side from the other."""
+    """Return both sides' own words where they are the same; else words that do not tell one side from the other."""
     if len(problems) == 2 and problems[0] == problems[1]:
         return problems[0]
     return next((words for words in (TOO_EARLY, ONLY_THOUGHT, EMPTY) if words in problems), ONE_FAILED)

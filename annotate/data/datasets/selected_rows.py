@@ -128,7 +128,7 @@ def _edits(demonstrations: QuerySet) -> list[Edit]:
 
 
 def _counted(numbers: dict[str, int]) -> dict[str, int]:
-    """What most datasets have none of is told where there is some."""
+    """Return the counts that most datasets have none of, where there are some."""
     return {name: n for name, n in numbers.items() if n}
 
 
@@ -177,7 +177,8 @@ def _informed_by(informing: Mapping[str, QuerySet]) -> dict[str, list[int]]:
 
 
 def _told_of_each_answer(comparisons: QuerySet) -> list[Row]:
-    """A ranking of K says something of each answer K - 1 times: together these weigh as one annotation of it."""
+    """Return the rows with their weights: a ranking of K says something of each answer K - 1 times, and together these
+    weigh as one annotation of it."""
     rows = list(
         comparisons.values("prompt_id", "completion_a", "completion_b", "winner", "strength", "author", "ranking")
     )

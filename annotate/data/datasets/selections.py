@@ -38,7 +38,7 @@ FEEDBACK: dict[str, type[Any]] = {
 def select(
     *, project: Project, kind: str, side: str = splits.TRAIN, judge: str = AnnotatorKind.PERSON, **options: Any
 ) -> Selection:
-    """What a dataset of this kind would hold now. Refused for a wrong kind, side, judge or option."""
+    """Return what a dataset of this kind would hold now. Refused for a wrong kind, side, judge or option."""
     if kind not in Dataset.Kind.values:
         raise Refused(400, kind=f"{kind!r} is no kind of dataset; use one of {', '.join(Dataset.Kind.values)}.")
     if judge not in AnnotatorKind.values:
@@ -88,7 +88,7 @@ def _is_list_of(value: Any, kind: type) -> bool:
 
 
 def _rows(project: Project, side: str, judge: str, plural: str, options: Options) -> FeedbackQuerySet:
-    """The counted feedback of one table; rows asked for by id must all belong."""
+    """Return the counted feedback of one table; rows asked for by id must all belong."""
     rows = FEEDBACK[plural].objects.filter(project=project)
     ids = getattr(options, plural)
     if ids is not None:
@@ -147,7 +147,7 @@ def _left_out(project: Project, side: str, judge: str, kind: str, options: Optio
 
 
 def _why_empty(project: Project, side: str, judge: str, kind: str, left_out: dict[str, int]) -> str:
-    """What to do about a dataset with nothing in it, from what was left out."""
+    """Return what to do about a dataset with nothing in it, from what was left out."""
     what = "comparisons or ratings" if kind == Dataset.Kind.PREFERENCES else "demonstrations or well-rated answers"
     text = "; ".join(f"{n} {reason}" for reason, n in left_out.items() if n)
     remedy = "Annotate some answers first"

@@ -238,7 +238,7 @@ class _Tree:
         return (self.kept or default_fields) | {"prompt": prompt}
 
     def _message(self, messages: Messages, item: Item) -> Row:
-        """The question that an item answers, and whatever stands before it."""
+        """Return the question that an item answers, and whatever stands before it."""
         system = messages[0]["content"] if messages[0]["role"] == "system" else None
         node = self.root
         for turn in messages[system is not None :]:

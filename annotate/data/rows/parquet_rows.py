@@ -47,7 +47,7 @@ def read_parquet(source: Source, after: int) -> Iterator[FileRow]:
 
 
 def _listed(batch: Any) -> Iterator[dict[str, Any] | None]:
-    """None for a row of which something has no value in Python."""
+    """Convert a row; None for one of which something has no value in Python."""
     try:
         yield from batch.to_pylist()
     except (ValueError, OverflowError):
@@ -59,7 +59,7 @@ def _listed(batch: Any) -> Iterator[dict[str, Any] | None]:
 
 
 def _is_as_json(pa: Any, type: Any) -> bool:
-    """Whether whatever such a column holds can stand in JSON."""
+    """Return whether whatever such a column holds can stand in JSON."""
     kinds = pa.types
     if kinds.is_dictionary(type) or kinds.is_list(type) or kinds.is_large_list(type):
         return _is_as_json(pa, type.value_type)
@@ -72,7 +72,8 @@ def _is_as_json(pa: Any, type: Any) -> bool:
 
 
 def _as_json(value: Any) -> Any:
-    """A moment and a decimal as texts; bytes as the text they are, or nothing; what is no number is nothing."""
+    """Convert a value: a moment and a decimal to texts; bytes to the text they are, or nothing; what is no number to
+    nothing."""
     if isinstance(value, float):
         return value if math.isfinite(value) else json_arrays.constant(str(value))
     if isinstance(value, bytes):
@@ -89,7 +90,7 @@ def _as_json(value: Any) -> Any:
 
 
 def _groups_behind(metadata: Any, after: int) -> tuple[int, list[int]]:
-    """How many rows to pass over, and the groups of rows that follow them."""
+    """Return how many rows to pass over, and the groups of rows that follow them."""
     passed = 0
     for group in range(metadata.num_row_groups):
         rows = metadata.row_group(group).num_rows

@@ -137,7 +137,7 @@ def _checked(number: int, row: Any, position: int) -> FileRow:
 
 
 def _array(source: Source) -> Iterator[FileRow]:
-    """A list, as Alpaca's file is one, row by row. `line` is the row's place in it, counted from 1."""
+    """Yield the rows of a list, as Alpaca's file is one. `line` is the row's place in it, counted from 1."""
     number = 0
     try:
         for number, row in enumerate(json_arrays.rows(source, row_source.LONGEST_LINE), start=1):
@@ -166,7 +166,7 @@ class _TableLines:
             yield self._decoded(line)
 
     def row_ends(self) -> str:
-        """What is wrong with the lines since the last row ended, or ""."""
+        """Return what is wrong with the lines since the last row ended, or ""."""
         problem, self._size, self._problem = self._problem, 0, ""
         return problem
 
@@ -181,7 +181,8 @@ class _TableLines:
 
 
 def _csv(source: Source) -> Iterator[FileRow]:
-    """The first line names the columns. Tabs or semicolons separate where it has more of those than commas."""
+    """Yield rows. The first line names the columns. Tabs or semicolons separate where it has more of those than
+    commas."""
     lines = _TableLines(source)
     texts = iter(lines)
     head = _head(texts)
@@ -214,7 +215,7 @@ def _csv(source: Source) -> Iterator[FileRow]:
 
 
 def _head(lines: Iterator[str]) -> list[str]:
-    """The lines that name the columns: several where a name, in quotation marks, spans them."""
+    """Return the lines that name the columns: several where a name, in quotation marks, spans them."""
     head = [next(lines, "")]
     while "".join(head).count('"') % 2 and len(head) < MOST_HEAD and (line := next(lines, "")):
         head.append(line)

@@ -33,7 +33,7 @@ class FileRow:
 
 
 def printable(text: str, longest: int = 400) -> str:
-    """What was said about a file, which may quote it, as a page, an answer and a database can hold it."""
+    """Return what was said about a file, which may quote it, as a page, an answer and a database can hold it."""
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")[:longest]
 
 
@@ -69,7 +69,7 @@ class Source:
 
     @property
     def position(self) -> int:
-        """How far the file is read, in bytes as it was given. To the byte where it is not packed."""
+        """Return how far the file is read, in bytes as it was given. To the byte where it is not packed."""
         return self.given.tell() if self.is_packed else self.read_so_far
 
     def _counted(self, part: bytes) -> bytes:

@@ -94,7 +94,7 @@ def _folder() -> str:
 
 
 def _side(kind: str) -> str:
-    """What measures models trains none."""
+    """Return the side of rows of this kind: what measures models trains none."""
     return splits.EVAL if kind == "task" else splits.TRAIN
 
 

@@ -152,7 +152,7 @@ def _said(request: MemberRequest, assignment: Assignment) -> dict[str, Any]:
 
 
 def _flagged(assignment: Assignment, pk: str) -> Completion | None:
-    """The completion that was pointed at; none is the prompt."""
+    """Return the completion that was pointed at; none is the prompt."""
     if not pk:
         return None
     for completion in assignment.completions:

@@ -14,7 +14,7 @@ from evaluation.metrics.paired_tests import Difference
 
 
 def picture(scale: figure_formats.Scale | None, difference: Shown) -> SafeString | str:
-    """A difference with its interval, over a mark where nothing differs."""
+    """Return a difference with its interval, over a mark where nothing differs."""
     drawn = figure_formats.picture(scale, difference)
     middle = figure_formats.WIDTH / 2
     mark = f'<line x1="{middle}" x2="{middle}" y1="1" y2="13" class="zero"/><line '
@@ -42,7 +42,7 @@ def in_points(text: str) -> str:
 
 
 def says(tested: Tested) -> str:
-    """What a difference comes to, in words."""
+    """Return what a difference comes to, in words."""
     d = tested.difference
     if d.differing == 0:
         return "no item differs"

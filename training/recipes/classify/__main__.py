@@ -108,7 +108,7 @@ def encoded(classifier: Classifier, examples: list[Example]) -> tuple[list[list[
 
 
 def label_weights(labels: Tensor, classes: int, balanced: bool) -> Tensor:
-    """(K,): ones, or so that every label weighs the same in the loss."""
+    """Return (K,): ones, or so that every label weighs the same in the loss."""
     counts = torch.bincount(labels, minlength=classes).float()
     return len(labels) / (classes * counts) if balanced else torch.ones(classes)
 
@@ -138,7 +138,7 @@ def fit_head(
 
 
 def frozen_features(run: RunDirectory, classifier: Classifier, ids: list[list[int]], every: int) -> Tensor:
-    """(N, H), computed in the texts' own order, so that a killed run goes on where it was."""
+    """Return (N, H), computed in the texts' own order, so that a killed run goes on where it was."""
     checkpoint = run.latest_checkpoint()
     run.truncate_logs(int(checkpoint.name.removeprefix("step-")) if checkpoint else 0)
     parts = list(load_file(checkpoint / "features.safetensors")["features"].split(FEATURE_BATCH)) if checkpoint else []

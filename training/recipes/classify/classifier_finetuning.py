@@ -94,7 +94,7 @@ def train_step(
 
 
 def epoch_batches(lengths: list[int], batch_size: int, epoch: int, seed: int) -> list[list[int]]:
-    """The rows of each step of an epoch, in an order that the epoch's number and the seed decide.
+    """Return the rows of each step of an epoch, in an order that the epoch's number and the seed decide.
 
     Texts of about one length stand together, so that little is padded: drawn at random, sorted within a few dozen
     batches, and the batches drawn at random again.
@@ -109,7 +109,7 @@ def epoch_batches(lengths: list[int], batch_size: int, epoch: int, seed: int) ->
 
 
 def trained(classifier: Classifier) -> dict[str, Tensor]:
-    """What the optimiser moves, by name: adapters or the trunk's weights, and the head's."""
+    """Return the parameters that the optimiser moves, by name: adapters or the trunk's weights, and the head's."""
     trunk = {f"trunk.{name}": p for name, p in classifier.trunk.named_parameters() if p.requires_grad}
     return trunk | {name: p for name, p in classifier.head.named_parameters()}
 

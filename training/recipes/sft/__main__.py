@@ -171,7 +171,7 @@ def learn(work: Work, optimiser: torch.optim.Optimizer, standing: Standing) -> N
 
 
 def batch(work: Work, step: int) -> list[Example]:
-    """The examples of one optimiser step: each epoch takes all in an order of its own."""
+    """Return the examples of one optimiser step: each epoch takes all in an order of its own."""
     epoch, place = divmod(step, work.steps_per_epoch)
     order = np.random.default_rng([work.seed, epoch]).permutation(len(work.learn))
     size = work.config.batch_size

@@ -56,7 +56,7 @@ class Figures:
 
     @classmethod
     def read(cls, run: Run, until: int | None = None) -> Figures:
-        """All rows, or those until this sequence number."""
+        """Return all rows, or those until this sequence number."""
         found = run.metrics.all() if until is None else run.metrics.filter(sequence__lte=until)
         rows = list(found.order_by("sequence").values_list("sequence", "pk", "step", "values"))
         names = curves.names_in(row[-1] for row in rows)
@@ -70,7 +70,7 @@ class Figures:
 
     @property
     def ends(self) -> list[tuple[int, dict[str, Any]]]:
-        """(step, values) of the first row and of the last."""
+        """Return (step, values) of the first row and of the last."""
         found = [row[2:] for row in (self.first, self.last) if row is not None]
         return found[:1] if self.first == self.last else found
 
@@ -78,7 +78,7 @@ class Figures:
         return curves.curves_of(self.names, config, self.first[2:] if self.first else None)
 
     def table(self, chosen: list[curves.Curve]) -> list[tuple[int, list[str]]]:
-        """The rows that have any of these figures."""
+        """Return the rows that have any of these figures."""
         names = {curve.name for curve in chosen}
         return curves.table([row[2:] for row in self.rows if names & row[-1].keys()], chosen)
 
@@ -151,7 +151,7 @@ class Rendered:
 
 
 def render_parts(run: Run, figures: Figures, *, may_change: bool, may_review: bool, whole_tables: bool) -> Rendered:
-    """Each part as HTML that htmx swaps into the open page, and the curves that there are by now.
+    """Return each part of the page as HTML that htmx swaps into the open page, and the curves that there are by now.
 
     `whole_tables` replaces the tables; else the rows of `figures` are appended to them.
     """
@@ -165,7 +165,7 @@ def render_parts(run: Run, figures: Figures, *, may_change: bool, may_review: bo
 
 
 def as_json(drawn: list[curves.Curve]) -> list[dict[str, Any]]:
-    """What static/training/runs/run.js draws."""
+    """Return what static/training/runs/run.js draws."""
     return [
         {
             "name": c.name,
@@ -185,7 +185,7 @@ def points(metrics: list[Row]) -> list[list[Any]]:
 
 
 def pictures(run: Run, chosen: list[curves.Curve], rows: list[Any]) -> list[tuple[str, str]]:
-    """(title, SVG) of each curve, for whoever has no JavaScript."""
+    """Return (title, SVG) of each curve, for whoever has no JavaScript."""
     found = []
     for curve in chosen:
         held = tuple((float(row[2]), float(y)) for row in rows if curves.is_number(y := row[3].get(curve.name)))
@@ -195,7 +195,7 @@ def pictures(run: Run, chosen: list[curves.Curve], rows: list[Any]) -> list[tupl
 
 
 def new_rows(run_id: int, sequence: int, row_id: int) -> tuple[list[Row], bool]:
-    """What came after a row that the page has; nothing, and True, when that row has been taken back."""
+    """Return what came after a row that the page has; nothing, and True, when that row has been taken back."""
     rows = Metric.objects.filter(run=run_id).order_by("sequence").values_list("sequence", "pk", "step", "values")
     if sequence and not rows.filter(sequence=sequence, pk=row_id).exists():
         return [], True
@@ -203,13 +203,13 @@ def new_rows(run_id: int, sequence: int, row_id: int) -> tuple[list[Row], bool]:
 
 
 def _counts(dataset: Dataset | None) -> list[tuple[str, Any]]:
-    """What the dataset holds, as it says itself; what was left out and why is on its own page."""
+    """Return what the dataset holds, as it says itself; what was left out and why is on its own page."""
     counts = dataset.counts if dataset else {}
     return [(name.replace("_", " "), count) for name, count in counts.items() if curves.is_number(count)]
 
 
 def options(run: Run) -> list[Option]:
-    """The config with the help of its fields; those that differ from the default stand out."""
+    """Return the config with the help of its fields; those that differ from the default stand out."""
     known = {f.name: f for f in fields(configs.CONFIGS[run.kind])} if run.kind in configs.CONFIGS else {}
     return [
         Option(
@@ -223,7 +223,7 @@ def options(run: Run) -> list[Option]:
 
 
 def before_after(result: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """(what, of the parent, of the model made) for each figure of a result's `parent` and `final`."""
+    """Return (what, of the parent, of the model made) for each figure of a result's `parent` and `final`."""
     parent, final = result.get("parent"), result.get("final")
     if not isinstance(parent, dict) or not isinstance(final, dict):
         return []
@@ -236,7 +236,8 @@ def before_after(result: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def votes_behind(run: Run) -> list[tuple[Dataset, str]]:
-    """The datasets of annotations that this run learns from, its own or its reward model's, and how many they hold."""
+    """Return the datasets of annotations that this run learns from, its own or its reward model's, and how many they
+    hold."""
     made_by = getattr(run.reward_model, "made_by", None) if run.reward_model else None
     candidates = [run.dataset, made_by.dataset if made_by else None]
     return [(d, _votes(d)) for d in candidates if d is not None and d.judge]  # what was uploaded nobody judged here
@@ -253,7 +254,8 @@ def _votes(dataset: Dataset) -> str:
 
 
 def agreement(reward_model: LanguageModel | None) -> str:
-    """How often the reward model agrees with people on pairs it has not seen, as its own card says; else empty."""
+    """Return how often the reward model agrees with people on pairs it has not seen, as its own card says; else
+    empty."""
     metrics = (reward_model.card or {}).get("metrics") or {} if reward_model else {}
     found = (metrics.get("held_out") or {}).get("pair_accuracy")
     if not isinstance(found, dict) or not curves.is_number(found.get("value")):

@@ -64,7 +64,7 @@ def _first_and_last_samples(run: Run) -> list[Sample]:
 
 
 def sampled_answers(run: Run) -> list[Completion]:
-    """A few of the completions that the run sampled, each to another prompt."""
+    """Return a few of the completions that the run sampled, each to another prompt."""
     completions: dict[int, Completion] = {}
     for completion in run.completions.select_related("prompt").order_by("pk")[: _PAIRS * 16]:
         completions.setdefault(completion.prompt_id, completion)

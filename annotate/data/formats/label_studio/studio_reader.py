@@ -74,7 +74,7 @@ def read(row: Row, line: int) -> list[Item]:
 
 
 def _listed(data: Row) -> tuple[Row, list[Row]]:
-    """The items of a List tag, and the rest."""
+    """Return the items of a List tag, and the rest."""
     for name, value in data.items():
         if isinstance(value, list) and value and all(isinstance(v, dict) and "id" in v for v in value):
             return {other: v for other, v in data.items() if other != name}, value
@@ -113,7 +113,7 @@ def _annotation(annotation: Row, task: guessing.Task, common: Row, extra: Row) -
 
 
 def _results_of(annotation: Row) -> list[Row]:
-    """Those that have the shape of one; each value an object."""
+    """Return the rows that have the shape of one; each value an object."""
     given = annotation.get("result")
     found = [result for result in given if isinstance(result, dict)] if isinstance(given, list) else []
     return [result for result in found if isinstance(result.get("value"), dict)]
@@ -138,7 +138,7 @@ def _of_models(item: Item, models: Row) -> Item:
 
 
 def _person(value: Any) -> str:
-    """A number, or who it is: by mail, else by name."""
+    """Return the annotator: a number, or who it is, by mail, else by name."""
     if isinstance(value, dict):
         value = value.get("email") or value.get("username") or value.get("id")
     return "" if value is None else str(value)
@@ -214,7 +214,7 @@ def _comparison(choice: Any, task: guessing.Task, by: Row) -> Item:
 
 
 def _rated(results: Sequence[Row], task: guessing.Task, by: Row) -> list[Item]:
-    """All ratings and thumbs of one answer are one item."""
+    """Return all ratings and thumbs of one answer as one item."""
     rows: dict[int, Row] = defaultdict(dict)
     for result in results:
         for name, value in _rates(result, task).items():
@@ -242,7 +242,7 @@ def _rates(result: Row, task: guessing.Task) -> Row:
 
 
 def _ranking(value: Any, task: guessing.Task, by: Row) -> Item:
-    """A list of ids, best first; or buckets, in which those of one are equal, in their order."""
+    """Read a list of ids, best first; or buckets, in which those of one are equal, in their order."""
     buckets = [_list(group) for group in value.values()] if isinstance(value, dict) else []
     groups = [[one] for one in value] if isinstance(value, list) else buckets
     order = []

@@ -23,7 +23,7 @@ from annotate.data.formats.label_studio.studio_reader import AUTHOR, LETTERS, NA
 
 
 def write(items: Sequence[Item]) -> list[Row]:
-    """A task for each set of answers that was judged, with an annotation for each who judged it."""
+    """Return a task for each set of answers that was judged, with an annotation for each who judged it."""
     tasks: dict[tuple, list[Item]] = defaultdict(list)
     for item in items:
         if not isinstance(item, NewAttack):
@@ -38,7 +38,7 @@ def _key(item: Item) -> tuple:
 
 
 def _data(item: Any) -> Row:
-    """The answers that an item speaks of, and their models. A rating says nothing of other answers."""
+    """Return the answers that an item speaks of, and their models. A rating says nothing of other answers."""
     named: Row
     match item:
         case NewComparison():
@@ -66,7 +66,7 @@ def _task(items: Sequence[Item]) -> Row:
 
 
 def _annotations(items: Sequence[Item]) -> list[Row]:
-    """What one person said at one time is one annotation; a prompt without an answer has none."""
+    """Return what one person said at one time as one annotation; a prompt without an answer has none."""
     by_person: dict[tuple, list[Item]] = defaultdict(list)
     for item in items:
         if not isinstance(item, NewPrompt):
