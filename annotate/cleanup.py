@@ -36,12 +36,14 @@ def sweep() -> bool:
     now = timezone.now()
     files.sweep()
     tries = TryCount.objects.filter(since__lt=now - _COUNTS_LAST)
-    ended = Delivery.objects.exclude(state=Delivery.State.WAITING).filter(created_at__lt=now - _DELIVERIES_LAST)
-    answered = FirstAnswer.objects.filter(created_at__lt=now - _FIRST_ANSWERS_LAST)
+    old_deliveries = Delivery.objects.exclude(state=Delivery.State.WAITING).filter(
+        created_at__lt=now - _DELIVERIES_LAST
+    )
+    old_answers = FirstAnswer.objects.filter(created_at__lt=now - _FIRST_ANSWERS_LAST)
     sessions = Session.objects.filter(expire_date__lt=now)
-    gone = 0
-    for rows in (tries, ended, answered, sessions):
-        some: list[Any] = list(rows.order_by("pk").values_list("pk", flat=True)[:_AT_ONCE])
-        gone = max(gone, len(some))
-        rows.model._default_manager.filter(pk__in=some).delete()
-    return gone == _AT_ONCE
+    most_deleted = 0
+    for rows in (tries, old_deliveries, old_answers, sessions):
+        ids: list[Any] = list(rows.order_by("pk").values_list("pk", flat=True)[:_AT_ONCE])
+        most_deleted = max(most_deleted, len(ids))
+        rows.model._default_manager.filter(pk__in=ids).delete()
+    return most_deleted == _AT_ONCE

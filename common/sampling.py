@@ -61,7 +61,7 @@ def with_system_prompt(messages: Sequence[Mapping[str, str]], system_prompt: str
     return [{"role": "system", "content": system_prompt}, *conversation]
 
 
-def cut_note(completion: _Completion | None, beside: Sequence[_Completion | None] = ()) -> str:
+def cut_note(completion: _Completion | None, other_completions: Sequence[_Completion | None] = ()) -> str:
     """Return what stands under an answer that had no more room; "" under a whole one.
 
     `beside` are the answers that are judged blind with it. Where they had different room the number is left out: it
@@ -69,7 +69,7 @@ def cut_note(completion: _Completion | None, beside: Sequence[_Completion | None
     """
     if completion is None or completion.finish_reason != CUT:
         return ""
-    limits = {_limit(other) for other in (completion, *beside)}
+    limits = {_limit(other) for other in (completion, *other_completions)}
     return cut_words(limits.pop() if len(limits) == 1 else None)
 
 

@@ -46,8 +46,8 @@ class RunPage(LivePage):
         )
         changed = [html for name, html in rendered.parts.items() if self.sent.get(name) != html]
         self.sent |= rendered.parts
-        sent = [*changed, rendered.new_rows, self._points(points, is_back, rendered.curves)]
-        return "".join(sent), run.is_finished
+        parts = [*changed, rendered.new_rows, self._points(points, is_back, rendered.curves)]
+        return "".join(parts), run.is_finished
 
     def _read(self, run: Run) -> tuple[run_details.Figures, list[run_details.Row], bool, bool]:
         """The figures; the points that the page lacks; whether it must forget its own; whether the tables come whole.
@@ -55,11 +55,11 @@ class RunPage(LivePage):
         All rows are read when the page connects, and when rows were taken back; after that, those that are new.
         """
         rows, is_back = run_details.new_rows(self.run_id, self.sequence, self.row_id)
-        known = self.figures
-        figures = known.add(rows) if known else None
+        known_figures = self.figures
+        figures = known_figures.add(rows) if known_figures else None
         is_whole = is_back or self.appended > _MOST_APPENDED
         if (
-            figures is None or known is None or is_whole or figures.names != known.names
+            figures is None or known_figures is None or is_whole or figures.names != known_figures.names
         ):  # another curve, another column
             figures = run_details.Figures.read(run, None if is_back else rows[-1][0] if rows else self.sequence)
             self.appended, is_whole = 0, True

@@ -43,9 +43,9 @@ def _visitor(request: Request) -> str:
 
     The key alone would not do: two strangers who both number their requests from 1 would get one battle.
     """
-    known = lookup.visitor(request)
+    visitor = lookup.visitor(request)
     key = request.headers.get("Idempotency-Key", "")
-    return known or (lookup.visitor_of_token(f"key {key} {visitors.address_of(request._request)}") if key else "")
+    return visitor or (lookup.visitor_of_token(f"key {key} {visitors.address_of(request._request)}") if key else "")
 
 
 def _visitor_again(request: Request, kept: dict[str, Any]) -> str:
@@ -157,13 +157,13 @@ def vote(request: Request, token: str) -> Response:
     vote.is_valid(raise_exception=True)
     visitor = lookup.visitor(request)
     key = feedback_key(request)
-    sent = dict(vote.validated_data)
-    proof = sent.pop("proof")
+    fields = dict(vote.validated_data)
+    proof = fields.pop("proof")
     ballot = votes.Ballot(
         visitor=visitor,
         user=request.user if request.user.is_authenticated else None,
         idempotency_key=f"{visitor[:16]}:{key}" if key and not request.user.is_authenticated else key,
-        **sent,
+        **fields,
     )
     origin = vote_guard.Origin(visitors.networks_of(request._request), proof)
     comparison = live_battles.vote(battle=battle, ballot=ballot, origin=origin)

@@ -117,8 +117,9 @@ def throttle_battles(request: HttpRequest, *, visitor: str | None = None) -> Non
     user = request.user
     if user.is_authenticated:
         bound(f"battles:user:{user.pk}", BATTLES_PER_PERSON, "battles")
-    elif known := visitor or visitor_of(request):  # else it is their first: `count_visitor` follows with their session
-        count_visitor(known)
+    # Without an id it is their first: `count_visitor` follows with their session.
+    elif visitor_id := visitor or visitor_of(request):
+        count_visitor(visitor_id)
     for network, factor in networks_of(request):  # none where nothing tells, or all those would share one count
         bound(f"battles:address:{network}", BATTLES_PER_ADDRESS * factor, "battles")
 
@@ -128,7 +129,7 @@ def count_visitor(visitor: str) -> None:
     bound(f"battles:visitor:{visitor}", BATTLES_PER_PERSON, "battles")
 
 
-def bound(key: str, limit: int, what: str) -> int:
+def bound(key: str, limit: int, attempts: str) -> int:
     """Count one more, and refuse it above the limit; how many by now."""
     tries = count(key, seconds=WINDOW_SECONDS)
     if tries > limit:
@@ -136,7 +137,7 @@ def bound(key: str, limit: int, what: str) -> int:
         minutes = max(round(wait / 60), 1)
         raise TooMany(
             wait,
-            arena=f"More than {limit} {what} within {WINDOW_SECONDS // 60} minutes. "
+            arena=f"More than {limit} {attempts} within {WINDOW_SECONDS // 60} minutes. "
             f"Nothing is lost: wait {minutes} minute{'s' if minutes > 1 else ''}, then try again.",
         )
     return tries

@@ -42,10 +42,10 @@ from annotate.models.feedback import Feedback
 @allows(post="judge")  # nothing is asked as often: `next_for` finds out whether they may
 def next_assignment(request: Request, slug: str) -> Response:
     """The next task for me: the one in my hands, else a new one."""
-    given = Ask(data=request.data)
-    given.is_valid(raise_exception=True)
+    serializer = Ask(data=request.data)
+    serializer.is_valid(raise_exception=True)
     project = find_project(request.user, slug)
-    assignment = assignments.next_for(project=project, user=request.user, kind=given.validated_data["kind"])
+    assignment = assignments.next_for(project=project, user=request.user, kind=serializer.validated_data["kind"])
     if assignment is None:
         return Response(status=204)
     return Response(AssignmentOut(assignment).data)
@@ -115,10 +115,10 @@ class Assignments(DeclaredViewSet):
     @action(detail=True, methods=["post"])
     def skip(self, request: Request, pk: str) -> Response:
         """Put the task aside, with a reason."""
-        given = Skip(data=request.data)
-        given.is_valid(raise_exception=True)
+        serializer = Skip(data=request.data)
+        serializer.is_valid(raise_exception=True)
         assignment = _find(request, pk)
-        assignment_lifecycle.skip(assignment=assignment, by=request.user, reason=given.validated_data["reason"])
+        assignment_lifecycle.skip(assignment=assignment, by=request.user, reason=serializer.validated_data["reason"])
         return Response(AssignmentOut(assignment).data)
 
     @extend_schema(request=FlagIn, responses={201: FlagSeen} | refusals(400, 403, 404, 413))
@@ -184,10 +184,10 @@ def _next(request: Request, assignment: Assignment) -> dict[str, Any]:
         return {}
     try:
         kind = request.query_params.get("kind")
-        found = assignments.next_for(project=assignment.project, user=request.user, kind=kind)
+        following = assignments.next_for(project=assignment.project, user=request.user, kind=kind)
     except Refused as refused:
         return {"next": None, "next_errors": refused.errors}
-    return {"next": AssignmentOut(found).data if found else None}
+    return {"next": AssignmentOut(following).data if following else None}
 
 
 def _shown(assignment: Assignment, pk: int, field: str) -> Completion:

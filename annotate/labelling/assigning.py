@@ -52,24 +52,24 @@ def next_for(*, project: Project, user: User, kind: str | None = None) -> Assign
     something comes before the next item.
     """
     member = prerequisites.member_of(project, user)
-    asked = _asked(project, kind)
+    asked_kinds = _asked(project, kind)
     # Whatever is refused below is so before anything was written: within a caller's transaction no savepoint is needed.
     with nullcontext() if connection.in_atomic_block else transaction.atomic():
         look = _lock_and_look(project, user)
-        if look.holds_something and (held := _held(project, user, asked)):
-            return held
+        if look.holds_something and (held_assignment := _held(project, user, asked_kinds)):
+            return held_assignment
         prerequisites.check(project, member)
         pairs = urgent_pairs(project)
         if look.has_stale:
             expire_stale(project)
         if look.has_stale or look.has_changes:
             queue.take_in(project, reserved_in(pairs))
-        kinds = asked if kind else _in_turn(asked, look.handed_out)
-        made = _next(project, user, kinds, pairs, look)
+        kinds = asked_kinds if kind else _in_turn(asked_kinds, look.handed_out)
+        assignment = _next(project, user, kinds, pairs, look)
         # Nothing: perhaps because the queue has not heard of something yet.
-        while made is None and queue.take_in(project, reserved_in(pairs)):
-            made = _next(project, user, kinds, pairs, look)
-        return made
+        while assignment is None and queue.take_in(project, reserved_in(pairs)):
+            assignment = _next(project, user, kinds, pairs, look)
+        return assignment
 
 
 def _next(project: Project, user: User, kinds: list[str], pairs: list[UrgentPair], look: _Look) -> Assignment | None:
@@ -89,8 +89,8 @@ def _next(project: Project, user: User, kinds: list[str], pairs: list[UrgentPair
 def _measure(project: Project, user: User, kind: str) -> Assignment | None:
     """Now and then, in the place of a real item, one that measures the annotator. Only while there are real ones."""
     draw = _lot.random() * 100
-    if draw < project.gold_percent and (known := gold.draw(project, user, kind)):
-        return hand_out_gold(project, user, known, _Purpose.GOLD)
+    if draw < project.gold_percent and (gold_item := gold.draw(project, user, kind)):
+        return hand_out_gold(project, user, gold_item, _Purpose.GOLD)
     draw -= project.gold_percent
     if kind == COMPARE and 0 <= draw < project.repeat_percent and (earlier := repeats.draw(project, user)):
         return _hand_out_mirrored(project, user, earlier)
@@ -123,10 +123,10 @@ def _hand_out_mirrored(project: Project, user: User, earlier: Assignment) -> Ass
     )
 
 
-def hand_out_gold(project: Project, user: User, known: GoldItem, purpose: str) -> Assignment:
+def hand_out_gold(project: Project, user: User, gold_item: GoldItem, purpose: str) -> Assignment:
     """Return an item whose right answer is known, with its sides drawn like any other's. Hold the project's lock."""
-    ids = tuple(sorted(pk for pk in (known.completion_a_id, known.completion_b_id) if pk))
-    return hand_out(project, user, known.kind, Item(known.prompt_id, ids), purpose=purpose, gold=known)
+    ids = tuple(sorted(pk for pk in (gold_item.completion_a_id, gold_item.completion_b_id) if pk))
+    return hand_out(project, user, gold_item.kind, Item(gold_item.prompt_id, ids), purpose=purpose, gold=gold_item)
 
 
 def hand_out(project: Project, user: User, kind: str, item: Item, **fields: object) -> Assignment:
@@ -165,9 +165,10 @@ def _common(project: Project, user: User, kind: str, prompt: Prompt, key: str) -
 def _held(project: Project, user: User, kinds: list[str]) -> Assignment | None:
     """Return the items in hand, the oldest first: what was undone or sent back comes before what was handed out after
     it."""
-    mine = project.assignments.live().filter(user=user, kind__in=kinds)
-    mine = mine.exclude(purpose__in=[_Purpose.TUTORIAL, _Purpose.ADJUDICATION])  # they have pages of their own
-    return mine.select_related("project", "prompt", "completion_a", "completion_b").order_by("id").first()
+    own_assignments = project.assignments.live().filter(user=user, kind__in=kinds)
+    # These have pages of their own.
+    own_assignments = own_assignments.exclude(purpose__in=[_Purpose.TUTORIAL, _Purpose.ADJUDICATION])
+    return own_assignments.select_related("project", "prompt", "completion_a", "completion_b").order_by("id").first()
 
 
 @dataclass(frozen=True)
@@ -205,12 +206,12 @@ def _lock_and_look(project: Project, user: User) -> _Look:
 
 def _asked(project: Project, kind: str | None) -> list[str]:
     """Return the kinds to try."""
-    asked = [each for each, switch in ASKED.items() if getattr(project, switch)]
+    asked_kinds = [each for each, switch in ASKED.items() if getattr(project, switch)]
     if kind is None:
-        return asked
-    if kind not in asked:
+        return asked_kinds
+    if kind not in asked_kinds:
         raise Refused(
-            kind=f"{kind!r} is not asked for in {project.name}; use {' or '.join(asked) or 'another project'}."
+            kind=f"{kind!r} is not asked for in {project.name}; use {' or '.join(asked_kinds) or 'another project'}."
         )
     return [kind]
 

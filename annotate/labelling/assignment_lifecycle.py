@@ -64,8 +64,8 @@ def keep(*, assignment: Assignment, by: User) -> bool:
     taken up."""
     require_owner(assignment, by)
     now = timezone.now()
-    mine = Assignment.objects.filter(pk=assignment.pk, created_at__gt=now - LONGEST_KEPT).live()  # type: ignore[attr-defined]
-    return bool(mine.update(expires_at=now + timedelta(minutes=assignment.project.assignment_minutes)))
+    live_rows = Assignment.objects.filter(pk=assignment.pk, created_at__gt=now - LONGEST_KEPT).live()  # type: ignore[attr-defined]
+    return bool(live_rows.update(expires_at=now + timedelta(minutes=assignment.project.assignment_minutes)))
 
 
 # What `labelling.actions` needs as well: call it inside a transaction.

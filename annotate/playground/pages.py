@@ -88,8 +88,8 @@ def keep(request: PageRequest, pk: int) -> HttpResponse:
     model, project = find_model(request, pk)
     try:
         require_talk(request.user, model, project)
-        asked = [{"role": "user", "content": request.POST.get("text", "").strip()}]
-        prompt = add_prompt(project=project, messages=asked, source="playground", by=cast(User, request.user))
+        turns = [{"role": "user", "content": request.POST.get("text", "").strip()}]
+        prompt = add_prompt(project=project, messages=turns, source="playground", by=cast(User, request.user))
         text = f"Kept as prompt {prompt.pk} of {project.name}, in its {prompt.side} split."
         kind = messages.SUCCESS
     except Refused as refused:

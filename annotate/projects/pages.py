@@ -153,11 +153,11 @@ def guidelines(request: HttpRequest, project: Project) -> HttpResponse:
         return render(request, "annotate/projects/guidelines.html", context)
     text = request.POST.get("text", "").replace("\r\n", "\n")
     try:
-        made = actions.revise_guidelines(project=project, text=text, by=cast(User, request.user))
+        new_version = actions.revise_guidelines(project=project, text=text, by=cast(User, request.user))
     except Refused as refused:
         context |= {"errors": refused.errors, "text": text}
         return render(request, "annotate/projects/guidelines.html", context, status=refused.status)
-    messages.success(request, f"Version {made.version} is in force; annotators see it with their next item.")
+    messages.success(request, f"Version {new_version.version} is in force; annotators see it with their next item.")
     return redirect("guidelines", project.slug)
 
 

@@ -36,19 +36,19 @@ def keymap_json(user: Any) -> SafeString:
 
 
 @register.simple_tag(name="cut_note")
-def cut_note_of(completion: Any, beside: Any = ()) -> str:
+def cut_note_of(completion: Any, others_given: Any = ()) -> str:
     """`{% cut_note completion answers %}`: `answers` are what is judged blind with it, with or without letters."""
-    others = [each[1] if isinstance(each, tuple) else each for each in beside or ()]
+    others = [each[1] if isinstance(each, tuple) else each for each in others_given or ()]
     return cut_note(completion or None, others)
 
 
 @register.filter
 def at(mapping: Any, name: object) -> Any:
     """`{{ mapping|at:name }}`; nothing where it is not there."""
-    found = mapping.get(name) if isinstance(mapping, Mapping) else None
-    if found is None and isinstance(mapping, Mapping):
-        found = mapping.get(str(name))
-    return "" if found is None else found
+    value = mapping.get(name) if isinstance(mapping, Mapping) else None
+    if value is None and isinstance(mapping, Mapping):
+        value = mapping.get(str(name))
+    return "" if value is None else value
 
 
 @register.simple_tag

@@ -120,24 +120,26 @@ def nothing(text: str, title: str = "") -> Scene:
 
 def _line(line: Series, index: int, x: Scale, y: Scale) -> list[Mark]:
     marks: list[Mark] = []
-    rated = [p for p in line.points if math.isfinite(p[1])]
-    banded = [p for p in rated if math.isfinite(p[2]) and math.isfinite(p[3])]
+    points_rated = [p for p in line.points if math.isfinite(p[1])]
+    banded = [p for p in points_rated if math.isfinite(p[2]) and math.isfinite(p[3])]
     if len(banded) > 1:
         upper = [(x(p[0]), y(p[3])) for p in banded]
         lower = [(x(p[0]), y(p[2])) for p in reversed(banded)]
         marks.append(Area((*upper, *lower), colour_of(index), 0.12))
-    if len(rated) > 1:
-        points = tuple((x(p[0]), y(p[1])) for p in rated)
+    if len(points_rated) > 1:
+        points = tuple((x(p[0]), y(p[1])) for p in points_rated)
         marks.append(Line(points, colour_of(index), 2.0, index >= 8))
-    return marks + [Dot((x(p[0]), y(p[1])), colour_of(index), 2.5 if len(rated) > 1 else 4) for p in rated[-1:]]
+    return marks + [
+        Dot((x(p[0]), y(p[1])), colour_of(index), 2.5 if len(points_rated) > 1 else 4) for p in points_rated[-1:]
+    ]
 
 
 def _names(series: Sequence[Series], y: Scale, x: float, top: float, bottom: float) -> list[Mark]:
     """Return the names beside the last point of each line, moved apart where they would overlap."""
     ends = sorted(
-        (y(rated[-1][1]), index, line.name)
+        (y(points_rated[-1][1]), index, line.name)
         for index, line in enumerate(series)
-        if (rated := [p for p in line.points if math.isfinite(p[1])])
+        if (points_rated := [p for p in line.points if math.isfinite(p[1])])
     )
     step = min(15.0, (bottom - top) / max(len(ends), 1))
     places = [end for end, _, _ in ends]

@@ -180,9 +180,9 @@ def _read(rows: Rows) -> Iterable[tuple[Row, int]]:
         if row.is_work:
             yield row, a
             yield row, b
-    yield from ((rated.row, rated.completion) for rated in rows.rated if rated.row.is_work)
+    yield from ((rating.row, rating.completion) for rating in rows.rated if rating.row.is_work)
     yield from (
-        (ranked.row, pk) for ranked in rows.ranked if ranked.row.is_work for tied in ranked.order for pk in tied
+        (ranking.row, pk) for ranking in rows.ranked if ranking.row.is_work for tied in ranking.order for pk in tied
     )
     yield from ((mark.row, mark.completion) for mark in rows.marked if mark.row.is_work)
 

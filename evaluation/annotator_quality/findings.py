@@ -140,10 +140,12 @@ def computed(rows: Rows) -> Findings:
     started = time.monotonic()
     judges = rows.judges
     place, names = columns.numbered(judges), names_of(judges)
-    said = columns.scales(rows, place)
-    scales = [ScaleFigures(scale.kind, scale.name, agreement.alpha(scale.said, scale.metric)) for scale in said]
+    scale_answers = columns.scales(rows, place)
+    scales = [
+        ScaleFigures(scale.kind, scale.name, agreement.alpha(scale.said, scale.metric)) for scale in scale_answers
+    ]
     marked = _marks(rows, place)
-    measured = Measured(rows, place, said, marked)
+    measured = Measured(rows, place, scale_answers, marked)
     evidence = careless_annotators.weigh(measured.suspicions(), len(judges))
     counts = _counted(rows, place)
     every = _with_holm([measured.of(number) for number in range(len(judges))])
@@ -152,7 +154,13 @@ def computed(rows: Rows) -> Findings:
         for judge, number in place.items()
     ]
     return Findings(
-        scales, annotator_figures, said, marked, rows.position.changes, time.monotonic() - started, timezone.now()
+        scales,
+        annotator_figures,
+        scale_answers,
+        marked,
+        rows.position.changes,
+        time.monotonic() - started,
+        timezone.now(),
     )
 
 

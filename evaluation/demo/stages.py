@@ -213,7 +213,7 @@ def _room(turn: Turn) -> dict[str, int]:
 
 
 def _further(report: Report, before: int, n_needed: int) -> Callable[[int], None]:
-    return lambda judged: report(before + judged, n_needed, "through the API", None)
+    return lambda n_judged: report(before + n_judged, n_needed, "through the API", None)
 
 
 def _of_model(report: Report, label: str) -> Report:

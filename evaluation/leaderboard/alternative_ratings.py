@@ -149,7 +149,7 @@ def _count(project: Project, board: Leaderboard) -> AlternativeRatings | None:
     elo, ticker = _elo(project, board, tally.models)
     columns = [
         _of_fit("plain", "the ranking’s", plain),
-        *(_of_fit(way.model, way.model.title(), way.ratings) for way in ties or ()),
+        *(_of_fit(alternative.model, alternative.model.title(), alternative.ratings) for alternative in ties or ()),
         *([_of_fit("style", "without style", style.controlled)] if style else ()),
         *([_of_fit("reliability", "by reliability", reliability.weighted)] if reliability else ()),
         _drawn(fitted, votes, spread.effective),

@@ -241,7 +241,7 @@ def _snapshot(fitted: Fit | None) -> _Snapshot | None:
 
 
 def _laid_out(moments: list[datetime], snapshots: list[_Snapshot | None], spread: Spread | None) -> History:
-    models = sorted({model for found in snapshots if found for model in found[1]})
+    models = sorted({model for snapshot in snapshots if snapshot for model in snapshot[1]})
     values, votes = np.full((len(moments), len(models), 2), np.nan), np.zeros(len(moments), dtype=np.int64)
     for row, snapshot in enumerate(snapshots):
         if snapshot:

@@ -65,11 +65,13 @@ def _opponent(run: Run) -> LanguageModel:
 
 def _votes(run: Run, opponent: LanguageModel) -> Rows:
     judge, model = JUDGES[run.config["judged_by"]], run.parent
-    counted = Comparison.objects.counted().ranking(judge).filter(project=run.project)
-    between = Q(completion_a__model=model, completion_b__model=opponent) | Q(
+    counted_votes = Comparison.objects.counted().ranking(judge).filter(project=run.project)
+    is_between = Q(completion_a__model=model, completion_b__model=opponent) | Q(
         completion_a__model=opponent, completion_b__model=model
     )
-    rows = list(counted.filter(between).select_related("prompt", "completion_a", "completion_b").order_by("id"))
+    rows = list(
+        counted_votes.filter(is_between).select_related("prompt", "completion_a", "completion_b").order_by("id")
+    )
     if len(rows) < FEWEST_VOTES:
         raise RecipeFailure(
             "no_votes",
@@ -86,15 +88,17 @@ def _votes(run: Run, opponent: LanguageModel) -> Rows:
 
 def _vote(c: Comparison, model: LanguageModel | None, voters: Voters) -> Row:
     ours_first = c.completion_a.model_id == (model.pk if model else None)
-    ours, theirs = (c.completion_a, c.completion_b) if ours_first else (c.completion_b, c.completion_a)
+    own_completion, opponent_completion = (
+        (c.completion_a, c.completion_b) if ours_first else (c.completion_b, c.completion_a)
+    )
     winners = {"model_a": OURS if ours_first else THEIRS, "model_b": THEIRS if ours_first else OURS}
     return {
         "id": c.pk,
         "prompt_id": c.prompt_id,
         "prompt": c.prompt.messages,
         "category": c.prompt.category,
-        "answer": ours.text,
-        "other": theirs.text,
+        "answer": own_completion.text,
+        "other": opponent_completion.text,
         "winner": winners.get(c.winner, c.winner),
         "ours_first": ours_first,
         "voter": voters.number({"id": c.pk, "author": c.author_id, "visitor": c.visitor}),
@@ -112,21 +116,21 @@ def _answers(run: Run, opponent: LanguageModel, judge: str) -> Rows:
         asked_in_the_arena = completions.filter(model=run.parent, prompt__source=ARENA).count()
         completions = completions.exclude(prompt__source=ARENA)
     by_setting = {
-        whose: _by_setting(completions.filter(model=model).select_related("prompt").order_by("pk"))
-        for whose, model in ((OURS, run.parent), (THEIRS, opponent))
+        side: _by_setting(completions.filter(model=model).select_related("prompt").order_by("pk"))
+        for side, model in ((OURS, run.parent), (THEIRS, opponent))
     }
     setting = _common_setting(run.parent, opponent, by_setting[OURS], by_setting[THEIRS])
-    ours, theirs = by_setting[OURS][setting], by_setting[THEIRS][setting]
-    prompts = by_hash((ours[pk][0].prompt.text_hash, pk) for pk in ours.keys() & theirs.keys())
+    own_answers, opponent_answers = by_setting[OURS][setting], by_setting[THEIRS][setting]
+    prompts = by_hash((own_answers[pk][0].prompt.text_hash, pk) for pk in own_answers.keys() & opponent_answers.keys())
     rows = [
-        _answer(completion, whose)
+        _answer(completion, side)
         for pk in prompts[: run.config["limit"]]
-        for whose, answers in ((OURS, ours[pk]), (THEIRS, theirs[pk]))
+        for side, answers in ((OURS, own_answers[pk]), (THEIRS, opponent_answers[pk]))
         for completion in answers
     ]
     left_out = {"prompts that both answered, beyond the limit": max(0, len(prompts) - run.config["limit"])}
     left_out |= {"answers to what visitors asked in the arena": asked_in_the_arena}
-    left_out = {what: n for what, n in left_out.items() if n}
+    left_out = {reason: n for reason, n in left_out.items() if n}
     about = _about(run, opponent, judge=judge, settings=json.loads(setting), left_out=left_out)
     return {"answers": rows, "about": [about]}
 
@@ -143,15 +147,18 @@ def _by_setting(completions: Iterable[Completion]) -> dict[str, Answers]:
 
 
 def _common_setting(
-    model: LanguageModel, opponent: LanguageModel, ours: dict[str, Answers], theirs: dict[str, Answers]
+    model: LanguageModel, opponent: LanguageModel, own_answers: dict[str, Answers], opponent_answers: dict[str, Answers]
 ) -> str:
     """Return the one under which most prompts were answered by both. Raises RecipeFailure saying who lacks answers."""
-    shared = {setting: len(ours[setting].keys() & theirs[setting].keys()) for setting in ours.keys() & theirs.keys()}
+    shared = {
+        setting: len(own_answers[setting].keys() & opponent_answers[setting].keys())
+        for setting in own_answers.keys() & opponent_answers.keys()
+    }
     best = max(sorted(shared), key=lambda setting: shared[setting], default="")
     if best and shared[best] >= FEWEST_PROMPTS:
         return best
-    text = " ".join(_has(m, answers) for m, answers in ((model, ours), (opponent, theirs)))
-    lacking = min(((model, ours), (opponent, theirs)), key=lambda pair: _prompts(pair[1]))[0]
+    text = " ".join(_has(m, answers) for m, answers in ((model, own_answers), (opponent, opponent_answers)))
+    lacking = min(((model, own_answers), (opponent, opponent_answers)), key=lambda pair: _prompts(pair[1]))[0]
     raise RecipeFailure(
         "no_answers",
         f"{text} {shared.get(best, 0)} prompts were answered by both with the same settings; {FEWEST_PROMPTS} are "
@@ -177,12 +184,12 @@ def _in_words(setting: str) -> str:
     return ", ".join(f"{name} {value}" for name, value in body.items()) or "unknown settings"
 
 
-def _answer(completion: Completion, whose: str) -> Row:
+def _answer(completion: Completion, side: str) -> Row:
     return {
         "prompt_id": completion.prompt_id,
         "prompt": completion.prompt.messages,
         "category": completion.prompt.category,
-        "whose": whose,
+        "whose": side,
         "text": completion.text,
         "cut_off": completion.finish_reason == "length",
     }
@@ -205,9 +212,9 @@ def _about(run: Run, opponent: LanguageModel, *, judge: str, **more: Any) -> Row
 
 def _was_taught_by(model: LanguageModel | None, reward_model: LanguageModel | None) -> bool:
     """Return whether it, or an ancestor, was trained to score high with this very reward model."""
-    seen: set[int] = set()
-    while reward_model is not None and model is not None and model.pk not in seen:
-        seen.add(model.pk)
+    seen_ids: set[int] = set()
+    while reward_model is not None and model is not None and model.pk not in seen_ids:
+        seen_ids.add(model.pk)
         maker: Run | None = getattr(model, "made_by", None)
         if maker is not None and maker.reward_model_id == reward_model.pk:
             return True

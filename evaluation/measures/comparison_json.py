@@ -28,46 +28,46 @@ def item_pairs(first: Run, second: Run, metric: str) -> tuple[list[str], np.ndar
 
 def rows_of(run: Run, ids: Sequence[str]) -> dict[str, items.Row]:
     """Return the items of these ids, read one by one."""
-    wanted = set(ids)
-    return {str(row["id"]): row for row in items.read_all(run.path) if str(row["id"]) in wanted}
+    wanted_ids = set(ids)
+    return {str(row["id"]): row for row in items.read_all(run.path) if str(row["id"]) in wanted_ids}
 
 
-def as_json(found: Comparison) -> dict[str, Any]:
+def as_json(comparison: Comparison) -> dict[str, Any]:
     """For programs: everything that the page says, with its numbers whole."""
     return {
-        "task": found.task,
-        "measure": found.measure,
+        "task": comparison.task,
+        "measure": comparison.measure,
         "models": [
-            {"model": run.parent_id, "name": str(run.parent), "run": run.pk, "against": _name(found, place)}
-            for place, run in enumerate(found.runs)
+            {"model": run.parent_id, "name": str(run.parent), "run": run.pk, "against": _name(comparison, place)}
+            for place, run in enumerate(comparison.runs)
         ],
-        "n": found.n,
-        "n_clean": found.n_clean,
-        "tests": found.tests,
-        "metrics": [_line_json(found, line) for line in found.lines],
-        "clean": [_line_json(found, line) for line in found.clean_lines],
+        "n": comparison.n,
+        "n_clean": comparison.n_clean,
+        "tests": comparison.tests,
+        "metrics": [_line_json(comparison, line) for line in comparison.lines],
+        "clean": [_line_json(comparison, line) for line in comparison.clean_lines],
         "groups": {
-            "metric": found.group_metric,
+            "metric": comparison.group_metric,
             "parts": [
                 {
                     "group": line.group,
                     "n": line.n,
                     "models": [
                         {"model": run.parent_id, "difference": tested_json(tested)}
-                        for run, tested in zip(found.runs, line.tested, strict=True)
+                        for run, tested in zip(comparison.runs, line.tested, strict=True)
                     ],
                 }
-                for line in found.groups
+                for line in comparison.groups
             ],
         },
-        "left_out": [{"model": model.pk, "name": str(model), "why": why} for model, why in found.refused],
-        "notes": found.notes,
+        "left_out": [{"model": model.pk, "name": str(model), "why": why} for model, why in comparison.refused],
+        "notes": comparison.notes,
     }
 
 
 def _name(comparison: Comparison, place: int) -> str | None:
-    against = comparison.against[place]
-    return None if against is None else str(comparison.runs[against].parent)
+    reference = comparison.against[place]
+    return None if reference is None else str(comparison.runs[reference].parent)
 
 
 def _line_json(comparison: Comparison, line: Line) -> dict[str, Any]:

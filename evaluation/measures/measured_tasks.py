@@ -49,8 +49,10 @@ def tasks(runs: Iterable[Run]) -> list[Task]:
 
 def of_task(runs: Iterable[Run], task: Task, models: Iterable[int] | None = None) -> list[Run]:
     """Return the runs of that task, and of these models, in the order given."""
-    wanted = None if models is None else set(models)
-    return [run for run in runs if key_of(run) == task.key and (wanted is None or run.parent_id in wanted)]
+    wanted_models = None if models is None else set(models)
+    return [
+        run for run in runs if key_of(run) == task.key and (wanted_models is None or run.parent_id in wanted_models)
+    ]
 
 
 def key_of(run: Run) -> str:
@@ -66,18 +68,25 @@ def one_each(runs: Iterable[Run]) -> list[Run]:
     by_model: dict[int, list[Run]] = defaultdict(list)
     for run in runs:
         by_model[run.parent_id or 0].append(run)
-    ways = {run.pk: (str(run.result["items_hash"]), *way_of(run)) for own in by_model.values() for run in own}
-    shared = Counter(way for own in by_model.values() for way in {ways[run.pk] for run in own})
-    newest = {way: max(pk for pk, other in ways.items() if other == way) for way in shared}
-    best = max(shared, key=lambda way: (shared[way], newest[way]), default=None)
-    chosen = [next((r for r in own if ways[r.pk] == best), own[0]) for own in by_model.values()]
+    settings_of_run = {
+        run.pk: (str(run.result["items_hash"]), *way_of(run)) for model_runs in by_model.values() for run in model_runs
+    }
+    shared = Counter(
+        settings for model_runs in by_model.values() for settings in {settings_of_run[run.pk] for run in model_runs}
+    )
+    newest = {settings: max(pk for pk, other in settings_of_run.items() if other == settings) for settings in shared}
+    best = max(shared, key=lambda settings: (shared[settings], newest[settings]), default=None)
+    chosen = [
+        next((r for r in model_runs if settings_of_run[r.pk] == best), model_runs[0])
+        for model_runs in by_model.values()
+    ]
     return sorted(chosen, key=lambda run: (_depth(run), run.parent_id))
 
 
 def _depth(run: Run) -> int:
-    depth, model, seen = 0, run.parent, set()
-    while model is not None and model.parent_id and model.pk not in seen:
-        seen.add(model.pk)
+    depth, model, seen_ids = 0, run.parent, set()
+    while model is not None and model.parent_id and model.pk not in seen_ids:
+        seen_ids.add(model.pk)
         depth, model = depth + 1, model.parent
     return depth
 
@@ -85,20 +94,20 @@ def _depth(run: Run) -> int:
 def settings_that_differ(runs: Sequence[Run]) -> list[str]:
     """Return a sentence for each option, library or version that was not the same: then the difference is not of the
     models alone."""
-    said = []
+    sentences = []
     options = [_options(run) for run in runs]
     for name in options[0] if options else ():
         values = [json.dumps(each.get(name), ensure_ascii=False) for each in options]
         if len(set(values)) > 1:
             text = ", ".join(f"{value} for {run.parent}" for value, run in zip(values, runs, strict=True))
-            said.append(f"They were not run alike: {name} was {text}. The differences hold that, too.")
-    ways: dict[str, list[str]] = defaultdict(list)
+            sentences.append(f"They were not run alike: {name} was {text}. The differences hold that, too.")
+    names_by_settings: dict[str, list[str]] = defaultdict(list)
     for run in runs:
-        ways[_made_by(run)].append(str(run.parent))
-    if len(ways) > 1:
-        text = "; ".join(f"{' and '.join(names)} by “{way}”" for way, names in ways.items())
-        said.append(f"They were not measured alike: {text}. Differences may come from that.")
-    return said
+        names_by_settings[_made_by(run)].append(str(run.parent))
+    if len(names_by_settings) > 1:
+        text = "; ".join(f"{' and '.join(names)} by “{settings}”" for settings, names in names_by_settings.items())
+        sentences.append(f"They were not measured alike: {text}. Differences may come from that.")
+    return sentences
 
 
 def way_of(run: Run) -> tuple[str, str]:
@@ -109,8 +118,8 @@ def way_of(run: Run) -> tuple[str, str]:
 def _options(run: Run) -> dict[str, Any]:
     """Return the options that mean something for its measure, and change a figure."""
     measure = run.config.get("measure")
-    meant = (o for o in fields(EvaluateConfig) if not o.metadata["only"] or measure in o.metadata["only"])
-    return {option.name: run.config.get(option.name) for option in meant if option.name not in _SILENT}
+    options = (o for o in fields(EvaluateConfig) if not o.metadata["only"] or measure in o.metadata["only"])
+    return {option.name: run.config.get(option.name) for option in options if option.name not in _SILENT}
 
 
 def _made_by(run: Run) -> str:

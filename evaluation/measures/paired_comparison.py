@@ -78,41 +78,41 @@ def compare(task: Task, runs: Sequence[Run], to: str = FIRST, group_metric: str 
     A run that met other items is left out, and said; p values are corrected for all differences shown (Holm). Parts
     of the task are told by `group_metric`, or the first there is.
     """
-    kept, refused = _on_the_same_items(runs)
-    against = [_against(kept, place, to) for place in range(len(kept))]
-    pairs = [None if a is None else pair(kept[a], run) for a, run in zip(against, kept, strict=True)]
-    lines = _lines(kept, pairs, "all")
+    kept_runs, refused = _on_the_same_items(runs)
+    references = [_against(kept_runs, place, to) for place in range(len(kept_runs))]
+    pairs = [None if a is None else pair(kept_runs[a], run) for a, run in zip(references, kept_runs, strict=True)]
+    lines = _lines(kept_runs, pairs, "all")
     names = [line.metric for line in lines]
     by = group_metric if group_metric in names else next(iter(names), "")
-    clean = _lines(kept, pairs, "clean") if any(p and 0 < p.n_clean < p.n for p in pairs) else []
+    clean = _lines(kept_runs, pairs, "clean") if any(p and 0 < p.n_clean < p.n for p in pairs) else []
     return Comparison(
         task.name,
         task.measure,
-        kept,
-        against,
+        kept_runs,
+        references,
         lines,
         clean,
-        int(kept[0].result["n"]) if kept else 0,
+        int(kept_runs[0].result["n"]) if kept_runs else 0,
         min((p.n_clean for p in pairs if p), default=0),
         sum(t is not None for line in lines for t in line.tested),
         refused,
-        settings_that_differ(kept),
+        settings_that_differ(kept_runs),
         by,
-        _group_lines(kept, against, by),
+        _group_lines(kept_runs, references, by),
     )
 
 
 def _on_the_same_items(runs: Sequence[Run]) -> tuple[list[Run], list[tuple[LanguageModel, str]]]:
-    kept: list[Run] = []
+    kept_runs: list[Run] = []
     refused = []
     for run in runs:
         assert run.parent is not None
-        why = pair(kept[0], run).refused if kept else ""
-        if why:
-            refused.append((run.parent, why))
+        reason = pair(kept_runs[0], run).refused if kept_runs else ""
+        if reason:
+            refused.append((run.parent, reason))
         else:
-            kept.append(run)
-    return kept, refused
+            kept_runs.append(run)
+    return kept_runs, refused
 
 
 def _against(runs: list[Run], place: int, to: str) -> int | None:
@@ -123,20 +123,22 @@ def _against(runs: list[Run], place: int, to: str) -> int | None:
     return 0 if place else None
 
 
-def _lines(runs: list[Run], pairs: list[Pair | None], which: str) -> list[Line]:
-    names = list(dict.fromkeys(name for p in pairs if p for name in getattr(p, which)))
-    found = [[getattr(p, which).get(name) if p else None for p in pairs] for name in names]
-    tested = iter(tested_at_once([d for row in found for d in row if d is not None]))
+def _lines(runs: list[Run], pairs: list[Pair | None], item_set: str) -> list[Line]:
+    names = list(dict.fromkeys(name for p in pairs if p for name in getattr(p, item_set)))
+    differences = [[getattr(p, item_set).get(name) if p else None for p in pairs] for name in names]
+    tested = iter(tested_at_once([d for row in differences for d in row if d is not None]))
     return [
-        Line(name, [figure_of(run, name, which) for run in runs], [next(tested) if d else None for d in row])
-        for name, row in zip(names, found, strict=True)
+        Line(name, [figure_of(run, name, item_set) for run in runs], [next(tested) if d else None for d in row])
+        for name, row in zip(names, differences, strict=True)
     ]
 
 
-def _group_lines(runs: list[Run], against: list[int | None], metric: str) -> list[GroupLine]:
-    found = [None if a is None else by_group(runs[a], run, metric) for a, run in zip(against, runs, strict=True)]
-    groups = list(dict.fromkeys(group for each in found if each for group in each))
-    rows = [[each.get(group) if each else None for each in found] for group in groups]
+def _group_lines(runs: list[Run], references: list[int | None], metric: str) -> list[GroupLine]:
+    groups_of_run = [
+        None if a is None else by_group(runs[a], run, metric) for a, run in zip(references, runs, strict=True)
+    ]
+    groups = list(dict.fromkeys(group for each in groups_of_run if each for group in each))
+    rows = [[each.get(group) if each else None for each in groups_of_run] for group in groups]
     tested = iter(tested_at_once([d for row in rows for d in row if d is not None]))
     return [
         GroupLine(group, next(d.n for d in row if d), [next(tested) if d else None for d in row])
@@ -155,12 +157,12 @@ def tested_at_once(differences: Sequence[Difference]) -> list[Tested]:
     ]
 
 
-def figure_of(run: Run, name: str, which: str = "all") -> Figure | None:
+def figure_of(run: Run, name: str, item_set: str = "all") -> Figure | None:
     """As the run's own page says it. `clean` is without the items that this model had seen."""
-    told = run.result["metrics"].get(name) or {}
-    if which == "clean":
-        told = told.get("clean") or {}
-    if told.get("value") is None:
+    metric = run.result["metrics"].get(name) or {}
+    if item_set == "clean":
+        metric = metric.get("clean") or {}
+    if metric.get("value") is None:
         return None
-    ends = (told.get("standard_error"), told.get("lower"), told.get("upper"))
-    return Figure(name, told["value"], *ends, told.get("n") or 0, told.get("higher_is_better"))
+    ends = (metric.get("standard_error"), metric.get("lower"), metric.get("upper"))
+    return Figure(name, metric["value"], *ends, metric.get("n") or 0, metric.get("higher_is_better"))

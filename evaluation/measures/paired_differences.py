@@ -68,8 +68,8 @@ def _by_group(first: Run, second: Run, metric: str) -> dict[str, Difference]:
         return {}
     groups = sorted(set(one.group) - {""})[:MOST_GROUPS]
     draws, seed = int(first.config.get("draws", 1000)), first.seed
-    found = ((g, _difference(metric, one, other, one.group == g, draws, seed)) for g in groups)
-    return {str(group): difference for group, difference in found if difference is not None}
+    differences = ((g, _difference(metric, one, other, one.group == g, draws, seed)) for g in groups)
+    return {str(group): difference for group, difference in differences if difference is not None}
 
 
 def _stamp(run: Run) -> str:

@@ -36,8 +36,8 @@ class Voters:
     seen: dict[tuple[Any, ...], int] = field(default_factory=dict)
 
     def number(self, row: Row) -> int:
-        who = ("user", row["author"]) if row["author"] else ("visitor", row["visitor"] or row["id"])
-        return self.seen.setdefault(who, len(self.seen) + 1)
+        voter = ("user", row["author"]) if row["author"] else ("visitor", row["visitor"] or row["id"])
+        return self.seen.setdefault(voter, len(self.seen) + 1)
 
 
 # A reward model against judges
@@ -48,8 +48,8 @@ def reward_rows(run: Run) -> Rows:
     judge = _judge(run)
     pairs, ratings = _judgements(run, judge)
     chosen = by_hash((row["prompt__text_hash"], row["prompt_id"]) for row in [*pairs, *ratings])
-    kept = set(chosen[: run.config["limit"]])
-    pairs, ratings = ([row for row in rows if row["prompt_id"] in kept] for rows in (pairs, ratings))
+    kept_prompts = set(chosen[: run.config["limit"]])
+    pairs, ratings = ([row for row in rows if row["prompt_id"] in kept_prompts] for rows in (pairs, ratings))
     if not pairs and not ratings:
         raise RecipeFailure(
             "no_judgements",
@@ -95,8 +95,8 @@ def _judgements(run: Run, judge: str) -> tuple[list[Row], list[Row]]:
 
 
 def _told(row: Row, voters: Voters, *names: str) -> Row:
-    kept = {name: row[name] for name in ("id", "prompt_id", "source", *names)}
-    return {**kept, "voter": voters.number(row)}
+    fields = {name: row[name] for name in ("id", "prompt_id", "source", *names)}
+    return {**fields, "voter": voters.number(row)}
 
 
 def _of_the_others(run: Run, judge: str) -> int:

@@ -127,7 +127,9 @@ def agreement(
     of_all = [column * SIZE + k for column in common for k in range(SIZE)]
     every = [of_text for label, by_text in readings_by_label.items() if label != apart for of_text in by_text.values()]
     together = _agreement("", counts[:, of_all], group_counts[:, of_all], samples[:, of_all], every) if every else None
-    return SpanAgreement(labels, together, *_pairs([of for label, of in readings_by_label.items() if label != apart]))
+    return SpanAgreement(
+        labels, together, *_pairs([by_text for label, by_text in readings_by_label.items() if label != apart])
+    )
 
 
 def _grouped(counts: np.ndarray, seed: int) -> np.ndarray:

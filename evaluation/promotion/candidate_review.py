@@ -54,13 +54,13 @@ def look(project: Project) -> list[Candidacy]:
     rule = rule_of(project)
     if rule is None:
         return []
-    seen = glance(project, rule, current(project=project, judge=rule.judge))
+    evidence_stamp = glance(project, rule, current(project=project, judge=rule.judge))
     standing = project.candidacies.filter(STANDING).select_related("model").order_by("id")
-    behind = [one.pk for one in standing if one.evidence.get("seen") != seen or _came_or_went(one)]
+    behind_ids = [one.pk for one in standing if one.evidence.get("seen") != evidence_stamp or _came_or_went(one)]
     served = project.promotions.first()
-    if served is not None and served.candidacy is not None and served.candidacy.evidence.get("seen") != seen:
-        behind.append(served.candidacy.pk)
-    candidacies = [_review(pk, rule) for pk in behind]
+    if served is not None and served.candidacy is not None and served.candidacy.evidence.get("seen") != evidence_stamp:
+        behind_ids.append(served.candidacy.pk)
+    candidacies = [_review(pk, rule) for pk in behind_ids]
     return [one for one in candidacies if one is not None]
 
 
@@ -94,18 +94,18 @@ def _review(pk: int, rule: PromotionRule) -> Candidacy | None:
     candidacy = Candidacy.objects.select_related("model__parent", "project").get(pk=pk)
     before = _state_of(candidacy)
     board = current(project=candidacy.project, judge=rule.judge)
-    seen = glance(candidacy.project, rule, board)
+    evidence_stamp = glance(candidacy.project, rule, board)
     is_gone = candidacy.model.retired_at is not None and candidacy.state in LIVE
-    if not is_gone and candidacy.evidence.get("seen") == seen and not _came_or_went(candidacy):
+    if not is_gone and candidacy.evidence.get("seen") == evidence_stamp and not _came_or_went(candidacy):
         return None
-    standing = None if is_gone else take_in(candidacy, rule, seen)
+    standing = None if is_gone else take_in(candidacy, rule, evidence_stamp)
     with transaction.atomic():
-        held = Candidacy.objects.select_for_update(of=("self",)).select_related("model").get(pk=pk)
-        if _state_of(held) != before:
+        locked = Candidacy.objects.select_for_update(of=("self",)).select_related("model").get(pk=pk)
+        if _state_of(locked) != before:
             return None
         if standing is None:
-            return _withdraw(candidacy, seen)
-        return _apply(candidacy, rule, standing, seen, board)
+            return _withdraw(candidacy, evidence_stamp)
+        return _apply(candidacy, rule, standing, evidence_stamp, board)
 
 
 def _state_of(candidacy: Candidacy) -> tuple[Any, ...]:
@@ -113,13 +113,21 @@ def _state_of(candidacy: Candidacy) -> tuple[Any, ...]:
 
 
 def _apply(
-    candidacy: Candidacy, rule: PromotionRule, standing: checks.Standing, seen: list[int | str], board: Leaderboard
+    candidacy: Candidacy,
+    rule: PromotionRule,
+    standing: checks.Standing,
+    evidence_stamp: list[int | str],
+    board: Leaderboard,
 ) -> Candidacy | None:
     """Write what was found of a candidacy that is locked; return it when its state has changed."""
     if candidacy.state == Candidacy.State.PROMOTED:
         _look_back(candidacy, rule, standing, board)
         return None
-    if standing.state == Candidacy.State.READY and rule.is_automatic and _is_overtaken(candidacy.project, rule, seen):
+    if (
+        standing.state == Candidacy.State.READY
+        and rule.is_automatic
+        and _is_overtaken(candidacy.project, rule, evidence_stamp)
+    ):
         return None  # not a line is written: the next look sees what has come
     changed = standing.state != candidacy.state
     candidacy.state = standing.state
@@ -130,31 +138,31 @@ def _apply(
     return candidacy
 
 
-def _is_overtaken(project: Project, rule: PromotionRule, seen: list[int | str]) -> bool:
+def _is_overtaken(project: Project, rule: PromotionRule, evidence_stamp: list[int | str]) -> bool:
     """Return whether another promotion or rule has come while the checks were made. From here on nobody else
     promotes."""
     Project.objects.select_for_update(no_key=True).filter(pk=project.pk).values_list("pk").first()
-    return rule_of(project) != rule or _newest(Promotion.objects.filter(project=project)) != seen[4]
+    return rule_of(project) != rule or _newest(Promotion.objects.filter(project=project)) != evidence_stamp[4]
 
 
-def take_in(candidacy: Candidacy, rule: PromotionRule, seen: list[int | str]) -> checks.Standing:
+def take_in(candidacy: Candidacy, rule: PromotionRule, evidence_stamp: list[int | str]) -> checks.Standing:
     """Check everything anew, into the candidacy's evidence; nothing is saved and nothing decided."""
     before = candidacy.evidence
-    kept = before.get("seen", [])[:3:2] == seen[:3:2]  # the same rule, and no vote taken away
-    found = checks.check(candidacy, rule, champion_of(candidacy.project), are_votes_kept=kept)
+    are_votes_kept = before.get("seen", [])[:3:2] == evidence_stamp[:3:2]  # the same rule, and no vote taken away
+    standing = checks.check(candidacy, rule, champion_of(candidacy.project), are_votes_kept=are_votes_kept)
     candidacy.evidence = {
-        "seen": seen,
+        "seen": evidence_stamp,
         "rule": rule.pk,
-        "checks": found.as_json(),
+        "checks": standing.as_json(),
         "stands": before.get("stands", False),
     }
-    return found
+    return standing
 
 
 def _decide(candidacy: Candidacy, rule: PromotionRule, standing: checks.Standing, board: Leaderboard) -> None:
-    sentence, what = _sentence(candidacy, standing), _WHAT[Candidacy.State(standing.state)]
-    lately = _was_told_lately(candidacy, what)
-    record(candidacy, rule, what, sentence, board)
+    sentence, kind = _sentence(candidacy, standing), _WHAT[Candidacy.State(standing.state)]
+    lately = _was_told_lately(candidacy, kind)
+    record(candidacy, rule, kind, sentence, board)
     if standing.state == Candidacy.State.READY and rule.is_automatic:
         _promote_by_rule(candidacy, rule, board)
     elif lately:  # the leaderboard's interval may go back and forth while votes stream in
@@ -167,8 +175,8 @@ def _decide(candidacy: Candidacy, rule: PromotionRule, standing: checks.Standing
         tell(candidacy.project, sentence)
 
 
-def _was_told_lately(candidacy: Candidacy, what: str) -> bool:
-    return candidacy.decisions.filter(what=what, created_at__gt=timezone.now() - TOLD_AGAIN_AFTER).exists()
+def _was_told_lately(candidacy: Candidacy, kind: str) -> bool:
+    return candidacy.decisions.filter(what=kind, created_at__gt=timezone.now() - TOLD_AGAIN_AFTER).exists()
 
 
 _WHAT = {
@@ -193,16 +201,16 @@ def _all(standing: checks.Standing, state: str) -> str:
 
 
 def _promote_by_rule(candidacy: Candidacy, rule: PromotionRule, board: Leaderboard) -> None:
-    why = f"By the rule, automatically: {candidacy.model} meets all that it asks for."
-    promote_candidate(candidacy, rule, board, reason=why)
-    tell(candidacy.project, f"{candidacy.project} now serves {candidacy.model} by default. {why}")
+    reason = f"By the rule, automatically: {candidacy.model} meets all that it asks for."
+    promote_candidate(candidacy, rule, board, reason=reason)
+    tell(candidacy.project, f"{candidacy.project} now serves {candidacy.model} by default. {reason}")
 
 
 def promote_candidate(
     candidacy: Candidacy, rule: PromotionRule | None, board: Leaderboard, *, reason: str, by: Any = None
 ) -> Promotion:
     """Serve it from now on. The evidence is the leaderboard of this moment and the checks as they stand."""
-    made = Promotion.objects.create(
+    promotion = Promotion.objects.create(
         project=candidacy.project,
         model=candidacy.model,
         candidacy=candidacy,
@@ -217,37 +225,37 @@ def promote_candidate(
     candidacy.save(update_fields=["state", "evidence", "changed_at"])
     sentence = f"{candidacy.model} is served by default. {reason}"
     record(candidacy, rule, Decision.What.PROMOTED, sentence, board, by=by)
-    announce_promotion(made)
-    return made
+    announce_promotion(promotion)
+    return promotion
 
 
 def _look_back(candidacy: Candidacy, rule: PromotionRule, standing: checks.Standing, board: Leaderboard) -> None:
     """What is served is never silently unserved: when the evidence for it goes, people are told, once."""
     stood = candidacy.evidence["stands"]
     # Without a parent nothing is left to be set against, now that it is served itself: then it stands as it stood.
-    stands = all(each.state == checks.MET for each in standing.checks) if standing.checks else stood
-    candidacy.evidence["stands"] = stands
+    still_stands = all(each.state == checks.MET for each in standing.checks) if standing.checks else stood
+    candidacy.evidence["stands"] = still_stands
     candidacy.save(update_fields=["evidence", "changed_at"])
-    if stood and not stands:
-        why = f"{_all(standing, checks.BROKEN)} {_all(standing, checks.NOT_YET)}".strip()
+    if stood and not still_stands:
+        reason = f"{_all(standing, checks.BROKEN)} {_all(standing, checks.NOT_YET)}".strip()
         sentence = (
-            f"{candidacy.model} is served by default, and no longer meets the rule by which it was promoted: {why}"
+            f"{candidacy.model} is served by default, and no longer meets the rule by which it was promoted: {reason}"
         )
         lately = _was_told_lately(candidacy, Decision.What.OPEN)
         record(candidacy, rule, Decision.What.OPEN, sentence, board)
         if not lately:
             tell(candidacy.project, f"{sentence} It stays until somebody rolls it back.")
-    elif stands and not stood:
+    elif still_stands and not stood:
         sentence = f"{candidacy.model}, which is served by default, meets the rule again."
         record(candidacy, rule, Decision.What.READY, sentence, board)
 
 
-def _withdraw(candidacy: Candidacy, seen: list[int | str]) -> Candidacy:
+def _withdraw(candidacy: Candidacy, evidence_stamp: list[int | str]) -> Candidacy:
     candidacy.state = Candidacy.State.WITHDRAWN
-    candidacy.evidence = {**candidacy.evidence, "seen": seen, "retired": True}
+    candidacy.evidence = {**candidacy.evidence, "seen": evidence_stamp, "retired": True}
     candidacy.save(update_fields=["state", "evidence", "changed_at"])
-    why = candidacy.model.retired_reason or "no reason was given"
-    record(candidacy, None, Decision.What.WITHDRAWN, f"{candidacy.model} was retired: {why}.")
+    reason = candidacy.model.retired_reason or "no reason was given"
+    record(candidacy, None, Decision.What.WITHDRAWN, f"{candidacy.model} was retired: {reason}.")
     return candidacy
 
 
@@ -261,8 +269,8 @@ def record(
 ) -> Decision:
     """Return a line of the history, with the checks as they stood and the leaderboard that they were read from."""
     evidence: dict[str, Any] = {"checks": candidacy.evidence.get("checks", [])}
-    if rule is not None and board is not None and (kept := stored(board)):
-        evidence["leaderboard"] = kept.pk
+    if rule is not None and board is not None and (snapshot := stored(board)):
+        evidence["leaderboard"] = snapshot.pk
     return Decision.objects.create(
         project=candidacy.project,
         candidacy=candidacy,
@@ -297,5 +305,5 @@ def candidates(project: Project) -> list[Candidate]:
     """Ready ones first, then the latest."""
     rows = project.candidacies.filter(state__in=STATES_SHOWN).select_related("model__parent", "run", "champion")
     order = {state: place for place, state in enumerate(STATES_SHOWN)}
-    found = sorted(rows, key=lambda row: (order[Candidacy.State(row.state)], -row.pk))
-    return [Candidate(row, checks.from_json(row.evidence.get("checks", []))) for row in found]
+    rows_in_order = sorted(rows, key=lambda row: (order[Candidacy.State(row.state)], -row.pk))
+    return [Candidate(row, checks.from_json(row.evidence.get("checks", []))) for row in rows_in_order]

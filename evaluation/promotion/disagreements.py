@@ -61,20 +61,20 @@ def _pairs(project: Project, side: str, judge: str) -> Iterator[tuple[int, int, 
     )
     for_low = Q(winner=Winner.MODEL_A, completion_a=F("low")) | Q(winner=Winner.MODEL_B, completion_b=F("low"))
     ties = Q(winner__in=[winner for winner, points in POINTS.items() if points == 0.5])
-    counted = pairs.values("prompt", "low", "high").annotate(
+    pair_counts = pairs.values("prompt", "low", "high").annotate(
         n=Count("pk"), first=Count("pk", filter=for_low), ties=Count("pk", filter=ties)
     )
-    rows = counted.filter(n__gt=1).order_by("low", "high")
+    rows = pair_counts.filter(n__gt=1).order_by("low", "high")
     yield from rows.values_list("prompt", "low", "high", "n", "first", "ties").iterator(chunk_size=5000)
 
 
 def over_stars(project: Project, side: str, judge: str) -> Iterator[Found]:
     ratings = Rating.objects.counted().by(judge).on_split(side).filter(project=project)  # type: ignore[attr-defined]
-    found: dict[tuple[int, int], list[float]] = defaultdict(list)
+    stars_of: dict[tuple[int, int], list[float]] = defaultdict(list)
     rows = ratings.exclude(stars=None).order_by("id").values_list("prompt", "completion", "stars")
     for prompt, completion, stars in rows.iterator(chunk_size=5000):
-        found[prompt, completion].append(float(stars))
-    for (prompt, completion), stars in found.items():
+        stars_of[prompt, completion].append(float(stars))
+    for (prompt, completion), stars in stars_of.items():
         if (width := width_of(stars, span=4.0)) > 0:
             text = ", ".join(f"{star:.0f}" for star in sorted(stars))
             yield Found(prompt, (completion,), PEOPLE, width, len(stars), f"stars {text}")
@@ -103,19 +103,19 @@ def with_reward_models(project: Project, side: str, judge: str) -> Iterator[Foun
         rows = Completion.objects.filter(prompt__in=here).values_list("prompt", "text", "pk")
         answers = {(prompt, text): pk for prompt, text, pk in rows}
         name = run.parent.name if run.parent else "The reward model"
-        found: dict[frozenset[int], Foreseen] = {}
+        foreseen_of_pair: dict[frozenset[int], Foreseen] = {}
         for pair in pairs:
             first, second = (answers.get((pair.prompt, text)) for text in (pair.first, pair.second))
             if first and second:
                 foreseen = Foreseen(pair.prompt, (first, second), pair.probability, name)
-                found.setdefault(frozenset((first, second)), foreseen)
-        yield from _parted(project, judge, list(found.values()))
+                foreseen_of_pair.setdefault(frozenset((first, second)), foreseen)
+        yield from _parted(project, judge, list(foreseen_of_pair.values()))
 
 
 def latest_accuracies(project: Project) -> list[Run]:
     runs = Run.objects.filter(project=project, kind="evaluate", state=Run.State.SUCCEEDED).select_related("parent")
-    found = (run for run in runs.order_by("id") if run.config.get("measure") == "reward_accuracy")
-    return list({(run.parent_id, run.other_dataset_id): run for run in found}.values())
+    accuracy_runs = (run for run in runs.order_by("id") if run.config.get("measure") == "reward_accuracy")
+    return list({(run.parent_id, run.other_dataset_id): run for run in accuracy_runs}.values())
 
 
 @dataclass(frozen=True)
@@ -159,10 +159,10 @@ class Foreseen:
 
 
 def _parted(project: Project, judge: str, foreseen: Sequence[Foreseen]) -> Iterator[Found]:
-    given = _points_for(project, judge, {one.prompt for one in foreseen})
+    points_of_pair = _points_for(project, judge, {one.prompt for one in foreseen})
     for one in foreseen:
         first, second = one.pair
-        if not (points := given.get((min(one.pair), max(one.pair)))):
+        if not (points := points_of_pair.get((min(one.pair), max(one.pair)))):
             continue
         share, n = sum(points) / len(points), len(points)
         share = share if first < second else 1 - share
@@ -173,9 +173,9 @@ def _parted(project: Project, judge: str, foreseen: Sequence[Foreseen]) -> Itera
 
 def _points_for(project: Project, judge: str, prompts: set[int]) -> dict[tuple[int, int], list[float]]:
     """Return {pair: points for the answer with the smaller id}, of all pairs on these prompts."""
-    found: dict[tuple[int, int], list[float]] = defaultdict(list)
+    points_of_pair: dict[tuple[int, int], list[float]] = defaultdict(list)
     votes = Comparison.objects.counted().by(judge).filter(project=project, prompt__in=prompts)  # type: ignore[attr-defined]
     for a, b, winner in votes.order_by().values_list("completion_a", "completion_b", "winner"):
         points = POINTS[Winner(winner)]
-        found[min(a, b), max(a, b)].append(points if a < b else 1 - points)
-    return found
+        points_of_pair[min(a, b), max(a, b)].append(points if a < b else 1 - points)
+    return points_of_pair

@@ -58,10 +58,10 @@ class Dispute:
 
 def disputes(project: Project, side: str, judge: str, most: int = MOST) -> list[Dispute]:
     """Return the disputed items, the widest first; an item once, for the wider of its reasons."""
-    found = [*between_judges(project, side, judge), *over_stars(project, side, judge)]
-    found += [*with_a_run_that_asked(project, side, judge), *with_reward_models(project, side, judge)]
+    found_disputes = [*between_judges(project, side, judge), *over_stars(project, side, judge)]
+    found_disputes += [*with_a_run_that_asked(project, side, judge), *with_reward_models(project, side, judge)]
     widest: dict[tuple[int, ...], Found] = {}
-    for one in sorted(found, key=lambda one: -one.width):
+    for one in sorted(found_disputes, key=lambda one: -one.width):
         widest.setdefault(one.completions, one)
     chosen = [one for one in widest.values() if one.width > 0][:most]
     prompts = Prompt.objects.in_bulk({one.prompt for one in chosen})
@@ -112,8 +112,8 @@ def pairs_first(project: Project) -> list[UrgentPair]:
 def waiting(project: Project) -> int:
     """Return how many of the items asked again still wait for an annotator; those that have enough are closed."""
     rows = list(AskedAgain.objects.filter(project=project, is_open=True))
-    judged = _judged(project, [item_of(asked).key for asked in rows])
-    enough = [asked.pk for asked in rows if judged[item_of(asked).key] >= asked.places]
+    judge_counts = _judged(project, [item_of(request).key for request in rows])
+    enough = [request.pk for request in rows if judge_counts[item_of(request).key] >= request.places]
     if enough:
         AskedAgain.objects.filter(pk__in=enough).update(is_open=False)
     return len(rows) - len(enough)
@@ -126,34 +126,34 @@ def periodic_task() -> bool:
     return False
 
 
-def item_of(asked: AskedAgain) -> Item:
-    ids = (asked.completion_a_id, asked.completion_b_id)
-    return Item(asked.prompt_id, tuple(sorted(pk for pk in ids if pk is not None)))
+def item_of(request: AskedAgain) -> Item:
+    ids = (request.completion_a_id, request.completion_b_id)
+    return Item(request.prompt_id, tuple(sorted(pk for pk in ids if pk is not None)))
 
 
 def _ask(project: Project, item: Item, by: User, more: int) -> AskedAgain:
     places = _judged(project, [item.key])[item.key] + more
     a, b = (*item.completion_ids, None)[:2]
-    asked, is_new = AskedAgain.objects.get_or_create(
+    request, is_new = AskedAgain.objects.get_or_create(
         project=project,
         prompt_id=item.prompt_id,
         completion_a_id=a,
         completion_b_id=b,
         defaults={"places": places, "by": by},
     )
-    if not is_new and (asked.places < places or not asked.is_open):
-        asked.places, asked.is_open = max(asked.places, places), True
-        asked.save(update_fields=["places", "is_open"])
-    return asked
+    if not is_new and (request.places < places or not request.is_open):
+        request.places, request.is_open = max(request.places, places), True
+        request.save(update_fields=["places", "is_open"])
+    return request
 
 
 def _judged(project: Project, keys: Iterable[str]) -> dict[str, int]:
     """By how many people; simulations have places of their own."""
-    judged: dict[str, int] = defaultdict(int)
+    counts: dict[str, int] = defaultdict(int)
     done = project.assignments.filter(item__in=list(keys), state=Assignment.State.SUBMITTED, user__is_simulated=False)
     for key in done.values_list("item", flat=True):
-        judged[key] += 1
-    return judged
+        counts[key] += 1
+    return counts
 
 
 def _item(project: Project, key: str) -> Item:
@@ -169,7 +169,7 @@ def _item(project: Project, key: str) -> Item:
         raise Refused(
             400, chosen=f"{key} is in the eval split: what annotators say may train, and that side never does."
         )
-    wanted = project.asks_ratings if kind == RATE else project.asks_comparisons
-    if not wanted:
+    is_asked_for = project.asks_ratings if kind == RATE else project.asks_comparisons
+    if not is_asked_for:
         raise Refused(409, chosen=f"{project} does not ask for {'ratings' if kind == RATE else 'comparisons'}.")
     return Item(prompt.pk, numbers)

@@ -127,8 +127,8 @@ class Fit:
         ties = float(self.tally.ties.sum() / 2 / self.tally.votes)
         h = p * (1 - p)
         g = max(h - ties / 4, h / 4)
-        needed, informed = (self.critical * SCALE / above) ** 2, (self.critical * SCALE / reach) ** 2
-        return max(0, math.ceil((needed - informed) * g / h**2))
+        needed_weight, informed = (self.critical * SCALE / above) ** 2, (self.critical * SCALE / reach) ** 2
+        return max(0, math.ceil((needed_weight - informed) * g / h**2))
 
     def _difference_reach(self) -> np.ndarray:
         """Return (M, M) the half widths of the differences' intervals; NaN across groups."""
@@ -228,8 +228,8 @@ def laplacian(weights: np.ndarray) -> np.ndarray:
 
 def of_differences(form: np.ndarray) -> np.ndarray:
     """Return (M, M) of xᵀ·form·x for x = eᵢ − eⱼ."""
-    own = np.diagonal(form)
-    return own[:, None] + own[None, :] - 2 * form
+    diagonal = np.diagonal(form)
+    return diagonal[:, None] + diagonal[None, :] - 2 * form
 
 
 def sandwiched(log_odds: np.ndarray, group: np.ndarray, scores: np.ndarray, squared: np.ndarray) -> np.ndarray:

@@ -131,8 +131,8 @@ def fewest_voters(fitted: Fit, blocks: Sequence[Block]) -> VoterFragility | None
     names, owner = np.unique(voter, return_inverse=True)
     cell = (a * len(fitted.models) + b) * len(LABELS) + label
 
-    def without(gone: np.ndarray) -> np.ndarray:
-        cells = np.bincount(cell[gone], weights=count[gone], minlength=fitted.tally.cells.size)
+    def without(removed: np.ndarray) -> np.ndarray:
+        cells = np.bincount(cell[removed], weights=count[removed], minlength=fitted.tally.cells.size)
         remaining = Tally(fitted.models, fitted.tally.cells - cells.reshape(fitted.tally.cells.shape))
         return remaining.wins + remaining.ties / 2
 

@@ -172,12 +172,12 @@ def _counts_by_chance(fitted: Fit, draws: int, seed: int) -> np.ndarray:
     row, column = np.nonzero(np.triu(played, 1))
     p = expected[row, column]
     ties = 2 * tie_share(fitted.tally, expected) * np.minimum(p, 1 - p)
-    ahead, behind = majority_chances(np.round(played[row, column]), p, ties)
+    ahead, chance_behind = majority_chances(np.round(played[row, column]), p, ties)
     counts = np.zeros(draws, dtype=int)
     for draw in range(draws):
         uniform = random.random(len(row))
         beats = np.zeros((size, size), dtype=bool)
-        beats[row, column], beats[column, row] = uniform < ahead, uniform >= 1 - behind
+        beats[row, column], beats[column, row] = uniform < ahead, uniform >= 1 - chance_behind
         counts[draw] = _count(beats)
     return counts
 

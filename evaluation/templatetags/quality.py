@@ -37,8 +37,8 @@ def annotator_url(slug: str, user: int | None, source: str = "", name: str = "",
 
 
 @register.filter
-def sentences(found: AnnotatorFigures, is_own: object) -> list[explanations.Sentence]:
-    return explanations.sentences(found, is_own=bool(is_own))
+def sentences(figures: AnnotatorFigures, is_own: object) -> list[explanations.Sentence]:
+    return explanations.sentences(figures, is_own=bool(is_own))
 
 
 @register.filter

@@ -41,13 +41,13 @@ def changes(project: Project) -> tuple[dict[str, Ids], Ids]:
     teaching = cast.filter(prompt__side=Split.TRAIN)
     # Not `ranking`: a vote that was held tells of whoever cast it, whichever answers it was about.
     held_voters = _held_voters(cast.filter(prompt__side=Split.EVAL, status__in=_OUT))
-    held: dict[str, Ids] = {}
+    held_ids: dict[str, Ids] = {}
     for pk, *names in sorted(_votes_of(teaching.filter(status=Status.COUNTED), held_voters)):
         if kind := held_voters.kind_of(tuple(names)):
-            held.setdefault(kind, []).append(pk)
+            held_ids.setdefault(kind, []).append(pk)
     waiting = teaching.filter(status=Status.HELD, battle__trace__held_for__in=[Hold.PATTERN, Hold.ADDRESS_PATTERN])
     rows = waiting.order_by("pk").values_list("pk", *_NAMES)
-    return held, [pk for pk, *names in rows if not held_voters.kind_of(tuple(names))]
+    return held_ids, [pk for pk, *names in rows if not held_voters.kind_of(tuple(names))]
 
 
 def _held_voters(ranking: QuerySet[Comparison]) -> _HeldVoters:

@@ -82,8 +82,10 @@ def changes(votes: Votes) -> tuple[dict[str, list[int]], list[int]]:
         now = replace(now, held=new_held)
     new_held = now.held
     new = (votes.held == 0) & (new_held > 0)
-    held = {kind: votes.vote[new & (new_held == kind_number)].tolist() for kind_number, kind in enumerate(PATTERNS, 1)}
-    return held, votes.vote[(votes.held > 0) & (new_held == 0)].tolist()
+    held_ids = {
+        kind: votes.vote[new & (new_held == kind_number)].tolist() for kind_number, kind in enumerate(PATTERNS, 1)
+    }
+    return held_ids, votes.vote[(votes.held > 0) & (new_held == 0)].tolist()
 
 
 @dataclass(frozen=True)

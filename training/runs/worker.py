@@ -108,11 +108,12 @@ class Worker:
     def _tick(self) -> bool:
         """One round. True when there is nothing to do."""
         close_old_connections()
-        taken = list(self.supervised)
-        for one in taken:  # first, and without fail: a recipe whose lease is gone must end while the database is away
+        supervised = list(self.supervised)
+        # First, and without fail: a recipe whose lease is gone must end while the database is away.
+        for one in supervised:
             self._follow_safely(one)
-        ours = [one.attempt.pk for one in self.supervised]
-        supervision.release_lost(is_gone=worker_names.is_gone, own_attempts=ours)
+        attempt_ids = [one.attempt.pk for one in self.supervised]
+        supervision.release_lost(is_gone=worker_names.is_gone, own_attempts=attempt_ids)
         pruning.prune_daily()
         human_review.wake_waiting()
         while len(self.supervised) < self.concurrency:
@@ -121,7 +122,7 @@ class Worker:
                 break
             log.info("claimed %s", attempt)
             self.supervised.append(Supervised(attempt, attempt.run))
-        return not taken and not self.supervised
+        return not supervised and not self.supervised
 
     def _follow_safely(self, one: Supervised) -> None:
         """Follow one run; whatever goes wrong ends this run and no other."""
@@ -167,10 +168,10 @@ class Worker:
 
     def _ending_of(self, one: Supervised, exit_code: int) -> Ending:
         assert one.reader is not None
-        ending, held = explain(exit_code, one.reader.directory), one.attempt.memory_bytes
+        ending, memory_bytes = explain(exit_code, one.reader.directory), one.attempt.memory_bytes
         is_killed = ending.state == LOST and exit_code in (-signal.SIGKILL, 128 + signal.SIGKILL)
-        if is_killed and one.memory.was_for_want_of_memory(held):
-            return Ending.starved(progress.gigabytes(held), progress.gigabytes(one.memory.limit), exit_code)
+        if is_killed and one.memory.was_for_want_of_memory(memory_bytes):
+            return Ending.starved(progress.gigabytes(memory_bytes), progress.gigabytes(one.memory.limit), exit_code)
         return ending
 
     def _launch(self, one: Supervised) -> None:
@@ -206,8 +207,8 @@ class Worker:
     def _conclude(self, one: Supervised, ending: Ending) -> None:
         record = None
         if ending.state == SUCCEEDED and one.reader is not None:
-            made = outputs.gather(one.run, one.reader.directory)
-            record = lambda run: outputs.record(run, made)  # noqa: E731 - the directory's content, bound here
+            outputs_made = outputs.gather(one.run, one.reader.directory)
+            record = lambda run: outputs.record(run, outputs_made)  # noqa: E731 - the directory's content, bound here
         run = supervision.conclude(one.attempt, ending, record)
         log.info("%s: %s %s", one.attempt, ending.state, ending.reason)
         announcements.announce(run.pk)
@@ -259,8 +260,10 @@ class Worker:
         )
         if has_grown or is_last:
             one.attempt.cpu_seconds, one.attempt.memory_bytes = usage.cpu_seconds, usage.memory_bytes
-            held = Attempt.objects.filter(pk=one.attempt.pk, lease=one.attempt.lease, state=Attempt.State.RUNNING)
-            held.update(cpu_seconds=usage.cpu_seconds, memory_bytes=usage.memory_bytes)
+            own_attempt = Attempt.objects.filter(
+                pk=one.attempt.pk, lease=one.attempt.lease, state=Attempt.State.RUNNING
+            )
+            own_attempt.update(cpu_seconds=usage.cpu_seconds, memory_bytes=usage.memory_bytes)
 
     def _keep_leases(self) -> None:
         interval = min(5.0, settings.RUN_LEASE_SECONDS / 4)

@@ -15,6 +15,6 @@ register = template.Library()
 @register.filter
 def option_words(name: str, kind: str) -> str:
     """`stop_kl` -> `bound on the KL from the parent, in nats an answer`: the beginning of its help."""
-    known = {f.name: f for f in fields(configs.CONFIGS[kind])} if kind in configs.CONFIGS else {}
-    text = str(known[name].metadata.get("help", "")) if name in known else ""
+    fields_by_name = {f.name: f for f in fields(configs.CONFIGS[kind])} if kind in configs.CONFIGS else {}
+    text = str(fields_by_name[name].metadata.get("help", "")) if name in fields_by_name else ""
     return re.split("[;.] ", text.removeprefix("bound: "))[0] or name.replace("_", " ")

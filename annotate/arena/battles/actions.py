@@ -61,8 +61,8 @@ def _draw(
     project: Project, answering: list[LanguageModel], visitor: str, user: User | None, is_outside: bool
 ) -> Battle:
     """Return a battle on a drawn prompt, unsaved. Without stored answers both of its models are `answering`."""
-    pair, mine = pairing.choose_pair(project), battles_of(project=project, visitor=visitor, user=user)
-    draw = pairing.draw(project, pair, mine, is_outside=is_outside)
+    pair, own_battles = pairing.choose_pair(project), battles_of(project=project, visitor=visitor, user=user)
+    draw = pairing.draw(project, pair, own_battles, is_outside=is_outside)
     if draw.completions is None and not set(pair) <= set(answering):
         can_write = len(answering) >= 2
         pair = (
@@ -70,7 +70,7 @@ def _draw(
             if can_write
             else pairing.choose_stored_pair(project, is_outside=is_outside)
         )
-        draw = pairing.draw(project, pair, mine, is_outside=is_outside)
+        draw = pairing.draw(project, pair, own_battles, is_outside=is_outside)
     return _battle(project, pair, draw, visitor, user)
 
 
@@ -88,16 +88,16 @@ def _battle(project: Project, pair: pairing.Pair, draw: pairing.Draw, visitor: s
         visitor=visitor,
         is_drawn=draw.is_drawn,
     )
-    told = battle_scene.masking_context(battle, battle)
-    if any(masking.names_itself(answer.text, told) for answer in draw.completions or ()):
+    masking_context = battle_scene.masking_context(battle, battle)
+    if any(masking.names_itself(answer.text, masking_context) for answer in draw.completions or ()):
         battle.hold_reason = NAMED_ITSELF
     return battle
 
 
 def battles_of(*, project: Project, visitor: str, user: User | None) -> QuerySet[Battle]:
     """Return the battles that this person has started here."""
-    mine = Q(user=user) if user else Q(user=None, visitor=visitor)
-    return Battle.objects.filter(mine, project=project) if user or visitor else Battle.objects.none()
+    is_own = Q(user=user) if user else Q(user=None, visitor=visitor)
+    return Battle.objects.filter(is_own, project=project) if user or visitor else Battle.objects.none()
 
 
 def own_battle(*, token: UUID | str, visitor: str, user: User | None) -> Battle | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from annotate.arena.masking import masked_text as masking
-from annotate.arena.masking.naming_rules import Told
+from annotate.arena.masking.naming_rules import MaskingContext
 from annotate.models import Battle, BattleTurn, Completion
 from common.sampling import cut_note
 
@@ -88,11 +88,11 @@ def question_of(question: Place) -> str:
     return question.prompt.text if isinstance(question, Battle) else question.prompt_a.text
 
 
-def masking_context(battle: Battle, question: Place) -> Told:
+def masking_context(battle: Battle, question: Place) -> MaskingContext:
     """Return the names that must not be read in the answers, and what the visitor has said already."""
     prompt = question.prompt if isinstance(question, Battle) else question.prompt_a
     text = "\n".join(turn["content"] for turn in prompt.messages if turn["role"] == "user")
-    return Told(names=names_of(battle), asked=text)
+    return MaskingContext(names=names_of(battle), asked=text)
 
 
 def names_of(battle: Battle) -> tuple[str, ...]:
@@ -139,7 +139,7 @@ def _to_a_word(text: str, length: int) -> str:
     return text[: end if end > max(length - LONGEST_WORD, 0) else length]
 
 
-def masked(sides: Sequence[Side], context: Told) -> Sides:
+def masked(sides: Sequence[Side], context: MaskingContext) -> Sides:
     """Return both sides with names masked; an unfinished answer holds its last words back, so that no name is half
     shown."""
     a, b = (replace(side, text=masking.shown(side.text, context, is_whole=side.is_over)) for side in sides)

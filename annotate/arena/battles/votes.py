@@ -134,8 +134,8 @@ def _require_unspoilt(battle: Battle) -> None:
 def counting(comparison: Comparison) -> Counting:
     """Return what a vote counts for. The splits: what may train does not rank."""
     if comparison.status != Status.COUNTED:
-        why = f": {comparison.status_reason}" if comparison.status_reason else ""
-        return Counting(False, f"Not counted: this vote is {comparison.status}{why}.", comparison.status)
+        reason_text = f": {comparison.status_reason}" if comparison.status_reason else ""
+        return Counting(False, f"Not counted: this vote is {comparison.status}{reason_text}.", comparison.status)
     if comparison.prompt.side == Split.TRAIN and comparison.completion_a.prompt_id != comparison.completion_b.prompt_id:
         return Counting(
             False,
@@ -194,11 +194,11 @@ def _judged(battle: Battle) -> tuple[Prompt, Completion, Completion]:
     from them (docs/adr/0015-a-vote-on-a-conversation.md).
     """
     turns = battle.turns.select_related("prompt_a", "completion_a", "completion_b").order_by("number")
-    whole = [turn for turn in turns if turn.completion_a and turn.completion_b and not turn.spoilt_reason]
-    is_open = len([turn for turn in turns if not turn.spoilt_reason]) > len(whole)
+    answered_turns = [turn for turn in turns if turn.completion_a and turn.completion_b and not turn.spoilt_reason]
+    is_open = len([turn for turn in turns if not turn.spoilt_reason]) > len(answered_turns)
     if is_open or not (battle.completion_a and battle.completion_b):
         raise Refused(409, battle="Both answers must stand before a vote; wait for them, or try them again.")
-    if whole and (last := whole[-1]):
+    if answered_turns and (last := answered_turns[-1]):
         assert last.completion_a and last.completion_b
         shared = last.prompt_a if last.prompt_a_id == last.prompt_b_id else battle.prompt
         return shared, last.completion_a, last.completion_b
@@ -208,7 +208,7 @@ def _judged(battle: Battle) -> tuple[Prompt, Completion, Completion]:
 def _comparison(battle: Battle, ballot: Ballot, guideline: Guideline | None) -> Comparison:
     prompt, completion_a, completion_b = _judged(battle)
     shown_at = battle.begun_at or battle.created_at
-    taken = (timezone.now() - shown_at).total_seconds() if ballot.seconds is None else ballot.seconds
+    seconds_taken = (timezone.now() - shown_at).total_seconds() if ballot.seconds is None else ballot.seconds
     user = ballot.user
     return Comparison(
         project=battle.project,
@@ -221,7 +221,7 @@ def _comparison(battle: Battle, ballot: Ballot, guideline: Guideline | None) -> 
         visitor=ballot.visitor,
         judge=annotator_kind_of(user) if user else AnnotatorKind.PERSON,
         source=ARENA,
-        seconds=min(max(taken, 0.0), LONGEST_SECONDS),
+        seconds=min(max(seconds_taken, 0.0), LONGEST_SECONDS),
         guideline_version=guideline.version if guideline else None,
         idempotency_key=ballot.idempotency_key or None,
         comment=ballot.comment.strip(),

@@ -8,7 +8,7 @@ Pure: no Django.
 from __future__ import annotations
 
 from annotate.arena.masking import masked_text as masking
-from annotate.arena.masking.naming_rules import Told
+from annotate.arena.masking.naming_rules import MaskingContext
 
 SHORT = 1_000  # characters up to which each piece is shown at once
 GROWTH = 32  # then a pass for each 32nd part more: 33 times the last pass in all, at most
@@ -17,7 +17,7 @@ GROWTH = 32  # then a pass for each 32nd part more: 33 times the last pass in al
 class GrowingMask:
     """The mask of one answer. What it has shown stays, so an earlier pass is a beginning of what a later one shows."""
 
-    def __init__(self, context: Told) -> None:
+    def __init__(self, context: MaskingContext) -> None:
         self._told = context
         self._read, self._is_whole, self._shown = "", False, ""
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from annotate.arena.masking.look_alikes import Folded, fold
-from annotate.arena.masking.naming_rules import LOOK_ON, SKELETON, Rule, Rules, Told, rules_for
+from annotate.arena.masking.naming_rules import LOOK_ON, SKELETON, MaskingContext, Rule, Rules, rules_for
 
 HIDDEN = "(name hidden)"
 SHORTEST_CODE = 6
@@ -24,28 +24,28 @@ _CODE = re.compile(r"(?<![\w+/-])[A-Za-z0-9+/_-]+={0,2}(?![\w+/=-])")  # what ma
 _OPEN_CODE = re.compile(r"(?<![\w+/-])[A-Za-z0-9+/_-]+={0,2}$")
 
 
-def names_itself(text: str, told: Told) -> bool:
+def names_itself(text: str, masking: MaskingContext) -> bool:
     """Also by a name that the visitor has typed: it stays in sight, and a vote on it is to be looked at."""
     folded = fold(text)
-    rules = rules_for(told, True)
+    rules = rules_for(masking, True)
     return bool(_identifying(folded, _matches(folded, rules)) or _coded(text, rules))
 
 
-def shown(text: str, told: Told, *, is_whole: bool) -> str:
+def shown(text: str, masking: MaskingContext, *, is_whole: bool) -> str:
     """`text` as a voter may see it. Of an answer that goes on, as much as can be decided now."""
-    return _shown_whole(text, told) if is_whole else _shown(text, told, is_whole=False)
+    return _shown_whole(text, masking) if is_whole else _shown(text, masking, is_whole=False)
 
 
 @lru_cache(maxsize=64)
-def _shown_whole(text: str, told: Told) -> str:
+def _shown_whole(text: str, masking: MaskingContext) -> str:
     """Once for all who look at it."""
-    return _shown(text, told, is_whole=True)
+    return _shown(text, masking, is_whole=True)
 
 
-def _shown(text: str, told: Told, *, is_whole: bool) -> str:
+def _shown(text: str, masking: MaskingContext, *, is_whole: bool) -> str:
     if not is_whole and (entity := _OPEN_ENTITY.search(text)):
         text = text[: entity.start()]
-    folded, rules = fold(text), rules_for(told, False)
+    folded, rules = fold(text), rules_for(masking, False)
     matches = _matches(folded, rules)
     end = len(text) if is_whole else _safe_end(text, folded, rules, matches)
     parts, at = [], 0
@@ -58,9 +58,9 @@ def _shown(text: str, told: Told, *, is_whole: bool) -> str:
     return "".join([*parts, text[at:end]])
 
 
-def spans(text: str, told: Told) -> list[tuple[int, int]]:
+def spans(text: str, masking: MaskingContext) -> list[tuple[int, int]]:
     """Where the names stand, from first to last, apart from each other."""
-    folded, rules = fold(text), rules_for(told, False)
+    folded, rules = fold(text), rules_for(masking, False)
     return _joined([*_identifying(folded, _matches(folded, rules)), *_coded(text, rules)])
 
 
@@ -80,14 +80,14 @@ def _identifying(folded: Folded, matches: list[tuple[Rule, re.Match[str]]]) -> l
 
 def _safe_end(text: str, folded: Folded, rules: Rules, matches: list[tuple[Rule, re.Match[str]]]) -> int:
     """Before any name that what follows may make telling, and before anything that may become a name."""
-    whole = len(folded.latin)
-    ends = [match.start() for _, match in matches if match.end() > whole - LOOK_ON]
-    for start in range(max(0, whole - LONGEST), whole):
+    full_length = len(folded.latin)
+    ends = [match.start() for _, match in matches if match.end() > full_length - LOOK_ON]
+    for start in range(max(0, full_length - LONGEST), full_length):
         begins = start == 0 or folded.latin[start - 1] not in _WORD or folded.latin[start] not in _WORD
         if begins and folded.latin[start:].translate(SKELETON) in rules.beginnings:
             ends.append(start)
             break
-    end = folded.starts[min(ends)] if ends and min(ends) < whole else len(text)
+    end = folded.starts[min(ends)] if ends and min(ends) < full_length else len(text)
     code = _OPEN_CODE.search(text)
     return min(end, code.start()) if code and _decoded(code[0]) is not None else end
 
@@ -95,8 +95,10 @@ def _safe_end(text: str, folded: Folded, rules: Rules, matches: list[tuple[Rule,
 def _coded(text: str, rules: Rules) -> list[tuple[int, int]]:
     """Where a name stands in base64: nobody writes one so by chance."""
     names = [rule.names for rule in rules.rules if rule.kind != "ambiguous" and not rule.is_typed]
-    found = ((match, _decoded(match[0])) for match in _CODE.finditer(text) if len(match[0]) >= SHORTEST_CODE)
-    return [match.span() for match, told in found if told and any(name.search(fold(told).latin) for name in names)]
+    codes = ((match, _decoded(match[0])) for match in _CODE.finditer(text) if len(match[0]) >= SHORTEST_CODE)
+    return [
+        match.span() for match, decoded in codes if decoded and any(name.search(fold(decoded).latin) for name in names)
+    ]
 
 
 def _decoded(code: str) -> str | None:
@@ -106,9 +108,9 @@ def _decoded(code: str) -> str | None:
     return plain.decode() if plain.isascii() and plain.decode().isprintable() else None
 
 
-def _joined(found: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+def _joined(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     joined: list[tuple[int, int]] = []
-    for start, end in sorted(found):
+    for start, end in sorted(spans):
         if joined and start <= joined[-1][1]:
             joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
         else:

@@ -21,7 +21,7 @@ SKELETON = {
 
 
 @dataclass(frozen=True)
-class Told:
+class MaskingContext:
     """What must not be read in an answer (`names`, as the models are registered), and what the visitor has said."""
 
     names: tuple[str, ...] = ()
@@ -112,14 +112,15 @@ def _sentence(before: str) -> str:
 
 
 @lru_cache(maxsize=256)
-def rules_for(told: Told, strict: bool) -> Rules:
+def rules_for(masking: MaskingContext, strict: bool) -> Rules:
     """Whoever names a model or its maker may read about it. Whoever names several models may be asking which of them
     this is, so that none of them may be given by a model as its own; `strict`: neither may one."""
-    asked = fold(told.asked)
+    question = fold(masking.asked)
     asks_who = bool(
-        _one(self_naming.ASKS_WHO_LATIN).search(asked.latin) or _one(self_naming.ASKS_WHO_OTHER).search(asked.plain)
+        _one(self_naming.ASKS_WHO_LATIN).search(question.latin)
+        or _one(self_naming.ASKS_WHO_OTHER).search(question.plain)
     )
-    distinctive, plain = _own(told.names)
+    distinctive, plain = _own(masking.names)
     kinds = {
         "anywhere": distinctive,
         "family": self_naming.FAMILIES,
@@ -127,7 +128,7 @@ def rules_for(told: Told, strict: bool) -> Rules:
         "ambiguous": self_naming.AMBIGUOUS,
         "maker": self_naming.MAKERS,
     }
-    typed = set() if asks_who else {n for some in kinds.values() for n in some if _pattern(n).search(asked.latin)}
+    typed = set() if asks_who else {n for names in kinds.values() for n in names if _pattern(n).search(question.latin)}
     is_choice = strict or len(_apart(typed - set(self_naming.MAKERS))) > 1
     rules: list[Rule] = []
     beginnings: set[str] = set()
@@ -135,11 +136,11 @@ def rules_for(told: Told, strict: bool) -> Rules:
         free = tuple(name for name in names if name not in typed)
         if free:
             rules.append(Rule(kind, _any_of(free, kind != "maker" and kind != "anywhere"), asks_who))
-        theirs = tuple(name for name in names if name in typed) if is_choice else ()
-        if theirs:
+        typed_names = tuple(name for name in names if name in typed) if is_choice else ()
+        if typed_names:
             as_own = "family" if kind == "anywhere" else kind
-            rules.append(Rule(as_own, _any_of(theirs, kind != "maker"), asks_who, is_typed=True))
-        for name in free + theirs:
+            rules.append(Rule(as_own, _any_of(typed_names, kind != "maker"), asks_who, is_typed=True))
+        for name in free + typed_names:
             skeleton = fold(name).latin.translate(SKELETON)
             beginnings |= {skeleton[:n] for n in range(1, len(skeleton) + 1)}
     return Rules(tuple(rules), frozenset(beginnings))

@@ -265,11 +265,11 @@ class Writing:
         name = ("completion_a", "completion_b")[index]
         if isinstance(self.place, Battle):
             free = Battle.objects.filter(pk=self.battle.pk, claim=self.claim, **{name: None})
-            kept = free.update(**{name: completion})
+            n_updated = free.update(**{name: completion})
         else:
             open_turn = BattleTurn.objects.filter(pk=self.place.pk, battle__claim=self.claim, **{name: None})
-            kept = open_turn.update(**{name: completion})
-        if not kept:
+            n_updated = open_turn.update(**{name: completion})
+        if not n_updated:
             raise LeaseLost
         if names_itself:
             Battle.objects.filter(pk=self.battle.pk).update(hold_reason=NAMED_ITSELF)
@@ -291,10 +291,10 @@ def nudge(battle_id: int) -> None:
 async def take(battle_id: int) -> Writing | None:
     """Take the battle up, when it is neither finished nor somebody's."""
     claim = uuid.uuid4()
-    begun = await in_thread(_claim)(battle_id, claim)
-    if begun is None:
+    claimed = await in_thread(_claim)(battle_id, claim)
+    if claimed is None:
         return None
-    battle, place = begun
+    battle, place = claimed
     _here[battle_id] = Writing(battle, place, claim)
     return _here[battle_id]
 

@@ -118,13 +118,13 @@ class Edit:
 
 
 def _edits(demonstrations: QuerySet) -> list[Edit]:
-    found = []
+    edits = []
     for d in demonstrations.exclude(edited_from=None).select_related("prompt"):
         answer = {"id": -d.pk, "prompt_id": d.prompt_id, "prompt": d.prompt.messages, "text": d.text}
         ends = {"prompt_id": d.prompt_id, "completion_a": d.edited_from_id, "completion_b": -d.pk}
         pair = {**ends, "winner": "model_b", "strength": None, "author": d.author_id, "edit": True}
-        found.append(Edit(d.pk, d.edited_from_id, answer, pair))
-    return found
+        edits.append(Edit(d.pk, d.edited_from_id, answer, pair))
+    return edits
 
 
 def _counted(numbers: dict[str, int]) -> dict[str, int]:
@@ -135,11 +135,11 @@ def _counted(numbers: dict[str, int]) -> dict[str, int]:
 def example_rows(feedback: Mapping[str, QuerySet], options: Options) -> Selection:
     comparisons = preferences.comparisons_from(_told_of_each_answer(feedback["comparisons"]))
     ratings = preferences.ratings_from(feedback["ratings"].values("completion", "thumbs", "stars", "author"))
-    judged = best_answers.answers_from(comparisons, ratings)
-    answers = _completions(set(judged))
+    scores_by_answer = best_answers.answers_from(comparisons, ratings)
+    answers = _completions(set(scores_by_answer))
     cut_off = {c.pk for c in answers.values() if c.finish_reason == "length"} if options.whole_answers else set()
     chosen = best_answers.best(
-        ((judged[i], c.prompt_id, c.text) for i, c in answers.items() if i not in cut_off),
+        ((scores_by_answer[i], c.prompt_id, c.text) for i, c in answers.items() if i not in cut_off),
         per_prompt=options.per_prompt,
         minimum=options.minimum,
     )
@@ -161,7 +161,7 @@ def example_rows(feedback: Mapping[str, QuerySet], options: Options) -> Selectio
             "prompts": len({answers[i].prompt_id for i in chosen} | {d.prompt_id for d in demonstrations}),
             "judges": _judges(*informing.values()),
             "left_out": {
-                "answers judged, and not among the best": len(judged) - len(chosen) - len(cut_off),
+                "answers judged, and not among the best": len(scores_by_answer) - len(chosen) - len(cut_off),
                 "answers cut off at the length limit": len(cut_off),
             },
         },

@@ -62,10 +62,12 @@ def select(
 
 
 def _checked(options: dict[str, Any]) -> Options:
-    known = {f.name for f in dataclasses.fields(Options)}
+    option_names = {f.name for f in dataclasses.fields(Options)}
     for name, value in options.items():
-        if name not in known:
-            raise Refused(400, **{name: f"is no option of a dataset; the options are {', '.join(sorted(known))}."})
+        if name not in option_names:
+            raise Refused(
+                400, **{name: f"is no option of a dataset; the options are {', '.join(sorted(option_names))}."}
+            )
         if name in ("categories", "sources") and not _is_list_of(value, str):
             raise Refused(400, **{name: "must be a list of texts, or left out to take all."})
         if name in FEEDBACK and not _is_list_of(value, int):
@@ -106,21 +108,21 @@ def _narrowed(rows: FeedbackQuerySet, options: Options) -> FeedbackQuerySet:
 
 
 def _refuse_what_does_not_belong(rows: QuerySet, plural: str, ids: list[int], side: str, judge: str) -> None:
-    found = {row_id: rest for row_id, *rest in rows.values_list("id", "prompt__side", "judge", "status")}
-    missing = [i for i in ids if i not in found]
+    fields_by_id = {row_id: rest for row_id, *rest in rows.values_list("id", "prompt__side", "judge", "status")}
+    missing = [i for i in ids if i not in fields_by_id]
     if missing:
         raise Refused(400, **{plural: f"This project has no {plural} {_some(missing)}."})
-    wrong = [i for i, (row_split, _, _) in found.items() if row_split != side]
+    wrong = [i for i, (row_split, _, _) in fields_by_id.items() if row_split != side]
     if wrong:
         raise Refused(
             400, side=f"The {plural} {_some(wrong)} are not in the {side} split: what ranks models may train none."
         )
-    wrong = [i for i, (_, row_judge, _) in found.items() if row_judge != judge]
+    wrong = [i for i, (_, row_judge, _) in fields_by_id.items() if row_judge != judge]
     if wrong:
         raise Refused(
             400, judge=f"The {plural} {_some(wrong)} are not by a {judge}: a dataset takes one kind of annotator alone."
         )
-    wrong = [i for i, (_, _, status) in found.items() if status != Status.COUNTED]
+    wrong = [i for i, (_, _, status) in fields_by_id.items() if status != Status.COUNTED]
     if wrong:
         raise Refused(400, **{plural: f"{_some(wrong)} are not counted: take them out, or have them counted first."})
 
@@ -148,7 +150,9 @@ def _left_out(project: Project, side: str, judge: str, kind: str, options: Optio
 
 def _why_empty(project: Project, side: str, judge: str, kind: str, left_out: dict[str, int]) -> str:
     """Return what to do about a dataset with nothing in it, from what was left out."""
-    what = "comparisons or ratings" if kind == Dataset.Kind.PREFERENCES else "demonstrations or well-rated answers"
+    annotations = (
+        "comparisons or ratings" if kind == Dataset.Kind.PREFERENCES else "demonstrations or well-rated answers"
+    )
     text = "; ".join(f"{n} {reason}" for reason, n in left_out.items() if n)
     remedy = "Annotate some answers first"
     if left_out.get("by another kind of annotator"):
@@ -157,7 +161,7 @@ def _why_empty(project: Project, side: str, judge: str, kind: str, left_out: dic
     if left_out.get("answers cut off at the length limit"):
         remedy += ", or sample longer answers, or take cut-off ones too (whole_answers=false)"
     return (
-        f"No counted {what} by a {judge} in the {side} split of {project.name}"
+        f"No counted {annotations} by a {judge} in the {side} split of {project.name}"
         + (f" (left out: {text})" if text else "")
         + f". {remedy}."
     )

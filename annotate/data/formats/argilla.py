@@ -142,7 +142,7 @@ def _person(user: str, responses: Sequence[Response], task: guessing.Task, commo
         raise ValueError("rates an answer, and has no field that is one, as response or completion.")
     items = [replace(item, strength=strength) if isinstance(item, NewComparison) else item for item in items]
     return [
-        *(NewRating(**by, text=task.texts[place], **what) for place, what in sorted(marks_by_index.items())),
+        *(NewRating(**by, text=task.texts[place], **marks) for place, marks in sorted(marks_by_index.items())),
         *items,
     ]
 
@@ -234,7 +234,7 @@ def write(items: Sequence[Item]) -> list[Row]:
     for item in items:
         if not isinstance(item, NewAttack):
             records[str(_fields(item))].append(item)
-    return [_record(judged) for judged in records.values()]
+    return [_record(record_items) for record_items in records.values()]
 
 
 def _fields(item: Any) -> Row:

@@ -48,9 +48,11 @@ def with_extra(row: Row, item: Item, name: str) -> Row:
     return {field: value for field, value in row.items() if field not in absent} | extra
 
 
-def _rest(row: Row, written: Row) -> Row:
-    extra = {field: value for field, value in row.items() if field not in written or not _same(written[field], value)}
-    absent = [field for field in written if field not in row]
+def _rest(row: Row, written_row: Row) -> Row:
+    extra = {
+        field: value for field, value in row.items() if field not in written_row or not _same(written_row[field], value)
+    }
+    absent = [field for field in written_row if field not in row]
     return extra | ({ABSENT: absent} if absent else {})
 
 

@@ -23,9 +23,9 @@ def read_parquet(source: Source, after: int) -> Iterator[FileRow]:
 
     if not source.begins.startswith(PARQUET):
         raise UnreadableFile("This is no Parquet file: it does not begin with PAR1.")
-    with _seekable(source) as whole:
+    with _seekable(source) as file:
         try:
-            table = pq.ParquetFile(whole)
+            table = pq.ParquetFile(file)
             odd = [column.name for column in table.schema_arrow if not _is_as_json(pa, column.type)]
             bytes_each = _size(source.given) / max(1, table.metadata.num_rows)
             number, groups = _groups_behind(table.metadata, after)
@@ -91,13 +91,13 @@ def _as_json(value: Any) -> Any:
 
 def _groups_behind(metadata: Any, after: int) -> tuple[int, list[int]]:
     """Return how many rows to pass over, and the groups of rows that follow them."""
-    passed = 0
+    n_before = 0
     for group in range(metadata.num_row_groups):
         rows = metadata.row_group(group).num_rows
-        if passed + rows > after:
-            return passed, list(range(group, metadata.num_row_groups))
-        passed += rows
-    return passed, []
+        if n_before + rows > after:
+            return n_before, list(range(group, metadata.num_row_groups))
+        n_before += rows
+    return n_before, []
 
 
 def _size(file: BinaryIO) -> int:

@@ -72,9 +72,11 @@ def is_array(begins: bytes) -> bool:
 
 
 def _refuse_foreign(begins: bytes) -> None:
-    for told, sign in _FOREIGN.items():
+    for file_format, sign in _FOREIGN.items():
         if re.match(sign, begins):
-            raise UnreadableFile(f"The file is {told}; unpack it. A text file or Parquet is read, gzipped or not.")
+            raise UnreadableFile(
+                f"The file is {file_format}; unpack it. A text file or Parquet is read, gzipped or not."
+            )
     if begins.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in begins[:2]:
         raise UnreadableFile("The file is in UTF-16, or no text at all; save it as UTF-8.")
 
@@ -201,9 +203,9 @@ def _csv(source: Source) -> Iterator[FileRow]:
             values = next(reader, None)
         except csv.Error as error:
             lines.row_ends()
-            said = str(error).partition(" - ")[0]
+            reason = str(error).partition(" - ")[0]
             yield FileRow(
-                number, {}, f"is no CSV ({said}); quote the text, and double each mark in it.", source.position
+                number, {}, f"is no CSV ({reason}); quote the text, and double each mark in it.", source.position
             )
             continue
         if values is None:

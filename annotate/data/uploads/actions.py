@@ -190,8 +190,8 @@ def _spooled(spool: IO[str]) -> Iterator[Row]:
 
 
 def _counts(kind: str, task: str, done: Uploaded, origin: str) -> dict[str, Any]:
-    held = {"sft": "examples", "labelled": "rows", "corpus": "documents", "task": "items"}[kind]
-    counts: dict[str, Any] = {held: done.rows}
+    unit = {"sft": "examples", "labelled": "rows", "corpus": "documents", "task": "items"}[kind]
+    counts: dict[str, Any] = {unit: done.rows}
     if task:
         counts["form" if kind == "task" else "task"] = task
     for name, counter in (("labels", done.labels), ("groups", done.groups)):

@@ -57,9 +57,9 @@ class Reading:
     labels: dict[str, str] = field(default_factory=dict)
 
     def renamed(self, row: Row) -> Row:
-        taken = set(self.columns.values())
-        renamed = {name: value for name, value in row.items() if name not in taken}
-        renamed |= {ours: row[theirs] for ours, theirs in self.columns.items() if theirs in row}
+        taken_names = set(self.columns.values())
+        renamed = {name: value for name, value in row.items() if name not in taken_names}
+        renamed |= {own_name: row[file_name] for own_name, file_name in self.columns.items() if file_name in row}
         if self.labels and "label" in renamed:
             renamed["label"] = self._label(renamed["label"])
         return renamed
@@ -74,23 +74,23 @@ class Reading:
 def spool_rows(rows: Iterable[FileRow], reading: Reading, keeps_out: KeepsOut, spool: IO[str], done: Uploaded) -> str:
     """Write what may be used; the task, or the form of a task file, that the rows turned out to be of."""
     task = reading.task
-    read: Any = None
-    for given in rows:
+    read_row: Any = None
+    for file_row in rows:
         done.lines += 1
         try:
-            if given.problem:
-                raise ValueError(given.problem)
-            row = reading.renamed(given.row)
-            if read is None:
+            if file_row.problem:
+                raise ValueError(file_row.problem)
+            row = reading.renamed(file_row.row)
+            if read_row is None:
                 task = task or _found_out(reading.kind, row)
-                read = _reader(reading.kind, task)
-            found = read(row)
+                read_row = _reader(reading.kind, task)
+            checked_rows = read_row(row)
         except ValueError as error:
-            done.tell(given.line, str(error))
+            done.tell(file_row.line, str(error))
             continue
-        left = row.keys() - _READ - (found[0].keys() if found else set())
+        left = row.keys() - _READ - (checked_rows[0].keys() if checked_rows else set())
         done.ignored_columns |= set(map(printable, left))
-        for one in found:
+        for one in checked_rows:
             _keep(one, keeps_out, spool, done)
     return task
 

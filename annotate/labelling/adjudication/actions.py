@@ -42,8 +42,8 @@ def take(*, project: Project, key: str, by: User) -> Assignment:
         if other_decision := decided.filter(state__in=[_State.OPEN, _State.SUBMITTED]).exclude(user=by).first():
             clause = "has decided it" if other_decision.state == _State.SUBMITTED else "is deciding it just now"
             raise Refused(409, item=f"{other_decision.user} {clause}; go on with another one.")
-        own = project.assignments.filter(user=by, item=key).exclude(purpose=_Purpose.REPEAT)
-        earlier = own.select_related("project", "user", "prompt", "completion_a", "completion_b").first()
+        own_assignments = project.assignments.filter(user=by, item=key).exclude(purpose=_Purpose.REPEAT)
+        earlier = own_assignments.select_related("project", "user", "prompt", "completion_a", "completion_b").first()
         if earlier is None:
             return _new(project, key, by)
         if earlier.purpose != _Purpose.ADJUDICATION and earlier.state == _State.SUBMITTED:

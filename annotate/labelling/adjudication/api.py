@@ -101,9 +101,9 @@ def judged_item(request: Request, project: Project, item: str) -> Response:
 @in_project(post="review")
 def take(request: Request, project: Project) -> Response:
     """The item as a task of mine, whose submission stands in the place of what its annotators said."""
-    given = Take(data=request.data)
-    given.is_valid(raise_exception=True)
-    assignment = adjudication.take(project=project, key=given.validated_data["item"], by=request.user)
+    serializer = Take(data=request.data)
+    serializer.is_valid(raise_exception=True)
+    assignment = adjudication.take(project=project, key=serializer.validated_data["item"], by=request.user)
     return Response(AssignmentOut(assignment).data)
 
 
@@ -133,8 +133,10 @@ def decide_prompt(request: Request, project: Project, pk: str) -> Response:
     decision = Decision(data=request.data)
     decision.is_valid(raise_exception=True)
     prompt = find(project.prompts.select_related("project"), pk, "prompt")
-    out = decision.validated_data["decision"] == "out"
-    decided = quarantine.decide(prompt=prompt, by=request.user, take_out=out, reason=decision.validated_data["reason"])
+    takes_out = decision.validated_data["decision"] == "out"
+    decided = quarantine.decide(
+        prompt=prompt, by=request.user, take_out=takes_out, reason=decision.validated_data["reason"]
+    )
     return Response(ComplaintOut(quarantine.Complaint(decided, 0, ())).data)
 
 

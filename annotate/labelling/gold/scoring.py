@@ -74,13 +74,13 @@ def expected_of(gold_item: GoldItem, assignment: Assignment) -> dict[str, list]:
     return expected
 
 
-def is_too_low(right: int, answered: int, percent: int) -> bool:
+def is_too_low(right: int, n_answered: int, percent: int) -> bool:
     """Return whether an annotator who gets `percent` right in the long run would have this few right in 5 % of cases or
     less."""
-    if answered < FEWEST:
+    if n_answered < FEWEST:
         return False
     p = percent / 100
-    chance = sum(math.comb(answered, k) * p**k * (1 - p) ** (answered - k) for k in range(right + 1))
+    chance = sum(math.comb(n_answered, k) * p**k * (1 - p) ** (n_answered - k) for k in range(right + 1))
     return chance <= LEVEL
 
 

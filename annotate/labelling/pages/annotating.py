@@ -117,9 +117,10 @@ def flag(request: MemberRequest, project: Project) -> HttpResponse:
         _once(request, "flag", assignment, raise_it)
     except Refused as refused:
         if request.htmx:  # before what stands in the flag's own form
-            told = {"errors": refused.errors}
+            context = {"errors": refused.errors}
             return reswap(
-                render(request, "annotate/labelling/labelling_flagged.html", told, status=refused.status), "afterbegin"
+                render(request, "annotate/labelling/labelling_flagged.html", context, status=refused.status),
+                "afterbegin",
             )
         return show(request, project, assignment, form_input.beside(assignment, refused))
     if request.htmx:
@@ -175,8 +176,8 @@ def _posted_assignment(request: MemberRequest, project: Project) -> Assignment:
 
 
 def _assignment(project: Project, pk: int) -> Assignment:
-    mine = project.assignments.select_related("project", "user", "prompt", "completion_a", "completion_b")
-    return get_object_or_404(mine, pk=pk)
+    assignments = project.assignments.select_related("project", "user", "prompt", "completion_a", "completion_b")
+    return get_object_or_404(assignments, pk=pk)
 
 
 def _next(request: MemberRequest, project: Project) -> Assignment | None:
@@ -185,8 +186,8 @@ def _next(request: MemberRequest, project: Project) -> Assignment | None:
 
 def _show_next(request: MemberRequest, project: Project) -> HttpResponse:
     """The next item, or what comes before it: a page of its own, so that a fragment sends the browser there."""
-    if (wanted := run_out_and_wanted(request, project)) is not None:
-        return show(request, project, wanted)
+    if (wanted_assignment := run_out_and_wanted(request, project)) is not None:
+        return show(request, project, wanted_assignment)
     try:
         assignment = _next(request, project)
     except NotYet:

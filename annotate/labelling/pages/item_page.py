@@ -117,8 +117,8 @@ def show(
 def _run_out_of(project: Project, user: User) -> QuerySet[Assignment]:
     """Items of theirs whose time ran out: one may have begun on them. As long as a browser keeps drafts."""
     now = timezone.now()
-    mine = project.assignments.filter(user=user, state__in=[Assignment.State.OPEN, Assignment.State.EXPIRED])
-    return mine.filter(expires_at__range=(now - DRAFTS_KEPT, now)).exclude(purpose__in=NOT_UNDONE_HERE)
+    run_out = project.assignments.filter(user=user, state__in=[Assignment.State.OPEN, Assignment.State.EXPIRED])
+    return run_out.filter(expires_at__range=(now - DRAFTS_KEPT, now)).exclude(purpose__in=NOT_UNDONE_HERE)
 
 
 def _run_out(project: Project, user: User, shown: Assignment | None) -> list[int]:
@@ -131,8 +131,10 @@ def run_out_and_wanted(request: MemberRequest, project: Project) -> Assignment |
     pk = row_id(request.GET.get("item", ""))
     if request.method == "POST" or not pk:
         return None
-    mine = _run_out_of(project, request.user).filter(pk=pk)
-    return harm_budget.within(mine, project, request.user).select_related("project", "user", "prompt").first()
+    own_assignments = _run_out_of(project, request.user).filter(pk=pk)
+    return (
+        harm_budget.within(own_assignments, project, request.user).select_related("project", "user", "prompt").first()
+    )
 
 
 def _send_to(request: MemberRequest, project: Project, assignment: Assignment | None, editing: bool) -> str:

@@ -24,12 +24,12 @@ _lot = random.SystemRandom()
 
 def draw(project: Project, user: User) -> Assignment | None:
     """Return an earlier comparison to repeat, by lot among those that have waited longest."""
-    own = project.assignments.filter(user=user, kind=COMPARE)
-    lately = list(own.order_by("-id").values_list("pk", flat=True)[:ITEMS_BETWEEN])
+    own_assignments = project.assignments.filter(user=user, kind=COMPARE)
+    lately = list(own_assignments.order_by("-id").values_list("pk", flat=True)[:ITEMS_BETWEEN])
     if len(lately) < ITEMS_BETWEEN:
         return None
     is_counted = Comparison.objects.filter(assignment=OuterRef("pk"), status=Status.COUNTED)
-    earlier = own.filter(
+    earlier = own_assignments.filter(
         Exists(is_counted),
         pk__lt=lately[-1],
         purpose=Assignment.Purpose.WORK,

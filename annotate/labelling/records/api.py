@@ -52,14 +52,14 @@ class _Read(DeclaredViewSet):
 
     def get_queryset(self) -> QuerySet:
         user = self.request.user
-        mine = Q(author=user) if user.is_authenticated else Q(pk=None)
+        own_rows = Q(author=user) if user.is_authenticated else Q(pk=None)
         reviewed = Q(project__in=projects_where(user, "review"))
-        return self.table.objects.filter(mine | reviewed).select_related("project", "author").order_by("id")
+        return self.table.objects.filter(own_rows | reviewed).select_related("project", "author").order_by("id")
 
-    def out(self, found: Any) -> Any:
+    def out(self, found_rows: Any) -> Any:
         reviewable = set(projects_where(self.request.user, "review").values_list("pk", flat=True))
         context = {"reviewable": reviewable, "me": self.request.user.pk}
-        return self.get_serializer_class()(found, many=isinstance(found, list), context=context).data
+        return self.get_serializer_class()(found_rows, many=isinstance(found_rows, list), context=context).data
 
     @extend_schema(parameters=FILTERS)
     def list(self, request: Request) -> Response:
@@ -97,18 +97,18 @@ class _Feedback(_Read):
     form: ClassVar[type[Input]]
 
     def create(self, request: Request) -> Response:
-        given, is_list = read_one_or_many(self.form, request.data)
-        slugs = {row["project"] for row in given}
+        fields, is_list = read_one_or_many(self.form, request.data)
+        slugs = {row["project"] for row in fields}
         if len(slugs) > 1:
             raise Refused(400, project="One request may add to one project; send one for each.")
-        return self._add(request, find_project(request.user, slugs.pop()), given, is_list)
+        return self._add(request, find_project(request.user, slugs.pop()), fields, is_list)
 
     @idempotent()  # what was sent is checked before: SQLite has one writer
     def _add(self, request: Request, project: Project, fields: list[dict[str, Any]], is_list: bool) -> Response:
         with written(is_list):
-            made = rows.add(self.table, project=project, rows=fields, by=request.user)
-        out = self.out(made)
-        return Response(out if is_list else out[0], status=201)
+            created_rows = rows.add(self.table, project=project, rows=fields, by=request.user)
+        output = self.out(created_rows)
+        return Response(output if is_list else output[0], status=201)
 
 
 def _number(value: str, name: str) -> int:

@@ -34,8 +34,8 @@ def _do(request: MemberRequest, project: Project) -> str:
     action = request.POST.get("do", "add")
     if action == "add":
         kind, name = request.POST.get("kind", ""), request.POST.get("name", "").strip()
-        made = actions.add(project=project, by=request.user, kind=kind, name=name, **_fields(request))
-        return f"{made.title} is asked for from the next item on."
+        new_scale = actions.add(project=project, by=request.user, kind=kind, name=name, **_fields(request))
+        return f"{new_scale.title} is asked for from the next item on."
     scale = get_object_or_404(project.scales, pk=row_id(request.POST.get("scale", "")))
     if action == "change":
         name = request.POST.get("name", scale.name).strip()

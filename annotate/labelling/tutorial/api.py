@@ -44,10 +44,10 @@ def guidelines_read(request: Request, project: Project) -> Response:
     """I have read the guidelines; answers with them."""
     version = Version(data=request.data)
     version.is_valid(raise_exception=True)
-    read = prerequisites.guidelines_read(
+    guideline = prerequisites.guidelines_read(
         project=project, user=request.user, version=version.validated_data.get("version")
     )
-    return Response({"version": read.version if read else None, "text": read.text if read else ""})
+    return Response({"version": guideline.version if guideline else None, "text": guideline.text if guideline else ""})
 
 
 @extend_schema(methods=["GET"], responses={200: Message} | refusals(403, 404), tags=["fair work"])

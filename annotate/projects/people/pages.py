@@ -45,8 +45,8 @@ def people(request: MemberRequest, project: Project) -> HttpResponse:
         "sends_mail": bool(settings.EMAIL_NOTICES_FROM),
     }
     token = request.session.pop(_new_link(project), "")
-    if made := invitations.standing(token):
-        context |= {"made": made, "link": settings.SITE_URL + reverse("invitation", args=[token])}
+    if invitation := invitations.standing(token):
+        context |= {"made": invitation, "link": settings.SITE_URL + reverse("invitation", args=[token])}
     return render(request, "annotate/projects/people.html", context)
 
 

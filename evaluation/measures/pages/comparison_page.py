@@ -71,14 +71,14 @@ class Cell:
 
 @in_project(get="read")
 def page(request: HttpRequest, project: Project) -> HttpResponse:
-    asked = read(request.GET, project)
-    comparison = _compared(asked) if asked.task and len(asked.runs) > 1 else None
+    comparison_query = read(request.GET, project)
+    comparison = _compared(comparison_query) if comparison_query.task and len(comparison_query.runs) > 1 else None
     query = request.GET.copy()
     context = {
         "project": project,
         "section": "evaluations",
-        "asked": asked,
-        "chosen": {run.pk for run in asked.runs},
+        "asked": comparison_query,
+        "chosen": {run.pk for run in comparison_query.runs},
         "found": comparison,
         "query": query.urlencode(),
         "tables": _tables(comparison) if comparison else [],
@@ -155,15 +155,15 @@ def _run(project: Project, pk: str) -> Run:
 
 
 def _found(request: HttpRequest, project: Project) -> Comparison:
-    asked = read(request.GET, project)
-    if asked.task is None or len(asked.runs) < 2:
+    query = read(request.GET, project)
+    if query.task is None or len(query.runs) < 2:
         raise Http404("Choose a task and at least two models that were measured on it.")
-    return _compared(asked)
+    return _compared(query)
 
 
-def _compared(asked: ComparisonQuery) -> Comparison:
-    assert asked.task is not None
-    return paired_comparison.compare(asked.task, asked.runs, asked.to, asked.metric)
+def _compared(query: ComparisonQuery) -> Comparison:
+    assert query.task is not None
+    return paired_comparison.compare(query.task, query.runs, query.to, query.metric)
 
 
 # How it is shown
@@ -205,16 +205,20 @@ def _rows(comparison: Comparison, lines: list[Line]) -> list[tuple[str, Shown, l
     return rows
 
 
-def group_rows(found: Comparison) -> list[tuple[str, int, list[GroupCell | None]]]:
+def group_rows(comparison: Comparison) -> list[tuple[str, int, list[GroupCell | None]]]:
     """For each part of the task its difference in every model that is set against another."""
-    scale = scale_around_zero([t.difference for line in found.groups for t in line.tested if t])
+    scale = scale_around_zero([t.difference for line in comparison.groups for t in line.tested if t])
     return [
         (
             line.group,
             line.n,
-            [_group_cell(tested, scale) for tested, a in zip(line.tested, found.against, strict=True) if a is not None],
+            [
+                _group_cell(tested, scale)
+                for tested, a in zip(line.tested, comparison.against, strict=True)
+                if a is not None
+            ],
         )
-        for line in found.groups
+        for line in comparison.groups
     ]
 
 
@@ -231,7 +235,7 @@ def _without(query: QueryDict, name: str) -> list[tuple[str, str]]:
 
 
 def _cell(comparison: Comparison, line: Line, place: int, scale: figure_formats.Scale | None) -> Cell:
-    figure, tested, against = line.figures[place], line.tested[place], comparison.against[place]
+    figure, tested, reference = line.figures[place], line.tested[place], comparison.against[place]
     difference = shown_difference(tested.difference) if tested else None
     return Cell(
         comparison.runs[place],
@@ -239,29 +243,29 @@ def _cell(comparison: Comparison, line: Line, place: int, scale: figure_formats.
         tested,
         difference,
         picture(scale, difference) if difference else "",
-        str(comparison.runs[against].parent) if against is not None else "",
+        str(comparison.runs[reference].parent) if reference is not None else "",
     )
 
 
 def _csv(comparison: Comparison) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+    output = io.StringIO()
+    writer = csv.writer(output, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for which, lines in (("all", comparison.lines), ("not seen in training", comparison.clean_lines)):
+    for item_set, lines in (("all", comparison.lines), ("not seen in training", comparison.clean_lines)):
         for line in lines:
             for place, (run, figure, tested) in enumerate(zip(comparison.runs, line.figures, line.tested, strict=True)):
-                f, d, against = figure, tested.difference if tested else None, comparison.against[place]
+                f, d, reference = figure, tested.difference if tested else None, comparison.against[place]
                 writer.writerow(
                     [
-                        *map(cell, (comparison.task, comparison.measure, which, line.metric, str(run.parent))),
+                        *map(cell, (comparison.task, comparison.measure, item_set, line.metric, str(run.parent))),
                         run.pk,
                         *((f.value, f.lower, f.upper, f.n) if f else [""] * 4),
-                        cell(str(comparison.runs[against].parent)) if against is not None else "",
+                        cell(str(comparison.runs[reference].parent)) if reference is not None else "",
                         *((d.value, d.lower, d.upper, d.standard_error, d.p) if d else [""] * 5),
                         *((tested.adjusted, d.test, tested.verdict) if tested and d else [""] * 3),
                     ]
                 )
-    return out.getvalue()
+    return output.getvalue()
 
 
 @dataclass(frozen=True)
@@ -280,11 +284,11 @@ class ItemShown:
 def _item_pairs(
     first: Run, second: Run, metric: str, ids: list[str], pulls: Any, places: Any, texts: bool
 ) -> Iterator[ItemShown]:
-    wanted = [ids[i] for i in places]
-    ours, theirs = comparison_json.rows_of(first, wanted), comparison_json.rows_of(second, wanted)
+    wanted_ids = [ids[i] for i in places]
+    first_rows, second_rows = comparison_json.rows_of(first, wanted_ids), comparison_json.rows_of(second, wanted_ids)
     indices = [index for run in (first, second) if (index := items.index_of(run.path))]
     for i in places:
-        one, other, moved = ours[ids[i]], theirs[ids[i]], float(pulls[i])
+        one, other, moved = first_rows[ids[i]], second_rows[ids[i]], float(pulls[i])
         # The place is of no use here: the two files may hold the item at different ones.
         shown = [shown_items.shown(row, 0, index, texts) for row, index in zip((one, other), indices, strict=True)]
         direction = figure_formats.direction(metric)

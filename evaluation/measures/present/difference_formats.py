@@ -15,10 +15,10 @@ from evaluation.metrics.paired_tests import Difference
 
 def picture(scale: figure_formats.Scale | None, difference: Shown) -> SafeString | str:
     """Return a difference with its interval, over a mark where nothing differs."""
-    drawn = figure_formats.picture(scale, difference)
+    svg = figure_formats.picture(scale, difference)
     middle = figure_formats.WIDTH / 2
     mark = f'<line x1="{middle}" x2="{middle}" y1="1" y2="13" class="zero"/><line '
-    return mark_safe(drawn.replace("<line ", mark, 1)) if drawn else ""  # numbers of our own alone
+    return mark_safe(svg.replace("<line ", mark, 1)) if svg else ""  # numbers of our own alone
 
 
 def scale_around_zero(differences: Sequence[Difference]) -> figure_formats.Scale | None:
@@ -33,8 +33,8 @@ def in_words_of_p(p: float) -> str:
 
 def shown_difference(d: Difference) -> Shown:
     """Shares differ by percentage points, and not by per cent of one another."""
-    found = figure_formats.shown(d.metric, d.value, d.lower, d.upper, n=d.n, higher_is_better=d.higher_is_better)
-    return replace(found, text=in_points(found.text), interval=in_points(found.interval))
+    shown_figure = figure_formats.shown(d.metric, d.value, d.lower, d.upper, n=d.n, higher_is_better=d.higher_is_better)
+    return replace(shown_figure, text=in_points(shown_figure.text), interval=in_points(shown_figure.interval))
 
 
 def in_points(text: str) -> str:

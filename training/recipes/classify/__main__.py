@@ -46,7 +46,7 @@ MISTAKES = 30
 
 def main(run: RunDirectory, spec: RunSpec) -> None:
     config: ClassifyConfig = config_of(spec)
-    begun = time.monotonic()
+    started_at = time.monotonic()
     run.progress("Reading the texts", 0, 1)
     data = read_split(run, config)
     run.progress("Loading the model", 0, 1)
@@ -80,7 +80,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
             **facts,
             "fidelity": fidelity,
             "hash": loading.weights_hash(run.model),
-            "seconds": time.monotonic() - begun,
+            "seconds": time.monotonic() - started_at,
         }
     )
 
@@ -123,15 +123,15 @@ def fit_head(
     run.progress("Fitting the head", 0, 1)
     classifier.head.standardise_by(features)
     standardised = (features - classifier.head.feature_mean) / classifier.head.feature_std
-    found = classify_head.fit(
+    fitted = classify_head.fit(
         standardised.double().cpu().numpy(), train[1].numpy(), len(classifier.labels), weights.double().numpy()
     )
     with torch.no_grad():
-        classifier.head.weight.copy_(torch.tensor(found.weight))
-        classifier.head.bias.copy_(torch.tensor(found.bias))
+        classifier.head.weight.copy_(torch.tensor(fitted.weight))
+        classifier.head.bias.copy_(torch.tensor(fitted.bias))
     return {
-        "penalty": found.penalty,
-        "cross_validated_loss": min(found.losses.values()),
+        "penalty": fitted.penalty,
+        "cross_validated_loss": min(fitted.losses.values()),
         "steps": math.ceil(len(train[0]) / FEATURE_BATCH),
         "adapters": "head",
     }
@@ -169,9 +169,9 @@ def refuse_what_is_not_finite(classifier: Classifier) -> None:
 
 def result_of(data: Split, train: np.ndarray, truth: np.ndarray, probabilities: np.ndarray, spec: RunSpec) -> Row:
     table = measured.confusion(truth, probabilities.argmax(axis=1), len(data.labels))
-    found = {name: asdict(e) for name, e in measured.measures(truth, probabilities, spec.seed).items()}
+    measures = {name: asdict(e) for name, e in measured.measures(truth, probabilities, spec.seed).items()}
     baseline = measured.majority(train, truth)
-    accuracy = found["accuracy"]
+    accuracy = measures["accuracy"]
     beats = accuracy["lower"] > baseline.value
     per_label = [
         {"label": label, "precision": p, "recall": r, "f1": f, "n": n}
@@ -182,7 +182,7 @@ def result_of(data: Split, train: np.ndarray, truth: np.ndarray, probabilities: 
         f"commonest would be right on {baseline.value:.1%}.",
         "why": "" if beats else "That is no more than chance allows: give it more texts, or labels that texts tell.",
         "beats_chance": bool(beats),
-        "held_out": found | {"majority_accuracy": asdict(baseline)},
+        "held_out": measures | {"majority_accuracy": asdict(baseline)},
         "labels": data.labels,
         "per_label": per_label,
         "confusion": table.tolist(),

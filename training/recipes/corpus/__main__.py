@@ -82,8 +82,8 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
 
 
 def _parts(run: RunDirectory, config: CorpusConfig) -> list[Part]:
-    given = run.path / "data" / "folders.jsonl"
-    folders = [row["folder"] for row in read_lines(given)] if given.exists() else None
+    folders_file = run.path / "data" / "folders.jsonl"
+    folders = [row["folder"] for row in read_lines(folders_file)] if folders_file.exists() else None
     return parts_of(
         read_orders(config.sources),
         folders_of(os.pathsep.join(folders) if folders is not None else os.environ.get(FOLDERS_VARIABLE, "")),

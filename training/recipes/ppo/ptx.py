@@ -57,19 +57,19 @@ def mixture(ppo: PPO) -> Mixture | None:
     if not has_other_text(ppo.run):
         return None
     folder = ppo.run.path / "data" / "other"
-    held = [piece for _, piece in _drawn(ppo, _files(folder, held=True), HELD_OUT)]
+    held_out = [piece for _, piece in _drawn(ppo, _files(folder, held=True), HELD_OUT)]
     wanted_count = ppo.config.steps * ppo.config.epochs * ppo.config.minibatches * ppo.config.ptx_batch_size
     pieces = _drawn(ppo, _files(folder, held=False), min(MOST, wanted_count + HELD_OUT))
     train = [piece for _, piece in pieces]
-    if not held:
-        train, held = _hold_out(pieces)
+    if not held_out:
+        train, held_out = _hold_out(pieces)
     if not train:
         raise RecipeFailure(
             "nothing_to_mix_in",
-            f"The second dataset holds {len(held)} usable texts, too few to train on and to hold any back.",
+            f"The second dataset holds {len(held_out)} usable texts, too few to train on and to hold any back.",
             "Give it more texts, or leave it out: the parent's own completions are mixed in then.",
         )
-    return Mixture(train, held)
+    return Mixture(train, held_out)
 
 
 def ptx_loss(ppo: PPO, batch: Rollout) -> Tensor:

@@ -118,10 +118,10 @@ def attempt_story(run: Run, attempts: Sequence[Attempt]) -> str:
     if len(attempts) < 2:
         return ""
     latest, previous = attempts[-1], attempts[-2]
-    begun = f"resumed from step {latest.resumed_from_step}" if latest.resumed_from_step else "begun anew"
+    start_text = f"resumed from step {latest.resumed_from_step}" if latest.resumed_from_step else "begun anew"
     reason = previous.reason[:1].lower() + previous.reason[1:] if previous.reason else "the one before ended"
     after = f" after {reason}".rstrip(".") if previous.state == Attempt.State.LOST else ""
-    return f"attempt {latest.number}, {begun}{after}"
+    return f"attempt {latest.number}, {start_text}{after}"
 
 
 def cost(attempts: Sequence[Attempt], now: datetime) -> str:

@@ -98,8 +98,8 @@ def answers(run: Run) -> list[Answers]:
     for samples in by_prompt.values():
         first, *rest = samples.values()
         if text_hash(first.prompt) not in private_hashes:
-            between = tuple(evenly(rest[:-1], _STEPS))
-            rows.append(Answers(first.prompt[-1]["content"], first, between, rest[-1] if rest else None))
+            steps_between = tuple(evenly(rest[:-1], _STEPS))
+            rows.append(Answers(first.prompt[-1]["content"], first, steps_between, rest[-1] if rest else None))
     return rows[:_PROMPTS]
 
 

@@ -57,8 +57,8 @@ class Figures:
     @classmethod
     def read(cls, run: Run, until: int | None = None) -> Figures:
         """Return all rows, or those until this sequence number."""
-        found = run.metrics.all() if until is None else run.metrics.filter(sequence__lte=until)
-        rows = list(found.order_by("sequence").values_list("sequence", "pk", "step", "values"))
+        metrics = run.metrics.all() if until is None else run.metrics.filter(sequence__lte=until)
+        rows = list(metrics.order_by("sequence").values_list("sequence", "pk", "step", "values"))
         names = curves.names_in(row[-1] for row in rows)
         return cls(rows, names, rows[0] if rows else None, rows[-1] if rows else None)
 
@@ -71,8 +71,8 @@ class Figures:
     @property
     def ends(self) -> list[tuple[int, dict[str, Any]]]:
         """Return (step, values) of the first row and of the last."""
-        found = [row[2:] for row in (self.first, self.last) if row is not None]
-        return found[:1] if self.first == self.last else found
+        ends = [row[2:] for row in (self.first, self.last) if row is not None]
+        return ends[:1] if self.first == self.last else ends
 
     def drawn(self, config: dict[str, Any]) -> list[curves.Curve]:
         return curves.curves_of(self.names, config, self.first[2:] if self.first else None)
@@ -89,14 +89,14 @@ def context(run: Run, figures: Figures | None = None) -> dict[str, Any]:
     attempts = list(run.attempts.all())
     figures = figures or Figures.read(run)
     config = pauses.config_now(run)
-    drawn = figures.drawn(config)
-    main, more = [c for c in drawn if c.is_main], [c for c in drawn if not c.is_main]
+    drawn_curves = figures.drawn(config)
+    main, more = [c for c in drawn_curves if c.is_main], [c for c in drawn_curves if not c.is_main]
     stopped = run.result.get("stopped") if run.is_finished else None
     left = {name: value for name, value in run.result.items() if name not in _SAID_ELSEWHERE}
-    own = kind_sections.of_run(run)
-    all_figures = [] if own.get("own_figures") else progress.figures(left)
+    section = kind_sections.of_run(run)
+    all_figures = [] if section.get("own_figures") else progress.figures(left)
     return {
-        **own,
+        **section,
         "run": run,
         "kind": KINDS.get(run.kind),
         "state": run.state,
@@ -121,7 +121,7 @@ def context(run: Run, figures: Figures | None = None) -> dict[str, Any]:
         "log": log_tail(run.path / "log.txt"),
         "votes": votes_behind(run),
         "agreement": agreement(run.reward_model),
-        "curve_data": {"points": points(figures.rows), "curves": as_json(drawn)},
+        "curve_data": {"points": points(figures.rows), "curves": as_json(drawn_curves)},
         "dataset_counts": _counts(run.dataset),
         "answers": sampled_answers(run) if run.state == Run.State.SUCCEEDED else [],
         "completions": run.completions.count() if run.state == Run.State.SUCCEEDED else 0,
@@ -156,15 +156,15 @@ def render_parts(run: Run, figures: Figures, *, may_change: bool, may_review: bo
     `whole_tables` replaces the tables; else the rows of `figures` are appended to them.
     """
     shown = context(run, figures) | {"live": True, "may_change": may_change, "may_review": may_review}
-    wanted = [part for part in PARTS if whole_tables or part not in TABLES]
+    wanted_parts = [part for part in PARTS if whole_tables or part not in TABLES]
     if not may_change:  # the log does not change for whoever may not read it
-        wanted.remove("log")
-    parts: dict[str, str] = {part: render_to_string(f"training/runs/run.html#{part}", shown) for part in wanted}
+        wanted_parts.remove("log")
+    parts: dict[str, str] = {part: render_to_string(f"training/runs/run.html#{part}", shown) for part in wanted_parts}
     appended = "" if whole_tables or not figures.rows else render_to_string("training/runs/run.html#new-rows", shown)
     return Rendered(parts, appended, shown["curve_data"]["curves"])
 
 
-def as_json(drawn: list[curves.Curve]) -> list[dict[str, Any]]:
+def as_json(drawn_curves: list[curves.Curve]) -> list[dict[str, Any]]:
     """Return what static/training/runs/run.js draws."""
     return [
         {
@@ -175,7 +175,7 @@ def as_json(drawn: list[curves.Curve]) -> list[dict[str, Any]]:
             "dots": c.is_dots,
             "lines": [{"value": line.value, "label": line.label} for line in c.lines],
         }
-        for c in drawn
+        for c in drawn_curves
     ]
 
 
@@ -186,12 +186,12 @@ def points(metrics: list[Row]) -> list[list[Any]]:
 
 def pictures(run: Run, chosen: list[curves.Curve], rows: list[Any]) -> list[tuple[str, str]]:
     """Return (title, SVG) of each curve, for whoever has no JavaScript."""
-    found = []
+    titled_pictures = []
     for curve in chosen:
-        held = tuple((float(row[2]), float(y)) for row in rows if curves.is_number(y := row[3].get(curve.name)))
-        line = charts.Series(run.name, held)
-        found.append((curve.title, charts.picture([line], title=curve.title, x_title="Step", height=220)))
-    return found
+        coordinates = tuple((float(row[2]), float(y)) for row in rows if curves.is_number(y := row[3].get(curve.name)))
+        line = charts.Series(run.name, coordinates)
+        titled_pictures.append((curve.title, charts.picture([line], title=curve.title, x_title="Step", height=220)))
+    return titled_pictures
 
 
 def new_rows(run_id: int, sequence: int, row_id: int) -> tuple[list[Row], bool]:
@@ -210,13 +210,13 @@ def _counts(dataset: Dataset | None) -> list[tuple[str, Any]]:
 
 def options(run: Run) -> list[Option]:
     """Return the config with the help of its fields; those that differ from the default stand out."""
-    known = {f.name: f for f in fields(configs.CONFIGS[run.kind])} if run.kind in configs.CONFIGS else {}
+    fields_by_name = {f.name: f for f in fields(configs.CONFIGS[run.kind])} if run.kind in configs.CONFIGS else {}
     return [
         Option(
             name,
             value,
-            known[name].metadata.get("help", "") if name in known else "",
-            name in known and known[name].default == value,
+            fields_by_name[name].metadata.get("help", "") if name in fields_by_name else "",
+            name in fields_by_name and fields_by_name[name].default == value,
         )
         for name, value in configs.current_names(run.kind, run.config).items()
     ]
@@ -247,20 +247,22 @@ def _votes(dataset: Dataset) -> str:
     """`312 pairs, 540 ratings by 9 people`"""
     counts = dataset.counts
     named = (("comparisons", "pairs"), ("ratings", "ratings"), ("examples", "examples"))
-    held = [f"{counts[name]:,} {word}" for name, word in named if counts.get(name)]
+    counts_text = [f"{counts[name]:,} {word}" for name, word in named if counts.get(name)]
     judges = counts.get("judges")
-    who = "simulated annotators" if dataset.judge == "simulation" else "people"
-    return ", ".join(held or [dataset.name]) + (f" by {judges} {who}" if curves.is_number(judges) else f" by {who}")
+    people = "simulated annotators" if dataset.judge == "simulation" else "people"
+    return ", ".join(counts_text or [dataset.name]) + (
+        f" by {judges} {people}" if curves.is_number(judges) else f" by {people}"
+    )
 
 
 def agreement(reward_model: LanguageModel | None) -> str:
     """Return how often the reward model agrees with people on pairs it has not seen, as its own card says; else
     empty."""
     metrics = (reward_model.card or {}).get("metrics") or {} if reward_model else {}
-    found = (metrics.get("held_out") or {}).get("pair_accuracy")
-    if not isinstance(found, dict) or not curves.is_number(found.get("value")):
+    accuracy = (metrics.get("held_out") or {}).get("pair_accuracy")
+    if not isinstance(accuracy, dict) or not curves.is_number(accuracy.get("value")):
         return ""
-    lower, upper = found.get("lower"), found.get("upper")
+    lower, upper = accuracy.get("lower"), accuracy.get("upper")
     if curves.is_number(lower) and curves.is_number(upper):
-        return f"{found['value']:.0%} [{100 * lower:.0f}, {100 * upper:.0f}]"
-    return f"{found['value']:.0%}"
+        return f"{accuracy['value']:.0%} [{100 * lower:.0f}, {100 * upper:.0f}]"
+    return f"{accuracy['value']:.0%}"

@@ -43,11 +43,11 @@ def then_and_now(run: Run) -> list[ThenAndNow]:
         key = json.dumps(sample.prompt, sort_keys=True)
         first.setdefault(key, sample)
         last[key] = sample
-    asked = asked_in_the_arena(run.project, (s.prompt for s in first.values()))
+    asked_hashes = asked_in_the_arena(run.project, (s.prompt for s in first.values()))
     pairs = [
         ThenAndNow(s.prompt[-1]["content"], s, last[k] if last[k] != s else None)
         for k, s in first.items()
-        if text_hash(s.prompt) not in asked
+        if text_hash(s.prompt) not in asked_hashes
     ]
     return sorted(pairs, key=lambda pair: pair.now is None)[:_PAIRS]
 
@@ -59,8 +59,8 @@ def _first_and_last_samples(run: Run) -> list[Sample]:
     if len(first) < _SAMPLES:
         return first
     last = list(ordered.reverse()[:_SAMPLES])
-    known = {sample.pk for sample in first}
-    return first + [sample for sample in reversed(last) if sample.pk not in known]
+    known_ids = {sample.pk for sample in first}
+    return first + [sample for sample in reversed(last) if sample.pk not in known_ids]
 
 
 def sampled_answers(run: Run) -> list[Completion]:

@@ -136,9 +136,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
             for looks in range(1 << 30):
                 began = time.monotonic()
                 try:
-                    begun = begin()
+                    result = begin()
                     self._held_since, self._computed_before = began, time.thread_time()
-                    return begun
+                    return result
                 except _LOCKED as error:
                     if "locked" not in str(error) or time.monotonic() > until:
                         raise

@@ -59,18 +59,18 @@ def read(row: Row, line: int) -> list[Item]:
     annotations = row["annotations"] or row["completions"] or []
     if not isinstance(annotations, list) or not all(isinstance(each, dict) for each in annotations):
         raise ValueError(f"has annotations that are no list of objects: {annotations!r:.60}.")
-    said: list[Item] = []
+    read_items: list[Item] = []
     for annotation in annotations:
         if annotation.get("was_cancelled") or annotation.get("skipped"):
             continue
-        said += [_of_models(item, models) for item in _annotation(annotation, task, common, extra)]
-    if not said and not annotations and any(text.strip() for text in task.texts):
+        read_items += [_of_models(item, models) for item in _annotation(annotation, task, common, extra)]
+    if not read_items and not annotations and any(text.strip() for text in task.texts):
         return [unjudged.answers_of(task, data, **common, extra=extra)]
-    if not said and not annotations:
+    if not read_items and not annotations:
         return [NewPrompt(**common, extra=extra)]
-    if not said:
+    if not read_items:
         raise ValueError(f"has {len(annotations)} annotations, of which none says anything that is read here.")
-    return said
+    return read_items
 
 
 def _listed(data: Row) -> tuple[Row, list[Row]]:
@@ -101,22 +101,25 @@ def _annotation(annotation: Row, task: guessing.Task, common: Row, extra: Row) -
         "created_at": fields.moment(annotation.get("created_at")),
         "seconds": fields.number(annotation, "lead_time"),
     }
-    kept = {name: annotation[name] for name in _KEPT_OF_ANNOTATION if annotation.get(name) not in (None, False)}
+    kept_fields = {name: annotation[name] for name in _KEPT_OF_ANNOTATION if annotation.get(name) not in (None, False)}
     results = _results_of(annotation)
-    by |= {"extra": extra | ({"annotation": kept} if kept else {}), "comment": "\n".join(_comments(results))}
+    by |= {
+        "extra": extra | ({"annotation": kept_fields} if kept_fields else {}),
+        "comment": "\n".join(_comments(results)),
+    }
     items: list[Item] = []
     for result in results:
         items += _result(result, task, by)
     strength = next((n for result in results if (n := _strength(result)) is not None), None)
-    said = _rated(results, task, by) + items
-    return [replace(item, strength=strength) if isinstance(item, NewComparison) else item for item in said]
+    annotation_items = _rated(results, task, by) + items
+    return [replace(item, strength=strength) if isinstance(item, NewComparison) else item for item in annotation_items]
 
 
 def _results_of(annotation: Row) -> list[Row]:
     """Return the rows that have the shape of one; each value an object."""
-    given = annotation.get("result")
-    found = [result for result in given if isinstance(result, dict)] if isinstance(given, list) else []
-    return [result for result in found if isinstance(result.get("value"), dict)]
+    listed = annotation.get("result")
+    results = [result for result in listed if isinstance(result, dict)] if isinstance(listed, list) else []
+    return [result for result in results if isinstance(result.get("value"), dict)]
 
 
 def _strength(result: Row) -> int | None:
@@ -224,7 +227,7 @@ def _rated(results: Sequence[Row], task: guessing.Task, by: Row) -> list[Item]:
                 rows[_place(result, task)][name] = value
     if rows and not task.texts:
         raise ValueError("rates an answer, and its data have no field that is one, as response or completion.")
-    return [NewRating(**by, text=task.texts[place], **what) for place, what in sorted(rows.items())]
+    return [NewRating(**by, text=task.texts[place], **marks) for place, marks in sorted(rows.items())]
 
 
 def _place(result: Row, task: guessing.Task) -> int:
@@ -236,8 +239,10 @@ def _rates(result: Row, task: guessing.Task) -> Row:
     if result.get("type") in ("rating", "number") and name != STRENGTH:
         return guessing.step(name, value.get("rating", value.get("number")))
     if result.get("type") == "choices" and len(task.texts) < 2 and not _is_flag(name):
-        found = [thumbs for choice in _list(value.get("choices")) if (thumbs := guessing.thumbs(choice)) is not None]
-        return {"thumbs": found[0]} if found else {}
+        thumbs_values = [
+            thumbs for choice in _list(value.get("choices")) if (thumbs := guessing.thumbs(choice)) is not None
+        ]
+        return {"thumbs": thumbs_values[0]} if thumbs_values else {}
     return {}
 
 
@@ -248,10 +253,10 @@ def _ranking(value: Any, task: guessing.Task, by: Row) -> Item:
     order = []
     for group in groups:
         places = [task.answers.index(str(one)) if str(one) in task.answers else task.place(one) for one in group]
-        known = [place for place in places if place is not None]
-        if len(known) < len(places):
+        known_places = [place for place in places if place is not None]
+        if len(known_places) < len(places):
             raise ValueError(f"ranks {group!r:.60}, which its data do not have.")
-        order += [tuple(known)] if known else []
+        order += [tuple(known_places)] if known_places else []
     placed = [place for group in order for place in group]
     if len(placed) < 2 or len(set(placed)) != len(placed):
         raise ValueError("ranks fewer than two answers, or one twice.")

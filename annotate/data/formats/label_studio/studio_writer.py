@@ -28,13 +28,13 @@ def write(items: Sequence[Item]) -> list[Row]:
     for item in items:
         if not isinstance(item, NewAttack):
             tasks[_key(item)].append(item)
-    return [_task(some) for some in tasks.values()]
+    return [_task(task_items) for task_items in tasks.values()]
 
 
 def _key(item: Item) -> tuple:
-    asked = tuple((turn["role"], turn["content"]) for turn in item.messages)
-    kept = str(item.extra.get("data", "")) if item.format == NAME else ""
-    return asked, str(_data(item)), item.source_id, item.category, item.language, kept
+    turns = tuple((turn["role"], turn["content"]) for turn in item.messages)
+    own_data = str(item.extra.get("data", "")) if item.format == NAME else ""
+    return turns, str(_data(item)), item.source_id, item.category, item.language, own_data
 
 
 def _data(item: Any) -> Row:
@@ -58,10 +58,10 @@ def _data(item: Any) -> Row:
 def _task(items: Sequence[Item]) -> Row:
     first = items[0]
     one = len(first.messages) == 1 and first.messages[0]["role"] == "user"
-    asked = {"prompt": first.messages[0]["content"]} if one else {"messages": first.messages}
-    told = {name: getattr(first, name) for name in ("category", "language") if getattr(first, name)}
+    question = {"prompt": first.messages[0]["content"]} if one else {"messages": first.messages}
+    labels = {name: getattr(first, name) for name in ("category", "language") if getattr(first, name)}
     more = first.extra.get("data", {}) if first.format == NAME else {}
-    row = {"data": asked | _data(first) | told | more, "annotations": _annotations(items)}
+    row = {"data": question | _data(first) | labels | more, "annotations": _annotations(items)}
     return ({"id": first.source_id} if first.source_id else {}) | row
 
 
@@ -73,7 +73,7 @@ def _annotations(items: Sequence[Item]) -> list[Row]:
             # Two of one kind would be read as one.
             n = sum(isinstance(other, type(item)) for other in items[: items.index(item)])
             by_person[item.judge, item.created_at, item.seconds, item.comment, str(_kept(item)), n].append(item)
-    return [_annotated(some) for some in by_person.values()]
+    return [_annotated(person_items) for person_items in by_person.values()]
 
 
 def _kept(item: Item) -> Row:
@@ -133,12 +133,12 @@ def _compared(item: NewComparison) -> Row:
 
 
 def _rating(item: NewRating) -> list[Row]:
-    found = []
+    results = []
     if item.thumbs is not None:
-        found.append(_made("thumbs", "response", "choices", {"choices": ["up" if item.thumbs else "down"]}))
+        results.append(_made("thumbs", "response", "choices", {"choices": ["up" if item.thumbs else "down"]}))
     if item.stars is not None:
-        found.append(_rating_of("stars", item.stars))
-    return found + [_rating_of(guessing.step_name(name), steps) for name, steps in item.aspects.items()]
+        results.append(_rating_of("stars", item.stars))
+    return results + [_rating_of(guessing.step_name(name), steps) for name, steps in item.aspects.items()]
 
 
 def _rating_of(name: str, steps: int) -> Row:

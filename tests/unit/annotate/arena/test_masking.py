@@ -11,9 +11,9 @@ import pytest
 
 from annotate.arena.masking import growing_mask
 from annotate.arena.masking import masked_text as masking
-from annotate.arena.masking.masked_text import HIDDEN, Told, names_itself, shown
+from annotate.arena.masking.masked_text import HIDDEN, MaskingContext, names_itself, shown
 
-TOLD = Told(names=("Aardvark-7B", "SmolLM2-135M-instruct", "heron"), asked="Tell me something.")
+TOLD = MaskingContext(names=("Aardvark-7B", "SmolLM2-135M-instruct", "heron"), asked="Tell me something.")
 
 SHARED = Path(os.environ.get("ASSAY_SHARED_DATA", Path(__file__).parents[5] / "shared" / "data"))
 
@@ -201,7 +201,7 @@ def test_an_answer_that_goes_on_is_held_back_by_a_few_words_at_most():
     ],
 )
 def test_what_the_visitor_has_named_tells_nothing(asked, answer):
-    assert shown(answer, Told(TOLD.names, asked), is_whole=True) == answer
+    assert shown(answer, MaskingContext(TOLD.names, asked), is_whole=True) == answer
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_what_the_visitor_has_named_tells_nothing(asked, answer):
     ],
 )
 def test_a_list_of_names_to_choose_from_gets_no_answer(asked, answer, hidden):
-    told = Told(TOLD.names, asked)
+    told = MaskingContext(TOLD.names, asked)
     assert hidden not in shown(answer, told, is_whole=True) and names_itself(answer, told)
     assert not [n for n in range(len(answer)) if hidden in shown(answer[:n], told, is_whole=False)]
     prose = "Qwen, Claude, ChatGPT, Llama and Gemini are models; a heron is a bird, an aardvark is none."
@@ -222,7 +222,7 @@ def test_a_list_of_names_to_choose_from_gets_no_answer(asked, answer, hidden):
 
 def test_a_vote_on_a_name_that_the_visitor_has_typed_is_looked_at():
     """Whoever wants one model to win need only greet it by its name, and see who answers to that."""
-    told = Told(TOLD.names, "Claude! Greet me, please.")
+    told = MaskingContext(TOLD.names, "Claude! Greet me, please.")
     assert shown("I am Claude, hello.", told, is_whole=True) == "I am Claude, hello."
     assert names_itself("I am Claude, hello.", told) and not names_itself("Claude is a name in French.", told)
 
@@ -240,7 +240,7 @@ def test_a_vote_on_a_name_that_the_visitor_has_typed_is_looked_at():
     ],
 )
 def test_to_whoever_asks_who_it_is_no_name_at_all_is_shown(asked, answer):
-    seen = shown(answer, Told(TOLD.names, asked), is_whole=True)
+    seen = shown(answer, MaskingContext(TOLD.names, asked), is_whole=True)
     assert not [
         name
         for name in ("ChatGPT", "OpenAI", "Claude", "Anthropic", "Gemini", "Google", "千问", "Heron")
@@ -254,7 +254,7 @@ def test_a_text_made_to_be_slow_is_read_quickly():
 
 
 def test_an_answer_that_grows_is_read_in_time_that_is_linear_in_its_length(monkeypatch):
-    told, read = Told(names=("claude-3",)), []
+    told, read = MaskingContext(names=("claude-3",)), []
     monkeypatch.setattr(masking, "shown", lambda text, told, **how: read.append(len(text)) or shown(text, told, **how))
     text = "The lighthouse stands on a rock. I am Claude, by the way. " * 700
     mask, seen = growing_mask.GrowingMask(told), ""
@@ -279,4 +279,4 @@ def test_answers_of_real_models_to_real_questions_are_left_whole():
         (f"{row['instruction']} {row['input']}", str(row[k])) for row in rows for k in ("response1", "response2")
     ]
     assert len(answers) == 1998
-    assert sum(names_itself(text, Told(TOLD.names, asked)) for asked, text in answers) <= 2
+    assert sum(names_itself(text, MaskingContext(TOLD.names, asked)) for asked, text in answers) <= 2

@@ -22,7 +22,7 @@ from django.utils import timezone
 
 from annotate.arena.masking import growing_mask
 from annotate.arena.masking import masked_text as masking
-from annotate.arena.masking.naming_rules import Told
+from annotate.arena.masking.naming_rules import MaskingContext
 from annotate.arena.streaming import answer_writer, live_battles, onlookers
 from annotate.models import Battle, Completion, LanguageModel, Project
 from common.sampling import sampling_of
@@ -196,7 +196,7 @@ async def test_answers_are_masked_once_for_all_who_look_on_and_off_the_event_loo
     passes: list[tuple[str, str]] = []  # (thread, text) of each over an answer that still grows
     mask = masking.shown
 
-    def noted(text: str, told: Told, *, is_whole: bool) -> str:
+    def noted(text: str, told: MaskingContext, *, is_whole: bool) -> str:
         if not is_whole:
             passes.append((threading.current_thread().name, text))
         return mask(text, told, is_whole=is_whole)
