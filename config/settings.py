@@ -9,6 +9,8 @@ REDIS_URL         redis://… when there are several web processes (default: non
 MODEL_SERVER_URL  an OpenAI-compatible server (default: the one that script/server starts)
 ASSAY_CORPUS_FOLDERS  more folders that corpora may be read from, written as in PATH (default: none)
 SECRET_KEY        required when DEBUG=0; otherwise made once and kept in ASSAY_DATA
+ASSAY_KEY_SECRETS  what encrypts the keys of models' endpoints, comma-separated, the newest first; `reseal_keys` writes
+                  them anew with that one (default: SECRET_KEY)
 ALLOWED_HOSTS     comma-separated (default: this machine's own names)
 TRUSTED_PROXIES   addresses or networks of the proxies whose X-Forwarded-For is believed, comma-separated, and unix for
                   those at a Unix socket (default: none). Start uvicorn with --no-proxy-headers, as the Procfile does
@@ -81,6 +83,7 @@ if not SECRET_KEY:
         )
     SECRET_KEY = _local_secret()
 
+KEY_SECRETS = [s.strip() for s in os.environ.get("ASSAY_KEY_SECRETS", "").split(",") if s.strip()]
 ALLOWED_HOSTS = [h for h in os.environ.get("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1],testserver").split(",") if h]
 TRUSTED_PROXIES = proxies.read_list(os.environ.get("TRUSTED_PROXIES", ""))
 CSRF_TRUSTED_ORIGINS = [o for o in os.environ.get("CSRF_TRUSTED_ORIGINS", "").split(",") if o]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from annotate.models import LanguageModel
 from training.core.kinds import HUB_VARIABLES, KINDS, Kind
 from training.core.run_directory import Row
 from training.corpora import actions as corpora
+from training.models import Run
 from training.runs.present import classify_section, ppo_section, pretrain_section, reward_section
 from training.runs.present.kind_sections import FORM_SECTIONS, RUN_SECTIONS, FormSection, RunSection
 
@@ -21,6 +23,10 @@ def register() -> None:
     FORM_SECTIONS.register(FormSection("ppo", ppo_section.form_context))
 
 
+def _asked_of_endpoint(run: Run) -> dict[str, LanguageModel]:
+    return {"parent": run.parent} if run.parent is not None and run.parent.endpoint else {}
+
+
 def _kinds() -> list[Kind]:
     """In the order in which refusals name them."""
     return [
@@ -31,6 +37,9 @@ def _kinds() -> list[Kind]:
             dataset_kind="prompts",
             train_split_only=False,
             makes="completions",
+            asking_module="training.recipes.sample_endpoint",
+            asks=_asked_of_endpoint,
+            needs_weights=lambda model, config: not model.endpoint,
             purpose="A model answers every prompt of a dataset several times; people then annotate the answers.",
         ),
         Kind(

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
 
-from django.conf import settings
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
@@ -13,7 +11,8 @@ from django.utils import timezone
 from annotate.core import audit
 from annotate.core.errors import Refused
 from annotate.core.permissions import Person, can
-from annotate.language_models import model_server
+from annotate.language_models import model_keys, registration
+from annotate.language_models.model_settings import ModelSettings
 from annotate.models import Contestant, LanguageModel, Project, User
 
 MAX_REASON_CHARACTERS = 200
@@ -38,13 +37,17 @@ def register_model(
     by: User | None = None,
     project: Project | None = None,
     is_shared: bool = False,
+    key: str = "",
+    settings: ModelSettings | None = None,
 ) -> LanguageModel:
     """Return the model of that name. One that stands already with the same content is returned as it is; else 409.
 
-    `project` is where somebody registers it; a run's model is of that run's project. `is_shared`: everybody's.
+    `key` is of its endpoint. `project` is where somebody registers it; a run's model is of that run's project.
+    `is_shared`: everybody's.
     """
-    name, stage = name.strip(), stage.strip() or "base"
-    _check(name, folder, endpoint, served_name, kind, stage)
+    name, stage, endpoint = name.strip(), stage.strip() or "base", endpoint.strip().rstrip("/")
+    asked = settings or ModelSettings()
+    registration.check(name, folder, endpoint, served_name, kind, stage, key, asked)
     model = LanguageModel(
         name=name,
         folder=folder,
@@ -61,18 +64,20 @@ def register_model(
         created_by=by,
         project=project,
         is_shared=is_shared,
+        sealed_key=model_keys.seal(key.strip(), endpoint),
     )
+    asked.apply_to(model)
     if project is not None and not (by and by.is_staff):
-        _require_their_own(model, project)
+        registration.require_their_own(model, project)
     standing = LanguageModel.objects.filter(name=name).first()
     if standing is not None:
         is_open = project is None or LanguageModel.objects.usable_in(project).filter(pk=standing.pk).exists()
-        if is_open and _content(standing) == _content(model):
+        if is_open and registration.content_of(standing) == registration.content_of(model):
             return standing
         raise Refused(409, name=f"There is another model named {name}; choose another name.")
     model.save()
     if by is not None:
-        location = endpoint or folder
+        location = " and ".join(filter(None, (folder, endpoint)))
         audit.record(action="model.registered", about=f"{name} at {location}", by=by, project=project)
     return model
 
@@ -112,7 +117,7 @@ def require_usable(model: LanguageModel, project: Project) -> None:
 
 def may_share(model: LanguageModel, by: Person) -> bool:
     """Return whether the person may share it: staff, and whoever manages the project that made or registered it."""
-    return by.is_staff or any(can(by, "manage", home) for home in _homes_of(model))
+    return by.is_staff or any(can(by, "manage", home) for home in homes_of(model))
 
 
 @transaction.atomic
@@ -128,7 +133,7 @@ def share(*, model: LanguageModel, by: User, shared: bool = True) -> LanguageMod
     return model
 
 
-def _homes_of(model: LanguageModel) -> QuerySet[Project]:
+def homes_of(model: LanguageModel) -> QuerySet[Project]:
     return Project.objects.filter(Q(registered_models=model) | Q(runs__output_model=model)).distinct()
 
 
@@ -140,7 +145,7 @@ def may_retire(model: LanguageModel, by: Person) -> bool:
     """
     if by.is_staff:
         return True
-    if model.is_shared and not _homes_of(model).exists():
+    if model.is_shared and not homes_of(model).exists():
         return False
     projects = _projects_of(model)
     return projects.exists() and all(can(by, "manage", project) for project in projects)
@@ -182,46 +187,3 @@ def _tell_trails(model: LanguageModel, action: str, by: User, reason: str = "") 
     projects: list[Project | None] = [*_projects_of(model)]
     for project in projects or [None]:
         audit.record(action=action, about=model.name, by=by, project=project, reason=reason)
-
-
-def _require_their_own(model: LanguageModel, project: Project) -> None:
-    """Raises Refused where a registration would reach another project's weights.
-
-    The site's own server may load whatever folder it is asked for by name: so it is asked by a model's own folder.
-    """
-    if model.endpoint and model_server.is_own(model.endpoint):
-        raise Refused(403, endpoint="It is this site's own server: give the folder of the weights, or ask the staff.")
-    if model.folder and model.served_name:
-        raise Refused(403, served_name="Only staff say by which name this site's own server is asked; leave it out.")
-    if model.path is not None:
-        here, usable = model.path.resolve(), LanguageModel.objects.usable_in(project).values("pk")
-        others = LanguageModel.objects.exclude(folder="").exclude(pk__in=usable)
-        for other in (settings.DATA_DIR / folder for folder in others.values_list("folder", flat=True)):
-            if here.is_relative_to(other.resolve()) or other.resolve().is_relative_to(here):
-                raise Refused(400, folder=f"There is no folder {model.folder} that {project.name} may use.")
-
-
-def _content(model: LanguageModel) -> tuple[str, str, str, str]:
-    """Return what makes two registrations the same model. Weights without a hash are told by their folder."""
-    weights = model.content_hash or model.folder
-    return (model.kind, weights, model.endpoint, model.served_name)
-
-
-def _check(name: str, folder: str, endpoint: str, served_name: str, kind: str, stage: str) -> None:
-    errors: dict[str, str] = {}
-    if not name or len(name) > 120:
-        errors["name"] = "Give a name of 1 to 120 characters."
-    if kind not in LanguageModel.Kind.values:
-        errors["kind"] = f"{kind!r} is not one of {', '.join(LanguageModel.Kind.values)}."
-    if len(stage) > 24:
-        errors["stage"] = "At most 24 characters, such as base, SFT or PPO."
-    if bool(folder) == bool(endpoint):
-        errors["folder"] = "Give either a folder with weights or an endpoint, and not both."
-    elif folder and not (settings.DATA_DIR / folder).is_dir():
-        errors["folder"] = f"There is no folder {folder} below ASSAY_DATA; import the model first."
-    if endpoint and (urlsplit(endpoint).scheme not in ("http", "https") or not urlsplit(endpoint).hostname):
-        errors["endpoint"] = "Give an address such as http://127.0.0.1:8000/v1."
-    if endpoint and not served_name:
-        errors["served_name"] = "Give the name under which the endpoint serves the model."
-    if errors:
-        raise Refused(400, **errors)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
+from dataclasses import replace
 from typing import ClassVar
 
 from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -16,88 +15,30 @@ from annotate.core.api.api_access import DeclaredViewSet
 from annotate.core.api.idempotency import idempotent
 from annotate.core.api.lookup import find, find_named, find_project
 from annotate.core.api.pagination import Newest
-from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, PROJECT, Choice, Id, Input, refusals
+from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, PROJECT, refusals
+from annotate.core.asgi import waiting
 from annotate.core.errors import Refused
-from annotate.core.network import outbound
-from annotate.core.network.public_addresses import place
 from annotate.core.permissions import Person, can, models_seen, projects_where, require
-from annotate.language_models import model_server
 from annotate.language_models.actions import bring_back, enter_arena, leave_arena, register_model, retire, share
-from annotate.language_models.model_access import home_of
+from annotate.language_models.changes import ModelChange, change
+from annotate.language_models.endpoint_check import ask_one_question
+from annotate.language_models.model_access import home_of, require_talk
+from annotate.language_models.model_serializers import (
+    SETTINGS,
+    ArenaEntry,
+    CheckedOut,
+    ModelChanges,
+    ModelOut,
+    NewModel,
+    OneQuestion,
+    Retirement,
+    ServingOut,
+    SettingsOut,
+    Sharing,
+)
+from annotate.language_models.model_settings import ModelSettings
 from annotate.language_models.serving import address_of, load, serving
 from annotate.models import LanguageModel, Project, User
-
-
-class NewModel(Input):
-    name = serializers.CharField(max_length=120)
-    kind = Choice(LanguageModel.Kind.choices, required=False, default="policy")
-    stage = serializers.CharField(required=False, default="base", max_length=24)
-    folder = serializers.CharField(required=False, default="", allow_blank=True, help_text="Such as models/base.")
-    endpoint = serializers.CharField(required=False, default="", allow_blank=True, help_text="OpenAI-compatible URL.")
-    served_name = serializers.CharField(required=False, default="", allow_blank=True, max_length=500)
-    parent = Id(required=False, allow_null=True, default=None)
-    licence = serializers.CharField(required=False, default="", allow_blank=True, max_length=120)
-    origin = serializers.CharField(required=False, default="", allow_blank=True, max_length=500)
-    project = serializers.SlugField(
-        max_length=50,
-        required=False,
-        help_text="Whose it is. Left out by staff: everybody's; by who researches in one project alone: that one's.",
-    )
-    parameters = serializers.IntegerField(
-        required=False, allow_null=True, default=None, min_value=0, max_value=2**63 - 1
-    )
-
-    def validate_endpoint(self, endpoint: str) -> str:
-        """This server asks there, and tells what came back: the operator alone lets it ask what only it reaches."""
-        if endpoint:
-            try:
-                to = place(endpoint)
-                outbound.require_allowed(to.host, to.port, model_server.allowed_inside())
-            except (ValueError, outbound.Refused) as error:
-                raise serializers.ValidationError(f"{error} ({outbound.VARIABLE})") from error
-            except OSError as error:
-                raise serializers.ValidationError(f"The name cannot be looked up ({error}).") from error
-        return endpoint
-
-    def validate_folder(self, folder: str) -> str:
-        """Below models/: a model may be exported, and runs, datasets and uploads of other projects lie beside it."""
-        parts = PurePosixPath(folder).parts
-        if folder and (".." in parts or parts[:1] != ("models",) or len(parts) < 2):
-            raise serializers.ValidationError("must be a path below models/ in ASSAY_DATA, such as models/base.")
-        return folder
-
-
-class ModelOut(serializers.ModelSerializer):
-    run = serializers.SerializerMethodField(help_text="The run that made it.")
-
-    class Meta:
-        model = LanguageModel
-        fields = (
-            *("id", "name", "kind", "stage", "parent", "run", "parameters", "content_hash", "licence", "origin"),
-            *("card", "is_shared", "created_at", "retired_at", "retired_reason"),
-        )
-
-    def get_run(self, model: LanguageModel) -> int | None:
-        return model.made_by.pk if hasattr(model, "made_by") else None
-
-
-class Retirement(Input):
-    reason = serializers.CharField(allow_blank=True)
-
-
-class ServingOut(serializers.Serializer):
-    state = serializers.CharField(help_text="loaded, idle, loading, failed, missing or unreachable.")
-    said = serializers.CharField()
-    base_url = serializers.CharField(help_text="Of the OpenAI-compatible server.")
-    model = serializers.CharField(help_text="The `model` of a request to it.")
-
-
-class Sharing(Input):
-    shared = serializers.BooleanField(help_text="False: only its own project and those that have used it.")
-
-
-class ArenaEntry(Input):
-    project = serializers.SlugField(max_length=50)
 
 
 @extend_schema(tags=["models"])
@@ -114,6 +55,8 @@ class Models(DeclaredViewSet):
         "bring_back": "manage or staff",
         "share": "manage or staff",
         "serving": "research",
+        "asked_how": "research or staff",
+        "ask": "research",
     }
 
     queryset = LanguageModel.objects.none()
@@ -152,6 +95,7 @@ class Models(DeclaredViewSet):
         if fields["parent"] is not None:
             fields["parent"] = find_named(self.get_queryset(), fields["parent"], "parent")
         project = _home(request.user, fields.pop("project", None))
+        fields["settings"] = ModelSettings(**{name: fields.pop(name) for name in SETTINGS})
         model = register_model(by=request.user, project=project, is_shared=project is None, **fields)
         return Response(ModelOut(model).data, status=201)
 
@@ -199,9 +143,7 @@ class Models(DeclaredViewSet):
     @action(detail=True, methods=["get", "post"])
     def serving(self, request: Request, pk: str) -> Response:
         """Whether the model server holds it, and how a program reaches it. POST has it loaded; for researchers."""
-        model = find(self.get_queryset(), pk, "model")
-        if (home := home_of(request.user, model)) is None or not can(request.user, "research", home):
-            raise Refused(403, authorization="This needs the role of researcher or manager in its project; ask one.")
+        model = self._researched(request, pk)
         if request.method == "POST":
             load(model)
         response = serving(model)
@@ -215,6 +157,47 @@ class Models(DeclaredViewSet):
                 }
             ).data
         )
+
+    @extend_schema(request=ModelChanges, responses={200: SettingsOut} | refusals(400, 403, 404))
+    @action(detail=True, methods=["get", "patch"], url_path="settings")
+    def asked_how(self, request: Request, pk: str) -> Response:
+        """Where and how the model is asked. PATCH changes it: for researchers of its project, and staff."""
+        model = self._researched(request, pk, staff_may=True)
+        if request.method == "PATCH":
+            asked = ModelChanges(data=request.data, partial=True)
+            asked.is_valid(raise_exception=True)
+            new = {name: asked.validated_data[name] for name in SETTINGS if name in request.data}
+            changes = ModelChange(
+                endpoint=asked.validated_data.get("endpoint", model.endpoint),
+                served_name=asked.validated_data.get("served_name", model.served_name),
+                settings=replace(ModelSettings.of(model), **new),
+                key=asked.validated_data.get("key"),
+            )
+            model = change(model=model, change=changes, by=request.user)
+        return Response(SettingsOut(model).data)
+
+    @extend_schema(request=OneQuestion, responses={200: CheckedOut} | refusals(400, 403, 404))
+    @action(detail=True, methods=["post"])
+    def ask(self, request: Request, pk: str) -> Response:
+        """Ask the model one question, and say in words what is wrong where it does not answer. For researchers."""
+        asked = OneQuestion(data=request.data)
+        asked.is_valid(raise_exception=True)
+        model = self._researched(request, pk)
+        home = home_of(request.user, model)
+        assert home is not None, "who researches has one"
+        require_talk(request.user, model, home)
+        with waiting.aside_in_thread(f"user:{request.user.pk}"):
+            checked = ask_one_question(model, home, asked.validated_data["question"])
+        return Response(CheckedOut(checked).data)
+
+    def _researched(self, request: Request, pk: str, *, staff_may: bool = False) -> LanguageModel:
+        """Return the model to whom researches in a project of it; Refused to others."""
+        model = find(self.get_queryset(), pk, "model")
+        if staff_may and request.user.is_staff:
+            return model
+        if (home := home_of(request.user, model)) is None or not can(request.user, "research", home):
+            raise Refused(403, authorization="This needs the role of researcher or manager in its project; ask one.")
+        return model
 
     def _entry(self, request: Request, pk: str) -> tuple[Project, LanguageModel]:
         arena_entry = ArenaEntry(data=request.data)

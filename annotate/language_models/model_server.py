@@ -1,44 +1,33 @@
 """The model server, seen through the OpenAI protocol alone: `transformers serve`, vLLM, or somebody else's endpoint.
 
-Everything that can go wrong becomes one ModelServerError in words. The words never name a model, a folder or an
-address, because an arena visitor may read them before the vote; what the server said is in `detail`, for logs alone: it
-may come from where its reader cannot look. A seed is sent with every request, but `transformers serve` draws from one
-generator for all requests: it repeats an answer only when nothing else is being written at the same time.
+Everything that can go wrong becomes one ModelServerError in words (`model_server_errors`). An endpoint gets its own key
+and the model's template options, and never more requests at one time than the model's concurrency. A seed is sent with
+every request, but `transformers serve` draws from one generator for all requests: it repeats an answer only when
+nothing else is being written at the same time.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
 from django.conf import settings
 
+from annotate.core.chat_api import refusals
 from annotate.core.db.connections import give_back
 from annotate.core.network import outbound
-from annotate.language_models.model_server_errors import ModelServerError, broke_off, in_words, not_understood, refusal
+from annotate.language_models import answer_stream, model_keys, model_server_errors, request_slots
+from annotate.language_models.answer_stream import Piece as Piece
 from annotate.models import LanguageModel
 from common import reasoning
 
+_MOST_ADAPTED = 4  # options that one server may refuse
+_refused: dict[tuple[int, str], tuple[str, ...]] = {}  # what endpoints said of options that they do not take
+
 Messages = list[dict[str, str]]
-
-
-@dataclass(frozen=True)
-class Piece:
-    """Some text of an answer. The last piece carries why it ended, what the model thought before it answered, and, if
-    the server counts them, its tokens. `restarts`: what came so far was thought, as only now can be seen."""
-
-    text: str = ""
-    finish_reason: str = ""
-    tokens: int | None = None
-    reasoning: str = ""
-    restarts: bool = False
-
-    def after(self, text: str) -> str:
-        """Return the answer so far."""
-        return self.text if self.restarts else text + self.text
 
 
 @dataclass(frozen=True)
@@ -49,6 +38,7 @@ class Reply:
     finish_reason: str
     tokens: int | None
     reasoning: str = ""
+    prompt_tokens: int | None = None
 
 
 async def stream_chat(
@@ -65,17 +55,28 @@ async def stream_chat(
         "stream": True,
         "stream_options": {"include_usage": True},
     }
+    key = _key(model)
     try:
         async with (
-            outbound.async_client(model.server_url, **_how()) as client,
-            client.stream("POST", "chat/completions", json=body) as response,
+            request_slots.async_slot(model, settings.MODEL_SERVER_TIMEOUT),
+            outbound.async_client(model.server_url, **_how(key)) as client,
         ):
-            if response.status_code != 200:
-                raise refusal(response, b"".join([line async for line in outbound.lines_of(response)]))
-            async for piece in _pieces(response):
-                yield piece
+            for _ in range(_MOST_ADAPTED):
+                async with client.stream("POST", "chat/completions", json=body) as response:
+                    if response.status_code == 200:
+                        async for piece in answer_stream.pieces(response):
+                            yield piece
+                        return
+                    told = b"\n".join([line async for line in outbound.lines_of(response)])
+                changed = _adapted(model, body, response.status_code, told)
+                if changed is None:
+                    break
+                body = changed
+            raise model_server_errors.refusal(response.status_code, told, key)
     except httpx.HTTPError as error:
-        raise in_words(error) from error
+        raise model_server_errors.in_words(error) from error
+    except request_slots.Full as error:
+        raise model_server_errors.too_many() from error
 
 
 def complete_chat(
@@ -90,25 +91,30 @@ def complete_chat(
     """Return the whole answer at once, for callers that do not stream."""
     body = _body(model, messages, max_new_tokens, temperature, top_p, seed)
     give_back()
-    answer = _request(model.server_url, "POST", "chat/completions", json=body)
+    try:
+        with request_slots.slot(model, settings.MODEL_SERVER_TIMEOUT):
+            answer = _asked(model, body)
+    except request_slots.Full as error:
+        raise model_server_errors.too_many() from error
     try:
         choice = answer["choices"][0]
-        tokens = (answer.get("usage") or {}).get("completion_tokens")
+        usage = answer.get("usage") or {}
         message = choice["message"]
         text, thoughts = reasoning.split(message.get("content") or "")
         thoughts = reasoning.joined(reasoning.of_message(message), thoughts)
-        return Reply(text, choice.get("finish_reason") or "", tokens, thoughts)
+        reason, tokens = choice.get("finish_reason") or "", answer_stream.count(usage.get("completion_tokens"))
+        return Reply(text, reason, tokens, thoughts, answer_stream.count(usage.get("prompt_tokens")))
     except (KeyError, IndexError, TypeError, AttributeError) as error:
-        raise not_understood(json.dumps(answer)) from error
+        raise model_server_errors.not_understood(json.dumps(answer)) from error
 
 
-def served_models(url: str) -> list[str]:
+def served_models(url: str, key: str = "") -> list[str]:
     """Return the names that the server at `url` lists."""
-    answer = _request(url, "GET", "models")
+    answer = _request(url, "GET", "models", key=key)
     try:
         return [entry["id"] for entry in answer["data"]]
     except (KeyError, TypeError) as error:
-        raise not_understood(json.dumps(answer)) from error
+        raise model_server_errors.not_understood(json.dumps(answer)) from error
 
 
 def held_models(url: str) -> frozenset[str] | None:
@@ -121,21 +127,21 @@ def held_models(url: str) -> frozenset[str] | None:
     try:
         listed = {entry["id"]: "status" in entry for entry in answer["data"]}
     except (KeyError, TypeError) as error:
-        raise not_understood(json.dumps(answer)) from error
+        raise model_server_errors.not_understood(json.dumps(answer)) from error
     return frozenset(listed) if listed and not any(listed.values()) else None
 
 
 def is_in_memory(model: LanguageModel) -> bool | None:
     """Return whether its server lists the model as loaded; None when it does not list it. Asked for a page, so within 3
     s."""
-    answer = _request(model.server_url, "GET", "models", timeout=httpx.Timeout(3, connect=1))
+    answer = _request(model.server_url, "GET", "models", key=_key(model), timeout=httpx.Timeout(3, connect=1))
     try:
         listed = {entry["id"]: entry for entry in answer["data"]}
         entry = listed.get(model.server_name)
         # `status` is no part of the OpenAI protocol: servers without it hold what they list.
         return None if entry is None else (entry.get("status") or {}).get("value", "loaded") == "loaded"
     except (KeyError, TypeError, AttributeError) as error:
-        raise not_understood(json.dumps(answer)) from error
+        raise model_server_errors.not_understood(json.dumps(answer)) from error
 
 
 def _body(
@@ -148,21 +154,63 @@ def _body(
         "temperature": temperature,
         "top_p": top_p,
     }
-    return body if seed is None else body | {"seed": seed}
+    if model.template_options:
+        body["chat_template_kwargs"] = model.template_options
+    if seed is not None:
+        body["seed"] = seed
+    for refusal in _refused.get((model.pk, model.endpoint), ()):
+        body = refusals.adapted(body, refusal) or body
+    return body
 
 
-def _request(url: str, method: str, path: str, **options: Any) -> Any:
+def _asked(model: LanguageModel, body: dict[str, Any]) -> Any:
+    """Return what the server answers to `body`, or to what it takes in its place."""
+    key = _key(model)
+    for _ in range(_MOST_ADAPTED):
+        status, told = _exchange(model.server_url, "POST", "chat/completions", key, json=body)
+        changed = None if status == 200 else _adapted(model, body, status, told)
+        if changed is None:
+            break
+        body = changed
+    return _read(status, told, key)
+
+
+def _adapted(model: LanguageModel, body: dict[str, Any], status: int, told: bytes) -> dict[str, Any] | None:
+    """Return the request as this endpoint takes it, if its refusal says so; the next ones are sent that way at once."""
+    text = told[:2000].decode("utf-8", "replace")
+    if not model.endpoint or status not in (400, 422) or (changed := refusals.adapted(body, text)) is None:
+        return None
+    where = (model.pk, model.endpoint)
+    _refused[where] = (*_refused.get(where, ()), text)[-_MOST_ADAPTED:]
+    return changed
+
+
+def _key(model: LanguageModel) -> str:
     try:
-        with outbound.client(url, **_how()) as client, client.stream(method, path, **options) as response:
-            body = outbound.body_of(response)
+        return model_keys.key_of(model)
+    except model_keys.KeyLost as error:
+        raise model_server_errors.of_key(str(error)) from error
+
+
+def _request(url: str, method: str, path: str, key: str = "", **options: Any) -> Any:
+    return _read(*_exchange(url, method, path, key, **options), key)
+
+
+def _exchange(url: str, method: str, path: str, key: str, **options: Any) -> tuple[int, bytes]:
+    try:
+        with outbound.client(url, **_how(key)) as client, client.stream(method, path, **options) as response:
+            return response.status_code, outbound.body_of(response)
     except httpx.HTTPError as error:
-        raise in_words(error) from error
-    if response.status_code != 200:
-        raise refusal(response, body)
+        raise model_server_errors.in_words(error) from error
+
+
+def _read(status: int, body: bytes, key: str) -> Any:
+    if status != 200:
+        raise model_server_errors.refusal(status, body, key)
     try:
         return json.loads(body)
     except ValueError as error:
-        raise not_understood(body[:500].decode("utf-8", "replace")) from error
+        raise model_server_errors.not_understood(body[:500].decode("utf-8", "replace")) from error
 
 
 def allowed_inside() -> tuple[str, ...]:
@@ -186,58 +234,7 @@ def _places(host_and_port: str) -> set[tuple[str, int]]:
     return {(address.removeprefix("::ffff:"), int(port)) for address in addresses}
 
 
-def _how() -> dict[str, Any]:
-    """Return the time limits: reading may take long, for the server loads a model when it is first asked for it."""
+def _how(key: str = "") -> dict[str, Any]:
+    """Return the time limits and the key: reading may take long, for the server loads a model when first asked."""
     timeout = httpx.Timeout(10, connect=5, read=settings.MODEL_SERVER_TIMEOUT)
-    return {"allowed": allowed_inside(), "timeout": timeout}
-
-
-async def _pieces(response: httpx.Response) -> AsyncIterator[Piece]:
-    finish_reason, tokens, raw, shown, thoughts = "", None, "", "", ""
-    async for event in _events(response):
-        if event.get("error"):
-            raise ModelServerError(
-                "The model server failed while it wrote this answer.", "Try again.", str(event["error"])
-            )
-        tokens = (event.get("usage") or {}).get("completion_tokens", tokens)
-        for choice in (event.get("choices") or [])[:1]:
-            finish_reason = choice.get("finish_reason") or finish_reason
-            delta = choice.get("delta") or {}
-            thoughts += reasoning.of_message(delta)
-            if text := delta.get("content"):
-                raw += text
-                answer = reasoning.split_so_far(raw).answer
-                if answer != shown:
-                    yield _grown(shown, answer)
-                    shown = answer
-    if not finish_reason:
-        raise broke_off("The stream ended without a finish_reason.")
-    apart = reasoning.split(raw)
-    last = _grown(shown, apart.answer)
-    yield replace(
-        last, finish_reason=finish_reason, tokens=tokens, reasoning=reasoning.joined(thoughts, apart.reasoning)
-    )
-
-
-def _grown(shown: str, answer: str) -> Piece:
-    if answer.startswith(shown):
-        return Piece(answer[len(shown) :])
-    return Piece(answer, restarts=True)
-
-
-async def _events(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
-    """Yield the JSON objects of a server-sent event stream.
-
-    Split at newlines only: httpx's own line reader also splits at U+2028 and U+0085, which answers may contain.
-    """
-    async for line in outbound.lines_of(response):
-        data = line.strip().removeprefix(b"data:").strip()
-        if not line.startswith(b"data:") or data in (b"", b"[DONE]"):
-            continue
-        try:
-            event = json.loads(data)
-        except ValueError as error:
-            raise not_understood(data.decode(errors="replace")) from error
-        if not isinstance(event, dict):
-            raise not_understood(data.decode(errors="replace"))
-        yield event
+    return {"allowed": allowed_inside(), "timeout": timeout, "key": key}

@@ -1,10 +1,19 @@
-"""Why a model server gave no answer: in words for whoever waits, and what researchers are told beside."""
+"""Why a model server gave no answer: in words for whoever waits, and what researchers are told beside.
+
+The words never name a model, a folder or an address, because an arena visitor may read them before the vote; what the
+server said is in `detail`, for logs alone: it may come from where its reader cannot look. `kind` is for whoever checks
+an endpoint (`endpoint_check`).
+"""
 
 from __future__ import annotations
+
+import ssl
 
 import httpx
 from django.conf import settings
 
+from annotate.core.chat_api import refusals
+from annotate.core.chat_api.refusals import Kind
 from annotate.core.network import outbound
 from annotate.models import LanguageModel
 
@@ -12,9 +21,9 @@ from annotate.models import LanguageModel
 class ModelServerError(Exception):
     """`what` happened and the `remedy`, fit for anyone to read; `detail` is what the server said."""
 
-    def __init__(self, what: str, remedy: str, detail: str = "") -> None:
+    def __init__(self, what: str, remedy: str, detail: str = "", kind: Kind = Kind.FAILED) -> None:
         super().__init__(f"{what} {remedy}")
-        self.what, self.remedy, self.detail = what, remedy, detail
+        self.what, self.remedy, self.detail, self.kind = what, remedy, detail, kind
 
 
 class NotReached(ModelServerError):
@@ -31,33 +40,48 @@ def told_to_researchers(model: LanguageModel, error: ModelServerError) -> str:
 
 
 def in_words(error: httpx.HTTPError) -> ModelServerError:
+    """Return what a request that met no answer tells."""
     detail = f"{type(error).__name__}: {error}"
     if isinstance(error, outbound.TooLong):
-        return ModelServerError("The model server's answer is too long.", "Ask for a shorter one.", detail)
+        return ModelServerError(
+            "The model server's answer is too long.", "Ask for a shorter one.", detail, Kind.PROTOCOL
+        )
     if isinstance(error, outbound.Refused):
         return ModelServerError(
             "The model server was not asked, or its answer not read.",
             f"An address inside this network must be allowed by the operator ({outbound.VARIABLE}).",
             detail,
+            Kind.PRIVATE,
         )
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
         return NotReached(
             "The model server cannot be reached.",
             "It may still be starting: try again in a minute. Whoever runs this site starts it with script/server.",
             detail,
+            Kind.TLS if is_about_tls(error) else Kind.ADDRESS,
         )
     if isinstance(error, httpx.TimeoutException):
         return ModelServerError(
             f"The model server sent nothing for {settings.MODEL_SERVER_TIMEOUT:g} seconds.",
             "It may be busy: try again in a while.",
             detail,
+            Kind.TIME_OUT,
         )
     return broke_off(detail)
 
 
+def is_about_tls(error: BaseException | None) -> bool:
+    """Return whether the secure connection failed: a certificate, or a server that speaks plain HTTP."""
+    while error is not None:
+        if isinstance(error, ssl.SSLError) or "SSL" in str(error) or "CERTIFICATE" in str(error).upper():
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def broke_off(detail: str) -> ModelServerError:
     return ModelServerError(
-        "The connection to the model server broke off in the middle of this answer.", "Try again.", detail
+        "The connection to the model server broke off in the middle of this answer.", "Try again.", detail, Kind.CUT
     )
 
 
@@ -66,26 +90,54 @@ def not_understood(detail: str) -> ModelServerError:
         "The model server sent something that is not the OpenAI protocol.",
         "Check that the address is that of an OpenAI-compatible server and ends with /v1.",
         detail[:500],
+        Kind.PROTOCOL,
     )
 
 
-def refusal(response: httpx.Response, body: bytes) -> ModelServerError:
-    code = response.status_code
-    detail = f"HTTP {code}: {body[:500].decode('utf-8', 'replace')}"
-    if code in (401, 403):
-        return ModelServerError("The model server did not let us in.", "Its key or its rules must be changed.", detail)
-    if code == 404:
+def of_key(detail: str) -> ModelServerError:
+    return ModelServerError("The model server did not let us in.", "Its key must be given again.", detail, Kind.KEY)
+
+
+def too_many(detail: str = "as many requests as its concurrency allows are under way") -> ModelServerError:
+    return ModelServerError(
+        "The model server has too much to do just now.", "Try again in a while.", detail, Kind.THROTTLED
+    )
+
+
+def refusal(status: int, body: bytes, key: str = "") -> ModelServerError:
+    """Return what an HTTP status other than 200 tells."""
+    text = refusals.without_key(body.decode("utf-8", "replace"), key)
+    kind, detail = refusals.kind_of(status, text), f"HTTP {status}: {text[:500]}"
+    if status in (401, 403):
+        return ModelServerError(
+            "The model server did not let us in.", "Its key or its rules must be changed.", detail, kind
+        )
+    if status == 404:
         return ModelServerError(
             "The model server does not know this model, or has no such address.",
             "Check the endpoint, which ends with /v1, and the served name.",
             detail,
+            kind,
         )
-    if code in (429, 503):
-        return ModelServerError("The model server has too much to do just now.", "Try again in a while.", detail)
-    if code < 500:
+    if kind == Kind.QUOTA:
         return ModelServerError(
-            f"The model server refused the question (HTTP {code}).", "Ask something shorter, or try again.", detail
+            "The model server takes no more questions: what was paid for is used up.",
+            "Whoever registered it renews that with its provider.",
+            detail,
+            kind,
+        )
+    if kind == Kind.THROTTLED:
+        return too_many(detail)
+    if status < 500:
+        return ModelServerError(
+            f"The model server refused the question (HTTP {status}).",
+            "Ask something shorter, or try again.",
+            detail,
+            kind,
         )
     return ModelServerError(
-        f"The model server failed at this answer (HTTP {code}).", "Try again; if it stays so, its log says why.", detail
+        f"The model server failed at this answer (HTTP {status}).",
+        "Try again; if it stays so, its log says why.",
+        detail,
+        kind,
     )

@@ -3,7 +3,7 @@
 from django.urls import path
 from rest_framework.routers import SimpleRouter
 
-from annotate.language_models import api, pages
+from annotate.language_models import api, endpoint_pages, pages
 
 router = SimpleRouter()
 router.register("models", api.Models)
@@ -13,5 +13,8 @@ urlpatterns = [
     path("models/<int:pk>/retire/", pages.retire, name="model-retire"),
     path("models/<int:pk>/bring-back/", pages.bring_back, name="model-bring-back"),
     path("models/<int:pk>/share/", pages.share, name="model-share"),
+    path("p/<slug:slug>/models/new/", endpoint_pages.register, name="new-model"),
+    path("models/<int:pk>/settings/", endpoint_pages.model_settings, name="model-settings"),
+    path("models/<int:pk>/ask/", endpoint_pages.ask, name="model-ask"),
     path("models/<int:pk>/serving/", pages.model_serving, name="model-serving"),
 ]

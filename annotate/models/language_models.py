@@ -11,6 +11,8 @@ from django.utils import timezone
 if TYPE_CHECKING:
     from annotate.models.projects import Project
 
+DEFAULT_CONCURRENCY = 4
+
 # From a model to the projects that it competes in, was made in, or was used in by a run.
 _PROJECT_PATHS = ("project", "contests__project", "made_by__project", "runs__project", "rewarded_runs__project")
 
@@ -66,6 +68,23 @@ class LanguageModel(models.Model):
     folder = models.CharField(max_length=500, blank=True, help_text="Weights; relative paths are below ASSAY_DATA.")
     endpoint = models.CharField(max_length=500, blank=True, help_text="OpenAI-compatible URL, when it is not ours.")
     served_name = models.CharField(max_length=500, blank=True, help_text="What the server calls it.")
+    sealed_key = models.TextField(blank=True, editable=False, help_text="The endpoint's key, encrypted for it alone.")
+    temperature = models.FloatField(null=True, blank=True, help_text="Empty: as its project says; so the next three.")
+    top_p = models.FloatField(null=True, blank=True)
+    max_new_tokens = models.PositiveIntegerField(null=True, blank=True)
+    system_prompt = models.TextField(blank=True)
+    template_options = models.JSONField(
+        default=dict, blank=True, help_text="Sent as chat_template_kwargs, such as enable_thinking."
+    )
+    concurrency = models.PositiveSmallIntegerField(
+        default=DEFAULT_CONCURRENCY, help_text="Requests to its endpoint at one time, of each process that asks it."
+    )
+    prompt_price = models.DecimalField(
+        max_digits=12, decimal_places=6, null=True, blank=True, help_text="Dollars for a million tokens of prompts."
+    )
+    completion_price = models.DecimalField(
+        max_digits=12, decimal_places=6, null=True, blank=True, help_text="Dollars for a million tokens of completions."
+    )
     parameters = models.BigIntegerField(null=True, blank=True)
     content_hash = models.CharField(max_length=64, blank=True)
     licence = models.CharField(max_length=120, blank=True)
@@ -90,11 +109,6 @@ class LanguageModel(models.Model):
 
     class Meta:
         ordering = ["-id"]
-        constraints = [
-            models.CheckConstraint(
-                condition=~models.Q(folder="") | ~models.Q(endpoint=""), name="a_model_has_weights_or_an_endpoint"
-            )
-        ]
 
     def __str__(self) -> str:
         return self.name

@@ -107,6 +107,10 @@ class Completion(models.Model):
     sampling = models.JSONField(default=dict, help_text="temperature, top_p, max_new_tokens.")
     seed = models.BigIntegerField(null=True, blank=True)
     tokens = models.PositiveIntegerField(null=True, blank=True)
+    prompt_tokens = models.PositiveIntegerField(null=True, blank=True, help_text="Of the request that it came with.")
+    cost = models.DecimalField(
+        max_digits=14, decimal_places=8, null=True, blank=True, help_text="Dollars, by its model's prices."
+    )
     finish_reason = models.CharField(max_length=16, blank=True)
     source = models.CharField(max_length=200, blank=True)
     text_hash = models.CharField(max_length=64, blank=True, help_text="Of imported text, so that it is found again.")

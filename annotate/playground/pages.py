@@ -45,7 +45,7 @@ def page(request: HttpRequest, pk: int) -> HttpResponse:
     if _changes_company(request):
         return _with_company(request, context)
     try:
-        question = playground.question_of(request.POST.dict(), project)
+        question = playground.question_of(request.POST.dict(), project, model)
         with waiting.aside_in_thread(f"user:{request.user.pk}"):
             turns = (*question.turns, _answered(models, question))
     except Refused as refused:
@@ -126,7 +126,7 @@ def _context(request: HttpRequest, models: list[LanguageModel], project: Project
         "beside": models[1] if len(models) > 1 else None,
         "others": _others(request.user, model, project),
         "conversation": "[]",
-        "form": playground.form_values(project, request.POST.dict() if request.method == "POST" else None),
+        "form": playground.form_values(project, model, request.POST.dict() if request.method == "POST" else None),
         "bounds": playground.BOUNDS,
     }
 

@@ -56,7 +56,7 @@ class PlaygroundConsumer(ConversationConsumer):
 
     async def answer(self, fields: dict[str, Any]) -> None:
         try:
-            question = playground.question_of(fields, self.project)
+            question = playground.question_of(fields, self.project, self.models[0])
         except Refused as refused:
             await self.send_parts("problems", errors=refused.errors)
             return

@@ -14,7 +14,8 @@ from typing import Any
 from django.conf import settings
 
 from annotate.core.errors import Refused
-from annotate.models import Project
+from annotate.language_models.model_settings import sampling_for, system_prompt_for
+from annotate.models import LanguageModel, Project
 from common.sampling import BOUNDS as SAMPLING_BOUNDS
 from common.sampling import CUT, Sampling, cut_words, sampling_of
 
@@ -73,11 +74,11 @@ class Question:
         return [*messages, {"role": "user", "content": self.text}]
 
 
-def question_of(fields: Mapping[str, Any], project: Project) -> Question:
-    """Return the question of a form or a websocket; what it leaves out is as the project says. Raises Refused with each
-    wrong field."""
+def question_of(fields: Mapping[str, Any], project: Project, model: LanguageModel) -> Question:
+    """Return the question of a form or a websocket; what it leaves out is as the model or the project says. Raises
+    Refused with each wrong field."""
     errors: dict[str, str] = {}
-    fields = {**defaults(project), **fields}
+    fields = {**defaults(project, model), **fields}
     text, system = str(fields.get("text") or "").strip(), str(fields.get("system") or "").strip()
     if not text:
         errors["text"] = "Ask something: the question is empty."
@@ -167,11 +168,11 @@ def without_answer(question: Question) -> str:
     return f"It was still thinking when its {room:,} tokens were used up. Raise Most tokens, and ask again."
 
 
-def form_values(project: Project, fields: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return the form's fields as typed, else as the project says."""
-    return {name: (fields or {}).get(name, default) for name, default in defaults(project).items()}
+def form_values(project: Project, model: LanguageModel, fields: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the form's fields as typed, else as the model or the project says."""
+    return {name: (fields or {}).get(name, default) for name, default in defaults(project, model).items()}
 
 
-def defaults(project: Project) -> dict[str, Any]:
-    """Return the fields that say how answers are drawn, as the project has them."""
-    return {**sampling_of(project), "seed": "", "system": project.system_prompt}
+def defaults(project: Project, model: LanguageModel) -> dict[str, Any]:
+    """Return the fields that say how answers are drawn, as the model or else the project has them."""
+    return {**sampling_for(project, model), "seed": "", "system": system_prompt_for(project, model)}

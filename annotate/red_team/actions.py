@@ -25,12 +25,13 @@ from annotate.labelling.actions import set_status
 from annotate.labelling.forms.validation import MAX_COMMENT_CHARACTERS, check_key, check_text
 from annotate.labelling.queue import entries as queue
 from annotate.language_models import model_server, model_server_errors
+from annotate.language_models.model_settings import sampling_for, system_prompt_for
 from annotate.models import Attack, LanguageModel, Project, Prompt, Question, Status, Talk, User
 from annotate.models.feedback import annotator_kind_of
 from annotate.models.prompts import RED_TEAM
 from annotate.projects.wellbeing import actions as harm_budget
 from common import harm_kinds as harms
-from common.sampling import kept_sampling, sampling_of, with_system_prompt
+from common.sampling import kept_sampling, with_system_prompt
 
 MOST_QUESTIONS = 12
 STOPPED = "stopped"
@@ -112,21 +113,21 @@ def unanswered(talk: Talk) -> Question | None:
 
 
 def asked_of_model(question: Question) -> Messages:
-    """Return the conversation as the model gets it, the project's system prompt before it."""
-    return with_system_prompt(question.prompt.messages, question.talk.project.system_prompt)
+    """Return the conversation as the model gets it, its or the project's system prompt before it."""
+    return with_system_prompt(question.prompt.messages, system_prompt_for(question.talk.project, question.talk.model))
 
 
 def keep_answer(
     *, question: Question, text: str, seed: int, tokens: int | None, finish_reason: str, reasoning: str = ""
 ) -> bool:
     """Keep the answer; return False when another page's answer was first, and this one is let go."""
-    project = question.talk.project
+    project, model = question.talk.project, question.talk.model
     with transaction.atomic():
         completion = add_completion(
             prompt=question.prompt,
-            model=question.talk.model,
+            model=model,
             text=text,
-            sampling=kept_sampling(sampling_of(project), project.system_prompt),
+            sampling=kept_sampling(sampling_for(project, model), system_prompt_for(project, model)),
             seed=seed,
             tokens=tokens,
             finish_reason=finish_reason,
@@ -150,7 +151,7 @@ def ask_and_wait(*, talk: Talk, by: User, text: str) -> Question:
         require_open(talk, by)
     seed = random.getrandbits(31)
     try:
-        messages, sampling = asked_of_model(question), sampling_of(talk.project)
+        messages, sampling = asked_of_model(question), sampling_for(talk.project, talk.model)
         with waiting.aside_in_thread(f"user:{by.pk}"):
             reply = model_server.complete_chat(talk.model, messages, seed=seed, **sampling)
     except model_server_errors.ModelServerError as error:

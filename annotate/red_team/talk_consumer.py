@@ -13,9 +13,10 @@ from annotate.core.asgi.conversation_consumer import ConversationConsumer
 from annotate.core.asgi.database_threads import in_thread
 from annotate.core.errors import Refused
 from annotate.language_models import model_server, model_server_errors
+from annotate.language_models.model_settings import sampling_for
 from annotate.models import Question, Talk
 from annotate.red_team import actions as red_team
-from common.sampling import CUT, cut_words, sampling_of
+from common.sampling import CUT, cut_words
 
 log = logging.getLogger(__name__)
 
@@ -75,15 +76,14 @@ class TalkConsumer(ConversationConsumer):
         """Keep what comes: whole, cut off at the limit, or as far as it was when somebody stopped it."""
         seed, piece, reason = random.getrandbits(31), model_server.Piece(), red_team.STOPPED
         talk = question.talk
-        pieces = model_server.stream_chat(
-            talk.model, red_team.asked_of_model(question), seed=seed, **sampling_of(talk.project)
-        )
+        sampling = sampling_for(talk.project, talk.model)
+        pieces = model_server.stream_chat(talk.model, red_team.asked_of_model(question), seed=seed, **sampling)
         try:
             async with asyncio.timeout(3 * settings.MODEL_SERVER_TIMEOUT):
                 async for piece in pieces:
                     self.text = piece.after(self.text)
             reason = piece.finish_reason
-            self.cut = cut_words(talk.project.max_new_tokens) if reason == CUT else ""
+            self.cut = cut_words(sampling["max_new_tokens"]) if reason == CUT else ""
         except asyncio.CancelledError:
             pass
         except model_server_errors.ModelServerError as error:

@@ -8,9 +8,11 @@ from urllib.parse import urlsplit
 
 from annotate.data.rows.task_families import TASKS
 from annotate.data.rows.task_items import FORMS
-from annotate.models import Dataset, LanguageModel
+from annotate.models import Dataset, LanguageModel, Project
 from training.configs.evaluate import KEY_VARIABLE, MEASURES, URL_VARIABLE
 from training.core.kinds import Order
+from training.core.run_directory import RecipeFailure
+from training.models import Run
 
 Errors = dict[str, str]
 
@@ -145,7 +147,7 @@ def _model(model: LanguageModel | None, measure: Measure) -> Errors:
         remedy = f"measure its {fitting}" if fitting else "nothing measures such a model"
         kinds = " or ".join(measure.parents)
         return {"parent": f"{model.name} is a {model.kind}, and {measure.name} is measured of a {kinds}; {remedy}."}
-    if model.path is None:
+    if model.path is None and measure.name != "win_rate":  # which reads the answers that it has given
         return {
             "parent": f"{model.name} answers behind an endpoint, which tells no log-probabilities of given texts: "
             f"{measure.name} needs its weights on this machine. Bring them in (manage.py import_model), or choose "
@@ -200,9 +202,36 @@ def _judge(order: Order) -> Errors:
     errors: Errors = {}
     if reward is not None:
         errors["reward_model"] = f"The judge is {config.judged_by}; leave it out, or choose judged_by=reward."
-    if config.judged_by == "endpoint":
+    if config.judged_by == "endpoint" and config.judge.strip():
+        errors |= _registered_judge(order.project, config.judge.strip())
+    elif config.judged_by == "endpoint":
         errors |= _endpoint(config.judge_url.strip(), config.judge_key_variable.strip())
     return errors
+
+
+def asked_judge(run: Run) -> dict[str, LanguageModel]:
+    """Return the registered model that a win rate's run asks for its opinion, as its role."""
+    config = run.config
+    if config.get("measure") != "win_rate" or config.get("judged_by") != "endpoint" or not config.get("judge"):
+        return {}
+    judge = _judge_named(run.project, config["judge"].strip())
+    if judge is None:
+        raise RecipeFailure(
+            "unknown_judge",
+            f"No model that {run.project.name} may use is called {config['judge']!r:.120}.",
+            "Queue it again with a judge that is registered.",
+        )
+    return {"judge": judge}
+
+
+def _judge_named(project: Project, name: str) -> LanguageModel | None:
+    return LanguageModel.objects.usable_in(project).policies().available().filter(name=name).first()
+
+
+def _registered_judge(project: Project, name: str) -> Errors:
+    if _judge_named(project, name) is None:
+        return {"config.judge": f"No policy that {project.name} may use is called {name!r:.120}; register it first."}
+    return {}
 
 
 def _endpoint(url: str, variable: str) -> Errors:

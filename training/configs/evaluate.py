@@ -55,9 +55,13 @@ class EvaluateConfig:
         choices=("people", "simulation", "reward", "endpoint"),
         only=("win_rate", "reward_accuracy"),
     )
-    judge_url: str = option(
-        "", "of an OpenAI-compatible server, such as http://localhost:8100/v1", only=("win_rate",), advanced=True
+    judge: str = option(
+        "", "the name of a registered model that judges, asked as its page says, with its key", only=("win_rate",)
     )
+    judge_url: str = option(
+        "", "in place of a registered judge: of an OpenAI-compatible server, such as http://localhost:8100/v1",
+        only=("win_rate",), advanced=True,
+    )  # fmt: skip
     judge_model: str = option("", "what that server calls the judge", only=("win_rate",), advanced=True)
     judge_key_variable: str = option(
         "", "the environment variable that holds its key, when it wants one", only=("win_rate",), advanced=True
@@ -87,10 +91,18 @@ class EvaluateConfig:
     def cross_check(self) -> dict[str, str]:
         if self.measure == "win_rate" and not self.opponent.strip():
             return {"opponent": "Name the model that the answers are to be set against."}
-        if self.measure == "win_rate" and self.judged_by == "endpoint" and not (self.judge_url and self.judge_model):
-            return {"judge_url": "A judge behind an endpoint needs its judge_url and its judge_model."}
+        if self.measure == "win_rate" and self.judged_by == "endpoint" and (wrong := self._judge_errors()):
+            return wrong
         if self.measure == "choices" and not self.suite.strip():
             return {"suite": "Name a suite: assay, the one that comes with this project, or a task of lm-eval."}
         if self.measure == "reward_accuracy" and self.judged_by not in ("people", "simulation"):
             return {"judged_by": "A reward model is set beside the judgements of people or of simulation."}
+        return {}
+
+    def _judge_errors(self) -> dict[str, str]:
+        by_address = (self.judge_url, self.judge_model, self.judge_key_variable)
+        if self.judge.strip():
+            return {"judge": "Name a registered judge or give a judge_url, not both."} if any(by_address) else {}
+        if not (self.judge_url and self.judge_model):
+            return {"judge": "Name a registered model that judges (judge), or give its judge_url and its judge_model."}
         return {}

@@ -28,4 +28,14 @@ class SampleConfig:
         TOP_P, "nucleus: the likeliest tokens with this much probability in all; 1 keeps every token", low=0.01, high=1,
     )  # fmt: skip
     system_prompt: str = option("", "sent before each conversation that brings none of its own", multiline=True)
-    batch_size: int = option(32, "sequences sampled at once", low=1, high=1024, advanced=True)
+    batch_size: int = option(
+        32, "sequences sampled at once; for a model behind an endpoint its own concurrency counts", low=1, high=1024,
+        advanced=True,
+    )  # fmt: skip
+    logprobs: bool = option(
+        False, "keep the log-probability of each token, where the model's endpoint tells it", advanced=True
+    )
+    request_timeout: float = option(
+        300.0, "seconds without a word of a model's endpoint, after which a question is asked again", low=1, high=3600,
+        advanced=True,
+    )  # fmt: skip

@@ -22,6 +22,8 @@ Rows = Callable[["Run"], "dict[str, list[Row]]"]
 Check = Callable[["Project", Any], dict[str, str]]
 Fits = Callable[["LanguageModel", Any], dict[str, str]]
 Suits = Callable[["Order"], dict[str, str]]
+Asks = Callable[["Run"], "dict[str, LanguageModel]"]
+NeedsWeights = Callable[["LanguageModel", "Row"], bool]
 Variables = Callable[["Row"], tuple[str, ...]]
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 PROXIES = (*_PROXIES, *(name.lower() for name in _PROXIES))  # for who leaves this machine: they may hold a password
@@ -74,10 +76,26 @@ class Kind:
     suits: Suits | None = None
     # The variables of the worker that a recipe with this config cannot do without, beside those that all are given.
     variables: Variables | None = None
+    # The models that a run asks over the network, by role: the recipe gets their addresses in `RunSpec.endpoints`, and
+    # their keys by `run_secrets`.
+    asks: Asks | None = None
+    # Whether a run of a model with this config reads its weights; None: always.
+    needs_weights: NeedsWeights | None = None
+    # The recipe where the parent is asked; "": the same.
+    asking_module: str = ""
 
     def __post_init__(self) -> None:
         if self.name not in configs.CONFIGS:
             raise ValueError(f"The kind {self.name!r} has no config: give its dataclass to training.configs.CONFIGS.")
+
+    def asked(self, run: Run) -> dict[str, LanguageModel]:
+        return self.asks(run) if self.asks is not None else {}
+
+    def reads_weights(self, model: LanguageModel, config: Row) -> bool:
+        return self.needs_weights is None or self.needs_weights(model, config)
+
+    def module_of(self, run: Run) -> str:
+        return self.asking_module if self.asking_module and "parent" in self.asked(run) else self.module
 
     @property
     def makes_model(self) -> bool:

@@ -6,6 +6,7 @@
     metrics.jsonl      out: one sequence-numbered line per step
     samples.jsonl      out: one sequence-numbered line per sample completion
     completions.jsonl  out: what `sample` produced, one line per completion
+    requests.jsonl     out: what `sample` asked an endpoint, and what became of each request (refused.jsonl: for good)
     checkpoints/       out: `step-000040` is complete when it has that name
     model/             out: the finished model, complete when it has that name
     dataset/           out: the rows of a new dataset as *.jsonl, complete when it has that name
@@ -63,6 +64,7 @@ class RunSpec:
     ancestor: str = ""  # what the parent was made from, for kinds that compare with it
     trained_on: list[str] = field(default_factory=list)  # folders of *.jsonl: all that the parent and its ancestors saw
     parent_hash: str = ""  # sha256 of the parent's weights, where it was taken when they came
+    endpoints: dict[str, Row] = field(default_factory=dict)  # by role: where and how a model is asked, but for its key
 
 
 class RunDirectory:
@@ -136,6 +138,10 @@ class RunDirectory:
 
     def log_completion(self, row: Row) -> None:
         self._append("completions.jsonl", row)
+
+    def log_completions(self, rows: list[Row]) -> None:
+        """Append several at once, on disk before it returns: they were paid for."""
+        self._append("completions.jsonl", *rows, is_durable=True)
 
     def progress(self, phase: str, step: int, total: int, eta_seconds: float | None = None) -> None:
         """Say what is being done. Without an `eta_seconds`, the pace since the first call of this phase gives it."""
@@ -243,14 +249,18 @@ class RunDirectory:
     def current_progress(self) -> Row | None:
         return _read_json(self.path / "progress.json")
 
-    def _append(self, name: str, row: Row) -> None:
+    def _append(self, name: str, *rows: Row, is_durable: bool = False) -> None:
         path = self.path / name
         if name not in self._sequences:
             _drop_torn_line(path)
             self._sequences[name] = max((int(line["sequence"]) for line in read_lines(path)), default=0)
-        self._sequences[name] += 1
+        lines = [_line({"sequence": self._sequences[name] + i, **row}) for i, row in enumerate(rows, 1)]
+        self._sequences[name] += len(rows)
         with path.open("a", encoding="utf-8") as file:
-            file.write(_line({"sequence": self._sequences[name], **row}))
+            file.write("".join(lines))
+            if is_durable:
+                file.flush()
+                os.fsync(file.fileno())
 
 
 def read_lines(path: Path) -> Iterator[Row]:

@@ -7,7 +7,6 @@ prompts are prefilled once.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from common.seeds import sequence_seed as sequence_seed
 from training.rl.decode import Decoder
 
 BLOCK = 256  # tokens whose weights are summed first when one is drawn
@@ -40,12 +40,6 @@ class Completions:
     lengths: Tensor
     finished: Tensor
     logprobs: Tensor | None = None
-
-
-def sequence_seed(run_seed: int, *parts: int | str) -> int:
-    """Return a seed of 63 bits that depends on the run's seed and on what names the sequence."""
-    digest = hashlib.blake2b(repr((run_seed, *parts)).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1
 
 
 def left_pad(

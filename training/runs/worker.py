@@ -29,14 +29,13 @@ from django.db import (
 from django.db.backends.signals import connection_created
 
 from training.core.endings import LOST, SUCCEEDED, Ending, explain
-from training.core.kinds import KINDS
 from training.models import Attempt, Run
 from training.runs.figures import progress
 from training.runs.human_review import reviews as human_review
 from training.runs.launchers import Busy, module_named
 from training.runs.launchers.host_memory import Watch
 from training.runs.ordering.machine_speed import IdleMeasurement
-from training.runs.queue import announcements, outputs, preparation, supervision, worker_names
+from training.runs.queue import announcements, asked_models, outputs, preparation, supervision, worker_names
 from training.runs.queue.ingest import Reader
 from training.runs.queue.supervision import LeaseLost
 from training.runs.queue.worker_errors import describe_error
@@ -184,7 +183,7 @@ class Worker:
         if one.is_lost:  # laying the directory took long, and the database was away meanwhile
             raise LeaseLost(f"The lease of {one.attempt} is gone.")
         try:
-            one.handle = self.launcher.submit(directory.path, KINDS[one.run.kind].module)
+            one.handle = asked_models.submit(self.launcher, one.run, directory)
         except Busy as busy:
             with supervision.holding(one.attempt):
                 Run.objects.filter(pk=one.run.pk).update(phase=f"waiting: {busy}"[:80])

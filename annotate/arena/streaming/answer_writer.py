@@ -38,9 +38,10 @@ from annotate.core.db.connections import database_now
 from annotate.core.errors import Refused
 from annotate.data.prompts.actions import add_completion
 from annotate.language_models import model_server, model_server_errors
+from annotate.language_models.model_settings import sampling_for, system_prompt_for
 from annotate.models import Battle, BattleTurn, Prompt
 from annotate.models.prompts import ARENA
-from common.sampling import CUT, cut_words, kept_sampling, sampling_of, with_system_prompt
+from common.sampling import CUT, cut_words, kept_sampling, with_system_prompt
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,8 @@ class Writing:
         self.battle, self.battle_id, self.place, self.claim = battle, battle.pk, place, claim
         self.number, self.told = number_of(place), masking_context(battle, place)
         self.models = (battle.model_a, battle.model_b)
-        self.sampling, self.system_prompt = sampling_of(battle.project), battle.project.system_prompt
+        self.samplings = tuple(sampling_for(battle.project, model) for model in self.models)
+        self.system_prompts = tuple(system_prompt_for(battle.project, model) for model in self.models)
         self.sides, self.version, self.problem = list(raw_sides(battle, place)), 0, ""
         self.masks = (GrowingMask(self.told), GrowingMask(self.told))
         self.looking, self.seen_version = threading.Lock(), -1
@@ -150,6 +152,11 @@ class Writing:
                 del _here[self.battle.pk]
             await in_thread(_release)(self.battle.pk, self.claim)
 
+    def _cut_words(self) -> str:
+        """Without the number where the two had different room: it would tell one model from the other."""
+        rooms = {sampling["max_new_tokens"] for sampling in self.samplings}
+        return cut_words(rooms.pop() if len(rooms) == 1 else None)
+
     def drafts(self) -> tuple[str, str]:
         return self.sides[0].text, self.sides[1].text
 
@@ -163,7 +170,7 @@ class Writing:
             if index in self.shortened:
                 last = model_server.Piece(finish_reason=STOPPED)
             await in_thread(self._keep)(index, seed, last)
-            cut = cut_words(self.sampling["max_new_tokens"]) if last.finish_reason == CUT else ""
+            cut = self._cut_words() if last.finish_reason == CUT else ""
             self._show(index, state=STOPPED if last.finish_reason == STOPPED else "stands", cut=cut)
         except LeaseLost:
             raise
@@ -213,8 +220,8 @@ class Writing:
 
     async def _stream(self, index: int, seed: int) -> model_server.Piece:
         text, piece = "", model_server.Piece()
-        messages = with_system_prompt(self._prompt(index).messages, self.system_prompt)
-        async for piece in model_server.stream_chat(self.models[index], messages, seed=seed, **self.sampling):
+        messages = with_system_prompt(self._prompt(index).messages, self.system_prompts[index])
+        async for piece in model_server.stream_chat(self.models[index], messages, seed=seed, **self.samplings[index]):
             if piece.text or piece.restarts:
                 text = piece.after(text)
                 self._show(index, text=text, state="writing")
@@ -255,7 +262,7 @@ class Writing:
             prompt=self._prompt(index),
             model=self.models[index],
             text=self.sides[index].text,
-            sampling=kept_sampling(self.sampling, self.system_prompt),
+            sampling=kept_sampling(self.samplings[index], self.system_prompts[index]),
             seed=seed,
             tokens=last.tokens,
             finish_reason=last.finish_reason,

@@ -12,6 +12,7 @@ import asyncio
 import ipaddress
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any
@@ -50,28 +51,37 @@ def host_and_port(url: str) -> str:
     return f"{parts.hostname or ''}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
 
 
-def client(url: str, *, allowed: Sequence[str], timeout: httpx.Timeout, **options: Any) -> httpx.Client:
-    transport = httpx.HTTPTransport(verify=_tls(), trust_env=False, proxy=_proxy(url))
+def client(
+    url: str, *, allowed: Sequence[str], timeout: httpx.Timeout, key: str = "", connections: int = 10, **options: Any
+) -> httpx.Client:
+    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
+    transport = httpx.HTTPTransport(verify=_tls(), trust_env=False, proxy=_proxy(url), limits=limits)
     if _proxy(url) is None:
-        transport._pool = httpcore.ConnectionPool(ssl_context=_tls(), network_backend=_Pinned(allowed))
-    return httpx.Client(transport=transport, **_common(url, timeout), **options)
+        backend = _Pinned(allowed)
+        transport._pool = httpcore.ConnectionPool(_tls(), network_backend=backend, max_connections=connections)
+    return httpx.Client(transport=transport, **_common(url, timeout, key), **options)
 
 
-def async_client(url: str, *, allowed: Sequence[str], timeout: httpx.Timeout, **options: Any) -> httpx.AsyncClient:
+def async_client(
+    url: str, *, allowed: Sequence[str], timeout: httpx.Timeout, key: str = "", **options: Any
+) -> httpx.AsyncClient:
     transport = httpx.AsyncHTTPTransport(verify=_tls(), trust_env=False, proxy=_proxy(url))
     if _proxy(url) is None:
         transport._pool = httpcore.AsyncConnectionPool(ssl_context=_tls(), network_backend=_PinnedAsync(allowed))
-    return httpx.AsyncClient(transport=transport, **_common(url, timeout), **options)
+    return httpx.AsyncClient(transport=transport, **_common(url, timeout, key), **options)
 
 
-def body_of(response: httpx.Response, limit: int = LONGEST_BODY) -> bytes:
-    """Return the whole body of a streamed response. Raises Refused when it is longer, or packed."""
+def body_of(response: httpx.Response, limit: int = LONGEST_BODY, *, until: float | None = None) -> bytes:
+    """Return the whole body of a streamed response. Raises Refused when it is longer, or packed, and httpx.ReadTimeout
+    when it still comes, a little at a time, at `until` of time.monotonic()."""
     _require_plain(response)
     parts, size = [], 0
     for part in response.iter_raw():
         size += len(part)
         if size > limit:
             raise TooLong(f"The answer is longer than {limit:,} bytes and was not read to its end.")
+        if until is not None and time.monotonic() > until:
+            raise httpx.ReadTimeout("The answer comes too slowly.", request=response.request)
         parts.append(part)
     return b"".join(parts)
 
@@ -163,9 +173,11 @@ def _looked_up(host: str, port: int, allowed: Sequence[str]) -> Iterator[str] | 
         raise httpcore.ConnectError(str(error)) from error
 
 
-def _common(url: str, timeout: httpx.Timeout) -> dict[str, Any]:
-    plain = {"Accept-Encoding": "identity"}  # a bound on bytes says nothing of what unpacks to a million times as many
-    return {"base_url": url, "timeout": timeout, "follow_redirects": False, "trust_env": False, "headers": plain}
+def _common(url: str, timeout: httpx.Timeout, key: str) -> dict[str, Any]:
+    """The key goes to this address and no further: redirects are not followed."""
+    # A bound on bytes says nothing of what unpacks to a million times as many.
+    headers = {"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {key}"} if key else {})
+    return {"base_url": url, "timeout": timeout, "follow_redirects": False, "trust_env": False, "headers": headers}
 
 
 def _require_plain(response: httpx.Response) -> None:

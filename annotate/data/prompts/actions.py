@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
@@ -42,6 +43,8 @@ class NewCompletion:
     finish_reason: str = ""
     source: str = ""
     reasoning: str = ""  # what stands in the text between <think> and </think> is added to it
+    prompt_tokens: int | None = None  # as an endpoint billed them, and dollars
+    cost: Decimal | None = None
 
 
 def add_prompt(
@@ -137,6 +140,8 @@ def _new_completion(row: NewCompletion) -> Completion:
         sampling=row.sampling,
         seed=row.seed,
         tokens=row.tokens,
+        prompt_tokens=row.prompt_tokens,
+        cost=row.cost,
         finish_reason=row.finish_reason[:16],
         source=row.source[:200],
     )

@@ -3,6 +3,7 @@
     manage.py import_model bundled --name SmolLM2-135M-Instruct --project everyday
     manage.py import_model ~/models/qwen --name Qwen
     manage.py import_model --endpoint http://127.0.0.1:8000/v1 --served-name qwen --name Qwen
+    ASSAY_ENDPOINT_KEY=sk-… manage.py import_model --endpoint https://api.example.org/v1 --served-name gpt --name GPT
 
 Reading weights needs torch, which this process never loads: a child of its own does it. Importing the same content
 under the same name again changes nothing.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -32,6 +34,7 @@ from annotate.models import LanguageModel
 from common.training_packages import PackageMissing, require_package
 
 BUNDLED = "bundled"
+KEY_VARIABLE = "ASSAY_ENDPOINT_KEY"
 
 
 class Command(BaseCommand):
@@ -49,7 +52,9 @@ class Command(BaseCommand):
         parser.add_argument("--origin", default="", help="where it comes from (default: the source)")
         parser.add_argument("--stage", default="base", help="shown beside the name: base, SFT, PPO (default: base)")
         parser.add_argument("--project", default="", help="the slug of a project whose arena it enters")
-        parser.add_argument("--endpoint", default="", help="an OpenAI-compatible address that ends with /v1")
+        parser.add_argument(
+            "--endpoint", default="", help=f"an OpenAI-compatible address that ends with /v1; its key in {KEY_VARIABLE}"
+        )
         parser.add_argument("--served-name", default="", help="what the endpoint calls the model")
 
     def handle(self, *, source: str, name: str, project: str, endpoint: str, served_name: str, **options: Any) -> None:
@@ -74,8 +79,9 @@ class Command(BaseCommand):
     ) -> tuple[LanguageModel, bool]:
         if not served_name:
             raise CommandError("Give --served-name: what the endpoint calls the model.")
+        key = os.environ.get(KEY_VARIABLE, "").strip()  # no option: a command line is in every process list
         try:
-            served = model_server.served_models(endpoint)
+            served = model_server.served_models(endpoint, key)
         except model_server_errors.ModelServerError as error:
             raise CommandError(f"{endpoint}: {error} ({error.detail})") from error
         if served_name not in served:
@@ -86,6 +92,7 @@ class Command(BaseCommand):
             name=name,
             endpoint=endpoint,
             served_name=served_name,
+            key=key,
             licence=facts["licence"],
             origin=facts["origin"] or endpoint,
             stage=facts["stage"],

@@ -26,6 +26,7 @@ from annotate.core.errors import Refused
 from annotate.core.permissions import can
 from annotate.language_models import model_server, model_server_errors
 from annotate.language_models.model_access import require_talk
+from annotate.language_models.model_settings import sampling_for, system_prompt_for
 from annotate.language_models.serving import address_of
 from annotate.models import Project
 from common.sampling import with_system_prompt
@@ -125,15 +126,14 @@ def chat_completions(request: Request, project: Project) -> Response:
     if fields["stream"]:
         raise Refused(400, stream="Answers come whole here; leave it out, or ask the model's own server.")
     try:
+        sampling, room = sampling_for(project, served), fields.get("max_completion_tokens") or fields.get("max_tokens")
         with waiting.aside_in_thread(f"user:{request.user.pk}"):
             reply = model_server.complete_chat(
                 served,
-                with_system_prompt(fields["messages"], project.system_prompt),
-                max_new_tokens=fields.get("max_completion_tokens")
-                or fields.get("max_tokens")
-                or project.max_new_tokens,
-                temperature=fields.get("temperature", project.temperature),
-                top_p=fields.get("top_p", project.top_p),
+                with_system_prompt(fields["messages"], system_prompt_for(project, served)),
+                max_new_tokens=room or sampling["max_new_tokens"],
+                temperature=fields.get("temperature", sampling["temperature"]),
+                top_p=fields.get("top_p", sampling["top_p"]),
                 seed=fields["seed"],
             )
     except model_server_errors.ModelServerError as error:

@@ -172,7 +172,9 @@ class _Asker:
         )
 
     def _request(self, ask: Ask) -> Row:
-        return {"model": self.endpoint.model, "messages": ask.messages, **self._body}
+        options = self.endpoint.template_options
+        told = {"chat_template_kwargs": dict(options)} if options else {}
+        return {"model": self.endpoint.model, "messages": ask.messages, **self._body, **told}
 
     def _without(self, refusal: str) -> bool:
         """Return the body without what the server refuses. Newer servers take another name for the limit, and some no
@@ -247,14 +249,14 @@ def _refused(ask: Ask, code: int, text: str) -> Row:
 
 def _client(endpoint: Endpoint) -> httpx.Client:
     """Make a client. The key goes to the address that was given, and no further: redirects are not followed."""
-    headers = {"Authorization": f"Bearer {endpoint.key}"} if endpoint.key else {}
-    client = outbound.client(
+    by_environment = outbound.read_list(os.environ.get(outbound.VARIABLE, ""))
+    return outbound.client(
         endpoint.url,
-        allowed=outbound.read_list(os.environ.get(outbound.VARIABLE, "")),
-        timeout=httpx.Timeout(10, read=endpoint.timeout),
+        allowed=by_environment if endpoint.allowed is None else endpoint.allowed,
+        timeout=httpx.Timeout(10, read=endpoint.timeout, pool=None),
+        key=endpoint.key,
+        connections=endpoint.at_once,
     )
-    client.headers.update(headers)
-    return client
 
 
 def _drop_torn_line(path: Path) -> None:

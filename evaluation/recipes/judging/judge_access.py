@@ -8,7 +8,9 @@ same ending holds: whoever writes a config must not be able to have it sent to a
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
 from training.configs.evaluate import KEY_VARIABLE, URL_VARIABLE
@@ -26,6 +28,8 @@ class Endpoint:
     at_once: int = 4
     per_minute: int = 0  # requests; 0: no limit
     max_tokens: int = 1024
+    allowed: tuple[str, ...] | None = None  # inside addresses that may be asked; None: as the environment says
+    template_options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def key_from(variable: str, url: str) -> str:

@@ -12,6 +12,7 @@ from evaluation.recipes.judging.endpoint_judge import Ask
 from evaluation.recipes.judging.judge_access import Endpoint, checked_url, key_from
 from evaluation.recipes.judging.judgements import SAID, Answered, Judged, Vote, answered, of_answers, shown
 from evaluation.recipes.judging.verdicts import FIRST, SECOND, TIE
+from training.core import run_secrets
 from training.core.run_directory import Row, RunDirectory
 
 OURS_FIRST, THEIRS_FIRST = ("ours", "theirs"), ("theirs", "ours")
@@ -32,8 +33,9 @@ def by_endpoint(run: RunDirectory, config: Any) -> Judged:
         for ask in (Ask(f"{key} ours first", prompt.prompt, own_answer, opponent_answer),
                     Ask(f"{key} theirs first", prompt.prompt, opponent_answer, own_answer))
     ]  # fmt: skip
+    endpoint = endpoint_of(config, run.spec().endpoints.get("judge"))
     verdict_rows = endpoint_judge.ask_all(
-        endpoint_of(config),
+        endpoint,
         asks,
         run.path / "verdicts.jsonl",
         lambda done, n: run.progress("asking the judge", done, n),
@@ -56,13 +58,26 @@ def by_endpoint(run: RunDirectory, config: Any) -> Judged:
     setting, notes = of_answers(run, prompts)
     return Judged(
         votes,
-        f"{endpoint_judge.RUBRIC} in both orders by {config.judge_model} at {checked_url(config.judge_url)}; {setting}",
+        f"{endpoint_judge.RUBRIC} in both orders by {endpoint.model} at {endpoint.url}; {setting}",
         notes + _said_of_judge(pairs, differing, orders, len(unread)),
         {name: row for name, row in _of_orders(orders).items() if row},
     )
 
 
-def endpoint_of(config: Any) -> Endpoint:
+def endpoint_of(config: Any, registered: Row | None = None) -> Endpoint:
+    """Return where to ask: a registered judge by what its worker hands down, else what the config says."""
+    if registered is not None:
+        return Endpoint(
+            url=registered["url"],
+            model=registered["model"],
+            key=run_secrets.read().get("judge", ""),
+            timeout=config.judge_timeout,
+            at_once=registered["concurrency"],
+            per_minute=config.judge_per_minute,
+            max_tokens=config.judge_tokens,
+            allowed=tuple(registered["allowed"]),
+            template_options=registered["template_options"],
+        )
     url = checked_url(config.judge_url)
     return Endpoint(
         url=url,

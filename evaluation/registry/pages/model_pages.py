@@ -12,6 +12,7 @@ from django.utils.text import slugify
 from annotate.core.page_access import allows, in_project
 from annotate.core.permissions import can, projects_where
 from annotate.language_models.actions import may_retire, may_share
+from annotate.language_models.changes import may_change
 from annotate.language_models.model_access import find_model, may_talk
 from annotate.language_models.serving import address_of
 from annotate.models import Contestant, LanguageModel, Project
@@ -78,6 +79,8 @@ def _context(request: HttpRequest, model: LanguageModel, project: Project) -> di
         "can_share": may_share(model, request.user),
         "can_talk": may_talk(request.user, model, project),
         "can_export": can_use,
+        "can_sample": can_research and model.retired_at is None and model.kind == LanguageModel.Kind.POLICY,
+        "can_change": can_research and may_change(model, request.user),
         "can_measure": can_use and model.kind in KINDS["evaluate"].parent_kinds,
         "exports": model.runs.filter(kind="export", project__in=readable)[:5] if can_research else [],
         "can_label": can_use and model.kind == LanguageModel.Kind.CLASSIFIER,
@@ -85,7 +88,6 @@ def _context(request: HttpRequest, model: LanguageModel, project: Project) -> di
         "parameters": in_millions(model.parameters),
         "size": disk_usage.size_of(model.path) if model.path else 0,
         "adapter": adapter_bases.described(model),
-        "where": (model.folder or address_of(model)) if can_research else "",
         "address": address_of(model),
         "is_policy": model.kind == LanguageModel.Kind.POLICY,
         "parting": over_optimisation_panel.of_model(model, readable),

@@ -1,12 +1,14 @@
 """Launchers put an attempt on hardware. `settings.RUN_LAUNCHER` names one; each is a module with four verbs:
 
-    submit(directory, module) -> handle     start `python -m module directory`; raises Busy when there is no room yet
+    submit(directory, module, secrets={}) -> handle
+                                            start `python -m module directory`; raises Busy when there is no room yet
     poll(handle) -> exit code or None       None while it runs; negative for a signal
     stop(handle, grace_seconds)             end it with everything it started; returns when it is over
     logs(directory) -> text                 the end of what it wrote
 
-and may offer `end_leftovers(directory)` (before an attempt: end what an earlier one may have left running) and
-`usage(handle) -> Usage`.
+One that says TAKES_SECRETS hands `secrets` to the recipe by `training.core.run_secrets`, and writes them nowhere; runs
+that need none are submitted without. A launcher may offer `end_leftovers(directory)` (before an attempt: end what an
+earlier one may have left running) and `usage(handle) -> Usage`.
 """
 
 from __future__ import annotations

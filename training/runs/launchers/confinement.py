@@ -20,7 +20,7 @@ from pathlib import Path
 import psutil
 from django.conf import settings
 
-from training.core.kinds import KINDS
+from training.core.kinds import KINDS, PROXIES
 from training.core.run_directory import RecipeFailure, RunDirectory
 from training.runs.launchers import gpus, limits
 from training.runs.launchers import host_memory as memory
@@ -139,7 +139,8 @@ def _variables_of_kind(directory: Path) -> tuple[str, ...]:
     except FileNotFoundError:  # nothing but a folder, as a recipe's own tests may use it
         return ()
     kind = KINDS.get(spec.kind)
-    return kind.variables(spec.config) if kind is not None and kind.variables is not None else ()
+    found = kind.variables(spec.config) if kind is not None and kind.variables is not None else ()
+    return (*found, *PROXIES) if spec.endpoints else found
 
 
 def _is_harmless(name: str) -> bool:

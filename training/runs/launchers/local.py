@@ -11,21 +11,24 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any
 
 import psutil
 from django.conf import settings
 
 from common.file_lock import try_lock
-from training.core import endings, niceness, parent_watchdog
+from training.core import endings, niceness, parent_watchdog, run_secrets
 from training.runs.launchers import Busy, Usage, confinement, gpus, multi_process
 
 RUN_VARIABLE = "ASSAY_RUN_DIRECTORY"  # marks every process of a run, however it was started
 GRACE_SECONDS = parent_watchdog.GRACE_SECONDS
 _ROUNDS = 3  # of looking for leftovers; the lock keeps out what withstands them all
 _NO_USAGE = Usage(0.0, 0)
+TAKES_SECRETS = True
 
 
 @dataclass
@@ -42,7 +45,7 @@ class _Child:
 _children: dict[str, _Child] = {}
 
 
-def submit(directory: Path, module: str) -> str:
+def submit(directory: Path, module: str, secrets: Mapping[str, str] = MappingProxyType({})) -> str:
     processes = multi_process.processes_of(directory)
     multi_process.check_gpus(processes, len(gpus.names()))
     person = confinement.person()
@@ -52,6 +55,7 @@ def submit(directory: Path, module: str) -> str:
         log = own_copies.enter_context((directory / "log.txt").open("ab", buffering=0))
         read_end, write_end = os.pipe()
         own_copies.callback(os.close, read_end)
+        told = own_copies.enter_context(_pipe_of(secrets))
         log.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())} UTC: {module}\n".encode())
         try:
             command = confinement.command(multi_process.command(directory, module, processes))
@@ -59,14 +63,14 @@ def submit(directory: Path, module: str) -> str:
             process = subprocess.Popen(
                 command,
                 cwd=settings.BASE_DIR,
-                env=_environment(directory, read_end, leased, processes),
+                env={**_environment(directory, read_end, leased, processes), **told.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 umask=confinement.UMASK,
                 **_as(person),
-                pass_fds=[read_end, lock.fileno(), *leased.descriptors],
+                pass_fds=[read_end, lock.fileno(), *leased.descriptors, *told.descriptors],
             )
         except BaseException:
             os.close(write_end)
@@ -130,6 +134,25 @@ def end_leftovers(directory: Path) -> None:
             with contextlib.suppress(psutil.NoSuchProcess):  # the parent watchdog is ending them at the same time
                 process.kill()
         psutil.wait_procs(leftovers, timeout=10)
+
+
+@dataclass(frozen=True)
+class _Told:
+    environment: dict[str, str]
+    descriptors: list[int]
+
+
+@contextlib.contextmanager
+def _pipe_of(secrets: Mapping[str, str]) -> Iterator[_Told]:
+    """Hold the pipe by which the recipe learns them, until it has inherited its end."""
+    if not secrets:
+        yield _Told({}, [])
+        return
+    pipe = run_secrets.pipe_with(dict(secrets))
+    try:
+        yield _Told({run_secrets.DESCRIPTOR: str(pipe)}, [pipe])
+    finally:
+        os.close(pipe)
 
 
 def _lock(directory: Path) -> IO[str]:

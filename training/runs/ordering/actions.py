@@ -11,6 +11,7 @@ from django.utils import timezone
 from annotate.core import audit
 from annotate.core.errors import Refused
 from annotate.core.permissions import require
+from annotate.language_models.model_settings import sampling_for, system_prompt_for
 from annotate.models import Dataset, LanguageModel, Project, User
 from common.sampling import sampling_of
 from training import configs
@@ -59,7 +60,7 @@ def queue_run(
         dataset=dataset,
         other_dataset=other_dataset,
         reward_model=reward_model,
-        config={**defaults_of(kind, project), **(config or {})},
+        config={**defaults_of(kind, project, parent), **(config or {})},
         seed=seed,
     )
     code = code_version()
@@ -90,9 +91,14 @@ def queue_run(
         raise
 
 
-def defaults_of(kind: str, project: Project) -> dict[str, Any]:
-    """Return the options that the project's settings fill: people annotate answers drawn as they are served."""
-    return {**sampling_of(project), "system_prompt": project.system_prompt} if kind == "sample" else {}
+def defaults_of(kind: str, project: Project, parent: LanguageModel | None = None) -> dict[str, Any]:
+    """Return the options that the model's or else the project's settings fill: people annotate answers drawn as they
+    are served."""
+    if kind != "sample":
+        return {}
+    if parent is None:
+        return {**sampling_of(project), "system_prompt": project.system_prompt}
+    return {**sampling_for(project, parent), "system_prompt": system_prompt_for(project, parent)}
 
 
 def queue_again(

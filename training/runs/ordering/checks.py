@@ -36,7 +36,7 @@ def check_order(
     order = KINDS[kind]
     _check_tenancy(project, parent=parent, reward_model=reward_model)
     check_in_use(parent=parent, reward_model=reward_model)
-    errors = _parent_errors(order, parent) | _dataset_errors(order, project, dataset) | _seed_errors(seed)
+    errors = _parent_errors(order, parent, config) | _dataset_errors(order, project, dataset) | _seed_errors(seed)
     errors |= _other_dataset_errors(order, project, other_dataset)
     checked = None
     try:
@@ -95,7 +95,7 @@ def _retired(model: LanguageModel) -> str:
     return f"{model.name} is retired{reason}; choose a model that is still in use."
 
 
-def _parent_errors(order: Kind, parent: LanguageModel | None) -> Errors:
+def _parent_errors(order: Kind, parent: LanguageModel | None, config: dict[str, Any]) -> Errors:
     kinds = " or ".join(order.parent_kinds)
     if parent is None:
         return {"parent": f"Choose the {kinds} to start from."} if kinds else {}
@@ -103,7 +103,7 @@ def _parent_errors(order: Kind, parent: LanguageModel | None) -> Errors:
         return {"parent": f"A run of kind {order.name} starts from no model; leave it out."}
     if parent.kind not in order.parent_kinds:
         return {"parent": f"{parent.name} is a {parent.kind}, and a run of kind {order.name} needs a {kinds}."}
-    if parent.path is None:
+    if parent.path is None and order.reads_weights(parent, config):
         return {"parent": f"The weights of {parent.name} are behind its endpoint; import them, or choose another."}
     return {}
 

@@ -15,7 +15,8 @@ from django.views.decorators.cache import never_cache
 from annotate.core.errors import Refused
 from annotate.core.page_access import allows, in_project, refused_page
 from annotate.core.permissions import can
-from annotate.models import Project, User
+from annotate.models import LanguageModel, Project, User
+from common.whole_numbers import row_id
 from training.core.kinds import KINDS
 from training.core.stages import stages
 from training.models import Run
@@ -48,7 +49,9 @@ def new_run(request: HttpRequest, project: Project, kind: str) -> HttpResponse:
     if kind in kind_sections.FORM_PAGES:
         return kind_sections.FORM_PAGES[kind].view(request, project)
     earlier = earlier_run(project, kind, request.POST.get("cloned_from") or request.GET.get("like", ""))
-    initial = suggested(project, kind, earlier) | _initial_values(request)
+    asked = _initial_values(request)
+    parent = LanguageModel.objects.usable_in(project).filter(pk=row_id(str(asked.get("parent", "")))).first()
+    initial = suggested(project, kind, earlier, parent) | asked
     form = RunForm(request.POST or None, kind=KINDS[kind], project=project, initial=initial)
     status = 200
     if request.method == "POST":

@@ -30,12 +30,14 @@ ROWS = ("parent", "dataset", "other_dataset", "reward_model")
 _PREFIX = "config."
 
 
-def suggested(project: Project, kind: str, earlier: Run | None = None) -> dict[str, Any]:
-    """Return a name that is still free, and all the choices of an earlier run."""
+def suggested(
+    project: Project, kind: str, earlier: Run | None = None, parent: LanguageModel | None = None
+) -> dict[str, Any]:
+    """Return a name that is still free, what the parent or the project sets, and all the choices of an earlier run."""
     number = (Run.objects.order_by("-pk").values_list("pk", flat=True).first() or 0) + 1
     name = f"{project.slug}-{kind}-{number}"
     if earlier is None:
-        defaults = actions.defaults_of(kind, project)
+        defaults = actions.defaults_of(kind, project, parent)
         return {"name": name, **{f"config.{option}": value for option, value in defaults.items()}}
     rows = {field: getattr(earlier, f"{field}_id") for field in ROWS}
     config = {f"config.{option}": value for option, value in configs.as_ordered(kind, earlier.config).items()}
@@ -58,7 +60,7 @@ class RunForm(forms.Form):
             self.fields["name"].help_text = "how it is called in the list of runs"
         if kind.parent_kinds:
             parents = LanguageModel.objects.usable_in(project).available().filter(kind__in=kind.parent_kinds)
-            parents = parents.exclude(folder="")
+            parents = parents if kind.asks is not None else parents.exclude(folder="")
             label = "Model" if "policy" in kind.parent_kinds else kind.parent_kinds[0].capitalize()
             begin = newest_model(parents, project)
             self.fields["parent"] = _choice(parents, label, f"the {label.lower()} to start from", begin)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,8 @@ def _record_completions(run: Run, rows: list[Row]) -> None:
                 finish_reason=row["finish_reason"],
                 source=f"run {run.pk}",
                 reasoning=storable(row["reasoning"]),
+                prompt_tokens=row.get("prompt_tokens"),
+                cost=None if row.get("cost") is None else Decimal(row["cost"]),
             )
             for row in non_empty
         ]

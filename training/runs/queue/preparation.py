@@ -14,6 +14,7 @@ from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpe
 from training.models import Run
 from training.runs.ordering import hub_access as hubs
 from training.runs.ordering import reward_functions
+from training.runs.queue import asked_models
 
 
 def prepare(run: Run) -> RunDirectory:
@@ -46,13 +47,14 @@ def prepare(run: Run) -> RunDirectory:
             kind=run.kind,
             config=config,
             seed=run.seed,
-            parent=_weights(run.parent),
+            parent=_parent_weights(run),
             reward_model=_weights(run.reward_model),
             dataset_hash=run.dataset.content_hash if run.dataset else "",
             code_version=run.code_version,
             ancestor=_ancestor(run),
             trained_on=_trained_on(run),
             parent_hash=run.parent.content_hash if run.parent else "",
+            endpoints=asked_models.endpoints_of(run),
         ),
         {name: iter(lines) for name, lines in own_rows.items()},
     )
@@ -141,6 +143,12 @@ def _trained_on(run: Run) -> list[str]:
             folders += [d.path for d in (maker.dataset, maker.other_dataset) if d is not None and d.path.is_dir()]
         model = model.parent
     return [str(folder.resolve()) for folder in dict.fromkeys(folders)]
+
+
+def _parent_weights(run: Run) -> str:
+    if run.parent is None or not KINDS[run.kind].reads_weights(run.parent, run.config):
+        return ""
+    return _weights(run.parent)
 
 
 def _weights(model: LanguageModel | None) -> str:

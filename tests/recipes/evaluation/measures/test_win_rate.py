@@ -27,6 +27,7 @@ from tests.support.factories import (
 )
 from tests.support.training.runs import make_run
 from training.configs.evaluate import EvaluateConfig
+from training.core import run_secrets
 from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec, read_lines
 from training.models import Run
 from training.recipes.common import entry
@@ -69,10 +70,13 @@ def answer(project, base, child):
     return made
 
 
-def carry_out(folder: Path, data: dict[str, list[dict]], reward: Path | str = "", **config) -> RunDirectory:
+def carry_out(
+    folder: Path, data: dict[str, list[dict]], reward: Path | str = "", endpoints: dict | None = None, **config
+) -> RunDirectory:
     run = RunDirectory(folder)
     config = {"measure": "win_rate", "opponent": "tide-base", **config}
-    spec = RunSpec("evaluate", config, seed=1, parent=str(folder), reward_model=str(reward), parent_hash="f" * 64)
+    common = {"seed": 1, "parent": str(folder), "reward_model": str(reward), "parent_hash": "f" * 64}
+    spec = RunSpec("evaluate", config, endpoints=endpoints or {}, **common)
     run.create(spec, {name: iter(rows) for name, rows in data.items()})
     entry.attempt(evaluate.main, run)
     return run
@@ -300,6 +304,19 @@ def test_a_win_needs_both_orders_and_a_disagreement_is_a_tie_and_said(tmp_path, 
     won, level = by_verdict["its answer"], [row for row in by_verdict.values() if row["verdict"] == "a tie"]
     assert (won["with its answer first"], won["with the opponent's first"]) == ("its answer", "its answer")
     assert level
+
+
+def test_a_registered_judge_is_asked_with_its_key_options_and_concurrency(tmp_path, three, monkeypatch):
+    monkeypatch.setenv(run_secrets.BY_HAND, "sk-of-the-judge")
+    with judge_server(prefers_ours) as judge:
+        judge.key = "sk-of-the-judge"
+        told = {"url": judge.url, "model": "judge-2", "concurrency": 2, "allowed": ["127.0.0.1"],
+                "template_options": {"enable_thinking": False}}  # fmt: skip
+        run = carry_out(tmp_path / "run", three, judged_by="endpoint", judge="the judge", endpoints={"judge": told})
+        assert judge.most_at_once <= 2 and len(judge.requests) == 4
+    assert "by judge-2 at http://127.0.0.1" in result_of(run)["signature"]
+    assert all(body["chat_template_kwargs"] == {"enable_thinking": False} for body in judge.requests)
+    assert all(b"sk-of-the-judge" not in path.read_bytes() for path in run.path.rglob("*") if path.is_file())
 
 
 def test_a_resumed_run_asks_only_what_is_missing(tmp_path, three, monkeypatch):

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError, call_command
 
+from annotate.language_models import model_keys
 from annotate.management.commands import import_model
 from annotate.models import LanguageModel
 from tests.support import factories, tiny_model
+from tests.support.annotate.keyed_api import keyed_api
 from tests.support.annotate.openai_server import openai_server
 
 pytestmark = pytest.mark.django_db
@@ -155,3 +157,13 @@ def test_the_bundled_model_is_imported_for_real():
     assert (model.parameters, model.licence) == (134_515_008, "apache-2.0")
     assert (model.path / "model.safetensors").stat().st_size > 2e8
     assert "SmolLM2-135M-Instruct" in model.origin and str(model.path) not in json.dumps(model.card)
+
+
+def test_an_endpoints_key_comes_from_the_environment(monkeypatch):
+    with keyed_api(key="sk-x") as api:
+        asked = ("--endpoint", api.url, "--served-name", "small", "--name", "Theirs")
+        with pytest.raises(CommandError, match="did not let us in"):
+            run(*asked)
+        monkeypatch.setenv("ASSAY_ENDPOINT_KEY", "sk-x")
+        assert "is imported" in run(*asked)
+    assert model_keys.key_of(LanguageModel.objects.get()) == "sk-x"

@@ -156,18 +156,18 @@ class TestQuestion:
     )
     def test_what_cannot_be_asked_is_refused_by_field(self, given, field):
         with pytest.raises(Refused) as caught:
-            playground.question_of(given, Project())
+            playground.question_of(given, Project(), LanguageModel())
         assert list(caught.value.errors) == [field]
 
     def test_without_a_seed_each_question_gets_another(self):
         assert (
-            playground.question_of({"text": "x"}, Project()).seed
-            != playground.question_of({"text": "x"}, Project()).seed
+            playground.question_of({"text": "x"}, Project(), LanguageModel()).seed
+            != playground.question_of({"text": "x"}, Project(), LanguageModel()).seed
         )
 
     def test_a_question_that_failed_is_not_part_of_what_was_said(self):
         said = json.dumps([{"prompt": "lost", "answers": [""]}, {"prompt": "a", "answers": ["b"]}])
-        messages = playground.question_of({"text": "c", "conversation": said}, Project()).messages(0)
+        messages = playground.question_of({"text": "c", "conversation": said}, Project(), LanguageModel()).messages(0)
         assert [m["content"] for m in messages] == ["a", "b", "c"]
 
 

@@ -10,6 +10,7 @@ from tests.support.factories import make_contestant, make_model, make_project, m
 from tests.support.training.runs import make_dataset, make_weights
 from training.configs.evaluate import MEASURES
 from training.runs.ordering.actions import queue_run
+from training.runs.queue import asked_models
 
 
 @pytest.fixture
@@ -113,6 +114,25 @@ def test_a_judges_address_is_an_address(queue, base, child, url):
         queue, child, "win_rate", opponent=base.name, judged_by="endpoint", judge_url=url, judge_model="judge"
     )
     assert "no address" in told["config.judge_url"]
+
+
+def test_a_registered_judge_is_named_or_an_address_given(queue, project, base, child):
+    asked = {"opponent": base.name, "judged_by": "endpoint"}
+    assert "Name a registered model" in refusal(queue, child, "win_rate", **asked)["config.judge"]
+    assert "register it first" in refusal(queue, child, "win_rate", judge="nobody", **asked)["config.judge"]
+    judge = make_model(name="the judge", folder="", endpoint="http://judge/v1", served_name="j", is_shared=False)
+    assert "register it first" in refusal(queue, child, "win_rate", judge=judge.name, **asked)["config.judge"]
+    judge.is_shared = True
+    judge.save()
+    both = {"judge": judge.name, "judge_url": "http://judge/v1", "judge_model": "j"}
+    assert "not both" in refusal(queue, child, "win_rate", **both, **asked)["config.judge"]
+    run = queue(child, "win_rate", judge=judge.name, **asked)
+    assert asked_models.endpoints_of(run)["judge"]["url"] == "http://judge/v1"
+
+
+def test_a_win_rate_reads_no_weights(queue, project, base):
+    remote = make_contestant(project, make_model(name="remote", folder="", endpoint="http://localhost:1/v1")).model
+    assert queue(remote, "win_rate", opponent=base.name).pk
 
 
 def test_a_judges_key_is_named_and_set_and_never_written_down(queue, base, child, monkeypatch):

@@ -97,8 +97,9 @@ def test_a_retired_parent_is_a_conflict(project, researcher):
 def test_a_parent_must_be_a_policy_with_weights_here(project, researcher):
     reward = make_weights(kind="reward")
     far = LanguageModel.objects.create(name="far", endpoint="https://example.org/v1")
-    for parent in (reward, far):
-        assert "parent" in refusal(project, researcher, parent=parent).errors
+    assert "parent" in refusal(project, researcher, parent=reward).errors
+    learning = {"kind": "sft", "dataset": make_dataset(project, kind="sft"), "config": {}}
+    assert "parent" in refusal(project, researcher, parent=far, **learning).errors
 
 
 def test_a_dataset_must_fit_the_kind_the_project_and_the_side(project, researcher):

@@ -1,0 +1,219 @@
+"""Ask an OpenAI-compatible server, again and again until there is an answer or none will come. Pure, thread-safe.
+
+What passes (429, 5xx, a time-out, a connection that broke off) is asked again: as late as the server says, else later
+each time, with jitter. Throttling is no failure and has no number of tries, only `PATIENCE_SECONDS` without any answer.
+What a server refuses for good is raised as a Refusal: of one question, or of all.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from annotate.core.chat_api import refusals
+from annotate.core.chat_api.pace import Pace, backoff
+from annotate.core.chat_api.refusals import Body, Kind
+from annotate.core.network import outbound
+from common import reasoning
+
+TRIES = 6
+PATIENCE_SECONDS = 900.0
+_ALL = frozenset({Kind.KEY, Kind.QUOTA, Kind.ADDRESS, Kind.NAME, Kind.PRIVATE, Kind.TLS})  # no question fares better
+_NO_ANSWER = frozenset({Kind.TIME_OUT, Kind.CUT})  # the server may have answered, and bill it
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where to ask, and how hard. `key` is the secret itself: it has no representation."""
+
+    url: str
+    model: str
+    key: str = field(default="", repr=False)
+    template_options: Mapping[str, Any] = field(default_factory=dict)
+    concurrency: int = 4
+    timeout: float = 120.0  # seconds without a byte
+    longest: float = 900.0  # seconds for a whole answer, however it drips
+    allowed: tuple[str, ...] = ()  # of `outbound`
+
+    def client(self) -> httpx.Client:
+        """Return an HTTP client for as many requests at one time as the model takes."""
+        timeout = httpx.Timeout(10, read=self.timeout, pool=None)
+        return outbound.client(
+            self.url, allowed=self.allowed, timeout=timeout, key=self.key, connections=self.concurrency
+        )
+
+
+@dataclass(frozen=True)
+class Choice:
+    text: str
+    reasoning: str
+    finish_reason: str
+    logprobs: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`sent` is the request as the server took it; `request` its number in the ledger."""
+
+    request: int
+    sent: Body
+    choices: tuple[Choice, ...]
+    prompt_tokens: int | None
+    completion_tokens: int | None
+
+
+class Refusal(Exception):
+    """`of_all`: no other question would be answered, either. `text` is what the server said, without the key."""
+
+    def __init__(self, kind: Kind, text: str, *, of_all: bool) -> None:
+        super().__init__(f"{kind}: {text}")
+        self.kind, self.text, self.of_all = kind, text, of_all
+
+
+class Stopped(Exception):
+    """Another question failed for good; this one was not asked."""
+
+
+Note = Callable[[int, str], None]  # the number of a request, and what became of it
+
+
+class Asker:
+    """Asks for many threads at once. `note` is told of each request when it goes out and when it has ended."""
+
+    def __init__(self, endpoint: Endpoint, client: httpx.Client, note: Note, *, first_request: int = 1) -> None:
+        self.endpoint, self.client, self.note = endpoint, client, note
+        self.pace, self.stopped = Pace(), threading.Event()
+        self.left_out: set[str] = set()  # options that this server does not take
+        self._lock, self._request = threading.Lock(), first_request
+        self._refused: list[str] = []
+        self._heard_at = time.monotonic()
+
+    def ask(self, options: Body) -> Answer:
+        """Return the answer to a request that lacks its model and template options. Raises Refusal, and Stopped."""
+        tries, last = 0, (Kind.FAILED, "")
+        while tries < TRIES:
+            self.pace.wait(self.stopped)
+            if self.stopped.is_set():
+                raise Stopped
+            body = self._body(options)
+            request = self._next_request()
+            self.note(request, "asked")
+            try:
+                status, headers, text = self._exchange(body)
+            except outbound.Refused as error:
+                is_long = isinstance(error, outbound.TooLong)
+                self.note(request, Kind.CUT if is_long else Kind.PRIVATE)
+                raise Refusal(Kind.PROTOCOL if is_long else Kind.PRIVATE, str(error), of_all=not is_long) from error
+            except httpx.HTTPError as error:
+                last = (_kind_of(error), type(error).__name__)
+                self.note(request, last[0])
+            else:
+                if status == 200 and (answer := self._answer(request, body, text)) is not None:
+                    self.note(request, "answered")
+                    self.pace.hear(headers, is_throttled=False)
+                    self._heard_at = time.monotonic()
+                    return answer
+                kind = Kind.PROTOCOL if status == 200 else refusals.kind_of(status, text)
+                self.note(request, kind)
+                self._tell(status, text)
+                if status in (400, 422) and self._without(body, text):
+                    continue
+                if status == 200 or not refusals.is_passing(status, text):
+                    raise Refusal(kind, self._safe(text), of_all=kind in _ALL)
+                last = (kind, f"HTTP {status}")
+                if kind == Kind.THROTTLED and self._is_patient():
+                    if not self.pace.hear(headers, is_throttled=True):
+                        self.pace.hold(backoff(min(tries + 1, TRIES)))
+                    continue
+            tries += 1
+            if tries < TRIES:
+                self.stopped.wait(backoff(tries))
+        kind, told = last
+        raise Refusal(kind, f"no answer in {TRIES} tries; the last one ended with {told}", of_all=kind in _ALL)
+
+    def _exchange(self, body: Body) -> tuple[int, Mapping[str, str], str]:
+        until = time.monotonic() + self.endpoint.longest
+        with self.client.stream("POST", "chat/completions", json=body) as response:
+            data = outbound.body_of(response, until=until)
+        return response.status_code, response.headers, data.decode("utf-8", "replace")
+
+    def _body(self, options: Body) -> Body:
+        body: Body = {"model": self.endpoint.model, **options}
+        if self.endpoint.template_options:
+            body["chat_template_kwargs"] = dict(self.endpoint.template_options)
+        with self._lock:
+            refused = list(self._refused)
+        for text in refused:
+            body = refusals.adapted(body, text) or body
+        return body
+
+    def _without(self, body: Body, text: str) -> bool:
+        """Whether the server takes the same without an option that it names; then it is asked so from now on."""
+        changed = refusals.adapted(body, text)
+        if changed is None:
+            return False
+        with self._lock:
+            self._refused.append(text)
+            self.left_out |= {name for name in body.keys() - changed.keys() if name != "max_tokens"}
+        return True
+
+    def _answer(self, request: int, body: Body, text: str) -> Answer | None:
+        """None for what is no answer in OpenAI's protocol."""
+        try:
+            told = json.loads(text)
+            choices = tuple(_choice(choice) for choice in told["choices"])
+            usage = told.get("usage") or {}
+            counts = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return None
+        return Answer(request, body, choices, *counts) if choices else None
+
+    def _next_request(self) -> int:
+        with self._lock:
+            number, self._request = self._request, self._request + 1
+        return number
+
+    def _is_patient(self) -> bool:
+        return time.monotonic() - self._heard_at < PATIENCE_SECONDS
+
+    def _tell(self, status: int, text: str) -> None:
+        print(f"The server said, with HTTP {status}: {self._safe(text)}", file=sys.stderr, flush=True)
+
+    def _safe(self, text: str) -> str:
+        return refusals.without_key(text, self.endpoint.key)[:300]
+
+
+def may_be_billed(kind: str) -> bool:
+    """Return whether a request that ended so may have been answered, and be on the bill."""
+    return kind in _NO_ANSWER
+
+
+def _choice(choice: Mapping[str, Any]) -> Choice:
+    message = choice["message"]
+    # A server that cut a reply off within a character sends half a surrogate pair, which no file takes.
+    text, thought = reasoning.split(_whole(message.get("content") or ""))
+    thought = reasoning.joined(_whole(reasoning.of_message(message)), thought)
+    content = (choice.get("logprobs") or {}).get("content") or ()
+    logprobs = tuple(float(token["logprob"]) for token in content)
+    return Choice(text, thought, str(choice.get("finish_reason") or "")[:16], logprobs)
+
+
+def _whole(text: object) -> str:
+    return str(text).encode("utf-8", "replace").decode("utf-8")
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31 else None
+
+
+def _kind_of(error: httpx.HTTPError) -> Kind:
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        return Kind.ADDRESS
+    return Kind.TIME_OUT if isinstance(error, httpx.TimeoutException) else Kind.CUT

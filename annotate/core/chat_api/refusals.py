@@ -1,0 +1,99 @@
+"""What an OpenAI-compatible server means by a refusal, and what it takes instead. Pure.
+
+Servers agree on little but the status: the code, the type and the words of a refusal differ, and so each kind is told
+by the words that OpenAI, vLLM, llama.cpp and `transformers serve` use for it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+Body = dict[str, Any]
+
+
+class Kind(StrEnum):
+    """Why an answer did not come."""
+
+    ADDRESS = "address"  # nobody listens there, or the name means nothing
+    TLS = "tls"
+    PRIVATE = "private"  # this network alone reaches it, and the operator does not allow it
+    KEY = "key"
+    NAME = "name"  # no such model
+    CONTEXT = "context"  # the question is too long
+    TEMPLATE = "template"
+    THROTTLED = "throttled"
+    QUOTA = "quota"  # it was paid for, and is used up
+    TIME_OUT = "time-out"
+    CUT = "cut"  # the connection broke off
+    PROTOCOL = "protocol"  # no OpenAI protocol is spoken there
+    REFUSED = "refused"
+    FAILED = "failed"  # the server's own fault
+
+
+_CONTEXT = re.compile(r"context.{0,20}(length|size|window)|maximum context|too many tokens|prompt is too long", re.I)
+_TEMPLATE = re.compile(r"template|jinja|roles must alternate|system role not supported", re.I)
+_QUOTA = re.compile(r"insufficient_quota|billing|exceeded your current quota|insufficient (funds|credits?)", re.I)
+_MODEL = re.compile(r"model", re.I)
+# What some servers know by another name, or not at all: asked for again without it, once it was refused by its name.
+_OPTIONAL = ("temperature", "top_p", "seed", "n", "top_logprobs", "logprobs", "stream_options")
+
+
+def kind_of(status: int, text: str) -> Kind:
+    """Return why a server refused, of its HTTP status and the text of its answer."""
+    if status in (401, 403):
+        return Kind.KEY
+    if status == 402 or (status in (429, 400) and _QUOTA.search(text)):
+        return Kind.QUOTA
+    if status in (429, 503):
+        return Kind.THROTTLED
+    if status in (404, 405) or 300 <= status < 400:
+        return Kind.NAME if status == 404 and is_error_object(text) and _MODEL.search(text) else Kind.ADDRESS
+    if status == 413 or (status < 500 and _CONTEXT.search(text)):
+        return Kind.CONTEXT
+    if _TEMPLATE.search(text):
+        return Kind.TEMPLATE
+    if status in (408, 504, 524):
+        return Kind.TIME_OUT
+    if status < 500 and "model_not_found" in text:
+        return Kind.NAME
+    return Kind.REFUSED if status < 500 else Kind.FAILED
+
+
+def is_error_object(text: str) -> bool:
+    """Return whether it is an error as the protocol sends it, not a web page."""
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
+
+
+def is_passing(status: int, text: str) -> bool:
+    """Return whether the same question may be answered later."""
+    if kind_of(status, text) == Kind.QUOTA:
+        return False
+    return status in (408, 409, 425, 429) or status >= 500
+
+
+def adapted(body: Mapping[str, Any], refusal: str) -> Body | None:
+    """Return the request as this server takes it, by what its refusal (400 or 422) names; None where nothing helps.
+
+    Newer servers call the limit `max_completion_tokens`; models that think take no temperature.
+    """
+    if "max_tokens" in body and "max_completion_tokens" in refusal:
+        changed = {**body, "max_completion_tokens": body["max_tokens"]}
+        del changed["max_tokens"]
+        return changed
+    for name in _OPTIONAL:
+        if name in body and re.search(rf"\b{name}\b['\"`]", refusal):
+            gone = {name, "top_logprobs"} if name == "logprobs" else {name}
+            return {key: value for key, value in body.items() if key not in gone}
+    return None
+
+
+def without_key(text: str, key: str) -> str:
+    """Return what a server said, without the key that it may repeat."""
+    return text.replace(key, "…") if key else text

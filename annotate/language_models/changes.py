@@ -1,0 +1,74 @@
+"""Where a model is asked and how, changed after it was registered. Its weights and its name never change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from django.db import transaction
+
+from annotate.core import audit
+from annotate.core.errors import Refused
+from annotate.core.permissions import Person, can
+from annotate.language_models import actions, model_keys, registration
+from annotate.language_models.model_settings import ModelSettings
+from annotate.models import LanguageModel, User
+
+
+@dataclass(frozen=True)
+class ModelChange:
+    """`key`: None keeps what there is, as far as the address stays; "" forgets it."""
+
+    endpoint: str
+    served_name: str
+    settings: ModelSettings
+    key: str | None = None
+
+
+def may_change(model: LanguageModel, by: Person) -> bool:
+    """Staff, and whoever researches in the project that made or registered it."""
+    return by.is_staff or any(can(by, "research", home) for home in actions.homes_of(model))
+
+
+def change(*, model: LanguageModel, change: ModelChange, by: User) -> LanguageModel:
+    """Look the address up first, then write. A key never goes along to another address.
+
+    Raises Refused: 400 with all that is wrong, 403 for somebody of another project."""
+    endpoint = change.endpoint.strip().rstrip("/")
+    if endpoint and endpoint != model.endpoint:
+        registration.require_reachable(endpoint)
+    return _change(model=model, change=change, endpoint=endpoint, by=by)
+
+
+@transaction.atomic
+def _change(*, model: LanguageModel, change: ModelChange, endpoint: str, by: User) -> LanguageModel:
+    if not may_change(model, by):
+        raise Refused(403, model="Staff change it, and researchers of the project that registered it; ask one.")
+    model = LanguageModel.objects.select_for_update().get(pk=model.pk)
+    before = (model.endpoint, model.served_name, model.sealed_key, ModelSettings.of(model))
+    key = (change.key or "").strip()
+    errors = registration.endpoint_errors(endpoint, change.served_name, key) | change.settings.errors()
+    if not endpoint and not model.folder:
+        errors["endpoint"] = "It has no weights here: without an endpoint nothing would answer for it."
+    if errors:
+        raise Refused(400, **errors)
+    moves = model_keys.bound_to(endpoint) != model_keys.bound_to(model.endpoint)
+    if change.key is not None or moves:
+        model.sealed_key = model_keys.seal(key, endpoint)
+    model.endpoint, model.served_name = endpoint, change.served_name.strip()
+    if not by.is_staff and (home := actions.homes_of(model).first()) and before[:2] != (endpoint, model.served_name):
+        registration.require_their_own(model, home)
+    change.settings.apply_to(model)
+    model.save()
+    if changed := _changed(model, before[3], before[:3]):
+        for project in actions.homes_of(model) or [None]:
+            audit.record(action="model.changed", about=f"{model.name}: {', '.join(changed)}", by=by, project=project)
+    return model
+
+
+def _changed(model: LanguageModel, settings: ModelSettings, before: tuple[str, str, str]) -> list[str]:
+    """Return what changed, by name: neither a key nor a prompt stands on the trail, but an address does."""
+    found = [f"endpoint {model.endpoint or 'none'}"] if model.endpoint != before[0] else []
+    found += ["served_name"] if model.served_name != before[1] else []
+    found += ["key"] if model.sealed_key != before[2] else []
+    now = ModelSettings.of(model)
+    return found + [each.name for each in fields(now) if getattr(now, each.name) != getattr(settings, each.name)]

@@ -1,0 +1,100 @@
+"""Register a model, change how it is asked, and ask it one question."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
+
+from annotate.core.asgi import waiting
+from annotate.core.errors import Refused
+from annotate.core.page_access import MemberRequest, PageRequest, allows, in_project, refused_page
+from annotate.core.permissions import require
+from annotate.language_models import actions, changes, endpoint_check, model_form, registration
+from annotate.language_models.model_access import find_model, require_talk
+from annotate.models import Project, User
+
+
+@sensitive_post_parameters("key")
+@in_project(get="research", post="research")
+def register(request: MemberRequest, project: Project) -> HttpResponse:
+    """A model with weights below models/, an endpoint, or both. It is of this project until somebody shares it."""
+    context = {"project": project, "section": "models", **model_form.context(None)}
+    if request.method != "POST":
+        return render(request, "annotate/language_models/new_model.html", context)
+    sent = request.POST.dict()
+    try:
+        folder, endpoint = sent.get("folder", "").strip(), sent.get("endpoint", "").strip()
+        if folder and not registration.is_below_models(folder):
+            raise Refused(400, folder="Give a folder below models/ in ASSAY_DATA, such as models/base.")
+        settings = model_form.settings_of(sent)
+        if endpoint:
+            registration.require_reachable(endpoint)
+        model = actions.register_model(
+            name=sent.get("name", ""),
+            folder=folder,
+            endpoint=endpoint,
+            served_name=sent.get("served_name", "").strip(),
+            key=sent.get("key", ""),
+            settings=settings,
+            by=request.user,
+            project=project,
+        )
+        if sent.get("enter"):
+            actions.enter_arena(project=project, model=model, by=request.user)
+    except Refused as refused:
+        context |= model_form.context(None, sent, refused.errors)
+        return render(request, "annotate/language_models/new_model.html", context, status=refused.status)
+    return redirect("model", model.pk)
+
+
+@never_cache
+@sensitive_post_parameters("key")
+@allows(get="research or staff", post="research or staff")
+def model_settings(request: PageRequest, pk: int) -> HttpResponse:
+    """Where and how the model is asked, for researchers of its project and staff."""
+    model, project = find_model(request, pk)
+    if not changes.may_change(model, request.user):
+        text = "Staff change it, and researchers of the project that registered it; ask one."
+        return refused_page(request, Refused(403, model=text), project=project)
+    context = {"project": project, "section": "models", "model": model, **model_form.context(model)}
+    if request.method != "POST":
+        return render(request, "annotate/language_models/model_settings.html", context)
+    sent = request.POST.dict()
+    try:
+        key = "" if sent.get("forget_key") else sent.get("key", "").strip() or None
+        wanted = changes.ModelChange(
+            endpoint=sent.get("endpoint", ""),
+            served_name=sent.get("served_name", "").strip(),
+            settings=model_form.settings_of(sent),
+            key=key,
+        )
+        changed = changes.change(model=model, change=wanted, by=cast(User, request.user))
+    except Refused as refused:
+        context |= model_form.context(model, sent, refused.errors)
+        return render(request, "annotate/language_models/model_settings.html", context, status=refused.status)
+    if model.sealed_key and not changed.sealed_key:
+        messages.info(request, "The key was forgotten: a key is for one address. Give the new address its own.")
+    return redirect("model", pk)
+
+
+@never_cache
+@allows(post="research")
+def ask(request: PageRequest, pk: int) -> HttpResponse:
+    """One question, and what is wrong where there is no answer. A part of the model's page, or a page."""
+    model, project = find_model(request, pk)
+    try:
+        require(request.user, "research", project)
+        require_talk(request.user, model, project)
+        with waiting.aside_in_thread(f"user:{request.user.pk}"):
+            checked = endpoint_check.ask_one_question(model, project, request.POST.get("question", ""))
+    except Refused as refused:
+        return refused_page(request, refused, project=project)
+    context = {"model": model, "project": project, "section": "models", "checked": checked}
+    context |= {"may_change": changes.may_change(model, request.user)}
+    part = "#checked" if request.htmx else ""
+    return render(request, f"annotate/language_models/model_asked.html{part}", context)

@@ -1,0 +1,104 @@
+"""The fields of a model's forms: read from what was sent, and shown again with what is wrong beside each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from annotate.core.errors import Refused
+from annotate.language_models.model_settings import ModelSettings, lines_of_options, options_of_lines
+from annotate.models import LanguageModel
+
+
+@dataclass(frozen=True)
+class Field:
+    """A number of the form: how it is called, what it does, and what stands in it."""
+
+    name: str
+    label: str
+    note: str
+    value: Any = ""
+    said: str = ""  # what is wrong
+
+
+_SAMPLING = (
+    ("temperature", "Temperature", "0 takes the likeliest token"),
+    ("top_p", "Top p", "the likeliest tokens with this much probability in all"),
+    ("max_new_tokens", "Most new tokens", "more for a model that thinks"),
+)
+_LIMITS = (
+    ("concurrency", "Requests at one time", "of each process that asks it; what the provider allows"),
+    ("prompt_price", "Dollars for a million prompt tokens", "for what a run costs; empty: not counted"),
+    ("completion_price", "Dollars for a million completion tokens", "likewise"),
+)
+_WHOLE = ("max_new_tokens", "concurrency")
+_EMPTY = ("temperature", "top_p", "max_new_tokens", "prompt_price", "completion_price")  # may be left so
+
+
+def settings_of(sent: Mapping[str, str]) -> ModelSettings:
+    """Return what a form says of how a model is asked. Raises Refused, 400, with each field that is none."""
+    errors: dict[str, str] = {}
+    values: dict[str, Any] = {"system_prompt": sent.get("system_prompt", "").strip()}
+    for name, _, _ in (*_SAMPLING, *_LIMITS):
+        typed = sent.get(name, "").strip().replace(",", ".")
+        try:
+            if typed:
+                values[name] = int(typed) if name in _WHOLE else _number(name, typed)
+            elif name in _EMPTY:
+                values[name] = None
+        except (ValueError, InvalidOperation):
+            errors[name] = f"{typed[:40]!r} is no {'whole ' if name in _WHOLE else ''}number."
+    try:
+        values["template_options"] = options_of_lines(sent.get("template_options", ""))
+    except ValueError as error:
+        errors["template_options"] = str(error)
+    if errors:
+        raise Refused(400, **errors)
+    settings = ModelSettings(**values)
+    if errors := settings.errors():
+        raise Refused(400, **errors)
+    return settings
+
+
+def _number(name: str, typed: str) -> float | Decimal:
+    number = Decimal(typed)
+    if not number.is_finite():
+        raise ValueError
+    return number if name.endswith("price") else float(number)
+
+
+def context(
+    model: LanguageModel | None, sent: Mapping[str, str] | None = None, errors: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Return what the form's template shows: as it was sent, else as the model has it. A key is never shown."""
+    values = {name: value for name, value in (sent or {}).items() if name not in ("key", "csrfmiddlewaretoken")}
+    if sent is None:
+        settings = ModelSettings.of(model) if model is not None else ModelSettings()
+        values = {name: _shown(getattr(settings, name)) for name, _, _ in (*_SAMPLING, *_LIMITS)}
+        values |= {
+            "system_prompt": settings.system_prompt,
+            "template_options": lines_of_options(settings.template_options),
+            "endpoint": model.endpoint if model is not None else "",
+            "served_name": model.served_name if model is not None else "",
+        }
+    said = dict(errors or {})
+    known = {"name", "folder", "endpoint", "served_name", "key", "system_prompt", "template_options"}
+    known |= {name for name, _, _ in (*_SAMPLING, *_LIMITS)}
+    return {
+        "values": values,
+        "errors": said,
+        "elsewhere": [text for name, text in said.items() if name not in known],
+        "sampling": [Field(*each, values.get(each[0], ""), said.get(each[0], "")) for each in _SAMPLING],
+        "limits": [Field(*each, values.get(each[0], ""), said.get(each[0], "")) for each in _LIMITS],
+        "is_open": bool(said.keys() & {name for name, _, _ in (*_SAMPLING, *_LIMITS)} | said.keys() & {
+            "system_prompt", "template_options"
+        }),
+    }  # fmt: skip
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value.normalize():f}" if isinstance(value, Decimal) else f"{value:g}" if value < 1e6 else str(value)

@@ -1,0 +1,71 @@
+"""The key of a model's endpoint, encrypted at rest, and readable for its own address alone.
+
+Each address has an encryption key of its own, derived from the site's secret and the address (HKDF). So a sealed key
+that stands in a row beside another address opens nothing there: a key never goes to a server that it was not given for.
+Nothing but `key_of` reads it, and nothing but the request to that address gets it.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+from annotate.core.network import outbound
+from annotate.models import LanguageModel
+
+LONGEST_KEY = 2000  # characters
+_PURPOSE = b"assay: the key of a model's endpoint, 1\x00"
+
+
+class KeyLost(Exception):
+    """A key that cannot be read any more: it was sealed for another address, or with a secret that is gone."""
+
+
+def seal(key: str, address: str) -> str:
+    """Return the key as the database keeps it, bound to `address`; "" for none."""
+    return _box(address).encrypt(key.encode()).decode() if key else ""
+
+
+def key_of(model: LanguageModel) -> str:
+    """Return the key that its endpoint is asked with; "" without one. Raises KeyLost."""
+    if not (model.sealed_key and model.endpoint):
+        return ""
+    try:
+        return _box(model.endpoint).decrypt(model.sealed_key.encode()).decode()
+    except InvalidToken as error:
+        raise KeyLost(f"The key of {model.name} cannot be read; give it again on the model's page.") from error
+
+
+def reseal(model: LanguageModel) -> str:
+    """Return the key sealed with the newest secret. Raises KeyLost."""
+    return seal(key_of(model), model.endpoint)
+
+
+def bound_to(endpoint: str) -> str:
+    """Return the address that a key is for: scheme, host, port and path."""
+    parts = urlsplit(endpoint)
+    return f"{parts.scheme}://{outbound.host_and_port(endpoint)}{parts.path.rstrip('/')}"
+
+
+def _box(address: str) -> MultiFernet:
+    return MultiFernet([Fernet(_derived(secret, address)) for secret in _secrets()])
+
+
+def _derived(secret: str, address: str) -> bytes:
+    derived = HKDF(algorithm=SHA256(), length=32, salt=None, info=_PURPOSE + bound_to(address).encode())
+    return base64.urlsafe_b64encode(derived.derive(secret.encode()))
+
+
+def _secrets() -> Sequence[str]:
+    """Return the secrets that may have sealed a key, the one that seals first."""
+    found: list[str] = settings.KEY_SECRETS or [settings.SECRET_KEY, *map(str, settings.SECRET_KEY_FALLBACKS)]
+    if not all(found):
+        raise ImproperlyConfigured("ASSAY_KEY_SECRETS holds an empty secret; write long random texts, commas between.")
+    return found

@@ -1,0 +1,145 @@
+"""What programs send about language models, and what they get."""
+
+from __future__ import annotations
+
+from rest_framework import serializers
+
+from annotate.core.api.serializer_fields import Choice, Id, Input
+from annotate.core.errors import Refused
+from annotate.language_models.endpoint_check import LONGEST_QUESTION
+from annotate.language_models.registration import is_below_models, require_reachable
+from annotate.models import LanguageModel
+from annotate.models.language_models import DEFAULT_CONCURRENCY
+
+
+class Settings(Input):
+    """How the model is asked. What is null or empty is as the project says."""
+
+    temperature = serializers.FloatField(required=False, allow_null=True, default=None)
+    top_p = serializers.FloatField(required=False, allow_null=True, default=None)
+    max_new_tokens = serializers.IntegerField(required=False, allow_null=True, default=None)
+    system_prompt = serializers.CharField(required=False, allow_blank=True, default="", trim_whitespace=False)
+    template_options = serializers.DictField(
+        required=False, default=dict, help_text="Sent as chat_template_kwargs, such as enable_thinking."
+    )
+    concurrency = serializers.IntegerField(required=False, default=DEFAULT_CONCURRENCY)
+    prompt_price = serializers.DecimalField(
+        12, 6, required=False, allow_null=True, default=None, help_text="Dollars for a million tokens."
+    )
+    completion_price = serializers.DecimalField(
+        12, 6, required=False, allow_null=True, default=None, help_text="Dollars for a million tokens."
+    )
+
+
+SETTINGS = tuple(Settings._declared_fields)
+
+
+class NewModel(Settings):
+    name = serializers.CharField(max_length=120)
+    kind = Choice(LanguageModel.Kind.choices, required=False, default="policy")
+    stage = serializers.CharField(required=False, default="base", max_length=24)
+    folder = serializers.CharField(required=False, default="", allow_blank=True, help_text="Such as models/base.")
+    endpoint = serializers.CharField(required=False, default="", allow_blank=True, help_text="OpenAI-compatible URL.")
+    served_name = serializers.CharField(required=False, default="", allow_blank=True, max_length=500)
+    key = serializers.CharField(
+        required=False, default="", allow_blank=True, write_only=True, help_text="Of the endpoint; never shown again."
+    )
+    parent = Id(required=False, allow_null=True, default=None)
+    licence = serializers.CharField(required=False, default="", allow_blank=True, max_length=120)
+    origin = serializers.CharField(required=False, default="", allow_blank=True, max_length=500)
+    project = serializers.SlugField(
+        max_length=50,
+        required=False,
+        help_text="Whose it is. Left out by staff: everybody's; by who researches in one project alone: that one's.",
+    )
+    parameters = serializers.IntegerField(
+        required=False, allow_null=True, default=None, min_value=0, max_value=2**63 - 1
+    )
+
+    def validate_endpoint(self, endpoint: str) -> str:
+        """This server asks there, and tells what came back: the operator alone lets it ask what only it reaches."""
+        if endpoint:
+            try:
+                require_reachable(endpoint)
+            except Refused as refused:
+                raise serializers.ValidationError(refused.errors["endpoint"]) from refused
+        return endpoint
+
+    def validate_folder(self, folder: str) -> str:
+        if folder and not is_below_models(folder):
+            raise serializers.ValidationError("must be a path below models/ in ASSAY_DATA, such as models/base.")
+        return folder
+
+
+class ModelOut(serializers.ModelSerializer):
+    run = serializers.SerializerMethodField(help_text="The run that made it.")
+
+    class Meta:
+        model = LanguageModel
+        fields = (
+            *("id", "name", "kind", "stage", "parent", "run", "parameters", "content_hash", "licence", "origin"),
+            *("card", "is_shared", "created_at", "retired_at", "retired_reason"),
+        )
+
+    def get_run(self, model: LanguageModel) -> int | None:
+        return model.made_by.pk if hasattr(model, "made_by") else None
+
+
+class Retirement(Input):
+    reason = serializers.CharField(allow_blank=True)
+
+
+class ServingOut(serializers.Serializer):
+    state = serializers.CharField(help_text="loaded, idle, loading, failed, missing or unreachable.")
+    said = serializers.CharField()
+    base_url = serializers.CharField(help_text="Of the OpenAI-compatible server.")
+    model = serializers.CharField(help_text="The `model` of a request to it.")
+
+
+class Sharing(Input):
+    shared = serializers.BooleanField(help_text="False: only its own project and those that have used it.")
+
+
+class ModelChanges(Settings):
+    """What is left out stays as it is."""
+
+    endpoint = serializers.CharField(required=False, allow_blank=True)
+    served_name = serializers.CharField(required=False, allow_blank=True, max_length=500)
+    key = serializers.CharField(
+        required=False, allow_blank=True, write_only=True, help_text='Never shown. "" forgets it.'
+    )
+
+
+class SettingsOut(Settings):
+    endpoint = serializers.CharField()
+    served_name = serializers.CharField()
+    has_key = serializers.SerializerMethodField(help_text="Whether a key is kept for its endpoint.")
+
+    def get_has_key(self, model: LanguageModel) -> bool:
+        return bool(model.sealed_key)
+
+
+class OneQuestion(Input):
+    question = serializers.CharField(required=False, default="", allow_blank=True, max_length=LONGEST_QUESTION)
+
+
+class CheckedOut(serializers.Serializer):
+    is_ok = serializers.BooleanField()
+    question = serializers.CharField()
+    problem = serializers.CharField(
+        help_text="address, tls, private, key, name, context, template, throttled, quota, time-out, cut, protocol, "
+        'refused, failed or empty; "" when it answered.'
+    )
+    what = serializers.CharField(help_text="What is wrong, in words.")
+    remedy = serializers.CharField()
+    offered = serializers.ListField(child=serializers.CharField(), help_text="Names that the server lists.")
+    answer = serializers.CharField()
+    reasoning = serializers.CharField()
+    tokens = serializers.IntegerField(allow_null=True)
+    prompt_tokens = serializers.IntegerField(allow_null=True)
+    seconds = serializers.FloatField()
+    cost = serializers.DecimalField(14, 8, allow_null=True, help_text="Dollars, by the model's prices.")
+
+
+class ArenaEntry(Input):
+    project = serializers.SlugField(max_length=50)

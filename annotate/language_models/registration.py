@@ -1,0 +1,97 @@
+"""What may be registered as a model: its fields by themselves, and what a researcher may reach by them."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from urllib.parse import urlsplit
+
+from django.conf import settings
+
+from annotate.core.errors import Refused
+from annotate.core.network import outbound
+from annotate.core.network.public_addresses import place
+from annotate.language_models import model_server
+from annotate.language_models.model_keys import LONGEST_KEY
+from annotate.language_models.model_settings import ModelSettings
+from annotate.models import LanguageModel, Project
+
+
+def check(
+    name: str, folder: str, endpoint: str, served_name: str, kind: str, stage: str, key: str, asked: ModelSettings
+) -> None:
+    """Raises Refused, 400, with all that is wrong."""
+    errors: dict[str, str] = {}
+    if not name or len(name) > 120:
+        errors["name"] = "Give a name of 1 to 120 characters."
+    if kind not in LanguageModel.Kind.values:
+        errors["kind"] = f"{kind!r} is not one of {', '.join(LanguageModel.Kind.values)}."
+    if len(stage) > 24:
+        errors["stage"] = "At most 24 characters, such as base, SFT or PPO."
+    if not folder and not endpoint:
+        errors["folder"] = "Give a folder with weights, an endpoint, or both."
+    if folder and not (settings.DATA_DIR / folder).is_dir():
+        errors["folder"] = f"There is no folder {folder} below ASSAY_DATA; import the model first."
+    errors |= endpoint_errors(endpoint, served_name, key) | asked.errors()
+    if errors:
+        raise Refused(400, **errors)
+
+
+def endpoint_errors(endpoint: str, served_name: str, key: str) -> dict[str, str]:
+    """Return what is wrong with an address, the name that is asked for there and its key."""
+    errors: dict[str, str] = {}
+    if endpoint:
+        try:
+            place(endpoint)
+        except ValueError:
+            errors["endpoint"] = "Give an address such as http://127.0.0.1:8000/v1, without a name or password."
+        if not served_name:
+            errors["served_name"] = "Give the name under which the endpoint serves the model."
+    elif key:
+        errors["key"] = "A key is for an endpoint: give its address too."
+    if key and (len(key) > LONGEST_KEY or not key.strip().isascii() or not key.strip().isprintable()):
+        errors["key"] = f"A key is at most {LONGEST_KEY} plain characters on one line."
+    return errors
+
+
+def require_reachable(endpoint: str) -> None:
+    """This server asks there, and tells what came back: the operator alone lets it ask what only it reaches.
+
+    Raises Refused, 400. Looks the name up: not for a transaction."""
+    if "@" in urlsplit(endpoint).netloc:
+        raise Refused(400, endpoint="Leave name and password out of the address: give the key in its own field.")
+    try:
+        to = place(endpoint)
+        outbound.require_allowed(to.host, to.port, model_server.allowed_inside())
+    except (ValueError, outbound.Refused) as error:
+        raise Refused(400, endpoint=f"{error} ({outbound.VARIABLE})") from error
+    except OSError as error:
+        raise Refused(400, endpoint=f"The name cannot be looked up ({error}).") from error
+
+
+def is_below_models(folder: str) -> bool:
+    """Return whether a folder may be named: a model may be exported, and runs and uploads of others lie elsewhere."""
+    parts = PurePosixPath(folder).parts
+    return ".." not in parts and parts[:1] == ("models",) and len(parts) >= 2
+
+
+def require_their_own(model: LanguageModel, project: Project) -> None:
+    """Raises Refused where a registration would reach another project's weights.
+
+    The site's own server may load whatever folder it is asked for by name: so it is asked by a model's own folder.
+    """
+    if model.endpoint and model_server.is_own(model.endpoint):
+        raise Refused(403, endpoint="It is this site's own server: give the folder of the weights, or ask the staff.")
+    if model.folder and model.served_name and not model.endpoint:
+        raise Refused(403, served_name="Only staff say by which name this site's own server is asked; leave it out.")
+    if model.path is not None:
+        here, usable = model.path.resolve(), LanguageModel.objects.usable_in(project).values("pk")
+        others = LanguageModel.objects.exclude(folder="").exclude(pk__in=usable)
+        for other in (settings.DATA_DIR / folder for folder in others.values_list("folder", flat=True)):
+            if here.is_relative_to(other.resolve()) or other.resolve().is_relative_to(here):
+                raise Refused(400, folder=f"There is no folder {model.folder} that {project.name} may use.")
+
+
+def content_of(model: LanguageModel) -> tuple[str, str, str, str]:
+    """Return what makes two registrations the same model. Weights without a hash are told by their folder."""
+    weights = model.content_hash or model.folder
+    return (model.kind, weights, model.endpoint, model.served_name)

@@ -1,0 +1,53 @@
+"""Why a run that asks an endpoint cannot go on, in words and with the remedy. What has arrived is kept."""
+
+from __future__ import annotations
+
+from annotate.core.chat_api.asking import Refusal
+from annotate.core.chat_api.refusals import Kind
+from training.core.run_directory import RecipeFailure
+
+_KEPT = "Then resume this run: what it has answered is kept and not asked again."
+_WORDS: dict[Kind, tuple[str, str]] = {
+    Kind.KEY: ("The server does not accept the key.", "Give the model another key on its page."),
+    Kind.QUOTA: ("What was paid for is used up.", "Renew it with the provider."),
+    Kind.NAME: ("The server knows no model of this name.", "Correct the served name on the model's page."),
+    Kind.ADDRESS: (
+        "The server cannot be reached, or the path of its address is wrong.",
+        "Check that it runs, and the address on the model's page: it usually ends with /v1.",
+    ),
+    Kind.PRIVATE: (
+        "The address is inside a private network, and the operator does not allow it.",
+        "Have the operator name it in ASSAY_PRIVATE_ENDPOINTS, for web and worker.",
+    ),
+    Kind.PROTOCOL: (
+        "What answers there does not speak OpenAI's protocol.",
+        "Check the address on the model's page: it usually ends with /v1.",
+    ),
+    Kind.CONTEXT: (
+        "The prompts and the room for an answer are more than the model's context holds.",
+        "Queue it again with fewer max_new_tokens, or a shorter system prompt.",
+    ),
+    Kind.TEMPLATE: (
+        "The server could not put the prompts into the model's chat template.",
+        "Check the template options on the model's page; some templates take no system prompt.",
+    ),
+    Kind.THROTTLED: (
+        "The server took no question for a long time.",
+        "Set a lower concurrency on the model's page, or wait until the provider's limit is free again.",
+    ),
+    Kind.TIME_OUT: ("The server took questions and sent no answer in time.", "Raise request_timeout, or try later."),
+}
+_OTHERS = ("The server refused the questions, or failed at them.", "The log has what it said.")
+
+
+def failure_of(refusal: Refusal) -> RecipeFailure:
+    what, remedy = _WORDS.get(refusal.kind, _OTHERS)
+    return RecipeFailure(f"endpoint_{refusal.kind.replace('-', '_')}", what, f"{remedy} {_KEPT}")
+
+
+def too_many_unanswered(unanswered: int, total: int) -> RecipeFailure:
+    return RecipeFailure(
+        "endpoint_unanswered",
+        f"The server failed, again and again, at {unanswered:,} of {total:,} completions.",
+        f"See the log for what it said, and try later. {_KEPT}",
+    )

@@ -1,0 +1,53 @@
+"""Every request to an endpoint, in a file: when it goes out, and what became of it. So nothing paid is forgotten."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections import Counter
+from pathlib import Path
+
+from annotate.core.chat_api.asking import may_be_billed
+from training.core.run_directory import Row, read_lines
+
+
+class Ledger:
+    """requests.jsonl: a line when a request goes out, and one when it has ended."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._lock = path, threading.Lock()
+        self.ends: Counter[str] = Counter()  # of this and earlier attempts
+        asked: set[int] = set()
+        ended: set[int] = set()
+        for row in read_lines(path):
+            (asked if row["state"] == "asked" else ended).add(row["request"])
+            self.ends[row["state"]] += 1
+        self.requests = max(asked, default=0)
+        self.ends["lost"] = len(asked - ended)  # the run was killed before they ended
+
+    def __enter__(self) -> Ledger:
+        if self.path.exists() and not (held := self.path.read_bytes()).endswith(b"\n"):
+            os.truncate(self.path, held.rfind(b"\n") + 1)
+        self._file = self.path.open("a", encoding="utf-8", buffering=1)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def note(self, request: int, state: str) -> None:
+        with self._lock:
+            self.ends[str(state)] += 1
+            self._file.write(json.dumps({"request": request, "state": str(state)}) + "\n")
+
+    @property
+    def may_be_billed(self) -> int:
+        """Requests without an answer here that the server may have answered all the same."""
+        return self.ends["lost"] + sum(number for state, number in self.ends.items() if may_be_billed(state))
+
+
+def append_rows(path: Path, rows: list[Row]) -> None:
+    if path.exists() and not (held := path.read_bytes()).endswith(b"\n"):
+        os.truncate(path, held.rfind(b"\n") + 1)
+    with path.open("a", encoding="utf-8") as file:
+        file.write("".join(json.dumps(row) + "\n" for row in rows))

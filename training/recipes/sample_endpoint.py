@@ -1,0 +1,301 @@
+"""Completions in bulk from a model behind an endpoint: `python -m training.recipes.sample_endpoint RUN_DIR`.
+
+Asks for `completions_per_prompt` completions of each row of data/prompts.jsonl, as many requests at one time as the
+model's concurrency allows, and appends each answer to completions.jsonl, whole and on disk, before it is counted. So a
+run that was killed asks for nothing again that has arrived. requests.jsonl names every request when it goes out and
+says what became of it: one that was under way when the run was killed, or whose answer was cut off, may be on the bill
+without an answer, and the result counts those. refused.jsonl holds questions that the server will never answer.
+
+The bill is the sum of the `usage` that the server sent with each answer, by the model's prices. The key comes by a pipe
+from the worker (`training.core.run_secrets`) and goes nowhere but into the requests. Needs no torch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from annotate.core.chat_api.asking import Answer, Asker, Endpoint, Refusal, Stopped
+from annotate.core.chat_api.refusals import Body, Kind
+from common.sampling import kept_sampling, with_system_prompt
+from common.seeds import sequence_seed
+from training.configs import SampleConfig
+from training.core import run_secrets
+from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec, read_lines
+from training.recipes.common import endpoint_words
+from training.recipes.common.entry import config_of, run_recipe
+from training.recipes.common.request_ledger import Ledger, append_rows
+
+GIVE_UP_AFTER = 10  # questions in a row, from the first on, all of which were refused
+MOST_UNANSWERED = 0.1  # of the completions: the run ends well without them, and says so
+_PROGRESS_SECONDS = 1.0
+_SEED_BITS = 0x7FFFFFFF  # more than some servers take
+
+
+@dataclass(frozen=True)
+class Task:
+    """Completions to ask for in one request: those of one prompt with these indices."""
+
+    prompt_id: int
+    indices: tuple[int, ...]
+    messages: tuple[Row, ...] = field(repr=False)
+
+
+def main(run: RunDirectory, spec: RunSpec) -> None:
+    config: SampleConfig = config_of(spec)
+    endpoint = endpoint_of(spec.endpoints["parent"], run_secrets.read().get("parent", ""), config.request_timeout)
+    tasks, total = _tasks(run, config)
+    done = total - sum(len(task.indices) for task in tasks)
+    run.progress("asking", done, total)
+    with Ledger(run.path / "requests.jsonl") as ledger, endpoint.client() as client:
+        asker = Asker(endpoint, client, ledger.note, first_request=ledger.requests + 1)
+        job = _Job(run, spec, config, asker, total, done)
+        started = time.perf_counter()
+        job.work(tasks)
+        run.progress("asking", total, total)
+        run.finish(_result(run, spec, config, job, ledger, time.perf_counter() - started, done))
+
+
+def endpoint_of(told: Row, key: str, timeout: float) -> Endpoint:
+    """Return where to ask, of what `preparation` wrote of the model."""
+    return Endpoint(
+        url=told["url"],
+        model=told["model"],
+        key=key,
+        template_options=told.get("template_options") or {},
+        concurrency=told.get("concurrency") or 1,
+        timeout=timeout,
+        allowed=tuple(told.get("allowed") or ()),
+    )
+
+
+def _tasks(run: RunDirectory, config: SampleConfig) -> tuple[list[Task], int]:
+    """Return what is still to be asked, and how many completions there are to be in all."""
+    prompts = run.rows("prompts")
+    if not prompts:
+        raise RecipeFailure(
+            "no_prompts", "The run has no prompts.", "Add prompts to the project, then start the run again."
+        )
+    over = {(row["prompt_id"], row["index"]) for row in read_lines(run.path / "completions.jsonl")}
+    over |= {(row["prompt_id"], row["index"]) for row in read_lines(run.path / "refused.jsonl")}
+    tasks = []
+    for row in prompts:
+        missing = [i for i in range(config.completions_per_prompt) if (row["id"], i) not in over]
+        messages = tuple(with_system_prompt(row["messages"], config.system_prompt))
+        if missing:
+            tasks.append(Task(row["id"], tuple(missing), messages))
+    return tasks, len(prompts) * config.completions_per_prompt
+
+
+@dataclass
+class _Job:
+    """One attempt at the questions that are left."""
+
+    run: RunDirectory
+    spec: RunSpec
+    config: SampleConfig
+    asker: Asker
+    total: int
+    done: int
+    refused: Counter[str] = field(default_factory=Counter)  # completions, by why
+    unanswered: int = 0  # completions that the server failed at, again and again
+    gives_many: bool = True  # of one request
+    answered: int = 0  # requests
+    cost: Decimal = Decimal(0)  # of this attempt
+    _said: float = 0.0
+    _began: float = field(default_factory=time.monotonic)
+    _done_before: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._done_before = self.done
+
+    def work(self, tasks: list[Task]) -> None:
+        """Raises RecipeFailure when nothing more will come. What is under way then is still kept: it is paid for."""
+        todo = deque(tasks)
+        under_way: dict[Future[Answer], Task] = {}
+        failure: RecipeFailure | None = None
+        many = self.asker.endpoint.concurrency
+        with ThreadPoolExecutor(many) as pool:
+            try:
+                while True:
+                    while failure is None and todo and len(under_way) < many:
+                        task = self._next(todo)
+                        under_way[pool.submit(self.asker.ask, self._options(task))] = task
+                    if not under_way:
+                        break
+                    ready, _ = wait(under_way, return_when=FIRST_COMPLETED)
+                    failure = self._take(ready, under_way, todo) or failure
+            finally:
+                self.asker.stopped.set()
+        if failure is not None:
+            raise failure
+        if self.unanswered > MOST_UNANSWERED * self.total:
+            raise endpoint_words.too_many_unanswered(self.unanswered, self.total)
+
+    def _next(self, todo: deque[Task]) -> Task:
+        """Return the next request's task: one completion each where the server gives one at a time."""
+        task = todo.popleft()
+        if self.gives_many and "n" not in self.asker.left_out:
+            return task
+        for index in reversed(task.indices[1:]):
+            todo.appendleft(Task(task.prompt_id, (index,), task.messages))
+        return Task(task.prompt_id, task.indices[:1], task.messages)
+
+    def _options(self, task: Task) -> Body:
+        config = self.config
+        seed = sequence_seed(self.spec.seed, task.prompt_id, task.indices[0]) & _SEED_BITS
+        options: Body = {
+            "messages": list(task.messages),
+            "max_tokens": config.max_new_tokens,
+            "temperature": config.temperature,
+            "top_p": config.top_p,
+            "seed": seed,
+        }
+        options |= {"n": len(task.indices)} if len(task.indices) > 1 else {}
+        return options | ({"logprobs": True} if config.logprobs else {})
+
+    def _take(
+        self, ready: set[Future[Answer]], under_way: dict[Future[Answer], Task], todo: deque[Task]
+    ) -> RecipeFailure | None:
+        """Keep what came, all on disk at once; what was not answered goes back to `todo`, or is counted."""
+        failure, rows = None, []
+        for future in ready:
+            task = under_way.pop(future)
+            try:
+                rows += self._answered(task, future.result(), todo)
+            except Stopped:
+                continue
+            except Refusal as refusal:
+                failure = self._refused(task, refusal) or failure
+        if rows:
+            self.run.log_completions(rows)
+        self.done += len(rows)
+        self.cost += sum((Decimal(row["cost"]) for row in rows if row["cost"]), Decimal(0))
+        if failure is not None:
+            self.asker.stopped.set()
+        self._progress()
+        return failure
+
+    def _answered(self, task: Task, answer: Answer, todo: deque[Task]) -> list[Row]:
+        self.answered += 1
+        choices = answer.choices[: len(task.indices)]
+        if len(choices) < len(task.indices):
+            self.gives_many = False
+            todo.appendleft(Task(task.prompt_id, task.indices[len(choices) :], task.messages))
+        return [
+            _row(self.spec, self.config, task.prompt_id, index, answer, number)
+            for number, index in enumerate(task.indices[: len(choices)])
+        ]
+
+    def _refused(self, task: Task, refusal: Refusal) -> RecipeFailure | None:
+        if refusal.of_all:
+            return endpoint_words.failure_of(refusal)
+        if refusal.kind in (Kind.FAILED, Kind.TIME_OUT, Kind.CUT, Kind.THROTTLED):
+            self.unanswered += len(task.indices)
+            if not self.answered and not self.done and self.unanswered >= GIVE_UP_AFTER:
+                return endpoint_words.failure_of(refusal)
+            return None
+        if not self.answered and not self.done and sum(self.refused.values()) + 1 >= min(GIVE_UP_AFTER, self.total):
+            # A setting, then, that is wrong for all: when it is put right and the run resumed, they are asked again.
+            (self.run.path / "refused.jsonl").unlink(missing_ok=True)
+            return endpoint_words.failure_of(refusal)
+        self.refused[refusal.kind] += len(task.indices)
+        append_rows(
+            self.run.path / "refused.jsonl",
+            [{"prompt_id": task.prompt_id, "index": index, "kind": refusal.kind} for index in task.indices],
+        )
+        return None
+
+    def _progress(self) -> None:
+        now = time.monotonic()
+        if now < self._said + _PROGRESS_SECONDS or self.done == self._done_before:
+            return
+        self._said = now
+        pace = (self.done - self._done_before) / (now - self._began)
+        over = self.done + sum(self.refused.values())
+        self.run.progress("asking", over, self.total, eta_seconds=(self.total - over) / pace)
+        self.run.log_metrics(over, completions_per_second=pace, cost=float(self.cost))
+
+
+def _row(spec: RunSpec, config: SampleConfig, prompt_id: int, index: int, answer: Answer, number: int) -> Row:
+    """Return one line of completions.jsonl. What the request cost is shared by its choices alike."""
+    choice, many, sent = answer.choices[number], len(answer.choices), answer.sent
+    tokens = answer.completion_tokens if many == 1 else len(choice.logprobs) or None
+    used: Row = {name: sent[name] for name in ("temperature", "top_p") if name in sent}
+    used["max_new_tokens"] = sent.get("max_tokens") or sent["max_completion_tokens"]
+    if options := sent.get("chat_template_kwargs"):
+        used["template_options"] = options
+    cost = cost_of(spec.endpoints["parent"], answer.prompt_tokens, answer.completion_tokens)
+    row: Row = {
+        "prompt_id": prompt_id,
+        "index": index,
+        "text": choice.text,
+        "reasoning": choice.reasoning,
+        "tokens": tokens,
+        "prompt_tokens": answer.prompt_tokens,
+        "cost": None if cost is None else str(cost / many),
+        "finish_reason": choice.finish_reason,
+        "seed": sent.get("seed"),
+        "sampling": kept_sampling(used, config.system_prompt),  # type: ignore[arg-type]
+        "request": answer.request,
+        "request_tokens": [answer.prompt_tokens, answer.completion_tokens],
+    }
+    return row | ({"logprobs": list(choice.logprobs)} if choice.logprobs else {})
+
+
+def cost_of(told: Row, prompt_tokens: int | None, completion_tokens: int | None) -> Decimal | None:
+    """Return dollars; None where the model has no prices, or the server counts no tokens."""
+    prices = told.get("prompt_price"), told.get("completion_price")
+    if None in (*prices, prompt_tokens, completion_tokens):
+        return None
+    return (Decimal(prices[0]) * prompt_tokens + Decimal(prices[1]) * completion_tokens) / 1_000_000  # type: ignore
+
+
+def _result(
+    run: RunDirectory, spec: RunSpec, config: SampleConfig, job: _Job, ledger: Ledger, seconds: float, before: int
+) -> dict[str, Any]:
+    rows = list(read_lines(run.path / "completions.jsonl"))
+    if not rows:
+        raise endpoint_words.too_many_unanswered(job.unanswered, job.total)
+    usage = {row["request"]: row["request_tokens"] for row in rows}  # each request once, however many it answered
+    prompt_tokens, completion_tokens = (_sum(tokens[side] for tokens in usage.values()) for side in (0, 1))
+    cost = cost_of(spec.endpoints["parent"], prompt_tokens, completion_tokens)
+    logprobs = [value for row in rows for value in row.get("logprobs", ())]
+    new = len(rows) - before
+    return {
+        "completions": len(rows),
+        "tokens_mean": None if completion_tokens is None else completion_tokens / len(rows),
+        "stopped_share": sum(row["finish_reason"] == "stop" for row in rows) / len(rows),
+        "distinct": len({row["text"] for row in rows}) / len(rows),
+        "completions_per_second": new / seconds if new > 0 else None,
+        "seconds": seconds,
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": completion_tokens,
+        "cost": None if cost is None else float(cost),
+        "requests": ledger.ends["asked"],
+        "throttled": ledger.ends[Kind.THROTTLED],
+        "may_be_billed": ledger.may_be_billed,
+        "unanswered": job.unanswered,
+        "refused": sum(1 for _ in read_lines(run.path / "refused.jsonl")),
+        **({"logprob_mean": sum(logprobs) / len(logprobs)} if logprobs else {}),
+        **({"not_taken": ", ".join(sorted(job.asker.left_out))} if job.asker.left_out else {}),
+        "how_to_read": "prompt_tokens and completion_tokens are as the server counted them, cost is theirs by the "
+        "model's prices, in dollars; requests counts every one, throttled those that were sent back for a while; "
+        "may_be_billed are requests whose answer never arrived whole, which the provider may bill all the same; "
+        "unanswered and refused are completions that are missing, for the server failed or will not answer; not_taken "
+        "are options that the server does not know; stopped_share are the completions that ended by themselves.",
+    }
+
+
+def _sum(values: Iterator[int | None]) -> int | None:
+    found = list(values)
+    return None if None in found else sum(value for value in found if value is not None)
+
+
+if __name__ == "__main__":
+    run_recipe(main)
