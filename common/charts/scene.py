@@ -22,6 +22,7 @@ LIGHT = {
 }  # fmt: skip
 LINE_COLOURS = 8
 FONT_SIZE = 12
+HOLLOW_WIDTH = 2.0  # of the rim of a dot that is not filled
 
 Point = tuple[float, float]
 
@@ -54,6 +55,7 @@ class Dot:
     radius: float = 4.0
     opacity: float = 1.0
     title: str = ""
+    is_hollow: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Text:
     text: str
     anchor: str = "start"  # start, middle or end
     colour: str = "soft"
-    size: int = FONT_SIZE
+    size: float = FONT_SIZE
 
 
 class Svg(str):
@@ -77,7 +79,8 @@ Mark = Line | Area | Dot | Text
 
 @dataclass(frozen=True)
 class Scene:
-    """`title` says the picture in words for who cannot see it; the table behind it has the numbers."""
+    """`title` says the picture in words for who cannot see it, "" where words beside it do; the table has the
+    numbers."""
 
     width: int
     height: int
@@ -96,13 +99,14 @@ def box(x: float, y: float, width: float, height: float) -> tuple[Point, ...]:
 
 def svg(scene: Scene, style: str = "scene") -> Svg:
     """Return the picture as an <svg>; `style` is its class, by which a style sheet may give it a width."""
+    is_named = _markup('role="img" aria-label="{}"', scene.title) if scene.title else Svg('aria-hidden="true"')
     return _markup(
-        '<svg class="{}" width="{}" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>',
+        '<svg class="{}" width="{}" viewBox="0 0 {} {}" {}>{}</svg>',
         style,
         scene.width,
         scene.width,
         scene.height,
-        scene.title,
+        is_named,
         Svg("".join(_as_svg(mark) for mark in scene.marks)),  # each part is escaped where it is made
     )
 
@@ -121,8 +125,8 @@ def _as_svg(mark: Mark) -> Svg:
     if isinstance(mark, Dot):
         (x, y), r = mark.at, mark.radius
         return _markup(
-            '<circle cx="{}" cy="{}" r="{}" fill="var(--{})"{}{}',
-            _short(x), _short(y), r, mark.colour, _faded(mark), _end("circle", mark),
+            '<circle cx="{}" cy="{}" r="{}" {}{}{}',
+            _short(x), _short(y), r, _fill(mark), _faded(mark), _end("circle", mark),
         )  # fmt: skip
     x, y = mark.at
     size = _markup(" font-size:{}px;", mark.size) if mark.size != FONT_SIZE else ""
@@ -130,6 +134,12 @@ def _as_svg(mark: Mark) -> Svg:
         '<text x="{}" y="{}" text-anchor="{}" style="fill:var(--{});{}">{}</text>',
         _short(x), _short(y), mark.anchor, mark.colour, size, mark.text,
     )  # fmt: skip
+
+
+def _fill(mark: Dot) -> Svg:
+    if mark.is_hollow:
+        return _markup('fill="var(--paper)" stroke="var(--{})" stroke-width="{}"', mark.colour, HOLLOW_WIDTH)
+    return _markup('fill="var(--{})"', mark.colour)
 
 
 def _faded(mark: Line | Dot) -> Svg:
@@ -174,7 +184,10 @@ def _draw(image: Image.Image, mark: Line | Area | Dot, scale: float) -> None:
     if isinstance(mark, Dot):
         (x, y), r = mark.at, mark.radius
         around = [(x - r) * scale, (y - r) * scale, (x + r) * scale, (y + r) * scale]
-        draw.ellipse(around, fill=_paint(mark))
+        if mark.is_hollow:
+            draw.ellipse(around, LIGHT["paper"], _paint(mark), round(HOLLOW_WIDTH * scale))
+        else:
+            draw.ellipse(around, _paint(mark))
         return
     points = [(x * scale, y * scale) for x, y in mark.points]
     if isinstance(mark, Area):

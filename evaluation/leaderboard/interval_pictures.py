@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
-from django.utils.html import format_html, format_html_join
-from django.utils.safestring import SafeString
+from common.charts.scene import Dot, Line, Mark, Scene, Svg, Text, svg
 
 WIDTH, HEIGHT, PAD = 340, 22, 8
 
@@ -38,34 +36,18 @@ def axis_over(intervals: Sequence[tuple[float, float]]) -> Axis:
     return Axis(low - short, high + short)
 
 
-def interval_picture(axis: Axis, rating: float, lower: float, upper: float) -> SafeString:
+def interval_picture(axis: Axis, rating: float, lower: float, upper: float) -> Svg:
     """Return a dot with its interval, over the axis's marks."""
-    return format_html(
-        '<svg class="interval" viewBox="0 0 {} {}" role="img" aria-label="{} to {}">{}'
-        '<line x1="{}" x2="{}" y1="11" y2="11" stroke="var(--accent)" stroke-width="2"/>'
-        '<circle cx="{}" cy="11" r="4" fill="var(--accent)"/></svg>',
-        WIDTH,
-        HEIGHT,
-        round(lower),
-        round(upper),
-        _marks(axis),
-        axis.x(lower),
-        axis.x(upper),
-        axis.x(rating),
-    )
+    middle = HEIGHT / 2
+    bar = Line(((axis.x(lower), middle), (axis.x(upper), middle)), "accent", 2.0)
+    marks: list[Mark] = [Line(((axis.x(tick), 0), (axis.x(tick), HEIGHT))) for tick in axis.ticks]
+    dot = Dot((axis.x(rating), middle))
+    return svg(Scene(WIDTH, HEIGHT, f"{round(lower)} to {round(upper)}", [*marks, bar, dot]), "interval")
 
 
-def axis_picture(axis: Axis) -> SafeString:
+def axis_picture(axis: Axis) -> Svg:
     """Return the numbers at the marks, for the head of the column."""
-    labels = format_html_join("", '<text x="{}" y="15" text-anchor="middle">{}</text>', _labels(axis))
-    return format_html('<svg class="interval" viewBox="0 0 {} {}" aria-hidden="true">{}</svg>', WIDTH, HEIGHT, labels)
-
-
-@lru_cache(maxsize=16)
-def _marks(axis: Axis) -> SafeString:
-    """Return the same for all rows of a table."""
-    line = '<line x1="{0}" x2="{0}" y1="0" y2="22" stroke="var(--rule)"/>'
-    return format_html_join("", line, ((axis.x(tick),) for tick in axis.ticks))
+    return svg(Scene(WIDTH, HEIGHT, "", [Text((x, 15), str(tick), "middle") for x, tick in _labels(axis)]), "interval")
 
 
 def _labels(axis: Axis) -> list[tuple[float, int]]:

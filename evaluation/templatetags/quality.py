@@ -6,15 +6,15 @@ from urllib.parse import urlencode
 
 from django import template
 from django.urls import reverse
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
 
+from common.charts.interval_bar import interval_bar
+from common.charts.scene import Svg, svg
 from evaluation.annotator_quality import explanations
 from evaluation.annotator_quality.annotator_measures import Measure
 from evaluation.annotator_quality.findings import AnnotatorFigures
 
 register = template.Library()
-_WIDTH, _HEIGHT = 120, 14
+_WIDTH, _PAD = 120, 4
 _SCALES = {"severity": (-2.0, 2.0), "in_step": (-1.0, 1.0)}
 _WITHOUT = {"seconds", "pace"}  # no end of the scale
 _NAMES = {
@@ -56,21 +56,14 @@ def annotation_count(numbers: dict[str, int]) -> str:
 
 
 @register.filter
-def interval_picture(measure: Measure) -> SafeString | str:
+def interval_picture(measure: Measure) -> Svg | str:
     """Return the interval on its scale, with a stroke for what it is set beside; the words beside it say the same."""
     if measure.name in _WITHOUT or measure.lower is None or measure.upper is None:
         return ""
     low, high = _SCALES.get(measure.name, (0.0, 1.0))
 
-    def at(value: float) -> float:
-        return round(4 + (_WIDTH - 8) * (min(max(value, low), high) - low) / (high - low), 1)
+    def x(value: float) -> float:
+        return _PAD + (_WIDTH - 2 * _PAD) * (min(max(value, low), high) - low) / (high - low)
 
-    mark = ""
-    if measure.beside is not None:
-        mark = format_html('<line class="beside" x1="{0}" x2="{0}" y1="1" y2="13"/>', at(measure.beside))
-    return format_html(
-        '<svg class="judge-interval" viewBox="0 0 {} {}" aria-hidden="true">'
-        '<line class="floor" x1="4" x2="{}" y1="7" y2="7"/>{}'
-        '<line class="bar" x1="{}" x2="{}" y1="7" y2="7"/><circle cx="{}" cy="7" r="3.5"/></svg>',
-        *(_WIDTH, _HEIGHT, _WIDTH - 4, mark, at(measure.lower), at(measure.upper), at(measure.value)),
-    )
+    ends, beside = (measure.value, measure.lower, measure.upper), measure.beside
+    return svg(interval_bar(x, *ends, width=_WIDTH, pad=_PAD, beside=beside, is_bold=True), "judge-interval")

@@ -5,20 +5,20 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.utils.html import format_html, format_html_join
-from django.utils.safestring import SafeString
 
 from annotate.core.errors import Refused
 from annotate.core.page_access import allows, refused_page
 from annotate.core.permissions import can
 from annotate.language_models.model_access import find_model
+from common.charts.axes import Scale, scale
+from common.charts.scene import Dot, Line, Mark, Scene, Svg, Text, svg
 from evaluation.core.csv_files import cell as cell_text
 from evaluation.measures import alignment_tax as tax
 from evaluation.measures.alignment_tax import Cell, Panel, Row
@@ -27,6 +27,7 @@ from evaluation.measures.present import difference_formats, figure_formats
 from evaluation.measures.present.figure_formats import Shown
 
 WIDTH, HEIGHT, TOP, BOTTOM, SIDE = 220, 104, 20, 24, 26
+LETTERS = 10.5
 COLUMNS = (
     *("task", "measure", "metric", "stage", "model", "run", "value", "lower", "upper", "n"),
     *(f"{to}_{what}" for to in ("to_parent", "to_base") for what in ("value", "lower", "upper", "p_holm", "verdict")),
@@ -65,7 +66,7 @@ class ShownRow:
     row: Row
     head: Shown
     cells: list[ShownCell]
-    picture: SafeString
+    picture: Svg
 
 
 @allows(get="read")
@@ -170,7 +171,7 @@ def _row(row: Row, panel: Panel) -> ShownRow | None:
     return ShownRow(row, head, cells, picture(f"{row.metric} on {row.task.name}", points, panel))
 
 
-def ratings(panel: Panel) -> SafeString | None:
+def ratings(panel: Panel) -> Svg | None:
     """Return the arena beside the price: the same picture of the ratings; None where nobody has voted."""
     standings = [stage.standing for stage in panel.stages]
     points = [
@@ -202,43 +203,29 @@ def _change(to: str, tested: Tested) -> ShownChange:
     )  # fmt: skip
 
 
-def picture(title: str, points: Sequence[Point], panel: Panel) -> SafeString:
+def picture(title: str, points: Sequence[Point], panel: Panel) -> Svg:
     """Return value and interval at each stage, from left to right; a stage that is worse than the base is a hollow
     mark."""
     shown = [(place, point, point.shown) for place, point in enumerate(points) if point.shown is not None]
     ends = [end for _, _, s in shown for end in (s.value, s.lower, s.upper) if end is not None]
-    low, high = min(ends), max(ends)
-    step = (WIDTH - 2 * SIDE) / max(1, len(points) - 1)
-
-    def x(place: int) -> float:
-        return WIDTH / 2 if len(points) == 1 else round(SIDE + step * place, 1)
-
-    def y(value: float) -> float:
-        share = (value - low) / (high - low) if high > low else 0.5
-        return round(HEIGHT - BOTTOM - 4 - share * (HEIGHT - TOP - BOTTOM - 8), 1)
-
-    marks = format_html_join("", "{}", ((_mark(x(place), y, s, point.is_worse),) for place, point, s in shown))
-    names = ((x(place), HEIGHT - 6, _short(stage.model.stage)) for place, stage in enumerate(panel.stages))
+    x = scale(0, len(points) - 1, SIDE, WIDTH - SIDE)
+    y = scale(min(ends), max(ends), HEIGHT - BOTTOM - 4, TOP + 4)
+    marks: list[Mark] = [Line(tuple((x(place), y(s.value)) for place, _, s in shown), "rule", 1.5)]
+    for place, point, s in shown:
+        marks += _mark(x(place), y, s, point.is_worse)
+    for place, stage in enumerate(panel.stages):
+        marks.append(Text((x(place), HEIGHT - 6), _short(stage.model.stage), "middle", size=LETTERS))
     text = ", ".join(f"{panel.stages[place].model.name} {s.text}" for place, _, s in shown)
-    return format_html(
-        '<svg class="tax" viewBox="0 0 {} {}" role="img" aria-label="{}: {}">'
-        '<polyline points="{}" class="path"/>{}{}</svg>',
-        *(WIDTH, HEIGHT, title, text),
-        " ".join(f"{x(place)},{y(s.value)}" for place, _, s in shown),
-        marks,
-        format_html_join("", '<text x="{}" y="{}" class="stage">{}</text>', names),
-    )
+    return svg(Scene(WIDTH, HEIGHT, f"{title}: {text}", marks), "tax")
 
 
-def _mark(x: float, y: Callable[[float], float], shown: Shown, is_worse: bool) -> SafeString:
-    bar = format_html("")
+def _mark(x: float, y: Scale, shown: Shown, is_worse: bool) -> list[Mark]:
+    colour, marks = "bad" if is_worse else "accent", list[Mark]()
     if shown.lower is not None and shown.upper is not None:
-        bar = format_html('<line x1="{0}" x2="{0}" y1="{1}" y2="{2}" class="bar"/>', x, y(shown.lower), y(shown.upper))
+        marks.append(Line(((x, y(shown.lower)), (x, y(shown.upper))), colour, 2.0))
     top = y(shown.upper if shown.upper is not None else shown.value)
-    return format_html(
-        '<g class="{}">{}<circle cx="{}" cy="{}" r="4"/><text x="{}" y="{}" class="value">{}</text></g>',
-        *("worse" if is_worse else "as-good", bar, x, y(shown.value), x, max(10, top - 5), shown.text),
-    )
+    number = Text((x, max(10, top - 5)), shown.text, "middle", "bad" if is_worse else "ink", LETTERS)
+    return [*marks, Dot((x, y(shown.value)), colour, is_hollow=is_worse), number]
 
 
 def _short(stage: str) -> str:

@@ -5,20 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from django.utils.safestring import SafeString, mark_safe
-
+from common.charts.scene import Svg
 from evaluation.measures.paired_comparison import Tested
 from evaluation.measures.present import figure_formats
 from evaluation.measures.present.figure_formats import Shown
 from evaluation.metrics.paired_tests import Difference
 
 
-def picture(scale: figure_formats.Scale | None, difference: Shown) -> SafeString | str:
+def picture(scale: figure_formats.Scale | None, difference: Shown) -> Svg | str:
     """Return a difference with its interval, over a mark where nothing differs."""
-    svg = figure_formats.picture(scale, difference)
-    middle = figure_formats.WIDTH / 2
-    mark = f'<line x1="{middle}" x2="{middle}" y1="1" y2="13" class="zero"/><line '
-    return mark_safe(svg.replace("<line ", mark, 1)) if svg else ""  # numbers of our own alone
+    return figure_formats.picture(scale, difference, beside=0.0)
 
 
 def scale_around_zero(differences: Sequence[Difference]) -> figure_formats.Scale | None:

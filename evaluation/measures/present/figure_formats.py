@@ -7,15 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
-
+from common.charts.interval_bar import interval_bar
+from common.charts.scene import Svg, svg
 from evaluation.metrics import definitions as families
 
 if TYPE_CHECKING:
     from evaluation.models import Evaluation
 
-WIDTH, HEIGHT, PAD = 120, 14, 5
+WIDTH, PAD = 120, 5
 _LOPSIDED = 0.15  # of an interval's width, by which one side may be longer
 
 
@@ -150,14 +149,10 @@ def scale_over(figures: list[Shown]) -> Scale | None:
     return Scale(low, high) if high > low else None
 
 
-def picture(scale: Scale | None, figure: Shown) -> SafeString | str:
-    """Return a dot with its interval; the numbers stand beside it."""
+def picture(scale: Scale | None, figure: Shown, beside: float | None = None) -> Svg | str:
+    """Return a dot with its interval; the numbers stand beside it. `beside` is marked on the scale."""
     if scale is None or figure.lower is None or figure.upper is None:
         return ""
-    return format_html(
-        '<svg class="figure-interval" viewBox="0 0 {} {}" role="img" aria-label="{}">'
-        '<line x1="{}" x2="{}" y1="7" y2="7" class="floor"/><line x1="{}" x2="{}" y1="7" y2="7" class="bar"/>'
-        '<circle cx="{}" cy="7" r="3"/></svg>',
-        *(WIDTH, HEIGHT, figure.interval, PAD, WIDTH - PAD),
-        *(scale.x(figure.lower), scale.x(figure.upper), scale.x(figure.value)),
-    )
+    ends = (figure.value, figure.lower, figure.upper)
+    bar = interval_bar(scale.x, *ends, width=WIDTH, pad=PAD, title=figure.interval, beside=beside)
+    return svg(bar, "figure-interval")

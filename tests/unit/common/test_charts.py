@@ -12,6 +12,7 @@ from django.conf import settings
 from PIL import Image
 
 from common.charts.axes import ticks
+from common.charts.interval_bar import interval_bar
 from common.charts.rating_charts import Interval, Series, day_ticks, heat_map, interval_chart, line_chart
 from common.charts.scene import LIGHT, Dot, Line, Scene, Text, png, svg
 
@@ -93,6 +94,21 @@ def test_a_mark_may_be_pale_and_have_a_title():
     assert 'opacity="0.3"><title>&lt;run&gt;</title></polyline><circle' in drawn
     image = Image.open(io.BytesIO(png(Scene(20, 20, "t", [Line(((0, 10), (20, 10)), "a", 8, opacity=0.3)]), scale=1)))
     assert image.getpixel((10, 10))[0] == pytest.approx(255 - 0.3 * (255 - int(LIGHT["a"][1:3], 16)), abs=2)
+
+
+def test_a_hollow_dot_has_a_rim_and_the_papers_colour_within():
+    scene = Scene(40, 40, "", [Dot((20, 20), "bad", 10, is_hollow=True)])
+    assert 'fill="var(--paper)" stroke="var(--bad)"' in svg(scene)
+    image = Image.open(io.BytesIO(png(scene, scale=2)))
+    assert "#{:02x}{:02x}{:02x}".format(*image.getpixel((40, 40))) == LIGHT["paper"]
+    assert image.getpixel((40, 21))[1] < 100, "the rim"
+
+
+def test_a_picture_without_words_is_hidden_from_who_cannot_see_it():
+    bar = interval_bar(lambda value: 100 * value, 0.5, 0.25, 0.75, width=100, pad=0, beside=0.1)
+    assert svg(bar, "row").startswith('<svg class="row" width="100" viewBox="0 0 100 14" aria-hidden="true">')
+    floor, beside, interval = (mark.points for mark in bar.marks if isinstance(mark, Line))
+    assert (floor[1][0], beside[0][0], interval) == (100, 10, ((25, 7), (75, 7)))
 
 
 def test_days_or_hours_label_the_axis():

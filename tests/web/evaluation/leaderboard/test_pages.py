@@ -90,7 +90,7 @@ class TestLeaderboard:
         for a, b in zip(models, models[1:] + models[:1], strict=True):
             vote(a, b, "tie", 2)
         page = board_of(client, project)
-        assert page.count('<svg class="interval" viewBox="0 0 340 22" role="img"') == 40
+        assert page.count('<svg class="interval" width="340" viewBox="0 0 340 22" role="img"') == 40
 
 
 class TestFiles:
