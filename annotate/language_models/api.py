@@ -151,7 +151,7 @@ class Models(DeclaredViewSet):
             ServingOut(
                 {
                     "state": response.state,
-                    "said": f"{response.said} {response.problem}".strip(),
+                    "said": f"{response.message} {response.problem}".strip(),
                     "base_url": address_of(model),
                     "model": model.server_name,
                 }

@@ -39,7 +39,7 @@ _AWAY = ("away",)
 @dataclass(frozen=True)
 class Serving:
     state: str
-    said: str
+    message: str
     problem: str = ""
 
     @property

@@ -191,13 +191,13 @@ def _values(project: Project) -> dict:
 
 @dataclass(frozen=True)
 class Field:
-    """A switch or a number of the form; `said` is what is wrong with it."""
+    """A switch or a number of the form; `error` is what is wrong with it."""
 
     name: str
     label: str
     note: str
     value: object
-    said: str
+    error: str
 
 
 def _form(values: dict, errors: dict[str, str] | None = None) -> dict:

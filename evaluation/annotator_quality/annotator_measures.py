@@ -46,7 +46,7 @@ class Measured:
         self, rows: Rows, place: dict[Annotator, int], scale_answers: list[ScaleAnswers], marked: SpanAgreement
     ) -> None:
         self.size = size = len(place)
-        by_kind = {scale.kind: scale.said for scale in scale_answers if scale.kind != columns.ASPECT}
+        by_kind = {scale.kind: scale.answers for scale in scale_answers if scale.kind != columns.ASPECT}
         self.gold = annotator_figures.shares(*columns.gold(rows, place), size)
         chosen = columns.choices(rows, place)
         self.first = annotator_figures.first_chosen(chosen.judge, chosen.side, size)
@@ -61,7 +61,7 @@ class Measured:
         self.severity: Severity = annotator_figures.severity(*stars, size)
         self.in_step, self.in_step_n = annotator_figures.in_step(*stars, size)
         self.times: Times = columns.times(rows, place)
-        self.marked = marked.beside
+        self.marked = marked.others
         self.median = float(np.median(self.times.seconds)) if len(self.times.seconds) else None
         self.hasty = annotator_figures.shares(
             self.times.judge, annotator_figures.hasty(self.times.seconds, self.times.characters), size
@@ -199,8 +199,8 @@ def _with_others(by_kind: dict[str, Answers], drew: np.ndarray) -> Shares:
 
 def _steps(scale_answers: list[ScaleAnswers]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return (judge, unit, step 1 to 5) of stars, or of all aspects where nobody gave stars."""
-    stars = [scale.said for scale in scale_answers if scale.kind == columns.STARS]
-    chosen = stars or [scale.said for scale in scale_answers if scale.kind == columns.ASPECT]
+    stars = [scale.answers for scale in scale_answers if scale.kind == columns.STARS]
+    chosen = stars or [scale.answers for scale in scale_answers if scale.kind == columns.ASPECT]
     if not chosen:
         return (np.zeros(0, dtype=np.int64),) * 3
     first = np.cumsum([0, *(s.unit.max() + 1 for s in chosen)])

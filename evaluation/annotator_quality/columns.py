@@ -29,7 +29,7 @@ class ScaleAnswers:
     kind: str
     name: str
     metric: str
-    said: Answers
+    answers: Answers
 
 
 @dataclass(frozen=True)
@@ -77,11 +77,11 @@ def scales(rows: Rows, place: dict[Annotator, int]) -> list[ScaleAnswers]:
     scale_list = [
         ScaleAnswers(COMPARISON, COMPARISON, NOMINAL, comparisons(rows, place)),
         ScaleAnswers(RANKING, RANKING, ORDINAL, _rankings(rows, place)),
-        ScaleAnswers(THUMBS, THUMBS, NOMINAL, _said(thumbs, place, (0, 1))),
-        ScaleAnswers(STARS, STARS, ORDINAL, _said(stars, place, STEPS)),
-        *(ScaleAnswers(ASPECT, name, ORDINAL, _said(_aspect(ratings, name), place, STEPS)) for name in aspects),
+        ScaleAnswers(THUMBS, THUMBS, NOMINAL, _answers_of(thumbs, place, (0, 1))),
+        ScaleAnswers(STARS, STARS, ORDINAL, _answers_of(stars, place, STEPS)),
+        *(ScaleAnswers(ASPECT, name, ORDINAL, _answers_of(_aspect(ratings, name), place, STEPS)) for name in aspects),
     ]
-    return [scale for scale in scale_list if len(scale.said.code)]
+    return [scale for scale in scale_list if len(scale.answers.code)]
 
 
 def comparisons(rows: Rows, place: dict[Annotator, int]) -> Answers:
@@ -96,7 +96,7 @@ def comparisons(rows: Rows, place: dict[Annotator, int]) -> Answers:
     answers = (
         (c.row.judge, _pair(c), WINNERS.index(c.winner) if c.a == first[_pair(c)] else _SWAPPED[c.winner]) for c in work
     )
-    return _said(answers, place, (0, 1, 2, 3))
+    return _answers_of(answers, place, (0, 1, 2, 3))
 
 
 def _rankings(rows: Rows, place: dict[Annotator, int]) -> Answers:
@@ -112,14 +112,14 @@ def _rankings(rows: Rows, place: dict[Annotator, int]) -> Answers:
             code = 2 * before + len(equals) - 1  # twice the mean of places before .. before + len - 1
             answers += [(ranking.row.judge, (group, pk), code) for pk in equals]
             before += len(equals)
-    return _said(answers, place, tuple(1 + code / 2 for code in range(2 * most - 1)))
+    return _answers_of(answers, place, tuple(1 + code / 2 for code in range(2 * most - 1)))
 
 
 def _aspect(ratings: list[Rated], name: str) -> Iterable[tuple[Annotator, Hashable, int]]:
     return ((r.row.judge, r.completion, r.aspects[name] - 1) for r in ratings if name in r.aspects)
 
 
-def _said(
+def _answers_of(
     answers: Iterable[tuple[Annotator, Hashable, int]], place: dict[Annotator, int], values: tuple[float, ...]
 ) -> Answers:
     """Return the last word of each annotator on each item."""
@@ -228,7 +228,7 @@ def lengths(rows: Rows, place: dict[Annotator, int]) -> Lengths:
         a, b = size.get(c.a, 0), size.get(c.b, 0)
         if c.row.is_work and a != b and _SIDE[c.winner] != LEVEL:
             last[c.row.judge, _pair(c)] = int((a > b) == (c.winner == "model_a"))
-    answers = _said(((judge, pair, longer) for (judge, pair), longer in last.items()), place, (0, 1))
+    answers = _answers_of(((judge, pair, longer) for (judge, pair), longer in last.items()), place, (0, 1))
     return Lengths(answers.judge, answers.unit, answers.code)
 
 

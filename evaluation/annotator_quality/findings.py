@@ -61,12 +61,12 @@ class ScaleFigures:
 
 @dataclass(frozen=True)
 class Findings:
-    """`said` has the scales as columns, from which pairs of annotators are computed when somebody asks. `seconds` it
-    took to find all this, and when that was."""
+    """Figures of a project's annotators. `scale_answers` has the scales as columns, from which pairs of annotators are
+    computed when somebody asks. `seconds` it took to find all this, and when that was."""
 
     scales: list[ScaleFigures]
     judges: list[AnnotatorFigures]
-    said: list[ScaleAnswers]
+    scale_answers: list[ScaleAnswers]
     marks: SpanAgreement
     changes: int
     seconds: float
@@ -87,7 +87,9 @@ class Findings:
     @cached_property
     def pairs(self) -> list[tuple[str, Pair]]:
         """Return each two annotators on each scale; numbers are indices in `judges`."""
-        return [(scale.name, pair) for scale in self.said for pair in agreement.pairs(scale.said, scale.metric)]
+        return [
+            (scale.name, pair) for scale in self.scale_answers for pair in agreement.pairs(scale.answers, scale.metric)
+        ]
 
     def of(self, user: int) -> AnnotatorFigures | None:
         return self.of_judge(Annotator(user))
@@ -142,7 +144,7 @@ def computed(rows: Rows) -> Findings:
     place, names = columns.numbered(judges), names_of(judges)
     scale_answers = columns.scales(rows, place)
     scales = [
-        ScaleFigures(scale.kind, scale.name, agreement.alpha(scale.said, scale.metric)) for scale in scale_answers
+        ScaleFigures(scale.kind, scale.name, agreement.alpha(scale.answers, scale.metric)) for scale in scale_answers
     ]
     marked = _marks(rows, place)
     measured = Measured(rows, place, scale_answers, marked)

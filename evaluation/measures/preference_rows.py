@@ -33,11 +33,11 @@ JUDGES = {"people": AnnotatorKind.PERSON, "simulation": AnnotatorKind.SIMULATION
 class Voters:
     """Who judged, as numbers from 1; a row that names nobody is somebody of their own."""
 
-    seen: dict[tuple[Any, ...], int] = field(default_factory=dict)
+    numbers: dict[tuple[Any, ...], int] = field(default_factory=dict)
 
     def number(self, row: Row) -> int:
         voter = ("user", row["author"]) if row["author"] else ("visitor", row["visitor"] or row["id"])
-        return self.seen.setdefault(voter, len(self.seen) + 1)
+        return self.numbers.setdefault(voter, len(self.numbers) + 1)
 
 
 # A reward model against judges

@@ -102,7 +102,7 @@ class SpanAgreement:
     labels: list[MarkAgreement]
     together: MarkAgreement | None
     pairs: list[MarkPair]
-    beside: dict[int, Beside]
+    others: dict[int, Beside]
 
 
 def agreement(

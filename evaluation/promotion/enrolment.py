@@ -127,11 +127,11 @@ def _enter(candidacy: Candidacy) -> str:
 
 @dataclass(frozen=True)
 class _Sampling:
-    """Who is to answer the eval prompts, and the frozen prompts; `told` says why nobody is, or is empty."""
+    """Who is to answer the eval prompts, and the frozen prompts; `reason` says why nobody is, or is empty."""
 
     models: tuple[LanguageModel, ...] = ()
     prompts: Dataset | None = None
-    told: str = ""
+    reason: str = ""
 
 
 def _plan_sampling(candidacy: Candidacy) -> _Sampling:
@@ -145,18 +145,18 @@ def _plan_sampling(candidacy: Candidacy) -> _Sampling:
     if run.finished_at is None or timezone.now() - run.finished_at > FRESH:
         return _Sampling()
     if sampling == PromotionRule.Sampling.AUTO and n > FEW_PROMPTS:
-        return _Sampling(told=f"{_NO_ANSWERS}: there are {n:,} eval prompts, more than {FEW_PROMPTS}.")
+        return _Sampling(reason=f"{_NO_ANSWERS}: there are {n:,} eval prompts, more than {FEW_PROMPTS}.")
     missing = [model for model in (candidacy.model, *opponents(candidacy)) if _can_sample(model, candidacy.project)]
     try:
         return _Sampling(tuple(missing), _eval_prompts(candidacy)) if missing else _Sampling()
     except Refused as refused:
-        return _Sampling(told=f"{_NO_ANSWERS}: {' '.join(refused.errors.values())}")
+        return _Sampling(reason=f"{_NO_ANSWERS}: {' '.join(refused.errors.values())}")
 
 
 def _have_sampled(candidacy: Candidacy, plan: _Sampling) -> str:
     """Queue runs that answer the eval prompts in bulk, so that battles wait for no server; say what was done."""
     if plan.prompts is None:
-        return plan.told
+        return plan.reason
     try:
         with transaction.atomic():
             for model in plan.models:

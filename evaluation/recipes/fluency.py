@@ -35,11 +35,11 @@ class ScoredAnswer:
     """An answer with its scores: under the parent, and under the model that gave it."""
 
     answer: Answer
-    whose: str
+    side: str
     prompt_id: int
     category: str
     under_parent: Score
-    own: Score
+    under_itself: Score
 
 
 def measure(run: RunDirectory, spec: RunSpec, config: Any) -> Measured:
@@ -76,7 +76,7 @@ def measure(run: RunDirectory, spec: RunSpec, config: Any) -> Measured:
     signature = (
         f"assay fluency 1; under {about.get('opponent', 'its parent')}; {settings_text}; {loading.compute_dtype()}"
     )
-    common = common_scripts(one.answer.text for one in scored_answers if one.whose == THEIRS)
+    common = common_scripts(one.answer.text for one in scored_answers if one.side == THEIRS)
     items = items_of(scored_answers, common)
     return Measured(fluency.TASK, items, signature, notes=notes_of(scored_answers, common, len(items), settings_text))
 
@@ -93,7 +93,7 @@ def items_of(scored_answers: list[ScoredAnswer], common: dict[str, float]) -> li
         by_prompt[one.prompt_id].append(one)
     items = []
     for prompt_id, answers in by_prompt.items():
-        ours, theirs = ([a for a in answers if a.whose == side and a.own.tokens] for side in (OURS, THEIRS))
+        ours, theirs = ([a for a in answers if a.side == side and a.under_itself.tokens] for side in (OURS, THEIRS))
         ours = [one for one in ours if one.under_parent.tokens]
         if ours and theirs:
             items.append(item_of(prompt_id, ours, theirs, common))
@@ -106,7 +106,8 @@ def item_of(prompt_id: int, ours: list[ScoredAnswer], theirs: list[ScoredAnswer]
         for side in (ours, theirs)
     )
     entropy, parents_entropy = (
-        [sum(one.own.entropy for one in side), sum(one.own.tokens for one in side)] for side in (ours, theirs)
+        [sum(one.under_itself.entropy for one in side), sum(one.under_itself.tokens for one in side)]
+        for side in (ours, theirs)
     )
     prompt = ours[0].answer.prompt
     return Item(
@@ -137,12 +138,12 @@ def foreign_of(answers: list[ScoredAnswer], common: dict[str, float]) -> list[fl
 def notes_of(
     scored_answers: list[ScoredAnswer], common: dict[str, float], prompts: int, settings_text: str
 ) -> list[str]:
-    counts = {side: sum(one.whose == side for one in scored_answers) for side in (OURS, THEIRS)}
+    counts = {side: sum(one.side == side for one in scored_answers) for side in (OURS, THEIRS)}
     notes = [
         f"{counts[OURS]} of its answers beside {counts[THEIRS]} of its parent's on {prompts} prompts, with "
         f"{settings_text}."
     ]
-    shares = script_shares(one.answer.text for one in scored_answers if one.whose == OURS)
+    shares = script_shares(one.answer.text for one in scored_answers if one.side == OURS)
     foreign = [(script, share) for script, share in shares.items() if script != COMMON and script not in common]
     if foreign:
         text = ", ".join(f"{script.title()} {100 * share:.2g} %" for script, share in foreign[:MOST_SCRIPTS])

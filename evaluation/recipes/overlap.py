@@ -228,7 +228,7 @@ class Scorer:
         self.rouge = RougeScorer(list(ROUGE.values()), tokenizer=Tokenizer())
         numbers = {len(one.references) for one in prompts}
         self.bleu.num_refs = self.chrf.num_refs = numbers.pop() if len(numbers) == 1 else -1  # sacrebleu's "var"
-        self.told = {"BLEU": self.bleu.get_signature(), "chrF2": self.chrf.get_signature()}
+        self.signatures = {"BLEU": self.bleu.get_signature(), "chrF2": self.chrf.get_signature()}
 
     def counts(self, answer: str, references: list[str]) -> dict[str, list[float]]:
         streams = [[text] for text in references]
@@ -242,7 +242,7 @@ class Scorer:
 
     def signature(self) -> str:
         """Return sacrebleu's own words for BLEU and chrF, with the number of references; then the others'."""
-        texts = [f"{name}|{signature.format(short=True)}" for name, signature in self.told.items()]
+        texts = [f"{name}|{signature.format(short=True)}" for name, signature in self.signatures.items()]
         rouge = f"rouge-score {version('rouge-score')}, F1 of the best reference, all scripts, unstemmed"
         return "; ".join([*texts, rouge, meteor.signature()])
 

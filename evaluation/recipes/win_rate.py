@@ -66,7 +66,7 @@ def measured_of(judgements: Judged, about: Row, judged_by: str) -> Measured:
     items = [
         Item(
             vote.id,
-            vote.asked,
+            vote.prompt_key,
             {"win rate": [vote.points, 1.0]},
             vote.shown,
             vote.category,
@@ -163,7 +163,7 @@ def by_votes(run: RunDirectory) -> Judged:
                 prompt_id=row["prompt_id"],
                 prompt=row["prompt"],
                 category=row.get("category") or "",
-                asked=f"{row['prompt']} {row['answer']} {row['other']}",
+                prompt_key=f"{row['prompt']} {row['answer']} {row['other']}",
                 points=points,
                 longer_by=len(row["answer"]) - len(row["other"]),
                 voter=row["voter"],

@@ -92,7 +92,7 @@ def masking_context(battle: Battle, question: Place) -> MaskingContext:
     """Return the names that must not be read in the answers, and what the visitor has said already."""
     prompt = question.prompt if isinstance(question, Battle) else question.prompt_a
     text = "\n".join(turn["content"] for turn in prompt.messages if turn["role"] == "user")
-    return MaskingContext(names=names_of(battle), asked=text)
+    return MaskingContext(names=names_of(battle), question=text)
 
 
 def names_of(battle: Battle) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ class MaskingContext:
     """What must not be read in an answer (`names`, as the models are registered), and what the visitor has said."""
 
     names: tuple[str, ...] = ()
-    asked: str = ""
+    question: str = ""
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def _sentence(before: str) -> str:
 def rules_for(masking: MaskingContext, strict: bool) -> Rules:
     """Whoever names a model or its maker may read about it. Whoever names several models may be asking which of them
     this is, so that none of them may be given by a model as its own; `strict`: neither may one."""
-    question = fold(masking.asked)
+    question = fold(masking.question)
     asks_who = bool(
         _one(self_naming.ASKS_WHO_LATIN).search(question.latin)
         or _one(self_naming.ASKS_WHO_OTHER).search(question.plain)

@@ -48,18 +48,18 @@ class Table:
     model: type[models.Model]
     columns: tuple[str, ...]
     rows: dict[str, tuple[Any, ...]] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
 
     def want(self, name: str, row: tuple[Any, ...]) -> None:
-        self.asked.append(name)
+        self.names.append(name)
         self.rows.setdefault(name, row)
 
 
 Tables = dict[str, Table]
 
 
-class Asked(NamedTuple):
-    """A prompt as it stands."""
+class ExistingPrompt(NamedTuple):
+    """A prompt that the project has: its key, messages and category."""
 
     key: int
     messages: Messages
@@ -83,12 +83,12 @@ def new_tables() -> Tables:
     }
 
 
-def add(tables: Tables, item: Item, prompt: Asked, answers: Sequence[int], into: Into) -> None:
+def add(tables: Tables, item: Item, prompt: ExistingPrompt, answers: Sequence[int], into: Into) -> None:
     """Add an item to its table; `answers` are the keys of its completions, in its order."""
     _ROWS[type(item)](tables, item, prompt, answers, into)
 
 
-def _comparison(tables: Tables, item: Any, prompt: Asked, answers: Sequence[int], into: Into) -> None:
+def _comparison(tables: Tables, item: Any, prompt: ExistingPrompt, answers: Sequence[int], into: Into) -> None:
     a, b = answers
     if not item.is_ordered and (item.winner == "model_b" or (item.winner != "model_a" and a > b)):
         item, a, b = item.swapped(), b, a  # as the file may say it that came out of here: the sides mean nothing
@@ -103,7 +103,7 @@ def _comparison(tables: Tables, item: Any, prompt: Asked, answers: Sequence[int]
     tables["comparisons"].want(_name(digest), row)
 
 
-def _rating(tables: Tables, item: Any, prompt: Asked, answers: Sequence[int], into: Into) -> None:
+def _rating(tables: Tables, item: Any, prompt: ExistingPrompt, answers: Sequence[int], into: Into) -> None:
     row_values = {"thumbs": item.thumbs, "stars": item.stars, "aspects": item.aspects}
     aspects = json.dumps(item.aspects, sort_keys=True)
     digest = _digest(into, prompt.key, *answers, "rating", item.thumbs, item.stars, aspects, *_more(item))
@@ -117,7 +117,7 @@ def _rating(tables: Tables, item: Any, prompt: Asked, answers: Sequence[int], in
     tables["ratings"].want(_name(digest), row)
 
 
-def _ranking(tables: Tables, item: Any, prompt: Asked, answers: Sequence[int], into: Into) -> None:
+def _ranking(tables: Tables, item: Any, prompt: ExistingPrompt, answers: Sequence[int], into: Into) -> None:
     order = as_json([[answers[index] for index in group] for group in item.order])
     digest = _digest(into, prompt.key, "ranking", order, *_more(item))
     # The texts stand in the order's completions, and which place each had in the file is kept where it was another.
@@ -128,7 +128,7 @@ def _ranking(tables: Tables, item: Any, prompt: Asked, answers: Sequence[int], i
     tables["rankings"].want(_name(digest), (order, *_shared(item, prompt, **fields)))
 
 
-def _demonstration(tables: Tables, item: Any, prompt: Asked, answers: Sequence[int], into: Into) -> None:
+def _demonstration(tables: Tables, item: Any, prompt: ExistingPrompt, answers: Sequence[int], into: Into) -> None:
     edited = answers[0] if answers else None
     text_hash = hashlib.sha256(item.text.encode()).hexdigest()
     digest = _digest(into, prompt.key, "demonstration", text_hash, edited, item.model, *_more(item))
@@ -136,7 +136,7 @@ def _demonstration(tables: Tables, item: Any, prompt: Asked, answers: Sequence[i
     tables["demonstrations"].want(_name(digest), (item.text, edited, *shared))
 
 
-def _span(tables: Tables, item: Any, prompt: Asked, answers: Sequence[int], into: Into) -> None:
+def _span(tables: Tables, item: Any, prompt: ExistingPrompt, answers: Sequence[int], into: Into) -> None:
     marked, label = item.text[item.start : item.end], item.label[:40]
     digest = _digest(into, prompt.key, *answers, "span", item.start, item.end, item.label, *_more(item))
     row = (
@@ -150,7 +150,7 @@ def _span(tables: Tables, item: Any, prompt: Asked, answers: Sequence[int], into
     tables["spans"].want(_name(digest), row)
 
 
-def _flag(tables: Tables, item: Any, prompt: Asked, answers: Sequence[int], into: Into) -> None:
+def _flag(tables: Tables, item: Any, prompt: ExistingPrompt, answers: Sequence[int], into: Into) -> None:
     digest = _digest(into, prompt.key, *answers, "flag", item.reason, *_more(item))
     row = (
         answers[0] if answers else None,
@@ -160,7 +160,7 @@ def _flag(tables: Tables, item: Any, prompt: Asked, answers: Sequence[int], into
     tables["flags"].want(_name(digest), row)
 
 
-def _attack(tables: Tables, item: Any, prompt: Asked, answers: Sequence[int], into: Into) -> None:
+def _attack(tables: Tables, item: Any, prompt: ExistingPrompt, answers: Sequence[int], into: Into) -> None:
     messages, tags = as_json(item.messages), as_json(list(item.tags))
     scores = (item.rating, item.task_description, tags, *(getattr(item, name) for name in _SCORES))
     digest = _digest(into, prompt.key, "attack", hashlib.sha256(messages.encode()).hexdigest(), *scores, *_more(item))
@@ -195,7 +195,7 @@ def _name(digest: bytes) -> str:
     return f"import:{digest.hex()}"
 
 
-def _shared(item: Item, prompt: Asked, **row_values: Any) -> tuple[Any, ...]:
+def _shared(item: Item, prompt: ExistingPrompt, **row_values: Any) -> tuple[Any, ...]:
     """Return the shared columns. `row_values` is what the row's own columns have, by the item's fields; other fields go
     to `extra`."""
     row_values |= {name: getattr(item, name) for name in ("judge", "comment", "seconds")}
@@ -203,7 +203,7 @@ def _shared(item: Item, prompt: Asked, **row_values: Any) -> tuple[Any, ...]:
     return _columns(item, prompt, extra)
 
 
-def _columns(item: Item, prompt: Asked, fields: dict[str, Any]) -> tuple[Any, ...]:
+def _columns(item: Item, prompt: ExistingPrompt, fields: dict[str, Any]) -> tuple[Any, ...]:
     # That alone is worth no place: any format can be written without it.
     extra = "{}" if fields.keys() <= {"format"} else as_json(fields)
     return (prompt.key, item.judge, item.comment, item.seconds, extra)

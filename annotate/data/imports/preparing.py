@@ -60,7 +60,7 @@ def prepare(item: Item, *, line: int, eval_percent: int) -> Ready:
     question = _question(item)
     try:
         check_messages(question)
-        _check_said(item)
+        _check_annotation(item)
         # A span says where it begins in the whole of its text.
         answers = tuple(_answer(*question, is_whole=isinstance(item, NewSpan)) for question in _answers(item))
     except Refused as refused:
@@ -134,7 +134,7 @@ def _name(value: str, kind: str) -> str:
     return value
 
 
-def _check_said(item: Item) -> None:
+def _check_annotation(item: Item) -> None:
     _name(item.judge, "judge")
     if item.comment:
         check_text(item.comment, "comment", "A comment", _LONGEST_COMMENT)

@@ -33,12 +33,12 @@ class Shown:
     kind: str
     messages: Messages
     answers: tuple[tuple[str, str, bool], ...]
-    said: str
+    words: str
     judge: str
 
 
 def shown(item: Item) -> Shown:
-    return Shown(KIND_OF[type(item)], item.messages, tuple(_answers(item)), _said(item), item.judge)
+    return Shown(KIND_OF[type(item)], item.messages, tuple(_answers(item)), _words(item), item.judge)
 
 
 def _answers(item: Item) -> list[tuple[str, str, bool]]:
@@ -61,7 +61,7 @@ def _answers(item: Item) -> list[tuple[str, str, bool]]:
     return []
 
 
-def _said(item: Item) -> str:
+def _words(item: Item) -> str:
     match item:
         case NewComparison():
             degree = {1: ", slightly", 2: ", clearly", 3: ", by far"}.get(item.strength or 0, "")

@@ -16,14 +16,14 @@ from django.db.models import QuerySet
 from annotate.data.formats.items import NewAnswers, NewAttack, NewPrompt
 from annotate.data.imports import feedback_rows
 from annotate.data.imports.bulk_insert import as_json
-from annotate.data.imports.feedback_rows import Asked, Into, Table
+from annotate.data.imports.feedback_rows import ExistingPrompt, Into, Table
 from annotate.data.imports.preparing import Answer, Ready
 from annotate.data.imports.sinks import Sink
 from annotate.models import Comparison, Completion, Prompt, Ranking, Split
 from common import harm_kinds as harms
 
 _AT_ONCE = 900  # values in one query: SQLite bounds its variables
-_Prompts = dict[str, Asked]  # by the hash of its text
+_Prompts = dict[str, ExistingPrompt]  # by the hash of its text
 _Completions = dict[tuple[int, str, str], int]  # by prompt, model's name and hash of the text
 
 
@@ -47,7 +47,7 @@ def write(items: Sequence[Ready], into: Into, sink: Sink, names: list[str] | Non
     for kind, table in tables.items():
         _add(kind, table, fresh, into, sink, counts)
         if names is not None:
-            names += table.asked
+            names += table.names
     return counts
 
 
@@ -57,10 +57,12 @@ def _prompts(items: Sequence[Ready], into: Into, sink: Sink, counts: Counter[str
     item_by_hash: dict[str, Ready] = {}
     for item in items:
         item_by_hash.setdefault(item.text_hash, item)
-    prompts = {name: _asked(pk, item_by_hash[name]) for name, pk in sink.known(Prompt, list(item_by_hash)).items()}
+    prompts = {
+        name: _existing_prompt(pk, item_by_hash[name]) for name, pk in sink.known(Prompt, list(item_by_hash)).items()
+    }
     for hashes in _portions(item_by_hash):
         standing = _prompts_of(into.project, hashes).order_by().values_list("text_hash", "id", "messages", "category")
-        prompts |= {name: Asked(*fields) for name, *fields in standing}
+        prompts |= {name: ExistingPrompt(*fields) for name, *fields in standing}
     new = [item for text_hash, item in item_by_hash.items() if text_hash not in prompts]
     fresh = [
         (
@@ -78,7 +80,9 @@ def _prompts(items: Sequence[Ready], into: Into, sink: Sink, counts: Counter[str
     ids = sink.add(Prompt, [item.text_hash for item in new], columns, fresh, project_id=into.project)
     counts["prompts"] += len(new)
     counts["already"] += _questions(items) - _questions(new)
-    return prompts | {item.text_hash: _asked(pk, item) for item, pk in zip(new, ids, strict=True)}, frozenset(ids)
+    return prompts | {item.text_hash: _existing_prompt(pk, item) for item, pk in zip(new, ids, strict=True)}, frozenset(
+        ids
+    )
 
 
 def _prompts_of(project: int, hashes: list[str]) -> QuerySet[Prompt]:
@@ -97,8 +101,8 @@ def _prompts_of(project: int, hashes: list[str]) -> QuerySet[Prompt]:
         return Prompt.objects.filter(pk__in=[pk for (pk,) in cursor.fetchall()])
 
 
-def _asked(pk: int, item: Ready) -> Asked:
-    return Asked(pk, item.messages, item.item.category[:60])
+def _existing_prompt(pk: int, item: Ready) -> ExistingPrompt:
+    return ExistingPrompt(pk, item.messages, item.item.category[:60])
 
 
 def _harm(ready: Ready) -> str:
@@ -188,7 +192,7 @@ def _add(kind: str, table: Table, fresh: frozenset[int], into: Into, sink: Sink,
     named = [(*row, name) for name, row in new.items()]
     ids = sink.add(table.model, list(new), (*table.columns, "idempotency_key"), named, **constants)
     counts[kind] += len(new)
-    counts["already"] += len(table.asked) - len(new)
+    counts["already"] += len(table.names) - len(new)
     if table.model is Ranking:
         _add_pairs(list(zip(new, ids, new.values(), strict=True)), into, sink)
 

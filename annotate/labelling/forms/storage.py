@@ -57,7 +57,7 @@ def write(
 ) -> list[Feedback]:
     """Store the rows and return them, the receipt first. Time and comment stand with the annotation and with the
     answer, once each."""
-    submission = checked.said
+    submission = checked.submission
     about = _about(assignment) | {"status": status, "status_reason": reason}
     receipt = {
         "seconds": _seconds(assignment, submission.seconds),

@@ -60,7 +60,7 @@ class Submission:
 class Checked:
     """An annotation in which nothing is wrong, with its spans read."""
 
-    said: Submission
+    submission: Submission
     marks: list[Mark]
 
 

@@ -49,7 +49,7 @@ def check_answer(assignment: Assignment, checked: Checked) -> None:
     """Score a submission of a gold item, in its transaction, and warn or pause the annotator if needed."""
     if assignment.gold_id is None or assignment.gold is None:
         return
-    assignment.gold_passed = passes(assignment.gold, assignment, checked.said)
+    assignment.gold_passed = passes(assignment.gold, assignment, checked.submission)
     assignment.save(update_fields=["gold_passed"])
     if assignment.purpose == Assignment.Purpose.GOLD:
         _look_at(assignment)

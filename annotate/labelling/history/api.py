@@ -91,7 +91,7 @@ def _out(receipt: receipts.Receipt, project: Project) -> dict[str, Any]:
             "kind": receipt.kind,
             "assignment": row.assignment_id,
             "prompt": row.prompt_id,
-            "said": receipt.said,
+            "said": receipt.words,
             "counted": receipt.counted,
             "may_change": receipt.kind != "flag" and is_open and not receipt.went and may_change(row.assignment),
             "went_into": [

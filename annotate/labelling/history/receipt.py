@@ -29,7 +29,7 @@ Answer = tuple[str, str, str]
 class Receipt:
     kind: str
     row: Any
-    said: str
+    words: str
     counted: bool
     answers: list[Answer]  # what was judged: the letter shown, empty for one alone, the text, and whether it was cut
     went: list[tuple[Any, Any, Any]]  # dataset, the run that used it, the model that this run made

@@ -153,7 +153,7 @@ def _entry(now: datetime, outcome: Outcome) -> dict[str, object]:
         "at": now.isoformat(),
         "status": outcome.status,
         "seconds": round(outcome.seconds, 3),
-        "said": outcome.said,
+        "said": outcome.text,
     }
 
 

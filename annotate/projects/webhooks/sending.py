@@ -29,10 +29,11 @@ _AGENT = "Assay-Webhooks/1"
 
 @dataclass(frozen=True)
 class Outcome:
-    """`status` is the answer's; None where there was none, and `said` says why. `retry_after` in seconds, if asked."""
+    """What one request came to. `status` is the answer's; None where there was none. `text`: the beginning of the
+    answer, or why there was none. `retry_after` in seconds, if asked."""
 
     status: int | None
-    said: str
+    text: str
     seconds: float
     retry_after: float | None = None
 

@@ -277,7 +277,7 @@ class ItemShown:
     pull: str
     favours_second: bool
     moves: bool
-    asked: shown_items.Item
+    content: shown_items.Item
     sides: list[tuple[shown_items.Item, Run, str]]
 
 

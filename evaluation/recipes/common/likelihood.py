@@ -130,8 +130,10 @@ def _batch(model: Any, batch: list[Tree], method: str) -> list[tuple[int, Scored
     ids, places = np.zeros((len(batch), longest), dtype=np.int64), np.tile(np.arange(longest), (len(batch), 1))
     for row, tree in enumerate(batch):  # padded on the right, where nobody looks
         ids[row, : len(tree.tokens)], places[row, : len(tree.tokens)] = tree.tokens, tree.depths
-    at = torch.tensor([row * longest + node for row, tree in enumerate(batch) for node, _ in tree.asked], device=device)
-    targets = torch.tensor([token for tree in batch for _, token in tree.asked], device=device)
+    at = torch.tensor(
+        [row * longest + node for row, tree in enumerate(batch) for node, _ in tree.numbers], device=device
+    )
+    targets = torch.tensor([token for tree in batch for _, token in tree.numbers], device=device)
     input_ids = torch.from_numpy(ids).to(device)
     if method == "logits":
         logprobs, greedy = _of_logits(model(input_ids=input_ids, use_cache=False).logits.flatten(0, 1)[at], targets)
@@ -145,10 +147,10 @@ def _batch(model: Any, batch: list[Tree], method: str) -> list[tuple[int, Scored
 def _sums(batch: list[Tree], logprobs: np.ndarray, greedy: np.ndarray) -> Iterator[tuple[int, Scored]]:
     first = 0
     for tree in batch:
-        for number, numbers in tree.wanted:
+        for number, numbers in tree.numbers_of_pairs:
             indices = np.array(numbers) + first
             yield number, Scored(float(logprobs[indices].sum()), bool(greedy[indices].all()))
-        first += len(tree.asked)
+        first += len(tree.numbers)
 
 
 def _sight(batch: list[Tree], places: np.ndarray, dtype: torch.dtype) -> dict[str, Tensor]:

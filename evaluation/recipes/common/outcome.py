@@ -108,7 +108,7 @@ class Figures:
     """The figures of all items or of one group; what is too small for an interval is added to `notes`."""
 
     items: list[Item]
-    seen: np.ndarray | None
+    is_contaminated: np.ndarray | None
     draws: int
     seed: int
     notes: list[str]
@@ -126,17 +126,17 @@ class Figures:
             return {}
         figures = self.fitted([self.items[i] for i in np.flatnonzero(chosen)])
         clean: dict[str, Row | None] = {}
-        if self.seen is not None:
-            unseen = [self.items[i] for i in np.flatnonzero(chosen & ~self.seen)]
+        if self.is_contaminated is not None:
+            unseen = [self.items[i] for i in np.flatnonzero(chosen & ~self.is_contaminated)]
             clean = self.fitted(unseen) if unseen else {}
         return {name: row and {**row, "clean": clean.get(name)} for name, row in figures.items()}
 
     def _figure(self, name: str, chosen: np.ndarray, group: str) -> Row | None:
         rows = [item.counts[name] for item, is_chosen in zip(self.items, chosen, strict=True) if is_chosen]
         row = self._of(name, rows, group)
-        if row is None or self.seen is None:
+        if row is None or self.is_contaminated is None:
             return row and {**row, "clean": None}
-        clean = [row for row, was_seen in zip(rows, self.seen[chosen], strict=True) if not was_seen]
+        clean = [row for row, was_seen in zip(rows, self.is_contaminated[chosen], strict=True) if not was_seen]
         if len(clean) == len(rows):
             return {**row, "clean": dict(row)}
         return {**row, "clean": self._of(name, clean, f"{group} without seen items".strip()) if clean else None}

@@ -25,8 +25,10 @@ class Tree:
     tokens: list[int] = field(default_factory=list)
     parents: list[int] = field(default_factory=list)
     depths: list[int] = field(default_factory=list)
-    asked: dict[tuple[int, int], int] = field(default_factory=dict)  # (node, token that may follow) -> number
-    wanted: list[tuple[int, list[int]]] = field(default_factory=list)  # (which pair, numbers in `asked` to be summed)
+    numbers: dict[tuple[int, int], int] = field(default_factory=dict)  # (node, token that may follow) -> number
+    numbers_of_pairs: list[tuple[int, list[int]]] = field(
+        default_factory=list
+    )  # (which pair, values of `numbers` to be summed)
     children: dict[tuple[int, int], int] = field(default_factory=dict)
 
     @property
@@ -53,7 +55,7 @@ class Tree:
             path.append(node := child)
         first = len(pair.context)
         followed = [(path[place - 1], ids[place]) for place in range(first, len(ids))]
-        self.wanted.append((number, [self.asked.setdefault(one, len(self.asked)) for one in followed]))
+        self.numbers_of_pairs.append((number, [self.numbers.setdefault(one, len(self.numbers)) for one in followed]))
 
 
 def grown(pairs: Sequence[Pair]) -> list[Tree]:

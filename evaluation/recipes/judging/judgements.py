@@ -20,7 +20,7 @@ class Vote:
     prompt_id: int
     prompt: list[Row]
     category: str
-    asked: str  # the same for every model that is set against this opponent
+    prompt_key: str  # the same for every model that is set against this opponent
     points: float
     longer_by: float
     voter: int
@@ -43,12 +43,12 @@ class Answered:
     id: int
     prompt: list[Row]
     category: str
-    ours: list[str]
-    theirs: list[str]
+    own_answers: list[str]
+    opponent_answers: list[str]
 
     @property
-    def asked(self) -> str:
-        return f"{self.prompt} {sorted(self.theirs)}"
+    def prompt_key(self) -> str:
+        return f"{self.prompt} {sorted(self.opponent_answers)}"
 
 
 def answered(run: RunDirectory) -> list[Answered]:
@@ -69,8 +69,9 @@ def of_answers(run: RunDirectory, prompts: list[Answered]) -> tuple[str, list[st
     about, rows = next(iter(run.rows("about")), {}), run.rows("answers")
     setting = ", ".join(f"{name} {value}" for name, value in (about.get("settings") or {}).items())
     notes = [
-        f"{sum(len(p.ours) for p in prompts)} of its answers against {sum(len(p.theirs) for p in prompts)} on "
-        f"{len(prompts)} prompts, drawn with {setting or 'unknown settings'}."
+        f"{sum(len(p.own_answers) for p in prompts)} of its answers against "
+        f"{sum(len(p.opponent_answers) for p in prompts)} on {len(prompts)} prompts, drawn with "
+        f"{setting or 'unknown settings'}."
     ]
     for side, name in (("ours", "Its"), ("theirs", "The opponent's")):
         side_rows = [row for row in rows if row["whose"] == side]

@@ -24,7 +24,9 @@ def by_endpoint(run: RunDirectory, config: Any) -> Judged:
     pairs = [
         (f"{prompt.id}-{i}" if i else str(prompt.id), prompt, own_answer, opponent_answer)
         for prompt in prompts
-        for i, (own_answer, opponent_answer) in enumerate(zip(prompt.ours, prompt.theirs, strict=False))
+        for i, (own_answer, opponent_answer) in enumerate(
+            zip(prompt.own_answers, prompt.opponent_answers, strict=False)
+        )
     ]
     differing = [pair for pair in pairs if pair[2].strip() != pair[3].strip()]
     asks = [
@@ -112,7 +114,7 @@ def _by_verdicts(
         prompt_id=prompt.id,
         prompt=prompt.prompt,
         category=prompt.category,
-        asked=f"{prompt.prompt} {opponent_answer}",
+        prompt_key=f"{prompt.prompt} {opponent_answer}",
         points=points,
         longer_by=len(own_answer) - len(opponent_answer),
         voter=1,

@@ -20,7 +20,7 @@ def by_reward(run: RunDirectory, spec: RunSpec, config: Any) -> Judged:
     prompts = answered(run)
     run.progress("loading the reward model", 0, 1)
     model = RewardModel.load(spec.reward_model)
-    flat = [(p.prompt, text) for p in prompts for text in (*p.ours, *p.theirs)]
+    flat = [(p.prompt, text) for p in prompts for text in (*p.own_answers, *p.opponent_answers)]
     scores: list[float] = []
     step = max(config.batch_size, 1) * 8
     for start in range(0, len(flat), step):
@@ -30,8 +30,10 @@ def by_reward(run: RunDirectory, spec: RunSpec, config: Any) -> Judged:
         run.progress("scoring answers", len(scores), len(flat))
     votes, margins, place = [], [], 0
     for prompt in prompts:
-        own_scores = np.array(scores[place : place + len(prompt.ours)])
-        opponent_scores = np.array(scores[place + len(own_scores) : place + len(own_scores) + len(prompt.theirs)])
+        own_scores = np.array(scores[place : place + len(prompt.own_answers)])
+        opponent_scores = np.array(
+            scores[place + len(own_scores) : place + len(own_scores) + len(prompt.opponent_answers)]
+        )
         place += len(own_scores) + len(opponent_scores)
         votes.append(_by_score(prompt, own_scores, opponent_scores))
         margins.append(float(own_scores.mean() - opponent_scores.mean()) / (model.score_std or 1.0))
@@ -70,9 +72,11 @@ def _by_score(prompt: Answered, own_scores: np.ndarray, opponent_scores: np.ndar
         prompt_id=prompt.id,
         prompt=prompt.prompt,
         category=prompt.category,
-        asked=prompt.asked,
+        prompt_key=prompt.prompt_key,
         points=points,
-        longer_by=float(np.mean([len(t) for t in prompt.ours]) - np.mean([len(t) for t in prompt.theirs])),
+        longer_by=float(
+            np.mean([len(t) for t in prompt.own_answers]) - np.mean([len(t) for t in prompt.opponent_answers])
+        ),
         voter=1,
-        shown=shown(prompt.prompt, prompt.ours[best], prompt.theirs[other], **fields),
+        shown=shown(prompt.prompt, prompt.own_answers[best], prompt.opponent_answers[other], **fields),
     )

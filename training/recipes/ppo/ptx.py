@@ -38,7 +38,7 @@ class Mixture:
     """Token ids of the text that is mixed in, and of the text held back."""
 
     train: list[Piece]
-    held: list[Piece]
+    held_out: list[Piece]
 
     def batch(self, ppo: PPO, *name: int | str) -> Rollout:
         """Return the sequences of one optimiser step, drawn by its name."""
@@ -95,7 +95,7 @@ def held_out_batches(ppo: PPO, mixture_: Mixture | None, own_batches: list[Rollo
     if mixture_ is None:
         return own_batches[-1:] if len(own_batches) > 1 else []
     size = ppo.config.ptx_batch_size
-    return [as_rollout(mixture_.held[i : i + size], ppo) for i in range(0, len(mixture_.held), size)]
+    return [as_rollout(mixture_.held_out[i : i + size], ppo) for i in range(0, len(mixture_.held_out), size)]
 
 
 def as_rollout(sequences: list[Piece], ppo: PPO) -> Rollout:

@@ -59,7 +59,7 @@ class Judged:
     """A pair that has been judged, for those who may know which answer is whose."""
 
     review: Review
-    said: str
+    preferred: str
 
     @property
     def expected(self) -> str:

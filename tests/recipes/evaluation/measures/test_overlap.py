@@ -62,7 +62,7 @@ def test_corpus_figures_are_those_of_the_fields_libraries(case, with_wordnet, mo
         if value is not None and (kind == "with") == with_wordnet:
             expected["METEOR"] = value
     for name in ("BLEU", "chrF2"):
-        assert str(scorer.told[name].format(short=True)) == expected.pop(f"{name} signature")
+        assert str(scorer.signatures[name].format(short=True)) == expected.pop(f"{name} signature")
     expected.pop("chrF2++ signature")
     for name, value in expected.items():
         assert found[name] == pytest.approx(value, rel=1e-12), name

@@ -165,11 +165,11 @@ def test_what_is_mixed_in_comes_from_all_of_a_long_dataset_and_no_held_out_promp
     rows = [{"prompt": f"{i // 2:03}", "completion": f"{i:03}", "is_cut": True} for i in range(400)]
     one = trainer(tmp_path, model, other={"a": rows[:300], "b": rows[300:]}, steps=1, epochs=1, minibatches=1)
     mixture = ppo.ptx.mixture(one)
-    assert len(mixture.train) + len(mixture.held) == one.config.ptx_batch_size + ppo.ptx.HELD_OUT
-    said = sorted(int(one.tokenizer.decode(tail)) for _, tail in (*mixture.train, *mixture.held))
+    assert len(mixture.train) + len(mixture.held_out) == one.config.ptx_batch_size + ppo.ptx.HELD_OUT
+    said = sorted(int(one.tokenizer.decode(tail)) for _, tail in (*mixture.train, *mixture.held_out))
     assert max(b - a for a, b in zip([0, *said], [*said, 400], strict=True)) <= 11  # 400 rows for 40 places
-    asked = [{one.tokenizer.decode(head) for head, _ in part} for part in (mixture.train, mixture.held)]
-    assert mixture.held and not asked[0] & asked[1]
+    asked = [{one.tokenizer.decode(head) for head, _ in part} for part in (mixture.train, mixture.held_out)]
+    assert mixture.held_out and not asked[0] & asked[1]
 
 
 def test_a_second_dataset_with_too_little_is_refused(tmp_path: Path, model: Path):

@@ -13,7 +13,7 @@ from annotate.arena.masking import growing_mask
 from annotate.arena.masking import masked_text as masking
 from annotate.arena.masking.masked_text import HIDDEN, MaskingContext, names_itself, shown
 
-TOLD = MaskingContext(names=("Aardvark-7B", "SmolLM2-135M-instruct", "heron"), asked="Tell me something.")
+TOLD = MaskingContext(names=("Aardvark-7B", "SmolLM2-135M-instruct", "heron"), question="Tell me something.")
 
 SHARED = Path(os.environ.get("ASSAY_SHARED_DATA", Path(__file__).parents[5] / "shared" / "data"))
 

@@ -190,4 +190,4 @@ def test_each_two_judges_and_each_beside_the_others():
     found = agreement({"untrue": readings})
     told = {(p.first, p.second): (p.n, p.spans_first, p.spans_second, p.exact, p.overlapping) for p in found.pairs}
     assert told == {(0, 1): (1, 2, 1, 2 / 3, 2 / 3), (0, 2): (1, 2, 1, 0, 0), (1, 2): (1, 1, 1, 0, 0)}
-    assert found.beside[2].counts.sum(0).tolist() == [0, 5] and found.beside[2].others == pytest.approx(2 / 3)
+    assert found.others[2].counts.sum(0).tolist() == [0, 5] and found.others[2].others == pytest.approx(2 / 3)

@@ -291,7 +291,7 @@ def test_ones_own_history_shows_each_annotation_once_with_its_receipt(client, pr
     make_rating(make_completion(make_prompt(project, "Somebody else's")), stars=5)
     client.force_login(user)
     page = client.get(reverse("annotate-history", args=[project.slug]))
-    told = [(r.kind, r.said, r.row.status) for r in page.context["receipts"]]
+    told = [(r.kind, r.words, r.row.status) for r in page.context["receipts"]]
     assert told == [
         ("rating", "1 of 5 stars", "withdrawn"),
         ("ranking", "B = C > A", "counted"),

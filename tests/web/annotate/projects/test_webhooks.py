@@ -240,7 +240,7 @@ def test_a_receiver_that_drips_its_answer_holds_nobody_up(project, hook, monkeyp
     stop.set()
     thread.join(5)
     server.close()
-    assert outcome.status == status and said in outcome.said
+    assert outcome.status == status and said in outcome.text
     assert time.monotonic() - began < 3
 
 
@@ -420,13 +420,13 @@ def test_the_operators_older_switch_still_allows_every_address():
 def test_a_name_that_nobody_can_look_up_is_a_failure(monkeypatch):
     how = {"secrets": ["whsec_AAAA"], "message_id": "msg_1", "body": "{}", "at": timezone.now(), "allowed": ()}
     too_long = sending.send(url=f"http://{'a' * 64}.example/", **how)
-    assert too_long.status is None and "label" in too_long.said
+    assert too_long.status is None and "label" in too_long.text
 
     def unknown(*_, **__):
         raise socket.gaierror(socket.EAI_NONAME, "not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    assert sending.send(url="http://example.org/", **how).said == "The name cannot be looked up: not known."
+    assert sending.send(url="http://example.org/", **how).text == "The name cannot be looked up: not known."
 
 
 def test_only_managers_have_webhooks(project, hook):
