@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,13 +14,13 @@ from django.utils.safestring import SafeString
 
 from annotate.core.page_access import in_project
 from annotate.models import Project
-from evaluation.core.csv_files import cell
 from evaluation.measures import comparison_json, measured_tasks, paired_comparison, paired_differences
 from evaluation.measures import item_store as items
 from evaluation.measures.comparison_request import MOST_MODELS, ComparisonQuery, read, row_ids
 from evaluation.measures.measured_tasks import PARENT
 from evaluation.measures.paired_comparison import Comparison, Line, Tested
 from evaluation.measures.present import figure_formats, shown_items
+from evaluation.measures.present.comparison_csv import as_csv
 from evaluation.measures.present.difference_formats import (
     in_points,
     in_words_of_p,
@@ -35,10 +33,6 @@ from evaluation.measures.present.figure_formats import Shown
 from training.models import Run
 
 PER_PAGE = 20
-COLUMNS = (
-    *("task", "measure", "items", "metric", "model", "run", "value", "lower", "upper", "n", "against", "difference"),
-    *("difference_lower", "difference_upper", "standard_error", "p", "p_holm", "test", "verdict"),
-)
 
 
 @dataclass(frozen=True)
@@ -107,7 +101,7 @@ def download(request: HttpRequest, project: Project, format: str) -> HttpRespons
         return JsonResponse(
             comparison_json.as_json(comparison), headers=headers, json_dumps_params={"ensure_ascii": False}
         )
-    return HttpResponse(_csv(comparison), content_type="text/csv; charset=utf-8", headers=headers)
+    return HttpResponse(as_csv(comparison), content_type="text/csv; charset=utf-8", headers=headers)
 
 
 @in_project(get="read")
@@ -245,27 +239,6 @@ def _cell(comparison: Comparison, line: Line, place: int, scale: figure_formats.
         picture(scale, difference) if difference else "",
         str(comparison.runs[reference].parent) if reference is not None else "",
     )
-
-
-def _csv(comparison: Comparison) -> str:
-    output = io.StringIO()
-    writer = csv.writer(output, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for item_set, lines in (("all", comparison.lines), ("not seen in training", comparison.clean_lines)):
-        for line in lines:
-            for place, (run, figure, tested) in enumerate(zip(comparison.runs, line.figures, line.tested, strict=True)):
-                f, d, reference = figure, tested.difference if tested else None, comparison.against[place]
-                writer.writerow(
-                    [
-                        *map(cell, (comparison.task, comparison.measure, item_set, line.metric, str(run.parent))),
-                        run.pk,
-                        *((f.value, f.lower, f.upper, f.n) if f else [""] * 4),
-                        cell(str(comparison.runs[reference].parent)) if reference is not None else "",
-                        *((d.value, d.lower, d.upper, d.standard_error, d.p) if d else [""] * 5),
-                        *((tested.adjusted, d.test, tested.verdict) if tested and d else [""] * 3),
-                    ]
-                )
-    return output.getvalue()
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 ROOMS = ("common", "annotate", "training", "evaluation", "config")
 CONVENTIONAL = {"actions", "pages", "api", "present", "urls"}  # each subject may have one
-MOST_FILES, MOST_LINES = 20, 350  # of a folder; of a module, above which a seam is looked for at 300
+MOST_FILES, MOST_LINES = 20, 360  # of a folder; of a module, above which a seam is looked for at 300
 
 
 @pytest.fixture(scope="module")
