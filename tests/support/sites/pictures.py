@@ -1,9 +1,9 @@
 """Take a picture of every page: 1280 and 390 px wide, light and dark. `script/pictures --data DATA --out FOLDER`
 
-Serves a copy of a data folder with SQLite (files are linked, nothing is written to DATA), without worker and model
-server, and follows every link as a visitor, an annotator, a reviewer, a researcher and a manager: whoever has that role
-first, else an account made in the copy. Of pages that differ in their numbers alone, which is the same address but for
-ids and the query, the same headings and the same fields, the one with most to read is taken.
+Serves a copy of a data folder with SQLite (nothing is written to DATA), without worker and model server, and follows
+every link as a visitor, an annotator, a reviewer, a researcher and a manager: whoever has that role first, else an
+account made in the copy. Of pages that differ in their numbers alone, which is the same address but for ids and the
+query, the same headings and the same fields, the one with most to read is taken.
 
 FOLDER gets four pictures and the words of each page, index.html with all of them, and faults.txt: pages that scroll
 sideways, scripts and files that fail and, with --axe, what axe-core finds. Two folders, of two versions of the code and
@@ -121,21 +121,17 @@ def served(data: Path) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def copy(data: Path, folder: Path) -> None:
-    """Copy the database, and link or copy the rest. Static files are collected anew."""
+    """Copy the database and all files but the static ones, which are collected anew.
+
+    Nothing is linked: the page about the disk does not count files that have other names.
+    """
     left_out = shutil.ignore_patterns("assay.sqlite3*", "static", "secret-key")
-    shutil.copytree(data, folder, dirs_exist_ok=True, ignore=left_out, copy_function=_link)
+    shutil.copytree(data, folder, dirs_exist_ok=True, ignore=left_out)
     with (
         closing(sqlite3.connect(f"file:{data / 'assay.sqlite3'}?mode=ro", uri=True)) as source,
         closing(sqlite3.connect(folder / "assay.sqlite3")) as target,
     ):
         source.backup(target)
-
-
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another file system
-        shutil.copy2(source, target)
 
 
 def _manage(environment: Mapping[str, str], *command: str) -> str:
