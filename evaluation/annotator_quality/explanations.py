@@ -14,7 +14,7 @@ from evaluation.metrics.careless_annotators import PROMISE
 from evaluation.metrics.span_agreement import FEWEST_MARKED, MarkAgreement
 
 TITLES = {
-    "gold": "Known answers",
+    "gold": "Gold items",
     "others": "Agrees with most others",
     "in_step": "Stars in step with others",
     "marks": "Marks what others mark",
@@ -29,7 +29,7 @@ TITLES = {
     "same": "Commonest answer",
 }
 REASONS = {
-    "gold": "known answers missed as blind annotation would",
+    "gold": "gold items missed as blind annotation would",
     "others": "agrees with others hardly more than blind annotation would",
     "ratings": "stars do not follow the others’",
     "itself": "does not say the same of the same answers again",

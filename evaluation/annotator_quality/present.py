@@ -18,7 +18,7 @@ from evaluation.metrics.span_agreement import Estimate, MarkAgreement, MarkPair
 
 # As columns of the table: name, heading, scale and digits of its numbers.
 COLUMNS: tuple[tuple[str, str, str], ...] = (
-    ("gold", "known answers", "percent"),
+    ("gold", "gold items", "percent"),
     ("others", "agrees", "percent"),
     ("itself", "same again", "percent"),
     ("first", "first answer", "percent"),
@@ -110,7 +110,7 @@ def _key(order: str) -> Callable[[AnnotatorFigures], float | None]:
 
 
 def headings(findings_: Findings, order: str, is_reversed: bool, kind: str) -> list[Heading]:
-    named = [("name", "judge"), ("judgements", "judgements")]
+    named = [("name", "annotator"), ("judgements", "annotations")]
     named += [(name, title) for name, title, _ in columns_of(findings_)]
     return [
         Heading(

@@ -42,7 +42,7 @@ from tests.support.processes import ROOT, free_port, until
 MOST_OF_A_KIND = 12  # pages that one role opens of those whose addresses differ in ids and the query alone
 WIDTHS = {1280: 800, 390: 844}
 SCHEMES = ("light", "dark")
-SETTLING_MS = 700  # charts draw themselves after the page has come
+SETTLING_MS = 700  # charts draw themselves after the page has come, and again in other colours
 SIGN_IN = """
 import json
 from django.conf import settings
@@ -223,10 +223,10 @@ def _take(browser: Browser, url: str, found: Found, width: int, file: Path, use_
     page.on("response", lambda r: faults.append(f"{r.status} from {r.url}") if r.status >= 400 else None)
     try:
         page.goto(url + found.path)
-        page.wait_for_timeout(SETTLING_MS)
         for scheme in SCHEMES:
             page.emulate_media(color_scheme=scheme)
-            page.wait_for_timeout(100)
+            page.wait_for_timeout(SETTLING_MS)
+            page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
             page.screenshot(path=f"{file}-{width}-{scheme}.png", full_page=True)
             faults += _wrong_by_axe(page, scheme) if use_axe else []
         wide = page.evaluate("document.documentElement.scrollWidth")
