@@ -24,7 +24,7 @@ NUMBERS = {
     "edit_minutes": ("Minutes to change one's mind", "So long an annotation may be taken back or changed."),
     "daily_goal": ("Goal per day", "Shown to each annotator beside what they have done today."),
     "eval_percent": ("Percent of prompts kept for ranking", "They train nothing, so that votes on them rank fairly."),
-    "gold_percent": ("Percent of items with a known answer", "They look like all others and measure the annotator."),
+    "gold_percent": ("Percent of gold items", "They look like all others and measure the annotator."),
     "gold_pass_percent": ("Percent of those to get right", "Below it an annotator is warned, and then paused."),
     "repeat_percent": ("Percent of comparisons shown again", "With sides swapped: they measure consistency."),
     "max_new_tokens": ("Longest answer, in tokens", "A longer one is cut there, and says so. 1 to 4,096."),
