@@ -560,7 +560,7 @@ def test_the_list_filters_by_the_kinds_that_there_are(client, project):
 
 
 def test_a_kind_brings_a_page_and_a_form_of_its_own(client, project, researcher, tmp_path, settings):
-    folder = tmp_path / "training" / "kinds"
+    folder = tmp_path / "training" / "runs" / "kinds"
     folder.mkdir(parents=True)
     (folder / "fake.html").write_text("<p>{{ own }} of {{ run.name }}</p>")
     (folder / "fake_form.html").write_text("<p>{{ form.kind.name }}: {{ hint }}</p>")
