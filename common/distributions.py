@@ -19,12 +19,12 @@ def student95(freedom: float) -> float:
     if freedom >= 200:
         return _expansion(freedom)
     below = math.floor(freedom)
-    first, second = _whole(below), _whole(below + 1)
+    first, second = _whole_degrees(below), _whole_degrees(below + 1)
     share = (1 / below - 1 / freedom) / (1 / below - 1 / (below + 1))
     return first + share * (second - first)
 
 
-def _whole(freedom: int) -> float:
+def _whole_degrees(freedom: int) -> float:
     """Return the point for whole degrees of freedom, by bisection of the finite series (Abramowitz and Stegun, 26.7.3
     and 26.7.4)."""
     low, high = 0.0, math.pi / 2  # of θ = arctan(t/√freedom)

@@ -29,8 +29,8 @@ def table() -> str:
     from config.urls import OTHERS, urlpatterns
 
     listed = list(addresses(urlpatterns, OTHERS))
-    pages = [(f"/{each.route}", _told(each.rights)) for each in listed if not each.is_of_api]
-    api = [(f"/{each.route}", _told(each.rights)) for each in listed if each.is_of_api]
+    pages = [(f"/{each.route}", _rights_text(each.rights)) for each in listed if not each.is_of_api]
+    api = [(f"/{each.route}", _rights_text(each.rights)) for each in listed if each.is_of_api]
     classes = sorted(admin.site._registry.items(), key=lambda pair: pair[0]._meta.label)
     offered = [(model._meta.label, _offered(getattr(each, "staff_may", None))) for model, each in classes]
     return "\n".join(
@@ -44,7 +44,7 @@ def table() -> str:
     )
 
 
-def _told(rights: object) -> str:
+def _rights_text(rights: object) -> str:
     assert isinstance(rights, dict), "config.urls has refused what declares nothing"
     if len(set(rights.values())) == 1:
         return f"{', '.join(rights).upper()}: {next(iter(rights.values()))}"

@@ -96,7 +96,7 @@ def start(request: Request) -> Response:
 @allows(get="read, mine")
 def read(request: Request, token: str) -> Response:
     """A battle of mine, as it stands."""
-    battle = _mine(request, token)
+    battle = _own_battle(request, token)
     return Response(shown(battle, lookup.visitor_token(request)))
 
 
@@ -104,7 +104,7 @@ def read(request: Request, token: str) -> Response:
 @allows(post="read, mine")
 def stop(request: Request, token: str) -> Response:
     """End both answers where they are. They can be voted on, or asked on; with no word of one of them they cannot."""
-    battle = _mine(request, token)
+    battle = _own_battle(request, token)
     live_battles.stop(battle, networks=visitors.networks_of(request._request))
     battle.refresh_from_db()
     return Response(shown(battle, lookup.visitor_token(request)))
@@ -120,7 +120,7 @@ def stop(request: Request, token: str) -> Response:
 @idempotent(atomic=False, who=_sender, secrets=SECRETS)
 def ask_on(request: Request, token: str) -> Response:
     """A further question to both: each goes on from its own answers. The vote is then on the conversation."""
-    battle = _mine(request, token)
+    battle = _own_battle(request, token)
     new_turn = NewTurn(data=request.data)
     new_turn.is_valid(raise_exception=True)
     visitor = lookup.visitor(request)
@@ -152,7 +152,7 @@ def vote(request: Request, token: str) -> Response:
 
     While both are still being written it ends them where they are, and is about what stands then.
     """
-    battle = _mine(request, token)
+    battle = _own_battle(request, token)
     vote = Vote(data=request.data)
     vote.is_valid(raise_exception=True)
     visitor = lookup.visitor(request)
@@ -174,7 +174,7 @@ def vote(request: Request, token: str) -> Response:
 @allows(get="read, mine")
 def puzzle(request: Request, token: str) -> Response:
     """What a vote without an account solves, where the project asks for it. A vote without it is held, not lost."""
-    battle = _mine(request, token)
+    battle = _own_battle(request, token)
     user = request.user if request.user.is_authenticated else None
     address = visitors.address_of(request._request)
     wider = visitors.wider_of(request._request)
@@ -207,7 +207,7 @@ def _throttle(request: Request, project: Project, visitor: str) -> None:
         visitors.throttle_battles(request._request, visitor=visitor)
 
 
-def _mine(request: Request, token: str) -> Battle:
+def _own_battle(request: Request, token: str) -> Battle:
     """The battle, if it is this person's; a stranger learns nothing, not even that there is one."""
     user = request.user if request.user.is_authenticated else None
     try:

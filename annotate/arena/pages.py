@@ -55,7 +55,7 @@ def arena(request: HttpRequest, project: Project) -> HttpResponse:
 @in_project(get="read, mine")
 def battle(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpResponse:
     """Both answers as they are written; after the vote, the names."""
-    battle = _mine(request, project, token)
+    battle = _own_battle(request, project, token)
     waits = "wait" in request.GET  # without JavaScript the page comes back until both stand
     if waits:
         try:
@@ -71,7 +71,7 @@ def battle(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpResp
 @in_project(post="read, mine")
 def vote(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpResponse:
     """Also in mid-stream: both answers end where they are, and are kept."""
-    battle = _mine(request, project, token)
+    battle = _own_battle(request, project, token)
     try:
         live_battles.vote(
             battle=battle,
@@ -94,7 +94,7 @@ def vote(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpRespon
 @in_project(post="read, mine")
 def stop(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpResponse:
     """Both answers end where they are; then they can be voted on, or asked on."""
-    battle = _mine(request, project, token)
+    battle = _own_battle(request, project, token)
     scene = live_battles.stop(battle, networks=visitors.networks_of(request))
     if not request.headers.get("HX-Request"):
         return redirect("arena-battle", project.slug, battle.token)
@@ -106,7 +106,7 @@ def stop(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpRespon
 @in_project(post="read, mine")
 def turn(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpResponse:
     """A further question to both."""
-    battle = _mine(request, project, token)
+    battle = _own_battle(request, project, token)
     try:
         _throttle(request, project)
         follow_up.ask_on(
@@ -144,7 +144,7 @@ def history(request: HttpRequest, project: Project) -> HttpResponse:
 def puzzle(request: HttpRequest, project: Project, token: uuid.UUID) -> JsonResponse:
     """Return {"challenge": text} for static/annotate/arena/proof.js, or null where none is asked for or can be given:
     the vote may be cast all the same."""
-    battle = _mine(request, project, token)
+    battle = _own_battle(request, project, token)
     address, wider = visitors.address_of(request), visitors.wider_of(request)
     return JsonResponse({"challenge": vote_guard.puzzle(battle, user=_user(request), address=address, wider=wider)})
 
@@ -178,7 +178,7 @@ def _throttle(request: HttpRequest, project: Project) -> None:
         visitors.throttle_battles(request)
 
 
-def _mine(request: HttpRequest, project: Project, token: uuid.UUID) -> Battle:
+def _own_battle(request: HttpRequest, project: Project, token: uuid.UUID) -> Battle:
     """Their battle. A stranger is not told that there is one."""
     battle = actions.own_battle(token=token, visitor=visitors.visitor_of(request), user=_user(request))
     if battle is None or battle.project_id != project.pk:

@@ -27,7 +27,7 @@ def once(*, by: User, key: str, act_name: str, act: Callable[[], object]) -> boo
     try:
         with transaction.atomic():
             act()
-            FirstAnswer.objects.create(who=_who(by), key=f"page:{key}", request_hash=act_name)
+            FirstAnswer.objects.create(who=_user_key(by), key=f"page:{key}", request_hash=act_name)
             return True
     except (Refused, IntegrityError):
         # A twin at the same moment was first, and what it has done is refused a second time.
@@ -37,11 +37,11 @@ def once(*, by: User, key: str, act_name: str, act: Callable[[], object]) -> boo
 
 
 def _done(by: User, key: str, act_name: str) -> bool:
-    first = FirstAnswer.objects.filter(who=_who(by), key=f"page:{key}").first()
+    first = FirstAnswer.objects.filter(who=_user_key(by), key=f"page:{key}").first()
     if first and first.request_hash != act_name:
         raise Refused(409, idempotency_key="This key was used for something else; use a new one for each act.")
     return first is not None
 
 
-def _who(user: User) -> str:
+def _user_key(user: User) -> str:
     return f"user:{user.pk}"

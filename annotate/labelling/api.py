@@ -88,7 +88,7 @@ class Assignments(DeclaredViewSet):
     def submit(self, request: Request, pk: str) -> Work:
         """Send the annotation. Sent again with the same Idempotency-Key, it is stored once."""
         assignment = _find(request, pk)
-        store = feedback.prepare(assignment=assignment, by=request.user, **_said(request, assignment))
+        store = feedback.prepare(assignment=assignment, by=request.user, **_submission_of(request, assignment))
         return lambda: Response(_receipt(store()) | _next(request, assignment), status=201)
 
     @extend_schema(
@@ -101,7 +101,7 @@ class Assignments(DeclaredViewSet):
     def revise(self, request: Request, pk: str) -> Response:
         """Say something else, while the project lets it be changed: what was said before is withdrawn."""
         assignment = _find(request, pk)
-        row = feedback.revise(assignment=assignment, by=request.user, **_said(request, assignment))
+        row = feedback.revise(assignment=assignment, by=request.user, **_submission_of(request, assignment))
         return Response(_receipt(row))
 
     @extend_schema(responses={200: AssignmentOut} | refusals(403, 404, 409))
@@ -154,7 +154,7 @@ def _find(request: Request, pk: str) -> Assignment:
     return assignment
 
 
-def _said(request: Request, assignment: Assignment) -> dict[str, Any]:
+def _submission_of(request: Request, assignment: Assignment) -> dict[str, Any]:
     """The body in the action's words. Whose the task is comes first: others learn nothing of it from a refusal."""
     assignment_lifecycle.require_owner(assignment, request.user)
     submission = Submission(data=request.data)

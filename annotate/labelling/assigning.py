@@ -52,11 +52,11 @@ def next_for(*, project: Project, user: User, kind: str | None = None) -> Assign
     something comes before the next item.
     """
     member = prerequisites.member_of(project, user)
-    asked_kinds = _asked(project, kind)
+    asked_kinds = _asked_kinds(project, kind)
     # Whatever is refused below is so before anything was written: within a caller's transaction no savepoint is needed.
     with nullcontext() if connection.in_atomic_block else transaction.atomic():
         look = _lock_and_look(project, user)
-        if look.holds_something and (held_assignment := _held(project, user, asked_kinds)):
+        if look.holds_something and (held_assignment := _held_assignment(project, user, asked_kinds)):
             return held_assignment
         prerequisites.check(project, member)
         pairs = urgent_pairs(project)
@@ -162,7 +162,7 @@ def _common(project: Project, user: User, kind: str, prompt: Prompt, key: str) -
     }
 
 
-def _held(project: Project, user: User, kinds: list[str]) -> Assignment | None:
+def _held_assignment(project: Project, user: User, kinds: list[str]) -> Assignment | None:
     """Return the items in hand, the oldest first: what was undone or sent back comes before what was handed out after
     it."""
     own_assignments = project.assignments.live().filter(user=user, kind__in=kinds)
@@ -204,7 +204,7 @@ def _lock_and_look(project: Project, user: User) -> _Look:
     return _Look(bool(row[0]), bool(row[1]), bool(row[2]), bool(row[3]), row[4])
 
 
-def _asked(project: Project, kind: str | None) -> list[str]:
+def _asked_kinds(project: Project, kind: str | None) -> list[str]:
     """Return the kinds to try."""
     asked_kinds = [each for each, switch in ASKED.items() if getattr(project, switch)]
     if kind is None:

@@ -53,10 +53,10 @@ def submitted(request: HttpRequest, assignment: Assignment) -> dict[str, Any]:
     letters = dict(zip(LETTERS, assignment.completions, strict=False))
     return {
         "winner": winner or None,
-        "strength": _whole(strength),
+        "strength": _whole_number(strength),
         "thumbs": {"up": True, "down": False, "": None}.get(post.get("thumbs", ""), post.get("thumbs")),
-        "stars": _whole(post.get("stars", "")),
-        "aspects": {name: _whole(value) for name, value in _aspects(request).items()},
+        "stars": _whole_number(post.get("stars", "")),
+        "aspects": {name: _whole_number(value) for name, value in _aspects(request).items()},
         "rank": _order(_ranks(request), assignment),
         "spans": _spans(post.get("spans", "")),
         "text": text if text.strip() else None,
@@ -89,7 +89,7 @@ def _order(ranks: dict[int, str], assignment: Assignment) -> list[list[int]] | N
         return None
     count = len(assignment.shown)
     for position in ranks.values():
-        if _whole(position) not in range(1, count + 1):
+        if _whole_number(position) not in range(1, count + 1):
             raise Refused(rank=f"{position!r} is no place; give each answer a number from 1 (the best) to {count}.")
     ordered = [*(pk for pk in assignment.shown if pk in ranks), *(pk for pk in ranks if pk not in assignment.shown)]
     return rankings.groups({pk: int(ranks[pk]) for pk in ordered})
@@ -103,7 +103,7 @@ def _spans(text: str) -> Any:
         return text
 
 
-def _whole(text: str) -> int | str | None:
+def _whole_number(text: str) -> int | str | None:
     return whole_number(text, text or None, digits=9)
 
 

@@ -93,7 +93,7 @@ def complete_chat(
     give_back()
     try:
         with request_slots.slot(model, settings.MODEL_SERVER_TIMEOUT):
-            answer = _asked(model, body)
+            answer = _post_adapted(model, body)
     except request_slots.Full as error:
         raise model_server_errors.too_many() from error
     try:
@@ -163,7 +163,7 @@ def _body(
     return body
 
 
-def _asked(model: LanguageModel, body: dict[str, Any]) -> Any:
+def _post_adapted(model: LanguageModel, body: dict[str, Any]) -> Any:
     """Return what the server answers to `body`, or to what it takes in its place."""
     key = _key(model)
     for _ in range(_MOST_ADAPTED):

@@ -82,7 +82,7 @@ def is_served(model: LanguageModel) -> bool:
 
 def served_of(models: Sequence[LanguageModel]) -> list[LanguageModel]:
     """Return those of the models that are served. Each server is asked once, or its list looked up once."""
-    names_by_url = {url: _held(url) for url in {model.server_url for model in models if not model.endpoint}}
+    names_by_url = {url: _held_models(url) for url in {model.server_url for model in models if not model.endpoint}}
 
     def answers(model: LanguageModel) -> bool:
         names = None if model.endpoint else names_by_url[model.server_url]
@@ -97,7 +97,7 @@ def answering(models: Sequence[LanguageModel]) -> list[LanguageModel]:
     return [model for model in served if model.endpoint or cache.get(_held_key(model.server_url)) != _AWAY]
 
 
-def _held(url: str) -> frozenset[str] | None:
+def _held_models(url: str) -> frozenset[str] | None:
     key = _held_key(url)
     if (cached := cache.get(key)) is None:
         if not cache.add(f"{key}:asked", True, timeout=ASKED_SECONDS):

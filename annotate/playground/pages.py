@@ -47,7 +47,7 @@ def page(request: HttpRequest, pk: int) -> HttpResponse:
     try:
         question = playground.question_of(request.POST.dict(), project, model)
         with waiting.aside_in_thread(f"user:{request.user.pk}"):
-            turns = (*question.turns, _answered(models, question))
+            turns = (*question.turns, _answer_all(models, question))
     except Refused as refused:
         context |= {"errors": refused.errors, "text": request.POST.get("text", "")}
         return render(request, "annotate/playground/playground.html", context, status=refused.status)
@@ -141,7 +141,7 @@ def _others(person: Person, model: LanguageModel, project: Project) -> list[Lang
     return list(dict.fromkeys([*first, *language_models.order_by("name")]))
 
 
-def _answered(models: list[LanguageModel], question: playground.Question) -> playground.Turn:
+def _answer_all(models: list[LanguageModel], question: playground.Question) -> playground.Turn:
     answers = [_answer(model, question, side) for side, model in enumerate(models)]
     return playground.Turn(question.number, question.text, tuple(answers))
 

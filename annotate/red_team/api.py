@@ -116,7 +116,7 @@ def begin(request: Request, slug: str) -> Response:
 @allows(get="mine", delete="mine")
 def talk(request: Request, token: str) -> Response:
     """A talk of mine as it stands; DELETE drops it."""
-    talk = _mine(request, token)
+    talk = _own_talk(request, token)
     if request.method == "DELETE":
         red_team.drop(talk=talk, by=request.user)
         talk.refresh_from_db()
@@ -129,7 +129,7 @@ def say(request: Request, token: str) -> Response:
     """The next turn; answers when the model has. Without `text` the last question is answered that still waits."""
     form_data = Say(data=request.data)
     form_data.is_valid(raise_exception=True)
-    talk = _mine(request, token)
+    talk = _own_talk(request, token)
     red_team.ask_and_wait(talk=talk, by=request.user, text=form_data.validated_data["text"])
     return Response(TalkOut(talk).data)
 
@@ -146,7 +146,7 @@ def rate(request: Request, token: str) -> Response:
     """End the talk: how far it went, and after which harm it was. The answer names the model."""
     form_data = Rate(data=request.data)
     form_data.is_valid(raise_exception=True)
-    talk = _mine(request, token)
+    talk = _own_talk(request, token)
     attack = red_team.rate(
         talk=talk, by=request.user, idempotency_key=feedback_key(request), **form_data.validated_data
     )
@@ -193,7 +193,7 @@ def budget(request: Request) -> Response:
     return Response({**fields, "seen_today": standing.seen_today, "why": standing.why})
 
 
-def _mine(request: Request, token: str) -> Talk:
+def _own_talk(request: Request, token: str) -> Talk:
     try:
         talk = Talk.objects.filter(token=token, user=request.user).select_related("project", "model", "user").first()
     except ValidationError:

@@ -55,7 +55,7 @@ def rate(request: MemberRequest, project: Project) -> HttpResponse:
         attack = red_team.rate(
             talk=talk,
             by=request.user,
-            rating=_whole(request.POST.get("rating", "")),
+            rating=_whole_number(request.POST.get("rating", "")),
             tags=request.POST.getlist("tags"),
             task_description=request.POST.get("task_description", ""),
             comment=request.POST.get("comment", ""),
@@ -115,7 +115,7 @@ def harm(request: HttpRequest) -> HttpResponse:
                 user=request.user,
                 accepted=request.POST.getlist("accepted"),
                 blur=request.POST.get("blur") == "on",
-                **{name: _whole(request.POST.get(name, "")) for name in NUMBERS},  # type: ignore[arg-type]
+                **{name: _whole_number(request.POST.get(name, "")) for name in NUMBERS},  # type: ignore[arg-type]
             )
             messages.success(request, "Kept. You can change it at any time.")
             return redirect(_next(request) or reverse("harm"))
@@ -153,7 +153,7 @@ def _show(request: MemberRequest, project: Project, talk: Talk | None, refused: 
         "has_budget": harm_budget.budget_of(request.user) is not None or request.user.is_simulated,
         "errors": refused.errors if refused else {},
         "text": entered.get("text", ""),
-        "entered": {"rating": _whole(entered.get("rating", "")), "tags": entered.getlist("tags")},
+        "entered": {"rating": _whole_number(entered.get("rating", "")), "tags": entered.getlist("tags")},
         "comment": entered.get("comment", ""),
         "description": entered.get("task_description", talk.task_description if talk else ""),
         "idempotency_key": entered.get("idempotency_key") or uuid.uuid4(),
@@ -168,7 +168,7 @@ def _token(request: HttpRequest) -> uuid.UUID | None:
         return None
 
 
-def _whole(text: str) -> int | None:
+def _whole_number(text: str) -> int | None:
     return whole_number(text, None, digits=5)
 
 

@@ -35,10 +35,10 @@ class TalkConsumer(ConversationConsumer):
     shown: str | None = None
 
     async def admits(self) -> bool:
-        self.talk = await in_thread(self._mine)()
+        self.talk = await in_thread(self._own_talk)()
         return self.talk is not None
 
-    def _mine(self) -> Talk | None:
+    def _own_talk(self) -> Talk | None:
         user = self.scope["user"]
         if not user.is_authenticated:
             return None

@@ -46,7 +46,7 @@ def exclude(*, project: Project, person: Who, reason: str, by: User, pauses: boo
     account = None if isinstance(person, ImportedAnnotator) else person
     is_own = by == account
     require(by, "judge" if is_own else "manage", project)
-    reason = _told(reason)
+    reason = _checked_reason(reason)
     status = WITHDRAWN if is_own else EXCLUDED
     touched = touched_by(project, person)  # before the transaction: it fits ratings with them and without
     if not touched.total:
@@ -83,7 +83,7 @@ def undo(*, act: Exclusion, reason: str, by: User) -> Exclusion:
     if act.status == WITHDRAWN and by.pk != act.person_id:
         raise Refused(403, act=f"{act.name} withdrew this themselves; only they may bring it back.")
     require(by, "judge" if act.status == WITHDRAWN else "manage", act.project)
-    reason = _told(reason)
+    reason = _checked_reason(reason)
     with transaction.atomic():
         act.project.lock()
         act = Exclusion.objects.select_for_update(of=("self",)).select_related("project").get(pk=act.pk)
@@ -117,7 +117,7 @@ def standing_act(project: Project, annotator: Who) -> Exclusion | None:
     return acts(project).filter(person=account, undone_at=None, **named).first()
 
 
-def _told(reason: object) -> str:
+def _checked_reason(reason: object) -> str:
     text = reason.strip() if isinstance(reason, str) else ""
     if not text or len(text) > LONGEST_REASON or "\x00" in text:
         raise Refused(reason=f"Give the reason in 1 to {LONGEST_REASON} characters; whoever reads the ledger needs it.")

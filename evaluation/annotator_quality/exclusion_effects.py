@@ -174,7 +174,7 @@ def _places(project: Project, annotator: Who) -> tuple[int, list[Place]]:
     cells = tally.cells.copy()
     for a, b, winner, n in votes:
         cells[place[a], place[b], LABELS.index(winner)] -= n
-    now, without_them = _ranked(tally), _ranked(Tally(tally.models, cells.clip(0)))
+    now, without_them = _ranks(tally), _ranks(Tally(tally.models, cells.clip(0)))
     models = LanguageModel.objects.in_bulk(tally.models)
     order, after = _order(now), _order(without_them)
     places = []
@@ -196,7 +196,7 @@ def _order(ratings: dict[int, tuple[float, int]]) -> dict[int, int]:
     return {pk: place for place, pk in enumerate(sorted(ratings, key=lambda pk: -ratings[pk][0]))}
 
 
-def _ranked(tally: Tally) -> dict[int, tuple[float, int]]:
+def _ranks(tally: Tally) -> dict[int, tuple[float, int]]:
     """Return {model: (rating, rank)} of models in a battle of the largest group."""
     indices = (tally.cells.sum(axis=(1, 2)) + tally.cells.sum(axis=(0, 2))).nonzero()[0]
     if not len(indices):

@@ -149,7 +149,7 @@ def computed(rows: Rows) -> Findings:
     marked = _marks(rows, place)
     measured = Measured(rows, place, scale_answers, marked)
     evidence = careless_annotators.weigh(measured.suspicions(), len(judges))
-    counts = _counted(rows, place)
+    counts = _annotation_counts(rows, place)
     every = _with_holm([measured.of(number) for number in range(len(judges))])
     annotator_figures = [
         AnnotatorFigures(judge, names[judge], counts[number], every[number], evidence[number], measured.answer(number))
@@ -173,7 +173,7 @@ def _marks(rows: Rows, place: dict[Annotator, int]) -> SpanAgreement:
     return span_agreement.agreement(by_label)
 
 
-def _counted(rows: Rows, place: dict[Annotator, int]) -> list[dict[str, int]]:
+def _annotation_counts(rows: Rows, place: dict[Annotator, int]) -> list[dict[str, int]]:
     counts = [{"comparison": 0, "rating": 0, "ranking": 0, "span": 0} for _ in place]
     for kind, table in zip(counts[0] if counts else (), rows.tables, strict=False):
         for item in table:

@@ -98,7 +98,7 @@ def alternative_ratings_of(project: Project, board: Leaderboard) -> AlternativeR
     if cached is not None and _is_fresh(cached, board):
         return cached
     if board.votes <= LARGE:
-        return _counted(project, board, key)
+        return _count_and_cache(project, board, key)
     if cache.add(f"{key}:begun", True, timeout=BEGUN_SECONDS):
         threading.Thread(target=_count_quietly, args=(project, board, key), name=key, daemon=True).start()
     if cached is None:
@@ -106,7 +106,7 @@ def alternative_ratings_of(project: Project, board: Leaderboard) -> AlternativeR
     return cached
 
 
-def _counted(project: Project, board: Leaderboard, key: str) -> AlternativeRatings | None:
+def _count_and_cache(project: Project, board: Leaderboard, key: str) -> AlternativeRatings | None:
     ratings = _count(project, board)
     cache.set(key, ratings, KEPT_SECONDS)
     return ratings
@@ -114,7 +114,7 @@ def _counted(project: Project, board: Leaderboard, key: str) -> AlternativeRatin
 
 def _count_quietly(project: Project, board: Leaderboard, key: str) -> None:
     try:
-        _counted(project, board, key)
+        _count_and_cache(project, board, key)
     except Exception:  # the edge of a thread: the next look tries again
         log.exception("votes could not be counted otherwise")
     finally:
@@ -152,7 +152,7 @@ def _count(project: Project, board: Leaderboard) -> AlternativeRatings | None:
         *(_of_fit(alternative.model, alternative.model.title(), alternative.ratings) for alternative in ties or ()),
         *([_of_fit("style", "without style", style.controlled)] if style else ()),
         *([_of_fit("reliability", "by reliability", reliability.weighted)] if reliability else ()),
-        _drawn(fitted, votes, spread.effective),
+        _draw_ratings(fitted, votes, spread.effective),
         ticker,
     ]
     return AlternativeRatings(
@@ -207,7 +207,7 @@ def _unread_styles(project: Project, judge: str) -> int:
     return styles.uncounted(project, judge).count()
 
 
-def _drawn(fitted: Fit, votes: list[Block], effective: float) -> Column:
+def _draw_ratings(fitted: Fit, votes: list[Block], effective: float) -> Column:
     """Return percentiles of ratings from a bootstrap over voters: an interval that assumes nothing of the fit's
     covariance.
 

@@ -56,7 +56,7 @@ _Snapshot = tuple[int, dict[int, tuple[float, float]]]  # votes, and of each mod
 
 
 @dataclass(frozen=True)
-class _Counted:
+class _Counts:
     """The counts at a moment; before the first moment they are empty."""
 
     at: datetime | None = None
@@ -122,12 +122,12 @@ def _read_on(project: Project, judge: str, moments: list[datetime]) -> dict[date
     """Return snapshots of at least these moments. The ledger is read on from the last moment that is known."""
     key = f"rating-history:{project.pk}:{judge}"
     snapshots_by_moment: dict[datetime, _Snapshot | None]
-    snapshots_by_moment, last = cache.get(key) or ({}, _Counted())
+    snapshots_by_moment, last = cache.get(key) or ({}, _Counts())
     new = [moment for moment in moments if moment not in snapshots_by_moment]
     if not new:
         return snapshots_by_moment
     if last.at is not None and new[0] < last.at:  # finer or other moments than before: from the beginning
-        snapshots_by_moment, last, new = {}, _Counted(), moments
+        snapshots_by_moment, last, new = {}, _Counts(), moments
     fits = _fits(project, judge, new, last)
     for moment, (counted_then, fitted) in zip(new, fits, strict=True):
         snapshots_by_moment[moment], last = _snapshot(fitted), counted_then
@@ -171,8 +171,8 @@ def _grid(project: Project, judge: str, points: int) -> list[datetime]:
 
 
 def _fits(
-    project: Project, judge: str, moments: Sequence[datetime], counted: _Counted
-) -> Iterator[tuple[_Counted, Fit | None]]:
+    project: Project, judge: str, moments: Sequence[datetime], counted: _Counts
+) -> Iterator[tuple[_Counts, Fit | None]]:
     """Yield the counts and their fit at each moment, each computed from the one before."""
     models, cells, live = list(counted.models), counted.cells, None
     streams = [_Stream(_votes(project, judge, counted.at)), _Stream(_changes(project, judge, counted.at))]
@@ -180,7 +180,7 @@ def _fits(
         for rows in (rows for stream in streams for rows in stream.until(moment.timestamp())):
             models, cells = _added(models, cells, rows)
         live = _fitted(models, cells, live)
-        yield _Counted(moment, tuple(models), cells.copy()), live.fit if live else None
+        yield _Counts(moment, tuple(models), cells.copy()), live.fit if live else None
 
 
 def _added(models: list[int], cells: np.ndarray, rows: np.ndarray) -> tuple[list[int], np.ndarray]:

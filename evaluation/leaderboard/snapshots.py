@@ -42,7 +42,7 @@ _recent = Recent(64)
 
 
 @dataclass(frozen=True)
-class _Known:
+class _KnownBoard:
     live: Live | None
     board: Leaderboard
 
@@ -83,7 +83,7 @@ def current(*, project: Project, judge: str, category: str = "", language: str =
     if cached := _recent.get(counts.pk, counts.state):
         return cached.board
     counts = VoteCounts.objects.select_related("project").get(pk=counts.pk)  # with the cells of this very state
-    previous: _Known | None = _recent.last(counts.pk)
+    previous: _KnownBoard | None = _recent.last(counts.pk)
     cached = _computed(counts, previous.live if previous else None)
     _recent.put(counts.pk, counts.state, cached)
     if not part and _is_time_for_a_snapshot(counts):
@@ -137,7 +137,7 @@ def _empty(project: Project, judge: str, part: str) -> Leaderboard:
     return Leaderboard(project=project, judge=judge, votes=0, last_comparison_id=0, **fields)
 
 
-def _computed(counts: VoteCounts, live: Live | None) -> _Known:
+def _computed(counts: VoteCounts, live: Live | None) -> _KnownBoard:
     tally = tally_of_counts(counts)
     fitted, spread = None, None
     if tally.models:
@@ -153,7 +153,7 @@ def _computed(counts: VoteCounts, live: Live | None) -> _Known:
         state=counts.state,
         **fields,
     )
-    return _Known(live if tally.models else None, board)
+    return _KnownBoard(live if tally.models else None, board)
 
 
 def _is_time_for_a_snapshot(counts: VoteCounts) -> bool:

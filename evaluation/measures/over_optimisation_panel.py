@@ -162,7 +162,7 @@ def _arena(run: Run, judge: str) -> WinRate | None:
 
 
 def _sentences(verdict: Verdict, group: str, arena: WinRate | None) -> list[str]:
-    sentences = [_judged(verdict, group)]
+    sentences = [_verdict_text(verdict, group)]
     if verdict.trend is not None and verdict.trend.upper < 0:
         sentences.append(
             f"Its answers were liked less and less by {group}: {_points_of(verdict.trend)} from first to last."
@@ -176,7 +176,7 @@ def _sentences(verdict: Verdict, group: str, arena: WinRate | None) -> list[str]
     return sentences
 
 
-def _judged(verdict: Verdict, group: str) -> str:
+def _verdict_text(verdict: Verdict, group: str) -> str:
     n = f"{verdict.opinions} opinion{'' if verdict.opinions == 1 else 's'} of {group}"
     if verdict.growth is None:
         return (

@@ -47,7 +47,7 @@ def pair(first: Run, second: Run) -> Pair:
     pair: Pair | None = cache.get(key)
     if pair is None:
         pair = _pair(first, second)
-        if not _gone(first, second):  # what is gone may come back
+        if not _missing_items(first, second):  # what is gone may come back
             cache.set(key, pair, None)
     return pair
 
@@ -80,7 +80,7 @@ def _stamp(run: Run) -> str:
 def _pair(first: Run, second: Run) -> Pair:
     one, other = columns(first), columns(second)
     if one is None or other is None:
-        return Pair(refused=_gone(first, second))
+        return Pair(refused=_missing_items(first, second))
     try:
         paired_tests.check_same(one.hashes, other.hashes)
     except paired_tests.NotTheSameItems as error:
@@ -96,7 +96,7 @@ def _pair(first: Run, second: Run) -> Pair:
     )
 
 
-def _gone(*runs: Run) -> str:
+def _missing_items(*runs: Run) -> str:
     """Of the first run whose items are gone; "" where all are there."""
     gone = next((run for run in runs if not _has_items(run)), None)
     return f"The items of run {gone.pk} are gone from the disk; measure {gone.parent} again." if gone else ""

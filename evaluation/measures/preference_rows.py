@@ -61,8 +61,8 @@ def reward_rows(run: Run) -> Rows:
     return {
         "completions": _completions({r[end] for r in pairs for end in ("completion_a", "completion_b")}
                                     | {r["completion"] for r in ratings}),
-        "comparisons": [_told(row, voters, "completion_a", "completion_b", "winner") for row in pairs],
-        "ratings": [_told(row, voters, "completion", "thumbs", "stars") for row in ratings],
+        "comparisons": [_voter_row(row, voters, "completion_a", "completion_b", "winner") for row in pairs],
+        "ratings": [_voter_row(row, voters, "completion", "thumbs", "stars") for row in ratings],
         "about": [{"judge": judge, "other_judge": _of_the_others(run, judge), "prompts": len(chosen)}],
     }  # fmt: skip
 
@@ -94,7 +94,7 @@ def _judgements(run: Run, judge: str) -> tuple[list[Row], list[Row]]:
     )
 
 
-def _told(row: Row, voters: Voters, *names: str) -> Row:
+def _voter_row(row: Row, voters: Voters, *names: str) -> Row:
     fields = {name: row[name] for name in ("id", "prompt_id", "source", *names)}
     return {**fields, "voter": voters.number(row)}
 

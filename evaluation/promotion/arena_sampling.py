@@ -56,7 +56,7 @@ def weights(project: Project, models: Sequence[LanguageModel]) -> Rates:
     if cached is not None and (time.time() < until or not cache.add(f"{key}:computed", True, _LONGEST_SECONDS)):
         return dict(cached)
     try:
-        computed = _drawn(project, ids)
+        computed = _pair_weights(project, ids)
         cache.set(key, (time.time() + KEPT_SECONDS, list(computed.items())), _STALE_SECONDS)
         return computed
     finally:
@@ -89,7 +89,7 @@ def questions(project: Project, ids: Sequence[int]) -> dict[frozenset[int], str]
     return reason_by_pair
 
 
-def _drawn(project: Project, ids: list[int]) -> dict[frozenset[int], float]:
+def _pair_weights(project: Project, ids: list[int]) -> dict[frozenset[int], float]:
     fitted = fit_of(current(project=project, judge=annotator_kind_of(project)))
     reason_by_pair, rule = questions(project, ids), rule_of(project)
     direct = DIRECT if reason_by_pair and (rule is None or rule.always_valid) else 0.0

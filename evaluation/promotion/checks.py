@@ -65,7 +65,7 @@ def check(
     good (Ville's inequality bounds the chance that it ever errs), however the next votes fall.
     """
     before = {row["name"]: Check(**row) for row in candidacy.evidence.get("checks", [])} if are_votes_kept else {}
-    checks = [_kept(each, before, rule) for each in _checks(candidacy, rule, champion)]
+    checks = [_keep_decided(each, before, rule) for each in _checks(candidacy, rule, champion)]
     return Standing(tuple(checks))
 
 
@@ -196,7 +196,7 @@ def _worded(gain: float) -> str:
     return f"{_plain(abs(gain))} {'better' if gain > 0 else 'worse'}" if gain else "no change"
 
 
-def _kept(check: Check, before: dict[str, Check], rule: PromotionRule) -> Check:
+def _keep_decided(check: Check, before: dict[str, Check], rule: PromotionRule) -> Check:
     """Return the check, decided as at an earlier look: what a sequence decided stays decided."""
     earlier = before.get(check.name)
     is_sequence = rule.always_valid and check.name in ("parent", "champion")

@@ -112,7 +112,7 @@ def pairs_first(project: Project) -> list[UrgentPair]:
 def waiting(project: Project) -> int:
     """Return how many of the items asked again still wait for an annotator; those that have enough are closed."""
     rows = list(AskedAgain.objects.filter(project=project, is_open=True))
-    judge_counts = _judged(project, [item_of(request).key for request in rows])
+    judge_counts = _annotator_counts(project, [item_of(request).key for request in rows])
     enough = [request.pk for request in rows if judge_counts[item_of(request).key] >= request.places]
     if enough:
         AskedAgain.objects.filter(pk__in=enough).update(is_open=False)
@@ -132,7 +132,7 @@ def item_of(request: AskedAgain) -> Item:
 
 
 def _ask(project: Project, item: Item, by: User, more: int) -> AskedAgain:
-    places = _judged(project, [item.key])[item.key] + more
+    places = _annotator_counts(project, [item.key])[item.key] + more
     a, b = (*item.completion_ids, None)[:2]
     request, is_new = AskedAgain.objects.get_or_create(
         project=project,
@@ -147,7 +147,7 @@ def _ask(project: Project, item: Item, by: User, more: int) -> AskedAgain:
     return request
 
 
-def _judged(project: Project, keys: Iterable[str]) -> dict[str, int]:
+def _annotator_counts(project: Project, keys: Iterable[str]) -> dict[str, int]:
     """By how many people; simulations have places of their own."""
     counts: dict[str, int] = defaultdict(int)
     done = project.assignments.filter(item__in=list(keys), state=Assignment.State.SUBMITTED, user__is_simulated=False)

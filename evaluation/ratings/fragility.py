@@ -107,8 +107,8 @@ def fewest_votes(fitted: Fit) -> Fragility | None:
         taking = _most_first(influence)
         guess = _count_for(influence[taking], cells.votes[taking], _gap(fitted, first, rival))
         return _Order(
-            taken=lambda n: _taken(cells, taking, n),
-            without=lambda n: _left(scores, cells, _taken(cells, taking, n)),
+            taken=lambda n: _removed_votes(cells, taking, n),
+            without=lambda n: _left(scores, cells, _removed_votes(cells, taking, n)),
             size=int(cells.votes[taking].sum()),
             guess=guess,
         )
@@ -240,7 +240,7 @@ def _count_for(influence: np.ndarray, units: np.ndarray, gap: float) -> int:
     return int(units[:last].sum() + (gap - fall_before) / influence[last])
 
 
-def _taken(cells: _Cells, taking: np.ndarray, n: int) -> np.ndarray:
+def _removed_votes(cells: _Cells, taking: np.ndarray, n: int) -> np.ndarray:
     """Return (C,) votes taken from each cell when the first n are."""
     votes, removed = cells.votes[taking], np.zeros(len(cells.votes))
     removed[taking] = np.clip(n - (np.cumsum(votes) - votes), 0, votes)

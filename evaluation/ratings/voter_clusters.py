@@ -231,7 +231,7 @@ def whole_voters(blocks: Iterable[Block], size: int) -> Iterator[Rows]:
         cut = int(np.searchsorted(voter, voter[-1]))
         if cut:
             yield _numbered(voter[:cut], a[:cut], b[:cut], label[:cut], count[:cut])
-        carried = _counted(voter[cut:], a[cut:], b[cut:], label[cut:], count[cut:], size)
+        carried = _count_cells(voter[cut:], a[cut:], b[cut:], label[cut:], count[cut:], size)
     if carried is not None:
         yield _numbered(*carried)
 
@@ -241,7 +241,9 @@ def _numbered(voter: np.ndarray, a: np.ndarray, b: np.ndarray, label: np.ndarray
     return Rows(owner, int(owner[-1]) + 1, a, b, label, count)
 
 
-def _counted(voter: np.ndarray, a: np.ndarray, b: np.ndarray, label: np.ndarray, count: np.ndarray, size: int) -> Block:
+def _count_cells(
+    voter: np.ndarray, a: np.ndarray, b: np.ndarray, label: np.ndarray, count: np.ndarray, size: int
+) -> Block:
     """Return one voter's votes, at most one row for each cell: an annotator with ten million votes needs no more than a
     table."""
     cell, row_cell = np.unique((a * size + b) * len(SCORE) + label, return_inverse=True)

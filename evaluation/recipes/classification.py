@@ -136,7 +136,7 @@ def measured_of(
         for text, (label, sure) in zip(texts, predictions, strict=True)
     ]
     signature = f"assay classification 1; {len(labels)} labels: {', '.join(labels)[:100]}"
-    return Measured("labelled texts", items, signature, notes=notes, fitted=_beside(of_their_own))
+    return Measured("labelled texts", items, signature, notes=notes, fitted=_extra_figures(of_their_own))
 
 
 def _shown(text: Text, label: str, sure: float) -> Row:
@@ -144,7 +144,7 @@ def _shown(text: Text, label: str, sure: float) -> Row:
     return {"text": text.text, **second, "label": text.label, "answer": label, "probability": round(sure, 4)}
 
 
-def _beside(labels: list[str]) -> Fitted:
+def _extra_figures(labels: list[str]) -> Fitted:
     """Return the null, what the classifier has above it, and no F1 of a label that these items neither bear nor got."""
 
     def fitted(items: list[Item]) -> dict[str, Row | None]:

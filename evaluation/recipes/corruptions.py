@@ -36,12 +36,12 @@ def _cut(row: dict, length: int) -> Iterator[Passage]:
     for line in row["text"].splitlines(keepends=True):
         part += line
         if _size(part) >= length:
-            yield from _whole(part, row, length)
+            yield from _whole_passages(part, row, length)
             part = ""
-    yield from _whole(part, row, length)
+    yield from _whole_passages(part, row, length)
 
 
-def _whole(part: str, row: dict, length: int) -> Iterator[Passage]:
+def _whole_passages(part: str, row: dict, length: int) -> Iterator[Passage]:
     text = part.strip()
     if length / 2 <= _size(text) <= length * _LONGEST_OVERSHOOT:
         yield Passage(text, str(row.get("source") or ""))

@@ -151,7 +151,7 @@ def _references(row: Row) -> list[str]:
 def answered(run: RunDirectory, spec: RunSpec, config: Any, prompts: list[ReferencePrompt]) -> dict[str, Answer]:
     """Return the model's greedy answer to each prompt, by id. The batches are the same whenever it runs, and each is
     kept."""
-    done = {row["id"]: Answer(**row["answer"]) for row in _kept(run)}
+    done = {row["id"]: Answer(**row["answer"]) for row in _earlier_rows(run)}
     if len(done) == len(prompts):
         return done
     run.progress("loading the model", 0, 1)
@@ -197,7 +197,7 @@ def _room(model: Any, config: Any) -> int:
     return int(room)
 
 
-def _kept(run: RunDirectory) -> list[Row]:
+def _earlier_rows(run: RunDirectory) -> list[Row]:
     """Return what an earlier attempt answered, rewritten without a torn last line."""
     rows = list(read_lines(run.path / KEPT))
     (run.path / KEPT).write_text("".join(_line(row) for row in rows), encoding="utf-8")

@@ -59,10 +59,10 @@ class Judgements:
             else ("simulated annotator", "simulated annotators")
         )
         back = f" ({self.withdrawn:,} no longer count{'s' * (self.withdrawn == 1)})" if self.withdrawn else ""
-        return f"{_counted(self.total, one, self.kind)} by {_counted(self.judges, *judge)}{back}"
+        return f"{_count_text(self.total, one, self.kind)} by {_count_text(self.judges, *judge)}{back}"
 
 
-def _counted(n: int, one: str, many: str) -> str:
+def _count_text(n: int, one: str, many: str) -> str:
     return f"{n:,} {one if n == 1 else many}"
 
 

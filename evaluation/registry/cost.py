@@ -71,7 +71,7 @@ class Cost:
 
 
 @dataclass
-class _Known:
+class _SharedLookups:
     """What was looked up for one model and serves its siblings: most share their parent and their annotations."""
 
     lines: dict[int, set[int]] = field(default_factory=dict)
@@ -91,9 +91,9 @@ class _Known:
         return self.votes[key]
 
 
-def cost_of(model: LanguageModel, board: Leaderboard, known_of: _Known | None = None) -> Cost | None:
+def cost_of(model: LanguageModel, board: Leaderboard, known_of: _SharedLookups | None = None) -> Cost | None:
     """Return None for a model that no run has made."""
-    looked_up = known_of or _Known()
+    looked_up = known_of or _SharedLookups()
     line = ancestry(model, Project.objects.all())
     if line[-1].run is None:
         return None
@@ -109,7 +109,7 @@ def cost_of(model: LanguageModel, board: Leaderboard, known_of: _Known | None = 
 def costs(project: Project, board: Leaderboard, most: int = MOST) -> list[Cost]:
     """Return the costs of the policies that runs of this project have made, the latest first."""
     models = LanguageModel.objects.policies().filter(made_by__project=project).select_related("parent").order_by("-id")
-    lookups = _Known()
+    lookups = _SharedLookups()
     costs = [cost_of(model, board, lookups) for model in models[:most]]
     return [cost for cost in costs if cost is not None]
 

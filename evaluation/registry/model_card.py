@@ -71,7 +71,7 @@ def body(model: LanguageModel, *, readable: QuerySet[Project]) -> str:
     made = line[-1]
     evaluations = list(_evaluations(model, readable))
     parts = [
-        _what(model, made),
+        _summary(model, made),
         section("Lineage", _lineage(line)),
         section("Data", _data(line)),
         section("Annotations behind it", _judgements(line)),
@@ -101,7 +101,7 @@ def _front_matter(model: LanguageModel) -> str:
     return yaml.safe_dump(facts, sort_keys=True, allow_unicode=True)
 
 
-def _what(model: LanguageModel, made: Made) -> str:
+def _summary(model: LanguageModel, made: Made) -> str:
     facts = [f"Stage **{plain(model.stage)}**"]
     if model.parameters:
         facts.append(f"{in_millions(model.parameters)} parameters ({model.parameters:,})")
@@ -152,8 +152,8 @@ def _data(line: list[Made]) -> Iterator[str]:
             made.model.name,
             dataset.name,
             dataset.kind,
-            _held(dataset),
-            _judged(dataset),
+            _counts_text(dataset),
+            _annotators_text(dataset),
             f"`{dataset.content_hash[:12]}`",
         )
         for made in line
@@ -163,12 +163,12 @@ def _data(line: list[Made]) -> Iterator[str]:
         yield from table(("For", "Dataset", "Kind", "Holds", "Annotated by", "Hash"), rows)
 
 
-def _held(dataset: Dataset) -> str:
+def _counts_text(dataset: Dataset) -> str:
     counts = [(name.replace("_", " "), n) for name, n in dataset.counts.items() if is_number(n) and name != "judges"]
     return ", ".join(f"{n:,} {name}" if isinstance(n, int) else f"{name} {number(n)}" for name, n in counts[:5])
 
 
-def _judged(dataset: Dataset) -> str:
+def _annotators_text(dataset: Dataset) -> str:
     return {"person": "people", "simulation": "simulated annotators"}.get(dataset.judge, "nobody here")
 
 

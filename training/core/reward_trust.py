@@ -51,9 +51,9 @@ class Evidence:
                 "chance."
             )
         verb = "beats" if self.beats_chance else "does not beat"
-        return f"On held-out annotations this reward model {verb} chance: {self._told()}."
+        return f"On held-out annotations this reward model {verb} chance: {self._figures_text()}."
 
-    def _told(self) -> str:
+    def _figures_text(self) -> str:
         return "; ".join(
             f"{_NAMES[name]} {row['value']:.2f} [{row['lower']:.2f}, {row['upper']:.2f}] where chance is "
             f"{_CHANCE[name]:g}, n = {row['n']}"

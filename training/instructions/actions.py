@@ -153,7 +153,7 @@ def _reported(rows: Iterator[Row]) -> Iterator[Row]:
 def _sources(project: Project, datasets: Sequence[Dataset], templates: Sequence[OwnTemplate]) -> list[Source]:
     if not 1 <= len(datasets) <= _MOST_SOURCES:
         raise Refused(400, datasets=f"Choose 1 to {_MOST_SOURCES} labelled datasets.")
-    own_templates = _own(templates, {_task_of(project, d) for d in datasets})
+    own_templates = _own_instructions(templates, {_task_of(project, d) for d in datasets})
     return [
         Source(
             name=f"{d.name} {d.content_hash[:12]}",
@@ -176,7 +176,7 @@ def _task_of(project: Project, dataset: Dataset) -> str:
     return dataset.counts["task"]
 
 
-def _own(templates: Sequence[OwnTemplate], tasks: set[str]) -> list[Instruction]:
+def _own_instructions(templates: Sequence[OwnTemplate], tasks: set[str]) -> list[Instruction]:
     instructions = []
     for number, template in enumerate(templates, start=1):
         if template.task not in tasks:

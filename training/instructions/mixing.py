@@ -80,7 +80,7 @@ def mix(
 ) -> Iterator[Row]:
     """Yield rows of an SFT dataset, each with what made it. `keeps_out` says why one must not train."""
     for source, quota in zip(sources, quotas([s.size for s in sources], options), strict=True):
-        chosen = _drawn(source, quota, options.seed)
+        chosen = _draw_rows(source, quota, options.seed)
         labels = _labels(source)
         for key, row in chosen:
             for example in _examples(source, row, labels, chosen, random.Random(key), options):
@@ -96,7 +96,7 @@ def mix(
                 yield example
 
 
-def _drawn(source: Source, quota: int, seed: int) -> list[tuple[str, Row]]:
+def _draw_rows(source: Source, quota: int, seed: int) -> list[tuple[str, Row]]:
     """Return `quota` rows by the order of a seeded hash: a draw without replacement in memory for the quota alone."""
     keyed = ((_key(row, seed), place, row) for place, row in enumerate(source.rows()))
     return [(f"{key} {place}", row) for key, place, row in heapq.nsmallest(quota, keyed, key=lambda k: k[:2])]

@@ -167,7 +167,7 @@ class _Job:
         for future in ready:
             task = under_way.pop(future)
             try:
-                rows += self._answered(task, future.result(), todo)
+                rows += self._take_answer(task, future.result(), todo)
             except Stopped:
                 continue
             except Refusal as refusal:
@@ -181,7 +181,7 @@ class _Job:
         self._progress()
         return failure
 
-    def _answered(self, task: Task, answer: Answer, todo: deque[Task]) -> list[Row]:
+    def _take_answer(self, task: Task, answer: Answer, todo: deque[Task]) -> list[Row]:
         self.answered += 1
         choices = answer.choices[: len(task.indices)]
         if len(choices) < len(task.indices):

@@ -187,7 +187,7 @@ def _already_cast(battle: Battle, key: str | None) -> Comparison | None:
     return None
 
 
-def _judged(battle: Battle) -> tuple[Prompt, Completion, Completion]:
+def _judged_answers(battle: Battle) -> tuple[Prompt, Completion, Completion]:
     """Return what a vote is about: the newest answers that stand, on the prompt that begins the conversation.
 
     Later turns differ where the answers before them differ; then the two answers share no prompt, and no model learns
@@ -206,7 +206,7 @@ def _judged(battle: Battle) -> tuple[Prompt, Completion, Completion]:
 
 
 def _comparison(battle: Battle, ballot: Ballot, guideline: Guideline | None) -> Comparison:
-    prompt, completion_a, completion_b = _judged(battle)
+    prompt, completion_a, completion_b = _judged_answers(battle)
     shown_at = battle.begun_at or battle.created_at
     seconds_taken = (timezone.now() - shown_at).total_seconds() if ballot.seconds is None else ballot.seconds
     user = ballot.user

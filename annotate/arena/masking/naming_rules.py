@@ -120,7 +120,7 @@ def rules_for(masking: MaskingContext, strict: bool) -> Rules:
         _one(self_naming.ASKS_WHO_LATIN).search(question.latin)
         or _one(self_naming.ASKS_WHO_OTHER).search(question.plain)
     )
-    distinctive, plain = _own(masking.names)
+    distinctive, plain = _own_names(masking.names)
     kinds = {
         "anywhere": distinctive,
         "family": self_naming.FAMILIES,
@@ -129,7 +129,7 @@ def rules_for(masking: MaskingContext, strict: bool) -> Rules:
         "maker": self_naming.MAKERS,
     }
     typed = set() if asks_who else {n for names in kinds.values() for n in names if _pattern(n).search(question.latin)}
-    is_choice = strict or len(_apart(typed - set(self_naming.MAKERS))) > 1
+    is_choice = strict or len(_without_contained(typed - set(self_naming.MAKERS))) > 1
     rules: list[Rule] = []
     beginnings: set[str] = set()
     for kind, names in kinds.items():
@@ -146,13 +146,13 @@ def rules_for(masking: MaskingContext, strict: bool) -> Rules:
     return Rules(tuple(rules), frozenset(beginnings))
 
 
-def _apart(names: set[str]) -> set[str]:
+def _without_contained(names: set[str]) -> set[str]:
     """Without those that are part of another one: SmolLM2 and SmolLM2-135M-instruct are one model."""
     plain = {fold(name).latin.translate(SKELETON) for name in names}
     return {one for one in plain if not any(one != other and one in other for other in plain)}
 
 
-def _own(names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _own_names(names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return names that are nothing but a name, and those that may be a word."""
     distinctive: dict[str, None] = {}
     plain: dict[str, None] = {}

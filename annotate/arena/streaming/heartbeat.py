@@ -50,24 +50,24 @@ class _Note:
 
 
 @dataclass
-class _Kept:
+class _KeptDrafts:
     drafts: tuple[str, str]
     renewed: float  # by time.monotonic
 
 
-_beating: LoopRound[Beating, _Kept] = LoopRound(lambda: BEAT_SECONDS, lambda beating: _beat_once(beating))
+_beating: LoopRound[Beating, _KeptDrafts] = LoopRound(lambda: BEAT_SECONDS, lambda beating: _beat_once(beating))
 
 
 def join(writing: Beating) -> None:
     """Add a writing to the beat, until `leave`. Call it within a running event loop."""
-    _beating.join(writing, _Kept(writing.drafts(), time.monotonic()))
+    _beating.join(writing, _KeptDrafts(writing.drafts(), time.monotonic()))
 
 
 def leave(writing: Beating) -> None:
     _beating.leave(writing)
 
 
-async def _beat_once(beating: dict[Beating, _Kept]) -> None:
+async def _beat_once(beating: dict[Beating, _KeptDrafts]) -> None:
     now, kept_by_writing = time.monotonic(), dict(beating)
     notes = {
         writing: _Note(writing.battle_id, writing.claim, drafts, drafts != last.drafts)
@@ -82,7 +82,7 @@ async def _beat_once(beating: dict[Beating, _Kept]) -> None:
         return
     for writing, note in notes.items():
         if writing in beating:
-            beating[writing] = _Kept(note.drafts, now)
+            beating[writing] = _KeptDrafts(note.drafts, now)
     for writing in kept_by_writing:
         if writing.claim in stopping and not writing.is_stopping:
             writing.stop()

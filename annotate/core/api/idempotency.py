@@ -64,13 +64,13 @@ def idempotent(
             sender = who(request) if who else f"user:{request.user.pk}"
             request_hash = _hash(request, whole_body)
             if first := _firsts.first(who=sender, key=key):
-                return _again(first, request_hash, request, hidden)
+                return _repeated_response(first, request_hash, request, hidden)
             if not atomic:
                 try:
                     response = view(*args, **kwargs)
                 except (Refused, IntegrityError) as error:
                     if twin := _twin(sender, key, error):
-                        return _again(twin, request_hash, request, hidden)
+                        return _repeated_response(twin, request_hash, request, hidden)
                     raise
                 return _keep(sender, key, request_hash, response, request, hidden)
             check = partial(_checked, view, checks_first, args, kwargs)
@@ -107,13 +107,13 @@ def _work_and_keep(
         work = check()
         with transaction.atomic():
             response = work()
-            FirstAnswer.objects.create(who=who, key=key, request_hash=request_hash, **_kept(response, secrets))
+            FirstAnswer.objects.create(who=who, key=key, request_hash=request_hash, **_storable(response, secrets))
             return response
     except (Refused, IntegrityError):
         # Perhaps a twin was first: what it has done is refused a second time, or its key stands. On Postgres one of
         # the two has waited here, or at a row that both change, until the other's transaction had ended.
         if twin := _firsts.first(who=who, key=key):
-            return _again(twin, request_hash, request, secrets)
+            return _repeated_response(twin, request_hash, request, secrets)
         raise
 
 
@@ -136,12 +136,12 @@ def _twin(who: str, key: str, error: Exception) -> FirstAnswer | None:
 
 def _keep(who: str, key: str, request_hash: str, response: Response, request: Request, secrets: Secrets) -> Response:
     first, is_new = FirstAnswer.objects.get_or_create(
-        who=who, key=key, defaults={"request_hash": request_hash, **_kept(response, secrets)}
+        who=who, key=key, defaults={"request_hash": request_hash, **_storable(response, secrets)}
     )
-    return response if is_new else _again(first, request_hash, request, secrets)
+    return response if is_new else _repeated_response(first, request_hash, request, secrets)
 
 
-def _kept(response: Response, secrets: Secrets) -> dict[str, Any]:
+def _storable(response: Response, secrets: Secrets) -> dict[str, Any]:
     """Return the answer as it is kept: None in the place of a secret; a secret that was empty stays."""
     body = response.data
     if secrets and isinstance(body, dict):
@@ -149,7 +149,7 @@ def _kept(response: Response, secrets: Secrets) -> dict[str, Any]:
     return {"status": response.status_code, "body": body}
 
 
-def _again(first: FirstAnswer, request_hash: str, request: Request, secrets: Secrets) -> Response:
+def _repeated_response(first: FirstAnswer, request_hash: str, request: Request, secrets: Secrets) -> Response:
     if first.request_hash != request_hash:
         raise Refused(
             409, **{"Idempotency-Key": "This key was used for another request; use a new one for each new request."}

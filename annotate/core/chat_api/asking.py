@@ -198,14 +198,14 @@ def may_be_billed(kind: str) -> bool:
 def _choice(choice: Mapping[str, Any]) -> Choice:
     message = choice["message"]
     # A server that cut a reply off within a character sends half a surrogate pair, which no file takes.
-    text, thought = reasoning.split(_whole(message.get("content") or ""))
-    thought = reasoning.joined(_whole(reasoning.of_message(message)), thought)
+    text, thought = reasoning.split(_valid_text(message.get("content") or ""))
+    thought = reasoning.joined(_valid_text(reasoning.of_message(message)), thought)
     content = (choice.get("logprobs") or {}).get("content") or ()
     logprobs = tuple(float(token["logprob"]) for token in content)
     return Choice(text, thought, str(choice.get("finish_reason") or "")[:16], logprobs)
 
 
-def _whole(text: object) -> str:
+def _valid_text(text: object) -> str:
     return str(text).encode("utf-8", "replace").decode("utf-8")
 
 

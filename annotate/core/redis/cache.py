@@ -26,22 +26,22 @@ class Cache(RedisCache):
     def get(self, key: Any, default: Any = None, version: int | None = None) -> Any:
         """Return what is kept, else `default`, also where another version kept it: its classes may have moved."""
         try:
-            return self._asked(lambda: super(Cache, self).get(key, default, version), default)
+            return self._ask_unless_resting(lambda: super(Cache, self).get(key, default, version), default)
         except (ImportError, AttributeError, UnpicklingError) as error:
             log.warning("%s was kept by another version and is computed again: %s", key, error)
             return default
 
     def set(self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> None:
-        self._asked(lambda: super(Cache, self).set(key, value, timeout, version), None)
+        self._ask_unless_resting(lambda: super(Cache, self).set(key, value, timeout, version), None)
 
     def add(self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
         """Add a value and return whether it was first; True when Redis is gone, so that whoever asks goes on."""
-        return self._asked(lambda: super(Cache, self).add(key, value, timeout, version), True)
+        return self._ask_unless_resting(lambda: super(Cache, self).add(key, value, timeout, version), True)
 
     def delete(self, key: Any, version: int | None = None) -> bool:
-        return self._asked(lambda: super(Cache, self).delete(key, version), False)
+        return self._ask_unless_resting(lambda: super(Cache, self).delete(key, version), False)
 
-    def _asked(self, ask: Callable[[], Any], otherwise: Any) -> Any:
+    def _ask_unless_resting(self, ask: Callable[[], Any], otherwise: Any) -> Any:
         if time.monotonic() < Cache._rests_until:
             return otherwise
         try:

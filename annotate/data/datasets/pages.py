@@ -123,10 +123,10 @@ def _preview(form: dict[str, Any], project: Project) -> dict[str, Any]:
         selection = select(project=project, **_arguments(form))
     except Refused as refused:
         return {"form": form, "project": project, "refusal": refused.errors}
-    return {"form": form, "project": project, "preview": _told(selection)}
+    return {"form": form, "project": project, "preview": _selection_fields(selection)}
 
 
-def _told(selection: Selection) -> dict[str, Any]:
+def _selection_fields(selection: Selection) -> dict[str, Any]:
     counts = selection.counts
     return {
         **counts,

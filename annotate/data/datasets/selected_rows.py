@@ -76,7 +76,7 @@ def preference_rows(feedback: Mapping[str, QuerySet], options: Options) -> Selec
         counts={
             "comparisons": sum(c["ranking"] is None for c in comparisons),
             "ratings": len(speaking),
-            **_counted({"rankings": len(rankings), "edits": len(edits), "spans": len(spans)}),
+            **_without_zeros({"rankings": len(rankings), "edits": len(edits), "spans": len(spans)}),
             "completions": len(ids),
             "prompts": len({c["prompt_id"] for c in pairs} | set(prompt_of.values())),
             "judges": _judges(*judges, *([feedback["demonstrations"].exclude(edited_from=None)] if edits else [])),
@@ -127,7 +127,7 @@ def _edits(demonstrations: QuerySet) -> list[Edit]:
     return edits
 
 
-def _counted(numbers: dict[str, int]) -> dict[str, int]:
+def _without_zeros(numbers: dict[str, int]) -> dict[str, int]:
     """Return the counts that most datasets have none of, where there are some."""
     return {name: n for name, n in numbers.items() if n}
 

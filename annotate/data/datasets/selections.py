@@ -111,23 +111,27 @@ def _refuse_what_does_not_belong(rows: QuerySet, plural: str, ids: list[int], si
     fields_by_id = {row_id: rest for row_id, *rest in rows.values_list("id", "prompt__side", "judge", "status")}
     missing = [i for i in ids if i not in fields_by_id]
     if missing:
-        raise Refused(400, **{plural: f"This project has no {plural} {_some(missing)}."})
+        raise Refused(400, **{plural: f"This project has no {plural} {_first_ids(missing)}."})
     wrong = [i for i, (row_split, _, _) in fields_by_id.items() if row_split != side]
     if wrong:
         raise Refused(
-            400, side=f"The {plural} {_some(wrong)} are not in the {side} split: what ranks models may train none."
+            400, side=f"The {plural} {_first_ids(wrong)} are not in the {side} split: what ranks models may train none."
         )
     wrong = [i for i, (_, row_judge, _) in fields_by_id.items() if row_judge != judge]
     if wrong:
         raise Refused(
-            400, judge=f"The {plural} {_some(wrong)} are not by a {judge}: a dataset takes one kind of annotator alone."
+            400,
+            judge=f"The {plural} {_first_ids(wrong)} are not by a {judge}: a dataset takes one kind of annotator "
+            "alone.",
         )
     wrong = [i for i, (_, _, status) in fields_by_id.items() if status != Status.COUNTED]
     if wrong:
-        raise Refused(400, **{plural: f"{_some(wrong)} are not counted: take them out, or have them counted first."})
+        raise Refused(
+            400, **{plural: f"{_first_ids(wrong)} are not counted: take them out, or have them counted first."}
+        )
 
 
-def _some(ids: list[int]) -> str:
+def _first_ids(ids: list[int]) -> str:
     return ", ".join(str(i) for i in ids[:5]) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
 
 

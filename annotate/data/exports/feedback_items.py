@@ -100,7 +100,7 @@ def items(selection: Selection) -> Iterator[tuple[Item, Any]]:
             yield from ((_prompt(row), row) for row in _by_id(selection.prompts()))
         else:
             for portion in _portions(selection.rows(kind)):
-                yield from zip(_made(kind, portion), portion, strict=True)
+                yield from zip(_items_of(kind, portion), portion, strict=True)
 
 
 def by_conversation(selection: Selection) -> Iterator[list[tuple[Item, Any]]]:
@@ -125,7 +125,7 @@ def by_prompt(selection: Selection) -> Iterator[list[tuple[Item, Any]]]:
                     pairs_by_prompt[prompt.pk].append((_prompt(prompt), prompt))
             else:
                 rows = list(selection.rows(kind).filter(prompt__in=list(pairs_by_prompt)).order_by("pk"))
-                for item, row in zip(_made(kind, rows), rows, strict=True):
+                for item, row in zip(_items_of(kind, rows), rows, strict=True):
                     pairs_by_prompt[row.prompt_id].append((item, row))
         yield from filter(None, pairs_by_prompt.values())
 
@@ -143,7 +143,7 @@ def _portions(rows: QuerySet[Any]) -> Iterator[list[Any]]:
         last = portion[-1].pk
 
 
-def _made(kind: type[Item], rows: Sequence[Any]) -> list[Item]:
+def _items_of(kind: type[Item], rows: Sequence[Any]) -> list[Item]:
     if kind is formats.NewRanking:
         return _rankings(rows)
     make = _MAKERS[kind]
@@ -190,11 +190,11 @@ def _comparison(row: Comparison) -> Item:
     if a.prompt_id == b.prompt_id == row.prompt_id:
         return formats.NewComparison(**common, a=a.text, b=b.text)
     # A battle of several turns, in which each side went its own way. Few are, so that their prompts are asked for here.
-    conversations = [_whole(completion) for completion in (a, b)]
+    conversations = [_with_answer(completion) for completion in (a, b)]
     return formats.NewComparison(**common | vars(parted(conversations[0], conversations[1], ("A", "B"))))
 
 
-def _whole(completion: Completion) -> Messages:
+def _with_answer(completion: Completion) -> Messages:
     return [*completion.prompt.messages, {"role": "assistant", "content": completion.text}]
 
 

@@ -61,8 +61,8 @@ def _csv(rows: Iterator[Row]) -> Iterator[bytes]:
         for row in spool:
             table.writerow([_cell(row.get(name)) for name in spool.kinds])
             if text.tell() > _BLOCK:
-                yield _taken(text)
-        yield _taken(text)
+                yield _drain(text)
+        yield _drain(text)
 
 
 def _cell(value: Any) -> str:
@@ -71,7 +71,7 @@ def _cell(value: Any) -> str:
     return value if isinstance(value, str) else _line(value)
 
 
-def _taken(text: io.StringIO) -> bytes:
+def _drain(text: io.StringIO) -> bytes:
     content = text.getvalue().encode()
     text.seek(0)
     text.truncate()

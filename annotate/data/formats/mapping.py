@@ -48,10 +48,10 @@ def _maker(columns: Mapping[str, str]) -> Callable[[Row, Row], Item]:
                 raise ValueError(f"Name the columns of both {first} and {second}.")
             return _unjudged if make is _compared and "winner" not in columns else make
     if "completion" not in columns:
-        return _asked
+        return _prompt
     is_rated = any(name in ("thumbs", "stars") or name.startswith(ASPECT) for name in columns)
     if is_rated:
-        return _rated
+        return _rating
     return _unjudged if "model" in columns and "author" not in columns else _written
 
 
@@ -91,7 +91,7 @@ def _unjudged(row: Row, common: Row) -> Item:
     return NewAnswers(**common, texts=texts, models=models)
 
 
-def _rated(row: Row, common: Row) -> Item:
+def _rating(row: Row, common: Row) -> Item:
     names = [name for name in row if name.startswith(ASPECT)]
     aspects = {name.removeprefix(ASPECT): fields.whole(row, name, 1, 5) for name in names}
     thumbs, stars = fields.truth(row, "thumbs"), fields.whole(row, "stars", 1, 5)
@@ -108,5 +108,5 @@ def _written(row: Row, common: Row) -> Item:
     return NewDemonstration(**common, text=fields.text(row, "completion"), model=fields.optional(row, "model"))
 
 
-def _asked(row: Row, common: Row) -> Item:
+def _prompt(row: Row, common: Row) -> Item:
     return NewPrompt(**common)

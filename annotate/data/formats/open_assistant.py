@@ -211,18 +211,18 @@ class _Tree:
     def __init__(self, kept: Row) -> None:
         self.kept = kept
         self.root: Row = {"replies": []}
-        self.ranked: dict[int, list[_Ranked]] = defaultdict(list)
+        self.ranked: dict[int, list[_RankedAnswers]] = defaultdict(list)
 
     def add(self, item: Any) -> None:
         question = self._message(item.messages, item)
         match item:
             case NewRanking():
-                self._ranked(question, item, item.texts, item.models or ("",) * len(item.texts), item.order)
+                self._add_ranking(question, item, item.texts, item.models or ("",) * len(item.texts), item.order)
             case NewComparison():
                 order = {"tie": ((0, 1),), "model_a": ((0,), (1,)), "model_b": ((1,), (0,))}[item.winner]
-                self._ranked(question, item, (item.a, item.b), (item.model_a, item.model_b), order)
+                self._add_ranking(question, item, (item.a, item.b), (item.model_a, item.model_b), order)
             case NewRating() | NewFlag() | NewDemonstration():
-                self._judged(question, item)
+                self._add_annotation(question, item)
             case NewPrompt():
                 question |= _by(item)
 
@@ -248,19 +248,19 @@ class _Tree:
             self.root["replies"][0]["system"] = system
         node |= {"lang": item.language} if item.language else {}
         node |= {"message_id": item.source_id} if item.source_id else {}
-        return _update(node, _kept(item, "question"))
+        return _update(node, _kept_fields(item, "question"))
 
-    def _ranked(self, question: Row, item: Item, texts: Sequence[str], models: Sequence[str], order: Any) -> None:
-        kept_fields = _kept(item, "answers") or [{}] * len(texts)
+    def _add_ranking(self, question: Row, item: Item, texts: Sequence[str], models: Sequence[str], order: Any) -> None:
+        kept_fields = _kept_fields(item, "answers") or [{}] * len(texts)
         answers: list[Row] = []
         for index, (text, model) in enumerate(zip(texts, models, strict=True)):
             answer = _reply(question, text, "assistant", model, not_in=answers)
             answers.append(_update(answer, kept_fields[index]))
-        self.ranked[id(question)].append(_Ranked(answers, order))
+        self.ranked[id(question)].append(_RankedAnswers(answers, order))
 
-    def _judged(self, question: Row, item: Any) -> None:
+    def _add_annotation(self, question: Row, item: Any) -> None:
         answer = _reply(question, item.text, "assistant", item.model)
-        _update(answer, _kept(item, "answer"))
+        _update(answer, _kept_fields(item, "answer"))
         if isinstance(item, NewDemonstration):
             _update(answer, {"review_result": True} | _by(item))
         if isinstance(item, NewRating):
@@ -271,12 +271,12 @@ class _Tree:
 
 
 @dataclass(frozen=True)
-class _Ranked:
+class _RankedAnswers:
     answers: list[Row]
     order: Sequence[Sequence[int]]
 
 
-def _one_order(rankings: Sequence[_Ranked]) -> Iterator[tuple[Row, int]]:
+def _one_order(rankings: Sequence[_RankedAnswers]) -> Iterator[tuple[Row, int]]:
     """Yield each answer with its rank, 0 for the best."""
     answers = {id(answer): answer for ranking in rankings for answer in ranking.answers}
     above: dict[int, list[float]] = defaultdict(list)
@@ -295,7 +295,7 @@ def _by(item: Item) -> Row:
     return row | ({"created_date": item.created_at.isoformat()} if item.created_at else {})
 
 
-def _kept(item: Item, name: str) -> Any:
+def _kept_fields(item: Item, name: str) -> Any:
     return item.extra.get(name) or {} if item.format == NAME else {}
 
 

@@ -37,7 +37,7 @@ def read(row: Row) -> Item:
         raise ValueError("has no choice, 0 or 1.")
     first, second = summaries
     return NewComparison(
-        messages=fields.question(_asked(info)),
+        messages=fields.question(_prompt_text(info)),
         a=fields.text(first, "text"),
         b=fields.text(second, "text"),
         winner=("model_a", "model_b")[choice],
@@ -60,7 +60,7 @@ def write(item: Item) -> Row | None:
     }
 
 
-def _asked(info: dict[str, Any]) -> str:
+def _prompt_text(info: dict[str, Any]) -> str:
     if fields.optional(info, _ASIS):
         return fields.text(info, _ASIS)
     parts = [f"{begin}{fields.optional(info, name)}" for name, begin in _NAMES.items() if fields.optional(info, name)]

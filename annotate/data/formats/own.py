@@ -44,10 +44,10 @@ def read(row: Row, line: int) -> list[Item]:
             values[name] = ""
     if kind is NewFlag and values.get("text") == "" and all(isinstance(value, str) for value in row.values()):
         del values["text"]  # in a table, nothing and an empty text look alike: it is the prompt that is flagged
-    return [_made(kind, values)]
+    return [_item(kind, values)]
 
 
-def _made(kind: type[Item], values: Row) -> Item:
+def _item(kind: type[Item], values: Row) -> Item:
     """TypeError names what is missing, but not in a reader's words."""
     values.setdefault("messages", None)
     if values["messages"] is None:

@@ -57,12 +57,12 @@ def write(items: Sequence[Item]) -> list[Row]:
         extra = item.extra if item.format == NAME else {}
         text = text_of(item.messages)
         key = (text, item.a, item.b, item.source_id, item.model_a, item.model_b)
-        row = rows.setdefault(key, _begun(item, text, extra))
+        row = rows.setdefault(key, _begin_row(item, text, extra))
         row[_column(item.judge, row)] = _NUMBER[item.winner]
     return list(rows.values())
 
 
-def _begun(item: NewComparison, text: str, extra: Row) -> Row:
+def _begin_row(item: NewComparison, text: str, extra: Row) -> Row:
     input_text = extra.get("input") or ""
     instruction = text.removesuffix(f"\n\n{input_text}") if input_text else text
     row = {"idx": item.source_id, "cmp_key": "_".join(filter(None, (item.model_a, item.model_b)))}

@@ -80,7 +80,7 @@ class Work:
     def give_back(self) -> None:
         """Give the import back, so that the next worker goes on at once."""
         self.close()
-        _mine(self.claimed).update(claim=None, claimed_until=None)
+        _claimed_import(self.claimed).update(claim=None, claimed_until=None)
 
     def close(self) -> None:
         self._ahead.close()
@@ -105,7 +105,7 @@ class Work:
 
     def _hold(self) -> None:
         """Lock our row, and make sure that it is ours."""
-        if not _mine(self.claimed).select_for_update().values_list("pk").first():
+        if not _claimed_import(self.claimed).select_for_update().values_list("pk").first():
             raise Lost
 
     def _note(self, portion: Portion, counts: Counter[str], rate: float) -> None:
@@ -113,7 +113,7 @@ class Work:
         now.lines, now.position, now.counts = portion.line, portion.position, dict(counts)
         now.counts["rows"] = now.counts.get("rows", 0) + portion.rows
         now.rate = rate if not now.rate else 0.8 * now.rate + 0.2 * rate
-        is_held = _mine(now).update(
+        is_held = _claimed_import(now).update(
             lines=now.lines,
             position=now.position,
             counts=now.counts,
@@ -138,7 +138,7 @@ class Work:
         self._end(Import.State.FAILED, f"No line can be used: {text}" if text else "The file holds no row.")
 
     def _end(self, state: str, problem: str = "") -> None:
-        end(self.claimed, _mine(self.claimed), state, problem)
+        end(self.claimed, _claimed_import(self.claimed), state, problem)
 
 
 _GOOD = ("already", "prompts", "comparisons", "ratings", "rankings", "demonstrations", "spans", "flags", "attacks")
@@ -154,7 +154,7 @@ class Importer:
 
     def do(self) -> bool:
         while self._dropped:  # where the database was away in the midst of a portion
-            _mine(self._dropped[-1]).update(claim=None, claimed_until=None)
+            _claimed_import(self._dropped[-1]).update(claim=None, claimed_until=None)
             self._dropped.pop()
         if len(self._works) < AT_ONCE and (claimed := claim([work.claimed.pk for work in self._works], self._only)):
             self._begin(claimed)
@@ -172,7 +172,7 @@ class Importer:
             self._works.append(Work(claimed))
         except Exception as error:
             log.exception("import %s could not begin", claimed.pk)
-            end(claimed, _mine(claimed), Import.State.FAILED, f"It could not begin: {error}")
+            end(claimed, _claimed_import(claimed), Import.State.FAILED, f"It could not begin: {error}")
 
     def _step(self, work: Work) -> None:
         """Import one portion. After any error it is taken up again from where it stood, unless the error would come
@@ -211,11 +211,11 @@ def claim(excluded: Sequence[int] = (), only: int | None = None) -> Import | Non
     for pk in waiting.exclude(pk__in=excluded).order_by("id").values_list("pk", flat=True)[:10]:
         claim_id = uuid.uuid4()
         if waiting.filter(pk=pk).update(claim=claim_id, claimed_until=now + LEASE, state=Import.State.RUNNING):
-            return _begun(Import.objects.select_related("project", "created_by").get(pk=pk, claim=claim_id))
+            return _prepare_start(Import.objects.select_related("project", "created_by").get(pk=pk, claim=claim_id))
     return None
 
 
-def _begun(claimed: Import) -> Import:
+def _prepare_start(claimed: Import) -> Import:
     if claimed.started_at is None or is_dry_run(claimed):
         # What a dry run remembers of the file is gone with whoever began it: it begins anew.
         claimed.started_at, claimed.lines, claimed.position, claimed.counts = timezone.now(), 0, 0, {}
@@ -252,7 +252,7 @@ def end(import_: Import, queryset: models.QuerySet[Import], state: str, problem:
     return bool(is_changed)
 
 
-def _mine(claimed: Import) -> models.QuerySet[Import]:
+def _claimed_import(claimed: Import) -> models.QuerySet[Import]:
     return Import.objects.filter(pk=claimed.pk, claim=claimed.claim, state=Import.State.RUNNING, cancel_asked=False)
 
 

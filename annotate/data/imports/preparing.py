@@ -78,7 +78,7 @@ def _answers(item: Item) -> list[tuple[str, str]]:
                 raise ValueError("The two answers are the same.")
             return [(item.a, item.model_a), (item.b, item.model_b)]
         case NewRanking():
-            return _ranked(item)
+            return _check_ranking(item)
         case NewAnswers():
             return _unjudged(item)
         case NewRating() | NewSpan():
@@ -99,7 +99,7 @@ def _question(item: Item) -> Messages:
     return item.messages[: last + 1]
 
 
-def _ranked(item: NewRanking) -> list[tuple[str, str]]:
+def _check_ranking(item: NewRanking) -> list[tuple[str, str]]:
     if not 2 <= len(item.texts) <= MOST_RANKED:
         raise ValueError(f"A ranking has 2 to {MOST_RANKED} answers; this one has {len(item.texts)}.")
     if sorted(index for group in item.order for index in group) != list(range(len(item.texts))):

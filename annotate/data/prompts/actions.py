@@ -125,7 +125,7 @@ def add_completions(*, rows: Sequence[NewCompletion]) -> list[Completion]:
 
 def prepare_completions(*, rows: Sequence[NewCompletion]) -> Callable[[], list[Completion]]:
     """Check all rows, and return what adds them: `add_completions` in two steps, the first without a transaction."""
-    rows = [_apart(row) for row in rows]
+    rows = [_without_thoughts(row) for row in rows]
     _check_all(rows, _check_completion)
     completions = [_new_completion(row) for row in rows]
     return lambda: Completion.objects.bulk_create(completions, batch_size=_CHUNK)  # in a transaction of its own
@@ -172,7 +172,7 @@ def check_text(text: Any, field: str = "text", name: str = "A completion", limit
         raise Refused(400, **{field: f"{name} holds a NUL or half a surrogate pair; send it as valid UTF-8 text."})
 
 
-def _apart(row: NewCompletion) -> NewCompletion:
+def _without_thoughts(row: NewCompletion) -> NewCompletion:
     """Return the completion with its thoughts apart: they are not annotated, and nothing learns from them."""
     text, thoughts = reasoning.split(row.text)
     return replace(row, text=text, reasoning=reasoning.joined(row.reasoning, thoughts)) if thoughts else row

@@ -77,7 +77,7 @@ def _reader(row: Row) -> Any:
         ("goal", "sol1", "sol2"): _piqa,
         ("endings",): _hellaswag,
         ("answerKey",): _arc,
-        ("choices",): _ours,
+        ("choices",): _own_format,
     }
     for columns, reader in readers.items():
         if set(columns) <= names:
@@ -87,12 +87,12 @@ def _reader(row: Row) -> Any:
     raise ValueError(f"is no item of choices; a row holds {FORMS}.")
 
 
-def _ours(row: Row) -> ChoiceItem:
+def _own_format(row: Row) -> ChoiceItem:
     if isinstance(row["choices"], Mapping):
         raise ValueError("has choices with labels and no answerKey, which names the right label.")
     candidates = _texts(row, "choices")
     if row.get("question") is not None and row.get("context") is None:
-        context = _asked(_text(row, "question"))
+        context = _question_prompt(_text(row, "question"))
     else:
         context = _text(row, "context") if row.get("context") not in (None, "") else ""
     return _item(row, context, candidates, _answer(row, "answer", candidates))
@@ -136,7 +136,7 @@ def _hellaswag(row: Row) -> ChoiceItem:
 
 def _piqa(row: Row) -> ChoiceItem:
     candidates = (_text(row, "sol1").strip(), _text(row, "sol2").strip())
-    return _item(row, _asked(_text(row, "goal")), candidates, _label(row, candidates))
+    return _item(row, _question_prompt(_text(row, "goal")), candidates, _label(row, candidates))
 
 
 def _arc(row: Row) -> ChoiceItem:
@@ -150,10 +150,10 @@ def _arc(row: Row) -> ChoiceItem:
         raise ValueError(f"has {len(candidates)} candidates with {len(labels)} labels.")
     if labels.count(key) != 1:
         raise ValueError(_wrong("answerKey", row["answerKey"], f"one of {', '.join(labels)}"))
-    return _item(row, _asked(_text(row, "question")), candidates, labels.index(key))
+    return _item(row, _question_prompt(_text(row, "question")), candidates, labels.index(key))
 
 
-def _asked(question: str) -> str:
+def _question_prompt(question: str) -> str:
     return f"Question: {question}\nAnswer:"
 
 

@@ -48,10 +48,10 @@ class Source:
         self.begins = _peek(self.plain, 64)
 
     def readline(self) -> bytes:
-        return self._counted(self.plain.readline(LONGEST_LINE + 1))
+        return self._count(self.plain.readline(LONGEST_LINE + 1))
 
     def read(self, n: int) -> bytes:
-        return self._counted(self.plain.read(n))
+        return self._count(self.plain.read(n))
 
     def pass_line(self) -> None:
         """The rest of a line that nobody can use, without holding it."""
@@ -72,7 +72,7 @@ class Source:
         """Return how far the file is read, in bytes as it was given. To the byte where it is not packed."""
         return self.given.tell() if self.is_packed else self.read_so_far
 
-    def _counted(self, part: bytes) -> bytes:
+    def _count(self, part: bytes) -> bytes:
         self.read_so_far += len(part)
         if self.read_so_far > self.largest:
             raise TooLarge(f"At most {self.largest:,} bytes, unpacked, in one upload; split the file.")

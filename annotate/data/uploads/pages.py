@@ -52,7 +52,7 @@ def upload_rows(request: HttpRequest, project: Project) -> HttpResponse:
         uploaded = upload(project=project, by=by, file=cast(Any, file), file_name=file.name or "upload", **fields)
     except Refused as refused:
         return _page(request, project, form, refused.errors, refused.status)
-    messages.success(request, _told(uploaded))
+    messages.success(request, _upload_message(uploaded))
     return redirect("dataset", cast(Any, uploaded.dataset).pk)
 
 
@@ -83,7 +83,7 @@ def _page(
     return render(request, "annotate/data/upload.html", context, status=status)
 
 
-def _told(uploaded: Uploaded) -> str:
+def _upload_message(uploaded: Uploaded) -> str:
     dataset = cast(Any, uploaded.dataset)
     if not uploaded.is_new:
         return f"These very rows are frozen already, as {dataset.name}."

@@ -50,7 +50,7 @@ def make(
     _check_once(item)
     with transaction.atomic():
         item.save()
-        audit.record(action="gold.made", about=_about(item), by=by, project=project, changes=_told({}, item))
+        audit.record(action="gold.made", about=_about(item), by=by, project=project, changes=_audit_changes({}, item))
     return item
 
 
@@ -206,5 +206,5 @@ def _as_told(item: GoldItem) -> dict[str, Any]:
     return {name: getattr(item, name) for name in ("expected", "explanation", "is_tutorial", "position")}
 
 
-def _told(old_values: dict[str, Any], item: GoldItem) -> dict[str, list[Any]]:
+def _audit_changes(old_values: dict[str, Any], item: GoldItem) -> dict[str, list[Any]]:
     return audit.differences(old_values, _as_told(item))

@@ -95,7 +95,7 @@ class Standing:
 
 
 def standing(member: Membership) -> Standing:
-    rows = _answered(member).order_by("-closed_at", "-pk")
+    rows = _answered_gold(member).order_by("-closed_at", "-pk")
     results = list(rows.values_list("gold_passed", flat=True))
     # Handed out since the last decision: whoever takes back what the warning spoke of has it counted no second time.
     lately = rows.filter(created_at__gt=member.gold_since) if member.gold_since else rows
@@ -154,7 +154,7 @@ def _look_at(assignment: Assignment) -> None:
 
 def _warn(member: Membership, now: Standing) -> None:
     member.warned_at = member.gold_since = timezone.now()
-    wrong = _answered(member).filter(gold_passed=False).select_related("gold").order_by("-closed_at")[:3]
+    wrong = _answered_gold(member).filter(gold_passed=False).select_related("gold").order_by("-closed_at")[:3]
     explanations = [row.gold.explanation.strip() for row in wrong if row.gold and row.gold.explanation.strip()]
     member.notice = "\n\n".join(
         [
@@ -187,7 +187,7 @@ def _save(member: Membership, by: User | None, action: str, changes: dict, reaso
         events.announce(project=member.project, event="member.changed", data=data)
 
 
-def _answered(member: Membership) -> QuerySet[Assignment]:
+def _answered_gold(member: Membership) -> QuerySet[Assignment]:
     return Assignment.objects.filter(
         project=member.project,
         user=member.user,

@@ -63,15 +63,15 @@ class MinePage(serializers.Serializer):
 @in_project(get="judge")
 def my_annotations(request: Request, project: Project) -> Response:
     """What I have judged here, newest first. Votes in the arena are read as battles."""
-    kind = _asked(request, "kind", list(receipts.TITLES))
-    status = _asked(request, "status", Status.values)
+    kind = _checked_parameter(request, "kind", list(receipts.TITLES))
+    status = _checked_parameter(request, "status", Status.values)
     pages = Paginator(receipts.row_keys(project=project, user=request.user, kind=kind, status=status), PER_PAGE)
     page = pages.get_page(request.query_params.get("page"))
     results = [_out(receipt, project) for receipt in receipts.receipts(list(page))]
     return Response({"count": pages.count, "pages": pages.num_pages, "results": results})
 
 
-def _asked(request: Request, name: str, values: list[str]) -> str:
+def _checked_parameter(request: Request, name: str, values: list[str]) -> str:
     value = request.query_params.get(name, "")
     if value and value not in values:
         raise Refused(400, **{name: f"{value!r} is unknown; use one of {', '.join(values)}."})

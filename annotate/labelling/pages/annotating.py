@@ -90,7 +90,7 @@ def edit(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
             return refused_page(request, problem, project=project)
         return show(request, project, assignment, editing=True)
     try:
-        feedback.revise(assignment=assignment, by=request.user, **_said(request, assignment))
+        feedback.revise(assignment=assignment, by=request.user, **_submission_of(request, assignment))
     except Refused as refused:
         return show(request, project, assignment, form_input.entered(request, refused), editing=True)
     messages.success(request, "What you said is changed; the earlier words stand in your history as withdrawn.")
@@ -131,7 +131,7 @@ def flag(request: MemberRequest, project: Project) -> HttpResponse:
 
 def _submit(request: MemberRequest, project: Project, assignment: Assignment) -> HttpResponse:
     def say() -> None:
-        feedback.submit(assignment=assignment, by=request.user, **_said(request, assignment))
+        feedback.submit(assignment=assignment, by=request.user, **_submission_of(request, assignment))
 
     try:
         with_time(assignment, request.user, say)
@@ -144,7 +144,7 @@ def _once(request: MemberRequest, name: str, assignment: Assignment, act: Callab
     return once(by=request.user, key=request.POST.get("act_key", ""), act_name=f"{name} {assignment.pk}", act=act)
 
 
-def _said(request: MemberRequest, assignment: Assignment) -> dict[str, Any]:
+def _submission_of(request: MemberRequest, assignment: Assignment) -> dict[str, Any]:
     return {
         **form_input.submitted(request, assignment),
         "seconds": form_input.seconds(request),

@@ -105,7 +105,7 @@ def choose_uncertain(project: Project, user: User, kind: str) -> Item | None:
     if _lot.random() < COVERAGE_SHARE:
         return None
     while rows := list(_open_to(project, user, kind)[:_LOOKED_AT]):
-        counts_by_item = _judged(project, [row.item for row in rows], user)
+        counts_by_item = _annotation_counts(project, [row.item for row in rows], user)
         full = [row.pk for row in rows if counts_by_item[row.item] >= project.overlap]
         for row in rows:
             if row.pk not in full:
@@ -153,7 +153,7 @@ def _open_to(project: Project, user: User, kind: str) -> QuerySet[ItemPriority]:
     return harm_budget.within(_in_queue(rows), project, user).order_by("-uncertainty")
 
 
-def _judged(project: Project, items: list[str], user: User) -> Counter[str]:
+def _annotation_counts(project: Project, items: list[str], user: User) -> Counter[str]:
     rows = project.assignments.filter(
         item__in=items,
         purpose=Assignment.Purpose.WORK,

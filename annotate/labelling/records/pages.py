@@ -42,7 +42,7 @@ def votes_page(request: HttpRequest, project: Project) -> HttpResponse:
         kind: feedback_lineage.visible(kind, project=project, user=request.user) for kind in feedback_lineage.KINDS
     }
     try:
-        filters = _asked(request.GET, project)
+        filters = _filters(request.GET, project)
     except Refused as refused:
         return refused_page(request, refused, project=project)
     reviews = can(request.user, "review", project)
@@ -58,7 +58,7 @@ def votes_page(request: HttpRequest, project: Project) -> HttpResponse:
         request.GET.get("page")
     )
     completions = feedback_lineage.ranked_completions(page) if kind == "ranking" else {}
-    named_ids = {row.pk for row in page} if reviews else _told(page, kind, request.user)
+    named_ids = {row.pk for row in page} if reviews else _rows_with_names(page, kind, request.user)
     is_harmful = any(row.prompt.harm for row in page)
     agreed = harm_budget.readable(request.user) if is_harmful else ()
     context = {
@@ -103,7 +103,7 @@ def _models(project: Project) -> QuerySet[LanguageModel]:
     return LanguageModel.objects.filter(completions__prompt__project=project).distinct()
 
 
-def _asked(query: QueryDict, project: Project) -> dict[str, Any]:
+def _filters(query: QueryDict, project: Project) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for name, values in (("judge", AnnotatorKind.values), ("status", Status.values), ("side", Split.values)):
         if value := query.get(name):
@@ -118,7 +118,7 @@ def _asked(query: QueryDict, project: Project) -> dict[str, Any]:
     return fields
 
 
-def _told(page: Page, kind: str, user: Person) -> set[int]:
+def _rows_with_names(page: Page, kind: str, user: Person) -> set[int]:
     rows = feedback_lineage.KINDS[kind].objects.filter(pk__in=[row.pk for row in page])
     return set(feedback_lineage.with_told_names(rows, kind, user=user).values_list("pk", flat=True))
 

@@ -40,7 +40,9 @@ def next_lesson(*, project: Project, user: User) -> Assignment | None:
     with transaction.atomic():
         project.lock()
         own_lessons = (
-            _mine(project, user).exclude(state=Assignment.State.SUBMITTED).exclude(state=Assignment.State.TAKEN_OUT)
+            _own_tutorial(project, user)
+            .exclude(state=Assignment.State.SUBMITTED)
+            .exclude(state=Assignment.State.TAKEN_OUT)
         )
         if lesson := own_lessons.select_related("project", "user", "prompt", "completion_a", "completion_b").first():
             return _for_longer(lesson)
@@ -72,14 +74,14 @@ def progress(project: Project, user: User) -> tuple[int, int]:
 
 
 def score(project: Project, user: User) -> int:
-    return _mine(project, user).filter(gold_passed=True).count()
+    return _own_tutorial(project, user).filter(gold_passed=True).count()
 
 
 def _all(project: Project) -> QuerySet[GoldItem]:
     return project.gold_items.filter(is_tutorial=True, retired_at=None, prompt__out_since=None)
 
 
-def _mine(project: Project, user: User) -> QuerySet[Assignment]:
+def _own_tutorial(project: Project, user: User) -> QuerySet[Assignment]:
     return project.assignments.filter(user=user, purpose=_TUTORIAL)
 
 

@@ -51,7 +51,7 @@ class Command(BaseCommand):
         settings.DEBUG = False  # else Django keeps the text of every statement
         try:
             user = person_named(by, "researcher")
-            import_ = _again(go_on, user) if go_on else _new(file, user, options)
+            import_ = _resume(go_on, user) if go_on else _new(file, user, options)
         except Refused as refused:
             raise CommandError("\n".join(f"{name}: {text}" for name, text in refused.errors.items())) from refused
         self.stdout.write(f"Import {import_.pk} of {import_.file_name} as {import_.format}, source {import_.source}.")
@@ -103,7 +103,7 @@ def _new(name: str | None, by: User, options: dict[str, Any]) -> Import:
         return start_import(project=project, file=file, file_name=path.name, order=order, by=by)
 
 
-def _again(pk: int, by: User) -> Import:
+def _resume(pk: int, by: User) -> Import:
     import_ = Import.objects.filter(pk=pk).select_related("project", "created_by").first()
     if import_ is None:
         raise CommandError(f"There is no import {pk}.")

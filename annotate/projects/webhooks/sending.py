@@ -49,7 +49,7 @@ def send(
     began = time.monotonic()
     try:
         place(url)
-        return asyncio.run(_asked(url, _headers(secrets, message_id, body, at), body.encode(), allowed, began))
+        return asyncio.run(_post(url, _headers(secrets, message_id, body, at), body.encode(), allowed, began))
     except (TimeoutError, httpx.TimeoutException):
         text = f"No answer within {TIMEOUT:.0f} seconds."
     except (OSError, httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
@@ -75,7 +75,7 @@ def _headers(secrets: Sequence[str], message_id: str, body: str, at: datetime) -
     }
 
 
-async def _asked(url: str, headers: dict[str, str], body: bytes, allowed: Sequence[str], began: float) -> Outcome:
+async def _post(url: str, headers: dict[str, str], body: bytes, allowed: Sequence[str], began: float) -> Outcome:
     until = asyncio.get_running_loop().time() + TIMEOUT
     async with outbound.async_client(url, allowed=allowed, timeout=httpx.Timeout(TIMEOUT)) as client:
         async with asyncio.timeout_at(until):

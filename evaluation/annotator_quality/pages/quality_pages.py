@@ -20,7 +20,7 @@ from evaluation.core.csv_files import csv_file
 FLAGS = "flags"
 
 
-def _asked(request: HttpRequest, project: Project) -> str:
+def _requested_kind(request: HttpRequest, project: Project) -> str:
     try:
         return present.requested_kind(project, request.GET.get("judge", ""))
     except ValueError as error:
@@ -30,7 +30,7 @@ def _asked(request: HttpRequest, project: Project) -> str:
 @never_cache
 @in_project(get="review")
 def page(request: MemberRequest, project: Project) -> HttpResponse:
-    kind = _asked(request, project)
+    kind = _requested_kind(request, project)
     findings_ = findings(project, kind)
     order, is_reversed = _order(request.GET.get("sort", ""))
     scale = _scale(findings_, request.GET.get("scale", ""))
@@ -59,7 +59,7 @@ def page(request: MemberRequest, project: Project) -> HttpResponse:
 @never_cache
 @in_project(get="review")
 def annotators_file(request: MemberRequest, project: Project, form: str) -> HttpResponse:
-    kind = _asked(request, project)
+    kind = _requested_kind(request, project)
     findings_ = findings(project, kind)
     judges = [present.flat_annotator(judge) for judge in findings_.judges]
     if form == "json":
@@ -73,7 +73,7 @@ def annotators_file(request: MemberRequest, project: Project, form: str) -> Http
 @never_cache
 @in_project(get="review")
 def pairs_file(request: MemberRequest, project: Project, form: str) -> HttpResponse:
-    kind = _asked(request, project)
+    kind = _requested_kind(request, project)
     findings_ = findings(project, kind)
     pairs = [present.flat_pair(findings_, scale, pair) for scale, pair in findings_.pairs]
     if form == "json":

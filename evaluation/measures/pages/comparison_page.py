@@ -95,7 +95,7 @@ def page(request: HttpRequest, project: Project) -> HttpResponse:
 def download(request: HttpRequest, project: Project, format: str) -> HttpResponse:
     if format not in ("csv", "json"):
         raise Http404("CSV or JSON.")
-    comparison = _found(request, project)
+    comparison = _requested_comparison(request, project)
     headers = {"Content-Disposition": f'attachment; filename="{project.slug}-comparison.{format}"'}
     if format == "json":
         return JsonResponse(
@@ -148,7 +148,7 @@ def _run(project: Project, pk: str) -> Run:
     return run
 
 
-def _found(request: HttpRequest, project: Project) -> Comparison:
+def _requested_comparison(request: HttpRequest, project: Project) -> Comparison:
     query = read(request.GET, project)
     if query.task is None or len(query.runs) < 2:
         raise Http404("Choose a task and at least two models that were measured on it.")

@@ -87,7 +87,7 @@ class TableQuery:
 @never_cache
 @in_project(get="read")
 def page(request: HttpRequest, project: Project) -> HttpResponse:
-    query = _asked(request, project)
+    query = _table_query(request, project)
     rows = list(evaluations.standing(project, Chosen(task=query.task), query.models))
     every = project.evaluations.filter(group="")
     under_way = list(project.runs.unfinished().filter(kind="evaluate").order_by("pk"))
@@ -118,7 +118,7 @@ def page(request: HttpRequest, project: Project) -> HttpResponse:
 @in_project(get="read")
 def table(request: HttpRequest, project: Project) -> HttpResponse:
     """Return the figures that the page shows, groups included, as CSV."""
-    query = _asked(request, project)
+    query = _table_query(request, project)
     buffer = io.StringIO()
     writer = csv.writer(buffer)
     writer.writerow(COLUMNS)
@@ -139,7 +139,7 @@ COLUMNS = (
 )
 
 
-def _asked(request: HttpRequest, project: Project) -> TableQuery:
+def _table_query(request: HttpRequest, project: Project) -> TableQuery:
     parameters = request.GET
     query = TableQuery(task=parameters.get("task", "").replace("\x00", ""), clean="clean" in parameters)
     query.model, query.line = (_model(parameters.get(name, ""), project) for name in ("model", "line"))

@@ -87,10 +87,10 @@ def _parts(shown: dict[str, Any]) -> dict[str, Any]:
     parts["answers"] = [
         *_answers(shown),
         *(one for pair in shown.pop("pairs", None) or [] for one in _scored(dict(pair))),
-        *(_rated(dict(one)) for one in shown.pop("rated", None) or []),
+        *(_rating_text(dict(one)) for one in shown.pop("rated", None) or []),
     ]
     left = [(name, value) for name, value in shown.items() if value is not None and value != ""]
-    parts["facts"] = [(name.replace("_", " "), _said(value)) for name, value in left]
+    parts["facts"] = [(name.replace("_", " "), _value_text(value)) for name, value in left]
     return parts
 
 
@@ -112,16 +112,16 @@ def _scored(pair: dict[str, Any]) -> list[tuple[str, str]]:
     """Return two answers that annotators compared, each with a reward model's score; the verdict stands at the
     first."""
     scores = [pair.pop(name, None) for name in ("score", "other score")]
-    suffixes = [f", score {_said(score)}" if score is not None else "" for score in scores]
+    suffixes = [f", score {_value_text(score)}" if score is not None else "" for score in scores]
     suffixes[0] += f": {pair.pop('verdict')}" if pair.get("verdict") else ""
     return [(heading + more, text) for (heading, text), more in zip(_answers(pair), suffixes, strict=False)]
 
 
-def _rated(one: dict[str, Any]) -> tuple[str, str]:
+def _rating_text(one: dict[str, Any]) -> tuple[str, str]:
     """Return an answer that judges rated, with a reward model's score."""
     thumbs = {True: "thumb up", False: "thumb down", None: ""}[one.get("thumbs")]
     stars = f"{one['stars']} of 5 stars" if one.get("stars") else ""
-    score = "" if one.get("score") is None else f"score {_said(one['score'])}"
+    score = "" if one.get("score") is None else f"score {_value_text(one['score'])}"
     return ", ".join(filter(None, (thumbs, stars, score))), str(one.get("answer", ""))
 
 
@@ -145,15 +145,15 @@ def _candidates(shown: dict[str, Any]) -> list[Candidate]:
     ]
 
 
-def _said(value: Any) -> str:
+def _value_text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:,.4g}".replace("-", "−")
     if isinstance(value, list):
-        return ", ".join(map(_said, value))
+        return ", ".join(map(_value_text, value))
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_said(inner)}" for name, inner in value.items())
+        return ", ".join(f"{name} {_value_text(inner)}" for name, inner in value.items())
     return str(value)
 
 

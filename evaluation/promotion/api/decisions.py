@@ -180,7 +180,7 @@ def promotion_rule(request: Request, project: Project) -> Response:
 
 @idempotent()
 def _new_rule(request: Request, project: Project) -> Response:
-    fields = _given(NewRule, request)
+    fields = _validated(NewRule, request)
     tolerances = [dict(row) for row in fields.pop("tolerances")]
     rule = actions.set_rule(project=project, by=_user(request), tolerances=tolerances, **fields)
     return Response(RuleOut(rule).data, status=201)
@@ -215,7 +215,7 @@ def roll_back(request: Request, project: Project) -> Response:
 
 @idempotent()
 def _roll_back(request: Request, project: Project) -> Response:
-    reason = _given(Reason, request)["reason"]
+    reason = _validated(Reason, request)["reason"]
     promotion = actions.roll_back(project=project, reason=reason, by=_user(request))
     return Response(PromotionOut(promotion).data, status=201)
 
@@ -248,7 +248,7 @@ def ask_next_items(request: Request, project: Project) -> Response:
 
 @idempotent()
 def _ask_again(request: Request, project: Project) -> Response:
-    fields = _given(AskAgain, request)
+    fields = _validated(AskAgain, request)
     asked_items = disputed_items.ask_again(
         project=project, keys=fields["chosen"], by=_user(request), more=fields["more"]
     )
@@ -277,10 +277,10 @@ def notice_list(request: Request) -> Response:
 @allows(post="account")
 def notices_seen(request: Request) -> Response:
     """Mark notices as seen; how many were new."""
-    return Response({"seen": notices.mark_seen(user=_user(request), ids=_given(SeenIn, request)["ids"])})
+    return Response({"seen": notices.mark_seen(user=_user(request), ids=_validated(SeenIn, request)["ids"])})
 
 
-def _given(form: type[Input], request: Request) -> dict[str, Any]:
+def _validated(form: type[Input], request: Request) -> dict[str, Any]:
     form_data = form(data=request.data)
     form_data.is_valid(raise_exception=True)
     return dict(form_data.validated_data)

@@ -138,10 +138,10 @@ def chat_completions(request: Request, project: Project) -> Response:
             )
     except model_server_errors.ModelServerError as error:
         raise Refused(503, server=str(error)) from error
-    return Response(_answered(served.name, reply))
+    return Response(_chat_completion(served.name, reply))
 
 
-def _answered(name: str, reply: model_server.Reply) -> dict[str, Any]:
+def _chat_completion(name: str, reply: model_server.Reply) -> dict[str, Any]:
     message = {"role": "assistant", "content": reply.text}
     if reply.reasoning:
         message["reasoning"] = reply.reasoning

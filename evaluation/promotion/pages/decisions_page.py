@@ -116,7 +116,7 @@ def ask(request: MemberRequest, project: Project) -> HttpResponse:
     """Show what annotators disagree about, and the button that puts it first in the queue again."""
     if request.method == "POST":
         try:
-            keys, more = request.POST.getlist("item"), _whole(request.POST.get("more", ""))
+            keys, more = request.POST.getlist("item"), _whole_number(request.POST.get("more", ""))
             asked_items = disputed_items.ask_again(project=project, keys=keys, by=request.user, more=more)
             clause = "1 item comes" if len(asked_items) == 1 else f"{len(asked_items)} items come"
             messages.success(request, f"{clause} first in the queue now.")
@@ -215,7 +215,7 @@ def _rule_given(request: HttpRequest) -> dict[str, Any]:
     return {
         "judge": posted.get("judge", ""),
         "margin": _number(posted.get("margin", "")),
-        "fewest_votes": _whole(posted.get("fewest_votes", "") or "0"),
+        "fewest_votes": _whole_number(posted.get("fewest_votes", "") or "0"),
         "sampling": posted.get("sampling", ""),
         "always_valid": posted.get("how") == "sequence",
         "first_votes_only": posted.get("first_votes_only") == "on",
@@ -233,5 +233,5 @@ def _number(text: str) -> float | str:
         return text
 
 
-def _whole(text: str) -> int | str:
+def _whole_number(text: str) -> int | str:
     return whole_number(text, text, digits=11)

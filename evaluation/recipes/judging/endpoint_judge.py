@@ -83,7 +83,7 @@ def ask_all(
     done, was_read, unread = len(asks) - len(waiting), bool(row_by_key), 0
     progress(done, len(asks))
     with path.open("a", encoding="utf-8") as file, _client(endpoint) as client:
-        for row in _answered(_Asker(endpoint, client), waiting):
+        for row in _ask_at_once(_Asker(endpoint, client), waiting):
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
@@ -106,7 +106,7 @@ def unreadable(reply: str, unread: int, n_asked: int) -> RecipeFailure:
     )
 
 
-def _answered(asker: _Asker, asks: Sequence[Ask]) -> Iterator[Row]:
+def _ask_at_once(asker: _Asker, asks: Sequence[Ask]) -> Iterator[Row]:
     """Yield verdicts as they come, some asked at once. After a failure nothing more is asked, and what was under way is
     still told before it is raised: it has been paid for."""
     todo = iter(asks)

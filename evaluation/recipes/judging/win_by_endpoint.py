@@ -104,8 +104,8 @@ def _by_verdicts(
     else:
         points = 0.5
     fields = {
-        "with its answer first": SAID[_whose(as_first, OURS_FIRST)],
-        "with the opponent's first": SAID[_whose(as_second, THEIRS_FIRST)],
+        "with its answer first": SAID[_winner_of(as_first, OURS_FIRST)],
+        "with the opponent's first": SAID[_winner_of(as_second, THEIRS_FIRST)],
         "reasons": "\n\n".join(replies),
     }
     verdict = "ours" if points == 1 else "theirs" if points == 0 else "tie"
@@ -122,7 +122,7 @@ def _by_verdicts(
     )
 
 
-def _whose(verdict: str, order: tuple[str, str]) -> str:
+def _winner_of(verdict: str, order: tuple[str, str]) -> str:
     return "tie" if verdict == TIE else order[0 if verdict == FIRST else 1]
 
 

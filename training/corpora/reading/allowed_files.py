@@ -37,7 +37,7 @@ def files_of(order: Order, folders: Sequence[Path]) -> list[Path]:
     for folder, pattern in inside:
         if paths := _matches(folder, str(pattern)):
             return _checked(order, paths, allowed)
-    raise BadSource(f"{order.name} matches no file in {_told(allowed)}; upload it, or put it there.")
+    raise BadSource(f"{order.name} matches no file in {_folders_text(allowed)}; upload it, or put it there.")
 
 
 def _matches(folder: Path, pattern: str) -> list[Path]:
@@ -65,10 +65,10 @@ def _checked(order: Order, paths: list[Path], allowed: list[Path]) -> list[Path]
 
 def _outside(name: str, allowed: list[Path]) -> str:
     return (
-        f"{name} lies outside the folders that may be read: {_told(allowed)}. Upload the file, or have the operator "
-        f"put it there or add its folder to {FOLDERS_VARIABLE}."
+        f"{name} lies outside the folders that may be read: {_folders_text(allowed)}. Upload the file, or have the "
+        f"operator put it there or add its folder to {FOLDERS_VARIABLE}."
     )
 
 
-def _told(folders: list[Path]) -> str:
+def _folders_text(folders: list[Path]) -> str:
     return ", ".join(str(folder) for folder in folders) or f"any folder, for none is allowed by {FOLDERS_VARIABLE}"

@@ -35,7 +35,7 @@ def reader(order: Order, fields: Sequence[str]) -> Callable[[Part, int], Iterato
                     )
                 yield text
         except (RecipeFailure, OSError, ValueError, RuntimeError, ImportError, bounds.TooSlow) as error:
-            raise _told(order, error) from error
+            raise _failure_of(order, error) from error
 
     return rows
 
@@ -48,7 +48,7 @@ def _stream(order: Order) -> Any:
     return load_dataset(order.name, order.config or None, split=order.split, streaming=True)
 
 
-def _told(order: Order, error: BaseException) -> RecipeFailure:
+def _failure_of(order: Order, error: BaseException) -> RecipeFailure:
     if isinstance(error, RecipeFailure):
         return error
     line = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -112,7 +112,7 @@ class Unpacked(io.RawIOBase):
 
 def text_lines(stream: IO[str], name: str) -> Iterator[str]:
     """Return the lines; one longer than LONGEST_LINE in pieces. Raises RecipeFailure for more than MOST_ROWS."""
-    return _counted(iter(lambda: stream.readline(LONGEST_LINE), ""), name)
+    return _bounded(iter(lambda: stream.readline(LONGEST_LINE), ""), name)
 
 
 def json_lines(stream: IO[bytes], name: str) -> Iterator[bytes]:
@@ -120,7 +120,7 @@ def json_lines(stream: IO[bytes], name: str) -> Iterator[bytes]:
 
     Raises RecipeFailure for a line of more than LONGEST_VOID bytes, and for more than MOST_ROWS lines.
     """
-    for line in _counted(iter(lambda: stream.readline(LONGEST_LINE), b""), name):
+    for line in _bounded(iter(lambda: stream.readline(LONGEST_LINE), b""), name):
         yield line
         length = len(line)
         while not line.endswith(b"\n") and (line := stream.readline(LONGEST_LINE)):
@@ -129,7 +129,7 @@ def json_lines(stream: IO[bytes], name: str) -> Iterator[bytes]:
                 raise too_large(name, f"{LONGEST_VOID:,} bytes in one line")
 
 
-def _counted(lines: Iterator[T], name: str) -> Iterator[T]:
+def _bounded(lines: Iterator[T], name: str) -> Iterator[T]:
     for count, line in enumerate(lines, start=1):
         if count > MOST_ROWS:
             raise too_large(name, f"{MOST_ROWS:,} lines")

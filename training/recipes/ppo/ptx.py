@@ -57,9 +57,9 @@ def mixture(ppo: PPO) -> Mixture | None:
     if not has_other_text(ppo.run):
         return None
     folder = ppo.run.path / "data" / "other"
-    held_out = [piece for _, piece in _drawn(ppo, _files(folder, held=True), HELD_OUT)]
+    held_out = [piece for _, piece in _draw_sequences(ppo, _files(folder, held=True), HELD_OUT)]
     wanted_count = ppo.config.steps * ppo.config.epochs * ppo.config.minibatches * ppo.config.ptx_batch_size
-    pieces = _drawn(ppo, _files(folder, held=False), min(MOST, wanted_count + HELD_OUT))
+    pieces = _draw_sequences(ppo, _files(folder, held=False), min(MOST, wanted_count + HELD_OUT))
     train = [piece for _, piece in pieces]
     if not held_out:
         train, held_out = _hold_out(pieces)
@@ -113,7 +113,7 @@ def _files(folder: Path, *, held: bool) -> list[Path]:
     return [path for path in sorted(folder.glob("*.jsonl")) if (path.name == "validation.jsonl") == held]
 
 
-def _drawn(ppo: PPO, files: list[Path], limit: int) -> list[tuple[str, Piece]]:
+def _draw_sequences(ppo: PPO, files: list[Path], limit: int) -> list[tuple[str, Piece]]:
     """Return at most `limit` sequences, each with what it is held out by: as many from every part of the files."""
     count = sum(1 for _ in _rows(files))
     chosen = set(_even(range(count), limit))

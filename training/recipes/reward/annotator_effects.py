@@ -116,7 +116,7 @@ def annotators(design: Design, observed: Observations, head: Head, ridge: float,
     if count < 2:
         return []
     cuts = likelihood.split_cuts(head.cuts, o)
-    per = {name: torch.bincount(author_ids, minlength=count).tolist() for name, author_ids in _who(o).items()}
+    per = {name: torch.bincount(author_ids, minlength=count).tolist() for name, author_ids in _authors(o).items()}
     errors = _standard_errors(design, o, head, ridge, priors)
     reads = 1 + cuts.reliability
     common = max(reads.median().item(), 0.1)
@@ -159,7 +159,7 @@ def write_authors(run: RunDirectory, annotators_: list[Annotator]) -> None:
     (run.path / AUTHORS).write_text(json.dumps([judge.author for judge in annotators_]), encoding="utf-8")
 
 
-def _who(o: Observations) -> dict[str, Tensor]:
+def _authors(o: Observations) -> dict[str, Tensor]:
     return {"comparisons": torch.cat([o.pair_author, o.tie_author]), "thumbs": o.thumbs_author, "stars": o.stars_author}
 
 

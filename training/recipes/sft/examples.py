@@ -103,7 +103,7 @@ def _encode_chat(tokenizer: Any, row: Row, max_length: int) -> Example:
     messages, turns = row["messages"], _turns(row["messages"])
     spans: list[tuple[list[int], bool]] = []
     for number, turn in enumerate(turns):
-        separator = _between(tokenizer, messages, turns[number - 1], turn) if number else None
+        separator = _tokens_between(tokenizer, messages, turns[number - 1], turn) if number else None
         if separator is None:  # the first turn, or a template that renders earlier turns anew: begin here
             spans = [(loading.encode_prompt(tokenizer, messages[:turn], 2**30), False)]
         else:
@@ -121,7 +121,7 @@ def _encode_chat(tokenizer: Any, row: Row, max_length: int) -> Example:
     return Example(kin_of(row), tokens[over:], learnt[over:])
 
 
-def _between(tokenizer: Any, messages: Messages, earlier: int, turn: int) -> list[int] | None:
+def _tokens_between(tokenizer: Any, messages: Messages, earlier: int, turn: int) -> list[int] | None:
     """Return tokens that the template puts between the end of one answer and the beginning of a later one, EOS left
     out.
 

@@ -49,10 +49,10 @@ def of_result(result: Any) -> Fidelity | None:
     return Fidelity(
         cosine=float(values["cosine"]),
         kl_per_token=_number(values, "kl_per_token"),
-        rank=_whole(values, "rank"),
-        bytes=_whole(values, "bytes"),
+        rank=_whole_number(values, "rank"),
+        bytes=_whole_number(values, "bytes"),
         dtype=str(values.get("dtype") or ""),
-        shrunk_from=_whole(shrunk or {}, "from_rank"),
+        shrunk_from=_whole_number(shrunk or {}, "from_rank"),
         lost_share=_number(shrunk or {}, "lost_share"),
         precision=str(values.get("precision") or ""),
     )
@@ -111,6 +111,6 @@ def _number(values: dict[str, Any], name: str) -> float | None:
     return float(value) if is_number(value) else None
 
 
-def _whole(values: dict[str, Any], name: str) -> int | None:
+def _whole_number(values: dict[str, Any], name: str) -> int | None:
     value = values.get(name)
     return value if isinstance(value, int) and not isinstance(value, bool) else None

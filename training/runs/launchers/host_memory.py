@@ -41,7 +41,7 @@ class Watch:
 
 def kills() -> int:
     """Return how often the kernel has killed for want of memory here, as far as this machine tells."""
-    return sum(_counted(path) for path in _COUNTS)
+    return sum(_oom_kills(path) for path in _COUNTS)
 
 
 def limit() -> int:
@@ -52,7 +52,7 @@ def limit() -> int:
     return min([machine, *(value for value in limits if value > 0)])
 
 
-def _counted(path: Path) -> int:
+def _oom_kills(path: Path) -> int:
     lines = (line.split() for line in _text(path).splitlines())
     return sum(int(words[1]) for words in lines if len(words) == 2 and words[0] == "oom_kill")
 

@@ -137,20 +137,20 @@ def end_leftovers(directory: Path) -> None:
 
 
 @dataclass(frozen=True)
-class _Told:
+class _LaunchInputs:
     environment: dict[str, str]
     descriptors: list[int]
 
 
 @contextlib.contextmanager
-def _pipe_of(secrets: Mapping[str, str]) -> Iterator[_Told]:
+def _pipe_of(secrets: Mapping[str, str]) -> Iterator[_LaunchInputs]:
     """Hold the pipe by which the recipe learns them, until it has inherited its end."""
     if not secrets:
-        yield _Told({}, [])
+        yield _LaunchInputs({}, [])
         return
     pipe = run_secrets.pipe_with(dict(secrets))
     try:
-        yield _Told({run_secrets.DESCRIPTOR: str(pipe)}, [pipe])
+        yield _LaunchInputs({run_secrets.DESCRIPTOR: str(pipe)}, [pipe])
     finally:
         os.close(pipe)
 

@@ -79,7 +79,7 @@ def context(run: Run) -> dict[str, Any]:
         "review_picture": picture(marks) if len(marks := _marks(reviewed, config)) > 1 else "",
         "not_asked": sorted(Counter(one.not_asked for one in reviewed if one.not_asked).items()),
         "open_pairs": sum(1 for one in reviewed if _is_open(one)),
-        "judged_pairs": _judged(run),
+        "judged_pairs": _judged_pairs(run),
         "config_now": config,
         "answers_by_step": answer_rows,
         "sampled_steps": _steps(answer_rows),
@@ -173,7 +173,7 @@ def _agreement(agreement: review_agreement.Agreement) -> str:
     return f"{agreement.agreed} of {agreement.decided} [{100 * low:.0f}, {100 * high:.0f}] %"
 
 
-def _judged(run: Run) -> list[Judged]:
+def _judged_pairs(run: Run) -> list[Judged]:
     """Return the latest pairs that somebody has judged. Others are still to be judged blind, by this very reader
     perhaps."""
     pair_by_sequence = {one.sequence: one for one in human_review.reviewed_pairs(run)}

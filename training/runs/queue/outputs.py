@@ -48,7 +48,7 @@ def gather(run: Run, directory: RunDirectory) -> Outputs:
         raise BadOutput("There is no result.json.")
     if KINDS[run.kind].makes_model and not directory.model.is_dir():
         raise BadOutput(f"The recipe left no model in {directory.model}.")
-    if makes == "dataset" and not any(directory.dataset.glob("*.jsonl")) and not _kept(result):
+    if makes == "dataset" and not any(directory.dataset.glob("*.jsonl")) and not _has_moved(result):
         raise BadOutput(f"The recipe left no rows in {directory.dataset}.")
     return Outputs(
         directory,
@@ -69,7 +69,7 @@ def _content_hash(run: Run, directory: RunDirectory, result: Row) -> str:
     return content_hash
 
 
-def _kept(result: Row) -> bool:
+def _has_moved(result: Row) -> bool:
     """Return whether an earlier attempt at recording this has moved the rows already."""
     return bool(result.get("hash")) and (settings.DATASETS_DIR / result["hash"]).is_dir()
 
@@ -99,7 +99,7 @@ def record(run: Run, outputs: Outputs) -> None:
 
 def _record_completions(run: Run, rows: list[Row]) -> None:
     prompts = _prompts(run, {row["prompt_id"] for row in rows})
-    rows = [_apart(row) for row in rows]
+    rows = [_split_thoughts(row) for row in rows]
     non_empty = [row for row in rows if row["text"].strip()]
     completions = add_completions(
         rows=[
@@ -127,7 +127,7 @@ def _record_completions(run: Run, rows: list[Row]) -> None:
         run.result["only_reasoning"] = only_thought
 
 
-def _apart(row: Row) -> Row:
+def _split_thoughts(row: Row) -> Row:
     """Return the answer and its thoughts, as the recipe separated them, else separated here."""
     answer, thoughts = reasoning.split(row["text"])
     return {**row, "text": answer, "reasoning": row.get("reasoning") or thoughts}

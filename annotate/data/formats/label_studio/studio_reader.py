@@ -111,7 +111,7 @@ def _annotation(annotation: Row, task: guessing.Task, common: Row, extra: Row) -
     for result in results:
         items += _result(result, task, by)
     strength = next((n for result in results if (n := _strength(result)) is not None), None)
-    annotation_items = _rated(results, task, by) + items
+    annotation_items = _ratings(results, task, by) + items
     return [replace(item, strength=strength) if isinstance(item, NewComparison) else item for item in annotation_items]
 
 
@@ -216,7 +216,7 @@ def _comparison(choice: Any, task: guessing.Task, by: Row) -> Item:
     return NewComparison(**by, a=task.texts[0], b=task.texts[1], winner=_winner(choice, task))
 
 
-def _rated(results: Sequence[Row], task: guessing.Task, by: Row) -> list[Item]:
+def _ratings(results: Sequence[Row], task: guessing.Task, by: Row) -> list[Item]:
     """Return all ratings and thumbs of one answer as one item."""
     rows: dict[int, Row] = defaultdict(dict)
     for result in results:

@@ -72,11 +72,13 @@ def _annotations(items: Sequence[Item]) -> list[Row]:
         if not isinstance(item, NewPrompt):
             # Two of one kind would be read as one.
             n = sum(isinstance(other, type(item)) for other in items[: items.index(item)])
-            by_person[item.judge, item.created_at, item.seconds, item.comment, str(_kept(item)), n].append(item)
+            by_person[item.judge, item.created_at, item.seconds, item.comment, str(_own_annotation(item)), n].append(
+                item
+            )
     return [_annotated(person_items) for person_items in by_person.values()]
 
 
-def _kept(item: Item) -> Row:
+def _own_annotation(item: Item) -> Row:
     return item.extra.get("annotation", {}) if item.format == NAME else {}
 
 
@@ -84,13 +86,13 @@ def _annotated(items: Sequence[Item]) -> Row:
     first = items[0]
     results = [result for item in items for result in _results(item)]
     if first.comment:
-        results.append(_made("comment", "prompt", "textarea", {"text": [first.comment]}))
+        results.append(_result("comment", "prompt", "textarea", {"text": [first.comment]}))
     row: Row = {**_by_whom(first), "result": results, "was_cancelled": False, "ground_truth": False}
     if first.created_at:
         row["created_at"] = first.created_at.isoformat()
     if first.seconds is not None:
         row["lead_time"] = first.seconds
-    return row | _kept(first)
+    return row | _own_annotation(first)
 
 
 def _by_whom(item: Item) -> Row:
@@ -113,37 +115,37 @@ def _results(item: Any) -> list[Row]:
             groups = [[f"response_{LETTERS[place]}" for place in group] for group in item.order]
             alone = all(len(group) == 1 for group in groups)
             value: Any = [group[0] for group in groups] if alone else {f"{i}": g for i, g in enumerate(groups, 1)}
-            return [_made("ranking", "items", "ranker", {"ranker": value})]
+            return [_result("ranking", "items", "ranker", {"ranker": value})]
         case NewDemonstration():
-            return [_made("answer", "response", "textarea", {"text": [item.text]})]
+            return [_result("answer", "response", "textarea", {"text": [item.text]})]
         case NewFlag():
             to = "prompt" if item.text is None else "response"
-            return [_made("flag", to, "choices", {"choices": [item.reason]})]
+            return [_result("flag", to, "choices", {"choices": [item.reason]})]
         case NewSpan():
             value = {"start": item.start, "end": item.end, "text": item.text[item.start : item.end]}
-            return [_made("label", "response", "labels", value | {"labels": [item.label]})]
+            return [_result("label", "response", "labels", value | {"labels": [item.label]})]
     return []
 
 
 def _compared(item: NewComparison) -> Row:
     if item.winner in ("model_a", "model_b"):
         chosen = "left" if item.winner == "model_a" else "right"
-        return _made("comparison", "response_a,response_b", "pairwise", {"selected": chosen})
-    return _made("comparison", "response_a,response_b", "choices", {"choices": [item.winner]})
+        return _result("comparison", "response_a,response_b", "pairwise", {"selected": chosen})
+    return _result("comparison", "response_a,response_b", "choices", {"choices": [item.winner]})
 
 
 def _rating(item: NewRating) -> list[Row]:
     results = []
     if item.thumbs is not None:
-        results.append(_made("thumbs", "response", "choices", {"choices": ["up" if item.thumbs else "down"]}))
+        results.append(_result("thumbs", "response", "choices", {"choices": ["up" if item.thumbs else "down"]}))
     if item.stars is not None:
         results.append(_rating_of("stars", item.stars))
     return results + [_rating_of(guessing.step_name(name), steps) for name, steps in item.aspects.items()]
 
 
 def _rating_of(name: str, steps: int) -> Row:
-    return _made(name, "response", "rating", {"rating": steps})
+    return _result(name, "response", "rating", {"rating": steps})
 
 
-def _made(name: str, to: str, kind: str, value: Row) -> Row:
+def _result(name: str, to: str, kind: str, value: Row) -> Row:
     return {"from_name": name, "to_name": to, "type": kind, "value": value}

@@ -400,7 +400,7 @@ def test_a_beat_reads_its_own_battles_and_not_all(monkeypatch):
     writing = Written(battle.claim, battle.pk)
     monkeypatch.setattr(heartbeat, "in_thread", sync_to_async)
     with CaptureQueriesContext(connection) as asked:
-        async_to_sync(heartbeat._beat_once)({writing: heartbeat._Kept(("", ""), 0.0)})
+        async_to_sync(heartbeat._beat_once)({writing: heartbeat._KeptDrafts(("", ""), 0.0)})
     plans = []
     for query in asked.captured_queries:
         with connection.cursor() as cursor:
