@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.utils import timezone
@@ -19,6 +20,21 @@ from evaluation.demo.progress_file import Tell
 from evaluation.models import Leaderboard
 
 SILENCE_SECONDS = 30.0  # between two plain lines of one stage
+
+
+@dataclass(frozen=True)
+class _Phase:
+    """What a stage counts at the moment: of how many, and how many were done when it was first heard of."""
+
+    total: int
+    first_done: int
+    begun: float  # seconds of the monotonic clock
+
+    def seconds_left(self, done: int) -> float | None:
+        """Return what the phase still needs at its pace so far; None before it has done anything."""
+        if done <= self.first_done:
+            return None
+        return (time.monotonic() - self.begun) / (done - self.first_done) * (self.total - done)
 
 
 class Screen:
@@ -53,12 +69,18 @@ class Screen:
     def stage(self, stage: Stage) -> Iterator[Report]:
         task = self._progress.add_task(stage.title, total=None, note="")
         started = last = time.monotonic()
+        phase = _Phase(0, 0, started)
         if not self.console.is_terminal:
             self.console.print(f"{stage.title} …")
 
         def report(done: int, total: int, note: str, ends_at: datetime | None) -> None:
-            nonlocal last
-            end = self._whole_ends(stage, started, done, total, ends_at)
+            nonlocal last, phase
+            if total != phase.total or done < phase.first_done:
+                phase = _Phase(total, done, time.monotonic())
+            own_seconds = phase.seconds_left(done)
+            if ends_at is not None:
+                own_seconds = max(0.0, (ends_at - timezone.now()).total_seconds())
+            end = self._whole_ends(stage, started, own_seconds)
             if self._tell:
                 self._tell(stage.title, self._stages.index(stage) + 1, len(self._stages), end)
             words = f"{note}, the turn ends about {end.astimezone():%H:%M}".strip(", ")
@@ -81,17 +103,11 @@ class Screen:
         if not self.console.is_terminal:
             self.console.print(f"  {summary} ({took})")
 
-    def _whole_ends(self, stage: Stage, started: float, done: int, total: int, ends_at: datetime | None) -> datetime:
+    def _whole_ends(self, stage: Stage, started: float, own_seconds: float | None) -> datetime:
         """Return when the whole turn should end: this stage by its own progress, those to come by this machine's
         pace."""
-        spent_seconds = time.monotonic() - started
-        own_seconds = None
-        if ends_at is not None:
-            own_seconds = max(0.0, (ends_at - timezone.now()).total_seconds())
-        elif total and done:
-            own_seconds = spent_seconds / done * (total - done)
         later = [other.seconds for other in self._left if other is not stage]
-        left = seconds_left(self._taken, stage.seconds, spent_seconds, own_seconds, later)
+        left = seconds_left(self._taken, stage.seconds, time.monotonic() - started, own_seconds, later)
         return timezone.now() + timedelta(seconds=left)
 
 

@@ -6,6 +6,7 @@ import re
 from datetime import datetime
 
 import pytest
+from django.utils import timezone
 from rich.console import Console
 
 from evaluation.demo import screen as screens
@@ -55,3 +56,20 @@ def test_what_the_screen_says_follows_a_slow_machine(monkeypatch: pytest.MonkeyP
     assert match
     ends = (int(match[1]) * 60 + int(match[2]) - datetime.now().hour * 60 - datetime.now().minute) % (24 * 60)
     assert 270 <= ends <= 300
+
+
+def test_a_phase_counted_in_other_units_is_timed_from_its_own_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four minutes of measuring, then 450 of 50,242 texts are looked up at once: that is no rate of two a second."""
+    now = 1000.0
+    monkeypatch.setattr(screens.time, "monotonic", lambda: now)
+    stages = (Stage("measured", lambda *_: "", 300),)
+    ends: list[datetime] = []
+    screen = screens.Screen(Console(quiet=True), stages, lambda _title, _place, _count, end: ends.append(end))
+    with screen.stage(stages[0]) as report:
+        report(0, 12, "scoring texts", None)
+        now += 240
+        report(450, 50_242, "looking for items", None)
+        assert (ends[-1] - timezone.now()).total_seconds() < 300
+        now += 1
+        report(2_450, 50_242, "looking for items", None)
+    assert (ends[-1] - timezone.now()).total_seconds() == pytest.approx((50_242 - 2_450) / 2_000, abs=2)
