@@ -18,19 +18,24 @@ BROWSER, KILLS = "tests/site/browser", "tests/site/whole/test_kills.py"
 # Minutes each, longest first: one that came last would keep one process busy while the others wait.
 SLOWEST = (
     BROWSER,
-    "tests/site/whole/test_benchmarks.py",
+    "tests/site/evaluation/demo/test_demo_pipeline.py",
     "tests/site/training/runs/test_every_kind_killed.py",
     "tests/recipes/training/common/test_real_fidelity.py",
-    "tests/site/evaluation/demo/test_demo_pipeline.py",
-    "tests/site/training/runs/test_classify_run.py",
+    "tests/site/whole/test_benchmarks.py",
     "tests/recipes/training/common/test_real_children.py",
     "tests/recipes/training/common/test_whole_chain.py",
     "tests/site/training/runs/test_processes.py",
+    "tests/recipes/training/sft/test_recipe_sft.py",
     "tests/recipes/training/reward/test_recipe_reward.py",
+    "tests/site/evaluation/measures/test_overlap_run.py",
+    "tests/site/evaluation/measures/test_evaluation_run.py",
     "tests/recipes/training/pretrain/test_estimate.py",
     "tests/site/training/runs/test_ppo_from_queue_to_model.py",
+    "tests/web/evaluation/annotator_quality/test_quality_crowd.py",
     "tests/web/evaluation/vote_integrity/test_lookup_attack.py",
     "tests/web/evaluation/vote_integrity/test_attack.py",
+    "tests/web/whole/test_permission_matrix.py",
+    "tests/web/whole/test_crawl.py",
 )
 
 
