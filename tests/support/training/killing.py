@@ -33,7 +33,7 @@ class Ended:
 
 def undisturbed(module: str, run: RunDirectory) -> Ended:
     begun = time.monotonic()
-    process = _start(module, run)
+    process = start(module, run)
     process.join(240)
     assert process.exitcode == 0, _why(run)
     return Ended(run, time.monotonic() - begun, 0)
@@ -43,7 +43,7 @@ def killed(module: str, run: RunDirectory, *, times: int, within: float, seed: i
     """`times` kills at random moments of the first `within` seconds after each start, then to the end."""
     draw, begun, kills = random.Random(seed), time.monotonic(), 0
     for _ in range(times):
-        process = _start(module, run)
+        process = start(module, run)
         process.join(draw.uniform(0.15, 0.9) * within)
         if process.is_alive():
             assert process.pid is not None
@@ -59,7 +59,8 @@ def copy(run: RunDirectory, place: Path) -> RunDirectory:
     return RunDirectory(place)
 
 
-def _start(module: str, run: RunDirectory) -> multiprocessing.process.BaseProcess:
+def start(module: str, run: RunDirectory) -> multiprocessing.process.BaseProcess:
+    """Start the recipe in a process of its own."""
     _fork.set_forkserver_preload(_PRELOADED)
     process = _fork.Process(target=_carry_out, args=(module, str(run.path)))
     process.start()

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -292,16 +290,14 @@ def test_adapters_learnt_over_rounded_weights_are_added_to_the_parents_own(paren
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_learns(parent, tmp_path):
-    runs = {}
-    for count in (1, 2):
-        # 17 examples in batches of 4: in each epoch's last batch one process has nothing to do
-        runs[count] = make_run(tmp_path / str(count), parent, count=17, processes=count)
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "ASSAY_DTYPE": "float32"}
-        module = "training.recipes.sft"
-        command = multi_process.command(runs[count].path, module, count) if count > 1 else [
-            sys.executable, "-m", module, str(runs[count].path)]  # fmt: skip
-        subprocess.run(command, cwd=Path(__file__).parents[4], env=environment, timeout=200, check=True)
+def test_two_processes_learn_what_one_learns(parent, tmp_path, monkeypatch):
+    monkeypatch.setenv("ASSAY_DTYPE", "float32")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    # 17 examples in batches of 4: in each epoch's last batch one process has nothing to do
+    runs = {count: make_run(tmp_path / str(count), parent, count=17, processes=count) for count in (1, 2)}
+    assert entry.attempt(sft.main, runs[1]) == 0, runs[1].failure()
+    command = multi_process.command(runs[2].path, "training.recipes.sft", 2)
+    subprocess.run(command, cwd=Path(__file__).parents[4], timeout=200, check=True)
     one, two = ([m["values"]["loss"] for m in metrics(run)] for run in runs.values())
     assert two == pytest.approx(one, rel=1e-4)
     assert runs[2].result()["examples"] == 17

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -21,6 +17,7 @@ from tests.recipes.training.classify.test_recipe_classify import make_run
 from tests.support import tiny_model
 from tests.support.factories import make_model, make_project, make_user
 from tests.support.processes import until
+from tests.support.training import killing
 from tests.support.training.runs import make_dataset, make_weights
 from tests.support.training.runs import make_run as queue
 from training.configs import ClassifyConfig
@@ -29,6 +26,8 @@ from training.recipes.classify import __main__ as classify
 from training.recipes.common import entry
 from training.runs.ordering.actions import queue_run
 from training.runs.queue.outputs import gather, record
+
+RECIPE = "training.recipes.classify"
 
 
 @pytest.fixture(scope="module")
@@ -103,28 +102,19 @@ def test_the_queue_refuses_a_dataset_that_no_classifier_could_learn_from(db, cou
 def test_killed_three_times_at_random_it_ends_with_the_same_weights(parent, tmp_path, adapters):
     config = {"adapters": adapters, "checkpoint_every": 1, "epochs": 3.0, "learning_rate": 1e-2}
     whole, cut = (make_run(tmp_path / name, parent, **config) for name in ("whole", "cut"))
-    assert start(whole).wait() == 0, whole.failure()
+    killing.undisturbed(RECIPE, whole)
     draw = random.Random(adapters)
     for _ in range(3):
-        kept, process = cut.latest_checkpoint(), start(cut)
+        kept, process = cut.latest_checkpoint(), killing.start(RECIPE, cut)
         until(
-            lambda kept=kept, process=process: process.poll() is not None or cut.latest_checkpoint() != kept,
+            lambda kept=kept, process=process: process.exitcode is not None or cut.latest_checkpoint() != kept,
             60,
             "it gets on",
         )
         time.sleep(draw.uniform(0, 0.1))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert start(cut).wait() == 0, cut.failure()
+        process.kill()
+        process.join()
+    killing.undisturbed(RECIPE, cut)
     for file in ("head.safetensors", "adapter_model.safetensors" if adapters == "lora" else "model.safetensors"):
         one, other = load_file(whole.model / file), load_file(cut.model / file)
         assert one.keys() == other.keys() and all((one[name] == other[name]).all() for name in one), file
-
-
-def start(run: RunDirectory) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "training.recipes.classify", str(run.path)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
