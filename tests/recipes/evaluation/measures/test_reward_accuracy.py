@@ -194,7 +194,7 @@ def test_a_frozen_dataset_of_preferences_is_taken(tmp_path, reward):
 
 
 @pytest.mark.parametrize("rows, code, told", [
-    ([], "too_few_judgements", "There are no annotations"),
+    ([], "too_few_judgements", "There are no judgements"),
     (pair_rows(1), "too_few_judgements", "There is 1 judgement"),
     ([{"prompt": "a", "chosen": "b"}] * 2, "bad_data", "'rejected'"),
     ([{"prompt": "a", "chosen": "b", "rejected": "b"}] * 2, "bad_data", "row 1: chosen and rejected are the same"),

@@ -309,6 +309,7 @@ def test_the_form_shows_each_refusal_beside_its_field(client, project, researche
         "max_new_tokens": "64",
         "top_p": "1",
         "batch_size": "32",
+        "request_timeout": "300",
     }
     response = client.post(url, {"name": "x", "seed": 0} | {f"config.{name}": value for name, value in config.items()})
     assert response.status_code == 400
