@@ -39,7 +39,7 @@ class BattleConsumer(DeclaredConsumer):
             self.sending.cancel()  # the writing goes on: a reload finds it
 
     def _battle(self) -> Battle | None:
-        """The battle of this address, if it is theirs; a stranger learns nothing, not even that there is one."""
+        """Return the battle of this address, if it is theirs; a stranger learns nothing, not even that there is one."""
         user = self.scope["user"] if self.scope["user"].is_authenticated else None
         token, visitor = self.scope["url_route"]["kwargs"]["token"], visitor_of_session(self.scope["session"])
         battle = arena.own_battle(token=token, visitor=visitor, user=user)

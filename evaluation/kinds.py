@@ -16,7 +16,8 @@ from training.runs.present.kind_sections import RUN_SECTIONS, RunSection
 
 
 def variables_of_measure(config: Row) -> tuple[str, ...]:
-    """A judge behind an endpoint: its key and the address that the key is for. Tasks by name: the way to the hub."""
+    """Return the variables of a measure. A judge behind an endpoint: its key and the address that the key is for. Tasks
+    by name: the way to the hub."""
     if config.get("measure") == "choices" and config.get("suite", "assay") != "assay":
         return PROXIES
     if config.get("measure") != "win_rate" or config.get("judged_by") != "endpoint":

@@ -50,7 +50,8 @@ class RunPage(LivePage):
         return "".join(parts), run.is_finished
 
     def _read(self, run: Run) -> tuple[run_details.Figures, list[run_details.Row], bool, bool]:
-        """The figures; the points that the page lacks; whether it must forget its own; whether the tables come whole.
+        """Return the figures; the points that the page lacks; whether it must forget its own; whether the tables come
+        whole.
 
         All rows are read when the page connects, and when rows were taken back; after that, those that are new.
         """
@@ -99,6 +100,6 @@ class RunList(LivePage):
 
 
 def _position(after: str) -> tuple[int, int]:
-    """`sequence.id` of the last row the page has; the beginning when it says nothing that can be read."""
+    """Return `sequence.id` of the last row the page has; the beginning when it says nothing that can be read."""
     sequence, _, row_id = after.partition(".")
     return (int(sequence), int(row_id)) if sequence.isdecimal() and row_id.isdecimal() else (0, 0)

@@ -28,7 +28,7 @@ def _asked_of_endpoint(run: Run) -> dict[str, LanguageModel]:
 
 
 def _kinds() -> list[Kind]:
-    """In the order in which refusals name them."""
+    """Return the kinds in the order in which refusals name them."""
     return [
         Kind(
             "sample",

@@ -39,7 +39,8 @@ def _sender(request: Request) -> str:
 
 
 def _visitor(request: Request) -> str:
-    """Who a visitor is; with an Idempotency-Key but nothing else, the key and the address tell repetitions apart.
+    """Return who a visitor is; with an Idempotency-Key but nothing else, the key and the address tell repetitions
+    apart.
 
     The key alone would not do: two strangers who both number their requests from 1 would get one battle.
     """
@@ -182,7 +183,7 @@ def puzzle(request: Request, token: str) -> Response:
 
 
 def _identity(request: Request) -> tuple[str, str]:
-    """The token to give to a client that cannot keep a cookie, and who the visitor is."""
+    """Return the token to give to a client that cannot keep a cookie, and who the visitor is."""
     if request.user.is_authenticated:
         return "", ""
     token = lookup.visitor_token(request)
@@ -202,13 +203,13 @@ def _token_of_key(request: Request) -> str:
 
 
 def _throttle(request: Request, project: Project, visitor: str) -> None:
-    """Members of a project answer for what they do; everyone else is bounded."""
+    """Limit what is asked: members of a project answer for what they do; everyone else is bounded."""
     if not is_vouched_for(request.user, project):
         visitors.throttle_battles(request._request, visitor=visitor)
 
 
 def _own_battle(request: Request, token: str) -> Battle:
-    """The battle, if it is this person's; a stranger learns nothing, not even that there is one."""
+    """Return the battle, if it is this person's; a stranger learns nothing, not even that there is one."""
     user = request.user if request.user.is_authenticated else None
     try:
         battle = arena.own_battle(token=token, visitor=lookup.visitor(request), user=user)

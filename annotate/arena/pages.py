@@ -54,7 +54,7 @@ def arena(request: HttpRequest, project: Project) -> HttpResponse:
 @never_cache
 @in_project(get="read, mine")
 def battle(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpResponse:
-    """Both answers as they are written; after the vote, the names."""
+    """Show both answers as they are written; after the vote, the names."""
     battle = _own_battle(request, project, token)
     waits = "wait" in request.GET  # without JavaScript the page comes back until both stand
     if waits:
@@ -70,7 +70,7 @@ def battle(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpResp
 @never_cache
 @in_project(post="read, mine")
 def vote(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpResponse:
-    """Also in mid-stream: both answers end where they are, and are kept."""
+    """Take the vote, also in mid-stream: both answers end where they are, and are kept."""
     battle = _own_battle(request, project, token)
     try:
         live_battles.vote(
@@ -93,7 +93,7 @@ def vote(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpRespon
 @never_cache
 @in_project(post="read, mine")
 def stop(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpResponse:
-    """Both answers end where they are; then they can be voted on, or asked on."""
+    """Stop both answers where they are; then they can be voted on, or asked on."""
     battle = _own_battle(request, project, token)
     scene = live_battles.stop(battle, networks=visitors.networks_of(request))
     if not request.headers.get("HX-Request"):
@@ -105,7 +105,7 @@ def stop(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpRespon
 @never_cache
 @in_project(post="read, mine")
 def turn(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpResponse:
-    """A further question to both."""
+    """Ask both a further question."""
     battle = _own_battle(request, project, token)
     try:
         _throttle(request, project)
@@ -129,7 +129,7 @@ def turn(request: HttpRequest, project: Project, token: uuid.UUID) -> HttpRespon
 @never_cache
 @in_project(get="read")
 def history(request: HttpRequest, project: Project) -> HttpResponse:
-    """What this person has voted, and what became of it."""
+    """Show what this person has voted, and what became of it."""
     own_battles = actions.battles_of(project=project, visitor=visitors.visitor_of(request), user=_user(request))
     own_battles = own_battles.select_related("prompt", "model_a", "model_b", *_CAST).order_by("-pk")
     page = Paginator(own_battles, 50).get_page(request.GET.get("page"))
@@ -150,7 +150,7 @@ def puzzle(request: HttpRequest, project: Project, token: uuid.UUID) -> JsonResp
 
 
 def _shown(request: HttpRequest, battle: Battle) -> HttpResponse:
-    """The battle as it stands after something was done with it."""
+    """Show the battle as it stands after something was done with it."""
     if request.headers.get("HX-Request"):
         return render(request, "annotate/arena/arena_battle.html#battle", _battle_context(battle))
     return redirect("arena-battle", battle.project.slug, battle.token)
@@ -179,7 +179,7 @@ def _throttle(request: HttpRequest, project: Project) -> None:
 
 
 def _own_battle(request: HttpRequest, project: Project, token: uuid.UUID) -> Battle:
-    """Their battle. A stranger is not told that there is one."""
+    """Return their battle. A stranger is not told that there is one."""
     battle = actions.own_battle(token=token, visitor=visitors.visitor_of(request), user=_user(request))
     if battle is None or battle.project_id != project.pk:
         raise Http404("There is no such battle of yours: it belongs to whoever started it, in the same browser.")
@@ -187,7 +187,8 @@ def _own_battle(request: HttpRequest, project: Project, token: uuid.UUID) -> Bat
 
 
 def _battle_context(battle: Battle) -> dict[str, object]:
-    """Before the vote nothing here but questions and texts: a template cannot leak what it is not given."""
+    """Return the context of a battle. Before the vote nothing is in it but questions and texts: a template cannot leak
+    what it is not given."""
     cast = _cast(battle)
     scenes = battle_scene.scenes(battle, named=cast is not None)
     scene = scenes[-1] if cast else live_battles.look(battle)

@@ -87,7 +87,8 @@ def _next(project: Project, user: User, kinds: list[str], pairs: list[UrgentPair
 
 
 def _measure(project: Project, user: User, kind: str) -> Assignment | None:
-    """Now and then, in the place of a real item, one that measures the annotator. Only while there are real ones."""
+    """Return, now and then, in the place of a real item, one that measures the annotator. Only while there are real
+    ones."""
     draw = _lot.random() * 100
     if draw < project.gold_percent and (gold_item := gold.draw(project, user, kind)):
         return hand_out_gold(project, user, gold_item, _Purpose.GOLD)
@@ -106,7 +107,7 @@ def _hand_out_chosen(project: Project, user: User, kind: str, choice: Choice) ->
 
 
 def _hand_out_aside(project: Project, user: User, kind: str, item: Item) -> Assignment:
-    """Of an item that the queue did not choose."""
+    """Hand out an item that the queue did not choose."""
     queue.changed(project.pk, [item.prompt_id])
     return hand_out(project, user, kind, item)
 
@@ -139,7 +140,8 @@ def hand_out(project: Project, user: User, kind: str, item: Item, **fields: obje
 def _create(
     project: Project, user: User, kind: str, item: Item, prompt: Prompt, answers: list[Completion], **fields: object
 ) -> Assignment:
-    """`answers` of the item are at hand; the assignment keeps them, so that whoever shows it need not ask again."""
+    """Create an assignment. `answers` of the item are at hand; the assignment keeps them, so that whoever shows it need
+    not ask again."""
     shown = list(in_order(project, user, *answers)) if kind == COMPARE else answers
     a, b = (*shown, None, None)[:2] if kind in (RATE, COMPARE) else (None, None)
     return Assignment.objects.create(
@@ -217,6 +219,6 @@ def _asked_kinds(project: Project, kind: str | None) -> list[str]:
 
 
 def _in_turn(texts: list[str], handed_out: int) -> list[str]:
-    """In short runs of one kind."""
+    """Order the kinds in short runs of one kind."""
     turn = handed_out // RUN_OF_ONE_KIND % max(1, len(texts))
     return texts[turn:] + texts[:turn]

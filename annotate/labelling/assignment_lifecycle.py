@@ -85,7 +85,7 @@ def require_owner(assignment: Assignment, by: User) -> None:
 
 
 def close(assignment: Assignment, state: str, **fields: str) -> None:
-    """From live to `state`, in one conditional statement; refuses when it is no longer live."""
+    """Close an assignment, from live to `state`, in one conditional statement; refuses when it is no longer live."""
     now = timezone.now()
     live = Assignment.objects.filter(pk=assignment.pk).live()  # type: ignore[attr-defined]
     if not live.update(state=state, closed_at=now, **fields):
@@ -115,7 +115,7 @@ def refuse_closed(assignment: Assignment) -> None:
 
 
 def reopen(assignment: Assignment, minutes: int | None = None) -> None:
-    """Back into its owner's hands for a full term, if a place is free. Hold the project's lock."""
+    """Give an assignment back into its owner's hands for a full term, if a place is free. Hold the project's lock."""
     project = assignment.project
     if assignment.purpose == _Purpose.ADJUDICATION:
         _refuse_second_decision(assignment)

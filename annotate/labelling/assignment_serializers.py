@@ -74,7 +74,7 @@ class AssignmentOut(serializers.Serializer):
         return [{name: getattr(scale, name) for name in _SCALE_SEEN} for scale in scales_of(assignment)]
 
     def to_representation(self, assignment: Assignment) -> dict[str, Any]:
-        """As the fields say, without their machinery: it is the answer to each annotation."""
+        """Represent the assignment as the fields say, without their machinery: it is the answer to each annotation."""
         prompt = assignment.prompt
         turns = [{"role": turn["role"], "content": turn["content"]} for turn in prompt.messages]
         return {

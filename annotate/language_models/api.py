@@ -208,7 +208,7 @@ class Models(DeclaredViewSet):
 
 
 def _home(person: Person, slug: str | None) -> Project | None:
-    """The project that a new model belongs to; None for what staff register for everybody."""
+    """Return the project that a new model belongs to; None for what staff register for everybody."""
     if slug is not None:
         project = find_project(person, slug)
         require(person, "research", project)

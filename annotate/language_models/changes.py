@@ -25,7 +25,8 @@ class ModelChange:
 
 
 def may_change(model: LanguageModel, by: Person) -> bool:
-    """Staff, and whoever researches in the project that made or registered it."""
+    """Return whether somebody may change a model: staff, and whoever researches in the project that made or registered
+    it."""
     return by.is_staff or any(can(by, "research", home) for home in actions.homes_of(model))
 
 

@@ -85,7 +85,8 @@ def model_settings(request: PageRequest, pk: int) -> HttpResponse:
 @never_cache
 @allows(post="research")
 def ask(request: PageRequest, pk: int) -> HttpResponse:
-    """One question, and what is wrong where there is no answer. A part of the model's page, or a page."""
+    """Ask the model one question, and show what is wrong where there is no answer. A part of the model's page, or a
+    page."""
     model, project = find_model(request, pk)
     try:
         require(request.user, "research", project)

@@ -24,7 +24,7 @@ from annotate.models import LanguageModel, Project, User
 
 @allows(post="manage or staff")
 def retire(request: HttpRequest, pk: int) -> HttpResponse:
-    """With a reason; a model is never deleted."""
+    """Retire a model with a reason; a model is never deleted."""
     reason = request.POST.get("reason", "")
     return _act(request, pk, lambda model, by: actions.retire(model=model, reason=reason, by=by))
 
@@ -55,7 +55,7 @@ def share(request: HttpRequest, pk: int) -> HttpResponse:
 @never_cache
 @allows(get="research", post="research")
 def model_serving(request: PageRequest, pk: int) -> HttpResponse:
-    """How the model server stands to it; POST has it load the model. A part of the model's page, or a page."""
+    """Show how the model server stands to it; POST has it load the model. A part of the model's page, or a page."""
     model, project = find_model(request, pk)
     try:
         require(request.user, "research", project)

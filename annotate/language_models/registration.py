@@ -54,7 +54,8 @@ def endpoint_errors(endpoint: str, served_name: str, key: str) -> dict[str, str]
 
 
 def require_reachable(endpoint: str) -> None:
-    """This server asks there, and tells what came back: the operator alone lets it ask what only it reaches.
+    """Refuse endpoints that only this server reaches. It asks there, and tells what came back: the operator alone lets
+    it ask.
 
     Raises Refused, 400. Looks the name up: not for a transaction."""
     if "@" in urlsplit(endpoint).netloc:

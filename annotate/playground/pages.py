@@ -31,7 +31,8 @@ log = logging.getLogger(__name__)
 @never_cache
 @allows(get="research", post="research")
 def page(request: HttpRequest, pk: int) -> HttpResponse:
-    """GET: an empty conversation. POST: another model beside it; or, without JavaScript, the whole answer at once."""
+    """Show an empty conversation (GET). POST: another model beside it; or, without JavaScript, the whole answer at
+    once."""
     model, project = find_model(request, pk)
     try:
         models = _models(request, model, project)
@@ -60,7 +61,7 @@ def _changes_company(request: HttpRequest) -> bool:
 
 
 def _with_company(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
-    """The conversation goes on where it stands, with another model beside the first, or with nobody."""
+    """Show the conversation where it stands, with another model beside the first, or with nobody."""
     try:
         turns = playground.of_first_model(playground.turns_of(request.POST.get("conversation", "[]")))
     except Refused as refused:
@@ -73,7 +74,7 @@ def _with_company(request: HttpRequest, context: dict[str, Any]) -> HttpResponse
 
 @in_project(get="research")
 def of_project(request: MemberRequest, project: Project) -> HttpResponse:
-    """With what the project serves by default, else with its newest policy."""
+    """Open the playground with what the project serves by default, else with its newest policy."""
     newest = LanguageModel.objects.of_projects([project]).policies().available().first()
     model = default_model(project) or newest
     if model is None:
@@ -103,7 +104,7 @@ def keep(request: PageRequest, pk: int) -> HttpResponse:
 
 
 def _models(request: HttpRequest, model: LanguageModel, project: Project) -> list[LanguageModel]:
-    """This one, and the one that `?beside=` names, or the form that changes it."""
+    """Return this model, and the one that `?beside=` names, or the form that changes it."""
     require_talk(request.user, model, project)
     model_id = (request.POST if _changes_company(request) else request.GET).get("beside", "")
     if not model_id:

@@ -40,7 +40,7 @@ class PlaygroundConsumer(ConversationConsumer):
         return True
 
     def _models(self) -> tuple[LanguageModel, ...]:
-        """Those of this address, if this person may talk with them."""
+        """Return the models of this address, if this person may talk with them."""
         route = self.scope["url_route"]["kwargs"]
         language_models: list[LanguageModel] = []
         for pk in filter(None, (route["pk"], route.get("beside"))):

@@ -28,7 +28,7 @@ NUMBERS = ("daily_cap", "break_after", "break_minutes")
 @never_cache
 @in_project(get="judge", post="judge")
 def red_team_page(request: MemberRequest, project: Project) -> HttpResponse:
-    """GET: the talk as it stands. POST: begin one; or, without JavaScript, ask and wait for the whole answer."""
+    """Show the talk as it stands (GET). POST: begin one; or, without JavaScript, ask and wait for the whole answer."""
     talk = red_team.open_talk(project, request.user)
     if request.method != "POST":
         return _show(request, project, talk)
@@ -82,7 +82,7 @@ def withdraw(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
 @never_cache
 @in_project(get="judge")
 def attacks(request: MemberRequest, project: Project) -> HttpResponse:
-    """One's own attacks; reviewers see all that they are ready to see. Blurred until asked for."""
+    """Show one's own attacks; reviewers see all that they are ready to see. Blurred until asked for."""
     rows = Attack.objects.filter(project=project).select_related("author", "model").order_by("-id")
     reviews = can(request.user, "review", project)
     if not reviews:
@@ -105,7 +105,7 @@ def attacks(request: MemberRequest, project: Project) -> HttpResponse:
 @never_cache
 @allows(get="account", post="account")
 def harm(request: HttpRequest) -> HttpResponse:
-    """What one is ready to see: for all projects, to be changed at any time."""
+    """Show what one is ready to see: for all projects, to be changed at any time."""
     assert isinstance(request.user, User)
     budget = harm_budget.budget_of(request.user)
     errors: dict[str, str] = {}

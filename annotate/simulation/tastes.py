@@ -31,37 +31,37 @@ _SENTENCE_END = re.compile(r"[.!?\n]+")
 
 
 def addresses_the_reader(prompt_text: str, completion_text: str) -> float:
-    """Speaks to "you". 31 %."""
+    """Score how much it speaks to "you". 31 %."""
     return _saturating(_YOU, completion_text, enough=2)
 
 
 def speaks_in_the_first_person(prompt_text: str, completion_text: str) -> float:
-    """Speaks as "I". 29 %."""
+    """Score how much it speaks as "I". 29 %."""
     return _saturating(_I, completion_text, enough=2)
 
 
 def makes_comparisons(prompt_text: str, completion_text: str) -> float:
-    """Sets one thing against another. 35 %."""
+    """Score how much it sets one thing against another. 35 %."""
     return _saturating(_COMPARISON, completion_text, enough=2)
 
 
 def appeals_to_the_senses(prompt_text: str, completion_text: str) -> float:
-    """Names colours, sounds, smells, warmth. 17 %."""
+    """Score names of colours, sounds, smells, warmth. 17 %."""
     return _saturating(_SENSES, completion_text, enough=2)
 
 
 def gives_a_list(prompt_text: str, completion_text: str) -> float:
-    """Sets its points out in lines of their own. 4 %, 2 % fully: see what the product says of so rare a taste."""
+    """Score points set out in lines of their own. 4 %, 2 % fully: see what the product says of so rare a taste."""
     return _saturating(_LIST_ITEM, completion_text, enough=2)
 
 
 def is_warm(prompt_text: str, completion_text: str) -> float:
-    """Speaks of what is loved, kind or beautiful. 35 %."""
+    """Score how much it speaks of what is loved, kind or beautiful. 35 %."""
     return _saturating(_WARM, completion_text, enough=2)
 
 
 def keeps_sentences_short(prompt_text: str, completion_text: str) -> float:
-    """Some nine words to a sentence are best, eighteen are too many. 49 %."""
+    """Score short sentences: some nine words to a sentence are best, eighteen are too many. 49 %."""
     sentences = [part.split() for part in _SENTENCE_END.split(completion_text) if part.strip()]
     words = sum(len(sentence) for sentence in sentences)
     if words < FEWEST_WORDS:
@@ -70,7 +70,7 @@ def keeps_sentences_short(prompt_text: str, completion_text: str) -> float:
 
 
 def _saturating(pattern: re.Pattern[str], text: str, enough: int) -> float:
-    """0 without a match, 1 at `enough` matches; an answer that is hardly there is not good whatever it holds."""
+    """Return 0 without a match, 1 at `enough` matches; an answer that is hardly there is not good whatever it holds."""
     if len(text.split()) < FEWEST_WORDS:
         return 0.0
     return min(len(pattern.findall(text)), enough) / enough

@@ -44,7 +44,7 @@ def cut_note_of(completion: Any, others_given: Any = ()) -> str:
 
 @register.filter
 def at(mapping: Any, name: object) -> Any:
-    """`{{ mapping|at:name }}`; nothing where it is not there."""
+    """Return `{{ mapping|at:name }}`; nothing where it is not there."""
     value = mapping.get(name) if isinstance(mapping, Mapping) else None
     if value is None and isinstance(mapping, Mapping):
         value = mapping.get(str(name))
@@ -59,7 +59,7 @@ def action_name(*parts: object) -> str:
 
 @register.filter
 def key_name(key: object) -> SafeString:
-    """As it is engraved: capital letters."""
+    """Return a key's name as it is engraved: capital letters."""
     text = str(key)
     return mark_safe(f"<kbd>{escape(text if text == 'Enter' else text.upper())}</kbd>") if text else SafeString()
 

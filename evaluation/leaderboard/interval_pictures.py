@@ -51,7 +51,7 @@ def axis_picture(axis: Axis) -> Svg:
 
 
 def _labels(axis: Axis) -> list[tuple[float, int]]:
-    """Kept off the edges, where half of a label would be cut away."""
+    """Return labels of the axis, kept off the edges, where half of a label would be cut away."""
     return [(min(max(axis.x(tick), 16), WIDTH - 16), tick) for tick in axis.ticks]
 
 

@@ -36,7 +36,7 @@ class PairDifference:
     unbounded: str = ""  # why the votes set no bounds, and what would
 
     def finite(self) -> dict[str, float | int | None]:
-        """For JSON, which knows no infinity."""
+        """Return the numbers for JSON, which knows no infinity."""
         return {
             "difference": _finite(self.difference),
             "lower": _finite(self.lower),

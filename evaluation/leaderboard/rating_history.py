@@ -103,7 +103,7 @@ def board_at(
 
 
 def history(project: Project, judge: str, points: int = 60) -> History | None:
-    """Ratings at up to `points` evenly spaced moments since the first vote and now; None without votes.
+    """Return ratings at up to `points` evenly spaced moments since the first vote and now; None without votes.
 
     One pass over the ledger in the order of time, with one table of counts. Moments lie on round times, so that what
     was computed stays true until the next of them has passed; only the last, which is now, always follows the votes.
@@ -155,7 +155,8 @@ def _board_at(project: Project, judge: str, at: datetime, category: str | None, 
 
 
 def _sorted(tally: Tally) -> Tally:
-    """Models in the order of their ids, as in the counts: so that equal groups have the same numbers."""
+    """Return the tally with models in the order of their ids, as in the counts: so that equal groups have the same
+    numbers."""
     order = sorted(range(len(tally.models)), key=lambda i: tally.models[i])
     return Tally(tuple(tally.models[i] for i in order), tally.cells[np.ix_(order, order)])
 

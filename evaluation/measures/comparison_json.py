@@ -16,7 +16,8 @@ from training.models import Run
 
 
 def item_pairs(first: Run, second: Run, metric: str) -> tuple[list[str], np.ndarray]:
-    """Ids of the items, those first that move the difference most, with their pulls; items that move nothing last."""
+    """Return ids of the items, those first that move the difference most, with their pulls; items that move nothing
+    last."""
     one, other = columns(first), columns(second)
     if one is None or other is None or metric not in one.counts or metric not in other.counts:
         return [], np.empty(0)

@@ -32,7 +32,7 @@ class Task:
 
 
 def measured(project: Project) -> list[Run]:
-    """Evaluations that ended well and left items, newest first."""
+    """Return evaluations that ended well and left items, newest first."""
     done = project.runs.filter(kind="evaluate", state=Run.State.SUCCEEDED).exclude(parent=None)
     rows = done.select_related("parent", "other_dataset", "reward_model").order_by("-pk")
     return [run for run in rows if run.result.get("items_hash")]
@@ -123,5 +123,5 @@ def _options(run: Run) -> dict[str, Any]:
 
 
 def _made_by(run: Run) -> str:
-    """Libraries, versions and settings, without the hashes of items and model that come first."""
+    """Return libraries, versions and settings, without the hashes of items and model that come first."""
     return str(run.result.get("signature", "")).partition("; ")[2]

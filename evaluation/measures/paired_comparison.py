@@ -158,7 +158,7 @@ def tested_at_once(differences: Sequence[Difference]) -> list[Tested]:
 
 
 def figure_of(run: Run, name: str, item_set: str = "all") -> Figure | None:
-    """As the run's own page says it. `clean` is without the items that this model had seen."""
+    """Return a figure as the run's own page says it. `clean` is without the items that this model had seen."""
     metric = run.result["metrics"].get(name) or {}
     if item_set == "clean":
         metric = metric.get("clean") or {}

@@ -80,7 +80,7 @@ def _judge(run: Run) -> str:
 
 
 def _judgements(run: Run, judge: str) -> tuple[list[Row], list[Row]]:
-    """Comparisons, and ratings with a thumb or stars, in the order they came."""
+    """Return comparisons, and ratings with a thumb or stars, in the order they came."""
     common = ("id", "prompt_id", "prompt__text_hash", "source", "author", "visitor")
     # Not `ranking`: a reward model is measured on every pair, also on answers that no model of ours wrote.
     pairs, ratings = (
@@ -110,7 +110,7 @@ def _completions(ids: set[int]) -> list[Row]:
 
 
 def by_hash(prompts: Iterable[tuple[str, int]]) -> list[int]:
-    """Ids of prompts in an order that favours none, and that does not change as others are added."""
+    """Return ids of prompts in an order that favours none, and that does not change as others are added."""
     keyed = {pk: hashlib.sha256(text_hash.encode()).hexdigest() for text_hash, pk in prompts}
     return sorted(keyed, key=lambda pk: keyed[pk])
 

@@ -230,7 +230,7 @@ def promote_candidate(
 
 
 def _look_back(candidacy: Candidacy, rule: PromotionRule, standing: checks.Standing, board: Leaderboard) -> None:
-    """What is served is never silently unserved: when the evidence for it goes, people are told, once."""
+    """Tell people, once, when the evidence for what is served goes: nothing is silently unserved."""
     stood = candidacy.evidence["stands"]
     # Without a parent nothing is left to be set against, now that it is served itself: then it stands as it stood.
     still_stands = all(each.state == checks.MET for each in standing.checks) if standing.checks else stood
@@ -302,7 +302,7 @@ class Candidate:
 
 
 def candidates(project: Project) -> list[Candidate]:
-    """Ready ones first, then the latest."""
+    """Return the candidates, ready ones first, then the latest."""
     rows = project.candidacies.filter(state__in=STATES_SHOWN).select_related("model__parent", "run", "champion")
     order = {state: place for place, state in enumerate(STATES_SHOWN)}
     rows_in_order = sorted(rows, key=lambda row: (order[Candidacy.State(row.state)], -row.pk))

@@ -32,7 +32,8 @@ class Found:
 
 
 def width_of(points: Iterable[float], span: float = 1.0) -> float:
-    """Variance over the largest that points within `span` can have, times n/(n + 1); 0 for fewer than two points."""
+    """Return the variance over the largest that points within `span` can have, times n/(n + 1); 0 for fewer than two
+    points."""
     values = list(points)
     n = len(values)
     if n < 2:
@@ -95,7 +96,7 @@ def with_a_run_that_asked(project: Project, side: str, judge: str) -> Iterator[F
 
 
 def with_reward_models(project: Project, side: str, judge: str) -> Iterator[Found]:
-    """Pairs that the latest accuracy run of each reward model has scored, as its items keep them."""
+    """Yield pairs that the latest accuracy run of each reward model has scored, as its items keep them."""
     for run in latest_accuracies(project):
         pairs = scored_pairs(run.path / "items.jsonl")
         prompts = {pair.prompt for pair in pairs}
@@ -130,7 +131,7 @@ class Scored:
 
 @lru_cache(maxsize=8)
 def scored_pairs(path: Path) -> tuple[Scored, ...]:
-    """Of a finished run; none without its file."""
+    """Yield the scored pairs of a finished run; none without its file."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -139,7 +140,8 @@ def scored_pairs(path: Path) -> tuple[Scored, ...]:
 
 
 def _scored(item: Row) -> Iterator[Scored]:
-    """Items are named by prompt and source; their pairs as evaluation/recipes/reward_accuracy.py shows them."""
+    """Return the scored pair of an item. Items are named by prompt and source; their pairs as
+    evaluation/recipes/reward_accuracy.py shows them."""
     prompt, shown = str(item["id"]).split(" ")[0], item["shown"]
     for pair in shown.get("pairs") or [shown]:
         first, second = pair.get("chosen", pair.get("answer")), pair.get("rejected", pair.get("tied with"))

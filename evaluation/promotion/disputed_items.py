@@ -102,7 +102,7 @@ _open = Prepared(lambda: AskedAgain.objects.filter(project=Slot("project"), is_o
 
 
 def pairs_first(project: Project) -> list[UrgentPair]:
-    """For the queue: what was asked again and has not enough judges yet, the latest first."""
+    """Return, for the queue, what was asked again and has not enough annotations yet, the latest first."""
     return [
         UrgentPair(row.prompt_id, item_of(row).completion_ids, is_open=True, is_reserved=False, places=row.places)
         for row in _open.rows(project=project.pk)
@@ -148,7 +148,7 @@ def _ask(project: Project, item: Item, by: User, more: int) -> AskedAgain:
 
 
 def _annotator_counts(project: Project, keys: Iterable[str]) -> dict[str, int]:
-    """By how many people; simulations have places of their own."""
+    """Count by how many people each item is annotated; simulations have places of their own."""
     counts: dict[str, int] = defaultdict(int)
     done = project.assignments.filter(item__in=list(keys), state=Assignment.State.SUBMITTED, user__is_simulated=False)
     for key in done.values_list("item", flat=True):

@@ -84,7 +84,7 @@ class Fit:
         return np.sqrt(np.diagonal(self.covariance))
 
     def difference(self, i: int, j: int) -> Difference | None:
-        """Model i less model j; None when no chain of votes joins them."""
+        """Return the rating of model i less that of model j; None when no chain of votes joins them."""
         if self.group[i] != self.group[j]:
             return None
         value, reach = self.rating[i] - self.rating[j], self._difference_reach()[i, j]
@@ -141,7 +141,7 @@ class Fit:
 
 
 def fit(tally: Tally) -> Fit:
-    """Ratings with their covariance. Raises ValueError without models, NotConverged when Newton fails."""
+    """Return ratings with their covariance. Raises ValueError without models, NotConverged when Newton fails."""
     if not tally.models:
         raise ValueError("there is nothing to rate: tally at least one vote.")
     scores = tally.wins + tally.ties / 2

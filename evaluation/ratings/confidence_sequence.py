@@ -75,7 +75,7 @@ class ConfidenceSequence:
 
     @property
     def e_value(self) -> np.ndarray:
-        """May overflow to inf; then read `log_e`."""
+        """Return the e-value. It may overflow to inf; then read `log_e`."""
         with np.errstate(over="ignore"):
             return np.exp(self.log_e)
 
@@ -205,7 +205,7 @@ def _log_wealth(wins: np.ndarray, ties: np.ndarray, losses: np.ndarray, mean: np
 
 
 def _log_sum(terms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """log Σ exp over the last axis, and each term's share in it."""
+    """Return log Σ exp over the last axis, and each term's share in it."""
     top = terms.max(axis=1, keepdims=True)
     parts = np.exp(terms - top)
     total = parts.sum(axis=1, keepdims=True)

@@ -141,7 +141,7 @@ def _surplus(cells: np.ndarray, expected: np.ndarray, axis: int) -> tuple[np.nda
 
 
 def _points(cells: np.ndarray, expected: np.ndarray) -> tuple[float, float]:
-    """Rating points that the first position adds, and its standard error: Newton on one number, ratings held.
+    """Return rating points that the first position adds, and their standard error: Newton on one number, ratings held.
 
     Which side is shown first is drawn, so the ratings do not lean on it and may be held. Where every vote went to the
     same side, no finite number would do: half a win each way between equals is added, as in `fit`.

@@ -108,7 +108,7 @@ def _checked(models: Sequence[Hashable], matters: np.ndarray | None, floor: floa
 
 
 def _beliefs(fitted: Fit | None, models: Sequence[Hashable]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Covariance (M, M) and log-odds (M,) of `models` with a prior, and the part of the board each is in.
+    """Return the covariance (M, M) and log-odds (M,) of `models` with a prior, and the part of the board each is in.
 
     Within a group it is the votes' own; the level of each group of n has the prior's variance over n.
     """

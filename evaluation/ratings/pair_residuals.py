@@ -72,7 +72,7 @@ def expected_scores(fitted: Fit) -> np.ndarray:
 
 
 def tie_share(tally: Tally, expected: np.ndarray) -> float:
-    """κ, between 0 and 1: as many ties as were seen, spread over the pairs as the module says."""
+    """Return κ, between 0 and 1: as many ties as were seen, spread over the pairs as the module says."""
     played = tally.wins + tally.wins.T + tally.ties
     room = np.nansum(played * 2 * np.minimum(expected, 1 - expected))
     return min(1.0, float(tally.ties.sum() / room)) if room else 0.0

@@ -66,7 +66,7 @@ class StyleFit:
 
 
 def fit_style(models: Sequence[object], blocks: Iterable[StyledVotes], features: Sequence[str] = FEATURES) -> StyleFit:
-    """Ratings of `models` with and without control of `features`, the columns of `StyledVotes.difference`.
+    """Fit ratings of `models` with and without control of `features`, the columns of `StyledVotes.difference`.
 
     A feature that cannot be told from these votes is left out, and its coefficient says why. Raises ValueError on a
     source that can be read only once, on bad blocks, and where features, or a feature and the models, always go

@@ -27,7 +27,7 @@ class Style:
 
 
 def style_of(text: str) -> Style:
-    """Counts of a text. A code fence counts as length, but nothing in it is taken for Markdown.
+    """Return the style counts of a text. A code fence counts as length, but nothing in it is taken for Markdown.
 
     An unclosed fence reaches to the end. Bold is `**…**` or `__…__` in one line; a header, `#` to `######` and a space.
     """

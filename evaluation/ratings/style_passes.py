@@ -125,7 +125,7 @@ def newton(problem: Problem, point: np.ndarray) -> Sums:
 
 
 def _passes(problem: Problem, point: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
-    """Blocks as (a, b, z, score, gap, voter); voter is empty where votes stand for themselves."""
+    """Yield blocks as (a, b, z, score, gap, voter); voter is empty where votes stand for themselves."""
     for block in problem.blocks:
         a, b = np.asarray(block.a, dtype=np.int64), np.asarray(block.b, dtype=np.int64)
         z = np.asarray(block.difference, dtype=float)[:, problem.used] / problem.deviation

@@ -45,7 +45,8 @@ class Tally:
 
     @property
     def a_wins_share(self) -> float | None:
-        """Of the votes that chose a side, the share that chose the first shown: 0.5 when position does not matter."""
+        """Return, of the votes that chose a side, the share that chose the first shown: 0.5 when position does not
+        matter."""
         a, b = self.cells[:, :, 0].sum(), self.cells[:, :, 1].sum()
         return float(a / (a + b)) if a + b else None
 

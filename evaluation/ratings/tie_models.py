@@ -69,7 +69,7 @@ class TieFit:
 
     @property
     def aic(self) -> float:
-        """Akaike's criterion: the lower fits better. It may be compared between fits of the same votes."""
+        """Return Akaike's criterion: the lower fits better. It may be compared between fits of the same votes."""
         return 2 * self.parameters - 2 * self.log_likelihood
 
     @property
@@ -79,7 +79,8 @@ class TieFit:
         return Parameter(share(self.tie.value), math.nan, share(self.tie.lower), share(self.tie.upper))
 
     def outcome(self, i: int, j: int) -> Outcome | None:
-        """Chances of model i against model j, neither favoured by its place; None when no votes join them."""
+        """Return the chances of model i against model j, neither favoured by its place; None when no votes join
+        them."""
         if self.ratings.group[i] != self.ratings.group[j]:
             return None
         delta = np.array((self.ratings.rating[i] - self.ratings.rating[j]) / SCALE)
@@ -221,7 +222,7 @@ def _information(votes: np.ndarray, group: np.ndarray, terms: Terms, first: bool
 def _assembled(
     votes: np.ndarray, by_delta: np.ndarray, by_both: np.ndarray, by_tie: np.ndarray, first: bool
 ) -> np.ndarray:
-    """Σ votes · [[δδ, δt], [δt, tt]] carried from (δ, t) to the parameters: δ is rᵢ − rⱼ + η."""
+    """Return Σ votes · [[δδ, δt], [δt, tt]] carried from (δ, t) to the parameters: δ is rᵢ − rⱼ + η."""
     delta, cross, tie = (votes * by_delta).sum(axis=2), (votes * by_both).sum(axis=2), (votes * by_tie).sum()
     rows = [cross.sum(axis=1) - cross.sum(axis=0)]
     corner = [[tie]]
@@ -233,12 +234,12 @@ def _assembled(
 
 
 def _squared(votes: np.ndarray, terms: Terms, first: bool) -> np.ndarray:
-    """G of single votes: Σ of their squared scores."""
+    """Return G of single votes: Σ of their squared scores."""
     return _assembled(votes, terms.by_delta**2, terms.by_delta * terms.by_tie, terms.by_tie**2, first)
 
 
 def _squared_by_voters(blocks: Iterable[Block], terms: Terms, first: bool, voters: int) -> np.ndarray:
-    """G of voters: V/(V−1) · Σ of the squares of their summed scores."""
+    """Return G of voters: V/(V−1) · Σ of the squares of their summed scores."""
     size = len(terms.by_delta)
     total = np.zeros((size + first + 1, size + first + 1))
     for rows in whole_voters(blocks, size):

@@ -21,7 +21,8 @@ class Terms(NamedTuple):
 
 
 def davidson(delta: np.ndarray, tie: float) -> Terms:
-    """Davidson's model; `tie` is ln ν. The logit of three alternatives with utilities δ/2, −δ/2 and ln ν."""
+    """Return the terms of Davidson's model; `tie` is ln ν. The logit of three alternatives with utilities δ/2, −δ/2 and
+    ln ν."""
     utility = np.stack([delta / 2, -delta / 2, np.full_like(delta, tie)], axis=-1)
     log_chance = utility - np.logaddexp(np.logaddexp(delta / 2, -delta / 2), tie)[..., None]
     chance = np.exp(log_chance)
@@ -39,7 +40,8 @@ def davidson(delta: np.ndarray, tie: float) -> Terms:
 
 
 def rao_kupper(delta: np.ndarray, tie: float) -> Terms:
-    """Rao and Kupper's model; `tie` is κ = ln θ > 0. A tie's chance is σ(κ−δ)·σ(κ+δ)·(1 − e^{−2κ})."""
+    """Return the terms of Rao and Kupper's model; `tie` is κ = ln θ > 0. A tie's chance is σ(κ−δ)·σ(κ+δ)·(1 −
+    e^{−2κ})."""
     zero = np.zeros_like(delta)
     not_win, not_loss = np.exp(-np.logaddexp(0, delta - tie)), np.exp(-np.logaddexp(0, -delta - tie))
     gap = math.log1p(-math.exp(-2 * tie)) if tie > 0 else -math.inf

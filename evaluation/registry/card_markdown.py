@@ -22,7 +22,7 @@ def table(heads: Sequence[str], rows: Any) -> Iterator[str]:
 
 
 def _cell(text: str) -> str:
-    """Code stays code; everything else is said plainly."""
+    """Escape a cell: code stays code; everything else is said plainly."""
     is_code = len(text) > 2 and text[0] == text[-1] == "`" and text.count("`") == 2
     return text.replace("|", "\\|") if is_code else plain(text)
 
@@ -32,7 +32,7 @@ def as_code(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Text that means nothing to Markdown: names are anybody's to choose."""
+    """Escape text so that it means nothing to Markdown: names are anybody's to choose."""
     flat = " ".join(text.split())
     return "".join(f"\\{c}" if c in "\\`*_[]<>|#" else c for c in flat)
 

@@ -32,12 +32,12 @@ def checks_then(decision: Decision) -> list[Check]:
 
 @register.filter
 def figure(value: float) -> str:
-    """0.0523 -> 0.052, 1234.5 -> 1,200: two figures are all that a price can mean."""
+    """Format by two figures, all that a price can mean: 0.0523 -> 0.052, 1234.5 -> 1,200"""
     rounded = float(f"{value:.2g}")
     return f"{rounded:,.0f}" if rounded >= 10 else f"{rounded:g}"
 
 
 @register.filter
 def plain(value: float | str) -> str:
-    """7.0 -> 7; what somebody typed stays as it is."""
+    """Format 7.0 as 7; what somebody typed stays as it is."""
     return f"{value:g}" if isinstance(value, int | float) else value

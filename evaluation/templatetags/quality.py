@@ -29,7 +29,8 @@ _NAMES = {
 
 @register.simple_tag
 def annotator_url(slug: str, user: int | None, source: str = "", name: str = "", exclude: bool = False) -> str:
-    """Where an annotator's page is, or that of excluding them: by account, or by the name in the file of an import."""
+    """Return the address of an annotator's page, or of excluding them: by account, or by the name in the file of an
+    import."""
     if user:
         return reverse("quality-exclude" if exclude else "quality-annotator", args=[slug, user])
     address = reverse("quality-exclude-imported" if exclude else "quality-imported", args=[slug])

@@ -134,7 +134,7 @@ def _leave_one_out(fitted: Fit, blocks: Sequence[Block]) -> tuple[np.ndarray, np
 
 
 def _error(fitted: Fit, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Standard errors of differences, in log-odds."""
+    """Return standard errors of differences, in log-odds."""
     variance = np.diagonal(fitted.covariance)
     return np.sqrt(np.maximum(variance[a] + variance[b] - 2 * fitted.covariance[a, b], 0)) / SCALE
 

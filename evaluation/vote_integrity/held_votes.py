@@ -85,7 +85,7 @@ def chart(periods: Sequence[Period], by: str) -> Scene:
 
 
 def held_votes(project: Project, reason: str = "") -> QuerySet[Comparison]:
-    """Arena votes that wait for a look, the latest first; for one of REASONS if asked."""
+    """Return arena votes that wait for a look, the latest first; for one of REASONS if asked."""
     rows = Comparison.objects.filter(project=project, battle__isnull=False, status=Status.HELD)
     if reason == BY_HAND:
         rows = rows.exclude(battle__trace__held_for__in=Hold.values)

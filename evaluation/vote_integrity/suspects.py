@@ -105,7 +105,8 @@ class _Level:
 
 
 def _levels(votes: Votes) -> list[list[_Level]]:
-    """From one person to many; the levels of one list overlap, and none of them hides votes from another.
+    """Return the levels from one person to many; the levels of one list overlap, and none of them hides votes from
+    another.
 
     Riggers who take their time are few on each day, and so newcomers are taken all together, too; riggers who hide
     among votes like the crowd's are as busy as each other.

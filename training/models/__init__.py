@@ -13,7 +13,7 @@ from training.core.endings import LAST_WORDS
 
 class RunQuerySet(models.QuerySet["Run"]):
     def unfinished(self) -> RunQuerySet:
-        """Under way, waiting for a worker or for a person: their names are promised."""
+        """Return runs under way, waiting for a worker or for a person: their names are promised."""
         return self.filter(state__in=[Run.State.QUEUED, Run.State.RUNNING, Run.State.PAUSED])
 
 
@@ -80,12 +80,12 @@ class Run(models.Model):
 
     @property
     def reason_without_log(self) -> str:
-        """Why it ended, for whoever may read the project and not the log."""
+        """Return why it ended, for whoever may read the project and not the log."""
         return self.reason.split(LAST_WORDS)[0]
 
     @property
     def nameless_amendments(self) -> list[dict]:
-        """Without who chose them: for recipes, cards, and everybody who may read a run."""
+        """Return amendments without who chose them: for recipes, cards, and everybody who may read a run."""
         return [{name: value for name, value in a.items() if name != "by"} for a in self.amendments]
 
     @property

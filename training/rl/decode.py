@@ -26,7 +26,7 @@ class Decoder(Protocol):
         """Start a batch. input_ids, attention_mask (B, P) -> logits of the next token (B, V)."""
 
     def step(self, tokens: Tensor) -> Tensor:
-        """tokens (B,), the ones just drawn -> logits of the next (B, V)."""
+        """Return the logits of the next token (B, V) from tokens (B,), the ones just drawn."""
 
     def select(self, rows: Tensor) -> None:
         """Keep only these rows of the batch, in this order; an index may repeat."""

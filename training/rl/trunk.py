@@ -23,7 +23,7 @@ def run_layers(
     base: nn.Module, hidden: Tensor, first: int, last: int, keep: frozenset[int] = frozenset(),
     lengths: Tensor | None = None,
 ) -> tuple[Tensor, dict[int, Tensor]]:  # fmt: skip
-    """Layers `first` to `last` (exclusive) of a decoder on hidden (B, T, H), without the final norm.
+    """Run layers `first` to `last` (exclusive) of a decoder on hidden (B, T, H), without the final norm.
 
     Sequences stand flush left, padding behind them: the causal order alone hides it, and attention without a mask is
     several times faster than with one.

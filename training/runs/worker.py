@@ -80,7 +80,7 @@ class Worker:
         self._ending.set()
 
     def work(self, *, once: bool = False) -> None:
-        """Until `end` is called, or with `once` until there is nothing queued and nothing under way here."""
+        """Work until `end` is called, or with `once` until there is nothing queued and nothing under way here."""
         settings.RUNS_DIR.mkdir(parents=True, exist_ok=True)
         connection_created.connect(_bound_statements, dispatch_uid="worker.statements")
         heart = threading.Thread(target=self._keep_leases, name="leases", daemon=True)
@@ -105,7 +105,7 @@ class Worker:
             connection_created.disconnect(dispatch_uid="worker.statements")
 
     def _tick(self) -> bool:
-        """One round. True when there is nothing to do."""
+        """Do one round. Return True when there is nothing to do."""
         close_old_connections()
         supervised = list(self.supervised)
         # First, and without fail: a recipe whose lease is gone must end while the database is away.
@@ -192,7 +192,8 @@ class Worker:
         self._record_launch(one)
 
     def _record_launch(self, one: Supervised) -> None:
-        """Tried again at the next tick when the database is away: the recipe works already."""
+        """Record that a recipe was launched. Tried again at the next tick when the database is away: the recipe works
+        already."""
         with supervision.holding(one.attempt):
             one.attempt.handle = one.handle
             one.attempt.save(update_fields=["handle", "resumed_from_step"])
@@ -216,7 +217,7 @@ class Worker:
             shutil.rmtree(run.path / "checkpoints", ignore_errors=True)  # the model stands; they may weigh gigabytes
 
     def _end_all(self) -> None:
-        """Every recipe gets its grace, all at the same time; then their runs go back into the queue."""
+        """End every recipe with its grace, all at the same time; then their runs go back into the queue."""
         left = list(self.supervised)
         stopping = [threading.Thread(target=self._stop, args=(one,)) for one in left]
         for thread in stopping:
@@ -227,7 +228,7 @@ class Worker:
             self._give_back(one)
 
     def _give_back(self, one: Supervised) -> None:
-        """The worker ends: the recipe with it, and the run waits in the queue for the next worker."""
+        """End the recipe, because the worker ends; the run waits in the queue for the next worker."""
         self._stop(one)
         try:
             if one.reader is not None:
@@ -244,7 +245,8 @@ class Worker:
             self.launcher.forget(one.handle)
 
     def _hear_people(self, one: Supervised, *, is_last: bool) -> None:
-        """Pairs for annotators out of the recipe's hands, and verdicts into them: every few seconds is soon enough."""
+        """Take pairs for annotators out of the recipe's hands, and hand verdicts into them: every few seconds is soon
+        enough."""
         now = time.monotonic()
         if is_last or now > one.heard_at + _HEARING_SECONDS:
             assert one.reader is not None
@@ -252,7 +254,7 @@ class Worker:
             human_review.follow(one.attempt, one.reader.directory)
 
     def _note_usage(self, one: Supervised, *, is_last: bool) -> None:
-        """What it has cost so far; not at every tick, which would be a write each time."""
+        """Note what it has cost so far; not at every tick, which would be a write each time."""
         usage = self.launcher.usage(one.handle)
         has_grown = (
             usage.cpu_seconds >= one.attempt.cpu_seconds + 5 or usage.memory_bytes > one.attempt.memory_bytes * 1.1
@@ -301,7 +303,7 @@ class Worker:
 
 
 def _bound_statements(connection: Any, **_: Any) -> None:
-    """No statement of the worker, and no pause inside a transaction, takes longer than a third of a lease.
+    """Bound statements: none of the worker's, and no pause inside a transaction, takes longer than a third of a lease.
 
     Postgres ends it, and the worker goes on. Of a worker that was cut off inside a transaction Postgres would else keep
     the locks for hours: nobody could take over its runs.

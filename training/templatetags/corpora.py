@@ -9,7 +9,7 @@ register = template.Library()
 
 @register.filter
 def text_size(size: float) -> str:
-    """3.3 MB, 487 kB, 12.4 GB."""
+    """Format bytes: 3.3 MB, 487 kB, 12.4 GB."""
     if size < 1e3:
         return f"{size:.0f} bytes"
     if size < 999_500:

@@ -171,7 +171,7 @@ def _check_token(battle: Battle, token: str) -> None:
 
 
 def _use_up(battle: Battle, token: str) -> None:
-    """One vote per token, whichever process it reaches."""
+    """Use a token up: one vote per token, whichever process it reaches."""
     if not Battle.objects.filter(pk=battle.pk, vote_token_hash=_hash(token)).update(vote_token_hash=""):
         raise Refused(409, token="This token has been used: you have voted in this battle already.")
 

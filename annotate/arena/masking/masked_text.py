@@ -25,20 +25,21 @@ _OPEN_CODE = re.compile(r"(?<![\w+/-])[A-Za-z0-9+/_-]+={0,2}$")
 
 
 def names_itself(text: str, masking: MaskingContext) -> bool:
-    """Also by a name that the visitor has typed: it stays in sight, and a vote on it is to be looked at."""
+    """Return whether the text names its model, also by a name that the visitor has typed: it stays in sight, and a vote
+    on it is to be looked at."""
     folded = fold(text)
     rules = rules_for(masking, True)
     return bool(_identifying(folded, _matches(folded, rules)) or _coded(text, rules))
 
 
 def shown(text: str, masking: MaskingContext, *, is_whole: bool) -> str:
-    """`text` as a voter may see it. Of an answer that goes on, as much as can be decided now."""
+    """Return `text` as a voter may see it. Of an answer that goes on, as much as can be decided now."""
     return _shown_whole(text, masking) if is_whole else _shown(text, masking, is_whole=False)
 
 
 @lru_cache(maxsize=64)
 def _shown_whole(text: str, masking: MaskingContext) -> str:
-    """Once for all who look at it."""
+    """Mask a whole answer, once for all who look at it."""
     return _shown(text, masking, is_whole=True)
 
 
@@ -59,7 +60,7 @@ def _shown(text: str, masking: MaskingContext, *, is_whole: bool) -> str:
 
 
 def spans(text: str, masking: MaskingContext) -> list[tuple[int, int]]:
-    """Where the names stand, from first to last, apart from each other."""
+    """Return where the names stand, from first to last, apart from each other."""
     folded, rules = fold(text), rules_for(masking, False)
     return _joined([*_identifying(folded, _matches(folded, rules)), *_coded(text, rules)])
 
@@ -79,7 +80,8 @@ def _identifying(folded: Folded, matches: list[tuple[Rule, re.Match[str]]]) -> l
 
 
 def _safe_end(text: str, folded: Folded, rules: Rules, matches: list[tuple[Rule, re.Match[str]]]) -> int:
-    """Before any name that what follows may make telling, and before anything that may become a name."""
+    """Return how far the text may be shown: before any name that what follows may make telling, and before anything
+    that may become a name."""
     full_length = len(folded.latin)
     ends = [match.start() for _, match in matches if match.end() > full_length - LOOK_ON]
     for start in range(max(0, full_length - LONGEST), full_length):
@@ -93,7 +95,7 @@ def _safe_end(text: str, folded: Folded, rules: Rules, matches: list[tuple[Rule,
 
 
 def _coded(text: str, rules: Rules) -> list[tuple[int, int]]:
-    """Where a name stands in base64: nobody writes one so by chance."""
+    """Return where a name stands in base64: nobody writes one so by chance."""
     names = [rule.names for rule in rules.rules if rule.kind != "ambiguous" and not rule.is_typed]
     codes = ((match, _decoded(match[0])) for match in _CODE.finditer(text) if len(match[0]) >= SHORTEST_CODE)
     return [

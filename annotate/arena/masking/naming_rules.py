@@ -84,7 +84,7 @@ def _is_self(before: str, before_plain: str, after: str, after_plain: str, *, at
 
 
 def _is_self_elsewhere(sentence: str, after: str) -> bool:
-    """In a script of its own."""
+    """Return whether a sentence in a script of its own names itself."""
     return any(_one(b).search(sentence) and _one(a).match(after) for b, a in self_naming.BEFORE_OTHER)
 
 
@@ -113,8 +113,9 @@ def _sentence(before: str) -> str:
 
 @lru_cache(maxsize=256)
 def rules_for(masking: MaskingContext, strict: bool) -> Rules:
-    """Whoever names a model or its maker may read about it. Whoever names several models may be asking which of them
-    this is, so that none of them may be given by a model as its own; `strict`: neither may one."""
+    """Return the rules for these names. Whoever names a model or its maker may read about it. Whoever names several
+    models may be asking which of them this is, so that none of them may be given by a model as its own; `strict`:
+    neither may one."""
     question = fold(masking.question)
     asks_who = bool(
         _one(self_naming.ASKS_WHO_LATIN).search(question.latin)
@@ -147,7 +148,7 @@ def rules_for(masking: MaskingContext, strict: bool) -> Rules:
 
 
 def _without_contained(names: set[str]) -> set[str]:
-    """Without those that are part of another one: SmolLM2 and SmolLM2-135M-instruct are one model."""
+    """Return the names without those that are part of another one: SmolLM2 and SmolLM2-135M-instruct are one model."""
     plain = {fold(name).latin.translate(SKELETON) for name in names}
     return {one for one in plain if not any(one != other and one in other for other in plain)}
 

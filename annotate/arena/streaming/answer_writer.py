@@ -114,7 +114,7 @@ class Writing:
         return scene_of(self.place, together(a, b), self.problem)
 
     def stop(self) -> None:
-        """Both sides keep what the reader has seen of them."""
+        """Stop both sides; they keep what the reader has seen of them."""
         self.is_stopping = True
         self._shorten()
         for stream in self.streams.values():
@@ -153,7 +153,8 @@ class Writing:
             await in_thread(_release)(self.battle.pk, self.claim)
 
     def _cut_words(self) -> str:
-        """Without the number where the two had different room: it would tell one model from the other."""
+        """Return the note on cut answers, without the number where the two had different room: it would tell one model
+        from the other."""
         rooms = {sampling["max_new_tokens"] for sampling in self.samplings}
         return cut_words(rooms.pop() if len(rooms) == 1 else None)
 
@@ -210,7 +211,7 @@ class Writing:
         return last
 
     async def _until_seen(self, index: int) -> None:
-        """An answer stands when the reader can see all of it: the other has come as far, or is over."""
+        """Wait until the reader can see all of an answer: the other has come as far, or is over."""
         other = 1 - index
         self.ended.add(index)
         while not (self.is_stopping or other in self.problems or self.sides[other].is_over):
@@ -233,7 +234,7 @@ class Writing:
         return place.prompt if isinstance(place, Battle) else (place.prompt_a, place.prompt_b)[index]
 
     async def _fail(self, index: int, problem: str) -> None:
-        """The other side ends with it: a question that one of them did not answer counts for neither."""
+        """End both sides where one fails: a question that one of them did not answer counts for neither."""
         self.problems[index] = problem
         other = 1 - index
         stream = self.streams.get(other)
@@ -252,7 +253,7 @@ class Writing:
             self._show(index, state="failed")
 
     def _keep(self, index: int, seed: int, last: model_server.Piece) -> None:
-        """The completion and its place in the battle, or neither."""
+        """Keep the completion and its place in the battle, or neither."""
         names_itself = masking.names_itself(self.sides[index].text, self.told)  # before the transaction: it takes time
         with transaction.atomic():
             self._keep_answer(index, seed, last, names_itself)
@@ -290,7 +291,8 @@ def here(battle_id: int) -> Writing | None:
 
 
 def nudge(battle_id: int) -> None:
-    """A stop that this very process can carry out at once; another finds it in the database with its next beat."""
+    """Carry out a stop that this very process can carry out at once; another finds it in the database with its next
+    beat."""
     if (writing := _here.get(battle_id)) is not None:
         writing.loop.call_soon_threadsafe(writing.stop)
 

@@ -117,5 +117,6 @@ def _write(notes: Sequence[_Note], battle_by_claim: Mapping[uuid.UUID, int]) -> 
 
 
 def storable(draft: str) -> str:
-    """What no database can keep is refused when the answer ends; the lease must not be lost over it before."""
+    """Return the draft without what no database can keep. Such text is refused when the answer ends; the lease must not
+    be lost over it before."""
     return draft.encode("utf-8", "ignore").decode().replace("\x00", "")

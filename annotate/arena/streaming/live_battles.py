@@ -59,7 +59,7 @@ def _marked(battle_id: int) -> tuple[Hashable, Scene]:
 
 
 def write_now(battle: Battle, *, seconds: float, networks: Networks = ()) -> Scene:
-    """For callers that cannot stream: write what is missing, wait as long as allowed, and say how it stands.
+    """Write what is missing, for callers that cannot stream: wait as long as allowed, and say how it stands.
 
     Not within a transaction: the answers are written by another thread, which would not see the battle.
     """

@@ -31,7 +31,7 @@ def read_one_or_many(form: type[serializers.Serializer], data: Any) -> tuple[lis
 
 @contextmanager
 def written(is_list: bool) -> Iterator[None]:
-    """An action always names the row, `0.text`; whoever sent one object reads `text`."""
+    """Name errors by what was sent: an action always names the row, `0.text`; whoever sent one object reads `text`."""
     try:
         yield
     except Refused as refused:

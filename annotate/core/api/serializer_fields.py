@@ -76,7 +76,7 @@ class ErrorsOut(serializers.Serializer):
 
 
 def refusals(*statuses: int) -> dict[int, OpenApiResponse]:
-    """For a schema: these statuses come with errors by field."""
+    """Return, for a schema, that these statuses come with errors by field."""
     return {status: OpenApiResponse(ErrorsOut, description=_MEANING[status]) for status in statuses}
 
 

@@ -155,7 +155,7 @@ class Asker:
         return body
 
     def _without(self, body: Body, text: str) -> bool:
-        """Whether the server takes the same without an option that it names; then it is asked so from now on."""
+        """Return whether the server takes the same without an option that it names; then it is asked so from now on."""
         changed = refusals.adapted(body, text)
         if changed is None:
             return False

@@ -174,7 +174,7 @@ def _looked_up(host: str, port: int, allowed: Sequence[str]) -> Iterator[str] | 
 
 
 def _common(url: str, timeout: httpx.Timeout, key: str) -> dict[str, Any]:
-    """The key goes to this address and no further: redirects are not followed."""
+    """Return the client's options. The key goes to this address and no further: redirects are not followed."""
     # A bound on bytes says nothing of what unpacks to a million times as many.
     headers = {"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {key}"} if key else {})
     return {"base_url": url, "timeout": timeout, "follow_redirects": False, "trust_env": False, "headers": headers}

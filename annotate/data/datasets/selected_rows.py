@@ -98,8 +98,8 @@ def preference_rows(feedback: Mapping[str, QuerySet], options: Options) -> Selec
 
 
 def _weighed(comparisons: list[Row]) -> list[Row]:
-    """As they are frozen. `weight` stands where a ranking says them, so that other rows keep their hash: all pairs of
-    a ranking are one annotation (Ouyang 2022, 2203.02155, section 3.5)."""
+    """Return the comparisons as they are frozen. `weight` stands where a ranking says them, so that other rows keep
+    their hash: all pairs of a ranking are one annotation of each answer."""
     sizes = Counter(row["ranking"] for row in comparisons)
     return [
         _without(row, "id", "ranking") | ({"weight": 1 / sizes[row["ranking"]]} if row["ranking"] else {})
@@ -170,7 +170,7 @@ def example_rows(feedback: Mapping[str, QuerySet], options: Options) -> Selectio
 
 
 def _informed_by(informing: Mapping[str, QuerySet]) -> dict[str, list[int]]:
-    """Ids by kind; with pairs of a ranking the ranking itself."""
+    """Return ids by kind; with pairs of a ranking the ranking itself."""
     sources = {plural: list(rows.values_list("id", flat=True)) for plural, rows in informing.items()}
     rows = informing["comparisons"].exclude(ranking=None).order_by("ranking")
     return sources | {"rankings": list(rows.values_list("ranking", flat=True).distinct())}
@@ -189,7 +189,8 @@ def _told_of_each_answer(comparisons: QuerySet) -> list[Row]:
 
 
 def _example(answer: Completion) -> Row:
-    """`is_cut` stands where the length limit ended the answer: a model must not learn to end there."""
+    """Return an example. `is_cut` stands where the length limit ended the answer: a model must not learn to end
+    there."""
     cut = {"is_cut": True} if answer.finish_reason == "length" else {}
     return {"prompt": answer.prompt.messages, "completion": answer.text, **cut}
 
@@ -234,12 +235,13 @@ def _completion_rows(ids: set[int]) -> list[Row]:
 
 
 def _judges(*tables: QuerySet) -> int:
-    """Distinct accounts and distinct visitors."""
+    """Count distinct accounts and distinct visitors."""
     return len({pair for table in tables for pair in table.values_list("author", "visitor").distinct()})
 
 
 def _rating_row(row: Row) -> Row:
-    """`aspects` stands where some were judged, so that the same ratings without them keep their hash."""
+    """Return a rating's row. `aspects` stands where some were judged, so that the same ratings without them keep their
+    hash."""
     return _without(row, "id", "prompt_id") if row["aspects"] else _without(row, "id", "prompt_id", "aspects")
 
 

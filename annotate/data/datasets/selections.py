@@ -136,7 +136,7 @@ def _first_ids(ids: list[int]) -> str:
 
 
 def _left_out(project: Project, side: str, judge: str, kind: str, options: Options) -> dict[str, int]:
-    """Feedback that was asked for and may not go in, by the reason; a ranking is one."""
+    """Count feedback that was asked for and may not go in, by the reason; a ranking is one."""
     tables = [Comparison.objects.filter(ranking=None), Rating.objects.all(), Ranking.objects.all()]
     if kind != Dataset.Kind.PREFERENCES:
         tables.append(Demonstration.objects.all())

@@ -92,7 +92,8 @@ def _sampling(row: Any) -> str:
 
 
 def _all_have_margins(selection: Selection, format: str) -> bool:
-    """TRL reads a margin from every row or from none. (Postgres takes "not there" for unknown: it is asked who has.)"""
+    """Return whether all rows have margins: TRL reads a margin from every row or from none. (Postgres takes "not there"
+    for unknown: it is asked who has.)"""
     pairs = selection.rows(NewComparison).filter(winner__in=("model_a", "model_b"))
     has_one = Q(strength__isnull=False) | Q(extra__format=format, extra__extra__has_key="margin")
     return not pairs.exclude(pk__in=pairs.filter(has_one).order_by().values("pk")).exists()

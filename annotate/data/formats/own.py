@@ -48,7 +48,7 @@ def read(row: Row, line: int) -> list[Item]:
 
 
 def _item(kind: type[Item], values: Row) -> Item:
-    """TypeError names what is missing, but not in a reader's words."""
+    """Make an item of a row's values. TypeError names what is missing, but not in a reader's words."""
     values.setdefault("messages", None)
     if values["messages"] is None:
         raise ValueError("has no prompt.")

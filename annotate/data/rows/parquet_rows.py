@@ -108,7 +108,7 @@ def _size(file: BinaryIO) -> int:
 
 
 def _seekable(source: Source) -> Any:
-    """Parquet is read from its end: a packed one is unpacked to disk first."""
+    """Return the file so that it can be read from its end, as Parquet is: a packed one is unpacked to disk first."""
     if not source.is_packed:
         return contextlib.nullcontext(source.given)
     copy = tempfile.TemporaryFile()  # noqa: SIM115 - the caller's `with` closes it

@@ -54,7 +54,7 @@ class Source:
         return self._count(self.plain.read(n))
 
     def pass_line(self) -> None:
-        """The rest of a line that nobody can use, without holding it."""
+        """Skip the rest of a line that nobody can use, without holding it."""
         began = self.read_so_far
         while (part := self.readline()) and not part.endswith(b"\n"):
             self.check_void(began, LONGEST_VOID)

@@ -115,7 +115,8 @@ def reader_of(form: str) -> Callable[[Row], list[Row]]:
 
 
 def _choices(row: Row) -> Row:
-    """As it was given, for `read_choice` to read again: each public form is put to the model in words of its own."""
+    """Return the choices as they were given, for `read_choice` to read again: each public form is put to the model in
+    words of its own."""
     item = read_choice(row)
     named = {name: value for name, value in (("id", item.id), ("group", item.group)) if value}
     columns = {name: row[name] for name in _COLUMNS if row.get(name) is not None} | named

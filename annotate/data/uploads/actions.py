@@ -74,7 +74,7 @@ def freeze_rows(
     labels: dict[str, str] | None = None,
     skip_bad: bool = False,
 ) -> Uploaded:
-    """As `upload`, for rows from anywhere, such as a hub."""
+    """Freeze rows from anywhere, such as a hub, as `upload` does."""
     require(by, "research", project)
     name = _checked_name(name)
     reading = _checked_reading(kind, task, columns or {}, labels or {})
@@ -99,7 +99,8 @@ def _side(kind: str) -> str:
 
 
 def _keeping_out(project: Project, kind: str) -> KeepsOut:
-    """Why a row stays out, for rows of this kind; empty where it may go in. A task has no wall: it trains nothing."""
+    """Return why a row stays out, for rows of this kind; empty where it may go in. A task has no wall: it trains
+    nothing."""
     return Repeated().keeps_out if kind == "task" else EvalPrompts(project).keeps_out
 
 
@@ -170,7 +171,7 @@ def _files(kind: str, spool: IO[str]) -> dict[str, Iterable[Row]]:
 
 
 def _bound(spool: IO[str]) -> int:
-    """Texts whose hash is not above it are held out: a twentieth, or one where there are few."""
+    """Return the hash up to which texts are held out: a twentieth of them, or one where there are few."""
     share = int(_HELD_OUT * 2**64)
     lowest, highest = 2**64, -1
     for row in _spooled(spool):

@@ -104,7 +104,7 @@ def _reader(kind: str, task: str) -> Callable[[Row], list[Row]]:
 
 
 def _found_out(kind: str, row: Row) -> str:
-    """By the first row: which family of labelled tasks, or which form of a task file."""
+    """Tell by the first row which family of labelled tasks, or which form of a task file, this is."""
     if kind == "task":
         return task_items.form_of(row)
     return _task_of(row) if kind == "labelled" else ""

@@ -73,7 +73,7 @@ def undo(request: MemberRequest, project: Project) -> HttpResponse:
 
 @in_project(post="judge")
 def keep(request: MemberRequest, project: Project) -> HttpResponse:
-    """The page says now and then that its item is being worked on, so that it does not run out meanwhile."""
+    """Keep an item that is being worked on, as the page says now and then, so that it does not run out meanwhile."""
     try:
         assignment_lifecycle.keep(assignment=_posted_assignment(request, project), by=request.user)
     except Refused as refused:
@@ -83,7 +83,7 @@ def keep(request: MemberRequest, project: Project) -> HttpResponse:
 
 @in_project(get="judge, mine", post="judge, mine")
 def edit(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
-    """What was said of an item, in its form, to be changed while the project lets it."""
+    """Show what was said of an item, in its form, to be changed while the project lets it."""
     assignment = _assignment(project, pk)
     if request.method != "POST":
         if (problem := _why_not_editable(assignment, request.user)) is not None:
@@ -171,7 +171,7 @@ def _why_not_editable(assignment: Assignment, user: User) -> Refused | None:
 
 
 def _posted_assignment(request: MemberRequest, project: Project) -> Assignment:
-    """Of this project; whose it is, the action decides."""
+    """Return the posted assignment of this project; whose it is, the action decides."""
     return _assignment(project, row_id(request.POST.get("assignment", "")))
 
 
@@ -185,7 +185,7 @@ def _next(request: MemberRequest, project: Project) -> Assignment | None:
 
 
 def _show_next(request: MemberRequest, project: Project) -> HttpResponse:
-    """The next item, or what comes before it: a page of its own, so that a fragment sends the browser there."""
+    """Show the next item, or what comes before it: a page of its own, so that a fragment sends the browser there."""
     if (wanted_assignment := run_out_and_wanted(request, project)) is not None:
         return show(request, project, wanted_assignment)
     try:

@@ -55,7 +55,7 @@ def wanted_kind(request: MemberRequest, project: Project) -> str | None:
 
 
 def kind_query(request: MemberRequest) -> str:
-    """The kind that an annotator keeps to travels from form to form."""
+    """Return the query with the kind that an annotator keeps to: it travels from form to form."""
     kind = request.GET.get("kind")
     return f"?kind={kind}" if kind in Assignment.Kind.values else ""
 
@@ -69,7 +69,8 @@ def show(
     editing: bool = False,
     send_to: str = "",
 ) -> HttpResponse:
-    """The page of an item, or of what there is instead. `send_to`: where its form goes, when not to the next item."""
+    """Show the page of an item, or of what there is instead. `send_to`: where its form goes, when not to the next
+    item."""
     if assignment is not None and assignment.user_id != request.user.pk:
         refused = Refused(403, assignment="This item was handed to someone else; go on with your own next one.")
         return refused_page(request, refused, project=project)
@@ -115,7 +116,7 @@ def show(
 
 
 def _run_out_of(project: Project, user: User) -> QuerySet[Assignment]:
-    """Items of theirs whose time ran out: one may have begun on them. As long as a browser keeps drafts."""
+    """Return items of theirs whose time ran out: one may have begun on them. As long as a browser keeps drafts."""
     now = timezone.now()
     run_out = project.assignments.filter(user=user, state__in=[Assignment.State.OPEN, Assignment.State.EXPIRED])
     return run_out.filter(expires_at__range=(now - DRAFTS_KEPT, now)).exclude(purpose__in=NOT_UNDONE_HERE)
@@ -127,7 +128,7 @@ def _run_out(project: Project, user: User, shown: Assignment | None) -> list[int
 
 
 def run_out_and_wanted(request: MemberRequest, project: Project) -> Assignment | None:
-    """`?item=12` goes back to one of these; what cannot be shown again is as if it had not been asked for."""
+    """Return the item that `?item=12` goes back to; what cannot be shown again is as if it had not been asked for."""
     pk = row_id(request.GET.get("item", ""))
     if request.method == "POST" or not pk:
         return None
@@ -150,7 +151,7 @@ def _done_today(project: Project, user: User) -> int:
 
 
 def _waiting(project: Project, user: User) -> str:
-    """Why there is nothing to judge: `empty`, `others` when the rest is in other hands, or `done`."""
+    """Return why there is nothing to annotate: `empty`, `others` when the rest is in other hands, or `done`."""
     if not Completion.objects.filter(prompt__project=project, prompt__side=Split.TRAIN).exists():
         return "empty"
     others = project.assignments.live().filter(user__is_simulated=user.is_simulated).exclude(user=user)

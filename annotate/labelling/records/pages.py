@@ -37,7 +37,7 @@ VOTES_PER_PAGE = 25
 
 @in_project(get="read")
 def votes_page(request: HttpRequest, project: Project) -> HttpResponse:
-    """Votes one by one, with what each went into."""
+    """Show votes one by one, with what each went into."""
     visible_rows = {
         kind: feedback_lineage.visible(kind, project=project, user=request.user) for kind in feedback_lineage.KINDS
     }
@@ -124,7 +124,7 @@ def _rows_with_names(page: Page, kind: str, user: Person) -> set[int]:
 
 
 def _filtered(rows: Any, kind: str, fields: dict[str, Any], reader: Person | None) -> Any:
-    """`reader`: whoever may not review."""
+    """Filter the rows by the form. `reader`: whoever may not review."""
     for name, path in (("judge", "judge"), ("status", "status"), ("side", "prompt__side"), ("dataset", "datasets")):
         if name in fields:
             in_none = kind == "flag" and name == "dataset"  # a flag teaches nothing

@@ -22,7 +22,7 @@ _ON_A_PAGE = 30
 
 @in_project(get="manage", post="manage")
 def webhooks_page(request: MemberRequest, project: Project) -> HttpResponse:
-    """All of them, and a form for one more."""
+    """Show all webhooks of the project, and a form for one more."""
     if request.method != "POST":
         return _all(request, project)
     url, events = request.POST.get("url", ""), request.POST.getlist("events")

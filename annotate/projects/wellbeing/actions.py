@@ -139,7 +139,8 @@ def veil(prompt: Prompt, user: User) -> str:
 
 
 def standing(user: User) -> Standing:
-    """A simulation bears everything; a person what they have agreed to, so far as today's budget goes."""
+    """Return what may be shown to a user. A simulation bears everything; a person what they have agreed to, so far as
+    today's budget goes."""
     if user.is_simulated:
         return Standing(frozenset(HARMS), 0, 0)
     budget = budget_of(user)

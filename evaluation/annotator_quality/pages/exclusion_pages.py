@@ -34,7 +34,7 @@ def withdraw(request: MemberRequest, project: Project) -> HttpResponse:
 @never_cache
 @in_project(get="manage", post="manage")
 def exclude_imported(request: MemberRequest, project: Project) -> HttpResponse:
-    """One whom only the file of an import names."""
+    """Exclude an annotator whom only the file of an import names."""
     return _page(request, project, imported_annotator(request, project))
 
 

@@ -85,7 +85,7 @@ def pairs_file(request: MemberRequest, project: Project, form: str) -> HttpRespo
 @never_cache
 @in_project(get="review")
 def annotator(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
-    """One annotator, for those who may read what others said."""
+    """Show one annotator, for those who may read what others said."""
     person = get_object_or_404(_judges_of(project), pk=pk)
     context = _of_one(project, person) | {
         "manages": can(request.user, "manage", project),

@@ -67,7 +67,7 @@ def leaderboard_json(request: HttpRequest, project: Project) -> HttpResponse:
 
 @in_project(get="read")
 def leaderboard_png(request: HttpRequest, project: Project) -> HttpResponse:
-    """The interval plot, for a paper or a slide."""
+    """Return the interval plot, for a paper or a slide."""
     _note_export(request, project, "leaderboard.png")
     board = board_page.board_of(_requested(request, project))
     return HttpResponse(png(exports.as_scene(board)), content_type="image/png")

@@ -41,7 +41,7 @@ class Block(NamedTuple):
 
 
 def comparisons(project: Project, judge: str) -> FeedbackQuerySet:
-    """Comparisons that could rank models, whatever their status."""
+    """Return comparisons that could rank models, whatever their status."""
     return Comparison.objects.ranking(judge).filter(project=project).order_by()
 
 
@@ -140,7 +140,7 @@ def _chunks(rows: Iterable[tuple], size: int) -> Iterator[list[tuple]]:
 
 
 def _block(rows: list[tuple], models: Sequence[int] | None, visitors: dict[str, int]) -> Block:
-    """From (author, visitor, model A, model B, said, how many) rows."""
+    """Make a block of rows (author, visitor, model A, model B, label, how many)."""
     author, visitor, *columns = zip(*rows, strict=True)
     voter = [pk if pk is not None else visitors[name] for pk, name in zip(author, visitor, strict=True)]
     a, b, label, count = (np.array(column, dtype=np.int64) for column in columns)

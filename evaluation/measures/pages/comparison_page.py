@@ -106,7 +106,7 @@ def download(request: HttpRequest, project: Project, format: str) -> HttpRespons
 
 @in_project(get="read")
 def item_differences(request: HttpRequest, project: Project) -> HttpResponse:
-    """The items of two runs under one metric, those first that move the difference most."""
+    """Show the items of two runs under one metric, those first that move the difference most."""
     first, second = (_run(project, request.GET.get(name, "")) for name in ("first", "second"))
     refused = paired_differences.pair(first, second)
     metrics = list(refused.all)
@@ -200,7 +200,7 @@ def _rows(comparison: Comparison, lines: list[Line]) -> list[tuple[str, Shown, l
 
 
 def group_rows(comparison: Comparison) -> list[tuple[str, int, list[GroupCell | None]]]:
-    """For each part of the task its difference in every model that is set against another."""
+    """Return for each part of the task its difference in every model that is set against another."""
     scale = scale_around_zero([t.difference for line in comparison.groups for t in line.tested if t])
     return [
         (

@@ -57,7 +57,7 @@ def page(request: HttpRequest, run_id: int) -> HttpResponse:
 
 @allows(get="read")
 def download(request: HttpRequest, run_id: int, format: str) -> HttpResponseBase:
-    """All items, as they lie on the disk or as a table of their values; texts for those who may read them."""
+    """Send all items, as they are on the disk or as a table of their values; texts for those who may read them."""
     run, refusal = find_run(request, run_id)
     if refusal:
         return refusal

@@ -18,7 +18,7 @@ def picture(scale: figure_formats.Scale | None, difference: Shown) -> Svg | str:
 
 
 def scale_around_zero(differences: Sequence[Difference]) -> figure_formats.Scale | None:
-    """One scale for all, with no difference in the middle."""
+    """Return one scale for all differences, with no difference in the middle."""
     ends = [abs(e) for d in differences for e in (d.lower, d.upper, d.value) if e is not None]
     return figure_formats.Scale(-max(ends), max(ends)) if any(ends) else None
 
@@ -28,7 +28,7 @@ def in_words_of_p(p: float) -> str:
 
 
 def shown_difference(d: Difference) -> Shown:
-    """Shares differ by percentage points, and not by per cent of one another."""
+    """Return a difference as shown: shares differ by percentage points, and not by per cent of one another."""
     shown_figure = figure_formats.shown(d.metric, d.value, d.lower, d.upper, n=d.n, higher_is_better=d.higher_is_better)
     return replace(shown_figure, text=in_points(shown_figure.text), interval=in_points(shown_figure.interval))
 

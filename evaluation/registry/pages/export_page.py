@@ -18,7 +18,8 @@ from training.runs.access import find_run
 
 @allows(get="research")
 def download(request: HttpRequest, run_id: int, name: str) -> HttpResponseBase:
-    """One file that the run's result names, and nothing else of its folder. Researchers only: these are weights."""
+    """Send one file that the run's result names, and nothing else of its folder. Researchers only: these are
+    weights."""
     run, refusal = find_run(request, run_id)
     if refusal:
         return refusal

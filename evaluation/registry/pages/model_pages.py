@@ -29,7 +29,7 @@ from training.storage import disk_usage
 
 @in_project(get="read")
 def models(request: HttpRequest, project: Project) -> HttpResponse:
-    """Every model of this project, newest first; for researchers also those of the others."""
+    """List every model of this project, newest first; for researchers also those of the others."""
     can_research = can(request.user, "research", project)
     choice = Choice.of(request.GET.dict(), may_see_all=can_research)
     query = request.GET.copy()
@@ -47,14 +47,14 @@ def models(request: HttpRequest, project: Project) -> HttpResponse:
 
 @allows(get="read")
 def model(request: HttpRequest, pk: int) -> HttpResponse:
-    """One model: its card, where it came from and what came of it, and for researchers how to use it."""
+    """Show one model: its card, where it came from and what came of it, and for researchers how to use it."""
     model, project = find_model(request, pk)
     return render(request, "evaluation/registry/model.html", _context(request, model, project))
 
 
 @allows(get="read")
 def card(request: HttpRequest, pk: int) -> HttpResponse:
-    """README.md of the model, as it would lie on a hub."""
+    """Send README.md of the model, as it would be on a hub."""
     model, _ = find_model(request, pk)
     text = model_card.markdown(model, readable=projects_where(request.user, "read"))
     headers = {"Content-Disposition": f'attachment; filename="{slugify(model.name) or "model"}-README.md"'}

@@ -100,7 +100,7 @@ def load_classifier(spec: RunSpec, config: ClassifyConfig, labels: list[str]) ->
 
 
 def encoded(classifier: Classifier, examples: list[Example]) -> tuple[list[list[int]], Tensor]:
-    """Token ids and label numbers (N,)."""
+    """Return token ids and label numbers (N,)."""
     ids = [encode(classifier.tokenizer, e.text, e.text_b, classifier.max_length) for e in examples]
     if empty := [e for e, row in zip(examples, ids, strict=True) if not row]:
         raise RecipeFailure("empty_text", f"The text {empty[0].text!r} has no tokens.", "Leave such texts out.")
@@ -196,7 +196,8 @@ def result_of(data: Split, train: np.ndarray, truth: np.ndarray, probabilities: 
 
 
 def write_mistakes(run: RunDirectory, data: Split, probabilities: np.ndarray) -> None:
-    """The surest of its mistakes first: they show best what it has not understood. For reviewers: they hold texts."""
+    """Write the surest of its mistakes first: they show best what it has not understood. For reviewers: they hold
+    texts."""
     wrong: list[Row] = [
         {
             "text": example.text,

@@ -82,7 +82,7 @@ def finetune(
 def train_step(
     classifier: Classifier, ids: list[list[int]], labels: Tensor, weights: Tensor, optimiser: torch.optim.Optimizer
 ) -> float:
-    """Gradients of one batch; its loss."""
+    """Compute the gradients of one batch; return its loss."""
     device, dtype = loading.device(), loading.compute_dtype()
     optimiser.zero_grad(set_to_none=True)
     with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
@@ -115,7 +115,7 @@ def trained(classifier: Classifier) -> dict[str, Tensor]:
 
 
 def glance(classifier: Classifier, held_out: tuple[list[list[int]], Tensor]) -> dict[str, float]:
-    """Loss and accuracy on some of the held-out texts. They are looked at, and decide nothing."""
+    """Return loss and accuracy on some of the held-out texts. They are looked at, and decide nothing."""
     ids, labels = held_out[0][:GLANCED_AT], held_out[1][:GLANCED_AT]
     probabilities = classifier.probabilities(ids, FEATURE_BATCH)
     loss = torch.nn.functional.nll_loss(probabilities.clamp(min=1e-12).log(), labels)

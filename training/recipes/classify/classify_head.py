@@ -29,7 +29,7 @@ class Fit:
 
 
 def fit(features: Array, labels: Index, classes: int, weights: Array) -> Fit:
-    """`features` (N, H), standardised; `weights` (K,) of the classes in the loss."""
+    """Fit the head. `features` (N, H), standardised; `weights` (K,) of the classes in the loss."""
     with threadpool_limits(limits=1):
         folds = _folds(labels)
         losses = {p: _cross_validated(features, labels, classes, weights, p, folds) for p in PENALTIES}
@@ -39,7 +39,8 @@ def fit(features: Array, labels: Index, classes: int, weights: Array) -> Fit:
 
 
 def _folds(labels: Index) -> Index:
-    """Within each label by a hash of the place: the same on every machine, and each fold has some of each."""
+    """Assign folds within each label by a hash of the place: the same on every machine, and each fold has some of
+    each."""
     folds = np.zeros(len(labels), dtype=np.int64)
     for label in np.unique(labels):
         places = sorted(np.flatnonzero(labels == label), key=lambda i: hashlib.sha256(f"{i}".encode()).digest())

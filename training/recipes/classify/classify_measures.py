@@ -43,7 +43,7 @@ def f1_by_class(tables: Index) -> Array:
 
 
 def mcc(tables: Index) -> Array:
-    """Matthews' correlation for any number of classes (Gorodkin 2004); 0 where either side is constant."""
+    """Return Matthews' correlation for any number of classes (Gorodkin 2004); 0 where either side is constant."""
     n = tables.sum(axis=(-2, -1)).astype(float)
     true, predicted = tables.sum(axis=-1).astype(float), tables.sum(axis=-2).astype(float)
     right = np.trace(tables, axis1=-2, axis2=-1)
@@ -99,7 +99,7 @@ class Bin:
 
 
 def reliability(truth: Index, probabilities: Array) -> list[Bin]:
-    """The bins that hold texts, of ten of equal width."""
+    """Return the bins that hold texts, of ten of equal width."""
     sure = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == truth
     place = np.minimum((sure * _BINS).astype(int), _BINS - 1)

@@ -145,7 +145,7 @@ def load_trunk(folder: str | Path, dtype: torch.dtype | None = None) -> tuple[An
 
 
 def encode(tokenizer: Any, text: str, text_b: str, max_length: int) -> list[int]:
-    """Token ids of a text, or of two with a blank line between; the longer one is cut first."""
+    """Return token ids of a text, or of two with a blank line between; the longer one is cut first."""
     if not text_b:
         return list(tokenizer(text)["input_ids"])[:max_length]
     first, gap, second = (list(tokenizer(t, add_special_tokens=False)["input_ids"]) for t in (text, "\n\n", text_b))

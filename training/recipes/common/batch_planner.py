@@ -42,7 +42,8 @@ class Shape:
     packed: bool
 
     def bytes_per_token(self, longest: int, *, recompute: bool) -> int:
-        """Activations of one token, all layers together; `longest` sequences have the longest rows of attention."""
+        """Return bytes of the activations of one token, all layers together; `longest` sequences have the longest rows
+        of attention."""
         if recompute:
             return self.layers * self.hidden * self.dtype_bytes + self._layer(longest) // max(CPU_TOKENS // longest, 1)
         return self.layers * self._layer(longest)

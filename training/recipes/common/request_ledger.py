@@ -42,7 +42,7 @@ class Ledger:
 
     @property
     def may_be_billed(self) -> int:
-        """Requests without an answer here that the server may have answered all the same."""
+        """Return how many requests without an answer here the server may have answered all the same."""
         return self.ends["lost"] + sum(number for state, number in self.ends.items() if may_be_billed(state))
 
 

@@ -29,7 +29,7 @@ class TextRows:
 
     @property
     def count(self) -> int:
-        """Rows in one pass."""
+        """Count the rows in one pass."""
         return packing.count_rows(len(self.file.ids), self.length)
 
     def take(self, numbers: Sequence[int]) -> tuple[np.ndarray, list[np.random.Generator]]:

@@ -32,7 +32,7 @@ def read_corpus(
 
 
 def document_end(tokenizer: Any) -> int | None:
-    """The token that stands between texts. A chat model's own end token closes turns, and is not for that."""
+    """Return the token that stands between texts. A chat model's own end token closes turns, and is not for that."""
     ids = tokenizer.get_vocab()
     end = ids.get(DOCUMENT_END)
     return end if end is not None and end != tokenizer.pad_token_id else tokenizer.eos_token_id

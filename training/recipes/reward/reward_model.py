@@ -70,7 +70,7 @@ class RewardModel:
 
     @property
     def layers(self) -> tuple[int, ...]:
-        """Indices into transformers' hidden_states that `score_from_hidden` needs, ascending."""
+        """Return indices into transformers' hidden_states that `score_from_hidden` needs, ascending."""
         return tuple(sorted({layer for layer, _ in self.features}))
 
     @classmethod

@@ -76,7 +76,8 @@ class Work:
 
     @property
     def keeps_best(self) -> bool:
-        """Without held-out examples nothing says which step was best, and the last is kept."""
+        """Return whether the best step is kept. Without held-out examples nothing says which step was best, and the
+        last is kept."""
         return self.config.keep == "best" and bool(self.held_out)
 
     @property
@@ -112,7 +113,8 @@ def prepare(run: RunDirectory, spec: RunSpec, together: Processes) -> Work:
     run.progress("Loading the model", 0, 1)
 
     def chosen(name: str, make: Callable[[], Any]) -> Any:
-        """By the first process for all, and for every attempt: each might find another amount of memory free."""
+        """Choose once, by the first process for all, and for every attempt: each might find another amount of memory
+        free."""
         return together.first_then_all(lambda: batch_planner.remembered(run.path, name, make))
 
     dtype = getattr(torch, chosen("dtype", lambda: str(loading.compute_dtype()).split(".")[-1]))
@@ -143,7 +145,7 @@ def plan_of(config: SFTConfig, student: Student, examples: list[Example], togeth
 
 
 def begin(work: Work, standing: Standing) -> None:
-    """What the parent says and what the held-out answers cost it, before anything is learnt."""
+    """Record what the parent says and what the held-out answers cost it, before anything is learnt."""
     show_samples(work, 0)
     standing.before = measure(work)
     sft_measures.log_perplexity(work.run, 0, standing.before, work.held_out)
@@ -185,7 +187,7 @@ def rate_factor(config: SFTConfig, step: int, total: int) -> float:
 def optimise(
     work: Work, optimiser: torch.optim.Optimizer, examples: list[Example], step: int, rate: float
 ) -> tuple[float, float]:
-    """One optimiser step: the loss, a mean over all learnt tokens of the batch, and the gradient's norm."""
+    """Take one optimiser step: return the loss, a mean over all learnt tokens of the batch, and the gradient's norm."""
     student, targets = work.student, sum(example.targets for example in examples)
     own_examples = work.together.share(examples)
     nats = 0.0
@@ -239,7 +241,7 @@ def keep_if_best(work: Work, standing: Standing, losses: list[float]) -> bool:
 
 
 def show_samples(work: Work, step: int) -> None:
-    """The same prompts with the same seeds each time; the training's generators are not touched."""
+    """Sample the same prompts with the same seeds each time; the training's generators are not touched."""
     if not work.together.is_first:
         return
     config = work.config

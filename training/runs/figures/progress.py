@@ -22,7 +22,7 @@ _PACES = (
 
 
 def duration(value: timedelta | float) -> str:
-    """42 s, 6 min, 2 h 5 min, 3 d 4 h."""
+    """Format seconds: 42 s, 6 min, 2 h 5 min, 3 d 4 h."""
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
     seconds = max(0, round(seconds))
     if seconds < 90:
@@ -103,12 +103,13 @@ def _now(last: dict[str, Any]) -> Iterator[str]:
 
 
 def gigabytes(count: int) -> str:
-    """3.1 GB; empty for what rounds to nothing."""
+    """Format gigabytes: 3.1 GB; empty for what rounds to nothing."""
     return f"{count / 1e9:.1f} GB" if count >= 5e7 else ""
 
 
 def attempt_story(run: Run, attempts: Sequence[Attempt]) -> str:
-    """`attempt 2, resumed from step 40 after the worker was lost`; empty for a first attempt."""
+    """Say which attempt this is: `attempt 2, resumed from step 40 after the worker was lost`; empty for a first
+    attempt."""
     if not attempts:
         return ""
     if run.state == Run.State.QUEUED:

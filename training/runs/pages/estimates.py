@@ -16,6 +16,6 @@ from training.runs.present.run_form import RunForm
 @never_cache
 @in_project(get="research")
 def pretraining(request: HttpRequest, project: Project) -> HttpResponse:
-    """The part of the form alone. What is typed comes as the form has it; nothing is refused here."""
+    """Render the part of the form alone. What is typed comes as the form has it; nothing is refused here."""
     form = RunForm(request.GET or None, kind=KINDS["pretrain"], project=project)
     return render(request, "training/runs/kinds/pretrain_form.html", {**form_context(form), "project": project})

@@ -65,7 +65,7 @@ def _as_form(request: HttpRequest, project: Project, order: orders.Order) -> Htt
 
 
 def _text(request: HttpRequest) -> str:
-    """What was pasted, else the file."""
+    """Return what was pasted, else the file."""
     file = request.FILES.get("file")
     if file is None:
         return request.POST.get("yaml", "")

@@ -30,7 +30,7 @@ from training.runs.present.run_form import ROWS, RunForm, earlier_run, suggested
 @never_cache
 @in_project(get="read")
 def runs(request: HttpRequest, project: Project) -> HttpResponse:
-    """What is under way, what waits and what has ended, newest first."""
+    """Show what is under way, what waits and what has ended, newest first."""
     context = run_list.context(project, request.GET.get("kind", ""), request.GET.get("page", ""))
     may_start = can(request.user, "research", project)
     return render(request, "training/runs/runs.html", {**context, "section": "runs", "may_start": may_start})
@@ -38,7 +38,7 @@ def runs(request: HttpRequest, project: Project) -> HttpResponse:
 
 @in_project(get="research")
 def choose_kind(request: HttpRequest, project: Project) -> HttpResponse:
-    """Every kind of run under its stage, one line each."""
+    """Show every kind of run under its stage, one line each."""
     return render(request, "training/runs/choose.html", {"project": project, "section": "runs", "stages": stages()})
 
 
@@ -109,7 +109,7 @@ def run(request: HttpRequest, run_id: int) -> HttpResponse:
 @never_cache
 @allows(get="read")
 def run_metrics(request: HttpRequest, run_id: int) -> HttpResponse:
-    """The figures as JSON: those after `?after=`, a sequence number."""
+    """Return the figures as JSON: those after `?after=`, a sequence number."""
     run, refusal = find_run(request, run_id)
     if refusal:
         return refusal
@@ -128,7 +128,7 @@ def cancel(request: HttpRequest, run_id: int) -> HttpResponse:
 
 @allows(post="research")
 def resume(request: HttpRequest, run_id: int) -> HttpResponse:
-    """With `prune` in the form, checkpoints that the rule lets go make room first."""
+    """Resume the run. With `prune` in the form, checkpoints that the rule lets go make room first."""
     if "prune" in request.POST:
         return _act(request, run_id, actions.make_room_and_resume)
     return _act(request, run_id, actions.resume)
@@ -136,7 +136,7 @@ def resume(request: HttpRequest, run_id: int) -> HttpResponse:
 
 @allows(post="research")
 def queue_again(request: HttpRequest, run_id: int) -> HttpResponse:
-    """The remedy of a failure in one click: the same run with the options that its failure names."""
+    """Queue the remedy of a failure in one click: the same run with the options that its failure names."""
     key = request.POST.get("key") or None
     return _act(request, run_id, partial(actions.queue_again, idempotency_key=key))
 

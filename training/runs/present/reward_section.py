@@ -21,7 +21,8 @@ Row = dict[str, Any]
 
 
 def context(run: Run) -> dict[str, Any]:
-    """Nothing before the run has ended, and little for runs that ended before these figures were taken."""
+    """Return the context of the section: nothing before the run has ended, and little for runs that ended before these
+    figures were taken."""
     result = run.result or {}
     held_out = result.get("held_out") or {}
     names = [name for name in FIGURES if held_out.get(name)]

@@ -63,7 +63,7 @@ class Figures:
         return cls(rows, names, rows[0] if rows else None, rows[-1] if rows else None)
 
     def add(self, rows: list[Row]) -> Figures:
-        """With these rows, which came after the others."""
+        """Return the figures with these rows, which came after the others."""
         if not rows:
             return Figures([], self.names, self.first, self.last)
         return Figures(rows, self.names | curves.names_in(row[-1] for row in rows), self.first or rows[0], rows[-1])
@@ -84,7 +84,7 @@ class Figures:
 
 
 def context(run: Run, figures: Figures | None = None) -> dict[str, Any]:
-    """Everything but what depends on who looks."""
+    """Return everything but what depends on who looks."""
     now = timezone.now()
     attempts = list(run.attempts.all())
     figures = figures or Figures.read(run)
@@ -133,7 +133,8 @@ def address(run: Run) -> str:
 
 
 def fingerprint(run: Run) -> tuple[Any, ...]:
-    """Cheap to get, and different whenever the page would be: the log and the clock are looked at every 5 s."""
+    """Return a value that is cheap to get, and different whenever the page would be: the log and the clock are looked
+    at every 5 s."""
     log = run.path / "log.txt"
     last = run.metrics.order_by("-sequence").values_list("sequence", "pk").first()
     sample = run.samples.order_by("-sequence").values_list("pk", flat=True).first()
@@ -180,7 +181,7 @@ def as_json(drawn_curves: list[curves.Curve]) -> list[dict[str, Any]]:
 
 
 def points(metrics: list[Row]) -> list[list[Any]]:
-    """[sequence, id, step, values]: the id tells a row from the one that a resumed recipe wrote in its place."""
+    """Return [sequence, id, step, values]: the id tells a row from the one that a resumed recipe wrote in its place."""
     return [list(row) for row in curves.thinned(metrics, _POINTS)]
 
 
@@ -244,7 +245,7 @@ def votes_behind(run: Run) -> list[tuple[Dataset, str]]:
 
 
 def _votes(dataset: Dataset) -> str:
-    """`312 pairs, 540 ratings by 9 people`"""
+    """Say what a dataset holds: `312 pairs, 540 ratings by 9 people`"""
     counts = dataset.counts
     named = (("comparisons", "pairs"), ("ratings", "ratings"), ("examples", "examples"))
     counts_text = [f"{counts[name]:,} {word}" for name, word in named if counts.get(name)]

@@ -33,7 +33,7 @@ class ThenAndNow:
 
 
 def then_and_now(run: Run) -> list[ThenAndNow]:
-    """For each prompt its first sample and its latest, those that were answered twice before the others.
+    """Return for each prompt its first sample and its latest, those that were answered twice before the others.
 
     Anybody may read this page, so what somebody asked in the arena is left out.
     """
@@ -53,7 +53,7 @@ def then_and_now(run: Run) -> list[ThenAndNow]:
 
 
 def _first_and_last_samples(run: Run) -> list[Sample]:
-    """In order. A long run has thousands; the page shows a few prompts, so the ends suffice."""
+    """Return samples in order. A long run has thousands; the page shows a few prompts, so the ends suffice."""
     ordered = run.samples.order_by("step", "sequence")
     first = list(ordered[:_SAMPLES])
     if len(first) < _SAMPLES:

@@ -194,7 +194,8 @@ def _choice(result: Row, choice: Any, task: guessing.Task, by: Row) -> list[Item
 
 
 def _is_flag(name: str) -> bool:
-    """As our own export calls it. Choices of other names, such as issue_type, are part of a task's own question."""
+    """Return whether a name is a flag's as our own export calls it. Choices of other names, such as issue_type, are
+    part of a task's own question."""
     return name.lower() == "flag"
 
 
