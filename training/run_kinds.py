@@ -7,6 +7,7 @@ from training.core.kinds import HUB_VARIABLES, KINDS, Kind
 from training.core.run_directory import Row
 from training.corpora import actions as corpora
 from training.models import Run
+from training.runs.ordering import weight_sources
 from training.runs.present import classify_section, ppo_section, pretrain_section, reward_section
 from training.runs.present.kind_sections import FORM_SECTIONS, RUN_SECTIONS, FormSection, RunSection
 
@@ -156,6 +157,18 @@ def _kinds() -> list[Kind]:
             makes="policy",
             stage="GRPO",
             purpose="Several answers to each prompt; each is pushed by how much its score beats the group's mean.",
+        ),
+        Kind(
+            "import",
+            "Import",
+            "training.recipes.import_run",
+            parent_kinds=(),
+            makes="policy",
+            stage="base",
+            variables=weight_sources.variables,
+            rows=weight_sources.rows,
+            check=weight_sources.check_import,
+            purpose="Weights from a hub, a GGUF file or a folder become a model of this site, to train from and ask.",
         ),
         Kind(
             "rloo",

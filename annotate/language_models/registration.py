@@ -84,12 +84,17 @@ def require_their_own(model: LanguageModel, project: Project) -> None:
         raise Refused(403, endpoint="It is this site's own server: give the folder of the weights, or ask the staff.")
     if model.folder and model.served_name and not model.endpoint:
         raise Refused(403, served_name="Only staff say by which name this site's own server is asked; leave it out.")
-    if model.path is not None:
-        here, usable = model.path.resolve(), LanguageModel.objects.usable_in(project).values("pk")
-        others = LanguageModel.objects.exclude(folder="").exclude(pk__in=usable)
-        for other in (settings.DATA_DIR / folder for folder in others.values_list("folder", flat=True)):
-            if here.is_relative_to(other.resolve()) or other.resolve().is_relative_to(here):
-                raise Refused(400, folder=f"There is no folder {model.folder} that {project.name} may use.")
+    if model.folder:
+        require_own_folder(model.folder, project)
+
+
+def require_own_folder(folder: str, project: Project) -> None:
+    """Raises Refused, 400, for a folder that holds, or lies in, the weights of another project's model."""
+    path, usable = (settings.DATA_DIR / folder).resolve(), LanguageModel.objects.usable_in(project).values("pk")
+    others = LanguageModel.objects.exclude(folder="").exclude(pk__in=usable).values_list("folder", flat=True)
+    for other in ((settings.DATA_DIR / other_folder).resolve() for other_folder in others):
+        if path.is_relative_to(other) or other.is_relative_to(path):
+            raise Refused(400, folder=f"There is no folder {folder} that {project.name} may use.")
 
 
 def content_of(model: LanguageModel) -> tuple[str, str, str, str]:

@@ -15,6 +15,7 @@ from training.configs.corpus import CorpusConfig
 from training.configs.evaluate import EvaluateConfig
 from training.configs.export import ExportConfig
 from training.configs.group import GRPOConfig, RLOOConfig
+from training.configs.imported import ImportConfig
 from training.configs.old_names import current_names
 from training.configs.options import ConfigError, check, option
 from training.configs.ppo import PPOConfig
@@ -35,6 +36,7 @@ __all__ = [
     "EvaluateConfig",
     "ExportConfig",
     "GRPOConfig",
+    "ImportConfig",
     "KTOConfig",
     "LabelConfig",
     "PPOConfig",
@@ -69,6 +71,7 @@ CONFIGS: dict[str, type] = {
         RLOOConfig,
         EvaluateConfig,
         SurpriseConfig,
+        ImportConfig,
         ExportConfig,
         LabelConfig,
     )

@@ -17,6 +17,7 @@ class Stage:
 
 _STAGES = (
     ("Data", "text, and the pieces it is cut into", ("corpus", "tokenizer")),
+    ("Import", "a model from elsewhere", ("import",)),
     ("Pretrain", "from raw text", ("pretrain", "domain")),
     ("Instruct", "from examples of what is wanted", ("sft", "classify")),
     ("Preferences", "from what people like", ("reward", "dpo", "kto")),

@@ -170,8 +170,8 @@ def _register(run: Run, outputs: Outputs) -> LanguageModel:
         kind=model_kind,
         parent=run.parent,
         stage=kind.stage,
-        licence=run.parent.licence if run.parent else "",
-        origin=f"run {run.pk} from {run.parent.name}" if run.parent else f"run {run.pk}",
+        licence=(run.parent.licence if run.parent else str(outputs.result.get("licence", "")))[:120],
+        origin=_origin(run, outputs.result),
         parameters=run.result.get("parameters") or (run.parent.parameters if run.parent else None),
         content_hash=outputs.content_hash,
         card=_card(run),
@@ -180,6 +180,12 @@ def _register(run: Run, outputs: Outputs) -> LanguageModel:
     if model_kind == LanguageModel.Kind.POLICY:
         enter_arena(project=run.project, model=model)
     return model
+
+
+def _origin(run: Run, result: Row) -> str:
+    if run.parent is not None:
+        return f"run {run.pk} from {run.parent.name}"
+    return str(result.get("origin") or f"run {run.pk}")[:500]
 
 
 def _card(run: Run) -> dict[str, Any]:

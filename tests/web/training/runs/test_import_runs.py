@@ -1,0 +1,127 @@
+"""Weights from elsewhere become a model by a run: what may be named, and what comes of it."""
+
+from __future__ import annotations
+
+import pytest
+from django.conf import settings
+
+from annotate.core.errors import Refused
+from annotate.models import LanguageModel
+from tests.support import tiny_model
+from tests.support.factories import make_model, make_project, make_user
+from training.core.run_directory import RunDirectory, RunSpec
+from training.models import Run
+from training.recipes import import_run
+from training.recipes.common import entry
+from training.runs.ordering import weight_sources
+from training.runs.ordering.actions import queue_run
+from training.runs.queue import outputs, preparation
+
+pytestmark = pytest.mark.django_db
+
+
+def order(project, source, **config) -> Run:
+    by = make_user(project, role="researcher")
+    return queue_run(kind="import", name="theirs", project=project, by=by, config={"source": source, **config})
+
+
+def refusal(project, source) -> str:
+    with pytest.raises(Refused) as refused:
+        order(project, source)
+    return refused.value.errors["config.source"]
+
+
+def test_a_name_on_the_hub_needs_no_file_here(project):
+    run = order(project, "Qwen/Qwen2.5-0.5B-Instruct")
+    assert preparation.prepare(run).rows("source") == [{"source": "Qwen/Qwen2.5-0.5B-Instruct", "is_on_hub": True}]
+    assert "HF_TOKEN" in weight_sources.variables(run.config)
+
+
+def test_what_lies_below_models_is_read_from_there(project):
+    (settings.MODELS_DIR / "mine.gguf").write_bytes(b"GGUF")
+    run = order(project, "models/mine.gguf")
+    assert preparation.prepare(run).rows("source") == [
+        {"source": str(settings.MODELS_DIR / "mine.gguf"), "is_on_hub": False}
+    ]
+    assert weight_sources.variables(run.config) == ()
+
+
+@pytest.mark.parametrize("source", ["/etc/passwd", "models/../secret-key", "runs/000001/model", "models", "..", "~/m"])
+def test_nothing_else_of_the_machine_is_read(project, source):
+    assert "below models/" in refusal(project, source)
+
+
+def test_a_link_leads_nowhere_else(project, tmp_path):
+    (tmp_path / "secret").write_text("x")
+    (settings.MODELS_DIR / "link").symlink_to(tmp_path / "secret")
+    assert "There is no models/link" in refusal(project, "models/link")
+    assert "There is no models/absent" in refusal(project, "models/absent")
+
+
+def test_another_projects_weights_are_not_there(project):
+    (settings.MODELS_DIR / "other").mkdir()
+    theirs = make_model(folder="models/other", is_shared=False, project=make_project())
+    assert "may use" in refusal(project, "models/other")
+    theirs.is_shared = True
+    theirs.save()
+    assert order(project, "models/other").pk
+
+
+def test_an_empty_source_says_what_to_name(project):
+    assert "owner/model" in refusal(project, " ")
+
+
+def test_a_folder_becomes_a_model_of_the_runs_project(project):
+    tiny_model.make(settings.MODELS_DIR / "tiny")
+    run = order(project, "models/tiny", licence="mit")
+    directory = preparation.prepare(run)
+    assert entry.attempt(import_run.main, directory) == 0, directory.failure()
+    outputs.record(run, outputs.gather(run, directory))
+    model = LanguageModel.objects.get(name="theirs")
+    assert (model.kind, model.stage, model.licence, model.origin) == ("policy", "base", "mit", "models/tiny")
+    assert model.path.is_dir() and model.parameters and model.content_hash
+    assert project.contestants.get().model == model
+
+
+def test_what_is_no_model_fails_in_words(tmp_path):
+    (tmp_path / "notes.txt").write_text("no weights")
+    run = RunDirectory(tmp_path / "run")
+    run.create(RunSpec("import", {"source": "x/y"}), {"source": iter([{"source": str(tmp_path / "notes.txt")}])})
+    assert entry.attempt(import_run.main, run) == 1
+    assert run.failure()["code"] == "not_a_model" and not run.model.exists()
+
+
+def from_hub(path, monkeypatch, folder) -> RunDirectory:
+    monkeypatch.setattr("huggingface_hub.snapshot_download", folder)
+    run = RunDirectory(path)
+    run.create(RunSpec("import", {"source": "x/y"}), {"source": iter([{"source": "x/y", "is_on_hub": True}])})
+    return run
+
+
+def test_of_a_hub_only_texts_and_safetensors_are_fetched(tmp_path, monkeypatch):
+    tiny_model.make(tmp_path / "snapshot")
+    asked = []
+
+    def fetch(name, allow_patterns):
+        asked.append((name, allow_patterns))
+        return str(tmp_path / "snapshot")
+
+    run = from_hub(tmp_path / "run", monkeypatch, fetch)
+    assert entry.attempt(import_run.main, run) == 0 and run.result()["origin"] == "x/y"
+    assert asked[0][0] == "x/y" and not {"*.bin", "*.py", "*.pt"} & set(asked[0][1])
+
+
+def test_an_adapter_of_a_hub_is_refused_for_it_names_any_folder_as_its_base(tmp_path, monkeypatch):
+    (tmp_path / "snapshot").mkdir()
+    (tmp_path / "snapshot" / "adapter_config.json").write_text('{"base_model_name_or_path": "/data/models/theirs"}')
+    run = from_hub(tmp_path / "run", monkeypatch, lambda name, allow_patterns: str(tmp_path / "snapshot"))
+    assert entry.attempt(import_run.main, run) == 1 and run.failure()["code"] == "hub_adapter"
+
+
+def test_a_hub_that_is_not_reached_is_said(tmp_path, monkeypatch):
+    def fetch(name, allow_patterns):
+        raise OSError("No route to host")
+
+    run = from_hub(tmp_path / "run", monkeypatch, fetch)
+    assert entry.attempt(import_run.main, run) == 1
+    assert run.failure()["code"] == "hub" and "No route to host" in run.failure()["message"]

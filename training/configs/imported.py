@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from training.configs.options import option
+
+
+@dataclass(frozen=True)
+class ImportConfig:
+    """Bring in weights from elsewhere as a model of this site."""
+
+    kind: ClassVar[str] = "import"
+    source: str = option(
+        "",
+        "a name on the hub such as Qwen/Qwen2.5-0.5B-Instruct, or what whoever runs this site has put below models/: a "
+        "GGUF file (models/mine.gguf), a folder as transformers reads it, or a PEFT adapter with its base",
+    )
+    licence: str = option("", "what it may be used for; empty: as the source declares")
+
+    def cross_check(self) -> dict[str, str]:
+        return {} if self.source.strip() else {"source": "Name what is to be imported: owner/model, or models/FILE."}

@@ -1,0 +1,61 @@
+"""Where an import may read weights: a name on the hub, or below models/ what is no other project's."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+
+from annotate.core.errors import Refused
+from annotate.language_models import registration
+from annotate.models import Project
+from training.core.kinds import HUB_VARIABLES
+from training.core.run_directory import RecipeFailure, Row
+from training.models import Run
+
+_HUB_NAME = re.compile(r"(?!\.)[\w.-]+/[\w.-]+")
+
+
+def check_import(project: Project, config: Any) -> dict[str, str]:
+    """Return what is wrong with the source, by option."""
+    return _errors(project, config.source.strip())
+
+
+def rows(run: Run) -> dict[str, list[Row]]:
+    """Return what the recipe is handed. Raises RecipeFailure for what may not be read any more."""
+    source = run.config["source"].strip()
+    if errors := _errors(run.project, source):
+        raise RecipeFailure("source_gone", f"source: {errors['source']}", "Queue the import again.")
+    if is_on_hub(source):
+        return {"source": [{"source": source, "is_on_hub": True}]}
+    return {"source": [{"source": str(_path(source)), "is_on_hub": False}]}
+
+
+def variables(config: Row) -> tuple[str, ...]:
+    return HUB_VARIABLES if is_on_hub(str(config.get("source", "")).strip()) else ()
+
+
+def is_on_hub(source: str) -> bool:
+    return bool(_HUB_NAME.fullmatch(source)) and not source.startswith("models/")
+
+
+def _path(source: str) -> Path:
+    return settings.DATA_DIR / source
+
+
+def _errors(project: Project, source: str) -> dict[str, str]:
+    if is_on_hub(source):
+        return {}
+    if not registration.is_below_models(source):
+        return {"source": "Name a model on the hub (owner/model), or a file or folder below models/ in ASSAY_DATA."}
+    path = _path(source)
+    # A link could lead to another project's data, or to any file of this machine.
+    if not path.exists() or not path.resolve().is_relative_to(settings.MODELS_DIR.resolve()):
+        return {"source": f"There is no {source} in ASSAY_DATA; whoever runs this site puts it there."}
+    try:
+        registration.require_own_folder(source, project)
+    except Refused:
+        return {"source": f"There is no {source} that {project.name} may use."}
+    return {}
