@@ -8,7 +8,9 @@ nothing else is being written at the same time.
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +18,7 @@ from typing import Any
 import httpx
 from django.conf import settings
 
-from annotate.core.chat_api import refusals
+from annotate.core.chat_api import pace, refusals
 from annotate.core.db.connections import give_back
 from annotate.core.network import outbound
 from annotate.language_models import answer_stream, model_keys, model_server_errors, request_slots
@@ -24,7 +26,8 @@ from annotate.language_models.answer_stream import Piece as Piece
 from annotate.models import LanguageModel
 from common import reasoning
 
-_MOST_ADAPTED = 4  # options that one server may refuse
+_MOST_TRIES = 5  # of one question: options that its server refuses, and waits
+_LONGEST_WAIT = 10.0  # seconds that somebody waits for a server that throttles
 _refused: dict[tuple[int, str], tuple[str, ...]] = {}  # what endpoints said of options that they do not take
 
 Messages = list[dict[str, str]]
@@ -61,17 +64,18 @@ async def stream_chat(
             request_slots.async_slot(model, settings.MODEL_SERVER_TIMEOUT),
             outbound.async_client(model.server_url, **_how(key)) as client,
         ):
-            for _ in range(_MOST_ADAPTED):
+            for number in range(1, _MOST_TRIES + 1):
                 async with client.stream("POST", "chat/completions", json=body) as response:
                     if response.status_code == 200:
                         async for piece in answer_stream.pieces(response):
                             yield piece
                         return
                     told = b"\n".join([line async for line in outbound.lines_of(response)])
-                changed = _adapted(model, body, response.status_code, told)
-                if changed is None:
+                again = _again(model, body, response, told, number)
+                if again is None:
                     break
-                body = changed
+                body = again.body
+                await asyncio.sleep(again.seconds)
             raise model_server_errors.refusal(response.status_code, told, key)
     except httpx.HTTPError as error:
         raise model_server_errors.in_words(error) from error
@@ -166,23 +170,41 @@ def _body(
 def _post_adapted(model: LanguageModel, body: dict[str, Any]) -> Any:
     """Return what the server answers to `body`, or to what it takes in its place."""
     key = _key(model)
-    for _ in range(_MOST_ADAPTED):
-        status, told = _exchange(model.server_url, "POST", "chat/completions", key, json=body)
-        changed = None if status == 200 else _adapted(model, body, status, told)
-        if changed is None:
+    for number in range(1, _MOST_TRIES + 1):
+        response, told = _exchange(model.server_url, "POST", "chat/completions", key, json=body)
+        again = _again(model, body, response, told, number)
+        if again is None:
             break
-        body = changed
-    return _read(status, told, key)
+        body = again.body
+        time.sleep(again.seconds)
+    return _read(response, told, key)
 
 
-def _adapted(model: LanguageModel, body: dict[str, Any], status: int, told: bytes) -> dict[str, Any] | None:
-    """Return the request as this endpoint takes it, if its refusal says so; the next ones are sent that way at once."""
-    text = told[:2000].decode("utf-8", "replace")
-    if not model.endpoint or status not in (400, 422) or (changed := refusals.adapted(body, text)) is None:
+@dataclass(frozen=True)
+class _Again:
+    """What is sent next, and after how long."""
+
+    body: dict[str, Any]
+    seconds: float = 0.0
+
+
+def _again(
+    model: LanguageModel, body: dict[str, Any], response: httpx.Response, told: bytes, number: int
+) -> _Again | None:
+    """Return how an endpoint's refusal is answered: by waiting as it says, if somebody can wait that long, or by
+    leaving out what it does not take. None: not at all."""
+    status, text = response.status_code, told[:2000].decode("utf-8", "replace")
+    if not model.endpoint or status == 200 or number == _MOST_TRIES:
+        return None
+    if refusals.kind_of(status, text) == refusals.Kind.THROTTLED:
+        seconds = pace.retry_after(response.headers)
+        seconds = pace.backoff(number) if seconds is None else seconds
+        return _Again(body, max(0.0, seconds)) if seconds <= _LONGEST_WAIT else None
+    if status not in (400, 422) or (changed := refusals.adapted(body, text)) is None:
         return None
     where = (model.pk, model.endpoint)
-    _refused[where] = (*_refused.get(where, ()), text)[-_MOST_ADAPTED:]
-    return changed
+    _refused[where] = (*_refused.get(where, ()), text)[-_MOST_TRIES:]
+    return _Again(changed)
 
 
 def _key(model: LanguageModel) -> str:
@@ -196,17 +218,17 @@ def _request(url: str, method: str, path: str, key: str = "", **options: Any) ->
     return _read(*_exchange(url, method, path, key, **options), key)
 
 
-def _exchange(url: str, method: str, path: str, key: str, **options: Any) -> tuple[int, bytes]:
+def _exchange(url: str, method: str, path: str, key: str, **options: Any) -> tuple[httpx.Response, bytes]:
     try:
         with outbound.client(url, **_how(key)) as client, client.stream(method, path, **options) as response:
-            return response.status_code, outbound.body_of(response)
+            return response, outbound.body_of(response)
     except httpx.HTTPError as error:
         raise model_server_errors.in_words(error) from error
 
 
-def _read(status: int, body: bytes, key: str) -> Any:
-    if status != 200:
-        raise model_server_errors.refusal(status, body, key)
+def _read(response: httpx.Response, body: bytes, key: str) -> Any:
+    if response.status_code != 200:
+        raise model_server_errors.refusal(response.status_code, body, key)
     try:
         return json.loads(body)
     except ValueError as error:

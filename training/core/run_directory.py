@@ -1,4 +1,4 @@
-"""The run directory: everything that passes between Django and a recipe, and nothing else does.
+"""The run directory: everything that passes between Django and a recipe but the keys of endpoints (`run_secrets`).
 
     config.json        in: kind, seed, code version, dataset hash, paths of parent models, hyperparameters
     data/*.jsonl       in: frozen rows

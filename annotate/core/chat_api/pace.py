@@ -35,7 +35,7 @@ class Pace:
 
     def hear(self, headers: Mapping[str, str], *, is_throttled: bool) -> bool:
         """Take in what a response says of the next one; whether it named a time."""
-        seconds = _retry_after(headers) if is_throttled else None
+        seconds = retry_after(headers) if is_throttled else None
         if seconds is None:
             seconds = _until_reset(headers)
         if seconds is not None:
@@ -56,7 +56,8 @@ def backoff(tries: int) -> float:
     return float(min(BACKOFF * 2 ** (tries - 1), LONGEST_BACKOFF) * random.uniform(0.5, 1.0))
 
 
-def _retry_after(headers: Mapping[str, str]) -> float | None:
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds after which a server wants to be asked again; None where it does not say."""
     if (milliseconds := _number(headers.get("retry-after-ms", ""))) is not None:
         return milliseconds / 1000
     said = headers.get("retry-after", "").strip()

@@ -95,6 +95,23 @@ def test_what_a_server_does_not_take_is_left_out_from_then_on():
         assert api.requests[-1]["max_completion_tokens"] == 20 and "temperature" not in api.requests[-1]
 
 
+@pytest.mark.parametrize("streamed", [True, False])
+def test_a_server_that_throttles_for_a_moment_is_waited_for(streamed):
+    with keyed_api() as api:
+        model, found = behind(api), []
+        api.trouble += [throttle("0.1"), throttle("0.1")]
+
+        async def stream() -> None:
+            async for piece in model_server.stream_chat(model, HELLO, **SAMPLING):
+                found.append(piece.text)
+
+        if streamed:
+            asyncio.run(stream())
+        else:
+            found.append(model_server.complete_chat(model, HELLO, **SAMPLING).text)
+        assert "".join(found).strip() == "Answer to Hello" and len(api.requests) == 3
+
+
 def test_no_more_requests_than_its_concurrency_are_under_way():
     with keyed_api(seconds=0.1) as api:
         model = behind(api, settings=ModelSettings(concurrency=2))
@@ -251,7 +268,7 @@ def test_what_is_wrong_is_said_in_words(settings):
         found["context"] = ask_one_question(behind(api, name="e"), project)
         api.context = 10_000
         for name, trouble in (
-            ("throttled", throttle()),
+            ("throttled", throttle("60")),
             ("quota", Trouble(429, '{"error": {"code": "insufficient_quota"}}')),
             ("template", Trouble(500, '{"error": {"message": "Jinja: Conversation roles must alternate"}}')),
             ("time-out", Trouble(hang_seconds=1.5)),
@@ -259,7 +276,7 @@ def test_what_is_wrong_is_said_in_words(settings):
             ("protocol", Trouble(200, "<html>Welcome</html>")),
             ("failed", Trouble(500)),
         ):
-            api.trouble.append(trouble)
+            api.trouble[:] = [trouble]
             found[name] = ask_one_question(behind(api, name=name), project)
     found["address"] = ask_one_question(behind(api, name="f", endpoint="http://127.0.0.1:9/v1"), project)
     with keyed_api() as api:
