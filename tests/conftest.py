@@ -20,7 +20,7 @@ from tests.support.quick import is_of, is_quick, require_subject
 from tests.support.scheduling import ByModule, separate_process, slowest_first
 
 if TYPE_CHECKING:
-    from annotate.models import Project
+    from annotate.models import LanguageModel, Project, User
     from tests.support.annotate.openai_server import FakeServer
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -158,6 +158,36 @@ def project(db: None) -> Project:
     from tests.support.factories import make_project
 
     return make_project()
+
+
+@pytest.fixture
+def user(project: Project) -> User:
+    """Return a member who annotates."""
+    from tests.support.factories import make_user
+
+    return make_user(project)
+
+
+@pytest.fixture
+def researcher(project: Project) -> User:
+    from tests.support.factories import make_user
+
+    return make_user(project, role="researcher")
+
+
+@pytest.fixture
+def manager(project: Project) -> User:
+    from tests.support.factories import make_user
+
+    return make_user(project, role="manager")
+
+
+@pytest.fixture
+def pair(db: None) -> list[LanguageModel]:
+    """Return two models, for a battle."""
+    from tests.support.factories import make_model
+
+    return [make_model(), make_model()]
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from annotate.labelling import actions as feedback
 from annotate.models import Completion, FirstAnswer, Prompt
 from common import splits
 from tests.support.annotate import voting
+from tests.support.annotate.voting import make_battle
 from tests.support.api_client import Program
 from tests.support.factories import (
     make_assignment,
@@ -28,7 +29,6 @@ from tests.support.factories import (
     make_prompt,
     make_user,
 )
-from tests.web.annotate.arena.test_vote_guard import make_battle
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -14,13 +14,13 @@ from annotate.core import visitors
 from annotate.core.errors import Refused
 from annotate.models import Battle, BattleTurn, FirstAnswer, Membership, TryCount
 from tests.support import factories
-from tests.web.annotate.arena.test_vote_guard import cast, make_battle, pair, project  # noqa: F401
+from tests.support.annotate.voting import cast, make_battle
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def contest(project):  # noqa: F811
+def contest(project):
     prompts = [factories.make_prompt(project, side="eval") for _ in range(3)]  # visitors are shown an answer once
     for model in (factories.make_model(), factories.make_model()):
         factories.make_contestant(project, model)
@@ -29,7 +29,7 @@ def contest(project):  # noqa: F811
     return project
 
 
-def start(project, **headers) -> dict:  # noqa: F811
+def start(project, **headers) -> dict:
     sent = {"project": project.slug, "drawn": True}
     headers = {"Idempotency-Key": "1", **headers}
     reply = Client().post("/api/v1/battles/", json.dumps(sent), content_type="application/json", headers=headers)
@@ -59,7 +59,7 @@ def test_tries_to_sign_in_are_counted_without_the_address_in_clear(client):
     assert keys and not [key for key in keys if "203.0.113" in key]
 
 
-def test_whoever_has_left_a_private_project_votes_there_no_more_by_page_or_api(client, project, pair):  # noqa: F811
+def test_whoever_has_left_a_private_project_votes_there_no_more_by_page_or_api(client, project, pair):
     project.is_public = False
     project.save()
     user = factories.make_user(project)
@@ -73,7 +73,7 @@ def test_whoever_has_left_a_private_project_votes_there_no_more_by_page_or_api(c
     assert client.get(f"/api/v1/battles/{battle.token}/").status_code == 404
 
 
-def test_visitors_whose_address_nothing_tells_share_no_bound(rf, project, monkeypatch):  # noqa: F811
+def test_visitors_whose_address_nothing_tells_share_no_bound(rf, project, monkeypatch):
     monkeypatch.setattr(visitors, "BATTLES_PER_ADDRESS", 1)
     for name in ("one", "two", "three"):
         request = rf.get("/", REMOTE_ADDR="")
@@ -81,7 +81,7 @@ def test_visitors_whose_address_nothing_tells_share_no_bound(rf, project, monkey
         visitors.throttle_battles(request, visitor=name)
 
 
-def test_a_question_that_comes_between_the_look_and_the_vote_stops_the_vote(project, pair, monkeypatch):  # noqa: F811
+def test_a_question_that_comes_between_the_look_and_the_vote_stops_the_vote(project, pair, monkeypatch):
     battle = make_battle(project, pair)
     use_up = votes._use_up
 

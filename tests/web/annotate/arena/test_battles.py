@@ -29,11 +29,6 @@ writes_answers = pytest.mark.django_db(transaction=True)  # by another thread, w
 
 
 @pytest.fixture
-def project() -> Project:
-    return factories.make_project()
-
-
-@pytest.fixture
 def pair(project) -> list[LanguageModel]:
     models = [factories.make_model(name=name, folder=f"models/{name}", stage="Stage-" + name) for name in NAMES]
     for model in models:

@@ -19,11 +19,6 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("somebody_answers")
 
 
 @pytest.fixture
-def project() -> Project:
-    return factories.make_project()
-
-
-@pytest.fixture
 def pair(project) -> list[LanguageModel]:
     return [factories.make_contestant(project).model for _ in range(2)]
 

@@ -12,7 +12,7 @@ from annotate.arena.vote_guard import proof_of_work
 from annotate.core.counting import counted
 from annotate.models import Comparison, Hold, Project
 from tests.support import factories
-from tests.web.annotate.arena.test_vote_guard import HERE, cast, make_battle
+from tests.support.annotate.voting import HERE, cast, make_battle
 
 pytestmark = pytest.mark.django_db
 
@@ -25,11 +25,6 @@ def easy(monkeypatch) -> None:
 @pytest.fixture
 def project() -> Project:
     return factories.make_project(proof_of_work=True)
-
-
-@pytest.fixture
-def pair():
-    return [factories.make_model(), factories.make_model()]
 
 
 def challenge(battle) -> str:

@@ -15,54 +15,11 @@ from annotate.arena.vote_guard import duplicates
 from annotate.core import counting, visitors
 from annotate.core.errors import Refused, TooMany
 from annotate.labelling.actions import set_status
-from annotate.models import Battle, Comparison, Hold, LanguageModel, Project, StatusChange, TryCount, User, VoteTrace
+from annotate.models import Battle, Comparison, Hold, StatusChange, TryCount, User, VoteTrace
 from tests.support import factories
-from tests.support.annotate import voting
-
-ME, HERE = "v" * 64, "a" * 32
+from tests.support.annotate.voting import HERE, ME, cast, make_battle, vote
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def project() -> Project:
-    return factories.make_project()
-
-
-@pytest.fixture
-def pair() -> list[LanguageModel]:
-    return [factories.make_model(), factories.make_model()]
-
-
-def make_battle(project: Project, pair: list[LanguageModel], prompt=None, **fields) -> Battle:
-    """Both answers stand, written for this battle alone: no visitor is shown an answer that another was told of."""
-    prompt = prompt or factories.make_prompt(project, side="eval")
-    answers = [factories.make_completion(prompt, model=model) for model in pair]
-    who = {} if "user" in fields else {"visitor": ME}
-    return Battle.objects.create(
-        **{
-            "project": project,
-            "prompt": prompt,
-            "model_a": pair[0],
-            "model_b": pair[1],
-            "completion_a": answers[0],
-            "completion_b": answers[1],
-            "is_drawn": True,
-            **who,
-            **fields,
-        }
-    )
-
-
-def cast(battle: Battle, *, address: str = HERE, proof: str = "", **fields) -> Comparison:
-    return voting.vote(
-        battle=battle,
-        token=battle_votes.issue_token(battle),
-        visitor=battle.visitor,
-        user=battle.user,
-        origin=vote_guard.Origin(((address, 1),) if address else (), proof),
-        **{"winner": "model_a", **fields},
-    )
 
 
 # What is held
@@ -154,7 +111,7 @@ def test_the_window_ends_and_votes_count_again(project, pair, monkeypatch):
 def test_the_same_request_again_is_the_same_vote_and_counts_no_second_try(project, pair):
     battle = make_battle(project, pair)
     first = cast(battle, idempotency_key="once")
-    again = voting.vote(battle=battle, winner="model_a", token="", visitor=ME, idempotency_key="once")
+    again = vote(battle=battle, winner="model_a", token="", visitor=ME, idempotency_key="once")
     assert again == first and VoteTrace.objects.count() == 1
     assert counting.counted(f"votes:visitor:{ME}", seconds=60) == 1
 

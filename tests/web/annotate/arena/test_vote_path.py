@@ -28,11 +28,6 @@ MOST_MODULES, MOST_RETURNS = 8, 4
 
 
 @pytest.fixture
-def project() -> Project:
-    return factories.make_project()
-
-
-@pytest.fixture
 def battle(project: Project, client: Client) -> Battle:
     """A battle of the client's own session, whose answers stand."""
     prompt = factories.make_prompt(project, side="eval")

@@ -25,7 +25,7 @@ from annotate.core import visitors
 from annotate.core.errors import TooMany
 from tests.support import factories
 from tests.support.annotate import voting
-from tests.web.annotate.arena.test_vote_guard import cast, make_battle
+from tests.support.annotate.voting import cast, make_battle
 
 pytestmark = pytest.mark.django_db
 ROOT = Path(__file__).resolve().parents[4]

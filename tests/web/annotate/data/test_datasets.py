@@ -31,11 +31,6 @@ def folder(settings, tmp_path):
     return settings.DATASETS_DIR
 
 
-@pytest.fixture
-def researcher(project):
-    return make_user(project, role="researcher")
-
-
 def rows(dataset: Dataset, name: str) -> list[dict]:
     return [json.loads(line) for line in (dataset.path / f"{name}.jsonl").read_text().splitlines()]
 

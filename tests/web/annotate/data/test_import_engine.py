@@ -47,11 +47,6 @@ from tests.support.factories import make_contestant, make_model, make_prompt, ma
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def researcher(project):
-    return make_user(project, role="researcher")
-
-
 @pytest.fixture(autouse=True)
 def small_portions(monkeypatch):
     monkeypatch.setattr(reading, "ROWS", 10)

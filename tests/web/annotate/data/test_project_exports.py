@@ -34,11 +34,6 @@ def project():
     return factories.make_project(eval_percent=0)
 
 
-@pytest.fixture
-def manager(project):
-    return factories.make_user(project, role="manager")
-
-
 def taken_in(project, by, content: bytes, name: str = "rows.jsonl", **order: Any):
     found = start_import(project=project, file=io.BytesIO(content), file_name=name, order=Order(**order), by=by)
     importer = Importer(only=found.pk)

@@ -27,11 +27,6 @@ HTMX = {"HX-Request": "true"}
 
 
 @pytest.fixture
-def project():
-    return make_project()
-
-
-@pytest.fixture
 def user(project, client):
     user = make_user(project)
     client.force_login(user)

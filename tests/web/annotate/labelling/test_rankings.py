@@ -30,16 +30,6 @@ def project():
     return make_project(asks_rankings=True)
 
 
-@pytest.fixture
-def user(project):
-    return make_user(project)
-
-
-@pytest.fixture
-def manager(project):
-    return make_user(project, role="manager")
-
-
 def to_rank(project, user, count: int = 4):
     prompt, model = make_prompt(project), make_model()
     made = [make_completion(prompt, model=model) for _ in range(count)]

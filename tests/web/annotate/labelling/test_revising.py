@@ -32,11 +32,6 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def user(project):
-    return make_user(project)
-
-
-@pytest.fixture
 def rate(project, user):
     return make_assignment(user, make_completion(make_prompt(project), "An answer."))
 

@@ -23,16 +23,6 @@ from tests.support.factories import (
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def user(project):
-    return make_user(project)
-
-
-@pytest.fixture
-def manager(project):
-    return make_user(project, role="manager")
-
-
 def to_rate(project, user):
     return make_assignment(user, make_completion(make_prompt(project), "An answer."))
 

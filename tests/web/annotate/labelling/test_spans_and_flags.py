@@ -37,11 +37,6 @@ def project():
 
 
 @pytest.fixture
-def user(project):
-    return make_user(project)
-
-
-@pytest.fixture
 def task(project, user):
     return make_assignment(user, make_completion(make_prompt(project), TEXT))
 

@@ -21,11 +21,6 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def project() -> Project:
-    return factories.make_project()
-
-
-@pytest.fixture
 def base(project) -> LanguageModel:
     return factories.make_contestant(project, factories.make_model(name="Aardvark", folder="models/a")).model
 

@@ -82,11 +82,6 @@ def project(db, settings):
 
 
 @pytest.fixture
-def manager(project):
-    return make_user(project, role="manager")
-
-
-@pytest.fixture
 def hook(project, manager, receiver) -> Webhook:
     return webhooks.add_webhook(project=project, url=receiver.url, by=manager)
 

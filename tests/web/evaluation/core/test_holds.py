@@ -56,11 +56,6 @@ def outside(monkeypatch: pytest.MonkeyPatch) -> Watch:
 
 
 @pytest.fixture
-def manager(project):
-    return make_user(project, role="manager")
-
-
-@pytest.fixture
 def ready(project, base, child, vote, manager) -> Candidacy:
     """A candidacy that meets its rule, not looked at yet."""
     actions.set_rule(project=project, by=manager, first_votes_only=False)

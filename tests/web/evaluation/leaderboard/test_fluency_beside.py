@@ -16,7 +16,7 @@ from evaluation.metrics import fluency_figures as fluency
 from evaluation.models import Candidacy, Evaluation
 from evaluation.promotion import actions, tolerances
 from tests.support.evaluation.measured import items, measured
-from tests.support.factories import PASSWORD, make_contestant, make_model, make_user
+from tests.support.factories import PASSWORD, make_contestant, make_model
 from tests.web.evaluation.promotion.test_promotion import check_named, looked_at
 
 SURPRISE = {"task": fluency.TASK, "metric": fluency.SURPRISE_ABOVE, "worst": 0.2}
@@ -41,11 +41,6 @@ def measure(project):
         return measured(project, model, fluency.TASK, items(rows), measure="fluency")
 
     return made
-
-
-@pytest.fixture
-def manager(project):
-    return make_user(project, role="manager")
 
 
 @pytest.fixture

@@ -29,11 +29,6 @@ RULE = {"judge": "person", "how": "sequence", "margin": "0", "fewest_votes": "0"
 
 
 @pytest.fixture
-def manager(project):
-    return make_user(project, role="manager")
-
-
-@pytest.fixture
 def signed_in(client, manager):
     assert client.login(username=manager.username, password=PASSWORD)
     return client

@@ -32,11 +32,6 @@ def pair(project, base):
     return make_completion(prompt, "Rivers bring salt.", model=base), make_completion(prompt, "Tears.", model=base)
 
 
-@pytest.fixture
-def researcher(project):
-    return make_user(project, role="researcher")
-
-
 def judged(pair, *winners, **fields):
     """As people judge: each their own assignment, done."""
     for winner in winners:

@@ -20,11 +20,6 @@ from training.runs.ordering.end_events import tell_finished
 
 
 @pytest.fixture
-def researcher(project):
-    return make_user(project, role="researcher")
-
-
-@pytest.fixture
 def run(project, base, researcher) -> Run:
     made = make_weights(name="tide-new", parent=base, stage="SFT")
     return Run.objects.create(

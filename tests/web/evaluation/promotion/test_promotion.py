@@ -25,11 +25,6 @@ from tests.support.training.runs import in_a_thread
 
 
 @pytest.fixture
-def manager(project):
-    return make_user(project, role="manager")
-
-
-@pytest.fixture
 def candidacy(project, child):
     return Candidacy.objects.create(project=project, model=child)
 

@@ -11,29 +11,14 @@ from django.utils import timezone
 
 from annotate.arena.vote_guard import actions as vote_guard
 from annotate.core.counting import count
-from annotate.models import Comparison, Delivery, HeldWatch, Hold, Project, StatusChange, VoteTrace, Webhook
+from annotate.models import Comparison, Delivery, HeldWatch, Hold, StatusChange, VoteTrace, Webhook
 from evaluation.models import Notice
 from evaluation.vote_integrity import detection, hold_rate
 from evaluation.vote_integrity import held_votes as held_for_review
 from tests.support import factories
-from tests.web.annotate.arena.test_vote_guard import cast, make_battle
+from tests.support.annotate.voting import cast, make_battle
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def project() -> Project:
-    return factories.make_project()
-
-
-@pytest.fixture
-def pair():
-    return [factories.make_model(), factories.make_model()]
-
-
-@pytest.fixture
-def manager(project):
-    return factories.make_user(project, role="manager")
 
 
 def votes(project, pair, count: int, **fields) -> list[Comparison]:

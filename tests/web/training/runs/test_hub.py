@@ -9,7 +9,6 @@ import pytest
 
 from annotate.core.errors import Refused
 from annotate.models import AuditEntry
-from tests.support.factories import make_user
 from tests.support.training.runs import make_weights
 from training.configs.corpus_sources import read_orders
 from training.core.kinds import KINDS
@@ -20,11 +19,6 @@ from training.runs.ordering.actions import queue_run
 from training.runs.queue import outputs, preparation
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def researcher(project):
-    return make_user(project, role="researcher")
 
 
 @pytest.fixture

@@ -34,11 +34,6 @@ PAUSE = {
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def researcher(project):
-    return make_user(project, role="researcher")
-
-
 def paused_run(project, **fields: Any) -> Run:
     config = configs.parse("ppo", {"reward_function": "a.b"}).__dict__
     run = make_run(project, kind="ppo", **{"state": "paused", "pause": PAUSE, "reason_code": "kl_limit", **fields})

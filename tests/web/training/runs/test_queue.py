@@ -26,11 +26,6 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def researcher(project):
-    return make_user(project, role="researcher")
-
-
-@pytest.fixture
 def listed(settings):
     settings.REWARD_FUNCTIONS = {"short": "a.b"}
 

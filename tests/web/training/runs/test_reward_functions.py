@@ -10,7 +10,6 @@ from django.core.exceptions import ImproperlyConfigured
 
 from annotate.core.errors import Refused
 from tests.support.api_client import Program
-from tests.support.factories import make_user
 from tests.support.training.runs import make_dataset, make_weights
 from training.core.run_directory import RecipeFailure, RunDirectory
 from training.models import Run
@@ -21,11 +20,6 @@ pytestmark = pytest.mark.django_db
 SHELL = "pydoc.pipepager"
 LISTED = {"short answers": "operator.rewards.short"}
 ROOT = Path(__file__).resolve().parents[4]
-
-
-@pytest.fixture
-def researcher(project):
-    return make_user(project, role="researcher")
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import json
 import pytest
 from django.urls import reverse
 
-from tests.support.factories import make_project, make_user
+from tests.support.factories import make_user
 from tests.support.training.runs import make_run
 from training import configs, consumers
 
@@ -58,11 +58,6 @@ def result_of(judges: int) -> dict:
             "true": {"judgements": 9, "lack": "too few to learn from.", "spearman": None},
         },
     }  # fmt: skip
-
-
-@pytest.fixture
-def project():
-    return make_project(is_public=True)
 
 
 def page(client, project, result: dict, authors: list[int] | None = None) -> str:
