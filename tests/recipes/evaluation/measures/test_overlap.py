@@ -16,7 +16,6 @@ from evaluation.metrics import figure_intervals as intervals
 from evaluation.recipes import evaluate, meteor, overlap
 from evaluation.recipes.overlap import ReferencePrompt, Scorer
 from evaluation.recipes.word_tokens import words
-from tests.support import tiny_model
 from training.core.run_directory import RunDirectory, RunSpec, read_lines
 from training.recipes.common.entry import attempt
 
@@ -29,11 +28,6 @@ class Synonyms:
     def synsets(self, word: str) -> list:
         names = GOLDEN["synonyms"].get(word, [])
         return [SimpleNamespace(lemmas=lambda: [SimpleNamespace(name=lambda n=name: n) for name in names])]
-
-
-@pytest.fixture(scope="module")
-def model_folder(tmp_path_factory):
-    return tiny_model.make(tmp_path_factory.mktemp("tiny") / "model")
 
 
 def asked(pairs) -> list[ReferencePrompt]:
@@ -153,8 +147,8 @@ def failure_of(run: RunDirectory) -> dict:
 
 
 @pytest.fixture(scope="module")
-def first(model_folder, tmp_path_factory) -> RunDirectory:
-    return run_on(tmp_path_factory.mktemp("overlap") / "run", rows(), model_folder)
+def first(model, tmp_path_factory) -> RunDirectory:
+    return run_on(tmp_path_factory.mktemp("overlap") / "run", rows(), model)
 
 
 def test_every_figure_has_its_interval_and_every_item_its_answer(first):
@@ -173,8 +167,8 @@ def test_every_figure_has_its_interval_and_every_item_its_answer(first):
     assert any("too few for an interval" in note for note in result["notes"])
 
 
-def test_answers_do_not_hang_on_the_batch(first, model_folder, tmp_path, monkeypatch):
-    alone = run_on(tmp_path / "alone", rows(), model_folder, batch_size=1)
+def test_answers_do_not_hang_on_the_batch(first, model, tmp_path, monkeypatch):
+    alone = run_on(tmp_path / "alone", rows(), model, batch_size=1)
     answers = [
         {row["id"]: row["answer"]["text"] for row in read_lines(run.path / "answers.jsonl")} for run in (first, alone)
     ]
@@ -182,7 +176,7 @@ def test_answers_do_not_hang_on_the_batch(first, model_folder, tmp_path, monkeyp
     assert same >= 8, "up to rounding, greedy answers are the model's own"
 
 
-def test_a_run_that_was_killed_goes_on_where_it_was(first, model_folder, tmp_path, monkeypatch):
+def test_a_run_that_was_killed_goes_on_where_it_was(first, model, tmp_path, monkeypatch):
     run = RunDirectory(tmp_path / "killed")
     run.create(first.spec(), {"references": iter(rows())})
     kept = (first.path / "answers.jsonl").read_text().splitlines(keepends=True)
@@ -200,18 +194,18 @@ def test_a_run_that_was_killed_goes_on_where_it_was(first, model_folder, tmp_pat
     assert sum(asked_again) == 5
 
 
-def test_examples_for_instruction_tuning_are_references_too(model_folder, tmp_path):
+def test_examples_for_instruction_tuning_are_references_too(model, tmp_path):
     chat = [{"role": "user", "content": "Hello?"}, {"role": "assistant", "content": "Good day."}]
     given = [{"prompt": chat[:1], "completion": "Hi."}, {"messages": chat}]
-    run = run_on(tmp_path / "run", given, model_folder, other=True)
+    run = run_on(tmp_path / "run", given, model, other=True)
     shown = [line["shown"] for line in read_lines(run.path / "items.jsonl")]
     assert [s["references"] for s in shown] == [["Hi."], ["Good day."]]
     assert shown[1]["prompt"] == chat[:1]
 
 
-def test_the_limit_takes_the_same_items_whatever_their_order(model_folder, tmp_path):
-    one = run_on(tmp_path / "one", rows(), model_folder, limit=4)
-    two = run_on(tmp_path / "two", rows()[::-1], model_folder, limit=4)
+def test_the_limit_takes_the_same_items_whatever_their_order(model, tmp_path):
+    one = run_on(tmp_path / "one", rows(), model, limit=4)
+    two = run_on(tmp_path / "two", rows()[::-1], model, limit=4)
     assert result_of(one)["items_hash"] == result_of(two)["items_hash"]
     assert result_of(one)["n"] == 4
     assert "4 of 9 items were taken (config.limit)." in result_of(one)["notes"]
@@ -227,8 +221,8 @@ def test_the_limit_takes_the_same_items_whatever_their_order(model_folder, tmp_p
         ({"references": ["Because."]}, "Item 2 has no prompt"),
     ],
 )
-def test_an_item_that_cannot_be_measured_is_refused_by_its_line(model_folder, tmp_path, broken, said):
-    failure = failure_of(run_on(tmp_path / "run", [rows()[0], broken], model_folder))
+def test_an_item_that_cannot_be_measured_is_refused_by_its_line(model, tmp_path, broken, said):
+    failure = failure_of(run_on(tmp_path / "run", [rows()[0], broken], model))
     assert failure["code"] == "bad_item"
     assert said in failure["message"]
 
@@ -242,17 +236,17 @@ def test_an_id_that_is_another_row_s_number_is_told_apart(tmp_path):
     assert [one.id for one in overlap.read(run, 10)[0]] == ["1", "1 (2)"]
 
 
-def test_one_item_is_too_few(model_folder, tmp_path):
-    assert failure_of(run_on(tmp_path / "run", rows(1), model_folder))["code"] == "no_references"
+def test_one_item_is_too_few(model, tmp_path):
+    assert failure_of(run_on(tmp_path / "run", rows(1), model))["code"] == "no_references"
 
 
-def test_no_room_for_a_prompt_is_said_with_the_remedy(model_folder, tmp_path):
-    failure = failure_of(run_on(tmp_path / "run", rows(), model_folder, max_new_tokens=16, max_length=16))
+def test_no_room_for_a_prompt_is_said_with_the_remedy(model, tmp_path):
+    failure = failure_of(run_on(tmp_path / "run", rows(), model, max_new_tokens=16, max_length=16))
     assert failure["code"] == "too_long"
     assert failure["remedy_changes"] == {"max_new_tokens": 8}
 
 
-def test_a_prompt_that_is_too_long_is_cut_and_said(model_folder, tmp_path):
+def test_a_prompt_that_is_too_long_is_cut_and_said(model, tmp_path):
     given = [*rows(2), {"id": "long", "prompt": "word " * 100, "references": ["Yes."]}]
-    result = result_of(run_on(tmp_path / "run", given, model_folder, max_length=128))
+    result = result_of(run_on(tmp_path / "run", given, model, max_length=128))
     assert any("1 of 3 prompts were too long for the model" in note for note in result["notes"])

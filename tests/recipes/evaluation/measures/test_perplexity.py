@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from django.conf import settings
 
-from tests.support import tiny_model
 from tests.support.evaluation.recipe_runs import ended, items_of, laid
 
 PROMPT = [{"role": "user", "content": "why?"}]
@@ -25,21 +24,16 @@ def _exact(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def model_folder(tmp_path_factory):
-    return tiny_model.make(tmp_path_factory.mktemp("tiny") / "model")
-
-
-@pytest.fixture(scope="module")
-def loaded(model_folder):
+def loaded(model):
     import torch
 
     from training.recipes.common import loading
 
-    return loading.load_policy(model_folder, torch.float32)
+    return loading.load_policy(model, torch.float32)
 
 
-def run_on(path, model_folder, *, texts=(), other=(), **config):
-    run = laid(path, model_folder, {"measure": "perplexity", **config}, texts=texts, other=other)
+def run_on(path, model, *, texts=(), other=(), **config):
+    run = laid(path, model, {"measure": "perplexity", **config}, texts=texts, other=other)
     return run, ended(run)
 
 
@@ -68,7 +62,7 @@ def losses(run) -> list[float]:
     return [item["counts"]["perplexity"][0] for item in items_of(run)]
 
 
-def test_an_answer_is_scored_after_its_prompt_and_nothing_else_counts(model_folder, loaded, tmp_path):
+def test_an_answer_is_scored_after_its_prompt_and_nothing_else_counts(model, loaded, tmp_path):
     from training.recipes.common import loading
 
     rows: list[dict[str, Any]] = [
@@ -76,7 +70,7 @@ def test_an_answer_is_scored_after_its_prompt_and_nothing_else_counts(model_fold
         {"id": 9, "prompt": PROMPT, "text": "no"},
         {"id": 11, "text": "running text"},
     ]
-    run, result = run_on(tmp_path / "run", model_folder, texts=rows, batch_size=2)
+    run, result = run_on(tmp_path / "run", model, texts=rows, batch_size=2)
     context = loading.encode_prompt(loaded[1], PROMPT, 256)
     for row, item in zip(rows, items_of(run), strict=True):
         ids = loading.encode_completion(loaded[1], row["text"], 64)
@@ -87,20 +81,20 @@ def test_an_answer_is_scored_after_its_prompt_and_nothing_else_counts(model_fold
     assert result["metrics"]["perplexity"]["value"] == pytest.approx(math.exp(total[0] / total[1]))
 
 
-def test_long_texts_go_in_the_harness_s_windows(model_folder, loaded, tmp_path):
+def test_long_texts_go_in_the_harness_s_windows(model, loaded, tmp_path):
     """Shorter than a window, as long as one, one token more, and several windows with a part of one left."""
     texts = [(LONG * 3)[:n] for n in (5, 16, 17, 32, 33, 100)]
-    run, _ = run_on(tmp_path / "run", model_folder, texts=[{"text": t} for t in texts], max_length=16)
+    run, _ = run_on(tmp_path / "run", model, texts=[{"text": t} for t in texts], max_length=16)
     assert losses(run) == [pytest.approx(-value, rel=1e-5) for value in harness(loaded, texts, 16)]
     assert [item["counts"]["perplexity"][1] for item in items_of(run)] == [5, 16, 17, 32, 33, 100]
 
 
-def test_units_are_the_harness_s(model_folder, loaded, tmp_path):
+def test_units_are_the_harness_s(model, loaded, tmp_path):
     """Words between white space, bytes of UTF-8; the corpus has one perplexity and not the mean of its texts'."""
     from lm_eval.api.metrics import bits_per_byte, weighted_perplexity
 
     texts = ["two  words", "dünn und 日本 und mehr", " x "]
-    run, result = run_on(tmp_path / "run", model_folder, texts=[{"text": t} for t in texts])
+    run, result = run_on(tmp_path / "run", model, texts=[{"text": t} for t in texts])
     words, sizes = [2, 5, 3], [len(t.encode()) for t in texts]
     pairs = [list(zip([-x for x in losses(run)], units, strict=True)) for units in (words, sizes)]
     figures = {name: figure["value"] for name, figure in result["metrics"].items()}
@@ -109,7 +103,7 @@ def test_units_are_the_harness_s(model_folder, loaded, tmp_path):
     assert figures["bits per byte"] == pytest.approx(bits_per_byte(pairs[1]))
 
 
-def test_a_prompt_that_does_not_fit_loses_its_beginning_and_is_said(model_folder, loaded, tmp_path):
+def test_a_prompt_that_does_not_fit_loses_its_beginning_and_is_said(model, loaded, tmp_path):
     from training.recipes.common import loading
 
     rows: list[dict[str, Any]] = [
@@ -117,7 +111,7 @@ def test_a_prompt_that_does_not_fit_loses_its_beginning_and_is_said(model_folder
         {"id": 2, "prompt": PROMPT, "text": "y" * 100},
         {"id": 3, "text": "short"},
     ]
-    run, result = run_on(tmp_path / "run", model_folder, texts=rows, max_length=32)
+    run, result = run_on(tmp_path / "run", model, texts=rows, max_length=32)
     items = items_of(run)
     assert [item["counts"]["perplexity"][1] for item in items] == [10, 100, 5]  # every answer whole
     context = loading.encode_prompt(loaded[1], rows[0]["prompt"], 10**6)
@@ -128,14 +122,14 @@ def test_a_prompt_that_does_not_fit_loses_its_beginning_and_is_said(model_folder
     assert any("2 of 3 prompts did not fit into 32 tokens" in note for note in result["notes"])
 
 
-def test_how_many_answers_are_the_lineages_own_is_told(model_folder, tmp_path):
+def test_how_many_answers_are_the_lineages_own_is_told(model, tmp_path):
     rows = [{"id": n, "prompt": PROMPT, "text": f"answer {n}", "by_family": n < 2} for n in range(3)]
-    _, result = run_on(tmp_path / "run", model_folder, texts=rows)
+    _, result = run_on(tmp_path / "run", model, texts=rows)
     assert any(note.startswith("2 of 3 answers were given by this model") for note in result["notes"])
 
 
-def test_a_corpus_gives_its_held_out_texts_and_figures_by_source(model_folder, tmp_path):
-    run = laid(tmp_path / "run", model_folder, {"measure": "perplexity"}, other=[{"text": "not these"}])
+def test_a_corpus_gives_its_held_out_texts_and_figures_by_source(model, tmp_path):
+    run = laid(tmp_path / "run", model, {"measure": "perplexity"}, other=[{"text": "not these"}])
     rows = [{"text": f"{source} {n}", "source": source} for n in range(3) for source in ("news", "tales")]
     held_out = "".join(json.dumps(row) + "\n" for row in rows)
     (run.path / "data" / "other" / "validation.jsonl").write_text(held_out)
@@ -144,26 +138,26 @@ def test_a_corpus_gives_its_held_out_texts_and_figures_by_source(model_folder, t
     assert [item["shown"]["text"] for item in items_of(run)] == [row["text"] for row in rows]
 
 
-def test_the_same_few_texts_are_drawn_whatever_their_order(model_folder, tmp_path):
+def test_the_same_few_texts_are_drawn_whatever_their_order(model, tmp_path):
     rows = [{"text": f"text number {n}"} for n in range(30)]
-    _, one = run_on(tmp_path / "one", model_folder, other=rows, limit=5)
-    _, other = run_on(tmp_path / "other", model_folder, other=rows[::-1], limit=5)
+    _, one = run_on(tmp_path / "one", model, other=rows, limit=5)
+    _, other = run_on(tmp_path / "other", model, other=rows[::-1], limit=5)
     assert one["n"] == 5
     assert one["metrics"]["bits per byte"]["value"] == pytest.approx(other["metrics"]["bits per byte"]["value"])
 
 
-def test_demonstrations_are_scored_as_answers(model_folder, tmp_path):
+def test_demonstrations_are_scored_as_answers(model, tmp_path):
     rows = [{"id": 0, "prompt": PROMPT, "completion": text} for text in ("because", "so")]  # `id` names the prompt
-    run, _ = run_on(tmp_path / "run", model_folder, other=rows)
+    run, _ = run_on(tmp_path / "run", model, other=rows)
     assert [item["shown"]["prompt"] for item in items_of(run)] == [PROMPT, PROMPT]
     assert [item["id"] for item in items_of(run)] == ["0", "0 (2)"]
 
 
-def test_it_repeats_itself_and_says_of_what_it_is(model_folder, tmp_path):
+def test_it_repeats_itself_and_says_of_what_it_is(model, tmp_path):
     rows = [{"id": 1, "text": "abc"}, {"id": 2, "text": "def"}]
-    _, first = run_on(tmp_path / "one", model_folder, texts=rows)
-    _, second = run_on(tmp_path / "two", model_folder, texts=rows)
-    _, more = run_on(tmp_path / "three", model_folder, texts=[*rows, {"id": 3, "text": "ghi"}])
+    _, first = run_on(tmp_path / "one", model, texts=rows)
+    _, second = run_on(tmp_path / "two", model, texts=rows)
+    _, more = run_on(tmp_path / "three", model, texts=[*rows, {"id": 3, "text": "ghi"}])
     assert json.dumps(first) == json.dumps(second)
     assert first["items_hash"] != more["items_hash"]
     assert "rolling windows of 1024 tokens; torch.float32" in first["signature"]
@@ -176,8 +170,8 @@ def test_it_repeats_itself_and_says_of_what_it_is(model_folder, tmp_path):
         ([], "no_texts", "no texts to score"),
     ],
 )
-def test_it_refuses_in_words(model_folder, tmp_path, rows, code, words):
-    _, failure = run_on(tmp_path / "run", model_folder, texts=rows)
+def test_it_refuses_in_words(model, tmp_path, rows, code, words):
+    _, failure = run_on(tmp_path / "run", model, texts=rows)
     assert failure["code"] == code and words in failure["message"] and failure["remedy"]
 
 
@@ -196,12 +190,12 @@ def test_an_endpoint_is_refused(tmp_path):
     assert failure["code"] == "no_log_probabilities" and "overlap" in failure["remedy"]
 
 
-def test_a_masked_model_is_refused(model_folder, tmp_path):
+def test_a_masked_model_is_refused(model, tmp_path):
     from transformers import BertConfig, BertForMaskedLM
 
     from training.recipes.common import loading
 
-    tokenizer = loading.load_tokenizer(model_folder)
+    tokenizer = loading.load_tokenizer(model)
     config = BertConfig(
         vocab_size=len(tokenizer), hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2
     )
@@ -230,9 +224,9 @@ def test_a_real_model_on_wikitext_is_what_the_harness_says_by_itself(tmp_path):
         assert result["metrics"][name]["value"] == pytest.approx(golden[name], rel=1e-5)
 
 
-def test_texts_without_spaces_have_no_perplexity_by_words_and_all_the_others(model_folder, tmp_path):
+def test_texts_without_spaces_have_no_perplexity_by_words_and_all_the_others(model, tmp_path):
     """A text of Chinese is one word to a split at white space, and no number holds that word's perplexity."""
     rows = [{"text": "我爱北京天安门今天天气很好" * n} for n in (30, 40)]
-    found = ended(laid(tmp_path / "run", model_folder, {"measure": "perplexity"}, other=rows))
+    found = ended(laid(tmp_path / "run", model, {"measure": "perplexity"}, other=rows))
     assert set(found["metrics"]) == {"perplexity", "byte perplexity", "bits per byte"}
     assert "word perplexity of these 2 items is too large for a number to hold." in found["notes"]

@@ -12,11 +12,6 @@ CONFIG = {"completions_per_prompt": 3, "max_new_tokens": 12, "batch_size": 4}
 PROMPTS = [{"id": 10 + i, "messages": [{"role": "user", "content": "say " * (i + 1)}]} for i in range(4)]
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_model.make(tmp_path_factory.mktemp("sample") / "model")
-
-
 def _run(path: Path, model: Path, prompts=PROMPTS, **config: object) -> RunDirectory:
     run = RunDirectory(path)
     run.create(RunSpec("sample", {**CONFIG, **config}, seed=5, parent=str(model)), {"prompts": iter(prompts)})

@@ -11,7 +11,6 @@ from statistics import mean
 import pytest
 import torch
 
-from tests.support import tiny_model
 from tests.support.training.ppo_runs import carry_out, make_run, metrics
 from training import configs
 from training.recipes.common import entry
@@ -22,12 +21,6 @@ from training.recipes.ppo import update as ppo_update
 from training.rl import guards
 from training.rl.policy import Policy
 from training.runs.figures import curves
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_model.make(tmp_path_factory.mktemp("ppo-controls") / "model")
-
 
 # --- the KL coefficient
 

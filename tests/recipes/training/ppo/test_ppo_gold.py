@@ -9,7 +9,6 @@ import pytest
 import torch
 from scipy import stats
 
-from tests.support import tiny_model
 from tests.support.training.ppo_runs import carry_out, choose, make_run, metrics, same_weights
 from training import configs
 from training.recipes.common import loading
@@ -24,11 +23,6 @@ FAST = {
     "min_length_ratio": 0.0, "max_surprise_rise": 0.0, "max_entropy_rise": 0.0, "min_entropy_ratio": 0.0,
     "max_foreign_share": 0.0, "min_eos_ratio": 0.0,
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_model.make(tmp_path_factory.mktemp("ppo-gold") / "model")
 
 
 def judge(folder: Path, model: Path, gold: torch.Tensor | None) -> Path:

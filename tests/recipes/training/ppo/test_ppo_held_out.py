@@ -8,7 +8,6 @@ import pytest
 import torch
 from scipy import stats
 
-from tests.support import tiny_model
 from tests.support.training.ppo_runs import CONFIG, carry_out, metrics, same_weights
 from training.core.run_directory import RunDirectory, RunSpec
 from training.recipes.common import entry
@@ -19,11 +18,6 @@ from training.recipes.ppo.held_out_score import Mean
 from training.runs.present import score_trust
 
 PROMPTS = [{"id": i, "messages": [{"role": "user", "content": f"say {chr(97 + i)}"}]} for i in range(25)]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_model.make(tmp_path_factory.mktemp("held-out") / "model")
 
 
 def make_run(path: Path, model: Path, prompts=PROMPTS, **config) -> RunDirectory:

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.support import tiny_model
 from tests.support.training.ppo_runs import carry_out, make_run, same_weights
 from training.recipes.common import entry
 from training.recipes.ppo import __main__ as ppo
@@ -17,11 +16,6 @@ from training.rl.sampler import Sampling
 SERVED = {"max_new_tokens": 10, "temperature": 0.7, "top_p": 0.95, "top_k": 0}
 ROLLOUTS = {**SERVED, "temperature": 1.0, "top_p": 1.0}
 REVIEWS = {"review_every": 1, "steps": 3, "review_samples": 3}
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_model.make(tmp_path_factory.mktemp("ppo-review") / "model")
 
 
 @pytest.fixture

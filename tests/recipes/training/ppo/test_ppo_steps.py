@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.support import tiny_model
 from tests.support.tiny_model import NO_FLUENCY_BOUNDS
 from training.configs import PPOConfig
 from training.core.run_directory import RunDirectory, RunSpec, read_lines
@@ -20,11 +19,6 @@ CONFIG = {
     "max_new_tokens": 10, "calibration_episodes": 8, "learning_rate": 1e-3, "sample_prompts": 0, "stop_kl": 0.0,
     **NO_FLUENCY_BOUNDS, "min_distinct_ratio": 0.0, "max_approx_kl": 0.0, "epochs": 3, "minibatches": 4,
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_model.make(tmp_path_factory.mktemp("ppo-steps") / "model")
 
 
 def _metrics(folder: Path, model: Path, **config: object) -> list[dict[str, float]]:

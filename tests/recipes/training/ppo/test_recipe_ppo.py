@@ -53,11 +53,6 @@ def slowly(prompts: list[list[dict]], completions: list[str]) -> list[float]:
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_model.make(tmp_path_factory.mktemp("ppo") / "model")
-
-
-@pytest.fixture(scope="module")
 def model_that_ends(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same, with an end token that is drawn now and then."""
     folder = tiny_model.make(tmp_path_factory.mktemp("ppo-ends") / "model")

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.support import tiny_model
 from tests.support.training.ppo_runs import carry_out, make_run, metrics
 from training import configs
 from training.recipes.common import entry, loading
@@ -20,11 +19,6 @@ from training.recipes.reward.reward_model import RewardModel
 from training.rl.value import ValueHead
 
 WORDS = ["the quick brown fox jumps over the lazy dog " * 3, "a stitch in time saves nine " * 4] * 8
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_model.make(tmp_path_factory.mktemp("ppo-options") / "model")
 
 
 @pytest.fixture(scope="module")

@@ -3,17 +3,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.support import tiny_model
 from tests.support.training.ppo_runs import RUNAWAY, carry_out, choose, make_run, metrics, same_weights, weights
 from training import configs
 from training.core.run_directory import read_lines
 from training.recipes.common import entry
 from training.recipes.ppo import __main__ as ppo
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_model.make(tmp_path_factory.mktemp("ppo-pauses") / "model")
 
 
 @pytest.mark.parametrize("adapters", ["top", "full"])

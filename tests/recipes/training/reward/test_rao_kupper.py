@@ -11,7 +11,6 @@ import torch
 from scipy import integrate, stats
 
 from annotate.data.datasets.preferences import Comparison
-from tests.support import tiny_model
 from tests.support.evaluation import reward_models
 from tests.support.training import ppo_runs
 from training.recipes.reward import feedback_likelihood as likelihood
@@ -94,11 +93,6 @@ def test_without_comparisons_there_is_no_calibration():
 
 
 # What people are asked beside
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_model.make(tmp_path_factory.mktemp("rao-kupper") / "model")
 
 
 def test_a_review_expects_wins_and_half_of_the_ties(tmp_path: Path, model: Path):

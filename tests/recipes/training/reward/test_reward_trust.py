@@ -13,7 +13,6 @@ from annotate.core.errors import Refused
 from annotate.models import LanguageModel
 from evaluation.demo import training_stages
 from evaluation.demo.plan import Plan, Turn, TurnStopped
-from tests.support import tiny_model
 from tests.support.api_client import errors, program
 from tests.support.evaluation import reward_models
 from tests.support.factories import make_user
@@ -36,11 +35,6 @@ AT_CHANCE = {
 PROVEN = {**AT_CHANCE, "beats_chance": True, "slope": {**AT_CHANCE["slope"], "lower": 0.05}}
 FIGURES = "accuracy on pairs 0.54 [0.41, 0.67] where chance is 0.5, n = 60"
 MAIN = {"ppo": ppo.main, "grpo": grpo.main, "rloo": rloo.main}
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_model.make(tmp_path_factory.mktemp("trust") / "model")
 
 
 def tell(folder: Path, held_out: dict | None) -> Path:
