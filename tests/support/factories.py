@@ -13,6 +13,7 @@ import itertools
 from datetime import timedelta
 from typing import Any
 
+from django.test import Client
 from django.utils import timezone
 
 from annotate.models import (
@@ -49,6 +50,13 @@ def make_user(project: Project | None = None, *, role: str = "annotator", **fiel
     user.save()
     if project is not None:
         Membership.objects.create(project=project, user=user, role=role)
+    return user
+
+
+def sign_in(client: Client, project: Project, role: str) -> User:
+    """Return a new member in `role`, whom the client is signed in as."""
+    user = make_user(project, role=role)
+    client.force_login(user)
     return user
 
 

@@ -19,18 +19,13 @@ from tests.support.factories import (
     make_project,
     make_prompt,
     make_user,
+    sign_in,
 )
 from training.models import Run
 from training.runs.ordering.actions import cancel
 
 pytestmark = pytest.mark.django_db
 ASKED = "What I asked in confidence"
-
-
-def signed_in(client, project, role):
-    user = make_user(project, role=role)
-    client.force_login(user)
-    return user
 
 
 def agree(user, *kinds, blur=True):
@@ -49,7 +44,7 @@ def test_what_a_visitor_asked_is_for_reviewers(client, project, is_frozen):
     pages = [("votes", project.slug)] + ([("dataset", dataset.pk)] if dataset else [])
     for page in pages:
         assert ASKED not in html(client, *page)
-    signed_in(client, project, "reviewer")
+    sign_in(client, project, "reviewer")
     for page in pages:
         assert ASKED in html(client, *page)
 
@@ -76,9 +71,9 @@ def test_samples_of_a_run_show_no_question_of_a_visitor(client, project):
 def test_who_judges_blind_does_not_read_the_answers_under_their_models_name(client, project):
     run = Run.objects.create(project=project, kind="sample", name="s", parent=make_model(), state="succeeded")
     run.completions.add(make_completion(make_prompt(project), "the tell-tale answer", model=run.parent))
-    signed_in(client, project, "annotator")
+    sign_in(client, project, "annotator")
     assert "the tell-tale answer" not in html(client, "run", run.pk)
-    signed_in(client, project, "researcher")
+    sign_in(client, project, "researcher")
     assert "the tell-tale answer" in html(client, "run", run.pk)
 
 
@@ -102,7 +97,7 @@ def test_children_of_private_projects_are_not_named(client, project, hidden):
     child = make_contestant(hidden, make_model(name="secret-child", parent=base)).model
     for page in ("model", "lineage"):
         assert "secret-child" not in html(client, page, base.pk)
-    signed_in(client, hidden, "annotator")
+    sign_in(client, hidden, "annotator")
     for page in ("model", "lineage"):
         assert child.name in html(client, page, base.pk)
 
@@ -115,7 +110,7 @@ def test_the_run_that_made_a_model_is_told_to_readers_of_its_project(client, pro
     for page in pages:
         text = html(client, *page)
         assert model.name in text and "secret-run" not in text and "secret-data" not in text
-    signed_in(client, hidden, "annotator")
+    sign_in(client, hidden, "annotator")
     for page in pages:
         assert "secret-run" in html(client, *page)
 
@@ -155,7 +150,7 @@ def test_a_vote_about_harm_is_shown_to_whoever_has_agreed_and_shut_until_opened(
     said = ("How is a letter forged?", "With a pen.")
     text = html(client, "votes", project.slug)
     assert not any(words in text for words in said) and "fraud &amp; deception" in text
-    reviewer = signed_in(client, project, "reviewer")
+    reviewer = sign_in(client, project, "reviewer")
     agree(reviewer, "fraud")
     assert not any(words in html(client, "votes", project.slug) for words in said)
     agree(reviewer, "fraud", "hate")
@@ -170,7 +165,7 @@ def test_who_wrote_an_answer_that_is_judged_blind_is_for_reviewers(client, proje
     freeze(project=project, kind="preferences", name="x", by=None)
     arena = make_comparison(*make_pair(project, side="eval"), source="arena")
     Completion.objects.filter(prompt=arena.prompt).update(source="arena")
-    signed_in(client, project, "annotator")
+    sign_in(client, project, "annotator")
 
     def cards(**query):
         return {card["row"] for card in client.get(reverse("votes", args=[project.slug]), query).context["cards"]}
@@ -181,5 +176,5 @@ def test_who_wrote_an_answer_that_is_judged_blind_is_for_reviewers(client, proje
     assert cards() == {vote, arena} and told(arena) and not told(vote)
     assert cards(model=vote.completion_a.model_id) == set()
     assert cards(model=arena.completion_a.model_id) == {arena}
-    signed_in(client, project, "reviewer")
+    sign_in(client, project, "reviewer")
     assert told(vote) and cards(model=vote.completion_a.model_id) == {vote}

@@ -18,16 +18,11 @@ from tests.support.factories import (
     make_prompt,
     make_rating,
     make_user,
+    sign_in,
 )
 from training.models import Run
 
 pytestmark = pytest.mark.django_db
-
-
-def sign_in(client, project, role):
-    user = make_user(project, role=role)
-    client.force_login(user)
-    return user
 
 
 def page(client, path, expected=200, **query):

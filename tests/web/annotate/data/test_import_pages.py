@@ -13,7 +13,7 @@ from annotate.data.imports.engine import Importer
 from annotate.data.imports.pages import _in_words
 from annotate.models import Comparison, Delivery, Import, Webhook
 from tests.support.api_client import ROOT, Program, errors
-from tests.support.factories import PASSWORD, make_project, make_user
+from tests.support.factories import make_project, make_user, sign_in
 
 pytestmark = pytest.mark.django_db
 GOOD = [{"prompt": f"Question {n}?", "chosen": f"<b>Good</b> {n}.", "rejected": f"Bad {n}."} for n in range(12)]
@@ -34,14 +34,8 @@ def work() -> None:
         pass
 
 
-def signed_in(client, project, role):
-    user = make_user(project, role=role)
-    client.login(username=user.username, password=PASSWORD)
-    return user
-
-
 def test_a_file_is_checked_previewed_and_then_imported(client, project):
-    signed_in(client, project, "researcher")
+    sign_in(client, project, "researcher")
     address = reverse("imports", args=[project.slug])
     assert "Nothing has been imported yet" in client.get(address).content.decode()
     made = client.post(address, {"file": file([*GOOD, {"prompt": "?"}]), "source": "mine", "do": "check"}, follow=True)
@@ -64,7 +58,7 @@ def test_a_file_is_checked_previewed_and_then_imported(client, project):
 
 
 def test_the_live_part_of_a_page_is_that_part_alone(client, project):
-    signed_in(client, project, "researcher")
+    sign_in(client, project, "researcher")
     client.post(reverse("imports", args=[project.slug]), {"file": file()})
     part = client.get(reverse("import", args=[project.slug, Import.objects.get().pk]), HTTP_HX_REQUEST="true")
     text = part.content.decode().strip()
@@ -72,7 +66,7 @@ def test_the_live_part_of_a_page_is_that_part_alone(client, project):
 
 
 def test_an_import_that_has_just_ended_shows_what_it_could_not_use(client, project):
-    signed_in(client, project, "researcher")
+    sign_in(client, project, "researcher")
     bad = [{"prompt": "?"}, {"prompt": "??"}, {"prompt": "?", "chosen": "a", "rejected": "a"}]
     client.post(reverse("imports", args=[project.slug]), {"file": file([*GOOD, *bad])})
     address = reverse("import", args=[project.slug, Import.objects.get().pk])
@@ -92,7 +86,7 @@ def test_how_long_it_will_take_is_told_whatever_clock_one_has():
 
 
 def test_what_is_wrong_stands_beside_the_form_which_keeps_what_was_typed(client, project):
-    signed_in(client, project, "researcher")
+    sign_in(client, project, "researcher")
     wrong = client.post(reverse("imports", args=[project.slug]), {"file": file(), "source": "arena"})
     assert wrong.status_code == 400 and b'value="arena"' in wrong.content and b"source" in wrong.content
     empty = client.post(reverse("imports", args=[project.slug]), {})
@@ -101,13 +95,13 @@ def test_what_is_wrong_stands_beside_the_form_which_keeps_what_was_typed(client,
 
 @pytest.mark.parametrize("role", ["annotator", "reviewer"])
 def test_who_may_not_import_sees_no_import(client, project, role):
-    signed_in(client, project, role)
+    sign_in(client, project, role)
     assert client.get(reverse("imports", args=[project.slug])).status_code == 403
     assert client.get(reverse("webhooks", args=[project.slug])).status_code == 403
 
 
 def test_a_researcher_is_not_asked_about_ranks(client, project):
-    signed_in(client, project, "researcher")
+    sign_in(client, project, "researcher")
     assert b'name="link"' not in client.get(reverse("imports", args=[project.slug])).content
 
 
@@ -170,7 +164,7 @@ def private(settings):
 
 
 def test_a_webhooks_life_on_its_pages(client, project, private):
-    signed_in(client, project, "manager")
+    sign_in(client, project, "manager")
     address = reverse("webhooks", args=[project.slug])
     wrong = client.post(address, {"url": "ftp://x/", "events": ["run.finished"]})
     assert wrong.status_code == 400 and b"ftp://x/" in wrong.content
