@@ -1,4 +1,4 @@
-"""What programs send to the arena and get from it: battles, answers, votes, puzzles."""
+"""Serialize what programs send to the arena and get from it: battles, answers, votes, puzzles."""
 
 from __future__ import annotations
 

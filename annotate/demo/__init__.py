@@ -1,1 +1,1 @@
-"""What a demonstration starts from: a project with its guidelines and prompts, and an account to look around with."""
+"""Make what a demonstration starts from: a project with guidelines and prompts, and an account to look around."""

@@ -1,4 +1,4 @@
-"""What the demo starts from: a project with its guidelines, its prompts, and one account to look around with.
+"""Make what the demo starts from: a project with its guidelines, its prompts, and one account to look around with.
 
 Everything is found or made, so that seeding twice changes nothing.
 """

@@ -1,4 +1,4 @@
-"""What becomes of an assignment: kept, skipped, opened again, closed, or expired."""
+"""Keep, skip, reopen, close or expire an assignment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What programs get of a task and send to it: the item without its models, an annotation, a flag, a receipt."""
+"""Serialize tasks for programs: the item without its models, an annotation, a flag, a receipt."""
 
 from __future__ import annotations
 

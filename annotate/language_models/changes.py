@@ -1,4 +1,4 @@
-"""Where a model is asked and how, changed after it was registered. Its weights and its name never change."""
+"""Change where and how a registered model is asked. Its weights and its name never change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What programs send about language models, and what they get."""
+"""Serialize language models for programs: what they send, and what they get."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why a model server gave no answer: in words for whoever waits, and what researchers are told beside.
+"""Say why a model server gave no answer: in words for whoever waits, with more detail for researchers.
 
 The words never name a model, a folder or an address, because an arena visitor may read them before the vote; what the
 server said is in `detail`, for logs alone: it may come from where its reader cannot look. `kind` is for whoever checks

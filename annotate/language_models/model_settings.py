@@ -1,4 +1,4 @@
-"""How a model is asked: its own sampling, system prompt and template options, before those of the project.
+"""Choose how a model is asked: its own sampling, system prompt and template options, before the project's.
 
 What a model leaves empty is as its project says. A model that thinks may need more room than the project's others; one
 behind somebody's API costs money and takes only so many requests at a time.

@@ -1,4 +1,4 @@
-"""What is done to a model of the registry: into an arena and out of it, retired and brought back, loaded to be served.
+"""Enter a registered model into an arena or take it out, retire it and bring it back, have it loaded.
 
 Its page, and the registry, are in evaluation/registry/pages/model_pages.py: they show what is measured and who trained
 it.

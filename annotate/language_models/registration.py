@@ -1,4 +1,4 @@
-"""What may be registered as a model: its fields by themselves, and what a researcher may reach by them."""
+"""Check what may be registered as a model: its fields by themselves, and what a researcher may reach by them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many requests to a model's endpoint are under way in this process: never more than its concurrency.
+"""Bound the requests to a model's endpoint that are under way in this process by its concurrency.
 
 Of one process. A run that samples in bulk keeps to the same number by itself, so that people who wait for an answer
 wait for no run.

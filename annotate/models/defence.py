@@ -1,4 +1,4 @@
-"""What the defence of the arena's votes remembers: where a vote came from, why it is held, and how usual holds are."""
+"""Store what guards the arena's votes: where a vote came from, why it is held, and how usual holds are."""
 
 from __future__ import annotations
 

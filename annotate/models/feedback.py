@@ -1,4 +1,4 @@
-"""What people said. Append-only: undo, bans and anomalies change a row's status, never the row."""
+"""Store annotations. Append-only: undo, bans and anomalies change a row's status, never the row."""
 
 from __future__ import annotations
 

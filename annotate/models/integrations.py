@@ -1,4 +1,4 @@
-"""What comes in from other tools, and who is told of what happens here."""
+"""Store imports from other tools, and webhooks with their deliveries."""
 
 from __future__ import annotations
 

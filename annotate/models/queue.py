@@ -1,4 +1,4 @@
-"""What is still to be judged, kept so that the next item is found without reading the whole project.
+"""Store what is still to be annotated, so that the next item is found without reading the whole project.
 
 Nothing here is the truth: that is in Assignment. `annotate.labelling.queue.entries` keeps these rows, and can make them
 anew.

@@ -1,4 +1,4 @@
-"""What the annotation page's templates ask: keys, how much history to open, values of fields with a composed name."""
+"""Help the annotation page's templates: keys, how much history to open, values of fields with a composed name."""
 
 from __future__ import annotations
 

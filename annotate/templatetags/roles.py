@@ -1,4 +1,4 @@
-"""What a role may not do it does not see: asked where a page links to what is not for everybody."""
+"""Tell templates what a role may do: pages link to nothing that their reader may not do."""
 
 from __future__ import annotations
 

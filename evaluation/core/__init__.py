@@ -1,1 +1,1 @@
-"""What every subject of this app uses."""
+"""Hold what every subject of this app uses."""

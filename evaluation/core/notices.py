@@ -1,4 +1,4 @@
-"""What people are told on the pages until they have seen it, and by e-mail where the site can send any."""
+"""Notify people on the pages until they have seen it, and by e-mail where the site can send any."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a process computed last, kept while it is still true."""
+"""Keep what a process computed last, while it is still true."""
 
 from __future__ import annotations
 

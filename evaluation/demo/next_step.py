@@ -1,4 +1,4 @@
-"""What a project's page says is next while the demo works there by itself, and where it was cut short."""
+"""Say on a project's page what is next while the demo works there by itself, and where it was cut short."""
 
 from __future__ import annotations
 

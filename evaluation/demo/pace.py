@@ -1,4 +1,4 @@
-"""How fast this machine is, by the stages that it has carried out: what those to come will take."""
+"""Estimate how fast this machine is from the stages that are over, and so what the next ones will take."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How large a turn is, and what its stages share."""
+"""Define how large a turn is, and what its stages share."""
 
 from __future__ import annotations
 

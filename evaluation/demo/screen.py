@@ -1,4 +1,4 @@
-"""What a turn shows of itself: bars with an end time on a terminal, plain lines elsewhere."""
+"""Show the progress of a turn: bars with an end time on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a win rate and fluency are measured on: answers of the eval split, and the votes on them."""
+"""Collect the rows of a win rate and of fluency: answers of the eval split, and the votes on them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a reward model's accuracy, a win rate and fluency are measured on: judgements and answers of the eval split.
+"""Collect the rows of a reward model's accuracy: annotations and answers of the eval split.
 
 reward_accuracy   completions.jsonl {"id", "prompt_id", "prompt", "text"}; comparisons.jsonl {"id", "prompt_id",
                   "completion_a", "completion_b", "winner", "source", "voter"}; ratings.jsonl {"id", "completion",

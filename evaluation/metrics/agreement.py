@@ -1,4 +1,4 @@
-"""How far judges agree: Krippendorff's alpha with an interval, and each two annotators' own agreement.
+"""Compute how far annotators agree: Krippendorff's alpha with an interval, and the agreement of each two of them.
 
     alpha = 1 - D_o / D_e
 

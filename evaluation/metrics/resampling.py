@@ -1,4 +1,4 @@
-"""Items drawn again with replacement: totals of many samples at once, and Efron's corrected interval from them.
+"""Draw items again with replacement: totals of many samples at once, and Efron's corrected interval from them.
 
 Every metric is a function of sums, so a sample of items is one row of a matrix product and a leave-one-out value is a
 subtraction.

@@ -1,4 +1,4 @@
-"""How far judges agree on what they marked: by characters, and by whole spans.
+"""Compute how far annotators agree on what they marked: by characters, and by whole spans.
 
 By characters: Krippendorff's alpha of "marked or not", each character of a text a unit and each annotator who read the
 text a coder of it; of two values `alpha = 1 - (n - 1) D / (2 n_0 n_1)`, D being the mass off the diagonal of the

@@ -1,1 +1,1 @@
-"""Which model is served: candidates, the rule they must meet, promotion, and what to ask people next."""
+"""Decide which model is served: candidates, the rule they must meet, promotion, and what to ask people next."""

@@ -1,4 +1,4 @@
-"""Items on which annotators disagree, with each other or with the reward model, and by how much."""
+"""Find items on which annotators disagree, with each other or with the reward model, and by how much."""
 
 from __future__ import annotations
 

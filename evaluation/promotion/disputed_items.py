@@ -1,4 +1,4 @@
-"""What to ask next: items on which annotators disagree with each other, or with the reward model, the widest first.
+"""List what to ask next: items on which annotators disagree with each other or the reward model, the widest first.
 
 On the train split they can go back to annotators, first in the queue, until enough others have judged them. What the
 eval split disagrees about is shown and stays in the arena: nothing of it leaves its split.

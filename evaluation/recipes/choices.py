@@ -1,4 +1,4 @@
-"""How often a model finds the right one of several sentences or endings the likeliest: zero-shot, or after examples.
+"""Measure how often a model finds the right one of several endings the likeliest: zero-shot, or after examples.
 
 In: `data/other/*.jsonl`, rows of one of six forms (`annotate.data.rows.choice_items`); without them `config.suite`:
 this project's own suite, or names of lm-evaluation-harness's tasks, which it fetches from a hub.

@@ -1,4 +1,4 @@
-"""How often a classifier is right: accuracy, F1 of each label and their mean, Matthews' correlation.
+"""Measure how often a classifier is right: accuracy, F1 of each label and their mean, Matthews' correlation.
 
 In: `data/other/*.jsonl`, rows {"text", "label", "text_b"?} (a premise with its hypothesis, too), perhaps with "id" and
 "group". The parent is a classifier's folder (`training.recipes.classify.text_classifier`).

@@ -1,4 +1,4 @@
-"""How strange a model's answers are to the model that it was made from.
+"""Measure how strange a model's answers are to the model that it was made from.
 
 In: `data/answers.jsonl` and `data/about.jsonl` as `evaluation.measures.preference_rows` writes them: answers of the
 model ("ours") and of its parent ("theirs") to the same eval prompts, drawn with the same settings.

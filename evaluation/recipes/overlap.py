@@ -1,4 +1,4 @@
-"""How much of given references a model's answers say: BLEU, chrF, ROUGE, METEOR.
+"""Measure how much of given references a model's answers say: BLEU, chrF, ROUGE, METEOR.
 
 In: `data/references.jsonl` or `data/other/*.jsonl`, {"id", "prompt": [messages] or text, "references": [texts]}, or
 with one "reference" or "completion". The model answers each prompt greedily, once; answers are kept in `answers.jsonl`

@@ -1,4 +1,4 @@
-"""How well a model foresees given texts: perplexity per token, word and byte, and bits per byte, of the corpus.
+"""Measure how well a model predicts given texts: perplexity per token, word and byte, and bits per byte.
 
 In: `data/texts.jsonl`, {"id", "text", "prompt"?: [messages], "judge"?}, or a dataset in `data/other/`: a corpus (its
 held-out texts, where it holds out any), rows {"text"} of a task, or demonstrations {"prompt", "completion"}. With a

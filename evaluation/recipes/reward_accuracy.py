@@ -1,4 +1,4 @@
-"""How well a reward model agrees with judges, on pairs, thumbs and stars that it did not learn from.
+"""Measure how well a reward model agrees with annotations that it did not learn from: pairs, thumbs and stars.
 
 In: `data/completions.jsonl`, `comparisons.jsonl`, `ratings.jsonl` of the eval split as
 `evaluation.measures.preference_rows` writes them; or a dataset's in `data/other/`: those files as preferences are

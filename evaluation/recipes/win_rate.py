@@ -1,4 +1,4 @@
-"""How often a model's answers are preferred to an opponent's: by people or simulations, a reward model, or a judge.
+"""Measure how often a model's answers are preferred to an opponent's: by people, simulations, reward model or judge.
 
 In: `data/votes.jsonl` (people or simulations: nothing is run) or `data/answers.jsonl`, and `data/about.jsonl`, as
 `evaluation.measures.preference_rows` writes them.

@@ -1,4 +1,4 @@
-"""What a program gets of a model besides its row: the card, and the files of an export."""
+"""Serve what belongs to a model beside its row: the card, and the files of an export."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a decision is shown: its word, and the checks as they stood."""
+"""Show a decision: its word, and the checks as they stood."""
 
 from __future__ import annotations
 

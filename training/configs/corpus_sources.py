@@ -1,4 +1,4 @@
-"""What a line of `sources` orders: files, a Hub corpus, texts that Python carries, or the app's own."""
+"""Read the lines of `sources`: files, a Hub corpus, texts that Python carries, or the app's own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a hyperparameter is: a dataclass field with its help, bounds and choices, and the check that names it."""
+"""Declare hyperparameters: dataclass fields with help, bounds and choices, and the check that names them."""
 
 from __future__ import annotations
 

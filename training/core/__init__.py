@@ -1,1 +1,1 @@
-"""What the site and the recipes share: the run directory, the kinds of run, how an attempt ends. Pure Python."""
+"""Hold what the site and the recipes share: the run directory, the kinds of run, how an attempt ends. Pure Python."""

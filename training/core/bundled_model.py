@@ -1,4 +1,4 @@
-"""Where the small instruct model lies that comes with a package: SmolLM2-135M-Instruct (Apache-2.0), as GGUF.
+"""Find the small instruct model that comes with a package: SmolLM2-135M-Instruct (Apache-2.0), as GGUF.
 
 The wheel is installed without its dependencies, which compile llama.cpp; so its code cannot be imported and is
 not needed. This module knows neither Django nor torch.

@@ -1,4 +1,4 @@
-"""How an attempt ended, for programs and for people: what happened, what was kept, and what to do.
+"""Explain how an attempt ended, for programs and for people: what happened, what was kept, and what to do.
 
 Pure: it reads a run directory and an exit status.
 """

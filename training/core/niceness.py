@@ -1,4 +1,4 @@
-"""How a process that computes for hours leaves the processor to those for whom people wait."""
+"""Lower the priority of a process that computes for hours below the requests for which people wait."""
 
 from __future__ import annotations
 

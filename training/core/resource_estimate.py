@@ -1,4 +1,4 @@
-"""How much memory and time a training run takes, before it begins; and how many rows to compute at once.
+"""Estimate how much memory and time a training run takes, before it begins; and how many rows to compute at once.
 
 Counted, not guessed: weights, gradients and AdamW's two moments by their dtypes, activations by what a block keeps for
 its backward pass, products by the rate that steps of such a width were measured to reach here (`machine`). Knows no

@@ -1,4 +1,4 @@
-"""What a reward model showed on held-out annotations, asked before a policy is trained against it. Pure.
+"""Read what a reward model showed on held-out annotations, before a policy is trained against it. Pure.
 
 A reward run writes the evidence into reward.json, beside the weights, so that a recipe knows it without the database.
 PPO, GRPO and RLOO refuse a reward model that did not beat chance: standardised scores have the same spread whether they

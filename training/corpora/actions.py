@@ -1,4 +1,4 @@
-"""What the site knows about corpora and a recipe does not: whose files, which texts of the app, what ranks models.
+"""Tell a corpus recipe what only the site knows: whose files, which texts of the app, what ranks models.
 
 A file that somebody uploads belongs to a project and lies in ASSAY_DATA/corpus-uploads/<project>; ASSAY_DATA/corpora
 and the folders of ASSAY_CORPUS_FOLDERS are the operator's, for every project. Nothing else on the machine is read.

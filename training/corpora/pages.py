@@ -1,4 +1,4 @@
-"""Where texts for a corpus come from: the project's files, what every installation has, and corpora of the Hub."""
+"""Show where texts for a corpus come from: the project's files, what every installation has, and corpora of the Hub."""
 
 from __future__ import annotations
 

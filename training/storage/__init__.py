@@ -1,1 +1,1 @@
-"""What runs and models take on the disk, and which checkpoints may go."""
+"""Measure what runs and models take on the disk, and delete checkpoints that may go."""

@@ -1,4 +1,4 @@
-"""What lies on the disk, and what may go, for programs."""
+"""Serve what is on the disk, and what may go, to programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What lies on the disk: of each run, of each model, in all, and how much is free."""
+"""Measure what is on the disk: of each run, of each model, in all, and how much is free."""
 
 from __future__ import annotations
 

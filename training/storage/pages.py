@@ -1,4 +1,4 @@
-"""What lies on the disk, and what may go."""
+"""Show what is on the disk, and what may go."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which checkpoints go, by the rule below, and the worker's daily round that follows it."""
+"""Delete the checkpoints that the rule lets go, once a day by the worker."""
 
 from __future__ import annotations
 

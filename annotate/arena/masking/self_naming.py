@@ -1,4 +1,4 @@
-"""How a language model gives itself away: the names it may give, and the words around them, in several languages.
+"""List how a language model names itself: its possible names, and the words around them, in several languages.
 
 Patterns are read on text as masking.py folds it: in lower case; for languages in Latin letters without accents
 and look-alikes, too.

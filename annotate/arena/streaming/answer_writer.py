@@ -1,4 +1,4 @@
-"""One battle's newest question being answered: two streams, kept when they end, stopped or spoilt together."""
+"""Write the answers to a battle's newest question: two streams, kept when they end, stopped or spoilt together."""
 
 from __future__ import annotations
 

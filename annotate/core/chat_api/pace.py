@@ -1,4 +1,4 @@
-"""When the next request to a server may go out: as its rate-limit headers and its `Retry-After` say. Pure.
+"""Compute when the next request to a server may go out, by its rate-limit headers and its `Retry-After`. Pure.
 
 All threads that ask one server share one Pace. OpenAI, vLLM's gateways and most others send
 `x-ratelimit-remaining-requests` and `x-ratelimit-reset-requests` (and the same of tokens); a 429 carries `Retry-After`

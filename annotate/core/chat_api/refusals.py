@@ -1,4 +1,4 @@
-"""What an OpenAI-compatible server means by a refusal, and what it takes instead. Pure.
+"""Read what an OpenAI-compatible server means by a refusal, and what it takes instead. Pure.
 
 Servers agree on little but the status: the code, the type and the words of a refusal differ, and so each kind is told
 by the words that OpenAI, vLLM, llama.cpp and `transformers serve` use for it.

@@ -1,4 +1,4 @@
-"""Which rows a dataset would hold: the page shows its counts while the form is filled in, `freeze` writes them.
+"""Select the rows of a dataset: the page shows the counts while the form is filled in, `freeze` writes them.
 
 Only counted feedback, of one kind of annotator, on the side asked for; what was left out is counted with the reason.
 """

@@ -1,4 +1,4 @@
-"""Items whose right answer is known, and the pauses of those who miss too many of them: for managers."""
+"""Serve gold items, and the pauses of those who miss too many of them, to managers' programs."""
 
 from __future__ import annotations
 

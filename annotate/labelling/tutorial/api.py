@@ -1,4 +1,4 @@
-"""What comes before the next task: guidelines to be read, a message, the tutorial."""
+"""Serve what comes before the next task: guidelines to be read, a message, the tutorial."""
 
 from __future__ import annotations
 

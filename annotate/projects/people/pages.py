@@ -1,4 +1,4 @@
-"""Who may do what in a project: its members, the invitations on their way, and the door for those who join."""
+"""Show who may do what in a project: its members, the invitations on their way, and the door for those who join."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What a person can bear to read of harm: consent, kinds opted out of, a cap a day, breaks."""
+"""Limit what a person reads of harm: consent, kinds opted out of, a cap a day, breaks."""

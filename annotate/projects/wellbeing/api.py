@@ -1,4 +1,4 @@
-"""What is about harm is withheld from a reader who has not asked for it, or has not agreed to see that kind."""
+"""Withhold harmful text from a reader who has not asked for it, or has not agreed to see that kind."""
 
 from __future__ import annotations
 

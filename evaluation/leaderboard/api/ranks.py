@@ -1,4 +1,4 @@
-"""What the pages beside the leaderboard show, for programs: pairs, and the same votes counted otherwise."""
+"""Serve the figures beside the leaderboard to programs: pairs, and the same votes counted otherwise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How differences between models are shown: in points, in words, and as a bar around zero."""
+"""Format differences between models: in points, in words, and as a bar around zero."""
 
 from __future__ import annotations
 

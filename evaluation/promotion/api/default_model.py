@@ -1,4 +1,4 @@
-"""What a project serves, for programs: where it is, and an address that always answers with it.
+"""Serve the default model of a project to programs: where it is, and an address that always answers with it.
 
 OpenAI's clients take `…/api/v1/projects/<slug>/default-model/v1` for their base_url and a token of this site for their
 key: whoever uses that needs no new address when a model is promoted or rolled back.

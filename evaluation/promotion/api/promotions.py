@@ -1,4 +1,4 @@
-"""What a project serves by default, for programs: the promotions, newest first, and a new one."""
+"""Serve the promotions of a project to programs, newest first, and make a new one."""
 
 from __future__ import annotations
 

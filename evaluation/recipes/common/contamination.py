@@ -1,4 +1,4 @@
-"""Which items of an evaluation stand in what the model was trained on.
+"""Find which items of an evaluation are in what the model was trained on.
 
 The rule is GPT-3's (Brown 2020, 2005.14165), as for the splits of training and evaluation (common.passages): an
 item was seen when 13 words in a row of it, case and punctuation aside, stand in a training text; a shorter one when all

@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind: items with what each counted, and figures that follow from them.
+"""Write what an evaluation measured: items with what each counted, and figures that follow from them.
 
 `items.jsonl` in the run directory, one line for each item: {"id", "hash", "group", "contaminated", "seen_in", "counts":
 {metric: [...]}, "shown": {...}}. `counts` are the sums that the metric of that name is a function of

@@ -1,1 +1,1 @@
-"""Who judges answers: a reward model, a judge behind an endpoint, or people whose votes are there."""
+"""Judge answers: by a reward model, a judge model behind an endpoint, or votes of people."""

@@ -1,4 +1,4 @@
-"""Where a judge model is asked, and with which key.
+"""Find where a judge model is asked, and with which key.
 
 The key comes from an environment variable of whoever runs the worker, whose name begins with ASSAY_JUDGE_KEY, and goes
 nowhere but into the request: not into files, logs or messages. And only to the address that ASSAY_JUDGE_URL with the

@@ -1,4 +1,4 @@
-"""What a judge model's reply says: the first answer, the second, a tie, or nothing that can be read. Pure."""
+"""Read a judge model's reply: the first answer, the second, a tie, or nothing that can be read. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is told of a cleaning: counts by rule and by source, the reasons, and a few texts of each, before and after."""
+"""Report a cleaning: counts by rule and by source, the reasons, and a few texts of each, before and after."""
 
 from __future__ import annotations
 

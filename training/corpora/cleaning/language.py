@@ -1,4 +1,4 @@
-"""Which language a text is in, by py3langid: naive Bayes over byte n-grams, 139 languages, all of it in the wheel."""
+"""Find which language a text is in, by py3langid: naive Bayes over byte n-grams, 139 languages, all in the wheel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a corpus run has to remember, in one SQLite file: documents seen, and how far it is.
+"""Remember in one SQLite file which documents a corpus run has seen, and how far it is.
 
 One transaction reaches from checkpoint to checkpoint, so that `kill -9` at any moment leaves the file as it was at
 the last one, and what was seen never disagrees with how far reading is. Memory is SQLite's page cache, of a fixed

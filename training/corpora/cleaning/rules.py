@@ -1,4 +1,4 @@
-"""What a cleaning rule is: a name, what it does in words, and a function from a text to a verdict."""
+"""Define a cleaning rule: a name, what it does in words, and a function from a text to a verdict."""
 
 from __future__ import annotations
 

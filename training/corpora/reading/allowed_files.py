@@ -1,4 +1,4 @@
-"""Which files a corpus may be read from: those in the folders that the operator allows, and no other.
+"""Allow a corpus to be read from files in the folders that the operator allows, and from no other.
 
 A person at a web page names the files, and the process that opens them can read more than that person may.
 """

@@ -1,4 +1,4 @@
-"""How much one source of a corpus may hold, and how long a hub may keep a run waiting.
+"""Bound how much one source of a corpus may hold, and how long a hub may keep a run waiting.
 
 Files and the streams of a hub have the bounds of an import: a small file can unpack to more than a disk, and a stream
 may have no end.

@@ -1,4 +1,4 @@
-"""Why a run that asks an endpoint cannot go on, in words and with the remedy. What has arrived is kept."""
+"""Say why a run that asks an endpoint cannot go on, with the remedy. What has arrived is kept."""
 
 from __future__ import annotations
 

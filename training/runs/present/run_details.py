@@ -1,4 +1,4 @@
-"""What a run page shows, gathered once for the page and for its live updates: both render the same parts."""
+"""Collect what a run page shows, once for the page and for its live updates: both render the same parts."""
 
 from __future__ import annotations
 
