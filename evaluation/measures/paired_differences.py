@@ -98,8 +98,12 @@ def _pair(first: Run, second: Run) -> Pair:
 
 def _missing_items(*runs: Run) -> str:
     """Of the first run whose items are gone; "" where all are there."""
-    gone = next((run for run in runs if not _has_items(run)), None)
-    return f"The items of run {gone.pk} are gone from the disk; measure {gone.parent} again." if gone else ""
+    run_without_items = next((run for run in runs if not _has_items(run)), None)
+    return (
+        f"The items of run {run_without_items.pk} are gone from the disk; measure {run_without_items.parent} again."
+        if run_without_items
+        else ""
+    )
 
 
 def _has_items(run: Run) -> bool:

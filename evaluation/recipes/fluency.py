@@ -93,23 +93,27 @@ def items_of(scored_answers: list[ScoredAnswer], common: dict[str, float]) -> li
         by_prompt[one.prompt_id].append(one)
     items = []
     for prompt_id, answers in by_prompt.items():
-        ours, theirs = ([a for a in answers if a.side == side and a.under_itself.tokens] for side in (OURS, THEIRS))
-        ours = [one for one in ours if one.under_parent.tokens]
-        if ours and theirs:
-            items.append(item_of(prompt_id, ours, theirs, common))
+        own_answers, parent_answers = (
+            [a for a in answers if a.side == side and a.under_itself.tokens] for side in (OURS, THEIRS)
+        )
+        own_answers = [one for one in own_answers if one.under_parent.tokens]
+        if own_answers and parent_answers:
+            items.append(item_of(prompt_id, own_answers, parent_answers, common))
     return items
 
 
-def item_of(prompt_id: int, ours: list[ScoredAnswer], theirs: list[ScoredAnswer], common: dict[str, float]) -> Item:
+def item_of(
+    prompt_id: int, own_answers: list[ScoredAnswer], parent_answers: list[ScoredAnswer], common: dict[str, float]
+) -> Item:
     surprise, parents_surprise = (
         [sum(one.under_parent.surprise for one in side), sum(one.under_parent.tokens for one in side)]
-        for side in (ours, theirs)
+        for side in (own_answers, parent_answers)
     )
     entropy, parents_entropy = (
         [sum(one.under_itself.entropy for one in side), sum(one.under_itself.tokens for one in side)]
-        for side in (ours, theirs)
+        for side in (own_answers, parent_answers)
     )
-    prompt = ours[0].answer.prompt
+    prompt = own_answers[0].answer.prompt
     return Item(
         str(prompt_id),
         json.dumps(prompt, ensure_ascii=False),
@@ -120,10 +124,10 @@ def item_of(prompt_id: int, ours: list[ScoredAnswer], theirs: list[ScoredAnswer]
             fluency.ENTROPY_ABOVE: [*entropy, *parents_entropy],
             fluency.ENTROPY: entropy,
             fluency.PARENTS_ENTROPY: parents_entropy,
-            fluency.FOREIGN: [*foreign_of(ours, common), *foreign_of(theirs, common)],
+            fluency.FOREIGN: [*foreign_of(own_answers, common), *foreign_of(parent_answers, common)],
         },
-        {"prompt": prompt, "answer": ours[0].answer.text, "its parent's answer": theirs[0].answer.text},
-        ours[0].category,
+        {"prompt": prompt, "answer": own_answers[0].answer.text, "its parent's answer": parent_answers[0].answer.text},
+        own_answers[0].category,
         searched=(str(prompt[-1].get("content", "")),),
     )
 

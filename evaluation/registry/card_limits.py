@@ -16,12 +16,12 @@ _BY_TRIAL = ("ppo", "grpo", "rloo")
 
 def limits(line: Sequence[Made], evaluations: Sequence[Evaluation]) -> list[str]:
     """Return the limits of the last model of the line."""
-    own = line[-1]
+    last = line[-1]
     judgements = judgements_in([dataset for one in line for dataset in one.datasets])
     return [
-        *_of_its_kind(own.model),
+        *_of_its_kind(last.model),
         *_of_judgements(judgements),
-        *_of_its_training(own),
+        *_of_its_training(last),
         *_of_figures(evaluations),
         *_of_records(line),
     ]
@@ -54,8 +54,8 @@ def _of_judgements(judgements: Sequence[Judgements]) -> Iterator[str]:
         yield f"{withdrawn:,} of these annotations no longer {verb}; it has not unlearnt what they said."
 
 
-def _of_its_training(own: Made) -> Iterator[str]:
-    run = own.run
+def _of_its_training(made: Made) -> Iterator[str]:
+    run = made.run
     if run is None:
         return
     if run.kind in _BY_TRIAL:

@@ -31,11 +31,11 @@ def mapped(columns: Mapping[str, str]) -> Callable[[Row, int], list[Item]]:
     if "prompt" not in columns:
         raise ValueError("Say which column holds the prompt: prompt=NAME.")
     make = _maker(columns)
-    theirs = set(columns.values())
+    column_names = set(columns.values())
 
     def read(row: Row, line: int) -> list[Item]:
         named = {column: row.get(name) for column, name in columns.items()}
-        extra = {name: value for name, value in row.items() if name not in theirs}
+        extra = {name: value for name, value in row.items() if name not in column_names}
         return [make(named, _common(named) | {"extra": extra, "format": NAME})]
 
     return read

@@ -93,8 +93,8 @@ def judged_item(request: Request, project: Project, item: str) -> Response:
         raise Refused(404, item=f"Nobody has annotated {item[:60]!r} here; disagreements/ lists what there is.")
     answers = disagreements.answers_of(item)
     letters = {answer.pk: "ABCDEF"[place] for place, answer in enumerate(answers[:6])}
-    said = disagreements.answers_to(project, item, letters)
-    return Response(AdjudicatedItemOut({"item": item, "completions": list(letters), "said": said}).data)
+    annotations = disagreements.answers_to(project, item, letters)
+    return Response(AdjudicatedItemOut({"item": item, "completions": list(letters), "said": annotations}).data)
 
 
 @extend_schema(request=Take, responses={200: AssignmentOut} | refusals(400, 403, 404, 409), tags=["fair work"])

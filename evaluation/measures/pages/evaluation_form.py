@@ -87,8 +87,8 @@ class EvaluationForm(RunForm):
 
 
 def models_for(measure: Measure, project: Project) -> LanguageModelQuerySet:
-    found = LanguageModel.objects.usable_in(project).available().filter(kind__in=measure.parents).order_by("-pk")
-    return found if measure.name == "win_rate" else found.exclude(folder="")  # the others read its weights
+    models = LanguageModel.objects.usable_in(project).available().filter(kind__in=measure.parents).order_by("-pk")
+    return models if measure.name == "win_rate" else models.exclude(folder="")  # the others read its weights
 
 
 def datasets_for(measure: Measure, project: Project) -> QuerySet[Dataset]:

@@ -173,8 +173,8 @@ class _Asker:
 
     def _request(self, ask: Ask) -> Row:
         options = self.endpoint.template_options
-        told = {"chat_template_kwargs": dict(options)} if options else {}
-        return {"model": self.endpoint.model, "messages": ask.messages, **self._body, **told}
+        template_fields = {"chat_template_kwargs": dict(options)} if options else {}
+        return {"model": self.endpoint.model, "messages": ask.messages, **self._body, **template_fields}
 
     def _without(self, refusal: str) -> bool:
         """Return the body without what the server refuses. Newer servers take another name for the limit, and some no

@@ -49,9 +49,9 @@ def new_run(request: HttpRequest, project: Project, kind: str) -> HttpResponse:
     if kind in kind_sections.FORM_PAGES:
         return kind_sections.FORM_PAGES[kind].view(request, project)
     earlier = earlier_run(project, kind, request.POST.get("cloned_from") or request.GET.get("like", ""))
-    asked = _initial_values(request)
-    parent = LanguageModel.objects.usable_in(project).filter(pk=row_id(str(asked.get("parent", "")))).first()
-    initial = suggested(project, kind, earlier, parent) | asked
+    asked_values = _initial_values(request)
+    parent = LanguageModel.objects.usable_in(project).filter(pk=row_id(str(asked_values.get("parent", "")))).first()
+    initial = suggested(project, kind, earlier, parent) | asked_values
     form = RunForm(request.POST or None, kind=KINDS[kind], project=project, initial=initial)
     status = 200
     if request.method == "POST":
