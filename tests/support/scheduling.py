@@ -1,7 +1,7 @@
 """Share the tests among processes (`pytest -n 2`): a module stays in one of them, and the slowest modules go first.
 
 A process builds the fixtures of a module once, and only one process builds the site that all of tests/site/browser look
-at, and whose processes tests/site/whole/test_kills.py kills after them.
+at.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-BROWSER, KILLS = "tests/site/browser", "tests/site/whole/test_kills.py"
+BROWSER = "tests/site/browser"
 # Minutes each, longest first: one that came last would keep one process busy while the others wait.
 SLOWEST = (
     BROWSER,
@@ -24,6 +24,7 @@ SLOWEST = (
     "tests/site/whole/test_benchmarks.py",
     "tests/recipes/training/common/test_real_children.py",
     "tests/recipes/training/common/test_whole_chain.py",
+    "tests/site/whole/test_kills.py",
     "tests/site/training/runs/test_processes.py",
     "tests/recipes/training/sft/test_recipe_sft.py",
     "tests/recipes/training/reward/test_recipe_reward.py",
@@ -53,9 +54,9 @@ class ByModule(LoadScopeScheduling):
 
 
 def scope_of(nodeid: str) -> str:
-    """Return what stays together: a module, or all that uses the one site."""
+    """Return what stays together: a module, or all of tests/site/browser."""
     module = nodeid.split("::", 1)[0]
-    return BROWSER if module.startswith((f"{BROWSER}/", KILLS)) else module
+    return BROWSER if module.startswith(f"{BROWSER}/") else module
 
 
 def slowest_first(nodeid: str) -> int:

@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from tests.conftest import missing
 from tests.site.browser.judging import enter
 from tests.support.processes import ROOT
-from tests.support.sites.site import Site
+from tests.support.sites.site import Site, filled_site
 
 AXE_RULES: dict[str, dict] = {
     "light": {"resultTypes": ["violations"]},
@@ -26,6 +26,12 @@ AXE_RULES: dict[str, dict] = {
     },
 }
 PATIENCE_MS = 15_000  # two cores shared with a model server that loads
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with filled_site(tmp_path_factory.mktemp("site")) as site:
+        yield site
 
 
 @pytest.fixture(scope="session")

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from playwright.sync_api import Response, expect
-
-from annotate.models import Project
-from common.sampling import sampling_of
 
 pytestmark = pytest.mark.slow
 NAMES = ("heron", "kestrel")
@@ -48,12 +43,6 @@ def test_ask_watch_vote_and_see_who_they_were(site, visitor):
     expect(outcome).to_contain_text("Counted")
     said = outcome.inner_text().lower()
     assert all(name in said for name in NAMES)
-    answers = site.query(
-        "select text, sampling, finish_reason, tokens from annotate_completion order by id desc limit 2"
-    )
-    for text, sampling, finish_reason, tokens in answers:
-        assert text.strip() and json.loads(sampling) == sampling_of(Project())
-        assert finish_reason in ("stop", "length") and 0 < tokens <= 1024
 
 
 def test_a_drawn_battle_shows_what_was_sampled_before_and_can_be_a_tie(site, visitor):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 
 import psutil
 import pytest
@@ -12,10 +13,17 @@ from annotate.simulation import session
 from annotate.simulation.annotator import Annotator, Habits
 from tests.support.factories import PASSWORD
 from tests.support.processes import kill_hard, until
-from tests.support.sites.site import Site
+from tests.support.sites.site import Site, filled_site
 
 pytestmark = pytest.mark.slow
 PER_PROMPT = 8
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A site of its own: what others undo on the browser's site leaves two rows for one assignment."""
+    with filled_site(tmp_path_factory.mktemp("kills")) as site:
+        yield site
 
 
 def queue_sampling(site: Site, name: str) -> int:

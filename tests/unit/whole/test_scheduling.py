@@ -19,7 +19,6 @@ def test_a_module_stays_together_and_so_does_what_looks_at_the_one_site():
     assert scope_of("tests/site/browser/test_arena.py::test_b") == scope_of(
         "tests/site/browser/test_judging.py::test_c"
     )
-    assert scope_of("tests/site/whole/test_kills.py::test_d") == scope_of("tests/site/browser/test_arena.py::test_b")
 
 
 def test_what_takes_longest_goes_first_and_the_rest_keeps_its_order():

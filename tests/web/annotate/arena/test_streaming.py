@@ -324,7 +324,6 @@ def transformers_serve(data_folder, models, settings, unused_tcp_port, tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.thorough  # tests/site/browser/test_arena.py sees the same of the real server
 async def test_transformers_serve_streams_a_battle_and_keeps_to_the_sampling_settings(visit, transformers_serve):
     frames = await visit.watch()
     assert "Both answers stand" in frames[-1] and len(frames) > 2
