@@ -15,10 +15,12 @@ from annotate.arena.battles import pairing, votes
 from annotate.arena.streaming import answer_writer
 from annotate.core.errors import Refused
 from annotate.language_models import actions as language_models
+from annotate.language_models.model_settings import ModelSettings
 from annotate.models import Battle, Comparison, LanguageModel, Project, Prompt
 from common.sampling import sampling_of
 from tests.support import factories
 from tests.support.annotate import voting
+from tests.support.annotate.keyed_api import keyed_api
 
 NAMES = ["Aardvark-7B", "Zebra-SFT-v2"]
 ME = "v" * 64
@@ -340,6 +342,31 @@ def test_an_answer_keeps_its_true_sampling_settings(client, project, pair, fake)
     assert completion.seed == sent["seed"] and completion.sampling == sampling_of(project)
     assert completion.sampling["max_new_tokens"] == sent["max_tokens"]
     assert (completion.tokens, completion.finish_reason, completion.source) == (2, "stop", "arena")
+
+
+@writes_answers
+def test_models_behind_keys_answer_battles_each_with_its_own_settings(client, project):
+    with keyed_api(finish="length", answer=lambda body: "Fine.") as api:
+        for name, room in (("small", 7), ("large", 9)):
+            settings = ModelSettings(
+                max_new_tokens=room, system_prompt=f"Take {room}.", template_options={"deep": room}
+            )
+            asked = {"endpoint": api.url, "served_name": name, "key": api.key, "settings": settings}
+            factories.make_contestant(
+                project, language_models.register_model(name=f"model {name}", project=project, **asked)
+            )
+        page = client.get(start(client, project, text="Why?"), {"wait": "1"}).content.decode()
+    assert page.count("Fine.") == 2 and "Cut at its length limit" in page, "7 or 9 would tell one from the other"
+    assert {sent["Authorization"] for sent in api.headers} == {f"Bearer {api.key}"}
+    assert {body["max_tokens"]: body["chat_template_kwargs"] for body in api.requests} == {
+        7: {"deep": 7},
+        9: {"deep": 9},
+    }
+    battle = Battle.objects.get()
+    for completion in (battle.completion_a, battle.completion_b):
+        room = completion.model.max_new_tokens
+        assert completion.sampling["max_new_tokens"] == room
+        assert completion.sampling["system_prompt"] == f"Take {room}."
 
 
 @writes_answers
