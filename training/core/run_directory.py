@@ -140,8 +140,13 @@ class RunDirectory:
         self._append("completions.jsonl", row)
 
     def log_completions(self, rows: list[Row]) -> None:
-        """Append several at once, on disk before it returns: they were paid for."""
-        self._append("completions.jsonl", *rows, is_durable=True)
+        """Append several at once: a process that is killed leaves all of them or none."""
+        self._append("completions.jsonl", *rows)
+
+    def sync_completions(self) -> None:
+        """Return when what was appended is on disk, and outlives a power cut."""
+        with (self.path / "completions.jsonl").open("rb") as file:
+            os.fsync(file.fileno())
 
     def progress(self, phase: str, step: int, total: int, eta_seconds: float | None = None) -> None:
         """Say what is being done. Without an `eta_seconds`, the pace since the first call of this phase gives it."""
@@ -249,7 +254,7 @@ class RunDirectory:
     def current_progress(self) -> Row | None:
         return _read_json(self.path / "progress.json")
 
-    def _append(self, name: str, *rows: Row, is_durable: bool = False) -> None:
+    def _append(self, name: str, *rows: Row) -> None:
         path = self.path / name
         if name not in self._sequences:
             _drop_torn_line(path)
@@ -258,9 +263,6 @@ class RunDirectory:
         self._sequences[name] += len(rows)
         with path.open("a", encoding="utf-8") as file:
             file.write("".join(lines))
-            if is_durable:
-                file.flush()
-                os.fsync(file.fileno())
 
 
 def read_lines(path: Path) -> Iterator[Row]:

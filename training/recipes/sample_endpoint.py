@@ -12,6 +12,7 @@ from the worker (`training.core.run_secrets`) and goes nowhere but into the requ
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -50,9 +51,10 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     config: SampleConfig = config_of(spec)
     endpoint = endpoint_of(spec.endpoints["parent"], run_secrets.read().get("parent", ""), config.request_timeout)
     tasks, total = _tasks(run, config)
+    kept = {row["request"] for row in read_lines(run.path / "completions.jsonl")}
     done = total - sum(len(task.indices) for task in tasks)
     run.progress("asking", done, total)
-    with Ledger(run.path / "requests.jsonl") as ledger, endpoint.client() as client:
+    with Ledger(run.path / "requests.jsonl", kept) as ledger, endpoint.client() as client:
         asker = Asker(endpoint, client, ledger.note, first_request=ledger.requests + 1)
         job = _Job(run, spec, config, asker, total, done)
         started = time.perf_counter()
@@ -110,6 +112,7 @@ class _Job:
     _said: float = 0.0
     _began: float = field(default_factory=time.monotonic)
     _done_before: int = field(init=False)
+    _writing: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self._done_before = self.done
@@ -117,7 +120,7 @@ class _Job:
     def work(self, tasks: list[Task]) -> None:
         """Raises RecipeFailure when nothing more will come. What is under way then is still kept: it is paid for."""
         todo = deque(tasks)
-        under_way: dict[Future[Answer], Task] = {}
+        under_way: dict[Future[list[Row]], Task] = {}
         failure: RecipeFailure | None = None
         many = self.asker.endpoint.concurrency
         with ThreadPoolExecutor(many) as pool:
@@ -125,7 +128,7 @@ class _Job:
                 while True:
                     while failure is None and todo and len(under_way) < many:
                         task = self._next(todo)
-                        under_way[pool.submit(self.asker.ask, self._options(task))] = task
+                        under_way[pool.submit(self._ask, task)] = task
                     if not under_way:
                         break
                     ready, _ = wait(under_way, return_when=FIRST_COMPLETED)
@@ -136,6 +139,18 @@ class _Job:
             raise failure
         if self.unanswered > MOST_UNANSWERED * self.total:
             raise endpoint_words.too_many_unanswered(self.unanswered, self.total)
+
+    def _ask(self, task: Task) -> list[Row]:
+        """Return the rows of the answer, which the thread that got it has written already: it is paid for, and the
+        process may be killed at any moment."""
+        answer = self.asker.ask(self._options(task))
+        rows = [
+            _row(self.spec, self.config, task.prompt_id, index, answer, number)
+            for number, index in enumerate(task.indices[: len(answer.choices)])
+        ]
+        with self._writing:
+            self.run.log_completions(rows)
+        return rows
 
     def _next(self, todo: deque[Task]) -> Task:
         """Return the next request's task: one completion each where the server gives one at a time."""
@@ -160,20 +175,23 @@ class _Job:
         return options | ({"logprobs": True} if config.logprobs else {})
 
     def _take(
-        self, ready: set[Future[Answer]], under_way: dict[Future[Answer], Task], todo: deque[Task]
+        self, ready: set[Future[list[Row]]], under_way: dict[Future[list[Row]], Task], todo: deque[Task]
     ) -> RecipeFailure | None:
-        """Keep what came, all on disk at once; what was not answered goes back to `todo`, or is counted."""
-        failure, rows = None, []
+        """Count what came; what was not answered goes back to `todo`, or is counted, too."""
+        failure: RecipeFailure | None = None
+        rows: list[Row] = []
         for future in ready:
             task = under_way.pop(future)
             try:
-                rows += self._take_answer(task, future.result(), todo)
+                answered = future.result()
+                rows += answered
+                self._ask_for_the_rest(task, len(answered), todo)
             except Stopped:
                 continue
             except Refusal as refusal:
                 failure = self._refused(task, refusal) or failure
         if rows:
-            self.run.log_completions(rows)
+            self.run.sync_completions()
         self.done += len(rows)
         self.cost += sum((Decimal(row["cost"]) for row in rows if row["cost"]), Decimal(0))
         if failure is not None:
@@ -181,16 +199,12 @@ class _Job:
         self._progress()
         return failure
 
-    def _take_answer(self, task: Task, answer: Answer, todo: deque[Task]) -> list[Row]:
+    def _ask_for_the_rest(self, task: Task, came: int, todo: deque[Task]) -> None:
+        """A server that was asked for several and gives fewer is asked for one at a time from now on."""
         self.answered += 1
-        choices = answer.choices[: len(task.indices)]
-        if len(choices) < len(task.indices):
+        if came < len(task.indices):
             self.gives_many = False
-            todo.appendleft(Task(task.prompt_id, task.indices[len(choices) :], task.messages))
-        return [
-            _row(self.spec, self.config, task.prompt_id, index, answer, number)
-            for number, index in enumerate(task.indices[: len(choices)])
-        ]
+            todo.appendleft(Task(task.prompt_id, task.indices[came:], task.messages))
 
     def _refused(self, task: Task, refusal: Refusal) -> RecipeFailure | None:
         if refusal.of_all:

@@ -26,7 +26,7 @@ from common import reasoning
 TRIES = 6
 PATIENCE_SECONDS = 900.0
 _ALL = frozenset({Kind.KEY, Kind.QUOTA, Kind.ADDRESS, Kind.NAME, Kind.PRIVATE, Kind.TLS})  # no question fares better
-_NO_ANSWER = frozenset({Kind.TIME_OUT, Kind.CUT})  # the server may have answered, and bill it
+_NO_ANSWER = frozenset({Kind.TIME_OUT, Kind.CUT, Kind.PROTOCOL})  # the server may have answered, and bill it
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,8 @@ Note = Callable[[int, str], None]  # the number of a request, and what became of
 
 
 class Asker:
-    """Asks for many threads at once. `note` is told of each request when it goes out and when it has ended."""
+    """Asks for many threads at once. `note` is told of each request when it goes out, and when it has ended without an
+    answer: whoever keeps the answer knows when it is kept."""
 
     def __init__(self, endpoint: Endpoint, client: httpx.Client, note: Note, *, first_request: int = 1) -> None:
         self.endpoint, self.client, self.note = endpoint, client, note
@@ -116,7 +117,6 @@ class Asker:
                 self.note(request, last[0])
             else:
                 if status == 200 and (answer := self._answer(request, body, text)) is not None:
-                    self.note(request, "answered")
                     self.pace.hear(headers, is_throttled=False)
                     self._heard_at = time.monotonic()
                     return answer

@@ -13,9 +13,12 @@ from training.core.run_directory import Row, read_lines
 
 
 class Ledger:
-    """requests.jsonl: a line when a request goes out, and one when it has ended."""
+    """requests.jsonl: a line when a request goes out, and one when it has ended without an answer.
 
-    def __init__(self, path: Path) -> None:
+    `answered` are the requests whose answers stand in completions.jsonl: that file alone says what has arrived.
+    """
+
+    def __init__(self, path: Path, answered: set[int]) -> None:
         self.path, self._lock = path, threading.Lock()
         self.ends: Counter[str] = Counter()  # of this and earlier attempts
         asked: set[int] = set()
@@ -24,7 +27,7 @@ class Ledger:
             (asked if row["state"] == "asked" else ended).add(row["request"])
             self.ends[row["state"]] += 1
         self.requests = max(asked, default=0)
-        self.ends["lost"] = len(asked - ended)  # the run was killed before they ended
+        self.ends["lost"] = len(asked - ended - answered)  # the run was killed before they were kept
 
     def __enter__(self) -> Ledger:
         if self.path.exists() and not (held := self.path.read_bytes()).endswith(b"\n"):

@@ -248,6 +248,24 @@ def test_refusals_are_told_apart():
     assert adapted({"temperature": 1, "n": 2}, "nothing here") is None
 
 
+def test_an_answer_is_written_before_anything_else_happens_to_it(tmp_path, monkeypatch):
+    """As if the process were killed when it hears of its first answers."""
+
+    def killed(self, *_):
+        raise KeyboardInterrupt
+
+    with keyed_api(key=KEY) as api:
+        run = make(tmp_path, api, 4, concurrency=4)
+        with monkeypatch.context() as once:
+            once.setattr(sample_endpoint._Job, "_take", killed)
+            with pytest.raises(KeyboardInterrupt):
+                attempt(run)
+        assert len(rows_of(run)) == len(api.billed) >= 1
+        assert attempt(run) == 0
+        assert_whole(run, api, 4)
+        assert len(api.billed) == 4 and run.result()["may_be_billed"] == 0
+
+
 def kill_within(process: subprocess.Popen[bytes], api: KeyedApi, answers: int) -> None:
     until = time.monotonic() + 60
     while len(api.billed) < answers:
