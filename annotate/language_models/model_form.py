@@ -9,6 +9,7 @@ from typing import Any
 
 from annotate.core.errors import Refused
 from annotate.language_models.model_settings import ModelSettings, lines_of_options, options_of_lines
+from annotate.language_models.serving import address_of
 from annotate.models import LanguageModel
 
 
@@ -80,7 +81,7 @@ def context(
         values |= {
             "system_prompt": settings.system_prompt,
             "template_options": lines_of_options(settings.template_options),
-            "endpoint": model.endpoint if model is not None else "",
+            "endpoint": address_of(model) if model is not None and model.endpoint else "",
             "served_name": model.served_name if model is not None else "",
         }
     said = dict(errors or {})

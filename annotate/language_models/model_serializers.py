@@ -8,6 +8,7 @@ from annotate.core.api.serializer_fields import Choice, Id, Input
 from annotate.core.errors import Refused
 from annotate.language_models.endpoint_check import LONGEST_QUESTION
 from annotate.language_models.registration import is_below_models, require_reachable
+from annotate.language_models.serving import address_of
 from annotate.models import LanguageModel
 from annotate.models.language_models import DEFAULT_CONCURRENCY
 
@@ -111,9 +112,12 @@ class ModelChanges(Settings):
 
 
 class SettingsOut(Settings):
-    endpoint = serializers.CharField()
+    endpoint = serializers.SerializerMethodField(help_text="Without a name or password that it may carry.")
     served_name = serializers.CharField()
     has_key = serializers.SerializerMethodField(help_text="Whether a key is kept for its endpoint.")
+
+    def get_endpoint(self, model: LanguageModel) -> str:
+        return address_of(model) if model.endpoint else ""
 
     def get_has_key(self, model: LanguageModel) -> bool:
         return bool(model.sealed_key)

@@ -209,6 +209,15 @@ def test_a_key_does_not_move_to_another_address():
     assert any("http://127.0.0.1:10/v1" in about and "key" in about for about in trail)
 
 
+def test_a_password_in_an_address_of_before_is_shown_to_nobody(client):
+    project = make_project()
+    model = make_model(folder="", endpoint="http://me:hunter2@127.0.0.1:9/v1", served_name="x", project=project)
+    told = program(project, "researcher").get(f"models/{model.pk}/settings/")
+    assert told.json()["endpoint"] == "http://127.0.0.1:9/v1"
+    client.force_login(make_user(project, role="researcher"))
+    assert b"hunter2" not in client.get(f"/models/{model.pk}/settings/").content
+
+
 def test_a_key_is_replaced_and_forgotten():
     project = make_project()
     researcher = program(project, "researcher")
