@@ -32,7 +32,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='languagemodel',
             name='concurrency',
-            field=models.PositiveSmallIntegerField(default=4, help_text='Requests to its endpoint at one time, of each process that asks it.'),
+            field=models.PositiveSmallIntegerField(default=16, help_text='Requests to its endpoint at one time, of each process that asks it.'),
         ),
         migrations.AddField(
             model_name='languagemodel',

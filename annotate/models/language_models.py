@@ -11,7 +11,7 @@ from django.utils import timezone
 if TYPE_CHECKING:
     from annotate.models.projects import Project
 
-DEFAULT_CONCURRENCY = 4
+DEFAULT_CONCURRENCY = 16
 
 # From a model to the projects that it competes in, was made in, or was used in by a run.
 _PROJECT_PATHS = ("project", "contests__project", "made_by__project", "runs__project", "rewarded_runs__project")

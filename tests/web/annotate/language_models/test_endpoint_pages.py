@@ -122,5 +122,5 @@ def test_the_form_shows_numbers_as_they_were_typed():
     model = LanguageModel(prompt_price="2.500000", temperature=0.5, template_options={"a": "b"})
     model.prompt_price = model_form.Decimal("2.500000")
     shown = model_form.context(model)
-    assert [field.value for field in shown["limits"]] == ["4", "2.5", ""]
+    assert [field.value for field in shown["limits"]] == ["16", "2.5", ""]
     assert shown["sampling"][0].value == "0.5" and shown["values"]["template_options"] == 'a = "b"'
