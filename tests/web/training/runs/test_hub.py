@@ -105,4 +105,4 @@ def test_the_worker_refuses_a_repository_that_is_no_longer_named(project, resear
 
 def test_only_the_kinds_that_leave_this_machine_are_given_the_token():
     gets = {name for name, kind in KINDS.items() if kind.variables is not None}
-    assert gets == {"corpus", "export", "evaluate"}
+    assert gets == {"corpus", "export", "evaluate", "import"}
