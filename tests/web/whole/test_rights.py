@@ -106,7 +106,7 @@ def _is_let_in(consumer: Any) -> bool:
         if isinstance(consumer, BattleConsumer):
             return consumer._battle() is not None
         if isinstance(consumer, TalkConsumer):
-            return consumer._mine() is not None
+            return consumer._own_talk() is not None
         return bool(consumer._models() if isinstance(consumer, PlaygroundConsumer) else consumer.open())
     except Refused:
         return False

@@ -77,7 +77,7 @@ class Compared:
         return Drift(
             max(0.0, self.lower) / bound if self.has_risen else 0.0, CODE,
             f"the score has risen by {self.score:.1f} of the parent's spread, and the second head, learnt from other "
-            f"judgements, sees {self.behind:.1f} less of it than it should, at least {self.lower:.1f} (95 %): the "
+            f"annotations, sees {self.behind:.1f} less of it than it should, at least {self.lower:.1f} (95 %): the "
             "policy pleases what the reward model got wrong",
         )  # fmt: skip
 

@@ -182,7 +182,7 @@ def test_a_worker_that_is_never_idle_leaves_the_pace_of_finished_runs(client, re
     corpus = Dataset.objects.create(project=researcher, kind="corpus", side="train", counts={"bytes": 24_000})
     chosen = {"config.context_length": "256", "config.epochs": "1", "dataset": corpus.pk}
     answer = client.get(f"/p/{researcher.slug}/runs/new/pretrain/estimate/", chosen)
-    assert [(row.size, row.time, row.how) for row in answer.context["estimates"]] == [
+    assert [(row.size, row.time, row.method) for row in answer.context["estimates"]] == [
         ("3M", "60 s", "as the last such run, on 8 cores")
     ]
     page = answer.content.decode()

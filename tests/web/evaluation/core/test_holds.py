@@ -178,12 +178,12 @@ def test_one_caller_computes_rates_and_the_others_do_not_wait(project, base, chi
         ended.wait(10)
         return dict(known)
 
-    monkeypatch.setattr(sampling, "_drawn", slow)
+    monkeypatch.setattr(sampling, "_pair_weights", slow)
     monkeypatch.setattr(sampling.time, "time", lambda now=time.time: now() + sampling.KEPT_SECONDS + 1)
     thread = threading.Thread(target=sampling.weights, args=(project, models))
     thread.start()
     assert begun.wait(5)
-    monkeypatch.setattr(sampling, "_drawn", lambda *_: pytest.fail("computed twice at once"))
+    monkeypatch.setattr(sampling, "_pair_weights", lambda *_: pytest.fail("computed twice at once"))
     assert sampling.weights(project, models) == known
     ended.set()
     thread.join(5)
