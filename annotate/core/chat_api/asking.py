@@ -1,7 +1,8 @@
 """Ask an OpenAI-compatible server, again and again until there is an answer or none will come. Pure, thread-safe.
 
 What passes (429, 5xx, a time-out, a connection that broke off) is asked again: as late as the server says, else later
-each time, with jitter. Throttling is no failure and has no number of tries, only `PATIENCE_SECONDS` without any answer.
+each time, with jitter. Throttling is no failure and has no number of tries, only `PATIENCE_SECONDS` without any answer:
+then no question is asked any more.
 What a server refuses for good is raised as a Refusal: of one question, or of all.
 """
 
@@ -99,6 +100,7 @@ class Asker:
     def ask(self, options: Body) -> Answer:
         """Return the answer to a request that lacks its model and template options. Raises Refusal, and Stopped."""
         tries, last = 0, (Kind.FAILED, "")
+        throttled, throttled_at = 0, 0.0
         while tries < TRIES:
             self.pace.wait(self.stopped)
             if self.stopped.is_set():
@@ -128,9 +130,14 @@ class Asker:
                 if status == 200 or not refusals.is_passing(status, text):
                     raise Refusal(kind, self._safe(text), of_all=kind in _ALL)
                 last = (kind, f"HTTP {status}")
-                if kind == Kind.THROTTLED and self._is_patient():
-                    if not self.pace.hear(headers, is_throttled=True):
-                        self.pace.hold(backoff(min(tries + 1, TRIES)))
+                if kind == Kind.THROTTLED:
+                    if not self._is_patient():
+                        raise Refusal(kind, f"no answer in {PATIENCE_SECONDS:g} s; the last was {last[1]}", of_all=True)
+                    # Whoever was answered meanwhile shows that there is room: it begins anew with short waits.
+                    throttled = throttled + 1 if self._heard_at < throttled_at else 1
+                    throttled_at = time.monotonic()
+                    self.pace.hear(headers, is_throttled=True)
+                    self.pace.hold(backoff(throttled))  # too: a server may name no wait, or one that is over
                     continue
             tries += 1
             if tries < TRIES:

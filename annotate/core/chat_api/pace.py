@@ -43,6 +43,7 @@ class Pace:
         return seconds is not None
 
     def hold(self, seconds: float) -> None:
+        """Let nobody ask for so long; a longer wait that was said before stays."""
         with self._lock:
             self._next = max(self._next, time.monotonic() + min(max(seconds, 0.0), LONGEST_WAIT))
 
@@ -53,7 +54,7 @@ class Pace:
 
 def backoff(tries: int) -> float:
     """Return how long to wait after so many failed tries: twice as long each time, and never all at the same moment."""
-    return float(min(BACKOFF * 2 ** (tries - 1), LONGEST_BACKOFF) * random.uniform(0.5, 1.0))
+    return float(min(BACKOFF * 2 ** min(tries - 1, 30), LONGEST_BACKOFF) * random.uniform(0.5, 1.0))
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -1,0 +1,48 @@
+"""What an endpoint may do to a run that asks it: no hot loop, no false end, no bill that nobody agreed to."""
+
+from __future__ import annotations
+
+import pytest
+
+from annotate.core.chat_api import asking
+from annotate.core.chat_api.refusals import Kind
+from tests.recipes.training.common.test_recipe_sample_endpoint import KEY, attempt, make
+from tests.support.annotate.keyed_api import KeyedApi, Trouble, keyed_api
+
+QUESTION = {"messages": [{"role": "user", "content": "x"}], "max_tokens": 5}
+
+
+@pytest.fixture(autouse=True)
+def quickly(monkeypatch):
+    monkeypatch.setattr("annotate.core.chat_api.pace.BACKOFF", 0.01)
+
+
+def refusal_of(api: KeyedApi) -> asking.Refusal:
+    """Return how one question, asked alone, ends."""
+    endpoint = asking.Endpoint(api.url, "small", KEY, allowed=("127.0.0.1",))
+    with endpoint.client() as client, pytest.raises(asking.Refusal) as refused:
+        asking.Asker(endpoint, client, lambda *_: None).ask(dict(QUESTION))
+    return refused.value
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Retry-After": "0"},
+        {"Retry-After": "Sat, 28 Nov 2015 10:00:00 GMT"},
+        {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "0s"},
+    ],
+)
+def test_a_server_that_names_no_wait_is_asked_later_each_time(monkeypatch, headers):
+    monkeypatch.setattr(asking, "PATIENCE_SECONDS", 0.4)
+    with keyed_api(key=KEY, every=lambda number: Trouble(429, "slow down", headers)) as api:
+        assert refusal_of(api).kind == Kind.THROTTLED
+        assert len(api.requests) < 25
+
+
+def test_out_of_patience_nobody_hammers(tmp_path, monkeypatch):
+    monkeypatch.setattr(asking, "PATIENCE_SECONDS", 0.3)
+    with keyed_api(key=KEY, every=lambda number: Trouble(429, "slow down", {"Retry-After": "0.1"})) as api:
+        run = make(tmp_path, api, 60, concurrency=2)
+        assert attempt(run) == 1 and run.failure()["code"] == "endpoint_throttled"
+        assert len(api.requests) < 20
