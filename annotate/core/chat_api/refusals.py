@@ -36,7 +36,12 @@ class Kind(StrEnum):
 
 _CONTEXT = re.compile(r"context.{0,20}(length|size|window)|maximum context|too many tokens|prompt is too long", re.I)
 _TEMPLATE = re.compile(r"template|jinja|roles must alternate|system role not supported", re.I)
-_QUOTA = re.compile(r"insufficient_quota|billing|exceeded your current quota|insufficient (funds|credits?)", re.I)
+# Not "billing" alone: ordinary throttling names the page where more can be bought.
+_QUOTA = re.compile(
+    r"insufficient_quota|billing_hard_limit|billing_not_active|exceeded your current quota"
+    r"|insufficient (funds|credits?)",
+    re.I,
+)
 _MODEL = re.compile(r"model", re.I)
 # What some servers know by another name, or not at all: asked for again without it, once it was refused by its name.
 _OPTIONAL = ("temperature", "top_p", "seed", "n", "top_logprobs", "logprobs", "stream_options")
@@ -46,7 +51,7 @@ def kind_of(status: int, text: str) -> Kind:
     """Return why a server refused, of its HTTP status and the text of its answer."""
     if status in (401, 403):
         return Kind.KEY
-    if status == 402 or (status in (429, 400) and _QUOTA.search(text)):
+    if status == 402 or (status == 429 and _QUOTA.search(text)):
         return Kind.QUOTA
     if status in (429, 503):
         return Kind.THROTTLED

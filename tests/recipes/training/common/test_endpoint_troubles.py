@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from annotate.core.chat_api import asking
-from annotate.core.chat_api.refusals import Kind
+from annotate.core.chat_api.refusals import Kind, kind_of
 from tests.recipes.training.common.test_recipe_sample_endpoint import KEY, attempt, make
 from tests.support.annotate.keyed_api import KeyedApi, Trouble, keyed_api
 
@@ -38,6 +38,15 @@ def test_a_server_that_names_no_wait_is_asked_later_each_time(monkeypatch, heade
     with keyed_api(key=KEY, every=lambda number: Trouble(429, "slow down", headers)) as api:
         assert refusal_of(api).kind == Kind.THROTTLED
         assert len(api.requests) < 25
+
+
+def test_ordinary_throttling_that_names_billing_is_no_quota():
+    throttled = "Rate limit reached. Add a payment method at https://platform.example/account/billing to raise it."
+    assert kind_of(429, throttled) == Kind.THROTTLED
+    for said in ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active"):
+        assert kind_of(429, f'{{"error": {{"code": "{said}"}}}}') == Kind.QUOTA
+    assert kind_of(429, "You exceeded your current quota") == Kind.QUOTA
+    assert kind_of(400, "The word insufficient_quota stands in the prompt") == Kind.REFUSED
 
 
 def test_out_of_patience_nobody_hammers(tmp_path, monkeypatch):
