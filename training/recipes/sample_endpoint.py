@@ -12,6 +12,7 @@ from the worker (`training.core.run_secrets`) and goes nowhere but into the requ
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections import Counter, deque
@@ -23,6 +24,7 @@ from typing import Any
 
 from annotate.core.chat_api.asking import Answer, Asker, Endpoint, Refusal, Stopped
 from annotate.core.chat_api.refusals import Body, Kind
+from common import atomic_files
 from common.sampling import kept_sampling, with_system_prompt
 from common.seeds import sequence_seed
 from training.configs import SampleConfig
@@ -208,6 +210,8 @@ class _Job:
 
     def _refused(self, task: Task, refusal: Refusal) -> RecipeFailure | None:
         if refusal.of_all:
+            if refusal.kind == Kind.KEY:
+                self._forget_refused(Kind.KEY)
             return endpoint_words.failure_of(refusal)
         if refusal.kind in (Kind.FAILED, Kind.TIME_OUT, Kind.CUT, Kind.THROTTLED):
             self.unanswered += len(task.indices)
@@ -224,6 +228,13 @@ class _Job:
             [{"prompt_id": task.prompt_id, "index": index, "kind": refusal.kind} for index in task.indices],
         )
         return None
+
+    def _forget_refused(self, kind: Kind) -> None:
+        """Have those asked again that were refused for a key which turned out to be blocked."""
+        path = self.run.path / "refused.jsonl"
+        rows = [row for row in read_lines(path) if row["kind"] != kind]
+        if path.exists():
+            atomic_files.write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
     def _progress(self) -> None:
         now = time.monotonic()

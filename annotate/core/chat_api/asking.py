@@ -26,6 +26,7 @@ from common import reasoning
 
 TRIES = 6
 PATIENCE_SECONDS = 900.0
+_FORBIDDEN = 10  # 403s in a row, after answers: then it is the key, and no question
 _ALL = frozenset({Kind.KEY, Kind.QUOTA, Kind.ADDRESS, Kind.NAME, Kind.PRIVATE, Kind.TLS})  # no question fares better
 _NO_ANSWER = frozenset({Kind.TIME_OUT, Kind.CUT, Kind.PROTOCOL})  # the server may have answered, and bill it
 
@@ -96,6 +97,7 @@ class Asker:
         self._lock, self._request = threading.Lock(), first_request
         self._refused: list[str] = []
         self._heard_at = time.monotonic()
+        self._is_answering, self._forbidden = False, 0  # since the last answer
 
     def ask(self, options: Body) -> Answer:
         """Return the answer to a request that lacks its model and template options. Raises Refusal, and Stopped."""
@@ -121,6 +123,7 @@ class Asker:
                 if status == 200 and (answer := self._answer(request, body, text)) is not None:
                     self.pace.hear(headers, is_throttled=False)
                     self._heard_at = time.monotonic()
+                    self._is_answering, self._forbidden = True, 0
                     return answer
                 kind = Kind.PROTOCOL if status == 200 else refusals.kind_of(status, text)
                 self.note(request, kind)
@@ -128,7 +131,7 @@ class Asker:
                 if status in (400, 422) and self._without(body, text):
                     continue
                 if status == 200 or not refusals.is_passing(status, text):
-                    raise Refusal(kind, self._safe(text), of_all=kind in _ALL)
+                    raise Refusal(kind, self._safe(text), of_all=self._is_of_all(kind, status))
                 last = (kind, f"HTTP {status}")
                 if kind == Kind.THROTTLED:
                     if not self._is_patient():
@@ -186,6 +189,14 @@ class Asker:
         with self._lock:
             number, self._request = self._request, self._request + 1
         return number
+
+    def _is_of_all(self, kind: Kind, status: int) -> bool:
+        """Return whether no other question fares better. A 403 among answers is of one: some providers moderate."""
+        if kind == Kind.KEY and status == 403 and self._is_answering:
+            with self._lock:
+                self._forbidden += 1
+                return self._forbidden >= _FORBIDDEN
+        return kind in _ALL
 
     def _is_patient(self) -> bool:
         return time.monotonic() - self._heard_at < PATIENCE_SECONDS

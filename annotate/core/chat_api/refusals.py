@@ -43,12 +43,15 @@ _QUOTA = re.compile(
     re.I,
 )
 _MODEL = re.compile(r"model", re.I)
+_MODERATED = re.compile(r"moderat|flagged|content.?(policy|filter)", re.I)  # one question, and not the key
 # What some servers know by another name, or not at all: asked for again without it, once it was refused by its name.
 _OPTIONAL = ("temperature", "top_p", "seed", "n", "top_logprobs", "logprobs", "stream_options")
 
 
 def kind_of(status: int, text: str) -> Kind:
     """Return why a server refused, of its HTTP status and the text of its answer."""
+    if status == 403 and _MODERATED.search(text):
+        return Kind.REFUSED
     if status in (401, 403):
         return Kind.KEY
     if status == 402 or (status == 429 and _QUOTA.search(text)):

@@ -6,7 +6,7 @@ import pytest
 
 from annotate.core.chat_api import asking
 from annotate.core.chat_api.refusals import Kind, kind_of
-from tests.recipes.training.common.test_recipe_sample_endpoint import KEY, attempt, make
+from tests.recipes.training.common.test_recipe_sample_endpoint import KEY, assert_whole, attempt, make, rows_of
 from tests.support.annotate.keyed_api import KeyedApi, Trouble, keyed_api
 
 QUESTION = {"messages": [{"role": "user", "content": "x"}], "max_tokens": 5}
@@ -47,6 +47,32 @@ def test_ordinary_throttling_that_names_billing_is_no_quota():
         assert kind_of(429, f'{{"error": {{"code": "{said}"}}}}') == Kind.QUOTA
     assert kind_of(429, "You exceeded your current quota") == Kind.QUOTA
     assert kind_of(400, "The word insufficient_quota stands in the prompt") == Kind.REFUSED
+
+
+def test_one_moderated_prompt_costs_no_other_its_answer(tmp_path):
+    with keyed_api(key=KEY) as api:
+        api.every = lambda number: Trouble(403, '{"error": {"message": "no"}}') if number == 4 else None
+        run = make(tmp_path, api, 8, concurrency=1)
+        assert attempt(run) == 0
+        assert len(rows_of(run)) == 7 and run.result()["refused"] == 1
+
+
+def test_a_moderated_first_prompt_is_told_from_a_wrong_key():
+    flagged = '{"error": {"code": 403, "message": "Input was flagged", "metadata": {"reasons": ["violence"]}}}'
+    assert kind_of(403, flagged) == Kind.REFUSED and kind_of(403, "Forbidden") == Kind.KEY
+    with keyed_api(key=KEY, every=lambda number: Trouble(403, "Forbidden")) as api:
+        assert refusal_of(api).of_all
+
+
+def test_a_key_that_is_blocked_midway_ends_the_run(tmp_path):
+    with keyed_api(key=KEY) as api:
+        api.every = lambda number: Trouble(403, "Forbidden") if number > 3 else None
+        run = make(tmp_path, api, 60, concurrency=1)
+        assert attempt(run) == 1 and run.failure()["code"] == "endpoint_key"
+        assert len(api.requests) < 20
+        api.every = lambda number: None
+        assert attempt(run) == 0
+        assert_whole(run, api, 60)  # what was refused with the blocked key is asked again
 
 
 def test_out_of_patience_nobody_hammers(tmp_path, monkeypatch):
