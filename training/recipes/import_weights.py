@@ -157,8 +157,11 @@ def _load(source: str, kind: str, tokenizer_from: str = "") -> tuple[Any, Any, s
         location, extra = str(Path(source).resolve().parent), {"gguf_file": Path(source).name}
     quantization = {"quantization_config": GgufConfig(dequantize=True)} if kind == "gguf" else {}
     try:
+        require_own_shards(_with_index(source, kind), source)
         model: Any = AutoModelForCausalLM.from_pretrained(location, dtype=torch.bfloat16, **extra, **quantization)
         tokenizer = AutoTokenizer.from_pretrained(tokenizer_from or location, **extra)
+    except RecipeFailure:
+        raise
     except Exception as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         remedy = (
@@ -175,6 +178,32 @@ def _load(source: str, kind: str, tokenizer_from: str = "") -> tuple[Any, Any, s
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     return model, tokenizer, _licence(source, kind)
+
+
+def _with_index(source: str, kind: str) -> Path:
+    """Return a folder that holds the index of the weights, if they have one."""
+    if kind != "hub":
+        return Path(source)
+    import huggingface_hub
+
+    return Path(huggingface_hub.snapshot_download(source, allow_patterns=["*.json"]))
+
+
+def require_own_shards(folder: Path, source: str) -> None:
+    """Raises RecipeFailure where an index names weights beside the folder: transformers would read any file of this
+    machine."""
+    for index in folder.glob("*.index.json") if folder.is_dir() else ():
+        shards = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        if elsewhere := sorted({str(shard) for shard in shards if not _is_bare(shard)}):
+            raise RecipeFailure(
+                "files_elsewhere",
+                f"{index.name} of {source} names weights outside its folder: {elsewhere[0][:300]}.",
+                "Put all files of the model into one folder, and name them there without a path.",
+            )
+
+
+def _is_bare(shard: Any) -> bool:
+    return isinstance(shard, str) and shard not in ("", ".", "..") and Path(shard).name == shard
 
 
 def _licence(source: str, kind: str) -> str:

@@ -25,11 +25,16 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from training.core.adapter_base import ABOUT as ABOUT
+from training.core.adapter_base import CONFIG as CONFIG
+from training.core.adapter_base import candidates as candidates
+from training.core.adapter_base import find_base
+from training.core.adapter_base import is_adapter as is_adapter
 from training.core.run_directory import RecipeFailure
 from training.rl.factors import Factors, Update
 from training.rl.lora import LoRALinear
 
-CONFIG, WEIGHTS, ABOUT = "adapter_config.json", "adapter_model.safetensors", "base.json"
+WEIGHTS = "adapter_model.safetensors"
 PREFIX = "base_model.model."  # PEFT's, before the names of the base's own modules
 
 # What of PEFT's options would make another function of the same two factors.
@@ -42,10 +47,6 @@ class Base:
 
     folder: Path
     hash: str
-
-
-def is_adapter(folder: str | Path) -> bool:
-    return (Path(folder) / CONFIG).is_file()
 
 
 def is_model(folder: str | Path) -> bool:
@@ -61,30 +62,16 @@ def base_folder(folder: str | Path) -> Path:
 def base_of(folder: str | Path) -> Base:
     """Return an adapter's base, also where both have moved together. Raises RecipeFailure when it is gone."""
     folder = Path(folder)
-    named = Path(read_config(folder).get("base_model_name_or_path") or "")
-    about: dict[str, str] = {}
-    if (folder / ABOUT).is_file():
-        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-    places = candidates(folder, about.get("folder", str(named)), about.get("was", str(named)))
-    base = next((p for p in places if (p / "config.json").is_file() and not is_adapter(p)), None)
+    named = read_config(folder).get("base_model_name_or_path") or ""
+    base = find_base(folder)
     if base is None:
         raise RecipeFailure(
             "base_missing",
             f"The model in {folder} is an adapter, and its base is not in {named}.",
             "Bring the base model's folder back to that place, or import the model again with its full weights.",
         )
+    about = json.loads((folder / ABOUT).read_text(encoding="utf-8")) if (folder / ABOUT).is_file() else {}
     return Base(base.resolve(), about.get("hash", ""))
-
-
-def candidates(folder: Path, named: str, old_path: str) -> Iterator[Path]:
-    """Yield where a folder may be that another one names: relative to it; its old path; the same place below an
-    ancestor, for a data folder that has moved."""
-    yield folder / named
-    absolute = Path(old_path or named)
-    yield absolute
-    if absolute.is_absolute():
-        tails = [Path(*absolute.parts[i:]) for i in range(1, len(absolute.parts))]
-        yield from (ancestor / tail for ancestor in folder.resolve().parents for tail in tails)
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:

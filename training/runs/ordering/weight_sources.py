@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from django.conf import settings
 from annotate.core.errors import Refused
 from annotate.language_models import registration
 from annotate.models import Project
+from training.core.adapter_base import find_base, is_adapter
 from training.core.kinds import HUB_VARIABLES
 from training.core.run_directory import RecipeFailure, Row
 from training.models import Run
@@ -54,8 +57,42 @@ def _errors(project: Project, source: str) -> dict[str, str]:
     # A link could lead to another project's data, or to any file of this machine.
     if not path.exists() or not path.resolve().is_relative_to(settings.MODELS_DIR.resolve()):
         return {"source": f"There is no {source} in ASSAY_DATA; whoever runs this site puts it there."}
-    try:
-        registration.require_own_folder(source, project)
-    except Refused:
+    if not _may_read(path, project):
         return {"source": f"There is no {source} that {project.name} may use."}
+    return _errors_inside(project, source, path)
+
+
+def _errors_inside(project: Project, source: str, path: Path) -> dict[str, str]:
+    """Check where a folder leads besides itself: by its links, and by the base that an adapter names."""
+    folders = [path] if path.is_dir() else []
+    if folders and is_adapter(path):
+        try:
+            base = find_base(path)
+        except (OSError, ValueError, TypeError, AttributeError):
+            return {"source": f"adapter_config.json or base.json in {source} cannot be read as an adapter's."}
+        if base is not None and not _may_read(base, project):
+            return {"source": f"The base that {source} names lies outside models/, or is of another project."}
+        folders += [base] if base is not None else []
+    for folder in folders:
+        for name in _links_below(folder):
+            if not _may_read(name, project):
+                of = name.relative_to(folder)
+                return {"source": f"The link {of} in {source} leads outside models/, or to weights of another project."}
     return {}
+
+
+def _links_below(folder: Path) -> Iterator[Path]:
+    for place, folders, files in os.walk(folder):
+        yield from (link for name in (*folders, *files) if (link := Path(place) / name).is_symlink())
+
+
+def _may_read(path: Path, project: Project) -> bool:
+    """Return whether what a path leads to lies below models/, and is no other project's."""
+    target = path.resolve()
+    if not target.is_relative_to(settings.MODELS_DIR.resolve()):
+        return False
+    try:
+        registration.require_own_folder(str(target), project)
+    except Refused:
+        return False
+    return True

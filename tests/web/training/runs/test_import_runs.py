@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+import safetensors
 from django.conf import settings
 
 from annotate.core.errors import Refused
@@ -102,7 +105,7 @@ def test_of_a_hub_only_texts_and_safetensors_are_fetched(tmp_path, monkeypatch):
     tiny_model.make(tmp_path / "snapshot")
     asked = []
 
-    def fetch(name, allow_patterns):
+    def fetch(name, allow_patterns, **_):
         asked.append((name, allow_patterns))
         return str(tmp_path / "snapshot")
 
@@ -114,14 +117,67 @@ def test_of_a_hub_only_texts_and_safetensors_are_fetched(tmp_path, monkeypatch):
 def test_an_adapter_of_a_hub_is_refused_for_it_names_any_folder_as_its_base(tmp_path, monkeypatch):
     (tmp_path / "snapshot").mkdir()
     (tmp_path / "snapshot" / "adapter_config.json").write_text('{"base_model_name_or_path": "/data/models/theirs"}')
-    run = from_hub(tmp_path / "run", monkeypatch, lambda name, allow_patterns: str(tmp_path / "snapshot"))
+    run = from_hub(tmp_path / "run", monkeypatch, lambda name, **_: str(tmp_path / "snapshot"))
     assert entry.attempt(import_run.main, run) == 1 and run.failure()["code"] == "hub_adapter"
 
 
 def test_a_hub_that_is_not_reached_is_said(tmp_path, monkeypatch):
-    def fetch(name, allow_patterns):
+    def fetch(name, allow_patterns, **_):
         raise OSError("No route to host")
 
     run = from_hub(tmp_path / "run", monkeypatch, fetch)
     assert entry.attempt(import_run.main, run) == 1
     assert run.failure()["code"] == "hub" and "No route to host" in run.failure()["message"]
+
+
+# What a folder names besides itself
+
+
+def with_shards_at(folder, shard) -> None:
+    """Give a model folder an index that names its weights at another place."""
+    names = safetensors.safe_open(folder / "model.safetensors", "pt").keys()
+    (folder / "model.safetensors").unlink()
+    index = {"metadata": {"total_size": 1}, "weight_map": dict.fromkeys(names, shard)}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+@pytest.mark.parametrize("is_absolute", [True, False])
+def test_an_index_from_a_hub_names_no_weights_elsewhere(tmp_path, monkeypatch, is_absolute):
+    tiny_model.make(tmp_path / "theirs")
+    tiny_model.make(tmp_path / "snapshot")
+    shard = str(tmp_path / "theirs" / "model.safetensors") if is_absolute else "../theirs/model.safetensors"
+    with_shards_at(tmp_path / "snapshot", shard)
+    run = from_hub(tmp_path / "run", monkeypatch, lambda name, **_: str(tmp_path / "snapshot"))
+    assert entry.attempt(import_run.main, run) == 1 and not run.model.exists()
+    assert run.failure()["code"] == "files_elsewhere" and shard in run.failure()["message"]
+
+
+def theirs_below_models():
+    tiny_model.make(settings.MODELS_DIR / "theirs")
+    make_model(folder="models/theirs", is_shared=False, project=make_project())
+    return settings.MODELS_DIR / "theirs"
+
+
+def test_a_link_inside_a_folder_leads_nowhere_else(project, tmp_path):
+    theirs, ours = theirs_below_models(), settings.MODELS_DIR / "ours"
+    tiny_model.make(ours)
+    (ours / "model.safetensors").unlink()
+    (ours / "model.safetensors").symlink_to(theirs / "model.safetensors")
+    assert "of another project" in refusal(project, "models/ours")
+    (tmp_path / "secret").write_text("x")
+    (ours / "model.safetensors").unlink()
+    (ours / "model.safetensors").symlink_to(tmp_path / "secret")
+    assert "outside models/" in refusal(project, "models/ours")
+
+
+def test_an_adapter_has_its_base_where_its_project_may_read(project, tmp_path):
+    theirs, ours = theirs_below_models(), settings.MODELS_DIR / "ours"
+    ours.mkdir()
+    for base in (theirs, tmp_path / "elsewhere"):
+        tiny_model.make(base)
+        (ours / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(base)}))
+        assert "of another project" in refusal(project, "models/ours")
+    (ours / "base").mkdir()
+    (ours / "base" / "config.json").write_text("{}")
+    (ours / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "base"}))
+    assert order(project, "models/ours").pk
