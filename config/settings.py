@@ -29,6 +29,8 @@ ASSAY_RECIPE_MEMORY_GB  of one process of a recipe (default: what the machine ha
 ASSAY_RECIPE_FILE_GB  of one file that a recipe writes (default: 100; 0: no limit)
 ASSAY_RECIPE_PROCESSES  and threads that a recipe may add to those of its user (default: 4096; 0: no limit)
 ASSAY_HUB_REPOSITORIES  owner/name or owner/*, comma-separated: where models may be pushed to (default: nowhere)
+ASSAY_HUB_SOURCES  likewise: what imports may read with the HF_TOKEN of the worker (default: nothing but what is public)
+ASSAY_IMPORT_GB   that an import may fetch from a hub (default: 100; 0: no limit)
 ASSAY_PRIVATE_ENDPOINTS  hosts, addresses or networks, comma-separated: models and judges that only this network reaches
                   and that may be asked all the same, beside MODEL_SERVER_URL (default: none)
 ASSAY_PRIVATE_WEBHOOKS  likewise: where events may be sent although only this network reaches it (default: none)
@@ -333,6 +335,8 @@ RUN_LAUNCHER = os.environ.get("RUN_LAUNCHER", "training.runs.launchers.local")
 RUN_LEASE_SECONDS = float(os.environ.get("RUN_LEASE_SECONDS", "30"))
 REWARD_FUNCTIONS = reward_functions.read_list(os.environ.get(reward_functions.VARIABLE, ""))
 HUB_REPOSITORIES = [n.strip() for n in os.environ.get("ASSAY_HUB_REPOSITORIES", "").split(",") if n.strip()]
+HUB_SOURCES = [n.strip() for n in os.environ.get("ASSAY_HUB_SOURCES", "").split(",") if n.strip()]
+IMPORT_GB = float(os.environ.get("ASSAY_IMPORT_GB", "100"))
 RECIPE_USER = os.environ.get("ASSAY_RECIPE_USER", "")
 RECIPE_ENVIRONMENT = [n.strip() for n in os.environ.get("ASSAY_RECIPE_ENVIRONMENT", "").split(",") if n.strip()]
 RECIPE_MEMORY_GB = float(os.environ.get("ASSAY_RECIPE_MEMORY_GB", "0"))

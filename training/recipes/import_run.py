@@ -8,6 +8,7 @@ its base, and that could be any folder of this machine.
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -27,8 +28,8 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     run.progress("reading the weights", 0, 1)
     partial = run.begin_model()
     shutil.rmtree(partial)  # it makes its folder itself, whole or not at all
-    source = sources[0]["source"]
-    facts = import_weights(_fetched(source) if sources[0].get("is_on_hub") else source, partial)
+    source, most_bytes = sources[0]["source"], sources[0].get("most_bytes", 0)
+    facts = import_weights(_fetched(source, most_bytes) if sources[0].get("is_on_hub") else source, partial)
     run.commit_model()
     run.progress("reading the weights", 1, 1)
     run.finish(
@@ -42,18 +43,28 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     )
 
 
-def _fetched(name: str) -> str:
-    """Return the folder that holds what the hub has under this name. Raises RecipeFailure."""
-    import huggingface_hub
+def _fetched(name: str, most_bytes: int) -> str:
+    """Return the folder that holds what the hub has under this name; 0 bytes is no limit. Raises RecipeFailure.
 
+    The operator's token is in the environment only where the operator names the repository."""
+    import huggingface_hub
+    from huggingface_hub.utils import filter_repo_objects
+
+    token = os.environ.get("HF_TOKEN") or False
     try:
-        folder = huggingface_hub.snapshot_download(name, allow_patterns=_FILES)
+        facts = huggingface_hub.HfApi().model_info(name, files_metadata=True, token=token)
+        files = filter_repo_objects(facts.siblings or [], allow_patterns=_FILES, key=lambda file: file.rfilename)
+        _require_room(name, sum(file.size or 0 for file in files), most_bytes)
+        folder = huggingface_hub.snapshot_download(name, revision=facts.sha, allow_patterns=_FILES, token=token)
+    except RecipeFailure:
+        raise
     except Exception as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise RecipeFailure(
             "hub",
             f"{name} cannot be fetched from the hub: {lines[0][:300].rstrip('.')}.",
-            "Check the name, and that the worker reaches the hub; a gated model needs its HF_TOKEN.",
+            "Check the name, and that the worker reaches the hub; for a gated model the operator sets HF_TOKEN, and "
+            "names it in ASSAY_HUB_SOURCES.",
         ) from error
     if (Path(folder) / "adapter_config.json").is_file():
         raise RecipeFailure(
@@ -62,6 +73,15 @@ def _fetched(name: str) -> str:
             "Import the base, or have whoever runs this site import the adapter (manage.py import_model).",
         )
     return folder
+
+
+def _require_room(name: str, size: int, most_bytes: int) -> None:
+    if most_bytes and size > most_bytes:
+        raise RecipeFailure(
+            "too_large",
+            f"{name} holds {size / 10**9:.1f} GB, and an import may fetch {most_bytes / 10**9:g} GB.",
+            "Import a smaller model, or have the operator raise ASSAY_IMPORT_GB and queue the import again.",
+        )
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ operator's, and may write more than a researcher should. A name on a hub is neve
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ VARIABLE = "ASSAY_HUB_REPOSITORIES"
 def check_export(project: Project, config: Any) -> dict[str, str]:
     """Return {option: what is wrong} of an export that would push elsewhere than the operator allows; {} when all is
     well."""
-    if config.to != "hub" or _is_named(config.repository):
+    if config.to != "hub" or is_named(config.repository, settings.HUB_REPOSITORIES):
         return {}
     named = ", ".join(settings.HUB_REPOSITORIES)
     if not named:
@@ -58,8 +59,9 @@ def record_push(run: Run, directory: RunDirectory) -> None:
         audit.record(action="hub.pushed", about=about, by=run.created_by, project=run.project)
 
 
-def _is_named(repository: str) -> bool:
+def is_named(repository: str, named: Sequence[str]) -> bool:
+    """Return whether a repository is one of those named: owner/name, or owner/* for all of an owner's."""
     owner, slash, name = repository.partition("/")
     if not (owner and slash and name) or "/" in name:
         return False
-    return any(repository == named or named == f"{owner}/*" for named in settings.HUB_REPOSITORIES)
+    return repository in named or f"{owner}/*" in named

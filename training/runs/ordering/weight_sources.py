@@ -14,9 +14,10 @@ from annotate.core.errors import Refused
 from annotate.language_models import registration
 from annotate.models import Project
 from training.core.adapter_base import find_base, is_adapter
-from training.core.kinds import HUB_VARIABLES
+from training.core.kinds import HUB_VARIABLES, PROXIES
 from training.core.run_directory import RecipeFailure, Row
 from training.models import Run
+from training.runs.ordering.hub_access import is_named
 
 _HUB_NAME = re.compile(r"(?!\.)[\w.-]+/[\w.-]+")
 
@@ -32,12 +33,18 @@ def rows(run: Run) -> dict[str, list[Row]]:
     if errors := _errors(run.project, source):
         raise RecipeFailure("source_gone", f"source: {errors['source']}", "Queue the import again.")
     if is_on_hub(source):
-        return {"source": [{"source": source, "is_on_hub": True}]}
+        most_bytes = int(settings.IMPORT_GB * 10**9)
+        return {"source": [{"source": source, "is_on_hub": True, "most_bytes": most_bytes}]}
     return {"source": [{"source": str(_path(source)), "is_on_hub": False}]}
 
 
 def variables(config: Row) -> tuple[str, ...]:
-    return HUB_VARIABLES if is_on_hub(str(config.get("source", "")).strip()) else ()
+    """Return what the recipe is given of the environment: the token is the operator's, and reads more than a researcher
+    should."""
+    source = str(config.get("source", "")).strip()
+    if not is_on_hub(source):
+        return ()
+    return HUB_VARIABLES if is_named(source, settings.HUB_SOURCES) else PROXIES
 
 
 def is_on_hub(source: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import safetensors
@@ -12,6 +13,7 @@ from annotate.core.errors import Refused
 from annotate.models import LanguageModel
 from tests.support import tiny_model
 from tests.support.factories import make_model, make_project, make_user
+from training.core.kinds import PROXIES
 from training.core.run_directory import RunDirectory, RunSpec
 from training.models import Run
 from training.recipes import import_run
@@ -36,8 +38,9 @@ def refusal(project, source) -> str:
 
 def test_a_name_on_the_hub_needs_no_file_here(project):
     run = order(project, "Qwen/Qwen2.5-0.5B-Instruct")
-    assert preparation.prepare(run).rows("source") == [{"source": "Qwen/Qwen2.5-0.5B-Instruct", "is_on_hub": True}]
-    assert "HF_TOKEN" in weight_sources.variables(run.config)
+    row = preparation.prepare(run).rows("source")[0]
+    assert (row["source"], row["is_on_hub"]) == ("Qwen/Qwen2.5-0.5B-Instruct", True)
+    assert weight_sources.variables(run.config) == PROXIES
 
 
 def test_what_lies_below_models_is_read_from_there(project):
@@ -94,10 +97,15 @@ def test_what_is_no_model_fails_in_words(tmp_path):
     assert run.failure()["code"] == "not_a_model" and not run.model.exists()
 
 
-def from_hub(path, monkeypatch, folder) -> RunDirectory:
+def from_hub(path, monkeypatch, folder, sizes=(1,), most_bytes=10**9) -> RunDirectory:
+    files = [SimpleNamespace(rfilename=f"{n}.safetensors", size=size) for n, size in enumerate(sizes)]
+    files.append(SimpleNamespace(rfilename="pytorch_model.bin", size=10**12))  # is not fetched
+    facts = SimpleNamespace(siblings=files, sha="abc")
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda self, name, **_: facts)
     monkeypatch.setattr("huggingface_hub.snapshot_download", folder)
     run = RunDirectory(path)
-    run.create(RunSpec("import", {"source": "x/y"}), {"source": iter([{"source": "x/y", "is_on_hub": True}])})
+    source = {"source": "x/y", "is_on_hub": True, "most_bytes": most_bytes}
+    run.create(RunSpec("import", {"source": "x/y"}), {"source": iter([source])})
     return run
 
 
@@ -181,3 +189,38 @@ def test_an_adapter_has_its_base_where_its_project_may_read(project, tmp_path):
     (ours / "base" / "config.json").write_text("{}")
     (ours / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "base"}))
     assert order(project, "models/ours").pk
+
+
+# The operator's token, and how much a hub may send
+
+
+def test_the_operators_token_reads_only_what_the_operator_names(project, settings):
+    settings.HUB_SOURCES = ["us/model", "lab/*"]
+    for source, has_token in (("us/model", True), ("lab/gated", True), ("us/private", False), ("labs/x", False)):
+        assert ("HF_TOKEN" in weight_sources.variables({"source": source})) is has_token
+        assert set(PROXIES) <= set(weight_sources.variables({"source": source}))
+
+
+@pytest.mark.parametrize("token", ["", "hf_ours"])
+def test_a_hub_is_asked_without_a_token_where_none_was_given(tmp_path, monkeypatch, token):
+    monkeypatch.setenv("HF_TOKEN", token)
+    asked = []
+
+    def fetch(name, **options):
+        asked.append(options["token"])
+        raise OSError("No route to host")
+
+    entry.attempt(import_run.main, from_hub(tmp_path / "run", monkeypatch, fetch))
+    assert asked == [token or False]
+
+
+def test_no_more_is_fetched_than_the_operator_allows(tmp_path, monkeypatch):
+    fetched = []
+    run = from_hub(tmp_path / "run", monkeypatch, lambda name, **_: fetched.append(name), sizes=[3, 8], most_bytes=10)
+    assert entry.attempt(import_run.main, run) == 1 and not fetched
+    assert run.failure()["code"] == "too_large" and "ASSAY_IMPORT_GB" in run.failure()["remedy"]
+
+
+def test_a_run_is_told_how_much_it_may_fetch(project, settings):
+    settings.IMPORT_GB = 2.0
+    assert preparation.prepare(order(project, "x/y")).rows("source")[0]["most_bytes"] == 2 * 10**9
