@@ -64,14 +64,16 @@ async def stream_chat(
             request_slots.async_slot(model, settings.MODEL_SERVER_TIMEOUT),
             outbound.async_client(model.server_url, **_how(key)) as client,
         ):
+            refused: list[str] = []
             for number in range(1, _MOST_TRIES + 1):
                 async with client.stream("POST", "chat/completions", json=body) as response:
                     if response.status_code == 200:
+                        _remember(model, refused)
                         async for piece in answer_stream.pieces(response):
                             yield piece
                         return
                     told = b"\n".join([line async for line in outbound.lines_of(response)])
-                again = _again(model, body, response, told, number)
+                again = _again(model, body, response, told, number, refused)
                 if again is None:
                     break
                 body = again.body
@@ -170,13 +172,16 @@ def _body(
 def _post_adapted(model: LanguageModel, body: dict[str, Any]) -> Any:
     """Return what the server answers to `body`, or to what it takes in its place."""
     key = _key(model)
+    refused: list[str] = []
     for number in range(1, _MOST_TRIES + 1):
         response, told = _exchange(model.server_url, "POST", "chat/completions", key, json=body)
-        again = _again(model, body, response, told, number)
+        again = _again(model, body, response, told, number, refused)
         if again is None:
             break
         body = again.body
         time.sleep(again.seconds)
+    if response.status_code == 200:
+        _remember(model, refused)
     return _read(response, told, key)
 
 
@@ -189,10 +194,10 @@ class _Again:
 
 
 def _again(
-    model: LanguageModel, body: dict[str, Any], response: httpx.Response, told: bytes, number: int
+    model: LanguageModel, body: dict[str, Any], response: httpx.Response, told: bytes, number: int, refused: list[str]
 ) -> _Again | None:
     """Return how an endpoint's refusal is answered: by waiting as it says, if somebody can wait that long, or by
-    leaving out what it does not take. None: not at all."""
+    leaving out what it does not take, which `refused` then holds. None: not at all."""
     status, text = response.status_code, told[:2000].decode("utf-8", "replace")
     if not model.endpoint or status == 200 or number == _MOST_TRIES:
         return None
@@ -202,9 +207,15 @@ def _again(
         return _Again(body, max(0.0, seconds)) if seconds <= _LONGEST_WAIT else None
     if status not in (400, 422) or (changed := refusals.adapted(body, text)) is None:
         return None
-    where = (model.pk, model.endpoint)
-    _refused[where] = (*_refused.get(where, ()), text)[-_MOST_TRIES:]
+    refused.append(text)
     return _Again(changed)
+
+
+def _remember(model: LanguageModel, refused: list[str]) -> None:
+    """Ask without these options from now on: the server took a question without them."""
+    if refused:
+        where = (model.pk, model.endpoint)
+        _refused[where] = tuple(dict.fromkeys((*_refused.get(where, ()), *refused)))[-_MOST_TRIES:]
 
 
 def _key(model: LanguageModel) -> str:

@@ -12,7 +12,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -103,11 +103,12 @@ class Asker:
         """Return the answer to a request that lacks its model and template options. Raises Refusal, and Stopped."""
         tries, last = 0, (Kind.FAILED, "")
         throttled, throttled_at = 0, 0.0
+        refused: list[str] = []  # options of this question, in the server's words
         while tries < TRIES:
             self.pace.wait(self.stopped)
             if self.stopped.is_set():
                 raise Stopped
-            body = self._body(options)
+            body = self._body(options, refused)
             request = self._next_request()
             self.note(request, "asked")
             try:
@@ -124,11 +125,13 @@ class Asker:
                     self.pace.hear(headers, is_throttled=False)
                     self._heard_at = time.monotonic()
                     self._is_answering, self._forbidden = True, 0
+                    self._remember(refused, options, body)
                     return answer
                 kind = Kind.PROTOCOL if status == 200 else refusals.kind_of(status, text)
                 self.note(request, kind)
                 self._tell(status, text)
-                if status in (400, 422) and self._without(body, text):
+                if status in (400, 422) and refusals.adapted(body, text) is not None:
+                    refused.append(text)
                     continue
                 if status == 200 or not refusals.is_passing(status, text):
                     raise Refusal(kind, self._safe(text), of_all=self._is_of_all(kind, status))
@@ -154,25 +157,22 @@ class Asker:
             data = outbound.body_of(response, until=until)
         return response.status_code, response.headers, data.decode("utf-8", "replace")
 
-    def _body(self, options: Body) -> Body:
+    def _body(self, options: Body, refused: Sequence[str]) -> Body:
         body: Body = {"model": self.endpoint.model, **options}
         if self.endpoint.template_options:
             body["chat_template_kwargs"] = dict(self.endpoint.template_options)
         with self._lock:
-            refused = list(self._refused)
-        for text in refused:
+            known = list(self._refused)
+        for text in (*known, *refused):
             body = refusals.adapted(body, text) or body
         return body
 
-    def _without(self, body: Body, text: str) -> bool:
-        """Return whether the server takes the same without an option that it names; then it is asked so from now on."""
-        changed = refusals.adapted(body, text)
-        if changed is None:
-            return False
-        with self._lock:
-            self._refused.append(text)
-            self.left_out |= {name for name in body.keys() - changed.keys() if name != "max_tokens"}
-        return True
+    def _remember(self, refused: Sequence[str], options: Body, body: Body) -> None:
+        """Ask all others so, too, now that the server took a question without what it refused."""
+        if refused:
+            with self._lock:
+                self._refused += [text for text in refused if text not in self._refused]
+                self.left_out |= options.keys() - body.keys() - {"max_tokens"}
 
     def _answer(self, request: int, body: Body, text: str) -> Answer | None:
         """None for what is no answer in OpenAI's protocol."""

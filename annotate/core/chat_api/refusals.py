@@ -45,7 +45,12 @@ _QUOTA = re.compile(
 _MODEL = re.compile(r"model", re.I)
 _MODERATED = re.compile(r"moderat|flagged|content.?(policy|filter)", re.I)  # one question, and not the key
 # What some servers know by another name, or not at all: asked for again without it, once it was refused by its name.
+# By its name alone it is not refused: a server may quote the whole request.
 _OPTIONAL = ("temperature", "top_p", "seed", "n", "top_logprobs", "logprobs", "stream_options")
+
+
+_UNTAKEN = r"unsupported|not supported|does not support|unknown|unrecognized|unexpected|not permitted|not allowed"
+_NEAR = 60  # characters between an option and the word that refuses it
 
 
 def kind_of(status: int, text: str) -> Kind:
@@ -75,7 +80,7 @@ def is_error_object(text: str) -> bool:
     """Return whether it is an error as the protocol sends it, not a web page."""
     try:
         return isinstance(json.loads(text), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 
@@ -95,11 +100,29 @@ def adapted(body: Mapping[str, Any], refusal: str) -> Body | None:
         changed = {**body, "max_completion_tokens": body["max_tokens"]}
         del changed["max_tokens"]
         return changed
+    parameter = _parameter(refusal)
     for name in _OPTIONAL:
-        if name in body and re.search(rf"\b{name}\b['\"`]", refusal):
+        if name in body and (parameter == name if parameter else _is_refused_by_name(name, refusal)):
             gone = {name, "top_logprobs"} if name == "logprobs" else {name}
             return {key: value for key, value in body.items() if key not in gone}
     return None
+
+
+def _parameter(refusal: str) -> str:
+    """Return what the error names as the cause in OpenAI's own field; "" without one."""
+    try:
+        parameter = json.loads(refusal)["error"]["param"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return ""
+    return parameter if isinstance(parameter, str) else ""
+
+
+def _is_refused_by_name(name: str, refusal: str) -> bool:
+    named = rf"\b{name}\b['\"`]"
+    return (
+        re.search(rf"({_UNTAKEN}).{{0,{_NEAR}}}{named}|{named}.{{0,{_NEAR}}}({_UNTAKEN})", refusal, re.I | re.S)
+        is not None
+    )
 
 
 def without_key(text: str, key: str) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from annotate.core.chat_api import asking
-from annotate.core.chat_api.refusals import Kind, kind_of
+from annotate.core.chat_api.refusals import Kind, adapted, kind_of
 from tests.recipes.training.common.test_recipe_sample_endpoint import KEY, assert_whole, attempt, make, rows_of
 from tests.support.annotate.keyed_api import KeyedApi, Trouble, keyed_api
 
@@ -81,3 +83,26 @@ def test_out_of_patience_nobody_hammers(tmp_path, monkeypatch):
         run = make(tmp_path, api, 60, concurrency=2)
         assert attempt(run) == 1 and run.failure()["code"] == "endpoint_throttled"
         assert len(api.requests) < 20
+
+
+def test_an_option_is_left_out_where_it_is_refused_and_not_where_it_is_quoted():
+    body = {"temperature": 0.5, "n": 2, "seed": 1}
+    quoting = f'{{"error": {{"message": "Prompt rejected by policy. Your request was {json.dumps(body)!r:.200}"}}}}'
+    assert adapted(body, quoting.replace('\\"', "'")) is None and adapted(body, json.dumps(body)) is None
+    extra = "[{'type': 'extra_forbidden', 'loc': ('body', 'n'), 'msg': 'Extra inputs are not permitted'}]"
+    assert adapted(body, extra) == {"temperature": 0.5, "seed": 1}
+    named = json.dumps({"error": {"message": "It is wrong here.", "param": "seed"}})
+    assert adapted(body, named) == {"temperature": 0.5, "n": 2}
+    other = json.dumps({"error": {"message": "Unsupported value in messages; 'temperature'", "param": "messages"}})
+    assert adapted({**body, "messages": []}, other) is None
+
+
+def test_an_option_stays_for_the_others_when_leaving_it_out_did_not_help(tmp_path):
+    """One prompt that is refused whatever is left out must not change what all others are asked with."""
+    bad = '{"error": {"message": "Unsupported parameter: \'temperature\'."}}'
+    with keyed_api(key=KEY) as api:
+        api.every = lambda number: Trouble(400, bad) if number in (3, 4) else None
+        run = make(tmp_path, api, 8, concurrency=1)
+        assert attempt(run) == 0
+        assert len(rows_of(run)) == 7 and "not_taken" not in run.result()
+        assert all("temperature" in body for body in api.billed)

@@ -95,6 +95,17 @@ def test_what_a_server_does_not_take_is_left_out_from_then_on():
         assert api.requests[-1]["max_completion_tokens"] == 20 and "temperature" not in api.requests[-1]
 
 
+def test_an_option_stays_when_leaving_it_out_did_not_help():
+    bad = Trouble(400, '{"error": {"message": "Unsupported parameter: \'temperature\'."}}')
+    with keyed_api() as api:
+        model = behind(api)
+        api.trouble += [bad, bad]
+        with pytest.raises(model_server.model_server_errors.ModelServerError):
+            model_server.complete_chat(model, HELLO, **SAMPLING)
+        model_server.complete_chat(model, HELLO, **SAMPLING)
+        assert "temperature" in api.requests[-1]
+
+
 @pytest.mark.parametrize("streamed", [True, False])
 def test_a_server_that_throttles_for_a_moment_is_waited_for(streamed):
     with keyed_api() as api:
