@@ -32,6 +32,13 @@ class SampleConfig:
         32, "sequences sampled at once; for a model behind an endpoint its own concurrency counts", low=1, high=1024,
         advanced=True,
     )  # fmt: skip
+    max_cost: float | None = option(
+        None,
+        "dollars, by the prices of a model behind an endpoint, after which nothing more is asked; empty: no limit. The "
+        "run then ends with what it has",
+        low=1e-6,
+        high=1e6,
+    )
     logprobs: bool = option(
         False, "keep the log-probability of each token, where the model's endpoint tells it", advanced=True
     )

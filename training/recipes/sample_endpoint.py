@@ -31,6 +31,7 @@ from training.configs import SampleConfig
 from training.core import run_secrets
 from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec, read_lines
 from training.recipes.common import endpoint_words
+from training.recipes.common.endpoint_budget import Budget
 from training.recipes.common.entry import config_of, run_recipe
 from training.recipes.common.request_ledger import Ledger, append_rows
 
@@ -51,6 +52,7 @@ class Task:
 
 def main(run: RunDirectory, spec: RunSpec) -> None:
     config: SampleConfig = config_of(spec)
+    budget = _budget(run, spec, config)
     endpoint = endpoint_of(spec.endpoints["parent"], run_secrets.read().get("parent", ""), config.request_timeout)
     tasks, total = _tasks(run, config)
     kept = {row["request"] for row in read_lines(run.path / "completions.jsonl")}
@@ -58,10 +60,10 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     run.progress("asking", done, total)
     with Ledger(run.path / "requests.jsonl", kept) as ledger, endpoint.client() as client:
         asker = Asker(endpoint, client, ledger.note, first_request=ledger.requests + 1)
-        job = _Job(run, spec, config, asker, total, done)
+        job = _Job(run, spec, config, asker, budget, total, done)
         started = time.perf_counter()
         job.work(tasks)
-        run.progress("asking", total, total)
+        run.progress("asking", total - job.not_asked, total)
         run.finish(_result(run, spec, config, job, ledger, time.perf_counter() - started, done))
 
 
@@ -76,6 +78,16 @@ def endpoint_of(told: Row, key: str, timeout: float) -> Endpoint:
         timeout=timeout,
         allowed=tuple(told.get("allowed") or ()),
     )
+
+
+def _budget(run: RunDirectory, spec: RunSpec, config: SampleConfig) -> Budget:
+    """Return what may still be spent, with what earlier attempts have spent. Raises RecipeFailure without prices."""
+    told = spec.endpoints["parent"]
+    if config.max_cost is not None and None in (told.get("prompt_price"), told.get("completion_price")):
+        raise endpoint_words.no_prices()
+    budget = Budget(None if config.max_cost is None else Decimal(str(config.max_cost)))
+    budget.note(read_lines(run.path / "completions.jsonl"))
+    return budget
 
 
 def _tasks(run: RunDirectory, config: SampleConfig) -> tuple[list[Task], int]:
@@ -104,13 +116,14 @@ class _Job:
     spec: RunSpec
     config: SampleConfig
     asker: Asker
+    budget: Budget
     total: int
     done: int
     refused: Counter[str] = field(default_factory=Counter)  # completions, by why
     unanswered: int = 0  # completions that the server failed at, again and again
     gives_many: bool = True  # of one request
     answered: int = 0  # requests
-    cost: Decimal = Decimal(0)  # of this attempt
+    not_asked: int = 0  # completions, for max_cost was reached
     _said: float = 0.0
     _began: float = field(default_factory=time.monotonic)
     _done_before: int = field(init=False)
@@ -128,7 +141,7 @@ class _Job:
         with ThreadPoolExecutor(many) as pool:
             try:
                 while True:
-                    while failure is None and todo and len(under_way) < many:
+                    while failure is None and todo and len(under_way) < many and self.budget.allows(len(under_way)):
                         task = self._next(todo)
                         under_way[pool.submit(self._ask, task)] = task
                     if not under_way:
@@ -139,6 +152,7 @@ class _Job:
                 self.asker.stopped.set()
         if failure is not None:
             raise failure
+        self.not_asked = sum(len(task.indices) for task in todo)
         if self.unanswered > MOST_UNANSWERED * self.total:
             raise endpoint_words.too_many_unanswered(self.unanswered, self.total)
 
@@ -195,7 +209,9 @@ class _Job:
         if rows:
             self.run.sync_completions()
         self.done += len(rows)
-        self.cost += sum((Decimal(row["cost"]) for row in rows if row["cost"]), Decimal(0))
+        self.budget.note(rows)
+        if failure is None and self.budget.is_blind:
+            failure = endpoint_words.uncounted()
         if failure is not None:
             self.asker.stopped.set()
         self._progress()
@@ -244,7 +260,7 @@ class _Job:
         pace = (self.done - self._done_before) / (now - self._began)
         over = self.done + sum(self.refused.values())
         self.run.progress("asking", over, self.total, eta_seconds=(self.total - over) / pace)
-        self.run.log_metrics(over, completions_per_second=pace, cost=float(self.cost))
+        self.run.log_metrics(over, completions_per_second=pace, cost=float(self.budget.spent))
 
 
 def _row(spec: RunSpec, config: SampleConfig, prompt_id: int, index: int, answer: Answer, number: int) -> Row:
@@ -307,12 +323,14 @@ def _result(
         "may_be_billed": ledger.may_be_billed,
         "unanswered": job.unanswered,
         "refused": sum(1 for _ in read_lines(run.path / "refused.jsonl")),
+        **({"not_asked": job.not_asked} if job.not_asked else {}),
         **({"logprob_mean": sum(logprobs) / len(logprobs)} if logprobs else {}),
         **({"not_taken": ", ".join(sorted(job.asker.left_out))} if job.asker.left_out else {}),
         "how_to_read": "prompt_tokens and completion_tokens are as the server counted them, cost is theirs by the "
         "model's prices, in dollars; requests counts every one, throttled those that were sent back for a while; "
         "may_be_billed are requests whose answer never arrived whole, which the provider may bill all the same; "
-        "unanswered and refused are completions that are missing, for the server failed or will not answer; not_taken "
+        "unanswered and refused are completions that are missing, for the server failed or will not answer; not_asked "
+        "are those that were left when max_cost was reached; not_taken "
         "are options that the server does not know; stopped_share are the completions that ended by themselves.",
     }
 

@@ -45,6 +45,22 @@ def failure_of(refusal: Refusal) -> RecipeFailure:
     return RecipeFailure(f"endpoint_{refusal.kind.replace('-', '_')}", what, f"{remedy} {_KEPT}")
 
 
+def no_prices() -> RecipeFailure:
+    return RecipeFailure(
+        "no_prices",
+        "The run has a max_cost, and the model no prices to reckon it by.",
+        "Give the model its prices on its page, or queue the run again without a max_cost.",
+    )
+
+
+def uncounted() -> RecipeFailure:
+    return RecipeFailure(
+        "endpoint_uncounted",
+        "The server does not say how many tokens its answers have, so that the run cannot keep to its max_cost.",
+        "Queue the run again without a max_cost.",
+    )
+
+
 def too_many_unanswered(unanswered: int, total: int) -> RecipeFailure:
     return RecipeFailure(
         "endpoint_unanswered",

@@ -8,10 +8,11 @@ import pytest
 
 from annotate.core.chat_api import asking
 from annotate.core.chat_api.refusals import Kind, adapted, kind_of
-from tests.recipes.training.common.test_recipe_sample_endpoint import KEY, assert_whole, attempt, make, rows_of
+from tests.recipes.training.common.test_recipe_sample_endpoint import KEY, assert_whole, attempt, cost, make, rows_of
 from tests.support.annotate.keyed_api import KeyedApi, Trouble, keyed_api
 
 QUESTION = {"messages": [{"role": "user", "content": "x"}], "max_tokens": 5}
+UNCOUNTED = json.dumps({"choices": [{"message": {"content": "Yes."}, "finish_reason": "stop"}]})
 
 
 @pytest.fixture(autouse=True)
@@ -106,3 +107,38 @@ def test_an_option_stays_for_the_others_when_leaving_it_out_did_not_help(tmp_pat
         assert attempt(run) == 0
         assert len(rows_of(run)) == 7 and "not_taken" not in run.result()
         assert all("temperature" in body for body in api.billed)
+
+
+def test_a_run_ends_at_its_max_cost_with_what_it_has(tmp_path):
+    with keyed_api(key=KEY) as api:
+        run = make(tmp_path, api, 60, concurrency=4, max_cost=20 * cost(2, 4))
+        assert attempt(run) == 0
+        result, progress = run.result(), run.current_progress()
+        assert 20 <= len(api.billed) <= 24 and len(rows_of(run)) == len(api.billed)
+        assert result["completions"] + result["not_asked"] == 60 and "max_cost" in result["how_to_read"]
+        assert (progress["step"], progress["total"]) == (result["completions"], 60)
+
+
+def test_a_max_cost_counts_what_the_attempts_before_have_cost(tmp_path):
+    with keyed_api(key=KEY) as api:
+        api.every = lambda number: Trouble(401, "{}") if number > 10 else None
+        run = make(tmp_path, api, 60, concurrency=1, max_cost=20 * cost(2, 4))
+        assert attempt(run) == 1 and len(rows_of(run)) == 10
+        api.every = lambda number: None
+        assert attempt(run) == 0
+        assert 20 <= len(rows_of(run)) == len(api.billed) <= 21
+
+
+def test_a_max_cost_that_cannot_be_kept_is_refused_before_anything_is_asked(tmp_path):
+    with keyed_api(key=KEY) as api:
+        run = make(tmp_path, api, 3, told={"prompt_price": None}, max_cost=1.0)
+        assert attempt(run) == 1 and run.failure()["code"] == "no_prices" and "prices" in run.failure()["remedy"]
+        assert not api.requests
+
+
+def test_a_max_cost_is_not_kept_blindly_where_the_server_counts_no_tokens(tmp_path):
+    with keyed_api(key=KEY) as api:
+        api.every = lambda number: Trouble(200, UNCOUNTED)
+        run = make(tmp_path, api, 40, concurrency=2, max_cost=1.0)
+        assert attempt(run) == 1 and run.failure()["code"] == "endpoint_uncounted"
+        assert len(api.requests) < 6
