@@ -199,9 +199,12 @@ def test_an_undo_without_a_connection_is_kept_and_done_once(site, forms, visitor
 
 @pytest.mark.parametrize("name", ["skip", "flag", "undo"])
 def test_an_act_whose_answer_was_lost_is_done_once(site, forms, visitor, name):
-    first = open_form(visitor, site, "rate", "dora")
-    sent(site, visitor, lambda: press(visitor, "2", "Enter"))
-    second = shown(visitor)
+    second = open_form(visitor, site, "rate", "dora")
+    first = None
+    while first is None or acts(site, first)[2] or acts(site, second)[2]:  # past those that another test has flagged
+        first = second
+        sent(site, visitor, lambda: press(visitor, "2", "Enter"))
+        second = shown(visitor)
     swallow(visitor, f"**/judge/{name}/")
     press(visitor, *{"skip": ("s", "1"), "flag": ("x", "1"), "undo": ("u",)}[name])
     expect(visitor.get_by_text(LOST)).to_be_visible()
