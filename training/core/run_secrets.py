@@ -1,7 +1,8 @@
 """Secrets that one run needs, from its worker to its recipe: by a pipe that the recipe inherits, and by nothing else.
 
 They stand in no file, on no command line and in no environment variable, so that neither the run directory nor a
-process list nor another recipe's /proc holds them. The pipe is read once, to its end, and closed. By hand, without a
+process list nor another recipe's /proc holds them. The pipe is read once, to its end, and closed. Each comes with the
+address that it is for, since config.json was written a moment earlier and may name another. By hand, without a
 worker, the key of an endpoint is given as ASSAY_ENDPOINT_KEY. Knows neither Django nor torch.
 """
 
@@ -9,14 +10,19 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping, Sequence
+
+from training.core.run_directory import RecipeFailure
 
 DESCRIPTOR = "ASSAY_SECRETS_DESCRIPTOR"  # the number of the pipe's read end
 BY_HAND = "ASSAY_ENDPOINT_KEY"
 _LONGEST = 60_000  # bytes: what a pipe holds before anybody reads it
 
 
-def pipe_with(secrets: dict[str, str]) -> int:
-    """Return the read end of a pipe that holds the secrets, for a child to inherit; the caller closes its own copy."""
+def pipe_with(secrets: Mapping[str, Sequence[str]]) -> int:
+    """Return the read end of a pipe that holds {role: (address, key)}, for a child to inherit.
+
+    The caller closes its own copy."""
     data = json.dumps(secrets).encode()
     if len(data) > _LONGEST:
         raise ValueError(f"The secrets of a run are at most {_LONGEST:,} bytes.")
@@ -28,11 +34,25 @@ def pipe_with(secrets: dict[str, str]) -> int:
     return read_end
 
 
-def read() -> dict[str, str]:
-    """Return the secrets by what they are for. A second time there are none: whoever needs one keeps it."""
+def key_for(role: str, url: str) -> str:
+    """Return the key to ask `url` with; "" without one. Raises RecipeFailure for one that is for another address.
+
+    A second time there is none: whoever needs it keeps it."""
+    by_hand = os.environ.pop(BY_HAND, "")
+    address, key = _read().get(role, (url, by_hand))
+    if address != url:
+        raise RecipeFailure(
+            "endpoint_moved",
+            "The model was given another address while this run began; its key is not for the one that the run has.",
+            "Resume this run: it then asks at the new address.",
+        )
+    return key
+
+
+def _read() -> dict[str, Sequence[str]]:
+    """Return (address, key) by what they are for."""
     descriptor = os.environ.pop(DESCRIPTOR, "")
     if descriptor:
         with os.fdopen(int(descriptor), "rb") as pipe:
             return json.loads(pipe.read() or b"{}")
-    by_hand = os.environ.pop(BY_HAND, "")
-    return {"parent": by_hand, "judge": by_hand} if by_hand else {}
+    return {}

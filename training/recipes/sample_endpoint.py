@@ -53,7 +53,8 @@ class Task:
 def main(run: RunDirectory, spec: RunSpec) -> None:
     config: SampleConfig = config_of(spec)
     budget = _budget(run, spec, config)
-    endpoint = endpoint_of(spec.endpoints["parent"], run_secrets.read().get("parent", ""), config.request_timeout)
+    told = spec.endpoints["parent"]
+    endpoint = endpoint_of(told, run_secrets.key_for("parent", told["url"]), config.request_timeout)
     tasks, total = _tasks(run, config)
     kept = {row["request"] for row in read_lines(run.path / "completions.jsonl")}
     done = total - sum(len(task.indices) for task in tasks)

@@ -72,7 +72,7 @@ def endpoint_of(config: Any, registered: Row | None = None) -> Endpoint:
         return Endpoint(
             url=registered["url"],
             model=registered["model"],
-            key=run_secrets.read().get("judge", ""),
+            key=run_secrets.key_for("judge", registered["url"]),
             timeout=config.judge_timeout,
             at_once=registered["concurrency"],
             per_minute=config.judge_per_minute,

@@ -6,9 +6,9 @@
     stop(handle, grace_seconds)             end it with everything it started; returns when it is over
     logs(directory) -> text                 the end of what it wrote
 
-One that says TAKES_SECRETS hands `secrets` to the recipe by `training.core.run_secrets`, and writes them nowhere; runs
-that need none are submitted without. A launcher may offer `end_leftovers(directory)` (before an attempt: end what an
-earlier one may have left running) and `usage(handle) -> Usage`.
+One that says TAKES_SECRETS hands `secrets`, {role: (address, key)}, to the recipe by `training.core.run_secrets`, and
+writes them nowhere; runs that need none are submitted without. A launcher may offer `end_leftovers(directory)` (before
+an attempt: end what an earlier one may have left running) and `usage(handle) -> Usage`.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -45,7 +45,7 @@ class _Child:
 _children: dict[str, _Child] = {}
 
 
-def submit(directory: Path, module: str, secrets: Mapping[str, str] = MappingProxyType({})) -> str:
+def submit(directory: Path, module: str, secrets: Mapping[str, Sequence[str]] = MappingProxyType({})) -> str:
     processes = multi_process.processes_of(directory)
     multi_process.check_gpus(processes, len(gpus.names()))
     person = confinement.person()
@@ -143,12 +143,12 @@ class _LaunchInputs:
 
 
 @contextlib.contextmanager
-def _pipe_of(secrets: Mapping[str, str]) -> Iterator[_LaunchInputs]:
+def _pipe_of(secrets: Mapping[str, Sequence[str]]) -> Iterator[_LaunchInputs]:
     """Hold the pipe by which the recipe learns them, until it has inherited its end."""
     if not secrets:
         yield _LaunchInputs({}, [])
         return
-    pipe = run_secrets.pipe_with(dict(secrets))
+    pipe = run_secrets.pipe_with(secrets)
     try:
         yield _LaunchInputs({run_secrets.DESCRIPTOR: str(pipe)}, [pipe])
     finally:

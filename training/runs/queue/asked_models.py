@@ -18,15 +18,17 @@ def endpoints_of(run: Run) -> dict[str, Row]:
     return {role: _described(model) for role, model in KINDS[run.kind].asked(run).items()}
 
 
-def secrets_of(run: Run) -> dict[str, str]:
-    """Return the key of each that has one, by role. Raises RecipeFailure."""
-    found: dict[str, str] = {}
+def secrets_of(run: Run) -> dict[str, tuple[str, str]]:
+    """Return address and key of each that has one, by role. Raises RecipeFailure.
+
+    The model is read anew, and may have moved since its address went into the directory: the recipe compares."""
+    found: dict[str, tuple[str, str]] = {}
     for role, model in KINDS[run.kind].asked(run).items():
         try:
             key = model_keys.key_of(model)
         except model_keys.KeyLost as error:
             raise RecipeFailure("endpoint_key", str(error), "Give the key again, then resume this run.") from error
-        found |= {role: key} if key else {}
+        found |= {role: (model.server_url, key)} if key else {}
     return found
 
 

@@ -10,6 +10,9 @@ from annotate.core.chat_api import asking
 from annotate.core.chat_api.refusals import Kind, adapted, kind_of
 from tests.recipes.training.common.test_recipe_sample_endpoint import KEY, assert_whole, attempt, cost, make, rows_of
 from tests.support.annotate.keyed_api import KeyedApi, Trouble, keyed_api
+from training.core import run_secrets
+from training.recipes import sample_endpoint
+from training.recipes.common import entry
 
 QUESTION = {"messages": [{"role": "user", "content": "x"}], "max_tokens": 5}
 UNCOUNTED = json.dumps({"choices": [{"message": {"content": "Yes."}, "finish_reason": "stop"}]})
@@ -142,3 +145,16 @@ def test_a_max_cost_is_not_kept_blindly_where_the_server_counts_no_tokens(tmp_pa
         run = make(tmp_path, api, 40, concurrency=2, max_cost=1.0)
         assert attempt(run) == 1 and run.failure()["code"] == "endpoint_uncounted"
         assert len(api.requests) < 6
+
+
+def test_a_key_goes_to_no_other_address_than_its_own(tmp_path, monkeypatch):
+    """As if the model's address were changed between the writing of config.json and the opening of its key."""
+    with keyed_api(key=KEY) as api:
+        run = make(tmp_path, api, 3)
+        for address, status in (("https://another.example/v1", 1), (api.url, 0)):
+            monkeypatch.setenv(run_secrets.DESCRIPTOR, str(run_secrets.pipe_with({"parent": [address, KEY]})))
+            assert entry.attempt(sample_endpoint.main, run) == status
+            if status:
+                assert run.failure()["code"] == "endpoint_moved" and "resume" in run.failure()["remedy"].lower()
+                assert not api.requests
+        assert_whole(run, api, 3)

@@ -281,7 +281,7 @@ def killed_and_resumed(tmp_path: Path, n: int, at: list[int], concurrency: int, 
         run = make(tmp_path, api, n, concurrency=concurrency)
 
         def start() -> subprocess.Popen[bytes]:
-            pipe = run_secrets.pipe_with({"parent": KEY})
+            pipe = run_secrets.pipe_with({"parent": (api.url, KEY)})
             log = (tmp_path / "log.txt").open("ab")
             process = subprocess.Popen(
                 [sys.executable, "-m", "training.recipes.sample_endpoint", str(run.path)],
@@ -327,11 +327,11 @@ def test_two_thousand_prompts_from_a_server_in_trouble_and_a_kill(tmp_path):
 
 
 def test_a_key_comes_by_the_pipe_once(monkeypatch):
-    pipe = run_secrets.pipe_with({"parent": KEY})
+    pipe = run_secrets.pipe_with({"parent": ("http://x/v1", KEY)})
     monkeypatch.setenv(run_secrets.DESCRIPTOR, str(pipe))
-    assert run_secrets.read() == {"parent": KEY} and run_secrets.read() == {}
+    assert [run_secrets.key_for("parent", "http://x/v1") for _ in range(2)] == [KEY, ""]
     with pytest.raises(ValueError, match="at most"):
-        run_secrets.pipe_with({"parent": "x" * 70_000})
+        run_secrets.pipe_with({"parent": ("", "x" * 70_000)})
 
 
 def test_the_key_has_no_representation():
