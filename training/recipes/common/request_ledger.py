@@ -26,7 +26,7 @@ class Ledger:
         for row in read_lines(path):
             (asked if row["state"] == "asked" else ended).add(row["request"])
             self.ends[row["state"]] += 1
-        self.requests = max(asked, default=0)
+        self.requests = max(asked | answered, default=0)
         self.ends["lost"] = len(asked - ended - answered)  # the run was killed before they were kept
 
     def __enter__(self) -> Ledger:

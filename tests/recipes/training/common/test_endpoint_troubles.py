@@ -13,6 +13,7 @@ from tests.support.annotate.keyed_api import KeyedApi, Trouble, keyed_api
 from training.core import run_secrets
 from training.recipes import sample_endpoint
 from training.recipes.common import entry
+from training.recipes.common.request_ledger import Ledger
 
 QUESTION = {"messages": [{"role": "user", "content": "x"}], "max_tokens": 5}
 UNCOUNTED = json.dumps({"choices": [{"message": {"content": "Yes."}, "finish_reason": "stop"}]})
@@ -158,3 +159,10 @@ def test_a_key_goes_to_no_other_address_than_its_own(tmp_path, monkeypatch):
                 assert run.failure()["code"] == "endpoint_moved" and "resume" in run.failure()["remedy"].lower()
                 assert not api.requests
         assert_whole(run, api, 3)
+
+
+def test_a_request_number_is_used_once_whichever_file_knows_it(tmp_path):
+    """A torn requests.jsonl may lack requests whose answers arrived."""
+    path = tmp_path / "requests.jsonl"
+    path.write_text('{"request": 1, "state": "asked"}\n')
+    assert Ledger(path, {2, 7}).requests == 7
