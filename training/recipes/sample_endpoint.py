@@ -16,7 +16,6 @@ import json
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -305,13 +304,15 @@ def _result(
     if not rows:
         raise endpoint_words.too_many_unanswered(job.unanswered, job.total)
     usage = {row["request"]: row["request_tokens"] for row in rows}  # each request once, however many it answered
-    prompt_tokens, completion_tokens = (_sum(tokens[side] for tokens in usage.values()) for side in (0, 1))
+    counted = [tokens for tokens in usage.values() if None not in tokens]
+    answers_counted = sum(None not in row["request_tokens"] for row in rows)
+    prompt_tokens, completion_tokens = (sum(tokens[side] for tokens in counted) if counted else None for side in (0, 1))
     cost = cost_of(spec.endpoints["parent"], prompt_tokens, completion_tokens)
     logprobs = [value for row in rows for value in row.get("logprobs", ())]
     new = len(rows) - before
     return {
         "completions": len(rows),
-        "tokens_mean": None if completion_tokens is None else completion_tokens / len(rows),
+        "tokens_mean": None if completion_tokens is None else completion_tokens / answers_counted,
         "stopped_share": sum(row["finish_reason"] == "stop" for row in rows) / len(rows),
         "distinct": len({row["text"] for row in rows}) / len(rows),
         "completions_per_second": new / seconds if new > 0 else None,
@@ -324,21 +325,18 @@ def _result(
         "may_be_billed": ledger.may_be_billed,
         "unanswered": job.unanswered,
         "refused": sum(1 for _ in read_lines(run.path / "refused.jsonl")),
+        **({"uncounted": len(usage) - len(counted)} if len(counted) < len(usage) else {}),
         **({"not_asked": job.not_asked} if job.not_asked else {}),
         **({"logprob_mean": sum(logprobs) / len(logprobs)} if logprobs else {}),
         **({"not_taken": ", ".join(sorted(job.asker.left_out))} if job.asker.left_out else {}),
         "how_to_read": "prompt_tokens and completion_tokens are as the server counted them, cost is theirs by the "
-        "model's prices, in dollars; requests counts every one, throttled those that were sent back for a while; "
+        "model's prices, in dollars; uncounted are answers whose tokens the server did not tell; "
+        "requests counts every one, throttled those that were sent back for a while; "
         "may_be_billed are requests whose answer never arrived whole, which the provider may bill all the same; "
         "unanswered and refused are completions that are missing, for the server failed or will not answer; not_asked "
         "are those that were left when max_cost was reached; not_taken "
         "are options that the server does not know; stopped_share are the completions that ended by themselves.",
     }
-
-
-def _sum(values: Iterator[int | None]) -> int | None:
-    found = list(values)
-    return None if None in found else sum(value for value in found if value is not None)
 
 
 if __name__ == "__main__":

@@ -166,3 +166,22 @@ def test_a_request_number_is_used_once_whichever_file_knows_it(tmp_path):
     path = tmp_path / "requests.jsonl"
     path.write_text('{"request": 1, "state": "asked"}\n')
     assert Ledger(path, {2, 7}).requests == 7
+
+
+def test_one_answer_without_usage_leaves_the_others_their_cost(tmp_path):
+    with keyed_api(key=KEY) as api:
+        api.every = lambda number: Trouble(200, UNCOUNTED) if number == 2 else None
+        run = make(tmp_path, api, 6, concurrency=1)
+        assert attempt(run) == 0
+    result = run.result()
+    assert result["completions"] == 6 and result["uncounted"] == 1
+    assert result["cost"] == pytest.approx(5 * cost(2, 4)) and result["tokens_mean"] == 4
+    assert (result["prompt_tokens"], result["completion_tokens"]) == (10, 20) and "uncounted" in result["how_to_read"]
+
+
+def test_without_any_usage_nothing_is_said_of_tokens(tmp_path):
+    with keyed_api(key=KEY, every=lambda number: Trouble(200, UNCOUNTED)) as api:
+        run = make(tmp_path, api, 2)
+        assert attempt(run) == 0
+    result = run.result()
+    assert result["cost"] is result["prompt_tokens"] is result["tokens_mean"] is None and result["uncounted"] == 2
