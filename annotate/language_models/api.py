@@ -96,7 +96,8 @@ class Models(DeclaredViewSet):
             fields["parent"] = find_named(self.get_queryset(), fields["parent"], "parent")
         project = _home(request.user, fields.pop("project", None))
         fields["settings"] = ModelSettings(**{name: fields.pop(name) for name in SETTINGS})
-        model = register_model(by=request.user, project=project, is_shared=project is None, **fields)
+        fields["is_shared"] = _is_shared(request.user, project, fields.pop("is_shared"), fields["key"])
+        model = register_model(by=request.user, project=project, **fields)
         return Response(ModelOut(model).data, status=201)
 
     @extend_schema(request=ArenaEntry, responses={200: ModelOut} | refusals(400, 403, 404, 409))
@@ -219,3 +220,10 @@ def _home(person: Person, slug: str | None) -> Project | None:
     if len(projects) != 1:
         raise Refused(400, project="Name the project that the model belongs to, by its slug.")
     return projects[0]
+
+
+def _is_shared(person: Person, project: Project | None, asked: bool | None, key: str) -> bool:
+    """Return whether every project may use a new model. One with a key costs somebody money: only where it is asked."""
+    if asked and not (person.is_staff or (project is not None and can(person, "manage", project))):
+        raise Refused(403, is_shared="Staff and managers of its project share a model; leave it out, or ask one.")
+    return project is None and not key.strip() if asked is None else asked

@@ -53,6 +53,12 @@ class NewModel(Settings):
         required=False,
         help_text="Whose it is. Left out by staff: everybody's; by who researches in one project alone: that one's.",
     )
+    is_shared = serializers.BooleanField(
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="Whether every project may use it. Left out: only what staff register without project and key.",
+    )
     parameters = serializers.IntegerField(
         required=False, allow_null=True, default=None, min_value=0, max_value=2**63 - 1
     )

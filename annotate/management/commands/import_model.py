@@ -30,7 +30,7 @@ from annotate.core.command_arguments import project_named
 from annotate.core.errors import Refused
 from annotate.language_models import model_server, model_server_errors
 from annotate.language_models.actions import enter_arena, register_model
-from annotate.models import LanguageModel
+from annotate.models import LanguageModel, Project
 from common.training_packages import PackageMissing, require_package
 
 BUNDLED = "bundled"
@@ -56,6 +56,9 @@ class Command(BaseCommand):
             "--endpoint", default="", help=f"an OpenAI-compatible address that ends with /v1; its key in {KEY_VARIABLE}"
         )
         parser.add_argument("--served-name", default="", help="what the endpoint calls the model")
+        parser.add_argument(
+            "--shared", action="store_true", help="let every project ask an endpoint that has a key, and so cost money"
+        )
 
     def handle(self, *, source: str, name: str, project: str, endpoint: str, served_name: str, **options: Any) -> None:
         if bool(source) == bool(endpoint):
@@ -64,7 +67,8 @@ class Command(BaseCommand):
         facts = {field: options[field] for field in ("licence", "origin", "stage")}
         try:
             if endpoint:
-                model, is_new = self._endpoint(name, endpoint.rstrip("/"), served_name, facts)
+                shared = options["shared"]
+                model, is_new = self._endpoint(name, endpoint.rstrip("/"), served_name, facts, arena, shared)
             else:
                 model, is_new = self._weights(name, source, facts)
             self.stdout.write(f"{model} is imported." if is_new else f"{model} is there already; nothing was changed.")
@@ -75,7 +79,7 @@ class Command(BaseCommand):
             raise CommandError(" ".join(refused.errors.values())) from refused
 
     def _endpoint(
-        self, name: str, endpoint: str, served_name: str, facts: dict[str, str]
+        self, name: str, endpoint: str, served_name: str, facts: dict[str, str], arena: Project | None, shared: bool
     ) -> tuple[LanguageModel, bool]:
         if not served_name:
             raise CommandError("Give --served-name: what the endpoint calls the model.")
@@ -96,8 +100,12 @@ class Command(BaseCommand):
             licence=facts["licence"],
             origin=facts["origin"] or endpoint,
             stage=facts["stage"],
-            is_shared=True,
+            project=arena if key and not shared else None,
+            is_shared=shared or not key,
         )
+        if is_new and not model.is_shared:
+            only = f"{arena} alone" if arena else "no project"
+            self.stdout.write(f"It has a key, so {only} may ask it; --shared, or its page, shares it with all.")
         return model, is_new
 
     def _weights(self, name: str, source: str, facts: dict[str, str]) -> tuple[LanguageModel, bool]:

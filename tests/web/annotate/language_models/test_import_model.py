@@ -167,3 +167,15 @@ def test_an_endpoints_key_comes_from_the_environment(monkeypatch):
         monkeypatch.setenv("ASSAY_ENDPOINT_KEY", "sk-x")
         assert "is imported" in run(*asked)
     assert model_keys.key_of(LanguageModel.objects.get()) == "sk-x"
+
+
+def test_a_model_with_a_key_is_shared_only_where_that_is_said(monkeypatch):
+    project = factories.make_project(slug="everyday")
+    monkeypatch.setenv("ASSAY_ENDPOINT_KEY", "sk-x")
+    with keyed_api(key="sk-x") as api:
+        asked = ("--endpoint", api.url, "--served-name", "small")
+        assert "--shared" in run(*asked, "--name", "Nobody's")
+        run(*asked, "--name", "Ours", "--project", "everyday")
+        run(*asked, "--name", "Everybody's", "--shared")
+    found = {model.name: (model.is_shared, model.project) for model in LanguageModel.objects.all()}
+    assert found == {"Nobody's": (False, None), "Ours": (False, project), "Everybody's": (True, None)}

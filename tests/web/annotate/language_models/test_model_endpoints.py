@@ -206,6 +206,23 @@ def dump() -> list[object]:
     return rows
 
 
+def test_a_model_with_a_key_is_shared_only_where_that_is_asked_for():
+    project, number = make_project(), iter(range(9))
+
+    def registered(who, **sent) -> bool:
+        named = {"name": f"m{next(number)}", "endpoint": "http://127.0.0.1:9/v1", "served_name": "x", **sent}
+        answer = who.post("models/", named)
+        assert answer.status_code == 201, answer.content
+        return answer.json()["is_shared"]
+
+    staff, manager = program(is_staff=True), program(project, "manager")
+    assert registered(staff) and not registered(staff, key=KEY) and registered(staff, key=KEY, is_shared=True)
+    assert not registered(staff, is_shared=False)
+    assert not registered(manager) and registered(manager, is_shared=True)
+    sent = {"name": "m", "endpoint": "http://127.0.0.1:9/v1", "served_name": "x", "is_shared": True}
+    assert "is_shared" in errors(program(project, "researcher").post("models/", sent), 403)
+
+
 def test_a_key_does_not_move_to_another_address():
     project = make_project()
     researcher = program(project, "researcher")
