@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from django.db import transaction
@@ -19,8 +21,12 @@ MAX_REASON_CHARACTERS = 200
 NOT_HERE = "There is no such model that {project} may use; GET models/ lists those. Its own project can share it."
 
 
-@transaction.atomic
-def register_model(
+def register_model(**fields: Any) -> LanguageModel:
+    """Check and register a model at once; the fields are those of `prepare_model`."""
+    return prepare_model(**fields)()
+
+
+def prepare_model(
     *,
     name: str,
     folder: str = "",
@@ -39,8 +45,12 @@ def register_model(
     is_shared: bool = False,
     key: str = "",
     settings: ModelSettings | None = None,
-) -> LanguageModel:
-    """Return the model of that name. One that stands already with the same content is returned as it is; else 409.
+) -> Callable[[], LanguageModel]:
+    """Check a registration, and return what registers it. The check looks the endpoint's name up: not for a
+    transaction.
+
+    What is registered is the model of that name. One that stands already with the same content is returned as it is;
+    else 409.
 
     `key` is of its endpoint. `project` is where somebody registers it; a run's model is of that run's project.
     `is_shared`: everybody's.
@@ -67,7 +77,16 @@ def register_model(
         sealed_key=model_keys.seal(key.strip(), endpoint),
     )
     asked.apply_to(model)
-    if project is not None and not (by and by.is_staff):
+    is_researchers = project is not None and not (by and by.is_staff)
+    if is_researchers:
+        registration.require_not_own_server(endpoint)
+    return partial(_register, model, by, is_researchers)
+
+
+@transaction.atomic
+def _register(model: LanguageModel, by: User | None, is_researchers: bool) -> LanguageModel:
+    name, project = model.name, model.project
+    if project is not None and is_researchers:
         registration.require_their_own(model, project)
     standing = LanguageModel.objects.filter(name=name).first()
     if standing is not None:
@@ -77,7 +96,7 @@ def register_model(
         raise Refused(409, name=f"There is another model named {name}; choose another name.")
     model.save()
     if by is not None:
-        location = " and ".join(filter(None, (folder, endpoint)))
+        location = " and ".join(filter(None, (model.folder, model.endpoint)))
         audit.record(action="model.registered", about=f"{name} at {location}", by=by, project=project)
     return model
 

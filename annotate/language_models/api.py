@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import ClassVar
 
@@ -19,7 +20,7 @@ from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, PROJECT, refusa
 from annotate.core.asgi import waiting
 from annotate.core.errors import Refused
 from annotate.core.permissions import Person, can, models_seen, projects_where, require
-from annotate.language_models.actions import bring_back, enter_arena, leave_arena, register_model, retire, share
+from annotate.language_models.actions import bring_back, enter_arena, leave_arena, prepare_model, retire, share
 from annotate.language_models.changes import ModelChange, change
 from annotate.language_models.endpoint_check import ask_one_question
 from annotate.language_models.model_access import home_of, require_talk
@@ -85,8 +86,8 @@ class Models(DeclaredViewSet):
         return Response(ModelOut(find(self.get_queryset(), pk, "model")).data)
 
     @extend_schema(request=NewModel, responses={201: ModelOut} | refusals(400, 403, 409), parameters=[IDEMPOTENCY_KEY])
-    @idempotent()
-    def create(self, request: Request) -> Response:
+    @idempotent(checks_first=True)
+    def create(self, request: Request) -> Callable[[], Response]:
         if not (request.user.is_staff or projects_where(request.user, "research").exists()):
             raise Refused(403, authorization="Models are registered by researchers, managers and staff; ask one.")
         new_model = NewModel(data=request.data, context={"request": request})
@@ -97,8 +98,8 @@ class Models(DeclaredViewSet):
         project = _home(request.user, fields.pop("project", None))
         fields["settings"] = ModelSettings(**{name: fields.pop(name) for name in SETTINGS})
         fields["is_shared"] = _is_shared(request.user, project, fields.pop("is_shared"), fields["key"])
-        model = register_model(by=request.user, project=project, **fields)
-        return Response(ModelOut(model).data, status=201)
+        register = prepare_model(by=request.user, project=project, **fields)
+        return lambda: Response(ModelOut(register()).data, status=201)
 
     @extend_schema(request=ArenaEntry, responses={200: ModelOut} | refusals(400, 403, 404, 409))
     @action(detail=True, methods=["post"])
@@ -159,7 +160,7 @@ class Models(DeclaredViewSet):
             ).data
         )
 
-    @extend_schema(request=ModelChanges, responses={200: SettingsOut} | refusals(400, 403, 404))
+    @extend_schema(request=ModelChanges, responses={200: SettingsOut} | refusals(400, 403, 404, 409))
     @action(detail=True, methods=["get", "patch"], url_path="settings")
     def asked_how(self, request: Request, pk: str) -> Response:
         """Where and how the model is asked. PATCH changes it: for researchers of its project, and staff."""

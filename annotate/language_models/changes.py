@@ -34,17 +34,33 @@ def change(*, model: LanguageModel, change: ModelChange, by: User) -> LanguageMo
     """Look the address up first, then write. A key never goes along to another address.
 
     Raises Refused: 400 with all that is wrong, 403 for somebody of another project."""
+    _require_change(model, by)
     endpoint = change.endpoint.strip().rstrip("/")
     if endpoint and endpoint != model.endpoint:
         registration.require_reachable(endpoint)
-    return _change(model=model, change=change, endpoint=endpoint, by=by)
+    looked_up = _asked_at(model)
+    if not by.is_staff and looked_up != (endpoint, change.served_name.strip()):
+        registration.require_not_own_server(endpoint)
+    return _change(model=model, change=change, endpoint=endpoint, by=by, looked_up=looked_up)
+
+
+def _require_change(model: LanguageModel, by: User) -> None:
+    if not may_change(model, by):
+        raise Refused(403, model="Staff change it, and researchers of the project that registered it; ask one.")
+
+
+def _asked_at(model: LanguageModel) -> tuple[str, str]:
+    return model.endpoint, model.served_name
 
 
 @transaction.atomic
-def _change(*, model: LanguageModel, change: ModelChange, endpoint: str, by: User) -> LanguageModel:
-    if not may_change(model, by):
-        raise Refused(403, model="Staff change it, and researchers of the project that registered it; ask one.")
+def _change(
+    *, model: LanguageModel, change: ModelChange, endpoint: str, by: User, looked_up: tuple[str, str]
+) -> LanguageModel:
+    _require_change(model, by)
     model = LanguageModel.objects.select_for_update().get(pk=model.pk)
+    if looked_up != _asked_at(model):
+        raise Refused(409, endpoint="Somebody has changed it meanwhile; look at it again.")
     before = (model.endpoint, model.served_name, model.sealed_key, ModelSettings.of(model))
     key = (change.key or "").strip()
     errors = registration.endpoint_errors(endpoint, change.served_name, key) | change.settings.errors()

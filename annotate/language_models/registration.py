@@ -75,13 +75,17 @@ def is_below_models(folder: str) -> bool:
     return ".." not in parts and parts[:1] == ("models",) and len(parts) >= 2
 
 
-def require_their_own(model: LanguageModel, project: Project) -> None:
-    """Raises Refused where a registration would reach another project's weights.
+def require_not_own_server(endpoint: str) -> None:
+    """Raises Refused, 403, for the site's own server: it may load whatever folder it is asked for by name, so it is
+    asked by a model's own folder.
 
-    The site's own server may load whatever folder it is asked for by name: so it is asked by a model's own folder.
-    """
-    if model.endpoint and model_server.is_own(model.endpoint):
+    Looks the name up: not for a transaction."""
+    if endpoint and model_server.is_own(endpoint):
         raise Refused(403, endpoint="It is this site's own server: give the folder of the weights, or ask the staff.")
+
+
+def require_their_own(model: LanguageModel, project: Project) -> None:
+    """Raises Refused where a registration would reach another project's weights; so does `require_not_own_server`."""
     if model.folder and model.served_name and not model.endpoint:
         raise Refused(403, served_name="Only staff say by which name this site's own server is asked; leave it out.")
     if model.folder:

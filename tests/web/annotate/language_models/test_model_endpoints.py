@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 
 import pytest
 from django.core import management
@@ -269,6 +270,32 @@ def test_only_researchers_of_its_project_and_staff_change_a_model(settings):
     settings.MODEL_SERVER_URL = "http://127.0.0.1:8001/v1"
     own = {"endpoint": "http://127.0.0.1:8001/v1"}
     assert errors(program(project, "researcher").patch(path, own), 403)
+
+
+@pytest.fixture
+def lookups(monkeypatch) -> list[int]:
+    """How many transactions were open, beside those of the test, at each look-up of a name."""
+    outside, found, look_up = len(connection.savepoint_ids), [], socket.getaddrinfo
+
+    def looked_up(*args, **kwargs):
+        found.append(len(connection.savepoint_ids) - outside)
+        return look_up(*args, **kwargs)
+
+    monkeypatch.setattr("annotate.core.network.outbound.socket.getaddrinfo", looked_up)
+    return found
+
+
+@pytest.mark.parametrize("key", [None, "once"])
+def test_no_name_is_looked_up_while_the_database_is_locked(lookups, key):
+    project = make_project()
+    researcher = program(project, "researcher")
+    sent = {"name": "theirs", "endpoint": "http://127.0.0.1:9/v1", "served_name": "x", "key": KEY}
+    answer = researcher.post("models/", sent, key=key)
+    assert answer.status_code == 201 and lookups
+    path = f"models/{answer.json()['id']}/settings/"
+    assert researcher.patch(path, {"endpoint": "http://127.0.0.1:10/v1"}).status_code == 200
+    assert researcher.patch(path, {"served_name": "y"}).status_code == 200
+    assert set(lookups) == {0}
 
 
 def behind_nobody(project) -> LanguageModel:
