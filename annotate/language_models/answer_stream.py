@@ -35,9 +35,10 @@ def count(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31 else None
 
 
-async def pieces(response: httpx.Response) -> AsyncIterator[Piece]:
+async def pieces(response: httpx.Response, *, until: float | None = None) -> AsyncIterator[Piece]:
+    """Yield an answer's pieces. Raises httpx.ReadTimeout when they still come at `until` of time.monotonic()."""
     finish_reason, tokens, raw, shown, thoughts = "", None, "", "", ""
-    async for event in _events(response):
+    async for event in _events(response, until):
         if event.get("error"):
             raise ModelServerError(
                 "The model server failed while it wrote this answer.", "Try again.", str(event["error"])
@@ -68,12 +69,12 @@ def _grown(shown: str, answer: str) -> Piece:
     return Piece(answer, restarts=True)
 
 
-async def _events(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
+async def _events(response: httpx.Response, until: float | None) -> AsyncIterator[dict[str, Any]]:
     """Yield the JSON objects of a server-sent event stream.
 
     Split at newlines only: httpx's own line reader also splits at U+2028 and U+0085, which answers may contain.
     """
-    async for line in outbound.lines_of(response):
+    async for line in outbound.lines_of(response, until=until):
         data = line.strip().removeprefix(b"data:").strip()
         if not line.startswith(b"data:") or data in (b"", b"[DONE]"):
             continue

@@ -66,13 +66,14 @@ async def stream_chat(
         ):
             refused: list[str] = []
             for number in range(1, _MOST_TRIES + 1):
+                until = time.monotonic() + _longest()
                 async with client.stream("POST", "chat/completions", json=body) as response:
                     if response.status_code == 200:
                         _remember(model, refused)
-                        async for piece in answer_stream.pieces(response):
+                        async for piece in answer_stream.pieces(response, until=until):
                             yield piece
                         return
-                    told = b"\n".join([line async for line in outbound.lines_of(response)])
+                    told = b"\n".join([line async for line in outbound.lines_of(response, until=until)])
                 again = _again(model, body, response, told, number, refused)
                 if again is None:
                     break
@@ -230,9 +231,11 @@ def _request(url: str, method: str, path: str, key: str = "", **options: Any) ->
 
 
 def _exchange(url: str, method: str, path: str, key: str, **options: Any) -> tuple[httpx.Response, bytes]:
+    timeout: httpx.Timeout | None = options.get("timeout")
+    until = time.monotonic() + (timeout.read if timeout and timeout.read else _longest())
     try:
         with outbound.client(url, **_how(key)) as client, client.stream(method, path, **options) as response:
-            return response, outbound.body_of(response)
+            return response, outbound.body_of(response, until=until)
     except httpx.HTTPError as error:
         raise model_server_errors.in_words(error) from error
 
@@ -265,6 +268,12 @@ def _places(host_and_port: str) -> set[tuple[str, int]]:
     except OSError:  # a name that nobody knows just now is at no place
         return set()
     return {(address.removeprefix("::ffff:"), int(port)) for address in addresses}
+
+
+def _longest() -> float:
+    """Return the seconds that an answer may take as a whole: a server that sends a little at a time holds a place of
+    those in which requests run."""
+    return 3 * settings.MODEL_SERVER_TIMEOUT
 
 
 def _how(key: str = "") -> dict[str, Any]:

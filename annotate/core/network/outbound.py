@@ -80,19 +80,21 @@ def body_of(response: httpx.Response, limit: int = LONGEST_BODY, *, until: float
         size += len(part)
         if size > limit:
             raise TooLong(f"The answer is longer than {limit:,} bytes and was not read to its end.")
-        if until is not None and time.monotonic() > until:
-            raise httpx.ReadTimeout("The answer comes too slowly.", request=response.request)
+        _require_time(response, until)
         parts.append(part)
     return b"".join(parts)
 
 
-async def lines_of(response: httpx.Response, limit: int = LONGEST_BODY) -> AsyncIterator[bytes]:
-    """Yield the lines of a streamed response, split at newlines alone. Raises Refused when one, or all, are too
-    long."""
+async def lines_of(
+    response: httpx.Response, limit: int = LONGEST_BODY, *, until: float | None = None
+) -> AsyncIterator[bytes]:
+    """Yield the lines of a streamed response, split at newlines alone. Raises Refused when one, or all, are too long,
+    and httpx.ReadTimeout as `body_of` does."""
     _require_plain(response)
     buffer, size = b"", 0
     async for part in response.aiter_raw():
         size += len(part)
+        _require_time(response, until)
         *lines, buffer = (buffer + part).split(b"\n")
         if size > limit or len(buffer) > LONGEST_LINE:
             raise TooLong(f"The answer is longer than {limit:,} bytes, or a line of it than {LONGEST_LINE:,}.")
@@ -178,6 +180,11 @@ def _common(url: str, timeout: httpx.Timeout, key: str) -> dict[str, Any]:
     # A bound on bytes says nothing of what unpacks to a million times as many.
     headers = {"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {key}"} if key else {})
     return {"base_url": url, "timeout": timeout, "follow_redirects": False, "trust_env": False, "headers": headers}
+
+
+def _require_time(response: httpx.Response, until: float | None) -> None:
+    if until is not None and time.monotonic() > until:
+        raise httpx.ReadTimeout("The answer comes too slowly.", request=response.request)
 
 
 def _require_plain(response: httpx.Response) -> None:

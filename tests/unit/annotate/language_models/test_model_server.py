@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -67,6 +71,54 @@ async def test_a_server_that_stays_silent(fake, settings):
     settings.MODEL_SERVER_TIMEOUT = 0.1
     fake.answer = lambda body: [1.0, "late"]
     assert "sent nothing for 0.1 seconds" in (await failure(fake.url)).what
+
+
+async def test_a_stream_that_drips_is_not_read_without_an_end(fake, settings):
+    settings.MODEL_SERVER_TIMEOUT = 0.1
+    fake.answer = lambda body: [part for _ in range(60) for part in (0.05, "a")]
+    started = time.monotonic()
+    assert await failure(fake.url)
+    assert time.monotonic() - started < 1.5
+
+
+@contextmanager
+def dripping() -> Iterator[str]:
+    """A server whose answers come one byte at a time, and never whole."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self.send_response(200)
+            self.send_header("Content-Length", "60")
+            self.end_headers()
+            with suppress(OSError):
+                for _ in range(60):
+                    self.wfile.write(b" ")
+                    time.sleep(0.05)
+
+        do_POST = do_GET
+
+        def log_message(self, *args) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/v1"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_whole_answer_that_drips_is_not_read_without_an_end(settings):
+    settings.MODEL_SERVER_TIMEOUT = 0.1
+    with dripping() as url:
+        for ask in (
+            lambda: model_server.complete_chat(model_at(url), QUESTION, **SAMPLING),
+            lambda: model_server.served_models(url),
+        ):
+            started = time.monotonic()
+            with pytest.raises(model_server_errors.ModelServerError):
+                ask()
+            assert time.monotonic() - started < 1.5
 
 
 async def test_a_server_that_dies_in_the_middle(fake):
