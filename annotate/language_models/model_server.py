@@ -19,6 +19,7 @@ import httpx
 from django.conf import settings
 
 from annotate.core.chat_api import pace, refusals
+from annotate.core.chat_api.asking import valid_text
 from annotate.core.db.connections import give_back
 from annotate.core.network import outbound
 from annotate.language_models import answer_stream, model_keys, model_server_errors, request_slots
@@ -107,9 +108,12 @@ def complete_chat(
         choice = answer["choices"][0]
         usage = answer.get("usage") or {}
         message = choice["message"]
-        text, thoughts = reasoning.split(message.get("content") or "")
-        thoughts = reasoning.joined(reasoning.of_message(message), thoughts)
-        reason, tokens = choice.get("finish_reason") or "", answer_stream.count(usage.get("completion_tokens"))
+        text, thoughts = reasoning.split(valid_text(message.get("content") or ""))
+        thoughts = reasoning.joined(valid_text(reasoning.of_message(message)), thoughts)
+        reason, tokens = (
+            valid_text(choice.get("finish_reason") or ""),
+            answer_stream.count(usage.get("completion_tokens")),
+        )
         return Reply(text, reason, tokens, thoughts, answer_stream.count(usage.get("prompt_tokens")))
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise model_server_errors.not_understood(json.dumps(answer)) from error
@@ -245,7 +249,7 @@ def _read(response: httpx.Response, body: bytes, key: str) -> Any:
         raise model_server_errors.refusal(response.status_code, body, key)
     try:
         return json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise model_server_errors.not_understood(body[:500].decode("utf-8", "replace")) from error
 
 

@@ -181,7 +181,7 @@ class Asker:
             choices = tuple(_choice(choice) for choice in told["choices"])
             usage = told.get("usage") or {}
             counts = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return None
         return Answer(request, body, choices, *counts) if choices else None
 
@@ -216,14 +216,15 @@ def may_be_billed(kind: str) -> bool:
 def _choice(choice: Mapping[str, Any]) -> Choice:
     message = choice["message"]
     # A server that cut a reply off within a character sends half a surrogate pair, which no file takes.
-    text, thought = reasoning.split(_valid_text(message.get("content") or ""))
-    thought = reasoning.joined(_valid_text(reasoning.of_message(message)), thought)
+    text, thought = reasoning.split(valid_text(message.get("content") or ""))
+    thought = reasoning.joined(valid_text(reasoning.of_message(message)), thought)
     content = (choice.get("logprobs") or {}).get("content") or ()
     logprobs = tuple(float(token["logprob"]) for token in content)
-    return Choice(text, thought, str(choice.get("finish_reason") or "")[:16], logprobs)
+    return Choice(text, thought, valid_text(choice.get("finish_reason") or "")[:16], logprobs)
 
 
-def _valid_text(text: object) -> str:
+def valid_text(text: object) -> str:
+    """Return what a file and a database take: half a surrogate pair becomes a question mark."""
     return str(text).encode("utf-8", "replace").decode("utf-8")
 
 

@@ -185,3 +185,23 @@ def test_without_any_usage_nothing_is_said_of_tokens(tmp_path):
         assert attempt(run) == 0
     result = run.result()
     assert result["cost"] is result["prompt_tokens"] is result["tokens_mean"] is None and result["uncounted"] == 2
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"choices": ' + "[" * 100_000,
+        '{"choices": [{"message": {"content": "x"}, "logprobs": {"content": [{"logprob": 1' + "0" * 400 + "}]}}]}",
+    ],
+)
+def test_what_no_reader_takes_is_no_answer(body):
+    with keyed_api(key=KEY, every=lambda number: Trouble(200, body)) as api:
+        assert refusal_of(api).kind == Kind.PROTOCOL
+
+
+def test_half_a_surrogate_pair_is_kept_out_of_the_files(tmp_path):
+    half = '{"choices": [{"message": {"content": "\\ud800", "reasoning": "\\ud800"}, "finish_reason": "\\ud800"}]}'
+    with keyed_api(key=KEY, every=lambda number: Trouble(200, half)) as api:
+        run = make(tmp_path, api, 1)
+        assert attempt(run) == 0
+    assert rows_of(run)[0]["text"] == "?"

@@ -107,6 +107,18 @@ def test_an_option_stays_when_leaving_it_out_did_not_help():
         assert "temperature" in api.requests[-1]
 
 
+def test_an_answer_that_no_reader_or_file_takes_is_no_crash():
+    with keyed_api() as api:
+        model = behind(api)
+        api.trouble.append(Trouble(200, '{"choices": ' + "[" * 100_000))
+        with pytest.raises(model_server.model_server_errors.ModelServerError):
+            model_server.complete_chat(model, HELLO, **SAMPLING)
+        half = '{"choices": [{"message": {"content": "a \\ud800", "reasoning": "\\ud800"}, "finish_reason": "stop"}]}'
+        api.trouble.append(Trouble(200, half))
+        reply = model_server.complete_chat(model, HELLO, **SAMPLING)
+        assert (reply.text, reply.reasoning) == ("a ?", "?")
+
+
 @pytest.mark.parametrize("streamed", [True, False])
 def test_a_server_that_throttles_for_a_moment_is_waited_for(streamed):
     with keyed_api() as api:
