@@ -29,6 +29,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -260,9 +261,9 @@ class RunDirectory:
             _drop_torn_line(path)
             self._sequences[name] = max((int(line["sequence"]) for line in read_lines(path)), default=0)
         lines = [_line({"sequence": self._sequences[name] + i, **row}) for i, row in enumerate(rows, 1)]
+        with path.open("ab", buffering=0) as file:
+            append_whole(file, "".join(lines))
         self._sequences[name] += len(rows)
-        with path.open("a", encoding="utf-8") as file:
-            file.write("".join(lines))
 
 
 def read_lines(path: Path) -> Iterator[Row]:
@@ -275,6 +276,17 @@ def read_lines(path: Path) -> Iterator[Row]:
                 return
             if line.strip():
                 yield json.loads(line)
+
+
+def append_whole(file: FileIO, text: str) -> None:
+    """Append all of it or, where the disk is full, nothing: half a line would make the lines after it unreadable."""
+    before, left = file.seek(0, os.SEEK_END), text.encode()
+    try:
+        while left:
+            left = left[file.write(left) :]
+    except OSError:
+        file.truncate(before)
+        raise
 
 
 def _line(row: Row) -> str:

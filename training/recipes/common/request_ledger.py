@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 from annotate.core.chat_api.asking import may_be_billed
-from training.core.run_directory import Row, read_lines
+from training.core.run_directory import Row, append_whole, read_lines
 
 
 class Ledger:
@@ -32,7 +32,7 @@ class Ledger:
     def __enter__(self) -> Ledger:
         if self.path.exists() and not (held := self.path.read_bytes()).endswith(b"\n"):
             os.truncate(self.path, held.rfind(b"\n") + 1)
-        self._file = self.path.open("a", encoding="utf-8", buffering=1)
+        self._file = self.path.open("ab", buffering=0)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -41,7 +41,7 @@ class Ledger:
     def note(self, request: int, state: str) -> None:
         with self._lock:
             self.ends[str(state)] += 1
-            self._file.write(json.dumps({"request": request, "state": str(state)}) + "\n")
+            append_whole(self._file, json.dumps({"request": request, "state": str(state)}) + "\n")
 
     @property
     def may_be_billed(self) -> int:
@@ -52,5 +52,5 @@ class Ledger:
 def append_rows(path: Path, rows: list[Row]) -> None:
     if path.exists() and not (held := path.read_bytes()).endswith(b"\n"):
         os.truncate(path, held.rfind(b"\n") + 1)
-    with path.open("a", encoding="utf-8") as file:
-        file.write("".join(json.dumps(row) + "\n" for row in rows))
+    with path.open("ab", buffering=0) as file:
+        append_whole(file, "".join(json.dumps(row) + "\n" for row in rows))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 
 import pytest
 
@@ -11,6 +12,7 @@ from annotate.core.chat_api.refusals import Kind, adapted, kind_of
 from tests.recipes.training.common.test_recipe_sample_endpoint import KEY, assert_whole, attempt, cost, make, rows_of
 from tests.support.annotate.keyed_api import KeyedApi, Trouble, keyed_api
 from training.core import run_secrets
+from training.core.run_directory import RunDirectory, read_lines
 from training.recipes import sample_endpoint
 from training.recipes.common import entry
 from training.recipes.common.request_ledger import Ledger
@@ -205,3 +207,19 @@ def test_half_a_surrogate_pair_is_kept_out_of_the_files(tmp_path):
         run = make(tmp_path, api, 1)
         assert attempt(run) == 0
     assert rows_of(run)[0]["text"] == "?"
+
+
+def test_a_full_disk_leaves_the_lines_before_readable(tmp_path):
+    run = RunDirectory(tmp_path)
+    run.log_completions([{"prompt_id": 1, "text": "kept"}])
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    size = (tmp_path / "completions.jsonl").stat().st_size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, before[1]))  # half a line more has room
+    try:
+        with pytest.raises(OSError):
+            run.log_completions([{"prompt_id": 2, "text": "no room " * 5}])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    run.log_completions([{"prompt_id": 3, "text": "kept, too"}])
+    rows = list(read_lines(tmp_path / "completions.jsonl"))
+    assert [(row["sequence"], row["prompt_id"]) for row in rows] == [(1, 1), (2, 3)]
