@@ -26,6 +26,7 @@ from training.models import Run
 from training.runs.queue.ingest import storable
 
 _CHUNK = 500  # SQLite bounds the variables of one statement
+_COST_BELOW = 999_999  # dollars; Completion.cost holds hardly more
 
 
 class BadOutput(Exception):
@@ -114,7 +115,7 @@ def _record_completions(run: Run, rows: list[Row]) -> None:
                 source=f"run {run.pk}",
                 reasoning=storable(row["reasoning"]),
                 prompt_tokens=row.get("prompt_tokens"),
-                cost=None if row.get("cost") is None else Decimal(row["cost"]),
+                cost=_cost(row),
             )
             for row in non_empty
         ]
@@ -125,6 +126,12 @@ def _record_completions(run: Run, rows: list[Row]) -> None:
     run.result = {**run.result, "completions": len(completions), "empty_completions": len(rows) - len(non_empty)}
     if only_thought := sum(bool(row["reasoning"]) and not row["text"].strip() for row in rows):
         run.result["only_reasoning"] = only_thought
+
+
+def _cost(row: Row) -> Decimal | None:
+    """Return dollars; None for more than a completion's field holds: no server's odd count may cost the run."""
+    cost = None if row.get("cost") is None else Decimal(row["cost"])
+    return cost if cost is not None and cost < _COST_BELOW else None
 
 
 def _split_thoughts(row: Row) -> Row:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -55,6 +56,16 @@ def test_sampled_completions_carry_their_model_settings_and_run():
     assert (first.sampling, first.finish_reason, first.source) == (SAMPLING, "stop", f"run {run.pk}")
     assert first.sampled_by.get() == run
     assert run.output_model is None and run.result["completions"] == 4
+
+
+def test_a_cost_that_no_field_holds_is_left_out():
+    project = make_project()
+    run = make_run(project, kind="sample", dataset=make_dataset(project, rows=1))
+    [pk] = run.dataset.prompts.values_list("pk", flat=True)
+    costs = ["0.5", "1000000", "0", None, "999999.999999999"]
+    run = recorded(run, finished(run, [completion(pk, i, f"{i}", cost=cost) for i, cost in enumerate(costs)]))
+    kept = [completion.cost for completion in run.completions.order_by("pk")]
+    assert kept[:4] == [Decimal("0.5"), None, 0, None] and kept[4] is None
 
 
 def test_an_empty_answer_is_counted_and_not_shown_to_judges():
