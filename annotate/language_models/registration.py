@@ -15,6 +15,8 @@ from annotate.language_models.model_keys import LONGEST_KEY
 from annotate.language_models.model_settings import ModelSettings
 from annotate.models import LanguageModel, Project
 
+LONGEST_ADDRESS = 500  # characters, of a served name too: as many as the columns hold
+
 
 def check(
     name: str, folder: str, endpoint: str, served_name: str, kind: str, stage: str, key: str, asked: ModelSettings
@@ -44,10 +46,14 @@ def endpoint_errors(endpoint: str, served_name: str, key: str) -> dict[str, str]
             place(endpoint)
         except ValueError:
             errors["endpoint"] = "Give an address such as http://127.0.0.1:8000/v1, without a name or password."
+        if len(endpoint) > LONGEST_ADDRESS:
+            errors["endpoint"] = f"At most {LONGEST_ADDRESS} characters."
         if not served_name:
             errors["served_name"] = "Give the name under which the endpoint serves the model."
     elif key:
         errors["key"] = "A key is for an endpoint: give its address too."
+    if len(served_name) > LONGEST_ADDRESS:
+        errors["served_name"] = f"At most {LONGEST_ADDRESS} characters."
     if key and (len(key) > LONGEST_KEY or not key.strip().isascii() or not key.strip().isprintable()):
         errors["key"] = f"A key is at most {LONGEST_KEY} plain characters on one line."
     return errors
@@ -58,9 +64,9 @@ def require_reachable(endpoint: str) -> None:
     it ask.
 
     Raises Refused, 400. Looks the name up: not for a transaction."""
-    if "@" in urlsplit(endpoint).netloc:
-        raise Refused(400, endpoint="Leave name and password out of the address: give the key in its own field.")
     try:
+        if "@" in urlsplit(endpoint).netloc:
+            raise Refused(400, endpoint="Leave name and password out of the address: give the key in its own field.")
         to = place(endpoint)
         outbound.require_allowed(to.host, to.port, model_server.allowed_inside())
     except (ValueError, outbound.Refused) as error:
