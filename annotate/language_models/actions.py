@@ -80,11 +80,13 @@ def prepare_model(
     is_researchers = project is not None and not (by and by.is_staff)
     if is_researchers:
         registration.require_not_own_server(endpoint)
-    return partial(_register, model, by, is_researchers)
+    return partial(_register, model, by, is_researchers, key.strip(), asked)
 
 
 @transaction.atomic
-def _register(model: LanguageModel, by: User | None, is_researchers: bool) -> LanguageModel:
+def _register(
+    model: LanguageModel, by: User | None, is_researchers: bool, key: str, asked: ModelSettings
+) -> LanguageModel:
     name, project = model.name, model.project
     if project is not None and is_researchers:
         registration.require_their_own(model, project)
@@ -92,6 +94,7 @@ def _register(model: LanguageModel, by: User | None, is_researchers: bool) -> La
     if standing is not None:
         is_open = project is None or LanguageModel.objects.usable_in(project).filter(pk=standing.pk).exists()
         if is_open and registration.content_of(standing) == registration.content_of(model):
+            _require_same(standing, key, asked)
             return standing
         raise Refused(409, name=f"There is another model named {name}; choose another name.")
     model.save()
@@ -99,6 +102,24 @@ def _register(model: LanguageModel, by: User | None, is_researchers: bool) -> La
         location = " and ".join(filter(None, (model.folder, model.endpoint)))
         audit.record(action="model.registered", about=f"{name} at {location}", by=by, project=project)
     return model
+
+
+def _require_same(standing: LanguageModel, key: str, asked: ModelSettings) -> None:
+    """Raises Refused, 409, where a second registration gives a key or settings that would be dropped."""
+    errors = {}
+    if key and not _has_key(standing, key):
+        errors["key"] = f"{standing.name} stands already, without this key; give it in the model's settings."
+    if asked not in (ModelSettings(), ModelSettings.of(standing)):
+        errors["name"] = f"{standing.name} stands already and is asked otherwise; change the model's settings."
+    if errors:
+        raise Refused(409, **errors)
+
+
+def _has_key(model: LanguageModel, key: str) -> bool:
+    try:
+        return model_keys.key_of(model) == key
+    except model_keys.KeyLost:
+        return False
 
 
 @transaction.atomic

@@ -12,7 +12,7 @@ from django.db import connection
 
 from annotate.core.errors import Refused
 from annotate.language_models import model_keys, model_server
-from annotate.language_models.actions import register_model
+from annotate.language_models.actions import enter_arena, register_model
 from annotate.language_models.endpoint_check import ask_one_question
 from annotate.language_models.model_settings import ModelSettings, options_of_lines, sampling_for, system_prompt_for
 from annotate.models import AuditEntry, LanguageModel
@@ -308,6 +308,51 @@ def test_no_name_is_looked_up_while_the_database_is_locked(lookups, key):
     assert researcher.patch(path, {"endpoint": "http://127.0.0.1:10/v1"}).status_code == 200
     assert researcher.patch(path, {"served_name": "y"}).status_code == 200
     assert set(lookups) == {0}
+
+
+def test_an_address_that_is_none_is_refused_in_words(client):
+    project = make_project()
+    sent = {"name": "theirs", "endpoint": "http://[", "served_name": "x"}
+    assert "endpoint" in errors(program(project, "researcher").post("models/", sent))
+    model = behind_nobody(project)
+    path = f"models/{model.pk}/settings/"
+    assert "endpoint" in errors(program(project, "manager").patch(path, {"endpoint": "http://["}))
+    client.force_login(make_user(project, role="researcher"))
+    assert client.post(f"/p/{project.slug}/models/new/", {**sent, "concurrency": 16}).status_code == 400
+
+
+@pytest.mark.parametrize("field", ["endpoint", "served_name"])
+def test_a_text_that_no_column_holds_is_refused_by_name(field):
+    sent = {"name": "theirs", "endpoint": "http://127.0.0.1:9/v1", "served_name": "x"}
+    sent[field] += "/" + "x" * 500
+    with pytest.raises(Refused) as refused:
+        register_model(**sent, project=make_project(), by=make_user(is_staff=True))
+    assert "500" in refused.value.errors[field]
+
+
+@pytest.mark.parametrize(("new", "field"), [({"key": "another"}, "key"), ({"temperature": 0.5}, "name")])
+def test_a_second_registration_drops_no_key_and_no_settings(new, field):
+    project = make_project()
+    researcher = program(project, "researcher")
+    sent = {"name": "theirs", "endpoint": "http://127.0.0.1:9/v1", "served_name": "x", "key": KEY, "prompt_price": "2"}
+    first = researcher.post("models/", sent)
+    assert researcher.post("models/", sent).json()["id"] == first.json()["id"]
+    bare = {name: sent[name] for name in ("name", "endpoint", "served_name")}
+    assert researcher.post("models/", bare).json()["id"] == first.json()["id"]
+    assert "settings" in errors(researcher.post("models/", sent | new), 409)[field]
+    assert model_keys.key_of(LanguageModel.objects.get()) == KEY
+
+
+@pytest.mark.parametrize("new", [{"endpoint": "http://127.0.0.1:10/v1"}, {"served_name": "y"}, {"key": "sk-mine"}])
+def test_a_shared_model_is_pointed_elsewhere_by_managers_alone_and_all_its_projects_see_it(new):
+    project, user = make_project(), make_project()
+    model = behind_nobody(project)
+    enter_arena(project=user, model=model)
+    path = f"models/{model.pk}/settings/"
+    assert "shared" in errors(program(project, "researcher").patch(path, new), 403)["endpoint"]
+    assert program(project, "manager").patch(path, new).status_code == 200
+    found = AuditEntry.objects.filter(action="model.changed")
+    assert {entry.project for entry in found} == {project, user}
 
 
 def behind_nobody(project) -> LanguageModel:
