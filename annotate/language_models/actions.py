@@ -187,11 +187,12 @@ def may_retire(model: LanguageModel, by: Person) -> bool:
         return True
     if model.is_shared and not homes_of(model).exists():
         return False
-    projects = _projects_of(model)
+    projects = projects_of(model)
     return projects.exists() and all(can(by, "manage", project) for project in projects)
 
 
-def _projects_of(model: LanguageModel) -> QuerySet[Project]:
+def projects_of(model: LanguageModel) -> QuerySet[Project]:
+    """Return the projects that it competes in, was made in or is registered in."""
     of_it = Q(contestants__model=model) | Q(runs__output_model=model) | Q(registered_models=model)
     return Project.objects.filter(of_it).distinct()
 
@@ -224,6 +225,6 @@ def bring_back(*, model: LanguageModel, by: User) -> LanguageModel:
 
 
 def _tell_trails(model: LanguageModel, action: str, by: User, reason: str = "") -> None:
-    projects: list[Project | None] = [*_projects_of(model)]
+    projects: list[Project | None] = [*projects_of(model)]
     for project in projects or [None]:
         audit.record(action=action, about=model.name, by=by, project=project, reason=reason)

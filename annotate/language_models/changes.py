@@ -74,10 +74,14 @@ def _change(
     model.endpoint, model.served_name = endpoint, change.served_name.strip()
     if not by.is_staff and (home := actions.homes_of(model).first()) and before[:2] != (endpoint, model.served_name):
         registration.require_their_own(model, home)
+    if model.is_shared and before[:3] != (*_asked_at(model), model.sealed_key) and not actions.may_share(model, by):
+        raise Refused(
+            403, endpoint="It is shared with all projects: staff and managers of its own project change that."
+        )
     change.settings.apply_to(model)
     model.save()
     if changed := _changed(model, before[3], before[:3]):
-        for project in actions.homes_of(model) or [None]:
+        for project in actions.projects_of(model) or [None]:
             audit.record(action="model.changed", about=f"{model.name}: {', '.join(changed)}", by=by, project=project)
     return model
 
