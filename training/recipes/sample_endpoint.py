@@ -29,10 +29,10 @@ from common.seeds import sequence_seed
 from training.configs import SampleConfig
 from training.core import run_secrets
 from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec, read_lines
-from training.recipes.common import endpoint_words
-from training.recipes.common.endpoint_budget import Budget
+from training.recipes.common.endpoints import endpoint_words
+from training.recipes.common.endpoints.endpoint_budget import Budget
+from training.recipes.common.endpoints.request_ledger import Ledger, append_rows
 from training.recipes.common.entry import config_of, run_recipe
-from training.recipes.common.request_ledger import Ledger, append_rows
 
 GIVE_UP_AFTER = 10  # questions in a row, from the first on, all of which were refused
 MOST_UNANSWERED = 0.1  # of the completions: the run ends well without them, and says so

@@ -15,7 +15,7 @@ from training.core import run_secrets
 from training.core.run_directory import RunDirectory, read_lines
 from training.recipes import sample_endpoint
 from training.recipes.common import entry
-from training.recipes.common.request_ledger import Ledger
+from training.recipes.common.endpoints.request_ledger import Ledger
 
 QUESTION = {"messages": [{"role": "user", "content": "x"}], "max_tokens": 5}
 UNCOUNTED = json.dumps({"choices": [{"message": {"content": "Yes."}, "finish_reason": "stop"}]})

@@ -252,7 +252,10 @@ def test_the_form_queues_what_it_shows_and_twice_the_button_is_once(client, proj
     parent, dataset = make_weights(), make_dataset(project)
     url = reverse("new-run", args=[project.slug, "sample"])
     form = client.get(url).context["form"]
-    values = {field.html_name: field.value() for field in [*form.first_fields(), *form.advanced_fields()]}
+    values = {
+        field.html_name: "" if field.value() is None else field.value()
+        for field in [*form.first_fields(), *form.advanced_fields()]
+    }
     assert (values["parent"], values["dataset"]) == (parent.pk, dataset.pk), "the newest that fit are chosen"
     values |= {"name": "answers", "parent": parent.pk, "dataset": dataset.pk, "config.temperature": "0.7", "key": "k1"}
     responses = [client.post(url, values) for _ in range(2)]
@@ -275,7 +278,10 @@ def test_a_run_can_be_queued_again_with_changes(client, project, researcher):
     assert (form["parent"].value(), form["dataset"].value()) == (older.parent_id, older.dataset_id)
     assert (form["seed"].value(), form["config.temperature"].value()) == (9, 0.3)
     assert form["name"].value() != older.name
-    values = {field.html_name: field.value() for field in [*form.first_fields(), *form.advanced_fields()]}
+    values = {
+        field.html_name: "" if field.value() is None else field.value()
+        for field in [*form.first_fields(), *form.advanced_fields()]
+    }
     client.post(reverse("new-run", args=[project.slug, "sample"]), {**values, "cloned_from": older.pk})
     clone = older.clones.get()
     assert clone.config["temperature"] == 0.3 and f"run {older.pk}</a>, with changes" in page(client, clone)
