@@ -62,6 +62,11 @@ def _is_this_machine(host: str) -> bool:
         return False
 
 
+def _listed(variable: str) -> list[str]:
+    """Return what stands between the commas of that variable."""
+    return [part.strip() for part in os.environ.get(variable, "").split(",") if part.strip()]
+
+
 HOST = os.environ.get("HOST", "")
 DEBUG = os.environ.get("DEBUG", "1" if _is_this_machine(HOST) else "0") == "1"
 if DEBUG and not _is_this_machine(HOST):
@@ -85,7 +90,7 @@ if not SECRET_KEY:
         )
     SECRET_KEY = _local_secret()
 
-KEY_SECRETS = [s.strip() for s in os.environ.get("ASSAY_KEY_SECRETS", "").split(",") if s.strip()]
+KEY_SECRETS = _listed("ASSAY_KEY_SECRETS")
 ALLOWED_HOSTS = [h for h in os.environ.get("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1],testserver").split(",") if h]
 TRUSTED_PROXIES = proxies.read_list(os.environ.get("TRUSTED_PROXIES", ""))
 CSRF_TRUSTED_ORIGINS = [o for o in os.environ.get("CSRF_TRUSTED_ORIGINS", "").split(",") if o]
@@ -334,11 +339,11 @@ CORPUS_FOLDERS = [Path(part) for part in os.environ.get("ASSAY_CORPUS_FOLDERS", 
 RUN_LAUNCHER = os.environ.get("RUN_LAUNCHER", "training.runs.launchers.local")
 RUN_LEASE_SECONDS = float(os.environ.get("RUN_LEASE_SECONDS", "30"))
 REWARD_FUNCTIONS = reward_functions.read_list(os.environ.get(reward_functions.VARIABLE, ""))
-HUB_REPOSITORIES = [n.strip() for n in os.environ.get("ASSAY_HUB_REPOSITORIES", "").split(",") if n.strip()]
-HUB_SOURCES = [n.strip() for n in os.environ.get("ASSAY_HUB_SOURCES", "").split(",") if n.strip()]
+HUB_REPOSITORIES = _listed("ASSAY_HUB_REPOSITORIES")
+HUB_SOURCES = _listed("ASSAY_HUB_SOURCES")
 IMPORT_GB = float(os.environ.get("ASSAY_IMPORT_GB", "100"))
 RECIPE_USER = os.environ.get("ASSAY_RECIPE_USER", "")
-RECIPE_ENVIRONMENT = [n.strip() for n in os.environ.get("ASSAY_RECIPE_ENVIRONMENT", "").split(",") if n.strip()]
+RECIPE_ENVIRONMENT = _listed("ASSAY_RECIPE_ENVIRONMENT")
 RECIPE_MEMORY_GB = float(os.environ.get("ASSAY_RECIPE_MEMORY_GB", "0"))
 RECIPE_FILE_GB = float(os.environ.get("ASSAY_RECIPE_FILE_GB", "100"))
 RECIPE_PROCESSES = int(os.environ.get("ASSAY_RECIPE_PROCESSES", "4096"))
