@@ -64,8 +64,8 @@ def with_system_prompt(messages: Sequence[Mapping[str, str]], system_prompt: str
 def cut_note(completion: _Completion | None, other_completions: Sequence[_Completion | None] = ()) -> str:
     """Return what stands under an answer that had no more room; "" under a whole one.
 
-    `beside` are the answers that are judged blind with it. Where they had different room the number is left out: it
-    would tell one run, and so perhaps one model, from another.
+    `other_completions` are judged blind with it. Where they had different room the number is left out: it would tell
+    one run, and so perhaps one model, from another.
     """
     if completion is None or completion.finish_reason != CUT:
         return ""

@@ -191,7 +191,7 @@ def _show_next(request: MemberRequest, project: Project) -> HttpResponse:
     try:
         assignment = _next(request, project)
     except NotYet:
-        raise  # `to_what_comes_first` knows the way
+        raise  # `redirects_to_prerequisite` knows the way
     except Refused as refused:
         if request.htmx:
             return HttpResponseClientRedirect(reverse("annotate", args=[project.slug]) + kind_query(request))
