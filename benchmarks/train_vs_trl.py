@@ -53,15 +53,15 @@ def main() -> None:
     transcripts = read(pairs)
     model = str(arguments.model.resolve())
     report: dict[str, Any] = {}
+    sft = sft_rows(transcripts, model, arguments.tokens, arguments.held_out)
     with tempfile.TemporaryDirectory() as scratch:
         run = Runner(Path(scratch), model)
         for part in arguments.parts:
-            rows, held_out, tokens = sft_rows(transcripts, model, arguments.tokens, arguments.held_out)
             if part == "profile":
-                report[part] = profile(run, rows, arguments.only)
+                report[part] = profile(run, sft[0], arguments.only)
                 continue
-            if part == "reward":
-                rows, held_out, tokens = reward_rows(transcripts, model, 2 * arguments.tokens, arguments.held_out)
+            reward = (transcripts, model, 2 * arguments.tokens, arguments.held_out)
+            rows, held_out, tokens = reward_rows(*reward) if part == "reward" else sft
             names = contestants_of(part, everything=arguments.all, only=arguments.only)
             report[part] = turns(run, part, names, arguments.repeats, rows, held_out, tokens)
             print(f"\n{part}: {len(rows)} rows, {tokens} tokens, {len(held_out)} held out\n\n{table(report[part])}\n")
