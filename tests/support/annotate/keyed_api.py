@@ -44,7 +44,6 @@ class KeyedApi:
     models: tuple[str, ...] = ("small", "large")
     context: int = 10_000  # characters of a conversation
     gives_n: bool = True
-    gives_logprobs: bool = True
     refuses: tuple[str, ...] = ()  # options that are answered with 400
     every: Callable[[int], Trouble | None] = lambda number: None  # by the number of a request, from 1
     answer: Callable[[Body], str] = lambda body: f"Answer to {body['messages'][-1]['content']}"
@@ -54,7 +53,6 @@ class KeyedApi:
     billed: list[Body] = field(default_factory=list)
     trouble: list[Trouble] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
-    extra_headers: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0  # that each answer takes
     at_once: int = 0
     most_at_once: int = 0
@@ -108,7 +106,7 @@ def _answered(api: KeyedApi, body: Body) -> Body:
     if api.reasoning:
         message["reasoning"] = api.reasoning
     choice: Body = {"message": message, "finish_reason": api.finish}
-    if body.get("logprobs") and api.gives_logprobs:
+    if body.get("logprobs"):
         choice["logprobs"] = {"content": [{"token": word, "logprob": -0.5} for word in text.split()]}
     many = _choices(api, body)
     usage = {"prompt_tokens": prompt_tokens(body), "completion_tokens": completion_tokens(text) * many}
@@ -188,7 +186,7 @@ def _handler(api: KeyedApi) -> type[BaseHTTPRequestHandler]:
                 return
             data = json.dumps(_answered(api, body)).encode()
             if not (cut or drip):
-                self._send(200, data, api.extra_headers)
+                self._send(200, data, {})
                 return
             self._head(200, len(data), {})
             self.wfile.write(data[: len(data) // 2])
