@@ -11,7 +11,7 @@ from annotate.arena.vote_guard import actions as vote_guard
 from annotate.core.visitors import visitor_of_session
 from annotate.models import Comparison, Hold, Project, VoteTrace
 from tests.support import factories
-from tests.web.annotate.arena.test_vote_guard import cast, make_battle
+from tests.support.annotate.voting import cast, make_battle
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 

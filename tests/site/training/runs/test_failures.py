@@ -13,7 +13,7 @@ import pytest
 from django.conf import settings
 from django.urls import reverse
 
-from tests.support.factories import make_user
+from tests.support.factories import make_user, sign_in
 from tests.support.training.runs import make_dataset, make_run, make_weights
 from training import configs
 from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec
@@ -31,9 +31,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def researcher(project, client):
-    user = make_user(project, role="researcher")
-    client.force_login(user)
-    return user
+    return sign_in(client, project, "researcher")
 
 
 def died(death: str, project=None, **fields) -> Run:

@@ -15,7 +15,7 @@ from django.utils import timezone
 from annotate.core.errors import Refused
 from annotate.models import Demonstration, Flag
 from tests.support.api_client import Program
-from tests.support.factories import make_completion, make_model, make_project, make_prompt, make_user
+from tests.support.factories import make_completion, make_model, make_project, make_prompt, make_user, sign_in
 from training import configs
 from training.configs.corpus_sources import read_orders
 from training.core.endings import explain
@@ -32,9 +32,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def researcher(project, client: Client):
-    user = make_user(project, role="researcher")
-    client.force_login(user)
-    return user
+    return sign_in(client, project, "researcher")
 
 
 def order(project, by, **config) -> Run:

@@ -12,7 +12,7 @@ from django.urls import reverse
 
 from annotate.core.errors import Refused
 from tests.support.api_client import Program, errors, program
-from tests.support.factories import make_project, make_user
+from tests.support.factories import make_project, make_user, sign_in
 from tests.support.training.runs import make_dataset, make_weights
 from training import configs
 from training.core.kinds import KINDS
@@ -26,9 +26,7 @@ CHOICES = ("kind", "parent", "dataset", "other_dataset", "reward_model", "seed",
 
 @pytest.fixture
 def researcher(project, client):
-    user = make_user(project, role="researcher")
-    client.force_login(user)
-    return user
+    return sign_in(client, project, "researcher")
 
 
 def queued(project, researcher, **fields) -> Run:

@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from annotate.models import LanguageModel
 from tests.support.api_client import Program
-from tests.support.factories import make_project, make_user
+from tests.support.factories import make_project, make_user, sign_in
 from tests.support.training.runs import make_dataset, make_run, make_weights
 from training import consumers
 from training.core import stages
@@ -37,9 +37,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def researcher(project, client: Client):
-    user = make_user(project, role="researcher")
-    client.force_login(user)
-    return user
+    return sign_in(client, project, "researcher")
 
 
 def add_metrics(run: Run, *values: dict, begin: int = 1) -> None:
