@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 
+from annotate.core.chat_api.asking import token_count
 from annotate.core.network import outbound
 from annotate.language_models.model_server_errors import ModelServerError, broke_off, not_understood
 from common import reasoning
@@ -30,11 +31,6 @@ class Piece:
         return self.text if self.restarts else text + self.text
 
 
-def count(value: Any) -> int | None:
-    """Return a number of tokens that a database takes, whatever the server sent for it."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31 else None
-
-
 async def pieces(response: httpx.Response, *, until: float | None = None) -> AsyncIterator[Piece]:
     """Yield an answer's pieces. Raises httpx.ReadTimeout when they still come at `until` of time.monotonic()."""
     finish_reason, tokens, raw, shown, thoughts = "", None, "", "", ""
@@ -43,7 +39,7 @@ async def pieces(response: httpx.Response, *, until: float | None = None) -> Asy
             raise ModelServerError(
                 "The model server failed while it wrote this answer.", "Try again.", str(event["error"])
             )
-        tokens = count((event.get("usage") or {}).get("completion_tokens")) or tokens
+        tokens = token_count((event.get("usage") or {}).get("completion_tokens")) or tokens
         for choice in (event.get("choices") or [])[:1]:
             finish_reason = choice.get("finish_reason") or finish_reason
             delta = choice.get("delta") or {}

@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 from decimal import Decimal
 
+from annotate.core.chat_api.prices import cost_of
 from annotate.core.chat_api.refusals import Kind
 from annotate.core.network import outbound
 from annotate.language_models import model_keys, model_server, model_server_errors
@@ -127,15 +128,8 @@ def ask_one_question(model: LanguageModel, project: Project, question: str = "")
         tokens=reply.tokens,
         prompt_tokens=reply.prompt_tokens,
         seconds=seconds,
-        cost=cost_of(model, reply.prompt_tokens, reply.tokens),
+        cost=cost_of(model.prompt_price, model.completion_price, reply.prompt_tokens, reply.tokens),
     )
-
-
-def cost_of(model: LanguageModel, prompt_tokens: int | None, tokens: int | None) -> Decimal | None:
-    """Return dollars, by the model's prices; None where a price or a count is missing."""
-    if model.prompt_price is None or model.completion_price is None or prompt_tokens is None or tokens is None:
-        return None
-    return (model.prompt_price * prompt_tokens + model.completion_price * tokens) / Decimal(1_000_000)
 
 
 def _in_words(

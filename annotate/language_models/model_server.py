@@ -19,13 +19,12 @@ import httpx
 from django.conf import settings
 
 from annotate.core.chat_api import pace, refusals
-from annotate.core.chat_api.asking import valid_text
+from annotate.core.chat_api.asking import text_and_reasoning, token_count, valid_text
 from annotate.core.db.connections import give_back
 from annotate.core.network import outbound
 from annotate.language_models import answer_stream, model_keys, model_server_errors, request_slots
 from annotate.language_models.answer_stream import Piece as Piece
 from annotate.models import LanguageModel
-from common import reasoning
 
 _MOST_TRIES = 5  # of one question: options that its server refuses, and waits
 _LONGEST_WAIT = 10.0  # seconds that somebody waits for a server that throttles
@@ -107,14 +106,12 @@ def complete_chat(
     try:
         choice = answer["choices"][0]
         usage = answer.get("usage") or {}
-        message = choice["message"]
-        text, thoughts = reasoning.split(valid_text(message.get("content") or ""))
-        thoughts = reasoning.joined(valid_text(reasoning.of_message(message)), thoughts)
+        text, thoughts = text_and_reasoning(choice["message"])
         reason, tokens = (
             valid_text(choice.get("finish_reason") or ""),
-            answer_stream.count(usage.get("completion_tokens")),
+            token_count(usage.get("completion_tokens")),
         )
-        return Reply(text, reason, tokens, thoughts, answer_stream.count(usage.get("prompt_tokens")))
+        return Reply(text, reason, tokens, thoughts, token_count(usage.get("prompt_tokens")))
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise model_server_errors.not_understood(json.dumps(answer)) from error
 

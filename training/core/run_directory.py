@@ -258,7 +258,7 @@ class RunDirectory:
     def _append(self, name: str, *rows: Row) -> None:
         path = self.path / name
         if name not in self._sequences:
-            _drop_torn_line(path)
+            drop_torn_line(path)
             self._sequences[name] = max((int(line["sequence"]) for line in read_lines(path)), default=0)
         lines = [_line({"sequence": self._sequences[name] + i, **row}) for i, row in enumerate(rows, 1)]
         with path.open("ab", buffering=0) as file:
@@ -293,7 +293,8 @@ def _line(row: Row) -> str:
     return json.dumps(row, ensure_ascii=False) + "\n"
 
 
-def _drop_torn_line(path: Path) -> None:
+def drop_torn_line(path: Path) -> None:
+    """Cut off the last line of a JSONL file where its writer was killed in the middle of it."""
     if path.exists() and not (text := path.read_bytes()).endswith(b"\n"):
         os.truncate(path, text.rfind(b"\n") + 1)  # in one stroke: dying here must not cost the lines before
 

@@ -21,15 +21,16 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from annotate.core.chat_api.asking import Answer, Asker, Endpoint, Refusal, Stopped
+from annotate.core.chat_api.asking import Asker, Endpoint, Refusal, Stopped
 from annotate.core.chat_api.refusals import Body, Kind
 from common import atomic_files
-from common.sampling import kept_sampling, with_system_prompt
+from common.sampling import with_system_prompt
 from common.seeds import sequence_seed
 from training.configs import SampleConfig
 from training.core import run_secrets
 from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec, read_lines
 from training.recipes.common.endpoints import endpoint_words
+from training.recipes.common.endpoints.completion_rows import answer_cost, row_of
 from training.recipes.common.endpoints.endpoint_budget import Budget
 from training.recipes.common.endpoints.request_ledger import Ledger, append_rows
 from training.recipes.common.entry import config_of, run_recipe
@@ -161,7 +162,7 @@ class _Job:
         process may be killed at any moment."""
         answer = self.asker.ask(self._options(task))
         rows = [
-            _row(self.spec, self.config, task.prompt_id, index, answer, number)
+            row_of(self.spec, self.config, task.prompt_id, index, answer, number)
             for number, index in enumerate(task.indices[: len(answer.choices)])
         ]
         with self._writing:
@@ -259,42 +260,8 @@ class _Job:
         self._said = now
         pace = (self.done - self._done_before) / (now - self._began)
         over = self.done + sum(self.refused.values())
-        self.run.progress("asking", over, self.total, eta_seconds=(self.total - over) / pace)
+        self.run.progress("asking", over, self.total)
         self.run.log_metrics(over, completions_per_second=pace, cost=float(self.budget.spent))
-
-
-def _row(spec: RunSpec, config: SampleConfig, prompt_id: int, index: int, answer: Answer, number: int) -> Row:
-    """Return one line of completions.jsonl. What the request cost is shared by its choices alike."""
-    choice, many, sent = answer.choices[number], len(answer.choices), answer.sent
-    tokens = answer.completion_tokens if many == 1 else len(choice.logprobs) or None
-    used: Row = {name: sent[name] for name in ("temperature", "top_p") if name in sent}
-    used["max_new_tokens"] = sent.get("max_tokens") or sent["max_completion_tokens"]
-    if options := sent.get("chat_template_kwargs"):
-        used["template_options"] = options
-    cost = cost_of(spec.endpoints["parent"], answer.prompt_tokens, answer.completion_tokens)
-    row: Row = {
-        "prompt_id": prompt_id,
-        "index": index,
-        "text": choice.text,
-        "reasoning": choice.reasoning,
-        "tokens": tokens,
-        "prompt_tokens": answer.prompt_tokens,
-        "cost": None if cost is None else str(cost / many),
-        "finish_reason": choice.finish_reason,
-        "seed": sent.get("seed"),
-        "sampling": kept_sampling(used, config.system_prompt),  # type: ignore[arg-type]
-        "request": answer.request,
-        "request_tokens": [answer.prompt_tokens, answer.completion_tokens],
-    }
-    return row | ({"logprobs": list(choice.logprobs)} if choice.logprobs else {})
-
-
-def cost_of(told: Row, prompt_tokens: int | None, completion_tokens: int | None) -> Decimal | None:
-    """Return dollars; None where the model has no prices, or the server counts no tokens."""
-    prices = told.get("prompt_price"), told.get("completion_price")
-    if None in (*prices, prompt_tokens, completion_tokens):
-        return None
-    return (Decimal(prices[0]) * prompt_tokens + Decimal(prices[1]) * completion_tokens) / 1_000_000  # type: ignore
 
 
 def _result(
@@ -307,7 +274,7 @@ def _result(
     counted = [tokens for tokens in usage.values() if None not in tokens]
     answers_counted = sum(None not in row["request_tokens"] for row in rows)
     prompt_tokens, completion_tokens = (sum(tokens[side] for tokens in counted) if counted else None for side in (0, 1))
-    cost = cost_of(spec.endpoints["parent"], prompt_tokens, completion_tokens)
+    cost = answer_cost(spec.endpoints["parent"], prompt_tokens, completion_tokens)
     logprobs = [value for row in rows for value in row.get("logprobs", ())]
     new = len(rows) - before
     return {

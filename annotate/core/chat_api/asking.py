@@ -180,7 +180,7 @@ class Asker:
             told = json.loads(text)
             choices = tuple(_choice(choice) for choice in told["choices"])
             usage = told.get("usage") or {}
-            counts = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
+            counts = token_count(usage.get("prompt_tokens")), token_count(usage.get("completion_tokens"))
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return None
         return Answer(request, body, choices, *counts) if choices else None
@@ -214,21 +214,27 @@ def may_be_billed(kind: str) -> bool:
 
 
 def _choice(choice: Mapping[str, Any]) -> Choice:
-    message = choice["message"]
-    # A server that cut a reply off within a character sends half a surrogate pair, which no file takes.
-    text, thought = reasoning.split(valid_text(message.get("content") or ""))
-    thought = reasoning.joined(valid_text(reasoning.of_message(message)), thought)
+    text, thought = text_and_reasoning(choice["message"])
     content = (choice.get("logprobs") or {}).get("content") or ()
     logprobs = tuple(float(token["logprob"]) for token in content)
     return Choice(text, thought, valid_text(choice.get("finish_reason") or "")[:16], logprobs)
 
 
+def text_and_reasoning(message: Mapping[str, Any]) -> tuple[str, str]:
+    """Return what a message of the assistant answers, and what was thought before it."""
+    text, thought = reasoning.split(valid_text(message.get("content") or ""))
+    return text, reasoning.joined(valid_text(reasoning.of_message(message)), thought)
+
+
 def valid_text(text: object) -> str:
-    """Return what a file and a database take: half a surrogate pair becomes a question mark."""
+    """Return what a file and a database take: half a surrogate pair becomes a question mark.
+
+    A server that cut a reply off within a character sends one."""
     return str(text).encode("utf-8", "replace").decode("utf-8")
 
 
-def _count(value: object) -> int | None:
+def token_count(value: object) -> int | None:
+    """Return a number of tokens that a database takes, whatever the server sent for it."""
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31 else None
 
 

@@ -25,10 +25,12 @@ from pathlib import Path
 
 import httpx
 
+from annotate.core.chat_api import refusals
+from annotate.core.chat_api.asking import valid_text
 from annotate.core.network import outbound
 from evaluation.recipes.judging.judge_access import Endpoint
 from evaluation.recipes.judging.verdicts import verdict_of
-from training.core.run_directory import RecipeFailure, Row, read_lines
+from training.core.run_directory import RecipeFailure, Row, drop_torn_line, read_lines
 
 RUBRIC = "assay-pair-1"
 SYSTEM = (
@@ -77,7 +79,7 @@ def ask_all(
 
     Raises RecipeFailure when the judge cannot be reached, refuses, or says nothing that can be read.
     """
-    _drop_torn_line(path)
+    drop_torn_line(path)
     row_by_key = {row["key"]: row for row in read_lines(path) if row["verdict"] is not None}
     waiting = [ask for ask in asks if ask.key not in row_by_key]
     done, was_read, unread = len(asks) - len(waiting), bool(row_by_key), 0
@@ -213,8 +215,7 @@ class _Asker:
             self.stopped.wait(seconds)
 
     def _safe(self, text: str) -> str:
-        key = self.endpoint.key
-        return (text.replace(key, "…") if key else text)[:300]
+        return refusals.without_key(text, self.endpoint.key)[:300]
 
 
 def _row(ask: Ask, body: bytes) -> Row:
@@ -226,8 +227,7 @@ def _row(ask: Ask, body: bytes) -> Row:
             "What answers at judge_url does not speak OpenAI's protocol.",
             "Check the address: it usually ends with /v1.",
         ) from error
-    # A server that cut a reply off within a character sends half a surrogate pair, which no file takes.
-    reply_text = str(reply).encode("utf-8", "replace").decode("utf-8")
+    reply_text = valid_text(reply)
     return {"key": ask.key, "verdict": verdict_of(reply_text), "reply": reply_text[-_KEPT:]}
 
 
@@ -257,8 +257,3 @@ def _client(endpoint: Endpoint) -> httpx.Client:
         key=endpoint.key,
         connections=endpoint.at_once,
     )
-
-
-def _drop_torn_line(path: Path) -> None:
-    if path.exists() and not (content := path.read_bytes()).endswith(b"\n"):
-        os.truncate(path, content.rfind(b"\n") + 1)

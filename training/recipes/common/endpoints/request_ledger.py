@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections import Counter
 from pathlib import Path
 
 from annotate.core.chat_api.asking import may_be_billed
-from training.core.run_directory import Row, append_whole, read_lines
+from training.core.run_directory import Row, append_whole, drop_torn_line, read_lines
 
 
 class Ledger:
@@ -30,8 +29,7 @@ class Ledger:
         self.ends["lost"] = len(asked - ended - answered)  # the run was killed before they were kept
 
     def __enter__(self) -> Ledger:
-        if self.path.exists() and not (held := self.path.read_bytes()).endswith(b"\n"):
-            os.truncate(self.path, held.rfind(b"\n") + 1)
+        drop_torn_line(self.path)
         self._file = self.path.open("ab", buffering=0)
         return self
 
@@ -50,7 +48,6 @@ class Ledger:
 
 
 def append_rows(path: Path, rows: list[Row]) -> None:
-    if path.exists() and not (held := path.read_bytes()).endswith(b"\n"):
-        os.truncate(path, held.rfind(b"\n") + 1)
+    drop_torn_line(path)
     with path.open("ab", buffering=0) as file:
         append_whole(file, "".join(json.dumps(row) + "\n" for row in rows))

@@ -1,0 +1,42 @@
+"""Write the answer of an endpoint as rows of completions.jsonl, with what it has cost by the model's prices."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from annotate.core.chat_api.asking import Answer
+from annotate.core.chat_api.prices import cost_of
+from common.sampling import kept_sampling
+from training.configs import SampleConfig
+from training.core.run_directory import Row, RunSpec
+
+
+def row_of(spec: RunSpec, config: SampleConfig, prompt_id: int, index: int, answer: Answer, number: int) -> Row:
+    """Return one line of completions.jsonl. What the request cost is shared by its choices alike."""
+    choice, many, sent = answer.choices[number], len(answer.choices), answer.sent
+    tokens = answer.completion_tokens if many == 1 else len(choice.logprobs) or None
+    used: Row = {name: sent[name] for name in ("temperature", "top_p") if name in sent}
+    used["max_new_tokens"] = sent.get("max_tokens") or sent["max_completion_tokens"]
+    if options := sent.get("chat_template_kwargs"):
+        used["template_options"] = options
+    cost = answer_cost(spec.endpoints["parent"], answer.prompt_tokens, answer.completion_tokens)
+    row: Row = {
+        "prompt_id": prompt_id,
+        "index": index,
+        "text": choice.text,
+        "reasoning": choice.reasoning,
+        "tokens": tokens,
+        "prompt_tokens": answer.prompt_tokens,
+        "cost": None if cost is None else str(cost / many),
+        "finish_reason": choice.finish_reason,
+        "seed": sent.get("seed"),
+        "sampling": kept_sampling(used, config.system_prompt),  # type: ignore[arg-type]
+        "request": answer.request,
+        "request_tokens": [answer.prompt_tokens, answer.completion_tokens],
+    }
+    return row | ({"logprobs": list(choice.logprobs)} if choice.logprobs else {})
+
+
+def answer_cost(model: Row, prompt_tokens: int | None, completion_tokens: int | None) -> Decimal | None:
+    """Return dollars, by the prices that RunSpec.endpoints states of a model; None where one or a count is missing."""
+    return cost_of(model.get("prompt_price"), model.get("completion_price"), prompt_tokens, completion_tokens)
