@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from evaluation.ratings.bradley_terry import fit
+from evaluation.ratings.bradley_terry import Fit, fit
 from evaluation.ratings.tally import Tally, tally_indices
 from evaluation.ratings.voter_clusters import Block, by_voters
 from evaluation.vote_integrity.anomaly_detection import HONEST, Voter, detect_visitors, detect_voters
@@ -73,9 +73,9 @@ class Votes:
 
 def changes(votes: Votes) -> tuple[dict[str, list[int]], list[int]]:
     """Return (ids of votes to hold, by kind; ids to release), from the votes as they stand."""
-    now = votes
+    now, levels = votes, _levels(votes)
     for _ in range(ROUNDS):
-        kinds = _kinds_to_hold(now)
+        kinds = _kinds_to_hold(now, levels)
         new_held = np.where(now.free, kinds, now.held)
         if np.array_equal(new_held, now.held):
             break
@@ -132,27 +132,39 @@ def _days(half_day: np.ndarray) -> list[np.ndarray]:
     return [np.where(half_day == NOBODY, NOBODY, (half_day + shift) // 2) for shift in (0, 1)]
 
 
-def _kinds_to_hold(votes: Votes) -> np.ndarray:
+@dataclass(frozen=True)
+class _Crowd:
+    """What a level's suspects are measured against: the votes on models that the crowd knows, and its own fitted."""
+
+    votes: Votes
+    is_known: np.ndarray  # (N,) which of all votes these are
+    base: np.ndarray  # which of these are the crowd's own
+    fitted: Fit
+
+
+def _kinds_to_hold(votes: Votes, levels: list[list[_Level]]) -> np.ndarray:
     """Return (N,) for what each vote is to be held: 0, or a place in PATTERNS plus one.
 
     Where few explain what is odd, many are left alone: no wider level holds anything new in the same round.
     """
-    levels = _levels(votes)
     outside = [level.outside(votes.held) for group in levels for level in group]
     base = (votes.held == 0) & ~np.any(outside, axis=0)
     if base.sum() < FEWEST:
         return votes.held
     kinds, is_new = np.zeros(len(votes.vote), dtype=np.int64), False
+    crowds: dict[bytes, _Crowd] = {}  # by whose votes they are: days and newcomers share one
     for group in levels:
         is_unexplained = kinds == 0  # what a narrower level explains needs no wider one
-        is_suspect = np.any([_suspect_votes(votes, level, base, is_unexplained) for level in group], axis=0)
+        is_suspect = np.any([_suspect_votes(votes, level, base, is_unexplained, crowds) for level in group], axis=0)
         is_suspect &= is_unexplained & ((votes.held > 0) | (not is_new))
         kinds[is_suspect] = group[0].place
         is_new = is_new or bool((is_suspect & (votes.held == 0) & votes.free).any())
     return kinds
 
 
-def _suspect_votes(votes: Votes, level: _Level, base: np.ndarray, is_unexplained: np.ndarray) -> np.ndarray:
+def _suspect_votes(
+    votes: Votes, level: _Level, base: np.ndarray, is_unexplained: np.ndarray, crowds: dict[bytes, _Crowd]
+) -> np.ndarray:
     """Return (N,) the votes of the suspects of this level among unexplained votes, measured against the `base`."""
     is_other = base & is_unexplained & (level.key == NOBODY)
     if level.peers is not None:
@@ -161,21 +173,31 @@ def _suspect_votes(votes: Votes, level: _Level, base: np.ndarray, is_unexplained
             return np.zeros(len(votes.vote), dtype=bool)
     # Riggers together move what "all others" say: where the rest is enough, nobody of their kind is among these.
     base_here = is_other if is_other.sum() >= FEWEST else base & is_unexplained
-    inner, is_known = _of_known_models(votes, base_here)
-    suspects = _suspects(inner, base_here[is_known], is_unexplained[is_known], replace(level, key=level.key[is_known]))
+    name = base_here.tobytes()
+    crowd = crowds.get(name) or crowds.setdefault(name, _crowd(votes, base_here))
+    is_known, key = crowd.is_known, level.key[crowd.is_known]
+    suspects = _suspects(crowd, is_unexplained[is_known], replace(level, key=key))
     is_suspect = np.zeros(len(votes.vote), dtype=bool)
-    is_suspect[np.flatnonzero(is_known)[_votes_of_suspects(inner, level.key[is_known], suspects, level.place)]] = True
+    is_suspect[np.flatnonzero(is_known)[_votes_of_suspects(crowd.votes, key, suspects, level.place)]] = True
     return is_suspect
 
 
-def _suspects(votes: Votes, base: np.ndarray, is_unexplained: np.ndarray, level: _Level) -> list[Voter]:
-    """Return the suspects among the base, each against its rest, and among other votes, against the whole base."""
-    inside, key, suspects = votes.only(base), level.key, list[Voter]()
+def _crowd(votes: Votes, base: np.ndarray) -> _Crowd:
+    inner, is_known = _of_known_models(votes, base)
+    inside = inner.only(base[is_known])
     ascending = inside.only(np.argsort(inside.person, kind="stable"))
     fitted, _ = by_voters(fit(inside.tally), [ascending.block(ascending.person)])  # their tastes blur what they all say
+    return _Crowd(inner, is_known, base[is_known], fitted)
+
+
+def _suspects(crowd: _Crowd, is_unexplained: np.ndarray, level: _Level) -> list[Voter]:
+    """Return the suspects among the crowd, each against its rest, and among other votes, against the whole of it."""
+    votes, base, fitted = crowd.votes, crowd.base, crowd.fitted
+    key, suspects = level.key, list[Voter]()
     if (key[base] != NOBODY).any():
         key_or_rest = np.where(key[base] == NOBODY, key.max() + 1, key[base])
-        voters = detect_voters(fitted, [inside.block(key_or_rest)], honest=level.honest, alpha=level.alpha)
+        block = votes.only(base).block(key_or_rest)
+        voters = detect_voters(fitted, [block], honest=level.honest, alpha=level.alpha)
         suspects = [one for one in voters if one.is_flagged]
     apart = is_unexplained & ~base & (key != NOBODY) & ((votes.held == 0) | (votes.held == level.place))
     apart &= ~np.isin(key, key[base])
