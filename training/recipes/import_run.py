@@ -9,13 +9,12 @@ its base, and that could be any folder of this machine.
 from __future__ import annotations
 
 import os
-import shutil
-from pathlib import Path
 
 from training.configs import ImportConfig
+from training.core.adapter_base import is_adapter
 from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec
 from training.recipes.common.entry import config_of, run_recipe
-from training.recipes.import_weights import import_weights
+from training.recipes.import_weights import write_model
 
 _FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.tiktoken", "README.md"]
 
@@ -26,10 +25,9 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     if not sources:
         raise RecipeFailure("no_source", "The run does not say where the weights are.", "Queue the import again.")
     run.progress("reading the weights", 0, 1)
-    partial = run.begin_model()
-    shutil.rmtree(partial)  # it makes its folder itself, whole or not at all
     source, most_bytes = sources[0]["source"], sources[0].get("most_bytes", 0)
-    facts = import_weights(_fetched(source, most_bytes) if sources[0].get("is_on_hub") else source, partial)
+    place = _fetched(source, most_bytes) if sources[0].get("is_on_hub") else source
+    facts = write_model(place, run.begin_model(), run.model)
     run.commit_model()
     run.progress("reading the weights", 1, 1)
     run.finish(
@@ -66,7 +64,7 @@ def _fetched(name: str, most_bytes: int) -> str:
             "Check the name, and that the worker reaches the hub; for a gated model the operator sets HF_TOKEN, and "
             "names it in ASSAY_HUB_SOURCES.",
         ) from error
-    if (Path(folder) / "adapter_config.json").is_file():
+    if is_adapter(folder):
         raise RecipeFailure(
             "hub_adapter",
             f"{name} is an adapter, and says by itself where its base lies.",

@@ -18,10 +18,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from training.core.adapter_base import is_adapter
 from training.core.bundled_model import ORIGIN, BundledModelMissing, bundled_gguf
+from training.core.hub_names import HUB_NAME
 from training.core.run_directory import RecipeFailure
 
-HUB_NAME = re.compile(r"(?!\.)[\w.-]+/[\w.-]+")
 PAD_NAMES = ("<pad>", "<|pad|>", "[PAD]", "<|finetune_right_pad_id|>", "<|fim_pad|>")
 
 
@@ -40,26 +41,35 @@ def main(argv: list[str] | None = None) -> int:
 
 def import_weights(source: str, folder: Path) -> dict[str, Any]:
     """Make `folder` from `source`; return what the JSON line says. Raises RecipeFailure."""
-    folder, origin = folder.resolve(), ""
-    if source == "bundled":
-        source, origin = str(_bundled()), ORIGIN
+    folder = folder.resolve()
     if folder.exists():
         raise RecipeFailure(
             "exists", f"{folder} exists already.", "Name a folder that does not exist, or remove this one."
         )
-    kind = _kind_of(source)
     partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
     try:
-        facts = _write_adapter(source, partial) if kind == "adapter" else _write_weights(source, kind, partial)
-        facts |= {
-            "folder": str(folder),
-            "source": Path(source).name if kind == "gguf" else source,
-            "origin": origin,
-        }
-        (partial / "origin.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        facts = write_model(source, partial, folder)
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+    return facts
+
+
+def write_model(source: str, partial: Path, folder: Path) -> dict[str, Any]:
+    """Write a model's files into `partial`, which will be `folder`; return what the JSON line says.
+
+    Raises RecipeFailure."""
+    origin = ""
+    if source == "bundled":
+        source, origin = str(_bundled()), ORIGIN
+    kind = _kind_of(source)
+    facts = _write_adapter(source, partial) if kind == "adapter" else _write_weights(source, kind, partial)
+    facts |= {
+        "folder": str(folder),
+        "source": Path(source).name if kind == "gguf" else source,
+        "origin": origin,
+    }
+    (partial / "origin.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     return facts
 
 
@@ -132,7 +142,7 @@ def _kind_of(source: str) -> str:
             "not_a_model", f"{source} is not a GGUF file.", "Name a .gguf file, a model folder, or a hub name."
         )
     if path.is_dir():
-        if (path / "adapter_config.json").is_file():
+        if is_adapter(path):
             return "adapter"
         if (path / "config.json").is_file():
             return "folder"

@@ -14,6 +14,7 @@ from django.conf import settings
 
 from annotate.core import audit
 from training.configs.corpus_sources import BadSource, Order, is_local, local_words
+from training.core.hub_names import HUB_NAME
 
 if TYPE_CHECKING:
     from annotate.models import Project
@@ -47,6 +48,8 @@ def record_order(run: Run) -> None:
         lines = [line.strip() for line in run.config["sources"].splitlines()]
         for line in (one for one in lines if one.startswith("hub:")):
             audit.record(action="hub.read", about=f"{line} for {run.name}", by=run.created_by, project=run.project)
+    elif run.kind == "import" and is_on_hub(source := run.config["source"].strip()):
+        audit.record(action="hub.read", about=f"{source} for {run.name}", by=run.created_by, project=run.project)
     elif run.kind == "export" and run.config["to"] == "hub":
         about = f"{run.parent} to {run.config['repository']}"
         audit.record(action="hub.push", about=about, by=run.created_by, project=run.project)
@@ -57,6 +60,11 @@ def record_push(run: Run, directory: RunDirectory) -> None:
     if pushed := run.result.get("hub"):
         about = f"{run.parent} to {pushed['repository']}, commit {pushed['commit']}"
         audit.record(action="hub.pushed", about=about, by=run.created_by, project=run.project)
+
+
+def is_on_hub(source: str) -> bool:
+    """Return whether an import's source is a name on the hub, and no place below models/."""
+    return bool(HUB_NAME.fullmatch(source)) and not source.startswith("models/")
 
 
 def is_named(repository: str, named: Sequence[str]) -> bool:

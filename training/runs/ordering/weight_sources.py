@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,7 @@ from training.core.adapter_base import find_base, is_adapter
 from training.core.kinds import HUB_VARIABLES, PROXIES
 from training.core.run_directory import RecipeFailure, Row
 from training.models import Run
-from training.runs.ordering.hub_access import is_named
-
-_HUB_NAME = re.compile(r"(?!\.)[\w.-]+/[\w.-]+")
+from training.runs.ordering.hub_access import is_named, is_on_hub
 
 
 def check_import(project: Project, config: Any) -> dict[str, str]:
@@ -45,10 +42,6 @@ def variables(config: Row) -> tuple[str, ...]:
     if not is_on_hub(source):
         return ()
     return HUB_VARIABLES if is_named(source, settings.HUB_SOURCES) else PROXIES
-
-
-def is_on_hub(source: str) -> bool:
-    return bool(_HUB_NAME.fullmatch(source)) and not source.startswith("models/")
 
 
 def _path(source: str) -> Path:

@@ -10,7 +10,7 @@ import safetensors
 from django.conf import settings
 
 from annotate.core.errors import Refused
-from annotate.models import LanguageModel
+from annotate.models import AuditEntry, LanguageModel
 from tests.support import tiny_model
 from tests.support.factories import make_model, make_project, make_user
 from training.core.kinds import PROXIES
@@ -41,6 +41,12 @@ def test_a_name_on_the_hub_needs_no_file_here(project):
     row = preparation.prepare(run).rows("source")[0]
     assert (row["source"], row["is_on_hub"]) == ("Qwen/Qwen2.5-0.5B-Instruct", True)
     assert weight_sources.variables(run.config) == PROXIES
+
+
+def test_the_trail_says_what_is_brought_from_a_hub_and_by_whom(project):
+    run = order(project, "Qwen/Qwen2.5-0.5B-Instruct")
+    line = AuditEntry.objects.get(action="hub.read")
+    assert (line.project, line.actor) == (project, run.created_by) and "Qwen/Qwen2.5-0.5B-Instruct" in line.about
 
 
 def test_what_lies_below_models_is_read_from_there(project):
@@ -82,11 +88,22 @@ def test_a_folder_becomes_a_model_of_the_runs_project(project):
     run = order(project, "models/tiny", licence="mit")
     directory = preparation.prepare(run)
     assert entry.attempt(import_run.main, directory) == 0, directory.failure()
+    assert json.loads((directory.model / "origin.json").read_text())["folder"] == str(directory.model)
     outputs.record(run, outputs.gather(run, directory))
     model = LanguageModel.objects.get(name="theirs")
     assert (model.kind, model.stage, model.licence, model.origin) == ("policy", "base", "mit", "models/tiny")
     assert model.path.is_dir() and model.parameters and model.content_hash
     assert project.contestants.get().model == model
+
+
+def test_what_a_killed_import_left_is_taken_away_by_the_next(tmp_path):
+    tiny_model.make(tmp_path / "tiny")
+    run = RunDirectory(tmp_path / "run")
+    run.create(RunSpec("import", {"source": "x/y"}), {"source": iter([{"source": str(tmp_path / "tiny")}])})
+    (run.begin_model() / "half.safetensors").write_bytes(b"gigabytes")
+    assert entry.attempt(import_run.main, run) == 0, run.failure()
+    assert not (run.model / "half.safetensors").exists()
+    assert [path.name for path in run.path.iterdir() if "partial" in path.name] == []
 
 
 def test_what_is_no_model_fails_in_words(tmp_path):
