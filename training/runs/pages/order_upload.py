@@ -55,7 +55,9 @@ def _as_form(request: HttpRequest, project: Project, order: orders.Order) -> Htt
     kind, config = arguments.pop("kind"), arguments.pop("config")
     if kind not in KINDS:
         raise Refused(400, kind=f"{kind!r} is not a kind of run; use one of {', '.join(KINDS)}.")
-    initial = suggested(project, kind) | {name: value for name, value in arguments.items() if name != "name" or value}
+    initial = suggested(project, kind, parent=arguments.get("parent")) | {
+        name: value for name, value in arguments.items() if name != "name" or value
+    }
     form = RunForm(
         kind=KINDS[kind], project=project, initial=initial | {f"config.{name}": v for name, v in config.items()}
     )

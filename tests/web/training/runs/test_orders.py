@@ -158,6 +158,13 @@ def test_the_page_gives_the_file_and_takes_it_again(client, project, researcher)
     assert response.url == reverse("run", args=[Run.objects.get(name="another").pk])
 
 
+def test_the_form_of_a_file_has_what_its_model_sets(client, project, researcher):
+    make_weights(name="terse", max_new_tokens=77)
+    url = reverse("run-from-file", args=[project.slug])
+    form = client.post(url, {"yaml": "kind: sample\nname: n\nparent: terse", "open": ""}).context["form"]
+    assert form["config.max_new_tokens"].value() == 77
+
+
 def test_the_page_names_what_is_wrong_and_keeps_the_text(client, project, researcher):
     url = reverse("run-from-file", args=[project.slug])
     response = client.post(url, {"yaml": "kind: sample\nname: n\nparent: nobody", "queue": ""})
