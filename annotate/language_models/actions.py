@@ -169,7 +169,7 @@ def share(*, model: LanguageModel, by: User, shared: bool = True) -> LanguageMod
         raise Refused(409, shared=f"{model.name} is {'' if shared else 'not '}shared with all projects already.")
     model.is_shared = shared
     model.save(update_fields=["is_shared"])
-    _tell_trails(model, "model.shared" if shared else "model.unshared", by)
+    tell_trails(model, "model.shared" if shared else "model.unshared", by)
     return model
 
 
@@ -208,7 +208,7 @@ def retire(*, model: LanguageModel, reason: str, by: User) -> LanguageModel:
     if not reason or len(reason) > MAX_REASON_CHARACTERS:
         raise Refused(400, reason=f"Say why in 1 to {MAX_REASON_CHARACTERS} characters; whoever meets it will read it.")
     model.retire(reason=reason)
-    _tell_trails(model, "model.retired", by, reason)
+    tell_trails(model, "model.retired", by, reason=reason)
     return model
 
 
@@ -220,11 +220,12 @@ def bring_back(*, model: LanguageModel, by: User) -> LanguageModel:
     if model.retired_at is None:
         raise Refused(409, model=f"{model.name} is not retired.")
     model.bring_back()
-    _tell_trails(model, "model.brought back", by)
+    tell_trails(model, "model.brought back", by)
     return model
 
 
-def _tell_trails(model: LanguageModel, action: str, by: User, reason: str = "") -> None:
+def tell_trails(model: LanguageModel, action: str, by: User, *, about: str = "", reason: str = "") -> None:
+    """Write a line on the audit trail of each of the model's projects; of none on the site's own."""
     projects: list[Project | None] = [*projects_of(model)]
     for project in projects or [None]:
-        audit.record(action=action, about=model.name, by=by, project=project, reason=reason)
+        audit.record(action=action, about=about or model.name, by=by, project=project, reason=reason)

@@ -184,9 +184,7 @@ class Models(DeclaredViewSet):
         """Ask the model one question, and say in words what is wrong where it does not answer. For researchers."""
         asked = OneQuestion(data=request.data)
         asked.is_valid(raise_exception=True)
-        model = self._researched(request, pk)
-        home = home_of(request.user, model)
-        assert home is not None, "who researches has one"
+        model, home = self._researched_at_home(request, pk)
         require_talk(request.user, model, home)
         with waiting.aside_in_thread(f"user:{request.user.pk}"):
             checked = ask_one_question(model, home, asked.validated_data["question"])
@@ -194,12 +192,16 @@ class Models(DeclaredViewSet):
 
     def _researched(self, request: Request, pk: str, *, staff_may: bool = False) -> LanguageModel:
         """Return the model to whom researches in a project of it; Refused to others."""
-        model = find(self.get_queryset(), pk, "model")
         if staff_may and request.user.is_staff:
-            return model
+            return find(self.get_queryset(), pk, "model")
+        return self._researched_at_home(request, pk)[0]
+
+    def _researched_at_home(self, request: Request, pk: str) -> tuple[LanguageModel, Project]:
+        """Return the model and the project of it that somebody researches in; Refused to others."""
+        model = find(self.get_queryset(), pk, "model")
         if (home := home_of(request.user, model)) is None or not can(request.user, "research", home):
             raise Refused(403, authorization="This needs the role of researcher or manager in its project; ask one.")
-        return model
+        return model, home
 
     def _entry(self, request: Request, pk: str) -> tuple[Project, LanguageModel]:
         arena_entry = ArenaEntry(data=request.data)

@@ -6,7 +6,6 @@ from dataclasses import dataclass, fields
 
 from django.db import transaction
 
-from annotate.core import audit
 from annotate.core.errors import Refused
 from annotate.core.permissions import Person, can
 from annotate.language_models import actions, model_keys, registration
@@ -34,7 +33,7 @@ def change(*, model: LanguageModel, change: ModelChange, by: User) -> LanguageMo
     """Look the address up first, then write. A key never goes along to another address.
 
     Raises Refused: 400 with all that is wrong, 403 for somebody of another project."""
-    _require_change(model, by)
+    require_change(model, by)
     endpoint = change.endpoint.strip().rstrip("/")
     if endpoint and endpoint != model.endpoint:
         registration.require_reachable(endpoint)
@@ -44,7 +43,8 @@ def change(*, model: LanguageModel, change: ModelChange, by: User) -> LanguageMo
     return _change(model=model, change=change, endpoint=endpoint, by=by, looked_up=looked_up)
 
 
-def _require_change(model: LanguageModel, by: User) -> None:
+def require_change(model: LanguageModel, by: Person) -> None:
+    """Raise Refused unless somebody may change a model."""
     if not may_change(model, by):
         raise Refused(403, model="Staff change it, and researchers of the project that registered it; ask one.")
 
@@ -57,7 +57,7 @@ def _asked_at(model: LanguageModel) -> tuple[str, str]:
 def _change(
     *, model: LanguageModel, change: ModelChange, endpoint: str, by: User, looked_up: tuple[str, str]
 ) -> LanguageModel:
-    _require_change(model, by)
+    require_change(model, by)
     model = LanguageModel.objects.select_for_update().get(pk=model.pk)
     if looked_up != _asked_at(model):
         raise Refused(409, endpoint="Somebody has changed it meanwhile; look at it again.")
@@ -81,8 +81,7 @@ def _change(
     change.settings.apply_to(model)
     model.save()
     if changed := _changed(model, before[3], before[:3]):
-        for project in actions.projects_of(model) or [None]:
-            audit.record(action="model.changed", about=f"{model.name}: {', '.join(changed)}", by=by, project=project)
+        actions.tell_trails(model, "model.changed", by, about=f"{model.name}: {', '.join(changed)}")
     return model
 
 

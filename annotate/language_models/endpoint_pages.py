@@ -58,9 +58,10 @@ def register(request: MemberRequest, project: Project) -> HttpResponse:
 def model_settings(request: PageRequest, pk: int) -> HttpResponse:
     """Where and how the model is asked, for researchers of its project and staff."""
     model, project = find_model(request, pk)
-    if not changes.may_change(model, request.user):
-        text = "Staff change it, and researchers of the project that registered it; ask one."
-        return refused_page(request, Refused(403, model=text), project=project)
+    try:
+        changes.require_change(model, request.user)
+    except Refused as refused:
+        return refused_page(request, refused, project=project)
     context = {"project": project, "section": "models", "model": model, **model_form.context(model)}
     if request.method != "POST":
         return render(request, "annotate/language_models/model_settings.html", context)
