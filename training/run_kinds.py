@@ -25,7 +25,9 @@ def register() -> None:
 
 
 def _asked_of_endpoint(run: Run) -> dict[str, LanguageModel]:
-    return {"parent": run.parent} if run.parent is not None and run.parent.endpoint else {}
+    """Return the parent as it stands now, not as it was when this row was read."""
+    parent = None if run.parent_id is None else LanguageModel.objects.get(pk=run.parent_id)
+    return {"parent": parent} if parent is not None and parent.endpoint else {}
 
 
 def _kinds() -> list[Kind]:

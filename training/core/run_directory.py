@@ -137,11 +137,8 @@ class RunDirectory:
     def log_sample(self, step: int, prompt: list[Row], completion: str, score: float | None = None) -> None:
         self._append("samples.jsonl", {"step": step, "prompt": prompt, "completion": completion, "score": score})
 
-    def log_completion(self, row: Row) -> None:
-        self._append("completions.jsonl", row)
-
-    def log_completions(self, rows: list[Row]) -> None:
-        """Append several at once: a process that is killed leaves all of them or none."""
+    def log_completions(self, *rows: Row) -> None:
+        """Append them at once: a process that is killed leaves all of them or none."""
         self._append("completions.jsonl", *rows)
 
     def sync_completions(self) -> None:

@@ -57,7 +57,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
         ):
             if (task.prompt_id, task.index) not in done:
                 apart = reasoning.split(tokenizer.decode(tokens[:length], skip_special_tokens=True))
-                run.log_completion(_row(task, apart, length, has_ended, config))
+                run.log_completions(_row(task, apart, length, has_ended, config))
                 finished += 1
         run.progress("sampling", finished, len(tasks))
     run.finish(_result(run, len(done), time.perf_counter() - started))

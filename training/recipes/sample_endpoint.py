@@ -15,7 +15,8 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -30,7 +31,7 @@ from training.configs import SampleConfig
 from training.core import run_secrets
 from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec, read_lines
 from training.recipes.common.endpoints import endpoint_words
-from training.recipes.common.endpoints.completion_rows import answer_cost, row_of
+from training.recipes.common.endpoints.completion_rows import row_of
 from training.recipes.common.endpoints.endpoint_budget import Budget
 from training.recipes.common.endpoints.request_ledger import Ledger, append_rows
 from training.recipes.common.entry import config_of, run_recipe
@@ -52,20 +53,21 @@ class Task:
 
 def main(run: RunDirectory, spec: RunSpec) -> None:
     config: SampleConfig = config_of(spec)
-    budget = _budget(run, spec, config)
+    kept_rows = list(read_lines(run.path / "completions.jsonl"))
+    budget = _budget(kept_rows, spec, config)
     told = spec.endpoints["parent"]
     endpoint = endpoint_of(told, run_secrets.key_for("parent", told["url"]), config.request_timeout)
-    tasks, total = _tasks(run, config)
-    kept = {row["request"] for row in read_lines(run.path / "completions.jsonl")}
+    tasks, total = _tasks(run, config, kept_rows)
     done = total - sum(len(task.indices) for task in tasks)
     run.progress("asking", done, total)
-    with Ledger(run.path / "requests.jsonl", kept) as ledger, endpoint.client() as client:
+    answered = {row["request"] for row in kept_rows}
+    with Ledger(run.path / "requests.jsonl", answered) as ledger, endpoint.client() as client:
         asker = Asker(endpoint, client, ledger.note, first_request=ledger.requests + 1)
         job = _Job(run, spec, config, asker, budget, total, done)
         started = time.perf_counter()
         job.work(tasks)
         run.progress("asking", total - job.not_asked, total)
-        run.finish(_result(run, spec, config, job, ledger, time.perf_counter() - started, done))
+        run.finish(_result(run, job, ledger, time.perf_counter() - started))
 
 
 def endpoint_of(told: Row, key: str, timeout: float) -> Endpoint:
@@ -81,25 +83,24 @@ def endpoint_of(told: Row, key: str, timeout: float) -> Endpoint:
     )
 
 
-def _budget(run: RunDirectory, spec: RunSpec, config: SampleConfig) -> Budget:
+def _budget(kept_rows: Sequence[Row], spec: RunSpec, config: SampleConfig) -> Budget:
     """Return what may still be spent, with what earlier attempts have spent. Raises RecipeFailure without prices."""
     told = spec.endpoints["parent"]
     if config.max_cost is not None and None in (told.get("prompt_price"), told.get("completion_price")):
         raise endpoint_words.no_prices()
     budget = Budget(None if config.max_cost is None else Decimal(str(config.max_cost)))
-    budget.note(read_lines(run.path / "completions.jsonl"))
+    budget.note(kept_rows)
     return budget
 
 
-def _tasks(run: RunDirectory, config: SampleConfig) -> tuple[list[Task], int]:
+def _tasks(run: RunDirectory, config: SampleConfig, kept_rows: Sequence[Row]) -> tuple[list[Task], int]:
     """Return what is still to be asked, and how many completions there are to be in all."""
     prompts = run.rows("prompts")
     if not prompts:
         raise RecipeFailure(
             "no_prompts", "The run has no prompts.", "Add prompts to the project, then start the run again."
         )
-    over = {(row["prompt_id"], row["index"]) for row in read_lines(run.path / "completions.jsonl")}
-    over |= {(row["prompt_id"], row["index"]) for row in read_lines(run.path / "refused.jsonl")}
+    over = {(row["prompt_id"], row["index"]) for row in (*kept_rows, *read_lines(run.path / "refused.jsonl"))}
     tasks = []
     for row in prompts:
         missing = [i for i in range(config.completions_per_prompt) if (row["id"], i) not in over]
@@ -120,7 +121,7 @@ class _Job:
     budget: Budget
     total: int
     done: int
-    refused: Counter[str] = field(default_factory=Counter)  # completions, by why
+    refused: int = 0  # completions
     unanswered: int = 0  # completions that the server failed at, again and again
     gives_many: bool = True  # of one request
     answered: int = 0  # requests
@@ -166,7 +167,7 @@ class _Job:
             for number, index in enumerate(task.indices[: len(answer.choices)])
         ]
         with self._writing:
-            self.run.log_completions(rows)
+            self.run.log_completions(*rows)
         return rows
 
     def _next(self, todo: deque[Task]) -> Task:
@@ -228,28 +229,28 @@ class _Job:
     def _refused(self, task: Task, refusal: Refusal) -> RecipeFailure | None:
         if refusal.of_all:
             if refusal.kind == Kind.KEY:
-                self._forget_refused(Kind.KEY)
+                self._forget_refused_for_the_key()
             return endpoint_words.failure_of(refusal)
         if refusal.kind in (Kind.FAILED, Kind.TIME_OUT, Kind.CUT, Kind.THROTTLED):
             self.unanswered += len(task.indices)
             if not self.answered and not self.done and self.unanswered >= GIVE_UP_AFTER:
                 return endpoint_words.failure_of(refusal)
             return None
-        if not self.answered and not self.done and sum(self.refused.values()) + 1 >= min(GIVE_UP_AFTER, self.total):
+        if not self.answered and not self.done and self.refused + 1 >= min(GIVE_UP_AFTER, self.total):
             # A setting, then, that is wrong for all: when it is put right and the run resumed, they are asked again.
             (self.run.path / "refused.jsonl").unlink(missing_ok=True)
             return endpoint_words.failure_of(refusal)
-        self.refused[refusal.kind] += len(task.indices)
+        self.refused += len(task.indices)
         append_rows(
             self.run.path / "refused.jsonl",
             [{"prompt_id": task.prompt_id, "index": index, "kind": refusal.kind} for index in task.indices],
         )
         return None
 
-    def _forget_refused(self, kind: Kind) -> None:
+    def _forget_refused_for_the_key(self) -> None:
         """Have those asked again that were refused for a key which turned out to be blocked."""
         path = self.run.path / "refused.jsonl"
-        rows = [row for row in read_lines(path) if row["kind"] != kind]
+        rows = [row for row in read_lines(path) if row["kind"] != Kind.KEY]
         if path.exists():
             atomic_files.write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
@@ -259,14 +260,12 @@ class _Job:
             return
         self._said = now
         pace = (self.done - self._done_before) / (now - self._began)
-        over = self.done + sum(self.refused.values())
+        over = self.done + self.refused
         self.run.progress("asking", over, self.total)
         self.run.log_metrics(over, completions_per_second=pace, cost=float(self.budget.spent))
 
 
-def _result(
-    run: RunDirectory, spec: RunSpec, config: SampleConfig, job: _Job, ledger: Ledger, seconds: float, before: int
-) -> dict[str, Any]:
+def _result(run: RunDirectory, job: _Job, ledger: Ledger, seconds: float) -> dict[str, Any]:
     rows = list(read_lines(run.path / "completions.jsonl"))
     if not rows:
         raise endpoint_words.too_many_unanswered(job.unanswered, job.total)
@@ -274,9 +273,8 @@ def _result(
     counted = [tokens for tokens in usage.values() if None not in tokens]
     answers_counted = sum(None not in row["request_tokens"] for row in rows)
     prompt_tokens, completion_tokens = (sum(tokens[side] for tokens in counted) if counted else None for side in (0, 1))
-    cost = answer_cost(spec.endpoints["parent"], prompt_tokens, completion_tokens)
     logprobs = [value for row in rows for value in row.get("logprobs", ())]
-    new = len(rows) - before
+    new = job.done - job._done_before
     return {
         "completions": len(rows),
         "tokens_mean": None if completion_tokens is None else completion_tokens / answers_counted,
@@ -286,7 +284,7 @@ def _result(
         "seconds": seconds,
         "prompt_tokens": prompt_tokens,
         "completion_tokens": completion_tokens,
-        "cost": None if cost is None else float(cost),
+        "cost": float(job.budget.spent) if job.budget.priced else None,
         "requests": ledger.ends["asked"],
         "throttled": ledger.ends[Kind.THROTTLED],
         "may_be_billed": ledger.may_be_billed,

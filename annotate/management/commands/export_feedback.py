@@ -71,7 +71,7 @@ def _write(path: Path, parts: Any) -> int:
     if path.exists():
         raise CommandError(f"{path} is there already; name another file.")
     try:
-        with atomic_files.replacing(path) as partial, partial.open("wb") as opened:
+        with atomic_files.replacing(path, is_synced=False) as partial, partial.open("wb") as opened:
             opened.writelines(parts)
     except OSError as error:
         raise CommandError(f"{path} cannot be written: {error.strerror}.") from error

@@ -63,7 +63,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
         run.log_sample(step, [{"role": "user", "content": "Why?"}], f"Because of step {step}.\x00", step / 10)
         run.progress("counting", step, config.steps)
         if config.samples:
-            run.log_completion({"prompt_id": 0, "index": step})
+            run.log_completions({"prompt_id": 0, "index": step})
         print(f"step {step}")
         if step % config.checkpoint_every == 0:
             folder = run.begin_checkpoint(step)

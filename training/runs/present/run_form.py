@@ -60,7 +60,7 @@ class RunForm(forms.Form):
             self.fields["name"].help_text = "how it is called in the list of runs"
         if kind.parent_kinds:
             parents = LanguageModel.objects.usable_in(project).available().filter(kind__in=kind.parent_kinds)
-            parents = parents if kind.asks is not None else parents.exclude(folder="")
+            parents = parents if kind.needs_weights is not None else parents.exclude(folder="")
             label = "Model" if "policy" in kind.parent_kinds else kind.parent_kinds[0].capitalize()
             begin = newest_model(parents, project)
             self.fields["parent"] = _choice(parents, label, f"the {label.lower()} to start from", begin)

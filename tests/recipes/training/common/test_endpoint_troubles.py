@@ -211,15 +211,15 @@ def test_half_a_surrogate_pair_is_kept_out_of_the_files(tmp_path):
 
 def test_a_full_disk_leaves_the_lines_before_readable(tmp_path):
     run = RunDirectory(tmp_path)
-    run.log_completions([{"prompt_id": 1, "text": "kept"}])
+    run.log_completions({"prompt_id": 1, "text": "kept"})
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     size = (tmp_path / "completions.jsonl").stat().st_size
     resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, before[1]))  # half a line more has room
     try:
         with pytest.raises(OSError):
-            run.log_completions([{"prompt_id": 2, "text": "no room " * 5}])
+            run.log_completions({"prompt_id": 2, "text": "no room " * 5})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    run.log_completions([{"prompt_id": 3, "text": "kept, too"}])
+    run.log_completions({"prompt_id": 3, "text": "kept, too"})
     rows = list(read_lines(tmp_path / "completions.jsonl"))
     assert [(row["sequence"], row["prompt_id"]) for row in rows] == [(1, 1), (2, 3)]

@@ -186,6 +186,15 @@ def test_what_cannot_be_asked_fails_in_words(tmp_path, monkeypatch, change, code
         assert not api.billed
 
 
+def test_what_an_attempt_before_was_refused_does_not_slow_the_next(tmp_path):
+    with keyed_api(key=KEY) as api:
+        run = make(tmp_path, api, 4)
+        (run.path / "refused.jsonl").write_text(json.dumps({"prompt_id": 100, "index": 0, "kind": "context"}) + "\n")
+        assert attempt(run) == 0
+    result = run.result()
+    assert result["completions_per_second"] * result["seconds"] == pytest.approx(3)
+
+
 def test_one_prompt_that_is_refused_costs_no_other_its_answer(tmp_path):
     with keyed_api(key=KEY, context=12) as api:  # "question 10" and later are shorter than that no more
         api.context = 10

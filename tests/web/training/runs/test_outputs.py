@@ -32,7 +32,7 @@ def finished(run: Run, rows: list[dict[str, Any]] | None = None, **result: Any) 
     directory = RunDirectory(run.path)
     directory.path.mkdir(parents=True)
     for row in rows or []:
-        directory.log_completion(row)
+        directory.log_completions(row)
     directory.finish({"score": 1.0, **result})
     return directory
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-
 from annotate.core.chat_api.asking import Answer
 from annotate.core.chat_api.prices import cost_of
 from common.sampling import kept_sampling
@@ -19,7 +17,9 @@ def row_of(spec: RunSpec, config: SampleConfig, prompt_id: int, index: int, answ
     used["max_new_tokens"] = sent.get("max_tokens") or sent["max_completion_tokens"]
     if options := sent.get("chat_template_kwargs"):
         used["template_options"] = options
-    cost = answer_cost(spec.endpoints["parent"], answer.prompt_tokens, answer.completion_tokens)
+    model = spec.endpoints["parent"]
+    prices = model.get("prompt_price"), model.get("completion_price")
+    cost = cost_of(*prices, answer.prompt_tokens, answer.completion_tokens)
     row: Row = {
         "prompt_id": prompt_id,
         "index": index,
@@ -35,8 +35,3 @@ def row_of(spec: RunSpec, config: SampleConfig, prompt_id: int, index: int, answ
         "request_tokens": [answer.prompt_tokens, answer.completion_tokens],
     }
     return row | ({"logprobs": list(choice.logprobs)} if choice.logprobs else {})
-
-
-def answer_cost(model: Row, prompt_tokens: int | None, completion_tokens: int | None) -> Decimal | None:
-    """Return dollars, by the prices that RunSpec.endpoints states of a model; None where one or a count is missing."""
-    return cost_of(model.get("prompt_price"), model.get("completion_price"), prompt_tokens, completion_tokens)
