@@ -4,6 +4,17 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from urllib.parse import urljoin, urlsplit
+
+IDS = r"[0-9a-f]{8}-[0-9a-f-]{27}|\d+"  # in an address: pages of one kind differ in them
+
+
+def own_path(site: str, path: str, link: str) -> str:
+    """Return where the link on that page leads on this site, without its fragment; empty where it leads away."""
+    parts = urlsplit(urljoin(site + path, link))
+    if f"{parts.scheme}://{parts.netloc}" != site:
+        return ""
+    return parts.path + (f"?{parts.query}" if parts.query else "")
 
 
 class HtmlPage(HTMLParser):

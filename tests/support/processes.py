@@ -11,7 +11,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
+
 ROOT = Path(__file__).resolve().parents[2]
+# Of whoever runs the tests: it would lead a site's processes elsewhere, or hide what the event loop forbids them.
+FOREIGN = (
+    *("DATABASE_URL", "REDIS_URL", "MODEL_SERVER_URL", "MODEL_SERVER_PORT", "HOST", "RUN_LAUNCHER"),
+    "DJANGO_ALLOW_ASYNC_UNSAFE",
+)
 
 
 def free_port() -> int:
@@ -43,6 +50,13 @@ def until(condition: Callable[[], object], seconds: float = 20.0, what: str = ""
             return value
         time.sleep(0.05)
     raise AssertionError(f"not within {seconds:g} s: {what or condition}")
+
+
+def answers(address: str) -> bool:
+    try:
+        return httpx.get(address, timeout=5).status_code < 500
+    except httpx.TransportError:
+        return False
 
 
 def alive(pid: int) -> bool:

@@ -15,8 +15,8 @@ from playwright.sync_api import Page, expect
 
 from tests.site.browser.test_arena import NAMES
 from tests.support.annotate.openai_server import FakeServer, openai_server
-from tests.support.processes import ROOT, until
-from tests.support.sites.site import answers, empty_site
+from tests.support.processes import ROOT, answers, until
+from tests.support.sites.site import empty_site
 
 pytestmark = pytest.mark.slow
 WORDS = ["The", "tide", "comes", "and", "goes", "as", "the", "moon", "passes", "over.", ""]

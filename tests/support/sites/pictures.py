@@ -29,15 +29,15 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from urllib.parse import urljoin, urlsplit
 
 import httpx
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 from playwright.sync_api import Error as PlaywrightError
 
-from tests.support.html_page import HtmlPage
-from tests.support.processes import ROOT, free_port, until
+from docs.take_pictures import find_chromium
+from tests.support.html_page import IDS, HtmlPage, own_path
+from tests.support.processes import FOREIGN, ROOT, answers, free_port, until
 
 MOST_OF_A_KIND = 12  # pages that one role opens of those whose addresses differ in ids and the query alone
 WIDTHS = {1280: 800, 390: 844}
@@ -45,9 +45,7 @@ SCHEMES = ("light", "dark")
 SETTLING_MS = 700  # charts draw themselves after the page has come, and again in other colours
 SIGN_IN = """
 import json
-from django.conf import settings
-from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
-from django.contrib.sessions.backends.db import SessionStore
+from django.test import Client
 from annotate.models import Membership, Project, User
 keys = {}
 for role in ("annotator", "reviewer", "researcher", "manager"):
@@ -57,12 +55,9 @@ for role in ("annotator", "reviewer", "researcher", "manager"):
         for project in Project.objects.all():
             first = Membership.objects.create(project=project, user=user, role=role)
     if first is not None:
-        session = SessionStore()
-        session[SESSION_KEY] = str(first.user.pk)
-        session[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]
-        session[HASH_SESSION_KEY] = first.user.get_session_auth_hash()
-        session.create()
-        keys[role] = session.session_key
+        client = Client()
+        client.force_login(first.user)
+        keys[role] = client.session.session_key
 print(json.dumps(keys))
 """
 
@@ -104,7 +99,7 @@ def served(data: Path) -> Iterator[tuple[str, dict[str, str]]]:
         copy(data, Path(folder))
         port = free_port()
         url = f"http://127.0.0.1:{port}"
-        environment = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")}
+        environment = {name: value for name, value in os.environ.items() if name not in FOREIGN}
         environment |= {"ASSAY_DATA": folder, "SITE_URL": url, "HOST": "127.0.0.1", "PORT": str(port), "DEBUG": "0"}
         environment |= {"SECRET_KEY": secrets.token_urlsafe(50), "HF_HUB_OFFLINE": "1"}
         _manage(environment, "migrate", "--verbosity", "0")
@@ -113,7 +108,7 @@ def served(data: Path) -> Iterator[tuple[str, dict[str, str]]]:
         command = ["uvicorn", "config.asgi:application", "--port", str(port), "--no-proxy-headers"]
         server = subprocess.Popen([sys.executable, "-m", *command, "--log-level", "warning"], cwd=ROOT, env=environment)
         try:
-            until(lambda: _answers(url), 120, "the site answers; what it said stands above")
+            until(lambda: answers(url), 120, "the site answers; what it said stands above")
             yield url, keys
         finally:
             server.terminate()
@@ -145,13 +140,6 @@ def _manage(environment: Mapping[str, str], *command: str) -> str:
     ).stdout
 
 
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=5).status_code < 500
-    except httpx.TransportError:
-        return False
-
-
 def every_page(url: str, keys: Mapping[str, str]) -> list[Found]:
     """Return the pages to take, in the order of their addresses."""
     fullest: dict[tuple, Found] = {}
@@ -180,27 +168,19 @@ def _crawl(url: str, role: str, key: str) -> Iterator[tuple[Found, HtmlPage]]:
                     html = HtmlPage(answer.read().decode())
                     links = html.links
                     yield Found(path, role, key, tuple(html.words)), html
-            todo += [link for link in (_own_path(url, path, link) for link in links) if link]
-
-
-def _own_path(url: str, path: str, link: str) -> str:
-    """Return where the link leads on this site, without its fragment; empty where it leads away."""
-    parts = urlsplit(urljoin(url + path, link))
-    if f"{parts.scheme}://{parts.netloc}" != url:
-        return ""
-    return parts.path + (f"?{parts.query}" if parts.query else "")
+            todo += [link for link in (own_path(url, path, link) for link in links) if link]
 
 
 def _shape(path: str) -> str:
     """Return the address with N for each id and project, and without its query."""
-    return re.sub(r"(?<=/p/)[^/?]+|[0-9a-f]{8}-[0-9a-f-]{27}|\d+", "N", path.partition("?")[0])
+    return re.sub(rf"(?<=/p/)[^/?]+|{IDS}", "N", path.partition("?")[0])
 
 
 def take(url: str, pages: list[Found], folder: Path, *, use_axe: bool) -> list[str]:
     """Write pictures and words of the pages, and return the faults that were seen on the way."""
     faults: list[str] = []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=_chromium(), args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=["--no-sandbox"])
         for page in pages:
             name = file_name(page)
             (folder / f"{name}.txt").write_text("".join(f"{words}\n" for words in page.words))
@@ -240,11 +220,6 @@ def _take(browser: Browser, url: str, found: Found, width: int, file: Path, use_
 def _wrong_by_axe(page: Page, scheme: str) -> list[str]:
     violations = Axe().run(page).response["violations"]
     return [f"axe in {scheme}: {one['help']}: {one['nodes'][0]['html'][:150]}" for one in violations]
-
-
-def _chromium() -> str | None:
-    names = (os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome")
-    return next((found for name in names if name and (found := shutil.which(name))), None)
 
 
 def file_name(page: Found) -> str:

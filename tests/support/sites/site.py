@@ -19,13 +19,7 @@ import psutil
 
 from tests.support.factories import PASSWORD
 from tests.support.migrated import copy_migrated
-from tests.support.processes import ROOT, free_ports, until
-
-# Of whoever runs the tests: it would lead the site's processes elsewhere, or hide what the event loop forbids them.
-_FOREIGN = (
-    *("DATABASE_URL", "REDIS_URL", "MODEL_SERVER_URL", "MODEL_SERVER_PORT", "HOST", "RUN_LAUNCHER"),
-    "DJANGO_ALLOW_ASYNC_UNSAFE",
-)
+from tests.support.processes import FOREIGN, ROOT, answers, free_ports, until
 
 
 @dataclass
@@ -84,17 +78,10 @@ class Site:
         return httpx.Client(base_url=f"{self.url}/api/v1/", headers=headers, timeout=60)
 
 
-def answers(address: str) -> bool:
-    try:
-        return httpx.get(address, timeout=5).status_code < 500
-    except httpx.TransportError:
-        return False
-
-
 def empty_site(data: Path) -> Site:
     """A migrated database and a free port; nothing runs yet."""
     port, _ = free_ports()
-    environment = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
+    environment = {name: value for name, value in os.environ.items() if name not in FOREIGN}
     environment |= {"ASSAY_DATA": str(data), "PORT": str(port), "HF_HUB_OFFLINE": "1"}
     data.mkdir(exist_ok=True)
     copy_migrated(data / "assay.sqlite3")

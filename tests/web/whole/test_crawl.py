@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, deque
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 import pytest
 from django.db import transaction
@@ -12,7 +12,7 @@ from django.test import Client
 
 from tests.support.everything import one_of_everything
 from tests.support.factories import make_project
-from tests.support.html_page import HtmlPage
+from tests.support.html_page import IDS, HtmlPage, own_path
 from tests.web.whole.test_permission_matrix import OUTSIDE, person
 
 pytestmark = [pytest.mark.django_db, pytest.mark.slow, pytest.mark.usefixtures("no_process_by_get")]
@@ -42,7 +42,7 @@ def test_nobody_is_shown_a_link_or_a_button_that_refuses_them(who, is_public):
     todo, seen = deque([("/", "")]), Counter[str]()
     while todo:
         path, where = todo.popleft()
-        shape = re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}|\d+", "N", path)
+        shape = re.sub(IDS, "N", path)
         if seen[shape] >= OF_A_KIND or path.startswith(("/admin/", "/api/")):
             continue
         seen[shape] += 1
@@ -59,7 +59,7 @@ def test_nobody_is_shown_a_link_or_a_button_that_refuses_them(who, is_public):
         assert "script" not in response["Content-Security-Policy"], "scripts are our own, as all else"
         todo += [(link, path) for link in _here(page.links, path)]
         for address in _here(page.sends, path):
-            shape = "POST " + re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}|\d+", "N", address)
+            shape = "POST " + re.sub(IDS, "N", address)
             if not seen[shape] and address != "/sign-out/":
                 seen[shape] += 1
                 if refusal := _pressed(client, address):
@@ -70,10 +70,7 @@ def test_nobody_is_shown_a_link_or_a_button_that_refuses_them(who, is_public):
 
 def _here(links: list[str], path: str) -> list[str]:
     """Those that stay on the site, without their fragment."""
-    whole = [urlsplit(urljoin(HOST + path, link)) for link in links]
-    return [
-        one.path + (f"?{one.query}" if one.query else "") for one in whole if f"{one.scheme}://{one.netloc}" == HOST
-    ]
+    return [own for link in links if (own := own_path(HOST, path, link))]
 
 
 def _pressed(client: Client, address: str) -> int:
