@@ -6,9 +6,15 @@ class TrainingConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from annotate.core.periodic_tasks import PERIODIC_TASKS
         from annotate.labelling.queue.choosing import URGENT
         from training import run_kinds
         from training.runs.human_review import reviews as human_review
+        from training.runs.ordering.end_events import RUN_FINISHED
+        from training.serving import adapter_upkeep, served_children
 
         run_kinds.register()
         URGENT.register(human_review.pairs_first)
+        RUN_FINISHED.register(served_children.child_of_a_run)
+        for task in adapter_upkeep.periodic_tasks():
+            PERIODIC_TASKS.register(task)

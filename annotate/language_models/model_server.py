@@ -156,6 +156,7 @@ def _body(
     model: LanguageModel, messages: Messages, max_new_tokens: int, temperature: float, top_p: float, seed: int | None
 ) -> dict[str, Any]:
     body: dict[str, Any] = {
+        **model.request_fields,
         "model": model.server_name,
         "messages": messages,
         "max_tokens": max_new_tokens,

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from django.core.cache import cache
 
 from annotate.language_models import model_server, model_server_errors
-from annotate.models import LanguageModel
+from annotate.models import LanguageModel, ServedAdapter
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +26,8 @@ _STATES = {
     "loading": "Being loaded …",
     "missing": "The server does not list it; check the served name.",
     "unreachable": "The model server cannot be reached.",
+    "waiting": "Its adapter is being loaded beside its base …",
+    "evicted": "Its adapter is not in memory. Load it, and another one makes room.",
 }
 UNSERVED = (
     "No server serves it, so it enters no live battle; battles on stored answers go on. Have the model server list it "
@@ -48,11 +50,14 @@ class Serving:
 
     @property
     def can_load(self) -> bool:
-        return self.state in ("idle", "failed")
+        return self.state in ("idle", "failed", "evicted")
 
 
 def serving(model: LanguageModel) -> Serving:
-    """Return the state as the server says it now, within a few seconds."""
+    """Return the state as the server says it now, within a few seconds; of an adapter that is not in the memory of its
+    base's server, as its row says."""
+    if (row := _row_of(model)) is not None and (by_row := _state_of_row(row)) is not None:
+        return by_row
     cached = cache.get(_key(model), "")
     if cached == "loading":
         return Serving("loading", _STATES["loading"])
@@ -70,6 +75,21 @@ def serving(model: LanguageModel) -> Serving:
     return Serving(state, _STATES[state])
 
 
+def _row_of(model: LanguageModel) -> ServedAdapter | None:
+    return ServedAdapter.objects.filter(model=model).select_related("base").first()
+
+
+def _state_of_row(row: ServedAdapter) -> Serving | None:
+    """Return what the row knows better than a server: of an adapter that waits, failed, or made room for another."""
+    states = ServedAdapter.State
+    if row.state in (states.WAITING, states.LOADING):
+        return Serving("loading", _STATES["waiting"])
+    if row.state == states.FAILED:
+        return Serving("failed", "Its adapter could not be loaded.", row.problem)
+    is_away = row.base is not None and row.base.endpoint and row.state in ServedAdapter.AWAY
+    return Serving("evicted", _STATES["evicted"], row.problem) if is_away else None
+
+
 def is_served(model: LanguageModel) -> bool:
     """Return whether somebody would answer for it now, as far as is known.
 
@@ -82,6 +102,8 @@ def is_served(model: LanguageModel) -> bool:
 
 def served_of(models: Sequence[LanguageModel]) -> list[LanguageModel]:
     """Return those of the models that are served. Each server is asked once, or its list looked up once."""
+    away = _away(models)
+    models = [model for model in models if model.pk not in away]
     names_by_url = {url: _held_models(url) for url in {model.server_url for model in models if not model.endpoint}}
 
     def answers(model: LanguageModel) -> bool:
@@ -89,6 +111,12 @@ def served_of(models: Sequence[LanguageModel]) -> list[LanguageModel]:
         return names is None or model.server_name in names
 
     return [model for model in models if answers(model)]
+
+
+def _away(models: Sequence[LanguageModel]) -> set[int]:
+    """Return the adapters that the server of their base has not in memory: nobody else answers for them."""
+    rows = ServedAdapter.objects.filter(model__in=models, state__in=ServedAdapter.AWAY)
+    return set(rows.exclude(base__endpoint="").values_list("model", flat=True))
 
 
 def answering(models: Sequence[LanguageModel]) -> list[LanguageModel]:
@@ -119,7 +147,11 @@ def _held_key(url: str) -> str:
 
 
 def load(model: LanguageModel) -> None:
-    """Have the server load it, by a thread that outlives the request. A second call while it loads does nothing."""
+    """Have the server load it, by a thread that outlives the request; an adapter by the background worker. A second
+    call while it loads does nothing."""
+    if (row := _row_of(model)) is not None and row.can_be_asked_for:
+        row.ask()
+        return
     if cache.get(_key(model)) not in (None, "loading"):
         cache.delete(_key(model))  # it failed a while ago
     if cache.add(_key(model), "loading", timeout=600):

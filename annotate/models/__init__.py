@@ -22,9 +22,11 @@ from annotate.models.prompts import Completion, Prompt, Split
 from annotate.models.queue import ItemPriority, QueueChange, QueueEntry, SideCount
 from annotate.models.red_team import Attack, HarmBudget, Question, Talk
 from annotate.models.repeats import FirstAnswer
+from annotate.models.served_adapters import AdapterServer, ServedAdapter
 from annotate.models.tokens import ApiToken
 
 __all__ = [
+    "AdapterServer",
     "AnnotatorKind",
     "ApiToken",
     "Assignment",
@@ -60,6 +62,7 @@ __all__ = [
     "Rating",
     "Role",
     "Scale",
+    "ServedAdapter",
     "SideCount",
     "Span",
     "Split",

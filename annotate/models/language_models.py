@@ -76,6 +76,9 @@ class LanguageModel(models.Model):
     template_options = models.JSONField(
         default=dict, blank=True, help_text="Sent as chat_template_kwargs, such as enable_thinking."
     )
+    request_fields = models.JSONField(
+        default=dict, blank=True, editable=False, help_text="Sent with each request: how its server picks an adapter."
+    )
     concurrency = models.PositiveSmallIntegerField(
         default=DEFAULT_CONCURRENCY, help_text="Requests to its endpoint at one time, of each process that asks it."
     )

@@ -12,9 +12,10 @@ from annotate.core import audit
 from annotate.core.errors import Refused
 from annotate.core.permissions import projects_where
 from annotate.models import LanguageModel, User
-from evaluation.registry import adapter_bases, model_card
+from evaluation.registry import model_card
 from training.core.run_directory import Row
 from training.models import Run
+from training.serving import adapter_bases
 
 
 def card(run: Run) -> dict[str, list[Row]]:

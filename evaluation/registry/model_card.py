@@ -20,7 +20,7 @@ from annotate.models import Dataset, LanguageModel, Project
 from evaluation.leaderboard.leaderboard_rows import standings
 from evaluation.leaderboard.snapshots import current, default_annotator_kind
 from evaluation.models import Evaluation
-from evaluation.registry import adapter_bases, card_limits
+from evaluation.registry import card_limits
 from evaluation.registry.ancestry import Made, ancestry, judgements_in
 from evaluation.registry.card_markdown import as_code, kind_title, option_value, plain, section, short, table
 from evaluation.registry.model_list import in_millions
@@ -28,6 +28,7 @@ from training.models import Run
 from training.runs.figures import fidelity, progress
 from training.runs.figures.curves import is_number, number
 from training.runs.present import run_details
+from training.serving import adapter_bases
 
 _TASKS = {"policy": "text-generation", "classifier": "text-classification", "encoder": "fill-mask"}
 # Identifiers of huggingface.co/docs/hub/repositories-licenses that models are likely to bear.

@@ -77,6 +77,7 @@ def endpoint_of(told: Row, key: str, timeout: float) -> Endpoint:
         model=told["model"],
         key=key,
         template_options=told.get("template_options") or {},
+        request_fields=told.get("request_fields") or {},
         concurrency=told.get("concurrency") or 1,
         timeout=timeout,
         allowed=tuple(told.get("allowed") or ()),

@@ -39,6 +39,7 @@ class Endpoint:
     model: str
     key: str = field(default="", repr=False)
     template_options: Mapping[str, Any] = field(default_factory=dict)
+    request_fields: Mapping[str, Any] = field(default_factory=dict)  # such as llama.cpp's "lora"
     concurrency: int = 4
     timeout: float = 120.0  # seconds without a byte
     longest: float = 900.0  # seconds for a whole answer, however it drips
@@ -158,7 +159,7 @@ class Asker:
         return response.status_code, response.headers, data.decode("utf-8", "replace")
 
     def _body(self, options: Body, refused: Sequence[str]) -> Body:
-        body: Body = {"model": self.endpoint.model, **options}
+        body: Body = {**self.endpoint.request_fields, "model": self.endpoint.model, **options}
         if self.endpoint.template_options:
             body["chat_template_kwargs"] = dict(self.endpoint.template_options)
         with self._lock:

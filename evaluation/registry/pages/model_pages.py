@@ -19,11 +19,12 @@ from annotate.models import Contestant, LanguageModel, Project
 from evaluation.core.served_model import promoted
 from evaluation.leaderboard.snapshots import current, default_annotator_kind
 from evaluation.measures import over_optimisation_panel
-from evaluation.registry import adapter_bases, lineage_graph, model_card
+from evaluation.registry import lineage_graph, model_card
 from evaluation.registry.cost import Cost, cost_of
 from evaluation.registry.model_list import Choice, in_millions, maker_of, registry
 from evaluation.registry.tracing import descent, offspring, readable_projects
 from training.core.kinds import KINDS
+from training.serving import adapter_bases
 from training.storage import disk_usage
 
 

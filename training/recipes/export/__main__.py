@@ -14,7 +14,6 @@ import functools
 import hashlib
 import json
 import os
-import re
 import shutil
 import tarfile
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from training.configs.export import ExportConfig
+from training.core.export_names import file_stem
 from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
 from training.recipes.common import adapters
 from training.recipes.common.children import FIDELITY
@@ -52,7 +52,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     if config.to == "hub":
         outcome: Row = {"hub": push(run, leaving, about, config)}
     else:
-        stem = stem_of(about)
+        stem = file_stem(about["name"])
         outcome = {"files": leave(run, lambda to: archive(leaving, to / f"{stem}.tar", stem, about.get("readme", "")))}
     shutil.rmtree(complete_folder, ignore_errors=True)
     run.finish(outcome | facts)
@@ -76,7 +76,7 @@ def gather(source: Path, complete_folder: Path, about: Row, config: ExportConfig
 def write_gguf(run: RunDirectory, source: Path, about: Row, config: ExportConfig) -> Row:
     run.progress("Choosing the precision", 0, 1)
     precision, cosine = precision_for(source, config.precision)
-    target = f"{stem_of(about)}-{precision}.gguf"
+    target = f"{file_stem(about['name'])}-{precision}.gguf"
     licence = about.get("licence", "")
     files = leave(
         run, lambda to: gguf_file.write(source, to / target, dtype=precision, name=about["name"], licence=licence)
@@ -116,10 +116,6 @@ def leave(run: RunDirectory, make: Callable[[Path], object]) -> list[Row]:
     partial.rename(final)
     run.progress("Hashing", 1, 1)
     return files
-
-
-def stem_of(about: Row) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", about["name"]).strip("-.") or "model"
 
 
 def archive(source: Path, target: Path, stem: str, readme: str) -> None:

@@ -55,6 +55,7 @@ def _described(model: LanguageModel) -> Row:
         "url": model.server_url,
         "model": model.server_name,
         "template_options": model.template_options,
+        "request_fields": model.request_fields,
         "concurrency": model.concurrency,
         "allowed": list(model_server.allowed_inside()),
         **{name: None if price is None else str(price) for name, price in prices.items()},

@@ -13,13 +13,14 @@ from django.urls import reverse
 
 from annotate.core.permissions import projects_where
 from annotate.models import Project
-from evaluation.registry import adapter_bases, model_card
+from evaluation.registry import model_card
 from tests.support.api_client import program
 from tests.support.factories import make_user
 from tests.support.training.runs import make_dataset, make_run, make_weights
 from training.models import Run
 from training.runs.figures import fidelity
 from training.runs.ordering import checks
+from training.serving import adapter_bases
 from training.storage import disk_usage
 
 GOOD = {"cosine": 0.999984, "kl_per_token": 0.00021, "rank": 16, "bytes": 3_100_000, "shrunk": None}

@@ -1,0 +1,10 @@
+"""Name the files of an export, for the recipe that writes them and for whoever looks for them on a server. Pure."""
+
+from __future__ import annotations
+
+import re
+
+
+def file_stem(name: str) -> str:
+    """Return what the files of an export are called after the model of this name."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "model"

@@ -1,0 +1,132 @@
+"""Keep what servers hold as the rows want it: the background worker's task, a few adapters at a time.
+
+Loads what waits, unloads what is retired, follows a base that has moved, and finds out after a server's restart that it
+has forgotten everything. Several background workers may run: a row is claimed before its server is asked.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+from django.utils import timezone
+
+from annotate.core.periodic_tasks import PeriodicTask
+from annotate.models import LanguageModel, ServedAdapter
+from training.serving import eviction, hot_loading, served_children
+from training.serving.connection import LOAD_SECONDS, connected
+from training.serving.dialects import detection, llama_cpp
+from training.serving.dialects.exchange import NotLoaded
+from training.serving.served_names import adapter_of
+
+log = logging.getLogger("assay.serving")
+State = ServedAdapter.State
+CHECK_SECONDS = 15.0  # between two looks at what the servers hold
+_RETIRED = "It is retired."
+
+
+def periodic_tasks() -> list[PeriodicTask]:
+    return [
+        PeriodicTask("adapters to be loaded", load_next, every=0.5),
+        PeriodicTask("adapters to be unloaded", unload_retired, every=2.0),
+        PeriodicTask("adapters that servers have forgotten", check_servers, every=CHECK_SECONDS),
+    ]
+
+
+def load_next() -> bool:
+    """Load the adapter that has waited longest. Return whether another may be waiting."""
+    served_children.enter_missing()
+    row = _claimed()
+    if row is None:
+        return False
+    if row.model.endpoint and row.model.endpoint != row.server_url:
+        ServedAdapter.objects.filter(pk=row.pk).update(
+            state=State.COLD, problem="It has an endpoint of its own, which answers for it."
+        )
+        return True
+    assert row.base is not None
+    eviction.make_room(row.base, for_row=row)
+    refused = hot_loading.load(row)
+    if refused is not None and refused.is_full:
+        eviction.make_room(row.base, for_row=row, one_more=True)
+        hot_loading.load(row)
+    return True
+
+
+def _claimed() -> ServedAdapter | None:
+    """Return a row that is due, in this process's name until its time is over; None when nothing waits."""
+    now = timezone.now()
+    due = ServedAdapter.objects.filter(
+        state__in=[State.WAITING, State.FAILED, State.LOADING],
+        due_at__lte=now,
+        model__retired_at=None,
+        base__isnull=False,
+    )
+    for row in due.select_related("model", "base").order_by("due_at")[:5]:
+        claim = ServedAdapter.objects.filter(pk=row.pk, state=row.state, due_at=row.due_at)
+        if claim.update(state=State.LOADING, due_at=now + timedelta(seconds=3 * LOAD_SECONDS)):
+            return row
+    return None
+
+
+def unload_retired() -> bool:
+    """Unload what is retired, and have what was brought back wait again. Return False: all of it was done."""
+    retired = ServedAdapter.objects.exclude(model__retired_at=None).exclude(problem=_RETIRED)
+    for row in retired.exclude(state=State.COLD).select_related("model", "base"):
+        hot_loading.unload(row, State.UNLOADED, _RETIRED)
+    back = ServedAdapter.objects.filter(state=State.UNLOADED, problem=_RETIRED, model__retired_at=None)
+    for row in back:
+        row.ask()
+    return False
+
+
+def check_servers() -> bool:
+    """Have those loaded again that a server has forgotten, or whose base is asked elsewhere now."""
+    rows = ServedAdapter.objects.filter(state=State.LOADED).select_related("model", "base").order_by("base", "pk")
+    rows = rows.exclude(dialect=detection.TRANSFORMERS)  # it lets go what is idle, and loads it again when asked
+    by_base: dict[int, list[ServedAdapter]] = {}
+    for row in rows:
+        by_base.setdefault(row.base_id or 0, []).append(row)
+    for group in by_base.values():
+        _check(group)
+    return False
+
+
+def _check(rows: list[ServedAdapter]) -> None:
+    base = rows[0].base
+    assert base is not None
+    moved = [row for row in rows if row.server_url != base.server_url]
+    for row in moved:
+        hot_loading.unload(row, State.WAITING, "")
+    staying = [row for row in rows if row not in moved]
+    _copy_key(staying, base)
+    if not staying:
+        return
+    try:
+        with connected(base) as send:
+            module = detection.module_of(staying[0].dialect)
+            adapters = {row.pk: adapter_of(row.model, base, row.dialect) for row in staying}
+            there = module.present(module.names(send), adapters.values())
+    except NotLoaded as refused:
+        log.info("The server of %s was not asked what it holds: %s (%s)", base, refused, refused.detail)
+        return
+    for row in staying:
+        if adapters[row.pk].name not in there or row.dialect == llama_cpp.NAME:
+            _load_again(row, is_there=adapters[row.pk].name in there)
+
+
+def _load_again(row: ServedAdapter, *, is_there: bool) -> None:
+    """Load what a server forgot. llama.cpp numbers its adapters anew at each start: there the number is read again."""
+    if is_there:
+        hot_loading.load(row)
+        return
+    log.warning("The server of %s no longer holds %s; loading it again.", row.base, row.model)
+    ServedAdapter.objects.filter(pk=row.pk, state=State.LOADED).update(
+        state=State.WAITING, due_at=timezone.now(), asked_at=timezone.now()
+    )
+
+
+def _copy_key(rows: list[ServedAdapter], base: LanguageModel) -> None:
+    """Give the children the key that their base has now, sealed for the same address."""
+    stale = [row.model_id for row in rows if base.endpoint and row.model.sealed_key != base.sealed_key]
+    LanguageModel.objects.filter(pk__in=stale, endpoint=base.endpoint).update(sealed_key=base.sealed_key)

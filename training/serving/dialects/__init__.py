@@ -1,0 +1,1 @@
+"""How each server takes adapters while it runs. Pure: no Django."""

@@ -1,0 +1,75 @@
+"""llama.cpp's server: adapters come with its start, and each request says which of them answers.
+
+    GET  /lora-adapters   [{"id": 0, "path": "a.gguf", "scale": 0.0}, ...]
+    POST /lora-adapters   the same list: the scale of those that a request does not name
+    a request's "lora"    [{"id": 0, "scale": 1.0}]; adapters that it does not name have scale 0
+
+So loading is finding: the file of a child, as it was exported (GGUF adapter), must be among those that the server was
+started with. A request without "lora" gets the scales of the server, 1 by default: they are set to 0 for the base.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from training.serving.dialects.exchange import Adapter, Loaded, NotLoaded, Reply, Send, of_status
+
+NAME = "llama.cpp"
+_ADDRESS = "/lora-adapters"
+
+
+def is_spoken(reply: Reply) -> bool:
+    """Return whether an answer to GET /lora-adapters is llama.cpp's."""
+    body = reply.json
+    return reply.status == 200 and isinstance(body, list) and all("id" in e and "path" in e for e in body)
+
+
+def load(send: Send, adapter: Adapter) -> Loaded:
+    """Find the adapter among those of the server's start, and return what a request for it holds. Raises NotLoaded."""
+    entries = _entries(send)
+    entry = _entry(entries, adapter)
+    if entry is None:
+        raise NotLoaded(
+            "llama.cpp's server was started without this adapter, and takes none while it runs.",
+            f"Export the model as a GGUF adapter, and start the server with --lora {adapter.file_stem}-adapter.gguf "
+            "beside the others, and --lora-init-without-apply.",
+        )
+    if any(other.get("scale") for other in entries):
+        reply = send("POST", _ADDRESS, [{"id": other["id"], "scale": 0.0} for other in entries])
+        if reply.status != 200:
+            raise of_status(reply)
+    return Loaded({"lora": [{"id": entry["id"], "scale": 1.0}]})
+
+
+def unload(send: Send, adapter: Adapter) -> None:
+    """Do nothing: what the server has not applied costs no time, and its memory until it is started anew."""
+
+
+def names(send: Send) -> frozenset[str]:
+    """Return the paths of all adapters that the server holds. Raises NotLoaded."""
+    return frozenset(f"{entry['id']}:{entry['path']}" for entry in _entries(send))
+
+
+def present(listed: frozenset[str], adapters: Iterable[Adapter]) -> set[str]:
+    paths = [entry.partition(":")[2] for entry in listed]
+    return {adapter.name for adapter in adapters if any(_is_of(path, adapter) for path in paths)}
+
+
+def _entries(send: Send) -> list[dict[str, Any]]:
+    reply = send("GET", _ADDRESS, None)
+    if not is_spoken(reply):
+        raise of_status(reply)
+    entries: list[dict[str, Any]] = reply.json
+    return entries
+
+
+def _entry(entries: Sequence[dict[str, Any]], adapter: Adapter) -> dict[str, Any] | None:
+    return next((entry for entry in entries if _is_of(str(entry["path"]), adapter)), None)
+
+
+def _is_of(path: str, adapter: Adapter) -> bool:
+    """Return whether a file is what this site exports of the adapter: its name, perhaps with the precision."""
+    name = re.split(r"[/\\]", path)[-1]
+    return re.fullmatch(re.escape(adapter.file_stem) + r"-adapter(-[a-z0-9_]+)?\.gguf", name) is not None

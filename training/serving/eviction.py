@@ -1,0 +1,60 @@
+"""Choose which adapter makes room: those outside of every arena first, then the one used least recently."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from django.db.models import Exists, Max, OuterRef, QuerySet
+
+from annotate.models import Battle, Completion, Contestant, LanguageModel, ServedAdapter
+from training.serving import hot_loading
+from training.serving.dialects import llama_cpp
+from training.serving.served_names import settings_of
+
+State = ServedAdapter.State
+_IN_MEMORY = (State.LOADED, State.LOADING)
+
+
+def make_room(base: LanguageModel, *, for_row: ServedAdapter, one_more: bool = False) -> None:
+    """Unload as many of the base's adapters as the limit of its server asks for, before another one is loaded.
+
+    `one_more`: the server itself has said that it is full, whatever the limit here."""
+    rows = loaded_rows(base).exclude(pk=for_row.pk)
+    surplus = rows.count() + 1 - settings_of(base).limit
+    surplus = max(surplus, 1) if one_more else surplus
+    for row in least_used(list(rows))[: max(surplus, 0)]:
+        reason = f"{for_row.model.name} took its place: the server keeps {settings_of(base).limit} adapters at a time."
+        hot_loading.unload(row, State.EVICTED, reason)
+
+
+def loaded_rows(base: LanguageModel) -> QuerySet[ServedAdapter]:
+    """Return the base's adapters in memory; not llama.cpp's, which hold theirs from start to end."""
+    rows = ServedAdapter.objects.filter(base=base, state__in=_IN_MEMORY).exclude(dialect=llama_cpp.NAME)
+    return rows.select_related("model", "base")
+
+
+def least_used(rows: Sequence[ServedAdapter]) -> list[ServedAdapter]:
+    """Return the rows, the one to go first at the front. Answers, battles and loading count as use."""
+    used, competing = last_used(rows), _competing(rows)
+    return sorted(rows, key=lambda row: (row.model_id in competing, used[row.pk], row.pk))
+
+
+def last_used(rows: Sequence[ServedAdapter]) -> dict[int, datetime]:
+    """Return when each was used last, by the row's number: its newest answer or battle, else when it was loaded."""
+    models = [row.model_id for row in rows]
+    found: dict[int, datetime] = {}
+    for objects, field in ((Completion.objects, "model"), (Battle.objects, "model_a"), (Battle.objects, "model_b")):
+        newest = objects.filter(**{f"{field}__in": models}).order_by().values_list(field).annotate(Max("created_at"))
+        for model, moment in newest:
+            found[model] = max(moment, found.get(model, moment))
+    return {
+        row.pk: max(found.get(row.model_id, row.loaded_at or row.asked_at), row.loaded_at or row.asked_at)
+        for row in rows
+    }
+
+
+def _competing(rows: Sequence[ServedAdapter]) -> set[int]:
+    entered = Contestant.objects.filter(model=OuterRef("pk"), left_at=None)
+    models = LanguageModel.objects.filter(pk__in=[row.model_id for row in rows])
+    return set(models.filter(Exists(entered)).values_list("pk", flat=True))

@@ -1,0 +1,74 @@
+"""Enter the children of runs among the adapters that are served hot, or say why one is not."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from annotate.models import LanguageModel, ServedAdapter
+from training.core import adapter_base
+from training.models import Run
+from training.serving.served_names import has_adapter
+
+log = logging.getLogger("assay.serving")
+MERGED = "It has weights of its own, and no adapter: no server can load it beside its base."
+NO_BASE = "It is an adapter, and its base is no model of this site that answers: no server here has that in memory."
+GONE = "Its files are not on this machine."
+
+
+def child_of_a_run(run: Run) -> None:
+    """Enter the policy that a run has made. For the hook of finished runs: reads two small files, asks no server."""
+    if run.output_model is not None:
+        enter(run.output_model)
+
+
+def enter_missing(most: int = 20) -> int:
+    """Enter children that no signal reached, such as those of earlier versions; return how many."""
+    missing = LanguageModel.objects.available().policies().filter(made_by__isnull=False, served_adapter__isnull=True)
+    models = list(missing.exclude(folder="").order_by("-pk")[:most])
+    for model in models:
+        enter(model)
+    return len(models)
+
+
+def enter(model: LanguageModel) -> ServedAdapter | None:
+    """Return the model's row, made if it had none; None for what is no policy with weights.
+
+    One with an endpoint that somebody gave it is served there, and stays as it is."""
+    if model.kind != LanguageModel.Kind.POLICY or not model.folder:
+        return None
+    base, problem = _base_and_problem(model)
+    state = ServedAdapter.State.COLD if problem else ServedAdapter.State.WAITING
+    if model.endpoint and not problem:
+        state, problem = ServedAdapter.State.COLD, "It has an endpoint of its own, which answers for it."
+    row, _ = ServedAdapter.objects.get_or_create(
+        model=model, defaults={"base": base, "state": state, "problem": problem}
+    )
+    return row
+
+
+def _base_and_problem(model: LanguageModel) -> tuple[LanguageModel | None, str]:
+    path = model.path
+    if path is None or not path.is_dir():
+        return None, GONE
+    if not has_adapter(model):
+        return None, MERGED
+    try:
+        folder = adapter_base.find_base(path)
+    except (OSError, ValueError) as error:
+        log.warning("The adapter of %s cannot be read: %s", model, error)
+        return None, NO_BASE
+    base = _model_in(folder, model) if folder else None
+    return base, "" if base else NO_BASE
+
+
+def _model_in(folder: Path, child: LanguageModel) -> LanguageModel | None:
+    """Return the policy whose weights are in the folder: an ancestor, else any of this site, the oldest."""
+    wanted, seen, ancestor = folder.resolve(), {child.pk}, child.parent
+    while ancestor is not None and ancestor.pk not in seen:
+        if ancestor.path is not None and ancestor.path.resolve() == wanted:
+            return ancestor
+        seen.add(ancestor.pk)
+        ancestor = ancestor.parent
+    others = LanguageModel.objects.available().policies().filter(folder__endswith=wanted.name).order_by("pk")
+    return next((other for other in others if other.path and other.path.resolve() == wanted), None)
