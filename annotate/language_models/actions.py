@@ -224,7 +224,7 @@ def bring_back(*, model: LanguageModel, by: User) -> LanguageModel:
     return model
 
 
-def tell_trails(model: LanguageModel, action: str, by: User, *, about: str = "", reason: str = "") -> None:
+def tell_trails(model: LanguageModel, action: str, by: User | None, *, about: str = "", reason: str = "") -> None:
     """Write a line on the audit trail of each of the model's projects; of none on the site's own."""
     projects: list[Project | None] = [*projects_of(model)]
     for project in projects or [None]:

@@ -57,9 +57,11 @@ def create_project(*, slug: str, name: str, by: User | None, guidelines: str = "
     return project
 
 
-def change_settings(*, project: Project, by: User, name: str | None = None, **settings: Any) -> Project:
-    """Change the settings. The splits of existing prompts do not change with `eval_percent`."""
-    require(by, "manage", project)
+def change_settings(*, project: Project, by: User | None, name: str | None = None, **settings: Any) -> Project:
+    """Change the settings; `by` is None for a command on this machine. The splits of existing prompts do not change
+    with `eval_percent`."""
+    if by is not None:
+        require(by, "manage", project)
     before = _as_told(project)
     if name is not None:
         project.name = name.strip()

@@ -1,0 +1,1 @@
+"""Open an arena from a file that names its project and its models."""
