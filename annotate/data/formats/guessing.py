@@ -18,12 +18,15 @@ from annotate.data.formats.items import Messages, Row
 _PROMPTS = (
     "messages",
     "conversation",
+    "conversations",
     "chat",
     "dialogue",
     "prompt",
     "instruction",
     "question",
     "query",
+    "user_prompt",
+    "user_input",
     "input",
     "context",
 )
@@ -74,7 +77,9 @@ def task(data: Mapping[str, Any]) -> Task:
         fields.conversation(value, prompt) if fields.turns(value) else fields.question(fields.text(data, prompt))
     )
     messages = after_system(data, conversation)
-    texts = {name: _answer(name, value) for name, value in values.items() if name != prompt and name not in _SYSTEM}
+    texts = {
+        name: _answer(name, value) for name, value in values.items() if name != prompt and name.lower() not in _SYSTEM
+    }
     answers = _answers({name: text for name, text in texts.items() if text is not None})
     if messages[-1]["role"] == "assistant" and not answers and len(messages) > 1:
         # A whole conversation to judge: its last answer.
@@ -84,7 +89,8 @@ def task(data: Mapping[str, Any]) -> Task:
 
 def after_system(data: Mapping[str, Any], messages: Messages) -> Messages:
     """Return the conversation with the system message from a field of its own, unless it has one."""
-    system = next((text for name in _SYSTEM if isinstance(text := data.get(name), str) and text.strip()), "")
+    systems = (value for want in _SYSTEM for name, value in data.items() if name.lower() == want)
+    system = next((value for value in systems if isinstance(value, str) and value.strip()), "")
     if not system or not messages or messages[0]["role"] == "system":
         return messages
     return [{"role": "system", "content": system}, *messages]

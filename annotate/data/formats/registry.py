@@ -167,7 +167,12 @@ INCOMING: dict[str, Format] = {
             (NewAnswers,),
         ),
         Format(
-            "questions", "Questions: question, instruction, MT-bench", unjudged.read_questions, lambda items: [],
+            "examples", "Questions with answers to learn from: Alpaca, ShareGPT", unjudged.read_examples,
+            lambda items: [], unjudged.fits_examples, (NewDemonstration, NewPrompt),
+        ),
+        Format(
+            "questions", "Prompts alone, whatever else a row has: question, instruction, text, MT-bench",
+            unjudged.read_questions, lambda items: [],
             unjudged.fits_questions, (NewPrompt,),
         ),
     )
@@ -195,7 +200,8 @@ def _in_order() -> list[Format]:
     unless the row says which model gave it."""
     formats = list(FORMATS.values())
     first = next(index for index, format_ in enumerate(formats) if format_.name.startswith("trl"))
-    return [*formats[:first], INCOMING["answers"], *formats[first:], INCOMING["questions"]]
+    unjudged_formats = INCOMING["answers"], INCOMING["examples"]
+    return [*formats[:first], *unjudged_formats, *formats[first:], INCOMING["questions"]]
 
 
 __all__ = ["FORMATS", "INCOMING", "READERS", "WRITERS", "Format", "detect", "mapped"]

@@ -1,12 +1,16 @@
-"""Read what nobody has annotated yet: answers to be annotated, and questions to be answered. Not written. Pure: no
-Django.
+"""Read what nobody has annotated yet: answers to be annotated, questions with answers to learn from, and questions to
+be answered. Not written. Pure: no Django.
 
     prompt, response_a, response_b [, model_a, model_b]     two or more answers to one question
     prompt, completion, model                               one answer, and who gave it
-    question | instruction [, input] | query                a question
+    conversation | conversations, model                     the same of a log: the model's last answer
+    instruction [, input], output | question, answer        an answer to learn from, as Alpaca has it
+    conversations [{"from", "value"}]                       the same of ShareGPT: its last answer
+    question | instruction [, input] | query | text         a question
     question_id, category, turns                            MT-bench: the first turn; the second needs an answer first
 
-Each with `category` and `system` where it has them. See `guessing` for the names that a question and answers may have.
+Each with `category` and `system` where it has them, however they are capitalised. See `guessing` for the names that a
+question and answers may have.
 """
 
 from __future__ import annotations
@@ -15,20 +19,22 @@ import re
 from typing import Any
 
 from annotate.data.formats import fields, guessing
-from annotate.data.formats.items import Item, NewAnswers, NewPrompt, Row
+from annotate.data.formats.items import Item, Messages, NewAnswers, NewDemonstration, NewPrompt, Row
 
 _MODELS = ("model", "model_name", "generator")
 _JUDGED = {
     *("winner", "preference", "label", "labels", "chosen", "rejected", "thumbs", "stars", "rating", "score", "rank"),
     *("ranking", "margin", "annotations", "overall_rating"),
 }
-_QUESTIONS = ("question", "instruction", "query")
+_TO_LEARN = ("response", "answer", "output", "reply")
+_LOGS = ("conversation", "conversations", "chat", "dialogue")
+_PLAIN = ("text", "content")
 _SIGN = re.compile(r".*?[\s_-]*([1-9]|[a-i])$", re.IGNORECASE)
 
 
 def fits_answers(row: Row) -> bool:
     task = _task(row)
-    if task is None or not task.answers or task.prompt in task.answers:
+    if task is None or not task.answers:
         return False
     if len(task.answers) == 1:
         return bool(_model(row, task.answers[0]))
@@ -37,7 +43,7 @@ def fits_answers(row: Row) -> bool:
 
 def read_answers(row: Row, line: int) -> list[Item]:
     task = guessing.task(row)
-    return [answers_of(task, row, messages=task.messages, **_common(row))]
+    return [answers_of(task, row, messages=_asked(row, task), **_common(row))]
 
 
 def answers_of(task: guessing.Task, row: Row, **common: Any) -> Item:
@@ -49,22 +55,44 @@ def answers_of(task: guessing.Task, row: Row, **common: Any) -> Item:
     return NewAnswers(texts=texts, models=models, **common)
 
 
+def fits_examples(row: Row) -> bool:
+    task = _task(row)
+    if task is None or len(task.answers) != 1:
+        return False
+    name = task.answers[0].lower()
+    return name in _LOGS if task.prompt == task.answers[0] else name in _TO_LEARN
+
+
+def read_examples(row: Row, line: int) -> list[Item]:
+    task = guessing.task(row)
+    if not task.texts or not task.texts[0].strip():
+        return [NewPrompt(messages=_asked(row, task), **_common(row))]
+    return [NewDemonstration(messages=_asked(row, task), text=task.texts[0], **_common(row))]
+
+
 def fits_questions(row: Row) -> bool:
-    if _turns(row):
+    if _turns(row) or (_plain(row) and not guessing.has_prompt(row)):
         return True
     task = _task(row)
-    return task is not None and not task.answers and task.prompt.lower() in _QUESTIONS
+    return task is not None and not task.answers
 
 
 def read_questions(row: Row, line: int) -> list[Item]:
     if turns := _turns(row):
         messages = guessing.after_system(row, fields.question(turns[0]))
+    elif (name := _plain(row)) and not guessing.has_prompt(row):
+        messages = guessing.after_system(row, fields.question(fields.text(row, name)))
     else:
-        messages = guessing.task(row).messages
-        input_text = next((fields.optional(row, name) for name in row if name.lower() == "input"), "").strip()
-        if input_text and messages[-1]["content"] != input_text:
-            messages = [*messages[:-1], *fields.question(f"{messages[-1]['content']}\n\n{input_text}")]
+        messages = _asked(row, guessing.task(row))
     return [NewPrompt(messages=messages, **_common(row))]
+
+
+def _asked(row: Row, task: guessing.Task) -> Messages:
+    """Return the question, with the input that an instruction is about."""
+    input_text = _value(row, "input").strip()
+    if task.prompt.lower() != "instruction" or not input_text:
+        return task.messages
+    return [*task.messages[:-1], *fields.question(f"{task.messages[-1]['content']}\n\n{input_text}")]
 
 
 def _task(row: Row) -> guessing.Task | None:
@@ -74,6 +102,10 @@ def _task(row: Row) -> guessing.Task | None:
         return guessing.task(row)
     except ValueError:
         return None
+
+
+def _plain(row: Row) -> str:
+    return next((name for want in _PLAIN for name in row if name.lower() == want), "")
 
 
 def _turns(row: Row) -> list[str]:
@@ -87,14 +119,17 @@ def _model(row: Row, answer: str) -> str:
     """Return who gave the answer: `response_a` is of `model_a` or of `response_a_model`; one alone is of `model`."""
     sign = _SIGN.fullmatch(answer)
     names = [f"{answer}_model", *([f"model_{sign[1]}", f"model{sign[1]}"] if sign else _MODELS)]
-    columns = {name.lower(): name for name in row}
-    return next((fields.optional(row, columns[name.lower()]) for name in names if name.lower() in columns), "")
+    return next((value for name in names if (value := _value(row, name))), "")
 
 
 def _common(row: Row) -> Row:
-    source_id = fields.optional(row, "id") or fields.optional(row, "question_id")
     return {
-        "category": fields.optional(row, "category"),
-        "language": fields.optional(row, "language"),
-        "source_id": source_id,
+        "category": _value(row, "category"),
+        "language": _value(row, "language"),
+        "source_id": _value(row, "id") or _value(row, "question_id"),
     }
+
+
+def _value(row: Row, wanted: str) -> str:
+    """Return the text of a column, however its name is capitalised."""
+    return next((fields.optional(row, name) for name in row if name.lower() == wanted.lower()), "")

@@ -8,7 +8,7 @@ import, and the annotator whom a file names stays beside it. The background work
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -62,7 +62,9 @@ def start_import(*, project: Project, file: BinaryIO, file_name: str, order: Ord
     kept_file = files.keep(file, file_name)
     read_options = HowToRead(order.format, order.container, order.columns)
     try:
-        checked_beginning = _checked_beginning(files.path_of(kept_file.hash), kept_file.name, read_options)
+        path = files.path_of(kept_file.hash)
+        format_ = _checked_beginning(path, kept_file.name, read_options)
+        columns_read = reading.uses_of_columns(path, kept_file.name, replace(read_options, format=format_))
     except Refused:
         _let_go(kept_file)
         raise
@@ -71,12 +73,12 @@ def start_import(*, project: Project, file: BinaryIO, file_name: str, order: Ord
         import_ = Import.objects.create(
             project=project,
             created_by=by,
-            format=checked_beginning,
+            format=format_,
             source=source,
             file_name=kept_file.name,
             file_hash=kept_file.hash,
             bytes=kept_file.bytes,
-            options=chosen_options | {"link": order.link, "dry_run": order.dry_run},
+            options=chosen_options | {"link": order.link, "dry_run": order.dry_run, options.COLUMNS_READ: columns_read},
         )
         if not order.dry_run:
             audit.record(action="import.started", about=f"{kept_file.name} as {source}", by=by, project=project)

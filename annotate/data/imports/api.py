@@ -25,6 +25,7 @@ from annotate.core.asgi.downloads import json_lines
 from annotate.core.large_uploads import takes_files
 from annotate.core.named_values import named_values
 from annotate.core.permissions import projects_where
+from annotate.data.imports import options
 from annotate.data.imports.actions import (
     FORMATS,
     Order,
@@ -39,7 +40,7 @@ from annotate.models import AnnotatorKind, Import
 class ImportFile(Input):
     project = serializers.SlugField(max_length=50)
     file = serializers.FileField(
-        help_text="JSON lines, a JSON list, CSV, TSV or Parquet; gzipped or not.", allow_empty_file=True
+        help_text="JSON lines, a JSON list, CSV, TSV, Parquet or plain text; gzipped or not.", allow_empty_file=True
     )
     source = serializers.CharField(
         required=False, max_length=60, help_text="Names the import; else the file's name. The same again adds nothing."
@@ -64,15 +65,25 @@ class FileImportOut(serializers.ModelSerializer):
         help_text="rows read; prompts, completions, comparisons, … added; already: stood; bad: lines not used.",
     )
 
+    columns = serializers.SerializerMethodField(help_text="What each column is read as, by the first rows.")
+    unused_columns = serializers.SerializerMethodField(help_text="Columns that nothing reads, by the first rows.")
+
     class Meta:
         model = Import
         fields = (
             *("id", "project", "format", "source", "file_name", "bytes", "dry_run", "state", "lines", "position"),
+            *("columns", "unused_columns"),
             *("rate", "counts", "problem", "created_at", "started_at", "finished_at"),
         )
 
     def get_dry_run(self, import_: Import) -> bool:
         return bool(import_.options.get("dry_run"))
+
+    def get_columns(self, import_: Import) -> dict[str, str]:
+        return options.columns_read(import_)
+
+    def get_unused_columns(self, import_: Import) -> list[str]:
+        return options.unused_columns(import_)
 
 
 def _started(request: Request, fields: dict[str, Any], order: Order) -> Response:

@@ -1,4 +1,6 @@
-"""Read what was chosen for an import from its row: {format: …, columns: {…}, judge: …, link: …, dry_run: …}."""
+"""Read what was chosen for an import from its row: {format: …, columns: {…}, judge: …, link: …, dry_run: …}.
+
+Beside it stands what its columns were read as when it was sent."""
 
 from __future__ import annotations
 
@@ -6,6 +8,18 @@ from annotate.data.imports.feedback_rows import Into
 from annotate.data.imports.reading import HowToRead
 from annotate.models import Import, LanguageModel
 from annotate.models.feedback import annotator_kind_of
+
+COLUMNS_READ = "columns_read"
+
+
+def columns_read(import_: Import) -> dict[str, str]:
+    """Return {column: what it is read as}, by the file's first rows."""
+    return {name: use for name, use in import_.options.get(COLUMNS_READ, {}).items() if use}
+
+
+def unused_columns(import_: Import) -> list[str]:
+    """Return the columns that nothing reads, by the file's first rows."""
+    return [name for name, use in import_.options.get(COLUMNS_READ, {}).items() if not use]
 
 
 def is_dry_run(import_: Import) -> bool:

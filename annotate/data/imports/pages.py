@@ -19,6 +19,7 @@ from annotate.core.page_access import MemberRequest, in_project, refused_page
 from annotate.core.permissions import can
 from annotate.data import formats
 from annotate.data.formats.mapping import COLUMNS
+from annotate.data.imports import options
 from annotate.data.imports.actions import Order, cancel_import, go_on, preview, start_import
 from annotate.data.imports.engine import MOST_NAMED
 from annotate.data.imports.kept_files import KEPT_DAYS
@@ -165,6 +166,8 @@ def _reasons(import_: Import) -> list[tuple[str, int, list[int]]]:
 
 def _beginning(import_: Import) -> dict[str, Any]:
     return {
+        "columns_read": options.columns_read(import_).items(),
+        "unused_columns": options.unused_columns(import_),
         "items": [(line, shown(item)) for line, item in preview(import_)],
         "reasons": _reasons(import_)[:_SHOWN],
         "kept_days": KEPT_DAYS,

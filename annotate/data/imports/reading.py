@@ -13,6 +13,7 @@ from typing import Any
 
 from annotate.data import formats
 from annotate.data.formats.items import Item
+from annotate.data.imports.column_uses import column_uses
 from annotate.data.imports.preparing import Ready, prepare
 from annotate.data.rows.row_files import LARGEST_IMPORT, is_parquet, read_rows
 from annotate.data.rows.row_source import FileRow, TooLarge, printable
@@ -20,6 +21,7 @@ from annotate.data.rows.row_source import FileRow, TooLarge, printable
 ROWS, CHARACTERS = 400, 800_000  # of a portion: nobody else writes on SQLite while it is written
 _ODD = (TypeError, KeyError, AttributeError, IndexError, OverflowError, RecursionError)
 log = logging.getLogger("assay.imports")
+_ASKED = 10  # rows by which it is told what each column is read as
 _LOOKED_AT = 50  # rows by which the format is found out
 LARGEST_LOOK = 16_000_000  # bytes of text in which there must be some, while somebody waits for the answer
 
@@ -67,8 +69,8 @@ def found_out(path: Path, name: str, read_options: HowToRead) -> str:
     if not good:
         text = "; ".join(f"line {row.line} {row.problem}" for row in first[:3]) or "it holds no row"
         hint = ""
-        if first and read_options.container == "auto" and not name.lower().endswith((".jsonl", ".csv", ".tsv")):
-            hint = " A table needs a name that ends in .csv or .tsv, or say that it is one."
+        if first and read_options.container == "auto" and not name.lower().endswith((".jsonl", ".csv", ".tsv", ".txt")):
+            hint = " A table needs a name that ends in .csv or .tsv, a text one in .txt; or say that it is one."
         raise ValueError(f"The file cannot be read: {text}{hint}")
     try:
         return formats.detect(good, name)
@@ -158,6 +160,12 @@ def first_items(
         if len(portion.ready) >= n or portion.is_full:
             break
     return [(item.line, item.item) for item in portion.ready[:n]], portion.bad[:n]
+
+
+def uses_of_columns(path: Path, name: str, read_options: HowToRead) -> dict[str, str]:
+    """Return what each column is read as, by the first rows: {column: "prompt"}, "" where nothing reads it."""
+    rows = (row.row for row in _beginning(path, name, read_options.container) if not row.problem)
+    return column_uses(_reader(read_options), list(islice(rows, _ASKED)))
 
 
 def _reader(read_options: HowToRead) -> Callable[[dict[str, Any], int], list[Item]]:

@@ -1,6 +1,7 @@
-"""Rows of an uploaded file, one at a time: JSON lines, CSV, TSV or Parquet, gzipped or not. Pure: no Django.
+"""Rows of an uploaded file, one at a time: JSON lines, CSV, TSV, Parquet or text, gzipped or not. Pure: no Django.
 
-The content decides, not the name, except between CSV and JSON lines. What a file holds never has to fit in memory.
+The content decides, not the name, except between tables, plain text and JSON lines. What a file holds never has to fit
+in memory.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any, BinaryIO
 
-from annotate.data.rows import json_arrays, row_source
+from annotate.data.rows import json_arrays, row_source, text_rows
 from annotate.data.rows.parquet_rows import read_parquet
 from annotate.data.rows.row_source import MOST_HEAD, PARQUET, FileRow, Source, TooLarge, UnreadableFile
 
-FORMATS = ("auto", "jsonl", "csv", "parquet")
+FORMATS = ("auto", "jsonl", "csv", "parquet", text_rows.LINES, text_rows.PARAGRAPHS)
 LARGEST_FILE = 2_000_000_000  # unpacked
 LARGEST_IMPORT = 100_000_000_000  # unpacked, where rows go to the database one by one
 _QUOTED = re.compile(r'"[^"]*"')  # a column's name may hold what separates others
@@ -46,12 +47,14 @@ def read_rows(
     if not begins.startswith(PARQUET):
         _refuse_foreign(begins)
     if format == "auto":
-        format = _guess(begins, source.name)
+        format = _guess(source)
     try:
         if format == "parquet":
             rows = read_parquet(source, after)
         elif format == "csv":
             rows = _csv(source)
+        elif format in (text_rows.LINES, text_rows.PARAGRAPHS):
+            rows = text_rows.read_text(source, format)
         elif is_array(begins):
             rows = _array(source)
         else:
@@ -81,12 +84,14 @@ def _refuse_foreign(begins: bytes) -> None:
         raise UnreadableFile("The file is in UTF-16, or no text at all; save it as UTF-8.")
 
 
-def _guess(begins: bytes, name: str) -> str:
-    if begins.startswith(PARQUET):
+def _guess(source: Source) -> str:
+    name = source.name.lower()
+    if source.begins.startswith(PARQUET):
         return "parquet"
-    if name.lower().endswith((".csv", ".tsv")):
+    if name.endswith((".csv", ".tsv")):
         return "csv"
-    return "jsonl"
+    is_json = source.begins.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"{", b"[{"))
+    return text_rows.guess(source) if name.endswith(".txt") and not is_json else "jsonl"
 
 
 def _json_lines(source: Source, after: int, position: int) -> Iterator[FileRow]:

@@ -50,6 +50,10 @@ class Source:
     def readline(self) -> bytes:
         return self._count(self.plain.readline(LONGEST_LINE + 1))
 
+    def peek(self, n: int) -> bytes:
+        """Return the first bytes of a file of which nothing is read yet."""
+        return _peek(self.plain, n)
+
     def read(self, n: int) -> bytes:
         return self._count(self.plain.read(n))
 

@@ -2,6 +2,7 @@
 
     manage.py import_feedback harmless-base.jsonl.gz --project everyday --source hh-rlhf
     manage.py import_feedback votes.parquet --project everyday --dry-run
+    manage.py import_feedback prompts.txt --project everyday --dry-run
     manage.py import_feedback table.csv --project everyday --columns prompt=question,chosen=good,rejected=bad
 
 The file is queued, and taken in here; a background worker that runs beside does it, if it is first. Ended by Ctrl-C or
@@ -21,6 +22,7 @@ from django.core.management.base import BaseCommand, CommandError
 from annotate.core.command_arguments import person_named, project_named
 from annotate.core.errors import Refused
 from annotate.core.named_values import named_values
+from annotate.data.imports import options as options_of
 from annotate.data.imports.actions import FORMATS, Order, go_on, start_import
 from annotate.data.imports.engine import Importer
 from annotate.data.rows import row_files
@@ -34,7 +36,7 @@ class Command(BaseCommand):
     help = "Import a file of prompts, answers and annotations: hh-rlhf, TRL, LMArena, our own rows, plain tables, …"
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("file", nargs="?", help="JSON lines, a JSON list, CSV, TSV or Parquet; gzipped or not")
+        parser.add_argument("file", nargs="?", help="JSON lines, a list, CSV, TSV, Parquet, text; gzipped or not")
         parser.add_argument("--project", default="", help="the project's slug")
         parser.add_argument("--source", default="", help="names the import (default: the file's name)")
         parser.add_argument("--format", default="auto", choices=FORMATS)
@@ -55,6 +57,10 @@ class Command(BaseCommand):
         except Refused as refused:
             raise CommandError("\n".join(f"{name}: {text}" for name, text in refused.errors.items())) from refused
         self.stdout.write(f"Import {import_.pk} of {import_.file_name} as {import_.format}, source {import_.source}.")
+        read = [f"{name} → {use}" for name, use in options_of.columns_read(import_).items()]
+        self.stdout.write(f"Its columns: {', '.join(read)}.")
+        if unused := options_of.unused_columns(import_):
+            self.stdout.write(f"Nothing reads: {', '.join(unused)}.")
         if queue:
             return
         self._work(import_)
