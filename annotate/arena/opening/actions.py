@@ -154,7 +154,9 @@ def _key(entry: ModelEntry, environment: Mapping[str, str]) -> str:
 def _new(entry: ModelEntry, project: Project, key: str, by: User | None) -> Step:
     settings = replace(ModelSettings(), **_settings(entry))
     is_shared = bool(entry.given.get("shared", not key))
-    texts = {name: entry.text(name) for name in ("folder", "endpoint", "served_name", "licence", "origin")}
+    texts: dict[str, Any] = {
+        name: entry.text(name) for name in ("folder", "endpoint", "served_name", "licence", "origin")
+    }
     texts["origin"] = texts["origin"] or texts["endpoint"]
     stage = entry.text("stage") or "base"
     register = prepare_model(
