@@ -12,6 +12,7 @@ from annotate.core.periodic_tasks import PeriodicTask
 from annotate.data.imports import kept_files as files
 from annotate.data.imports.engine import Importer
 from annotate.models import Delivery, FirstAnswer, TryCount
+from annotate.projects.bulk_invitations.mailing import send_waiting
 from annotate.projects.webhooks.deliveries import Deliverer
 
 _HOUR = 3600.0
@@ -26,6 +27,7 @@ def periodic_tasks() -> list[PeriodicTask]:
     return [
         PeriodicTask("imports", importer.do, every=1.0, end=importer.end),
         PeriodicTask("deliveries", deliverer.do, every=0.5, end=deliverer.end),
+        PeriodicTask("invitations", send_waiting, every=2.0),
         PeriodicTask("sweep", sweep, every=_HOUR),
     ]
 

@@ -33,6 +33,8 @@ class Membership(models.Model):
     warned_at = models.DateTimeField(null=True, blank=True, help_text="Since then too many known answers are a pause.")
     gold_since = models.DateTimeField(null=True, blank=True, help_text="Known answers from then on are looked at.")
     notice = models.TextField(blank=True, help_text="Markdown that they must read before the next item.")
+    language = models.CharField(max_length=35, blank=True, help_text="Such as de or pt-BR, from their invitation.")
+    batch = models.CharField(max_length=60, blank=True, help_text="With whom they were invited.")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -43,7 +45,18 @@ class Membership(models.Model):
 
 
 class Invitation(models.Model):
-    """A link that makes whoever opens it a member, once and for a while. Only the hash of its token is kept."""
+    """A link that makes whoever opens it a member, once and for a while. Only the hash of its token is kept.
+
+    The token of an invitation in a batch follows from its `salt` and the installation's secret, so that its link can be
+    mailed later and told again, and whoever reads the database cannot use it.
+    """
+
+    class Mail(models.TextChoices):
+        NONE = "", "not mailed"
+        WAITING = "waiting"
+        SENDING = "sending"  # claimed by a background worker: never sent by another
+        SENT = "sent"
+        FAILED = "failed"
 
     project = models.ForeignKey("annotate.Project", models.CASCADE, related_name="invitations")
     token_hash = models.CharField(max_length=64, unique=True)
@@ -55,9 +68,21 @@ class Invitation(models.Model):
     accepted_by = models.ForeignKey("annotate.User", models.SET_NULL, null=True, blank=True, related_name="+")
     accepted_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
+    batch = models.CharField(max_length=60, blank=True)
+    language = models.CharField(max_length=35, blank=True)
+    salt = models.CharField(max_length=32, blank=True, editable=False)
+    mail = models.CharField(max_length=8, choices=Mail.choices, default=Mail.NONE, blank=True)
+    mail_problem = models.CharField(max_length=200, blank=True)
+    queued_at = models.DateTimeField(null=True, blank=True, help_text="When its mail was last asked for.")
+    mailed_at = models.DateTimeField(null=True, blank=True, help_text="When its mail was last taken up or sent.")
+    opened_at = models.DateTimeField(null=True, blank=True, help_text="When its link was first opened.")
 
     class Meta:
         ordering = ["-id"]
+        indexes = [
+            models.Index(fields=["mail", "id"], name="mail_to_go"),
+            models.Index(fields=["invited_by", "queued_at"], name="invitation_mail_of_a_day"),
+        ]
 
     def __str__(self) -> str:
         return f"invitation to {self.project} as {self.role}"

@@ -63,9 +63,16 @@ def accept(*, token: str, by: User) -> Membership:
         used = Invitation.objects.filter(pk=invitation.pk, accepted_at=None)
         if not used.update(accepted_by=by, accepted_at=timezone.now()):
             raise Refused(410, invitation=_GONE)
-        return _admit(
+        membership = _admit(
             invitation.project, by, invitation.role, description="by invitation", let_in_by=invitation.invited_by
         )
+        _bring_along(membership, invitation)
+        return membership
+
+
+def note_opened(invitation: Invitation) -> None:
+    """Record that the link was opened for the first time; a mail server that looks at links counts, too."""
+    Invitation.objects.filter(pk=invitation.pk, opened_at=None).update(opened_at=timezone.now())
 
 
 def join(*, slug: str, by: User) -> Membership:
@@ -87,6 +94,13 @@ def revoke(*, invitation: Invitation, by: User) -> None:
             raise Refused(409, invitation="It is accepted or taken back already; remove the member instead.")
         about = f"{invitation.email or 'a link'} as {invitation.role}"
         audit.record(action="invitation.revoked", about=about, by=by, project=invitation.project)
+
+
+def _bring_along(membership: Membership, invitation: Invitation) -> None:
+    """Copy the language and the batch that the invitation says; one that says nothing changes nothing."""
+    brought = {name: value for name in ("language", "batch") if (value := getattr(invitation, name))}
+    if brought:
+        Membership.objects.filter(pk=membership.pk).update(**brought)
 
 
 def _admit(project: Project, user: User, role: str, *, description: str, let_in_by: User | None) -> Membership:

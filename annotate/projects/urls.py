@@ -7,6 +7,8 @@ from annotate.projects import api, pages
 from annotate.projects.accounts import api as accounts_api
 from annotate.projects.accounts import pages as accounts_pages
 from annotate.projects.accounts import tokens_api
+from annotate.projects.bulk_invitations import api as bulk_invitations_api
+from annotate.projects.bulk_invitations import pages as bulk_invitations_pages
 from annotate.projects.people import api as people_api
 from annotate.projects.people import pages as people_pages
 from annotate.projects.webhooks import api as webhooks_api
@@ -26,6 +28,11 @@ urlpatterns = [
     path("p/<slug:slug>/members/", people_pages.members, name="members"),
     path("p/<slug:slug>/invite/", people_pages.invite, name="invite"),
     path("p/<slug:slug>/invitations/<int:pk>/revoke/", people_pages.revoke, name="revoke-invitation"),
+    path("p/<slug:slug>/invitations/", bulk_invitations_pages.invitations, name="invitations"),
+    path("p/<slug:slug>/invitations/batch/", bulk_invitations_pages.batch, name="invitation-batch"),
+    path("p/<slug:slug>/invitations/again/", bulk_invitations_pages.send_again, name="invitations-again"),
+    path("p/<slug:slug>/invitations/withdraw/", bulk_invitations_pages.withdraw, name="invitations-withdraw"),
+    path("p/<slug:slug>/invitations/links/", bulk_invitations_pages.links, name="invitation-links"),
     path("p/<slug:slug>/join/", people_pages.join, name="join"),
     path("invitations/<str:token>/", people_pages.invitation, name="invitation"),
     path("account/", people_pages.account, name="account"),
@@ -43,6 +50,9 @@ api_urlpatterns = [
     path("auth/tokens/<str:pk>/", tokens_api.my_token),
     path("invitations/accept/", people_api.accept),
     path("projects/<slug:slug>/invitations/", people_api.project_invitations),
+    path("projects/<slug:slug>/invitations/bulk/", bulk_invitations_api.invite_many),
+    path("projects/<slug:slug>/invitations/batches/", bulk_invitations_api.batches),
+    path("projects/<slug:slug>/invitations/links/", bulk_invitations_api.links),
     path("projects/<slug:slug>/invitations/<str:pk>/revoke/", people_api.revoke),
     path("projects/<slug:slug>/join/", people_api.join),
     path("projects/<slug:slug>/audit/", people_api.audit_trail),

@@ -28,7 +28,10 @@ class InvitationOut(serializers.ModelSerializer):
 
     class Meta:
         model = Invitation
-        fields = ("id", "role", "email", "invited_by", "created_at", "expires_at", "accepted_at", "revoked_at")
+        fields = (
+            *("id", "role", "email", "invited_by", "created_at", "expires_at", "accepted_at", "revoked_at"),
+            *("batch", "language", "mail", "mail_problem", "mailed_at", "opened_at"),
+        )
 
 
 class InvitationMade(InvitationOut):

@@ -37,10 +37,12 @@ def people(request: MemberRequest, project: Project) -> HttpResponse:
     context = {
         "project": project,
         "members": project.memberships.select_related("user").order_by("role", "user__username"),
+        "has_batches": project.memberships.exclude(batch="", language="").exists(),
         "roles": [(role, role.label, MAY[role]) for role in Role],
         "invitations": project.invitations.filter(
-            accepted_at=None, revoked_at=None, expires_at__gt=timezone.now()
+            accepted_at=None, revoked_at=None, expires_at__gt=timezone.now(), salt=""
         ).select_related("invited_by"),
+        "n_in_batches": project.invitations.exclude(salt="").count(),
         "days": invitations.DAYS,
         "sends_mail": bool(settings.EMAIL_NOTICES_FROM),
     }
@@ -121,6 +123,8 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
             return refused_page(request, refused)
         messages.success(request, f"Welcome to {membership.project.name}.")
         return redirect("project", membership.project.slug)
+    if request.method == "GET" and standing.opened_at is None:
+        invitations.note_opened(standing)
     response = render(
         request, "annotate/projects/invitation.html", {"found": standing, "may": MAY[Role(standing.role)]}
     )
