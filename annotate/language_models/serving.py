@@ -103,7 +103,7 @@ def is_served(model: LanguageModel) -> bool:
 def served_of(models: Sequence[LanguageModel]) -> list[LanguageModel]:
     """Return those of the models that are served. Each server is asked once, or its list looked up once."""
     away = _away(models)
-    models = [model for model in models if model.pk not in away]
+    models = [model for model in models if model.pk not in away and (model.folder or model.endpoint)]
     names_by_url = {url: _held_models(url) for url in {model.server_url for model in models if not model.endpoint}}
 
     def answers(model: LanguageModel) -> bool:

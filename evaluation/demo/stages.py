@@ -39,7 +39,7 @@ SUITE = f"suite {suite.NAME} {suite.VERSION}"  # as the recipe calls it
 def import_model(turn: Turn, report: Report) -> str:
     name = BUNDLED_NAME if turn.plan.model == "bundled" else f"{turn.project.slug} base"
     turn.base = LanguageModel.objects.filter(name=name).first()
-    if turn.base is None:
+    if turn.base is None or turn.base.path is None or not turn.base.path.is_dir():
         report(0, 0, "converting its weights", None)
         call_command("import_model", turn.plan.model, name=name, stdout=io.StringIO())
         turn.base = LanguageModel.objects.get(name=name)

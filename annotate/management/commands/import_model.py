@@ -126,6 +126,8 @@ class Command(BaseCommand):
             if standing is not None:
                 if standing.content_hash != convert["hash"]:
                     raise CommandError(f"There is another model named {name}; choose another --name.")
+                if standing.path is not None and not standing.path.is_dir():  # registered before its weights came
+                    folder.rename(standing.path)
                 return standing, False
             home = _move_in(folder, name, convert["hash"])
         model = register_model(

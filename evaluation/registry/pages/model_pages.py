@@ -90,6 +90,7 @@ def _context(request: HttpRequest, model: LanguageModel, project: Project) -> di
         "size": disk_usage.size_of(model.path) if model.path else 0,
         "adapter": adapter_bases.described(model),
         "address": address_of(model),
+        "has_place": bool(model.folder or model.endpoint),
         "is_policy": model.kind == LanguageModel.Kind.POLICY,
         "parting": over_optimisation_panel.of_model(model, readable),
         "costs": _costs(model, project),

@@ -1,0 +1,51 @@
+"""Remove the sample project with all its rows and files, those that were added since it was loaded included."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from django.conf import settings
+from django.db import IntegrityError, connection, transaction
+
+from annotate.models import Dataset, LanguageModel, Project, User
+from evaluation.sample.project_rows import rows_of
+from evaluation.sample.sample_project import PREFIX
+from evaluation.sample.sample_runs import remove_runs
+from training.models import Run
+
+
+class StillUsed(Exception):
+    """Another project uses what belongs to the sample project: what, and what to do."""
+
+
+def remove(project: Project) -> int:
+    """Delete the project's rows, its runs' models, its simulated people and its files; return how many rows.
+
+    Raises StillUsed, with nothing deleted, where a row of another project points at one of them.
+    """
+    rows = rows_of(project)
+    runs = list(rows[Run].values_list("pk", flat=True))
+    folders = set(rows[Dataset].values_list("content_hash", flat=True))
+    models = list(LanguageModel.objects.filter(made_by__project=project).values_list("pk", flat=True))
+    people = User.objects.filter(memberships__project=project, is_simulated=True, username__startswith=PREFIX)
+    users = list(people.values_list("pk", flat=True)) + ([project.created_by_id] if project.created_by_id else [])
+    keys = [(table, list(queryset.values_list("pk", flat=True))) for table, queryset in rows.items()]
+    keys = [(User, users), (LanguageModel, models), *keys]
+    try:
+        with transaction.atomic():
+            count = 0
+            for table, pks in reversed(keys):
+                for at in range(0, len(pks), 500):
+                    part = table._base_manager.filter(pk__in=pks[at : at + 500])
+                    count += part._raw_delete(part.db)  # no cascade: the order is ours
+            connection.check_constraints()
+    except IntegrityError as error:
+        raise StillUsed(
+            "Another project uses a model or a row of the sample project, such as a run that begins from one of its "
+            f"models; nothing was removed. {error}"
+        ) from error
+    remove_runs(runs)
+    for folder in folders - set(Dataset.objects.values_list("content_hash", flat=True)):
+        shutil.rmtree(Path(settings.DATASETS_DIR) / folder, ignore_errors=True)
+    return count
