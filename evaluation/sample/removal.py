@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
+from django.db.models import CASCADE, Model, Q
 
 from annotate.models import Dataset, LanguageModel, Project, User
-from evaluation.sample.project_rows import rows_of
+from evaluation.sample.project_rows import foreign_keys, rows_of, tables
 from evaluation.sample.sample_project import PREFIX
 from evaluation.sample.sample_runs import remove_runs
 from training.models import Run
@@ -31,7 +33,7 @@ def remove(project: Project) -> int:
     people = User.objects.filter(memberships__project=project, is_simulated=True, username__startswith=PREFIX)
     users = list(people.values_list("pk", flat=True)) + ([project.created_by_id] if project.created_by_id else [])
     keys = [(table, list(queryset.values_list("pk", flat=True))) for table, queryset in rows.items()]
-    keys = [(User, users), (LanguageModel, models), *keys]
+    keys = [(User, users), (LanguageModel, models), *_attached(models, users, set(rows)), *keys]
     try:
         with transaction.atomic():
             count = 0
@@ -49,3 +51,16 @@ def remove(project: Project) -> int:
     for folder in folders - set(Dataset.objects.values_list("content_hash", flat=True)):
         shutil.rmtree(Path(settings.DATASETS_DIR) / folder, ignore_errors=True)
     return count
+
+
+def _attached(models: list[int], users: list[int], tables_done: set[type[Model]]) -> list[tuple[type[Any], list[int]]]:
+    """Return rows that go with a model or a person, such as how a server holds it: of tables without a project."""
+    attached: list[tuple[type[Any], list[int]]] = []
+    for table in set(tables()) - tables_done - {User, LanguageModel}:
+        belongs = Q()
+        for key in foreign_keys(table):
+            if key.remote_field.on_delete is CASCADE and key.related_model in (User, LanguageModel):
+                belongs |= Q(**{f"{key.name}__in": models if key.related_model is LanguageModel else users})
+        if belongs:
+            attached.append((table, list(table._base_manager.filter(belongs).values_list("pk", flat=True))))
+    return attached

@@ -13,7 +13,7 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 
 from annotate.arena.battles import pairing
-from annotate.models import Comparison, LanguageModel, Project, User
+from annotate.models import Comparison, LanguageModel, Project, ServedAdapter, User
 from evaluation.leaderboard import snapshots
 from evaluation.models import Leaderboard
 from evaluation.promotion import candidate_review
@@ -129,6 +129,8 @@ def test_removing_leaves_no_row_and_no_file(data_folder: Path) -> None:
     project, _ = load()
     make_comparison(*make_pair(project), author=make_user(project))  # somebody tried it
     stays = User.objects.count()
+    ppo = LanguageModel.objects.get(name="sample-ppo")
+    ServedAdapter.objects.create(model=ppo, base=ppo.parent)  # a server held it
     remove(project)
     left = {label: n for label, n in everything().items() if n != before[label]}
     # Who tried it stays, and so do models that no run of the project made: its base, and those of `make_pair`.
