@@ -1,4 +1,4 @@
-"""Check texts."""
+"""Check texts, and shorten them."""
 
 from __future__ import annotations
 
@@ -6,3 +6,8 @@ from __future__ import annotations
 def is_storable(text: str) -> bool:
     """Return whether a database keeps it: no NUL, and no half of a surrogate pair."""
     return "\x00" not in text and not any("\ud800" <= c <= "\udfff" for c in text)
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an exception's text, at most 300 characters; its type's name where it has no text."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

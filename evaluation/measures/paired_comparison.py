@@ -64,10 +64,6 @@ class Comparison:
     group_metric: str = ""
     groups: list[GroupLine] = field(default_factory=list)
 
-    @property
-    def has_clean(self) -> bool:
-        return 0 < self.n_clean < self.n
-
 
 # Several runs
 

@@ -61,8 +61,8 @@ def detect_voters(
 ) -> list[Voter]:
     """Return every voter of `blocks`, the votes of the fit; most suspicious first.
 
-    `pace` has (hasty votes, gaps) of voters, by `hasty_votes`; `name` tells a model of the fit in words. Raises
-    ValueError when the votes are not those of the fit, or on a bad alpha.
+    `pace` has (votes within HASTY_SECONDS of the one before, gaps) of voters; `name` tells a model of the fit in words.
+    Raises ValueError when the votes are not those of the fit, or on a bad alpha.
     """
     return _flag_voters(fitted, *_leave_one_out(fitted, blocks), pace, honest, alpha, name)
 

@@ -69,12 +69,6 @@ class _Wager:
     expected: np.ndarray
 
 
-def hasty_votes(times: np.ndarray) -> tuple[int, int]:
-    """Return (votes within HASTY_SECONDS of the one before, gaps) from a voter's times in seconds, in order."""
-    gaps = np.diff(times)
-    return int((gaps < HASTY_SECONDS).sum()), len(gaps)
-
-
 def suspicions_of(fitted: Fit, votes: Votes, voters: int, honest: Honest) -> dict[str, list[Suspicion]]:
     """Return the suspicions of each kind, one for each voter."""
     score, slack, worth = SCORE[votes.label], honest.errors * votes.error, (position(fitted).points or 0.0) / SCALE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 CONFIG, ABOUT = "adapter_config.json", "base.json"
@@ -17,10 +17,18 @@ def find_base(folder: Path) -> Path | None:
     """Return an adapter's base, also where both have moved together; None when it is gone.
 
     Raises OSError or ValueError for files that cannot be read."""
-    named = str(json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("base_model_name_or_path") or "")
-    about: dict[str, str] = {}
-    if (folder / ABOUT).is_file():
-        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    return locate_base(folder, str(config.get("base_model_name_or_path") or ""), read_about(folder))
+
+
+def read_about(folder: Path) -> dict[str, str]:
+    """Return base.json; empty where another program made the adapter."""
+    path = folder / ABOUT
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def locate_base(folder: Path, named: str, about: Mapping[str, str]) -> Path | None:
+    """Return the base of the adapter in `folder`, by what its two files say; None when it is gone."""
     places = candidates(folder, about.get("folder", str(Path(named))), about.get("was", str(Path(named))))
     return next((p for p in places if (p / "config.json").is_file() and not is_adapter(p)), None)
 

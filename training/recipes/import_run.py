@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 
+from common.texts import first_line
 from training.configs import ImportConfig
 from training.core.adapter_base import is_adapter
 from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec
@@ -57,10 +58,9 @@ def _fetched(name: str, most_bytes: int) -> str:
     except RecipeFailure:
         raise
     except Exception as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
         raise RecipeFailure(
             "hub",
-            f"{name} cannot be fetched from the hub: {lines[0][:300].rstrip('.')}.",
+            f"{name} cannot be fetched from the hub: {first_line(error).rstrip('.')}.",
             "Check the name, and that the worker reaches the hub; for a gated model the operator sets HF_TOKEN, and "
             "names it in ASSAY_HUB_SOURCES.",
         ) from error

@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from common.texts import first_line
 from training.core.adapter_base import is_adapter
 from training.core.bundled_model import ORIGIN, BundledModelMissing, bundled_gguf
 from training.core.hub_names import HUB_NAME
@@ -173,14 +174,13 @@ def _load(source: str, kind: str, tokenizer_from: str = "") -> tuple[Any, Any, s
     except RecipeFailure:
         raise
     except Exception as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         remedy = (
             "Without a connection to the hub, name a local folder or a GGUF file."
             if kind == "hub"
             else "It must be a causal language model that transformers can read."
         )
         raise RecipeFailure(
-            "not_a_model", f"{source} cannot be read as a language model: {first.rstrip('.')}.", remedy
+            "not_a_model", f"{source} cannot be read as a language model: {first_line(error).rstrip('.')}.", remedy
         ) from error
     # A dequantised model still says that it is quantised, and then refuses to be saved.
     if getattr(model, "hf_quantizer", None) is not None:

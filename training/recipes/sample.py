@@ -16,9 +16,9 @@ from typing import Any
 from common import reasoning
 from common.sampling import kept_sampling, with_system_prompt
 from training.configs import SampleConfig
-from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec, read_lines
+from training.core.run_directory import RunDirectory, RunSpec, read_lines
 from training.recipes.common import loading
-from training.recipes.common.entry import config_of, run_recipe
+from training.recipes.common.entry import config_of, prompts_of, run_recipe
 from training.rl.decode import decoder_for
 from training.rl.sampler import Sampling, sample, sequence_seed
 
@@ -75,11 +75,7 @@ def _within(config: SampleConfig, window: int) -> SampleConfig:
 def _tasks(run: RunDirectory, spec: RunSpec, config: SampleConfig, room: int, tokenizer: Any) -> list[Task]:
     """Return all the completions of the run, the shortest prompts first, those of one prompt side by side. room: in
     tokens."""
-    prompts = run.rows("prompts")
-    if not prompts:
-        raise RecipeFailure(
-            "no_prompts", "The run has no prompts.", "Add prompts to the project, then start the run again."
-        )
+    prompts = prompts_of(run, "Add prompts to the project, then start the run again.")
     conversations = {row["id"]: with_system_prompt(row["messages"], config.system_prompt) for row in prompts}
     encoded = {
         row_id: tuple(loading.encode_prompt(tokenizer, messages, room)) for row_id, messages in conversations.items()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from common.texts import first_line
 from training.configs.corpus_sources import Order, is_local, local_words
 from training.core.run_directory import RecipeFailure
 from training.corpora.reading import unpacking_bounds as bounds
@@ -51,7 +52,7 @@ def _stream(order: Order) -> Any:
 def _failure_of(order: Order, error: BaseException) -> RecipeFailure:
     if isinstance(error, RecipeFailure):
         return error
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    line = first_line(error)
     if isinstance(error, ValueError):
         remedy = "Correct its config or split in sources; the message names those that there are."
     elif isinstance(error, FileNotFoundError):

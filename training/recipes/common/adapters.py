@@ -28,8 +28,8 @@ from torch import Tensor, nn
 from training.core.adapter_base import ABOUT as ABOUT
 from training.core.adapter_base import CONFIG as CONFIG
 from training.core.adapter_base import candidates as candidates
-from training.core.adapter_base import find_base
 from training.core.adapter_base import is_adapter as is_adapter
+from training.core.adapter_base import locate_base, read_about
 from training.core.run_directory import RecipeFailure
 from training.rl.factors import Factors, Update
 from training.rl.lora import LoRALinear
@@ -62,15 +62,14 @@ def base_folder(folder: str | Path) -> Path:
 def base_of(folder: str | Path) -> Base:
     """Return an adapter's base, also where both have moved together. Raises RecipeFailure when it is gone."""
     folder = Path(folder)
-    named = read_config(folder).get("base_model_name_or_path") or ""
-    base = find_base(folder)
+    named, about = read_config(folder).get("base_model_name_or_path") or "", read_about(folder)
+    base = locate_base(folder, str(named), about)
     if base is None:
         raise RecipeFailure(
             "base_missing",
             f"The model in {folder} is an adapter, and its base is not in {named}.",
             "Bring the base model's folder back to that place, or import the model again with its full weights.",
         )
-    about = json.loads((folder / ABOUT).read_text(encoding="utf-8")) if (folder / ABOUT).is_file() else {}
     return Base(base.resolve(), about.get("hash", ""))
 
 

@@ -21,7 +21,7 @@ from typing import Any
 from training import configs
 from training.core import parent_watchdog
 from training.core.endings import DISK_FULL, NO_MEMORY, NO_ROOM_FOR_WORDS
-from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec
+from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
 
 Main = Callable[[RunDirectory, RunSpec], None]
 
@@ -80,6 +80,14 @@ def config_of(spec: RunSpec) -> Any:
         raise RecipeFailure(
             "bad_config", f"The config is not valid: {error}", "Correct the fields it names."
         ) from error
+
+
+def prompts_of(run: RunDirectory, remedy: str) -> list[Row]:
+    """Return the prompts of a run. Raises RecipeFailure with this remedy when it has none."""
+    prompts = run.rows("prompts")
+    if not prompts:
+        raise RecipeFailure("no_prompts", "The run has no prompts.", remedy)
+    return prompts
 
 
 def seed_everything(seed: int) -> None:

@@ -103,11 +103,6 @@ def verified_base(folder: str | Path) -> Path:
     return base.folder
 
 
-def load_config(folder: str | Path) -> Any:
-    """Return the architecture's config, of a base where the folder is an adapter."""
-    return AutoConfig.from_pretrained(adapters.base_folder(folder))
-
-
 def load_tokenizer(folder: str | Path) -> Any:
     tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:

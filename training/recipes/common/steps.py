@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
+from common.texts import first_line
 from training.core.run_directory import RecipeFailure
 
 SCHEDULES = ("constant", "linear", "cosine", "wsd")
@@ -149,6 +150,6 @@ def _read_state(path: Path) -> Any:
     except (pickle.UnpicklingError, RuntimeError, OSError, EOFError) as error:
         raise RecipeFailure(
             "checkpoint_unreadable",
-            f"The checkpoint in {path.parent.name} cannot be read: {str(error).splitlines()[0][:200]}",
+            f"The checkpoint in {path.parent.name} cannot be read: {first_line(error)}",
             "Delete that checkpoint's folder and resume: the run continues from the one before it, or from the start.",
         ) from error

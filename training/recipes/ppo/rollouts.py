@@ -13,6 +13,7 @@ from torch import Tensor
 from training.configs import PPOConfig
 from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec
 from training.recipes.common import loading
+from training.recipes.common.entry import prompts_of
 from training.recipes.ppo.drift import reward_inputs
 from training.recipes.reward.scoring import Messages, Scorer, scorer_for
 from training.rl.decode import decoder_for
@@ -53,11 +54,7 @@ class PPO:
         model, self.tokenizer = loading.load_policy(spec.parent, torch.float32 if config.adapters == "full" else None)
         self.device = next(model.parameters()).device
         self.end_ids = [*loading.eos_token_ids(model, self.tokenizer), *self._stop_ids(config.stop_token)]
-        self._rows = run.rows("prompts")
-        if not self._rows:
-            raise RecipeFailure(
-                "no_prompts", "The run has no prompts.", "Freeze a dataset of prompts of the train split first."
-            )
+        self._rows = prompts_of(run, "Freeze a dataset of prompts of the train split first.")
         longest = min(config.max_prompt_tokens, self.scorer.max_prompt_tokens or config.max_prompt_tokens)
         self._encoded = [loading.encode_prompt(self.tokenizer, row["messages"], longest) for row in self._rows]
         self.hold_out(held_out_rows(len(self._rows), config.held_out_prompts, spec.seed))

@@ -123,6 +123,23 @@ def test_a_checkpoint_with_code_in_it_is_refused(tmp_path, fresh_generators):
     assert refused.value.code == "checkpoint_unreadable"
 
 
+def test_a_checkpoint_whose_fault_has_no_text_is_refused_too(tmp_path, monkeypatch, fresh_generators):
+    import torch
+    from safetensors.torch import save_file
+
+    from training.core.run_directory import RecipeFailure
+    from training.recipes.common import steps
+
+    def end_early(*args, **options):
+        raise EOFError
+
+    weight, optimiser = _learner()
+    save_file({"w": weight.detach()}, tmp_path / "weights.safetensors")
+    monkeypatch.setattr(torch, "load", end_early)
+    with pytest.raises(RecipeFailure, match="cannot be read: EOFError"):
+        steps.load_state(tmp_path, parameters={"w": weight}, optimiser=optimiser)
+
+
 def test_the_trainer_of_trl_reads_its_generators_without_unpickling(tmp_path, monkeypatch, fresh_generators):
     import torch
     from transformers import Trainer, TrainingArguments
