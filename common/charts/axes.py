@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+
+from common.charts.scene import FONT_SIZE, Line, Mark, Text
 
 Scale = Callable[[float], float]
 
@@ -29,3 +31,13 @@ def ticks(low: float, high: float, about: int = 4) -> list[float]:
 def number(value: float) -> str:
     """Return 1500, 0.25, −40: as few digits as tell it, with a true minus."""
     return f"{value:.10g}".replace("-", "−")
+
+
+def level_lines(
+    levels: Iterable[tuple[float, str]], left: float, right: float, gap: float = 8, size: float = FONT_SIZE
+) -> list[Mark]:
+    """Return a horizontal line at each height, with its text `gap` to the left of it."""
+    marks: list[Mark] = []
+    for y, text in levels:
+        marks += [Line(((left, y), (right, y))), Text((left - gap, y + 4), text, "end", size=size)]
+    return marks

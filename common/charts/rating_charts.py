@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from common.charts.axes import Scale, number, scale, ticks
+from common.charts.axes import Scale, level_lines, number, scale, ticks
 from common.charts.scene import Area, Dot, Line, Mark, Scene, Text, box, colour_of
 
 
@@ -99,11 +99,7 @@ def line_chart(
     low, high = min(ys) - pad, max(ys) + pad
     x, y = scale(min(xs), max(xs), left, width - right), scale(low, high, height - bottom, top)
     marks: list[Mark] = [Text((left - 8, top - 4), unit, "end")]
-    for tick in ticks(low, high):
-        marks += [
-            Line(((left, y(tick)), (width - right, y(tick)))),
-            Text((left - 8, y(tick) + 4), number(tick), "end"),
-        ]
+    marks += level_lines([(y(tick), number(tick)) for tick in ticks(low, high)], left, width - right)
     if zero is not None:
         marks.append(Line(((left, y(zero)), (width - right, y(zero))), "soft", 1.0, True))
     marks += [Text((x(at), height - 8), text, "middle") for at, text in x_ticks]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from common.charts.axes import number, scale, ticks
+from common.charts.axes import level_lines, number, scale, ticks
 from common.charts.scene import Dot, Line, Mark, Scene, Svg, Text, svg
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def _curve(curve: Curve, reach: tuple[float, float]) -> Picture:
     low, high = min(values), max(values)
     pad = 0.06 * (high - low) or 0.5
     x, y = scale(*reach, LEFT, WIDTH - RIGHT), scale(low - pad, high + pad, HEIGHT - BOTTOM, TOP)
-    marks = _grid([(y(t), number(t)) for t in ticks(low - pad, high + pad)], WIDTH - RIGHT)
+    marks = _grid([(y(t), number(t)) for t in ticks(low - pad, high + pad)])
     marks += _steps(reach, x)
     marks.append(Line(tuple((x(step), y(value)) for step, value in curve.points), "accent", 2.0))
     title = f"{curve.name.capitalize()} by step: from {values[0]:.3g} to {values[-1]:.3g}"
@@ -61,7 +61,7 @@ def _rates(sides: Sequence[Judges], reach: tuple[float, float], reward: str) -> 
     has_arena = any(side.arena for side in sides)
     right = WIDTH - RIGHT - (ARENA if has_arena else 0)
     x, y = scale(*reach, LEFT, right - 6), scale(0, 1, HEIGHT - BOTTOM, TOP)
-    marks = _grid([(y(s / 4), f"{25 * s}%") for s in range(5)], WIDTH - RIGHT)
+    marks = _grid([(y(s / 4), f"{25 * s}%") for s in range(5)])
     marks.append(Line(((LEFT, y(0.5)), (WIDTH - RIGHT, y(0.5))), "soft", 1.0, True))
     marks += _steps(reach, x)
     if has_arena:
@@ -89,11 +89,8 @@ def _interval(x: float, rate: WinRate, colour: str, y) -> list[Mark]:
     return [Line(((x, y(rate.lower)), (x, y(rate.upper))), colour, 2.0), Dot((x, y(rate.value)), colour, 4.5)]
 
 
-def _grid(levels: Sequence[tuple[float, str]], right: float) -> list[Mark]:
-    marks: list[Mark] = []
-    for at, word in levels:
-        marks += [Line(((LEFT, at), (right, at))), Text((LEFT - 7, at + 4), word, "end", size=SIZE)]
-    return marks
+def _grid(levels: Sequence[tuple[float, str]]) -> list[Mark]:
+    return level_lines(levels, LEFT, WIDTH - RIGHT, gap=7, size=SIZE)
 
 
 def _steps(reach: tuple[float, float], x) -> list[Mark]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from common.charts.axes import Scale, scale, ticks
+from common.charts.axes import Scale, level_lines, scale, ticks
 from common.charts.scene import LINE_COLOURS, Dot, Line, Mark, Scene, Text, colour_of, svg
 from training.runs.figures.curves import number
 
@@ -97,11 +97,8 @@ def _widened(low: float, high: float, share: float) -> tuple[float, float]:
 
 
 def _grid(frame: Frame) -> list[Mark]:
-    marks: list[Mark] = []
     right = frame.width - _RIGHT
-    for value in _y_ticks(frame):
-        y = frame.up(value)
-        marks += [Line(((_LEFT, y), (right, y))), Text((_LEFT - 6, y + 4), number(value), "end")]
+    marks = level_lines([(frame.up(value), number(value)) for value in _y_ticks(frame)], _LEFT, right, gap=6)
     for value in ticks(*frame.x, about=6 if frame.width > 600 else 3):
         x = frame.across(value)
         if x <= right - _X_TITLE:

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from common.charts.axes import scale
-from common.charts.scene import Dot, Line, Mark, Scene, Svg, Text, svg
+from common.charts.axes import level_lines, scale
+from common.charts.scene import Dot, Line, Scene, Svg, Text, svg
 
 _WIDTH, _HEIGHT = 420, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 18, 10, 44
@@ -48,9 +48,7 @@ def _picture(
 ) -> Svg:  # fmt: skip
     right = _WIDTH - _RIGHT
     x, y = scale(*across, _LEFT, right), scale(*up, _HEIGHT - _BOTTOM, _TOP)
-    marks: list[Mark] = []
-    for height, word in heights:
-        marks += [Line(((_LEFT, y(height)), (right, y(height)))), Text((_LEFT - 8, y(height) + 4), word, "end")]
+    marks = level_lines([(y(height), word) for height, word in heights], _LEFT, right)
     marks += [Text((x(at), _HEIGHT - 26), word, "middle") for at, word in ticks]
     if diagonal:
         marks.append(Line(tuple((x(value), y(value)) for value in across), "soft", is_dashed=True))
