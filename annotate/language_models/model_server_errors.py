@@ -7,8 +7,6 @@ an endpoint (`endpoint_check`).
 
 from __future__ import annotations
 
-import ssl
-
 import httpx
 from django.conf import settings
 
@@ -42,41 +40,31 @@ def told_to_researchers(model: LanguageModel, error: ModelServerError) -> str:
 def in_words(error: httpx.HTTPError) -> ModelServerError:
     """Return what a request that met no answer tells."""
     detail = f"{type(error).__name__}: {error}"
-    if isinstance(error, outbound.TooLong):
-        return ModelServerError(
-            "The model server's answer is too long.", "Ask for a shorter one.", detail, Kind.PROTOCOL
-        )
-    if isinstance(error, outbound.Refused):
+    kind = refusals.kind_of_fault(error)
+    if kind == Kind.PROTOCOL:
+        return ModelServerError("The model server's answer is too long.", "Ask for a shorter one.", detail, kind)
+    if kind == Kind.PRIVATE:
         return ModelServerError(
             "The model server was not asked, or its answer not read.",
             f"An address inside this network must be allowed by the operator ({outbound.VARIABLE}).",
             detail,
-            Kind.PRIVATE,
+            kind,
         )
-    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+    if kind in (Kind.TLS, Kind.ADDRESS):
         return NotReached(
             "The model server cannot be reached.",
             "It may still be starting: try again in a minute. Whoever runs this site starts it with script/server.",
             detail,
-            Kind.TLS if is_about_tls(error) else Kind.ADDRESS,
+            kind,
         )
-    if isinstance(error, httpx.TimeoutException):
+    if kind == Kind.TIME_OUT:
         return ModelServerError(
             f"The model server sent nothing for {settings.MODEL_SERVER_TIMEOUT:g} seconds.",
             "It may be busy: try again in a while.",
             detail,
-            Kind.TIME_OUT,
+            kind,
         )
     return broke_off(detail)
-
-
-def is_about_tls(error: BaseException | None) -> bool:
-    """Return whether the secure connection failed: a certificate, or a server that speaks plain HTTP."""
-    while error is not None:
-        if isinstance(error, ssl.SSLError) or "SSL" in str(error) or "CERTIFICATE" in str(error).upper():
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def broke_off(detail: str) -> ModelServerError:

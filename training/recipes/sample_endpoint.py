@@ -34,7 +34,7 @@ from training.recipes.common.endpoints import endpoint_words
 from training.recipes.common.endpoints.completion_rows import row_of
 from training.recipes.common.endpoints.endpoint_budget import Budget
 from training.recipes.common.endpoints.request_ledger import Ledger, append_rows
-from training.recipes.common.entry import config_of, run_recipe
+from training.recipes.common.entry import config_of, prompts_of, run_recipe
 
 GIVE_UP_AFTER = 10  # questions in a row, from the first on, all of which were refused
 MOST_UNANSWERED = 0.1  # of the completions: the run ends well without them, and says so
@@ -55,13 +55,13 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     config: SampleConfig = config_of(spec)
     kept_rows = list(read_lines(run.path / "completions.jsonl"))
     budget = _budget(kept_rows, spec, config)
-    told = spec.endpoints["parent"]
-    endpoint = endpoint_of(told, run_secrets.key_for("parent", told["url"]), config.request_timeout)
+    settings = spec.endpoints["parent"]
+    endpoint = endpoint_of(settings, run_secrets.key_for("parent", settings["url"]), config.request_timeout)
     tasks, total = _tasks(run, config, kept_rows)
     done = total - sum(len(task.indices) for task in tasks)
     run.progress("asking", done, total)
-    answered = {row["request"] for row in kept_rows}
-    with Ledger(run.path / "requests.jsonl", answered) as ledger, endpoint.client() as client:
+    answered_requests = {row["request"] for row in kept_rows}
+    with Ledger(run.path / "requests.jsonl", answered_requests) as ledger, endpoint.client() as client:
         asker = Asker(endpoint, client, ledger.note, first_request=ledger.requests + 1)
         job = _Job(run, spec, config, asker, budget, total, done)
         started = time.perf_counter()
@@ -70,24 +70,24 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
         run.finish(_result(run, job, ledger, time.perf_counter() - started))
 
 
-def endpoint_of(told: Row, key: str, timeout: float) -> Endpoint:
+def endpoint_of(settings: Row, key: str, timeout: float) -> Endpoint:
     """Return where to ask, of what `preparation` wrote of the model."""
     return Endpoint(
-        url=told["url"],
-        model=told["model"],
+        url=settings["url"],
+        model=settings["model"],
         key=key,
-        template_options=told.get("template_options") or {},
-        request_fields=told.get("request_fields") or {},
-        concurrency=told.get("concurrency") or 1,
+        template_options=settings.get("template_options") or {},
+        request_fields=settings.get("request_fields") or {},
+        concurrency=settings.get("concurrency") or 1,
         timeout=timeout,
-        allowed=tuple(told.get("allowed") or ()),
+        allowed=tuple(settings.get("allowed") or ()),
     )
 
 
 def _budget(kept_rows: Sequence[Row], spec: RunSpec, config: SampleConfig) -> Budget:
     """Return what may still be spent, with what earlier attempts have spent. Raises RecipeFailure without prices."""
-    told = spec.endpoints["parent"]
-    if config.max_cost is not None and None in (told.get("prompt_price"), told.get("completion_price")):
+    settings = spec.endpoints["parent"]
+    if config.max_cost is not None and None in (settings.get("prompt_price"), settings.get("completion_price")):
         raise endpoint_words.no_prices()
     budget = Budget(None if config.max_cost is None else Decimal(str(config.max_cost)))
     budget.note(kept_rows)
@@ -96,11 +96,7 @@ def _budget(kept_rows: Sequence[Row], spec: RunSpec, config: SampleConfig) -> Bu
 
 def _tasks(run: RunDirectory, config: SampleConfig, kept_rows: Sequence[Row]) -> tuple[list[Task], int]:
     """Return what is still to be asked, and how many completions there are to be in all."""
-    prompts = run.rows("prompts")
-    if not prompts:
-        raise RecipeFailure(
-            "no_prompts", "The run has no prompts.", "Add prompts to the project, then start the run again."
-        )
+    prompts = prompts_of(run, "Add prompts to the project, then start the run again.")
     over = {(row["prompt_id"], row["index"]) for row in (*kept_rows, *read_lines(run.path / "refused.jsonl"))}
     tasks = []
     for row in prompts:
@@ -125,7 +121,7 @@ class _Job:
     refused: int = 0  # completions
     unanswered: int = 0  # completions that the server failed at, again and again
     gives_many: bool = True  # of one request
-    answered: int = 0  # requests
+    answered_count: int = 0  # requests
     not_asked: int = 0  # completions, for max_cost was reached
     _said: float = 0.0
     _began: float = field(default_factory=time.monotonic)
@@ -140,11 +136,11 @@ class _Job:
         todo = deque(tasks)
         under_way: dict[Future[list[Row]], Task] = {}
         failure: RecipeFailure | None = None
-        many = self.asker.endpoint.concurrency
-        with ThreadPoolExecutor(many) as pool:
+        most = self.asker.endpoint.concurrency
+        with ThreadPoolExecutor(most) as pool:
             try:
                 while True:
-                    while failure is None and todo and len(under_way) < many and self.budget.allows(len(under_way)):
+                    while failure is None and todo and len(under_way) < most and self.budget.allows(len(under_way)):
                         task = self._next(todo)
                         under_way[pool.submit(self._ask, task)] = task
                     if not under_way:
@@ -152,7 +148,7 @@ class _Job:
                     ready, _ = wait(under_way, return_when=FIRST_COMPLETED)
                     failure = self._take(ready, under_way, todo) or failure
             finally:
-                self.asker.stopped.set()
+                self.asker.stop_event.set()
         if failure is not None:
             raise failure
         self.not_asked = sum(len(task.indices) for task in todo)
@@ -202,9 +198,9 @@ class _Job:
         for future in ready:
             task = under_way.pop(future)
             try:
-                answered = future.result()
-                rows += answered
-                self._ask_for_the_rest(task, len(answered), todo)
+                new_rows = future.result()
+                rows += new_rows
+                self._ask_for_the_rest(task, len(new_rows), todo)
             except Stopped:
                 continue
             except Refusal as refusal:
@@ -216,16 +212,16 @@ class _Job:
         if failure is None and self.budget.is_blind:
             failure = endpoint_words.uncounted()
         if failure is not None:
-            self.asker.stopped.set()
+            self.asker.stop_event.set()
         self._progress()
         return failure
 
-    def _ask_for_the_rest(self, task: Task, came: int, todo: deque[Task]) -> None:
+    def _ask_for_the_rest(self, task: Task, received: int, todo: deque[Task]) -> None:
         """A server that was asked for several and gives fewer is asked for one at a time from now on."""
-        self.answered += 1
-        if came < len(task.indices):
+        self.answered_count += 1
+        if received < len(task.indices):
             self.gives_many = False
-            todo.appendleft(Task(task.prompt_id, task.indices[came:], task.messages))
+            todo.appendleft(Task(task.prompt_id, task.indices[received:], task.messages))
 
     def _refused(self, task: Task, refusal: Refusal) -> RecipeFailure | None:
         if refusal.of_all:
@@ -234,10 +230,10 @@ class _Job:
             return endpoint_words.failure_of(refusal)
         if refusal.kind in (Kind.FAILED, Kind.TIME_OUT, Kind.CUT, Kind.THROTTLED):
             self.unanswered += len(task.indices)
-            if not self.answered and not self.done and self.unanswered >= GIVE_UP_AFTER:
+            if not self.answered_count and not self.done and self.unanswered >= GIVE_UP_AFTER:
                 return endpoint_words.failure_of(refusal)
             return None
-        if not self.answered and not self.done and self.refused + 1 >= min(GIVE_UP_AFTER, self.total):
+        if not self.answered_count and not self.done and self.refused + 1 >= min(GIVE_UP_AFTER, self.total):
             # A setting, then, that is wrong for all: when it is put right and the run resumed, they are asked again.
             (self.run.path / "refused.jsonl").unlink(missing_ok=True)
             return endpoint_words.failure_of(refusal)

@@ -63,10 +63,10 @@ class Choice:
 
 @dataclass(frozen=True)
 class Answer:
-    """`sent` is the request as the server took it; `request` its number in the ledger."""
+    """`request_body` is the request as the server took it; `request` its number in the ledger."""
 
     request: int
-    sent: Body
+    request_body: Body
     choices: tuple[Choice, ...]
     prompt_tokens: int | None
     completion_tokens: int | None
@@ -93,7 +93,7 @@ class Asker:
 
     def __init__(self, endpoint: Endpoint, client: httpx.Client, note: Note, *, first_request: int = 1) -> None:
         self.endpoint, self.client, self.note = endpoint, client, note
-        self.pace, self.stopped = Pace(), threading.Event()
+        self.pace, self.stop_event = Pace(), threading.Event()
         self.left_out: set[str] = set()  # options that this server does not take
         self._lock, self._request = threading.Lock(), first_request
         self._refused: list[str] = []
@@ -106,8 +106,8 @@ class Asker:
         throttled, throttled_at = 0, 0.0
         refused: list[str] = []  # options of this question, in the server's words
         while tries < TRIES:
-            self.pace.wait(self.stopped)
-            if self.stopped.is_set():
+            self.pace.wait(self.stop_event)
+            if self.stop_event.is_set():
                 raise Stopped
             body = self._body(options, refused)
             request = self._next_request()
@@ -115,11 +115,11 @@ class Asker:
             try:
                 status, headers, text = self._exchange(body)
             except outbound.Refused as error:
-                is_long = isinstance(error, outbound.TooLong)
-                self.note(request, Kind.CUT if is_long else Kind.PRIVATE)
-                raise Refusal(Kind.PROTOCOL if is_long else Kind.PRIVATE, str(error), of_all=not is_long) from error
+                kind = refusals.kind_of_fault(error)
+                self.note(request, Kind.CUT if kind == Kind.PROTOCOL else kind)  # a long answer is billed
+                raise Refusal(kind, str(error), of_all=kind == Kind.PRIVATE) from error
             except httpx.HTTPError as error:
-                last = (_kind_of(error), type(error).__name__)
+                last = (refusals.kind_of_fault(error), type(error).__name__)
                 self.note(request, last[0])
             else:
                 if status == 200 and (answer := self._answer(request, body, text)) is not None:
@@ -148,9 +148,9 @@ class Asker:
                     continue
             tries += 1
             if tries < TRIES:
-                self.stopped.wait(backoff(tries))
-        kind, told = last
-        raise Refusal(kind, f"no answer in {TRIES} tries; the last one ended with {told}", of_all=kind in _ALL)
+                self.stop_event.wait(backoff(tries))
+        kind, reason = last
+        raise Refusal(kind, f"no answer in {TRIES} tries; the last one ended with {reason}", of_all=kind in _ALL)
 
     def _exchange(self, body: Body) -> tuple[int, Mapping[str, str], str]:
         until = time.monotonic() + self.endpoint.longest
@@ -163,8 +163,8 @@ class Asker:
         if self.endpoint.template_options:
             body["chat_template_kwargs"] = dict(self.endpoint.template_options)
         with self._lock:
-            known = list(self._refused)
-        for text in (*known, *refused):
+            refused_before = list(self._refused)
+        for text in (*refused_before, *refused):
             body = refusals.adapted(body, text) or body
         return body
 
@@ -178,9 +178,9 @@ class Asker:
     def _answer(self, request: int, body: Body, text: str) -> Answer | None:
         """None for what is no answer in OpenAI's protocol."""
         try:
-            told = json.loads(text)
-            choices = tuple(_choice(choice) for choice in told["choices"])
-            usage = told.get("usage") or {}
+            response = json.loads(text)
+            choices = tuple(_choice(choice) for choice in response["choices"])
+            usage = response.get("usage") or {}
             counts = token_count(usage.get("prompt_tokens")), token_count(usage.get("completion_tokens"))
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return None
@@ -215,16 +215,16 @@ def may_be_billed(kind: str) -> bool:
 
 
 def _choice(choice: Mapping[str, Any]) -> Choice:
-    text, thought = text_and_reasoning(choice["message"])
+    text, reasoning_text = text_and_reasoning(choice["message"])
     content = (choice.get("logprobs") or {}).get("content") or ()
     logprobs = tuple(float(token["logprob"]) for token in content)
-    return Choice(text, thought, valid_text(choice.get("finish_reason") or "")[:16], logprobs)
+    return Choice(text, reasoning_text, valid_text(choice.get("finish_reason") or "")[:16], logprobs)
 
 
 def text_and_reasoning(message: Mapping[str, Any]) -> tuple[str, str]:
     """Return what a message of the assistant answers, and what was thought before it."""
-    text, thought = reasoning.split(valid_text(message.get("content") or ""))
-    return text, reasoning.joined(valid_text(reasoning.of_message(message)), thought)
+    text, reasoning_text = reasoning.split(valid_text(message.get("content") or ""))
+    return text, reasoning.joined(valid_text(reasoning.of_message(message)), reasoning_text)
 
 
 def valid_text(text: object) -> str:
@@ -237,9 +237,3 @@ def valid_text(text: object) -> str:
 def token_count(value: object) -> int | None:
     """Return a number of tokens that a database takes, whatever the server sent for it."""
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31 else None
-
-
-def _kind_of(error: httpx.HTTPError) -> Kind:
-    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-        return Kind.ADDRESS
-    return Kind.TIME_OUT if isinstance(error, httpx.TimeoutException) else Kind.CUT

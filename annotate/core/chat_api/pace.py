@@ -28,10 +28,10 @@ class Pace:
     def __init__(self) -> None:
         self._lock, self._next = threading.Lock(), 0.0
 
-    def wait(self, stopped: threading.Event) -> None:
-        """Wait until the next request may go out, or until `stopped`."""
-        while (left := self._left()) > 0 and not stopped.is_set():
-            stopped.wait(min(left, 1.0))
+    def wait(self, stop_event: threading.Event) -> None:
+        """Wait until the next request may go out, or until `stop_event` is set."""
+        while (left := self._left()) > 0 and not stop_event.is_set():
+            stop_event.wait(min(left, 1.0))
 
     def hear(self, headers: Mapping[str, str], *, is_throttled: bool) -> bool:
         """Take in what a response says of the next one; whether it named a time."""
@@ -61,22 +61,22 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds after which a server wants to be asked again; None where it does not say."""
     if (milliseconds := _number(headers.get("retry-after-ms", ""))) is not None:
         return milliseconds / 1000
-    said = headers.get("retry-after", "").strip()
-    if (seconds := _number(said)) is not None:
+    value = headers.get("retry-after", "").strip()
+    if (seconds := _number(value)) is not None:
         return seconds
     try:
-        when = parsedate_to_datetime(said)
+        moment = parsedate_to_datetime(value)
     except (TypeError, ValueError):
         return None
-    return (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+    return (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
 
 
 def _until_reset(headers: Mapping[str, str]) -> float | None:
     """Return the seconds until there is something left of what is used up; None where nothing is."""
     waits = [
-        _duration(headers.get(f"x-ratelimit-reset-{what}", ""))
-        for what in ("requests", "tokens")
-        if _number(headers.get(f"x-ratelimit-remaining-{what}", "")) == 0
+        _duration(headers.get(f"x-ratelimit-reset-{unit}", ""))
+        for unit in ("requests", "tokens")
+        if _number(headers.get(f"x-ratelimit-remaining-{unit}", "")) == 0
     ]
     return max((wait for wait in waits if wait is not None), default=None)
 

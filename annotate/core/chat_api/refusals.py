@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
+
+import httpx
+
+from annotate.core.network import outbound
 
 Body = dict[str, Any]
 
@@ -19,7 +24,7 @@ class Kind(StrEnum):
     """Why an answer did not come."""
 
     ADDRESS = "address"  # nobody listens there, or the name means nothing
-    TLS = "tls"
+    TLS = "tls"  # the certificate is not valid, or plain HTTP is spoken there
     PRIVATE = "private"  # this network alone reaches it, and the operator does not allow it
     KEY = "key"
     NAME = "name"  # no such model
@@ -76,6 +81,23 @@ def kind_of(status: int, text: str) -> Kind:
     return Kind.REFUSED if status < 500 else Kind.FAILED
 
 
+def kind_of_fault(error: httpx.HTTPError) -> Kind:
+    """Return why no HTTP answer came at all, of what the client raised."""
+    if isinstance(error, outbound.Refused):
+        return Kind.PROTOCOL if isinstance(error, outbound.TooLong) else Kind.PRIVATE
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        return Kind.TLS if _is_about_tls(error) else Kind.ADDRESS
+    return Kind.TIME_OUT if isinstance(error, httpx.TimeoutException) else Kind.CUT
+
+
+def _is_about_tls(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, ssl.SSLError) or "SSL" in str(error) or "CERTIFICATE" in str(error).upper():
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def is_error_object(text: str) -> bool:
     """Return whether it is an error as the protocol sends it, not a web page."""
     try:
@@ -103,8 +125,8 @@ def adapted(body: Mapping[str, Any], refusal: str) -> Body | None:
     parameter = _parameter(refusal)
     for name in _OPTIONAL:
         if name in body and (parameter == name if parameter else _is_refused_by_name(name, refusal)):
-            gone = {name, "top_logprobs"} if name == "logprobs" else {name}
-            return {key: value for key, value in body.items() if key not in gone}
+            dropped_names = {name, "top_logprobs"} if name == "logprobs" else {name}
+            return {key: value for key, value in body.items() if key not in dropped_names}
     return None
 
 

@@ -126,11 +126,11 @@ def _ask_at_once(asker: _Asker, asks: Sequence[Ask]) -> Iterator[Row]:
                 for future in ready:
                     if error := future.exception():
                         failure = failure or error
-                        asker.stopped.set()
+                        asker.stop_event.set()
                     else:
                         yield future.result()
         finally:
-            asker.stopped.set()
+            asker.stop_event.set()
     if failure is not None:
         raise failure
 
@@ -140,7 +140,7 @@ class _Asker:
 
     def __init__(self, endpoint: Endpoint, client: httpx.Client) -> None:
         self.endpoint, self.client = endpoint, client
-        self.stopped = threading.Event()
+        self.stop_event = threading.Event()
         self._lock, self._next = threading.Lock(), 0.0
         self._body: Row = {"temperature": 0, "max_tokens": endpoint.max_tokens}
 
@@ -196,8 +196,8 @@ class _Asker:
         with self._lock:
             begin = max(time.monotonic(), self._next)
             self._next = begin + apart
-        self.stopped.wait(max(0.0, begin - time.monotonic()))
-        if self.stopped.is_set():
+        self.stop_event.wait(max(0.0, begin - time.monotonic()))
+        if self.stop_event.is_set():
             raise RecipeFailure("judge_stopped", "Another question to the judge failed.", "See that one.")
 
     def _later(self, number: int, retry_after: str | None) -> None:
@@ -212,7 +212,7 @@ class _Asker:
             with self._lock:
                 self._next = max(self._next, time.monotonic() + seconds)
         if number + 1 < TRIES:
-            self.stopped.wait(seconds)
+            self.stop_event.wait(seconds)
 
     def _safe(self, text: str) -> str:
         return refusals.without_key(text, self.endpoint.key)[:300]

@@ -168,6 +168,7 @@ def test_what_arrived_is_not_asked_again(tmp_path):
         ({"told": {"model": "unknown"}}, "endpoint_name"),
         ({"told": {"url": "http://127.0.0.1:9/v1"}}, "endpoint_address"),
         ({"told": {"allowed": []}}, "endpoint_private"),
+        ({"is_secure": True}, "endpoint_tls"),
         ({"context": 3}, "endpoint_context"),
         ({"trouble": Trouble(429, '{"error": {"code": "insufficient_quota"}}')}, "endpoint_quota"),
         ({"trouble": Trouble(200, "<html>Welcome</html>")}, "endpoint_protocol"),
@@ -178,6 +179,8 @@ def test_what_cannot_be_asked_fails_in_words(tmp_path, monkeypatch, change, code
     with keyed_api(key=KEY) as api:
         api.context = change.get("context", api.context)
         api.every = lambda number: change.get("trouble")
+        if "is_secure" in change:  # the stub speaks plain HTTP
+            api.url = api.url.replace("http:", "https:")
         run = make(tmp_path, api, 12, told=change.get("told", {}))
         assert attempt(run, change.get("key", KEY)) == 1
         assert (run.failure()["code"] == code and "page" in run.failure()["remedy"]) or code in (

@@ -11,11 +11,11 @@ from training.core.run_directory import Row, RunSpec
 
 def row_of(spec: RunSpec, config: SampleConfig, prompt_id: int, index: int, answer: Answer, number: int) -> Row:
     """Return one line of completions.jsonl. What the request cost is shared by its choices alike."""
-    choice, many, sent = answer.choices[number], len(answer.choices), answer.sent
-    tokens = answer.completion_tokens if many == 1 else len(choice.logprobs) or None
-    used: Row = {name: sent[name] for name in ("temperature", "top_p") if name in sent}
-    used["max_new_tokens"] = sent.get("max_tokens") or sent["max_completion_tokens"]
-    if options := sent.get("chat_template_kwargs"):
+    choice, choice_count, body = answer.choices[number], len(answer.choices), answer.request_body
+    tokens = answer.completion_tokens if choice_count == 1 else len(choice.logprobs) or None
+    used: Row = {name: body[name] for name in ("temperature", "top_p") if name in body}
+    used["max_new_tokens"] = body.get("max_tokens") or body["max_completion_tokens"]
+    if options := body.get("chat_template_kwargs"):
         used["template_options"] = options
     model = spec.endpoints["parent"]
     prices = model.get("prompt_price"), model.get("completion_price")
@@ -27,9 +27,9 @@ def row_of(spec: RunSpec, config: SampleConfig, prompt_id: int, index: int, answ
         "reasoning": choice.reasoning,
         "tokens": tokens,
         "prompt_tokens": answer.prompt_tokens,
-        "cost": None if cost is None else str(cost / many),
+        "cost": None if cost is None else str(cost / choice_count),
         "finish_reason": choice.finish_reason,
-        "seed": sent.get("seed"),
+        "seed": body.get("seed"),
         "sampling": kept_sampling(used, config.system_prompt),  # type: ignore[arg-type]
         "request": answer.request,
         "request_tokens": [answer.prompt_tokens, answer.completion_tokens],

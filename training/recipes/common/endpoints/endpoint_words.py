@@ -15,6 +15,10 @@ _WORDS: dict[Kind, tuple[str, str]] = {
         "The server cannot be reached, or the path of its address is wrong.",
         "Check that it runs, and the address on the model's page: it usually ends with /v1.",
     ),
+    Kind.TLS: (
+        "The secure connection to the server failed: its certificate is not valid, or it speaks plain http://.",
+        "Check the beginning of the address on the model's page, or have the certificate renewed.",
+    ),
     Kind.PRIVATE: (
         "The address is inside a private network, and the operator does not allow it.",
         "Have the operator name it in ASSAY_PRIVATE_ENDPOINTS, for web and worker.",
@@ -41,8 +45,8 @@ _OTHERS = ("The server refused the questions, or failed at them.", "The log has 
 
 
 def failure_of(refusal: Refusal) -> RecipeFailure:
-    what, remedy = _WORDS.get(refusal.kind, _OTHERS)
-    return RecipeFailure(f"endpoint_{refusal.kind.replace('-', '_')}", what, f"{remedy} {_KEPT}")
+    message, remedy = _WORDS.get(refusal.kind, _OTHERS)
+    return RecipeFailure(f"endpoint_{refusal.kind.replace('-', '_')}", message, f"{remedy} {_KEPT}")
 
 
 def no_prices() -> RecipeFailure:
