@@ -22,7 +22,7 @@ class RunPage(LivePage):
     def open(self) -> bool:
         self.run_id: int = self.scope["url_route"]["kwargs"]["run_id"]
         self.group = group_of(self.run_id)
-        self.sent: dict[str, str] = {}
+        self.sent_parts: dict[str, str] = {}
         self.fingerprint: Any = None
         self.figures: run_details.Figures | None = None
         self.appended = 0
@@ -44,8 +44,8 @@ class RunPage(LivePage):
         rendered = run_details.render_parts(
             run, figures, may_change=self.may_change, may_review=self.may_review, whole_tables=is_whole
         )
-        changed = [html for name, html in rendered.parts.items() if self.sent.get(name) != html]
-        self.sent |= rendered.parts
+        changed = [html for name, html in rendered.parts.items() if self.sent_parts.get(name) != html]
+        self.sent_parts |= rendered.parts
         parts = [*changed, rendered.new_rows, self._points(points, is_back, rendered.curves)]
         return "".join(parts), run.is_finished
 
@@ -84,7 +84,7 @@ class RunList(LivePage):
     right = "read"
 
     def open(self) -> bool:
-        self.sent = ""
+        self.last_html = ""
         project = Project.objects.filter(slug=self.scope["url_route"]["kwargs"]["slug"]).first()
         if project is None or not self.may_enter(project):
             return False
@@ -93,9 +93,9 @@ class RunList(LivePage):
 
     def updates(self) -> tuple[str, bool]:
         html = run_list.render_rows(self.project, self.query.get("kind", ""), self.query.get("page", ""))
-        if html == self.sent:
+        if html == self.last_html:
             return "", False
-        self.sent = html
+        self.last_html = html
         return html, False
 
 

@@ -49,13 +49,13 @@ def _visitor(request: Request) -> str:
     return visitor or (lookup.visitor_of_token(f"key {key} {visitors.address_of(request._request)}") if key else "")
 
 
-def _visitor_again(request: Request, kept: dict[str, Any]) -> str:
+def _visitor_again(request: Request, body: dict[str, Any]) -> str:
     return lookup.visitor_token(request) or _token_of_key(request)
 
 
-def _vote_token_again(request: Request, kept: dict[str, Any]) -> str:
+def _vote_token_again(request: Request, body: dict[str, Any]) -> str:
     """Empty when it was used up meanwhile."""
-    battle = Battle.objects.filter(token=kept["id"]).first()
+    battle = Battle.objects.filter(token=body["id"]).first()
     return votes.issue_token(battle) if battle else ""
 
 
@@ -69,7 +69,7 @@ SECRETS = {"visitor": _visitor_again, "vote_token": _vote_token_again}
     tags=["battles"],
 )
 @allows(post="read")
-@idempotent(atomic=False, who=_sender, secrets=SECRETS)
+@idempotent(atomic=False, sender_of=_sender, secrets=SECRETS)
 def start(request: Request) -> Response:
     """An arena battle on a given text or a drawn prompt: two answers, no names."""
     new_battle = NewBattle(data=request.data)
@@ -86,7 +86,7 @@ def start(request: Request) -> Response:
         visitor=visitor,
         user=user,
         text=new_battle.validated_data.get("text"),
-        drawn=new_battle.validated_data["drawn"],
+        is_drawn=new_battle.validated_data["drawn"],
     )
     if not battle.is_ready:
         live_battles.write_now(battle, seconds=max(wait, live_battles.LEAST_SECONDS), networks=networks)
@@ -118,7 +118,7 @@ def stop(request: Request, token: str) -> Response:
     tags=["battles"],
 )
 @allows(post="read, mine")
-@idempotent(atomic=False, who=_sender, secrets=SECRETS)
+@idempotent(atomic=False, sender_of=_sender, secrets=SECRETS)
 def ask_on(request: Request, token: str) -> Response:
     """A further question to both: each goes on from its own answers. The vote is then on the conversation."""
     battle = _own_battle(request, token)
@@ -147,7 +147,7 @@ def ask_on(request: Request, token: str) -> Response:
     tags=["battles"],
 )
 @allows(post="read, mine")
-@idempotent(atomic=False, who=_sender)
+@idempotent(atomic=False, sender_of=_sender)
 def vote(request: Request, token: str) -> Response:
     """Say who won: the answer gives the names, and whether the vote counted and why.
 

@@ -160,13 +160,13 @@ def _start(request: HttpRequest, project: Project) -> Battle:
     """A visitor has a session from the first battle on. What is refused leaves none: else each try would be a row."""
     _throttle(request, project)
     is_new = not request.session.session_key
-    drawn = "draw" in request.POST
-    text = None if drawn else request.POST.get("text", "")
+    is_drawn = "draw" in request.POST
+    text = None if is_drawn else request.POST.get("text", "")
     visitor = visitors.remember(request)
     if is_new and not request.user.is_authenticated:
         visitors.count_visitor(visitor)
     try:
-        return actions.start_battle(project=project, visitor=visitor, user=_user(request), text=text, drawn=drawn)
+        return actions.start_battle(project=project, visitor=visitor, user=_user(request), text=text, is_drawn=is_drawn)
     except Refused:
         if is_new:
             request.session.flush()

@@ -33,10 +33,10 @@ def differences(before: dict[str, Any], after: dict[str, Any]) -> dict[str, list
     return {name: [before.get(name), value] for name, value in after.items() if before.get(name) != value}
 
 
-def entries_of(project: Project, *, action: str = "", who: str = "") -> QuerySet[AuditEntry]:
+def entries_of(project: Project, *, action: str = "", username: str = "") -> QuerySet[AuditEntry]:
     """Return the entries, newest first; of one action, or by one person, where they are named."""
-    action, who = action.replace("\x00", ""), who.replace("\x00", "")
+    action, username = action.replace("\x00", ""), username.replace("\x00", "")
     entries = AuditEntry.objects.filter(project=project).select_related("actor")
     if action:
         entries = entries.filter(action=action)
-    return entries.filter(actor__username=who) if who else entries
+    return entries.filter(actor__username=username) if username else entries

@@ -25,7 +25,7 @@ log = logging.getLogger("assay.clerk")
 @dataclass
 class _Scheduled:
     task: PeriodicTask
-    due: float = 0.0
+    due_at: float = 0.0
     pause: float = field(default_factory=lambda: SHORTEST_PAUSE)
 
 
@@ -46,7 +46,7 @@ class BackgroundWorker:
                 break
             if not is_more:
                 soonest = min(
-                    (scheduled.due for scheduled in self._scheduled), default=time.monotonic() + LONGEST_PAUSE
+                    (scheduled.due_at for scheduled in self._scheduled), default=time.monotonic() + LONGEST_PAUSE
                 )
                 self._ending.wait(max(0.0, soonest - time.monotonic()))
         for scheduled in self._scheduled:
@@ -58,7 +58,7 @@ class BackgroundWorker:
         for scheduled in self._scheduled:
             if self._ending.is_set():
                 return False
-            if scheduled.due <= time.monotonic():
+            if scheduled.due_at <= time.monotonic():
                 is_more |= self._take(scheduled)
         return is_more
 
@@ -70,10 +70,11 @@ class BackgroundWorker:
         except Exception as error:  # the edge: one task's fault must not stop the others
             _say(scheduled, error)
             connection.close()  # whatever was wrong with it: the next task begins with another
-            scheduled.due, scheduled.pause = time.monotonic() + scheduled.pause, min(scheduled.pause * 2, LONGEST_PAUSE)
+            scheduled.due_at = time.monotonic() + scheduled.pause
+            scheduled.pause = min(scheduled.pause * 2, LONGEST_PAUSE)
             return False
         scheduled.pause = SHORTEST_PAUSE
-        scheduled.due = time.monotonic() + (0.0 if is_more else scheduled.task.every)
+        scheduled.due_at = time.monotonic() + (0.0 if is_more else scheduled.task.every)
         return is_more
 
     def _give_back(self, task: PeriodicTask) -> None:

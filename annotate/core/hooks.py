@@ -74,11 +74,11 @@ class Hook(Mapping[str, T], Generic[T]):
         return dict(self._registered_in)
 
     @contextmanager
-    def holding(self, *items: T, besides: bool = False) -> Iterator[None]:
-        """Hold these items until the block ends, alone or `besides` what is registered. For tests."""
+    def holding(self, *items: T, keeps_registered: bool = False) -> Iterator[None]:
+        """Hold these items until the block ends, instead of what is registered or beside it. For tests."""
         kept_items, kept_places = self._items, self._registered_in
-        self._items = dict(kept_items) if besides else {}
-        self._registered_in = dict(kept_places) if besides else {}
+        self._items = dict(kept_items) if keeps_registered else {}
+        self._registered_in = dict(kept_places) if keeps_registered else {}
         try:
             for item in items:
                 self.register(item)

@@ -56,8 +56,8 @@ def prepare_model(
     `is_shared`: everybody's.
     """
     name, stage, endpoint = name.strip(), stage.strip() or "base", endpoint.strip().rstrip("/")
-    asked = settings or ModelSettings()
-    registration.check(name, folder, endpoint, served_name, kind, stage, key, asked)
+    chosen_settings = settings or ModelSettings()
+    registration.check(name, folder, endpoint, served_name, kind, stage, key, chosen_settings)
     model = LanguageModel(
         name=name,
         folder=folder,
@@ -76,16 +76,16 @@ def prepare_model(
         is_shared=is_shared,
         sealed_key=model_keys.seal(key.strip(), endpoint),
     )
-    asked.apply_to(model)
+    chosen_settings.apply_to(model)
     is_researchers = project is not None and not (by and by.is_staff)
     if is_researchers:
         registration.require_not_own_server(endpoint)
-    return partial(_register, model, by, is_researchers, key.strip(), asked)
+    return partial(_register, model, by, is_researchers, key.strip(), chosen_settings)
 
 
 @transaction.atomic
 def _register(
-    model: LanguageModel, by: User | None, is_researchers: bool, key: str, asked: ModelSettings
+    model: LanguageModel, by: User | None, is_researchers: bool, key: str, settings: ModelSettings
 ) -> LanguageModel:
     name, project = model.name, model.project
     if project is not None and is_researchers:
@@ -94,7 +94,7 @@ def _register(
     if standing is not None:
         is_open = project is None or LanguageModel.objects.usable_in(project).filter(pk=standing.pk).exists()
         if is_open and registration.content_of(standing) == registration.content_of(model):
-            _require_same(standing, key, asked)
+            _require_same(standing, key, settings)
             return standing
         raise Refused(409, name=f"There is another model named {name}; choose another name.")
     model.save()
@@ -104,12 +104,12 @@ def _register(
     return model
 
 
-def _require_same(standing: LanguageModel, key: str, asked: ModelSettings) -> None:
+def _require_same(standing: LanguageModel, key: str, settings: ModelSettings) -> None:
     """Raises Refused, 409, where a second registration gives a key or settings that would be dropped."""
     errors = {}
     if key and not _has_key(standing, key):
         errors["key"] = f"{standing.name} stands already, without this key; give it in the model's settings."
-    if asked not in (ModelSettings(), ModelSettings.of(standing)):
+    if settings not in (ModelSettings(), ModelSettings.of(standing)):
         errors["name"] = f"{standing.name} stands already and is asked otherwise; change the model's settings."
     if errors:
         raise Refused(409, **errors)

@@ -166,14 +166,14 @@ class Models(DeclaredViewSet):
         """Where and how the model is asked. PATCH changes it: for researchers of its project, and staff."""
         model = self._researched(request, pk, staff_may=True)
         if request.method == "PATCH":
-            asked = ModelChanges(data=request.data, partial=True)
-            asked.is_valid(raise_exception=True)
-            new = {name: asked.validated_data[name] for name in SETTINGS if name in request.data}
+            form = ModelChanges(data=request.data, partial=True)
+            form.is_valid(raise_exception=True)
+            new = {name: form.validated_data[name] for name in SETTINGS if name in request.data}
             changes = ModelChange(
-                endpoint=asked.validated_data.get("endpoint", model.endpoint),
-                served_name=asked.validated_data.get("served_name", model.served_name),
+                endpoint=form.validated_data.get("endpoint", model.endpoint),
+                served_name=form.validated_data.get("served_name", model.served_name),
                 settings=replace(ModelSettings.of(model), **new),
-                key=asked.validated_data.get("key"),
+                key=form.validated_data.get("key"),
             )
             model = change(model=model, change=changes, by=request.user)
         return Response(SettingsOut(model).data)
@@ -182,12 +182,12 @@ class Models(DeclaredViewSet):
     @action(detail=True, methods=["post"])
     def ask(self, request: Request, pk: str) -> Response:
         """Ask the model one question, and say in words what is wrong where it does not answer. For researchers."""
-        asked = OneQuestion(data=request.data)
-        asked.is_valid(raise_exception=True)
+        form = OneQuestion(data=request.data)
+        form.is_valid(raise_exception=True)
         model, home = self._researched_at_home(request, pk)
         require_talk(request.user, model, home)
         with waiting.aside_in_thread(f"user:{request.user.pk}"):
-            checked = ask_one_question(model, home, asked.validated_data["question"])
+            checked = ask_one_question(model, home, form.validated_data["question"])
         return Response(CheckedOut(checked).data)
 
     def _researched(self, request: Request, pk: str, *, staff_may: bool = False) -> LanguageModel:
@@ -225,8 +225,8 @@ def _home(person: Person, slug: str | None) -> Project | None:
     return projects[0]
 
 
-def _is_shared(person: Person, project: Project | None, asked: bool | None, key: str) -> bool:
+def _is_shared(person: Person, project: Project | None, wants_shared: bool | None, key: str) -> bool:
     """Return whether every project may use a new model. One with a key costs somebody money: only where it is asked."""
-    if asked and not (person.is_staff or (project is not None and can(person, "manage", project))):
+    if wants_shared and not (person.is_staff or (project is not None and can(person, "manage", project))):
         raise Refused(403, is_shared="Staff and managers of its project share a model; leave it out, or ask one.")
-    return project is None and not key.strip() if asked is None else asked
+    return project is None and not key.strip() if wants_shared is None else wants_shared

@@ -93,8 +93,10 @@ def _change(
 
 def _changed(model: LanguageModel, settings: ModelSettings, before: tuple[str, str, str]) -> list[str]:
     """Return what changed, by name: neither a key nor a prompt stands on the trail, but an address does."""
-    found = [f"endpoint {model.endpoint or 'none'}"] if model.endpoint != before[0] else []
-    found += ["served_name"] if model.served_name != before[1] else []
-    found += ["key"] if model.sealed_key != before[2] else []
+    changed_names = [f"endpoint {model.endpoint or 'none'}"] if model.endpoint != before[0] else []
+    changed_names += ["served_name"] if model.served_name != before[1] else []
+    changed_names += ["key"] if model.sealed_key != before[2] else []
     now = ModelSettings.of(model)
-    return found + [each.name for each in fields(now) if getattr(now, each.name) != getattr(settings, each.name)]
+    return changed_names + [
+        each.name for each in fields(now) if getattr(now, each.name) != getattr(settings, each.name)
+    ]

@@ -135,18 +135,18 @@ def ask_one_question(model: LanguageModel, project: Project, question: str = "")
 def _in_words(
     model: LanguageModel, question: str, error: model_server_errors.ModelServerError, seconds: float
 ) -> Checked:
-    what, remedy = _WORDS[error.kind]
+    message, remedy = _WORDS[error.kind]
     offered = _offered(model) if error.kind in (Kind.NAME, Kind.ADDRESS) else ()
     if offered:  # the address is right, then: it lists models
         if model.server_name in offered:
-            what, remedy = error.what, error.remedy
-            return Checked(question, error.kind, what, remedy, offered, seconds=seconds)
-        what, remedy = _WORDS[Kind.NAME]
+            message, remedy = error.what, error.remedy
+            return Checked(question, error.kind, message, remedy, offered, seconds=seconds)
+        message, remedy = _WORDS[Kind.NAME]
     elif error.kind == Kind.KEY and not model.sealed_key:
-        what = "The server wants a key, and none was given."
+        message = "The server wants a key, and none was given."
     if not model.endpoint:  # the site's own server: what it says is for researchers, too
-        what = f"{what} {error.detail}".strip()
-    return Checked(question, Kind.NAME if offered else error.kind, what, remedy, offered, seconds=seconds)
+        message = f"{message} {error.detail}".strip()
+    return Checked(question, Kind.NAME if offered else error.kind, message, remedy, offered, seconds=seconds)
 
 
 def _offered(model: LanguageModel) -> tuple[str, ...]:

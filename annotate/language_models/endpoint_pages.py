@@ -26,28 +26,28 @@ def register(request: MemberRequest, project: Project) -> HttpResponse:
     context = {"project": project, "section": "models", **model_form.context(None)}
     if request.method != "POST":
         return render(request, "annotate/language_models/new_model.html", context)
-    sent = request.POST.dict()
+    fields = request.POST.dict()
     try:
-        folder, endpoint = sent.get("folder", "").strip(), sent.get("endpoint", "").strip()
+        folder, endpoint = fields.get("folder", "").strip(), fields.get("endpoint", "").strip()
         if folder and not registration.is_below_models(folder):
             raise Refused(400, folder="Give a folder below models/ in ASSAY_DATA, such as models/base.")
-        settings = model_form.settings_of(sent)
+        settings = model_form.settings_of(fields)
         if endpoint:
             registration.require_reachable(endpoint)
         model = actions.register_model(
-            name=sent.get("name", ""),
+            name=fields.get("name", ""),
             folder=folder,
             endpoint=endpoint,
-            served_name=sent.get("served_name", "").strip(),
-            key=sent.get("key", ""),
+            served_name=fields.get("served_name", "").strip(),
+            key=fields.get("key", ""),
             settings=settings,
             by=request.user,
             project=project,
         )
-        if sent.get("enter"):
+        if fields.get("enter"):
             actions.enter_arena(project=project, model=model, by=request.user)
     except Refused as refused:
-        context |= model_form.context(None, sent, refused.errors)
+        context |= model_form.context(None, fields, refused.errors)
         return render(request, "annotate/language_models/new_model.html", context, status=refused.status)
     return redirect("model", model.pk)
 
@@ -65,18 +65,18 @@ def model_settings(request: PageRequest, pk: int) -> HttpResponse:
     context = {"project": project, "section": "models", "model": model, **model_form.context(model)}
     if request.method != "POST":
         return render(request, "annotate/language_models/model_settings.html", context)
-    sent = request.POST.dict()
+    fields = request.POST.dict()
     try:
-        key = "" if sent.get("forget_key") else sent.get("key", "").strip() or None
-        wanted = changes.ModelChange(
-            endpoint=sent.get("endpoint", ""),
-            served_name=sent.get("served_name", "").strip(),
-            settings=model_form.settings_of(sent),
+        key = "" if fields.get("forget_key") else fields.get("key", "").strip() or None
+        model_change = changes.ModelChange(
+            endpoint=fields.get("endpoint", ""),
+            served_name=fields.get("served_name", "").strip(),
+            settings=model_form.settings_of(fields),
             key=key,
         )
-        changed = changes.change(model=model, change=wanted, by=cast(User, request.user))
+        changed = changes.change(model=model, change=model_change, by=cast(User, request.user))
     except Refused as refused:
-        context |= model_form.context(model, sent, refused.errors)
+        context |= model_form.context(model, fields, refused.errors)
         return render(request, "annotate/language_models/model_settings.html", context, status=refused.status)
     if model.sealed_key and not changed.sealed_key:
         messages.info(request, "The key was forgotten: a key is for one address. Give the new address its own.")

@@ -38,12 +38,12 @@ _WHOLE = ("max_new_tokens", "concurrency")
 _EMPTY = ("temperature", "top_p", "max_new_tokens", "prompt_price", "completion_price")  # may be left so
 
 
-def settings_of(sent: Mapping[str, str]) -> ModelSettings:
+def settings_of(fields: Mapping[str, str]) -> ModelSettings:
     """Return what a form says of how a model is asked. Raises Refused, 400, with each field that is none."""
     errors: dict[str, str] = {}
-    values: dict[str, Any] = {"system_prompt": sent.get("system_prompt", "").strip()}
+    values: dict[str, Any] = {"system_prompt": fields.get("system_prompt", "").strip()}
     for name, _, _ in (*_SAMPLING, *_LIMITS):
-        typed = sent.get(name, "").strip().replace(",", ".")
+        typed = fields.get(name, "").strip().replace(",", ".")
         try:
             if typed:
                 values[name] = int(typed) if name in _WHOLE else _number(name, typed)
@@ -52,7 +52,7 @@ def settings_of(sent: Mapping[str, str]) -> ModelSettings:
         except (ValueError, InvalidOperation):
             errors[name] = f"{typed[:40]!r} is no {'whole ' if name in _WHOLE else ''}number."
     try:
-        values["template_options"] = options_of_lines(sent.get("template_options", ""))
+        values["template_options"] = options_of_lines(fields.get("template_options", ""))
     except ValueError as error:
         errors["template_options"] = str(error)
     if errors:
@@ -71,11 +71,11 @@ def _number(name: str, typed: str) -> float | Decimal:
 
 
 def context(
-    model: LanguageModel | None, sent: Mapping[str, str] | None = None, errors: Mapping[str, str] | None = None
+    model: LanguageModel | None, fields: Mapping[str, str] | None = None, errors: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
     """Return what the form's template shows: as it was sent, else as the model has it. A key is never shown."""
-    values = {name: value for name, value in (sent or {}).items() if name not in ("key", "csrfmiddlewaretoken")}
-    if sent is None:
+    values = {name: value for name, value in (fields or {}).items() if name not in ("key", "csrfmiddlewaretoken")}
+    if fields is None:
         settings = ModelSettings.of(model) if model is not None else ModelSettings()
         values = {name: _shown(getattr(settings, name)) for name, _, _ in (*_SAMPLING, *_LIMITS)}
         values |= {
@@ -84,19 +84,18 @@ def context(
             "endpoint": address_of(model) if model is not None and model.endpoint else "",
             "served_name": model.served_name if model is not None else "",
         }
-    said = dict(errors or {})
-    known = {"name", "folder", "endpoint", "served_name", "key", "system_prompt", "template_options"}
-    known |= {name for name, _, _ in (*_SAMPLING, *_LIMITS)}
+    errors_by_name = dict(errors or {})
+    placed_names = {"name", "folder", "endpoint", "served_name", "key", "system_prompt", "template_options"}
+    numbers = [name for name, _, _ in (*_SAMPLING, *_LIMITS)]
+    placed_names.update(numbers)
     return {
         "values": values,
-        "errors": said,
-        "elsewhere": [text for name, text in said.items() if name not in known],
-        "sampling": [Field(*each, values.get(each[0], ""), said.get(each[0], "")) for each in _SAMPLING],
-        "limits": [Field(*each, values.get(each[0], ""), said.get(each[0], "")) for each in _LIMITS],
-        "is_open": bool(said.keys() & {name for name, _, _ in (*_SAMPLING, *_LIMITS)} | said.keys() & {
-            "system_prompt", "template_options"
-        }),
-    }  # fmt: skip
+        "errors": errors_by_name,
+        "elsewhere": [text for name, text in errors_by_name.items() if name not in placed_names],
+        "sampling": [Field(*each, values.get(each[0], ""), errors_by_name.get(each[0], "")) for each in _SAMPLING],
+        "limits": [Field(*each, values.get(each[0], ""), errors_by_name.get(each[0], "")) for each in _LIMITS],
+        "is_open": any(name in errors_by_name for name in (*numbers, "system_prompt", "template_options")),
+    }
 
 
 def _shown(value: Any) -> str:

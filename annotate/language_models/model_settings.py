@@ -44,20 +44,20 @@ class ModelSettings:
 
     def errors(self) -> dict[str, str]:
         """Return what is wrong, by field."""
-        found = {}
+        errors = {}
         for name, (low, high) in BOUNDS.items():
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
-                found[name] = f"Give a number from {low:g} to {high:g}, or leave it empty to do as the project says."
+                errors[name] = f"Give a number from {low:g} to {high:g}, or leave it empty to do as the project says."
         if len(self.system_prompt) > LONGEST_SYSTEM_PROMPT:
-            found["system_prompt"] = f"At most {LONGEST_SYSTEM_PROMPT:,} characters."
+            errors["system_prompt"] = f"At most {LONGEST_SYSTEM_PROMPT:,} characters."
         if not 1 <= self.concurrency <= MOST_AT_ONCE:
-            found["concurrency"] = f"Give a whole number from 1 to {MOST_AT_ONCE}."
+            errors["concurrency"] = f"Give a whole number from 1 to {MOST_AT_ONCE}."
         for name in _PRICES:
             price = getattr(self, name)
             if price is not None and not 0 <= price <= HIGHEST_PRICE:
-                found[name] = f"Give dollars for a million tokens, from 0 to {HIGHEST_PRICE:,}."
-        return found | _option_errors(self.template_options)
+                errors[name] = f"Give dollars for a million tokens, from 0 to {HIGHEST_PRICE:,}."
+        return errors | _option_errors(self.template_options)
 
 
 def _option_errors(options: dict[str, Any]) -> dict[str, str]:
@@ -93,8 +93,8 @@ def sampling_for(project: Project, model: LanguageModel) -> Sampling:
     """Return how this model's answers are drawn in this project."""
     sampling = sampling_of(project)
     for name in BOUNDS:
-        if (own := getattr(model, name)) is not None:
-            sampling[name] = own  # type: ignore[literal-required]
+        if (value := getattr(model, name)) is not None:
+            sampling[name] = value  # type: ignore[literal-required]
     return sampling
 
 

@@ -19,7 +19,14 @@ LONGEST_ADDRESS = 500  # characters, of a served name too: as many as the column
 
 
 def check(
-    name: str, folder: str, endpoint: str, served_name: str, kind: str, stage: str, key: str, asked: ModelSettings
+    name: str,
+    folder: str,
+    endpoint: str,
+    served_name: str,
+    kind: str,
+    stage: str,
+    key: str,
+    chosen_settings: ModelSettings,
 ) -> None:
     """Raises Refused, 400, with all that is wrong."""
     errors: dict[str, str] = {}
@@ -33,7 +40,7 @@ def check(
         errors["folder"] = "Give a folder with weights, an endpoint, or both."
     if folder and not (settings.DATA_DIR / folder).is_dir():
         errors["folder"] = f"There is no folder {folder} below ASSAY_DATA; import the model first."
-    errors |= endpoint_errors(endpoint, served_name, key) | asked.errors()
+    errors |= endpoint_errors(endpoint, served_name, key) | chosen_settings.errors()
     if errors:
         raise Refused(400, **errors)
 

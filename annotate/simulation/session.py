@@ -73,7 +73,7 @@ def hold(
     ratings: int = 0,
     comparisons: int = 0,
     battles: int = 0,
-    on_progress: Callable[[int], None] = lambda judged: None,
+    on_progress: Callable[[int], None] = lambda count: None,
 ) -> Report:
     """Let everybody work, each in a thread of their own. What one thread raises, this raises."""
     quota = Quota(rate=ratings, compare=comparisons, battle=battles)

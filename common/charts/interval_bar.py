@@ -10,16 +10,16 @@ HEIGHT = 14
 
 def interval_bar(
     x: Scale, value: float, lower: float, upper: float, *,
-    width: int, pad: float, title: str = "", beside: float | None = None, is_bold: bool = False,
+    width: int, pad: float, title: str = "", reference: float | None = None, is_bold: bool = False,
 ) -> Scene:  # fmt: skip
-    """Return the picture; `x` gives places from `pad` to `width` - `pad`. `beside` is what the value is set against.
+    """Return the picture; `x` gives places from `pad` to `width` - `pad`. `reference` is what the value is set against.
 
     Without a title it is hidden from who cannot see it: the words beside it say the same.
     """
     middle = HEIGHT / 2
     marks: list[Mark] = [Line(((pad, middle), (width - pad, middle)))]
-    if beside is not None:
-        marks.append(Line(((x(beside), 1), (x(beside), HEIGHT - 1)), "soft", 1.5 if is_bold else 1.0))
+    if reference is not None:
+        marks.append(Line(((x(reference), 1), (x(reference), HEIGHT - 1)), "soft", 1.5 if is_bold else 1.0))
     marks.append(Line(((x(lower), middle), (x(upper), middle)), "accent", 3.0 if is_bold else 2.0))
     marks.append(Dot((x(value), middle), radius=3.5 if is_bold else 3.0))
     return Scene(width, HEIGHT, title, marks)

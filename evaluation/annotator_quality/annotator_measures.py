@@ -50,8 +50,10 @@ class Measured:
         self.gold = annotator_figures.shares(*columns.gold(rows, place), size)
         chosen = columns.choices(rows, place)
         self.first = annotator_figures.first_chosen(chosen.judge, chosen.side, size)
-        again = columns.repeated(rows, place)
-        self.repeats: Repeats = annotator_figures.repeats(again.judge, again.before, again.after, size)
+        repeat_columns = columns.repeated(rows, place)
+        self.repeats: Repeats = annotator_figures.repeats(
+            repeat_columns.judge, repeat_columns.before, repeat_columns.after, size
+        )
         self.others = _with_others(by_kind, np.array([judge.user is not None for judge in place]))
         long = columns.lengths(rows, place)
         self.longer, self.beyond, self.longer_by_others = annotator_figures.longer_than_others(
@@ -208,15 +210,17 @@ def _steps(scale_answers: list[ScaleAnswers]) -> tuple[np.ndarray, np.ndarray, n
     return np.concatenate([s.judge for s in chosen]), unit, np.concatenate([s.code + 1 for s in chosen])
 
 
-def _share(name: str, shares: Shares, j: int, beside: float | None = None, is_tested: bool = False) -> Measure | None:
+def _share(
+    name: str, shares: Shares, j: int, reference: float | None = None, is_tested: bool = False
+) -> Measure | None:
     n = int(shares.n[j])
     if not n:
         return None
     hits = int(shares.hits[j])
-    if beside is None and np.isfinite(shares.expected[j]):
-        beside = float(shares.expected[j])
+    if reference is None and np.isfinite(shares.expected[j]):
+        reference = float(shares.expected[j])
     p = annotator_figures.two_sided(hits, n) if is_tested else None
-    return Measure(name, hits / n, *shares.interval(j), n, beside, p, hits=hits)
+    return Measure(name, hits / n, *shares.interval(j), n, reference, p, hits=hits)
 
 
 def _mean(name: str, means: Means, j: int) -> Measure | None:

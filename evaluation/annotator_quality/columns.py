@@ -215,9 +215,9 @@ def repeated(rows: Rows, place: dict[Annotator, int]) -> Repeated:
     first = {c.row.assignment: c for c in rows.compared if c.row.assignment is not None}
     pairs = [(first[c.row.repeats], c) for c in rows.compared if c.row.purpose == REPEAT and c.row.repeats in first]
     return Repeated(
-        _column(place[again.row.judge] for _, again in pairs),
+        _column(place[repeat.row.judge] for _, repeat in pairs),
         _column(_SIDE[before.winner] for before, _ in pairs),
-        _column(_SIDE[again.winner] for _, again in pairs),
+        _column(_SIDE[repeat.winner] for _, repeat in pairs),
     )
 
 

@@ -166,7 +166,7 @@ def rows_until(project: Project, kind: str, moment: datetime) -> Rows:
         before = table.objects.filter(project=project, created_at__lt=moment).aggregate(last=Max("id"))["last"] or 0
         cut.append([item for item in rows if item.row.id <= before])
     gold_rows = _gold(project, kind).filter(closed_at__lt=moment).values_list("user_id", "gold_passed")
-    gold = [GoldAnswer(Annotator(user), bool(passed)) for user, passed in gold_rows]
+    gold = [GoldAnswer(Annotator(user), bool(has_passed)) for user, has_passed in gold_rows]
     compared, rated, ranked, marked = cut
     return Rows(compared, rated, ranked, marked, gold, now.characters, now.offered, now.position)
 
@@ -216,8 +216,8 @@ def _grown(project: Project, kind: str, earlier: Rows, to: Position, is_exact: b
                 rows.append(make(row, *values[len(_COMMON) :]))
         if is_exact and n != after[0]:
             return None
-    for user, passed in _gold(project, kind).values_list("user_id", "gold_passed"):
-        grown.gold.append(GoldAnswer(Annotator(user), bool(passed)))
+    for user, has_passed in _gold(project, kind).values_list("user_id", "gold_passed"):
+        grown.gold.append(GoldAnswer(Annotator(user), bool(has_passed)))
     grown.characters = earlier.characters | _lengths(project, earlier.characters)
     grown.offered = _offered(project) if grown.marked else {}
     return grown

@@ -44,7 +44,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    found: AnnotatorFigures
+    figures: AnnotatorFigures
     cells: list[Cell | None]
     reasons: list[str]
 

@@ -206,9 +206,9 @@ def _missing(project: Project, every: list[Run], tasks: list[Task], models: list
     for task in tasks:
         runs = measured_tasks.of_task(every, task)
         newest = runs[0]
-        there = {run.parent_id for run in runs if _is_as(run, newest)}
+        measured_pks = {run.parent_id for run in runs if _is_as(run, newest)}
         for model in models:
-            if model.pk not in there:
+            if model.pk not in measured_pks:
                 under_way = any(_is_like(run, newest) and run.parent_id == model.pk for run in waiting)
                 missing.append(Missing(model, task, newest, under_way))
     return missing

@@ -61,7 +61,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
                 for line in comparison.groups
             ],
         },
-        "left_out": [{"model": model.pk, "name": str(model), "why": why} for model, why in comparison.refused],
+        "left_out": [{"model": model.pk, "name": str(model), "why": reason} for model, reason in comparison.refused],
         "notes": comparison.notes,
     }
 

@@ -206,9 +206,9 @@ def _both(answers: Answers) -> tuple[np.ndarray, ...]:
     unit, judge, code = (column[paired][order] for column in (answers.unit, answers.judge, answers.code))
     _, start, times = np.unique(unit, return_index=True, return_counts=True)
     index_pairs: list[tuple[np.ndarray, np.ndarray]] = []
-    for many in np.unique(times):
-        begin = start[times == many]
-        index_pairs += [(begin + i, begin + k) for i, k in combinations(range(int(many)), 2)]
+    for count in np.unique(times):
+        begin = start[times == count]
+        index_pairs += [(begin + i, begin + k) for i, k in combinations(range(int(count)), 2)]
     if not index_pairs:
         return (np.zeros(0, dtype=int),) * 4
     left, right = (np.concatenate([pair[side] for pair in index_pairs]) for side in (0, 1))

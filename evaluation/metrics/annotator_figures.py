@@ -211,9 +211,9 @@ def in_step(judge: np.ndarray, unit: np.ndarray, stars: np.ndarray, judges: int)
         return column - np.divide(total, n, out=np.zeros(judges), where=n > 0)[judge]
 
     x, y = centred(own_stars), centred(others)
-    both, xx, yy = (np.bincount(judge, weights=w, minlength=judges) for w in (x * y, x * x, y * y))
+    xy, xx, yy = (np.bincount(judge, weights=w, minlength=judges) for w in (x * y, x * x, y * y))
     spread = np.sqrt(xx * yy)
-    return np.divide(both, spread, out=np.full(judges, np.nan), where=spread > 1e-9), n
+    return np.divide(xy, spread, out=np.full(judges, np.nan), where=spread > 1e-9), n
 
 
 def commonest(judge: np.ndarray, code: np.ndarray, size: int, judges: int) -> tuple[Shares, np.ndarray]:

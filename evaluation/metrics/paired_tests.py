@@ -98,13 +98,13 @@ def _interval(
     if n < (intervals.FEWEST if by_formula else intervals.FEWEST_TO_RESAMPLE):
         return None, None, None
     if not by_formula:
-        both, k = np.hstack([first, second]), first.shape[1]
+        columns, k = np.hstack([first, second]), first.shape[1]
 
         def gaps(totals: np.ndarray) -> np.ndarray:
             return metric.value(totals[..., k:]) - metric.value(totals[..., :k])
 
-        samples = gaps(resampling.resampled_totals(both, draws, seed))
-        ends = resampling.corrected_interval(gap, samples, resampling.left_out_values(both, gaps))
+        samples = gaps(resampling.resampled_totals(columns, draws, seed))
+        ends = resampling.corrected_interval(gap, samples, resampling.left_out_values(columns, gaps))
         return resampling.standard_deviation(samples), *ends
     error = intervals.standard_error(intervals.influence(metric, second) - intervals.influence(metric, first))
     if is_right_or_wrong(metric, first, second):

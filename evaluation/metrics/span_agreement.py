@@ -238,13 +238,13 @@ def _pairs(labels: list[dict[int, list[Reading]]]) -> tuple[list[MarkPair], dict
         )
     ]
     hits, spans = (sum(2 * int(s[4]) for s in sums.values()), sum(int(s[1] + s[2]) for s in sums.values()))
-    beside = {}
+    against_others = {}
     for judge, text_rows in rows.items():
         counts = np.array(text_rows, dtype=float)
         own_hits, own_spans = counts.sum(0)
         others = float((hits - own_hits) / (spans - own_spans)) if spans > own_spans else None
-        beside[judge] = Beside(counts, others)
-    return mark_pairs, beside
+        against_others[judge] = Beside(counts, others)
+    return mark_pairs, against_others
 
 
 def _match(pairs: defaultdict[tuple[int, int], list[int]], of_text: Sequence[Reading]) -> None:

@@ -100,8 +100,8 @@ def clustered_variance(influence: Array, voter: NDArray[np.int64], prompt: NDArr
     """Return the variance of a sum of influences (n,), whose groups are drawn whole; never below either way's own."""
     variances = [_one_way(influence, group) for group in (voter, prompt)]
     if min(int(voter.max()), int(prompt.max())) > 0:
-        both = np.unique(np.stack([voter, prompt]), axis=1, return_inverse=True)[1].ravel()
-        variances.append(sum(variances) - _one_way(influence, both))
+        voter_and_prompt = np.unique(np.stack([voter, prompt]), axis=1, return_inverse=True)[1].ravel()
+        variances.append(sum(variances) - _one_way(influence, voter_and_prompt))
     return max(variances)
 
 

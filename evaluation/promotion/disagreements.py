@@ -22,7 +22,7 @@ PEOPLE, REWARD_MODEL = "between annotators", "judges and the reward model"
 
 
 @dataclass(frozen=True)
-class Found:
+class Disagreement:
     prompt: int
     completions: tuple[int, ...]  # ascending
     between: str
@@ -43,12 +43,12 @@ def width_of(points: Iterable[float], span: float = 1.0) -> float:
     return variance / (span / 2) ** 2 * n / (n + 1)
 
 
-def between_judges(project: Project, side: str, judge: str) -> Iterator[Found]:
+def between_judges(project: Project, side: str, judge: str) -> Iterator[Disagreement]:
     for prompt, low, high, n, first, ties in _pairs(project, side, judge):
         second = n - first - ties
         if (width := width_of([1.0] * first + [0.5] * ties + [0.0] * second)) > 0:
             reason = f"{first} for one answer, {second} for the other, {ties} for neither"
-            yield Found(prompt, (low, high), PEOPLE, width, n, reason)
+            yield Disagreement(prompt, (low, high), PEOPLE, width, n, reason)
 
 
 def _pairs(project: Project, side: str, judge: str) -> Iterator[tuple[int, int, int, int, int, int]]:
@@ -69,7 +69,7 @@ def _pairs(project: Project, side: str, judge: str) -> Iterator[tuple[int, int, 
     yield from rows.values_list("prompt", "low", "high", "n", "first", "ties").iterator(chunk_size=5000)
 
 
-def over_stars(project: Project, side: str, judge: str) -> Iterator[Found]:
+def over_stars(project: Project, side: str, judge: str) -> Iterator[Disagreement]:
     ratings = Rating.objects.counted().by(judge).on_split(side).filter(project=project)  # type: ignore[attr-defined]
     stars_of: dict[tuple[int, int], list[float]] = defaultdict(list)
     rows = ratings.exclude(stars=None).order_by("id").values_list("prompt", "completion", "stars")
@@ -78,10 +78,10 @@ def over_stars(project: Project, side: str, judge: str) -> Iterator[Found]:
     for (prompt, completion), stars in stars_of.items():
         if (width := width_of(stars, span=4.0)) > 0:
             text = ", ".join(f"{star:.0f}" for star in sorted(stars))
-            yield Found(prompt, (completion,), PEOPLE, width, len(stars), f"stars {text}")
+            yield Disagreement(prompt, (completion,), PEOPLE, width, len(stars), f"stars {text}")
 
 
-def with_a_run_that_asked(project: Project, side: str, judge: str) -> Iterator[Found]:
+def with_a_run_that_asked(project: Project, side: str, judge: str) -> Iterator[Disagreement]:
     """Yield the pairs of the human review, where the reward model said beforehand what it expects."""
     if side != Split.TRAIN:
         return
@@ -95,13 +95,13 @@ def with_a_run_that_asked(project: Project, side: str, judge: str) -> Iterator[F
     yield from _parted(project, judge, foreseen)
 
 
-def with_reward_models(project: Project, side: str, judge: str) -> Iterator[Found]:
+def with_reward_models(project: Project, side: str, judge: str) -> Iterator[Disagreement]:
     """Yield pairs that the latest accuracy run of each reward model has scored, as its items keep them."""
     for run in latest_accuracies(project):
         pairs = scored_pairs(run.path / "items.jsonl")
         prompts = {pair.prompt for pair in pairs}
-        here = set(project.prompts.filter(pk__in=prompts, side=side).values_list("pk", flat=True))
-        rows = Completion.objects.filter(prompt__in=here).values_list("prompt", "text", "pk")
+        side_prompts = set(project.prompts.filter(pk__in=prompts, side=side).values_list("pk", flat=True))
+        rows = Completion.objects.filter(prompt__in=side_prompts).values_list("prompt", "text", "pk")
         answers = {(prompt, text): pk for prompt, text, pk in rows}
         name = run.parent.name if run.parent else "The reward model"
         foreseen_of_pair: dict[frozenset[int], Foreseen] = {}
@@ -160,7 +160,7 @@ class Foreseen:
     name: str
 
 
-def _parted(project: Project, judge: str, foreseen: Sequence[Foreseen]) -> Iterator[Found]:
+def _parted(project: Project, judge: str, foreseen: Sequence[Foreseen]) -> Iterator[Disagreement]:
     points_of_pair = _points_for(project, judge, {one.prompt for one in foreseen})
     for one in foreseen:
         first, second = one.pair
@@ -170,7 +170,7 @@ def _parted(project: Project, judge: str, foreseen: Sequence[Foreseen]) -> Itera
         share = share if first < second else 1 - share
         reason = f"{one.name} expected {one.probability:.0%} of votes for one answer, and it got {share:.0%}"
         width = (one.probability - share) ** 2 * n / (n + 1)
-        yield Found(one.prompt, (min(one.pair), max(one.pair)), REWARD_MODEL, width, n, reason)
+        yield Disagreement(one.prompt, (min(one.pair), max(one.pair)), REWARD_MODEL, width, n, reason)
 
 
 def _points_for(project: Project, judge: str, prompts: set[int]) -> dict[tuple[int, int], list[float]]:

@@ -24,7 +24,7 @@ from annotate.models import Assignment, Completion, Project, Prompt, Split, User
 from common.whole_numbers import row_ids
 from evaluation.models import AskedAgain
 from evaluation.promotion.disagreements import (
-    Found,
+    Disagreement,
     between_judges,
     over_stars,
     with_a_run_that_asked,
@@ -60,7 +60,7 @@ def disputes(project: Project, side: str, judge: str, most: int = MOST) -> list[
     """Return the disputed items, the widest first; an item once, for the wider of its reasons."""
     found_disputes = [*between_judges(project, side, judge), *over_stars(project, side, judge)]
     found_disputes += [*with_a_run_that_asked(project, side, judge), *with_reward_models(project, side, judge)]
-    widest: dict[tuple[int, ...], Found] = {}
+    widest: dict[tuple[int, ...], Disagreement] = {}
     for one in sorted(found_disputes, key=lambda one: -one.width):
         widest.setdefault(one.completions, one)
     chosen = [one for one in widest.values() if one.width > 0][:most]

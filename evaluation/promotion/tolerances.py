@@ -86,8 +86,8 @@ def _change_of(
     if change is None:
         return _unknown(project, label, (model, parent), tolerance)
     if change.lower is None or change.upper is None:
-        few = f"{label} was measured on {change.n} items that both met, too few for an interval."
-        return Change(label, n=change.n, problem=few, remedy="An evaluation on more items.")
+        problem = f"{label} was measured on {change.n} items that both met, too few for an interval."
+        return Change(label, n=change.n, problem=problem, remedy="An evaluation on more items.")
     if change.higher_is_better:
         return Change(label, change.value, change.lower, change.upper, change.n)
     return Change(label, -change.value, -change.upper, -change.lower, change.n)
@@ -105,8 +105,8 @@ def _measured_of_both(
             return Change(label, problem=f"Fluency is measured beside a model's own parent, and {parent} is not that.")
         return Change(label, problem=f"The fluency of {model} beside {parent} has not been measured.", remedy=remedy)
     if difference.lower is None or difference.upper is None:
-        few = f"{label} was measured on {difference.n} prompts that both answered, too few for an interval."
-        return Change(label, n=difference.n, problem=few, remedy="An evaluation on more prompts.")
+        problem = f"{label} was measured on {difference.n} prompts that both answered, too few for an interval."
+        return Change(label, n=difference.n, problem=problem, remedy="An evaluation on more prompts.")
     if families.find(tolerance["metric"]).higher_is_better is None:
         return Change(label, difference.value, difference.lower, difference.upper, difference.n, is_two_sided=True)
     return Change(label, -difference.value, -difference.upper, -difference.lower, difference.n)

@@ -82,11 +82,11 @@ class _Cells:
 class _Order:
     """Units in the order in which to remove them: a cell's votes one by one, or voters.
 
-    `taken(n)` says which the first n are, `without(n)` gives the scores (M, M) that are left.
+    `first_units(n)` says which the first n are, `scores_without(n)` gives the scores (M, M) that are left.
     """
 
-    taken: Callable[[int], np.ndarray]
-    without: Callable[[int], np.ndarray]
+    first_units: Callable[[int], np.ndarray]
+    scores_without: Callable[[int], np.ndarray]
     size: int
     guess: int
 
@@ -107,8 +107,8 @@ def fewest_votes(fitted: Fit) -> Fragility | None:
         taking = _most_first(influence)
         guess = _count_for(influence[taking], cells.votes[taking], _gap(fitted, first, rival))
         return _Order(
-            taken=lambda n: _removed_votes(cells, taking, n),
-            without=lambda n: _left(scores, cells, _removed_votes(cells, taking, n)),
+            first_units=lambda n: _removed_votes(cells, taking, n),
+            scores_without=lambda n: _left(scores, cells, _removed_votes(cells, taking, n)),
             size=int(cells.votes[taking].sum()),
             guess=guess,
         )
@@ -166,8 +166,8 @@ def _search(fitted: Fit, first: int, rivals: list[int], arrange: Arrange) -> np.
             smallest = _smallest(order, fitted.log_odds, first, rival, order.size if fewest is None else fewest - 1)
             if smallest is None:
                 break
-            fewest, best = smallest, order.taken(smallest)
-            played = order.without(smallest)
+            fewest, best = smallest, order.first_units(smallest)
+            played = order.scores_without(smallest)
             played = played + half_wins(played)
             log_odds = solve_groups(played, fitted.log_odds)[0]
     return best
@@ -260,7 +260,7 @@ def _smallest(order: _Order, start: np.ndarray, first: int, rival: int, limit: i
     outwards."""
 
     def changes(n: int) -> bool:
-        return _is_ahead(order.without(n), start, first, rival)
+        return _is_ahead(order.scores_without(n), start, first, rival)
 
     limit = min(limit, order.size)
     if limit < 1:

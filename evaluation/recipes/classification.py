@@ -152,8 +152,8 @@ def _extra_figures(labels: list[str]) -> Fitted:
         commonest = max(sorted(bears), key=lambda label: bears[label])
         null = np.array([float(item.shown["label"] == commonest) for item in items])
         right = np.array([item.counts["accuracy"][0] for item in items])
-        here = set(bears) | {item.shown["answer"] for item in items}
-        absent: dict[str, Row | None] = {f"F1 of {label}": None for label in labels if label not in here}
+        present_labels = set(bears) | {item.shown["answer"] for item in items}
+        absent: dict[str, Row | None] = {f"F1 of {label}": None for label in labels if label not in present_labels}
         return {ALWAYS: result_figures.share(null), ABOVE: result_figures.mean(right - null, True, -1, 1), **absent}
 
     return fitted

@@ -104,8 +104,8 @@ def measured_of(
     def fitted(chosen: list[Item]) -> dict[str, Row | None]:
         pairs = [p for item in chosen for p in pairs_of.get(item.id, [])]
         ratings = [r for item in chosen for r in rated_of.get(item.id, [])]
-        again = partial(reward_measures.bootstrap, seed=seed, resamples=draws)
-        return {**of_pairs(pairs, scores, lengths, again, tie_threshold), **of_ratings(ratings, scores, again)}
+        bootstrap = partial(reward_measures.bootstrap, seed=seed, resamples=draws)
+        return {**of_pairs(pairs, scores, lengths, bootstrap, tie_threshold), **of_ratings(ratings, scores, bootstrap)}
 
     judges = WHO.get(judgements.judge, "given judgements")
     signature = (
@@ -199,11 +199,11 @@ def _of_pair(pair: Pair, judgements: Judgements, scores: np.ndarray) -> Row:
 
 # Figures
 
-Again = partial[reward_measures.Estimate | None]  # bootstrap over prompts: (statistic of rows, prompts, floor=)
+Bootstrap = partial[reward_measures.Estimate | None]  # bootstrap over prompts: (statistic of rows, prompts, floor=)
 
 
 def of_pairs(
-    pairs: list[Pair], scores: np.ndarray, lengths: np.ndarray, again: Again, tie_threshold: float = 0.0
+    pairs: list[Pair], scores: np.ndarray, lengths: np.ndarray, bootstrap: Bootstrap, tie_threshold: float = 0.0
 ) -> dict[str, Row | None]:
     """Return figures of pairs with a winner, and how far apart the scores of tied ones are beside them; None without
     the pairs.
@@ -220,8 +220,10 @@ def of_pairs(
         "pair accuracy": _rate(right, voters, prompts, True),
         LONGER: _rate(longer, voters, prompts, None),
         ABOVE: _above(right - longer, voters, prompts),
-        "tie separation": _separation(pairs, scores, again),
-        "calibration error": _estimate(again(_calibration(scores, pairs, tie_threshold), compared, floor=None), False),
+        "tie separation": _separation(pairs, scores, bootstrap),
+        "calibration error": _estimate(
+            bootstrap(_calibration(scores, pairs, tie_threshold), compared, floor=None), False
+        ),
     }
 
 
@@ -247,7 +249,7 @@ def _above(gaps: np.ndarray, voters: list[int], prompts: np.ndarray) -> Row | No
     return result_figures.figure(mean.value, mean.standard_error, lower, upper, len(gaps), True)
 
 
-def _separation(pairs: list[Pair], scores: np.ndarray, again: Again) -> Row | None:
+def _separation(pairs: list[Pair], scores: np.ndarray, bootstrap: Bootstrap) -> Row | None:
     apart = np.array([abs(scores[p.a] - scores[p.b]) for p in pairs])
     won = np.array([bool(p.won) for p in pairs])
 
@@ -255,7 +257,7 @@ def _separation(pairs: list[Pair], scores: np.ndarray, again: Again) -> Row | No
         is_won = won[rows]
         return roc_auc.auc(apart[rows][~is_won], apart[rows][is_won]) if 0 < is_won.sum() < len(rows) else float("nan")
 
-    return _estimate(again(statistic, np.array([p.prompt for p in pairs])), True)
+    return _estimate(bootstrap(statistic, np.array([p.prompt for p in pairs])), True)
 
 
 def _calibration(scores: np.ndarray, pairs: list[Pair], tie_threshold: float) -> Any:
@@ -269,13 +271,15 @@ def _calibration(scores: np.ndarray, pairs: list[Pair], tie_threshold: float) ->
     return statistic
 
 
-def of_ratings(ratings: list[Rated], scores: np.ndarray, again: Again) -> dict[str, Row | None]:
+def of_ratings(ratings: list[Rated], scores: np.ndarray, bootstrap: Bootstrap) -> dict[str, Row | None]:
     """Return figures of thumbs and of stars; None where there are too few, or they are all alike."""
     thumbed, starred = [r for r in ratings if r.thumbs is not None], [r for r in ratings if r.stars is not None]
     thumbs, stars = np.array([float(bool(r.thumbs)) for r in thumbed]), np.array([float(r.stars or 0) for r in starred])
     of_thumbs, of_stars = (np.array([scores[r.answer] for r in ratings_part]) for ratings_part in (thumbed, starred))
-    auc = again(lambda rows: roc_auc.of_labels(of_thumbs[rows], thumbs[rows]), np.array([r.prompt for r in thumbed]))
-    rank = again(
+    auc = bootstrap(
+        lambda rows: roc_auc.of_labels(of_thumbs[rows], thumbs[rows]), np.array([r.prompt for r in thumbed])
+    )
+    rank = bootstrap(
         lambda rows: reward_measures.spearman(of_stars[rows], stars[rows]),
         np.array([r.prompt for r in starred]),
         floor=-1.0,

@@ -19,10 +19,10 @@ def words(text: str, signs: bool = False) -> list[str]:
     """Return the words in lower case. With `signs`, punctuation marks are words too, each by itself, as METEOR counts
     them."""
     texts: list[str] = []
-    for sort, run in groupby(unicodedata.normalize("NFC", text.lower()), _sort):
-        if sort == _WORD:
+    for kind, run in groupby(unicodedata.normalize("NFC", text.lower()), _sort):
+        if kind == _WORD:
             texts.append("".join(run))
-        elif sort == _ALONE or (sort == _SIGN and signs):
+        elif kind == _ALONE or (kind == _SIGN and signs):
             texts.extend(run)
     return texts
 

@@ -21,7 +21,7 @@ _FEEDBACK = (
 
 
 @dataclass(frozen=True)
-class Made:
+class LineageEntry:
     """A model, and the run that made it where the reader may know of it; None for one that was imported."""
 
     model: LanguageModel
@@ -62,34 +62,34 @@ class Judgements:
         return f"{_count_text(self.total, one, self.kind)} by {_count_text(self.judges, *judge)}{back}"
 
 
-def _count_text(n: int, one: str, many: str) -> str:
-    return f"{n:,} {one if n == 1 else many}"
+def _count_text(n: int, singular: str, plural: str) -> str:
+    return f"{n:,} {singular if n == 1 else plural}"
 
 
-def ancestry(model: LanguageModel, readable: QuerySet[Project]) -> list[Made]:
+def ancestry(model: LanguageModel, readable: QuerySet[Project]) -> list[LineageEntry]:
     """Return what it came from, its reward models included, the first ones first and itself last. Each once."""
     project_ids = set(readable.values_list("pk", flat=True))
-    made_by_id: dict[int, Made] = {}
+    made_by_id: dict[int, LineageEntry] = {}
     _collect(model.pk, project_ids, made_by_id, set())
     return list(made_by_id.values())
 
 
-def _collect(pk: int, readable: set[int], made_by_id: dict[int, Made], under_way: set[int]) -> None:
+def _collect(pk: int, readable: set[int], made_by_id: dict[int, LineageEntry], under_way: set[int]) -> None:
     if pk in made_by_id or pk in under_way:  # parents in a circle end here
         return
     under_way.add(pk)
-    made = made_of(LanguageModel.objects.select_related(*_RELATED).get(pk=pk), readable)
-    for earlier in (made.model.parent_id, made.reward_model.pk if made.reward_model else None):
+    entry = entry_of(LanguageModel.objects.select_related(*_RELATED).get(pk=pk), readable)
+    for earlier in (entry.model.parent_id, entry.reward_model.pk if entry.reward_model else None):
         if earlier is not None:
             _collect(earlier, readable, made_by_id, under_way)
-    made_by_id[pk] = made
+    made_by_id[pk] = entry
 
 
-def made_of(model: LanguageModel, readable: set[int]) -> Made:
+def entry_of(model: LanguageModel, readable: set[int]) -> LineageEntry:
     run: Run | None = getattr(model, "made_by", None)
     if run is None or run.project_id in readable:
-        return Made(model, run)
-    return Made(model, None, is_hidden=True)
+        return LineageEntry(model, run)
+    return LineageEntry(model, None, is_hidden=True)
 
 
 def judgements_in(datasets: Sequence[Dataset]) -> list[Judgements]:
@@ -98,8 +98,8 @@ def judgements_in(datasets: Sequence[Dataset]) -> list[Judgements]:
     ids = {dataset.pk for dataset in datasets}
     for table, kind in _FEEDBACK:
         # By id first: counted through the join, an annotation in two datasets would count twice.
-        here = one_each(kind.removesuffix("s"), table.objects.filter(datasets__in=ids))
-        annotations = table.objects.filter(pk__in=here.values("pk"))
+        distinct_rows = one_each(kind.removesuffix("s"), table.objects.filter(datasets__in=ids))
+        annotations = table.objects.filter(pk__in=distinct_rows.values("pk"))
         for judge in AnnotatorKind.values:
             rows = annotations.filter(judge=judge).order_by()
             total = rows.count()

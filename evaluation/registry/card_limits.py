@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from annotate.models import AnnotatorKind, LanguageModel
 from evaluation.models import Evaluation
-from evaluation.registry.ancestry import Judgements, Made, judgements_in
+from evaluation.registry.ancestry import Judgements, LineageEntry, judgements_in
 from training.runs.present import run_details
 
 FEW_JUDGEMENTS = 200
@@ -14,7 +14,7 @@ SMALL = 1_000_000_000  # parameters
 _BY_TRIAL = ("ppo", "grpo", "rloo")
 
 
-def limits(line: Sequence[Made], evaluations: Sequence[Evaluation]) -> list[str]:
+def limits(line: Sequence[LineageEntry], evaluations: Sequence[Evaluation]) -> list[str]:
     """Return the limits of the last model of the line."""
     last = line[-1]
     judgements = judgements_in([dataset for one in line for dataset in one.datasets])
@@ -54,16 +54,16 @@ def _of_judgements(judgements: Sequence[Judgements]) -> Iterator[str]:
         yield f"{withdrawn:,} of these annotations no longer {verb}; it has not unlearnt what they said."
 
 
-def _of_its_training(made: Made) -> Iterator[str]:
-    run = made.run
+def _of_its_training(entry: LineageEntry) -> Iterator[str]:
+    run = entry.run
     if run is None:
         return
     if run.kind in _BY_TRIAL:
         agreement_text = run_details.agreement(run.reward_model)
         text = f", which agrees with held-out annotations {agreement_text}" if agreement_text else ""
         yield f"It was trained to please a score{text}: where the score errs, so may it."
-    if stopped := run.result.get("stopped"):
-        yield f"Its run ended before its time: {stopped.get('message') or stopped.get('code') or 'at a bound'}"
+    if stop := run.result.get("stopped"):
+        yield f"Its run ended before its time: {stop.get('message') or stop.get('code') or 'at a bound'}"
 
 
 def _of_figures(evaluations: Sequence[Evaluation]) -> Iterator[str]:
@@ -73,7 +73,7 @@ def _of_figures(evaluations: Sequence[Evaluation]) -> Iterator[str]:
         yield "Some figures rest on fewer than 100 examples; read them with their intervals."
 
 
-def _of_records(line: Sequence[Made]) -> Iterator[str]:
+def _of_records(line: Sequence[LineageEntry]) -> Iterator[str]:
     if not line[-1].model.licence:
         yield "No licence is stated; ask before it is used elsewhere."
     if any(one.is_hidden for one in line):

@@ -81,7 +81,7 @@ class _SharedLookups:
         if parent is None:
             return set()
         if parent.pk not in self.lines:
-            self.lines[parent.pk] = {made.model.pk for made in ancestry(parent, Project.objects.all())}
+            self.lines[parent.pk] = {entry.model.pk for entry in ancestry(parent, Project.objects.all())}
         return self.lines[parent.pk]
 
     def judgements(self, datasets: list[Dataset]) -> int:
@@ -99,9 +99,9 @@ def cost_of(model: LanguageModel, board: Leaderboard, known_of: _SharedLookups |
         return None
     parent = parent_of(model)
     ancestors = looked_up.ancestors(parent)
-    since = [made for made in line if made.model.pk not in ancestors and made.run is not None]
-    runs = tuple(made.run for made in since if made.run is not None)
-    datasets = [dataset for made in since for dataset in made.datasets]
+    since = [entry for entry in line if entry.model.pk not in ancestors and entry.run is not None]
+    runs = tuple(entry.run for entry in since if entry.run is not None)
+    datasets = [dataset for entry in since for dataset in entry.datasets]
     cpu, wall = _seconds(runs)
     return Cost(model, parent, runs, cpu, wall, looked_up.judgements(datasets), _gain(model, parent, board))
 

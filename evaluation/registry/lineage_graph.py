@@ -15,7 +15,7 @@ from django.db.models import Q
 
 from annotate.core.permissions import Person, models_seen, projects_where
 from annotate.models import LanguageModel
-from evaluation.registry.ancestry import Made, ancestry, made_of, totals
+from evaluation.registry.ancestry import LineageEntry, ancestry, entry_of, totals
 
 BOX_WIDTH, BOX_HEIGHT = 160, 74  # six layers, a tokenizer to a second PPO, fit beside each other on a laptop
 ACROSS, DOWN, MARGIN = 200, 96, 12
@@ -27,7 +27,7 @@ NAME_LETTERS, LINE_LETTERS = 17, 23  # as many as fit at the sizes of models.css
 class Box:
     """One model in the picture. `lines` stand below its name: its stage, its data, its votes."""
 
-    made: Made
+    entry: LineageEntry
     x: int
     y: int
     is_current: bool
@@ -36,14 +36,14 @@ class Box:
     @property
     def name(self) -> str:
         """Return as much of the name as fits; the title has all of it."""
-        return _short(self.made.model.name, NAME_LETTERS)
+        return _short(self.entry.model.name, NAME_LETTERS)
 
 
 @dataclass(frozen=True)
 class Arrow:
     path: str
     is_reward: bool
-    says: str
+    label: str
 
 
 @dataclass(frozen=True)
@@ -74,17 +74,17 @@ def of_model(model: LanguageModel, person: Person) -> Graph:
     return laid_out(every, links, current=model.pk, left_out=left_out)
 
 
-def _links(made: Made) -> Iterable[Link]:
-    if made.model.parent_id is not None:
-        yield Link(made.model.parent_id, made.model.pk, is_reward=False)
-    if made.reward_model is not None:
-        yield Link(made.reward_model.pk, made.model.pk, is_reward=True)
+def _links(entry: LineageEntry) -> Iterable[Link]:
+    if entry.model.parent_id is not None:
+        yield Link(entry.model.parent_id, entry.model.pk, is_reward=False)
+    if entry.reward_model is not None:
+        yield Link(entry.reward_model.pk, entry.model.pk, is_reward=True)
 
 
-def _descendants(model: LanguageModel, person: Person, readable: set[int]) -> tuple[list[Made], int]:
+def _descendants(model: LanguageModel, person: Person, readable: set[int]) -> tuple[list[LineageEntry], int]:
     """Return children and what was rewarded by it, then theirs, the nearest first; and how many more there are of the
     last."""
-    visited, descendants = {model.pk}, list[Made]()
+    visited, descendants = {model.pk}, list[LineageEntry]()
     layer = [model.pk]
     related = (
         "parent",
@@ -96,7 +96,7 @@ def _descendants(model: LanguageModel, person: Person, readable: set[int]) -> tu
         children = seeable.filter(Q(parent__in=layer) | Q(made_by__reward_model__in=layer)).distinct().order_by("pk")
         new = [child for child in children if child.pk not in visited]
         room = MOST_DESCENDANTS - len(descendants)
-        descendants += [made_of(child, readable) for child in new[:room]]
+        descendants += [entry_of(child, readable) for child in new[:room]]
         visited |= {child.pk for child in new}
         if len(new) > room:
             return descendants, len(new) - room
@@ -104,14 +104,14 @@ def _descendants(model: LanguageModel, person: Person, readable: set[int]) -> tu
     return descendants, 0
 
 
-def laid_out(every: dict[int, Made], links: Sequence[Link], *, current: int, left_out: int = 0) -> Graph:
+def laid_out(every: dict[int, LineageEntry], links: Sequence[Link], *, current: int, left_out: int = 0) -> Graph:
     links = _without_circles(links)
     layers = _layers(every, links)
     places = _places(every, links, layers, current)
-    annotation_counts = totals(dataset for made in every.values() for dataset in made.datasets)
+    annotation_counts = totals(dataset for entry in every.values() for dataset in entry.datasets)
     boxes = [
-        Box(made, *_corner(places[pk]), is_current=pk == current, lines=_lines(made, annotation_counts))
-        for pk, made in every.items()
+        Box(entry, *_corner(places[pk]), is_current=pk == current, lines=_lines(entry, annotation_counts))
+        for pk, entry in every.items()
     ]
     arrows = [_arrow(link, layers, places, every) for link in links]
     width = max(box.x for box in boxes) + BOX_WIDTH + MARGIN
@@ -132,7 +132,7 @@ def _without_circles(links: Sequence[Link]) -> list[Link]:
     return forward_links
 
 
-def _layers(every: dict[int, Made], links: Sequence[Link]) -> dict[int, int]:
+def _layers(every: dict[int, LineageEntry], links: Sequence[Link]) -> dict[int, int]:
     """Return how many steps the longest way to each takes."""
     layers = dict.fromkeys(every, 0)
     for _ in every:
@@ -145,7 +145,7 @@ Key = int | tuple[int, int, int]  # a model, or a lane for an arrow: start, end,
 
 
 def _places(
-    every: dict[int, Made], links: Sequence[Link], layers: dict[int, int], current: int
+    every: dict[int, LineageEntry], links: Sequence[Link], layers: dict[int, int], current: int
 ) -> dict[Key, tuple[int, int]]:
     """Return (layer, row) of each model and of each lane: the way to the current model above, the rest as straight as
     may be.
@@ -158,7 +158,7 @@ def _places(
     lanes = [(link, layer) for link in links for layer in range(layers[link.start] + 1, layers[link.end])]
     for layer in range(max(layers.values()) + 1):
         wishes: list[tuple[bool, int, int, Key]] = []
-        for link in (link for link, between in lanes if between == layer):
+        for link in (link for link, lane_layer in lanes if lane_layer == layer):
             is_main = link.start in main and link.end in main and not link.is_reward
             row = places[_before(link, layer, layers)][1]
             wishes.append((not is_main, row, 2 if link.is_reward else 0, (link.start, link.end, layer)))
@@ -183,7 +183,7 @@ def _put(wishes: list[tuple[bool, int, int, Key]], layer: int, places: dict[Key,
         places[key] = (layer, row)
 
 
-def _main_line(every: dict[int, Made], current: int) -> list[int]:
+def _main_line(every: dict[int, LineageEntry], current: int) -> list[int]:
     line: list[int] = []
     at: int | None = current
     while at is not None and at in every and at not in line:
@@ -196,7 +196,9 @@ def _corner(place: tuple[int, int]) -> tuple[int, int]:
     return MARGIN + place[0] * ACROSS, MARGIN + place[1] * DOWN
 
 
-def _arrow(link: Link, layers: dict[int, int], places: dict[Key, tuple[int, int]], every: dict[int, Made]) -> Arrow:
+def _arrow(
+    link: Link, layers: dict[int, int], places: dict[Key, tuple[int, int]], every: dict[int, LineageEntry]
+) -> Arrow:
     """Return a curve from the right of one box to the left of another, along its lane through the layers between."""
     middle = BOX_HEIGHT // 2
     x, y = _corner(places[link.start])
@@ -215,10 +217,10 @@ def _arrow(link: Link, layers: dict[int, int], places: dict[Key, tuple[int, int]
     return Arrow(path, link.is_reward, f"{start} rewarded {end}" if link.is_reward else f"{end} was made from {start}")
 
 
-def _lines(made: Made, annotation_counts: Counter[int]) -> tuple[str, ...]:
+def _lines(entry: LineageEntry, annotation_counts: Counter[int]) -> tuple[str, ...]:
     """Return two short lines: the dataset, and the votes in it."""
-    shorts = [_short(dataset.name, LINE_LETTERS) for dataset in made.datasets[:1]]
-    total = sum(annotation_counts[dataset.pk] for dataset in made.datasets)
+    shorts = [_short(dataset.name, LINE_LETTERS) for dataset in entry.datasets[:1]]
+    total = sum(annotation_counts[dataset.pk] for dataset in entry.datasets)
     if total:
         shorts.append(f"{total:,} annotation{'' if total == 1 else 's'}")
     return tuple(shorts)

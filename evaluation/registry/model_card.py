@@ -21,7 +21,7 @@ from evaluation.leaderboard.leaderboard_rows import standings
 from evaluation.leaderboard.snapshots import current, default_annotator_kind
 from evaluation.models import Evaluation
 from evaluation.registry import card_limits
-from evaluation.registry.ancestry import Made, ancestry, judgements_in
+from evaluation.registry.ancestry import LineageEntry, ancestry, judgements_in
 from evaluation.registry.card_markdown import as_code, kind_title, option_value, plain, section, short, table
 from evaluation.registry.model_list import in_millions
 from training.models import Run
@@ -69,16 +69,16 @@ def markdown(model: LanguageModel, *, readable: QuerySet[Project]) -> str:
 def body(model: LanguageModel, *, readable: QuerySet[Project]) -> str:
     """Return the card without its title. `readable` are the projects that the reader may know of."""
     line = ancestry(model, readable)
-    made = line[-1]
+    entry = line[-1]
     evaluations = list(_evaluations(model, readable))
     parts = [
-        _summary(model, made),
+        _summary(model, entry),
         section("Lineage", _lineage(line)),
         section("Data", _data(line)),
         section("Annotations behind it", _judgements(line)),
         section("Licence", _licence(line)),
-        section("Training", _training(made)),
-        section("Figures", _figures(made, evaluations)),
+        section("Training", _training(entry)),
+        section("Figures", _figures(entry, evaluations)),
         section("Arena", _arena(model, readable)),
         section("Cost", _cost(line)),
         section("Limitations", [f"- {text}" for text in card_limits.limits(line, evaluations)]),
@@ -102,7 +102,7 @@ def _front_matter(model: LanguageModel) -> str:
     return yaml.safe_dump(facts, sort_keys=True, allow_unicode=True)
 
 
-def _summary(model: LanguageModel, made: Made) -> str:
+def _summary(model: LanguageModel, entry: LineageEntry) -> str:
     facts = [f"Stage **{plain(model.stage)}**"]
     if model.parameters:
         facts.append(f"{in_millions(model.parameters)} parameters ({model.parameters:,})")
@@ -112,8 +112,8 @@ def _summary(model: LanguageModel, made: Made) -> str:
         facts.append(plain(form))
     facts.append(f"since {model.created_at:%-d %B %Y}")
     text = f"{_WHAT.get(model.kind, model.kind)} {', '.join(facts)}."
-    if made.run is not None:
-        text += f" Made by run {made.run.pk} ({kind_title(made.run)})."
+    if entry.run is not None:
+        text += f" Made by run {entry.run.pk} ({kind_title(entry.run)})."
     if model.content_hash:
         text += f"\n\nHash of its files: `{model.content_hash}`"
     if model.retired_at is not None:
@@ -121,21 +121,21 @@ def _summary(model: LanguageModel, made: Made) -> str:
     return text
 
 
-def _lineage(line: list[Made]) -> Iterator[str]:
-    yield from table(("Model", "Stage", "From", "Made by", "Hash"), (_ancestor(made) for made in line))
+def _lineage(line: list[LineageEntry]) -> Iterator[str]:
+    yield from table(("Model", "Stage", "From", "Made by", "Hash"), (_ancestor(entry) for entry in line))
 
 
-def _ancestor(made: Made) -> tuple[str, ...]:
-    model = made.model
+def _ancestor(entry: LineageEntry) -> tuple[str, ...]:
+    model = entry.model
     imported = model.origin if not model.origin.startswith("/") else "a folder"
-    origin = model.parent.name if model.parent else "raw text" if made.run else imported
-    if made.reward_model is not None:
-        origin += f", rewarded by {made.reward_model.name}"
+    origin = model.parent.name if model.parent else "raw text" if entry.run else imported
+    if entry.reward_model is not None:
+        origin += f", rewarded by {entry.reward_model.name}"
     by = (
-        f"run {made.run.pk}, {kind_title(made.run)}"
-        if made.run
+        f"run {entry.run.pk}, {kind_title(entry.run)}"
+        if entry.run
         else "a run elsewhere"
-        if made.is_hidden
+        if entry.is_hidden
         else "imported"
     )
     return (
@@ -147,18 +147,18 @@ def _ancestor(made: Made) -> tuple[str, ...]:
     )
 
 
-def _data(line: list[Made]) -> Iterator[str]:
+def _data(line: list[LineageEntry]) -> Iterator[str]:
     rows = [
         (
-            made.model.name,
+            entry.model.name,
             dataset.name,
             dataset.kind,
             _counts_text(dataset),
             _annotators_text(dataset),
             f"`{dataset.content_hash[:12]}`",
         )
-        for made in line
-        for dataset in made.datasets
+        for entry in line
+        for dataset in entry.datasets
     ]
     if rows:
         yield from table(("For", "Dataset", "Kind", "Holds", "Annotated by", "Hash"), rows)
@@ -173,30 +173,32 @@ def _annotators_text(dataset: Dataset) -> str:
     return {"person": "people", "simulation": "simulated annotators"}.get(dataset.judge, "nobody here")
 
 
-def _judgements(line: list[Made]) -> list[str]:
+def _judgements(line: list[LineageEntry]) -> list[str]:
     """Return the distinct annotations, whichever of its ancestors or their reward models learnt from them."""
-    datasets = [dataset for made in line for dataset in made.datasets]
+    datasets = [dataset for entry in line for dataset in entry.datasets]
     texts = [f"- {one.in_words}" for one in judgements_in(datasets)]
     if texts:
         return ["Each counted once, over every run in the lineage:", "", *texts]
     return ["None: no annotation of this site has trained it or its ancestors."]
 
 
-def _licence(line: list[Made]) -> list[str]:
+def _licence(line: list[LineageEntry]) -> list[str]:
     """Return its own licence, and that of each ancestor that has another."""
     own_licence = line[-1].model.licence
     sentences = [f"{plain(own_licence)}." if own_licence else "Not stated."]
     others = {
-        made.model.name: made.model.licence or "not stated" for made in line[:-1] if made.model.licence != own_licence
+        entry.model.name: entry.model.licence or "not stated"
+        for entry in line[:-1]
+        if entry.model.licence != own_licence
     }
     sentences += [f"- {plain(name)}, which went into it: {plain(licence)}" for name, licence in others.items()]
     return sentences if len(sentences) == 1 else [sentences[0], "", *sentences[1:]]
 
 
-def _training(made: Made) -> Iterator[str]:
-    if made.run is None:
+def _training(entry: LineageEntry) -> Iterator[str]:
+    if entry.run is None:
         return
-    run = made.run
+    run = entry.run
     yield f"Run {run.pk}, {kind_title(run)}; seed {run.seed}; code `{run.code_version or 'unknown'}`."
     options = run_details.options(run)
     chosen = [option for option in options if not option.is_default]
@@ -216,7 +218,7 @@ def _training(made: Made) -> Iterator[str]:
         yield f"- At its pause in step {amendment.get('step', '?')}, people chose: {changes or 'to go on as before'}."
 
 
-def _figures(made: Made, evaluations: list[Evaluation]) -> Iterator[str]:
+def _figures(entry: LineageEntry, evaluations: list[Evaluation]) -> Iterator[str]:
     if evaluations:
         yield from table(
             ("On", "Metric", "Value", "95 %", "n", "Signature"),
@@ -225,8 +227,8 @@ def _figures(made: Made, evaluations: list[Evaluation]) -> Iterator[str]:
                 for e, signature in zip(evaluations, _each_once(e.signature for e in evaluations), strict=True)
             ),
         )
-    if made.run is not None:
-        yield from _of_the_run(made.run)
+    if entry.run is not None:
+        yield from _of_the_run(entry.run)
 
 
 def _each_once(signatures: Iterable[str]) -> Iterator[str]:
@@ -270,10 +272,10 @@ def _arena(model: LanguageModel, readable: QuerySet[Project]) -> Iterator[str]:
             )
 
 
-def _cost(line: list[Made]) -> Iterator[str]:
+def _cost(line: list[LineageEntry]) -> Iterator[str]:
     """Yield the cost of its own run, and of all that went into it."""
     now = timezone.now()
-    runs = {made.run.pk: made.run for made in line if made.run is not None}
+    runs = {entry.run.pk: entry.run for entry in line if entry.run is not None}
     attempts = {pk: list(run.attempts.all()) for pk, run in runs.items()}
     own_run = line[-1].run
     if own_run is not None and attempts[own_run.pk]:

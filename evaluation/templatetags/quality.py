@@ -66,5 +66,5 @@ def interval_picture(measure: Measure) -> Svg | str:
     def x(value: float) -> float:
         return _PAD + (_WIDTH - 2 * _PAD) * (min(max(value, low), high) - low) / (high - low)
 
-    ends, beside = (measure.value, measure.lower, measure.upper), measure.beside
-    return svg(interval_bar(x, *ends, width=_WIDTH, pad=_PAD, beside=beside, is_bold=True), "judge-interval")
+    ends, reference = (measure.value, measure.lower, measure.upper), measure.beside
+    return svg(interval_bar(x, *ends, width=_WIDTH, pad=_PAD, reference=reference, is_bold=True), "judge-interval")

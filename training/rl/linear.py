@@ -38,7 +38,7 @@ class Linear:
             self._read_weights()
         if merges:
             self._merge(factors)
-        self.beside = None if merges or not any(factors) else _below_each_other(factors, self.rows)
+        self.low_rank = None if merges or not any(factors) else _below_each_other(factors, self.rows)
 
     def _read_weights(self) -> None:
         weights: list[Any] = [module.weight for module in self.modules]
@@ -61,8 +61,8 @@ class Linear:
             y = torch.ops.mkldnn._linear_pointwise(flat, self.weight, self.bias, "none", [], "")
         else:
             y = F.linear(flat, self.weight, self.bias)
-        if self.beside is not None:
-            a, b = self.beside
+        if self.low_rank is not None:
+            a, b = self.low_rank
             y.addmm_(flat @ a, b)
         return y.view(*x.shape[:-1], self.width)
 
@@ -79,13 +79,13 @@ def _learns(module: nn.Module) -> bool:
 def _below_each_other(factors_by_module: list[Factors | None], rows: list[int]) -> tuple[Tensor, Tensor]:
     """Return (in, R) and (R, sum of out) of all modules' factors: each one's b stands in its own columns, zeros
     elsewhere."""
-    there = [
+    placed = [
         (factors, end - count, end) for factors, count, end in _places(factors_by_module, rows) if factors is not None
     ]
-    a = torch.cat([factors.a for factors, _, _ in there])
+    a = torch.cat([factors.a for factors, _, _ in placed])
     b = a.new_zeros(len(a), sum(rows))
     start = 0
-    for factors, first, last in there:
+    for factors, first, last in placed:
         b[start : start + factors.rank, first:last] = factors.b.T
         start += factors.rank
     return a.T, b

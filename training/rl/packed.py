@@ -103,7 +103,7 @@ class _Part:
         plain = getattr(module, "base", module)
         self.weight, self.bias, self.module = plain.weight, plain.bias, module
         self.learns = isinstance(module, LoRALinear) and module.switch.on
-        self.beside = factors_beside(module)
+        self.low_rank = factors_beside(module)
 
     def learnt(self) -> list[Tensor]:
         if self.learns:
@@ -112,21 +112,21 @@ class _Part:
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.linear(x, self.weight, self.bias)
-        if self.beside is not None:
-            y.addmm_(x @ self.beside.a.T, self.beside.b.T)
+        if self.low_rank is not None:
+            y.addmm_(x @ self.low_rank.a.T, self.low_rank.b.T)
         return y
 
     def backward(self, x: Tensor, slope: Tensor, into: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
         """Return d/dx, added to `into` where one is given, and the derivatives by what `learnt` names."""
         towards_x = slope @ self.weight if into is None else into.addmm_(slope, self.weight)
-        if self.beside is None:
+        if self.low_rank is None:
             return towards_x, [slope.T @ x if p is self.weight else slope.sum(0) for p in self.learnt()]
-        towards_down = slope @ self.beside.b
-        towards_x.addmm_(towards_down, self.beside.a)
+        towards_down = slope @ self.low_rank.b
+        towards_x.addmm_(towards_down, self.low_rank.a)
         if not self.learns:
             return towards_x, []
         rank = self.module.lora_a.shape[0]  # the last ones
-        down = x @ self.beside.a[-rank:].T
+        down = x @ self.low_rank.a[-rank:].T
         towards_b = (slope.T @ down).float().mul_(self.module.scaling)
         return towards_x, [(towards_down[:, -rank:].T @ x).float(), towards_b]
 

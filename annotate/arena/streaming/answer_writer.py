@@ -67,12 +67,12 @@ class Writing:
 
     def __init__(self, battle: Battle, place: Place, claim: uuid.UUID) -> None:
         self.battle, self.battle_id, self.place, self.claim = battle, battle.pk, place, claim
-        self.number, self.told = number_of(place), masking_context(battle, place)
+        self.number, self.masking_context = number_of(place), masking_context(battle, place)
         self.models = (battle.model_a, battle.model_b)
         self.samplings = tuple(sampling_for(battle.project, model) for model in self.models)
         self.system_prompts = tuple(system_prompt_for(battle.project, model) for model in self.models)
         self.sides, self.version, self.problem = list(raw_sides(battle, place)), 0, ""
-        self.masks = (GrowingMask(self.told), GrowingMask(self.told))
+        self.masks = (GrowingMask(self.masking_context), GrowingMask(self.masking_context))
         self.looking, self.seen_version = threading.Lock(), -1
         self.changed = asyncio.Event()  # set by the next change, which puts another one in its place
         self.seen = scene_of(place, (Side("A"), Side("B")), "")  # until somebody looks
@@ -254,7 +254,8 @@ class Writing:
 
     def _keep(self, index: int, seed: int, last: model_server.Piece) -> None:
         """Keep the completion and its place in the battle, or neither."""
-        names_itself = masking.names_itself(self.sides[index].text, self.told)  # before the transaction: it takes time
+        # before the transaction: it takes time
+        names_itself = masking.names_itself(self.sides[index].text, self.masking_context)
         with transaction.atomic():
             self._keep_answer(index, seed, last, names_itself)
 

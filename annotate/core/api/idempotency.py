@@ -35,7 +35,7 @@ def idempotent(
     atomic: bool = True,
     checks_first: bool = False,
     whole_body: bool = True,
-    who: Callable[[Request], str] | None = None,
+    sender_of: Callable[[Request], str] | None = None,
     secrets: Secrets | None = None,
 ) -> Callable:
     """Decorates a view method or function whose POST creates something.
@@ -44,9 +44,9 @@ def idempotent(
     a twin that arrives at the same moment waits. It is off where the work waits for a model server or computes: SQLite
     has one writer. Then the work itself must refuse a second time what was done. With `checks_first` the view checks
     what was sent and returns a function, and only this function runs in the transaction: it must itself notice what
-    another request has changed since. `whole_body` is off for uploads that are too large to hold. `who` tells senders
-    without an account apart. `secrets` names the fields of the answer that must not lie in the database, each with what
-    gives it again from the request and from what was kept of the answer.
+    another request has changed since. `whole_body` is off for uploads that are too large to hold. `sender_of` tells
+    senders without an account apart. `secrets` names the fields of the answer that must not lie in the database, each
+    with what gives it again from the request and from what was kept of the answer.
     """
     hidden = secrets or {}
 
@@ -61,7 +61,7 @@ def idempotent(
                 work = _checked(view, checks_first, args, kwargs)
                 with transaction.atomic():
                     return work()
-            sender = who(request) if who else f"user:{request.user.pk}"
+            sender = sender_of(request) if sender_of else f"user:{request.user.pk}"
             request_hash = _hash(request, whole_body)
             if first := _firsts.first(who=sender, key=key):
                 return _repeated_response(first, request_hash, request, hidden)
@@ -101,42 +101,42 @@ def _checked(view: Callable[..., Any], checks_first: bool, args: Any, kwargs: An
 
 
 def _work_and_keep(
-    who: str, key: str, request_hash: str, check: Callable[[], Work], request: Request, secrets: Secrets
+    sender: str, key: str, request_hash: str, check: Callable[[], Work], request: Request, secrets: Secrets
 ) -> Response:
     try:
         work = check()
         with transaction.atomic():
             response = work()
-            FirstAnswer.objects.create(who=who, key=key, request_hash=request_hash, **_storable(response, secrets))
+            FirstAnswer.objects.create(who=sender, key=key, request_hash=request_hash, **_storable(response, secrets))
             return response
     except (Refused, IntegrityError):
         # Perhaps a twin was first: what it has done is refused a second time, or its key stands. On Postgres one of
         # the two has waited here, or at a row that both change, until the other's transaction had ended.
-        if twin := _firsts.first(who=who, key=key):
+        if twin := _firsts.first(who=sender, key=key):
             return _repeated_response(twin, request_hash, request, secrets)
         raise
 
 
-def _twin(who: str, key: str, error: Exception) -> FirstAnswer | None:
+def _twin(sender: str, key: str, error: Exception) -> FirstAnswer | None:
     """Return the answer of a twin that was first at work; it is kept a moment after the work is done.
 
     It is waited for where a twin may be why this one was refused: what stands already is a conflict.
     """
-    first = _firsts.first(who=who, key=key)
+    first = _firsts.first(who=sender, key=key)
     is_conflict = not isinstance(error, Refused) or error.status == 409
     if first is None and is_conflict and _twins.acquire(blocking=False):
         try:
             until = time.monotonic() + TWIN_SECONDS
-            while (first := _firsts.first(who=who, key=key)) is None and time.monotonic() < until:
+            while (first := _firsts.first(who=sender, key=key)) is None and time.monotonic() < until:
                 time.sleep(0.05)
         finally:
             _twins.release()
     return first
 
 
-def _keep(who: str, key: str, request_hash: str, response: Response, request: Request, secrets: Secrets) -> Response:
+def _keep(sender: str, key: str, request_hash: str, response: Response, request: Request, secrets: Secrets) -> Response:
     first, is_new = FirstAnswer.objects.get_or_create(
-        who=who, key=key, defaults={"request_hash": request_hash, **_storable(response, secrets)}
+        who=sender, key=key, defaults={"request_hash": request_hash, **_storable(response, secrets)}
     )
     return response if is_new else _repeated_response(first, request_hash, request, secrets)
 
@@ -156,8 +156,8 @@ def _repeated_response(first: FirstAnswer, request_hash: str, request: Request, 
         )
     body = first.body
     if secrets and isinstance(body, dict):
-        missing = {name: again for name, again in secrets.items() if name in body and body[name] is None}
-        body = body | {name: again(request, body) for name, again in missing.items()}
+        missing = {name: reissue for name, reissue in secrets.items() if name in body and body[name] is None}
+        body = body | {name: reissue(request, body) for name, reissue in missing.items()}
     return Response(body, status=first.status, headers={"Idempotency-Replayed": "true"})
 
 

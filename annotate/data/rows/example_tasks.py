@@ -48,11 +48,11 @@ _STRONG = ("truly", "quite", "really", "from beginning to end")
 def sentiment() -> Iterator[Row]:
     """Yield reviews by a grammar. Negations and concessions ensure that no single word decides."""
     draw = random.Random(20)
-    for label, thing, review in itertools.product(("positive", "negative"), _THINGS, _REVIEWS):
+    for label, subject, review in itertools.product(("positive", "negative"), _THINGS, _REVIEWS):
         good = label == "positive"
         same_words, opposite_words = (_GOOD, _BAD) if good else (_BAD, _GOOD)
         for _ in range(5):
-            part, other_part = draw.sample(_PARTS[thing], 2)
+            part, other_part = draw.sample(_PARTS[subject], 2)
             words = {
                 "mine": draw.choice(same_words),
                 "theirs": draw.choice(opposite_words),
@@ -60,7 +60,7 @@ def sentiment() -> Iterator[Row]:
             }
             go_again = "go" if good else "not go"
             yield {
-                "text": review.format(thing=thing, part=part, other=other_part, again=go_again, **words),
+                "text": review.format(thing=subject, part=part, other=other_part, again=go_again, **words),
                 "label": label,
             }
 
@@ -196,8 +196,8 @@ _KINDS = {
 def commonsense() -> Iterator[Row]:
     """Yield questions which of four things can, lives, is made for …; the other three are of other kinds."""
     draw = random.Random(21)
-    for (ability, things), _ in itertools.product(_KINDS.items(), range(6)):
-        answer = draw.choice(things)
+    for (ability, able_things), _ in itertools.product(_KINDS.items(), range(6)):
+        answer = draw.choice(able_things)
         wrong_answers = [draw.choice(_KINDS[kind]) for kind in draw.sample([k for k in _KINDS if k != ability], 3)]
         choices = [answer, *wrong_answers]
         draw.shuffle(choices)

@@ -67,11 +67,11 @@ class _Window:
         self.file, self.longest = file, longest
         self.decode = codecs.getincrementaldecoder("utf-8-sig")().decode
         self.scan = DECODER.raw_decode
-        self.text, self.at, self.passed, self.is_whole = "", 0, 0, False
+        self.text, self.at, self.dropped, self.is_whole = "", 0, 0, False
 
     @property
     def place(self) -> int:
-        return self.passed + self.at
+        return self.dropped + self.at
 
     def skip(self) -> None:
         self.at += 1
@@ -94,7 +94,7 @@ class _Window:
             try:
                 value, end = self.scan(self.text, self.at)
             except json.JSONDecodeError as error:
-                position = self.passed + error.pos
+                position = self.dropped + error.pos
                 if len(self.text) - self.at > self.longest:
                     raise ValueError(f"no element that ends within {self.longest:,} characters.") from error
                 if not self._more(size):
@@ -115,6 +115,6 @@ class _Window:
             self.decode(b"", True)  # it raises where the last character is cut off
             self.is_whole = True
             return False
-        self.passed += self.at
+        self.dropped += self.at
         self.text, self.at = self.text[self.at :] + self.decode(block), 0
         return True

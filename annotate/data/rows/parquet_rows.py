@@ -27,7 +27,7 @@ def read_parquet(source: Source, after: int) -> Iterator[FileRow]:
         try:
             table = pq.ParquetFile(file)
             odd = [column.name for column in table.schema_arrow if not _is_as_json(pa, column.type)]
-            bytes_each = _size(source.given) / max(1, table.metadata.num_rows)
+            bytes_each = _size(source.file) / max(1, table.metadata.num_rows)
             number, groups = _groups_behind(table.metadata, after)
             size = 0
             for batch in table.iter_batches(_BATCH, row_groups=groups):
@@ -101,16 +101,16 @@ def _groups_behind(metadata: Any, after: int) -> tuple[int, list[int]]:
 
 
 def _size(file: BinaryIO) -> int:
-    here = file.tell()
+    position = file.tell()
     size = file.seek(0, io.SEEK_END)
-    file.seek(here)
+    file.seek(position)
     return size
 
 
 def _seekable(source: Source) -> Any:
     """Return the file so that it can be read from its end, as Parquet is: a packed one is unpacked to disk first."""
     if not source.is_packed:
-        return contextlib.nullcontext(source.given)
+        return contextlib.nullcontext(source.file)
     copy = tempfile.TemporaryFile()  # noqa: SIM115 - the caller's `with` closes it
     shutil.copyfileobj(cast(Any, source), copy)
     copy.seek(0)

@@ -41,7 +41,7 @@ class Source:
     """A file, unpacked as it is read, up to a bound: a small gzip file could hold more than a disk does."""
 
     def __init__(self, file: BinaryIO, name: str, largest: int) -> None:
-        self.given, self.largest, self.read_so_far = file, largest, 0
+        self.file, self.largest, self.read_so_far = file, largest, 0
         self.is_packed = _peek(file, 2) == _GZIP
         self.plain = cast(BinaryIO, gzip.GzipFile(fileobj=file)) if self.is_packed else file
         self.name = name.removesuffix(".gz") if self.is_packed else name
@@ -74,7 +74,7 @@ class Source:
     @property
     def position(self) -> int:
         """Return how far the file is read, in bytes as it was given. To the byte where it is not packed."""
-        return self.given.tell() if self.is_packed else self.read_so_far
+        return self.file.tell() if self.is_packed else self.read_so_far
 
     def _count(self, part: bytes) -> bytes:
         self.read_so_far += len(part)

@@ -17,15 +17,15 @@ PER_PAGE = 100
 
 @in_project(get="manage")
 def audit_trail(request: MemberRequest, project: Project) -> HttpResponse:
-    action, who = request.GET.get("action", ""), request.GET.get("who", "")
-    entries = entries_of(project, action=action, who=who)
+    action, username = request.GET.get("action", ""), request.GET.get("who", "")
+    entries = entries_of(project, action=action, username=username)
     context = {
         "project": project,
         "page": Paginator(entries, PER_PAGE).get_page(request.GET.get("page")),
         "actions": project.audit.order_by("action").values_list("action", flat=True).distinct(),  # type: ignore[attr-defined]
         "people": project.audit.order_by("actor__username").values_list("actor__username", flat=True).distinct(),  # type: ignore[attr-defined]
         "action": action,
-        "who": who,
+        "who": username,
         "changes": status_changes(project)[:PER_PAGE],
     }
     return render(request, "annotate/labelling/audit.html", context)

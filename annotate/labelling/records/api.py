@@ -117,10 +117,10 @@ def _number(value: str, name: str) -> int:
     return number
 
 
-def _created(form: type[Input], out: type[serializers.Serializer]) -> Any:
+def _created(form: type[Input], output: type[serializers.Serializer]) -> Any:
     return extend_schema(
         request=form(many=True),
-        responses={201: out(many=True)} | refusals(400, 403, 404, 413),
+        responses={201: output(many=True)} | refusals(400, 403, 404, 413),
         parameters=[IDEMPOTENCY_KEY],
         description="Import one or a list, taken whole or not at all. They count as the importer's.",
     )

@@ -17,16 +17,18 @@ class Command(BaseCommand):
     help = "Encrypt the keys of models' endpoints anew, with the newest secret."
 
     def handle(self, **options: Any) -> None:
-        lost, resealed = [], 0
+        unreadable_names, resealed = [], 0
         for model in LanguageModel.objects.exclude(sealed_key=""):
             try:
                 sealed = model_keys.reseal(model)
             except model_keys.KeyLost:
-                lost.append(model.name)
+                unreadable_names.append(model.name)
                 continue
             # Not a key that somebody has given meanwhile.
-            kept = LanguageModel.objects.filter(pk=model.pk, sealed_key=model.sealed_key)
-            resealed += kept.update(sealed_key=sealed)
+            unchanged_rows = LanguageModel.objects.filter(pk=model.pk, sealed_key=model.sealed_key)
+            resealed += unchanged_rows.update(sealed_key=sealed)
         self.stdout.write(f"{resealed} keys are encrypted with the newest secret.")
-        if lost:
-            raise CommandError(f"No secret reads the keys of {', '.join(lost)}: give them again on the models' pages.")
+        if unreadable_names:
+            raise CommandError(
+                f"No secret reads the keys of {', '.join(unreadable_names)}: give them again on the models' pages."
+            )

@@ -116,6 +116,6 @@ def join(request: Request, slug: str) -> Response:
 def audit_trail(request: Request, project: Project) -> Response:
     """Who changed what, newest first, for managers."""
     query_params = request.query_params
-    entries = audit.entries_of(project, action=query_params.get("action", ""), who=query_params.get("who", ""))
+    entries = audit.entries_of(project, action=query_params.get("action", ""), username=query_params.get("who", ""))
     pages = Newest()
     return pages.get_paginated_response(AuditOut(pages.paginate_queryset(entries, request), many=True).data)

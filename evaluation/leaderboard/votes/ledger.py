@@ -53,22 +53,22 @@ class Change(NamedTuple):
 
 
 class Missing(NamedTuple):
-    """Numbers `low` to `high` that were not there at `seen`; when transactions below `horizon` have ended, none comes.
+    """Hold the numbers `low` to `high` that were not there at `seen_at`.
 
-    A horizon of 0 is not known yet.
+    When transactions below `horizon` have ended, none comes any more. A horizon of 0 is not known yet.
     """
 
     low: int
     high: int
-    seen: float
+    seen_at: float
     horizon: int = 0
 
 
 class Moment(NamedTuple):
-    """When the ledger is looked at: `own` transaction, and the `oldest` that still runs, which may be the same."""
+    """Say when the ledger is read: in which transaction, and which is the oldest that still runs (maybe the same)."""
 
     now: float
-    own: int
+    own_transaction: int
     oldest: int
 
 
@@ -110,8 +110,8 @@ def votes_of(ids: Sequence[int]) -> Iterator[NewVote]:
 
 def everything(last: int, missing: Sequence[Missing]) -> Iterator[NewVote]:
     """Yield all comparisons up to `last` but for those that are missing still."""
-    skipped = _without_ranges(missing)
-    yield from (NewVote(*row) for row in _votes().filter(skipped, id__lte=last).iterator(BLOCK))
+    outside_missing = _without_ranges(missing)
+    yield from (NewVote(*row) for row in _votes().filter(outside_missing, id__lte=last).iterator(BLOCK))
 
 
 def all_changes(last: int, missing: Sequence[Missing]) -> Iterator[Change]:
@@ -139,14 +139,14 @@ def _votes() -> QuerySet:
 
 def _news(rows: QuerySet, kind: Callable[..., Any], last: int, missing: Sequence[Missing]) -> News:
     moment = _moment()  # before the rows are read: what has ended by now is among them
-    late = [kind(*row) for row in _in_ranges(rows, missing)]
+    late_rows = [kind(*row) for row in _in_ranges(rows, missing)]
     rows_read = list(rows.annotate(written=F("created_at")).filter(id__gt=last).order_by("id")[:BLOCK])
-    gaps = list(_without(missing, sorted(row.id for row in late)))
+    gaps = list(_without(missing, sorted(row.id for row in late_rows)))
     if connection.vendor == "postgresql":  # SQLite's writers come one after the other, and number without gaps
         gaps += _gaps(last, [(row[0], row[-1].timestamp()) for row in rows_read], moment)
     new = [kind(*row[:-1]) for row in rows_read]
     gaps = [remaining for gap in gaps if (remaining := waited_for(gap, moment))]
-    return News(late + new, new[-1].id if new else last, gaps, len(new) == BLOCK)
+    return News(late_rows + new, new[-1].id if new else last, gaps, len(new) == BLOCK)
 
 
 def _gaps(last: int, rows: Sequence[tuple[int, float]], moment: Moment) -> Iterator[Missing]:
@@ -162,9 +162,9 @@ def waited_for(gap: Missing, moment: Moment) -> Missing | None:
     A transaction is numbered right after it draws the number of its first row; the patience covers that instant. After
     it, whoever drew has a number below our own.
     """
-    if moment.now - gap.seen <= PATIENCE:
+    if moment.now - gap.seen_at <= PATIENCE:
         return gap
-    horizon = gap.horizon or moment.own
+    horizon = gap.horizon or moment.own_transaction
     return None if moment.oldest >= horizon else gap._replace(horizon=horizon)
 
 

@@ -14,7 +14,7 @@ from evaluation.metrics.paired_tests import Difference
 
 def picture(scale: figure_formats.Scale | None, difference: Shown) -> Svg | str:
     """Return a difference with its interval, over a mark where nothing differs."""
-    return figure_formats.picture(scale, difference, beside=0.0)
+    return figure_formats.picture(scale, difference, reference=0.0)
 
 
 def scale_around_zero(differences: Sequence[Difference]) -> figure_formats.Scale | None:

@@ -149,10 +149,10 @@ def scale_over(figures: list[Shown]) -> Scale | None:
     return Scale(low, high) if high > low else None
 
 
-def picture(scale: Scale | None, figure: Shown, beside: float | None = None) -> Svg | str:
-    """Return a dot with its interval; the numbers stand beside it. `beside` is marked on the scale."""
+def picture(scale: Scale | None, figure: Shown, reference: float | None = None) -> Svg | str:
+    """Return a dot with its interval; the numbers stand beside it. `reference` is marked on the scale."""
     if scale is None or figure.lower is None or figure.upper is None:
         return ""
     ends = (figure.value, figure.lower, figure.upper)
-    bar = interval_bar(scale.x, *ends, width=WIDTH, pad=PAD, title=figure.interval, beside=beside)
+    bar = interval_bar(scale.x, *ends, width=WIDTH, pad=PAD, title=figure.interval, reference=reference)
     return svg(bar, "figure-interval")

@@ -211,8 +211,8 @@ def _contamination_notes(marks: contamination.Marks | None, is_contaminated: np.
         f"({contamination.RULE})."
     ]
     if short:
-        few = f"fewer than {contamination.FEWEST_WORDS} words of their own"
-        notes.append(f"{short} item{' has' if short == 1 else 's have'} {few}: too short to tell.")
+        phrase = f"fewer than {contamination.FEWEST_WORDS} words of their own"
+        notes.append(f"{short} item{' has' if short == 1 else 's have'} {phrase}: too short to tell.")
     if n_contaminated == n:
         notes.append("Every item was seen in training, so there is no figure without seen ones.")
     return notes

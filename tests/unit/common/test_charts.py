@@ -105,7 +105,7 @@ def test_a_hollow_dot_has_a_rim_and_the_papers_colour_within():
 
 
 def test_a_picture_without_words_is_hidden_from_who_cannot_see_it():
-    bar = interval_bar(lambda value: 100 * value, 0.5, 0.25, 0.75, width=100, pad=0, beside=0.1)
+    bar = interval_bar(lambda value: 100 * value, 0.5, 0.25, 0.75, width=100, pad=0, reference=0.1)
     assert svg(bar, "row").startswith('<svg class="row" width="100" viewBox="0 0 100 14" aria-hidden="true">')
     floor, beside, interval = (mark.points for mark in bar.marks if isinstance(mark, Line))
     assert (floor[1][0], beside[0][0], interval) == (100, 10, ((25, 7), (75, 7)))

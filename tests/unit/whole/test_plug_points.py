@@ -93,7 +93,7 @@ def test_a_test_s_registrations_end_with_it(hook):
     hook.register(file_of)
     with hook.holding(in_the_document):
         assert list(hook) == ["in_the_document"]
-    with pytest.raises(ZeroDivisionError), hook.holding(in_the_document, besides=True):
+    with pytest.raises(ZeroDivisionError), hook.holding(in_the_document, keeps_registered=True):
         assert list(hook) == ["file_of", "in_the_document"]
         raise ZeroDivisionError
     assert list(hook) == ["file_of"]

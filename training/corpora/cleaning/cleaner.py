@@ -71,7 +71,7 @@ def clean(text: str, source: str, rules: Sequence[Rule], report: Report) -> str 
     """Return the text as it goes into the corpus, or None; what each rule did to it is in the report."""
     for rule in rules:
         verdict = rule.judge(text)
-        if verdict.dropped:
+        if verdict.drop_reason:
             report.removed(rule.name, source, verdict)
             return None
         if verdict.text != text:

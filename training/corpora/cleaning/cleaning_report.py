@@ -50,19 +50,23 @@ class Report:
         rule_counts = self.data["rules"][rule]
         _add(rule_counts["removed"], verdict.text)
         reasons = rule_counts["reasons"]
-        reason = verdict.dropped if verdict.dropped in reasons or len(reasons) < _MOST_REASONS else "another reason"
+        reason = (
+            verdict.drop_reason if verdict.drop_reason in reasons or len(reasons) < _MOST_REASONS else "another reason"
+        )
         reasons[reason] = reasons.get(reason, 0) + 1
         removed = self._source(source)["removed"]
         removed[rule] = removed.get(rule, 0) + 1
-        why = f"{verdict.dropped}: {verdict.detail}" if verdict.detail else verdict.dropped
-        _draw(rule_counts["samples"], verdict.text, {"source": source, "why": why, "text": verdict.text[:SHOWN]})
+        reason_text = f"{verdict.drop_reason}: {verdict.detail}" if verdict.detail else verdict.drop_reason
+        _draw(
+            rule_counts["samples"], verdict.text, {"source": source, "why": reason_text, "text": verdict.text[:SHOWN]}
+        )
 
     def changed(self, rule: str, source: str, before: str, after: str) -> None:
         rule_counts = self.data["rules"][rule]
         rule_counts["changed"]["documents"] += 1
         rule_counts["changed"]["bytes"] += size(before) - size(after)
-        was, now = around_the_change(before, after)
-        _draw(rule_counts["changes"], before, {"source": source, "before": was, "after": now})
+        old_excerpt, new_excerpt = around_the_change(before, after)
+        _draw(rule_counts["changes"], before, {"source": source, "before": old_excerpt, "after": new_excerpt})
 
     def kept(self, source: str, text: str, file: str) -> None:
         for place in (self.data["kept"], self.data[file], self._source(source)["kept"]):

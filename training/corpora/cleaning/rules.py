@@ -11,7 +11,7 @@ class Verdict:
     """The text as the rule leaves it, or why the document goes. `detail` is for the few that are shown."""
 
     text: str
-    dropped: str = ""
+    drop_reason: str = ""
     detail: str = ""
 
 

@@ -43,8 +43,8 @@ def _end_like(codes: list[int]) -> NoReturn:
     killed = [code for code in codes if code < 0 and code != -signal.SIGTERM]
     if killed:
         _die_of(-killed[0])
-    if failed := [code for code in codes if code > 0]:
-        sys.exit(failed[0])
+    if failed_codes := [code for code in codes if code > 0]:
+        sys.exit(failed_codes[0])
     _die_of(signal.SIGTERM)
 
 

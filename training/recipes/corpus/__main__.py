@@ -115,7 +115,7 @@ class Work:
         self.run, self.config, self.parts, self.rules = run, config, parts, rules
         self.report, self.ledger, self.state = report, ledger, state
         self.shards = Shards(run.begin_dataset(), config.shard_mb * _SHARD_UNIT, state.sizes)
-        self.begun = time.monotonic() - state.seconds
+        self.started_at = time.monotonic() - state.seconds
         self.last_said = 0.0
         self.last_mark = (time.monotonic(), state.read)
 
@@ -192,7 +192,7 @@ class Work:
         counts."""
         state = self.state
         state.sizes, state.report = self.shards.sync(), self.report.data
-        state.seconds = time.monotonic() - self.begun
+        state.seconds = time.monotonic() - self.started_at
         state.stream = part.state() if part is not None else None
         self._measure()
         self.ledger.commit(dict(state.__dict__))
@@ -220,7 +220,7 @@ class Work:
         if part is None:
             self.run.progress("Cleaned", self.state.read, self.state.read, 0.0)
             return
-        share, seconds = self._share_done(part), time.monotonic() - self.begun
+        share, seconds = self._share_done(part), time.monotonic() - self.started_at
         if not share:
             self.run.progress("Cleaning", self.state.read, 0, math.inf)
             return
@@ -234,12 +234,12 @@ class Work:
         if not all(p.size or p.rows or most for p in self.parts):
             return None
         weights = [p.size for p in self.parts] if all(p.size for p in self.parts) else [1] * len(self.parts)
-        here = max(
+        part_share = max(
             part.position / part.size if part.size else 0.0,
             self.state.row / part.rows if part.rows else 0.0,
             self.state.taken.get(part.source, 0) / most if most else 0.0,
         )
-        done = sum(weights[: self.state.part]) + weights[self.state.part] * min(here, 1.0)
+        done = sum(weights[: self.state.part]) + weights[self.state.part] * min(part_share, 1.0)
         return done / sum(weights)
 
 

@@ -60,11 +60,11 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     mixture = ptx.mixture(ppo)
     optimiser = optimiser_for(ppo)
     state = load_checkpoint(ppo, optimiser) or calibrate(ppo, optimiser)
-    held_out = ptx.held_out_batches(ppo, mixture, state.own)
+    held_out = ptx.held_out_batches(ppo, mixture, state.parent_rollouts)
     if ending := follow_amendments(ppo, optimiser, state):
         finish(ppo, state, _ended_by_hand(ending), ending["message"])
         return
-    stopped, drift, parent = None, None, state.calibration.parent
+    stop, drift, parent = None, None, state.calibration.parent
     for step in range(state.step, config.steps + 1):
         run.progress("training", step, config.steps)
         if pause := human_review.must_pause(ppo, step, run.amendments()):
@@ -83,28 +83,28 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
         if measured.gold is not None and config.max_gold_gap:
             drift = max(drift, measured.gold.drift(config.max_gold_gap), key=lambda d: d.used)
         if drift.used > 1 and step > 0:  # at step 0 it is the parent itself, and a small batch of its answers varies
-            stopped = {"code": drift.code, "step": step}
+            stop = {"code": drift.code, "step": step}
         else:
             state.keep(ppo, step, measured.figures)
         updated = {}
-        if stopped is None and step < config.steps:
+        if stop is None and step < config.steps:
             human_review.ask(ppo, state.answers, step)
             with ppo.stage("updates"):
                 updated = update(ppo, optimiser, state, episodes, measured, step, mixture)
         baseline = ppo_behaviour.baseline_figures(config, parent) if step == 0 else {}
         _log(ppo, step, measured.figures | updated | {"drift": drift.used} | baseline, started)
-        if shows if stopped is None else config.at_bound == "pause":
+        if shows if stop is None else config.at_bound == "pause":
             show_samples(ppo, state.calibration, step)
-        if stopped is not None and config.at_bound == "pause":
+        if stop is not None and config.at_bound == "pause":
             pause_run(ppo, optimiser, state, pauses.at_bound(config, state, drift, step))
             return
-        if stopped is not None or step == config.steps:
+        if stop is not None or step == config.steps:
             break
         state.controller.update(measured.behaviour.kl, config.batch_size, share_spent(config, step))
         state.step = step + 1
         if state.step % config.checkpoint_every == 0 or state.step == config.steps:
             save_checkpoint(ppo, optimiser, state)
-    finish(ppo, state, stopped, drift.message if drift else "")
+    finish(ppo, state, stop, drift.message if drift else "")
 
 
 def amended(config: PPOConfig, amendments: list[dict[str, Any]]) -> PPOConfig:
@@ -195,25 +195,25 @@ _SCALES = {
 }
 
 
-def finish(ppo: PPO, state: State, stopped: dict[str, Any] | None, reason: str) -> None:
+def finish(ppo: PPO, state: State, stop: dict[str, Any] | None, reason: str) -> None:
     """Save the last policy that was within bounds, and say how the run ended."""
-    if stopped is not None:
+    if stop is not None:
         state.restore_kept(ppo)
         if "held_out_score" not in state.kept_figures:  # kept at a step that was not evaluated
             state.kept_figures = state.kept_figures | ppo_held_out.measure(ppo, state, state.kept_figures)
-        stopped["message"] = (
-            f"Training ended at step {stopped['step']} of {ppo.config.steps}: {reason.rstrip('.')}. The model is that "
+        stop["message"] = (
+            f"Training ended at step {stop['step']} of {ppo.config.steps}: {reason.rstrip('.')}. The model is that "
             f"of step {state.kept_step}, the last within bounds."
         )
         if state.kept_step == 0:
-            stopped["message"] += " That is the parent itself: lower learning_rate, or look at what the score rewards."
+            stop["message"] += " That is the parent itself: lower learning_rate, or look at what the score rewards."
     ppo.run.progress("saving the model", ppo.config.steps, ppo.config.steps)
     model, folder = ppo.policy.model, ppo.run.begin_model()
     saved = children.save_child(ppo.spec.parent, model, ppo.tokenizer, folder, ppo.sequences(children.SEQUENCES))
     ppo.run.commit_model()
     ppo.run.finish(
         {
-            "stopped": stopped,
+            "stopped": stop,
             "step": state.kept_step,
             "amendments": ppo.run.amendments(),
             # Whether the quick ways were taken: a model unlike Llama runs through its own forward, and is slower.

@@ -57,9 +57,9 @@ def mixture(ppo: PPO) -> Mixture | None:
     if not has_other_text(ppo.run):
         return None
     folder = ppo.run.path / "data" / "other"
-    held_out = [piece for _, piece in _draw_sequences(ppo, _files(folder, held=True), HELD_OUT)]
+    held_out = [piece for _, piece in _draw_sequences(ppo, _files(folder, is_held_out=True), HELD_OUT)]
     wanted_count = ppo.config.steps * ppo.config.epochs * ppo.config.minibatches * ppo.config.ptx_batch_size
-    pieces = _draw_sequences(ppo, _files(folder, held=False), min(MOST, wanted_count + HELD_OUT))
+    pieces = _draw_sequences(ppo, _files(folder, is_held_out=False), min(MOST, wanted_count + HELD_OUT))
     train = [piece for _, piece in pieces]
     if not held_out:
         train, held_out = _hold_out(pieces)
@@ -83,10 +83,10 @@ def ptx_loss(ppo: PPO, batch: Rollout) -> Tensor:
 
 
 @torch.no_grad()
-def held_out_loss(ppo: PPO, held: list[Rollout]) -> float:
+def held_out_loss(ppo: PPO, held_out_batches: list[Rollout]) -> float:
     """Return the loss of the policy as it is, over all held-out tokens."""
-    tokens = [int(batch.mask.sum()) for batch in held]
-    return sum(float(ptx_loss(ppo, b)) * n for b, n in zip(held, tokens, strict=True)) / max(1, sum(tokens))
+    tokens = [int(batch.mask.sum()) for batch in held_out_batches]
+    return sum(float(ptx_loss(ppo, b)) * n for b, n in zip(held_out_batches, tokens, strict=True)) / max(1, sum(tokens))
 
 
 def held_out_batches(ppo: PPO, mixture_: Mixture | None, own_batches: list[Rollout]) -> list[Rollout]:
@@ -108,9 +108,9 @@ def as_rollout(sequences: list[Piece], ppo: PPO) -> Rollout:
     return rollout_of([head for head, _ in sequences], completions, ppo.tokenizer.pad_token_id)
 
 
-def _files(folder: Path, *, held: bool) -> list[Path]:
+def _files(folder: Path, *, is_held_out: bool) -> list[Path]:
     """Return the files: held-out documents of a corpus lie in a file of their own; examples have none."""
-    return [path for path in sorted(folder.glob("*.jsonl")) if (path.name == "validation.jsonl") == held]
+    return [path for path in sorted(folder.glob("*.jsonl")) if (path.name == "validation.jsonl") == is_held_out]
 
 
 def _draw_sequences(ppo: PPO, files: list[Path], limit: int) -> list[tuple[str, Piece]]:

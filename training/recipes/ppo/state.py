@@ -59,9 +59,11 @@ class Calibration:
 
 @dataclass
 class State:
-    """`kept` are the trained weights that sampled the last rollout within bounds; `own` the parent's completions, by
-    batch, where PTX asks for them; `answers` some of them as text, for reviews; `amended` how many of the run's
-    amendments have been followed.
+    """Hold what a checkpoint needs besides the weights and the optimiser.
+
+    `kept_weights` are the trained weights that sampled the last rollout within bounds; `parent_rollouts` the parent's
+    completions, by batch, where PTX asks for them; `answers` some of them as text, for reviews; `amended` how many of
+    the run's amendments have been followed.
     """
 
     step: int
@@ -70,21 +72,21 @@ class State:
     spread: Spread
     answers: list[Row] = field(default_factory=list)
     amended: int = 0
-    kept: dict[str, Tensor] = field(default_factory=dict)
+    kept_weights: dict[str, Tensor] = field(default_factory=dict)
     kept_step: int = 0
     kept_figures: dict[str, float] = field(default_factory=dict)
-    own: list[Rollout] = field(default_factory=list)
+    parent_rollouts: list[Rollout] = field(default_factory=list)
     gold: GoldScale | None = None  # where the reward model has a second head
 
     @torch.no_grad()
     def keep(self, ppo: PPO, step: int, figures: dict[str, float]) -> None:
-        self.kept = {name: p.detach().clone() for name, p in ppo.policy.parameters().items()}
+        self.kept_weights = {name: p.detach().clone() for name, p in ppo.policy.parameters().items()}
         self.kept_step, self.kept_figures = step, figures
 
     @torch.no_grad()
     def restore_kept(self, ppo: PPO) -> None:
         for name, parameter in ppo.policy.parameters().items():
-            parameter.copy_(self.kept[name])
+            parameter.copy_(self.kept_weights[name])
 
 
 def calibrate(ppo: PPO, optimiser: torch.optim.Optimizer) -> State:
@@ -112,7 +114,7 @@ def calibrate(ppo: PPO, optimiser: torch.optim.Optimizer) -> State:
     if gold:
         state.gold = GoldScale.of(torch.cat([b.scores for b in batches]), torch.cat(gold))
     if config.ptx_coef and not has_other_text(ppo.run):
-        state.own = [batch.rollout for batch in batches]
+        state.parent_rollouts = [batch.rollout for batch in batches]
     save_checkpoint(ppo, optimiser, state)
     return state
 
@@ -194,10 +196,10 @@ def save_checkpoint(ppo: PPO, optimiser: torch.optim.Optimizer, state: State) ->
             "spread": {"mean": state.spread.mean, "std": state.spread.std},
             "answers": state.answers,
             "amended": state.amended,
-            "kept": state.kept,
+            "kept": state.kept_weights,
             "kept_step": state.kept_step,
             "kept_figures": state.kept_figures,
-            "own": [vars(rollout) for rollout in state.own],
+            "own": [vars(rollout) for rollout in state.parent_rollouts],
             "gold": asdict(state.gold) if state.gold is not None else None,
             "held_out": ppo.held_out_rows,
             "rng": torch.get_rng_state(),

@@ -44,7 +44,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Batch:
-    """What the minibatches are cut from. advantages, returns (B, N); `own`: completions of the parent, for PTX;
+    """Hold what the minibatches are cut from. advantages, returns (B, N); `parent_rollout`: for PTX;
     `tokens`: valid ones in a minibatch of mean size, which a loss over the whole batch is divided by.
     """
 
@@ -52,7 +52,7 @@ class Batch:
     measured: Measured
     advantages: Tensor
     returns: Tensor
-    own: Rollout | None
+    parent_rollout: Rollout | None
     mixture: Mixture | None
     step: int
     tokens: float
@@ -120,7 +120,9 @@ def _batch(ppo: PPO, state: State, episodes: Episodes, measured: Measured, step:
     # A token answers for its own surprise alone. Inside the reward it would be spread over all tokens before it, and
     # the noise of some dozen surprises would drown the score.
     advantages = advantages + measured.fluency
-    mixed = state.own[: max(1, len(state.own) - 1)]  # the last batch is held back, where there are several
+    mixed = state.parent_rollouts[
+        : max(1, len(state.parent_rollouts) - 1)
+    ]  # the last batch is held back, where there are several
     own_rollout = mixed[step % len(mixed)] if config.ptx_coef and mixed else None
     tokens = float(mask.sum()) / config.minibatches
     return Batch(
@@ -193,10 +195,10 @@ def _other_text(ppo: PPO, batch: Batch, rows: Tensor, number: int) -> Rollout | 
     """Return what PTX mixes into this minibatch: of the second dataset, else of the parent's own completions."""
     if batch.mixture is not None:
         return batch.mixture.batch(ppo, batch.step, number)
-    if batch.own is None:
+    if batch.parent_rollout is None:
         return None
-    rows_inside = rows[rows < len(batch.own)]
-    return batch.own[rows_inside] if len(rows_inside) else batch.own
+    rows_inside = rows[rows < len(batch.parent_rollout)]
+    return batch.parent_rollout[rows_inside] if len(rows_inside) else batch.parent_rollout
 
 
 def optimiser_for(ppo: PPO) -> torch.optim.Adam:

@@ -147,7 +147,7 @@ def _write(
     tokenizer: Any,
     end: int,
     limit: int | None,
-    say: Callable[[int], None] = lambda done: None,
+    report: Callable[[int], None] = lambda done: None,
 ) -> Counts:
     dtype, unknown = _dtype(tokenizer), tokenizer.unk_token_id
     special = np.array(sorted({end, *tokenizer.all_special_ids} - {unknown}), dtype=dtype)
@@ -166,7 +166,7 @@ def _write(
                 strange += int((row == unknown).sum()) if unknown not in (None, end) else 0
                 if limit is not None and tokens >= limit:
                     break
-            say(size)
+            report(size)
             if limit is not None and tokens >= limit:
                 break
         if documents:

@@ -79,14 +79,14 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     seconds = time.monotonic() - forwarded
     common = (best.features, observed, feedback, training, spec, config)
     fitted, fidelity = [reward_report.assess("head", head, x, *common, seconds)], {}
-    if wants_finetuning(config, feedback.given):
+    if wants_finetuning(config, feedback.feedback_count):
         tuned = reward_finetune.finetune(
             run, trunk, sequences, observed, training, head, best, priors, config, spec, tokenizer, begin_trunk(run),
             first_step=step + len(candidates),
         )  # fmt: skip
         fidelity = tuned.facts
         fitted.append(reward_report.assess("finetune", tuned.head, tuned.pooled, *common, tuned.seconds))
-    winner, reason = reward_report.choose(fitted, config, feedback.given)
+    winner, reason = reward_report.choose(fitted, config, feedback.feedback_count)
 
     study = (prompts, training, folds)
     run.progress("Learning the aspects", 0, 1)

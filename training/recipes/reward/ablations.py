@@ -46,7 +46,7 @@ def ablation(
 
 def learning_curve(
     design: Design, observed: Observations, prompts: Tensor, training: Tensor, folds: Tensor, all_scores: Tensor,
-    seed: int, report: Callable[[int, int], None] = lambda done, of: None,
+    seed: int, report: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Return held-out figures by the number of annotations learnt from: nested shares of the training prompts."""
     held_out = Judged.of(observed.among(~training))
@@ -56,11 +56,11 @@ def learning_curve(
     for number, share in enumerate(SHARES):
         report(number, len(SHARES))
         is_kept = training & torch.isin(prompts, order[: max(round(share * len(order)), 1)])
-        here = observed.among(is_kept)
-        if len(here) < FEWEST:
+        subset = observed.among(is_kept)
+        if len(subset) < FEWEST:
             continue
-        scores = _scores(design, here, is_kept, torch.where(is_kept, folds, -1))
-        rows.append({"share": share, "judgements": len(here)} | _figures(scores, held_out, prompts, seed))
+        scores = _scores(design, subset, is_kept, torch.where(is_kept, folds, -1))
+        rows.append({"share": share, "judgements": len(subset)} | _figures(scores, held_out, prompts, seed))
     rows.append(
         {"share": 1.0, "judgements": len(observed.among(training))} | _figures(all_scores, held_out, prompts, seed)
     )

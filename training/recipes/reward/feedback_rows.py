@@ -26,7 +26,8 @@ class Feedback:
     observed: Observations
     aspects: dict[str, Observations]  # by name: every aspect is judged like stars
     informativeness: preferences.Informativeness
-    given: int  # comparisons and ratings as people gave them: thumbs and stars for one answer are one, a ranking, too
+    # comparisons and ratings as people gave them: thumbs and stars for one answer are one, a ranking, too
+    feedback_count: int
 
 
 @dataclass(frozen=True)

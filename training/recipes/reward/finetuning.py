@@ -79,12 +79,12 @@ def finetune(
     pace = Pace()
     for step, rows in enumerate(steps[done:], start=done + 1):
         set_learning_rate(optimizer, config.learning_rate * _rate(step, len(steps)))
-        here = len(judged_in(rows))
+        judged_count = len(judged_in(rows))
         nll = 0.0
         # No annotation reaches beyond its prompt: the loss of a batch is a sum over parts, its memory that of one.
         for part in sequences.batches(config.batch_size, at_once, rows):
             inside = judged_in(part)
-            loss = likelihood.joint_nll(scores_of(part), inside, likelihood.split_cuts(cuts, inside)) / here
+            loss = likelihood.joint_nll(scores_of(part), inside, likelihood.split_cuts(cuts, inside)) / judged_count
             loss.backward()
             masters.collect()
             nll += loss.item()

@@ -100,12 +100,12 @@ class Problem:
         self.penalty = ridge * design.axes.shape[0]
         # Each annotation bends the likelihood by about 1/5; spread over the rows this is the Hessian, near enough.
         bend = 0.2 * max(len(observed), 1) / max(len(design.z), 1)
-        self.kept = torch.nonzero(bend * design.spread >= faint * self.penalty)[:, 0]
-        self.scale = (bend * design.spread[self.kept] + self.penalty).rsqrt()
-        self.rank = len(self.kept)
+        self.kept_columns = torch.nonzero(bend * design.spread >= faint * self.penalty)[:, 0]
+        self.scale = (bend * design.spread[self.kept_columns] + self.penalty).rsqrt()
+        self.rank = len(self.kept_columns)
         ends = (observed.completions, observed.rejected, observed.tie_b)
         self.rows = torch.unique(torch.cat(ends))  # nobody judged the others
-        self.z = design.z[self.rows][:, self.kept] * self.scale
+        self.z = design.z[self.rows][:, self.kept_columns] * self.scale
         cuts, bounds = likelihood.initial_cuts(observed, priors)
         self.start = torch.cat([torch.zeros(self.rank).double(), cuts])
         self.bounds = [(None, None)] * self.rank + bounds
@@ -119,11 +119,11 @@ class Problem:
 
     def flat(self, head: Head) -> Tensor:
         """Return the flat vector of a head; of one fitted with another penalty, a good place to start from."""
-        along = (self.design.axes.T @ head.weight)[self.kept] / self.scale
+        along = (self.design.axes.T @ head.weight)[self.kept_columns] / self.scale
         return torch.cat([along, head.cuts])
 
     def head(self, flat: Tensor) -> Head:
-        weight = self.design.axes[:, self.kept] @ (self.scale * flat[: self.rank])
+        weight = self.design.axes[:, self.kept_columns] @ (self.scale * flat[: self.rank])
         return Head(weight, flat[self.rank :], self.design.mean, self.design.std)
 
 

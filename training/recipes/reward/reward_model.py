@@ -227,8 +227,8 @@ class RewardModel:
     def trunk(self) -> tuple[Any, Any]:
         """Return (model, tokenizer) of the trunk; the folder must still hold what the head was fitted on."""
         if self._trunk is None:
-            there = adapters.is_model(self.trunk_folder)
-            if there and loading.weights_hash(self.trunk_folder) != self.trunk_hash:
+            is_there = adapters.is_model(self.trunk_folder)
+            if is_there and loading.weights_hash(self.trunk_folder) != self.trunk_hash:
                 raise RecipeFailure(
                     "trunk_changed",
                     f"The model in {self.trunk_folder} is not the one this reward model was fitted on.",

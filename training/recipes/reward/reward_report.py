@@ -112,8 +112,8 @@ def choose(fitted: list[Fitted], config: RewardConfig, judgements: int) -> tuple
     if len(fitted) == 1 and config.method == "head":
         return fitted[0], "The config asks for a head on the frozen trunk."
     if len(fitted) == 1:
-        few = f"{judgements} annotations are fewer than {config.finetune_from}"
-        return fitted[0], f"{few}: a linear head is what they carry."
+        reason = f"{judgements} annotations are fewer than {config.finetune_from}"
+        return fitted[0], f"{reason}: a linear head is what they carry."
     if config.method == "finetune":
         return fitted[1], "The config asks for finetuning."
     head, tuned = fitted

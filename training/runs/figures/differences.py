@@ -53,14 +53,14 @@ def of_run(run: Run) -> list[Difference]:
 
 def _difference(run: Run, other: Run, relation: str) -> Difference:
     address = reverse("compare-runs", args=[run.project.slug])
-    both = (run, other)
+    runs = (run, other)
     return Difference(
         other,
         relation,
-        both,
-        choices(both),
-        figures(both) if run.is_finished else [],
-        data(both),
+        runs,
+        choices(runs),
+        figures(runs) if run.is_finished else [],
+        data(runs),
         f"{address}?run={other.pk}&run={run.pk}",
     )
 

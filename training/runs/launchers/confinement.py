@@ -109,10 +109,10 @@ def hand_over(directory: Path, to: Person | None) -> None:
         return
     os.chown(directory, to.uid, to.gid)
     for path, _, files in os.walk(directory):
-        here = Path(path)
-        if here == directory / "data" or directory / "data" in here.parents:
+        folder = Path(path)
+        if folder == directory / "data" or directory / "data" in folder.parents:
             continue
-        for entry in [here, *(here / name for name in files)]:
+        for entry in [folder, *(folder / name for name in files)]:
             if not entry.is_symlink() and (entry.is_dir() or entry.stat().st_nlink == 1):
                 os.chown(entry, to.uid, to.gid, follow_symlinks=False)
 
@@ -124,9 +124,9 @@ def take_back(directory: Path, recipe_user: Person | None) -> None:
         return
     real = directory.resolve()
     for path, folders, files in os.walk(directory):
-        here = Path(path)
-        os.chown(here, os.geteuid(), os.getegid(), follow_symlinks=False)
-        for entry in (here / name for name in [*folders, *files]):
+        folder = Path(path)
+        os.chown(folder, os.geteuid(), os.getegid(), follow_symlinks=False)
+        for entry in (folder / name for name in [*folders, *files]):
             if entry.is_symlink() and not entry.resolve().is_relative_to(real):
                 entry.unlink()
             elif not entry.is_symlink() and entry.lstat().st_uid == recipe_user.uid:
@@ -139,8 +139,8 @@ def _variables_of_kind(directory: Path) -> tuple[str, ...]:
     except FileNotFoundError:  # nothing but a folder, as a recipe's own tests may use it
         return ()
     kind = KINDS.get(spec.kind)
-    found = kind.variables(spec.config) if kind is not None and kind.variables is not None else ()
-    return (*found, *PROXIES) if spec.endpoints else found
+    names = kind.variables(spec.config) if kind is not None and kind.variables is not None else ()
+    return (*names, *PROXIES) if spec.endpoints else names
 
 
 def _is_harmless(name: str) -> bool:

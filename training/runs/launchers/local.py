@@ -55,7 +55,7 @@ def submit(directory: Path, module: str, secrets: Mapping[str, Sequence[str]] = 
         log = own_copies.enter_context((directory / "log.txt").open("ab", buffering=0))
         read_end, write_end = os.pipe()
         own_copies.callback(os.close, read_end)
-        told = own_copies.enter_context(_pipe_of(secrets))
+        secrets_pipe = own_copies.enter_context(_pipe_of(secrets))
         log.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())} UTC: {module}\n".encode())
         try:
             command = confinement.command(multi_process.command(directory, module, processes))
@@ -63,14 +63,14 @@ def submit(directory: Path, module: str, secrets: Mapping[str, Sequence[str]] = 
             process = subprocess.Popen(
                 command,
                 cwd=settings.BASE_DIR,
-                env={**_environment(directory, read_end, leased, processes), **told.environment},
+                env={**_environment(directory, read_end, leased, processes), **secrets_pipe.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 umask=confinement.UMASK,
                 **_as(person),
-                pass_fds=[read_end, lock.fileno(), *leased.descriptors, *told.descriptors],
+                pass_fds=[read_end, lock.fileno(), *leased.descriptors, *secrets_pipe.descriptors],
             )
         except BaseException:
             os.close(write_end)

@@ -17,14 +17,14 @@ log = logging.getLogger("assay.runs")
 
 def tell_finished(run: Run) -> dict[str, Exception]:
     """Call the hooks of a finished run, after the commit; return what failed, by name. Nothing is raised."""
-    failed: dict[str, Exception] = {}
+    errors: dict[str, Exception] = {}
     for name, receive in RUN_FINISHED.items():
         try:
             receive(run)
         except Exception as error:  # the edge between apps: a fault of one must neither stop the others nor the run
             log.exception("%s failed for run %s", name, run.pk)
-            failed[name] = error
-    return failed
+            errors[name] = error
+    return errors
 
 
 def announce_end(run: Run) -> None:

@@ -150,9 +150,11 @@ def _notes(order: dict[str, Any], project: Project) -> list[str]:
     notes = []
     if (slug := order.get("project")) and slug != project.slug:
         notes.append(f"The file names the project {slug}; it is queued in {project.slug}.")
-    version, here = order.get("code_version"), code_version()
-    if version and here and version != here:
-        notes.append(f"The file was written by code {version}; this is {here}, and a figure may come out differently.")
+    version, own_version = order.get("code_version"), code_version()
+    if version and own_version and version != own_version:
+        notes.append(
+            f"The file was written by code {version}; this is {own_version}, and a figure may come out differently."
+        )
     return notes
 
 

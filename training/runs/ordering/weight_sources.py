@@ -76,8 +76,10 @@ def _errors_inside(project: Project, source: str, path: Path) -> dict[str, str]:
     for folder in folders:
         for name in _links_below(folder):
             if not _may_read(name, project):
-                of = name.relative_to(folder)
-                return {"source": f"The link {of} in {source} leads outside models/, or to weights of another project."}
+                link = name.relative_to(folder)
+                return {
+                    "source": f"The link {link} in {source} leads outside models/, or to weights of another project."
+                }
     return {}
 
 

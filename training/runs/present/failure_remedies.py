@@ -35,10 +35,10 @@ def remedies_of(run: Run) -> list[Remedy]:
     if run.state != Run.State.FAILED:
         return []
     if run.remedy_changes:
-        again = reverse("queue-again", args=[run.pk])
+        address = reverse("queue-again", args=[run.pk])
         values = {f"config.{name}": value for name, value in run.remedy_changes.items()}
         return [
-            Remedy(f"Queue again with {remedies.describe_changes(run.remedy_changes)}", again, is_post=True),
+            Remedy(f"Queue again with {remedies.describe_changes(run.remedy_changes)}", address, is_post=True),
             Remedy("Look at the form first", form(run, **values)),
         ]
     if run.reason_code == _DISK_FULL:

@@ -50,7 +50,7 @@ class Answers:
 
     prompt: str
     parent: Sample
-    between: tuple[Sample, ...]
+    middle: tuple[Sample, ...]
     latest: Sample | None
 
 
@@ -105,26 +105,26 @@ def answers(run: Run) -> list[Answers]:
 
 def _steps(answers: Iterable[Answers]) -> list[tuple[int, bool]]:
     """Return (step, whether it is shown at first), of the steps between the parent and the latest one."""
-    steps = sorted({sample.step for one in answers for sample in one.between})
+    steps = sorted({sample.step for one in answers for sample in one.middle})
     return [(step, i == (len(steps) - 1) // 2) for i, step in enumerate(steps)]
 
 
 def _lines(reviewed: Sequence[human_review.ReviewedPair], config: dict[str, Any]) -> list[ReviewLine]:
     lines = []
     for step in sorted({one.step for one in reviewed}, reverse=True):
-        here = [one for one in reviewed if one.step == step and not one.not_asked]
-        if not here:
+        step_pairs = [one for one in reviewed if one.step == step and not one.not_asked]
+        if not step_pairs:
             continue
-        opinions = _opinions(here, config)
+        opinions = _opinions(step_pairs, config)
         lines.append(
             ReviewLine(
                 step=step,
-                pairs=len(here),
-                predicted=_percent([one.predicted for one in here]),
-                people=_percent([one.people for one in here if one.people is not None]),
-                simulations=_percent([one.simulations for one in here if one.simulations is not None]),
+                pairs=len(step_pairs),
+                predicted=_percent([one.predicted for one in step_pairs]),
+                people=_percent([one.people for one in step_pairs if one.people is not None]),
+                simulations=_percent([one.simulations for one in step_pairs if one.simulations is not None]),
                 agreement=_agreement(review_agreement.agreement(opinions)),
-                open=sum(1 for one in here if _is_open(one)),
+                open=sum(1 for one in step_pairs if _is_open(one)),
             )
         )
     return lines
@@ -143,10 +143,10 @@ def _verdicts(reviewed: Sequence[human_review.ReviewedPair], reward: str) -> lis
 def _marks(reviewed: Sequence[human_review.ReviewedPair], config: dict[str, Any]) -> list[Mark]:
     marks = []
     for step in sorted({one.step for one in reviewed}):
-        here = [one for one in reviewed if one.step == step and not one.not_asked]
-        verdict = review_agreement.agreement(_opinions(here, config))
-        if here:
-            predicted = sum(one.predicted for one in here) / len(here)
+        step_pairs = [one for one in reviewed if one.step == step and not one.not_asked]
+        verdict = review_agreement.agreement(_opinions(step_pairs, config))
+        if step_pairs:
+            predicted = sum(one.predicted for one in step_pairs) / len(step_pairs)
             marks.append(Mark(step, predicted, verdict.people, verdict.pairs))
     return marks
 

@@ -39,16 +39,16 @@ class Row:
 
 
 def form_context(form: RunForm) -> dict[str, Any]:
-    here, chosen = machine.measured(), Choices.of(form)
-    if here is None:
+    host, chosen = machine.measured(), Choices.of(form)
+    if host is None:
         return {"estimates": _rows_of_finished_runs(chosen), "here": None, "tokens": _count(chosen.tokens)}
     return {
-        "estimates": [_row(name, chosen, here) for name in PRESETS],
-        "here": here,
+        "estimates": [_row(name, chosen, host) for name in PRESETS],
+        "here": host,
         "tokens": _count(chosen.tokens),
-        "free": f"{here.available / 1e9:.3g} GB",
-        "rate": f"{here.flops / 1e12:.2g} TFLOP/s in {here.dtype}, of which steps reach "
-        f"{min(share for _, share in here.reached):.0%} to {max(share for _, share in here.reached):.0%}",
+        "free": f"{host.available / 1e9:.3g} GB",
+        "rate": f"{host.flops / 1e12:.2g} TFLOP/s in {host.dtype}, of which steps reach "
+        f"{min(share for _, share in host.reached):.0%} to {max(share for _, share in host.reached):.0%}",
     }
 
 
@@ -75,19 +75,19 @@ class Choices:
         return cls(config, _vocabulary(parent), _tokens(config, parent, dataset))
 
 
-def _row(name: str, chosen: Choices, here: Machine) -> Row:
+def _row(name: str, chosen: Choices, host: Machine) -> Row:
     config = chosen.config
     shape = resource_estimate.shape_of(PRESETS[name], chosen.vocabulary, config.objective)
-    on_cpu = here.device == "cpu"
+    on_cpu = host.device == "cpu"
     row = Row(name, _count(shape.parameters), memory="", method="", time="", is_chosen=name == config.size, fits=True)
     try:
         plan = resource_estimate.plan(
             shape,
             length=config.context_length,
             batch=math.ceil(config.batch_size / config.processes),
-            available=here.available / (config.processes if on_cpu else 1),
-            is_bfloat16=_dtype(config, here) == "bfloat16",
-            device=here.device,
+            available=host.available / (config.processes if on_cpu else 1),
+            is_bfloat16=_dtype(config, host) == "bfloat16",
+            device=host.device,
             rows=config.micro_batch_size,
             checkpointing={"on": True, "off": False}.get(config.activation_checkpointing),
         )
@@ -98,7 +98,7 @@ def _row(name: str, chosen: Choices, here: Machine) -> Row:
         row,
         memory=f"{plan.bytes * (config.processes if on_cpu else 1) / 1e9:.2g} GB",
         method=f"{plan.rows} of {config.batch_size} rows at once{twice}",
-        time=duration(_seconds(name, shape, chosen, here, plan.checkpointing)),
+        time=duration(_seconds(name, shape, chosen, host, plan.checkpointing)),
     )
 
 
@@ -117,14 +117,14 @@ def _rows_of_finished_runs(chosen: Choices) -> list[Row]:
     return rows
 
 
-def _seconds(name: str, shape: resource_estimate.Shape, chosen: Choices, here: Machine, twice: bool) -> float:
+def _seconds(name: str, shape: resource_estimate.Shape, chosen: Choices, host: Machine, twice: bool) -> float:
     """Return the seconds by the pace of the last such run here, else by the machine's rate."""
     config = chosen.config
-    if run := _last_run(name, config, machine_name=here.name):
+    if run := _last_run(name, config, machine_name=host.name):
         return chosen.tokens / run.result["tokens_per_second"]
-    count = config.processes if here.device == "cuda" else 1
-    rate = here.flops * resource_estimate.reached(shape.width, here.reached) * count
-    if _dtype(config, here) != here.dtype:  # float32 where bfloat16 was measured: a fifth of its rate, about
+    count = config.processes if host.device == "cuda" else 1
+    rate = host.flops * resource_estimate.reached(shape.width, host.reached) * count
+    if _dtype(config, host) != host.dtype:  # float32 where bfloat16 was measured: a fifth of its rate, about
         rate /= 5
     return resource_estimate.seconds(shape, config.context_length, chosen.tokens, rate=rate, checkpointing=twice)
 
@@ -147,8 +147,8 @@ def _value(form: RunForm, name: str) -> Any:
         return None
 
 
-def _dtype(config: configs.PretrainConfig, here: Machine) -> str:
-    return here.dtype if config.dtype == "auto" else config.dtype
+def _dtype(config: configs.PretrainConfig, host: Machine) -> str:
+    return host.dtype if config.dtype == "auto" else config.dtype
 
 
 def _vocabulary(tokenizer: LanguageModel | None) -> int:

@@ -66,9 +66,9 @@ def _compared(row: Row, names: list[str]) -> Row:
     losses = row.get("lost") or {}
     cells = []
     for name in names:
-        less = losses.get(name)
-        is_significant = less is not None and (less["lower"] > 0 or less["upper"] < 0)
-        cells.append((_interval(row.get(name)), _interval(less), is_significant))
+        loss = losses.get(name)
+        is_significant = loss is not None and (loss["lower"] > 0 or loss["upper"] < 0)
+        cells.append((_interval(row.get(name)), _interval(loss), is_significant))
     return {"name": row["name"], "judgements": row["judgements"], "cells": cells}
 
 

@@ -91,7 +91,7 @@ def context(run: Run, figures: Figures | None = None) -> dict[str, Any]:
     config = pauses.config_now(run)
     drawn_curves = figures.drawn(config)
     main, more = [c for c in drawn_curves if c.is_main], [c for c in drawn_curves if not c.is_main]
-    stopped = run.result.get("stopped") if run.is_finished else None
+    stop = run.result.get("stopped") if run.is_finished else None
     left = {name: value for name, value in run.result.items() if name not in _SAID_ELSEWHERE}
     section = kind_sections.of_run(run)
     all_figures = [] if section.get("own_figures") else progress.figures(left)
@@ -101,8 +101,8 @@ def context(run: Run, figures: Figures | None = None) -> dict[str, Any]:
         "kind": KINDS.get(run.kind),
         "state": run.state,
         "progress": progress.progress(run, attempts, figures.last[-1] if figures.last else {}, now),
-        "stopped": stopped,
-        "warnings": health.warnings(figures.ends, config) if run.kind == "ppo" and not stopped else [],
+        "stopped": stop,
+        "warnings": health.warnings(figures.ends, config) if run.kind == "ppo" and not stop else [],
         "attempts": attempts,
         "cost": progress.cost(attempts, now),
         "before_after": before_after(run.result),

@@ -20,16 +20,16 @@ class ThenAndNow:
     """One prompt, answered early and late in training."""
 
     prompt: str
-    then: Sample
-    now: Sample | None
+    early: Sample
+    late: Sample | None
 
     @property
-    def then_score(self) -> str:
-        return _score(self.then)
+    def early_score(self) -> str:
+        return _score(self.early)
 
     @property
-    def now_score(self) -> str:
-        return _score(self.now) if self.now else ""
+    def late_score(self) -> str:
+        return _score(self.late) if self.late else ""
 
 
 def then_and_now(run: Run) -> list[ThenAndNow]:
@@ -49,7 +49,7 @@ def then_and_now(run: Run) -> list[ThenAndNow]:
         for k, s in first.items()
         if text_hash(s.prompt) not in asked_hashes
     ]
-    return sorted(pairs, key=lambda pair: pair.now is None)[:_PAIRS]
+    return sorted(pairs, key=lambda pair: pair.late is None)[:_PAIRS]
 
 
 def _first_and_last_samples(run: Run) -> list[Sample]:

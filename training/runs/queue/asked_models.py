@@ -22,14 +22,14 @@ def secrets_of(run: Run) -> dict[str, tuple[str, str]]:
     """Return address and key of each that has one, by role. Raises RecipeFailure.
 
     The model is read anew, and may have moved since its address went into the directory: the recipe compares."""
-    found: dict[str, tuple[str, str]] = {}
+    secrets: dict[str, tuple[str, str]] = {}
     for role, model in KINDS[run.kind].asked(run).items():
         try:
             key = model_keys.key_of(model)
         except model_keys.KeyLost as error:
             raise RecipeFailure("endpoint_key", str(error), "Give the key again, then resume this run.") from error
-        found |= {role: (model.server_url, key)} if key else {}
-    return found
+        secrets |= {role: (model.server_url, key)} if key else {}
+    return secrets
 
 
 def submit(launcher: ModuleType, run: Run, directory: RunDirectory) -> str:

@@ -117,7 +117,7 @@ def test_a_refresh_reads_adapters_and_leaves_frozen_weights_as_they_lie():
         parameter.data += 0.1
     decoder.refresh(policy.trained_from)
     assert all(layer.qkv.weight is weight for layer, weight in zip(decoder.layers, weights, strict=True))
-    assert [layer.qkv.beside is not None for layer in decoder.layers] == [False, False, True]
+    assert [layer.qkv.low_rank is not None for layer in decoder.layers] == [False, False, True]
 
 
 @pytest.mark.parametrize(("top_p", "top_k"), [(1.0, 0), (0.7, 0), (1.0, 5)])

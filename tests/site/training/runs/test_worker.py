@@ -64,7 +64,7 @@ def test_receivers_hear_that_a_run_has_finished_and_cannot_disturb_it():
         heard.append((run.pk, run.state))
         raise RuntimeError("a receiver with a fault")
 
-    with RUN_FINISHED.holding(receiver, besides=True):
+    with RUN_FINISHED.holding(receiver, keeps_registered=True):
         run = make_run()
         work()
     assert heard == [(run.pk, "succeeded")]

@@ -45,14 +45,14 @@ def ledger(tmp_path):
 def test_broken_characters_are_mended_and_what_people_write_is_left():
     assert unicode.mend("schÃ¶n &amp; gut\r\nline two\x00\x07").text == "schön & gut\nline two"
     assert unicode.mend("“Don’t,” she said … １２").text == "“Don’t,” she said … １２"
-    assert unicode.mend("\x00\x01 ").dropped
+    assert unicode.mend("\x00\x01 ").drop_reason
 
 
 def test_c4_boilerplate_goes_line_by_line_and_lorem_ipsum_as_a_page():
     page = "A fine day.\nPlease enable JavaScript to go on.\nThis site uses cookies.\nIt rained; r[2] is code."
     assert c4.boilerplate(page).text == "A fine day.\nIt rained; r[2] is code."
-    assert c4.boilerplate("First.\nLorem ipsum dolor sit amet.").dropped == "lorem ipsum"
-    assert c4.boilerplate("Our privacy policy").dropped
+    assert c4.boilerplate("First.\nLorem ipsum dolor sit amet.").drop_reason == "lorem ipsum"
+    assert c4.boilerplate("Our privacy policy").drop_reason
 
 
 def test_c4_lines_keep_sentences_of_five_words_in_pages_of_three():
@@ -60,9 +60,10 @@ def test_c4_lines_keep_sentences_of_five_words_in_pages_of_three():
     marked = good.replace("five.", "five.[3]").replace("do?", "do?[citation needed]")
     assert c4.sentence_lines(f"Menu\n{marked}\nRead more ...\nShort one.").text == good
     assert (
-        c4.sentence_lines("One two three four five.\nAnd one more of these here.").dropped == "fewer than 3 sentences"
+        c4.sentence_lines("One two three four five.\nAnd one more of these here.").drop_reason
+        == "fewer than 3 sentences"
     )
-    assert c4.code("int main() { return 0; }").dropped and not c4.code("no code").dropped
+    assert c4.code("int main() { return 0; }").drop_reason and not c4.code("no code").drop_reason
 
 
 @pytest.mark.parametrize(
@@ -79,12 +80,12 @@ def test_c4_lines_keep_sentences_of_five_words_in_pages_of_three():
     ],
 )
 def test_gopher_quality_says_which_bound_was_crossed(text, reason):
-    assert quality_of(CorpusConfig()).judge(text).dropped == reason
+    assert quality_of(CorpusConfig()).judge(text).drop_reason == reason
 
 
 def test_good_prose_passes_gopher_and_short_texts_may_be_allowed():
-    assert not quality_of(CorpusConfig()).judge(PROSE).dropped
-    assert not quality_of(CorpusConfig(min_words=3)).judge("The end of it and that.").dropped
+    assert not quality_of(CorpusConfig()).judge(PROSE).drop_reason
+    assert not quality_of(CorpusConfig(min_words=3)).judge("The end of it and that.").drop_reason
 
 
 def shares(**bounds):
@@ -96,14 +97,14 @@ def shares(**bounds):
 
 def test_gopher_repetition_names_what_is_repeated():
     judge = shares()
-    assert not judge(PROSE).dropped
+    assert not judge(PROSE).drop_reason
     lines = "\n".join(["the same line"] * 4 + [f"line {n} is another one" for n in range(5)])
-    assert judge(lines).dropped == "repeated lines"
+    assert judge(lines).drop_reason == "repeated lines"
     paragraphs = shares(repeated_lines="1, 0.3, 1, 1")(f"{PROSE}\n\nshort\n\nshort\n\nshort\n\n{PROSE[:80]}")
-    assert (paragraphs.dropped, paragraphs.detail) == ("repeated paragraphs", "40%, above 30%")
-    assert judge("buy now " * 12 + PROSE).dropped == "one phrase of 2 words over and over"
+    assert (paragraphs.drop_reason, paragraphs.detail) == ("repeated paragraphs", "40%, above 30%")
+    assert judge("buy now " * 12 + PROSE).drop_reason == "one phrase of 2 words over and over"
     unusual = " ".join(f"word{n}" for n in range(20))
-    assert judge(f"{PROSE} {unusual} {PROSE[:60]} {unusual}").dropped.startswith("repeated phrases of")
+    assert judge(f"{PROSE} {unusual} {PROSE[:60]} {unusual}").drop_reason.startswith("repeated phrases of")
 
 
 def test_gopher_shares_are_those_counted_by_hand():
@@ -111,18 +112,20 @@ def test_gopher_shares_are_those_counted_by_hand():
     words = [f"w{n:03d}" for n in range(15)]
     text = " ".join([*words[:5], *words])
     free = "1, 1, 1, 1"
-    assert not shares(repeated_lines=free, top_phrases="1, 1, 1", repeated_phrases="0.25, 1, 1, 1, 1, 1")(text).dropped
+    assert not shares(repeated_lines=free, top_phrases="1, 1, 1", repeated_phrases="0.25, 1, 1, 1, 1, 1")(
+        text
+    ).drop_reason
     found = shares(repeated_lines=free, top_phrases="1, 1, 1", repeated_phrases="0.24, 1, 1, 1, 1, 1")(text)
-    assert (found.dropped, found.detail) == ("repeated phrases of 5 words", "25%, above 24%")
+    assert (found.drop_reason, found.detail) == ("repeated phrases of 5 words", "25%, above 24%")
 
 
 def test_languages_are_told_apart_offline():
     judge = in_languages(("en",), 0.4)
-    assert not judge(PROSE).dropped
-    assert judge(GERMAN).dropped == "taken for de"
-    assert not judge("print('hi')").dropped, "too short to tell"
+    assert not judge(PROSE).drop_reason
+    assert judge(GERMAN).drop_reason == "taken for de"
+    assert not judge("print('hi')").drop_reason, "too short to tell"
     both = in_languages(("en", "de"), 0.4)
-    assert not both(GERMAN).dropped
+    assert not both(GERMAN).drop_reason
     with pytest.raises(RecipeFailure, match="xq"):
         in_languages(("xq",), 0.4)
 
@@ -151,18 +154,18 @@ def test_a_passage_of_an_evaluation_text_is_found_whatever_its_case_and_punctuat
     assert (known.texts, known.too_short) == (3, 1)
     shouted = "EXPLAIN, in your own words (please): why the tides of the north sea follow"
     found = contamination.judge(known, f"{PROSE} {shouted} {PROSE}")
-    assert found.dropped and "why the tides of the north" in found.detail
-    assert contamination.judge(known, f"He said: name eight words which make a whole text! {PROSE}").dropped
+    assert found.drop_reason and "why the tides of the north" in found.detail
+    assert contamination.judge(known, f"He said: name eight words which make a whole text! {PROSE}").drop_reason
     for harmless in (PROSE, "Why is the sky blue?", "please why the tides of the North Sea follow the Moon"):
-        assert not contamination.judge(known, harmless).dropped
-    assert not contamination.judge(passages_of([], 13), EVAL).dropped
+        assert not contamination.judge(known, harmless).drop_reason
+    assert not contamination.judge(passages_of([], 13), EVAL).drop_reason
 
 
 def test_the_first_of_equal_documents_is_kept(ledger):
     rule = Exact(ledger)
-    assert not rule.judge("A  text\nof two lines").dropped
-    assert rule.judge("a text of TWO lines").dropped
-    assert not rule.judge("a text of three lines").dropped
+    assert not rule.judge("A  text\nof two lines").drop_reason
+    assert rule.judge("a text of TWO lines").drop_reason
+    assert not rule.judge("a text of three lines").drop_reason
 
 
 def near(ledger, threshold=0.8) -> Near:
@@ -180,13 +183,13 @@ def test_nearly_equal_documents_are_found_and_merely_similar_ones_are_not(ledger
     rng = random.Random(0)
     rule = near(ledger)
     originals = [[f"w{rng.randrange(10**6)}" for _ in range(300)] for _ in range(40)]
-    assert not any(rule.judge(" ".join(words)).dropped for words in originals)
+    assert not any(rule.judge(" ".join(words)).drop_reason for words in originals)
     # Of n + k shingles each has n in common: Jaccard (1 - s) / (1 + s) for a share s of replaced words.
     twins = [rule.judge(altered(words, 0.03, rng)) for words in originals]
-    assert sum(bool(v.dropped) for v in twins) >= 39, "similarity 0.91"
+    assert sum(bool(v.drop_reason) for v in twins) >= 39, "similarity 0.91"
     assert "similarity 0." in twins[0].detail and originals[0][0] in twins[0].detail
     cousins = [rule.judge(altered(words, 0.3, rng)) for words in originals]
-    assert sum(bool(v.dropped) for v in cousins) == 0, "similarity 0.5"
+    assert sum(bool(v.drop_reason) for v in cousins) == 0, "similarity 0.5"
 
 
 def test_a_signature_estimates_the_jaccard_similarity(ledger):

@@ -48,7 +48,7 @@ def eval_prompt(project: Project, models: list[LanguageModel], **fields) -> Prom
 
 def ready_battle(project: Project, models: list[LanguageModel], **who) -> Battle:
     eval_prompt(project, models)
-    return arena.start_battle(project=project, drawn=True, **(who or {"visitor": ME}))
+    return arena.start_battle(project=project, is_drawn=True, **(who or {"visitor": ME}))
 
 
 def cast(battle: Battle, winner: str = "tie", **who) -> Comparison:
@@ -68,7 +68,7 @@ def refusal(call, **arguments) -> Refused:
 
 def test_sides_are_given_by_lot(project, pair):
     eval_prompt(project, pair)
-    first = Counter(arena.start_battle(project=project, visitor=ME, drawn=True).model_a_id for _ in range(60))
+    first = Counter(arena.start_battle(project=project, visitor=ME, is_drawn=True).model_a_id for _ in range(60))
     assert set(first) == {model.pk for model in pair}
     assert min(first.values()) > 10
 
@@ -81,7 +81,7 @@ def test_the_pair_that_was_seen_least_comes_first_where_nobody_advises(project, 
     with pairing.PAIR_WEIGHTS.holding():
         met = Counter(
             frozenset((b.model_a_id, b.model_b_id))
-            for b in (arena.start_battle(project=project, visitor="", user=member, drawn=True) for _ in range(9))
+            for b in (arena.start_battle(project=project, visitor="", user=member, is_drawn=True) for _ in range(9))
         )
     assert sorted(met.values()) == [3, 3, 3]
 
@@ -99,7 +99,7 @@ def test_a_model_that_is_retired_or_has_left_meets_nobody(project, pair, why):
 def test_a_drawn_prompt_is_on_the_eval_split_and_shows_what_was_sampled_in_bulk(project, pair):
     factories.make_prompt(project, side="train")
     prompt = eval_prompt(project, pair)
-    battle = arena.start_battle(project=project, visitor=ME, drawn=True)
+    battle = arena.start_battle(project=project, visitor=ME, is_drawn=True)
     assert battle.prompt == prompt and battle.is_ready
     assert battle.completion_a.model == battle.model_a and battle.completion_b.model == battle.model_b
 
@@ -111,7 +111,7 @@ def test_bulk_answers_that_were_sampled_alike_are_shown_together(project, pair):
     factories.make_completion(prompt, model=pair[1], sampling={"max_new_tokens": 20})
     member = factories.make_user(project)  # visitors are shown a stored answer once
     for _ in range(6):
-        battle = arena.start_battle(project=project, visitor="", user=member, drawn=True)
+        battle = arena.start_battle(project=project, visitor="", user=member, is_drawn=True)
         assert battle.completion_a.sampling == battle.completion_b.sampling
 
 
@@ -119,29 +119,29 @@ def test_answers_that_were_written_for_the_arena_are_not_shown_again(project, pa
     prompt = factories.make_prompt(project, side="eval")
     for model in pair:
         factories.make_completion(prompt, model=model, source="arena")
-    assert not arena.start_battle(project=project, visitor=ME, drawn=True).is_ready
+    assert not arena.start_battle(project=project, visitor=ME, is_drawn=True).is_ready
 
 
 def test_a_visitor_draws_what_they_have_not_had_before(project, pair):
     prompts = {eval_prompt(project, pair) for _ in range(4)}
-    assert {arena.start_battle(project=project, visitor=ME, drawn=True).prompt for _ in range(4)} == prompts
+    assert {arena.start_battle(project=project, visitor=ME, is_drawn=True).prompt for _ in range(4)} == prompts
 
 
 def test_what_was_voted_on_least_is_drawn_first(project, pair):
     seen = ready_battle(project, pair)
     cast(seen)
     fresh = eval_prompt(project, pair)
-    assert arena.start_battle(project=project, visitor="somebody else", drawn=True).prompt == fresh
+    assert arena.start_battle(project=project, visitor="somebody else", is_drawn=True).prompt == fresh
 
 
 def test_what_a_visitor_asked_is_not_drawn_for_others(project, pair):
     factories.make_prompt(project, side="eval", source="arena")
-    assert "drawn" in refusal(arena.start_battle, project=project, visitor=ME, drawn=True).errors
+    assert "drawn" in refusal(arena.start_battle, project=project, visitor=ME, is_drawn=True).errors
 
 
 def test_without_an_eval_prompt_nothing_can_be_drawn(project, pair):
     factories.make_prompt(project, side="train")
-    assert "drawn" in refusal(arena.start_battle, project=project, visitor=ME, drawn=True).errors
+    assert "drawn" in refusal(arena.start_battle, project=project, visitor=ME, is_drawn=True).errors
 
 
 # Asking
@@ -161,7 +161,7 @@ def test_a_question_that_is_none_is_refused_by_name(project, pair, text, status)
 
 
 def test_asking_and_drawing_at_once_is_refused(project, pair):
-    assert refusal(arena.start_battle, project=project, visitor=ME, text="Why?", drawn=True).status == 400
+    assert refusal(arena.start_battle, project=project, visitor=ME, text="Why?", is_drawn=True).status == 400
 
 
 def test_a_battle_belongs_to_somebody(project, pair):

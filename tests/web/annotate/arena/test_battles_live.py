@@ -470,7 +470,7 @@ def test_a_drawn_answer_that_names_its_model_is_masked_and_its_vote_held(db):
     for text in ("I am ChatGPT, and tides come of the moon.", "Tides come of the moon."):
         factories.make_completion(prompt, text, model=factories.make_contestant(project).model)
     Completion.objects.update(source="run")
-    battle = arena.start_battle(project=project, visitor="v", drawn=True)
+    battle = arena.start_battle(project=project, visitor="v", is_drawn=True)
     shown = " ".join(side.text for side in live_battles.look(battle).sides)
     assert "(name hidden)" in shown and "ChatGPT" not in shown
     vote = voting.vote(battle=battle, winner="tie", token=votes.issue_token(battle), visitor="v")

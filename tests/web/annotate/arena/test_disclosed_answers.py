@@ -40,7 +40,7 @@ def eval_prompt(project: Project, models: list[LanguageModel]):
 
 
 def draw(project: Project, visitor: str = "", **who) -> Battle:
-    return arena.start_battle(project=project, drawn=True, visitor=visitor, **who)
+    return arena.start_battle(project=project, is_drawn=True, visitor=visitor, **who)
 
 
 def write(battle: Battle, *texts: str) -> Battle:

@@ -32,7 +32,7 @@ def test_a_battle_starts(db, redis_gone):
     prompt = make_prompt(project, side="eval")
     for _ in range(2):
         make_completion(prompt, model=make_contestant(project).model)
-    battle = arena.start_battle(project=project, visitor="v", drawn=True)
+    battle = arena.start_battle(project=project, visitor="v", is_drawn=True)
     assert battle.pk and battle.is_ready
 
 

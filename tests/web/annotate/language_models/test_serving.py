@@ -141,13 +141,13 @@ class TestNotServed:
         for contestant in project.contestants.all():
             factories.make_completion(prompt, model=contestant.model)
         ada = factories.make_user(project)
-        battles = [arena.start_battle(project=project, visitor="", user=ada, drawn=True) for _ in range(12)]
+        battles = [arena.start_battle(project=project, visitor="", user=ada, is_drawn=True) for _ in range(12)]
         assert all(battle.is_ready for battle in battles)
         assert child in {model for battle in battles for model in (battle.model_a, battle.model_b)}
 
     def test_a_drawn_question_without_answers_is_written_by_those_that_are_served(self, project, child):
         factories.make_prompt(project, side="eval")
-        battles = [arena.start_battle(project=project, visitor="a" * 64, drawn=True) for _ in range(12)]
+        battles = [arena.start_battle(project=project, visitor="a" * 64, is_drawn=True) for _ in range(12)]
         assert child not in {model for battle in battles for model in (battle.model_a, battle.model_b)}
 
     def test_a_red_team_does_not_meet_it(self, project, child):

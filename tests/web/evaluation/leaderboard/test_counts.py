@@ -222,16 +222,18 @@ class TestMissing:
         assert [(gap.low, gap.high) for gap in ledger._without(gaps, [3, 6, 7, 20])] == [(4, 5), (8, 9)]
 
     def test_a_number_is_waited_for_until_no_transaction_could_bring_it(self):
-        gap, late = ledger.Missing(5, 5, seen=1000.0), 1001.0 + ledger.PATIENCE
-        assert ledger.waited_for(gap, ledger.Moment(1001.0, own=100, oldest=100)) == gap, "too soon to be sure"
-        waiting = ledger.waited_for(gap, ledger.Moment(late, own=100, oldest=90))
+        gap, late = ledger.Missing(5, 5, seen_at=1000.0), 1001.0 + ledger.PATIENCE
+        assert ledger.waited_for(gap, ledger.Moment(1001.0, own_transaction=100, oldest=100)) == gap, (
+            "too soon to be sure"
+        )
+        waiting = ledger.waited_for(gap, ledger.Moment(late, own_transaction=100, oldest=90))
         assert waiting == gap._replace(horizon=100), "one that is older than we runs still"
-        assert ledger.waited_for(waiting, ledger.Moment(late, own=130, oldest=99)) == waiting
-        assert ledger.waited_for(waiting, ledger.Moment(late, own=130, oldest=101)) is None
-        assert ledger.waited_for(gap, ledger.Moment(late, own=100, oldest=100)) is None, "nobody else runs"
+        assert ledger.waited_for(waiting, ledger.Moment(late, own_transaction=130, oldest=99)) == waiting
+        assert ledger.waited_for(waiting, ledger.Moment(late, own_transaction=130, oldest=101)) is None
+        assert ledger.waited_for(gap, ledger.Moment(late, own_transaction=100, oldest=100)) is None, "nobody else runs"
 
     def test_numbers_drawn_long_ago_need_no_patience(self):
-        now = ledger.Moment(1e9, own=7, oldest=7)
+        now = ledger.Moment(1e9, own_transaction=7, oldest=7)
         old, young = ledger._gaps(0, [(3, 1e9 - 7200), (4, 1e9 - 7100), (6, 1e9 - 5)], now)
         assert (old.low, old.high, ledger.waited_for(old, now)) == (1, 2, None)
         assert (young.low, young.high, ledger.waited_for(young, now)) == (5, 5, young)

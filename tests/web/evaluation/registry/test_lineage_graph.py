@@ -28,14 +28,14 @@ def reader(project):
 
 
 def boxes(graph: lineage_graph.Graph) -> dict[str, lineage_graph.Box]:
-    return {box.made.model.name: box for box in graph.boxes}
+    return {box.entry.model.name: box for box in graph.boxes}
 
 
 def test_it_holds_ancestors_rewards_and_descendants_with_the_one_marked(chain, reader):
     graph = lineage_graph.of_model(chain.sft, reader)
     assert set(boxes(graph)) == {"bytes", "heron", "heron-sft", "heron-judge", "heron-ppo"}
-    assert [box.made.model for box in graph.boxes if box.is_current] == [chain.sft]
-    assert [arrow.says for arrow in graph.arrows if arrow.is_reward] == ["heron-judge rewarded heron-ppo"]
+    assert [box.entry.model for box in graph.boxes if box.is_current] == [chain.sft]
+    assert [arrow.label for arrow in graph.arrows if arrow.is_reward] == ["heron-judge rewarded heron-ppo"]
     assert len(graph.arrows) == 5
 
 

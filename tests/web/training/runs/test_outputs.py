@@ -137,7 +137,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Run]]:
     seen: list[Run] = []
     monkeypatch.setitem(configs.CONFIGS, "measure", FakeConfig)
     kind = Kind("measure", "Measure", "nowhere", record=lambda run, directory: seen.append(run))
-    with KINDS.holding(kind, besides=True):
+    with KINDS.holding(kind, keeps_registered=True):
         yield seen
 
 

@@ -55,7 +55,7 @@ def test_a_pause_is_recorded_with_its_choices_and_ends_nothing(project, django_c
     run = make_run(project)
     attempt = supervision.claim(worker="w", launcher="l")
     heard: list[Run] = []
-    with RUN_FINISHED.holding(heard.append, besides=True), django_capture_on_commit_callbacks(execute=True):
+    with RUN_FINISHED.holding(heard.append, keeps_registered=True), django_capture_on_commit_callbacks(execute=True):
         supervision.conclude(attempt, endings.Ending.paused(PAUSE))
     run.refresh_from_db()
     assert (run.state, run.reason, run.pause["choices"]) == ("paused", PAUSE["message"], PAUSE["choices"])

@@ -39,7 +39,7 @@ def test_the_parent_a_step_of_choice_and_the_latest_stand_side_by_side(client, r
     for step in (0, 3, 6, 9):
         sample(run, step)
     [one] = ppo_page.answers(run)
-    assert (one.parent.step, [s.step for s in one.between], one.latest.step) == (0, [3, 6], 9)
+    assert (one.parent.step, [s.step for s in one.middle], one.latest.step) == (0, [3, 6], 9)
     text = client.get(reverse("run", args=[run.pk])).content.decode()
     assert re.findall(r'id="shown-step-(\d+)"( checked)?', text) == [("3", " checked"), ("6", "")]
     assert text.count("at 0: Why?") == 1 and "step 9, the latest · score 4.5" in text
@@ -63,7 +63,7 @@ def test_a_long_run_offers_a_dozen_steps_and_always_the_last(run):
     for step in range(60):
         sample(run, step)
     [one] = ppo_page.answers(run)
-    assert len(one.between) == 12 and (one.parent.step, one.latest.step) == (0, 59)
+    assert len(one.middle) == 12 and (one.parent.step, one.latest.step) == (0, 59)
 
 
 def test_the_page_says_when_nobody_is_asked(client, run):

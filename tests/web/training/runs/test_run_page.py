@@ -538,7 +538,7 @@ def test_thousands_of_samples_show_their_ends(project):
         Sample(run=run, sequence=i, step=i, prompt=prompt, completion=f"answer {i}") for i in range(1, 1001)
     )
     [pair] = run_samples.then_and_now(run)
-    assert (pair.then.completion, pair.now.completion) == ("answer 1", "answer 1000")
+    assert (pair.early.completion, pair.late.completion) == ("answer 1", "answer 1000")
 
 
 def test_without_javascript_the_curves_are_pictures(client, project):
@@ -575,8 +575,8 @@ def test_a_kind_brings_a_page_and_a_form_of_its_own(client, project, researcher,
     hint = kind_sections.FormSection("fake", lambda form: {"hint": form.project.name})
     run = make_run(project)
     with (
-        kind_sections.RUN_SECTIONS.holding(figure, besides=True),
-        kind_sections.FORM_SECTIONS.holding(hint, besides=True),
+        kind_sections.RUN_SECTIONS.holding(figure, keeps_registered=True),
+        kind_sections.FORM_SECTIONS.holding(hint, keeps_registered=True),
     ):
         assert f"<p>figure {run.pk} of {run.name}</p>" in page(client, run)
         form = client.get(reverse("new-run", args=[project.slug, "fake"])).content.decode()

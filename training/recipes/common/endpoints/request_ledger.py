@@ -14,19 +14,20 @@ from training.core.run_directory import Row, append_whole, drop_torn_line, read_
 class Ledger:
     """requests.jsonl: a line when a request goes out, and one when it has ended without an answer.
 
-    `answered` are the requests whose answers stand in completions.jsonl: that file alone says what has arrived.
+    `answered_requests` are those whose answers are in completions.jsonl: that file alone says what has arrived.
     """
 
-    def __init__(self, path: Path, answered: set[int]) -> None:
+    def __init__(self, path: Path, answered_requests: set[int]) -> None:
         self.path, self._lock = path, threading.Lock()
         self.ends: Counter[str] = Counter()  # of this and earlier attempts
-        asked: set[int] = set()
-        ended: set[int] = set()
+        asked_requests: set[int] = set()
+        ended_requests: set[int] = set()
         for row in read_lines(path):
-            (asked if row["state"] == "asked" else ended).add(row["request"])
+            (asked_requests if row["state"] == "asked" else ended_requests).add(row["request"])
             self.ends[row["state"]] += 1
-        self.requests = max(asked | answered, default=0)
-        self.ends["lost"] = len(asked - ended - answered)  # the run was killed before they were kept
+        self.requests = max(asked_requests | answered_requests, default=0)
+        # lost: the run was killed before they were kept
+        self.ends["lost"] = len(asked_requests - ended_requests - answered_requests)
 
     def __enter__(self) -> Ledger:
         drop_torn_line(self.path)
