@@ -71,7 +71,7 @@ SECRETS = {"visitor": _visitor_again, "vote_token": _vote_token_again}
 @allows(post="read")
 @idempotent(atomic=False, sender_of=_sender, secrets=SECRETS)
 def start(request: Request) -> Response:
-    """An arena battle on a given text or a drawn prompt: two answers, no names."""
+    """Start an arena battle on a given text or a drawn prompt: two answers, no names."""
     new_battle = NewBattle(data=request.data)
     new_battle.is_valid(raise_exception=True)
     project = lookup.find_project(request.user, new_battle.validated_data["project"])
@@ -96,7 +96,7 @@ def start(request: Request) -> Response:
 @extend_schema(responses={200: BattleOut} | refusals(404), parameters=[VISITOR], tags=["battles"])
 @allows(get="read, mine")
 def read(request: Request, token: str) -> Response:
-    """A battle of mine, as it stands."""
+    """Return one of my battles with its answers so far."""
     battle = _own_battle(request, token)
     return Response(shown(battle, lookup.visitor_token(request)))
 
@@ -120,7 +120,7 @@ def stop(request: Request, token: str) -> Response:
 @allows(post="read, mine")
 @idempotent(atomic=False, sender_of=_sender, secrets=SECRETS)
 def ask_on(request: Request, token: str) -> Response:
-    """A further question to both: each goes on from its own answers. The vote is then on the conversation."""
+    """Ask both models a follow-up: each goes on from its own answers. The vote is then on the conversation."""
     battle = _own_battle(request, token)
     new_turn = NewTurn(data=request.data)
     new_turn.is_valid(raise_exception=True)
@@ -174,7 +174,8 @@ def vote(request: Request, token: str) -> Response:
 @extend_schema(responses={200: PuzzleOut} | refusals(404), parameters=[VISITOR], tags=["battles"])
 @allows(get="read, mine")
 def puzzle(request: Request, token: str) -> Response:
-    """What a vote without an account solves, where the project asks for it. A vote without it is held, not lost."""
+    """Return the puzzle that a vote without an account solves, where the project asks for one. A vote without it is
+    held for review, not lost."""
     battle = _own_battle(request, token)
     user = request.user if request.user.is_authenticated else None
     address = visitors.address_of(request._request)
@@ -194,8 +195,8 @@ def _identity(request: Request) -> tuple[str, str]:
 
 
 def _token_of_key(request: Request) -> str:
-    """The visitor token for a client that has none yet but sends an Idempotency-Key: a repetition is given the same,
-    and it need not be kept. Nobody makes it without SECRET_KEY."""
+    """Return the visitor token for a client that has none yet but sends an Idempotency-Key: a repetition is given the
+    same, and it need not be kept. Nobody makes it without SECRET_KEY."""
     if not (key := request.headers.get("Idempotency-Key", "")):
         return ""
     address = visitors.address_of(request._request)

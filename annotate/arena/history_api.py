@@ -49,7 +49,7 @@ class MyBattleOut(serializers.Serializer):
 )  # fmt: skip
 @in_project(get="read")
 def my_battles(request: Request, project: Project) -> Response:
-    """The battles that this person has started here, the latest first, 100 each."""
+    """List the battles that this person has started here, the latest first, 100 each."""
     user = request.user if request.user.is_authenticated else None
     rows = arena.battles_of(project=project, visitor=lookup.visitor(request), user=user)
     if (before := request.query_params.get("before")) is not None:

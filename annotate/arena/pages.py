@@ -157,7 +157,8 @@ def _shown(request: HttpRequest, battle: Battle) -> HttpResponse:
 
 
 def _start(request: HttpRequest, project: Project) -> Battle:
-    """A visitor has a session from the first battle on. What is refused leaves none: else each try would be a row."""
+    """Start a battle; a visitor has a session from the first one on. What is refused leaves none: else each try would
+    be a row."""
     _throttle(request, project)
     is_new = not request.session.session_key
     is_drawn = "draw" in request.POST

@@ -41,7 +41,7 @@ from annotate.models.feedback import Feedback
 )
 @allows(post="judge")  # nothing is asked as often: `next_for` finds out whether they may
 def next_assignment(request: Request, slug: str) -> Response:
-    """The next task for me: the one in my hands, else a new one."""
+    """Return the next task for me: the one in my hands, else a new one."""
     serializer = Ask(data=request.data)
     serializer.is_valid(raise_exception=True)
     project = find_project(request.user, slug)
@@ -53,7 +53,7 @@ def next_assignment(request: Request, slug: str) -> Response:
 
 @extend_schema(tags=["assignments"])
 class Assignments(DeclaredViewSet):
-    """Tasks that were handed to me."""
+    """Read, submit and undo the tasks that were handed to me."""
 
     rights: ClassVar = {
         "retrieve": "mine",
@@ -155,7 +155,8 @@ def _find(request: Request, pk: str) -> Assignment:
 
 
 def _submission_of(request: Request, assignment: Assignment) -> dict[str, Any]:
-    """The body in the action's words. Whose the task is comes first: others learn nothing of it from a refusal."""
+    """Return the body in the action's words. Whose task it is is checked first: others learn nothing of it from a
+    refusal."""
     assignment_lifecycle.require_owner(assignment, request.user)
     submission = Submission(data=request.data)
     submission.is_valid(raise_exception=True)
@@ -179,7 +180,8 @@ def _receipt(row: Feedback) -> dict[str, Any]:
 
 
 def _next(request: Request, assignment: Assignment) -> dict[str, Any]:
-    """What was sent stands, also where no next task is given out: a pause, or new guidelines to read."""
+    """Return the next task, or None. What was sent is kept also where none is given out: a pause, or new guidelines to
+    read."""
     if request.query_params.get("next") not in ("1", "true"):
         return {}
     try:

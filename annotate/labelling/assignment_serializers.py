@@ -28,7 +28,7 @@ class PromptSeen(serializers.Serializer):
 
 
 class CompletionSeen(serializers.Serializer):
-    """Its text, and whether it was cut: no model, no settings."""
+    """Show a completion's text, and whether it was cut: no model, no settings."""
 
     id = serializers.IntegerField()
     text = serializers.CharField()
@@ -36,7 +36,7 @@ class CompletionSeen(serializers.Serializer):
 
 
 class ScaleSeen(serializers.Serializer):
-    """What to answer by. Fields of the submission are called as its kind is; aspects and labels as its name."""
+    """Show a scale to answer by. Fields of the submission are called as its kind is; aspects and labels as its name."""
 
     kind = serializers.ChoiceField(Scale.Kind.choices)
     name = serializers.CharField()
@@ -98,7 +98,7 @@ class SpanIn(Input):
 
 
 class Submission(Input):
-    """An annotation, an answer of one's own in `text`, or both."""
+    """Read an annotation, an answer of one's own in `text`, or both."""
 
     winner = serializers.CharField(
         required=False, allow_null=True, help_text="model_a, model_b, tie or both_bad: for a comparison."
@@ -127,7 +127,7 @@ class Submission(Input):
 
 
 class Receipt(serializers.Serializer):
-    """What was stored, and whether it counts."""
+    """Say what was stored, and whether it counts."""
 
     kind = serializers.CharField(help_text="comparison, rating, ranking, demonstration or span")
     id = serializers.IntegerField()

@@ -44,7 +44,8 @@ from annotate.models import LanguageModel, Project, User
 
 @extend_schema(tags=["models"])
 class Models(DeclaredViewSet):
-    """Policies and reward models of the projects that you may see; for researchers also what is shared with all."""
+    """Read and register models of the projects that you may see: policies and reward models; for researchers also what
+    is shared with all."""
 
     rights: ClassVar = {
         "list": "account",
@@ -120,7 +121,7 @@ class Models(DeclaredViewSet):
     @extend_schema(request=Retirement, responses={200: ModelOut} | refusals(400, 403, 404, 409))
     @action(detail=True, methods=["post"])
     def retire(self, request: Request, pk: str) -> Response:
-        """No run and no battle starts with it any more; what points at it stays and counts."""
+        """Retire a model: no run and no battle starts with it any more; what points at it stays and counts."""
         retirement = Retirement(data=request.data)
         retirement.is_valid(raise_exception=True)
         model = find(self.get_queryset(), pk, "model")
@@ -129,7 +130,7 @@ class Models(DeclaredViewSet):
     @extend_schema(request=None, responses={200: ModelOut} | refusals(403, 404, 409))
     @action(detail=True, methods=["post"], url_path="bring-back")
     def bring_back(self, request: Request, pk: str) -> Response:
-        """A retired model may start runs and battles again."""
+        """Bring a retired model back: it may start runs and battles again."""
         return Response(ModelOut(bring_back(model=find(self.get_queryset(), pk, "model"), by=request.user)).data)
 
     @extend_schema(request=Sharing, responses={200: ModelOut} | refusals(400, 403, 404, 409))
@@ -144,7 +145,8 @@ class Models(DeclaredViewSet):
     @extend_schema(request=None, responses={200: ServingOut} | refusals(403, 404))
     @action(detail=True, methods=["get", "post"])
     def serving(self, request: Request, pk: str) -> Response:
-        """Whether the model server holds it, and how a program reaches it. POST has it loaded; for researchers."""
+        """Return whether the model server holds it, and how a program reaches it. POST has it loaded; for
+        researchers."""
         model = self._researched(request, pk)
         if request.method == "POST":
             load(model)
@@ -163,7 +165,7 @@ class Models(DeclaredViewSet):
     @extend_schema(request=ModelChanges, responses={200: SettingsOut} | refusals(400, 403, 404, 409))
     @action(detail=True, methods=["get", "patch"], url_path="settings")
     def asked_how(self, request: Request, pk: str) -> Response:
-        """Where and how the model is asked. PATCH changes it: for researchers of its project, and staff."""
+        """Return where and how the model is asked. PATCH changes it: for researchers of its project, and staff."""
         model = self._researched(request, pk, staff_may=True)
         if request.method == "PATCH":
             form = ModelChanges(data=request.data, partial=True)

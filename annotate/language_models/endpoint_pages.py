@@ -22,7 +22,8 @@ from annotate.models import Project, User
 @sensitive_post_parameters("key")
 @in_project(get="research", post="research")
 def register(request: MemberRequest, project: Project) -> HttpResponse:
-    """A model with weights below models/, an endpoint, or both. It is of this project until somebody shares it."""
+    """Register a model with weights below models/, an endpoint, or both. It is of this project until somebody shares
+    it."""
     context = {"project": project, "section": "models", **model_form.context(None)}
     if request.method != "POST":
         return render(request, "annotate/language_models/new_model.html", context)
@@ -56,7 +57,7 @@ def register(request: MemberRequest, project: Project) -> HttpResponse:
 @sensitive_post_parameters("key")
 @allows(get="research or staff", post="research or staff")
 def model_settings(request: PageRequest, pk: int) -> HttpResponse:
-    """Where and how the model is asked, for researchers of its project and staff."""
+    """Show and change where and how the model is asked, for researchers of its project and staff."""
     model, project = find_model(request, pk)
     try:
         changes.require_change(model, request.user)

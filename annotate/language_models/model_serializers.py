@@ -14,7 +14,7 @@ from annotate.models.language_models import DEFAULT_CONCURRENCY
 
 
 class Settings(Input):
-    """How the model is asked. What is null or empty is as the project says."""
+    """Say how the model is asked. What is null or empty is as the project says."""
 
     temperature = serializers.FloatField(required=False, allow_null=True, default=None)
     top_p = serializers.FloatField(required=False, allow_null=True, default=None)
@@ -64,7 +64,8 @@ class NewModel(Settings):
     )
 
     def validate_endpoint(self, endpoint: str) -> str:
-        """This server asks there, and tells what came back: the operator alone lets it ask what only it reaches."""
+        """Refuse an address that only this server reaches: it asks there, and says what came back. The operator alone
+        may allow one."""
         if endpoint:
             try:
                 require_reachable(endpoint)
@@ -108,7 +109,7 @@ class Sharing(Input):
 
 
 class ModelChanges(Settings):
-    """What is left out stays as it is."""
+    """Read changes of a model. What is left out stays as it is."""
 
     endpoint = serializers.CharField(required=False, allow_blank=True)
     served_name = serializers.CharField(required=False, allow_blank=True, max_length=500)

@@ -104,7 +104,7 @@ class BudgetOut(Budget):
 @extend_schema(request=Begin, responses={200: TalkOut} | refusals(400, 403, 404, 409), tags=["red team"])
 @allows(post="judge")
 def begin(request: Request, slug: str) -> Response:
-    """The talk in my hands, else a new one with a model that is not named."""
+    """Return the conversation in my hands, else begin one with a model that is not named."""
     form_data = Begin(data=request.data)
     form_data.is_valid(raise_exception=True)
     project = find_project(request.user, slug)
@@ -115,7 +115,7 @@ def begin(request: Request, slug: str) -> Response:
 @extend_schema(methods=["DELETE"], responses={200: TalkOut} | refusals(404, 409), tags=["red team"])
 @allows(get="mine", delete="mine")
 def talk(request: Request, token: str) -> Response:
-    """A talk of mine as it stands; DELETE drops it."""
+    """Return one of my conversations with its turns so far; DELETE drops it."""
     talk = _own_talk(request, token)
     if request.method == "DELETE":
         red_team.drop(talk=talk, by=request.user)
@@ -126,7 +126,7 @@ def talk(request: Request, token: str) -> Response:
 @extend_schema(request=Say, responses={200: TalkOut} | refusals(400, 404, 409, 413, 429, 503), tags=["red team"])
 @allows(post="mine")
 def say(request: Request, token: str) -> Response:
-    """The next turn; answers when the model has. Without `text` the last question is answered that still waits."""
+    """Send the next turn; answers when the model has. Without `text` the last question is answered that still waits."""
     form_data = Say(data=request.data)
     form_data.is_valid(raise_exception=True)
     talk = _own_talk(request, token)
@@ -157,7 +157,7 @@ def rate(request: Request, token: str) -> Response:
 @newest_first
 @in_project(get="judge")
 def attacks(request: Request, project: Project) -> Response:
-    """My attacks; all of them for reviewers, the texts of others' withheld unless asked for."""
+    """List my attacks; all of them for reviewers, the texts of others' withheld unless asked for."""
     rows = Attack.objects.filter(project=project).select_related("author", "model", "project")
     if not can(request.user, "review", project):
         rows = rows.filter(author=request.user)
@@ -180,7 +180,7 @@ def withdraw(request: Request, project: Project, pk: str) -> Response:
 @extend_schema(methods=["PUT"], request=Budget, responses={200: BudgetOut} | refusals(400), tags=["red team"])
 @allows(get="account", put="account")
 def budget(request: Request) -> Response:
-    """What I am ready to see of harm. Before it is said nothing harmful is shown."""
+    """Return what I am ready to see of harm. Before it is said nothing harmful is shown."""
     if request.method == "PUT":
         budget = Budget(data=request.data)
         budget.is_valid(raise_exception=True)

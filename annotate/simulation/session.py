@@ -54,7 +54,7 @@ class Quota:
 
 @dataclass(frozen=True)
 class Report:
-    """What a sitting did. `judged` is by kind; `counted` leaves out battles whose vote did not count."""
+    """Count what a session did. `judged` is by kind; `counted` leaves out battles whose vote did not count."""
 
     judged: dict[str, int]
     counted: dict[str, int]

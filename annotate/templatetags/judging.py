@@ -37,7 +37,8 @@ def keymap_json(user: Any) -> SafeString:
 
 @register.simple_tag(name="cut_note")
 def cut_note_of(completion: Any, others_given: Any = ()) -> str:
-    """`{% cut_note completion answers %}`: `answers` are what is judged blind with it, with or without letters."""
+    """Say whether an answer was cut: `{% cut_note completion answers %}`; `answers` are what is judged blind with it,
+    with or without letters."""
     others = [each[1] if isinstance(each, tuple) else each for each in others_given or ()]
     return cut_note(completion or None, others)
 
@@ -53,7 +54,7 @@ def at(mapping: Any, name: object) -> Any:
 
 @register.simple_tag
 def action_name(*parts: object) -> str:
-    """`{% action_name "step" 4 as name %}` is step_4."""
+    """Name an action: `{% action_name "step" 4 as name %}` is step_4."""
     return "_".join(str(part).lower() for part in parts)
 
 

@@ -14,5 +14,5 @@ register = template.Library()
 
 @register.simple_tag(takes_context=True)
 def may(context: Context, action: str, project: Project) -> bool:
-    """`{% may "judge" project as may_judge %}`"""
+    """Say whether the reader may do something: `{% may "judge" project as may_judge %}`."""
     return can(context.get("user") or AnonymousUser(), action, project)

@@ -128,7 +128,7 @@ class AnnotatorPairsOut(serializers.Serializer):
 @extend_schema(tags=TAGS, responses={200: QualityOut} | refusals(400, 403, 404), parameters=[KIND])
 @in_project(get="review")
 def quality(request: Request, project: Project) -> Response:
-    """Agreement on each scale and on marked spans, and every annotator's figures, for reviewers."""
+    """Return agreement on each scale and on marked spans, and every annotator's figures, for reviewers."""
     kind, findings_ = _reviewed(request, project)
     body: dict[str, Any] = {"project": project.slug, "judge": kind, "promise": explanations.PROMISE}
     body |= {
@@ -142,7 +142,7 @@ def quality(request: Request, project: Project) -> Response:
 @extend_schema(tags=TAGS, responses={200: AnnotatorPairsOut} | refusals(400, 403, 404), parameters=[KIND])
 @in_project(get="review")
 def pairs(request: Request, project: Project) -> Response:
-    """Each two annotators on each scale, and on what they marked, for reviewers."""
+    """Return figures of each two annotators on each scale, and on what they marked, for reviewers."""
     kind, findings_ = _reviewed(request, project)
     rows = [present.flat_pair(findings_, scale, pair) for scale, pair in findings_.pairs]
     marks = [present.flat_mark_pair(findings_, pair) for pair in findings_.mark_pairs]
@@ -153,14 +153,14 @@ def pairs(request: Request, project: Project) -> Response:
 @extend_schema(tags=TAGS, responses={200: OneAnnotatorOut} | refusals(403, 404))
 @in_project(get="review")
 def annotator(request: Request, project: Project, pk: str) -> Response:
-    """One annotator, for reviewers."""
+    """Return one annotator's figures, for reviewers."""
     return Response(_of(project, find(annotators_in(project), pk, "judge"), is_own=False))
 
 
 @extend_schema(tags=TAGS, responses={200: OneAnnotatorOut} | refusals(403, 404), parameters=IMPORTED)
 @in_project(get="review")
 def imported(request: Request, project: Project) -> Response:
-    """One annotator whom only the file of an import names, for reviewers."""
+    """Return the figures of an annotator whom only the file of an import names, for reviewers."""
     return Response(_of(project, requested_imported(request, project), is_own=False))
 
 
@@ -175,7 +175,7 @@ def requested_imported(request: Request, project: Project) -> ImportedAnnotator:
 @extend_schema(tags=TAGS, responses={200: OneAnnotatorOut} | refusals(403, 404))
 @in_project(get="judge")
 def mine(request: Request, project: Project) -> Response:
-    """One's own figures, beside all others' together; nobody else is named.
+    """Return my own figures, beside all others' together; nobody else is named.
 
     As of the last full hour before which nothing can be changed any more: told at once, they would tell which item's
     answer is known."""

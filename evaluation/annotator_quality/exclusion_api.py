@@ -82,7 +82,7 @@ class Undoing(Input):
 @extend_schema(tags=TAGS, responses={200: TouchedOut} | refusals(403, 404))
 @in_project(get="manage or judge, mine")
 def touched(request: Request, project: Project, pk: str) -> Response:
-    """What excluding this person would touch, before it is done: for managers, and for the person themselves."""
+    """Return what excluding this person would touch, before it is done: for managers, and for the person themselves."""
     person = request.user if str(pk) == str(request.user.pk) else None
     require(request.user, "judge" if person else "manage", project)
     touched = exclusion_effects.touched_by(project, person or find(annotators_in(project), pk, "person"))
@@ -92,7 +92,7 @@ def touched(request: Request, project: Project, pk: str) -> Response:
 @extend_schema(tags=TAGS, responses={200: TouchedOut} | refusals(403, 404), parameters=IMPORTED)
 @in_project(get="manage")
 def imported_touched(request: Request, project: Project) -> Response:
-    """What excluding an annotator whom only an import names would touch, before it is done: for managers."""
+    """Return what excluding an annotator whom only an import names would touch, before it is done: for managers."""
     return Response(
         TouchedOut(exclusion_effects.touched_by(project, requested_imported(request, project)).as_json()).data
     )
@@ -108,8 +108,8 @@ def imported_touched(request: Request, project: Project) -> Response:
 )
 @in_project(get="manage", post="manage or judge, mine")
 def exclusions(request: Request, project: Project) -> Response:
-    """All acts, for managers. A new one excludes a person, or an annotator whom only an import names; with oneself as
-    the person it withdraws what one said."""
+    """List all exclusions, for managers. POST excludes a person, or an annotator whom only an import names; with
+    oneself as the person it withdraws what one said."""
     if request.method == "POST":
         return _exclude(request, project)
     return Response(ExclusionOut(exclusion.acts(project)[:500], many=True).data)

@@ -34,7 +34,7 @@ def rows_of(run: Run, ids: Sequence[str]) -> dict[str, items.Row]:
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
-    """For programs: everything that the page says, with its numbers whole."""
+    """Return everything that the page says, for programs, with its numbers whole."""
     return {
         "task": comparison.task,
         "measure": comparison.measure,

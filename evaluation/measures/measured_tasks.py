@@ -60,8 +60,8 @@ def key_of(run: Run) -> str:
 
 
 def one_each(runs: Iterable[Run]) -> list[Run]:
-    """For each model the newest run on the items, and by the settings, that most of the models share; ancestors before
-    descendants.
+    """Return for each model the newest run on the items and by the settings that most of the models share; ancestors
+    before descendants. `runs` are of one task, newest first.
 
     `runs` are of one task, newest first.
     """

@@ -97,7 +97,7 @@ def _pair(first: Run, second: Run) -> Pair:
 
 
 def _missing_items(*runs: Run) -> str:
-    """Of the first run whose items are gone; "" where all are there."""
+    """Name the first run whose items are gone; "" where all are there."""
     run_without_items = next((run for run in runs if not _has_items(run)), None)
     return (
         f"The items of run {run_without_items.pk} are gone from the disk; measure {run_without_items.parent} again."

@@ -26,7 +26,7 @@ class CardOut(serializers.Serializer):
 @extend_schema(tags=["models"], responses={200: CardOut} | refusals(404))
 @allows(get="account, read")
 def card(request: Request, pk: str) -> Response:
-    """The model's card: lineage, data, annotations by count, licence, config, figures, cost, limits."""
+    """Return the model's card: lineage, data, annotations by count, licence, config, figures, cost, limits."""
     model = find(models_seen(request.user), pk, "model")
     return Response({"markdown": model_card.markdown(model, readable=projects_where(request.user, "read"))})
 
@@ -36,7 +36,7 @@ def card(request: Request, pk: str) -> Response:
 )
 @allows(get="research")
 def export_file(request: Request, pk: str, name: str) -> HttpResponseBase:
-    """One file of an export, named in the run's `result.files`; for researchers."""
+    """Return one file of an export, named in the run's `result.files`; for researchers."""
     runs = Run.objects.filter(project__in=projects_where(request.user, "read")).select_related("project")
     run = find(runs, pk, "run")
     require(request.user, "research", run.project)

@@ -67,7 +67,8 @@ class DecidedOut(serializers.Serializer):
 )  # fmt: skip
 @in_project(get="manage")
 def held_rate(request: Request, project: Project) -> Response:
-    """Votes of the arena by hour (of two days) or day (of thirty), and how many of them were held, for a manager."""
+    """Count votes of the arena by hour (of two days) or day (of thirty), and how many of them were held, for a
+    manager."""
     by = request.query_params.get("by") or "day"
     if by not in held_for_review.PERIODS:
         raise Refused(400, by=f"{by!r} is unknown; use one of {', '.join(held_for_review.PERIODS)}.")
@@ -87,7 +88,8 @@ def held_rate(request: Request, project: Project) -> Response:
 )  # fmt: skip
 @in_project(get="manage", post="manage")
 def held_votes(request: Request, project: Project) -> Response:
-    """Votes that wait for a look, the latest first, 500 each. POST releases (counted) or excludes them: all or none."""
+    """List votes that are held for review, the latest first, 500 each. POST releases (counted) or excludes them: all or
+    none."""
     if request.method == "POST":
         return _decide(request, project)
     reason = request.query_params.get("held_for") or ""

@@ -62,7 +62,7 @@ class SourcesOut(serializers.Serializer):
 @allows(get="research", post="research")
 @parser_classes([MultiPartParser])
 def corpora_sources(request: Request) -> Response:
-    """GET: the files that corpora of a project may read, and Hub corpora by exact name. POST: upload a file.
+    """List the files that corpora of a project may read, and Hub corpora by exact name; POST uploads a file.
 
     A file keeps its name and its content: a run that has read it must find it again.
     """

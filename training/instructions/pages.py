@@ -26,7 +26,7 @@ _WHOLE, _SHARES = ("cap", "limit", "templates_per_row", "most_shots", "seed"), (
 @takes_files
 @in_project(get="research", post="research")
 def instructions(request: HttpRequest, project: Project) -> HttpResponse:
-    """GET shows the form; POST with `do=look` what would come of it, else freezes it."""
+    """Show the form on GET; on POST with `do=look` show what would come of it, else freeze it."""
     form = _form(request.POST if request.method == "POST" else request.GET, request.FILES, project)
     if request.method != "POST":
         return _page(request, project, form)

@@ -217,7 +217,8 @@ class _Job:
         return failure
 
     def _ask_for_the_rest(self, task: Task, received: int, todo: deque[Task]) -> None:
-        """A server that was asked for several and gives fewer is asked for one at a time from now on."""
+        """Put back what a server left out: one that was asked for several and gives fewer is asked for one at a time
+        from now on."""
         self.answered_count += 1
         if received < len(task.indices):
             self.gives_many = False

@@ -52,7 +52,7 @@ class NewRun(Input):
 
 
 class OrderParser(BaseParser):
-    """The body as it is, a text; what it says is read by `orders`."""
+    """Read the body as it is, a text; what it says is read by `orders`."""
 
     media_type = "application/yaml"
 
@@ -132,7 +132,7 @@ class SampleOut(serializers.ModelSerializer):
 
 @extend_schema(tags=["runs"])
 class Runs(DeclaredViewSet):
-    """Runs of the projects that you may see."""
+    """List, queue and read runs of the projects that you may see."""
 
     rights: ClassVar = {
         "list": "account",
@@ -204,7 +204,7 @@ class Runs(DeclaredViewSet):
     @extend_schema(responses={(200, "application/yaml"): OpenApiTypes.OBJECT} | refusals(404))
     @action(detail=True, methods=["get"])
     def order(self, request: Request, pk: str) -> HttpResponse:
-        """All that the run was queued with, as YAML: what `from-yaml` takes."""
+        """Return all that the run was queued with, as YAML: what `from-yaml` takes."""
         run = find(self.get_queryset(), pk, "run")
         return HttpResponse(orders.written(run), content_type="application/yaml; charset=utf-8")
 
@@ -217,7 +217,7 @@ class Runs(DeclaredViewSet):
     @extend_schema(request=None, responses={200: RunOut} | refusals(403, 404, 409))
     @action(detail=True, methods=["post"])
     def resume(self, request: Request, pk: str) -> Response:
-        """A failed or cancelled run goes on from its last complete checkpoint."""
+        """Resume a failed or cancelled run from its last complete checkpoint."""
         return Response(run_out(request, actions.resume(run=find(self.get_queryset(), pk, "run"), by=request.user)))
 
     @extend_schema(request=Again, responses={201: RunOut} | refusals(400, 403, 404, 409), parameters=[IDEMPOTENCY_KEY])
@@ -245,13 +245,13 @@ class Runs(DeclaredViewSet):
     @extend_schema(responses=ReviewOut(many=True), filters=False)
     @action(detail=True, methods=["get"], pagination_class=None)
     def reviews(self, request: Request, pk: str) -> Response:
-        """The pairs that people were asked about: the reward model's opinion and theirs, without the texts."""
+        """List the pairs that people were asked about: the reward model's opinion and theirs, without the texts."""
         return Response(ReviewOut(human_review.reviewed_pairs(find(self.get_queryset(), pk, "run")), many=True).data)
 
     @extend_schema(responses=MetricOut(many=True), parameters=[AFTER], filters=False)
     @action(detail=True, methods=["get"], pagination_class=None)
     def metrics(self, request: Request, pk: str) -> Response:
-        """What was measured, in order, at most a thousand rows: ask again after the last sequence number."""
+        """Return what was measured, in order, at most a thousand rows: ask again after the last sequence number."""
         run = find(self.get_queryset(), pk, "run")
         rows = run.metrics.filter(sequence__gt=_after(request)).order_by("sequence")[:_ROWS]
         return Response(MetricOut(rows, many=True).data)
@@ -259,7 +259,7 @@ class Runs(DeclaredViewSet):
     @extend_schema(responses=SampleOut(many=True), parameters=[AFTER], filters=False)
     @action(detail=True, methods=["get"], pagination_class=None)
     def samples(self, request: Request, pk: str) -> Response:
-        """What the model answered as training went, in order, at most a thousand rows.
+        """Return what the model answered as training went, in order, at most a thousand rows.
 
         Prompts that somebody asked in the arena are for those who may review.
         """

@@ -40,7 +40,7 @@ class ModelUseOut(serializers.Serializer):
 
 
 class DiskOut(serializers.Serializer):
-    """All in bytes."""
+    """Show sizes of files, all in bytes."""
 
     free = serializers.IntegerField()
     capacity = serializers.IntegerField()

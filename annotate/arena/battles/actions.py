@@ -32,7 +32,7 @@ NAMED_ITSELF = "a model named itself in its answer"
 def start_battle(
     *, project: Project, visitor: str, user: User | None = None, text: str | None = None, is_drawn: bool = False
 ) -> Battle:
-    """Two models of the arena on what was asked, or on a drawn prompt. Its answers may have to be written yet."""
+    """Start a battle of two models on what was asked, or on a drawn prompt. Its answers may have to be written yet."""
     if not (visitor or user):
         raise Refused(403, visitor="A battle belongs to somebody: sign in, or allow this site its session cookie.")
     if is_drawn == (text is not None):

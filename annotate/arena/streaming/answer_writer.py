@@ -102,7 +102,7 @@ class Writing:
             await changed.wait()
 
     def visible(self) -> Scene:
-        """As it may be seen, masked once for all who look on. Not for the event loop: a long answer takes a while."""
+        """Return the scene, masked once for all who look on. Not for the event loop: a long answer takes a while."""
         with self.looking:
             if self.seen_version != (version := self.version):
                 self.seen, self.seen_version = self._look(), version

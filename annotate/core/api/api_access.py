@@ -58,7 +58,7 @@ def in_project(**rights: str) -> Callable:
 
 
 class DeclaredViewSet(GenericViewSet):
-    """A viewset whose `rights` say who may use each of its actions: `{"list": "account", "create": "research"}`.
+    """Declare in `rights` who may use each of a viewset's actions: `{"list": "account", "create": "research"}`.
 
     Raises ImproperlyConfigured at import where an action has no right, or a right no action.
     """

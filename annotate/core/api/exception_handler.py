@@ -53,8 +53,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
 
 
 class KeptSchema(SchemaGenerator):
-    """The schema, made once for each process: it takes a second or two, is the same for all, and anybody may ask for
-    it."""
+    """Serve the schema, made once for each process: it takes a second or two, is the same for all, and anybody may ask
+    for it."""
 
     _made: dict[str, Any] = {}
 

@@ -38,7 +38,8 @@ def idempotent(
     sender_of: Callable[[Request], str] | None = None,
     secrets: Secrets | None = None,
 ) -> Callable:
-    """Decorates a view method or function whose POST creates something.
+    """Decorate a view method or function whose POST creates something, so that a repeated Idempotency-Key gets the
+    first answer.
 
     `atomic` keeps the answer in the transaction of the work itself, so that there is never one without the other and
     a twin that arrives at the same moment waits. It is off where the work waits for a model server or computes: SQLite

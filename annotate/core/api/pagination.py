@@ -9,7 +9,7 @@ from rest_framework.pagination import CursorPagination
 
 
 class Newest(CursorPagination):
-    """Newest first."""
+    """Return pages of rows, newest first."""
 
     ordering = "-id"
     page_size = 100
@@ -18,7 +18,7 @@ class Newest(CursorPagination):
 
 
 class Oldest(Newest):
-    """In the order in which they came."""
+    """Return pages of rows in the order in which they came."""
 
     ordering = "id"
 

@@ -22,7 +22,7 @@ PROJECT = OpenApiParameter("project", OpenApiTypes.STR, description="Only of the
 
 
 class Input(serializers.Serializer):
-    """A request's body. A field that nobody reads is refused: it is a mistake in the spelling or in the address."""
+    """Read a request's body. Refuse a field that nobody reads: it is a mistake in the spelling or in the address."""
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, dict):
@@ -48,14 +48,14 @@ class Input(serializers.Serializer):
 
 
 class Id(serializers.IntegerField):
-    """The id of a row."""
+    """Read the id of a row."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(min_value=1, max_value=LARGEST_ID, **options)
 
 
 class Choice(serializers.ChoiceField):
-    """Says what would be right, too."""
+    """Refuse other values with the list of those that would be right."""
 
     def __init__(self, choices: Iterable[Any], **options: Any) -> None:
         choices = list(choices)

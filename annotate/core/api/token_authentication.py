@@ -21,7 +21,7 @@ _tokens = Prepared(lambda: ApiToken.objects.select_related("user").filter(secret
 
 
 class TokenAuthentication(authentication.TokenAuthentication):
-    """The person whom a live token stands for, with no more rights than its scope has.
+    """Authenticate the person of a live token, with no more rights than its scope has.
 
     A narrower scope than manage takes the rights of staff and superusers away from this request's user, in memory.
     """

@@ -33,7 +33,7 @@ _NO_ANSWER = frozenset({Kind.TIME_OUT, Kind.CUT, Kind.PROTOCOL})  # the server m
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where to ask, and how hard. `key` is the secret itself: it has no representation."""
+    """Say where to ask, and how hard. `key` is the secret itself: it has no representation."""
 
     url: str
     model: str
@@ -63,7 +63,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Answer:
-    """`request_body` is the request as the server took it; `request` its number in the ledger."""
+    """Hold one answer. `request_body` is the request as the server took it; `request` its number in the ledger."""
 
     request: int
     request_body: Body
@@ -73,7 +73,8 @@ class Answer:
 
 
 class Refusal(Exception):
-    """`of_all`: no other question would be answered, either. `text` is what the server said, without the key."""
+    """Raised when a server refuses for good. `of_all`: no other question would be answered, either. `text` is what the
+    server said, without the key."""
 
     def __init__(self, kind: Kind, text: str, *, of_all: bool) -> None:
         super().__init__(f"{kind}: {text}")
@@ -81,15 +82,15 @@ class Refusal(Exception):
 
 
 class Stopped(Exception):
-    """Another question failed for good; this one was not asked."""
+    """Raised when another question failed for good; this one was not asked."""
 
 
 Note = Callable[[int, str], None]  # the number of a request, and what became of it
 
 
 class Asker:
-    """Asks for many threads at once. `note` is told of each request when it goes out, and when it has ended without an
-    answer: whoever keeps the answer knows when it is kept."""
+    """Ask for many threads at once. `note` is called for each request when it goes out, and when it has ended without
+    an answer: whoever keeps the answer knows when it is kept."""
 
     def __init__(self, endpoint: Endpoint, client: httpx.Client, note: Note, *, first_request: int = 1) -> None:
         self.endpoint, self.client, self.note = endpoint, client, note
@@ -176,7 +177,7 @@ class Asker:
                 self.left_out |= options.keys() - body.keys() - {"max_tokens"}
 
     def _answer(self, request: int, body: Body, text: str) -> Answer | None:
-        """None for what is no answer in OpenAI's protocol."""
+        """Return the answer of a response body; None where it does not follow OpenAI's protocol."""
         try:
             response = json.loads(text)
             choices = tuple(_choice(choice) for choice in response["choices"])

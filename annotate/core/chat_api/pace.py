@@ -23,7 +23,7 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "": 1.0}
 
 
 class Pace:
-    """Holds the time before which nobody asks."""
+    """Hold the time before which nobody asks."""
 
     def __init__(self) -> None:
         self._lock, self._next = threading.Lock(), 0.0

@@ -21,7 +21,7 @@ Body = dict[str, Any]
 
 
 class Kind(StrEnum):
-    """Why an answer did not come."""
+    """Name why an answer did not come."""
 
     ADDRESS = "address"  # nobody listens there, or the name means nothing
     TLS = "tls"  # the certificate is not valid, or plain HTTP is spoken there

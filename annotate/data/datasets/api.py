@@ -73,7 +73,7 @@ class CountsOut(serializers.Serializer):
 
 @extend_schema(tags=["datasets"])
 class Datasets(DeclaredViewSet):
-    """Frozen datasets of the projects that you may see; their rows are for those who may review."""
+    """Read and freeze datasets of the projects that you may see; their rows are for those who may review."""
 
     rights: ClassVar = {
         "list": "account",
@@ -116,7 +116,7 @@ class Datasets(DeclaredViewSet):
     @extend_schema(request=SelectionIn, responses={200: CountsOut} | refusals(400, 403, 404))
     @action(detail=False, methods=["post"])
     def preview(self, request: Request) -> Response:
-        """What would go in, without freezing it."""
+        """Show what would go in, without freezing it."""
         fields = _read(SelectionIn, request)
         self.require_role(fields["project"])
         selection = select(**fields)
@@ -134,7 +134,7 @@ class Datasets(DeclaredViewSet):
     )
     @action(detail=True, methods=["get"])
     def export(self, request: Request, pk: str) -> HttpResponseBase:
-        """The rows, streamed: as JSON lines unless `file` says otherwise."""
+        """Stream the rows: as JSON lines unless `file` says otherwise."""
         dataset = find(self.get_queryset(), pk, "dataset")
         self.require_role(dataset.project)
         format_ = request.query_params.get("format", "jsonl")

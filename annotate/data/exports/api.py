@@ -37,6 +37,6 @@ _PARAMETERS = [
 )
 @in_project(get="review")
 def export_project(request: Request, project: Project) -> HttpResponseBase:
-    """The feedback as a file, streamed. What was imported comes out as it came in; see docs/guides/import-export.md."""
+    """Stream the feedback as a file. What was imported comes out as it came in; see docs/guides/import-export.md."""
     export = export_feedback(project=project, by=request.user, **requested_options(request.query_params))
     return download(request._request, export.parts, name=export.name, content_type=export.content_type)

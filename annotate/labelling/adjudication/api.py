@@ -77,7 +77,7 @@ class ComingOut(serializers.Serializer):
 )
 @in_project(get="review")
 def project_disagreements(request: Request, project: Project) -> Response:
-    """Items whose annotators part ways and that nobody has decided, for reviewers."""
+    """List items on which annotators disagree and that nobody has decided, for reviewers."""
     judge = request.query_params.get("judge", AnnotatorKind.PERSON)
     if judge not in AnnotatorKind.values:
         raise Refused(400, judge=f"{judge!r} is unknown; use one of {', '.join(AnnotatorKind.values)}.")
@@ -87,7 +87,7 @@ def project_disagreements(request: Request, project: Project) -> Response:
 @extend_schema(responses={200: AdjudicatedItemOut} | refusals(403, 404), tags=["fair work"])
 @in_project(get="review")
 def judged_item(request: Request, project: Project, item: str) -> Response:
-    """What each annotator said of an item, for reviewers."""
+    """Return what each annotator said of an item, for reviewers."""
     # What was written has no answers to set side by side: its key names a prompt.
     if item.startswith(f"{WRITE}:") or "\x00" in item or not adjudication.judged_by(project, item).exists():
         raise Refused(404, item=f"Nobody has annotated {item[:60]!r} here; disagreements/ lists what there is.")
@@ -100,7 +100,7 @@ def judged_item(request: Request, project: Project, item: str) -> Response:
 @extend_schema(request=Take, responses={200: AssignmentOut} | refusals(400, 403, 404, 409), tags=["fair work"])
 @in_project(post="review")
 def take(request: Request, project: Project) -> Response:
-    """The item as a task of mine, whose submission stands in the place of what its annotators said."""
+    """Take the item as a task of mine: its submission replaces what its annotators said."""
     serializer = Take(data=request.data)
     serializer.is_valid(raise_exception=True)
     assignment = adjudication.take(project=project, key=serializer.validated_data["item"], by=request.user)
@@ -122,7 +122,7 @@ def send_back(request: Request, pk: str) -> Response:
 @extend_schema(responses={200: ComplaintOut(many=True)} | refusals(403, 404), tags=["fair work"])
 @in_project(get="review")
 def complaints(request: Request, project: Project) -> Response:
-    """Prompts that were quarantined or flagged, and that no reviewer has decided about."""
+    """List prompts that were quarantined or flagged, and that no reviewer has decided about."""
     return Response(ComplaintOut(quarantine.waiting(project), many=True).data)
 
 
@@ -146,5 +146,5 @@ def decide_prompt(request: Request, project: Project, pk: str) -> Response:
 )
 @in_project(get="manage")
 def coming_next(request: Request, project: Project) -> Response:
-    """What people are asked first, and why, for managers."""
+    """List what people are asked first, and why, for managers."""
     return Response(ComingOut(priorities.coming_next(project), many=True).data)

@@ -43,7 +43,7 @@ def adjudicate(request: MemberRequest, project: Project) -> HttpResponse:
 @never_cache
 @in_project(get="review", post="review")
 def item(request: MemberRequest, project: Project, key: str) -> HttpResponse:
-    """What each annotator said of an item, side by side, and the form in which a reviewer decides."""
+    """Show what each annotator said of an item, side by side, and the form in which a reviewer decides."""
     _require_item(project, key)
     if request.method != "POST":
         return _show(request, project, key)

@@ -19,7 +19,7 @@ from annotate.models import Completion, GoldItem, Project, User
 
 
 class GoldOut(serializers.ModelSerializer):
-    """Winners in `expected` are by `completions`: the first is model_a."""
+    """Show a gold item. Winners in `expected` are by `completions`: the first is model_a."""
 
     prompt = serializers.IntegerField(source="prompt_id")
     completions = serializers.SerializerMethodField()
@@ -74,7 +74,7 @@ class Paused(serializers.Serializer):
 )
 @in_project(get="manage", post="manage")
 def project_gold(request: Request, project: Project) -> Response:
-    """Items whose right answer is known, for managers."""
+    """List gold items, for managers; POST adds one."""
     if request.method == "GET":
         return Response(GoldOut(project.gold_items.all(), many=True).data)
     new_gold = NewGold(data=request.data)
@@ -104,7 +104,7 @@ def gold_item(request: Request, project: Project, pk: str) -> Response:
 )
 @in_project(get="manage", post="manage")
 def pauses(request: Request, project: Project) -> Response:
-    """Who is warned or paused, for managers; POST pauses somebody, or lets them go on with a note."""
+    """List who is warned or paused, for managers; POST pauses somebody, or lets them go on with a note."""
     if request.method == "GET":
         members = project.memberships.select_related("user").order_by("pk")
         return Response(Paused([m for m in members if m.paused_at or m.warned_at], many=True).data)

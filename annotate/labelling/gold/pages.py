@@ -42,7 +42,7 @@ def gold_page(request: MemberRequest, project: Project) -> HttpResponse:
 
 @in_project(post="manage")
 def change(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
-    """Explanation, place, tutorial or not; or retire it and take it up again."""
+    """Change explanation, place, tutorial or not; or retire the gold item and take it up again."""
     item = get_object_or_404(project.gold_items.select_related("project", "prompt"), pk=pk)
     try:
         if request.POST.get("do") in ("retire", "back"):

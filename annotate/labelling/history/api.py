@@ -22,7 +22,7 @@ PER_PAGE = 100
 
 
 class PathOut(serializers.Serializer):
-    """What it went into; a dataset that no run has used has the first alone."""
+    """Show what it went into; a dataset that no run has used has the first alone."""
 
     dataset = serializers.IntegerField()
     run = serializers.IntegerField(allow_null=True)
@@ -62,7 +62,7 @@ class MinePage(serializers.Serializer):
 )
 @in_project(get="judge")
 def my_annotations(request: Request, project: Project) -> Response:
-    """What I have judged here, newest first. Votes in the arena are read as battles."""
+    """List what I have annotated here, newest first. Votes in the arena are read as battles."""
     kind = _checked_parameter(request, "kind", list(receipts.TITLES))
     status = _checked_parameter(request, "status", Status.values)
     pages = Paginator(receipts.row_keys(project=project, user=request.user, kind=kind, status=status), PER_PAGE)

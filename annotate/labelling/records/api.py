@@ -39,7 +39,7 @@ class NewStatus(Input):
 
 
 class _Read(DeclaredViewSet):
-    """My own rows, and everybody's in the projects where I may review."""
+    """Read my own rows, and everybody's in the projects where I may review."""
 
     rights: ClassVar = {
         "list": "account",
@@ -171,7 +171,7 @@ class Spans(_Read):
 
 @extend_schema(tags=["feedback"])
 class Flags(_Read):
-    """What is wrong with prompts and answers, as their annotators say."""
+    """Read what is wrong with prompts and answers, as their annotators say."""
 
     queryset = Flag.objects.none()
     table, serializer_class = Flag, rows.FlagOut

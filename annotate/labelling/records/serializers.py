@@ -33,7 +33,7 @@ class RatingIn(FeedbackIn):
 
 
 class ComparisonIn(FeedbackIn):
-    """Of two completions that stand here, or of a conversation with a chosen and a rejected answer."""
+    """Read a comparison of two stored completions, or of a conversation with a chosen and a rejected answer."""
 
     completion_a = Id(required=False)
     completion_b = Id(required=False)
@@ -95,7 +95,7 @@ class DemonstrationOut(FeedbackOut):
 
 
 class RankingOut(FeedbackOut):
-    """Its pairs stand among the comparisons, and name it."""
+    """Show a ranking. Its pairs are among the comparisons, and name it."""
 
     order = serializers.ListField(
         child=serializers.ListField(child=serializers.IntegerField()), help_text="The best first, equals together."

@@ -59,7 +59,7 @@ class DeclaredScaleOut(serializers.ModelSerializer):
 )
 @in_project(get="read", post="manage")
 def scales(request: Request, project: Project) -> Response:
-    """What annotators answer by. A project without any of thumbs, stars and aspects asks for thumbs and stars."""
+    """List what annotators answer by. A project without any of thumbs, stars and aspects asks for thumbs and stars."""
     if request.method == "GET":
         return Response(DeclaredScaleOut(project.scales.all(), many=True).data)
     return _add(request, project)

@@ -28,7 +28,8 @@ _TOLD = {(200, "application/json"): KEYS}
 @extend_schema(methods=["DELETE"], responses=_TOLD, tags=["account"], operation_id="shortcuts_reset")
 @allows(get="account", patch="account", delete="account")
 def shortcuts(request: Request) -> Response:
-    """My keys on the annotation page, with the defaults; PATCH changes some, DELETE goes back to the defaults."""
+    """Return my keys on the annotation page, with the defaults; PATCH changes some, DELETE goes back to the
+    defaults."""
     if request.method == "DELETE":
         return Response(actions.reset(user=request.user))
     if request.method == "PATCH":

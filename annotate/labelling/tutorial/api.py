@@ -41,7 +41,7 @@ class Message(serializers.Serializer):
 @extend_schema(request=Version, responses={200: Read} | refusals(400, 403, 404, 409), tags=["fair work"])
 @in_project(post="judge")
 def guidelines_read(request: Request, project: Project) -> Response:
-    """I have read the guidelines; answers with them."""
+    """Record that I have read the guidelines; answers with them."""
     version = Version(data=request.data)
     version.is_valid(raise_exception=True)
     guideline = prerequisites.guidelines_read(
@@ -54,7 +54,7 @@ def guidelines_read(request: Request, project: Project) -> Response:
 @extend_schema(methods=["POST"], request=None, responses={200: Message} | refusals(403, 404), tags=["fair work"])
 @in_project(get="judge", post="judge")
 def message(request: Request, project: Project) -> Response:
-    """The message that stands before my next task; POST says that I have read it."""
+    """Return the message before my next task; POST records that I have read it."""
     member = Membership.objects.filter(project=project, user=request.user).first()
     if request.method == "POST" and member is not None:
         prerequisites.notice_read(project=project, user=request.user)
@@ -69,7 +69,7 @@ def message(request: Request, project: Project) -> Response:
 )
 @in_project(post="judge")
 def next_lesson(request: Request, project: Project) -> Response:
-    """The next task of the tutorial. Submit it like any other, then read its lesson."""
+    """Return the next task of the tutorial. Submit it like any other, then read its lesson."""
     assignment = tutorial.next_lesson(project=project, user=request.user)
     return Response(status=204) if assignment is None else Response(AssignmentOut(assignment).data)
 
@@ -77,6 +77,6 @@ def next_lesson(request: Request, project: Project) -> Response:
 @extend_schema(responses={200: LessonOut} | refusals(403, 404, 409), tags=["fair work"])
 @allows(get="mine")
 def lesson(request: Request, pk: str) -> Response:
-    """What was right in a task of the tutorial that I have answered, and why."""
+    """Return what was right in a task of the tutorial that I have answered, and why."""
     rows = Assignment.objects.select_related("project", "gold").filter(user=request.user)
     return Response(LessonOut(tutorial.lesson_of(find(rows, pk, "assignment"), request.user)).data)

@@ -52,7 +52,7 @@ class FigureOut(serializers.Serializer):
 
 
 class FluencyOut(serializers.Serializer):
-    """Of the model's answers to eval prompts beside its parent's; surprise and entropy in nats a token."""
+    """Describe the model's answers to eval prompts beside its parent's; surprise and entropy in nats a token."""
 
     under = serializers.CharField(source="parent.name", help_text="The parent, under which it is measured.")
     prompts = serializers.IntegerField()
@@ -108,7 +108,7 @@ class LeaderboardOut(serializers.Serializer):
 )
 @allows(get="read")
 def leaderboard(request: Request) -> Response:
-    """Bradley-Terry ratings from counted votes of one kind of annotator in the eval split."""
+    """Return Bradley-Terry ratings from counted votes of one kind of annotator in the eval split."""
     project, judge = requested_board(request)
     query = board_page.parse_query(project, request.query_params.dict() | {"judge": judge})
     if query.problem:

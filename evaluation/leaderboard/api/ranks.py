@@ -56,7 +56,8 @@ class PairsOut(serializers.Serializer):
 @extend_schema(responses={200: PairsOut} | refusals(400, 404), parameters=LEADERBOARD, tags=["leaderboard"])
 @allows(get="read")
 def pairs(request: Request) -> Response:
-    """Each two models' own votes with their always-valid interval, and what one number per model does not explain."""
+    """Return each two models' own votes with their always-valid interval, and what one number per model does not
+    explain."""
     project, judge = requested_board(request)
     pair_findings = findings(project, current(project=project, judge=judge))
     body: dict[str, Any] = {"project": project.slug, "judge": judge, "is_connected": False, "pairs": []}
@@ -95,7 +96,8 @@ class WaysOut(serializers.Serializer):
 @extend_schema(responses={200: WaysOut} | refusals(400, 404), parameters=LEADERBOARD, tags=["leaderboard"])
 @allows(get="read")
 def counted_otherwise(request: Request) -> Response:
-    """The same votes with ties of their own, without style, by reliability, voters drawn anew, and as an Elo ticker."""
+    """Rate by the same votes with ties of their own, without style, by reliability, voters drawn anew, and as an Elo
+    ticker."""
     project, judge = requested_board(request)
     try:
         ratings = alternative_ratings_of(project, current(project=project, judge=judge))
@@ -130,7 +132,7 @@ class OverTimeOut(serializers.Serializer):
 @extend_schema(responses={200: OverTimeOut} | refusals(400, 404), parameters=LEADERBOARD, tags=["leaderboard"])
 @allows(get="read")
 def over_time(request: Request) -> Response:
-    """Ratings at up to sixty moments since the first vote, each as the ledger had it then."""
+    """Return ratings at up to sixty moments since the first vote, each as the ledger had it then."""
     project, judge = requested_board(request)
     rating_history = history(project, judge)
     models = LanguageModel.objects.in_bulk(rating_history.models) if rating_history else {}

@@ -34,7 +34,8 @@ _MODELS = "Ids parted by commas, two at least; without them all that were measur
 )
 @allows(get="read")
 def comparison(request: Request) -> Response:
-    """Two models or more on the same items: each metric with paired differences, on all items and on unseen ones."""
+    """Compare two models or more on the same items: each metric with paired differences, on all items and on unseen
+    ones."""
     query = request.query_params
     if "project" not in query:
         raise Refused(400, project="Say whose evaluations: ?project=<slug>; GET projects/ lists them.")
@@ -62,7 +63,8 @@ def comparison(request: Request) -> Response:
 )
 @allows(get="account, read")
 def alignment_tax(request: Request, pk: str) -> Response:
-    """A model's lineage from its base on: each figure at each stage, its change to the parent and to the base."""
+    """Return a model's lineage from its base on: each figure at each stage, its change to the parent and to the
+    base."""
     model = find(models_seen(request.user), pk, "model")
     if "project" not in request.query_params:
         raise Refused(400, project="Say in which project it was measured: ?project=<slug>; GET projects/ lists them.")

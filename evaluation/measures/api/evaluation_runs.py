@@ -33,7 +33,7 @@ MOST_ITEMS = 1000
 
 
 class CleanOut(serializers.Serializer):
-    """The same figure without the items that the training data hold; empty where nobody looked."""
+    """Show the same figure without the items that the training data hold; empty where nobody looked."""
 
     value = serializers.FloatField(required=False)
     standard_error = serializers.FloatField(required=False, allow_null=True)
@@ -87,7 +87,8 @@ class NewEvaluations(Measuring):
 
 @extend_schema(tags=["evaluations"])
 class Evaluations(DeclaredViewSet):
-    """One metric of one model each, with its error and the signature that tells how to get it again."""
+    """List evaluations: one metric of one model each, with its error and the signature that tells how to get it
+    again."""
 
     rights: ClassVar = {
         "list": "account",
@@ -223,7 +224,7 @@ _WHICH = {"yes": YES, "no": NO, "unknown": UNKNOWN}
 )
 @allows(get="read")
 def run_items(request: Request, pk: str) -> Response:
-    """What an evaluation measured, item by item, in the order of the run or by how well the model did."""
+    """List what an evaluation measured, item by item, in the order of the run or by how well the model did."""
     runs = Run.objects.filter(project__in=projects_where(request.user, "read")).select_related("project")
     run = find(runs, pk, "run")
     try:

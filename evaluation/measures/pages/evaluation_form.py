@@ -74,7 +74,7 @@ class EvaluationForm(RunForm):
         return {**order, "models": [model for model in (parent, *also) if model is not None]}
 
     def first_fields(self):
-        """The other models have a place of their own."""
+        """Return the fields to show first. The other models have a place of their own."""
         return (field for field in super().first_fields() if field.name != "also")
 
     def lacks_models(self) -> bool:

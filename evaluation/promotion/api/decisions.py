@@ -172,7 +172,7 @@ class SeenOut(serializers.Serializer):
 )  # fmt: skip
 @in_project(get="account, read", post="manage")
 def promotion_rule(request: Request, project: Project) -> Response:
-    """Every version of the rule, the one in force first. POST, as a manager, makes a new version."""
+    """List every version of the rule, the one in force first. POST, as a manager, makes a new version."""
     if request.method == "POST":
         return _new_rule(request, project)
     return Response(RuleOut(project.promotion_rules.all(), many=True).data)
@@ -189,7 +189,7 @@ def _new_rule(request: Request, project: Project) -> Response:
 @extend_schema(tags=TAGS, responses={200: CandidacyOut(many=True)} | refusals(404))
 @in_project(get="read")
 def candidacies(request: Request, project: Project) -> Response:
-    """Models that stand for being served, with every check of the rule as it is now. Promote one: POST promotions/."""
+    """List candidates for promotion, with every check of the rule as it is now. Promote one: POST promotions/."""
     candidate_review.look(project)
     return Response(CandidacyOut(candidates(project), many=True).data)
 
@@ -197,7 +197,7 @@ def candidacies(request: Request, project: Project) -> Response:
 @extend_schema(tags=TAGS, responses={200: DecisionOut(many=True)} | refusals(404))
 @in_project(get="read")
 def decisions(request: Request, project: Project) -> Response:
-    """The history, the latest first: what was found or done, and the numbers it was found on."""
+    """List the history, the latest first: what was found or done, and the numbers it was found on."""
     rows = project.decisions.select_related("candidacy")[:MOST]
     return Response(DecisionOut(rows, many=True).data)
 
@@ -223,7 +223,7 @@ def _roll_back(request: Request, project: Project) -> Response:
 @extend_schema(tags=TAGS, responses={200: RateOut(many=True)} | refusals(404))
 @in_project(get="read")
 def sampling_rates(request: Request, project: Project) -> Response:
-    """How likely each pair of the arena is to be the next battle: what is drawn by is what is published."""
+    """Return how likely each pair of the arena is to be the next battle: these are the very rates that are drawn by."""
     return Response(RateOut(sampling.rates(project), many=True).data)
 
 
@@ -237,7 +237,7 @@ def sampling_rates(request: Request, project: Project) -> Response:
 )  # fmt: skip
 @in_project(get="review", post="research")
 def ask_next_items(request: Request, project: Project) -> Response:
-    """Items on which annotators disagree, the widest first. POST puts items of the train split first in the queue
+    """List items on which annotators disagree, the widest first. POST puts items of the train split first in the queue
     again."""
     if request.method == "POST":
         return _ask_again(request, project)
@@ -258,7 +258,7 @@ def _ask_again(request: Request, project: Project) -> Response:
 @extend_schema(tags=TAGS, responses={200: CostOut(many=True)} | refusals(404))
 @in_project(get="read")
 def cost_list(request: Request, project: Project) -> Response:
-    """What each model has cost since its parent, and a rating point with it."""
+    """List what each model has cost since its parent, and a rating point with it."""
     board = current(project=project, judge=annotator_kind_of(project))
     return Response(CostOut(costs(project, board), many=True).data)
 
@@ -266,7 +266,7 @@ def cost_list(request: Request, project: Project) -> Response:
 @extend_schema(tags=TAGS, responses={200: NoticeOut(many=True)}, parameters=[OpenApiParameter("unseen", bool)])
 @allows(get="account")
 def notice_list(request: Request) -> Response:
-    """What you were told, the latest first; `?unseen=1` for what you have not seen."""
+    """List your notices, the latest first; `?unseen=1` for what you have not seen."""
     rows = _user(request).notices.select_related("project")
     if request.query_params.get("unseen") in ("1", "true"):
         rows = rows.filter(seen_at=None)

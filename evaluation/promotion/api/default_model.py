@@ -37,7 +37,7 @@ TAGS = ["decisions"]
 
 
 class BearerToken(TokenAuthentication):
-    """The same token, as OpenAI's clients send their key."""
+    """Accept the same token as OpenAI's clients send their key."""
 
     keyword = "Bearer"
 
@@ -62,7 +62,8 @@ class DefaultModelOut(serializers.Serializer):
 
 
 class ChatIn(Input):
-    """OpenAI's own names. `model` may be anything: it is always the project's default that answers."""
+    """Read a chat request by OpenAI's own names. `model` may be anything: it is always the project's default that
+    answers."""
 
     model = serializers.CharField(required=False, allow_blank=True, default="")
     messages = Turn(many=True, allow_empty=False)
@@ -102,7 +103,8 @@ class ChatOut(serializers.Serializer):
 @extend_schema(tags=TAGS, responses={200: DefaultModelOut} | refusals(404))
 @in_project(get="read")
 def default_model(request: Request, project: Project) -> Response:
-    """What the project serves by default: where it is, since when and why. 404 while nothing has been promoted."""
+    """Return what the project serves by default: where it is, since when and why. 404 while nothing has been
+    promoted."""
     served = _served(project)
     knows_where = can(request.user, "research", project)  # where things lie on the server is nobody else's business
     served.endpoint = address_of(served.model) if knows_where else ""  # type: ignore[attr-defined]

@@ -36,7 +36,7 @@ class PromotionOut(serializers.ModelSerializer):
 
 @extend_schema(tags=["evaluations"])
 class Promotions(DeclaredViewSet):
-    """Which model a project serves by default, since when and why; the newest is in force."""
+    """List which model a project serves by default, since when and why; the newest is in force."""
 
     rights: ClassVar = {
         "list": "account",

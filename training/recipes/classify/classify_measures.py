@@ -111,7 +111,8 @@ def reliability(truth: Index, probabilities: Array) -> list[Bin]:
 
 
 def calibration_error(truth: Index, probabilities: Array, seed: int, draws: int = 500) -> Estimate:
-    """Expected calibration error (Naeini 2015): the mean gap between how sure and how right, by bins of equal width."""
+    """Return the expected calibration error (Naeini 2015): the mean gap between how sure and how right, by bins of
+    equal width."""
     sure = probabilities.max(axis=1)
     gap = (probabilities.argmax(axis=1) == truth) - sure
     place = np.minimum((sure * _BINS).astype(int), _BINS - 1)

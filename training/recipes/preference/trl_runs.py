@@ -142,7 +142,7 @@ class Follower(TrainerCallback):
             self._sample(kwargs["model"], state.global_step)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """TRL has just written its checkpoint whole: give it the run directory's name, durably."""
+        """Rename the checkpoint durably to the run directory's name; TRL has just written it whole."""
         step = state.global_step
         folder = self.run.begin_checkpoint(step)
         folder.rmdir()

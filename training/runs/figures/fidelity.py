@@ -34,7 +34,7 @@ class Fidelity:
 
     @property
     def form(self) -> str:
-        """`adapter of rank 16`, or `full weights in float32`."""
+        """Return `adapter of rank 16`, or `full weights in float32`."""
         if self.rank is not None:
             return f"adapter of rank {self.rank}"
         return f"full weights in {self.dtype}" if self.dtype else "full weights"

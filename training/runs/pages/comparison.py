@@ -14,6 +14,6 @@ from training.runs.present import run_comparison as compare
 @never_cache
 @in_project(get="read")
 def page(request: HttpRequest, project: Project) -> HttpResponse:
-    """`?run=3&run=7&metric=loss&x=tokens&smooth=20&log=1`."""
+    """Compare runs: `?run=3&run=7&metric=loss&x=tokens&smooth=20&log=1`."""
     context = compare.context(project, compare.Choice.of(request.GET))
     return render(request, "training/runs/compare.html", {**context, "section": "runs"})

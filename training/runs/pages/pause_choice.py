@@ -15,7 +15,7 @@ from training.runs.present import run_details
 
 @allows(post="research")
 def choose(request: HttpRequest, run_id: int) -> HttpResponse:
-    """The form holds the name of a choice, and for each number that it changes a field `<choice>.<option>`."""
+    """Carry out a choice: the form holds its name, and for each number that it changes a field `<choice>.<option>`."""
     run, refusal = find_run(request, run_id)
     if refusal:
         return refusal
