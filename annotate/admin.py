@@ -18,7 +18,7 @@ admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-a
 
 
 class DeclaredAdmin(admin.ModelAdmin):
-    """Says by `staff_may` what staff with Django's permission may do here; nobody does what is not in it.
+    """Say by `staff_may` what staff with Django's permission may do here; nobody does what is not in it.
 
     Raises ImproperlyConfigured at import where it says nothing.
     """
@@ -41,7 +41,7 @@ class DeclaredAdmin(admin.ModelAdmin):
 
 
 class ReadOnlyAdmin(DeclaredAdmin):
-    """For rows on the chain from a vote to a rank: they are added by actions, and never edited or deleted."""
+    """Show rows on the chain from a vote to a rank: they are added by actions, and never edited or deleted."""
 
     staff_may = frozenset({"view"})
     list_per_page = 50
@@ -59,7 +59,8 @@ class PersonAdmin(DeclaredAdmin, UserAdmin):
 
 @admin.register(models.Project)
 class ProjectAdmin(ReadOnlyAdmin):
-    """Settings and roles are changed on the project's own pages, which write the audit trail; superusers may do so."""
+    """Show projects. Settings and roles are changed on the project's own pages, which write the audit trail; superusers
+    may do so."""
 
     list_display = ("name", "slug", "is_public", "overlap", "eval_percent", "created_at")
     search_fields = ("name", "slug")
@@ -67,7 +68,7 @@ class ProjectAdmin(ReadOnlyAdmin):
 
 @admin.register(models.ApiToken)
 class ApiTokenAdmin(ReadOnlyAdmin):
-    """Whose tokens there are. Their owners revoke them; an account that is made inactive has none that work."""
+    """List tokens by owner. Their owners revoke them; an account that is made inactive has none that work."""
 
     list_display = ("user", "name", "scope", "prefix", "created_at", "expires_at", "last_used_at", "revoked_at")
     list_filter = ("scope",)
@@ -86,7 +87,7 @@ class AuditEntryAdmin(ReadOnlyAdmin):
 
 @admin.register(models.LanguageModel)
 class LanguageModelAdmin(DeclaredAdmin):
-    """Models are registered by import and by runs; here they are described, or retired."""
+    """Describe or retire models; they are registered by import and by runs."""
 
     staff_may = frozenset({"view", "change"})
     list_display = ("name", "kind", "stage", "parent", "licence", "created_at", "retired_at")

@@ -20,7 +20,7 @@ CUT = "length"  # the finish_reason of an answer that had no more room
 
 
 class Sampling(TypedDict):
-    """How an answer is drawn; kept with each completion."""
+    """Say how an answer is drawn; kept with each completion."""
 
     max_new_tokens: int
     temperature: float

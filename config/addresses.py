@@ -21,7 +21,8 @@ _API = "api/v1/"
 
 @dataclass(frozen=True)
 class Address:
-    """`name` is the page's; of the API it is the route below /api/v1/. `route` has `<pk>` and the like in it."""
+    """Hold a page's or an API's address. `name` is the page's; of the API it is the route below /api/v1/. `route` has
+    `<pk>` and the like in it."""
 
     name: str
     route: str

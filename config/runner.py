@@ -40,7 +40,7 @@ END_PATIENCE = GRACE_SECONDS + 8.0
 
 
 class Runner:
-    """Starts processes, restarts those that die, and ends them all together."""
+    """Start processes, restart those that die, and end them all together."""
 
     def __init__(self, environment: dict[str, str], log_folder: Path | None = None) -> None:
         self.stopping = threading.Event()

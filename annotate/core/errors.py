@@ -18,7 +18,7 @@ class Refused(Exception):
 
 
 class TooMany(Refused):
-    """429, with the seconds after which it is worth trying again."""
+    """Raised as a 429, with the seconds after which it is worth trying again."""
 
     def __init__(self, retry_after: int, /, **errors: str) -> None:
         super().__init__(429, **errors)

@@ -15,7 +15,7 @@ from annotate.models import LanguageModel, User
 
 @dataclass(frozen=True)
 class ModelChange:
-    """`key`: None keeps what there is, as far as the address stays; "" forgets it."""
+    """Hold a model's new settings. `key`: None keeps what there is, as far as the address stays; "" forgets it."""
 
     endpoint: str
     served_name: str

@@ -79,7 +79,7 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class Checked:
-    """What came of one question. `problem` is a `refusals.Kind`; "" when it answered."""
+    """Hold what came of one question. `problem` is a `refusals.Kind`; "" when it answered."""
 
     question: str
     problem: str = ""

@@ -17,7 +17,8 @@ from annotate.models import LanguageModel
 
 
 class ModelServerError(Exception):
-    """`what` happened and the `remedy`, fit for anyone to read; `detail` is what the server said."""
+    """Raised when a model server gives no answer: `what` happened and the `remedy`, fit for anyone to read; `detail` is
+    what the server said."""
 
     def __init__(self, what: str, remedy: str, detail: str = "", kind: Kind = Kind.FAILED) -> None:
         super().__init__(f"{what} {remedy}")
@@ -25,7 +26,7 @@ class ModelServerError(Exception):
 
 
 class NotReached(ModelServerError):
-    """Nothing listens there, or nobody knows the way."""
+    """Raised when nothing listens there, or nobody knows the way."""
 
 
 def told_to_researchers(model: LanguageModel, error: ModelServerError) -> str:

@@ -23,7 +23,7 @@ _PRICES = ("prompt_price", "completion_price")
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """What may be set of a model; None: as the project says."""
+    """Hold what may be set of a model; None: as the project says."""
 
     temperature: float | None = None
     top_p: float | None = None

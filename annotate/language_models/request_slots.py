@@ -21,7 +21,7 @@ _lock = threading.Lock()
 
 
 class Full(Exception):
-    """No slot became free in time."""
+    """Raised when no slot became free in time."""
 
 
 @contextmanager

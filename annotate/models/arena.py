@@ -59,7 +59,7 @@ class BattleTurn(models.Model):
 
 
 class TryCount(models.Model):
-    """How often something was tried since `since`, for all web processes; see `annotate.core.counting`."""
+    """Count how often something was tried since `since`, for all web processes; see `annotate.core.counting`."""
 
     key = models.CharField(max_length=160, unique=True)
     since = models.DateTimeField()

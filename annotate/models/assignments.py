@@ -22,7 +22,7 @@ class Assignment(models.Model):
         WRITE = "write"  # a prompt to answer
 
     class Purpose(models.TextChoices):
-        """Why it was handed out. Nothing that its judge sees tells one from another, but for the last two."""
+        """Name why it was handed out. Nothing that its judge sees tells one from another, but for the last two."""
 
         WORK = "work"
         GOLD = "gold"  # the right answer is known: it measures the judge, and teaches no model

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 
 class Hold(models.TextChoices):
-    """Why a vote waits for a look. `annotate.arena.vote_guard.actions` has the words for whoever cast it."""
+    """Name why a vote waits for a look. `annotate.arena.vote_guard.actions` has the words for whoever cast it."""
 
     NAMED = "named", "a model named itself"
     UNSOLVED = "unsolved", "the puzzle was not solved"
@@ -30,8 +30,8 @@ class VoteTraceQuerySet(models.QuerySet["VoteTrace"]):
 
 
 class VoteTrace(models.Model):
-    """Where a vote came from. The address is a keyed hash, and is blanked after `defence.KEPT_DAYS`;
-    beside it only counts of tries have it, for two days. Empty for members and simulations.
+    """Keep where a vote came from. The address is a keyed hash, and is blanked after `defence.KEPT_DAYS`; beside it
+    only counts of tries have it, for two days. Empty for members and simulations.
 
     `held_for` is the last reason for which the software held the vote, and stays when the vote is released: whether it
     is held now, its status says.
@@ -54,7 +54,7 @@ class VoteTrace(models.Model):
 
 
 class HeldWatch(models.Model):
-    """How far the watch over held votes of a project has come, and the evidence that they have jumped."""
+    """Say how far the watch over held votes of a project has come, and the evidence that they have jumped."""
 
     project = models.OneToOneField("annotate.Project", models.CASCADE, related_name="held_watch")
     last_trace_id = models.BigIntegerField(default=0)

@@ -82,7 +82,7 @@ class FeedbackQuerySet(models.QuerySet):
 
 
 class Feedback(models.Model):
-    """What every judgement carries: who, when, how long, under which guidelines, and whether it counts."""
+    """Hold what every judgement carries: who, when, how long, under which guidelines, and whether it counts."""
 
     project = models.ForeignKey("annotate.Project", models.PROTECT, related_name="%(class)ss")
     prompt = models.ForeignKey("annotate.Prompt", models.PROTECT, related_name="%(class)ss")
@@ -189,7 +189,7 @@ class Demonstration(Feedback):
 
 
 class Flag(Feedback):
-    """Something is wrong with an item: offensive, broken, off topic."""
+    """Mark something wrong with an item: offensive, broken, off topic."""
 
     completion = models.ForeignKey("annotate.Completion", models.PROTECT, null=True, blank=True, related_name="flags")
     reason = models.CharField(max_length=200)

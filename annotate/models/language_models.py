@@ -45,7 +45,7 @@ def _of(projects: Iterable[Project]) -> models.Q:
 
 
 class LanguageModel(models.Model):
-    """Whatever has learnt something: where its weights or its endpoint are, and what it came from.
+    """Hold anything that has learnt something: where its weights or its endpoint are, and what it came from.
 
     A policy answers, a reward model scores, a classifier labels. Encoders and sequence-to-sequence models are
     pretrained to fill gaps; a tokenizer is where a pretrained model begins.

@@ -5,7 +5,7 @@ from django.db import models
 
 
 class User(AbstractUser):
-    """Whoever signs in. A simulated annotator says so here, and every row of theirs copies it."""
+    """Identify everybody who signs in. A simulated annotator says so here, and every row of theirs copies it."""
 
     is_simulated = models.BooleanField(default=False)
     shortcuts = models.JSONField(default=dict, blank=True, help_text="Keys of one's own: {action: key}.")
@@ -21,7 +21,7 @@ class Role(models.TextChoices):
 
 
 class Membership(models.Model):
-    """What a person may do in a project."""
+    """Hold what a person may do in a project."""
 
     project = models.ForeignKey("annotate.Project", models.CASCADE, related_name="memberships")
     user = models.ForeignKey("annotate.User", models.CASCADE, related_name="memberships")
@@ -89,7 +89,7 @@ class Invitation(models.Model):
 
 
 class AuditEntry(models.Model):
-    """Who changed what, and when. Written in the transaction of the change itself; never edited."""
+    """Keep who changed what, and when. Written in the transaction of the change itself; never edited."""
 
     project = models.ForeignKey("annotate.Project", models.CASCADE, null=True, blank=True, related_name="audit")
     actor = models.ForeignKey("annotate.User", models.SET_NULL, null=True, blank=True, related_name="+")

@@ -97,7 +97,7 @@ class Guideline(models.Model):
 
 
 class Scale(models.Model):
-    """What a project's judges answer by, with its definition. A project without any asks for thumbs and stars."""
+    """Hold what a project's judges answer by, with its definition. A project without any asks for thumbs and stars."""
 
     class Kind(models.TextChoices):
         THUMBS = "thumbs"

@@ -19,7 +19,7 @@ class Split(models.TextChoices):
 
 
 class Queued(models.QuerySet):
-    """Whatever is made also tells the queue, in the same transaction; see `annotate.labelling.queue.entries`."""
+    """Tell the queue of whatever is made, in the same transaction; see `annotate.labelling.queue.entries`."""
 
     def bulk_create(self, objs: Iterable[Any], *args: Any, **options: Any) -> list[Any]:
         with transaction.atomic():
@@ -29,7 +29,7 @@ class Queued(models.QuerySet):
 
 
 class Prompt(models.Model):
-    """What is asked: a conversation that ends with the user's turn. Its side never changes."""
+    """Hold what is asked: a conversation that ends with the user's turn. Its side never changes."""
 
     project = models.ForeignKey("annotate.Project", models.CASCADE, related_name="prompts")
     messages = models.JSONField()

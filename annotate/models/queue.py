@@ -12,7 +12,7 @@ from django.db import models
 
 
 class Levels:
-    """Names of the columns: people and simulations have places of their own."""
+    """Name the columns: people and simulations have places of their own."""
 
     PEOPLE, SIMULATED = "level", "level_simulated"
     ALL = (PEOPLE, SIMULATED)
@@ -40,8 +40,7 @@ class QueueEntry(models.Model):
 
 
 class QueueChange(models.Model):
-    """Prompts whose entries must be made anew. Written in the transaction of the change, so that none is forgotten,
-    and without a lock, so that nobody waits; taken in by whoever hands out next."""
+    """List prompts whose entries must be made anew."""
 
     project = models.ForeignKey("annotate.Project", models.CASCADE, related_name="+")
     prompts = models.JSONField()
@@ -72,7 +71,7 @@ class ItemPriority(models.Model):
 
 
 class SideCount(models.Model):
-    """How often a judge had `first` on the left, less how often on the right, of two models shown to them.
+    """Count how often a judge had `first` on the left, less how often on the right, of two models shown to them.
 
     Without two different models it counts the answer with the smaller id; both are then 0.
     """

@@ -11,7 +11,7 @@ from common.harm_kinds import HARMS, of_tags
 
 
 class HarmBudget(models.Model):
-    """What one person has agreed to see of harm. Without one nobody is shown any."""
+    """Hold what one person has agreed to see of harm. Without one nobody is shown any."""
 
     user = models.OneToOneField("annotate.User", models.CASCADE, related_name="harm_budget")
     opted_out = models.JSONField(default=list, help_text="Kinds of harm that are never shown to them.")

@@ -4,7 +4,7 @@ from django.db import models
 
 
 class FirstAnswer(models.Model):
-    """What the API answered to a request with an Idempotency-Key, so that its repetition gets the same again."""
+    """Hold what the API answered to a request with an Idempotency-Key, so that its repetition gets the same again."""
 
     who = models.CharField(max_length=80, help_text="user:7 or visitor:<hash>: a key is its sender's own.")
     key = models.CharField(max_length=100)

@@ -12,7 +12,7 @@ def token_hash(token: str) -> str:
 
 
 class ApiToken(models.Model):
-    """Lets a program act as a person, within a scope and for a while. Only the hash of its secret is kept."""
+    """Let a program act as a person, within a scope and for a while. Only the hash of its secret is kept."""
 
     class Scope(models.TextChoices):
         READ = "read", "Read"

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class PlaygroundConsumer(ConversationConsumer):
-    """Whoever leaves stops the writing: nobody else waits for it."""
+    """Stop writing when whoever asked leaves: nobody else waits for it."""
 
     right = "research"
     page = "annotate/playground/playground.html"

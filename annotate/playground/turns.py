@@ -49,7 +49,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked now, after what was said before, and how the answers are to be drawn."""
+    """Hold what is asked now, after what was said before, and how the answers are to be drawn."""
 
     text: str
     turns: tuple[Turn, ...] = ()

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class TalkConsumer(ConversationConsumer):
-    """For whoever holds the talk. A frame holds the texts and nothing of the model.
+    """Serve the person who holds the conversation. A frame holds the texts and nothing of the model.
 
     Whoever leaves stops the writing, and what is written so far is kept: a reload finds it.
     """

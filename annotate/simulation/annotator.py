@@ -12,7 +12,7 @@ Taste = Callable[[str, str], float]
 
 @dataclass(frozen=True)
 class Habits:
-    """How an annotator departs from the taste. All are probabilities but for `severity`, which is in stars."""
+    """Say how an annotator departs from the taste. All are probabilities but for `severity`, which is in stars."""
 
     noise: float = 0.1  # judges as if by a coin
     ties: float = 0.95  # says so when two answers are equally good, instead of picking one
@@ -33,7 +33,7 @@ class Habits:
 
 @dataclass(frozen=True)
 class Annotation:
-    """What to send: `fields` for the API, or nothing but a reason to skip."""
+    """Hold what to send: `fields` for the API, or nothing but a reason to skip."""
 
     fields: dict[str, object] = field(default_factory=dict)
     skip_reason: str = ""

@@ -29,11 +29,11 @@ def _errors(response: httpx.Response) -> dict[str, str]:
 
 
 class Unreachable(Exception):
-    """No server answered, for as long as the client's patience lasted."""
+    """Raised when no server answered, for as long as the client's patience lasted."""
 
 
 class Client:
-    """Signed in as one person. Requests that fail for want of a server are repeated until `patience` runs out.
+    """Call the API as one person who is signed in.
 
     A repeated POST is safe where it carries an idempotency key: the server answers as it did the first time.
     """

@@ -23,8 +23,8 @@ class Account:
 
 
 class Quota:
-    """How much is still to be annotated, by kind; shared by the threads, so that together they do not annotate too
-    much."""
+    """Count how much is still to be annotated, by kind; shared by the threads, so that together they do not annotate
+    too much."""
 
     def __init__(self, **amounts: int) -> None:
         self._left = Counter({kind: n for kind, n in amounts.items() if n > 0})

@@ -21,7 +21,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Series:
-    """`points` are (x, value, lower, upper); x in any unit that the axis is given in."""
+    """Hold one line of a chart. `points` are (x, value, lower, upper); x in any unit that the axis is given in."""
 
     name: str
     points: list[tuple[float, float, float, float]]

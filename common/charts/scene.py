@@ -29,7 +29,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Line:
-    """Through two points or more."""
+    """Draw a line through two points or more."""
 
     points: tuple[Point, ...]
     colour: str = "rule"
@@ -79,8 +79,8 @@ Mark = Line | Area | Dot | Text
 
 @dataclass(frozen=True)
 class Scene:
-    """`title` says the picture in words for who cannot see it, "" where words beside it do; the table has the
-    numbers."""
+    """Hold a picture's marks. `title` says the picture in words for who cannot see it, "" where words beside it do; the
+    table has the numbers."""
 
     width: int
     height: int

@@ -24,7 +24,7 @@ STEPS = tuple(range(1, 6))
 
 @dataclass(frozen=True)
 class ScaleAnswers:
-    """What was said on one scale of the items themselves: no known answers and no repeats among them."""
+    """Hold what was said on one scale of the items themselves: no known answers and no repeats among them."""
 
     kind: str
     name: str
@@ -50,7 +50,7 @@ class Repeated:
 
 @dataclass(frozen=True)
 class Lengths:
-    """Of comparisons that chose one of two answers of different length: whether the longer one was chosen."""
+    """Hold, for comparisons that chose one of two answers of different length, whether the longer one was chosen."""
 
     judge: np.ndarray
     unit: np.ndarray

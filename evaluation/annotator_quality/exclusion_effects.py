@@ -42,7 +42,8 @@ class TouchedDataset:
 
 @dataclass(frozen=True)
 class TouchedModel:
-    """`run` made it. `directly`: from a dataset with their annotations, else through another model that was."""
+    """Hold a model that learnt from an excluded annotator. `run` made it. `directly`: from a dataset with their
+    annotations, else through another model that was."""
 
     model: LanguageModel
     run: Run

@@ -42,7 +42,7 @@ PROMISED = f"{PROMISE:.0%}".replace("%", " %")
 
 @dataclass(frozen=True)
 class Voice:
-    """Who is spoken of: "Anna takes", or "You take"."""
+    """Say who is spoken of: "Anna takes", or "You take"."""
 
     name: str
     is_own: bool = False
@@ -57,7 +57,7 @@ class Voice:
 
 @dataclass(frozen=True)
 class Sentence:
-    """`is_beyond_chance` where the test says so after Holm's correction, at 5 %."""
+    """Hold a sentence on one figure. `is_beyond_chance` where the test says so after Holm's correction, at 5 %."""
 
     name: str
     title: str

@@ -33,7 +33,7 @@ ANY_LABEL = "whatever the label"  # no name of a label: those have no blanks
 
 @dataclass(frozen=True)
 class AnnotatorFigures:
-    """`answer` is the one given most where `same` is measured."""
+    """Hold an annotator's figures. `answer` is the one given most where `same` is measured."""
 
     judge: Annotator
     name: str

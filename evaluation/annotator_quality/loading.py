@@ -50,7 +50,7 @@ class Annotator(NamedTuple):
 
 
 class Row(NamedTuple):
-    """What all annotations have in common. `purpose` is "" where nothing was handed out."""
+    """Hold what all annotations have in common. `purpose` is "" where nothing was handed out."""
 
     id: int
     judge: Annotator
@@ -98,7 +98,7 @@ class GoldAnswer(NamedTuple):
 
 
 class Position(NamedTuple):
-    """How far the ledger had come: how many rows of each table count and the newest; known answers; changes."""
+    """Say how far the ledger had come: how many rows of each table count and the newest; known answers; changes."""
 
     tables: tuple[tuple[int, int], ...]
     gold: tuple[int, str]

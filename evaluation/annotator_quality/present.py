@@ -51,7 +51,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Heading:
-    """`link` is the query that sorts by it; the other way round when it is sorted by it already."""
+    """Describe a column's heading. `link` is the query that sorts by it; the other way round when it is sorted by it
+    already."""
 
     name: str
     title: str

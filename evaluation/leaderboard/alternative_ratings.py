@@ -56,7 +56,7 @@ class Column:
 
 @dataclass(frozen=True)
 class AlternativeRatings:
-    """Alternative ratings of `votes` votes; `missing` says which could not be computed, and why.
+    """Hold alternative ratings of `votes` votes; `missing` says which could not be computed, and why.
 
     `state` tells the board that it was computed for. `is_of_few`: nearly all votes are one voter's, so that the
     ranking's intervals take each by itself and the other ways have none.

@@ -38,7 +38,8 @@ _recent = Recent(32)
 
 @dataclass(frozen=True)
 class BoardQuery:
-    """Which leaderboard: whose votes, on what, and when (now without `at`); `problem` says what was not understood."""
+    """Say which leaderboard: whose votes, on what, and when (now without `at`); `problem` says what was not
+    understood."""
 
     project: Project
     judge: str

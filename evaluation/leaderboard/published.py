@@ -17,7 +17,7 @@ VERSION = 2
 
 
 class Ratings(dict):
-    """What a leaderboard publishes; the totals, a row for each pair and label, are listed only on demand."""
+    """Hold what a leaderboard publishes; the totals, a row for each pair and label, are listed only on demand."""
 
     def __init__(self, tally: Tally, fitted: Fit | None, spread: Spread | None, **published: Any) -> None:
         super().__init__(published)

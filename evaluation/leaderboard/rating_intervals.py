@@ -35,7 +35,7 @@ _SHARE_OF_TIME = 20  # a pass of one second is made every twenty seconds at most
 
 @dataclass(frozen=True)
 class Spread:
-    """How votes were spread over voters when they were last read, and how that widened the errors."""
+    """Say how votes were spread over voters when they were last read, and how that widened the errors."""
 
     votes: int
     last_comparison_id: int

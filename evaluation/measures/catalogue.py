@@ -19,8 +19,8 @@ Errors = dict[str, str]
 
 @dataclass(frozen=True)
 class Measure:
-    """`takes` are kinds of dataset; `form` is that of a task file. `needs_dataset`: there is nothing of the project's
-    own to measure on."""
+    """Describe a measure. `takes` are kinds of dataset; `form` is that of a task file. `needs_dataset`: there is
+    nothing of the project's own to measure on."""
 
     name: str
     title: str

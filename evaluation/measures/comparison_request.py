@@ -18,7 +18,7 @@ MOST_UNASKED = 4  # that are shown before anybody chose
 
 @dataclass
 class ComparisonQuery:
-    """What an address asks for. `runs` overrule task and models: other pages link with them."""
+    """Hold what an address asks for. `runs` overrule task and models: other pages link with them."""
 
     tasks: list[Task]
     task: Task | None = None

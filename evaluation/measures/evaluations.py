@@ -82,7 +82,7 @@ def _key_of(key: str | None, model: LanguageModel) -> str | None:
 
 @dataclass(frozen=True)
 class Chosen:
-    """Which of a project's figures are asked for; "" is all."""
+    """Say which of a project's figures are asked for; "" is all."""
 
     task: str = ""
     metric: str = ""

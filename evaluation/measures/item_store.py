@@ -64,7 +64,7 @@ class Index:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which items, in which order. `order`: "" as measured, "worst" or "best" of the index's metric first."""
+    """Say which items, in which order. `order`: "" as measured, "worst" or "best" of the index's metric first."""
 
     group: str = ""
     right: int | None = None

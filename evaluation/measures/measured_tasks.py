@@ -20,7 +20,7 @@ _SILENT = {"measure", "batch_size", "contamination", "draws", "limit"}
 
 @dataclass(frozen=True)
 class Task:
-    """What at least one model was measured on, and how."""
+    """Hold what at least one model was measured on, and how."""
 
     name: str
     measure: str
@@ -61,7 +61,7 @@ def key_of(run: Run) -> str:
 
 def one_each(runs: Iterable[Run]) -> list[Run]:
     """Return for each model the newest run on the items and by the settings that most of the models share; ancestors
-    before descendants. `runs` are of one task, newest first.
+    before descendants.
 
     `runs` are of one task, newest first.
     """

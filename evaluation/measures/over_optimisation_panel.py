@@ -30,7 +30,7 @@ MOST_OPINIONS = 20_000
 
 @dataclass(frozen=True)
 class Curve:
-    """What the run measured: (step, value), step by step or evenly thinned."""
+    """Hold what the run measured: (step, value), step by step or evenly thinned."""
 
     name: str
     points: list[tuple[float, float]]

@@ -48,7 +48,8 @@ class GroupLine:
 
 @dataclass(frozen=True)
 class Comparison:
-    """`against[i]` is the place of the model that model i is set against; None for the one that others are."""
+    """Hold a comparison of models on the same items. `against[i]` is the place of the model that model i is set
+    against; None for the one that others are."""
 
     task: str
     measure: str

@@ -31,7 +31,7 @@ JUDGES = {"people": AnnotatorKind.PERSON, "simulation": AnnotatorKind.SIMULATION
 
 @dataclass
 class Voters:
-    """Who judged, as numbers from 1; a row that names nobody is somebody of their own."""
+    """Say who judged, as numbers from 1; a row that names nobody is somebody of their own."""
 
     numbers: dict[tuple[Any, ...], int] = field(default_factory=dict)
 

@@ -46,8 +46,8 @@ class Answers:
 
 @dataclass(frozen=True)
 class Alpha:
-    """`value` is None where every value was the same; `lower` and `upper` (95 %) where units are too few. `note` says
-    so. `units` are those with two annotators or more, `judgements` the values in them."""
+    """Hold Krippendorff's alpha. `value` is None where every value was the same; `lower` and `upper` (95 %) where units
+    are too few. `note` says so. `units` are those with two annotators or more, `judgements` the values in them."""
 
     metric: str
     value: float | None

@@ -23,7 +23,8 @@ PASSES = 20  # of severities: each is set against the others' stars, less their 
 
 @dataclass(frozen=True)
 class Shares:
-    """`hits` of `n` for each annotator (J,), and the share that chance or the others would give."""
+    """Hold shares by annotator: `hits` of `n` for each annotator (J,), and the share that chance or the others would
+    give."""
 
     hits: np.ndarray
     n: np.ndarray
@@ -51,8 +52,8 @@ class Means:
 
 @dataclass(frozen=True)
 class Severity:
-    """By how many steps each annotator's stars lie below (negative) or above the others' on the same items. `shrunk` is
-    drawn towards 0 by as much as few items, and annotators who are alike, make a difference mere chance."""
+    """Say by how many steps each annotator's stars lie below (negative) or above the others' on the same items.
+    `shrunk` is drawn towards 0 by as much as few items, and annotators who are alike, make a difference mere chance."""
 
     raw: Means
     shrunk: np.ndarray
@@ -99,8 +100,8 @@ def with_others(judge: np.ndarray, unit: np.ndarray, code: np.ndarray, size: int
 
 @dataclass(frozen=True)
 class Repeats:
-    """Of comparisons that came again with the sides swapped. `same`: the same answer won, or neither did, both times;
-    `expected`, were each time said blindly. `first` and `second`: the same *side* won both times."""
+    """Count comparisons that came again with the sides swapped. `same`: the same answer won, or neither did, both
+    times; `expected`, were each time said blindly. `first` and `second`: the same *side* won both times."""
 
     same: Shares
     first: np.ndarray

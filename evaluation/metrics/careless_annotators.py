@@ -43,7 +43,8 @@ KINDS = (*BLIND, "side", "same", "hasty")
 
 @dataclass(frozen=True)
 class Evidence:
-    """Of one annotator: log e-values by suspicion, of their average, and whether it is enough for a flag among all."""
+    """Hold the evidence about one annotator: log e-values by suspicion, of their average, and whether it is enough for
+    a flag among all."""
 
     kinds: dict[str, float]
     log_e: float

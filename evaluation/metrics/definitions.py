@@ -22,7 +22,7 @@ MEAN, RATIO, LOG_RATIO, BOOTSTRAP = "mean", "ratio", "log ratio", "bootstrap"
 
 @dataclass(frozen=True)
 class Metric:
-    """`value` maps totals (..., k) to values (...); `counts` names the k sums of one item.
+    """Define a metric. `value` maps totals (..., k) to values (...); `counts` names the k sums of one item.
 
     `interval` says where the 95 % interval comes from. MEAN: of scores between 0 and 1, (sum, items). RATIO and
     LOG_RATIO: linearised, on the scale of totals[0] / totals[1] or of its exponential. BOOTSTRAP: items drawn again.

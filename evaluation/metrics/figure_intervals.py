@@ -25,7 +25,8 @@ class TooLarge(ValueError):
 
 @dataclass(frozen=True)
 class Figure:
-    """`standard_error`, `lower` and `upper` are None where there are too few items or all are alike; `note` says so."""
+    """Hold a figure with its interval. `standard_error`, `lower` and `upper` are None where there are too few items or
+    all are alike; `note` says so."""
 
     metric: str
     value: float

@@ -31,7 +31,8 @@ _FARTHEST = 15.0  # in log-odds: beyond, a win rate is 1 to six digits and the d
 
 @dataclass(frozen=True)
 class LengthControl:
-    """`length` is φ: by how many log-odds much longer answers gain; `scale` is s, in characters."""
+    """Hold what lengths explain of the wins. `length` is φ: by how many log-odds much longer answers gain; `scale` is
+    s, in characters."""
 
     value: float
     standard_error: float

@@ -29,7 +29,8 @@ PARTED, TOGETHER, CLOSER, UNKNOWN = "parted", "together", "closer", "unknown"
 
 @dataclass(frozen=True)
 class Opinion:
-    """Of one annotator about one pair: `expected` and `points` are for the policy's answer, 0 to 1, a tie a half."""
+    """Hold one annotator's opinion of one pair: `expected` and `points` are for the policy's answer, 0 to 1, a tie a
+    half."""
 
     step: int
     expected: float
@@ -51,8 +52,9 @@ class Bin:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`growth` of the gap between expected and said, `trend` of what was said alone: both from the first step to the
-    last, None with too few opinions. `more`: about how many more would tell a growth of TELLS."""
+    """Say whether the score was over-optimised. `growth` of the gap between expected and said, `trend` of what was said
+    alone: both from the first step to the last, None with too few opinions. `more`: about how many more would tell a
+    growth of TELLS."""
 
     what: str
     opinions: int

@@ -44,7 +44,8 @@ MOST_DRAWN = 2000  # of more texts, groups of them are drawn, put together by lo
 
 @dataclass(frozen=True)
 class Estimate:
-    """None where there is nothing to tell it from; ends (95 %) where texts are too few or all alike."""
+    """Hold an estimate, None where there is nothing to tell it from; ends (95 %) where texts are too few or all
+    alike."""
 
     value: float | None
     lower: float | None = None
@@ -53,7 +54,8 @@ class Estimate:
 
 @dataclass(frozen=True)
 class MarkAgreement:
-    """`texts` were read by two annotators or more, in `marked` of these somebody marked something: `spans` in all."""
+    """Hold the agreement on one label. `texts` were read by two annotators or more, in `marked` of these somebody
+    marked something: `spans` in all."""
 
     label: str
     alpha: Estimate
@@ -88,8 +90,8 @@ class MarkPair:
 
 @dataclass(frozen=True)
 class Beside:
-    """Of one annotator (n, 2): for each text that they or another marked, spans matched with the others' and spans
-    there were, both counted on both sides; and F1 of the others among themselves."""
+    """Count, for one annotator (n, 2): for each text that they or another marked, spans matched with the others' and
+    spans there were, both counted on both sides; and F1 of the others among themselves."""
 
     counts: np.ndarray
     others: float | None
@@ -97,7 +99,8 @@ class Beside:
 
 @dataclass(frozen=True)
 class SpanAgreement:
-    """`labels` in the order given, `together` of all of them, both empty where nothing was marked."""
+    """Hold the agreement on marked spans: `labels` in the order given, `together` of all of them, both empty where
+    nothing was marked."""
 
     labels: list[MarkAgreement]
     together: MarkAgreement | None

@@ -15,8 +15,8 @@ Ends = tuple[int, int]  # from the first character to that behind the last
 
 
 class Reading(NamedTuple):
-    """What one annotator marked with one label in a text of `length` characters; `spans` is empty where they read it
-    and marked nothing."""
+    """Hold what one annotator marked with one label in a text of `length` characters; `spans` is empty where they read
+    it and marked nothing."""
 
     text: int
     judge: int

@@ -24,7 +24,8 @@ Labels = Sequence[object] | NDArray
 
 @dataclass(frozen=True)
 class WinRate:
-    """`n` votes of `voters` people on `prompts` prompts; `ties` counts what gave half a point."""
+    """Hold a win rate with its interval: `n` votes of `voters` people on `prompts` prompts; `ties` counts what gave
+    half a point."""
 
     value: float
     standard_error: float

@@ -52,7 +52,7 @@ class Leaderboard(models.Model):
 
 
 class VoteCursor(models.Model):
-    """How far the ledger of all projects has been folded into counts: one row, locked while somebody folds."""
+    """Say how far the ledger of all projects has been folded into counts: one row, locked while somebody folds."""
 
     last_comparison_id = models.BigIntegerField(default=0)
     last_status_change_id = models.BigIntegerField(default=0)
@@ -91,7 +91,7 @@ class VoteCounts(models.Model):
 
 
 class Style(models.Model):
-    """What style control needs to know of an answer, counted once."""
+    """Hold what style control needs to know of an answer, counted once."""
 
     completion = models.OneToOneField("annotate.Completion", models.CASCADE, related_name="style", primary_key=True)
     length = models.PositiveIntegerField()
@@ -108,10 +108,10 @@ class PromptLanguage(models.Model):
 
 
 class PromotionRule(models.Model):
-    """What a model must show before a project serves it. Changing it makes a new one; the newest is in force."""
+    """Hold what a model must show before a project serves it. Changing it makes a new one; the newest is in force."""
 
     class Sampling(models.TextChoices):
-        """Whether a model that enters has the eval prompts answered in bulk, so that battles wait for no server."""
+        """Say whether a model that enters has the eval prompts answered in bulk, so that battles wait for no server."""
 
         AUTO = "auto"  # where they are few enough to be cheap: enrolment.FEW_PROMPTS
         ALWAYS = "always"
@@ -206,7 +206,7 @@ class Notice(models.Model):
 
 
 class Promotion(models.Model):
-    """Which model a project serves by default from a moment on, and on what evidence."""
+    """Say which model a project serves by default from a moment on, and on what evidence."""
 
     project = models.ForeignKey("annotate.Project", models.PROTECT, related_name="promotions")
     model = models.ForeignKey("annotate.LanguageModel", models.PROTECT, related_name="promotions")

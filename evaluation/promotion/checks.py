@@ -19,7 +19,8 @@ MET, NOT_YET, BROKEN = "met", "not yet", "broken"
 
 @dataclass(frozen=True)
 class Check:
-    """`state` is met, not yet or broken. `more` says in words what evidence would decide it; empty when it is."""
+    """Hold one check of a rule. `state` is met, not yet or broken. `more` says in words what evidence would decide it;
+    empty when it is."""
 
     name: str
     title: str

@@ -152,7 +152,7 @@ def _scored(item: Row) -> Iterator[Scored]:
 
 @dataclass(frozen=True)
 class Foreseen:
-    """What `name` expected beforehand: the probability that the first of the pair is the better one."""
+    """Hold what `name` expected beforehand: the probability that the first of the pair is the better one."""
 
     prompt: int
     pair: tuple[int, int]

@@ -127,7 +127,7 @@ def _enter(candidacy: Candidacy) -> str:
 
 @dataclass(frozen=True)
 class _Sampling:
-    """Who is to answer the eval prompts, and the frozen prompts; `reason` says why nobody is, or is empty."""
+    """Say who is to answer the eval prompts, and the frozen prompts; `reason` says why nobody is, or is empty."""
 
     models: tuple[LanguageModel, ...] = ()
     prompts: Dataset | None = None

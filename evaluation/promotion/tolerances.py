@@ -21,7 +21,8 @@ from evaluation.models import Evaluation
 
 @dataclass(frozen=True)
 class Change:
-    """`gain` and its bounds are None where nothing can be said; then `problem` says why and `remedy` what to do.
+    """Hold the change of one figure. `gain` and its bounds are None where nothing can be said; then `problem` says why
+    and `remedy` what to do.
 
     `is_two_sided`: it may go neither way by more; then `gain` is simply the change.
     """

@@ -29,7 +29,8 @@ LONGEST_STEP = 3.0  # of Newton's method, in log-odds
 
 
 class NotConverged(ArithmeticError):
-    """Newton's method did not reach the maximum; the fit is refused, since a wrong rating is worse than none."""
+    """Raised when Newton's method did not reach the maximum; the fit is refused, since a wrong rating is worse than
+    none."""
 
 
 @dataclass(frozen=True)

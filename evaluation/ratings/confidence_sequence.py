@@ -53,7 +53,8 @@ _EITHER = _Bets(np.r_[-_TILTS[::-1], _TILTS], np.log(np.r_[_MASS[::-1], _MASS] /
 
 @dataclass(frozen=True)
 class ConfidenceSequence:
-    """Of pairs in any shape, arrays of that shape: bounds of the mean score, and the evidence against an even match.
+    """Hold, for pairs in any shape, arrays of that shape: bounds of the mean score, and the evidence against an even
+    match.
 
     `log_e` is the logarithm of the e-value against a mean of ½. `lower` and `upper` hold at level 1 − `alpha` at every
     look at once.

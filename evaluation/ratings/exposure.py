@@ -51,7 +51,8 @@ class Bridge:
 
 @dataclass(frozen=True)
 class Connectivity:
-    """`parts`: indices of models joined by some chain of votes, largest first; `bridges`: pairs that hold one together.
+    """Say how models are joined by votes. `parts`: indices of models joined by some chain of votes, largest first;
+    `bridges`: pairs that hold one together.
 
     `weakest_cut`: the fewest votes without which the largest part falls apart, with the smaller side; None with fewer
     than two models in it.

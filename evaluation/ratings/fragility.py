@@ -31,7 +31,7 @@ RIVALS = 8  # with an exact search; the others need more votes by the first-orde
 
 @dataclass(frozen=True)
 class Removal:
-    """`votes` votes in which `model` won against `other`, or tied with it; models as indices."""
+    """Remove `votes` votes in which `model` won against `other`, or tied with it; models as indices."""
 
     model: int
     other: int
@@ -41,7 +41,7 @@ class Removal:
 
 @dataclass(frozen=True)
 class Fragility:
-    """Without `removals`, `votes` out of `of`, the first place goes from `first` to `new_first`."""
+    """Say that without `removals`, `votes` out of `of`, the first place goes from `first` to `new_first`."""
 
     first: int
     new_first: int
@@ -57,7 +57,8 @@ class Fragility:
 
 @dataclass(frozen=True)
 class VoterFragility:
-    """Without all votes of `voters`, `votes` out of `of` by `of_voters` people, `new_first` is first."""
+    """Say that without all votes of `voters`, `votes` out of `of` by `of_voters` people, `new_first` is
+    first."""
 
     first: int
     new_first: int

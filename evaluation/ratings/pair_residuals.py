@@ -53,7 +53,8 @@ class Cycle:
 
 @dataclass(frozen=True)
 class Cycles:
-    """How many triples of models beat each other in a circle, and how many chance gives if the ratings are right.
+    """Count the triples of models that beat each other in a circle, and those that chance gives if the ratings are
+    right.
 
     `p_value`: how often votes simulated from the fit show as many. `listed` has the surest ones first.
     """

@@ -54,7 +54,8 @@ class VoterWeights:
 
 @dataclass(frozen=True)
 class Reliability:
-    """`weighted` ratings, to be shown beside the fit they came from, the voters, and the share of careless ones."""
+    """Hold ratings that weigh voters by their reliability: `weighted` ratings, to be shown beside the fit they came
+    from, the voters, and the share of careless ones."""
 
     weighted: Fit
     voters: VoterWeights

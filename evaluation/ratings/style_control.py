@@ -58,7 +58,8 @@ class Coefficient:
 
 @dataclass(frozen=True)
 class StyleFit:
-    """`plain` and `controlled` ratings of the same votes, and the effect of each style feature."""
+    """Hold ratings with and without style: `plain` and `controlled` ratings of the same votes, and the effect of each
+    style feature."""
 
     plain: Fit
     controlled: Fit

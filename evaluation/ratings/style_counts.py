@@ -18,7 +18,8 @@ _BOLD = re.compile(r"\*\*(?=\S)[^*\n]*?[^*\s]\*\*|(?<!\w)__(?=\S)[^_\n]*?[^_\s]_
 
 @dataclass(frozen=True)
 class Style:
-    """Of one answer: characters (or tokens, where the caller counts them), Markdown headers, list items, bold runs."""
+    """Count, in one answer: characters (or tokens, where the caller counts them), Markdown headers, list items, bold
+    runs."""
 
     length: int
     headers: int

@@ -73,7 +73,7 @@ def _checked(block: StyledVotes, width: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Problem:
-    """What every pass over the votes needs: the votes, the columns of differences in use, and their deviations."""
+    """Hold what every pass over the votes needs: the votes, the columns of differences in use, and their deviations."""
 
     blocks: Iterable[StyledVotes]
     tally: Tally

@@ -18,7 +18,8 @@ LABELS = WINNERS
 
 @dataclass(frozen=True)
 class Tally:
-    """`cells` (M, M, 4): how often A was `models[i]`, B was `models[j]` and the label was `LABELS[k]`."""
+    """Count votes by pair and label. `cells` (M, M, 4): how often A was `models[i]`, B was `models[j]` and the label
+    was `LABELS[k]`."""
 
     models: tuple[Any, ...]  # names or ids, anything hashable
     cells: np.ndarray

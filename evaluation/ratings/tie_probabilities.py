@@ -10,7 +10,8 @@ import numpy as np
 
 
 class Terms(NamedTuple):
-    """Log-chances of (win, loss, tie) of A, and their derivatives by δ and by the tie's parameter t; all (..., 3)."""
+    """Hold the log-chances of (win, loss, tie) of A, and their derivatives by δ and by the tie's parameter t; all (...,
+    3)."""
 
     log_chance: np.ndarray
     by_delta: np.ndarray

@@ -18,7 +18,7 @@ from evaluation.recipes.word_tokens import words
 
 
 class NoSynonyms:
-    """In WordNet's place: every word is alone."""
+    """Stand in for WordNet: every word is alone."""
 
     def synsets(self, word: str) -> list[Any]:
         return []

@@ -248,7 +248,7 @@ class Scorer:
 
 
 class Tokenizer:
-    """For rouge-score: its own words on ASCII, and words of every other script too."""
+    """Split texts for rouge-score: its own words on ASCII, and words of every other script too."""
 
     def tokenize(self, text: str) -> list[str]:
         return words(text)

@@ -29,7 +29,8 @@ class Interval:
 
 @dataclass(frozen=True)
 class Cost:
-    """`gain` is None without a rating of both. Prices are per rating point, None while the gain's interval holds 0."""
+    """Hold what a model cost. `gain` is None without a rating of both. Prices are per rating point, None while the
+    gain's interval holds 0."""
 
     model: LanguageModel
     parent: LanguageModel | None
@@ -72,7 +73,7 @@ class Cost:
 
 @dataclass
 class _SharedLookups:
-    """What was looked up for one model and serves its siblings: most share their parent and their annotations."""
+    """Hold what was looked up for one model and serves its siblings: most share their parent and their annotations."""
 
     lines: dict[int, set[int]] = field(default_factory=dict)
     votes: dict[frozenset[int], int] = field(default_factory=dict)

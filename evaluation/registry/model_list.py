@@ -37,7 +37,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Choice:
-    """What a reader narrowed the list to."""
+    """Hold what a reader narrowed the list to."""
 
     kind: str = ""
     stage: str = ""

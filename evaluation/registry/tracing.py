@@ -45,7 +45,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Offspring:
-    """What a model was put to use for."""
+    """Hold the models and runs that a model was used for."""
 
     children: list[LanguageModel]
     runs: list[Run]

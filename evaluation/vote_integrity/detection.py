@@ -29,7 +29,7 @@ assert sum(SHARES.values()) + bursts.ALPHA + duplicates.ALPHA <= ALPHA + 1e-9
 
 @dataclass(frozen=True)
 class HoldChanges:
-    """What one look changed: ids of held votes by kind, and ids of released votes."""
+    """Hold what one look changed: ids of held votes by kind, and ids of released votes."""
 
     held: dict[str, list[int]]
     released: list[int]

@@ -134,7 +134,8 @@ def _days(half_day: np.ndarray) -> list[np.ndarray]:
 
 @dataclass(frozen=True)
 class _Crowd:
-    """What a level's suspects are measured against: the votes on models that the crowd knows, and its own fitted."""
+    """Hold what a level's suspects are measured against: the votes on models that the crowd knows, and its own
+    fitted."""
 
     votes: Votes
     is_known: np.ndarray  # (N,) which of all votes these are

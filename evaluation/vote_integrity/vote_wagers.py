@@ -22,7 +22,7 @@ HASTY_SECONDS, HASTY_SHARE = 3.0, 0.1  # so fast, an honest voter votes at most 
 
 @dataclass(frozen=True)
 class Honest:
-    """What is allowed to honest voters beyond the crowd's own opinion, in log-odds but for the first."""
+    """Hold what is allowed to honest voters beyond the crowd's own opinion, in log-odds but for the first."""
 
     discernment: float = 0.75  # of the crowd's log-odds
     taste: float = 0.8

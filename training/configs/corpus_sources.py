@@ -21,7 +21,8 @@ class BadSource(ValueError):
 
 @dataclass(frozen=True)
 class Order:
-    """`scheme` is file, hub, python or app; `name` a pattern of files, a Hub name, or which texts."""
+    """Hold one line of `sources`. `scheme` is file, hub, python or app; `name` a pattern of files, a Hub name, or which
+    texts."""
 
     line: str
     scheme: str

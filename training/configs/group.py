@@ -12,7 +12,7 @@ RATES = {"adapters": 1e-4, "full": 1e-5}
 
 @dataclass(frozen=True)
 class GroupConfig:
-    """What both of them take."""
+    """Hold the options that GRPO and RLOO share."""
 
     reward_function: str = option("", "a function that the operator lists, instead of a reward model")
     trust_unproven_reward: bool = option(

@@ -12,7 +12,8 @@ from common.texts import is_storable
 
 
 class ConfigError(ValueError):
-    """`errors` maps a field's name to what is wrong with it and what would be right."""
+    """Raised when a config is not valid. `errors` maps a field's name to what is wrong with it and what would be
+    right."""
 
     def __init__(self, errors: dict[str, str]) -> None:
         super().__init__("; ".join(f"{name}: {text}" for name, text in errors.items()))

@@ -10,7 +10,7 @@ from training.configs.options import option
 
 @dataclass(frozen=True)
 class PreferenceConfig:
-    """What both of them take."""
+    """Hold the options that DPO and KTO share."""
 
     learning_rate: float = option(5e-5, "peak learning rate", low=1e-8, high=1)
     epochs: float = option(1.0, "passes over the data", low=0.01, high=100)

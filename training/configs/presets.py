@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Preset:
-    """`vocabulary` is what the name counts on; a run counts its tokenizer's own."""
+    """Hold the sizes of a named model. `vocabulary` is what the name counts on; a run counts its tokenizer's own."""
 
     name: str
     width: int

@@ -34,7 +34,8 @@ _SAID_WITHOUT_MEMORY = ("std::bad_alloc", "out of memory", "Cannot allocate memo
 
 @dataclass(frozen=True)
 class Ending:
-    """`state` is the attempt's; the run's too, unless `retry` sends it back into the queue."""
+    """Say how an attempt ended. `state` is the attempt's; the run's too, unless `retry` sends it back into the
+    queue."""
 
     state: str
     code: str = ""

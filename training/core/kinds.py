@@ -44,7 +44,8 @@ class Order:
 
 @dataclass(frozen=True)
 class Kind:
-    """`record` writes the outputs, inside the transaction that turns the run to succeeded; None makes nothing.
+    """Describe a kind of run. `record` writes the outputs, inside the transaction that turns the run to succeeded; None
+    makes nothing.
 
     `rows` gives the rows of a kind that takes no dataset, by file name; the first attempt freezes them.
     """

@@ -21,7 +21,7 @@ BEST_TOKENS = {"cpu": 4096, "cuda": 65536}  # at once; more is no faster, and fa
 
 @dataclass(frozen=True)
 class Shape:
-    """What memory and time depend on. `trained` of the `parameters` learn; `multiplied` take part in products."""
+    """Hold what memory and time depend on. `trained` of the `parameters` learn; `multiplied` take part in products."""
 
     parameters: int
     trained: int
@@ -43,7 +43,7 @@ class Plan:
 
 
 class DoesNotFit(Exception):
-    """`needed` and `available` in bytes."""
+    """Raised when a run does not fit into memory. `needed` and `available` in bytes."""
 
     def __init__(self, needed: float, available: float) -> None:
         super().__init__(f"needs {needed / 1e9:.3g} GB where {available / 1e9:.3g} GB are free")

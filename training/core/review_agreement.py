@@ -19,9 +19,8 @@ RECENT = 3  # reviews that a pause is decided on
 
 @dataclass(frozen=True)
 class Opinion:
-    """Of one pair: the step it was sampled at, the share of votes that the reward model expects for the policy's
-    answer, and the share that people gave it; a tie is half a vote in both.
-    """
+    """Hold the opinions of one pair: the step it was sampled at, the share of votes that the reward model expects for
+    the policy's answer, and the share that people gave it; a tie is half a vote in both."""
 
     step: int
     predicted: float
@@ -38,7 +37,8 @@ class Opinion:
 
 @dataclass(frozen=True)
 class Agreement:
-    """`agreed` of `decided` pairs, with Wilson's 95 % interval; the mean of what either side says of all pairs."""
+    """Hold the agreement of people with the reward model: `agreed` of `decided` pairs, with Wilson's 95 % interval; the
+    mean of what either side says of all pairs."""
 
     pairs: int
     decided: int

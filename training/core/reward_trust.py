@@ -31,7 +31,8 @@ _NAMES = {
 
 @dataclass(frozen=True)
 class Evidence:
-    """`beats_chance` is None where nobody measured it. `figures`: by name value, lower, upper (95 %) and n."""
+    """Hold the held-out evidence for a reward model. `beats_chance` is None where nobody measured it. `figures`: by
+    name value, lower, upper (95 %) and n."""
 
     beats_chance: bool | None = None
     figures: dict[str, Row] = field(default_factory=dict)

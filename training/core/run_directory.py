@@ -53,7 +53,7 @@ class RecipeFailure(Exception):
 
 @dataclass(frozen=True)
 class RunSpec:
-    """What `config.json` holds. Paths are absolute; `config` is the recipe's own validated hyperparameters."""
+    """Hold what `config.json` holds. Paths are absolute; `config` is the recipe's own validated hyperparameters."""
 
     kind: str
     config: Row

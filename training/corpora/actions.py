@@ -107,7 +107,7 @@ def _app_texts(project: Project, texts: set[str]) -> Iterator[tuple[str, str]]:
 
 @dataclass(frozen=True)
 class CorpusFile:
-    """`name` is what a line of `sources` says."""
+    """Describe an uploaded file. `name` is what a line of `sources` says."""
 
     name: str
     bytes: int

@@ -23,7 +23,8 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Options:
-    """Shares are of the rows that are made; `few_shot_share` of those whose template is not inverted."""
+    """Hold how rows are mixed. Shares are of the rows that are made; `few_shot_share` of those whose template is not
+    inverted."""
 
     cap: int = 3000
     limit: int | None = None
@@ -51,7 +52,7 @@ class Source:
 
 @dataclass
 class MixCounts:
-    """What was made, counted while it is."""
+    """Hold what was made, counted while it is."""
 
     examples: int = 0
     by_template: Counter[str] = field(default_factory=Counter)

@@ -57,7 +57,8 @@ def _looped(values: Any) -> list[Any]:
 
 
 class _Sandbox(ImmutableSandboxedEnvironment):
-    """Texts have no attributes here, and nothing multiplies: both can make a gigabyte of one character."""
+    """Render a template without power. Texts have no attributes here, and nothing multiplies: both can make a gigabyte
+    of one character."""
 
     intercepted_binops = frozenset(["*", "**", "%", "//"])
 

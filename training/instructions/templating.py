@@ -64,7 +64,7 @@ class Instruction:
 
 @dataclass(frozen=True)
 class FewShot:
-    """How solved examples stand before the one to solve."""
+    """Say how solved examples stand before the one to solve."""
 
     name: str
     about: str

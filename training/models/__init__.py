@@ -18,7 +18,7 @@ class RunQuerySet(models.QuerySet["Run"]):
 
 
 class Run(models.Model):
-    """Anything long: sampling in bulk, training, evaluating. One queue, one page, one way to cancel and resume."""
+    """Hold any long work: sampling in bulk, training, evaluating. One queue, one page, one way to cancel and resume."""
 
     class State(models.TextChoices):
         QUEUED = "queued"

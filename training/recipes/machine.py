@@ -81,7 +81,7 @@ def step_rate(preset: Preset, device: torch.device, dtype: torch.dtype) -> float
 
 
 class _Words:
-    """What a model needs to know of a tokenizer before there is one."""
+    """Stand in for a tokenizer before there is one."""
 
     eos_token_id, pad_token_id = 0, 1
 

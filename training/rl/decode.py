@@ -45,7 +45,8 @@ class _Layer:
 
 
 class LlamaDecoder:
-    """Weights are read and laid out at construction; `refresh` reads again what has learnt since."""
+    """Decode with a Llama model. Weights are read and laid out at construction; `refresh` reads again what has learnt
+    since."""
 
     def __init__(self, model: nn.Module) -> None:
         base = model.get_decoder()

@@ -18,7 +18,8 @@ INTERVAL = 2.0  # standard errors on either side
 
 @dataclass(frozen=True)
 class Behaviour:
-    """Of a batch of completions. `distinct` is the share of different texts, `distinct_2` of different word pairs.
+    """Describe a batch of completions. `distinct` is the share of different texts, `distinct_2` of different word
+    pairs.
 
     ends: the share that an end token closed, the rest was cut off; surprise: mean -log p of the tokens under the
     parent, entropy: of the distributions they were drawn from, both in nats a token; foreign: the share of characters
@@ -38,10 +39,10 @@ class Behaviour:
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a policy may do. `shortest`, `longest`, `distinct`, `ends` and `lowest_entropy` are factors on the parent's
-    own figures; `kl` is in nats per completion; `surprise` and `entropy` are nats a token above the parent's; `foreign`
-    is a share of characters. None switches a bound off, as 0 does for those that hold a figure up.
-    """
+    """Hold what a policy may do. `shortest`, `longest`, `distinct`, `ends` and `lowest_entropy` are factors on the
+    parent's own figures; `kl` is in nats per completion; `surprise` and `entropy` are nats a token above the
+    parent's; `foreign` is a share of characters. None switches a bound off, as 0 does for those that hold a figure
+    up."""
 
     kl: float | None
     shortest: float
@@ -56,7 +57,8 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Drift:
-    """`used` is the share of the nearest bound that is used up: 0 as the parent, beyond 1 out of bounds."""
+    """Say how far the policy has drifted. `used` is the share of the nearest bound that is used up: 0 as the parent,
+    beyond 1 out of bounds."""
 
     used: float
     code: str

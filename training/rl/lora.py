@@ -92,7 +92,7 @@ class Switch:
 
 
 class LoRALinear(nn.Module):
-    """base(x) + scaling * B(A(x)). A (r, in) is random, B (out, r) is zero: at first the same function."""
+    """Compute base(x) + scaling * B(A(x)). A (r, in) is random, B (out, r) is zero: at first the same function."""
 
     def __init__(self, base: nn.Linear, rank: int, alpha: float, switch: Switch, generator: torch.Generator) -> None:
         super().__init__()

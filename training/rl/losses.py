@@ -15,9 +15,8 @@ LOG_RATIO_LIMIT = 20.0  # exp(20) is finite in float32 and its gradient is clipp
 
 @dataclass(frozen=True)
 class PolicyLoss:
-    """`approx_kl` is k3 of old to new policy in nats a token, with no ratio above e^2; `clip_frac` the share of tokens
-    where the clip binds.
-    """
+    """Hold the policy's loss. `approx_kl` is k3 of old to new policy in nats a token, with no ratio above e^2;
+    `clip_frac` the share of tokens where the clip binds."""
 
     loss: Tensor
     approx_kl: float

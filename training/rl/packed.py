@@ -30,7 +30,7 @@ QUERIES = 256  # attended at once: keys behind the last of them are not looked a
 
 @dataclass(frozen=True)
 class Rows:
-    """Where the sequences lie in N tokens, and the rotations at their places."""
+    """Say where the sequences lie in N tokens, and the rotations at their places."""
 
     bounds: tuple[tuple[int, int], ...]
     cos: Tensor  # (N, 1, D)

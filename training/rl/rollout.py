@@ -14,7 +14,7 @@ from training.rl.sampler import Completions
 
 @dataclass(frozen=True)
 class Rollout:
-    """B episodes of at most N drawn tokens in sequences of at most T.
+    """Hold B episodes of at most N drawn tokens in sequences of at most T.
 
     ids (B, T), prompt then completion then padding; prompt_lengths, lengths (B,), the latter counting the end token;
     tokens (B, N), right-padded; mask (B, N), true on drawn tokens; finished (B,), ended by an end token.

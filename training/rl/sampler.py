@@ -31,7 +31,8 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Completions:
-    """tokens (B, N) right-padded; lengths (B,), counting the end token; finished (B,): ended by an end token.
+    """Hold sampled tokens (B, N) right-padded; lengths (B,), counting the end token; finished (B,): ended by an end
+    token.
 
     logprobs (B, N) float32: of each drawn token under the distribution that it was drawn from, 0 on padding.
     """

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class LivePage(DeclaredConsumer, is_base=True):
-    """Sends what `updates` yields, now and each time it is woken, until `is_over`."""
+    """Send what `updates` yields, now and each time it is woken, until `is_over`."""
 
     group = ""
     seconds = _TIMER_SECONDS  # between two looks at the database, without a channel layer

@@ -35,7 +35,7 @@ log = logging.getLogger("assay.worker")
 
 @dataclass(frozen=True)
 class Pruned:
-    """What went, or would go, of one run."""
+    """Hold what went, or would go, of one run."""
 
     run: Run
     folders: tuple[Path, ...]

@@ -22,7 +22,7 @@ Place = Battle | BattleTurn  # where the two answers to one question stand
 
 @dataclass(frozen=True)
 class Side:
-    """What a reader may see of one answer."""
+    """Hold what a reader may see of one answer."""
 
     letter: str
     text: str = ""

@@ -40,7 +40,7 @@ RANKS, FOR_TRAINING, KEPT = "counted", "for training", "kept, counts for nothing
 
 @dataclass(frozen=True)
 class Counting:
-    """Whether a vote moves the ranking, and why, in words for whoever cast it; `tag` says it in one or two."""
+    """Say whether a vote moves the ranking, and why, in words for whoever cast it; `tag` says it in one or two."""
 
     ranks: bool
     words: str

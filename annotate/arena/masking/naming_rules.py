@@ -22,7 +22,8 @@ SKELETON = {
 
 @dataclass(frozen=True)
 class MaskingContext:
-    """What must not be read in an answer (`names`, as the models are registered), and what the visitor has said."""
+    """Hold what must not be read in an answer (`names`, as the models are registered), and what the visitor has
+    said."""
 
     names: tuple[str, ...] = ()
     question: str = ""
@@ -30,7 +31,7 @@ class MaskingContext:
 
 @dataclass(frozen=True)
 class Rule:
-    """Names of one kind, and where they tell. `kind`: anywhere, family, wordlike, ambiguous or maker."""
+    """Hold names of one kind, and where they tell. `kind`: anywhere, family, wordlike, ambiguous or maker."""
 
     kind: str
     names: re.Pattern[str]
@@ -60,7 +61,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Rules:
-    """What is looked for in one battle; `beginnings` are those of all its names, letters alone."""
+    """Hold what is looked for in one battle; `beginnings` are those of all its names, letters alone."""
 
     rules: tuple[Rule, ...]
     beginnings: frozenset[str]

@@ -55,11 +55,11 @@ TOO_EARLY = "It was stopped before both answers had begun, so this question does
 
 
 class LeaseLost(Exception):
-    """Somebody else has taken the battle up; nothing of ours may be written any more."""
+    """Raised when somebody else has taken the battle up; nothing of ours may be written any more."""
 
 
 class Problem(Exception):
-    """Why an answer is none, in words for the reader."""
+    """Say why an answer is none, in words for the reader."""
 
 
 class Writing:

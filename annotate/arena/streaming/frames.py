@@ -24,7 +24,8 @@ def outlook(scene: Scene) -> dict[str, Any]:
 
 
 class Frames:
-    """What a page has been sent, so that only changed parts are sent: a part that stays keeps the reader's focus."""
+    """Hold what a page has been sent, so that only changed parts are sent: a part that stays keeps the reader's
+    focus."""
 
     def __init__(self) -> None:
         self._sides: dict[str, Side] = {}

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 class Beating(Protocol):
-    """What writes a battle. `stop` is called once, when somebody has asked for it."""
+    """Hold one process's claim on a battle that it writes. `stop` is called once, when somebody has asked for it."""
 
     battle_id: int
     claim: uuid.UUID

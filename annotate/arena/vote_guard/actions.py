@@ -48,7 +48,8 @@ RELEASED = "Counted again: with what is known by now there is no reason left to 
 
 @dataclass(frozen=True)
 class Origin:
-    """What a request tells of its sender: `visitors.networks_of` it, address first, and the solved puzzle, if any."""
+    """Hold what a request tells of its sender: `visitors.networks_of` it, address first, and the solved puzzle, if
+    any."""
 
     networks: Networks = ()
     proof: str = ""

@@ -13,7 +13,7 @@ from annotate.core.visitors import Networks
 
 @dataclass
 class BoundedCount:
-    """How many may go on at once, and how many do; for threads and for event loops."""
+    """Say how many may go on at once, and how many do; for threads and for event loops."""
 
     of_one: int
     of_network: int

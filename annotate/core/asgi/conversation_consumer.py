@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class ConversationConsumer(DeclaredConsumer, is_base=True):
-    """Takes what its page's form sends: a question, unless one is being answered; or `do: stop`.
+    """Take what its page's form sends: a question, unless one is being answered; or `do: stop`.
 
     A subclass says whom it is for, answers, and shows how far the answers are.
     """

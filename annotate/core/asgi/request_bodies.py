@@ -29,7 +29,7 @@ FORM_BYTES = 1_000_000  # of a form around its file
 
 
 class TooLarge(Exception):
-    """More bytes than `most`; `is_json` for a program."""
+    """Raised when a body has more bytes than `most`; `is_json` for a program."""
 
     def __init__(self, most: int, is_json: bool) -> None:
         super().__init__(most)

@@ -73,7 +73,7 @@ class Tie:
 
 @dataclass(frozen=True)
 class Informativeness:
-    """How much a body of feedback teaches."""
+    """Say how much a body of feedback teaches."""
 
     judgements: int
     pairs: int

@@ -23,7 +23,7 @@ _CHUNK = 500
 
 @dataclass(frozen=True)
 class Options:
-    """What narrows a dataset down. Lists that are None take everything."""
+    """Hold what narrows a dataset down. Lists that are None take everything."""
 
     categories: list[str] | None = None
     sources: list[str] | None = None

@@ -29,7 +29,7 @@ _MARGIN = "trl-preference"
 
 @dataclass(frozen=True)
 class Export:
-    """`name` is the file's; `parts` its bytes, read from the database as they are taken."""
+    """Hold a file to download. `name` is the file's; `parts` its bytes, read from the database as they are taken."""
 
     name: str
     content_type: str

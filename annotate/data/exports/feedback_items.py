@@ -57,7 +57,7 @@ _RELATED = {
 
 @dataclass(frozen=True)
 class Selection:
-    """Which feedback to export; by default what counts, in both splits."""
+    """Say which feedback to export; by default what counts, in both splits."""
 
     project: Project
     judge: str = AnnotatorKind.PERSON

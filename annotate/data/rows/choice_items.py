@@ -36,7 +36,8 @@ FORMS = (
 
 @dataclass(frozen=True)
 class ChoiceItem:
-    """`candidates` follow `context` after `delimiter`; the one with the index `answer` is right.
+    """Hold an item with candidates. `candidates` follow `context` after `delimiter`; the one with the index `answer` is
+    right.
 
     With a `suffix`, candidates differ in what comes before it: each is put after the context, and the suffix alone is
     scored (partial scoring, Trinh and Le 2018, 1806.02847). A rare name then does not lose for being rare.

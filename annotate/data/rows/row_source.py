@@ -23,8 +23,9 @@ class TooLarge(UnreadableFile):
 
 @dataclass(frozen=True)
 class FileRow:
-    """`line` is the line of a text file, or the row of a list or a Parquet file, counted from 1. `problem` stands for
-    no row. `position` is how many bytes of the file, as it was given, are read: about, but for plain JSON lines."""
+    """Hold one row of a file, or the `problem` that stands in its place. `line` is the line of a text file, or the row
+    of a list or a Parquet file, counted from 1. `position` is how many bytes of the file, as it was given, are read:
+    about, but for plain JSON lines."""
 
     line: int
     row: dict[str, Any]

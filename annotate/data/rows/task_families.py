@@ -13,7 +13,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Task:
-    """`fields` must all be there; `answer` is the one that a plain instruction asks for."""
+    """Describe a task. `fields` must all be there; `answer` is the one that a plain instruction asks for."""
 
     name: str
     title: str

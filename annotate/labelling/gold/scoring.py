@@ -86,7 +86,7 @@ def is_too_low(right: int, n_answered: int, percent: int) -> bool:
 
 @dataclass(frozen=True)
 class Standing:
-    """How an annotator does on gold items: the latest ones, and all."""
+    """Say how an annotator does on gold items: the latest ones, and all."""
 
     right: int
     answered: int

@@ -19,7 +19,8 @@ GUIDELINES, TUTORIAL, WARNING, PAUSED = "guidelines", "tutorial", "warning", "pa
 
 
 class NotYet(Refused):
-    """Something comes before the next item; `prerequisite` says what, and is also the field of the refusal."""
+    """Raised when something comes before the next item; `prerequisite` says what, and is also the field of the
+    refusal."""
 
     def __init__(self, prerequisite: str, text: str) -> None:
         super().__init__(403 if prerequisite == PAUSED else 409, **{prerequisite: text})

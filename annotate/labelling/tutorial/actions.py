@@ -21,7 +21,7 @@ _TUTORIAL = Assignment.Purpose.TUTORIAL
 
 @dataclass(frozen=True)
 class Lesson:
-    """What an answered tutorial item teaches. `expected` is by the sides as they were shown."""
+    """Hold what an answered tutorial item teaches. `expected` is by the sides as they were shown."""
 
     assignment: Assignment
     is_right: bool

@@ -56,7 +56,7 @@ class Row:
 
 @dataclass(frozen=True)
 class StyleWorth:
-    """How often an answer with more of a feature is chosen over one that is as good otherwise."""
+    """Say how often an answer with more of a feature is chosen over one that is as good otherwise."""
 
     feature: str
     words: str

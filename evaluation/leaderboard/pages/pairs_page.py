@@ -32,7 +32,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Exposure:
-    """How often a model was shown, and what being shown first did for it."""
+    """Say how often a model was shown, and what being shown first did for it."""
 
     model: LanguageModel
     battles: int

@@ -43,7 +43,7 @@ class CountsDiffer(ArithmeticError):
 
 
 class Key(NamedTuple):
-    """Which votes a row counts: all of a project, or those of a category or language."""
+    """Say which votes a row counts: all of a project, or those of a category or language."""
 
     project: int
     judge: str
@@ -53,7 +53,7 @@ class Key(NamedTuple):
 
 @dataclass
 class Sums:
-    """What some rows of the ledger add to one row of counts; negative where votes were taken back."""
+    """Hold what some rows of the ledger add to one row of counts; negative where votes were taken back."""
 
     cells: Counter[tuple[int, int, str]] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)

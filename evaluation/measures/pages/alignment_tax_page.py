@@ -43,7 +43,7 @@ class ShownCell:
 
 @dataclass(frozen=True)
 class ShownChange:
-    """`to` is parent or base; `mark` is worse, better or undecided."""
+    """Show one change. `to` is parent or base; `mark` is worse, better or undecided."""
 
     to: str
     text: str

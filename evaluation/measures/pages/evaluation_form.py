@@ -22,7 +22,7 @@ _ROWS = ("parent", "other_dataset", "reward_model")
 
 
 class EvaluationForm(RunForm):
-    """`also` are further models that are measured alike, in a run of their own each."""
+    """Order an evaluation. `also` are further models that are measured alike, in a run of their own each."""
 
     def __init__(self, *args: Any, measure: Measure, project: Project, **kwargs: Any) -> None:
         super().__init__(*args, kind=KINDS["evaluate"], project=project, **kwargs)

@@ -13,7 +13,8 @@ from evaluation.models import Evaluation
 
 @dataclass(frozen=True)
 class Groups:
-    """`rows` are (group, items of it, the figure of each model or None), in the order of their names."""
+    """Hold figures by group. `rows` are (group, items of it, the figure of each model or None), in the order of their
+    names."""
 
     metric: str
     metrics: list[str]

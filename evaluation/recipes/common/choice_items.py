@@ -16,7 +16,7 @@ TOLD = 3  # bad lines named in a failure
 
 @dataclass(frozen=True)
 class Place:
-    """Where an item was read, for people who look for it."""
+    """Say where an item was read, for people who look for it."""
 
     file: str
     line: int
@@ -27,7 +27,8 @@ class Place:
 
 @dataclass(frozen=True)
 class Items:
-    """`chosen` to be measured; `others` are beyond the limit. `places` are those of the chosen."""
+    """Hold the items of a task: `chosen` to be measured; `others` are beyond the limit. `places` are those of the
+    chosen."""
 
     chosen: list[ChoiceItem]
     places: list[Place]

@@ -34,7 +34,8 @@ _BASE = np.uint64(0x9E3779B97F4A7C15)
 
 @dataclass
 class Marks:
-    """`seen_in[i]`: names of the training files that hold item i. `too_short[i]`: not found, and could not be told."""
+    """Say which items the training data hold. `seen_in[i]`: names of the training files that hold item i.
+    `too_short[i]`: not found, and could not be told."""
 
     seen_in: list[list[str]]
     too_short: list[bool]

@@ -53,7 +53,7 @@ Fitted = Callable[[list[Item]], dict[str, Row | None]]  # figures of such items,
 
 @dataclass(frozen=True)
 class Measured:
-    """What a measure hands over. `figures` and `fitted` are those that no sum of counts gives.
+    """Hold what a measure hands over. `figures` and `fitted` are those that no sum of counts gives.
 
     `fitted` gives its figures of all items, of those of a group, and of those that no training data held; one of the
     name of a count replaces the count's, such as a win rate whose interval goes by voters.

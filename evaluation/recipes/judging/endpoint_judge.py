@@ -136,7 +136,7 @@ def _ask_at_once(asker: _Asker, asks: Sequence[Ask]) -> Iterator[Row]:
 
 
 class _Asker:
-    """Asks one question, again and again until there is an answer; keeps to the pace with all its threads."""
+    """Ask one question, again and again until there is an answer; keep to the pace with all its threads."""
 
     def __init__(self, endpoint: Endpoint, client: httpx.Client) -> None:
         self.endpoint, self.client = endpoint, client

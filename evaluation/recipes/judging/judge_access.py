@@ -19,7 +19,7 @@ from training.core.run_directory import RecipeFailure
 
 @dataclass
 class Endpoint:
-    """Where to ask, and how hard. `key` is the secret itself: it has no representation."""
+    """Say where to ask, and how hard. `key` is the secret itself: it has no representation."""
 
     url: str
     model: str

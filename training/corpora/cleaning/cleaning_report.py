@@ -15,7 +15,7 @@ _MOST_REASONS = 12
 
 
 class Report:
-    """Plain data all the way down, so that a checkpoint can hold it."""
+    """Count what cleaning removes and changes: plain data all the way down, so that a checkpoint can hold it."""
 
     def __init__(self, rules: Sequence[Rule], stored: Row | None = None) -> None:
         self.data: Row = stored or {

@@ -31,7 +31,7 @@ class Exact:
 
 @dataclass
 class Near:
-    """`judge` also remembers what it lets through, so it must come last."""
+    """Find near duplicates. `judge` also remembers what it lets through, so it must come last."""
 
     ledger: Ledger
     threshold: float

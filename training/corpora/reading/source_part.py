@@ -13,7 +13,8 @@ Row = dict[str, Any]
 
 @dataclass
 class Part:
-    """`read(part, skip)` gives the rows after the first `skip`; `position` of `size` says how far it is."""
+    """Read one part of a source. `read(part, skip)` gives the rows after the first `skip`; `position` of `size` says
+    how far it is."""
 
     order: int
     source: str

@@ -88,7 +88,7 @@ def _endless(name: str, limit: str) -> RecipeFailure:
 
 
 class Unpacked(io.RawIOBase):
-    """What comes out of a packed file, counted. Raises RecipeFailure beyond `most` bytes."""
+    """Hold what comes out of a packed file, counted. Raises RecipeFailure beyond `most` bytes."""
 
     def __init__(self, packed: IO[bytes], name: str, most: int) -> None:
         super().__init__()

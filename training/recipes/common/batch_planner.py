@@ -60,7 +60,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Plan:
-    """`tokens` at once at most (one sequence at least), `recompute` activations, and the estimate in bytes."""
+    """Plan `tokens` at once at most (one sequence at least), `recompute` activations, and the estimate in bytes."""
 
     tokens: int
     recompute: bool

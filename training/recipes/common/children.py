@@ -33,7 +33,8 @@ SEQUENCES, LONGEST = 8, 128  # whose distributions are compared: some hundred to
 
 @dataclass(frozen=True)
 class Fidelity:
-    """How near the saved model is to the trained one, and what it takes. `shrunk`: what shortening cost, if it was."""
+    """Say how near the saved model is to the trained one, and what it takes. `shrunk`: what shortening cost, if it
+    was."""
 
     cosine: float
     kl_per_token: float | None

@@ -12,7 +12,8 @@ VALIDATION = "validation.jsonl"
 
 
 class Shards:
-    """`sizes` are the bytes of each file that count; what lies beyond was written after the checkpoint."""
+    """Write a dataset's files. `sizes` are the bytes of each file that count; what lies beyond was written after the
+    checkpoint."""
 
     def __init__(self, folder: Path, limit: int, sizes: dict[str, int]) -> None:
         self.folder, self.limit, self.sizes = folder, limit, dict(sizes)

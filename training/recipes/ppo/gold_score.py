@@ -22,9 +22,8 @@ CODE = "reward_hacking"
 
 @dataclass(frozen=True)
 class GoldScale:
-    """Of the parent's answers: mean and deviation of either head, what a unit of score foretells of the second head
-    (`slope`), the deviation from that (`residual`), and how many answers (`count`).
-    """
+    """Hold figures of the parent's answers: mean and deviation of either head, what a unit of score foretells of the
+    second head (`slope`), the deviation from that (`residual`), and how many answers (`count`)."""
 
     score_mean: float
     score_std: float

@@ -46,7 +46,7 @@ class Episodes:
 
 
 class PPO:
-    """What the steps share: the models, the prompts, and the clock of each stage."""
+    """Hold what the steps share: the models, the prompts, and the clock of each stage."""
 
     def __init__(self, run: RunDirectory, spec: RunSpec, config: PPOConfig) -> None:
         self.run, self.spec, self.config = run, spec, config

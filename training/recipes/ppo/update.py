@@ -24,7 +24,8 @@ from training.rl.rollout import Rollout
 
 @dataclass(frozen=True)
 class Measured:
-    """Of one rollout: scaled scores (B,), old logprobs, KL per token, values and fluency (B, N), and figures to log.
+    """Hold the figures of one rollout: scaled scores (B,), old logprobs, KL per token, values and fluency (B, N), and
+    figures to log.
 
     `fluency` is what the penalty on surprise adds to the advantages.
     `fresh` are the old logprobs with their graph, where the first minibatch is the whole batch; `gold` the score beside

@@ -32,7 +32,7 @@ LOGGED_POINTS = 500  # of a curve: more shows nothing
 
 
 class LoopConfig(Protocol):
-    """What the loop reads of a recipe's config."""
+    """Hold what the loop reads of a recipe's config."""
 
     batch_size: int
     schedule: str
@@ -52,7 +52,7 @@ class LoopConfig(Protocol):
 
 @dataclass
 class Learner:
-    """What learns, from what, and how. `sample(step)` logs what the model writes.
+    """Hold what learns, from what, and how. `sample(step)` logs what the model writes.
 
     `validators` are objectives by name; of the first one's losses, perplexity and bits per byte are told. `masters` are
     the float32 weights that `learn` moves.
@@ -77,7 +77,7 @@ class Learner:
 
 @dataclass
 class Standing:
-    """How far a run is: kept in its checkpoints."""
+    """Say how far a run is: kept in its checkpoints."""
 
     step: int = 0
     tokens: int = 0

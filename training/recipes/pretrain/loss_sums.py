@@ -15,7 +15,7 @@ from training.recipes.pretrain.objectives import IGNORED, Batch
 
 @dataclass
 class Sums:
-    """Of losses in nats and of the tokens they are over; those of causal rows apart."""
+    """Sum losses in nats and the tokens they are over; those of causal rows apart."""
 
     nats: float = 0.0
     tokens: int = 0

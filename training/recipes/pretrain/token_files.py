@@ -29,8 +29,8 @@ TRAIN, VALIDATION, REPLAY = NAMES = ("train", "validation", "replay")
 
 @dataclass(frozen=True)
 class Counts:
-    """`bytes` are those of the texts in UTF-8, `unknown` the tokens that stand for what the tokenizer cannot write,
-    `used` how many words of the vocabulary come up."""
+    """Count what a text file holds. `bytes` are those of the texts in UTF-8, `unknown` the tokens that stand for what
+    the tokenizer cannot write, `used` how many words of the vocabulary come up."""
 
     documents: int
     tokens: int

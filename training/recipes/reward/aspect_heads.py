@@ -24,7 +24,8 @@ ENOUGH_PROMPTS = 10
 
 @dataclass(frozen=True)
 class Aspect:
-    """`spearman` is the rank correlation with annotations on the held-out prompts; `lack` says why there is no head."""
+    """Hold the head of one aspect. `spearman` is the rank correlation with annotations on the held-out prompts; `lack`
+    says why there is no head."""
 
     name: str
     judgements: int

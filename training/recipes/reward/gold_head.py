@@ -33,7 +33,8 @@ FEWEST = 40  # annotations that a second head learns from
 
 @dataclass(frozen=True)
 class GoldProxy:
-    """`head` is None where there is none, and `lack` says why; `figures` on the prompts that the first head had."""
+    """Hold the second head. `head` is None where there is none, and `lack` says why; `figures` on the prompts that the
+    first head had."""
 
     judgements: int
     prompts: int

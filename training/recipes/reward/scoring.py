@@ -20,7 +20,8 @@ Messages = list[dict[str, str]]
 
 
 class Scorer:
-    """`layers` are the reference's hidden states it wants to be given; a `model` with layers rides on the reference."""
+    """Score completions. `layers` are the reference's hidden states it wants to be given; a `model` with layers rides
+    on the reference."""
 
     layers: frozenset[int] = frozenset()
     max_prompt_tokens: int | None = None

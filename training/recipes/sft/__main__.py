@@ -44,7 +44,7 @@ SAMPLED_PROMPTS = 4
 
 @dataclass
 class Standing:
-    """How far a run is; kept in its checkpoints. `before` are the held-out examples' losses under the parent.
+    """Say how far a run is; kept in its checkpoints. `before` are the held-out examples' losses under the parent.
 
     `best_loss` is the lowest held-out loss so far, in nats a token, and `best_step` where it was measured; 0: nowhere.
     """
@@ -61,7 +61,7 @@ class Standing:
 
 @dataclass(frozen=True)
 class Work:
-    """What is learnt by whom, and how; `plan.tokens` are forwarded at once."""
+    """Hold what is learnt by whom, and how; `plan.tokens` are forwarded at once."""
 
     run: RunDirectory
     config: SFTConfig

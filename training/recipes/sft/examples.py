@@ -31,7 +31,8 @@ Messages = list[dict[str, str]]
 
 @dataclass(frozen=True)
 class Example:
-    """`learnt[i]` says whether `tokens[i]` is one that the model is to give; the first one never is.
+    """Hold one example as token ids. `learnt[i]` says whether `tokens[i]` is one that the model is to give; the first
+    one never is.
 
     `kin` is the same for examples that are held out together: made from one row, or turns of one chat.
     """

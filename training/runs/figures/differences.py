@@ -26,7 +26,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Difference:
-    """This run beside the one that it came from."""
+    """Compare this run with the one that it came from."""
 
     other: Run
     relation: str

@@ -17,7 +17,8 @@ ENOUGH = 0.999  # cosine of the saved to the trained update
 
 @dataclass(frozen=True)
 class Fidelity:
-    """`kl_per_token` in nats between sampler and trainer; `rank` of an adapter, None for full weights."""
+    """Say how near sampler and trainer are. `kl_per_token` in nats between sampler and trainer; `rank` of an adapter,
+    None for full weights."""
 
     cosine: float
     kl_per_token: float | None

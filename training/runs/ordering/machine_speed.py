@@ -25,7 +25,8 @@ log = logging.getLogger("assay.worker")
 
 @dataclass(frozen=True)
 class Machine:
-    """`flops` a second of matrix products in `dtype`, and the share of them that training steps reach, by width.
+    """Hold what this machine can do: `flops` a second of matrix products in `dtype`, and the share of them that
+    training steps reach, by width.
 
     `memory` is the GPU's, None on a processor.
     """

@@ -165,11 +165,11 @@ def _place(error: Exception) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes 1e-05 as a number."""
+    """Write 1e-05 as a number."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads 1e-05 as one: YAML 1.1 takes it for a text, and whoever writes a learning rate does not."""
+    """Read 1e-05 as one: YAML 1.1 takes it for a text, and whoever writes a learning rate does not."""
 
 
 _EXPONENT = re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunSection:
-    """What the page of a run of this kind is given beside what all are given. A kind may have several."""
+    """Hold what the page of a run of this kind is given beside what all are given. A kind may have several."""
 
     kind: str
     context: Callable[[Run], dict[str, Any]]
@@ -35,7 +35,7 @@ class RunSection:
 
 @dataclass(frozen=True)
 class FormSection:
-    """What the form of a new run of this kind is given."""
+    """Hold what the form of a new run of this kind is given."""
 
     kind: str
     context: Callable[[RunForm], dict[str, Any]]

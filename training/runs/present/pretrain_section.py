@@ -54,7 +54,7 @@ def form_context(form: RunForm) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Choices:
-    """What memory and time depend on, of a form that may not be complete."""
+    """Hold what memory and time depend on, of a form that may not be complete."""
 
     config: configs.PretrainConfig
     vocabulary: int

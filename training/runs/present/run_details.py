@@ -44,7 +44,8 @@ class Option:
 
 @dataclass
 class Figures:
-    """What a page knows of the metrics: their names, the first and the last, and the rows that it was given with them.
+    """Hold what a page knows of the metrics: their names, the first and the last, and the rows that it was given with
+    them.
 
     Read once for a page; a live one then adds what is new, and never reads again what it has shown.
     """

@@ -25,7 +25,7 @@ _BATCH = 200  # rows of one transaction
 
 @dataclass
 class Tail:
-    """How far one JSONL file has been read. A file that was replaced or cut is read from its beginning."""
+    """Say how far one JSONL file has been read. A file that was replaced or cut is read from its beginning."""
 
     path: Path
     inode: int | None = None
@@ -48,7 +48,7 @@ class Tail:
 
 @dataclass
 class Reader:
-    """Follows what one attempt writes."""
+    """Follow what one attempt writes."""
 
     attempt: Attempt
     directory: RunDirectory

@@ -24,7 +24,7 @@ from training.runs.ordering.end_events import announce_end, tell_finished
 
 
 class LeaseLost(Exception):
-    """Somebody else carries this run now; whoever gets this writes nothing more and stops the recipe."""
+    """Raised when somebody else carries this run now; whoever gets this writes nothing more and stops the recipe."""
 
 
 def claim(*, worker: str, launcher: str) -> Attempt | None:

@@ -30,7 +30,7 @@ CHECKPOINT_EVERY = 25  # commits of this process; some twenty pages each, where 
 
 
 class Line:
-    """First come, first served."""
+    """Let threads in one at a time, first come, first served."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()

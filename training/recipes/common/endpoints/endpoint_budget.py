@@ -11,7 +11,8 @@ from training.core.run_directory import Row
 
 @dataclass
 class Budget:
-    """`most` is in dollars; None is no limit. Requests whose answers tell no tokens count as the others' mean."""
+    """Count what a run spends. `most` is in dollars; None is no limit. Requests whose answers tell no tokens count as
+    the others' mean."""
 
     most: Decimal | None
     spent: Decimal = Decimal(0)

@@ -12,7 +12,7 @@ from training.core.run_directory import Row, append_whole, drop_torn_line, read_
 
 
 class Ledger:
-    """requests.jsonl: a line when a request goes out, and one when it has ended without an answer.
+    """Write requests.jsonl: a line when a request goes out, and one when it has ended without an answer.
 
     `answered_requests` are those whose answers are in completions.jsonl: that file alone says what has arrived.
     """
