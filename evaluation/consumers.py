@@ -18,16 +18,16 @@ class LeaderboardPage(LivePage):
         if project is None or not self.may_enter(project):
             return False
         try:
-            self.asked = board_page.parse_query(project, self.query)
+            self.board_query = board_page.parse_query(project, self.query)
         except ValueError:
             return False
-        self.seen = self.query.get("seen", "")
-        return self.asked.at is None
+        self.last_stamp = self.query.get("seen", "")
+        return self.board_query.at is None
 
     def updates(self) -> tuple[str, bool]:
-        board = board_page.board_of(self.asked)
-        stamp = board_page.stamp(self.asked, board)
-        if stamp == self.seen:
+        board = board_page.board_of(self.board_query)
+        stamp = board_page.stamp(self.board_query, board)
+        if stamp == self.last_stamp:
             return "", False
-        self.seen = stamp
-        return board_page.rendered(self.asked, board), False
+        self.last_stamp = stamp
+        return board_page.rendered(self.board_query, board), False

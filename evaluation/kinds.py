@@ -50,7 +50,7 @@ def register() -> None:
             "classification, agreement with annotators, win rate, fluency beside its parent.",
             record=recording.record_measure,
             variables=variables_of_measure,
-            asks=measures.asked_judge,
+            asks=measures.judge_model,
             needs_weights=lambda model, config: config.get("measure") != "win_rate",
             rows=item_rows.rows,
             suits=measures.suits,

@@ -24,7 +24,7 @@ def register() -> None:
     FORM_SECTIONS.register(FormSection("ppo", ppo_section.form_context))
 
 
-def _asked_of_endpoint(run: Run) -> dict[str, LanguageModel]:
+def _endpoint_parent(run: Run) -> dict[str, LanguageModel]:
     """Return the parent as it stands now, not as it was when this row was read."""
     parent = None if run.parent_id is None else LanguageModel.objects.get(pk=run.parent_id)
     return {"parent": parent} if parent is not None and parent.endpoint else {}
@@ -41,7 +41,7 @@ def _kinds() -> list[Kind]:
             train_split_only=False,
             makes="completions",
             asking_module="training.recipes.sample_endpoint",
-            asks=_asked_of_endpoint,
+            asks=_endpoint_parent,
             needs_weights=lambda model, config: not model.endpoint,
             purpose="A model answers every prompt of a dataset several times; people then annotate the answers.",
         ),

@@ -63,7 +63,7 @@ def visible(kind: str, *, project: Project, user: Person) -> QuerySet[Any]:
     return rows.filter(is_own | (Q(source=ARENA) | frozen) & ~Q(prompt__source__in=ASKED_BY_PEOPLE))
 
 
-def with_told_names(rows: QuerySet[Any], kind: str, *, user: Person) -> QuerySet[Any]:
+def naming_authors(rows: QuerySet[Any], kind: str, *, user: Person) -> QuerySet[Any]:
     """Return those of a reader's rows that tell who wrote the answers: of the arena, one's own, and those whose answers
     were written for their battle alone.
 

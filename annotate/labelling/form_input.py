@@ -140,7 +140,7 @@ def beside(assignment: Assignment | None, refused: Refused) -> Entered:
 
 def taken_back(assignment: Assignment) -> Entered:
     """Return the last annotation as form input, to be corrected: after undo, and when it is edited."""
-    last_rows = _last_said(assignment)
+    last_rows = _last_rows(assignment)
     if not last_rows:
         return Entered()
     comparison = next((row for row in last_rows if isinstance(row, Comparison)), None)
@@ -162,7 +162,7 @@ def taken_back(assignment: Assignment) -> Entered:
     )
 
 
-def _last_said(assignment: Assignment) -> list[Any]:
+def _last_rows(assignment: Assignment) -> list[Any]:
     """Return the rows that stand, else those of the last submission, which was withdrawn; without pairs of a
     ranking."""
     rows = [row for row in rows_of(assignment) if not (isinstance(row, Comparison) and row.ranking_id)]

@@ -40,7 +40,7 @@ def change(*, model: LanguageModel, change: ModelChange, by: User | None) -> Lan
     endpoint = change.endpoint.strip().rstrip("/")
     if by is not None and endpoint and endpoint != model.endpoint:
         registration.require_reachable(endpoint)
-    looked_up = _asked_at(model)
+    looked_up = _address_of(model)
     if not is_operator and looked_up != (endpoint, change.served_name.strip()):
         registration.require_not_own_server(endpoint)
     return _change(model=model, change=change, endpoint=endpoint, by=by, looked_up=looked_up)
@@ -52,7 +52,7 @@ def require_change(model: LanguageModel, by: Person) -> None:
         raise Refused(403, model="Staff change it, and researchers of the project that registered it; ask one.")
 
 
-def _asked_at(model: LanguageModel) -> tuple[str, str]:
+def _address_of(model: LanguageModel) -> tuple[str, str]:
     return model.endpoint, model.served_name
 
 
@@ -64,7 +64,7 @@ def _change(
     if by is not None:
         require_change(model, by)
     model = LanguageModel.objects.select_for_update().get(pk=model.pk)
-    if looked_up != _asked_at(model):
+    if looked_up != _address_of(model):
         raise Refused(409, endpoint="Somebody has changed it meanwhile; look at it again.")
     before = (model.endpoint, model.served_name, model.sealed_key, ModelSettings.of(model))
     key = (change.key or "").strip()
@@ -79,7 +79,7 @@ def _change(
     model.endpoint, model.served_name = endpoint, change.served_name.strip()
     if not is_operator and (home := actions.homes_of(model).first()) and before[:2] != (endpoint, model.served_name):
         registration.require_their_own(model, home)
-    is_redirected = before[:3] != (*_asked_at(model), model.sealed_key)
+    is_redirected = before[:3] != (*_address_of(model), model.sealed_key)
     if by is not None and model.is_shared and is_redirected and not actions.may_share(model, by):
         raise Refused(
             403, endpoint="It is shared with all projects: staff and managers of its own project change that."

@@ -29,7 +29,7 @@ class NotReached(ModelServerError):
     """Raised when nothing listens there, or nobody knows the way."""
 
 
-def told_to_researchers(model: LanguageModel, error: ModelServerError) -> str:
+def describe_for_researchers(model: LanguageModel, error: ModelServerError) -> str:
     """Return what a researcher reads of a failure: of the site's own server what it said, too, such as a folder's
     fault.
 

@@ -169,7 +169,7 @@ def _warm(model: LanguageModel) -> None:
         cache.delete(_key(model))
     except model_server_errors.ModelServerError as error:
         log.warning("%s could not be loaded: %s (%s)", model, error, error.detail)
-        cache.set(_key(model), model_server_errors.told_to_researchers(model, error), timeout=300)
+        cache.set(_key(model), model_server_errors.describe_for_researchers(model, error), timeout=300)
 
 
 def _key(model: LanguageModel) -> str:

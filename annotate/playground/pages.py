@@ -153,7 +153,7 @@ def _answer(model: LanguageModel, question: playground.Question, side: int) -> p
         reply = model_server.complete_chat(model, question.messages(side), seed=question.seed, **question.sampling)
     except model_server_errors.ModelServerError as error:
         log.warning("playground: %s wrote no answer: %s (%s)", model, error, error.detail)
-        return replace(empty, state="failed", problem=model_server_errors.told_to_researchers(model, error))
+        return replace(empty, state="failed", problem=model_server_errors.describe_for_researchers(model, error))
     seconds = time.monotonic() - began
     figures = playground.figures(question, tokens=reply.tokens, seconds=seconds, finish_reason=reply.finish_reason)
     if reply.reasoning and not reply.text:

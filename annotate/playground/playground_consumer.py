@@ -98,7 +98,9 @@ class PlaygroundConsumer(ConversationConsumer):
         except model_server_errors.ModelServerError as error:
             log.warning("playground: %s wrote no answer: %s (%s)", self.models[side], error, error.detail)
             answers[side] = replace(
-                answers[side], state="failed", problem=model_server_errors.told_to_researchers(self.models[side], error)
+                answers[side],
+                state="failed",
+                problem=model_server_errors.describe_for_researchers(self.models[side], error),
             )
         except TimeoutError:
             answers[side] = replace(answers[side], state="failed", problem="It took too long and was given up.")

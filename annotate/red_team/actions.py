@@ -112,7 +112,7 @@ def unanswered(talk: Talk) -> Question | None:
     return last if last is not None and last.completion_id is None else None
 
 
-def asked_of_model(question: Question) -> Messages:
+def messages_for_model(question: Question) -> Messages:
     """Return the conversation as the model gets it, its or the project's system prompt before it."""
     return with_system_prompt(question.prompt.messages, system_prompt_for(question.talk.project, question.talk.model))
 
@@ -151,7 +151,7 @@ def ask_and_wait(*, talk: Talk, by: User, text: str) -> Question:
         require_open(talk, by)
     seed = random.getrandbits(31)
     try:
-        messages, sampling = asked_of_model(question), sampling_for(talk.project, talk.model)
+        messages, sampling = messages_for_model(question), sampling_for(talk.project, talk.model)
         with waiting.aside_in_thread(f"user:{by.pk}"):
             reply = model_server.complete_chat(talk.model, messages, seed=seed, **sampling)
     except model_server_errors.ModelServerError as error:

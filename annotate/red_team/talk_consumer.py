@@ -77,7 +77,7 @@ class TalkConsumer(ConversationConsumer):
         seed, piece, reason = random.getrandbits(31), model_server.Piece(), red_team.STOPPED
         talk = question.talk
         sampling = sampling_for(talk.project, talk.model)
-        pieces = model_server.stream_chat(talk.model, red_team.asked_of_model(question), seed=seed, **sampling)
+        pieces = model_server.stream_chat(talk.model, red_team.messages_for_model(question), seed=seed, **sampling)
         try:
             async with asyncio.timeout(3 * settings.MODEL_SERVER_TIMEOUT):
                 async for piece in pieces:

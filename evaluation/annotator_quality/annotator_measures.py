@@ -56,7 +56,7 @@ class Measured:
         )
         self.others = _with_others(by_kind, np.array([judge.user is not None for judge in place]))
         long = columns.lengths(rows, place)
-        self.longer, self.beyond, self.longer_by_others = annotator_figures.longer_than_others(
+        self.longer, self.length_excess, self.longer_by_others = annotator_figures.longer_than_others(
             long.judge, long.unit, long.longer, size
         )
         stars = _steps(scale_answers)
@@ -134,11 +134,11 @@ class Measured:
             return None
         share = _share("longer", self.longer, j)
         assert share is not None
-        interval = self.beyond.interval(j)
+        interval = self.length_excess.interval(j)
         if interval is None:
             return Measure(**{**vars(share), "beside": None})
         others = float(self.longer_by_others.mean[j])
-        return Measure(**{**vars(share), "beside": others, "p": _normal_p(self.beyond, j)})
+        return Measure(**{**vars(share), "beside": others, "p": _normal_p(self.length_excess, j)})
 
     def _in_step(self, j: int) -> Measure | None:
         value, n = float(self.in_step[j]), int(self.in_step_n[j])

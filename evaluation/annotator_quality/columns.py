@@ -187,7 +187,7 @@ def _read(rows: Rows) -> Iterable[tuple[Row, int]]:
     yield from ((mark.row, mark.completion) for mark in rows.marked if mark.row.is_work)
 
 
-def whatever_the_label(by_label: dict[str, list[Reading]]) -> list[Reading]:
+def merged_readings(by_label: dict[str, list[Reading]]) -> list[Reading]:
     """Return what is marked at all, with touching and overlapping spans of one annotator as one."""
     readings: dict[tuple[int, int], list[Reading]] = defaultdict(list)
     for value in by_label.values():

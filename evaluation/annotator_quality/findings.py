@@ -169,7 +169,7 @@ def computed(rows: Rows) -> Findings:
 def _marks(rows: Rows, place: dict[Annotator, int]) -> SpanAgreement:
     by_label = columns.readings(rows, place)
     if len(by_label) > 1:
-        return span_agreement.agreement(by_label | {ANY_LABEL: columns.whatever_the_label(by_label)}, apart=ANY_LABEL)
+        return span_agreement.agreement(by_label | {ANY_LABEL: columns.merged_readings(by_label)}, apart=ANY_LABEL)
     return span_agreement.agreement(by_label)
 
 

@@ -11,7 +11,7 @@ from django.db.models import Q
 
 from annotate.models import Comparison, Completion, LanguageModel, Split
 from annotate.models.prompts import ARENA
-from evaluation.measures.preference_rows import JUDGES, Rows, Voters, by_hash, who_of
+from evaluation.measures.preference_rows import JUDGES, Rows, Voters, by_hash, describe_judge
 from training.core.run_directory import RecipeFailure, Row
 from training.models import Run
 
@@ -75,8 +75,8 @@ def _votes(run: Run, opponent: LanguageModel) -> Rows:
     if len(rows) < FEWEST_VOTES:
         raise RecipeFailure(
             "no_votes",
-            f"{len(rows)} counted vote{'' if len(rows) == 1 else 's'} by {who_of(judge)} on eval prompts set {model} "
-            f"against {opponent}; {FEWEST_VOTES} are needed at least.",
+            f"{len(rows)} counted vote{'' if len(rows) == 1 else 's'} by {describe_judge(judge)} on eval prompts set "
+            f"{model} against {opponent}; {FEWEST_VOTES} are needed at least.",
             "Have them meet in the arena first, or choose another judged_by.",
         )
     voters = Voters()

@@ -209,7 +209,7 @@ def _judge(order: Order) -> Errors:
     return errors
 
 
-def asked_judge(run: Run) -> dict[str, LanguageModel]:
+def judge_model(run: Run) -> dict[str, LanguageModel]:
     """Return the registered model that a win rate's run asks for its opinion, as its role."""
     config = run.config
     if config.get("measure") != "win_rate" or config.get("judged_by") != "endpoint" or not config.get("judge"):

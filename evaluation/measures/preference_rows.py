@@ -53,7 +53,7 @@ def reward_rows(run: Run) -> Rows:
     if not pairs and not ratings:
         raise RecipeFailure(
             "no_judgements",
-            f"No counted annotation by {who_of(judge)} stands in the eval split of {run.project.name}.",
+            f"No counted annotation by {describe_judge(judge)} stands in the eval split of {run.project.name}.",
             "Have answers to eval prompts judged first (in the arena), choose the other kind of annotators "
             "(judged_by), or choose a dataset of preferences to measure on.",
         )
@@ -115,5 +115,5 @@ def by_hash(prompts: Iterable[tuple[str, int]]) -> list[int]:
     return sorted(keyed, key=lambda pk: keyed[pk])
 
 
-def who_of(judge: str) -> str:
+def describe_judge(judge: str) -> str:
     return "people" if judge == AnnotatorKind.PERSON else "simulations"

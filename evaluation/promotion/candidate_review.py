@@ -161,7 +161,7 @@ def take_in(candidacy: Candidacy, rule: PromotionRule, evidence_stamp: list[int 
 
 def _decide(candidacy: Candidacy, rule: PromotionRule, standing: checks.Standing, board: Leaderboard) -> None:
     sentence, kind = _sentence(candidacy, standing), _WHAT[Candidacy.State(standing.state)]
-    lately = _was_told_lately(candidacy, kind)
+    lately = _has_recent_decision(candidacy, kind)
     record(candidacy, rule, kind, sentence, board)
     if standing.state == Candidacy.State.READY and rule.is_automatic:
         _promote_by_rule(candidacy, rule, board)
@@ -175,7 +175,7 @@ def _decide(candidacy: Candidacy, rule: PromotionRule, standing: checks.Standing
         tell(candidacy.project, sentence)
 
 
-def _was_told_lately(candidacy: Candidacy, kind: str) -> bool:
+def _has_recent_decision(candidacy: Candidacy, kind: str) -> bool:
     return candidacy.decisions.filter(what=kind, created_at__gt=timezone.now() - TOLD_AGAIN_AFTER).exists()
 
 
@@ -241,7 +241,7 @@ def _look_back(candidacy: Candidacy, rule: PromotionRule, standing: checks.Stand
         sentence = (
             f"{candidacy.model} is served by default, and no longer meets the rule by which it was promoted: {reason}"
         )
-        lately = _was_told_lately(candidacy, Decision.What.OPEN)
+        lately = _has_recent_decision(candidacy, Decision.What.OPEN)
         record(candidacy, rule, Decision.What.OPEN, sentence, board)
         if not lately:
             tell(candidacy.project, f"{sentence} It stays until somebody rolls it back.")

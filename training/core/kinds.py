@@ -89,14 +89,14 @@ class Kind:
         if self.name not in configs.CONFIGS:
             raise ValueError(f"The kind {self.name!r} has no config: give its dataclass to training.configs.CONFIGS.")
 
-    def asked(self, run: Run) -> dict[str, LanguageModel]:
+    def asked_models(self, run: Run) -> dict[str, LanguageModel]:
         return self.asks(run) if self.asks is not None else {}
 
     def reads_weights(self, model: LanguageModel, config: Row) -> bool:
         return self.needs_weights is None or self.needs_weights(model, config)
 
     def module_of(self, run: Run) -> str:
-        return self.asking_module if self.asking_module and "parent" in self.asked(run) else self.module
+        return self.asking_module if self.asking_module and "parent" in self.asked_models(run) else self.module
 
     @property
     def makes_model(self) -> bool:

@@ -34,11 +34,11 @@ def names_itself(text: str, masking: MaskingContext) -> bool:
 
 def shown(text: str, masking: MaskingContext, *, is_whole: bool) -> str:
     """Return `text` as a voter may see it. Of an answer that goes on, as much as can be decided now."""
-    return _shown_whole(text, masking) if is_whole else _shown(text, masking, is_whole=False)
+    return _mask_whole(text, masking) if is_whole else _shown(text, masking, is_whole=False)
 
 
 @lru_cache(maxsize=64)
-def _shown_whole(text: str, masking: MaskingContext) -> str:
+def _mask_whole(text: str, masking: MaskingContext) -> str:
     """Mask a whole answer, once for all who look at it."""
     return _shown(text, masking, is_whole=True)
 

@@ -73,14 +73,14 @@ class Writing:
         self.system_prompts = tuple(system_prompt_for(battle.project, model) for model in self.models)
         self.sides, self.version, self.problem = list(raw_sides(battle, place)), 0, ""
         self.masks = (GrowingMask(self.masking_context), GrowingMask(self.masking_context))
-        self.looking, self.seen_version = threading.Lock(), -1
+        self.looking, self.shown_version = threading.Lock(), -1
         self.changed = asyncio.Event()  # set by the next change, which puts another one in its place
-        self.seen = scene_of(place, (Side("A"), Side("B")), "")  # until somebody looks
+        self.shown_scene = scene_of(place, (Side("A"), Side("B")), "")  # until somebody looks
         self.is_stopping = battle.stop_asked_at is not None
         self.streams: dict[int, asyncio.Task[model_server.Piece]] = {}
         self.problems: dict[int, str] = {}
         self.cut: set[int] = set()  # ended because the other side failed
-        self.ended: set[int] = set()  # by themselves, which the reader may not see yet
+        self.ended_sides: set[int] = set()  # by themselves, which the reader may not see yet
         self.shortened: set[int] = set()  # to what the reader had seen when it was stopped
         if self.is_stopping:
             self._shorten()
@@ -95,7 +95,7 @@ class Writing:
             changed, finished = self.changed, self.task.done()  # before looking, so that the last look misses nothing
             if self.version != shown or finished:
                 shown = self.version
-                yield self.seen if self.seen_version == shown else await asyncio.to_thread(self.visible)
+                yield self.shown_scene if self.shown_version == shown else await asyncio.to_thread(self.visible)
             if finished:
                 return
             await asyncio.wait({self.task}, timeout=FRAME_SECONDS)
@@ -104,9 +104,9 @@ class Writing:
     def visible(self) -> Scene:
         """Return the scene, masked once for all who look on. Not for the event loop: a long answer takes a while."""
         with self.looking:
-            if self.seen_version != (version := self.version):
-                self.seen, self.seen_version = self._look(), version
-            return self.seen
+            if self.shown_version != (version := self.version):
+                self.shown_scene, self.shown_version = self._look(), version
+            return self.shown_scene
 
     def _look(self) -> Scene:
         pairs = zip(in_step(self.sides), self.masks, strict=True)
@@ -213,7 +213,7 @@ class Writing:
     async def _until_seen(self, index: int) -> None:
         """Wait until the reader can see all of an answer: the other has come as far, or is over."""
         other = 1 - index
-        self.ended.add(index)
+        self.ended_sides.add(index)
         while not (self.is_stopping or other in self.problems or self.sides[other].is_over):
             if len(self.sides[other].text) >= len(self.sides[index].text):
                 return
@@ -241,7 +241,7 @@ class Writing:
         if stream and self.sides[other].state == "waiting" and other not in self.problems:
             await asyncio.wait({stream}, timeout=GRACE_SECONDS)
             await asyncio.sleep(0)  # whoever waits for it comes first
-        if other not in {*self.problems, *self.ended} and not self.sides[other].is_over:
+        if other not in {*self.problems, *self.ended_sides} and not self.sides[other].is_over:
             self.cut.add(other)
             if stream:
                 stream.cancel()

@@ -21,7 +21,7 @@ def repeated(battle: Battle, *, visitor: str, user: User | None, address: str, i
     if _of_this_item(battle).filter(_by(visitor, user)).exists():
         return Hold.REPEAT
     if not battle.is_drawn:
-        return Hold.SAME_ITEM if is_outside and _is_asked_again(battle) else ""
+        return Hold.SAME_ITEM if is_outside and _is_repeated(battle) else ""
     return Hold.SAME_ITEM if address and _is_crowded(battle, address) else ""
 
 
@@ -36,7 +36,7 @@ def _of_this_item(battle: Battle) -> QuerySet[Comparison]:
     return Comparison.objects.filter(pair, battle__prompt=battle.prompt_id)
 
 
-def _is_asked_again(battle: Battle) -> bool:
+def _is_repeated(battle: Battle) -> bool:
     """Return whether a vote on it counts already, whoever asked.
 
     Sessions cost nothing: whoever knows a question whose answers identify the models could ask it from each. All of

@@ -133,7 +133,7 @@ def _without_zeros(numbers: dict[str, int]) -> dict[str, int]:
 
 
 def example_rows(feedback: Mapping[str, QuerySet], options: Options) -> Selection:
-    comparisons = preferences.comparisons_from(_told_of_each_answer(feedback["comparisons"]))
+    comparisons = preferences.comparisons_from(_weighted_comparisons(feedback["comparisons"]))
     ratings = preferences.ratings_from(feedback["ratings"].values("completion", "thumbs", "stars", "author"))
     scores_by_answer = best_answers.answers_from(comparisons, ratings)
     answers = _completions(set(scores_by_answer))
@@ -176,7 +176,7 @@ def _informed_by(informing: Mapping[str, QuerySet]) -> dict[str, list[int]]:
     return sources | {"rankings": list(rows.values_list("ranking", flat=True).distinct())}
 
 
-def _told_of_each_answer(comparisons: QuerySet) -> list[Row]:
+def _weighted_comparisons(comparisons: QuerySet) -> list[Row]:
     """Return the rows with their weights: a ranking of K says something of each answer K - 1 times, and together these
     weigh as one annotation of it."""
     rows = list(

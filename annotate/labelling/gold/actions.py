@@ -98,7 +98,7 @@ def consensus_of(completions: list[Completion]) -> dict[str, list] | None:
 def change(*, item: GoldItem, by: User, **fields: Any) -> GoldItem:
     """Change the right answer, its explanation, its place in the tutorial. Earlier answers stay as they were scored."""
     require(by, "manage", item.project)
-    old_values = _as_told(item)
+    old_values = _audit_fields(item)
     if "expected" in fields:
         item.expected = checked_expectation(item.kind, fields["expected"])
     if "explanation" in fields:
@@ -109,7 +109,7 @@ def change(*, item: GoldItem, by: User, **fields: Any) -> GoldItem:
         item.position = _checked_position(fields["position"])
     with transaction.atomic():
         item.save()
-        if changes := audit.differences(old_values, _as_told(item)):
+        if changes := audit.differences(old_values, _audit_fields(item)):
             audit.record(action="gold.changed", about=_about(item), by=by, project=item.project, changes=changes)
     return item
 
@@ -202,9 +202,9 @@ def _about(item: GoldItem) -> str:
     return f"gold item {item.pk}: {item.prompt.text[:80]}"
 
 
-def _as_told(item: GoldItem) -> dict[str, Any]:
+def _audit_fields(item: GoldItem) -> dict[str, Any]:
     return {name: getattr(item, name) for name in ("expected", "explanation", "is_tutorial", "position")}
 
 
 def _audit_changes(old_values: dict[str, Any], item: GoldItem) -> dict[str, list[Any]]:
-    return audit.differences(old_values, _as_told(item))
+    return audit.differences(old_values, _audit_fields(item))

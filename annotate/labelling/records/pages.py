@@ -120,7 +120,7 @@ def _filters(query: QueryDict, project: Project) -> dict[str, Any]:
 
 def _rows_with_names(page: Page, kind: str, user: Person) -> set[int]:
     rows = feedback_lineage.KINDS[kind].objects.filter(pk__in=[row.pk for row in page])
-    return set(feedback_lineage.with_told_names(rows, kind, user=user).values_list("pk", flat=True))
+    return set(feedback_lineage.naming_authors(rows, kind, user=user).values_list("pk", flat=True))
 
 
 def _filtered(rows: Any, kind: str, fields: dict[str, Any], reader: Person | None) -> Any:
@@ -132,7 +132,7 @@ def _filtered(rows: Any, kind: str, fields: dict[str, Any], reader: Person | Non
     if "model" not in fields:
         return rows
     # The filter must not tell what the cards keep to themselves.
-    readable = rows if reader is None else feedback_lineage.with_told_names(rows, kind, user=reader)
+    readable = rows if reader is None else feedback_lineage.naming_authors(rows, kind, user=reader)
     return feedback_lineage.of_model(readable, kind, fields["model"].pk)
 
 

@@ -42,7 +42,7 @@ def add(*, project: Project, by: User | None, kind: str, name: str, title: str =
 def change(*, scale: Scale, by: User | None, name: str | None = None, **fields: Any) -> Scale:
     """Change a scale's words and place; its name only while nothing has been annotated by it."""
     _require(by, scale.project)
-    old_values = _as_told(scale)
+    old_values = _audit_fields(scale)
     if name is not None and name != scale.name:
         if in_use(scale):
             raise Refused(
@@ -58,14 +58,14 @@ def change(*, scale: Scale, by: User | None, name: str | None = None, **fields: 
 def retire(*, scale: Scale, by: User | None) -> Scale:
     """Retire a scale: it is asked for no more, and what was annotated by it stays."""
     _require(by, scale.project)
-    old_values = _as_told(scale)
+    old_values = _audit_fields(scale)
     scale.retired_at = scale.retired_at or timezone.now()
     return _save(scale, old_values, "scale.retired", by)
 
 
 def bring_back(*, scale: Scale, by: User | None) -> Scale:
     _require(by, scale.project)
-    old_values = _as_told(scale)
+    old_values = _audit_fields(scale)
     _refuse_too_many(scale)
     scale.retired_at = None
     return _save(scale, old_values, "scale.brought-back", by)
@@ -83,7 +83,7 @@ def delete(*, scale: Scale, by: User | None) -> None:
             about=f"{scale.kind} {scale.name}",
             by=by,
             project=project,
-            changes={field: [value, None] for field, value in _as_told(scale).items()},
+            changes={field: [value, None] for field, value in _audit_fields(scale).items()},
         )
         scale.delete()
 
@@ -105,13 +105,13 @@ def in_use(scale: Scale) -> bool:
 def _save(scale: Scale, old_values: dict[str, Any], action: str, by: User | None) -> Scale:
     with transaction.atomic():
         scale.save()
-        if changes := audit.differences(old_values, _as_told(scale)):
+        if changes := audit.differences(old_values, _audit_fields(scale)):
             about = f"{scale.kind} {scale.name}"
             audit.record(action=action, about=about, by=by, project=scale.project, changes=changes)
     return scale
 
 
-def _as_told(scale: Scale) -> dict[str, Any]:
+def _audit_fields(scale: Scale) -> dict[str, Any]:
     values = {field: getattr(scale, field) for field in ("name", *FIELDS)}
     return values | {"retired_at": scale.retired_at.isoformat() if scale.retired_at else None}
 

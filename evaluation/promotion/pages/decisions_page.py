@@ -101,7 +101,7 @@ def rule(request: MemberRequest, project: Project) -> HttpResponse:
     """Show the rule as a form; saving it makes a new version."""
     if request.method == "POST":
         try:
-            rule_fields = _rule_given(request)
+            rule_fields = _posted_rule(request)
             actions.set_rule(project=project, by=request.user, **rule_fields)
         except Refused as refused:
             context = _rule_form(project, request.POST.dict()) | {"errors": refused.errors}
@@ -208,7 +208,7 @@ def _rows_posted(posted: dict[str, str]) -> list[dict[str, Any]]:
     ]
 
 
-def _rule_given(request: HttpRequest) -> dict[str, Any]:
+def _posted_rule(request: HttpRequest) -> dict[str, Any]:
     """Return the form as the action takes it. A measure without a tolerance is no part of the rule."""
     posted = request.POST
     rows = [row for row in _rows_posted(posted.dict()) if row["worst"].strip()]

@@ -61,7 +61,7 @@ def by_endpoint(run: RunDirectory, config: Any) -> Judged:
     return Judged(
         votes,
         f"{endpoint_judge.RUBRIC} in both orders by {endpoint.model} at {endpoint.url}; {setting}",
-        notes + _said_of_judge(pairs, differing, orders, len(unread)),
+        notes + _judge_notes(pairs, differing, orders, len(unread)),
         {name: row for name, row in _of_orders(orders).items() if row},
     )
 
@@ -137,7 +137,7 @@ def _of_orders(orders: list[tuple[str, str]]) -> dict[str, Row | None]:
     }
 
 
-def _said_of_judge(pairs: list[Any], differing: list[Any], orders: list[tuple[str, str]], unread: int) -> list[str]:
+def _judge_notes(pairs: list[Any], differing: list[Any], orders: list[tuple[str, str]], unread: int) -> list[str]:
     notes = ["The judge is a model: what it prefers is its own opinion, and no person's."]
     flips = sum(pair[0] == pair[1] != TIE for pair in orders)
     if flips:

@@ -131,14 +131,14 @@ def pairs_first(project: Project) -> list[UrgentPair]:
     ]
 
 
-def _all_asked() -> QuerySet:
+def _review_rows() -> QuerySet:
     rows = Review.objects.filter(run__project=Slot("project"), not_asked="")
     under_way = Q(run__in=Run.objects.unfinished())
     rows = rows.annotate(is_open=Case(When(under_way, then=True), default=False)).order_by("-step", "sequence")
     return rows.values_list("prompt_id", "policy_answer_id", "parent_answer_id", "is_open")
 
 
-_asked = Prepared(_all_asked)
+_asked = Prepared(_review_rows)
 
 
 def _votes(run: Run) -> dict[int, dict[str, list[float]]]:

@@ -15,7 +15,7 @@ from training.models import Run
 
 def endpoints_of(run: Run) -> dict[str, Row]:
     """Return what the recipe is to know of each, by role: all but the key."""
-    return {role: _described(model) for role, model in KINDS[run.kind].asked(run).items()}
+    return {role: _described(model) for role, model in KINDS[run.kind].asked_models(run).items()}
 
 
 def secrets_of(run: Run) -> dict[str, tuple[str, str]]:
@@ -23,7 +23,7 @@ def secrets_of(run: Run) -> dict[str, tuple[str, str]]:
 
     The model is read anew, and may have moved since its address went into the directory: the recipe compares."""
     secrets: dict[str, tuple[str, str]] = {}
-    for role, model in KINDS[run.kind].asked(run).items():
+    for role, model in KINDS[run.kind].asked_models(run).items():
         try:
             key = model_keys.key_of(model)
         except model_keys.KeyLost as error:

@@ -16,7 +16,7 @@ import pytest
 
 from annotate.core.network import outbound
 from annotate.language_models import model_server
-from annotate.language_models.model_server_errors import ModelServerError, told_to_researchers
+from annotate.language_models.model_server_errors import ModelServerError, describe_for_researchers
 from evaluation.recipes.judging.endpoint_judge import Ask, ask_all
 from evaluation.recipes.judging.judge_access import Endpoint
 from tests.support.factories import make_model
@@ -222,7 +222,7 @@ def test_what_an_endpoint_answers_is_told_to_nobody_and_the_sites_own_server_may
         for model, is_quoted in ((far, False), (make_model(), True)):
             with pytest.raises(ModelServerError) as caught:
                 model_server.complete_chat(model, HELLO, **HOW)
-            assert (SECRET in told_to_researchers(model, caught.value)) is is_quoted
+            assert (SECRET in describe_for_researchers(model, caught.value)) is is_quoted
 
 
 def test_a_judge_inside_is_asked_only_where_the_operator_names_it(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ from annotate.core.errors import Refused
 from annotate.data import frozen_rows, rankings
 from annotate.data.datasets import best_answers, preferences
 from annotate.data.datasets.actions import freeze
-from annotate.data.datasets.selected_rows import _told_of_each_answer
+from annotate.data.datasets.selected_rows import _weighted_comparisons
 from annotate.labelling import actions as feedback
 from annotate.models import Comparison, Ranking, StatusChange
 from evaluation.registry.ancestry import judgements_in, totals
@@ -193,7 +193,7 @@ def test_what_is_in_a_frozen_dataset_is_not_undone(project, user):
 def test_a_ranking_says_of_each_answer_what_one_annotation_says(project, user):
     """For instruction data: the best of four has won three pairs, and was judged once."""
     ranking = ranked(project, user, 4)
-    rows = _told_of_each_answer(Comparison.objects.all())
+    rows = _weighted_comparisons(Comparison.objects.all())
     judged = best_answers.answers_from(preferences.comparisons_from(rows), [])
     best, worst = (judged[ranking.order[place][0]] for place in (0, -1))
     assert best.judgements == worst.judgements == 1
