@@ -11,8 +11,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.support.stub_server import serve
 
 Opinion = Callable[[str], str | None]  # of the text with both answers
 
@@ -36,23 +38,8 @@ class JudgeServer:
 @contextmanager
 def judge_server(opinion: Opinion) -> Iterator[JudgeServer]:
     judge = JudgeServer(opinion)
-    server = _Server(("127.0.0.1", 0), _handler(judge))
-    judge.url = f"http://127.0.0.1:{server.server_port}/v1"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
+    with serve(_handler(judge)) as judge.url:
         yield judge
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(5)
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that was killed or has hung up is what these tests are about."""
 
 
 def _handler(judge: JudgeServer) -> type[BaseHTTPRequestHandler]:

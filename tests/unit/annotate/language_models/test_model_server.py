@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 
 from annotate.language_models import model_server, model_server_errors
 from annotate.models import LanguageModel
 from tests.support.annotate.openai_server import FakeServer, openai_server
+from tests.support.stub_server import serve
 
 QUESTION = [{"role": "user", "content": "Why?"}]
 SAMPLING = {"max_new_tokens": 20, "temperature": 0.5, "top_p": 0.9, "seed": 7}
@@ -101,11 +101,8 @@ def dripping() -> Iterator[str]:
         def log_message(self, *args) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/v1"
-    server.shutdown()
-    server.server_close()
+    with serve(Handler) as url:
+        yield url
 
 
 def test_a_whole_answer_that_drips_is_not_read_without_an_end(settings):

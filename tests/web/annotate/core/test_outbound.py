@@ -6,10 +6,9 @@ import asyncio
 import gzip
 import json
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import httpx
 import pytest
@@ -21,6 +20,7 @@ from evaluation.recipes.judging.endpoint_judge import Ask, ask_all
 from evaluation.recipes.judging.judge_access import Endpoint
 from tests.support.factories import make_model
 from tests.support.processes import ROOT
+from tests.support.stub_server import serve
 from training.core.run_directory import RecipeFailure
 
 SECRET = "the metadata of the cloud"
@@ -50,13 +50,8 @@ def server(answer: bytes = b"{}", status: int = 200, **headers: str) -> Iterator
 
         do_GET = do_POST
 
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=http.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{http.server_port}/v1", texts
-    finally:
-        http.shutdown()
-        http.server_close()
+    with serve(Handler) as url:
+        yield url, texts
 
 
 def completed(url: str) -> model_server.Reply:
