@@ -39,13 +39,14 @@ def folders(tmp_path_factory) -> dict[str, Path]:
     return {name: folder / name for name in ("base", "child", "merged")}
 
 
-@pytest.fixture
-def server(settings, unused_tcp_port: int, tmp_path: Path) -> Iterator[None]:
+SERVERS = {"ours": ["training.recipes.serve"], "transformers": ["transformers.cli.transformers", "serve"]}
+
+
+@pytest.fixture(params=SERVERS)
+def server(request, settings, unused_tcp_port: int, tmp_path: Path) -> Iterator[None]:
     log = (tmp_path / "serve.log").open("w")
-    arguments = ["serve", "--host", "127.0.0.1", "--port", str(unused_tcp_port), "--device", "cpu"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "transformers.cli.transformers", *arguments], stdout=log, stderr=log
-    )
+    arguments = ["--host", "127.0.0.1", "--port", str(unused_tcp_port), "--device", "cpu"]
+    process = subprocess.Popen([sys.executable, "-m", *SERVERS[request.param], *arguments], stdout=log, stderr=log)
     settings.MODEL_SERVER_URL = f"http://127.0.0.1:{unused_tcp_port}/v1"
     try:
         for _ in range(1200):
