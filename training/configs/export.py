@@ -22,14 +22,14 @@ class ExportConfig:
         choices=("auto", "float32", "float16", "bfloat16", "q8_0"),
     )
     adapter: bool = option(
-        False, "safetensors and hub: the adapter alone, in PEFT's format; else merged with its base, in float32"
+        False,
+        "the adapter alone, for a server that has its base: in PEFT's format, or as a GGUF adapter; else merged with "
+        "its base (safetensors and hub: in float32)",
     )
     repository: str = option("", "hub: owner/name; the worker needs HF_TOKEN with leave to write")
     private: bool = option(True, "hub: only its owner sees it at first")
 
     def cross_check(self) -> dict[str, str]:
-        if self.to == "gguf" and self.adapter:
-            return {"adapter": "must be off for gguf, which holds merged weights; choose safetensors or hub."}
         if self.to == "hub" and self.repository.count("/") != 1:
             return {"repository": f"must be owner/name of a repository on the hub, not {self.repository!r}."}
         return {}

@@ -64,10 +64,10 @@ class SharedBases(model_manager.ModelManager):
             self._let_go_least_used()
         return loaded
 
-    def _load_model(self, model_id_and_revision: str, *args: Any, gguf_file: str | None = None, **options: Any) -> Any:
+    def _load_model(self, model_id_and_revision: str, *args: Any, **options: Any) -> Any:
         folder = Path(split_revision(model_id_and_revision)[0])
-        if gguf_file is not None or not adapters.is_adapter(folder):
-            return super()._load_model(model_id_and_revision, *args, gguf_file=gguf_file, **options)
+        if options.get("gguf_file") is not None or not adapters.is_adapter(folder):
+            return super()._load_model(model_id_and_revision, *args, **options)
         adapters.read_config(folder)  # refuses what is no plain LoRA
         base, _ = self.load_model_and_processor(str(adapters.base_folder(folder)))
         return child_of(base, folder)
@@ -147,7 +147,7 @@ def install(most_adapters: int) -> None:
 
     SharedBases.most_adapters = most_adapters
     model_manager.ModelManager = SharedBases  # type: ignore[misc]
-    server.build_server = build_server
+    server.build_server = build_server  # type: ignore[assignment]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,11 +1,12 @@
 """Write a model as files for other programs: `python -m training.recipes.export RUN_DIR`.
 
-Writes `export/` in the run directory: one GGUF file, or the model's folder as an uncompressed tar with its card; or
-uploads that folder to a hub. result.json names each file with its size and sha256. Nothing is trained.
+Writes `export/` in the run directory: one GGUF file, of the model or of its adapter alone, or the model's folder as an
+uncompressed tar with its card; or uploads that folder to a hub. result.json names each file with its size and sha256.
+Nothing is trained.
 
-An adapter is merged with its base in float32, so that the files need nothing else, or leaves alone, as PEFT has it. How
-much of what was trained a GGUF file keeps is measured and told (`merging`). Left out: quantisations below eight bits,
-which llama.cpp's own tools make from these files.
+An adapter is merged with its base in float32, so that the files need nothing else, or leaves alone, as PEFT or as
+llama.cpp has it. How much of what was trained a GGUF file keeps is measured and told (`merging`). Left out:
+quantisations below eight bits, which llama.cpp's own tools make from these files.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpe
 from training.recipes.common import adapters
 from training.recipes.common.children import FIDELITY
 from training.recipes.common.entry import config_of, run_recipe
-from training.recipes.export import gguf_file, merging
+from training.recipes.export import gguf_adapter, gguf_file, merging
 
 # What a model has, and a tokenizer, a reward model and a classifier of their own.
 MARKS = ("config.json", "tokenizer.json", "reward.json", "classifier.json")
@@ -61,10 +62,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
 def gather(source: Path, complete_folder: Path, about: Row, config: ExportConfig) -> Row:
     """Make `complete_folder` where the folder cannot leave as it is: an adapter merged with its base, or without it."""
     if config.adapter:
-        if not adapters.is_adapter(source):
-            raise RecipeFailure(
-                "no_adapter", f"{about['name']} has weights of its own and no adapter.", "Export it with adapter off."
-            )
+        gguf_adapter.require_adapter(source, about["name"])
         merging.write_adapter_alone(source, complete_folder, about.get("base") or adapters.base_folder(source).name)
         return {}
     if not merging.has_adapters(source):
@@ -74,6 +72,8 @@ def gather(source: Path, complete_folder: Path, about: Row, config: ExportConfig
 
 
 def write_gguf(run: RunDirectory, source: Path, about: Row, config: ExportConfig) -> Row:
+    if config.adapter:
+        return write_gguf_adapter(run, source, about, config)
     run.progress("Choosing the precision", 0, 1)
     precision, cosine = precision_for(source, config.precision)
     target = f"{file_stem(about['name'])}-{precision}.gguf"
@@ -85,6 +85,20 @@ def write_gguf(run: RunDirectory, source: Path, about: Row, config: ExportConfig
         return {"files": files}
     print(f"In {precision}, the file keeps the trained update with a cosine of {cosine:.5f}.")
     return {"files": files, "fidelity": {"cosine": cosine, "precision": precision}}
+
+
+def write_gguf_adapter(run: RunDirectory, source: Path, about: Row, config: ExportConfig) -> Row:
+    """Write the adapter alone. `auto` is float32: no program reads it wrongly, and an adapter is small."""
+    gguf_adapter.require_adapter(source, about["name"])
+    precision = "float32" if config.precision == "auto" else config.precision
+    target = f"{file_stem(about['name'])}-adapter-{precision}.gguf"
+    cosines: list[float] = []
+
+    def make(to: Path) -> None:
+        licence = about.get("licence", "")
+        cosines.append(gguf_adapter.write(source, to / target, dtype=precision, name=about["name"], licence=licence))
+
+    return {"files": leave(run, make), "fidelity": {"cosine": cosines[0], "precision": precision}}
 
 
 def precision_for(source: Path, precision_option: str) -> tuple[str, float | None]:

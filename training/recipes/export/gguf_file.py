@@ -37,7 +37,7 @@ TYPES = {
 def write(folder: Path, target: Path, *, dtype: str, name: str, licence: str = "") -> int:
     """Return the number of tensors written. Raises RecipeFailure for a model that this cannot convert."""
     config = json.loads((adapters.base_folder(folder) / "config.json").read_text(encoding="utf-8"))
-    architecture, interleaved = _architecture(config)
+    architecture, interleaved = architecture_of(config)
     quantisation, file_type = TYPES[dtype]
     writer = gguf.GGUFWriter(target, architecture)
     writer.add_name(name)
@@ -52,8 +52,8 @@ def write(folder: Path, target: Path, *, dtype: str, name: str, licence: str = "
     for key, tensor in adapters.merged_state(folder):  # one after the other: it may be larger than memory
         if key == "lm_head.weight" and config.get("tie_word_embeddings"):
             continue
-        heads = _heads(key, config) if interleaved else 0
-        _add_tensor(writer, _name(names, key), _rotary_order(tensor, heads) if heads else tensor, quantisation)
+        heads = heads_of(key, config) if interleaved else 0
+        add_tensor(writer, name_of(names, key), rotary_order(tensor, heads) if heads else tensor, quantisation)
         count += 1
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -62,7 +62,7 @@ def write(folder: Path, target: Path, *, dtype: str, name: str, licence: str = "
     return count
 
 
-def _architecture(config: dict[str, Any]) -> tuple[str, bool]:
+def architecture_of(config: dict[str, Any]) -> tuple[str, bool]:
     kind = config.get("model_type", "")
     if kind not in ARCHITECTURES:
         raise RecipeFailure(
@@ -158,7 +158,7 @@ def _splitting(pre_tokenizer: dict[str, Any] | None) -> str:
     )
 
 
-def _name(names: gguf.TensorNameMap, key: str) -> str:
+def name_of(names: gguf.TensorNameMap, key: str) -> str:
     name = names.get_name(key, try_suffixes=(".weight", ".bias"))
     if name is None:
         raise RecipeFailure(
@@ -167,7 +167,7 @@ def _name(names: gguf.TensorNameMap, key: str) -> str:
     return name
 
 
-def _heads(key: str, config: dict[str, Any]) -> int:
+def heads_of(key: str, config: dict[str, Any]) -> int:
     if ".q_proj." in key:
         return int(config["num_attention_heads"])
     if ".k_proj." in key:
@@ -175,14 +175,14 @@ def _heads(key: str, config: dict[str, Any]) -> int:
     return 0
 
 
-def _rotary_order(tensor: torch.Tensor, heads: int) -> torch.Tensor:
+def rotary_order(tensor: torch.Tensor, heads: int) -> torch.Tensor:
     """Return the matrix in llama.cpp's order: transformers turns the halves of a head, llama.cpp neighbours: (heads, 2,
     half) becomes (heads, half, 2)."""
     half = tensor.shape[0] // heads // 2
     return tensor.reshape(heads, 2, half, *tensor.shape[1:]).swapaxes(1, 2).reshape(tensor.shape)
 
 
-def _add_tensor(
+def add_tensor(
     writer: gguf.GGUFWriter, name: str, tensor: torch.Tensor, quantisation: gguf.GGMLQuantizationType
 ) -> None:
     """Add a tensor. Norms and biases stay in float32, as llama.cpp has them: they are small, and its kernels

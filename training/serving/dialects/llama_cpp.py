@@ -33,7 +33,8 @@ def load(send: Send, adapter: Adapter) -> Loaded:
     if entry is None:
         raise NotLoaded(
             "llama.cpp's server was started without this adapter, and takes none while it runs.",
-            f"Export the model as a GGUF adapter, and start the server with --lora {adapter.file_stem}-adapter.gguf "
+            "Export the model as GGUF with the adapter alone, and start the server with --lora "
+            f"{adapter.file_stem}-adapter-float32.gguf "
             "beside the others, and --lora-init-without-apply.",
         )
     if any(other.get("scale") for other in entries):

@@ -14,7 +14,6 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from tests.recipes.training.export.test_recipe_export import CARD, logits, made, read_back, shape, tokenizer  # noqa: F401
 from tests.support.training import adapter_children
-from training import configs
 from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec
 from training.recipes import import_weights
 from training.recipes.classify.text_classifier import Classifier, Head, load_trunk
@@ -124,8 +123,6 @@ def test_what_has_no_adapter_cannot_leave_as_one(base, tmp_path):
     run = RunDirectory(tmp_path / "run")
     run.create(RunSpec("export", {"to": "safetensors", "adapter": True}, parent=str(base)), {"card": iter([CARD])})
     assert entry.attempt(export.main, run) == 1 and run.failure()["code"] == "no_adapter"
-    with pytest.raises(configs.ConfigError, match="must be off for gguf"):
-        configs.parse("export", {"to": "gguf", "adapter": True})
 
 
 def test_an_adapter_comes_in_with_its_base_and_needs_nothing_else(base, parent, tmp_path):

@@ -60,7 +60,7 @@ def test_llama_cpp_finds_the_file_of_the_child_and_switches_the_others_off_for_t
 
 def test_llama_cpp_without_the_file_says_how_it_is_started():
     entries = [{"id": 0, "path": "my-child-2-adapter.gguf", "scale": 0.0}]
-    with pytest.raises(NotLoaded, match=r"--lora my-child-adapter.gguf .*--lora-init-without-apply"):
+    with pytest.raises(NotLoaded, match=r"--lora my-child-adapter-float32.gguf .*--lora-init-without-apply"):
         llama_cpp.load(server({"GET /lora-adapters": (200, entries)}), ADAPTER)
 
 
