@@ -1,10 +1,10 @@
-"""Run the Procfile's processes on one machine: `python -m config.runner [--log-folder DIR] [-- COMMAND…]`.
+"""Run the Procfile's processes: `python -m config.runner [--log-folder DIR] [--prepare SCRIPT] [-- COMMAND…]`.
 
 The Procfile and the look of its output are honcho's. Supervision is ours, because honcho ends everything when one
 process ends, while here a process that dies is started again; and because a runner killed with -9 must leave nothing
 behind: every process runs a parent watchdog (training/core/parent_watchdog.py). COMMAND, if given, runs once beside
 them on this terminal (watch its parent, too: `python -m config.watched …`); the others' output then goes to files below
-DIR.
+DIR. SCRIPT runs first, beside the processes that need nothing of it (NEEDS_NOTHING): it installs what trains.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from honcho.printer import Message, Printer
 from training.core.parent_watchdog import ENVIRONMENT_NAME, GRACE_SECONDS
 
 BASE_DIR = Path(__file__).resolve().parent.parent
+NEEDS_NOTHING = ("web", "background")  # of the Procfile: they import nothing that `--prepare` installs
 STEADY_SECONDS = 20.0  # a process that lasted this long starts with a clean record
 MAX_QUICK_DEATHS = 6
 LONGEST_PAUSE = 15.0
@@ -60,9 +61,9 @@ class Runner:
         self._threads.append(thread)
         thread.start()
 
-    def run_once(self, command: list[str]) -> int | None:
+    def run_once(self, name: str, command: list[str]) -> int | None:
         """Run a command on this terminal: its exit status, None when everything was stopped before."""
-        process = self._start("once", command, output=None)
+        process = self._start(name, command, output=None)
         return process.wait() if process else None
 
     def stop(self, exit_code: int) -> None:
@@ -203,6 +204,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--procfile", type=Path, default=BASE_DIR / "Procfile")
     parser.add_argument("--log-folder", type=Path, help="write the processes' output there, one file each")
+    parser.add_argument("--prepare", help="a script to run before the processes that train, and before COMMAND")
     parser.add_argument("command", nargs=argparse.REMAINDER, help="run once beside the processes, on this terminal")
     arguments = parser.parse_args()
     command = [word for word in arguments.command if word != "--"]
@@ -217,11 +219,16 @@ def main() -> None:
     runner = Runner(values, arguments.log_folder)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda received, frame: runner.stop(128 + received))
+    later = {}
     for name, line in procfile.processes.items():
-        runner.keep_running(name, line)
-    if command:
-        threading.Thread(target=_once, args=(runner, command), name="once", daemon=True).start()
-    else:
+        if arguments.prepare and name not in NEEDS_NOTHING:
+            later[name] = line
+        else:
+            runner.keep_running(name, line)
+    if command or arguments.prepare:
+        work = (runner, arguments.prepare, later, command)
+        threading.Thread(target=_prepare_and_run, args=work, name="once", daemon=True).start()
+    if not command:
         runner.say(f"Assay is at http://{values['HOST']}:{values['PORT']}/ in a few seconds. Ctrl-C ends it.")
     while not runner.stopping.wait(0.5):
         pass  # short waits let signal handlers run
@@ -229,8 +236,22 @@ def main() -> None:
     sys.exit(runner.exit_code)
 
 
+def _prepare_and_run(runner: Runner, script: str | None, later: dict[str, str], command: list[str]) -> None:
+    """Run the script, then start the processes that wait for it, then run the command. Where the script fails, the
+    pages go on without them."""
+    code = runner.run_once("prepare", ["/bin/sh", script]) if script else 0
+    if code:
+        if not runner.stopping.is_set():
+            runner.say(f"{script} failed ({_words(code)}), as said above; the pages are still served. Start it again.")
+        return
+    for name, line in later.items():
+        runner.keep_running(name, line)
+    if command:
+        _once(runner, command)
+
+
 def _once(runner: Runner, command: list[str]) -> None:
-    code = runner.run_once(command)
+    code = runner.run_once("once", command)
     if code and not runner.stopping.is_set():
         runner.say(f"It stopped ({_words(code)}), as said above; the pages are still served. Start it again to go on.")
 

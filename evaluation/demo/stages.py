@@ -31,6 +31,8 @@ from evaluation.models import PromotionRule
 from evaluation.promotion import actions, candidate_review
 from evaluation.promotion.enrolment import rule_of
 from evaluation.recipes import suite
+from evaluation.sample.sample_project import sample_project
+from evaluation.sample.sample_runs import complete_adapters
 from training.core.bundled_model import NAME as BUNDLED_NAME
 
 SUITE = f"suite {suite.NAME} {suite.VERSION}"  # as the recipe calls it
@@ -44,6 +46,8 @@ def import_model(turn: Turn, report: Report) -> str:
         call_command("import_model", turn.plan.model, name=name, stdout=io.StringIO())
         turn.base = LanguageModel.objects.get(name=name)
     enter_arena(project=turn.project, model=turn.base)
+    if (sample := sample_project()) is not None:
+        complete_adapters(sample)  # its models answer from now on
     size = f", {turn.base.parameters / 1e6:.0f} M parameters" if turn.base.parameters else ""
     return f"{turn.base.name}{size}"
 

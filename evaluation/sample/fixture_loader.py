@@ -18,7 +18,7 @@ from django.db import connection, transaction
 from django.db.models import Field, ForeignKey
 
 from annotate.data.imports import bulk_insert
-from annotate.models import LanguageModel, Project, Prompt, Split, User
+from annotate.models import LanguageModel, Membership, Project, Prompt, Role, Split, User
 from annotate.models.queue import QueueChange
 from evaluation.sample import fixture_files
 from evaluation.sample.fixture_files import FIXTURE, REMEDY, Row, StaleFixture, in_texts, unmarked
@@ -43,11 +43,20 @@ class Base:
     standing: int | None
 
 
-def load(folder: Path = FIXTURE) -> tuple[Project, bool]:
-    """Return the sample project, and whether it was loaded now: one that is there is left as it is.
+def load(folder: Path = FIXTURE, *, member: User | None = None) -> tuple[Project, bool]:
+    """Return the sample project, and whether it was loaded now: one that is there is left as it is. `member` becomes a
+    manager of it.
 
     Raises StaleFixture where the fixture does not fit the schema, and NameTaken where its names are in use.
     """
+    project, is_new = _found_or_loaded(folder)
+    complete_adapters(project)
+    if member is not None:
+        Membership.objects.get_or_create(project=project, user=member, defaults={"role": Role.MANAGER})
+    return project, is_new
+
+
+def _found_or_loaded(folder: Path) -> tuple[Project, bool]:
     found = fixture_files.manifest(folder)
     with transaction.atomic():
         if standing := Project.objects.filter(slug=SLUG).first():
@@ -71,7 +80,6 @@ def load(folder: Path = FIXTURE) -> tuple[Project, bool]:
         except BaseException:
             remove_runs(ids["training.run"].values())
             raise
-    complete_adapters(project)
     return project, True
 
 

@@ -1,6 +1,7 @@
-"""Turn the loop once with simulated annotators while the pages can be watched: `manage.py demo`.
+"""Run the loop once with simulated annotators while the pages can be watched: `manage.py demo`.
 
-Every stage finds what stands and makes what is missing, so that a turn that was cut short goes on where it stopped.
+Every stage finds what is there and makes what is missing, so that a run that was cut short goes on where it stopped.
+`--prepare` loads the finished sample project, says where everything is, and ends: that needs nothing that trains.
 """
 
 from __future__ import annotations
@@ -28,7 +29,15 @@ from evaluation.demo.screen import Screen, leaderboard_table
 from evaluation.demo.stages import STAGES
 from evaluation.leaderboard import snapshots as leaderboard
 from evaluation.promotion.checks import from_json
+from evaluation.sample.fixture_files import StaleFixture
+from evaluation.sample.fixture_loader import NameTaken, load
 
+SAMPLE_PAGES = (
+    ("What it is, and what can be done", ""),
+    ("Which model is better, and how sure that is", "leaderboard/"),
+    ("What was decided, and on what numbers", "decisions/"),
+    ("Runs with their curves", "runs/"),
+)
 SIZES = (
     *("annotators", "completions_per_prompt", "ratings", "comparisons", "battles", "max_new_tokens"),
     "pretrain_tokens",
@@ -46,6 +55,9 @@ class Command(BaseCommand):
             "--taste", default=Plan.taste, help="the hidden taste: a dotted path (see simulate_annotators)"
         )
         parser.add_argument("--project", default="", help="the project's slug (default: demo, or demo- and the taste)")
+        parser.add_argument(
+            "--prepare", action="store_true", help="load the sample project, say where everything is, and end"
+        )
         parser.add_argument("--model", default=Plan.model, help="what to import: see import_model")
         for name in SIZES:
             parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(Plan, name))
@@ -66,7 +78,10 @@ class Command(BaseCommand):
         except ValueError as error:
             raise CommandError(str(error)) from None
         turn = Turn(options["url"], seeded.project, seeded.researcher, plan)
-        self.console = Console(highlight=False)
+        self.console = Console(highlight=False, soft_wrap=True)
+        if options["prepare"]:
+            self._prepare(turn, seeded)
+            return
         self._say_where(turn, seeded)
         try:
             with telling(slug) as tell:
@@ -75,8 +90,27 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         self._say_what_came(turn)
 
+    def _prepare(self, turn: Turn, seeded: Seeded) -> None:
+        """Load the sample project and print the addresses, the finished one first."""
+        try:
+            sample, _ = load(member=seeded.researcher)
+        except (StaleFixture, NameTaken) as error:
+            self.console.print(f"The sample project is left out. {escape(str(error))}")
+            sample = None
+        self.console.print("\n[bold]Assay[/] opens in a few seconds.")
+        if sample is not None:
+            self.console.print(f"[bold]{escape(sample.name)}[/]")
+            for words, path in SAMPLE_PAGES:
+                self.console.print(f"  {words:<40} {turn.page(f'/p/{sample.slug}/{path}')}")
+        self.console.print("[bold]A new one, live[/], as soon as what trains is installed")
+        self.console.print(f"  {seeded.project.name:<40} {turn.page(f'/p/{turn.project.slug}/')}")
+        self._say_account(seeded)
+
     def _say_where(self, turn: Turn, seeded: Seeded) -> None:
         self.console.print(f"\n[bold]Assay[/] is at {turn.page(f'/p/{turn.project.slug}/')} and can be looked at now.")
+        self._say_account(seeded)
+
+    def _say_account(self, seeded: Seeded) -> None:
         self.console.print(
             f"Sign in as [bold]{seeded.account.username}[/], password [bold]{seeded.account.password}[/]"
         )

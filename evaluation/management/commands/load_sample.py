@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from annotate.models import Membership, Role, User
+from annotate.models import User
 from evaluation.sample.fixture_files import StaleFixture
 from evaluation.sample.fixture_loader import NameTaken, load
 from evaluation.sample.removal import StillUsed, remove
@@ -25,18 +25,19 @@ class Command(BaseCommand):
         if remove:
             self._remove()
             return
+        user = User.objects.filter(username=member).first()
+        if member and user is None:
+            raise CommandError(f"There is no user {member!r} to make a member of it.")
         try:
-            project, is_new = load()
+            project, is_new = load(member=user)
         except (StaleFixture, NameTaken) as error:
             raise CommandError(str(error)) from error
         self.stdout.write(
             f"{project} is {'loaded' if is_new else 'there already; nothing was changed'}: /p/{project.slug}/"
         )
-        if member:
-            user = User.objects.filter(username=member).first()
-            if user is None:
-                raise CommandError(f"There is no user {member!r} to make a member of it.")
-            Membership.objects.get_or_create(project=project, user=user, defaults={"role": Role.MANAGER})
+        self.stdout.write(
+            "Its models answer once their base is here: manage.py import_model bundled, and then this again."
+        )
 
     def _remove(self) -> None:
         project = sample_project()

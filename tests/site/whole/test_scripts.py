@@ -11,6 +11,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -102,11 +103,28 @@ def sets_installed(folder: Path, *scripts: str) -> list[str]:
     return [line.partition(" -r ")[2].removesuffix(" -c requirements.lock") for line in log.read_text().splitlines()]
 
 
+def test_uv_is_asked_for_what_pip_would_be_asked(clone: Path, monkeypatch):
+    put(clone, "uv", f'echo "$UV_INDEX|$UV_FIND_LINKS|$*" >>{clone}/uv')
+    put(clone, "python3", "exit 0")
+    script = f"cd {clone}; . script/environment; python=.venv/bin/python; install_by_uv -r all -c lock"
+    environment = {
+        "PATH": str(clone / "bin"),
+        "UV": "uv",
+        "PIP_EXTRA_INDEX_URL": "https://cpu",
+        "PIP_FIND_LINKS": "/wheels",
+    }
+    assert subprocess.run(["/bin/sh", "-c", script], env=environment).returncode == 0
+    asked = "pip install --quiet --python .venv/bin/python -r all -c lock"
+    assert (clone / "uv").read_text() == f"https://cpu|/wheels|{asked}\n"
+    assert subprocess.run(["/bin/sh", "-c", script], env=environment | {"NO_UV": "1"}).returncode == 1
+
+
 @pytest.mark.parametrize(
     ("scripts", "sets"),
     [
-        (("demo", "server"), ["requirements.txt"]),
-        (("demo", "test", "demo"), ["requirements.txt", "requirements-dev.txt"]),
+        (("demo", "server"), ["requirements-web.txt", "requirements.txt"]),
+        (("server", "demo", "install"), ["requirements.txt"]),
+        (("demo", "test", "demo"), ["requirements-web.txt", "requirements-dev.txt"]),
         (("test", "demo", "test"), ["requirements-dev.txt"]),
     ],
 )
@@ -143,8 +161,10 @@ WAIT = textwrap.dedent(
 class Running:
     """A runner with two waiting processes; `pids(name)` are those that were started so far, oldest first."""
 
-    def __init__(self, folder: Path, *command: str, deaf: bool = False) -> None:
-        self.folder = folder
+    def __init__(
+        self, folder: Path, *command: str, deaf: bool = False, first: tuple[str, ...] = ("web", "worker")
+    ) -> None:
+        self.folder, self.first = folder, first
         (folder / "wait.py").write_text(WAIT)
         lines = [
             f"{name}: python -m config.watched {folder}/wait.py {folder}/{name} {'deaf' * deaf}"
@@ -168,7 +188,7 @@ class Running:
         return self.pids("web") + self.pids("worker")
 
     def started(self) -> None:
-        until(lambda: self.pids("web") and self.pids("worker"), what="both processes start")
+        until(lambda: all(self.pids(name) for name in self.first), what="the processes start")
 
     def output(self) -> str:
         return (self.folder / "output").read_text()
@@ -178,7 +198,7 @@ class Running:
 def running(tmp_path: Path) -> Iterator:
     made: list[Running] = []
 
-    def make(*command: str, **options: bool) -> Running:
+    def make(*command: str, **options: Any) -> Running:
         made.append(Running(tmp_path, *command, **options))
         made[-1].started()
         return made[-1]
@@ -229,6 +249,26 @@ def test_a_command_runs_once_beside_them_and_what_they_say_goes_to_files(running
     until(lambda: "here I am" in runner.output(), what="the command's output on the terminal")
     until(lambda: (tmp_path / "logs" / "web.log").read_text() == "up\n", what="the web log")
     assert "up" not in runner.output() and runner.process.poll() is None
+
+
+def test_pages_are_served_while_what_trains_is_installed(running, tmp_path: Path):
+    (tmp_path / "install").write_text(f"until [ -e {tmp_path}/go ]; do sleep 0.1; done; echo installed\n")
+    command = ("--", sys.executable, "-c", "print('here I am')")
+    runner = running("--prepare", str(tmp_path / "install"), *command, first=("web",))
+    assert not runner.pids("worker") and "here I am" not in runner.output()
+    (tmp_path / "go").touch()
+    until(lambda: runner.pids("worker") and "here I am" in runner.output(), what="the worker and the command start")
+    assert "installed" in runner.output() and len(runner.pids("web")) == 1
+
+
+def test_pages_stay_when_what_trains_cannot_be_installed(running, tmp_path: Path):
+    (tmp_path / "install").write_text("echo no network; exit 1\n")
+    runner = running(
+        "--prepare", str(tmp_path / "install"), "--", sys.executable, "-c", "print('here I am')", first=("web",)
+    )
+    until(lambda: "the pages are still served" in runner.output(), what="it is said")
+    assert "no network" in runner.output() and "here I am" not in runner.output()
+    assert not runner.pids("worker") and alive(runner.pids("web")[0]) and runner.process.poll() is None
 
 
 def test_a_full_disk_loses_log_lines_and_stops_nobody(tmp_path: Path):
