@@ -190,7 +190,7 @@ def _post_adapted(model: LanguageModel, body: dict[str, Any]) -> Any:
 
 @dataclass(frozen=True)
 class _Again:
-    """What is sent next, and after how long."""
+    """Hold what is sent next, and after how long."""
 
     body: dict[str, Any]
     seconds: float = 0.0

@@ -111,7 +111,7 @@ def _newest_guidelines() -> Prefetch:
 
 @extend_schema(tags=["projects"])
 class Projects(DeclaredViewSet):
-    """Projects that you may see: public ones and your own."""
+    """Read, create and change projects that you may see: public ones and your own."""
 
     rights: ClassVar = {
         "list": "anybody",
@@ -159,7 +159,7 @@ class Projects(DeclaredViewSet):
     @extend_schema(request=NewGuidelines, responses={200: ProjectOut} | refusals(400, 403, 404, 413))
     @action(detail=True, methods=["post"])
     def guidelines(self, request: Request, slug: str) -> Response:
-        """A new version, by a manager; feedback goes on pointing at the version that its annotator had read."""
+        """Publish a new version, as a manager; feedback keeps pointing at the version that its annotator had read."""
         new_guidelines = NewGuidelines(data=request.data)
         new_guidelines.is_valid(raise_exception=True)
         project = find_project(request.user, slug)
@@ -169,7 +169,7 @@ class Projects(DeclaredViewSet):
     @extend_schema(responses={200: MemberOut(many=True)} | refusals(403, 404), filters=False)
     @action(detail=True, methods=["get"], pagination_class=None)
     def members(self, request: Request, slug: str) -> Response:
-        """Who may do what here, for managers."""
+        """List who may do what here, for managers."""
         project = find_project(request.user, slug)
         self.require_role(project)
         return Response(MemberOut(project.memberships.select_related("user").order_by("pk"), many=True).data)

@@ -66,7 +66,8 @@ Report = Callable[[int, int, str, datetime | None], None]
 
 @dataclass(frozen=True)
 class Stage:
-    """`carry_out` says in a few words what stands when it is over; `seconds` is what it took on two cores."""
+    """Describe a stage. `carry_out` says in a few words what stands when it is over; `seconds` is what it took on two
+    cores."""
 
     title: str
     carry_out: Callable[[Turn, Report], str]

@@ -24,7 +24,7 @@ SILENCE_SECONDS = 30.0  # between two plain lines of one stage
 
 @dataclass(frozen=True)
 class _Phase:
-    """What a stage counts at the moment: of how many, and how many were done when it was first heard of."""
+    """Hold what a stage counts at the moment: of how many, and how many were done when it was first heard of."""
 
     total: int
     first_done: int
@@ -38,7 +38,7 @@ class _Phase:
 
 
 class Screen:
-    """Shows stages one after another. `stages` is all of them, for the end time of the whole.
+    """Show stages one after another. `stages` is all of them, for the end time of the whole.
 
     What it shows it tells the pages, too: `tell` is called with the stage's title, its place, how many there are, and
     the end of the whole.

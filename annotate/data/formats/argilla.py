@@ -82,7 +82,7 @@ def _data(row: Row) -> Row:
 
 
 def _questions_of_1(row: Row) -> list[str]:
-    """Argilla 1's data sets: a column of [{"user_id", "value", "status"}] for each question."""
+    """Read Argilla 1's data sets: a column of [{"user_id", "value", "status"}] for each question."""
     return [name for name, value in row.items() if _is_answered(fields.parsed(value))]
 
 

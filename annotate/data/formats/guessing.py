@@ -44,7 +44,7 @@ ASPECT = "aspect-"  # before an aspect's name that would else be read as somethi
 
 @dataclass(frozen=True)
 class Task:
-    """`answers` are the names of fields, in the order that the tool shows them."""
+    """Describe a labelling task. `answers` are the names of fields, in the order that the tool shows them."""
 
     prompt: str
     answers: tuple[str, ...]

@@ -25,7 +25,8 @@ Messages = list[dict[str, str]]
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """`messages` end with the user's turn, which the completions answer. `judge` is the name that the file has."""
+    """Hold one item of a file. `messages` end with the user's turn, which the completions answer. `judge` is the name
+    that the file has."""
 
     messages: Messages
     judge: str = ""

@@ -93,7 +93,6 @@ def _questions(root: _Node) -> Iterator[_Node]:
 
 
 def _replies(message: Row) -> list[Row]:
-    """Return the replies."""
     parsed = fields.parsed(message.get("replies")) or []
     if not isinstance(parsed, list) or not all(isinstance(reply, dict) for reply in parsed):
         raise ValueError(f"has replies that are no messages: {parsed!r:.60}.")

@@ -41,7 +41,8 @@ Writer = Callable[[Sequence[Item]], list[Row]]
 
 @dataclass(frozen=True)
 class Format:
-    """`writes` takes items that belong together. `holds` are the kinds of items that a file of it can have."""
+    """Describe a file format. `writes` takes items that belong together. `holds` are the kinds of items that a file of
+    it can have."""
 
     name: str
     title: str

@@ -41,7 +41,7 @@ ENDED = (Import.State.DONE, Import.State.FAILED, Import.State.CANCELLED)
 
 @dataclass(frozen=True)
 class Order:
-    """How a file is to be imported. `judge` is "" for what the importer is; `link` needs a manager."""
+    """Say how a file is to be imported. `judge` is "" for what the importer is; `link` needs a manager."""
 
     source: str = ""
     format: str = "auto"

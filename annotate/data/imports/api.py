@@ -121,7 +121,7 @@ def import_comparisons(request: Request) -> Response:
 @takes_files
 @extend_schema(tags=["feedback"])
 class Imports(DeclaredViewSet):
-    """Imports of files into the projects in which you are a researcher or a manager."""
+    """List imports of files into the projects in which you are a researcher or a manager."""
 
     rights: ClassVar = {
         "list": "account",
@@ -186,13 +186,14 @@ class Imports(DeclaredViewSet):
     @extend_schema(request=None, responses={200: FileImportOut} | refusals(403, 404, 409, 410))
     @action(detail=True, methods=["post"], url_path="go-on")
     def go_on(self, request: Request, pk: str) -> Response:
-        """After a dry run, import in earnest; after a failure or a cancellation, go on behind the last line taken."""
+        """Go on: after a dry run, import in earnest; after a failure or a cancellation, go on behind the last line
+        taken."""
         return Response(FileImportOut(go_on(find(self.get_queryset(), pk, "import"), by=request.user)).data)
 
     @extend_schema(responses={(200, "application/x-ndjson"): OpenApiTypes.STR} | refusals(404))
     @action(detail=True, methods=["get"])
     def problems(self, request: Request, pk: str) -> HttpResponseBase:
-        """The first thousand lines that could not be used, as JSON lines with line and reason."""
+        """Return the first thousand lines that could not be used, as JSON lines with line and reason."""
         import_ = find(self.get_queryset(), pk, "import")
         rows = (
             json.dumps({"line": problem.line, "reason": problem.reason}) + "\n"

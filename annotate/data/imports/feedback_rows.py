@@ -31,7 +31,7 @@ from annotate.models import Attack, Comparison, Demonstration, Flag, Ranking, Ra
 
 @dataclass(frozen=True)
 class Into:
-    """What the rows of one import share. `linked` are models by the names that the file may give them."""
+    """Hold what the rows of one import share. `linked` are models by the names that the file may give them."""
 
     project: int
     source: str

@@ -45,7 +45,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """`answers` in the item's own order; `messages` as they are stored."""
+    """Hold an item ready to be stored. `answers` in the item's own order; `messages` as they are stored."""
 
     line: int
     item: Item

@@ -28,7 +28,7 @@ _VERDICTS = {
 
 @dataclass(frozen=True)
 class Shown:
-    """`answers` are (model or "", text, whether it won)."""
+    """Show one item. `answers` are (model or "", text, whether it won)."""
 
     kind: str
     messages: Messages

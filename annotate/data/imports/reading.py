@@ -50,8 +50,8 @@ class Portion:
 
 @dataclass(frozen=True)
 class HowToRead:
-    """`format` is one of `formats.FORMATS`, "auto" or "table" with `columns`, {ours: the file's}. `container` is one of
-    `row_files.FORMATS`."""
+    """Say how a file is read. `format` is one of `formats.FORMATS`, "auto" or "table" with `columns`, {ours: the
+    file's}. `container` is one of `row_files.FORMATS`."""
 
     format: str = "auto"
     container: str = "auto"

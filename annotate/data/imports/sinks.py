@@ -68,7 +68,7 @@ class Nowhere:
         return ids
 
     def tell_queue(self, project: int, prompts: Sequence[int]) -> None:
-        """Nothing has come."""
+        """Do nothing: nothing has come."""
 
     def known(self, table: type[models.Model], names: Sequence[str]) -> dict[str, int]:
         keys = {}

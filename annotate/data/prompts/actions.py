@@ -32,7 +32,7 @@ class NewPrompt:
 
 @dataclass(frozen=True)
 class NewCompletion:
-    """`model` is None for imported text whose author is unknown."""
+    """Hold a completion to store. `model` is None for imported text whose author is unknown."""
 
     prompt: Prompt
     model: LanguageModel | None

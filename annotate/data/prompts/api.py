@@ -96,8 +96,8 @@ class CompletionOut(serializers.ModelSerializer):
 
 @extend_schema(tags=["prompts"])
 class Prompts(DeclaredViewSet):
-    """Prompts of the projects that you may see. What others asked in the arena, or to red-team a model, is for those
-    who may review; of what is about harm the messages are withheld unless asked for."""
+    """Read and create prompts of the projects that you may see. What others asked in the arena, or to red-team a model,
+    is for those who may review; of what is about harm the messages are withheld unless asked for."""
 
     rights: ClassVar = {
         "list": "account",
@@ -167,8 +167,8 @@ class Prompts(DeclaredViewSet):
 
 @extend_schema(tags=["completions"])
 class Completions(DeclaredViewSet):
-    """Completions with their models, for those who may review: annotators judge blind. What answers a prompt about harm
-    has its text withheld unless asked for."""
+    """Read and create completions with their models, for those who may review: annotators judge blind. What answers a
+    prompt about harm has its text withheld unless asked for."""
 
     rights: ClassVar = {
         "list": "account",

@@ -28,7 +28,7 @@ class BadLine:
 
 @dataclass
 class Uploaded:
-    """What an upload did. `is_new` is False when these very rows stood already."""
+    """Hold what an upload did. `is_new` is False when these very rows stood already."""
 
     dataset: Dataset | None = None
     is_new: bool = True
@@ -49,7 +49,8 @@ class Uploaded:
 
 @dataclass(frozen=True)
 class Reading:
-    """How rows are to be understood: `columns` maps our field to the file's column, `labels` what it writes to ours."""
+    """Say how rows are to be understood: `columns` maps our field to the file's column, `labels` what it writes to
+    ours."""
 
     kind: str
     task: str = ""

@@ -95,7 +95,8 @@ def note_sign_in(*, user: User, means: str) -> None:
 
 
 class EndsTheTokens:
-    """In AUTH_PASSWORD_VALIDATORS, as whatever wants to know of a new password: by page, administration or command.
+    """End a person's tokens with their password. In AUTH_PASSWORD_VALIDATORS, as whatever wants to know of a new
+    password: by page, administration or command.
 
     Who changes a password wants whoever knew the old one out. Other sessions end by Django itself.
     """

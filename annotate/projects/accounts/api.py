@@ -34,7 +34,7 @@ class TokenOut(serializers.Serializer):
 @allows(post="anybody")
 @authentication_classes([])
 def token(request: Request) -> Response:
-    """A new token for a username and a password, of full scope, for 90 days. The newest twenty of these work.
+    """Make a new token for a username and a password, of full scope, for 90 days. The newest twenty of these work.
 
     POST auth/tokens/ makes one with a name, a narrower scope and another lifetime.
     """

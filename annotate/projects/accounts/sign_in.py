@@ -27,7 +27,7 @@ NO_MAIL = (
 
 
 class Posted:
-    """For pages that say what comes by mail, and must not where none does."""
+    """Serve pages that say what comes by mail, and must not where none does."""
 
     @property
     def sends_mail(self) -> bool:

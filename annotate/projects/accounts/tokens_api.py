@@ -44,7 +44,7 @@ class RenewedToken(serializers.Serializer):
 @extend_schema(methods=["POST"], request=NewToken, responses={201: TokenMade} | refusals(400, 403, 409), tags=["auth"])
 @allows(get="account", post="account")
 def my_tokens(request: Request) -> Response:
-    """My tokens that work; make another. Its secret is told this once."""
+    """List my tokens that work; POST makes another. Its secret is shown this once."""
     if request.method == "GET":
         return Response(ApiTokenOut(actions.live_of(request.user), many=True).data)
     new_token = NewToken(data=request.data)
@@ -65,7 +65,7 @@ def my_token(request: Request, pk: str) -> Response:
 @extend_schema(request=None, responses={200: RenewedToken} | refusals(400), tags=["auth"])
 @allows(post="account")
 def renew_token(request: Request) -> Response:
-    """A new token of the same name, scope and lifetime; the one that this was asked with stops working."""
+    """Make a new token of the same name, scope and lifetime; the one that this was asked with stops working."""
     if not isinstance(request.auth, ApiToken):
         raise Refused(400, token="This renews the token that it is asked with; POST auth/tokens/ makes one.")
     return Response({"token": actions.renew(token=request.auth)})

@@ -96,7 +96,7 @@ def invite_many(request: Request, project: Project) -> Response:
 )
 @in_project(get="manage", post="manage")
 def batches(request: Request, project: Project) -> Response:
-    """The batches of invitations with what became of them; send one again, or take back what nobody accepted."""
+    """List the batches of invitations with what became of them; send one again, or take back what nobody accepted."""
     if request.method == "POST":
         form = BatchAction(data=request.data)
         form.is_valid(raise_exception=True)
@@ -108,7 +108,7 @@ def batches(request: Request, project: Project) -> Response:
 @extend_schema(responses={200: LinkOut(many=True)} | refusals(403, 404), parameters=[BATCH], tags=["projects"])
 @in_project(get="manage")
 def links(request: Request, project: Project) -> Response:
-    """The links of a batch's open invitations, to be handed over."""
+    """List the links of a batch's open invitations, to be handed over."""
     batch = request.query_params.get("batch", "").replace("\x00", "")
     told = actions.links(project=project, by=request.user, batch=batch)
     return Response([{"email": row.email, "role": row.role, "link": link} for row, link in told])

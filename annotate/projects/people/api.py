@@ -67,7 +67,7 @@ class AuditOut(serializers.ModelSerializer):
 )
 @in_project(get="manage", post="manage")
 def project_invitations(request: Request, project: Project) -> Response:
-    """Invitations into a project, for its managers."""
+    """List invitations into a project, for its managers."""
     if request.method == "GET":
         return Response(InvitationOut(project.invitations.select_related("invited_by"), many=True).data)
     new_invitation = NewInvitation(data=request.data)
@@ -114,7 +114,7 @@ def join(request: Request, slug: str) -> Response:
 @newest_first
 @in_project(get="manage")
 def audit_trail(request: Request, project: Project) -> Response:
-    """Who changed what, newest first, for managers."""
+    """List who changed what, newest first, for managers."""
     query_params = request.query_params
     entries = audit.entries_of(project, action=query_params.get("action", ""), username=query_params.get("who", ""))
     pages = Newest()

@@ -69,7 +69,7 @@ def _secret_again(request: Request, body: dict[str, Any]) -> str:
 
 @extend_schema(tags=["webhooks"])
 class Webhooks(DeclaredViewSet):
-    """Webhooks of the projects that you manage."""
+    """Read, create and change webhooks of the projects that you manage."""
 
     rights: ClassVar = {
         "list": "account",
@@ -111,7 +111,7 @@ class Webhooks(DeclaredViewSet):
 
     @extend_schema(request=WebhookChange, responses={200: WebhookOut} | refusals(400, 403, 404, 409))
     def partial_update(self, request: Request, pk: str) -> Response:
-        """What is left out stays. Switched on again, it gets what has waited meanwhile."""
+        """Change a webhook. What is left out stays. Switched on again, it gets what has waited meanwhile."""
         fields = _read(WebhookChange, request)
         return Response(WebhookOut(webhooks.change_webhook(self._one(pk), by=request.user, **fields)).data)
 
@@ -123,7 +123,7 @@ class Webhooks(DeclaredViewSet):
     @extend_schema(request=None, responses={200: WebhookOut} | refusals(403, 404))
     @action(detail=True, methods=["post"], url_path="rotate-secret")
     def rotate_secret(self, request: Request, pk: str) -> Response:
-        """A new secret; for a day the old one signs too."""
+        """Make a new secret; for a day the old one signs too."""
         return Response(WebhookOut(webhooks.rotate_secret(self._one(pk), by=request.user)).data)
 
     @extend_schema(request=None, responses={201: DeliveryOut} | refusals(403, 404, 409))
@@ -135,7 +135,7 @@ class Webhooks(DeclaredViewSet):
     @extend_schema(responses=DeliveryOut(many=True))
     @action(detail=True, methods=["get"])
     def deliveries(self, request: Request, pk: str) -> Response:
-        """Each event on its way to this address, and how each try ended."""
+        """List each event on its way to this address, and how each try ended."""
         rows = self._one(pk).deliveries.all()
         return self.get_paginated_response(DeliveryOut(self.paginate_queryset(rows), many=True).data)
 
@@ -145,7 +145,7 @@ class Webhooks(DeclaredViewSet):
     )
     @action(detail=True, methods=["post"], url_path="send-again")
     def send_again(self, request: Request, pk: str) -> Response:
-        """The same event under the same id, at once."""
+        """Send the same event under the same id, at once."""
         hook = self._one(pk)
         delivery = find(hook.deliveries.all(), request.data.get("delivery"), "delivery")
         return Response(DeliveryOut(webhooks.send_again(delivery, by=request.user)).data)

@@ -29,7 +29,7 @@ _AGENT = "Assay-Webhooks/1"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one request came to. `status` is the answer's; None where there was none. `text`: the beginning of the
+    """Hold what one request came to. `status` is the answer's; None where there was none. `text`: the beginning of the
     answer, or why there was none. `retry_after` in seconds, if asked."""
 
     status: int | None

@@ -27,7 +27,7 @@ M = TypeVar("M", bound=Model)
 
 @dataclass(frozen=True)
 class Standing:
-    """How much a person has seen today, and what may be shown to them now. `why` is empty when something may."""
+    """Say how much a person has seen today, and what may be shown to them now. `why` is empty when something may."""
 
     accepted: frozenset[str]
     seen_today: int

@@ -24,7 +24,7 @@ WITHHELD = "Why a text about harm is left out of this row, and what to do; empty
 
 
 class Reader:
-    """Whoever asks, and whether they ask for harm. Their own words are never withheld."""
+    """Show to whoever asks, and whether they ask for harm. Their own words are never withheld."""
 
     def __init__(self, request: Request) -> None:
         self.user = request.user
