@@ -76,6 +76,7 @@ api_urlpatterns = [
     path("projects/<slug:slug>/queue/", adjudication_api.coming_next),
     path("projects/<slug:slug>/judgements/mine/", history_api.my_annotations),
     path("projects/<slug:slug>/scales/", scales_api.scales),
+    path("projects/<slug:slug>/scales/propose/", scales_api.propose),
     path("projects/<slug:slug>/scales/<str:pk>/", scales_api.scale),
     path("shortcuts/", shortcuts_api.shortcuts),
 ]

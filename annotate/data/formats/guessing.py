@@ -141,12 +141,16 @@ def is_flag(name: str) -> bool:
     return _FLAG.search(name) is not None
 
 
+def is_stars(name: str) -> bool:
+    return _STARS.fullmatch(name) is not None
+
+
 def step(name: str, value: Any) -> Row:
     """Return what a number under this name is: stars, or an aspect."""
     steps = fields.whole({name: value}, name, 1, 5)
     if steps is None:
         return {}
-    return {"stars": steps} if _STARS.fullmatch(name) else {"aspects": {name.removeprefix(ASPECT): steps}}
+    return {"stars": steps} if is_stars(name) else {"aspects": {name.removeprefix(ASPECT): steps}}
 
 
 def step_name(aspect: str) -> str:

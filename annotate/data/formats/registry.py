@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from annotate.data.formats import (
     alpaca_eval,
-    argilla,
     hh_rlhf,
     lmarena,
     lossless,
@@ -18,6 +17,7 @@ from annotate.data.formats import (
     trl,
     unjudged,
 )
+from annotate.data.formats.argilla import records_reader, records_writer
 from annotate.data.formats.items import (
     KINDS,
     Item,
@@ -153,8 +153,8 @@ _ALL = [
         _ALL_BUT_ATTACKS, grouped="prompt", container="json",
     ),
     Format(
-        "argilla", "Argilla records", argilla.read, _of_one_turn(argilla.write), argilla.fits, _ALL_BUT_ATTACKS,
-        grouped="prompt",
+        "argilla", "Argilla records", records_reader.read, _of_one_turn(records_writer.write), records_reader.fits,
+        _ALL_BUT_ATTACKS, grouped="prompt",
     ),
     *_trl(),
 ]  # fmt: skip

@@ -16,6 +16,7 @@ question and answers may have.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from annotate.data.formats import fields, guessing
@@ -44,6 +45,17 @@ def fits_answers(row: Row) -> bool:
 def read_answers(row: Row, line: int) -> list[Item]:
     task = guessing.task(row)
     return [answers_of(task, row, messages=_asked(row, task), **_common(row))]
+
+
+def answers_or_prompt(task: guessing.Task, row: Row, suggested: Sequence[tuple[str, str]], **common: Any) -> Item:
+    """Return a task that nobody has done yet: its answers to be annotated, with those that models suggest as (text,
+    model); a prompt where it has none."""
+    own = [(text, _model(row, name)) for name, text in zip(task.answers, task.texts, strict=True)]
+    answers = [(text, model) for text, model in dict.fromkeys([*own, *suggested]) if text.strip()]
+    if not answers:
+        return NewPrompt(**common)
+    texts, models = zip(*answers, strict=True)
+    return NewAnswers(texts=texts, models=models, **common)
 
 
 def answers_of(task: guessing.Task, row: Row, **common: Any) -> Item:

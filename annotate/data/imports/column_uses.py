@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from annotate.data.formats.items import Item, Row
+from annotate.data.formats.items import Item, NewAnswers, Row
 
 Read = Callable[[Row, int], list[Item]]
 _MARK = " (¤)"
@@ -96,7 +96,7 @@ def _marked(items: Sequence[Item]) -> Iterator[str]:
 
 def _difference(before: Sequence[Item], after: Sequence[Item]) -> str:
     if [type(item) for item in before] != [type(item) for item in after]:
-        return _ANNOTATION
+        return "answer" if any(isinstance(item, NewAnswers) for item in before) else _ANNOTATION
     for one, other in zip(before, after, strict=True):
         for field in fields(one):
             if field.name not in _NOT_READ and getattr(one, field.name) != getattr(other, field.name):

@@ -12,7 +12,8 @@ from annotate.core.api.idempotency import idempotent
 from annotate.core.api.lookup import find
 from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, Choice, Input, refusals
 from annotate.core.errors import Refused
-from annotate.labelling.scales import actions
+from annotate.labelling.scales import actions, proposing
+from annotate.labelling.scales.proposed_scales import LONGEST
 from annotate.models import Project, Scale
 
 
@@ -72,6 +73,55 @@ def _add(request: Request, project: Project) -> Response:
     return Response(
         DeclaredScaleOut(actions.add(project=project, by=request.user, **new_scale.validated_data)).data, status=201
     )
+
+
+class Interface(Input):
+    interface = serializers.CharField(
+        max_length=LONGEST, trim_whitespace=False, help_text="Label Studio's labelling XML, or Argilla's settings.json."
+    )
+    apply = serializers.BooleanField(required=False, default=False, help_text="Add them; else nothing is changed.")
+
+
+class ProposedScaleOut(serializers.Serializer):
+    kind = Choice(Scale.Kind.choices)
+    name = serializers.CharField()
+    title = serializers.CharField()
+    definition = serializers.CharField()
+    is_required = serializers.BooleanField()
+    origin = serializers.CharField(help_text="What it comes from.")
+
+
+class ProposedOut(serializers.Serializer):
+    new = ProposedScaleOut(many=True)
+    standing = ProposedScaleOut(many=True, help_text="Of their name or kind a scale stands already, and stays.")
+    settings = serializers.ListField(child=serializers.CharField(), help_text="Settings of the project to switch on.")
+    notes = serializers.ListField(child=serializers.CharField(), help_text="What has no scale here.")
+
+
+@extend_schema(
+    request=Interface,
+    responses={200: ProposedOut, 201: ProposedOut} | refusals(400, 403, 404, 409),
+    parameters=[IDEMPOTENCY_KEY],
+    tags=["projects"],
+)
+@in_project(post="manage")
+@idempotent()
+def propose(request: Request, project: Project) -> Response:
+    """Tell which scales another tool's labelling interface proposes; with `apply`, add them: 201."""
+    interface = Interface(data=request.data)
+    interface.is_valid(raise_exception=True)
+    applies = interface.validated_data["apply"]
+    do = proposing.take if applies else proposing.look
+    proposed = do(project=project, text=interface.validated_data["interface"], by=request.user)
+    body = ProposedOut(
+        {
+            "new": proposed.new,
+            "standing": [one for one, _ in proposed.standing],
+            "settings": proposed.settings,
+            "notes": proposed.notes,
+        }
+    ).data
+    return Response(body, status=201 if applies and proposed.new else 200)
 
 
 @extend_schema(methods=["GET"], responses={200: DeclaredScaleOut} | refusals(404), tags=["projects"])

@@ -10,8 +10,9 @@ from django.shortcuts import get_object_or_404, redirect, render
 
 from annotate.core.errors import Refused
 from annotate.core.page_access import MemberRequest, in_project
-from annotate.labelling.scales import actions
+from annotate.labelling.scales import actions, proposing
 from annotate.labelling.scales.declared import declares_rating, scales_in
+from annotate.labelling.scales.proposed_scales import LONGEST
 from annotate.models import Project, Scale
 from common.whole_numbers import row_id
 
@@ -23,6 +24,8 @@ def scales(request: MemberRequest, project: Project) -> HttpResponse:
     if request.method != "POST":
         return _show(request, project)
     try:
+        if request.POST.get("do") == "propose":
+            return _show(request, project, proposed=_proposed(request, project))
         message = _do(request, project)
     except Refused as refused:
         return _show(request, project, refused)
@@ -32,6 +35,9 @@ def scales(request: MemberRequest, project: Project) -> HttpResponse:
 
 def _do(request: MemberRequest, project: Project) -> str:
     action = request.POST.get("do", "add")
+    if action == "take":
+        taken = proposing.take(project=project, text=request.POST.get("interface", ""), by=request.user)
+        return f"{len(taken.new)} scales are added; each is asked for from the next item on."
     if action == "add":
         kind, name = request.POST.get("kind", ""), request.POST.get("name", "").strip()
         new_scale = actions.add(project=project, by=request.user, kind=kind, name=name, **_fields(request))
@@ -59,7 +65,25 @@ def _fields(request: MemberRequest) -> dict[str, Any]:
     return {**texts, **position, "is_required": request.POST.get("is_required") == "on"}
 
 
-def _show(request: MemberRequest, project: Project, refused: Refused | None = None) -> HttpResponse:
+def _proposed(request: MemberRequest, project: Project) -> tuple[str, proposing.Proposed]:
+    """Return the interface that was pasted or sent as a file, and what it proposes."""
+    text, file = request.POST.get("interface", ""), request.FILES.get("file")
+    if file is not None:
+        content = file.read(LONGEST + 1)
+        try:
+            text = content.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise Refused(400, file="The file is not UTF-8; save it as UTF-8, or paste its text.") from error
+    return text, proposing.look(project=project, text=text, by=request.user)
+
+
+def _show(
+    request: MemberRequest,
+    project: Project,
+    refused: Refused | None = None,
+    *,
+    proposed: tuple[str, proposing.Proposed] | None = None,
+) -> HttpResponse:
     scales = scales_in(project)
     all_scales = list(project.scales.order_by("retired_at", "kind", "position", "id"))
     used = {scale.pk for scale in all_scales if actions.in_use(scale)}
@@ -71,5 +95,7 @@ def _show(request: MemberRequest, project: Project, refused: Refused | None = No
         "declares": declares_rating(scales),
         "errors": refused.errors if refused else {},
         "sent": request.POST if refused else {},
+        "interface": proposed[0] if proposed else request.POST.get("interface", ""),
+        "proposed": proposed[1] if proposed else None,
     }
     return render(request, "annotate/labelling/scales.html", context, status=refused.status if refused else 200)

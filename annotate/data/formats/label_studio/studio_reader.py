@@ -10,8 +10,9 @@ What is read of a result, by its type:
     ranker               a ranking of `items`, or of the answers
     labels               marked spans
 
-Predictions, cancelled annotations and other types are passed over. A task without annotations has answers that nobody
-judged yet, or none. Pure: no Django.
+Cancelled annotations, drafts and other types are passed over. A task that nobody has done yet has answers to be
+annotated, or none; a text that a model predicts is one of them, and other predictions are passed over. Pure: no
+Django.
 """
 
 from __future__ import annotations
@@ -27,7 +28,6 @@ from annotate.data.formats.items import (
     NewComparison,
     NewDemonstration,
     NewFlag,
-    NewPrompt,
     NewRanking,
     NewRating,
     NewSpan,
@@ -39,13 +39,23 @@ STRENGTH, AUTHOR = "strength", "author"
 _MODELS = ("model", "model_a", "model_b", "models")
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _KEPT_OF_ANNOTATION = ("id", "ground_truth", "unique_id")
+_TASK = {"id", "data", "meta", "predictions", "annotations", "completions", "drafts", "inner_id"}
+_SHORT = {"annotation_id", "annotator"}
 
 
 def fits(row: Row) -> bool:
-    return isinstance(fields.parsed(row.get("data")), dict) and ("annotations" in row or "completions" in row)
+    if row.keys() >= _SHORT:
+        return True  # to be told how it can be read
+    is_task = "annotations" in row or "completions" in row or "predictions" in row or row.keys() <= _TASK
+    return isinstance(fields.parsed(row.get("data")), dict) and is_task
 
 
 def read(row: Row, line: int) -> list[Item]:
+    if row.keys() >= _SHORT and "data" not in row:
+        raise ValueError(
+            "is of Label Studio's short export (JSON-MIN, CSV or TSV), which does not tell data from annotations; "
+            "export the project as JSON."
+        )
     row = row | {name: fields.parsed(row.get(name)) for name in ("data", "annotations", "completions")}
     data = row["data"]
     if not isinstance(data, dict):
@@ -56,21 +66,33 @@ def read(row: Row, line: int) -> list[Item]:
     common |= {"category": fields.optional(data, "category"), "language": fields.optional(data, "language")}
     extra = _rest_of_task(row, task, items)
     models = {name: data[name] for name in _MODELS if data.get(name)}
-    annotations = row["annotations"] or row["completions"] or []
-    if not isinstance(annotations, list) or not all(isinstance(each, dict) for each in annotations):
-        raise ValueError(f"has annotations that are no list of objects: {annotations!r:.60}.")
-    read_items: list[Item] = []
-    for annotation in annotations:
-        if annotation.get("was_cancelled") or annotation.get("skipped"):
-            continue
-        read_items += [_of_models(item, models) for item in _annotation(annotation, task, common, extra)]
-    if not read_items and not annotations and any(text.strip() for text in task.texts):
-        return [unjudged.answers_of(task, data, **common, extra=extra)]
-    if not read_items and not annotations:
-        return [NewPrompt(**common, extra=extra)]
+    given = row["annotations"] or row["completions"] or []
+    if not isinstance(given, list) or not all(isinstance(each, dict) for each in given):
+        raise ValueError(f"has annotations that are no list of objects: {given!r:.60}.")
+    annotations = [one for one in given if not (one.get("was_cancelled") or one.get("skipped"))]
+    read_items = [
+        _of_models(item, models, task)
+        for annotation in annotations
+        for item in _annotation(annotation, task, common, extra)
+    ]
+    if not annotations:
+        return [unjudged.answers_or_prompt(task, data, _predicted(row), **common, extra=extra)]
     if not read_items:
         raise ValueError(f"has {len(annotations)} annotations, of which none says anything that is read here.")
     return read_items
+
+
+def _predicted(row: Row) -> list[tuple[str, str]]:
+    """Return (text, model) of each answer that a model predicts: what it wrote in a field that is no comment."""
+    predictions = fields.parsed(row.get("predictions"))
+    return [
+        (text, fields.optional(prediction, "model_version"))
+        for prediction in (predictions if isinstance(predictions, list) else [])
+        if isinstance(prediction, dict)
+        for result in _results_of(prediction)
+        if result.get("type") == "textarea" and not _is_comment(result)
+        for text in _texts(result)
+    ]
 
 
 def _listed(data: Row) -> tuple[Row, list[Row]]:
@@ -128,7 +150,7 @@ def _strength(result: Row) -> int | None:
     return fields.whole(steps, STRENGTH, 1, 3) if _name(result) == STRENGTH else None
 
 
-def _of_models(item: Item, models: Row) -> Item:
+def _of_models(item: Item, models: Row, task: guessing.Task) -> Item:
     match item:
         case NewComparison():
             model_a, model_b = (str(models.get(name, "")) for name in ("model_a", "model_b"))
@@ -137,6 +159,8 @@ def _of_models(item: Item, models: Row) -> Item:
             return replace(item, models=tuple(str(name) for name in models["models"]))
         case NewRating() | NewSpan() | NewFlag() | NewDemonstration() if "model" in models:
             return replace(item, model=str(models["model"]))
+        case NewRating() | NewSpan() | NewFlag() if item.text in task.texts[:2]:
+            return replace(item, model=str(models.get(("model_a", "model_b")[task.texts.index(item.text)], "")))
     return item
 
 
@@ -248,7 +272,12 @@ def _rates(result: Row, task: guessing.Task) -> Row:
 
 
 def _ranking(value: Any, task: guessing.Task, by: Row) -> Item:
-    """Read a list of ids, best first; or buckets, in which those of one are equal, in their order."""
+    """Read an order of ids, best first, alone or under its control's name; or buckets, in which those of one are equal,
+    in their order. What was left in the list, `_`, is not ranked."""
+    if isinstance(value, dict):
+        value = {name: group for name, group in value.items() if name != "_"} or value
+    if isinstance(value, dict) and len(value) == 1 and not str(next(iter(value))).isdigit():
+        value = _list(next(iter(value.values())))
     buckets = [_list(group) for group in value.values()] if isinstance(value, dict) else []
     groups = [[one] for one in value] if isinstance(value, list) else buckets
     order = []

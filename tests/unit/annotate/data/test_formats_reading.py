@@ -11,6 +11,7 @@ import pytest
 from annotate.data.formats import FORMATS, READERS, WRITERS, detect, mapped
 from annotate.data.formats.items import (
     Item,
+    NewAnswers,
     NewAttack,
     NewComparison,
     NewDemonstration,
@@ -323,7 +324,9 @@ def test_argilla_rankings_spans_labels_and_texts():
     assert isinstance(edit, NewDemonstration) and edit.edited_from == "An answer"
     flag = one(record("flag", "offensive"))
     assert isinstance(flag, NewFlag) and (flag.reason, flag.text) == ("offensive", "An answer")
-    assert isinstance(one({"prompt": "Hi", "response": "A", "q.responses": None}), NewPrompt)
+    unfinished = one({"prompt": "Hi", "response": "A", "q.responses": None})
+    assert isinstance(unfinished, NewAnswers) and unfinished.texts == ("A",)
+    assert isinstance(one({"prompt": "Hi", "q.responses": None}), NewPrompt)
 
 
 def test_a_label_studio_task_is_what_its_people_said():

@@ -1,4 +1,4 @@
-"""Read and write Argilla's records: flat, as `records.to_list(flatten=True)`, CSV and Parquet have them; nested; or of
+"""Read Argilla's records: flat, as `records.to_list(flatten=True)`, CSV and Parquet have them; nested; or of
 Argilla 1.
 
     {"id", "prompt", "response_1", "response_2", "preference.responses": ["response_1"], "preference.responses.users":
@@ -7,7 +7,8 @@ Argilla 1.
 People name fields and questions as they like; guessing.py says which fields are the question and the answers. What a
 response means follows from its value: a field's name or a tie is a comparison, a list of fields a ranking, up or down
 thumbs, a number stars or the aspect of the question's name (`rating_2` of the second answer), a text a comment where
-the question is called so and else a written answer, a list with start and end spans. Only submitted responses count;
+the question is called so and else a written answer, a list with start and end spans. Only submitted responses count.
+A record without responses has answers that nobody judged yet; a text that a model suggests is one of them, and other
 suggestions are passed over. Pure: no Django.
 """
 
@@ -19,14 +20,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from annotate.data.formats import fields, guessing
+from annotate.data.formats import fields, guessing, unjudged
 from annotate.data.formats.items import (
     Item,
-    NewAttack,
     NewComparison,
     NewDemonstration,
     NewFlag,
-    NewPrompt,
     NewRanking,
     NewRating,
     NewSpan,
@@ -34,7 +33,8 @@ from annotate.data.formats.items import (
 )
 
 NAME = "argilla"
-_RESPONSES = ".responses"
+RESPONSES = ".responses"
+_SUGGESTION = ".suggestion"
 _OURS = ("category", "language", "model", "model_1", "model_2", "models")
 _RECORD = ("id", "_server_id", "status", "inserted_at", "updated_at", "external_id")
 _PLACE = re.compile(r"(.*?)[\s_-]+(?:response[\s_-]*)?([1-9])$")
@@ -51,7 +51,7 @@ class Response:
 
 
 def fits(row: Row) -> bool:
-    flat = any(name.endswith(_RESPONSES) for name in row)
+    flat = any(name.endswith(RESPONSES) for name in row)
     return flat or (isinstance(row.get("fields"), dict) and "responses" in row) or bool(_questions_of_1(row))
 
 
@@ -69,7 +69,9 @@ def read(row: Row, line: int) -> list[Item]:
     items = [item for (user, _), responses in by_person.items() for item in _person(user, responses, task, common)]
     if by_person and not items:
         raise ValueError(f"has responses to {', '.join(sorted({s.question for s in _responses(row)}))}: none is read.")
-    return [_of_models(item, data) for item in items] or [NewPrompt(**common)]
+    if items:
+        return [_of_models(item, data, task) for item in items]
+    return [unjudged.answers_or_prompt(task, data, _suggested(row), **common)]
 
 
 def _data(row: Row) -> Row:
@@ -79,6 +81,21 @@ def _data(row: Row) -> Row:
     return {n: v for n, v in row.items() if "." not in n and n not in _RECORD and n not in _questions_of_1(row)} | {
         name.removeprefix("metadata."): value for name, value in row.items() if name.startswith("metadata.")
     }
+
+
+def _suggested(row: Row) -> list[tuple[str, str]]:
+    """Return (text, agent) of each answer that a model suggests: of questions of text that are no comment."""
+    nested = row.get("suggestions")
+    if isinstance(nested, dict):
+        told = [(name, one.get("value"), one.get("agent")) for name, one in nested.items() if isinstance(one, dict)]
+    else:
+        names = [name.removesuffix(_SUGGESTION) for name in row if name.endswith(_SUGGESTION)]
+        told = [(name, row[f"{name}{_SUGGESTION}"], row.get(f"{name}{_SUGGESTION}.agent")) for name in names]
+    return [
+        (value, str(agent or ""))
+        for name, value, agent in told
+        if isinstance(value, str) and guessing.is_answer(name) and not guessing.is_comment(name)
+    ]
 
 
 def _questions_of_1(row: Row) -> list[str]:
@@ -107,11 +124,11 @@ def _all_responses(row: Row) -> Iterator[tuple[str, Any, str, Any]]:
             )
         return
     for name in row:
-        if name.endswith(_RESPONSES):
+        if name.endswith(RESPONSES):
             values, users, statuses = (_list(row.get(f"{name}{end}")) for end in ("", ".users", ".status"))
             for index, value in enumerate(values):
                 user = users[index] if index < len(users) else ""
-                yield name.removesuffix(_RESPONSES), value, str(user or ""), (statuses[index : index + 1] or [None])[0]
+                yield name.removesuffix(RESPONSES), value, str(user or ""), (statuses[index : index + 1] or [None])[0]
     for question in _questions_of_1(row):
         for responses in fields.parsed(row[question]):
             yield question, responses["value"], str(responses.get("user_id") or ""), responses.get("status")
@@ -147,11 +164,17 @@ def _person(user: str, responses: Sequence[Response], task: guessing.Task, commo
     ]
 
 
+def asked(question: str, answers: int) -> str:
+    """Return what a question asks, without the number of the answer: `rating` for `rating_2` where there are two."""
+    match = _PLACE.fullmatch(question)
+    return match[1] if match and int(match[2]) <= answers else question
+
+
 def _rates(response: Response, task: guessing.Task) -> tuple[int, Row] | None:
     """Return which answer is rated, and how; None where this is no rating."""
-    name, index = response.question, 0
-    if (match := _PLACE.fullmatch(name)) and int(match[2]) <= len(task.texts):
-        name, index = match[1], int(match[2]) - 1
+    name, index = asked(response.question, len(task.texts)), 0
+    if name != response.question:
+        index = int(response.question[-1]) - 1
     if isinstance(response.value, int | float) and not isinstance(response.value, bool):
         return index, guessing.step(name, response.value)
     if len(task.texts) < 2 and isinstance(response.value, str | bool) and not guessing.is_flag(name):
@@ -214,7 +237,7 @@ def _ranking(value: list[Any], task: guessing.Task, by: Row) -> list[Item]:
     return [NewRanking(**by, texts=tuple(task.texts[index] for index in indices), order=order)]
 
 
-def _of_models(item: Item, data: Row) -> Item:
+def _of_models(item: Item, data: Row, task: guessing.Task) -> Item:
     model_a, model_b, model = (fields.optional(data, name) for name in ("model_1", "model_2", "model"))
     match item:
         case NewComparison():
@@ -223,78 +246,8 @@ def _of_models(item: Item, data: Row) -> Item:
             models = fields.parsed(data.get("models"))
             named = isinstance(models, list) and len(models) == len(item.texts)
             return replace(item, models=tuple(map(str, models))) if named else item
+        case NewRating() | NewSpan() | NewFlag() if not model and item.text in task.texts[:2]:
+            return replace(item, model=(model_a, model_b)[task.texts.index(item.text)])
         case NewRating() | NewSpan() | NewFlag() | NewDemonstration():
             return replace(item, model=model)
     return item
-
-
-def write(items: Sequence[Item]) -> list[Row]:
-    """Return a record for each set of answers that was annotated."""
-    records: dict[str, list[Item]] = defaultdict(list)
-    for item in items:
-        if not isinstance(item, NewAttack):
-            records[str(_fields(item))].append(item)
-    return [_record(record_items) for record_items in records.values()]
-
-
-def _fields(item: Any) -> Row:
-    is_question = len(item.messages) == 1 and item.messages[0]["role"] == "user"
-    row: Row = {"id": item.source_id} if item.source_id else {}
-    row["prompt"] = item.messages[0]["content"] if is_question else item.messages
-    columns: Row
-    match item:
-        case NewComparison():
-            row |= {"response_1": item.a, "response_2": item.b}
-            columns = {"model_1": item.model_a, "model_2": item.model_b}
-        case NewRanking():
-            row |= {f"response_{number}": text for number, text in enumerate(item.texts, start=1)}
-            columns = {"models": list(item.models)}
-        case NewDemonstration():
-            row |= {} if item.edited_from is None else {"response": item.edited_from}
-            columns = {"model": item.model}
-        case NewRating() | NewSpan() | NewFlag():
-            row |= {} if item.text is None else {"response": item.text}
-            columns = {"model": item.model}
-        case _:
-            columns = {}
-    columns |= {"category": item.category, "language": item.language}
-    return row | {n: v for n, v in columns.items() if v} | (item.extra if item.format == NAME else {})
-
-
-def _record(items: Sequence[Item]) -> Row:
-    row = _fields(items[0])
-    for item in items:
-        for question, value in _annotations(item):
-            name = f"{question}{_RESPONSES}"
-            row.setdefault(name, []).append(value)
-            row.setdefault(f"{name}.users", []).append(item.judge)
-            row.setdefault(f"{name}.status", []).append("submitted")
-    return row
-
-
-def _annotations(item: Any) -> list[tuple[str, Any]]:
-    comment = [("comment", item.comment)] if item.comment else []
-    match item:
-        case NewComparison():
-            preference = {"model_a": "response_1", "model_b": "response_2"}.get(item.winner, item.winner)
-            strength = [("strength", item.strength)] if item.strength else []
-            return [("preference", preference), *strength, *comment]
-        case NewRating():
-            thumbs = [] if item.thumbs is None else [("thumbs", "up" if item.thumbs else "down")]
-            stars = [] if item.stars is None else [("rating", item.stars)]
-            aspects = [(guessing.step_name(name), steps) for name, steps in item.aspects.items()]
-            return [*thumbs, *stars, *aspects, *comment]
-        case NewRanking():
-            ranks = [
-                {"value": f"response_{index + 1}", "rank": rank}
-                for rank, group in enumerate(item.order, start=1)
-                for index in group
-            ]
-            return [("ranking", ranks), *comment]
-        case NewDemonstration():
-            return [("answer", item.text), *comment]
-        case NewFlag():
-            return [("flag_prompt" if item.text is None else "flag", item.reason), *comment]
-        case NewSpan():
-            return [("span", [{"start": item.start, "end": item.end, "label": item.label}]), *comment]
-    return []

@@ -1,0 +1,1 @@
+"""Argilla's records with their responses: read and written."""
