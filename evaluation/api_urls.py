@@ -1,6 +1,7 @@
 """The API of this app, mounted below /api/v1/: each subject's is in its `urls`."""
 
 from evaluation.annotator_quality import urls as annotator_quality
+from evaluation.first_model import urls as first_model
 from evaluation.leaderboard import urls as leaderboard
 from evaluation.measures import urls as measures
 from evaluation.promotion import urls as promotion
@@ -14,6 +15,7 @@ urlpatterns = [
     *promotion.api_urlpatterns,
     *annotator_quality.api_urlpatterns,
     *vote_integrity.api_urlpatterns,
+    *first_model.api_urlpatterns,
     # Last: `evaluations/<pk>/` would take `evaluations/compare/`.
     *measures.router.urls,
     *promotion.router.urls,

@@ -16,6 +16,7 @@ class EvaluationConfig(AppConfig):
         from evaluation import kinds
         from evaluation.core.served_model import serves
         from evaluation.demo import next_step as demo
+        from evaluation.first_model import actions as first_model
         from evaluation.promotion import arena_sampling as sampling
         from evaluation.promotion import candidate_review, disputed_items
         from evaluation.promotion import reward_model_uncertainty as uncertainty
@@ -33,6 +34,7 @@ class EvaluationConfig(AppConfig):
         RUN_FINISHED.register(receivers.figures_of_a_new_model)
         RUN_FINISHED.register(receivers.enrolment_of_a_new_model)
         RUN_FINISHED.register(receivers.evidence_has_come)
+        RUN_FINISHED.register(first_model.go_on_after_reward)
         for chore in (
             PeriodicTask("figures that no signal reached", receivers.periodic_task, every=3.0),
             PeriodicTask("candidates and what is known of them", candidate_review.periodic_task, every=3.0),

@@ -1,6 +1,7 @@
 """Pages of this app: each subject's are in its `urls`."""
 
 from evaluation.annotator_quality import urls as annotator_quality
+from evaluation.first_model import urls as first_model
 from evaluation.leaderboard import urls as leaderboard
 from evaluation.measures import urls as measures
 from evaluation.measures.pages import new_evaluation
@@ -18,4 +19,5 @@ urlpatterns = [
     *promotion.urlpatterns,
     *annotator_quality.urlpatterns,
     *vote_integrity.urlpatterns,
+    *first_model.urlpatterns,
 ]

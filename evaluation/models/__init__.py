@@ -294,3 +294,21 @@ class Exclusion(models.Model):
     @property
     def name(self) -> str:
         return self.person.username if self.person else self.source_judge
+
+
+class FirstModel(models.Model):
+    """Which model, file and runs the five steps of a project's first trained model mean, so that they can be left and
+    taken up on another device. What has come of each is read from those rows."""
+
+    project = models.OneToOneField("annotate.Project", models.CASCADE, related_name="first_model")
+    model = models.ForeignKey("annotate.LanguageModel", models.PROTECT, null=True, blank=True, related_name="+")
+    import_run = models.ForeignKey("training.Run", models.SET_NULL, null=True, blank=True, related_name="+")
+    prompts = models.ForeignKey("annotate.Import", models.SET_NULL, null=True, blank=True, related_name="+")
+    sampling_run = models.ForeignKey("training.Run", models.SET_NULL, null=True, blank=True, related_name="+")
+    reward_run = models.ForeignKey("training.Run", models.SET_NULL, null=True, blank=True, related_name="+")
+    training_run = models.ForeignKey("training.Run", models.SET_NULL, null=True, blank=True, related_name="+")
+    problem = models.TextField(blank=True, help_text="Why training did not go on by itself, in words.")
+    changed_at = models.DateTimeField(auto_now=True)
+
+    def __str__(self) -> str:
+        return f"first model of {self.project}"

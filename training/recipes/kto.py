@@ -16,12 +16,11 @@ from trl import KTOConfig as TrainerConfig
 from trl import KTOTrainer
 
 from training.configs import KTOConfig
+from training.configs.preference import FEWEST_OF_EACH
 from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
 from training.recipes.common.entry import config_of, run_recipe
 from training.recipes.preference import preference_policy
 from training.recipes.preference.preference_data import Judgements
-
-FEWEST_OF_EACH = 4
 
 
 class Trainer(KTOTrainer):

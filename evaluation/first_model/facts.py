@@ -1,0 +1,107 @@
+"""Read what is there for the five steps of a project: its rows are the truth, `FirstModel` says which are meant."""
+
+from __future__ import annotations
+
+from annotate.data.datasets import preferences
+from annotate.data.datasets.selections import select
+from annotate.models import (
+    AnnotatorKind,
+    Comparison,
+    Completion,
+    Demonstration,
+    Import,
+    LanguageModel,
+    Project,
+    Prompt,
+    Rating,
+    Split,
+)
+from evaluation.first_model.path_steps import Facts
+from evaluation.first_model.recipe_choice import Annotated
+from evaluation.models import FirstModel
+from training.models import Run
+
+_FEEDBACK = (Comparison, Rating, Demonstration)
+_RELATED = ("project", "model", "import_run__output_model", "prompts", "sampling_run", "reward_run__output_model")
+IN_HAND = (Import.State.QUEUED, Import.State.RUNNING)
+
+
+def path_of(project: Project) -> FirstModel:
+    """Return where the project is on its path; an unsaved row where nobody has begun."""
+    rows = FirstModel.objects.select_related(*_RELATED, "training_run__output_model")
+    return rows.filter(project=project).first() or FirstModel(project=project)
+
+
+def base_of(path: FirstModel) -> LanguageModel | None:
+    """Return the model that is sampled from and trained: the one chosen, or what its import has made."""
+    if path.model is not None:
+        return path.model
+    return path.import_run.output_model if path.import_run else None
+
+
+def child_of(path: FirstModel) -> LanguageModel | None:
+    return path.training_run.output_model if path.training_run else None
+
+
+def facts_of(path: FirstModel) -> Facts:
+    project, base = path.project, base_of(path)
+    answers = Completion.objects.filter(prompt__project=project, prompt__side=Split.TRAIN, model__isnull=False)
+    return Facts(
+        has_model=base is not None,
+        prompts=Prompt.objects.filter(project=project, side=Split.TRAIN).count(),
+        is_importing=path.prompts is not None and path.prompts.state in IN_HAND,
+        answers=answers.filter(model=base).count() if base else 0,
+        is_sampling=is_under_way(path.sampling_run),
+        annotations=annotation_count(project),
+        has_training=path.training_run is not None or path.reward_run is not None,
+        has_child=child_of(path) is not None,
+    )
+
+
+def is_under_way(run: Run | None) -> bool:
+    return run is not None and not run.is_finished
+
+
+def annotation_count(project: Project) -> int:
+    """Return how many counted annotations of the train split there are, by people and simulations."""
+    return sum(table.objects.counted().on_split(Split.TRAIN).filter(project=project).count() for table in _FEEDBACK)
+
+
+def annotator_kind_of(project: Project) -> str:
+    """Return whose annotations train: people's, unless simulations alone have annotated."""
+    tables = [table.objects.counted().on_split(Split.TRAIN).filter(project=project) for table in _FEEDBACK]
+    has_people = any(rows.by(AnnotatorKind.PERSON).exists() for rows in tables)
+    has_simulations = any(rows.by(AnnotatorKind.SIMULATION).exists() for rows in tables)
+    return AnnotatorKind.SIMULATION if has_simulations and not has_people else AnnotatorKind.PERSON
+
+
+def annotated(project: Project, judge: str) -> Annotated:
+    """Return what these annotators have said so far, as a dataset frozen now would have it."""
+    tables = {t: t.objects.filter(project=project).teaching().by(judge).on_split(Split.TRAIN) for t in _FEEDBACK}
+    comparisons = preferences.comparisons_from(
+        tables[Comparison].values("prompt_id", "completion_a", "completion_b", "winner", "strength", "author")
+    )
+    rows = list(tables[Rating].values("completion", "prompt_id", "thumbs", "stars", "author"))
+    ratings = preferences.ratings_from(rows)
+    told = preferences.informativeness(comparisons, ratings, {row["completion"]: row["prompt_id"] for row in rows})
+    examples = select(project=project, kind="sft", judge=judge, whole_answers=False).counts["examples"]
+    return Annotated(
+        pairs=told.pairs,
+        ties=told.ties,
+        thumbs_up=told.thumbs_up,
+        thumbs_down=told.thumbs_down,
+        stars=told.stars,
+        demonstrations=tables[Demonstration].count(),
+        informative=told.informative,
+        prompts_informative=told.prompts_telling,
+        examples=examples,
+    )
+
+
+def annotation_seconds(project: Project) -> list[float]:
+    """Return how long people's annotations have taken here, in seconds; an hour away from the desk is left out."""
+    seconds: list[float] = []
+    for table in _FEEDBACK:
+        rows = table.objects.counted().by(AnnotatorKind.PERSON).filter(project=project, seconds__range=(0.5, 900))
+        seconds += rows.order_by("-id").values_list("seconds", flat=True)[:500]
+    return seconds

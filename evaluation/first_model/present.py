@@ -1,0 +1,184 @@
+"""Describe where a project is on its five steps, for pages, programs and commands alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.utils import timezone
+
+from annotate.models import LanguageModel, Project, Split
+from annotate.models.prompts import ARENA
+from evaluation.first_model import actions, facts, path_steps, time_estimates
+from evaluation.first_model.recipe_choice import KTO, PAIRS, PPO, SFT, TITLES, Annotated, Choice, Option, choose
+from evaluation.first_model.time_estimates import EarlierRun, Estimate, in_words
+from evaluation.models import FirstModel
+from training.models import Run
+from training.runs.figures.progress import progress
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A run under way: its line of progress, and the share of it that is done (None while nobody knows)."""
+
+    run: Run
+    line: str
+    percent: int | None
+
+
+@dataclass(frozen=True)
+class TrainingOption:
+    """A recipe with what it costs in time."""
+
+    option: Option
+    time: str
+    is_proposed: bool
+
+
+def waiting(run: Run | None) -> Waiting | None:
+    """Return how far a run is; None when none is under way."""
+    if run is None or run.is_finished:
+        return None
+    last = run.metrics.order_by("-sequence").values_list("values", flat=True).first() or {}
+    percent = round(100 * run.step / run.total_steps) if run.total_steps else None
+    return Waiting(run, progress(run, list(run.attempts.all()), last, timezone.now()), percent)
+
+
+def runs_of(path: FirstModel) -> dict[str, Run | None]:
+    return {
+        "model": path.import_run,
+        "answers": path.sampling_run,
+        "training": path.training_run or path.reward_run,
+    }
+
+
+def sampling_size(project: Project, completions: int, max_new_tokens: int) -> dict[str, Any]:
+    """Return how many answers there would be, how long they take, and what they cost at most behind an endpoint."""
+    path = facts.path_of(project)
+    base = facts.base_of(path)
+    prompts = project.prompts.filter(side=Split.TRAIN).exclude(source=ARENA).count()
+    answers = prompts * completions
+    estimate = _estimate("sample", answers, base, tokens=max_new_tokens)
+    size = {"prompts": prompts, "answers": answers, "time": in_words(estimate.seconds), "basis": estimate.basis}
+    if base is not None and base.endpoint and not base.path:
+        size["basis"] = "if it answers as fast as a small model here does; a server with a GPU is many times faster"
+    if base is not None and base.endpoint and base.completion_price:
+        size["cost"] = f"{float(base.completion_price) * answers * max_new_tokens / 1e6:.2f}"
+    return size
+
+
+def sampling_defaults(project: Project, base: LanguageModel | None) -> tuple[int, int]:
+    """Return completions per prompt and the longest answer, in tokens."""
+    return actions.COMPLETIONS_PER_PROMPT, actions.answer_length(project, base) if base else actions.LONGEST_ANSWER
+
+
+def choice_of(path: FirstModel) -> tuple[Annotated, Choice]:
+    annotated = facts.annotated(path.project, facts.annotator_kind_of(path.project))
+    return annotated, choose(annotated, reward_is_refused=bool(path.problem))
+
+
+def training_options(path: FirstModel, annotated: Annotated, choice: Choice) -> list[TrainingOption]:
+    """Return every recipe, the proposed one first."""
+    base = facts.base_of(path)
+    length = path.sampling_run.config.get("max_new_tokens", 64) if path.sampling_run else path.project.max_new_tokens
+    times = {option.kind: _training_time(option.kind, annotated, base, length) for option in choice.options}
+    rows = [TrainingOption(option, times[option.kind], option == choice.proposed) for option in choice.options]
+    return sorted(rows, key=lambda row: (not row.is_proposed, not row.option.is_possible))
+
+
+def _training_time(kind: str, annotated: Annotated, base: LanguageModel | None, length: int) -> str:
+    if kind == PPO:
+        reward = _estimate("reward", annotated.total, base)
+        policy = _estimate("ppo", time_estimates.PPO_EPISODES, base, tokens=length)
+        return f"{in_words(reward.seconds + policy.seconds)}, {policy.basis}"
+    thumbs = annotated.thumbs_up + annotated.thumbs_down
+    items = annotated.examples if kind == SFT else thumbs if kind == KTO else annotated.pairs
+    estimate = _estimate(kind, items, base)
+    return f"{in_words(estimate.seconds)}, {estimate.basis}"
+
+
+def annotating_time(project: Project, annotated: Annotated) -> str:
+    """Return how long one person annotates until a recipe is possible."""
+    needed = max(PAIRS - annotated.pairs, 1)
+    estimate = time_estimates.of_annotating(needed, facts.annotation_seconds(project))
+    return f"{needed} comparisons take one person {in_words(estimate.seconds)}, {estimate.basis}"
+
+
+def weights_time(parameters: float | None) -> str:
+    """Return how long weights take to be read: 25 s for 135 million parameters on two cores, most of it a start."""
+    return in_words(15 + 10 * (parameters or time_estimates.REFERENCE_PARAMETERS) / 135e6)
+
+
+def size_on_disk(source: str) -> int:
+    """Return the bytes of a file or folder below models/ in ASSAY_DATA."""
+    path: Path = settings.DATA_DIR / source
+    return sum(each.stat().st_size for each in ([path] if path.is_file() else path.rglob("*")) if each.is_file())
+
+
+def _estimate(kind: str, items: int, base: LanguageModel | None, *, tokens: int = 64) -> Estimate:
+    parameters = base.parameters if base else None
+    earlier = _earlier(kind, base)
+    return time_estimates.of_run(kind, items, parameters=parameters, tokens=tokens, earlier=earlier)
+
+
+def _earlier(kind: str, base: LanguageModel | None) -> EarlierRun | None:
+    """Return the last run of that kind here that ended well, of this model rather than of others."""
+    runs = Run.objects.filter(kind=kind, state=Run.State.SUCCEEDED, started_at__isnull=False, parent__isnull=False)
+    runs = runs.exclude(finished_at=None).select_related("parent", "dataset")
+    run = runs.filter(parent=base).first() or runs.filter(parent__endpoint="", parent__parameters__gt=0).first()
+    if run is None or run.parent is None or run.started_at is None or run.finished_at is None:
+        return None
+    seconds = (run.finished_at - run.started_at).total_seconds()
+    tokens = run.config.get("max_new_tokens", 64) if kind in ("sample", "ppo") else 64
+    size = run.parent.parameters or time_estimates.REFERENCE_PARAMETERS
+    return EarlierRun(seconds, _items_of(run), size, tokens)
+
+
+def _items_of(run: Run) -> int:
+    counts = run.dataset.counts if run.dataset else {}
+    match run.kind:
+        case "sample":
+            return int(run.result.get("completions", 0))
+        case "ppo":
+            return int(run.config.get("steps", 0)) * int(run.config.get("batch_size", 0))
+        case "sft":
+            return int(counts.get("examples", 0))
+        case "dpo":
+            return sum(counts.get("winners", {}).get(winner, 0) for winner in ("model_a", "model_b"))
+        case "kto":
+            return int(counts.get("ratings", 0))
+    return int(counts.get("comparisons", 0)) + int(counts.get("ratings", 0))
+
+
+def summary(path: FirstModel) -> dict[str, Any]:
+    """Return the whole path as plain data, for programs and commands."""
+    known = facts.facts_of(path)
+    annotated, choice = choice_of(path)
+    base, child = facts.base_of(path), facts.child_of(path)
+    runs = {name: run.pk if run else None for name, run in runs_of(path).items()}
+    return {
+        "project": path.project.slug,
+        "step": path_steps.current_step(known),
+        "model": base.pk if base else None,
+        "runs": runs,
+        "import_id": path.prompts_id,  # type: ignore[attr-defined]
+        "prompts": known.prompts,
+        "answers": known.answers,
+        "annotations": known.annotations,
+        "proposed": choice.proposed.kind if choice.proposed else "",
+        "recipes": [
+            {
+                "kind": row.option.kind,
+                "title": TITLES[row.option.kind],
+                "is_possible": row.option.is_possible,
+                "reason": row.option.reason,
+                "time": row.time,
+            }
+            for row in training_options(path, annotated, choice)
+        ],
+        "further": choice.further,
+        "problem": path.problem,
+        "child": child.pk if child else None,
+    }

@@ -1,0 +1,152 @@
+"""Propose a recipe from what was annotated, and say why. Pure: no Django.
+
+| proposed | when | the threshold comes from |
+|---|---|---|
+| reward model, then PPO | `preferences.ENOUGH` annotations that tell one answer from another, on `ENOUGH_PROMPTS` prompts | measured: benchmarks/reward_learning_curve.py |
+| DPO | `PAIRS` comparisons with a winner, and more of them than thumbs that can be set against each other | the recipe's `FEWEST_PAIRS` |
+| KTO | `THUMBS_OF_EACH` thumbs up and as many down | the recipe's `FEWEST_OF_EACH` |
+| SFT | `EXAMPLES` written or best-rated answers | the recipe holds nothing out below it |
+
+The recipes hold back a tenth of the prompts to measure on, and a prompt may bear several annotations: so half as many
+again as they need to train on are asked for here.
+"""  # noqa: E501
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from annotate.data.datasets.preferences import ENOUGH, ENOUGH_PROMPTS
+from training.configs.preference import FEWEST_OF_EACH, FEWEST_PAIRS
+
+PAIRS = FEWEST_PAIRS * 3 // 2
+THUMBS_OF_EACH = FEWEST_OF_EACH * 3 // 2
+EXAMPLES = 10
+PPO, DPO, KTO, SFT = KINDS = ("ppo", "dpo", "kto", "sft")
+TITLES = {PPO: "Reward model, then PPO", DPO: "DPO", KTO: "KTO", SFT: "SFT"}
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """Counted annotations of the train split, by one kind of annotator. `informative` are those that tell one answer
+    from another, on `prompts_informative` prompts (`preferences.informativeness`); `examples` are what SFT would
+    imitate."""
+
+    pairs: int = 0
+    ties: int = 0
+    thumbs_up: int = 0
+    thumbs_down: int = 0
+    stars: int = 0
+    demonstrations: int = 0
+    informative: int = 0
+    prompts_informative: int = 0
+    examples: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.pairs + self.ties + self.thumbs_up + self.thumbs_down + self.stars + self.demonstrations
+
+    @property
+    def opposed_thumbs(self) -> int:
+        """Return how many thumbs have one of the other kind to be set against."""
+        return 2 * min(self.thumbs_up, self.thumbs_down)
+
+
+@dataclass(frozen=True)
+class Option:
+    """`reason` says why it can be trained, or what is missing."""
+
+    kind: str
+    is_possible: bool
+    reason: str
+
+    @property
+    def title(self) -> str:
+        return TITLES[self.kind]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """`proposed` is None while nothing can be trained; `further` says what more annotations would allow."""
+
+    options: tuple[Option, ...]
+    proposed: Option | None
+    further: str
+
+    def option(self, kind: str) -> Option | None:
+        return next((option for option in self.options if option.kind == kind), None)
+
+
+def choose(annotated: Annotated, *, reward_is_refused: bool = False) -> Choice:
+    """Return every recipe with its reason, and the one that is proposed. `reward_is_refused`: a reward model of these
+    annotations did not beat chance, so that PPO would learn noise."""
+    options = (_ppo(annotated, reward_is_refused), _dpo(annotated), _kto(annotated), _sft(annotated))
+    proposed = _proposed(annotated, [option for option in options if option.kind != PPO or not reward_is_refused])
+    return Choice(options, proposed, _further(annotated))
+
+
+def _proposed(annotated: Annotated, options: Iterable[Option]) -> Option | None:
+    order = [PPO, DPO, KTO, SFT]
+    if annotated.opposed_thumbs > annotated.pairs:
+        order = [PPO, KTO, DPO, SFT]
+    possible = {option.kind: option for option in options if option.is_possible}
+    return next((possible[kind] for kind in order if kind in possible), None)
+
+
+def _ppo(annotated: Annotated, is_refused: bool) -> Option:
+    n, prompts = annotated.informative, annotated.prompts_informative
+    if n >= ENOUGH and prompts >= ENOUGH_PROMPTS:
+        if is_refused:
+            return Option(
+                PPO, True, "The last reward model did not beat chance; with more annotations another one may."
+            )
+        reason = (
+            f"{n:,} annotations tell one answer from another, on {prompts:,} prompts: enough for a reward model, and "
+            "PPO can learn beyond the answers that were annotated. It takes longest."
+        )
+        return Option(PPO, True, reason)
+    return Option(
+        PPO,
+        False,
+        f"A reward model needs {ENOUGH} annotations that tell one answer from another, on {ENOUGH_PROMPTS} prompts; "
+        f"there are {n:,}, on {prompts:,}.",
+    )
+
+
+def _dpo(annotated: Annotated) -> Option:
+    n = annotated.pairs
+    if n >= PAIRS:
+        return Option(DPO, True, f"{n:,} comparisons have a winner, and DPO learns from pairs without a reward model.")
+    return Option(DPO, False, f"DPO needs {PAIRS} comparisons with a winner; there {_are(n)}.")
+
+
+def _kto(annotated: Annotated) -> Option:
+    up, down = annotated.thumbs_up, annotated.thumbs_down
+    if min(up, down) >= THUMBS_OF_EACH:
+        reason = f"There are {up:,} thumbs up and {down:,} down, and KTO learns from thumbs without pairs."
+        return Option(KTO, True, reason)
+    return Option(
+        KTO, False, f"KTO needs {THUMBS_OF_EACH} thumbs up and {THUMBS_OF_EACH} down; there are {up:,} and {down:,}."
+    )
+
+
+def _sft(annotated: Annotated) -> Option:
+    n = annotated.examples
+    if n >= EXAMPLES:
+        return Option(
+            SFT, True, f"{n:,} written or best-rated answers can be imitated. Bad answers teach nothing here."
+        )
+    return Option(SFT, False, f"SFT needs {EXAMPLES} written or best-rated answers to imitate; there {_are(n)}.")
+
+
+def _are(n: int) -> str:
+    return "is 1" if n == 1 else f"are {n:,}"
+
+
+def _further(annotated: Annotated) -> str:
+    wanted = []
+    if (more := ENOUGH - annotated.informative) > 0:
+        wanted.append(f"{more} more annotations that tell one answer from another")
+    if (prompts := ENOUGH_PROMPTS - annotated.prompts_informative) > 0:
+        wanted.append(f"{prompts} more prompts on which they differ")
+    return f"With {' and '.join(wanted)}, a reward model and PPO become possible." if wanted else ""

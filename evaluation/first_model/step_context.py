@@ -1,0 +1,121 @@
+"""Gather what the page of each step shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import QuerySet
+
+from annotate.core.errors import Refused
+from annotate.core.permissions import Person, can
+from annotate.models import Import, LanguageModel, Project, Split, User
+from evaluation.first_model import facts, path_steps, present
+from evaluation.first_model.path_steps import ANNOTATIONS, ANSWERS, MODEL, PROMPTS, TRAINING
+from evaluation.first_model.prompt_preview import preview
+from evaluation.models import FirstModel
+from training.core.bundled_model import BundledModelMissing, bundled_gguf
+from training.models import Run
+
+_MOST_MODELS = 200
+
+
+def of_start(person: Person, projects: QuerySet[Project]) -> dict[str, Any]:
+    """Return the projects that somebody may go on in, and whether they may begin a new one."""
+    return {"projects": list(projects[:50]), "may_start": person.is_staff, "bundled": _has_bundled()}
+
+
+def of_step(path: FirstModel, step: str, person: User) -> dict[str, Any]:
+    known = facts.facts_of(path)
+    context = {
+        "project": path.project,
+        "path": path,
+        "steps": path_steps.steps(known),
+        "step": next(each for each in path_steps.steps(known) if each.name == step),
+        "facts": known,
+        "base": facts.base_of(path),
+        "child": facts.child_of(path),
+        **of_wait(path, step),
+    }
+    return context | _OF[step](path, person)
+
+
+def of_wait(path: FirstModel, step: str) -> dict[str, Any]:
+    """Return what is under way in this step, and what came of the last run where that was no success."""
+    run = present.runs_of(path).get(step)
+    under_way = present.waiting(run)
+    import_ = path.prompts if step == PROMPTS else None
+    is_checking = import_ is not None and import_.state in facts.IN_HAND
+    return {
+        "project": path.project,
+        "path": path,
+        "step_name": step,
+        "under_way": under_way,
+        "import": import_,
+        "is_waiting": under_way is not None or is_checking,
+        "failed": run if run is not None and run.state in (Run.State.FAILED, Run.State.CANCELLED) else None,
+    }
+
+
+def by_field(refused: Refused) -> Refused:
+    """Return the refusal of a run by the fields of the step's own form: `config.source` is `source` there."""
+    errors = {name.removeprefix("config."): text for name, text in refused.errors.items()}
+    return Refused(refused.status, **errors)
+
+
+def _of_model(path: FirstModel, person: User) -> dict[str, Any]:
+    models = LanguageModel.objects.usable_in(path.project).filter(kind=LanguageModel.Kind.POLICY, retired_at=None)
+    return {"models": list(models.order_by("-id")[:_MOST_MODELS]), "bundled": _has_bundled()}
+
+
+def _of_prompts(path: FirstModel, person: User) -> dict[str, Any]:
+    prompts = path.project.prompts
+    context = {"train": prompts.filter(side=Split.TRAIN).count(), "eval": prompts.filter(side=Split.EVAL).count()}
+    if path.prompts is not None and path.prompts.state != Import.State.DONE:
+        context["preview"] = preview(path.prompts)
+    return context
+
+
+def _of_answers(path: FirstModel, person: User) -> dict[str, Any]:
+    completions, length = present.sampling_defaults(path.project, facts.base_of(path))
+    size = present.sampling_size(path.project, completions, length)
+    return {"completions": completions, "length": length, "size": size}
+
+
+def _of_annotations(path: FirstModel, person: User) -> dict[str, Any]:
+    annotated, choice = present.choice_of(path)
+    return {
+        "annotated": annotated,
+        "choice": choice,
+        "annotating_time": present.annotating_time(path.project, annotated),
+        "may_invite": can(person, "manage", path.project),
+        "guideline": path.project.guideline,
+    }
+
+
+def _of_training(path: FirstModel, person: User) -> dict[str, Any]:
+    if path.training_run is not None and path.training_run.output_model is not None:
+        return {}
+    annotated, choice = present.choice_of(path)
+    reward = path.reward_run
+    return {
+        "annotated": annotated,
+        "choice": choice,
+        "options": present.training_options(path, annotated, choice),
+        "may_go_on": reward is not None and reward.output_model is not None and path.training_run is None,
+    }
+
+
+def _has_bundled() -> bool:
+    try:
+        return bool(bundled_gguf())
+    except BundledModelMissing:
+        return False
+
+
+_OF = {
+    MODEL: _of_model,
+    PROMPTS: _of_prompts,
+    ANSWERS: _of_answers,
+    ANNOTATIONS: _of_annotations,
+    TRAINING: _of_training,
+}

@@ -1,0 +1,35 @@
+"""Make a link that lets one person annotate, for the fourth of five steps to a trained child.
+
+manage.py invite_annotator --project everyday
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from django.urls import reverse
+
+from annotate.core.command_arguments import person_named, project_named
+from annotate.core.errors import Refused
+from annotate.models import Role
+from annotate.projects.invitations import DAYS, invite
+
+
+class Command(BaseCommand):
+    help = "Print a link that lets one person into a project; it works once."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--project", required=True, help="the project's slug")
+        parser.add_argument("--role", default=Role.ANNOTATOR, choices=Role.values)
+        parser.add_argument("--by", default="", help="username of a manager (default: the first superuser)")
+
+    def handle(self, *, project: str, role: str, by: str, **options: Any) -> None:
+        try:
+            _, token = invite(project=project_named(project), role=role, by=person_named(by, "manager"))
+        except Refused as refused:
+            raise CommandError("\n".join(f"{name}: {text}" for name, text in refused.errors.items())) from refused
+        self.stdout.write(f"{settings.SITE_URL}{reverse('invitation', args=[token])}")
+        self.stdout.write(f"It works once, and for {DAYS} days.")

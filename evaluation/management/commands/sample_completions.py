@@ -1,0 +1,43 @@
+"""Have the model answer the train prompts, the third of five steps to a trained child (docs/guides/first-model.md).
+
+manage.py sample_completions --project everyday --completions-per-prompt 4
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from annotate.core.command_arguments import person_named, project_named
+from annotate.core.errors import Refused
+from evaluation.first_model import actions, present
+from evaluation.first_model.facts import base_of, path_of
+from evaluation.first_model.run_following import follow
+
+
+class Command(BaseCommand):
+    help = "Freeze the train prompts, and have the project's model answer them."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--project", required=True, help="the project's slug")
+        parser.add_argument("--completions-per-prompt", type=int, default=actions.COMPLETIONS_PER_PROMPT)
+        parser.add_argument("--max-new-tokens", type=int, help="the longest answer (default: as the project says)")
+        parser.add_argument("--queue", action="store_true", help="do not wait for the run")
+        parser.add_argument("--by", default="", help="username of a researcher (default: the first superuser)")
+
+    def handle(self, *, project: str, by: str, queue: bool, **options: Any) -> None:
+        where, user = project_named(project), person_named(by, "researcher")
+        completions, length = options["completions_per_prompt"], options["max_new_tokens"]
+        try:
+            run = actions.sample_answers(
+                project=where, by=user, completions_per_prompt=completions, max_new_tokens=length
+            )
+        except Refused as refused:
+            raise CommandError("\n".join(f"{name}: {text}" for name, text in refused.errors.items())) from refused
+        length = length or present.sampling_defaults(where, base_of(path_of(where)))[1]
+        size = present.sampling_size(where, completions, length)
+        self.stdout.write(f"Queued {run}: {size['answers']:,} answers, {size['time']}, {size['basis']}.")
+        if not queue:
+            self.stdout.write(f"{follow(run, self.stdout.write).completions.count():,} answers are here.")

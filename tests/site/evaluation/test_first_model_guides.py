@@ -1,0 +1,96 @@
+"""What the guides to the first model and to TRL's users say, typed into a shell from top to bottom."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.factories import PASSWORD
+from tests.support.processes import ROOT
+from tests.support.sites.site import Site, empty_site
+from tests.support.tiny_model import make_elsewhere
+
+pytestmark = [pytest.mark.slow, pytest.mark.thorough]
+GUIDES = ROOT / "docs" / "guides"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """An installation whose owner has weights, prompts and pairs, and no project."""
+    site = empty_site(tmp_path_factory.mktemp("guides") / "data")
+    make_elsewhere(site.data / "models" / "mine")
+    here = site.data.parent
+    prompts = [{"prompt": f"What is told of the sea, {n}?"} for n in range(30)]
+    pairs = [row | {"chosen": f"Much, {n}.", "rejected": f"Nothing, {n}."} for n, row in enumerate(prompts)]
+    for name, rows in (("prompts", prompts), ("pairs", pairs)):
+        (here / f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    type_in(site, "python manage.py createsuperuser --noinput --username=mina --email=m@example.org")
+    try:
+        site.start()
+        yield site
+    finally:
+        site.stop()
+
+
+def carried_out(site: Site, command: list[str]) -> str:
+    """Run it beside the reader's files; what it printed."""
+    environment = {**site.environment, "DJANGO_SUPERUSER_PASSWORD": PASSWORD}
+    done = subprocess.run(command, cwd=site.data.parent, env=environment, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, f"{command}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
+    return done.stdout
+
+
+def blocks(guide: str, language: str) -> list[str]:
+    text = (GUIDES / guide).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+def type_in(site: Site, line: str) -> str:
+    """Type one `python manage.py …` of a guide."""
+    words = re.findall(r'"[^"]*"|\S+', line)
+    return carried_out(site, [sys.executable, str(ROOT / words[1]), *(word.strip('"') for word in words[2:])])
+
+
+def children(site: Site, project: str) -> list[str]:
+    rows = site.query(
+        "select m.name from annotate_contestant c join annotate_languagemodel m on m.id = c.model_id "
+        "join annotate_project p on p.id = c.project_id where p.slug = ? and c.left_at is null order by m.id",
+        project,
+    )
+    return [name for (name,) in rows]
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the guide says that it needs curl")
+def test_the_five_calls(site):
+    script = "\n".join(blocks("first-model.md", "sh")).replace("http://127.0.0.1:8000", site.url)
+    script = script.replace("PASSWORD='…'", f"PASSWORD='{PASSWORD}'")
+    said = carried_out(site, ["bash", "-e", "-o", "pipefail", "-c", script])
+    assert children(site, "everyday") == ["mine", "mine-kto"], said[-2000:]
+
+
+def test_the_five_commands(site):
+    *lines, dry = [line for block in blocks("first-model.md", "commands") for line in block.splitlines()]
+    said = [type_in(site, line) for line in lines]
+    assert "/invitations/" in said[3]
+    type_in(
+        site, f"python manage.py simulate_annotators --url {site.url} --project tales --comparisons 16 --annotators 2"
+    )
+    proposal = type_in(site, dry)
+    assert "DPO (proposed)" in proposal and "comparisons have a winner" in proposal
+    assert children(site, "tales") == ["mine-2"]
+    assert "competes in Tales of the sea" in type_in(site, dry.replace(" --dry-run", ""))
+    assert children(site, "tales") == ["mine-2", "mine-2-dpo"]
+
+
+def test_the_way_from_trl_and_back(site):
+    for line in [line for block in blocks("from-trl.md", "commands") for line in block.splitlines()]:
+        type_in(site, line)
+    assert "mine-from-trl" in children(site, "from-trl")
+    rows = [json.loads(line) for line in (site.data.parent / "preferences.jsonl").read_text().splitlines()]
+    assert len(rows) > 10 and {"prompt", "chosen", "rejected"} <= rows[0].keys()

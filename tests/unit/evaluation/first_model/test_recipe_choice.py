@@ -1,0 +1,60 @@
+"""Which recipe is proposed follows from what was annotated, and says why."""
+
+from __future__ import annotations
+
+import pytest
+
+from annotate.data.datasets.preferences import ENOUGH, ENOUGH_PROMPTS
+from evaluation.first_model.recipe_choice import EXAMPLES, PAIRS, THUMBS_OF_EACH, Annotated, choose
+
+ENOUGH_OF_ALL = Annotated(pairs=ENOUGH, informative=ENOUGH, prompts_informative=ENOUGH_PROMPTS)
+
+
+def proposed(**fields) -> str:
+    option = choose(Annotated(**fields)).proposed
+    return option.kind if option else ""
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind"),
+    [
+        ({}, ""),
+        ({"pairs": PAIRS - 1}, ""),
+        ({"pairs": PAIRS}, "dpo"),
+        ({"pairs": PAIRS, "ties": 100}, "dpo"),
+        ({"ties": 100}, ""),  # a tie makes no pair
+        ({"thumbs_up": THUMBS_OF_EACH, "thumbs_down": THUMBS_OF_EACH}, "kto"),
+        ({"thumbs_up": 50, "thumbs_down": THUMBS_OF_EACH - 1}, ""),
+        ({"pairs": PAIRS, "thumbs_up": 40, "thumbs_down": 30}, "kto"),  # more thumbs than pairs
+        ({"pairs": 40, "thumbs_up": 20, "thumbs_down": 20}, "dpo"),
+        ({"pairs": PAIRS, "thumbs_up": 100, "thumbs_down": 2}, "dpo"),  # two thumbs down tell little
+        ({"examples": EXAMPLES}, "sft"),
+        ({"examples": EXAMPLES - 1}, ""),
+        ({"pairs": ENOUGH, "informative": ENOUGH, "prompts_informative": ENOUGH_PROMPTS}, "ppo"),
+        ({"pairs": ENOUGH, "informative": ENOUGH, "prompts_informative": ENOUGH_PROMPTS - 1}, "dpo"),
+        ({"pairs": ENOUGH - 1, "informative": ENOUGH - 1, "prompts_informative": 60}, "dpo"),
+    ],
+)
+def test_what_is_proposed(fields, kind):
+    assert proposed(**fields) == kind
+
+
+def test_ppo_is_not_proposed_again_after_its_reward_model_failed():
+    choice = choose(ENOUGH_OF_ALL, reward_is_refused=True)
+    assert choice.proposed is not None and choice.proposed.kind == "dpo"
+    ppo = choice.option("ppo")
+    assert ppo is not None and ppo.is_possible and "did not beat chance" in ppo.reason
+    assert choice.further == ""
+
+
+def test_every_recipe_says_what_it_would_learn_from_or_what_is_missing():
+    reasons = {option.kind: option.reason for option in choose(Annotated(pairs=1, thumbs_up=3)).options}
+    assert reasons["dpo"] == f"DPO needs {PAIRS} comparisons with a winner; there is 1."
+    assert reasons["kto"].endswith("there are 3 and 0.")
+    assert "there are 0" in reasons["sft"] and "there are 0, on 0." in reasons["ppo"]
+
+
+def test_what_more_annotations_would_allow():
+    assert choose(ENOUGH_OF_ALL).further == ""
+    few = choose(Annotated(pairs=30, informative=30, prompts_informative=8)).further
+    assert "50 more annotations" in few and "12 more prompts" in few
