@@ -48,6 +48,10 @@ def _automatic(project: Project) -> NextStep | None:
 
 def _missing(project: Project, *, is_manager: bool) -> Iterator[NextStep]:
     """Yield the steps along the loop; the last one is always there, for the loop has no end."""
+    path = getattr(project, "first_model", None)  # of evaluation, which leads through five steps of its own
+    if path is not None and (path.training_run is None or path.training_run.output_model is None):
+        words = "You are on your way from a model to its first trained child, in five steps."
+        yield _step(project, words, "Go on with the next step", "first-model")
     if not project.prompts.exists():
         words = "The project has no prompts yet. Bring some in from a file, or send a list to POST /api/v1/prompts/."
         yield _step(project, words, "Import a file", "imports")

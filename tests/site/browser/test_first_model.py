@@ -202,4 +202,4 @@ def test_from_an_empty_installation_to_a_child_in_the_arena(hand_of, empty, brow
     names = {name for (name,) in empty.query("select name from annotate_languagemodel")}
     competing = empty.query("select count(*) from annotate_contestant where left_at is null")[0][0]
     assert {"mine"} < names and competing == 2
-    assert hand.typed == 2 and hand.presses <= 11
+    assert hand.typed == 2 and hand.presses == 10
