@@ -69,7 +69,10 @@ def _of_model(path: FirstModel, person: User) -> dict[str, Any]:
 
 def _of_prompts(path: FirstModel, person: User) -> dict[str, Any]:
     prompts = path.project.prompts
-    context = {"train": prompts.filter(side=Split.TRAIN).count(), "eval": prompts.filter(side=Split.EVAL).count()}
+    context: dict[str, Any] = {
+        "train": prompts.filter(side=Split.TRAIN).count(),
+        "eval": prompts.filter(side=Split.EVAL).count(),
+    }
     if path.prompts is not None and path.prompts.state != Import.State.DONE:
         context["preview"] = preview(path.prompts)
     return context
