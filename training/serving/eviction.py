@@ -24,7 +24,8 @@ def make_room(base: LanguageModel, *, for_row: ServedAdapter, one_more: bool = F
     surplus = rows.count() + 1 - settings_of(base).limit
     surplus = max(surplus, 1) if one_more else surplus
     for row in least_used(list(rows))[: max(surplus, 0)]:
-        reason = f"{for_row.model.name} took its place: the server keeps {settings_of(base).limit} adapters at a time."
+        # Which one took it is not said: it may be another project's.
+        reason = f"Another one took its place: the server keeps {settings_of(base).limit} adapters at a time."
         hot_loading.unload(row, State.EVICTED, reason)
 
 
@@ -58,3 +59,7 @@ def _competing(rows: Sequence[ServedAdapter]) -> set[int]:
     entered = Contestant.objects.filter(model=OuterRef("pk"), left_at=None)
     models = LanguageModel.objects.filter(pk__in=[row.model_id for row in rows])
     return set(models.filter(Exists(entered)).values_list("pk", flat=True))
+
+
+def failed_rows(base: LanguageModel) -> QuerySet[ServedAdapter]:
+    return ServedAdapter.objects.filter(base=base, state=State.FAILED)

@@ -67,6 +67,8 @@ def _write_loaded(row: ServedAdapter, dialect: str, adapter: Adapter, loaded: Lo
     row.save()
     if row.base.endpoint:
         point_at(row.model, row.base, adapter.name, dict(loaded.request_fields) if loaded else {})
+        row.base.request_fields = dict(loaded.base_fields) if loaded else {}
+        row.base.save(update_fields=["request_fields"])
     log.info("%s is served at its base's server (%s, %.1f s).", row.model, dialect, seconds)
 
 

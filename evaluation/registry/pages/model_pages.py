@@ -25,6 +25,7 @@ from evaluation.registry.model_list import Choice, in_millions, maker_of, regist
 from evaluation.registry.tracing import descent, offspring, readable_projects
 from training.core.kinds import KINDS
 from training.serving import adapter_bases
+from training.serving import present as serving_present
 from training.storage import disk_usage
 
 
@@ -92,6 +93,9 @@ def _context(request: HttpRequest, model: LanguageModel, project: Project) -> di
         "address": address_of(model),
         "has_place": bool(model.folder or model.endpoint),
         "is_policy": model.kind == LanguageModel.Kind.POLICY,
+        "hot": serving_present.of_model(model) if can_research else None,
+        "has_adapters": model.served_children.exists(),
+        "serving_commands": serving_present.commands_alone(model),
         "parting": over_optimisation_panel.of_model(model, readable),
         "costs": _costs(model, project),
     }

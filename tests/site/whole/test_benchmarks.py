@@ -62,6 +62,7 @@ SMALL = {
     "choices_vs_lm_eval": ("{model} {folder} --repeats 1 --pairs 8", "| lm-eval |"),
     "clean_vs_dirty": ("--documents 150 --tokens 4096 --size 1M", "all: dirty"),
     "holds": ("--seconds 2 --warm-up 1 --busy 0 --votes 50 --most-ms 60000", '"tracebacks": 0'),
+    "hot_children": ("{model} --children 3 --limit 2", "after the first was retired: unloaded"),
     "imports": ("--rows 2000 --again", "nothing added"),
     "load": ("--databases sqlite --seconds 2 --people 3 --prompts 40 --workers 1", '"missing": 0'),
     "load_waiting": (
@@ -86,11 +87,12 @@ SMALL = {
     ),
 }
 # These set Django up, or measure whole processes. All others run here: starting torch anew takes longer than the work.
-OWN_PROCESS = {"choices_vs_lm_eval", "holds", "imports", "load", "load_waiting", "ratings", "turns"}
+OWN_PROCESS = {"choices_vs_lm_eval", "holds", "hot_children", "imports", "load", "load_waiting", "ratings", "turns"}
 # Name and what it is given: a part of the one sentence with which it refuses.
 REFUSED = {
     ("abnormal_texts", "{model} {domain} nowhere.txt"): "There is no file nowhere.txt",
     ("choices_vs_lm_eval", "{model} {new}"): "There are no blimp-*.jsonl",
+    ("hot_children", "nowhere"): "There is no file nowhere/config.json",
     ("load", "--databases --peers potato=nowhere/python"): "install potato in an environment of its own",
     ("load", "--databases --peers another=python"): "names no peer",
     ("ppo_peer", "work.json"): "This TRL has no PPO",

@@ -43,9 +43,9 @@ def _await(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
     raise RuntimeError(f"The model server did not start: {log.read_text()[-2000:]}")
 
 
-def resident_bytes(process: subprocess.Popen[bytes]) -> int:
-    """Return the memory of its own that a process has: what no file lies behind."""
-    for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
-        if line.startswith("RssAnon:"):
+def memory_of(process: subprocess.Popen[bytes]) -> int:
+    """Return the bytes in memory that a process has, pages of files that it maps counted once (Pss)."""
+    for line in Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
             return int(line.split()[1]) * 1024
-    raise RuntimeError("no RssAnon in /proc")
+    raise RuntimeError("no Pss in /proc")

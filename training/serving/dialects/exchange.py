@@ -41,9 +41,10 @@ class Adapter:
 
 @dataclass(frozen=True)
 class Loaded:
-    """`request_fields` go into each request that is for this adapter."""
+    """`request_fields` go into each request that is for this adapter, `base_fields` into those for its base."""
 
     request_fields: Mapping[str, Any] = field(default_factory=dict)
+    base_fields: Mapping[str, Any] = field(default_factory=dict)
 
 
 class NotLoaded(Exception):

@@ -5,7 +5,10 @@
     a request's "lora"    [{"id": 0, "scale": 1.0}]; adapters that it does not name have scale 0
 
 So loading is finding: the file of a child, as it was exported (GGUF adapter), must be among those that the server was
-started with. A request without "lora" gets the scales of the server, 1 by default: they are set to 0 for the base.
+started with. A request without "lora" gets the scales of the server, 1 by default: they are set to 0. And the base
+names an adapter with scale 0 in its requests, too. Without "lora" the server goes on from what it has cached of a
+prompt under the adapter that used the same slot before: with the llama.cpp of llama-cpp-python 0.3.36, logprobs of the
+base were off by up to 0.19, and by less than 0.002 so.
 """
 
 from __future__ import annotations
@@ -41,7 +44,10 @@ def load(send: Send, adapter: Adapter) -> Loaded:
         reply = send("POST", _ADDRESS, [{"id": other["id"], "scale": 0.0} for other in entries])
         if reply.status != 200:
             raise of_status(reply)
-    return Loaded({"lora": [{"id": entry["id"], "scale": 1.0}]})
+    return Loaded(
+        request_fields={"lora": [{"id": entry["id"], "scale": 1.0}]},
+        base_fields={"lora": [{"id": entry["id"], "scale": 0.0}]},
+    )
 
 
 def unload(send: Send, adapter: Adapter) -> None:

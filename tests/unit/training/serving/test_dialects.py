@@ -55,6 +55,7 @@ def test_llama_cpp_finds_the_file_of_the_child_and_switches_the_others_off_for_t
     asked = server({"GET /lora-adapters": (200, entries), "POST /lora-adapters": (200, {"success": True})})
     loaded = llama_cpp.load(asked, ADAPTER)
     assert loaded.request_fields == {"lora": [{"id": 1, "scale": 1.0}]}
+    assert loaded.base_fields == {"lora": [{"id": 1, "scale": 0.0}]}, "else the base goes on from a child's cache"
     assert asked.asked[-1] == ("POST", "/lora-adapters", [{"id": 0, "scale": 0.0}, {"id": 1, "scale": 0.0}])
 
 

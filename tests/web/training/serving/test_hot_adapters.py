@@ -13,7 +13,10 @@ from annotate.models import AdapterServer, LanguageModel, ServedAdapter
 from tests.support import factories
 from training.models import Run
 from training.runs.ordering.end_events import tell_finished
+from training.runs.queue import asked_models
 from training.serving import adapter_upkeep, eviction
+from training.serving.dialects import detection
+from training.serving.dialects.exchange import Loaded
 
 pytestmark = pytest.mark.django_db
 State = ServedAdapter.State
@@ -145,7 +148,7 @@ def test_the_limit_is_kept_and_the_least_used_makes_room(vllm, base, new_child, 
     third = new_child("third")
     work()
     assert vllm.most_loaded == 2
-    assert row_of(second).state == State.EVICTED and "third" in row_of(second).problem
+    assert row_of(second).state == State.EVICTED and "keeps 2" in row_of(second).problem
     assert {row_of(first).state, row_of(third).state} == {State.LOADED}
     assert not again(second).endpoint and not again(second).sealed_key
     assert pairing.served_contestants(project) == [again(first), again(third)]
@@ -231,3 +234,19 @@ def test_two_background_workers_load_one_adapter_once(vllm, new_child, monkeypat
     claimed = adapter_upkeep._claimed
     adapter_upkeep.served_children.enter_missing()
     assert claimed() is not None and claimed() is None
+
+
+def test_with_llama_cpp_each_request_says_which_adapter_answers(base, new_child, fake, monkeypatch):
+    child = new_child("child")
+    loaded = Loaded({"lora": [{"id": 3, "scale": 1.0}]}, {"lora": [{"id": 3, "scale": 0.0}]})
+    monkeypatch.setattr(detection, "dialect_of", lambda send: "llama.cpp")
+    monkeypatch.setattr(detection.module_of("llama.cpp"), "load", lambda send, adapter: loaded)
+    LanguageModel.objects.filter(pk=base.pk).update(endpoint=fake.url)
+    work()
+    assert answer_of(child) and answer_of(base)
+    assert [request["lora"] for request in fake.requests] == [
+        [{"id": 3, "scale": 1.0}],
+        [{"id": 3, "scale": 0.0}],
+    ]
+    described = asked_models._described(again(child))
+    assert described["request_fields"] == {"lora": [{"id": 3, "scale": 1.0}]}, "a recipe sends it, too"

@@ -1,0 +1,72 @@
+"""The adapters on a base at its server, for programs. One is loaded again by `POST models/{id}/serving/`."""
+
+from __future__ import annotations
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from annotate.core.api.api_access import allows
+from annotate.core.api.lookup import find
+from annotate.core.api.serializer_fields import Input, refusals
+from annotate.core.errors import Refused
+from annotate.core.permissions import can, models_seen
+from annotate.language_models.model_access import home_of
+from annotate.models import LanguageModel, ServedAdapter
+from training.serving import actions, present
+from training.serving.actions import LONGEST_FOLDER, MOST_ADAPTERS
+
+
+class AdapterOut(serializers.Serializer):
+    model = serializers.IntegerField(source="model.pk")
+    name = serializers.CharField(source="model.name")
+    state = serializers.ChoiceField(ServedAdapter.State.choices, source="row.state")
+    problem = serializers.CharField(source="row.problem", help_text="Why it is not loaded, and what to do.")
+    dialect = serializers.CharField(source="row.dialect", help_text="vllm, transformers or llama.cpp.")
+    loaded_at = serializers.DateTimeField(source="row.loaded_at", allow_null=True)
+    load_seconds = serializers.FloatField(source="row.load_seconds", allow_null=True)
+    last_used = serializers.DateTimeField(allow_null=True)
+    seconds_to_loaded = serializers.FloatField(allow_null=True, help_text="From the end of its run.")
+    seconds_to_first_battle = serializers.FloatField(allow_null=True, help_text="From the end of its run.")
+    rank = serializers.IntegerField(allow_null=True)
+    bytes = serializers.IntegerField(help_text="On the disk.")
+
+
+class AdaptersOut(serializers.Serializer):
+    limit = serializers.IntegerField(help_text="Adapters of this base in its server's memory at one time.")
+    data_folder = serializers.CharField(help_text="Where the server sees ASSAY_DATA; empty: at the same path as here.")
+    adapters = AdapterOut(many=True)
+
+
+class AdapterServerIn(Input):
+    limit = serializers.IntegerField(required=False, min_value=1, max_value=MOST_ADAPTERS)
+    data_folder = serializers.CharField(required=False, allow_blank=True, max_length=LONGEST_FOLDER)
+
+
+@extend_schema(methods=["GET"], responses={200: AdaptersOut} | refusals(403, 404), tags=["models"])
+@extend_schema(
+    methods=["PATCH"],
+    request=AdapterServerIn,
+    responses={200: AdaptersOut} | refusals(400, 403, 404),
+    tags=["models"],
+)
+@allows(get="research", patch="research")
+def adapters(request: Request, pk: str) -> Response:
+    """Return the children of a model at its server. PATCH changes how many it keeps, for who may change the model."""
+    model: LanguageModel = find(models_seen(request.user), pk, "model")
+    home = home_of(request.user, model)
+    if home is None or not can(request.user, "research", home):
+        raise Refused(403, authorization="This needs the role of researcher or manager in its project; ask one.")
+    server = present.server_of(model)
+    if request.method == "PATCH":
+        sent = AdapterServerIn(data=request.data)
+        sent.is_valid(raise_exception=True)
+        fields = {"limit": server.limit, "data_folder": server.data_folder} | sent.validated_data
+        server = actions.change_server(base=model, by=request.user, **fields)
+    listed = {
+        "limit": server.limit,
+        "data_folder": server.data_folder,
+        "adapters": present.of_base(model, request.user),
+    }
+    return Response(AdaptersOut(listed).data)

@@ -1,0 +1,131 @@
+"""Describe adapters that are served hot, for pages, API and the model's own page: plain data."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db.models import Min, Q
+
+from annotate.core.permissions import Person, models_seen
+from annotate.models import AdapterServer, Battle, LanguageModel, ServedAdapter
+from training.core.export_names import file_stem
+from training.runs.figures import fidelity
+from training.serving import eviction
+from training.serving.served_names import settings_of
+from training.storage import disk_usage
+
+State = ServedAdapter.State
+_GOOD, _LIVE = (State.LOADED, State.ON_DEMAND), (State.WAITING, State.LOADING)
+_TAGS = {**dict.fromkeys(_GOOD, "good"), **dict.fromkeys(_LIVE, "live"), State.FAILED: "bad"}
+
+
+@dataclass(frozen=True)
+class HotChild:
+    """A child at its base's server. Seconds are counted from the end of its run."""
+
+    model: LanguageModel
+    row: ServedAdapter
+    last_used: datetime | None
+    seconds_to_loaded: float | None
+    seconds_to_first_battle: float | None
+    rank: int | None
+    bytes: int
+
+    @property
+    def tag(self) -> str:
+        return _TAGS.get(State(self.row.state), "")
+
+
+@dataclass(frozen=True)
+class Command:
+    """What somebody types to have a model served, and for which server."""
+
+    what: str
+    line: str
+
+
+def of_base(base: LanguageModel, person: Person) -> list[HotChild]:
+    """Return the children of a base that this person may see, the newest first."""
+    rows = ServedAdapter.objects.filter(base=base, model__in=models_seen(person)).select_related("model__made_by")
+    listed = list(rows.order_by("-pk"))
+    used = eviction.last_used(listed)
+    return [_hot_child(row, used[row.pk]) for row in listed]
+
+
+def of_model(model: LanguageModel) -> HotChild | None:
+    """Return how a child stands; None for a model that no run made."""
+    row = ServedAdapter.objects.filter(model=model).select_related("model__made_by", "base").first()
+    return _hot_child(row, eviction.last_used([row])[row.pk]) if row else None
+
+
+def commands_for_children(base: LanguageModel) -> list[Command]:
+    """Return how a server is started that takes the base's children while it runs."""
+    server, folder = settings_of(base), _folder(base)
+    return [
+        Command(
+            "vLLM",
+            f"VLLM_ALLOW_RUNTIME_LORA_UPDATING=True vllm serve {folder} --enable-lora --max-lora-rank 64 "
+            f"--max-loras {min(server.limit, 8)} --max-cpu-loras {server.limit}",
+        ),
+        Command(
+            "transformers, with the weights of the base once",
+            f"python -m training.recipes.serve --adapters {server.limit}",
+        ),
+        Command(
+            "llama.cpp, with files that Export makes of base and children",
+            f"llama-server -m {shlex.quote(file_stem(base.name))}.gguf --lora CHILD-adapter-float32.gguf "
+            "--lora-init-without-apply",
+        ),
+    ]
+
+
+def commands_alone(model: LanguageModel) -> list[Command]:
+    """Return how a model with weights of its own is served: by a server of its own, whose address it then gets."""
+    folder, stem = _folder(model), shlex.quote(file_stem(model.name))
+    return [
+        Command("vLLM", f"vllm serve {folder} --served-model-name {stem}"),
+        Command("transformers", f"transformers serve {folder}"),
+        Command("llama.cpp, with the file that Export makes", f"llama-server -m {stem}.gguf --alias {stem}"),
+    ]
+
+
+def seconds_to_first_battle(model: LanguageModel) -> float | None:
+    """Return the seconds from the end of the run that made a model to its first battle; None before that."""
+    ended = _run_end(model)
+    first = Battle.objects.filter(Q(model_a=model) | Q(model_b=model)).aggregate(first=Min("created_at"))["first"]
+    return _seconds(ended, first)
+
+
+def server_of(base: LanguageModel) -> AdapterServer:
+    return settings_of(base)
+
+
+def _hot_child(row: ServedAdapter, last_used: datetime) -> HotChild:
+    model = row.model
+    saved = fidelity.of_result((model.card or {}).get("metrics"))
+    return HotChild(
+        model=model,
+        row=row,
+        last_used=last_used if row.loaded_at else None,
+        seconds_to_loaded=_seconds(_run_end(model), row.loaded_at),
+        seconds_to_first_battle=seconds_to_first_battle(model),
+        rank=saved.rank if saved else None,
+        bytes=disk_usage.size_of(model.path) if model.path else 0,
+    )
+
+
+def _run_end(model: LanguageModel) -> datetime | None:
+    run = getattr(model, "made_by", None)
+    return run.finished_at if run is not None else None
+
+
+def _seconds(start: datetime | None, end: datetime | None) -> float | None:
+    if start is None or end is None or end < start - timedelta(seconds=1):
+        return None
+    return max(0.0, (end - start).total_seconds())
+
+
+def _folder(model: LanguageModel) -> str:
+    return shlex.quote(str(model.path) if model.path else model.name)
