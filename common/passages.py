@@ -34,8 +34,8 @@ class Passages:
         words = plain_words(text)
         for length, passage_hashes in self.hashes.items():
             hashes = hashes_of(words, length)
-            places = np.minimum(np.searchsorted(passage_hashes, hashes), len(passage_hashes) - 1)
-            if (hits := np.flatnonzero(passage_hashes[places] == hashes)).size:
+            indices = np.minimum(np.searchsorted(passage_hashes, hashes), len(passage_hashes) - 1)
+            if (hits := np.flatnonzero(passage_hashes[indices] == hashes)).size:
                 start = int(hits[0])
                 return " ".join(words[start : start + length])
         return ""
@@ -68,8 +68,8 @@ def hashes_of(words: Sequence[str], length: int) -> np.ndarray:
         return np.empty(0, dtype=np.uint64)
     hashes = np.zeros(count, dtype=np.uint64)
     with np.errstate(over="ignore"):
-        for place in range(length):
-            hashes = hashes * _BASE + hashed[place : place + count]
+        for offset in range(length):
+            hashes = hashes * _BASE + hashed[offset : offset + count]
     return hashes
 
 

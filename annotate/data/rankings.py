@@ -28,10 +28,10 @@ def _winner(a: int, b: int) -> str:
     return "tie" if a == b else "model_a" if a < b else "model_b"
 
 
-def groups(places: Mapping[int, int]) -> list[list[int]]:
+def groups(ranks: Mapping[int, int]) -> list[list[int]]:
     """Return groups from a place for each completion, 1 the best and equal places equals: 1, 1, 3 and 1, 1, 2 are the
     same."""
-    return [[c for c, value in places.items() if value == place] for place in sorted(set(places.values()))]
+    return [[c for c, value in ranks.items() if value == rank] for rank in sorted(set(ranks.values()))]
 
 
 def places(order: Sequence[Sequence[int]]) -> dict[int, int]:

@@ -138,13 +138,13 @@ def _names(series: Sequence[Series], y: Scale, x: float, top: float, bottom: flo
         if (points_rated := [p for p in line.points if math.isfinite(p[1])])
     )
     step = min(15.0, (bottom - top) / max(len(ends), 1))
-    places = [end for end, _, _ in ends]
-    for i in range(1, len(places)):
-        places[i] = max(places[i], places[i - 1] + step)
-    over = max(0.0, places[-1] - bottom) if places else 0.0
+    heights = [end for end, _, _ in ends]
+    for i in range(1, len(heights)):
+        heights[i] = max(heights[i], heights[i - 1] + step)
+    over = max(0.0, heights[-1] - bottom) if heights else 0.0
     return [
-        Text((x, place - over + 4), shortened(name, 22), "start", colour_of(index))
-        for place, (_, index, name) in zip(places, ends, strict=True)
+        Text((x, height - over + 4), shortened(name, 22), "start", colour_of(index))
+        for height, (_, index, name) in zip(heights, ends, strict=True)
     ]
 
 

@@ -43,26 +43,26 @@ class Measured:
     """All figures of all annotators at once; `of` picks one annotator's."""
 
     def __init__(
-        self, rows: Rows, place: dict[Annotator, int], scale_answers: list[ScaleAnswers], marked: SpanAgreement
+        self, rows: Rows, index_of: dict[Annotator, int], scale_answers: list[ScaleAnswers], marked: SpanAgreement
     ) -> None:
-        self.size = size = len(place)
+        self.size = size = len(index_of)
         by_kind = {scale.kind: scale.answers for scale in scale_answers if scale.kind != columns.ASPECT}
-        self.gold = annotator_figures.shares(*columns.gold(rows, place), size)
-        chosen = columns.choices(rows, place)
+        self.gold = annotator_figures.shares(*columns.gold(rows, index_of), size)
+        chosen = columns.choices(rows, index_of)
         self.first = annotator_figures.first_chosen(chosen.judge, chosen.side, size)
-        repeat_columns = columns.repeated(rows, place)
+        repeat_columns = columns.repeated(rows, index_of)
         self.repeats: Repeats = annotator_figures.repeats(
             repeat_columns.judge, repeat_columns.before, repeat_columns.after, size
         )
-        self.others = _with_others(by_kind, np.array([judge.user is not None for judge in place]))
-        long = columns.lengths(rows, place)
+        self.others = _with_others(by_kind, np.array([judge.user is not None for judge in index_of]))
+        long = columns.lengths(rows, index_of)
         self.longer, self.length_excess, self.longer_by_others = annotator_figures.longer_than_others(
             long.judge, long.unit, long.longer, size
         )
         stars = _steps(scale_answers)
         self.severity: Severity = annotator_figures.severity(*stars, size)
         self.in_step, self.in_step_n = annotator_figures.in_step(*stars, size)
-        self.times: Times = columns.times(rows, place)
+        self.times: Times = columns.times(rows, index_of)
         self.marked = marked.others
         self.median = float(np.median(self.times.seconds)) if len(self.times.seconds) else None
         self.hasty = annotator_figures.shares(

@@ -68,23 +68,26 @@ def numbered(judges: Iterable[Annotator]) -> dict[Annotator, int]:
     return {judge: number for number, judge in enumerate(judges)}
 
 
-def scales(rows: Rows, place: dict[Annotator, int]) -> list[ScaleAnswers]:
+def scales(rows: Rows, index_of: dict[Annotator, int]) -> list[ScaleAnswers]:
     """Return those that anybody answered by, in the order of the pages."""
     ratings = [rating for rating in rows.rated if rating.row.is_work]
     aspects = sorted({name for rating in ratings for name in rating.aspects})
     thumbs = ((r.row.judge, r.completion, int(r.thumbs)) for r in ratings if r.thumbs is not None)
     stars = ((r.row.judge, r.completion, r.stars - 1) for r in ratings if r.stars is not None)
     scale_list = [
-        ScaleAnswers(COMPARISON, COMPARISON, NOMINAL, comparisons(rows, place)),
-        ScaleAnswers(RANKING, RANKING, ORDINAL, _rankings(rows, place)),
-        ScaleAnswers(THUMBS, THUMBS, NOMINAL, _answers_of(thumbs, place, (0, 1))),
-        ScaleAnswers(STARS, STARS, ORDINAL, _answers_of(stars, place, STEPS)),
-        *(ScaleAnswers(ASPECT, name, ORDINAL, _answers_of(_aspect(ratings, name), place, STEPS)) for name in aspects),
+        ScaleAnswers(COMPARISON, COMPARISON, NOMINAL, comparisons(rows, index_of)),
+        ScaleAnswers(RANKING, RANKING, ORDINAL, _rankings(rows, index_of)),
+        ScaleAnswers(THUMBS, THUMBS, NOMINAL, _answers_of(thumbs, index_of, (0, 1))),
+        ScaleAnswers(STARS, STARS, ORDINAL, _answers_of(stars, index_of, STEPS)),
+        *(
+            ScaleAnswers(ASPECT, name, ORDINAL, _answers_of(_aspect(ratings, name), index_of, STEPS))
+            for name in aspects
+        ),
     ]
     return [scale for scale in scale_list if len(scale.answers.code)]
 
 
-def comparisons(rows: Rows, place: dict[Annotator, int]) -> Answers:
+def comparisons(rows: Rows, index_of: dict[Annotator, int]) -> Answers:
     """Return winners by the answers and not by the sides, so that two annotators who saw them swapped agree.
 
     The first one is that which stood first when the two were first judged, as it does in a file that others look at.
@@ -96,10 +99,10 @@ def comparisons(rows: Rows, place: dict[Annotator, int]) -> Answers:
     answers = (
         (c.row.judge, _pair(c), WINNERS.index(c.winner) if c.a == first[_pair(c)] else _SWAPPED[c.winner]) for c in work
     )
-    return _answers_of(answers, place, (0, 1, 2, 3))
+    return _answers_of(answers, index_of, (0, 1, 2, 3))
 
 
-def _rankings(rows: Rows, place: dict[Annotator, int]) -> Answers:
+def _rankings(rows: Rows, index_of: dict[Annotator, int]) -> Answers:
     """Return the places of each answer of a ranking; equals share the mean of theirs, in halves."""
     answers = []
     most = 1
@@ -112,7 +115,7 @@ def _rankings(rows: Rows, place: dict[Annotator, int]) -> Answers:
             code = 2 * before + len(equals) - 1  # twice the mean of places before .. before + len - 1
             answers += [(ranking.row.judge, (group, pk), code) for pk in equals]
             before += len(equals)
-    return _answers_of(answers, place, tuple(1 + code / 2 for code in range(2 * most - 1)))
+    return _answers_of(answers, index_of, tuple(1 + code / 2 for code in range(2 * most - 1)))
 
 
 def _aspect(ratings: list[Rated], name: str) -> Iterable[tuple[Annotator, Hashable, int]]:
@@ -120,13 +123,13 @@ def _aspect(ratings: list[Rated], name: str) -> Iterable[tuple[Annotator, Hashab
 
 
 def _answers_of(
-    answers: Iterable[tuple[Annotator, Hashable, int]], place: dict[Annotator, int], values: tuple[float, ...]
+    answers: Iterable[tuple[Annotator, Hashable, int]], index_of: dict[Annotator, int], values: tuple[float, ...]
 ) -> Answers:
     """Return the last word of each annotator on each item."""
     last = {(judge, unit): code for judge, unit, code in answers}
     units: dict[Hashable, int] = {}
     unit = np.fromiter((units.setdefault(unit, len(units)) for _, unit in last), dtype=np.int64, count=len(last))
-    judge = np.fromiter((place[judge] for judge, _ in last), dtype=np.int64, count=len(last))
+    judge = np.fromiter((index_of[judge] for judge, _ in last), dtype=np.int64, count=len(last))
     return Answers(unit, judge, np.fromiter(last.values(), dtype=np.int64, count=len(last)), values)
 
 
@@ -134,7 +137,7 @@ def _pair(compared: Compared) -> tuple[int, int]:
     return (compared.a, compared.b) if compared.a < compared.b else (compared.b, compared.a)
 
 
-def readings(rows: Rows, place: dict[Annotator, int]) -> dict[str, list[Reading]]:
+def readings(rows: Rows, index_of: dict[Annotator, int]) -> dict[str, list[Reading]]:
     """Return by label, in alphabetical order, who read which answer with the label at hand, and what they marked in it.
 
     Whoever judged an answer and marked nothing has read it, too. Of an answer that one annotator met in several items,
@@ -170,7 +173,7 @@ def readings(rows: Rows, place: dict[Annotator, int]) -> dict[str, list[Reading]
                 at_hand = any(since <= assignment < until for assignment in assignments)
             if at_hand or label in spans:
                 ends = tuple(dict.fromkeys(spans[label])) if label in spans else ()
-                label_readings.append(Reading(completion, place[judge], length, ends))
+                label_readings.append(Reading(completion, index_of[judge], length, ends))
     return readings
 
 
@@ -199,40 +202,40 @@ def merged_readings(by_label: dict[str, list[Reading]]) -> list[Reading]:
     ]
 
 
-def choices(rows: Rows, place: dict[Annotator, int]) -> Choices:
+def choices(rows: Rows, index_of: dict[Annotator, int]) -> Choices:
     """Return the choices without imports: nobody drew their sides, so that a side chosen more often may have been the
     better one."""
     compared = [c for c in rows.compared if c.row.assignment is not None]
     return Choices(
-        _column(place[c.row.judge] for c in compared),
+        _column(index_of[c.row.judge] for c in compared),
         _column(_SIDE[c.winner] for c in compared),
         _column(WINNERS.index(c.winner) for c in compared),
     )
 
 
-def repeated(rows: Rows, place: dict[Annotator, int]) -> Repeated:
+def repeated(rows: Rows, index_of: dict[Annotator, int]) -> Repeated:
     """Return the repeats whose first time still counts."""
     first = {c.row.assignment: c for c in rows.compared if c.row.assignment is not None}
     pairs = [(first[c.row.repeats], c) for c in rows.compared if c.row.purpose == REPEAT and c.row.repeats in first]
     return Repeated(
-        _column(place[repeat.row.judge] for _, repeat in pairs),
+        _column(index_of[repeat.row.judge] for _, repeat in pairs),
         _column(_SIDE[before.winner] for before, _ in pairs),
         _column(_SIDE[repeat.winner] for _, repeat in pairs),
     )
 
 
-def lengths(rows: Rows, place: dict[Annotator, int]) -> Lengths:
+def lengths(rows: Rows, index_of: dict[Annotator, int]) -> Lengths:
     last: dict[tuple[Annotator, tuple[int, int]], int] = {}
     size = rows.characters
     for c in rows.compared:
         a, b = size.get(c.a, 0), size.get(c.b, 0)
         if c.row.is_work and a != b and _SIDE[c.winner] != LEVEL:
             last[c.row.judge, _pair(c)] = int((a > b) == (c.winner == "model_a"))
-    answers = _answers_of(((judge, pair, longer) for (judge, pair), longer in last.items()), place, (0, 1))
+    answers = _answers_of(((judge, pair, longer) for (judge, pair), longer in last.items()), index_of, (0, 1))
     return Lengths(answers.judge, answers.unit, answers.code)
 
 
-def times(rows: Rows, place: dict[Annotator, int]) -> Times:
+def times(rows: Rows, index_of: dict[Annotator, int]) -> Times:
     """Return the times of all that was handed out and timed, with the characters of the answers that were to be
     read."""
     size = rows.characters
@@ -246,14 +249,14 @@ def times(rows: Rows, place: dict[Annotator, int]) -> Times:
         (row, characters) for row, characters in rows_read if row.seconds is not None and row.assignment is not None
     ]
     return Times(
-        _column(place[row.judge] for row, _ in timed),
+        _column(index_of[row.judge] for row, _ in timed),
         np.array([row.seconds for row, _ in timed], dtype=float),
         np.array([characters for _, characters in timed], dtype=float),
     )
 
 
-def gold(rows: Rows, place: dict[Annotator, int]) -> tuple[np.ndarray, np.ndarray]:
-    return _column(place[answer.judge] for answer in rows.gold), _column(answer.passed for answer in rows.gold)
+def gold(rows: Rows, index_of: dict[Annotator, int]) -> tuple[np.ndarray, np.ndarray]:
+    return _column(index_of[answer.judge] for answer in rows.gold), _column(answer.passed for answer in rows.gold)
 
 
 def _column(values: Iterable[int]) -> np.ndarray:

@@ -171,10 +171,10 @@ def _places(project: Project, annotator: Who) -> tuple[int, list[Place]]:
     if not votes:
         return 0, []
     tally = tally_of(current(project=project, judge=kind))
-    place = {model: index for index, model in enumerate(tally.models)}
+    index_of = {model: index for index, model in enumerate(tally.models)}
     cells = tally.cells.copy()
     for a, b, winner, n in votes:
-        cells[place[a], place[b], LABELS.index(winner)] -= n
+        cells[index_of[a], index_of[b], LABELS.index(winner)] -= n
     now, without_them = _ranks(tally), _ranks(Tally(tally.models, cells.clip(0)))
     models = LanguageModel.objects.in_bulk(tally.models)
     order, after = _order(now), _order(without_them)
@@ -194,7 +194,7 @@ def _kind_of(annotator: Who, own_votes: FeedbackQuerySet) -> str:
 
 
 def _order(ratings: dict[int, tuple[float, int]]) -> dict[int, int]:
-    return {pk: place for place, pk in enumerate(sorted(ratings, key=lambda pk: -ratings[pk][0]))}
+    return {pk: rank for rank, pk in enumerate(sorted(ratings, key=lambda pk: -ratings[pk][0]))}
 
 
 def _ranks(tally: Tally) -> dict[int, tuple[float, int]]:

@@ -141,19 +141,19 @@ def own_findings(project: Project, kind: str) -> Findings:
 def computed(rows: Rows) -> Findings:
     started = time.monotonic()
     judges = rows.judges
-    place, names = columns.numbered(judges), names_of(judges)
-    scale_answers = columns.scales(rows, place)
+    index_of, names = columns.numbered(judges), names_of(judges)
+    scale_answers = columns.scales(rows, index_of)
     scales = [
         ScaleFigures(scale.kind, scale.name, agreement.alpha(scale.answers, scale.metric)) for scale in scale_answers
     ]
-    marked = _marks(rows, place)
-    measured = Measured(rows, place, scale_answers, marked)
+    marked = _marks(rows, index_of)
+    measured = Measured(rows, index_of, scale_answers, marked)
     evidence = careless_annotators.weigh(measured.suspicions(), len(judges))
-    counts = _annotation_counts(rows, place)
+    counts = _annotation_counts(rows, index_of)
     every = _with_holm([measured.of(number) for number in range(len(judges))])
     annotator_figures = [
         AnnotatorFigures(judge, names[judge], counts[number], every[number], evidence[number], measured.answer(number))
-        for judge, number in place.items()
+        for judge, number in index_of.items()
     ]
     return Findings(
         scales,
@@ -166,18 +166,18 @@ def computed(rows: Rows) -> Findings:
     )
 
 
-def _marks(rows: Rows, place: dict[Annotator, int]) -> SpanAgreement:
-    by_label = columns.readings(rows, place)
+def _marks(rows: Rows, index_of: dict[Annotator, int]) -> SpanAgreement:
+    by_label = columns.readings(rows, index_of)
     if len(by_label) > 1:
         return span_agreement.agreement(by_label | {ANY_LABEL: columns.merged_readings(by_label)}, apart=ANY_LABEL)
     return span_agreement.agreement(by_label)
 
 
-def _annotation_counts(rows: Rows, place: dict[Annotator, int]) -> list[dict[str, int]]:
-    counts = [{"comparison": 0, "rating": 0, "ranking": 0, "span": 0} for _ in place]
+def _annotation_counts(rows: Rows, index_of: dict[Annotator, int]) -> list[dict[str, int]]:
+    counts = [{"comparison": 0, "rating": 0, "ranking": 0, "span": 0} for _ in index_of]
     for kind, table in zip(counts[0] if counts else (), rows.tables, strict=False):
         for item in table:
-            counts[place[item.row.judge]][kind] += 1
+            counts[index_of[item.row.judge]][kind] += 1
     return counts
 
 

@@ -117,7 +117,7 @@ def rows(model: LanguageModel, project: Project) -> list[Row]:
 def panel(model: LanguageModel, project: Project) -> Panel:
     models = chain(model)
     judge = default_annotator_kind(project)
-    places = {row.model.pk: row for row in standings(current(project=project, judge=judge))}
+    standing_by_model = {row.model.pk: row for row in standings(current(project=project, judge=judge))}
     # Fluency is set against the parent in each run, by a yardstick that is another one at each stage.
     every = [
         run for run in measured_tasks.measured(project) if run.parent in models and run.config["measure"] != "fluency"
@@ -127,7 +127,7 @@ def panel(model: LanguageModel, project: Project) -> Panel:
     differences = [d for draft in drafts for cell in draft.cells for d in (cell.to_parent, cell.to_base) if d]
     tested = iter(paired_comparison.tested_at_once(differences))
     return Panel(
-        [Stage(one, places.get(one.pk)) for one in models],
+        [Stage(one, standing_by_model.get(one.pk)) for one in models],
         [_tested_row(draft, tested) for draft in drafts],
         _missing(project, every, tasks, models),
         len(differences),
@@ -163,24 +163,24 @@ def _drafts(task: Task, runs: dict[int, Run], models: list[LanguageModel]) -> It
         name for run in runs.values() for name in run.result["metrics"] if paired_differences.is_known(name)
     )
     for name in names:
-        yield _Draft(task, name, [_cell(name, runs, models, place) for place in range(len(models))])
+        yield _Draft(task, name, [_cell(name, runs, models, index) for index in range(len(models))])
 
 
-def _cell(name: str, runs: dict[int, Run], models: list[LanguageModel], place: int) -> _DraftCell:
-    run = runs.get(models[place].pk)
+def _cell(name: str, runs: dict[int, Run], models: list[LanguageModel], index: int) -> _DraftCell:
+    run = runs.get(models[index].pk)
     if run is None:
         return _DraftCell(None, None, None, None, "")
     reason, differences = "", {}
-    for other in dict.fromkeys((place - 1, 0)):
-        if 0 <= other < place and (earlier := runs.get(models[other].pk)) is not None:
+    for other in dict.fromkeys((index - 1, 0)):
+        if 0 <= other < index and (earlier := runs.get(models[other].pk)) is not None:
             if unlike := " ".join(measured_tasks.settings_that_differ([earlier, run])):
                 reason = reason or unlike
                 continue
             pair = paired_differences.pair(earlier, run)
             differences[other] = pair.all.get(name)
             reason = reason or pair.refused
-    parent = differences.get(place - 1)
-    base = differences.get(0) if place > 1 else None
+    parent = differences.get(index - 1)
+    base = differences.get(0) if index > 1 else None
     return _DraftCell(paired_comparison.figure_of(run, name), run, parent, base, reason)
 
 

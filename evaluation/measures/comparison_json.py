@@ -39,8 +39,8 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         "task": comparison.task,
         "measure": comparison.measure,
         "models": [
-            {"model": run.parent_id, "name": str(run.parent), "run": run.pk, "against": _name(comparison, place)}
-            for place, run in enumerate(comparison.runs)
+            {"model": run.parent_id, "name": str(run.parent), "run": run.pk, "against": _name(comparison, index)}
+            for index, run in enumerate(comparison.runs)
         ],
         "n": comparison.n,
         "n_clean": comparison.n_clean,
@@ -66,8 +66,8 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _name(comparison: Comparison, place: int) -> str | None:
-    reference = comparison.against[place]
+def _name(comparison: Comparison, index: int) -> str | None:
+    reference = comparison.against[index]
     return None if reference is None else str(comparison.runs[reference].parent)
 
 

@@ -94,19 +94,19 @@ def chosen(index: Index, choice: Choice) -> np.ndarray:
         fits &= index.right == choice.right
     if choice.seen is not None:
         fits &= index.seen == choice.seen
-    places = np.flatnonzero(fits)
+    indices = np.flatnonzero(fits)
     if not choice.order:
-        return places
-    badness = -index.value[places] if index.higher_is_better else index.value[places]
-    return places[np.argsort(-badness if choice.order == "worst" else badness, kind="stable")]  # nan is last
+        return indices
+    badness = -index.value[indices] if index.higher_is_better else index.value[indices]
+    return indices[np.argsort(-badness if choice.order == "worst" else badness, kind="stable")]  # nan is last
 
 
-def read(folder: Path, index: Index, places: np.ndarray) -> list[Row]:
+def read(folder: Path, index: Index, indices: np.ndarray) -> list[Row]:
     """Return the items at these places."""
     rows = []
     with (folder / FILE).open("rb") as file:
-        for place in places:
-            file.seek(int(index.offsets[place]))
+        for item_index in indices:
+            file.seek(int(index.offsets[item_index]))
             rows.append(json.loads(file.readline()))
     return rows
 
@@ -132,17 +132,17 @@ def _build(file: Path, stamp: str) -> Index:
     names: dict[str, int] = {}
     group, right, seen_values, counts = [], [], [], []
     metrics: list[str] = []
-    place = 0
+    offset = 0
     with file.open("rb") as lines:
         for line in lines:
             row = json.loads(line)
             metrics = metrics or list(row["counts"])
-            offsets.append(place)
+            offsets.append(offset)
             group.append(names.setdefault(row["group"], len(names)) if row.get("group") else -1)
             right.append(_is_right(row["counts"]))
             seen_values.append(UNKNOWN if row.get("contaminated") is None else int(row["contaminated"]))
             counts.append(row["counts"][metrics[0]] if metrics else [])
-            place += len(line)
+            offset += len(line)
     index = Index(
         offsets=np.array(offsets, dtype=np.int64),
         group=np.array(group, dtype=np.int32),

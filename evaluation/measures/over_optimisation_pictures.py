@@ -68,11 +68,11 @@ def _rates(sides: Sequence[Judges], reach: tuple[float, float], reward: str) -> 
         marks.append(Line(((right + 4, TOP), (right + 4, HEIGHT - BOTTOM))))
         marks.append(Text((right + ARENA / 2 + 4, HEIGHT - 14), "arena", "middle", size=SIZE))
     keys = []
-    for place, side in enumerate(sides):
-        colour, apart = COLOURS[side.judge], 5 * place
+    for index, side in enumerate(sides):
+        colour, apart = COLOURS[side.judge], 5 * index
         expected = tuple((x(b.step), y(b.expected)) for b in side.bins)
         if len(expected) > 1:
-            marks.append(Line(expected, "accent", 2.0, bool(place)))
+            marks.append(Line(expected, "accent", 2.0, bool(index)))
         marks += [Dot(at, "accent", 3) for at in expected]
         for one in side.bins:
             marks += _interval(x(one.step) + apart, one.people, colour, y)

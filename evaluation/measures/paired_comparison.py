@@ -76,7 +76,7 @@ def compare(task: Task, runs: Sequence[Run], to: str = FIRST, group_metric: str 
     of the task are told by `group_metric`, or the first there is.
     """
     kept_runs, refused = _on_the_same_items(runs)
-    references = [_against(kept_runs, place, to) for place in range(len(kept_runs))]
+    references = [_against(kept_runs, index, to) for index in range(len(kept_runs))]
     pairs = [None if a is None else pair(kept_runs[a], run) for a, run in zip(references, kept_runs, strict=True)]
     lines = _lines(kept_runs, pairs, "all")
     names = [line.metric for line in lines]
@@ -112,12 +112,12 @@ def _on_the_same_items(runs: Sequence[Run]) -> tuple[list[Run], list[tuple[Langu
     return kept_runs, refused
 
 
-def _against(runs: list[Run], place: int, to: str) -> int | None:
+def _against(runs: list[Run], index: int, to: str) -> int | None:
     if to == PARENT:
-        parent = runs[place].parent
+        parent = runs[index].parent
         above = parent.parent_id if parent else None
-        return next((i for i, run in enumerate(runs) if run.parent_id == above and i != place), None)
-    return 0 if place else None
+        return next((i for i, run in enumerate(runs) if run.parent_id == above and i != index), None)
+    return 0 if index else None
 
 
 def _lines(runs: list[Run], pairs: list[Pair | None], item_set: str) -> list[Line]:

@@ -228,8 +228,8 @@ def kappa(table: np.ndarray, metric: str, values: tuple[float, ...]) -> tuple[fl
     annotators always gave the same one value, and chance alone would have them agree."""
     n = table.sum()
     share, rows, columns = table / n, table.sum(1) / n, table.sum(0) / n
-    place = np.arange(len(table), dtype=float) if metric != INTERVAL else np.array(values)
-    gap = (place[:, None] - place[None, :]) ** 2
+    worth = np.arange(len(table), dtype=float) if metric != INTERVAL else np.array(values)
+    gap = (worth[:, None] - worth[None, :]) ** 2
     weight = np.eye(len(table)) if metric == NOMINAL else 1 - gap / max(gap.max(), 1)
     observed, expected = float((weight * share).sum()), float(rows @ weight @ columns)
     if expected >= 1 - 1e-12:
@@ -242,8 +242,8 @@ def kappa(table: np.ndarray, metric: str, values: tuple[float, ...]) -> tuple[fl
 
 def _paired(answers: Answers) -> np.ndarray:
     """Return (n,) True for values on units that two annotators or more have judged."""
-    _, place, times = np.unique(answers.unit, return_inverse=True, return_counts=True)
-    return times[place] > 1 if len(times) else np.zeros(0, dtype=bool)
+    _, unit_index, times = np.unique(answers.unit, return_inverse=True, return_counts=True)
+    return times[unit_index] > 1 if len(times) else np.zeros(0, dtype=bool)
 
 
 def _check(answers: Answers, metric: str) -> None:

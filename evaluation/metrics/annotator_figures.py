@@ -75,9 +75,9 @@ def first_chosen(judge: np.ndarray, choices: np.ndarray, judges: int) -> Shares:
 def among_others(unit: np.ndarray, code: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Return for each row what most of the others said of its unit, -1 without a most frequent answer; and how many
     they are."""
-    _, place = np.unique(unit, return_inverse=True)
-    counts = np.bincount(place * size + code, minlength=(place.max(initial=-1) + 1) * size).reshape(-1, size)
-    others = counts[place]
+    _, units = np.unique(unit, return_inverse=True)
+    counts = np.bincount(units * size + code, minlength=(units.max(initial=-1) + 1) * size).reshape(-1, size)
+    others = counts[units]
     others[np.arange(len(code)), code] -= 1
     order = np.sort(others, axis=1)
     is_clear = order[:, -1] > (order[:, -2] if size > 1 else 0)
@@ -134,8 +134,8 @@ def longer_than_others(
     `longer` (n,) is 1 where the longer of two answers won, 0 where the shorter did; other rows are left out before.
     A long answer may well be the better one: only the second number is the annotator's own.
     """
-    _, place = np.unique(unit, return_inverse=True)
-    total, number = (np.bincount(place, weights=w)[place] for w in (longer.astype(float), np.ones(len(longer))))
+    _, units = np.unique(unit, return_inverse=True)
+    total, number = (np.bincount(units, weights=w)[units] for w in (longer.astype(float), np.ones(len(longer))))
     has_others = number > 1
     others = (total[has_others] - longer[has_others]) / (number[has_others] - 1)
     excess = means(judge[has_others], longer[has_others] - others, judges)
@@ -154,19 +154,19 @@ def severity(judge: np.ndarray, unit: np.ndarray, stars: np.ndarray, judges: int
     """Return by how many stars each annotator differs from the others. Stars (n,) of annotators for units. The others'
     stars are first rid of their own severity, as far as it is known, so that a mild annotator among severe ones is
     not taken for milder still."""
-    _, place = np.unique(unit, return_inverse=True)
-    number = np.bincount(place)[place]
+    _, units = np.unique(unit, return_inverse=True)
+    number = np.bincount(units)[units]
     has_others = number > 1
-    judge, place, stars, number = (
+    judge, units, stars, number = (
         judge[has_others],
-        place[has_others],
+        units[has_others],
         stars[has_others].astype(float),
         number[has_others],
     )
     shrunk = np.zeros(judges)
     for _ in range(PASSES):
         clean = stars - shrunk[judge]
-        others = (np.bincount(place, weights=clean)[place] - clean) / (number - 1) if len(place) else clean
+        others = (np.bincount(units, weights=clean)[units] - clean) / (number - 1) if len(units) else clean
         raw = means(judge, stars - others, judges)
         moved, error = _shrunk(raw)
         if np.abs(moved - shrunk).max(initial=0) < 1e-6:

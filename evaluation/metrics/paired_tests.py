@@ -179,9 +179,9 @@ def mcnemar(gained: int, lost: int) -> float:
 def holm(ps: Sequence[float]) -> list[float]:
     """Return adjusted p values (Holm 1979): the chance of even one false alarm among all stays below the level."""
     adjusted, highest = [1.0] * len(ps), 0.0
-    for rank, place in enumerate(sorted(range(len(ps)), key=ps.__getitem__)):
-        highest = max(highest, min(1.0, (len(ps) - rank) * ps[place]))
-        adjusted[place] = highest
+    for rank, index in enumerate(sorted(range(len(ps)), key=ps.__getitem__)):
+        highest = max(highest, min(1.0, (len(ps) - rank) * ps[index]))
+        adjusted[index] = highest
     return adjusted
 
 

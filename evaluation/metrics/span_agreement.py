@@ -115,11 +115,11 @@ def agreement(
     is no part of `together` and of pairs."""
     readings_by_label = {label: _by_text(label_readings) for label, label_readings in readings.items()}
     texts = sorted({text for by_text in readings_by_label.values() for text in by_text})
-    place = {text: row for row, text in enumerate(texts)}
+    index_of = {text: row for row, text in enumerate(texts)}
     counts = np.zeros((len(texts), SIZE * len(readings_by_label)))
     for column, by_text in enumerate(readings_by_label.values()):
         for text, of_text in by_text.items():
-            counts[place[text], column * SIZE : (column + 1) * SIZE] = counts_of(of_text)
+            counts[index_of[text], column * SIZE : (column + 1) * SIZE] = counts_of(of_text)
     group_counts = _grouped(counts, seed)
     samples = resampled_totals(group_counts, draws, seed) if texts else np.zeros((0, counts.shape[1]))
     labels = []

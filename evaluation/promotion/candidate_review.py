@@ -304,6 +304,6 @@ class Candidate:
 def candidates(project: Project) -> list[Candidate]:
     """Return the candidates, ready ones first, then the latest."""
     rows = project.candidacies.filter(state__in=STATES_SHOWN).select_related("model__parent", "run", "champion")
-    order = {state: place for place, state in enumerate(STATES_SHOWN)}
+    order = {state: index for index, state in enumerate(STATES_SHOWN)}
     rows_in_order = sorted(rows, key=lambda row: (order[Candidacy.State(row.state)], -row.pk))
     return [Candidate(row, checks.from_json(row.evidence.get("checks", []))) for row in rows_in_order]

@@ -80,8 +80,8 @@ def _family(
 ) -> Variants:
     models, covariance = errors
     family_ratings = {model.pk: ratings[model.pk] for model in members if model.pk in ratings and model.pk in models}
-    places = [models.index(pk) for pk in family_ratings]
-    block = covariance[np.ix_(places, places)]
-    inflation = expected_best(block) if len(places) > 1 and np.isfinite(block).all() else None
+    indices = [models.index(pk) for pk in family_ratings]
+    block = covariance[np.ix_(indices, indices)]
+    inflation = expected_best(block) if len(indices) > 1 and np.isfinite(block).all() else None
     ordered = sorted(members, key=lambda model: (-family_ratings.get(model.pk, -np.inf), model.pk))
     return Variants(members[0].parent, tuple(ordered), family_ratings, inflation)

@@ -88,7 +88,7 @@ def of_task(name: str, task: Any, row: Row) -> Item:
 
 def _places(gold: list[Any], candidates: tuple[str, ...]) -> set[int]:
     """Return the indices of right candidates; a right answer that is not among the candidates cannot be found."""
-    texts = {candidate: place for place, candidate in enumerate(candidates)}
+    texts = {candidate: index for index, candidate in enumerate(candidates)}
     return {texts.get(one, -1) if isinstance(one, str) else int(one) for one in gold} & set(range(len(candidates)))
 
 
@@ -109,7 +109,7 @@ def point(scores: np.ndarray, right: set[int]) -> float:
     """Return 1 where the highest score is a right candidate's; of several that are equally high, the share that is
     right."""
     highest = np.flatnonzero(scores == scores.max())
-    return sum(int(place) in right for place in highest) / len(highest)
+    return sum(int(index) in right for index in highest) / len(highest)
 
 
 def _shown(context: str, candidates: tuple[str, ...], right: set[int], values: list[float], suffix: str) -> Row:

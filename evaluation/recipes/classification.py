@@ -113,7 +113,7 @@ def measured_of(
     """Return items and figures of texts with the predicted label of each. `known_labels`: the labels of the
     classifier."""
     labels = sorted({*known_labels, *(t.label for t in texts)})
-    place = {label: i for i, label in enumerate(labels)}
+    index_of = {label: i for i, label in enumerate(labels)}
     label_counts = Counter([t.label for t in texts] + [label for label, _ in predictions])
     of_their_own = [label for label, _ in label_counts.most_common(MOST_F1)]
     items = [
@@ -122,10 +122,10 @@ def measured_of(
             text.key,
             {
                 "accuracy": [float(text.label == label), 1.0],
-                "macro F1": classes.counts(place[text.label], place[label], len(labels)),
-                "MCC": classes.counts(place[text.label], place[label], len(labels)),
+                "macro F1": classes.counts(index_of[text.label], index_of[label], len(labels)),
+                "MCC": classes.counts(index_of[text.label], index_of[label], len(labels)),
                 **{
-                    f"F1 of {name}": classes.counts_of_one(place[text.label], place[label], place[name])
+                    f"F1 of {name}": classes.counts_of_one(index_of[text.label], index_of[label], index_of[name])
                     for name in of_their_own
                 },
             },

@@ -86,9 +86,9 @@ def letters_swapped(text: str, draw: random.Random, share: float) -> str:
     n_swaps = max(round(share * len(words)), 1)
     letters = list(text)
     for start, end in draw.sample(words, min(n_swaps, len(words))):
-        places = [i for i in range(start, end - 1) if letters[i] != letters[i + 1]]
-        if places:
-            i = draw.choice(places)
+        indices = [i for i in range(start, end - 1) if letters[i] != letters[i + 1]]
+        if indices:
+            i = draw.choice(indices)
             letters[i], letters[i + 1] = letters[i + 1], letters[i]
     return "".join(letters)
 

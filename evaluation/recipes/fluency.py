@@ -56,18 +56,18 @@ def measure(run: RunDirectory, spec: RunSpec, config: Any) -> Measured:
     model, tokenizer = likelihood.load(spec.ancestor)
     under_parent = score(run, model, tokenizer, answers, phase="under its parent", name="parent", **settings)
     del model
-    own_places = [place for place, row in enumerate(rows) if row["whose"] == OURS]
+    own_places = [index for index, row in enumerate(rows) if row["whose"] == OURS]
     run.progress("loading the model", 0, 1)
     model, tokenizer = likelihood.load(spec.parent)
     scored = score(
         run, model, tokenizer, [answers[i] for i in own_places], phase="under itself", name="itself", **settings
     )
-    own_scores = {place: own_score for place, own_score in zip(own_places, scored, strict=True)}
+    own_scores = {index: own_score for index, own_score in zip(own_places, scored, strict=True)}
     scored_answers = [
         ScoredAnswer(
-            answer, row["whose"], row["prompt_id"], row.get("category") or "", under, own_scores.get(place, under)
+            answer, row["whose"], row["prompt_id"], row.get("category") or "", under, own_scores.get(index, under)
         )
-        for place, (answer, row, under) in enumerate(zip(answers, rows, under_parent, strict=True))
+        for index, (answer, row, under) in enumerate(zip(answers, rows, under_parent, strict=True))
     ]
     about = next(iter(run.rows("about")), {})
     settings_text = (

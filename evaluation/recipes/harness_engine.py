@@ -123,9 +123,9 @@ def local_tasks(items: Items, num_fewshot: int) -> dict[str, ConfigurableTask]:
     """Return one task for each way to put items to a model; with solved examples, one for each group, which gives the
     examples."""
     parts: dict[tuple[str, bool, str], list[Row]] = defaultdict(list)
-    for place, (item, line) in enumerate(zip(items.chosen, items.places, strict=True)):
+    for index, (item, line) in enumerate(zip(items.chosen, items.places, strict=True)):
         doc = {
-            "place": place,
+            "place": index,
             "line": str(line).capitalize(),
             "context": item.context,
             "candidates": list(item.candidates),

@@ -114,9 +114,9 @@ def _prompt_of(row: Row, number: int) -> ReferencePrompt:
         raise _refused(number, row, "has no prompt", "Give it a prompt: a text, or messages with role and content.")
     if not references:
         raise _refused(number, row, "has no reference", "Give it a list of good answers: references.")
-    for place, text in enumerate(references, 1):
+    for index, text in enumerate(references, 1):
         if not isinstance(text, str) or not text.strip():
-            raise _refused(number, row, f"has an empty reference ({place})", "Leave it out, or write one.")
+            raise _refused(number, row, f"has an empty reference ({index})", "Leave it out, or write one.")
     return ReferencePrompt(
         str(row.get("id") or number), messages, references, str(row.get("group") or ""), str(row.get("judge") or "")
     )

@@ -101,8 +101,8 @@ def texts_of(run: RunDirectory, limit: int) -> tuple[list[Text], str]:
 def _of_dataset(folder: Path) -> Iterator[Row]:
     held_out = sorted(folder.glob("validation*.jsonl"))
     for path in held_out or sorted(folder.glob("*.jsonl")):
-        for place, row in enumerate(read_lines(path)):
-            yield {**row, "place": [path.name, place]}
+        for index, row in enumerate(read_lines(path)):
+            yield {**row, "place": [path.name, index]}
 
 
 def _by_hash(row: Row) -> bytes:

@@ -58,7 +58,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     run.progress("Cutting passages", 0, 1)
     groups = groups_of(run, spec)
     texts = list(dict.fromkeys(text for group in groups for text in group.texts))
-    places = {text: i for i, text in enumerate(texts)}
+    index_of = {text: i for i, text in enumerate(texts)}
     sizes = np.array([len(text.encode()) for text in texts], dtype=float)
 
     run.truncate_logs(sum(len(list(read_lines(file))) for file in run.path.glob(KEPT.format("*"))))
@@ -71,7 +71,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
         ancestor = np.array([sum(row) for row in earlier]) / sizes / math.log(2)
         scores["difference"] = scores["bits_per_byte"] - ancestor
 
-    rows = {group.name: np.array([places[text] for text in group.texts]) for group in groups}
+    rows = {group.name: np.array([index_of[text] for text in group.texts]) for group in groups}
     write_examples(run, groups, rows, scores, losses, spec.parent)
     result = result_of(groups, rows, scores, per_token)
     signature = f"passages of {config.passage_bytes} bytes, n {len(groups[0].texts)}; {loading.compute_dtype()}"
@@ -136,8 +136,8 @@ def token_losses(
     )  # without a torn last line
     pace, batches = steps.Pace(), math.ceil(len(order) / config.batch_size)
     for step in range(batches):
-        places = order[step * config.batch_size : (step + 1) * config.batch_size]
-        batch = [windows[i] for i in places]
+        indices = order[step * config.batch_size : (step + 1) * config.batch_size]
+        batch = [windows[i] for i in indices]
         if step == len(done):
             done.append({"losses": _batch_losses(model, batch)})
             speed, peak = pace.tokens_per_second(sum(len(w.ids) for w in batch)), steps.peak_memory_gb(loading.device())
@@ -145,7 +145,7 @@ def token_losses(
             with losses_path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(done[-1]) + "\n")
             run.progress(phase, step + 1, batches)
-        for i, row in zip(places, done[step]["losses"], strict=True):
+        for i, row in zip(indices, done[step]["losses"], strict=True):
             losses_by_window[i] = row
     del model
     gc.collect()

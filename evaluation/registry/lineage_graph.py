@@ -107,15 +107,15 @@ def _descendants(model: LanguageModel, person: Person, readable: set[int]) -> tu
 def laid_out(every: dict[int, LineageEntry], links: Sequence[Link], *, current: int, left_out: int = 0) -> Graph:
     links = _without_circles(links)
     layers = _layers(every, links)
-    places = _places(every, links, layers, current)
+    positions = _places(every, links, layers, current)
     annotation_counts = totals(dataset for entry in every.values() for dataset in entry.datasets)
     boxes = [
-        Box(entry, *_corner(places[pk]), is_current=pk == current, lines=_lines(entry, annotation_counts))
+        Box(entry, *_corner(positions[pk]), is_current=pk == current, lines=_lines(entry, annotation_counts))
         for pk, entry in every.items()
     ]
-    arrows = [_arrow(link, layers, places, every) for link in links]
+    arrows = [_arrow(link, layers, positions, every) for link in links]
     width = max(box.x for box in boxes) + BOX_WIDTH + MARGIN
-    height = max(_corner(place)[1] for place in places.values()) + BOX_HEIGHT + MARGIN
+    height = max(_corner(position)[1] for position in positions.values()) + BOX_HEIGHT + MARGIN
     return Graph(boxes, arrows, width, height, left_out)
 
 
@@ -154,19 +154,19 @@ def _places(
     on, then come the models, then the arrows of rewards.
     """
     main = _main_line(every, current)
-    places: dict[Key, tuple[int, int]] = {pk: (layers[pk], 0) for pk in main}
+    positions: dict[Key, tuple[int, int]] = {pk: (layers[pk], 0) for pk in main}
     lanes = [(link, layer) for link in links for layer in range(layers[link.start] + 1, layers[link.end])]
     for layer in range(max(layers.values()) + 1):
         wishes: list[tuple[bool, int, int, Key]] = []
         for link in (link for link, lane_layer in lanes if lane_layer == layer):
             is_main = link.start in main and link.end in main and not link.is_reward
-            row = places[_before(link, layer, layers)][1]
+            row = positions[_before(link, layer, layers)][1]
             wishes.append((not is_main, row, 2 if link.is_reward else 0, (link.start, link.end, layer)))
         for pk in (pk for pk in every if layers[pk] == layer and pk not in main):
-            rows = [places[_before(link, layer, layers)][1] for link in links if link.end == pk]
+            rows = [positions[_before(link, layer, layers)][1] for link in links if link.end == pk]
             wishes.append((True, min(rows, default=1), 1, pk))
-        _put(wishes, layer, places)
-    return places
+        _put(wishes, layer, positions)
+    return positions
 
 
 def _before(link: Link, layer: int, layers: dict[int, int]) -> Key:
@@ -174,13 +174,13 @@ def _before(link: Link, layer: int, layers: dict[int, int]) -> Key:
     return link.start if layer - 1 == layers[link.start] else (link.start, link.end, layer - 1)
 
 
-def _put(wishes: list[tuple[bool, int, int, Key]], layer: int, places: dict[Key, tuple[int, int]]) -> None:
-    taken_rows = {row for at, row in places.values() if at == layer}
+def _put(wishes: list[tuple[bool, int, int, Key]], layer: int, positions: dict[Key, tuple[int, int]]) -> None:
+    taken_rows = {row for at, row in positions.values() if at == layer}
     for _, row, _, key in sorted(wishes, key=lambda one: one[:3]):
         while row in taken_rows:
             row += 1
         taken_rows.add(row)
-        places[key] = (layer, row)
+        positions[key] = (layer, row)
 
 
 def _main_line(every: dict[int, LineageEntry], current: int) -> list[int]:
@@ -192,21 +192,21 @@ def _main_line(every: dict[int, LineageEntry], current: int) -> list[int]:
     return line
 
 
-def _corner(place: tuple[int, int]) -> tuple[int, int]:
-    return MARGIN + place[0] * ACROSS, MARGIN + place[1] * DOWN
+def _corner(position: tuple[int, int]) -> tuple[int, int]:
+    return MARGIN + position[0] * ACROSS, MARGIN + position[1] * DOWN
 
 
 def _arrow(
-    link: Link, layers: dict[int, int], places: dict[Key, tuple[int, int]], every: dict[int, LineageEntry]
+    link: Link, layers: dict[int, int], positions: dict[Key, tuple[int, int]], every: dict[int, LineageEntry]
 ) -> Arrow:
     """Return a curve from the right of one box to the left of another, along its lane through the layers between."""
     middle = BOX_HEIGHT // 2
-    x, y = _corner(places[link.start])
+    x, y = _corner(positions[link.start])
     path = f"M{x + BOX_WIDTH} {y + middle}"
     at = (x + BOX_WIDTH, y + middle)
     lanes: list[Key] = [(link.start, link.end, n) for n in range(layers[link.start] + 1, layers[link.end])]
     for key in [*lanes, link.end]:
-        x, y = _corner(places[key])
+        x, y = _corner(positions[key])
         half = (x - at[0]) // 2
         path += f" C{at[0] + half} {at[1]} {at[0] + half} {y + middle} {x} {y + middle}"
         at = (x, y + middle)

@@ -96,14 +96,16 @@ def _narrowed(models: QuerySet[LanguageModel], choice: Choice) -> QuerySet[Langu
 
 
 def _entries(models: list[LanguageModel], project: Project, person: Person, own_ids: set[int]) -> list[Entry]:
-    places = {row.model.pk: row for row in standings(current(project=project, judge=default_annotator_kind(project)))}
+    standing_of = {
+        row.model.pk: row for row in standings(current(project=project, judge=default_annotator_kind(project)))
+    }
     competing = set(project.contestants.filter(left_at=None).values_list("model", flat=True))
     readable = set(projects_where(person, "read").values_list("pk", flat=True))
     return [
         Entry(
             model,
             maker_of(model, readable),
-            places.get(model.pk),
+            standing_of.get(model.pk),
             model.pk in competing,
             model.pk in own_ids,
             disk_usage.size_of(model.path) if model.path else 0,

@@ -77,29 +77,31 @@ def descent(model: LanguageModel, project: Project, person: Person) -> list[Step
     project."""
     readable = projects_where(person, "read")
     board = current(project=project, judge=default_annotator_kind(project))
-    places = {row.model.pk: row for row in standings(board)}
+    standing_of = {row.model.pk: row for row in standings(board)}
     steps: list[Step] = []
     ancestor: LanguageModel | None = model
     while ancestor is not None and ancestor.pk not in {step.model.pk for step in steps}:
-        steps.append(_step(ancestor, board, places, readable))
+        steps.append(_step(ancestor, board, standing_of, readable))
         ancestor = ancestor.parent
     return steps
 
 
-def _step(model: LanguageModel, board: Leaderboard, places: dict[int, Standing], readable: QuerySet[Project]) -> Step:
+def _step(
+    model: LanguageModel, board: Leaderboard, standing_of: dict[int, Standing], readable: QuerySet[Project]
+) -> Step:
     runs = Run.objects.select_related("dataset", "reward_model", "project")
     run = runs.filter(output_model=model, project__in=readable).first()
     if run is None:
-        return Step(model, board, places.get(model.pk))
+        return Step(model, board, standing_of.get(model.pk))
     rewarding = run.reward_model if run.reward_model_id != model.pk else None
     return Step(
         model,
         board,
-        places.get(model.pk),
+        standing_of.get(model.pk),
         run=run,
         dataset=run.dataset,
         votes=votes_in(run.dataset) if run.dataset else [],
-        reward=_step(rewarding, board, places, readable) if rewarding else None,
+        reward=_step(rewarding, board, standing_of, readable) if rewarding else None,
     )
 
 

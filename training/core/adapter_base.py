@@ -29,8 +29,8 @@ def read_about(folder: Path) -> dict[str, str]:
 
 def locate_base(folder: Path, named: str, about: Mapping[str, str]) -> Path | None:
     """Return the base of the adapter in `folder`, by what its two files say; None when it is gone."""
-    places = candidates(folder, about.get("folder", str(Path(named))), about.get("was", str(Path(named))))
-    return next((p for p in places if (p / "config.json").is_file() and not is_adapter(p)), None)
+    folders = candidates(folder, about.get("folder", str(Path(named))), about.get("was", str(Path(named))))
+    return next((p for p in folders if (p / "config.json").is_file() and not is_adapter(p)), None)
 
 
 def candidates(folder: Path, named: str, old_path: str) -> Iterator[Path]:

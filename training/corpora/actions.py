@@ -141,22 +141,22 @@ def upload(*, project: Project, file: UploadedFile, by: User) -> CorpusFile:
         raise Refused(413, file=f"At most {most} MB; compress it, or have the operator put it into ASSAY_DATA/corpora.")
     if not file.size:
         raise Refused(400, file="The file is empty.")
-    place = upload_folder(project) / name
-    place.parent.mkdir(parents=True, exist_ok=True)
-    _write_once(file, place)
-    audit.record(action="corpus.uploaded", about=f"{name} ({place.stat().st_size} bytes)", by=by, project=project)
-    return CorpusFile(name, place.stat().st_size, True)
+    path = upload_folder(project) / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write_once(file, path)
+    audit.record(action="corpus.uploaded", about=f"{name} ({path.stat().st_size} bytes)", by=by, project=project)
+    return CorpusFile(name, path.stat().st_size, True)
 
 
-def _write_once(file: UploadedFile, place: Path) -> None:
-    partial = place.with_name(f".{place.name}.partial-{id(file):x}")
+def _write_once(file: UploadedFile, path: Path) -> None:
+    partial = path.with_name(f".{path.name}.partial-{id(file):x}")
     try:
         with partial.open("wb") as output:
             shutil.copyfileobj(file, output)
-        place.hardlink_to(partial)
+        path.hardlink_to(partial)
     except FileExistsError:
         raise Refused(
-            409, file=f"There is a {place.name} already, and runs may have read it; choose another name."
+            409, file=f"There is a {path.name} already, and runs may have read it; choose another name."
         ) from None
     finally:
         partial.unlink(missing_ok=True)

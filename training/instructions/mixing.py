@@ -99,8 +99,8 @@ def mix(
 
 def _draw_rows(source: Source, quota: int, seed: int) -> list[tuple[str, Row]]:
     """Return `quota` rows by the order of a seeded hash: a draw without replacement in memory for the quota alone."""
-    keyed = ((_key(row, seed), place, row) for place, row in enumerate(source.rows()))
-    return [(f"{key} {place}", row) for key, place, row in heapq.nsmallest(quota, keyed, key=lambda k: k[:2])]
+    keyed = ((_key(row, seed), index, row) for index, row in enumerate(source.rows()))
+    return [(f"{key} {index}", row) for key, index, row in heapq.nsmallest(quota, keyed, key=lambda k: k[:2])]
 
 
 def _key(row: Row, seed: int) -> str:

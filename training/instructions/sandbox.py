@@ -32,12 +32,12 @@ def bullets(values: Iterable[str]) -> str:
     return "\n".join(f"- {value}" for value in values)
 
 
-def letter(place: int) -> str:
-    return f"({chr(ord('A') + place)})" if place < 26 else f"({place + 1})"
+def letter(index: int) -> str:
+    return f"({chr(ord('A') + index)})" if index < 26 else f"({index + 1})"
 
 
 def lettered(values: Iterable[str]) -> str:
-    return "\n".join(f"{letter(place)} {value}" for place, value in enumerate(values))
+    return "\n".join(f"{letter(index)} {value}" for index, value in enumerate(values))
 
 
 def letter_in(value: str, values: Iterable[str]) -> str:

@@ -27,8 +27,8 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
         raise RecipeFailure("no_source", "The run does not say where the weights are.", "Queue the import again.")
     run.progress("reading the weights", 0, 1)
     source, most_bytes = sources[0]["source"], sources[0].get("most_bytes", 0)
-    place = _fetched(source, most_bytes) if sources[0].get("is_on_hub") else source
-    facts = write_model(place, run.begin_model(), run.model)
+    location = _fetched(source, most_bytes) if sources[0].get("is_on_hub") else source
+    facts = write_model(location, run.begin_model(), run.model)
     run.commit_model()
     run.progress("reading the weights", 1, 1)
     run.finish(

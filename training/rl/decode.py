@@ -97,10 +97,10 @@ class LlamaDecoder:
 
     def select(self, rows: Tensor) -> None:
         heads = torch.arange(self.kv_heads, device=rows.device)
-        places = (rows[:, None] * self.kv_heads + heads).flatten()
+        indices = (rows[:, None] * self.kv_heads + heads).flatten()
         for caches in (self.keys, self.values):
             for i, cache in enumerate(caches):
-                caches[i] = cache[places]
+                caches[i] = cache[indices]
         self.bias, self.next_position = self.bias[rows], self.next_position[rows]
 
     def _run(self, hidden: Tensor, positions: Tensor, start: int, allowed: Tensor) -> Tensor:

@@ -54,9 +54,9 @@ class Rollout:
 
     def text_mask(self) -> Tensor:
         """Return (B, T) bool over `ids`: the completion's words, without prompt, end token or padding."""
-        places = torch.arange(self.ids.shape[1], device=self.ids.device)
+        positions = torch.arange(self.ids.shape[1], device=self.ids.device)
         ends = self.prompt_lengths + self.lengths - self.finished.long()
-        return (places >= self.prompt_lengths[:, None]) & (places < ends[:, None])
+        return (positions >= self.prompt_lengths[:, None]) & (positions < ends[:, None])
 
 
 def rollout_of(prompts: Sequence[Sequence[int]], completions: Completions, pad_id: int) -> Rollout:

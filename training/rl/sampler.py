@@ -104,11 +104,11 @@ def sample(
 def _prefill_each_once(
     decoder: Decoder, prompts: Sequence[Sequence[int]], max_new_tokens: int, pad_id: int, device: torch.device | str
 ) -> Tensor:
-    places: dict[tuple[int, ...], int] = {}
-    prompt_index = [places.setdefault(tuple(prompt), len(places)) for prompt in prompts]
-    ids, mask = left_pad(list(places), pad_id, device)
+    index_of: dict[tuple[int, ...], int] = {}
+    prompt_index = [index_of.setdefault(tuple(prompt), len(index_of)) for prompt in prompts]
+    ids, mask = left_pad(list(index_of), pad_id, device)
     logits = decoder.prefill(ids, mask, max_new_tokens)
-    if len(places) == len(prompts):
+    if len(index_of) == len(prompts):
         return logits
     index = torch.tensor(prompt_index, device=device)
     decoder.select(index)
@@ -157,8 +157,8 @@ def _place_of(weights: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
     block = torch.searchsorted(sums, share, right=True).clamp(max=sums.shape[1] - 1)
     before = torch.where(block > 0, sums.gather(1, (block - 1).clamp(min=0)), torch.zeros_like(share))
     inside = blocks[torch.arange(B, device=weights.device), block[:, 0]].cumsum(-1)
-    place = torch.searchsorted(inside, _below(share - before, inside[:, -1:]), right=True)
-    token_index = (block * BLOCK + place).clamp(max=V - 1)
+    index = torch.searchsorted(inside, _below(share - before, inside[:, -1:]), right=True)
+    token_index = (block * BLOCK + index).clamp(max=V - 1)
     return token_index[:, 0], (weights.gather(1, token_index) / sums[:, -1:]).log()[:, 0]
 
 

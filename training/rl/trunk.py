@@ -52,14 +52,14 @@ def _run_unpadded(
     base: nn.Module, hidden: Tensor, first: int, last: int, keep: frozenset[int], lengths: Tensor
 ) -> tuple[Tensor, dict[int, Tensor]]:
     B, T, H = hidden.shape
-    places = completion_mask(lengths, T).flatten().nonzero()[:, 0]  # of the tokens, in (B * T)
+    positions = completion_mask(lengths, T).flatten().nonzero()[:, 0]  # of the tokens, in (B * T)
     rows = rows_of(base, lengths.tolist(), hidden.dtype)
 
     def padded(packed: Tensor) -> Tensor:
-        return packed.new_zeros(B * T, H).index_copy(0, places, packed).view(B, T, H)
+        return packed.new_zeros(B * T, H).index_copy(0, positions, packed).view(B, T, H)
 
     kept_states = {first: hidden} if first in keep else {}
-    packed = hidden.reshape(B * T, H)[places]
+    packed = hidden.reshape(B * T, H)[positions]
     stops = sorted({i for i in keep if first < i < last} | {last})
     for start, stop in zip([first, *stops], stops, strict=False):
         packed = run_packed(base, packed, rows, start, stop)

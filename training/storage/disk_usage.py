@@ -110,9 +110,9 @@ def size_of(folder: Path, *, shared: bool = True) -> int:
 
 def size_in_words(size: float) -> str:
     """Format a size as a disk's label counts: 3.1 GB, 25 MB, 4 kB."""
-    for unit, scale, places in (("TB", 1e12, 1), ("GB", 1e9, 1), ("MB", 1e6, 0), ("kB", 1e3, 0)):
+    for unit, scale, digits in (("TB", 1e12, 1), ("GB", 1e9, 1), ("MB", 1e6, 0), ("kB", 1e3, 0)):
         if size >= scale:
-            return f"{size / scale:.{places}f} {unit}"
+            return f"{size / scale:.{digits}f} {unit}"
     return f"{size:.0f} bytes" if size else "nothing"
 
 

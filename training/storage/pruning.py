@@ -118,16 +118,16 @@ def _prune_one(run_id: int, now: datetime) -> Pruned | None:
 
 
 def _folders(run: Run) -> list[Path]:
-    place = RunDirectory(run.path).checkpoints
-    return sorted(path for path in place.iterdir() if path.is_dir()) if place.is_dir() else []
+    checkpoints = RunDirectory(run.path).checkpoints
+    return sorted(path for path in checkpoints.iterdir() if path.is_dir()) if checkpoints.is_dir() else []
 
 
 def _renamed_folders(folders: Sequence[Path]) -> list[Path]:
     """Rename the folders to a name that is no checkpoint's: quick, where deleting gigabytes would hold up whoever waits
     for the row."""
     aside = [folder.with_name(f".{folder.name.strip('.')}.pruned") for folder in folders]
-    for folder, place in zip(folders, aside, strict=True):
-        folder.rename(place)
+    for folder, target in zip(folders, aside, strict=True):
+        folder.rename(target)
     return aside
 
 

@@ -51,9 +51,9 @@ def _listed(batch: Any) -> Iterator[dict[str, Any] | None]:
     try:
         yield from batch.to_pylist()
     except (ValueError, OverflowError):
-        for place in range(batch.num_rows):
+        for index in range(batch.num_rows):
             try:
-                yield batch.slice(place, 1).to_pylist()[0]
+                yield batch.slice(index, 1).to_pylist()[0]
             except (ValueError, OverflowError):
                 yield None
 
@@ -64,7 +64,7 @@ def _is_as_json(pa: Any, type: Any) -> bool:
     if kinds.is_dictionary(type) or kinds.is_list(type) or kinds.is_large_list(type):
         return _is_as_json(pa, type.value_type)
     if kinds.is_struct(type):
-        return all(_is_as_json(pa, type.field(place).type) for place in range(type.num_fields))
+        return all(_is_as_json(pa, type.field(index).type) for index in range(type.num_fields))
     return any(
         fits(type)
         for fits in (kinds.is_string, kinds.is_large_string, kinds.is_integer, kinds.is_boolean, kinds.is_null)

@@ -92,7 +92,7 @@ def judged_item(request: Request, project: Project, item: str) -> Response:
     if item.startswith(f"{WRITE}:") or "\x00" in item or not adjudication.judged_by(project, item).exists():
         raise Refused(404, item=f"Nobody has annotated {item[:60]!r} here; disagreements/ lists what there is.")
     answers = disagreements.answers_of(item)
-    letters = {answer.pk: "ABCDEF"[place] for place, answer in enumerate(answers[:6])}
+    letters = {answer.pk: "ABCDEF"[index] for index, answer in enumerate(answers[:6])}
     annotations = disagreements.answers_to(project, item, letters)
     return Response(AdjudicatedItemOut({"item": item, "completions": list(letters), "said": annotations}).data)
 

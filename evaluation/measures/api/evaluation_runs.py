@@ -234,10 +234,10 @@ def run_items(request: Request, pk: str) -> Response:
     if index is None:
         raise Refused(404, run=f"Run {run.pk} has left no items: it evaluates nothing, or has not ended.")
     offset, limit = _number(request, "offset", 0, LARGEST_ID), _number(request, "limit", 100, MOST_ITEMS)
-    places = items.chosen(index, _choice(request, index))
+    indices = items.chosen(index, _choice(request, index))
     texts = may_read_texts(request.user, run)
-    rows = [_out(row, texts) for row in items.read(run.path, index, places[offset : offset + limit])]
-    body = {"run": run.pk, "count": len(places), "offset": offset, "items": rows}
+    rows = [_out(row, texts) for row in items.read(run.path, index, indices[offset : offset + limit])]
+    body = {"run": run.pk, "count": len(indices), "offset": offset, "items": rows}
     return Response(ItemsOut(body).data)
 
 

@@ -124,8 +124,8 @@ def download(request: HttpRequest, pk: int, format: str) -> HttpResponse:
 def summaries(panel: Panel) -> list[str]:
     """Return for each stage after the base one sentence: what it lost against the base, and what it gained."""
     sentences = []
-    for place, stage in enumerate(panel.stages[1:], 1):
-        tested = [(row, _to_base(row.cells[place], place)) for row in panel.rows]
+    for index, stage in enumerate(panel.stages[1:], 1):
+        tested = [(row, _to_base(row.cells[index], index)) for row in panel.rows]
         known_rows = [(row, t) for row, t in tested if t is not None]
         if not known_rows:
             continue
@@ -141,8 +141,8 @@ def summaries(panel: Panel) -> list[str]:
     return sentences
 
 
-def _to_base(cell: Cell, place: int) -> Tested | None:
-    return cell.to_parent if place == 1 else cell.to_base
+def _to_base(cell: Cell, index: int) -> Tested | None:
+    return cell.to_parent if index == 1 else cell.to_base
 
 
 def _named(row: Row, tested: Tested) -> str:
@@ -163,7 +163,7 @@ def plus(change: Shown) -> str:
 
 
 def _row(row: Row, panel: Panel) -> ShownRow | None:
-    cells = [_cell(cell, place) for place, cell in enumerate(row.cells)]
+    cells = [_cell(cell, index) for index, cell in enumerate(row.cells)]
     head = next((cell.shown for cell in cells if cell.shown), None)
     if head is None:
         return None
@@ -183,14 +183,14 @@ def ratings(panel: Panel) -> Svg | None:
     return picture("arena rating", points, panel) if any(standings) else None
 
 
-def _cell(cell: Cell, place: int) -> ShownCell:
+def _cell(cell: Cell, index: int) -> ShownCell:
     f = cell.figure
     shown = (
         figure_formats.shown(f.metric, f.value, f.lower, f.upper, n=f.n, higher_is_better=f.higher_is_better)
         if f
         else None
     )
-    to_parent = "base" if place == 1 else "parent"
+    to_parent = "base" if index == 1 else "parent"
     changes = [_change(to, t) for to, t in ((to_parent, cell.to_parent), ("base", cell.to_base)) if t]
     return ShownCell(cell, shown, changes)
 
@@ -206,16 +206,16 @@ def _change(to: str, tested: Tested) -> ShownChange:
 def picture(title: str, points: Sequence[Point], panel: Panel) -> Svg:
     """Return value and interval at each stage, from left to right; a stage that is worse than the base is a hollow
     mark."""
-    shown = [(place, point, point.shown) for place, point in enumerate(points) if point.shown is not None]
+    shown = [(index, point, point.shown) for index, point in enumerate(points) if point.shown is not None]
     ends = [end for _, _, s in shown for end in (s.value, s.lower, s.upper) if end is not None]
     x = scale(0, len(points) - 1, SIDE, WIDTH - SIDE)
     y = scale(min(ends), max(ends), HEIGHT - BOTTOM - 4, TOP + 4)
-    marks: list[Mark] = [Line(tuple((x(place), y(s.value)) for place, _, s in shown), "rule", 1.5)]
-    for place, point, s in shown:
-        marks += _mark(x(place), y, s, point.is_worse)
-    for place, stage in enumerate(panel.stages):
-        marks.append(Text((x(place), HEIGHT - 6), _short(stage.model.stage), "middle", size=LETTERS))
-    text = ", ".join(f"{panel.stages[place].model.name} {s.text}" for place, _, s in shown)
+    marks: list[Mark] = [Line(tuple((x(index), y(s.value)) for index, _, s in shown), "rule", 1.5)]
+    for index, point, s in shown:
+        marks += _mark(x(index), y, s, point.is_worse)
+    for index, stage in enumerate(panel.stages):
+        marks.append(Text((x(index), HEIGHT - 6), _short(stage.model.stage), "middle", size=LETTERS))
+    text = ", ".join(f"{panel.stages[index].model.name} {s.text}" for index, _, s in shown)
     return svg(Scene(WIDTH, HEIGHT, f"{title}: {text}", marks), "tax")
 
 

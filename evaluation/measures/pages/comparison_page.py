@@ -192,7 +192,7 @@ def _rows(comparison: Comparison, lines: list[Line]) -> list[tuple[str, Shown, l
     rows = []
     for line in lines:
         scale = scale_around_zero([t.difference for t in line.tested if t])
-        cells = [_cell(comparison, line, place, scale) for place in range(len(comparison.runs))]
+        cells = [_cell(comparison, line, index, scale) for index in range(len(comparison.runs))]
         head = next((cell.shown for cell in cells if cell.shown), None)
         if head is not None:
             rows.append((line.metric, head, cells))
@@ -228,11 +228,11 @@ def _without(query: QueryDict, name: str) -> list[tuple[str, str]]:
     return [(key, value) for key, values in query.lists() for value in values if key != name]
 
 
-def _cell(comparison: Comparison, line: Line, place: int, scale: figure_formats.Scale | None) -> Cell:
-    figure, tested, reference = line.figures[place], line.tested[place], comparison.against[place]
+def _cell(comparison: Comparison, line: Line, index: int, scale: figure_formats.Scale | None) -> Cell:
+    figure, tested, reference = line.figures[index], line.tested[index], comparison.against[index]
     difference = shown_difference(tested.difference) if tested else None
     return Cell(
-        comparison.runs[place],
+        comparison.runs[index],
         figure_formats.of_result(line.metric, asdict(figure)) if figure else None,
         tested,
         difference,

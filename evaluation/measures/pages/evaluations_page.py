@@ -233,7 +233,7 @@ def _differs(evaluation: Evaluation) -> bool:
 def _letters(evaluations: list[Evaluation]) -> dict[str, str]:
     """Return letters by the hash of the items: a, b, … in the order of their first use."""
     hashes = list(dict.fromkeys(e.items_hash for e in evaluations if e.items_hash))
-    return {one: chr(ord("a") + place) if place < 26 else str(place + 1) for place, one in enumerate(hashes)}
+    return {one: chr(ord("a") + index) if index < 26 else str(index + 1) for index, one in enumerate(hashes)}
 
 
 def _head(metric: str, opponent: LanguageModel | None) -> str:

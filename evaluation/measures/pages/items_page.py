@@ -32,8 +32,8 @@ def page(request: HttpRequest, run_id: int) -> HttpResponse:
         return refusal
     index = _index(run)
     choice = _choice(request, index)
-    places = items.chosen(index, choice)
-    page = Paginator(places, PER_PAGE).get_page(request.GET.get("page"))
+    indices = items.chosen(index, choice)
+    page = Paginator(indices, PER_PAGE).get_page(request.GET.get("page"))
     texts = may_read_texts(request.user, run)
     query = request.GET.copy()
     query.pop("page", None)
@@ -95,9 +95,9 @@ def _choice(request: HttpRequest, index: Index) -> Choice:
 
 
 def _items(run: Run, index: Index, page: Page, texts: bool) -> Iterator[Item]:
-    places = np.asarray(page.object_list)
-    for place, row in zip(places, items.read(run.path, index, places), strict=True):
-        yield shown(row, int(place), index, texts)
+    indices = np.asarray(page.object_list)
+    for item_index, row in zip(indices, items.read(run.path, index, indices), strict=True):
+        yield shown(row, int(item_index), index, texts)
 
 
 def _csv(run: Run, index: Index, texts: bool) -> Iterator[str]:

@@ -20,8 +20,8 @@ def as_csv(comparison: Comparison) -> str:
     writer.writerow(COLUMNS)
     for item_set, lines in (("all", comparison.lines), ("not seen in training", comparison.clean_lines)):
         for line in lines:
-            for place, (run, figure, tested) in enumerate(zip(comparison.runs, line.figures, line.tested, strict=True)):
-                f, d, reference = figure, tested.difference if tested else None, comparison.against[place]
+            for index, (run, figure, tested) in enumerate(zip(comparison.runs, line.figures, line.tested, strict=True)):
+                f, d, reference = figure, tested.difference if tested else None, comparison.against[index]
                 writer.writerow(
                     [
                         *map(cell, (comparison.task, comparison.measure, item_set, line.metric, str(run.parent))),

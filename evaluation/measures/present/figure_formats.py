@@ -59,10 +59,10 @@ def shown(
     name: str, value: float, lower: float | None, upper: float | None, *, n: int, higher_is_better: bool | None
 ) -> Shown:
     factor, unit = (100, " %") if is_share(name) else (1, "")
-    places = _places([v * factor for v in (value, lower, upper) if v is not None])
+    digits = _places([v * factor for v in (value, lower, upper) if v is not None])
 
     def text(number: float) -> str:
-        return written(number * factor, places)
+        return written(number * factor, digits)
 
     ends = "" if lower is None or upper is None else f"{text(lower)} to {text(upper)}{unit}"
     return Shown(
@@ -78,9 +78,9 @@ def shown(
     )
 
 
-def written(number: float, places: int) -> str:
+def written(number: float, digits: int) -> str:
     """Return 1,234.5, with a true minus sign; from a million on 6.8e16, whose zeros nobody can count."""
-    text = f"{number:,.{places}f}" if abs(number) < 1e6 else f"{number:.2g}"
+    text = f"{number:,.{digits}f}" if abs(number) < 1e6 else f"{number:.2g}"
     return text.replace("-", "−")
 
 

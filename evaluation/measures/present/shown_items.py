@@ -39,15 +39,15 @@ class Item:
     facts: list[tuple[str, str]] = field(default_factory=list)
 
 
-def shown(row: items.Row, place: int, index: Index, texts: bool) -> Item:
+def shown(row: items.Row, item_index: int, index: Index, texts: bool) -> Item:
     parts = _parts(dict(row.get("shown") or {})) if texts else {}
-    right = int(index.right[place])
+    right = int(index.right[item_index])
     return Item(
-        place=place + 1,
+        place=item_index + 1,
         id=str(row["id"]),
         group=row.get("group", ""),
         right=right,
-        seen=int(index.seen[place]),
+        seen=int(index.seen[item_index]),
         seen_in=row.get("seen_in") or [],
         values=_values(row["counts"], right),
         **parts,

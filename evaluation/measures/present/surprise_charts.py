@@ -51,8 +51,8 @@ def _chart(histogram: dict[str, Any], groups: list[dict[str, Any]]) -> Chart:
         return round(LABELS + share * (WIDTH - LABELS - 10), 1)
 
     bands = []
-    for place, (name, counts) in enumerate(histogram["counts"].items()):
-        tallest, floor = max(*counts, 1), (place + 1) * BAND - 6
+    for index, (name, counts) in enumerate(histogram["counts"].items()):
+        tallest, floor = max(*counts, 1), (index + 1) * BAND - 6
         heights = [n / tallest * (BAND - 14) for n in counts]
         bars = [
             (x(edges[i]), round(floor - h, 1), round(x(edges[i + 1]) - x(edges[i]) - 0.6, 1), round(h, 1))

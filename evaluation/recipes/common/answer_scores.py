@@ -59,7 +59,7 @@ def score(
     the run keeps what is done.
     """
     length = likelihood.context_length(model, length)
-    sequences = [encode(tokenizer, answer, place, length) for place, answer in enumerate(answers)]
+    sequences = [encode(tokenizer, answer, index, length) for index, answer in enumerate(answers)]
     plan = list(batches([one for one in sequences if one.ids], likelihood.batch_tokens(batch_size, length)))
     scores_path = run.path / f"scores-{name}-{_digest(plan)}.jsonl"
     done = list(read_lines(scores_path))
@@ -73,18 +73,18 @@ def score(
         with scores_path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(done[-1]) + "\n")
         run.progress(phase, len(done), len(plan))
-    scores = {place: Score(*sums) for row in done for place, *sums in row["scored"]}
-    return [scores.get(place, Score(0.0, 0.0, 0)) for place in range(len(answers))]
+    scores = {index: Score(*sums) for row in done for index, *sums in row["scored"]}
+    return [scores.get(index, Score(0.0, 0.0, 0)) for index in range(len(answers))]
 
 
-def encode(tokenizer: Any, answer: Answer, place: int, length: int) -> Tokens:
+def encode(tokenizer: Any, answer: Answer, index: int, length: int) -> Tokens:
     """Return the prompt and the answer as the model meets them; no ids where there is nothing to score."""
     ends = [] if answer.is_cut else [tokenizer.eos_token_id]
     ids = [*loading.encode_completion(tokenizer, answer.text, length), *ends][: length - 1]
     if not ids:
-        return Tokens(place, [], 0)
+        return Tokens(index, [], 0)
     prompt = loading.encode_prompt(tokenizer, answer.prompt, length - len(ids))
-    return Tokens(place, [*prompt, *ids], len(prompt))
+    return Tokens(index, [*prompt, *ids], len(prompt))
 
 
 def batches(sequences: list[Tokens], tokens: int) -> Iterator[list[Tokens]]:
@@ -108,15 +108,15 @@ def forward(model: Any, batch: list[Tokens], uses_states: bool) -> list[tuple[in
         ids[row, : len(one.ids)] = torch.tensor(one.ids)
     # The position before a token foresees it.
     at = [row * longest + i - 1 for row, one in enumerate(batch) for i in range(one.scored_from, len(one.ids))]
-    places = torch.tensor(at, device=device)
+    positions = torch.tensor(at, device=device)
     targets = torch.tensor([t for one in batch for t in one.ids[one.scored_from :]], device=device)
     ids = ids.to(device)
     if uses_states:
-        states = model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state.flatten(0, 1)[places]
+        states = model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state.flatten(0, 1)[positions]
         weight = model.get_output_embeddings().weight
         logprobs, entropies = token_logprobs(states.to(weight.dtype), weight, targets, entropies=True)
     else:
-        logits = model(input_ids=ids, use_cache=False).logits.flatten(0, 1)[places]
+        logits = model(input_ids=ids, use_cache=False).logits.flatten(0, 1)[positions]
         logprobs, entropies = of_logits(logits, targets)
     lengths = [len(one.ids) - one.scored_from for one in batch]
     parts = (logprobs.double().cpu().split(lengths), entropies.double().cpu().split(lengths))

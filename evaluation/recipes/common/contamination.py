@@ -79,11 +79,11 @@ class Index:
             indexed = self.hashes[length]
             if not len(indexed):
                 continue
-            places = np.searchsorted(indexed, hashes)
-            hits = indexed[np.minimum(places, len(indexed) - 1)] == hashes
-            for place, value in zip(places[hits].tolist(), hashes[hits], strict=True):
+            indices = np.searchsorted(indexed, hashes)
+            hits = indexed[np.minimum(indices, len(indexed) - 1)] == hashes
+            for index, value in zip(indices[hits].tolist(), hashes[hits], strict=True):
                 end = np.searchsorted(indexed, value, side="right")
-                numbers.update(self.owners[length][place:end].tolist())
+                numbers.update(self.owners[length][index:end].tolist())
         return numbers
 
 
@@ -94,8 +94,8 @@ def _each_once(hashes: np.ndarray, owners: np.ndarray) -> tuple[np.ndarray, np.n
     new = np.ones(len(hashes), dtype=bool)
     new[1:] = (hashes[1:] != hashes[:-1]) | (owners[1:] != owners[:-1])
     hashes, owners = hashes[new], owners[new]
-    _, place, holders = np.unique(hashes, return_inverse=True, return_counts=True)
-    is_kept = holders[place] <= MOST_SHARING
+    _, hash_index, holders = np.unique(hashes, return_inverse=True, return_counts=True)
+    is_kept = holders[hash_index] <= MOST_SHARING
     return hashes[is_kept], owners[is_kept]
 
 

@@ -127,9 +127,9 @@ def batch_tokens(batch_size: int, length: int) -> int:
 @torch.inference_mode()
 def _batch(model: Any, batch: list[Tree], method: str) -> list[tuple[int, Scored]]:
     longest, device = len(batch[0].tokens), loading.device()
-    ids, places = np.zeros((len(batch), longest), dtype=np.int64), np.tile(np.arange(longest), (len(batch), 1))
+    ids, positions = np.zeros((len(batch), longest), dtype=np.int64), np.tile(np.arange(longest), (len(batch), 1))
     for row, tree in enumerate(batch):  # padded on the right, where nobody looks
-        ids[row, : len(tree.tokens)], places[row, : len(tree.tokens)] = tree.tokens, tree.depths
+        ids[row, : len(tree.tokens)], positions[row, : len(tree.tokens)] = tree.tokens, tree.depths
     at = torch.tensor(
         [row * longest + node for row, tree in enumerate(batch) for node, _ in tree.numbers], device=device
     )
@@ -138,7 +138,7 @@ def _batch(model: Any, batch: list[Tree], method: str) -> list[tuple[int, Scored
     if method == "logits":
         logprobs, greedy = _of_logits(model(input_ids=input_ids, use_cache=False).logits.flatten(0, 1)[at], targets)
     else:
-        attention = {} if all(tree.is_chain for tree in batch) else _sight(batch, places, model.dtype)
+        attention = {} if all(tree.is_chain for tree in batch) else _sight(batch, positions, model.dtype)
         states = model.get_decoder()(input_ids=input_ids, use_cache=False, **attention).last_hidden_state.flatten(0, 1)
         logprobs, greedy = _of_states(states[at], model.get_output_embeddings().weight, targets)
     return list(_sums(batch, logprobs.double().cpu().numpy(), greedy.cpu().numpy()))
@@ -153,10 +153,10 @@ def _sums(batch: list[Tree], logprobs: np.ndarray, greedy: np.ndarray) -> Iterat
         first += len(tree.numbers)
 
 
-def _sight(batch: list[Tree], places: np.ndarray, dtype: torch.dtype) -> dict[str, Tensor]:
+def _sight(batch: list[Tree], positions: np.ndarray, dtype: torch.dtype) -> dict[str, Tensor]:
     """Return where each node stands in its sequence, and (B, 1, T, T) to be added to the scores: 0 where it sees an
     ancestor or itself, else the smallest number that there is."""
-    is_visible = np.tile(np.eye(places.shape[1], dtype=bool), (len(batch), 1, 1))
+    is_visible = np.tile(np.eye(positions.shape[1], dtype=bool), (len(batch), 1, 1))
     for row, tree in enumerate(batch):
         for node, parent in enumerate(tree.parents):
             if parent >= 0:
@@ -165,7 +165,7 @@ def _sight(batch: list[Tree], places: np.ndarray, dtype: torch.dtype) -> dict[st
         torch.from_numpy(~is_visible), torch.finfo(dtype).min
     )
     device = loading.device()
-    return {"position_ids": torch.from_numpy(places).to(device), "attention_mask": added[:, None].to(device)}
+    return {"position_ids": torch.from_numpy(positions).to(device), "attention_mask": added[:, None].to(device)}
 
 
 def _of_states(states: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

@@ -38,23 +38,23 @@ class Tree:
     def shared(self, ids: Sequence[int]) -> int:
         """Count how many tokens of the sequence's beginning stand in the tree."""
         node = -1
-        for place, token in enumerate(ids[:-1]):
+        for index, token in enumerate(ids[:-1]):
             if (node := self.children.get((node, token), -2)) == -2:
-                return place
+                return index
         return len(ids) - 1
 
     def add(self, number: int, pair: Pair) -> None:
         ids, node, path = [*pair.context, *pair.continuation], -1, []
-        for place, token in enumerate(ids[:-1]):
+        for index, token in enumerate(ids[:-1]):
             child = self.children.get((node, token))
             if child is None:
                 child = self.children[node, token] = len(self.tokens)
                 self.tokens.append(token)
                 self.parents.append(node)
-                self.depths.append(place)
+                self.depths.append(index)
             path.append(node := child)
         first = len(pair.context)
-        followed = [(path[place - 1], ids[place]) for place in range(first, len(ids))]
+        followed = [(path[index - 1], ids[index]) for index in range(first, len(ids))]
         self.numbers_of_pairs.append((number, [self.numbers.setdefault(one, len(self.numbers)) for one in followed]))
 
 

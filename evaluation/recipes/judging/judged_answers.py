@@ -50,10 +50,10 @@ class Judgements:
 def read(run: RunDirectory) -> Judgements:
     """Read the judgements. Raises RecipeFailure for rows that are wrong, and for fewer than two judgements."""
     data, other = run.path / "data", run.path / "data" / "other"
-    place = other if other.is_dir() and any(other.glob("*.jsonl")) else data
-    files = {path.stem: list(read_lines(path)) for path in sorted(place.glob("*.jsonl"))}
+    folder = other if other.is_dir() and any(other.glob("*.jsonl")) else data
+    files = {path.stem: list(read_lines(path)) for path in sorted(folder.glob("*.jsonl"))}
     files.pop("about", None)
-    about = next(iter(run.rows("about")), {}) if place == data else {}
+    about = next(iter(run.rows("about")), {}) if folder == data else {}
     rows = [
         row for name, rows in files.items() if name not in ("completions", "comparisons", "ratings") for row in rows
     ]
@@ -114,7 +114,7 @@ def _of_pairs(rows: list[Row]) -> Judgements:
     """Return judgements from rows {"prompt", "chosen", "rejected"}, perhaps with "source" or "group"; a prompt is a
     text or messages."""
     judgements = Judgements()
-    place: dict[str, int] = {}
+    index_of: dict[str, int] = {}
     for number, row in enumerate(rows, start=1):
         prompt, chosen, rejected = row["prompt"], row["chosen"], row["rejected"]
         messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
@@ -122,7 +122,7 @@ def _of_pairs(rows: list[Row]) -> Judgements:
             raise ValueError(f"row {number}: prompt, chosen and rejected must be texts.")
         if chosen == rejected:
             raise ValueError(f"row {number}: chosen and rejected are the same text; one cannot be better.")
-        at = place.setdefault(str(messages), len(judgements.prompts))
+        at = index_of.setdefault(str(messages), len(judgements.prompts))
         if at == len(judgements.prompts):
             judgements.prompts.append(messages)
             judgements.prompt_ids.append(str(at + 1))

@@ -28,13 +28,13 @@ def by_reward(run: RunDirectory, spec: RunSpec, config: Any) -> Judged:
         score = model.score([p for p, _ in piece], [t for _, t in piece], config.batch_size)
         scores += checked(score, len(piece), "The reward model").tolist()
         run.progress("scoring answers", len(scores), len(flat))
-    votes, margins, place = [], [], 0
+    votes, margins, index = [], [], 0
     for prompt in prompts:
-        own_scores = np.array(scores[place : place + len(prompt.own_answers)])
+        own_scores = np.array(scores[index : index + len(prompt.own_answers)])
         opponent_scores = np.array(
-            scores[place + len(own_scores) : place + len(own_scores) + len(prompt.opponent_answers)]
+            scores[index + len(own_scores) : index + len(own_scores) + len(prompt.opponent_answers)]
         )
-        place += len(own_scores) + len(opponent_scores)
+        index += len(own_scores) + len(opponent_scores)
         votes.append(_by_score(prompt, own_scores, opponent_scores))
         margins.append(float(own_scores.mean() - opponent_scores.mean()) / (model.score_std or 1.0))
     setting, notes = of_answers(run, prompts)

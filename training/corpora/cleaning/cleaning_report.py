@@ -69,8 +69,8 @@ class Report:
         _draw(rule_counts["changes"], before, {"source": source, "before": old_excerpt, "after": new_excerpt})
 
     def kept(self, source: str, text: str, file: str) -> None:
-        for place in (self.data["kept"], self.data[file], self._source(source)["kept"]):
-            _add(place, text)
+        for counts in (self.data["kept"], self.data[file], self._source(source)["kept"]):
+            _add(counts, text)
 
     @property
     def kept_share(self) -> float:
@@ -116,9 +116,9 @@ def _nothing() -> Row:
     return {"documents": 0, "bytes": 0}
 
 
-def _add(place: Row, text: str) -> None:
-    place["documents"] += 1
-    place["bytes"] += size(text)
+def _add(counts: Row, text: str) -> None:
+    counts["documents"] += 1
+    counts["bytes"] += size(text)
 
 
 def _draw(samples: list[list[Any]], text: str, sample: Row) -> None:

@@ -55,10 +55,10 @@ def _checked(order: Order, paths: list[Path], allowed: list[Path]) -> list[Path]
     if len(paths) > _MOST_FILES:
         raise BadSource(f"{order.name} matches {len(paths)} files; name at most {_MOST_FILES}.")
     for file in paths:
-        place = file.resolve()
-        if not any(place.is_relative_to(folder) for folder in real):
+        path = file.resolve()
+        if not any(path.is_relative_to(folder) for folder in real):
             raise BadSource(_outside(order.name, allowed))
-        if not place.is_file():
+        if not path.is_file():
             raise BadSource(f"{order.name} matches {file.name}, which is not a plain file; name files only.")
     return paths
 

@@ -56,10 +56,10 @@ def finetune(
     pace, loss = steps.Pace(), float("nan")
     batches: list[list[int]] = []
     for step in range(done + 1, total + 1):
-        epoch, place = divmod(step - 1, per_epoch)
-        if not batches or place == 0:
+        epoch, step_in_epoch = divmod(step - 1, per_epoch)
+        if not batches or step_in_epoch == 0:
             batches = epoch_batches(list(map(len, ids)), config.batch_size, epoch, spec.seed)
-        rows = batches[place]
+        rows = batches[step_in_epoch]
         rate = config.peak_rate * steps.schedule_factor(step - 1, total, kind=config.schedule, warmup=warmup)
         steps.set_learning_rate(optimiser, rate)
         loss = train_step(classifier, [ids[i] for i in rows], labels[rows], weights, optimiser)

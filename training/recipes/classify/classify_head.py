@@ -43,8 +43,8 @@ def _folds(labels: Index) -> Index:
     each."""
     folds = np.zeros(len(labels), dtype=np.int64)
     for label in np.unique(labels):
-        places = sorted(np.flatnonzero(labels == label), key=lambda i: hashlib.sha256(f"{i}".encode()).digest())
-        folds[places] = np.arange(len(places)) % _FOLDS
+        indices = sorted(np.flatnonzero(labels == label), key=lambda i: hashlib.sha256(f"{i}".encode()).digest())
+        folds[indices] = np.arange(len(indices)) % _FOLDS
     return folds
 
 

@@ -102,10 +102,10 @@ def reliability(truth: Index, probabilities: Array) -> list[Bin]:
     """Return the bins that hold texts, of ten of equal width."""
     sure = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == truth
-    place = np.minimum((sure * _BINS).astype(int), _BINS - 1)
+    bin_index = np.minimum((sure * _BINS).astype(int), _BINS - 1)
     return [
-        Bin(b / _BINS, (b + 1) / _BINS, float(sure[place == b].mean()), float(right[place == b].mean()), int(n))
-        for b, n in enumerate(np.bincount(place, minlength=_BINS))
+        Bin(b / _BINS, (b + 1) / _BINS, float(sure[bin_index == b].mean()), float(right[bin_index == b].mean()), int(n))
+        for b, n in enumerate(np.bincount(bin_index, minlength=_BINS))
         if n
     ]
 
@@ -115,11 +115,11 @@ def calibration_error(truth: Index, probabilities: Array, seed: int, draws: int 
     equal width."""
     sure = probabilities.max(axis=1)
     gap = (probabilities.argmax(axis=1) == truth) - sure
-    place = np.minimum((sure * _BINS).astype(int), _BINS - 1)
+    bin_index = np.minimum((sure * _BINS).astype(int), _BINS - 1)
     rows = np.random.default_rng(seed).integers(len(truth), size=(draws, len(truth)))
 
     def error(index: Index) -> float:
-        return float(np.abs(np.bincount(place[index], weights=gap[index], minlength=_BINS)).sum() / len(index))
+        return float(np.abs(np.bincount(bin_index[index], weights=gap[index], minlength=_BINS)).sum() / len(index))
 
     return _interval(error(np.arange(len(truth))), np.array([error(index) for index in rows]), len(truth))
 

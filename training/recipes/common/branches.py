@@ -107,8 +107,8 @@ def packed_states(model: Any, rows: list[Row], layers: Sequence[int]) -> dict[in
     """Return {layer: (N, H)} of all tokens of the rows laid end to end, without padding. Differentiable."""
     base, dtype = model.get_decoder(), model.dtype
     ids = [t for row in rows for t in (*row.prompt, *(t for c in row.completions for t in c))]
-    places = [p for row in rows for p in _positions(row)]
-    cos, sin = base.rotary_emb(torch.empty(0, dtype=dtype), position_ids=torch.tensor(places)[None])
+    positions = [p for row in rows for p in _positions(row)]
+    cos, sin = base.rotary_emb(torch.empty(0, dtype=dtype), position_ids=torch.tensor(positions)[None])
     half = cos.shape[-1] // 2
     sin = torch.cat([-sin[..., :half], sin[..., half:]], -1)
     ends = torch.tensor([len(row) for row in rows]).cumsum(0).tolist()

@@ -145,8 +145,8 @@ def describe(error: Exception) -> RecipeFailure:
             "Start from a model together with the tokenizer it was trained with; import it again when in doubt.",
         )
     summary = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    place = traceback.extract_tb(error.__traceback__)
-    location = f" (in {Path(place[-1].filename).name}, line {place[-1].lineno})" if place else ""
+    frames = traceback.extract_tb(error.__traceback__)
+    location = f" (in {Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
     return RecipeFailure(
         "crashed",
         f"The recipe stopped on an error: {summary}{location}.",

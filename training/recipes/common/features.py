@@ -105,8 +105,8 @@ def completion_states(
     rows = branches.rows_of(prompts, groups, branching=branches.can_branch(model.config))
     if branches.packs(model):
         packed = branches.packed_states(model, rows, layers)
-        place, inside = branches.flat_places(rows)
-        return {layer: hidden[place] for layer, hidden in packed.items()}, inside
+        index, inside = branches.flat_places(rows)
+        return {layer: hidden[index] for layer, hidden in packed.items()}, inside
     ids, positions, mask = (t.to(model.device) for t in branches.tensors(rows, pad, model.dtype))
     states = run_trunk(model, layers, input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False)
     row, column, inside = (t.to(model.device) for t in branches.places(rows))

@@ -161,14 +161,14 @@ class Work:
     def _keep(self, row: Row) -> None:
         """Keep a row, for validation by the hash of its text. Until one goes there, that with the smallest hash waits
         aside."""
-        place = int.from_bytes(digest(row["text"])[:8], "big") / 2**64
-        if place < self.config.held_out:
+        draw = int.from_bytes(digest(row["text"])[:8], "big") / 2**64
+        if draw < self.config.held_out:
             self._write(row, "validation")
             self._release_held()
         elif self._validates:
             self._write(row, "train")
-        elif self.state.held is None or place < self.state.held["place"]:
-            former, self.state.held = self.state.held, {**row, "place": place}
+        elif self.state.held is None or draw < self.state.held["place"]:
+            former, self.state.held = self.state.held, {**row, "place": draw}
             if former is not None:
                 self._write(former, "train")
         else:

@@ -61,12 +61,12 @@ def ask(ppo: PPO, parents: list[Row], step: int) -> None:
     sampling = Sampling(**parents[0].get("sampling", ppo.sampling.__dict__))
     batch = ppo.collect([row["index"] for row in chosen], ppo.seeds("review", step, count=count), sampling=sampling)
     rows = []
-    for place, parent in enumerate(chosen):
-        answer = _answer(batch, place)
+    for index, parent in enumerate(chosen):
+        answer = _answer(batch, index)
         rows.append(
             {
                 "step": step,
-                "prompt": batch.prompts[place],
+                "prompt": batch.prompts[index],
                 "prompt_id": ppo.prompt_ids[parent["index"]],
                 "policy": answer,
                 "parent": {name: parent[name] for name in answer},
@@ -94,12 +94,12 @@ def must_pause(ppo: PPO, step: int, amendments: list[Row]) -> dict[str, Any] | N
     return None
 
 
-def _answer(batch: Episodes, place: int) -> Row:
+def _answer(batch: Episodes, index: int) -> Row:
     return {
-        "text": batch.texts[place],
-        "score": float(batch.scores[place]),
-        "tokens": int(batch.rollout.lengths[place]),
-        "finish_reason": "stop" if bool(batch.rollout.finished[place]) else "length",
+        "text": batch.texts[index],
+        "score": float(batch.scores[index]),
+        "tokens": int(batch.rollout.lengths[index]),
+        "finish_reason": "stop" if bool(batch.rollout.finished[index]) else "length",
     }
 
 

@@ -170,9 +170,9 @@ class PPO:
 
     def shuffled_prompts(self, name: str, start: int, stop: int) -> list[int]:
         """Return the prompts at these places of the order that `name` draws: pass after pass, each shuffled anew."""
-        n, places = len(self.prompts), range(start, stop)
-        shuffles = {epoch: shuffled(n, self.spec.seed, name, epoch) for epoch in {p // n for p in places}}
-        return [shuffles[place // n][place % n] for place in places]
+        n, numbers = len(self.prompts), range(start, stop)
+        shuffles = {epoch: shuffled(n, self.spec.seed, name, epoch) for epoch in {p // n for p in numbers}}
+        return [shuffles[number // n][number % n] for number in numbers]
 
     def seeds(self, *name: int | str, count: int) -> list[int]:
         return [sequence_seed(self.spec.seed, *name, i) for i in range(count)]

@@ -36,8 +36,8 @@ def by_source(tokenizer: Tokenizer, texts: Iterable[tuple[str, str]]) -> dict[st
         numbers = (tokens, len(text.split()), len(text.encode("utf-8", "replace")))
         for name in ("all sources", source):
             counts = counts_by_source.setdefault(name, [0, 0, 0])
-            for place, number in enumerate(numbers):
-                counts[place] += number
+            for index, number in enumerate(numbers):
+                counts[index] += number
     return {
         name: {
             "tokens": tokens,

@@ -32,10 +32,10 @@ def segments(tokens: np.ndarray, end: int) -> np.ndarray:
 
 def positions(segments: np.ndarray) -> np.ndarray:
     """Return (B, T): each token's place in its document, from 0."""
-    places = np.broadcast_to(np.arange(segments.shape[1]), segments.shape)
+    indices = np.broadcast_to(np.arange(segments.shape[1]), segments.shape)
     first = np.ones_like(segments, dtype=bool)
     first[:, 1:] = segments[:, 1:] != segments[:, :-1]
-    return places - np.maximum.accumulate(np.where(first, places, 0), axis=1)
+    return indices - np.maximum.accumulate(np.where(first, indices, 0), axis=1)
 
 
 def attention_mask(queries: Tensor, keys: Tensor, causal: Tensor, dtype: torch.dtype) -> Tensor:

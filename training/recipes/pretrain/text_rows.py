@@ -41,8 +41,8 @@ class TextRows:
         if self.replay is not None and draw.random() < self.replay_share:
             rows = packing.count_rows(len(self.replay.ids), self.length)
             return packing.row(self.replay.ids, int(draw.integers(rows)), self.length)
-        turn, place = divmod(number, self.count)
-        return packing.row(self.file.ids, packing.shuffled(place, self.count, self.seed + turn), self.length)
+        turn, index = divmod(number, self.count)
+        return packing.row(self.file.ids, packing.shuffled(index, self.count, self.seed + turn), self.length)
 
 
 def validation_rows(file: TokenFile, length: int, end: int) -> list[np.ndarray]:

@@ -223,8 +223,8 @@ class HeldOutLoss:
 
     def by_prompt(self, prompts: Tensor) -> Tensor:
         """Return (P,) summed over the annotations of each prompt."""
-        _, place = torch.unique(prompts[self.completions], return_inverse=True)
-        return torch.zeros(int(place.max()) + 1 if len(place) else 0).double().index_add(0, place, self.losses)
+        _, index = torch.unique(prompts[self.completions], return_inverse=True)
+        return torch.zeros(int(index.max()) + 1 if len(index) else 0).double().index_add(0, index, self.losses)
 
 
 def held_out_loss(

@@ -48,8 +48,8 @@ def pooled_batch(
     layers = sorted({layer for layer, _ in features})
     hidden, mask = text_features.completion_states(model, [sequences.prompts[p] for p in groups], texts, layers, pad)
     pooled = text_features.pool(hidden, mask, features)
-    place = {row: i for i, row in enumerate(row for group_rows in groups.values() for row in group_rows)}
-    return pooled[torch.tensor([place[row] for row in rows], device=pooled.device)]
+    index_of = {row: i for i, row in enumerate(row for group_rows in groups.values() for row in group_rows)}
+    return pooled[torch.tensor([index_of[row] for row in rows], device=pooled.device)]
 
 
 def pooled_features(

@@ -75,8 +75,8 @@ def _ranks(values: Array) -> Array:
 
     A bootstrap asks for them a thousand times.
     """
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[place]
+    _, value_index, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[value_index]
 
 
 def bootstrap(

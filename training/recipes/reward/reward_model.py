@@ -241,5 +241,5 @@ class RewardModel:
 def _find_trunk(folder: Path, named: str, old_path: str) -> Path:
     """Return the trunk's folder: relative to the reward model's; its old path; or the same place below an ancestor of
     the reward model, for those saved with an absolute folder and moved since. `trunk_hash` decides."""
-    places = adapters.candidates(folder, named, old_path)
-    return next((p for p in places if adapters.is_model(p)), folder / named).resolve()
+    folders = adapters.candidates(folder, named, old_path)
+    return next((p for p in folders if adapters.is_model(p)), folder / named).resolve()

@@ -174,10 +174,10 @@ def learn(work: Work, optimiser: torch.optim.Optimizer, standing: Standing) -> N
 
 def batch(work: Work, step: int) -> list[Example]:
     """Return the examples of one optimiser step: each epoch takes all in an order of its own."""
-    epoch, place = divmod(step, work.steps_per_epoch)
+    epoch, step_in_epoch = divmod(step, work.steps_per_epoch)
     order = np.random.default_rng([work.seed, epoch]).permutation(len(work.learn))
     size = work.config.batch_size
-    return [work.learn[i] for i in order[place * size : (place + 1) * size]]
+    return [work.learn[i] for i in order[step_in_epoch * size : (step_in_epoch + 1) * size]]
 
 
 def rate_factor(config: SFTConfig, step: int, total: int) -> float:

@@ -152,9 +152,9 @@ def hold_out(examples: list[Example], share: float, limit: int) -> tuple[list[Ex
 
     Nothing is held out where fewer than FEWEST_HELD_OUT examples would be, or the rest would be fewer than that.
     """
-    places = [_place(example.kin) for example in examples]
-    held_out = [example for example, place in zip(examples, places, strict=True) if place < share]
-    rest = [example for example, place in zip(examples, places, strict=True) if place >= share]
+    draws = [_place(example.kin) for example in examples]
+    held_out = [example for example, draw in zip(examples, draws, strict=True) if draw < share]
+    rest = [example for example, draw in zip(examples, draws, strict=True) if draw >= share]
     if len(held_out) < FEWEST_HELD_OUT or len(rest) < FEWEST_HELD_OUT:
         return examples, []
     order = sorted(range(len(held_out)), key=lambda i: (_place(held_out[i].kin), i))

@@ -41,9 +41,9 @@ def load(parent: str, adapters: str, dtype: torch.dtype) -> tuple[Any, Any]:
             f"A model in 4 bits needs a CUDA GPU and the package bitsandbytes; {lacks} is not there.",
             "Choose adapters lora: the same adapters over the model in bfloat16.",
         )
-    place = {"": torch.cuda.current_device()}
+    device_map = {"": torch.cuda.current_device()}
     return loading.load_as(
-        AutoModelForCausalLM, parent, torch.bfloat16, quantization_config=four_bits(), device_map=place
+        AutoModelForCausalLM, parent, torch.bfloat16, quantization_config=four_bits(), device_map=device_map
     )
 
 
@@ -105,14 +105,14 @@ class Student:
     def loss(self, examples: list[Example], scale: float) -> tuple[Tensor, Tensor]:
         """Return `scale` times the summed loss of the examples' learnt tokens, and each such token's (unscaled)."""
         hidden = self._hidden(examples)
-        places, targets, start = [], [], 0
+        positions, targets, start = [], [], 0
         for example in examples:
             # The state before a token predicts it.
-            places += [start + i - 1 for i, is_learnt in enumerate(example.learnt) if is_learnt]
+            positions += [start + i - 1 for i, is_learnt in enumerate(example.learnt) if is_learnt]
             targets += [t for t, is_learnt in zip(example.tokens, example.learnt, strict=True) if is_learnt]
             start += len(example.tokens)
         weight = self.model.get_output_embeddings().weight
-        states = hidden[torch.tensor(places, device=self.device)].to(weight.dtype)
+        states = hidden[torch.tensor(positions, device=self.device)].to(weight.dtype)
         return token_loss(states, weight, torch.tensor(targets, device=self.device), scale)
 
     @torch.no_grad()

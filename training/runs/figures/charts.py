@@ -42,8 +42,8 @@ class Frame:
 
     @property
     def up(self) -> Scale:
-        place = scale(*self.y, self.height - _BOTTOM, _TOP)
-        return (lambda value: place(_logged(value))) if self.is_log else place
+        y = scale(*self.y, self.height - _BOTTOM, _TOP)
+        return (lambda value: y(_logged(value))) if self.is_log else y
 
 
 def picture(

@@ -167,10 +167,10 @@ def thinned(rows: Sequence[Any], limit: int) -> list[Any]:
     if len(rows) <= limit:
         return list(rows)
     sorts: dict[frozenset[str], list[int]] = {}
-    for place, row in enumerate(rows):
-        sorts.setdefault(frozenset(row[-1]), []).append(place)
-    indices = {place for places in sorts.values() for place in evenly(places, limit)}
-    return [rows[place] for place in sorted(indices)]
+    for index, row in enumerate(rows):
+        sorts.setdefault(frozenset(row[-1]), []).append(index)
+    indices = {index for indices in sorts.values() for index in evenly(indices, limit)}
+    return [rows[index] for index in sorted(indices)]
 
 
 def evenly(rows: Sequence[Any], limit: int) -> list[Any]:

@@ -164,7 +164,7 @@ def with_interval(value: dict[str, Any]) -> str:
     text, lower, upper = number(value["value"]), value.get("lower"), value.get("upper")
     if is_number(lower) and is_number(upper):
         width = upper - lower
-        places = max(0, 1 - math.floor(math.log10(width))) if width > 0 else 3
-        text, *ends = (f"{v:.{places}f}".replace("-", "−") for v in (value["value"], lower, upper))
+        digits = max(0, 1 - math.floor(math.log10(width))) if width > 0 else 3
+        text, *ends = (f"{v:.{digits}f}".replace("-", "−") for v in (value["value"], lower, upper))
         text += f" [{', '.join(ends)}]"
     return f"{text}, n = {value['n']}" if is_number(value.get("n")) else text

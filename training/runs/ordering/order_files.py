@@ -60,7 +60,7 @@ def _in_order(run: Run) -> dict[str, Any]:
     """Return the options as their dataclass has them: Postgres keeps the keys of a JSON object in an order of its
     own."""
     option_names = [field.name for field in fields(CONFIGS[run.kind])] if run.kind in CONFIGS else []
-    rank = {name: place for place, name in enumerate(option_names)}
+    rank = {name: index for index, name in enumerate(option_names)}
     options = current_names(run.kind, run.config)
     return dict(sorted(options.items(), key=lambda option: (rank.get(option[0], len(rank)), option[0])))
 

@@ -100,8 +100,8 @@ def _errors_inside(project: Project, source: str, path: Path) -> dict[str, str]:
 
 
 def _links_below(folder: Path) -> Iterator[Path]:
-    for place, folders, files in os.walk(folder):
-        yield from (link for name in (*folders, *files) if (link := Path(place) / name).is_symlink())
+    for path, folders, files in os.walk(folder):
+        yield from (link for name in (*folders, *files) if (link := Path(path) / name).is_symlink())
 
 
 def _may_read(path: Path, project: Project) -> bool:

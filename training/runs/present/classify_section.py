@@ -38,13 +38,13 @@ def context(run: Run) -> dict[str, Any]:
     lines = [
         Line(
             row["label"],
-            [Cell(n, round(_DARKEST * n / max(row["n"], 1)), i == place) for i, n in enumerate(counts)],
+            [Cell(n, round(_DARKEST * n / max(row["n"], 1)), i == index) for i, n in enumerate(counts)],
             row["precision"],
             row["recall"],
             row["f1"],
             row["n"],
         )
-        for place, (row, counts) in enumerate(zip(result["per_label"], result["confusion"], strict=True))
+        for index, (row, counts) in enumerate(zip(result["per_label"], result["confusion"], strict=True))
     ]
     wrong = _mistakes(run)
     shown = {"mistakes": wrong[:_FIRST], "more_mistakes": wrong[_FIRST:]}

@@ -114,10 +114,10 @@ def _first(known_curves: list[curves.Curve], rows: dict[int, list[Timed]]) -> st
 
 
 def _series(run: Run, rows: Sequence[Timed], metric: str, x: str) -> Series:
-    places = _places(run, rows, x)
+    xs = _places(run, rows, x)
     points = [
-        (place, float(values[metric]))
-        for place, (_, _, values) in zip(places, rows, strict=True)
+        (x_value, float(values[metric]))
+        for x_value, (_, _, values) in zip(xs, rows, strict=True)
         if curves.is_number(values.get(metric))
     ]
     return Series(f"{run.pk} {run.name}", tuple(curves.evenly(points, _POINTS)))
@@ -180,6 +180,6 @@ def _table(series: Sequence[Series]) -> list[tuple[str, list[str]]]:
 
 
 def _by(series: Series, x: float) -> str:
-    places = [place for place, _ in series.points]
-    index = bisect_right(places, x) - 1
-    return curves.number(series.points[index][1]) if index >= 0 and x <= places[-1] else ""
+    xs = [x_value for x_value, _ in series.points]
+    index = bisect_right(xs, x) - 1
+    return curves.number(series.points[index][1]) if index >= 0 and x <= xs[-1] else ""

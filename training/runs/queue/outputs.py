@@ -75,11 +75,11 @@ def _has_moved(result: Row) -> bool:
     return bool(result.get("hash")) and (settings.DATASETS_DIR / result["hash"]).is_dir()
 
 
-def _keep_dataset(source: Path, place: Path) -> None:
+def _keep_dataset(source: Path, folder: Path) -> None:
     """Move rows to where datasets lie, under the name of their content. The same rows frozen twice lie there once."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    if source.is_dir() and not place.exists():
-        source.rename(place)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir() and not folder.exists():
+        source.rename(folder)
 
 
 def record(run: Run, outputs: Outputs) -> None:

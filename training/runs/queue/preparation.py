@@ -111,12 +111,12 @@ def _bring_rows(source: Path, target: Path) -> None:
     if not files:
         raise RecipeFailure("no_data", f"The dataset's files are missing from {source}.", "Freeze the dataset again.")
     for file in files:
-        place = target / file.name
-        place.unlink(missing_ok=True)
+        path = target / file.name
+        path.unlink(missing_ok=True)
         try:
-            os.link(file, place)
+            os.link(file, path)
         except OSError:
-            shutil.copy2(file, place)
+            shutil.copy2(file, path)
 
 
 def _ancestor(run: Run) -> str:

@@ -20,8 +20,8 @@ def identity(name: str = "") -> str:
 def is_gone(worker: str) -> bool:
     """Return True only when that process ran here and is dead. Of another machine nothing is known but its lease."""
     try:
-        place, pid, started = worker.split("@", 1)[1].rsplit(":", 2)
-        if place != _place():
+        host, pid, started = worker.split("@", 1)[1].rsplit(":", 2)
+        if host != _place():
             return False
         process = psutil.Process(int(pid))
         return abs(process.create_time() - float(started)) > 2 or process.status() == psutil.STATUS_ZOMBIE

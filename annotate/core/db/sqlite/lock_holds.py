@@ -36,8 +36,8 @@ def _is_own(file: str) -> bool:
     return file.startswith(_OWN) and not file.startswith(_HERE)
 
 
-def note(seconds: float, computing: float, limit: float, place: str) -> None:
-    """Log a hold of more than `limit` seconds that began at `place`; a `limit` of 0 logs none, nor do migrations."""
+def note(seconds: float, computing: float, limit: float, location: str) -> None:
+    """Log a hold of more than `limit` seconds that began at `location`; a `limit` of 0 logs none, nor do migrations."""
     if limit and seconds > limit and sys.argv[1:2] != ["migrate"]:
-        details = (writer(), 1000 * seconds, 1000 * computing, place)
+        details = (writer(), 1000 * seconds, 1000 * computing, location)
         log.warning("%s held the write lock for %.0f ms, %.0f ms of them computing, from %s on", *details)
