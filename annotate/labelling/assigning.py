@@ -11,7 +11,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from annotate.core.errors import Refused
-from annotate.labelling.assignment_lifecycle import expire_stale
+from annotate.labelling.assignment_lifecycle import expire_stale, reopen
 from annotate.labelling.gold import scoring as gold
 from annotate.labelling.prerequisites import actions as prerequisites
 from annotate.labelling.queue import entries as queue
@@ -28,6 +28,7 @@ from annotate.labelling.queue.choosing import (
     urgent_pairs,
 )
 from annotate.labelling.queue.positions import count_swapped, in_order, shuffled
+from annotate.labelling.queue.reserved import choose_reserved, without_others
 from annotate.models import (
     Assignment,
     Completion,
@@ -43,6 +44,7 @@ RUN_OF_ONE_KIND = 5
 ASKED = {RATE: "asks_ratings", COMPARE: "asks_comparisons", RANK: "asks_rankings", WRITE: "asks_answers"}
 _lot = random.SystemRandom()
 _Purpose = Assignment.Purpose
+_SHOWN = ("project", "prompt", "completion_a", "completion_b")
 
 
 def next_for(*, project: Project, user: User, kind: str | None = None) -> Assignment | None:
@@ -65,6 +67,9 @@ def next_for(*, project: Project, user: User, kind: str | None = None) -> Assign
         if look.has_stale or look.has_changes:
             queue.take_in(project, reserved_in(pairs))
         kinds = asked_kinds if kind else _in_turn(asked_kinds, look.handed_out)
+        if look.has_reserved and (own_work := _next_reserved(project, user, kinds, pairs)):
+            return own_work
+        pairs = without_others(pairs, user)
         assignment = _next(project, user, kinds, pairs, look)
         # Nothing: perhaps because the queue has not heard of something yet.
         while assignment is None and queue.take_in(project, reserved_in(pairs)):
@@ -84,6 +89,23 @@ def _next(project: Project, user: User, kinds: list[str], pairs: list[UrgentPair
                 return _hand_out_aside(project, user, each, item)
             return _hand_out_chosen(project, user, each, choice)
     return None
+
+
+def _next_reserved(project: Project, user: User, kinds: list[str], pairs: list[UrgentPair]) -> Assignment | None:
+    """Hand out what a manager has given to this person, however often others have annotated it."""
+    asked_kinds = _asked_kinds(project, None)
+    found = choose_reserved(project=project, user=user, kinds=kinds, asked=asked_kinds, left_out=reserved_in(pairs))
+    if found is None:
+        return None
+    if measure := _measure(project, user, found.kind):
+        return measure
+    if found.run_out:
+        assignment = project.assignments.select_related(*_SHOWN).get(pk=found.run_out)
+        reopen(assignment)
+        return assignment
+    if not found.is_exclusive:
+        queue.changed(project.pk, [found.item.prompt_id])
+    return hand_out(project, user, found.kind, found.item)
 
 
 def _measure(project: Project, user: User, kind: str) -> Assignment | None:
@@ -170,7 +192,7 @@ def _held_assignment(project: Project, user: User, kinds: list[str]) -> Assignme
     own_assignments = project.assignments.live().filter(user=user, kind__in=kinds)
     # These have pages of their own.
     own_assignments = own_assignments.exclude(purpose__in=[_Purpose.TUTORIAL, _Purpose.ADJUDICATION])
-    return own_assignments.select_related("project", "prompt", "completion_a", "completion_b").order_by("id").first()
+    return own_assignments.select_related(*_SHOWN).order_by("id").first()
 
 
 @dataclass(frozen=True)
@@ -179,6 +201,7 @@ class _Look:
     has_stale: bool
     has_changes: bool
     has_priorities: bool
+    has_reserved: bool  # for this person
     handed_out: int  # in all projects: turns need no more than a number that grows
 
 
@@ -191,6 +214,8 @@ SELECT
           WHERE project_id = %(project)s AND state = 'open' AND expires_at <= %(now)s),
   EXISTS (SELECT 1 FROM annotate_queuechange WHERE project_id = %(project)s),
   EXISTS (SELECT 1 FROM annotate_itempriority WHERE project_id = %(project)s AND is_open),
+  EXISTS (SELECT 1 FROM annotate_reservedprompt
+          WHERE user_id = %(user)s AND state = 'open' AND project_id = %(project)s),
   (SELECT COUNT(*) FROM annotate_assignment WHERE user_id = %(user)s)
 FROM annotate_project WHERE id = %(project)s"""
 
@@ -203,7 +228,7 @@ def _lock_and_look(project: Project, user: User) -> _Look:
         row = cursor.fetchone()
     if row is None:
         raise Refused(404, project="This project is gone.")
-    return _Look(bool(row[0]), bool(row[1]), bool(row[2]), bool(row[3]), row[4])
+    return _Look(bool(row[0]), bool(row[1]), bool(row[2]), bool(row[3]), bool(row[4]), row[5])
 
 
 def _asked_kinds(project: Project, kind: str | None) -> list[str]:

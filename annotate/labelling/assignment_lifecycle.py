@@ -15,6 +15,7 @@ from annotate.labelling.queue.choosing import (
     places_of,
     taken,
 )
+from annotate.labelling.queue.reserved import is_reserved_for
 from annotate.models import (
     Assignment,
     Project,
@@ -123,7 +124,8 @@ def reopen(assignment: Assignment, minutes: int | None = None) -> None:
         if assignment.prompt.out_since:
             raise Refused(409, assignment="Its prompt was taken out of the work; go on with the next one.")
         others = taken(project, is_simulated=assignment.user.is_simulated).filter(item=assignment.item)
-        if others.exclude(pk=assignment.pk).count() >= places_of(project, assignment.item):
+        is_full = others.exclude(pk=assignment.pk).count() >= places_of(project, assignment.item)
+        if is_full and not is_reserved_for(assignment):
             raise Refused(409, assignment="Someone else has been given this item meanwhile; go on with the next one.")
     assignment.state, assignment.closed_at, assignment.skip_reason = Assignment.State.OPEN, None, ""
     assignment.gold_passed = None

@@ -1,4 +1,5 @@
-"""List the periodic tasks of the queue: take in changes, and ask models what they are unsure of."""
+"""List the periodic tasks of the queue: take in changes, give back reserved work, and ask models what they are unsure
+of."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ from django.db import transaction
 
 from annotate.core.periodic_tasks import PeriodicTask
 from annotate.labelling.queue import entries as queue
-from annotate.labelling.queue import priorities
+from annotate.labelling.queue import priorities, reserved
 from annotate.labelling.queue.choosing import reserved_in, urgent_pairs
 from annotate.models import Project, QueueChange
 
@@ -16,6 +17,7 @@ _MINUTES = 60.0
 def periodic_tasks() -> list[PeriodicTask]:
     return [
         PeriodicTask("queue", take_in_changes, every=2.0),
+        PeriodicTask("reserved work", reserved.give_back, every=30.0),
         PeriodicTask("priorities", renew_priorities, every=5 * _MINUTES),
     ]
 

@@ -21,6 +21,8 @@ from annotate.labelling.shortcuts import api as shortcuts_api
 from annotate.labelling.shortcuts import pages as shortcuts_pages
 from annotate.labelling.tutorial import api as tutorial_api
 from annotate.labelling.tutorial import pages as tutorial_pages
+from annotate.labelling.work_packages import api as work_packages_api
+from annotate.labelling.work_packages import pages as work_packages_pages
 
 assignments = SimpleRouter()
 assignments.register("assignments", api.Assignments)
@@ -48,6 +50,8 @@ urlpatterns = [
     path("p/<slug:slug>/adjudicate/<str:key>/", adjudication_pages.item, name="adjudicate-item"),
     path("p/<slug:slug>/send-back/<int:pk>/", adjudication_pages.send_back, name="send-back"),
     path("p/<slug:slug>/prompts/<int:pk>/decide/", adjudication_pages.decide_prompt, name="decide-prompt"),
+    path("p/<slug:slug>/packages/", work_packages_pages.packages, name="packages"),
+    path("p/<slug:slug>/packages/<int:pk>/", work_packages_pages.package, name="package"),
     path("p/<slug:slug>/gold/", gold_pages.gold_page, name="gold"),
     path("p/<slug:slug>/gold/lift/", gold_pages.lift, name="gold-lift"),
     path("p/<slug:slug>/gold/<int:pk>/", gold_pages.change, name="gold-change"),
@@ -73,6 +77,9 @@ api_urlpatterns = [
     path("assignments/<str:pk>/send-back/", adjudication_api.send_back),
     path("projects/<slug:slug>/complaints/", adjudication_api.complaints),
     path("projects/<slug:slug>/complaints/<str:pk>/", adjudication_api.decide_prompt),
+    path("projects/<slug:slug>/packages/", work_packages_api.packages),
+    path("projects/<slug:slug>/packages/<str:pk>/", work_packages_api.package),
+    path("projects/<slug:slug>/packages/<str:pk>/take-back/", work_packages_api.take_back),
     path("projects/<slug:slug>/queue/", adjudication_api.coming_next),
     path("projects/<slug:slug>/judgements/mine/", history_api.my_annotations),
     path("projects/<slug:slug>/scales/", scales_api.scales),

@@ -24,6 +24,7 @@ from annotate.models.red_team import Attack, HarmBudget, Question, Talk
 from annotate.models.repeats import FirstAnswer
 from annotate.models.served_adapters import AdapterServer, ServedAdapter
 from annotate.models.tokens import ApiToken
+from annotate.models.work_packages import ReservedPrompt, WorkPackage
 
 __all__ = [
     "AdapterServer",
@@ -60,6 +61,7 @@ __all__ = [
     "QueueEntry",
     "Ranking",
     "Rating",
+    "ReservedPrompt",
     "Role",
     "Scale",
     "ServedAdapter",
@@ -74,4 +76,5 @@ __all__ = [
     "VoteTrace",
     "Webhook",
     "Winner",
+    "WorkPackage",
 ]

@@ -13,7 +13,7 @@ from django.shortcuts import redirect, render
 from annotate.core.errors import Refused
 from annotate.core.page_access import MemberRequest, allows, in_project, refused_page
 from annotate.core.permissions import ROLES_FOR, Person, can
-from annotate.models import AnnotatorKind, Completion, Guideline, Project, Split, User
+from annotate.models import AnnotatorKind, Completion, Guideline, Project, ReservedPrompt, Split, User
 from annotate.projects import actions
 from annotate.projects.next_step import next_step
 from common.whole_numbers import whole_number
@@ -73,6 +73,14 @@ def home(request: HttpRequest) -> HttpResponse:
     return render(request, "annotate/projects/home.html", context)
 
 
+def _given_to(user: Person, project: Project) -> int:
+    """Return how many prompts a manager has given to this person that are not done."""
+    if not isinstance(user, User):
+        return 0
+    open_ones = ReservedPrompt.objects.open().filter(user=user, project=project, prompt__out_since=None)
+    return open_ones.count()
+
+
 def _visible(user: Person) -> QuerySet[Project]:
     projects = Project.objects.order_by("name")
     if user.is_superuser:
@@ -96,6 +104,7 @@ def project(request: HttpRequest, project: Project) -> HttpResponse:
         "next": next_step(project, request.user),
         "manages": manages,
         "reviews": can(request.user, "review", project),
+        "given": _given_to(request.user, project),
         "may_join": project.open_sign_up and project.is_public and not can(request.user, "judge", project),
     }
     return render(request, "annotate/projects/project.html", context)

@@ -24,6 +24,7 @@ from annotate.models import (
     Talk,
     User,
     Webhook,
+    WorkPackage,
 )
 from annotate.models.tokens import token_hash
 from evaluation.annotator_quality.exclusion_effects import touched_by
@@ -104,6 +105,7 @@ def one_of_everything(project: Project) -> dict[str, Any]:
             **{"project": project, "kind": "compare", "prompt": prompt, "completion_a": a, "completion_b": b},
             expected={"winner": ["model_a"]},
         ),
+        "package": WorkPackage.objects.create(project=project, name="A package", created_by=manager),
         "scale": make_scale(project, "aspect", "kind"),
         "candidacy": Candidacy.objects.create(project=project, model=models[1]),
         "exclusion": Exclusion.objects.create(

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 
 from annotate.labelling.queue.assigned_items import KINDS, WRITE, Item, items_of, level_of
 from annotate.models import (
@@ -22,6 +22,7 @@ from annotate.models import (
     Prompt,
     QueueChange,
     QueueEntry,
+    ReservedPrompt,
     Split,
 )
 from annotate.models.queue import Levels
@@ -60,6 +61,8 @@ def refresh(project: Project, prompts: Iterable[int], reserved: Iterable[int] = 
     """Compute the entries of these prompts again. Hold the project's lock."""
     prompt_ids = sorted(prompts)
     standing = Prompt.objects.filter(pk__in=prompt_ids, project=project, side=Split.TRAIN, out_since=None)
+    kept_for_some = ReservedPrompt.objects.open().filter(prompt=OuterRef("pk"), is_exclusive=True)
+    standing = standing.filter(~Exists(kept_for_some))  # they are handed out by `reserved` alone
     standing_ids = sorted(standing.values_list("pk", flat=True))
     answers = answers_to(standing_ids, set(reserved))
     counts_by_kind = {

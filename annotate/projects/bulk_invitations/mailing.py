@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
+from smtplib import SMTPRecipientsRefused
 
 from django.conf import settings
 from django.core.mail import EmailMessage, get_connection
@@ -73,9 +74,17 @@ def _send(invitation: Invitation, connection: BaseEmailBackend) -> None:
         message.send()
     except (OSError, ValueError) as error:  # SMTPException is an OSError; ValueError: an address that no header takes
         log.warning("invitation %d was not sent: %s", invitation.pk, error)
-        _note(invitation, _Mail.FAILED, f"The mail server refused it: {error}")
+        _note(invitation, _Mail.FAILED, f"The mail server refused it: {_words(error)}")
     else:
         _note(invitation, _Mail.SENT, "")
+
+
+def _words(error: Exception) -> str:
+    """Return what the server said of the address, where it said so."""
+    if isinstance(error, SMTPRecipientsRefused) and error.recipients:
+        code, words = next(iter(error.recipients.values()))
+        return f"{code} {words.decode(errors='replace')}"
+    return str(error)
 
 
 def _note(invitation: Invitation, mail: str, problem: str) -> None:

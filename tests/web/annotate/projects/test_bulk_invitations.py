@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from datetime import timedelta
+from smtplib import SMTPRecipientsRefused
 
 import pytest
 from django.core import mail
@@ -187,6 +188,22 @@ def test_a_mail_server_that_is_away_loses_nothing(client, project, manager, mail
     assert "does not answer" in html and "0 of 2 mails are sent" in html
     send_all()
     assert len(mail.outbox) == 2 and not Invitation.objects.exclude(mail_problem="").exists()
+
+
+def test_what_the_mail_server_says_of_an_address_is_shown(client, project, manager, mailed, monkeypatch):
+    invite(client, project, people(2))
+
+    def send(self, messages):
+        if messages[0].to == ["person0@example.org"]:
+            raise SMTPRecipientsRefused({"person0@example.org": (550, b"no such user")})
+        return 1
+
+    monkeypatch.setattr(EmailBackend, "send_messages", send)
+    send_all()
+    assert list(Invitation.objects.order_by("id").values_list("mail", "mail_problem")) == [
+        ("failed", "The mail server refused it: 550 no such user"),
+        ("sent", ""),
+    ]
 
 
 def test_without_mail_the_links_are_downloaded_and_stay_the_same(client, project, manager):

@@ -1,0 +1,1 @@
+"""Give prompts to named people, follow what is left of them, and take them back."""

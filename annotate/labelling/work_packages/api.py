@@ -1,0 +1,117 @@
+"""Give prompts to named people, and take them back, for programs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from annotate.core.api.api_access import in_project
+from annotate.core.api.idempotency import idempotent
+from annotate.core.api.lookup import find
+from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, Input, refusals
+from annotate.labelling.work_packages import actions, present
+from annotate.models import Project, WorkPackage
+
+
+class NewPackage(Input):
+    name = serializers.CharField(max_length=actions.LONGEST_NAME)
+    people = serializers.ListField(child=serializers.CharField(max_length=150), min_length=1, max_length=1000)
+    per_prompt = serializers.IntegerField(
+        required=False, allow_null=True, default=None, min_value=1, help_text="Of the people; left out: all of them."
+    )
+    is_exclusive = serializers.BooleanField(required=False, default=True, help_text="Nobody else is asked meanwhile.")
+    until = serializers.DateTimeField(required=False, allow_null=True, default=None)
+    category = serializers.CharField(required=False, allow_blank=True, default="", max_length=60)
+    source = serializers.CharField(required=False, allow_blank=True, default="", max_length=200)
+    never_annotated = serializers.BooleanField(required=False, default=False)
+    limit = serializers.IntegerField(
+        required=False, default=actions.MOST_PROMPTS, min_value=1, max_value=actions.MOST_PROMPTS
+    )
+
+
+class ShareOut(serializers.Serializer):
+    username = serializers.CharField()
+    given = serializers.IntegerField(help_text="Prompts.")
+    done = serializers.IntegerField()
+    left = serializers.IntegerField()
+    released = serializers.IntegerField()
+
+
+class PackageOut(serializers.ModelSerializer):
+    people = serializers.SerializerMethodField()
+
+    class Meta:
+        model = WorkPackage
+        fields = ("id", "name", "is_exclusive", "until", "created_at", "ended_at", "people")
+
+    def get_people(self, package: WorkPackage) -> list[dict[str, Any]]:
+        return list(ShareOut(present.shares_of(package), many=True).data)
+
+
+class TakeBack(Input):
+    username = serializers.CharField(
+        required=False, allow_blank=True, default="", max_length=150, help_text="Empty: of all."
+    )
+
+
+class PackageLine(serializers.Serializer):
+    id = serializers.IntegerField(source="package.pk")
+    name = serializers.CharField(source="package.name")
+    people = serializers.IntegerField()
+    given = serializers.IntegerField(help_text="Prompts, once for each of their people.")
+    done = serializers.IntegerField()
+    left = serializers.IntegerField()
+
+
+@extend_schema(methods=["GET"], responses={200: PackageLine(many=True)} | refusals(403, 404), tags=["assignments"])
+@extend_schema(
+    methods=["POST"],
+    request=NewPackage,
+    responses={201: PackageOut} | refusals(400, 403, 404, 409, 413),
+    parameters=[IDEMPOTENCY_KEY],
+    tags=["assignments"],
+)
+@in_project(get="manage", post="manage")
+def packages(request: Request, project: Project) -> Response:
+    """Packages of work; a new one gives the prompts that agree with `category` and `source` to people."""
+    if request.method == "GET":
+        return Response(PackageLine(present.packages_of(project), many=True).data)
+    return _give(request, project)
+
+
+@idempotent()
+def _give(request: Request, project: Project) -> Response:
+    form = NewPackage(data=request.data)
+    form.is_valid(raise_exception=True)
+    order: dict[str, Any] = form.validated_data
+    selection = {name: order.pop(name) for name in ("category", "source", "never_annotated", "limit")}
+    package = actions.give(
+        project=project, by=request.user, selection=actions.Selection(**selection), terms=actions.Terms(**order)
+    )
+    return Response(PackageOut(package).data, status=201)
+
+
+@extend_schema(responses={200: PackageOut} | refusals(403, 404), tags=["assignments"])
+@in_project(get="manage")
+def package(request: Request, project: Project, pk: str) -> Response:
+    """What each person was given of a package, and has left."""
+    return Response(PackageOut(find(_packages(project), pk, "package")).data)
+
+
+@extend_schema(request=TakeBack, responses={200: PackageOut} | refusals(400, 403, 404, 409), tags=["assignments"])
+@in_project(post="manage")
+def take_back(request: Request, project: Project, pk: str) -> Response:
+    """Take back what is left, of one person or of all."""
+    form = TakeBack(data=request.data)
+    form.is_valid(raise_exception=True)
+    package = find(_packages(project), pk, "package")
+    actions.take_back(package=package, by=request.user, **form.validated_data)
+    return Response(PackageOut(package).data)
+
+
+def _packages(project: Project) -> Any:
+    return project.work_packages.select_related("project")
