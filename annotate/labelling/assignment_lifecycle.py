@@ -125,7 +125,7 @@ def reopen(assignment: Assignment, minutes: int | None = None) -> None:
             raise Refused(409, assignment="Its prompt was taken out of the work; go on with the next one.")
         others = taken(project, is_simulated=assignment.user.is_simulated).filter(item=assignment.item)
         is_full = others.exclude(pk=assignment.pk).count() >= places_of(project, assignment.item)
-        if is_full and not is_reserved_for(assignment):
+        if is_full and not assignment.is_review and not is_reserved_for(assignment):
             raise Refused(409, assignment="Someone else has been given this item meanwhile; go on with the next one.")
     assignment.state, assignment.closed_at, assignment.skip_reason = Assignment.State.OPEN, None, ""
     assignment.gold_passed = None

@@ -15,6 +15,8 @@ from annotate.labelling.pages import annotating
 from annotate.labelling.prerequisites import pages as prerequisites_pages
 from annotate.labelling.records import api as records_api
 from annotate.labelling.records import pages as records_pages
+from annotate.labelling.reviews import api as reviews_api
+from annotate.labelling.reviews import pages as reviews_pages
 from annotate.labelling.scales import api as scales_api
 from annotate.labelling.scales import pages as scales_pages
 from annotate.labelling.shortcuts import api as shortcuts_api
@@ -50,6 +52,8 @@ urlpatterns = [
     path("p/<slug:slug>/adjudicate/<str:key>/", adjudication_pages.item, name="adjudicate-item"),
     path("p/<slug:slug>/send-back/<int:pk>/", adjudication_pages.send_back, name="send-back"),
     path("p/<slug:slug>/prompts/<int:pk>/decide/", adjudication_pages.decide_prompt, name="decide-prompt"),
+    path("p/<slug:slug>/reviews/", reviews_pages.reviews, name="reviews"),
+    path("p/<slug:slug>/reviews/<int:pk>/", reviews_pages.review, name="review"),
     path("p/<slug:slug>/packages/", work_packages_pages.packages, name="packages"),
     path("p/<slug:slug>/packages/<int:pk>/", work_packages_pages.package, name="package"),
     path("p/<slug:slug>/gold/", gold_pages.gold_page, name="gold"),
@@ -77,6 +81,7 @@ api_urlpatterns = [
     path("assignments/<str:pk>/send-back/", adjudication_api.send_back),
     path("projects/<slug:slug>/complaints/", adjudication_api.complaints),
     path("projects/<slug:slug>/complaints/<str:pk>/", adjudication_api.decide_prompt),
+    path("projects/<slug:slug>/reviews/", reviews_api.reviews),
     path("projects/<slug:slug>/packages/", work_packages_api.packages),
     path("projects/<slug:slug>/packages/<str:pk>/", work_packages_api.package),
     path("projects/<slug:slug>/packages/<str:pk>/take-back/", work_packages_api.take_back),

@@ -49,6 +49,7 @@ class Assignment(models.Model):
         max_length=140, help_text="rate:12, compare:12:15, rank:12:15:18 or write:7; smaller ids first, always."
     )
     purpose = models.CharField(max_length=12, choices=Purpose.choices, default=Purpose.WORK)
+    is_review = models.BooleanField(default=False, help_text="A reviewer's second look at what one person annotated.")
     gold = models.ForeignKey("annotate.GoldItem", models.PROTECT, null=True, blank=True, related_name="assignments")
     gold_passed = models.BooleanField(null=True, blank=True)
     repeats = models.ForeignKey("self", models.PROTECT, null=True, blank=True, related_name="repetitions")

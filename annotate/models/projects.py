@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import secrets
+
 from django.core.validators import (
     MaxLengthValidator,
     MaxValueValidator,
@@ -9,6 +11,10 @@ from django.core.validators import (
 from django.db import models
 
 from common import sampling as served_sampling
+
+
+def _seed() -> str:
+    return secrets.token_hex(16)
 
 
 class Project(models.Model):
@@ -39,6 +45,10 @@ class Project(models.Model):
     repeat_percent = models.PositiveSmallIntegerField(
         default=0, validators=[MaxValueValidator(50)], help_text="Share of comparisons shown again with sides swapped."
     )
+    review_percent = models.PositiveSmallIntegerField(
+        default=0, validators=[MaxValueValidator(100)], help_text="Share of work judged once that a reviewer looks at."
+    )
+    review_seed = models.CharField(max_length=32, default=_seed, editable=False, help_text="Draws what is reviewed.")
     open_sign_up = models.BooleanField(default=False, help_text="Whoever signs up may join as an annotator.")
     proof_of_work = models.BooleanField(default=False, help_text="Votes without an account solve a small puzzle.")
     daily_goal = models.PositiveSmallIntegerField(default=60)

@@ -28,6 +28,7 @@ SETTINGS = (
     "gold_percent",
     "gold_pass_percent",
     "repeat_percent",
+    "review_percent",
     "open_sign_up",
     "proof_of_work",
     "daily_goal",

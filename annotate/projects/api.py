@@ -38,6 +38,9 @@ class Settings(Input):
     gold_percent = serializers.IntegerField(required=False, min_value=0, max_value=50)
     gold_pass_percent = serializers.IntegerField(required=False, min_value=0, max_value=100)
     repeat_percent = serializers.IntegerField(required=False, min_value=0, max_value=50)
+    review_percent = serializers.IntegerField(
+        required=False, min_value=0, max_value=100, help_text="Of work annotated once: a reviewer annotates it again."
+    )
     open_sign_up = serializers.BooleanField(required=False, help_text="Whoever signs up may join as an annotator.")
     proof_of_work = serializers.BooleanField(
         required=False, help_text="People whom nobody let in solve a puzzle to vote."

@@ -27,6 +27,10 @@ NUMBERS = {
     "gold_percent": ("Percent of gold items", "They look like all others and measure the annotator."),
     "gold_pass_percent": ("Percent of those to get right", "Below it an annotator is warned, and then paused."),
     "repeat_percent": ("Percent of comparisons shown again", "With sides swapped: they measure consistency."),
+    "review_percent": (
+        "Percent reviewed",
+        "Of what one person annotated: a reviewer annotates it again, unseen. 0: none.",
+    ),
     "max_new_tokens": ("Longest answer, in tokens", "A longer one is cut there, and says so. 1 to 4,096."),
     "temperature": ("Temperature", "0 takes the likeliest token, 1 draws as the model was trained. 0 to 2."),
     "top_p": ("Top p", "Only the likeliest tokens with this much probability in all; 1 keeps every one."),
@@ -50,7 +54,11 @@ GROUPS = (
         ("asks_ratings", "asks_comparisons", "asks_rankings", "asks_answers", "asks_attacks"),
         ("overlap", "assignment_minutes", "edit_minutes", "daily_goal"),
     ),
-    ("How good annotation is kept", ("must_read_guidelines",), ("gold_percent", "gold_pass_percent", "repeat_percent")),
+    (
+        "How good annotation is kept",
+        ("must_read_guidelines",),
+        ("gold_percent", "gold_pass_percent", "repeat_percent", "review_percent"),
+    ),
     ("Visitors and the arena", ("is_public", "open_sign_up", "proof_of_work"), ("eval_percent",)),
     ("How models answer", (), ("max_new_tokens", "temperature", "top_p")),
 )

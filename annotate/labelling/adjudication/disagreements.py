@@ -19,6 +19,7 @@ from common.whole_numbers import row_ids
 
 STARS_APART = 2
 MOST = 50
+_ALL = Q()
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,12 @@ def waiting(project: Project, *, judge: str = "person", limit: int = MOST) -> li
         reason = _reason(row)
         by_item.setdefault(item, Disagreement(item, kind, prompts[row["prompt"]], row["judges"], reason))
     return list(by_item.values())
+
+
+def items_apart(project: Project, among: Q, judge: str = "person") -> set[str]:
+    """Return the items, of those annotations that `among` names, that nobody has decided and that are apart."""
+    found = (part(project, judge, None, among) for part in (_opposite, _stars_apart, _opposite_thumbs))
+    return {row["assignment__item"] for rows in found for row in rows}
 
 
 @dataclass(frozen=True)
@@ -104,7 +111,7 @@ def _winner_words(row: Comparison, letters: dict[int, str]) -> str:
     return f"{letters.get(ends[Winner(row.winner)], '?')} is {degree}better"
 
 
-def _work(rows: Any, project: Project, judge: str) -> QuerySet:
+def _work(rows: Any, project: Project, judge: str, among: Q) -> QuerySet:
     """Return counted annotations of the work itself, on items that nobody has decided and whose prompts are not out."""
     decided = Assignment.objects.filter(
         project=OuterRef("project"),
@@ -115,14 +122,14 @@ def _work(rows: Any, project: Project, judge: str) -> QuerySet:
     rows = (
         rows.counted()
         .by(judge)
-        .filter(project=project, assignment__purpose=Assignment.Purpose.WORK, prompt__out_since=None)
+        .filter(among, project=project, assignment__purpose=Assignment.Purpose.WORK, prompt__out_since=None)
     )
     return rows.filter(~Exists(decided)).order_by()
 
 
-def _opposite(project: Project, judge: str, limit: int) -> Iterable[dict]:
+def _opposite(project: Project, judge: str, limit: int | None, among: Q = _ALL) -> Iterable[dict]:
     """Return items with opposite winners, of comparisons and of pairs of rankings."""
-    rows = _work(Comparison.objects.all(), project, judge).annotate(
+    rows = _work(Comparison.objects.all(), project, judge, among).annotate(
         low=Least("completion_a", "completion_b"), high=Greatest("completion_a", "completion_b")
     )
     for_low = Q(winner=Winner.MODEL_A, completion_a=F("low")) | Q(winner=Winner.MODEL_B, completion_b=F("low"))
@@ -133,26 +140,26 @@ def _opposite(project: Project, judge: str, limit: int) -> Iterable[dict]:
         judges=Count("author", distinct=True),
         last=Max("assignment"),
     )
-    return grouped.filter(first__gt=0, second__gt=0).order_by("-last")[: limit * 2]
+    return grouped.filter(first__gt=0, second__gt=0).order_by("-last")[: limit and limit * 2]
 
 
-def _stars_apart(project: Project, judge: str, limit: int) -> Iterable[dict]:
-    rows = _work(Rating.objects.exclude(stars=None), project, judge)
+def _stars_apart(project: Project, judge: str, limit: int | None, among: Q = _ALL) -> Iterable[dict]:
+    rows = _work(Rating.objects.exclude(stars=None), project, judge, among)
     grouped = rows.values("prompt", "assignment__item", "assignment__kind").annotate(
         lowest=Min("stars"), highest=Max("stars"), judges=Count("author", distinct=True), last=Max("assignment")
     )
-    return grouped.filter(highest__gte=F("lowest") + STARS_APART).order_by("-last")[: limit * 2]
+    return grouped.filter(highest__gte=F("lowest") + STARS_APART).order_by("-last")[: limit and limit * 2]
 
 
-def _opposite_thumbs(project: Project, judge: str, limit: int) -> Iterable[dict]:
-    rows = _work(Rating.objects.exclude(thumbs=None), project, judge)
+def _opposite_thumbs(project: Project, judge: str, limit: int | None, among: Q = _ALL) -> Iterable[dict]:
+    rows = _work(Rating.objects.exclude(thumbs=None), project, judge, among)
     grouped = rows.values("prompt", "assignment__item", "assignment__kind").annotate(
         up=Count("pk", filter=Q(thumbs=True)),
         down=Count("pk", filter=Q(thumbs=False)),
         judges=Count("author", distinct=True),
         last=Max("assignment"),
     )
-    return grouped.filter(up__gt=0, down__gt=0).order_by("-last")[: limit * 2]
+    return grouped.filter(up__gt=0, down__gt=0).order_by("-last")[: limit and limit * 2]
 
 
 def _reason(row: dict) -> str:

@@ -33,7 +33,7 @@ from annotate.projects.wellbeing import actions as harm_budget
 __all__ = ["COMPARE", "RATE", "URGENT", "Item", "UrgentPair", "choose", "choose_urgent", "places_of", "taken"]
 
 LARGEST_BATCH = 64  # prompts looked into at a time, from 1 on, four times as many while they have nothing left
-_PLACE = ("item", "user_id", "state", "purpose", "user__is_simulated")
+_PLACE = ("item", "user_id", "state", "purpose", "is_review", "user__is_simulated")
 _FILLS = (Assignment.State.OPEN, Assignment.State.SUBMITTED)
 
 
@@ -78,10 +78,10 @@ def taken(project: Project, *, is_simulated: bool) -> QuerySet[Assignment]:
     """Return the assignments that fill a place of their item: done, or in somebody's hands.
 
     People and simulations each have places of their own: a simulation never uses up what a person could judge. What
-    only measures the annotator, or decides between annotators, fills none.
+    only measures the annotator, decides between annotators or reviews one of them, fills none.
     """
     work = project.assignments.filter(
-        state__in=_FILLS, purpose=Assignment.Purpose.WORK, user__is_simulated=is_simulated
+        state__in=_FILLS, purpose=Assignment.Purpose.WORK, is_review=False, user__is_simulated=is_simulated
     )
     return work.exclude(state=Assignment.State.OPEN, expires_at__lte=timezone.now()).order_by()
 
@@ -214,10 +214,11 @@ def _places(prompts: list[int], kind: str, user: User) -> _Filled:
         rows = _of_prompt.rows(prompt=prompts[0], kind=kind)
     else:
         rows = list(Assignment.objects.filter(prompt__in=prompts, kind=kind).order_by().values_list(*_PLACE))
-    for item, owner, state, purpose, is_simulated in rows:
+    for item, owner, state, purpose, is_review, is_simulated in rows:
         if owner == user.pk and purpose != Assignment.Purpose.REPEAT:
             filled.served.add(item)
-        if purpose == Assignment.Purpose.WORK and state in _FILLS and is_simulated == user.is_simulated:
+        is_work = purpose == Assignment.Purpose.WORK and not is_review
+        if is_work and state in _FILLS and is_simulated == user.is_simulated:
             filled.judged[item] += 1
     if kind == WRITE:
         filled.judged.update(queue.written_elsewhere(prompts, is_simulated=user.is_simulated))

@@ -92,7 +92,7 @@ def answers_to(prompts: Iterable[int], reserved: set[int]) -> dict[int, Answers]
 def judged_in(prompts: Iterable[int], *, is_simulated: bool) -> dict[str, int]:
     """Return how many places of each item are filled: in somebody's hands, or done. See `choosing.taken`."""
     fills = Q(state=Assignment.State.OPEN) | Q(state=Assignment.State.SUBMITTED)
-    rows = Assignment.objects.filter(fills, prompt__in=list(prompts), purpose=Assignment.Purpose.WORK)
+    rows = Assignment.objects.filter(fills, prompt__in=list(prompts), purpose=Assignment.Purpose.WORK, is_review=False)
     counts_by_item: dict[str, int] = defaultdict(int)
     for item in rows.filter(user__is_simulated=is_simulated).order_by().values_list("item", flat=True):
         counts_by_item[item] += 1

@@ -157,6 +157,7 @@ def _annotation_counts(project: Project, items: list[str], user: User) -> Counte
     rows = project.assignments.filter(
         item__in=items,
         purpose=Assignment.Purpose.WORK,
+        is_review=False,
         state__in=[Assignment.State.OPEN, Assignment.State.SUBMITTED],
         user__is_simulated=user.is_simulated,
     )
