@@ -21,6 +21,7 @@ SITE_URL          how people reach this site, for links in e-mails (default: htt
 HTTPS             1: by https alone, with cookies that go no other way (default: 1 when SITE_URL begins with https://)
 CSRF_TRUSTED_ORIGINS  comma-separated, where a proxy changes the host (default: none)
 ASSAY_SIGN_UP     1: anybody may make an account (default: only with an invitation, or to join an open project)
+ASSAY_PROJECTS_PER_PERSON  how many projects somebody may start who is no staff (default: 0, staff alone start them)
 EMAIL_NOTICES_FROM  the sender of notices by e-mail, with EMAIL_HOST and the rest of it below (default: no e-mail)
 ASSAY_REWARD_FUNCTIONS  name=package.module.function, comma-separated: what may reward a run (default: reward models)
 ASSAY_RECIPE_USER  whom recipes run as, for a worker that root starts (default: the worker's own user)
@@ -218,6 +219,7 @@ LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "home"
 SIGN_UP_IS_OPEN = os.environ.get("ASSAY_SIGN_UP") == "1"
+PROJECTS_PER_PERSON = int(os.environ.get("ASSAY_PROJECTS_PER_PERSON", "0"))
 ACCOUNT_ADAPTER = "annotate.projects.accounts.adapter.AccountAdapter"
 ACCOUNT_FORMS = {
     "login": "annotate.projects.accounts.sign_in.SignInForm",

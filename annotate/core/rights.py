@@ -29,11 +29,12 @@ RIGHTS = {
     "manage": "managers of the project",
     "researcher": "researchers and managers of any project",
     "staff": "staff of this installation",
+    "project_maker": "staff, and where `ASSAY_PROJECTS_PER_PERSON` lets them, everybody who is signed in",
 }
 IN_PROJECT = ("read", "judge", "review", "research", "manage")  # each one includes those before it
 _METHODS = ("get", "post", "put", "patch", "delete")  # `head` goes with `get`
 _OF_VISITORS = {"anybody", "read"}
-_OF_ACCOUNTS = {"account", "mine", "staff", "researcher"}
+_OF_ACCOUNTS = {"account", "mine", "staff", "researcher", "project_maker"}
 
 
 def alternatives(right: str) -> list[set[str]]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
 from annotate.core import audit, events
 from annotate.core.errors import Refused
-from annotate.core.permissions import require
+from annotate.core.permissions import Person, in_scope, require
 from annotate.models import Guideline, Membership, Project, QueueChange, Role, User
 
 SETTINGS = (
@@ -43,12 +44,14 @@ MAX_GUIDELINE_CHARACTERS = 50_000
 
 
 def create_project(*, slug: str, name: str, by: User | None, guidelines: str = "", **settings: Any) -> Project:
-    """Return a new project, with its creator as manager. `by` is staff, or None for a command on this machine."""
-    if by is not None and not by.is_staff:
-        raise Refused(403, project="Only staff start projects; ask whoever runs this installation.")
+    """Return a new project, with its creator as manager. `by` is None for a command on this machine."""
+    if by is not None:
+        require_starter(by)
     project = Project(slug=slug, name=name.strip(), created_by=by)
     _apply(project, settings)
     with transaction.atomic():
+        if by is not None:
+            _refuse_one_too_many(by)
         project.save()
         if by is not None:
             Membership.objects.create(project=project, user=by, role=Role.MANAGER)
@@ -56,6 +59,30 @@ def create_project(*, slug: str, name: str, by: User | None, guidelines: str = "
         if guidelines.strip():
             _add_guideline(project, guidelines, by)
     return project
+
+
+def may_start(user: Person) -> bool:
+    """Return whether this person may start projects: staff, and others where the operator lets them."""
+    return isinstance(user, User) and (user.is_staff or (settings.PROJECTS_PER_PERSON > 0 and in_scope(user, "manage")))
+
+
+def require_starter(user: Person) -> None:
+    if not may_start(user):
+        raise Refused(403, project="Only staff start projects; ask whoever runs this installation.")
+
+
+def _refuse_one_too_many(by: User) -> None:
+    """Refuse who is no staff and has started as many as the operator lets them, wherever they are managers now."""
+    if by.is_staff:
+        return
+    User.objects.select_for_update(no_key=True).filter(pk=by.pk).values_list("pk").first()  # two at once
+    started = Project.objects.filter(created_by=by).count()
+    if started >= settings.PROJECTS_PER_PERSON:
+        raise Refused(
+            403,
+            project=f"You have started {started} of the {settings.PROJECTS_PER_PERSON} projects that one person may "
+            "start here; use one of these, or ask whoever runs this installation for more.",
+        )
 
 
 def change_settings(*, project: Project, by: User | None, name: str | None = None, **settings: Any) -> Project:

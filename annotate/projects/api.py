@@ -119,7 +119,7 @@ class Projects(DeclaredViewSet):
     rights: ClassVar = {
         "list": "anybody",
         "retrieve": "read",
-        "create": "staff",
+        "create": "project_maker",
         "partial_update": "manage",
         "guidelines": "manage",
         "members": "manage",

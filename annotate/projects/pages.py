@@ -77,6 +77,7 @@ def home(request: HttpRequest) -> HttpResponse:
         "judged": project_ids,
         "is_fresh": not Project.objects.exists(),
         "has_people": User.objects.exists(),
+        "may_start": actions.may_start(request.user),
     }
     return render(request, "annotate/projects/home.html", context)
 
@@ -118,10 +119,12 @@ def project(request: HttpRequest, project: Project) -> HttpResponse:
     return render(request, "annotate/projects/project.html", context)
 
 
-@allows(get="staff", post="staff")
-def new(request: HttpRequest) -> HttpResponse:
-    if not request.user.is_staff:
-        return refused_page(request, Refused(403, project="Only staff start projects; ask whoever runs this site."))
+@allows(get="project_maker", post="project_maker")
+def new(request: MemberRequest) -> HttpResponse:
+    try:
+        actions.require_starter(request.user)
+    except Refused as refused:
+        return refused_page(request, refused)
     if request.method != "POST":
         return render(request, "annotate/projects/new_project.html", _form(_values(Project())))
     try:

@@ -20,6 +20,7 @@ from annotate.core.page_access import MemberRequest, PageRequest, allows, in_pro
 from annotate.core.permissions import projects_where
 from annotate.models import Import, LanguageModel, Project, Role, User
 from annotate.projects import invitations
+from annotate.projects.actions import may_start
 from common.whole_numbers import row_id, whole_number
 from evaluation.first_model import actions, facts, path_steps, present, step_context
 from evaluation.first_model.path_steps import ANNOTATIONS, ANSWERS, MODEL, PROMPTS, STEPS, TRAINING
@@ -31,15 +32,15 @@ ADDRESS = "first-model-step"
 
 @never_cache
 @sensitive_post_parameters("key")
-@allows(get="account", post="staff")
+@allows(get="account", post="project_maker")
 def start(request: PageRequest) -> HttpResponse:
-    """Offer the projects that one may go on in; staff begin a new one, whose first step is on the same form."""
+    """Offer the projects that one may go on in, and a new one, whose first step is on the same form."""
     own = projects_where(request.user, "research").order_by("name")
     if request.method != "POST":
-        if not request.user.is_staff and own.count() == 1:
+        if not may_start(request.user) and own.count() == 1:
             return redirect("first-model", own[0].slug)
         return render(request, "evaluation/first_model/start.html", step_context.of_start(request.user, own))
-    if not request.user.is_staff:
+    if not may_start(request.user):
         return redirect("first-model-start")
     by = cast(User, request.user)
     try:

@@ -9,6 +9,7 @@ from django.db.models import QuerySet
 from annotate.core.errors import Refused
 from annotate.core.permissions import Person, can
 from annotate.models import Import, LanguageModel, Project, Split, User
+from annotate.projects.actions import may_start
 from evaluation.first_model import facts, path_steps, present
 from evaluation.first_model.path_steps import ANNOTATIONS, ANSWERS, MODEL, PROMPTS, TRAINING
 from evaluation.first_model.prompt_preview import preview
@@ -21,7 +22,7 @@ _MOST_MODELS = 200
 
 def of_start(person: Person, projects: QuerySet[Project]) -> dict[str, Any]:
     """Return the projects that somebody may go on in, and whether they may begin a new one."""
-    return {"projects": list(projects[:50]), "may_start": person.is_staff, "bundled": _has_bundled()}
+    return {"projects": list(projects[:50]), "may_start": may_start(person), "bundled": _has_bundled()}
 
 
 def of_step(path: FirstModel, step: str, person: User) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def _may(who: str, right: str, is_public: bool) -> bool:
             return is_public or who not in OUTSIDE
         case "mine":
             return who == "owner"
-        case "staff":
+        case "staff" | "project_maker":  # by default nobody else starts projects
             return who == "staff"
         case "researcher":
             return who == "stranger" or role in ROLES_FOR["research"]

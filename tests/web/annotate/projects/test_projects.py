@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from django.test import Client
 from django.urls import reverse
+from rest_framework.test import APIClient
 
 from annotate.core.errors import Refused
 from annotate.models import Dataset, Guideline, Membership, Project, User
@@ -20,6 +21,7 @@ from tests.support.factories import (
     make_project,
     make_prompt,
     make_rating,
+    make_token,
     make_user,
 )
 from training.models import Run
@@ -110,6 +112,34 @@ def test_only_staff_start_projects(client):
     assert client.get(reverse("new-project")).status_code == 403
     assert client.post(reverse("new-project"), FORM).status_code == 403
     assert not Project.objects.exists()
+
+
+def test_where_the_operator_lets_them_others_start_a_few_projects_and_manage_them(client, settings):
+    ada = make_user()
+    client.force_login(ada)
+    assert reverse("new-project") not in client.get("/").content.decode()
+    settings.PROJECTS_PER_PERSON = 2
+    assert reverse("new-project") in client.get("/").content.decode()
+    for slug in ("one", "two"):
+        assert client.post(reverse("new-project"), FORM | {"slug": slug}).status_code == 302
+    assert set(ada.memberships.values_list("project__slug", "role")) == {("one", "manager"), ("two", "manager")}
+    third = client.post(reverse("new-project"), FORM | {"slug": "three"})
+    assert third.status_code == 403 and "2 of the 2 projects" in third.content.decode()
+    ada.memberships.all().delete()
+    assert client.post(reverse("new-project"), FORM | {"slug": "three"}).status_code == 403, "leaving gives none back"
+    assert Project.objects.count() == 2
+    client.logout()
+    assert client.get(reverse("new-project")).status_code == 302, "visitors sign in"
+
+
+def test_a_program_starts_a_project_for_its_person_only_with_a_token_of_full_scope(settings):
+    settings.PROJECTS_PER_PERSON = 1
+    ada = make_user()
+    for scope, status in (("read", 403), ("judge", 403), ("research", 403), ("manage", 201), ("manage", 403)):
+        http = APIClient()
+        http.credentials(HTTP_AUTHORIZATION=f"Token {make_token(ada, scope)}")
+        made = http.post("/api/v1/projects/", {"slug": f"p-{Project.objects.count()}", "name": "P"}, format="json")
+        assert made.status_code == status, (scope, made.json())
 
 
 @pytest.mark.parametrize("page", ["project-settings", "new-project"])
