@@ -13,7 +13,8 @@ from tests.support.everything import INVITED
 
 # What an id or a key stands for, by the word before it in the address.
 _ROWS = {
-    **{"judge": "assignment", "tutorial": "assignment", "send-back": "assignment", "reviews": "assignment", "complaints": "prompt"},
+    **{"judge": "assignment", "tutorial": "assignment", "send-back": "assignment"},
+    **{"reviews": "assignment", "complaints": "prompt"},
     **{"judges": "owner", "decisions": "candidacy", "again": "delivery", "<kind>": "comparison"},
     **{"evaluations": "run", "talks": "talk", "battles": "battle", "arena": "battle", "gold": "gold"},
 }
