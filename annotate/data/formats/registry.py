@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from annotate.data.formats import (
     alpaca_eval,
+    fastchat,
     hh_rlhf,
     lmarena,
     lossless,
@@ -52,6 +53,7 @@ class Format:
     holds: tuple[type[Item], ...]
     grouped: str = ""  # where a row holds what several people said: of one "prompt", or in one "conversation"
     container: str = "jsonl"  # the file that its own tools read
+    is_by_model: bool = False  # its annotations are a model's, never people's
 
 
 def _by_row(
@@ -164,6 +166,14 @@ INCOMING: dict[str, Format] = {
     each.name: each
     for each in (
         Format(
+            "mt-bench", "MT-bench: answers and pairwise judgements of a model", fastchat.read_mt_bench,
+            lambda items: [], fastchat.fits_mt_bench, (NewAnswers, NewComparison), is_by_model=True,
+        ),
+        Format(
+            "fastchat-log", "FastChat's arena log", fastchat.read_log, lambda items: [], fastchat.fits_log,
+            (NewComparison, NewRating),
+        ),
+        Format(
             "answers", "Answers to be annotated", unjudged.read_answers, lambda items: [], unjudged.fits_answers,
             (NewAnswers,),
         ),
@@ -202,7 +212,8 @@ def _in_order() -> list[Format]:
     formats = list(FORMATS.values())
     first = next(index for index, format_ in enumerate(formats) if format_.name.startswith("trl"))
     unjudged_formats = INCOMING["answers"], INCOMING["examples"]
-    return [*formats[:first], *unjudged_formats, *formats[first:], INCOMING["questions"]]
+    of_fastchat = INCOMING["mt-bench"], INCOMING["fastchat-log"]
+    return [*of_fastchat, *formats[:first], *unjudged_formats, *formats[first:], INCOMING["questions"]]
 
 
 __all__ = ["FORMATS", "INCOMING", "READERS", "WRITERS", "Format", "detect", "mapped"]

@@ -68,7 +68,8 @@ def start_import(*, project: Project, file: BinaryIO, file_name: str, order: Ord
     except Refused:
         _let_go(kept_file)
         raise
-    chosen_options = {"container": order.container, "columns": dict(order.columns), "judge": order.judge}
+    judge = _judge(format_, order)
+    chosen_options = {"container": order.container, "columns": dict(order.columns), "judge": judge}
     with transaction.atomic():
         import_ = Import.objects.create(
             project=project,
@@ -167,6 +168,16 @@ def _checked_beginning(path: Path, name: str, read_options: HowToRead) -> str:
         text = "; ".join(f"line {first_bad.line} {first_bad.reason}" for first_bad in bad[:3]) or "it holds no row"
         raise Refused(400, file=f"No line of it can be used as {format_}: {text}")
     return format_
+
+
+def _judge(format_: str, order: Order) -> str:
+    """Return who judged: what a model said is never taken for people's."""
+    known = formats.INCOMING.get(format_)
+    if known is None or not known.is_by_model:
+        return order.judge
+    if order.judge == AnnotatorKind.PERSON:
+        raise Refused(400, judge=f"In {known.title} a model judged; leave out that people did.")
+    return AnnotatorKind.SIMULATION
 
 
 def _let_go(kept_file: files.KeptFile) -> None:

@@ -167,6 +167,7 @@ def _reasons(import_: Import) -> list[tuple[str, int, list[int]]]:
 def _beginning(import_: Import) -> dict[str, Any]:
     return {
         "columns_read": options.columns_read(import_).items(),
+        "is_table": not any("." in column for column in options.columns_read(import_)),
         "unused_columns": options.unused_columns(import_),
         "items": [(line, shown(item)) for line, item in preview(import_)],
         "reasons": _reasons(import_)[:_SHOWN],

@@ -16,6 +16,12 @@ from annotate.labelling.scales.proposed_scales import LONGEST
 from annotate.models import Project, Scale
 from common.whole_numbers import row_id
 
+_ASKED = {
+    "asks_ratings": "ratings",
+    "asks_comparisons": "comparisons",
+    "asks_rankings": "rankings",
+    "asks_answers": "written answers",
+}
 TEXTS = ("title", "definition", "low", "high")
 
 
@@ -97,5 +103,6 @@ def _show(
         "sent": request.POST if refused else {},
         "interface": proposed[0] if proposed else request.POST.get("interface", ""),
         "proposed": proposed[1] if proposed else None,
+        "asked_more": [_ASKED[name] for name in proposed[1].settings] if proposed else [],
     }
     return render(request, "annotate/labelling/scales.html", context, status=refused.status if refused else 200)

@@ -3,6 +3,7 @@
     manage.py import_feedback harmless-base.jsonl.gz --project everyday --source hh-rlhf
     manage.py import_feedback votes.parquet --project everyday --dry-run
     manage.py import_feedback prompts.txt --project everyday --dry-run
+    manage.py import_feedback data/mt_bench --project everyday
     manage.py import_feedback table.csv --project everyday --columns prompt=question,chosen=good,rejected=bad
 
 The file is queued, and taken in here; a background worker that runs beside does it, if it is first. Ended by Ctrl-C or
@@ -11,10 +12,15 @@ killed, it is gone on with by any background worker, or by the same command with
 
 from __future__ import annotations
 
+import json
+import tempfile
 import time
 from argparse import ArgumentParser
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
@@ -22,6 +28,7 @@ from django.core.management.base import BaseCommand, CommandError
 from annotate.core.command_arguments import person_named, project_named
 from annotate.core.errors import Refused
 from annotate.core.named_values import named_values
+from annotate.data.imports import mt_bench
 from annotate.data.imports import options as options_of
 from annotate.data.imports.actions import FORMATS, Order, go_on, start_import
 from annotate.data.imports.engine import Importer
@@ -36,7 +43,7 @@ class Command(BaseCommand):
     help = "Import a file of prompts, answers and annotations: hh-rlhf, TRL, LMArena, our own rows, plain tables, …"
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("file", nargs="?", help="JSON lines, a list, CSV, TSV, Parquet, text; gzipped or not")
+        parser.add_argument("file", nargs="?", help="JSON lines, a list, CSV, TSV, Parquet, text; or MT-bench's folder")
         parser.add_argument("--project", default="", help="the project's slug")
         parser.add_argument("--source", default="", help="names the import (default: the file's name)")
         parser.add_argument("--format", default="auto", choices=FORMATS)
@@ -54,6 +61,8 @@ class Command(BaseCommand):
         try:
             user = person_named(by, "researcher")
             import_ = _resume(go_on, user) if go_on else _new(file, user, options)
+            if file and Path(file).is_dir() and (unread := mt_bench.left_out(Path(file))):
+                self.stdout.write(f"Not read: {', '.join(unread)} (scores from 1 to 10 are no stars).")
         except Refused as refused:
             raise CommandError("\n".join(f"{name}: {text}" for name, text in refused.errors.items())) from refused
         self.stdout.write(f"Import {import_.pk} of {import_.file_name} as {import_.format}, source {import_.source}.")
@@ -93,7 +102,7 @@ class Command(BaseCommand):
 
 def _new(name: str | None, by: User, options: dict[str, Any]) -> Import:
     path = Path(name or "")
-    if not name or not path.is_file():
+    if not name or not path.exists():
         raise CommandError(f"There is no file {name}." if name else "Name a file.")
     project = project_named(options["project"])
     order = Order(
@@ -105,8 +114,25 @@ def _new(name: str | None, by: User, options: dict[str, Any]) -> Import:
         link=options["link_models"],
         dry_run=options["dry_run"],
     )
+    if path.is_dir():
+        order = replace(order, format="mt-bench") if order.format == "auto" else order
+        with _joined(path) as file:
+            return start_import(project=project, file=file, file_name=f"{path.name}.jsonl", order=order, by=by)
     with path.open("rb") as file:
         return start_import(project=project, file=file, file_name=path.name, order=order, by=by)
+
+
+@contextmanager
+def _joined(folder: Path) -> Iterator[BinaryIO]:
+    """Give MT-bench's questions, answers and judgements as one file."""
+    with tempfile.TemporaryFile() as file:
+        try:
+            for row in mt_bench.joined_rows(folder):
+                file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+        except mt_bench.NotMtBench as error:
+            raise CommandError(str(error)) from error
+        file.seek(0)
+        yield cast(BinaryIO, file)
 
 
 def _resume(pk: int, by: User) -> Import:

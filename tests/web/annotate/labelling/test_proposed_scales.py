@@ -100,7 +100,11 @@ def test_a_manager_sees_first_and_adds_by_one_click(client):
     factories.sign_in(client, project, Role.MANAGER)
     file = SimpleUploadedFile("interface.xml", XML.encode())
     page = client.post(reverse("scales", args=[project.slug]), {"do": "propose", "file": file}).content.decode()
-    assert "Add 4 scales" in page and "here already as Helpful to me" in page and "asks_comparisons" in page
+    assert (
+        "Add 4 scales" in page
+        and "here already as Helpful to me" in page
+        and "does not ask for comparisons and written answers yet" in page
+    )
     assert project.scales.count() == 1
 
     client.post(reverse("scales", args=[project.slug]), {"do": "take", "interface": XML})
