@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.utils.text import slugify
 
 from annotate.arena.opening.arena_file import SETTINGS, ArenaFile, ModelEntry
@@ -45,6 +46,13 @@ class Plan:
     project_changes: dict[str, Any]
     guidelines: str
     steps: tuple[Step, ...]
+
+    @property
+    def changed(self) -> list[str]:
+        """Return what changes of a project that stands, by name."""
+        standing = self.project.guideline if self.guidelines else None
+        differ = bool(self.guidelines) and (standing is None or standing.text != self.guidelines)
+        return [*self.project_changes, *(["guidelines"] if differ else [])]
 
 
 @dataclass(frozen=True)
@@ -115,18 +123,33 @@ def _project(given: Mapping[str, Any], name: str) -> tuple[Project, bool, dict[s
     standing = Project.objects.filter(slug=slug).first()
     if standing is None:
         settings = {"is_public": True} | settings
-        return Project(slug=slug, name=title, **settings), True, settings
+        new = Project(slug=slug, name=title, **settings)
+        _check(new)
+        return new, True, settings
     if not name and given.get("name"):
         settings["name"] = given["name"]
-    return standing, False, {field: value for field, value in settings.items() if getattr(standing, field) != value}
+    changed = {field: value for field, value in settings.items() if getattr(standing, field) != value}
+    after = Project.objects.get(pk=standing.pk)
+    for field, value in changed.items():
+        setattr(after, field, value)
+    _check(after)
+    return standing, False, changed
+
+
+def _check(project: Project) -> None:
+    """Raises Refused, 400, with what is wrong with its fields, before anything is written."""
+    try:
+        project.full_clean(exclude=["created_by"])
+    except ValidationError as error:
+        errors = {f"project.{field}": " ".join(texts) for field, texts in error.message_dict.items()}
+        raise Refused(400, **errors) from error
 
 
 def _write_project(plan: Plan, by: User | None) -> None:
     project = plan.project
     if plan.is_new:
-        starter = by if by is not None and by.is_staff else None
         made = projects.create_project(
-            slug=project.slug, name=project.name, by=starter, guidelines=plan.guidelines, **plan.project_changes
+            slug=project.slug, name=project.name, by=by, guidelines=plan.guidelines, **plan.project_changes
         )
         project.__dict__.update(made.__dict__)  # the models to be registered point at this object
         return

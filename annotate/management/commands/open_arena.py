@@ -55,8 +55,8 @@ class Command(BaseCommand):
         project, would = plan.project, "would be " if dry_run else ""
         if plan.is_new:
             self.stdout.write(f"{project.name} ({project.slug}): {would}made.")
-        elif plan.project_changes:
-            self.stdout.write(f"{project.name} ({project.slug}): {would}changed: {', '.join(plan.project_changes)}.")
+        elif plan.changed:
+            self.stdout.write(f"{project.name} ({project.slug}): {would}changed: {', '.join(plan.changed)}.")
         else:
             self.stdout.write(f"{project.name} ({project.slug}): as it was.")
 

@@ -165,12 +165,29 @@ models:
 @pytest.mark.django_db
 def test_a_named_manager_manages_it(server, opened):
     factories.make_user(username="ada", is_staff=True)
-    opened(
-        two(server).replace("description: Two models", "guidelines: Prefer the true one., public: false"), "--by", "ada"
-    )
+    text = two(server).replace("description: Two models", "guidelines: Prefer the true one., public: false")
+    opened(text, "--by", "ada")
     project = Project.objects.get()
     assert project.memberships.get().role == "manager" and not project.is_public
     assert project.guideline.text == "Prefer the true one."
+    assert "(our-arena): as it was" in opened(text, "--by", "ada")
+    assert "changed: guidelines." in opened(text.replace("true", "kind"), "--by", "ada")
+    assert project.guideline.text == "Prefer the kind one."
+
+
+@pytest.mark.django_db
+def test_somebody_who_may_start_no_project_is_refused(server, opened):
+    factories.make_user(username="ben")
+    with pytest.raises(CommandError, match="staff"):
+        opened(two(server), "--by", "ben")
+    assert not Project.objects.exists() and not LanguageModel.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_projects_field_is_checked_before_anything_is_written(server, opened):
+    with pytest.raises(CommandError, match=r"project.temperature: .*less than or equal to 2"):
+        opened(two(server).replace("description: Two models", "temperature: 9"), "--dry-run")
+    assert not Project.objects.exists()
 
 
 @pytest.mark.django_db
