@@ -47,7 +47,7 @@ def _answers(row: Row, turns: list[str]) -> list[Item]:
     texts = _texts(choices[0].get("turns") if choices and isinstance(choices[0], dict) else None, "choices")
     conversation = _conversation(row, turns, texts)
     ends = [place for place, turn in enumerate(conversation) if turn["role"] == "assistant"]
-    common = {"category": fields.optional(row, "category"), "source_id": fields.optional(row, "answer_id")}
+    common: Row = {"category": fields.optional(row, "category"), "source_id": fields.optional(row, "answer_id")}
     return [
         NewAnswers(
             messages=conversation[:end], texts=(conversation[end]["content"],), models=(fields.text(row, "model_id"),),
