@@ -30,12 +30,12 @@ def periodic_tasks() -> list[PeriodicTask]:
         PeriodicTask("adapters to be loaded", load_next, every=0.5),
         PeriodicTask("adapters to be unloaded", unload_retired, every=2.0),
         PeriodicTask("adapters that servers have forgotten", check_servers, every=CHECK_SECONDS),
+        PeriodicTask("children that no signal reached", enter_missing, every=CHECK_SECONDS),
     ]
 
 
 def load_next() -> bool:
     """Load the adapter that has waited longest. Return whether another may be waiting."""
-    served_children.enter_missing()
     row = _claimed()
     if row is None:
         return False
@@ -51,6 +51,11 @@ def load_next() -> bool:
         eviction.make_room(row.base, for_row=row, one_more=True)
         hot_loading.load(row)
     return True
+
+
+def enter_missing() -> bool:
+    """Enter children of earlier versions, and of a worker that ended before it could say so."""
+    return served_children.enter_missing() > 0
 
 
 def _claimed() -> ServedAdapter | None:

@@ -61,6 +61,7 @@ def test_children_are_loaded_beside_their_base_and_make_room(url, settings, is_e
         children.append(child)
     expected = [greedy(data / child.folder) for child in children]
     assert len({*expected, greedy(base_path)}) == 4
+    adapter_upkeep.enter_missing()
     while adapter_upkeep.load_next():
         pass
     assert sorted(map(state_of, children)) == [State.EVICTED, State.LOADED, State.LOADED]

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def loaded(vllm, new_child, base):
     child = new_child("child")
+    adapter_upkeep.enter_missing()
     while adapter_upkeep.load_next():
         pass
     return child
@@ -44,6 +45,7 @@ def test_a_models_page_says_how_long_it_was_until_its_first_battle(client, proje
 def test_a_failed_one_says_why_and_is_tried_again_from_page_and_api(client, vllm, new_child, base, project):
     vllm.lora = False
     child = new_child("child")
+    adapter_upkeep.enter_missing()
     adapter_upkeep.load_next()
     factories.sign_in(client, project, "researcher")
     table = client.get(reverse("adapters", args=[base.pk])).text
@@ -58,7 +60,7 @@ def test_a_failed_one_says_why_and_is_tried_again_from_page_and_api(client, vllm
 def test_a_merged_child_says_what_it_takes(client, vllm, new_child, project, settings):
     merged = new_child("merged")
     (settings.DATA_DIR / merged.folder / "adapter_config.json").unlink()
-    adapter_upkeep.load_next()
+    adapter_upkeep.enter_missing()
     factories.sign_in(client, project, "researcher")
     page = client.get(reverse("model", args=[merged.pk])).text
     assert "What it takes to serve it" in page and f"vllm serve {merged.path}" in page and "weights of its own" in page

@@ -24,6 +24,7 @@ State = ServedAdapter.State
 
 def work() -> None:
     """What the background worker does until nothing waits."""
+    adapter_upkeep.enter_missing()
     while adapter_upkeep.load_next():
         pass
 
@@ -232,7 +233,7 @@ def test_an_endpoint_that_somebody_gave_stays(vllm, new_child):
 def test_two_background_workers_load_one_adapter_once(vllm, new_child, monkeypatch):
     new_child("child")
     claimed = adapter_upkeep._claimed
-    adapter_upkeep.served_children.enter_missing()
+    adapter_upkeep.enter_missing()
     assert claimed() is not None and claimed() is None
 
 
