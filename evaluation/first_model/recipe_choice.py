@@ -124,6 +124,8 @@ def _kto(annotated: Annotated) -> Option:
     up, down = annotated.thumbs_up, annotated.thumbs_down
     if min(up, down) >= THUMBS_OF_EACH:
         reason = f"There are {up:,} thumbs up and {down:,} down, and KTO learns from thumbs without pairs."
+        if annotated.opposed_thumbs > annotated.pairs >= PAIRS:
+            reason += " More of them can be set against each other than there are comparisons."
         return Option(KTO, True, reason)
     return Option(
         KTO, False, f"KTO needs {THUMBS_OF_EACH} thumbs up and {THUMBS_OF_EACH} down; there are {up:,} and {down:,}."

@@ -2,8 +2,10 @@
 
 An earlier run of that kind here is the best guide. Without one the demo is: SmolLM2-135M-Instruct on two cores of an
 AMD EPYC, 740 answers of 64 tokens in 160 s, SFT on 140 examples in 90 s, a reward model from 740 answers in 90 s, PPO
-over 384 episodes in 330 s (`evaluation/demo/stages.py`). Time grows with parameters and with tokens; a GPU is many
-times faster than this says.
+over 384 episodes in 330 s (`evaluation/demo/stages.py`). DPO and KTO are reckoned, not timed: by the 112 tokens a
+second that TRL's loop reached there (docs/guides/reward-models.md), with 100 tokens an answer and a third more for the
+reference; a pair is two answers, a thumb one and the forward pass of another. Time grows with parameters and with
+tokens; a GPU is many times faster than this says.
 """
 
 from __future__ import annotations
@@ -19,8 +21,8 @@ SECONDS_PER_ITEM = {
     "sample": 145 / 740,  # an answer of 64 tokens
     "sft": 75 / 140,  # an example
     "reward": 75 / 740,  # an annotated answer
-    "dpo": 1.2,  # a pair
-    "kto": 0.9,  # a thumb
+    "dpo": 2 * 100 * 4 / 3 / 112,  # a pair
+    "kto": (1 + 1 / 3) * 100 * 4 / 3 / 112,  # a thumb
     "ppo": 315 / 384,  # an episode of 64 tokens
 }
 PPO_EPISODES = 384

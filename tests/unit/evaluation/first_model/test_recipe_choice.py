@@ -58,3 +58,10 @@ def test_what_more_annotations_would_allow():
     assert choose(ENOUGH_OF_ALL).further == ""
     few = choose(Annotated(pairs=30, informative=30, prompts_informative=8)).further
     assert "50 more annotations" in few and "12 more prompts" in few
+
+
+def test_kto_says_why_it_comes_before_pairs_that_are_there():
+    kto = choose(Annotated(pairs=PAIRS, thumbs_up=20, thumbs_down=20)).proposed
+    assert kto is not None and kto.kind == "kto" and "than there are comparisons" in kto.reason
+    alone = choose(Annotated(thumbs_up=20, thumbs_down=20)).proposed
+    assert alone is not None and "comparisons" not in alone.reason

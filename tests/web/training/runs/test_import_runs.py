@@ -13,6 +13,7 @@ from annotate.core.errors import Refused
 from annotate.models import AuditEntry, LanguageModel
 from tests.support import tiny_model
 from tests.support.factories import make_model, make_project, make_user
+from training.core import bundled_model
 from training.core.kinds import PROXIES
 from training.core.run_directory import RunDirectory, RunSpec
 from training.models import Run
@@ -56,6 +57,17 @@ def test_what_lies_below_models_is_read_from_there(project):
         {"source": str(settings.MODELS_DIR / "mine.gguf"), "is_on_hub": False}
     ]
     assert weight_sources.variables(run.config) == ()
+
+
+def test_the_model_that_comes_with_assay_needs_no_hub(project):
+    run = order(project, "bundled")
+    assert preparation.prepare(run).rows("source") == [{"source": "bundled", "is_on_hub": False}]
+    assert weight_sources.variables(run.config) == ()
+
+
+def test_where_its_wheel_is_missing_the_remedy_is_named(project, monkeypatch):
+    monkeypatch.setattr(bundled_model.metadata, "files", lambda name: [])
+    assert "--force-reinstall" in refusal(project, "bundled")
 
 
 @pytest.mark.parametrize("source", ["/etc/passwd", "models/../secret-key", "runs/000001/model", "models", "..", "~/m"])
