@@ -8,6 +8,7 @@ from django.db.models import QuerySet
 
 from annotate.core.errors import Refused
 from annotate.core.permissions import Person, can
+from annotate.data import formats
 from annotate.models import Import, LanguageModel, Project, Split, User
 from annotate.projects.actions import may_start
 from evaluation.first_model import facts, path_steps, present
@@ -75,7 +76,8 @@ def _of_prompts(path: FirstModel, person: User) -> dict[str, Any]:
         "eval": prompts.filter(side=Split.EVAL).count(),
     }
     if path.prompts is not None and path.prompts.state != Import.State.DONE:
-        context["preview"] = preview(path.prompts)
+        known = {**formats.FORMATS, **formats.INCOMING}.get(path.prompts.format)
+        context |= {"preview": preview(path.prompts), "format_title": known.title if known else path.prompts.format}
     return context
 
 
