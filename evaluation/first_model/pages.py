@@ -16,11 +16,11 @@ from django.views.decorators.debug import sensitive_post_parameters
 from annotate.core.asgi import waiting as asgi_waiting
 from annotate.core.errors import Refused
 from annotate.core.large_uploads import takes_files
-from annotate.core.page_access import MemberRequest, PageRequest, allows, in_project
+from annotate.core.page_access import MemberRequest, PageRequest, allows, in_project, refused_page
 from annotate.core.permissions import projects_where
 from annotate.models import Import, LanguageModel, Project, Role, User
 from annotate.projects import invitations
-from annotate.projects.actions import may_start
+from annotate.projects.actions import may_start, require_starter
 from common.whole_numbers import row_id, whole_number
 from evaluation.first_model import actions, facts, path_steps, present, step_context
 from evaluation.first_model.path_steps import ANNOTATIONS, ANSWERS, MODEL, PROMPTS, STEPS, TRAINING
@@ -40,9 +40,11 @@ def start(request: PageRequest) -> HttpResponse:
         if not may_start(request.user) and own.count() == 1:
             return redirect("first-model", own[0].slug)
         return render(request, "evaluation/first_model/start.html", step_context.of_start(request.user, own))
-    if not may_start(request.user):
-        return redirect("first-model-start")
     by = cast(User, request.user)
+    try:
+        require_starter(by)
+    except Refused as refused:
+        return refused_page(request, refused)
     try:
         project = actions.start_project(name=request.POST.get("project_name", ""), by=by)
     except Refused as refused:
@@ -54,11 +56,8 @@ def start(request: PageRequest) -> HttpResponse:
 @never_cache
 @in_project(get="research")
 def current(request: MemberRequest, project: Project) -> HttpResponse:
-    """Go to the step that is next, or to the child once it has come."""
-    path = facts.path_of(project)
-    if child := facts.child_of(path):
-        return redirect("model", child.pk)
-    return redirect(ADDRESS, project.slug, path_steps.current_step(facts.facts_of(path)))
+    """Go to the step that is next; the last one leads to the child, and on to another round."""
+    return redirect(ADDRESS, project.slug, path_steps.current_step(facts.facts_of(facts.path_of(project))))
 
 
 @never_cache
