@@ -53,6 +53,16 @@ def test_the_five_steps(project, rita):
     assert Run.objects.get(pk=trained.json()["runs"]["training"]).kind == "dpo"
 
 
+def test_thumbs_that_a_program_sends_are_learnt_from_by_kto(project, rita):
+    """As docs/guides/first-model.md has it."""
+    model = make_weights()
+    FirstModel.objects.create(project=project, model=model)
+    rows = [make_completion(make_prompt(project), model=model) for _ in range(16)]
+    thumbs = [{"project": project.slug, "completion": row.pk, "thumbs": n % 2 == 0} for n, row in enumerate(rows)]
+    assert rita.post("ratings/", thumbs).status_code == 201
+    assert rita.get(where(project)).json()["proposed"] == "kto"
+
+
 @pytest.mark.parametrize(
     ("step", "body", "status", "field"),
     [
