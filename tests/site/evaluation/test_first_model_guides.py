@@ -78,9 +78,7 @@ def test_the_five_commands(site):
     *lines, dry = [line for block in blocks("first-model.md", "commands") for line in block.splitlines()]
     said = [type_in(site, line) for line in lines]
     assert "/invitations/" in said[3]
-    type_in(
-        site, f"python manage.py simulate_annotators --url {site.url} --project tales --comparisons 16 --annotators 2"
-    )
+    type_in(site, "python manage.py import_feedback pairs.jsonl --project tales")  # for people who annotate
     proposal = type_in(site, dry)
     assert "DPO (proposed)" in proposal and "comparisons have a winner" in proposal
     assert children(site, "tales") == ["mine-2"]
