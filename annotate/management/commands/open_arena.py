@@ -15,13 +15,16 @@ from argparse import ArgumentParser
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.core.management.base import BaseCommand, CommandError
 
 from annotate.arena.opening import actions, arena_file
 from annotate.arena.opening.actions import Outcome, Plan
+from annotate.core.chat_api.refusals import Kind
 from annotate.core.command_arguments import person_named
 from annotate.core.errors import Refused
+from annotate.core.network import outbound
 
 _SHOWN = 60  # characters of an answer
 
@@ -44,6 +47,7 @@ class Command(BaseCommand):
             asks = not options["no_questions"]
             outcomes = actions.rehearse(plan, asks=asks) if dry_run else actions.carry_out(plan, by=person, asks=asks)
             silent = self._tell_models(outcomes, dry_run)
+            self._tell_private(plan, silent)
         except Refused as refused:
             raise CommandError("\n".join(f"{name}: {text}" for name, text in refused.errors.items())) from refused
         self._tell_end(plan, dry_run)
@@ -60,16 +64,24 @@ class Command(BaseCommand):
         else:
             self.stdout.write(f"{project.name} ({project.slug}): as it was.")
 
-    def _tell_models(self, outcomes: Iterable[Outcome], dry_run: bool) -> list[str]:
-        """Print a line for each, as it is done, and return the names of those that gave no answer."""
-        silent = []
+    def _tell_private(self, plan: Plan, kinds: dict[str, str]) -> None:
+        """Print what lets the site ask models on this machine or in its own network: the first thing that most meet."""
+        names = [name for name, kind in kinds.items() if kind == Kind.PRIVATE]
+        hosts = {urlsplit(step.unsaved.endpoint).hostname or "" for step in plan.steps if step.entry.name in names}
+        if hosts:
+            value = ",".join(sorted(hosts))
+            self.stdout.write(f"Allow it by {outbound.VARIABLE}={value}, for this command and for the server.")
+
+    def _tell_models(self, outcomes: Iterable[Outcome], dry_run: bool) -> dict[str, str]:
+        """Print a line for each, as it is done, and return {name: kind of problem} of those that gave no answer."""
+        silent = {}
         for outcome in outcomes:
             what = f"{outcome.what} ({', '.join(outcome.fields)})" if outcome.fields else outcome.what
             if dry_run and outcome.what != actions.SAME:
                 what = f"would be {what}"
             self.stdout.write(f"{outcome.name}: {what}; {_answer(outcome, dry_run)}")
             if outcome.checked is not None and not outcome.checked.is_ok:
-                silent.append(outcome.name)
+                silent[outcome.name] = outcome.checked.problem
         return silent
 
     def _tell_end(self, plan: Plan, dry_run: bool) -> None:

@@ -163,6 +163,14 @@ models:
 
 
 @pytest.mark.django_db
+def test_a_model_on_this_machine_says_what_lets_it_be_asked(server, opened, settings):
+    settings.PRIVATE_ENDPOINTS = ()
+    with pytest.raises(CommandError, match="2 of 2 models gave no answer"):
+        opened(two(server))
+    assert "Allow it by ASSAY_PRIVATE_ENDPOINTS=127.0.0.1, for this command and for the server." in opened.out()
+
+
+@pytest.mark.django_db
 def test_a_named_manager_manages_it(server, opened):
     factories.make_user(username="ada", is_staff=True)
     text = two(server).replace("description: Two models", "guidelines: Prefer the true one., public: false")
