@@ -7,6 +7,7 @@ from evaluation.measures import urls as measures
 from evaluation.measures.pages import new_evaluation
 from evaluation.promotion import urls as promotion
 from evaluation.registry import urls as registry
+from evaluation.sample import urls as sample
 from evaluation.vote_integrity import urls as vote_integrity
 from training.runs.present.kind_sections import FORM_PAGES, FormPage
 
@@ -20,4 +21,5 @@ urlpatterns = [
     *annotator_quality.urlpatterns,
     *vote_integrity.urlpatterns,
     *first_model.urlpatterns,
+    *sample.urlpatterns,
 ]

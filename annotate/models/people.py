@@ -10,6 +10,10 @@ class User(AbstractUser):
     is_simulated = models.BooleanField(default=False)
     shortcuts = models.JSONField(default=dict, blank=True, help_text="Keys of one's own: {action: key}.")
 
+    tours_dismissed_at = models.DateTimeField(
+        null=True, blank=True, help_text="Since when the sample project offers no tour to them."
+    )
+
     token_scope = ""  # of the API token that this request came with, see `permissions`; "": signed in, with all rights
 
 

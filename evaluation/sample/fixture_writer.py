@@ -159,7 +159,7 @@ def _cleaned(label: str, row: Row) -> Row:
     row.pop("password", None)
     if label == "annotate.user":
         row |= {"is_staff": False, "is_superuser": False, "is_simulated": True, "email": "", "last_login": None}
-        row |= {"shortcuts": {}}
+        row |= {"shortcuts": {}, "tours_dismissed_at": None}
     if label == "annotate.project":
         row["slug"] = SLUG
     if label == "annotate.dataset" and row["name"] == "judgements":
