@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("annotate", "0024_bulk_invitations"),
+        ("annotate", "0026_reviews"),
     ]
 
     operations = [
