@@ -22,6 +22,7 @@ from training.serving.served_names import adapter_of
 log = logging.getLogger("assay.serving")
 State = ServedAdapter.State
 CHECK_SECONDS = 15.0  # between two looks at what the servers hold
+TURN_SECONDS = 300.0  # so long at least those stay that compete for fewer places
 _RETIRED = "It is retired."
 
 
@@ -30,6 +31,7 @@ def periodic_tasks() -> list[PeriodicTask]:
         PeriodicTask("adapters to be loaded", load_next, every=0.5),
         PeriodicTask("adapters to be unloaded", unload_retired, every=2.0),
         PeriodicTask("adapters that servers have forgotten", check_servers, every=CHECK_SECONDS),
+        PeriodicTask("adapters that take turns", take_turns, every=TURN_SECONDS),
         PeriodicTask("children that no signal reached", enter_missing, every=CHECK_SECONDS),
     ]
 
@@ -82,6 +84,15 @@ def unload_retired() -> bool:
     back = ServedAdapter.objects.filter(state=State.UNLOADED, problem=_RETIRED, model__retired_at=None)
     for row in back:
         row.ask()
+    return False
+
+
+def take_turns() -> bool:
+    """Have one child of each base loaded again that competes and made room for others, where the arena goes on."""
+    bases = LanguageModel.objects.filter(served_children__state=State.EVICTED).distinct()
+    for base in bases:
+        if (row := eviction.whose_turn(base)) is not None:
+            row.ask()
     return False
 
 

@@ -61,5 +61,23 @@ def _competing(rows: Sequence[ServedAdapter]) -> set[int]:
     return set(models.filter(Exists(entered)).values_list("pk", flat=True))
 
 
+def whose_turn(base: LanguageModel) -> ServedAdapter | None:
+    """Return the child that competes, made room longest ago, and whose arena went on since; None when none waits so.
+
+    Else one that made room would have no more battles, and its rank would never be known."""
+    evicted = ServedAdapter.objects.filter(base=base, state=State.EVICTED, model__retired_at=None)
+    waiting = [row for row in evicted.order_by("unloaded_at") if row.model_id in _competing([row])]
+    loaded = list(loaded_rows(base))
+    if not waiting or not loaded or waiting[0].unloaded_at is None:
+        return None
+    return waiting[0] if max(last_answers(loaded), default=waiting[0].unloaded_at) > waiting[0].unloaded_at else None
+
+
+def last_answers(rows: Sequence[ServedAdapter]) -> list[datetime]:
+    """Return when each was used last, of those that were used since they were loaded."""
+    used = last_used(rows)
+    return [used[row.pk] for row in rows if used[row.pk] != (row.loaded_at or row.asked_at)]
+
+
 def failed_rows(base: LanguageModel) -> QuerySet[ServedAdapter]:
     return ServedAdapter.objects.filter(base=base, state=State.FAILED)

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from annotate.arena.battles import pairing
 from annotate.language_models import actions, model_keys, model_server, serving
-from annotate.models import AdapterServer, LanguageModel, ServedAdapter
+from annotate.models import AdapterServer, Contestant, LanguageModel, ServedAdapter
 from tests.support import factories
 from training.models import Run
 from training.runs.ordering.end_events import tell_finished
@@ -251,3 +251,22 @@ def test_with_llama_cpp_each_request_says_which_adapter_answers(base, new_child,
     ]
     described = asked_models._described(again(child))
     assert described["request_fields"] == {"lora": [{"id": 3, "scale": 1.0}]}, "a recipe sends it, too"
+
+
+def test_those_that_compete_for_fewer_places_take_turns_while_the_arena_goes_on(vllm, base, new_child, project):
+    AdapterServer.objects.create(base=base, limit=1)
+    first = new_child("first")
+    work()
+    second = new_child("second")
+    work()
+    assert (row_of(first).state, row_of(second).state) == (State.EVICTED, State.LOADED)
+    adapter_upkeep.take_turns()
+    assert row_of(first).state == State.EVICTED, "nobody has asked anything since"
+    factories.make_completion(factories.make_prompt(project), model=second)
+    adapter_upkeep.take_turns()
+    work()
+    assert (row_of(first).state, row_of(second).state) == (State.LOADED, State.EVICTED)
+    Contestant.objects.filter(model=second).update(left_at=timezone.now())
+    factories.make_completion(factories.make_prompt(project), model=first)
+    adapter_upkeep.take_turns()
+    assert row_of(second).state == State.EVICTED, "it competes no more"
