@@ -113,6 +113,8 @@ def read_log(row: Row, line: int) -> list[Item]:
     kind, states = row["type"], row.get("states")
     if kind in _VOTES and isinstance(states, list) and len(states) == 2:
         first, second = (_logged(state) for state in states)
+        if first[0] != second[0]:  # each model's template has its own: what was asked is the same
+            first, second = ([turn for turn in side if turn["role"] != "system"] for side in (first, second))
         return [
             NewComparison(
                 **vars(parted(first, second, ("the left state", "the right state"))), winner=_VOTES[kind],

@@ -127,6 +127,17 @@ def test_votes_and_thumbs_of_the_log_are_read():
     assert isinstance(thumbs, NewRating) and (thumbs.thumbs, thumbs.text, thumbs.model) == (True, "Welcome.", "alpha")
 
 
+def test_system_messages_of_two_templates_are_no_part_of_the_question():
+    row = lines(BROUGHT / "fastchat_log.json")[2]
+    for state in row["states"]:
+        state["system_message"] = "Be brief."
+    [vote] = READERS["fastchat-log"](row, 1)
+    assert vote.messages[0] == {"role": "system", "content": "Be brief."}
+    row["states"][1]["system_message"] = "You are beta."
+    [vote] = READERS["fastchat-log"](row, 1)
+    assert [turn["role"] for turn in vote.messages] == ["user"] and vote.winner == "both_bad"
+
+
 @pytest.mark.usefixtures("project")
 def test_the_log_is_imported_without_addresses(capsys):
     call_command("import_feedback", str(BROUGHT / "fastchat_log.json"), project="everyday")
