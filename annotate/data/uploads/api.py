@@ -34,7 +34,7 @@ class RowsUpload(Input):
     labels = serializers.CharField(required=False, allow_blank=True, help_text="0=negative, 1=positive")
     skip_bad = serializers.BooleanField(required=False, default=False, help_text="Leave lines out that are no rows.")
     file = serializers.FileField(
-        help_text="JSON lines, a JSON list, CSV, TSV or Parquet; gzipped or not.", allow_empty_file=True
+        help_text="JSON lines, a JSON list, CSV, TSV, Parquet or plain text; gzipped or not.", allow_empty_file=True
     )
 
 
