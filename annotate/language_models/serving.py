@@ -146,6 +146,19 @@ def _held_key(url: str) -> str:
     return f"held:{hashlib.sha256(url.encode()).hexdigest()}"
 
 
+def asked_now(model: LanguageModel) -> LanguageModel:
+    """Return the model as it is asked now: an adapter may have come or gone since it was read.
+
+    Raises ModelServerError for one that made room for another, and has it loaded for whoever asks again."""
+    model = LanguageModel.objects.get(pk=model.pk)
+    if _away([model]) and (row := _row_of(model)) is not None:
+        row.ask()
+        raise model_server_errors.ModelServerError(
+            "Its adapter is not in memory just now.", "It is being loaded: ask again in a few seconds."
+        )
+    return model
+
+
 def load(model: LanguageModel) -> None:
     """Have the server load it, by a thread that outlives the request; an adapter by the background worker. A second
     call while it loads does nothing."""

@@ -18,7 +18,7 @@ from annotate.core.errors import Refused
 from annotate.core.page_access import MemberRequest, PageRequest, allows, in_project, refused_page
 from annotate.core.permissions import Person
 from annotate.data.prompts.actions import add_prompt
-from annotate.language_models import model_server, model_server_errors
+from annotate.language_models import model_server, model_server_errors, serving
 from annotate.language_models.default_model import default_model
 from annotate.language_models.model_access import find_model, home_of, require_talk
 from annotate.models import LanguageModel, Project, User
@@ -150,6 +150,7 @@ def _answer_all(models: list[LanguageModel], question: playground.Question) -> p
 def _answer(model: LanguageModel, question: playground.Question, side: int) -> playground.Answer:
     began, empty = time.monotonic(), playground.Answer("AB"[side])
     try:
+        model = serving.asked_now(model)
         reply = model_server.complete_chat(model, question.messages(side), seed=question.seed, **question.sampling)
     except model_server_errors.ModelServerError as error:
         log.warning("playground: %s wrote no answer: %s (%s)", model, error, error.detail)

@@ -13,7 +13,7 @@ from django.conf import settings
 from annotate.core.asgi.conversation_consumer import ConversationConsumer
 from annotate.core.asgi.database_threads import in_thread
 from annotate.core.errors import Refused
-from annotate.language_models import model_server, model_server_errors
+from annotate.language_models import model_server, model_server_errors, serving
 from annotate.language_models.model_access import home_of, require_talk
 from annotate.models import LanguageModel, Project
 from annotate.playground import turns as playground
@@ -77,10 +77,9 @@ class PlaygroundConsumer(ConversationConsumer):
 
     async def _write(self, question: playground.Question, side: int) -> None:
         began, text, piece, answers = time.monotonic(), "", model_server.Piece(), self.answers
-        pieces = model_server.stream_chat(
-            self.models[side], question.messages(side), seed=question.seed, **question.sampling
-        )
         try:
+            model = await in_thread(serving.asked_now)(self.models[side])
+            pieces = model_server.stream_chat(model, question.messages(side), seed=question.seed, **question.sampling)
             async with asyncio.timeout(3 * settings.MODEL_SERVER_TIMEOUT):
                 async for piece in pieces:
                     if piece.text or piece.restarts:

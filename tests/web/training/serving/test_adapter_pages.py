@@ -106,3 +106,20 @@ def test_somebody_of_another_project_changes_nothing_and_sees_no_children(client
     client.force_login(stranger)
     assert "No run has made a child of it that you may see" in client.get(reverse("adapters", args=[base.pk])).text
     assert client.post(reverse("adapters", args=[base.pk]), {"limit": "1"}).status_code == 403
+
+
+def test_a_question_in_the_playground_has_an_adapter_loaded_that_made_room(client, vllm, base, new_child, project):
+    AdapterServer.objects.create(base=base, limit=1)
+    child = new_child("child")
+    adapter_upkeep.enter_missing()
+    adapter_upkeep.load_next()
+    new_child("other")
+    adapter_upkeep.enter_missing()
+    adapter_upkeep.load_next()
+    assert ServedAdapter.objects.get(model=child).state == "evicted"
+    factories.sign_in(client, project, "researcher")
+    path = reverse("playground", args=[child.pk])
+    assert "It is being loaded: ask again" in client.post(path, {"text": "Hello?", "conversation": "[]"}).text
+    assert ServedAdapter.objects.get(model=child).state == "waiting"
+    adapter_upkeep.load_next()
+    assert f"child-{child.pk} answers." in client.post(path, {"text": "Hello?", "conversation": "[]"}).text
