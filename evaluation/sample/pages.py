@@ -7,6 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
 
+from annotate.core import audit
 from annotate.core.errors import Refused
 from annotate.core.page_access import allows, refused_page
 from annotate.core.permissions import can
@@ -62,6 +63,7 @@ def remove(request: HttpRequest) -> HttpResponse:
     if request.method == "POST":
         try:
             count = removal.remove(project)
+            audit.record(action="sample.removed", about=project, by=request.user)
             messages.success(request, f"The sample project is removed: {count} rows, and the files of its runs.")
             return redirect("home")
         except removal.StillUsed as error:

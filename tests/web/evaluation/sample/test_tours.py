@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.test import Client, RequestFactory
 
-from annotate.models import Project, User
+from annotate.models import AuditEntry, Project, User
 from evaluation.sample.fixture_loader import load
 from evaluation.sample.tours import LAST, TOURS, strip_of
 from tests.support.factories import make_project, make_user
@@ -122,4 +122,5 @@ def test_staff_remove_the_project_on_a_page(client: Client, sample: Project) -> 
     assert "No other project" in client.get("/sample/remove/").content.decode()
     page = client.post("/sample/remove/", follow=True).content.decode()
     assert "The sample project is removed" in page and not Project.objects.filter(slug="sample").exists()
+    assert AuditEntry.objects.get(action="sample.removed").about.startswith("Sample project (finished")
     assert "There is no sample project here" in client.post("/sample/remove/", follow=True).content.decode()
