@@ -98,7 +98,7 @@ class Retirement(Input):
 
 
 class ServingOut(serializers.Serializer):
-    state = serializers.CharField(help_text="loaded, idle, loading, failed, missing or unreachable.")
+    state = serializers.CharField(help_text="loaded, idle, loading, failed, evicted, unserved, missing or unreachable.")
     said = serializers.CharField()
     base_url = serializers.CharField(help_text="Of the OpenAI-compatible server.")
     model = serializers.CharField(help_text="The `model` of a request to it.")

@@ -49,18 +49,18 @@ def state_of(site: Site, run: int) -> str:
 
 
 # The recipe's checkpoint is what a run hangs on; a worker's lease has tests of its own (training/test_worker.py).
+RECIPE, MODEL_SERVER = "training.recipes.sample", "training.recipes.serve"
 OTHERS = [
-    pytest.param(name, marks=pytest.mark.thorough)
-    for name in ("run_worker", "uvicorn", "transformers", "config.runner")
+    pytest.param(name, marks=pytest.mark.thorough) for name in ("run_worker", "uvicorn", MODEL_SERVER, "config.runner")
 ]
 
 
-@pytest.mark.parametrize("victim", ["training.recipes", *OTHERS])
+@pytest.mark.parametrize("victim", [RECIPE, *OTHERS])
 def test_a_run_ends_well_and_once_whatever_is_killed(site: Site, victim: str):
     run = queue_sampling(site, f"without {victim}")
-    until(lambda: site.process("training.recipes"), 60, "the recipe starts")
+    until(lambda: site.process(RECIPE), 60, "the recipe starts")
     until(lambda: site.query("select step from training_run where id = ?", run)[0][0] > 0, 60, "the run makes progress")
-    recipe = site.process("training.recipes")
+    recipe = site.process(RECIPE)
     assert recipe is not None and state_of(site, run) == "running"
     if victim == "config.runner":
         assert site.runner is not None
@@ -115,7 +115,7 @@ def test_no_acknowledged_vote_is_lost_and_none_is_stored_twice_when_the_web_proc
 
 
 def test_the_arena_says_so_while_its_model_server_is_gone_and_answers_again_after(site: Site):
-    server = site.process("transformers")
+    server = site.process(MODEL_SERVER)
     assert server is not None
     ask = {"project": site.made["project"], "text": "What is a lighthouse for?"}
     with site.api("anna") as api:
