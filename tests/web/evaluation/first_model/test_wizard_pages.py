@@ -183,6 +183,26 @@ def test_a_file_is_shown_before_anything_of_it_is_taken(client, project):
     assert client.get(page(project)).url == page(project, "answers")
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("prompts.txt", "".join(f"Why is the sea salty, {n}?\n" for n in range(40))),
+        ("prompts.csv", "question,category\n" + "".join(f'"Why is it salty, {n}?",sea\n' for n in range(40))),
+    ],
+)
+def test_plain_text_and_tables_are_shown_as_they_would_be_taken(client, project, name, content):
+    sign_in(client, project, "researcher")
+    begun(project)
+    client.post(page(project, "prompts"), {"file": SimpleUploadedFile(name, content.encode())})
+    work_off_imports()
+    shown = client.get(page(project, "prompts")).content.decode()
+    assert "salty, 2?" in shown and "salty, 3?" not in shown and "nothing here reads" not in shown
+    assert ("<td>sea</td>" in shown) is name.endswith(".csv")
+    client.post(page(project, "prompts"), {"do": "take"})
+    work_off_imports()
+    assert project.prompts.count() == 40
+
+
 def test_an_empty_split_is_said_before_the_file_is_taken(client, project):
     project.eval_percent = 0
     project.save()
