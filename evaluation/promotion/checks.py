@@ -115,8 +115,10 @@ def _better(
 ) -> Check:
     if difference is None:
         return Check(name, title, NOT_YET, f"No vote has set it against {other} yet.", _how_to_get_votes(other))
-    text = f"{_distance(difference, other)}, between {_bound(difference.lower)} and "
-    f"{_bound(difference.upper)}, by {_votes(difference.votes)}"
+    text = (
+        f"{_distance(difference, other)}, between {_bound(difference.lower)} and {_bound(difference.upper)}, "
+        f"by {_votes(difference.votes)}"
+    )
     margin_text = f"{signed(rule.margin)} points" if rule.margin else "0"
     numbers = {**difference.finite(), "margin": rule.margin, "other": other.pk}
     if difference.lower > rule.margin:

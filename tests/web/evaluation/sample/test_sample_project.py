@@ -64,6 +64,9 @@ def test_what_is_loaded_ranks_and_decides_as_the_turn_did() -> None:
     assert list(project.decisions.order_by("id").values_list("sentence", flat=True)) == sentences
     candidate_review.look(project)  # as the background worker does: nothing new is found in the same evidence
     assert project.decisions.count() == len(sentences)
+    for candidacy, old in zip(project.candidacies.order_by("id"), read_rows("evaluation.candidacy"), strict=True):
+        found = [check["sentence"] for check in candidacy.evidence["checks"]]
+        assert found == [check["sentence"] for check in old["evidence"]["checks"]]
     stored = Leaderboard.objects.get(pk=project.promotions.get().leaderboard_id)
     assert {row["model"] for row in stored.ratings["rows"]} <= set(LanguageModel.objects.values_list("pk", flat=True))
 
