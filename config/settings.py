@@ -86,9 +86,7 @@ def _local_secret() -> str:
 SECRET_KEY = os.environ.get("SECRET_KEY", "")
 if not SECRET_KEY:
     if not DEBUG:
-        raise ImproperlyConfigured(
-            "SECRET_KEY is not set: with DEBUG=0, or a HOST that lets others in, put a long random text into it."
-        )
+        raise ImproperlyConfigured("SECRET_KEY is not set: with DEBUG=0 or a HOST that lets others in, make one up.")
     SECRET_KEY = _local_secret()
 
 KEY_SECRETS = _listed("ASSAY_KEY_SECRETS")
@@ -293,7 +291,7 @@ SPECTACULAR_SETTINGS = {
         "Role": "annotate.models.Role",
         "TokenScope": "annotate.models.ApiToken.Scope",
         "TurnRole": ["system", "user", "assistant"],
-        "FileFormat": ["auto", "jsonl", "csv", "parquet"],
+        "FileFormat": "annotate.data.rows.row_files.FORMATS",
         "PairsFormat": ["hh-rlhf"],
     },
     "SWAGGER_UI_DIST": "SIDECAR",
