@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 
-from tests.support.html_page import HtmlPage
+from tests.support.html_page import HtmlPage, own_path
 from tests.support.sites import pictures
 
 
@@ -30,8 +30,8 @@ def test_a_file_is_called_by_its_address_and_not_by_keys_that_the_site_draws():
 
 def test_links_that_lead_away_are_not_followed():
     site = "http://127.0.0.1:8000"
-    assert pictures._own_path(site, "/p/demo/", "../x/?a=1#there") == "/p/x/?a=1"
-    assert pictures._own_path(site, "/", "https://example.org/") == ""
+    assert own_path(site, "/p/demo/", "../x/?a=1#there") == "/p/x/?a=1"
+    assert own_path(site, "/", "https://example.org/") == ""
 
 
 def test_words_headings_and_fields_are_those_of_main():

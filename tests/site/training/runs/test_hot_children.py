@@ -80,6 +80,18 @@ def test_children_are_loaded_beside_their_base_and_make_room(url, settings, is_e
     assert Path(evicted.folder).parent.name not in in_memory(url)
 
 
+def test_the_server_itself_lets_the_least_used_go(url, settings):
+    base = tiny_model.make(settings.DATA_DIR / "models" / "base")
+    folders = [settings.DATA_DIR / "runs" / str(number) / "model" for number in range(4)]  # one more than it keeps
+    for folder in folders:
+        adapter_children.child(base, folder, size=0.1, seed=1)
+        loaded = httpx.post(
+            f"{url}/load_lora_adapter", json={"lora_name": str(folder), "lora_path": str(folder)}, timeout=60
+        )
+        assert loaded.status_code == 200, loaded.text
+    assert in_memory(url) & {"0", "1", "2", "3"} == {"1", "2", "3"}
+
+
 def test_what_is_no_adapter_is_refused_in_words(url, tmp_path):
     answer = httpx.post(f"{url}/load_lora_adapter", json={"lora_name": str(tmp_path), "lora_path": str(tmp_path)})
     assert answer.status_code == 404 and "No adapter found" in answer.text
