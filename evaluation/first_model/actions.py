@@ -117,6 +117,7 @@ def sample_answers(
     if facts.is_under_way(path.sampling_run):
         raise Refused(409, sampling="A run answers the prompts already; wait for its end, or cancel it.")
     length = answer_length(project, base) if max_new_tokens is None else max_new_tokens
+    once = _key_of_one_press(path, "sample")
     run = queue_run(
         kind="sample",
         project=project,
@@ -125,6 +126,7 @@ def sample_answers(
         parent=base,
         dataset=_train_prompts(project, base, by),
         config={"completions_per_prompt": completions_per_prompt, "max_new_tokens": length},
+        idempotency_key=once,
     )
     _save(project, sampling_run=run)
     return run
@@ -152,14 +154,17 @@ def train(*, project: Project, by: User, kind: str = "", name: str = "") -> Run:
             model=f"The weights of {base.name} are behind its endpoint, and training needs them here. Import them as a "
             "model of their own, or register the endpoint together with its folder.",
         )
+    once = _key_of_one_press(path, kind)
     child = name.strip() or free_name(f"{base.name[:100]}-{kind}")
     dataset = _annotations(project, child, judge, by, kind)
     if kind == PPO:
         reward_name = free_name(f"{base.name[:100]}-reward")
-        run = queue_run(kind="reward", project=project, name=reward_name, by=by, parent=base, dataset=dataset)
+        run = queue_run(
+            kind="reward", project=project, name=reward_name, by=by, parent=base, dataset=dataset, idempotency_key=once
+        )
         _save(project, reward_run=run, training_run=None, problem="")
         return run
-    run = queue_run(kind=kind, project=project, name=child, by=by, parent=base, dataset=dataset)
+    run = queue_run(kind=kind, project=project, name=child, by=by, parent=base, dataset=dataset, idempotency_key=once)
     _save(project, training_run=run)
     return run
 
@@ -238,6 +243,12 @@ def _stem(source: str) -> str:
 def _save(project: Project, **fields: Any) -> FirstModel:
     path, _ = FirstModel.objects.update_or_create(project=project, defaults=fields)
     return path
+
+
+def _key_of_one_press(path: FirstModel, kind: str) -> str:
+    """Return a key under which a button pressed twice orders one run; another once a run of the project has ended."""
+    ended = path.project.runs.exclude(pk__in=path.project.runs.unfinished()).count()
+    return f"first-model:{path.pk}:{kind}:{ended}"
 
 
 def _require_base(path: FirstModel) -> LanguageModel:

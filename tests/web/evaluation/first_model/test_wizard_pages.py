@@ -316,6 +316,18 @@ def test_training_by_the_proposed_recipe_freezes_what_was_annotated(client, proj
     assert client.post(page(project, "training"), {"kind": "dpo"}).status_code == 409
 
 
+def test_a_button_pressed_twice_orders_one_run(client, project):
+    with_pairs(project, begun(project))
+    sign_in(client, project, "researcher")
+    for _ in range(2):
+        client.post(page(project, "training"), {"kind": "dpo"})
+        FirstModel.objects.update(training_run=None)  # as the second press finds it, when both come at once
+    first = Run.objects.get(kind="dpo")
+    Run.objects.update(state=Run.State.FAILED)
+    client.post(page(project, "training"), {"kind": "dpo"})
+    assert Run.objects.filter(kind="dpo").count() == 2 and Run.objects.latest("pk") != first
+
+
 @pytest.mark.parametrize(("kind", "status"), [("ppo", 409), ("kto", 409), ("", 409), ("rm", 400)])
 def test_what_cannot_be_trained_is_refused_with_the_reason(client, project, kind, status):
     sign_in(client, project, "researcher")
