@@ -64,7 +64,7 @@ def ready(project, base, child, vote, manager) -> Candidacy:
     return candidacy
 
 
-@pytest.mark.parametrize("asked", [{"drawn": True}, {"text": "Why is the sky blue?"}])
+@pytest.mark.parametrize("asked", [{"is_drawn": True}, {"text": "Why is the sky blue?"}])
 def test_a_battle_fits_no_ratings_under_the_lock(project, base, child, vote, outside: Watch, asked) -> None:
     vote(base, child)
     prompt = make_prompt(project, side="eval")
@@ -73,7 +73,7 @@ def test_a_battle_fits_no_ratings_under_the_lock(project, base, child, vote, out
     cache.clear()
     fitted = outside(leaderboard, "_computed")
     battle = arena.start_battle(project=project, visitor="v", **asked)
-    assert fitted and battle.pk and battle.is_drawn == ("drawn" in asked)
+    assert fitted and battle.pk and battle.is_drawn == ("is_drawn" in asked)
 
 
 def test_a_look_at_candidates_computes_first_and_writes_then(ready, outside: Watch) -> None:
