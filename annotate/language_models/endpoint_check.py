@@ -44,7 +44,7 @@ _WORDS = {
     ),
     Kind.KEY: (
         "The server does not accept the key.",
-        "Give a key that is valid for this address and this model; without one, give one at all.",
+        "Give a key that is valid for this address and this model.",
     ),
     Kind.NAME: ("The server knows no model of this name.", "Correct the served name."),
     Kind.CONTEXT: (
@@ -132,6 +132,15 @@ def ask_one_question(model: LanguageModel, project: Project, question: str = "")
     )
 
 
+def ask_for_names(model: LanguageModel) -> Checked:
+    """Return the names that its server lists as `offered`, or what is wrong. Takes as long as the server."""
+    began = time.monotonic()
+    try:
+        return Checked("", offered=_listed(model), seconds=time.monotonic() - began)
+    except model_server_errors.ModelServerError as error:
+        return _in_words(model, "", error, time.monotonic() - began)
+
+
 def _in_words(
     model: LanguageModel, question: str, error: model_server_errors.ModelServerError, seconds: float
 ) -> Checked:
@@ -143,7 +152,7 @@ def _in_words(
             return Checked(question, error.kind, message, remedy, offered, seconds=seconds)
         message, remedy = _WORDS[Kind.NAME]
     elif error.kind == Kind.KEY and not model.sealed_key:
-        message = "The server wants a key, and none was given."
+        message, remedy = "The server wants a key, and none was given.", "Give one that is valid there."
     if not model.endpoint:  # the site's own server: what it says is for researchers, too
         message = f"{message} {error.detail}".strip()
     return Checked(question, Kind.NAME if offered else error.kind, message, remedy, offered, seconds=seconds)
@@ -151,7 +160,11 @@ def _in_words(
 
 def _offered(model: LanguageModel) -> tuple[str, ...]:
     try:
-        names = model_server.served_models(model.server_url, model_keys.key_of(model))
+        return _listed(model)
     except (model_server_errors.ModelServerError, model_keys.KeyLost):
         return ()
+
+
+def _listed(model: LanguageModel) -> tuple[str, ...]:
+    names = model_server.served_models(model.server_url, model_keys.key_of(model))
     return tuple(str(name)[:_LONGEST_NAME] for name in names[:_MOST_NAMES])

@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 
 from django.utils.text import slugify
 
+from annotate.core.chat_api.refusals import Kind
 from annotate.core.errors import Refused
 from annotate.core.permissions import require
 from annotate.data.datasets.actions import freeze
@@ -50,22 +51,23 @@ def import_weights(*, project: Project, source: str, by: User, name: str = "") -
 def register_endpoint(
     *, project: Project, endpoint: str, served_name: str, by: User, name: str = "", key: str = "", folder: str = ""
 ) -> tuple[LanguageModel, endpoint_check.Checked]:
-    """Ask the endpoint one question, and register it as the path's model once it has answered.
+    """Ask the endpoint one question, and register it as the path's model once it has answered. Without a served name
+    the only one that it lists is taken.
 
     Asks over the network: not for a transaction. Raises Refused with what is wrong, by field, and then nothing is kept.
     """
     require(by, "research", project)
-    name, endpoint, key = name.strip() or free_name(_stem(served_name)), endpoint.strip().rstrip("/"), key.strip()
+    endpoint, key = endpoint.strip().rstrip("/"), key.strip()
     if folder and not registration.is_below_models(folder):
         raise Refused(400, folder="Give a folder below models/ in ASSAY_DATA, such as models/base.")
-    if errors := registration.endpoint_errors(endpoint, served_name, key):
+    if errors := registration.endpoint_errors(endpoint, served_name or "asked for below", key):
         raise Refused(400, **errors)
     if not by.is_staff:
         registration.require_not_own_server(endpoint)
     registration.require_reachable(endpoint)
-    tried = LanguageModel(
-        name=name, endpoint=endpoint, served_name=served_name, sealed_key=model_keys.seal(key, endpoint)
-    )
+    tried = LanguageModel(endpoint=endpoint, sealed_key=model_keys.seal(key, endpoint))
+    tried.served_name = served_name = served_name or _only_name_at(tried)
+    tried.name = name = name.strip() or free_name(_stem(served_name))
     checked = endpoint_check.ask_one_question(tried, project)
     if not checked.is_ok:
         field = {"key": "key", "name": "served_name"}.get(str(checked.problem), "endpoint")
@@ -75,6 +77,19 @@ def register_endpoint(
     model = register_model(**fields, by=by, project=project)
     choose_model(project=project, model=model, by=by)
     return model, checked
+
+
+def _only_name_at(model: LanguageModel) -> str:
+    """Return the name of the one model that its server lists. Raises Refused, 400, where it lists none, or several."""
+    checked = endpoint_check.ask_for_names(model)
+    if len(checked.offered) == 1:
+        return checked.offered[0]
+    if checked.offered:
+        raise Refused(400, served_name=f"Give one of the names that the server lists: {', '.join(checked.offered)}.")
+    if checked.problem == Kind.KEY:
+        raise Refused(400, key=f"{checked.what} {checked.remedy}")
+    errors = {} if checked.is_ok else {"endpoint": f"{checked.what} {checked.remedy}"}
+    raise Refused(400, **errors, served_name="Give the name of the model there; the server lists none.")
 
 
 def choose_model(*, project: Project, model: LanguageModel, by: User) -> FirstModel:

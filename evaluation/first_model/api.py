@@ -29,7 +29,12 @@ class NewFirstModel(Input):
     )
     model = Id(required=False, allow_null=True, default=None, help_text="One that stands here, instead of a source.")
     name = serializers.CharField(required=False, default="", max_length=120, help_text="Empty: by its source.")
-    served_name = serializers.CharField(required=False, default="", max_length=500, help_text="Behind an address.")
+    served_name = serializers.CharField(
+        required=False,
+        default="",
+        max_length=500,
+        help_text="Behind an address; left out: the only one that the server lists.",
+    )
     key = serializers.CharField(required=False, default="", max_length=2000, help_text="If the address wants one.")
     folder = serializers.CharField(
         required=False, default="", max_length=500, help_text="Of its weights below models/, beside an address."

@@ -23,7 +23,7 @@ import yaml
 _TOO_LONG = 1_000_000  # characters
 PROJECT = {
     "name": str, "slug": str, "description": str, "public": bool, "guidelines": str, "temperature": float,
-    "top_p": float, "max_new_tokens": int, "system_prompt": str,
+    "top_p": float, "max_new_tokens": int, "system_prompt": str, "eval_percent": int,
 }  # fmt: skip
 MODEL = {
     "name": str, "endpoint": str, "served_name": str, "folder": str, "key_from": str, "shared": bool, "stage": str,

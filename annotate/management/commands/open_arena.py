@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db import connection
 
 from annotate.arena.opening import actions, arena_file
 from annotate.arena.opening.actions import Outcome, Plan
@@ -25,6 +26,7 @@ from annotate.core.chat_api.refusals import Kind
 from annotate.core.command_arguments import person_named
 from annotate.core.errors import Refused
 from annotate.core.network import outbound
+from annotate.models import Project
 
 _SHOWN = 60  # characters of an answer
 
@@ -40,6 +42,7 @@ class Command(BaseCommand):
         parser.add_argument("--by", default="", help="username of its manager (default: nobody; superusers manage all)")
 
     def handle(self, *, models: str, project: str, dry_run: bool, by: str, **options: Any) -> None:
+        _require_tables()
         person = person_named(by, "manager") if by else None
         try:
             plan = actions.plan(_read(models), environment=os.environ, name=project, by=person)
@@ -94,8 +97,17 @@ class Command(BaseCommand):
         count = plan.project.contestants.filter(left_at=None).count()
         at = f"/p/{plan.project.slug}/arena/"
         self.stdout.write(f"{count} models compete. {who} at {at} below this site's address.")
+        self.stdout.write(
+            f"{plan.project.eval_percent} % of what visitors ask ranks the models; votes on the rest may train "
+            "(eval_percent of the project, at most 90). Questions that they draw all rank."
+        )
         if count < 2:
             self.stdout.write("A battle needs two models: name another one.")
+
+
+def _require_tables() -> None:
+    if Project._meta.db_table not in connection.introspection.table_names():
+        raise CommandError("The database has no tables yet: run manage.py migrate, or script/server once.")
 
 
 def _answer(outcome: Outcome, dry_run: bool) -> str:

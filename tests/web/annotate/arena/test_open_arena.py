@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 
 from annotate.arena.opening.arena_file import ArenaFileError, read
 from annotate.language_models import model_keys
@@ -237,3 +238,17 @@ def test_a_wrong_file_is_told_by_place_and_remedy(text, place, reason):
     with pytest.raises(ArenaFileError) as error:
         read(text)
     assert reason in error.value.errors[place]
+
+
+@pytest.mark.django_db
+def test_the_share_of_questions_that_rank_is_said_and_can_be_given(server, opened):
+    assert "25 % of what visitors ask ranks the models" in opened(two(server))
+    assert "90 % of what visitors ask" in opened(two(server).replace("description: Two models", "eval_percent: 90"))
+    assert Project.objects.get().eval_percent == 90
+
+
+@pytest.mark.django_db
+def test_a_database_without_tables_says_how_to_make_them(server, opened, monkeypatch):
+    monkeypatch.setattr(connection.introspection, "table_names", lambda *_: [])
+    with pytest.raises(CommandError, match=r"The database has no tables yet.*manage.py migrate"):
+        opened(two(server))

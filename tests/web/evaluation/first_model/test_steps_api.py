@@ -6,6 +6,7 @@ import pytest
 
 from annotate.models import LanguageModel, Project
 from evaluation.models import FirstModel
+from tests.support.annotate.keyed_api import keyed_api
 from tests.support.annotate.openai_server import openai_server
 from tests.support.api_client import Program
 from tests.support.factories import make_comparison, make_completion, make_model, make_prompt, make_user
@@ -97,6 +98,25 @@ def test_an_address_is_registered_once_it_has_answered(project):
         server.status = 500
         response = staff.post(where(project, "model/"), body | {"name": "Farther"})
         assert response.status_code == 400 and LanguageModel.objects.count() == 1
+
+
+def test_a_served_name_that_is_left_out_is_the_only_one_that_the_server_lists(project):
+    staff = Program(make_user(project, role="manager", is_staff=True))
+    with keyed_api(models=("gpt",)) as server:
+        body = {"source": server.url, "key": "sk-wrong"}
+        refused = staff.post(where(project, "model/"), body)
+        assert refused.status_code == 400 and "does not accept the key" in refused.json()["errors"]["key"]
+        server.models = ("gpt", "other")
+        body["key"] = server.key
+        refused = staff.post(where(project, "model/"), body)
+        assert "gpt, other" in refused.json()["errors"]["served_name"] and not LanguageModel.objects.exists()
+        refused = staff.post(where(project, "model/"), body | {"source": server.url.removesuffix("/v1")})
+        errors = refused.json()["errors"]
+        assert "usually ends with /v1" in errors["endpoint"] and "lists none" in errors["served_name"]
+        server.models = ("gpt",)
+        assert staff.post(where(project, "model/"), body).status_code == 201
+        model = LanguageModel.objects.get()
+        assert (model.name, model.served_name, model.endpoint) == ("gpt", "gpt", server.url)
 
 
 def test_a_reward_model_is_followed_by_ppo_and_a_refusal_is_kept(project, rita, monkeypatch):

@@ -342,7 +342,8 @@ def test_a_model_without_weights_here_trains_nothing_and_says_so(client, project
     model = make_model(folder="", endpoint="https://example.org/v1", served_name="x")
     FirstModel.objects.create(project=project, model=model)
     with_pairs(project, model)
-    assert "training needs them here" in client.get(page(project, "training")).content.decode()
+    for step in ("annotations", "training"):  # said before anybody annotates, too
+        assert "training needs them here" in client.get(page(project, step)).content.decode()
     assert client.post(page(project, "training"), {"kind": "dpo"}).status_code == 409
     assert not project.datasets.exists()
 
