@@ -8,6 +8,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
+from django.utils.text import slugify
 
 from annotate.core import audit, events
 from annotate.core.errors import Refused
@@ -41,6 +42,7 @@ SETTINGS = (
 )
 ASKS = ("asks_ratings", "asks_comparisons", "asks_rankings", "asks_answers", "asks_attacks")
 MAX_GUIDELINE_CHARACTERS = 50_000
+MAX_ADDRESS_CHARACTERS = 50  # as many as Project.slug holds
 
 
 def create_project(*, slug: str, name: str, by: User | None, guidelines: str = "", **settings: Any) -> Project:
@@ -59,6 +61,11 @@ def create_project(*, slug: str, name: str, by: User | None, guidelines: str = "
         if guidelines.strip():
             _add_guideline(project, guidelines, by)
     return project
+
+
+def address_of(name: str) -> str:
+    """Return an address made of the name; empty where the name has no Latin letter and no digit."""
+    return slugify(name)[:MAX_ADDRESS_CHARACTERS].strip("-_")
 
 
 def may_start(user: Person) -> bool:

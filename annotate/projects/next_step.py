@@ -55,9 +55,12 @@ def _missing(project: Project, *, is_manager: bool) -> Iterator[NextStep]:
     if not project.prompts.exists():
         words = "The project has no prompts yet. Bring some in from a file, or send a list to POST /api/v1/prompts/."
         yield _step(project, words, "Import a file", "imports")
-    if not project.contestants.filter(left_at=None).exists():
-        yield _step(project, "No model answers here yet. Import one, or enter one into the arena.", "Models", "models")
     answers = Completion.objects.filter(prompt__project=project)
+    has_models = project.contestants.filter(left_at=None).exists()
+    if not has_models and answers.filter(prompt__side=Split.TRAIN, model=None).exists():
+        yield from _to_have_annotated(project, is_manager=is_manager)  # brought answers need no model
+    if not has_models:
+        yield _step(project, "No model answers here yet. Import one, or enter one into the arena.", "Models", "models")
     for side, purpose in ((Split.TRAIN, "people annotate to teach"), (Split.EVAL, "the arena ranks models by")):
         has_prompts = Prompt.objects.filter(project=project, side=side).exists()
         if has_prompts and not answers.filter(prompt__side=side, model__isnull=False).exists():
@@ -65,12 +68,7 @@ def _missing(project: Project, *, is_manager: bool) -> Iterator[NextStep]:
                 f"Nothing has answered the prompts of the {side} split, which {purpose}. Freeze them into a dataset "
             )
             yield _step(project, words + "of prompts, then start a sampling run on it.", "Freeze prompts", "data")
-    if is_manager and project.guideline is None:
-        yield _step(project, "Say what makes an answer good, before people annotate.", "Write guidelines", "guidelines")
-    if is_manager and project.memberships.count() < 2:
-        yield _step(project, "Nobody else is here. Invite the people who will annotate.", "People", "people")
-    if not (project.ratings.exists() or project.comparisons.filter(prompt__side=Split.TRAIN).exists()):
-        yield _step(project, "Nothing is annotated yet.", "Annotate some answers", "annotate")
+    yield from _to_have_annotated(project, is_manager=is_manager)
     if not project.datasets.exclude(kind="prompts").exists():
         words = "Annotations stand, and no model has learnt from them: freeze them into a dataset."
         yield _step(project, words, "Freeze a dataset", "data")
@@ -79,6 +77,16 @@ def _missing(project: Project, *, is_manager: bool) -> Iterator[NextStep]:
     if not Comparison.objects.filter(project=project, prompt__side=Split.EVAL).exists():
         yield _step(project, "Nobody has compared the models yet.", "Vote in the arena", "arena")
     yield _step(project, "The loop has turned: see whether the models got better.", "Leaderboard", "leaderboard")
+
+
+def _to_have_annotated(project: Project, *, is_manager: bool) -> Iterator[NextStep]:
+    """Yield what is missing until people annotate."""
+    if is_manager and project.guideline is None:
+        yield _step(project, "Say what makes an answer good, before people annotate.", "Write guidelines", "guidelines")
+    if is_manager and project.memberships.count() < 2:
+        yield _step(project, "Nobody else is here. Invite the people who will annotate.", "People", "people")
+    if not (project.ratings.exists() or project.comparisons.filter(prompt__side=Split.TRAIN).exists()):
+        yield _step(project, "Nothing is annotated yet.", "Annotate some answers", "annotate")
 
 
 def _to_judge(project: Project, user: User) -> NextStep:

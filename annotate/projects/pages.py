@@ -129,7 +129,7 @@ def new(request: MemberRequest) -> HttpResponse:
         return render(request, "annotate/projects/new_project.html", _form(_values(Project())))
     try:
         project = actions.create_project(
-            slug=request.POST.get("slug", "").strip(),
+            slug=request.POST.get("slug", "").strip() or actions.address_of(request.POST.get("name", "")),
             name=request.POST.get("name", ""),
             by=request.user,
             guidelines=request.POST.get("guidelines", ""),

@@ -141,7 +141,8 @@ def _check_rating(submission: Submission, scales: Asked) -> None:
     if declares_rating(scales):
         _refuse_what_is_not_asked(submission, scales)
     if not submission.is_rating and submission.text is None and not submission.spans:
-        raise Refused(stars="Nothing was rated; give thumbs or stars, or skip the item.")
+        asked = _names(scales) if declares_rating(scales) else "thumbs or stars"
+        raise Refused(stars=f"Nothing was rated; give {asked}, or skip the item.")
 
 
 def _refuse_what_is_not_asked(submission: Submission, scales: Asked) -> None:

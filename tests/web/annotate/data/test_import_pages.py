@@ -50,6 +50,7 @@ def test_a_file_is_checked_previewed_and_then_imported(client, project):
     client.post(reverse("import-go-on", args=[project.slug, found.pk]))
     work()
     page = client.get(address).content.decode()
+    assert f'<a href="{reverse("project", args=[project.slug])}">What is next' in page
     assert "Done on" in page and "comparisons added" in page and Comparison.objects.count() == 12
     response = client.get(reverse("import-problems", args=[project.slug, found.pk]))
     assert response["Content-Type"].startswith("text/csv") and response.content.decode().splitlines()[1].startswith(

@@ -34,6 +34,12 @@ def refusal(**said) -> dict[str, str]:
     return refused.value.errors
 
 
+def test_who_rates_nothing_is_told_what_this_project_asks_for(project, user):
+    make_scale(project, "aspect", "helpful")
+    said = refusal(assignment=to_rate(project, user), by=user)["stars"]
+    assert "give helpful, or skip" in said and "thumbs" not in said
+
+
 def test_without_scales_a_project_asks_for_thumbs_stars_and_the_better_one(project):
     asked = {kind: [scale.name for scale in found] for kind, found in scales_in(project).items()}
     assert asked == {

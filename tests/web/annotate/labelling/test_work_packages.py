@@ -20,6 +20,7 @@ from annotate.labelling.queue.choosing import UrgentPair
 from annotate.labelling.work_packages import actions, present
 from annotate.models import Assignment, AuditEntry, Membership, QueueEntry, ReservedPrompt, WorkPackage
 from annotate.projects.actions import remove_member
+from annotate.projects.invitations import invite
 from tests.support.api_client import Program, errors, program
 from tests.support.factories import make_completion, make_project, make_prompt, make_user, sign_in
 
@@ -254,7 +255,10 @@ def test_a_manager_gives_work_by_the_pages(client, project, ada, bob):
     page = reverse("packages", args=[project.slug])
     assert "Nothing has been given" in client.get(page).content.decode()
     found = client.get(page, {"category": "law", "limit": "2"}).content.decode()
-    assert "2 prompts</strong> agree" in found and 'value="ada"' in found
+    assert "2 prompts</strong> of the train split agree" in found and 'value="ada"' in found
+    assert "not accepted yet" not in found
+    invite(project=project, role="annotator", by=project.memberships.get(role="manager").user, email="cleo@example.org")
+    assert "1 invited person has not accepted yet" in client.get(page, {"category": "law"}).content.decode()
     sent = {"category": "law", "limit": "2", "people": ["ada", "bob"], "name": "Law", "per_prompt": "1", "until": ""}
     wrong = client.post(page, {**sent, "until": "soon"})
     assert wrong.status_code == 400 and "is no day" in wrong.content.decode()

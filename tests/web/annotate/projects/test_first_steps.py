@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from django.urls import reverse
 
+from annotate.models import Completion, Project
 from annotate.projects.next_step import next_step
-from tests.support.factories import make_project, make_user
+from tests.support.factories import make_guideline, make_project, make_prompt, make_user
 
 TEMPLATES = Path(__file__).resolve().parents[4] / "templates"
 
@@ -37,3 +38,43 @@ def test_a_new_project_leads_to_the_page_that_imports(client, role):
     assert step.address == reverse("imports", args=[project.slug])
     client.force_login(person)
     assert client.get(step.address).status_code == 200, "and it is open to them"
+
+
+@pytest.mark.django_db
+def test_who_brought_answers_is_led_to_people_before_models():
+    """A team that only annotates has no model here; its tasks came with their answers."""
+    project = make_project()
+    manager = make_user(project, role="manager")
+    Completion.objects.create(prompt=make_prompt(project), text="An answer.")  # brought: of no model here
+    assert "what makes an answer good" in next_step(project, manager).words
+    make_guideline(project)
+    assert next_step(project, manager).address == reverse("people", args=[project.slug])
+    make_user(project)
+    assert next_step(project, manager).address == reverse("annotate", args=[project.slug])
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("name", "address"),
+    [("Everyday Fragen: März", "everyday-fragen-marz"), ("x" * 49 + " yz", "x" * 49), ("  A_b ", "a_b")],
+)
+def test_an_address_that_is_left_empty_is_made_from_the_name(client, name, address):
+    client.force_login(make_user(is_staff=True))
+    sent = {"slug": "", "name": name, "asks_ratings": "on"}
+    assert client.post(reverse("new-project"), sent).url == reverse("project", args=[address])
+    assert Project.objects.get().name == name.strip()
+    again = client.post(reverse("new-project"), sent)
+    assert again.status_code == 400 and "slug" in again.context["errors"], "taken"
+
+
+@pytest.mark.django_db
+def test_a_name_without_latin_letters_needs_an_address(client):
+    client.force_login(make_user(is_staff=True))
+    refused = client.post(reverse("new-project"), {"slug": "", "name": "日本語"})
+    assert refused.status_code == 400 and "slug" in refused.context["errors"]
+
+
+@pytest.mark.django_db
+def test_the_first_account_is_made_where_the_server_looks_for_it(client):
+    html = client.get("/").content.decode()
+    assert ".venv/bin/python manage.py createsuperuser" in html and "ASSAY_DATA" in html
