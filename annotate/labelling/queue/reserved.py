@@ -52,12 +52,10 @@ def choose_reserved(
     `asked` are all kinds that the project asks for: a prompt is done when nothing of any is left. Hold the project's
     lock.
     """
-    seen: list[int] = []
-    size = 4
-    while rows := _open_rows(project, user, seen, size):
-        seen += [row.pk for row in rows]
-        rows = _bearable(rows, user)
-        works = _works(rows, user, asked, left_out)
+    last, size = 0, 4
+    while rows := _open_rows(project, user, last, size):
+        last = rows[-1].pk
+        works = _works(_bearable(rows, user), user, asked, left_out)
         _settle(works)
         for kind in kinds:
             if items := [item for work in works.values() for item in work.items if item.kind == kind]:
@@ -111,9 +109,9 @@ def give_back() -> bool:
     return False
 
 
-def _open_rows(project: Project, user: User, seen: list[int], size: int) -> list[ReservedPrompt]:
+def _open_rows(project: Project, user: User, last: int, size: int) -> list[ReservedPrompt]:
     rows = ReservedPrompt.objects.open().filter(user=user, project=project, prompt__out_since=None)
-    return list(rows.exclude(pk__in=seen).select_related("prompt").order_by("id")[:size])
+    return list(rows.filter(pk__gt=last).select_related("prompt").order_by("id")[:size])
 
 
 def _bearable(rows: list[ReservedPrompt], user: User) -> list[ReservedPrompt]:
