@@ -93,8 +93,8 @@ def _next(project: Project, user: User, kinds: list[str], pairs: list[UrgentPair
 
 def _next_reserved(project: Project, user: User, kinds: list[str], pairs: list[UrgentPair]) -> Assignment | None:
     """Hand out what a manager has given to this person, however often others have annotated it."""
-    asked_kinds = _asked_kinds(project, None)
-    found = choose_reserved(project=project, user=user, kinds=kinds, asked=asked_kinds, left_out=reserved_in(pairs))
+    asked, left_out = kinds_asked(project), reserved_in(pairs)
+    found = choose_reserved(project=project, user=user, kinds=kinds, asked=asked, left_out=left_out)
     if found is None:
         return None
     if measure := _measure(project, user, found.kind):
@@ -231,9 +231,14 @@ def _lock_and_look(project: Project, user: User) -> _Look:
     return _Look(bool(row[0]), bool(row[1]), bool(row[2]), bool(row[3]), bool(row[4]), row[5])
 
 
+def kinds_asked(project: Project) -> list[str]:
+    """Return the kinds of items that the project asks for."""
+    return [kind for kind, switch in ASKED.items() if getattr(project, switch)]
+
+
 def _asked_kinds(project: Project, kind: str | None) -> list[str]:
     """Return the kinds to try."""
-    asked_kinds = [each for each, switch in ASKED.items() if getattr(project, switch)]
+    asked_kinds = kinds_asked(project)
     if kind is None:
         return asked_kinds
     if kind not in asked_kinds:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from django.db.models import Count, F, Q
 
-from annotate.labelling.assigning import ASKED
+from annotate.labelling.assigning import kinds_asked
 from annotate.labelling.queue import reserved
 from annotate.models import Project, ReservedPrompt, User, WorkPackage
 
@@ -60,10 +60,6 @@ def shares_of(package: WorkPackage) -> list[Share]:
     )
     shares = [Share(**row) for row in rows]
     return sorted(shares, key=lambda share: share.username)
-
-
-def kinds_asked(project: Project) -> list[str]:
-    return [kind for kind, switch in ASKED.items() if getattr(project, switch)]
 
 
 def _left(prefix: str = "") -> Q:
