@@ -5,7 +5,6 @@ Added up by the database: of a project with a hundred thousand annotations only 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,11 +35,7 @@ class Disagreement:
 def waiting(project: Project, *, judge: str = "person", limit: int = MOST) -> list[Disagreement]:
     """Return the items that nobody has decided yet, the newest annotation first; people are never compared with
     simulations."""
-    rows = [
-        *_opposite(project, judge, limit),
-        *_stars_apart(project, judge, limit),
-        *_opposite_thumbs(project, judge, limit),
-    ]
+    rows = [row for apart in _WAYS_APART for row in apart(project, judge).order_by("-last")[: limit * 2]]
     rows.sort(key=lambda row: -row["last"])
     prompts = Prompt.objects.in_bulk({row["prompt"] for row in rows[:limit]})
     by_item: dict[str, Disagreement] = {}
@@ -53,8 +48,7 @@ def waiting(project: Project, *, judge: str = "person", limit: int = MOST) -> li
 
 def items_apart(project: Project, among: Q, judge: str = "person") -> set[str]:
     """Return the items, of those annotations that `among` names, that nobody has decided and that are apart."""
-    found = (part(project, judge, None, among) for part in (_opposite, _stars_apart, _opposite_thumbs))
-    return {row["assignment__item"] for rows in found for row in rows}
+    return {row["assignment__item"] for apart in _WAYS_APART for row in apart(project, judge, among)}
 
 
 @dataclass(frozen=True)
@@ -127,7 +121,7 @@ def _work(rows: Any, project: Project, judge: str, among: Q) -> QuerySet:
     return rows.filter(~Exists(decided)).order_by()
 
 
-def _opposite(project: Project, judge: str, limit: int | None, among: Q = _ALL) -> Iterable[dict]:
+def _opposite(project: Project, judge: str, among: Q = _ALL) -> QuerySet[Any, dict]:
     """Return items with opposite winners, of comparisons and of pairs of rankings."""
     rows = _work(Comparison.objects.all(), project, judge, among).annotate(
         low=Least("completion_a", "completion_b"), high=Greatest("completion_a", "completion_b")
@@ -140,18 +134,18 @@ def _opposite(project: Project, judge: str, limit: int | None, among: Q = _ALL) 
         judges=Count("author", distinct=True),
         last=Max("assignment"),
     )
-    return grouped.filter(first__gt=0, second__gt=0).order_by("-last")[: limit and limit * 2]
+    return grouped.filter(first__gt=0, second__gt=0)
 
 
-def _stars_apart(project: Project, judge: str, limit: int | None, among: Q = _ALL) -> Iterable[dict]:
+def _stars_apart(project: Project, judge: str, among: Q = _ALL) -> QuerySet[Any, dict]:
     rows = _work(Rating.objects.exclude(stars=None), project, judge, among)
     grouped = rows.values("prompt", "assignment__item", "assignment__kind").annotate(
         lowest=Min("stars"), highest=Max("stars"), judges=Count("author", distinct=True), last=Max("assignment")
     )
-    return grouped.filter(highest__gte=F("lowest") + STARS_APART).order_by("-last")[: limit and limit * 2]
+    return grouped.filter(highest__gte=F("lowest") + STARS_APART)
 
 
-def _opposite_thumbs(project: Project, judge: str, limit: int | None, among: Q = _ALL) -> Iterable[dict]:
+def _opposite_thumbs(project: Project, judge: str, among: Q = _ALL) -> QuerySet[Any, dict]:
     rows = _work(Rating.objects.exclude(thumbs=None), project, judge, among)
     grouped = rows.values("prompt", "assignment__item", "assignment__kind").annotate(
         up=Count("pk", filter=Q(thumbs=True)),
@@ -159,7 +153,10 @@ def _opposite_thumbs(project: Project, judge: str, limit: int | None, among: Q =
         judges=Count("author", distinct=True),
         last=Max("assignment"),
     )
-    return grouped.filter(up__gt=0, down__gt=0).order_by("-last")[: limit and limit * 2]
+    return grouped.filter(up__gt=0, down__gt=0)
+
+
+_WAYS_APART = (_opposite, _stars_apart, _opposite_thumbs)
 
 
 def _reason(row: dict) -> str:
