@@ -120,6 +120,15 @@ def seconds(request: HttpRequest) -> float | None:
     return None
 
 
+def submission(request: HttpRequest, assignment: Assignment) -> dict[str, Any]:
+    """Return what `actions.submit` and `actions.revise` take from the form. Raises Refused."""
+    return {
+        **submitted(request, assignment),
+        "seconds": seconds(request),
+        "idempotency_key": request.POST.get("idempotency_key") or None,
+    }
+
+
 def entered(request: HttpRequest, refused: Refused) -> Entered:
     names = ("choice", "thumbs", "stars", "spans", "text", "edited_from", "comment")
     return Entered(

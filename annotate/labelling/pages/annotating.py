@@ -7,7 +7,6 @@ these views send names a model.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from django.contrib import messages
 from django.http import HttpResponse
@@ -22,7 +21,7 @@ from annotate.labelling import actions as feedback
 from annotate.labelling import assigning as assignments
 from annotate.labelling import assignment_lifecycle, form_input
 from annotate.labelling import flagging as flags
-from annotate.labelling.pages.item_page import kind_query, run_out_and_wanted, show, wanted_kind, with_time
+from annotate.labelling.pages.item_page import kind_query, run_out_and_wanted, show, submit, wanted_kind, with_time
 from annotate.labelling.prerequisites.actions import NotYet
 from annotate.labelling.prerequisites.pages import redirects_to_prerequisite
 from annotate.models import Assignment, Completion, Project, User
@@ -90,7 +89,7 @@ def edit(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
             return refused_page(request, problem, project=project)
         return show(request, project, assignment, editing=True)
     try:
-        feedback.revise(assignment=assignment, by=request.user, **_submission_of(request, assignment))
+        feedback.revise(assignment=assignment, by=request.user, **form_input.submission(request, assignment))
     except Refused as refused:
         return show(request, project, assignment, form_input.entered(request, refused), editing=True)
     messages.success(request, "What you said is changed; the earlier words stand in your history as withdrawn.")
@@ -130,11 +129,8 @@ def flag(request: MemberRequest, project: Project) -> HttpResponse:
 
 
 def _submit(request: MemberRequest, project: Project, assignment: Assignment) -> HttpResponse:
-    def say() -> None:
-        feedback.submit(assignment=assignment, by=request.user, **_submission_of(request, assignment))
-
     try:
-        with_time(assignment, request.user, say)
+        submit(request, assignment)
     except Refused as refused:
         return show(request, project, assignment, form_input.entered(request, refused))
     return _go_on(request, project)
@@ -142,14 +138,6 @@ def _submit(request: MemberRequest, project: Project, assignment: Assignment) ->
 
 def _once(request: MemberRequest, name: str, assignment: Assignment, act: Callable[[], object]) -> bool:
     return once(by=request.user, key=request.POST.get("act_key", ""), act_name=f"{name} {assignment.pk}", act=act)
-
-
-def _submission_of(request: MemberRequest, assignment: Assignment) -> dict[str, Any]:
-    return {
-        **form_input.submitted(request, assignment),
-        "seconds": form_input.seconds(request),
-        "idempotency_key": request.POST.get("idempotency_key") or None,
-    }
 
 
 def _flagged(assignment: Assignment, pk: str) -> Completion | None:

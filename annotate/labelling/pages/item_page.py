@@ -48,6 +48,15 @@ def with_time(assignment: Assignment, user: User, act: Callable[[], None]) -> No
         act()
 
 
+def submit(request: MemberRequest, assignment: Assignment) -> None:
+    """Submit the item's form. Raises Refused."""
+
+    def say() -> None:
+        feedback.submit(assignment=assignment, by=request.user, **form_input.submission(request, assignment))
+
+    with_time(assignment, request.user, say)
+
+
 def wanted_kind(request: MemberRequest, project: Project) -> str | None:
     """Return the kind of item that the address keeps to, if the project asks for it."""
     kind = request.GET.get("kind")

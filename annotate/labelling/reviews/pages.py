@@ -11,7 +11,6 @@ from django_htmx.http import HttpResponseClientRedirect
 
 from annotate.core.errors import Refused
 from annotate.core.page_access import MemberRequest, in_project, refused_page
-from annotate.labelling import actions as feedback
 from annotate.labelling import form_input
 from annotate.labelling.pages import item_page
 from annotate.labelling.prerequisites.actions import NotYet
@@ -50,18 +49,8 @@ def review(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
         if assignment.state == "submitted":
             return redirect("adjudicate-item", project.slug, assignment.item)
         return item_page.show(request, project, assignment, send_to=request.path)
-
-    def say() -> None:
-        feedback.submit(
-            assignment=assignment,
-            by=request.user,
-            **form_input.submitted(request, assignment),
-            seconds=form_input.seconds(request),
-            idempotency_key=request.POST.get("idempotency_key") or None,
-        )
-
     try:
-        item_page.with_time(assignment, request.user, say)
+        item_page.submit(request, assignment)
     except Refused as refused:
         entered = form_input.entered(request, refused)
         return item_page.show(request, project, assignment, entered, send_to=request.path)

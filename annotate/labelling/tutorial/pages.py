@@ -10,7 +10,6 @@ from django_htmx.http import HttpResponseClientRedirect
 
 from annotate.core.errors import Refused
 from annotate.core.page_access import MemberRequest, in_project, refused_page
-from annotate.labelling import actions as feedback
 from annotate.labelling import form_input
 from annotate.labelling.adjudication.disagreements import words_of
 from annotate.labelling.forms.storage import standing_rows
@@ -69,18 +68,8 @@ def _answer(request: MemberRequest, project: Project) -> HttpResponse:
     pk = request.POST.get("assignment", "")
     rows = project.assignments.select_related("project", "user", "prompt", "completion_a", "completion_b", "gold")
     assignment = get_object_or_404(rows, pk=row_id(pk), user=request.user, purpose=Assignment.Purpose.TUTORIAL)
-
-    def say() -> None:
-        feedback.submit(
-            assignment=assignment,
-            by=request.user,
-            **form_input.submitted(request, assignment),
-            seconds=form_input.seconds(request),
-            idempotency_key=request.POST.get("idempotency_key") or None,
-        )
-
     try:
-        item_page.with_time(assignment, request.user, say)
+        item_page.submit(request, assignment)
     except Refused as refused:
         send_to = reverse("tutorial", args=[project.slug])
         return item_page.show(request, project, assignment, form_input.entered(request, refused), send_to=send_to)
