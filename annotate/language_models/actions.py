@@ -107,19 +107,12 @@ def _register(
 def _require_same(standing: LanguageModel, key: str, settings: ModelSettings) -> None:
     """Raises Refused, 409, where a second registration gives a key or settings that would be dropped."""
     errors = {}
-    if key and not _has_key(standing, key):
+    if key and not model_keys.has_key(standing, key):
         errors["key"] = f"{standing.name} stands already, without this key; give it in the model's settings."
     if settings not in (ModelSettings(), ModelSettings.of(standing)):
         errors["name"] = f"{standing.name} stands already and is asked otherwise; change the model's settings."
     if errors:
         raise Refused(409, **errors)
-
-
-def _has_key(model: LanguageModel, key: str) -> bool:
-    try:
-        return model_keys.key_of(model) == key
-    except model_keys.KeyLost:
-        return False
 
 
 @transaction.atomic

@@ -42,6 +42,14 @@ def key_of(model: LanguageModel) -> str:
         raise KeyLost(f"The key of {model.name} cannot be read; give it again on the model's page.") from error
 
 
+def has_key(model: LanguageModel, key: str) -> bool:
+    """Return whether its endpoint is asked with this key; not with one that cannot be read."""
+    try:
+        return key_of(model) == key
+    except KeyLost:
+        return False
+
+
 def reseal(model: LanguageModel) -> str:
     """Return the key sealed with the newest secret. Raises KeyLost."""
     return seal(key_of(model), model.endpoint)

@@ -206,7 +206,7 @@ def _existing(entry: ModelEntry, standing: LanguageModel, key: str, by: User | N
     errors = registration.endpoint_errors(endpoint, served_name, key) | settings.errors()
     if errors:
         raise Refused(400, **errors)
-    new_key = key if key and not _has_key(standing, key) else None
+    new_key = key if key and not model_keys.has_key(standing, key) else None
     fields = [name for name in SETTINGS if getattr(settings, name) != getattr(standing, name)]
     fields = (
         ["endpoint"] * (endpoint != standing.endpoint)
@@ -228,10 +228,3 @@ def _existing(entry: ModelEntry, standing: LanguageModel, key: str, by: User | N
 
 def _settings(entry: ModelEntry) -> dict[str, Any]:
     return {name: entry.given[name] for name in SETTINGS if name in entry.given}
-
-
-def _has_key(model: LanguageModel, key: str) -> bool:
-    try:
-        return model_keys.key_of(model) == key
-    except model_keys.KeyLost:
-        return False
