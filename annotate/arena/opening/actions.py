@@ -7,13 +7,13 @@ changes what differs, and leaves alone what the file does not name.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.utils.text import slugify
 
-from annotate.arena.opening.arena_file import SETTINGS, ArenaFile, ModelEntry
+from annotate.arena.opening.arena_file import ArenaFile, ModelEntry
 from annotate.core.errors import Refused
 from annotate.language_models import changes, model_keys, registration
 from annotate.language_models.actions import enter_arena, prepare_model
@@ -24,6 +24,7 @@ from annotate.projects import actions as projects
 
 REGISTERED, CHANGED, SAME = "registered", "changed", "as it was"
 _DEFAULT_NAME = "Arena"
+_SETTINGS = tuple(each.name for each in fields(ModelSettings))
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def rehearse(plan: Plan, *, asks: bool) -> Iterator[Outcome]:
 
 def left_alone(plan: Plan) -> list[str]:
     """Return the models that compete and do not stand in the file."""
-    if plan.is_new and plan.project.pk is None:
+    if plan.project.pk is None:
         return []
     named = [step.entry.name for step in plan.steps]
     others = Contestant.objects.filter(project=plan.project, left_at=None).exclude(model__name__in=named)
@@ -207,14 +208,13 @@ def _existing(entry: ModelEntry, standing: LanguageModel, key: str, by: User | N
     if errors:
         raise Refused(400, **errors)
     new_key = key if key and not model_keys.has_key(standing, key) else None
-    fields = [name for name in SETTINGS if getattr(settings, name) != getattr(standing, name)]
-    fields = (
+    changed = (
         ["endpoint"] * (endpoint != standing.endpoint)
         + ["served_name"] * (served_name != standing.served_name)
         + ["key"] * (new_key is not None)
-        + fields
+        + [name for name in _SETTINGS if getattr(settings, name) != getattr(standing, name)]
     )
-    if not fields:
+    if not changed:
         return Step(entry, SAME, (), lambda: standing, standing)
     change = changes.ModelChange(endpoint, served_name, settings, new_key)
     unsaved = LanguageModel.objects.get(pk=standing.pk)
@@ -223,8 +223,8 @@ def _existing(entry: ModelEntry, standing: LanguageModel, key: str, by: User | N
         unsaved.sealed_key = model_keys.seal(new_key, endpoint)
     settings.apply_to(unsaved)
     write = lambda: changes.change(model=standing, change=change, by=by)  # noqa: E731
-    return Step(entry, CHANGED, tuple(fields), write, unsaved)
+    return Step(entry, CHANGED, tuple(changed), write, unsaved)
 
 
 def _settings(entry: ModelEntry) -> dict[str, Any]:
-    return {name: entry.given[name] for name in SETTINGS if name in entry.given}
+    return {name: entry.given[name] for name in _SETTINGS if name in entry.given}

@@ -30,10 +30,6 @@ MODEL = {
     "licence": str, "origin": str, "temperature": float, "top_p": float, "max_new_tokens": int, "system_prompt": str,
     "template_options": dict, "concurrency": int, "prompt_price": Decimal, "completion_price": Decimal,
 }  # fmt: skip
-SETTINGS = (
-    *("temperature", "top_p", "max_new_tokens", "system_prompt", "template_options", "concurrency"),
-    *("prompt_price", "completion_price"),
-)
 _ELSEWHERE = {  # what other tools call them
     "url": "endpoint", "base_url": "endpoint", "api_base": "endpoint", "model": "served_name",
     "model_name": "served_name", "model_path": "folder", "path": "folder", "api_key_env": "key_from",
@@ -173,7 +169,7 @@ def _value(value: Any, kind: type) -> Any:
 
 
 def _unknown(name: str, of: str, known: tuple[str, ...]) -> str:
-    meant = _ELSEWHERE.get(name.lower()) if name.lower() in _ELSEWHERE else ""
+    meant = _ELSEWHERE.get(name.lower(), "")
     nearest = [meant] if meant in known else difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
     hint = f"{nearest[0]} is meant?" if nearest else f"the fields are {', '.join(known)}."
     return f"is no field of {of}; {hint}"
