@@ -1,9 +1,13 @@
-"""Resolve a command's arguments: a project by its slug, a person by their name."""
+"""Resolve a command's arguments, a project by its slug, a person by their name, and say what is refused of them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from django.core.management.base import CommandError
 
+from annotate.core.errors import Refused
 from annotate.models import Project, User
 
 _MOST_SLUGS = 20
@@ -26,3 +30,12 @@ def person_named(username: str, role: str) -> User:
         subject = f"no person {username!r}" if username else "no superuser"
         raise CommandError(f"There is {subject}: name a {role} of the project with --by.")
     return person
+
+
+@contextmanager
+def refusals_told() -> Iterator[None]:
+    """Raise CommandError for what is refused inside, with a line for each field."""
+    try:
+        yield
+    except Refused as refused:
+        raise CommandError("\n".join(f"{name}: {text}" for name, text in refused.errors.items())) from refused

@@ -17,8 +17,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from annotate.core.command_arguments import person_named, project_named
-from annotate.core.errors import Refused
+from annotate.core.command_arguments import person_named, project_named, refusals_told
 from annotate.data.exports.actions import FILES, OWN, export_feedback
 from annotate.data.formats import FORMATS
 from annotate.models import AnnotatorKind, Split, Status
@@ -49,15 +48,13 @@ class Command(BaseCommand):
             "statuses": tuple(options["status"] or [Status.COUNTED]),
             "sources": tuple(options["source"]),
         }
-        try:
+        with refusals_told():
             export = export_feedback(
                 project=project_named(project),
                 by=person_named(by, "reviewer"),
                 file=file or _kind(output),
                 **options_by_name,
             )
-        except Refused as refused:
-            raise CommandError("\n".join(f"{name}: {text}" for name, text in refused.errors.items())) from refused
         if output == "-":
             sys.stdout.buffer.writelines(export.parts)
             return

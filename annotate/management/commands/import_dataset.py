@@ -20,8 +20,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from annotate.core.command_arguments import person_named, project_named
-from annotate.core.errors import Refused
+from annotate.core.command_arguments import person_named, project_named, refusals_told
 from annotate.core.named_values import named_values
 from annotate.data.rows.example_tasks import EXAMPLES
 from annotate.data.rows.hub_tasks import HubTask, hub_task
@@ -53,7 +52,7 @@ class Command(BaseCommand):
         parser.add_argument("--by", default="", help="username of a researcher (default: the first superuser)")
 
     def handle(self, *, source: str, project: str, by: str, columns: str, labels: str, **options: Any) -> None:
-        try:
+        with refusals_told():
             fields = {
                 "project": project_named(project),
                 "by": person_named(by, "researcher"),
@@ -67,8 +66,6 @@ class Command(BaseCommand):
                 done = _from_example(source, options, fields)
             else:
                 done = _from_file(Path(source), options, fields)
-        except Refused as refused:
-            raise CommandError("\n".join(f"{name}: {text}" for name, text in refused.errors.items())) from refused
         self._tell(done)
 
     def _tell(self, done: Uploaded) -> None:

@@ -25,8 +25,7 @@ from typing import Any, BinaryIO, cast
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from annotate.core.command_arguments import person_named, project_named
-from annotate.core.errors import Refused
+from annotate.core.command_arguments import person_named, project_named, refusals_told
 from annotate.core.named_values import named_values
 from annotate.data.imports import mt_bench
 from annotate.data.imports import options as options_of
@@ -58,13 +57,11 @@ class Command(BaseCommand):
 
     def handle(self, *, file: str | None, by: str, queue: bool, go_on: int, **options: Any) -> None:
         settings.DEBUG = False  # else Django keeps the text of every statement
-        try:
+        with refusals_told():
             user = person_named(by, "researcher")
             import_ = _resume(go_on, user) if go_on else _new(file, user, options)
             if file and Path(file).is_dir() and (unread := mt_bench.left_out(Path(file))):
                 self.stdout.write(f"Not read: {', '.join(unread)} (scores from 1 to 10 are no stars).")
-        except Refused as refused:
-            raise CommandError("\n".join(f"{name}: {text}" for name, text in refused.errors.items())) from refused
         self.stdout.write(f"Import {import_.pk} of {import_.file_name} as {import_.format}, source {import_.source}.")
         read = [f"{name} → {use}" for name, use in options_of.columns_read(import_).items()]
         self.stdout.write(f"Its columns: {', '.join(read)}.")

@@ -23,8 +23,7 @@ from django.db import connection
 from annotate.arena.opening import actions, arena_file
 from annotate.arena.opening.actions import Outcome, Plan
 from annotate.core.chat_api.refusals import Kind
-from annotate.core.command_arguments import person_named
-from annotate.core.errors import Refused
+from annotate.core.command_arguments import person_named, refusals_told
 from annotate.core.network import outbound
 from annotate.models import Project
 
@@ -44,15 +43,13 @@ class Command(BaseCommand):
     def handle(self, *, models: str, project: str, dry_run: bool, by: str, **options: Any) -> None:
         _require_tables()
         person = person_named(by, "manager") if by else None
-        try:
+        with refusals_told():
             plan = actions.plan(_read(models), environment=os.environ, name=project, by=person)
             self._tell_project(plan, dry_run)
             asks = not options["no_questions"]
             outcomes = actions.rehearse(plan, asks=asks) if dry_run else actions.carry_out(plan, by=person, asks=asks)
             silent = self._tell_models(outcomes, dry_run)
             self._tell_private(plan, silent)
-        except Refused as refused:
-            raise CommandError("\n".join(f"{name}: {text}" for name, text in refused.errors.items())) from refused
         self._tell_end(plan, dry_run)
         if silent:
             n, of = len(silent), len(plan.steps)

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from django.core.management.base import BaseCommand, CommandError
 
-from annotate.core.command_arguments import project_named
-from annotate.core.errors import Refused
+from annotate.core.command_arguments import project_named, refusals_told
 from annotate.labelling.scales import proposing
 
 
@@ -28,11 +27,10 @@ class Command(BaseCommand):
         home = project_named(project)
         try:
             text = Path(file).read_text(encoding="utf-8")
-            proposed = (proposing.take if apply else proposing.look)(project=home, text=text, by=None)
         except (OSError, UnicodeDecodeError) as error:
             raise CommandError(f"{file} cannot be read: {error}.") from error
-        except Refused as refused:
-            raise CommandError("\n".join(f"{name}: {words}" for name, words in refused.errors.items())) from refused
+        with refusals_told():
+            proposed = (proposing.take if apply else proposing.look)(project=home, text=text, by=None)
         for one in proposed.new:
             required = ", required" if one.is_required else ""
             self.stdout.write(f"{'added' if apply else 'new'}: {one.kind} {one.name}{required} ({one.origin})")

@@ -9,11 +9,10 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand
 from django.urls import reverse
 
-from annotate.core.command_arguments import person_named, project_named
-from annotate.core.errors import Refused
+from annotate.core.command_arguments import person_named, project_named, refusals_told
 from annotate.models import Role
 from annotate.projects.invitations import DAYS, invite
 
@@ -27,9 +26,7 @@ class Command(BaseCommand):
         parser.add_argument("--by", default="", help="username of a manager (default: the first superuser)")
 
     def handle(self, *, project: str, role: str, by: str, **options: Any) -> None:
-        try:
+        with refusals_told():
             _, token = invite(project=project_named(project), role=role, by=person_named(by, "manager"))
-        except Refused as refused:
-            raise CommandError("\n".join(f"{name}: {text}" for name, text in refused.errors.items())) from refused
         self.stdout.write(f"{settings.SITE_URL}{reverse('invitation', args=[token])}")
         self.stdout.write(f"It works once, and for {DAYS} days.")

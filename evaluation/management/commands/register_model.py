@@ -14,10 +14,9 @@ import os
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand
 
-from annotate.core.command_arguments import person_named, project_named
-from annotate.core.errors import Refused
+from annotate.core.command_arguments import person_named, project_named, refusals_told
 from annotate.models import Project, User
 from annotate.projects.actions import create_project
 from evaluation.first_model import actions
@@ -41,7 +40,7 @@ class Command(BaseCommand):
 
     def handle(self, *, source: str, project: str, new: str, by: str, **options: Any) -> None:
         user = person_named(by, "researcher")
-        try:
+        with refusals_told():
             where = _made(project, new, user) if new else project_named(project)
             if "://" in source:
                 model, checked = actions.register_endpoint(
@@ -54,8 +53,6 @@ class Command(BaseCommand):
                 self.stdout.write(f"{model} answers: {checked.answer.strip()[:200]}")
                 return
             run = actions.import_weights(project=where, source=source, name=options["name"], by=user)
-        except Refused as refused:
-            raise CommandError("\n".join(f"{name}: {text}" for name, text in refused.errors.items())) from refused
         self.stdout.write(f"Queued {run}.")
         if not options["queue"]:
             self.stdout.write(f"{follow(run, self.stdout.write).output_model} is here.")

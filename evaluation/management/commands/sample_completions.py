@@ -8,10 +8,9 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand
 
-from annotate.core.command_arguments import person_named, project_named
-from annotate.core.errors import Refused
+from annotate.core.command_arguments import person_named, project_named, refusals_told
 from evaluation.first_model import actions, present
 from evaluation.first_model.facts import base_of, path_of
 from evaluation.first_model.run_following import follow
@@ -30,12 +29,10 @@ class Command(BaseCommand):
     def handle(self, *, project: str, by: str, queue: bool, **options: Any) -> None:
         where, user = project_named(project), person_named(by, "researcher")
         completions, length = options["completions_per_prompt"], options["max_new_tokens"]
-        try:
+        with refusals_told():
             run = actions.sample_answers(
                 project=where, by=user, completions_per_prompt=completions, max_new_tokens=length
             )
-        except Refused as refused:
-            raise CommandError("\n".join(f"{name}: {text}" for name, text in refused.errors.items())) from refused
         length = length or present.sampling_defaults(where, base_of(path_of(where)))[1]
         size = present.sampling_size(where, completions, length)
         self.stdout.write(f"Queued {run}: {size['answers']:,} answers, {size['time']}, {size['basis']}.")

@@ -13,8 +13,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from annotate.core.command_arguments import person_named, project_named
-from annotate.core.errors import Refused
+from annotate.core.command_arguments import person_named, project_named, refusals_told
 from annotate.models import Project
 from evaluation.first_model import actions, present
 from evaluation.first_model.facts import child_of, path_of
@@ -38,10 +37,8 @@ class Command(BaseCommand):
         self._say_choice(where)
         if options["dry_run"]:
             return
-        try:
+        with refusals_told():
             run = actions.train(project=where, by=user, kind=kind, name=name)
-        except Refused as refused:
-            raise CommandError("\n".join(f"{field}: {text}" for field, text in refused.errors.items())) from refused
         self.stdout.write(f"Queued {run}.")
         if options["queue"]:
             return

@@ -13,8 +13,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from annotate.core.command_arguments import project_named
-from annotate.core.errors import Refused
+from annotate.core.command_arguments import project_named, refusals_told
 from annotate.models import User
 from training.runs.ordering import actions
 from training.runs.ordering import order_files as orders
@@ -31,7 +30,7 @@ class Command(BaseCommand):
         parser.add_argument("--set", action="append", default=[], metavar="OPTION=VALUE", help="change one option")
 
     def handle(self, *, file: str, project: str, name: str, user: str, **options: Any) -> None:
-        try:
+        with refusals_told():
             order = orders.read(_text(file))
             config = order.get("config") or {}
             if changes := _changes(options["set"]):
@@ -39,9 +38,6 @@ class Command(BaseCommand):
             project_row = project_named(project or str(order.get("project") or ""))
             resolved = orders.resolve(order | ({"name": name} if name else {}), project_row)
             run = actions.queue_run(project=project_row, by=_user(user), **resolved.arguments)
-        except Refused as refused:
-            text = "\n".join(f"{field}: {text}" for field, text in refused.errors.items())
-            raise CommandError(text) from refused
         for note in resolved.notes:
             self.stdout.write(note)
         self.stdout.write(f"Queued {run}.")
