@@ -11,13 +11,13 @@ from django.utils.text import slugify
 from annotate.core.chat_api.refusals import Kind
 from annotate.core.errors import Refused
 from annotate.core.permissions import require
+from annotate.data.datasets import sampled_prompts
 from annotate.data.datasets.actions import freeze
 from annotate.data.imports.actions import Order, go_on, start_import
 from annotate.language_models import endpoint_check, model_keys, registration
 from annotate.language_models.actions import enter_arena, register_model, require_usable
 from annotate.language_models.model_settings import sampling_for
 from annotate.models import Dataset, Import, LanguageModel, Project, Split, User
-from annotate.models.prompts import ARENA
 from annotate.projects.actions import create_project
 from evaluation.first_model import facts
 from evaluation.first_model.recipe_choice import DPO, KTO, PPO, SFT, choose
@@ -287,18 +287,11 @@ def _require_possible(kind: str, choice: Any) -> str:
 
 
 def _train_prompts(project: Project, base: LanguageModel, by: User) -> Dataset:
-    """Return the latest frozen train prompts when they are still all of them, else frozen anew. What visitors asked in
-    the arena is not put before others: it may be private."""
-    prompts = project.prompts.filter(side=Split.TRAIN).exclude(source=ARENA)
-    latest = Dataset.objects.filter(project=project, kind=Dataset.Kind.PROMPTS, side=Split.TRAIN).first()
-    if latest is not None and set(latest.prompts.values_list("pk", flat=True)) == set(
-        prompts.values_list("pk", flat=True)
-    ):
+    """Return the latest frozen train prompts when they are still all of them, else frozen anew."""
+    if latest := sampled_prompts.latest_complete(project, Split.TRAIN):
         return latest
     name = _free(f"train prompts for {base.name[:80]}", " ", lambda name: project.datasets.filter(name=name))
-    sources = list(prompts.order_by().values_list("source", flat=True).distinct())
-    kind = Dataset.Kind.PROMPTS
-    return freeze(project=project, kind=kind, name=name, by=by, side=Split.TRAIN, sources=sources)
+    return sampled_prompts.freeze_all(project, Split.TRAIN, name=name, by=by)
 
 
 def _annotations(project: Project, child: str, judge: str, by: User, kind: str) -> Dataset:

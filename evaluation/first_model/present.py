@@ -9,8 +9,8 @@ from typing import Any
 from django.conf import settings
 from django.utils import timezone
 
+from annotate.data.datasets.sampled_prompts import prompts_to_sample
 from annotate.models import LanguageModel, Project, Split
-from annotate.models.prompts import ARENA
 from evaluation.first_model import actions, facts, path_steps, time_estimates
 from evaluation.first_model.recipe_choice import KTO, PAIRS, PPO, SFT, TITLES, Annotated, Choice, Option, choose
 from evaluation.first_model.time_estimates import EarlierRun, Estimate, in_words
@@ -58,7 +58,7 @@ def sampling_size(project: Project, completions: int, max_new_tokens: int) -> di
     """Return how many answers there would be, how long they take, and what they cost at most behind an endpoint."""
     path = facts.path_of(project)
     base = facts.base_of(path)
-    prompts = project.prompts.filter(side=Split.TRAIN).exclude(source=ARENA).count()
+    prompts = prompts_to_sample(project, Split.TRAIN).count()
     answers = prompts * completions
     estimate = _estimate("sample", answers, base, tokens=max_new_tokens)
     size = {"prompts": prompts, "answers": answers, "time": in_words(estimate.seconds), "basis": estimate.basis}

@@ -14,7 +14,7 @@ from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from annotate.core.errors import Refused
-from annotate.data.datasets.actions import freeze
+from annotate.data.datasets import sampled_prompts
 from annotate.language_models.actions import enter_arena
 from annotate.models import Completion, Contestant, Dataset, LanguageModel, Project, Split
 from annotate.models.prompts import ARENA
@@ -138,8 +138,7 @@ def _plan_sampling(candidacy: Candidacy) -> _Sampling:
     """Freeze the eval prompts that a new candidate is to answer: before its transaction, for it writes files."""
     rule = rule_of(candidacy.project)
     sampling = rule.sampling if rule else PromotionRule.Sampling.AUTO
-    prompts = candidacy.project.prompts.filter(side=Split.EVAL).exclude(source=ARENA)
-    n, run = prompts.count(), candidacy.run
+    n, run = sampled_prompts.prompts_to_sample(candidacy.project, Split.EVAL).count(), candidacy.run
     if sampling == PromotionRule.Sampling.NEVER or n == 0 or run is None or run.created_by is None:
         return _Sampling()
     if run.finished_at is None or timezone.now() - run.finished_at > FRESH:
@@ -194,21 +193,9 @@ def _eval_prompts(candidacy: Candidacy) -> Dataset:
     """Return the latest frozen eval prompts when they are still all of them, else frozen anew."""
     project, run = candidacy.project, candidacy.run
     assert run is not None
-    latest = Dataset.objects.filter(project=project, kind=Dataset.Kind.PROMPTS, side=Split.EVAL).first()
-    if latest is not None:
-        now = set(project.prompts.filter(side=Split.EVAL).exclude(source=ARENA).values_list("pk", flat=True))
-        if set(latest.prompts.values_list("pk", flat=True)) >= now:
-            return latest
-    prompts = project.prompts.filter(side=Split.EVAL)
-    # What visitors asked in the arena is not put before others: it may be private.
-    sources = list(prompts.exclude(source=ARENA).order_by().values_list("source", flat=True).distinct())
-    return freeze(
-        project=project,
-        kind=Dataset.Kind.PROMPTS,
-        name=f"eval prompts for the candidate of run {run.pk}",
-        by=run.created_by,
-        side=Split.EVAL,
-        sources=sources,
+    name = f"eval prompts for the candidate of run {run.pk}"
+    return sampled_prompts.latest_complete(project, Split.EVAL, or_more=True) or sampled_prompts.freeze_all(
+        project, Split.EVAL, name=name, by=run.created_by
     )
 
 
