@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
@@ -20,7 +21,7 @@ from annotate.language_models.model_settings import sampling_for
 from annotate.models import Dataset, Import, LanguageModel, Project, Split, User
 from annotate.projects.actions import create_project
 from evaluation.first_model import facts
-from evaluation.first_model.recipe_choice import DPO, KTO, PPO, SFT, choose
+from evaluation.first_model.recipe_choice import DPO, KTO, PPO, SFT, Choice, choose
 from evaluation.models import FirstModel
 from training.core.bundled_model import NAME as BUNDLED_NAME
 from training.core.bundled_model import SOURCE as BUNDLED
@@ -35,7 +36,9 @@ _CLEARED_WITH_MODEL: dict[str, Any] = {"sampling_run": None, "reward_run": None,
 def start_project(*, name: str, by: User) -> Project:
     """Return a new project of that name alone; its address follows from it."""
     stem = slugify(name)[:40].strip("-") or "project"
-    return create_project(slug=_free(stem, "-", lambda slug: Project.objects.filter(slug=slug)), name=name, by=by)
+    return create_project(
+        slug=_free(stem, "-", lambda slug: Project.objects.filter(slug=slug).exists()), name=name, by=by
+    )
 
 
 def import_weights(*, project: Project, source: str, by: User, name: str = "") -> Run:
@@ -136,7 +139,9 @@ def sample_answers(
     run = queue_run(
         kind="sample",
         project=project,
-        name=_free(f"{base.name[:80]}: answers", " ", lambda name: project.runs.filter(kind="sample", name=name)),
+        name=_free(
+            f"{base.name[:80]}: answers", " ", lambda name: project.runs.filter(kind="sample", name=name).exists()
+        ),
         by=by,
         parent=base,
         dataset=_train_prompts(project, base, by),
@@ -205,7 +210,6 @@ def start_ppo(*, project: Project, by: User) -> Run:
         raise Refused(409, training="A run is under way; wait for its end, or cancel it.")
     if reward_run is None or reward_run.output_model is None:
         raise Refused(409, reward_model="There is no reward model yet.")
-    length = path.sampling_run.config.get("max_new_tokens") if path.sampling_run else project.max_new_tokens
     run = queue_run(
         kind=PPO,
         project=project,
@@ -215,7 +219,7 @@ def start_ppo(*, project: Project, by: User) -> Run:
         dataset=_train_prompts(project, base, by),
         reward_model=reward_run.output_model,
         # Nobody may be watching: at a bound it keeps the last model within it.
-        config={"at_bound": "finish", "max_new_tokens": length},
+        config={"at_bound": "finish", "max_new_tokens": facts.answer_tokens(path)},
         idempotency_key=f"first-model:{reward_run.pk}:{path.training_run_id or 0}",
     )
     _save(project, training_run=run, problem="")
@@ -239,11 +243,10 @@ def free_name(stem: str) -> str:
     return _free(stem[:110], "-", is_taken)
 
 
-def _free(stem: str, sign: str, taken: Any) -> str:
+def _free(stem: str, sign: str, is_taken: Callable[[str], bool]) -> str:
     for number in range(1, 1000):
         name = stem if number == 1 else f"{stem}{sign}{number}"
-        found = taken(name)
-        if not (found if isinstance(found, bool) else found.exists()):
+        if not is_taken(name):
             return name
     raise Refused(409, name=f"There are too many called {stem}; give a name of your own.")
 
@@ -273,7 +276,7 @@ def _require_base(path: FirstModel) -> LanguageModel:
     return base
 
 
-def _require_possible(kind: str, choice: Any) -> str:
+def _require_possible(kind: str, choice: Choice) -> str:
     if not kind:
         if choice.proposed is None:
             raise Refused(409, kind=" ".join(option.reason for option in choice.options if option.kind != PPO))
@@ -290,12 +293,12 @@ def _train_prompts(project: Project, base: LanguageModel, by: User) -> Dataset:
     """Return the latest frozen train prompts when they are still all of them, else frozen anew."""
     if latest := sampled_prompts.latest_complete(project, Split.TRAIN):
         return latest
-    name = _free(f"train prompts for {base.name[:80]}", " ", lambda name: project.datasets.filter(name=name))
+    name = _free(f"train prompts for {base.name[:80]}", " ", lambda name: project.datasets.filter(name=name).exists())
     return sampled_prompts.freeze_all(project, Split.TRAIN, name=name, by=by)
 
 
 def _annotations(project: Project, child: str, judge: str, by: User, kind: str) -> Dataset:
-    name = _free(f"annotations for {child[:90]}", " ", lambda name: project.datasets.filter(name=name))
+    name = _free(f"annotations for {child[:90]}", " ", lambda name: project.datasets.filter(name=name).exists())
     if kind == SFT:
         return freeze(project=project, kind=Dataset.Kind.SFT, name=name, by=by, judge=judge, whole_answers=False)
     return freeze(project=project, kind=Dataset.Kind.PREFERENCES, name=name, by=by, judge=judge)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from annotate.data.datasets import preferences
 from annotate.data.datasets.selections import select
 from annotate.models import (
@@ -18,6 +20,7 @@ from annotate.models import (
 )
 from evaluation.first_model.path_steps import Facts
 from evaluation.first_model.recipe_choice import Annotated
+from evaluation.first_model.time_estimates import REFERENCE_TOKENS
 from evaluation.models import FirstModel
 from training.models import Run
 
@@ -43,6 +46,13 @@ def child_of(path: FirstModel) -> LanguageModel | None:
     return path.training_run.output_model if path.training_run else None
 
 
+def answer_tokens(path: FirstModel) -> int:
+    """Return how long the answers are that are annotated, at most; as the project says where no run has made them."""
+    if path.sampling_run is None:
+        return path.project.max_new_tokens
+    return path.sampling_run.config.get("max_new_tokens", REFERENCE_TOKENS)
+
+
 def facts_of(path: FirstModel) -> Facts:
     project, base = path.project, base_of(path)
     answers = Completion.objects.filter(prompt__project=project, prompt__side=Split.TRAIN, model__isnull=False)
@@ -64,15 +74,20 @@ def is_under_way(run: Run | None) -> bool:
 
 def annotation_count(project: Project) -> int:
     """Return how many counted annotations of the train split there are, by people and simulations."""
-    return sum(table.objects.counted().on_split(Split.TRAIN).filter(project=project).count() for table in _FEEDBACK)
+    return sum(rows.count() for rows in _counted(project))
 
 
 def annotator_kind_of(project: Project) -> str:
     """Return whose annotations train: people's, unless simulations alone have annotated."""
-    tables = [table.objects.counted().on_split(Split.TRAIN).filter(project=project) for table in _FEEDBACK]
+    tables = _counted(project)
     has_people = any(rows.by(AnnotatorKind.PERSON).exists() for rows in tables)
     has_simulations = any(rows.by(AnnotatorKind.SIMULATION).exists() for rows in tables)
     return AnnotatorKind.SIMULATION if has_simulations and not has_people else AnnotatorKind.PERSON
+
+
+def _counted(project: Project) -> list[Any]:
+    """Return the counted annotations of the train split, a queryset for each kind."""
+    return [table.objects.counted().on_split(Split.TRAIN).filter(project=project) for table in _FEEDBACK]
 
 
 def annotated(project: Project, judge: str) -> Annotated:

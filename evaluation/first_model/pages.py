@@ -184,7 +184,7 @@ def _answers_step(request: MemberRequest, project: Project) -> HttpResponse:
     completions = whole_number(sent.get("completions_per_prompt", ""), 0, digits=3)
     length = whole_number(sent.get("max_new_tokens", ""), 0, digits=5)
     if sent.get("do") == "look":
-        size = present.sampling_size(project, completions, length)
+        size = present.sampling_size(path, completions, length)
         return _shown(request, path, ANSWERS, size=size)
     try:
         actions.sample_answers(

@@ -12,8 +12,8 @@ from django.utils import timezone
 from annotate.data.datasets.sampled_prompts import prompts_to_sample
 from annotate.models import LanguageModel, Project, Split
 from evaluation.first_model import actions, facts, path_steps, time_estimates
-from evaluation.first_model.recipe_choice import KTO, PAIRS, PPO, SFT, TITLES, Annotated, Choice, Option, choose
-from evaluation.first_model.time_estimates import EarlierRun, Estimate, in_words
+from evaluation.first_model.recipe_choice import KTO, PAIRS, PPO, SFT, Annotated, Choice, Option, choose
+from evaluation.first_model.time_estimates import REFERENCE_PARAMETERS, REFERENCE_TOKENS, EarlierRun, Estimate, in_words
 from evaluation.models import FirstModel
 from training.models import Run
 from training.runs.figures.progress import progress
@@ -54,11 +54,10 @@ def runs_of(path: FirstModel) -> dict[str, Run | None]:
     }
 
 
-def sampling_size(project: Project, completions: int, max_new_tokens: int) -> dict[str, Any]:
+def sampling_size(path: FirstModel, completions: int, max_new_tokens: int) -> dict[str, Any]:
     """Return how many answers there would be, how long they take, and what they cost at most behind an endpoint."""
-    path = facts.path_of(project)
     base = facts.base_of(path)
-    prompts = prompts_to_sample(project, Split.TRAIN).count()
+    prompts = prompts_to_sample(path.project, Split.TRAIN).count()
     answers = prompts * completions
     estimate = _estimate("sample", answers, base, tokens=max_new_tokens)
     size = {"prompts": prompts, "answers": answers, "time": in_words(estimate.seconds), "basis": estimate.basis}
@@ -81,8 +80,7 @@ def choice_of(path: FirstModel) -> tuple[Annotated, Choice]:
 
 def training_options(path: FirstModel, annotated: Annotated, choice: Choice) -> list[TrainingOption]:
     """Return every recipe, the proposed one first."""
-    base = facts.base_of(path)
-    length = path.sampling_run.config.get("max_new_tokens", 64) if path.sampling_run else path.project.max_new_tokens
+    base, length = facts.base_of(path), facts.answer_tokens(path)
     times = {option.kind: _training_time(option.kind, annotated, base, length) for option in choice.options}
     rows = [TrainingOption(option, times[option.kind], option == choice.proposed) for option in choice.options]
     return sorted(rows, key=lambda row: (not row.is_proposed, not row.option.is_possible))
@@ -108,7 +106,7 @@ def annotating_time(project: Project, annotated: Annotated) -> str:
 
 def weights_time(parameters: float | None) -> str:
     """Return how long weights take to be read: 25 s for 135 million parameters on two cores, most of it a start."""
-    return in_words(15 + 10 * (parameters or time_estimates.REFERENCE_PARAMETERS) / 135e6)
+    return in_words(15 + 10 * (parameters or REFERENCE_PARAMETERS) / REFERENCE_PARAMETERS)
 
 
 def size_on_disk(source: str) -> int:
@@ -117,7 +115,7 @@ def size_on_disk(source: str) -> int:
     return sum(each.stat().st_size for each in ([path] if path.is_file() else path.rglob("*")) if each.is_file())
 
 
-def _estimate(kind: str, items: int, base: LanguageModel | None, *, tokens: int = 64) -> Estimate:
+def _estimate(kind: str, items: int, base: LanguageModel | None, *, tokens: int = REFERENCE_TOKENS) -> Estimate:
     parameters = base.parameters if base else None
     earlier = _earlier(kind, base)
     return time_estimates.of_run(kind, items, parameters=parameters, tokens=tokens, earlier=earlier)
@@ -131,8 +129,8 @@ def _earlier(kind: str, base: LanguageModel | None) -> EarlierRun | None:
     if run is None or run.parent is None or run.started_at is None or run.finished_at is None:
         return None
     seconds = (run.finished_at - run.started_at).total_seconds()
-    tokens = run.config.get("max_new_tokens", 64) if kind in ("sample", "ppo") else 64
-    size = run.parent.parameters or time_estimates.REFERENCE_PARAMETERS
+    tokens = run.config.get("max_new_tokens", REFERENCE_TOKENS) if kind in ("sample", "ppo") else REFERENCE_TOKENS
+    size = run.parent.parameters or REFERENCE_PARAMETERS
     return EarlierRun(seconds, _items_of(run), size, tokens)
 
 
@@ -171,7 +169,7 @@ def summary(path: FirstModel) -> dict[str, Any]:
         "recipes": [
             {
                 "kind": row.option.kind,
-                "title": TITLES[row.option.kind],
+                "title": row.option.title,
                 "is_possible": row.option.is_possible,
                 "reason": row.option.reason,
                 "time": row.time,

@@ -28,11 +28,12 @@ def of_start(person: Person, projects: QuerySet[Project]) -> dict[str, Any]:
 
 def of_step(path: FirstModel, step: str, person: User) -> dict[str, Any]:
     known = facts.facts_of(path)
+    steps = path_steps.steps(known)
     context = {
         "project": path.project,
         "path": path,
-        "steps": path_steps.steps(known),
-        "step": next(each for each in path_steps.steps(known) if each.name == step),
+        "steps": steps,
+        "step": next(each for each in steps if each.name == step),
         "facts": known,
         "base": facts.base_of(path),
         "child": facts.child_of(path),
@@ -70,11 +71,7 @@ def _of_model(path: FirstModel, person: User) -> dict[str, Any]:
 
 
 def _of_prompts(path: FirstModel, person: User) -> dict[str, Any]:
-    prompts = path.project.prompts
-    context: dict[str, Any] = {
-        "train": prompts.filter(side=Split.TRAIN).count(),
-        "eval": prompts.filter(side=Split.EVAL).count(),
-    }
+    context: dict[str, Any] = {"eval": path.project.prompts.filter(side=Split.EVAL).count()}
     if path.prompts is not None and path.prompts.state != Import.State.DONE:
         known = {**formats.FORMATS, **formats.INCOMING}.get(path.prompts.format)
         context |= {"preview": preview(path.prompts), "format_title": known.title if known else path.prompts.format}
@@ -83,7 +80,7 @@ def _of_prompts(path: FirstModel, person: User) -> dict[str, Any]:
 
 def _of_answers(path: FirstModel, person: User) -> dict[str, Any]:
     completions, length = present.sampling_defaults(path.project, facts.base_of(path))
-    size = present.sampling_size(path.project, completions, length)
+    size = present.sampling_size(path, completions, length)
     return {"completions": completions, "length": length, "size": size}
 
 

@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand
 
 from annotate.core.command_arguments import person_named, project_named, refusals_told
 from evaluation.first_model import actions, present
-from evaluation.first_model.facts import base_of, path_of
+from evaluation.first_model.facts import path_of
 from evaluation.first_model.run_following import follow
 
 
@@ -33,8 +33,7 @@ class Command(BaseCommand):
             run = actions.sample_answers(
                 project=where, by=user, completions_per_prompt=completions, max_new_tokens=length
             )
-        length = length or present.sampling_defaults(where, base_of(path_of(where)))[1]
-        size = present.sampling_size(where, completions, length)
+        size = present.sampling_size(path_of(where), completions, run.config["max_new_tokens"])
         self.stdout.write(f"Queued {run}: {size['answers']:,} answers, {size['time']}, {size['basis']}.")
         if not queue:
             self.stdout.write(f"{follow(run, self.stdout.write).completions.count():,} answers are here.")
