@@ -77,6 +77,12 @@ class FirstModelOut(serializers.Serializer):
     child = serializers.IntegerField(allow_null=True, help_text="The trained model, which competes in the arena.")
 
 
+def _takes(form: type[Input]) -> Any:
+    """Declare an action of one step: what it takes; it answers where the project is then."""
+    responses = {201: FirstModelOut} | refusals(400, 403, 404, 409)
+    return extend_schema(request=form, responses=responses, parameters=[IDEMPOTENCY_KEY], tags=TAGS)
+
+
 @extend_schema(responses={200: FirstModelOut} | refusals(403, 404), tags=TAGS)
 @in_project(get="research")
 def first_model(request: Request, project: Project) -> Response:
@@ -84,12 +90,7 @@ def first_model(request: Request, project: Project) -> Response:
     return _out(project, 200)
 
 
-@extend_schema(
-    request=NewFirstModel,
-    responses={201: FirstModelOut} | refusals(400, 403, 404, 409),
-    parameters=[IDEMPOTENCY_KEY],
-    tags=TAGS,
-)
+@_takes(NewFirstModel)
 @in_project(post="research")
 @idempotent(atomic=False)
 def model(request: Request, project: Project) -> Response:
@@ -111,12 +112,7 @@ def model(request: Request, project: Project) -> Response:
     return _out(project, 201)
 
 
-@extend_schema(
-    request=NewAnswers,
-    responses={201: FirstModelOut} | refusals(400, 403, 404, 409),
-    parameters=[IDEMPOTENCY_KEY],
-    tags=TAGS,
-)
+@_takes(NewAnswers)
 @in_project(post="research")
 @idempotent(atomic=False)
 def answers(request: Request, project: Project) -> Response:
@@ -125,12 +121,7 @@ def answers(request: Request, project: Project) -> Response:
     return _out(project, 201)
 
 
-@extend_schema(
-    request=NewTraining,
-    responses={201: FirstModelOut} | refusals(400, 403, 404, 409),
-    parameters=[IDEMPOTENCY_KEY],
-    tags=TAGS,
-)
+@_takes(NewTraining)
 @in_project(post="research")
 @idempotent(atomic=False)
 def training(request: Request, project: Project) -> Response:
