@@ -9,9 +9,9 @@ from annotate.data.datasets import actions as datasets
 from annotate.models import AnnotatorKind, Dataset, LanguageModel, Project
 from evaluation.demo.plan import Report, Turn, TurnStopped
 from training.models import Run
+from training.runs.figures.following import under_way
 from training.runs.ordering.actions import queue_run, resume
 
-POLL_SECONDS = 1.0
 WORKER_PATIENCE = 30.0
 
 
@@ -68,13 +68,11 @@ def run_keys(project: Project) -> str:
 
 def _await(turn: Turn, report: Report, run: Run) -> Run:
     queued_since = time.monotonic()
-    while not run.is_finished and run.state != Run.State.PAUSED:
+    for _ in under_way(run):
         note = run.phase
         if run.state == Run.State.QUEUED and time.monotonic() - queued_since > WORKER_PATIENCE:
             note = "waiting for the worker; is it running?"
         report(run.step, run.total_steps, note, run.ends_at)
-        time.sleep(POLL_SECONDS)
-        run.refresh_from_db()
     if run.state != Run.State.SUCCEEDED:
         page = turn.page(f"/runs/{run.pk}/")
         raise TurnStopped(f"{run.name} has {run.state}: {run.reason} {run.remedy} See {page}".replace("  ", " "))
