@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
 
-Row = dict[str, Any]
+from evaluation.sample.fixture_files import Row
+
 Ids = dict[str, dict[int, int]]  # new ids by table ("annotate.prompt") and old id
 
 

@@ -30,7 +30,7 @@ def write_runs(folder: Path, ids: Ids, here: Callable[[str], str], base: str) ->
     for name, content in read_files(folder).items():
         top, number, *rest = name.split("/")
         if top == "runs":
-            path = _run_folder(runs[int(number)]).joinpath(*rest)
+            path = Run(pk=runs[int(number)]).path.joinpath(*rest)
             if not name.endswith(BINARY):
                 content = here(translate_file(name, content, ids).decode()).encode()
         else:
@@ -40,12 +40,12 @@ def write_runs(folder: Path, ids: Ids, here: Callable[[str], str], base: str) ->
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     for adapter in sorted((folder / "adapters").iterdir()):
-        _put_adapter(adapter, _run_folder(runs[int(adapter.name)]) / "model", settings.DATA_DIR / base)
+        _put_adapter(adapter, Run(pk=runs[int(adapter.name)]).path / "model", settings.DATA_DIR / base)
 
 
 def remove_runs(numbers: Iterable[int]) -> None:
     for number in numbers:
-        shutil.rmtree(_run_folder(number), ignore_errors=True)
+        shutil.rmtree(Run(pk=number).path, ignore_errors=True)
 
 
 def complete_adapters(project: Project) -> int:
@@ -76,10 +76,6 @@ def describe_models(found: Row, ids: Ids) -> None:
         elif model.kind == LanguageModel.Kind.POLICY:
             model.folder, model.origin = "", LEFT_OUT.format(model.origin)
         model.save(update_fields=["folder", "origin", "content_hash"])
-
-
-def _run_folder(number: int) -> Path:
-    return settings.RUNS_DIR / f"{number:06d}"
 
 
 def _put_adapter(adapter: Path, model: Path, base: Path) -> None:
