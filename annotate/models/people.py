@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from django.contrib.auth.models import AbstractUser
 from django.db import models
+from django.utils import timezone
 
 
 class User(AbstractUser):
@@ -48,6 +49,16 @@ class Membership(models.Model):
         return f"{self.user} as {self.role} in {self.project}"
 
 
+class Invitations(models.QuerySet["Invitation"]):
+    def unanswered(self) -> Invitations:
+        """Return those that are neither accepted nor taken back, run out or not."""
+        return self.filter(accepted_at=None, revoked_at=None)
+
+    def open(self) -> Invitations:
+        """Return those whose link can be accepted now."""
+        return self.unanswered().filter(expires_at__gt=timezone.now())
+
+
 class Invitation(models.Model):
     """A link that makes whoever opens it a member, once and for a while. Only the hash of its token is kept.
 
@@ -80,6 +91,8 @@ class Invitation(models.Model):
     queued_at = models.DateTimeField(null=True, blank=True, help_text="When its mail was last asked for.")
     mailed_at = models.DateTimeField(null=True, blank=True, help_text="When its mail was last taken up or sent.")
     opened_at = models.DateTimeField(null=True, blank=True, help_text="When its link was first opened.")
+
+    objects = Invitations.as_manager()
 
     class Meta:
         ordering = ["-id"]

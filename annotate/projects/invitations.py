@@ -50,8 +50,8 @@ def standing(token: str) -> Invitation | None:
     """Return the invitation of that token, while it can be accepted."""
     if not token:
         return None
-    good = Invitation.objects.filter(accepted_at=None, revoked_at=None, expires_at__gt=timezone.now())
-    return good.select_related("project", "invited_by").filter(token_hash=token_hash(token)).first()
+    rows = Invitation.objects.open().select_related("project", "invited_by")
+    return rows.filter(token_hash=token_hash(token)).first()
 
 
 def accept(*, token: str, by: User) -> Membership:
@@ -89,8 +89,8 @@ def join(*, slug: str, by: User) -> Membership:
 def revoke(*, invitation: Invitation, by: User) -> None:
     require(by, "manage", invitation.project)
     with transaction.atomic():
-        open_ones = Invitation.objects.filter(pk=invitation.pk, accepted_at=None, revoked_at=None)
-        if not open_ones.update(revoked_at=timezone.now()):
+        unanswered = Invitation.objects.unanswered().filter(pk=invitation.pk)
+        if not unanswered.update(revoked_at=timezone.now()):
             raise Refused(409, invitation="It is accepted or taken back already; remove the member instead.")
         about = f"{invitation.email or 'a link'} as {invitation.role}"
         audit.record(action="invitation.revoked", about=about, by=by, project=invitation.project)

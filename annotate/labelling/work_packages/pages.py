@@ -84,9 +84,7 @@ def _show(
             "n": n,
             "examples": found[: min(n, _EXAMPLES)],
             "members": members,
-            "n_invited": project.invitations.filter(
-                accepted_at=None, revoked_at=None, expires_at__gt=timezone.now()
-            ).count(),
+            "n_invited": project.invitations.open().count(),
             "batches": sorted({member.batch for member in members if member.batch}),
             "languages": sorted({member.language for member in members if member.language}),
         }

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 from django.db.models.functions import Lower
 from django.urls import reverse
 from django.utils import timezone
@@ -92,7 +92,7 @@ def send_again(*, project: Project, by: User, batch: str) -> tuple[int, int]:
     now = timezone.now()
     with transaction.atomic():
         project.lock()
-        unanswered = _unanswered(project, batch)
+        unanswered = project.invitations.unanswered().filter(batch=batch)
         lately = Q(queued_at__gt=now - PAUSE) & ~Q(mail=_Mail.FAILED) | Q(mail__in=[_Mail.WAITING, _Mail.SENDING])
         due = list(unanswered.exclude(lately).exclude(salt="").values_list("pk", flat=True))
         n_recent = unanswered.filter(lately).count()
@@ -111,7 +111,7 @@ def withdraw(*, project: Project, by: User, batch: str) -> int:
     require(by, "manage", project)
     with transaction.atomic():
         project.lock()
-        n = _unanswered(project, batch).update(revoked_at=timezone.now())
+        n = project.invitations.unanswered().filter(batch=batch).update(revoked_at=timezone.now())
         if not n:
             raise Refused(409, batch="None of its invitations is open: all are accepted or taken back.")
         audit.record(action="invitations.revoked", about=f"{n} of {_named(batch)}", by=by, project=project)
@@ -122,7 +122,7 @@ def links(*, project: Project, by: User, batch: str) -> list[tuple[Invitation, s
     """Return the open invitations of a batch with their links, to be handed over. Written into the audit trail."""
     require(by, "manage", project)
     with transaction.atomic():
-        open_ones = _unanswered(project, batch).filter(expires_at__gt=timezone.now()).exclude(salt="").order_by("id")
+        open_ones = project.invitations.open().filter(batch=batch).exclude(salt="").order_by("id")
         told = [(invitation, link(invitation)) for invitation in open_ones]
         audit.record(action="invitations.links", about=f"{len(told)} of {_named(batch)}", by=by, project=project)
     return told
@@ -155,16 +155,11 @@ def _sorted(lines: list[lists.Line]) -> Preview:
 def _known(project: Project) -> dict[str, set[str]]:
     """Return the addresses, in lower case, of members and of those with a good invitation."""
     members = User.objects.filter(memberships__project=project).exclude(email="")
-    invited = _unanswered(project).filter(expires_at__gt=timezone.now()).exclude(email="")
+    invited = project.invitations.open().exclude(email="")
     return {
         "members": set(members.annotate(key=Lower("email")).values_list("key", flat=True)),
         "invited": set(invited.annotate(key=Lower("email")).order_by().values_list("key", flat=True)),
     }
-
-
-def _unanswered(project: Project, batch: str | None = None) -> QuerySet[Invitation]:
-    rows = project.invitations.filter(accepted_at=None, revoked_at=None)
-    return rows if batch is None else rows.filter(batch=batch)
 
 
 def _invitation(project: Project, line: lists.Line, by: User, now: datetime) -> Invitation:

@@ -50,8 +50,7 @@ def send_waiting() -> bool:
 
 
 def _waiting() -> QuerySet[Invitation]:
-    open_ones = Invitation.objects.filter(mail=_Mail.WAITING, accepted_at=None, revoked_at=None)
-    return open_ones.filter(expires_at__gt=timezone.now()).order_by("id")
+    return Invitation.objects.open().filter(mail=_Mail.WAITING).order_by("id")
 
 
 def _claim(pk: int) -> Invitation | None:

@@ -10,7 +10,6 @@ from django.core.mail import send_mail
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
-from django.utils import timezone
 from django.views.decorators.cache import never_cache
 
 from annotate.core.errors import Refused
@@ -39,9 +38,7 @@ def people(request: MemberRequest, project: Project) -> HttpResponse:
         "members": project.memberships.select_related("user").order_by("role", "user__username"),
         "has_batches": project.memberships.exclude(batch="", language="").exists(),
         "roles": [(role, role.label, MAY[role]) for role in Role],
-        "invitations": project.invitations.filter(
-            accepted_at=None, revoked_at=None, expires_at__gt=timezone.now(), salt=""
-        ).select_related("invited_by"),
+        "invitations": project.invitations.open().filter(salt="").select_related("invited_by"),
         "n_in_batches": project.invitations.exclude(salt="").count(),
         "days": invitations.DAYS,
         "sends_mail": bool(settings.EMAIL_NOTICES_FROM),
