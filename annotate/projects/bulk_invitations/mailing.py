@@ -94,4 +94,5 @@ def _note(invitation: Invitation, mail: str, problem: str) -> None:
 
 def _give_up_lost() -> None:
     lost = Invitation.objects.filter(mail=_Mail.SENDING, mailed_at__lt=timezone.now() - LEASE)
-    lost.update(mail=_Mail.FAILED, mail_problem=UNSURE)
+    if lost.exists():  # an update that changes nothing would wait for SQLite's one writer all the same
+        lost.update(mail=_Mail.FAILED, mail_problem=UNSURE)
