@@ -45,6 +45,7 @@ class ServedAdapter(models.Model):
 
     # Of a base with an endpoint: nobody answers for such a child just now.
     AWAY = (State.WAITING, State.LOADING, State.EVICTED, State.UNLOADED, State.FAILED)
+    TO_ASK_FOR = (State.EVICTED, State.UNLOADED, State.FAILED)  # asking would have it loaded
 
     model = models.OneToOneField(LanguageModel, models.CASCADE, related_name="served_adapter")
     base = models.ForeignKey(LanguageModel, models.PROTECT, null=True, related_name="served_children")
@@ -68,11 +69,10 @@ class ServedAdapter(models.Model):
     @property
     def can_be_asked_for(self) -> bool:
         """Return whether asking for it would have the background worker load it."""
-        return self.state in (self.State.EVICTED, self.State.UNLOADED, self.State.FAILED)
+        return self.state in self.TO_ASK_FOR
 
     def ask(self) -> None:
         """Have the background worker load it as soon as it can; nothing for one that is loaded, or cannot be."""
         now = timezone.now()
-        ServedAdapter.objects.filter(
-            pk=self.pk, state__in=[self.State.EVICTED, self.State.UNLOADED, self.State.FAILED], model__retired_at=None
-        ).update(state=self.State.WAITING, tries=0, due_at=now, asked_at=now, problem="")
+        rows = ServedAdapter.objects.filter(pk=self.pk, state__in=self.TO_ASK_FOR, model__retired_at=None)
+        rows.update(state=self.State.WAITING, tries=0, due_at=now, asked_at=now, problem="")
