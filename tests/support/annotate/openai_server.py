@@ -7,10 +7,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-from tests.support.stub_server import serve
+from tests.support.stub_server import JsonHandler, serve
 
 
 @dataclass
@@ -31,25 +30,22 @@ class FakeServer:
 def openai_server() -> Iterator[FakeServer]:
     fake = FakeServer()
 
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *args: Any) -> None:
-            pass
-
+    class Handler(JsonHandler):
         def do_GET(self) -> None:
-            self._json(200, {"object": "list", "data": [{"id": name} for name in fake.models]})
+            self.send_json(200, {"object": "list", "data": [{"id": name} for name in fake.models]})
 
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            body = self.read_json()
             fake.requests.append(body)
             if fake.status != 200:
-                self._json(fake.status, {"error": fake.error})
+                self.send_json(fake.status, {"error": fake.error})
             elif body.get("stream"):
                 with suppress(BrokenPipeError):  # whoever asked has left
                     self._stream(body)
             else:
                 text = "".join(piece for piece in fake.answer(body) if isinstance(piece, str))
                 choice = {"message": {"role": "assistant", "content": text}, "finish_reason": fake.reason(body)}
-                self._json(200, {"choices": [choice], "usage": {"completion_tokens": len(text.split())}})
+                self.send_json(200, {"choices": [choice], "usage": {"completion_tokens": len(text.split())}})
 
         def _stream(self, body: dict[str, Any]) -> None:
             self.send_response(200)
@@ -72,14 +68,6 @@ def openai_server() -> Iterator[FakeServer]:
 
         def _event(self, event: dict[str, Any]) -> None:
             self.wfile.write(b"data: " + json.dumps(event, ensure_ascii=False).encode() + b"\n\n")
-
-        def _json(self, status: int, body: Any) -> None:
-            data = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
 
     with serve(Handler) as fake.url:
         yield fake

@@ -7,13 +7,13 @@ the bodies, the status codes and the wording of errors, in the form of the versi
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+from tests.support.stub_server import JsonHandler, serve
 
 
 @dataclass
@@ -38,25 +38,22 @@ class VllmStandIn:
 def vllm_stand_in() -> Iterator[VllmStandIn]:
     vllm = VllmStandIn()
 
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *args: Any) -> None:
-            pass
-
+    class Handler(JsonHandler):
         def do_GET(self) -> None:
             if not self._let_in():
                 return
             if self.path != "/v1/models":
-                self._send(404, {"detail": "Not Found"})
+                self.send_json(404, {"detail": "Not Found"})
                 return
             cards = [{"id": vllm.base, "object": "model", "owned_by": "vllm", "root": vllm.base, "parent": None}]
             cards += [
                 {"id": name, "object": "model", "owned_by": "vllm", "root": path, "parent": vllm.base}
                 for name, path in vllm.loaded.items()
             ]
-            self._send(200, {"object": "list", "data": cards})
+            self.send_json(200, {"object": "list", "data": cards})
 
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            body = self.read_json()
             if not self._let_in():
                 return
             vllm.calls.append((self.path, body))
@@ -66,7 +63,7 @@ def vllm_stand_in() -> Iterator[VllmStandIn]:
             if self.path in routes:
                 routes[self.path](body)
             else:
-                self._send(404, {"detail": "Not Found"})
+                self.send_json(404, {"detail": "Not Found"})
 
         def _load(self, body: dict[str, Any]) -> None:
             name, path = body.get("lora_name"), body.get("lora_path")
@@ -84,7 +81,7 @@ def vllm_stand_in() -> Iterator[VllmStandIn]:
             else:
                 vllm.loaded[name] = path
                 vllm.most_loaded = max(vllm.most_loaded, len(vllm.loaded))
-                self._send(200, f"Success: LoRA adapter '{name}' added successfully.")
+                self.send_json(200, f"Success: LoRA adapter '{name}' added successfully.")
 
         def _unload(self, body: dict[str, Any]) -> None:
             name = body.get("lora_name")
@@ -92,7 +89,7 @@ def vllm_stand_in() -> Iterator[VllmStandIn]:
                 self._error(404, "NotFoundError", f"The lora adapter '{name}' cannot be found.")
             else:
                 del vllm.loaded[name]
-                self._send(200, f"Success: LoRA adapter '{name}' removed successfully.")
+                self.send_json(200, f"Success: LoRA adapter '{name}' removed successfully.")
 
         def _chat(self, body: dict[str, Any]) -> None:
             name = body.get("model")
@@ -103,7 +100,7 @@ def vllm_stand_in() -> Iterator[VllmStandIn]:
             usage = {"prompt_tokens": 1, "completion_tokens": 2}
             if not body.get("stream"):
                 choice = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-                self._send(200, {"choices": [choice], "usage": usage})
+                self.send_json(200, {"choices": [choice], "usage": usage})
                 return
             self.send_response(200)
             self.send_header("Content-Type", "text/event-stream")
@@ -115,28 +112,13 @@ def vllm_stand_in() -> Iterator[VllmStandIn]:
 
         def _let_in(self) -> bool:
             if vllm.key and self.headers.get("Authorization") != f"Bearer {vllm.key}":
-                self._send(401, {"error": "Unauthorized"})
+                self.send_json(401, {"error": "Unauthorized"})
                 return False
             return True
 
         def _error(self, status: int, kind: str, message: str) -> None:
             error = {"message": message, "type": kind, "param": None, "code": status}
-            self._send(status, {"object": "error", **error} if vllm.old_errors else {"error": error})
+            self.send_json(status, {"object": "error", **error} if vllm.old_errors else {"error": error})
 
-        def _send(self, status: int, body: Any) -> None:
-            data = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    vllm.url = f"http://127.0.0.1:{server.server_port}/v1"
-    try:
+    with serve(Handler) as vllm.url:
         yield vllm
-    finally:
-        server.shutdown()
-        server.server_close()
