@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -16,7 +17,7 @@ from annotate.data.formats.items import Item
 from annotate.data.imports.column_uses import column_uses
 from annotate.data.imports.preparing import Ready, prepare
 from annotate.data.rows.row_files import LARGEST_IMPORT, is_parquet, read_rows
-from annotate.data.rows.row_source import FileRow, TooLarge, printable
+from annotate.data.rows.row_source import FileRow, TooLarge, UnreadableFile, printable
 
 ROWS, CHARACTERS = 400, 800_000  # of a portion: nobody else writes on SQLite while it is written
 _ODD = (TypeError, KeyError, AttributeError, IndexError, OverflowError, RecursionError)
@@ -164,8 +165,11 @@ def first_items(
 
 def uses_of_columns(path: Path, name: str, read_options: HowToRead) -> dict[str, str]:
     """Return what each column is read as, by the first rows: {column: "prompt"}, "" where nothing reads it."""
-    rows = (row.row for row in _beginning(path, name, read_options.container) if not row.problem)
-    return column_uses(_reader(read_options), list(islice(rows, _ASKED)))
+    rows: list[dict[str, Any]] = []
+    with suppress(UnreadableFile):  # damaged further on: what stands before it is imported, so it tells the columns
+        first = (row.row for row in _beginning(path, name, read_options.container) if not row.problem)
+        rows.extend(islice(first, _ASKED))
+    return column_uses(_reader(read_options), rows)
 
 
 def _reader(read_options: HowToRead) -> Callable[[dict[str, Any], int], list[Item]]:

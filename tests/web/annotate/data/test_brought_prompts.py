@@ -184,3 +184,18 @@ def test_what_nothing_reads_is_named_before_anything_is_written(client, tmp_path
     assert options.unused_columns(import_) == ["Owner"]
     fields = json.loads(client.get(f"/api/v1/imports/{import_.pk}/").content)
     assert fields["columns"] == {"Prompt": "prompt", "Category": "category"} and fields["unused_columns"] == ["Owner"]
+
+
+@pytest.mark.django_db
+def test_columns_of_a_file_that_is_damaged_further_on_are_told_by_what_comes_before():
+    project = factories.make_project()
+    researcher = factories.make_user(project, role=Role.RESEARCHER)
+    rows = ", ".join(json.dumps({"question": f"Why {n}?", "owner": "ann"}) for n in range(4))
+    file, order = io.BytesIO(f"[{rows}, oops]".encode()), Order(format="questions")
+    import_ = start_import(project=project, file=file, file_name="prompts.json", order=order, by=researcher)
+    assert options.columns_read(import_) == {"question": "prompt"} and options.unused_columns(import_) == ["owner"]
+    importer = Importer(only=import_.pk)
+    while importer.do():
+        pass
+    import_.refresh_from_db()
+    assert import_.state == Import.State.FAILED and "behind row 4" in import_.problem
