@@ -44,26 +44,26 @@ def fits_answers(row: Row) -> bool:
 
 def read_answers(row: Row, line: int) -> list[Item]:
     task = guessing.task(row)
-    return [answers_of(task, row, messages=_asked(row, task), **_common(row))]
+    answers = _own_answers(task, row)
+    if not answers:
+        raise ValueError("has no answer that is not empty.")
+    return [_new_answers(answers, messages=_asked(row, task), **_common(row))]
 
 
 def answers_or_prompt(task: guessing.Task, row: Row, suggested: Sequence[tuple[str, str]], **common: Any) -> Item:
     """Return a task that nobody has done yet: its answers to be annotated, with those that models suggest as (text,
     model); a prompt where it has none."""
-    own = [(text, _model(row, name)) for name, text in zip(task.answers, task.texts, strict=True)]
-    answers = [(text, model) for text, model in dict.fromkeys([*own, *suggested]) if text.strip()]
-    if not answers:
-        return NewPrompt(**common)
+    answers = list(dict.fromkeys([*_own_answers(task, row), *(one for one in suggested if one[0].strip())]))
+    return _new_answers(answers, **common) if answers else NewPrompt(**common)
+
+
+def _own_answers(task: guessing.Task, row: Row) -> list[tuple[str, str]]:
+    """Return (text, model) of each answer that is not empty."""
+    return [(text, _model(row, name)) for name, text in zip(task.answers, task.texts, strict=True) if text.strip()]
+
+
+def _new_answers(answers: Sequence[tuple[str, str]], **common: Any) -> Item:
     texts, models = zip(*answers, strict=True)
-    return NewAnswers(texts=texts, models=models, **common)
-
-
-def answers_of(task: guessing.Task, row: Row, **common: Any) -> Item:
-    """Return the answers to annotate. Raises ValueError where there are none."""
-    answers = [(text, _model(row, name)) for name, text in zip(task.answers, task.texts, strict=True) if text.strip()]
-    if not answers:
-        raise ValueError("has no answer that is not empty.")
-    texts, models = tuple(text for text, _ in answers), tuple(model for _, model in answers)
     return NewAnswers(texts=texts, models=models, **common)
 
 
