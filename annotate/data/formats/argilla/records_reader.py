@@ -166,15 +166,18 @@ def _person(user: str, responses: Sequence[Response], task: guessing.Task, commo
 
 def asked(question: str, answers: int) -> str:
     """Return what a question asks, without the number of the answer: `rating` for `rating_2` where there are two."""
+    return _asked_of(question, answers)[0]
+
+
+def _asked_of(question: str, answers: int) -> tuple[str, int]:
+    """Return what a question asks, and the index of the answer of which it asks that."""
     match = _PLACE.fullmatch(question)
-    return match[1] if match and int(match[2]) <= answers else question
+    return (match[1], int(match[2]) - 1) if match and int(match[2]) <= answers else (question, 0)
 
 
 def _rates(response: Response, task: guessing.Task) -> tuple[int, Row] | None:
     """Return which answer is rated, and how; None where this is no rating."""
-    name, index = asked(response.question, len(task.texts)), 0
-    if name != response.question:
-        index = int(response.question[-1]) - 1
+    name, index = _asked_of(response.question, len(task.texts))
     if isinstance(response.value, int | float) and not isinstance(response.value, bool):
         return index, guessing.step(name, response.value)
     if len(task.texts) < 2 and isinstance(response.value, str | bool) and not guessing.is_flag(name):
