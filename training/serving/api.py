@@ -16,6 +16,7 @@ from annotate.language_models.model_access import home_of
 from annotate.models import LanguageModel, ServedAdapter
 from training.serving import actions, present
 from training.serving.actions import LONGEST_FOLDER, MOST_ADAPTERS
+from training.serving.served_names import settings_of
 
 
 class AdapterOut(serializers.Serializer):
@@ -58,7 +59,7 @@ def adapters(request: Request, pk: str) -> Response:
     home = home_of(request.user, model)
     if home is None or not can(request.user, "research", home):
         raise Refused(403, authorization="This needs the role of researcher or manager in its project; ask one.")
-    server = present.server_of(model)
+    server = settings_of(model)
     if request.method == "PATCH":
         sent = AdapterServerIn(data=request.data)
         sent.is_valid(raise_exception=True)

@@ -21,11 +21,12 @@ def make_room(base: LanguageModel, *, for_row: ServedAdapter, one_more: bool = F
 
     `one_more`: the server itself has said that it is full, whatever the limit here."""
     rows = loaded_rows(base).exclude(pk=for_row.pk)
-    surplus = rows.count() + 1 - settings_of(base).limit
+    limit = settings_of(base).limit
+    surplus = rows.count() + 1 - limit
     surplus = max(surplus, 1) if one_more else surplus
     for row in least_used(list(rows))[: max(surplus, 0)]:
         # Which one took it is not said: it may be another project's.
-        reason = f"Another one took its place: the server keeps {settings_of(base).limit} adapters at a time."
+        reason = f"Another one took its place: the server keeps {limit} adapters at a time."
         hot_loading.unload(row, State.EVICTED, reason)
 
 

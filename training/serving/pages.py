@@ -16,6 +16,7 @@ from annotate.language_models.changes import may_change
 from annotate.language_models.model_access import find_model
 from annotate.models import LanguageModel, Project, User
 from training.serving import actions, present
+from training.serving.served_names import settings_of
 
 
 @never_cache
@@ -43,7 +44,7 @@ def adapters(request: PageRequest, pk: int) -> HttpResponse:
 
 
 def _context(request: PageRequest, model: LanguageModel, project: Project) -> dict[str, Any]:
-    server = present.server_of(model)
+    server = settings_of(model)
     return {
         "project": project,
         "section": "models",

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from django.db.models import Min, Q
 
 from annotate.core.permissions import Person, models_seen
-from annotate.models import AdapterServer, Battle, LanguageModel, ServedAdapter
+from annotate.models import Battle, LanguageModel, ServedAdapter
 from training.core.export_names import file_stem
 from training.runs.figures import fidelity
 from training.serving import eviction
@@ -96,10 +96,6 @@ def seconds_to_first_battle(model: LanguageModel) -> float | None:
     ended = _run_end(model)
     first = Battle.objects.filter(Q(model_a=model) | Q(model_b=model)).aggregate(first=Min("created_at"))["first"]
     return _seconds(ended, first)
-
-
-def server_of(base: LanguageModel) -> AdapterServer:
-    return settings_of(base)
 
 
 def _hot_child(row: ServedAdapter, last_used: datetime) -> HotChild:

@@ -8,7 +8,6 @@ from pathlib import Path
 from annotate.models import LanguageModel, ServedAdapter
 from training.core import adapter_base
 from training.models import Run
-from training.serving.served_names import has_adapter
 
 log = logging.getLogger("assay.serving")
 MERGED = "It has weights of its own, and no adapter: no server can load it beside its base."
@@ -51,7 +50,7 @@ def _base_and_problem(model: LanguageModel) -> tuple[LanguageModel | None, str]:
     path = model.path
     if path is None or not path.is_dir():
         return None, GONE
-    if not has_adapter(model):
+    if not adapter_base.is_adapter(path):
         return None, MERGED
     try:
         folder = adapter_base.find_base(path)

@@ -7,16 +7,15 @@ from pathlib import PurePosixPath
 from django.utils.text import slugify
 
 from annotate.models import AdapterServer, LanguageModel
-from training.core import adapter_base
 from training.core.export_names import file_stem
-from training.runs.figures import fidelity
 from training.serving.dialects import detection
 from training.serving.dialects.exchange import Adapter
 
 
 def settings_of(base: LanguageModel) -> AdapterServer:
-    """Return how the base's server takes adapters: its row, or the defaults."""
-    return AdapterServer.objects.filter(base=base).first() or AdapterServer(base=base)
+    """Return how the base's server takes adapters: its row, or the defaults. Read once of each base in memory."""
+    server: AdapterServer | None = getattr(base, "adapter_server", None)
+    return server or AdapterServer(base=base)
 
 
 def adapter_of(model: LanguageModel, base: LanguageModel, dialect: str) -> Adapter:
@@ -28,8 +27,7 @@ def adapter_of(model: LanguageModel, base: LanguageModel, dialect: str) -> Adapt
     folder = folder_at(settings_of(base), model)
     by_folder = not base.endpoint or dialect == detection.TRANSFORMERS
     name = folder if by_folder else f"{slugify(model.name)[:80] or 'model'}-{model.pk}"
-    saved = fidelity.of_result((model.card or {}).get("metrics"))
-    return Adapter(name=name, folder=folder, file_stem=file_stem(model.name), rank=saved.rank if saved else None)
+    return Adapter(name=name, folder=folder, file_stem=file_stem(model.name))
 
 
 def folder_at(server: AdapterServer, model: LanguageModel) -> str:
@@ -37,7 +35,3 @@ def folder_at(server: AdapterServer, model: LanguageModel) -> str:
     if server.data_folder and not PurePosixPath(model.folder).is_absolute():
         return str(PurePosixPath(server.data_folder) / model.folder)
     return str(model.path)
-
-
-def has_adapter(model: LanguageModel) -> bool:
-    return model.path is not None and adapter_base.is_adapter(model.path)

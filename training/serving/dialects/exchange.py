@@ -36,7 +36,6 @@ class Adapter:
     name: str
     folder: str
     file_stem: str  # of an exported GGUF adapter
-    rank: int | None = None
 
 
 @dataclass(frozen=True)
