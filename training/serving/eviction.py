@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from django.db.models import Exists, Max, OuterRef, QuerySet
+from django.db.models import Max, QuerySet
 
 from annotate.models import Battle, Completion, Contestant, LanguageModel, ServedAdapter
 from training.serving import hot_loading
@@ -57,17 +57,18 @@ def last_used(rows: Sequence[ServedAdapter]) -> dict[int, datetime]:
 
 
 def _competing(rows: Sequence[ServedAdapter]) -> set[int]:
-    entered = Contestant.objects.filter(model=OuterRef("pk"), left_at=None)
-    models = LanguageModel.objects.filter(pk__in=[row.model_id for row in rows])
-    return set(models.filter(Exists(entered)).values_list("pk", flat=True))
+    models = [row.model_id for row in rows]
+    return set(Contestant.objects.filter(model__in=models, left_at=None).values_list("model", flat=True))
 
 
 def whose_turn(base: LanguageModel) -> ServedAdapter | None:
     """Return the child that competes, made room longest ago, and whose arena went on since; None when none waits so.
 
     Else one that made room would have no more battles, and its rank would never be known."""
-    evicted = ServedAdapter.objects.filter(base=base, state=State.EVICTED, model__retired_at=None)
-    waiting = [row for row in evicted.order_by("unloaded_at") if row.model_id in _competing([row])]
+    rows = ServedAdapter.objects.filter(base=base, state=State.EVICTED, model__retired_at=None)
+    evicted = list(rows.order_by("unloaded_at"))
+    competing = _competing(evicted)
+    waiting = [row for row in evicted if row.model_id in competing]
     loaded = list(loaded_rows(base))
     if not waiting or not loaded or waiting[0].unloaded_at is None:
         return None
