@@ -6,9 +6,14 @@ from annotate.models import LanguageModel
 from training.runs.figures import fidelity
 
 
+def rank_of(model: LanguageModel) -> int | None:
+    """Return the rank of an adapter; None for full weights, and where the card does not say."""
+    saved = _fidelity(model)
+    return saved.rank if saved else None
+
+
 def is_adapter(model: LanguageModel) -> bool:
-    fidelity_ = fidelity.of_result((model.card or {}).get("metrics"))
-    return fidelity_ is not None and fidelity_.rank is not None
+    return rank_of(model) is not None
 
 
 def base_of(model: LanguageModel) -> LanguageModel | None:
@@ -24,8 +29,12 @@ def base_of(model: LanguageModel) -> LanguageModel | None:
 
 def described(model: LanguageModel) -> str:
     """Return `adapter of rank 16 on SmolLM2`; empty for full weights."""
-    fidelity_ = fidelity.of_result((model.card or {}).get("metrics"))
-    if fidelity_ is None or fidelity_.rank is None:
+    saved = _fidelity(model)
+    if saved is None or saved.rank is None:
         return ""
     base = base_of(model)
-    return f"{fidelity_.form} on {base.name}" if base else fidelity_.form
+    return f"{saved.form} on {base.name}" if base else saved.form
+
+
+def _fidelity(model: LanguageModel) -> fidelity.Fidelity | None:
+    return fidelity.of_result((model.card or {}).get("metrics"))

@@ -11,8 +11,7 @@ from django.db.models import Min, Q
 from annotate.core.permissions import Person, models_seen
 from annotate.models import Battle, LanguageModel, ServedAdapter
 from training.core.export_names import file_stem
-from training.runs.figures import fidelity
-from training.serving import eviction
+from training.serving import adapter_bases, eviction
 from training.serving.served_names import settings_of
 from training.storage import disk_usage
 
@@ -100,14 +99,13 @@ def seconds_to_first_battle(model: LanguageModel) -> float | None:
 
 def _hot_child(row: ServedAdapter, last_used: datetime) -> HotChild:
     model = row.model
-    saved = fidelity.of_result((model.card or {}).get("metrics"))
     return HotChild(
         model=model,
         row=row,
         last_used=last_used if row.loaded_at else None,
         seconds_to_loaded=_seconds(_run_end(model), row.loaded_at),
         seconds_to_first_battle=seconds_to_first_battle(model),
-        rank=saved.rank if saved else None,
+        rank=adapter_bases.rank_of(model),
         bytes=disk_usage.size_of(model.path) if model.path else 0,
     )
 
