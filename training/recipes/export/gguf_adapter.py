@@ -10,15 +10,13 @@ the base's file.
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 
 import gguf
-import torch
 
 from training.core.run_directory import RecipeFailure
 from training.recipes.common import adapters
-from training.recipes.export import gguf_file
+from training.recipes.export import gguf_file, merging
 from training.rl.factors import Factors
 
 
@@ -40,7 +38,7 @@ def write(folder: Path, target: Path, *, dtype: str, name: str, licence: str = "
     writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, float(alpha))
     writer.add_file_type(gguf_file.TYPES[dtype][1])
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
-    kept = _Cosine()
+    cosine = merging.Cosine()
     for layer, factors in update.items():
         key = f"{layer}.weight"
         heads = gguf_file.heads_of(key, config) if interleaved else 0
@@ -48,12 +46,9 @@ def write(folder: Path, target: Path, *, dtype: str, name: str, licence: str = "
         place = gguf_file.name_of(names, key)
         gguf_file.add_tensor(writer, f"{place}.lora_a", stored.a, gguf_file.TYPES[dtype][0])
         gguf_file.add_tensor(writer, f"{place}.lora_b", stored.b, gguf_file.TYPES[dtype][0])
-        kept.note(stored.product(), gguf_file.rounded(stored.a, dtype), gguf_file.rounded(stored.b, dtype))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return kept.value
+        cosine.note(stored.product(), gguf_file.rounded(stored.b, dtype) @ gguf_file.rounded(stored.a, dtype))
+    gguf_file.finish(writer)
+    return cosine.value
 
 
 def require_adapter(folder: Path, name: str) -> None:
@@ -67,22 +62,3 @@ def require_adapter(folder: Path, name: str) -> None:
 def _stored(factors: Factors, alpha: int, heads: int) -> Factors:
     b = factors.b.float() * (factors.rank / alpha)
     return Factors(factors.a.float(), gguf_file.rotary_order(b, heads) if heads else b)
-
-
-class _Cosine:
-    """The cosine of two updates over all layers, of which one is in memory at a time."""
-
-    def __init__(self) -> None:
-        self._dot = self._of_kept = self._of_trained = 0.0
-
-    def note(self, trained: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> None:
-        kept = b @ a
-        self._dot += float((kept.double() * trained).sum())
-        self._of_kept += float(kept.double().square().sum())
-        self._of_trained += float(trained.double().square().sum())
-
-    @property
-    def value(self) -> float:
-        if not self._of_trained:
-            return 1.0
-        return self._dot / math.sqrt(self._of_kept * self._of_trained) if self._of_kept else 0.0

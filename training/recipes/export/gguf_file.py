@@ -55,11 +55,16 @@ def write(folder: Path, target: Path, *, dtype: str, name: str, licence: str = "
         heads = heads_of(key, config) if interleaved else 0
         add_tensor(writer, name_of(names, key), rotary_order(tensor, heads) if heads else tensor, quantisation)
         count += 1
+    finish(writer)
+    return count
+
+
+def finish(writer: gguf.GGUFWriter) -> None:
+    """Write the file of all that the writer was given."""
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    return count
 
 
 def architecture_of(config: dict[str, Any]) -> tuple[str, bool]:

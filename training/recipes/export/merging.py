@@ -35,19 +35,32 @@ def has_adapters(folder: Path) -> bool:
 def kept_cosine(folder: Path, rounded: Callable[[Tensor], Tensor]) -> float:
     """Return the cosine of the update after `rounded` to the trained one; 1 for a model without an adapter."""
     update = adapters.read_adapter(folder) if adapters.is_adapter(folder) else {}
-    dot = of_kept = of_trained = 0.0
+    cosine = Cosine()
     for key, merged in adapters.merged_state(folder):
         factors = update.get(key.removesuffix(".weight"))
         if factors is None:
             continue
         trained = factors.product()
-        kept_update = rounded(merged) - merged + trained
-        dot += float((kept_update.double() * trained).sum())
-        of_kept += float(kept_update.double().square().sum())
-        of_trained += float(trained.double().square().sum())
-    if not of_trained:
-        return 1.0
-    return dot / math.sqrt(of_kept * of_trained) if of_kept else 0.0
+        cosine.note(trained, rounded(merged) - merged + trained)
+    return cosine.value
+
+
+class Cosine:
+    """Sum up the cosine of a kept update to the trained one over all layers, of which one is in memory at a time."""
+
+    def __init__(self) -> None:
+        self._dot = self._of_kept = self._of_trained = 0.0
+
+    def note(self, trained: Tensor, kept: Tensor) -> None:
+        self._dot += float((kept.double() * trained).sum())
+        self._of_kept += float(kept.double().square().sum())
+        self._of_trained += float(trained.double().square().sum())
+
+    @property
+    def value(self) -> float:
+        if not self._of_trained:
+            return 1.0
+        return self._dot / math.sqrt(self._of_kept * self._of_trained) if self._of_kept else 0.0
 
 
 def write_merged(source: Path, target: Path) -> None:
