@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from annotate.data.datasets import preferences
-from annotate.data.datasets.selections import select
+from annotate.data.datasets.selections import count_examples
 from annotate.models import (
     AnnotatorKind,
     Comparison,
@@ -99,7 +99,7 @@ def annotated(project: Project, judge: str) -> Annotated:
     rows = list(tables[Rating].values("completion", "prompt_id", "thumbs", "stars", "author"))
     ratings = preferences.ratings_from(rows)
     told = preferences.informativeness(comparisons, ratings, {row["completion"]: row["prompt_id"] for row in rows})
-    examples = select(project=project, kind="sft", judge=judge, whole_answers=False).counts["examples"]
+    examples = count_examples(project=project, judge=judge, whole_answers=False)
     return Annotated(
         pairs=told.pairs,
         ties=told.ties,

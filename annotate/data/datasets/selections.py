@@ -54,11 +54,21 @@ def select(
     chosen = _checked(options)
     if kind == Dataset.Kind.PROMPTS:
         return select_prompts(project, side, chosen)
-    feedback = {plural: _rows(project, side, judge, plural, chosen) for plural in FEEDBACK}
+    feedback = _feedback(project, side, judge, chosen)
     selection = (preference_rows if kind == Dataset.Kind.PREFERENCES else example_rows)(feedback, chosen)
     selection.counts["left_out"] |= _left_out(project, side, judge, kind, chosen)
     selection.counts["empty"] = _why_empty(project, side, judge, kind, selection.counts["left_out"])
     return selection
+
+
+def count_examples(*, project: Project, judge: str, **options: Any) -> int:
+    """Return how many examples `select` would find for SFT, without counting what is left out of them."""
+    chosen = _checked(options)
+    return example_rows(_feedback(project, splits.TRAIN, judge, chosen), chosen).counts["examples"]
+
+
+def _feedback(project: Project, side: str, judge: str, options: Options) -> dict[str, FeedbackQuerySet]:
+    return {plural: _rows(project, side, judge, plural, options) for plural in FEEDBACK}
 
 
 def _checked(options: dict[str, Any]) -> Options:

@@ -10,7 +10,7 @@ from annotate.core.errors import Refused
 from annotate.data import frozen_rows
 from annotate.data.datasets.actions import freeze
 from annotate.data.datasets.frozen_exports import export
-from annotate.data.datasets.selections import select
+from annotate.data.datasets.selections import count_examples, select
 from annotate.models import Dataset, Demonstration, Status
 from tests.support.factories import (
     make_comparison,
@@ -204,6 +204,16 @@ def test_answers_cut_off_at_the_length_limit_are_not_examples_unless_asked(proje
     (row,) = rows(dataset, "examples")
     assert row["completion"] == "and then" and row["is_cut"] is True
     assert rows(dataset, "examples")[0]["is_cut"] is True
+
+
+def test_examples_are_counted_as_they_would_be_frozen(project, django_assert_max_num_queries):
+    make_rating(make_completion(make_prompt(project), "and then", finish_reason="length"), stars=5)
+    demonstrate(make_prompt(project), "written")
+    for whole_answers, n in ((True, 1), (False, 2)):
+        options = {"project": project, "judge": "person", "whole_answers": whole_answers}
+        with django_assert_max_num_queries(12):  # what is left out takes 20 more
+            assert count_examples(**options) == n
+        assert select(kind="sft", **options).counts["examples"] == n
 
 
 def test_prompts_of_either_side_are_frozen_by_category(project, researcher):
