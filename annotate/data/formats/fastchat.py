@@ -43,8 +43,7 @@ def read_mt_bench(row: Row, line: int) -> list[Item]:
 
 def _answers(row: Row, turns: list[str]) -> list[Item]:
     """Return the model's answer to each turn, of its first choice: the second is asked after its own first answer."""
-    choices = row["choices"]
-    texts = _texts(choices[0].get("turns") if choices and isinstance(choices[0], dict) else None, "choices")
+    texts = _texts(first_choice(row), "choices")
     conversation = _conversation(row, turns, texts)
     ends = [place for place, turn in enumerate(conversation) if turn["role"] == "assistant"]
     common: Row = {"category": fields.optional(row, "category"), "source_id": fields.optional(row, "answer_id")}
@@ -56,6 +55,13 @@ def _answers(row: Row, turns: list[str]) -> list[Item]:
         for end in ends
         if conversation[end]["content"].strip()
     ]  # fmt: skip
+
+
+def first_choice(row: Row) -> Any:
+    """Return what a row of answers has as the turns of its first choice; None where it has no such choice."""
+    choices = row["choices"]
+    is_one = isinstance(choices, list) and bool(choices) and isinstance(choices[0], dict)
+    return choices[0].get("turns") if is_one else None
 
 
 def _judgement(row: Row, turns: list[str]) -> list[Item]:

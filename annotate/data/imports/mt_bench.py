@@ -7,12 +7,14 @@ Rows of questions, answers and judgements come of it as `annotate.data.formats.f
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-Row = dict[str, Any]
+from annotate.data.formats.fastchat import first_choice
+from annotate.data.formats.items import Row
+from annotate.data.rows.row_files import LARGEST_IMPORT, read_rows
+from annotate.data.rows.row_source import UnreadableFile
+
 QUESTIONS, ANSWERS, JUDGEMENTS = "question.jsonl", "model_answer", "model_judgment"
 
 
@@ -32,8 +34,7 @@ def joined_rows(folder: Path) -> Iterator[Row]:
     for path in sorted((folder / ANSWERS).glob("*.jsonl")):
         for row in _rows(path, "question_id", "model_id", "choices"):
             question = _question(questions, row, path)
-            first = row["choices"][0] if isinstance(row["choices"], list) and row["choices"] else {}
-            answers[str(row["question_id"]), str(row["model_id"])] = first.get("turns") or []
+            answers[str(row["question_id"]), str(row["model_id"])] = first_choice(row) or []
             yield question | row
     for path in sorted((folder / JUDGEMENTS).glob("*_pair.jsonl")):
         for row in _rows(path, "question_id", "model_1", "model_2", "g1_winner", "g2_winner"):
@@ -60,15 +61,13 @@ def _question(questions: dict[str, Row], row: Row, path: Path) -> Row:
 
 
 def _rows(path: Path, *needed: str) -> Iterator[Row]:
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise NotMtBench(f"{path.name}, line {number}, is not JSON: {error}.") from error
-            missing = [name for name in needed if not isinstance(row, dict) or name not in row]
-            if missing:
-                raise NotMtBench(f"{path.name}, line {number}, has no {' and no '.join(missing)}.")
-            yield row
+    with path.open("rb") as file:
+        try:
+            for row in read_rows(file, path.name, "jsonl", largest=LARGEST_IMPORT):
+                missing = [name for name in needed if name not in row.row]
+                if row.problem or missing:
+                    problem = row.problem or f"has no {' and no '.join(missing)}."
+                    raise NotMtBench(f"{path.name}, line {row.line}, {problem}")
+                yield row.row
+        except UnreadableFile as error:
+            raise NotMtBench(f"{path.name}: {error}") from error

@@ -92,7 +92,10 @@ def test_answers_without_their_questions_say_what_to_import():
     ("name", "content", "reason"),
     [
         ("question.jsonl", None, "has no question.jsonl"),
-        ("question.jsonl", "{", "line 1, is not JSON"),
+        ("question.jsonl", "{oops", "line 1, is not JSON"),
+        ("question.jsonl", b'{"question_id": 1, "turns": ["\xff"]}', "line 1, is not UTF-8"),
+        ("question.jsonl", b"\xff\xfe{", "question.jsonl: The file is in UTF-16"),
+        ("question.jsonl", "[[]]", "line 1, is no JSON object"),
         ("question.jsonl", '{"question_id": 1}', "line 1, has no turns"),
         ("model_answer/alpha.jsonl", '{"question_id": 7, "model_id": "m", "choices": []}', "answers question 7"),
     ],
@@ -102,9 +105,19 @@ def test_a_folder_that_is_none_is_told_by_file_and_line(tmp_path, name, content,
     shutil.copytree(MT_BENCH, folder)
     (folder / name).unlink()
     if content is not None:
-        (folder / name).write_text(f"{content}\n")
+        (folder / name).write_bytes((content.encode() if isinstance(content, str) else content) + b"\n")
     with pytest.raises(NotMtBench, match=reason):
         list(joined_rows(folder))
+
+
+def test_a_choice_that_is_none_leaves_its_answer_to_be_told_by_line(tmp_path):
+    folder = tmp_path / "mt_bench"
+    shutil.copytree(MT_BENCH, folder)
+    row = lines(folder / "model_answer/alpha.jsonl")[0] | {"choices": ["So."]}
+    (folder / "model_answer/alpha.jsonl").write_text(json.dumps(row))
+    [answer] = [row for row in joined_rows(folder) if row.get("model_id") == "alpha"]
+    with pytest.raises(ValueError, match="has choices that are no answers"):
+        READERS["mt-bench"](answer, 1)
 
 
 @pytest.mark.usefixtures("project")
