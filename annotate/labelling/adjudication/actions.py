@@ -92,12 +92,10 @@ def judged_by(project: Project, key: str) -> QuerySet[Assignment]:
 
 
 def _new(project: Project, key: str, by: User) -> Assignment:
-    kind, _, ids = key.partition(":")
-    prompt = judged_by(project, key).values_list("prompt_id", flat=True)[0]
-    if kind not in (RATE, COMPARE, RANK):
+    item = Item.of_key(judged_by(project, key).values_list("prompt_id", flat=True)[0], key)
+    if item.kind not in (RATE, COMPARE, RANK):
         raise Refused(item="Answers that were written are no disagreement; rate or compare them instead.")
-    numbers = tuple(int(pk) for pk in ids.split(":"))
-    return assignments.hand_out(project, by, kind, Item(prompt, numbers, kind), purpose=_Purpose.ADJUDICATION)
+    return assignments.hand_out(project, by, item.kind, item, purpose=_Purpose.ADJUDICATION)
 
 
 def _taken_up(earlier: Assignment) -> Assignment:

@@ -23,6 +23,12 @@ class Item:
     completion_ids: tuple[int, ...] = ()
     kind: str = ""  # from the number of completions, where it is not said
 
+    @classmethod
+    def of_key(cls, prompt_id: int, key: str) -> Item:
+        """Return the item of a key that names completions: to rate, to compare or to rank."""
+        kind, _, ids = key.partition(":")
+        return cls(prompt_id, tuple(int(pk) for pk in ids.split(":")), kind)
+
     @property
     def key(self) -> str:
         """Return the key; both annotators of a pair have the same, whichever answer they saw first."""

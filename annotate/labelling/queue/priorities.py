@@ -109,7 +109,7 @@ def choose_uncertain(project: Project, user: User, kind: str) -> Item | None:
         full = [row.pk for row in rows if counts_by_item[row.item] >= project.overlap]
         for row in rows:
             if row.pk not in full:
-                return Item(row.prompt_id, tuple(int(pk) for pk in row.item.split(":")[1:]))
+                return Item.of_key(row.prompt_id, row.item)
         if user.is_simulated:  # people have places of their own; theirs stay open
             return None
         ItemPriority.objects.filter(pk__in=full).update(is_open=False)

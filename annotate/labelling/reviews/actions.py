@@ -94,6 +94,5 @@ def _hand_out(project: Project, by: User, key: str, prompt: int) -> Assignment:
     if run_out := project.assignments.filter(user=by, item=key, is_review=True).first():
         reopen(run_out)
         return run_out
-    kind, _, ids = key.partition(":")
-    item = Item(prompt, tuple(int(pk) for pk in ids.split(":")), kind)
-    return assignments.hand_out(project, by, kind, item, is_review=True)
+    item = Item.of_key(prompt, key)
+    return assignments.hand_out(project, by, item.kind, item, is_review=True)
