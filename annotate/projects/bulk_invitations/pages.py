@@ -57,7 +57,7 @@ def invitations(request: MemberRequest, project: Project) -> HttpResponse:
 def batch(request: MemberRequest, project: Project) -> HttpResponse:
     """Show each invitation of a batch and what became of it; the figures renew themselves while mails go out."""
     name = _name(request.GET)
-    found = next((each for each in present.batches_of(project) if each.name == name), None)
+    found = present.batch_named(project, name)
     if found is None:
         return refused_page(request, Refused(404, batch="There is no such batch of invitations here."), project=project)
     context: dict[str, Any] = {"project": project, "batch": found, "sends_mail": bool(settings.EMAIL_NOTICES_FROM)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Count, F, Max, Q
+from django.db.models import Count, F, Max, Q, QuerySet
 from django.utils import timezone
 
 from annotate.models import Invitation, Project
@@ -37,11 +37,20 @@ class Batch:
 
 def batches_of(project: Project) -> list[Batch]:
     """Return the batches of a project, the newest first, counted in one query."""
+    return sorted(_counted(project.invitations.all()), key=lambda batch: batch.newest, reverse=True)
+
+
+def batch_named(project: Project, name: str) -> Batch | None:
+    """Return one batch of a project; None where nobody was invited in it. Its page asks every other second."""
+    return next(iter(_counted(project.invitations.filter(batch=name))), None)
+
+
+def _counted(invitations: QuerySet[Invitation]) -> list[Batch]:
     now = timezone.now()
     unanswered = Q(accepted_at=None, revoked_at=None)
     is_open = unanswered & Q(expires_at__gt=now)
     rows = (
-        project.invitations.order_by()
+        invitations.order_by()
         .values(name=F("batch"))
         .annotate(
             people=Count("pk"),
@@ -56,8 +65,7 @@ def batches_of(project: Project) -> list[Batch]:
             newest=Max("created_at"),
         )
     )
-    batches = [Batch(**row) for row in rows]
-    return sorted(batches, key=lambda batch: batch.newest, reverse=True)
+    return [Batch(**row) for row in rows]
 
 
 def state_of(invitation: Invitation) -> str:
