@@ -1,4 +1,4 @@
-"""Check texts, and shorten them."""
+"""Check texts, shorten them, and make them fit for a spreadsheet."""
 
 from __future__ import annotations
 
@@ -11,3 +11,8 @@ def is_storable(text: str) -> bool:
 def first_line(error: BaseException) -> str:
     """Return the first line of an exception's text, at most 300 characters; its type's name where it has no text."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
+def spreadsheet_cell(text: str) -> str:
+    """Return the text so that a spreadsheet takes it for no formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

@@ -9,6 +9,8 @@ from typing import Any
 
 from django.http import HttpResponse
 
+from common.texts import spreadsheet_cell
+
 
 def csv_of(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     text = io.StringIO()
@@ -24,8 +26,8 @@ def csv_file(name: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]
 
 
 def inert(value: Any) -> Any:
-    """Return a name that begins like a formula would be run by a spreadsheet."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" and value else value
+    """Return a value so that no spreadsheet takes it for a formula: a text may be one, such as a name."""
+    return spreadsheet_cell(value) if isinstance(value, str) else value
 
 
 def cell(text: Any) -> str:

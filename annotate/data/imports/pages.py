@@ -26,6 +26,7 @@ from annotate.data.imports.kept_files import KEPT_DAYS
 from annotate.data.imports.present import shown
 from annotate.data.rows import row_files
 from annotate.models import AnnotatorKind, Import, Project, User
+from common.texts import spreadsheet_cell
 
 _SHOWN, _LINES_SHOWN = 50, 6
 UNDER_WAY = (Import.State.QUEUED, Import.State.RUNNING)
@@ -90,10 +91,7 @@ def problems(request: HttpRequest, project: Project, pk: int) -> HttpResponse:
     writer = csv.writer(text)
     writer.writerow(["line", "reason"])
     # A reason may quote the file: a spreadsheet must not take it for a formula.
-    writer.writerows(
-        [problem.line, f"'{problem.reason}" if problem.reason[:1] in "=+-@\t" else problem.reason]
-        for problem in import_.problems.all()
-    )
+    writer.writerows([problem.line, spreadsheet_cell(problem.reason)] for problem in import_.problems.all())
     name = f'attachment; filename="import-{import_.pk}-problems.csv"'
     return HttpResponse(text.getvalue(), content_type="text/csv; charset=utf-8", headers={"Content-Disposition": name})
 

@@ -20,9 +20,9 @@ from annotate.core.errors import Refused
 from annotate.core.page_access import MemberRequest, in_project, refused_page
 from annotate.models import Project, Role
 from annotate.projects.bulk_invitations import actions, address_lists, present
+from common.texts import spreadsheet_cell
 
 _ON_A_PAGE = 100
-_FORMULA = "=+-@\t"  # what a spreadsheet would take a cell that begins so for
 
 
 @never_cache
@@ -98,7 +98,7 @@ def links(request: MemberRequest, project: Project) -> HttpResponse:
     writer.writerow(["email", "role", "language", "batch", "until", "link"])
     for row, link in actions.links(project=project, by=request.user, batch=_name(request.GET)):
         cells = [row.email, row.role, row.language, row.batch, f"{row.expires_at:%Y-%m-%d}", link]
-        writer.writerow([f"'{cell}" if cell[:1] in _FORMULA and cell else cell for cell in cells])
+        writer.writerow([spreadsheet_cell(cell) for cell in cells])
     disposition = f'attachment; filename="{project.slug}-invitations.csv"'
     return HttpResponse(
         text.getvalue(), content_type="text/csv; charset=utf-8", headers={"Content-Disposition": disposition}
