@@ -53,23 +53,22 @@ class SharedBases(model_manager.ModelManager):
 
     def load_model_and_processor(self, model_id_and_revision: str, *args: Any, **options: Any) -> tuple[Any, Any]:
         """Return the model, loaded if need be. An adapter keeps its base from being let go as idle."""
-        if adapters.is_adapter(model_id_and_revision):
-            base = self.loaded_models.get(str(adapters.base_folder(model_id_and_revision)))
-            if base is not None:
-                base.reset_timer()
+        if not adapters.is_adapter(model_id_and_revision):
+            return super().load_model_and_processor(model_id_and_revision, *args, **options)
+        base = self.loaded_models.get(str(adapters.base_folder(model_id_and_revision)))
+        if base is not None:
+            base.reset_timer()
         loaded = super().load_model_and_processor(model_id_and_revision, *args, **options)
-        if adapters.is_adapter(model_id_and_revision):
-            with self._used_lock:
-                self._used[model_id_and_revision] = time.monotonic()
-            self._let_go_least_used()
+        with self._used_lock:
+            self._used[model_id_and_revision] = time.monotonic()
+        self._let_go_least_used()
         return loaded
 
     def _load_model(self, model_id_and_revision: str, *args: Any, **options: Any) -> Any:
         folder = Path(split_revision(model_id_and_revision)[0])
         if options.get("gguf_file") is not None or not adapters.is_adapter(folder):
             return super()._load_model(model_id_and_revision, *args, **options)
-        adapters.read_config(folder)  # refuses what is no plain LoRA
-        base, _ = self.load_model_and_processor(str(adapters.base_folder(folder)))
+        base, _ = self.load_model_and_processor(str(adapters.base_folder(folder)))  # refuses what is no plain LoRA
         return child_of(base, folder)
 
     def adapters_in_memory(self) -> list[str]:
