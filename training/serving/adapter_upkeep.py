@@ -120,9 +120,8 @@ def _check(rows: list[ServedAdapter]) -> None:
         return
     try:
         with connected(base) as send:
-            module = detection.module_of(staying[0].dialect)
             adapters = {row.pk: adapter_of(row.model, base, row.dialect) for row in staying}
-            there = module.present(module.names(send), adapters.values())
+            there = detection.module_of(staying[0].dialect).present(send, adapters.values())
     except NotLoaded as refused:
         log.info("The server of %s was not asked what it holds: %s (%s)", base, refused, refused.detail)
         return

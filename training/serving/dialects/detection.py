@@ -22,7 +22,7 @@ def dialect_of(send: Send) -> str:
 
 
 def module_of(dialect: str) -> ModuleType:
-    """Return the module with `load`, `unload`, `names` and `present` of a dialect."""
+    """Return the module with `load`, `unload` and `present` of a dialect."""
     return _MODULES[dialect]
 
 

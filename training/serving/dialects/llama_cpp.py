@@ -54,14 +54,10 @@ def unload(send: Send, adapter: Adapter) -> None:
     """Do nothing: what the server has not applied costs no time, and its memory until it is started anew."""
 
 
-def names(send: Send) -> frozenset[str]:
-    """Return the paths of all adapters that the server holds. Raises NotLoaded."""
-    return frozenset(f"{entry['id']}:{entry['path']}" for entry in _entries(send))
-
-
-def present(listed: frozenset[str], adapters: Iterable[Adapter]) -> set[str]:
-    paths = [entry.partition(":")[2] for entry in listed]
-    return {adapter.name for adapter in adapters if any(_is_of(path, adapter) for path in paths)}
+def present(send: Send, adapters: Iterable[Adapter]) -> set[str]:
+    """Return the names of those adapters that the server was started with. Raises NotLoaded."""
+    entries = _entries(send)
+    return {adapter.name for adapter in adapters if _entry(entries, adapter) is not None}
 
 
 def _entries(send: Send) -> list[dict[str, Any]]:

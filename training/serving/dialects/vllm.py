@@ -64,16 +64,13 @@ def unload(send: Send, adapter: Adapter) -> None:
         raise of_status(reply)
 
 
-def names(send: Send) -> frozenset[str]:
-    """Return all names that the server answers to. Raises NotLoaded for what is no list of models."""
+def present(send: Send, adapters: Iterable[Adapter]) -> set[str]:
+    """Return the names of those adapters that the server answers to. Raises NotLoaded for what is no list of models."""
     reply = send("GET", "models", None)
     body = reply.json
     if reply.status != 200 or not isinstance(body, dict) or not isinstance(body.get("data"), list):
         raise of_status(reply)
-    return frozenset(str(entry.get("id")) for entry in body["data"] if isinstance(entry, dict))
-
-
-def present(listed: frozenset[str], adapters: Iterable[Adapter]) -> set[str]:
+    listed = {str(entry.get("id")) for entry in body["data"] if isinstance(entry, dict)}
     return {adapter.name for adapter in adapters if adapter.name in listed}
 
 
