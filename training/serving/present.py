@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import Min, Q
+from django.db.models import Min
 
 from annotate.core.permissions import Person, models_seen
 from annotate.models import Battle, LanguageModel, ServedAdapter
@@ -48,15 +49,13 @@ class Command:
 def of_base(base: LanguageModel, person: Person) -> list[HotChild]:
     """Return the children of a base that this person may see, the newest first."""
     rows = ServedAdapter.objects.filter(base=base, model__in=models_seen(person)).select_related("model__made_by")
-    listed = list(rows.order_by("-pk"))
-    used = eviction.last_used(listed)
-    return [_hot_child(row, used[row.pk]) for row in listed]
+    return _hot_children(list(rows.order_by("-pk")))
 
 
 def of_model(model: LanguageModel) -> HotChild | None:
     """Return how a child stands; None for a model that no run made."""
     row = ServedAdapter.objects.filter(model=model).select_related("model__made_by", "base").first()
-    return _hot_child(row, eviction.last_used([row])[row.pk]) if row else None
+    return _hot_children([row])[0] if row else None
 
 
 def commands_for_children(base: LanguageModel) -> list[Command]:
@@ -92,22 +91,35 @@ def commands_alone(model: LanguageModel) -> list[Command]:
 
 def seconds_to_first_battle(model: LanguageModel) -> float | None:
     """Return the seconds from the end of the run that made a model to its first battle; None before that."""
-    ended = _run_end(model)
-    first = Battle.objects.filter(Q(model_a=model) | Q(model_b=model)).aggregate(first=Min("created_at"))["first"]
-    return _seconds(ended, first)
+    return _seconds(_run_end(model), _first_battles([model.pk]).get(model.pk))
 
 
-def _hot_child(row: ServedAdapter, last_used: datetime) -> HotChild:
-    model = row.model
-    return HotChild(
-        model=model,
-        row=row,
-        last_used=last_used if row.loaded_at else None,
-        seconds_to_loaded=_seconds(_run_end(model), row.loaded_at),
-        seconds_to_first_battle=seconds_to_first_battle(model),
-        rank=adapter_bases.rank_of(model),
-        bytes=disk_usage.size_of(model.path) if model.path else 0,
-    )
+def _hot_children(rows: Sequence[ServedAdapter]) -> list[HotChild]:
+    used, first_battles = eviction.last_used(rows), _first_battles([row.model_id for row in rows])
+    return [
+        HotChild(
+            model=row.model,
+            row=row,
+            last_used=used[row.pk] if row.loaded_at else None,
+            seconds_to_loaded=_seconds(_run_end(row.model), row.loaded_at),
+            seconds_to_first_battle=_seconds(_run_end(row.model), first_battles.get(row.model_id)),
+            rank=adapter_bases.rank_of(row.model),
+            bytes=disk_usage.size_of(row.model.path) if row.model.path else 0,
+        )
+        for row in rows
+    ]
+
+
+def _first_battles(models: Sequence[int]) -> dict[int, datetime]:
+    """Return when each had its first battle, by the model's number; nothing of those without one."""
+    found: dict[int, datetime] = {}
+    for side in ("model_a", "model_b"):
+        oldest = (
+            Battle.objects.filter(**{f"{side}__in": models}).order_by().values_list(side).annotate(Min("created_at"))
+        )
+        for model, moment in oldest:
+            found[model] = min(moment, found.get(model, moment))
+    return found
 
 
 def _run_end(model: LanguageModel) -> datetime | None:

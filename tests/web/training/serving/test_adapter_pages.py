@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
@@ -106,6 +108,17 @@ def test_somebody_of_another_project_changes_nothing_and_sees_no_children(client
     client.force_login(stranger)
     assert "No run has made a child of it that you may see" in client.get(reverse("adapters", args=[base.pk])).text
     assert client.post(reverse("adapters", args=[base.pk]), {"limit": "1"}).status_code == 403
+
+
+def test_more_children_are_listed_by_as_many_queries(vllm, new_child, base, project):
+    mine, counts = program(project, "researcher"), []
+    for name in ("first", "second", "third"):
+        new_child(name)
+        adapter_upkeep.enter_missing()
+        with CaptureQueriesContext(connection) as queries:
+            told = mine.get(f"models/{base.pk}/adapters/").json()
+        counts.append((len(told["adapters"]), len(queries)))
+    assert [count for count, _ in counts] == [1, 2, 3] and len({number for _, number in counts[1:]}) == 1
 
 
 def test_a_question_in_the_playground_has_an_adapter_loaded_that_made_room(client, vllm, base, new_child, project):
