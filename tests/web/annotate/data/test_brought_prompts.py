@@ -17,10 +17,10 @@ from annotate.data.formats.items import NewAnswers, NewDemonstration, NewPrompt
 from annotate.data.imports import options
 from annotate.data.imports.actions import Order, start_import
 from annotate.data.imports.column_uses import column_uses
-from annotate.data.imports.engine import Importer
 from annotate.data.rows.row_files import read_rows
 from annotate.models import Demonstration, Import, Prompt, Role
 from tests.support import factories
+from tests.support.annotate.importing import carry_out
 
 LINES = "Why is the sky blue?\nName three rivers.\nWhat is 2 + 2?\n\n\n"
 PARAGRAPHS = "Mend this:\n\tx = 1;\n\nName three rivers.\n\n\nWhat is\n2 + 2?\n"
@@ -152,10 +152,7 @@ def test_every_file_becomes_the_same_prompts(name):
     content = FILES[name].encode() if name in FILES else parquet()
     researcher = factories.make_user(project, role=Role.RESEARCHER)
     import_ = start_import(project=project, file=io.BytesIO(content), file_name=name, order=Order(), by=researcher)
-    importer = Importer(only=import_.pk)
-    while importer.do():
-        pass
-    import_.refresh_from_db()
+    carry_out(import_)
     assert import_.state == Import.State.DONE and import_.counts["prompts"] == 2, import_.problem
     texts = list(Prompt.objects.order_by("id").values_list("messages", flat=True))
     assert [turns[-1]["content"] for turns in texts] == ["Why?", "Name three rivers."]
@@ -194,8 +191,5 @@ def test_columns_of_a_file_that_is_damaged_further_on_are_told_by_what_comes_bef
     file, order = io.BytesIO(f"[{rows}, oops]".encode()), Order(format="questions")
     import_ = start_import(project=project, file=file, file_name="prompts.json", order=order, by=researcher)
     assert options.columns_read(import_) == {"question": "prompt"} and options.unused_columns(import_) == ["owner"]
-    importer = Importer(only=import_.pk)
-    while importer.do():
-        pass
-    import_.refresh_from_db()
+    carry_out(import_)
     assert import_.state == Import.State.FAILED and "behind row 4" in import_.problem

@@ -10,9 +10,9 @@ import pytest
 from annotate.data.formats import READERS, detect
 from annotate.data.formats.items import Item, NewAnswers, NewComparison, NewPrompt, NewRanking, NewRating
 from annotate.data.imports.actions import Order, start_import
-from annotate.data.imports.engine import Importer
 from annotate.models import Comparison, Completion, Import, Prompt, Role
 from tests.support import factories
+from tests.support.annotate.importing import carry_out
 
 BROUGHT = Path(__file__).parents[3] / "support" / "annotate" / "brought"
 
@@ -95,10 +95,7 @@ def test_an_import_of_them_leaves_the_rest_to_be_annotated(name, comparisons, co
     researcher = factories.make_user(project, role=Role.RESEARCHER)
     with (BROUGHT / name).open("rb") as file:
         import_ = start_import(project=project, file=file, file_name=name, order=Order(source="theirs"), by=researcher)
-    importer = Importer(only=import_.pk)
-    while importer.do():
-        pass
-    import_.refresh_from_db()
+    carry_out(import_)
     assert import_.state == Import.State.DONE and not import_.counts.get("bad"), list(import_.problems.all())
     assert (Comparison.objects.count(), Completion.objects.count(), Prompt.objects.count()) == (
         comparisons, completions, prompts,

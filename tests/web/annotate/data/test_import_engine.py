@@ -42,6 +42,7 @@ from annotate.models import (
     Webhook,
 )
 from common.transcripts import Pair
+from tests.support.annotate.importing import carry_out
 from tests.support.factories import make_contestant, make_model, make_prompt, make_user
 
 pytestmark = pytest.mark.django_db
@@ -62,14 +63,6 @@ def lines(rows) -> bytes:
 
 def start(project, by, content: bytes, name="rows.jsonl", **order) -> Import:
     return start_import(project=project, file=io.BytesIO(content), file_name=name, order=Order(**order), by=by)
-
-
-def carry_out(of: Import, importer: Importer | None = None) -> Import:
-    importer = importer or Importer()
-    while importer.do():
-        pass
-    of.refresh_from_db()
-    return of
 
 
 def stored() -> tuple[int, int, int]:

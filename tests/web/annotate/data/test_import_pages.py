@@ -9,9 +9,9 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import CommandError, call_command
 from django.urls import reverse
 
-from annotate.data.imports.engine import Importer
 from annotate.data.imports.pages import _in_words
 from annotate.models import Comparison, Delivery, Import, Webhook
+from tests.support.annotate.importing import work_off_imports
 from tests.support.api_client import ROOT, Program, errors
 from tests.support.factories import make_project, make_user, sign_in
 
@@ -28,12 +28,6 @@ def file(rows=GOOD, name="rows.jsonl") -> SimpleUploadedFile:
     return SimpleUploadedFile(name, "".join(json.dumps(row) + "\n" for row in rows).encode())
 
 
-def work() -> None:
-    importer = Importer()
-    while importer.do():
-        pass
-
-
 def test_a_file_is_checked_previewed_and_then_imported(client, project):
     sign_in(client, project, "researcher")
     address = reverse("imports", args=[project.slug])
@@ -41,14 +35,14 @@ def test_a_file_is_checked_previewed_and_then_imported(client, project):
     made = client.post(address, {"file": file([*GOOD, {"prompt": "?"}]), "source": "mine", "do": "check"}, follow=True)
     page = made.content.decode()
     assert "Waits for the background worker" in page and "&lt;b&gt;Good&lt;/b&gt; 0." in page and "better" in page
-    work()
+    work_off_imports()
     found = Import.objects.get()
     address = reverse("import", args=[project.slug, found.pk])
     page = client.get(address).content.decode()
     assert "nothing was changed" in page and "comparisons to come" in page and "Import it" in page
     assert not Comparison.objects.exists() and found.problems.count() == 1
     client.post(reverse("import-go-on", args=[project.slug, found.pk]))
-    work()
+    work_off_imports()
     page = client.get(address).content.decode()
     assert f'<a href="{reverse("project", args=[project.slug])}">What is next' in page
     assert "Done on" in page and "comparisons added" in page and Comparison.objects.count() == 12
@@ -72,7 +66,7 @@ def test_an_import_that_has_just_ended_shows_what_it_could_not_use(client, proje
     client.post(reverse("imports", args=[project.slug]), {"file": file([*GOOD, *bad])})
     address = reverse("import", args=[project.slug, Import.objects.get().pk])
     assert "HX-Refresh" not in client.get(address, HTTP_HX_REQUEST="true")  # it is under way
-    work()
+    work_off_imports()
     assert client.get(address, HTTP_HX_REQUEST="true")["HX-Refresh"] == "true"
     page = client.get(address).content.decode()
     often, once = page.index("has no chosen"), page.index("The two answers are the same")
@@ -114,12 +108,12 @@ def test_an_import_by_the_api_from_queued_to_done(project):
     program = Program(make_user(project, role="researcher"))
     made = send(program, project, source="api")
     assert made.status_code == 201 and made.json()["state"] == "queued" and made.json()["format"].startswith("trl")
-    work()
+    work_off_imports()
     done = program.get(f"imports/{made.json()['id']}/").json()
     assert done["state"] == "done" and done["counts"]["comparisons"] == 12
     assert program.get("imports/", project=project.slug).json()["results"][0]["id"] == done["id"]
     again = send(program, project, source="api", dry_run="true").json()
-    work()
+    work_off_imports()
     assert program.get(f"imports/{again['id']}/").json()["counts"]["already"] == 12
     assert program.post(f"imports/{again['id']}/go-on/").json()["state"] == "queued"
     assert program.post(f"imports/{again['id']}/cancel/").json()["state"] == "cancelled"
@@ -129,7 +123,7 @@ def test_an_import_by_the_api_from_queued_to_done(project):
 def test_problems_by_the_api_and_wrong_fields(project):
     program = Program(make_user(project, role="researcher"))
     made = send(program, project, file=file([*GOOD, {"no": 1}]), format="trl-preference-text").json()
-    work()
+    work_off_imports()
     told = program.get(f"imports/{made['id']}/problems/")
     rows = [json.loads(line) for line in b"".join(told.streaming_content).splitlines()]
     assert rows[0]["line"] == 13 and rows[0]["reason"]

@@ -13,9 +13,9 @@ from annotate.data.datasets import best_answers
 from annotate.data.datasets.preferences import Comparison as Pair
 from annotate.data.datasets.preferences import Rating
 from annotate.data.imports.actions import Order, import_pairs, start_import
-from annotate.data.imports.engine import Importer
 from annotate.models import Comparison, Completion, Import, Prompt
 from common import transcripts
+from tests.support.annotate.importing import work_off_imports
 from tests.support.factories import make_project, make_user
 
 HARMLESS = Path(os.environ.get("SHARED_DATA", "../shared/data")) / "hh-rlhf-harmless-base-test.jsonl.gz"
@@ -99,9 +99,7 @@ def _imported(project, user) -> Import:
     order = Order(source="hh-rlhf", format="hh-rlhf")
     with HARMLESS.open("rb") as file:
         made = start_import(project=project, file=file, file_name=HARMLESS.name, order=order, by=user)
-    importer = Importer()
-    while importer.do():
-        pass
+    work_off_imports()
     return Import.objects.get(pk=made.pk, state="done")
 
 

@@ -9,10 +9,10 @@ import pytest
 from annotate.data.formats import READERS, detect, mapped
 from annotate.data.formats.items import Item
 from annotate.data.imports.actions import Order, start_import
-from annotate.data.imports.engine import Importer
 from annotate.labelling import assigning as assignments
 from annotate.models import Assignment, Completion, Project, Prompt
 from tests.support import factories
+from tests.support.annotate.importing import carry_out
 
 
 def read(*rows: dict) -> list[Item]:
@@ -133,10 +133,7 @@ def test_a_file_of_answers_becomes_work_for_judges(tmp_path):
             done = start_import(
                 project=project, by=manager, file=opened, file_name=file.name, order=Order(source="mine")
             )
-        importer = Importer()
-        while importer.do():
-            pass
-        done.refresh_from_db()
+        carry_out(done)
         assert {name: n for name, n in done.counts.items() if n} == expected, done.problem
     assert Prompt.objects.first().messages[0] == {"role": "system", "content": "Be brief."}
     assert Prompt.objects.first().category == "art" and Completion.objects.count() == 6

@@ -8,8 +8,8 @@ import json
 
 import pytest
 
-from annotate.data.imports.engine import Importer
 from annotate.models import Comparison, Completion, Demonstration, Import, Prompt, Rating, StatusChange
+from tests.support.annotate.importing import work_off_imports
 from tests.support.api_client import errors, program
 from tests.support.factories import make_comparison, make_completion, make_pair, make_prompt
 
@@ -154,9 +154,7 @@ def upload(client, project, content: bytes, **more):
 def imported(client, project, content: bytes, **more) -> Import:
     made = upload(client, project, content, **more)
     assert made.status_code == 201 and (made.json()["format"], made.json()["state"]) == ("hh-rlhf", "queued")
-    importer = Importer()
-    while importer.do():
-        pass
+    work_off_imports()
     return Import.objects.get(pk=made.json()["id"], state="done")
 
 

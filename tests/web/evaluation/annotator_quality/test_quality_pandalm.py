@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from annotate.data.imports.actions import Order, start_import
-from annotate.data.imports.engine import Importer
 from annotate.models import Comparison, Completion, Prompt
 from common.splits import text_hash
 from evaluation.annotator_quality.findings import findings
+from tests.support.annotate.importing import carry_out
 from tests.support.factories import make_project, make_user
 
 PANDALM = Path(os.environ.get("SHARED_DATA", "../shared/data")) / "pandalm-testset-v1.json"
@@ -87,10 +87,7 @@ def test_the_same_through_an_import_of_the_file(db):
     by = make_user(project, role="researcher")
     with PANDALM.open("rb") as file:
         made = start_import(project=project, file=file, file_name=PANDALM.name, order=Order(source="pandalm"), by=by)
-    importer = Importer(only=made.pk)
-    while importer.do():
-        pass
-    made.refresh_from_db()
+    carry_out(made)
     assert made.format == "pandalm" and made.counts["comparisons"] == 2997 and made.counts["bad"] == 0
     found = findings(project, "person")
     (scale,) = found.scales

@@ -9,9 +9,9 @@ from django.conf import settings
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.urls import reverse
 
-from annotate.data.imports.engine import Importer
 from annotate.models import Import, Invitation, LanguageModel, Project
 from evaluation.models import FirstModel
+from tests.support.annotate.importing import work_off_imports
 from tests.support.factories import (
     make_comparison,
     make_completion,
@@ -52,12 +52,6 @@ def weights() -> str:
     (folder / "config.json").write_text("{}")
     (folder / "model.safetensors").write_bytes(b"0" * 1000)
     return "models/mine"
-
-
-def work_off_imports() -> None:
-    importer = Importer()
-    while importer.do():
-        pass
 
 
 def begun(project: Project, **fields) -> LanguageModel:
