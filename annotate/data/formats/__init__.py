@@ -14,6 +14,6 @@ that is, {} for nothing, and the export gives `items.restored(the item as the ro
 `is_ordered` is False, the import may show either answer first: it takes `item.swapped()` before anything else.
 """
 
-from annotate.data.formats.registry import FORMATS, INCOMING, READERS, WRITERS, Format, detect, mapped
+from annotate.data.formats.registry import FORMATS, INCOMING, ODD_ROW, READERS, WRITERS, Format, detect, mapped
 
-__all__ = ["FORMATS", "INCOMING", "READERS", "WRITERS", "Format", "detect", "mapped"]
+__all__ = ["FORMATS", "INCOMING", "ODD_ROW", "READERS", "WRITERS", "Format", "detect", "mapped"]

@@ -38,6 +38,8 @@ from annotate.data.formats.mapping import mapped
 
 Reader = Callable[[Row, int], list[Item]]
 Writer = Callable[[Sequence[Item]], list[Row]]
+# What a reader raises, beside ValueError in words, for a row that is built otherwise than its format.
+ODD_ROW = (TypeError, KeyError, AttributeError, IndexError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -216,4 +218,4 @@ def _in_order() -> list[Format]:
     return [*of_fastchat, *formats[:first], *unjudged_formats, *formats[first:], INCOMING["questions"]]
 
 
-__all__ = ["FORMATS", "INCOMING", "READERS", "WRITERS", "Format", "detect", "mapped"]
+__all__ = ["FORMATS", "INCOMING", "ODD_ROW", "READERS", "WRITERS", "Format", "detect", "mapped"]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
+from annotate.data.formats import ODD_ROW
 from annotate.data.formats.items import Item, NewAnswers, Row
 
 Read = Callable[[Row, int], list[Item]]
@@ -24,7 +25,7 @@ _WORDS = {
     "later_a": "answer", "later_b": "answer",
 }  # fmt: skip
 _NOT_READ = ("extra", "format")
-_ODD = (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError, RecursionError)
+_UNREADABLE = (ValueError, *ODD_ROW)
 _ANNOTATION = "annotation"
 
 
@@ -36,7 +37,7 @@ def column_uses(read: Read, rows: Sequence[Row]) -> dict[str, str]:
     for row in rows:
         try:
             items = read(row, 1)
-        except _ODD:
+        except _UNREADABLE:
             continue
         for path in _paths(row):
             name = ".".join(path)
@@ -60,11 +61,11 @@ def _use(read: Read, row: Row, path: tuple[str, ...], items: list[Item]) -> str:
         try:
             if use := next(_marked(read(_changed(row, path, value + _MARK), 1)), ""):
                 return use
-        except _ODD:
+        except _UNREADABLE:
             pass  # no text that can be anything: see what comes without it
     try:
         without = read(_changed(row, path, None), 1)
-    except _ODD:
+    except _UNREADABLE:
         return "prompt" if isinstance(value, list) else _ANNOTATION
     return _difference(items, without)
 

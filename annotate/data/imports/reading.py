@@ -20,7 +20,6 @@ from annotate.data.rows.row_files import LARGEST_IMPORT, is_parquet, read_rows
 from annotate.data.rows.row_source import FileRow, TooLarge, UnreadableFile, printable
 
 ROWS, CHARACTERS = 400, 800_000  # of a portion: nobody else writes on SQLite while it is written
-_ODD = (TypeError, KeyError, AttributeError, IndexError, OverflowError, RecursionError)
 log = logging.getLogger("assay.imports")
 _ASKED = 10  # rows by which it is told what each column is read as
 _LOOKED_AT = 50  # rows by which the format is found out
@@ -187,7 +186,7 @@ def _take(portion: Portion, row: FileRow, read_row: Any, eval_percent: int) -> N
     except ValueError as error:
         portion.bad.append(Bad(row.line, printable(str(error))))
         return
-    except _ODD as error:  # built as nobody thought of: no reason to lose the other rows
+    except formats.ODD_ROW as error:  # built as nobody thought of: no reason to lose the other rows
         log.warning("line %s could not be read", row.line, exc_info=True)
         portion.bad.append(Bad(row.line, printable(f"is built otherwise than its format: {error}")))
         return
