@@ -32,6 +32,14 @@ class Reservations(models.QuerySet["ReservedPrompt"]):
     def open(self) -> Reservations:
         return self.filter(state=ReservedPrompt.State.OPEN)
 
+    def left(self) -> Reservations:
+        """Return what is still to be done; a prompt that was taken out of the work is not."""
+        return self.open().filter(prompt__out_since=None)
+
+    def exclusive(self) -> Reservations:
+        """Return the open rows whose prompts others are not asked about."""
+        return self.open().filter(is_exclusive=True)
+
     def close(self, state: str) -> int:
         """Move open rows to `state`; return how many. Their prompts go back to whom the queue chooses."""
         rows = list(self.open().order_by().values_list("pk", "project_id", "prompt_id", "is_exclusive"))

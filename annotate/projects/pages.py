@@ -86,8 +86,7 @@ def _given_to(user: Person, project: Project) -> int:
     """Return how many prompts a manager has given to this person that are not done."""
     if not isinstance(user, User):
         return 0
-    open_ones = ReservedPrompt.objects.open().filter(user=user, project=project, prompt__out_since=None)
-    return open_ones.count()
+    return ReservedPrompt.objects.left().filter(user=user, project=project).count()
 
 
 def _visible(user: Person) -> QuerySet[Project]:

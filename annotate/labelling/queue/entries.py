@@ -61,7 +61,7 @@ def refresh(project: Project, prompts: Iterable[int], reserved: Iterable[int] = 
     """Compute the entries of these prompts again. Hold the project's lock."""
     prompt_ids = sorted(prompts)
     standing = Prompt.objects.filter(pk__in=prompt_ids, project=project, side=Split.TRAIN, out_since=None)
-    kept_for_some = ReservedPrompt.objects.open().filter(prompt=OuterRef("pk"), is_exclusive=True)
+    kept_for_some = ReservedPrompt.objects.exclusive().filter(prompt=OuterRef("pk"))
     standing = standing.filter(~Exists(kept_for_some))  # they are handed out by `reserved` alone
     standing_ids = sorted(standing.values_list("pk", flat=True))
     answers = answers_to(standing_ids, set(reserved))

@@ -78,7 +78,7 @@ def without_others(pairs: list[UrgentPair], user: User) -> list[UrgentPair]:
     if not pairs:
         return pairs
     prompts = {pair.prompt_id for pair in pairs}
-    exclusive = ReservedPrompt.objects.open().filter(prompt__in=prompts, is_exclusive=True)
+    exclusive = ReservedPrompt.objects.exclusive().filter(prompt__in=prompts)
     others = set(exclusive.exclude(user=user).values_list("prompt", flat=True))
     own = set(exclusive.filter(user=user).values_list("prompt", flat=True)) if others else set()
     return [pair for pair in pairs if pair.prompt_id not in others - own]
@@ -110,7 +110,7 @@ def give_back() -> bool:
 
 
 def _open_rows(project: Project, user: User, last: int, size: int) -> list[ReservedPrompt]:
-    rows = ReservedPrompt.objects.open().filter(user=user, project=project, prompt__out_since=None)
+    rows = ReservedPrompt.objects.left().filter(user=user, project=project)
     return list(rows.filter(pk__gt=last).select_related("prompt").order_by("id")[:size])
 
 

@@ -55,7 +55,7 @@ class Terms:
 
 def matching(project: Project, selection: Selection) -> QuerySet[Prompt]:
     """Return the prompts of the train split that can be given: not out, answered, and kept for nobody else."""
-    kept = ReservedPrompt.objects.open().filter(prompt=OuterRef("pk"), is_exclusive=True)
+    kept = ReservedPrompt.objects.exclusive().filter(prompt=OuterRef("pk"))
     rows = Prompt.objects.filter(~Exists(kept), project=project, side=Split.TRAIN, out_since=None)
     if not project.asks_answers:
         rows = rows.filter(Exists(Completion.objects.filter(prompt=OuterRef("pk"))))
