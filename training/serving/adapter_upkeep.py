@@ -15,7 +15,7 @@ from annotate.core.periodic_tasks import PeriodicTask
 from annotate.models import LanguageModel, ServedAdapter
 from training.serving import eviction, hot_loading, served_children
 from training.serving.connection import LOAD_SECONDS, connected
-from training.serving.dialects import detection, llama_cpp
+from training.serving.dialects import detection, llama_cpp, transformers_serve
 from training.serving.dialects.exchange import NotLoaded
 from training.serving.served_names import adapter_of
 
@@ -99,7 +99,7 @@ def take_turns() -> bool:
 def check_servers() -> bool:
     """Have those loaded again that a server has forgotten, or whose base is asked elsewhere now."""
     rows = ServedAdapter.objects.filter(state=State.LOADED).select_related("model", "base").order_by("base", "pk")
-    rows = rows.exclude(dialect=detection.TRANSFORMERS)  # it lets go what is idle, and loads it again when asked
+    rows = rows.exclude(dialect=transformers_serve.NAME)  # it lets go what is idle, and loads it again when asked
     by_base: dict[int, list[ServedAdapter]] = {}
     for row in rows:
         by_base.setdefault(row.base_id or 0, []).append(row)

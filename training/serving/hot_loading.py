@@ -18,7 +18,7 @@ from django.utils import timezone
 from annotate.models import LanguageModel, ServedAdapter
 from training.serving.connection import connected
 from training.serving.dialects import detection, vllm
-from training.serving.dialects.exchange import Adapter, Loaded, NotLoaded, Send
+from training.serving.dialects.exchange import Adapter, Loaded, NotLoaded
 from training.serving.served_names import adapter_of
 
 log = logging.getLogger("assay.serving")
@@ -34,25 +34,12 @@ def load(row: ServedAdapter) -> NotLoaded | None:
         with connected(row.base) as send:
             dialect = detection.dialect_of(send)
             adapter = adapter_of(row.model, row.base, dialect)
-            loaded = _load(send, dialect, adapter)
+            loaded: Loaded | None = detection.module_of(dialect).load(send, adapter)
     except NotLoaded as refused:
         _write_failed(row, refused)
         return refused
     _write_loaded(row, dialect, adapter, loaded, time.monotonic() - began)
     return None
-
-
-def _load(send: Send, dialect: str, adapter: Adapter) -> Loaded | None:
-    """Return what a request needs; None from a server that loads the folder by itself when it is first asked."""
-    if dialect == detection.TRANSFORMERS:
-        reply = send("POST", "load_lora_adapter", {"lora_name": adapter.name, "lora_path": adapter.folder})
-        if vllm.has_no_route(reply):
-            return None
-        if reply.status != 200:
-            raise vllm.meaning(reply)
-        return Loaded()
-    loaded: Loaded = detection.module_of(dialect).load(send, adapter)
-    return loaded
 
 
 @transaction.atomic

@@ -8,7 +8,7 @@ from django.utils.text import slugify
 
 from annotate.models import AdapterServer, LanguageModel
 from training.core.export_names import file_stem
-from training.serving.dialects import detection
+from training.serving.dialects import transformers_serve
 from training.serving.dialects.exchange import Adapter
 
 
@@ -25,7 +25,7 @@ def adapter_of(model: LanguageModel, base: LanguageModel, dialect: str) -> Adapt
     model's own with its number, which no other model of this site has.
     """
     folder = folder_at(settings_of(base), model)
-    by_folder = not base.endpoint or dialect == detection.TRANSFORMERS
+    by_folder = not base.endpoint or dialect == transformers_serve.NAME
     name = folder if by_folder else f"{slugify(model.name)[:80] or 'model'}-{model.pk}"
     return Adapter(name=name, folder=folder, file_stem=file_stem(model.name))
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from training.serving.dialects import llama_cpp, vllm
+from training.serving.dialects import llama_cpp, transformers_serve, vllm
 from training.serving.dialects.exchange import Reply, Send, of_status
 
-TRANSFORMERS = "transformers"  # loads the folder that it is asked for; ours takes vLLM's two calls, too
-_MODULES: dict[str, ModuleType] = {vllm.NAME: vllm, llama_cpp.NAME: llama_cpp, TRANSFORMERS: vllm}
+_MODULES: dict[str, ModuleType] = {module.NAME: module for module in (vllm, llama_cpp, transformers_serve)}
 
 
 def dialect_of(send: Send) -> str:
@@ -17,12 +16,14 @@ def dialect_of(send: Send) -> str:
     if models.status != 200:
         raise of_status(models)
     if _lists_status(models):
-        return TRANSFORMERS
+        return transformers_serve.NAME
     return llama_cpp.NAME if llama_cpp.is_spoken(send("GET", "/lora-adapters", None)) else vllm.NAME
 
 
 def module_of(dialect: str) -> ModuleType:
-    """Return the module with `load`, `unload` and `present` of a dialect."""
+    """Return the module with `load`, `unload` and `present` of a dialect.
+
+    `load` returns None where the server loads a folder by itself when it is first asked."""
     return _MODULES[dialect]
 
 

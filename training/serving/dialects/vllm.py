@@ -46,6 +46,10 @@ _MEANINGS = (
 )
 
 
+class NoRoute(NotLoaded):
+    """Raised when a server has no such call, rather than no such adapter."""
+
+
 def load(send: Send, adapter: Adapter) -> Loaded:
     """Load the adapter under its name, in place of what may have had it. Raises NotLoaded."""
     reply = send("POST", _LOAD, _body(adapter))
@@ -77,8 +81,8 @@ def present(send: Send, adapters: Iterable[Adapter]) -> set[str]:
 def meaning(reply: Reply) -> NotLoaded:
     """Return what a refusal means and what to do."""
     text, detail = error_text(reply), f"HTTP {reply.status}: {reply.text[:500]}"
-    if has_no_route(reply):
-        return NotLoaded(
+    if _has_no_route(reply):
+        return NoRoute(
             "The server does not let adapters be loaded while it runs.",
             "vLLM: start it with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True in its environment, and --enable-lora. For "
             "another server the adapter can be exported merged.",
@@ -102,7 +106,7 @@ def meaning(reply: Reply) -> NotLoaded:
     return of_status(reply)
 
 
-def has_no_route(reply: Reply) -> bool:
+def _has_no_route(reply: Reply) -> bool:
     """Return whether the server has no such address, rather than no such adapter."""
     if reply.status == 405:
         return True

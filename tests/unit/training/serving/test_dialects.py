@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from training.serving.dialects import detection, llama_cpp, vllm
-from training.serving.dialects.exchange import Adapter, NotLoaded, Reply
+from training.serving.dialects import detection, llama_cpp, transformers_serve, vllm
+from training.serving.dialects.exchange import Adapter, Loaded, NotLoaded, Reply
 
 ADAPTER = Adapter(name="child-7", folder="/data/runs/7/model", file_stem="my-child")
 
@@ -57,6 +57,16 @@ def test_llama_cpp_finds_the_file_of_the_child_and_switches_the_others_off_for_t
     assert loaded.request_fields == {"lora": [{"id": 1, "scale": 1.0}]}
     assert loaded.base_fields == {"lora": [{"id": 1, "scale": 0.0}]}, "else the base goes on from a child's cache"
     assert asked.asked[-1] == ("POST", "/lora-adapters", [{"id": 0, "scale": 0.0}, {"id": 1, "scale": 0.0}])
+
+
+def test_transformers_serve_without_the_call_loads_the_folder_by_itself():
+    assert transformers_serve.load(server({}), ADAPTER) is None
+    ours = server({"POST load_lora_adapter": (200, "Success")})
+    assert transformers_serve.load(ours, ADAPTER) == Loaded()
+    assert ours.asked == [("POST", "load_lora_adapter", {"lora_name": "child-7", "lora_path": "/data/runs/7/model"})]
+    missing = {"error": {"message": "Loading lora x failed: No adapter found for x", "code": 404}}
+    with pytest.raises(NotLoaded, match="does not see"):
+        transformers_serve.load(server({"POST load_lora_adapter": (404, missing)}), ADAPTER)
 
 
 def test_llama_cpp_without_the_file_says_how_it_is_started():
