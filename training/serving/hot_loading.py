@@ -49,6 +49,7 @@ def _write_loaded(row: ServedAdapter, dialect: str, adapter: Adapter, loaded: Lo
     if row.state != State.LOADED or row.loaded_at is None:  # else it was only looked up again
         row.loaded_at = None if loaded is None else timezone.now()
         row.load_seconds = None if loaded is None else seconds
+        log.info("%s is served at its base's server (%s, %.1f s).", row.model, dialect, seconds)
     row.state = State.ON_DEMAND if loaded is None else State.LOADED
     row.server_url, row.dialect, row.problem, row.tries = row.base.server_url, dialect, "", 0
     row.save()
@@ -56,7 +57,6 @@ def _write_loaded(row: ServedAdapter, dialect: str, adapter: Adapter, loaded: Lo
         point_at(row.model, row.base, adapter.name, dict(loaded.request_fields) if loaded else {})
         row.base.request_fields = dict(loaded.base_fields) if loaded else {}
         row.base.save(update_fields=["request_fields"])
-    log.info("%s is served at its base's server (%s, %.1f s).", row.model, dialect, seconds)
 
 
 def point_at(model: LanguageModel, base: LanguageModel, name: str, request_fields: dict[str, Any]) -> None:
