@@ -23,7 +23,6 @@ log = logging.getLogger("assay.serving")
 State = ServedAdapter.State
 CHECK_SECONDS = 15.0  # between two looks at what the servers hold
 TURN_SECONDS = 300.0  # so long at least those stay that compete for fewer places
-_RETIRED = "It is retired."
 
 
 def periodic_tasks() -> list[PeriodicTask]:
@@ -78,11 +77,10 @@ def _claimed() -> ServedAdapter | None:
 
 def unload_retired() -> bool:
     """Unload what is retired, and have what was brought back wait again. Return False: all of it was done."""
-    retired = ServedAdapter.objects.exclude(model__retired_at=None).exclude(problem=_RETIRED)
-    for row in retired.exclude(state=State.COLD).select_related("model", "base"):
-        hot_loading.unload(row, State.UNLOADED, _RETIRED)
-    back = ServedAdapter.objects.filter(state=State.UNLOADED, problem=_RETIRED, model__retired_at=None)
-    for row in back:
+    retired = ServedAdapter.objects.exclude(model__retired_at=None).exclude(state__in=[State.COLD, State.UNLOADED])
+    for row in retired.select_related("model", "base"):
+        hot_loading.unload(row, State.UNLOADED, "It is retired.")
+    for row in ServedAdapter.objects.filter(state=State.UNLOADED, model__retired_at=None):
         row.ask()
     return False
 
