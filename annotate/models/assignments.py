@@ -11,6 +11,15 @@ class AssignmentQuerySet(models.QuerySet["Assignment"]):
         """Return assignments that are handed out and still good."""
         return self.filter(state=Assignment.State.OPEN, expires_at__gt=timezone.now())
 
+    def filling(self, *, is_simulated: bool) -> AssignmentQuerySet:
+        """Return work that was done or handed out, and so fills a place of its item: of people, or of simulations.
+
+        What only measures the annotator, decides between annotators or reviews one of them, fills none.
+        """
+        states = [Assignment.State.OPEN, Assignment.State.SUBMITTED]
+        work = self.filter(state__in=states, purpose=Assignment.Purpose.WORK, is_review=False)
+        return work.filter(user__is_simulated=is_simulated)
+
 
 class Assignment(models.Model):
     """One item handed to one person for a while: what to judge, in the order shown, or what to answer or attack."""

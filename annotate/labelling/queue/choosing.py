@@ -75,14 +75,11 @@ def reserved_in(pairs: Iterable[UrgentPair]) -> set[int]:
 
 
 def taken(project: Project, *, is_simulated: bool) -> QuerySet[Assignment]:
-    """Return the assignments that fill a place of their item: done, or in somebody's hands.
+    """Return the assignments that fill a place of their item: done, or in somebody's hands, in time.
 
-    People and simulations each have places of their own: a simulation never uses up what a person could judge. What
-    only measures the annotator, decides between annotators or reviews one of them, fills none.
+    People and simulations each have places of their own: a simulation never uses up what a person could judge.
     """
-    work = project.assignments.filter(
-        state__in=_FILLS, purpose=Assignment.Purpose.WORK, is_review=False, user__is_simulated=is_simulated
-    )
+    work = project.assignments.filling(is_simulated=is_simulated)
     return work.exclude(state=Assignment.State.OPEN, expires_at__lte=timezone.now()).order_by()
 
 

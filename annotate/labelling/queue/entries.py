@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef
 
 from annotate.labelling.queue.assigned_items import KINDS, WRITE, Item, items_of, level_of
 from annotate.models import (
@@ -91,10 +91,9 @@ def answers_to(prompts: Iterable[int], reserved: set[int]) -> dict[int, Answers]
 
 def judged_in(prompts: Iterable[int], *, is_simulated: bool) -> dict[str, int]:
     """Return how many places of each item are filled: in somebody's hands, or done. See `choosing.taken`."""
-    fills = Q(state=Assignment.State.OPEN) | Q(state=Assignment.State.SUBMITTED)
-    rows = Assignment.objects.filter(fills, prompt__in=list(prompts), purpose=Assignment.Purpose.WORK, is_review=False)
+    rows = Assignment.objects.filling(is_simulated=is_simulated).filter(prompt__in=list(prompts))
     counts_by_item: dict[str, int] = defaultdict(int)
-    for item in rows.filter(user__is_simulated=is_simulated).order_by().values_list("item", flat=True):
+    for item in rows.order_by().values_list("item", flat=True):
         counts_by_item[item] += 1
     for item, n in written_elsewhere(prompts, is_simulated=is_simulated).items():
         counts_by_item[item] += n

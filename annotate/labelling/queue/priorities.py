@@ -154,11 +154,5 @@ def _open_to(project: Project, user: User, kind: str) -> QuerySet[ItemPriority]:
 
 
 def _annotation_counts(project: Project, items: list[str], user: User) -> Counter[str]:
-    rows = project.assignments.filter(
-        item__in=items,
-        purpose=Assignment.Purpose.WORK,
-        is_review=False,
-        state__in=[Assignment.State.OPEN, Assignment.State.SUBMITTED],
-        user__is_simulated=user.is_simulated,
-    )
+    rows = project.assignments.filling(is_simulated=user.is_simulated).filter(item__in=items)
     return Counter(rows.order_by().values_list("item", flat=True))
