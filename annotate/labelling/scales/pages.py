@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from typing import Any
 
 from django.contrib import messages
@@ -23,6 +24,7 @@ _ASKED = {
     "asks_answers": "written answers",
 }
 TEXTS = ("title", "definition", "low", "high")
+_MOST_BYTES = 4 * LONGEST + 4  # more than that many characters take, and a byte order mark
 
 
 @in_project(get="manage", post="manage")
@@ -75,9 +77,9 @@ def _proposed(request: MemberRequest, project: Project) -> tuple[str, proposing.
     """Return the interface that was pasted or sent as a file, and what it proposes."""
     text, file = request.POST.get("interface", ""), request.FILES.get("file")
     if file is not None:
-        content = file.read(LONGEST + 1)
-        try:
-            text = content.decode("utf-8-sig")
+        content = file.read(_MOST_BYTES)
+        try:  # what is cut is too long whatever its last character was
+            text = codecs.getincrementaldecoder("utf-8-sig")().decode(content, final=len(content) < _MOST_BYTES)
         except UnicodeDecodeError as error:
             raise Refused(400, file="The file is not UTF-8; save it as UTF-8, or paste its text.") from error
     return text, proposing.look(project=project, text=text, by=request.user)

@@ -94,6 +94,17 @@ def test_what_is_no_interface_is_told(text, reason):
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("letter", ["é", "面"])
+def test_a_file_in_any_language_may_have_as_many_characters_as_a_text(client, letter):
+    project = factories.make_project()
+    factories.sign_in(client, project, Role.MANAGER)
+    for characters, words in ((150_000, "Add 5 scales"), (200_001, "At most 200,000 characters")):
+        file = SimpleUploadedFile("interface.xml", f"{XML}<!-- {letter * characters} -->".encode())
+        page = client.post(reverse("scales", args=[project.slug]), {"do": "propose", "file": file}).content.decode()
+        assert words in page
+
+
+@pytest.mark.django_db
 def test_a_manager_sees_first_and_adds_by_one_click(client):
     project = factories.make_project(asks_comparisons=False)
     factories.make_scale(project, "aspect", "helpful", title="Helpful to me")
