@@ -23,7 +23,7 @@ from annotate.core.permissions import Person, can, models_seen, projects_where, 
 from annotate.language_models.actions import bring_back, enter_arena, leave_arena, prepare_model, retire, share
 from annotate.language_models.changes import ModelChange, change
 from annotate.language_models.endpoint_check import ask_one_question
-from annotate.language_models.model_access import home_of, require_talk
+from annotate.language_models.model_access import require_talk, researched_home
 from annotate.language_models.model_serializers import (
     SETTINGS,
     ArenaEntry,
@@ -201,9 +201,7 @@ class Models(DeclaredViewSet):
     def _researched_at_home(self, request: Request, pk: str) -> tuple[LanguageModel, Project]:
         """Return the model and the project of it that somebody researches in; Refused to others."""
         model = find(self.get_queryset(), pk, "model")
-        if (home := home_of(request.user, model)) is None or not can(request.user, "research", home):
-            raise Refused(403, authorization="This needs the role of researcher or manager in its project; ask one.")
-        return model, home
+        return model, researched_home(request.user, model)
 
     def _entry(self, request: Request, pk: str) -> tuple[Project, LanguageModel]:
         arena_entry = ArenaEntry(data=request.data)

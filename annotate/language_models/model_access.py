@@ -6,7 +6,7 @@ from django.db.models import Q
 from django.http import Http404, HttpRequest
 
 from annotate.core.errors import Refused
-from annotate.core.permissions import Person, projects_where
+from annotate.core.permissions import Person, can, projects_where
 from annotate.models import LanguageModel, Project, Role, User
 
 _RELATED = ("parent", "made_by__dataset", "made_by__reward_model", "made_by__project", "created_by")
@@ -39,6 +39,14 @@ def home_of(person: Person, model: LanguageModel, slug: str = "") -> Project | N
         return (project.slug != slug, pk not in research_ids, pk not in related, not project.is_public, pk)
 
     return min(candidates, key=rank, default=None)
+
+
+def researched_home(person: Person, model: LanguageModel) -> Project:
+    """Return the project of the model that this person researches in. Raises Refused for others."""
+    home = home_of(person, model)
+    if home is None or not can(person, "research", home):
+        raise Refused(403, authorization="This needs the role of researcher or manager in its project; ask one.")
+    return home
 
 
 def _of(model: LanguageModel) -> Q:

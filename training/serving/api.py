@@ -10,9 +10,8 @@ from rest_framework.response import Response
 from annotate.core.api.api_access import allows
 from annotate.core.api.lookup import find
 from annotate.core.api.serializer_fields import Input, refusals
-from annotate.core.errors import Refused
-from annotate.core.permissions import can, models_seen
-from annotate.language_models.model_access import home_of
+from annotate.core.permissions import models_seen
+from annotate.language_models.model_access import researched_home
 from annotate.models import LanguageModel, ServedAdapter
 from training.serving import actions, present
 from training.serving.actions import LONGEST_FOLDER, MOST_ADAPTERS
@@ -56,9 +55,7 @@ class AdapterServerIn(Input):
 def adapters(request: Request, pk: str) -> Response:
     """Return the children of a model at its server. PATCH changes how many it keeps, for who may change the model."""
     model: LanguageModel = find(models_seen(request.user), pk, "model")
-    home = home_of(request.user, model)
-    if home is None or not can(request.user, "research", home):
-        raise Refused(403, authorization="This needs the role of researcher or manager in its project; ask one.")
+    researched_home(request.user, model)
     server = settings_of(model)
     if request.method == "PATCH":
         sent = AdapterServerIn(data=request.data)
