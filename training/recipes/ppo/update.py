@@ -121,9 +121,8 @@ def _batch(ppo: PPO, state: State, episodes: Episodes, measured: Measured, step:
     # A token answers for its own surprise alone. Inside the reward it would be spread over all tokens before it, and
     # the noise of some dozen surprises would drown the score.
     advantages = advantages + measured.fluency
-    mixed = state.parent_rollouts[
-        : max(1, len(state.parent_rollouts) - 1)
-    ]  # the last batch is held back, where there are several
+    # The last batch is held back, where there are several.
+    mixed = state.parent_rollouts[: max(1, len(state.parent_rollouts) - 1)]
     own_rollout = mixed[step % len(mixed)] if config.ptx_coef and mixed else None
     tokens = float(mask.sum()) / config.minibatches
     return Batch(
