@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 import torch
 
@@ -16,7 +12,7 @@ from annotate.language_models import model_server, serving
 from annotate.models import LanguageModel
 from tests.support import tiny_model
 from tests.support.factories import make_model
-from tests.support.training import adapter_children, preference_runs
+from tests.support.training import adapter_children, model_servers, preference_runs
 from training.recipes import dpo
 from training.recipes.common import adapters, entry, loading
 from training.rl.lora import apply_update
@@ -39,28 +35,14 @@ def folders(tmp_path_factory) -> dict[str, Path]:
     return {name: folder / name for name in ("base", "child", "merged")}
 
 
-SERVERS = {"ours": ["training.recipes.serve"], "transformers": ["transformers.cli.transformers", "serve"]}
+SERVERS = {"ours": model_servers.OURS, "transformers": model_servers.STOCK}
 
 
 @pytest.fixture(params=SERVERS)
 def server(request, settings, unused_tcp_port: int, tmp_path: Path) -> Iterator[None]:
-    log = (tmp_path / "serve.log").open("w")
-    arguments = ["--host", "127.0.0.1", "--port", str(unused_tcp_port), "--device", "cpu"]
-    process = subprocess.Popen([sys.executable, "-m", *SERVERS[request.param], *arguments], stdout=log, stderr=log)
     settings.MODEL_SERVER_URL = f"http://127.0.0.1:{unused_tcp_port}/v1"
-    try:
-        for _ in range(1200):
-            try:
-                httpx.get(f"http://127.0.0.1:{unused_tcp_port}/health").raise_for_status()
-                break
-            except httpx.HTTPError:
-                assert process.poll() is None, (tmp_path / "serve.log").read_text()
-                time.sleep(0.1)
+    with model_servers.model_server(unused_tcp_port, tmp_path / "serve.log", module=SERVERS[request.param]):
         yield
-    finally:
-        process.kill()
-        process.wait()
-        log.close()
 
 
 def greedy(folder: Path) -> str:
