@@ -44,7 +44,7 @@ def load(row: ServedAdapter) -> NotLoaded | None:
 
 @transaction.atomic
 def _write_loaded(row: ServedAdapter, dialect: str, adapter: Adapter, loaded: Loaded | None, seconds: float) -> None:
-    row = ServedAdapter.objects.select_for_update().select_related("model", "base").get(pk=row.pk)
+    row = ServedAdapter.objects.select_for_update(of=("self",)).select_related("model", "base").get(pk=row.pk)
     assert row.base is not None
     if row.state != State.LOADED or row.loaded_at is None:  # else it was only looked up again
         row.loaded_at = None if loaded is None else timezone.now()
