@@ -58,6 +58,7 @@ urlpatterns = [
     path("p/<slug:slug>/packages/<int:pk>/", work_packages_pages.package, name="package"),
     path("p/<slug:slug>/gold/", gold_pages.gold_page, name="gold"),
     path("p/<slug:slug>/gold/lift/", gold_pages.lift, name="gold-lift"),
+    path("p/<slug:slug>/gold/from/<str:kind>/<int:pk>/", gold_pages.from_annotation, name="gold-from"),
     path("p/<slug:slug>/gold/<int:pk>/", gold_pages.change, name="gold-change"),
     path("p/<slug:slug>/scales/", scales_pages.scales, name="scales"),
     path("shortcuts/", shortcuts_pages.shortcuts, name="shortcuts"),

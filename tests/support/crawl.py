@@ -62,7 +62,7 @@ def _filled(part: str, before: str, made: dict[str, Any]) -> str:
         if name == "slug":
             return made["project"].slug
         if name == "kind":
-            return "comparison" if before == "votes" else "sft"
+            return "comparison" if before in ("votes", "from") else "sft"
         if name in _WORDS:
             return _WORDS[name]
         if name in ("key", "item"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from django.db import transaction
@@ -178,11 +179,18 @@ def _check_answers(project: Project, completions: list[Completion]) -> None:
         )
 
 
+def standing_item(project: Project, completion_ids: Sequence[int]) -> GoldItem | None:
+    """Return the gold item, not retired, of one answer to rate or of two to compare."""
+    rows = GoldItem.objects.filter(project=project, retired_at=None, completion_a__in=completion_ids)
+    if len(completion_ids) == 1:
+        return rows.filter(kind=RATE).first()
+    return rows.filter(kind=COMPARE, completion_b__in=completion_ids).first()
+
+
 def _check_once(item: GoldItem) -> None:
     ids = [pk for pk in (item.completion_a_id, item.completion_b_id) if pk]
-    duplicates = GoldItem.objects.filter(project=item.project, kind=item.kind, retired_at=None, completion_a__in=ids)
-    duplicates = duplicates.filter(completion_b__in=ids) if item.kind == COMPARE else duplicates
-    if twin := duplicates.exclude(pk=item.pk).first():
+    twin = standing_item(item.project, ids)
+    if twin is not None and twin.pk != item.pk:
         raise Refused(409, completions=f"The answer to this item is known already: it is gold item {twin.pk}.")
 
 

@@ -6,16 +6,18 @@ from typing import Any
 
 from django.contrib import messages
 from django.db.models import Count, Q
-from django.http import HttpResponse
+from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
 
 from annotate.core.errors import Refused
 from annotate.core.page_access import MemberRequest, in_project, refused_page
 from annotate.labelling.gold import actions as gold_items
+from annotate.labelling.gold import annotations
 from annotate.labelling.gold import scoring as gold
 from annotate.labelling.gold.present import in_words
-from annotate.models import Assignment, Project, User, Winner
+from annotate.models import Assignment, Project, Split, User, Winner
+from annotate.projects.wellbeing import actions as harm_budget
 from common.whole_numbers import whole_number
 
 
@@ -30,13 +32,11 @@ def gold_page(request: MemberRequest, project: Project) -> HttpResponse:
             by=request.user,
             key=request.POST.get("item", "").strip(),
             expected=_expected(request) or None,
-            explanation=request.POST.get("explanation", "").replace("\r\n", "\n"),
-            is_tutorial=request.POST.get("is_tutorial") == "on",
-            position=_number(request.POST.get("position", "") or "0"),
+            **_form_fields(request),
         )
     except Refused as refused:
         return _show(request, project, refused)
-    messages.success(request, f"The answer to it is known from now on: {in_words(gold_item.expected)}.")
+    messages.success(request, f"Gold item {gold_item.pk} is added: {in_words(gold_item.expected)}.")
     return redirect("gold", project.slug)
 
 
@@ -51,15 +51,65 @@ def change(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
             gold_items.change(
                 item=item,
                 by=request.user,
-                explanation=request.POST.get("explanation", "").replace("\r\n", "\n"),
-                is_tutorial=request.POST.get("is_tutorial") == "on",
-                position=_number(request.POST.get("position", "") or "0"),
+                **_form_fields(request),
                 **({"expected": expected} if (expected := _expected(request)) else {}),
             )
     except Refused as refused:
         return refused_page(request, refused, project=project)
     messages.success(request, "It is changed. What was answered before stays as it was scored.")
     return redirect("gold", project.slug)
+
+
+@never_cache
+@in_project(get="manage", post="manage")
+def from_annotation(request: MemberRequest, project: Project, kind: str, pk: int) -> HttpResponse:
+    """Show an annotation as the gold item that it would make; POST makes it."""
+    annotation = annotations.annotation_of(project, kind, pk)
+    if annotation is None:
+        raise Http404("There is no such annotation of one answer or of two here.")
+    proposal = annotations.proposal_of(annotation)
+    if request.method != "POST":
+        return _propose(request, project, proposal)
+    try:
+        item = gold_items.make(
+            project=project,
+            by=request.user,
+            completions=list(proposal.completions),
+            expected=_expected(request),
+            **_form_fields(request),
+        )
+    except Refused as refused:
+        return _propose(request, project, proposal, refused)
+    messages.success(request, f"Gold item {item.pk} is added: {in_words(item.expected)}.")
+    return redirect("gold", project.slug)
+
+
+def _propose(
+    request: MemberRequest, project: Project, proposal: annotations.Proposal, refused: Refused | None = None
+) -> HttpResponse:
+    completions = proposal.completions
+    context = {
+        "project": project,
+        "proposal": proposal,
+        "letters": list(zip("AB" if len(completions) == 2 else " ", completions, strict=False)),
+        "expected": _expected(request) if refused else proposal.expected,
+        "standing": gold_items.standing_item(project, [each.pk for each in completions]),
+        "is_teaching": proposal.prompt.side == Split.TRAIN,
+        "veil": harm_budget.veil(proposal.prompt, request.user),
+        "winners": Winner.choices,
+        "stars": [1, 2, 3, 4, 5],
+        "errors": refused.errors if refused else {},
+        "entered": request.POST if refused else {},
+    }
+    return render(request, "annotate/labelling/gold_new.html", context, status=refused.status if refused else 200)
+
+
+def _form_fields(request: MemberRequest) -> dict[str, Any]:
+    return {
+        "explanation": request.POST.get("explanation", "").replace("\r\n", "\n"),
+        "is_tutorial": request.POST.get("is_tutorial") == "on",
+        "position": _number(request.POST.get("position", "") or "0"),
+    }
 
 
 @in_project(post="manage")
