@@ -45,6 +45,9 @@ class Prompt(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     out_since = models.DateTimeField(null=True, blank=True, help_text="Nobody is asked about it any more.")
     out_reason = models.CharField(max_length=200, blank=True)
+    replaced_by = models.ForeignKey(
+        "self", models.PROTECT, null=True, blank=True, related_name="replaces", help_text="Its newer version."
+    )
     reviewed_at = models.DateTimeField(null=True, blank=True, help_text="When a reviewer last took it out or kept it.")
     reviewed_by = models.ForeignKey("annotate.User", models.SET_NULL, null=True, blank=True, related_name="+")
 

@@ -137,7 +137,7 @@ def draw(project: Project, pair: Pair, own_battles: QuerySet[Battle], *, is_outs
 def _prompts(project: Project) -> QuerySet[Prompt]:
     """Return the prompts that may be drawn. What a visitor asked is not shown to others: it may be private, or
     worse."""
-    return Prompt.objects.filter(project=project, side=Split.EVAL, harm="").exclude(source=ARENA)
+    return Prompt.objects.filter(project=project, side=Split.EVAL, harm="", out_since=None).exclude(source=ARENA)
 
 
 def _stored(project: Project, *, is_outside: bool) -> QuerySet[Completion]:

@@ -11,7 +11,7 @@ from annotate.models.prompts import ARENA
 
 
 def prompts_to_sample(project: Project, side: str) -> QuerySet[Prompt]:
-    return Prompt.objects.filter(project=project, side=side).exclude(source=ARENA)
+    return Prompt.objects.filter(project=project, side=side, out_since=None).exclude(source=ARENA)
 
 
 def latest_complete(project: Project, side: str, *, or_more: bool = False) -> Dataset | None:

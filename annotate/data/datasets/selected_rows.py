@@ -196,7 +196,9 @@ def _example(answer: Completion) -> Row:
 
 
 def select_prompts(project: Project, side: str, options: Options) -> Selection:
-    prompts = Prompt.objects.filter(project=project, side=side).exclude(out_reason=UNRATED_TALK)
+    on_side = Prompt.objects.filter(project=project, side=side).exclude(out_reason=UNRATED_TALK)
+    prompts = on_side.filter(out_since=None)
+    retired = on_side.exclude(out_since=None).count()
     if options.categories is not None:
         prompts = prompts.filter(category__in=options.categories)
     if options.sources is not None:
@@ -211,7 +213,11 @@ def select_prompts(project: Project, side: str, options: Options) -> Selection:
         counts={
             "prompts": len(rows),
             "categories": dict(Counter(row["category"] or "none" for row in rows)),
-            "left_out": {"on the other side": other, "beyond the filter": prompts.count() - len(rows)},
+            "left_out": {
+                "on the other side": other,
+                "beyond the filter": prompts.count() - len(rows),
+                "retired": retired,
+            },
             "empty": f"No prompt in the {side} split fits; add prompts, or widen the categories.",
         },
         sources={"prompts": [row["id"] for row in rows]},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from django.db import transaction
 from django.db.models import Q, QuerySet
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
 from rest_framework import serializers
@@ -20,6 +21,7 @@ from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, PROJECT, Choice
 from annotate.core.errors import Refused
 from annotate.core.permissions import models_seen, projects_where
 from annotate.data.feedback_lineage import ASKED_BY_PEOPLE
+from annotate.data.prompts import editing, listing, retirement
 from annotate.data.prompts.actions import NewCompletion, NewPrompt, add_prompts, prepare_completions
 from annotate.models import Completion, LanguageModel, Project, Prompt, Split
 from annotate.projects.wellbeing.api import SHOW_HARMFUL, WITHHELD, context_of
@@ -44,10 +46,20 @@ class PromptOut(serializers.ModelSerializer):
     project = serializers.SlugField(source="project.slug")
     messages = serializers.SerializerMethodField()
     withheld = serializers.SerializerMethodField(help_text=WITHHELD)
+    retired_at = serializers.DateTimeField(
+        source="out_since", allow_null=True, help_text="Since when nobody is asked about it."
+    )
+    retired_reason = serializers.CharField(source="out_reason")
+    replaced_by = serializers.IntegerField(
+        source="replaced_by_id", allow_null=True, help_text="The prompt that is its newer version."
+    )
 
     class Meta:
         model = Prompt
-        fields = ("id", "project", "messages", "category", "harm", "withheld", "side", "source", "created_at")
+        fields = (
+            *("id", "project", "messages", "category", "harm", "withheld", "side", "source", "created_at"),
+            *("retired_at", "retired_reason", "replaced_by"),
+        )
 
     @extend_schema_field(Turn(many=True))
     def get_messages(self, prompt: Prompt) -> list[dict[str, str]]:
@@ -55,6 +67,23 @@ class PromptOut(serializers.ModelSerializer):
 
     def get_withheld(self, prompt: Prompt) -> str:
         return self.context["reader"].withholds(prompt)
+
+
+class PromptChange(Input):
+    messages = Turn(many=True, required=False, help_text="The whole conversation; it ends with the user's turn.")
+    text = serializers.CharField(required=False, trim_whitespace=False, help_text="Instead of messages: one question.")
+    category = serializers.CharField(required=False, allow_blank=True, max_length=editing.LONGEST_CATEGORY)
+    retired = serializers.BooleanField(required=False, help_text="true: nobody is asked about it any more.")
+    reason = serializers.CharField(
+        required=False, default="", allow_blank=True, max_length=200, help_text="Why it is retired."
+    )
+
+    def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
+        if "text" in fields:
+            if "messages" in fields:
+                raise serializers.ValidationError({"messages": "Give either messages or text."})
+            fields["messages"] = [{"role": "user", "content": fields.pop("text")}]
+        return fields
 
 
 class CompletionIn(Input):
@@ -103,6 +132,7 @@ class Prompts(DeclaredViewSet):
         "list": "account",
         "retrieve": "account, read",
         "create": "research",
+        "partial_update": "research",
     }
 
     queryset = Prompt.objects.none()
@@ -126,6 +156,8 @@ class Prompts(DeclaredViewSet):
             PROJECT,
             OpenApiParameter("side", enum=Split.values),
             OpenApiParameter("category"),
+            OpenApiParameter("retired", bool, description="true: retired ones alone; false: without them."),
+            OpenApiParameter("search", description="Words that stand in one of the first turns."),
             SHOW_HARMFUL,
         ],
     )
@@ -134,6 +166,9 @@ class Prompts(DeclaredViewSet):
         for name in ("side", "category"):
             if (value := request.query_params.get(name)) is not None:
                 rows = rows.filter(**{name: value.replace("\x00", "")})
+        state = {"true": listing.RETIRED, "false": listing.ACTIVE}.get(request.query_params.get("retired", "").lower())
+        search = request.query_params.get("search", "").replace("\x00", "")
+        rows = listing.filtered(rows, listing.Filters(search=search, state=state or listing.ALL))
         return self.get_paginated_response(self._out(self.paginate_queryset(rows), many=True))
 
     @extend_schema(responses={200: PromptOut} | refusals(404), parameters=[SHOW_HARMFUL])
@@ -156,6 +191,28 @@ class Prompts(DeclaredViewSet):
         self.require_role(project)
         new = [NewPrompt(row["messages"], row["category"], row["source"]) for row in rows]
         return self._add(request, project, new, is_list)
+
+    @extend_schema(request=PromptChange, responses={200: PromptOut} | refusals(400, 403, 404, 409, 413))
+    def partial_update(self, request: Request, pk: str) -> Response:
+        """Change text or category, retire the prompt, or bring it back.
+
+        Where answers, annotations or datasets depend on it, another text makes a new prompt: that one is answered, and
+        the old one is retired with `replaced_by`.
+        """
+        change = PromptChange(data=request.data)
+        change.is_valid(raise_exception=True)
+        fields = dict(change.validated_data)
+        prompt = find(self.get_queryset(), pk, "prompt")
+        self.require_role(prompt.project)
+        retired, reason = fields.pop("retired", None), fields.pop("reason")
+        with transaction.atomic():
+            if retired is False:
+                prompt = retirement.decide(prompt=prompt, by=request.user, take_out=False)
+            if fields:
+                prompt = editing.edit_prompt(prompt=prompt, by=request.user, **fields).prompt
+            if retired:
+                prompt = retirement.decide(prompt=prompt, by=request.user, take_out=True, reason=reason)
+        return Response(self._out(prompt))
 
     @idempotent(atomic=False)  # a second time the same prompts are found
     def _add(self, request: Request, project: Project, new: Sequence[NewPrompt], is_list: bool) -> Response:

@@ -12,6 +12,7 @@ from annotate.core.api.lookup import find
 from annotate.core.api.serializer_fields import Choice, Input, refusals
 from annotate.core.errors import Refused
 from annotate.core.permissions import projects_where
+from annotate.data.prompts import retirement
 from annotate.labelling.adjudication import actions as adjudication
 from annotate.labelling.adjudication import disagreements
 from annotate.labelling.assignment_serializers import AssignmentOut
@@ -134,7 +135,7 @@ def decide_prompt(request: Request, project: Project, pk: str) -> Response:
     decision.is_valid(raise_exception=True)
     prompt = find(project.prompts.select_related("project"), pk, "prompt")
     takes_out = decision.validated_data["decision"] == "out"
-    decided = quarantine.decide(
+    decided = retirement.decide(
         prompt=prompt, by=request.user, take_out=takes_out, reason=decision.validated_data["reason"]
     )
     return Response(ComplaintOut(quarantine.Complaint(decided, 0, ())).data)

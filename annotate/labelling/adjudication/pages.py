@@ -11,6 +11,7 @@ from django.views.decorators.cache import never_cache
 from annotate.core.errors import Refused
 from annotate.core.page_access import MemberRequest, in_project, refused_page
 from annotate.core.permissions import can
+from annotate.data.prompts import retirement
 from annotate.labelling import actions as feedback
 from annotate.labelling import form_input
 from annotate.labelling.adjudication import actions as adjudication
@@ -80,7 +81,7 @@ def decide_prompt(request: MemberRequest, project: Project, pk: int) -> HttpResp
     prompt = get_object_or_404(project.prompts.select_related("project"), pk=pk)
     take_out = request.POST.get("decision") == "out"
     try:
-        quarantine.decide(prompt=prompt, by=request.user, take_out=take_out, reason=request.POST.get("reason", ""))
+        retirement.decide(prompt=prompt, by=request.user, take_out=take_out, reason=request.POST.get("reason", ""))
     except Refused as refused:
         return refused_page(request, refused, project=project)
     messages.success(request, "It is out of the work." if take_out else "It is kept: people are asked about it again.")

@@ -1,5 +1,5 @@
 """Take prompts out of the work: quarantined when several annotators skip them as broken or offensive, then taken out or
-kept by a reviewer.
+kept by a reviewer (`annotate.data.prompts.retirement`).
 
 Whoever holds an item of one is told when they send it.
 """
@@ -10,19 +10,14 @@ from dataclasses import dataclass
 
 from django.db import transaction
 from django.db.models import Count, F, Max, Q, QuerySet
-from django.utils import timezone
 
-from annotate.core import audit
-from annotate.core.errors import Refused
-from annotate.core.permissions import require
-from annotate.labelling.queue import entries as queue
-from annotate.models import Assignment, Flag, Project, Prompt, Split, Status, User
+from annotate.data.prompts.retirement import retire
+from annotate.models import Assignment, Flag, Project, Prompt, Split, Status
 from common.harm_kinds import UNRATED_TALK
 
 SKIPS_TO_QUARANTINE = 2
 BROKEN = "The prompt is unclear or broken"
 OFFENSIVE = "Offensive or unsafe"
-_LONGEST_REASON = 200
 
 
 def after_skip(assignment: Assignment) -> None:
@@ -36,33 +31,8 @@ def after_skip(assignment: Assignment) -> None:
         return
     people = _complaints(prompt, reasons).values("user").distinct().count()
     if people >= SKIPS_TO_QUARANTINE:
-        _take_out(prompt, f"skipped by {people} people: {assignment.skip_reason}", None)
-
-
-def decide(*, prompt: Prompt, by: User, take_out: bool, reason: str = "") -> Prompt:
-    """Take a prompt out of the work for good, or keep it, as a reviewer: earlier complaints then count no more."""
-    require(by, "review", prompt.project)
-    reason = reason.strip()
-    if take_out and not reason:
-        raise Refused(reason="Say in a few words what is wrong with it; whoever held it reads that.")
-    if len(reason) > _LONGEST_REASON or "\x00" in reason:
-        raise Refused(reason=f"Keep the reason within {_LONGEST_REASON} characters, without null characters.")
-    with transaction.atomic():
-        prompt = Prompt.objects.select_for_update(no_key=True).get(pk=prompt.pk)
-        was_out = bool(prompt.out_since)
-        if take_out:
-            _take_out(prompt, reason, by)
-        else:
-            _keep(prompt, by)
-        audit.record(
-            action="prompt.out" if take_out else "prompt.kept",
-            about=f"prompt {prompt.pk}: {prompt.text[:80]}",
-            by=by,
-            project=prompt.project,
-            changes={"out": [was_out, take_out]},
-            reason=reason,
-        )
-    return prompt
+        with transaction.atomic():
+            retire(prompt, f"skipped by {people} people: {assignment.skip_reason}", None)
 
 
 @dataclass(frozen=True)
@@ -106,24 +76,3 @@ def _complaints(prompt: Prompt, reasons: list[str]) -> QuerySet[Assignment]:
         prompt=prompt, state=Assignment.State.SKIPPED, skip_reason__in=reasons, user__is_simulated=False
     )
     return rows.filter(closed_at__gt=prompt.reviewed_at) if prompt.reviewed_at else rows
-
-
-def _take_out(prompt: Prompt, reason: str, by: User | None) -> None:
-    now = timezone.now()
-    reviewed = {"reviewed_at": now, "reviewed_by": by} if by else {}
-    prompt.out_since, prompt.out_reason = now, reason[:_LONGEST_REASON]
-    for name, value in reviewed.items():
-        setattr(prompt, name, value)
-    prompt.save(update_fields=["out_since", "out_reason", *reviewed])
-    open_assignments = Assignment.objects.filter(prompt=prompt, state=Assignment.State.OPEN)
-    open_assignments.exclude(purpose=Assignment.Purpose.ADJUDICATION).update(
-        state=Assignment.State.TAKEN_OUT, closed_at=now, skip_reason=prompt.out_reason
-    )
-    queue.changed(prompt.project_id, [prompt.pk])
-
-
-def _keep(prompt: Prompt, by: User) -> None:
-    prompt.out_since, prompt.out_reason = None, ""
-    prompt.reviewed_at, prompt.reviewed_by = timezone.now(), by
-    prompt.save(update_fields=["out_since", "out_reason", "reviewed_at", "reviewed_by"])
-    queue.changed(prompt.project_id, [prompt.pk])

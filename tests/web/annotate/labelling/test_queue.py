@@ -15,6 +15,7 @@ from django.db import connections
 from django.utils import timezone
 
 from annotate.core.errors import Refused
+from annotate.data.prompts import retirement
 from annotate.labelling import actions as feedback
 from annotate.labelling import assigning as assignments
 from annotate.labelling import assignment_lifecycle
@@ -409,7 +410,7 @@ def test_a_reviewer_keeps_a_prompt_and_earlier_complaints_count_no_more():
     for _ in range(2):
         skip_as(project, make_user(project), quarantine.BROKEN)
     prompt.refresh_from_db()
-    quarantine.decide(prompt=prompt, by=reviewer, take_out=False)
+    retirement.decide(prompt=prompt, by=reviewer, take_out=False)
     assert quarantine.waiting(project) == []
     skip_as(project, make_user(project), quarantine.BROKEN)
     assert assignments.next_for(project=project, user=make_user(project)) is not None
@@ -425,8 +426,8 @@ def test_a_flag_waits_for_a_reviewer_who_takes_the_prompt_out_for_good():
     [complaint] = quarantine.waiting(project)
     assert complaint.flags == ("Personal data in it",) and not complaint.is_out
     with pytest.raises(Refused):
-        quarantine.decide(prompt=prompt, by=user, take_out=True, reason="no")
-    quarantine.decide(prompt=prompt, by=reviewer, take_out=True, reason="a name in it")
+        retirement.decide(prompt=prompt, by=user, take_out=True, reason="no")
+    retirement.decide(prompt=prompt, by=reviewer, take_out=True, reason="a name in it")
     assert quarantine.waiting(project) == []
     assert assignments.next_for(project=project, user=user) is None
 

@@ -1,0 +1,151 @@
+"""Show a project's prompts: the list with its search, and one prompt, to be edited or retired."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpResponse, QueryDict
+from django.shortcuts import get_object_or_404, redirect, render
+
+from annotate.core.errors import Refused
+from annotate.core.page_access import MemberRequest, in_project, refused_page
+from annotate.core.permissions import can
+from annotate.data.prompts import editing, listing, retirement
+from annotate.data.prompts.listing import Filters
+from annotate.models import Project, Prompt, Split
+from annotate.projects.wellbeing import actions as harm_budget
+from common.whole_numbers import row_id
+
+_ANSWERS_SHOWN = 10
+_LONGEST_SEARCH = 200
+
+
+@in_project(get="review")
+def prompts(request: MemberRequest, project: Project) -> HttpResponse:
+    filters = _filters(request.GET)
+    page = listing.page_of(project, filters, row_id(request.GET.get("before", "")) or None)
+    counts = listing.split_counts(project)
+    agreed = harm_budget.readable(request.user) if any(prompt.harm for prompt, _ in page.rows) else ()
+    context = {
+        "project": project,
+        "section": "data",
+        "filters": filters,
+        "page": page,
+        "rows": [(prompt, n, not set(prompt.harm.split()) <= set(agreed)) for prompt, n in page.rows],
+        "counts": counts,
+        "empty": listing.empty_split(counts, project.eval_percent),
+        "categories": listing.categories(project),
+        "sides": Split.values,
+        "states": listing.STATES,
+        "query": _query(filters),
+        "searched": listing.SEARCHED,
+        "researches": can(request.user, "research", project),
+        "manages": can(request.user, "manage", project),
+    }
+    return render(request, "annotate/data/prompts.html", context)
+
+
+@in_project(get="review", post="research")
+def prompt(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
+    """Show one prompt; POST changes its text or its category."""
+    row = _prompt(project, pk)
+    if request.method != "POST":
+        return _show(request, row, _entered(row, None))
+    entered = _entered(row, request.POST)
+    try:
+        if _is_withheld(request, row):
+            raise Refused(403, messages="You have not agreed to see its kind of harm; say so first.")
+        edited = editing.edit_prompt(
+            prompt=row,
+            by=request.user,
+            messages=[{"role": role, "content": text} for _, role, text in entered["turns"]],
+            category=entered["category"],
+        )
+    except Refused as refused:
+        return _show(request, row, entered, refused)
+    messages.success(request, _edit_message(row, edited))
+    return redirect("prompt", project.slug, edited.prompt.pk)
+
+
+@in_project(post="review")
+def retire(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
+    """Retire a prompt, or bring it back."""
+    row = _prompt(project, pk)
+    goes_out = request.POST.get("do") != "back"
+    try:
+        retirement.decide(prompt=row, by=request.user, take_out=goes_out, reason=request.POST.get("reason", ""))
+    except Refused as refused:
+        return refused_page(request, refused, project=project)
+    done = "retired: nobody is asked about it, and no run samples it" if goes_out else "back in the work"
+    messages.success(request, f"Prompt {pk} is {done}.")
+    return redirect("prompt", project.slug, pk)
+
+
+def _prompt(project: Project, pk: int) -> Prompt:
+    rows = project.prompts.select_related("project", "replaced_by", "root", "created_by", "reviewed_by")
+    return get_object_or_404(rows, pk=pk)
+
+
+def _show(request: MemberRequest, row: Prompt, entered: dict[str, Any], refused: Refused | None = None) -> HttpResponse:
+    project, is_withheld = row.project, _is_withheld(request, row)
+    answers = row.completions.select_related("model").order_by("id")
+    context = {
+        "project": project,
+        "section": "data",
+        "prompt": row,
+        "entered": entered,
+        "errors": refused.errors if refused else {},
+        "withheld": is_withheld,
+        "answers": [] if is_withheld else answers[:_ANSWERS_SHOWN],
+        "answer_count": answers.count(),
+        "older": row.replaces.order_by("-id").first(),
+        "is_used": bool(editing.depends_on(row)),
+        "researches": can(request.user, "research", project),
+        "longest_category": editing.LONGEST_CATEGORY,
+        "categories": listing.categories(project),
+    }
+    return render(request, "annotate/data/prompt.html", context, status=refused.status if refused else 200)
+
+
+def _is_withheld(request: MemberRequest, row: Prompt) -> bool:
+    return bool(row.harm) and not set(row.harm.split()) <= set(harm_budget.readable(request.user))
+
+
+def _entered(row: Prompt, query: QueryDict | None) -> dict[str, Any]:
+    """Return the form's values: (field's name, role, text) of each turn, and the category."""
+    turns = []
+    for number, turn in enumerate(row.messages):
+        name = f"turn-{number}"
+        text = turn["content"] if query is None else query.get(name, turn["content"]).replace("\r\n", "\n")
+        turns.append((name, turn["role"], text))
+    return {"turns": turns, "category": row.category if query is None else query.get("category", row.category)}
+
+
+def _edit_message(before: Prompt, edited: editing.Edited) -> str:
+    now = edited.prompt
+    if edited.replaced is None:
+        moved = "" if now.side == before.side else f" It is in the {now.side} split now."
+        return f"Prompt {now.pk} is saved.{moved}"
+    return f"This is prompt {now.pk}, in the {now.side} split. It replaces prompt {before.pk}, which is retired."
+
+
+def _filters(query: QueryDict) -> Filters:
+    side, state = query.get("side", ""), query.get("state", "")
+    return Filters(
+        search=query.get("search", "").replace("\x00", "").strip()[:_LONGEST_SEARCH],
+        category=query.get("category", "").replace("\x00", ""),
+        side=side if side in Split.values else "",
+        state=state if state in listing.STATES else listing.ACTIVE,
+    )
+
+
+def _query(filters: Filters) -> str:
+    """Return the query of the filters, for the link to the next page."""
+    query = QueryDict(mutable=True)
+    for name in ("search", "category", "side"):
+        if value := getattr(filters, name):
+            query[name] = value
+    if filters.state != listing.ACTIVE:
+        query["state"] = filters.state
+    return query.urlencode()
