@@ -54,7 +54,7 @@ def _missing(project: Project, *, is_manager: bool) -> Iterator[NextStep]:
         yield _step(project, words, "Go on with the next step", "first-model")
     if not project.prompts.exists():
         words = "The project has no prompts yet. Bring some in from a file, or send a list to POST /api/v1/prompts/."
-        yield _step(project, words, "Import a file", "imports")
+        yield _step(project, words, "Add data", "add-data")
     answers = Completion.objects.filter(prompt__project=project)
     has_models = project.contestants.filter(left_at=None).exists()
     if not has_models and answers.filter(prompt__side=Split.TRAIN, model=None).exists():

@@ -3,16 +3,12 @@ many prompts each split would get."""
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
-from itertools import islice
 
 from annotate.data.formats.items import KIND_OF, Item
-from annotate.data.imports import kept_files, options, reading
-from annotate.models import Import, Split
-
-_ROWS = 3
-_PORTIONS = 5  # of 400 rows: what somebody waits for
+from annotate.data.imports import kept_files, options
+from annotate.data.imports.file_preview import preview_file
+from annotate.models import Import
 
 
 @dataclass(frozen=True)
@@ -49,18 +45,12 @@ def preview(import_: Import) -> Preview | None:
         return None
     how, percent = options.how_to_read(import_), import_.project.eval_percent
     try:
-        source = reading.portions(path, import_.file_name, how, eval_percent=percent)
-        portions = list(islice(source, _PORTIONS + 1))
-        source.close()
+        beginning = preview_file(path, import_.file_name, how, eval_percent=percent)
     except (ValueError, OSError):  # what is wrong stands in the import itself
         return None
-    read = portions[:_PORTIONS]
-    ready = [item for portion in read for item in portion.ready]
-    sides = Counter({item.text_hash: item.side for item in ready}.values())
-    first = tuple(_row(item.line, item.item) for item in ready[:_ROWS])
-    rows = sum(portion.rows for portion in read)
+    first = tuple(_row(each.line, each.item) for each in beginning.first)
     ignored = tuple(options.unused_columns(import_))
-    return Preview(first, ignored, sides[Split.TRAIN], sides[Split.EVAL], rows, len(portions) <= _PORTIONS)
+    return Preview(first, ignored, beginning.train, beginning.eval, beginning.rows, beginning.is_whole)
 
 
 def _row(line: int, item: Item) -> PreviewRow:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any, cast
 
 from django.contrib import messages
@@ -20,7 +19,6 @@ from annotate.data.datasets.actions import freeze
 from annotate.data.datasets.frozen_exports import export_file, formats_of
 from annotate.data.datasets.selected_rows import Selection
 from annotate.data.datasets.selections import select
-from annotate.data.exports.pages import export_choices
 from annotate.models import AnnotatorKind, Dataset, Project, Split, Status, User
 
 MAKES = {
@@ -38,17 +36,16 @@ FILES = ("comparisons", "ratings", "examples", "prompts")
 
 
 @in_project(get="read", post="research")
-def data(request: HttpRequest, project: Project) -> HttpResponse:
-    """Show the overview. GET with a half-filled form counts what would go in; POST freezes it."""
+def datasets(request: HttpRequest, project: Project) -> HttpResponse:
+    """List datasets, with the form that freezes one. GET with a half-filled form counts what would go in; POST freezes
+    it."""
     if request.method == "POST":
         return _freeze(request, project, cast(User, request.user))  # in_project lets nobody else through
     may_freeze = can(request.user, "research", project)
     form = _form(request.GET, project)
     if request.htmx.target == "counts" and may_freeze:  # type: ignore[attr-defined]
-        return render(request, "annotate/data/data.html#counts", _preview(form, project))
-    return render(
-        request, "annotate/data/data.html", _page(project, form, may_freeze, can(request.user, "review", project))
-    )
+        return render(request, "annotate/data/datasets.html#counts", _preview(form, project))
+    return render(request, "annotate/data/datasets.html", _page(project, form, may_freeze))
 
 
 def _freeze(request: HttpRequest, project: Project, by: User) -> HttpResponse:
@@ -56,24 +53,21 @@ def _freeze(request: HttpRequest, project: Project, by: User) -> HttpResponse:
     try:
         dataset = freeze(project=project, by=by, name=form["name"], **_arguments(form))
     except Refused as refused:
-        context = _page(project, form, True, True) | {"errors": refused.errors}
-        return render(request, "annotate/data/data.html", context, status=refused.status)
+        context = _page(project, form, True) | {"errors": refused.errors}
+        return render(request, "annotate/data/datasets.html", context, status=refused.status)
     messages.success(request, f"{dataset.name} is frozen: nothing changes it any more.")
     return redirect("dataset", dataset.pk)
 
 
-def _page(project: Project, form: dict[str, Any], may_freeze: bool, may_review: bool) -> dict[str, Any]:
+def _page(project: Project, form: dict[str, Any], may_freeze: bool) -> dict[str, Any]:
     return {
         "project": project,
         "section": "data",
-        "totals": _totals(project),
-        "prompts": _prompt_totals(project),
         "datasets": project.datasets.prefetch_related("runs", "other_runs"),
         "may_freeze": may_freeze,
         "makes": MAKES,
         "categories": _categories(project),
         "errors": {},
-        "exports": export_choices(project) if may_review else None,
         **(_preview(form, project) if may_freeze else {"form": form}),
     }
 
@@ -81,13 +75,10 @@ def _page(project: Project, form: dict[str, Any], may_freeze: bool, may_review: 
 def _form(query: QueryDict, project: Project) -> dict[str, Any]:
     """Return what was typed so far, with defaults for the rest."""
     kind = query.get("kind", "preferences")
-    people = any(
-        table.objects.filter(project=project).by("person").exists() for table in feedback_lineage.KINDS.values()
-    )
     return {
         "kind": kind if kind in MAKES else "preferences",
         "name": query.get("name", "").strip(),
-        "judge": query.get("judge") or (AnnotatorKind.PERSON if people else AnnotatorKind.SIMULATION),
+        "judge": query.get("judge") or _annotator_kind(project),
         "side": query.get("side") or Split.TRAIN,
         "categories": query.getlist("categories"),
         "per_prompt": query.get("per_prompt", "1"),
@@ -95,6 +86,14 @@ def _form(query: QueryDict, project: Project) -> dict[str, Any]:
         "cut_off": "cut_off" in query,
         "limit": query.get("limit", ""),
     }
+
+
+def _annotator_kind(project: Project) -> str:
+    """Return whose feedback is frozen unless somebody says otherwise: people's, but where simulations alone have
+    annotated."""
+    rows = [table.objects.filter(project=project) for table in feedback_lineage.KINDS.values()]
+    has_people, has_simulations = (any(each.by(kind).exists() for each in rows) for kind in ("person", "simulation"))
+    return AnnotatorKind.SIMULATION if has_simulations and not has_people else AnnotatorKind.PERSON
 
 
 def _arguments(form: dict[str, Any]) -> dict[str, Any]:
@@ -138,30 +137,6 @@ def _selection_fields(selection: Selection) -> dict[str, Any]:
 
 def _left_out(counts: dict[str, Any]) -> list[tuple[str, int]]:
     return [(reason, n) for reason, n in counts.get("left_out", {}).items() if n]
-
-
-def _totals(project: Project) -> list[dict[str, Any]]:
-    """Return for each kind of feedback how much counts, by annotator and side, and how much does not."""
-    totals = []
-    for kind, table in feedback_lineage.KINDS.items():
-        rows = feedback_lineage.one_per_item(kind, table.objects.filter(project=project)).order_by()
-        cells: Counter[tuple[str, str]] = Counter()
-        uncounted = 0
-        for judge, side, status, n in rows.values_list("judge", "prompt__side", "status").annotate(n=Count("id")):
-            if status == Status.COUNTED:
-                cells[judge, side] += n
-            else:
-                uncounted += n
-        columns = [(judge, side, cells[judge, side]) for judge in AnnotatorKind.values for side in Split.values]
-        totals.append(
-            {"kind": kind, "title": feedback_lineage.TITLES[kind], "columns": columns, "uncounted": uncounted}
-        )
-    return totals
-
-
-def _prompt_totals(project: Project) -> dict[str, int]:
-    sides = project.prompts.order_by().values_list("side").annotate(n=Count("id"))
-    return {"train": 0, "eval": 0} | dict(sides)
 
 
 def _categories(project: Project) -> list[str]:

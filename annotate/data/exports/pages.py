@@ -1,10 +1,11 @@
-"""Download a project's feedback as a file, for those who may review it."""
+"""Offer a project's feedback as a file, for those who may review it."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from django.http import HttpRequest, HttpResponseBase
+from django.shortcuts import render
 
 from annotate.core.asgi.downloads import download
 from annotate.core.errors import Refused
@@ -26,18 +27,21 @@ _FILES = {
 
 
 @in_project(get="review")
-def export_page(request: HttpRequest, project: Project) -> HttpResponseBase:
-    """Return the file that the form on the data page asks for."""
+def export(request: HttpRequest, project: Project) -> HttpResponseBase:
+    """Show the form; with a format, return the file that it asks for."""
+    if "format" not in request.GET:
+        context = {"project": project, "section": "data", "exports": export_choices(project)}
+        return render(request, "annotate/data/export.html", context)
     assert isinstance(request.user, User)
     try:
-        export = export_feedback(project=project, by=request.user, **requested_options(request.GET))
+        file = export_feedback(project=project, by=request.user, **requested_options(request.GET))
     except Refused as refused:
         return refused_page(request, refused, project=project)
-    return download(request, export.parts, name=export.name, content_type=export.content_type)
+    return download(request, file.parts, name=file.name, content_type=file.content_type)
 
 
 def export_choices(project: Project) -> dict[str, Any]:
-    """Return the choices of the form on the data page. Simulations are the default where no person has annotated."""
+    """Return the choices of the form. Simulations are the default where no person has annotated."""
     simulated = not Comparison.objects.filter(project=project, judge=AnnotatorKind.PERSON).exists()
     simulated = simulated and Comparison.objects.filter(project=project, judge=AnnotatorKind.SIMULATION).exists()
     return {

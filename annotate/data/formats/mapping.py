@@ -11,12 +11,21 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from annotate.data.formats import fields, guessing, trl
-from annotate.data.formats.items import Item, NewAnswers, NewComparison, NewDemonstration, NewPrompt, NewRating, Row
+from annotate.data.formats.items import (
+    Item,
+    Messages,
+    NewAnswers,
+    NewComparison,
+    NewDemonstration,
+    NewPrompt,
+    NewRating,
+    Row,
+)
 
 NAME = "table"
 COMMON = ("author", "created_at", "comment", "language", "category", "id")
 COLUMNS = (
-    "prompt", "chosen", "rejected", "completion_a", "completion_b", "winner", "strength", "model_a", "model_b",
+    "prompt", "input", "chosen", "rejected", "completion_a", "completion_b", "winner", "strength", "model_a", "model_b",
     "completion", "model", "thumbs", "stars", "system", *COMMON,
 )  # fmt: skip
 ASPECT = "aspect:"
@@ -57,7 +66,7 @@ def _maker(columns: Mapping[str, str]) -> Callable[[Row, Row], Item]:
 
 def _common(row: Row) -> dict[str, Any]:
     return {
-        "messages": guessing.after_system(row, trl.prompt(row["prompt"])),
+        "messages": guessing.after_system(row, _asked(row)),
         "judge": fields.optional(row, "author"),
         "created_at": fields.moment(row.get("created_at")),
         "comment": fields.optional(row, "comment"),
@@ -65,6 +74,12 @@ def _common(row: Row) -> dict[str, Any]:
         "category": fields.optional(row, "category"),
         "source_id": fields.optional(row, "id"),
     }
+
+
+def _asked(row: Row) -> Messages:
+    messages = trl.prompt(row["prompt"])
+    about = fields.optional(row, "input").strip()
+    return [*messages[:-1], {**messages[-1], "content": f"{messages[-1]['content']}\n\n{about}"}] if about else messages
 
 
 def _chosen(row: Row, common: Row) -> Item:
@@ -109,4 +124,10 @@ def _written(row: Row, common: Row) -> Item:
 
 
 def _prompt(row: Row, common: Row) -> Item:
-    return NewPrompt(**common)
+    *before, last = common["messages"]
+    if last["role"] != "assistant" or not before:
+        return NewPrompt(**common)
+    asked, model = common | {"messages": before}, fields.optional(row, "model")
+    if model and not common["judge"]:
+        return NewAnswers(**asked, texts=(last["content"],), models=(model,))
+    return NewDemonstration(**asked, text=last["content"], model=model)

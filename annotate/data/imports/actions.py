@@ -22,6 +22,7 @@ from annotate.data.formats.items import Item, NewComparison
 from annotate.data.imports import engine, options, reading
 from annotate.data.imports import kept_files as files
 from annotate.data.imports.feedback_rows import Into
+from annotate.data.imports.kept_files import KeptFile
 from annotate.data.imports.preparing import Ready, prepare
 from annotate.data.imports.reading import HowToRead
 from annotate.data.imports.sinks import Database
@@ -56,18 +57,26 @@ def start_import(*, project: Project, file: BinaryIO, file_name: str, order: Ord
     """Keep the file and queue it for the background worker. Refused when it cannot be read, or when no line at its
     beginning can be used; then nothing is kept of it."""
     require(by, "research", project)
-    source = order.source.strip() or file_name[:60]
-    _check_source(source)
+    _check_source(order.source.strip() or file_name[:60])
     _check_order(order, project, by)
     kept_file = files.keep(file, file_name)
-    read_options = HowToRead(order.format, order.container, order.columns)
     try:
-        path = files.path_of(kept_file.hash)
-        format_ = _checked_beginning(path, kept_file.name, read_options)
-        columns_read = reading.uses_of_columns(path, kept_file.name, replace(read_options, format=format_))
+        return start_import_of(kept_file, project=project, order=order, by=by)
     except Refused:
         _let_go(kept_file)
         raise
+
+
+def start_import_of(kept_file: KeptFile, *, project: Project, order: Order, by: User) -> Import:
+    """Do as `start_import` with a file that is kept already. Where it is refused, the file stays."""
+    require(by, "research", project)
+    source = order.source.strip() or kept_file.name[:60]
+    _check_source(source)
+    _check_order(order, project, by)
+    read_options = HowToRead(order.format, order.container, order.columns)
+    path = files.path_of(kept_file.hash)
+    format_ = _checked_beginning(path, kept_file.name, read_options)
+    columns_read = reading.uses_of_columns(path, kept_file.name, replace(read_options, format=format_))
     judge = _judge(format_, order)
     chosen_options = {"container": order.container, "columns": dict(order.columns), "judge": judge}
     with transaction.atomic():
@@ -180,7 +189,7 @@ def _judge(format_: str, order: Order) -> str:
     return AnnotatorKind.SIMULATION
 
 
-def _let_go(kept_file: files.KeptFile) -> None:
+def _let_go(kept_file: KeptFile) -> None:
     if not Import.objects.filter(file_hash=kept_file.hash).exists():
         files.path_of(kept_file.hash).unlink(missing_ok=True)
 

@@ -1,62 +1,42 @@
-"""Show imports: the form, the list, and one import's page, which moves while it works."""
+"""Show imports: the list, and one import's page, which moves while it works."""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections import defaultdict
-from typing import Any, cast
+from typing import Any
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse, QueryDict
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 
 from annotate.core.errors import Refused
-from annotate.core.large_uploads import takes_files
-from annotate.core.named_values import named_values
 from annotate.core.page_access import MemberRequest, in_project, refused_page
-from annotate.core.permissions import can
-from annotate.data import formats
-from annotate.data.formats.mapping import COLUMNS
 from annotate.data.imports import options
-from annotate.data.imports.actions import Order, cancel_import, go_on, preview, start_import
+from annotate.data.imports.actions import cancel_import, go_on, preview
 from annotate.data.imports.engine import MOST_NAMED
 from annotate.data.imports.kept_files import KEPT_DAYS
 from annotate.data.imports.present import shown
-from annotate.data.rows import row_files
-from annotate.models import AnnotatorKind, Import, Project, User
+from annotate.models import Import, Project
 from common.texts import spreadsheet_cell
 
 _SHOWN, _LINES_SHOWN = 50, 6
 UNDER_WAY = (Import.State.QUEUED, Import.State.RUNNING)
 # What was added, in the order in which it is told.
 _KINDS = ("comparisons", "ratings", "rankings", "demonstrations", "spans", "flags", "attacks", "prompts", "completions")
-_FIELDS = ("source", "format", "container", "columns", "judge")
 
 
-@takes_files
-@in_project(get="research", post="research")
+@in_project(get="research")
 def imports(request: MemberRequest, project: Project) -> HttpResponse:
-    if request.method != "POST":
-        return _list(request, project, _form(QueryDict()), {})
-    form = _form(request.POST)
-    file = request.FILES.get("file")
-    try:
-        if file is None:
-            raise Refused(400, file="Choose a file.")
-        order = Order(
-            **{name: form[name] for name in ("source", "format", "container", "judge")},
-            columns=named_values(form["columns"], "columns"),
-            link=form["link"],
-            dry_run=form["dry_run"],
-        )
-        import_ = start_import(
-            project=project, file=cast(Any, file), file_name=file.name or "upload", order=order, by=request.user
-        )
-    except Refused as refused:
-        return _list(request, project, form, refused.errors, refused.status)
-    return redirect("import", project.slug, import_.pk)
+    rows = project.imports.select_related("created_by")[:_SHOWN]
+    context = {
+        "project": project,
+        "section": "data",
+        "imports": [_progress(import_) | {"import": import_} for import_ in rows],
+    }
+    return render(request, "annotate/data/imports.html", context)
 
 
 @in_project(get="research")
@@ -94,32 +74,6 @@ def problems(request: HttpRequest, project: Project, pk: int) -> HttpResponse:
     writer.writerows([problem.line, spreadsheet_cell(problem.reason)] for problem in import_.problems.all())
     name = f'attachment; filename="import-{import_.pk}-problems.csv"'
     return HttpResponse(text.getvalue(), content_type="text/csv; charset=utf-8", headers={"Content-Disposition": name})
-
-
-def _list(
-    request: HttpRequest, project: Project, form: dict[str, Any], errors: dict[str, str], status: int = 200
-) -> HttpResponse:
-    context = {
-        "project": project,
-        "form": form,
-        "errors": errors,
-        "imports": [
-            _progress(import_) | {"import": import_}
-            for import_ in project.imports.select_related("created_by")[:_SHOWN]
-        ],
-        "formats": [*formats.FORMATS.values(), *formats.INCOMING.values()],
-        "containers": row_files.FORMATS,
-        "judges": AnnotatorKind.choices,
-        "columns": COLUMNS,
-        "may_link": can(cast(User, request.user), "manage", project),
-    }
-    return render(request, "annotate/data/imports.html", context, status=status)
-
-
-def _form(query: QueryDict) -> dict[str, Any]:
-    form: dict[str, Any] = {name: query.get(name, "").strip() for name in _FIELDS}
-    form["format"], form["container"] = form["format"] or "auto", form["container"] or "auto"
-    return form | {"link": bool(query.get("link")), "dry_run": query.get("do") == "check"}
 
 
 def _progress(import_: Import) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def found_out(path: Path, name: str, read_options: HowToRead) -> str:
         return "table"
     if read_options.format != "auto":
         return read_options.format
-    first = list(islice(_beginning(path, name, read_options.container), _LOOKED_AT))
+    first = first_rows(path, name, read_options.container)
     good = [row.row for row in first if not row.problem]
     if not good:
         text = "; ".join(f"line {row.line} {row.problem}" for row in first[:3]) or "it holds no row"
@@ -94,6 +94,11 @@ def _beginning(path: Path, name: str, container: str) -> Iterator[FileRow]:
             if row is None:
                 text = f"Its first {LARGEST_LOOK:,} bytes hold no row, or one that is too long."
                 raise TooLarge(text) from error
+
+
+def first_rows(path: Path, name: str, container: str, n: int = _LOOKED_AT) -> list[FileRow]:
+    """Return the first rows as the file has them. Raises ValueError in words where it cannot be read."""
+    return list(islice(_beginning(path, name, container), n))
 
 
 def _format_of(row: dict[str, Any]) -> str:

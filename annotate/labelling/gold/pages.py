@@ -13,7 +13,7 @@ from django.views.decorators.cache import never_cache
 from annotate.core.errors import Refused
 from annotate.core.page_access import MemberRequest, in_project, refused_page
 from annotate.labelling.gold import actions as gold_items
-from annotate.labelling.gold import annotations
+from annotate.labelling.gold import proposals
 from annotate.labelling.gold import scoring as gold
 from annotate.labelling.gold.present import in_words
 from annotate.models import Assignment, Project, Split, User, Winner
@@ -64,10 +64,10 @@ def change(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
 @in_project(get="manage", post="manage")
 def from_annotation(request: MemberRequest, project: Project, kind: str, pk: int) -> HttpResponse:
     """Show an annotation as the gold item that it would make; POST makes it."""
-    annotation = annotations.annotation_of(project, kind, pk)
+    annotation = proposals.annotation_of(project, kind, pk)
     if annotation is None:
         raise Http404("There is no such annotation of one answer or of two here.")
-    proposal = annotations.proposal_of(annotation)
+    proposal = proposals.proposal_of(annotation)
     if request.method != "POST":
         return _propose(request, project, proposal)
     try:
@@ -85,7 +85,7 @@ def from_annotation(request: MemberRequest, project: Project, kind: str, pk: int
 
 
 def _propose(
-    request: MemberRequest, project: Project, proposal: annotations.Proposal, refused: Refused | None = None
+    request: MemberRequest, project: Project, proposal: proposals.Proposal, refused: Refused | None = None
 ) -> HttpResponse:
     completions = proposal.completions
     context = {

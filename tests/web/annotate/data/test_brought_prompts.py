@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import call_command
-from django.urls import reverse
 
 from annotate.data.formats import READERS, detect, mapped
 from annotate.data.formats.items import NewAnswers, NewDemonstration, NewPrompt
@@ -20,7 +19,7 @@ from annotate.data.imports.column_uses import column_uses
 from annotate.data.rows.row_files import read_rows
 from annotate.models import Demonstration, Import, Prompt, Role
 from tests.support import factories
-from tests.support.annotate.importing import carry_out
+from tests.support.annotate.importing import add_by_page, carry_out, look_at
 
 LINES = "Why is the sky blue?\nName three rivers.\nWhat is 2 + 2?\n\n\n"
 PARAGRAPHS = "Mend this:\n\tx = 1;\n\nName three rivers.\n\n\nWhat is\n2 + 2?\n"
@@ -165,8 +164,10 @@ def test_what_nothing_reads_is_named_before_anything_is_written(client, tmp_path
     researcher = factories.make_user(project, role=Role.RESEARCHER)
     client.force_login(researcher)
     file = SimpleUploadedFile("prompts.csv", FILES["prompts.csv"].encode())
-    page = client.post(reverse("imports", args=[project.slug]), {"file": file, "do": "check"}, follow=True)
-    text = page.content.decode()
+    assert "Ignored:</strong> Owner" in look_at(client, project, file).content.decode()
+    assert not Import.objects.exists()
+    file.seek(0)
+    text = add_by_page(client, project, file, checks=True).content.decode()
     assert "Nothing reads <strong>Owner</strong>" in text and "Category" in text
     assert not Prompt.objects.exists()
 

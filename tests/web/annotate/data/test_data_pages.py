@@ -32,7 +32,7 @@ def page(client, path, expected=200, **query):
 
 
 def test_an_empty_project_says_what_will_stand_here(client, project):
-    html = page(client, f"/p/{project.slug}/data/")
+    html = page(client, f"/p/{project.slug}/data/datasets/")
     assert "Nothing is frozen yet" in html and "Freeze a dataset" not in html
 
 
@@ -47,11 +47,39 @@ def test_feedback_is_counted_by_judge_and_side(client, project):
     assert [n for *_, n in row["columns"]] == [3, 1, 1, 0] and row["uncounted"] == 1
 
 
+def test_an_old_address_of_the_form_leads_to_it(client, project):
+    response = client.get(f"/p/{project.slug}/data/?kind=sft")
+    assert (response.status_code, response.url) == (302, f"/p/{project.slug}/data/datasets/?kind=sft")
+
+
+def test_the_overview_counts_and_leads_to_the_pages(client, project):
+    make_completion(make_prompt(project))
+    make_prompt(project, side="eval")
+    path = f"/p/{project.slug}/data/"
+    html = page(client, path)
+    assert "1 train, 1 eval" in html and f'href="{path}datasets/"' in html
+    assert f'href="{path}add/"' not in html and f'href="{path}prompts/"' not in html
+    sign_in(client, project, "researcher")
+    html = page(client, path)
+    for part in ("add/", "prompts/", "export/", "imports/"):
+        assert f'href="{path}{part}"' in html
+
+
+def test_people_freeze_their_own_feedback_unless_simulations_alone_have_annotated(client, project):
+    sign_in(client, project, "researcher")
+    path = f"/p/{project.slug}/data/datasets/"
+    assert client.get(path).context["form"]["judge"] == "person"
+    make_comparison(*make_pair(project), author=make_user(is_simulated=True))
+    assert client.get(path).context["form"]["judge"] == "simulation"
+    make_comparison(*make_pair(project))
+    assert client.get(path).context["form"]["judge"] == "person"
+
+
 def test_the_form_counts_what_would_go_in_and_freezes_it(client, project):
     sign_in(client, project, "researcher")
     make_comparison(*make_pair(project))
     make_comparison(*make_pair(project), winner="tie")
-    path = f"/p/{project.slug}/data/"
+    path = f"/p/{project.slug}/data/datasets/"
     assert "<strong>2 comparisons</strong>" in page(client, path)
     response = client.post(path, {"kind": "preferences", "name": "first", "judge": "person"}, follow=True)
     dataset = Dataset.objects.get()
@@ -64,14 +92,14 @@ def test_htmx_gets_the_counts_alone(client, project):
     sign_in(client, project, "researcher")
     make_rating(make_completion(make_prompt(project)), stars=5)
     html = client.get(
-        f"/p/{project.slug}/data/", {"kind": "sft"}, headers={"HX-Request": "true", "HX-Target": "counts"}
+        f"/p/{project.slug}/data/datasets/", {"kind": "sft"}, headers={"HX-Request": "true", "HX-Target": "counts"}
     ).content.decode()
     assert "<strong>1 example</strong>" in html and "<html" not in html
 
 
 def test_a_refused_freeze_keeps_what_was_typed_and_says_why(client, project):
     sign_in(client, project, "researcher")
-    response = client.post(f"/p/{project.slug}/data/", {"kind": "sft", "name": "mine", "per_prompt": "many"})
+    response = client.post(f"/p/{project.slug}/data/datasets/", {"kind": "sft", "name": "mine", "per_prompt": "many"})
     html = response.content.decode()
     assert response.status_code == 400 and 'value="mine"' in html and "whole number" in html
     assert not Dataset.objects.exists()
@@ -81,16 +109,18 @@ def test_prompts_are_frozen_from_the_page_by_side_and_category(client, project):
     sign_in(client, project, "researcher")
     make_prompt(project, category="science", side="eval")
     make_prompt(project, category="art", side="eval")
-    client.post(f"/p/{project.slug}/data/", {"kind": "prompts", "name": "p", "side": "eval", "categories": ["science"]})
+    client.post(
+        f"/p/{project.slug}/data/datasets/", {"kind": "prompts", "name": "p", "side": "eval", "categories": ["science"]}
+    )
     assert Dataset.objects.get().counts["prompts"] == 1
 
 
 def test_an_annotator_may_not_freeze(client, project):
     sign_in(client, project, "annotator")
     make_comparison(*make_pair(project))
-    response = client.post(f"/p/{project.slug}/data/", {"kind": "preferences", "name": "x", "judge": "person"})
+    response = client.post(f"/p/{project.slug}/data/datasets/", {"kind": "preferences", "name": "x", "judge": "person"})
     assert response.status_code == 403 and not Dataset.objects.exists()
-    assert "Freeze a dataset" not in page(client, f"/p/{project.slug}/data/")
+    assert "Freeze a dataset" not in page(client, f"/p/{project.slug}/data/datasets/")
 
 
 @pytest.mark.parametrize("kind", ["preferences", "sft", "prompts"])
@@ -169,7 +199,7 @@ def test_a_second_dataset_names_its_runs_and_a_made_one_the_run_that_made_it(cli
     run = Run.objects.create(project=project, kind="domain", name="replaying", other_dataset=corpus)
     html = page(client, f"/datasets/{corpus.pk}/")
     assert "gathering" in html and f'href="/runs/{run.pk}/"' in html
-    assert f'href="/runs/{run.pk}/"' in page(client, f"/p/{project.slug}/data/")
+    assert f'href="/runs/{run.pk}/"' in page(client, f"/p/{project.slug}/data/datasets/")
     assert program(project).get(f"datasets/{corpus.pk}/").json()["runs"] == [run.pk]
 
 

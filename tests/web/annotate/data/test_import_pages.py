@@ -11,7 +11,7 @@ from django.urls import reverse
 
 from annotate.data.imports.pages import _in_words
 from annotate.models import Comparison, Delivery, Import, Webhook
-from tests.support.annotate.importing import work_off_imports
+from tests.support.annotate.importing import add_by_page, look_at, work_off_imports
 from tests.support.api_client import ROOT, Program, errors
 from tests.support.factories import make_project, make_user, sign_in
 
@@ -32,7 +32,7 @@ def test_a_file_is_checked_previewed_and_then_imported(client, project):
     sign_in(client, project, "researcher")
     address = reverse("imports", args=[project.slug])
     assert "Nothing has been imported yet" in client.get(address).content.decode()
-    made = client.post(address, {"file": file([*GOOD, {"prompt": "?"}]), "source": "mine", "do": "check"}, follow=True)
+    made = add_by_page(client, project, file([*GOOD, {"prompt": "?"}]), source="mine", checks=True)
     page = made.content.decode()
     assert "Waits for the background worker" in page and "&lt;b&gt;Good&lt;/b&gt; 0." in page and "better" in page
     work_off_imports()
@@ -54,7 +54,7 @@ def test_a_file_is_checked_previewed_and_then_imported(client, project):
 
 def test_the_live_part_of_a_page_is_that_part_alone(client, project):
     sign_in(client, project, "researcher")
-    client.post(reverse("imports", args=[project.slug]), {"file": file()})
+    add_by_page(client, project, file())
     part = client.get(reverse("import", args=[project.slug, Import.objects.get().pk]), HTTP_HX_REQUEST="true")
     text = part.content.decode().strip()
     assert text.startswith('<div id="import-progress"') and "every 1s" in text and "<html" not in text
@@ -63,7 +63,7 @@ def test_the_live_part_of_a_page_is_that_part_alone(client, project):
 def test_an_import_that_has_just_ended_shows_what_it_could_not_use(client, project):
     sign_in(client, project, "researcher")
     bad = [{"prompt": "?"}, {"prompt": "??"}, {"prompt": "?", "chosen": "a", "rejected": "a"}]
-    client.post(reverse("imports", args=[project.slug]), {"file": file([*GOOD, *bad])})
+    add_by_page(client, project, file([*GOOD, *bad]))
     address = reverse("import", args=[project.slug, Import.objects.get().pk])
     assert "HX-Refresh" not in client.get(address, HTTP_HX_REQUEST="true")  # it is under way
     work_off_imports()
@@ -82,22 +82,26 @@ def test_how_long_it_will_take_is_told_whatever_clock_one_has():
 
 def test_what_is_wrong_stands_beside_the_form_which_keeps_what_was_typed(client, project):
     sign_in(client, project, "researcher")
-    wrong = client.post(reverse("imports", args=[project.slug]), {"file": file(), "source": "arena"})
+    wrong = add_by_page(client, project, file(), source="arena")
     assert wrong.status_code == 400 and b'value="arena"' in wrong.content and b"source" in wrong.content
-    empty = client.post(reverse("imports", args=[project.slug]), {})
-    assert empty.status_code == 400 and b"Choose a file" in empty.content and not Import.objects.exists()
+    empty = client.post(reverse("add-data", args=[project.slug]), {})
+    assert empty.status_code == 400 and b"or choose a file" in empty.content and not Import.objects.exists()
 
 
 @pytest.mark.parametrize("role", ["annotator", "reviewer"])
 def test_who_may_not_import_sees_no_import(client, project, role):
     sign_in(client, project, role)
     assert client.get(reverse("imports", args=[project.slug])).status_code == 403
+    assert client.get(reverse("add-data", args=[project.slug])).status_code == 403
+    assert client.post(reverse("add-data", args=[project.slug]), {"text": "Why?"}).status_code == 403
     assert client.get(reverse("webhooks", args=[project.slug])).status_code == 403
 
 
 def test_a_researcher_is_not_asked_about_ranks(client, project):
     sign_in(client, project, "researcher")
-    assert b'name="link"' not in client.get(reverse("imports", args=[project.slug])).content
+    assert b'name="link"' not in look_at(client, project, file()).content
+    sign_in(client, project, "manager")
+    assert b'name="link"' in look_at(client, project, file()).content
 
 
 def send(program: Program, project, **fields):

@@ -16,6 +16,7 @@ from annotate.data.datasets.frozen_exports import export
 from annotate.data.uploads import actions as uploads
 from annotate.models import Dataset
 from common import splits
+from tests.support.annotate.importing import add_by_page
 from tests.support.api_client import program
 from tests.support.factories import make_project, make_prompt, make_user
 
@@ -187,14 +188,12 @@ def test_the_hash_of_a_task_is_of_its_side(project):
 
 def test_a_task_comes_by_the_page_and_shows_its_first_rows(client, project):
     client.force_login(make_user(project, role="researcher"))
-    page = client.get(reverse("upload", args=[project.slug]) + "?kind=task").content.decode()
-    assert "What a row looks like" in page and "references" in page
+    page = client.get(reverse("upload", args=[project.slug]) + "?kind=task", follow=True).content.decode()
+    assert 'name="as" value="task"' in page and "references" in page
     file = SimpleUploadedFile("rows.jsonl", "".join(json.dumps(row) + "\n" for row in REFERENCES).encode())
-    sent = client.post(
-        reverse("upload", args=[project.slug]), {"kind": "task", "name": "colours", "file": file}, follow=True
-    ).content.decode()
+    sent = add_by_page(client, project, file, name="colours", **{"as": "task"}).content.decode()
     assert "colours" in sent and "user: Name a colour." in sent and "Red." in sent
-    listed = client.get(reverse("data", args=[project.slug])).content.decode()
+    listed = client.get(reverse("datasets", args=[project.slug])).content.decode()
     assert "2 items (references)" in listed
     assert f"other_dataset={Dataset.objects.get().pk}" in sent  # what to do with it
 
@@ -202,7 +201,7 @@ def test_a_task_comes_by_the_page_and_shows_its_first_rows(client, project):
 def test_a_bad_file_is_told_on_the_page_and_leaves_nothing(client, project):
     client.force_login(make_user(project, role="researcher"))
     file = SimpleUploadedFile("rows.jsonl", b'{"context": "A dog", "choices": ["barks", "barks"], "answer": 0}\n')
-    response = client.post(reverse("upload", args=[project.slug]), {"kind": "task", "name": "dogs", "file": file})
+    response = add_by_page(client, project, file, name="dogs", **{"as": "task"})
     assert response.status_code == 400 and "two equal candidates" in response.content.decode()
     assert not Dataset.objects.exists()
 

@@ -17,6 +17,7 @@ from annotate.data.rows.example_tasks import EXAMPLES
 from annotate.data.uploads import actions as uploads
 from annotate.models import Dataset
 from common import splits
+from tests.support.annotate.importing import add_by_page
 from tests.support.factories import make_completion, make_project, make_prompt, make_user
 
 pytestmark = pytest.mark.django_db
@@ -296,19 +297,12 @@ def test_by_the_api(client, project):
 
 def test_by_the_page(client, project):
     client.force_login(make_user(project, role="researcher"))
-    address = f"/p/{project.slug}/data/upload/"
-    assert "What a row looks like" in client.get(address).content.decode()
-    bad = client.post(
-        address, {"kind": "labelled", "name": "x", "file": SimpleUploadedFile("a.csv", b"text,label\n,a\n")}
-    )
+    bad = add_by_page(client, project, SimpleUploadedFile("a.csv", b"text,label\n,a\n"), name="x", **{"as": "labelled"})
     assert bad.status_code == 400 and "has an empty text" in bad.content.decode()
-    assert client.post(address, {"kind": "labelled", "name": "x"}).status_code == 400
-    good = client.post(
-        address, {"kind": "labelled", "name": "x", "file": SimpleUploadedFile("a.jsonl", lines(REVIEWS))}, follow=True
-    )
+    good = add_by_page(client, project, SimpleUploadedFile("a.jsonl", lines(REVIEWS)), name="x", **{"as": "labelled"})
     html = good.content.decode()
     assert "is frozen: 2 rows" in html and "Warm and funny." in html and "positive" in html
-    assert "2 labelled rows" in client.get(f"/p/{project.slug}/data/").content.decode()
+    assert "2 labelled rows" in client.get(f"/p/{project.slug}/data/datasets/").content.decode()
 
 
 def test_an_annotator_sees_no_upload(client, project):

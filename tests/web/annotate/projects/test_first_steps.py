@@ -31,11 +31,11 @@ def test_patterns_are_taken_with_the_flag_that_browsers_use():
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("role", ["manager", "researcher"])
-def test_a_new_project_leads_to_the_page_that_imports(client, role):
+def test_a_new_project_leads_to_the_page_that_adds_data(client, role):
     project = make_project()
     person = make_user(project, role=role)
     step = next_step(project, person)
-    assert step.address == reverse("imports", args=[project.slug])
+    assert step.address == reverse("add-data", args=[project.slug])
     client.force_login(person)
     assert client.get(step.address).status_code == 200, "and it is open to them"
 

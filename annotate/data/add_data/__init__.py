@@ -1,0 +1,1 @@
+"""Add data of every shape from one page: prompts, answers, annotations, datasets."""

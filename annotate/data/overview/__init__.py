@@ -1,0 +1,1 @@
+"""Show how much data a project has, with a link to the page of each kind."""
