@@ -58,8 +58,10 @@ OTHERS = [
 @pytest.mark.parametrize("victim", [RECIPE, *OTHERS])
 def test_a_run_ends_well_and_once_whatever_is_killed(site: Site, victim: str):
     run = queue_sampling(site, f"without {victim}")
-    until(lambda: site.process(RECIPE), 60, "the recipe starts")
-    until(lambda: site.query("select step from training_run where id = ?", run)[0][0] > 0, 60, "the run makes progress")
+    until(lambda: site.process(RECIPE), 240, "the recipe starts")
+    until(
+        lambda: site.query("select step from training_run where id = ?", run)[0][0] > 0, 240, "the run makes progress"
+    )
     recipe = site.process(RECIPE)
     assert recipe is not None and state_of(site, run) == "running"
     if victim == "config.runner":
@@ -74,7 +76,7 @@ def test_a_run_ends_well_and_once_whatever_is_killed(site: Site, victim: str):
         process = site.process(victim)
         assert process is not None
         kill_hard(process.pid)
-        until(lambda: (again := site.process(victim)) and again.pid != process.pid, 60, f"{victim} is there again")
+        until(lambda: (again := site.process(victim)) and again.pid != process.pid, 240, f"{victim} is there again")
 
     until(lambda: state_of(site, run) not in ("queued", "running"), 300, "the run ends")
     assert state_of(site, run) == "succeeded", site.query("select reason, remedy from training_run where id = ?", run)

@@ -215,9 +215,11 @@ def test_answers_that_grow_short_are_stopped(tmp_path: Path, model_that_ends: Pa
         min_length_ratio=0.7,
     )  # fmt: skip
     assert entry.attempt(ppo.main, run) == 0, run.failure()
-    assert run.result()["stopped"]["code"] == "length_collapse"
-    parent, final = run.result()["parent"], run.result()["final"]
-    assert final["length_mean"] >= 0.7 * parent["length_mean"]
+    result, metrics = run.result(), _metrics(run)
+    assert result["stopped"]["code"] == "length_collapse"
+    assert metrics[-1]["drift"] > 1 and all(m["drift"] <= 1 for m in metrics[:-1])
+    assert result["step"] == metrics[-1]["step"] - 1, "the last one within the bound is kept"
+    assert result["final"]["length_mean"] < result["parent"]["length_mean"]
 
 
 def test_a_small_batch_of_the_parents_own_answers_is_not_taken_for_drift(tmp_path: Path, model: Path):

@@ -61,7 +61,7 @@ def test_it_learns_what_it_has_not_seen(done, objective):
     result = done[objective].result()
     assert result["validation_loss"] < result["validation_loss_before"] - 2
     if objective != "span":  # whose targets are sentinels too
-        assert result["validation_loss"] < frequencies_alone() - 0.4, "it has learnt from what stands around a token"
+        assert result["validation_loss"] < frequencies_alone() - 0.2, "it has learnt from what stands around a token"
     assert result["steps"] == (97 if objective == "masked" else 25)
     assert result["tokens"] == result["steps"] * 8 * 64
     assert result["hash"] == loading.weights_hash(done[objective].model)

@@ -80,7 +80,8 @@ def test_outputs_and_gradients_are_the_models_own(folder, monkeypatch, learns, r
     wanted, found = gradients(model, one_by_one), gradients(model, together)
     assert found.keys() == wanted.keys()
     for name in wanted:
-        torch.testing.assert_close(found[name], wanted[name], rtol=1e-4, atol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
+        # Kernels add up in another order: with AMX up to 2e-4 of gradients around 0.3.
+        torch.testing.assert_close(found[name], wanted[name], rtol=1e-3, atol=5e-4, msg=lambda m, n=name: f"{n}: {m}")
 
 
 def test_a_sequence_does_not_see_its_neighbours(folder):
