@@ -2,6 +2,7 @@
 
 from annotate.arena import urls as arena
 from annotate.data import urls as data
+from annotate.guides import urls as guides
 from annotate.labelling import urls as labelling
 from annotate.language_models import urls as language_models
 from annotate.playground import urls as playground
@@ -16,4 +17,5 @@ urlpatterns = [
     *language_models.urlpatterns,
     *playground.urlpatterns,
     *red_team.urlpatterns,
+    *guides.urlpatterns,
 ]

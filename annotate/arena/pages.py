@@ -39,7 +39,6 @@ def arena(request: HttpRequest, project: Project) -> HttpResponse:
             refused = error
     context = {
         "project": project,
-        "section": "arena",
         "enough": len(pairing.contestants(project)) >= 2,
         "text": request.POST.get("text", ""),
         "errors": refused.errors if refused else {},
@@ -135,7 +134,7 @@ def history(request: HttpRequest, project: Project) -> HttpResponse:
     page = Paginator(own_battles, 50).get_page(request.GET.get("page"))
     votes = [(battle, _cast(battle)) for battle in page]
     rows = [(battle, cast, battle_votes.counting(cast) if cast else None) for battle, cast in votes]
-    context = {"project": project, "section": "arena", "rows": rows, "page": page}
+    context = {"project": project, "rows": rows, "page": page}
     return render(request, "annotate/arena/arena_history.html", context)
 
 
@@ -195,7 +194,6 @@ def _battle_context(battle: Battle) -> dict[str, object]:
     scene = scenes[-1] if cast else live_battles.look(battle)
     context: dict[str, object] = {
         "project": battle.project,
-        "section": "arena",
         "token": battle.token,
         "before": battle.prompt.messages[:-1],
         "is_drawn": battle.is_drawn,

@@ -54,6 +54,20 @@ def can(user: Person, action: str, project: Project) -> bool:
     return role is not None and (action == "read" or role[0] in ROLES_FOR[action])
 
 
+def held_rights(user: Person, project: Project) -> frozenset[str]:
+    """Return the words of rights that the person holds in a project: `can` for all actions at once, and `mine` as for
+    a row of their own."""
+    if not user.is_authenticated:
+        return frozenset({"anybody", "read"} if project.is_public and in_scope(user, "read") else {"anybody"})
+    actions = {"read"} if project.is_public else set()
+    if user.is_superuser:
+        actions = {"read", *ROLES_FOR}
+    elif role := _role.first(project=project.pk, user=user.pk):
+        actions = {"read", *(action for action, roles in ROLES_FOR.items() if role[0] in roles)}
+    account = {"anybody", "account", "mine", *(["staff"] if user.is_staff else [])}
+    return frozenset(account | {action for action in actions if in_scope(user, action)})
+
+
 def require(user: Person, action: str, project: Project) -> None:
     if not in_scope(user, action):
         raise Refused(

@@ -9,7 +9,7 @@ tests are made from these declarations.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from functools import cache
 from typing import Any
 
@@ -40,6 +40,11 @@ _OF_ACCOUNTS = {"account", "mine", "staff", "researcher", "project_maker"}
 def alternatives(right: str) -> list[set[str]]:
     """Return the choices of a right, each as the words that must all hold."""
     return [{word.strip() for word in choice.split(",")} for choice in right.split(" or ")]
+
+
+def is_met(right: str, held: Set[str]) -> bool:
+    """Return whether somebody who holds these words has the right."""
+    return any(words <= held for words in alternatives(right))
 
 
 @cache  # asked for each request

@@ -45,6 +45,7 @@ def seed(*, slug: str, name: str, max_new_tokens: int) -> Seeded:
         guidelines=GUIDELINES,
         is_public=True,  # whoever starts the demo looks at it before they sign in
         max_new_tokens=max_new_tokens,
+        from_scratch=True,
         description="Everyday questions, a small language model, and annotations that change it.",
     )
     projects.add_member(project=project, user=researcher, role=Role.MANAGER, by=None)

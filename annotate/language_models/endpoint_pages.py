@@ -24,7 +24,7 @@ from annotate.models import Project, User
 def register(request: MemberRequest, project: Project) -> HttpResponse:
     """Register a model with weights below models/, an endpoint, or both. It is of this project until somebody shares
     it."""
-    context = {"project": project, "section": "models", **model_form.context(None)}
+    context = {"project": project, **model_form.context(None)}
     if request.method != "POST":
         return render(request, "annotate/language_models/new_model.html", context)
     fields = request.POST.dict()
@@ -63,7 +63,7 @@ def model_settings(request: PageRequest, pk: int) -> HttpResponse:
         changes.require_change(model, request.user)
     except Refused as refused:
         return refused_page(request, refused, project=project)
-    context = {"project": project, "section": "models", "model": model, **model_form.context(model)}
+    context = {"project": project, "model": model, **model_form.context(model)}
     if request.method != "POST":
         return render(request, "annotate/language_models/model_settings.html", context)
     fields = request.POST.dict()
@@ -97,7 +97,7 @@ def ask(request: PageRequest, pk: int) -> HttpResponse:
             checked = endpoint_check.ask_one_question(model, project, request.POST.get("question", ""))
     except Refused as refused:
         return refused_page(request, refused, project=project)
-    context = {"model": model, "project": project, "section": "models", "checked": checked}
+    context = {"model": model, "project": project, "checked": checked}
     context |= {"may_change": changes.may_change(model, request.user)}
     part = "#checked" if request.htmx else ""
     return render(request, f"annotate/language_models/model_asked.html{part}", context)

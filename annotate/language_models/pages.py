@@ -65,7 +65,7 @@ def model_serving(request: PageRequest, pk: int) -> HttpResponse:
         serving.load(model)
         if not request.htmx:
             return redirect("model-serving", pk)
-    context = {"model": model, "project": project, "section": "models", "serving": serving.serving(model)}
+    context = {"model": model, "project": project, "serving": serving.serving(model)}
     part = "#serving" if request.htmx else ""
     return render(request, f"annotate/language_models/model_serving.html{part}", context)
 

@@ -57,6 +57,9 @@ class Project(models.Model):
         validators=[MaxValueValidator(90)],
         help_text="Share of prompts kept for ranking; they train nothing.",
     )
+    from_scratch = models.BooleanField(
+        default=False, help_text="Shows what comes before finetuning: corpora, tokenizers and pretraining."
+    )
     # How answers are drawn for whoever reads them; see common.sampling.
     max_new_tokens = models.PositiveIntegerField(
         default=served_sampling.MAX_NEW_TOKENS,

@@ -121,7 +121,6 @@ def _context(request: HttpRequest, models: list[LanguageModel], project: Project
     model = models[0]
     return {
         "project": project,
-        "section": "models",
         "model": model,
         "models": models,
         "beside": models[1] if len(models) > 1 else None,

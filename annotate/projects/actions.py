@@ -35,6 +35,7 @@ SETTINGS = (
     "proof_of_work",
     "daily_goal",
     "eval_percent",
+    "from_scratch",
     "max_new_tokens",
     "temperature",
     "top_p",

@@ -50,6 +50,9 @@ class Settings(Input):
     eval_percent = serializers.IntegerField(
         required=False, min_value=0, max_value=90, help_text="The sides of prompts that stand do not change."
     )
+    from_scratch = serializers.BooleanField(
+        required=False, help_text="Pages show corpora, tokenizers and pretraining; the API has them all the same."
+    )
     max_new_tokens = serializers.IntegerField(
         required=False, min_value=1, max_value=4096, help_text="Longest answer that people read, in tokens."
     )
@@ -89,7 +92,7 @@ class ProjectOut(serializers.ModelSerializer):
         fields = (
             *("slug", "name", "description", "is_public", "asks_ratings", "asks_comparisons", "asks_rankings"),
             *("asks_answers", "asks_attacks", "overlap", "assignment_minutes", "edit_minutes", "must_read_guidelines"),
-            *("open_sign_up", "proof_of_work", "daily_goal", "eval_percent"),
+            *("open_sign_up", "proof_of_work", "daily_goal", "eval_percent", "from_scratch"),
             *("max_new_tokens", "temperature", "top_p", "system_prompt"),
             *("created_at", "guidelines", "guideline_version"),
         )

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from typing import cast
 
 from django.contrib import messages
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
 from annotate.core.errors import Refused
 from annotate.core.page_access import MemberRequest, allows, in_project, refused_page
 from annotate.core.permissions import ROLES_FOR, Person, can
-from annotate.models import AnnotatorKind, Completion, Guideline, Project, ReservedPrompt, Split, User
+from annotate.models import Guideline, Project, ReservedPrompt, User
 from annotate.projects import actions
-from annotate.projects.next_step import next_step
+from annotate.projects.overview.present import overview
 from common.whole_numbers import whole_number
 
 NUMBERS = {
@@ -44,6 +44,7 @@ SWITCHES = {
     "must_read_guidelines": "Each version of the guidelines must be read before the next item",
     "is_public": "Open to visitors without an account: they read its pages and vote in its arena",
     "open_sign_up": "Whoever signs up may join as an annotator (only where it is open to visitors)",
+    "from_scratch": "Models from scratch: show corpora, tokenizers and pretraining",
     "proof_of_work": "Votes of people whom nobody let in solve a small puzzle, unseen; where it fails, they are held",
 }
 
@@ -60,6 +61,7 @@ GROUPS = (
         ("gold_percent", "gold_pass_percent", "repeat_percent", "review_percent"),
     ),
     ("Visitors and the arena", ("is_public", "open_sign_up", "proof_of_work"), ("eval_percent",)),
+    ("Training", ("from_scratch",), ()),
     ("How models answer", (), ("max_new_tokens", "temperature", "top_p")),
 )
 
@@ -107,13 +109,11 @@ def project(request: HttpRequest, project: Project) -> HttpResponse:
     context = {
         "project": project,
         "guideline": project.guideline,
-        "counts": _counts(project),
         "can_judge": can(request.user, "judge", project),
-        "next": next_step(project, request.user),
         "manages": manages,
-        "reviews": can(request.user, "review", project),
         "given": _given_to(request.user, project),
         "may_join": project.open_sign_up and project.is_public and not can(request.user, "judge", project),
+        **overview(project, request.user),
     }
     return render(request, "annotate/projects/project.html", context)
 
@@ -125,20 +125,20 @@ def new(request: MemberRequest) -> HttpResponse:
     except Refused as refused:
         return refused_page(request, refused)
     if request.method != "POST":
-        return render(request, "annotate/projects/new_project.html", _form(_values(Project())))
+        return render(request, "annotate/projects/new_project.html", _new_form(_values(Project())))
     try:
         project = actions.create_project(
             slug=request.POST.get("slug", "").strip() or actions.address_of(request.POST.get("name", "")),
             name=request.POST.get("name", ""),
             by=request.user,
             guidelines=request.POST.get("guidelines", ""),
-            **_settings(request),
+            **_first_settings(request),
         )
     except Refused as refused:
-        context = _form(_entered(request), refused.errors)
+        context = _new_form(_values(Project()) | _entered(request), refused.errors)
         return render(request, "annotate/projects/new_project.html", context, status=refused.status)
-    messages.success(request, f"{project.name} stands. Add prompts and answers next, then people to annotate them.")
-    return redirect("project", project.slug)
+    messages.success(request, f"{project.name} is created. Add what people will annotate.")
+    return redirect("imports", project.slug)
 
 
 @in_project(get="manage", post="manage")
@@ -197,6 +197,19 @@ def _settings(request: HttpRequest) -> dict:
     }
 
 
+def _first_settings(request: HttpRequest) -> dict:
+    """Return the settings of a new project: of its switches what annotators are asked, which the form shows, and else
+    what was sent."""
+    sent = _settings(request)
+    return {name: value for name, value in sent.items() if name in request.POST or name in actions.ASKS}
+
+
+def _new_form(values: dict, errors: dict[str, str] | None = None) -> dict:
+    context = _form(values, errors)
+    elsewhere = [text for name, text in (errors or {}).items() if name not in (*WORDED, *actions.ASKS)]
+    return context | {"asks": context["groups"][0][1], "elsewhere": elsewhere}
+
+
 def _entered(request: HttpRequest) -> dict:
     """Return the form as it was sent, to be shown again."""
     words = {name: request.POST.get(name, "") for name in ("slug", "name", "guidelines")}
@@ -228,26 +241,3 @@ def _form(values: dict, errors: dict[str, str] | None = None) -> dict:
         groups.append((title, chosen, entered))
     elsewhere = [text for name, text in errors.items() if name not in (*WORDED, *NUMBERS, *SWITCHES)]
     return {"values": values, "groups": groups, "errors": errors, "elsewhere": elsewhere}
-
-
-def _counts(project: Project) -> dict:
-    """Return the figures of the page's table; people and simulations are never added up."""
-    prompts = dict(project.prompts.values_list("side").annotate(n=Count("id")).order_by())
-    answers = Completion.objects.filter(prompt__project=project)
-    sides = answers.aggregate(
-        train=Count("id", filter=Q(prompt__side=Split.TRAIN)), eval=Count("id", filter=Q(prompt__side=Split.EVAL))
-    )
-    feedback = []
-    for label, rows in (
-        ("Ratings", project.ratings),
-        ("Comparisons", project.comparisons.filter(ranking=None)),
-        ("Rankings", project.rankings),
-        ("Written answers", project.demonstrations),
-    ):
-        by = dict(rows.counted().values_list("judge").annotate(n=Count("id")).order_by())
-        feedback.append((label, by.get(AnnotatorKind.PERSON, 0), by.get(AnnotatorKind.SIMULATION, 0)))
-    return {
-        "train": (prompts.get(Split.TRAIN, 0), sides["train"]),
-        "eval": (prompts.get(Split.EVAL, 0), sides["eval"]),
-        "feedback": feedback,
-    }

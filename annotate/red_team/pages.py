@@ -91,7 +91,6 @@ def attacks(request: MemberRequest, project: Project) -> HttpResponse:
     accepted = harm_budget.readable(request.user)
     context = {
         "project": project,
-        "section": "judge",
         "page": page,
         "withheld": {row.pk for row in page if row.author_id != request.user.pk and not accepted.issuperset(row.kinds)},
         "reviews": reviews,
@@ -141,7 +140,6 @@ def _show(request: MemberRequest, project: Project, talk: Talk | None, refused: 
     entered = request.POST
     context: dict[str, Any] = {
         "project": project,
-        "section": "judge",
         "talk": talk,
         "questions": questions,
         "must_retry": waiting,

@@ -1,11 +1,13 @@
 """Markdown that somebody else wrote, as HTML that can do no harm.
 
 `{{ text|markdown }}` for pages of a project; `{{ text|answer }}` for what a model wrote, also while it is still being
-written; `{{ text|as_written }}` for the same text, character by character.
+written; `{{ text|as_written }}` for the same text, character by character; `{{ text|guide }}` for our own
+guides.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import nh3
@@ -31,6 +33,7 @@ _CLASSES = {"p": {"heading", *(f"h{n}" for n in range(1, 7))}, "div": {"wide"}}
 _LINK_REL, _LINK_TARGET = "noopener noreferrer nofollow", {"a": {"target": "_blank"}}
 
 _parser = MarkdownIt("commonmark", {"html": False}).enable("table")
+_guides = MarkdownIt("commonmark", {"html": False}).enable("table")
 _answers = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable(["table", "strikethrough"])
 
 
@@ -46,6 +49,14 @@ def answer(text: str) -> SafeString:
     if len(text) > LARGEST_LAID_OUT:
         return mark_safe(f'<div class="as-written">{as_written(text)}</div>')
     return _clean(_answers.render(text))
+
+
+@register.filter
+def guide(text: str) -> SafeString:
+    """Return one of our own guides: its headings can be linked to, and its links stay in this window."""
+    attributes = _ATTRIBUTES | {f"h{n}": {"id"} for n in range(1, 7)}
+    html = nh3.clean(_guides.render(text), tags=_TAGS, attributes=attributes, allowed_classes=_CLASSES)
+    return mark_safe(html)
 
 
 @register.filter
@@ -107,5 +118,15 @@ _RULES = {
     "table_open": _table_open,
     "table_close": _table_close,
 }
+
+
+def _named_heading_open(self: RendererHTML, tokens: Sequence[Token], i: int, options: OptionsDict, env: EnvType) -> str:
+    name = re.sub(r"[^\w -]", "", tokens[i + 1].content.lower()).replace(" ", "-")
+    return f'<{tokens[i].tag} id="{escape(name)}">'
+
+
+_guides.add_render_rule("heading_open", _named_heading_open)
+for _name in ("fence", "code_block", "table_open", "table_close"):
+    _guides.add_render_rule(_name, _RULES[_name])
 for _name, _render in _RULES.items():
     _answers.add_render_rule(_name, _render)

@@ -131,7 +131,6 @@ def context(query: BoardQuery, board: Leaderboard) -> dict[str, Any]:
     other_votes = _votes_of(query.project, _other(query.judge))
     return {
         "project": query.project,
-        "section": "leaderboard",
         "tab": "board",
         "asked": query,
         "board": board,

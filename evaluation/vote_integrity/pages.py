@@ -31,7 +31,6 @@ def held_votes(request: HttpRequest, project: Project) -> HttpResponse:
     periods = held_for_review.held_rate(project, by)
     context = {
         "project": project,
-        "section": "data",
         "by": by,
         "periods": periods,
         "picture": svg(held_for_review.chart(periods, by)),

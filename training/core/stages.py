@@ -13,6 +13,7 @@ class Stage:
     title: str
     purpose: str
     kinds: tuple[Kind, ...]
+    is_from_scratch: bool = False  # it comes before finetuning: shown where a project has it on
 
 
 _STAGES = (
@@ -27,13 +28,21 @@ _STAGES = (
 )
 
 
-def stages(only: Collection[str] | None = None) -> list[Stage]:
+_FROM_SCRATCH = ("Data", "Pretrain")
+
+
+def stages(only: Collection[str] | None = None, *, from_scratch: bool = True) -> list[Stage]:
     """Return every kind under its stage, kinds that nobody here has heard of last; with `only`, those and no empty
-    stage."""
+    stage; without the stages before finetuning where `from_scratch` is False."""
     known_kinds = {name for _, _, names in _STAGES for name in names}
     strangers = ("Other", "", tuple(name for name in KINDS if name not in known_kinds))
     stages = [
-        Stage(title, purpose, tuple(KINDS[n] for n in names if n in KINDS and (only is None or n in only)))
+        Stage(
+            title,
+            purpose,
+            tuple(KINDS[n] for n in names if n in KINDS and (only is None or n in only)),
+            title in _FROM_SCRATCH,
+        )
         for title, purpose, names in (*_STAGES, strangers)
     ]
-    return [stage for stage in stages if stage.kinds]
+    return [stage for stage in stages if stage.kinds and (from_scratch or not stage.is_from_scratch)]

@@ -48,7 +48,6 @@ def _page(
     may_start = can(request.user, "research", project)
     context = {
         "project": project,
-        "section": "data",
         "groups": by_group(),
         "at_hand": [(line, description, _query(line)) for line, description in (*AT_HAND, *_own_texts(project))],
         "files": [(file, _query(file.name)) for file in corpora.files(project)] if may_start else [],

@@ -89,7 +89,6 @@ def _page(
     names = sorted({d.counts["task"] for d in labelled if d.counts.get("task") in TASKS})
     context = {
         "project": project,
-        "section": "data",
         "form": form,
         "labelled": labelled,
         "tasks": [(TASKS[name], instructions_of(name), fields_of(TASKS[name])) for name in names],

@@ -47,7 +47,6 @@ def _context(request: PageRequest, model: LanguageModel, project: Project) -> di
     server = settings_of(model)
     return {
         "project": project,
-        "section": "models",
         "model": model,
         "children": present.of_base(model, request.user),
         "sent": {"limit": server.limit, "data_folder": server.data_folder, "errors": {}},

@@ -21,7 +21,6 @@ def page(request: HttpRequest, project: Project) -> HttpResponse:
     prunable = pruning.prune(dry_run=True, at_once=True, project=project)
     context = {
         "project": project,
-        "section": "runs",
         "use": disk_usage.of_project(project),
         "rule": pruning.RULE,
         "prunable": sum(one.size for one in prunable),

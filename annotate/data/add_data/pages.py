@@ -84,7 +84,6 @@ def _keep(request: MemberRequest, project: Project) -> HttpResponse:
 def _choose(request: MemberRequest, project: Project, refused: Refused | None = None) -> HttpResponse:
     context = {
         "project": project,
-        "section": "data",
         "shape": _shape(request.POST if request.method == "POST" else request.GET),
         "text": request.POST.get("text", ""),
         "errors": refused.errors if refused else {},
@@ -112,7 +111,6 @@ def _look(
     known = formats.FORMATS | formats.INCOMING
     context = {
         "project": project,
-        "section": "data",
         "draft": draft,
         "plan": plan,
         "shapes": SHAPES,

@@ -62,7 +62,6 @@ def _freeze(request: HttpRequest, project: Project, by: User) -> HttpResponse:
 def _page(project: Project, form: dict[str, Any], may_freeze: bool) -> dict[str, Any]:
     return {
         "project": project,
-        "section": "data",
         "datasets": project.datasets.prefetch_related("runs", "other_runs"),
         "may_freeze": may_freeze,
         "makes": MAKES,
@@ -160,7 +159,6 @@ def dataset(request: HttpRequest, pk: int) -> HttpResponse:
     reviews = can(request.user, "review", dataset.project)
     context = {
         "project": dataset.project,
-        "section": "data",
         "dataset": dataset,
         "kind": (MAKES | OTHERS)[dataset.kind],
         "labels": _table(dataset, "labels"),

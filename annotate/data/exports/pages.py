@@ -30,7 +30,7 @@ _FILES = {
 def export(request: HttpRequest, project: Project) -> HttpResponseBase:
     """Show the form; with a format, return the file that it asks for."""
     if "format" not in request.GET:
-        context = {"project": project, "section": "data", "exports": export_choices(project)}
+        context = {"project": project, "exports": export_choices(project)}
         return render(request, "annotate/data/export.html", context)
     assert isinstance(request.user, User)
     try:

@@ -33,7 +33,6 @@ def imports(request: MemberRequest, project: Project) -> HttpResponse:
     rows = project.imports.select_related("created_by")[:_SHOWN]
     context = {
         "project": project,
-        "section": "data",
         "imports": [_progress(import_) | {"import": import_} for import_ in rows],
     }
     return render(request, "annotate/data/imports.html", context)

@@ -20,7 +20,6 @@ def overview(request: HttpRequest, project: Project) -> HttpResponse:
     researches = can(request.user, "research", project)
     context = {
         "project": project,
-        "section": "data",
         "totals": present.annotation_totals(project),
         "prompts": present.prompt_totals(project),
         "answers": present.answer_count(project),

@@ -29,7 +29,6 @@ def prompts(request: MemberRequest, project: Project) -> HttpResponse:
     agreed = harm_budget.readable(request.user) if any(prompt.harm for prompt, _ in page.rows) else ()
     context = {
         "project": project,
-        "section": "data",
         "filters": filters,
         "page": page,
         "rows": [(prompt, n, not set(prompt.harm.split()) <= set(agreed)) for prompt, n in page.rows],
@@ -92,7 +91,6 @@ def _show(request: MemberRequest, row: Prompt, entered: dict[str, Any], refused:
     answers = row.completions.select_related("model").order_by("id")
     context = {
         "project": project,
-        "section": "data",
         "prompt": row,
         "entered": entered,
         "errors": refused.errors if refused else {},

@@ -26,7 +26,6 @@ def history(request: MemberRequest, project: Project) -> HttpResponse:
     page = Paginator(row_keys, PER_PAGE).get_page(request.GET.get("page"))
     context = {
         "project": project,
-        "section": "judge",
         "page": page,
         "receipts": receipts.receipts(list(page)),
         "kind": kind,

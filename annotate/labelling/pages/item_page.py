@@ -92,7 +92,6 @@ def show(
     guideline = project.guideline
     context = {
         "project": project,
-        "section": "judge",
         "query": kind_query(request),
         "assignment": assignment,
         "entered": entered,

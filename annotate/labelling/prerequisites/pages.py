@@ -74,7 +74,6 @@ def _context(project: Project, member: Membership, not_yet: prerequisites.NotYet
     earlier = project.guidelines.filter(version=member.guideline_read).first() if member.guideline_read else None
     return {
         "project": project,
-        "section": "judge",
         "prerequisite": not_yet.prerequisite,
         "member": member,
         "standing": gold.standing(member),

@@ -63,7 +63,6 @@ def votes_page(request: HttpRequest, project: Project) -> HttpResponse:
     agreed = harm_budget.readable(request.user) if is_harmful else ()
     context = {
         "project": project,
-        "section": "data",
         "kind": kind,
         "kinds": [(k, feedback_lineage.TITLES[k], numbers[k]) for k in rows],
         "page": page,

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import Resolver404, resolve
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from annotate.core.errors import Refused
 from annotate.core.page_access import MemberRequest, allows
+from annotate.core.permissions import can
 from annotate.labelling.shortcuts import actions
 from annotate.labelling.shortcuts.keys import DEFAULTS, FIXED, GROUPS, merged
+from annotate.models import Project
 
 
 @allows(get="account", post="account")
@@ -31,6 +36,7 @@ def shortcuts(request: MemberRequest) -> HttpResponse:
         "fixed": FIXED,
         "own": request.user.shortcuts,
         "back": _back(request),
+        "project": _project(request),
     }
     return render(request, "annotate/labelling/shortcuts.html", context, status=status)
 
@@ -53,3 +59,13 @@ def _back(request: HttpRequest) -> str:
     """Return the page of this site from which somebody came, if it was named."""
     back = request.POST.get("back") or request.GET.get("back", "")
     return back if url_has_allowed_host_and_scheme(back, {request.get_host()}, request.is_secure()) else ""
+
+
+def _project(request: MemberRequest) -> Project | None:
+    """Return the project from whose page somebody came, for the bar."""
+    try:
+        slug = resolve(urlsplit(_back(request)).path).kwargs.get("slug", "")
+    except Resolver404:
+        return None
+    project = Project.objects.filter(slug=slug).first()
+    return project if project is not None and can(request.user, "read", project) else None

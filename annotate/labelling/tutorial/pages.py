@@ -33,7 +33,6 @@ def tutorial(request: MemberRequest, project: Project) -> HttpResponse:
         _, total = actions.progress(project, request.user)
         context = {
             "project": project,
-            "section": "judge",
             "total": total,
             "score": actions.score(project, request.user),
         }
@@ -55,7 +54,6 @@ def lesson(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
     letters = {completion.pk: letter for letter, completion in answers}
     context = {
         "project": project,
-        "section": "judge",
         "lesson": lesson,
         "answers": answers,
         "said": "; ".join(filter(None, (words_of(row, letters) for row in standing_rows(assignment)))),

@@ -53,7 +53,6 @@ def _page(request: MemberRequest, project: Project, person: Who) -> HttpResponse
             return redirect("quality-mine", project.slug) if is_own else redirect("quality-exclusions", project.slug)
     context = {
         "project": project,
-        "section": "data",
         "person": person,
         "is_imported": is_imported,
         "is_own": is_own,
@@ -74,7 +73,7 @@ def _done(act: Exclusion) -> str:
 @never_cache
 @in_project(get="manage")
 def acts(request: MemberRequest, project: Project) -> HttpResponse:
-    context = {"project": project, "section": "data", "tab": "exclusions", "acts": exclusion.acts(project)}
+    context = {"project": project, "tab": "exclusions", "acts": exclusion.acts(project)}
     return render(request, "evaluation/annotator_quality/quality_exclusions.html", context)
 
 

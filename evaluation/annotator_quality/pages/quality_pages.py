@@ -36,7 +36,6 @@ def page(request: MemberRequest, project: Project) -> HttpResponse:
     scale = _scale(findings_, request.GET.get("scale", ""))
     context = {
         "project": project,
-        "section": "data",
         "tab": "judges",
         "judge": kind,
         "found": findings_,
@@ -130,7 +129,6 @@ def _of_one(project: Project, annotator_: Who, *, is_own: bool = False) -> dict[
     is_imported = isinstance(annotator_, ImportedAnnotator)
     return {
         "project": project,
-        "section": "data",
         "judge": kind,
         "person": annotator_,
         "is_imported": is_imported,

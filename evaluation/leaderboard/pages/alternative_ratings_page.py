@@ -75,7 +75,7 @@ class StyleWorth:
 def page(request: HttpRequest, project: Project) -> HttpResponse:
     judge = annotator_choice.requested_kind(request, project)
     board = current(project=project, judge=judge)
-    context: dict[str, Any] = {"project": project, "section": "leaderboard", "tab": "other-ways", "judge": judge}
+    context: dict[str, Any] = {"project": project, "tab": "other-ways", "judge": judge}
     try:
         ratings = alternative_ratings_of(project, board)
     except BeingCounted:

@@ -48,7 +48,7 @@ def pairs(request: HttpRequest, project: Project) -> HttpResponse:
     judge = annotator_choice.requested_kind(request, project)
     board = current(project=project, judge=judge)
     pair_findings = findings(project, board)
-    context: dict[str, Any] = {"project": project, "section": "leaderboard", "tab": "pairs", "judge": judge}
+    context: dict[str, Any] = {"project": project, "tab": "pairs", "judge": judge}
     if pair_findings is None:
         return render(request, "evaluation/leaderboard/pairs.html", context)
     models = models_of(pair_findings)

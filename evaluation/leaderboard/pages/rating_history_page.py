@@ -24,7 +24,7 @@ COLUMNS = ("moment", "votes", "model", "rating", "lower", "upper")
 def page(request: HttpRequest, project: Project) -> HttpResponse:
     judge = annotator_choice.requested_kind(request, project)
     rating_history = history(project, judge)
-    context: dict[str, Any] = {"project": project, "section": "leaderboard", "tab": "over-time", "judge": judge}
+    context: dict[str, Any] = {"project": project, "tab": "over-time", "judge": judge}
     if rating_history is not None:
         models = LanguageModel.objects.in_bulk(rating_history.models)
         best = _best(rating_history)

@@ -76,7 +76,6 @@ def page(request: HttpRequest, pk: int) -> HttpResponse:
     rows = [shown for row in panel.rows if (shown := _row(row, panel))]
     context = {
         "project": project,
-        "section": "models",
         "model": model,
         "panel": panel,
         "rows": rows,

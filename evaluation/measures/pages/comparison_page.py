@@ -70,7 +70,6 @@ def page(request: HttpRequest, project: Project) -> HttpResponse:
     query = request.GET.copy()
     context = {
         "project": project,
-        "section": "evaluations",
         "asked": comparison_query,
         "chosen": {run.pk for run in comparison_query.runs},
         "found": comparison,
@@ -119,7 +118,6 @@ def item_differences(request: HttpRequest, project: Project) -> HttpResponse:
     query.pop("page", None)
     context = {
         "project": project,
-        "section": "evaluations",
         "first": first,
         "second": second,
         "metrics": metrics,

@@ -97,7 +97,6 @@ def page(request: HttpRequest, project: Project) -> HttpResponse:
         )
     context = {
         "project": project,
-        "section": "evaluations",
         "asked": query,
         "tables": tables(rows),
         "grouped": set(project.evaluations.exclude(group="").order_by().values_list("task", flat=True)),

@@ -39,7 +39,6 @@ def page(request: HttpRequest, run_id: int) -> HttpResponse:
     query.pop("page", None)
     context = {
         "project": run.project,
-        "section": "evaluations",
         "run": run,
         "index": index,
         "choice": request.GET,

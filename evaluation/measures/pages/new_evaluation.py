@@ -43,10 +43,9 @@ def page(request: HttpRequest, project: Project) -> HttpResponse:
                 status = refused.status
     context = {
         "project": project,
-        "section": "evaluations",
         "form": form,
         "kind": KINDS["evaluate"],
-        "stages": stages(),
+        "stages": stages(from_scratch=project.from_scratch),
         "measure": ALL[name],
         "others": [measure for measure in ALL.values() if measure.name != name],
         "earlier": earlier,
@@ -102,7 +101,6 @@ def _choose(request: HttpRequest, project: Project) -> HttpResponse:
     cards = [(measure, models_for(measure, project).count()) for measure in ALL.values()]
     context = {
         "project": project,
-        "section": "evaluations",
         "cards": cards,
         "query": query.urlencode(),
     }

@@ -42,7 +42,6 @@ def decisions(request: HttpRequest, project: Project) -> HttpResponse:
     history = project.decisions.select_related("candidacy__model", "by", "rule")
     context = {
         "project": project,
-        "section": "leaderboard",
         "rule": rule,
         "rule_in_words": actions.in_words(rule) if rule else "",
         "promotion": in_force,
@@ -128,7 +127,6 @@ def ask(request: MemberRequest, project: Project) -> HttpResponse:
     may_see = can(request.user, "review", project)  # others' feedback
     context = {
         "project": project,
-        "section": "leaderboard",
         "judge": judge,
         "may_see": may_see,
         "train": disputed_items.disputes(project, Split.TRAIN, judge) if may_see else [],
@@ -143,7 +141,7 @@ def ask(request: MemberRequest, project: Project) -> HttpResponse:
 @in_project(get="read")
 def cost(request: HttpRequest, project: Project) -> HttpResponse:
     board = current(project=project, judge=annotator_kind_of(project))
-    context = {"project": project, "section": "leaderboard", "board": board, "costs": costs(project, board)}
+    context = {"project": project, "board": board, "costs": costs(project, board)}
     return render(request, "evaluation/promotion/cost.html", context)
 
 
@@ -172,7 +170,6 @@ def _rule_form(project: Project, posted: dict[str, str] | None) -> dict[str, Any
         rows = _rows_posted(posted)
     return {
         "project": project,
-        "section": "leaderboard",
         "values": values,
         "rows": rows,
         "is_first": rule.pk is None,

@@ -38,7 +38,6 @@ def models(request: HttpRequest, project: Project) -> HttpResponse:
     query.pop("page", None)
     context = {
         "project": project,
-        "section": "models",
         "can_research": can_research,
         "choice": choice,
         "query": query.urlencode(),
@@ -69,7 +68,6 @@ def _context(request: HttpRequest, model: LanguageModel, project: Project) -> di
     can_use = can_research and model.retired_at is None and bool(model.folder)
     return {
         "project": project,
-        "section": "models",
         "model": model,
         "card": model_card.body(model, readable=readable),
         "graph": lineage_graph.of_model(model, request.user),
@@ -120,7 +118,6 @@ def lineage(request: HttpRequest, pk: int) -> HttpResponse:
     project = next((p for p in projects if p.slug == slug), projects[0])
     context = {
         "project": project,
-        "section": "models",
         "model": model,
         "graph": lineage_graph.of_model(model, request.user),
         "steps": descent(model, project, request.user),

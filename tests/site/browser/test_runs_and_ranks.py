@@ -56,17 +56,30 @@ def test_the_leaderboard_reads_on_a_phone(site, visitor):
     assert visitor.evaluate("document.documentElement.scrollWidth") <= 390
 
 
-def test_on_a_phone_the_bar_shows_the_section_that_one_is_in(site, sign_in):
+def test_on_a_phone_the_menu_says_where_one_is_and_opens(site, sign_in):
     page = sign_in("rita")
     page.set_viewport_size({"width": 390, "height": 844})
-    for section in ("data/", "arena/"):
+    for section, words in (("data/", "Data · Datasets"), ("arena/", "Annotate · Arena")):
         page.goto(site.page(section))
-        expect(page.locator(".bar nav [aria-current]")).to_be_in_viewport(ratio=1)
+        summary = page.locator(".bar .menu > summary")
+        expect(summary).to_have_text(words)
+        expect(summary).to_be_in_viewport(ratio=1)
+        expect(page.locator(".bar .groups")).to_be_hidden()
+        summary.press("Enter")
+        expect(page.locator(".menu [aria-current=page]")).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.locator(".menu").get_by_role("link", name="Registry").click()
+    expect(page).to_have_url(re.compile("/models/$"))
 
 
-def test_the_bar_still_shows_the_section_when_the_phone_is_turned(site, sign_in):
+def test_the_bar_shows_the_groups_where_there_is_room(site, sign_in):
     page = sign_in("rita")
-    page.set_viewport_size({"width": 844, "height": 390})
-    page.goto(site.page("data/"))
     page.set_viewport_size({"width": 390, "height": 844})
-    expect(page.locator(".bar nav [aria-current]")).to_be_in_viewport(ratio=1)
+    page.goto(site.page("data/"))
+    page.set_viewport_size({"width": 1280, "height": 800})
+    expect(page.locator(".bar .groups [aria-current]")).to_be_in_viewport(ratio=1)
+    expect(page.locator(".beside [aria-current]")).to_be_in_viewport(ratio=1)
+    expect(page.locator(".bar .menu")).to_be_hidden()
+    for width in (1090, 1280):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -16,4 +16,4 @@ from training.runs.present import run_comparison as compare
 def page(request: HttpRequest, project: Project) -> HttpResponse:
     """Compare runs: `?run=3&run=7&metric=loss&x=tokens&smooth=20&log=1`."""
     context = compare.context(project, compare.Choice.of(request.GET))
-    return render(request, "training/runs/compare.html", {**context, "section": "runs"})
+    return render(request, "training/runs/compare.html", context)

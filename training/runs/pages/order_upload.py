@@ -34,7 +34,7 @@ def download(request: HttpRequest, run_id: int) -> HttpResponse:
 @in_project(get="research", post="research")
 def from_file(request: HttpRequest, project: Project) -> HttpResponse:
     """Open an order that was pasted or uploaded as a form, or queue it."""
-    context = {"project": project, "section": "runs", "yaml": request.POST.get("yaml", "")}
+    context = {"project": project, "yaml": request.POST.get("yaml", "")}
     if request.method != "POST":
         return render(request, "training/runs/from_file.html", context)
     try:

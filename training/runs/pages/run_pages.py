@@ -33,13 +33,15 @@ def runs(request: HttpRequest, project: Project) -> HttpResponse:
     """Show what is under way, what waits and what has ended, newest first."""
     context = run_list.context(project, request.GET.get("kind", ""), request.GET.get("page", ""))
     may_start = can(request.user, "research", project)
-    return render(request, "training/runs/runs.html", {**context, "section": "runs", "may_start": may_start})
+    return render(request, "training/runs/runs.html", {**context, "may_start": may_start})
 
 
 @in_project(get="research")
 def choose_kind(request: HttpRequest, project: Project) -> HttpResponse:
     """Show every kind of run under its stage, one line each."""
-    return render(request, "training/runs/choose.html", {"project": project, "section": "runs", "stages": stages()})
+    return render(
+        request, "training/runs/choose.html", {"project": project, "stages": stages(from_scratch=project.from_scratch)}
+    )
 
 
 @in_project(get="research", post="research")
@@ -85,10 +87,9 @@ def form_page(
     context = {
         **kind_sections.of_form(form),
         "project": project,
-        "section": "runs",
         "form": form,
         "kind": form.kind,
-        "stages": stages(),
+        "stages": stages(from_scratch=project.from_scratch),
         "earlier": earlier,
         "notes": notes,
         # Pressing the button twice starts one run.
@@ -159,7 +160,6 @@ def _page(request: HttpRequest, run: Run) -> dict[str, Any]:
     return {
         **shown,
         "project": run.project,
-        "section": "runs",
         "options": run_details.options(run),
         "pictures": run_details.pictures(run, shown["main"], shown["curve_data"]["points"]),
         "form_key": uuid.uuid4().hex,

@@ -1,0 +1,182 @@
+"""Show the map to one reader on one page: what is in the bar, the pages beside this one, and the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+from django.urls import NoReverseMatch, resolve, reverse
+
+from annotate.core.permissions import Person, held_rights
+from annotate.core.rights import declared_by, is_met
+from annotate.core.site_map.map_entries import GROUPS, SHORT_BAR, Entry, Group
+from annotate.models import Project
+
+_PROJECT = "a-project"
+
+
+@dataclass(frozen=True)
+class Link:
+    """Hold a link; `current` is the value of aria-current: `page`, `true` for what the page is below of, or empty."""
+
+    words: str
+    address: str
+    current: str = ""
+
+
+@dataclass(frozen=True)
+class Navigation:
+    """Hold what a page shows of the map. `menu` is all of it, group by group, for narrow windows."""
+
+    main: tuple[Link, ...]
+    pages: tuple[Link, ...]
+    trail: tuple[Link, ...]
+    menu: tuple[tuple[str, tuple[Link, ...]], ...]
+    group: str = ""
+    words: str = ""
+    guide: str = ""
+
+
+def navigation(project: Project, user: Person, path: str, page: str = "") -> Navigation:
+    """Return what this person is shown on the page at `path`, whose address has the name `page`."""
+    return _Reader(project, user, path, page).navigation()
+
+
+def place_of(path: str, slug: str, page: str = "") -> tuple[Group, Entry] | None:
+    """Return where a page of the project is in the map: by its name, else by the longest beginning of its address."""
+    inside = path.replace(f"/p/{slug}/", f"/p/{_PROJECT}/", 1) if path.startswith(f"/p/{slug}/") else path
+    best: tuple[int, Group, Entry] | None = None
+    for group, entry in each_entry():
+        if page and page in entry.below:
+            return group, entry
+        length = max((len(b) for b in _beginnings(entry) if _begins(inside, b)), default=0)
+        if length and (best is None or length > best[0]):
+            best = length, group, entry
+    return best[1:] if best else None
+
+
+def each_entry() -> Iterator[tuple[Group, Entry]]:
+    return ((group, entry) for group in GROUPS for entry in group.entries)
+
+
+@cache
+def right_of(page: str) -> str:
+    """Return the right that the page's view declares for looking at it."""
+    declared = declared_by(resolve(_pattern(page)).func) or {}
+    return declared["get"]
+
+
+def address_of(page: str, slug: str) -> str:
+    """Return the address of a page of the map in a project. A page that belongs to a person gets its way back."""
+    if is_personal(page):
+        return f"{_pattern(page)}?back={address_of('annotate', slug)}"
+    return _pattern(page).replace(f"/{_PROJECT}/", f"/{slug}/", 1)
+
+
+def is_personal(page: str) -> bool:
+    """Return whether the page is the same in every project, such as one's own keys."""
+    return f"/{_PROJECT}/" not in _pattern(page)
+
+
+@cache
+def _pattern(page: str) -> str:
+    for parts in ([_PROJECT], []):
+        try:
+            return reverse(page, args=parts)
+        except NoReverseMatch:
+            continue
+    return ""
+
+
+@cache
+def _beginnings(entry: Entry) -> tuple[str, ...]:
+    home, own = _pattern("project"), _pattern(entry.page)
+    return (own, *(each if each.startswith("/") else home + each for each in entry.also)) if own else ()
+
+
+def _begins(path: str, beginning: str) -> bool:
+    """Return whether the page is there or below; below a project's own page is nothing of the map."""
+    return path == beginning if beginning == _pattern("project") else path.startswith(beginning)
+
+
+class _Reader:
+    """Hold one reader on one page of a project."""
+
+    def __init__(self, project: Project, user: Person, path: str, page: str) -> None:
+        self.project, self.path = project, path
+        self.rights = held_rights(user, project)
+        place = place_of(path, project.slug, page)
+        self.group: Group | None = place[0] if place else None
+        self.entry: Entry | None = place[1] if place else None
+
+    def navigation(self) -> Navigation:
+        pages = tuple(self._link(each) for each in self.group.entries if self._may(each)) if self.group else ()
+        is_short = "review" not in self.rights
+        main = self._short_bar() if is_short else tuple(self._group_links())
+        return Navigation(
+            main=main,
+            pages=pages,
+            trail=self._trail(pages),
+            menu=self._short_menu(main, pages) if is_short else tuple(self._whole_menu()),
+            group=self.group.words if self.group else "",
+            words=self.entry.words if self.entry else "",
+            guide=self.entry.guide if self.entry else "",
+        )
+
+    def _may(self, entry: Entry) -> bool:
+        """Return whether the reader may open the page, and the project uses it."""
+        is_on = not entry.switch or bool(getattr(self.project, entry.switch))
+        is_there = bool(_pattern(entry.page))
+        return is_on and is_there and is_met(right_of(entry.page), self.rights)
+
+    def _is_shown(self, entry: Entry) -> bool:
+        return self._may(entry) and (not entry.audience or entry.audience in self.rights)
+
+    def _link(self, entry: Entry, words: str = "") -> Link:
+        address = address_of(entry.page, self.project.slug)
+        current = "" if entry is not self.entry else "page" if self.path == address.partition("?")[0] else "true"
+        return Link(words or entry.words, address, current)
+
+    def _group_links(self) -> Iterator[Link]:
+        for group in GROUPS:
+            if shown := [each for each in group.entries if self._is_shown(each)]:
+                first = self._link(shown[0])
+                current = (first.current or "true") if group is self.group else ""
+                yield Link(group.words, first.address, current)
+
+    def _short_bar(self) -> tuple[Link, ...]:
+        """Return the bar of who reviews nothing; of a page that is not in it, its group's first link is current."""
+        found = {entry.page: (group, entry) for group, entry in each_entry()}
+        shown = [(words, *found[page]) for words, page in SHORT_BAR if self._may(found[page][1])]
+        links = [self._link(entry, words) for words, _, entry in shown]
+        if not any(link.current for link in links):
+            groups = [group for _, group, _ in shown]
+            if self.group in groups:
+                i = groups.index(self.group)
+                links[i] = Link(links[i].words, links[i].address, "true")
+        return tuple(links)
+
+    def _short_menu(self, main: tuple[Link, ...], pages: tuple[Link, ...]) -> tuple[tuple[str, tuple[Link, ...]], ...]:
+        in_bar = {link.address for link in main}
+        others = tuple(link for link in pages if link.address not in in_bar)
+        overview = address_of("project", self.project.slug)
+        is_needed = "read" in self.rights and all(link.address != overview for link in others)
+        start = (Link("Overview", overview),) if is_needed else ()
+        parts = [("", (*start, *main)), (self.group.words if self.group else "", others)]
+        return tuple(part for part in parts if part[1])
+
+    def _whole_menu(self) -> Iterator[tuple[str, tuple[Link, ...]]]:
+        for group in GROUPS:
+            if links := tuple(self._link(each) for each in group.entries if self._is_shown(each)):
+                yield group.words, links
+
+    def _trail(self, pages: tuple[Link, ...]) -> tuple[Link, ...]:
+        """Return the way back, from the group down; nothing on a page that the second line shows."""
+        if not (self.group and self.entry) or not pages or not self._may(self.entry):
+            return ()
+        own = self._link(self.entry)
+        if own.current == "page":
+            return ()
+        first = Link(self.group.words, pages[0].address)
+        return (first, own) if first.address != own.address else (own,)
