@@ -12,11 +12,13 @@ class EvaluationConfig(AppConfig):
         from annotate.labelling.queue.priorities import UNCERTAINTY
         from annotate.language_models.default_model import DEFAULT_MODEL
         from annotate.projects.next_step import AUTOMATIC_STEPS
+        from annotate.projects.overview.overview_parts import OVERVIEW
         from annotate.projects.webhooks.deliveries import SWITCHED_OFF
         from evaluation import kinds
         from evaluation.core.served_model import serves
         from evaluation.demo import next_step as demo
         from evaluation.first_model import actions as first_model
+        from evaluation.leaderboard import leaderboard_overview
         from evaluation.promotion import arena_sampling as sampling
         from evaluation.promotion import candidate_review, disputed_items
         from evaluation.promotion import reward_model_uncertainty as uncertainty
@@ -26,6 +28,7 @@ class EvaluationConfig(AppConfig):
 
         kinds.register()
         DEFAULT_MODEL.register(serves)
+        OVERVIEW.register(leaderboard_overview.of_project)
         AUTOMATIC_STEPS.register(demo.of_project)
         PAIR_WEIGHTS.register(sampling.weights)
         UNCERTAINTY.register(uncertainty.of_reward_models)

@@ -1,4 +1,5 @@
-"""Suggest what to do next in a project: one sentence and one link, for whoever looks and as the project stands."""
+"""Suggest what to do next in a project: one sentence and one link, for whoever looks and as the project stands; and
+list the steps of the loop with which of them are done."""
 
 from __future__ import annotations
 
@@ -19,6 +20,15 @@ class NextStep:
     address: str
 
 
+@dataclass(frozen=True)
+class Step:
+    """Hold one step of the loop: its title in the checklist, and what to do where it is not done."""
+
+    title: str
+    next: NextStep
+    is_done: bool
+
+
 AUTOMATIC_STEPS: Hook[Callable[[Project], NextStep | None]] = Hook(
     "automatic steps",
     "Called with a project; returns what a program does in it by itself, so that nobody is told to do the same by "
@@ -32,7 +42,7 @@ def next_step(project: Project, user: Person) -> NextStep:
     if (can(user, "research", project) or not is_annotator) and (automatic := _automatic(project)):
         return automatic
     if can(user, "research", project):
-        return next(_missing(project, is_manager=can(user, "manage", project)))
+        return _first_missing(project, is_manager=can(user, "manage", project))
     if isinstance(user, User) and can(user, "judge", project):
         return _to_judge(project, user)
     if project.contestants.filter(left_at=None, model__retired_at=None).count() < 2:
@@ -46,47 +56,113 @@ def _automatic(project: Project) -> NextStep | None:
     return next((step for of_project in AUTOMATIC_STEPS.values() if (step := of_project(project))), None)
 
 
-def _missing(project: Project, *, is_manager: bool) -> Iterator[NextStep]:
-    """Yield the steps along the loop; the last one is always there, for the loop has no end."""
+def checklist(project: Project, *, is_manager: bool) -> list[Step]:
+    """Return the steps of the loop in their order, each with whether it is done. The loop has no end, and so no last
+    step: the leaderboard is not in it."""
+    facts = _Facts(project)
+    to_annotate = list(_to_have_annotated(facts, is_manager=is_manager))
+    steps = [
+        _step_of(
+            project,
+            "Add prompts",
+            "The project has no prompts yet. Bring some in from a file, or send a list to POST /api/v1/prompts/.",
+            ("Add data", "add-data"),
+            is_done=project.prompts.exists(),
+        )
+    ]
+    if not facts.has_models and facts.has_brought_answers:  # they need no model
+        return [*steps, *to_annotate, _model_step(facts), *_answer_steps(facts), *_learning_steps(project)]
+    return [*steps, _model_step(facts), *_answer_steps(facts), *to_annotate, *_learning_steps(project)]
+
+
+class _Facts:
+    """Hold what several steps ask of a project."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.answers = Completion.objects.filter(prompt__project=project)
+        self.has_models = project.contestants.filter(left_at=None).exists()
+        self.has_brought_answers = self.answers.filter(prompt__side=Split.TRAIN, model=None).exists()
+
+
+def _first_missing(project: Project, *, is_manager: bool) -> NextStep:
     path = getattr(project, "first_model", None)  # of evaluation, which leads through five steps of its own
     if path is not None and (path.training_run is None or path.training_run.output_model is None):
         words = "You are on your way from a model to its first trained child, in five steps."
-        yield _step(project, words, "Go on with the next step", "first-model")
-    if not project.prompts.exists():
-        words = "The project has no prompts yet. Bring some in from a file, or send a list to POST /api/v1/prompts/."
-        yield _step(project, words, "Add data", "add-data")
-    answers = Completion.objects.filter(prompt__project=project)
-    has_models = project.contestants.filter(left_at=None).exists()
-    if not has_models and answers.filter(prompt__side=Split.TRAIN, model=None).exists():
-        yield from _to_have_annotated(project, is_manager=is_manager)  # brought answers need no model
-    if not has_models:
-        yield _step(project, "No model answers here yet. Import one, or enter one into the arena.", "Models", "models")
+        return _step(project, words, "Go on with the next step", "first-model")
+    for step in checklist(project, is_manager=is_manager):
+        if not step.is_done:
+            return step.next
+    return _step(project, "The loop has turned: see whether the models got better.", "Leaderboard", "leaderboard")
+
+
+def _model_step(facts: _Facts) -> Step:
+    words = "No model answers here yet. Import one, or enter one into the arena."
+    return _step_of(facts.project, "Add a model", words, ("Models", "models"), is_done=facts.has_models)
+
+
+def _answer_steps(facts: _Facts) -> Iterator[Step]:
+    titles = {Split.TRAIN: "Answer the training prompts", Split.EVAL: "Answer the evaluation prompts"}
     for side, purpose in ((Split.TRAIN, "people annotate to teach"), (Split.EVAL, "the arena ranks models by")):
-        has_prompts = Prompt.objects.filter(project=project, side=side).exists()
-        if has_prompts and not answers.filter(prompt__side=side, model__isnull=False).exists():
-            words = (
-                f"Nothing has answered the prompts of the {side} split, which {purpose}. Freeze them into a dataset "
-            )
-            yield _step(project, words + "of prompts, then start a sampling run on it.", "Freeze prompts", "data")
-    yield from _to_have_annotated(project, is_manager=is_manager)
-    if not project.datasets.exclude(kind="prompts").exists():
-        words = "Annotations stand, and no model has learnt from them: freeze them into a dataset."
-        yield _step(project, words, "Freeze a dataset", "data")
-    if not project.runs.filter(output_model__isnull=False).exists():  # type: ignore[attr-defined]
-        yield _step(project, "A dataset is frozen, and no run has made a model of it yet.", "Start a run", "runs")
-    if not Comparison.objects.filter(project=project, prompt__side=Split.EVAL).exists():
-        yield _step(project, "Nobody has compared the models yet.", "Vote in the arena", "arena")
-    yield _step(project, "The loop has turned: see whether the models got better.", "Leaderboard", "leaderboard")
+        has_prompts = Prompt.objects.filter(project=facts.project, side=side).exists()
+        has_answers = facts.answers.filter(prompt__side=side, model__isnull=False).exists()
+        words = (
+            f"Nothing has answered the prompts of the {side} split, which {purpose}. Freeze them into a dataset of "
+            "prompts, then start a sampling run on it."
+        )
+        if has_prompts:
+            yield _step_of(facts.project, titles[side], words, ("Freeze prompts", "datasets"), is_done=has_answers)
 
 
-def _to_have_annotated(project: Project, *, is_manager: bool) -> Iterator[NextStep]:
-    """Yield what is missing until people annotate."""
-    if is_manager and project.guideline is None:
-        yield _step(project, "Say what makes an answer good, before people annotate.", "Write guidelines", "guidelines")
-    if is_manager and project.memberships.count() < 2:
-        yield _step(project, "Nobody else is here. Invite the people who will annotate.", "People", "people")
-    if not (project.ratings.exists() or project.comparisons.filter(prompt__side=Split.TRAIN).exists()):
-        yield _step(project, "Nothing is annotated yet.", "Annotate some answers", "annotate")
+def _to_have_annotated(facts: _Facts, *, is_manager: bool) -> Iterator[Step]:
+    """Yield what is to be done until people annotate."""
+    project = facts.project
+    if is_manager:
+        yield _step_of(
+            project,
+            "Write guidelines",
+            "Say what makes an answer good, before people annotate.",
+            ("Write guidelines", "guidelines"),
+            is_done=project.guideline is not None,
+        )
+        yield _step_of(
+            project,
+            "Invite annotators",
+            "Nobody else is here. Invite the people who will annotate.",
+            ("People", "people"),
+            is_done=project.memberships.count() >= 2,
+        )
+    yield _step_of(
+        project,
+        "Annotate",
+        "Nothing is annotated yet.",
+        ("Annotate some answers", "annotate"),
+        is_done=project.ratings.exists() or project.comparisons.filter(prompt__side=Split.TRAIN).exists(),
+    )
+
+
+def _learning_steps(project: Project) -> Iterator[Step]:
+    yield _step_of(
+        project,
+        "Freeze a dataset",
+        "Annotations stand, and no model has learnt from them: freeze them into a dataset.",
+        ("Freeze a dataset", "datasets"),
+        is_done=project.datasets.exclude(kind="prompts").exists(),
+    )
+    yield _step_of(
+        project,
+        "Train a model",
+        "A dataset is frozen, and no run has made a model of it yet.",
+        ("Start a run", "choose-kind"),
+        is_done=project.runs.filter(output_model__isnull=False).exists(),  # type: ignore[attr-defined]
+    )
+    yield _step_of(
+        project,
+        "Vote in the arena",
+        "Nobody has compared the models yet.",
+        ("Vote in the arena", "arena"),
+        is_done=Comparison.objects.filter(project=project, prompt__side=Split.EVAL).exists(),
+    )
 
 
 def _to_judge(project: Project, user: User) -> NextStep:
@@ -104,3 +180,7 @@ def _to_judge(project: Project, user: User) -> NextStep:
 
 def _step(project: Project, words: str, link: str, page: str) -> NextStep:
     return NextStep(words, link, reverse(page, args=[project.slug]))
+
+
+def _step_of(project: Project, title: str, words: str, link: tuple[str, str], *, is_done: bool) -> Step:
+    return Step(title, _step(project, words, *link), is_done)

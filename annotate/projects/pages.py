@@ -138,7 +138,7 @@ def new(request: MemberRequest) -> HttpResponse:
         context = _new_form(_values(Project()) | _entered(request), refused.errors)
         return render(request, "annotate/projects/new_project.html", context, status=refused.status)
     messages.success(request, f"{project.name} is created. Add what people will annotate.")
-    return redirect("imports", project.slug)
+    return redirect("add-data", project.slug)
 
 
 @in_project(get="manage", post="manage")

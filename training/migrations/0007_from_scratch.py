@@ -9,6 +9,6 @@ def show_what_was_used(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("training", "0006_share_registered_models"), ("annotate", "0028_from_scratch")]
+    dependencies = [("training", "0006_share_registered_models"), ("annotate", "0029_from_scratch")]
 
     operations = [migrations.RunPython(show_what_was_used, migrations.RunPython.noop)]

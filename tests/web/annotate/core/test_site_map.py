@@ -76,10 +76,10 @@ def test_the_map_lets_nobody_see_what_the_view_refuses(who, is_public):
 
 def test_one_page_is_current_in_the_bar_and_one_in_the_second_line(client, project):
     sign_in(client, project, "manager")
-    page = HtmlPage(client.get(reverse("imports", args=[project.slug])).content.decode())
-    map_ = client.get(reverse("imports", args=[project.slug])).context["map"]
+    page = HtmlPage(client.get(reverse("add-data", args=[project.slug])).content.decode())
+    map_ = client.get(reverse("add-data", args=[project.slug])).context["map"]
     assert [(link.words, link.current) for link in map_.main if link.current] == [("Data", "true")]
-    assert [(link.words, link.current) for link in map_.pages if link.current] == [("Import", "page")]
+    assert [(link.words, link.current) for link in map_.pages if link.current] == [("Add data", "page")]
     assert map_.trail == () and page.links
 
 

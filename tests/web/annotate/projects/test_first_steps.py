@@ -61,7 +61,7 @@ def test_who_brought_answers_is_led_to_people_before_models():
 def test_an_address_that_is_left_empty_is_made_from_the_name(client, name, address):
     client.force_login(make_user(is_staff=True))
     sent = {"slug": "", "name": name, "asks_ratings": "on"}
-    assert client.post(reverse("new-project"), sent).url == reverse("project", args=[address])
+    assert client.post(reverse("new-project"), sent).url == reverse("add-data", args=[address])
     assert Project.objects.get().name == name.strip()
     again = client.post(reverse("new-project"), sent)
     assert again.status_code == 400 and "slug" in again.context["errors"], "taken"

@@ -64,7 +64,7 @@ def test_the_front_page_shows_public_projects_with_their_doors(client):
 def test_staff_start_a_project_and_manage_it(client):
     staff = make_user(is_staff=True)
     client.force_login(staff)
-    assert client.post(reverse("new-project"), FORM).url == "/p/everyday/"
+    assert client.post(reverse("new-project"), FORM).url == "/p/everyday/data/add/", "what is annotated comes next"
     project = Project.objects.get()
     assert (project.overlap, project.asks_ratings, project.asks_comparisons, project.is_public) == (
         2,
@@ -142,12 +142,15 @@ def test_a_program_starts_a_project_for_its_person_only_with_a_token_of_full_sco
         assert made.status_code == status, (scope, made.json())
 
 
-@pytest.mark.parametrize("page", ["project-settings", "new-project"])
-def test_what_is_wrong_stands_at_its_field_and_not_under_an_internal_name(client, page):
+NUMBERS = {"overlap": "0", "top_p": "7", "daily_goal": "many", "system_prompt": "x" * 5000}
+FIRST = {"name": " "}
+
+
+@pytest.mark.parametrize(("page", "wrong"), [("project-settings", NUMBERS), ("new-project", FIRST)])
+def test_what_is_wrong_stands_at_its_field_and_not_under_an_internal_name(client, page, wrong):
     project = make_project()
     client.force_login(make_user(project, role="manager", is_staff=True))
     where = reverse(page, args=[project.slug] if page == "project-settings" else [])
-    wrong = {"overlap": "0", "top_p": "7", "daily_goal": "many", "system_prompt": "x" * 5000}
     html = client.post(where, FORM | {"slug": "other"} | wrong).content.decode()
     for name in wrong:
         assert f'aria-describedby="{name}-error"' in html and f'id="{name}-error"' in html, name
@@ -170,9 +173,10 @@ def test_the_project_page_counts_people_and_simulations_apart(client):
     make_rating(second, make_user(is_simulated=True))
     make_rating(second, make_user(), status="withdrawn")
     make_completion(make_prompt(project, side="eval"))
-    counts = client.get(address(project)).context["counts"]
-    assert (counts["train"], counts["eval"]) == ((1, 2), (1, 1))
-    assert counts["feedback"][0] == ("Ratings", 1, 2)
+    loop = {each.name: each for each in client.get(address(project)).context["loop"]}
+    assert (loop["prompts"].count, loop["prompts"].line) == (2, "1 to train, 1 to evaluate")
+    assert (loop["completions"].count, loop["completions"].line) == (3, "3 by models")
+    assert (loop["annotations"].count, loop["annotations"].line) == (1, "1 today, 2 simulated")
 
 
 def test_members_and_settings_are_shown_to_managers_alone(client):

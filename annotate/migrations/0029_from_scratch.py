@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("annotate", "0027_tours")]
+    dependencies = [("annotate", "0028_prompt_replaced_by")]
 
     operations = [
         migrations.AddField(

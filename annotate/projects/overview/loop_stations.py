@@ -1,0 +1,96 @@
+"""Count the stations of the loop that people and data make: prompts, completions, annotations, datasets, models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Set
+
+from django.db.models import Count, Q
+from django.urls import reverse
+from django.utils import timezone
+
+from annotate.core.rights import is_met
+from annotate.core.site_map.present import right_of
+from annotate.language_models.default_model import default_model
+from annotate.models import AnnotatorKind, Completion, Project, QueueEntry, Split
+from annotate.models.feedback import FeedbackQuerySet
+from annotate.projects.overview.overview_parts import Alert, Station
+
+LOOP = ("prompts", "completions", "annotations", "datasets", "runs", "models", "leaderboard")
+
+
+def stations(project: Project, rights: Set[str]) -> Iterator[Station]:
+    """Yield the stations of this app, with links that somebody of these rights may follow. People and simulations are
+    never added up: the count is of people, and where none annotated, of simulations."""
+    prompts = "prompts" if is_met(right_of("prompts"), rights) else "data"
+    yield _prompts(project, _at(prompts, project))
+    yield _completions(project, _at(prompts, project))
+    yield _annotations(project)
+    datasets = project.datasets.exclude(kind="prompts")
+    newest = datasets.order_by("-id").first()
+    yield Station(
+        "datasets", "Datasets", datasets.count(), newest.name if newest else "none frozen", _at("datasets", project)
+    )
+    yield _models(project)
+
+
+def waiting(project: Project) -> Alert | None:
+    """Return how many prompts have room for another annotation by a person."""
+    left = QueueEntry.objects.filter(project=project, level__lt=project.overlap).values("prompt").distinct().count()
+    if not left:
+        return None
+    words = f"{left:,} prompt{' waits' if left == 1 else 's wait'} for annotation."
+    return Alert(words, "Annotate", _at("annotate", project), "live")
+
+
+def feedback_tables(project: Project) -> list[FeedbackQuerySet]:
+    """Return what people say in the project, by table; the pairs of a ranking are counted with it."""
+    return [
+        project.ratings.all(),
+        project.comparisons.filter(ranking=None),
+        project.rankings.all(),
+        project.demonstrations.all(),
+    ]
+
+
+def _prompts(project: Project, address: str) -> Station:
+    by_side = dict(project.prompts.values_list("side").annotate(n=Count("id")).order_by())
+    train, evaluation = by_side.get(Split.TRAIN, 0), by_side.get(Split.EVAL, 0)
+    is_lopsided = bool(train) != bool(evaluation)
+    line = f"{train:,} to train, {evaluation:,} to evaluate"
+    return Station("prompts", "Prompts", train + evaluation, line, address, "bad" if is_lopsided else "")
+
+
+def _completions(project: Project, address: str) -> Station:
+    answers = Completion.objects.filter(prompt__project=project)
+    n = answers.aggregate(all=Count("id"), own=Count("id", filter=Q(model=None)))
+    line = f"{n['all'] - n['own']:,} by models" + (f", {n['own']:,} brought" if n["own"] else "")
+    return Station("completions", "Completions", n["all"], line, address)
+
+
+def _annotations(project: Project) -> Station:
+    midnight = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
+    people = Q(judge=AnnotatorKind.PERSON)
+    totals = [
+        rows.counted().aggregate(
+            people=Count("id", filter=people),
+            simulated=Count("id", filter=~people),
+            today=Count("id", filter=people & Q(created_at__gte=midnight)),
+        )
+        for rows in feedback_tables(project)
+    ]
+    people_all, today, simulated = (sum(each[name] for each in totals) for name in ("people", "today", "simulated"))
+    line = f"{today:,} today" + (f", {simulated:,} simulated" if simulated else "")
+    if simulated and not people_all:
+        people_all, line = simulated, "all simulated"
+    return Station("annotations", "Annotations", people_all, line, _at("votes", project), "live" if today else "")
+
+
+def _models(project: Project) -> Station:
+    competing = project.contestants.filter(left_at=None, model__retired_at=None).count()
+    served = default_model(project)
+    line = f"serves {served.name}" if served else "none is served by default"
+    return Station("models", "Models", competing, line, _at("models", project))
+
+
+def _at(page: str, project: Project) -> str:
+    return reverse(page, args=[project.slug])

@@ -1,0 +1,42 @@
+"""Put the page of a project together for whoever looks at it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from annotate.core.permissions import Person, held_rights
+from annotate.models import Project
+from annotate.projects.next_step import checklist, next_step
+from annotate.projects.overview.loop_stations import LOOP, stations, waiting
+from annotate.projects.overview.overview_parts import OVERVIEW, Alert, Event, Part
+from annotate.projects.overview.recent_activity import MOST_EVENTS, annotations_by_day, changes
+
+
+def overview(project: Project, user: Person) -> dict[str, Any]:
+    """Return the page's context. What fails, who changed what and the checklist are for those who research."""
+    parts = [of_project(project) for of_project in OVERVIEW.values()]
+    rights = held_rights(user, project)
+    researches, manages = "research" in rights, "manage" in rights
+    found = {
+        each.name: each for each in (*stations(project, rights), *(one for part in parts for one in part.stations))
+    }
+    return {
+        "loop": [found[name] for name in LOOP if name in found],
+        "next": next_step(project, user),
+        "steps": checklist(project, is_manager=manages) if researches else [],
+        "alerts": _alerts(project, parts) if researches else [],
+        "events": _events(project, parts, manages=manages) if researches else [],
+        "days": annotations_by_day(project),
+    }
+
+
+def _alerts(project: Project, parts: list[Part]) -> list[Alert]:
+    left = waiting(project)
+    return [*(alert for part in parts for alert in part.alerts), *([left] if left else [])]
+
+
+def _events(project: Project, parts: list[Part], *, manages: bool) -> list[Event]:
+    """Return the last events, newest first; changes by people only to those who may read the audit trail."""
+    events = [event for part in parts for event in part.events]
+    events += changes(project) if manages else []
+    return sorted(events, key=lambda event: event.at, reverse=True)[:MOST_EVENTS]

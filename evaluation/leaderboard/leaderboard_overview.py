@@ -1,0 +1,26 @@
+"""Say on a project's page how many votes rank its models, and which is first."""
+
+from __future__ import annotations
+
+from django.urls import reverse
+
+from annotate.models import AnnotatorKind, LanguageModel, Project
+from annotate.projects.overview.overview_parts import Part, Station
+from evaluation.leaderboard.snapshots import current
+
+
+def of_project(project: Project) -> Part:
+    """Return the station of the leaderboard: how many people voted, or simulations where nobody did; and which model is
+    first, where that is sure."""
+    board = current(project=project, judge=AnnotatorKind.PERSON)
+    votes = "votes"
+    if not board.votes:
+        board, votes = current(project=project, judge=AnnotatorKind.SIMULATION), "simulated votes"
+    rows = board.ratings["rows"]
+    line = "no vote yet"
+    if rows:
+        first = LanguageModel.objects.filter(pk=rows[0]["model"]).values_list("name", flat=True).first()
+        is_sure = rows[0]["worst_rank"] == 1 and len(rows) > 1
+        line = f"first: {first}" if is_sure else "no sure first yet"
+    address = reverse("leaderboard", args=[project.slug])
+    return Part((Station("leaderboard", "Leaderboard", board.votes, f"{votes}, {line}" if rows else line, address),))

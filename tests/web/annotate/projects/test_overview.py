@@ -1,0 +1,165 @@
+"""The page of a project: the loop with its counts, what runs, failed and waits, the checklist, and what happened."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django.utils import timezone
+
+from annotate.core import audit
+from annotate.models import AuditEntry, Dataset, QueueEntry
+from annotate.projects.next_step import checklist
+from annotate.projects.overview.overview_parts import OVERVIEW
+from annotate.projects.overview.recent_activity import WORDS, annotations_by_day
+from tests.support.factories import (
+    make_comparison,
+    make_completion,
+    make_contestant,
+    make_guideline,
+    make_pair,
+    make_project,
+    make_prompt,
+    make_rating,
+    make_user,
+    sign_in,
+)
+from tests.support.html_page import HtmlPage
+from training.models import Run
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def project():
+    return make_project()
+
+
+def context(client, project):
+    return client.get(reverse("project", args=[project.slug])).context
+
+
+def loop(client, project):
+    return {each.name: each for each in context(client, project)["loop"]}
+
+
+def run(project, state: str, **fields):
+    return Run.objects.create(project=project, kind="sft", name=f"a run that {state}", state=state, **fields)
+
+
+def test_the_loop_has_seven_stations_in_order_and_each_is_a_link_that_opens(client, project):
+    response = client.get(reverse("project", args=[project.slug]))
+    names = [each.name for each in response.context["loop"]]
+    assert names == ["prompts", "completions", "annotations", "datasets", "runs", "models", "leaderboard"]
+    links = HtmlPage(response.content.decode()).links
+    for station in response.context["loop"]:
+        assert station.address in links and client.get(station.address).status_code == 200
+
+
+def test_the_stations_count_what_there_is(client, project):
+    model = make_contestant(project).model
+    make_completion(make_prompt(project), model=model)
+    make_comparison(*make_pair(project, side="eval"))
+    Dataset.objects.create(project=project, kind="sft", name="the newest", side="train", content_hash="x")
+    Dataset.objects.create(project=project, kind="prompts", name="prompts", side="train", content_hash="y")
+    run(project, "failed"), run(project, "running"), run(project, "succeeded")
+    stations = loop(client, project)
+    assert (stations["datasets"].count, stations["datasets"].line) == (1, "the newest")
+    assert (stations["runs"].count, stations["runs"].line, stations["runs"].state) == (3, "1 running, 1 failed", "live")
+    assert stations["models"].count == 1 and stations["leaderboard"].count == 1
+    assert stations["annotations"].count == 1
+
+
+def test_an_empty_split_is_marked(client, project):
+    make_prompt(project)
+    prompts = loop(client, project)["prompts"]
+    assert prompts.state == "bad" and prompts.line == "1 to train, 0 to evaluate"
+    make_prompt(project, side="eval")
+    assert loop(client, project)["prompts"].state == ""
+
+
+def test_what_runs_what_failed_and_what_waits_is_listed_for_researchers(client, project):
+    running, failed = run(project, "running", step=3, total_steps=9), run(project, "failed", finished_at=timezone.now())
+    paused = run(project, "paused")
+    run(project, "succeeded", finished_at=timezone.now())
+    QueueEntry.objects.create(project=project, prompt=make_prompt(project), kind="rate", items=2, lot=0.5)
+    assert context(client, project)["alerts"] == [], "a visitor is told nothing of failures"
+    sign_in(client, project, "researcher")
+    alerts = {alert.link: alert for alert in context(client, project)["alerts"]}
+    assert alerts[running.name].words.endswith("runs, step 3 of 9.")
+    assert (alerts[failed.name].state, alerts[paused.name].state) == ("bad", "bad")
+    assert alerts["Annotate"].words == "1 prompt waits for annotation."
+    assert len(alerts) == 4
+
+
+def test_the_checklist_ticks_what_is_done_and_leads_to_what_is_not(client, project):
+    manager = sign_in(client, project, "manager")
+    steps = checklist(project, is_manager=True)
+    assert not any(step.is_done for step in steps) and steps[0].title == "Add prompts"
+    make_completion(make_prompt(project), model=make_contestant(project).model)
+    make_guideline(project)
+    html = client.get(reverse("project", args=[project.slug])).content.decode()
+    done = [step.title for step in checklist(project, is_manager=True) if step.is_done]
+    assert done == ["Add prompts", "Add a model", "Answer the training prompts", "Write guidelines"]
+    assert f'<a href="{reverse("people", args=[project.slug])}">Invite annotators</a>' in html
+    assert context(client, project)["next"].address == reverse("people", args=[project.slug])
+    for step in steps:
+        assert client.get(step.next.address).status_code in (200, 302), (manager, step.title)
+
+
+def test_annotators_and_visitors_are_given_no_checklist(client, project):
+    assert context(client, project)["steps"] == []
+    sign_in(client, project, "annotator")
+    assert context(client, project)["steps"] == [] and context(client, project)["events"] == []
+
+
+def test_recent_activity_has_runs_for_researchers_and_changes_for_managers(client, project):
+    ended = run(project, "succeeded", finished_at=timezone.now())
+    who = make_user(project, role="manager")
+    audit.record(action="dataset.frozen", about="votes", by=who, project=project)
+    audit.record(action="token.made", about="x", by=who, project=project)
+    sign_in(client, project, "researcher")
+    assert [event.link for event in context(client, project)["events"]] == [ended.name]
+    client.force_login(who)
+    events = context(client, project)["events"]
+    assert [event.words for event in events] == [f"{who.username} froze a dataset: votes", "succeeded."]
+
+
+def test_the_days_are_the_last_fourteen_and_count_people(project):
+    a, b = make_pair(project)
+    assert annotations_by_day(project) == []
+    make_rating(a), make_rating(b), make_rating(b, make_user(is_simulated=True))
+    days = annotations_by_day(project)
+    assert len(days) == 14 and (days[-1].count, days[-1].share) == (2, 100) and days[0].count == 0
+
+
+def test_the_questions_to_the_database_do_not_grow_with_the_project(client, project):
+    sign_in(client, project, "manager")
+    address = reverse("project", args=[project.slug])
+
+    def asked() -> int:
+        client.get(address)
+        with CaptureQueriesContext(connection) as seen:
+            client.get(address)
+        return len(seen)
+
+    for state in ("running", "failed", "succeeded"):
+        run(project, state, finished_at=timezone.now())
+    make_rating(make_completion(make_prompt(project), model=make_contestant(project).model))
+    AuditEntry.objects.create(project=project, action="project.made", about="it")
+    few = asked()
+    for _ in range(12):
+        run(project, "failed", finished_at=timezone.now()), run(project, "queued")
+        make_rating(make_completion(make_prompt(project), model=make_contestant(project).model))
+        AuditEntry.objects.create(project=project, action="project.settings", about="it")
+    assert asked() == few
+
+
+def test_without_the_apps_above_the_page_still_stands(client, project):
+    with OVERVIEW.holding():
+        assert list(loop(client, project)) == ["prompts", "completions", "annotations", "datasets", "models"]
+
+
+def test_every_word_of_an_action_is_a_part_of_a_sentence():
+    assert all(words[0].islower() and not words.endswith(".") for words in WORDS.values())
