@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from annotate.data.datasets import preferences
-from annotate.data.datasets.selections import count_examples
+from annotate.data.datasets.selections import count_examples, informativeness_of
 from annotate.models import (
     AnnotatorKind,
     Comparison,
@@ -15,6 +14,7 @@ from annotate.models import (
     LanguageModel,
     Project,
     Prompt,
+    Ranking,
     Rating,
     Split,
 )
@@ -24,7 +24,6 @@ from evaluation.first_model.time_estimates import REFERENCE_TOKENS
 from evaluation.models import FirstModel
 from training.models import Run
 
-_FEEDBACK = (Comparison, Rating, Demonstration)
 _RELATED = ("project", "model", "import_run__output_model", "prompts", "sampling_run", "reward_run__output_model")
 IN_HAND = (Import.State.QUEUED, Import.State.RUNNING)
 
@@ -87,36 +86,37 @@ def annotator_kind_of(project: Project) -> str:
 
 def _counted(project: Project) -> list[Any]:
     """Return the counted annotations of the train split, a queryset for each kind."""
-    return [table.objects.counted().on_split(Split.TRAIN).filter(project=project) for table in _FEEDBACK]
+    return [rows.on_split(Split.TRAIN) for rows in _annotations(project)]
+
+
+def _annotations(project: Project) -> list[Any]:
+    """Return the counted annotations, a queryset for each kind; a ranking is one, and its pairs are not listed."""
+    pairs = Comparison.objects.filter(ranking=None)
+    tables = (pairs, Ranking.objects.all(), Rating.objects.all(), Demonstration.objects.all())
+    return [rows.counted().filter(project=project) for rows in tables]
 
 
 def annotated(project: Project, judge: str) -> Annotated:
     """Return what these annotators have said so far, as a dataset frozen now would have it."""
-    tables = {t: t.objects.filter(project=project).teaching().by(judge).on_split(Split.TRAIN) for t in _FEEDBACK}
-    comparisons = preferences.comparisons_from(
-        tables[Comparison].values("prompt_id", "completion_a", "completion_b", "winner", "strength", "author")
-    )
-    rows = list(tables[Rating].values("completion", "prompt_id", "thumbs", "stars", "author"))
-    ratings = preferences.ratings_from(rows)
-    told = preferences.informativeness(comparisons, ratings, {row["completion"]: row["prompt_id"] for row in rows})
-    examples = count_examples(project=project, judge=judge, whole_answers=False)
+    told = informativeness_of(project=project, judge=judge)
+    demonstrations = Demonstration.objects.filter(project=project).teaching().by(judge).on_split(Split.TRAIN)
     return Annotated(
         pairs=told.pairs,
         ties=told.ties,
         thumbs_up=told.thumbs_up,
         thumbs_down=told.thumbs_down,
         stars=told.stars,
-        demonstrations=tables[Demonstration].count(),
+        demonstrations=demonstrations.count(),
         informative=told.informative,
         prompts_informative=told.prompts_telling,
-        examples=examples,
+        examples=count_examples(project=project, judge=judge, whole_answers=False),
     )
 
 
 def annotation_seconds(project: Project) -> list[float]:
     """Return how long people's annotations have taken here, in seconds; an hour away from the desk is left out."""
     seconds: list[float] = []
-    for table in _FEEDBACK:
-        rows = table.objects.counted().by(AnnotatorKind.PERSON).filter(project=project, seconds__range=(0.5, 900))
+    for table in _annotations(project):
+        rows = table.by(AnnotatorKind.PERSON).filter(seconds__range=(0.5, 900))
         seconds += rows.order_by("-id").values_list("seconds", flat=True)[:500]
     return seconds

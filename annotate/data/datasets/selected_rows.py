@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from django.db.models import QuerySet
@@ -47,23 +48,54 @@ class Selection:
     sources: dict[str, list[int]] = field(default_factory=dict)
 
 
-def preference_rows(feedback: Mapping[str, QuerySet], options: Options) -> Selection:
-    comparisons = list(
-        feedback["comparisons"].values(
-            "id", "prompt_id", "completion_a", "completion_b", "winner", "strength", "author", "ranking"
-        )
+@dataclass(frozen=True)
+class _Preferences:
+    """Hold what annotators prefer, before any answer is read: `pairs` are comparisons, weighed, and edits."""
+
+    comparisons: list[Row]
+    ratings: list[Row]
+    edits: list[Edit]
+
+    @cached_property
+    def speaking(self) -> list[Row]:
+        return [row for row in self.ratings if row["thumbs"] is not None or row["stars"] is not None]
+
+    @cached_property
+    def pairs(self) -> list[Row]:
+        return [*_weighed(self.comparisons), *(edit.pair for edit in self.edits)]
+
+    @cached_property
+    def prompt_of(self) -> dict[int, int]:
+        return {row["completion"]: row["prompt_id"] for row in self.speaking}
+
+    @cached_property
+    def informativeness(self) -> preferences.Informativeness:
+        comparisons, ratings = preferences.comparisons_from(self.pairs), preferences.ratings_from(self.speaking)
+        return preferences.informativeness(comparisons, ratings, prompt_of=self.prompt_of)
+
+
+def _preferences(feedback: Mapping[str, QuerySet], options: Options) -> _Preferences:
+    comparisons = feedback["comparisons"].values(
+        "id", "prompt_id", "completion_a", "completion_b", "winner", "strength", "author", "ranking"
     )
-    ratings = list(feedback["ratings"].values("id", "completion", "prompt_id", "thumbs", "stars", "aspects", "author"))
-    speaking = [r for r in ratings if r["thumbs"] is not None or r["stars"] is not None]
-    spans = list(feedback["spans"].values("id", "completion", "start", "end", "label", "text", "author"))
+    ratings = feedback["ratings"].values("id", "completion", "prompt_id", "thumbs", "stars", "aspects", "author")
     edits = _edits(feedback["demonstrations"]) if options.edits else []
-    pairs = [*_weighed(comparisons), *(edit.pair for edit in edits)]
+    return _Preferences(list(comparisons), list(ratings), edits)
+
+
+def count_preferences(feedback: Mapping[str, QuerySet], options: Options) -> preferences.Informativeness:
+    """Return how much the rows of `preference_rows` would teach, without reading an answer."""
+    return _preferences(feedback, options).informativeness
+
+
+def preference_rows(feedback: Mapping[str, QuerySet], options: Options) -> Selection:
+    preferred = _preferences(feedback, options)
+    comparisons, ratings, speaking = preferred.comparisons, preferred.ratings, preferred.speaking
+    spans = list(feedback["spans"].values("id", "completion", "start", "end", "label", "text", "author"))
+    edits, pairs, prompt_of = preferred.edits, preferred.pairs, preferred.prompt_of
     ids = {c[end] for c in comparisons for end in ("completion_a", "completion_b")}
     ids |= {row["completion"] for row in [*speaking, *spans]} | {edit.original for edit in edits}
-    prompt_of = {r["completion"]: r["prompt_id"] for r in speaking}
-    informativeness = preferences.informativeness(
-        preferences.comparisons_from(pairs), preferences.ratings_from(speaking), prompt_of=prompt_of
-    )
+    informativeness = preferred.informativeness
     rankings = sorted({c["ranking"] for c in comparisons if c["ranking"]})
     judges = [feedback["comparisons"], feedback["ratings"], feedback["spans"]]
     return Selection(

@@ -12,7 +12,15 @@ from typing import Any
 from django.db.models import QuerySet
 
 from annotate.core.errors import Refused
-from annotate.data.datasets.selected_rows import Options, Selection, example_rows, preference_rows, select_prompts
+from annotate.data.datasets.preferences import Informativeness
+from annotate.data.datasets.selected_rows import (
+    Options,
+    Selection,
+    count_preferences,
+    example_rows,
+    preference_rows,
+    select_prompts,
+)
 from annotate.models import (
     AnnotatorKind,
     Comparison,
@@ -65,6 +73,12 @@ def count_examples(*, project: Project, judge: str, **options: Any) -> int:
     """Return how many examples `select` would find for SFT, without counting what is left out of them."""
     chosen = _checked(options)
     return example_rows(_feedback(project, splits.TRAIN, judge, chosen), chosen).counts["examples"]
+
+
+def informativeness_of(*, project: Project, judge: str, **options: Any) -> Informativeness:
+    """Return how much the preferences that `select` would find teach, without reading the answers."""
+    chosen = _checked(options)
+    return count_preferences(_feedback(project, splits.TRAIN, judge, chosen), chosen)
 
 
 def _feedback(project: Project, side: str, judge: str, options: Options) -> dict[str, FeedbackQuerySet]:
