@@ -194,7 +194,7 @@ def _eval_prompts(candidacy: Candidacy) -> Dataset:
     project, run = candidacy.project, candidacy.run
     assert run is not None
     name = f"eval prompts for the candidate of run {run.pk}"
-    return sampled_prompts.latest_complete(project, Split.EVAL, or_more=True) or sampled_prompts.freeze_all(
+    return sampled_prompts.latest_complete(project, Split.EVAL) or sampled_prompts.freeze_all(
         project, Split.EVAL, name=name, by=run.created_by
     )
 

@@ -11,18 +11,18 @@ from annotate.models.prompts import ARENA
 
 
 def prompts_to_sample(project: Project, side: str) -> QuerySet[Prompt]:
+    """Return the prompts of that split that are answered in bulk; like every dataset, none that is out of use."""
     return Prompt.objects.filter(project=project, side=side, out_since=None).exclude(source=ARENA)
 
 
-def latest_complete(project: Project, side: str, *, or_more: bool = False) -> Dataset | None:
-    """Return the latest frozen prompts of that split when they are still all of them. `or_more`: also when there are
-    others among them."""
+def latest_complete(project: Project, side: str) -> Dataset | None:
+    """Return the latest frozen prompts of that split when they are still these: all of them, and no others."""
     latest = Dataset.objects.filter(project=project, kind=Dataset.Kind.PROMPTS, side=side).first()
     if latest is None:
         return None
     wanted = set(prompts_to_sample(project, side).values_list("pk", flat=True))
     frozen = set(latest.prompts.values_list("pk", flat=True))
-    return latest if frozen == wanted or (or_more and frozen > wanted) else None
+    return latest if frozen == wanted else None
 
 
 def freeze_all(project: Project, side: str, *, name: str, by: User | None) -> Dataset:

@@ -8,8 +8,13 @@ import pytest
 from django.conf import settings
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.urls import reverse
+from django.utils import timezone
 
-from annotate.models import Import, Invitation, LanguageModel, Project
+from annotate.data.datasets.actions import freeze
+from annotate.labelling import actions as labelling
+from annotate.models import Comparison, Dataset, Demonstration, Import, Invitation, LanguageModel, Project
+from common.harm_kinds import UNRATED_TALK
+from evaluation.first_model import facts
 from evaluation.models import FirstModel
 from tests.support.annotate.importing import work_off_imports
 from tests.support.factories import (
@@ -19,6 +24,7 @@ from tests.support.factories import (
     make_model,
     make_project,
     make_prompt,
+    make_rank_assignment,
     make_user,
     sign_in,
 )
@@ -408,3 +414,32 @@ def test_what_visitors_asked_in_the_arena_is_put_before_nobody(client, project):
     assert "1 prompt makes 2 answers" in client.get(page(project, "answers")).content.decode()
     client.post(page(project, "answers"), {"completions_per_prompt": "2", "max_new_tokens": "32"})
     assert list(Run.objects.get().dataset.prompts.all()) == [mine]
+
+
+def test_prompts_are_frozen_once_though_a_red_team_talk_is_not_rated(client, project):
+    sign_in(client, project, "researcher")
+    begun(project)
+    mine = make_prompt(project)
+    make_prompt(project, source="red-team", harm="other", out_since=timezone.now(), out_reason=UNRATED_TALK)
+    assert "1 prompt makes 2 answers" in client.get(page(project, "answers")).content.decode()
+    for _ in range(2):
+        client.post(page(project, "answers"), {"completions_per_prompt": "2", "max_new_tokens": "32"})
+        Run.objects.update(state=Run.State.FAILED, finished_at=timezone.now())
+    dataset = Dataset.objects.get()
+    assert Run.objects.filter(dataset=dataset).count() == 2 and list(dataset.prompts.all()) == [mine]
+
+
+def test_a_ranking_is_one_annotation_and_an_edit_is_a_pair(project):
+    person = make_user(project)
+    prompt = make_prompt(project)
+    answers = [make_completion(prompt) for _ in range(4)]
+    item = make_rank_assignment(person, *answers)
+    labelling.submit(assignment=item, by=person, rank=[[answer.pk] for answer in answers], seconds=9)
+    Demonstration.objects.create(
+        project=project, prompt=prompt, author=person, judge="person", text="Better.", edited_from=answers[0]
+    )
+    assert Comparison.objects.count() == 6
+    said = facts.annotated(project, "person")
+    frozen = freeze(project=project, kind="preferences", name="now", by=make_user(is_staff=True))
+    assert said.informative == said.pairs == frozen.counts["telling"] == 2, "the ranking, and the edit"
+    assert facts.annotation_count(project) == 2

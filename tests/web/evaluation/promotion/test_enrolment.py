@@ -8,6 +8,7 @@ import pytest
 from django.utils import timezone
 
 from annotate.core.periodic_tasks import PERIODIC_TASKS
+from annotate.data.datasets.actions import freeze
 from annotate.language_models.actions import leave_arena
 from annotate.models import Contestant, Dataset
 from evaluation.models import Candidacy, Decision
@@ -175,3 +176,11 @@ class TestSampling:
         candidate_review.periodic_task()
         assert Candidacy.objects.count() == 1
         assert not Run.objects.filter(kind="sample").exists()
+
+    def test_frozen_prompts_with_a_visitors_question_among_them_are_not_answered(self, project, base, run, researcher):
+        mine, asked = make_prompt(project, side="eval"), make_prompt(project, side="eval", source="arena")
+        freeze(project=project, kind="prompts", name="all", by=researcher, side="eval")
+        make_completion(mine, model=base)
+        enrolment.enrol(run)
+        queued = Run.objects.get(kind="sample")
+        assert asked not in queued.dataset.prompts.all() and mine in queued.dataset.prompts.all()
