@@ -190,8 +190,9 @@ def _held_assignment(project: Project, user: User, kinds: list[str]) -> Assignme
     """Return the items in hand, the oldest first: what was undone or sent back comes before what was handed out after
     it."""
     own_assignments = project.assignments.live().filter(user=user, kind__in=kinds)
-    # These have pages of their own.
+    # These have pages of their own; so have reviews.
     own_assignments = own_assignments.exclude(purpose__in=[_Purpose.TUTORIAL, _Purpose.ADJUDICATION])
+    own_assignments = own_assignments.exclude(is_review=True)
     return own_assignments.select_related(*_SHOWN).order_by("id").first()
 
 

@@ -210,3 +210,12 @@ def test_a_program_reviews(project, ada):
     assert reviewer.post(at).status_code == 204
     errors(program(project).post(at), 403)
     errors(Program(make_user()).get(at), 404)
+
+
+def test_annotate_opens_no_review_that_its_reviewer_has_in_hand(project, ada, rita):
+    rated(ada, project, 5)
+    review = actions.take_next(project=project, by=rita)
+    other = make_completion(make_prompt(project))
+    work = assignments.next_for(project=project, user=rita)
+    assert work is not None and work.pk != review.pk and not work.is_review and work.completion_a == other
+    assert actions.take_next(project=project, by=rita).pk == review.pk
