@@ -83,7 +83,7 @@ def _refuse_one_too_many(by: User) -> None:
     """Refuse who is no staff and has started as many as the operator lets them, wherever they are managers now."""
     if by.is_staff:
         return
-    User.objects.select_for_update(no_key=True).filter(pk=by.pk).values_list("pk").first()  # two at once
+    by.lock()  # two at once
     started = Project.objects.filter(created_by=by).count()
     if started >= settings.PROJECTS_PER_PERSON:
         raise Refused(

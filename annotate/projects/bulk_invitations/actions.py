@@ -180,6 +180,9 @@ def _invitation(project: Project, line: lists.Line, by: User, now: datetime) -> 
 
 
 def _refuse_too_many(by: User, n: int, now: datetime) -> None:
+    """Refuse more mails than one person sends in a day. Within the transaction that queues them: two requests, in two
+    projects, count one after the other."""
+    by.lock()
     lately = Invitation.objects.filter(invited_by=by, queued_at__gt=now - _DAY)
     asked = lately.count()
     if asked + n > MAILS_A_DAY:
