@@ -81,13 +81,14 @@ def _row_of(model: LanguageModel) -> ServedAdapter | None:
 
 def _state_of_row(row: ServedAdapter) -> Serving | None:
     """Return what the row knows better than a server: of an adapter that waits, failed, or made room for another."""
+    if row.base is None:
+        return None
     states = ServedAdapter.State
     if row.state in (states.WAITING, states.LOADING):
         return Serving("loading", _STATES["waiting"])
     if row.state == states.FAILED:
         return Serving("failed", "Its adapter could not be loaded.", row.problem)
-    is_away = row.base is not None and row.base.endpoint and row.state in ServedAdapter.AWAY
-    return Serving("evicted", _STATES["evicted"], row.problem) if is_away else None
+    return Serving("evicted", _STATES["evicted"], row.problem) if row.is_away else None
 
 
 def is_served(model: LanguageModel) -> bool:
@@ -115,8 +116,7 @@ def served_of(models: Sequence[LanguageModel]) -> list[LanguageModel]:
 
 def _away(models: Sequence[LanguageModel]) -> set[int]:
     """Return the adapters that the server of their base has not in memory: nobody else answers for them."""
-    rows = ServedAdapter.objects.filter(model__in=models, state__in=ServedAdapter.AWAY)
-    return set(rows.exclude(base__endpoint="").values_list("model", flat=True))
+    return set(ServedAdapter.objects.filter(model__in=models).away().values_list("model", flat=True))
 
 
 def answering(models: Sequence[LanguageModel]) -> list[LanguageModel]:

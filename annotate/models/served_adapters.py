@@ -25,6 +25,13 @@ class AdapterServer(models.Model):
         return f"server of adapters of {self.base}"
 
 
+class ServedAdapters(models.QuerySet["ServedAdapter"]):
+    def away(self) -> ServedAdapters:
+        """Return those that the server of their base has not in memory, so that nobody answers for them. What has no
+        base is no server's: the site's own one loads it by its folder."""
+        return self.filter(state__in=ServedAdapter.AWAY, base__isnull=False).exclude(base__endpoint="")
+
+
 class ServedAdapter(models.Model):
     """A child of a run, and how the server that serves its base stands to its adapter.
 
@@ -60,11 +67,18 @@ class ServedAdapter(models.Model):
     server_url = models.CharField(max_length=500, blank=True, help_text="Where it was loaded last.")
     dialect = models.CharField(max_length=16, blank=True, help_text="How that server takes adapters.")
 
+    objects = ServedAdapters.as_manager()
+
     class Meta:
         indexes = [models.Index(fields=["state", "due_at"], name="served_adapters_due")]
 
     def __str__(self) -> str:
         return f"{self.model}: {self.state}"
+
+    @property
+    def is_away(self) -> bool:
+        """Return whether nobody answers for it just now, as `ServedAdapters.away` has it."""
+        return self.base is not None and bool(self.base.endpoint) and self.state in self.AWAY
 
     @property
     def can_be_asked_for(self) -> bool:

@@ -15,8 +15,8 @@ from annotate.core.periodic_tasks import PeriodicTask
 from annotate.models import LanguageModel, ServedAdapter
 from training.serving import eviction, hot_loading, served_children
 from training.serving.connection import LOAD_SECONDS, connected
-from training.serving.dialects import detection, llama_cpp, transformers_serve
-from training.serving.dialects.exchange import NotLoaded
+from training.serving.dialects import detection, transformers_serve
+from training.serving.dialects.exchange import Adapter, Loaded, NotLoaded, Send
 from training.serving.served_names import adapter_of
 
 log = logging.getLogger("assay.serving")
@@ -119,20 +119,25 @@ def _check(rows: list[ServedAdapter]) -> None:
     try:
         with connected(base) as send:
             adapters = {row.pk: adapter_of(row.model, base, row.dialect) for row in staying}
-            there = detection.module_of(staying[0].dialect).present(send, adapters.values())
+            there = _present(send, staying, adapters)
     except NotLoaded as refused:
         log.info("The server of %s was not asked what it holds: %s (%s)", base, refused, refused.detail)
         return
     for row in staying:
-        if adapters[row.pk].name not in there or row.dialect == llama_cpp.NAME:
-            _load_again(row, is_there=adapters[row.pk].name in there)
+        found = there.get(adapters[row.pk].name)
+        if found is None:
+            _load_again(row)
+        elif base.endpoint and dict(found.request_fields) != row.model.request_fields:
+            hot_loading.write_fields(row, found)
 
 
-def _load_again(row: ServedAdapter, *, is_there: bool) -> None:
-    """Load what a server forgot. llama.cpp numbers its adapters anew at each start: there the number is read again."""
-    if is_there:
-        hot_loading.load(row)
-        return
+def _present(send: Send, rows: list[ServedAdapter], adapters: dict[int, Adapter]) -> dict[str, Loaded]:
+    """Return those of a server's adapters that it holds: its list is asked for once."""
+    there: dict[str, Loaded] = detection.module_of(rows[0].dialect).present(send, adapters.values())
+    return there
+
+
+def _load_again(row: ServedAdapter) -> None:
     log.warning("The server of %s no longer holds %s; loading it again.", row.base, row.model)
     ServedAdapter.objects.filter(pk=row.pk, state=State.LOADED).update(
         state=State.WAITING, due_at=timezone.now(), asked_at=timezone.now()

@@ -53,9 +53,23 @@ def _write_loaded(row: ServedAdapter, dialect: str, adapter: Adapter, loaded: Lo
     row.state = State.ON_DEMAND if loaded is None else State.LOADED
     row.server_url, row.dialect, row.problem, row.tries = row.base.server_url, dialect, "", 0
     row.save()
+    _write_requests(row, adapter.name, loaded or Loaded())
+
+
+@transaction.atomic
+def write_fields(row: ServedAdapter, loaded: Loaded) -> None:
+    """Write how requests pick an adapter, where its server says it otherwise than when it was loaded: llama.cpp numbers
+    its adapters anew at each start."""
+    row = ServedAdapter.objects.select_for_update(of=("self",)).select_related("model", "base").get(pk=row.pk)
+    if row.state == State.LOADED:
+        _write_requests(row, row.model.served_name, loaded)
+
+
+def _write_requests(row: ServedAdapter, name: str, loaded: Loaded) -> None:
+    assert row.base is not None
     if row.base.endpoint:
-        point_at(row.model, row.base, adapter.name, dict(loaded.request_fields) if loaded else {})
-        row.base.request_fields = dict(loaded.base_fields) if loaded else {}
+        point_at(row.model, row.base, name, dict(loaded.request_fields))
+        row.base.request_fields = dict(loaded.base_fields)
         row.base.save(update_fields=["request_fields"])
 
 

@@ -31,33 +31,38 @@ def is_spoken(reply: Reply) -> bool:
 
 def load(send: Send, adapter: Adapter) -> Loaded:
     """Find the adapter among those of the server's start, and return what a request for it holds. Raises NotLoaded."""
-    entries = _entries(send)
-    entry = _entry(entries, adapter)
-    if entry is None:
+    found = present(send, [adapter]).get(adapter.name)
+    if found is None:
         raise NotLoaded(
             "llama.cpp's server was started without this adapter, and takes none while it runs.",
             "Export the model as GGUF with the adapter alone, and start the server with --lora "
             f"{adapter.file_stem}-adapter-float32.gguf "
             "beside the others, and --lora-init-without-apply.",
         )
-    if any(other.get("scale") for other in entries):
-        reply = send("POST", _ADDRESS, [{"id": other["id"], "scale": 0.0} for other in entries])
-        if reply.status != 200:
-            raise of_status(reply)
-    return Loaded(
-        request_fields={"lora": [{"id": entry["id"], "scale": 1.0}]},
-        base_fields={"lora": [{"id": entry["id"], "scale": 0.0}]},
-    )
+    return found
 
 
 def unload(send: Send, adapter: Adapter) -> None:
     """Do nothing: what the server has not applied costs no time, and its memory until it is started anew."""
 
 
-def present(send: Send, adapters: Iterable[Adapter]) -> set[str]:
-    """Return the names of those adapters that the server was started with. Raises NotLoaded."""
+def present(send: Send, adapters: Iterable[Adapter]) -> dict[str, Loaded]:
+    """Return those of the adapters that the server was started with, by name: one look at its list, for their numbers
+    are others after each start. None of them is left applied. Raises NotLoaded."""
     entries = _entries(send)
-    return {adapter.name for adapter in adapters if _entry(entries, adapter) is not None}
+    if any(entry.get("scale") for entry in entries):
+        reply = send("POST", _ADDRESS, [{"id": entry["id"], "scale": 0.0} for entry in entries])
+        if reply.status != 200:
+            raise of_status(reply)
+    there = {adapter.name: _entry(entries, adapter) for adapter in adapters}
+    return {name: _loaded(entry) for name, entry in there.items() if entry is not None}
+
+
+def _loaded(entry: dict[str, Any]) -> Loaded:
+    return Loaded(
+        request_fields={"lora": [{"id": entry["id"], "scale": 1.0}]},
+        base_fields={"lora": [{"id": entry["id"], "scale": 0.0}]},
+    )
 
 
 def _entries(send: Send) -> list[dict[str, Any]]:

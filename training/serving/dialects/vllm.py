@@ -68,14 +68,15 @@ def unload(send: Send, adapter: Adapter) -> None:
         raise of_status(reply)
 
 
-def present(send: Send, adapters: Iterable[Adapter]) -> set[str]:
-    """Return the names of those adapters that the server answers to. Raises NotLoaded for what is no list of models."""
+def present(send: Send, adapters: Iterable[Adapter]) -> dict[str, Loaded]:
+    """Return those of the adapters that the server answers to, by name. Raises NotLoaded for what is no list of
+    models."""
     reply = send("GET", "models", None)
     body = reply.json
     if reply.status != 200 or not isinstance(body, dict) or not isinstance(body.get("data"), list):
         raise of_status(reply)
     listed = {str(entry.get("id")) for entry in body["data"] if isinstance(entry, dict)}
-    return {adapter.name for adapter in adapters if adapter.name in listed}
+    return {adapter.name: Loaded() for adapter in adapters if adapter.name in listed}
 
 
 def meaning(reply: Reply) -> NotLoaded:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
@@ -14,9 +16,9 @@ from tests.support import factories
 from training.models import Run
 from training.runs.ordering.end_events import tell_finished
 from training.runs.queue import asked_models
-from training.serving import adapter_upkeep, eviction
+from training.serving import adapter_upkeep, eviction, hot_loading
 from training.serving.dialects import detection
-from training.serving.dialects.exchange import Loaded
+from training.serving.dialects.exchange import Loaded, Reply
 
 pytestmark = pytest.mark.django_db
 State = ServedAdapter.State
@@ -251,6 +253,42 @@ def test_with_llama_cpp_each_request_says_which_adapter_answers(base, new_child,
     ]
     described = asked_models._described(again(child))
     assert described["request_fields"] == {"lora": [{"id": 3, "scale": 1.0}]}, "a recipe sends it, too"
+
+
+def test_children_at_llama_cpp_are_looked_up_by_one_request(base, new_child, fake, monkeypatch):
+    children = [new_child(f"child-{n}") for n in range(3)]
+    LanguageModel.objects.filter(pk=base.pk).update(endpoint=fake.url)
+    numbers, asked = [0, 1, 2], []
+
+    @contextmanager
+    def connected(of):
+        def send(method, path, body):
+            asked.append(path)
+            names = [f"child-{n}-adapter.gguf" for n in range(3)]
+            entries = [{"id": k, "path": name, "scale": 0.0} for k, name in zip(numbers, names, strict=True)]
+            return Reply(200, json.dumps(entries if path.startswith("/") else {"data": [{"id": "base"}]}))
+
+        yield send
+
+    for module in (hot_loading, adapter_upkeep):
+        monkeypatch.setattr(module, "connected", connected)
+    work()
+    assert {row_of(child).dialect for child in children} == {"llama.cpp"}
+    asked.clear()
+    adapter_upkeep.check_servers()
+    assert asked == ["/lora-adapters"]
+    numbers.reverse()  # it was started anew
+    adapter_upkeep.check_servers()
+    assert len(asked) == 2
+    of_requests = [again(child).request_fields["lora"] for child in children]
+    assert of_requests == [[{"id": n, "scale": 1.0}] for n in (2, 1, 0)]
+
+
+def test_a_child_without_a_base_is_no_servers_and_answers_like_any_other(new_child):
+    child = new_child("child")
+    ServedAdapter.objects.update_or_create(model=child, defaults={"base": None, "state": State.EVICTED})
+    assert serving.serving(child).state != "evicted"
+    assert serving.asked_now(child) == child and serving.served_of([child]) == [child]
 
 
 def test_those_that_compete_for_fewer_places_take_turns_while_the_arena_goes_on(vllm, base, new_child, project):
