@@ -440,6 +440,6 @@ def test_a_ranking_is_one_annotation_and_an_edit_is_a_pair(project):
     )
     assert Comparison.objects.count() == 6
     said = facts.annotated(project, "person")
-    frozen = freeze(project=project, kind="preferences", name="now", by=make_user(is_staff=True))
+    frozen = freeze(project=project, kind="preferences", name="now", by=make_user(project, role="researcher"))
     assert said.informative == said.pairs == frozen.counts["telling"] == 2, "the ranking, and the edit"
     assert facts.annotation_count(project) == 2
