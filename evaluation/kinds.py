@@ -32,7 +32,7 @@ def register() -> None:
     RUN_SECTIONS.register(RunSection("evaluate", evaluate_page.context))
     RUN_SECTIONS.register(RunSection("surprise", surprise_charts.context))
     RUN_SECTIONS.register(RunSection("export", export_files.context))
-    RUN_SECTIONS.register(RunSection("ppo", over_optimisation_panel.context))
+    RUN_SECTIONS.register(RunSection("ppo", over_optimisation_panel.context, "review"))
     KINDS.register(
         Kind(
             "evaluate",

@@ -17,9 +17,11 @@ def register() -> None:
     for kind in _kinds():
         KINDS.register(kind)
     RUN_SECTIONS.register(RunSection("classify", classify_section.context))
-    RUN_SECTIONS.register(RunSection("reward", reward_section.context))
+    RUN_SECTIONS.register(RunSection("classify", classify_section.mistakes_context, "samples"))
+    RUN_SECTIONS.register(RunSection("reward", reward_section.context, "charts"))
     RUN_SECTIONS.register(RunSection("corpus", corpora.section))
-    RUN_SECTIONS.register(RunSection("ppo", ppo_section.context))
+    RUN_SECTIONS.register(RunSection("ppo", ppo_section.charts_context, "charts"))
+    RUN_SECTIONS.register(RunSection("ppo", ppo_section.review_context, "review"))
     FORM_SECTIONS.register(FormSection("pretrain", pretrain_section.form_context))
     FORM_SECTIONS.register(FormSection("ppo", ppo_section.form_context))
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from annotate.models import AnnotatorKind, LanguageModel
 from evaluation.models import Evaluation
 from evaluation.registry.ancestry import Judgements, LineageEntry, judgements_in
-from training.runs.present import run_details
+from training.runs.present.run_page import run_overview
 
 FEW_JUDGEMENTS = 200
 SMALL = 1_000_000_000  # parameters
@@ -59,7 +59,7 @@ def _of_its_training(entry: LineageEntry) -> Iterator[str]:
     if run is None:
         return
     if run.kind in _BY_TRIAL:
-        agreement_text = run_details.agreement(run.reward_model)
+        agreement_text = run_overview.agreement(run.reward_model)
         text = f", which agrees with held-out annotations {agreement_text}" if agreement_text else ""
         yield f"It was trained to please a score{text}: where the score errs, so may it."
     if stop := run.result.get("stopped"):

@@ -27,7 +27,7 @@ from evaluation.registry.model_list import in_millions
 from training.models import Run
 from training.runs.figures import fidelity, progress
 from training.runs.figures.curves import is_number, number
-from training.runs.present import run_details
+from training.runs.present.run_page import run_config, run_overview
 from training.serving import adapter_bases
 
 _TASKS = {"policy": "text-generation", "classifier": "text-classification", "encoder": "fill-mask"}
@@ -200,7 +200,7 @@ def _training(entry: LineageEntry) -> Iterator[str]:
         return
     run = entry.run
     yield f"Run {run.pk}, {kind_title(run)}; seed {run.seed}; code `{run.code_version or 'unknown'}`."
-    options = run_details.options(run)
+    options = run_config.options(run)
     chosen = [option for option in options if not option.is_default]
     left = [option for option in options if option.is_default]
     if chosen:
@@ -242,7 +242,7 @@ def _each_once(signatures: Iterable[str]) -> Iterator[str]:
 
 def _of_the_run(run: Run) -> Iterator[str]:
     """Yield what the recipe said at its end, but for what other sections say."""
-    if compared := run_details.before_after(run.result):
+    if compared := run_overview.before_after(run.result):
         yield ""
         yield from table(("At the end of its run", "Parent", "This model"), compared)
     if sentence := fidelity.sentence(run.result):

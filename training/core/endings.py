@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from training.core.run_directory import RunDirectory
+from training.core.run_directory import RunDirectory, is_step_line
 
 SUCCEEDED, FAILED, LOST, CANCELLED, PAUSED = "succeeded", "failed", "lost", "cancelled", "paused"
 
@@ -140,5 +140,5 @@ def _name(number: int) -> str:
 
 
 def _last_words(log: Path) -> str:
-    lines = [line for line in log_tail(log, 20).splitlines() if line.strip()]
+    lines = [line for line in log_tail(log, 20).splitlines() if line.strip() and not is_step_line(line)]
     return f"{LAST_WORDS} {lines[-1][:300]}" if lines else ""

@@ -25,9 +25,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
@@ -36,6 +37,8 @@ from typing import Any
 from common import atomic_files
 
 Row = dict[str, Any]
+_IN_LINE = 8  # figures of a step that the log names
+_STEP_LINE = re.compile(r"\d\d:\d\d:\d\d step \d+: ")
 
 
 class RecipeFailure(Exception):
@@ -132,7 +135,9 @@ class RunDirectory:
     # Out, while it runs
 
     def log_metrics(self, step: int, **values: float) -> None:
+        """Add a row of figures, and print it as a line of the log."""
         self._append("metrics.jsonl", {"step": step, "time": time.time(), "values": values})
+        print(step_line(step, values, time.gmtime()), flush=True)
 
     def log_sample(self, step: int, prompt: list[Row], completion: str, score: float | None = None) -> None:
         self._append("samples.jsonl", {"step": step, "prompt": prompt, "completion": completion, "score": score})
@@ -261,6 +266,17 @@ class RunDirectory:
         with path.open("ab", buffering=0) as file:
             append_whole(file, "".join(lines))
         self._sequences[name] += len(rows)
+
+
+def step_line(step: int, values: Mapping[str, float], now: time.struct_time) -> str:
+    """Return `18:03:31 step 12: loss 2.31, kl 0.2`, with a few figures in the order in which the recipe gives them."""
+    numbers = [f"{name} {value:.4g}" for name, value in values.items() if isinstance(value, int | float)]
+    return f"{time.strftime('%H:%M:%S', now)} step {step}: {', '.join(numbers[:_IN_LINE])}"
+
+
+def is_step_line(line: str) -> bool:
+    """Tell whether `step_line` wrote a line of a log."""
+    return _STEP_LINE.match(line) is not None
 
 
 def read_lines(path: Path) -> Iterator[Row]:

@@ -270,11 +270,11 @@ def test_it_is_refused_and_tells_nothing(world, attempt):
 
 PAGES = [
     *[("rival", name, "model.pk") for name in ("model", "model-card", "lineage", "tax", "playground", "model-serving")],
-    *[("rival", name, "run.pk") for name in ("run", "run-figures", "run-yaml", "run-items")],
+    *[("rival", name, "run.pk") for name in ("run", "run-figures", "run-yaml", "run-log", "run-items")],
     *[("rival", name, "dataset.pk") for name in ("dataset",)],
     *[("rival", name, "theirs.slug") for name in ("project", "runs", "models", "audit", "people", "disk", "data")],
     *[("visitor", name, "theirs.slug") for name in ("project", "arena", "leaderboard", "runs", "votes")],
-    *[("visitor", name, "run.pk") for name in ("run", "run-yaml")],
+    *[("visitor", name, "run.pk") for name in ("run", "run-yaml", "run-log")],
     *[("annotator", name, "theirs.slug") for name in ("audit", "people", "project-settings", "gold", "disk")],
     *[("annotator", name, "model.pk") for name in ("playground", "model-serving")],
 ]  # fmt: skip
@@ -301,7 +301,9 @@ def test_an_order_as_yaml_finds_no_model_by_its_name(world):
 def test_an_annotator_does_not_see_the_log(world):
     browser = Client()
     browser.force_login(world.annotator)
-    assert f"{CANARY} in the log" not in browser.get(reverse("run", args=[world.run.pk])).content.decode()
+    page = browser.get(reverse("run", args=[world.run.pk]), {"tab": "log"}).content.decode()
+    assert f"{CANARY} in the log" not in page and "The log is for researchers" in page
+    assert browser.get(reverse("run-log", args=[world.run.pk])).status_code == 403
 
 
 @pytest.mark.parametrize("who", ["rival", "visitor"])

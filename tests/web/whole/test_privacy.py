@@ -32,8 +32,8 @@ def agree(user, *kinds, blur=True):
     harm_budget.agree(user=user, accepted=[*kinds], blur=blur, daily_cap=20, break_after=10, break_minutes=15)
 
 
-def html(client, name, *args) -> str:
-    return client.get(reverse(name, args=args)).content.decode()
+def html(client, name, *args, **query) -> str:
+    return client.get(reverse(name, args=args), query).content.decode()
 
 
 @pytest.mark.parametrize("is_frozen", [True, False])
@@ -62,8 +62,8 @@ def test_samples_of_a_run_show_no_question_of_a_visitor(client, project):
     run = Run.objects.create(project=project, kind="ppo", name="r", parent=make_model())
     for number, prompt in enumerate((make_prompt(project, ASKED, source="arena"), make_prompt(project, "Our own"))):
         run.samples.create(sequence=number + 1, step=0, prompt=prompt.messages, completion="x")
-    text = html(client, "run", run.pk)
-    assert "Our own" in text and ASKED not in text
+    text = html(client, "run", run.pk, tab="samples")
+    assert "Our own" in text and ASKED not in text and ASKED not in html(client, "run", run.pk)
     assert len(program(project).get(f"runs/{run.pk}/samples/").json()) == 1
     assert len(program(project, "reviewer").get(f"runs/{run.pk}/samples/").json()) == 2
 
@@ -72,9 +72,10 @@ def test_who_judges_blind_does_not_read_the_answers_under_their_models_name(clie
     run = Run.objects.create(project=project, kind="sample", name="s", parent=make_model(), state="succeeded")
     run.completions.add(make_completion(make_prompt(project), "the tell-tale answer", model=run.parent))
     sign_in(client, project, "annotator")
+    assert "the tell-tale answer" not in html(client, "run", run.pk, tab="samples")
     assert "the tell-tale answer" not in html(client, "run", run.pk)
     sign_in(client, project, "researcher")
-    assert "the tell-tale answer" in html(client, "run", run.pk)
+    assert "the tell-tale answer" in html(client, "run", run.pk, tab="samples")
 
 
 def test_the_reason_of_an_exclusion_is_for_reviewers_and_its_author(client, project):

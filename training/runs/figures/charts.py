@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from common.charts.axes import Scale, level_lines, scale, ticks
 from common.charts.scene import LINE_COLOURS, Dot, Line, Mark, Scene, Text, colour_of, svg
@@ -20,6 +20,7 @@ Point = tuple[float, float]
 class Series:
     label: str
     points: tuple[Point, ...]
+    is_dots: bool = False  # nothing lies between the points
 
     @property
     def last(self) -> float | None:
@@ -55,13 +56,16 @@ def picture(
     height: int = 360,
     is_log: bool = False,
     pale: Sequence[Series] = (),
+    is_share: bool = False,
 ) -> str:
-    """Return an <svg>; `pale` lies behind: the same lines before they were smoothed. Empty when there is nothing to
-    draw."""
+    """Return an <svg>; `pale` lies behind: the same lines before they were smoothed. The axis of a share goes from 0
+    to 1. Empty when there is nothing to draw."""
     points = [point for one in (*series, *pale) for point in one.points if not is_log or point[1] > 0]
     if not points:
         return ""
     frame = _frame(points, width, height, is_log)
+    if is_share and not is_log:
+        frame = replace(frame, y=(min(0.0, *(y for _, y in points)), max(1.0, *(y for _, y in points))))
     marks = _grid(frame)
     for index, one in enumerate(pale):
         marks += _line(one, index, frame, is_pale=True)
@@ -79,7 +83,7 @@ def smoothed(series: Series, window: int) -> Series:
     for x, y in series.points:
         mean, weight = keep * mean + (1 - keep) * y, keep * weight + (1 - keep)
         points.append((x, mean / weight))
-    return Series(series.label, tuple(points))
+    return Series(series.label, tuple(points), series.is_dots)
 
 
 def _frame(points: Sequence[Point], width: int, height: int, is_log: bool) -> Frame:
@@ -119,8 +123,8 @@ def _line(series: Series, index: int, frame: Frame, *, is_pale: bool = False) ->
     """Return a line; past the eighth line colours repeat, and lines are dashed."""
     shown = [(frame.across(x), frame.up(y)) for x, y in series.points if not frame.is_log or y > 0]
     colour, opacity = colour_of(index), 0.3 if is_pale else 1.0
-    if len(shown) == 1:
-        return [Dot(shown[0], colour, opacity=opacity, title=series.label)]
+    if len(shown) == 1 or series.is_dots:
+        return [Dot(point, colour, opacity=opacity, title=series.label) for point in shown]
     width = 1.0 if is_pale else 2.0
     return [Line(tuple(shown), colour, width, index >= LINE_COLOURS, opacity, series.label)] if shown else []
 

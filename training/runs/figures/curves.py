@@ -26,6 +26,8 @@ class Curve:
     lines: tuple[Line, ...] = ()
     unit: str = "step"  # what the horizontal axis counts
     is_dots: bool = False  # things of a list, with nothing between them that a line would mean
+    value_unit: str = ""  # what the vertical axis counts; empty where the title says all
+    is_share: bool = False  # from 0 to 1, and so is its axis
 
 
 # In the order of what a reader asks: does it work, how far has it gone, are the answers still answers, is it healthy.
@@ -103,6 +105,27 @@ _ABOVE_THE_PARENT = {"surprise": "max_surprise_rise", "entropy": "max_entropy_ri
 # Of step 0 alone: the parent's baseline and what follows from it. Levels to compare with, and no curves.
 _BASELINE = "parent_"
 _OF_CANDIDATES = ("cv_accuracy", "cv_nll")  # one candidate a row: numbered, and in no order
+_SHARES = (
+    *("accuracy", "cv_accuracy", "token_accuracy", "distinct", "distinct_2", "eos_rate", "cut_share"),
+    *("foreign_scripts", "clip_frac", "kept_share", "score_outside"),
+)
+_UNITS = {
+    **dict.fromkeys(_SHARES, "share"),
+    **dict.fromkeys(("kl", "kl_k3", "kl_robust", "stop_kl"), "nats an answer"),
+    **dict.fromkeys(("entropy", "surprise", "sampler_kl", "ptx_loss", "ptx_held_out_loss"), "nats a token"),
+    **dict.fromkeys(("loss", "validation_loss", "eval_loss", "cv_nll"), "nats"),
+    "bits_per_byte": "bits a byte",
+    "length_mean": "tokens",
+    "bytes_per_token": "bytes a token",
+    "tokens_per_word": "tokens a word",
+    "documents_per_second": "documents/s",
+    "episodes_per_second": "episodes/s",
+    "tokens_per_second": "tokens/s",
+    "completions_per_second": "completions/s",
+    "peak_memory_gb": "GB",
+    "seconds": "s",
+}
+MOST_MAIN = 6  # curves that a page shows at first: as many as one looks at together
 _LEVELS = ("kl_target", "stop_kl")
 _ERROR = "_se"  # the standard error of the figure that bears the name without it
 
@@ -114,6 +137,11 @@ def curves(rows: Sequence[tuple[int, Values]], config: Values) -> list[Curve]:
 
 def names_in(rows: Iterable[Values]) -> set[str]:
     return {name for values in rows for name, value in values.items() if is_number(value) and is_figure(name)}
+
+
+def last_values(rows: Iterable[Values]) -> dict[str, float]:
+    """Return the last number of each figure."""
+    return {name: float(v) for values in rows for name, v in values.items() if is_number(v) and is_figure(name)}
 
 
 def is_figure(name: str) -> bool:
@@ -140,13 +168,15 @@ def curves_of(names: set[str], config: Values, first: tuple[int, Values] | None 
             tuple(_lines(name, first, config)),
             unit="candidate" if name in _OF_CANDIDATES else "step",
             is_dots=name in _OF_CANDIDATES,
+            value_unit=_UNITS.get(name, ""),
+            is_share=name in _SHARES,
         )
         for name in (*known_names, *others)
     ]
     # A kind that nobody here has heard of shows its first few; the rest are one click away.
     if curves and not any(curve.is_main for curve in curves):
-        curves = [replace(curve, is_main=i < 4) for i, curve in enumerate(curves)]
-    return curves
+        return [replace(curve, is_main=i < 4) for i, curve in enumerate(curves)]
+    return [replace(curve, is_main=curve.is_main and i < MOST_MAIN) for i, curve in enumerate(curves)]
 
 
 def title_of(name: str) -> str:

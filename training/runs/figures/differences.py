@@ -78,7 +78,11 @@ def choices(runs: Sequence[Run]) -> list[Line]:
     }
     options = [current_names(run.kind, run.config) for run in runs]
     names = dict.fromkeys(name for each in options for name in each)
-    rows |= {name: [_value(each, name) for each in options] for name in names}
+    kinds = {run.kind for run in runs}
+    for name in names:
+        # What only one kind of several has is no difference between the runs.
+        if len(kinds) == 1 or len({run.kind for run, each in zip(runs, options, strict=True) if name in each}) > 1:
+            rows[name] = [_value(each, name) for each in options]
     return _differing(rows)
 
 

@@ -10,7 +10,7 @@ from annotate.core.errors import Refused
 from annotate.core.page_access import allows, refused_page
 from training.runs.access import find_run
 from training.runs.ordering import pauses
-from training.runs.present import run_details
+from training.runs.present.run_page import run_tabs
 
 
 @allows(post="research")
@@ -20,7 +20,7 @@ def choose(request: HttpRequest, run_id: int) -> HttpResponse:
     if refusal:
         return refusal
     if not request.user.is_authenticated:
-        return redirect_to_login(run_details.address(run))
+        return redirect_to_login(run_tabs.address(run))
     name = request.POST.get("choice", "")
     try:
         pauses.choose(run=run, by=request.user, choice=name, changes=_changes(request, name))

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 from django.contrib.auth.views import redirect_to_login
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 
+from annotate.core.asgi import downloads
 from annotate.core.errors import Refused
 from annotate.core.page_access import allows, in_project, refused_page
-from annotate.core.permissions import can
+from annotate.core.permissions import can, require
 from annotate.models import LanguageModel, Project, User
 from common.whole_numbers import row_id
 from training.core.kinds import KINDS
 from training.core.stages import stages
 from training.models import Run
 from training.runs.access import find_run
-from training.runs.figures import differences
 from training.runs.ordering import actions
 from training.runs.present import kind_sections, run_details, run_list
 from training.runs.present.run_form import ROWS, RunForm, earlier_run, suggested
+from training.runs.present.run_page import run_charts, run_tabs
+
+_PLAIN = "text/plain; charset=utf-8"
+_BLOCK = 1 << 20
 
 
 @never_cache
@@ -104,7 +109,34 @@ def run(request: HttpRequest, run_id: int) -> HttpResponse:
     run, refusal = find_run(request, run_id)
     if refusal:
         return refusal
-    return render(request, "training/runs/run.html", _page(request, run))
+    view = run_tabs.View.of(run, request.GET)
+    return render(request, f"training/runs/tabs/{view.tab}.html", _page(request, run, view))
+
+
+@never_cache
+@allows(get="research")
+def log(request: HttpRequest, run_id: int) -> HttpResponseBase:
+    """Download the log as the recipe wrote it, for researchers of the project: it may quote data."""
+    run, refusal = find_run(request, run_id)
+    if refusal:
+        return refusal
+    if not request.user.is_authenticated:
+        return redirect_to_login(request.get_full_path())
+    try:
+        require(request.user, "research", run.project)
+    except Refused as refused:
+        return refused_page(request, refused, project=run.project)
+    path = run.path / "log.txt"
+    if path.is_symlink() or not path.exists():  # the recipe could have laid a link to any file
+        raise Http404("Nothing is written yet.")
+    # Without its length: it may grow while it is sent.
+    return downloads.download(request, _blocks(path), name=f"run-{run.pk}-log.txt", content_type=_PLAIN)
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            yield block
 
 
 @never_cache
@@ -147,7 +179,7 @@ def _act(request: HttpRequest, run_id: int, action: Any) -> HttpResponse:
     if refusal:
         return refusal
     if not request.user.is_authenticated:
-        return redirect_to_login(run_details.address(run))
+        return redirect_to_login(run_tabs.address(run))
     try:
         changed = action(run=run, by=request.user)
     except Refused as refused:
@@ -155,15 +187,13 @@ def _act(request: HttpRequest, run_id: int, action: Any) -> HttpResponse:
     return redirect("run", changed.pk)
 
 
-def _page(request: HttpRequest, run: Run) -> dict[str, Any]:
-    shown = run_details.context(run)
+def _page(request: HttpRequest, run: Run, view: run_tabs.View) -> dict[str, Any]:
+    shown = run_details.context(run, view)
     return {
         **shown,
         "project": run.project,
-        "options": run_details.options(run),
-        "pictures": run_details.pictures(run, shown["main"], shown["curve_data"]["points"]),
+        "pictures": run_charts.pictures(run, view, shown) if view.is_drawn else [],
         "form_key": uuid.uuid4().hex,
-        "differences": differences.of_run(run),
         "may_change": can(request.user, "research", run.project),
         "may_review": can(request.user, "review", run.project),
     }

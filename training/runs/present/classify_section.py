@@ -46,9 +46,12 @@ def context(run: Run) -> dict[str, Any]:
         )
         for index, (row, counts) in enumerate(zip(result["per_label"], result["confusion"], strict=True))
     ]
+    return {"confusion": lines, "reliability": result.get("reliability", [])}
+
+
+def mistakes_context(run: Run) -> dict[str, Any]:
     wrong = _mistakes(run)
-    shown = {"mistakes": wrong[:_FIRST], "more_mistakes": wrong[_FIRST:]}
-    return {"confusion": lines, "reliability": result.get("reliability", []), **shown}
+    return {"mistakes": wrong[:_FIRST], "more_mistakes": wrong[_FIRST:]}
 
 
 def _mistakes(run: Run) -> list[dict[str, Any]]:

@@ -1,9 +1,10 @@
 """Add to the pages of one kind of run what only that kind shows.
 
-A kind that has more to tell brings a template, `templates/training/runs/kinds/<kind>.html` on the page of a run or
-`<kind>_form.html` below the form of a new one, and registers what that template needs: with `RUN_SECTIONS` a function
-of the run whose result joins the page's context, with `FORM_SECTIONS` a function of the form. Either works without the
-other. A kind whose form needs more than that registers a view of its own with `FORM_PAGES`.
+A kind that has more to tell brings a template, `templates/training/runs/kinds/<kind>.html` on the overview of a run,
+`<kind>_<tab>.html` on another tab or `<kind>_form.html` below the form of a new one, and registers what that template
+needs: with `RUN_SECTIONS` a function of the run whose result joins the tab's context, with `FORM_SECTIONS` a function
+of the form. Either works without the other. A kind whose form needs more than that registers a view of its own with
+`FORM_PAGES`.
 """
 
 from __future__ import annotations
@@ -25,12 +26,16 @@ if TYPE_CHECKING:
     from training.runs.present.run_form import RunForm
 
 
+_OVERVIEW = "overview"
+
+
 @dataclass(frozen=True)
 class RunSection:
-    """Hold what the page of a run of this kind is given beside what all are given. A kind may have several."""
+    """Hold what a tab of a run of this kind is given beside what all are given. A kind may have several."""
 
     kind: str
     context: Callable[[Run], dict[str, Any]]
+    tab: str = _OVERVIEW
 
 
 @dataclass(frozen=True)
@@ -51,8 +56,8 @@ class FormPage:
 
 RUN_SECTIONS: Hook[RunSection] = Hook(
     "run sections",
-    "Called with a run whenever its page is rendered; what they return joins the page's context.",
-    key=lambda section: f"{section.kind}: {dotted_name(section.context)}",
+    "Called with a run whenever that tab of its page is rendered; what they return joins the tab's context.",
+    key=lambda section: f"{section.kind}, {section.tab}: {dotted_name(section.context)}",
 )
 FORM_SECTIONS: Hook[FormSection] = Hook(
     "form sections",
@@ -66,13 +71,20 @@ FORM_PAGES: Hook[FormPage] = Hook(
 )
 
 
-def of_run(run: Run) -> dict[str, Any]:
-    """Return what this run's kind adds to its page; it renders again whenever the run moves on, so it must be quick."""
+def of_run(run: Run, tab: str = _OVERVIEW) -> dict[str, Any]:
+    """Return what this run's kind adds to a tab; it renders again whenever the run moves on, so it must be quick."""
     values: dict[str, Any] = {}
     for section in RUN_SECTIONS.values():
-        if section.kind == run.kind:
+        if (section.kind, section.tab) == (run.kind, tab):
             values |= section.context(run)
-    return {**values, "kind_template": _existing(f"training/runs/kinds/{run.kind}.html")}
+    return {**values, "kind_template": template_of(run.kind, tab)}
+
+
+def template_of(kind: str, tab: str) -> str:
+    """Return the template that a kind has for a tab, or nothing."""
+    return _existing(
+        f"training/runs/kinds/{kind}.html" if tab == _OVERVIEW else f"training/runs/kinds/{kind}_{tab}.html"
+    )
 
 
 def of_form(form: RunForm) -> dict[str, Any]:

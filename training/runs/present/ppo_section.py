@@ -1,9 +1,8 @@
-"""Present a PPO run beside what all runs show: people's opinion, samples by step, amendments."""
+"""Present a PPO run beside what all runs show: people's opinion, and whether the score still means something."""
 
 from __future__ import annotations
 
-import json
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,13 +10,10 @@ from urllib.parse import urlencode
 
 from django.urls import reverse
 
-from annotate.data.feedback_lineage import asked_in_the_arena
 from annotate.models import AnnotatorKind
-from common.splits import text_hash
 from training import configs
 from training.core import review_agreement
-from training.models import Review, Run, Sample
-from training.runs.figures.curves import evenly
+from training.models import Review, Run
 from training.runs.human_review import reviews as human_review
 from training.runs.ordering import pauses
 from training.runs.present import score_trust
@@ -26,8 +22,6 @@ from training.runs.present.review_picture import Mark, picture
 if TYPE_CHECKING:
     from training.runs.present.run_form import RunForm
 
-_PROMPTS = 6
-_STEPS = 12
 _PAIRS = 6
 
 
@@ -45,16 +39,6 @@ class ReviewLine:
 
 
 @dataclass(frozen=True)
-class Answers:
-    """One prompt, answered by the parent, at each step that was sampled, and last."""
-
-    prompt: str
-    parent: Sample
-    middle: tuple[Sample, ...]
-    latest: Sample | None
-
-
-@dataclass(frozen=True)
 class Judged:
     """A pair that has been judged, for those who may know which answer is whose."""
 
@@ -66,13 +50,12 @@ class Judged:
         return f"{self.review.predicted:.0%}"
 
 
-def context(run: Run) -> dict[str, Any]:
+def review_context(run: Run) -> dict[str, Any]:
+    """Return what people said of its answers while it trained, for the tab of the human review."""
     reviewed = human_review.reviewed_pairs(run)
     config = pauses.config_now(run)
-    answer_rows = answers(run)
     reward = "the reward function" if run.config.get("reward_function") else "the reward model"
     return {
-        "own_samples": True,
         "reviews": _lines(reviewed, config),
         "review_verdicts": _verdicts(reviewed, reward),
         "reward_name": reward,
@@ -81,32 +64,12 @@ def context(run: Run) -> dict[str, Any]:
         "open_pairs": sum(1 for one in reviewed if _is_open(one)),
         "judged_pairs": _judged_pairs(run),
         "config_now": config,
-        "answers_by_step": answer_rows,
-        "sampled_steps": _steps(answer_rows),
-        **score_trust.context(run),
     }
 
 
-def answers(run: Run) -> list[Answers]:
-    """Return the same prompts at each sampled step. What somebody asked in the arena is left out: anybody reads this
-    page."""
-    by_prompt: dict[str, dict[int, Sample]] = defaultdict(dict)
-    for sample in run.samples.order_by("step", "sequence"):
-        by_prompt[json.dumps(sample.prompt, sort_keys=True)][sample.step] = sample
-    private_hashes = asked_in_the_arena(run.project, (next(iter(s.values())).prompt for s in by_prompt.values()))
-    rows = []
-    for samples in by_prompt.values():
-        first, *rest = samples.values()
-        if text_hash(first.prompt) not in private_hashes:
-            steps_between = tuple(evenly(rest[:-1], _STEPS))
-            rows.append(Answers(first.prompt[-1]["content"], first, steps_between, rest[-1] if rest else None))
-    return rows[:_PROMPTS]
-
-
-def _steps(answers: Iterable[Answers]) -> list[tuple[int, bool]]:
-    """Return (step, whether it is shown at first), of the steps between the parent and the latest one."""
-    steps = sorted({sample.step for one in answers for sample in one.middle})
-    return [(step, i == (len(steps) - 1) // 2) for i, step in enumerate(steps)]
+def charts_context(run: Run) -> dict[str, Any]:
+    """Return what stands beside the curves: whether the score still means something."""
+    return {"config_now": pauses.config_now(run), **score_trust.context(run)}
 
 
 def _lines(reviewed: Sequence[human_review.ReviewedPair], config: dict[str, Any]) -> list[ReviewLine]:

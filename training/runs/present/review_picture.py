@@ -15,7 +15,7 @@ from training.runs.figures.curves import evenly
 _WIDTH, _HEIGHT = 640, 190
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 16, 12, 30
 _LABELS = 8
-_EXPECTED, _PEOPLE = "accent", "b"  # as the key of templates/training/runs/kinds/ppo.html has them
+_EXPECTED, _PEOPLE = "accent", "b"  # as the key of templates/training/runs/kinds/ppo_review.html has them
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Draw the same figure of several runs in one chart, and list in what the runs differ."""
+"""Draw the figures of several runs over each other, and list in what the runs differ."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from django.db.models import Exists, OuterRef
 
@@ -18,16 +19,20 @@ from training.core.kinds import KINDS
 from training.models import Metric, Run
 from training.runs.figures import charts, curves, differences
 from training.runs.figures.charts import Series
+from training.runs.present.compared_samples import compared_samples
 from training.runs.present.run_details import RELATED
 
 MOST_RUNS = 12
 AXES = {"step": "Step", "tokens": "Tokens", "seconds": "Seconds of work"}
 SMOOTH = (0, 5, 20, 100)
 _POINTS = 600
+_SMALL_POINTS = 200
+_MULTIPLES = 9  # pictures shown at first
 _LINES = 60
 _OFFERED = 100
 
 Timed = tuple[int, datetime, dict[str, Any]]  # step, time, values
+Placed = tuple[float, dict[str, Any]]  # place on the horizontal axis, values
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,16 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class Multiple:
+    """One curve of all the runs, small; `address` shows it large, with its table."""
+
+    title: str
+    address: str
+    svg: str
+    words: str  # where there is nothing to draw
+
+
+@dataclass(frozen=True)
 class Legend:
     """One run: its line, and the figure at its end and at its best in either direction."""
 
@@ -69,29 +84,27 @@ class Legend:
 def context(project: Project, choice: Choice) -> dict[str, Any]:
     run_by_id = project.runs.select_related(*RELATED).in_bulk(choice.runs)
     runs = [run_by_id[number] for number in choice.runs if number in run_by_id]
-    rows = {run.pk: _rows(run) for run in runs}
-    known_curves = curves.curves_of(curves.names_in(values for r in rows.values() for _, _, values in r), {})
-    metric = choice.metric if choice.metric in [c.name for c in known_curves] else _first(known_curves, rows)
-    raw = [_series(run, rows[run.pk], metric, choice.x) for run in runs]
-    shown = [charts.smoothed(one, choice.smooth) for one in raw] if choice.smooth else raw
-    title = curves.title_of(metric) if metric else ""
-    options: dict[str, Any] = {
-        "title": title,
-        "x_title": AXES[choice.x],
-        "is_log": choice.is_log,
-        "pale": raw if choice.smooth else (),
-    }
+    rows = {run.pk: _placed(run, _rows(run), choice.x) for run in runs}
+    known_curves = curves.curves_of(curves.names_in(values for r in rows.values() for _, values in r), {})
+    curve_by_name = {curve.name: curve for curve in known_curves}
+    metric = choice.metric if choice.metric in curve_by_name else ""
+    raw = [_series(run, rows[run.pk], curve_by_name.get(metric)) for run in runs]
+    shown = _smoothed(raw, choice)
+    multiples = [] if metric else [_multiple(runs, rows, curve, choice) for curve in _shared(known_curves, rows)]
     return {
         "project": project,
         "choice": choice,
         "runs": runs,
         "metric": metric,
-        "title": title,
+        "title": curve_by_name[metric].title if metric else "",
         "metrics": known_curves,
         "axes": AXES.items(),
         "windows": SMOOTH,
-        "wide": charts.picture(shown, **options),
-        "narrow": charts.picture(shown, width=370, height=280, **options),
+        "wide": _drawn(curve_by_name[metric], raw, choice) if metric else "",
+        "narrow": _drawn(curve_by_name[metric], raw, choice, width=370, height=280) if metric else "",
+        "multiples": multiples[:_MULTIPLES],
+        "more_multiples": multiples[_MULTIPLES:],
+        "samples": compared_samples(runs) if len(runs) > 1 else [],
         "legend": [_legend(run, one, i) for i, (run, one) in enumerate(zip(runs, raw, strict=True))],
         "table": _table(shown),
         "choices": differences.choices(runs) if len(runs) > 1 else [],
@@ -106,28 +119,57 @@ def _rows(run: Run) -> list[Timed]:
     return list(run.metrics.order_by("sequence").values_list("step", "time", "values"))
 
 
-def _first(known_curves: list[curves.Curve], rows: dict[int, list[Timed]]) -> str:
-    """Return the figure that most of the runs have; of several such the one that a run page shows first."""
-    names_by_run = [curves.names_in(values for _, _, values in run_rows) for run_rows in rows.values()]
+def _shared(known_curves: list[curves.Curve], rows: dict[int, list[Placed]]) -> list[curves.Curve]:
+    """Return the curves that at least two of the runs have, those that most have first; all where none is shared."""
+    names_by_run = [curves.names_in(values for _, values in run_rows) for run_rows in rows.values()]
     counts = {curve.name: sum(curve.name in names for names in names_by_run) for curve in known_curves}
-    return max(counts, key=lambda name: counts[name], default="")
+    shared = [curve for curve in known_curves if counts[curve.name] > 1]
+    return sorted(shared, key=lambda curve: (not curve.is_main, -counts[curve.name])) or known_curves
 
 
-def _series(run: Run, rows: Sequence[Timed], metric: str, x: str) -> Series:
-    xs = _places(run, rows, x)
-    points = [
-        (x_value, float(values[metric]))
-        for x_value, (_, _, values) in zip(xs, rows, strict=True)
-        if curves.is_number(values.get(metric))
-    ]
-    return Series(f"{run.pk} {run.name}", tuple(curves.evenly(points, _POINTS)))
+def _multiple(runs: Sequence[Run], rows: dict[int, list[Placed]], curve: curves.Curve, choice: Choice) -> Multiple:
+    raw = [_series(run, rows[run.pk], curve, _SMALL_POINTS) for run in runs]
+    query = [("run", run.pk) for run in runs] + [("metric", curve.name), ("x", choice.x), ("smooth", choice.smooth)]
+    address = "?" + urlencode([*query, *([("log", 1)] if choice.is_log else [])])
+    if not any(len(one.points) > 1 for one in raw):
+        values = [f"{one.label}: {curves.number(one.last)}" for one in raw if one.points]
+        return Multiple(curve.title, address, "", "One point each. " + "; ".join(values) + ".")
+    return Multiple(curve.title, address, _drawn(curve, raw, choice, width=380, height=210), "")
 
 
-def _places(run: Run, rows: Sequence[Timed], x: str) -> list[float]:
+def _drawn(curve: curves.Curve, raw: list[Series], choice: Choice, **size: int) -> str:
+    return charts.picture(
+        _smoothed(raw, choice),
+        title=curve.title,
+        x_title=AXES[choice.x],
+        is_log=choice.is_log and not curve.is_share,
+        is_share=curve.is_share,
+        pale=raw if choice.smooth and not curve.is_dots else (),
+        **size,
+    )
+
+
+def _smoothed(raw: list[Series], choice: Choice) -> list[Series]:
+    """Return the lines as they are drawn; points with nothing between them are never smoothed."""
+    return [charts.smoothed(one, choice.smooth) if choice.smooth and not one.is_dots else one for one in raw]
+
+
+def _series(run: Run, rows: Sequence[Placed], curve: curves.Curve | None, most: int = _POINTS) -> Series:
+    name, is_dots = (curve.name, curve.is_dots) if curve else ("", False)
+    points = [(x, float(values[name])) for x, values in rows if curves.is_number(values.get(name))]
+    if is_dots:  # candidates are numbered among themselves
+        points = [(float(i), y) for i, (_, y) in enumerate(points, 1)]
+    return Series(f"{run.pk} {run.name}", tuple(curves.evenly(points, most)), is_dots)
+
+
+def _placed(run: Run, rows: Sequence[Timed], x: str) -> list[Placed]:
+    """Return the rows at their places on the axis."""
+    all_values = [values for _, _, values in rows]
     if x == "step":
-        return [float(step) for step, _, _ in rows]
+        return [(float(step), values) for step, _, values in rows]
     seconds = _seconds_of_work(run, [time for _, time, _ in rows])
-    return seconds if x == "seconds" else _tokens(seconds, [values for _, _, values in rows])
+    places = seconds if x == "seconds" else _tokens(seconds, all_values)
+    return list(zip(places, all_values, strict=True))
 
 
 def _seconds_of_work(run: Run, times: Sequence[datetime]) -> list[float]:

@@ -155,7 +155,7 @@ def test_a_run_that_parts_is_said_to_on_its_page_and_on_its_models(client, run, 
     for step in range(1, 21):
         for _ in range(3):
             ask(run, step, "policy" if step < 8 else "parent", expected=0.4 + step / 40)
-    for address in (reverse("run", args=[run.pk]), reverse("model", args=[child.pk])):
+    for address in (reverse("run", args=[run.pk]) + "?tab=review", reverse("model", args=[child.pk])):
         page = client.get(address).content.decode()
         assert "The curves part: what the score promises has grown beyond what people say" in page
         assert "liked less and less by people" in page
@@ -167,7 +167,7 @@ def test_few_opinions_cannot_tell_and_say_how_many_more(client, run):
     measure(run)
     for step in (4, 8):
         ask(run, step, "policy")
-    page = client.get(reverse("run", args=[run.pk])).content.decode()
+    page = client.get(reverse("run", args=[run.pk]), {"tab": "review"}).content.decode()
     assert "cannot be told yet: 2 opinions of people on its answers while it trained. About" in page
 
 
@@ -184,7 +184,7 @@ def test_the_arena_stands_at_the_end_with_people_and_simulations_apart(run, base
 
 def test_a_run_that_asked_nobody_says_so(client, run):
     measure(run)
-    page = client.get(reverse("run", args=[run.pk])).content.decode()
+    page = client.get(reverse("run", args=[run.pk]), {"tab": "review"}).content.decode()
     assert "Nobody was asked about its answers while it trained" in page
     assert page.count('<svg class="scene"') == 2
 
@@ -193,7 +193,7 @@ def test_a_run_that_will_ask_people_does_not_say_that_nobody_is_asked(client, ru
     run.state, run.config = "running", run.config | {"review_every": 4, "review_samples": 4}
     run.save()
     measure(run)
-    page = client.get(reverse("run", args=[run.pk])).content.decode()
+    page = client.get(reverse("run", args=[run.pk]), {"tab": "review"}).content.decode()
     assert "Nobody was asked" not in page and "</code> above 0 shows people" not in page
     assert "Every 4 steps 4 of its answers go to" in page
     assert "Nobody has been asked about its answers yet: its first pairs are taken at step 4" in page
@@ -201,7 +201,7 @@ def test_a_run_that_will_ask_people_does_not_say_that_nobody_is_asked(client, ru
 
 def test_nothing_is_shown_before_anything_is_known_nor_of_other_kinds(client, run, base):
     assert over_optimisation_panel.of_run(run) is None
-    assert "parting-heading" not in client.get(reverse("run", args=[run.pk])).content.decode()
+    assert "parting-heading" not in client.get(reverse("run", args=[run.pk]), {"tab": "review"}).content.decode()
     assert "parting-heading" not in client.get(reverse("model", args=[base.pk])).content.decode()
 
 
@@ -220,7 +220,7 @@ def test_the_figures_and_the_picture_can_be_had_as_files(client, run, base, chil
     for step in range(1, 21):
         ask(run, step, "policy", expected=0.75)
     vote(child, base, "model_a", 2)
-    page = client.get(reverse("run", args=[run.pk])).content.decode()
+    page = client.get(reverse("run", args=[run.pk]), {"tab": "review"}).content.decode()
     for form in ("csv", "json", "png"):
         assert reverse("score-and-people", args=[run.pk, form]) in page
     table = client.get(reverse("score-and-people", args=[run.pk, "csv"])).content.decode().splitlines()

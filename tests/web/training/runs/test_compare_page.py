@@ -9,14 +9,15 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
-from tests.support.factories import make_project, make_user
+from tests.support.factories import make_project, make_prompt, make_user
 from tests.support.training.runs import make_dataset, make_run, make_weights
 from training.models import Attempt, Metric, Run
-from training.runs.figures import charts, differences
+from training.runs.figures import charts, curves, differences
 from training.runs.figures.charts import Series
 from training.runs.present import run_comparison as compare
 
 pytestmark = pytest.mark.django_db
+LOSS = curves.Curve("loss", "Loss", is_main=True)
 
 
 def measured(project, *values: dict, start=None, seconds: float = 1.0, **fields) -> Run:
@@ -29,23 +30,63 @@ def measured(project, *values: dict, start=None, seconds: float = 1.0, **fields)
     return run
 
 
+def placed(run: Run, x: str):
+    return compare._placed(run, compare._rows(run), x)
+
+
 def page(client, project, *runs: Run, **query) -> str:
     response = client.get(reverse("compare-runs", args=[project.slug]), {"run": [run.pk for run in runs], **query})
     assert response.status_code == 200
     return response.content.decode()
 
 
-def test_two_runs_lie_over_each_other_with_a_table_behind(client, project):
+def test_two_runs_open_on_all_the_curves_that_they_share(client, project):
+    one = measured(project, {"loss": 3.0, "kl": 0.1}, {"loss": 2.0, "kl": 0.3}, name="one")
+    two = measured(project, {"loss": 2.5, "kl": 0.2, "accuracy": 0.5}, {"loss": 2.25, "kl": 0.2}, name="two")
+    text = page(client, project, one, two)
+    assert re.findall(r'<figcaption><a href="\?[^"]*metric=(\w+)', text) == ["loss", "kl"]
+    assert text.count('<svg class="curves"') == 2 and '<option value="" selected>all shared curves' in text
+    assert "more shared curves" not in text
+
+
+def test_candidates_are_points_and_one_point_is_said(client, project):
+    one = measured(project, {"cv_nll": 0.7, "loss": 1.0}, {"cv_nll": 0.6}, name="one")
+    two = measured(project, {"cv_nll": 0.8, "loss": 2.0}, {"cv_nll": 0.5}, name="two")
+    text = page(client, project, one, two)
+    [picture] = re.findall(r'<svg class="curves".*?</svg>', text, re.S)
+    assert picture.count("<circle") == 4 and picture.count('stroke="var(--line-1)"') == 0
+    assert f"One point each. {one.pk} one: 1; {two.pk} two: 2." in text
+
+
+def test_the_axis_of_a_share_goes_from_0_to_1():
+    drawn = charts.picture([Series("a", ((0.0, 0.4), (1.0, 0.5)))], title="t", x_title="x", is_share=True)
+    assert ">0</text>" in drawn and ">1</text>" in drawn
+
+
+def test_the_same_prompt_has_an_answer_of_each_run(client, project):
+    runs = [measured(project, {"loss": 1.0}, name=name) for name in ("one", "two")]
+    for run, text in zip(runs, ("The Moon pulls.", "The Moon lifts."), strict=True):
+        prompt = [{"role": "user", "content": "Why tides?"}]
+        run.samples.create(sequence=1, step=5, prompt=prompt, completion=text)
+        run.samples.create(sequence=2, step=5, prompt=[{"role": "user", "content": run.name}], completion="x")
+    text = page(client, project, *runs)
+    assert "The Moon <del>pulls</del>." in text and "The Moon <ins>lifts</ins>." in text
+    assert text.count('class="prompt then-now"') == 1, "only what both were asked"
+    make_prompt(project, "Why tides?", source="arena")
+    assert "The Moon" not in page(client, project, *runs), "anybody reads this page"
+
+
+def test_one_curve_has_its_table(client, project):
     one = measured(project, {"loss": 3.0}, {"loss": 2.0}, {"loss": 1.0}, name="one")
     two = measured(project, {"loss": 2.5, "accuracy": 0.5}, {"loss": 2.25, "accuracy": 0.6}, name="two")
-    text = page(client, project, one, two)
+    text = page(client, project, one, two, metric="loss")
     wide = re.search(r'<div class="wide-only">(.*?)</div>', text, re.S)[1]
     lines = re.findall(r'<polyline points="([^"]*)" fill="none" stroke="var\(--line-(\d)\)"[^>]*><title>([^<]*)', wide)
     assert [(colour, title) for _, colour, title in lines] == [("1", f"{one.pk} one"), ("2", f"{two.pk} two")]
     assert [len(points.split()) for points, _, _ in lines] == [3, 2]
     row = re.search(r'<td class="n">20</td><td class="n">([^<]*)</td><td class="n">([^<]*)</td>', text)
     assert row.groups() == ("2", "2.25")
-    assert "2 runs side by side" in text and '<option value="loss" selected>' in text
+    assert "2 runs compared" in text and '<option value="loss" selected>' in text
     other = page(client, project, one, two, metric="accuracy")
     assert '<option value="accuracy" selected>' in other and f"{two.pk} two</title>" in other
     assert f"{one.pk} one</title>" not in other, "it measured no accuracy"
@@ -78,7 +119,7 @@ def test_seconds_leave_out_the_time_between_attempts(project):
             run=run, number=number, worker="w", launcher="l", lease_expires_at=start, state="lost", ended_at=ended
         )
         Attempt.objects.filter(pk=attempt.pk).update(started_at=begun)
-    [series] = [compare._series(run, compare._rows(run), "loss", "seconds")]
+    [series] = [compare._series(run, placed(run, "seconds"), LOSS)]
     assert [x for x, _ in series.points] == [2.0, 4.0, 13.0]
 
 
@@ -87,7 +128,7 @@ def test_tokens_are_counted_or_come_from_the_pace(project):
     paced = measured(
         project, {"loss": 2.0, "tokens_per_second": 100}, {"loss": 1.0, "tokens_per_second": 300}, seconds=2.0
     )
-    xs = [[x for x, _ in compare._series(r, compare._rows(r), "loss", "tokens").points] for r in (counted, paced)]
+    xs = [[x for x, _ in compare._series(r, placed(r, "tokens"), LOSS).points] for r in (counted, paced)]
     assert xs == [[512.0, 1024.0], [0.0, 600.0]], "the first row began the clock"
 
 
@@ -157,7 +198,7 @@ def test_a_run_lies_beside_the_one_it_was_cloned_from_and_the_one_that_made_its_
     assert ("epochs", ("3.0", "–")) in [(line.name, line.values) for line in beside.choices]
     assert [(line.name, line.values) for line in beside.figures] == [("loss", ("2", "2.5"))]
     assert [(line.name, line.values) for line in beside.data] == [("prompts", ("40", "2"))]
-    text = client.get(reverse("run", args=[clone.pk])).content.decode()
+    text = client.get(reverse("run", args=[clone.pk]), {"tab": "config"}).content.decode()
     assert "from which it was queued again" in text and f"?run={first.pk}&amp;run={clone.pk}" in text
     [made] = differences.of_run(grandchild)
     assert (made.other, made.relation) == (first, "which made its parent")

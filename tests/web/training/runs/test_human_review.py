@@ -221,12 +221,12 @@ def test_a_run_that_paused_for_another_reason_is_not_woken(project, run):
 def test_the_page_shows_both_opinions_and_keeps_open_pairs_blind(client, project, run):
     human_review.take_in(run, [row(make_prompt(project), n) for n in (1, 2)])
     vote_for_policy(run, make_user(project))
-    page = client.get(reverse("run", args=[run.pk])).content.decode()
+    page = client.get(reverse("run", args=[run.pk]), {"tab": "review"}).content.decode()
     assert "1 pair waits for an annotator" in page
     assert "1 of 1" in page and "80% of 2" in page  # agreement, and what the reward model expects
     assert "the policy says" not in page  # which answer is whose is not for those who may judge it
     client.force_login(make_user(project, role="researcher"))
-    page = client.get(reverse("run", args=[run.pk])).content.decode()
+    page = client.get(reverse("run", args=[run.pk]), {"tab": "review"}).content.decode()
     assert "the policy says 1" in page and "the policy says 2" not in page
 
 

@@ -143,7 +143,10 @@ def test_other_code_and_another_project_are_said(project):
 
 def test_the_page_gives_the_file_and_takes_it_again(client, project, researcher):
     run = queued(project, researcher)
-    assert reverse("run-yaml", args=[run.pk]) in client.get(reverse("run", args=[run.pk])).content.decode()
+    assert (
+        reverse("run-yaml", args=[run.pk])
+        in client.get(reverse("run", args=[run.pk]), {"tab": "config"}).content.decode()
+    )
     file = client.get(reverse("run-yaml", args=[run.pk]))
     assert f'filename="run-{run.pk}.yaml"' in file["Content-Disposition"]
     url = reverse("run-from-file", args=[project.slug])

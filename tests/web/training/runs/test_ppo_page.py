@@ -14,8 +14,8 @@ from tests.support.training.runs import make_run
 from training import configs
 from training.runs.figures import curves, differences, health
 from training.runs.ordering import order_files
-from training.runs.present import ppo_section as ppo_page
-from training.runs.present import review_picture, run_details
+from training.runs.present import review_picture, run_samples
+from training.runs.present.run_page import run_config, run_tabs
 
 pytestmark = pytest.mark.django_db
 
@@ -35,41 +35,44 @@ def sample(run, step: int, text: str = "Why?", source: str = "") -> None:
     )
 
 
-def test_the_parent_a_step_of_choice_and_the_latest_stand_side_by_side(client, run):
+def test_a_step_of_choice_stands_beside_the_parent(client, run):
     for step in (0, 3, 6, 9):
         sample(run, step)
-    [one] = ppo_page.answers(run)
-    assert (one.parent.step, [s.step for s in one.middle], one.latest.step) == (0, [3, 6], 9)
-    text = client.get(reverse("run", args=[run.pk])).content.decode()
-    assert re.findall(r'id="shown-step-(\d+)"( checked)?', text) == [("3", " checked"), ("6", "")]
-    assert text.count("at 0: Why?") == 1 and "step 9, the latest · score 4.5" in text
-    assert "Same prompts, then and now" not in text
+    url = reverse("run", args=[run.pk])
+    text = client.get(url, {"tab": "samples"}).content.decode()
+    assert re.findall(r'tab=samples&amp;step=(\d+)"( aria-current)?', text) == [
+        ("3", ""), ("6", ""), ("9", " aria-current"),
+    ]  # fmt: skip
+    assert "at <del>0</del>: Why?" in text and "at <ins>9</ins>: Why?" in text and "score 4.5" in text
+    text = client.get(url, {"tab": "samples", "step": 6}).content.decode()
+    assert "at <ins>6</ins>: Why?" in text and "<ins>9</ins>" not in text
 
 
 def test_with_two_samples_there_is_nothing_to_choose(client, run):
     sample(run, 0), sample(run, 3)
-    text = client.get(reverse("run", args=[run.pk])).content.decode()
-    assert "shown-step" not in text.replace("run.js", "") and "step 3, the latest" in text
+    text = client.get(reverse("run", args=[run.pk]), {"tab": "samples"}).content.decode()
+    assert "step=3" not in text and "step 3 · score 1.5" in text
 
 
 def test_what_somebody_asked_in_the_arena_is_not_shown_by_step(client, project, run):
     make_prompt(project, "In confidence", source="arena")
     sample(run, 0, "In confidence"), sample(run, 0, "Ours")
-    text = client.get(reverse("run", args=[run.pk])).content.decode()
+    text = client.get(reverse("run", args=[run.pk]), {"tab": "samples"}).content.decode()
     assert "Ours" in text and "In confidence" not in text
 
 
 def test_a_long_run_offers_a_dozen_steps_and_always_the_last(run):
     for step in range(60):
         sample(run, step)
-    [one] = ppo_page.answers(run)
-    assert len(one.middle) == 12 and (one.parent.step, one.latest.step) == (0, 59)
+    [one] = run_samples.sampled_prompts(run)
+    steps = run_samples.steps_of(run)
+    assert len(steps) == 12 and steps[-1] == 59 and (one.first.step, one.now.step) == (0, 59)
 
 
 def test_the_page_says_when_nobody_is_asked(client, run):
     run.config["review_every"] = 0
     run.save()
-    assert "Nobody is asked" in client.get(reverse("run", args=[run.pk])).content.decode()
+    assert "Nobody is asked" in client.get(reverse("run", args=[run.pk]), {"tab": "review"}).content.decode()
 
 
 def test_one_click_fills_the_form_with_the_literatures_defaults(client, project):
@@ -154,7 +157,7 @@ def test_the_picture_of_many_reviews_names_a_few_steps():
 
 
 def test_held_out_prompts_and_the_second_head_stand_beside_the_score(client, run):
-    url = reverse("run", args=[run.pk])
+    url = run_tabs.address(run, "charts")
     run.metrics.create(sequence=1, step=0, time=timezone.now(), values={"score_mean": 0.0, "kl": 0.0})
     assert "Does the score still mean something?" not in client.get(url).content.decode()
     gap = {"held_out_score": 0.2, "held_out_gap": 0.6, "held_out_gap_lower": 0.1, "held_out_gap_upper": 1.1}
@@ -167,7 +170,7 @@ def test_held_out_prompts_and_the_second_head_stand_beside_the_score(client, run
         "0.6 [0.1, 1.1]", "0.90 [0.60, 1.20]", "lies beyond 0.5", "pleases what the reward model got wrong",
     ):  # fmt: skip
         assert words in text, words
-    figure = text.split("<figure>")[1].split("</figure>")[0]
+    figure = text.split('<figure class="score-trust">')[1].split("</figure>")[0]
     assert figure.count("</polyline>") == 1 and figure.count("</circle>") == 2  # one point of each of the new ones
 
 
@@ -177,7 +180,7 @@ def test_a_run_of_before_shows_its_options_by_todays_names(project, run):
     today.config = dict(run.config)
     before = {"review_every": "brake_every", "review_waits": "brake_waits", "review_by": "brake_judge"}
     run.config = {before.get(name, name): value for name, value in run.config.items()}
-    options = {option.name: option.is_default for option in run_details.options(run)}
+    options = {option.name: option.is_default for option in run_config.options(run)}
     assert all(options[name] for name in before)
     assert not [line for line in differences.choices([run, today]) if "brake" in line.name or "review" in line.name]
     assert "review_by: person" in order_files.written(run) and "brake" not in order_files.written(run)

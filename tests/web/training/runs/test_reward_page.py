@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import pytest
 from django.urls import reverse
@@ -60,13 +61,13 @@ def result_of(judges: int) -> dict:
     }  # fmt: skip
 
 
-def page(client, project, result: dict, authors: list[int] | None = None) -> str:
+def page(client, project, result: dict, tab: str = "charts", authors: Sequence[int] = ()) -> str:
     run = make_run(project, kind="reward", state="succeeded", result=result)
     run.path.mkdir(parents=True, exist_ok=True)
-    (run.path / "judges.json").write_text(json.dumps(authors or []))
+    (run.path / "judges.json").write_text(json.dumps(list(authors)))
     run.config = configs.CONFIGS["reward"]().__dict__
     run.save()
-    response = client.get(reverse("run", args=[run.pk]))
+    response = client.get(reverse("run", args=[run.pk]), {"tab": tab})
     assert response.status_code == 200
     return response.content.decode()
 
@@ -89,7 +90,7 @@ def test_judges_have_names_for_reviewers_and_numbers_for_others(client, project)
         client.logout()
         if role:
             client.force_login(make_user(project, role=role))
-        html = page(client, project, result, [judge.pk])
+        html = page(client, project, result, authors=[judge.pk])
         assert ("severus" in html) == named, role
         assert ("annotator 1" in html) != named, role
 
@@ -102,7 +103,7 @@ def test_a_live_page_names_judges_to_the_same_people(project, role, named):
     (run.path / "judges.json").write_text(json.dumps([judge.pk]))
     live = consumers.RunPage()
     live.scope = {"url_route": {"kwargs": {"run_id": run.pk}}, "user": make_user(project, role=role)}
-    live.query = {}
+    live.query = {"tab": "charts"}
     assert live.open()
     html, _ = live.updates()
     assert ("severus" in html, "annotator 1" in html) == (named, not named)
@@ -111,6 +112,6 @@ def test_a_live_page_names_judges_to_the_same_people(project, role, named):
 def test_a_run_from_before_these_studies_shows_what_it_has(client, project):
     old = {"calibration": {"bins": [], "error": None}, "held_out": figures(0.6),
            "candidates": [{"features": [[15, "mean"]], "ridge": 3.0, "nll": 0.6, "accuracy": 0.7}]}  # fmt: skip
+    assert "0.60 [0.50, 0.70]" in page(client, project, old, "overview")
     html = page(client, project, old)
-    assert "0.60 [0.50, 0.70]" in html
     assert "dots" not in html and "Which layers" not in html

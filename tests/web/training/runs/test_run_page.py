@@ -30,6 +30,8 @@ from training.routing import websocket_urlpatterns
 from training.runs import live_pages
 from training.runs.figures import curves, health, progress
 from training.runs.present import kind_sections, run_details, run_samples
+from training.runs.present.run_page import run_tabs
+from training.runs.present.run_page.run_charts import Figures
 from training.runs.queue.announcements import announce
 
 pytestmark = pytest.mark.django_db
@@ -55,8 +57,8 @@ def under_way(run: Run, **fields) -> Attempt:
     return Attempt.objects.create(run=run, **{**values, **fields})
 
 
-def page(client: Client, run: Run) -> str:
-    response = client.get(reverse("run", args=[run.pk]))
+def page(client: Client, run: Run, tab: str = "", **query) -> str:
+    response = client.get(reverse("run", args=[run.pk]), ({"tab": tab} if tab else {}) | query)
     assert response.status_code == 200
     return response.content.decode()
 
@@ -72,9 +74,13 @@ def test_a_running_run_shows_how_far_it_is_and_what_became_of_its_attempts(clien
     assert "Step 57 of 80 · 6 min left · score 0.4 · 1.2 episodes/s · 3.1 GB · " in text
     assert "attempt 2, resumed from step 40 after the worker was lost" in text
     assert '<progress value="57" max="80"' in text
-    assert '<td class="n">1.25</td>' in text, "every curve has its table"
     assert 'form="cancel-run"' in text and 'form="resume-run"' not in text
     assert '<noscript><meta http-equiv="refresh"' in text
+    headline = json.loads(re.search(r'<script id="points-data"[^>]*>(.*?)</script>', text, re.S)[1])
+    assert [c["name"] for c in headline["curves"]] == ["score_mean"] and headline["points"][1][3] == {"score_mean": 0.4}
+    text = page(client, run, "charts")
+    assert "Step 57 of 80" in text, "each tab says how far it is"
+    assert '<td class="n">1.25</td>' in text, "every curve has its table"
     data = json.loads(re.search(r'<script id="points-data"[^>]*>(.*?)</script>', text, re.S)[1])
     assert data["points"][0][2:] == [0, {"score_mean": 0.1, "kl": 0.0}]
     assert [c["name"] for c in data["curves"] if c["main"]] == ["score_mean", "kl"]
@@ -85,8 +91,9 @@ def test_a_failed_run_says_why_and_what_to_do_and_can_be_resumed(client, project
     run.path.mkdir(parents=True)
     (run.path / "log.txt").write_text("epoch 1\repoch 2\nTraceback <script>\n")
     text = page(client, run)
-    assert "Three annotations tell nothing." in text and "Collect at least 40." in text
-    assert "epoch 2\nTraceback &lt;script&gt;" in text and "epoch 1" not in text
+    assert "Three annotations tell nothing." in text and "Collect at least 40." in text and 'href="?tab=log"' in text
+    log = page(client, run, "log")
+    assert "epoch 2\nTraceback &lt;script&gt;" in log and "epoch 1" not in log
     assert '<noscript><meta http-equiv="refresh"' not in text
     response = client.post(reverse("resume-run", args=[run.pk]))
     assert response.status_code == 302
@@ -102,12 +109,18 @@ def test_the_log_is_for_researchers_of_the_project_on_the_page_and_live(client, 
     user = make_user(project, role=role) if role else None
     if user is not None:
         client.force_login(user)
-    text, may = page(client, run), role == "researcher"
-    assert ("/srv/secret-place" in text) is may and ("The log is for researchers" in text) is not may
-    live = run_details.render_parts(
-        run, run_details.Figures.read(run), may_change=may, may_review=role == "reviewer", whole_tables=True
-    )
-    assert any("/srv/secret-place" in part for part in live.parts.values()) is may
+    text, log, may = page(client, run), page(client, run, "log"), role == "researcher"
+    assert ("/srv/secret-place" in text) is may and ("/srv/secret-place" in log) is may
+    assert ("The log is for researchers" in log) is not may
+    reader = run_details.Reader(may_change=may, may_review=role == "reviewer")
+    for view in (run_tabs.View(tab) for tab in run_tabs.names_of(run)):
+        live = run_details.render_parts(run, view, Figures.read(run), reader, whole_tables=True)
+        quotes = any("/srv/secret-place" in part for part in live.parts.values())
+        assert quotes is (may and view.tab in ("overview", "log")), view
+    download = client.get(reverse("run-log", args=[run.pk]))
+    assert download.status_code == (200 if may else 403 if user is not None else 302)
+    if may:
+        assert b"".join(download.streaming_content) == b"loading /srv/secret-place\n"
     if user is not None:
         assert ("/srv/secret-place" in Program(user).get(f"runs/{run.pk}/").json()["reason"]) is may
     listed = client.get(reverse("runs", args=[project.slug])).content.decode()
@@ -181,9 +194,12 @@ def test_the_same_prompt_is_shown_then_and_now(client, project, researcher):
     prompt = [{"role": "user", "content": "Why are there tides?"}]
     for sequence, (step, text) in enumerate([(0, "The Moon."), (3, "Half-way."), (6, "The sea <breathes>.")], 1):
         Sample.objects.create(run=run, sequence=sequence, step=step, prompt=prompt, completion=text, score=step / 3)
-    text = page(client, run)
+    text = page(client, run, "samples")
     assert "parent · score 0" in text and "step 6 · score 2" in text
-    assert "The sea &lt;breathes&gt;." in text and "Half-way." not in text
+    assert "The <del>Moon</del>." in text and "<ins>sea &lt;breathes&gt;</ins>." in text and "Half-way" not in text
+    assert 'href="?tab=samples&amp;step=3"' in text
+    text = page(client, run, "samples", step=3)
+    assert "step 3 · score 1" in text and "Half-way" in text and "breathes" not in text
 
 
 def test_a_collapse_is_said_while_the_run_can_still_be_stopped():
@@ -395,7 +411,7 @@ def test_an_unknown_kind_of_run_is_not_found(client, project, researcher):
 def test_candidates_of_a_reward_run_are_dots_and_no_curve(client, project, researcher):
     run = make_run(project, kind="reward")
     add_metrics(run, {"cv_accuracy": 0.6, "cv_nll": 0.7}, {"cv_accuracy": 0.5, "cv_nll": 0.8}, {"loss": 0.4})
-    drawn = client.get(reverse("run", args=[run.pk])).context["curve_data"]["curves"]
+    drawn = client.get(reverse("run", args=[run.pk]), {"tab": "charts"}).context["curve_data"]["curves"]
     assert {c["name"]: (c["dots"], c["unit"]) for c in drawn} == {
         "cv_accuracy": (True, "candidate"),
         "cv_nll": (True, "candidate"),
@@ -444,7 +460,7 @@ async def test_a_live_page_gets_each_point_once_and_its_own_parts():
     run = await sync_to_async(make_run)()
     await sync_to_async(under_way)(run)
     await sync_to_async(add_metrics)(run, {"score": 1.0}, {"score": 2.0})
-    socket = Socket(run)
+    socket = Socket(run, query="tab=charts")
     await socket.connect()
     first = await socket.receive()
     assert points_in(first) == [1, 2]
@@ -455,7 +471,8 @@ async def test_a_live_page_gets_each_point_once_and_its_own_parts():
     assert points_in(second) == [3]
     assert '<table hx-swap-oob="beforeend:#run-main-rows"><tbody><tr><td class="n">2</td>' in second
     assert second.count('<td class="n">2</td>') == 1 and 'id="run-main-table"' not in second, "only what is new"
-    assert 'id="run-samples"' not in second, "parts that did not change are not sent again"
+    assert 'id="run-kind"' in first and 'id="run-kind"' not in second, "what did not change is not sent again"
+    assert 'id="run-facts"' not in first and 'id="run-samples"' not in first, "nor what is on other tabs"
     # The recipe was resumed and writes step 3 anew: the page must forget the old one.
     await sync_to_async(run.metrics.filter(sequence=3).delete)()
     await sync_to_async(add_metrics)(run, {"score": 3.5}, begin=3)
@@ -479,7 +496,7 @@ def test_a_live_page_reads_each_figure_once_and_another_curve_brings_another_col
     under_way(run)
     add_metrics(run, *({"score": float(i)} for i in range(50)))
     live = consumers.RunPage(scope={"url_route": {"kwargs": {"run_id": run.pk}}, "user": AnonymousUser()})
-    live.scope, live.query = {"url_route": {"kwargs": {"run_id": run.pk}}, "user": AnonymousUser()}, {}
+    live.scope, live.query = {"url_route": {"kwargs": {"run_id": run.pk}}, "user": AnonymousUser()}, {"tab": "charts"}
     assert live.open()
     with CaptureQueriesContext(connection) as first:
         assert points_in(live.updates()[0]) == list(range(1, 51))
@@ -500,7 +517,7 @@ def test_a_long_table_that_grew_is_thinned_anew(project, monkeypatch):
     monkeypatch.setattr(consumers, "_MOST_APPENDED", 2)
     run = make_run(project)
     live = consumers.RunPage()
-    live.scope, live.query = {"url_route": {"kwargs": {"run_id": run.pk}}, "user": AnonymousUser()}, {}
+    live.scope, live.query = {"url_route": {"kwargs": {"run_id": run.pk}}, "user": AnonymousUser()}, {"tab": "charts"}
     live.open()
     whole = []
     for i in range(1, 7):
@@ -537,8 +554,9 @@ def test_thousands_of_samples_show_their_ends(project):
     Sample.objects.bulk_create(
         Sample(run=run, sequence=i, step=i, prompt=prompt, completion=f"answer {i}") for i in range(1, 1001)
     )
-    [pair] = run_samples.then_and_now(run)
-    assert (pair.early.completion, pair.late.completion) == ("answer 1", "answer 1000")
+    [one] = run_samples.sampled_prompts(run)
+    assert [answer.pieces[-1].text for answer in (one.first, one.now)] == ["1", "1000"]
+    assert len(run_samples.steps_of(run)) == 12 and run_samples.steps_of(run)[-1] == 1000
 
 
 def test_without_javascript_the_curves_are_pictures(client, project):
@@ -589,7 +607,7 @@ async def test_a_reconnected_page_sees_no_gap_and_no_repeat():
     run = await sync_to_async(make_run)()
     await sync_to_async(add_metrics)(run, {"score": 1.0}, {"score": 2.0}, {"score": 3.0})
     second = await run.metrics.aget(sequence=2)
-    socket = Socket(run, query=f"after=2.{second.pk}")
+    socket = Socket(run, query=f"tab=charts&after=2.{second.pk}")
     await socket.connect()
     message = await socket.receive()
     assert points_in(message) == [3] and "data-afresh" not in message
