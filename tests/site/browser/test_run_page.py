@@ -105,11 +105,15 @@ def test_a_new_row_joins_curve_and_table_without_a_reload(site, sign_in, runs):
     open_tab(page, site, runs[1], "charts")
     page.get_by_text("These curves as a table").click()
     expect(page.locator("#run-main-rows tbody tr")).to_have_count(STEPS)
+    page.get_by_text("These scores as a table").click()
+    page.locator("#run-kind .wide").focus()
     loads: list[str] = []
     page.on("framenavigated", lambda frame: loads.append(frame.url))
     fill(site, runs[1], STEPS)
     expect(output(page, "Entropy, nats a token")).to_have_text(re.compile(rf"^step {STEPS}: "))
     expect(page.locator("#run-main-rows tbody tr")).to_have_count(STEPS + 1)
+    expect(page.locator("#run-kind tbody tr")).to_have_count(STEPS + 1)
+    expect(page.locator("#run-kind .wide")).to_be_visible()  # still unfolded, though it is another element now
     assert not loads
     open_tab(page, site, runs[1], "overview")
     fill(site, runs[1], STEPS + 1)

@@ -10,7 +10,7 @@ from training.runs.figures.word_differences import difference
 from training.runs.present import run_samples
 from training.runs.present.run_samples import Answer
 
-_PROMPTS = 4
+_PROMPTS = 3
 MOST_COLUMNS = 4  # answers that one can read beside each other
 
 

@@ -27,7 +27,7 @@ AXES = {"step": "Step", "tokens": "Tokens", "seconds": "Seconds of work"}
 SMOOTH = (0, 5, 20, 100)
 _POINTS = 600
 _SMALL_POINTS = 200
-_MULTIPLES = 9  # pictures shown at first
+_MULTIPLES = 6  # pictures shown at first
 _LINES = 60
 _OFFERED = 100
 

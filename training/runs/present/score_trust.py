@@ -55,7 +55,7 @@ def of_rows(rows: list[tuple[int, Values]]) -> dict[str, Any]:
     names = [name for name, one in zip(_SCORES, series, strict=True) if one.points]
     drawn_series = [charts.Series(one.label, tuple(evenly(one.points, _POINTS))) for one in shown]
     return {
-        "score_picture": charts.picture(drawn_series, title="Score", x_title="step"),
+        "score_picture": charts.picture(drawn_series, title="Score", x_title="step", width=560, height=280),
         "score_keys": [Key(one.label, i) for i, one in enumerate(shown, start=1)],
         "score_lines": [_line(step, values, names) for step, values in thinned(rows, _LINES)],
         "has_held_out": "held_out_score" in names,

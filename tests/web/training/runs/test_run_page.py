@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from annotate.models import LanguageModel
 from tests.support.api_client import Program
-from tests.support.factories import make_project, make_user, sign_in
+from tests.support.factories import make_contestant, make_project, make_user, sign_in
 from tests.support.training.runs import make_dataset, make_run, make_weights
 from training import consumers
 from training.core import stages
@@ -564,6 +564,55 @@ def test_without_javascript_the_curves_are_pictures(client, project):
     add_metrics(run, {"loss": 2.0}, {"loss": 1.0})
     match = re.search(r"<noscript>(<figure.*?)</noscript>", page(client, run), re.S)
     assert "<figcaption>Loss</figcaption><svg" in match[1]
+
+
+def test_without_javascript_the_address_smooths_and_chooses_the_scale(client, project):
+    run = make_run(project, kind="reward")
+    add_metrics(run, *({"loss": 2.0 + i % 2, "cv_nll": 0.5, "accuracy": 0.6} for i in range(9)), {"score": 0.53})
+    text = page(client, run, "charts", smooth=5, log=1)
+    assert '<option value="5" selected>' in text and 'name="log" value="1" checked' in text
+    pictures = dict(re.findall(r"<figcaption>([^<]*)</figcaption>(.*?)</figure>", text, re.S))
+    assert "One point: 0.53 at step 9." in pictures["Score"] and "<svg" not in pictures["Score"]
+    assert pictures["Loss"].count("</polyline>") == 2, "pale as measured, and smoothed"
+    dots = pictures["Loss of each candidate, cross-validated"]
+    assert dots.count("<circle") == 9 and "polyline" not in dots.split("<circle", 1)[1]
+    assert ">0</text>" in pictures["Accuracy on held-out pairs"], "a share, whatever the scale"
+    assert page(client, run, "charts", smooth="many", log="") and '"smooth": 0' in page(client, run, "charts", smooth=7)
+
+
+@pytest.mark.parametrize(("role", "may"), [("annotator", False), ("reviewer", False), ("researcher", True)])
+def test_the_overview_says_what_came_of_it_and_what_to_do_next(client, project, role, may):
+    child = make_weights(name="the-child")
+    run = make_run(project, state="succeeded", output_model=child)
+    add_metrics(run, {"loss": 2.9}, {"loss": 2.31})
+    client.force_login(make_user(project, role=role))
+    text = page(client, run)
+    assert "The training loss fell from 2.9 to 2.31." in text
+    reward = f"{reverse('new-run', args=[project.slug, 'reward'])}?parent={child.pk}"
+    entry = reverse("arena-entry", args=[project.slug, child.pk])
+    for address in (reward, reverse("playground", args=[child.pk]), f"?like={run.pk}", entry):
+        assert (address in text) is may, address
+    make_contestant(project, child)
+    text = page(client, run)
+    assert "Vote in the arena" in text and entry not in text
+
+
+@pytest.mark.parametrize("tab", run_tabs.TITLES)
+def test_each_tab_shows_its_part_alone_and_a_wrong_one_the_overview(client, project, researcher, tab):
+    run = make_run(project, kind="ppo")
+    text = page(client, run, tab)
+    marks = {"overview": "run-facts", "charts": "chart-options", "samples": "run-samples", "log": "run-log"}
+    assert [name for name, mark in marks.items() if f'id="{mark}"' in text] == ([tab] if tab in marks else [])
+    assert text.count('aria-current="page">') >= 1 and f"/ws/runs/{run.pk}/?tab={tab}" in text
+    assert 'id="run-facts"' in page(client, run, "nonsense")
+    assert 'id="run-facts"' in page(client, make_run(project), "review"), "nobody reviews this kind"
+
+
+def test_options_that_differ_from_their_defaults_come_first(client, project, researcher):
+    run = make_run(project, kind="sample", config={"temperature": 0.3, "max_new_tokens": 64})
+    text = page(client, run, "config")
+    chosen, _, rest = text.partition("at their defaults</summary>")
+    assert "temperature" in chosen and "temperature" not in rest
 
 
 def test_every_kind_stands_under_its_stage_with_one_line(client, project, researcher):
