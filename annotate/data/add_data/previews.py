@@ -138,8 +138,8 @@ def _of_dataset(plan: Plan, first: Sequence[FileRow], rows: Sequence[Mapping[str
     how = Reading(plan.shape, plan.task, dataset_columns(chosen), dict(plan.labels))
     spool_rows(first[:_LARGEST_READ], how, lambda row: "", spool, done)
     shown = tuple(json.loads(line) for line in spool.getvalue().splitlines()[:_SHOWN])
-    uses = {name: chosen[name] or name for name in names if name not in done.ignored_columns}
-    problem = "" if shown else "No line at the beginning of the file can be used."
+    problem = "" if shown else "No line at the beginning of the file can be used: choose what its columns are read as."
+    uses = {} if problem else {name: chosen[name] or name for name in names if name not in done.ignored_columns}
     return Preview(
         columns=_columns(rows, names, chosen, uses),
         format=plan.shape,
