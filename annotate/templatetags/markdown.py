@@ -125,7 +125,17 @@ def _named_heading_open(self: RendererHTML, tokens: Sequence[Token], i: int, opt
     return f'<{tokens[i].tag} id="{escape(name)}">'
 
 
+def _head_open(self: RendererHTML, tokens: Sequence[Token], i: int, options: OptionsDict, env: EnvType) -> str:
+    return "<th>" if tokens[i + 1].content else "<td>"  # a head without words is no head
+
+
+def _head_close(self: RendererHTML, tokens: Sequence[Token], i: int, options: OptionsDict, env: EnvType) -> str:
+    return "</th>" if tokens[i - 1].content else "</td>"
+
+
 _guides.add_render_rule("heading_open", _named_heading_open)
+_guides.add_render_rule("th_open", _head_open)
+_guides.add_render_rule("th_close", _head_close)
 for _name in ("fence", "code_block", "table_open", "table_close"):
     _guides.add_render_rule(_name, _RULES[_name])
 for _name, _render in _RULES.items():

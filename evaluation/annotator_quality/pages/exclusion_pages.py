@@ -73,7 +73,7 @@ def _done(act: Exclusion) -> str:
 @never_cache
 @in_project(get="manage")
 def acts(request: MemberRequest, project: Project) -> HttpResponse:
-    context = {"project": project, "tab": "exclusions", "acts": exclusion.acts(project)}
+    context = {"project": project, "acts": exclusion.acts(project)}
     return render(request, "evaluation/annotator_quality/quality_exclusions.html", context)
 
 

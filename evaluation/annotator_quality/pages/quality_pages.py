@@ -36,7 +36,6 @@ def page(request: MemberRequest, project: Project) -> HttpResponse:
     scale = _scale(findings_, request.GET.get("scale", ""))
     context = {
         "project": project,
-        "tab": "judges",
         "judge": kind,
         "found": findings_,
         "scales": [(each, explanations.of_alpha(each.alpha)) for each in findings_.scales],

@@ -59,7 +59,7 @@ def test_the_leaderboard_reads_on_a_phone(site, visitor):
 def test_on_a_phone_the_menu_says_where_one_is_and_opens(site, sign_in):
     page = sign_in("rita")
     page.set_viewport_size({"width": 390, "height": 844})
-    for section, words in (("data/", "Data · Datasets"), ("arena/", "Annotate · Arena")):
+    for section, words in (("data/datasets/", "Data · Datasets"), ("arena/", "Annotate · Arena")):
         page.goto(site.page(section))
         summary = page.locator(".bar .menu > summary")
         expect(summary).to_have_text(words)
@@ -78,7 +78,7 @@ def test_the_bar_shows_the_groups_where_there_is_room(site, sign_in):
     page.goto(site.page("data/"))
     page.set_viewport_size({"width": 1280, "height": 800})
     expect(page.locator(".bar .groups [aria-current]")).to_be_in_viewport(ratio=1)
-    expect(page.locator(".beside [aria-current]")).to_be_in_viewport(ratio=1)
+    expect(page.locator(".group-line [aria-current]")).to_be_in_viewport(ratio=1)
     expect(page.locator(".bar .menu")).to_be_hidden()
     for width in (1090, 1280):
         page.set_viewport_size({"width": width, "height": 800})

@@ -616,6 +616,8 @@ def test_options_that_differ_from_their_defaults_come_first(client, project, res
 
 
 def test_every_kind_stands_under_its_stage_with_one_line(client, project, researcher):
+    project.from_scratch = True
+    project.save()
     text = client.get(reverse("choose-kind", args=[project.slug])).content.decode()
     for kind in KINDS.values():
         assert f'{reverse("new-run", args=[project.slug, kind.name])}">{kind.title}</a>' in text, kind.name

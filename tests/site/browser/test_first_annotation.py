@@ -1,0 +1,78 @@
+"""From a new project to its first annotation: few clicks, one typed field, and no command in a shell."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.support.factories import PASSWORD
+from tests.support.processes import ROOT
+
+pytestmark = pytest.mark.slow
+MOST_CLICKS = 8
+SENT = """select count(*) from annotate_assignment a join annotate_project p on p.id = a.project_id
+    where p.slug = ? and a.state = 'submitted'"""
+ROWS = [
+    {"prompt": f"Why is the number {n} odd?", "response_a": "Two does not divide it.", "response_b": "It likes to be."}
+    for n in range(1, 40, 2)
+]
+
+
+class Hand:
+    """Count what somebody clicks and types."""
+
+    def __init__(self) -> None:
+        self.clicks: list[str] = []
+
+    def click(self, target: Locator) -> None:
+        self.clicks.append(target.inner_text() or target.get_attribute("name") or "")
+        target.click()
+
+
+@pytest.fixture
+def staff(site, visitor) -> Page:
+    """A page of somebody who has just made the first account, and is signed in."""
+    subprocess.run(
+        [sys.executable, "manage.py", "createsuperuser", "--noinput", "--username=nina", "--email=n@example.org"],
+        cwd=ROOT,
+        env=site.environment | {"DJANGO_SUPERUSER_PASSWORD": PASSWORD, "PATH": os.environ["PATH"]},
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    visitor.goto(f"{site.url}/sign-in/")
+    visitor.get_by_label("Username").fill("nina")
+    visitor.get_by_label("Password").fill(PASSWORD)
+    visitor.get_by_role("button", name="Sign in").click()
+    expect(visitor.get_by_role("link", name="nina")).to_be_visible()
+    return visitor
+
+
+def test_a_new_project_has_its_first_annotation_after_few_clicks(site, staff, tmp_path):
+    page, hand = staff, Hand()
+    file = tmp_path / "odd.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    page.goto(site.url)
+    hand.click(page.get_by_role("link", name=re.compile("Start (another|a) project")))
+    expect(page.locator("input[name=name]")).to_be_focused()
+    page.keyboard.type("Odd numbers")
+    hand.click(page.get_by_role("button", name="Create the project"))
+    expect(page).to_have_url(re.compile("/p/odd-numbers/data/add/$"))
+    with page.expect_file_chooser() as chooser:
+        hand.click(page.locator("input[type=file]"))
+    chooser.value.set_files(file)
+    hand.click(page.get_by_role("button", name="Add it"))
+    expect(page).to_have_url(re.compile(r"/p/odd-numbers/data/imports/\d+/$"))
+    hand.click(page.get_by_role("button", name="Annotate"))
+    expect(page.locator("#task")).to_be_visible()
+    page.keyboard.press("1")
+    page.keyboard.press("Enter")
+    print(f"{len(hand.clicks)} clicks: {', '.join(hand.clicks)}; 1 typed field; 2 keys")
+    expect(page.get_by_text("1 of 60 today").first).to_be_visible()
+    assert site.query(SENT, "odd-numbers")[0][0] == 1
+    assert len(hand.clicks) <= MOST_CLICKS
