@@ -166,5 +166,6 @@ def _offered(model: LanguageModel) -> tuple[str, ...]:
 
 
 def _listed(model: LanguageModel) -> tuple[str, ...]:
-    names = model_server.served_models(model.server_url, model_keys.key_of(model))
+    key = model_keys.key_of(model)
+    names = model_server.served_models(model.server_url, key, allowed=model_server.allowed_for(model))
     return tuple(str(name)[:_LONGEST_NAME] for name in names[:_MOST_NAMES])

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,7 +62,7 @@ async def stream_chat(
     try:
         async with (
             request_slots.async_slot(model, settings.MODEL_SERVER_TIMEOUT),
-            outbound.async_client(model.server_url, **_how(key)) as client,
+            outbound.async_client(model.server_url, **_how(allowed_for(model), key)) as client,
         ):
             refused: list[str] = []
             for number in range(1, _MOST_TRIES + 1):
@@ -81,7 +81,7 @@ async def stream_chat(
                 await asyncio.sleep(again.seconds)
             raise model_server_errors.refusal(response.status_code, told, key)
     except httpx.HTTPError as error:
-        raise model_server_errors.in_words(error) from error
+        raise model_server_errors.in_words(error, model.server_url) from error
     except request_slots.Full as error:
         raise model_server_errors.too_many() from error
 
@@ -116,9 +116,9 @@ def complete_chat(
         raise model_server_errors.not_understood(json.dumps(answer)) from error
 
 
-def served_models(url: str, key: str = "") -> list[str]:
-    """Return the names that the server at `url` lists."""
-    answer = _request(url, "GET", "models", key=key)
+def served_models(url: str, key: str = "", *, allowed: Sequence[str] | None = None) -> list[str]:
+    """Return the names that the server at `url` lists; `allowed` as `allowed_for` says it, else as for the operator."""
+    answer = _request(url, "GET", "models", key=key, allowed=allowed_inside() if allowed is None else allowed)
     try:
         return [entry["id"] for entry in answer["data"]]
     except (KeyError, TypeError) as error:
@@ -131,7 +131,7 @@ def held_models(url: str) -> frozenset[str] | None:
     `transformers serve` is such a one: it says of each model in its list whether it is loaded, as no other does. Asked
     while somebody waits, so within 2 s.
     """
-    answer = _request(url, "GET", "models", timeout=httpx.Timeout(2, connect=1))
+    answer = _request(url, "GET", "models", allowed=allowed_inside(), timeout=httpx.Timeout(2, connect=1))
     try:
         listed = {entry["id"]: "status" in entry for entry in answer["data"]}
     except (KeyError, TypeError) as error:
@@ -142,7 +142,8 @@ def held_models(url: str) -> frozenset[str] | None:
 def is_in_memory(model: LanguageModel) -> bool | None:
     """Return whether its server lists the model as loaded; None when it does not list it. Asked for a page, so within 3
     s."""
-    answer = _request(model.server_url, "GET", "models", key=_key(model), timeout=httpx.Timeout(3, connect=1))
+    timeout = httpx.Timeout(3, connect=1)
+    answer = _request(model.server_url, "GET", "models", key=_key(model), allowed=allowed_for(model), timeout=timeout)
     try:
         listed = {entry["id"]: entry for entry in answer["data"]}
         entry = listed.get(model.server_name)
@@ -177,7 +178,9 @@ def _post_adapted(model: LanguageModel, body: dict[str, Any]) -> Any:
     key = _key(model)
     refused: list[str] = []
     for number in range(1, _MOST_TRIES + 1):
-        response, told = _exchange(model.server_url, "POST", "chat/completions", key, json=body)
+        response, told = _exchange(
+            model.server_url, "POST", "chat/completions", key, allowed=allowed_for(model), json=body
+        )
         again = _again(model, body, response, told, number, refused)
         if again is None:
             break
@@ -232,14 +235,16 @@ def _request(url: str, method: str, path: str, key: str = "", **options: Any) ->
     return _read(*_exchange(url, method, path, key, **options), key)
 
 
-def _exchange(url: str, method: str, path: str, key: str, **options: Any) -> tuple[httpx.Response, bytes]:
+def _exchange(
+    url: str, method: str, path: str, key: str, *, allowed: Sequence[str], **options: Any
+) -> tuple[httpx.Response, bytes]:
     timeout: httpx.Timeout | None = options.get("timeout")
     until = time.monotonic() + (timeout.read if timeout and timeout.read else _longest())
     try:
-        with outbound.client(url, **_how(key)) as client, client.stream(method, path, **options) as response:
+        with outbound.client(url, **_how(allowed, key)) as client, client.stream(method, path, **options) as response:
             return response, outbound.body_of(response, until=until)
     except httpx.HTTPError as error:
-        raise model_server_errors.in_words(error) from error
+        raise model_server_errors.in_words(error, url) from error
 
 
 def _read(response: httpx.Response, body: bytes, key: str) -> Any:
@@ -257,19 +262,24 @@ def allowed_inside() -> tuple[str, ...]:
     return (*settings.PRIVATE_ENDPOINTS, outbound.host_and_port(settings.MODEL_SERVER_URL))
 
 
+def allowed_for(model: LanguageModel) -> tuple[str, ...]:
+    """Return where a request for the model may go: as `allowed_inside`, but for a project's own model never to the
+    site's own server by another name.
+
+    That server loads whatever folder it is asked for, and a name that meant another place when the model was registered
+    may mean this one by now: so it is looked at each time."""
+    own_address = outbound.host_and_port(settings.MODEL_SERVER_URL)
+    is_by_operator = not model.endpoint or model.project_id is None
+    if is_by_operator or outbound.host_and_port(model.endpoint) == own_address:
+        return allowed_inside()
+    return (*settings.PRIVATE_ENDPOINTS, f"!{own_address}")
+
+
 def is_own(endpoint: str) -> bool:
     """Return whether this is the address of the site's own server, under whichever name."""
     host_and_port, own_address = outbound.host_and_port(endpoint), outbound.host_and_port(settings.MODEL_SERVER_URL)
-    return host_and_port == own_address or not _places(host_and_port).isdisjoint(_places(own_address))
-
-
-def _places(host_and_port: str) -> set[tuple[str, int]]:
-    host, _, port = host_and_port.rpartition(":")
-    try:
-        addresses = outbound.require_allowed(host, int(port), (host.lower(),))
-    except OSError:  # a name that nobody knows just now is at no place
-        return set()
-    return {(address.removeprefix("::ffff:"), int(port)) for address in addresses}
+    own_places = outbound.places_of(own_address)
+    return host_and_port == own_address or not outbound.places_of(host_and_port).isdisjoint(own_places)
 
 
 def _longest() -> float:
@@ -278,7 +288,7 @@ def _longest() -> float:
     return 3 * settings.MODEL_SERVER_TIMEOUT
 
 
-def _how(key: str = "") -> dict[str, Any]:
+def _how(allowed: Sequence[str], key: str = "") -> dict[str, Any]:
     """Return the time limits and the key: reading may take long, for the server loads a model when first asked."""
     timeout = httpx.Timeout(10, connect=5, read=settings.MODEL_SERVER_TIMEOUT)
-    return {"allowed": allowed_inside(), "timeout": timeout, "key": key}
+    return {"allowed": allowed, "timeout": timeout, "key": key}

@@ -38,8 +38,8 @@ def describe_for_researchers(model: LanguageModel, error: ModelServerError) -> s
     return str(error) if model.endpoint else f"{error} {error.detail}".strip()
 
 
-def in_words(error: httpx.HTTPError) -> ModelServerError:
-    """Return what a request that met no answer tells."""
+def in_words(error: httpx.HTTPError, url: str) -> ModelServerError:
+    """Return what a request to the server at `url` that met no answer tells."""
     detail = f"{type(error).__name__}: {error}"
     kind = refusals.kind_of_fault(error)
     if kind == Kind.PROTOCOL:
@@ -54,7 +54,7 @@ def in_words(error: httpx.HTTPError) -> ModelServerError:
     if kind in (Kind.TLS, Kind.ADDRESS):
         return NotReached(
             "The model server cannot be reached.",
-            "It may still be starting: try again in a minute. Whoever runs this site starts it with script/server.",
+            f"It may still be starting: try again in a minute. {_whose(url)}",
             detail,
             kind,
         )
@@ -66,6 +66,12 @@ def in_words(error: httpx.HTTPError) -> ModelServerError:
             kind,
         )
     return broke_off(detail)
+
+
+def _whose(url: str) -> str:
+    if url.rstrip("/") == settings.MODEL_SERVER_URL.rstrip("/"):
+        return "Whoever runs this site starts it with script/server."
+    return "If it stays so, whoever registered the model finds out whether its server runs."
 
 
 def broke_off(detail: str) -> ModelServerError:

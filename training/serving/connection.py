@@ -31,13 +31,13 @@ def connected(base: LanguageModel) -> Iterator[Send]:
     except model_keys.KeyLost as error:
         raise NotLoaded(str(error), "Then it is tried again by itself.") from error
     url = base.server_url.rstrip("/")
-    root = url.removesuffix("/v1")
+    root, allowed = url.removesuffix("/v1"), model_server.allowed_for(base)
     timeout = httpx.Timeout(10, connect=CONNECT_SECONDS, read=LOAD_SECONDS)
     give_back()
     try:
         with (
-            outbound.client(url, allowed=model_server.allowed_inside(), timeout=timeout, key=key) as below,
-            outbound.client(root, allowed=model_server.allowed_inside(), timeout=timeout, key=key) as above,
+            outbound.client(url, allowed=allowed, timeout=timeout, key=key) as below,
+            outbound.client(root, allowed=allowed, timeout=timeout, key=key) as above,
         ):
 
             def send(method: str, path: str, body: Any) -> Reply:
@@ -48,5 +48,5 @@ def connected(base: LanguageModel) -> Iterator[Send]:
 
             yield send
     except httpx.HTTPError as error:
-        told = model_server_errors.in_words(error)
+        told = model_server_errors.in_words(error, url)
         raise NotLoaded(told.what, told.remedy, told.detail) from error

@@ -105,17 +105,41 @@ async def lines_of(
 
 
 def require_allowed(host: str, port: int, allowed: Sequence[str]) -> list[str]:
-    """Return the addresses of a host, all of which may be asked. Raises Refused, and OSError where the name is not
-    known."""
-    try:
-        entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except UnicodeError as error:
-        raise OSError(f"{host} is no name of a host: {error}") from error
-    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in entries))
+    """Return the addresses of a host, all of which may be asked. `!host:port` among those allowed is a place that may
+    not, under whichever name. Raises Refused, and OSError where the name is not known."""
+    addresses = _addresses(host, port)
+    if not {(_plain(address), port) for address in addresses}.isdisjoint(_barred(allowed)):
+        raise Refused(f"{host} leads to a server that is asked by its own address alone.")
     is_named = host.lower() in allowed or f"{host.lower()}:{port}" in allowed
     if not is_named and not all(is_public(address) or _is_allowed(address, allowed) for address in addresses):
         raise Refused(f"{host} is an address that only this network reaches; the operator can allow it.")
     return addresses
+
+
+def _addresses(host: str, port: int) -> list[str]:
+    try:
+        entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError as error:
+        raise OSError(f"{host} is no name of a host: {error}") from error
+    return list(dict.fromkeys(str(entry[4][0]) for entry in entries))
+
+
+def places_of(host_and_port: str) -> set[tuple[str, int]]:
+    """Return the places that an address means: addresses and port; none for a name that nobody knows just now."""
+    host, _, port = host_and_port.rpartition(":")
+    try:
+        return {(_plain(address), int(port)) for address in _addresses(host, int(port))}
+    except OSError:
+        return set()
+
+
+def _barred(allowed: Iterable[str]) -> set[tuple[str, int]]:
+    return {place for entry in allowed if entry.startswith("!") for place in places_of(entry[1:])}
+
+
+def _plain(address: str) -> str:
+    """Return an IPv4 address that is written as IPv6 as what it is."""
+    return address.removeprefix("::ffff:")
 
 
 def _is_allowed(address: str, allowed: Iterable[str]) -> bool:

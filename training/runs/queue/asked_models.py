@@ -57,6 +57,6 @@ def _described(model: LanguageModel) -> Row:
         "template_options": model.template_options,
         "request_fields": model.request_fields,
         "concurrency": model.concurrency,
-        "allowed": list(model_server.allowed_inside()),
+        "allowed": list(model_server.allowed_for(model)),
         **{name: None if price is None else str(price) for name, price in prices.items()},
     }

@@ -13,15 +13,18 @@ from http.server import BaseHTTPRequestHandler
 import httpx
 import pytest
 
+from annotate.core.chat_api.refusals import Kind
 from annotate.core.network import outbound
 from annotate.language_models import model_server
 from annotate.language_models.model_server_errors import ModelServerError, describe_for_researchers
+from annotate.models import LanguageModel
 from evaluation.recipes.judging.endpoint_judge import Ask, ask_all
 from evaluation.recipes.judging.judge_access import Endpoint
 from tests.support.factories import make_model
 from tests.support.processes import ROOT
 from tests.support.stub_server import serve
 from training.core.run_directory import RecipeFailure
+from training.runs.queue import asked_models
 
 SECRET = "the metadata of the cloud"
 HELLO = [{"role": "user", "content": "Hello"}]
@@ -233,3 +236,51 @@ def test_a_judge_that_never_ends_is_given_up(tmp_path, monkeypatch):
     monkeypatch.setattr("evaluation.recipes.judging.endpoint_judge.BACKOFF", 0.0)
     with server(b" " * 50_000) as (url, _), pytest.raises(RecipeFailure, match="longer"):
         judged(url, tmp_path)
+
+
+@pytest.mark.django_db
+def test_a_name_that_means_the_sites_own_server_by_now_is_not_asked(settings, project):
+    """It loads whatever folder it is asked for: a project's model may not reach it by a name of its researchers."""
+    settings.PRIVATE_ENDPOINTS = LOCAL
+    with server() as (url, texts):
+        settings.MODEL_SERVER_URL = url
+        alias = url.replace("127.0.0.1", "localhost")
+        model = make_model(endpoint=alias, served_name="/data/runs/7/model", project=project)
+        for ask in (
+            lambda: model_server.complete_chat(model, HELLO, **HOW),
+            lambda: read_stream(model),
+            lambda: model_server.is_in_memory(model),
+        ):
+            with pytest.raises(ModelServerError) as refused:
+                ask()
+            assert refused.value.kind == Kind.PRIVATE
+        with pytest.raises(httpx.HTTPError), httpx_client(alias, model) as client:
+            client.get("models")
+        assert texts == []
+        with suppress(ModelServerError):  # what staff have registered
+            model_server.complete_chat(make_model(endpoint=alias, served_name="x"), HELLO, **HOW)
+        assert texts == ["/v1/chat/completions"]
+
+
+def httpx_client(url: str, model: LanguageModel) -> httpx.Client:
+    """As a recipe asks: by what its run's directory says."""
+    allowed = asked_models._described(model)["allowed"]
+    return outbound.client(url, allowed=allowed, timeout=httpx.Timeout(5))
+
+
+def read_stream(model: LanguageModel) -> None:
+    async def read() -> None:
+        async for _ in model_server.stream_chat(model, HELLO, **HOW):
+            pass
+
+    asyncio.run(read())
+
+
+@pytest.mark.django_db
+def test_a_server_that_is_away_is_started_by_whoever_it_is_of(settings):
+    settings.PRIVATE_ENDPOINTS, settings.MODEL_SERVER_URL = LOCAL, "http://127.0.0.1:9/v1"
+    with pytest.raises(ModelServerError, match="script/server"):
+        model_server.complete_chat(make_model(), HELLO, **HOW)
+    with pytest.raises(ModelServerError, match="whoever registered the model") as refused:
+        completed("http://127.0.0.1:10/v1")
+    assert "script/server" not in str(refused.value)
