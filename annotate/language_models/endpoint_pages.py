@@ -14,9 +14,9 @@ from annotate.core.asgi import waiting
 from annotate.core.errors import Refused
 from annotate.core.page_access import MemberRequest, PageRequest, allows, in_project, refused_page
 from annotate.core.permissions import require
-from annotate.language_models import actions, changes, endpoint_check, model_form, registration
+from annotate.language_models import actions, changes, endpoint_check, model_form, model_keys, registration
 from annotate.language_models.model_access import find_model, require_talk
-from annotate.models import Project, User
+from annotate.models import LanguageModel, Project, User
 
 
 @sensitive_post_parameters("key")
@@ -28,29 +28,37 @@ def register(request: MemberRequest, project: Project) -> HttpResponse:
     if request.method != "POST":
         return render(request, "annotate/language_models/new_model.html", context)
     fields = request.POST.dict()
+    endpoint = fields.get("endpoint", "").strip()
     try:
-        folder, endpoint = fields.get("folder", "").strip(), fields.get("endpoint", "").strip()
-        if folder and not registration.is_below_models(folder):
-            raise Refused(400, folder="Give a folder below models/ in ASSAY_DATA, such as models/base.")
-        settings = model_form.settings_of(fields)
-        if endpoint:
-            registration.require_reachable(endpoint)
-        model = actions.register_model(
-            name=fields.get("name", ""),
-            folder=folder,
-            endpoint=endpoint,
-            served_name=fields.get("served_name", "").strip(),
-            key=fields.get("key", ""),
-            settings=settings,
-            by=request.user,
-            project=project,
-        )
-        if fields.get("enter"):
-            actions.enter_arena(project=project, model=model, by=request.user)
+        with model_keys.typed_key(request.session, fields.get("key", ""), endpoint) as key:
+            model = _registered(request, project, fields, key)
     except Refused as refused:
         context |= model_form.context(None, fields, refused.errors)
+        context["has_typed_key"] = bool(model_keys.typed_for(request.session, endpoint))
         return render(request, "annotate/language_models/new_model.html", context, status=refused.status)
     return redirect("model", model.pk)
+
+
+def _registered(request: MemberRequest, project: Project, fields: dict[str, str], key: str) -> LanguageModel:
+    folder, endpoint = fields.get("folder", "").strip(), fields.get("endpoint", "").strip()
+    if folder and not registration.is_below_models(folder):
+        raise Refused(400, folder="Give a folder below models/ in ASSAY_DATA, such as models/base.")
+    settings = model_form.settings_of(fields)
+    if endpoint:
+        registration.require_reachable(endpoint)
+    model = actions.register_model(
+        name=fields.get("name", ""),
+        folder=folder,
+        endpoint=endpoint,
+        served_name=fields.get("served_name", "").strip(),
+        key=key,
+        settings=settings,
+        by=request.user,
+        project=project,
+    )
+    if fields.get("enter"):
+        actions.enter_arena(project=project, model=model, by=request.user)
+    return model
 
 
 @never_cache

@@ -3,23 +3,30 @@
 Each address has an encryption key of its own, derived from the site's secret and the address (HKDF). So a sealed key
 that stands in a row beside another address opens nothing there: a key never goes to a server that it was not given for.
 Nothing but `key_of` reads it, and nothing but the request to that address gets it.
+
+A key that was typed into a form that was wrong elsewhere is kept in the same way, in the session of who typed it, until
+the form is right: it need not be typed again, and no page shows it.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
+from django.contrib.sessions.backends.base import SessionBase
 
+from annotate.core.errors import Refused
 from annotate.core.network import outbound
 from annotate.models import LanguageModel
 
 LONGEST_KEY = 2000  # characters
+_TYPED = "typed-key"
 _PURPOSE = b"assay: the key of a model's endpoint, 1\x00"
 
 
@@ -53,6 +60,38 @@ def has_key(model: LanguageModel, key: str) -> bool:
 def reseal(model: LanguageModel) -> str:
     """Return the key sealed with the newest secret. Raises KeyLost."""
     return seal(key_of(model), model.endpoint)
+
+
+@contextmanager
+def typed_key(session: SessionBase, key: str, endpoint: str) -> Iterator[str]:
+    """Give the key that a form tries: the one typed now, else the one that was typed for this address before.
+
+    One that the server refuses is forgotten, and so is one that was registered."""
+    key = key.strip() or typed_for(session, endpoint)
+    try:
+        yield key
+    except Refused as refused:
+        if "key" in refused.errors:
+            session.pop(_TYPED, None)
+        else:
+            keep_typed(session, key, endpoint)
+        raise
+    session.pop(_TYPED, None)
+
+
+def keep_typed(session: SessionBase, key: str, endpoint: str) -> None:
+    with suppress(ValueError):  # what was typed is no address: then there is nothing that the key is for
+        if key.strip() and endpoint.strip():
+            session[_TYPED] = seal(key.strip(), endpoint.strip())
+
+
+def typed_for(session: SessionBase, endpoint: str) -> str:
+    """Return the key that was typed for this address; "" for none, and for one of another address."""
+    sealed = str(session.get(_TYPED, ""))
+    try:
+        return _box(endpoint.strip()).decrypt(sealed.encode()).decode() if sealed else ""
+    except (InvalidToken, ValueError):
+        return ""
 
 
 def bound_to(endpoint: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from django.contrib.sessions.models import Session
 
 from annotate.language_models import model_form, model_keys
 from annotate.language_models.actions import register_model
@@ -124,3 +125,16 @@ def test_the_form_shows_numbers_as_they_were_typed():
     shown = model_form.context(model)
     assert [field.value for field in shown["limits"]] == ["16", "2.5", ""]
     assert shown["sampling"][0].value == "0.5" and shown["values"]["template_options"] == 'a = "b"'
+
+
+def test_a_key_is_typed_once_though_another_field_was_wrong(researcher, project):
+    wrong = researcher.post(new(project), sent(name=""))
+    page = wrong.content.decode()
+    assert wrong.status_code == 400 and "kept for this address" in page and KEY not in page
+    assert KEY not in str(Session.objects.get().get_decoded())
+    elsewhere = researcher.post(new(project), sent(key="", endpoint="http://127.0.0.1:10/v1", name="other"))
+    assert elsewhere.status_code == 302 and model_keys.key_of(LanguageModel.objects.get()) == ""
+    researcher.post(new(project), sent(name=""))
+    assert researcher.post(new(project), sent(key="")).status_code == 302
+    assert model_keys.key_of(LanguageModel.objects.get(name="theirs")) == KEY
+    assert "typed-key" not in researcher.session
