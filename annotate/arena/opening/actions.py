@@ -24,6 +24,7 @@ from annotate.projects import actions as projects
 
 REGISTERED, CHANGED, SAME = "registered", "changed", "as it was"
 _DEFAULT_NAME = "Arena"
+EXTERNAL = "external"  # the stage of a model behind an address: whether it is a base nobody here knows
 _SETTINGS = tuple(each.name for each in fields(ModelSettings))
 
 
@@ -182,7 +183,7 @@ def _new(entry: ModelEntry, project: Project, key: str, by: User | None) -> Step
         name: entry.text(name) for name in ("folder", "endpoint", "served_name", "licence", "origin")
     }
     texts["origin"] = texts["origin"] or texts["endpoint"]
-    stage = entry.text("stage") or "base"
+    stage = entry.text("stage") or ("base" if texts["folder"] else EXTERNAL)
     register = prepare_model(
         name=entry.name, stage=stage, **texts, key=key, settings=settings, by=by,
         project=None if is_shared else project, is_shared=is_shared,

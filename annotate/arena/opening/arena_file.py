@@ -122,7 +122,8 @@ class _Loader(yaml.SafeLoader):
 
 
 def _model(entry: Any, place: int, errors: dict[str, str]) -> ModelEntry:
-    at = f"models[{place}]"
+    name = entry.get("name") if isinstance(entry, dict) else None
+    at = f"models[{place}] ({name:.60})" if isinstance(name, str) and name.strip() else f"models[{place}]"
     given = _fields(entry, MODEL, at, errors)
     name = given.pop("name", "")
     if isinstance(entry, dict) and not name and f"{at}.name" not in errors:

@@ -215,12 +215,12 @@ def test_fastchats_file_of_endpoints_is_read(server, opened):
 @pytest.mark.parametrize(
     ("text", "place", "reason"),
     [
-        ("models:\n  - {name: a, temprature: 1}", "models[1].temprature", "temperature is meant?"),
-        ("models:\n  - {name: a, base_url: x}", "models[1].base_url", "endpoint is meant?"),
-        ("models:\n  - {name: a, max_tokens: 9}", "models[1].max_tokens", "max_new_tokens is meant?"),
-        ("models:\n  - {name: a, key: sk-1}", "models[1].key", "key_from: EXAMPLE_KEY"),
-        ("models:\n  - {name: a, api_key: sk-1}", "models[1].api_key", "key_from: EXAMPLE_KEY"),
-        ("models:\n  - {name: a, concurrency: many}", "models[1].concurrency", "a whole number is meant"),
+        ("models:\n  - {name: a, temprature: 1}", "models[1] (a).temprature", "temperature is meant?"),
+        ("models:\n  - {name: a, base_url: x}", "models[1] (a).base_url", "endpoint is meant?"),
+        ("models:\n  - {name: a, max_tokens: 9}", "models[1] (a).max_tokens", "max_new_tokens is meant?"),
+        ("models:\n  - {name: a, key: sk-1}", "models[1] (a).key", "key_from: EXAMPLE_KEY"),
+        ("models:\n  - {name: a, api_key: sk-1}", "models[1] (a).api_key", "key_from: EXAMPLE_KEY"),
+        ("models:\n  - {name: a, concurrency: many}", "models[1] (a).concurrency", "a whole number is meant"),
         ("models:\n  - {endpoint: x}", "models[1].name", "Give each model a name"),
         ("models:\n  - a", "models[1]", "Give fields"),
         ("models: []", "models", "at least one model"),
@@ -252,3 +252,9 @@ def test_a_database_without_tables_says_how_to_make_them(server, opened, monkeyp
     monkeypatch.setattr(connection.introspection, "table_names", lambda *_: [])
     with pytest.raises(CommandError, match=r"The database has no tables yet.*manage.py migrate"):
         opened(two(server))
+
+
+@pytest.mark.django_db
+def test_a_model_behind_an_address_is_external_unless_the_file_says_its_stage(server, opened):
+    opened(two(server))
+    assert set(LanguageModel.objects.values_list("stage", flat=True)) == {"external"}
