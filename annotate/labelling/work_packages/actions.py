@@ -44,7 +44,8 @@ class Selection:
 
 @dataclass(frozen=True)
 class Terms:
-    """Whom and how: each prompt goes to `per_prompt` of the people, to all of them where it is None."""
+    """Whom and how: each prompt goes to `per_prompt` of the people, to all of them where it is None. Without a name the
+    package is called by its prompts and the day."""
 
     name: str
     people: Sequence[str]
@@ -96,7 +97,11 @@ def give(*, project: Project, by: User, selection: Selection, terms: Terms) -> W
                 413, limit=f"For {n_each} people each, give at most {most:,} prompts at once; make two packages."
             )
         package = WorkPackage.objects.create(
-            project=project, name=terms.name.strip(), is_exclusive=terms.is_exclusive, until=terms.until, created_by=by
+            project=project,
+            name=terms.name.strip() or _name_of(len(prompts)),
+            is_exclusive=terms.is_exclusive,
+            until=terms.until,
+            created_by=by,
         )
         ReservedPrompt.objects.bulk_create(
             _rows(package, prompts, users, n_each), batch_size=500, ignore_conflicts=True
@@ -136,9 +141,10 @@ def take_back(*, package: WorkPackage, by: User, username: str = "") -> int:
 
 def _check(selection: Selection, terms: Terms) -> None:
     name = terms.name.strip()
-    if not 1 <= len(name) <= LONGEST_NAME or "\x00" in name:
+    if len(name) > LONGEST_NAME or "\x00" in name:
         raise Refused(
-            name=f"Give the package a name of 1 to {LONGEST_NAME} characters; people see it beside their work."
+            name=f"Give the package a name of at most {LONGEST_NAME} characters, or none; people see it beside their "
+            "work."
         )
     for field in ("category", "source"):
         if "\x00" in getattr(selection, field):
@@ -148,6 +154,10 @@ def _check(selection: Selection, terms: Terms) -> None:
     now = timezone.now()
     if terms.until is not None and not now < terms.until <= now + timedelta(days=LONGEST_DAYS):
         raise Refused(until=f"Give a day from tomorrow on, within {LONGEST_DAYS} days, or leave it empty.")
+
+
+def _name_of(n_prompts: int) -> str:
+    return f"{n_prompts:,} prompt{'s' if n_prompts != 1 else ''}, {timezone.localdate():%-d %B %Y}"
 
 
 def _users(project: Project, names: Iterable[str]) -> list[User]:

@@ -18,7 +18,10 @@ from annotate.models import Project, WorkPackage
 
 
 class NewPackage(Input):
-    name = serializers.CharField(max_length=actions.LONGEST_NAME)
+    name = serializers.CharField(
+        max_length=actions.LONGEST_NAME, required=False, allow_blank=True, default="",
+        help_text="Left out: by its prompts and the day.",
+    )  # fmt: skip
     people = serializers.ListField(child=serializers.CharField(max_length=150), min_length=1, max_length=1000)
     per_prompt = serializers.IntegerField(
         required=False, allow_null=True, default=None, min_value=1, help_text="Of the people; left out: all of them."

@@ -200,7 +200,6 @@ def test_what_somebody_has_for_themselves_is_not_given_again(project, manager, a
 @pytest.mark.parametrize(
     ("field", "terms"),
     [
-        ("name", {"name": " "}),
         ("name", {"name": "x" * 81}),
         ("people", {"people": []}),
         ("people", {"people": ["nobody-here"]}),
@@ -328,3 +327,13 @@ def test_a_skipped_item_counts_as_done(project, manager, ada):
     item = assignments.next_for(project=project, user=ada)
     assignment_lifecycle.skip(assignment=item, by=ada, reason="I do not know")
     assert left(package) == {"ada": 0}
+
+
+def test_a_package_needs_no_name(client, project, manager, ada):
+    make_completion(make_prompt(project))
+    client.force_login(manager)
+    page = reverse("packages", args=[project.slug])
+    assert 'name="name" required' not in client.get(page, {"limit": "1"}).content.decode()
+    made = client.post(page, {"limit": "1", "people": ["ada"], "name": "", "per_prompt": "", "until": ""})
+    assert made.status_code == 302
+    assert WorkPackage.objects.get().name.startswith("1 prompt, ")
