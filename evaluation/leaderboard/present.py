@@ -17,7 +17,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
 from annotate.arena.battles import pairing
-from annotate.models import AnnotatorKind, Contestant, LanguageModel, Project
+from annotate.models import AnnotatorKind, Comparison, Contestant, LanguageModel, Project, Split
 from evaluation.core import served_model
 from evaluation.core.recent_values import Recent
 from evaluation.leaderboard import fluency_columns as fluency
@@ -140,6 +140,7 @@ def context(query: BoardQuery, board: Leaderboard) -> dict[str, Any]:
         "others_voted": bool(other_votes),
         "other_votes": 0 if board.votes else other_votes,
         "left_out": left_out(query.project, query.judge) if is_now and not query.part else {},
+        "training_votes": training_votes(query) if is_now and not query.part else 0,
         "stamp": stamp(query, board),
         "promotion": served_model.promoted(query.project) if is_now else None,
         **_pictures(rated_rows),
@@ -177,6 +178,12 @@ def rendered(query: BoardQuery, board: Leaderboard) -> str:
         html = "".join(render_to_string(f"evaluation/leaderboard/leaderboard.html#{part}", values) for part in PARTS)
         _recent.put(key, state, html)
     return html
+
+
+def training_votes(query: BoardQuery) -> int:
+    """Return how many counted arena votes are on questions of the train split: they may train models, and rank none."""
+    votes = Comparison.objects.counted().by(query.judge).on_split(Split.TRAIN)
+    return votes.filter(project=query.project, battle__isnull=False).count()
 
 
 def _votes_of(project: Project, judge: str) -> int:

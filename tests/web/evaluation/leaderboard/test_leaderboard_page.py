@@ -12,7 +12,7 @@ from django.contrib.auth.models import AnonymousUser
 from django.urls import reverse
 from django.utils import timezone
 
-from annotate.models import Comparison, Status, StatusChange
+from annotate.models import Battle, Comparison, Status, StatusChange
 from evaluation import consumers
 from evaluation.leaderboard import present as board_page
 from evaluation.leaderboard.votes import ledger
@@ -256,3 +256,17 @@ def test_an_idle_look_costs_few_queries(project, base, child, vote, django_asser
     assert live.updates()[0]
     with django_assert_max_num_queries(6):
         assert live.updates() == ("", False)
+
+
+def test_votes_that_are_kept_for_training_are_counted_beside_those_that_rank(client, project, base, child, vote):
+    assert "kept for training" not in page_of(client, project)
+    for said in ("1 arena vote on questions of the train split is kept", "2 arena votes on questions"):
+        prompt = make_prompt(project, side="train", source="arena")
+        a, b = (make_completion(prompt, model=model) for model in (base, child))
+        battle = Battle.objects.create(project=project, prompt=prompt, model_a=base, model_b=child)
+        make_comparison(a, b, battle=battle)
+        assert said in page_of(client, project)
+    vote(child, base)
+    assert "2 arena votes on questions of the train split are kept for training and rank no model." in page_of(
+        client, project
+    )
