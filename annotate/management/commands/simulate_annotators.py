@@ -6,6 +6,7 @@ ASSAY_DATA, and go through the HTTP API like anyone.
 
 from __future__ import annotations
 
+import os
 from argparse import ArgumentParser
 from typing import Any
 
@@ -25,7 +26,8 @@ class Command(BaseCommand):
     help = "Let simulated annotators annotate completions and vote in the arena, through the HTTP API."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--url", default="http://127.0.0.1:8000", help="where Assay is served")
+        here = f"http://127.0.0.1:{os.environ.get('PORT', '8000')}"
+        parser.add_argument("--url", default=here, help="where Assay is served (default: on this machine, at PORT)")
         parser.add_argument("--project", required=True, help="the project's slug")
         parser.add_argument("--annotators", type=int, default=6, help="how many work at once")
         parser.add_argument("--ratings", type=int, default=0, help="completions to rate")
@@ -66,7 +68,11 @@ class Command(BaseCommand):
                 comparisons=options["comparisons"],
                 battles=options["battles"],
             )
-        except (ApiError, Unreachable) as error:
+        except Unreachable as error:
+            raise CommandError(
+                f"{error}. Serve the site (script/server), and give its address: --url http://127.0.0.1:8010, say."
+            ) from None
+        except ApiError as error:
             raise CommandError(f"{options['url']}: {error}") from None
         self.stdout.write(
             ", ".join(f"{n} × {kind}" for kind, n in report.judged.items()) or "nothing was left to annotate",

@@ -210,3 +210,14 @@ def test_an_account_that_somebody_else_made_is_said_in_one_line():
     make_user(username="simulated-1")
     with pytest.raises(CommandError, match="simulated-1"):
         call_command("simulate_annotators", project=project.slug, ratings=1)
+
+
+@pytest.mark.django_db
+def test_the_site_is_looked_for_at_its_port_and_the_option_is_named_where_it_is_not(monkeypatch):
+    def hold(url: str, *_: object, **__: object) -> None:
+        raise client.Unreachable(f"{url} does not answer")
+
+    monkeypatch.setenv("PORT", "8123")
+    monkeypatch.setattr(session, "hold", hold)
+    with pytest.raises(CommandError, match=r"http://127.0.0.1:8123 does not answer\. .*--url"):
+        call_command("simulate_annotators", project=make_project().slug, ratings=1)
