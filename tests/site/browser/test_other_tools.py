@@ -1,0 +1,115 @@
+"""Coming from FastChat and from Argilla as their guides say it, in a browser: a file of theirs, tasks, an annotation,
+the arena and the leaderboard."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.site.browser.judging import gone, shown, sign_in_on
+from tests.support.annotate.openai_server import openai_server
+from tests.support.factories import PASSWORD
+from tests.support.processes import ROOT
+from tests.support.sites.site import Site, empty_site
+
+pytestmark = [pytest.mark.slow, pytest.mark.thorough]
+BROUGHT = ROOT / "tests" / "support" / "annotate" / "brought"
+A_WHILE_MS = 60_000  # for the background worker, on two cores that others use too
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Iterator[Site]:
+    """An installation with its first account and nothing else, which may ask models on this machine."""
+    site = empty_site(tmp_path / "data")
+    site.environment["ASSAY_PRIVATE_ENDPOINTS"] = "127.0.0.1"
+    account = {**site.environment, "DJANGO_SUPERUSER_PASSWORD": PASSWORD}
+    manage(site, "createsuperuser", "--noinput", "--username=mina", "--email=m@example.org", env=account)
+    try:
+        site.start()
+        yield site
+    finally:
+        site.stop()
+
+
+def manage(site: Site, *words: str, env: dict[str, str] | None = None) -> None:
+    command = [sys.executable, "manage.py", *words]
+    subprocess.run(command, cwd=ROOT, env=env or site.environment, check=True, stdout=subprocess.DEVNULL)
+
+
+def add_file(page: Page, site: Site, project: str, file: Path, *, source: str) -> None:
+    page.goto(f"{site.url}/p/{project}/data/")
+    page.get_by_role("main").get_by_text("Add data").first.click()
+    page.locator("input[type=file]").set_input_files(file)  # the page goes on by itself
+    expect(page.get_by_role("heading", level=1)).to_have_text(file.name)
+    page.get_by_text("Options", exact=True).click()
+    page.get_by_label("Source").fill(source)
+    page.get_by_role("button", name="Add it").click()
+    expect(page.get_by_text("Done on")).to_be_visible(timeout=A_WHILE_MS)
+
+
+def test_from_fastchats_questions_to_a_rank(empty: Site, visitor: Page, tmp_path: Path):
+    with openai_server() as server:
+        server.models = ["alpha", "beta"]
+        server.answer = lambda body: [f"So says {len(body['messages'])}. ", "It is the tide."]
+        models = [{"name": name, "endpoint": f"{server.url}", "served_name": name} for name in server.models]
+        file = tmp_path / "models.yaml"
+        file.write_text(json.dumps({"project": {"name": "Everyday", "eval_percent": 90}, "models": models}))
+        manage(empty, "open_arena", f"--models={file}")
+        page = visitor
+        sign_in_on(page, empty, "mina")
+        add_file(page, empty, "everyday", BROUGHT / "mt_bench" / "question.jsonl", source="mt-bench")
+
+        page.goto(f"{empty.url}/p/everyday/arena/")
+        vote(page)
+        page.goto(f"{empty.url}/p/everyday/leaderboard/")
+        for name in server.models:
+            expect(page.get_by_role("rowheader", name=f"{name} external")).to_be_visible()
+
+
+def vote(page: Page) -> None:
+    """Have two models answer a question that is drawn, and say that A is better."""
+    page.get_by_role("button", name="Draw a question").click()
+    better = page.get_by_role("button", name="A is better")
+    expect(better).to_be_enabled()
+    better.click()
+    outcome = page.locator(".outcome")
+    expect(outcome).to_contain_text("Counted for the ranking")
+    expect(outcome).to_contain_text("alpha")
+    expect(outcome).to_contain_text("beta")
+
+
+def test_from_argillas_records_to_an_annotation(empty: Site, visitor: Page, tmp_path: Path):
+    manage(empty, "shell", "-c", NEW_PROJECT)
+    page = visitor
+    sign_in_on(page, empty, "mina")
+    page.goto(f"{empty.url}/p/everyday/scales/")
+    page.get_by_label("Or as a file").set_input_files(BROUGHT / "argilla_settings.json")
+    page.get_by_role("button", name="Show what it proposes").click()
+    page.get_by_role("button", name=re.compile("Add \\d+ scale")).click()
+    expect(page.get_by_text("How helpful?").first).to_be_visible()
+    records = tmp_path / "records.json"
+    records.write_text((BROUGHT / "argilla_flat.json").read_text())
+    add_file(page, empty, "everyday", records, source="argilla")
+
+    page.goto(f"{empty.url}/p/everyday/judge/")
+    expect(page.locator("#task[data-assignment]")).to_be_visible()
+    assignment = shown(page)
+    for key in ("5", "j", "4", "Enter"):  # the stars, and the scale that Argilla's settings brought
+        page.keyboard.press(key)
+    gone(page, assignment)
+    said = empty.query("select stars, aspects from annotate_rating where source = 'annotation'")
+    assert [(stars, list(json.loads(aspects).values())) for stars, aspects in said] == [(5, [4])]
+    assert empty.query("select count(*) from annotate_comparison where source = 'argilla'")[0][0] >= 1
+
+
+NEW_PROJECT = """
+from annotate.models import Project
+Project.objects.create(slug="everyday", name="Everyday", eval_percent=0, asks_ratings=False)
+"""
