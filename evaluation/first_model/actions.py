@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO
-
-from django.utils.text import slugify
 
 from annotate.core.chat_api.refusals import Kind
 from annotate.core.errors import Refused
@@ -19,8 +16,8 @@ from annotate.language_models import endpoint_check, model_keys, registration
 from annotate.language_models.actions import enter_arena, register_model, require_usable
 from annotate.language_models.model_settings import sampling_for
 from annotate.models import Dataset, Import, LanguageModel, Project, Split, User
-from annotate.projects.actions import create_project
 from evaluation.first_model import facts
+from evaluation.first_model.new_projects import first_free
 from evaluation.first_model.recipe_choice import DPO, KTO, PPO, SFT, Choice, choose
 from evaluation.models import FirstModel
 from training.core.bundled_model import NAME as BUNDLED_NAME
@@ -31,14 +28,6 @@ from training.runs.ordering.actions import queue_run
 COMPLETIONS_PER_PROMPT = 2  # the fewest that make a pair
 LONGEST_ANSWER = 256  # tokens: recipes learn from so many of an answer, and people read them
 _CLEARED_WITH_MODEL: dict[str, Any] = {"sampling_run": None, "reward_run": None, "training_run": None, "problem": ""}
-
-
-def start_project(*, name: str, by: User) -> Project:
-    """Return a new project of that name alone; its address follows from it."""
-    stem = slugify(name)[:40].strip("-") or "project"
-    return create_project(
-        slug=_free(stem, "-", lambda slug: Project.objects.filter(slug=slug).exists()), name=name, by=by
-    )
 
 
 def import_weights(*, project: Project, source: str, by: User, name: str = "") -> Run:
@@ -69,6 +58,7 @@ def register_endpoint(
         registration.require_not_own_server(endpoint)
     registration.require_reachable(endpoint)
     tried = LanguageModel(endpoint=endpoint, sealed_key=model_keys.seal(key, endpoint))
+    tried.project = None if by.is_staff else project
     tried.served_name = served_name = served_name or _only_name_at(tried)
     tried.name = name = name.strip() or free_name(_stem(served_name))
     checked = endpoint_check.ask_one_question(tried, project)
@@ -139,7 +129,7 @@ def sample_answers(
     run = queue_run(
         kind="sample",
         project=project,
-        name=_free(
+        name=first_free(
             f"{base.name[:80]}: answers", " ", lambda name: project.runs.filter(kind="sample", name=name).exists()
         ),
         by=by,
@@ -240,15 +230,7 @@ def free_name(stem: str) -> str:
     def is_taken(name: str) -> bool:
         return LanguageModel.objects.filter(name=name).exists() or Run.objects.unfinished().filter(name=name).exists()
 
-    return _free(stem[:110], "-", is_taken)
-
-
-def _free(stem: str, sign: str, is_taken: Callable[[str], bool]) -> str:
-    for number in range(1, 1000):
-        name = stem if number == 1 else f"{stem}{sign}{number}"
-        if not is_taken(name):
-            return name
-    raise Refused(409, name=f"There are too many called {stem}; give a name of your own.")
+    return first_free(stem[:110], "-", is_taken)
 
 
 def _stem(source: str) -> str:
@@ -293,12 +275,14 @@ def _train_prompts(project: Project, base: LanguageModel, by: User) -> Dataset:
     """Return the latest frozen train prompts when they are still all of them, else frozen anew."""
     if latest := sampled_prompts.latest_complete(project, Split.TRAIN):
         return latest
-    name = _free(f"train prompts for {base.name[:80]}", " ", lambda name: project.datasets.filter(name=name).exists())
+    name = first_free(
+        f"train prompts for {base.name[:80]}", " ", lambda name: project.datasets.filter(name=name).exists()
+    )
     return sampled_prompts.freeze_all(project, Split.TRAIN, name=name, by=by)
 
 
 def _annotations(project: Project, child: str, judge: str, by: User, kind: str) -> Dataset:
-    name = _free(f"annotations for {child[:90]}", " ", lambda name: project.datasets.filter(name=name).exists())
+    name = first_free(f"annotations for {child[:90]}", " ", lambda name: project.datasets.filter(name=name).exists())
     if kind == SFT:
         return freeze(project=project, kind=Dataset.Kind.SFT, name=name, by=by, judge=judge, whole_answers=False)
     return freeze(project=project, kind=Dataset.Kind.PREFERENCES, name=name, by=by, judge=judge)

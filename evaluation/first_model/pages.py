@@ -18,11 +18,13 @@ from annotate.core.errors import Refused
 from annotate.core.large_uploads import takes_files
 from annotate.core.page_access import MemberRequest, PageRequest, allows, in_project, refused_page
 from annotate.core.permissions import projects_where
+from annotate.language_models import model_keys
 from annotate.models import Import, LanguageModel, Project, Role, User
 from annotate.projects import invitations
 from annotate.projects.actions import may_start, require_starter
 from common.whole_numbers import row_id, whole_number
 from evaluation.first_model import actions, facts, path_steps, present, step_context
+from evaluation.first_model.new_projects import start_project
 from evaluation.first_model.path_steps import ANNOTATIONS, ANSWERS, MODEL, PROMPTS, STEPS, TRAINING
 from evaluation.models import FirstModel
 from training.runs.ordering import weight_sources
@@ -46,7 +48,7 @@ def start(request: PageRequest) -> HttpResponse:
     except Refused as refused:
         return refused_page(request, refused)
     try:
-        project = actions.start_project(name=request.POST.get("project_name", ""), by=by)
+        project = start_project(name=request.POST.get("project_name", ""), by=by)
     except Refused as refused:
         context = step_context.of_start(by, own) | {"values": _typed(request), "errors": refused.errors}
         return render(request, "evaluation/first_model/start.html", context, status=refused.status)
@@ -99,6 +101,8 @@ def _shown(
     request: MemberRequest, path: FirstModel, step: str, *, refused: Refused | None = None, **more: Any
 ) -> HttpResponse:
     context = step_context.of_step(path, step, request.user) | {"values": _typed(request)} | more
+    if step == MODEL:
+        context["has_typed_key"] = bool(model_keys.typed_for(request.session, request.POST.get("source", "")))
     if refused is not None:
         context |= {"errors": refused.errors}
     status = refused.status if refused else 200
@@ -119,6 +123,7 @@ def _model_step(request: MemberRequest, project: Project) -> HttpResponse:
     source = "bundled" if sent.get("do") == "bundled" else sent.get("source", "").strip()
     try:
         if sent.get("do") == "look":
+            model_keys.keep_typed(request.session, sent.get("key", ""), source)
             return _shown(request, path, MODEL, look=_look(project, source))
         if chosen := row_id(sent.get("model", "")):
             model = LanguageModel.objects.usable_in(project).filter(pk=chosen).first()
@@ -138,12 +143,15 @@ def _model_step(request: MemberRequest, project: Project) -> HttpResponse:
 
 def _register_endpoint(request: MemberRequest, project: Project, endpoint: str) -> None:
     sent = request.POST
-    with asgi_waiting.aside_in_thread(f"user:{request.user.pk}"):
+    with (
+        asgi_waiting.aside_in_thread(f"user:{request.user.pk}"),
+        model_keys.typed_key(request.session, sent.get("key", ""), endpoint) as key,
+    ):
         model, checked = actions.register_endpoint(
             project=project,
             endpoint=endpoint,
             served_name=sent.get("served_name", "").strip(),
-            key=sent.get("key", ""),
+            key=key,
             folder=sent.get("folder", "").strip(),
             name=sent.get("name", ""),
             by=request.user,

@@ -98,10 +98,14 @@ def _training_time(kind: str, annotated: Annotated, base: LanguageModel | None, 
 
 
 def annotating_time(project: Project, annotated: Annotated) -> str:
-    """Return how long one person annotates until a recipe is possible."""
-    needed = max(PAIRS - annotated.pairs, 1)
+    """Return how long one person annotates until DPO is possible; "" once it is."""
+    needed = PAIRS - annotated.pairs
+    if needed <= 0:
+        return ""
     estimate = time_estimates.of_annotating(needed, facts.annotation_seconds(project))
-    return f"{needed} comparisons take one person {in_words(estimate.seconds)}, {estimate.basis}"
+    what = "1 more comparison takes" if needed == 1 else f"{needed} comparisons take"
+    between = "; ratings come between them" if project.asks_ratings and project.asks_comparisons else ""
+    return f"{what} one person {in_words(estimate.seconds)}, {estimate.basis}{between}"
 
 
 def weights_time(parameters: float | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.db.models import QuerySet
 
 from annotate.core.errors import Refused
@@ -23,7 +24,7 @@ _MOST_MODELS = 200
 
 def of_start(person: Person, projects: QuerySet[Project]) -> dict[str, Any]:
     """Return the projects that somebody may go on in, and whether they may begin a new one."""
-    return {"projects": list(projects[:50]), "may_start": may_start(person), "bundled": _has_bundled()}
+    return {"projects": list(projects[:50]), "may_start": may_start(person), **_sources(person)}
 
 
 def of_step(path: FirstModel, step: str, person: User) -> dict[str, Any]:
@@ -67,7 +68,7 @@ def by_field(refused: Refused) -> Refused:
 
 def _of_model(path: FirstModel, person: User) -> dict[str, Any]:
     models = LanguageModel.objects.usable_in(path.project).filter(kind=LanguageModel.Kind.POLICY, retired_at=None)
-    return {"models": list(models.order_by("-id")[:_MOST_MODELS]), "bundled": _has_bundled()}
+    return {"models": list(models.order_by("-id")[:_MOST_MODELS]), **_sources(person)}
 
 
 def _of_prompts(path: FirstModel, person: User) -> dict[str, Any]:
@@ -106,6 +107,11 @@ def _of_training(path: FirstModel, person: User) -> dict[str, Any]:
         "options": present.training_options(path, annotated, choice),
         "may_go_on": reward is not None and reward.output_model is not None and path.training_run is None,
     }
+
+
+def _sources(person: Person) -> dict[str, Any]:
+    """Return what the form says of where weights are: the operators' own folder to those alone who may look there."""
+    return {"bundled": _has_bundled(), "models_folder": settings.MODELS_DIR if person.is_staff else ""}
 
 
 def _has_bundled() -> bool:

@@ -59,6 +59,9 @@ def source_errors(project: Project, source: str) -> dict[str, str]:
         return {}
     if source == BUNDLED:
         return _bundled_errors()
+    if source.startswith(("/", "~", ".")):
+        name = Path(source).name or "mine"
+        return {"source": f"Only what lies below models/ in ASSAY_DATA is read: copy it there, and give models/{name}."}
     if not registration.is_below_models(source):
         return {"source": "Name a model on the hub (owner/model), a place below models/ in ASSAY_DATA, or bundled."}
     path = _path(source)

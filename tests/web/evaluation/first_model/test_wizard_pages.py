@@ -12,11 +12,22 @@ from django.utils import timezone
 
 from annotate.data.datasets.actions import freeze
 from annotate.labelling import actions as labelling
-from annotate.models import Comparison, Dataset, Demonstration, Import, Invitation, LanguageModel, Project
+from annotate.language_models import model_keys
+from annotate.models import (
+    Comparison,
+    Dataset,
+    Demonstration,
+    Import,
+    Invitation,
+    LanguageModel,
+    Membership,
+    Project,
+)
 from common.harm_kinds import UNRATED_TALK
 from evaluation.first_model import facts
 from evaluation.models import FirstModel
 from tests.support.annotate.importing import work_off_imports
+from tests.support.annotate.keyed_api import keyed_api
 from tests.support.factories import (
     make_comparison,
     make_completion,
@@ -443,3 +454,48 @@ def test_a_ranking_is_one_annotation_and_an_edit_is_a_pair(project):
     frozen = freeze(project=project, kind="preferences", name="now", by=make_user(project, role="researcher"))
     assert said.informative == said.pairs == frozen.counts["telling"] == 2, "the ranking, and the edit"
     assert facts.annotation_count(project) == 2
+
+
+def test_a_wrong_first_try_leaves_no_second_project(client, staff):
+    for source in ("models/absent", "", "models/absent"):
+        response = client.post(reverse("first-model-start"), {"project_name": "Mine ", "source": source})
+        assert response.status_code == 400
+    project = Project.objects.get()
+    client.post(reverse("first-model-start"), {"project_name": "Mine", "source": weights()})
+    assert Run.objects.get().project == project == Project.objects.get()
+    client.post(reverse("first-model-start"), {"project_name": "Mine", "source": "models/mine"})
+    assert Project.objects.count() == 2, "the first has a model on its way"
+
+
+def test_staff_are_told_where_models_lie_and_what_may_not_be_read_says_so(client, staff, project):
+    Membership.objects.create(project=project, user=staff, role="researcher")
+    folder = str(settings.MODELS_DIR)
+    assert folder in client.get(reverse("first-model-start")).content.decode()
+    wrong = client.post(page(project, "model"), {"source": "/home/mina/small"}).content.decode()
+    assert "copy it there, and give models/small" in wrong and folder in wrong
+    sign_in(client, project, "researcher")
+    assert folder not in client.get(page(project, "model")).content.decode()
+
+
+def test_how_long_annotating_takes_is_said_until_there_is_enough(client, project):
+    sign_in(client, project, "researcher")
+    model = begun(project)
+    shown = client.get(page(project, "annotations")).content.decode()
+    assert "12 comparisons take one person" in shown and "ratings come between them" in shown
+    with_pairs(project, model, 11)
+    assert "1 more comparison takes one person" in client.get(page(project, "annotations")).content.decode()
+    with_pairs(project, model, 1)
+    assert "one person" not in client.get(page(project, "annotations")).content.decode()
+
+
+def test_a_key_is_typed_once_though_the_name_was_wrong(client, staff, project, settings):
+    settings.PRIVATE_ENDPOINTS = ("127.0.0.1",)
+    Membership.objects.create(project=project, user=staff, role="researcher")
+    with keyed_api() as api:
+        sent = {"source": api.url, "key": api.key}
+        wrong = client.post(page(project, "model"), sent)
+        shown = wrong.content.decode()
+        assert wrong.status_code == 400 and "Give one of the names" in shown and "kept for this address" in shown
+        assert api.key not in shown
+        assert client.post(page(project, "model"), {"source": api.url, "served_name": "small"}).status_code == 302
+        assert model_keys.key_of(LanguageModel.objects.get()) == api.key

@@ -1,0 +1,39 @@
+"""Begin the project of a path by its name alone, and choose names that nothing has yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django.db.models import Exists, OuterRef, Q
+from django.utils.text import slugify
+
+from annotate.core.errors import Refused
+from annotate.models import Membership, Project, User
+from annotate.projects.actions import create_project
+
+
+def start_project(*, name: str, by: User) -> Project:
+    """Return a project of that name, whose address follows from it: a new one, or the one that the person began by this
+    name before and that holds nothing. So a first step that failed leaves no second project."""
+    if begun := _begun(name.strip(), by):
+        return begun
+    stem = slugify(name)[:40].strip("-") or "project"
+    slug = first_free(stem, "-", lambda slug: Project.objects.filter(slug=slug).exists())
+    return create_project(slug=slug, name=name, by=by)
+
+
+def first_free(stem: str, sign: str, is_taken: Callable[[str], bool]) -> str:
+    """Return the stem, or with the first number behind it that makes it new."""
+    for number in range(1, 1000):
+        name = stem if number == 1 else f"{stem}{sign}{number}"
+        if not is_taken(name):
+            return name
+    raise Refused(409, name=f"There are too many called {stem}; give a name of your own.")
+
+
+def _begun(name: str, by: User) -> Project | None:
+    """Return the person's own project of that name with nobody else, no prompt, model, run or path in it."""
+    members = Membership.objects.filter(project=OuterRef("pk"))
+    own = Project.objects.filter(Exists(members.filter(user=by)), ~Exists(members.exclude(user=by)), created_by=by)
+    is_empty = Q(prompts=None, runs=None, contestants=None, registered_models=None, first_model=None, imports=None)
+    return own.filter(is_empty, name=name).order_by("pk").first()
