@@ -299,6 +299,7 @@ def test_a_run_can_be_queued_again_with_changes(client, project, researcher):
     client.post(reverse("new-run", args=[project.slug, "sample"]), {**values, "cloned_from": older.pk})
     clone = older.clones.get()
     assert clone.config["temperature"] == 0.3 and f"run {older.pk}</a>, with changes" in page(client, clone)
+    assert f"?run={older.pk}&amp;run={clone.pk}" in page(client, clone), "comparing them is one click"
 
 
 def test_every_choice_of_an_earlier_run_is_in_the_form(client, project, researcher):
@@ -562,7 +563,7 @@ def test_thousands_of_samples_show_their_ends(project):
 def test_without_javascript_the_curves_are_pictures(client, project):
     run = make_run(project)
     add_metrics(run, {"loss": 2.0}, {"loss": 1.0})
-    match = re.search(r"<noscript>(<figure.*?)</noscript>", page(client, run), re.S)
+    match = re.search(r"<noscript><div[^>]*>(<figure.*?)</noscript>", page(client, run), re.S)
     assert "<figcaption>Loss</figcaption><svg" in match[1]
 
 

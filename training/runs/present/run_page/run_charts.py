@@ -98,9 +98,9 @@ def context(run: Run, view: View, figures: Figures) -> dict[str, Any]:
 
 
 def pictures(run: Run, view: View, shown: dict[str, Any]) -> list[Picture]:
-    """Return a picture of each curve, for whoever has no JavaScript."""
-    rows = shown["curve_data"]["points"]
-    return [_picture(run, view, curve, rows) for curve in [*shown["main"], *shown["more"]]]
+    """Return a picture of each curve that is shown at first, for whoever has no JavaScript; of the others a table is
+    below."""
+    return [_picture(run, view, curve, shown["curve_data"]["points"]) for curve in shown["main"]]
 
 
 def as_json(drawn_curves: list[curves.Curve]) -> list[dict[str, Any]]:
@@ -158,6 +158,7 @@ def _picture(run: Run, view: View, curve: curves.Curve, rows: list[Any]) -> Pict
         [charts.smoothed(line, view.smooth) if is_smooth else line],
         title=curve.title,
         x_title=curve.unit.capitalize(),
+        width=640,
         height=220,
         is_log=view.is_log and not curve.is_share,
         pale=[line] if is_smooth else [],
