@@ -19,22 +19,29 @@ from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 
+from annotate.core.markdown_math import with_formulas
+from common.code_highlighting import CLASSES, highlight
+from common.mathml import mathml
+
 register = template.Library()
 # Laying out costs a tenth of a second for so much ordinary text and about one for text made to be slow (measured in
 # tests). What is longer stands as it was written.
 LARGEST_LAID_OUT = 100_000
 # Text, lists, tables and links; no images, which would tell their host who is judging and when.
-_TAGS = {"p", "br", "hr", "em", "strong", "s", "code", "pre", "blockquote", "ul", "ol", "li", "a", "div"} | {
+_TAGS = {"p", "br", "hr", "em", "strong", "s", "code", "pre", "span", "blockquote", "ul", "ol", "li", "a", "div"} | {
     "h1", "h2", "h3", "h4", "h5", "h6", "table", "thead", "tbody", "tr", "th", "td"
 }  # fmt: skip
 _ATTRIBUTES = {"a": {"href", "title"}, "ol": {"start"}, "pre": {"tabindex"}, "div": {"tabindex"}}
-_CLASSES = {"p": {"heading", *(f"h{n}" for n in range(1, 7))}, "div": {"wide"}}
+_CLASSES = {"p": {"heading", *(f"h{n}" for n in range(1, 7))}, "div": {"wide"}, "span": {*CLASSES, "formula"}}
 # Whatever links leave the page open in a tab of their own, which is told nothing of where the reader came from.
 _LINK_REL, _LINK_TARGET = "noopener noreferrer nofollow", {"a": {"target": "_blank"}}
 
 _parser = MarkdownIt("commonmark", {"html": False}).enable("table")
 _guides = MarkdownIt("commonmark", {"html": False}).enable("table")
-_answers = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable(["table", "strikethrough"])
+_answers = with_formulas(MarkdownIt("commonmark", {"html": False, "breaks": True}).enable(["table", "strikethrough"]))
+# Put in by us alone: no text can bring markup of its own.
+_PLACE = re.compile(r'<span class="formula">(\d+)</span>')
+MOST_FORMULAS = 100  # tried in one answer; what comes after stays as it was written
 
 
 @register.filter
@@ -48,7 +55,10 @@ def answer(text: str) -> SafeString:
     stay."""
     if len(text) > LARGEST_LAID_OUT:
         return mark_safe(f'<div class="as-written">{as_written(text)}</div>')
-    return _clean(_answers.render(text))
+    env: dict[str, list[str]] = {"formulas": []}  # "" for what could not be read
+    html = _clean(_answers.render(text, env))
+    # MathML goes in behind the cleaning, which knows no namespaces; `mathml` writes nothing that was not checked.
+    return mark_safe(_PLACE.sub(lambda place: env["formulas"][int(place[1])], html))
 
 
 @register.filter
@@ -90,6 +100,15 @@ def _heading_close(self: RendererHTML, tokens: Sequence[Token], i: int, options:
     return "</p>\n"
 
 
+def _formula(self: RendererHTML, tokens: Sequence[Token], i: int, options: OptionsDict, env: EnvType) -> str:
+    """Return the place of a formula; as it was written where it cannot be read."""
+    formulas, token = env["formulas"], tokens[i]
+    if len(formulas) >= MOST_FORMULAS:
+        return escape(token.content)
+    formulas.append(mathml(token.meta["source"], is_block=token.meta["is_block"]))
+    return f'<span class="formula">{len(formulas) - 1}</span>' if formulas[-1] else escape(token.content)
+
+
 def _image(self: RendererHTML, tokens: Sequence[Token], i: int, options: OptionsDict, env: EnvType) -> str:
     source = escape(str(tokens[i].attrs.get("src", "")))
     words = escape(self.renderInlineAsText(tokens[i].children, options, env) or "without a name")
@@ -98,7 +117,15 @@ def _image(self: RendererHTML, tokens: Sequence[Token], i: int, options: Options
 
 def _code(self: RendererHTML, tokens: Sequence[Token], i: int, options: OptionsDict, env: EnvType) -> str:
     # It scrolls by itself, so the keyboard must be able to reach it.
-    return f'<pre tabindex="0"><code>{escape(tokens[i].content)}</code></pre>\n'
+    token = tokens[i]
+    language = token.info.split(maxsplit=1)[0] if token.info.strip() and _is_closed(token) else ""
+    return f'<pre tabindex="0"><code>{highlight(token.content, language)}</code></pre>\n'
+
+
+def _is_closed(token: Token) -> bool:
+    """Return whether a fence has its end: what is still being written would be marked up anew with each frame."""
+    begin, end = token.map or (0, 0)
+    return end - begin == token.content.count("\n") + 2
 
 
 def _table_open(self: RendererHTML, tokens: Sequence[Token], i: int, options: OptionsDict, env: EnvType) -> str:
@@ -113,6 +140,7 @@ _RULES = {
     "heading_open": _heading_open,
     "heading_close": _heading_close,
     "image": _image,
+    "formula": _formula,
     "fence": _code,
     "code_block": _code,
     "table_open": _table_open,

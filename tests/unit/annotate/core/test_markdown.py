@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 import pytest
 
 from annotate.templatetags.markdown import LARGEST_LAID_OUT, answer, as_written, markdown
+from common.code_highlighting import LANGUAGES, LONGEST, highlight
 
 
 @pytest.mark.parametrize(
@@ -62,7 +63,102 @@ def test_line_breaks_and_lists_stay_as_they_were_numbered():
 
 
 def test_code_scrolls_by_itself_and_keeps_its_characters():
-    assert '<pre tabindex="0"><code>a &lt; b  &amp;&amp;\n</code></pre>' in answer("```c\na < b  &&\n```")
+    assert '<pre tabindex="0"><code>a &lt; b  &amp;&amp;\n</code></pre>' in answer("```\na < b  &&\n```")
+    assert text_of(answer('```c\na < b  && "<b>"\n```')) == 'a < b  && "<b>"\n\n'
+
+
+def test_code_is_marked_up_by_its_language_once_it_is_written():
+    assert '<span class="hl-keyword">return</span>' in answer("```python\nreturn 1\n```")
+    assert "<span" not in answer("```python\nreturn 1\n")  # its end is not there yet
+    assert "<span" not in answer("```\nreturn 1\n```") and "<span" not in answer("```nonsense\nreturn 1\n```")
+
+
+def test_no_markup_of_a_text_s_own_gets_a_class():
+    html = answer('<span class="hl-keyword">x</span> `<span class="hl-keyword">`')
+    assert not [tag for tag, _ in tags(html) if tag == "span"]
+
+
+@pytest.mark.parametrize("language", sorted(LANGUAGES))
+def test_hostile_code_does_nothing_in_any_language_and_loses_no_character(language):
+    code = "<script>alert(1)</script>\n\"</code></pre><img src=x onerror=alert(1)>\n#{`'/*--><b>&amp;\t🍞\x1f\n"
+    html = answer(f"````{language}\n{code}````")
+    assert {tag for tag, _ in tags(html)} <= {"pre", "code", "span"}
+    assert text_of(html) == code + "\n"
+
+
+def test_formulas_are_laid_out_and_markdown_changes_nothing_inside():
+    html = answer(r"So \(a_1 * b_2 * c\) and $x^2$ and" + "\n\n\\[\n\\frac{1}{2}\n\\]")
+    assert html.count("<math ") == 3 and "<em>" not in html
+    assert '<math display="block" alttext="\\frac{1}{2}"><mrow><mfrac>' in html
+
+
+@pytest.mark.parametrize("text", ["It costs $5 and $7.", "`$x$`", "a $ b $ c", "$$", "\\(\\)", "$HOME and $PATH"])
+def test_what_is_no_formula_stays_as_it_was(text):
+    assert "<math" not in answer(text)
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        r"\text{<script>alert(1)</script>}",
+        r"\text{&lt;script&gt;alert(1)&lt;/script&gt;}",
+        r"\text{</math><img src=x onerror=alert(1)>}",
+        r"\href{javascript:alert(1)}{x}",
+        r"\style{position:fixed}{x}",
+        r"\class{hl-keyword}{x}",
+        r"\color{red;background:url(//spy.example)}{x}",
+        r'\hspace{1em" onclick="alert(1)}x',
+        r"\rule{9999em}{9999em}",
+        r"\begin{array}{c\" onclick=\"alert(1)}1\end{array}",
+        r"\mathrm{<b>}\operatorname{<i>}\mbox{<u>}",
+        '<span class="formula">0</span>',
+    ],
+)
+def test_a_hostile_formula_does_nothing(formula):
+    html = answer(f"\\({formula}\\) and ${formula}$ and $$ {formula} $$")
+    for tag, attributes in tags(html):
+        assert tag in {"p", "br", "math", "span"} or tag.startswith("m")
+        assert not {"href", "style", "class", "onclick", "onerror", "src", "id"} & {name for name, _ in attributes}
+        assert "9999em" not in dict(attributes).values()
+
+
+@pytest.mark.parametrize(
+    "flood", ["{", "x^", r"\frac{1}{", r"\left(", "_", r"\begin{matrix}", r"\text{", "&", "$", "$a"]
+)
+def test_formulas_made_to_be_slow_are_laid_out_in_bounded_time(flood):
+    before = time.process_time()
+    for opening, closing in (("\\(", "\\)"), ("$", "$"), ("\\(", "")):
+        answer((opening + (flood * 900)[:900] + closing + " ") * 20)
+    assert time.process_time() - before < 20
+
+
+FLOODS = [
+    "(",
+    '"',
+    "'",
+    "/*",
+    "\\",
+    "<!--",
+    "<a ",
+    "{{",
+    "${",
+    "=begin\n",
+    "a" * 50 + " ",
+    "0",
+    "-",
+    "#",
+    "`",
+    "[[",
+    "<<A\n",
+]
+
+
+@pytest.mark.parametrize("language", sorted(LANGUAGES))
+def test_code_made_to_be_slow_is_marked_up_in_bounded_time(language):
+    before = time.process_time()
+    for flood in FLOODS:
+        highlight((flood * LONGEST)[:LONGEST], language)
+    assert time.process_time() - before < 30  # a second or two on a quiet machine
 
 
 @pytest.mark.parametrize("cut", range(1, 60, 3))
@@ -109,6 +205,15 @@ def test_text_made_to_be_slow_is_laid_out_in_bounded_time(kind):
     before = time.process_time()
     answer(SLOW[kind][:N])
     assert time.process_time() - before < 5  # about one second at most on a quiet machine
+
+
+def text_of(html: str) -> str:
+    texts: list[str] = []
+    parser = HTMLParser(convert_charrefs=True)
+    parser.handle_data = texts.append  # type: ignore[method-assign]
+    parser.feed(html)
+    parser.close()
+    return "".join(texts)
 
 
 def tags(html: str) -> list[tuple[str, list]]:
