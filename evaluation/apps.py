@@ -7,6 +7,7 @@ class EvaluationConfig(AppConfig):
 
     def ready(self) -> None:
         from annotate.arena.battles.pairing import PAIR_WEIGHTS
+        from annotate.arena.battles.vote_effects import RATINGS_AFTER_VOTE
         from annotate.core.periodic_tasks import PERIODIC_TASKS, PeriodicTask
         from annotate.labelling.queue.choosing import URGENT
         from annotate.labelling.queue.priorities import UNCERTAINTY
@@ -19,6 +20,7 @@ class EvaluationConfig(AppConfig):
         from evaluation.demo import next_step as demo
         from evaluation.first_model import actions as first_model
         from evaluation.leaderboard import leaderboard_overview
+        from evaluation.leaderboard.vote_effect import ratings_after
         from evaluation.promotion import arena_sampling as sampling
         from evaluation.promotion import candidate_review, disputed_items
         from evaluation.promotion import reward_model_uncertainty as uncertainty
@@ -31,6 +33,7 @@ class EvaluationConfig(AppConfig):
         OVERVIEW.register(leaderboard_overview.of_project)
         AUTOMATIC_STEPS.register(demo.of_project)
         PAIR_WEIGHTS.register(sampling.weights)
+        RATINGS_AFTER_VOTE.register(ratings_after)
         UNCERTAINTY.register(uncertainty.of_reward_models)
         URGENT.register(disputed_items.pairs_first)
         SWITCHED_OFF.register(receivers.address_is_off)

@@ -10,11 +10,12 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 
-from annotate.arena.battles import actions, follow_up, pairing
+from annotate.arena.battles import actions, follow_up, pairing, vote_effects
 from annotate.arena.battles import scene as battle_scene
 from annotate.arena.battles import votes as battle_votes
 from annotate.arena.streaming import live_battles
 from annotate.arena.streaming.frames import Frames, outlook
+from annotate.arena.usual_wait import usual_seconds
 from annotate.arena.vote_guard import actions as vote_guard
 from annotate.core import visitors
 from annotate.core.errors import Refused
@@ -24,6 +25,12 @@ from annotate.models import Battle, Comparison, Project, User
 from common.whole_numbers import whole_number
 
 _CAST = ("comparison__prompt", "comparison__completion_a", "comparison__completion_b")
+EXAMPLES = (
+    "Why does the sea come and go?",
+    "Explain recursion to a ten-year-old.",
+    "Write a short, polite e-mail that asks for a refund.",
+    "Plan three vegetarian dinners for two.",
+)
 PATIENCE_SECONDS = 20.0  # of a page without JavaScript, before it shows how far the answers are
 
 
@@ -40,7 +47,9 @@ def arena(request: HttpRequest, project: Project) -> HttpResponse:
     context = {
         "project": project,
         "enough": len(pairing.contestants(project)) >= 2,
-        "text": request.POST.get("text", ""),
+        "text": request.POST.get("text", request.GET.get("text", ""))[: settings.MAX_PROMPT_CHARACTERS],
+        "examples": EXAMPLES,
+        "can_draw": pairing.can_draw(project),
         "errors": refused.errors if refused else {},
         "most": settings.MAX_PROMPT_CHARACTERS,
     }
@@ -204,10 +213,19 @@ def _battle_context(battle: Battle) -> dict[str, object]:
         **outlook(scene),
     }
     if cast is None:
-        return context | {"vote_token": battle_votes.issue_token(battle) if scene.can_vote else ""}
+        vote_token = battle_votes.issue_token(battle) if scene.can_vote else ""
+        return context | {"vote_token": vote_token, "usual_seconds": usual_seconds(battle.project)}
     models = {"A": battle.model_a, "B": battle.model_b}
     is_masked = battle.hold_reason == actions.NAMED_ITSELF
-    return context | {"cast": cast, "counting": battle_votes.counting(cast), "models": models, "is_masked": is_masked}
+    counting = battle_votes.counting(cast)
+    return context | {
+        "cast": cast,
+        "counting": counting,
+        "models": models,
+        "is_masked": is_masked,
+        "effect": vote_effects.effect_of(cast) if counting.ranks else None,
+        "can_draw": pairing.can_draw(battle.project),
+    }
 
 
 def _cast(battle: Battle) -> Comparison | None:

@@ -140,6 +140,11 @@ def _prompts(project: Project) -> QuerySet[Prompt]:
     return Prompt.objects.filter(project=project, side=Split.EVAL, harm="", out_since=None).exclude(source=ARENA)
 
 
+def can_draw(project: Project) -> bool:
+    """Return whether there is a question to draw."""
+    return _prompts(project).exists()
+
+
 def _stored(project: Project, *, is_outside: bool) -> QuerySet[Completion]:
     stored: QuerySet[Completion] = Completion.objects.exclude(source=ARENA)
     return disclosed_answers.without_shown(stored, project) if is_outside else stored

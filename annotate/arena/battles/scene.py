@@ -43,12 +43,14 @@ Sides = tuple[Side, Side]
 
 @dataclass(frozen=True)
 class Scene:
-    """One question of a battle. `problem` says why it does not count, in words that do not distinguish the sides."""
+    """One question of a battle. `problem` says why it does not count, in words that do not distinguish the sides;
+    `begun` how many of the two answers have begun, without saying which."""
 
     number: int
     question: str
     sides: Sides
     problem: str = ""
+    begun: int = 0
 
     @property
     def is_over(self) -> bool:
@@ -154,7 +156,12 @@ def together(a: Side, b: Side) -> Sides:
     return replace(a, text="", state="waiting"), replace(b, text="", state="waiting")
 
 
-def scene_of(question: Place, sides: Sides, problem: str) -> Scene:
+def count_begun(sides: Sequence[Side]) -> int:
+    """Return how many of the sides, as they are stored or written, have begun."""
+    return sum(side.is_over or bool(side.text) for side in sides)
+
+
+def scene_of(question: Place, sides: Sides, problem: str, begun: int = 0) -> Scene:
     """Return the scene of a question.
 
     In a later turn that failed nothing is shown of either answer: it can still be voted on, and whoever knows which
@@ -163,13 +170,13 @@ def scene_of(question: Place, sides: Sides, problem: str) -> Scene:
     number = number_of(question)
     if problem and number > 1:
         sides = (Side("A", state="failed"), Side("B", state="failed"))
-    return Scene(number, question_of(question), sides, problem)
+    return Scene(number, question_of(question), sides, problem, begun)
 
 
 def _scene(battle: Battle, question: Place, *, named: bool, is_last: bool) -> Scene:
     sides = raw_sides(battle, question, is_last=is_last)
     sides_shown = sides if named else masked(in_step(sides), masking_context(battle, question))
-    return scene_of(question, sides_shown, question.spoilt_reason)
+    return scene_of(question, sides_shown, question.spoilt_reason, count_begun(sides))
 
 
 def _side(letter: str, completion: Completion | None, draft: str, is_spoilt: bool) -> Side:

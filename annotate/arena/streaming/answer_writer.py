@@ -22,6 +22,7 @@ from annotate.arena.battles.scene import (
     Place,
     Scene,
     Side,
+    count_begun,
     in_step,
     masking_context,
     number_of,
@@ -111,7 +112,7 @@ class Writing:
     def _look(self) -> Scene:
         pairs = zip(in_step(self.sides), self.masks, strict=True)
         a, b = (replace(side, text=mask.shown(side.text, is_whole=side.is_over)) for side, mask in pairs)
-        return scene_of(self.place, together(a, b), self.problem)
+        return scene_of(self.place, together(a, b), self.problem, count_begun(self.sides))
 
     def stop(self) -> None:
         """Stop both sides; they keep what the reader has seen of them."""

@@ -18,6 +18,7 @@ def outlook(scene: Scene) -> dict[str, Any]:
         "scene": scene,
         "ready": scene.can_vote,
         "is_over": scene.is_over,
+        "begun": 2 if scene.is_over else scene.begun,
         "is_spoilt": scene.number == 1 and bool(scene.problem),
         "turns_left": MOST_TURNS - scene.number if scene.is_over else 0,
     }
@@ -31,6 +32,7 @@ class Frames:
         self._sides: dict[str, Side] = {}
         self._state: tuple[object, ...] = ()
         self._can_vote: bool | None = None
+        self._begun: int | None = None
 
     def of(self, scene: Scene, vote_token: str) -> str:
         """Return the parts that differ from what was sent before; "" when none does."""
@@ -41,6 +43,9 @@ class Frames:
         if self._can_vote != (now := bool(scene.can_vote and vote_token)):
             self._can_vote = now
             parts.append(render("choices", **context))
+        if self._begun != context["begun"]:
+            self._begun = context["begun"]
+            parts.append(render("waiting", **context))
         if self._state != (state := (scene.can_vote, scene.is_over, scene.problem)):
             self._state = state
             parts += [render(name, **context) for name in ("progress", "doing", "more")]

@@ -23,6 +23,25 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
+// An example fills the field; without JavaScript its link does the same.
+document.addEventListener("click", (event) => {
+  const example = event.target.closest("[data-example]"), field = document.getElementById("text");
+  if (!example || !field || event.ctrlKey || event.metaKey) return;
+  event.preventDefault();
+  field.value = example.textContent;
+  field.focus();
+});
+
+// How long one waits already, as long as not both answers have begun.
+(() => {
+  let since = performance.now();
+  setInterval(() => {
+    const clock = document.querySelector(".waiting .clock");
+    if (clock && document.getElementById("waiting").textContent.trim()) clock.textContent = `${Math.round((performance.now() - since) / 1000)} s`;
+  }, 1000);
+  document.addEventListener("htmx:afterSwap", (event) => { if (event.detail.target.id === "battle") since = performance.now(); });
+})();
+
 // A button that goes away while it has the focus (Stop, at the end) leaves it to the battle, not to the top of the page.
 let leaving = false;
 document.addEventListener("htmx:oobBeforeSwap", (event) => {
@@ -68,7 +87,7 @@ document.addEventListener("htmx:sendError", (event) => {
 // A proxy may refuse websockets, or let them hang. Then the page asks for itself, and the server waits with it.
 (() => {
   "use strict";
-  const PATIENCE_MS = 4000;
+  const PATIENCE_MS = 5000;
   let isLive = false, patience = null;
   const isWriting = () => document.querySelector('#battle[ws-connect] [aria-busy="true"]');
   function expectFrames() {

@@ -99,7 +99,7 @@ def test_with_the_keyboard_alone_one_votes_in_mid_stream_and_goes_on(arena, visi
     kept = visitor.locator("#text-a").inner_text()
     assert " ".join(kept.split()).startswith(" ".join(seen.split())[:-12]) and "Stopped here." in kept
     assert len(kept) < 2000 and visitor.locator("#choices").count() == 0
-    expect(visitor.get_by_role("button", name="Another two, drawn question")).to_be_focused()
+    expect(visitor.get_by_role("button", name="Next question")).to_be_focused()
     assert not any(name in frame.lower() for frame in arena.frames for name in NAMES)
     visitor.keyboard.press("a")  # a dead key after the reveal
     visitor.keyboard.press("n")
@@ -110,7 +110,7 @@ def test_with_the_keyboard_alone_one_votes_in_mid_stream_and_goes_on(arena, visi
 def test_a_stop_by_key_keeps_both_where_they_are_and_both_are_asked_on(arena, visitor):
     arena.ask(visitor)
     expect(visitor.get_by_role("button", name="A is better")).to_be_enabled()
-    visitor.keyboard.press("s")
+    visitor.keyboard.press("e")
     expect(visitor.locator("#progress")).to_contain_text("Both answers stand")
     assert visitor.get_by_text("Stopped here.").count() == 2
     arena.fake.answer = lambda body: ["At half moon ", 0.2, "it is less."]
@@ -133,7 +133,7 @@ def test_a_page_that_streams_is_read_without_a_violation_light_and_dark(arena, v
     expect(visitor.get_by_role("button", name="A is better")).to_be_enabled()
     axe(visitor)
     assert visitor.locator('#text-a[aria-busy="true"]').count() == 1, "the answer had ended"
-    visitor.keyboard.press("s")
+    visitor.keyboard.press("e")
     expect(visitor.locator("#progress")).to_contain_text("Both answers stand")
     axe(visitor)
     visitor.keyboard.press("x")
@@ -153,7 +153,7 @@ def test_what_is_announced_is_the_state_and_not_each_word(arena, visitor):
     assert [live.nth(n).get_attribute("id") for n in range(live.count())] == ["progress"]
     until(lambda: visitor.wait_for_timeout(100) or len(arena.frames) > 12)
     assert sum('id="progress"' in frame for frame in arena.frames) == 2
-    visitor.keyboard.press("s")
+    visitor.keyboard.press("e")
 
 
 def test_on_a_phone_the_choices_stay_in_reach_and_are_touched(arena, phone, axe):
