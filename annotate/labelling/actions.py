@@ -98,7 +98,7 @@ def revise(*, assignment: Assignment, by: User, idempotency_key: str | None = No
             earlier_rows = standing_rows(assignment)
             held_row = next((row for row in earlier_rows if row.status == Status.HELD), None)
             status, reason = (Status.HELD, held_row.status_reason) if held_row else (Status.COUNTED, "")
-            _change(earlier_rows, Status.WITHDRAWN, REVISED_REASON, by)
+            change_status(earlier_rows, Status.WITHDRAWN, REVISED_REASON, by)
             rows = write(assignment, checked, idempotency_key, status=status, reason=reason)
             _announce_submission(assignment, rows)
             return rows[0]
@@ -126,7 +126,7 @@ def undo(*, assignment: Assignment, by: User) -> Assignment:
 
 def withdraw(*, assignment: Assignment, reason: str, by: User | None) -> int:
     """Withdraw all annotations of the item; return how many rows. Call it with the project's lock held."""
-    return _change(standing_rows(assignment), Status.WITHDRAWN, reason, by)
+    return change_status(standing_rows(assignment), Status.WITHDRAWN, reason, by)
 
 
 def require_changeable(*, assignment: Assignment, by: User) -> None:
@@ -165,7 +165,7 @@ def set_status(*, rows: Iterable[Feedback], status: str, reason: str, by: User |
         for project in {row.project for row in rows}:
             require(by, "manage", project)
     with transaction.atomic():
-        changed = _change(rows, status, reason, by)
+        changed = change_status(rows, status, reason, by)
         _settle_places({row.assignment_id for row in rows if row.assignment_id})
         return changed
 
@@ -238,7 +238,8 @@ def _announce_submission(assignment: Assignment, rows: list[Feedback]) -> None:
     announce(project=assignment.project, event="judgement.submitted", data=data)
 
 
-def _change(rows: list[Any], status: str, reason: str, by: User | None) -> int:
+def change_status(rows: list[Any], status: str, reason: str, by: User | None) -> int:
+    """Change the status of rows, and write each change down; return how many changed. Call it in a transaction."""
     changed: dict[Project, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         table = type(row)

@@ -62,6 +62,7 @@ class Assignments(DeclaredViewSet):
         "undo": "mine",
         "skip": "mine",
         "flag": "mine",
+        "unflag": "mine",
         "again": "mine",
     }
 
@@ -134,6 +135,13 @@ class Assignments(DeclaredViewSet):
             fields["completion"] = _shown(assignment, fields["completion"], "completion")
         raised = flags.flag(assignment=assignment, by=request.user, **fields)
         return Response(FlagSeen(raised).data, status=201)
+
+    @extend_schema(request=None, responses={204: None} | refusals(403, 404, 409))
+    @flag.mapping.delete
+    def unflag(self, request: Request, pk: str) -> Response:
+        """Take my flags of the task back; they stay as withdrawn."""
+        flags.take_back(assignment=_find(request, pk), by=request.user)
+        return Response(status=204)
 
     @extend_schema(request=None, responses={200: AssignmentOut} | refusals(403, 404, 409))
     @action(detail=True, methods=["post"])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from django.db import transaction
+
 from annotate.core.errors import Refused
 from annotate.core.permissions import require
+from annotate.labelling.actions import UNDO_REASON, change_status
 from annotate.labelling.assignment_lifecycle import require_owner
 from annotate.labelling.forms.storage import STANDING
 from annotate.labelling.forms.validation import MAX_COMMENT_CHARACTERS, check_text
-from annotate.models import Assignment, Completion, Flag, User
+from annotate.models import Assignment, Completion, Flag, Status, User
 from annotate.models.feedback import annotator_kind_of
 
 REASONS = (
@@ -43,3 +46,16 @@ def flag(
         comment=comment,
         **about,
     )
+
+
+def take_back(*, assignment: Assignment, by: User, flag_id: int | None = None) -> int:
+    """Withdraw one's own flag of an item, or all of them; return how many. The rows stay, as withdrawn."""
+    require_owner(assignment, by)
+    require(by, "judge", assignment.project)
+    with transaction.atomic():
+        assignment.project.lock()
+        own_flags = Flag.objects.filter(assignment=assignment, author=by, status__in=STANDING).select_related("project")
+        standing = list(own_flags.filter(pk=flag_id) if flag_id else own_flags)
+        if not standing:
+            raise Refused(409, flag="No flag of yours stands on it; it may be taken back already.")
+        return change_status(standing, Status.WITHDRAWN, UNDO_REASON, by)

@@ -43,6 +43,7 @@ urlpatterns = [
     path("p/<slug:slug>/judge/undo/", annotating.undo, name="annotate-undo"),
     path("p/<slug:slug>/judge/keep/", annotating.keep, name="annotate-keep"),
     path("p/<slug:slug>/judge/flag/", annotating.flag, name="annotate-flag"),
+    path("p/<slug:slug>/judge/unflag/", annotating.unflag, name="annotate-unflag"),
     path("p/<slug:slug>/judge/history/", history_pages.history, name="annotate-history"),
     path("p/<slug:slug>/judge/<int:pk>/", annotating.edit, name="annotate-edit"),
     path("p/<slug:slug>/reading/", prerequisites_pages.reading, name="reading"),

@@ -10,7 +10,7 @@ from django import template
 from django.utils.html import escape, json_script
 from django.utils.safestring import SafeString, mark_safe
 
-from annotate.labelling.shortcuts.keys import GROUPS, Group, merged
+from annotate.labelling.shortcuts.keys import GROUPS, Group, keys_of_group, merged
 from common.sampling import cut_note
 
 register = template.Library()
@@ -29,10 +29,18 @@ def all_key_groups() -> tuple[Group, ...]:
 
 
 @register.simple_tag
+def letter_of(user: Any, action: str) -> str:
+    """Return the action's second key, where this person has not given it to something else."""
+    keys = keys_of(user)
+    by_key = next(keys_of_group(keys, group) for group in GROUPS if any(a.name == action for a in group.actions))
+    return next((key for key, name in by_key.items() if name == action and key != keys[action]), "")
+
+
+@register.simple_tag
 def keymap_json(user: Any) -> SafeString:
     """Return {group: {key: action}} for the page's script."""
     keys = keys_of(user)
-    return json_script({g.name: {keys[a.name]: a.name for a in g.actions} for g in GROUPS}, "keymap")
+    return json_script({group.name: keys_of_group(keys, group) for group in GROUPS}, "keymap")
 
 
 @register.simple_tag(name="cut_note")
@@ -56,6 +64,12 @@ def at(mapping: Any, name: object) -> Any:
 def action_name(*parts: object) -> str:
     """Name an action: `{% action_name "step" 4 as name %}` is step_4."""
     return "_".join(str(part).lower() for part in parts)
+
+
+@register.simple_tag
+def go_to_action(kind: str, letter: str) -> str:
+    """Name the action that goes to an answer: where two are compared, their letters choose."""
+    return f"{'look' if kind == 'compare' else 'answer'}_{letter.lower()}"
 
 
 @register.filter

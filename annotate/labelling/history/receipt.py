@@ -22,7 +22,14 @@ from common.sampling import cut_note
 TITLES = {**feedback_lineage.TITLES, "demonstration": "Answers of my own"}
 
 
-Answer = tuple[str, str, str]
+@dataclass(frozen=True)
+class Answer:
+    """What was judged: its letter as shown, empty for one alone; `is_chosen` where the annotator found it better."""
+
+    letter: str
+    text: str
+    cut: str
+    is_chosen: bool = False
 
 
 @dataclass(frozen=True)
@@ -31,7 +38,7 @@ class Receipt:
     row: Any
     words: str
     counted: bool
-    answers: list[Answer]  # what was judged: the letter shown, empty for one alone, the text, and whether it was cut
+    answers: list[Answer]
     went: list[tuple[Any, Any, Any]]  # dataset, the run that used it, the model that this run made
 
     @property
@@ -77,7 +84,18 @@ def _receipt(kind: str, row: Any, completions: dict[int, Completion]) -> Receipt
 def _answers(row: Any, completions: dict[int, Completion]) -> list[Answer]:
     lettered = _shown(row, completions)
     completions_shown = [answer for _, answer in lettered]
-    return [(letter, answer.text, cut_note(answer, completions_shown)) for letter, answer in lettered]
+    chosen = _chosen(row)
+    return [
+        Answer(letter, answer.text, cut_note(answer, completions_shown), answer.pk in chosen)
+        for letter, answer in lettered
+    ]
+
+
+def _chosen(row: Any) -> set[int]:
+    """Return the ids of the completions that were found best."""
+    if isinstance(row, Comparison):
+        return {{"model_a": row.completion_a_id, "model_b": row.completion_b_id}.get(row.winner, 0)}
+    return set(row.order[0]) if isinstance(row, Ranking) and row.order else set()
 
 
 def _shown(row: Any, completions: dict[int, Completion]) -> list[tuple[str, Completion]]:

@@ -21,7 +21,16 @@ from annotate.labelling import actions as feedback
 from annotate.labelling import assigning as assignments
 from annotate.labelling import assignment_lifecycle, form_input
 from annotate.labelling import flagging as flags
-from annotate.labelling.pages.item_page import kind_query, run_out_and_wanted, show, submit, wanted_kind, with_time
+from annotate.labelling.pages.item_page import (
+    flag_context,
+    kind_query,
+    run_out_and_wanted,
+    show,
+    submit,
+    wanted_kind,
+    with_time,
+)
+from annotate.labelling.pages.progress import done_today
 from annotate.labelling.prerequisites.actions import NotYet
 from annotate.labelling.prerequisites.pages import redirects_to_prerequisite
 from annotate.models import Assignment, Completion, Project, User
@@ -50,7 +59,7 @@ def skip(request: MemberRequest, project: Project) -> HttpResponse:
         _once(request, "skip", assignment, lambda: with_time(assignment, request.user, put_aside))
     except Refused as refused:
         return show(request, project, assignment, form_input.beside(assignment, refused))
-    return _go_on(request, project)
+    return _go_on(request, project, f"Skipped: {reason}")
 
 
 @in_project(post="judge")
@@ -107,7 +116,7 @@ def flag(request: MemberRequest, project: Project) -> HttpResponse:
         flags.flag(
             assignment=assignment,
             by=request.user,
-            completion=_flagged(assignment, request.POST.get("completion", "")),
+            completion=_flagged(assignment, request.POST.get("completion")),
             reason=reason,
             comment=request.POST.get("comment", "").replace("\r\n", "\n"),
         )
@@ -116,32 +125,46 @@ def flag(request: MemberRequest, project: Project) -> HttpResponse:
         _once(request, "flag", assignment, raise_it)
     except Refused as refused:
         if request.htmx:  # before what stands in the flag's own form
-            context = {"errors": refused.errors}
-            return reswap(
-                render(request, "annotate/labelling/labelling_flagged.html", context, status=refused.status),
-                "afterbegin",
-            )
+            page, errors = "annotate/labelling/labelling_flagged.html", {"errors": refused.errors}
+            return reswap(render(request, page, errors, status=refused.status), "afterbegin")
         return show(request, project, assignment, form_input.beside(assignment, refused))
     if request.htmx:
-        return render(request, "annotate/labelling/labelling_flagged.html", {"reason": reason})
+        context = {"project": project, "assignment": assignment, "reason": reason, "query": kind_query(request)}
+        return render(request, "annotate/labelling/labelling_flagged.html", context)
     messages.success(request, "The reviewers will see it. The item is still yours to annotate.")
     return _redirect(request, project)
 
 
+@in_project(post="judge")
+def unflag(request: MemberRequest, project: Project) -> HttpResponse:
+    """Take one's flags of an item back; the form to flag it is there again."""
+    assignment = _posted_assignment(request, project)
+    try:
+        flags.take_back(assignment=assignment, by=request.user, flag_id=row_id(request.POST.get("flag", "")) or None)
+    except Refused as refused:
+        return refused_page(request, refused, project=project)
+    if request.htmx:
+        return render(request, "annotate/labelling/item/flag_form.html", flag_context(request, project, assignment))
+    messages.success(request, "Your flag is taken back.")
+    return redirect("annotate-history" if "flag" in request.POST else "annotate", project.slug)
+
+
 def _submit(request: MemberRequest, project: Project, assignment: Assignment) -> HttpResponse:
     try:
-        submit(request, assignment)
+        words = submit(request, assignment)
     except Refused as refused:
         return show(request, project, assignment, form_input.entered(request, refused))
-    return _go_on(request, project)
+    return _go_on(request, project, f"Sent: {words}")
 
 
 def _once(request: MemberRequest, name: str, assignment: Assignment, act: Callable[[], object]) -> bool:
     return once(by=request.user, key=request.POST.get("act_key", ""), act_name=f"{name} {assignment.pk}", act=act)
 
 
-def _flagged(assignment: Assignment, pk: str) -> Completion | None:
-    """Return the completion that was pointed at; none is the prompt."""
+def _flagged(assignment: Assignment, pk: str | None) -> Completion | None:
+    """Return the completion that was pointed at; "" is the prompt."""
+    if pk is None and len(assignment.completions) > 1:
+        raise Refused(completion="Say first what you mean: the prompt, or one of the answers.")
     if not pk:
         return None
     for completion in assignment.completions:
@@ -172,7 +195,7 @@ def _next(request: MemberRequest, project: Project) -> Assignment | None:
     return assignments.next_for(project=project, user=request.user, kind=wanted_kind(request, project))
 
 
-def _show_next(request: MemberRequest, project: Project) -> HttpResponse:
+def _show_next(request: MemberRequest, project: Project, sent: str = "") -> HttpResponse:
     """Show the next item, or what comes before it: a page of its own, so that a fragment sends the browser there."""
     if (wanted_assignment := run_out_and_wanted(request, project)) is not None:
         return show(request, project, wanted_assignment)
@@ -184,11 +207,16 @@ def _show_next(request: MemberRequest, project: Project) -> HttpResponse:
         if request.htmx:
             return HttpResponseClientRedirect(reverse("annotate", args=[project.slug]) + kind_query(request))
         return refused_page(request, refused, project=project)
-    return show(request, project, assignment)
+    return show(request, project, assignment, sent=sent)
 
 
-def _go_on(request: MemberRequest, project: Project) -> HttpResponse:
-    return _show_next(request, project) if request.htmx else _redirect(request, project)
+def _go_on(request: MemberRequest, project: Project, sent: str) -> HttpResponse:
+    if request.htmx:
+        return _show_next(request, project, sent)
+    messages.success(request, f"{sent}.")
+    if project.daily_goal and done_today(project, request.user) == project.daily_goal:
+        messages.success(request, f"That is today’s goal: {project.daily_goal}. Thank you.")
+    return _redirect(request, project)
 
 
 def _redirect(request: MemberRequest, project: Project) -> HttpResponse:

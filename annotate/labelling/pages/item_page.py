@@ -19,9 +19,11 @@ from annotate.labelling import actions as feedback
 from annotate.labelling import assignment_lifecycle, form_input
 from annotate.labelling import flagging as flags
 from annotate.labelling.forms.verdicts import VERDICTS
-from annotate.labelling.scales.declared import scales_in
+from annotate.labelling.pages.progress import describe_sent, done_today, position_of
+from annotate.labelling.scales.declared import asks_one_thing, scales_in
 from annotate.labelling.shortcuts.keys import merged
 from annotate.models import Assignment, Completion, Project, Split, User
+from annotate.models.feedback import Feedback
 from annotate.projects.wellbeing import actions as harm_budget
 from common.whole_numbers import row_id
 
@@ -48,13 +50,16 @@ def with_time(assignment: Assignment, user: User, act: Callable[[], None]) -> No
         act()
 
 
-def submit(request: MemberRequest, assignment: Assignment) -> None:
-    """Submit the item's form. Raises Refused."""
+def submit(request: MemberRequest, assignment: Assignment) -> str:
+    """Submit the item's form, and return what was sent in a few words. Raises Refused."""
+    rows: list[Feedback] = []
 
     def say() -> None:
-        feedback.submit(assignment=assignment, by=request.user, **form_input.submission(request, assignment))
+        row = feedback.submit(assignment=assignment, by=request.user, **form_input.submission(request, assignment))
+        rows.append(row)
 
     with_time(assignment, request.user, say)
+    return describe_sent(rows[0])
 
 
 def wanted_kind(request: MemberRequest, project: Project) -> str | None:
@@ -77,9 +82,10 @@ def show(
     *,
     editing: bool = False,
     send_to: str = "",
+    sent: str = "",
 ) -> HttpResponse:
     """Show the page of an item, or of what there is instead. `send_to`: where its form goes, when not to the next
-    item."""
+    item. `sent`: what was sent just now, in words."""
     if assignment is not None and assignment.user_id != request.user.pk:
         refused = Refused(403, assignment="This item was handed to someone else; go on with your own next one.")
         return refused_page(request, refused, project=project)
@@ -90,26 +96,28 @@ def show(
     last = closed.order_by("closed_at").last()
     closed_at = last.closed_at if last else None
     guideline = project.guideline
+    scales, done = scales_in(project), done_today(project, request.user)
     context = {
-        "project": project,
-        "query": kind_query(request),
-        "assignment": assignment,
+        **flag_context(request, project, assignment),
         "entered": entered,
         "editing": editing,  # an earlier annotation is changed: the form goes back to where it came from
         "send_to": send_to or _send_to(request, project, assignment, editing),
-        "answers": list(zip("ABCDEF", assignment.completions, strict=False)) if assignment else [],
-        "scales": scales_in(project),
+        "scales": scales,
+        "at_once": assignment is not None and not editing and asks_one_thing(assignment.kind, scales),
         "shortcuts": merged(request.user.shortcuts),
-        "flag_reasons": flags.REASONS,
         "history_url": reverse("annotate-history", args=[project.slug]),
         "verdicts": VERDICTS,
         "stars": ["1", "2", "3", "4", "5"],
         "skip_reasons": form_input.SKIP_REASONS,
         "idempotency_key": (entered.is_sent and request.POST.get("idempotency_key")) or uuid.uuid4(),
-        "act_key": uuid.uuid4(),  # of what is done with the item beside judging it
         "run_out": _run_out(project, request.user, assignment),
         "shown_at": f"{time.time():.2f}",
-        "done_today": _done_today(project, request.user),
+        "done_today": done,
+        "left_today": max(project.daily_goal - done, 0),
+        "position": position_of(assignment, done) if assignment and not editing else None,
+        "is_new_kind": bool(assignment and last and last.kind != assignment.kind and not editing),
+        "sent": sent,
+        "has_reached_goal": bool(sent) and done == project.daily_goal,
         "undoable": last if last and not editing and feedback.may_change(last) else None,
         "guideline": guideline,
         "guideline_is_new": bool(guideline and closed_at and guideline.created_at > closed_at),
@@ -121,6 +129,18 @@ def show(
     }
     template = "annotate/labelling/labelling.html#reply" if request.htmx else "annotate/labelling/labelling.html"
     return render(request, template, context, status=entered.status)
+
+
+def flag_context(request: MemberRequest, project: Project, assignment: Assignment | None) -> dict[str, object]:
+    """Return what the form for flags is drawn from; the rest of an item's page needs it, too."""
+    return {
+        "project": project,
+        "query": kind_query(request),
+        "assignment": assignment,
+        "answers": list(zip("ABCDEF", assignment.completions, strict=False)) if assignment else [],
+        "flag_reasons": flags.REASONS,
+        "act_key": uuid.uuid4(),  # of what is done with the item beside judging it
+    }
 
 
 def _run_out_of(project: Project, user: User) -> QuerySet[Assignment]:
@@ -150,12 +170,6 @@ def _send_to(request: MemberRequest, project: Project, assignment: Assignment | 
     if assignment is not None and editing:
         return reverse("annotate-edit", args=[project.slug, assignment.pk])
     return reverse("annotate", args=[project.slug]) + kind_query(request)
-
-
-def _done_today(project: Project, user: User) -> int:
-    midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
-    done = project.assignments.filter(user=user, state="submitted", closed_at__gte=midnight)
-    return done.exclude(purpose=Assignment.Purpose.TUTORIAL).count()
 
 
 def _waiting(project: Project, user: User) -> str:

@@ -47,6 +47,13 @@ def declares_rating(scales: Asked) -> bool:
     return any(scale.pk is not None for kind in RATED for scale in scales[kind])
 
 
+def asks_one_thing(kind: str, scales: Asked) -> bool:
+    """Return whether an item is answered by one choice, so that the choice can send it: a comparison, or one scale."""
+    if kind == Assignment.Kind.RATE:
+        return sum(len(scales[rated]) for rated in RATED) == 1 and not scales[Scale.Kind.SPAN]
+    return kind == Assignment.Kind.COMPARE
+
+
 def scales_of(assignment: Assignment) -> list[Scale]:
     scales = scales_in(assignment.project)
     return [scale for kind in OF_ITEM[Assignment.Kind(assignment.kind)] for scale in scales[kind]]

@@ -1,6 +1,7 @@
 """Define the annotation page's keys: what each does, its default, and how a person's own are checked.
 
 A key is one character, or Enter. Letters are kept small: Shift changes nothing. Escape, ? and Tab are the page's own.
+A comparison's digits stand in the order of its scale. A, B, T and X mean the same here and in the arena, S skips.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from annotate.labelling.forms.verdicts import VERDICTS
+from annotate.labelling.shortcuts.own_keys import settled
 
 FIXED = {"?": "this list of keys", "Escape": "closing what is open"}
 LETTERS = "abcdef"
@@ -19,19 +21,21 @@ class Action:
     name: str
     label: str
     key: str
+    letter: str = ""  # a second key, which works until somebody gives it to something else
 
 
 @dataclass(frozen=True)
 class Group:
-    """Actions that may be wanted at the same moment; `everywhere` is active beside each of the others."""
+    """Actions that may be wanted at the same moment, and the names of the groups that are active `beside` them."""
 
     name: str
     title: str
     actions: tuple[Action, ...]
+    beside: tuple[str, ...] = ()
 
 
-def _group(name: str, title: str, *actions: tuple[str, str, str]) -> Group:
-    return Group(name, title, tuple(Action(*action) for action in actions))
+def _group(name: str, title: str, *actions: tuple[str, ...], beside: tuple[str, ...] = ("everywhere",)) -> Group:
+    return Group(name, title, tuple(Action(*action) for action in actions), beside)
 
 
 GROUPS = (
@@ -40,16 +44,21 @@ GROUPS = (
         "On every item",
         ("send", "Send", "Enter"),
         ("skip", "Skip, with a reason", "s"),
-        ("flag", "Flag: something is wrong with it", "x"),
+        ("flag", "Flag: report that something is wrong with it", "r"),
         ("undo", "Undo the last one", "u"),
         ("comment", "Comment", "m"),
         ("write", "Write or edit an answer", "w"),
         ("guidelines", "Guidelines, open or closed", "g"),
         ("definitions", "What the scales mean", "i"),
-        ("earlier", "Earlier turns, open or closed", "t"),
+        ("earlier", "Earlier questions, open or closed", "q"),
         ("plain", "Plain text or laid out", "p"),
         ("fold", "Fold the controls away, and back", "v"),
         ("history", "What you have annotated", "h"),
+        beside=(),
+    ),
+    _group(
+        "answers",
+        "Where answers are not compared",
         *((f"answer_{letter}", f"Go to answer {letter.upper()}", letter) for letter in LETTERS),
     ),
     _group(
@@ -60,11 +69,14 @@ GROUPS = (
         *((f"step_{n}", f"{n} on the scale marked", str(n)) for n in range(1, 6)),
         ("next_scale", "Next scale", "j"),
         ("previous_scale", "Previous scale", "k"),
+        beside=("everywhere", "answers"),
     ),
     _group(
         "compare",
         "Comparing",
-        *((verdict.action, verdict.label, verdict.key) for verdict in VERDICTS),
+        *((verdict.action, verdict.label, verdict.key, verdict.letter) for verdict in VERDICTS),
+        ("look_a", "Go to answer A", ","),
+        ("look_b", "Go to answer B", "."),
     ),
     _group(
         "rank",
@@ -73,11 +85,13 @@ GROUPS = (
         ("better", "One place better", "k"),
         ("worse", "One place worse", "j"),
         ("equal", "The same as the one above", "="),
+        beside=("everywhere", "answers"),
     ),
     _group(
         "mark",
         "While words are selected",
         *((f"label_{n}", f"Mark them with label {n}", str(n)) for n in range(1, 10)),
+        beside=(),  # its keys are asked before all others, and only while words are selected
     ),
 )
 DEFAULTS = {action.name: action.key for group in GROUPS for action in group.actions}
@@ -85,9 +99,20 @@ LABELS = {action.name: action.label for group in GROUPS for action in group.acti
 
 
 def merged(custom_keys: Mapping[str, object]) -> dict[str, str]:
-    """Return every action's key: a person's own where they have one. Keys of unknown actions are left out."""
-    valid_keys = {name: key for name, key in custom_keys.items() if name in DEFAULTS and isinstance(key, str) and key}
-    return {**DEFAULTS, **valid_keys}
+    """Return every action's key: a person's own where they have one. Keys of unknown actions are left out.
+
+    Defaults change; a key that somebody has chosen stays theirs. Whichever default it meets moves to a free key.
+    """
+    own_keys = {name: key for name, key in custom_keys.items() if name in DEFAULTS and isinstance(key, str) and key}
+    return settled(DEFAULTS, own_keys, _RIVALS)
+
+
+def keys_of_group(keys: Mapping[str, str], group: Group) -> dict[str, str]:
+    """Return {key: action} while a group is active: each action's key, and the letters that are nobody's own."""
+    by_key = {keys[action.name]: action.name for action in group.actions}
+    taken = {keys[name] for action in group.actions for name in (action.name, *_RIVALS[action.name])}
+    letters = {action.letter: action.name for action in group.actions if action.letter and action.letter not in taken}
+    return letters | by_key
 
 
 def normal(key: str) -> str:
@@ -101,9 +126,8 @@ def problems(keys: Mapping[str, str]) -> dict[str, str]:
     """Return what is wrong with a full set of keys, by action, in words; empty when nothing is."""
     problems_by_action = {}
     for group in GROUPS:
-        used_keys = {} if group.name == "everywhere" else _by_key(keys, GROUPS[0])
-        if group.name == "mark":  # its keys are asked before all others, and only while words are selected
-            used_keys = {}
+        beside = [action for other in GROUPS if other.name in group.beside for action in other.actions]
+        used_keys = {keys[action.name]: action.name for action in beside}
         for action in group.actions:
             key = keys[action.name]
             if wrong := _unusable(key):
@@ -116,8 +140,20 @@ def problems(keys: Mapping[str, str]) -> dict[str, str]:
     return problems_by_action
 
 
-def _by_key(keys: Mapping[str, str], group: Group) -> dict[str, str]:
-    return {keys[action.name]: action.name for action in group.actions}
+def _rivals() -> dict[str, frozenset[str]]:
+    """Return for each action those that may be wanted at the same moment."""
+    active = {group.name: {action.name for action in group.actions} for group in GROUPS}
+    rivals: dict[str, set[str]] = {name: set() for name in DEFAULTS}
+    for group in GROUPS:
+        beside = set[str]().union(*(active[name] for name in group.beside))
+        for name in active[group.name]:
+            rivals[name] |= active[group.name] | beside
+        for name in beside:
+            rivals[name] |= active[group.name]
+    return {name: frozenset(others - {name}) for name, others in rivals.items()}
+
+
+_RIVALS = _rivals()
 
 
 def _unusable(key: str) -> str:

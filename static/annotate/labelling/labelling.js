@@ -3,7 +3,7 @@
 (() => {
   "use strict";
   document.documentElement.classList.add("js");
-  const GUIDELINES = "assay:guidelines-closed", PLAIN = "assay:plain-text";
+  const GUIDELINES = "assay:guidelines-closed", PLAIN = "assay:plain-text", PAUSE_MS = 400;
 
   const task = () => document.querySelector("#task[data-assignment]");
   const form = () => document.getElementById("verdict-form");
@@ -15,6 +15,14 @@
   const changed = () => { if (task()) tell("changed"); };
   const send = () => { if (form()) form().requestSubmit(); };
   const Judge = (window.Judge = { task, form, field, store, read, forget, changed, send, seconds: () => 0 });
+  // A new item takes nothing for a moment: a key pressed twice, or a second click, is no annotation of what nobody has read.
+  let waking = null;
+  Judge.isReady = () => !task() || "ready" in task().dataset;
+  function wake() {
+    const shown = task();
+    clearTimeout(waking);
+    waking = setTimeout(() => { shown.dataset.ready = ""; }, PAUSE_MS);
+  }
 
   document.addEventListener("htmx:afterSwap", (event) => {
     if (event.detail.target.id === "task") begin(true);
@@ -22,16 +30,16 @@
     if (event.detail.target.id === "flag-form" && task() && document.activeElement === document.body) task().focus({ preventScroll: true });
   });
 
-  // --- choosing between two sends at once; Undo takes it back ---
+  // --- where one thing is asked a choice sends at once; Undo takes it back ---
   document.addEventListener("click", (event) => {
     // Arrow keys move a radio group by clicks without detail: those choose, and only Enter sends.
-    const choice = event.target.closest(".choices input");
+    const choice = event.target.closest(".choices input, [data-at-once] .steps input");
     if (choice && event.detail > 0) Judge.choose(choice);
   });
   Judge.choose = (choice) => {
     choice.checked = true;
     changed();
-    if ("editing" in task().dataset) choice.focus({ preventScroll: true }); else send();
+    if ("atOnce" in task().dataset) send(); else choice.focus({ preventScroll: true });
   };
   document.addEventListener("input", (event) => {
     if (!task() || event.target.getAttribute("form") !== "verdict-form") return;
@@ -79,6 +87,7 @@
     bar.disconnect();
     bar.observe(document.querySelector(".verdict"));
     tell("begin", { swapped });
+    wake();
     const earlier = document.querySelector(".earlier[open]");
     if (earlier && earlier.offsetHeight > innerHeight / 2) document.getElementById("prompt").scrollIntoView({ block: "center" });
     if (swapped) task().focus({ preventScroll: true });

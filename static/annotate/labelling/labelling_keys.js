@@ -20,7 +20,8 @@
     actions[`step_${n}`] = () => Judge.step(n);
     actions[`place_${n}`] = () => Judge.place(n);
   }
-  for (const letter of "abcdef") actions[`answer_${letter}`] = () => Judge.goTo(letter);
+  for (const letter of "abcdef") actions[`answer_${letter}`] = actions[`look_${letter}`] = () => Judge.goTo(letter);
+  const EARLY = ["undo", "history"]; // about what was before: they wait for no pause
 
   function toggleDefinitions() {
     const all = [...document.querySelectorAll("details.definition")], close = all.some((one) => one.open);
@@ -28,7 +29,7 @@
   }
   function actionOf(event) {
     const all = maps(), kind = Judge.task() ? Judge.task().dataset.kind : "";
-    const groups = [Judge.isMarking() ? "mark" : "", kind, "everywhere"].map((name) => all[name]).filter(Boolean);
+    const groups = [Judge.isMarking() ? "mark" : "", kind, kind === "compare" ? "" : "answers", "everywhere"].map((name) => all[name]).filter(Boolean);
     const look = (key) => groups.map((keys) => keys[key]).find(Boolean);
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
     // Where the keyboard writes another alphabet, or digits only with Shift, the key's place on the board is meant.
@@ -40,15 +41,17 @@
   document.addEventListener("keydown", (event) => {
     if (event.isComposing || event.repeat && event.key === "Enter") return;
     const { target } = event;
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && typing(target)) { event.preventDefault(); return Judge.send(); }
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && typing(target) && !target.closest(".reasons")) { event.preventDefault(); return Judge.send(); }
     if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || help().open) return;
     if (event.key === "Escape") return escape(target);
     if (typing(target)) return;
     if (event.key === "?") { event.preventDefault(); return showHelp(); }
     if (event.key === "Enter" && target.matches("button, a, summary")) return; // theirs
+    if (event.key === "Enter" && target.closest(".reasons")) return event.preventDefault(); // a reason sends, and is named
     const reason = open().map((details) => details.querySelector(`[data-reason-key="${CSS.escape(event.key)}"]`)).find(Boolean);
     const action = reason || actionOf(event);
     if (!action) return;
+    if (!Judge.isReady() && !EARLY.includes(action)) return event.preventDefault();
     const done = reason ? (reason.click(), true) : act(action);
     if (done) event.preventDefault();
   });
@@ -65,10 +68,10 @@
       const details = target.parentElement;
       const opens = !details.open || target.matches(".words summary"); // words are never closed over by their key
       details.open = opens;
-      const inside = opens && details.querySelector("textarea, .reasons button");
+      const inside = opens && details.querySelector(details.matches(".above") ? ".reasons :is([type=radio], button)" : "textarea");
       (inside || target).focus({ preventScroll: !inside });
     } else if (target.matches("textarea")) target.focus();
-    else if (target.name === "choice") Judge.choose(target);
+    else if (target.name === "choice" || target.matches("[data-at-once] .steps input")) Judge.choose(target);
     else if (target.matches("[type=radio]")) {
       target.checked = !target.checked; // the same again takes it back
       target.focus({ preventScroll: true });
@@ -83,7 +86,7 @@
   // Whether an action has something to do on the item that is shown: the list of keys has no others.
   function isHere(action) {
     const answers = document.querySelectorAll("#task article.answer");
-    if (action.startsWith("answer_")) return answers.length > 1 && Boolean(document.getElementById(action.replace("_", "-")));
+    if (/^(answer|look)_/.test(action)) return answers.length > 1 && Boolean(document.getElementById(action.replace(/^.*_/, "answer-")));
     if (action.startsWith("place_")) return Number(action.slice(6)) <= answers.length;
     if (action === "definitions") return Boolean(document.querySelector("details.definition"));
     return action === "undo" || action in actions || Boolean(document.querySelector(`[data-action="${action}"]`));
@@ -92,7 +95,7 @@
     const kind = Judge.task() ? Judge.task().dataset.kind : "", spans = Judge.task() && "spans" in Judge.task().dataset;
     for (const group of help().querySelectorAll("[data-group]")) {
       const name = group.dataset.group;
-      group.hidden = !(name === "everywhere" || name === kind || name === "mark" && spans || !kind);
+      group.hidden = !(name === "everywhere" || name === kind || name === "answers" && kind === "rank" || name === "mark" && spans || !kind);
     }
     for (const key of help().querySelectorAll("[data-does]")) key.hidden = Boolean(kind) && !isHere(key.dataset.does);
     help().showModal();

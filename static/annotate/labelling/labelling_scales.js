@@ -22,6 +22,7 @@
     const list = scales(), scale = current(list) || list[0];
     const input = scale && scale.querySelector(`[data-step="${n}"]`);
     if (!input) return;
+    if ("atOnce" in Judge.task().dataset) return Judge.choose(input);
     input.checked = !input.checked; // the same again takes it back
     input.focus({ preventScroll: true });
     Judge.changed();
@@ -106,7 +107,7 @@
   let was = null;
   document.addEventListener("pointerdown", (event) => {
     const input = event.target.closest(".scale label") && event.target.closest("label").querySelector("input");
-    was = input && input.checked ? input : null;
+    was = input && input.checked && !input.closest("[data-at-once]") ? input : null;
   });
   document.addEventListener("click", (event) => {
     if (event.target !== was) return;

@@ -67,6 +67,13 @@ def stored(site, assignment: int) -> dict[str, list[dict]]:
     return found
 
 
+def ready(page: Page) -> None:
+    """Wait until the item that is shown takes keys: none does in its first moment (labelling.js)."""
+    expect(page.locator("#task[data-assignment]:not([data-ready])")).to_have_count(0)
+
+
 def press(page: Page, *keys: str) -> None:
+    """Press keys one after the other, from the moment on at which the page takes them."""
+    ready(page)
     for key in keys:
         page.keyboard.press(key)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 
+from tests.site.browser.judging import press
+
 pytestmark = pytest.mark.slow
 
 
@@ -37,7 +39,7 @@ def test_compare_with_keys_alone(site, sign_in):
     page = sign_in("anna")
     page.goto(site.page("judge/?kind=compare"))
     expect(page.locator("#answer-b")).to_be_visible()
-    next_item(page, lambda: page.keyboard.press("5"))  # a choice is sent at once; Undo takes it back
+    next_item(page, lambda: press(page, "7"))  # a choice is sent at once; Undo takes it back
     row = stored(site, "anna", "comparisons")[-1]
     assert (row["winner"], row["strength"]) == ("model_b", 3)
 
@@ -46,16 +48,16 @@ def test_undo_brings_the_same_item_back_with_what_was_said(site, sign_in):
     page = sign_in("ben")
     page.goto(site.page("judge/?kind=rate"))
     first = page.locator("#task").get_attribute("data-assignment")
-    page.keyboard.press("n")
-    page.keyboard.press("2")
-    next_item(page, lambda: page.keyboard.press("Enter"))
-    page.keyboard.press("u")
+    press(page, "n")
+    press(page, "2")
+    next_item(page, lambda: press(page, "Enter"))
+    press(page, "u")
     expect(page.locator(f"#task[data-assignment='{first}']")).to_be_visible()
     expect(page.locator("input[name=thumbs][value=down]")).to_be_checked()
     assert stored(site, "ben", "ratings")[-1]["status"] == "withdrawn"
 
-    page.keyboard.press("y")
-    next_item(page, lambda: page.keyboard.press("Enter"))
+    press(page, "y")
+    next_item(page, lambda: press(page, "Enter"))
     said = stored(site, "ben", "ratings")
     assert [row["status"] for row in said] == ["withdrawn", "counted"] and said[-1]["thumbs"] is True
 
@@ -63,8 +65,8 @@ def test_undo_brings_the_same_item_back_with_what_was_said(site, sign_in):
 def test_skip_with_a_reason_by_keys(site, sign_in):
     page = sign_in("ben")
     page.goto(site.page("judge/?kind=compare"))
-    page.keyboard.press("s")
-    next_item(page, lambda: page.keyboard.press("1"))
+    press(page, "s")
+    next_item(page, lambda: press(page, "1"))
 
 
 def test_nothing_on_the_page_names_a_model(site, sign_in):

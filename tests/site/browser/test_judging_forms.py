@@ -7,7 +7,7 @@ import json
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.site.browser.judging import open_form, press, sent
+from tests.site.browser.judging import gone, open_form, press, ready, sent, shown, stored
 
 pytestmark = pytest.mark.slow
 
@@ -31,6 +31,39 @@ def test_stars_and_thumbs_by_keys(site, forms, visitor):
     press(visitor, "y", "4")
     rows = sent(site, visitor, lambda: press(visitor, "Enter"))
     assert (rows["rating"][0]["thumbs"], rows["rating"][0]["stars"]) == (1, 4)
+
+
+def test_one_scale_alone_is_sent_by_its_key(site, forms, visitor):
+    open_form(visitor, site, "single", "kay")
+    expect(visitor.locator(".send")).not_to_be_visible()
+    rows = sent(site, visitor, lambda: press(visitor, "4"))
+    assert rows["rating"][0]["stars"] == 4
+    assert sent(site, visitor, lambda: visitor.locator(".stars label").nth(1).click())["rating"][0]["stars"] == 2
+
+
+def test_keys_stand_in_the_order_of_the_scale_and_letters_mean_what_they_mean_in_the_arena(site, forms, visitor):
+    open_form(visitor, site, "compare", "kay")
+    keys = [label.locator("kbd").all_inner_texts() for label in visitor.locator(".choices label").all()]
+    assert keys == [["1"], ["2", "A"], ["3"], ["4", "T"], ["5"], ["6", "B"], ["7"], ["0", "X"]]
+    for key, said in {"a": ("model_a", 2), "b": ("model_b", 2), "t": ("tie", None), "x": ("both_bad", None)}.items():
+        (row,) = sent(site, visitor, lambda key=key: press(visitor, key))["comparison"]
+        assert (row["winner"], row["strength"]) == said
+
+
+def test_a_key_pressed_twice_or_held_says_nothing_of_the_next_item(site, forms, visitor):
+    first = open_form(visitor, site, "compare", "kay")
+    ready(visitor)
+    visitor.keyboard.down("2")
+    gone(visitor, first)
+    second = shown(visitor)
+    visitor.keyboard.down("2")  # held: it repeats
+    visitor.keyboard.up("2")
+    visitor.keyboard.press("2")
+    ready(visitor)
+    visitor.keyboard.down("7")
+    visitor.keyboard.up("7")
+    gone(visitor, second)
+    assert [row["winner"] for row in stored(site, second)["comparison"]] == ["model_b"]
 
 
 def test_aspects_by_keys_go_from_scale_to_scale(site, forms, visitor):
@@ -74,9 +107,9 @@ def test_comparing_by_keys(site, forms, visitor, form):
 def test_earlier_turns_fold_and_unfold_by_a_key(site, forms, visitor):
     open_form(visitor, site, "turns", "kay")
     expect(visitor.locator(".turn")).to_have_count(5)
-    press(visitor, "t")
+    press(visitor, "q")
     expect(visitor.locator(".turn").first).not_to_be_visible()
-    press(visitor, "t")
+    press(visitor, "q")
     expect(visitor.locator(".turn").first).to_be_attached()
 
 
@@ -147,7 +180,7 @@ def test_an_edit_starts_from_an_answer_as_it_was_written(site, forms, visitor):
 
 def test_flagging_by_keys_keeps_the_item_and_what_was_entered(site, forms, visitor):
     assignment = open_form(visitor, site, "rate", "kay")
-    press(visitor, "3", "x", "2")
+    press(visitor, "3", "r", "2")
     expect(visitor.get_by_text("The reviewers will see it")).to_be_visible()
     expect(visitor.locator(f"#task[data-assignment='{assignment}']")).to_be_visible()
     expect(visitor.locator("input[name=stars][value='3']")).to_be_checked()
@@ -157,8 +190,8 @@ def test_flagging_by_keys_keeps_the_item_and_what_was_entered(site, forms, visit
 
 def test_what_is_wrong_can_be_seen_while_it_is_typed_into_the_flag(site, forms, visitor):
     open_form(visitor, site, "rate", "kay")
-    press(visitor, "x")
-    more = visitor.locator("#flag-form input[name=comment]")
+    press(visitor, "r")
+    more = visitor.locator("#flag-form textarea[name=comment]")
     more.fill("The second line is cut off")
     assert more.evaluate("e => [getComputedStyle(e).opacity, getComputedStyle(e).position]") == ["1", "static"]
     assert more.bounding_box()["width"] > 150
@@ -166,7 +199,7 @@ def test_what_is_wrong_can_be_seen_while_it_is_typed_into_the_flag(site, forms, 
 
 def test_a_flag_without_a_reason_is_told_what_is_missing(site, forms, visitor):
     assignment = open_form(visitor, site, "rate", "kay")
-    press(visitor, "4", "x")
+    press(visitor, "4", "r")
     visitor.locator("#flag-form").get_by_role("button", name="Flag").click()
     expect(visitor.get_by_text("Say in a few words what is wrong")).to_be_visible()
     expect(visitor.locator(f"#task[data-assignment='{assignment}']")).to_be_visible()

@@ -142,7 +142,7 @@ def test_an_item_about_harm_stays_shut_until_it_is_asked_for_by_key(team, visito
     expect(visitor.locator("#answer-b")).to_be_visible()
     axe(visitor)
     first = visitor.locator("#task").get_attribute("data-assignment")
-    visitor.keyboard.press("7")
+    visitor.keyboard.press("3")
     expect(visitor.locator(f"#task[data-assignment='{first}']")).to_have_count(0)
     expect(visitor.locator("#prompt")).to_be_hidden()  # the next one is shut again
     [(winner, strength)] = team.site.query(

@@ -25,6 +25,7 @@ ITEMS = 40
 ASKS = {
     "rate": "asks_ratings",
     "aspects": "asks_ratings",
+    "single": "asks_ratings",
     "compare": "asks_comparisons",
     "rank": "asks_rankings",
     "turns": "asks_comparisons",
@@ -49,6 +50,7 @@ SCALES: dict[str, list[dict]] = {
         {"kind": "aspect", "name": "plain", "title": "Plain", "low": "hard to follow", "high": "clear at once"}
         | {"definition": "A reader who knows nothing of the subject understands it."},
     ],
+    "single": [{"kind": "stars", "name": "overall", "title": "Overall"}],
     "compare": [
         {"kind": "comparison", "name": "better", "title": "Which answer is better?"}
         | {"definition": "The one that you would rather have got yourself."}

@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from annotate.labelling.forms.verdicts import VERDICTS
-from annotate.models import Assignment, Comparison, Demonstration, Flag, Rating
+from annotate.models import Assignment, Comparison, Demonstration, Flag, Rating, ReservedPrompt, Scale, WorkPackage
 from tests.support.factories import (
     make_assignment,
     make_completion,
@@ -86,6 +86,15 @@ def test_every_winner_and_strength_that_may_be_stored_is_offered_with_a_key(clie
     assert (row.winner, row.strength) == ("model_a", 1)
 
 
+def test_a_choice_is_sent_at_once_where_it_is_all_that_is_asked(client, project, user):
+    make_assignment(user, make_completion(make_prompt(project)))
+    assert "data-at-once" not in client.get(address(project)).content.decode()  # thumbs and stars
+    Scale.objects.create(project=project, kind="stars", name="overall", title="Overall")
+    assert "data-at-once" in client.get(address(project)).content.decode()
+    Scale.objects.create(project=project, kind="span", name="untrue", title="Untrue")
+    assert "data-at-once" not in client.get(address(project)).content.decode()
+
+
 def test_rating_by_plain_forms(client, project, user):
     assignment = make_assignment(user, make_completion(make_prompt(project)))
     Assignment.objects.update(created_at=assignment.created_at - timedelta(minutes=1))
@@ -109,7 +118,54 @@ def test_after_a_submit_htmx_gets_the_next_item_at_once(client, project, user):
     html = response.content.decode()
     assert response.status_code == 200 and "<html" not in html
     assert f'data-assignment="{following.pk}"' in html and "second" in html
-    assert "1 of 60 today" in html and 'hx-swap-oob="true"' in html
+    assert "1 done today, 59 to go" in html and 'hx-swap-oob="true"' in html
+
+
+def test_what_was_sent_is_said_with_undo_and_stays_in_the_page(client, project, user):
+    first = make_assignment(user, *make_pair(project))
+    make_assignment(user, *make_pair(project))
+    assert 'id="sent"' in client.get(address(project)).content.decode()
+    html = client.post(address(project), opened(client, project, choice="model_a:2"), headers=HTMX).content.decode()
+    line = re.search(r'<div id="sent" hx-swap-oob="innerHTML">(.*?)</div>', html)[1]
+    assert "Sent: A is better" in line and 'form="undo-form"' in line
+    html = client.post(address(project, "annotate-undo"), {"assignment": first.pk}, headers=HTMX).content.decode()
+    assert '<div id="sent" hx-swap-oob="innerHTML"></div>' in html
+
+
+def test_without_javascript_what_was_sent_stands_on_the_next_page(client, project, user):
+    make_assignment(user, make_completion(make_prompt(project)))
+    html = client.post(address(project), opened(client, project, stars="4"), follow=True).content.decode()
+    assert "Sent: 4 of 5 stars." in html
+
+
+def test_the_task_is_named_with_its_place_in_the_day(client, project, user):
+    make_assignment(user, make_completion(make_prompt(project)), state="submitted", closed_at=timezone.now())
+    make_assignment(user, *make_pair(project))
+    html = client.get(address(project)).content.decode()
+    assert re.search(r"<h1[^>]*>Compare two answers</h1> <span class=\"position\">· 2 of 60 today", html)
+    assert "another kind of item" in html  # it was a rating before
+
+
+def test_the_task_is_named_with_its_place_in_a_package(client, project, user):
+    prompts = [make_prompt(project) for _ in range(3)]
+    package = WorkPackage.objects.create(project=project, name="Week 48")
+    for prompt, state in zip(prompts, ("done", "open", "open"), strict=True):
+        ReservedPrompt.objects.create(
+            package=package, project=project, user=user, prompt=prompt, is_exclusive=False, state=state
+        )
+    make_assignment(user, make_completion(prompts[1]))
+    assert "· prompt 2 of 3 in Week 48, 2 left" in client.get(address(project)).content.decode()
+
+
+def test_the_day_s_goal_is_a_moment_of_its_own(client, project, user):
+    type(project).objects.filter(pk=project.pk).update(daily_goal=1)
+    for _ in range(2):
+        make_assignment(user, make_completion(make_prompt(project)))
+    html = client.post(address(project), opened(client, project, stars="4"), headers=HTMX).content.decode()
+    assert "That is today’s goal: 1." in html
+    assert "That is today’s goal" not in client.get(address(project)).content.decode()
+    html = client.post(address(project), opened(client, project, stars="4"), headers=HTMX).content.decode()
+    assert "That is today’s goal" not in html and "2 today" in html
 
 
 def test_a_double_submit_gets_the_first_answer(client, project, user):
@@ -143,7 +199,7 @@ def test_the_goal_and_the_progress_are_shown(client, project, user):
     make_assignment(user, make_completion(make_prompt(project)), state="submitted", closed_at=timezone.now())
     yesterday = timezone.now() - timedelta(days=1)
     make_assignment(user, make_completion(make_prompt(project)), state="submitted", closed_at=yesterday)
-    assert "1 of 60 today" in client.get(address(project)).content.decode()
+    assert "1 done today, 59 to go" in client.get(address(project)).content.decode()
 
 
 @pytest.mark.parametrize(

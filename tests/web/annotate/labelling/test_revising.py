@@ -297,8 +297,10 @@ def test_ones_own_history_shows_each_annotation_once_with_its_receipt(client, pr
         ("rating", "thumb up, 4 of 5 stars", "counted"),
     ]
     ranking, comparison = (r for r in page.context["receipts"] if r.kind in ("ranking", "comparison"))
-    assert [letter for letter, *_ in ranking.answers] == ["A", "B", "C"]
-    assert comparison.answers[1] == ("B", comparison.row.completion_b.text, "")
+    assert [answer.letter for answer in ranking.answers] == ["A", "B", "C"]
+    assert (comparison.answers[1].letter, comparison.answers[1].text) == ("B", comparison.row.completion_b.text)
+    chosen = {"model_a": [True, False], "model_b": [False, True]}.get(comparison.row.winner, [False, False])
+    assert [answer.is_chosen for answer in comparison.answers] == chosen
     text = page.content.decode()
     assert "Somebody else" not in text and "undo" in text and "Change it" in text
 

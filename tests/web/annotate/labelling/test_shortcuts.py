@@ -8,8 +8,9 @@ import pytest
 from django.urls import reverse
 
 from annotate.core.errors import Refused
+from annotate.labelling.forms.verdicts import VERDICTS
 from annotate.labelling.shortcuts import actions as shortcuts
-from annotate.labelling.shortcuts.keys import DEFAULTS, merged, problems
+from annotate.labelling.shortcuts.keys import DEFAULTS, GROUPS, keys_of_group, merged, problems
 from tests.support.factories import make_assignment, make_pair, make_project, make_user
 
 pytestmark = pytest.mark.django_db
@@ -18,6 +19,33 @@ API = "/api/v1/shortcuts/"
 
 def test_the_defaults_get_in_nobodys_way():
     assert problems(DEFAULTS) == {}
+
+
+def test_a_comparison_is_answered_in_the_order_of_its_scale():
+    assert [verdict.key for verdict in VERDICTS] == ["1", "2", "3", "4", "5", "6", "7", "0"]
+
+
+def test_a_letter_is_a_second_key_until_somebody_gives_it_to_something_else():
+    compare = next(group for group in GROUPS if group.name == "compare")
+    by_key = keys_of_group(merged({}), compare)
+    assert {key: by_key[key] for key in "abtx"} == {"a": "a_better", "b": "b_better", "t": "same", "x": "both_bad"}
+    own = keys_of_group(merged({"comment": "t", "a_much_better": "x"}), compare)
+    assert "t" not in own and own["x"] == "a_much_better" and own["0"] == "both_bad" and own["a"] == "a_better"
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"a_slightly_better": "3", "same": "7"},  # chosen when 7 was another one's default
+        {"comment": "6"},
+        {"thumbs_up": "q", "thumbs_down": "r"},
+        {"flag": "t", "skip": "r", "a_better": "q"},
+    ],
+)
+def test_a_key_that_somebody_has_chosen_stays_theirs_when_the_defaults_change(own):
+    keys = merged(own)
+    assert {name: keys[name] for name in own} == own
+    assert problems(keys) == {}
 
 
 def test_only_what_differs_is_kept():

@@ -13,7 +13,7 @@ from annotate.data.datasets.actions import freeze
 from annotate.data.datasets.frozen_exports import export
 from annotate.labelling import actions as feedback
 from annotate.labelling import flagging as flags
-from annotate.models import Flag, Rating, Span
+from annotate.models import Flag, Rating, Span, StatusChange
 from tests.support.api_client import errors, program
 from tests.support.factories import (
     make_assignment,
@@ -190,6 +190,43 @@ def test_a_flag_is_raised_from_the_page(client, task, user, project):
     refused = client.post(reverse("annotate-flag", args=[project.slug]), sent | {"reason": ""}, HTTP_HX_REQUEST="true")
     assert refused.status_code == 400 and 'role="alert"' in refused.content.decode()
     assert Flag.objects.count() == 2
+
+
+def test_a_flag_is_taken_back_from_the_page_and_its_row_stays(client, task, user, project):
+    client.force_login(user)
+    sent = {"assignment": task.pk, "completion": task.completion_a_id, "reason": "Off topic"}
+    html = client.post(reverse("annotate-flag", args=[project.slug]), sent, HTTP_HX_REQUEST="true").content.decode()
+    assert reverse("annotate-unflag", args=[project.slug]) in html
+    undo = reverse("annotate-unflag", args=[project.slug])
+    again = client.post(undo, {"assignment": task.pk}, HTTP_HX_REQUEST="true").content.decode()
+    assert 'data-act="flag"' in again and "What do you mean?" in again
+    assert Flag.objects.get().status == "withdrawn"
+    assert StatusChange.objects.get(kind="flag").after == "withdrawn"
+    assert client.post(undo, {"assignment": task.pk}).status_code == 409
+
+
+def test_a_flag_says_what_it_means_before_it_is_raised(client, user, project):
+    client.force_login(user)
+    assignment = make_assignment(user, *make_pair(project))
+    html = client.get(reverse("annotate", args=[project.slug])).content.decode()
+    assert html.count('name="completion" value=') == 3 and "The prompt <kbd>P</kbd>" in html
+    sent = {"assignment": assignment.pk, "reason": "Off topic"}
+    refused = client.post(reverse("annotate-flag", args=[project.slug]), sent, HTTP_HX_REQUEST="true")
+    assert refused.status_code == 400 and "Say first what you mean" in refused.content.decode()
+    client.post(reverse("annotate-flag", args=[project.slug]), sent | {"completion": ""}, HTTP_HX_REQUEST="true")
+    assert Flag.objects.get().completion is None
+
+
+def test_nobody_takes_back_what_somebody_else_has_flagged(client, task, user, project):
+    raised = flags.flag(assignment=task, by=user, reason="Off topic")
+    client.force_login(make_user(project))
+    undo = reverse("annotate-unflag", args=[project.slug])
+    assert client.post(undo, {"assignment": task.pk, "flag": raised.pk}).status_code == 403
+    assert client.delete(f"/api/v1/assignments/{task.pk}/flag/").status_code in (403, 404)
+    client.force_login(user)
+    assert client.delete(f"/api/v1/assignments/{task.pk}/flag/").status_code == 204
+    raised.refresh_from_db()
+    assert raised.status == "withdrawn"
 
 
 def test_reviewers_see_flags_and_annotators_their_own(client, task, user, project):

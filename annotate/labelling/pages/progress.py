@@ -1,0 +1,71 @@
+"""Say where an annotator is: which item of the day or of a package, what is left, and what was just sent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.db.models import Count, Q
+from django.utils import timezone
+
+from annotate.labelling.forms.feedback_text import describe_feedback
+from annotate.labelling.forms.verdicts import VERDICTS
+from annotate.models import Assignment, Comparison, Demonstration, Project, ReservedPrompt, User
+from annotate.models.feedback import Feedback
+
+_LABELS = {verdict.value: verdict.label for verdict in VERDICTS}
+_State = ReservedPrompt.State
+
+
+@dataclass(frozen=True)
+class Position:
+    """What is shown is number `number` of `total`: of the day's items, or of a package's prompts. 0 in total: no
+    goal."""
+
+    number: int
+    total: int
+    package: str = ""
+
+    @property
+    def words(self) -> str:
+        of_total = f"{self.number} of {self.total}" if self.number <= self.total else str(self.number)
+        if self.package:
+            return f"prompt {of_total} in {self.package}, {self.total - self.number + 1} left"
+        return f"{of_total} today"
+
+
+def position_of(assignment: Assignment, done_today: int) -> Position | None:
+    """Return where an item stands: in its package if it was given to this person, else in their day.
+
+    None for a lesson and for a decision, which are no part of the day's work.
+    """
+    if assignment.purpose in (Assignment.Purpose.TUTORIAL, Assignment.Purpose.ADJUDICATION):
+        return None
+    if package := _package_of(assignment):
+        name, given, done = package
+        return Position(min(done + 1, given), given, name)
+    return Position(done_today + 1, assignment.project.daily_goal)
+
+
+def _package_of(assignment: Assignment) -> tuple[str, int, int] | None:
+    """Return the name of the package that the item's prompt belongs to, and how many prompts were given and done."""
+    own_rows = ReservedPrompt.objects.filter(user=assignment.user_id, project=assignment.project_id)
+    own_rows = own_rows.exclude(state=_State.RELEASED)
+    packages = own_rows.filter(prompt=assignment.prompt_id, state=_State.OPEN).values("package")
+    of_package = own_rows.filter(package__in=packages).order_by("package__name").values_list("package__name")
+    return of_package.annotate(given=Count("pk"), done=Count("pk", filter=Q(state=_State.DONE))).first()
+
+
+def done_today(project: Project, user: User) -> int:
+    midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
+    done = project.assignments.filter(user=user, state="submitted", closed_at__gte=midnight)
+    return done.exclude(purpose=Assignment.Purpose.TUTORIAL).count()
+
+
+def describe_sent(row: Feedback) -> str:
+    """Return what was sent in the words of its button: "A is better"."""
+    if isinstance(row, Comparison) and not row.ranking_id:
+        value = f"{row.winner}:{row.strength}" if row.strength else row.winner
+        return _LABELS.get(value, describe_feedback(row))
+    if isinstance(row, Demonstration):
+        return "your answer"
+    return describe_feedback(row)
