@@ -8,6 +8,7 @@ from typing import Any
 from django.db.models import Count
 
 from annotate.data import feedback_lineage
+from annotate.data.prompts.listing import split_counts
 from annotate.models import AnnotatorKind, Completion, Dataset, Project, Split, Status
 
 _DATASET_TITLES = {
@@ -40,9 +41,9 @@ def annotation_totals(project: Project) -> list[dict[str, Any]]:
 
 
 def prompt_totals(project: Project) -> dict[str, int]:
-    """Return the number of prompts in each split."""
-    sides = project.prompts.order_by().values_list("side").annotate(n=Count("id"))
-    return {"train": 0, "eval": 0} | dict(sides)
+    """Return the number of prompts in each split, and how many are retired beside them."""
+    retired = project.prompts.exclude(out_since=None).count()
+    return split_counts(project) | {"retired": retired}
 
 
 def answer_count(project: Project) -> int:

@@ -9,7 +9,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.urls import reverse
 
 from annotate.data.add_data import column_targets
-from annotate.models import Comparison, Completion, Dataset, Demonstration, Import, Prompt
+from annotate.models import Comparison, Completion, Dataset, Demonstration, Import, Prompt, Rating
 from tests.support.annotate.importing import add_by_page, look_at, work_off_imports
 from tests.support.factories import make_project, make_prompt, make_user, sign_in
 
@@ -115,11 +115,25 @@ def test_options_survive_an_error_and_the_file_is_not_sent_again(client, project
 def test_an_unknown_table_can_be_mapped_by_hand(client, project):
     sign_in(client, project, "researcher")
     page = look_at(client, project, SimpleUploadedFile("a.csv", b"frage,antwort,wer\nWarum?,Darum.,ann\n"))
-    assert page.status_code == 200 and not page.context["seen"].is_usable and ">Add it<" not in page.content.decode()
+    assert (
+        page.status_code == 200 and not page.context["seen"].is_usable and ">Add the file<" not in page.content.decode()
+    )
     mapping = {"column:rows:frage": "prompt", "column:rows:antwort": "completion", "column:rows:wer": "author"}
     again(client, project, page, post=True, **mapping)
     work_off_imports()
     assert Demonstration.objects.get().text == "Darum."
+
+
+def test_an_aspect_can_be_mapped(client, project):
+    sign_in(client, project, "researcher")
+    page = look_at(client, project, rows_file({"frage": "Why?", "antwort": "So.", "helpful": 4}))
+    mapping = {"frage": "prompt", "antwort": "completion", "helpful": "aspect:helpful"}
+    fields = {f"column:rows:{name}": target for name, target in mapping.items()}
+    shown = again(client, project, page, **fields)
+    assert 'value="aspect:helpful" selected' in shown.content.decode() and ">Add 1 rating<" in shown.content.decode()
+    again(client, project, page, post=True, **fields)
+    work_off_imports()
+    assert Rating.objects.get().aspects == {"helpful": 4}
 
 
 def test_an_instruction_and_its_input_can_be_mapped(client, project):

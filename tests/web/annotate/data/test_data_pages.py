@@ -54,10 +54,11 @@ def test_an_old_address_of_the_form_leads_to_it(client, project):
 
 def test_the_overview_counts_and_leads_to_the_pages(client, project):
     make_completion(make_prompt(project))
-    make_prompt(project, side="eval")
+    kept = make_prompt(project, side="eval")
+    make_prompt(project, out_since=kept.created_at, out_reason="a name in it")
     path = f"/p/{project.slug}/data/"
     html = page(client, path)
-    assert "1 train, 1 eval" in html and f'href="{path}datasets/"' in html
+    assert "1 train, 1 eval; 1 retired" in html and f'href="{path}datasets/"' in html
     assert f'href="{path}add/"' not in html and f'href="{path}prompts/"' not in html
     sign_in(client, project, "researcher")
     html = page(client, path)
