@@ -104,3 +104,13 @@ def test_a_refused_start_says_when_to_come_back(client, contest, monkeypatch):
     key = TryCount.objects.get(key__startswith="battles:visitor")
     TryCount.objects.filter(pk=key.pk).update(since=key.since - timedelta(seconds=500))
     assert 0 < int(client.post(address, {"draw": "1"})["Retry-After"]) <= 100
+
+
+def test_that_no_account_is_needed_is_said_only_where_none_is(client, contest):
+    page = reverse("arena", args=[contest.slug])
+    assert "No account is needed" in client.get(page).content.decode()
+    contest.is_public = False
+    contest.save()
+    factories.sign_in(client, contest, "annotator")
+    shown = client.get(page)
+    assert shown.status_code == 200 and "No account is needed" not in shown.content.decode()
