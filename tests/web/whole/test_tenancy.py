@@ -172,9 +172,8 @@ def test_projects_are_private_unless_made_public(client):
     made = Program(staff).post("projects/", {"slug": "new", "name": "New"}).json()
     assert made["is_public"] is False and Program().get("leaderboard/", project="new").status_code == 404
     client.force_login(staff)
-    form = client.get(reverse("new-project")).content.decode()
-    box = form.split('name="is_public"')[1].split(">")[0]
-    assert "checked" not in box
+    assert client.post(reverse("new-project"), {"name": "Quiet", "asks_ratings": "on"}).status_code == 302
+    assert Project.objects.get(name="Quiet").is_public is False
 
 
 def checkpoint(project, name: str):
