@@ -157,7 +157,9 @@ def train(*, project: Project, by: User, kind: str = "", name: str = "") -> Run:
     if facts.is_under_way(path.training_run) or facts.is_under_way(path.reward_run):
         raise Refused(409, training="A run is under way; wait for its end, or cancel it.")
     judge = facts.annotator_kind_of(project)
-    kind = _require_possible(kind, choose(facts.annotated(project, judge), reward_is_refused=bool(path.problem)))
+    annotated = facts.annotated(project, judge)
+    choice = choose(annotated, reward_is_refused=facts.is_reward_refused(path, annotated))
+    kind = _require_possible(kind, choice)
     if base.path is None:
         raise Refused(
             409,

@@ -113,6 +113,13 @@ def annotated(project: Project, judge: str) -> Annotated:
     )
 
 
+def is_reward_refused(path: FirstModel, annotated: Annotated) -> bool:
+    """Return whether the last reward model did not beat chance, and not twice as much has been said since."""
+    dataset = path.reward_run.dataset if path.problem and path.reward_run else None
+    earlier = int(dataset.counts.get("telling", 0)) if dataset else 0
+    return bool(path.problem) and not 0 < 2 * earlier <= annotated.informative
+
+
 def annotation_seconds(project: Project) -> list[float]:
     """Return how long people's annotations have taken here, in seconds; an hour away from the desk is left out."""
     seconds: list[float] = []

@@ -75,7 +75,7 @@ def sampling_defaults(project: Project, base: LanguageModel | None) -> tuple[int
 
 def choice_of(path: FirstModel) -> tuple[Annotated, Choice]:
     annotated = facts.annotated(path.project, facts.annotator_kind_of(path.project))
-    return annotated, choose(annotated, reward_is_refused=bool(path.problem))
+    return annotated, choose(annotated, reward_is_refused=facts.is_reward_refused(path, annotated))
 
 
 def training_options(path: FirstModel, annotated: Annotated, choice: Choice) -> list[TrainingOption]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from annotate.models import LanguageModel, Project
+from annotate.models import Dataset, LanguageModel, Project
+from evaluation.first_model.recipe_choice import Annotated
 from evaluation.models import FirstModel
 from tests.support.annotate.keyed_api import keyed_api
 from tests.support.annotate.openai_server import openai_server
@@ -145,6 +146,20 @@ def test_a_reward_model_is_followed_by_ppo_and_a_refusal_is_kept(project, rita, 
     path.refresh_from_db()
     assert path.training_run is None and "did not beat chance" in path.problem
     assert rita.get(where(project)).json()["problem"] == path.problem
+
+
+def test_ppo_is_proposed_again_once_twice_as_much_has_been_said(project, rita):
+    from evaluation.first_model import facts, present
+
+    base = make_weights()
+    dataset = Dataset.objects.create(project=project, kind="preferences", name="d", counts={"telling": 90})
+    run = Run.objects.create(project=project, kind="reward", name="r", parent=base, state="succeeded", dataset=dataset)
+    path = FirstModel(project=project, model=base, reward_run=run, problem="It did not beat chance.")
+    assert facts.is_reward_refused(path, Annotated(informative=179, prompts_informative=30))
+    assert not facts.is_reward_refused(path, Annotated(informative=180, prompts_informative=30))
+    path.problem = ""
+    assert not facts.is_reward_refused(path, Annotated())
+    assert present.choice_of(path)[1].proposed is None
 
 
 def test_a_failed_reward_model_is_followed_by_nothing(project, rita):
