@@ -65,7 +65,7 @@ def checklist(project: Project, *, is_manager: bool) -> list[Step]:
         _step_of(
             project,
             "Add prompts",
-            "The project has no prompts yet. Bring some in from a file, or send a list to POST /api/v1/prompts/.",
+            "The project has no prompts yet: add a file, or paste some.",
             ("Add data", "add-data"),
             is_done=project.prompts.exists(),
         )
