@@ -33,6 +33,7 @@ def context(run: Run) -> dict[str, Any]:
     heads = [name for name in dict.fromkeys([*(line.name for line in lines), *sorted(names)]) if name in names]
     return {
         "own_figures": True,  # a table of them says more than the list beside it
+        "own_verdict": _verdict(lines[0]) if lines else "",
         "measured": lines,
         "group_heads": heads,
         "measured_groups": [_under(heads, *group) for group in groups[:MOST_GROUPS]],
@@ -53,6 +54,12 @@ def _under(heads: list[str], group: str, lines: list[Line]) -> tuple[str, int, l
     groups."""
     by_name = {line.name: line for line in lines}
     return group, max((line.shown.n for line in lines), default=0), [by_name.get(head) for head in heads]
+
+
+def _verdict(line: Line) -> str:
+    """Say the leading figure in the numbers that the table below has."""
+    interval = f" (95 % interval {line.shown.interval})" if line.shown.interval else ""
+    return f"It measured {line.name}: {line.shown.text}{interval} on {line.shown.n:,} items."
 
 
 def _lines(figures: dict[str, Any]) -> list[Line]:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from training.runs.figures import progress
 from training.runs.figures.curves import is_number, number
 
 Values = dict[str, float]
@@ -39,9 +38,10 @@ class Verdict:
 
 
 def verdict(
-    state: str, kind: str, result: dict[str, Any], firsts: Values, lasts: Values, completions: int = 0
+    state: str, result: dict[str, Any], firsts: Values, lasts: Values, completions: int = 0, of_kind: str = ""
 ) -> Verdict | None:
-    """Return the recipe's own sentence, else one about its leading figure; None where there is nothing to say.
+    """Return the recipe's own sentence or that of its kind, else one about its leading figure; None where there is
+    nothing to say.
 
     `firsts` and `lasts` are the first and the last value of each figure.
     """
@@ -52,15 +52,10 @@ def verdict(
         return None
     if completions:
         return Verdict(f"It sampled {completions:,} completion{'s' if completions > 1 else ''}.")
-    if kind == "evaluate":
-        return _measured(result)
+    if of_kind:
+        return Verdict(of_kind)
     sentences = list(_sentences(state == "succeeded", firsts, lasts))
     return Verdict(" ".join(text for text, _ in sentences), any(bad for _, bad in sentences)) if sentences else None
-
-
-def _measured(result: dict[str, Any]) -> Verdict | None:
-    lines = [f"{name} {value}" for name, value in progress.figures(result) if "[" in value]
-    return Verdict(f"It measured {lines[0]}.") if lines else None
 
 
 def _sentences(is_over: bool, firsts: Values, lasts: Values) -> Iterator[tuple[str, bool]]:

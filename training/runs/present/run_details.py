@@ -60,11 +60,7 @@ def context(run: Run, view: View, figures: Figures | None = None) -> dict[str, A
         "progress": progress.progress(run, attempts, figures.last[-1] if figures.last else {}, now),
         "attempts": attempts,
         **(run_charts.context(run, view, figures) if view.is_drawn else {}),
-        **(
-            run_overview.context(run, figures, attempts, has_own_figures="own_figures" in section)
-            if view.tab == run_tabs.OVERVIEW
-            else {}
-        ),
+        **(run_overview.context(run, figures, attempts, section) if view.tab == run_tabs.OVERVIEW else {}),
         **_of_tab(run, view),
     }
 

@@ -22,24 +22,29 @@ from training.runs.figures.verdicts import verdict
     ],
 )  # fmt: skip
 def test_the_leading_figure_is_named_with_both_its_ends(state, firsts, lasts, text):
-    told = verdict(state, "sft", {}, firsts, lasts)
+    told = verdict(state, {}, firsts, lasts)
     assert told is not None and told.text == text and not told.is_bad
 
 
 def test_what_is_worse_on_held_out_data_is_said_to_be():
-    told = verdict("succeeded", "sft", {}, {"eval_loss": 2.0, "loss": 2.0}, {"eval_loss": 2.4, "loss": 0.3})
+    told = verdict("succeeded", {}, {"eval_loss": 2.0, "loss": 2.0}, {"eval_loss": 2.4, "loss": 0.3})
     assert told is not None and told.is_bad
     assert told.text == "It did not get better: the loss on held-out rows rose from 2 to 2.4."
 
 
 def test_a_recipe_that_judges_by_itself_is_quoted():
-    told = verdict("succeeded", "reward", {"verdict": "Chance.", "why": "Few.", "beats_chance": False}, {}, {})
+    told = verdict("succeeded", {"verdict": "Chance.", "why": "Few.", "beats_chance": False}, {}, {})
     assert told is not None and (told.text, told.is_bad) == ("Chance. Few.", True)
 
 
+def test_a_kind_that_shows_its_figures_by_itself_says_its_sentence():
+    told = verdict("succeeded", {}, {"loss": 2.0}, {"loss": 1.0}, of_kind="It measured perplexity: 10.6.")
+    assert told is not None and told.text == "It measured perplexity: 10.6."
+
+
 def test_without_anything_measured_nothing_is_said():
-    assert verdict("queued", "sft", {}, {}, {}) is None and verdict("running", "sft", {}, {}, {}) is None
-    assert verdict("failed", "sft", {}, {"loss": 2.0}, {"loss": 1.0}) is None
+    assert verdict("queued", {}, {}, {}) is None and verdict("running", {}, {}, {}) is None
+    assert verdict("failed", {}, {"loss": 2.0}, {"loss": 1.0}) is None
 
 
 def test_each_step_is_a_line_of_the_log(tmp_path, capsys):

@@ -20,17 +20,20 @@ _FIGURES = 12
 _SAID_ELSEWHERE = ("stopped", "how_to_read", "verdict", "why", "parent", "final", "counts", "report", "fidelity")
 
 
-def context(run: Run, figures: Figures, attempts: Sequence[Attempt], *, has_own_figures: bool) -> dict[str, Any]:
-    """Return everything but what depends on who looks. `has_own_figures`: its kind shows the result by itself."""
+def context(run: Run, figures: Figures, attempts: Sequence[Attempt], section: dict[str, Any]) -> dict[str, Any]:
+    """Return everything but what depends on who looks. `section` is what its kind adds: with `own_figures` it shows
+    the result by itself, `own_verdict` is its sentence."""
     stop = run.result.get("stopped") if run.is_finished else None
     left = {name: value for name, value in run.result.items() if name not in _SAID_ELSEWHERE}
-    all_figures = [] if has_own_figures else progress.figures(left)
+    all_figures = [] if "own_figures" in section else progress.figures(left)
     before_and_after = before_after(run.result)
     completions = run.completions.count() if run.state == Run.State.SUCCEEDED else 0
     return {
         "stopped": stop,
         "warnings": [] if stop or run.kind != "ppo" else health.warnings(figures.outer_rows, pauses.config_now(run)),
-        "verdict": verdicts.verdict(run.state, run.kind, run.result, figures.firsts, figures.lasts, completions),
+        "verdict": verdicts.verdict(
+            run.state, run.result, figures.firsts, figures.lasts, completions, section.get("own_verdict", "")
+        ),
         "cost": progress.cost(attempts, timezone.now()),
         "before_after": before_and_after[:_FIGURES],
         "more_before_after": before_and_after[_FIGURES:],
