@@ -25,8 +25,8 @@ from annotate.data.formats.items import (
 NAME = "table"
 COMMON = ("author", "created_at", "comment", "language", "category", "id")
 COLUMNS = (
-    "prompt", "input", "chosen", "rejected", "completion_a", "completion_b", "winner", "strength", "model_a", "model_b",
-    "completion", "model", "thumbs", "stars", "system", *COMMON,
+    "prompt", "chosen", "rejected", "completion_a", "completion_b", "winner", "strength", "model_a", "model_b",
+    "completion", "model", "thumbs", "stars", "system", "input", *COMMON,
 )  # fmt: skip
 ASPECT = "aspect:"
 
