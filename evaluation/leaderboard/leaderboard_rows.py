@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 EARLY = 200  # rating points to each side: what a dozen votes of two models leave open, or all votes of two annotators
 
 
+def is_early(lower: float, upper: float) -> bool:
+    """Return whether an interval in rating points hardly bounds a difference; an end that is not known bounds none."""
+    return not (upper - lower) / 2 < EARLY
+
+
 @dataclass(frozen=True)
 class Against:
     """The difference between a model and its nearest rated ancestor, in rating points, with its 95 % interval."""
@@ -35,7 +40,7 @@ class Against:
     def is_early(self) -> bool:
         """Return whether the votes hardly bound the difference: then the page says nothing of it, nor of votes to
         come."""
-        return not (self.upper - self.lower) / 2 < EARLY
+        return is_early(self.lower, self.upper)
 
 
 @dataclass(frozen=True)

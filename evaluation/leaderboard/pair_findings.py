@@ -9,7 +9,8 @@ import numpy as np
 from django.core.cache import cache
 
 from annotate.models import LanguageModel, Project
-from evaluation.leaderboard.published import state_of
+from evaluation.leaderboard.leaderboard_rows import is_early
+from evaluation.leaderboard.published import fit_of, state_of
 from evaluation.leaderboard.snapshots import tally_of
 from evaluation.leaderboard.votes.vote_blocks import blocks
 from evaluation.models import Leaderboard
@@ -44,6 +45,7 @@ class Pair:
     upper: float
     verdict: str  # better, worse, undecided
     more: int | None
+    is_early: bool  # the leaderboard's interval of the two hardly bounds their difference
 
     @property
     def votes(self) -> int:
@@ -84,8 +86,11 @@ def findings(project: Project, board: Leaderboard) -> Findings | None:
     if not board.votes:
         return None
     # One key, whatever the state: a megabyte for every vote would fill a process's memory.
-    key, state = f"pair-findings:{project.pk}:{board.judge}", state_of(board)
-    cached: tuple[tuple[int, int, int], Findings] | None = cache.get(key)
+    key, state = (
+        f"pair-findings:{project.pk}:{board.judge}",
+        (*state_of(board), board.ratings["intervals"].get("as_of", 0)),
+    )
+    cached: tuple[tuple[int, ...], Findings] | None = cache.get(key)
     if cached is not None and cached[0] == state:
         return cached[1]
     findings = _find(project, board)
@@ -102,7 +107,7 @@ def _find(project: Project, board: Leaderboard) -> Findings:
     return Findings(
         models=tuple(tally.models),
         order=tuple(int(i) for i in order),
-        pairs=tuple(_pairs(fitted, pair_residuals)),
+        pairs=tuple(_pairs(fitted, pair_residuals, fit_of(board) or fitted)),
         shares=tuple(tuple(_number(pair_residuals.observed[i, j]) for j in order) for i in order),
         residuals=pair_residuals,
         cycles=cycles(fitted),
@@ -114,7 +119,9 @@ def _find(project: Project, board: Leaderboard) -> Findings:
     )
 
 
-def _pairs(fitted: Fit, pair_residuals: Residuals) -> list[Pair]:
+def _pairs(fitted: Fit, pair_residuals: Residuals, ranking: Fit) -> list[Pair]:
+    """Return the pairs that met, most votes first. `ranking` is the fit that the leaderboard publishes, with its
+    intervals: votes still to come are its alone, so that no two pages say two numbers."""
     tally, sequences = fitted.tally, pair_sequences(fitted.tally)
     better, worse = sequences.lower > 0.5, sequences.upper < 0.5
     pairs = [
@@ -130,11 +137,17 @@ def _pairs(fitted: Fit, pair_residuals: Residuals) -> list[Pair]:
             lower=float(sequences.lower[i, j]),
             upper=float(sequences.upper[i, j]),
             verdict="better" if better[i, j] else "worse" if worse[i, j] else "undecided",
-            more=fitted.more_votes(i, j),
+            more=ranking.more_votes(i, j),
+            is_early=_is_early(ranking, i, j),
         )
         for i, j in _ahead(fitted, pair_residuals.played)
     ]
     return sorted(pairs, key=lambda pair: (-pair.votes, pair.a, pair.b))
+
+
+def _is_early(ranking: Fit, i: int, j: int) -> bool:
+    difference = ranking.difference(i, j)
+    return difference is not None and is_early(difference.lower, difference.upper)
 
 
 def _ahead(fitted: Fit, played: np.ndarray) -> list[tuple[int, int]]:

@@ -17,6 +17,7 @@ from django.db.models import Case, Count, Min, Q, Value, When
 from annotate.models import LanguageModel, Project, Winner
 from evaluation.leaderboard.snapshots import current, fit_of, tally_of, votes
 from evaluation.models import Leaderboard, PromotionRule
+from evaluation.ratings import Fit
 from evaluation.ratings.confidence_sequence import lower_bound, more_votes_until_better, points
 
 POINTS = {Winner.MODEL_A: 1.0, Winner.MODEL_B: 0.0, Winner.TIE: 0.5, Winner.BOTH_BAD: 0.5}
@@ -25,14 +26,18 @@ ONE_SIDED = 0.025  # each end of an interval that holds with 95 %
 
 @dataclass(frozen=True)
 class PairDifference:
-    """One model's rating minus another's. Bounds are ±inf where the votes set none; `more` is None where none
-    would do."""
+    """Hold one model's rating minus another's. Bounds are ±inf where the votes set none.
+
+    `more` is the leaderboard's number, and means the same wherever it stands: about so many more votes between the two
+    until the leaderboard's interval of their difference leaves 0 out. 0 where it does already, None where no number of
+    votes would, or where the model is not ahead by more than the margin.
+    """
 
     difference: float
     lower: float
     upper: float
     votes: int  # between the two
-    more: int | None  # about so many more between the two until the lower bound is above the margin
+    more: int | None
     unbounded: str = ""  # why the votes set no bounds, and what would
 
     def finite(self) -> dict[str, float | int | None]:
@@ -70,8 +75,15 @@ def _by_sequence(
         return None
     low = float(points(lower_bound(np.array(wins), np.array(ties), np.array(losses), ONE_SIDED)))
     high = -float(points(lower_bound(np.array(losses), np.array(ties), np.array(wins), ONE_SIDED)))
-    more = more_votes_until_better(wins, ties, losses, rule.margin, ONE_SIDED)
+    can_be_shown = more_votes_until_better(wins, ties, losses, rule.margin, ONE_SIDED) is not None
+    more = _more_votes(fit_of(current(project=project, judge=rule.judge)), model.pk, other.pk) if can_be_shown else None
     return PairDifference(float(points(np.array((wins + ties / 2) / played))), low, high, played, more)
+
+
+def _more_votes(fitted: Fit | None, model: int, other: int) -> int | None:
+    if fitted is None or model not in fitted.models or other not in fitted.models:
+        return None
+    return fitted.more_votes(fitted.models.index(model), fitted.models.index(other))
 
 
 def _by_fit(project: Project, rule: PromotionRule, model: LanguageModel, other: LanguageModel) -> PairDifference | None:
@@ -86,8 +98,7 @@ def _by_fit(project: Project, rule: PromotionRule, model: LanguageModel, other: 
     cast = sum(_all_votes(board, model.pk, other.pk))
     if reason := _why_unbounded(board):
         return PairDifference(difference.value, -math.inf, math.inf, cast, None, reason)
-    above = difference.value - rule.margin
-    more = fitted.votes_until(difference.value, difference.upper - difference.value, above) if above > 0 else None
+    more = fitted.more_votes(i, j) if difference.value > rule.margin else None
     return PairDifference(difference.value, difference.lower, difference.upper, cast, more)
 
 

@@ -24,13 +24,12 @@ from evaluation.leaderboard import fluency_columns as fluency
 from evaluation.leaderboard.interval_pictures import axis_over, axis_picture, interval_picture
 from evaluation.leaderboard.leaderboard_rows import Standing, position_share, standings, win_matrix
 from evaluation.leaderboard.rating_history import board_at
-from evaluation.leaderboard.snapshots import current, default_annotator_kind, left_out
-from evaluation.leaderboard.votes.counts import counts_of, parts_of
+from evaluation.leaderboard.snapshots import FEW_VOTES, current, default_annotator_kind, left_out, votes_by_kind
+from evaluation.leaderboard.votes.counts import parts_of
 from evaluation.leaderboard.votes.languages import UNKNOWN
 from evaluation.models import Leaderboard, VoteCounts
 
 SMALL = 12  # models whose win matrix stands on this page; that of more is on the page of pairs
-FEW_VOTES = 10  # per model, below which the order is mostly luck
 MOST_CHOICES = 200  # of categories; those with the most votes
 PARTS = ("board", "matrix", "how")
 _recent = Recent(32)
@@ -118,7 +117,7 @@ def stamp(query: BoardQuery, board: Leaderboard) -> str:
         return "past"
     served = served_model.promoted(query.project)
     fighting = Contestant.objects.filter(project=query.project, left_at=None, model__retired_at=None).count()
-    other_votes = 0 if board.votes else _votes_of(query.project, _other(query.judge))
+    other_votes = 0 if board.votes else votes_by_kind(query.project)[_other(query.judge)].votes
     measured = fluency.measured(query.project).order_by("-pk").values_list("pk", flat=True).first() or 0
     return f"{board.state or 'none'}-{served.pk if served else 0}-{fighting}-{other_votes}-{measured}"
 
@@ -128,7 +127,8 @@ def context(query: BoardQuery, board: Leaderboard) -> dict[str, Any]:
     rows = fluency.beside(board, standings(board))
     rated_rows = [row for row in rows if row.is_connected]
     is_now = query.at is None
-    other_votes = _votes_of(query.project, _other(query.judge))
+    kind_votes = votes_by_kind(query.project)
+    other_votes = kind_votes[_other(query.judge)].votes
     return {
         "project": query.project,
         "tab": "board",
@@ -137,7 +137,8 @@ def context(query: BoardQuery, board: Leaderboard) -> dict[str, Any]:
         "judge": query.judge,
         "judges": board.ratings["judges"],
         "intervals": board.ratings["intervals"],
-        "others_voted": bool(other_votes),
+        "kind_votes": kind_votes,
+        "others": kind_votes[_other(query.judge)],
         "other_votes": 0 if board.votes else other_votes,
         "left_out": left_out(query.project, query.judge) if is_now and not query.part else {},
         "training_votes": training_votes(query) if is_now and not query.part else 0,
@@ -148,6 +149,7 @@ def context(query: BoardQuery, board: Leaderboard) -> dict[str, Any]:
         "untried": _untried(query.project, rows) if is_now and not query.part else [],
         "is_arena_open": len(pairing.contestants(query.project)) >= 2,
         "is_small": len(rated_rows) <= SMALL,
+        "few_votes": FEW_VOTES,
         "is_thin": 0 < board.votes < FEW_VOTES * len(rows),
         "one_sided": any(row.is_penalised for row in rated_rows),
         "position": position_share(board),
@@ -184,11 +186,6 @@ def training_votes(query: BoardQuery) -> int:
     """Return how many counted arena votes are on questions of the train split: they may train models, and rank none."""
     votes = Comparison.objects.counted().by(query.judge).on_split(Split.TRAIN)
     return votes.filter(project=query.project, battle__isnull=False).count()
-
-
-def _votes_of(project: Project, judge: str) -> int:
-    counts = counts_of(project, judge)
-    return counts.votes if counts else 0
 
 
 def _other(judge: str) -> str:

@@ -35,10 +35,24 @@ __all__ = [
     "stored",
     "tally_of",
     "votes",
+    "votes_by_kind",
 ]
 
 SNAPSHOT_EVERY = timedelta(hours=1)
+FEW_VOTES = 10  # per model, below which the order is mostly luck
 _recent = Recent(64)
+
+
+@dataclass(frozen=True)
+class KindVotes:
+    """Hold how many votes of one kind of annotators count, and on how many models."""
+
+    votes: int
+    models: int
+
+    @property
+    def are_enough(self) -> bool:
+        return 0 < FEW_VOTES * self.models <= self.votes
 
 
 @dataclass(frozen=True)
@@ -59,15 +73,21 @@ def left_out(project: Project, judge: str) -> dict[str, int]:
 
 
 def default_annotator_kind(project: Project) -> str:
-    """Return person as soon as one of their votes counts; else simulation, when there are any votes of simulations."""
+    """Return whose votes are enough to rank by, people's first. Where nobody's are, return whose votes there are."""
+    kind_votes = votes_by_kind(project)
+    kinds = (AnnotatorKind.PERSON, AnnotatorKind.SIMULATION)
+    enough = [kind for kind in kinds if kind_votes[kind].are_enough]
+    return next(iter(enough or [kind for kind in kinds if kind_votes[kind].votes]), AnnotatorKind.PERSON)
+
+
+def votes_by_kind(project: Project) -> dict[str, KindVotes]:
+    """Return how many votes count, of people and of simulated annotators."""
     catch_up()
     rows = VoteCounts.objects.filter(project=project, part=VoteCounts.Part.ALL)
-    votes_by_kind = dict(rows.values_list("judge", "votes"))
-    return (
-        AnnotatorKind.SIMULATION
-        if votes_by_kind.get(AnnotatorKind.SIMULATION) and not votes_by_kind.get(AnnotatorKind.PERSON)
-        else AnnotatorKind.PERSON
-    )
+    counted = {
+        judge: KindVotes(votes, len(models)) for judge, votes, models in rows.values_list("judge", "votes", "model_ids")
+    }
+    return {kind: counted.get(kind, KindVotes(0, 0)) for kind in AnnotatorKind.values}
 
 
 def current(*, project: Project, judge: str, category: str = "", language: str = "") -> Leaderboard:

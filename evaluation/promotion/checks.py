@@ -217,10 +217,15 @@ def _more(difference: PairDifference, other: LanguageModel, rule: PromotionRule)
         return difference.unbounded
     if difference.more is None:
         return f"As the votes fall now, no number of them would show it to be better than {other}."
-    votes = "vote" if difference.more <= 1 else "votes"
-    text = f"About {roughly(max(difference.more, 1))} more {votes} against {other}, should they fall as they do"
-    reason = ": a rule that is read after every vote needs more than the leaderboard, which is read once"
-    return f"{text}{reason if rule.always_valid else ''}."
+    votes = "vote" if difference.more == 1 else "votes"
+    text = f"About {roughly(difference.more)} more {votes} against {other} decide it on the leaderboard"
+    if difference.more == 0:
+        text = f"The leaderboard has decided it against {other}"
+    takes_more = {
+        "a rule that is read after every vote takes about two and a half times as many votes": rule.always_valid,
+        f"the margin of {signed(rule.margin)} points takes more": rule.margin > 0,
+    }
+    return "; ".join([text, *(reason for reason, applies in takes_more.items() if applies)]) + "."
 
 
 def _how_to_get_votes(other: LanguageModel) -> str:

@@ -1,4 +1,4 @@
-"""Serve the figures beside the leaderboard to programs: pairs, and the same votes counted otherwise."""
+"""Serve the figures beside the leaderboard to programs: pairs, and the same votes rated under other assumptions."""
 
 from __future__ import annotations
 
@@ -96,8 +96,8 @@ class WaysOut(serializers.Serializer):
 @extend_schema(responses={200: WaysOut} | refusals(400, 404), parameters=LEADERBOARD, tags=["leaderboard"])
 @allows(get="read")
 def counted_otherwise(request: Request) -> Response:
-    """Rate by the same votes with ties of their own, without style, by reliability, voters drawn anew, and as an Elo
-    ticker."""
+    """Rate by the same votes with ties of their own, without style, by reliability, by a bootstrap over voters, and by
+    online Elo."""
     project, judge = requested_board(request)
     try:
         ratings = alternative_ratings_of(project, current(project=project, judge=judge))

@@ -16,7 +16,7 @@ from common.whole_numbers import row_id
 from evaluation.core.csv_files import csv_file
 from evaluation.leaderboard.pages import annotator_choice
 from evaluation.leaderboard.pair_findings import PAIR_COLUMNS, Findings, Pair, findings, flat_pair, models_of
-from evaluation.leaderboard.snapshots import current
+from evaluation.leaderboard.snapshots import current, votes_by_kind
 from evaluation.ratings.fragility import Removal
 
 SHOWN = 60
@@ -48,7 +48,7 @@ def pairs(request: HttpRequest, project: Project) -> HttpResponse:
     judge = annotator_choice.requested_kind(request, project)
     board = current(project=project, judge=judge)
     pair_findings = findings(project, board)
-    context: dict[str, Any] = {"project": project, "tab": "pairs", "judge": judge}
+    context: dict[str, Any] = {"project": project, "tab": "pairs", "judge": judge, "kind_votes": votes_by_kind(project)}
     if pair_findings is None:
         return render(request, "evaluation/leaderboard/pairs.html", context)
     models = models_of(pair_findings)

@@ -15,6 +15,7 @@ from common.charts.scene import Scene, png, svg
 from evaluation.core.csv_files import csv_file
 from evaluation.leaderboard.pages import annotator_choice
 from evaluation.leaderboard.rating_history import History, flat_history, history
+from evaluation.leaderboard.snapshots import votes_by_kind
 
 MOST_DRAWN = 12  # models: more lines than can be told apart
 COLUMNS = ("moment", "votes", "model", "rating", "lower", "upper")
@@ -24,7 +25,12 @@ COLUMNS = ("moment", "votes", "model", "rating", "lower", "upper")
 def page(request: HttpRequest, project: Project) -> HttpResponse:
     judge = annotator_choice.requested_kind(request, project)
     rating_history = history(project, judge)
-    context: dict[str, Any] = {"project": project, "tab": "over-time", "judge": judge}
+    context: dict[str, Any] = {
+        "project": project,
+        "tab": "over-time",
+        "judge": judge,
+        "kind_votes": votes_by_kind(project),
+    }
     if rating_history is not None:
         models = LanguageModel.objects.in_bulk(rating_history.models)
         best = _best(rating_history)

@@ -87,6 +87,17 @@ def test_people_come_first_as_soon_as_one_vote_of_theirs_counts(project, base, c
     assert default_annotator_kind(project) == PERSON
 
 
+def test_the_board_opens_on_whose_votes_are_enough_and_says_so(client, project, base, child, vote):
+    vote(child, base, n=20, is_simulated=True)
+    vote(child, base, n=3)
+    assert default_annotator_kind(project) == SIMULATION
+    page = " ".join(client.get(f"/p/{project.slug}/leaderboard/").content.decode().split())
+    assert "20 votes of 1 <strong>simulated</strong> annotator" in page
+    assert "People have cast 3 votes</a>, too few to rank 2 models" in page
+    vote(base, child, n=17)
+    assert default_annotator_kind(project) == PERSON
+
+
 def test_a_leaderboard_is_computed_once_until_the_votes_change(project, base, child, vote):
     first_vote = vote(child, base, n=3)[0]
     first = current(project=project, judge=PERSON)

@@ -36,6 +36,7 @@ from tests.support.factories import (
 )
 
 PAGES = ("leaderboard-pairs", "leaderboard-over-time", "leaderboard-other-ways")
+PAGES_OF_A_PAIR = ("leaderboard", "leaderboard-pairs")
 API = ("pairs", "over-time", "counted-otherwise")
 
 
@@ -101,6 +102,28 @@ def test_the_leaderboard_and_the_pairs_say_one_number_of_one_pair(client, projec
     text = f"about {roughly(pair.more)} more votes"
     for page in ("leaderboard", "leaderboard-pairs"):
         assert text in client.get(reverse(page, args=[project.slug])).content.decode(), page
+
+
+def test_a_voter_who_votes_again_changes_one_number_on_both_pages(client, project, base, child, vote):
+    for wins, losses in ((40, 20), (20, 30), (30, 25), (25, 20)):
+        one = make_user()
+        vote(child, base, "model_a", wins, author=one)
+        vote(base, child, "model_a", losses, author=one)
+    board = current(project=project, judge="person")
+    assert board.ratings["intervals"]["by"] == "voters"
+    pair, against = findings(project, board).pairs[0], standings(board)[0].against
+    assert pair.more == against.more_votes > 0
+    texts = [client.get(reverse(page, args=[project.slug])).content.decode() for page in PAGES_OF_A_PAIR]
+    assert [f"about {roughly(pair.more)} more votes" in text for text in texts] == [True, True]
+
+
+@pytest.mark.parametrize(("wins", "losses"), [(1, 1), (2, 0)])
+def test_after_two_votes_the_pairs_page_says_that_they_are_too_few(client, project, base, child, vote, wins, losses):
+    for winner, loser, n in ((child, base, wins), (base, child, losses)):
+        for _ in range(n):
+            vote(winner, loser)
+    page = client.get(reverse("leaderboard-pairs", args=[project.slug])).content.decode()
+    assert "undecided; too few votes or annotators yet" in page and "too close" not in page
 
 
 @pytest.mark.parametrize(("wins", "losses", "early"), [(1, 1, True), (2, 0, True), (40, 40, False)])
@@ -254,10 +277,14 @@ def test_many_votes_are_counted_beside_the_request(client, project, base, child,
     assert "16 votes stand by now" in client.get(url).content.decode() and len(began) == 2
 
 
-def test_the_page_of_other_ways_says_what_style_is_worth_and_that_elo_is_a_ticker(client, project, board_of_three):
+def test_robustness_shows_style_and_bootstrap_and_keeps_the_rest_behind_advanced(client, project, board_of_three):
     page = client.get(reverse("leaderboard-other-ways", args=[project.slug])).content.decode()
-    assert "A ticker, never the ranking" in page and "two equal models tie in" in page
-    assert page.count('<small class="soft">') == 4 * 3, "points of Davidson's and Rao and Kupper's mean something else"
+    first, _, advanced = page.partition("<details>\n<summary><h2>Advanced</h2>")
+    assert "<h1>Robustness</h1>" in first and "Style control" in first and "Bootstrap over voters" in first
+    assert first.count('<small class="soft">') == 2 * 3 and "davidson" not in first.lower()
+    assert "it ranks nothing" in advanced and "two equal models tie in" in advanced
+    said_of_reliability = advanced.count('<small class="soft">')
+    assert said_of_reliability == 3, "points of Davidson's and Rao and Kupper's mean something else"
     rows = client.get(reverse("leaderboard-other-ways-file", args=[project.slug, "json"])).json()["rows"]
     assert {row["way"] for row in rows} >= {"plain", "elo", "davidson"}
 
@@ -403,4 +430,4 @@ def test_long_names_hide_no_way_of_counting_in_the_picture(client, project, chil
     for winner, loser in ((child, third), (child, third), (third, child)):
         vote(winner, loser)
     page = client.get(reverse("leaderboard-other-ways", args=[project.slug])).content.decode()
-    assert page.count("tide-sft of a family with a…") == 1 and page.count(">– by reliability<") == 2
+    assert page.count("tide-sft of a family with a…") == 1 and page.count(">– bootstrap over voters<") == 2

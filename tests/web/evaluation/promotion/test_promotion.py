@@ -14,8 +14,11 @@ from annotate.core.errors import Refused
 from annotate.language_models.actions import enter_arena, leave_arena
 from annotate.models import StatusChange
 from evaluation.core import served_model
+from evaluation.core.number_formats import roughly
 from evaluation.leaderboard import pairwise
 from evaluation.leaderboard import rating_intervals as intervals
+from evaluation.leaderboard.leaderboard_rows import standings
+from evaluation.leaderboard.snapshots import current
 from evaluation.leaderboard.votes import ledger
 from evaluation.models import Candidacy, Decision, Notice, PromotionRule, VoteCounts
 from evaluation.promotion import actions, candidate_review, checks
@@ -72,6 +75,19 @@ class TestChecks:
         assert check.state == "not yet" and candidacy.state == "open"
         assert check.numbers["votes"] == 12 and check.numbers["more"] > 20
         assert check.more.startswith("About ") and "more votes against" in check.more
+
+    @pytest.mark.parametrize("always_valid", [True, False])
+    def test_votes_still_to_come_are_the_leaderboards_number(self, rule, candidacy, child, base, vote, always_valid):
+        rule(always_valid=always_valid)
+        for wins, losses in ((20, 10), (10, 15), (15, 12), (12, 10)):
+            voter = make_user()
+            vote(child, base, "model_a", wins, author=voter)
+            vote(child, base, "model_b", losses, author=voter)
+        check = check_named(looked_at(candidacy), "parent")
+        board = current(project=candidacy.project, judge="person")
+        against = next(row for row in standings(board) if row.model == child).against
+        assert check.numbers["more"] == against.more_votes > 0
+        assert check.more.startswith(f"About {roughly(against.more_votes)} more votes against {base}")
 
     def test_a_clear_lead_is_met_and_a_clear_loss_broken(self, rule, candidacy, child, base, vote):
         rule()
