@@ -216,11 +216,11 @@ def _draw_ratings(fitted: Fit, votes: list[Block], effective: float) -> Column:
     ends = intervals(bootstrap_voters(fitted, votes, DRAWS), effective)
     has_width = ends.upper - ends.lower > NO_WIDTH
     lower, upper = (np.where(has_width, end, math.nan) for end in (ends.lower, ends.upper))
-    return Column("drawn", "voters drawn anew", fitted.rating, lower, upper)
+    return Column("drawn", "bootstrap over voters", fitted.rating, lower, upper)
 
 
 def _elo(project: Project, board: Leaderboard, models: tuple[int, ...]) -> tuple[OrderSpread | None, Column]:
-    """Return the Elo ticker as it stands, and how far other orders of the same votes would move it."""
+    """Return online Elo as it stands, and how far other orders of the same votes would move it."""
     rating, blocks_read = np.full(len(models), CENTRE), []
     for block in blocks(project, board.judge, order="time"):
         is_known = np.isin(block.a, models) & np.isin(block.b, models)  # a newer model's first votes come next time
@@ -233,10 +233,10 @@ def _elo(project: Project, board: Leaderboard, models: tuple[int, ...]) -> tuple
         blocks_read.append((a, b, label))
     if not blocks_read:
         nothing = np.full(len(models), math.nan)
-        return None, Column("elo", "Elo ticker", nothing, nothing, nothing)
+        return None, Column("elo", "online Elo", nothing, nothing, nothing)
     a, b, label = (np.concatenate(column) for column in zip(*blocks_read, strict=True))
     spread = order_spread(a, b, label, len(models), ORDERS)
-    return spread, Column("elo", "Elo ticker", rating, spread.lowest, spread.highest)
+    return spread, Column("elo", "online Elo", rating, spread.lowest, spread.highest)
 
 
 def flat_ratings(ratings: AlternativeRatings, models: dict[int, LanguageModel]) -> list[dict[str, Any]]:

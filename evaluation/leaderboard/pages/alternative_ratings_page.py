@@ -1,4 +1,4 @@
-"""The page that counts the same votes otherwise, and its files."""
+"""Show how robust the ranking is: the same votes rated in other ways, and as files."""
 
 from __future__ import annotations
 
@@ -22,9 +22,11 @@ from evaluation.leaderboard.alternative_ratings import (
     flat_ratings,
 )
 from evaluation.leaderboard.pages import annotator_choice
-from evaluation.leaderboard.snapshots import current
+from evaluation.leaderboard.snapshots import current, votes_by_kind
 from evaluation.ratings.tie_probabilities import MODELS
 
+CHECKS = ("plain", "style", "drawn")  # on the page
+ADVANCED = ("plain", *MODELS, "reliability")  # behind a click; the API and the files have online Elo as well
 OTHER_POINTS = ("plain", *MODELS)  # the ranking's itself, and those whose points mean something else
 COLUMNS = ("model", "connected", "way", "rating", "lower", "upper")
 WORTH = {"length": ("twice as long", 1 / 3), "headers": ("with headers, against none", 1.0),
@@ -51,7 +53,12 @@ class Cell:
 class Row:
     model: LanguageModel
     cells: list[Cell]
-    is_apart: bool  # no votes join it to the largest group
+
+
+@dataclass(frozen=True)
+class Table:
+    titles: list[str]
+    rows: list[Row]
 
 
 @dataclass(frozen=True)
@@ -75,7 +82,12 @@ class StyleWorth:
 def page(request: HttpRequest, project: Project) -> HttpResponse:
     judge = annotator_choice.requested_kind(request, project)
     board = current(project=project, judge=judge)
-    context: dict[str, Any] = {"project": project, "tab": "other-ways", "judge": judge}
+    context: dict[str, Any] = {
+        "project": project,
+        "tab": "other-ways",
+        "judge": judge,
+        "kind_votes": votes_by_kind(project),
+    }
     try:
         ratings = alternative_ratings_of(project, board)
     except BeingCounted:
@@ -87,8 +99,8 @@ def page(request: HttpRequest, project: Project) -> HttpResponse:
         context |= {
             "ways": ratings,
             "board": board,
-            "rows": [row for row in _rows(ratings, models) if not row.is_apart],
-            "apart": [row.model for row in _rows(ratings, models) if row.is_apart],
+            "tables": [_table(ratings, models, keys) for keys in (CHECKS, ADVANCED)],
+            "apart": [models[ratings.models[i]] for i in ratings.order if i in ratings.apart],
             "picture": svg(_picture(ratings, models)),
             "styles": _styles(ratings),
             "left_styles": [c for c in ratings.style.coefficients if c.reason] if ratings.style else [],
@@ -117,12 +129,15 @@ def file(request: HttpRequest, project: Project, form: str) -> HttpResponse:
     return csv_file(f"{project.slug}-counted-otherwise-{judge}.csv", COLUMNS, rows)
 
 
-def _rows(ratings: AlternativeRatings, models: dict[int, LanguageModel]) -> list[Row]:
-    plain = ratings.columns[0].rating
-    return [
-        Row(models[ratings.models[i]], [_cell(column, i, plain[i]) for column in ratings.columns], i in ratings.apart)
+def _table(ratings: AlternativeRatings, models: dict[int, LanguageModel], keys: tuple[str, ...]) -> Table:
+    """Return the models that votes join, best first, rated in the ways that `keys` name."""
+    plain, columns = ratings.columns[0].rating, [column for column in ratings.columns if column.key in keys]
+    rows = [
+        Row(models[ratings.models[i]], [_cell(column, i, plain[i]) for column in columns])
         for i in ratings.order
+        if i not in ratings.apart
     ]
+    return Table([column.title for column in columns], rows)
 
 
 def _cell(column: Column, index: int, plain: float) -> Cell:
@@ -132,9 +147,9 @@ def _cell(column: Column, index: int, plain: float) -> Cell:
 
 
 def _picture(ratings: AlternativeRatings, models: dict[int, LanguageModel]) -> Scene:
-    """Return the ranking's own ratings of the first ten models, each with those without style and by reliability under
-    it."""
-    columns = [ratings.columns[0], *[c for c in ratings.columns if c.key in ("style", "reliability")]]
+    """Return the ranking's own ratings of the first ten models, each with those without style and by the bootstrap
+    under it."""
+    columns = [column for column in ratings.columns if column.key in CHECKS]
     rows = [
         Interval(
             models[ratings.models[i]].name if column.key == "plain" else f"– {column.title}",
