@@ -49,6 +49,7 @@ import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 
 from annotate.core.network import outbound, proxies
+from config.api_schema import SPECTACULAR_SETTINGS  # noqa: F401 # read by drf-spectacular
 from training.runs.ordering import reward_functions
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -268,34 +269,6 @@ REST_FRAMEWORK = {
     "URL_FORMAT_OVERRIDE": None,  # ?format= names the format of an export
     "DEFAULT_PAGINATION_CLASS": "rest_framework.pagination.CursorPagination",
     "PAGE_SIZE": 100,
-}
-SPECTACULAR_SETTINGS = {
-    "TITLE": "Assay",
-    "DESCRIPTION": "People's judgements train language models and show whether they got better.",
-    "VERSION": "1",
-    "SERVE_INCLUDE_SCHEMA": False,
-    "POSTPROCESSING_HOOKS": [
-        "drf_spectacular.hooks.postprocess_schema_enums",
-        "annotate.core.api.exception_handler.refusals_of_all",
-    ],
-    "ENUM_NAME_OVERRIDES": {
-        "Judge": "annotate.models.AnnotatorKind",
-        "Side": "annotate.models.Split",
-        "FeedbackStatus": "annotate.models.Status",
-        "DatasetKind": "annotate.models.Dataset.Kind",
-        "ModelKind": "annotate.models.LanguageModel.Kind",
-        "AssignmentKind": "annotate.models.Assignment.Kind",
-        "AssignmentState": "annotate.models.Assignment.State",
-        "ScaleKind": "annotate.models.Scale.Kind",
-        "RunState": "training.models.Run.State",
-        "Role": "annotate.models.Role",
-        "TokenScope": "annotate.models.ApiToken.Scope",
-        "TurnRole": ["system", "user", "assistant"],
-        "FileFormat": "annotate.data.rows.row_files.FORMATS",
-        "PairsFormat": ["hh-rlhf"],
-    },
-    "SWAGGER_UI_DIST": "SIDECAR",
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
 
 SECURE_CONTENT_TYPE_NOSNIFF = True
