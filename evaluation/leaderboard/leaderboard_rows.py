@@ -83,6 +83,7 @@ class Meeting:
     wins: int
     ties: int
     losses: int
+    pair: str  # the two models, as the page of votes has them in its address
 
     @property
     def battles(self) -> int:
@@ -135,11 +136,12 @@ def win_matrix(board: Leaderboard, rows: list[Standing]) -> list[tuple[Standing,
     index_by_model = {model: index for index, model in enumerate(tally.models)}
     order = [index_by_model[row.model.pk] for row in rows]
     wins, ties = tally.wins[np.ix_(order, order)], tally.ties[np.ix_(order, order)]
-    return [(row, [_meeting(wins, ties, i, j) for j in range(len(rows))]) for i, row in enumerate(rows)]
+    models = [row.model.pk for row in rows]
+    return [(row, [_meeting(wins, ties, models, i, j) for j in range(len(rows))]) for i, row in enumerate(rows)]
 
 
-def _meeting(wins: np.ndarray, ties: np.ndarray, i: int, j: int) -> Meeting | None:
-    meeting = Meeting(int(wins[i, j]), int(ties[i, j]), int(wins[j, i]))
+def _meeting(wins: np.ndarray, ties: np.ndarray, models: list[int], i: int, j: int) -> Meeting | None:
+    meeting = Meeting(int(wins[i, j]), int(ties[i, j]), int(wins[j, i]), f"{models[i]}-{models[j]}")
     return meeting if meeting.battles else None
 
 

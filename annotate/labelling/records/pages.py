@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from django.contrib import messages
-from django.core.paginator import Page, Paginator
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
@@ -18,6 +17,7 @@ from annotate.core.permissions import Person, can
 from annotate.data import feedback_lineage, rankings
 from annotate.labelling.actions import set_status
 from annotate.labelling.forms.feedback_text import describe_feedback, letters_of
+from annotate.labelling.records import battle_filter
 from annotate.models import (
     AnnotatorKind,
     Comparison,
@@ -31,8 +31,6 @@ from annotate.models import (
 )
 from annotate.projects.wellbeing import actions as harm_budget
 from common.whole_numbers import row_id
-
-VOTES_PER_PAGE = 25
 
 
 @in_project(get="read")
@@ -50,13 +48,14 @@ def votes_page(request: HttpRequest, project: Project) -> HttpResponse:
         kind: _filtered(filtered, kind, filters, None if reviews else request.user)
         for kind, filtered in visible_rows.items()
     }
-    numbers = {kind: filtered.count() for kind, filtered in rows.items()}
+    numbers = {kind: battle_filter.counted(parts) for kind, parts in rows.items()}
     kind = request.GET.get("kind", "")
     if kind not in rows:
         kind = next((k for k, n in numbers.items() if n), "comparison")
-    page = Paginator(feedback_lineage.with_lineage(rows[kind], kind).order_by("-id"), VOTES_PER_PAGE).get_page(
-        request.GET.get("page")
-    )
+    before = row_id(request.GET.get("before", "")) or None
+    keys = battle_filter.page_of(rows[kind], before)
+    of_page = feedback_lineage.KINDS[kind].objects.filter(pk__in=keys.ids)
+    page = list(feedback_lineage.with_lineage(of_page, kind).order_by("-id"))
     completions = feedback_lineage.ranked_completions(page) if kind == "ranking" else {}
     named_ids = {row.pk for row in page} if reviews else _rows_with_names(page, kind, request.user)
     is_harmful = any(row.prompt.harm for row in page)
@@ -65,7 +64,10 @@ def votes_page(request: HttpRequest, project: Project) -> HttpResponse:
         "project": project,
         "kind": kind,
         "kinds": [(k, feedback_lineage.TITLES[k], numbers[k]) for k in rows],
-        "page": page,
+        "older": keys.older,
+        "is_first": before is None,
+        "most_counted": battle_filter.MOST_COUNTED,
+        "all_battles": _all_battles(project, filters) if kind == "comparison" else None,
         "cards": [_card(row, reviews, request.user, completions, named_ids) | _harm(row, agreed) for row in page],
         "blur": is_harmful and harm_budget.blurs(request.user),
         "reviews": reviews,
@@ -114,31 +116,46 @@ def _filters(query: QueryDict, project: Project) -> dict[str, Any]:
             fields[name] = queryset.filter(pk=row_id(value)).first()
             if fields[name] is None:
                 raise Refused(404, **{name: f"There is no {name} {value} here; choose one from the list."})
+    if value := query.get("pair"):
+        fields["pair"] = battle_filter.parse_battles(value, _models(project))
     return fields
 
 
-def _rows_with_names(page: Page, kind: str, user: Person) -> set[int]:
+def _all_battles(project: Project, fields: dict[str, Any]) -> int | None:
+    """Return how many battles of a pair the leaderboard counts, whoever may see them one by one; None of others."""
+    is_public = fields.get("side") == Split.EVAL and fields.get("status") == Status.COUNTED and "dataset" not in fields
+    if "pair" not in fields or not is_public:
+        return None
+    rows = feedback_lineage.one_per_item("comparison", Comparison.objects.filter(project=project))
+    return battle_filter.counted(_filtered(rows, "comparison", fields, None))
+
+
+def _rows_with_names(page: Sequence[Any], kind: str, user: Person) -> set[int]:
     rows = feedback_lineage.KINDS[kind].objects.filter(pk__in=[row.pk for row in page])
     return set(feedback_lineage.naming_authors(rows, kind, user=user).values_list("pk", flat=True))
 
 
-def _filtered(rows: Any, kind: str, fields: dict[str, Any], reader: Person | None) -> Any:
-    """Filter the rows by the form. `reader`: whoever may not review."""
+def _filtered(rows: Any, kind: str, fields: dict[str, Any], reader: Person | None) -> list[Any]:
+    """Return the rows that fit the form, in parts that have no row in common. `reader`: whoever may not review."""
     for name, path in (("judge", "judge"), ("status", "status"), ("side", "prompt__side"), ("dataset", "datasets")):
         if name in fields:
             in_none = kind == "flag" and name == "dataset"  # a flag teaches nothing
             rows = rows.none() if in_none else rows.filter(**{path: fields[name]})
-    if "model" not in fields:
-        return rows
+    if "model" not in fields and "pair" not in fields:
+        return [rows]
     # The filter must not tell what the cards keep to themselves.
     readable = rows if reader is None else feedback_lineage.naming_authors(rows, kind, user=reader)
-    return feedback_lineage.of_model(readable, kind, fields["model"].pk)
+    if "model" in fields:
+        readable = feedback_lineage.of_model(readable, kind, fields["model"].pk)
+    if "pair" not in fields:
+        return [readable]
+    return fields["pair"].parts(readable) if kind == "comparison" else []
 
 
 def _query(query: QueryDict) -> str:
     """Return the query of the filters, for links to another kind or page."""
     filters = QueryDict(mutable=True)
-    for name in ("judge", "status", "side", "dataset", "model"):
+    for name in ("judge", "status", "side", "dataset", "model", "pair"):
         if query.get(name):
             filters[name] = str(query[name])
     return filters.urlencode()

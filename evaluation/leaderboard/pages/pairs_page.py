@@ -29,6 +29,11 @@ class Row:
     a: LanguageModel
     b: LanguageModel
 
+    @property
+    def address(self) -> str:
+        """Return the two models as the page of votes has them in its address."""
+        return f"{self.a.pk}-{self.b.pk}"
+
 
 @dataclass(frozen=True)
 class Exposure:

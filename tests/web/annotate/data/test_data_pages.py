@@ -254,8 +254,12 @@ def test_long_lists_of_votes_have_pages(client, project):
     sign_in(client, project, "reviewer")
     for _ in range(26):
         make_comparison(*make_pair(project))
-    assert "Page 1 of 2" in page(client, f"/p/{project.slug}/votes/")
-    assert len(client.get(f"/p/{project.slug}/votes/", {"page": 2}).context["cards"]) == 1
+    first = client.get(f"/p/{project.slug}/votes/")
+    oldest_shown = first.context["cards"][-1]["row"]
+    assert len(first.context["cards"]) == 25 and f"before={oldest_shown.pk}" in first.content.decode()
+    second = client.get(f"/p/{project.slug}/votes/", {"kind": "comparison", "before": oldest_shown.pk})
+    assert len(second.context["cards"]) == 1 and "Older" not in second.content.decode()
+    assert second.context["cards"][0]["row"].pk < oldest_shown.pk
 
 
 def test_a_page_of_votes_takes_few_queries(client, project, django_assert_max_num_queries):
