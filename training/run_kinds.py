@@ -23,7 +23,6 @@ def register() -> None:
     RUN_SECTIONS.register(RunSection("ppo", ppo_section.charts_context, "charts"))
     RUN_SECTIONS.register(RunSection("ppo", ppo_section.review_context, "review"))
     FORM_SECTIONS.register(FormSection("pretrain", pretrain_section.form_context))
-    FORM_SECTIONS.register(FormSection("ppo", ppo_section.form_context))
 
 
 def _endpoint_parent(run: Run) -> dict[str, LanguageModel]:

@@ -14,6 +14,7 @@ from training.configs.classify import ClassifyConfig, LabelConfig
 from training.configs.corpus import CorpusConfig
 from training.configs.evaluate import EvaluateConfig
 from training.configs.export import ExportConfig
+from training.configs.forms.starting_points import values_by_name
 from training.configs.group import GRPOConfig, RLOOConfig
 from training.configs.imported import ImportConfig
 from training.configs.old_names import current_names
@@ -129,7 +130,7 @@ def _derived(config: Any) -> dict[str, Any]:
 def _with_preset(cls: type, values: dict[str, Any]) -> dict[str, Any]:
     """Fill in the preset. `preset` names a set of values to begin with; what is given beside it wins. The config itself
     keeps no name."""
-    presets: dict[str, dict[str, Any]] = getattr(cls, "presets", {})
+    presets = values_by_name(cls)
     if not presets or "preset" not in values:
         return values
     other_values = {name: value for name, value in values.items() if name != "preset"}

@@ -129,8 +129,8 @@ class PPOConfig:
     )
     kl_coef: float = option(
         0.1,
-        "coefficient of the KL from the parent (k1, each token) in the reward, at first. Held, 0.15 would end the "
-        "climb at some 3 nats of 6; the literature's 0.05 is for scores that are not standardised",
+        "weight of the KL penalty at first; higher stays nearer to the parent. The literature's 0.05 is for scores "
+        "that are not standardised",
         low=0,
         high=1e6,
         advanced=True,

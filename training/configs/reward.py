@@ -16,6 +16,13 @@ class RewardConfig:
         "head: trunk frozen; finetune: LoRA or full; auto: by the number of annotations",
         choices=("auto", "head", "finetune"),
     )
+    features: str = option(
+        "cross-validation",
+        "which layers the head reads, and how it pools their tokens. cross-validation: the best of six sets on the "
+        "training prompts; mean: all tokens, at a half and two thirds of the depth; last: the last token, at two "
+        "thirds; both: mean and last",
+        choices=("cross-validation", "mean", "last", "both"),
+    )
     adapters: str = option("lora", "what finetuning trains", choices=("lora", "full"), advanced=True)
     held_out: float = option(
         0.25,

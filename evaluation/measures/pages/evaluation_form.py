@@ -24,6 +24,8 @@ _ROWS = ("parent", "other_dataset", "reward_model")
 class EvaluationForm(RunForm):
     """Order an evaluation. `also` are further models that are measured alike, in a run of their own each."""
 
+    apart = ("also",)
+
     def __init__(self, *args: Any, measure: Measure, project: Project, **kwargs: Any) -> None:
         super().__init__(*args, kind=KINDS["evaluate"], project=project, **kwargs)
         self.measure = measure
@@ -72,10 +74,6 @@ class EvaluationForm(RunForm):
         parent, also = order.pop("parent"), order.pop("also")
         order["config"]["measure"] = self.measure.name
         return {**order, "models": [model for model in (parent, *also) if model is not None]}
-
-    def first_fields(self):
-        """Return the fields to show first. The other models have a place of their own."""
-        return (field for field in super().first_fields() if field.name != "also")
 
     def lacks_models(self) -> bool:
         return not models_for(self.measure, self.project).exists()

@@ -57,7 +57,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     run.progress("Loading the model", 0, 1)
     trunk, tokenizer = loading.load_policy(spec.parent, trunk_dtype(spec, config))
     sequences = reward_data.encode(feedback, tokenizer, config)
-    sets = reward_forwards.feature_sets(trunk.config.num_hidden_layers)
+    sets = reward_forwards.feature_sets(trunk.config.num_hidden_layers, config.features)
     every = tuple(dict.fromkeys(feature for features in sets for feature in features))
     started = time.monotonic()
     values, step = reward_forwards.pooled_features(

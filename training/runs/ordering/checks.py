@@ -52,9 +52,14 @@ def check_order(
     errors |= _trust_errors(reward_model, checked)
     if checked is not None and order.suits is not None:
         errors |= order.suits(Order(project, parent, dataset, other_dataset, reward_model, checked))
+    try:
+        check_name(kind=kind, project=project, name=name)
+    except Refused as refused:
+        if not errors:
+            raise
+        errors |= refused.errors
     if errors:
         raise Refused(400, **errors)
-    check_name(kind=kind, project=project, name=name)
     return checked
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -19,11 +20,14 @@ from annotate.core.page_access import allows, in_project, refused_page
 from annotate.core.permissions import can, require
 from annotate.models import LanguageModel, Project, User
 from common.whole_numbers import row_id
+from training.configs import CONFIGS
+from training.configs.forms.starting_points import values_by_name
 from training.core.kinds import KINDS
 from training.core.stages import stages
 from training.models import Run
 from training.runs.access import find_run
 from training.runs.ordering import actions
+from training.runs.ordering.checks import check_order
 from training.runs.present import kind_sections, run_details, run_list
 from training.runs.present.run_form import ROWS, RunForm, earlier_run, suggested
 from training.runs.present.run_page import run_charts, run_tabs
@@ -58,7 +62,7 @@ def new_run(request: HttpRequest, project: Project, kind: str) -> HttpResponse:
     earlier = earlier_run(project, kind, request.POST.get("cloned_from") or request.GET.get("like", ""))
     asked_values = _initial_values(request)
     parent = LanguageModel.objects.usable_in(project).filter(pk=row_id(str(asked_values.get("parent", "")))).first()
-    initial = suggested(project, kind, earlier, parent) | asked_values
+    initial = suggested(project, kind, earlier, parent) | _preset_values(kind, request) | asked_values
     form = RunForm(request.POST or None, kind=KINDS[kind], project=project, initial=initial)
     status = 200
     if request.method == "POST":
@@ -77,7 +81,17 @@ def new_run(request: HttpRequest, project: Project, kind: str) -> HttpResponse:
             except Refused as refused:
                 form.add_refusal(refused)
                 status = refused.status
+        else:
+            _add_further_errors(form)
     return form_page(request, project, form, earlier=earlier, status=status)
+
+
+def _add_further_errors(form: RunForm) -> None:
+    """Add to what cannot be read what else is wrong, so that all stands there at once."""
+    try:
+        check_order(kind=form.kind.name, project=form.project, **form.partial_order())
+    except Refused as refused:
+        form.add_refusal(refused)
 
 
 def form_page(
@@ -97,6 +111,7 @@ def form_page(
         "stages": stages(from_scratch=project.from_scratch),
         "earlier": earlier,
         "notes": notes,
+        "preset": request.GET.get("preset", "") if not form.is_bound else "",
         # Pressing the button twice starts one run.
         "form_key": request.POST.get("key") or uuid.uuid4().hex,
     }
@@ -200,6 +215,25 @@ def _page(request: HttpRequest, run: Run, view: run_tabs.View) -> dict[str, Any]
 
 
 def _initial_values(request: HttpRequest) -> dict[str, Any]:
-    """Return what a link asks for: `?dataset=3` chooses one, `?config.batch_size=4` sets an option."""
+    """Return what a link asks for: `?dataset=3` chooses one, `?config.batch_size=4` sets an option.
+
+    With `?preset=` the options are the preset's. `?sent=dpo` is the form of that kind as it was filled in: what it
+    leaves out are boxes that are not ticked.
+    """
     items = request.GET.items()
-    return {name: value for name, value in items if name in (*ROWS, "name", "seed") or name.startswith("config.")}
+    values: dict[str, Any] = {
+        name: value for name, value in items if name in (*ROWS, "name", "seed") or name.startswith("config.")
+    }
+    sent = request.GET.get("sent", "")
+    if "preset" in request.GET:
+        return {name: value for name, value in values.items() if not name.startswith("config.")}
+    if sent in CONFIGS:
+        boxes = [field.name for field in dataclasses.fields(CONFIGS[sent]) if isinstance(field.default, bool)]
+        values |= {f"config.{name}": f"config.{name}" in values for name in boxes}
+    return values
+
+
+def _preset_values(kind: str, request: HttpRequest) -> dict[str, Any]:
+    """Return the options of the preset that a link names; an unknown one sets none."""
+    named = values_by_name(CONFIGS[kind]).get(request.GET.get("preset", ""), {})
+    return {f"config.{name}": value for name, value in named.items()}

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from django.db.models import Q
+
 from annotate.models import LanguageModel, Project
 from annotate.models.language_models import LanguageModelQuerySet
+
+_MOST_LOOKED_AT = 20
 
 
 def newest_model(models: LanguageModelQuerySet, project: Project) -> LanguageModel | None:
     """Return the project's newest of these models, else the newest that no run made; never another project's child."""
     return _of_project(models, project).first() or _imported(models).first()
+
+
+def newest_pair(
+    parents: LanguageModelQuerySet, rewards: LanguageModelQuerySet, project: Project
+) -> LanguageModel | None:
+    """Return the newest model of the project that has a reward model of its line, else the newest at all."""
+    with_reward = (
+        model for model in _of_project(parents, project)[:_MOST_LOOKED_AT]
+        if newest_reward_model(rewards, project, model) is not None
+    )  # fmt: skip
+    return next(with_reward, None) or newest_model(parents, project)
 
 
 def newest_reward_model(
@@ -31,11 +46,14 @@ def newest_reward_model(
 
 
 def _of_project(models: LanguageModelQuerySet, project: Project) -> LanguageModelQuerySet:
-    return models.of_projects([project]).order_by("-pk")
+    """Return what was made or is used here, newest first, without what another project made or registered."""
+    made_here = Q(made_by=None) | Q(made_by__project=project)
+    of_here = models.of_projects([project]).filter(made_here, Q(project=None) | Q(project=project))
+    return of_here.select_related("parent").order_by("-pk")
 
 
 def _imported(models: LanguageModelQuerySet) -> LanguageModelQuerySet:
-    return models.filter(made_by=None).order_by("-pk")
+    return models.filter(made_by=None, project=None).order_by("-pk")
 
 
 def _line(model: LanguageModel) -> list[int]:

@@ -5,22 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
-
-from django.urls import reverse
+from typing import Any
 
 from annotate.models import AnnotatorKind
-from training import configs
 from training.core import review_agreement
 from training.models import Review, Run
 from training.runs.human_review import reviews as human_review
 from training.runs.ordering import pauses
 from training.runs.present import score_trust
 from training.runs.present.review_picture import Mark, picture
-
-if TYPE_CHECKING:
-    from training.runs.present.run_form import RunForm
 
 _PAIRS = 6
 
@@ -148,19 +141,3 @@ def _judged_pairs(run: Run) -> list[Judged]:
         if share is not None and review.policy_answer is not None:
             judged_pairs.append(Judged(review, "undecided" if share == 0.5 else "policy" if share > 0.5 else "parent"))
     return judged_pairs[:_PAIRS]
-
-
-def form_context(form: RunForm) -> dict[str, Any]:
-    """Return links that fill the form with one of the presets; models and data have to be chosen again."""
-    address = reverse("new-run", args=[form.project.slug, "ppo"])
-    table = urlencode({f"config.{name}": value for name, value in configs.PPOConfig.presets["table"].items()})
-    return {
-        "presets": [
-            ("Assay's defaults", address, "some hundred episodes, answers that a length limit cuts off"),
-            (
-                "the literature's",
-                f"{address}?{table}",
-                "Ziegler 2019, Ouyang 2022: long runs, whole answers",
-            ),
-        ]
-    }

@@ -9,7 +9,8 @@ import dataclasses
 import types
 import typing
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from django import forms
 from django.db.models import Model
@@ -20,11 +21,14 @@ from annotate.models import Dataset, LanguageModel, Project
 from common import splits
 from common.whole_numbers import row_id
 from training import configs
-from training.core.kinds import Kind
+from training.configs.forms import labels, layouts
+from training.configs.forms.starting_points import StartingPoint, starting_points
+from training.core.kinds import KINDS, Kind
 from training.models import Run
 from training.runs.ordering import actions
 from training.runs.ordering import reward_functions as rewarding
-from training.runs.present.default_models import newest_model, newest_reward_model
+from training.runs.present.default_datasets import newest_dataset
+from training.runs.present.default_models import newest_model, newest_pair, newest_reward_model
 
 ROWS = ("parent", "dataset", "other_dataset", "reward_model")
 _PREFIX = "config."
@@ -50,8 +54,21 @@ def earlier_run(project: Project, kind: str, number: str) -> Run | None:
     return project.runs.filter(pk=pk, kind=kind).first() if pk else None
 
 
+@dataclass(frozen=True)
+class FieldGroup:
+    """Fields under one heading of "All options". It opens by itself where one of them is wrong."""
+
+    title: str
+    fields: list[BoundField]
+
+    @property
+    def has_errors(self) -> bool:
+        return any(field.errors for field in self.fields)
+
+
 class RunForm(forms.Form):
-    name = forms.CharField(max_length=120, help_text="the model that it makes will bear it")
+    apart: ClassVar[tuple[str, ...]] = ()  # fields that a page shows in a place of their own
+    name = forms.CharField(max_length=120, help_text="also the name of the model that it makes")
 
     def __init__(self, *args: Any, kind: Kind, project: Project, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -62,25 +79,35 @@ class RunForm(forms.Form):
             parents = LanguageModel.objects.usable_in(project).available().filter(kind__in=kind.parent_kinds)
             parents = parents if kind.needs_weights is not None else parents.exclude(folder="")
             label = "Model" if "policy" in kind.parent_kinds else kind.parent_kinds[0].capitalize()
-            begin = newest_model(parents, project)
+            begin = self._newest_parent(parents)
             self.fields["parent"] = _choice(parents, label, f"the {label.lower()} to start from", begin)
         if kind.dataset_kind:
             datasets = _datasets(kind, project)
-            newest = datasets.order_by("-pk").first()
+            newest = newest_dataset(kind, datasets)
             self.fields["dataset"] = _choice(datasets, "Dataset", f"frozen {kind.dataset_kind}", newest)
         if kind.other_kinds:
             others = _of_kinds(kind, project, kind.other_kinds)
             self.fields["other_dataset"] = _choice(others, "Second dataset", kind.other_purpose, None)
         if kind.takes_reward_model:
-            rewards = LanguageModel.objects.usable_in(project).available().reward_models().exclude(folder="")
-            help_text = "what is to be pleased" + ("; or choose a reward_function below" if rewarding.names() else "")
-            fits = newest_reward_model(rewards, project, self._begins_with())
-            self.fields["reward_model"] = _choice(rewards, "Reward model", help_text, fits)
+            help_text = "it scores the answers" + ("; or a reward function: All options" if rewarding.names() else "")
+            fits = newest_reward_model(self._rewards(), project, self._begins_with())
+            self.fields["reward_model"] = _choice(self._rewards(), "Reward model", help_text, fits)
         self.fields["seed"] = forms.IntegerField(initial=0, help_text="the same seed gives the same run")
         for field in dataclasses.fields(self.config_class):
             self.fields[_PREFIX + field.name] = _field(field, typing.get_type_hints(self.config_class)[field.name])
         if (function := f"{_PREFIX}reward_function") in self.fields:
             self._offer_functions(function)
+        for name, shown in self.fields.items():
+            shown.label = labels.label_of(kind.name, key_of(name))
+
+    def _rewards(self) -> Any:
+        return LanguageModel.objects.usable_in(self.project).available().reward_models().exclude(folder="")
+
+    def _newest_parent(self, parents: Any) -> LanguageModel | None:
+        """Return the newest model of the project; where a score is needed, the newest that has a reward model."""
+        if self.kind.takes_reward_model and self.kind.needs_reward_model:
+            return newest_pair(parents, self._rewards(), self.project)
+        return newest_model(parents, self.project)
 
     def _begins_with(self) -> LanguageModel | None:
         """Return the parent that the form shows at first: what a link or an earlier run asked for, else the newest."""
@@ -107,30 +134,81 @@ class RunForm(forms.Form):
         config = {name.removeprefix(_PREFIX): data.pop(name) for name in list(data) if name.startswith(_PREFIX)}
         return {**data, "config": config}
 
+    def partial_order(self) -> dict[str, Any]:
+        """Return the arguments of a check, of a form that is not valid: what cannot be read is left out."""
+        data = {name: None for name in ROWS} | {"name": self["name"].value(), "seed": 0} | self.cleaned_data
+        config = {name.removeprefix(_PREFIX): data.pop(name) for name in list(data) if name.startswith(_PREFIX)}
+        return {**data, "config": config}
+
     def add_refusal(self, refused: Refused) -> None:
-        """Add a refusal beside the field that it names."""
+        """Add a refusal beside the field that it names; what cannot be read already says so itself."""
+        unread = set(self.errors)
         for name, text in refused.errors.items():
-            self.add_error(name if name in self.fields else None, text)
+            if name not in unread:
+                self.add_error(name if name in self.fields else None, text)
 
     def first_fields(self) -> Iterator[BoundField]:
-        yield from (self[name] for name in self.fields if not self._is_advanced(name))
+        """Return the fields that are shown at first, those of the layout, with the focus on the first that is wrong."""
+        yield from (self._shown(name) for name in self._first_names())
 
     def advanced_fields(self) -> Iterator[BoundField]:
-        yield from (self[name] for name in self.fields if self._is_advanced(name))
+        """Return all other fields, group by group."""
+        for group in self.field_groups():
+            yield from group.fields
+
+    def field_groups(self) -> list[FieldGroup]:
+        """Return the other fields under their headings, in the order of the layout."""
+        first, kind = set(self._first_names()), self.kind.name
+        others = [name for name in self.fields if name not in first and name not in self.apart]
+        groups = (
+            FieldGroup(title, [self._shown(n) for n in others if layouts.group_of(kind, key_of(n)) == title])
+            for title in layouts.group_titles()
+        )
+        return [group for group in groups if group.fields]
 
     def has_advanced_errors(self) -> bool:
-        return any(self._is_advanced(name) for name in self.errors)
+        first = set(self._first_names())
+        return any(name in self.fields and name not in first for name in self.errors)
+
+    def methods(self) -> list[Kind]:
+        """Return the kinds that share this form, such as DPO and KTO; none where it stands alone."""
+        return [KINDS[name] for name in layouts.methods_beside(self.kind.name)]
+
+    def presets(self) -> tuple[StartingPoint, ...]:
+        return starting_points(self.config_class)
+
+    def _first_names(self) -> list[str]:
+        names = (name if name in layouts.ROWS else _PREFIX + name for name in layouts.first_fields(self.config_class))
+        return [name for name in names if name in self.fields]
+
+    def _shown(self, name: str) -> BoundField:
+        """Return the field; of those that are wrong, the first on the page has the focus."""
+        shown = self[name]
+        shown.key = key_of(name)  # type: ignore[attr-defined]  # read by form_field.html
+        if name == self._first_wrong():
+            shown.field.widget.attrs["autofocus"] = True
+        return shown
+
+    def _first_wrong(self) -> str | None:
+        if not self.is_bound or not self.errors:
+            return None
+        first, kind = self._first_names(), self.kind.name
+        titles = layouts.group_titles()
+        others = sorted(
+            (name for name in self.fields if name not in first),
+            key=lambda name: titles.index(layouts.group_of(kind, key_of(name))),
+        )
+        return next((name for name in (*first, *others) if name in self.errors), None)
 
     def lacks(self) -> list[str]:
         """Return what must exist before such a run can be started: the names of fields with nothing to choose from."""
         required = [name for name in ("parent", "dataset") if name in self.fields]
         return [name for name in required if not typing.cast(Any, self.fields[name]).queryset.exists()]
 
-    def _is_advanced(self, name: str) -> bool:
-        if name == "seed":
-            return True
-        fields = {_PREFIX + f.name: f for f in dataclasses.fields(self.config_class)}
-        return name in fields and bool(fields[name].metadata.get("advanced"))
+
+def key_of(name: str) -> str:
+    """Return what the API calls a field: an option without its prefix."""
+    return name.removeprefix(_PREFIX)
 
 
 def _datasets(kind: Kind, project: Project) -> Any:

@@ -1,0 +1,1 @@
+"""Say how a form shows the options of a kind: order, headings, labels and presets. Pure."""
