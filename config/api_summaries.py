@@ -117,6 +117,7 @@ SUMMARIES: dict[str, dict[str, str]] = {
     "Train": {
         "GET runs/": "List runs",
         "POST runs/": "Queue a run",
+        "POST runs/estimate/": "Estimate time and memory of a run",
         "POST runs/from-yaml/": "Queue a run from YAML",
         "GET runs/{id}/": "Read a run",
         "POST runs/{id}/cancel/": "Cancel a run",

@@ -22,14 +22,17 @@ from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, PROJECT, Id, In
 from annotate.core.errors import Refused
 from annotate.core.permissions import can, projects_where, require
 from annotate.data.feedback_lineage import asked_in_the_arena
-from annotate.models import Dataset, LanguageModel
+from annotate.models import Dataset, LanguageModel, Project
 from common.splits import text_hash
 from common.whole_numbers import whole_number
+from training import configs
+from training.core.kinds import KINDS
 from training.models import Metric, Run, Sample
 from training.runs.figures import fidelity
 from training.runs.human_review import reviews as human_review
 from training.runs.ordering import actions, pauses
 from training.runs.ordering import order_files as orders
+from training.runs.present.run_estimates import PlannedRun, estimate
 from training.runs.queue import outputs
 
 AFTER = OpenApiParameter("after", int, description="Only what comes after this sequence number; 0 is everything.")
@@ -61,6 +64,21 @@ class OrderParser(BaseParser):
             return stream.read().decode("utf-8")
         except UnicodeDecodeError:
             raise Refused(400, yaml="The body is no text in UTF-8; send the YAML of a run.") from None
+
+
+class PlannedRunIn(Input):
+    kind = serializers.CharField(max_length=24, help_text="sample, sft, reward, ppo, …")
+    project = serializers.SlugField(max_length=50)
+    parent = Id(required=False, allow_null=True, default=None, help_text="The model to start from.")
+    dataset = Id(required=False, allow_null=True, default=None)
+    config = serializers.DictField(required=False, default=dict, help_text="Options that differ from the defaults.")
+
+
+class EstimateOut(serializers.Serializer):
+    seconds = serializers.FloatField(allow_null=True, help_text="Null where nothing like it has run here.")
+    memory_bytes = serializers.FloatField(allow_null=True)
+    basis = serializers.CharField(help_text="What the estimate rests on.")
+    text = serializers.CharField(help_text="The line that the form shows.")
 
 
 class RunOut(serializers.ModelSerializer):
@@ -138,6 +156,7 @@ class Runs(DeclaredViewSet):
         "list": "account",
         "retrieve": "account, read",
         "create": "research",
+        "estimate": "research",
         "from_yaml": "research",
         "order": "account, read",
         "cancel": "research",
@@ -179,6 +198,23 @@ class Runs(DeclaredViewSet):
         new_run.is_valid(raise_exception=True)
         run = queue(request, dict(new_run.validated_data))
         return Response(run_out(request, run), status=201)
+
+    @extend_schema(request=PlannedRunIn, responses={200: EstimateOut} | refusals(400, 403, 404))
+    @action(detail=False, methods=["post"], pagination_class=None)
+    def estimate(self, request: Request) -> Response:
+        """Estimate time and memory of a run before it is queued, by what runs like it have taken here."""
+        planned = PlannedRunIn(data=request.data)
+        planned.is_valid(raise_exception=True)
+        fields = dict(planned.validated_data)
+        project = rows_of(request, fields)
+        self.require_role(project)
+        if fields["kind"] not in KINDS:
+            raise Refused(400, kind=f"{fields['kind']!r} is not a kind of run; use one of {', '.join(KINDS)}.")
+        try:
+            config = vars(configs.parse(fields["kind"], fields.pop("config")))
+        except configs.ConfigError as error:
+            raise Refused(400, **{f"config.{name}": text for name, text in error.errors.items()}) from error
+        return Response(EstimateOut(estimate(PlannedRun(project=project, config=config, **fields))).data)
 
     @extend_schema(
         request={"application/yaml": OpenApiTypes.STR},
@@ -281,6 +317,12 @@ def run_out(request: Request, runs: Any, *, many: bool = False) -> Any:
 
 def queue(request: Request, fields: dict[str, Any]) -> Run:
     """Queue the run that these checked fields ask for; ids and the slug become rows."""
+    project = rows_of(request, fields)
+    return actions.queue_run(project=project, by=request.user, idempotency_key=key_of(request), **fields)
+
+
+def rows_of(request: Request, fields: dict[str, Any]) -> Project:
+    """Turn the ids in these fields into rows, and return the project that the slug names."""
     project = find_project(request.user, fields.pop("project"))
     require(request.user, "research", project)  # before anything is told of models that may be others'
     rows: dict[str, QuerySet[Any]] = {
@@ -292,7 +334,7 @@ def queue(request: Request, fields: dict[str, Any]) -> Run:
     for name, queryset in rows.items():
         if fields.get(name) is not None:
             fields[name] = find_named(queryset, fields[name], name)
-    return actions.queue_run(project=project, by=request.user, idempotency_key=key_of(request), **fields)
+    return project
 
 
 def _after(request: Request) -> int:

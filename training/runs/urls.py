@@ -14,6 +14,7 @@ urlpatterns = [
     path("p/<slug:slug>/runs/new/", run_pages.choose_kind, name="choose-kind"),
     path("p/<slug:slug>/runs/new/<slug:kind>/", run_pages.new_run, name="new-run"),
     path("p/<slug:slug>/runs/new/pretrain/estimate/", estimates.pretraining, name="estimate-pretraining"),
+    path("p/<slug:slug>/runs/new/<slug:kind>/line/", estimates.of_kind, name="estimate-run"),
     path("p/<slug:slug>/runs/from-file/", order_upload.from_file, name="run-from-file"),
     path("p/<slug:slug>/runs/compare/", comparison.page, name="compare-runs"),
     path("runs/<int:run_id>/", run_pages.run, name="run"),

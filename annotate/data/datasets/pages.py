@@ -9,6 +9,7 @@ from django.contrib.auth.views import redirect_to_login
 from django.db.models import Count
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.http import url_has_allowed_host_and_scheme
 
 from annotate.core.asgi.downloads import download as to_disk
 from annotate.core.errors import Refused
@@ -56,6 +57,9 @@ def _freeze(request: HttpRequest, project: Project, by: User) -> HttpResponse:
         context = _page(project, form, True) | {"errors": refused.errors}
         return render(request, "annotate/data/datasets.html", context, status=refused.status)
     messages.success(request, f"{dataset.name} is frozen: nothing changes it any more.")
+    if url_has_allowed_host_and_scheme(begun := request.POST.get("next", ""), allowed_hosts=None):
+        # The form of a run, which lacked this dataset.
+        return redirect(f"{begun}{'&' if '?' in begun else '?'}dataset={dataset.pk}")
     return redirect("dataset", dataset.pk)
 
 

@@ -75,6 +75,9 @@ class EvaluationForm(RunForm):
         order["config"]["measure"] = self.measure.name
         return {**order, "models": [model for model in (parent, *also) if model is not None]}
 
+    def fixed_options(self) -> dict[str, Any]:
+        return {"measure": self.measure.name}
+
     def lacks_models(self) -> bool:
         return not models_for(self.measure, self.project).exists()
 

@@ -19,6 +19,7 @@ from evaluation.measures.pages.evaluation_form import EvaluationForm, carried, m
 from training.core.kinds import KINDS
 from training.core.stages import stages
 from training.models import Run
+from training.runs.present.run_estimates import estimate, planned_run
 from training.runs.present.run_form import earlier_run, suggested
 
 
@@ -47,6 +48,7 @@ def page(request: HttpRequest, project: Project) -> HttpResponse:
         "kind": KINDS["evaluate"],
         "stages": stages(from_scratch=project.from_scratch),
         "measure": ALL[name],
+        "estimate": estimate(planned_run(form)),
         "others": [measure for measure in ALL.values() if measure.name != name],
         "earlier": earlier,
         "carried": carried(request.POST or request.GET, initial, form),

@@ -1,6 +1,6 @@
 """Arrange the fields of a run's form: which six are shown at first, and under which heading the others stand.
 
-The form and the API (`GET runs/options/`) read it alike. A field is an option of the kind's config or one of ROWS: what
+A field is an option of the kind's config or one of ROWS: what
 an order names beside its config. Pure.
 """
 

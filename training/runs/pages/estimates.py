@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 
@@ -10,7 +10,21 @@ from annotate.core.page_access import in_project
 from annotate.models import Project
 from training.core.kinds import KINDS
 from training.runs.present.pretrain_section import form_context
+from training.runs.present.run_estimates import PlannedRun, estimate, planned_run, readable
 from training.runs.present.run_form import RunForm
+
+
+@never_cache
+@in_project(get="research")
+def of_kind(request: HttpRequest, project: Project, kind: str) -> HttpResponse:
+    """Render the line with time and memory, for what is typed so far; nothing is refused here."""
+    if kind not in KINDS:
+        raise Http404(f"There is no kind of run called {kind}.")
+    planned = planned_run(RunForm(request.GET or None, kind=KINDS[kind], project=project))
+    if measure := request.GET.get("measure"):  # chosen before the form of an evaluation, which asks it no more
+        planned = PlannedRun(project, kind, readable(kind, planned.config | {"measure": measure}), planned.parent)
+    context = {"project": project, "kind": KINDS[kind], "estimate": estimate(planned)}
+    return render(request, "training/runs/estimate.html", context)
 
 
 @never_cache

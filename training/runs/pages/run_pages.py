@@ -29,6 +29,7 @@ from training.runs.access import find_run
 from training.runs.ordering import actions
 from training.runs.ordering.checks import check_order
 from training.runs.present import kind_sections, run_details, run_list
+from training.runs.present.run_estimates import estimate, planned_run
 from training.runs.present.run_form import ROWS, RunForm, earlier_run, suggested
 from training.runs.present.run_page import run_charts, run_tabs
 
@@ -111,6 +112,7 @@ def form_page(
         "stages": stages(from_scratch=project.from_scratch),
         "earlier": earlier,
         "notes": notes,
+        "estimate": estimate(planned_run(form)),
         "preset": request.GET.get("preset", "") if not form.is_bound else "",
         # Pressing the button twice starts one run.
         "form_key": request.POST.get("key") or uuid.uuid4().hex,

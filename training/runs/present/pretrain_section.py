@@ -36,6 +36,8 @@ class Row:
     time: str
     is_chosen: bool
     fits: bool
+    seconds: float | None = None
+    bytes: float | None = None
 
 
 def form_context(form: RunForm) -> dict[str, Any]:
@@ -64,15 +66,27 @@ class Choices:
     def of(cls, form: RunForm) -> Choices:
         values = {}
         for name in (field.name for field in fields(configs.PretrainConfig)):
-            value = _value(form, f"config.{name}")
+            value = value_in(form, f"config.{name}")
             if value not in (None, ""):
                 values[name] = value
         try:
             config = configs.parse("pretrain", values)
         except configs.ConfigError as error:  # the fields that are wrong count as they stand by default
             config = configs.PretrainConfig(**{n: v for n, v in values.items() if n not in error.errors})
-        parent, dataset = _value(form, "parent"), _value(form, "dataset")
+        return cls.of_config(config, value_in(form, "parent"), value_in(form, "dataset"))
+
+    @classmethod
+    def of_config(
+        cls, config: configs.PretrainConfig, parent: LanguageModel | None, dataset: Dataset | None
+    ) -> Choices:
         return cls(config, _vocabulary(parent), _tokens(config, parent, dataset))
+
+
+def chosen_size(chosen: Choices) -> Row | None:
+    """Return the row of the size that is chosen; None where neither a measurement nor an earlier run tells anything."""
+    host = machine.measured()
+    rows = _rows_of_finished_runs(chosen) if host is None else [_row(chosen.config.size, chosen, host)]
+    return next((row for row in rows if row.is_chosen), None)
 
 
 def _row(name: str, chosen: Choices, host: Machine) -> Row:
@@ -92,13 +106,17 @@ def _row(name: str, chosen: Choices, host: Machine) -> Row:
             checkpointing={"on": True, "off": False}.get(config.activation_checkpointing),
         )
     except resource_estimate.DoesNotFit as error:
-        return replace(row, memory=f"{error.needed / 1e9:.3g} GB", fits=False)
+        return replace(row, memory=f"{error.needed / 1e9:.3g} GB", fits=False, bytes=error.needed)
     twice = ", activations computed twice" if plan.checkpointing else ""
+    needed = plan.bytes * (config.processes if on_cpu else 1)
+    seconds = _seconds(name, shape, chosen, host, plan.checkpointing)
     return replace(
         row,
-        memory=f"{plan.bytes * (config.processes if on_cpu else 1) / 1e9:.2g} GB",
+        memory=f"{needed / 1e9:.2g} GB",
         method=f"{plan.rows} of {config.batch_size} rows at once{twice}",
-        time=duration(_seconds(name, shape, chosen, host, plan.checkpointing)),
+        time=duration(seconds),
+        seconds=seconds,
+        bytes=needed,
     )
 
 
@@ -112,8 +130,9 @@ def _rows_of_finished_runs(chosen: Choices) -> list[Row]:
         if run := _last_run(name, chosen.config):
             shape = resource_estimate.shape_of(PRESETS[name], chosen.vocabulary, chosen.config.objective)
             method = f"as the last such run, on {run.result.get('machine') or 'an unknown machine'}"
-            time = duration(chosen.tokens / run.result["tokens_per_second"])
-            rows.append(Row(name, _count(shape.parameters), "–", method, time, name == chosen.config.size, fits=True))
+            seconds = chosen.tokens / run.result["tokens_per_second"]
+            row = Row(name, _count(shape.parameters), "–", method, duration(seconds), name == chosen.config.size, True)
+            rows.append(replace(row, seconds=seconds))
     return rows
 
 
@@ -139,7 +158,7 @@ def _last_run(size: str, config: configs.PretrainConfig, machine_name: str = "")
     return None
 
 
-def _value(form: RunForm, name: str) -> Any:
+def value_in(form: RunForm, name: str) -> Any:
     """Return what stands in a field, typed in or proposed; None where that is nothing it could mean."""
     try:
         return form.fields[name].clean(form[name].value())

@@ -67,6 +67,7 @@ class FieldGroup:
 
 
 class RunForm(forms.Form):
+    freezable = ("preferences", "sft", "prompts")  # kinds of dataset that one click makes of what is there
     apart: ClassVar[tuple[str, ...]] = ()  # fields that a page shows in a place of their own
     name = forms.CharField(max_length=120, help_text="also the name of the model that it makes")
 
@@ -174,6 +175,10 @@ class RunForm(forms.Form):
         """Return the kinds that share this form, such as DPO and KTO; none where it stands alone."""
         return [KINDS[name] for name in layouts.methods_beside(self.kind.name)]
 
+    def fixed_options(self) -> dict[str, Any]:
+        """Return options that the form's page has settled before: no field asks for them."""
+        return {}
+
     def presets(self) -> tuple[StartingPoint, ...]:
         return starting_points(self.config_class)
 
@@ -199,6 +204,13 @@ class RunForm(forms.Form):
             key=lambda name: titles.index(layouts.group_of(kind, key_of(name))),
         )
         return next((name for name in (*first, *others) if name in self.errors), None)
+
+    def free_dataset_name(self) -> str:
+        """Return a name for the dataset that this form lacks."""
+        name, number = self.kind.dataset_kind, self.project.datasets.count() + 1
+        while self.project.datasets.filter(name=f"{name} {number}").exists():
+            number += 1
+        return f"{name} {number}"
 
     def lacks(self) -> list[str]:
         """Return what must exist before such a run can be started: the names of fields with nothing to choose from."""

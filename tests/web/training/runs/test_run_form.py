@@ -8,7 +8,7 @@ import pytest
 from django.urls import reverse
 
 from annotate.models import LanguageModel
-from tests.support.factories import make_project, make_user
+from tests.support.factories import make_completion, make_project, make_prompt, make_rating, make_user
 from tests.support.training.runs import make_dataset, make_run, make_weights
 from training.core.kinds import KINDS
 from training.models import Run
@@ -174,6 +174,31 @@ class TestErrors:
 
     def test_nothing_has_the_focus_while_nothing_is_wrong(self, client, project):
         assert "autofocus" not in client.get(address(project, "ppo")).content.decode()
+
+
+class TestFreezingFromTheForm:
+    @pytest.fixture
+    def annotated(self, project):
+        for _ in range(3):
+            make_rating(make_completion(make_prompt(project)))
+
+    def test_one_click_freezes_what_is_lacking_and_comes_back(self, client, project, annotated):
+        parent = make_weights()
+        form = f"{address(project, 'kto')}?parent={parent.pk}"
+        text = client.get(form).content.decode()
+        sent = dict(re.findall(r'name="(kind|name|next)" value="([^"]*)"', text[text.index('class="empty"') :]))
+        assert sent["kind"] == "preferences" and sent["next"] == form
+        response = client.post(reverse("datasets", args=[project.slug]), sent)
+        dataset = project.datasets.get()
+        assert response.url == f"{form}&dataset={dataset.pk}" and dataset.name == sent["name"]
+        begun = client.get(response.url).context["form"]
+        assert (begun["dataset"].value(), begun["parent"].value()) == (str(dataset.pk), str(parent.pk))
+        assert not begun.lacks()
+
+    def test_nobody_is_sent_to_another_site(self, client, project, annotated):
+        sent = {"kind": "preferences", "name": "d", "next": "https://example.org/"}
+        response = client.post(reverse("datasets", args=[project.slug]), sent)
+        assert response.url == reverse("dataset", args=[project.datasets.get().pk])
 
 
 def test_the_form_of_every_kind_opens(client, project):

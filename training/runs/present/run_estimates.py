@@ -1,0 +1,174 @@
+"""Estimate time and memory of a run that is not queued yet, by what runs like it have taken here. Plain data.
+
+Time grows with the work of a run: tokens or examples times parameters, beside a start that each run needs. Of the runs
+of that kind that ended well, the one with the most similar work is the guide. Memory is the most that it was seen to
+hold, grown with the parameters. Pretraining is counted from its size, and timed by what this machine was measured to
+do.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from annotate.models import Dataset, LanguageModel, Project
+from training import configs
+from training.models import Attempt, Run
+from training.runs.figures.progress import duration
+from training.runs.present.pretrain_section import BYTES_PER_TOKEN, Choices, chosen_size, value_in
+
+if TYPE_CHECKING:
+    from training.runs.present.run_form import RunForm
+
+START_SECONDS = 15.0  # a process that loads torch and a model
+PROCESS_BYTES = 0.4e9  # an interpreter with torch and transformers, without a model
+_MOST_LOOKED_AT = 30
+UNKNOWN = "Time and memory: cannot say, nothing like it has run here."
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """What time and memory depend on, of an order that may not be complete."""
+
+    project: Project
+    kind: str
+    config: dict[str, Any]
+    parent: LanguageModel | None = None
+    dataset: Dataset | None = None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Hold seconds and bytes, each None where nothing is known. `basis` says what they rest on."""
+
+    seconds: float | None
+    memory_bytes: float | None
+    basis: str
+
+    @property
+    def text(self) -> str:
+        if self.seconds is None and self.memory_bytes is None:
+            return UNKNOWN
+        time = "time unknown" if self.seconds is None else f"about {duration(self.seconds)}"
+        memory = "memory unknown" if self.memory_bytes is None else f"{self.memory_bytes / 1e9:.2g} GB"
+        return f"{time[0].upper()}{time[1:]}, {memory}: {self.basis}."
+
+
+def planned_run(form: RunForm) -> PlannedRun:
+    """Return what stands in a form, typed in or proposed; an option that cannot be read counts as it is by default."""
+    names = [name for name in form.fields if name.startswith("config.")]
+    typed = {name.removeprefix("config."): value_in(form, name) for name in names}
+    values = {name: value for name, value in typed.items() if value not in (None, "")}
+    rows = {name: value_in(form, name) if name in form.fields else None for name in ("parent", "dataset")}
+    return PlannedRun(form.project, form.kind.name, readable(form.kind.name, values | form.fixed_options()), **rows)
+
+
+def readable(kind: str, values: dict[str, Any]) -> dict[str, Any]:
+    """Return a whole config: what is wrong in it, and what is left out, as it is by default."""
+    config_class = configs.CONFIGS[kind]
+    try:
+        return vars(configs.parse(kind, values))
+    except configs.ConfigError as error:
+        return vars(config_class(**{name: value for name, value in values.items() if name not in error.errors}))
+
+
+def estimate(planned: PlannedRun) -> Estimate:
+    """Return what such a run will take; nothing where no run like it has ended well here."""
+    if planned.kind == "pretrain":
+        return _of_pretraining(planned)
+    guide = _most_similar(planned)
+    if guide is None:
+        return Estimate(None, None, "")
+    run, ratio = guide
+    seconds = _seconds(run)
+    start = min(START_SECONDS, seconds / 2)
+    return Estimate(
+        start + (seconds - start) * ratio,
+        _memory(run, planned),
+        f"by {_name(run, planned.project)}, which took {duration(seconds)}",
+    )
+
+
+def _of_pretraining(planned: PlannedRun) -> Estimate:
+    config = configs.parse("pretrain", planned.config)
+    row = chosen_size(Choices.of_config(config, planned.parent, planned.dataset))
+    if row is None:
+        return Estimate(None, None, "")
+    return Estimate(row.seconds or None, row.bytes, row.method if row.fits else "more memory than is free")
+
+
+def _most_similar(planned: PlannedRun) -> tuple[Run, float] | None:
+    """Return the run of that kind whose work is nearest, and how many times its work this one has."""
+    work = _work(planned)
+    if not work:
+        return None
+    runs = Run.objects.filter(kind=planned.kind, state=Run.State.SUCCEEDED).exclude(attempts=None)
+    if planned.kind == "evaluate":
+        runs = runs.filter(config__measure=planned.config.get("measure"))
+    rows = runs.select_related("parent", "dataset").prefetch_related("attempts").order_by("-pk")[:_MOST_LOOKED_AT]
+    known = ((run, _work(run)) for run in rows)
+    ratios = [(run, work / earlier) for run, earlier in known if earlier and _seconds(run)]
+    return min(ratios, key=lambda pair: abs(math.log(pair[1])), default=None)
+
+
+def _name(run: Run, project: Project) -> str:
+    return f"run {run.pk}, {run.name}" if run.project_id == project.pk else "a run of another project"
+
+
+def _seconds(run: Run) -> float:
+    """Return how long its last attempt took: time in the queue and pauses for people are no work."""
+    attempts = [attempt for attempt in run.attempts.all() if attempt.state == Attempt.State.SUCCEEDED]
+    if not attempts or attempts[-1].ended_at is None or attempts[-1].resumed_from_step is not None:
+        return 0.0
+    return (attempts[-1].ended_at - attempts[-1].started_at).total_seconds()
+
+
+def _memory(run: Run, planned: PlannedRun) -> float | None:
+    held = max((attempt.memory_bytes for attempt in run.attempts.all()), default=0)
+    if not held:
+        return None
+    if not (planned.parent and planned.parent.parameters and run.parent and run.parent.parameters):
+        return float(held)
+    return PROCESS_BYTES + max(held - PROCESS_BYTES, 0) * planned.parent.parameters / run.parent.parameters
+
+
+def _work(planned: PlannedRun | Run) -> float:
+    """Return a number that the time of a run grows with, comparable within a kind; 0 where it cannot be told."""
+    size = float((planned.parent.parameters if planned.parent else None) or 1)
+    return _items(planned.kind, planned.config, planned.dataset.counts if planned.dataset else {}) * size
+
+
+def _items(kind: str, config: dict[str, Any], counts: dict[str, Any]) -> float:
+    number = {name: value for name, value in config.items() if isinstance(value, (int, float))}.get
+    epochs = number("epochs", 1.0)
+    match kind:
+        case "sample":
+            return counts.get("prompts", 0) * number("completions_per_prompt", 1) * number("max_new_tokens", 64)
+        case "ppo":
+            episodes = number("steps", 0) * number("batch_size", 0) + number("calibration_episodes", 0)
+            return episodes * number("max_new_tokens", 0)
+        case "grpo" | "rloo":
+            return number("steps", 0) * number("batch_size", 0) * number("max_new_tokens", 0)
+        case "sft":
+            return counts.get("examples", 0) * epochs
+        case "dpo":
+            return sum(counts.get("winners", {}).get(winner, 0) for winner in ("model_a", "model_b")) * epochs
+        case "kto":
+            return counts.get("ratings", 0) * epochs
+        case "reward":
+            return counts.get("comparisons", 0) + counts.get("ratings", 0)
+        case "domain":
+            tokens = counts.get("bytes", 0) / BYTES_PER_TOKEN * epochs
+            return min(tokens, number("max_tokens") or tokens)
+        case "tokenizer":
+            return min(counts.get("bytes", 0), number("train_mb", 1024) * 1e6)
+        case "classify":
+            return sum(value for value in (counts.get("labels") or {}).values() if isinstance(value, int)) * epochs
+        case "evaluate":
+            return number("limit", 0)
+        case "surprise":
+            return number("passages", 0)
+        case "corpus":
+            return number("max_documents", 0)
+    return 1.0  # import, export, label: the model's size alone
