@@ -22,16 +22,15 @@ from evaluation.core import served_model
 from evaluation.core.recent_values import Recent
 from evaluation.leaderboard import fluency_columns as fluency
 from evaluation.leaderboard.interval_pictures import axis_over, axis_picture, interval_picture
-from evaluation.leaderboard.leaderboard_rows import Standing, position_share, standings, win_matrix
+from evaluation.leaderboard.leaderboard_rows import Standing, position_share, standings
 from evaluation.leaderboard.rating_history import board_at
 from evaluation.leaderboard.snapshots import FEW_VOTES, current, default_annotator_kind, left_out, votes_by_kind
 from evaluation.leaderboard.votes.counts import parts_of
 from evaluation.leaderboard.votes.languages import UNKNOWN
 from evaluation.models import Leaderboard, VoteCounts
 
-SMALL = 12  # models whose win matrix stands on this page; that of more is on the page of pairs
 MOST_CHOICES = 200  # of categories; those with the most votes
-PARTS = ("board", "matrix", "how")
+PARTS = ("board", "how")
 _recent = Recent(32)
 
 
@@ -148,13 +147,11 @@ def context(query: BoardQuery, board: Leaderboard) -> dict[str, Any]:
         "unconnected": [row for row in rows if not row.is_connected],
         "untried": _untried(query.project, rows) if is_now and not query.part else [],
         "is_arena_open": len(pairing.contestants(query.project)) >= 2,
-        "is_small": len(rated_rows) <= SMALL,
         "few_votes": FEW_VOTES,
         "is_thin": 0 < board.votes < FEW_VOTES * len(rows),
         "one_sided": any(row.is_penalised for row in rated_rows),
         "position": position_share(board),
         "has_fluency": any(row.fluency for row in rated_rows),
-        "matrix": win_matrix(board, rated_rows) if len(rated_rows) <= SMALL else [],
     }
 
 

@@ -66,14 +66,17 @@ def markdown(model: LanguageModel, *, readable: QuerySet[Project]) -> str:
     return f"---\n{_front_matter(model)}---\n\n# {plain(model.name)}\n\n{body(model, readable=readable)}"
 
 
-def body(model: LanguageModel, *, readable: QuerySet[Project]) -> str:
-    """Return the card without its title. `readable` are the projects that the reader may know of."""
+def body(model: LanguageModel, *, readable: QuerySet[Project], has_lineage: bool = True) -> str:
+    """Return the card without its title. `readable` are the projects that the reader may know of.
+
+    A page that draws the lineage shows the card without `has_lineage`.
+    """
     line = ancestry(model, readable)
     entry = line[-1]
     evaluations = list(_evaluations(model, readable))
     parts = [
         _summary(model, entry),
-        section("Lineage", _lineage(line)),
+        section("Lineage", _lineage(line) if has_lineage else ()),
         section("Data", _data(line)),
         section("Annotations behind it", _judgements(line)),
         section("Licence", _licence(line)),

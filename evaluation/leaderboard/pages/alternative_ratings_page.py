@@ -157,7 +157,7 @@ def _picture(ratings: AlternativeRatings, models: dict[int, LanguageModel]) -> S
         )
         for i in [i for i in ratings.order if i not in ratings.apart][:10]
         for column in columns
-        if math.isfinite(column.rating[i])
+        if math.isfinite(column.rating[i]) and (column.key == "plain" or math.isfinite(column.lower[i]))
     ]
     return interval_chart(rows, "Ratings by several ways of counting, with their 95 % intervals")
 

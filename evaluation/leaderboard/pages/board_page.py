@@ -11,8 +11,7 @@ from django_htmx.middleware import HtmxDetails
 
 from annotate.core import audit
 from annotate.core.page_access import in_project
-from annotate.core.permissions import can
-from annotate.models import LanguageModel, Project, User
+from annotate.models import Project, User
 from common.charts.scene import png
 from evaluation.leaderboard import exports
 from evaluation.leaderboard import present as board_page
@@ -33,10 +32,6 @@ def leaderboard(request: Request, project: Project) -> HttpResponse:
     if request.htmx:
         return HttpResponse(board_page.rendered(query, board))
     context = board_page.context(query, board) | {"choices": board_page.choices(query)}
-    if can(request.user, "manage", project):
-        context["promotable"] = LanguageModel.objects.available().filter(
-            contests__project=project, contests__left_at=None
-        )
     return render(request, "evaluation/leaderboard/leaderboard.html", context)
 
 

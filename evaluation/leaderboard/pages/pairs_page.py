@@ -11,16 +11,17 @@ from django.shortcuts import render
 from annotate.core.page_access import in_project
 from annotate.models import LanguageModel, Project
 from common.charts.rating_charts import heat_map, nothing
-from common.charts.scene import Scene, png, svg
+from common.charts.scene import Scene, png
 from common.whole_numbers import row_id
 from evaluation.core.csv_files import csv_file
+from evaluation.leaderboard.leaderboard_rows import standings, win_matrix
 from evaluation.leaderboard.pages import annotator_choice
 from evaluation.leaderboard.pair_findings import PAIR_COLUMNS, Findings, Pair, findings, flat_pair, models_of
 from evaluation.leaderboard.snapshots import current, votes_by_kind
 from evaluation.ratings.fragility import Removal
 
 SHOWN = 60
-MOST_DRAWN = 30  # models in the heat map
+MOST_DRAWN = 30  # models in the win matrix
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,8 @@ def pairs(request: HttpRequest, project: Project) -> HttpResponse:
         "chosen": chosen_model,
         "rows": [Row(pair, models[pair.a], models[pair.b]) for pair in listed[: None if chosen_model else SHOWN]],
         "listed": len(listed),
-        "picture": svg(_picture(pair_findings, models)),
-        "drawn_all": len(pair_findings.order) <= MOST_DRAWN,
+        "matrix": win_matrix(board, [row for row in standings(board) if row.is_connected][:MOST_DRAWN]),
+        "is_whole": len(pair_findings.order) <= MOST_DRAWN,
         "exposures": _exposures(pair_findings, models),
         "cycles": [
             [models[pair_findings.models[i]] for i in cycle.models]

@@ -27,7 +27,6 @@ from evaluation.registry.cost import costs
 PER_PAGE = 50
 MOST_RATES = 200
 MOST_CANDIDATES = 20
-MOST_COSTS = 10
 FREE_ROWS = 2
 
 
@@ -51,11 +50,11 @@ def decisions(request: HttpRequest, project: Project) -> HttpResponse:
         "rates": sampling.rates(project)[:MOST_RATES],
         "floor": sampling.FLOOR,
         "families": variants(project, board),
-        "costs": costs(project, board, MOST_COSTS),
         "board": board,
         "history": Paginator(history, PER_PAGE).get_page(request.GET.get("page")),
         "can_manage": can(request.user, "manage", project),
         "can_research": can(request.user, "research", project),
+        "servable": LanguageModel.objects.available().filter(contests__project=project, contests__left_at=None),
     }
     return render(request, "evaluation/promotion/decisions.html", context)
 
@@ -74,7 +73,7 @@ def promote(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
 
 @in_project(post="manage")
 def promote_named(request: MemberRequest, project: Project) -> HttpResponse:
-    """Serve the model that the form on the leaderboard names."""
+    """Serve the model that a manager chooses by hand."""
     pk = request.POST.get("model", "")
     model = get_object_or_404(LanguageModel.objects.usable_in(project), pk=row_id(pk))
     try:
@@ -82,7 +81,7 @@ def promote_named(request: MemberRequest, project: Project) -> HttpResponse:
         messages.success(request, f"{project} now serves {model} by default.")
     except Refused as refused:
         messages.error(request, " ".join(refused.errors.values()))
-    return redirect("leaderboard", slug=project.slug)
+    return redirect("decisions", project.slug)
 
 
 @in_project(post="manage")

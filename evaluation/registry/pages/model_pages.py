@@ -17,10 +17,8 @@ from annotate.language_models.model_access import find_model, may_talk
 from annotate.language_models.serving import address_of
 from annotate.models import Contestant, LanguageModel, Project
 from evaluation.core.served_model import promoted
-from evaluation.leaderboard.snapshots import current, default_annotator_kind
 from evaluation.measures import over_optimisation_panel
 from evaluation.registry import lineage_graph, model_card
-from evaluation.registry.cost import Cost, cost_of
 from evaluation.registry.model_list import Choice, in_millions, maker_of, registry
 from evaluation.registry.tracing import descent, offspring, readable_projects
 from training.core.kinds import KINDS
@@ -69,7 +67,7 @@ def _context(request: HttpRequest, model: LanguageModel, project: Project) -> di
     return {
         "project": project,
         "model": model,
-        "card": model_card.body(model, readable=readable),
+        "card": model_card.body(model, readable=readable, has_lineage=False),
         "graph": lineage_graph.of_model(model, request.user),
         "made_by": maker_of(model, set(readable.values_list("pk", flat=True))),
         "competes": Contestant.objects.filter(project=project, model=model, left_at=None).exists(),
@@ -95,17 +93,14 @@ def _context(request: HttpRequest, model: LanguageModel, project: Project) -> di
         "has_adapters": model.served_children.exists(),
         "serving_commands": serving_present.commands_alone(model),
         "parting": over_optimisation_panel.of_model(model, readable),
-        "costs": _costs(model, project),
+        "has_cost": _has_cost(model, project),
     }
 
 
-def _costs(model: LanguageModel, project: Project) -> list[Cost]:
-    """Return what a rating point has cost, of a model that answers and that a run of this project has made."""
+def _has_cost(model: LanguageModel, project: Project) -> bool:
+    """Return whether the page of costs has a row for the model: it answers, and a run of this project has made it."""
     run = getattr(model, "made_by", None)
-    if model.kind != LanguageModel.Kind.POLICY or run is None or run.project_id != project.pk:
-        return []
-    cost = cost_of(model, current(project=project, judge=default_annotator_kind(project)))
-    return [cost] if cost else []
+    return model.kind == LanguageModel.Kind.POLICY and run is not None and run.project_id == project.pk
 
 
 @allows(get="read")

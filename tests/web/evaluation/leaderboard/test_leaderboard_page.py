@@ -15,6 +15,7 @@ from django.utils import timezone
 from annotate.models import Battle, Comparison, Status, StatusChange
 from evaluation import consumers
 from evaluation.leaderboard import present as board_page
+from evaluation.leaderboard.pages import pairs_page
 from evaluation.leaderboard.votes import ledger
 from evaluation.routing import websocket_urlpatterns
 from tests.support.factories import (
@@ -157,13 +158,15 @@ def test_few_voters_are_said_in_words(client, project, base, child, vote):
     assert "intervals go by annotators" in page and "With fewer than 50 of them" in page
 
 
-def test_many_models_leave_the_win_matrix_to_the_page_of_pairs(client, project, vote):
-    models = [make_model(name=f"contender-{i}") for i in range(board_page.SMALL + 1)]
+def test_the_win_matrix_stands_on_the_page_of_pairs_alone(client, project, vote, monkeypatch):
+    monkeypatch.setattr(pairs_page, "MOST_DRAWN", 3)
+    models = [make_model(name=f"contender-{i}") for i in range(5)]
     for a, b in zip(models, models[1:] + models[:1], strict=True):
         vote(a, b, "tie", 2)
-    page = page_of(client, project)
-    assert "Win matrix</h2>" not in page
-    assert reverse("leaderboard-pairs", args=[project.slug]) in page
+    page, pairs = page_of(client, project), reverse("leaderboard-pairs", args=[project.slug])
+    assert "Win matrix</h2>" not in page and f'href="{pairs}?judge=person#win-matrix"' in page
+    matrix = client.get(pairs).content.decode().partition('<table class="matrix">')[2].partition("</table>")[0]
+    assert matrix.count('<th scope="row">') == 3
 
 
 def test_the_arena_is_offered_as_soon_as_two_models_can_be_drawn_there(client, project):
@@ -179,7 +182,7 @@ def test_a_poll_brings_all_parts_that_moved(client, project, base, child, vote):
     html = client.get(url, {"judge": "person", "seen": "old"}, headers={"HX-Request": "true"}).content.decode()
     assert html.strip().startswith('<section id="board"')
     assert 'id="how" class="prose note" hx-swap-oob="true"' in html
-    assert 'id="win-matrix" hx-swap-oob="true"' in html
+    assert 'win-matrix"' not in html.replace('#win-matrix"', "")
 
 
 class Socket(ApplicationCommunicator):

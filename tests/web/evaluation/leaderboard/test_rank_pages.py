@@ -427,7 +427,14 @@ def test_long_names_hide_no_way_of_counting_in_the_picture(client, project, chil
     for model in (child, third):
         model.name = f"{model.name} of a family with a very long name"
         model.save()
-    for winner, loser in ((child, third), (child, third), (third, child)):
+    for winner, loser in ((child, third), (child, third), (third, child)) * 3:
         vote(winner, loser)
     page = client.get(reverse("leaderboard-other-ways", args=[project.slug])).content.decode()
     assert page.count("tide-sft of a family with a…") == 1 and page.count(">– bootstrap over voters<") == 2
+
+
+def test_a_way_without_an_interval_is_not_drawn(client, project, base, child, vote):
+    for winner, loser in ((child, base), (child, base), (base, child)):
+        vote(winner, loser)
+    page = client.get(reverse("leaderboard-other-ways", args=[project.slug])).content.decode()
+    assert "tide-sft</text>" in page and "– bootstrap over voters" not in page

@@ -108,7 +108,7 @@ class TestTheDecisionsPage:
     def test_the_only_pair_meets_always(self, signed_in, project, base, child):
         assert ">100 %<" in page(signed_in, "decisions", project)
 
-    def test_rates_variants_and_costs_are_on_it(self, signed_in, project, base, child, vote):
+    def test_rates_and_variants_are_on_it_and_costs_on_their_page(self, signed_in, project, base, child, vote):
         twin = make_contestant(project, make_model(name="tide-twin", parent=base)).model
         make_run("sft", child, project)
         vote(child, base, "model_a", 12)
@@ -117,7 +117,18 @@ class TestTheDecisionsPage:
         shown = page(signed_in, "decisions", project)
         assert "is the best of 2 rated variants from the same parent" in shown
         assert f"{base} and {child}" in shown and "candidate and parent" not in shown
-        assert ">600<" in shown  # processor seconds of its run
+        assert ">600<" not in shown and reverse("cost", args=[project.slug]) in shown
+        costs = page(signed_in, "cost", project)
+        assert ">600<" in costs and f'id="cost-{child.pk}"' in costs  # processor seconds of its run
+
+    def test_a_manager_serves_a_model_by_hand(self, signed_in, project, base, child, vote):
+        vote(child, base, "model_a", 3)
+        shown = page(signed_in, "decisions", project)
+        assert "Serve a model by hand" in shown and f'<option value="{child.pk}">' in shown
+        answer = signed_in.post(reverse("promote", args=[project.slug]), {"model": child.pk, "reason": "better"})
+        assert answer.url == reverse("decisions", args=[project.slug])
+        board = signed_in.get(reverse("leaderboard", args=[project.slug])).content.decode()
+        assert "Serve it by default" not in board and "served by default" in board
 
     @pytest.mark.parametrize("role", ["researcher", "annotator", None])
     def test_others_read_and_get_no_buttons(self, client, project, ready, role):
@@ -127,6 +138,7 @@ class TestTheDecisionsPage:
             assert client.login(username=make_user(project, role=role).username, password=PASSWORD)
         shown = page(client, "decisions", project)
         assert "✓ met" in shown and '<button type="submit">Promote' not in shown and "Change it" not in shown
+        assert "Serve a model by hand" not in shown
 
     def test_who_decided_is_named_to_researchers_alone(self, client, project, base, manager):
         manager.username = "miranda"
