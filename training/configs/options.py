@@ -64,6 +64,8 @@ def check(value: Any, hint: Any, metadata: typing.Mapping[str, Any]) -> Any:
         raise ValueError(f"must be a number, not {value}.")
     if isinstance(value, str) and not is_storable(value):
         raise ValueError("holds a NUL or half a surrogate pair; write it as valid UTF-8 text.")
+    if low is not None and value < low and high is not None and high >= 10_000:
+        raise ValueError(f"must be at least {low:g}, not {value!r}.")  # nobody meets that upper bound
     if (low is not None and value < low) or (high is not None and value > high):
         raise ValueError(f"must be between {low:g} and {high:g}, not {value!r}.")
     return value

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from training.configs.forms.layouts import methods_beside
 from training.core.kinds import KINDS, Kind
 
 
@@ -14,6 +15,15 @@ class Stage:
     purpose: str
     kinds: tuple[Kind, ...]
     is_from_scratch: bool = False  # it comes before finetuning: shown where a project has it on
+
+    @property
+    def entries(self) -> list[tuple[Kind, ...]]:
+        """Return the kinds, those that share a form together: DPO with KTO."""
+        by_form: dict[str, tuple[Kind, ...]] = {}
+        for kind in self.kinds:
+            form = (methods_beside(kind.name) or (kind.name,))[0]
+            by_form[form] = (*by_form.get(form, ()), kind)
+        return list(by_form.values())
 
 
 _STAGES = (

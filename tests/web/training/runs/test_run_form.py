@@ -95,6 +95,11 @@ class TestMethods:
     def test_a_kind_that_stands_alone_offers_no_method(self, client, project):
         assert form_of(client, project, "ppo").methods() == []
 
+    def test_the_list_of_kinds_has_one_line_for_a_form(self, client, project):
+        text = client.get(reverse("choose-kind", args=[project.slug])).content.decode()
+        assert re.search(r">DPO</a> or <a [^>]*>KTO</a></span>", text)
+        assert re.search(r">GRPO</a> or <a [^>]*>RLOO</a></span>", text)
+
 
 class TestDefaults:
     def test_ppo_begins_with_the_newest_model_that_has_a_reward_model(self, client, project):
@@ -171,6 +176,10 @@ class TestErrors:
         assert len(re.findall(r"\sautofocus", text)) == 1
         focused = re.search(r"<(?:input|select)[^>]*autofocus[^>]*>", text)
         assert focused and 'name="reward_model"' in focused[0]
+
+    def test_an_upper_bound_that_nobody_meets_is_not_said(self, client, project):
+        values = values_of(form_of(client, project, "ppo")) | {"config.kl_coef": "-1"}
+        assert "Must be at least 0, not -1.0." in client.post(address(project, "ppo"), values).content.decode()
 
     def test_nothing_has_the_focus_while_nothing_is_wrong(self, client, project):
         assert "autofocus" not in client.get(address(project, "ppo")).content.decode()
