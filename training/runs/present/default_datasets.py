@@ -6,8 +6,9 @@ from typing import Any
 
 from django.db.models import QuerySet
 
+from annotate.data.feedback_lineage import KINDS, TEACHING
 from annotate.data.rows.task_families import TASKS
-from annotate.models import Dataset
+from annotate.models import Dataset, Project, Prompt
 from common import splits
 from training.configs.preference import FEWEST_OF_EACH, FEWEST_PAIRS
 from training.core.kinds import Kind
@@ -24,6 +25,22 @@ def newest_dataset(kind: Kind, datasets: QuerySet[Dataset]) -> Dataset | None:
     rows.sort(key=lambda dataset: dataset.side != splits.TRAIN)  # stable: newest first within a split
     suitable = (dataset for dataset in rows if _suits(kind.name, dataset) and dataset.path.is_dir())
     return next(suitable, rows[0] if rows else None)
+
+
+def is_outdated(kind: Kind, project: Project, datasets: QuerySet[Dataset]) -> bool:
+    """Return whether something came after the newest dataset of the train split that a new one would hold."""
+    newest = datasets.filter(side=splits.TRAIN).order_by("-pk").first()
+    if newest is None:
+        return False
+    if kind.dataset_kind == Dataset.Kind.PROMPTS:
+        prompts = Prompt.objects.filter(project=project, side=splits.TRAIN)
+        return prompts.filter(created_at__gt=newest.created_at).exists()
+    if kind.dataset_kind not in (Dataset.Kind.PREFERENCES, Dataset.Kind.SFT):
+        return False
+    feedback = (KINDS[name].objects.filter(project=project) for name in TEACHING)
+    return any(
+        rows.counted().on_split(splits.TRAIN).filter(created_at__gt=newest.created_at).exists() for rows in feedback
+    )
 
 
 def _suits(kind: str, dataset: Dataset) -> bool:

@@ -27,7 +27,7 @@ from training.core.kinds import KINDS, Kind
 from training.models import Run
 from training.runs.ordering import actions
 from training.runs.ordering import reward_functions as rewarding
-from training.runs.present.default_datasets import newest_dataset
+from training.runs.present.default_datasets import is_outdated, newest_dataset
 from training.runs.present.default_models import newest_model, newest_pair, newest_reward_model
 
 ROWS = ("parent", "dataset", "other_dataset", "reward_model")
@@ -211,6 +211,12 @@ class RunForm(forms.Form):
         while self.project.datasets.filter(name=f"{name} {number}").exists():
             number += 1
         return f"{name} {number}"
+
+    def newest_is_outdated(self) -> bool:
+        """Return whether a dataset that is frozen now would hold more than the newest one."""
+        if self.kind.dataset_kind not in self.freezable or self.is_bound:
+            return False
+        return is_outdated(self.kind, self.project, _datasets(self.kind, self.project))
 
     def lacks(self) -> list[str]:
         """Return what must exist before such a run can be started: the names of fields with nothing to choose from."""

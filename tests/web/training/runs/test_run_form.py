@@ -204,6 +204,20 @@ class TestFreezingFromTheForm:
         assert (begun["dataset"].value(), begun["parent"].value()) == (str(dataset.pk), str(parent.pk))
         assert not begun.lacks()
 
+    def test_what_came_after_the_newest_dataset_is_frozen_by_one_click_too(self, client, project, annotated):
+        older = make_dataset(project, kind="preferences")
+        make_weights()
+        form = address(project, "kto")
+        assert "came after the newest dataset" not in client.get(form).content.decode()
+        make_rating(make_completion(make_prompt(project, side="eval")))
+        assert "came after the newest dataset" not in client.get(form).content.decode()
+        make_rating(make_completion(make_prompt(project)))
+        text = client.get(form).content.decode()
+        assert "Annotations came after the newest dataset." in text
+        sent = dict(re.findall(r'name="(kind|name|next)" value="([^"]*)"', text[text.index('class="message newer"') :]))
+        assert sent["kind"] == "preferences" and sent["next"] == form
+        assert sent["name"] not in ("", older.name)
+
     def test_nobody_is_sent_to_another_site(self, client, project, annotated):
         sent = {"kind": "preferences", "name": "d", "next": "https://example.org/"}
         response = client.post(reverse("datasets", args=[project.slug]), sent)
