@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from django.urls import reverse
 from rest_framework.test import APIClient
@@ -129,6 +131,11 @@ class TestTheDecisionsPage:
         assert answer.url == reverse("decisions", args=[project.slug])
         board = signed_in.get(reverse("leaderboard", args=[project.slug])).content.decode()
         assert "Serve it by default" not in board and "served by default" in board
+
+    def test_each_table_of_checks_has_a_name_of_its_own(self, signed_in, project, ready, child):
+        names = re.findall(r'aria-label="(Checks[^"]*)"', page(signed_in, "decisions", project))
+        assert f"Checks of {child}" in names and any(name.startswith("Checks of decision ") for name in names)
+        assert len(names) == len(set(names))
 
     @pytest.mark.parametrize("role", ["researcher", "annotator", None])
     def test_others_read_and_get_no_buttons(self, client, project, ready, role):
