@@ -14,15 +14,17 @@ class Entry:
     """Hold a page of the map. `page` is the name of its address.
 
     Pages whose address begins as its own are below it; so are those named in `below`, and those whose address begins
-    with one of `also`: inside the project, or with a slash in front, of the site. `audience` is who is shown the page
-    in the bar, where that is fewer people than may open it. `switch` is the setting of a project that must be on.
-    `guide` is a file of docs/guides without its ending.
+    with one of `also`: inside the project, or with a slash in front, of the site. Addresses in `detours` are shown in
+    place of the page, which leads to them: they get no way back to it. `audience` is who is shown the page in the
+    bar, where that is fewer people than may open it. `switch` is the setting of a project that must be on. `guide` is
+    a file of docs/guides without its ending.
     """
 
     words: str
     page: str
     below: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
+    detours: tuple[str, ...] = ()
     audience: str = ""
     switch: str = ""
     guide: str = ""
@@ -45,7 +47,7 @@ GROUPS = (
     Group(
         "Annotate",
         (
-            Entry("Work", "annotate", also=("reading/", "tutorial/"), guide="judging"),
+            Entry("Work", "annotate", detours=("reading/", "tutorial/"), guide="judging"),
             Entry("Arena", "arena", guide="arena-and-datasets"),
             Entry("Red team", "red-team", switch="asks_attacks", guide="red-team"),
             Entry("Attacks", "attacks", switch="asks_attacks", guide="red-team"),

@@ -14,6 +14,7 @@ from annotate.core.site_map.map_entries import GROUPS, SHORT_BAR, Entry, Group
 from annotate.models import Project
 
 _PROJECT = "a-project"
+_WAY_BACK = "annotate"  # where a page that belongs to a person leads back to
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def right_of(page: str) -> str:
 def address_of(page: str, slug: str) -> str:
     """Return the address of a page of the map in a project. A page that belongs to a person gets its way back."""
     if is_personal(page):
-        return f"{_pattern(page)}?back={address_of('annotate', slug)}"
+        return f"{_pattern(page)}?back={address_of(_WAY_BACK, slug)}"
     return _pattern(page).replace(f"/{_PROJECT}/", f"/{slug}/", 1)
 
 
@@ -92,7 +93,8 @@ def _pattern(page: str) -> str:
 @cache
 def _beginnings(entry: Entry) -> tuple[str, ...]:
     home, own = _pattern("project"), _pattern(entry.page)
-    return (own, *(each if each.startswith("/") else home + each for each in entry.also)) if own else ()
+    others = (*entry.also, *entry.detours)
+    return (own, *(each if each.startswith("/") else home + each for each in others)) if own else ()
 
 
 def _begins(path: str, beginning: str) -> bool:
@@ -128,7 +130,11 @@ class _Reader:
         """Return whether the reader may open the page, and the project uses it."""
         is_on = not entry.switch or bool(getattr(self.project, entry.switch))
         is_there = bool(_pattern(entry.page))
-        return is_on and is_there and is_met(right_of(entry.page), self.rights)
+        return is_on and is_there and is_met(right_of(entry.page), self.rights) and self._may_go_back(entry)
+
+    def _may_go_back(self, entry: Entry) -> bool:
+        """Return whether the reader may open the page that a page of their own leads back to."""
+        return not is_personal(entry.page) or is_met(right_of(_WAY_BACK), self.rights)
 
     def _is_shown(self, entry: Entry) -> bool:
         return self._may(entry) and (not entry.audience or entry.audience in self.rights)
@@ -176,7 +182,11 @@ class _Reader:
         if not (self.group and self.entry) or not pages or not self._may(self.entry):
             return ()
         own = self._link(self.entry)
-        if own.current == "page":
+        if own.current == "page" or self._is_detour(self.entry):
             return ()
         first = Link(self.group.words, pages[0].address)
         return (first, own) if first.address != own.address else (own,)
+
+    def _is_detour(self, entry: Entry) -> bool:
+        home = address_of("project", self.project.slug)
+        return any(self.path.startswith(home + each) for each in entry.detours)

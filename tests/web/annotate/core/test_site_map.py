@@ -124,6 +124,20 @@ def test_one_s_own_keys_keep_the_bar_of_the_project_that_one_came_from(client, p
     assert not client.get(reverse("shortcuts"), {"back": back}).context["map"], "nobody learns that it is there"
 
 
+def test_staff_who_are_no_members_get_no_keys_that_lead_back_to_a_page_that_refuses_them(project):
+    pages = shown(project, make_user(is_staff=True), "arena").pages
+    assert "My keys" not in words(pages) and "Arena" in words(pages)
+
+
+def test_what_is_shown_in_place_of_the_work_has_no_way_back_to_the_work(client, project):
+    make_guideline(project)
+    sign_in(client, project, "annotator")
+    response = client.get(reverse("annotate", args=[project.slug]), follow=True)
+    assert response.redirect_chain[-1][0] == reverse("reading", args=[project.slug])
+    map_ = response.context["map"]
+    assert map_.trail == () and [link.words for link in map_.pages if link.current] == ["Work"]
+
+
 def test_a_page_of_no_project_has_no_map(client):
     assert client.get("/").context["map"] is None
 
