@@ -9,6 +9,7 @@ from django import forms
 from django.db.models import QuerySet
 from django.http import QueryDict
 
+from annotate.core.errors import Refused
 from annotate.models import Dataset, LanguageModel, Project
 from annotate.models.language_models import LanguageModelQuerySet
 from evaluation.measures.catalogue import Measure
@@ -81,10 +82,14 @@ class EvaluationForm(RunForm):
     def lacks_models(self) -> bool:
         return not models_for(self.measure, self.project).exists()
 
-    def add_refusal(self, refused: Any) -> None:
-        for name, text in refused.errors.items():
-            name = "parent" if name == "models" else name
-            self.add_error(name if name in self.fields else None, text)
+    def partial_order(self) -> dict[str, Any]:
+        order = super().partial_order()
+        order.pop("also", None)
+        return {**order, "config": order["config"] | self.fixed_options()}
+
+    def add_refusal(self, refused: Refused) -> None:
+        renamed = {"parent" if name == "models" else name: text for name, text in refused.errors.items()}
+        super().add_refusal(Refused(refused.status, **renamed))
 
 
 def models_for(measure: Measure, project: Project) -> LanguageModelQuerySet:

@@ -42,6 +42,8 @@ def page(request: HttpRequest, project: Project) -> HttpResponse:
             except Refused as refused:
                 form.add_refusal(refused)
                 status = refused.status
+        else:
+            form.add_further_errors()
     context = {
         "project": project,
         "form": form,

@@ -27,7 +27,6 @@ from training.core.stages import stages
 from training.models import Run
 from training.runs.access import find_run
 from training.runs.ordering import actions
-from training.runs.ordering.checks import check_order
 from training.runs.present import kind_sections, run_details, run_list
 from training.runs.present.run_estimates import estimate, planned_run
 from training.runs.present.run_form import ROWS, RunForm, earlier_run, suggested
@@ -83,16 +82,8 @@ def new_run(request: HttpRequest, project: Project, kind: str) -> HttpResponse:
                 form.add_refusal(refused)
                 status = refused.status
         else:
-            _add_further_errors(form)
+            form.add_further_errors()
     return form_page(request, project, form, earlier=earlier, status=status)
-
-
-def _add_further_errors(form: RunForm) -> None:
-    """Add to what cannot be read what else is wrong, so that all stands there at once."""
-    try:
-        check_order(kind=form.kind.name, project=form.project, **form.partial_order())
-    except Refused as refused:
-        form.add_refusal(refused)
 
 
 def form_page(

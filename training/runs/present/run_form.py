@@ -27,6 +27,7 @@ from training.core.kinds import KINDS, Kind
 from training.models import Run
 from training.runs.ordering import actions
 from training.runs.ordering import reward_functions as rewarding
+from training.runs.ordering.checks import check_order
 from training.runs.present.default_datasets import is_outdated, newest_dataset
 from training.runs.present.default_models import newest_model, newest_pair, newest_reward_model
 
@@ -134,6 +135,13 @@ class RunForm(forms.Form):
         data = dict(self.cleaned_data)
         config = {name.removeprefix(_PREFIX): data.pop(name) for name in list(data) if name.startswith(_PREFIX)}
         return {**data, "config": config}
+
+    def add_further_errors(self) -> None:
+        """Add to what cannot be read what else is wrong, so that all stands there at once."""
+        try:
+            check_order(kind=self.kind.name, project=self.project, **self.partial_order())
+        except Refused as refused:
+            self.add_refusal(refused)
 
     def partial_order(self) -> dict[str, Any]:
         """Return the arguments of a check, of a form that is not valid: what cannot be read is left out."""

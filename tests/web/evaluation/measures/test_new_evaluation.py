@@ -106,9 +106,16 @@ def test_a_run_is_queued_with_the_options_of_its_measure(researcher, address, ba
 
 def test_what_is_wrong_stands_beside_its_field(researcher, address, base, child):
     text = html(researcher.post(address, posted("choices", base, **{"config.limit": 1})), 400)
-    assert "between 2" in text and not Run.objects.exists()
+    assert "Must be at least 2, not 1." in text and not Run.objects.exists()
     text = html(researcher.post(address, posted("win_rate", child, **{"config.opponent": child.name})), 400)
     assert "is the model itself" in text
+
+
+def test_all_that_is_wrong_stands_there_at_once(researcher, address, base):
+    sent = posted("win_rate", base, **{"config.limit": "many", "config.opponent": ""})
+    response = researcher.post(address, sent | {"parent": ""})
+    assert response.status_code == 400 and not Run.objects.exists()
+    assert set(response.context["form"].errors) == {"config.limit", "config.opponent", "parent"}
 
 
 def test_several_models_are_measured_alike_in_one_go(researcher, address, project, base, child):
