@@ -11,6 +11,7 @@ import sys
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from tests.site.browser.judging import press
 from tests.support.factories import PASSWORD
 from tests.support.processes import ROOT
 
@@ -70,8 +71,7 @@ def test_a_new_project_has_its_first_annotation_after_few_clicks(site, staff, tm
     expect(page).to_have_url(re.compile(r"/p/odd-numbers/data/imports/\d+/$"))
     hand.click(page.get_by_role("button", name="Annotate"))
     expect(page.locator("#task")).to_be_visible()
-    page.keyboard.press("1")
-    page.keyboard.press("Enter")
+    press(page, "1", "Enter")
     print(f"{len(hand.clicks)} clicks: {', '.join(hand.clicks)}; 1 typed field; 2 keys")
     expect(page.get_by_text("1 of 60 today").first).to_be_visible()
     assert site.query(SENT, "odd-numbers")[0][0] == 1

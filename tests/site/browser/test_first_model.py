@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.site.browser.judging import gone, shown
+from tests.site.browser.judging import gone, press, shown
 from tests.support.factories import PASSWORD
 from tests.support.processes import ROOT
 from tests.support.sites.site import Site, empty_site
@@ -128,11 +128,10 @@ def annotate(page: Page) -> tuple[int, int]:
         expect(page.locator("#task[data-assignment]")).to_be_visible()
         assignment = shown(page)
         if page.locator("#answer-b").count():
-            page.keyboard.press("1" if pairs % 2 else "5")
+            press(page, "1" if pairs % 2 else "5")
             pairs += 1
         else:
-            page.keyboard.press("y" if ratings % 2 else "n")
-            page.keyboard.press("Enter")
+            press(page, "y" if ratings % 2 else "n", "Enter")
             ratings += 1
         gone(page, assignment)
     return pairs, ratings
@@ -183,7 +182,7 @@ def test_from_an_empty_installation_to_a_child_in_the_arena(hand_of, empty, brow
         # Left, and taken up again from the project's page.
         page.goto(f"{empty.url}/p/tales-of-the-sea/")
         fits(page, "4-project")
-        hand.press(page.get_by_role("button", name="Start from my model"))
+        hand.press(page.get_by_role("button", name="Go on with the next step"))
         expect(page.get_by_text("can be trained:")).to_be_visible()
         hand.press(page.get_by_role("button", name="Go on to training"))
         expect(page.get_by_role("radio", name=re.compile("proposed"))).to_be_checked()

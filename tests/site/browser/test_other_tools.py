@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.site.browser.judging import gone, shown, sign_in_on
+from tests.site.browser.judging import gone, press, shown, sign_in_on
 from tests.support.annotate.openai_server import openai_server
 from tests.support.factories import PASSWORD
 from tests.support.processes import ROOT
@@ -101,8 +101,7 @@ def test_from_argillas_records_to_an_annotation(empty: Site, visitor: Page, tmp_
     page.goto(f"{empty.url}/p/everyday/judge/")
     expect(page.locator("#task[data-assignment]")).to_be_visible()
     assignment = shown(page)
-    for key in ("5", "j", "4", "Enter"):  # the stars, and the scale that Argilla's settings brought
-        page.keyboard.press(key)
+    press(page, "5", "j", "4", "Enter")  # the stars, and the scale that Argilla's settings brought
     gone(page, assignment)
     said = empty.query("select stars, aspects from annotate_rating where source = 'annotation'")
     assert [(stars, list(json.loads(aspects).values())) for stars, aspects in said] == [(5, [4])]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.site.browser.judging import enter
+from tests.site.browser.judging import enter, press
 from tests.site.browser.test_arena_live import slowly, web_process
 from tests.support.annotate.openai_server import FakeServer, openai_server
 from tests.support.processes import ROOT
@@ -142,7 +142,7 @@ def test_an_item_about_harm_stays_shut_until_it_is_asked_for_by_key(team, visito
     expect(visitor.locator("#answer-b")).to_be_visible()
     axe(visitor)
     first = visitor.locator("#task").get_attribute("data-assignment")
-    visitor.keyboard.press("3")
+    press(visitor, "3")
     expect(visitor.locator(f"#task[data-assignment='{first}']")).to_have_count(0)
     expect(visitor.locator("#prompt")).to_be_hidden()  # the next one is shut again
     [(winner, strength)] = team.site.query(
