@@ -33,9 +33,10 @@ def test_a_mistaken_option_is_named_beside_its_field(site, sign_in):
     page.locator("[name=name]").fill("Too long")
     page.locator("[name='config.max_new_tokens']").fill("0")
     page.get_by_role("button", name="Queue the run").click()
-    expect(
-        page.locator(".field", has=page.locator("[name='config.max_new_tokens']")).get_by_role("alert")
-    ).to_be_visible()
+    field = page.locator("[name='config.max_new_tokens']")
+    expect(field).to_be_focused()  # and with it its mistake is read out
+    expect(field).to_have_accessible_description(re.compile("Must be between 1 and 4096, not 0"))
+    expect(page.locator(".field.wrong", has=field).get_by_text("Must be between 1 and 4096, not 0")).to_be_visible()
 
 
 def test_the_leaderboard_ranks_with_intervals_and_leads_to_the_votes(site, visitor):
