@@ -50,7 +50,7 @@ def add_file(page: Page, site: Site, project: str, file: Path, *, source: str) -
     expect(page.get_by_role("heading", level=1)).to_have_text(file.name)
     page.get_by_text("Options", exact=True).click()
     page.get_by_label("Source").fill(source)
-    page.get_by_role("button", name="Add it").click()
+    page.get_by_role("button", name=re.compile(r"^Add (\d+ |the file$)")).click()
     expect(page.get_by_text("Done on")).to_be_visible(timeout=A_WHILE_MS)
 
 
