@@ -32,7 +32,8 @@ def page(request: HttpRequest, project: Project) -> HttpResponse:
     name = _measure(request, project, initial)
     if name not in ALL:
         return _choose(request, project)
-    form = EvaluationForm(request.POST or None, measure=ALL[name], project=project, initial=initial)
+    posted = request.POST if request.method == "POST" else None  # bound where nothing was sent, too
+    form = EvaluationForm(posted, measure=ALL[name], project=project, initial=initial)
     status = 200
     if request.method == "POST":
         status = 400

@@ -63,7 +63,8 @@ def new_run(request: HttpRequest, project: Project, kind: str) -> HttpResponse:
     asked_values = _initial_values(request)
     parent = LanguageModel.objects.usable_in(project).filter(pk=row_id(str(asked_values.get("parent", "")))).first()
     initial = suggested(project, kind, earlier, parent) | _preset_values(kind, request) | asked_values
-    form = RunForm(request.POST or None, kind=KINDS[kind], project=project, initial=initial)
+    posted = request.POST if request.method == "POST" else None  # bound where nothing was sent, too
+    form = RunForm(posted, kind=KINDS[kind], project=project, initial=initial)
     status = 200
     if request.method == "POST":
         status = 400

@@ -228,3 +228,9 @@ def test_the_form_of_every_kind_opens(client, project):
     for kind in KINDS:
         if kind != "evaluate":
             assert client.get(address(project, kind)).status_code == 200, kind
+
+
+@pytest.mark.parametrize("kind", ["sample", "dpo", "evaluate"])
+def test_an_order_with_nothing_in_it_is_refused_by_the_form(client, project, kind):
+    response = client.post(address(project, kind) + ("?measure=perplexity" if kind == "evaluate" else ""))
+    assert response.status_code == 400 and response.context["form"].errors
