@@ -63,6 +63,8 @@ def _filled(part: str, before: str, made: dict[str, Any]) -> str:
             return made["project"].slug
         if name == "kind":
             return "comparison" if before in ("votes", "from") else "sft"
+        if name == "name" and before == "guides":
+            return "serving"
         if name in _WORDS:
             return _WORDS[name]
         if name in ("key", "item"):

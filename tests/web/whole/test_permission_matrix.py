@@ -96,6 +96,7 @@ def bodies(made: dict[str, Any]) -> dict[str, Any]:
         "webhooks/": of_project | {"url": "https://127.0.0.1/"},
         "disk/prune/": of_project,
         "runs/": of_project | {"kind": "sft", "name": "new"},
+        "runs/estimate/": of_project | {"kind": "sft"},
         "runs/<pk>/choose/": {"choice": "on"},
         "instructions/": of_project | {"datasets": [made["dataset"].pk], "name": "new"},
         "instructions/preview/": of_project | {"datasets": [made["dataset"].pk]},
