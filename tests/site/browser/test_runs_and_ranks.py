@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 def test_a_run_page_goes_from_queued_to_succeeded_by_itself(site, sign_in):
     page = sign_in("rita")
     page.goto(site.page("runs/new/sample/"))
-    page.locator("[name=name]").fill("Answers to judge")
+    page.locator("#id_name").fill("Answers to judge")
     page.locator("[name=parent]").select_option(str(site.made["models"][0]))
     page.locator("[name=dataset]").select_option(str(site.made["dataset"]))
     page.locator("[name='config.max_new_tokens']").fill("24")
@@ -30,7 +30,7 @@ def test_a_run_page_goes_from_queued_to_succeeded_by_itself(site, sign_in):
 def test_a_mistaken_option_is_named_beside_its_field(site, sign_in):
     page = sign_in("rita")
     page.goto(site.page("runs/new/sample/"))
-    page.locator("[name=name]").fill("Too long")
+    page.locator("#id_name").fill("Too long")
     page.locator("[name='config.max_new_tokens']").fill("0")
     page.get_by_role("button", name="Queue the run").click()
     field = page.locator("[name='config.max_new_tokens']")
