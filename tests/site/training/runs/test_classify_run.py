@@ -62,9 +62,11 @@ def test_it_is_registered_as_a_classifier_with_its_figures(recorded):
 def test_its_page_shows_the_matrix_to_all_and_the_texts_to_researchers(client, recorded):
     client.force_login(make_user(recorded.project, role="annotator"))
     html = client.get(f"/runs/{recorded.pk}/").content.decode()
-    assert "Held-out texts, label by label" in html and "70 dull film 1" not in html
+    samples = f"/runs/{recorded.pk}/?tab=samples"
+    assert "Held-out texts, label by label" in html
+    assert "70 dull film 1" not in html + client.get(samples).content.decode()
     client.force_login(make_user(recorded.project, role="researcher"))
-    html = client.get(f"/runs/{recorded.pk}/").content.decode()
+    html = client.get(samples).content.decode()
     assert "70 dull film 1" in html and "in the data: positive" in html
 
 
