@@ -66,7 +66,6 @@ SECRETS = {"visitor": _visitor_again, "vote_token": _vote_token_again}
     request=NewBattle,
     responses={201: BattleOut} | refusals(400, 403, 404, 409, 413, 429),
     parameters=[IDEMPOTENCY_KEY, VISITOR],
-    tags=["battles"],
 )
 @allows(post="read")
 @idempotent(atomic=False, sender_of=_sender, secrets=SECRETS)
@@ -93,7 +92,7 @@ def start(request: Request) -> Response:
     return Response(shown(battle, token), status=201)
 
 
-@extend_schema(responses={200: BattleOut} | refusals(404), parameters=[VISITOR], tags=["battles"])
+@extend_schema(responses={200: BattleOut} | refusals(404), parameters=[VISITOR])
 @allows(get="read, mine")
 def read(request: Request, token: str) -> Response:
     """Return one of my battles with its answers so far."""
@@ -101,7 +100,7 @@ def read(request: Request, token: str) -> Response:
     return Response(shown(battle, lookup.visitor_token(request)))
 
 
-@extend_schema(request=None, responses={200: BattleOut} | refusals(404), parameters=[VISITOR], tags=["battles"])
+@extend_schema(request=None, responses={200: BattleOut} | refusals(404), parameters=[VISITOR])
 @allows(post="read, mine")
 def stop(request: Request, token: str) -> Response:
     """End both answers where they are. They can be voted on, or asked on; with no word of one of them they cannot."""
@@ -115,7 +114,6 @@ def stop(request: Request, token: str) -> Response:
     request=NewTurn,
     responses={201: BattleOut} | refusals(400, 403, 404, 409, 413, 429),
     parameters=[IDEMPOTENCY_KEY, VISITOR],
-    tags=["battles"],
 )
 @allows(post="read, mine")
 @idempotent(atomic=False, sender_of=_sender, secrets=SECRETS)
@@ -144,7 +142,6 @@ def ask_on(request: Request, token: str) -> Response:
     request=Vote,
     responses={201: VoteOut} | refusals(400, 403, 404, 409, 429),
     parameters=[IDEMPOTENCY_KEY, VISITOR],
-    tags=["battles"],
 )
 @allows(post="read, mine")
 @idempotent(atomic=False, sender_of=_sender)
@@ -171,7 +168,7 @@ def vote(request: Request, token: str) -> Response:
     return Response(revealed(battle, comparison), status=201)
 
 
-@extend_schema(responses={200: PuzzleOut} | refusals(404), parameters=[VISITOR], tags=["battles"])
+@extend_schema(responses={200: PuzzleOut} | refusals(404), parameters=[VISITOR])
 @allows(get="read, mine")
 def puzzle(request: Request, token: str) -> Response:
     """Return the puzzle that a vote without an account solves, where the project asks for one. A vote without it is

@@ -44,7 +44,7 @@ class MyBattleOut(serializers.Serializer):
 
 
 @extend_schema(
-    tags=["battles"], responses={200: MyBattleOut(many=True)} | refusals(400, 404),
+    responses={200: MyBattleOut(many=True)} | refusals(400, 404),
     parameters=[VISITOR, OpenApiParameter("before", int, description="A number: only battles below it, to read on.")],
 )  # fmt: skip
 @in_project(get="read")

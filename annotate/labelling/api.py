@@ -37,7 +37,6 @@ from annotate.models.feedback import Feedback
     request=Ask,
     responses={200: AssignmentOut, 204: OpenApiResponse(description="There is nothing to annotate just now.")}
     | refusals(400, 403, 404),
-    tags=["assignments"],
 )
 @allows(post="judge")  # nothing is asked as often: `next_for` finds out whether they may
 def next_assignment(request: Request, slug: str) -> Response:
@@ -51,7 +50,6 @@ def next_assignment(request: Request, slug: str) -> Response:
     return Response(AssignmentOut(assignment).data)
 
 
-@extend_schema(tags=["assignments"])
 class Assignments(DeclaredViewSet):
     """Read, submit and undo the tasks that were handed to me."""
 

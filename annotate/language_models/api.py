@@ -42,7 +42,6 @@ from annotate.language_models.serving import address_of, load, serving
 from annotate.models import LanguageModel, Project, User
 
 
-@extend_schema(tags=["models"])
 class Models(DeclaredViewSet):
     """Read and register models of the projects that you may see: policies and reward models; for researchers also what
     is shared with all."""

@@ -115,7 +115,6 @@ def _newest_guidelines() -> Prefetch:
     return Prefetch("guidelines", Guideline.objects.filter(pk=Subquery(latest)), to_attr="newest")
 
 
-@extend_schema(tags=["projects"])
 class Projects(DeclaredViewSet):
     """Read, create and change projects that you may see: public ones and your own."""
 

@@ -101,7 +101,7 @@ class BudgetOut(Budget):
     why = serializers.CharField(help_text="Why nothing harmful is shown just now; empty when something may be.")
 
 
-@extend_schema(request=Begin, responses={200: TalkOut} | refusals(400, 403, 404, 409), tags=["red team"])
+@extend_schema(request=Begin, responses={200: TalkOut} | refusals(400, 403, 404, 409))
 @allows(post="judge")
 def begin(request: Request, slug: str) -> Response:
     """Return the conversation in my hands, else begin one with a model that is not named."""
@@ -111,8 +111,8 @@ def begin(request: Request, slug: str) -> Response:
     return Response(TalkOut(red_team.begin(project=project, by=request.user, **form_data.validated_data)).data)
 
 
-@extend_schema(methods=["GET"], responses={200: TalkOut} | refusals(404), tags=["red team"])
-@extend_schema(methods=["DELETE"], responses={200: TalkOut} | refusals(404, 409), tags=["red team"])
+@extend_schema(methods=["GET"], responses={200: TalkOut} | refusals(404))
+@extend_schema(methods=["DELETE"], responses={200: TalkOut} | refusals(404, 409))
 @allows(get="mine", delete="mine")
 def talk(request: Request, token: str) -> Response:
     """Return one of my conversations with its turns so far; DELETE drops it."""
@@ -123,7 +123,7 @@ def talk(request: Request, token: str) -> Response:
     return Response(TalkOut(talk).data)
 
 
-@extend_schema(request=Say, responses={200: TalkOut} | refusals(400, 404, 409, 413, 429, 503), tags=["red team"])
+@extend_schema(request=Say, responses={200: TalkOut} | refusals(400, 404, 409, 413, 429, 503))
 @allows(post="mine")
 def say(request: Request, token: str) -> Response:
     """Send the next turn; answers when the model has. Without `text` the last question is answered that still waits."""
@@ -138,7 +138,6 @@ def say(request: Request, token: str) -> Response:
     request=Rate,
     responses={201: AttackOut} | refusals(400, 404, 409),
     parameters=[IDEMPOTENCY_KEY],
-    tags=["red team"],
 )
 @allows(post="mine")
 @idempotent()
@@ -153,7 +152,7 @@ def rate(request: Request, token: str) -> Response:
     return Response(AttackOut(attack, context=context_of(request)).data, status=201)
 
 
-@extend_schema(responses={200: AttackOut(many=True)} | refusals(403, 404), parameters=[SHOW_HARMFUL], tags=["red team"])
+@extend_schema(responses={200: AttackOut(many=True)} | refusals(403, 404), parameters=[SHOW_HARMFUL])
 @newest_first
 @in_project(get="judge")
 def attacks(request: Request, project: Project) -> Response:
@@ -166,7 +165,7 @@ def attacks(request: Request, project: Project) -> Response:
     return pages.get_paginated_response(AttackOut(page, many=True, context=context_of(request)).data)
 
 
-@extend_schema(request=None, responses={200: AttackOut} | refusals(403, 404, 409), tags=["red team"])
+@extend_schema(request=None, responses={200: AttackOut} | refusals(403, 404, 409))
 @in_project(post="account, read, mine")
 def withdraw(request: Request, project: Project, pk: str) -> Response:
     """Take an attack of mine back, within the project's minutes."""
@@ -176,8 +175,8 @@ def withdraw(request: Request, project: Project, pk: str) -> Response:
     return Response(AttackOut(attack, context=context_of(request)).data)
 
 
-@extend_schema(methods=["GET"], responses=BudgetOut, tags=["red team"])
-@extend_schema(methods=["PUT"], request=Budget, responses={200: BudgetOut} | refusals(400), tags=["red team"])
+@extend_schema(methods=["GET"], responses=BudgetOut)
+@extend_schema(methods=["PUT"], request=Budget, responses={200: BudgetOut} | refusals(400))
 @allows(get="account", put="account")
 def budget(request: Request) -> Response:
     """Return what I am ready to see of harm. Before it is said nothing harmful is shown."""

@@ -19,7 +19,6 @@ from evaluation.annotator_quality import explanations, present
 from evaluation.annotator_quality.findings import AnnotatorFigures, Findings, findings
 from evaluation.annotator_quality.present import annotator_ids, figures_of, requested_kind
 
-TAGS = ["quality"]
 IMPORTED = [
     OpenApiParameter("source", required=True, description="The import that names the annotator."),
     OpenApiParameter("name", required=True, description="The annotator's name in its file."),
@@ -125,7 +124,7 @@ class AnnotatorPairsOut(serializers.Serializer):
     mark_pairs = MarkPairOut(many=True)
 
 
-@extend_schema(tags=TAGS, responses={200: QualityOut} | refusals(400, 403, 404), parameters=[KIND])
+@extend_schema(responses={200: QualityOut} | refusals(400, 403, 404), parameters=[KIND])
 @in_project(get="review")
 def quality(request: Request, project: Project) -> Response:
     """Return agreement on each scale and on marked spans, and every annotator's figures, for reviewers."""
@@ -139,7 +138,7 @@ def quality(request: Request, project: Project) -> Response:
     return Response(QualityOut(body).data)
 
 
-@extend_schema(tags=TAGS, responses={200: AnnotatorPairsOut} | refusals(400, 403, 404), parameters=[KIND])
+@extend_schema(responses={200: AnnotatorPairsOut} | refusals(400, 403, 404), parameters=[KIND])
 @in_project(get="review")
 def pairs(request: Request, project: Project) -> Response:
     """Return figures of each two annotators on each scale, and on what they marked, for reviewers."""
@@ -150,14 +149,14 @@ def pairs(request: Request, project: Project) -> Response:
     return Response(AnnotatorPairsOut(body).data)
 
 
-@extend_schema(tags=TAGS, responses={200: OneAnnotatorOut} | refusals(403, 404))
+@extend_schema(responses={200: OneAnnotatorOut} | refusals(403, 404))
 @in_project(get="review")
 def annotator(request: Request, project: Project, pk: str) -> Response:
     """Return one annotator's figures, for reviewers."""
     return Response(_of(project, find(annotators_in(project), pk, "judge"), is_own=False))
 
 
-@extend_schema(tags=TAGS, responses={200: OneAnnotatorOut} | refusals(403, 404), parameters=IMPORTED)
+@extend_schema(responses={200: OneAnnotatorOut} | refusals(403, 404), parameters=IMPORTED)
 @in_project(get="review")
 def imported(request: Request, project: Project) -> Response:
     """Return the figures of an annotator whom only the file of an import names, for reviewers."""
@@ -172,7 +171,7 @@ def requested_imported(request: Request, project: Project) -> ImportedAnnotator:
     return annotator
 
 
-@extend_schema(tags=TAGS, responses={200: OneAnnotatorOut} | refusals(403, 404))
+@extend_schema(responses={200: OneAnnotatorOut} | refusals(403, 404))
 @in_project(get="judge")
 def mine(request: Request, project: Project) -> Response:
     """Return my own figures, beside all others' together; nobody else is named.

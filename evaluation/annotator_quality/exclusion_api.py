@@ -18,7 +18,7 @@ from annotate.core.permissions import can, require
 from annotate.labelling.bulk_status import Who, find_imported
 from annotate.models import Project
 from evaluation.annotator_quality import exclusion, exclusion_effects
-from evaluation.annotator_quality.api import IMPORTED, TAGS, annotators_in, requested_imported
+from evaluation.annotator_quality.api import IMPORTED, annotators_in, requested_imported
 from evaluation.models import Exclusion
 
 
@@ -79,7 +79,7 @@ class Undoing(Input):
     reason = serializers.CharField(max_length=exclusion.LONGEST_REASON)
 
 
-@extend_schema(tags=TAGS, responses={200: TouchedOut} | refusals(403, 404))
+@extend_schema(responses={200: TouchedOut} | refusals(403, 404))
 @in_project(get="manage or judge, mine")
 def touched(request: Request, project: Project, pk: str) -> Response:
     """Return what excluding this person would touch, before it is done: for managers, and for the person themselves."""
@@ -89,7 +89,7 @@ def touched(request: Request, project: Project, pk: str) -> Response:
     return Response(TouchedOut(touched.as_json()).data)
 
 
-@extend_schema(tags=TAGS, responses={200: TouchedOut} | refusals(403, 404), parameters=IMPORTED)
+@extend_schema(responses={200: TouchedOut} | refusals(403, 404), parameters=IMPORTED)
 @in_project(get="manage")
 def imported_touched(request: Request, project: Project) -> Response:
     """Return what excluding an annotator whom only an import names would touch, before it is done: for managers."""
@@ -98,10 +98,9 @@ def imported_touched(request: Request, project: Project) -> Response:
     )
 
 
-@extend_schema(methods=["GET"], tags=TAGS, responses={200: ExclusionOut(many=True)} | refusals(403, 404))
+@extend_schema(methods=["GET"], responses={200: ExclusionOut(many=True)} | refusals(403, 404))
 @extend_schema(
     methods=["POST"],
-    tags=TAGS,
     request=NewExclusion,
     responses={201: ExclusionOut} | refusals(400, 403, 404, 409),
     parameters=[IDEMPOTENCY_KEY],
@@ -150,7 +149,6 @@ def _named(request: Request, project: Project, fields: dict[str, Any]) -> Who:
 
 
 @extend_schema(
-    tags=TAGS,
     request=Undoing,
     responses={200: ExclusionOut} | refusals(400, 403, 404, 409),
     parameters=[IDEMPOTENCY_KEY],

@@ -20,8 +20,6 @@ from annotate.models import LanguageModel, Project
 from evaluation.first_model import actions, facts, path_steps, present
 from evaluation.first_model.recipe_choice import KINDS
 
-TAGS = ["first model"]
-
 
 class NewFirstModel(Input):
     source = serializers.CharField(
@@ -80,10 +78,10 @@ class FirstModelOut(serializers.Serializer):
 def _takes(form: type[Input]) -> Any:
     """Declare an action of one step: what it takes; it answers where the project is then."""
     responses = {201: FirstModelOut} | refusals(400, 403, 404, 409)
-    return extend_schema(request=form, responses=responses, parameters=[IDEMPOTENCY_KEY], tags=TAGS)
+    return extend_schema(request=form, responses=responses, parameters=[IDEMPOTENCY_KEY])
 
 
-@extend_schema(responses={200: FirstModelOut} | refusals(403, 404), tags=TAGS)
+@extend_schema(responses={200: FirstModelOut} | refusals(403, 404))
 @in_project(get="research")
 def first_model(request: Request, project: Project) -> Response:
     """Where the project is: the step that is next, what is there, and which recipe is proposed."""

@@ -23,7 +23,7 @@ class CardOut(serializers.Serializer):
     markdown = serializers.CharField(help_text="A README.md with the front matter that a hub reads.")
 
 
-@extend_schema(tags=["models"], responses={200: CardOut} | refusals(404))
+@extend_schema(responses={200: CardOut} | refusals(404))
 @allows(get="account, read")
 def card(request: Request, pk: str) -> Response:
     """Return the model's card: lineage, data, annotations by count, licence, config, figures, cost, limits."""
@@ -31,9 +31,7 @@ def card(request: Request, pk: str) -> Response:
     return Response({"markdown": model_card.markdown(model, readable=projects_where(request.user, "read"))})
 
 
-@extend_schema(
-    tags=["runs"], responses={(200, "application/octet-stream"): OpenApiTypes.BINARY} | refusals(403, 404, 410)
-)
+@extend_schema(responses={(200, "application/octet-stream"): OpenApiTypes.BINARY} | refusals(403, 404, 410))
 @allows(get="research")
 def export_file(request: Request, pk: str, name: str) -> HttpResponseBase:
     """Return one file of an export, named in the run's `result.files`; for researchers."""

@@ -17,7 +17,6 @@ from annotate.models import Comparison, Project
 from common.whole_numbers import whole_number
 from evaluation.vote_integrity import held_votes as held_for_review
 
-TAGS = ["held votes"]
 MOST = 500
 
 
@@ -62,7 +61,7 @@ class DecidedOut(serializers.Serializer):
 
 
 @extend_schema(
-    tags=TAGS, responses={200: PeriodOut(many=True)} | refusals(400, 403, 404),
+    responses={200: PeriodOut(many=True)} | refusals(400, 403, 404),
     parameters=[OpenApiParameter("by", enum=list(held_for_review.PERIODS))],
 )  # fmt: skip
 @in_project(get="manage")
@@ -76,14 +75,14 @@ def held_rate(request: Request, project: Project) -> Response:
 
 
 @extend_schema(
-    methods=["GET"], tags=TAGS, responses={200: HeldVoteOut(many=True)} | refusals(400, 403, 404),
+    methods=["GET"], responses={200: HeldVoteOut(many=True)} | refusals(400, 403, 404),
     parameters=[
         OpenApiParameter("held_for", enum=list(held_for_review.REASONS)),
         OpenApiParameter("before", int, description="An id: only votes below it, to read on."),
     ],
 )  # fmt: skip
 @extend_schema(
-    methods=["POST"], tags=TAGS, request=DecisionIn, parameters=[IDEMPOTENCY_KEY],
+    methods=["POST"], request=DecisionIn, parameters=[IDEMPOTENCY_KEY],
     responses={200: DecidedOut} | refusals(400, 403, 404, 409, 413),
 )  # fmt: skip
 @in_project(get="manage", post="manage")

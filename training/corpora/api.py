@@ -50,14 +50,11 @@ class SourcesOut(serializers.Serializer):
 
 
 @takes_files
-@extend_schema(
-    methods=["GET"], responses={200: SourcesOut} | refusals(400, 403, 404), parameters=[PROJECT], tags=["runs"]
-)
+@extend_schema(methods=["GET"], responses={200: SourcesOut} | refusals(400, 403, 404), parameters=[PROJECT])
 @extend_schema(
     methods=["POST"],
     request={"multipart/form-data": CorpusUpload},
     responses={201: CorpusFileOut} | refusals(400, 403, 404, 409, 413),
-    tags=["runs"],
 )
 @allows(get="research", post="research")
 @parser_classes([MultiPartParser])

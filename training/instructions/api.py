@@ -75,7 +75,6 @@ class TemplateOut(serializers.Serializer):
     request=NewInstructions,
     responses={200: DatasetOut, 201: DatasetOut} | refusals(400, 403, 404, 409, 410),
     parameters=[IDEMPOTENCY_KEY],
-    tags=["datasets"],
 )
 @allows(post="research")
 @idempotent(atomic=False)
@@ -85,7 +84,7 @@ def create(request: Request) -> Response:
     return Response(DatasetOut(dataset).data, status=201 if is_new else 200)
 
 
-@extend_schema(request=InstructIn, responses={200: PreviewOut} | refusals(400, 403, 404, 410), tags=["datasets"])
+@extend_schema(request=InstructIn, responses={200: PreviewOut} | refusals(400, 403, 404, 410))
 @allows(post="research")
 def look(request: Request) -> Response:
     """Preview what would be made, without freezing it."""
@@ -100,7 +99,7 @@ def look(request: Request) -> Response:
     )
 
 
-@extend_schema(responses=TemplateOut(many=True), tags=["datasets"])
+@extend_schema(responses=TemplateOut(many=True))
 @allows(get="account")
 def templates(request: Request) -> Response:
     """List our templates of every task."""

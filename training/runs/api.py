@@ -148,7 +148,6 @@ class SampleOut(serializers.ModelSerializer):
         fields = ("sequence", "step", "prompt", "completion", "score")
 
 
-@extend_schema(tags=["runs"])
 class Runs(DeclaredViewSet):
     """List, queue and read runs of the projects that you may see."""
 

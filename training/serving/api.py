@@ -44,12 +44,11 @@ class AdapterServerIn(Input):
     data_folder = serializers.CharField(required=False, allow_blank=True, max_length=LONGEST_FOLDER)
 
 
-@extend_schema(methods=["GET"], responses={200: AdaptersOut} | refusals(403, 404), tags=["models"])
+@extend_schema(methods=["GET"], responses={200: AdaptersOut} | refusals(403, 404))
 @extend_schema(
     methods=["PATCH"],
     request=AdapterServerIn,
     responses={200: AdaptersOut} | refusals(400, 403, 404),
-    tags=["models"],
 )
 @allows(get="research", patch="research")
 def adapters(request: Request, pk: str) -> Response:

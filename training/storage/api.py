@@ -52,7 +52,7 @@ class DiskOut(serializers.Serializer):
     models = ModelUseOut(many=True)
 
 
-@extend_schema(responses={200: DiskOut} | refusals(400, 403, 404), parameters=[PROJECT], tags=["runs"])
+@extend_schema(responses={200: DiskOut} | refusals(400, 403, 404), parameters=[PROJECT])
 @allows(get="research")
 def use(request: Request) -> Response:
     """Return what the runs and models of a project take, the largest first."""
@@ -67,7 +67,7 @@ def use(request: Request) -> Response:
     return Response(DiskOut(fields | {"prunable": prunable}).data)
 
 
-@extend_schema(request=PruneIn, responses={200: FreedOut} | refusals(400, 403, 404), tags=["runs"])
+@extend_schema(request=PruneIn, responses={200: FreedOut} | refusals(400, 403, 404))
 @allows(post="research")
 def prune(request: Request) -> Response:
     """Delete the checkpoints that the rule lets go; with `run`, every checkpoint of that one run."""

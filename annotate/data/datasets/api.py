@@ -71,7 +71,6 @@ class CountsOut(serializers.Serializer):
     counts = serializers.DictField(help_text="What would go in now, and what would be left out and why.")
 
 
-@extend_schema(tags=["datasets"])
 class Datasets(DeclaredViewSet):
     """Read and freeze datasets of the projects that you may see; their rows are for those who may review."""
 

@@ -31,7 +31,6 @@ _PARAMETERS = [
 
 
 @extend_schema(
-    tags=["feedback"],
     parameters=_PARAMETERS,
     responses=FILE_TYPES | refusals(400, 403, 404),
 )

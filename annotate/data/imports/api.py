@@ -104,7 +104,6 @@ class PairsFile(Input):
     request={"multipart/form-data": PairsFile},
     responses={201: FileImportOut} | refusals(400, 403, 404, 413),
     parameters=[IDEMPOTENCY_KEY],
-    tags=["feedback"],
     deprecated=True,
 )
 @allows(post="research")
@@ -119,7 +118,6 @@ def import_comparisons(request: Request) -> Response:
 
 
 @takes_files
-@extend_schema(tags=["feedback"])
 class Imports(DeclaredViewSet):
     """List imports of files into the projects in which you are a researcher or a manager."""
 

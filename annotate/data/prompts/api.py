@@ -123,7 +123,6 @@ class CompletionOut(serializers.ModelSerializer):
         return self.context["reader"].withholds(completion.prompt)
 
 
-@extend_schema(tags=["prompts"])
 class Prompts(DeclaredViewSet):
     """Read and create prompts of the projects that you may see. What others asked in the arena, or to red-team a model,
     is for those who may review; of what is about harm the messages are withheld unless asked for."""
@@ -222,7 +221,6 @@ class Prompts(DeclaredViewSet):
         return Response(data if is_list else data[0], status=201)
 
 
-@extend_schema(tags=["completions"])
 class Completions(DeclaredViewSet):
     """Read and create completions with their models, for those who may review: annotators judge blind. What answers a
     prompt about harm has its text withheld unless asked for."""

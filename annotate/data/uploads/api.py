@@ -57,7 +57,6 @@ class RowsUploaded(serializers.Serializer):
     request={"multipart/form-data": RowsUpload},
     responses={200: RowsUploaded, 201: RowsUploaded} | refusals(400, 403, 404, 409, 413),
     parameters=[IDEMPOTENCY_KEY],
-    tags=["datasets"],
 )
 @allows(post="research")
 @parser_classes([MultiPartParser])

@@ -74,7 +74,6 @@ class ComingOut(serializers.Serializer):
 @extend_schema(
     responses={200: DisagreementOut(many=True)} | refusals(400, 403, 404),
     parameters=[OpenApiParameter("judge", enum=AnnotatorKind.values)],
-    tags=["fair work"],
 )
 @in_project(get="review")
 def project_disagreements(request: Request, project: Project) -> Response:
@@ -85,7 +84,7 @@ def project_disagreements(request: Request, project: Project) -> Response:
     return Response(DisagreementOut(disagreements.waiting(project, judge=judge), many=True).data)
 
 
-@extend_schema(responses={200: AdjudicatedItemOut} | refusals(403, 404), tags=["fair work"])
+@extend_schema(responses={200: AdjudicatedItemOut} | refusals(403, 404))
 @in_project(get="review")
 def judged_item(request: Request, project: Project, item: str) -> Response:
     """Return what each annotator said of an item, for reviewers."""
@@ -98,7 +97,7 @@ def judged_item(request: Request, project: Project, item: str) -> Response:
     return Response(AdjudicatedItemOut({"item": item, "completions": list(letters), "said": annotations}).data)
 
 
-@extend_schema(request=Take, responses={200: AssignmentOut} | refusals(400, 403, 404, 409), tags=["fair work"])
+@extend_schema(request=Take, responses={200: AssignmentOut} | refusals(400, 403, 404, 409))
 @in_project(post="review")
 def take(request: Request, project: Project) -> Response:
     """Take the item as a task of mine: its submission replaces what its annotators said."""
@@ -108,7 +107,7 @@ def take(request: Request, project: Project) -> Response:
     return Response(AssignmentOut(assignment).data)
 
 
-@extend_schema(request=SendBack, responses={200: AssignmentOut} | refusals(400, 403, 404, 409), tags=["fair work"])
+@extend_schema(request=SendBack, responses={200: AssignmentOut} | refusals(400, 403, 404, 409))
 @allows(post="review")
 def send_back(request: Request, pk: str) -> Response:
     """Withdraw one annotation and give its item back to its annotator, with a comment."""
@@ -120,14 +119,14 @@ def send_back(request: Request, pk: str) -> Response:
     return Response(AssignmentOut(adjudication.send_back(assignment=assignment, by=request.user, comment=comment)).data)
 
 
-@extend_schema(responses={200: ComplaintOut(many=True)} | refusals(403, 404), tags=["fair work"])
+@extend_schema(responses={200: ComplaintOut(many=True)} | refusals(403, 404))
 @in_project(get="review")
 def complaints(request: Request, project: Project) -> Response:
     """List prompts that were quarantined or flagged, and that no reviewer has decided about."""
     return Response(ComplaintOut(quarantine.waiting(project), many=True).data)
 
 
-@extend_schema(request=Decision, responses={200: ComplaintOut} | refusals(400, 403, 404), tags=["fair work"])
+@extend_schema(request=Decision, responses={200: ComplaintOut} | refusals(400, 403, 404))
 @in_project(post="review")
 def decide_prompt(request: Request, project: Project, pk: str) -> Response:
     """Take a prompt out of the work for good, or keep it."""
@@ -143,7 +142,6 @@ def decide_prompt(request: Request, project: Project, pk: str) -> Response:
 
 @extend_schema(
     responses={200: ComingOut(many=True)} | refusals(403, 404),
-    tags=["fair work"],
 )
 @in_project(get="manage")
 def coming_next(request: Request, project: Project) -> Response:

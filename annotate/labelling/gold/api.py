@@ -68,10 +68,8 @@ class Paused(serializers.Serializer):
     warned_at = serializers.DateTimeField(allow_null=True)
 
 
-@extend_schema(methods=["GET"], responses={200: GoldOut(many=True)} | refusals(403, 404), tags=["fair work"])
-@extend_schema(
-    methods=["POST"], request=NewGold, responses={201: GoldOut} | refusals(400, 403, 404, 409), tags=["fair work"]
-)
+@extend_schema(methods=["GET"], responses={200: GoldOut(many=True)} | refusals(403, 404))
+@extend_schema(methods=["POST"], request=NewGold, responses={201: GoldOut} | refusals(400, 403, 404, 409))
 @in_project(get="manage", post="manage")
 def project_gold(request: Request, project: Project) -> Response:
     """List gold items, for managers; POST adds one."""
@@ -82,7 +80,7 @@ def project_gold(request: Request, project: Project) -> Response:
     return Response(GoldOut(_make(project, request, dict(new_gold.validated_data))).data, status=201)
 
 
-@extend_schema(request=GoldChange, responses={200: GoldOut} | refusals(400, 403, 404, 409), tags=["fair work"])
+@extend_schema(request=GoldChange, responses={200: GoldOut} | refusals(400, 403, 404, 409))
 @in_project(patch="manage")
 def gold_item(request: Request, project: Project, pk: str) -> Response:
     """Change what is right, why, its place; retire it. What was answered stays as it was judged."""
@@ -98,10 +96,8 @@ def gold_item(request: Request, project: Project, pk: str) -> Response:
     return Response(GoldOut(item).data)
 
 
-@extend_schema(methods=["GET"], responses={200: Paused(many=True)} | refusals(403, 404), tags=["fair work"])
-@extend_schema(
-    methods=["POST"], request=Pause, responses={200: Paused} | refusals(400, 403, 404, 409), tags=["fair work"]
-)
+@extend_schema(methods=["GET"], responses={200: Paused(many=True)} | refusals(403, 404))
+@extend_schema(methods=["POST"], request=Pause, responses={200: Paused} | refusals(400, 403, 404, 409))
 @in_project(get="manage", post="manage")
 def pauses(request: Request, project: Project) -> Response:
     """List who is warned or paused, for managers; POST pauses somebody, or lets them go on with a note."""

@@ -58,7 +58,6 @@ class MinePage(serializers.Serializer):
         OpenApiParameter("status", enum=Status.values),
         OpenApiParameter("page", int),
     ],
-    tags=["assignments"],
 )
 @in_project(get="judge")
 def my_annotations(request: Request, project: Project) -> Response:

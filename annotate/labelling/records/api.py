@@ -126,7 +126,6 @@ def _created(form: type[Input], output: type[serializers.Serializer]) -> Any:
     )
 
 
-@extend_schema(tags=["feedback"])
 class Ratings(_Feedback):
     queryset = Rating.objects.none()
     table, form, serializer_class = Rating, rows.RatingIn, rows.RatingOut
@@ -136,7 +135,6 @@ class Ratings(_Feedback):
         return super().create(request)
 
 
-@extend_schema(tags=["feedback"])
 class Comparisons(_Feedback):
     rights: ClassVar = _Feedback.rights | {"create": "research"}
     queryset = Comparison.objects.none()
@@ -147,7 +145,6 @@ class Comparisons(_Feedback):
         return super().create(request)
 
 
-@extend_schema(tags=["feedback"])
 class Demonstrations(_Feedback):
     queryset = Demonstration.objects.none()
     table, form, serializer_class = Demonstration, rows.DemonstrationIn, rows.DemonstrationOut
@@ -157,19 +154,16 @@ class Demonstrations(_Feedback):
         return super().create(request)
 
 
-@extend_schema(tags=["feedback"])
 class Rankings(_Read):
     queryset = Ranking.objects.none()
     table, serializer_class = Ranking, rows.RankingOut
 
 
-@extend_schema(tags=["feedback"])
 class Spans(_Read):
     queryset = Span.objects.none()
     table, serializer_class = Span, rows.SpanOut
 
 
-@extend_schema(tags=["feedback"])
 class Flags(_Read):
     """Read what is wrong with prompts and answers, as their annotators say."""
 

@@ -23,13 +23,12 @@ class FiguresOut(serializers.Serializer):
     settled = serializers.IntegerField(help_text="Decided by another reviewer, sent back or withdrawn since.")
 
 
-@extend_schema(methods=["GET"], responses={200: FiguresOut} | refusals(403, 404), tags=["fair work"])
+@extend_schema(methods=["GET"], responses={200: FiguresOut} | refusals(403, 404))
 @extend_schema(
     methods=["POST"],
     request=None,
     responses={200: AssignmentOut, 204: OpenApiResponse(description="Nothing is due that you may look at.")}
     | refusals(403, 404, 409),
-    tags=["fair work"],
 )
 @in_project(get="review", post="review")
 def reviews(request: Request, project: Project) -> Response:

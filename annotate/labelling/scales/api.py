@@ -50,13 +50,12 @@ class DeclaredScaleOut(serializers.ModelSerializer):
         return actions.in_use(scale)
 
 
-@extend_schema(methods=["GET"], responses={200: DeclaredScaleOut(many=True)} | refusals(404), tags=["projects"])
+@extend_schema(methods=["GET"], responses={200: DeclaredScaleOut(many=True)} | refusals(404))
 @extend_schema(
     methods=["POST"],
     request=NewScale,
     responses={201: DeclaredScaleOut} | refusals(400, 403, 404, 409, 413),
     parameters=[IDEMPOTENCY_KEY],
-    tags=["projects"],
 )
 @in_project(get="read", post="manage")
 def scales(request: Request, project: Project) -> Response:
@@ -102,7 +101,6 @@ class ProposedOut(serializers.Serializer):
     request=Interface,
     responses={200: ProposedOut, 201: ProposedOut} | refusals(400, 403, 404, 409),
     parameters=[IDEMPOTENCY_KEY],
-    tags=["projects"],
 )
 @in_project(post="manage")
 @idempotent()
@@ -124,17 +122,15 @@ def propose(request: Request, project: Project) -> Response:
     return Response(body, status=201 if applies and proposed.new else 200)
 
 
-@extend_schema(methods=["GET"], responses={200: DeclaredScaleOut} | refusals(404), tags=["projects"])
+@extend_schema(methods=["GET"], responses={200: DeclaredScaleOut} | refusals(404))
 @extend_schema(
     methods=["PATCH"],
     request=ScaleChange,
     responses={200: DeclaredScaleOut} | refusals(400, 403, 404, 409, 413),
-    tags=["projects"],
 )
 @extend_schema(
     methods=["DELETE"],
     responses={204: OpenApiResponse(description="It is gone; nobody had used it.")} | refusals(403, 404, 409),
-    tags=["projects"],
 )
 @in_project(get="read", patch="manage", delete="manage")
 def scale(request: Request, project: Project, pk: str) -> Response:

@@ -17,15 +17,14 @@ KEYS = {"type": "object", "additionalProperties": {"type": "string"}}
 _TOLD = {(200, "application/json"): KEYS}
 
 
-@extend_schema(methods=["GET"], responses=_TOLD, tags=["account"], operation_id="shortcuts_read")
+@extend_schema(methods=["GET"], responses=_TOLD, operation_id="shortcuts_read")
 @extend_schema(
     methods=["PATCH"],
     request={"application/json": KEYS},
     responses=_TOLD | refusals(400),
-    tags=["account"],
     operation_id="shortcuts_change",
 )
-@extend_schema(methods=["DELETE"], responses=_TOLD, tags=["account"], operation_id="shortcuts_reset")
+@extend_schema(methods=["DELETE"], responses=_TOLD, operation_id="shortcuts_reset")
 @allows(get="account", patch="account", delete="account")
 def shortcuts(request: Request) -> Response:
     """Return my keys on the annotation page, with the defaults; PATCH changes some, DELETE goes back to the

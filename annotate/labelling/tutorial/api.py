@@ -38,7 +38,7 @@ class Message(serializers.Serializer):
     text = serializers.CharField(help_text="Markdown; empty when there is none.")
 
 
-@extend_schema(request=Version, responses={200: Read} | refusals(400, 403, 404, 409), tags=["fair work"])
+@extend_schema(request=Version, responses={200: Read} | refusals(400, 403, 404, 409))
 @in_project(post="judge")
 def guidelines_read(request: Request, project: Project) -> Response:
     """Record that I have read the guidelines; answers with them."""
@@ -50,8 +50,8 @@ def guidelines_read(request: Request, project: Project) -> Response:
     return Response({"version": guideline.version if guideline else None, "text": guideline.text if guideline else ""})
 
 
-@extend_schema(methods=["GET"], responses={200: Message} | refusals(403, 404), tags=["fair work"])
-@extend_schema(methods=["POST"], request=None, responses={200: Message} | refusals(403, 404), tags=["fair work"])
+@extend_schema(methods=["GET"], responses={200: Message} | refusals(403, 404))
+@extend_schema(methods=["POST"], request=None, responses={200: Message} | refusals(403, 404))
 @in_project(get="judge", post="judge")
 def message(request: Request, project: Project) -> Response:
     """Return the message before my next task; POST records that I have read it."""
@@ -65,7 +65,6 @@ def message(request: Request, project: Project) -> Response:
 @extend_schema(
     request=None,
     responses={200: AssignmentOut, 204: OpenApiResponse(description="All of it is answered.")} | refusals(403, 404),
-    tags=["fair work"],
 )
 @in_project(post="judge")
 def next_lesson(request: Request, project: Project) -> Response:
@@ -74,7 +73,7 @@ def next_lesson(request: Request, project: Project) -> Response:
     return Response(status=204) if assignment is None else Response(AssignmentOut(assignment).data)
 
 
-@extend_schema(responses={200: LessonOut} | refusals(403, 404, 409), tags=["fair work"])
+@extend_schema(responses={200: LessonOut} | refusals(403, 404, 409))
 @allows(get="mine")
 def lesson(request: Request, pk: str) -> Response:
     """Return what was right in a task of the tutorial that I have answered, and why."""

@@ -70,13 +70,12 @@ class PackageLine(serializers.Serializer):
     left = serializers.IntegerField()
 
 
-@extend_schema(methods=["GET"], responses={200: PackageLine(many=True)} | refusals(403, 404), tags=["assignments"])
+@extend_schema(methods=["GET"], responses={200: PackageLine(many=True)} | refusals(403, 404))
 @extend_schema(
     methods=["POST"],
     request=NewPackage,
     responses={201: PackageOut} | refusals(400, 403, 404, 409, 413),
     parameters=[IDEMPOTENCY_KEY],
-    tags=["assignments"],
 )
 @in_project(get="manage", post="manage")
 def packages(request: Request, project: Project) -> Response:
@@ -98,14 +97,14 @@ def _give(request: Request, project: Project) -> Response:
     return Response(PackageOut(package).data, status=201)
 
 
-@extend_schema(responses={200: PackageOut} | refusals(403, 404), tags=["assignments"])
+@extend_schema(responses={200: PackageOut} | refusals(403, 404))
 @in_project(get="manage")
 def package(request: Request, project: Project, pk: str) -> Response:
     """What each person was given of a package, and has left."""
     return Response(PackageOut(find(_packages(project), pk, "package")).data)
 
 
-@extend_schema(request=TakeBack, responses={200: PackageOut} | refusals(400, 403, 404, 409), tags=["assignments"])
+@extend_schema(request=TakeBack, responses={200: PackageOut} | refusals(400, 403, 404, 409))
 @in_project(post="manage")
 def take_back(request: Request, project: Project, pk: str) -> Response:
     """Take back what is left, of one person or of all."""

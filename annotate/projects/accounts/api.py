@@ -30,7 +30,7 @@ class TokenOut(serializers.Serializer):
     token = serializers.CharField(help_text="Send it as `Authorization: Token …`.")
 
 
-@extend_schema(request=SignIn, responses={200: TokenOut} | refusals(400, 429), auth=[], tags=["auth"])
+@extend_schema(request=SignIn, responses={200: TokenOut} | refusals(400, 429), auth=[])
 @allows(post="anybody")
 @authentication_classes([])
 def token(request: Request) -> Response:

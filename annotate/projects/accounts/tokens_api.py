@@ -40,8 +40,8 @@ class RenewedToken(serializers.Serializer):
     token = serializers.CharField()
 
 
-@extend_schema(methods=["GET"], responses={200: ApiTokenOut(many=True)}, tags=["auth"])
-@extend_schema(methods=["POST"], request=NewToken, responses={201: TokenMade} | refusals(400, 403, 409), tags=["auth"])
+@extend_schema(methods=["GET"], responses={200: ApiTokenOut(many=True)})
+@extend_schema(methods=["POST"], request=NewToken, responses={201: TokenMade} | refusals(400, 403, 409))
 @allows(get="account", post="account")
 def my_tokens(request: Request) -> Response:
     """List my tokens that work; POST makes another. Its secret is shown this once."""
@@ -53,7 +53,7 @@ def my_tokens(request: Request) -> Response:
     return Response({**ApiTokenOut(token).data, "token": secret}, status=201)
 
 
-@extend_schema(responses={204: None} | refusals(403, 404, 409), tags=["auth"])
+@extend_schema(responses={204: None} | refusals(403, 404, 409))
 @allows(delete="mine")
 def my_token(request: Request, pk: str) -> Response:
     """Revoke a token of mine: it stops working at once."""
@@ -62,7 +62,7 @@ def my_token(request: Request, pk: str) -> Response:
     return Response(status=204)
 
 
-@extend_schema(request=None, responses={200: RenewedToken} | refusals(400), tags=["auth"])
+@extend_schema(request=None, responses={200: RenewedToken} | refusals(400))
 @allows(post="account")
 def renew_token(request: Request) -> Response:
     """Make a new token of the same name, scope and lifetime; the one that this was asked with stops working."""

@@ -68,9 +68,7 @@ class LinkOut(serializers.Serializer):
     link = serializers.CharField()
 
 
-@extend_schema(
-    request=NewInvitations, responses={201: InvitationsMade} | refusals(400, 403, 404, 409, 413, 429), tags=["projects"]
-)
+@extend_schema(request=NewInvitations, responses={201: InvitationsMade} | refusals(400, 403, 404, 409, 413, 429))
 @in_project(post="manage")
 def invite_many(request: Request, project: Project) -> Response:
     """Invite a list of people. Where one line is wrong nobody is invited, unless wrong lines are left out."""
@@ -87,12 +85,11 @@ def invite_many(request: Request, project: Project) -> Response:
     return Response(_answer(len(made), preview), status=201)
 
 
-@extend_schema(methods=["GET"], responses={200: BatchOut(many=True)} | refusals(403, 404), tags=["projects"])
+@extend_schema(methods=["GET"], responses={200: BatchOut(many=True)} | refusals(403, 404))
 @extend_schema(
     methods=["POST"],
     request=BatchAction,
     responses={200: BatchOut(many=True)} | refusals(400, 403, 404, 409, 429),
-    tags=["projects"],
 )
 @in_project(get="manage", post="manage")
 def batches(request: Request, project: Project) -> Response:
@@ -105,7 +102,7 @@ def batches(request: Request, project: Project) -> Response:
     return Response(BatchOut(present.batches_of(project), many=True).data)
 
 
-@extend_schema(responses={200: LinkOut(many=True)} | refusals(403, 404), parameters=[BATCH], tags=["projects"])
+@extend_schema(responses={200: LinkOut(many=True)} | refusals(403, 404), parameters=[BATCH])
 @in_project(get="manage")
 def links(request: Request, project: Project) -> Response:
     """List the links of a batch's open invitations, to be handed over."""

@@ -58,12 +58,11 @@ class AuditOut(serializers.ModelSerializer):
         fields = ("id", "created_at", "actor", "action", "about", "changes", "reason")
 
 
-@extend_schema(methods=["GET"], responses={200: InvitationOut(many=True)} | refusals(403, 404), tags=["projects"])
+@extend_schema(methods=["GET"], responses={200: InvitationOut(many=True)} | refusals(403, 404))
 @extend_schema(
     methods=["POST"],
     request=NewInvitation,
     responses={201: InvitationMade} | refusals(400, 403, 404),
-    tags=["projects"],
 )
 @in_project(get="manage", post="manage")
 def project_invitations(request: Request, project: Project) -> Response:
@@ -77,7 +76,7 @@ def project_invitations(request: Request, project: Project) -> Response:
     return Response({**InvitationOut(invitation).data, "link": link}, status=201)
 
 
-@extend_schema(request=None, responses={200: InvitationOut} | refusals(403, 404, 409), tags=["projects"])
+@extend_schema(request=None, responses={200: InvitationOut} | refusals(403, 404, 409))
 @in_project(post="manage")
 def revoke(request: Request, project: Project, pk: str) -> Response:
     """Take an invitation back; its link stops working."""
@@ -87,7 +86,7 @@ def revoke(request: Request, project: Project, pk: str) -> Response:
     return Response(InvitationOut(invitation).data)
 
 
-@extend_schema(request=Accept, responses={200: MembershipOut} | refusals(400, 410), tags=["projects"])
+@extend_schema(request=Accept, responses={200: MembershipOut} | refusals(400, 410))
 @allows(post="account")
 def accept(request: Request) -> Response:
     """Take up an invitation."""
@@ -96,7 +95,7 @@ def accept(request: Request) -> Response:
     return Response(MembershipOut(invitations.accept(by=request.user, **form_data.validated_data)).data)
 
 
-@extend_schema(request=None, responses={200: MembershipOut} | refusals(403, 404), tags=["projects"])
+@extend_schema(request=None, responses={200: MembershipOut} | refusals(403, 404))
 @allows(post="account")
 def join(request: Request, slug: str) -> Response:
     """Become an annotator of a project that is open to whoever signs up."""
@@ -109,7 +108,6 @@ def join(request: Request, slug: str) -> Response:
         OpenApiParameter("action", str, description="What was done, such as member.role."),
         OpenApiParameter("who", str, description="The username of whoever did it."),
     ],
-    tags=["projects"],
 )
 @newest_first
 @in_project(get="manage")

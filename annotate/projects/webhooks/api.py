@@ -67,7 +67,6 @@ def _secret_again(request: Request, body: dict[str, Any]) -> str:
     return webhooks.values_list("secret", flat=True).first() or ""
 
 
-@extend_schema(tags=["webhooks"])
 class Webhooks(DeclaredViewSet):
     """Read, create and change webhooks of the projects that you manage."""
 

@@ -104,7 +104,6 @@ class LeaderboardOut(serializers.Serializer):
         OpenApiParameter("language", description="Votes on prompts in this language alone, by its ISO 639 code."),
         OpenApiParameter("at", description="As the votes stood at this moment, such as 2026-03-31T18:00 (UTC)."),
     ],
-    tags=["leaderboard"],
 )
 @allows(get="read")
 def leaderboard(request: Request) -> Response:

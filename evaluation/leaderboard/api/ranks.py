@@ -53,7 +53,7 @@ class PairsOut(serializers.Serializer):
     pairs = PairOut(many=True)
 
 
-@extend_schema(responses={200: PairsOut} | refusals(400, 404), parameters=LEADERBOARD, tags=["leaderboard"])
+@extend_schema(responses={200: PairsOut} | refusals(400, 404), parameters=LEADERBOARD)
 @allows(get="read")
 def pairs(request: Request) -> Response:
     """Return each two models' own votes with their always-valid interval, and what one number per model does not
@@ -93,7 +93,7 @@ class WaysOut(serializers.Serializer):
     rows = WayOut(many=True)
 
 
-@extend_schema(responses={200: WaysOut} | refusals(400, 404), parameters=LEADERBOARD, tags=["leaderboard"])
+@extend_schema(responses={200: WaysOut} | refusals(400, 404), parameters=LEADERBOARD)
 @allows(get="read")
 def counted_otherwise(request: Request) -> Response:
     """Rate by the same votes with ties of their own, without style, by reliability, by a bootstrap over voters, and by
@@ -129,7 +129,7 @@ class OverTimeOut(serializers.Serializer):
     rows = MomentOut(many=True)
 
 
-@extend_schema(responses={200: OverTimeOut} | refusals(400, 404), parameters=LEADERBOARD, tags=["leaderboard"])
+@extend_schema(responses={200: OverTimeOut} | refusals(400, 404), parameters=LEADERBOARD)
 @allows(get="read")
 def over_time(request: Request) -> Response:
     """Return ratings at up to sixty moments since the first vote, each as the ledger had it then."""

@@ -30,7 +30,6 @@ _MODELS = "Ids parted by commas, two at least; without them all that were measur
         OpenApiParameter("first", int, description="The model that the others are set against."),
         OpenApiParameter("metric", str, description="By which parts of the task are told; the first there is."),
     ],
-    tags=["evaluations"],
 )
 @allows(get="read")
 def comparison(request: Request) -> Response:
@@ -59,7 +58,6 @@ def comparison(request: Request) -> Response:
 @extend_schema(
     responses={200: OpenApiTypes.OBJECT} | refusals(400, 404),
     parameters=[OpenApiParameter("project", str, required=True, description="Whose evaluations and arena.")],
-    tags=["evaluations"],
 )
 @allows(get="account, read")
 def alignment_tax(request: Request, pk: str) -> Response:

@@ -85,7 +85,6 @@ class NewEvaluations(Measuring):
     models = serializers.ListField(child=Id(), min_length=1, max_length=evaluations.MOST_ALIKE)
 
 
-@extend_schema(tags=["evaluations"])
 class Evaluations(DeclaredViewSet):
     """List evaluations: one metric of one model each, with its error and the signature that tells how to get it
     again."""
@@ -220,7 +219,6 @@ _WHICH = {"yes": YES, "no": NO, "unknown": UNKNOWN}
         OpenApiParameter("seen", enum=list(_WHICH), description="In the training data of the model."),
         OpenApiParameter("order", enum=["worst", "best"], description="By the first metric; else as measured."),
     ],
-    tags=["evaluations"],
 )
 @allows(get="read")
 def run_items(request: Request, pk: str) -> Response:

@@ -24,7 +24,6 @@ from evaluation.promotion.candidate_review import candidates
 from evaluation.promotion.enrolment import annotator_kind_of
 from evaluation.registry.cost import Cost, costs
 
-TAGS = ["decisions"]
 MOST = 500
 
 
@@ -165,9 +164,9 @@ class SeenOut(serializers.Serializer):
     seen = serializers.IntegerField()
 
 
-@extend_schema(methods=["GET"], tags=TAGS, responses={200: RuleOut(many=True)} | refusals(404))
+@extend_schema(methods=["GET"], responses={200: RuleOut(many=True)} | refusals(404))
 @extend_schema(
-    methods=["POST"], tags=TAGS, request=NewRule, responses={201: RuleOut} | refusals(400, 403, 404),
+    methods=["POST"], request=NewRule, responses={201: RuleOut} | refusals(400, 403, 404),
     parameters=[IDEMPOTENCY_KEY],
 )  # fmt: skip
 @in_project(get="account, read", post="manage")
@@ -186,7 +185,7 @@ def _new_rule(request: Request, project: Project) -> Response:
     return Response(RuleOut(rule).data, status=201)
 
 
-@extend_schema(tags=TAGS, responses={200: CandidacyOut(many=True)} | refusals(404))
+@extend_schema(responses={200: CandidacyOut(many=True)} | refusals(404))
 @in_project(get="read")
 def candidacies(request: Request, project: Project) -> Response:
     """List candidates for promotion, with every check of the rule as it is now. Promote one: POST promotions/."""
@@ -194,7 +193,7 @@ def candidacies(request: Request, project: Project) -> Response:
     return Response(CandidacyOut(candidates(project), many=True).data)
 
 
-@extend_schema(tags=TAGS, responses={200: DecisionOut(many=True)} | refusals(404))
+@extend_schema(responses={200: DecisionOut(many=True)} | refusals(404))
 @in_project(get="read")
 def decisions(request: Request, project: Project) -> Response:
     """List the history, the latest first: what was found or done, and the numbers it was found on."""
@@ -203,7 +202,7 @@ def decisions(request: Request, project: Project) -> Response:
 
 
 @extend_schema(
-    tags=TAGS, request=Reason, responses={201: PromotionOut} | refusals(400, 403, 404, 409),
+    request=Reason, responses={201: PromotionOut} | refusals(400, 403, 404, 409),
     parameters=[IDEMPOTENCY_KEY],
 )  # fmt: skip
 @in_project(post="manage")
@@ -220,7 +219,7 @@ def _roll_back(request: Request, project: Project) -> Response:
     return Response(PromotionOut(promotion).data, status=201)
 
 
-@extend_schema(tags=TAGS, responses={200: RateOut(many=True)} | refusals(404))
+@extend_schema(responses={200: RateOut(many=True)} | refusals(404))
 @in_project(get="read")
 def sampling_rates(request: Request, project: Project) -> Response:
     """Return how likely each pair of the arena is to be the next battle: these are the very rates that are drawn by."""
@@ -228,11 +227,11 @@ def sampling_rates(request: Request, project: Project) -> Response:
 
 
 @extend_schema(
-    methods=["GET"], tags=TAGS, responses={200: DisputeOut(many=True)} | refusals(400, 403, 404),
+    methods=["GET"], responses={200: DisputeOut(many=True)} | refusals(400, 403, 404),
     parameters=[OpenApiParameter("side", enum=Split.values), OpenApiParameter("judge", enum=AnnotatorKind.values)],
 )  # fmt: skip
 @extend_schema(
-    methods=["POST"], tags=TAGS, request=AskAgain, responses={201: AskedAgainOut} | refusals(400, 403, 404, 409),
+    methods=["POST"], request=AskAgain, responses={201: AskedAgainOut} | refusals(400, 403, 404, 409),
     parameters=[IDEMPOTENCY_KEY],
 )  # fmt: skip
 @in_project(get="review", post="research")
@@ -255,7 +254,7 @@ def _ask_again(request: Request, project: Project) -> Response:
     return Response({"asked": len(asked_items), "waiting": disputed_items.waiting(project)}, status=201)
 
 
-@extend_schema(tags=TAGS, responses={200: CostOut(many=True)} | refusals(404))
+@extend_schema(responses={200: CostOut(many=True)} | refusals(404))
 @in_project(get="read")
 def cost_list(request: Request, project: Project) -> Response:
     """List what each model has cost since its parent, and a rating point with it."""
@@ -263,7 +262,7 @@ def cost_list(request: Request, project: Project) -> Response:
     return Response(CostOut(costs(project, board), many=True).data)
 
 
-@extend_schema(tags=TAGS, responses={200: NoticeOut(many=True)}, parameters=[OpenApiParameter("unseen", bool)])
+@extend_schema(responses={200: NoticeOut(many=True)}, parameters=[OpenApiParameter("unseen", bool)])
 @allows(get="account")
 def notice_list(request: Request) -> Response:
     """List your notices, the latest first; `?unseen=1` for what you have not seen."""
@@ -273,7 +272,7 @@ def notice_list(request: Request) -> Response:
     return Response(NoticeOut(rows[:MOST], many=True).data)
 
 
-@extend_schema(tags=TAGS, request=SeenIn, responses={200: SeenOut} | refusals(400))
+@extend_schema(request=SeenIn, responses={200: SeenOut} | refusals(400))
 @allows(post="account")
 def notices_seen(request: Request) -> Response:
     """Mark notices as seen; how many were new."""

@@ -33,8 +33,6 @@ from common.sampling import with_system_prompt
 from evaluation.core import served_model
 from evaluation.models import Promotion
 
-TAGS = ["decisions"]
-
 
 class BearerToken(TokenAuthentication):
     """Accept the same token as OpenAI's clients send their key."""
@@ -100,7 +98,7 @@ class ChatOut(serializers.Serializer):
     usage = serializers.DictField(allow_null=True)
 
 
-@extend_schema(tags=TAGS, responses={200: DefaultModelOut} | refusals(404))
+@extend_schema(responses={200: DefaultModelOut} | refusals(404))
 @in_project(get="read")
 def default_model(request: Request, project: Project) -> Response:
     """Return what the project serves by default: where it is, since when and why. 404 while nothing has been
@@ -113,7 +111,7 @@ def default_model(request: Request, project: Project) -> Response:
     return Response(DefaultModelOut(served).data)
 
 
-@extend_schema(tags=TAGS, request=ChatIn, responses={200: ChatOut} | refusals(400, 403, 404, 409, 429, 503))
+@extend_schema(request=ChatIn, responses={200: ChatOut} | refusals(400, 403, 404, 409, 429, 503))
 @in_project(post="research")
 @authentication_classes([BearerToken, TokenAuthentication, SessionAuthentication])
 def chat_completions(request: Request, project: Project) -> Response:

@@ -34,7 +34,6 @@ class PromotionOut(serializers.ModelSerializer):
         fields = ("id", "project", "model", "model_name", "leaderboard", "reason", "created_at")
 
 
-@extend_schema(tags=["evaluations"])
 class Promotions(DeclaredViewSet):
     """List which model a project serves by default, since when and why; the newest is in force."""
 
