@@ -127,7 +127,6 @@ def context(query: BoardQuery, board: Leaderboard) -> dict[str, Any]:
     rated_rows = [row for row in rows if row.is_connected]
     is_now = query.at is None
     kind_votes = votes_by_kind(query.project)
-    other_votes = kind_votes[_other(query.judge)].votes
     return {
         "project": query.project,
         "tab": "board",
@@ -138,7 +137,6 @@ def context(query: BoardQuery, board: Leaderboard) -> dict[str, Any]:
         "intervals": board.ratings["intervals"],
         "kind_votes": kind_votes,
         "others": kind_votes[_other(query.judge)],
-        "other_votes": 0 if board.votes else other_votes,
         "left_out": left_out(query.project, query.judge) if is_now and not query.part else {},
         "training_votes": training_votes(query) if is_now and not query.part else 0,
         "stamp": stamp(query, board),

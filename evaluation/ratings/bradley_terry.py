@@ -116,19 +116,12 @@ class Fit:
             return None
         if now.verdict != "undecided":
             return 0
-        return self.votes_until(now.value, now.upper - now.value, abs(now.value))
-
-    def votes_until(self, value: float, reach: float, above: float) -> int:
-        """Return about how many more battles it takes until the interval of a difference reaches `above` points and no
-        further.
-
-        `value` is the difference and `reach` what its interval reaches to each side now, in rating points.
-        """
-        p = 1 / (1 + math.exp(-value / SCALE))
+        p = 1 / (1 + math.exp(-now.value / SCALE))
         ties = float(self.tally.ties.sum() / 2 / self.tally.votes)
         h = p * (1 - p)
         g = max(h - ties / 4, h / 4)
-        needed_weight, informed = (self.critical * SCALE / above) ** 2, (self.critical * SCALE / reach) ** 2
+        reach = now.upper - now.value
+        needed_weight, informed = (self.critical * SCALE / now.value) ** 2, (self.critical * SCALE / reach) ** 2
         return max(0, math.ceil((needed_weight - informed) * g / h**2))
 
     def _difference_reach(self) -> np.ndarray:

@@ -107,11 +107,11 @@ def cost_of(model: LanguageModel, board: Leaderboard, known_of: _SharedLookups |
     return Cost(model, parent, runs, cpu, wall, looked_up.judgements(datasets), _gain(model, parent, board))
 
 
-def costs(project: Project, board: Leaderboard, most: int = MOST) -> list[Cost]:
+def costs(project: Project, board: Leaderboard) -> list[Cost]:
     """Return the costs of the policies that runs of this project have made, the latest first."""
     models = LanguageModel.objects.policies().filter(made_by__project=project).select_related("parent").order_by("-id")
     lookups = _SharedLookups()
-    costs = [cost_of(model, board, lookups) for model in models[:most]]
+    costs = [cost_of(model, board, lookups) for model in models[:MOST]]
     return [cost for cost in costs if cost is not None]
 
 
