@@ -26,12 +26,11 @@ def prompts(request: MemberRequest, project: Project) -> HttpResponse:
     filters = _filters(request.GET)
     page = listing.page_of(project, filters, row_id(request.GET.get("before", "")) or None)
     counts = listing.split_counts(project)
-    agreed = harm_budget.readable(request.user) if any(prompt.harm for prompt, _ in page.rows) else ()
     context = {
         "project": project,
         "filters": filters,
         "page": page,
-        "rows": [(prompt, n, not set(prompt.harm.split()) <= set(agreed)) for prompt, n in page.rows],
+        "rows": list(page.rows),
         "counts": counts,
         "empty": listing.empty_split(counts, project.eval_percent),
         "categories": listing.categories(project),
