@@ -20,6 +20,7 @@ from annotate.data.datasets.actions import freeze
 from annotate.data.datasets.frozen_exports import export_file, formats_of
 from annotate.data.datasets.selected_rows import Selection
 from annotate.data.datasets.selections import select
+from annotate.data.prompts.listing import categories
 from annotate.models import AnnotatorKind, Dataset, Project, Split, Status, User
 
 MAKES = {
@@ -69,7 +70,7 @@ def _page(project: Project, form: dict[str, Any], may_freeze: bool) -> dict[str,
         "datasets": project.datasets.prefetch_related("runs", "other_runs"),
         "may_freeze": may_freeze,
         "makes": MAKES,
-        "categories": _categories(project),
+        "categories": categories(project),
         "errors": {},
         **(_preview(form, project) if may_freeze else {"form": form}),
     }
@@ -140,10 +141,6 @@ def _selection_fields(selection: Selection) -> dict[str, Any]:
 
 def _left_out(counts: dict[str, Any]) -> list[tuple[str, int]]:
     return [(reason, n) for reason, n in counts.get("left_out", {}).items() if n]
-
-
-def _categories(project: Project) -> list[str]:
-    return list(project.prompts.exclude(category="").order_by("category").values_list("category", flat=True).distinct())
 
 
 @allows(get="read")
