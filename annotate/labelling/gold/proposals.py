@@ -23,14 +23,14 @@ class Proposal:
 
 def annotation_of(project: Project, kind: str, pk: int) -> Comparison | Rating | None:
     """Return the comparison or rating with that id, or that of an assignment; None where there is none."""
-    if kind == ASSIGNMENT:
-        found = (table.objects.filter(project=project, assignment=pk).order_by("-id") for table in _TABLES.values())
-    elif kind in _TABLES:
-        found = (rows for rows in [_TABLES[kind].objects.filter(project=project, pk=pk)])
-    else:
-        return None
-    rows = (each.select_related("prompt", *_answers_in(each.model)).first() for each in found)
-    return next((row for row in rows if row is not None and not getattr(row, "ranking_id", None)), None)
+    by = {"assignment": pk} if kind == ASSIGNMENT else {"pk": pk}
+    for name, table in _TABLES.items():
+        if kind in (ASSIGNMENT, name):
+            rows = table.objects.filter(project=project, **by).order_by("-id")
+            row = rows.select_related("prompt", *_answers_in(table)).first()
+            if row is not None and not getattr(row, "ranking_id", None):
+                return row
+    return None
 
 
 def proposal_of(annotation: Comparison | Rating) -> Proposal:
