@@ -87,7 +87,7 @@ def _choose(request: MemberRequest, project: Project, refused: Refused | None = 
         "shape": _shape(request.POST if request.method == "POST" else request.GET),
         "text": request.POST.get("text", ""),
         "errors": refused.errors if refused else {},
-        "recent": project.imports.select_related("created_by")[:5],
+        "recent": project.imports.all()[:5],
         "longest_text": drafts.LONGEST_TEXT,
         "tasks": TASKS.values(),
         "forms": FORMS.values(),

@@ -65,7 +65,7 @@ def page_of(project: Project, filters: Filters, before: int | None = None) -> Pr
     lowest = _lowest_searched(rows) if filters.search else None
     if lowest is not None:
         rows = rows.filter(id__gte=lowest)
-    found = list(filtered(rows, filters).select_related("replaced_by")[: PER_PAGE + 1])
+    found = list(filtered(rows, filters)[: PER_PAGE + 1])
     shown = found[:PER_PAGE]
     is_full = len(found) > PER_PAGE
     answers = _answer_counts(shown)

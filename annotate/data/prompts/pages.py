@@ -81,7 +81,7 @@ def retire(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
 
 
 def _prompt(project: Project, pk: int) -> Prompt:
-    rows = project.prompts.select_related("project", "replaced_by", "root", "created_by", "reviewed_by")
+    rows = project.prompts.select_related("project", "created_by", "reviewed_by")
     return get_object_or_404(rows, pk=pk)
 
 
