@@ -72,7 +72,7 @@ def _related(prompt: Prompt) -> list[tuple[str, models.QuerySet[Any]]]:
 
 def _checked_category(category: str) -> str:
     category = category.strip()
-    if len(category) > LONGEST_CATEGORY or not is_storable(category) or "\x00" in category:
+    if len(category) > LONGEST_CATEGORY or not is_storable(category):
         raise Refused(400, category=f"Give a category of at most {LONGEST_CATEGORY} characters.")
     return category
 
