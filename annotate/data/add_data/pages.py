@@ -109,13 +109,14 @@ def _look(
     seen = preview(draft, plan, project)
     first = [(each, shown(each.item)) for each in seen.file.first]
     known = formats.FORMATS | formats.INCOMING
+    format_ = known.get(seen.how.format)
     context = {
         "project": project,
         "draft": draft,
         "plan": plan,
         "shapes": SHAPES,
         "seen": seen,
-        "format_title": known[seen.format].title if seen.format in known else "",
+        "format_title": format_.title if format_ else "",
         "targets": column_targets.targets(plan.shape),
         "first": first,
         "kinds": _kinds(seen),
@@ -123,7 +124,7 @@ def _look(
         "bad": [(name[5:], text) for name, text in errors.items() if name.startswith("line ")] or seen.bad,
         "wish": _wish(query, draft),
         "labels": query.get("labels", ""),
-        "formats": [*formats.FORMATS.values(), *formats.INCOMING.values()],
+        "formats": known.values(),
         "containers": row_files.FORMATS,
         "judges": AnnotatorKind.choices,
         "tasks": TASKS.values(),

@@ -51,7 +51,6 @@ class Preview:
     rows of a dataset, and `bad` lines (number, reason)."""
 
     columns: tuple[Column, ...] = ()
-    format: str = ""
     how: HowToRead = field(default_factory=HowToRead)
     mapping: Mapping[str, str] = field(default_factory=dict)
     problem: str = ""
@@ -89,7 +88,6 @@ def _of_rows(draft: Draft, plan: Plan, project: Project, rows: Sequence[Mapping[
         uses = {} if problem else reading.uses_of_columns(draft.path, draft.file.name, how)
     base = Preview(
         columns=_columns(rows, names, chosen, uses),
-        format=how.format,
         how=how,
         mapping=chosen,
         problem=problem,
@@ -142,7 +140,6 @@ def _of_dataset(plan: Plan, first: Sequence[FileRow], rows: Sequence[Mapping[str
     uses = {} if problem else {name: chosen[name] or name for name in names if name not in done.ignored_columns}
     return Preview(
         columns=_columns(rows, names, chosen, uses),
-        format=plan.shape,
         mapping=chosen,
         problem=problem,
         ignored=() if problem else tuple(name for name in names if name in done.ignored_columns),
