@@ -26,9 +26,12 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class KeptFile:
+    """Name a file that is kept. `is_new` is False where it was kept before, for whatever still needs it."""
+
     name: str
     hash: str
     bytes: int
+    is_new: bool = False
 
 
 def folder() -> Path:
@@ -57,14 +60,16 @@ def keep(file: BinaryIO, name: str) -> KeptFile:
             os.fsync(copy.fileno())
         if not size:
             raise Refused(400, file="The file is empty.")
-        Path(temporary).replace(path_of(digest.hexdigest()))
+        path = path_of(digest.hexdigest())
+        is_new = not path.exists()
+        Path(temporary).replace(path)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise Refused(507, file="There is no room left for it on this server's disk; nothing is kept of it.") from error
     finally:
         Path(temporary).unlink(missing_ok=True)
-    return KeptFile(printable(name, 200) or "upload", digest.hexdigest(), size)
+    return KeptFile(printable(name, 200) or "upload", digest.hexdigest(), size, is_new)
 
 
 def sweep() -> int:

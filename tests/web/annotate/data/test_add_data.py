@@ -8,7 +8,9 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.urls import reverse
 
+from annotate.core.errors import Refused
 from annotate.data.add_data import column_targets
+from annotate.data.imports.actions import Order, start_import
 from annotate.models import Comparison, Completion, Dataset, Demonstration, Import, Prompt, Rating
 from tests.support.annotate.importing import add_by_page, look_at, work_off_imports
 from tests.support.factories import make_project, make_prompt, make_user, sign_in
@@ -207,6 +209,21 @@ def test_a_draft_is_for_whoever_sent_it_in_that_project(client, project):
     client.force_login(make_user(project, role="researcher"))
     answer = again(client, project, page)
     assert answer.status_code == 410 and "send it again" in answer.content.decode()
+
+
+def test_a_draft_outlasts_a_refused_import_of_the_same_file(client, project):
+    sign_in(client, project, "researcher")
+    rows = {"frage": "Warum?", "antwort": "Darum."}
+    page = look_at(client, project, rows_file(rows))
+    with pytest.raises(Refused, match="no format that is known"):
+        start_import(
+            project=project,
+            file=rows_file(rows),
+            file_name="again.jsonl",
+            order=Order(),
+            by=make_user(project, role="researcher"),
+        )
+    assert again(client, project, page).status_code == 200
 
 
 def test_a_file_that_cannot_be_read_is_told(client, project):
