@@ -3,13 +3,13 @@ list the steps of the loop with which of them are done."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 
 from django.urls import reverse
 
 from annotate.core.hooks import Hook
-from annotate.core.permissions import Person, can
+from annotate.core.permissions import Person
 from annotate.models import Comparison, Completion, Project, Prompt, Split, User
 
 
@@ -36,15 +36,15 @@ AUTOMATIC_STEPS: Hook[Callable[[Project], NextStep | None]] = Hook(
 )
 
 
-def next_step(project: Project, user: Person) -> NextStep:
-    """Return the first thing missing on the way to a ranked model that this person can do something about."""
-    is_annotator = isinstance(user, User) and can(user, "judge", project)
-    if (can(user, "research", project) or not is_annotator) and (automatic := _automatic(project)):
-        return automatic
-    if can(user, "research", project):
-        return _first_missing(project, is_manager=can(user, "manage", project))
-    if isinstance(user, User) and can(user, "judge", project):
+def next_step(project: Project, user: Person, rights: Set[str], steps: Sequence[Step]) -> NextStep:
+    """Return the first thing missing on the way to a ranked model that this person, of these rights, can do something
+    about; `steps` is the checklist of those who research."""
+    if "research" in rights:
+        return _automatic(project) or _first_missing(project, steps)
+    if isinstance(user, User) and "judge" in rights:
         return _to_judge(project, user)
+    if automatic := _automatic(project):
+        return automatic
     if project.contestants.filter(left_at=None, model__retired_at=None).count() < 2:
         words = "Its arena opens as soon as two models compete; until then there is nothing to vote on."
         return _step(project, words, "", "project")
@@ -85,12 +85,12 @@ class _Facts:
         self.has_brought_answers = self.answers.filter(prompt__side=Split.TRAIN, model=None).exists()
 
 
-def _first_missing(project: Project, *, is_manager: bool) -> NextStep:
+def _first_missing(project: Project, steps: Sequence[Step]) -> NextStep:
     path = getattr(project, "first_model", None)  # of evaluation, which leads through five steps of its own
     if path is not None and (path.training_run is None or path.training_run.output_model is None):
         words = "You are on your way from a model to its first trained child, in five steps."
         return _step(project, words, "Go on with the next step", "first-model")
-    for step in checklist(project, is_manager=is_manager):
+    for step in steps:
         if not step.is_done:
             return step.next
     return _step(project, "The loop has turned: see whether the models got better.", "Leaderboard", "leaderboard")

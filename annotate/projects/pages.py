@@ -12,7 +12,7 @@ from django.shortcuts import redirect, render
 
 from annotate.core.errors import Refused
 from annotate.core.page_access import MemberRequest, allows, in_project, refused_page
-from annotate.core.permissions import ROLES_FOR, Person, can
+from annotate.core.permissions import ROLES_FOR, Person, can, held_rights
 from annotate.models import Guideline, Project, ReservedPrompt, User
 from annotate.projects import actions
 from annotate.projects.overview.present import overview
@@ -105,15 +105,15 @@ def _visible(user: Person) -> QuerySet[Project]:
 
 @in_project(get="read")
 def project(request: HttpRequest, project: Project) -> HttpResponse:
-    manages = can(request.user, "manage", project)
+    rights = held_rights(request.user, project)
     context = {
         "project": project,
         "guideline": project.guideline,
-        "can_judge": can(request.user, "judge", project),
-        "manages": manages,
+        "can_judge": "judge" in rights,
+        "manages": "manage" in rights,
         "given": _given_to(request.user, project),
-        "may_join": project.open_sign_up and project.is_public and not can(request.user, "judge", project),
-        **overview(project, request.user),
+        "may_join": project.open_sign_up and project.is_public and "judge" not in rights,
+        **overview(project, request.user, rights),
     }
     return render(request, "annotate/projects/project.html", context)
 

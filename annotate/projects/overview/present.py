@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Any
 
-from annotate.core.permissions import Person, held_rights
+from annotate.core.permissions import Person
 from annotate.models import Project
 from annotate.projects.next_step import checklist, next_step
 from annotate.projects.overview.loop_stations import LOOP, stations, waiting
@@ -12,18 +13,19 @@ from annotate.projects.overview.overview_parts import OVERVIEW, Alert, Event, Pa
 from annotate.projects.overview.recent_activity import MOST_EVENTS, annotations_by_day, changes
 
 
-def overview(project: Project, user: Person) -> dict[str, Any]:
-    """Return the page's context. What fails, who changed what and the checklist are for those who research."""
+def overview(project: Project, user: Person, rights: Set[str]) -> dict[str, Any]:
+    """Return the page's context for a reader of these rights. What fails, who changed what and the checklist are for
+    those who research."""
     parts = [of_project(project) for of_project in OVERVIEW.values()]
-    rights = held_rights(user, project)
     researches, manages = "research" in rights, "manage" in rights
+    steps = checklist(project, is_manager=manages) if researches else []
     found = {
         each.name: each for each in (*stations(project, rights), *(one for part in parts for one in part.stations))
     }
     return {
         "loop": [found[name] for name in LOOP if name in found],
-        "next": next_step(project, user),
-        "steps": checklist(project, is_manager=manages) if researches else [],
+        "next": next_step(project, user, rights, steps),
+        "steps": steps,
         "alerts": _alerts(project, parts) if researches else [],
         "events": _events(project, parts, manages=manages) if researches else [],
         "days": annotations_by_day(project),

@@ -8,11 +8,16 @@ from pathlib import Path
 import pytest
 from django.urls import reverse
 
+from annotate.core.permissions import held_rights
 from annotate.models import Completion, Project
-from annotate.projects.next_step import next_step
+from annotate.projects.overview.present import overview
 from tests.support.factories import make_guideline, make_project, make_prompt, make_user
 
 TEMPLATES = Path(__file__).resolve().parents[4] / "templates"
+
+
+def next_step(project, person):
+    return overview(project, person, held_rights(person, project))["next"]
 
 
 def test_patterns_are_taken_with_the_flag_that_browsers_use():

@@ -9,9 +9,11 @@ from django.urls import reverse
 from django.utils import timezone
 
 from annotate.core import audit
+from annotate.core.permissions import held_rights
 from annotate.models import AuditEntry, Dataset, QueueEntry
 from annotate.projects.next_step import checklist
 from annotate.projects.overview.overview_parts import OVERVIEW
+from annotate.projects.overview.present import overview
 from annotate.projects.overview.recent_activity import WORDS, annotations_by_day
 from tests.support.factories import (
     make_comparison,
@@ -154,6 +156,14 @@ def test_the_questions_to_the_database_do_not_grow_with_the_project(client, proj
         make_rating(make_completion(make_prompt(project), model=make_contestant(project).model))
         AuditEntry.objects.create(project=project, action="project.settings", about="it")
     assert asked() == few
+
+
+def test_the_checklist_and_the_next_step_ask_the_database_once(project):
+    manager = make_user(project, role="manager")
+    with OVERVIEW.holding(), CaptureQueriesContext(connection) as seen:
+        overview(project, manager, held_rights(manager, project))
+    asked = [each["sql"] for each in seen]
+    assert len(set(asked)) == len(asked)
 
 
 def test_without_the_apps_above_the_page_still_stands(client, project):
