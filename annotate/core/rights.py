@@ -37,9 +37,10 @@ _OF_VISITORS = {"anybody", "read"}
 _OF_ACCOUNTS = {"account", "mine", "staff", "researcher", "project_maker"}
 
 
-def alternatives(right: str) -> list[set[str]]:
+@cache  # asked for each entry of the map on each page
+def alternatives(right: str) -> tuple[frozenset[str], ...]:
     """Return the choices of a right, each as the words that must all hold."""
-    return [{word.strip() for word in choice.split(",")} for choice in right.split(" or ")]
+    return tuple(frozenset(word.strip() for word in choice.split(",")) for choice in right.split(" or "))
 
 
 def is_met(right: str, held: Set[str]) -> bool:

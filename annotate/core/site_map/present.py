@@ -26,6 +26,9 @@ class Link:
     current: str = ""
 
 
+MenuGroup = tuple[str, tuple[Link, ...]]  # a group of the menu: its words and its pages
+
+
 @dataclass(frozen=True)
 class Navigation:
     """Hold what a page shows of the map. `menu` is all of it, group by group, for narrow windows."""
@@ -33,7 +36,7 @@ class Navigation:
     main: tuple[Link, ...]
     pages: tuple[Link, ...]
     trail: tuple[Link, ...]
-    menu: tuple[tuple[str, tuple[Link, ...]], ...]
+    menu: tuple[MenuGroup, ...]
     group: str = ""
     words: str = ""
     guide: str = ""
@@ -114,13 +117,17 @@ class _Reader:
 
     def navigation(self) -> Navigation:
         pages = tuple(self._link(each) for each in self.group.entries if self._may(each)) if self.group else ()
-        is_short = "review" not in self.rights
-        main = self._short_bar() if is_short else tuple(self._group_links())
+        if "review" in self.rights:
+            menu = tuple(self._whole_menu())
+            main = tuple(self._group_links(menu))
+        else:
+            main = self._short_bar()
+            menu = self._short_menu(main, pages)
         return Navigation(
             main=main,
             pages=pages,
             trail=self._trail(pages),
-            menu=self._short_menu(main, pages) if is_short else tuple(self._whole_menu()),
+            menu=menu,
             group=self.group.words if self.group else "",
             words=self.entry.words if self.entry else "",
             guide=self.entry.guide if self.entry else "",
@@ -144,12 +151,11 @@ class _Reader:
         current = "" if entry is not self.entry else "page" if self.path == address.partition("?")[0] else "true"
         return Link(words or entry.words, address, current)
 
-    def _group_links(self) -> Iterator[Link]:
-        for group in GROUPS:
-            if shown := [each for each in group.entries if self._is_shown(each)]:
-                first = self._link(shown[0])
-                current = (first.current or "true") if group is self.group else ""
-                yield Link(group.words, first.address, current)
+    def _group_links(self, menu: tuple[MenuGroup, ...]) -> Iterator[Link]:
+        """Yield each group as a link to its first page; that of the group that the page is in is current."""
+        for words, links in menu:
+            is_current = self.group is not None and words == self.group.words
+            yield Link(words, links[0].address, (links[0].current or "true") if is_current else "")
 
     def _short_bar(self) -> tuple[Link, ...]:
         """Return the bar of who reviews nothing; of a page that is not in it, its group's first link is current."""
@@ -163,7 +169,7 @@ class _Reader:
                 links[i] = Link(links[i].words, links[i].address, "true")
         return tuple(links)
 
-    def _short_menu(self, main: tuple[Link, ...], pages: tuple[Link, ...]) -> tuple[tuple[str, tuple[Link, ...]], ...]:
+    def _short_menu(self, main: tuple[Link, ...], pages: tuple[Link, ...]) -> tuple[MenuGroup, ...]:
         in_bar = {link.address for link in main}
         others = tuple(link for link in pages if link.address not in in_bar)
         overview = address_of("project", self.project.slug)
@@ -172,7 +178,7 @@ class _Reader:
         parts = [("", (*start, *main)), (self.group.words if self.group else "", others)]
         return tuple(part for part in parts if part[1])
 
-    def _whole_menu(self) -> Iterator[tuple[str, tuple[Link, ...]]]:
+    def _whole_menu(self) -> Iterator[MenuGroup]:
         for group in GROUPS:
             if links := tuple(self._link(each) for each in group.entries if self._is_shown(each)):
                 yield group.words, links
