@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -47,11 +47,12 @@ class Event:
 
 @dataclass(frozen=True)
 class Part:
-    """Hold what one app knows of a project. Alerts and events are for those who research in it."""
+    """Hold what one app knows of a project. Alerts and events are for those who research in it: for others they are
+    not read, so that generators ask the database nothing."""
 
     stations: tuple[Station, ...] = ()
-    alerts: tuple[Alert, ...] = ()
-    events: tuple[Event, ...] = ()
+    alerts: Iterable[Alert] = ()
+    events: Iterable[Event] = ()
 
 
 OVERVIEW: Hook[Callable[[Project], Part]] = Hook(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from itertools import chain
 
 from django.db.models import Count
 from django.urls import reverse
@@ -23,7 +24,7 @@ _ENDED = {_STATES.SUCCEEDED: "succeeded", _STATES.FAILED: "failed", _STATES.CANC
 def of_project(project: Project) -> Part:
     """Return the station of runs, what is under way or failed, and what ended last."""
     counts = dict(project.runs.order_by().values_list("state").annotate(n=Count("id")))
-    return Part((_station(project, counts),), (*_under_way(project), *_failed(project)), tuple(_ended(project)))
+    return Part((_station(project, counts),), chain(_under_way(project), _failed(project)), _ended(project))
 
 
 def _station(project: Project, counts: dict[str, int]) -> Station:
