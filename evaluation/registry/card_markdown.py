@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from training.core.kinds import KINDS
-from training.models import Run
-
 
 def section(title: str, lines: Iterable[str]) -> str:
     text = "\n".join(lines).strip("\n")
@@ -47,7 +44,3 @@ def short(value: Any) -> str:
     if text.startswith("/"):
         text = f"…/{text.rsplit('/', 1)[-1]}"
     return text if len(text) <= 80 else f"{text[:77]}…"
-
-
-def kind_title(run: Run) -> str:
-    return KINDS[run.kind].title if run.kind in KINDS else run.kind

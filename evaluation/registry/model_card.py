@@ -22,8 +22,9 @@ from evaluation.leaderboard.snapshots import current, default_annotator_kind
 from evaluation.models import Evaluation
 from evaluation.registry import card_limits
 from evaluation.registry.ancestry import LineageEntry, ancestry, judgements_in
-from evaluation.registry.card_markdown import as_code, kind_title, option_value, plain, section, short, table
+from evaluation.registry.card_markdown import as_code, option_value, plain, section, short, table
 from evaluation.registry.model_list import in_millions
+from training.core.kinds import kind_title
 from training.models import Run
 from training.runs.figures import fidelity, progress
 from training.runs.figures.curves import is_number, number

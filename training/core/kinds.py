@@ -108,3 +108,8 @@ KINDS: Hook[Kind] = Hook(
     "Each kind of run by its name; queue, worker, pages and API treat all alike.",
     key=lambda kind: kind.name,
 )
+
+
+def kind_title(run: Run) -> str:
+    """Return what a run's kind is called: its name, where nobody registers the kind any more."""
+    return KINDS[run.kind].title if run.kind in KINDS else run.kind

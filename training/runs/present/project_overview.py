@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from annotate.models import Project
 from annotate.projects.overview.overview_parts import Alert, Event, Part, Station
-from training.core.kinds import KINDS
+from training.core.kinds import kind_title
 from training.models import Run
 
 MOST_ALERTS, MOST_EVENTS = 4, 8
@@ -53,8 +53,7 @@ def _failed(project: Project) -> Iterator[Alert]:
 
 
 def _alert(run: Run, words: str, state: str) -> Alert:
-    title = KINDS[run.kind].title if run.kind in KINDS else run.kind
-    return Alert(f"{title} {words}", run.name, reverse("run", args=[run.pk]), state)
+    return Alert(f"{kind_title(run)} {words}", run.name, reverse("run", args=[run.pk]), state)
 
 
 def _ended(project: Project) -> Iterator[Event]:

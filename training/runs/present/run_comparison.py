@@ -15,7 +15,7 @@ from django.db.models import Exists, OuterRef
 from annotate.models import Project
 from common.charts.scene import LINE_COLOURS
 from common.whole_numbers import row_ids, whole_number
-from training.core.kinds import KINDS
+from training.core.kinds import kind_title
 from training.models import Metric, Run
 from training.runs.figures import charts, curves, differences
 from training.runs.figures.charts import Series
@@ -203,12 +203,11 @@ def _tokens(seconds: Sequence[float], rows: Sequence[dict[str, Any]]) -> list[fl
 
 
 def _legend(run: Run, series: Series, index: int) -> Legend:
-    kind = KINDS.get(run.kind)
     values = [y for _, y in series.points]
     last, least, most = (values[-1], min(values), max(values)) if values else (None, None, None)
     return Legend(
         run,
-        kind.title if kind else run.kind,
+        kind_title(run),
         index % LINE_COLOURS + 1,
         index >= LINE_COLOURS,
         *(curves.number(v) for v in (last, least, most)),
