@@ -7,6 +7,7 @@ from django.db.models import Exists, OuterRef, Q
 
 from annotate.models.assignments import Assignment
 from annotate.models.people import User
+from annotate.models.projects import Project
 from annotate.models.prompts import Split
 
 
@@ -208,3 +209,13 @@ class StatusChange(models.Model):
 
     class Meta:
         indexes = [models.Index(fields=["kind", "feedback_id"])]
+
+
+def feedback_tables(project: Project) -> list[FeedbackQuerySet]:
+    """Return what people say in the project, by table; the pairs of a ranking are counted with it."""
+    return [
+        project.ratings.all(),
+        project.comparisons.filter(ranking=None),
+        project.rankings.all(),
+        project.demonstrations.all(),
+    ]

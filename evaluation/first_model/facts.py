@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from annotate.data.datasets.selections import count_examples, informativeness_of
 from annotate.models import (
     AnnotatorKind,
-    Comparison,
     Completion,
     Demonstration,
     Import,
     LanguageModel,
     Project,
     Prompt,
-    Ranking,
-    Rating,
     Split,
 )
+from annotate.models.feedback import FeedbackQuerySet, feedback_tables
 from evaluation.first_model.path_steps import Facts
 from evaluation.first_model.recipe_choice import Annotated
 from evaluation.first_model.time_estimates import REFERENCE_TOKENS
@@ -84,16 +80,9 @@ def annotator_kind_of(project: Project) -> str:
     return AnnotatorKind.SIMULATION if has_simulations and not has_people else AnnotatorKind.PERSON
 
 
-def _counted(project: Project) -> list[Any]:
+def _counted(project: Project) -> list[FeedbackQuerySet]:
     """Return the counted annotations of the train split, a queryset for each kind."""
-    return [rows.on_split(Split.TRAIN) for rows in _annotations(project)]
-
-
-def _annotations(project: Project) -> list[Any]:
-    """Return the counted annotations, a queryset for each kind; a ranking is one, and its pairs are not listed."""
-    pairs = Comparison.objects.filter(ranking=None)
-    tables = (pairs, Ranking.objects.all(), Rating.objects.all(), Demonstration.objects.all())
-    return [rows.counted().filter(project=project) for rows in tables]
+    return [rows.counted().on_split(Split.TRAIN) for rows in feedback_tables(project)]
 
 
 def annotated(project: Project, judge: str) -> Annotated:
@@ -123,7 +112,7 @@ def is_reward_refused(path: FirstModel, annotated: Annotated) -> bool:
 def annotation_seconds(project: Project) -> list[float]:
     """Return how long people's annotations have taken here, in seconds; an hour away from the desk is left out."""
     seconds: list[float] = []
-    for table in _annotations(project):
-        rows = table.by(AnnotatorKind.PERSON).filter(seconds__range=(0.5, 900))
+    for table in feedback_tables(project):
+        rows = table.counted().by(AnnotatorKind.PERSON).filter(seconds__range=(0.5, 900))
         seconds += rows.order_by("-id").values_list("seconds", flat=True)[:500]
     return seconds

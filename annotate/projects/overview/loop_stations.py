@@ -12,7 +12,7 @@ from annotate.core.rights import is_met
 from annotate.core.site_map.present import right_of
 from annotate.language_models.default_model import default_model
 from annotate.models import AnnotatorKind, Completion, Project, QueueEntry, Split
-from annotate.models.feedback import FeedbackQuerySet
+from annotate.models.feedback import feedback_tables
 from annotate.projects.overview.overview_parts import Alert, Station
 
 LOOP = ("prompts", "completions", "annotations", "datasets", "runs", "models", "leaderboard")
@@ -40,16 +40,6 @@ def waiting(project: Project) -> Alert | None:
         return None
     words = f"{left:,} prompt{' waits' if left == 1 else 's wait'} for annotation."
     return Alert(words, "Annotate", _at("annotate", project), "live")
-
-
-def feedback_tables(project: Project) -> list[FeedbackQuerySet]:
-    """Return what people say in the project, by table; the pairs of a ranking are counted with it."""
-    return [
-        project.ratings.all(),
-        project.comparisons.filter(ranking=None),
-        project.rankings.all(),
-        project.demonstrations.all(),
-    ]
 
 
 def _prompts(project: Project, address: str) -> Station:

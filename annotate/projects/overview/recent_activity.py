@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from annotate.core.audit import entries_of
 from annotate.models import AnnotatorKind, Project
-from annotate.projects.overview.loop_stations import feedback_tables
+from annotate.models.feedback import feedback_tables
 from annotate.projects.overview.overview_parts import Event
 
 MOST_EVENTS, DAYS = 8, 14
