@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db import models, transaction
 
+from annotate.models.projects import Project
 from annotate.models.queue import QueueChange
 from common import harm_kinds as harms
 from common import splits
@@ -143,3 +144,9 @@ class Completion(models.Model):
             by_project[project].append(prompt)
         for project, pks in by_project.items():
             QueueChange.note(project, pks)
+
+
+def split_counts(project: Project) -> dict[str, int]:
+    """Return how many prompts that are not retired each split has."""
+    rows = project.prompts.filter(out_since=None).order_by().values_list("side").annotate(n=models.Count("id"))
+    return dict.fromkeys(Split.values, 0) | dict(rows)

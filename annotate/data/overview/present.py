@@ -8,8 +8,8 @@ from typing import Any
 from django.db.models import Count
 
 from annotate.data import feedback_lineage
-from annotate.data.prompts.listing import split_counts
 from annotate.models import AnnotatorKind, Completion, Dataset, Project, Split, Status
+from annotate.models.prompts import split_counts
 
 _DATASET_TITLES = {
     Dataset.Kind.PREFERENCES: "preferences",

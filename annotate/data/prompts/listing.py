@@ -82,12 +82,6 @@ def categories(project: Project) -> list[str]:
     return list(rows.values_list("category", flat=True).distinct())
 
 
-def split_counts(project: Project) -> dict[str, int]:
-    """Return how many prompts that are not retired each split has."""
-    rows = project.prompts.filter(out_since=None).order_by().values_list("side").annotate(n=Count("id"))
-    return dict.fromkeys(Split.values, 0) | dict(rows)
-
-
 def empty_split(counts: Mapping[str, int], eval_percent: int) -> EmptySplit | None:
     """Return the split that has no prompt while the other one has some."""
     empty = [side for side, n in counts.items() if not n]

@@ -14,6 +14,7 @@ from annotate.core.permissions import can
 from annotate.data.prompts import editing, listing, retirement
 from annotate.data.prompts.listing import Filters
 from annotate.models import Project, Prompt, Split
+from annotate.models.prompts import split_counts
 from annotate.projects.wellbeing import actions as harm_budget
 from common.whole_numbers import row_id
 
@@ -25,7 +26,7 @@ _LONGEST_SEARCH = 200
 def prompts(request: MemberRequest, project: Project) -> HttpResponse:
     filters = _filters(request.GET)
     page = listing.page_of(project, filters, row_id(request.GET.get("before", "")) or None)
-    counts = listing.split_counts(project)
+    counts = split_counts(project)
     context = {
         "project": project,
         "filters": filters,

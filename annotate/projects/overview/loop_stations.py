@@ -13,6 +13,7 @@ from annotate.core.site_map.present import right_of
 from annotate.language_models.default_model import default_model
 from annotate.models import AnnotatorKind, Completion, Project, QueueEntry, Split
 from annotate.models.feedback import feedback_tables
+from annotate.models.prompts import split_counts
 from annotate.projects.overview.overview_parts import Alert, Station
 
 LOOP = ("prompts", "completions", "annotations", "datasets", "runs", "models", "leaderboard")
@@ -43,8 +44,8 @@ def waiting(project: Project) -> Alert | None:
 
 
 def _prompts(project: Project, address: str) -> Station:
-    by_side = dict(project.prompts.values_list("side").annotate(n=Count("id")).order_by())
-    train, evaluation = by_side.get(Split.TRAIN, 0), by_side.get(Split.EVAL, 0)
+    counts = split_counts(project)
+    train, evaluation = counts[Split.TRAIN], counts[Split.EVAL]
     is_lopsided = bool(train) != bool(evaluation)
     line = f"{train:,} to train, {evaluation:,} to evaluate"
     return Station("prompts", "Prompts", train + evaluation, line, address, "bad" if is_lopsided else "")

@@ -81,6 +81,12 @@ def test_an_empty_split_is_marked(client, project):
     assert loop(client, project)["prompts"].state == ""
 
 
+def test_retired_prompts_are_counted_in_no_split(client, project):
+    make_prompt(project), make_prompt(project, side="eval", out_since=timezone.now())
+    prompts = loop(client, project)["prompts"]
+    assert (prompts.count, prompts.line, prompts.state) == (1, "1 to train, 0 to evaluate", "bad")
+
+
 def test_what_runs_what_failed_and_what_waits_is_listed_for_researchers(client, project):
     running, failed = run(project, "running", step=3, total_steps=9), run(project, "failed", finished_at=timezone.now())
     paused = run(project, "paused")
