@@ -102,7 +102,6 @@ _OF_KIND = {
     ("reward", "batch_size"): "Machine",
     ("evaluate", "batch_size"): "Machine",
     ("surprise", "batch_size"): "Machine",
-    ("evaluate", "reward_model"): "Judge",
 }
 _GROUP_OF = {name: group for group, names in GROUPS.items() for name in names}
 
