@@ -37,7 +37,6 @@ class EvaluationForm(RunForm):
         models = models_for(measure, project)
         self._choose("parent", models, "the model to measure")
         self._choose("other_dataset", datasets_for(measure, project), f"to measure on; none: {measure.default_data}")
-        self.fields["other_dataset"].label = "Dataset"
         if measure.needs_dataset:
             self.fields["other_dataset"].help_text = "to measure on"
             self.fields["other_dataset"].initial = datasets_for(measure, project).first()

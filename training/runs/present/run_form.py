@@ -80,20 +80,19 @@ class RunForm(forms.Form):
         if kind.parent_kinds:
             parents = LanguageModel.objects.usable_in(project).available().filter(kind__in=kind.parent_kinds)
             parents = parents if kind.needs_weights is not None else parents.exclude(folder="")
-            label = "Model" if "policy" in kind.parent_kinds else kind.parent_kinds[0].capitalize()
-            begin = self._newest_parent(parents)
-            self.fields["parent"] = _choice(parents, label, f"the {label.lower()} to start from", begin)
+            noun = "model" if "policy" in kind.parent_kinds else kind.parent_kinds[0]
+            self.fields["parent"] = _choice(parents, f"the {noun} to start from", self._newest_parent(parents))
         if kind.dataset_kind:
             datasets = _datasets(kind, project)
             newest = newest_dataset(kind, datasets)
-            self.fields["dataset"] = _choice(datasets, "Dataset", f"frozen {kind.dataset_kind}", newest)
+            self.fields["dataset"] = _choice(datasets, f"frozen {kind.dataset_kind}", newest)
         if kind.other_kinds:
             others = _of_kinds(kind, project, kind.other_kinds)
-            self.fields["other_dataset"] = _choice(others, "Second dataset", kind.other_purpose, None)
+            self.fields["other_dataset"] = _choice(others, kind.other_purpose, None)
         if kind.takes_reward_model:
             help_text = "it scores the answers" + ("; or a reward function: All options" if rewarding.names() else "")
             fits = newest_reward_model(self._rewards(), project, self._begins_with())
-            self.fields["reward_model"] = _choice(self._rewards(), "Reward model", help_text, fits)
+            self.fields["reward_model"] = _choice(self._rewards(), help_text, fits)
         self.fields["seed"] = forms.IntegerField(initial=0, help_text="the same seed gives the same run")
         for field in dataclasses.fields(self.config_class):
             self.fields[_PREFIX + field.name] = _field(field, typing.get_type_hints(self.config_class)[field.name])
@@ -123,12 +122,12 @@ class RunForm(forms.Form):
 
     def _offer_functions(self, name: str) -> None:
         """Offer functions by name, those that the operator lists; with none listed there is nothing to ask."""
-        label, help_text = self.fields[name].label, self.fields[name].help_text
         offered = [("", "none: a reward model"), *((listed, listed) for listed in rewarding.names())]
         if len(offered) == 1:
             del self.fields[name]
         else:
-            self.fields[name] = forms.ChoiceField(choices=offered, required=False, label=label, help_text=help_text)
+            help_text = self.fields[name].help_text
+            self.fields[name] = forms.ChoiceField(choices=offered, required=False, help_text=help_text)
 
     def order(self) -> dict[str, Any]:
         """Return the arguments of `queue_run`, of a form that is valid."""
@@ -246,17 +245,17 @@ def _of_kinds(kind: Kind, project: Project, kinds: tuple[str, ...]) -> Any:
     return datasets.filter(side=splits.TRAIN) if kind.train_split_only else datasets
 
 
-def _choice(queryset: Any, label: str, help_text: str, begin: Model | None) -> forms.ModelChoiceField:
+def _choice(queryset: Any, help_text: str, begin: Model | None) -> forms.ModelChoiceField:
     """Return a field; it is not required here, for `queue_run` says better what is missing. `begin` is chosen at
     first."""
-    return forms.ModelChoiceField(queryset, label=label, help_text=help_text, required=False, initial=begin)
+    return forms.ModelChoiceField(queryset, help_text=help_text, required=False, initial=begin)
 
 
 def _field(field: dataclasses.Field, hint: Any) -> forms.Field:
     metadata = field.metadata
     allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     kind = next(t for t in allowed if t is not type(None))
-    common: dict[str, Any] = {"initial": field.default, "label": field.name, "help_text": metadata.get("help", "")}
+    common: dict[str, Any] = {"initial": field.default, "help_text": metadata.get("help", "")}
     if kind is bool:
         return forms.BooleanField(required=False, **common)
     if metadata.get("choices"):
