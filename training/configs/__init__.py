@@ -104,6 +104,14 @@ def parse(kind: str, values: dict[str, Any]) -> Any:
     return config
 
 
+def parse_valid(kind: str, values: dict[str, Any]) -> Any:
+    """Return a config for values that may be wrong: those count as they are by default."""
+    try:
+        return parse(kind, values)
+    except ConfigError as error:
+        return CONFIGS[kind](**{name: value for name, value in values.items() if name not in error.errors})
+
+
 def as_ordered(kind: str, values: dict[str, Any]) -> dict[str, Any]:
     """Return a run's config as it was ordered: an option that holds what follows from the others is left empty again.
 

@@ -8,9 +8,10 @@ from django.views.decorators.cache import never_cache
 
 from annotate.core.page_access import in_project
 from annotate.models import Project
+from training import configs
 from training.core.kinds import KINDS
 from training.runs.present.pretrain_section import form_context
-from training.runs.present.run_estimates import PlannedRun, estimate, planned_run, readable
+from training.runs.present.run_estimates import PlannedRun, estimate, planned_run
 from training.runs.present.run_form import RunForm
 
 
@@ -22,7 +23,8 @@ def of_kind(request: HttpRequest, project: Project, kind: str) -> HttpResponse:
         raise Http404(f"There is no kind of run called {kind}.")
     planned = planned_run(RunForm(request.GET or None, kind=KINDS[kind], project=project))
     if measure := request.GET.get("measure"):  # chosen before the form of an evaluation, which asks it no more
-        planned = PlannedRun(project, kind, readable(kind, planned.config | {"measure": measure}), planned.parent)
+        config = configs.parse_valid(kind, planned.config | {"measure": measure})
+        planned = PlannedRun(project, kind, vars(config), planned.parent)
     context = {"project": project, "kind": KINDS[kind], "estimate": estimate(planned)}
     return render(request, "training/runs/estimate.html", context)
 

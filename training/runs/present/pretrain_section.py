@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ValidationError
@@ -64,15 +64,7 @@ class Choices:
 
     @classmethod
     def of(cls, form: RunForm) -> Choices:
-        values = {}
-        for name in (field.name for field in fields(configs.PretrainConfig)):
-            value = value_in(form, f"config.{name}")
-            if value not in (None, ""):
-                values[name] = value
-        try:
-            config = configs.parse("pretrain", values)
-        except configs.ConfigError as error:  # the fields that are wrong count as they stand by default
-            config = configs.PretrainConfig(**{n: v for n, v in values.items() if n not in error.errors})
+        config = configs.parse_valid("pretrain", typed_options(form))
         return cls.of_config(config, value_in(form, "parent"), value_in(form, "dataset"))
 
     @classmethod
@@ -156,6 +148,13 @@ def _last_run(size: str, config: configs.PretrainConfig, machine_name: str = "")
         if run.result.get("tokens_per_second") and is_there and all(run.config.get(k) == v for k, v in alike.items()):
             return run
     return None
+
+
+def typed_options(form: RunForm) -> dict[str, Any]:
+    """Return the options that stand in a form, typed in or proposed, without those that are empty or cannot be read."""
+    names = [name for name in form.fields if name.startswith("config.")]
+    values = {name.removeprefix("config."): value_in(form, name) for name in names}
+    return {name: value for name, value in values.items() if value not in (None, "")}
 
 
 def value_in(form: RunForm, name: str) -> Any:

@@ -16,7 +16,7 @@ from annotate.models import Dataset, LanguageModel, Project
 from training import configs
 from training.models import Attempt, Run
 from training.runs.figures.progress import duration
-from training.runs.present.pretrain_section import BYTES_PER_TOKEN, Choices, chosen_size, value_in
+from training.runs.present.pretrain_section import BYTES_PER_TOKEN, Choices, chosen_size, typed_options, value_in
 
 if TYPE_CHECKING:
     from training.runs.present.run_form import RunForm
@@ -57,20 +57,9 @@ class Estimate:
 
 def planned_run(form: RunForm) -> PlannedRun:
     """Return what stands in a form, typed in or proposed; an option that cannot be read counts as it is by default."""
-    names = [name for name in form.fields if name.startswith("config.")]
-    typed = {name.removeprefix("config."): value_in(form, name) for name in names}
-    values = {name: value for name, value in typed.items() if value not in (None, "")}
+    config = vars(configs.parse_valid(form.kind.name, typed_options(form) | form.fixed_options()))
     rows = {name: value_in(form, name) if name in form.fields else None for name in ("parent", "dataset")}
-    return PlannedRun(form.project, form.kind.name, readable(form.kind.name, values | form.fixed_options()), **rows)
-
-
-def readable(kind: str, values: dict[str, Any]) -> dict[str, Any]:
-    """Return a whole config: what is wrong in it, and what is left out, as it is by default."""
-    config_class = configs.CONFIGS[kind]
-    try:
-        return vars(configs.parse(kind, values))
-    except configs.ConfigError as error:
-        return vars(config_class(**{name: value for name, value in values.items() if name not in error.errors}))
+    return PlannedRun(form.project, form.kind.name, config, **rows)
 
 
 def estimate(planned: PlannedRun) -> Estimate:
@@ -91,7 +80,7 @@ def estimate(planned: PlannedRun) -> Estimate:
 
 
 def _of_pretraining(planned: PlannedRun) -> Estimate:
-    config = configs.parse("pretrain", planned.config)
+    config = configs.PretrainConfig(**planned.config)
     row = chosen_size(Choices.of_config(config, planned.parent, planned.dataset))
     if row is None:
         return Estimate(None, None, "")
