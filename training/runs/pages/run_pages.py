@@ -30,7 +30,7 @@ from training.runs.ordering import actions
 from training.runs.present import kind_sections, run_details, run_list
 from training.runs.present.run_estimates import estimate, planned_run
 from training.runs.present.run_form import ROWS, RunForm, earlier_run, suggested
-from training.runs.present.run_page import run_charts, run_tabs
+from training.runs.present.run_page import run_charts, run_config, run_tabs
 
 _PLAIN = "text/plain; charset=utf-8"
 _BLOCK = 1 << 20
@@ -198,9 +198,11 @@ def _act(request: HttpRequest, run_id: int, action: Any) -> HttpResponse:
 
 def _page(request: HttpRequest, run: Run, view: run_tabs.View) -> dict[str, Any]:
     shown = run_details.context(run, view)
-    return {
+    return {  # beside what its live updates render, too
         **shown,
+        **(run_config.context(run) if view.tab == run_tabs.CONFIG else {}),
         "project": run.project,
+        "tabs": run_tabs.tabs_of(run, view),
         "pictures": run_charts.pictures(run, view, shown) if view.is_drawn else [],
         "form_key": uuid.uuid4().hex,
         "may_change": can(request.user, "research", run.project),

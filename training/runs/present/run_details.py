@@ -13,7 +13,7 @@ from training.core.kinds import KINDS
 from training.models import Run
 from training.runs.figures import progress
 from training.runs.present import kind_sections, run_samples
-from training.runs.present.run_page import run_charts, run_config, run_overview, run_tabs
+from training.runs.present.run_page import run_charts, run_overview, run_tabs
 from training.runs.present.run_page.run_charts import Figures
 from training.runs.present.run_page.run_tabs import View
 
@@ -53,8 +53,6 @@ def context(run: Run, view: View, figures: Figures | None = None) -> dict[str, A
         **section,
         "run": run,
         "view": view,
-        "tab": view.tab,
-        "tabs": run_tabs.tabs_of(run, view),
         "kind": KINDS.get(run.kind),
         "state": run.state,
         "progress": progress.progress(run, attempts, figures.last[-1] if figures.last else {}, now),
@@ -68,8 +66,6 @@ def context(run: Run, view: View, figures: Figures | None = None) -> dict[str, A
 def _of_tab(run: Run, view: View) -> dict[str, Any]:
     if view.tab == run_tabs.SAMPLES:
         return run_samples.context(run, view.step)
-    if view.tab == run_tabs.CONFIG:
-        return run_config.context(run)
     if view.tab == run_tabs.LOG:
         log = run.path / "log.txt"
         return {"log": log_tail(log, _LOG_LINES), "log_bytes": log.stat().st_size if log.exists() else 0}
