@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from training.models import Metric, Run
@@ -17,15 +17,14 @@ _POINTS = 2000  # more than a screen has pixels
 
 @dataclass
 class Figures:
-    """Hold what a page knows of the metrics: their names, first and last values, and the rows that it was given.
+    """Hold what a page knows of the metrics: their first and last values, and the rows that it was given.
 
     Read once for a page; a live one then adds what is new, and never reads again what it has shown.
     """
 
-    rows: list[Row]
-    names: set[str]
-    first: Row | None
-    last: Row | None
+    rows: list[Row] = field(default_factory=list)
+    first: Row | None = None
+    last: Row | None = None
     firsts: dict[str, float] = field(default_factory=dict)  # the first value of each figure
     lasts: dict[str, float] = field(default_factory=dict)
 
@@ -33,26 +32,29 @@ class Figures:
     def read(cls, run: Run, until: int | None = None) -> Figures:
         """Return all rows, or those until this sequence number."""
         metrics = run.metrics.all() if until is None else run.metrics.filter(sequence__lte=until)
-        return cls([], set(), None, None).add(list(_values(metrics)))
+        return cls().add(list(_values(metrics)))
 
     @classmethod
     def ends(cls, run: Run) -> Figures:
         """Return the first row and the last alone, for tabs that draw nothing."""
         rows = list(_values(run.metrics.all())[:1])
         last = run.metrics.order_by("-sequence").values_list("sequence", "pk", "step", "values").first()
-        return cls([], set(), None, None).add(rows + ([last] if last and last != rows[-1] else []))
+        return cls().add(rows + ([last] if last and last != rows[-1] else []))
 
     def add(self, rows: list[Row]) -> Figures:
         """Return the figures with these rows, which came after the others."""
         if not rows:
             return self.without_rows()
-        later = curves.last_values(row[-1] for row in rows)
-        firsts = {**curves.last_values(row[-1] for row in reversed(rows)), **self.firsts}
-        names = self.names | curves.names_in(row[-1] for row in rows)
-        return Figures(rows, names, self.first or rows[0], rows[-1], firsts, {**self.lasts, **later})
+        firsts = curves.last_values(row[-1] for row in reversed(rows)) | self.firsts
+        lasts = self.lasts | curves.last_values(row[-1] for row in rows)
+        return Figures(rows, self.first or rows[0], rows[-1], firsts, lasts)
 
     def without_rows(self) -> Figures:
-        return Figures([], self.names, self.first, self.last, self.firsts, self.lasts)
+        return replace(self, rows=[])
+
+    @property
+    def names(self) -> set[str]:
+        return set(self.lasts)
 
     @property
     def outer_rows(self) -> list[tuple[int, dict[str, Any]]]:
