@@ -55,7 +55,7 @@ def review_context(run: Run) -> dict[str, Any]:
         "review_picture": picture(marks) if len(marks := _marks(reviewed, config)) > 1 else "",
         "not_asked": sorted(Counter(one.not_asked for one in reviewed if one.not_asked).items()),
         "open_pairs": sum(1 for one in reviewed if _is_open(one)),
-        "judged_pairs": _judged_pairs(run),
+        "judged_pairs": _judged_pairs(run, reviewed),
         "config_now": config,
     }
 
@@ -129,15 +129,15 @@ def _agreement(agreement: review_agreement.Agreement) -> str:
     return f"{agreement.agreed} of {agreement.decided} [{100 * low:.0f}, {100 * high:.0f}] %"
 
 
-def _judged_pairs(run: Run) -> list[Judged]:
+def _judged_pairs(run: Run, reviewed: Sequence[human_review.ReviewedPair]) -> list[Judged]:
     """Return the latest pairs that somebody has judged. Others are still to be judged blind, by this very reader
     perhaps."""
-    pair_by_sequence = {one.sequence: one for one in human_review.reviewed_pairs(run)}
-    rows = run.reviews.select_related("prompt", "policy_answer", "parent_answer").order_by("-sequence")
-    judged_pairs = []
-    for review in rows:
-        one = pair_by_sequence[review.sequence]
-        share = one.people if one.people is not None else one.simulations
-        if share is not None and review.policy_answer is not None:
-            judged_pairs.append(Judged(review, "undecided" if share == 0.5 else "policy" if share > 0.5 else "parent"))
-    return judged_pairs[:_PAIRS]
+    shares = ((one.sequence, one.people if one.people is not None else one.simulations) for one in reviewed)
+    share_by_sequence = {sequence: share for sequence, share in shares if share is not None}
+    rows = run.reviews.filter(sequence__in=share_by_sequence, policy_answer__isnull=False).order_by("-sequence")
+    latest = rows.select_related("prompt", "policy_answer", "parent_answer")[:_PAIRS]
+    return [Judged(review, _preferred(share_by_sequence[review.sequence])) for review in latest]
+
+
+def _preferred(share: float) -> str:
+    return "undecided" if share == 0.5 else "policy" if share > 0.5 else "parent"
