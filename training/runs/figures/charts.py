@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 
 from common.charts.axes import Scale, level_lines, scale, ticks
 from common.charts.scene import LINE_COLOURS, Dot, Line, Mark, Scene, Text, colour_of, svg
+from common.whole_numbers import whole_number
 from training.runs.figures.curves import number
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 14, 10, 26
 _X_TITLE = 110  # room for the words at the end of the axis
 
 Point = tuple[float, float]
+WINDOWS = (0, 5, 20, 100)  # points that a smoothed curve averages over; 0 does not smooth
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,12 @@ def picture(
     marks.append(Text((width - _RIGHT, height - 4), x_title, "end"))
     names = ", ".join(one.label for one in series)
     return svg(Scene(width, height, f"{title} of {names}; the table below has the figures", marks), "curves")
+
+
+def window_of(text: str) -> int:
+    """Return the window that an address asks for; what is none of WINDOWS does not smooth."""
+    window = whole_number(text, 0)
+    return window if window in WINDOWS else 0
 
 
 def smoothed(series: Series, window: int) -> Series:

@@ -14,7 +14,7 @@ from django.db.models import Exists, OuterRef
 
 from annotate.models import Project
 from common.charts.scene import LINE_COLOURS
-from common.whole_numbers import row_ids, whole_number
+from common.whole_numbers import row_ids
 from training.core.kinds import kind_title
 from training.models import Metric, Run
 from training.runs.figures import charts, curves, differences
@@ -24,7 +24,6 @@ from training.runs.present.run_details import RELATED
 
 MOST_RUNS = 12
 AXES = {"step": "Step", "tokens": "Tokens", "seconds": "Seconds of work"}
-SMOOTH = (0, 5, 20, 100)
 _POINTS = 600
 _SMALL_POINTS = 200
 _MULTIPLES = 6  # pictures shown at first
@@ -48,12 +47,11 @@ class Choice:
     @classmethod
     def of(cls, query: Any) -> Choice:
         numbers = row_ids(query.getlist("run"))
-        smooth = whole_number(query.get("smooth", ""), 0)
         return cls(
             tuple(dict.fromkeys(numbers))[:MOST_RUNS],
             query.get("metric", ""),
             query.get("x") if query.get("x") in AXES else "step",
-            smooth if smooth in SMOOTH else 0,
+            charts.window_of(query.get("smooth", "")),
             bool(query.get("log")),
         )
 
@@ -99,7 +97,7 @@ def context(project: Project, choice: Choice) -> dict[str, Any]:
         "title": curve_by_name[metric].title if metric else "",
         "metrics": known_curves,
         "axes": AXES.items(),
-        "windows": SMOOTH,
+        "windows": charts.WINDOWS,
         "wide": _drawn(curve_by_name[metric], raw, choice) if metric else "",
         "narrow": _drawn(curve_by_name[metric], raw, choice, width=370, height=280) if metric else "",
         "multiples": multiples[:_MULTIPLES],

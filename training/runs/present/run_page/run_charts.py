@@ -9,7 +9,7 @@ from typing import Any
 from training.models import Metric, Run
 from training.runs.figures import charts, curves
 from training.runs.ordering import pauses
-from training.runs.present.run_page.run_tabs import SMOOTH, View
+from training.runs.present.run_page.run_tabs import View
 
 Row = tuple[int, int, int, dict[str, Any]]  # sequence, id, step, values
 _POINTS = 2000  # more than a screen has pixels
@@ -95,7 +95,7 @@ def context(run: Run, view: View, figures: Figures) -> dict[str, Any]:
         "more_rows": figures.table(more),
         "is_thinned": len(figures.rows) > 120,
         "curve_data": {"points": rows, "curves": as_json(shown), "smooth": view.smooth, "log": view.is_log},
-        "windows": SMOOTH,
+        "windows": charts.WINDOWS,
     }
 
 

@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 from django.urls import reverse
 
 from common.whole_numbers import whole_number
+from training.runs.figures import charts
 from training.runs.present import kind_sections
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ TITLES = {
     LOG: "Log",
 }
 DRAWN = (OVERVIEW, CHARTS)  # tabs with curves
-SMOOTH = (0, 5, 20, 100)  # points that a smoothed curve averages over; 0 does not smooth
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,10 @@ class View:
     def of(cls, run: Run, query: Mapping[str, Any]) -> View:
         tab = query.get("tab") or OVERVIEW
         step = whole_number(query.get("step") or "", -1)
-        smooth = whole_number(query.get("smooth") or "", 0)
         return cls(
             tab if tab in names_of(run) else OVERVIEW,
             step if step >= 0 else None,
-            smooth if smooth in SMOOTH else 0,
+            charts.window_of(query.get("smooth") or ""),
             bool(query.get("log")),
         )
 
