@@ -54,7 +54,7 @@ def file(request: HttpRequest, path: Path, *, name: str) -> StreamingHttpRespons
     """Return a download of any size called `name`, block by block in flat memory; a broken one can be continued."""
     size = path.stat().st_size
     begin = _begin(request.headers.get("Range", ""), size)
-    content = _blocks_asynchronously(path, begin) if isinstance(request, ASGIRequest) else _blocks(path, begin)
+    content = _blocks_asynchronously(path, begin) if isinstance(request, ASGIRequest) else blocks(path, begin)
     response = StreamingHttpResponse(content, content_type="application/octet-stream", status=206 if begin else 200)
     response["Accept-Ranges"] = "bytes"
     response["Content-Length"] = size - begin
@@ -71,7 +71,8 @@ def _begin(text: str, size: int) -> int:
     return begin if begin < size else 0
 
 
-def _blocks(path: Path, begin: int) -> Iterator[bytes]:
+def blocks(path: Path, begin: int = 0) -> Iterator[bytes]:
+    """Yield what a file holds, from a byte on."""
     with path.open("rb") as opened:
         opened.seek(begin)
         while block := opened.read(_BLOCK):

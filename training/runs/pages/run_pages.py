@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, cast
 
 from django.contrib.auth.views import redirect_to_login
@@ -33,7 +32,6 @@ from training.runs.present.run_form import ROWS, RunForm, earlier_run, suggested
 from training.runs.present.run_page import run_charts, run_config, run_tabs
 
 _PLAIN = "text/plain; charset=utf-8"
-_BLOCK = 1 << 20
 
 
 @never_cache
@@ -139,13 +137,7 @@ def log(request: HttpRequest, run_id: int) -> HttpResponseBase:
     if path.is_symlink() or not path.exists():  # the recipe could have laid a link to any file
         raise Http404("Nothing is written yet.")
     # Without its length: it may grow while it is sent.
-    return downloads.download(request, _blocks(path), name=f"run-{run.pk}-log.txt", content_type=_PLAIN)
-
-
-def _blocks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            yield block
+    return downloads.download(request, downloads.blocks(path), name=f"run-{run.pk}-log.txt", content_type=_PLAIN)
 
 
 @never_cache
