@@ -26,11 +26,10 @@ from annotate.models import Dataset, LanguageModel, Project
 from common.splits import text_hash
 from common.whole_numbers import whole_number
 from training import configs
-from training.core.kinds import KINDS
 from training.models import Metric, Run, Sample
 from training.runs.figures import fidelity
 from training.runs.human_review import reviews as human_review
-from training.runs.ordering import actions, pauses
+from training.runs.ordering import actions, checks, pauses
 from training.runs.ordering import order_files as orders
 from training.runs.present.run_estimates import PlannedRun, estimate
 from training.runs.queue import outputs
@@ -207,8 +206,7 @@ class Runs(DeclaredViewSet):
         fields = dict(planned.validated_data)
         project = rows_of(request, fields)
         self.require_role(project)
-        if fields["kind"] not in KINDS:
-            raise Refused(400, kind=f"{fields['kind']!r} is not a kind of run; use one of {', '.join(KINDS)}.")
+        checks.require_kind(fields["kind"])
         try:
             config = vars(configs.parse(fields["kind"], fields.pop("config")))
         except configs.ConfigError as error:

@@ -31,9 +31,7 @@ def check_order(
     seed: int,
 ) -> Any:
     """Return the validated config. Raises Refused: 409 when only the state of a model or a name is in the way."""
-    if kind not in KINDS:
-        raise Refused(400, kind=f"{kind!r} is not a kind of run; use one of {', '.join(KINDS)}.")
-    order = KINDS[kind]
+    order = require_kind(kind)
     _check_tenancy(project, parent=parent, reward_model=reward_model)
     check_in_use(parent=parent, reward_model=reward_model)
     errors = _parent_errors(order, parent, config) | _dataset_errors(order, project, dataset) | _seed_errors(seed)
@@ -61,6 +59,13 @@ def check_order(
     if errors:
         raise Refused(400, **errors)
     return checked
+
+
+def require_kind(name: str) -> Kind:
+    """Return the kind of that name. Raises Refused, naming those that there are."""
+    if name not in KINDS:
+        raise Refused(400, kind=f"{name!r} is not a kind of run; use one of {', '.join(KINDS)}.")
+    return KINDS[name]
 
 
 def _check_tenancy(project: Project, **models: LanguageModel | None) -> None:

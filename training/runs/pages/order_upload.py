@@ -10,10 +10,10 @@ from django.shortcuts import redirect, render
 from annotate.core.errors import Refused
 from annotate.core.page_access import allows, in_project
 from annotate.models import Project, User
-from training.core.kinds import KINDS
 from training.runs.access import find_run
 from training.runs.ordering import actions
 from training.runs.ordering import order_files as orders
+from training.runs.ordering.checks import require_kind
 from training.runs.pages.run_pages import form_page
 from training.runs.present.run_form import RunForm, suggested
 
@@ -52,17 +52,14 @@ def from_file(request: HttpRequest, project: Project) -> HttpResponse:
 
 def _as_form(request: HttpRequest, project: Project, order: orders.Order) -> HttpResponse:
     arguments = dict(order.arguments)
-    kind, config = arguments.pop("kind"), arguments.pop("config")
-    if kind not in KINDS:
-        raise Refused(400, kind=f"{kind!r} is not a kind of run; use one of {', '.join(KINDS)}.")
-    initial = suggested(project, kind, parent=arguments.get("parent")) | {
+    kind, config = require_kind(arguments.pop("kind")), arguments.pop("config")
+    initial = suggested(project, kind.name, parent=arguments.get("parent")) | {
         name: value for name, value in arguments.items() if name != "name" or value
     }
-    form = RunForm(
-        kind=KINDS[kind], project=project, initial=initial | {f"config.{name}": v for name, v in config.items()}
-    )
+    initial |= {f"config.{name}": v for name, v in config.items()}
+    form = RunForm(kind=kind, project=project, initial=initial)
     unknown = [name for name in config if f"config.{name}" not in form.fields]
-    notes = [*order.notes, *(f"{name} is not an option of {kind} and is left out." for name in unknown)]
+    notes = [*order.notes, *(f"{name} is not an option of {kind.name} and is left out." for name in unknown)]
     return form_page(request, project, form, notes=notes)
 
 
