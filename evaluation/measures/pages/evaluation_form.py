@@ -16,7 +16,7 @@ from evaluation.measures.catalogue import Measure
 from training.configs.evaluate import EvaluateConfig
 from training.core.kinds import KINDS
 from training.runs.present.default_models import newest_model
-from training.runs.present.run_form import RunForm
+from training.runs.present.run_form import RunForm, boxes_in
 
 _PREFIX = "config."
 _ROWS = ("parent", "other_dataset", "reward_model")
@@ -107,9 +107,8 @@ def values_in(query: QueryDict) -> dict[str, Any]:
     fields: dict[str, Any] = {name: value for name, value in query.items() if _is_field(name)}
     if "also" in query:
         fields["also"] = query.getlist("also")
-    if "sent" in query:  # a box that is not ticked is not sent
-        flags = [f.name for f in dataclasses.fields(EvaluateConfig) if isinstance(f.default, bool)]
-        fields |= {_PREFIX + name: _PREFIX + name in query for name in flags}
+    if "sent" in query:
+        fields |= boxes_in(query, EvaluateConfig)
     return fields
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import uuid
 from collections.abc import Sequence
 from functools import partial
@@ -20,6 +19,7 @@ from annotate.core.permissions import can, require
 from annotate.models import LanguageModel, Project, User
 from common.whole_numbers import row_id
 from training.configs import CONFIGS
+from training.configs.forms.layouts import ROWS
 from training.configs.forms.starting_points import values_by_name
 from training.core.kinds import KINDS
 from training.core.stages import stages
@@ -28,7 +28,7 @@ from training.runs.access import find_run
 from training.runs.ordering import actions
 from training.runs.present import kind_sections, run_details, run_list
 from training.runs.present.run_estimates import estimate, planned_run
-from training.runs.present.run_form import ROWS, RunForm, earlier_run, suggested
+from training.runs.present.run_form import RunForm, boxes_in, earlier_run, suggested
 from training.runs.present.run_page import run_charts, run_config, run_tabs
 
 _PLAIN = "text/plain; charset=utf-8"
@@ -209,15 +209,12 @@ def _initial_values(request: HttpRequest) -> dict[str, Any]:
     leaves out are boxes that are not ticked.
     """
     items = request.GET.items()
-    values: dict[str, Any] = {
-        name: value for name, value in items if name in (*ROWS, "name", "seed") or name.startswith("config.")
-    }
+    values: dict[str, Any] = {name: value for name, value in items if name in ROWS or name.startswith("config.")}
     sent = request.GET.get("sent", "")
     if "preset" in request.GET:
         return {name: value for name, value in values.items() if not name.startswith("config.")}
     if sent in CONFIGS:
-        boxes = [field.name for field in dataclasses.fields(CONFIGS[sent]) if isinstance(field.default, bool)]
-        values |= {f"config.{name}": f"config.{name}" in values for name in boxes}
+        values |= boxes_in(request.GET, CONFIGS[sent])
     return values
 
 

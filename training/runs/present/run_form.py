@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from django import forms
 from django.db.models import Model
 from django.forms.boundfield import BoundField
+from django.http import QueryDict
 
 from annotate.core.errors import Refused
 from annotate.models import Dataset, LanguageModel, Project
@@ -53,6 +54,12 @@ def earlier_run(project: Project, kind: str, number: str) -> Run | None:
     """Return the run that a link wants repeated: `?like=7`."""
     pk = row_id(number)
     return project.runs.filter(pk=pk, kind=kind).first() if pk else None
+
+
+def boxes_in(query: QueryDict, config_class: Any) -> dict[str, bool]:
+    """Return which boxes of a form that was sent are ticked: one that is not ticked is not in the address."""
+    names = [_PREFIX + field.name for field in dataclasses.fields(config_class) if isinstance(field.default, bool)]
+    return {name: name in query for name in names}
 
 
 @dataclass(frozen=True)
