@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Callable
 from datetime import timedelta
+from typing import TypeVar
 
 from django.db.models import QuerySet
 from django.http import HttpResponse
@@ -35,31 +36,29 @@ KEPT_TO = {
     "write": "prompts to answer",
 }
 DRAFTS_KEPT = timedelta(days=3)
+T = TypeVar("T")
 # A lesson has told what is right, and a decision has a page of its own.
 NOT_UNDONE_HERE = (Assignment.Purpose.TUTORIAL, Assignment.Purpose.ADJUDICATION)
 
 
-def with_time(assignment: Assignment, user: User, act: Callable[[], None]) -> None:
+def with_time(assignment: Assignment, user: User, act: Callable[[], T]) -> T:
     """Do it, if need be after taking the item up again: who comes late loses nothing while its place is free."""
     try:
-        act()
+        return act()
     except Refused as refused:
         if refused.status != 410:
             raise
         assignment_lifecycle.again(assignment=assignment, by=user)
-        act()
+        return act()
 
 
 def submit(request: MemberRequest, assignment: Assignment) -> str:
     """Submit the item's form, and return what was sent in a few words. Raises Refused."""
-    rows: list[Feedback] = []
 
-    def say() -> None:
-        row = feedback.submit(assignment=assignment, by=request.user, **form_input.submission(request, assignment))
-        rows.append(row)
+    def say() -> Feedback:
+        return feedback.submit(assignment=assignment, by=request.user, **form_input.submission(request, assignment))
 
-    with_time(assignment, request.user, say)
-    return describe_sent(rows[0])
+    return describe_sent(with_time(assignment, request.user, say))
 
 
 def wanted_kind(request: MemberRequest, project: Project) -> str | None:
