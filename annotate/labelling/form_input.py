@@ -14,6 +14,7 @@ from django.http import HttpRequest
 from annotate.core.errors import Refused
 from annotate.data import rankings
 from annotate.labelling.forms.storage import STANDING, rows_of
+from annotate.labelling.forms.verdicts import value_of
 from annotate.models import Assignment, Comparison, Demonstration, Ranking, Rating, Span
 from common.whole_numbers import whole_number
 
@@ -159,7 +160,7 @@ def taken_back(assignment: Assignment) -> Entered:
     spans = [row for row in last_rows if isinstance(row, Span)]
     letters = {completion.pk: letter for letter, completion in zip(LETTERS, assignment.completions, strict=False)}
     return Entered(
-        choice=":".join(str(v) for v in (comparison.winner, comparison.strength) if v) if comparison else "",
+        choice=value_of(comparison.winner, comparison.strength) if comparison else "",
         thumbs={True: "up", False: "down", None: ""}[rating.thumbs] if rating else "",
         stars=str(rating.stars or "") if rating else "",
         aspects={name: str(value) for name, value in rating.aspects.items()} if rating else {},

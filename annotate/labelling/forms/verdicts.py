@@ -18,6 +18,11 @@ class Verdict:
     letter: str = ""  # its second key, the same in the arena
 
 
+def value_of(winner: str, strength: int | None) -> str:
+    """Return a winner and its strength as the form's choice has them."""
+    return f"{winner}:{strength}" if strength else winner
+
+
 VERDICTS = (
     Verdict("model_a:3", "a_much_better", "A is much better", "1", "toa"),
     Verdict("model_a:2", "a_better", "A is better", "2", "toa", "a"),

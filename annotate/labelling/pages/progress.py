@@ -8,7 +8,7 @@ from django.db.models import Count, Q
 from django.utils import timezone
 
 from annotate.labelling.forms.feedback_text import describe_feedback
-from annotate.labelling.forms.verdicts import VERDICTS
+from annotate.labelling.forms.verdicts import VERDICTS, value_of
 from annotate.models import Assignment, Comparison, Demonstration, Project, ReservedPrompt, User
 from annotate.models.feedback import Feedback
 
@@ -64,8 +64,7 @@ def done_today(project: Project, user: User) -> int:
 def describe_sent(row: Feedback) -> str:
     """Return what was sent in the words of its button: "A is better"."""
     if isinstance(row, Comparison) and not row.ranking_id:
-        value = f"{row.winner}:{row.strength}" if row.strength else row.winner
-        return _LABELS.get(value, describe_feedback(row))
+        return _LABELS.get(value_of(row.winner, row.strength), describe_feedback(row))
     if isinstance(row, Demonstration):
         return "your answer"
     return describe_feedback(row)
