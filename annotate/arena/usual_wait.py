@@ -19,11 +19,7 @@ def usual_seconds(project: Project) -> int | None:
     It is of the project and not of the two models of a battle, so that it says nothing of who they are.
     """
     key = f"arena-usual-seconds:{project.pk}"
-    kept: int | None = cache.get(key)
-    if kept is None:
-        kept = _measured(project)
-        cache.set(key, kept, _KEPT_SECONDS)
-    return kept or None
+    return cache.get_or_set(key, lambda: _measured(project), _KEPT_SECONDS) or None
 
 
 def _measured(project: Project) -> int:
