@@ -8,7 +8,7 @@ import numpy as np
 
 from annotate.arena.battles.vote_effects import RatingAfterVote
 from annotate.models import Comparison
-from evaluation.leaderboard.leaderboard_rows import EARLY, standings
+from evaluation.leaderboard.leaderboard_rows import is_early, standings
 from evaluation.leaderboard.snapshots import current, tally_of
 from evaluation.models import Leaderboard
 from evaluation.ratings import LABELS
@@ -26,7 +26,7 @@ def ratings_after(vote: Comparison) -> Mapping[int, RatingAfterVote]:
     changes = _changes(board, vote)
     return {
         row.model.pk: RatingAfterVote(
-            row.rating, row.margin, row.battles, changes.get(row.model.pk), not row.margin < EARLY
+            row.rating, row.margin, row.battles, changes.get(row.model.pk), is_early(row.lower, row.upper)
         )
         for row in standings(board)
         if row.model.pk in ids
