@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from django.db.models import Q
+from django.db.models import Count
 
 from annotate.core.hooks import Hook
-from annotate.models import Comparison, Status, Winner
+from annotate.labelling.records.battle_filter import Battles
+from annotate.models import Battle, Comparison, Status, Winner
 
 
 @dataclass(frozen=True)
@@ -58,19 +59,20 @@ def effect_of(vote: Comparison) -> VoteEffect:
     assert battle is not None
     tell = RATINGS_AFTER_VOTE.first
     ratings = tell(vote) if tell else {}
-    return VoteEffect(ratings.get(battle.model_a_id), ratings.get(battle.model_b_id), _meetings_of(vote))
+    return VoteEffect(ratings.get(battle.model_a_id), ratings.get(battle.model_b_id), _meetings_of(vote, battle))
 
 
-def _meetings_of(vote: Comparison) -> Meetings:
-    a, b = vote.completion_a.model_id, vote.completion_b.model_id
+def _meetings_of(vote: Comparison, battle: Battle) -> Meetings:
     votes = Comparison.objects.filter(
-        Q(completion_a__model=a, completion_b__model=b) | Q(completion_a__model=b, completion_b__model=a),
         project=vote.project_id,
         status=Status.COUNTED,
         judge=vote.judge,
         prompt__side=vote.prompt.side,
     )
-    wins: dict[int | None, int] = {a: 0, b: 0, None: 0}
-    for first, second, winner in votes.values_list("completion_a__model", "completion_b__model", "winner"):
-        wins[first if winner == Winner.MODEL_A else second if winner == Winner.MODEL_B else None] += 1
-    return Meetings(wins[a], wins[b], wins[None])
+    as_here, swapped = (
+        dict(part.order_by().values_list("winner").annotate(Count("pk")))
+        for part in Battles(battle.model_a, battle.model_b).parts(votes)
+    )
+    a = as_here.get(Winner.MODEL_A, 0) + swapped.get(Winner.MODEL_B, 0)
+    b = as_here.get(Winner.MODEL_B, 0) + swapped.get(Winner.MODEL_A, 0)
+    return Meetings(a, b, sum(as_here.values()) + sum(swapped.values()) - a - b)
