@@ -22,7 +22,6 @@ from annotate.labelling import flagging as flags
 from annotate.labelling.forms.verdicts import VERDICTS
 from annotate.labelling.pages.progress import describe_sent, done_today, position_of
 from annotate.labelling.scales.declared import asks_one_thing, scales_in
-from annotate.labelling.shortcuts.keys import merged
 from annotate.models import Assignment, Completion, Project, Split, User
 from annotate.models.feedback import Feedback
 from annotate.projects.wellbeing import actions as harm_budget
@@ -103,7 +102,6 @@ def show(
         "send_to": send_to or _send_to(request, project, assignment, editing),
         "scales": scales,
         "at_once": assignment is not None and not editing and asks_one_thing(assignment.kind, scales),
-        "shortcuts": merged(request.user.shortcuts),
         "history_url": reverse("annotate-history", args=[project.slug]),
         "verdicts": VERDICTS,
         "stars": ["1", "2", "3", "4", "5"],
