@@ -10,7 +10,7 @@ from django import template
 from django.utils.html import escape, json_script
 from django.utils.safestring import SafeString, mark_safe
 
-from annotate.labelling.shortcuts.keys import GROUPS, Group, keys_of_group, merged
+from annotate.labelling.shortcuts.keys import GROUPS, Group, keys_of_group, merged, second_keys
 from common.sampling import cut_note
 
 register = template.Library()
@@ -28,12 +28,10 @@ def all_key_groups() -> tuple[Group, ...]:
     return GROUPS
 
 
-@register.simple_tag
-def letter_of(user: Any, action: str) -> str:
-    """Return the action's second key, where this person has not given it to something else."""
-    keys = keys_of(user)
-    by_key = next(keys_of_group(keys, group) for group in GROUPS if any(a.name == action for a in group.actions))
-    return next((key for key, name in by_key.items() if name == action and key != keys[action]), "")
+@register.filter
+def letters(keys: Mapping[str, str]) -> dict[str, str]:
+    """Return the second key of each action that has one, where this person has not given it to something else."""
+    return {action: letter for group in GROUPS for action, letter in second_keys(keys, group).items()}
 
 
 @register.simple_tag

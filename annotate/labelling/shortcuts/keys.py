@@ -109,10 +109,14 @@ def merged(custom_keys: Mapping[str, object]) -> dict[str, str]:
 
 def keys_of_group(keys: Mapping[str, str], group: Group) -> dict[str, str]:
     """Return {key: action} while a group is active: each action's key, and the letters that are nobody's own."""
-    by_key = {keys[action.name]: action.name for action in group.actions}
+    letters = {letter: name for name, letter in second_keys(keys, group).items()}
+    return letters | {keys[action.name]: action.name for action in group.actions}
+
+
+def second_keys(keys: Mapping[str, str], group: Group) -> dict[str, str]:
+    """Return {action: letter} of a group, without the letters that are the key of something else."""
     taken = {keys[name] for action in group.actions for name in (action.name, *_RIVALS[action.name])}
-    letters = {action.letter: action.name for action in group.actions if action.letter and action.letter not in taken}
-    return letters | by_key
+    return {action.name: action.letter for action in group.actions if action.letter and action.letter not in taken}
 
 
 def normal(key: str) -> str:
