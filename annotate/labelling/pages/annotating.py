@@ -154,7 +154,10 @@ def _submit(request: MemberRequest, project: Project, assignment: Assignment) ->
         words = submit(request, assignment)
     except Refused as refused:
         return show(request, project, assignment, form_input.entered(request, refused))
-    return _go_on(request, project, f"Sent: {words}")
+    response = _go_on(request, project, f"Sent: {words}")
+    if not request.htmx and 0 < done_today(project, request.user) == project.daily_goal:
+        messages.success(request, f"That is today’s goal: {project.daily_goal}. Thank you.")
+    return response
 
 
 def _once(request: MemberRequest, name: str, assignment: Assignment, act: Callable[[], object]) -> bool:
@@ -214,8 +217,6 @@ def _go_on(request: MemberRequest, project: Project, sent: str) -> HttpResponse:
     if request.htmx:
         return _show_next(request, project, sent)
     messages.success(request, f"{sent}.")
-    if project.daily_goal and done_today(project, request.user) == project.daily_goal:
-        messages.success(request, f"That is today’s goal: {project.daily_goal}. Thank you.")
     return _redirect(request, project)
 
 

@@ -93,6 +93,7 @@ def show(
     )
     last = closed.order_by("closed_at").last()
     closed_at = last.closed_at if last else None
+    has_annotated = bool(sent) and last is not None and last.state == Assignment.State.SUBMITTED  # and not skipped
     guideline = project.guideline
     scales, done = scales_in(project), done_today(project, request.user)
     context = {
@@ -114,7 +115,7 @@ def show(
         "position": position_of(assignment, done) if assignment and not editing else None,
         "is_new_kind": bool(assignment and last and last.kind != assignment.kind and not editing),
         "sent": sent,
-        "has_reached_goal": bool(sent) and done == project.daily_goal,
+        "has_reached_goal": has_annotated and 0 < done == project.daily_goal,
         "undoable": last if last and not editing and feedback.may_change(last) else None,
         "guideline": guideline,
         "guideline_is_new": bool(guideline and closed_at and guideline.created_at > closed_at),

@@ -168,6 +168,19 @@ def test_the_day_s_goal_is_a_moment_of_its_own(client, project, user):
     assert "That is today’s goal" not in html and "2 today" in html
 
 
+@pytest.mark.parametrize(("goal", "done"), [(0, 0), (1, 1)])
+@pytest.mark.parametrize("headers", [HTMX, {}])
+def test_a_skip_reaches_no_goal(client, project, user, goal, done, headers):
+    type(project).objects.filter(pk=project.pk).update(daily_goal=goal)
+    for _ in range(2):
+        make_assignment(user, make_completion(make_prompt(project)))
+    for _ in range(done):
+        client.post(address(project), opened(client, project, stars="4"), headers=HTMX)
+    sent = opened(client, project, reason="I cannot judge this")
+    html = client.post(address(project, "annotate-skip"), sent, headers=headers, follow=True).content.decode()
+    assert "Skipped: I cannot judge this" in html and "That is today’s goal" not in html
+
+
 def test_a_double_submit_gets_the_first_answer(client, project, user):
     make_assignment(user, *make_pair(project))
     sent = opened(client, project, choice="model_a:3")
