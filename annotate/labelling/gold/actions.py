@@ -15,6 +15,7 @@ from annotate.core.permissions import require
 from annotate.labelling.queue.assigned_items import COMPARE, RATE
 from annotate.models import Comparison, Completion, GoldItem, Project, Rating, Split, User, Winner
 from common.whole_numbers import row_ids
+from common.winners import swapped
 
 LONGEST_EXPLANATION = 5000
 FEWEST_FOR_CONSENSUS = 2
@@ -82,10 +83,8 @@ def consensus_of(completions: list[Completion]) -> dict[str, list] | None:
         a, b = completions
         rows = Comparison.objects.teaching().by("person")  # type: ignore[attr-defined]
         straight = rows.filter(completion_a=a, completion_b=b).values_list("winner", flat=True)
-        swapped = rows.filter(completion_a=b, completion_b=a).values_list("winner", flat=True)
-        mirror = {Winner.MODEL_A.value: Winner.MODEL_B.value, Winner.MODEL_B.value: Winner.MODEL_A.value}
-        winners: list[Any] = [*straight, *(mirror.get(w, w) for w in swapped)]
-        return _agreed("winner", winners)
+        crossed = rows.filter(completion_a=b, completion_b=a).values_list("winner", flat=True)
+        return _agreed("winner", [*straight, *map(swapped, crossed)])
     ratings = Rating.objects.teaching().by("person").filter(completion=completions[0])  # type: ignore[attr-defined]
     stars = [n for n in ratings.values_list("stars", flat=True) if n]
     if stars:
