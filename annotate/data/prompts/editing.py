@@ -3,6 +3,7 @@ retired."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,12 +51,13 @@ def edit_prompt(*, prompt: Prompt, by: User, messages: Messages | None = None, c
         return Edited(prompt)
     _require_editable(prompt)
     _require_new(prompt, clean)
-    return _replace(prompt, clean, by) if depends_on(prompt) else _rewrite(prompt, clean, by)
+    return _replace(prompt, clean, by) if any(depends_on(prompt)) else _rewrite(prompt, clean, by)
 
 
-def depends_on(prompt: Prompt) -> list[str]:
-    """Return what other rows depend on the prompt, such as ["completions"]; empty where its text may be changed."""
-    return [name for name, rows in _related(prompt) if name not in (*_DERIVED, "replaces") and rows.exists()]
+def depends_on(prompt: Prompt) -> Iterator[str]:
+    """Yield what other rows depend on the prompt, such as "completions", one look at a time; nothing where its text may
+    be changed."""
+    return (name for name, rows in _related(prompt) if name not in (*_DERIVED, "replaces") and rows.exists())
 
 
 def _related(prompt: Prompt) -> list[tuple[str, models.QuerySet[Any]]]:
@@ -99,7 +101,7 @@ def _require_new(prompt: Prompt, messages: Messages) -> None:
     twin = Prompt.objects.filter(project=prompt.project, text_hash=text_hash).exclude(pk=prompt.pk).first()
     if twin is not None:
         raise Refused(409, messages=f"Prompt {twin.pk} asks this already; retire this one instead.")
-    if text_hash == prompt.text_hash and depends_on(prompt):
+    if text_hash == prompt.text_hash and any(depends_on(prompt)):
         raise Refused(
             409,
             messages="Only capitals or spaces differ. That counts as the same prompt, and this one has answers; change "

@@ -98,7 +98,7 @@ def _show(request: MemberRequest, row: Prompt, entered: dict[str, Any], refused:
         "answers": [] if is_withheld else answers[:_ANSWERS_SHOWN],
         "answer_count": answers.count(),
         "older": row.replaces.order_by("-id").first(),
-        "is_used": bool(editing.depends_on(row)),
+        "is_used": any(editing.depends_on(row)),
         "researches": can(request.user, "research", project),
         "longest_category": editing.LONGEST_CATEGORY,
         "categories": listing.categories(project),

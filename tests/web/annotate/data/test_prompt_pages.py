@@ -142,7 +142,7 @@ def test_a_prompt_with_answers_is_replaced_and_retired(client, project):
 
 def test_every_row_that_points_at_a_prompt_keeps_its_text(project):
     prompt = make_prompt(project)
-    assert editing.depends_on(prompt) == []
+    assert list(editing.depends_on(prompt)) == []
     freeze(project=project, kind="prompts", name="prompts", by=None, side="train")
     assert "datasets" in editing.depends_on(prompt)
     make_assignment(make_user(project), make_completion(prompt))
