@@ -30,7 +30,7 @@ def test_a_project_without_figures_says_what_to_do_first(client, project):
     assert "Researchers of this project start one" in page(client, project)
     client.force_login(make_user(project, role="researcher"))
     text = page(client, project)
-    assert reverse("new-run", args=[project.slug, "evaluate"]) in text and "kind=task" in text
+    assert reverse("new-run", args=[project.slug, "evaluate"]) in text and "as=task" in text
 
 
 def test_each_figure_stands_with_interval_n_direction_signature_and_its_run(client, project, base, child):
