@@ -12,33 +12,15 @@ from __future__ import annotations
 
 import os
 import pwd
-import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 from django.conf import settings
 
 from training.core.kinds import KINDS, PROXIES
 from training.core.run_directory import RecipeFailure, RunDirectory
-from training.runs.launchers import gpus, limits
+from training.runs.launchers import gpus, recipe_bounds
 from training.runs.launchers import host_memory as memory
-
-UMASK = 0o077
-_GB = 2**30
-
-_NAMES = (
-    *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TEMP", "TMP", "VIRTUAL_ENV"),
-    *("LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_LIBRARY_PATH", "XDG_CACHE_HOME", "ASSAY_DTYPE", "ASSAY_PRIVATE_ENDPOINTS"),
-    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
-)
-_BEGINNINGS = (
-    *("LC_", "PYTHON", "OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "MALLOC_", "NUMBA_", "NUMEXPR_"),
-    *("CUDA", "CUBLAS_", "NVIDIA_", "NCCL_", "GLOO_", "UCX_", "ROCR_", "HIP_", "HSA_", "MIOPEN_"),
-    *("TORCH", "PYTORCH_", "TRITON_", "ACCELERATE_", "TRANSFORMERS_", "TOKENIZERS_", "HF_", "DATASETS_"),
-)
-_SECRET = re.compile(r"(^|_)(TOKENS?|KEYS?|SECRETS?|PASS(WORD|WD|PHRASE)?|CREDENTIALS?|AUTH)(_|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -53,13 +35,15 @@ class Person:
 
 def environment(directory: Path) -> dict[str, str]:
     """Return the variables that a recipe of this run directory is given, of those that the worker has."""
-    wanted_names = {*_variables_of_kind(directory), *settings.RECIPE_ENVIRONMENT}
-    variables = {name: value for name, value in os.environ.items() if name in wanted_names or _is_harmless(name)}
-    if "HF_TOKEN" not in variables:
-        variables["HF_HUB_DISABLE_IMPLICIT_TOKEN"] = "1"  # nor one that somebody's `hf auth login` left in a file
+    variables = recipe_bounds.variables_of(os.environ, wanted_variables(directory))
     if found_person := person():
         variables |= {"HOME": found_person.home, "USER": found_person.name, "LOGNAME": found_person.name}
     return variables
+
+
+def wanted_variables(directory: Path) -> set[str]:
+    """Return the names of what this run is given beside the variables that hold no secret."""
+    return {*_variables_of_kind(directory), *settings.RECIPE_ENVIRONMENT}
 
 
 def person() -> Person | None:
@@ -87,8 +71,7 @@ def person() -> Person | None:
 
 def command(line: list[str]) -> list[str]:
     """Return the command line that sets the limits and then becomes `line`, in the same process."""
-    texts = [f"{name}={value}" for name, value in _limits().items()]
-    return [sys.executable, "-I", "-S", str(Path(limits.__file__).resolve()), *texts, "--", *line]
+    return recipe_bounds.limited_command(line, _limits())
 
 
 def memory_limit() -> int:
@@ -98,7 +81,7 @@ def memory_limit() -> int:
     is no default: what drivers map counts, and is no memory of the machine.
     """
     if settings.RECIPE_MEMORY_GB:
-        return int(settings.RECIPE_MEMORY_GB * _GB)
+        return int(settings.RECIPE_MEMORY_GB * recipe_bounds.GB)
     return 0 if gpus.names() else memory.limit()
 
 
@@ -143,31 +126,15 @@ def _variables_of_kind(directory: Path) -> tuple[str, ...]:
     return (*names, *PROXIES) if spec.endpoints else names
 
 
-def _is_harmless(name: str) -> bool:
-    return name in _NAMES or (name.startswith(_BEGINNINGS) and not _SECRET.search(name))
-
-
 def _limits() -> dict[str, int]:
-    """Return {name of resource's RLIMIT_*: most}. A core file would hold what was in memory: none is written."""
-    limits = {"CORE": 0}
-    if most := memory_limit():
-        limits["DATA"] = most
-    if settings.RECIPE_FILE_GB:
-        limits["FSIZE"] = int(settings.RECIPE_FILE_GB * _GB)
-    if settings.RECIPE_PROCESSES:
-        limits["NPROC"] = settings.RECIPE_PROCESSES + _threads_of_user()
-    return limits
+    return recipe_bounds.limits_of(
+        memory_bytes=memory_limit(),
+        file_gb=settings.RECIPE_FILE_GB,
+        processes=settings.RECIPE_PROCESSES,
+        threads=_threads_of_user() if settings.RECIPE_PROCESSES else 0,
+    )
 
 
 def _threads_of_user() -> int:
-    """Return how many the kernel counts now: the limit is of all that a user runs, on the whole machine."""
     user = person()
-    uid = user.uid if user else os.getuid()
-    total = 0
-    for process in psutil.process_iter():
-        try:
-            if process.uids().real == uid:
-                total += process.num_threads()
-        except psutil.Error:
-            continue
-    return total
+    return recipe_bounds.threads_of(user.uid if user else os.getuid())

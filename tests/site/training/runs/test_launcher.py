@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.support.processes import until
-from training.runs.launchers import Busy, gpus, local, module_named
+from training.runs.launchers import Busy, gpus, local, module_named, recipe_process
 from training.runs.queue import worker_names
 
 SLEEPER = "tests.support.training.sleeper"
@@ -120,7 +120,7 @@ def _orphan(directory: Path) -> subprocess.Popen[bytes]:
 def test_leftovers_that_end_while_they_are_listed_are_no_error(directory, monkeypatch):
     """As the `sleep` of the shell that ends a group: it goes ten times a second."""
     ended, stays = _orphan(directory), _orphan(directory)
-    works_in = local._works_in
+    works_in = recipe_process.works_in
 
     def and_ends(process: psutil.Process, folder: Path) -> bool:
         found = works_in(process, folder)
@@ -129,7 +129,7 @@ def test_leftovers_that_end_while_they_are_listed_are_no_error(directory, monkey
             ended.wait()
         return found
 
-    monkeypatch.setattr(local, "_works_in", and_ends)
+    monkeypatch.setattr(recipe_process, "works_in", and_ends)
     local.end_leftovers(directory)
     assert not is_alive(ended.pid) and not is_alive(stays.pid)
 
@@ -143,7 +143,7 @@ def test_leftovers_that_start_while_others_are_listed_are_ended_too(directory, m
             orphans.append(_orphan(directory))
         return found
 
-    monkeypatch.setattr(local.psutil, "process_iter", and_starts)
+    monkeypatch.setattr(recipe_process.psutil, "process_iter", and_starts)
     try:
         local.end_leftovers(directory)
         assert not any(is_alive(orphan.pid) for orphan in orphans)

@@ -17,7 +17,7 @@ from annotate.models import LanguageModel
 from tests.support.processes import until
 from tests.support.training.runs import end_workers, in_a_thread, lines_of, make_run, start_worker
 from training.models import Attempt, Run
-from training.runs.launchers import local
+from training.runs.launchers import recipe_process
 from training.runs.ordering.actions import cancel
 from training.runs.ordering.end_events import RUN_FINISHED
 from training.runs.queue import preparation, supervision
@@ -98,8 +98,8 @@ def test_a_leftover_of_the_killed_attempt_that_just_ends_does_not_fail_the_run(m
         shell.wait()
         return True
 
-    monkeypatch.setattr(local.psutil, "process_iter", lambda: [leftover])
-    monkeypatch.setattr(local, "_works_in", ends)
+    monkeypatch.setattr(recipe_process.psutil, "process_iter", lambda: [leftover])
+    monkeypatch.setattr(recipe_process, "works_in", ends)
     work()
     run.refresh_from_db()
     assert (run.state, run.reason) == ("succeeded", "")
