@@ -36,6 +36,7 @@ ASSAY_PRIVATE_ENDPOINTS  hosts, addresses or networks, comma-separated: models a
                   and that may be asked all the same, beside MODEL_SERVER_URL (default: none)
 ASSAY_PRIVATE_WEBHOOKS  likewise: where events may be sent although only this network reaches it (default: none)
 WEBHOOK_ALLOW_PRIVATE  1: events may be sent to every such address (default: no)
+RAY_ADDRESS       the dashboard of a Ray cluster that carries out runs (default: none); see config/ray_settings.py
 """
 
 import os
@@ -50,6 +51,19 @@ from django.core.exceptions import ImproperlyConfigured
 
 from annotate.core.network import outbound, proxies
 from config.api_schema import SPECTACULAR_SETTINGS  # noqa: F401 # read by drf-spectacular
+from config.ray_settings import (  # noqa: F401 # read by the launcher
+    RAY_ADDRESS,
+    RAY_AUTH_TOKEN,
+    RAY_CHECKOUT,
+    RAY_CPUS_PER_PROCESS,
+    RAY_DASHBOARD_URL,
+    RAY_GPUS_PER_PROCESS,
+    RAY_MEMORY_FACTOR,
+    RAY_NODE_WAIT_SECONDS,
+    RAY_PYTHON,
+    RAY_RESOURCES,
+    RAY_RUNTIME_ENV,
+)
 from training.runs.ordering import reward_functions
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -310,7 +324,7 @@ RUNS_DIR = DATA_DIR / "runs"
 MODELS_DIR = DATA_DIR / "models"
 DATASETS_DIR = DATA_DIR / "datasets"
 CORPUS_FOLDERS = [Path(part) for part in os.environ.get("ASSAY_CORPUS_FOLDERS", "").split(os.pathsep) if part]
-RUN_LAUNCHER = os.environ.get("RUN_LAUNCHER", "training.runs.launchers.local")
+RUN_LAUNCHER = os.environ.get("RUN_LAUNCHER") or f"training.runs.launchers.{'ray' if RAY_ADDRESS else 'local'}"
 RUN_LEASE_SECONDS = float(os.environ.get("RUN_LEASE_SECONDS", "30"))
 REWARD_FUNCTIONS = reward_functions.read_list(os.environ.get(reward_functions.VARIABLE, ""))
 HUB_REPOSITORIES = _listed("ASSAY_HUB_REPOSITORIES")

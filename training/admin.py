@@ -18,6 +18,7 @@ class AttemptInline(admin.TabularInline):
         "worker",
         "launcher",
         "handle",
+        "node",
         "exit_code",
         "resumed_from_step",
         "started_at",

@@ -73,6 +73,11 @@ class Ending:
         return cls(CANCELLED, "shut_down", "the worker was shut down", "", None, retry=True)
 
     @classmethod
+    def not_started(cls, reason: str) -> Ending:
+        """Return the ending of an attempt that never began, for want of room: it counts against nothing."""
+        return cls(CANCELLED, "not_started", f"it never began: {reason}", "", None, retry=True)
+
+    @classmethod
     def given_up(cls, last: Ending, attempts: int) -> Ending:
         reason = f"Given up after {attempts} attempts in a row were lost without progress. The last one: {last.reason}."
         if last.code == OUT_OF_MEMORY:

@@ -113,6 +113,7 @@ class Attempt(models.Model):
     handle = models.CharField(
         max_length=200, blank=True, help_text="What the launcher calls it: a process group, a job id."
     )
+    node = models.CharField(max_length=120, blank=True, help_text="Of a cluster: where it works.")
     state = models.CharField(max_length=10, choices=State.choices, default=State.RUNNING)
     exit_code = models.IntegerField(null=True, blank=True)
     resumed_from_step = models.PositiveBigIntegerField(null=True, blank=True)

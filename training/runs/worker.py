@@ -14,37 +14,37 @@ import time
 from dataclasses import dataclass, field
 from importlib import import_module
 from types import ModuleType
-from typing import Any
 
 from django.conf import settings
-from django.db import (
-    Error,
-    InterfaceError,
-    InternalError,
-    OperationalError,
-    close_old_connections,
-    connection,
-    connections,
-)
+from django.db import Error, close_old_connections, connection, connections
 from django.db.backends.signals import connection_created
 
 from training.core.endings import LOST, SUCCEEDED, Ending, explain
+from training.core.run_directory import RunDirectory
 from training.models import Attempt, Run
 from training.runs.figures import progress
 from training.runs.human_review import reviews as human_review
-from training.runs.launchers import Busy, module_named
+from training.runs.launchers import Busy, Lost, NotStarted, module_named
 from training.runs.launchers.host_memory import Watch
 from training.runs.ordering.machine_speed import IdleMeasurement
-from training.runs.queue import announcements, asked_models, outputs, preparation, supervision, worker_names
+from training.runs.present import run_estimates
+from training.runs.queue import (
+    announcements,
+    asked_models,
+    cluster_launches,
+    outputs,
+    preparation,
+    supervision,
+    worker_names,
+)
 from training.runs.queue.ingest import Reader
 from training.runs.queue.supervision import LeaseLost
+from training.runs.queue.worker_database import AWAY, bound_statements
 from training.runs.queue.worker_errors import describe_error
 from training.storage import pruning
 
 log = logging.getLogger("assay.worker")
 
-# The database is locked, restarting, unreachable, or (InternalError) takes no writes after a failover: wait for it.
-_AWAY = (OperationalError, InterfaceError, InternalError)
 _PATIENCE_SECONDS = 2.0
 _HEARING_SECONDS = 2.0
 _LATE = 0.7  # of a lease without renewal, after which the recipe is ended; the rest is for its grace
@@ -64,6 +64,7 @@ class Supervised:
     is_recorded: bool = False  # that it was launched, and from which checkpoint
     ending: threading.Thread | None = None  # the watchdog's
     heard_at: float = 0.0
+    phase: str = ""  # what its launcher said last
 
 
 class Worker:
@@ -82,7 +83,7 @@ class Worker:
     def work(self, *, once: bool = False) -> None:
         """Work until `end` is called, or with `once` until there is nothing queued and nothing under way here."""
         settings.RUNS_DIR.mkdir(parents=True, exist_ok=True)
-        connection_created.connect(_bound_statements, dispatch_uid="worker.statements")
+        connection_created.connect(bound_statements, dispatch_uid="worker.statements")
         heart = threading.Thread(target=self._keep_leases, name="leases", daemon=True)
         heart.start()
         threading.Thread(target=self._watch_leases, name="watchdog", daemon=True).start()
@@ -90,8 +91,8 @@ class Worker:
             while not self._ending.is_set():
                 try:
                     is_idle = self._tick()
-                    self._measurement.note(is_idle=is_idle)
-                except _AWAY as error:
+                    self._measurement.note(is_idle=is_idle and not cluster_launches.outlives(self.launcher))
+                except AWAY as error:
                     log.warning("The database does not answer; trying again: %s", error)
                     self._ending.wait(_PATIENCE_SECONDS)
                     continue
@@ -112,10 +113,13 @@ class Worker:
         for one in supervised:
             self._follow_safely(one)
         attempt_ids = [one.attempt.pk for one in self.supervised]
-        supervision.release_lost(is_gone=worker_names.is_gone, own_attempts=attempt_ids)
+        self._adopt(attempt_ids)
+        supervision.release_lost(
+            is_gone=worker_names.is_gone, own_attempts=attempt_ids, is_spared=cluster_launches.may_be_adopted
+        )
         pruning.prune_daily()
         human_review.wake_waiting()
-        while len(self.supervised) < self.concurrency:
+        while len(self.supervised) < self.concurrency and not cluster_launches.is_full(self.launcher):
             attempt = supervision.claim(worker=self.identity, launcher=settings.RUN_LAUNCHER)
             if attempt is None:
                 break
@@ -128,8 +132,10 @@ class Worker:
         try:
             try:
                 self._follow(one)
-            except (LeaseLost, *_AWAY):
+            except (LeaseLost, *AWAY):
                 raise
+            except (Lost, NotStarted) as end:
+                self._conclude(one, cluster_launches.ending_of(end))
             except Exception as error:  # the worker's edge
                 log.exception("run %s failed", one.run.pk)
                 self._stop(one)
@@ -137,7 +143,7 @@ class Worker:
         except LeaseLost as lost:
             log.warning("%s", lost)
             self._drop(one)
-        except _AWAY as error:
+        except AWAY as error:
             log.warning("The database does not answer; trying again: %s", error)
 
     def _follow(self, one: Supervised) -> None:
@@ -156,6 +162,7 @@ class Worker:
             self._stop(one)
         exit_code = self.launcher.poll(one.handle)
         assert one.reader is not None
+        one.phase = cluster_launches.note_words(self.launcher, one.attempt, one.handle, one.phase)
         if one.reader.ingest():
             announcements.announce(one.run.pk)
         self._hear_people(one, is_last=exit_code is not None)
@@ -169,20 +176,24 @@ class Worker:
         assert one.reader is not None
         ending, memory_bytes = explain(exit_code, one.reader.directory), one.attempt.memory_bytes
         is_killed = ending.state == LOST and exit_code in (-signal.SIGKILL, 128 + signal.SIGKILL)
-        if is_killed and one.memory.was_for_want_of_memory(memory_bytes):
+        if is_killed and (held := self.launcher.usage(one.handle).starved_bytes):
+            return Ending.starved(progress.gigabytes(memory_bytes), progress.gigabytes(held), exit_code)
+        is_here = not cluster_launches.outlives(self.launcher)
+        if is_killed and is_here and one.memory.was_for_want_of_memory(memory_bytes):
             return Ending.starved(progress.gigabytes(memory_bytes), progress.gigabytes(one.memory.limit), exit_code)
         return ending
 
     def _launch(self, one: Supervised) -> None:
         with supervision.holding(one.attempt):  # the lease first: what follows changes the directory
             pass
-        if one.attempt.number > 1:
-            self.launcher.end_leftovers(one.run.path)
-        directory = preparation.prepare(one.run)
-        one.attempt.resumed_from_step = directory.kept_step()
-        if one.is_lost:  # laying the directory took long, and the database was away meanwhile
-            raise LeaseLost(f"The lease of {one.attempt} is gone.")
         try:
+            cluster_launches.begin(self.launcher, one.attempt, lambda: run_estimates.memory_of(one.run))
+            if one.attempt.number > 1:
+                self.launcher.end_leftovers(one.run.path)
+            directory = preparation.prepare(one.run)
+            one.attempt.resumed_from_step = directory.kept_step()
+            if one.is_lost:  # laying the directory took long, and the database was away meanwhile
+                raise LeaseLost(f"The lease of {one.attempt} is gone.")
             one.handle = asked_models.submit(self.launcher, one.run, directory)
         except Busy as busy:
             with supervision.holding(one.attempt):
@@ -217,8 +228,9 @@ class Worker:
             shutil.rmtree(run.path / "checkpoints", ignore_errors=True)  # the model stands; they may weigh gigabytes
 
     def _end_all(self) -> None:
-        """End every recipe with its grace, all at the same time; then their runs go back into the queue."""
-        left = list(self.supervised)
+        """End every recipe with its grace, all at the same time; then their runs go back into the queue. Recipes that
+        outlive their worker are left to the next one."""
+        left = [one for one in list(self.supervised) if not self._hand_over(one)]
         stopping = [threading.Thread(target=self._stop, args=(one,)) for one in left]
         for thread in stopping:
             thread.start()
@@ -227,6 +239,31 @@ class Worker:
         for one in left:
             self._give_back(one)
 
+    def _adopt(self, own_attempts: list[int]) -> None:
+        """Follow recipes that work on a cluster, and whose worker is gone."""
+        while len(self.supervised) < self.concurrency:
+            adopted = cluster_launches.adopt(self.launcher, self.identity, own_attempts, worker_names.is_gone)
+            if not adopted:
+                return
+            for attempt in adopted:
+                log.info("adopted %s", attempt)
+                own_attempts.append(attempt.pk)
+                reader = Reader(attempt, RunDirectory(attempt.run.path))
+                self.supervised.append(Supervised(attempt, attempt.run, reader, attempt.handle, is_recorded=True))
+
+    def _hand_over(self, one: Supervised) -> bool:
+        """Leave a recipe to the next worker as it is; return whether it can be left."""
+        if not one.handle or not cluster_launches.outlives(self.launcher):
+            return False
+        try:
+            if not one.is_recorded:
+                self._record_launch(one)
+            supervision.hand_over(one.attempt)
+        except (LeaseLost, *AWAY) as error:
+            log.warning("%s was not handed over; it is adopted when its lease has run out: %s", one.attempt, error)
+        self._drop(one)
+        return True
+
     def _give_back(self, one: Supervised) -> None:
         """End the recipe, because the worker ends; the run waits in the queue for the next worker."""
         self._stop(one)
@@ -234,14 +271,15 @@ class Worker:
             if one.reader is not None:
                 one.reader.ingest()
             supervision.conclude(one.attempt, Ending.shut_down())
-        except (LeaseLost, *_AWAY) as error:
+        except (LeaseLost, *AWAY) as error:
             log.warning("%s was not given back and will be taken over: %s", one.attempt, error)
         self._drop(one)
 
     def _drop(self, one: Supervised) -> None:
         self.supervised.remove(one)
-        if one.handle:
+        if one.handle and not cluster_launches.outlives(self.launcher):
             self.launcher.stop(one.handle)
+        if one.handle:
             self.launcher.forget(one.handle)
 
     def _hear_people(self, one: Supervised, *, is_last: bool) -> None:
@@ -275,10 +313,13 @@ class Worker:
                 try:
                     if supervision.renew(one.attempt):
                         one.renewed_at = asked_at
+                        cluster_launches.renew(self.launcher, one.handle)
                     elif one in self.supervised:
                         one.is_lost = True
                 except Error as error:  # of any kind: this thread must outlive it, as the recipes do
                     log.warning("The lease of %s could not be renewed: %s", one.attempt, error)
+                    # On a cluster it goes on while this worker lives: a later attempt's number would end it.
+                    cluster_launches.renew(self.launcher, one.handle)
         connections.close_all()  # this thread's own
 
     def _watch_leases(self) -> None:
@@ -286,8 +327,9 @@ class Worker:
 
         It asks the database nothing, for the other threads may hang in a question to it. From SQLite nobody is cut off:
         there one only waits for a long write of another process, and nobody can claim meanwhile.
+        On a cluster the recipe's own process ends it, when the next attempt begins or no worker lives.
         """
-        if connection.vendor == "sqlite":
+        if connection.vendor == "sqlite" or cluster_launches.outlives(self.launcher):
             return
         lease = settings.RUN_LEASE_SECONDS
         while not self._ending.wait(min(1.0, lease / 20)):
@@ -300,15 +342,3 @@ class Worker:
                         target=self.launcher.stop, args=(one.handle, lease * (1 - _LATE) / 2), daemon=True
                     )
                     one.ending.start()  # each in a thread: one's grace is not taken from the next one's time
-
-
-def _bound_statements(connection: Any, **_: Any) -> None:
-    """Bound statements: none of the worker's, and no pause inside a transaction, takes longer than a third of a lease.
-
-    Postgres ends it, and the worker goes on. Of a worker that was cut off inside a transaction Postgres would else keep
-    the locks for hours: nobody could take over its runs.
-    """
-    if connection.vendor == "postgresql":
-        most = int(1000 * settings.RUN_LEASE_SECONDS / 3)
-        with connection.cursor() as cursor:
-            cursor.execute(f"SET statement_timeout = {most}; SET idle_in_transaction_session_timeout = {most}")

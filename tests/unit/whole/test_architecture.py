@@ -17,7 +17,7 @@ import pytest
 from importlinter.cli import lint_imports
 
 ROOT = Path(__file__).resolve().parents[3]
-HEAVY = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "scipy")
+HEAVY = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "scipy", "ray")
 
 WEB = """
 import config.asgi
@@ -97,3 +97,9 @@ def test_ratings_metrics_and_configs_load_numpy_at_most(tmp_path):
 def test_recipes_and_the_maths_of_ppo_know_no_django(tmp_path):
     code = importing("training.recipes", "training.rl", "evaluation.recipes")
     assert loaded_by(code, ("django", "torch"), tmp_path) == ["torch"]
+
+
+@pytest.mark.slow
+def test_what_runs_on_a_node_of_a_cluster_knows_neither_django_nor_its_engine(tmp_path):
+    code = importing("training.runs.launchers.on_node")
+    assert loaded_by(code, ("django", *HEAVY), tmp_path) == []

@@ -13,7 +13,7 @@ from training.core.kinds import KINDS
 from training.models import Run
 from training.runs.figures import progress
 from training.runs.present import kind_sections, run_samples
-from training.runs.present.run_page import run_charts, run_overview, run_tabs
+from training.runs.present.run_page import cluster_place, run_charts, run_overview, run_tabs
 from training.runs.present.run_page.run_charts import Figures
 from training.runs.present.run_page.run_tabs import View
 
@@ -57,6 +57,7 @@ def context(run: Run, view: View, figures: Figures | None = None) -> dict[str, A
         "state": run.state,
         "progress": progress.progress(run, attempts, figures.last[-1] if figures.last else {}, now),
         "attempts": attempts,
+        "cluster": cluster_place.place_of(attempts),
         **(run_charts.context(run, view, figures) if view.is_drawn else {}),
         **(run_overview.context(run, figures, attempts, section) if view.tab == run_tabs.OVERVIEW else {}),
         **_of_tab(run, view),
@@ -78,7 +79,7 @@ def fingerprint(run: Run) -> tuple[Any, ...]:
     log = run.path / "log.txt"
     last = run.metrics.order_by("-sequence").values_list("sequence", "pk").first()
     sample = run.samples.order_by("-sequence").values_list("pk", flat=True).first()
-    attempt = run.attempts.order_by("-number").values_list("pk", "state", "memory_bytes").first()
+    attempt = run.attempts.order_by("-number").values_list("pk", "state", "memory_bytes", "node").first()
     size = log.stat().st_size if log.exists() else 0
     clock = int(timezone.now().timestamp()) // 5
     return (run.state, run.step, run.phase, run.ends_at, run.cancel_requested_at, last, sample, attempt, size, clock)

@@ -161,3 +161,11 @@ def _items(kind: str, config: dict[str, Any], counts: dict[str, Any]) -> float:
         case "corpus":
             return number("max_documents", 0)
     return 1.0  # import, export, label: the model's size alone
+
+
+def memory_of(run: Run) -> float:
+    """Return the bytes that a queued run will hold: by runs like it, or by what it has held already; 0 where neither is
+    known."""
+    held = max((attempt.memory_bytes for attempt in run.attempts.all()), default=0)
+    planned = PlannedRun(run.project, run.kind, run.config, run.parent, run.dataset)
+    return max(estimate(planned).memory_bytes or 0.0, float(held))

@@ -7,6 +7,7 @@ Leases are given and run out by the database's clock, whatever the workers' own 
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -100,20 +101,57 @@ def conclude(attempt: Attempt, ending: Ending, record: Callable[[Run], None] | N
         return _end(run, attempt, ending)
 
 
-def release_lost(*, is_gone: Callable[[str], bool], own_attempts: Collection[int] = ()) -> None:
-    """Take running attempts from workers whose lease expired, or that `is_gone` knows to be dead.
+def orphans(*, is_gone: Callable[[str], bool], own_attempts: Collection[int] = ()) -> list[Attempt]:
+    """Return running attempts of workers whose lease expired, or that `is_gone` knows to be dead.
 
     Not the asking worker's `own_attempts`: after this machine slept, they only wait to be renewed.
     """
-    running = list(
-        Attempt.objects.filter(state=Attempt.State.RUNNING).exclude(pk__in=own_attempts).select_related("run")
-    )
-    now = database_now() if running else None
-    for attempt in running:
+    running = Attempt.objects.filter(state=Attempt.State.RUNNING).exclude(pk__in=own_attempts).select_related("run")
+    attempts = list(running)
+    now = database_now() if attempts else None
+    return [one for one in attempts if now and (one.lease_expires_at < now or is_gone(one.worker))]
+
+
+def release_lost(
+    *,
+    is_gone: Callable[[str], bool],
+    own_attempts: Collection[int] = (),
+    is_spared: Callable[[Attempt], bool] = lambda _: False,
+) -> None:
+    """Take running attempts from workers whose lease expired, or that `is_gone` knows to be dead.
+
+    What `is_spared` waits for one lease more, for a worker that adopts it: its recipe goes on meanwhile.
+    """
+    lost = orphans(is_gone=is_gone, own_attempts=own_attempts)
+    now = database_now() if lost else None
+    for attempt in lost:
+        if now and is_spared(attempt) and attempt.lease_expires_at + _lease() > now:
+            continue
         if now and attempt.lease_expires_at < now:
             _release(attempt, "the worker was cut off: it no longer renewed its lease")
-        elif is_gone(attempt.worker):
+        else:
             _release(attempt, "the worker was lost")
+
+
+def take_over(attempt: Attempt, worker: str) -> bool:
+    """Make this attempt, of a worker that is gone, that worker's; False when somebody else was first."""
+    seen = Attempt.objects.filter(
+        pk=attempt.pk,
+        lease=attempt.lease,
+        state=Attempt.State.RUNNING,
+        lease_expires_at=attempt.lease_expires_at,
+    )
+    lease, expires_at = uuid.uuid4(), database_now() + _lease()
+    if seen.update(lease=lease, lease_expires_at=expires_at, worker=worker) != 1:
+        return False
+    attempt.lease, attempt.lease_expires_at, attempt.worker = lease, expires_at, worker
+    return True
+
+
+def hand_over(attempt: Attempt) -> None:
+    """Let the lease run out now, so that another worker may adopt the attempt. Raises LeaseLost."""
+    with holding(attempt):
+        Attempt.objects.filter(pk=attempt.pk).update(lease_expires_at=database_now())
 
 
 def _release(attempt: Attempt, reason: str) -> None:

@@ -22,7 +22,8 @@ from tests.support.training.runs import make_run
 from training.models import Attempt, Run
 from training.runs.launchers import local
 from training.runs.queue import preparation, supervision
-from training.runs.worker import Supervised, Worker, _bound_statements
+from training.runs.queue.worker_database import bound_statements
+from training.runs.worker import Supervised, Worker
 
 pytestmark = pytest.mark.django_db
 
@@ -250,7 +251,7 @@ def test_no_statement_of_a_worker_on_postgres_lasts_longer_than_a_third_of_a_lea
     settings.RUN_LEASE_SECONDS, said = 30.0, []
     cursor = SimpleNamespace(execute=said.append)
     for vendor in ("sqlite", "postgresql"):
-        _bound_statements(SimpleNamespace(vendor=vendor, cursor=lambda: nullcontext(cursor)))
+        bound_statements(SimpleNamespace(vendor=vendor, cursor=lambda: nullcontext(cursor)))
     # Milliseconds. Beside statements, what stays open between two of them: its locks would hold others up.
     assert said == ["SET statement_timeout = 10000; SET idle_in_transaction_session_timeout = 10000"]
 

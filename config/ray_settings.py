@@ -1,0 +1,69 @@
+"""Settings of a Ray cluster that carries out runs, each from an environment variable; docs/guides/cluster.md has more.
+
+RAY_ADDRESS       the cluster's dashboard, http://head:8265: runs are carried out there (default: by the worker itself)
+RAY_AUTH_MODE     token: the cluster asks for RAY_AUTH_TOKEN, or for what is in RAY_AUTH_TOKEN_PATH (default: none)
+RAY_DASHBOARD_URL how people reach the dashboard, for links on a run's page (default: RAY_ADDRESS)
+RAY_RUNTIME_ENV   Ray's runtime_env of each run, as JSON; everybody who reaches the dashboard reads it (default: {})
+RAY_CHECKOUT      the folder of this code on the nodes (default: where it lies here, unless RAY_RUNTIME_ENV brings it)
+RAY_PYTHON        the Python of the recipes there (default: this one, unless RAY_RUNTIME_ENV brings one)
+RAY_CPUS_PER_PROCESS  that a run asks for, for each of its processes (default: 1)
+RAY_GPUS_PER_PROCESS  likewise (default: 1 where a node of the cluster has GPUs, else 0)
+RAY_MEMORY_FACTOR  how much of the estimated memory a run asks for (default: 1; 0: none)
+RAY_RESOURCES     Ray's custom resources that each run asks for, as JSON, such as {"training": 1} (default: {})
+RAY_NODE_WAIT_SECONDS  that a run waits for a node that could hold it, before it fails (default: 120)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+
+
+def json_object(variable: str, environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
+    """Return the object that a variable holds; {} where it is not set."""
+    try:
+        value = json.loads(environment.get(variable) or "{}")
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise ImproperlyConfigured(f'{variable} is to be an object of JSON, such as {{"working_dir": "…"}}.')
+    return value
+
+
+def resources(environment: Mapping[str, str] = os.environ) -> dict[str, float]:
+    """Return the custom resources that RAY_RESOURCES names."""
+    values = json_object("RAY_RESOURCES", environment)
+    if not all(isinstance(value, int | float) and value > 0 for value in values.values()):
+        raise ImproperlyConfigured('RAY_RESOURCES is to name numbers above 0, such as {"training": 1}.')
+    return {name: float(value) for name, value in values.items()}
+
+
+def token(environment: Mapping[str, str] = os.environ) -> str:
+    """Return what the cluster asks for, where it asks for a token."""
+    if environment.get("RAY_AUTH_MODE", "").lower() != "token":
+        return ""
+    path = environment.get("RAY_AUTH_TOKEN_PATH", "")
+    value = environment.get("RAY_AUTH_TOKEN", "").strip()
+    if not value and path and Path(path).is_file():
+        value = Path(path).read_text(encoding="utf-8").strip()
+    if not value:
+        raise ImproperlyConfigured("RAY_AUTH_MODE is token: set RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH to its file.")
+    return value
+
+
+RAY_ADDRESS = os.environ.get("RAY_ADDRESS", "").rstrip("/")
+RAY_AUTH_TOKEN = token() if RAY_ADDRESS else ""
+RAY_DASHBOARD_URL = os.environ.get("RAY_DASHBOARD_URL", RAY_ADDRESS).rstrip("/")
+RAY_RUNTIME_ENV = json_object("RAY_RUNTIME_ENV")
+RAY_CHECKOUT = os.environ.get("RAY_CHECKOUT", "")
+RAY_PYTHON = os.environ.get("RAY_PYTHON", "")
+RAY_CPUS_PER_PROCESS = float(os.environ.get("RAY_CPUS_PER_PROCESS", "1"))
+RAY_GPUS_PER_PROCESS = float(os.environ["RAY_GPUS_PER_PROCESS"]) if os.environ.get("RAY_GPUS_PER_PROCESS") else None
+RAY_MEMORY_FACTOR = float(os.environ.get("RAY_MEMORY_FACTOR", "1"))
+RAY_RESOURCES = resources()
+RAY_NODE_WAIT_SECONDS = float(os.environ.get("RAY_NODE_WAIT_SECONDS", "120"))

@@ -1,0 +1,215 @@
+"""Carry out one attempt on a node of a cluster: `python -m training.runs.launchers.on_node RUN_DIR ATTEMPT`.
+
+Starts the recipe as the launcher `local` does, and ends it by itself when no worker looks after this attempt any more,
+or when another attempt has begun: whatever dies, the recipe does not outlive its heartbeat. When this process dies, the
+recipe ends by its parent watchdog. Knows neither Django nor the cluster's engine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from training.core.parent_watchdog import GRACE_SECONDS
+from training.runs.launchers import Busy, host_memory, multi_process, recipe_bounds, recipe_process, sealed_secrets
+from training.runs.launchers.heartbeat_watch import HeartbeatWatch, Verdict
+from training.runs.launchers.node_files import RUNNING, WAITING, End, NodeFiles, Order, Report
+from training.runs.launchers.recipe_process import NO_SECRETS, Recipe, Secrets
+
+NO_DIRECTORY, NOT_WANTED = 66, 75  # exit statuses, as sysexits.h has them: no input; try again
+_TICK = 0.1
+_WORDS_SECONDS = 10.0  # to write how it ended, where the file system hangs
+
+
+class _Ended(Exception):
+    """Raised when the recipe is to end before it has begun."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(verdict.reason)
+        self.verdict = verdict
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    exit_code: int
+    reason: str = ""
+    starved_bytes: int = 0
+
+
+class NodeAttempt:
+    """One attempt, as this node carries it out."""
+
+    def __init__(self, directory: Path, order: Order) -> None:
+        self.directory, self.order = directory, order
+        self.files = NodeFiles(directory, order.attempt)
+        self.watch = HeartbeatWatch(order.attempt, order.patience_seconds, order.orphan_grace_seconds)
+        self.recipe: Recipe | None = None
+        self._state, self._public_key, self._reports = WAITING, "", 0
+        self._rhythm = min(1.0, order.patience_seconds / 20)
+
+    def carry_out(self) -> int:
+        """Run the recipe to its end, whichever that is, and return its exit status."""
+        signal.signal(signal.SIGTERM, self._on_signal)
+        self.watch.note(self.files.heartbeat())
+        for body in (self._read_heartbeats, self._write_reports):
+            threading.Thread(target=body, name=body.__name__, daemon=True).start()
+        with contextlib.ExitStack() as held:
+            try:
+                self._wait_for(lambda: self.watch.is_seen)
+                lock = held.enter_context(self._wait_for(self._lock))
+                outcome = self._run(lock)
+            except _Ended as ended:
+                outcome = _Outcome(-signal.SIGTERM, ended.verdict.reason)
+            print(f"It ended with {outcome.exit_code}{outcome.reason and f': {outcome.reason}'}.", flush=True)
+            self._write_end(outcome)
+        return outcome.exit_code
+
+    def _run(self, lock: IO[str]) -> _Outcome:
+        recipe_process.end_leftovers(self.directory)
+        secrets = self._secrets()
+        memory = host_memory.Watch.begin()
+        with recipe_process.open_log(self.directory, self.order.module) as log:
+            recipe = self.recipe = recipe_process.start(
+                self.directory,
+                self._command(),
+                self._environment(),
+                folder=Path.cwd(),
+                lock=lock,
+                log=log,
+                secrets=secrets,
+                processes=self.order.processes,
+            )
+        self._state = RUNNING
+        print(f"{self.order.module} works as process {recipe.process.pid}.", flush=True)
+        while (code := recipe_process.poll(recipe)) is None:
+            if verdict := self.watch.verdict():
+                recipe_process.stop(recipe, verdict.grace_seconds)
+                return _Outcome(recipe.process.returncode, verdict.reason)
+            time.sleep(_TICK)
+        is_killed = code in (-signal.SIGKILL, 128 + signal.SIGKILL)
+        is_starved = is_killed and memory.was_for_want_of_memory(recipe.usage.memory_bytes)
+        return _Outcome(code, starved_bytes=memory.limit if is_starved else 0)
+
+    def _command(self) -> list[str]:
+        order = self.order
+        most = recipe_bounds.limits_of(
+            memory_bytes=order.memory_bytes,
+            file_gb=order.file_gb,
+            processes=order.most_processes,
+            threads=recipe_bounds.threads_of(os.getuid()) if order.most_processes else 0,
+        )
+        line = multi_process.command(self.directory, order.module, order.processes)
+        return recipe_bounds.limited_command(line, most)
+
+    def _environment(self) -> dict[str, str]:
+        order = self.order
+        return recipe_process.full_environment(
+            recipe_bounds.variables_of(os.environ, order.variables),
+            self.directory,
+            processes=order.processes,
+            threads=order.threads,
+            own={"OMP_NUM_THREADS": str(order.threads)},
+        )
+
+    def _secrets(self) -> Secrets:
+        """Ask the worker for the keys of endpoints, sealed for this process."""
+        if not self.order.needs_secrets:
+            return NO_SECRETS
+        key = X25519PrivateKey.generate()
+        self._public_key = sealed_secrets.public_text(key)
+        sealed = self._wait_for(self.files.sealed)
+        self._public_key = ""
+        self.files.drop_sealed()
+        return sealed_secrets.unseal(sealed, key, purpose(self.directory, self.order.attempt))
+
+    def _lock(self) -> IO[str] | None:
+        with contextlib.suppress(Busy, OSError):
+            return recipe_process.lock(self.directory)
+        return None
+
+    def _wait_for(self, find: Callable[[], Any]) -> Any:
+        """Return the first true value of `find`. Raises _Ended when the recipe is not to begin any more."""
+        while True:
+            if verdict := self.watch.verdict():
+                raise _Ended(verdict)
+            if found := find():
+                return found
+            time.sleep(_TICK)
+
+    def _read_heartbeats(self) -> None:
+        while True:
+            time.sleep(self._rhythm)
+            self.watch.note(self.files.heartbeat())
+
+    def _write_reports(self) -> None:
+        while True:
+            self._reports += 1
+            usage = self.recipe.usage if self.recipe else recipe_process.NO_USAGE
+            with contextlib.suppress(OSError):
+                self.files.write_report(
+                    Report(
+                        self.order.attempt,
+                        self._reports,
+                        self._state,
+                        os.uname().nodename,
+                        self._public_key,
+                        usage.cpu_seconds,
+                        usage.memory_bytes,
+                    )
+                )
+            time.sleep(self._rhythm)
+
+    def _write_end(self, outcome: _Outcome) -> None:
+        """Write how it ended. Not for ever: the file system may be what is gone."""
+        usage = self.recipe.usage if self.recipe else recipe_process.NO_USAGE
+        end = End(
+            self.order.attempt, outcome.exit_code, outcome.reason, usage.cpu_seconds, usage.memory_bytes,
+            outcome.starved_bytes,
+        )  # fmt: skip
+        thread = threading.Thread(target=self._try_to_write, args=(end,), daemon=True)
+        thread.start()
+        thread.join(_WORDS_SECONDS)
+
+    def _try_to_write(self, end: End) -> None:
+        with contextlib.suppress(OSError):
+            self.files.write_end(end)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.watch.end("the cluster ended it", GRACE_SECONDS)
+
+
+def purpose(directory: Path, attempt: int) -> str:
+    """Return what secrets of that attempt are sealed for."""
+    return f"{directory.name} {attempt}"
+
+
+def main(arguments: list[str]) -> int:
+    """Return the exit status of the recipe, as a shell has it."""
+    directory, attempt = Path(arguments[0]), int(arguments[1])
+    if not directory.is_dir():
+        print(f"There is no {directory} on {os.uname().nodename}. Do this node and the worker share that folder?")
+        return NO_DIRECTORY
+    files = NodeFiles(directory, attempt)
+    order, current = files.order(), files.heartbeat()
+    if order is None or (current is not None and current.attempt > attempt):
+        print(f"Attempt {attempt} of {directory} is not wanted any more.")
+        return NOT_WANTED
+    code = NodeAttempt(directory, order).carry_out()
+    return code if code >= 0 else 128 - code
+
+
+if __name__ == "__main__":
+    status = main(sys.argv[1:])
+    sys.stdout.flush()
+    os._exit(status)  # at once: a thread may hang in the file system

@@ -1,0 +1,78 @@
+"""Runs whose recipes outlive their worker, as on a cluster: who adopts them, and what their launcher says of them.
+
+Of a launcher that does not say OUTLIVES_WORKER nothing is asked here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from types import ModuleType
+
+from django.conf import settings
+
+from training.core.endings import Ending
+from training.models import Attempt, Run
+from training.runs.launchers import Lost, NotStarted, local, module_named, node_files
+from training.runs.queue import supervision
+
+
+def outlives(launcher: ModuleType) -> bool:
+    """Return whether the recipes of a launcher go on when their worker ends."""
+    return bool(getattr(launcher, "OUTLIVES_WORKER", False))
+
+
+def begin(launcher: ModuleType, attempt: Attempt, memory_bytes: Callable[[], float]) -> None:
+    """Let an earlier attempt on a cluster, by whichever launcher, know that this one begins; and then this launcher."""
+    node_files.begin(attempt.run.path, attempt.number)
+    if outlives(launcher):
+        launcher.begin(attempt.run.path, attempt.number, int(memory_bytes()))
+
+
+def renew(launcher: ModuleType, handle: str) -> None:
+    """Pass on that the lease was renewed."""
+    if handle and outlives(launcher):
+        launcher.renewed(handle)
+
+
+def is_full(launcher: ModuleType) -> bool:
+    """Return whether runs had better wait in our queue, where they are in turn, than in the cluster's."""
+    return outlives(launcher) and bool(launcher.is_full())
+
+
+def note_words(launcher: ModuleType, attempt: Attempt, handle: str, before: str) -> str:
+    """Write down where an attempt works, and what it waits for; return the latter. `before` is what it waited for."""
+    if not outlives(launcher):
+        return ""
+    place, phase = launcher.place(handle)[:120], launcher.phase(handle)[:80]
+    if place != attempt.node:
+        attempt.node = place
+        Attempt.objects.filter(pk=attempt.pk, lease=attempt.lease, state=Attempt.State.RUNNING).update(node=place)
+    if phase != before:
+        run = Run.objects.filter(pk=attempt.run_id, state=Run.State.RUNNING)
+        # What the recipe itself has said meanwhile is not overwritten.
+        (run if phase else run.filter(phase=before)).update(phase=phase or "starting")
+    return phase
+
+
+def adopt(
+    launcher: ModuleType, worker: str, own_attempts: Collection[int], is_gone: Callable[[str], bool]
+) -> list[Attempt]:
+    """Return the attempts of workers that are gone, now this worker's, with their recipes as they are; at most one."""
+    if not outlives(launcher):
+        return []
+    name = module_named(settings.RUN_LAUNCHER)
+    for attempt in supervision.orphans(is_gone=is_gone, own_attempts=own_attempts):
+        if attempt.handle and module_named(attempt.launcher) == name and supervision.take_over(attempt, worker):
+            launcher.adopt(attempt.run.path, attempt.number, attempt.handle)
+            return [attempt]
+    return []
+
+
+def may_be_adopted(attempt: Attempt) -> bool:
+    """Return whether its recipe may go on without its worker."""
+    return bool(attempt.handle) and module_named(attempt.launcher) != local.__name__
+
+
+def ending_of(error: Lost | NotStarted) -> Ending:
+    """Return what it means for the run that its attempt went away with its machine."""
+    return Ending.lost(str(error)) if isinstance(error, Lost) else Ending.not_started(str(error))
