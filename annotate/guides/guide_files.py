@@ -11,6 +11,11 @@ _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 _GUIDE = re.compile(r"([a-z0-9-]+)\.md(#[\w-]+)?")
 
 
+def heading_name(words: str) -> str:
+    """Return the name by which a heading of a guide is linked to."""
+    return re.sub(r"[^\w -]", "", words.lower()).replace(" ", "-")
+
+
 def guide_names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.md") if path.stem != INDEX)
 

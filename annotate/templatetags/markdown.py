@@ -20,6 +20,7 @@ from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 
 from annotate.core.markdown_math import with_formulas
+from annotate.guides.guide_files import heading_name
 from common.code_highlighting import CLASSES, highlight
 from common.mathml import mathml
 
@@ -149,8 +150,7 @@ _RULES = {
 
 
 def _named_heading_open(self: RendererHTML, tokens: Sequence[Token], i: int, options: OptionsDict, env: EnvType) -> str:
-    name = re.sub(r"[^\w -]", "", tokens[i + 1].content.lower()).replace(" ", "-")
-    return f'<{tokens[i].tag} id="{escape(name)}">'
+    return f'<{tokens[i].tag} id="{escape(heading_name(tokens[i + 1].content))}">'
 
 
 def _head_open(self: RendererHTML, tokens: Sequence[Token], i: int, options: OptionsDict, env: EnvType) -> str:

@@ -1,4 +1,4 @@
-"""Options of a run in words, for templates."""
+"""Options of a run in words, and the terms that a kind of run and an option need, for templates."""
 
 from __future__ import annotations
 
@@ -11,6 +11,31 @@ from training import configs
 
 register = template.Library()
 
+# Keys of the glossary. What a reader of a kind's form and results meets first:
+KIND_TERMS: dict[str, tuple[str, ...]] = {
+    "sample": ("temperature", "top-p", "token"),
+    "tokenizer": ("token",),
+    "pretrain": ("token", "perplexity", "held-out"),
+    "domain": ("perplexity", "held-out", "adapter"),
+    "classify": ("accuracy", "held-out", "calibration"),
+    "sft": ("sft", "held-out", "perplexity"),
+    "reward": ("reward-model", "reward-accuracy", "calibration", "held-out", "cross-validation"),
+    "ppo": ("ppo", "reward", "score", "kl", "entropy", "surprise", "over-optimisation"),
+    "dpo": ("dpo", "beta", "held-out"),
+    "kto": ("kto", "beta", "held-out"),
+    "grpo": ("grpo", "score", "kl", "beta"),
+    "rloo": ("rloo", "score", "kl", "beta"),
+    "evaluate": ("interval", "contamination"),
+}
+# The term behind an option of any kind:
+OPTION_TERMS = {
+    **{"kl_coef": "kl-coefficient", "kl_target": "kl", "stop_kl": "kl", "beta": "beta", "ptx_coef": "ptx"},
+    **{"adapters": "adapter", "lora_rank": "lora", "learning_rate": "learning-rate", "checkpoint_every": "checkpoint"},
+    **{"temperature": "temperature", "top_p": "top-p", "max_new_tokens": "token", "contamination": "contamination"},
+    **{"held_out": "held-out", "held_out_share": "held-out", "advantage_whitening": "advantage"},
+    **{"max_entropy_rise": "entropy", "max_surprise_rise": "surprise", "max_gold_gap": "over-optimisation"},
+}
+
 
 @register.filter
 def option_words(name: str, kind: str) -> str:
@@ -19,3 +44,13 @@ def option_words(name: str, kind: str) -> str:
     fields_by_name = {f.name: f for f in fields(configs.CONFIGS[kind])} if kind in configs.CONFIGS else {}
     text = str(fields_by_name[name].metadata.get("help", "")) if name in fields_by_name else ""
     return re.split("[;.] ", text.removeprefix("bound: "))[0] or name.replace("_", " ")
+
+
+@register.filter
+def kind_terms(kind: str) -> tuple[str, ...]:
+    return KIND_TERMS.get(kind, ())
+
+
+@register.filter
+def option_term(name: str) -> str:
+    return OPTION_TERMS.get(name, "")
