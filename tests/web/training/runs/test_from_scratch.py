@@ -57,3 +57,15 @@ def test_projects_that_used_a_stage_before_have_it_on_after_the_migration():
     Run.objects.create(project=other, kind="sft", name="s", state="succeeded")
     import_module("training.migrations.0007_from_scratch").show_what_was_used(apps, None)
     assert list(Project.objects.filter(from_scratch=True)) == [used]
+
+
+@pytest.mark.parametrize("is_on", [False, True])
+def test_corpora_are_linked_to_only_where_the_project_has_them_on(client, is_on):
+    project = make_project(from_scratch=is_on)
+    sign_in(client, project, "researcher")
+    corpora = reverse("catalogue", args=[project.slug])
+    pages = [reverse(name, args=[project.slug]) for name in ("data", "datasets", "add-data", "choose-kind")]
+    for page in (*pages, reverse("new-run", args=[project.slug, "corpus"])):
+        links = HtmlPage(client.get(page).content.decode()).links
+        assert not any(link.startswith(corpora) for link in links) or is_on, page
+    assert any(link.startswith(corpora) for link in links) == is_on
