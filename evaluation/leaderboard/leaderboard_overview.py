@@ -6,16 +6,15 @@ from django.urls import reverse
 
 from annotate.models import AnnotatorKind, LanguageModel, Project
 from annotate.projects.overview.overview_parts import Part, Station
-from evaluation.leaderboard.snapshots import current
+from evaluation.leaderboard.snapshots import current, default_annotator_kind
 
 
 def of_project(project: Project) -> Part:
-    """Return the station of the leaderboard: how many people voted, or simulations where nobody did; and which model is
-    first, where that is sure."""
-    board = current(project=project, judge=AnnotatorKind.PERSON)
-    votes = "votes"
-    if not board.votes:
-        board, votes = current(project=project, judge=AnnotatorKind.SIMULATION), "simulated votes"
+    """Return the station of the leaderboard: how many votes rank its models, of the annotators on whom it opens; and
+    which model is first, where that is sure."""
+    judge = default_annotator_kind(project)
+    board = current(project=project, judge=judge)
+    votes = "votes" if judge == AnnotatorKind.PERSON else "simulated votes"
     rows = board.ratings["rows"]
     line = "no vote yet"
     if rows:

@@ -9,6 +9,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from annotate.models import Status, StatusChange
+from evaluation.leaderboard import leaderboard_overview
 from evaluation.leaderboard.leaderboard_rows import position_share, standings, win_matrix
 from evaluation.leaderboard.snapshots import current, default_annotator_kind, left_out, stored, tally_of
 from evaluation.leaderboard.votes import ledger
@@ -94,8 +95,12 @@ def test_the_board_opens_on_whose_votes_are_enough_and_says_so(client, project, 
     page = " ".join(client.get(f"/p/{project.slug}/leaderboard/").content.decode().split())
     assert "20 votes of 1 <strong>simulated</strong> annotator" in page
     assert "People have cast 3 votes</a>, too few to rank 2 models" in page
+    [station] = leaderboard_overview.of_project(project).stations
+    assert station.count == 20 and station.line.startswith("simulated votes, ")
     vote(base, child, n=17)
     assert default_annotator_kind(project) == PERSON
+    [station] = leaderboard_overview.of_project(project).stations
+    assert station.count == 20 and station.line.startswith("votes, ")
 
 
 def test_a_leaderboard_is_computed_once_until_the_votes_change(project, base, child, vote):
