@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.conf.locale import LANG_INFO
+from django.core.cache import cache
 from django.template.loader import render_to_string
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
@@ -30,6 +31,8 @@ from evaluation.leaderboard.votes.languages import UNKNOWN
 from evaluation.models import Leaderboard, VoteCounts
 
 MOST_CHOICES = 200  # of categories; those with the most votes
+MANY_VOTES = 10_000  # from so many on, those that train are counted once in _KEPT_SECONDS
+_KEPT_SECONDS = 60
 PARTS = ("board", "how")
 _recent = Recent(32)
 
@@ -138,7 +141,7 @@ def context(query: BoardQuery, board: Leaderboard) -> dict[str, Any]:
         "kind_votes": kind_votes,
         "others": kind_votes[_other(query.judge)],
         "left_out": left_out(query.project, query.judge) if is_now and not query.part else {},
-        "training_votes": training_votes(query) if is_now and not query.part else 0,
+        "training_votes": training_votes(query, board) if is_now and not query.part else 0,
         "stamp": stamp(query, board),
         "promotion": served_model.promoted(query.project) if is_now else None,
         **_pictures(rated_rows),
@@ -177,10 +180,19 @@ def rendered(query: BoardQuery, board: Leaderboard) -> str:
     return html
 
 
-def training_votes(query: BoardQuery) -> int:
-    """Return how many counted arena votes are on questions of the train split: they may train models, and rank none."""
+def training_votes(query: BoardQuery, board: Leaderboard) -> int:
+    """Return how many counted arena votes are on questions of the train split: they may train models, and rank none.
+
+    They stand in no counts, so they are read one by one; where there are many votes, once a minute and not with each.
+    """
+    key = f"training-votes:{query.project.pk}:{query.judge}"
+    if (kept := cache.get(key)) is not None:
+        return int(kept)
     votes = Comparison.objects.counted().by(query.judge).on_split(Split.TRAIN)
-    return votes.filter(project=query.project, battle__isnull=False).count()
+    n = votes.filter(project=query.project, battle__isnull=False).count()
+    if board.votes + n >= MANY_VOTES:
+        cache.set(key, n, _KEPT_SECONDS)
+    return n
 
 
 def _other(judge: str) -> str:

@@ -9,6 +9,9 @@ from asgiref.sync import sync_to_async
 from asgiref.testing import ApplicationCommunicator
 from channels.routing import URLRouter
 from django.contrib.auth.models import AnonymousUser
+from django.core.cache import cache
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
@@ -273,3 +276,34 @@ def test_votes_that_are_kept_for_training_are_counted_beside_those_that_rank(cli
     assert "2 arena votes on questions of the train split are kept for training and rank no model." in page_of(
         client, project
     )
+
+
+def test_where_votes_are_many_those_kept_for_training_are_counted_once_a_minute(project, base, child, vote, monkeypatch):
+    monkeypatch.setattr(board_page, "MANY_VOTES", 4)
+    query = board_page.parse_query(project, {"judge": "person"})
+
+    def training_votes() -> tuple[int, int]:
+        """Return the number that stands, and how often comparisons were counted for it."""
+        board = board_page.board_of(query)
+        with CaptureQueriesContext(connection) as seen:
+            n = board_page.training_votes(query, board)
+        return n, len([each for each in seen if "battle_id" in each["sql"]])
+
+    def kept_for_training() -> None:
+        prompt = make_prompt(project, side="train", source="arena")
+        battle = Battle.objects.create(project=project, prompt=prompt, model_a=base, model_b=child)
+        make_comparison(*(make_completion(prompt, model=model) for model in (base, child)), battle=battle)
+
+    cache.clear()
+    try:
+        kept_for_training()
+        vote(child, base, n=2)
+        assert training_votes() == training_votes() == (1, 1)
+        vote(child, base)
+        assert [training_votes(), training_votes()] == [(1, 1), (1, 0)]
+        kept_for_training()
+        assert training_votes() == (1, 0)
+        cache.clear()
+        assert training_votes() == (2, 1)
+    finally:
+        cache.clear()
