@@ -18,7 +18,7 @@ from annotate.models import LanguageModel, Project, Winner
 from evaluation.leaderboard.snapshots import current, fit_of, tally_of, votes
 from evaluation.models import Leaderboard, PromotionRule
 from evaluation.ratings import Fit
-from evaluation.ratings.confidence_sequence import lower_bound, more_votes_until_better, points
+from evaluation.ratings.confidence_sequence import lower_bound, points
 
 POINTS = {Winner.MODEL_A: 1.0, Winner.MODEL_B: 0.0, Winner.TIE: 0.5, Winner.BOTH_BAD: 0.5}
 ONE_SIDED = 0.025  # each end of an interval that holds with 95 %
@@ -75,9 +75,9 @@ def _by_sequence(
         return None
     low = float(points(lower_bound(np.array(wins), np.array(ties), np.array(losses), ONE_SIDED)))
     high = -float(points(lower_bound(np.array(losses), np.array(ties), np.array(wins), ONE_SIDED)))
-    can_be_shown = more_votes_until_better(wins, ties, losses, rule.margin, ONE_SIDED) is not None
-    more = _more_votes(fit_of(current(project=project, judge=rule.judge)), model.pk, other.pk) if can_be_shown else None
-    return PairDifference(float(points(np.array((wins + ties / 2) / played))), low, high, played, more)
+    difference = float(points(np.array((wins + ties / 2) / played)))
+    fitted = fit_of(current(project=project, judge=rule.judge)) if difference > rule.margin else None
+    return PairDifference(difference, low, high, played, _more_votes(fitted, model.pk, other.pk))
 
 
 def _more_votes(fitted: Fit | None, model: int, other: int) -> int | None:

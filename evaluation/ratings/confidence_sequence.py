@@ -147,15 +147,6 @@ def log_e_at(wins: np.ndarray, ties: np.ndarray, losses: np.ndarray, mean: float
     return _log_wealth(*counts, np.full(len(counts[0]), mean), _EITHER).reshape(shape)
 
 
-def more_votes_until_better(
-    wins: float, ties: float, losses: float, margin: float = 0.0, alpha: float = 0.05
-) -> int | None:
-    """Return about how many more votes raise `lower_bound` above the margin, at the present shares; None: no number."""
-    counts, _ = _checked(np.array(wins), np.array(ties), np.array(losses), alpha)
-    more = _more(*counts, mean_score(margin), alpha, _BETTER)[0]
-    return int(more) if np.isfinite(more) else None
-
-
 def points(mean: np.ndarray) -> np.ndarray:
     """Return the rating points of a mean score: 400·log10(m/(1−m)); −inf at 0 and inf at 1, where the votes set no
     limit."""

@@ -12,7 +12,6 @@ from evaluation.ratings.confidence_sequence import (
     log_e_above,
     lower_bound,
     mean_score,
-    more_votes_until_better,
     one_vote_each,
     pair_sequences,
     points,
@@ -166,11 +165,6 @@ class TestMoreVotes:
         pairs = pair_sequences(tally)
         assert pairs.more_votes(0, 1) == 0
         assert pairs.more_votes(1, 2) is None
-
-    def test_a_margin_takes_longer_than_being_better(self):
-        assert more_votes_until_better(55, 10, 35) < more_votes_until_better(55, 10, 35, margin=20)
-        assert more_votes_until_better(35, 10, 55) is None
-        assert more_votes_until_better(90, 0, 10) == 0
 
 
 class TestOneSided:

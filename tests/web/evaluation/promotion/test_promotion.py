@@ -89,6 +89,16 @@ class TestChecks:
         assert check.numbers["more"] == against.more_votes > 0
         assert check.more.startswith(f"About {roughly(against.more_votes)} more votes against {base}")
 
+    @pytest.mark.parametrize("always_valid", [True, False])
+    def test_a_lead_within_the_margin_has_no_number_of_votes(self, rule, candidacy, child, base, vote, always_valid):
+        for wins, losses in ((20, 10), (10, 15), (15, 12), (12, 10)):  # some 34 points ahead
+            voter = make_user()
+            vote(child, base, "model_a", wins, author=voter)
+            vote(child, base, "model_b", losses, author=voter)
+        for margin, has_number in ((0, True), (100, False)):
+            rule(always_valid=always_valid, margin=margin)
+            assert (check_named(looked_at(candidacy), "parent").numbers["more"] is not None) == has_number
+
     def test_a_clear_lead_is_met_and_a_clear_loss_broken(self, rule, candidacy, child, base, vote):
         rule()
         won = vote(child, base, "model_a", 60)
