@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
+from html import unescape
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -84,6 +86,21 @@ class TestMoments:
         at = (timezone.now() - timedelta(days=1)).isoformat()
         data = client.get(reverse("leaderboard-json", args=[project.slug]), {"at": at}).json()
         assert (data["votes"], data["totals"][0]["votes"]) == (2, 2)
+
+    def test_the_wins_of_each_two_models_are_those_of_the_votes_shown(self, client, project, base, child, vote):
+        prompt = make_prompt(project, side="eval", category="places")
+        make_comparison(make_completion(prompt, model=child), make_completion(prompt, model=base))
+        vote(base, child, n=2)
+        Comparison.objects.update(created_at=timezone.now() - timedelta(days=3))
+        assert "#win-matrix" in page_of(client, project)
+        at = (timezone.now() - timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%S")
+        for query in ({"category": "places"}, {"at": at}):
+            page = page_of(client, project, **query)
+            [address] = re.findall(r'<a href="([^"]*)">Wins of each two models</a>', page)
+            assert "#win-matrix" not in page, "that one is of all votes as of now"
+            totals = client.get(unescape(address)).json()["totals"]
+            assert sum(row["votes"] for row in totals) == (1 if "category" in query else 3)
+            assert {"model_a", "model_b", "winner", "votes"} == totals[0].keys()
 
 
 class TestParts:
@@ -278,7 +295,7 @@ def test_votes_that_are_kept_for_training_are_counted_beside_those_that_rank(cli
     )
 
 
-def test_where_votes_are_many_those_kept_for_training_are_counted_once_a_minute(project, base, child, vote, monkeypatch):
+def test_many_votes_have_those_kept_for_training_counted_once_a_minute(project, base, child, vote, monkeypatch):
     monkeypatch.setattr(board_page, "MANY_VOTES", 4)
     query = board_page.parse_query(project, {"judge": "person"})
 
