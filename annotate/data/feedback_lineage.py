@@ -47,13 +47,14 @@ def one_per_item(kind: str, rows: QuerySet[Any]) -> QuerySet[Any]:
     return rows.filter(ranking=None) if kind == "comparison" else rows
 
 
-def visible(kind: str, *, project: Project, user: Person) -> QuerySet[Any]:
+def visible(kind: str, *, project: Project, user: Person, each_pair: bool = False) -> QuerySet[Any]:
     """Return all rows for reviewers; for others their own, the arena's, and frozen ones.
 
     A vote on an item that somebody still annotates would tell them what to say. What somebody has asked is between them
-    and the reviewers.
+    and the reviewers. With `each_pair` the pairs of a ranking are battles of their own, as the leaderboard counts them.
     """
-    rows = one_per_item(kind, KINDS[kind].objects.filter(project=project))
+    rows = KINDS[kind].objects.filter(project=project)
+    rows = rows if each_pair else one_per_item(kind, rows)
     if can(user, "review", project):
         return rows
     if kind == "flag":  # for reviewers, and for whoever raised it

@@ -36,13 +36,15 @@ from common.whole_numbers import row_id
 @in_project(get="read")
 def votes_page(request: HttpRequest, project: Project) -> HttpResponse:
     """Show votes one by one, with what each went into."""
-    visible_rows = {
-        kind: feedback_lineage.visible(kind, project=project, user=request.user) for kind in feedback_lineage.KINDS
-    }
     try:
         filters = _filters(request.GET, project)
     except Refused as refused:
         return refused_page(request, refused, project=project)
+    is_of_battles = "pair" in filters
+    visible_rows = {
+        kind: feedback_lineage.visible(kind, project=project, user=request.user, each_pair=is_of_battles)
+        for kind in feedback_lineage.KINDS
+    }
     reviews = can(request.user, "review", project)
     rows = {
         kind: _filtered(filtered, kind, filters, None if reviews else request.user)
@@ -126,8 +128,7 @@ def _all_battles(project: Project, fields: dict[str, Any]) -> int | None:
     is_public = fields.get("side") == Split.EVAL and fields.get("status") == Status.COUNTED and "dataset" not in fields
     if "pair" not in fields or not is_public:
         return None
-    rows = feedback_lineage.one_per_item("comparison", Comparison.objects.filter(project=project))
-    return battle_filter.counted(_filtered(rows, "comparison", fields, None))
+    return battle_filter.counted(_filtered(Comparison.objects.filter(project=project), "comparison", fields, None))
 
 
 def _rows_with_names(page: Sequence[Any], kind: str, user: Person) -> set[int]:

@@ -9,7 +9,8 @@ import pytest
 from django.urls import reverse
 
 from annotate.labelling.records import battle_filter
-from tests.support.factories import make_contestant, make_model, make_user, sign_in
+from annotate.models import Comparison, Ranking
+from tests.support.factories import make_completion, make_contestant, make_model, make_prompt, make_user, sign_in
 
 VOTES = {"kind": "comparison", "side": "eval", "status": "counted", "judge": "person"}
 
@@ -108,3 +109,27 @@ def test_a_page_of_a_pair_takes_few_queries(client, project, base, child, vote, 
     vote(child, base, "model_a", 60, author=make_user())
     with django_assert_max_num_queries(30):
         assert len(cards(client, reverse("votes", args=[project.slug]), **VOTES, pair=f"{child.pk}-{base.pk}")) == 25
+
+
+def test_the_pairs_of_a_ranking_are_battles_and_lead_to_it(client, project, base, child, third, vote):
+    vote(child, base)
+    prompt = make_prompt(project, side="eval")
+    first, second, last = (make_completion(prompt, model=model) for model in (child, third, base))
+    order = [[first.pk], [second.pk], [last.pk]]
+    common = {"project": project, "prompt": prompt, "author": make_user(), "judge": "person"}
+    ranking = Ranking.objects.create(order=order, **common)
+    for a, b in ((first, second), (first, last), (second, last)):
+        Comparison.objects.create(completion_a=a, completion_b=b, winner="model_a", ranking=ranking, **common)
+    sign_in(client, project, "manager")
+    page = client.get(reverse("leaderboard", args=[project.slug])).content.decode()
+    (address,) = links(page, "of tide-sft, one by one")
+    battles = client.get(address)
+    rows = [card["row"] for card in battles.context["cards"]]
+    assert [row.ranking_id for row in rows] == [ranking.pk, ranking.pk, None]
+    text = battles.content.decode()
+    assert "3 rank models" in text
+    [to_ranking, _] = links(text, f"ranking {ranking.pk}")
+    votes = reverse("votes", args=[project.slug])
+    assert f'id="ranking-{ranking.pk}"' in client.get(votes + to_ranking.partition("#")[0]).content.decode()
+    assert text.count("Change whether it counts") == 1, "a pair changes with its ranking"
+    assert len(cards(client, votes, kind="comparison")) == 1, "elsewhere the ranking stands for its pairs"
