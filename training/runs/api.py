@@ -26,6 +26,7 @@ from annotate.models import Dataset, LanguageModel, Project
 from common.splits import text_hash
 from common.whole_numbers import whole_number
 from training import configs
+from training.configs.forms.option_list import options_as_markdown
 from training.models import Metric, Run, Sample
 from training.runs.figures import fidelity
 from training.runs.human_review import reviews as human_review
@@ -48,7 +49,11 @@ class NewRun(Input):
         required=False, allow_null=True, default=None, help_text="A second one, where the kind takes it."
     )
     reward_model = Id(required=False, allow_null=True, default=None)
-    config = serializers.DictField(required=False, default=dict, help_text="Hyperparameters of that kind.")
+    config = serializers.DictField(
+        required=False,
+        default=dict,
+        help_text=f"Hyperparameters of that kind, in the groups of its form, with defaults:\n{options_as_markdown()}",
+    )
     cloned_from = Id(required=False, allow_null=True, default=None, help_text="The run that this one repeats, changed.")
     seed = serializers.IntegerField(required=False, default=0, min_value=0, max_value=2**63 - 1)
 
@@ -70,7 +75,9 @@ class PlannedRunIn(Input):
     project = serializers.SlugField(max_length=50)
     parent = Id(required=False, allow_null=True, default=None, help_text="The model to start from.")
     dataset = Id(required=False, allow_null=True, default=None)
-    config = serializers.DictField(required=False, default=dict, help_text="Options that differ from the defaults.")
+    config = serializers.DictField(
+        required=False, default=dict, help_text="Options that differ from the defaults; `POST runs/` lists them."
+    )
 
 
 class EstimateOut(serializers.Serializer):

@@ -6,6 +6,7 @@ import pytest
 from drf_spectacular.generators import SchemaGenerator
 
 from config.api_summaries import PREFIX, SUMMARIES
+from training import configs
 
 
 @pytest.fixture(scope="module")
@@ -36,3 +37,10 @@ def test_the_page_leads_back_and_loads_no_foreign_file(client):
     page = client.get("/api/docs/").content.decode()
     assert 'href="/"' in page and "api_docs.js" in page
     assert "http://" not in page and "https://" not in page
+
+
+def test_the_options_of_a_run_stand_in_the_schema_in_the_groups_of_its_form():
+    schema = SchemaGenerator().get_schema(request=None, public=True)
+    described = schema["components"]["schemas"]["NewRun"]["properties"]["config"]["description"]
+    assert all(f"**{kind}**" in described for kind in configs.CONFIGS)
+    assert "- *Human review*\n    - `review_every` (" in described

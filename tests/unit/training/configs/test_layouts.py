@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from training import configs
-from training.configs.forms import labels, layouts
+from training.configs.forms import labels, layouts, option_list
 from training.configs.forms.starting_points import starting_points, values_by_name
 
 OURS = [config for config in configs.CONFIGS.values() if config.__module__.startswith("training.")]
@@ -80,3 +80,20 @@ def test_every_preset_is_a_valid_config(config):
 def test_what_is_named_beside_a_preset_wins():
     assert configs.parse("sft", {"preset": "quick", "epochs": 2.0}).epochs == 2.0
     assert configs.parse("sft", {"preset": "quick"}).max_length == 128
+
+
+@pytest.mark.parametrize("config", OURS, ids=lambda config: config.kind)
+def test_the_apis_documentation_has_each_option_once_in_the_group_of_the_form(config):
+    groups = option_list.grouped_options(config.kind)
+    listed = [field.name for _, fields in groups for field in fields]
+    assert sorted(listed) == sorted(options(config))
+    for title, fields in groups:
+        for field in fields:
+            is_first = field.name in layouts.first_fields(config)
+            assert title == (option_list.FIRST_GROUP if is_first else layouts.group_of(config.kind, field.name))
+
+
+def test_the_options_of_a_kind_stand_group_by_group_with_default_and_help():
+    ppo = option_list.options_as_markdown().partition("**ppo**")[2].partition("\n**")[0]
+    assert ppo.index("*Main*") < ppo.index("`kl_coef` (0.1): ") < ppo.index("*KL*") < ppo.index("`kl_horizon` (64")
+    assert "`kl_target` (null): " in ppo and "`value_warm_up` (true): " in ppo
