@@ -307,6 +307,18 @@ def test_the_result_tells_what_each_part_is_worth(done):
     assert result["held_out"]["slope"]["lower"] > 0
 
 
+@pytest.mark.parametrize(("chosen", "poolings"), [("mean", {"mean"}), ("last", {"last"}), ("both", {"mean", "last"})])
+def test_features_that_were_chosen_are_read_and_no_others_tried(parent, tmp_path, chosen, poolings):
+    run = make_run(tmp_path / chosen, parent, method="head", features=chosen, curve=False)
+    assert entry.attempt(reward.main, run) == 0, run.failure()
+    layers = json.loads((parent / "config.json").read_text())["num_hidden_layers"]
+    [expected] = reward_forwards.feature_sets(layers, chosen)
+    saved, candidates = RewardModel.load(run.model), run.result()["candidates"]
+    assert saved.features == expected and {pooling for _, pooling in expected} == poolings
+    assert [row["features"] for row in candidates] == [[list(feature) for feature in expected]]
+    assert candidates[0]["is_best"] and run.result()["features"] == candidates[0]["features"]
+
+
 def test_the_result_tells_of_judges_without_saying_who_they_are(done):
     rows = done.result()["judges"]["rows"]
     assert [(row["comparisons"] > 0, row["thumbs"] > 0) for row in rows] == [(True, False), (False, True)]
