@@ -140,3 +140,21 @@ def test_two_runs_are_compared_in_three_clicks_from_the_list(site, sign_in, runs
         page.set_viewport_size({"width": width, "height": 900})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
     axe(page)
+
+
+def test_cancelling_says_what_follows_and_stays_open_while_the_run_goes_on(site, sign_in, runs, axe):
+    page = sign_in("rita")
+    open_tab(page, site, runs[1], "overview")
+    cancel, follows = page.locator(".sure summary", has_text="Cancel"), page.get_by_text("The run stops within seconds")
+    expect(cancel).to_be_visible()
+    expect(follows).to_be_hidden()
+    cancel.press("Enter")
+    expect(follows).to_be_visible()
+    fill(site, runs[1], STEPS + 2)
+    expect(page.locator(".chart output")).to_have_text(re.compile(rf"^step {STEPS + 2}: "))
+    expect(follows).to_be_visible()
+    axe(page)
+    page.get_by_role("button", name="Cancel the run").click()
+    expect(page.locator("#run-status")).to_be_visible()
+    expect(cancel).to_be_hidden()  # asked for once is enough
+    assert site.query("SELECT cancel_requested_at FROM training_run WHERE id = ?", runs[1])[0][0]
