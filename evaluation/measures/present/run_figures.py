@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from evaluation.measures.present import figure_formats
@@ -34,7 +34,7 @@ def context(run: Run) -> dict[str, Any]:
     return {
         "own_figures": True,  # a table of them says more than the list beside it
         "own_verdict": _verdict(lines[0]) if lines else "",
-        "measured": lines,
+        "measured": _merged(lines),
         "group_heads": heads,
         "measured_groups": [_under(heads, *group) for group in groups[:MOST_GROUPS]],
         "more_groups": max(0, len(groups) - MOST_GROUPS),
@@ -68,6 +68,18 @@ def _lines(figures: dict[str, Any]) -> list[Line]:
         for name, figure in figures.items()
         if isinstance(figure, dict) and figure.get("value") is not None
     ]
+
+
+def _merged(lines: list[Line]) -> list[Line]:
+    """Return lines that say the same as one, under all their names.
+
+    Where the endings of every item are as long as each other, accuracy per character is accuracy once more.
+    """
+    by_figure: dict[tuple[Any, ...], list[Line]] = {}
+    for line in lines:
+        figure = replace(line.shown, name=""), line.clean and replace(line.clean, name="")
+        by_figure.setdefault(figure if line.shown.interval else (line.name,), []).append(line)
+    return [replace(same[0], name=", ".join(line.name for line in same)) for same in by_figure.values()]
 
 
 def _clean(name: str, figure: dict[str, Any]) -> Shown | None:

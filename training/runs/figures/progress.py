@@ -137,9 +137,18 @@ def cost(attempts: Sequence[Attempt], now: datetime) -> str:
 
 
 def figures(result: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return a result as (name, value) lines, whatever a recipe put into it: first those that carry an interval."""
-    lines = list(_figures(result, ""))
-    return sorted(lines, key=lambda line: "[" not in line[1])
+    """Return a result as (name, value) lines, whatever a recipe put into it: first those that carry an interval.
+
+    A figure with its interval stands once: what is told of the method that was kept is told of the whole already.
+    """
+    with_intervals: dict[tuple[str, str], str] = {}
+    others: list[tuple[str, str]] = []
+    for name, value in _figures(result, ""):
+        if "[" in value:
+            with_intervals.setdefault((name.rpartition(": ")[2], value), name)
+        else:
+            others.append((name, value))
+    return [(name, value) for (_, value), name in with_intervals.items()] + others
 
 
 def _figures(result: dict[str, Any], prefix: str) -> Iterator[tuple[str, str]]:

@@ -190,3 +190,18 @@ def test_the_groups_of_a_task_stand_side_by_side_in_one_metric(client, project, 
     [grammar, sense] = groups_of(evaluations.standing(project, Chosen(task="assay", groups=True))).rows
     assert [f.text if f else "" for f in sense[2]] == ["90.0 %", ""]
     assert grammar[:2] == ("grammar", 20)
+
+
+def test_a_runs_page_has_metrics_that_say_the_same_in_one_row(client, project, base):
+    same, other = figure(0.63), figure(0.66)
+    metrics = {"accuracy": same, "accuracy per character": other, "accuracy per byte": other}
+    run = make_evaluated(project, base, metrics=metrics)
+    response = client.get(reverse("run", args=[run.pk]))
+    assert [line.name for line in response.context["measured"]] == [
+        "accuracy",
+        "accuracy per character, accuracy per byte",
+    ]
+    empty = {"value": 0.0, "n": 1, "lower": None, "upper": None, "higher_is_better": True, "clean": None}
+    run = make_evaluated(project, base, metrics={"BLEU": empty, "chrF": empty})
+    lines = client.get(reverse("run", args=[run.pk])).context["measured"]
+    assert len(lines) == 2, "without an interval nothing says that they are the same"
