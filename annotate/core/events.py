@@ -19,6 +19,8 @@ EVENTS = {
     "dataset.frozen": "A dataset was frozen.",
     "import.finished": "An import has ended, well or not.",
     "run.finished": "A run has ended, well or not.",
+    "alert.opened": "An alert was opened: a run failed or waits, a queue stands still, an annotator is flagged.",
+    "alert.closed": "An alert was closed: its cause is gone.",
     "model.promoted": "A model became the project's default.",
     "arena.held_rate": "The share of held votes has jumped.",
     "member.changed": "Somebody joined, left, or has another role.",
