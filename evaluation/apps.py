@@ -19,7 +19,7 @@ class EvaluationConfig(AppConfig):
         from evaluation.core import notice_mail
         from evaluation.core.served_model import serves
         from evaluation.demo import next_step as demo
-        from evaluation.first_model import actions as first_model
+        from evaluation.first_model import training_order
         from evaluation.leaderboard import leaderboard_overview
         from evaluation.leaderboard.vote_effect import ratings_after
         from evaluation.promotion import arena_sampling as sampling
@@ -41,8 +41,8 @@ class EvaluationConfig(AppConfig):
         RUN_FINISHED.register(receivers.figures_of_a_new_model)
         RUN_FINISHED.register(receivers.enrolment_of_a_new_model)
         RUN_FINISHED.register(receivers.evidence_has_come)
-        RUN_FINISHED.register(first_model.go_on_after_reward)
         RUN_FINISHED.register(alert_upkeep.run_has_ended)
+        RUN_FINISHED.register(training_order.go_on_after_reward)
         for chore in (
             PeriodicTask("figures that no signal reached", receivers.periodic_task, every=3.0),
             PeriodicTask("candidates and what is known of them", candidate_review.periodic_task, every=3.0),
