@@ -44,7 +44,7 @@ def _kinds() -> list[Kind]:
             asking_module="training.recipes.sample_endpoint",
             asks=_endpoint_parent,
             needs_weights=lambda model, config: not model.endpoint,
-            purpose="A model answers every prompt of a dataset several times; people then annotate the answers.",
+            purpose="A model answers each prompt of a dataset several times, and people annotate the answers.",
         ),
         Kind(
             "corpus",
@@ -56,7 +56,7 @@ def _kinds() -> list[Kind]:
             variables=lambda config: HUB_VARIABLES if _reads_a_hub(config) else (),
             rows=corpora.rows,
             check=corpora.check,
-            purpose="Gathers texts, cleans them by published rules and says what went and why.",
+            purpose="Gathers texts, cleans them by published rules, and reports what was removed and why.",
         ),
         Kind(
             "tokenizer",
@@ -66,7 +66,7 @@ def _kinds() -> list[Kind]:
             dataset_kind="corpus",
             makes="tokenizer",
             stage="tokenizer",
-            purpose="Learns a byte-level BPE vocabulary from a corpus, with a chat template.",
+            purpose="Trains a byte-level BPE tokenizer with a chat template on a corpus.",
         ),
         Kind(
             "pretrain",
@@ -76,7 +76,7 @@ def _kinds() -> list[Kind]:
             dataset_kind="corpus",
             makes="policy",
             stage="pretrained",
-            purpose="A new model learns from raw text: the next token, masked tokens, missing spans, or a mixture.",
+            purpose="Trains a new model on raw text: next token, masked tokens, missing spans, or a mixture.",
         ),
         Kind(
             "domain",
@@ -84,11 +84,10 @@ def _kinds() -> list[Kind]:
             "training.recipes.domain",
             dataset_kind="corpus",
             other_kinds=("corpus",),
-            other_purpose="texts of another kind that are mixed in, so that the model forgets less "
-            "(replay); none: nothing",
+            other_purpose="other texts that are mixed in, so that the model forgets less (replay)",
             makes="policy",
             stage="domain",
-            purpose="A model goes on learning from the texts of one domain, such as the works of an author.",
+            purpose="Continues pretraining on texts of one domain, such as the works of an author.",
         ),
         Kind(
             "classify",
@@ -97,10 +96,10 @@ def _kinds() -> list[Kind]:
             parent_kinds=("policy", "encoder"),
             dataset_kind="labelled",
             other_kinds=("labelled",),
-            other_purpose="labelled texts to test on; none holds out a share of the first",
+            other_purpose="labelled texts to test on; without it, a share of the first dataset is held out",
             makes="classifier",
             stage="classifier",
-            purpose="Finetuning for a task: a text gets one of a few labels, such as the sentiment of a review.",
+            purpose="Trains a classifier: a text gets one of a few labels, such as the sentiment of a review.",
         ),
         Kind(
             "sft",
@@ -118,7 +117,7 @@ def _kinds() -> list[Kind]:
             dataset_kind="preferences",
             makes="reward",
             stage="reward model",
-            purpose="Learns from thumbs, stars and pairs to score an answer as people would.",
+            purpose="Trains a reward model on thumbs, stars and pairs, to score answers as people do.",
         ),
         Kind(
             "ppo",
@@ -140,7 +139,7 @@ def _kinds() -> list[Kind]:
             dataset_kind="preferences",
             makes="policy",
             stage="DPO",
-            purpose="Direct preference optimisation: learns from pairs at once, without a reward model.",
+            purpose="Direct preference optimisation: trains on pairs directly, without a reward model.",
         ),
         Kind(
             "kto",
@@ -149,7 +148,7 @@ def _kinds() -> list[Kind]:
             dataset_kind="preferences",
             makes="policy",
             stage="KTO",
-            purpose="Kahneman-Tversky optimisation: learns from thumbs at once, without pairs.",
+            purpose="Kahneman-Tversky optimisation: trains on thumbs directly, without pairs.",
         ),
         Kind(
             "grpo",
@@ -159,7 +158,7 @@ def _kinds() -> list[Kind]:
             takes_reward_model=True,
             makes="policy",
             stage="GRPO",
-            purpose="Several answers to each prompt; each is pushed by how much its score beats the group's mean.",
+            purpose="Samples several answers to each prompt, and reinforces those with a score above the group's mean.",
         ),
         Kind(
             "import",
@@ -171,7 +170,7 @@ def _kinds() -> list[Kind]:
             variables=weight_sources.variables,
             rows=weight_sources.rows,
             check=weight_sources.check_import,
-            purpose="Weights from a hub, a GGUF file or a folder become a model of this site, to train from and ask.",
+            purpose="Imports weights from a hub, a GGUF file or a folder as a model of this site.",
         ),
         Kind(
             "rloo",

@@ -14,42 +14,51 @@ class CorpusConfig:
     kind: ClassVar[str] = "corpus"
     sources: str = option(
         "python:topics\npython:docstrings",
-        "one a line: a file or pattern (books/*.txt, web.jsonl.gz, part-*.parquet), hub:owner/name/config:split, "
+        "one on each line: a file or pattern (books/*.txt, web.jsonl.gz, part-*.parquet), hub:owner/name/config:split, "
         "python:topics, python:docstrings, app:answers, app:demonstrations",
         multiline=True,
     )
-    text_field: str = option("text", "field of jsonl, parquet and hub rows; the first of several, with commas")
+    text_field: str = option(
+        "text",
+        "field with the text in jsonl, parquet and hub rows; of several, separated by commas, the first that exists",
+    )
     documents: str = option(
         "whole files",
-        "what one document of a txt file is",
+        "how txt files are split into documents",
         choices=("whole files", "between blank lines", "lines"),
     )
-    max_documents: int = option(0, "read at most so many of each source; 0 reads all", low=0, high=10**12)
-    fix_unicode: bool = option(True, "mend broken characters, HTML entities and line ends (ftfy, NFC)")
+    max_documents: int = option(0, "maximum per source; 0: all", low=0, high=10**12)
+    fix_unicode: bool = option(True, "repair broken characters, HTML entities and line ends (ftfy, NFC)")
     languages: str = option("en", "keep these languages (codes, with commas); empty keeps all")
     c4_boilerplate: bool = option(True, "C4: drop lines about cookies and JavaScript, and pages of lorem ipsum")
     c4_lines: bool = option(
-        False, "C4: keep only lines that end like a sentence; for pages of the web, ruinous for verse, lists and code"
+        False, "C4: keep only lines that end like a sentence; for web pages, not for verse, lists or code"
     )
-    c4_code: bool = option(False, "C4: drop pages with a curly bracket, taken to be code")
-    gopher_quality: bool = option(True, "Gopher: drop what is too short or long, of symbols, or without small words")
-    gopher_repetition: bool = option(True, "Gopher: drop what repeats its own lines, paragraphs and phrases")
-    private_data: bool = option(True, "e-mail addresses, phone numbers and IP addresses become a marker")
-    evaluation_texts: bool = option(True, "drop documents that share a passage with what ranks models here")
-    exact_duplicates: bool = option(True, "keep the first of equal documents; case and white space count for nothing")
+    c4_code: bool = option(False, "C4: drop pages with a curly bracket, because they are probably code")
+    gopher_quality: bool = option(
+        True, "Gopher: drop texts that are too short or long, have many symbols, or few common words"
+    )
+    gopher_repetition: bool = option(True, "Gopher: drop texts that repeat lines, paragraphs or phrases")
+    private_data: bool = option(True, "replace e-mail addresses, phone numbers and IP addresses by a marker")
+    evaluation_texts: bool = option(True, "drop documents that share a passage with evaluation texts of this project")
+    exact_duplicates: bool = option(True, "keep the first of equal documents, ignoring case and white space")
     near_duplicates: bool = option(True, "keep the first of documents that are nearly equal (MinHash)")
-    held_out: float = option(0.02, "share of the documents kept back for validation, by hash", low=0.0001, high=0.5)
+    held_out: float = option(0.02, "share of the documents held out for validation, by hash", low=0.0001, high=0.5)
     language_confidence: float = option(
-        0.4, "least probability of a wanted language; texts under 100 letters pass", low=0, high=1, advanced=True
+        0.4,
+        "minimum probability of a wanted language; texts under 100 letters always pass",
+        low=0,
+        high=1,
+        advanced=True,
     )
     min_words: int = option(
-        50, "Gopher quality: fewest words; lower it for short texts", low=0, high=10**6, advanced=True
+        50, "Gopher quality: minimum words; lower it for short texts", low=0, high=10**6, advanced=True
     )
-    max_words: int = option(100_000, "Gopher quality: most words", low=1, high=10**9, advanced=True)
+    max_words: int = option(100_000, "Gopher quality: maximum words", low=1, high=10**9, advanced=True)
     word_length: str = option("3, 10", "Gopher quality: mean length of a word, from and to", advanced=True)
     max_symbols: float = option(0.1, "Gopher quality: # or ellipses for each word", low=0, high=10, advanced=True)
     max_bullets: float = option(
-        0.9, "Gopher quality: share of lines that begin with a bullet", low=0, high=1, advanced=True
+        0.9, "Gopher quality: share of lines that start with a bullet", low=0, high=1, advanced=True
     )
     max_ellipses: float = option(
         0.3, "Gopher quality: share of lines that end with an ellipsis", low=0, high=1, advanced=True
@@ -64,14 +73,16 @@ class CorpusConfig:
         advanced=True,
     )
     top_phrases: str = option(
-        "0.20, 0.18, 0.16", "Gopher repetition: letters in the commonest phrase of 2, 3, 4 words", advanced=True
+        "0.20, 0.18, 0.16", "Gopher repetition: letters in the most common phrase of 2, 3, 4 words", advanced=True
     )
     repeated_phrases: str = option(
         "0.15, 0.14, 0.13, 0.12, 0.11, 0.10",
         "Gopher repetition: letters in repeated phrases of 5 to 10 words",
         advanced=True,
     )
-    phone_region: str = option("US", "whose phone numbers go without a country code; empty: only +…", advanced=True)
+    phone_region: str = option(
+        "US", "region of phone numbers without a country code; empty: only numbers with +…", advanced=True
+    )
     passage_words: int = option(
         13, "evaluation texts: words in a shared passage (GPT-3: 13)", low=3, high=100, advanced=True
     )
@@ -79,7 +90,11 @@ class CorpusConfig:
     near_words: int = option(5, "near duplicates: words in a shingle", low=1, high=20, advanced=True)
     near_permutations: int = option(128, "near duplicates: hashes in a signature", low=16, high=1024, advanced=True)
     longest_document: int = option(
-        100_000, "characters; longer ones are cut in pieces at the end of a line", low=1000, high=10**7, advanced=True
+        100_000,
+        "maximum characters; longer documents are split at the end of a line",
+        low=1000,
+        high=10**7,
+        advanced=True,
     )
     shard_mb: int = option(64, "size of one file of the corpus", low=1, high=4096, advanced=True)
     checkpoint_every: int = option(2000, "documents read between checkpoints", low=1, high=10**7, advanced=True)
@@ -91,17 +106,19 @@ class CorpusConfig:
         except BadSource as error:
             errors["sources"] = str(error)
         if not [name for name in self.text_field.split(",") if name.strip()]:
-            errors["text_field"] = "Name the field that holds the text; it is usually called text."
+            errors["text_field"] = "Enter the field with the text; it is usually called text."
         if self.min_words > self.max_words:
             errors["min_words"] = f"must not be above max_words, which is {self.max_words}."
         counts = {"word_length": 2, "repeated_lines": 4, "top_phrases": 3, "repeated_phrases": 6}
         for name, count in counts.items():
             if numbers(getattr(self, name), count) is None:
-                errors[name] = f"must be {count} numbers with commas between them, not {getattr(self, name)!r}."
+                errors[name] = f"must be {count} numbers separated by commas, not {getattr(self, name)!r}."
         if bad := [code for code in self.language_codes() if not (code.isalpha() and 2 <= len(code) <= 3)]:
-            errors["languages"] = f"{bad[0]!r} is no language code; write en, de or the like, with commas."
+            errors["languages"] = f"{bad[0]!r} is not a language code; use codes such as en, de, separated by commas."
         if self.phone_region and not (self.phone_region.isalpha() and len(self.phone_region) == 2):
-            errors["phone_region"] = f"must be a country's two letters such as US, or empty, not {self.phone_region!r}."
+            errors["phone_region"] = (
+                f"must be the two letters of a country such as US, or empty, not {self.phone_region!r}."
+            )
         return errors
 
     def language_codes(self) -> tuple[str, ...]:

@@ -35,11 +35,13 @@ def read_orders(text: str) -> list[Order]:
     """Return the lines of `sources`, each once. Raises BadSource with the line and the remedy."""
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("#")]
     if not lines:
-        raise BadSource("Name at least one source, one a line: a file, hub:owner/name, python:topics or app:answers.")
+        raise BadSource(
+            "Enter at least one source, one on each line: a file, hub:owner/name, python:topics or app:answers."
+        )
     if len(lines) > _MOST:
-        raise BadSource(f"{len(lines)} lines are too many; write at most {_MOST}, with patterns such as web/*.jsonl.")
+        raise BadSource(f"{len(lines)} lines are too many; use at most {_MOST}, with patterns such as web/*.jsonl.")
     if twice := next((line for line in lines if lines.count(line) > 1), None):
-        raise BadSource(f"{twice} stands there twice; one line reads all of it.")
+        raise BadSource(f"{twice} is there twice; remove one line.")
     return [_order(line) for line in lines]
 
 
@@ -51,8 +53,8 @@ def is_local(order: Order, folder: Path) -> bool:
 
 def local_words(order: Order) -> str:
     return (
-        f"{order.line} is the name of a folder of this machine, not of a corpus of the Hub; upload its files, or name "
-        "a corpus of the Hub."
+        f"{order.line} is a folder of this machine, not a corpus on the Hub; upload its files, or use "
+        "a corpus on the Hub."
     )
 
 
@@ -63,27 +65,27 @@ def _order(line: str) -> Order:
     for known_scheme, names in (("python", PYTHON), ("app", APP)):
         if colon and scheme == known_scheme:
             if rest not in names:
-                raise BadSource(
-                    f"{line} is not known; write {' or '.join(f'{known_scheme}:{name}' for name in names)}."
-                )
+                raise BadSource(f"{line} is unknown; use {' or '.join(f'{known_scheme}:{name}' for name in names)}.")
             return Order(line, known_scheme, rest)
     if colon and re.fullmatch(r"[a-z]{2,}", scheme):
-        raise BadSource(f"{line} is not a kind of source; a line names a file, or begins with hub:, python: or app:.")
+        raise BadSource(f"{line} is not a source; a line is a file, or starts with hub:, python: or app:.")
     return _file(line)
 
 
 def _hub(line: str, rest: str) -> Order:
     match = _HUB.fullmatch(rest)
     if not match:
-        raise BadSource(f"{line} is no Hub name; write hub:owner/name, hub:owner/name/config or hub:owner/name:split.")
+        raise BadSource(
+            f"{line} is not a name on the Hub; use hub:owner/name, hub:owner/name/config or hub:owner/name:split."
+        )
     return Order(line, "hub", match["name"], match["config"] or "", match["split"] or "train")
 
 
 def _file(line: str) -> Order:
     if "\x00" in line:
-        raise BadSource("A file's name holds no NUL character.")
+        raise BadSource("A file name cannot contain a NUL character.")
     if ".." in re.split(r"[/\\]", line):
-        raise BadSource(f"{line} leads out of its folder by '..'; name the file from the folder down.")
+        raise BadSource(f"{line} leaves its folder by '..'; use the path below the folder.")
     if not line.removesuffix(".gz").endswith(SUFFIXES):
         raise BadSource(
             f"{line} is neither txt, jsonl nor parquet (or one of them with .gz); convert it to one of these."

@@ -13,21 +13,21 @@ class ExportConfig:
     kind: ClassVar[str] = "export"
     to: str = option(
         "gguf",
-        "gguf: one file for llama.cpp; safetensors: the model's folder as one archive; hub: a repository there",
+        "gguf: one file for llama.cpp; safetensors: the model's folder as one archive; hub: a repository on the hub",
         choices=("gguf", "safetensors", "hub"),
     )
     precision: str = option(
         "auto",
-        "gguf: of the weights; auto: the smallest that keeps what was trained; q8_0: smaller, and says what it lost",
+        "gguf: type of the weights; auto: the smallest without loss; q8_0: smaller, and the run reports the loss",
         choices=("auto", "float32", "float16", "bfloat16", "q8_0"),
     )
     adapter: bool = option(
         False,
-        "the adapter alone, for a server that has its base: in PEFT's format, or as a GGUF adapter; else merged with "
+        "only the adapter, for a server that has its base: in PEFT's format, or as a GGUF adapter; off: merged with "
         "its base (safetensors and hub: in float32)",
     )
-    repository: str = option("", "hub: owner/name; the worker needs HF_TOKEN with leave to write")
-    private: bool = option(True, "hub: only its owner sees it at first")
+    repository: str = option("", "hub: owner/name; the worker needs HF_TOKEN with write access")
+    private: bool = option(True, "hub: only its owner sees the repository at first")
 
     def cross_check(self) -> dict[str, str]:
         if self.to == "hub" and self.repository.count("/") != 1:

@@ -16,39 +16,37 @@ class GroupConfig:
 
     reward_function: str = option("", "a function that the operator lists, instead of a reward model")
     trust_unproven_reward: bool = option(
-        False, "use the reward model although its held-out accuracy does not beat chance; without this, it is refused"
+        False, "allow a reward model whose held-out accuracy is not better than chance"
     )
     steps: int = option(20, "optimiser steps, each on one batch of completions", low=1, high=100000)
     batch_size: int = option(32, "completions in one step", low=2, high=65536)
     group_size: int = option(4, "completions of each prompt", low=2, high=1024)
     max_new_tokens: int = option(64, "longest completion, in tokens", low=1, high=4096)
     learning_rate: float | None = learning_rate_option("Adam's learning rate", **RATES)
-    beta: float = option(0.05, "coefficient of the KL from the parent; 0 asks none", low=0, high=100)
+    beta: float = option(0.05, "coefficient of the KL from the parent; 0: none", low=0, high=100)
     adapters: str = option(
         "lora",
         "lora: adapters on all layers; top: in the top third, quicker; full: every weight",
         choices=("lora", "top", "full"),
     )
-    temperature: float = option(
-        1.0, "divides the logits in rollouts and logprobs alike", low=0.05, high=5, advanced=True
-    )
+    temperature: float = option(1.0, "divides the logits in rollouts and in logprobs", low=0.05, high=5, advanced=True)
     score_clip: float = option(
         3.0,
-        "a reward model's standardised scores are held within this; 0 leaves them, as a function's are",
+        "a reward model's standardised scores are clipped to this; 0: no clipping, as for functions",
         low=0,
         high=1e6,
         advanced=True,
     )
-    clip: float = option(0.2, "policy ratio's clip range", low=0.001, high=10, advanced=True)
-    max_prompt_tokens: int = option(256, "longer prompts are left out, and counted", low=8, high=131072, advanced=True)
+    clip: float = option(0.2, "clip range of the policy ratio", low=0.001, high=10, advanced=True)
+    max_prompt_tokens: int = option(256, "longer prompts are left out", low=8, high=131072, advanced=True)
     micro_batch_size: int = option(
-        0, "completions forwarded at once; 0: the whole batch; gradients add up to batch_size", low=0, high=65536,
+        0, "completions per forward pass; 0: the whole batch; gradients accumulate to batch_size", low=0, high=65536,
         advanced=True,
     )  # fmt: skip
     learning_rate_schedule: str = option(
         "linear", "linear falls to 0 at the last step", choices=("constant", "linear"), advanced=True
     )
-    max_grad_norm: float = option(1.0, "gradients are scaled down to this norm", low=1e-6, high=1e6, advanced=True)
+    max_grad_norm: float = option(1.0, "gradients are clipped to this norm", low=1e-6, high=1e6, advanced=True)
     lora_rank: int = option(8, "rank of the LoRA adapters", low=1, high=1024, advanced=True)
     checkpoint_every: int = option(5, "steps between checkpoints", low=1, high=100000, advanced=True)
     sample_every: int = option(5, "steps between sample completions", low=1, high=100000, advanced=True)
@@ -63,7 +61,7 @@ class GroupConfig:
 
     def cross_check(self) -> dict[str, str]:
         if self.batch_size % self.group_size:
-            return {"group_size": f"must divide batch_size, {self.batch_size}: every prompt gets a whole group."}
+            return {"group_size": f"must divide batch_size, {self.batch_size}: each prompt gets a complete group."}
         if self.micro_batch_size and self.batch_size % self.micro_batch_size:
             return {"micro_batch_size": f"must divide batch_size, {self.batch_size}, or be 0."}
         return {}
@@ -76,7 +74,7 @@ class GRPOConfig(GroupConfig):
     kind: ClassVar[str] = "grpo"
     scale_rewards: str = option(
         "group",
-        "group: advantages are divided by their group's deviation; batch: by the batch's; none: not at all (Dr. GRPO)",
+        "group: divide advantages by the deviation of their group; batch: of the batch; none: do not divide (Dr. GRPO)",
         choices=("group", "batch", "none"),
         advanced=True,
     )
@@ -90,4 +88,6 @@ class RLOOConfig(GroupConfig):
     """REINFORCE leave-one-out (TRL)."""
 
     kind: ClassVar[str] = "rloo"
-    normalise_advantages: bool = option(False, "advantages to mean 0, variance 1 over the batch", advanced=True)
+    normalise_advantages: bool = option(
+        False, "scale advantages to mean 0 and variance 1 over the batch", advanced=True
+    )

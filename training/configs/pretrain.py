@@ -16,7 +16,7 @@ class PretrainConfig:
     """Pretrain a model from nothing: causal, masked, span corruption, or a mixture."""
 
     kind: ClassVar[str] = "pretrain"
-    size: str = option("10M", "parameters, the vocabulary counted", choices=tuple(PRESETS))
+    size: str = option("10M", "parameters, including the vocabulary", choices=tuple(PRESETS))
     objective: str = option(
         "causal",
         "causal: the next token (Llama); masked: hidden tokens (ModernBERT); span: missing spans (T5); "
@@ -24,20 +24,22 @@ class PretrainConfig:
         choices=OBJECTIVES,
     )
     epochs: float = option(1.0, "passes over the corpus", low=0.001, high=1000)
-    max_tokens: int | None = option(None, "stop after so many tokens, whatever epochs says", low=1000, high=10**14)
-    context_length: int = option(512, "tokens that the model sees at once", low=16, high=131072)
+    max_tokens: int | None = option(
+        None, "stop after this many tokens, even before epochs are done", low=1000, high=10**14
+    )
+    context_length: int = option(512, "tokens in the model's context", low=16, high=131072)
     batch_size: int = option(32, "rows of context_length tokens in one optimiser step", low=1, high=65536)
-    learning_rate: float | None = option(None, "peak learning rate; empty: by the size", low=1e-8, high=1)
+    learning_rate: float | None = option(None, "peak learning rate; empty: depends on the size", low=1e-8, high=1)
     schedule: str = option("cosine", "how the rate falls", choices=("cosine", "wsd", "linear", "constant"))
     causal_probability: float = option(
         0.5, "mixture: the share of rows that are causal; the others are masked", low=0, high=1
     )
-    processes: int = option(1, "processes that share each step: one per GPU, or several on a processor", low=1, high=64)
+    processes: int = option(1, "processes that share each step: one per GPU, or several on a CPU", low=1, high=64)
 
-    warmup_ratio: float = option(0.02, "share of the steps that warm the rate up", low=0, high=1, advanced=True)
+    warmup_ratio: float = option(0.02, "share of the steps for warm-up", low=0, high=1, advanced=True)
     decay_ratio: float = option(0.2, "wsd: share of the steps in which the rate falls", low=0, high=1, advanced=True)
     final_rate: float = option(0.1, "share of the peak rate at the end", low=0, high=1, advanced=True)
-    weight_decay: float = option(0.1, "of matrices; vectors have none", low=0, high=10, advanced=True)
+    weight_decay: float = option(0.1, "for matrices only", low=0, high=10, advanced=True)
     beta2: float = option(0.95, "of AdamW", low=0.5, high=0.9999, advanced=True)
     max_grad_norm: float = option(1.0, "gradients are clipped to this norm", low=1e-6, high=1000, advanced=True)
     mask_rate: float | None = option(
@@ -45,30 +47,34 @@ class PretrainConfig:
     )
     mask_style: str = option(
         "80-10-10",
-        "what stands in the place of a hidden token: 80 % mask, 10 % another token, 10 % itself, as BERT has it; "
-        "or always the mask",
+        "what replaces a hidden token: 80 % mask, 10 % another token, 10 % unchanged, as in BERT; or always the mask",
         choices=("80-10-10", "all-mask"),
         advanced=True,
     )
     mean_span: float = option(3.0, "span: mean length of a missing span, in tokens", low=1, high=64, advanced=True)
     dtype: str = option(
-        "auto", "of the products; master weights are float32", choices=("auto", "bfloat16", "float32"), advanced=True
+        "auto",
+        "for matrix products; master weights are float32",
+        choices=("auto", "bfloat16", "float32"),
+        advanced=True,
     )
     micro_batch_size: int | None = option(
-        None, "rows computed at once; empty: what fits the memory", low=1, high=65536, advanced=True
+        None, "rows per forward pass; empty: as many as fit in memory", low=1, high=65536, advanced=True
     )
     activation_checkpointing: str = option(
-        "auto", "compute activations twice to keep fewer", choices=("auto", "on", "off"), advanced=True
+        "auto", "recompute activations to save memory", choices=("auto", "on", "off"), advanced=True
     )
     validate_every: int = option(50, "optimiser steps between validations", low=1, high=10**6, advanced=True)
-    validation_tokens: int = option(100_000, "held-out tokens looked at each time", low=256, high=10**9, advanced=True)
+    validation_tokens: int = option(100_000, "held-out tokens per validation", low=256, high=10**9, advanced=True)
     checkpoint_every: int = option(100, "optimiser steps between checkpoints", low=1, high=10**6, advanced=True)
     sample_every: int = option(100, "optimiser steps between sample texts", low=1, high=10**6, advanced=True)
     sample_tokens: int = option(48, "longest sample, in tokens", low=1, high=4096, advanced=True)
 
     def cross_check(self) -> dict[str, str]:
         if self.processes > self.batch_size:
-            return {"processes": f"must be at most batch_size ({self.batch_size}): each takes its share of the rows."}
+            return {
+                "processes": f"must be at most batch_size ({self.batch_size}): each process takes a share of the rows."
+            }
         return {}
 
     @property
@@ -90,18 +96,16 @@ class TokenizerConfig:
 
     kind: ClassVar[str] = "tokenizer"
     vocab_size: int = option(
-        8192, "tokens, special ones included; 4,000 to 8,000 for a small model", low=300, high=10**6
+        8192, "tokens, including special tokens; 4,000 to 8,000 for a small model", low=300, high=10**6
     )
     digits: str = option(
         "single", "single: each digit a token, which helps with sums; grouped", choices=("single", "grouped")
     )
     sentinels: int = option(
-        100, "<extra_id_0> and so on, for span corruption; 0 leaves that objective out", low=0, high=1000, advanced=True
+        100, "<extra_id_0> and so on, for span corruption; 0: without that objective", low=0, high=1000, advanced=True
     )
-    min_frequency: int = option(2, "pairs seen less often are not merged", low=1, high=10**6, advanced=True)
-    train_mb: int = option(
-        1024, "learn from at most so much text, drawn evenly by hash", low=1, high=10**6, advanced=True
-    )
+    min_frequency: int = option(2, "rarer pairs are not merged", low=1, high=10**6, advanced=True)
+    train_mb: int = option(1024, "train on at most this much text, a random sample", low=1, high=10**6, advanced=True)
 
     def cross_check(self) -> dict[str, str]:
         least = BYTES + MARKERS + self.sentinels
@@ -119,7 +123,9 @@ class DomainConfig:
 
     kind: ClassVar[str] = "domain"
     epochs: float = option(1.0, "passes over the corpus", low=0.001, high=1000)
-    max_tokens: int | None = option(None, "stop after so many tokens, whatever epochs says", low=100, high=10**14)
+    max_tokens: int | None = option(
+        None, "stop after this many tokens, even before epochs are done", low=100, high=10**14
+    )
     adapters: str = option(
         "lora",
         "lora: adapters on all layers; top: in the top third, quicker; full: every weight",
@@ -128,41 +134,44 @@ class DomainConfig:
     learning_rate: float | None = option(
         None, "peak learning rate; empty: 4e-4 for adapters, 3e-5 for every weight", low=1e-8, high=1
     )
-    context_length: int = option(512, "tokens that the model sees at once", low=16, high=131072)
+    context_length: int = option(512, "tokens in the model's context", low=16, high=131072)
     batch_size: int = option(8, "rows of context_length tokens in one optimiser step", low=1, high=65536)
-    replay_share: float = option(
-        0.1, "share of the rows that come from the second dataset, where one is given", low=0, high=0.9
-    )
-    processes: int = option(1, "processes that share each step: one per GPU, or several on a processor", low=1, high=64)
+    replay_share: float = option(0.1, "share of the rows from the second dataset, if there is one", low=0, high=0.9)
+    processes: int = option(1, "processes that share each step: one per GPU, or several on a CPU", low=1, high=64)
 
     schedule: str = option(
         "cosine", "how the rate falls", choices=("cosine", "wsd", "linear", "constant"), advanced=True
     )
     lora_rank: int = option(16, "rank of the LoRA adapters", low=1, high=1024, advanced=True)
-    warmup_ratio: float = option(0.05, "share of the steps that warm the rate up", low=0, high=1, advanced=True)
+    warmup_ratio: float = option(0.05, "share of the steps for warm-up", low=0, high=1, advanced=True)
     decay_ratio: float = option(0.2, "wsd: share of the steps in which the rate falls", low=0, high=1, advanced=True)
     final_rate: float = option(0.1, "share of the peak rate at the end", low=0, high=1, advanced=True)
-    weight_decay: float = option(0.01, "of matrices; vectors have none", low=0, high=10, advanced=True)
+    weight_decay: float = option(0.01, "for matrices only", low=0, high=10, advanced=True)
     beta2: float = option(0.95, "of AdamW", low=0.5, high=0.9999, advanced=True)
     max_grad_norm: float = option(1.0, "gradients are clipped to this norm", low=1e-6, high=1000, advanced=True)
     dtype: str = option(
-        "auto", "of the products; what learns is float32", choices=("auto", "bfloat16", "float32"), advanced=True
+        "auto",
+        "for matrix products; trained weights are float32",
+        choices=("auto", "bfloat16", "float32"),
+        advanced=True,
     )
     micro_batch_size: int | None = option(
-        None, "rows computed at once; empty: what fits the memory", low=1, high=65536, advanced=True
+        None, "rows per forward pass; empty: as many as fit in memory", low=1, high=65536, advanced=True
     )
     activation_checkpointing: str = option(
-        "auto", "compute activations twice to keep fewer", choices=("auto", "on", "off"), advanced=True
+        "auto", "recompute activations to save memory", choices=("auto", "on", "off"), advanced=True
     )
     validate_every: int = option(20, "optimiser steps between validations", low=1, high=10**6, advanced=True)
-    validation_tokens: int = option(20_000, "held-out tokens looked at each time", low=256, high=10**9, advanced=True)
+    validation_tokens: int = option(20_000, "held-out tokens per validation", low=256, high=10**9, advanced=True)
     checkpoint_every: int = option(20, "optimiser steps between checkpoints", low=1, high=10**6, advanced=True)
     sample_every: int = option(50, "optimiser steps between sample texts", low=1, high=10**6, advanced=True)
     sample_tokens: int = option(48, "longest sample, in tokens", low=1, high=4096, advanced=True)
 
     def cross_check(self) -> dict[str, str]:
         if self.processes > self.batch_size:
-            return {"processes": f"must be at most batch_size ({self.batch_size}): each takes its share of the rows."}
+            return {
+                "processes": f"must be at most batch_size ({self.batch_size}): each process takes a share of the rows."
+            }
         return {}
 
     @property

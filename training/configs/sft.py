@@ -15,7 +15,9 @@ class SFTConfig:
     kind: ClassVar[str] = "sft"
     learning_rate: float | None = learning_rate_option("peak learning rate", **RATES)
     epochs: float = option(1.0, "passes over the data", low=0.01, high=100)
-    batch_size: int = option(8, "examples in one optimiser step, however many fit the memory at once", low=1, high=4096)
+    batch_size: int = option(
+        8, "examples in one optimiser step; they need not fit in memory together", low=1, high=4096
+    )
     max_length: int = option(512, "longest example, in tokens", low=8, high=131072)
     adapters: str = option(
         "lora",
@@ -25,34 +27,34 @@ class SFTConfig:
     )
     held_out: float = option(
         0.1,
-        "share of the prompts kept back to measure perplexity before and after; none where that is under 10 examples",
+        "share of the prompts held out to measure perplexity before and after; none if this is under 10 examples",
         low=0,
         high=0.5,
     )
     keep: str = option(
         "best",
-        "best: the step with the lowest held-out loss, of those measured; last: the last step, and the one without "
+        "best: the measured step with the lowest held-out loss; last: the last step, also used without "
         "held-out examples",
         choices=("best", "last"),
     )
     schedule: str = option(
-        "linear", "how the rate falls after the warm-up", choices=("linear", "cosine", "constant"), advanced=True
+        "linear", "how the learning rate falls after warm-up", choices=("linear", "cosine", "constant"), advanced=True
     )
     lora_rank: int = option(8, "rank of the LoRA adapters", low=1, high=1024, advanced=True)
-    warmup_ratio: float = option(0.1, "share of the steps that warm the rate up", low=0, high=1, advanced=True)
-    weight_decay: float = option(0.0, "AdamW's, of matrices", low=0, high=10, advanced=True)
-    max_grad_norm: float = option(1.0, "gradients are scaled down to this norm", low=1e-6, high=1e6, advanced=True)
+    warmup_ratio: float = option(0.1, "share of the steps for warm-up", low=0, high=1, advanced=True)
+    weight_decay: float = option(0.0, "AdamW's weight decay, for matrices only", low=0, high=10, advanced=True)
+    max_grad_norm: float = option(1.0, "gradients are clipped to this norm", low=1e-6, high=1e6, advanced=True)
     activation_checkpointing: str = option(
         "auto",
-        "compute activations twice to keep fewer; auto: where memory is short",
+        "recompute activations to save memory; auto: if memory is short",
         choices=("auto", "on", "off"),
         advanced=True,
     )
     processes: int = option(
-        1, "processes that share each step: one per GPU, or several on a processor", low=1, high=64, advanced=True
+        1, "processes that share each step: one per GPU, or several on a CPU", low=1, high=64, advanced=True
     )
     evaluate_every: int = option(50, "optimiser steps between held-out measurements", low=1, high=100000, advanced=True)
-    evaluate_limit: int = option(200, "held-out examples measured at most", low=20, high=100000, advanced=True)
+    evaluate_limit: int = option(200, "maximum held-out examples per measurement", low=20, high=100000, advanced=True)
     checkpoint_every: int = option(10, "optimiser steps between checkpoints", low=1, high=100000, advanced=True)
     sample_every: int = option(20, "optimiser steps between sample completions", low=1, high=100000, advanced=True)
     sample_tokens: int = option(48, "longest sample completion, in tokens", low=1, high=4096, advanced=True)
@@ -67,5 +69,8 @@ class SFTConfig:
 
     def cross_check(self) -> dict[str, str]:
         if self.processes > self.batch_size:
-            return {"processes": f"must be at most batch_size, {self.batch_size}: each takes a share of the examples."}
+            return {
+                "processes": f"must be at most batch_size, {self.batch_size}: each process takes a share of the "
+                "examples."
+            }
         return {}

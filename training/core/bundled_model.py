@@ -31,4 +31,4 @@ def bundled_gguf() -> Path:
         path = Path(str(file.locate()))
         if path.suffix == ".gguf" and path.is_file():
             return path
-    raise BundledModelMissing(f"The package {PACKAGE} is installed but holds no GGUF file. {remedy} --force-reinstall")
+    raise BundledModelMissing(f"The package {PACKAGE} is installed but has no GGUF file. {remedy} --force-reinstall")

@@ -20,13 +20,13 @@ _FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT}
 # The exit status of a recipe that failed and could not write failure.json: the disk is full.
 NO_ROOM_FOR_WORDS = errno.ENOSPC
 LAST_WORDS = " Its last words:"  # from here on a reason quotes the log
-_KEPT = "Resume it: it goes on from its last complete checkpoint."
+_KEPT = "Resume the run: it continues from its last complete checkpoint."
 OUT_OF_MEMORY = "out_of_memory"
-DISK_FULL = ("disk_full", "The disk is full.", "Free some space, then resume: no checkpoint is lost.")
+DISK_FULL = ("disk_full", "The disk is full.", "Free disk space, then resume; the checkpoints are kept.")
 NO_MEMORY = (
     OUT_OF_MEMORY,
-    "The machine has not enough memory for this run.",
-    "Queue it again with changes: half the batch_size, shorter sequences, or adapters instead of every weight.",
+    "The machine does not have enough memory for this run.",
+    "Queue it again with changes: half the batch_size, shorter sequences, or adapters instead of all weights.",
 )
 # What C++ and the allocators below it say before they abort the process.
 _SAID_WITHOUT_MEMORY = ("std::bad_alloc", "out of memory", "Cannot allocate memory")
@@ -55,7 +55,7 @@ class Ending:
     def starved(cls, memory: str, limit: str, exit_code: int | None = None) -> Ending:
         """Return the ending of a recipe killed by the system for want of memory. Others may have taken it: it is tried
         once more."""
-        reason = f"the system killed the recipe for want of memory: it held {memory or 'a part'} of {limit}"
+        reason = f"the system killed the recipe because memory ran out: it used {memory or 'a part'} of {limit}"
         return cls(LOST, OUT_OF_MEMORY, reason, "", exit_code, retry=True)
 
     @classmethod
@@ -79,13 +79,13 @@ class Ending:
 
     @classmethod
     def given_up(cls, last: Ending, attempts: int) -> Ending:
-        reason = f"Given up after {attempts} attempts in a row were lost without progress. The last one: {last.reason}."
+        reason = f"The run failed after {attempts} attempts in a row without progress. The last one: {last.reason}."
         if last.code == OUT_OF_MEMORY:
             remedy = "Queue the run again with a smaller batch_size or shorter sequences; its last checkpoint is kept."
             return cls(FAILED, OUT_OF_MEMORY, reason, remedy, last.exit_code)
         remedy = (
             "If the machine is short of memory, queue the run again with a smaller batch_size or shorter sequences; "
-            "otherwise look at the log and the machine, then resume: it goes on from its last complete checkpoint."
+            "otherwise check the log and the machine, then resume: the run continues from its last complete checkpoint."
         )
         return cls(FAILED, "lost_too_often", reason, remedy, last.exit_code)
 
@@ -104,7 +104,7 @@ def explain(exit_code: int, directory: RunDirectory) -> Ending:
         return Ending.paused(pause)
     if exit_code == 0:
         return Ending.failed(
-            "no_result", "The recipe ended without an error and without a result.", "Look at the log, then resume.", 0
+            "no_result", "The recipe ended without an error and without a result.", "Check the log, then resume.", 0
         )
     if exit_code > 0 and (failure := directory.failure()) is not None:
         changes = failure.get("remedy_changes")
@@ -118,7 +118,9 @@ def explain(exit_code: int, directory: RunDirectory) -> Ending:
     if any(words in last_words for words in _SAID_WITHOUT_MEMORY):
         return Ending.failed(*NO_MEMORY, exit_code)
     happened = (
-        f"The recipe died of signal {_name(number)}" if number else f"The recipe ended with exit status {exit_code}"
+        f"The recipe was ended by signal {_name(number)}"
+        if number
+        else f"The recipe ended with exit status {exit_code}"
     )
     return Ending.failed("crashed", f"{happened}.{last_words}", f"See the log. {_KEPT}", exit_code)
 
@@ -136,8 +138,8 @@ def log_tail(path: Path, lines: int = 60, limit: int = 32_000) -> str:
 
 def _killed(number: int) -> str:
     if number == signal.SIGKILL:
-        return "the recipe was killed (signal 9), by hand or by the system for want of memory"
-    return f"the recipe was ended from outside (signal {_name(number)})"
+        return "the recipe was killed (signal 9), by a person, or by the system because memory ran out"
+    return f"the recipe was ended by another process (signal {_name(number)})"
 
 
 def _name(number: int) -> str:

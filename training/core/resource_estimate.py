@@ -46,7 +46,7 @@ class DoesNotFit(Exception):
     """Raised when a run does not fit into memory. `needed` and `available` in bytes."""
 
     def __init__(self, needed: float, available: float) -> None:
-        super().__init__(f"needs {needed / 1e9:.3g} GB where {available / 1e9:.3g} GB are free")
+        super().__init__(f"needs {needed / 1e9:.3g} GB, but only {available / 1e9:.3g} GB are free")
         self.needed, self.available = needed, available
 
 

@@ -89,5 +89,5 @@ def in_words(agreement: Agreement, people: str, reward: str = "the reward model"
     return (
         f"{people} agree with {reward} on {agreement.agreed} of {agreement.decided} pairs that they decided, "
         f"{agreement.share:.0%} [{100 * low:.0f}, {100 * high:.0f}]; it expects {agreement.predicted:.0%} of the "
-        f"votes for the policy's answers against the parent's, and they get {agreement.people:.0%}"
+        f"votes for the policy's answers against the parent's, and they got {agreement.people:.0%}"
     )

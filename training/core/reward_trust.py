@@ -18,7 +18,7 @@ OVERRULE = "trust_unproven_reward"  # the option of PPO, GRPO and RLOO
 CODE = "reward_not_proven"
 REMEDY = (
     "Annotate more answers, on more prompts, and train the reward model again; or set trust_unproven_reward to use it "
-    "all the same."
+    "anyway."
 )
 _CHANCE = {"slope": 0.0, "pair_accuracy": 0.5, "thumbs_auc": 0.5, "stars_spearman": 0.0}
 _NAMES = {
@@ -45,11 +45,10 @@ class Evidence:
     def sentence(self) -> str:
         """Return what is known, with the figures."""
         if self.beats_chance is None:
-            return "Whether this reward model beats chance on held-out annotations is unknown: it was not measured."
+            return "It was not measured whether this reward model is better than chance on held-out annotations."
         if not self.figures:
             return (
-                "Nothing was annotated on this reward model's held-out prompts, so that it has not been told from "
-                "chance."
+                "There are no annotations on this reward model's held-out prompts, so it was not compared with chance."
             )
         verb = "beats" if self.beats_chance else "does not beat"
         return f"On held-out annotations this reward model {verb} chance: {self._figures_text()}."

@@ -43,8 +43,8 @@ def key_for(role: str, url: str) -> str:
     if address != url:
         raise RecipeFailure(
             "endpoint_moved",
-            "The model was given another address while this run began; its key is not for the one that the run has.",
-            "Resume this run: it then asks at the new address.",
+            "The model's address changed while this run started, so the key does not match the run's address.",
+            "Resume this run: it then uses the new address.",
         )
     return key
 

@@ -27,13 +27,13 @@ class Stage:
 
 
 _STAGES = (
-    ("Data", "text, and the pieces it is cut into", ("corpus", "tokenizer")),
-    ("Import", "a model from elsewhere", ("import",)),
+    ("Data", "texts and tokenizers", ("corpus", "tokenizer")),
+    ("Import", "an existing model", ("import",)),
     ("Pretrain", "from raw text", ("pretrain", "domain")),
-    ("Instruct", "from examples of what is wanted", ("sft", "classify")),
-    ("Preferences", "from what people like", ("reward", "dpo", "kto")),
-    ("Policy", "by trial, against a score", ("ppo", "grpo", "rloo")),
-    ("Measure", "answers to annotate, and figures", ("sample", "evaluate", "surprise", "label")),
+    ("Instruct", "from examples", ("sft", "classify")),
+    ("Preferences", "from annotations", ("reward", "dpo", "kto")),
+    ("Policy", "reinforcement learning against a score", ("ppo", "grpo", "rloo")),
+    ("Measure", "answers to annotate, and evaluation", ("sample", "evaluate", "surprise", "label")),
     ("Release", "files for other programs", ("export",)),
 )
 

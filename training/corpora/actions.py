@@ -131,14 +131,16 @@ def upload(*, project: Project, file: UploadedFile, by: User) -> CorpusFile:
     require(by, "research", project)
     name = Path(file.name or "").name
     if not _NAME.fullmatch(name):
-        raise Refused(
-            400, file="Name the file with letters, digits, dots, dashes and underscores, at most 100 of them."
-        )
+        raise Refused(400, file="Use a file name of at most 100 letters, digits, dots, dashes and underscores.")
     if not name.removesuffix(".gz").endswith(SUFFIXES):
         raise Refused(400, file=f"{name} is neither .txt, .jsonl nor .parquet (or one of them with .gz).")
     if (file.size or 0) > LARGEST_UPLOAD:
         most = LARGEST_UPLOAD // 10**6
-        raise Refused(413, file=f"At most {most} MB; compress it, or have the operator put it into ASSAY_DATA/corpora.")
+        raise Refused(
+            413,
+            file=f"The file is larger than {most} MB; compress it, or ask the operator to put it into "
+            "ASSAY_DATA/corpora.",
+        )
     if not file.size:
         raise Refused(400, file="The file is empty.")
     path = upload_folder(project) / name
@@ -156,7 +158,7 @@ def _write_once(file: UploadedFile, path: Path) -> None:
         path.hardlink_to(partial)
     except FileExistsError:
         raise Refused(
-            409, file=f"There is a {path.name} already, and runs may have read it; choose another name."
+            409, file=f"There is already a {path.name}, which runs may have read; choose another name."
         ) from None
     finally:
         partial.unlink(missing_ok=True)

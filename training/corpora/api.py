@@ -27,9 +27,9 @@ class CorpusUpload(Input):
 
 
 class CorpusFileOut(serializers.Serializer):
-    name = serializers.CharField(help_text="As a line of `config.sources` says it.")
+    name = serializers.CharField(help_text="The line for `config.sources`.")
     bytes = serializers.IntegerField()
-    is_own = serializers.BooleanField(help_text="Uploaded to this project, not put there by the operator.")
+    is_own = serializers.BooleanField(help_text="true: uploaded to this project; false: provided by the operator.")
 
 
 class HubCorpusOut(serializers.Serializer):
@@ -65,7 +65,7 @@ def corpora_sources(request: Request) -> Response:
     """
     if request.method == "GET":
         if not (slug := request.query_params.get("project", "").replace("\x00", "")):
-            raise Refused(400, project="Name the project: ?project=<slug>.")
+            raise Refused(400, project="Send the project: ?project=<slug>.")
         project = find_project(request.user, slug)
         require(request.user, "research", project)
         return Response(SourcesOut({"files": map(asdict, corpora.files(project)), "hub": CATALOGUE}).data)

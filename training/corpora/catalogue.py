@@ -45,7 +45,7 @@ class Entry:
         )
 
 
-WEB, KNOWLEDGE, BOOKS, MIXTURES, SMALL = "The web", "Encyclopaedias", "Books", "Mixtures", "Small, to begin with"
+WEB, KNOWLEDGE, BOOKS, MIXTURES, SMALL = "The web", "Encyclopaedias", "Books", "Mixtures", "Small, to start with"
 
 CATALOGUE = (
     Entry(
@@ -66,12 +66,12 @@ CATALOGUE = (
         "CC BY-SA 3.0",
         "Salesforce/wikitext",
         "wikitext-103-raw-v1",
-        note="wikitext-2-raw-v1 is a fiftieth of it.",
+        note="wikitext-2-raw-v1 is one fiftieth of it.",
     ),
     Entry(
         "FineWeb-Edu, a sample",
         SMALL,
-        "Ten billion tokens of the web that a classifier took for good teaching: what to start from in English.",
+        "Ten billion tokens of web pages that a classifier rated as educational: a good start for English.",
         "9.7 million pages, 28 GB compressed",
         "ODC-By 1.0",
         "HuggingFaceFW/fineweb-edu",
@@ -80,7 +80,7 @@ CATALOGUE = (
     Entry(
         "C4",
         WEB,
-        "The Colossal Clean Crawled Corpus of T5: Common Crawl of April 2019, cleaned by the rules that bear its name.",
+        "The Colossal Clean Crawled Corpus of T5: Common Crawl of April 2019, cleaned by the C4 rules.",
         "365 million pages, 305 GB compressed",
         "ODC-By 1.0",
         "allenai/c4",
@@ -100,7 +100,7 @@ CATALOGUE = (
     Entry(
         "FineWeb-Edu",
         WEB,
-        "The pages of FineWeb that teach, by a classifier: more is learnt from each token.",
+        "The educational pages of FineWeb, chosen by a classifier: models learn more per token.",
         "1.3 trillion tokens",
         "ODC-By 1.0",
         "HuggingFaceFW/fineweb-edu",
@@ -109,7 +109,7 @@ CATALOGUE = (
     Entry(
         "FineWeb 2",
         WEB,
-        "The like for more than a thousand other languages; a config is a language and its script.",
+        "The same for more than a thousand other languages; a config is a language and its script.",
         "20 TB; German alone 640 GB",
         "ODC-By 1.0",
         "HuggingFaceFW/fineweb-2",
@@ -119,7 +119,7 @@ CATALOGUE = (
     Entry(
         "OpenWebText",
         WEB,
-        "An open rebuilding of GPT-2's WebText: pages that people on Reddit linked to with approval.",
+        "An open reproduction of GPT-2's WebText: pages that people on Reddit linked to with approval.",
         "8 million pages, 41 GB",
         "CC0 1.0 (the packaging; the pages are their authors')",
         "Skylion007/openwebtext",
@@ -138,7 +138,7 @@ CATALOGUE = (
     Entry(
         "PG-19",
         BOOKS,
-        "Books of Project Gutenberg from before 1919, whole: what BookCorpus was for, with a licence.",
+        "Complete books of Project Gutenberg from before 1919: a licensed alternative to BookCorpus.",
         "28,600 books, 11 GB",
         "Apache-2.0; the books are in the public domain",
         "emozilla/pg19",
@@ -147,19 +147,19 @@ CATALOGUE = (
     Entry(
         "BookCorpus, a copy",
         BOOKS,
-        "Free novels of unpublished authors, which GPT and BERT learnt from; a row is a sentence.",
+        "Free novels of unpublished authors, the training data of GPT and BERT; a row is a sentence.",
         "74 million sentences, 4.9 GB",
         "none: its authors were not asked (Bandy and Vincent 2021)",
         "rojagtap/bookcorpus",
-        note="For comparing with old models alone; bookcorpus/bookcorpus needs code.",
+        note="Only for comparison with old models; bookcorpus/bookcorpus needs code.",
     ),
     Entry(
-        "The Pile, without what is not free",
+        "The Pile, without unlicensed parts",
         MIXTURES,
         "EleutherAI's 22 sources (papers, law, code, the web) less Books3, BookCorpus2, OpenSubtitles, YTSubtitles and "
         "OpenWebText2.",
         "177 million documents, 345 GB compressed",
-        "as its sources; no one licence",
+        "as its sources; no single licence",
         "monology/pile-uncopyrighted",
         note="The first publisher's copy was withdrawn because of Books3.",
     ),
@@ -175,7 +175,7 @@ CATALOGUE = (
     Entry(
         "SlimPajama, a sample",
         MIXTURES,
-        "A hundredth of it, drawn evenly.",
+        "A random sample of one hundredth.",
         "5.5 million documents, 14 GB",
         "as its sources",
         "DKYoon/SlimPajama-6B",
@@ -183,7 +183,7 @@ CATALOGUE = (
     Entry(
         "Cosmopedia 2",
         MIXTURES,
-        "Textbooks and stories that a model wrote for students, with which SmolLM was trained.",
+        "Textbooks and stories that a model wrote for students, the training data of SmolLM.",
         "39 million documents, 28 billion tokens",
         "ODC-By 1.0",
         "HuggingFaceTB/smollm-corpus",

@@ -18,7 +18,7 @@ from training.corpora import actions as corpora
 from training.corpora.catalogue import by_group
 
 AT_HAND = (
-    ("python:topics", "what Python's help() says of the language: some eighty texts, half a megabyte"),
+    ("python:topics", "Python's help() texts about the language: about eighty texts, half a megabyte"),
     ("python:docstrings", "the docstrings of Python's standard library, one text for each module, 1.6 MB"),
 )
 
@@ -38,7 +38,7 @@ def upload(request: HttpRequest, project: Project) -> HttpResponse:
         corpus_file = corpora.upload(project=project, file=cast(Any, file), by=cast(User, request.user))
     except Refused as refused:
         return _page(request, project, refused.errors, refused.status)
-    messages.success(request, f"{corpus_file.name} is here: corpora of this project may read it.")
+    messages.success(request, f"{corpus_file.name} is uploaded. Corpus runs of this project can read it.")
     return redirect("catalogue", project.slug)
 
 
@@ -67,6 +67,6 @@ def _own_texts(project: Project) -> list[tuple[str, str]]:
     answers = Completion.objects.filter(**of_train).count()
     n_demonstrations = Demonstration.objects.counted().filter(**of_train).count()
     return [
-        ("app:answers", f"what models answered here to prompts that may train: {answers:,}"),
-        ("app:demonstrations", f"what people wrote here for such prompts: {n_demonstrations:,}"),
+        ("app:answers", f"answers of models to prompts of the train split: {answers:,}"),
+        ("app:demonstrations", f"answers that people wrote to prompts of the train split: {n_demonstrations:,}"),
     ]

@@ -89,14 +89,16 @@ def instruct(
     require(by, "research", project)
     name = name.strip() if isinstance(name, str) else ""
     if not name or len(name) > 120:
-        raise Refused(400, name="Give the dataset a name of 1 to 120 characters.")
+        raise Refused(400, name="Enter a name of 1 to 120 characters.")
     sources = _sources(project, datasets, templates)
     chosen = _checked(options)
     counts = MixCounts()
     rows = _reported(mix(sources, chosen, counts, EvalPrompts(project).keeps_out))
     first = next(rows, None)
     if first is None:
-        raise Refused(400, datasets=f"No row would go in ({dict(counts.left_out)}): take more rows or templates.")
+        raise Refused(
+            400, datasets=f"All rows would be left out ({dict(counts.left_out)}); choose more rows or templates."
+        )
     content_hash = frozen_rows.write_streamed(
         {"examples": itertools.chain([first], rows)}, kind=Dataset.Kind.SFT, side=splits.TRAIN
     )
@@ -106,7 +108,7 @@ def instruct(
 
 
 def _record(project: Project, name: str, by: User, content_hash: str, counts: dict[str, Any]) -> Dataset:
-    name_taken = Refused(409, name=f"{project.name} has a dataset called {name!r}; take another name.")
+    name_taken = Refused(409, name=f"{project.name} already has a dataset {name!r}; choose another name.")
     if project.datasets.filter(name=name).exists():
         raise name_taken
     try:
@@ -168,11 +170,13 @@ def _sources(project: Project, datasets: Sequence[Dataset], templates: Sequence[
 
 def _task_of(project: Project, dataset: Dataset) -> str:
     if dataset.project_id != project.pk or dataset.kind != Dataset.Kind.LABELLED:
-        raise Refused(400, datasets=f"{dataset.name} is no labelled dataset of {project.name}; choose one that is.")
+        raise Refused(
+            400, datasets=f"{dataset.name} is not a labelled dataset of {project.name}; choose a labelled one."
+        )
     if dataset.counts.get("task") not in TASKS:
-        raise Refused(400, datasets=f"Of what task {dataset.name} is was never said; upload it again and say so.")
+        raise Refused(400, datasets=f"{dataset.name} has no task; upload it again with a task.")
     if not dataset.path.is_dir():
-        raise Refused(410, datasets=f"The files of {dataset.name} are gone from this machine; upload it again.")
+        raise Refused(410, datasets=f"The files of {dataset.name} are missing on this machine; upload it again.")
     return dataset.counts["task"]
 
 
@@ -180,7 +184,7 @@ def _own_instructions(templates: Sequence[OwnTemplate], tasks: set[str]) -> list
     instructions = []
     for number, template in enumerate(templates, start=1):
         if template.task not in tasks:
-            raise Refused(400, template=f"None of the datasets is of the task {template.task!r}; choose one that is.")
+            raise Refused(400, template=f"No chosen dataset has the task {template.task!r}; choose one that has.")
         try:
             instructions.append(read_instruction(template.text, TASKS[template.task], f"{template.task}/own-{number}"))
         except TemplateRefused as error:
@@ -192,7 +196,7 @@ def _checked(options: dict[str, Any]) -> Options:
     defaults = {f.name: f.default for f in dataclasses.fields(Options)}
     for name, value in options.items():
         if name not in defaults:
-            raise Refused(400, **{name: f"is no option; the options are {', '.join(defaults)}."})
+            raise Refused(400, **{name: f"is not an option; the options are {', '.join(defaults)}."})
         if name == "limit" and value is None:
             continue
         low, high = _BOUNDS[name]

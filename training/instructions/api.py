@@ -32,9 +32,9 @@ class TemplateIn(Input):
 class InstructIn(Input):
     project = serializers.SlugField(max_length=50)
     datasets = serializers.ListField(child=Id(), help_text="labelled ones")
-    templates = TemplateIn(many=True, required=False, help_text="your own, beside ours")
-    cap = serializers.IntegerField(required=False, help_text="rows of one dataset at most (3000)")
-    limit = serializers.IntegerField(required=False, allow_null=True, help_text="rows in all")
+    templates = TemplateIn(many=True, required=False, help_text="your own templates, in addition to the built-in ones")
+    cap = serializers.IntegerField(required=False, help_text="maximum rows of one dataset (3000)")
+    limit = serializers.IntegerField(required=False, allow_null=True, help_text="maximum rows in total")
     templates_per_row = serializers.IntegerField(required=False)
     inverted_share = serializers.FloatField(required=False)
     few_shot_share = serializers.FloatField(required=False)
@@ -57,7 +57,7 @@ class ExampleOut(serializers.Serializer):
 
 
 class PreviewOut(serializers.Serializer):
-    total = serializers.IntegerField(help_text="examples that would be made")
+    total = serializers.IntegerField(help_text="number of examples")
     templates = serializers.DictField(child=serializers.IntegerField(), help_text="of the first rows")
     left_out = serializers.DictField(child=serializers.IntegerField())
     rows = ExampleOut(many=True)
@@ -120,7 +120,7 @@ def _read(form: type[Input], request: Request) -> dict[str, Any]:
     ids = fields.pop("datasets")
     datasets = find_all(Dataset.objects.filter(project__in=projects_where(request.user, "research")), set(ids))
     if missing := [pk for pk in ids if pk not in datasets]:
-        raise Refused(400, datasets=f"There is no dataset {missing[0]} in a project where you may use it.")
+        raise Refused(400, datasets=f"There is no dataset {missing[0]}, or you may not use it.")
     own_templates = [OwnTemplate(**template) for template in fields.pop("templates", [])]
     option_names = {f.name for f in dataclasses.fields(Options)} | {"name"}
     options = {name: value for name, value in fields.items() if name in option_names}

@@ -37,7 +37,7 @@ def instructions(request: HttpRequest, project: Project) -> HttpResponse:
         dataset, is_new = instruct(project=project, name=form["name"], by=by, **_arguments(form))
     except Refused as refused:
         return _page(request, project, form, status=refused.status, errors=refused.errors)
-    text = "is frozen: nothing changes it any more." if is_new else "holds these very rows already."
+    text = "is frozen. It cannot change any more." if is_new else "already has the same rows."
     messages.success(request, f"{dataset.name} {text}")
     return redirect("dataset", dataset.pk)
 

@@ -50,9 +50,9 @@ _LOOPED = "values to loop over"  # no name that a template can write
 def _looped(values: Any) -> list[Any]:
     """Check what a loop goes over: a list. A text has millions of letters, and two loops over it would never end."""
     if not isinstance(values, list | tuple):
-        raise TemplateRefused("a loop goes over a list, such as labels or choices, and over no text.")
+        raise TemplateRefused("a loop needs a list, such as labels or choices, not a text.")
     if len(values) > _LONGEST_LOOP:
-        raise TemplateRefused(f"a loop goes over at most {_LONGEST_LOOP:,} values, not {len(values):,}.")
+        raise TemplateRefused(f"a loop can have at most {_LONGEST_LOOP:,} values, not {len(values):,}.")
     return list(values)
 
 
@@ -63,7 +63,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset(["*", "**", "%", "//"])
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        raise SecurityError(f"a template does not calculate ({operator})")
+        raise SecurityError(f"a template cannot calculate ({operator})")
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         return isinstance(obj, LoopContext) and not attr.startswith("_")
@@ -88,7 +88,7 @@ def compile_template(source: str) -> Template:
         _refuse_what_runs_long(tree)
         return ENVIRONMENT.from_string(tree)
     except RecursionError:
-        raise TemplateRefused("it stands too many brackets deep.") from None
+        raise TemplateRefused("it has too many nested brackets.") from None
     except TemplateError as error:
         line = getattr(error, "lineno", None)
         location = f"line {line}: " if line else ""
@@ -99,12 +99,14 @@ def _refuse_what_runs_long(tree: nodes.Template) -> None:
     """Refuse statements that run long, and have each loop look at what it goes over, which is known only when a row is
     there."""
     if statement := next(tree.find_all(_STATEMENTS), None):
-        raise TemplateRefused(f"line {statement.lineno}: a template here has no {type(statement).__name__.lower()}.")
+        raise TemplateRefused(
+            f"line {statement.lineno}: templates here do not allow {type(statement).__name__.lower()}."
+        )
     if _depth(tree) > _DEEPEST_LOOPS:
-        raise TemplateRefused(f"loops may stand {_DEEPEST_LOOPS} deep.")
+        raise TemplateRefused(f"loops can be nested at most {_DEEPEST_LOOPS} deep.")
     for loop in tree.find_all(nodes.For):
         if loop.recursive:
-            raise TemplateRefused(f"line {loop.lineno}: a loop here does not call itself.")
+            raise TemplateRefused(f"line {loop.lineno}: a loop cannot call itself.")
         loop.iter = nodes.Filter(loop.iter, _LOOPED, [], [], None, None, lineno=loop.lineno)
 
 

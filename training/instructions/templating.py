@@ -58,7 +58,7 @@ class Instruction:
         except TemplateRefused as error:
             raise TemplateRefused(f"{self.name}: {error}") from error
         if not prompt or not completion:
-            raise TemplateRefused(f"{self.name}: the {'completion' if prompt else 'prompt'} comes out empty.")
+            raise TemplateRefused(f"{self.name}: the {'completion' if prompt else 'prompt'} is empty after rendering.")
         return prompt, completion
 
 
@@ -88,19 +88,19 @@ def read_instruction(source: str, task: Task, name: str) -> Instruction:
     """Return a checked template. Raises TemplateRefused in words: what is missing, unknown or misspelt."""
     text = source.replace("\r\n", "\n").strip()
     if len(text) > LONGEST:
-        raise TemplateRefused(f"A template may have {LONGEST:,} characters.")
+        raise TemplateRefused(f"A template can have at most {LONGEST:,} characters.")
     direction, about, body = _header(text)
     parts = _PARTING.split(body)
     if len(parts) != 2 or not parts[0].strip() or not parts[1].strip():
-        raise TemplateRefused("Write the prompt, then a line with --- alone, then the completion.")
+        raise TemplateRefused("Write the prompt, then a line with only ---, then the completion.")
     field_names = set(fields_of(task))
     named = _names(body)
     if unknown := sorted(named - field_names):
         raise TemplateRefused(
-            f"{', '.join(unknown)}: no field of {task.name}. Its fields are {', '.join(fields_of(task))}."
+            f"{', '.join(unknown)} is not a field of {task.name}; the fields are {', '.join(fields_of(task))}."
         )
     if not _names(parts[1]):
-        raise TemplateRefused(f"The completion names no field: it must hold {{{{ {task.answer} }}}} or another.")
+        raise TemplateRefused(f"The completion has no field: it must contain {{{{ {task.answer} }}}} or another.")
     prompt, completion = (sandbox.compile_template(part.strip()) for part in parts)
     instruction = Instruction(name, task.name, direction, about, text, prompt, completion)
     instruction.render(

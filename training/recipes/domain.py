@@ -75,7 +75,7 @@ def check_context(model: Any, config: DomainConfig) -> None:
     if limit and config.context_length > limit:
         raise RecipeFailure(
             "context_too_long",
-            f"The model knows {limit} positions, and context_length is {config.context_length}.",
+            f"The model has {limit} positions, but context_length is {config.context_length}.",
             f"Queue it again with context_length at most {limit}.",
             {"context_length": limit},
         )

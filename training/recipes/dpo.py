@@ -45,8 +45,8 @@ def examples(data: Judgements) -> list[Row]:
     if len(pairs) < FEWEST_PAIRS:
         raise RecipeFailure(
             "too_few_pairs",
-            f"There are {len(pairs)} comparisons with a winner to train on; at least {FEWEST_PAIRS} are needed.",
-            "Collect more comparisons, then freeze the dataset again; from thumbs alone KTO learns.",
+            f"There are {len(pairs)} comparisons with a winner for training; at least {FEWEST_PAIRS} are needed.",
+            "Collect more comparisons, then freeze the dataset again; for thumbs only, use KTO.",
         )
     return [
         {

@@ -24,7 +24,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     config: ImportConfig = config_of(spec)
     sources = run.rows("source")
     if not sources:
-        raise RecipeFailure("no_source", "The run does not say where the weights are.", "Queue the import again.")
+        raise RecipeFailure("no_source", "The run has no source of weights.", "Queue the import again.")
     run.progress("reading the weights", 0, 1)
     source, most_bytes = sources[0]["source"], sources[0].get("most_bytes", 0)
     location = _fetched(source, most_bytes) if sources[0].get("is_on_hub") else source
@@ -61,14 +61,14 @@ def _fetched(name: str, most_bytes: int) -> str:
         raise RecipeFailure(
             "hub",
             f"{name} cannot be fetched from the hub: {first_line(error).rstrip('.')}.",
-            "Check the name, and that the worker reaches the hub; for a gated model the operator sets HF_TOKEN, and "
-            "names it in ASSAY_HUB_SOURCES.",
+            "Check the name, and that the worker reaches the hub; for a gated model the operator must set HF_TOKEN, "
+            "and list it in ASSAY_HUB_SOURCES.",
         ) from error
     if is_adapter(folder):
         raise RecipeFailure(
             "hub_adapter",
-            f"{name} is an adapter, and says by itself where its base lies.",
-            "Import the base, or have whoever runs this site import the adapter (manage.py import_model).",
+            f"{name} is an adapter with its own reference to a base.",
+            "Import the base, or ask the operator of this site to import the adapter (manage.py import_model).",
         )
     return folder
 
@@ -77,8 +77,8 @@ def _require_room(name: str, size: int, most_bytes: int) -> None:
     if most_bytes and size > most_bytes:
         raise RecipeFailure(
             "too_large",
-            f"{name} holds {size / 10**9:.1f} GB, and an import may fetch {most_bytes / 10**9:g} GB.",
-            "Import a smaller model, or have the operator raise ASSAY_IMPORT_GB and queue the import again.",
+            f"{name} holds {size / 10**9:.1f} GB; an import may fetch at most {most_bytes / 10**9:g} GB.",
+            "Import a smaller model, or ask the operator to raise ASSAY_IMPORT_GB and queue the import again.",
         )
 
 

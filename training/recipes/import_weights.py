@@ -45,7 +45,7 @@ def import_weights(source: str, folder: Path) -> dict[str, Any]:
     folder = folder.resolve()
     if folder.exists():
         raise RecipeFailure(
-            "exists", f"{folder} exists already.", "Name a folder that does not exist, or remove this one."
+            "exists", f"{folder} exists already.", "Use a folder that does not exist, or remove this one."
         )
     partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
     try:
@@ -140,7 +140,7 @@ def _kind_of(source: str) -> str:
             if file.read(4) == b"GGUF":
                 return "gguf"
         raise RecipeFailure(
-            "not_a_model", f"{source} is not a GGUF file.", "Name a .gguf file, a model folder, or a hub name."
+            "not_a_model", f"{source} is not a GGUF file.", "Use a .gguf file, a model folder, or a hub name."
         )
     if path.is_dir():
         if is_adapter(path):
@@ -150,7 +150,7 @@ def _kind_of(source: str) -> str:
         raise RecipeFailure(
             "not_a_model",
             f"{source} is not a model folder: it has no config.json.",
-            "Name the folder that holds config.json and the weights.",
+            "Use the folder with config.json and the weights.",
         )
     if HUB_NAME.fullmatch(source):
         return "hub"
@@ -175,7 +175,7 @@ def _load(source: str, kind: str, tokenizer_from: str = "") -> tuple[Any, Any, s
         raise
     except Exception as error:
         remedy = (
-            "Without a connection to the hub, name a local folder or a GGUF file."
+            "Without a connection to the hub, use a local folder or a GGUF file."
             if kind == "hub"
             else "It must be a causal language model that transformers can read."
         )
@@ -207,8 +207,8 @@ def require_own_shards(folder: Path, source: str) -> None:
         if elsewhere := sorted({str(shard) for shard in shards if not _is_bare(shard)}):
             raise RecipeFailure(
                 "files_elsewhere",
-                f"{index.name} of {source} names weights outside its folder: {elsewhere[0][:300]}.",
-                "Put all files of the model into one folder, and name them there without a path.",
+                f"{index.name} of {source} refers to weights outside its folder: {elsewhere[0][:300]}.",
+                "Put all files of the model into one folder, and refer to them without a path.",
             )
 
 
@@ -244,12 +244,12 @@ def _prepare_tokenizer(model: Any, tokenizer: Any, source: str) -> None:
     if not tokenizer.chat_template:
         raise RecipeFailure(
             "no_chat_template",
-            f"{source} has no chat template, so prompts of messages cannot be put to it.",
+            f"{source} has no chat template, so it cannot answer conversations.",
             "Import an instruct or chat model, or put a chat_template.jinja into its folder.",
         )
     if tokenizer.eos_token_id is None:
         raise RecipeFailure(
-            "no_eos", f"{source} has no end-of-sequence token.", "Import a model whose tokenizer names one."
+            "no_eos", f"{source} has no end-of-sequence token.", "Import a model whose tokenizer has one."
         )
     tokenizer.padding_side = "left"
     limit = getattr(model.config, "max_position_embeddings", None)

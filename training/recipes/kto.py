@@ -48,9 +48,9 @@ def examples(data: Judgements, seed: int) -> list[Row]:
     if min(ups, len(thumbs) - ups) < FEWEST_OF_EACH:
         raise RecipeFailure(
             "too_few_thumbs",
-            f"The dataset holds {ups} thumbs up and {len(thumbs) - ups} down to train on; at least {FEWEST_OF_EACH} "
+            f"The dataset has {ups} thumbs up and {len(thumbs) - ups} down for training; at least {FEWEST_OF_EACH} "
             "of each are needed.",
-            "Rate more answers, then freeze the dataset again; from comparisons DPO learns.",
+            "Rate more answers, then freeze the dataset again; for comparisons use DPO.",
         )
     thumbs = np.random.default_rng(seed).permutation(thumbs)
     mismatched = mismatches(thumbs[:, 0], data.prompt_ids)

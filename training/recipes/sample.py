@@ -119,9 +119,9 @@ def _result(run: RunDirectory, before: int, seconds: float) -> dict[str, Any]:
         "distinct": len({row["text"] for row in rows}) / len(rows),
         "completions_per_second": len(new) / seconds if new else None,
         "seconds": seconds,
-        "how_to_read": "tokens_mean counts the end token; stopped_share are the completions that ended by themselves "
-        "before max_new_tokens; distinct is the share of different texts; only_reasoning are those that were cut "
-        "while the model still thought: raise max_new_tokens.",
+        "how_to_read": "tokens_mean counts the end token; stopped_share is the share of complete completions "
+        "(not cut by max_new_tokens); distinct is the share of different texts; only_reasoning are those that were cut "
+        "while the model was still reasoning: raise max_new_tokens.",
     }
 
 

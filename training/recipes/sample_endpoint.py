@@ -292,13 +292,13 @@ def _result(run: RunDirectory, job: _Job, ledger: Ledger, seconds: float) -> dic
         **({"not_asked": job.not_asked} if job.not_asked else {}),
         **({"logprob_mean": sum(logprobs) / len(logprobs)} if logprobs else {}),
         **({"not_taken": ", ".join(sorted(job.asker.left_out))} if job.asker.left_out else {}),
-        "how_to_read": "prompt_tokens and completion_tokens are as the server counted them, cost is theirs by the "
-        "model's prices, in dollars; uncounted are answers whose tokens the server did not tell; "
-        "requests counts every one, throttled those that were sent back for a while; "
-        "may_be_billed are requests whose answer never arrived whole, which the provider may bill all the same; "
-        "unanswered and refused are completions that are missing, for the server failed or will not answer; not_asked "
-        "are those that were left when max_cost was reached; not_taken "
-        "are options that the server does not know; stopped_share are the completions that ended by themselves.",
+        "how_to_read": "the server counts prompt_tokens and completion_tokens; cost follows from the "
+        "model's prices, in dollars; uncounted are answers without token counts; "
+        "requests counts all requests, throttled those that the server delayed; "
+        "may_be_billed are requests without a complete answer, which the provider may still bill; "
+        "unanswered and refused are missing completions, because the server failed or refused; not_asked "
+        "are those that were left when the run reached max_cost; not_taken "
+        "are options that the server does not know; stopped_share is the share of complete completions.",
     }
 
 

@@ -91,8 +91,8 @@ class Texts:
         if not self.files or not self.held_out.exists():
             raise RecipeFailure(
                 "no_corpus",
-                "The dataset holds no train-00000.jsonl and validation.jsonl.",
-                "Choose a dataset that a corpus run has made.",
+                "The dataset has no train-00000.jsonl and validation.jsonl.",
+                "Choose a dataset from a corpus run.",
             )
         size = sum(file.stat().st_size for file in self.files)
         self.share = min(limit_mb * 1_000_000 / max(size, 1), 1.0)
@@ -153,9 +153,9 @@ def check_size(trained: Tokenizer, texts: Texts, config: TokenizerConfig) -> Non
     if vocab_size < config.vocab_size:
         raise RecipeFailure(
             "corpus_too_small",
-            f"{texts.bytes_read / 1e6:.2f} MB of text have {vocab_size:,} tokens in them that come up at least "
+            f"{texts.bytes_read / 1e6:.2f} MB of text have only {vocab_size:,} tokens with a frequency of at least "
             f"{config.min_frequency} times, not {config.vocab_size:,}.",
-            f"Set vocab_size to at most {vocab_size:,}, better to a half of that, or bring more text.",
+            f"Set vocab_size to at most {vocab_size:,}, better to half of that, or use more text.",
             remedy_changes={"vocab_size": max(vocab_size // 2, first_merged(config) + 1)},
         )
 

@@ -35,18 +35,18 @@ from training.runs.ordering import order_files as orders
 from training.runs.present.run_estimates import PlannedRun, estimate
 from training.runs.queue import outputs
 
-AFTER = OpenApiParameter("after", int, description="Only what comes after this sequence number; 0 is everything.")
+AFTER = OpenApiParameter("after", int, description="Only values after this sequence number; 0: all.")
 _ROWS = 1000
 
 
 class NewRun(Input):
     kind = serializers.CharField(max_length=24, help_text="sample, sft, reward, ppo, …")
     project = serializers.SlugField(max_length=50)
-    name = serializers.CharField(max_length=120, help_text="Also the name of the model that it makes.")
+    name = serializers.CharField(max_length=120, help_text="Also the name of the new model.")
     parent = Id(required=False, allow_null=True, default=None, help_text="The model to start from.")
     dataset = Id(required=False, allow_null=True, default=None)
     other_dataset = Id(
-        required=False, allow_null=True, default=None, help_text="A second one, where the kind takes it."
+        required=False, allow_null=True, default=None, help_text="A second dataset, if the kind uses one."
     )
     reward_model = Id(required=False, allow_null=True, default=None)
     config = serializers.DictField(
@@ -67,7 +67,7 @@ class OrderParser(BaseParser):
         try:
             return stream.read().decode("utf-8")
         except UnicodeDecodeError:
-            raise Refused(400, yaml="The body is no text in UTF-8; send the YAML of a run.") from None
+            raise Refused(400, yaml="The body is not text in UTF-8; send the YAML of a run.") from None
 
 
 class PlannedRunIn(Input):
@@ -81,22 +81,22 @@ class PlannedRunIn(Input):
 
 
 class EstimateOut(serializers.Serializer):
-    seconds = serializers.FloatField(allow_null=True, help_text="Null where nothing like it has run here.")
+    seconds = serializers.FloatField(allow_null=True, help_text="null if no similar run has finished here.")
     memory_bytes = serializers.FloatField(allow_null=True)
-    basis = serializers.CharField(help_text="What the estimate rests on.")
+    basis = serializers.CharField(help_text="The basis of the estimate.")
     text = serializers.CharField(help_text="The line that the form shows.")
 
 
 class RunOut(serializers.ModelSerializer):
     project = serializers.SlugField(source="project.slug")
     amendments = serializers.ListField(
-        source="nameless_amendments", child=serializers.DictField(), help_text="What was chosen at its pauses."
+        source="nameless_amendments", child=serializers.DictField(), help_text="Choices at its pauses."
     )
-    result = serializers.SerializerMethodField(help_text="What came of it; a dataset's texts in it are for reviewers.")
+    result = serializers.SerializerMethodField(help_text="The result; only reviewers see texts of a dataset in it.")
 
-    reason = serializers.SerializerMethodField(help_text="What happened; quotes the log for researchers alone.")
+    reason = serializers.SerializerMethodField(help_text="What happened; only researchers see quotations of the log.")
     fidelity = serializers.SerializerMethodField(
-        help_text="How near the saved model is to the trained one, in words; the figures are in `result.fidelity`."
+        help_text="How close the saved model is to the trained one, in words; `result.fidelity` has the figures."
     )
 
     class Meta:
@@ -123,12 +123,12 @@ class RunOut(serializers.ModelSerializer):
 class Choice(Input):
     choice = serializers.CharField(max_length=40, help_text="The name of one of `pause.choices`.")
     changes = serializers.DictField(
-        required=False, default=dict, help_text="Other values for the options that it changes, or further options."
+        required=False, default=dict, help_text="Other values for the options of the choice, or more options."
     )
 
 
 class Again(Input):
-    changes = serializers.DictField(required=False, help_text="Options; else the run's own `remedy_changes`.")
+    changes = serializers.DictField(required=False, help_text="Options; by default the run's `remedy_changes`.")
 
 
 class MetricOut(serializers.ModelSerializer):
@@ -143,7 +143,7 @@ class ReviewOut(serializers.Serializer):
     predicted = serializers.FloatField(
         help_text="The share of votes, a tie as half of one, that the reward model expects for the policy's answer."
     )
-    not_asked = serializers.CharField(help_text="Why nobody can annotate it; empty when it was asked.")
+    not_asked = serializers.CharField(help_text="Why annotators do not get it; empty if they do.")
     people = serializers.FloatField(allow_null=True, help_text="Share of people's votes for it, a tie as half of one.")
     simulations = serializers.FloatField(allow_null=True)
 
@@ -230,11 +230,11 @@ class Runs(DeclaredViewSet):
     def from_yaml(self, request: Request) -> Response:
         """Queue a run from its order as YAML. The project is the file's, unless `?project=` names another."""
         if not isinstance(request.data, str):
-            raise Refused(400, body="It is empty; send the order as YAML: runs/ID/order/ of an earlier run gives one.")
+            raise Refused(400, body="The body is empty; send the YAML of a run, such as that of runs/ID/order/.")
         order = orders.read(request.data)
         slug = request.query_params.get("project") or order.get("project")
         if not slug:
-            raise Refused(400, project="Name the project in the file, or in the address as ?project=<slug>.")
+            raise Refused(400, project="Set the project in the file, or in the address as ?project=<slug>.")
         project = find_project(request.user, slug)
         self.require_role(project)  # what models there are is told to researchers alone
         arguments = orders.resolve(order, project).arguments
@@ -344,5 +344,5 @@ def rows_of(request: Request, fields: dict[str, Any]) -> Project:
 def _after(request: Request) -> int:
     value = request.query_params.get("after", "0")
     if (number := whole_number(value, None)) is None:
-        raise Refused(400, after=f"{value!r} is no sequence number; give the last one you have, or 0.")
+        raise Refused(400, after=f"{value!r} is not a sequence number; send the last one you have, or 0.")
     return number

@@ -21,12 +21,10 @@ def change_server(*, base: LanguageModel, by: User, limit: int, data_folder: str
     changes.require_change(base, by)
     errors = {}
     if not 1 <= limit <= MOST_ADAPTERS:
-        errors["limit"] = f"Give a whole number from 1 to {MOST_ADAPTERS:,}."
+        errors["limit"] = f"Enter a whole number from 1 to {MOST_ADAPTERS:,}."
     data_folder = data_folder.strip().rstrip("/")
     if data_folder and (not data_folder.startswith("/") or len(data_folder) > LONGEST_FOLDER):
-        errors["data_folder"] = (
-            f"Give a path from the root, such as /mnt/assay, of {LONGEST_FOLDER} characters at most."
-        )
+        errors["data_folder"] = f"Enter an absolute path such as /mnt/assay, of at most {LONGEST_FOLDER} characters."
     if errors:
         raise Refused(400, **errors)
     return _write(base, by, limit, data_folder)

@@ -42,7 +42,7 @@ def load_next() -> bool:
         return False
     if row.model.endpoint and row.model.endpoint != row.server_url:
         ServedAdapter.objects.filter(pk=row.pk).update(
-            state=State.COLD, problem="It has an endpoint of its own, which answers for it."
+            state=State.COLD, problem="The model has its own endpoint, which serves it."
         )
         return True
     assert row.base is not None
@@ -79,7 +79,7 @@ def unload_retired() -> bool:
     """Unload what is retired, and have what was brought back wait again. Return False: all of it was done."""
     retired = ServedAdapter.objects.exclude(model__retired_at=None).exclude(state__in=[State.COLD, State.UNLOADED])
     for row in retired.select_related("model", "base"):
-        hot_loading.unload(row, State.UNLOADED, "It is retired.")
+        hot_loading.unload(row, State.UNLOADED, "The model is retired.")
     for row in ServedAdapter.objects.filter(state=State.UNLOADED, model__retired_at=None):
         row.ask()
     return False

@@ -34,8 +34,8 @@ class AdapterOut(serializers.Serializer):
 
 
 class AdaptersOut(serializers.Serializer):
-    limit = serializers.IntegerField(help_text="Adapters of this base in its server's memory at one time.")
-    data_folder = serializers.CharField(help_text="Where the server sees ASSAY_DATA; empty: at the same path as here.")
+    limit = serializers.IntegerField(help_text="Maximum adapters of this base in its server's memory.")
+    data_folder = serializers.CharField(help_text="Path of ASSAY_DATA on the server; empty: the same path as here.")
     adapters = AdapterOut(many=True)
 
 

@@ -29,7 +29,7 @@ def connected(base: LanguageModel) -> Iterator[Send]:
     try:
         key = model_keys.key_of(base)
     except model_keys.KeyLost as error:
-        raise NotLoaded(str(error), "Then it is tried again by itself.") from error
+        raise NotLoaded(str(error), "Assay then tries again automatically.") from error
     url = base.server_url.rstrip("/")
     root, allowed = url.removesuffix("/v1"), model_server.allowed_for(base)
     timeout = httpx.Timeout(10, connect=CONNECT_SECONDS, read=LOAD_SECONDS)

@@ -26,7 +26,7 @@ def make_room(base: LanguageModel, *, for_row: ServedAdapter, one_more: bool = F
     surplus = max(surplus, 1) if one_more else surplus
     for row in least_used(list(rows))[: max(surplus, 0)]:
         # Which one took it is not said: it may be another project's.
-        reason = f"Another one took its place: the server keeps {limit} adapters at a time."
+        reason = f"Another adapter was loaded instead: the server keeps {limit} adapters at a time."
         hot_loading.unload(row, State.EVICTED, reason)
 
 

@@ -39,7 +39,7 @@ def adapters(request: PageRequest, pk: int) -> HttpResponse:
         sent = {"limit": limit, "data_folder": data_folder, "errors": refused.errors}
         context = _context(request, model, project) | {"sent": sent}
         return render(request, "training/serving/adapters.html", context, status=refused.status)
-    messages.success(request, "Saved. It counts from the next adapter on.")
+    messages.success(request, "Saved. It applies from the next adapter on.")
     return redirect("adapters", pk)
 
 

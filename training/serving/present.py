@@ -68,11 +68,11 @@ def commands_for_children(base: LanguageModel) -> list[Command]:
             f"--max-loras {min(server.limit, 8)} --max-cpu-loras {server.limit}",
         ),
         Command(
-            "transformers, with the weights of the base once",
+            "transformers, with one copy of the base's weights",
             f"python -m training.recipes.serve --adapters {server.limit}",
         ),
         Command(
-            "llama.cpp, with files that Export makes of base and children",
+            "llama.cpp, with exported files of base and children",
             f"llama-server -m {shlex.quote(file_stem(base.name))}.gguf --lora CHILD-adapter-float32.gguf "
             "--lora-init-without-apply",
         ),
@@ -85,7 +85,7 @@ def commands_alone(model: LanguageModel) -> list[Command]:
     return [
         Command("vLLM", f"vllm serve {folder} --served-model-name {stem}"),
         Command("transformers", f"transformers serve {folder}"),
-        Command("llama.cpp, with the file that Export makes", f"llama-server -m {stem}.gguf --alias {stem}"),
+        Command("llama.cpp, with the exported file", f"llama-server -m {stem}.gguf --alias {stem}"),
     ]
 
 

@@ -10,9 +10,9 @@ from training.core import adapter_base
 from training.models import Run
 
 log = logging.getLogger("assay.serving")
-MERGED = "It has weights of its own, and no adapter: no server can load it beside its base."
-NO_BASE = "It is an adapter, and its base is no model of this site that answers: no server here has that in memory."
-GONE = "Its files are not on this machine."
+MERGED = "The model has weights of its own and no adapter, so a server of its base cannot load it."
+NO_BASE = "The model is an adapter, but no server of this site serves its base."
+GONE = "The files of the model are not on this machine."
 
 
 def child_of_a_run(run: Run) -> None:
@@ -39,7 +39,7 @@ def enter(model: LanguageModel) -> ServedAdapter | None:
     base, problem = _base_and_problem(model)
     state = ServedAdapter.State.COLD if problem else ServedAdapter.State.WAITING
     if model.endpoint and not problem:
-        state, problem = ServedAdapter.State.COLD, "It has an endpoint of its own, which answers for it."
+        state, problem = ServedAdapter.State.COLD, "The model has its own endpoint, which serves it."
     row, _ = ServedAdapter.objects.get_or_create(
         model=model, defaults={"base": base, "state": state, "problem": problem}
     )

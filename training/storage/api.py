@@ -19,7 +19,7 @@ from training.storage import actions, disk_usage, pruning
 
 class PruneIn(Input):
     project = serializers.SlugField(max_length=50)
-    run = Id(required=False, help_text="Every checkpoint of this run, which has ended; else what the rule lets go.")
+    run = Id(required=False, help_text="All checkpoints of this finished run; by default those that the rule prunes.")
 
 
 class FreedOut(serializers.Serializer):
@@ -46,7 +46,7 @@ class DiskOut(serializers.Serializer):
     capacity = serializers.IntegerField()
     datasets = serializers.IntegerField()
     elsewhere = serializers.IntegerField(help_text="Runs of other projects.")
-    prunable = serializers.IntegerField(help_text="What the rule lets go now.")
+    prunable = serializers.IntegerField(help_text="Bytes that the rule prunes now.")
     rule = serializers.ListField(child=serializers.CharField())
     runs = RunUseOut(many=True)
     models = ModelUseOut(many=True)
@@ -57,7 +57,7 @@ class DiskOut(serializers.Serializer):
 def use(request: Request) -> Response:
     """Return what the runs and models of a project take, the largest first."""
     if not (slug := request.query_params.get("project")):
-        raise Refused(400, project="Name the project: ?project=<slug>.")
+        raise Refused(400, project="Send the project: ?project=<slug>.")
     project = find_project(request.user, slug)
     require(request.user, "research", project)
     disk_use = disk_usage.of_project(project)

@@ -38,5 +38,5 @@ def prune(request: HttpRequest, project: Project) -> HttpResponse:
         freed = actions.prune(project=project, by=by, run=run)
     else:
         freed = actions.prune(project=project, by=by)
-    messages.success(request, f"{disk_usage.size_in_words(freed)} freed." if freed else "Nothing was left to delete.")
+    messages.success(request, f"{disk_usage.size_in_words(freed)} freed." if freed else "There was nothing to delete.")
     return redirect("disk", project.slug)

@@ -21,10 +21,10 @@ from training.models import Run
 from training.storage import disk_usage
 
 RULE = (
-    "A run that succeeded keeps no checkpoint: what it made stands by itself.",
-    "A run that failed, was cancelled or has paused keeps its last checkpoint until somebody deletes it by name, so "
-    "that it can always be resumed. Earlier ones go a day after it ended.",
-    "A run that is queued or under way is left alone; its recipe keeps the last two.",
+    "A run that succeeded keeps no checkpoints, because its output is complete.",
+    "A run that failed, was cancelled or is paused keeps its last checkpoint until somebody deletes it, so "
+    "that you can resume it. Earlier checkpoints are deleted a day after it ended.",
+    "A queued or running run keeps its last two checkpoints.",
     "Models, datasets, logs and figures are never pruned: an adapter needs the model that it was trained on.",
 )
 _REST = timedelta(days=1)

@@ -82,7 +82,7 @@
 
   function legend(curve) {
     const words = [];
-    if (isSmooth(curve)) words.push(`Smoothed: mean over about ${look.smooth} points; pale: as measured.`);
+    if (isSmooth(curve)) words.push(`Dark line: mean over about ${look.smooth} points. Pale line: original values.`);
     if (look.log && !isLog(curve)) words.push(curve.share ? "Linear: a share." : "Linear: it has values of 0 or less.");
     if (curve.lines.length) words.push(`Dashed: ${curve.lines.map((line) => `${line.label} ${rounded(line.value)}`).join(", ")}.`);
     return words.join(" ");
@@ -161,7 +161,7 @@
     chart.plot.hidden = isFew;
     chart.plot.tabIndex = isFew ? -1 : 0;
     chart.few.hidden = !isFew;
-    chart.few.textContent = own.length ? `One point: ${rounded(own[0][3][curve.name])} at ${curve.unit} ${curve.dots ? 1 : own[0][2]}.` : "Nothing measured yet.";
+    chart.few.textContent = own.length ? `One point: ${rounded(own[0][3][curve.name])} at ${curve.unit} ${curve.dots ? 1 : own[0][2]}.` : "No values yet.";
     chart.output.hidden = chart.table.hidden = isFew;
     chart.key.textContent = isFew ? "" : legend(curve);
     const width = chart.figure.clientWidth;

@@ -18,18 +18,18 @@ class StartingPoint:
 
 
 _QUICK = "Quick try"
-_MINUTES = "some minutes, to see that everything works"
+_MINUTES = "a few minutes, to check that everything works"
 
 _QUICK_VALUES: dict[str, tuple[str, dict[str, Any]]] = {
     "sample": ("one short answer per prompt", {"completions_per_prompt": 1, "max_new_tokens": 32}),
-    "tokenizer": ("a small vocabulary from little text", {"vocab_size": 2048, "train_mb": 16}),
+    "tokenizer": ("a small vocabulary from a small text", {"vocab_size": 2048, "train_mb": 16}),
     "pretrain": ("the smallest model on 200,000 tokens", {"size": "1M", "max_tokens": 200_000, "context_length": 128}),
     "domain": (_MINUTES, {"max_tokens": 50_000, "context_length": 128, "adapters": "top"}),
-    "classify": ("the head alone, on frozen weights", {"adapters": "head"}),
+    "classify": ("only the head, on frozen weights", {"adapters": "head"}),
     "sft": (_MINUTES, {"epochs": 0.25, "max_length": 128, "adapters": "top"}),
-    "reward": ("the head alone, no learning curve", {"method": "head", "curve": False}),
+    "reward": ("only the head, no learning curve", {"method": "head", "curve": False}),
     "ppo": (
-        "3 steps of 16 short answers, nobody is asked",
+        "3 steps of 16 short answers, no human review",
         {"steps": 3, "batch_size": 16, "max_new_tokens": 24, "calibration_episodes": 32, "review_every": 0},
     ),
     "dpo": (_MINUTES, {"epochs": 0.25, "max_completion_tokens": 64, "adapters": "top"}),
@@ -55,7 +55,7 @@ def starting_points(config_class: Any) -> tuple[StartingPoint, ...]:
     purpose, values = _QUICK_VALUES[kind]
     named = getattr(config_class, "presets", {})
     literature = (
-        (StartingPoint("table", "The literature's", "Ziegler 2019, Ouyang 2022: long runs", dict(named["table"])),)
+        (StartingPoint("table", "From the literature", "Ziegler 2019, Ouyang 2022: long runs", dict(named["table"])),)
         if "table" in named
         else ()
     )

@@ -24,7 +24,7 @@ def boilerplate(text: str) -> Verdict:
     if "lorem ipsum" in text.casefold():
         return Verdict(text, "lorem ipsum")
     kept_text = "\n".join(line for line in text.split("\n") if not _is_boilerplate(line))
-    return Verdict(kept_text) if kept_text.strip() else Verdict(kept_text, "nothing but boilerplate")
+    return Verdict(kept_text) if kept_text.strip() else Verdict(kept_text, "only boilerplate")
 
 
 def _is_boilerplate(line: str) -> bool:

@@ -30,7 +30,7 @@ def rules_of(config: CorpusConfig, ledger: Ledger, evaluation: Passages) -> list
     every = {
         "fix_unicode": lambda: Rule("fix_unicode", "Broken characters", unicode.mend),
         "c4_boilerplate": lambda: Rule("c4_boilerplate", "Boilerplate (C4)", c4.boilerplate),
-        "c4_lines": lambda: Rule("c4_lines", "Lines that are no sentences (C4)", c4.sentence_lines),
+        "c4_lines": lambda: Rule("c4_lines", "Lines that are not sentences (C4)", c4.sentence_lines),
         "c4_code": lambda: Rule("c4_code", "Curly brackets (C4)", c4.code),
         "languages": lambda: Rule("languages", "Other languages", in_languages(codes, config.language_confidence)),
         "gopher_quality": lambda: Rule("gopher_quality", "Quality (Gopher)", quality_of(config).judge),

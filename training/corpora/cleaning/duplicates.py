@@ -26,7 +26,7 @@ class Exact:
     ledger: Ledger
 
     def judge(self, text: str) -> Verdict:
-        return Verdict(text) if self.ledger.remember(digest(text)) else Verdict(text, "the same text before")
+        return Verdict(text) if self.ledger.remember(digest(text)) else Verdict(text, "an equal text came before")
 
 
 @dataclass
@@ -51,7 +51,7 @@ class Near:
         for other, start in self.ledger.sharing(keys):
             similarity = float(np.mean(np.frombuffer(other, dtype=signature.dtype) == signature))
             if similarity >= self.threshold:
-                return Verdict(text, "nearly the same text before", f"similarity {similarity:.2f} to “{start}…”")
+                return Verdict(text, "a nearly equal text came before", f"similarity {similarity:.2f} to “{start}…”")
         self.ledger.add_document(signature.tobytes(), keys, text[:80])
         return Verdict(text)
 

@@ -42,9 +42,9 @@ class Quality:
             return
         mean = sum(map(len, words)) / count
         low, high = self.word_length
-        yield "words too short or long", not low <= mean <= high, f"{mean:.1f} letters a word"
+        yield "words too short or long", not low <= mean <= high, f"{mean:.1f} letters per word"
         symbols = max(text.count("#"), text.count("...") + text.count("…")) / count
-        yield "too many symbols", symbols > self.max_symbols, f"{symbols:.2f} a word"
+        yield "too many symbols", symbols > self.max_symbols, f"{symbols:.2f} per word"
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         bullets = sum(line.startswith(_BULLETS) for line in lines) / len(lines)
         yield "a list of bullets", bullets > self.max_bullets, f"{bullets:.0%} of the lines"
@@ -55,7 +55,7 @@ class Quality:
         small = (
             len(_SMALL_WORDS & {word.casefold().strip(".,;:!?\"'()") for word in words}) if self.min_small_words else 0
         )
-        yield "hardly any small words", small < self.min_small_words, f"{small} of the eight"
+        yield "too few common words", small < self.min_small_words, f"{small} of the eight"
 
 
 def repetition(repeated: Sequence[float], top: Sequence[float], phrases: Sequence[float]) -> Callable[[str], Verdict]:
@@ -84,7 +84,7 @@ def _shares(
     words = text.split()
     letters_in_all = max(sum(map(len, words)), 1)
     for length, bound in enumerate(top, start=2):
-        yield f"one phrase of {length} words over and over", _top_phrase(words, length) / letters_in_all, bound
+        yield f"one repeated phrase of {length} words", _top_phrase(words, length) / letters_in_all, bound
     for length, bound in enumerate(phrases, start=5):
         share = _repeated_phrases(words, length) / letters_in_all
         if share == 0:

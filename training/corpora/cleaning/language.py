@@ -19,9 +19,7 @@ def in_languages(codes: Sequence[str], confidence: float) -> Callable[[str], Ver
     identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
     if unknown := sorted(set(codes) - set(identifier.labels)):
         known_codes = ", ".join(sorted(identifier.labels))
-        raise RecipeFailure(
-            "bad_config", f"languages: {unknown[0]} is not one that can be told.", f"Known are {known_codes}."
-        )
+        raise RecipeFailure("bad_config", f"languages: {unknown[0]} cannot be detected.", f"Use {known_codes}.")
 
     def judge(text: str) -> Verdict:
         if sum(map(str.isalpha, text[:1000])) < _FEWEST_LETTERS:
@@ -30,7 +28,7 @@ def in_languages(codes: Sequence[str], confidence: float) -> Callable[[str], Ver
         best, share = ranking[0]
         if best in codes and share >= confidence:
             return Verdict(text)
-        reason = "unsure of the language" if best in codes else "no language" if best == "zxx" else f"taken for {best}"
+        reason = "uncertain language" if best in codes else "no language" if best == "zxx" else f"detected as {best}"
         return Verdict(text, reason, f"{best} at {share:.0%}")
 
     return judge

@@ -12,4 +12,4 @@ _CONFIG = ftfy.TextFixerConfig(uncurl_quotes=False, fix_character_width=False, n
 
 def mend(text: str) -> Verdict:
     mended = ftfy.fix_text(text, _CONFIG).replace("\x00", "").strip()
-    return Verdict(mended) if mended else Verdict(mended, "nothing but control characters")
+    return Verdict(mended) if mended else Verdict(mended, "only control characters")

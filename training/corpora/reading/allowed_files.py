@@ -37,7 +37,9 @@ def files_of(order: Order, folders: Sequence[Path]) -> list[Path]:
     for folder, pattern in inside:
         if paths := _matches(folder, str(pattern)):
             return _checked(order, paths, allowed)
-    raise BadSource(f"{order.name} matches no file in {_folders_text(allowed)}; upload it, or put it there.")
+    raise BadSource(
+        f"{order.name} matches no file in {_folders_text(allowed)}; upload it, or ask the operator to put it there."
+    )
 
 
 def _matches(folder: Path, pattern: str) -> list[Path]:
@@ -47,26 +49,28 @@ def _matches(folder: Path, pattern: str) -> list[Path]:
     try:
         return sorted(folder.glob(pattern))
     except (ValueError, NotImplementedError) as error:
-        raise BadSource(f"{pattern} is no pattern: {error}; write such as books/*.txt or **/*.jsonl.gz.") from error
+        raise BadSource(
+            f"{pattern} is not a pattern: {error}; use a pattern such as books/*.txt or **/*.jsonl.gz."
+        ) from error
 
 
 def _checked(order: Order, paths: list[Path], allowed: list[Path]) -> list[Path]:
     real = [folder.resolve() for folder in allowed]
     if len(paths) > _MOST_FILES:
-        raise BadSource(f"{order.name} matches {len(paths)} files; name at most {_MOST_FILES}.")
+        raise BadSource(f"{order.name} matches {len(paths)} files; the limit is {_MOST_FILES}.")
     for file in paths:
         path = file.resolve()
         if not any(path.is_relative_to(folder) for folder in real):
             raise BadSource(_outside(order.name, allowed))
         if not path.is_file():
-            raise BadSource(f"{order.name} matches {file.name}, which is not a plain file; name files only.")
+            raise BadSource(f"{order.name} matches {file.name}, which is not a plain file; use files only.")
     return paths
 
 
 def _outside(name: str, allowed: list[Path]) -> str:
     return (
-        f"{name} lies outside the folders that may be read: {_folders_text(allowed)}. Upload the file, or have the "
-        f"operator put it there or add its folder to {FOLDERS_VARIABLE}."
+        f"{name} is outside the allowed folders: {_folders_text(allowed)}. Upload the file, or ask the "
+        f"operator to put it there or to add its folder to {FOLDERS_VARIABLE}."
     )
 
 

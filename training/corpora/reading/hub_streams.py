@@ -32,7 +32,7 @@ def reader(order: Order, fields: Sequence[str]) -> Callable[[Part, int], Iterato
                     raise RecipeFailure(
                         "no_text_field",
                         f"The first row of {order.line} has no text in {' or '.join(fields)}; it has {', '.join(row)}.",
-                        "Name the field that holds the text in text_field.",
+                        "Enter the field with the text in text_field.",
                     )
                 yield text
         except (RecipeFailure, OSError, ValueError, RuntimeError, ImportError, bounds.TooSlow) as error:
@@ -54,11 +54,11 @@ def _failure_of(order: Order, error: BaseException) -> RecipeFailure:
         return error
     line = first_line(error)
     if isinstance(error, ValueError):
-        remedy = "Correct its config or split in sources; the message names those that there are."
+        remedy = "Correct its config or split in sources; the message lists the valid ones."
     elif isinstance(error, FileNotFoundError):
         remedy = "Check the name under Data, Catalogue; a gated corpus also needs HF_TOKEN in the worker's environment."
     elif "offline" in line.lower():
-        remedy = "HF_HUB_OFFLINE is set where the worker runs: unset it, or bring the corpus as files."
+        remedy = "HF_HUB_OFFLINE is set for the worker: unset it, or upload the corpus as files."
     else:
-        remedy = "See that this machine reaches the Hub, then resume: it goes on from its last checkpoint."
+        remedy = "Check that this machine reaches the Hub, then resume: the run continues from its last checkpoint."
     return RecipeFailure("hub", f"{order.line} cannot be read: {line}", remedy)

@@ -34,9 +34,9 @@ def text_of(row: Any, fields: Sequence[str]) -> str | None:
 
 
 def no_field(name: str, row: Any, fields: Sequence[str]) -> RecipeFailure:
-    has = f"it has {', '.join(map(str, list(row)[:12]))}" if isinstance(row, dict) else "it is no JSON object"
+    has = f"it has {', '.join(map(str, list(row)[:12]))}" if isinstance(row, dict) else "it is not a JSON object"
     return RecipeFailure(
         "no_text_field",
         f"The first row of {name} has no text in {' or '.join(fields)}; {has}.",
-        "Name the field that holds the text in text_field.",
+        "Enter the field with the text in text_field.",
     )

@@ -95,7 +95,7 @@ def _file_reader(
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # the disk's or the system's own error, told as such
             raise RecipeFailure(
-                "unreadable_file", f"{file.name} cannot be read to its end: {error}", "Upload the file again, whole."
+                "unreadable_file", f"{file.name} cannot be read completely: {error}", "Upload the complete file again."
             ) from error
 
     return rows
@@ -144,7 +144,7 @@ def _parquet(file: Path, part: Part, fields: Sequence[str], skip: int) -> Iterat
             table = parquet.ParquetFile(source)
         except pyarrow.ArrowInvalid as error:
             raise RecipeFailure(
-                "unreadable_file", f"{file.name} is no parquet file: {error}", "Upload it anew."
+                "unreadable_file", f"{file.name} is not a parquet file: {error}", "Upload it again."
             ) from error
         name = next((name for name in fields if name in table.schema_arrow.names), None)
         if name is None:
@@ -157,7 +157,7 @@ def _parquet(file: Path, part: Part, fields: Sequence[str], skip: int) -> Iterat
                 yield value if isinstance(value, str) and value.strip() else None
         except pyarrow.ArrowException as error:
             raise RecipeFailure(
-                "unreadable_file", f"{file.name} cannot be read to its end: {error}", "Upload the file again, whole."
+                "unreadable_file", f"{file.name} cannot be read completely: {error}", "Upload the complete file again."
             ) from error
 
 

@@ -24,7 +24,7 @@ __all__ = ["LARGEST_FILE", "LARGEST_IMPORT", "LONGEST_LINE", "MOST_ROWS"]
 
 
 def too_large(name: str, limit: str) -> RecipeFailure:
-    return RecipeFailure("file_too_large", f"{name} holds more than {limit}.", "Split the file, and name its parts.")
+    return RecipeFailure("file_too_large", f"{name} has more than {limit}.", "Split the file, and enter its parts.")
 
 
 class TooSlow(BaseException):
@@ -83,8 +83,8 @@ def _next_within(rows: Iterator[Row], seconds: float) -> Row | None:
 
 
 def _endless(name: str, limit: str) -> RecipeFailure:
-    remedy = "Give max_documents, or name a smaller config or split of it."
-    return RecipeFailure("hub_too_large", f"{name} holds more than {limit}.", remedy)
+    remedy = "Set max_documents, or use a smaller config or split."
+    return RecipeFailure("hub_too_large", f"{name} has more than {limit}.", remedy)
 
 
 class Unpacked(io.RawIOBase):

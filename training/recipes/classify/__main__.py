@@ -159,7 +159,7 @@ def refuse_what_is_not_finite(classifier: Classifier) -> None:
     if not all(torch.isfinite(p).all() for p in (*classifier.trunk.parameters(), *classifier.head.parameters())):
         raise RecipeFailure(
             "not_finite",
-            "Some weights are not finite: training diverged.",
+            "Training diverged: some weights are not finite.",
             "Queue it again with a lower learning_rate.",
         )
 
@@ -178,9 +178,9 @@ def result_of(data: Split, train: np.ndarray, truth: np.ndarray, probabilities: 
         for label, (p, r, f, n) in zip(data.labels, measured.by_class(table), strict=True)
     ]
     return {
-        "verdict": f"{accuracy['value']:.1%} of {len(truth)} held-out texts get the right label; always giving the "
-        f"commonest would be right on {baseline.value:.1%}.",
-        "why": "" if beats else "That is no more than chance allows: give it more texts, or labels that texts tell.",
+        "verdict": f"{accuracy['value']:.1%} of {len(truth)} held-out texts get the right label; the most frequent "
+        f"label is right for {baseline.value:.1%}.",
+        "why": "" if beats else "This is not better than chance: use more texts, or labels that depend on the text.",
         "beats_chance": bool(beats),
         "held_out": measures | {"majority_accuracy": asdict(baseline)},
         "labels": data.labels,

@@ -46,7 +46,7 @@ def read_examples(rows: Iterable[Row]) -> list[Example]:
             raise RecipeFailure(
                 "no_labels",
                 f"Row {number} has no text with a label; its fields are {', '.join(row)}.",
-                "Use a dataset of a task with labels, such as sentiment; others become instructions for finetuning.",
+                "Use a dataset of a task with labels, such as sentiment; turn other tasks into instructions.",
             )
         examples.append(Example(text, second, label))
     return examples
@@ -95,8 +95,8 @@ def _refuse_unknown(examples: list[Example], labels: list[str], source: str) -> 
         text = ", ".join(f"{label!r} ({n})" for label, n in unknown.most_common(5))
         raise RecipeFailure(
             "unknown_labels",
-            f"The {source} bears labels that are none of {', '.join(labels)}: {text}.",
-            "Name them in config.labels, give them their names when uploading (labels), or leave those rows out.",
+            f"The {source} has labels that are not among {', '.join(labels)}: {text}.",
+            "Add them to config.labels, map them to names when uploading (labels), or leave these rows out.",
         )
 
 
@@ -105,20 +105,20 @@ def _refuse_too_few(examples: list[Example], labels: list[str], fewest: int) -> 
     if len(examples) < 2:
         raise RecipeFailure(
             "too_few_texts",
-            f"There are {len(examples)} different texts to learn from.",
-            "Upload more labelled texts: some tens of each label at least.",
+            f"There are {len(examples)} different texts for training.",
+            "Upload more labelled texts: at least some tens of each label.",
         )
     if len(labels) < 2:
         raise RecipeFailure(
             "one_label",
-            f"Every text bears the label {labels[0]!r}, so there is nothing to tell apart.",
-            "Upload texts of two labels at least.",
+            f"Every text has the label {labels[0]!r}, so there is nothing to distinguish.",
+            "Upload texts with at least two labels.",
         )
     if rare := [label for label in labels if counts[label] < fewest]:
         raise RecipeFailure(
             "rare_label",
             f"Of the label {rare[0]!r} there are {counts[rare[0]]} different texts; {fewest} are needed, so that some "
-            "can be learnt from and one can be held out.",
+            "can be used for training and one can be held out.",
             f"Upload more texts of {', '.join(map(repr, rare))}, or leave that label out.",
         )
 

@@ -63,7 +63,9 @@ class Classifier:
         """Load a classifier. Raises RecipeFailure when the folder holds none."""
         folder = Path(folder)
         if not (folder / "classifier.json").is_file():
-            raise RecipeFailure("not_a_classifier", f"{folder} holds no classifier.", "Name the model of such a run.")
+            raise RecipeFailure(
+                "not_a_classifier", f"{folder} has no classifier.", "Choose the model of a classify run."
+            )
         facts = json.loads((folder / "classifier.json").read_text(encoding="utf-8"))
         trunk, tokenizer = load_trunk(folder)
         tensors = load_file(folder / "head.safetensors")
@@ -104,7 +106,7 @@ class Classifier:
         """Return for each text the probability of every label, the likeliest first."""
         pairs = [(t, "") if isinstance(t, str) else t for t in texts]
         if empty := [i for i, (text, _) in enumerate(pairs) if not text.strip()]:
-            raise RecipeFailure("empty_text", f"Text {empty[0] + 1} is empty.", "Give some text to classify.")
+            raise RecipeFailure("empty_text", f"Text {empty[0] + 1} is empty.", "Enter text to classify.")
         probabilities = self.probabilities(
             [encode(self.tokenizer, *pair, self.max_length) for pair in pairs], batch_size
         )

@@ -68,7 +68,7 @@ def base_of(folder: str | Path) -> Base:
         raise RecipeFailure(
             "base_missing",
             f"The model in {folder} is an adapter, and its base is not in {named}.",
-            "Bring the base model's folder back to that place, or import the model again with its full weights.",
+            "Restore the base model's folder, or import the model again with its full weights.",
         )
     return Base(base.resolve(), about.get("hash", ""))
 
@@ -82,7 +82,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         raise RecipeFailure(
             "unknown_adapter",
             f"The adapter in {folder} is not a plain LoRA adapter: {text}.",
-            "Merge it into its base with the program that made it, and import the merged model.",
+            "Merge it into its base, and import the merged model.",
         )
     return config
 
@@ -103,8 +103,8 @@ def read_adapter(folder: str | Path) -> dict[str, Factors]:
     if tensors:
         raise RecipeFailure(
             "unknown_adapter",
-            f"The adapter in {folder} holds {sorted(tensors)[0]}, which is no factor of a linear layer.",
-            "Merge it into its base with the program that made it, and import the merged model.",
+            f"The adapter in {folder} holds {sorted(tensors)[0]}, which is not a factor of a linear layer.",
+            "Merge it into its base, and import the merged model.",
         )
     return factors
 
@@ -196,5 +196,5 @@ def merged_state(folder: str | Path) -> Iterator[tuple[str, Tensor]]:
         raise RecipeFailure(
             "unknown_adapter",
             f"The adapter in {folder} adapts {sorted(left)[0]}, which its base does not have.",
-            "Bring the base that the adapter was trained on.",
+            "Use the base that the adapter was trained on.",
         )

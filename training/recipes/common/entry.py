@@ -77,9 +77,7 @@ def config_of(spec: RunSpec) -> Any:
     try:
         return configs.parse(spec.kind, spec.config)
     except configs.ConfigError as error:
-        raise RecipeFailure(
-            "bad_config", f"The config is not valid: {error}", "Correct the fields it names."
-        ) from error
+        raise RecipeFailure("bad_config", f"The config is not valid: {error}", "Correct these fields.") from error
 
 
 def prompts_of(run: RunDirectory, remedy: str) -> list[Row]:
@@ -129,26 +127,26 @@ def describe(error: Exception) -> RecipeFailure:
     if isinstance(error, OSError) and error.errno == errno.EFBIG:
         return RecipeFailure(
             "file_limit",
-            "A file would have grown beyond what the operator allows a recipe to write.",
-            "Write less in one file, or have the operator raise ASSAY_RECIPE_FILE_GB; then resume.",
+            "A file would exceed the size that the operator allows for recipes.",
+            "Write smaller files, or ask the operator to raise ASSAY_RECIPE_FILE_GB; then resume.",
         )
     if isinstance(error, FileNotFoundError) and error.filename:
         return RecipeFailure(
             "missing_file",
             f"A file that the run needs is missing: {error.filename}.",
-            "Bring it back and resume; a checkpoint, a model or a dataset may have been moved or deleted.",
+            "Restore it and resume; somebody may have moved or deleted a checkpoint, a model or a dataset.",
         )
     if isinstance(error, IndexError) and "index out of range in self" in text:
         return RecipeFailure(
             "tokenizer_mismatch",
-            "The tokenizer and the model do not fit: it makes a token number for which the model has no row.",
-            "Start from a model together with the tokenizer it was trained with; import it again when in doubt.",
+            "The tokenizer does not match the model: it produces a token id that the model does not have.",
+            "Use a model with the tokenizer that it was trained with; import it again if you are not sure.",
         )
     summary = f"{type(error).__name__}: {text}" if text else type(error).__name__
     frames = traceback.extract_tb(error.__traceback__)
     location = f" (in {Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
     return RecipeFailure(
         "crashed",
-        f"The recipe stopped on an error: {summary}{location}.",
+        f"The recipe stopped with an error: {summary}{location}.",
         "The log has the traceback. Resume to try again.",
     )

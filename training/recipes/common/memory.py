@@ -32,9 +32,8 @@ def does_not_fit(subject: str, error: DoesNotFit, changes: Row | None = None) ->
     """Return the failure; `changes` are options with which it would fit."""
     return RecipeFailure(
         "does_not_fit",
-        f"{subject} needs about {error.needed / 1e9:.3g} GB, and of {error.available / 1e9:.3g} GB that are free here "
-        "a "
-        f"run may take {ROOM:.0%}.",
+        f"{subject} needs about {error.needed / 1e9:.3g} GB, but of {error.available / 1e9:.3g} GB of free memory "
+        f"here a run may use {ROOM:.0%}.",
         "Choose a smaller size, a shorter context_length or a smaller micro_batch_size, or a machine with more memory.",
         changes,
     )
@@ -50,7 +49,7 @@ def check_disk(folder: Path, *, trained: int, model_bytes: int) -> None:
             DISK_FULL[0],
             f"Checkpoints and model take about {needed_bytes / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free on the "
             "disk.",
-            "Free some space, then resume; or choose a smaller size.",
+            "Free disk space, then resume; or choose a smaller size.",
         )
 
 

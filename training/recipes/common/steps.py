@@ -116,7 +116,7 @@ def load_state(
     if stored.keys() != parameters.keys():
         raise RecipeFailure(
             "checkpoint_mismatch",
-            f"The checkpoint in {folder.name} holds other weights than this config trains.",
+            f"The checkpoint in {folder.name} has other weights than this config trains.",
             "Start a new run: an existing one keeps its config.",
         )
     with torch.no_grad():

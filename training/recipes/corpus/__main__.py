@@ -249,7 +249,7 @@ def finish(run: RunDirectory, state: State, evaluation: Passages) -> None:
     kept_documents = report["kept"]["documents"]
     if kept_documents < FEWEST_DOCUMENTS:
         raise RecipeFailure(
-            "nothing_left", f"Of {report['read']['documents']} documents {kept_documents} are left.", _why(report)
+            "nothing_left", f"Of {report['read']['documents']} documents {kept_documents} were kept.", _why(report)
         )
     if not run.dataset.is_dir():
         run.commit_dataset()
@@ -286,17 +286,20 @@ def _sentence(report: Row) -> str:
     read_counts, kept_counts = report["read"], report["kept"]
     return (
         f"{kept_counts['documents']:,} of {read_counts['documents']:,} documents, {kept_counts['bytes'] / 1e6:,.1f} of "
-        f"{read_counts['bytes'] / 1e6:,.1f} MB, are left after cleaning."
+        f"{read_counts['bytes'] / 1e6:,.1f} MB, were kept after cleaning."
     )
 
 
 def _why(report: Row) -> str:
     if not report["read"]["documents"]:
-        return "The sources hold no text: look at them, and at text_field."
+        return "The sources have no text: check them, and text_field."
     worst = max(report["rules"], key=lambda rule: rule["removed"]["documents"], default=None)
     if worst is None or not worst["removed"]["documents"]:
-        return "Name more sources, or set documents to split a file into several."
-    return f"Most went by {worst['name']} ({worst['reasons'][0][0]}): loosen it or switch it off, or name more sources."
+        return "Add more sources, or set documents to split a file into several."
+    return (
+        f"Most were removed by {worst['name']} ({worst['reasons'][0][0]}): relax the rule or switch it off, or add "
+        "more sources."
+    )
 
 
 if __name__ == "__main__":

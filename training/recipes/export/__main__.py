@@ -169,7 +169,7 @@ def push(run: RunDirectory, source: Path, about: dict[str, Any], config: ExportC
         raise RecipeFailure(
             "no_token",
             "The worker has no HF_TOKEN.",
-            "Start it with HF_TOKEN set to a token that may write, then resume.",
+            "Start it with HF_TOKEN set to a token with write access, then resume.",
         )
     run.progress("Uploading", 0, 1)
     hub = huggingface_hub.HfApi()
@@ -185,8 +185,8 @@ def push(run: RunDirectory, source: Path, about: dict[str, Any], config: ExportC
     except (HfHubHTTPError, OSError) as error:
         raise RecipeFailure(
             "hub_unreachable",
-            f"The hub did not take it: {json.dumps(str(error))[:300]}",
-            "Check the network, HF_ENDPOINT and what the token may do, then resume: what is there is not sent again.",
+            f"The hub refused the upload: {json.dumps(str(error))[:300]}",
+            "Check the network, HF_ENDPOINT and the token's rights, then resume: uploaded files are not sent again.",
         ) from error
     return {"repository": config.repository, "commit": commit.oid}
 

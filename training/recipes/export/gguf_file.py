@@ -72,7 +72,7 @@ def architecture_of(config: dict[str, Any]) -> tuple[str, bool]:
     if kind not in ARCHITECTURES:
         raise RecipeFailure(
             "not_convertible",
-            f"A model of type {kind!r} cannot be written as GGUF here; {', '.join(ARCHITECTURES)} can.",
+            f"A model of type {kind!r} cannot be exported as GGUF; use {', '.join(ARCHITECTURES)}.",
             "Export it as safetensors, and convert that folder with llama.cpp's convert_hf_to_gguf.py.",
         )
     return ARCHITECTURES[kind]
@@ -85,7 +85,7 @@ def _add_hyperparameters(writer: gguf.GGUFWriter, config: dict[str, Any]) -> Non
     if rope.get("rope_type", rope.get("type", "default")) != "default":
         raise RecipeFailure(
             "not_convertible",
-            f"Its rotary embedding is scaled ({rope}), which cannot be written here.",
+            f"Its rotary embedding is scaled ({rope}), which GGUF export does not support.",
             "Export it as safetensors, and convert that folder with llama.cpp's convert_hf_to_gguf.py.",
         )
     writer.add_context_length(config["max_position_embeddings"])
@@ -108,7 +108,7 @@ def _add_vocabulary(writer: gguf.GGUFWriter, folder: Path, config: dict[str, Any
     if stored["model"].get("type") != "BPE":
         raise RecipeFailure(
             "not_convertible",
-            f"Its tokenizer is of type {stored['model'].get('type')}; only byte-level BPE can be written here.",
+            f"Its tokenizer is of type {stored['model'].get('type')}; only byte-level BPE can be exported.",
             "Export it as safetensors, and convert that folder with llama.cpp's convert_hf_to_gguf.py.",
         )
     by_id = {number: (token, gguf.TokenType.NORMAL) for token, number in stored["model"]["vocab"].items()}
@@ -158,7 +158,7 @@ def _splitting(pre_tokenizer: dict[str, Any] | None) -> str:
         return "qwen2"
     raise RecipeFailure(
         "not_convertible",
-        f"llama.cpp has no name that is known here for a tokenizer that splits text by {kinds}.",
+        f"GGUF export does not support a tokenizer that splits text by {kinds}.",
         "Export it as safetensors, and convert that folder with llama.cpp's convert_hf_to_gguf.py.",
     )
 
@@ -167,7 +167,7 @@ def name_of(names: gguf.TensorNameMap, key: str) -> str:
     name = names.get_name(key, try_suffixes=(".weight", ".bias"))
     if name is None:
         raise RecipeFailure(
-            "not_convertible", f"The weights {key} have no place in a GGUF file.", "Export it as safetensors."
+            "not_convertible", f"The weights {key} cannot be stored in a GGUF file.", "Export it as safetensors."
         )
     return name
 

@@ -191,7 +191,7 @@ def show_samples(ppo: PPO, calibration: Calibration, step: int) -> None:
 _SCALES = {
     "standardise": "scaled so that the parent's completions have mean 0 and deviation 1",
     "shift": "shifted so that the parent's completions have mean 0",
-    "none": "as the reward gives them",
+    "none": "the raw reward",
 }
 
 
@@ -203,10 +203,10 @@ def finish(ppo: PPO, state: State, stop: dict[str, Any] | None, reason: str) -> 
             state.kept_figures = state.kept_figures | ppo_held_out.measure(ppo, state, state.kept_figures)
         stop["message"] = (
             f"Training ended at step {stop['step']} of {ppo.config.steps}: {reason.rstrip('.')}. The model is that "
-            f"of step {state.kept_step}, the last within bounds."
+            f"of step {state.kept_step}, the last within the limits."
         )
         if state.kept_step == 0:
-            stop["message"] += " That is the parent itself: lower learning_rate, or look at what the score rewards."
+            stop["message"] += " That is the parent itself: lower learning_rate, or check what the score rewards."
     ppo.run.progress("saving the model", ppo.config.steps, ppo.config.steps)
     model, folder = ppo.policy.model, ppo.run.begin_model()
     saved = children.save_child(ppo.spec.parent, model, ppo.tokenizer, folder, ppo.sequences(children.SEQUENCES))
@@ -225,8 +225,8 @@ def finish(ppo: PPO, state: State, stop: dict[str, Any] | None, reason: str) -> 
             **trust_rows(ppo.spec, ppo.config),
             "how_to_read": f"Scores are {_SCALES[ppo.config.score_scaling]}; kl is in "
             "nats per completion, length_mean in tokens, distinct the share of different answers in a batch. `final` "
-            "was measured on a fresh batch of the policy of that step; `fidelity` says how near the saved model, "
-            "loaded back, is to it. The score is what was trained on: judge by votes.",
+            "was measured on a new batch of the policy of that step; `fidelity` is how close the saved model, "
+            "after loading, is to it. The run trains on the score, so compare models by votes.",
         }
     )
 

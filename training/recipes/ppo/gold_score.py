@@ -75,9 +75,9 @@ class Compared:
         risen."""
         return Drift(
             max(0.0, self.lower) / bound if self.has_risen else 0.0, CODE,
-            f"the score has risen by {self.score:.1f} of the parent's spread, and the second head, learnt from other "
-            f"annotations, sees {self.behind:.1f} less of it than it should, at least {self.lower:.1f} (95 %): the "
-            "policy pleases what the reward model got wrong",
+            f"the score has risen by {self.score:.1f} of the parent's deviation; the second head, trained on other "
+            f"annotations, is {self.behind:.1f} below the prediction, at least {self.lower:.1f} (95 %): the "
+            "policy exploits errors of the reward model",
         )  # fmt: skip
 
 

@@ -36,10 +36,10 @@ def at_bound(config: PPOConfig, state: State, drift: Drift, step: int) -> dict[s
         "code": drift.code,
         "step": step,
         "kept_step": kept_step,
-        "message": f"At step {step} {drift.message}: it ran past its bound. The last model within bounds is "
+        "message": f"At step {step} {drift.message}: this is beyond the limit. The last model within the limits is "
         f"{kept_model}.",
-        "remedy": "Read the answers below. If they are still good, go on with a wider bound; if they have begun to "
-        "fray, go back and make leaving the parent dearer; or finish with what was good.",
+        "remedy": "Read the answers below. If they are still good, continue with a wider limit; if they are getting "
+        "worse, go back and raise the KL penalty; or finish with the last good model.",
         "choices": [_back(config, state, kept_step, drift), _further(config, state, drift), _finish(kept_step)],
     }
 
@@ -52,8 +52,8 @@ def _back(config: PPOConfig, state: State, kept_step: int, drift: Drift) -> dict
     return {
         "name": "back",
         "label": "Go back to the parent" if kept_step == 0 else f"Go back to step {kept_step}",
-        "help": "The last weights within bounds, with a fresh optimiser. Leaving the parent costs twice as much from "
-        "here, and steps are half as long.",
+        "help": "The last weights within the limits, with a new optimiser. The KL penalty doubles from "
+        "here, and the learning rate halves.",
         "action": "back",
         "changes": changes,
     }
@@ -66,8 +66,8 @@ def _further(config: PPOConfig, state: State, drift: Drift) -> dict[str, Any]:
     wider = _wider(option, bound, drift.used)
     return {
         "name": "on",
-        "label": "Go on, with a wider bound",
-        "help": "It ends with the weights it would have had with that bound from the start.",
+        "label": "Continue with a wider limit",
+        "help": "The result is the same as with this limit from the start.",
         "action": "resume",
         "changes": {option: wider},
     }
@@ -75,11 +75,11 @@ def _further(config: PPOConfig, state: State, drift: Drift) -> dict[str, Any]:
 
 def _finish(kept_step: int) -> dict[str, Any]:
     description = (
-        "There is only the parent to keep."
+        "Only the parent can be kept."
         if kept_step == 0
-        else f"Keep the model of step {kept_step}, the last within bounds."
+        else f"Keep the model of step {kept_step}, the last within the limits."
     )
-    return {"name": "finish", "label": "Finish here", "help": description, "action": "finish", "changes": {}}
+    return {"name": "finish", "label": "Finish", "help": description, "action": "finish", "changes": {}}
 
 
 def _wider(option: str, bound: float, used: float) -> float:

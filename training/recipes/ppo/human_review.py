@@ -128,13 +128,13 @@ def _disagreement(step: int, text: str, reward: str) -> dict[str, Any]:
     return {
         "code": DISAGREE,
         "step": step,
-        "message": f"People and {reward} part ways: {text}.",
-        "remedy": "The score no longer means what people mean. Their verdicts stand among the project's annotations: "
-        "freeze them, train the reward model again, and start from there; or read the pairs and decide.",
+        "message": f"People and {reward} disagree: {text}.",
+        "remedy": "The score no longer agrees with people. Their votes are among the project's annotations: "
+        "freeze them, train the reward model again, and start a new run; or read the pairs and decide.",
         "choices": [
-            _choice("finish", "Finish here", "Keep the last model that was measured, within bounds.", "finish"),
-            _choice("on", "Go on, and ask again", "It may pause again at what the next reviews say.", "resume"),
-            _choice("blind", "Go on, whatever they say", "", "resume", review_agreement=0.0),
+            _choice("finish", "Finish", "Keep the last measured model within the limits.", "finish"),
+            _choice("on", "Continue", "The run can pause again after the next reviews.", "resume"),
+            _choice("blind", "Continue without this check", "", "resume", review_agreement=0.0),
         ],
     }
 
@@ -144,11 +144,11 @@ def _waiting(step: int, last: int, open_pairs: int, group: str) -> dict[str, Any
     return {
         "code": WAITING,
         "step": step,
-        "message": f"Waiting for {group}: of the review of step {last} {pairs} not judged yet.",
-        "remedy": "It goes on by itself as soon as they are.",
+        "message": f"Waiting for {group}: of the review of step {last} {pairs} not annotated yet.",
+        "remedy": "The run continues automatically when they are.",
         "choices": [
-            _choice("on", "Go on without waiting", "Now, and at later reviews.", "resume", review_waits=False),
-            _choice("finish", "Finish here", "Keep the last model that was measured, within bounds.", "finish"),
+            _choice("on", "Continue without waiting", "For this and later reviews.", "resume", review_waits=False),
+            _choice("finish", "Finish", "Keep the last measured model within the limits.", "finish"),
         ],
     }
 

@@ -66,8 +66,8 @@ def mixture(ppo: PPO) -> Mixture | None:
     if not train:
         raise RecipeFailure(
             "nothing_to_mix_in",
-            f"The second dataset holds {len(held_out)} usable texts, too few to train on and to hold any back.",
-            "Give it more texts, or leave it out: the parent's own completions are mixed in then.",
+            f"The second dataset holds {len(held_out)} usable texts, too few to train on and to hold some out.",
+            "Add more texts, or leave the dataset out: then the parent's own completions are used.",
         )
     return Mixture(train, held_out)
 

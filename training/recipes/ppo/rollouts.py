@@ -148,8 +148,8 @@ class PPO:
         if len(ids) != 1 or ids[0] == self.tokenizer.pad_token_id:
             raise RecipeFailure(
                 "bad_stop_token",
-                f"stop_token {token!r} is {len(ids)} tokens of this model, or its padding, where it must be one.",
-                "Name a token of the tokenizer's vocabulary, or leave it empty for the model's own end tokens.",
+                f"stop_token {token!r} is {len(ids)} tokens of this model, or its padding; it must be one token.",
+                "Use a token of the tokenizer's vocabulary, or leave it empty for the model's own end tokens.",
             )
         return ids
 
@@ -158,7 +158,7 @@ class PPO:
         if model is None or not self.scorer.layers:
             raise RecipeFailure(
                 "no_head_to_begin_from",
-                "value_init is reward, but the reward model has a trunk of its own, or was fitted on another parent.",
+                "value_init is reward, but the reward model has its own trunk, or was trained on another parent.",
                 "Set value_init to new, or train a reward model of method head on this parent.",
             )
         return model.features

@@ -126,9 +126,9 @@ def _calibration(ppo: PPO, batches: list[Episodes]) -> Calibration:
     if deviation < 1e-6:
         raise RecipeFailure(
             "constant_score",
-            f"The score gives all {len(scores)} of the parent's completions the same, {float(scores[0]):.3g}: "
-            "nothing can be learnt.",
-            "Choose a reward that tells answers apart, or a taste that some of the parent's answers already fit.",
+            f"All {len(scores)} completions of the parent have the same score, {float(scores[0]):.3g}: "
+            "there is nothing to learn.",
+            "Choose a reward that separates answers, or one that some of the parent's answers already meet.",
         )
     parent, scripts = parent_behaviour(Answers.join([_answers(ppo, b) for b in batches]), group_size(ppo.config))
     centred = lengths - lengths.mean()

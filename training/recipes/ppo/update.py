@@ -92,7 +92,7 @@ def update(
     if abs(first["ratio_mean"] - 1) > 0.05:
         raise RecipeFailure(
             "ratio_not_one",
-            f"Before any update the policy's ratio to itself is {first['ratio_mean']:.3f} where it must be 1.",
+            f"Before any update the policy's ratio to itself is {first['ratio_mean']:.3f}; it must be 1.",
             "The model does not compute the same twice: set ASSAY_DTYPE=float32, or adapters to lora, and report it.",
         )
     mean = {name: sum(t[name] for t in figures) / len(figures) for name in first}
@@ -141,7 +141,7 @@ def _minibatch(ppo: PPO, optimiser: torch.optim.Optimizer, batch: Batch, rows: T
     policy, value, ptx, loss = _losses(ppo, batch, rows, number)
     if not torch.isfinite(loss):
         raise RecipeFailure(
-            "not_finite", "The loss is not a number: training diverged.", "Start again with a lower learning_rate."
+            "not_finite", "Training diverged: the loss is not a number.", "Start again with a lower learning_rate."
         )
     moved = not (ppo.config.max_approx_kl and policy.approx_kl > ppo.config.max_approx_kl)
     norm = 0.0

@@ -132,8 +132,8 @@ def carry_out(
             "last_kl": log[-1].get("kl"),
             "adapters": config.adapters,
             **trust_rows(spec, config),
-            "how_to_read": "A score is the mean of a batch before the KL term. It is what was trained on: judge by "
-            "votes.",
+            "how_to_read": "A score is the mean of a batch before the KL term. The run trains on the score, so "
+            "compare models by votes.",
             "seconds": time.monotonic() - started,
         }
     )

@@ -169,8 +169,8 @@ def verdict(figures: dict[str, Estimate | None]) -> str:
         if e is not None
     ]
     if not spoken:
-        return "Nothing was annotated on the held-out prompts, so only blind votes can tell whether it got better."
+        return "There are no annotations on the held-out prompts, so only blind votes can show whether it got better."
     return (
-        f"Beside its parent, on held-out prompts, it {'; '.join(spoken)}. Whether its own answers got better, blind "
-        "votes tell."
+        f"On held-out prompts, compared with its parent, it {'; '.join(spoken)}. Whether its own answers are better, "
+        "blind votes tell."
     )

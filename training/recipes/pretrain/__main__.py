@@ -128,7 +128,9 @@ def validators(config: PretrainConfig, vocabulary: Vocabulary, objective: Object
 def load_tokenizer(folder: str) -> Any:
     if not Path(folder).is_dir():
         raise RecipeFailure(
-            "tokenizer_missing", f"There is no tokenizer in {folder}.", "Choose another, or train one on this corpus."
+            "tokenizer_missing",
+            f"There is no tokenizer in {folder}.",
+            "Choose another tokenizer, or train one on this corpus.",
         )
     try:
         return loading.load_tokenizer(folder)
@@ -136,7 +138,7 @@ def load_tokenizer(folder: str) -> Any:
         raise RecipeFailure(
             "tokenizer_unreadable",
             f"The tokenizer in {folder} cannot be loaded: {error}",
-            "Choose another, or train one on this corpus.",
+            "Choose another tokenizer, or train one on this corpus.",
         ) from error
 
 
@@ -234,7 +236,7 @@ def _check_sentinels(config: PretrainConfig, vocabulary: Vocabulary) -> None:
     if most > len(vocabulary.sentinels):
         raise RecipeFailure(
             "context_too_long",
-            f"A row of {config.context_length} tokens may have {most} missing spans, and the tokenizer has "
+            f"A row of {config.context_length} tokens can have {most} missing spans, but the tokenizer has "
             f"{len(vocabulary.sentinels)} sentinels.",
             "Choose a shorter context_length, a lower mask_rate or a longer mean_span.",
         )

@@ -73,7 +73,7 @@ class Vocabulary:
         ids = tokenizer.get_vocab()
         end, pad = _needed(document_end(tokenizer), "an end token"), _needed(tokenizer.pad_token_id, "a pad token")
         if pad == end:
-            raise _unfit("its pad token is its end token, which would teach that nothing ends")
+            raise _unfit("its pad token is its end token, so the model would not learn to end")
         mask = -1
         if objective in ("masked", "mixture"):
             mask = _needed(tokenizer.mask_token_id or ids.get("<|mask|>"), "a mask token (<|mask|>)")
@@ -262,5 +262,5 @@ def _unfit(problem: str) -> RecipeFailure:
     return RecipeFailure(
         "tokenizer_does_not_fit",
         f"The tokenizer does not fit this objective: {problem}.",
-        "Train a tokenizer with a run of kind tokenizer: it has every token that the objectives need.",
+        "Train a tokenizer with a run of kind tokenizer: it has all tokens that the objectives need.",
     )

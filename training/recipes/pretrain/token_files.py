@@ -91,15 +91,15 @@ def check_corpus(train: TokenFile, validation: TokenFile, context_length: int) -
     if train.counts.tokens < 2 * context_length + 1:
         raise RecipeFailure(
             "too_little_text",
-            f"The corpus holds {train.counts.documents} texts of {train.counts.tokens} tokens together; two rows of "
-            f"context_length {context_length} are the least.",
+            f"The corpus has {train.counts.documents} texts with {train.counts.tokens} tokens in total; it needs at "
+            f"least two rows of context_length {context_length}.",
             "Choose a larger corpus, or a shorter context_length.",
         )
     if validation.counts.tokens < 16:
         raise RecipeFailure(
             "no_validation_text",
-            f"The corpus holds {validation.counts.documents} texts to validate on: nothing would tell what was learnt.",
-            "Make the corpus of more or shorter texts, so that some are held out.",
+            f"The corpus has {validation.counts.documents} texts for validation; it needs at least one.",
+            "Build the corpus from more or shorter texts, so that some are held out.",
         )
     if train.counts.unknown > 0.01 * train.counts.tokens:
         raise _unfit(f"cannot write {train.counts.unknown / train.counts.tokens:.0%} of this corpus")
@@ -109,7 +109,8 @@ def check_tokenizer(train: TokenFile, vocabulary: int) -> None:
     """Check that the vocabulary's words occur: else their embeddings learn nothing. Raises RecipeFailure."""
     if train.bytes_per_token < 1.2 and vocabulary > ALPHABET:
         raise _unfit(
-            f"was made for other texts: this corpus falls into single bytes ({train.bytes_per_token:.2f} bytes a token)"
+            f"was trained on other texts: it splits this corpus into single bytes ({train.bytes_per_token:.2f} bytes "
+            "per token)"
         )
 
 
@@ -134,7 +135,7 @@ def _texts(paths: list[Path]) -> Iterator[str]:
         for row in read_lines(path):
             if not isinstance(text := row.get("text"), str):
                 raise RecipeFailure(
-                    "not_a_corpus", f"{path.name} holds a row without a text.", "Choose a dataset of kind corpus."
+                    "not_a_corpus", f"{path.name} has a row without a text.", "Choose a dataset of kind corpus."
                 )
             if text.strip():
                 yield text

@@ -47,7 +47,7 @@ from training.recipes.reward.reward_model import RewardModel
 
 def main(run: RunDirectory, spec: RunSpec) -> None:
     config: RewardConfig = config_of(spec)
-    run.progress("Counting what the annotations tell", 0, 1)
+    run.progress("Counting informative annotations", 0, 1)
     feedback = reward_data.read_feedback(run)
     print(feedback.informativeness.sentence)
     prompts = feedback.prompts
@@ -96,7 +96,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     aspect_annotations = {name: reward_data.without_empty(o, sequences) for name, o in feedback.aspects.items()}
     aspects = reward_aspects.learn(aspect_design, aspect_annotations, *study, spec.seed)
     save(run, winner.model, aspects, spec)
-    run.progress("What each part is worth", 0, 1)
+    run.progress("Measuring the value of each part", 0, 1)
     shares = (design, observed, *study, fitted[0].scores, spec.seed)
     annotator_effects.write_authors(run, judges)
     longer = reward_report.longer_answer(sequences, observed, feedback, training, spec.seed)

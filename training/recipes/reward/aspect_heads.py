@@ -52,13 +52,13 @@ def _learn_one(
         len(torch.unique(prompts[annotations.starred])),
     )
     if informative < ENOUGH or on < ENOUGH_PROMPTS:
-        lack = f"{informative} annotations on {on} prompts tell one answer from another: too few to learn from."
+        lack = f"{informative} annotations on {on} prompts separate answers: too few to train on."
         return Aspect(name, len(observed), lack)
     ridge = head_fit.best_ridge(design, observed, folds)
     guessed = head_fit.out_of_fold(design, observed, folds, ridge)
     evidence = reward_evidence.slope(guessed, annotations, prompts)
     if evidence is None or evidence.lower <= 0:
-        return Aspect(name, len(observed), "What was said cannot be told from chance on prompts left out in turn.")
+        return Aspect(name, len(observed), "In cross-validation the aspect is not better than chance.")
     head = head_fit.fit(design, annotations, ridge)
     scores = design.scores(head)
     mean, spread = scores[training].mean().item(), max(scores[training].std().item(), 1e-6)

@@ -116,7 +116,7 @@ def refuse_what_follows_nothing(
     joint = f"slope of all annotations {evidence}" if evidence is not None else "no two scores differ"
     raise RecipeFailure(
         "nothing_learnt",
-        f"{feedback.informativeness.sentence} What they follow cannot be told from chance on prompts left out in turn: "
+        f"{feedback.informativeness.sentence} In cross-validation the result is not better than chance: "
         f"{joint}; {known_figures}.",
         "Annotate more answers, write clearer guidelines so that annotators agree, or sample answers that differ more.",
     )

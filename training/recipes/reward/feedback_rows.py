@@ -88,7 +88,7 @@ def read_feedback(run: RunDirectory) -> Feedback:
     completion_ids |= {r.completion for ratings_of_aspect in aspects.values() for r in ratings_of_aspect}
     rows = [row for row in run.rows("completions") if row["id"] in completion_ids]
     if missing := completion_ids - {row["id"] for row in rows}:
-        text = f"{len(missing)} judged completions are not in the dataset, among them {min(missing)}."
+        text = f"{len(missing)} annotated completions are not in the dataset, for example {min(missing)}."
         raise RecipeFailure("bad_data", text, AGAIN)
     index_of = {row["id"]: i for i, row in enumerate(rows)}
     informativeness = preferences.informativeness(comparisons, ratings, {row["id"]: row["prompt_id"] for row in rows})

@@ -57,14 +57,14 @@ def learn(
     apart = observed.among(~training)
     count, on = len(apart), len(torch.unique(prompts[apart.completions]))
     if count < FEWEST:
-        return GoldProxy(count, on, f"{count} annotations on held-out prompts are too few to learn from.")
+        return GoldProxy(count, on, f"{count} annotations on held-out prompts are too few to train on.")
     design = Design.of(pooled, torch.nonzero(~training)[:, 0])
     head = head_fit.fit(design, apart, ridge, priors=priors)
     gold_scores = head.scores(pooled)
     unseen = observed.among(training)
     evidence = reward_evidence.slope(gold_scores, unseen, prompts)
     if evidence is None or evidence.lower <= 0:
-        return GoldProxy(count, on, "What it learnt cannot be told from chance on the other prompts.")
+        return GoldProxy(count, on, "On the other prompts it is not better than chance.")
     figures = reward_measures.measures(gold_scores.numpy(), Judged.of(unseen), prompts.numpy(), seed)
     correlation = float(torch.corrcoef(torch.stack([gold_scores, scores.double()]))[0, 1])
     return GoldProxy(count, on, "", head, figures, evidence, correlation)

@@ -93,6 +93,6 @@ def pooled_features(
             run.commit_checkpoint(step, keep=1)
     if not torch.isfinite(pooled).all():
         raise RecipeFailure(
-            "parent_not_finite", "The parent model gives numbers that are not finite.", "Choose another parent."
+            "parent_not_finite", "The parent model computes values that are not finite.", "Choose another parent."
         )
     return pooled, len(batches)

@@ -79,7 +79,7 @@ class RewardModel:
         folder = Path(folder)
         if not (folder / "reward.json").is_file():
             raise RecipeFailure(
-                "not_a_reward_model", f"{folder} holds no reward model.", "Name the model of a reward run."
+                "not_a_reward_model", f"{folder} has no reward model.", "Choose the model of a reward run."
             )
         facts: dict[str, Any] = json.loads((folder / "reward.json").read_text(encoding="utf-8"))
         facts["features"] = tuple((int(layer), str(pooling)) for layer, pooling in facts["features"])
@@ -231,7 +231,7 @@ class RewardModel:
             if is_there and loading.weights_hash(self.trunk_folder) != self.trunk_hash:
                 raise RecipeFailure(
                     "trunk_changed",
-                    f"The model in {self.trunk_folder} is not the one this reward model was fitted on.",
+                    f"The model in {self.trunk_folder} is not the model that this reward model was trained on.",
                     "Restore that model, or train the reward model again on this one.",
                 )
             self._trunk = loading.load_policy(self.trunk_folder)

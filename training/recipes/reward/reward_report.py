@@ -113,13 +113,13 @@ def choose(fitted: list[Fitted], config: RewardConfig, judgements: int) -> tuple
         return fitted[0], "The config asks for a head on the frozen trunk."
     if len(fitted) == 1:
         reason = f"{judgements} annotations are fewer than {config.finetune_from}"
-        return fitted[0], f"{reason}: a linear head is what they carry."
+        return fitted[0], f"{reason}, so a linear head is used."
     if config.method == "finetune":
         return fitted[1], "The config asks for finetuning."
     head, tuned = fitted
     head_figure, tuned_figure = headline(head.figures), headline(tuned.figures)
     if head_figure is None or tuned_figure is None:
-        return head, "No held-out annotation could tell the two apart, so the simpler one is kept."
+        return head, "The held-out annotations do not separate the two, so the simpler one is kept."
     name, head_value, tuned_value = head_figure[0], head_figure[1].value, tuned_figure[1].value
     words = f"held-out {name.replace('_', ' ')} is {tuned_value:.3f} finetuned and {head_value:.3f} with the head"
     # The one-standard-error rule (Breiman 1984): the simpler one, unless the other is better by more than chance gives.
@@ -135,9 +135,7 @@ def verdict(winner: Fitted, longer: dict[str, Estimate | None]) -> str:
     """Return an honest word about the held-out prompts."""
     headline_ = headline(winner.figures)
     if headline_ is None:
-        return (
-            "Nothing was annotated on the held-out prompts, so nobody knows how good this is. Collect more annotations."
-        )
+        return "There are no annotations on the held-out prompts, so the quality is unknown. Collect more annotations."
     spoken = []
     for name, figure in winner.figures.items():
         if figure is not None:
@@ -145,12 +143,12 @@ def verdict(winner: Fitted, longer: dict[str, Estimate | None]) -> str:
             comparison = f"; preferring the longer answer gets {null.value:.2f}" if null else ""
             interval = f"95 % interval {figure.lower:.2f} to {figure.upper:.2f}"
             spoken.append(f"{SAID[name].format(figure.value, figure.n)} ({interval}{comparison})")
-    text = f"On {headline_[1].prompts} prompts that it never saw: {', '.join(spoken)}."
+    text = f"On {headline_[1].prompts} held-out prompts: {', '.join(spoken)}."
     at_chance = [NAMED[name] for name, e in winner.figures.items() if e is not None and e.lower <= CHANCE[name]]
     if not beats_chance(winner.evidence):
-        text += " All of it together cannot be told from chance: collect more annotations before training on it."
+        text += " Together this is not better than chance: collect more annotations before you train on it."
     elif at_chance:
-        text += f" All of it together is better than chance; {' and '.join(at_chance)} alone would not show it."
+        text += f" Together this is better than chance; {' and '.join(at_chance)} alone does not show it."
     return text
 
 

@@ -71,7 +71,7 @@ def checked(scores: Any, count: int, describe: str) -> Tensor:
         raise RecipeFailure(
             "bad_scores",
             f"{describe} gave {len(values)} scores for {count} completions, not all of them numbers.",
-            "Each completion needs one finite number: correct the function, or train the reward model again.",
+            "Each completion needs one finite number; correct the function, or train the reward model again.",
         )
     return values
 
@@ -83,7 +83,7 @@ def refuse_none_or_both(spec: RunSpec, reward_function: str) -> None:
         raise RecipeFailure(
             "no_reward",
             f"The run has {text} a reward_function.",
-            "Give it a reward model, or a reward_function, and not both.",
+            "Choose a reward model or a reward_function, not both.",
         )
 
 
@@ -138,8 +138,8 @@ def import_function(path: str) -> Callable[[list[Messages], list[str]], list[flo
         raise RecipeFailure(
             "no_reward_function",
             f"reward_function {path!r} cannot be imported: {error}",
-            "Name it as package.module.function, importable from where the worker runs.",
+            "Use package.module.function, which the worker must be able to import.",
         ) from error
     if not callable(function):
-        raise RecipeFailure("no_reward_function", f"reward_function {path!r} is not a function.", "Name a function.")
+        raise RecipeFailure("no_reward_function", f"reward_function {path!r} is not a function.", "Use a function.")
     return function

@@ -33,7 +33,7 @@ def load(run: RunDirectory, step: int, masters: dict[str, torch.Tensor]) -> None
         raise RecipeFailure(
             "best_weights_gone",
             f"The weights of step {step}, which had the lowest held-out loss, are not in {_file(run, step)}.",
-            "Start a new run, with keep=last if the disk is short.",
+            "Start a new run, with keep=last if disk space is short.",
         ) from error
     for name, master in masters.items():
         master.copy_(stored[name])

@@ -52,7 +52,7 @@ def read_examples(run: RunDirectory) -> list[Row]:
     if len(rows) < FEWEST_EXAMPLES:
         raise RecipeFailure(
             "too_few_examples",
-            f"The dataset holds {len(rows)} usable examples; at least {FEWEST_EXAMPLES} are needed.",
+            f"The dataset has {len(rows)} usable examples; at least {FEWEST_EXAMPLES} are needed.",
             "Write demonstrations or rate more answers, then freeze the dataset again.",
         )
     return rows

@@ -38,7 +38,7 @@ def load(parent: str, adapters: str, dtype: torch.dtype) -> tuple[Any, Any]:
         lacks = "the package bitsandbytes" if torch.cuda.is_available() else "a CUDA GPU"
         raise RecipeFailure(
             "qlora_unavailable",
-            f"A model in 4 bits needs a CUDA GPU and the package bitsandbytes; {lacks} is not there.",
+            f"A model in 4 bits needs a CUDA GPU and the package bitsandbytes; {lacks} is missing.",
             "Choose adapters lora: the same adapters over the model in bfloat16.",
         )
     device_map = {"": torch.cuda.current_device()}

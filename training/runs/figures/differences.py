@@ -41,7 +41,7 @@ def of_run(run: Run) -> list[Difference]:
     """Return the differences to the run that it was cloned from, and to the one that made its parent."""
     differences: list[Difference] = []
     made_by = getattr(run.parent, "made_by", None) if run.parent else None
-    for other, relation in ((run.cloned_from, "from which it was queued again"), (made_by, "which made its parent")):
+    for other, relation in ((run.cloned_from, "the run that it was copied from"), (made_by, "the run of its parent")):
         if (
             other is not None
             and other.project_id == run.project_id

@@ -66,7 +66,7 @@ def lines(result: Any) -> list[tuple[str, str]]:
         return []
     facts = [("Cosine of the saved to the trained update", f"{fidelity.cosine:.5f}")]
     if fidelity.kl_per_token is not None:
-        facts.append(("KL of sampler and trainer, nats a token", _small(fidelity.kl_per_token)))
+        facts.append(("KL between sampler and trainer, nats per token", _small(fidelity.kl_per_token)))
     if not fidelity.precision:
         facts.append(("Saved as", fidelity.form))
     return facts
@@ -81,25 +81,28 @@ def sentence(result: Any) -> str:
 def _sentences(fidelity: Fidelity) -> Iterator[str]:
     subject = f"The file in {fidelity.precision}" if fidelity.precision else "The saved model"
     if fidelity.is_enough:
-        yield f"{subject} is the one that was trained: the update it holds has a cosine of {fidelity.cosine:.5f} to it."
+        yield (
+            f"{subject} matches the trained model: the cosine between saved and trained update is "
+            f"{fidelity.cosine:.5f}."
+        )
     else:
         yield (
-            f"{subject} is not quite the one that was trained: the update it holds has a cosine of "
-            f"{fidelity.cosine:.3f} to it, and {ENOUGH} is expected."
+            f"{subject} differs from the trained model: the cosine between saved and trained update is "
+            f"{fidelity.cosine:.3f}, and at least {ENOUGH} is expected."
         )
         yield (
             "Export it in float32."
             if fidelity.precision
-            else "Measure and compare this model, not the figures of its training; to keep more, train it again with "
-            "ASSAY_DTYPE=float32."
+            else "Evaluate this model again instead of using the figures of its training; to lose less, train it "
+            "again with ASSAY_DTYPE=float32."
         )
     if fidelity.kl_per_token is not None:
         kl = _small(fidelity.kl_per_token)
-        yield f"Sampled, it differs from the model in training by {kl} nats a token (mean KL)."
+        yield f"In sampling it differs from the model in training by {kl} nats per token (mean KL)."
     if fidelity.shrunk_from is not None and fidelity.rank is not None:
         cost = f", which cost {fidelity.lost_share:.2%} of the update's norm" if fidelity.lost_share is not None else ""
-        ranks = f"of rank {fidelity.shrunk_from} together, were shortened to {fidelity.rank}"
-        yield f"The adapters of its chain, {ranks}{cost}."
+        ranks = f"of total rank {fidelity.shrunk_from}, were reduced to rank {fidelity.rank}"
+        yield f"The adapters of its ancestors, {ranks}{cost}."
 
 
 def _small(value: float) -> str:

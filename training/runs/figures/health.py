@@ -28,7 +28,7 @@ def warnings(rows: Sequence[tuple[int, Values]], config: Values) -> list[str]:
     first, (step, last) = rows[0][1], rows[-1]
     texts = [text for check in _CHECKS for text in check(first, last, config)]
     if not texts and is_number(drift := last.get("drift")) and drift > NEAR:
-        texts.append(f"{drift:.0%} of the nearest bound is used up")
+        texts.append(f"the drift has reached {drift:.0%} of the nearest limit")
     return [f"At step {step} {text}." for text in texts]
 
 
@@ -51,7 +51,7 @@ def _kl(first: Values, last: Values, config: Values) -> Iterator[str]:
     kl = last.get("kl_robust", last.get("kl"))
     bound = config.get("stop_kl") if config.get("stop_kl") is not None else first.get("stop_kl")
     if is_number(kl) and is_number(bound) and bound > 0 and kl > NEAR * bound:
-        yield f"the KL to the parent is {kl:.1f} of the {bound:.3g} nats that are its bound"
+        yield f"the KL to the parent is {kl:.1f} nats; the limit is {bound:.3g}"
 
 
 def _length(first: Values, last: Values, config: Values) -> Iterator[str]:
@@ -59,11 +59,11 @@ def _length(first: Values, last: Values, config: Values) -> Iterator[str]:
     if (figure := _beyond("length_mean", first, last)) is None or figure[1] <= 0:
         return
     now, parent, more = figure
-    text = f"the answers are {now:.0f} tokens long, where the parent's are {parent:.0f}"
+    text = f"the answers have {now:.0f} tokens; the parent's have {parent:.0f}"
     if more / parent < -NEAR * (1 - shortest):
         yield f"{text}: they may be collapsing"
     elif more / parent > NEAR * (longest - 1):
-        yield f"{text}: they run on"
+        yield f"{text}: they may be too long"
 
 
 def _sameness(first: Values, last: Values, config: Values) -> Iterator[str]:
@@ -71,7 +71,7 @@ def _sameness(first: Values, last: Values, config: Values) -> Iterator[str]:
     if figure := _beyond("distinct", first, last):
         now, parent, more = figure
         if parent > 0 and more / parent < -NEAR * (1 - lowest):
-            yield f"only {now:.0%} of the answers differ from each other, where {parent:.0%} of the parent's do"
+            yield f"only {now:.0%} of the answers differ from each other; {parent:.0%} of the parent's do"
 
 
 def _endings(first: Values, last: Values, config: Values) -> Iterator[str]:
@@ -80,8 +80,8 @@ def _endings(first: Values, last: Values, config: Values) -> Iterator[str]:
         now, parent, more = figure
         if parent > 0 and more / parent < -NEAR * (1 - lowest):
             yield (
-                f"{now:.0%} of the answers end by themselves, where {parent:.0%} of the parent's do: they have become "
-                "endless, and max_new_tokens cuts them off"
+                f"{now:.0%} of the answers are complete; {parent:.0%} of the parent's are: they no longer end, "
+                "and max_new_tokens cuts them off"
             )
 
 
@@ -90,20 +90,20 @@ def _fluency(first: Values, last: Values, config: Values) -> Iterator[str]:
     if figure := _beyond("entropy", first, last):
         now, parent, more = figure
         lowest, rise = _option(config, "min_entropy_ratio", 0.4), _option(config, "max_entropy_rise", 0.3)
-        text = f"the entropy is {now:.2f} nats a token, where the parent's is {parent:.2f}"
+        text = f"the entropy is {now:.2f} nats per token; the parent's is {parent:.2f}"
         if parent > 0 and lowest and more / parent < -NEAR * (1 - lowest):
-            yield f"{text}: sameness comes next"
+            yield f"{text}: the answers become more similar"
         elif rise and more > NEAR * rise:
             yield f"{text}: the answers become more random"
     limit = _option(config, "max_surprise_rise", 0.2)
     if limit and (figure := _beyond("surprise", first, last)) and figure[2] > NEAR * limit:
         yield (
-            f"the answers surprise the parent by {figure[0]:.2f} nats a token, where its own do by {figure[1]:.2f}: "
-            "they may read less well; a higher fluency_coef holds that"
+            f"the answers surprise the parent by {figure[0]:.2f} nats per token, its own answers by {figure[1]:.2f}: "
+            "they may be less fluent; a higher fluency_coef prevents this"
         )
     limit = _option(config, "max_foreign_share", 0.05)
     if limit and (figure := _beyond("foreign_scripts", first, last)) and figure[2] > NEAR * limit:
-        yield f"{figure[0]:.0%} of the characters are emoji or letters of scripts that the parent does not use"
+        yield f"{figure[0]:.0%} of the characters are emoji or in scripts that the parent does not use"
 
 
 def _reward_model(first: Values, last: Values, config: Values) -> Iterator[str]:
@@ -111,11 +111,13 @@ def _reward_model(first: Values, last: Values, config: Values) -> Iterator[str]:
     shift, outside = last.get("input_shift"), last.get("score_outside")
     if is_number(shift) and shift > _SHIFTED:
         yield (
-            f"what the reward model reads has moved by {shift:.1f} of the parent's own spread: it scores answers "
-            "unlike those that people annotated"
+            f"the answers have moved by {shift:.1f} of the parent's deviation in the reward model's features: it "
+            "scores answers that differ from the annotated ones"
         )
     if is_number(outside) and outside > _OUTSIDE:
-        yield f"{outside:.0%} of the scores are beyond those of the reward model's training: it guesses there"
+        yield (
+            f"{outside:.0%} of the scores are outside the range of the reward model's training, where it is unreliable"
+        )
 
 
 def _second_head(first: Values, last: Values, config: Values) -> Iterator[str]:
@@ -123,8 +125,8 @@ def _second_head(first: Values, last: Values, config: Values) -> Iterator[str]:
     lower, bound = last.get("gold_behind_lower"), config.get("max_gold_gap")
     if is_number(lower) and is_number(bound) and bound > 0 and lower > NEAR * bound:
         yield (
-            f"the second head sees at least {lower:.1f} of the parent's spread less than the score foretells: the "
-            "policy pleases what the reward model got wrong"
+            f"the second head is at least {lower:.1f} of the parent's deviation below the prediction from the score: "
+            "the policy exploits errors of the reward model"
         )
 
 
@@ -132,8 +134,8 @@ def _forgetting(first: Values, last: Values, config: Values) -> Iterator[str]:
     now, begin = last.get("ptx_held_out_loss"), first.get("ptx_held_out_loss")
     if is_number(now) and is_number(begin) and now > begin + _FORGOTTEN:
         mixes = config.get("ptx_coef") or 0
-        remedy = "a higher ptx_coef holds it" if mixes else "ptx_coef mixes some of it in"
-        yield f"the loss on the older skill's held-out text rose from {begin:.2f} to {now:.2f} nats a token; {remedy}"
+        remedy = "a higher ptx_coef prevents this" if mixes else "ptx_coef above 0 prevents this"
+        yield f"the loss on the older skill's held-out text rose from {begin:.2f} to {now:.2f} nats per token; {remedy}"
 
 
 _Check = Callable[[Values, Values, Values], Iterator[str]]

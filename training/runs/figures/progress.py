@@ -65,7 +65,7 @@ def _progress_parts(
         yield f"Waiting in the queue behind {before} more" if before else "Next in the queue"
         # Nobody is at work and it still waits: most likely there is no worker.
         if not queue.is_worked_on and now - run.created_at > timedelta(seconds=20):
-            yield "no worker seems to be running: start one with python manage.py run_worker"
+            yield "no worker is running: start one with python manage.py run_worker"
     elif run.state == Run.State.RUNNING:
         if run.cancel_requested_at:
             yield "Cancelling"
@@ -85,7 +85,7 @@ def _progress_parts(
     elif run.finished_at and run.started_at:
         took = duration(run.finished_at - run.started_at)
         steps = f" after step {run.step} of {run.total_steps}" if run.total_steps and run.step < run.total_steps else ""
-        yield f"{run.state.capitalize()}{steps}, {took} after it began"
+        yield f"{run.state.capitalize()}{steps}, {took} after the start"
     if story := attempt_story(run, attempts):
         yield story
 
@@ -114,13 +114,13 @@ def attempt_story(run: Run, attempts: Sequence[Attempt]) -> str:
         return ""
     if run.state == Run.State.QUEUED:
         if attempts[-1].state == Attempt.State.PAUSED:
-            return f"attempt {len(attempts) + 1} goes on from the pause"
+            return f"attempt {len(attempts) + 1} continues from the pause"
         return f"attempt {len(attempts) + 1} follows: {attempts[-1].reason}".rstrip(": ")
     if len(attempts) < 2:
         return ""
     latest, previous = attempts[-1], attempts[-2]
-    start_text = f"resumed from step {latest.resumed_from_step}" if latest.resumed_from_step else "begun anew"
-    reason = previous.reason[:1].lower() + previous.reason[1:] if previous.reason else "the one before ended"
+    start_text = f"resumed from step {latest.resumed_from_step}" if latest.resumed_from_step else "started again"
+    reason = previous.reason[:1].lower() + previous.reason[1:] if previous.reason else "the previous attempt ended"
     after = f" after {reason}".rstrip(".") if previous.state == Attempt.State.LOST else ""
     return f"attempt {latest.number}, {start_text}{after}"
 
@@ -131,7 +131,7 @@ def cost(attempts: Sequence[Attempt], now: datetime) -> str:
     cpu = sum(a.cpu_seconds for a in attempts)
     memory = gigabytes(max((a.memory_bytes for a in attempts), default=0))
     parts = [f"{duration(cpu)} of CPU"] if cpu else []
-    parts += [f"{duration(wall)} by the clock"] if attempts else []
+    parts += [f"{duration(wall)} of wall-clock time"] if attempts else []
     parts += [f"at most {memory}"] if memory else []
     return ", ".join(parts) or "nothing yet"
 

@@ -68,15 +68,15 @@ def _sentences(is_over: bool, firsts: Values, lasts: Values) -> Iterator[tuple[s
         if not is_over:
             yield f"So far {text}", False
         elif is_worse:
-            yield f"It did not get better: {text}", True
+            yield f"No improvement: {text}", True
         else:
             yield text[0].upper() + text[1:], False
     if is_number(kl := lasts.get("kl")):
-        yield f"The KL to the parent is {number(kl)} nats an answer.", False
+        yield f"The KL to the parent is {number(kl)} nats per answer.", False
 
 
 def _change(words: str, first: float, last: float) -> str:
     before, now = number(float(f"{first:.3g}")), number(float(f"{last:.3g}"))
     if before == now:
-        return f"{words} is {now}, as at the start."
+        return f"{words} is {now}, unchanged since the start."
     return f"{words} {'rose' if last > first else 'fell'} from {before} to {now}."

@@ -35,12 +35,12 @@ def difference(before: str, after: str) -> Difference:
     """Mark what is gone in `before` and what is new in `after`, word by word; space is not compared."""
     words = [_words(text) for text in (before, after)]
     if max(map(len, words)) > MOST_WORDS:
-        return _unmarked(before, after, f"Longer than {MOST_WORDS} words: the differences are not marked.")
+        return _unmarked(before, after, f"Differences are not marked in texts of more than {MOST_WORDS} words.")
     if not all(words):
         return _unmarked(before, after, "")
     matcher = SequenceMatcher(None, _texts(before, words[0]), _texts(after, words[1]), autojunk=False)
     if matcher.ratio() < LEAST_SHARED:
-        return _unmarked(before, after, "Hardly a word in common: the differences are not marked.")
+        return _unmarked(before, after, "Differences are not marked, because the texts have few words in common.")
     gone, new = [True] * len(words[0]), [True] * len(words[1])
     for block in matcher.get_matching_blocks():
         gone[block.a : block.a + block.size] = [False] * block.size

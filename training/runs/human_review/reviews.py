@@ -194,13 +194,13 @@ def _why_not(project: Project, prompt: Prompt | None, answers: dict[str, str]) -
     if not project.asks_comparisons:
         return "the project asks for no comparisons"
     if prompt is None:
-        return "its prompt is not among the project's"
+        return "the prompt is not in the project"
     if prompt.side != splits.TRAIN:
-        return "its prompt is in the eval split"
+        return "the prompt is in the eval split"
     if not all(text.strip() for text in answers.values()):
-        return "an empty answer: there is nothing to compare"
+        return "an answer is empty"
     if answers["policy"].strip() == answers["parent"].strip():
-        return "both answers are the same, word for word"
+        return "both answers are equal"
     if max(map(len, answers.values())) > settings.MAX_COMPLETION_CHARACTERS:
         return "an answer is too long to be stored"
     return ""

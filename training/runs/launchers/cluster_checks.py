@@ -32,7 +32,7 @@ def _check_token(scheme: str, host: str) -> list[CheckMessage]:
     if not settings.RAY_AUTH_TOKEN:
         return [
             Warning(
-                "The Ray cluster asks for no token: whoever reaches its ports runs what they like on every node.",
+                "The Ray cluster asks for no token: everybody who reaches its ports can run any code on every node.",
                 hint="Start Ray with RAY_AUTH_MODE=token on each node, set RAY_AUTH_MODE and RAY_AUTH_TOKEN here, and "
                 f"close its ports to all other hosts: {_GUIDE}.",
                 id="training.W001",
@@ -54,7 +54,7 @@ def _check_user() -> list[CheckMessage]:
         return []
     return [
         Warning(
-            "ASSAY_RECIPE_USER says nothing on a Ray cluster: recipes run there as whoever started Ray.",
+            "ASSAY_RECIPE_USER has no effect on a Ray cluster: recipes run as the user who started Ray.",
             hint="Start Ray on the nodes as the user that recipes are to have.",
             id="training.W003",
         )

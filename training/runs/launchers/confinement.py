@@ -58,13 +58,13 @@ def person() -> Person | None:
         raise RecipeFailure(
             "recipe_user",
             f"ASSAY_RECIPE_USER is {name!r}, and this machine has no such user.",
-            "Have the operator make that user, or name another, and start the worker again.",
+            "The operator must create that user, or set another one, and restart the worker.",
         ) from None
     if os.geteuid() != 0 and entry.pw_uid != os.geteuid():
         raise RecipeFailure(
             "recipe_user",
-            f"The worker may not start a recipe as {name}: it is not run by root.",
-            "Have the operator start the worker as root, or leave ASSAY_RECIPE_USER empty.",
+            f"The worker cannot start a recipe as {name}, because it does not run as root.",
+            "The operator must start the worker as root, or leave ASSAY_RECIPE_USER empty.",
         )
     return Person(name, entry.pw_uid, entry.pw_gid, entry.pw_dir)
 

@@ -52,7 +52,7 @@ def lease(folder: Path, count: int = 1) -> Lease:
         locked.append(name)
     if len(locked) < count:
         with lease_:  # let go of those: another run may need just one
-            raise Busy("every GPU is taken" if count == 1 else f"{len(locked)} of {count} GPUs are free")
+            raise Busy("all GPUs are in use" if count == 1 else f"{len(locked)} of {count} GPUs are free")
     lease_.environment["CUDA_VISIBLE_DEVICES"] = ",".join(locked)
     return lease_
 

@@ -44,7 +44,7 @@ def check_gpus(count: int, available: int) -> None:
     if available and count > available:
         raise RecipeFailure(
             "too_few_gpus",
-            f"The run asks for {count} processes, each with a GPU of its own, and this worker has {available}.",
+            f"The run needs {count} processes with one GPU each, and this worker has {available} GPUs.",
             f"Queue it again with processes at most {available}.",
             {"processes": available},
         )

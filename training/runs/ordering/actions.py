@@ -50,7 +50,7 @@ def queue_run(
     if key and (first := Run.objects.filter(idempotency_key=key).first()):
         return first
     if cloned_from is not None and cloned_from.project_id != project.pk:
-        raise Refused(400, cloned_from=f"Run {cloned_from.pk} is of another project; leave it out.")
+        raise Refused(400, cloned_from=f"Run {cloned_from.pk} is in another project; leave it out.")
     # Before the transaction, for they look at files and ask git: nobody else writes during it.
     checked = check_order(
         kind=kind,
@@ -129,12 +129,12 @@ def cancel(*, run: Run, by: User) -> Run:
     with transaction.atomic():
         run = Run.objects.select_for_update().get(pk=run.pk)
         if run.is_finished:
-            raise Refused(409, state=f"The run has already {run.state}; there is nothing left to cancel.")
+            raise Refused(409, state=f"The run has already {run.state}, so it cannot be cancelled.")
         now = timezone.now()
         run.cancel_requested_at = run.cancel_requested_at or now
         if run.state in (Run.State.QUEUED, Run.State.PAUSED):
             run.state, run.finished_at, run.pause = Run.State.CANCELLED, now, {}
-            run.reason_code, run.reason = "cancelled", "Cancelled before it went on."
+            run.reason_code, run.reason = "cancelled", "Cancelled while it was paused."
             run.remedy = "Resume it to queue it again."
             announce_end(run)
             transaction.on_commit(lambda: tell_finished(run))
@@ -180,5 +180,5 @@ def _scoped_key(by: User, key: str | None) -> str | None:
     if not key:
         return None
     if len(key) > _KEY_LENGTH:
-        raise Refused(400, idempotency_key=f"At most {_KEY_LENGTH} characters; a UUID is a good choice.")
+        raise Refused(400, idempotency_key=f"Use at most {_KEY_LENGTH} characters, such as a UUID.")
     return f"{by.pk}:{key}"

@@ -90,14 +90,14 @@ def check_name(*, kind: str, project: Project, name: str) -> None:
     """Check a name that a model may have when the run ends: free now, and promised to no run under way."""
     name = name.strip() if isinstance(name, str) else ""
     if not name or len(name) > 120:
-        raise Refused(400, name="Give the run a name of 1 to 120 characters; the model it makes will bear it.")
+        raise Refused(400, name="Enter a name of 1 to 120 characters; it is also the name of the new model.")
     makers = [k.name for k in KINDS.values() if k.makes_model]
     unfinished = Run.objects.unfinished().filter(name=name)
     unfinished = unfinished.filter(kind__in=makers) if kind in makers else unfinished.filter(project=project, kind=kind)
     if run := unfinished.first():
-        raise Refused(409, name=f"Run {run.pk} is under way with this name; choose another.")
+        raise Refused(409, name=f"Run {run.pk} already has this name and is not finished; choose another name.")
     if kind in makers and LanguageModel.objects.filter(name=name).exists():
-        raise Refused(409, name=f"A model is already called {name}; choose another name.")
+        raise Refused(409, name=f"There is already a model {name}; choose another name.")
 
 
 def _retired(model: LanguageModel) -> str:
@@ -110,34 +110,36 @@ def _parent_errors(order: Kind, parent: LanguageModel | None, config: dict[str, 
     if parent is None:
         return {"parent": f"Choose the {kinds} to start from."} if kinds else {}
     if not kinds:
-        return {"parent": f"A run of kind {order.name} starts from no model; leave it out."}
+        return {"parent": f"A run of kind {order.name} needs no model; leave it out."}
     if parent.kind not in order.parent_kinds:
         return {"parent": f"{parent.name} is a {parent.kind}, and a run of kind {order.name} needs a {kinds}."}
     if parent.path is None and order.reads_weights(parent, config):
-        return {"parent": f"The weights of {parent.name} are behind its endpoint; import them, or choose another."}
+        return {
+            "parent": f"The weights of {parent.name} are not on this machine; import them, or choose another model."
+        }
     return {}
 
 
 def _dataset_errors(order: Kind, project: Project, dataset: Dataset | None) -> Errors:
     if not order.dataset_kind:
-        return {} if dataset is None else {"dataset": f"A run of kind {order.name} takes no dataset; leave it out."}
+        return {} if dataset is None else {"dataset": f"A run of kind {order.name} needs no dataset; leave it out."}
     if dataset is None:
         return {"dataset": f"Choose a dataset of kind {order.dataset_kind}."}
     if dataset.project_id != project.pk:
         return {"dataset": f"{dataset.name} belongs to another project; freeze one in {project.name}."}
     if dataset.kind != order.dataset_kind:
         return {
-            "dataset": f"{dataset.name} holds {dataset.kind}, and a run of kind {order.name} needs "
-            f"{order.dataset_kind}; choose or freeze such a dataset."
+            "dataset": f"{dataset.name} is a dataset of {dataset.kind}; a run of kind {order.name} needs "
+            f"{order.dataset_kind}; choose or freeze one."
         }
     if order.train_split_only and dataset.side != splits.TRAIN:
         return {
-            "dataset": f"{dataset.name} is of the {dataset.side} split, which ranks models and trains none; "
-            "choose a dataset of the train split."
+            "dataset": f"{dataset.name} is in the {dataset.side} split, which ranks models and must not train one; "
+            "choose a dataset in the train split."
         }
     if order.name == "reward" and dataset.counts.get("enough") is False:
         text = " ".join(filter(None, (dataset.counts.get("sentence"), dataset.counts.get("reason"))))
-        return {"dataset": f"{dataset.name} tells too little to learn from. {text}".strip()}
+        return {"dataset": f"{dataset.name} has too few informative annotations. {text}".strip()}
     if order.name == "classify" and (text := _no_labels(dataset)):
         return {"dataset": text}
     return _missing_files("dataset", dataset)
@@ -148,11 +150,13 @@ def _no_labels(dataset: Dataset) -> str:
     task, labels = TASKS.get(dataset.counts.get("task", "")), dataset.counts.get("labels")
     if task is not None and not task.is_classification:
         return (
-            f"{dataset.name} is of the task {task.name}, whose answers are no labels; choose one with labels, or turn "
+            f"{dataset.name} has the task {task.name}, whose answers are not labels; choose one with labels, or turn "
             "it into instructions for SFT."
         )
     if isinstance(labels, dict) and len(labels) == 1:
-        return f"Every text of {dataset.name} bears the label {next(iter(labels))!r}; upload texts of two at least."
+        return (
+            f"Every text of {dataset.name} has the label {next(iter(labels))!r}; upload texts with at least two labels."
+        )
     return ""
 
 
@@ -160,14 +164,17 @@ def _other_dataset_errors(order: Kind, project: Project, dataset: Dataset | None
     if dataset is None:
         return {}
     if not order.other_kinds:
-        return {"other_dataset": f"A run of kind {order.name} takes no second dataset; leave it out."}
+        return {"other_dataset": f"A run of kind {order.name} needs no second dataset; leave it out."}
     if dataset.project_id != project.pk:
-        return {"other_dataset": f"{dataset.name} belongs to another project; make one in {project.name}."}
+        return {"other_dataset": f"{dataset.name} belongs to another project; create one in {project.name}."}
     if dataset.kind not in order.other_kinds:
         kinds = " or ".join(order.other_kinds)
-        return {"other_dataset": f"{dataset.name} holds {dataset.kind}; a run of kind {order.name} takes {kinds} here."}
+        return {
+            "other_dataset": f"{dataset.name} is a dataset of {dataset.kind}; a run of kind {order.name} needs "
+            f"{kinds} here."
+        }
     if order.train_split_only and dataset.side != splits.TRAIN:
-        return {"other_dataset": f"{dataset.name} is of the {dataset.side} split; choose one of the train split."}
+        return {"other_dataset": f"{dataset.name} is in the {dataset.side} split; choose one in the train split."}
     return _missing_files("other_dataset", dataset)
 
 
@@ -180,19 +187,19 @@ def _missing_files(field: str, dataset: Dataset) -> Errors:
 def _reward_errors(order: Kind, reward_model: LanguageModel | None, function: Any) -> Errors:
     if not order.takes_reward_model:
         is_given = reward_model is not None
-        return {"reward_model": f"A run of kind {order.name} takes no reward model; leave it out."} if is_given else {}
+        return {"reward_model": f"A run of kind {order.name} needs no reward model; leave it out."} if is_given else {}
     if reward_model is None and not function and order.needs_reward_model:
-        return {"reward_model": "Choose a reward model, or name a listed function in config.reward_function."}
+        return {"reward_model": "Choose a reward model, or a listed function in config.reward_function."}
     if reward_model is not None and function:
-        return {"reward_model": "Give either a reward model or config.reward_function, not both."}
+        return {"reward_model": "Choose either a reward model or config.reward_function, not both."}
     if reward_model is None:
         return {}
     if reward_model.kind != LanguageModel.Kind.REWARD:
         return {
-            "reward_model": f"{reward_model.name} is a {reward_model.kind} and scores nothing; choose a reward model."
+            "reward_model": f"{reward_model.name} is a {reward_model.kind} and does not score; choose a reward model."
         }
     if reward_model.path is None:
-        return {"reward_model": f"{reward_model.name} has no weights on this machine; choose another."}
+        return {"reward_model": f"{reward_model.name} has no weights on this machine; choose another reward model."}
     return {}
 
 
@@ -217,5 +224,5 @@ def _trust_errors(reward_model: LanguageModel | None, config: Any) -> Errors:
 
 def _seed_errors(seed: Any) -> Errors:
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
-        return {"seed": f"Give a whole number from 0 to 2^63 - 1, not {seed!r}."}
+        return {"seed": f"Enter a whole number from 0 to 2^63 - 1, not {seed!r}."}
     return {}

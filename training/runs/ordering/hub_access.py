@@ -31,8 +31,8 @@ def check_export(project: Project, config: Any) -> dict[str, str]:
         return {}
     named = ", ".join(settings.HUB_REPOSITORIES)
     if not named:
-        return {"repository": f"No repository is named in {VARIABLE} yet, so nothing leaves; ask the operator."}
-    return {"repository": f"must be one of {named}, not {config.repository!r}: the operator names them in {VARIABLE}."}
+        return {"repository": f"{VARIABLE} names no repository yet, so nothing can be uploaded; ask the operator."}
+    return {"repository": f"must be one of {named}, not {config.repository!r}: the operator lists them in {VARIABLE}."}
 
 
 def check_names(orders: list[Order]) -> None:

@@ -69,22 +69,22 @@ def read(text: str) -> dict[str, Any]:
     """Return the fields of an order. Refused with the line when it is no YAML, and with the field when one is
     unknown."""
     if len(text) > _TOO_LONG:
-        raise Refused(413, yaml=f"At most {_TOO_LONG:,} characters; an order has some thousand.")
+        raise Refused(413, yaml=f"The file has more than {_TOO_LONG:,} characters; send the YAML of one run.")
     try:
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
-            raise Refused(400, yaml="Write each value out: an order has no anchors (&) and aliases (*).")
+            raise Refused(400, yaml="Anchors (&) and aliases (*) are not allowed; write each value.")
         order = yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise Refused(400, yaml=f"This is no YAML: {_place(error)}") from error
+        raise Refused(400, yaml=f"This is not valid YAML: {_place(error)}") from error
     if not is_storable(json.dumps(order, ensure_ascii=False, default=str, skipkeys=True).replace("\\u0000", "\x00")):
-        raise Refused(400, yaml="It holds a NUL or half a surrogate pair; write valid UTF-8 text.")
+        raise Refused(400, yaml="It contains a NUL or half a surrogate pair; use valid UTF-8 text.")
     if not isinstance(order, dict):
         raise Refused(
-            400, yaml="Give the order as fields, such as `kind: sft`; download the file of any run to see one."
+            400, yaml="Write the run as fields, such as `kind: sft`; download the YAML of a run for an example."
         )
     if unknown := [str(name) for name in order if name not in FIELDS]:
         raise Refused(
-            400, **{name: f"is no field of an order; the fields are {', '.join(FIELDS)}." for name in unknown}
+            400, **{name: f"is not a field of a run; the fields are {', '.join(FIELDS)}." for name in unknown}
         )
     return order
 
@@ -94,7 +94,7 @@ def value_of(text: str) -> Any:
     try:
         return yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise Refused(400, yaml=f"{text!r} is no value: {_place(error)}") from error
+        raise Refused(400, yaml=f"{text!r} is not a value: {_place(error)}") from error
 
 
 def resolve(order: dict[str, Any], project: Project) -> Order:
@@ -138,11 +138,11 @@ def _named(name_or_fields: Any, queryset: QuerySet[Any], project: Project) -> tu
         if row is not None:
             return None, (
                 f"{name} has the hash {row.content_hash[:12] or 'of no content'} here and {hash[:12]} in the file: "
-                "that is other content. Bring that one in, or remove the hash from the file to take what is here."
+                "the content differs. Import that one, or remove the hash from the file to use the one here."
             )
     if row is None:
         place = f"in {project.name}" if queryset.model is Dataset else "here"
-        return None, f"Nothing {place} is called {name!r}; bring it in under that name, or name another."
+        return None, f"There is no {name!r} {place}; import it under that name, or use another one."
     return row, ""
 
 
@@ -152,9 +152,7 @@ def _notes(order: dict[str, Any], project: Project) -> list[str]:
         notes.append(f"The file names the project {slug}; it is queued in {project.slug}.")
     version, own_version = order.get("code_version"), code_version()
     if version and own_version and version != own_version:
-        notes.append(
-            f"The file was written by code {version}; this is {own_version}, and a figure may come out differently."
-        )
+        notes.append(f"The file was written by code {version}; this is {own_version}, so figures can differ.")
     return notes
 
 

@@ -29,7 +29,7 @@ def choose(*, run: Run, by: User, choice: str, changes: Changes | None = None) -
     with transaction.atomic():
         run = Run.objects.select_for_update(of=("self",)).select_related("parent", "reward_model").get(pk=run.pk)
         if run.state != Run.State.PAUSED:
-            raise Refused(409, state=f"The run is {run.state}; only a paused one waits for a choice.")
+            raise Refused(409, state=f"The run is {run.state}; only a paused run needs a choice.")
         chosen = _find(run, choice)
         changes = {
             **configs.current_names(run.kind, chosen["changes"]),
@@ -77,7 +77,7 @@ def _find(run: Run, name: str) -> Changes:
 def _check(run: Run, changes: Changes) -> None:
     allowed = amendable(run)
     errors = {
-        f"changes.{name}": f"cannot change in the middle of a run; {', '.join(allowed)} can."
+        f"changes.{name}": f"cannot change during a run; you can change {', '.join(allowed)}."
         for name in changes
         if name not in allowed
     }

@@ -61,23 +61,18 @@ def source_errors(project: Project, source: str) -> dict[str, str]:
         return _bundled_errors()
     if source.startswith(("/", "~", ".")):
         name = Path(source).name or "mine"
-        return {"source": f"Only what lies below models/ in ASSAY_DATA is read: copy it there, and give models/{name}."}
-    if not registration.is_below_models(source):
         return {
-            "source": f"Name a model on the hub (owner/model) or a place below models/ in ASSAY_DATA{_or_bundled()}."
+            "source": f"Only files below models/ in ASSAY_DATA can be imported: copy it there, and enter models/{name}."
         }
+    if not registration.is_below_models(source):
+        return {"source": "Enter a model on the hub (owner/model), a path below models/ in ASSAY_DATA, or bundled."}
     path = _path(source)
     # A link could lead to another project's data, or to any file of this machine.
     if not path.exists() or not path.resolve().is_relative_to(settings.MODELS_DIR.resolve()):
-        return {"source": f"There is no {source} in ASSAY_DATA; whoever runs this site puts it there."}
+        return {"source": f"There is no {source} in ASSAY_DATA; the operator of this site can put it there."}
     if not _may_read(path, project):
         return {"source": f"There is no {source} that {project.name} may use."}
     return _errors_inside(project, source, path)
-
-
-def _or_bundled() -> str:
-    """Return that the small model can be named, where its package is installed."""
-    return "" if _bundled_errors() else f", or write {BUNDLED} for the small model that comes with Assay"
 
 
 def _bundled_errors() -> dict[str, str]:
@@ -95,16 +90,19 @@ def _errors_inside(project: Project, source: str, path: Path) -> dict[str, str]:
         try:
             base = find_base(path)
         except (OSError, ValueError, TypeError, AttributeError):
-            return {"source": f"adapter_config.json or base.json in {source} cannot be read as an adapter's."}
+            return {"source": f"adapter_config.json or base.json in {source} is not the configuration of an adapter."}
         if base is not None and not _may_read(base, project):
-            return {"source": f"The base that {source} names lies outside models/, or is of another project."}
+            return {
+                "source": f"The base of {source} is outside models/ or belongs to another project; import another one."
+            }
         folders += [base] if base is not None else []
     for folder in folders:
         for name in _links_below(folder):
             if not _may_read(name, project):
                 link = name.relative_to(folder)
                 return {
-                    "source": f"The link {link} in {source} leads outside models/, or to weights of another project."
+                    "source": f"The link {link} in {source} points outside models/ or to weights of another project; "
+                    "remove the link."
                 }
     return {}
 

@@ -69,8 +69,8 @@ def _text(request: HttpRequest) -> str:
     if file is None:
         return request.POST.get("yaml", "")
     if (file.size or 0) > _MOST_BYTES:
-        raise Refused(413, yaml="This file is larger than any order; give the YAML file of a run.")
+        raise Refused(413, yaml="The file is too large; choose the YAML file of a run.")
     try:
         return file.read().decode("utf-8")
     except UnicodeDecodeError:
-        raise Refused(400, yaml="This file is no text; give the YAML file of a run.") from None
+        raise Refused(400, yaml="The file is not text; choose the YAML file of a run.") from None

@@ -135,7 +135,7 @@ def log(request: HttpRequest, run_id: int) -> HttpResponseBase:
         return refused_page(request, refused, project=run.project)
     path = run.path / "log.txt"
     if path.is_symlink() or not path.exists():  # the recipe could have laid a link to any file
-        raise Http404("Nothing is written yet.")
+        raise Http404("The log is empty.")
     # Without its length: it may grow while it is sent.
     return downloads.download(request, downloads.blocks(path), name=f"run-{run.pk}-log.txt", content_type=_PLAIN)
 

@@ -39,14 +39,14 @@ def remedies_of(run: Run) -> list[Remedy]:
         values = {f"config.{name}": value for name, value in run.remedy_changes.items()}
         return [
             Remedy(f"Queue again with {remedies.describe_changes(run.remedy_changes)}", address, is_post=True),
-            Remedy("Look at the form first", form(run, **values)),
+            Remedy("Open the form first", form(run, **values)),
         ]
     if run.reason_code == _DISK_FULL:
         return _for_room(run)
     field = "parent" if run.reason_code in _UNFIT_PARENT else "dataset"
     is_unfit = run.reason_code in _UNFIT_PARENT or run.reason_code.startswith(_UNFIT_DATASET)
     if is_unfit and getattr(run, field) is not None:
-        return [Remedy(f"Queue it with another {field}", form(run, **{field: ""}))]
+        return [Remedy(f"Queue again with another {field}", form(run, **{field: ""}))]
     return []
 
 

@@ -25,8 +25,8 @@ def calibration(points: Sequence[Point]) -> Svg:
     """Return how often right (up) by how sure (across), from one half to one; on the diagonal the two agree."""
     ticks = [(p / 10, f"{p / 10:.0%}") for p in range(5, 11)]
     heights = [(p / 5, f"{p / 5:.0%}") for p in range(6)]
-    named = "How often it is right by how sure it is: the table below has the figures"
-    return _picture(points, (0.5, 1.0), (0.0, 1.0), ticks, heights, named, "how sure it is", diagonal=True)
+    named = "Accuracy by confidence; the table below has the figures"
+    return _picture(points, (0.5, 1.0), (0.0, 1.0), ticks, heights, named, "confidence", diagonal=True)
 
 
 def learning_curve(points: Sequence[Point], *, chance: float) -> Svg:
@@ -38,8 +38,8 @@ def learning_curve(points: Sequence[Point], *, chance: float) -> Svg:
     heights = [(t, f"{t:.2f}") for t in (low + (high - low) * i / 4 for i in range(5))]
     ticks = [(at.x, f"{p.x:,.0f}") for at, p in zip(shown, points, strict=True)]
     reach = (shown[0].x - 0.3, shown[-1].x + 0.3)
-    named = "Held-out figures by the number of annotations: the table below has them"
-    return _picture(shown, reach, (low - room, high + room), ticks, heights, named, "annotations learnt from")
+    named = "Held-out figures by the number of annotations; the table below has them"
+    return _picture(shown, reach, (low - room, high + room), ticks, heights, named, "annotations in training")
 
 
 def _picture(

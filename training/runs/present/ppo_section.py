@@ -92,7 +92,7 @@ def _verdicts(reviewed: Sequence[human_review.ReviewedPair], reward: str) -> lis
     for judge, group in ((AnnotatorKind.PERSON, "people"), (AnnotatorKind.SIMULATION, "simulated annotators")):
         agreement = review_agreement.agreement(review_agreement.recent(_opinions(reviewed, {"review_by": judge})))
         if agreement.decided:
-            sentences.append(f"Over the last reviews {review_agreement.in_words(agreement, group, reward)}.")
+            sentences.append(f"In the last reviews {review_agreement.in_words(agreement, group, reward)}.")
     return sentences
 
 

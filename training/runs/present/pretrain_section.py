@@ -49,7 +49,7 @@ def form_context(form: RunForm) -> dict[str, Any]:
         "here": host,
         "tokens": _count(chosen.tokens),
         "free": f"{host.available / 1e9:.3g} GB",
-        "rate": f"{host.flops / 1e12:.2g} TFLOP/s in {host.dtype}, of which steps reach "
+        "rate": f"{host.flops / 1e12:.2g} TFLOP/s in {host.dtype}, of which steps use "
         f"{min(share for _, share in host.reached):.0%} to {max(share for _, share in host.reached):.0%}",
     }
 
@@ -99,13 +99,13 @@ def _row(name: str, chosen: Choices, host: Machine) -> Row:
         )
     except resource_estimate.DoesNotFit as error:
         return replace(row, memory=f"{error.needed / 1e9:.3g} GB", fits=False, bytes=error.needed)
-    twice = ", activations computed twice" if plan.checkpointing else ""
+    twice = ", with recomputed activations" if plan.checkpointing else ""
     needed = plan.bytes * (config.processes if on_cpu else 1)
     seconds = _seconds(name, shape, chosen, host, plan.checkpointing)
     return replace(
         row,
         memory=f"{needed / 1e9:.2g} GB",
-        method=f"{plan.rows} of {config.batch_size} rows at once{twice}",
+        method=f"{plan.rows} of {config.batch_size} rows per forward pass{twice}",
         time=duration(seconds),
         seconds=seconds,
         bytes=needed,

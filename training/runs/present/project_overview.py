@@ -33,7 +33,7 @@ def _station(project: Project, counts: dict[str, int]) -> Station:
     is_live = any(counts.get(state) for state in order[:3])
     state = "live" if is_live else "bad" if counts.get(_STATES.FAILED) else ""
     address = reverse("runs", args=[project.slug])
-    return Station("runs", "Runs", sum(counts.values()), line or "none is under way", address, state)
+    return Station("runs", "Runs", sum(counts.values()), line or "none is running", address, state)
 
 
 def _under_way(project: Project) -> Iterator[Alert]:

@@ -43,7 +43,7 @@ def picture(marks: Sequence[Mark]) -> Svg:
         elements.append(Line(((x(mark.step), y(low)), (x(mark.step), y(high))), _PEOPLE))
     elements += _curve(_EXPECTED, [(x(mark.step), y(mark.predicted)) for mark in marks])
     elements += _curve(_PEOPLE, [(x(mark.step), y(mark.people)) for mark in judged_marks])
-    title = "What the reward model expects and what people said, review by review: the table below has the figures"
+    title = "Expected and observed share of votes in each review; the table below has the figures"
     return svg(Scene(_WIDTH, _HEIGHT, title, elements), "human-review")
 
 

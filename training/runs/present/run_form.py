@@ -77,13 +77,13 @@ class FieldGroup:
 class RunForm(forms.Form):
     freezable = ("preferences", "sft", "prompts")  # kinds of dataset that one click makes of what is there
     apart: ClassVar[tuple[str, ...]] = ()  # fields that a page shows in a place of their own
-    name = forms.CharField(max_length=120, help_text="also the name of the model that it makes")
+    name = forms.CharField(max_length=120, help_text="also the name of the new model")
 
     def __init__(self, *args: Any, kind: Kind, project: Project, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.kind, self.project, self.config_class = kind, project, configs.CONFIGS[kind.name]
         if not kind.makes_model:
-            self.fields["name"].help_text = "how it is called in the list of runs"
+            self.fields["name"].help_text = "shown in the list of runs"
         if kind.parent_kinds:
             parents = LanguageModel.objects.usable_in(project).available().filter(kind__in=kind.parent_kinds)
             parents = parents if kind.needs_weights is not None else parents.exclude(folder="")
@@ -97,7 +97,9 @@ class RunForm(forms.Form):
             others = _of_kinds(kind, project, kind.other_kinds)
             self.fields["other_dataset"] = _choice(others, kind.other_purpose, None)
         if kind.takes_reward_model:
-            help_text = "it scores the answers" + ("; or a reward function: All options" if rewarding.names() else "")
+            help_text = "scores the answers" + (
+                "; or choose a reward function under All options" if rewarding.names() else ""
+            )
             fits = newest_reward_model(self._rewards(), project, self._begins_with())
             self.fields["reward_model"] = _choice(self._rewards(), help_text, fits)
         self.fields["seed"] = forms.IntegerField(initial=0, help_text="the same seed gives the same run")
@@ -236,11 +238,6 @@ class RunForm(forms.Form):
         """Return what must exist before such a run can be started: the names of fields with nothing to choose from."""
         required = [name for name in ("parent", "dataset") if name in self.fields]
         return [name for name in required if not typing.cast(Any, self.fields[name]).queryset.exists()]
-
-    def lacks_reward_model(self) -> bool:
-        """Return whether nothing here could score answers: neither a reward model nor a listed function."""
-        needs_one = self.kind.takes_reward_model and self.kind.needs_reward_model
-        return needs_one and not rewarding.names() and not self._rewards().exists()
 
 
 def key_of(name: str) -> str:

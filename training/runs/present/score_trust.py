@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from training.models import Run
 
 _SCORES = {
-    "score_mean": "prompts that it trains on",
-    "held_out_score": "prompts that it never trains on",
-    "gold_score": "second head, of other annotations",
+    "score_mean": "training prompts",
+    "held_out_score": "held-out prompts",
+    "gold_score": "second head, trained on other annotations",
 }
 _POINTS = 400
 _LINES = 60

@@ -27,7 +27,7 @@ def secrets_of(run: Run) -> dict[str, tuple[str, str]]:
         try:
             key = model_keys.key_of(model)
         except model_keys.KeyLost as error:
-            raise RecipeFailure("endpoint_key", str(error), "Give the key again, then resume this run.") from error
+            raise RecipeFailure("endpoint_key", str(error), "Enter the key again, then resume this run.") from error
         secrets |= {role: (model.server_url, key)} if key else {}
     return secrets
 
@@ -42,8 +42,8 @@ def submit(launcher: ModuleType, run: Run, directory: RunDirectory) -> str:
     if not getattr(launcher, "TAKES_SECRETS", False):
         raise RecipeFailure(
             "launcher_secrets",
-            f"The run needs the key of an endpoint, and the launcher {settings.RUN_LAUNCHER} hands none down.",
-            "Have the operator run a worker with the launcher training.runs.launchers.local.",
+            f"The run needs the key of an endpoint, and the launcher {settings.RUN_LAUNCHER} cannot pass keys.",
+            "The operator must run a worker with the launcher training.runs.launchers.local.",
         )
     return str(launcher.submit(directory.path, module, secrets))
 

@@ -83,15 +83,15 @@ def _config(run: Run) -> Row:
     try:
         path = reward_functions.path_of(name)
     except ValueError as error:
-        remedy = "Have the operator list it, or queue the run again with one that is listed or with a reward model."
+        remedy = "Ask the operator to list it, or queue the run again with a listed function or a reward model."
         raise RecipeFailure("reward_not_allowed", f"reward_function {error}", remedy) from error
     laid = run.path / "config.json"
     before = RunDirectory(run.path).spec().config.get("reward_function") if laid.exists() else path
     if before != path:
         raise RecipeFailure(
             "reward_changed",
-            f"{name!r} was {before} when this run began, and the operator has made it {path}.",
-            "Queue the run again: it begins anew with the function of today.",
+            f"{name!r} was {before} when this run started; the operator has changed it to {path}.",
+            "Queue the run again: it starts with the current function.",
         )
     return {**run.config, "reward_function": path}
 
@@ -101,7 +101,7 @@ def _check_repository(run: Run) -> None:
     if run.kind != "export":
         return
     if errors := hubs.check_export(run.project, configs.parse("export", run.config)):
-        remedy = "Queue the export again with a repository that is named, or as a file."
+        remedy = "Queue the export again with a listed repository, or as a file."
         raise RecipeFailure("hub_repository", f"repository: {errors['repository']}", remedy)
 
 
@@ -158,6 +158,6 @@ def _weights(model: LanguageModel | None) -> str:
         raise RecipeFailure(
             "no_weights",
             f"The weights of {model.name} are not at {model.path}.",
-            "Bring the folder back, or start from another model.",
+            "Restore the folder, or start from another model.",
         )
     return str(model.path.resolve())

@@ -128,7 +128,7 @@ def release_lost(
         if now and is_spared(attempt) and attempt.lease_expires_at + _lease() > now:
             continue
         if now and attempt.lease_expires_at < now:
-            _release(attempt, "the worker was cut off: it no longer renewed its lease")
+            _release(attempt, "the worker lost its connection and did not renew its lease")
         else:
             _release(attempt, "the worker was lost")
 

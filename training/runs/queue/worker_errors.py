@@ -15,7 +15,7 @@ def describe_error(error: Exception) -> Ending:
         return Ending.failed(error.code, error.message, error.remedy, changes=error.remedy_changes)
     if isinstance(error, BadOutput):
         return Ending.failed(
-            "bad_output", f"What the recipe left cannot be used: {error}", "See the log, and queue it again."
+            "bad_output", f"The output of the recipe cannot be used: {error}", "Check the log, and queue the run again."
         )
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Ending.failed(*DISK_FULL)

@@ -69,7 +69,7 @@ def of_status(reply: Reply) -> NotLoaded:
     """Return what a status tells that no dialect knows better."""
     detail = f"HTTP {reply.status}: {reply.text[:500]}"
     if reply.status in (401, 403):
-        return NotLoaded("The server does not accept the key of its base.", "Give the base another key.", detail)
+        return NotLoaded("The server does not accept the key of its base.", "Enter another key for the base.", detail)
     if reply.status == 429:
-        return NotLoaded("The server has too much to do just now.", "It is tried again by itself.", detail)
+        return NotLoaded("The server is busy.", "Assay tries again automatically.", detail)
     return NotLoaded(f"The server could not load the adapter (HTTP {reply.status}).", "Its own log says why.", detail)

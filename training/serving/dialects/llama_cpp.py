@@ -34,10 +34,9 @@ def load(send: Send, adapter: Adapter) -> Loaded:
     found = present(send, [adapter]).get(adapter.name)
     if found is None:
         raise NotLoaded(
-            "llama.cpp's server was started without this adapter, and takes none while it runs.",
-            "Export the model as GGUF with the adapter alone, and start the server with --lora "
-            f"{adapter.file_stem}-adapter-float32.gguf "
-            "beside the others, and --lora-init-without-apply.",
+            "llama.cpp's server was started without this adapter, and cannot load adapters while it runs.",
+            "Export only the adapter as GGUF, and start the server with --lora "
+            f"{adapter.file_stem}-adapter-float32.gguf in addition to the others, and --lora-init-without-apply.",
         )
     return found
 

@@ -31,17 +31,17 @@ _MEANINGS = (
     (
         "no adapter found",
         "The server does not see the adapter's folder.",
-        "It must be able to read this site's data folder: mount it there, and say on the base's page at which path.",
+        "It must be able to read this site's data folder: mount it there, and enter the path on the base's page.",
     ),
     (
         "expected target modules",
-        "The server takes no adapter on the layers that this one adapts.",
-        "Export it merged, and serve that.",
+        "The server does not support adapters on these layers.",
+        "Export the merged model, and serve that.",
     ),
     (
         "not supported",
-        "The server takes no adapter of this form, or none for this model.",
-        "Export it merged, and serve that.",
+        "The server does not support this adapter.",
+        "Export the merged model, and serve that.",
     ),
 )
 
@@ -84,16 +84,16 @@ def meaning(reply: Reply) -> NotLoaded:
     text, detail = error_text(reply), f"HTTP {reply.status}: {reply.text[:500]}"
     if _has_no_route(reply):
         return NoRoute(
-            "The server does not let adapters be loaded while it runs.",
+            "The server cannot load adapters while it runs.",
             "vLLM: start it with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True in its environment, and --enable-lora. For "
-            "another server the adapter can be exported merged.",
+            "other servers, export the merged model.",
             detail,
         )
     if found := _RANK.search(text):
         rank, most = int(found[1]), int(found[2])
         fitting = next((offered for offered in _RANKS if offered >= rank), rank)
         return NotLoaded(
-            f"The adapter has rank {rank}, and the server takes {most} at most.",
+            f"The adapter has rank {rank}, but the server allows at most {most}.",
             f"Start it with --max-lora-rank {fitting}.",
             detail,
         )
@@ -102,7 +102,7 @@ def meaning(reply: Reply) -> NotLoaded:
             return NotLoaded(what, remedy, detail)
     if "maximum number" in text.lower() or "max_loaded_loras" in text.lower():
         return NotLoaded(
-            "The server holds as many adapters as it takes.", "Another is unloaded for it.", detail, is_full=True
+            "The server has its maximum number of adapters.", "Another adapter will be unloaded.", detail, is_full=True
         )
     return of_status(reply)
 

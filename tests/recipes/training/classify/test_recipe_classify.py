@@ -123,7 +123,7 @@ def test_labels_nobody_named_are_refused_by_name():
     rows = examples(("a", "p"), ("b", "p"), ("c", "n"), ("d", "n"), ("e", "4"))
     with pytest.raises(RecipeFailure, match="'4' \\(1\\)"):
         split(rows, [], share=0.2, allowed=["n", "p"])
-    with pytest.raises(RecipeFailure, match="second dataset bears labels"):
+    with pytest.raises(RecipeFailure, match="second dataset has labels"):
         split(rows[:4], rows[4:], share=0.2)
 
 
@@ -346,7 +346,7 @@ def test_labels_on_the_command_line(done, monkeypatch, capsys):
 
 def test_a_folder_that_holds_no_classifier_says_so(parent, tmp_path):
     shutil.copytree(parent, tmp_path / "policy")
-    with pytest.raises(RecipeFailure, match="holds no classifier"):
+    with pytest.raises(RecipeFailure, match="has no classifier"):
         Classifier.load(tmp_path / "policy")
 
 

@@ -126,7 +126,7 @@ def test_the_counts_add_up_for_the_whole_and_for_every_source(done):
 def test_samples_show_what_went_and_what_was_changed(done):
     quality = rules(done)["gopher_quality"]
     assert len(quality["samples"]) == 3
-    assert dict(quality["reasons"]) == {"too few words": 7, "hardly any small words": 3}
+    assert dict(quality["reasons"]) == {"too few words": 7, "too few common words": 3}
     assert all(sample["text"] and ":" in sample["why"] for sample in quality["samples"])
     (change,) = rules(done)["private_data"]["changes"]
     assert "jane.doe@example.org" in change["before"] and "[email]" in change["after"]

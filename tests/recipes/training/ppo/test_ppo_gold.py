@@ -106,7 +106,7 @@ def test_a_policy_that_pleases_the_first_heads_errors_pauses(tmp_path: Path, mod
     run = make_run(tmp_path / "run", model, reward_model=judge(tmp_path / "judge", model, torch.tensor(-1.0)), **FAST)
     pause = carry_out(run).paused()
     assert pause is not None and pause["code"] == "reward_hacking", metrics(run)[-1]
-    assert "learnt from other annotations" in pause["message"]
+    assert "trained on other annotations" in pause["message"]
     last = metrics(run)[-1]
     assert last["score_mean"] > 0 > last["gold_score"] and last["gold_behind_lower"] > 0.5
     assert last["gold_gap"] == pytest.approx(last["score_mean"] - last["gold_score"], abs=1e-4)

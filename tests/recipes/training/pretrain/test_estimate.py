@@ -143,7 +143,7 @@ def test_the_form_says_memory_and_time_of_every_size(client, researcher, here, m
     assert (
         "2 cores" in page
         and "does not fit" in page
-        and "0.8 TFLOP/s in bfloat16, of which steps reach 10% to 50%" in page
+        and "0.8 TFLOP/s in bfloat16, of which steps use 10% to 50%" in page
     )
 
 
@@ -186,7 +186,7 @@ def test_a_worker_that_is_never_idle_leaves_the_pace_of_finished_runs(client, re
         ("3M", "60 s", "as the last such run, on 8 cores")
     ]
     page = answer.content.decode()
-    assert "not measured yet" in page and "at the pace of that run" in page
+    assert "not measured yet" in page and "times are known only for sizes of finished runs" in page
     assert "secret" not in page, "the run may be another project's"
 
 

@@ -303,7 +303,7 @@ def test_a_tokenizer_made_for_other_texts_is_refused(tokenizer, tmp_path):
     strange = "".join(map(chr, range(0x4E00, 0x5200)))
     corpora.write_corpus(run.path / "data", [strange] * 5, [strange])
     failure = failure_of(run)
-    assert failure["code"] == "tokenizer_does_not_fit" and "bytes a token" in failure["message"]
+    assert failure["code"] == "tokenizer_does_not_fit" and "bytes per token" in failure["message"]
 
 
 def test_a_disk_too_small_for_the_checkpoints_is_told_before_the_first_step(tokenizer, tmp_path, monkeypatch):

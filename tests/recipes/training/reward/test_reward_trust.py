@@ -75,7 +75,7 @@ def test_of_an_older_reward_model_the_runs_result_tells_and_else_nobody_knows(tm
 
 def test_a_model_that_nothing_was_judged_for_has_not_been_told_from_chance():
     evidence = reward_trust.of_row({"beats_chance": False, "slope": None, "pair_accuracy": None})
-    assert evidence.refuses and "Nothing was annotated" in evidence.sentence
+    assert evidence.refuses and "There are no annotations" in evidence.sentence
 
 
 # The recipes, from a run directory alone
@@ -119,7 +119,7 @@ def test_an_older_reward_model_goes_on_working_with_a_warning(
     assert entry.attempt(ppo.main, run) == 0, run.failure()
     evidence = run.result()["reward_evidence"]
     assert (evidence["beats_chance"], evidence["overruled"]) == ("unknown", False)
-    assert "Warning: Whether this reward model beats chance" in capsys.readouterr().out
+    assert "Warning: It was not measured whether this reward model is better than chance" in capsys.readouterr().out
 
 
 def test_a_proven_one_is_followed_and_a_function_needs_no_evidence(tmp_path: Path, model: Path, reward_model: Path):

@@ -76,7 +76,7 @@ def test_c4_lines_keep_sentences_of_five_words_in_pages_of_three():
         ("\n".join(f"- the point {i} of our list is quite short" for i in range(12)), "a list of bullets"),
         ("\n".join(f"The beginning of the story number {i}..." for i in range(4)) + "\n" + PROSE * 2, "lines cut off"),
         ("the of and 1234 5678 91011 1213 " * 10, "words without letters"),
-        ("Buy cheap shoes online today quickly " * 10, "hardly any small words"),
+        ("Buy cheap shoes online today quickly " * 10, "too few common words"),
     ],
 )
 def test_gopher_quality_says_which_bound_was_crossed(text, reason):
@@ -102,7 +102,7 @@ def test_gopher_repetition_names_what_is_repeated():
     assert judge(lines).drop_reason == "repeated lines"
     paragraphs = shares(repeated_lines="1, 0.3, 1, 1")(f"{PROSE}\n\nshort\n\nshort\n\nshort\n\n{PROSE[:80]}")
     assert (paragraphs.drop_reason, paragraphs.detail) == ("repeated paragraphs", "40%, above 30%")
-    assert judge("buy now " * 12 + PROSE).drop_reason == "one phrase of 2 words over and over"
+    assert judge("buy now " * 12 + PROSE).drop_reason == "one repeated phrase of 2 words"
     unusual = " ".join(f"word{n}" for n in range(20))
     assert judge(f"{PROSE} {unusual} {PROSE[:60]} {unusual}").drop_reason.startswith("repeated phrases of")
 
@@ -122,7 +122,7 @@ def test_gopher_shares_are_those_counted_by_hand():
 def test_languages_are_told_apart_offline():
     judge = in_languages(("en",), 0.4)
     assert not judge(PROSE).drop_reason
-    assert judge(GERMAN).drop_reason == "taken for de"
+    assert judge(GERMAN).drop_reason == "detected as de"
     assert not judge("print('hi')").drop_reason, "too short to tell"
     both = in_languages(("en", "de"), 0.4)
     assert not both(GERMAN).drop_reason
@@ -225,9 +225,9 @@ def test_rules_are_switched_one_by_one(ledger):
         ("sources", "notes.pdf", "neither txt, jsonl nor parquet"),
         ("sources", "hub:just-a-name", "hub:owner/name"),
         ("sources", "python:os", "python:topics or python:docstrings"),
-        ("sources", "ftp://host/x.txt", "not a kind of source"),
+        ("sources", "ftp://host/x.txt", "not a source"),
         ("sources", "a.txt\na.txt", "twice"),
-        ("languages", "english", "no language code"),
+        ("languages", "english", "not a language code"),
         ("top_phrases", "0.2, 0.1", "3 numbers"),
         ("text_field", " ,", "usually called text"),
         ("min_words", 200_000, "max_words"),

@@ -14,10 +14,10 @@ from training.runs.figures.verdicts import verdict
     [
         ("succeeded", {"loss": 2.9}, {"loss": 2.31}, "The training loss fell from 2.9 to 2.31."),
         ("running", {"loss": 2.9}, {"loss": 2.31}, "So far the training loss fell from 2.9 to 2.31."),
-        ("running", {"loss": 2.9}, {"loss": 2.9}, "So far the training loss is 2.9, as at the start."),
+        ("running", {"loss": 2.9}, {"loss": 2.9}, "So far the training loss is 2.9, unchanged since the start."),
         (
             "succeeded", {"score_mean": 0.0, "loss": 1.0}, {"score_mean": 0.84, "loss": 0.2, "kl": 5.25},
-            "The mean score rose from 0 to 0.84. The KL to the parent is 5.25 nats an answer.",
+            "The mean score rose from 0 to 0.84. The KL to the parent is 5.25 nats per answer.",
         ),
     ],
 )  # fmt: skip
@@ -29,7 +29,7 @@ def test_the_leading_figure_is_named_with_both_its_ends(state, firsts, lasts, te
 def test_what_is_worse_on_held_out_data_is_said_to_be():
     told = verdict("succeeded", {}, {"eval_loss": 2.0, "loss": 2.0}, {"eval_loss": 2.4, "loss": 0.3})
     assert told is not None and told.is_bad
-    assert told.text == "It did not get better: the loss on held-out rows rose from 2 to 2.4."
+    assert told.text == "No improvement: the loss on held-out rows rose from 2 to 2.4."
 
 
 def test_a_recipe_that_judges_by_itself_is_quoted():

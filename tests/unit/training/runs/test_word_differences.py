@@ -33,7 +33,7 @@ def test_space_alone_is_no_difference():
 
 def test_answers_with_hardly_a_word_in_common_are_not_marked():
     told = difference("alpha beta gamma delta epsilon", "one two three four five")
-    assert not marked(told.before) and "Hardly a word in common" in told.reason
+    assert not marked(told.before) and "few words in common" in told.reason
 
 
 def test_very_long_answers_are_not_marked():

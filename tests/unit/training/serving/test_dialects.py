@@ -87,7 +87,7 @@ def test_llama_cpp_without_the_file_says_how_it_is_started():
         (Reply(400, '{"object":"error","message":"LoRA rank 48 is greater than max_lora_rank 16."}'), "rank 64"),
         (Reply(500, '{"error":{"message":"Call failed: LoRA is not enabled. Use --enable-lora"}}'), "--enable-lora"),
         (Reply(500, "boom"), "Its own log says why"),
-        (Reply(429, "slow"), "too much to do"),
+        (Reply(429, "slow"), "is busy"),
     ],
 )
 def test_refusals_of_vllm_mean_something(reply, words):

@@ -236,12 +236,12 @@ def test_the_dataset_that_a_run_made_tells_what_became_of_the_texts(client, proj
 
 def test_a_running_corpus_shows_the_report_of_its_last_checkpoint(client, project, researcher):
     run = order(project, researcher)
-    assert "What became of the texts" not in client.get(reverse("run", args=[run.pk])).content.decode()
+    assert "Cleaning report" not in client.get(reverse("run", args=[run.pk])).content.decode()
     directory = RunDirectory(run.path)
     (directory.begin_checkpoint(12) / "report.json").write_text(json.dumps(RESULT["report"]))
     directory.commit_checkpoint(12)
     page = client.get(reverse("run", args=[run.pk])).content.decode()
-    assert "So far; the page follows every checkpoint." in page and "12 documents of 12 kB" in page
+    assert "It is updated at each checkpoint." in page and "12 documents of 12 kB" in page
 
 
 def test_a_tokenizers_page_shows_how_it_fits(client, project, researcher):
@@ -258,5 +258,5 @@ def test_a_tokenizers_page_shows_how_it_fits(client, project, researcher):
         output_model=make_model(kind="tokenizer"),
     )  # fmt: skip
     page = client.get(reverse("run", args=[run.pk])).content.decode()
-    assert "a word takes <strong>1.25</strong> tokens" in page and "<span>ce</span><span> upon</span>" in page
-    assert "3 % never come up" in page and "·implementation" in page
+    assert "a word has <strong>1.25</strong> tokens" in page and "<span>ce</span><span> upon</span>" in page
+    assert "3 % of the merged tokens are never used" in page and "·implementation" in page

@@ -61,13 +61,13 @@ def test_forward_templates_do_not_give_the_answer_away(family):
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("{{ txt }}\n---\n{{ label }}", "txt: no field of sentiment. Its fields are text, label, labels"),
-        ("{{ text }}", "a line with ---"),
-        ("{{ text }}\n---\n{{ label }}\n---\nx", "a line with ---"),
-        ("{{ text }}\n---\nyes", "completion names no field"),
+        ("{{ txt }}\n---\n{{ label }}", "txt is not a field of sentiment; the fields are text, label, labels"),
+        ("{{ text }}", "a line with only ---"),
+        ("{{ text }}\n---\n{{ label }}\n---\nx", "a line with only ---"),
+        ("{{ text }}\n---\nyes", "completion has no field"),
         ("{{ text | shout }}\n---\n{{ label }}", "No filter named 'shout'"),
         ("{{ text\n---\n{{ label }}", "line 3"),
-        ("{% include 'x' %}\n---\n{{ label }}", "no include"),
+        ("{% include 'x' %}\n---\n{{ label }}", "do not allow include"),
         ("x" * 5000 + "\n---\n{{ label }}", "4,000 characters"),
     ],
 )
@@ -201,14 +201,14 @@ def test_what_asks_as_an_eval_prompt_asks_is_left_out(films):
     project.save()
     made, _ = instruct(project=project, datasets=[films], name="flan", by=make_user(project, role="researcher"))
     rows = list(frozen_rows.read(made.path, "examples"))
-    assert made.counts["left_out"]["whose prompt falls in the eval split"] == 60 - len(rows) > 5
+    assert made.counts["left_out"]["whose prompt is in the eval split"] == 60 - len(rows) > 5
     assert all(splits.split_of(row["prompt"], 40) == splits.TRAIN for row in rows)
 
 
 def test_an_eval_prompt_of_the_very_words_is_left_out(project, films):
     make_prompt(project, "Write a short review that is positive.", side="eval")
     seen = preview(project=project, datasets=[films], inverted_share=1.0)
-    assert seen.counts.left_out["that hold a prompt of the eval split"] > 0
+    assert seen.counts.left_out["that contain a prompt of the eval split"] > 0
     assert all("review that is positive" not in row["prompt"][0]["content"] for row in seen.rows)
 
 
@@ -250,7 +250,7 @@ def test_the_page_shows_what_would_come_and_freezes_it(client, project, films):
     assert "About 60 examples" in looked and "sentiment/plain" in looked
     own = {"own_task": "sentiment", "own_template": "{{ foo }}\n---\n{{ label }}"}
     bad = client.post(address, fields | own | {"do": "look"})
-    assert bad.status_code == 400 and "foo: no field of sentiment" in bad.content.decode()
+    assert bad.status_code == 400 and "foo is not a field of sentiment" in bad.content.decode()
     file = SimpleUploadedFile("mine.jinja", b"Thumb up or down? {{ text }}\n---\n{{ label }}")
     own = {"own_task": "sentiment", "own_file": file}
     assert "sentiment/own-1" in client.post(address, fields | own | {"do": "look"}).content.decode()
@@ -261,7 +261,7 @@ def test_the_page_shows_what_would_come_and_freezes_it(client, project, films):
 
 def test_an_empty_project_is_told_what_to_do(client, project):
     client.force_login(make_user(project, role="researcher"))
-    assert "Upload some" in client.get(f"/p/{project.slug}/data/instruct/").content.decode()
+    assert "Upload labelled texts" in client.get(f"/p/{project.slug}/data/instruct/").content.decode()
 
 
 def test_by_the_api(client, project, films):

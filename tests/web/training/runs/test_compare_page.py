@@ -106,7 +106,7 @@ def test_only_options_that_differ_are_listed(client, project):
 def test_runs_alike_are_said_to_be(client, project):
     parent = make_weights()
     runs = [measured(project, {"loss": 1.0}, parent=parent) for _ in range(2)]
-    assert "Nothing: the same options" in page(client, project, *runs)
+    assert "No difference in options" in page(client, project, *runs)
 
 
 def test_seconds_leave_out_the_time_between_attempts(project):
@@ -141,7 +141,7 @@ def test_a_wrong_address_is_as_if_nothing_was_asked(client, project):
         "Choose two or more runs"
         in client.get(reverse("compare-runs", args=[project.slug]), {"run": "x"}).content.decode()
     )
-    assert "measured anything yet" in page(client, project, make_run(project))
+    assert "has curves yet" in page(client, project, make_run(project))
 
 
 def test_a_private_project_keeps_its_curves(client):
@@ -199,9 +199,9 @@ def test_a_run_lies_beside_the_one_it_was_cloned_from_and_the_one_that_made_its_
     assert [(line.name, line.values) for line in beside.figures] == [("loss", ("2", "2.5"))]
     assert [(line.name, line.values) for line in beside.data] == [("prompts", ("40", "2"))]
     text = client.get(reverse("run", args=[clone.pk]), {"tab": "config"}).content.decode()
-    assert "from which it was queued again" in text and f"?run={first.pk}&amp;run={clone.pk}" in text
+    assert "the run that it was copied from" in text and f"?run={first.pk}&amp;run={clone.pk}" in text
     [made] = differences.of_run(grandchild)
-    assert (made.other, made.relation) == (first, "which made its parent")
+    assert (made.other, made.relation) == (first, "the run of its parent")
 
 
 def test_the_list_has_a_box_for_each_run_that_leads_to_the_comparison(client, project):

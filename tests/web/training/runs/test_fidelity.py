@@ -29,22 +29,20 @@ GOOD |= {"dtype": "bfloat16"}
 
 def test_what_was_kept_is_said_in_words():
     sentence = fidelity.sentence({"fidelity": GOOD})
-    assert "is the one that was trained" in sentence and "cosine of 0.99998" in sentence
-    assert "0.00021 nats a token" in sentence
+    assert "matches the trained model" in sentence and "update is 0.99998" in sentence
+    assert "0.00021 nats per token" in sentence
     assert fidelity.lines({"fidelity": GOOD})[-1] == ("Saved as", "adapter of rank 16")
 
 
 def test_what_was_lost_is_said_with_what_to_do():
     sentence = fidelity.sentence({"fidelity": GOOD | {"cosine": 0.61}})
-    assert (
-        "not quite the one that was trained" in sentence and "0.610" in sentence and "ASSAY_DTYPE=float32" in sentence
-    )
+    assert "differs from the trained model" in sentence and "0.610" in sentence and "ASSAY_DTYPE=float32" in sentence
 
 
 def test_a_shortened_chain_says_what_that_cost():
     shrunk = {"from_rank": 80, "lost_share": 0.0123}
     sentence = fidelity.sentence({"fidelity": GOOD | {"rank": 64, "shrunk": shrunk}})
-    assert "of rank 80 together, were shortened to 64, which cost 1.23% of the update's norm" in sentence
+    assert "of total rank 80, were reduced to rank 64, which cost 1.23% of the update's norm" in sentence
 
 
 def test_full_weights_name_their_dtype():
@@ -73,20 +71,20 @@ class TestPages:
         client.force_login(make_user(project, role="researcher"))
         text = client.get(reverse("run", args=[run.pk])).content.decode()
         assert "Cosine of the saved to the trained update" in text
-        assert "is the one that was trained" in text and "0.00021 nats a token" in text
+        assert "matches the trained model" in text and "0.00021 nats per token" in text
         assert "fidelity: cosine" not in text, "once is enough"
 
     def test_the_api_has_the_figures_and_the_words(self, project, run):
         answer = program(project, role="researcher").get(f"runs/{run.pk}/").json()
         assert answer["result"]["fidelity"]["cosine"] == GOOD["cosine"]
-        assert "is the one that was trained" in answer["fidelity"]
+        assert "matches the trained model" in answer["fidelity"]
 
     def test_a_card_names_the_full_weights_below_a_chain_of_adapters(self, run):
         model = run.output_model
         assert adapter_bases.described(model) == "adapter of rank 32 on a-merged-child"
         assert adapter_bases.described(model.parent.parent) == ""
         text = model_card.body(model, readable=Project.objects.all())
-        assert "adapter of rank 32 on a-merged-child" in text and "is the one that was trained" in text
+        assert "adapter of rank 32 on a-merged-child" in text and "matches the trained model" in text
 
     def test_the_page_of_a_model_says_that_it_needs_its_base(self, client: Client, project, run):
         client.force_login(user := make_user(project, role="researcher"))

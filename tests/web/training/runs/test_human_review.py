@@ -151,7 +151,7 @@ def test_comparisons_with_other_answers_are_no_opinion_of_the_pair(project, run)
     [
         ({"policy": "  "}, "empty"),
         ({"policy": "the same", "parent": "the same "}, "the same"),
-        ({"prompt_id": None, "messages": [{"role": "user", "content": "Never heard of"}]}, "not among"),
+        ({"prompt_id": None, "messages": [{"role": "user", "content": "Never heard of"}]}, "not in the project"),
     ],
 )
 def test_what_cannot_be_judged_says_why_and_is_not_waited_for(project, run, change, why):
@@ -248,4 +248,4 @@ def test_what_was_thought_is_no_part_of_the_pair_and_alone_no_answer(project, ru
     ])  # fmt: skip
     first, second, third = run.reviews.all()
     assert (first.policy_answer.text, first.policy_answer.reasoning) == ("Yes.", "Hmm.")
-    assert first.parent_answer == second.parent_answer and "empty answer" in third.not_asked
+    assert first.parent_answer == second.parent_answer and "answer is empty" in third.not_asked

@@ -149,10 +149,10 @@ def test_the_page_says_why_and_offers_the_choices_to_researchers(client, project
     client.force_login(researcher)
     text = client.get(reverse("run", args=[run.pk])).content.decode()
     assert PAUSE["message"] in text and "Paused at step 9" in text
-    assert "the checkpoint of step 8 are kept; choose how it goes on." in text
+    assert "the checkpoint of step 8 are kept. Choose how to continue." in text
     assert 'name="choice" value="back"' in text and 'name="back.kl_coef" value="0.3"' in text
     assert 'form="resume-run">' not in text
-    assert "Bound on the KL from the parent, in nats an answer <code>stop_kl</code>" in text, "not its name alone"
+    assert "Limit of the KL from the parent, in nats per answer <code>stop_kl</code>" in text, "not its name alone"
     client.logout()
     text = client.get(reverse("run", args=[run.pk])).content.decode()
     assert PAUSE["message"] in text and 'name="choice"' not in text

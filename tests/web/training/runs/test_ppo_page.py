@@ -72,7 +72,9 @@ def test_a_long_run_offers_a_dozen_steps_and_always_the_last(run):
 def test_the_page_says_when_nobody_is_asked(client, run):
     run.config["review_every"] = 0
     run.save()
-    assert "Nobody is asked" in client.get(reverse("run", args=[run.pk]), {"tab": "review"}).content.decode()
+    assert (
+        "This run has no human review" in client.get(reverse("run", args=[run.pk]), {"tab": "review"}).content.decode()
+    )
 
 
 def test_one_click_fills_the_form_with_the_literatures_defaults(client, project):
@@ -97,17 +99,17 @@ FIRST = {
 @pytest.mark.parametrize(
     ("last", "words"),
     [
-        ({"input_shift": 1.3}, "unlike those that people annotated"),
-        ({"score_outside": 0.25}, "25% of the scores are beyond those of the reward model's training"),
-        ({"entropy": 0.5}, "sameness comes next"),
+        ({"input_shift": 1.3}, "that differ from the annotated ones"),
+        ({"score_outside": 0.25}, "25% of the scores are outside the range of the reward model's training"),
+        ({"entropy": 0.5}, "the answers become more similar"),
         ({"entropy": 2.9}, "the answers become more random"),
-        ({"eos_rate": 0.1}, "they have become endless"),
-        ({"surprise": 3.1}, "the answers surprise the parent by 3.10 nats a token, where its own do by 2.80"),
+        ({"eos_rate": 0.1}, "they no longer end"),
+        ({"surprise": 3.1}, "the answers surprise the parent by 3.10 nats per token, its own answers by 2.80"),
         (
             {"foreign_scripts": 0.2},
-            "20% of the characters are emoji or letters of scripts that the parent does not use",
+            "20% of the characters are emoji or in scripts that the parent does not use",
         ),
-        ({"ptx_held_out_loss": 3.4}, "ptx_coef mixes some of it in"),
+        ({"ptx_held_out_loss": 3.4}, "ptx_coef above 0 prevents this"),
     ],
 )
 def test_what_begins_to_run_away_is_said_in_words(last, words):
@@ -160,15 +162,15 @@ def test_the_picture_of_many_reviews_names_a_few_steps():
 def test_held_out_prompts_and_the_second_head_stand_beside_the_score(client, run):
     url = run_tabs.address(run, "charts")
     run.metrics.create(sequence=1, step=0, time=timezone.now(), values={"score_mean": 0.0, "kl": 0.0})
-    assert "Does the score still mean something?" not in client.get(url).content.decode()
+    assert "Can you trust the score?" not in client.get(url).content.decode()
     gap = {"held_out_score": 0.2, "held_out_gap": 0.6, "held_out_gap_lower": 0.1, "held_out_gap_upper": 1.1}
     behind = {"gold_score": -0.4, "gold_behind": 0.9, "gold_behind_lower": 0.6, "gold_behind_upper": 1.2}
     values = {"score_mean": 0.8, **gap, **behind}
     run.metrics.create(sequence=2, step=3, time=timezone.now(), values=values)
     text = client.get(url).content.decode()
     for words in (
-        "Does the score still mean something?", "prompts that it never trains on", "second head, of other annotations",
-        "0.6 [0.1, 1.1]", "0.90 [0.60, 1.20]", "lies beyond 0.5", "pleases what the reward model got wrong",
+        "Can you trust the score?", "held-out prompts", "second head, trained on other annotations",
+        "0.6 [0.1, 1.1]", "0.90 [0.60, 1.20]", "is beyond 0.5", "exploits errors of the reward model",
     ):  # fmt: skip
         assert words in text, words
     figure = text.split('<figure class="score-trust">')[1].split("</figure>")[0]

@@ -132,7 +132,7 @@ def test_too_few_telling_annotations_are_refused_in_words(project, researcher):
 def test_a_name_is_promised_to_one_model_only(project, researcher, listed):
     make_run(project, name="tidy")
     refused = refusal(project, researcher, kind="ppo", name="tidy", config={"reward_function": "short"})
-    assert refused.status == 409 and "under way" in refused.errors["name"]
+    assert refused.status == 409 and "already has this name" in refused.errors["name"]
     taken = make_weights(name="taken")
     refused = refusal(project, researcher, kind="ppo", name=taken.name, config={"reward_function": "short"})
     assert refused.status == 409
@@ -168,7 +168,7 @@ def test_what_has_ended_cannot_be_cancelled_nor_what_is_under_way_resumed(projec
 def test_resuming_is_refused_while_the_name_is_taken(project, researcher):
     run = make_run(project, name="tidy", state="failed")
     make_weights(name="tidy")
-    with pytest.raises(Refused, match="already called tidy"):
+    with pytest.raises(Refused, match="There is already a model tidy"):
         resume(run=run, by=researcher)
 
 

@@ -239,7 +239,7 @@ def test_a_head_that_was_started_anew_knows_no_job(stand_in, directory, clock, h
         reported(job)
         assert later(job, clock, 0) is None
     stand_in.jobs.clear()
-    with pytest.raises(raised, match="its head was started anew"):
+    with pytest.raises(raised, match="its head node was restarted"):
         later(job, clock, 10)
 
 

@@ -76,7 +76,7 @@ def test_every_study_is_a_table_and_pictures_have_theirs(client, project):
     html = page(client, project, result_of(1))
     assert html.count('<svg class="dots"') == 2
     for words in (
-        "Gets", "pairs alone", "<strong>0.15", "mean of layer 15, last token of layer 20", "chosen",
+        "Observed", "pairs only", "<strong>0.15", "mean of layer 15, last token of layer 20", "chosen",
         "as good, within one standard error", "No head: too few to learn from.", "0.40 [0.30, 0.50]", "harsh",
         "It expects 31% of these comparisons to be ties; 24% are.",
     ):  # fmt: skip
@@ -114,4 +114,4 @@ def test_a_run_from_before_these_studies_shows_what_it_has(client, project):
            "candidates": [{"features": [[15, "mean"]], "ridge": 3.0, "nll": 0.6, "accuracy": 0.7}]}  # fmt: skip
     assert "0.60 [0.50, 0.70]" in page(client, project, old, "overview")
     html = page(client, project, old)
-    assert "dots" not in html and "Which layers" not in html
+    assert "dots" not in html and "Layers and pooling" not in html

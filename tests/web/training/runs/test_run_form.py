@@ -41,7 +41,7 @@ class TestWhatStandsAtFirst:
         shown = [(field.label, field.key) for field in form_of(client, project, "ppo").first_fields()]
         assert shown == [
             ("Model", "parent"), ("Reward model", "reward_model"), ("Prompts", "dataset"), ("Steps", "steps"),
-            ("KL coefficient", "kl_coef"), ("Most tokens per answer", "max_new_tokens"),
+            ("KL coefficient", "kl_coef"), ("Max tokens per answer", "max_new_tokens"),
         ]  # fmt: skip
         text = client.get(address(project, "ppo")).content.decode()
         assert re.search(r'<label for="id_config.kl_coef">KL coefficient <small class="key">kl_coef</small>', text)
@@ -208,12 +208,12 @@ class TestFreezingFromTheForm:
         older = make_dataset(project, kind="preferences")
         make_weights()
         form = address(project, "kto")
-        assert "came after the newest dataset" not in client.get(form).content.decode()
+        assert "were added after the newest dataset" not in client.get(form).content.decode()
         make_rating(make_completion(make_prompt(project, side="eval")))
-        assert "came after the newest dataset" not in client.get(form).content.decode()
+        assert "were added after the newest dataset" not in client.get(form).content.decode()
         make_rating(make_completion(make_prompt(project)))
         text = client.get(form).content.decode()
-        assert "Annotations came after the newest dataset." in text
+        assert "Annotations were added after the newest dataset." in text
         sent = dict(re.findall(r'name="(kind|name|next)" value="([^"]*)"', text[text.index('class="message newer"') :]))
         assert sent["kind"] == "preferences" and sent["next"] == form
         assert sent["name"] not in ("", older.name)

@@ -111,7 +111,7 @@ def test_the_log_is_for_researchers_of_the_project_on_the_page_and_live(client, 
         client.force_login(user)
     text, log, may = page(client, run), page(client, run, "log"), role == "researcher"
     assert ("/srv/secret-place" in text) is may and ("/srv/secret-place" in log) is may
-    assert ("The log is for researchers" in log) is not may
+    assert ("Only researchers of the project see the log" in log) is not may
     reader = run_details.Reader(may_change=may, may_review=role == "reviewer")
     for view in (run_tabs.View(tab) for tab in run_tabs.names_of(run)):
         live = run_details.render_parts(run, view, Figures.read(run), reader, whole_tables=True)
@@ -132,7 +132,7 @@ def test_a_queued_run_is_cancelled_at_once(client, project, researcher):
     assert "Next in the queue" in page(client, run)
     client.post(reverse("cancel-run", args=[run.pk]))
     assert Run.objects.get().state == "cancelled"
-    assert "Cancelled before" in page(client, run)
+    assert "Cancelled while it was paused" in page(client, run)
 
 
 def test_a_finished_run_leads_along_the_chain(client, project, researcher):
@@ -144,12 +144,12 @@ def test_a_finished_run_leads_along_the_chain(client, project, researcher):
         result={"accuracy": {"value": 0.71, "lower": 0.66, "upper": 0.76, "n": 312}, "stopped": None},
     )  # fmt: skip
     text = page(client, run)
-    assert "Succeeded, 9 min after it began" in text
+    assert "Succeeded, 9 min after the start" in text
     assert "0.71 [0.66, 0.76], n = 312" in text
     for row in (child, run.parent):
         assert reverse("model", args=[row.pk]) in text
     assert reverse("dataset", args=[dataset.pk]) in text and dataset.content_hash[:8] in text
-    assert "Look at the answers" not in text and "ended itself" not in text
+    assert "Check the answers" not in text and "ended at a limit" not in text
 
 
 def test_a_reward_run_says_first_how_far_it_can_be_trusted(client, project, researcher):
@@ -169,7 +169,7 @@ def test_parent_and_child_stand_side_by_side(client, project, researcher):
     result["final"]["length_mean_se"] = 2.0  # a standard error is no figure of its own
     text = page(client, make_run(project, kind="ppo", state="succeeded", result=result))
     rows = re.findall(r'<th scope="row">([^<]*)</th><td class="n">([^<]*)</td><td class="n">([^<]*)</td>', text)
-    assert rows == [("Length of the answers, tokens", "44", "46.5"), ("KL to the parent, nats an answer", "–", "5.25")]
+    assert rows == [("Length of the answers, tokens", "44", "46.5"), ("KL to the parent, nats per answer", "–", "5.25")]
 
 
 def test_a_run_names_the_votes_behind_it_through_its_reward_model(client, project, researcher):
@@ -186,7 +186,7 @@ def test_a_run_that_stopped_itself_says_so(client, project, researcher):
     stopped = {"code": "length_collapse", "step": 9, "message": "Answers are 4 tokens long where the parent's are 44."}
     run = make_run(project, state="succeeded", result={"stopped": stopped})
     text = page(client, run)
-    assert "The run ended itself at a bound." in text and "Answers are 4 tokens long" in text
+    assert "The run ended at a limit." in text and "Answers are 4 tokens long" in text
 
 
 def test_the_same_prompt_is_shown_then_and_now(client, project, researcher):
@@ -259,7 +259,7 @@ def test_a_score_that_was_not_scaled_is_not_said_to_be():
 
 def test_an_empty_list_says_what_to_do(client, project, researcher):
     text = client.get(reverse("runs", args=[project.slug])).content.decode()
-    assert "No run yet" in text and reverse("new-run", args=[project.slug, "sample"]) in text
+    assert "No runs yet" in text and reverse("new-run", args=[project.slug, "sample"]) in text
 
 
 def test_the_form_queues_what_it_shows_and_twice_the_button_is_once(client, project, researcher):

@@ -65,7 +65,7 @@ def test_a_merged_child_says_what_it_takes(client, vllm, new_child, project, set
     adapter_upkeep.enter_missing()
     factories.sign_in(client, project, "researcher")
     page = client.get(reverse("model", args=[merged.pk])).text
-    assert "What it takes to serve it" in page and f"vllm serve {merged.path}" in page and "weights of its own" in page
+    assert "How to serve this model" in page and f"vllm serve {merged.path}" in page and "weights of its own" in page
 
 
 def test_the_limit_is_changed_by_who_may_change_the_base(client, base, project, loaded):
@@ -106,7 +106,9 @@ def test_somebody_of_another_project_changes_nothing_and_sees_no_children(client
     assert told["adapters"] == []
     assert Program(stranger).patch(f"models/{base.pk}/adapters/", {"limit": 1}).status_code == 403
     client.force_login(stranger)
-    assert "No run has made a child of it that you may see" in client.get(reverse("adapters", args=[base.pk])).text
+    assert (
+        "There are no adapters of this model that you may see" in client.get(reverse("adapters", args=[base.pk])).text
+    )
     assert client.post(reverse("adapters", args=[base.pk]), {"limit": "1"}).status_code == 403
 
 
@@ -132,7 +134,7 @@ def test_a_question_in_the_playground_has_an_adapter_loaded_that_made_room(clien
     assert ServedAdapter.objects.get(model=child).state == "evicted"
     factories.sign_in(client, project, "researcher")
     path = reverse("playground", args=[child.pk])
-    assert "It is being loaded: ask again" in client.post(path, {"text": "Hello?", "conversation": "[]"}).text
+    assert "The server is loading it; ask again" in client.post(path, {"text": "Hello?", "conversation": "[]"}).text
     assert ServedAdapter.objects.get(model=child).state == "waiting"
     adapter_upkeep.load_next()
     assert f"child-{child.pk} answers." in client.post(path, {"text": "Hello?", "conversation": "[]"}).text

@@ -138,7 +138,7 @@ def test_the_page_adds_up(client, project):
     )
     client.post(reverse("prune", args=[project.slug]))
     assert left(run) == ["step-000030"]
-    assert "nothing is left to prune" in client.get(reverse("disk", args=[project.slug])).content.decode()
+    assert "There is nothing to prune" in client.get(reverse("disk", args=[project.slug])).content.decode()
 
 
 def test_files_with_several_names_count_once_and_sparse_ones_what_they_take(tmp_path):

@@ -17,31 +17,31 @@ _WORDS: dict[Kind, tuple[str, str]] = {
     ),
     Kind.TLS: (
         "The secure connection to the server failed: its certificate is not valid, or it speaks plain http://.",
-        "Check the beginning of the address on the model's page, or have the certificate renewed.",
+        "Check the start of the address on the model's page, or renew the certificate.",
     ),
     Kind.PRIVATE: (
-        "The address is inside a private network, and the operator does not allow it.",
-        "Have the operator name it in ASSAY_PRIVATE_ENDPOINTS, for web and worker.",
+        "The address is inside a private network, which the operator does not allow.",
+        "Ask the operator to add it to ASSAY_PRIVATE_ENDPOINTS, for web and worker.",
     ),
     Kind.PROTOCOL: (
-        "What answers there does not speak OpenAI's protocol.",
+        "The server there has no OpenAI-compatible API.",
         "Check the address on the model's page: it usually ends with /v1.",
     ),
     Kind.CONTEXT: (
-        "The prompts and the room for an answer are more than the model's context holds.",
+        "The prompts and the new tokens do not fit into the model's context.",
         "Queue it again with fewer max_new_tokens, or a shorter system prompt.",
     ),
     Kind.TEMPLATE: (
         "The server could not put the prompts into the model's chat template.",
-        "Check the template options on the model's page; some templates take no system prompt.",
+        "Check the template options on the model's page; some templates have no system prompt.",
     ),
     Kind.THROTTLED: (
-        "The server took no question for a long time.",
-        "Set a lower concurrency on the model's page, or wait until the provider's limit is free again.",
+        "The server accepted no requests for a long time.",
+        "Set a lower concurrency on the model's page, or wait for the provider's limit.",
     ),
-    Kind.TIME_OUT: ("The server took questions and sent no answer in time.", "Raise request_timeout, or try later."),
+    Kind.TIME_OUT: ("The server accepted requests but sent no answer in time.", "Raise request_timeout, or try later."),
 }
-_OTHERS = ("The server refused the questions, or failed at them.", "The log has what it said.")
+_OTHERS = ("The server refused the requests, or failed.", "The log has its response.")
 
 
 def failure_of(refusal: Refusal) -> RecipeFailure:
@@ -52,15 +52,15 @@ def failure_of(refusal: Refusal) -> RecipeFailure:
 def no_prices() -> RecipeFailure:
     return RecipeFailure(
         "no_prices",
-        "The run has a max_cost, and the model no prices to reckon it by.",
-        "Give the model its prices on its page, or queue the run again without a max_cost.",
+        "The run has a max_cost, but the model has no prices.",
+        "Enter prices on the model's page, or queue the run again without a max_cost.",
     )
 
 
 def uncounted() -> RecipeFailure:
     return RecipeFailure(
         "endpoint_uncounted",
-        "The server does not say how many tokens its answers have, so that the run cannot keep to its max_cost.",
+        "The server does not report token counts, so the run cannot respect its max_cost.",
         "Queue the run again without a max_cost.",
     )
 
@@ -68,6 +68,6 @@ def uncounted() -> RecipeFailure:
 def too_many_unanswered(unanswered: int, total: int) -> RecipeFailure:
     return RecipeFailure(
         "endpoint_unanswered",
-        f"The server failed, again and again, at {unanswered:,} of {total:,} completions.",
-        f"See the log for what it said, and try later. {_KEPT}",
+        f"The server failed repeatedly at {unanswered:,} of {total:,} completions.",
+        f"The log has its responses; try later. {_KEPT}",
     )

@@ -178,7 +178,7 @@ class FollowedJob:
             self._give_up_after_silence(str(error))
             return None
         if job is None:
-            raise self._given_up("the cluster knows its job no more: its head was started anew")
+            raise self._given_up("the cluster no longer knows the job: its head node was restarted")
         if job.status == jobs_api.PENDING:
             self._look_for_room()
             return None

@@ -40,7 +40,7 @@ def _with_model(run: Run, model: LanguageModel) -> Iterator[NextAction]:
             yield NextAction("Vote in the arena", reverse("arena", args=[run.project.slug]), is_open=True)
         else:
             entry = reverse("arena-entry", args=[run.project.slug, model.pk])
-            yield NextAction("Enter it into the arena", entry, do="enter")
+            yield NextAction("Enter it in the arena", entry, do="enter")
         yield NextAction("Train a reward model", _new(run, "reward", parent=model.pk))
         yield NextAction("Open playground", reverse("playground", args=[model.pk]))
     elif model.kind == kinds.REWARD:

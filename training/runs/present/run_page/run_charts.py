@@ -172,6 +172,6 @@ def _picture(run: Run, view: View, curve: curves.Curve, rows: list[Any]) -> Pict
 def one_point(measured: list[tuple[float, float]], unit: str) -> str:
     """Say what there is where a line would show nothing."""
     if not measured:
-        return "Nothing measured yet."
+        return "No values yet."
     [(x, y)] = measured
     return f"One point: {curves.number(y)} at {unit} {curves.number(x)}."
