@@ -40,14 +40,14 @@ def register() -> None:
             "evaluation.recipes.evaluate",
             parent_kinds=("policy", "reward", "classifier"),
             other_kinds=("task", "corpus", "labelled", "sft", "preferences"),
-            other_purpose="what to measure on; none: this project's own answers in the eval split",
+            other_purpose="the data; empty: this project's own answers in the eval split",
             train_split_only=False,
             takes_reward_model=True,
             needs_reward_model=False,
             sees_training_data=True,
             compares_with_ancestor=True,
-            purpose="How good a model is: perplexity, overlap with references, choices between endings, "
-            "classification, agreement with annotators, win rate, fluency beside its parent.",
+            purpose="Measures a model: perplexity, overlap with references, choices between endings, "
+            "classification, agreement with annotators, win rate, fluency compared with its parent.",
             record=recording.record_measure,
             variables=variables_of_measure,
             asks=measures.judge_model,
@@ -63,9 +63,9 @@ def register() -> None:
             "evaluation.recipes.surprise",
             dataset_kind="corpus",
             other_kinds=("corpus",),
-            other_purpose="foreign texts to tell apart; none leaves spoilt copies alone",
+            other_purpose="foreign texts to detect; empty: only corrupted copies",
             compares_with_ancestor=True,
-            purpose="How well a model of a domain tells foreign and spoilt texts from its own, by its surprise.",
+            purpose="Tests how well a domain model detects foreign and corrupted texts by its surprise.",
             record=recording.record,
         )
     )
@@ -75,7 +75,7 @@ def register() -> None:
             "Labels",
             "training.recipes.label",
             parent_kinds=("classifier",),
-            purpose="A classifier tried on a few texts: the label of each, with its probability.",
+            purpose="Tries a classifier on a few texts: the label of each, with its probability.",
         )
     )
     KINDS.register(
@@ -84,7 +84,8 @@ def register() -> None:
             "Export",
             "training.recipes.export",
             parent_kinds=("policy", "reward", "encoder", "seq2seq", "classifier", "tokenizer"),
-            purpose="A model with its card as files for other programs: GGUF, or its folder; or onto a hub.",
+            purpose="Writes a model with its card as files for other programs (GGUF or its folder), or uploads it to "
+            "a hub.",
             variables=lambda config: HUB_VARIABLES if config.get("to") == "hub" else (),
             record=hubs.record_push,
             check=hubs.check_export,

@@ -20,11 +20,11 @@ from evaluation.annotator_quality.findings import AnnotatorFigures, Findings, fi
 from evaluation.annotator_quality.present import annotator_ids, figures_of, requested_kind
 
 IMPORTED = [
-    OpenApiParameter("source", required=True, description="The import that names the annotator."),
+    OpenApiParameter("source", required=True, description="The import with the annotator."),
     OpenApiParameter("name", required=True, description="The annotator's name in its file."),
 ]
 KIND = OpenApiParameter(
-    "judge", enum=AnnotatorKind.values, description="Whose annotations; people's as soon as there are any."
+    "judge", enum=AnnotatorKind.values, description="Whose annotations; by default people's, if there are any."
 )
 
 
@@ -32,31 +32,37 @@ class ScaleOut(serializers.Serializer):
     scale = serializers.CharField()
     kind = serializers.CharField(help_text="comparison, ranking, thumbs, stars or aspect.")
     metric = serializers.ChoiceField(["nominal", "ordinal", "interval"])
-    alpha = serializers.FloatField(allow_null=True, help_text="Krippendorff's; null where all said the same.")
-    lower = serializers.FloatField(allow_null=True, help_text="95 %, for other items before the same annotators.")
+    alpha = serializers.FloatField(allow_null=True, help_text="Krippendorff's α; null if all annotations are equal.")
+    lower = serializers.FloatField(
+        allow_null=True, help_text="Lower end of the 95 % interval, for other items and the same annotators."
+    )
     upper = serializers.FloatField(allow_null=True)
-    units = serializers.IntegerField(help_text="Items that two annotators or more have annotated.")
+    units = serializers.IntegerField(help_text="Items with two or more annotators.")
     judgements = serializers.IntegerField()
     judges = serializers.IntegerField()
-    raw = serializers.FloatField(allow_null=True, help_text="Share of pairs of annotations that are the same.")
+    raw = serializers.FloatField(allow_null=True, help_text="Share of equal pairs of annotations.")
     in_words = serializers.CharField()
 
 
 class MarksOut(serializers.Serializer):
-    label = serializers.CharField(help_text="Or all labels, or whatever the label: the places alone.")
-    alpha = serializers.FloatField(allow_null=True, help_text="Krippendorff's, of characters marked or not.")
+    label = serializers.CharField(
+        help_text="A label; or all labels; or “whatever the label”, which compares positions only."
+    )
+    alpha = serializers.FloatField(allow_null=True, help_text="Krippendorff's α of characters: marked or not.")
     alpha_lower = serializers.FloatField(
-        allow_null=True, help_text="95 %, for other answers before the same annotators."
+        allow_null=True, help_text="Lower end of the 95 % interval, for other answers and the same annotators."
     )
     alpha_upper = serializers.FloatField(allow_null=True)
-    exact = serializers.FloatField(allow_null=True, help_text="F1 of two annotators' spans with the same two ends.")
+    exact = serializers.FloatField(
+        allow_null=True, help_text="F1 of two annotators' spans with the same start and end."
+    )
     exact_lower = serializers.FloatField(allow_null=True)
     exact_upper = serializers.FloatField(allow_null=True)
-    overlapping = serializers.FloatField(allow_null=True, help_text="F1 of spans that have a character in common.")
+    overlapping = serializers.FloatField(allow_null=True, help_text="F1 of spans that share a character.")
     overlapping_lower = serializers.FloatField(allow_null=True)
     overlapping_upper = serializers.FloatField(allow_null=True)
-    answers = serializers.IntegerField(help_text="That two annotators or more have read with the label at hand.")
-    answers_marked = serializers.IntegerField(help_text="In which one of them marked something.")
+    answers = serializers.IntegerField(help_text="Answers that two or more annotators read with this label available.")
+    answers_marked = serializers.IntegerField(help_text="Answers in which one of them marked something.")
     spans = serializers.IntegerField()
     judges = serializers.IntegerField()
     in_words = serializers.CharField()
@@ -68,18 +74,18 @@ class MeasureOut(serializers.Serializer):
     lower = serializers.FloatField(allow_null=True, help_text="95 %.")
     upper = serializers.FloatField(allow_null=True)
     n = serializers.IntegerField()
-    beside = serializers.FloatField(allow_null=True, help_text="What chance or the others give.")
+    beside = serializers.FloatField(allow_null=True, help_text="The value of chance or of the others.")
     p = serializers.FloatField(allow_null=True, help_text="Two-sided, against `beside`.")
-    p_among = serializers.FloatField(allow_null=True, help_text="The same after Holm's correction over all annotators.")
+    p_among = serializers.FloatField(allow_null=True, help_text="p after Holm's correction for all annotators.")
     in_words = serializers.CharField()
 
 
 class OneAnnotatorOut(serializers.Serializer):
-    user = serializers.IntegerField(allow_null=True, help_text="Null for an annotator whom only an import names.")
+    user = serializers.IntegerField(allow_null=True, help_text="null for an annotator who is only in an import.")
     name = serializers.CharField()
     source = serializers.CharField()
     judgements = serializers.DictField(child=serializers.IntegerField())
-    flagged = serializers.BooleanField(help_text="Worth a look; at most `promise` of them are honest, on average.")
+    flagged = serializers.BooleanField(help_text="To check; on average at most `promise` of them are honest.")
     reasons = serializers.ListField(child=serializers.CharField())
     measures = MeasureOut(many=True)
 
@@ -110,7 +116,7 @@ class AnnotatorPairOut(serializers.Serializer):
 class MarkPairOut(serializers.Serializer):
     judge = serializers.CharField()
     other = serializers.CharField()
-    n = serializers.IntegerField(help_text="Answers that both have read and one of them has marked.")
+    n = serializers.IntegerField(help_text="Answers that both read and at least one marked.")
     spans = serializers.IntegerField()
     spans_of_other = serializers.IntegerField()
     exact = serializers.FloatField()
@@ -167,7 +173,7 @@ def requested_imported(request: Request, project: Project) -> ImportedAnnotator:
     query_params = request.query_params
     annotator = find_imported(project, query_params.get("source", ""), query_params.get("name", ""))
     if annotator is None:
-        raise Refused(404, name="No annotation was imported here under that name; quality/ lists those that were.")
+        raise Refused(404, name="There are no imported annotations under this name; quality/ lists the names.")
     return annotator
 
 
@@ -196,8 +202,8 @@ def annotators_in(project: Project) -> Any:
 def _of(project: Project, annotator: Who, *, is_own: bool) -> Any:
     _, _, figures = figures_of(project, annotator, is_own=is_own)
     if figures is None:
-        delay = " yet: figures of oneself are of what can be changed no more" if is_own else ""
-        raise Refused(404, judge=f"Nothing that {annotator} annotated counts in {project}{delay}.")
+        delay = " yet: your own figures use only annotations that can no longer change" if is_own else ""
+        raise Refused(404, judge=f"No annotation of {annotator} counts in {project}{delay}.")
     return OneAnnotatorOut(_one(figures, is_own=is_own)).data
 
 

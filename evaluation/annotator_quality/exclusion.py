@@ -50,7 +50,7 @@ def exclude(*, project: Project, person: Who, reason: str, by: User, pauses: boo
     status = WITHDRAWN if is_own else EXCLUDED
     touched = touched_by(project, person)  # before the transaction: it fits ratings with them and without
     if not touched.total:
-        raise Refused(409, person=f"Nothing that {person} said in {project} counts; there is nothing to change.")
+        raise Refused(409, person=f"No annotation of {person} counts in {project}, so there is nothing to change.")
     try:
         with transaction.atomic():
             project.lock()
@@ -71,7 +71,7 @@ def exclude(*, project: Project, person: Who, reason: str, by: User, pauses: boo
             _free_hands(project, person)
             _record(act, "person.withdrawn" if is_own else "person.excluded", touched.changing, by, reason)
     except IntegrityError as error:
-        raise Refused(409, person=f"{person} is excluded in {project} already; undo that first.") from error
+        raise Refused(409, person=f"{person} is already excluded in {project}; undo that first.") from error
     return act
 
 
@@ -81,14 +81,14 @@ def undo(*, act: Exclusion, reason: str, by: User) -> Exclusion:
     Whoever did it may undo it, and every manager; a manager does not undo what a person withdrew.
     """
     if act.status == WITHDRAWN and by.pk != act.person_id:
-        raise Refused(403, act=f"{act.name} withdrew this themselves; only they may bring it back.")
+        raise Refused(403, act=f"{act.name} withdrew their own annotations; only they can undo this.")
     require(by, "judge" if act.status == WITHDRAWN else "manage", act.project)
     reason = _checked_reason(reason)
     with transaction.atomic():
         act.project.lock()
         act = Exclusion.objects.select_for_update(of=("self",)).select_related("project").get(pk=act.pk)
         if act.undone_at is not None:
-            raise Refused(409, act=f"It was undone on {act.undone_at:%d %B %Y} already.")
+            raise Refused(409, act=f"This was already undone on {act.undone_at:%d %B %Y}.")
         back: Counter[str] = Counter()
         for status, rows in last_changes(act.changes.all()).items():
             noted = _noted(act, reason, "undone")
@@ -120,7 +120,7 @@ def standing_act(project: Project, annotator: Who) -> Exclusion | None:
 def _checked_reason(reason: object) -> str:
     text = reason.strip() if isinstance(reason, str) else ""
     if not text or len(text) > LONGEST_REASON or "\x00" in text:
-        raise Refused(reason=f"Give the reason in 1 to {LONGEST_REASON} characters; whoever reads the ledger needs it.")
+        raise Refused(reason=f"Enter a reason of 1 to {LONGEST_REASON} characters; the ledger records it.")
     return text
 
 

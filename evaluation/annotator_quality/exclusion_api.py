@@ -29,7 +29,9 @@ class TouchedDatasetOut(serializers.Serializer):
 
 class TouchedModelOut(serializers.Serializer):
     id = serializers.IntegerField()
-    directly = serializers.BooleanField(help_text="From a dataset with their annotations; else out of such a model.")
+    directly = serializers.BooleanField(
+        help_text="true: trained on their annotations; false: descends from such a model."
+    )
 
 
 class TouchedPlaceOut(serializers.Serializer):
@@ -47,12 +49,14 @@ class TouchedOut(serializers.Serializer):
     datasets = TouchedDatasetOut(many=True)
     runs = serializers.ListField(child=serializers.IntegerField())
     models = TouchedModelOut(many=True)
-    votes = serializers.IntegerField(help_text="Of those that rank models.")
+    votes = serializers.IntegerField(help_text="Their votes that rank models.")
     places = TouchedPlaceOut(many=True)
 
 
 class ExclusionOut(serializers.ModelSerializer):
-    person = serializers.IntegerField(source="person_id", allow_null=True, help_text="Null: only an import names them.")
+    person = serializers.IntegerField(
+        source="person_id", allow_null=True, help_text="null: the annotator is only in an import."
+    )
     person_name = serializers.CharField(source="name")
     touched = TouchedOut()
 
@@ -67,12 +71,10 @@ class ExclusionOut(serializers.ModelSerializer):
 
 class NewExclusion(Input):
     person = Id(required=False)
-    source = serializers.CharField(
-        required=False, help_text="In the place of person: the import that names an annotator …"
-    )
+    source = serializers.CharField(required=False, help_text="Instead of person: the import with the annotator …")
     source_judge = serializers.CharField(required=False, help_text="… and the annotator's name in it.")
     reason = serializers.CharField(max_length=exclusion.LONGEST_REASON)
-    pauses = serializers.BooleanField(required=False, default=True, help_text="And hand them no new items.")
+    pauses = serializers.BooleanField(required=False, default=True, help_text="Also give them no new items.")
 
 
 class Undoing(Input):
@@ -132,18 +134,16 @@ def _named(request: Request, project: Project, fields: dict[str, Any]) -> Who:
     """Return whom a request for an exclusion names: an account, or an annotator of an import."""
     imported = fields.keys() & {"source", "source_judge"}
     if "person" in fields and imported:
-        raise Refused(400, person="Name a person, or source and source_judge of an import, and not both.")
+        raise Refused(400, person="Send a person, or source and source_judge of an import, not both.")
     if "person" in fields:
         is_self = fields["person"] == request.user.pk
         return request.user if is_self else find_named(annotators_in(project), fields["person"], "person")
     if len(imported) < 2:
-        raise Refused(
-            400, person="Name the person; or, where only an import names the annotator, source and source_judge."
-        )
+        raise Refused(400, person="Send the person; or source and source_judge, if the annotator is only in an import.")
     annotator = find_imported(project, fields["source"], fields["source_judge"])
     if annotator is None:
         raise Refused(
-            400, source_judge=f"No annotation in {project} was imported under that name; quality/ lists them."
+            400, source_judge=f"{project} has no imported annotations under this name; quality/ lists the names."
         )
     return annotator
 

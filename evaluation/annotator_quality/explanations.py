@@ -17,23 +17,23 @@ TITLES = {
     "gold": "Gold items",
     "others": "Agrees with most others",
     "in_step": "Stars in step with others",
-    "marks": "Marks what others mark",
-    "itself": "Says the same again",
+    "marks": "Agrees with others on spans",
+    "itself": "Same answer again",
     "first": "First answer chosen",
-    "stuck": "Side that stuck",
+    "stuck": "Same position won twice",
     "longer": "Longer answer chosen",
     "severity": "Severity",
-    "seconds": "Seconds for an item",
-    "pace": "Seconds for 100 words",
+    "seconds": "Seconds per item",
+    "pace": "Seconds per 100 words",
     "hasty": "Too fast to have read",
-    "same": "Commonest answer",
+    "same": "Most frequent answer",
 }
 REASONS = {
-    "gold": "gold items missed as blind annotation would",
-    "others": "agrees with others hardly more than blind annotation would",
+    "gold": "misses as many gold items as blind annotation",
+    "others": "agrees with others hardly more than blind annotation",
     "ratings": "stars do not follow the others’",
-    "itself": "does not say the same of the same answers again",
-    "side": "takes one side",
+    "itself": "gives other answers to repeated items",
+    "side": "prefers one position",
     "same": "gives one answer nearly always",
     "hasty": "too fast to have read",
 }
@@ -124,11 +124,11 @@ def _chance(measure: Measure) -> str:
 
 def _gold(voice: Voice, m: Measure, annotator_figures: AnnotatorFigures) -> str:
     others = "" if m.beside is None else f"; the others in {percent(m.beside)}"
-    return f"{voice.does('give')} the known answer in {share(m)} of the items that have one ({_of(m)}){others}."
+    return f"{voice.does('give')} the known answer in {share(m)} of the gold items ({_of(m)}){others}."
 
 
 def _others(voice: Voice, m: Measure, annotator_figures: AnnotatorFigures) -> str:
-    blind = "" if m.beside is None else f" Choosing blindly would in {percent(m.beside)}."
+    blind = "" if m.beside is None else f" Blind choices would in {percent(m.beside)}."
     chooses = voice.does("choose").replace("You", "you")
     return f"Where {chooses} at all, it is what most others chose in {share(m)} ({_of(m)}).{blind}"
 
@@ -137,43 +137,43 @@ def _in_step(voice: Voice, m: Measure, annotator_figures: AnnotatorFigures) -> s
     possessive = "Your" if voice.is_own else f"{voice.name}’s"
     return (
         f"{possessive} ratings rise and fall with the others’ by a correlation of {_figure(m)}, "
-        f"over {m.n:,} answers; 0 would be blind, and severity does not matter."
+        f"over {m.n:,} answers; 0 means blind ratings; severity does not matter."
     )
 
 
 def _marks(voice: Voice, m: Measure, annotator_figures: AnnotatorFigures) -> str:
-    others = "" if m.beside is None else f"; of the others’ marks among themselves, {percent(m.beside)}"
+    others = "" if m.beside is None else f"; among the others, {percent(m.beside)}"
     possessive = "your" if voice.is_own else f"{voice.name}’s"
     return (
-        f"Of {possessive} marked spans and the others’ in the same answers, {share(m)} overlap one of the same label "
+        f"Of {possessive} marked spans and the others’ in the same answers, {share(m)} overlap with the same label "
         f"(F1, over {m.n:,} answer{'' if m.n == 1 else 's'} marked by either){others}."
     )
 
 
 def _itself(voice: Voice, m: Measure, annotator_figures: AnnotatorFigures) -> str:
-    blind = "" if m.beside is None else f"; saying it blindly would in {percent(m.beside)}"
+    blind = "" if m.beside is None else f"; blind choices would in {percent(m.beside)}"
     return (
-        f"Shown the same two answers again with the sides swapped, {voice.does('say', 'says').replace('You', 'you')} "
+        f"Shown the same two answers again with swapped positions, {voice.does('say', 'says').replace('You', 'you')} "
         f"the same in {share(m)} ({_of(m)}){blind}."
     )
 
 
 def _first(voice: Voice, m: Measure, annotator_figures: AnnotatorFigures) -> str:
     return (
-        f"{voice.does('take')} the first answer in {share(m)} of the comparisons that chose one ({_of(m)}); "
-        f"50 would be even.{_chance(m)}"
+        f"{voice.does('take')} the first answer in {share(m)} of the comparisons with a winner ({_of(m)}); "
+        f"50 is even.{_chance(m)}"
     )
 
 
 def _stuck(voice: Voice, m: Measure, annotator_figures: AnnotatorFigures) -> str:
     return (
-        f"When the sides were swapped and the same side won again, it was the first in {_of(m)}: {share(m)}; "
-        f"50 would be even.{_chance(m)}"
+        f"When positions were swapped and the same position won again, it was the first in {_of(m)}: {share(m)}; "
+        f"50 is even.{_chance(m)}"
     )
 
 
 def _longer(voice: Voice, m: Measure, annotator_figures: AnnotatorFigures) -> str:
-    comparison = "" if m.beside is None else f"; the others, of the same items, in {percent(m.beside)}"
+    comparison = "" if m.beside is None else f"; the others in {percent(m.beside)} of the same items"
     return f"{voice.does('take')} the longer answer in {share(m)} ({_of(m)}){comparison}.{_chance(m)}"
 
 
@@ -183,7 +183,7 @@ def _severity(voice: Voice, m: Measure, annotator_figures: AnnotatorFigures) -> 
     shrunk = annotator_figures.measures.get("shrunk")
     likely = "" if shrunk is None else f" Allowing for chance: {_figure(shrunk, form=_signed)}."
     return (
-        f"{voice.does('give')} {size:.2f} steps of five {direction} than the others to the same answers "
+        f"{voice.does('give')} {size:.2f} steps of five {direction} than the others for the same answers "
         f"({_figure(m, form=_signed)}, over {m.n:,}).{_chance(m)}{likely}"
     )
 
@@ -193,25 +193,25 @@ def _signed(value: float, digits: int = 2) -> str:
 
 
 def _seconds(voice: Voice, m: Measure, annotator_figures: AnnotatorFigures) -> str:
-    others = "" if m.beside is None else f"; of all here it is {_number(m.beside, 1)}"
-    needs = f"{voice.does('need')} {_figure(m, 1)} seconds for an item"
+    others = "" if m.beside is None else f"; for all annotators it is {_number(m.beside, 1)}"
+    needs = f"{voice.does('need')} {_figure(m, 1)} seconds per item"
     return f"{needs} (the median of {m.n:,}){others}."
 
 
 def _pace(voice: Voice, m: Measure, annotator_figures: AnnotatorFigures) -> str:
-    return f"For 100 words that is {_figure(m, 1)} seconds (a word counted as six characters)."
+    return f"Per 100 words this is {_figure(m, 1)} seconds (a word counted as six characters)."
 
 
 def _hasty(voice: Voice, m: Measure, annotator_figures: AnnotatorFigures) -> str:
     return (
         f"{_of(m)} annotations came within a second, or faster than a hundred characters a second: {share(m)}. "
-        f"Nobody reads so fast; up to {percent(m.beside or 0)} are no reason to ask."
+        f"Nobody reads this fast; up to {percent(m.beside or 0)} is normal."
     )
 
 
 def _same(voice: Voice, m: Measure, annotator_figures: AnnotatorFigures) -> str:
     others = "" if m.beside is None else f"; the others give it in {percent(m.beside)}"
-    return f"The commonest answer is “{annotator_figures.answer}”: {share(m)} ({_of(m)}){others}."
+    return f"The most frequent answer is “{annotator_figures.answer}”: {share(m)} ({_of(m)}){others}."
 
 
 _SAID: dict[str, Callable[[Voice, Measure, AnnotatorFigures], str]] = {
@@ -238,38 +238,38 @@ def of_alpha(alpha: Alpha) -> str:
     if alpha.lower is None or alpha.upper is None:
         return alpha.note
     if alpha.upper < 0:
-        return "Annotators disagree more than chance would: they may read the scale the other way round."
-    return _verdict(alpha.lower, alpha.upper, "tastes differ, or the guidelines leave much open")
+        return "Annotators disagree more than by chance: some may use the scale in the opposite direction."
+    return _verdict(alpha.lower, alpha.upper, "preferences differ, or the guidelines are not clear")
 
 
 def _verdict(lower: float, upper: float, reason: str) -> str:
     if lower >= 0.8:
-        return "Reliable: annotators may stand for each other."
+        return "Reliable: annotators are interchangeable."
     if lower >= 0.667:
         return "Good enough for tentative conclusions."
     if lower <= 0:
-        return "Not told from chance yet."
+        return "Not different from chance yet."
     if upper < 0.667:
-        return f"Better than chance and no more: {reason}."
-    return "Better than chance; more annotations will tell how good."
+        return f"Only better than chance: {reason}."
+    return "Better than chance; more annotations will show how much."
 
 
 def of_marks(agreement_: MarkAgreement) -> str:
     """Return the verdict by the characters, as an alpha of any scale, and where the two F1 lie apart by that, too."""
     alpha, exact, overlapping = agreement_.alpha, agreement_.exact, agreement_.overlapping
     if not agreement_.texts:
-        return "No two annotators have read the same answer with this label at hand yet."
+        return "No two annotators have read the same answer with this label yet."
     if not agreement_.marked:
-        return "In answers that two have read nobody marked anything."
+        return "Nobody marked anything in answers that two annotators read."
     if alpha.value is None:
-        return "All of it was marked by everybody: agreement cannot be told from habit."
+        return "Everybody marked everything, so agreement cannot be measured."
     if agreement_.marked < FEWEST_MARKED:
         return f"{FEWEST_MARKED} answers with a mark are needed for intervals."
     if alpha.lower is None or alpha.upper is None:
-        return "All answers are alike, and show no interval."
+        return "All answers are alike, so there is no interval."
     if alpha.upper < 0:
-        return "Annotators mark other places than chance would: the label may mean different things to them."
-    verdict = _verdict(alpha.lower, alpha.upper, "the definition may leave open what to mark")
+        return "Annotators agree less than by chance: the label may mean different things to them."
+    verdict = _verdict(alpha.lower, alpha.upper, "the definition may not be clear")
     if exact.upper is not None and overlapping.lower is not None and exact.upper < overlapping.lower - 0.2:
-        verdict += " They mark the same places and differ in where these begin and end."
+        verdict += " They mark the same places, but with different starts and ends."
     return verdict

@@ -250,7 +250,7 @@ def _short(value: float | None) -> float | None:
 def requested_kind(project: Project, kind: str) -> str:
     """Return the kind: people, as soon as one of them has annotated here; raises ValueError for an unknown kind."""
     if kind and kind not in AnnotatorKind.values:
-        raise ValueError(f"{kind!r} is no kind of annotator; use {' or '.join(AnnotatorKind.values)}.")
+        raise ValueError(f"{kind!r} is not a kind of annotator; use {' or '.join(AnnotatorKind.values)}.")
     return kind or default_kind(project)
 
 

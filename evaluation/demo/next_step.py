@@ -23,9 +23,9 @@ def of_project(project: Project) -> NextStep | None:
     stage = f"stage {progress.number} of {progress.of}, “{progress.title}”"
     runs = reverse("runs", args=[project.slug])
     if not progress.is_running:
-        words = f"The demo was stopped in {stage}, and nothing is lost: start script/demo again, and it goes on there."
+        words = f"The demo was stopped in {stage}. Nothing is lost: start script/demo again, and it continues there."
         return NextStep(words, "Its runs", runs)
-    words = f"Wait: the demo does the rest by itself. It is in {stage}, and should be done {_end(progress)}."
+    words = f"Wait: the demo does the rest automatically. It is in {stage}, and should be done {_end(progress)}."
     end_states = (Run.State.SUCCEEDED, Run.State.FAILED, Run.State.CANCELLED)
     run = Run.objects.filter(project=project, idempotency_key__startswith=run_keys(project)).exclude(
         state__in=end_states

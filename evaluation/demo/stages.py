@@ -81,7 +81,7 @@ def answer_train_prompts(turn: Turn, report: Report) -> str:
         turn,
         report,
         kind="sample",
-        name="base answers to judge",
+        name="base answers to annotate",
         parent=turn.base,
         dataset=dataset(turn, "prompts", "train prompts"),
         config={
@@ -129,7 +129,7 @@ def answer_eval_prompts(turn: Turn, report: Report) -> str:
             },
         )
         total += run.completions.count()
-    return f"{total} answers of four models to prompts that trained none"
+    return f"{total} answers of four models to eval prompts"
 
 
 def hold_battles(turn: Turn, report: Report) -> str:
@@ -148,7 +148,7 @@ def hold_battles(turn: Turn, report: Report) -> str:
     n_votes = leaderboard.votes(turn.project, AnnotatorKind.SIMULATION).count()
     if not n_votes:
         page = turn.page(f"/p/{turn.project.slug}/arena/")
-        raise TurnStopped(f"No vote of the arena counted; see {page} for why, then start again.")
+        raise TurnStopped(f"No arena vote counted; {page} shows why. Then start again.")
     return f"{n_votes} votes"
 
 
@@ -176,14 +176,14 @@ def measure_older_skills(turn: Turn, report: Report) -> str:
                 config={"measure": measure, **options},
             )
             figures += len(run.result.get("metrics", {}))
-    return f"{figures} figures of three models, each with its interval"
+    return f"{figures} figures of three models, with intervals"
 
 
 def decide(turn: Turn, report: Report) -> str:
     """Decide on promotion. The worker looks by itself, every few seconds; this does not wait for it."""
     candidate_review.look(turn.project)
     served = served_model.promoted(turn.project)
-    return f"{served.model} is served by default" if served else "nothing is served by default yet"
+    return f"{served.model} is served by default" if served else "there is no default model yet"
 
 
 def rank(turn: Turn, report: Report) -> str:
@@ -194,20 +194,20 @@ def rank(turn: Turn, report: Report) -> str:
 
 STAGES = (
     Stage("A language model", import_model, 25),
-    Stage("A rule says what will be served", set_rule, 1),
-    Stage("It answers the train prompts", answer_train_prompts, 160),
+    Stage("Setting the promotion rule", set_rule, 1),
+    Stage("The base answers the train prompts", answer_train_prompts, 160),
     Stage("Simulated annotators annotate", annotate_answers, 45),
     Stage("Finetuning on the best-rated answers", finetune, 90),
-    Stage("A reward model learns from the annotations", learn_reward, 90),
-    Stage("PPO follows the reward", optimise, 330),
-    Stage("Texts that every Python carries, cleaned", gather_texts, 15),
-    Stage("A tokenizer learns their words", learn_tokenizer, 10),
-    Stage("A small model is pretrained on them", pretrain, 150),
-    Stage("All four answer the eval prompts", answer_eval_prompts, 100),
+    Stage("Training a reward model on the annotations", learn_reward, 90),
+    Stage("PPO with the reward model", optimise, 330),
+    Stage("Cleaning the texts that come with Python", gather_texts, 15),
+    Stage("Training a tokenizer on them", learn_tokenizer, 10),
+    Stage("Pretraining a small model on them", pretrain, 150),
+    Stage("All four models answer the eval prompts", answer_eval_prompts, 100),
     Stage("Blind battles in the arena", hold_battles, 30),
     Stage("The leaderboard", rank, 2),
-    Stage("Older skills and fluency, measured", measure_older_skills, 150),
-    Stage("The rule decides", decide, 1),
+    Stage("Measuring older skills and fluency", measure_older_skills, 150),
+    Stage("The promotion rule decides", decide, 1),
 )
 
 

@@ -73,9 +73,9 @@ def _require_trusted_reward(turn: Turn, name: str) -> None:
         maker = getattr(turn.reward, "made_by", None)
         page = turn.page(f"/runs/{maker.pk}/" if maker else f"/p/{turn.project.slug}/runs/")
         raise TurnStopped(
-            f"{turn.reward} would teach noise. {evidence.sentence} Everything so far is kept. Have more answers judged "
-            f"in a new project (--project, --ratings, --comparisons), or choose a taste that the answers fit more "
-            f"often; to use it all the same, queue a PPO run with trust_unproven_reward. See {page}"
+            f"{turn.reward} is not reliable. {evidence.sentence} Everything so far is kept. Annotate more answers "
+            f"in a new project (--project, --ratings, --comparisons), or choose a taste that more answers meet "
+            f"; to use it anyway, queue a PPO run with trust_unproven_reward. See {page}"
         )
 
 

@@ -16,10 +16,10 @@ def of_project(project: Project) -> Part:
     board = current(project=project, judge=judge)
     votes = "votes" if judge == AnnotatorKind.PERSON else "simulated votes"
     rows = board.ratings["rows"]
-    line = "no vote yet"
+    line = "no votes yet"
     if rows:
         first = LanguageModel.objects.filter(pk=rows[0]["model"]).values_list("name", flat=True).first()
         is_sure = rows[0]["worst_rank"] == 1 and len(rows) > 1
-        line = f"first: {first}" if is_sure else "no sure first yet"
+        line = f"first: {first}" if is_sure else "no clear first yet"
     address = reverse("leaderboard", args=[project.slug])
     return Part((Station("leaderboard", "Leaderboard", board.votes, f"{votes}, {line}" if rows else line, address),))

@@ -106,9 +106,9 @@ def _why_unbounded(board: Leaderboard) -> str:
     """Return why the board's intervals say nothing of other voters' votes; empty when they do."""
     intervals = board.ratings.get("intervals", {})
     if intervals.get("by") == "few":
-        return "Votes of other voters: nearly all are of one, and say nothing of how others would vote."
+        return "Votes of other voters: nearly all are from one voter, so they do not show how others would vote."
     if not intervals.get("is_read", True):
-        return "Nothing but a little time: whose votes they are is being read."
+        return "Wait a moment: the voters are being read."
     return ""
 
 

@@ -71,7 +71,11 @@ def parse_query(project: Project, query: Mapping[str, str]) -> BoardQuery:
     if judge not in AnnotatorKind.values:
         raise ValueError(f"judge is one of {', '.join(AnnotatorKind.values)}, not {judge!r}.")
     category, language = (query.get(name, "").replace("\x00", "") for name in ("category", "language"))
-    problem = "Choose a category or a language, not both; this is the category." if category and language else ""
+    problem = (
+        "Choose a category or a language, not both. This is the leaderboard of the category."
+        if category and language
+        else ""
+    )
     board_query = BoardQuery(
         project, judge, category, "" if category else language, None, problem, "category" if problem else "at"
     )
@@ -79,12 +83,12 @@ def parse_query(project: Project, query: Mapping[str, str]) -> BoardQuery:
         return board_query
     at = moment_in(query["at"])
     if at is None:
-        wrong = f"{query['at'][:40]!r} is no moment; write one like 2026-03-31T18:00 (UTC)."
+        wrong = f"{query['at'][:40]!r} is not a time; use the form 2026-03-31T18:00 (UTC)."
         return replace(board_query, problem=wrong, problem_in="at")
     if at > timezone.now():
         if at.date() == timezone.now().date() and len(query["at"]) == 10:
             return board_query  # today has not ended: that is now
-        wrong = f"{at:%Y-%m-%d %H:%M} UTC is still to come; this is the leaderboard as of now."
+        wrong = f"{at:%Y-%m-%d %H:%M} UTC is in the future; this is the current leaderboard."
         return replace(board_query, problem=wrong, problem_in="at")
     return replace(board_query, at=at)
 
@@ -102,7 +106,7 @@ def moment_in(text: str) -> datetime | None:
 
 def language_name(code: str) -> str:
     if code == UNKNOWN:
-        return "no language in particular"
+        return "no particular language"
     return str(LANG_INFO.get(code, {}).get("name", code))
 
 

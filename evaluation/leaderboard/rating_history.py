@@ -91,7 +91,7 @@ def board_at(
     """
     now = timezone.now()
     if at > now:
-        raise ValueError(f"{at:%Y-%m-%d %H:%M} UTC is still to come; choose a moment of the past.")
+        raise ValueError(f"{at:%Y-%m-%d %H:%M} UTC is in the future; choose a time in the past.")
     key = (project.pk, judge, at, category, language)
     newest = counts_of(project, judge)
     state = "settled" if now - at > _SETTLED else newest.state if newest else ""

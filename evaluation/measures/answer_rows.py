@@ -38,8 +38,8 @@ def fluency_rows(run: Run) -> Rows:
     if model.parent is None or model.parent.kind != LanguageModel.Kind.POLICY:
         raise RecipeFailure(
             "no_parent",
-            f"{model.name} has no parent that answers, under which its answers could be a surprise.",
-            "Measure a model that was made from another one.",
+            f"{model.name} has no parent that answers, so surprise cannot be measured.",
+            "Measure a model that has a parent.",
         )
     return _answers(run, model.parent, judge="")
 
@@ -49,17 +49,17 @@ def _opponent(run: Run) -> LanguageModel:
     assert model is not None, "the queue takes no run without a parent"
     language_model = LanguageModel.objects.of_projects([run.project]).filter(name=name).first()
     if model.kind != LanguageModel.Kind.POLICY:
-        raise RecipeFailure(
-            "no_answers", f"{model.name} is a {model.kind}: it gives no answers that could win.", "Choose a policy."
-        )
+        raise RecipeFailure("no_answers", f"{model.name} is a {model.kind}: it does not answer.", "Choose a policy.")
     if language_model is None:
         raise RecipeFailure(
             "unknown_opponent",
-            f"No model of {run.project.name} is called {name!r}.",
-            "Name a model of this project as opponent, exactly as its page does.",
+            f"{run.project.name} has no model {name!r}.",
+            "Use the exact name of a model of this project as opponent.",
         )
     if language_model.pk == model.pk:
-        raise RecipeFailure("own_opponent", f"{name} would be set against itself.", "Name another model as opponent.")
+        raise RecipeFailure(
+            "own_opponent", f"{name} would be compared with itself.", "Choose another model as opponent."
+        )
     return language_model
 
 
@@ -75,9 +75,9 @@ def _votes(run: Run, opponent: LanguageModel) -> Rows:
     if len(rows) < FEWEST_VOTES:
         raise RecipeFailure(
             "no_votes",
-            f"{len(rows)} counted vote{'' if len(rows) == 1 else 's'} by {describe_judge(judge)} on eval prompts set "
-            f"{model} against {opponent}; {FEWEST_VOTES} are needed at least.",
-            "Have them meet in the arena first, or choose another judged_by.",
+            f"{len(rows)} counted vote{'' if len(rows) == 1 else 's'} by {describe_judge(judge)} on eval prompts "
+            f"compare {model} with {opponent}; at least {FEWEST_VOTES} are needed.",
+            "Collect votes on them in the arena first, or choose another judged_by.",
         )
     voters = Voters()
     return {
@@ -128,8 +128,8 @@ def _answers(run: Run, opponent: LanguageModel, judge: str) -> Rows:
         for side, answers in ((OURS, own_answers[pk]), (THEIRS, opponent_answers[pk]))
         for completion in answers
     ]
-    left_out = {"prompts that both answered, beyond the limit": max(0, len(prompts) - run.config["limit"])}
-    left_out |= {"answers to what visitors asked in the arena": asked_in_the_arena}
+    left_out = {"prompts that both answered, above the limit": max(0, len(prompts) - run.config["limit"])}
+    left_out |= {"answers to visitors' questions in the arena": asked_in_the_arena}
     left_out = {reason: n for reason, n in left_out.items() if n}
     about = _about(run, opponent, judge=judge, settings=json.loads(setting), left_out=left_out)
     return {"answers": rows, "about": [about]}
@@ -161,10 +161,10 @@ def _common_setting(
     lacking = min(((model, own_answers), (opponent, opponent_answers)), key=lambda pair: _prompts(pair[1]))[0]
     raise RecipeFailure(
         "no_answers",
-        f"{text} {shared.get(best, 0)} prompts were answered by both with the same settings; {FEWEST_PROMPTS} are "
-        "needed at least.",
-        f"Start a sample run of {lacking.name} on a dataset of the project's eval prompts, with the settings that the "
-        "other model's answers have.",
+        f"{text} {shared.get(best, 0)} prompts have answers of both with the same settings; at least {FEWEST_PROMPTS} "
+        "are needed.",
+        f"Start a sample run of {lacking.name} on a dataset of the project's eval prompts, with the settings of the "
+        "other model's answers.",
     )
 
 

@@ -45,8 +45,8 @@ ALL: dict[str, Measure] = {
         Measure(
             "perplexity",
             "Perplexity",
-            "How well the model foresees texts that it has not seen: perplexity per token, word and byte, and bits per "
-            "byte, over the whole of them.",
+            "How well the model predicts unseen texts: perplexity per token, word and byte, and bits per "
+            "byte, over all texts together.",
             FORECAST,
             ("task", "corpus", "sft"),
             "texts",
@@ -55,27 +55,27 @@ ALL: dict[str, Measure] = {
         Measure(
             "overlap",
             "Overlap with references",
-            "How much of good answers its own answers say: BLEU, chrF, ROUGE and METEOR, against several references.",
+            "How similar its answers are to good answers: BLEU, chrF, ROUGE and METEOR, with several references.",
             FORECAST,
             ("task", "sft"),
             "references",
-            default_data="answers that people wrote or liked, to prompts of the eval split",
+            default_data="answers to prompts of the eval split that people wrote or preferred",
         ),
         Measure(
             "choices",
             "Zero-shot choices",
-            "How often the right one of several endings or sentences is the likeliest to the model; by the suite that "
-            "comes with this project, a public task, or a file of yours.",
+            "How often the right one of several endings or sentences is the most likely for the model; with the "
+            "built-in suite, a public task, or your own file.",
             FORECAST,
             ("task",),
             "choices",
-            default_data="a suite, named below",
+            default_data="a suite, chosen below",
         ),
         Measure(
             "classification",
             "Classification",
-            "How often a classifier gives the right label: accuracy, F1 by label, MCC, and what always saying the "
-            "commonest would give.",
+            "How often a classifier gives the right label: accuracy, F1 by label, MCC, and the accuracy of always "
+            "giving the most frequent label.",
             ("classifier",),
             ("task", "labelled"),
             "labelled",
@@ -84,18 +84,18 @@ ALL: dict[str, Measure] = {
         Measure(
             "reward_accuracy",
             "Agreement with annotators",
-            "How often a reward model prefers the answer that annotators preferred, by where the pairs come from, "
-            "beside always taking the longer one.",
+            "How often a reward model prefers the answer that annotators preferred, by source of the pairs, "
+            "compared with always choosing the longer one.",
             ("reward",),
             ("task", "preferences"),
             "pairs",
-            default_data="judged pairs of the eval split",
+            default_data="annotated pairs of the eval split",
         ),
         Measure(
             "win_rate",
             "Win rate",
-            "How often its answers are preferred to an opponent's: by people, by a reward model, or by a judge behind "
-            "an endpoint, with length told apart.",
+            "How often its answers are preferred to an opponent's: by people, by a reward model, or by a judge model "
+            "with an endpoint, also controlled for length.",
             FORECAST,
             (),
             default_data="answers of both to the same prompts of the eval split",
@@ -103,8 +103,8 @@ ALL: dict[str, Measure] = {
         Measure(
             "fluency",
             "Fluency",
-            "How strange its answers are to the model that it was made from: surprise under its parent, entropy, and "
-            "scripts that the parent does not use. What a taste rewards may be no language any more.",
+            "How unusual its answers are for its parent: surprise under the parent, entropy, and "
+            "scripts that the parent does not use. High reward with high surprise can mean broken language.",
             FORECAST,
             (),
             default_data="answers of the model and of its parent to the same prompts of the eval split",
@@ -121,7 +121,7 @@ def suits(order: Order) -> Errors:
     if measure.name == "win_rate":
         return errors | _opponent(order) | _judge(order)
     if order.reward_model is not None:
-        errors["reward_model"] = f"{measure.title} asks no reward model; leave it out."
+        errors["reward_model"] = f"{measure.title} needs no reward model; leave it out."
     if measure.name == "fluency" and order.parent is not None:
         errors = _parent_that_answers(order.parent) | errors
     return errors
@@ -131,11 +131,13 @@ def _parent_that_answers(model: LanguageModel) -> Errors:
     parent = model.parent
     if parent is None or parent.kind != LanguageModel.Kind.POLICY:
         return {
-            "parent": f"{model.name} has no parent that answers, under which its answers could be a surprise; "
-            "measure a model that was made from another one."
+            "parent": f"{model.name} has no parent that answers, so surprise cannot be measured; "
+            "measure a model that has a parent."
         }
     if parent.path is None or not parent.path.is_dir():
-        return {"parent": f"The weights of {parent.name}, from which {model.name} was made, are not on this machine."}
+        return {
+            "parent": f"The weights of {parent.name}, the parent of {model.name}, are not on this machine; import them."
+        }
     return {}
 
 
@@ -144,13 +146,13 @@ def _model(model: LanguageModel | None, measure: Measure) -> Errors:
         return {}
     if model.kind not in measure.parents:
         fitting = " or ".join(m.name for m in ALL.values() if model.kind in m.parents)
-        remedy = f"measure its {fitting}" if fitting else "nothing measures such a model"
+        remedy = f"measure its {fitting}" if fitting else "there is no measure for this kind of model"
         kinds = " or ".join(measure.parents)
-        return {"parent": f"{model.name} is a {model.kind}, and {measure.name} is measured of a {kinds}; {remedy}."}
+        return {"parent": f"{model.name} is a {model.kind}, and {measure.name} needs a {kinds}; {remedy}."}
     if model.path is None and measure.name != "win_rate":  # which reads the answers that it has given
         return {
-            "parent": f"{model.name} answers behind an endpoint, which tells no log-probabilities of given texts: "
-            f"{measure.name} needs its weights on this machine. Bring them in (manage.py import_model), or choose "
+            "parent": f"{model.name} has only an endpoint, which gives no log-probabilities of given texts: "
+            f"{measure.name} needs its weights on this machine. Import them (manage.py import_model), or choose "
             "another model."
         }
     return {}
@@ -159,22 +161,25 @@ def _model(model: LanguageModel | None, measure: Measure) -> Errors:
 def _dataset(dataset: Dataset | None, measure: Measure) -> Errors:
     if dataset is None:
         if measure.needs_dataset:
-            return {"other_dataset": f"Choose {measure.one_of} to measure on: upload one under Data."}
+            return {"other_dataset": f"Choose {measure.one_of}; you can upload one under Data."}
         return {}
     if not measure.takes:
-        return {"other_dataset": f"{measure.title} is measured on {measure.default_data}; leave the dataset out."}
+        return {"other_dataset": f"{measure.title} uses {measure.default_data}; leave the dataset out."}
     if dataset.kind not in measure.takes:
-        otherwise = f", or without one on {measure.default_data}" if measure.default_data else ""
-        requirement = f"{measure.name} is measured on {measure.one_of}{otherwise}"
-        return {"other_dataset": f"{dataset.name} holds {dataset.kind}; {requirement}."}
+        otherwise = f", or no dataset for {measure.default_data}" if measure.default_data else ""
+        requirement = f"{measure.name} needs {measure.one_of}{otherwise}"
+        return {"other_dataset": f"{dataset.name} is a dataset of {dataset.kind}; {requirement}."}
     family = TASKS.get(dataset.counts.get("task", ""))
     if dataset.kind == Dataset.Kind.LABELLED and family is not None and not family.is_classification:
-        return {"other_dataset": f"{dataset.name} is of the task {family.name}, whose answers are no labels."}
+        return {
+            "other_dataset": f"{dataset.name} has the task {family.name}, whose answers are not labels; choose one "
+            "with labels."
+        }
     form = dataset.counts.get("form", "")
     if dataset.kind == Dataset.Kind.TASK and form != measure.form:
         fitting = " or ".join(FORMS[form].measures) if form in FORMS else "nothing"
         return {
-            "other_dataset": f"{dataset.name} is a task of {form or 'no form'}, which {fitting} is measured on; "
+            "other_dataset": f"{dataset.name} is a task of {form or 'no form'}, which is for {fitting}; "
             f"{measure.name} needs one of {measure.form}."
         }
     return {}
@@ -185,20 +190,20 @@ def _opponent(order: Order) -> Errors:
     opponent = LanguageModel.objects.of_projects([order.project]).filter(name=name).first()
     if opponent is None:
         return {
-            "config.opponent": f"No model of {order.project.name} is called {name!r:.120}; write the name as its page "
-            "does, or enter that model into the arena here."
+            "config.opponent": f"{order.project.name} has no model {name!r:.120}; use the name on its page, "
+            "or enter that model in the arena here."
         }
     if order.parent is not None and opponent.pk == order.parent.pk:
-        return {"config.opponent": f"{name} is the model itself; name another one."}
+        return {"config.opponent": f"{name} is the model itself; choose another one."}
     if opponent.kind != LanguageModel.Kind.POLICY:
-        return {"config.opponent": f"{name} is a {opponent.kind} and gives no answers; name a policy."}
+        return {"config.opponent": f"{name} is a {opponent.kind} and does not answer; choose a policy."}
     return {}
 
 
 def _judge(order: Order) -> Errors:
     config, reward = order.config, order.reward_model
     if config.judged_by == "reward":
-        return {} if reward is not None else {"reward_model": "Choose the reward model that is to judge the answers."}
+        return {} if reward is not None else {"reward_model": "Choose a reward model as judge."}
     errors: Errors = {}
     if reward is not None:
         errors["reward_model"] = f"The judge is {config.judged_by}; leave it out, or choose judged_by=reward."
@@ -218,8 +223,8 @@ def judge_model(run: Run) -> dict[str, LanguageModel]:
     if judge is None:
         raise RecipeFailure(
             "unknown_judge",
-            f"No model that {run.project.name} may use is called {config['judge']!r:.120}.",
-            "Queue it again with a judge that is registered.",
+            f"{run.project.name} cannot use a model {config['judge']!r:.120}.",
+            "Queue the run again with a registered judge.",
         )
     return {"judge": judge}
 
@@ -230,7 +235,7 @@ def _judge_named(project: Project, name: str) -> LanguageModel | None:
 
 def _registered_judge(project: Project, name: str) -> Errors:
     if _judge_named(project, name) is None:
-        return {"config.judge": f"No policy that {project.name} may use is called {name!r:.120}; register it first."}
+        return {"config.judge": f"{project.name} cannot use a policy {name!r:.120}; register it first."}
     return {}
 
 
@@ -242,19 +247,23 @@ def _endpoint(url: str, variable: str) -> Errors:
     except ValueError:
         is_whole = False
     if not is_whole:
-        errors["config.judge_url"] = f"{url!r:.120} is no address such as http://localhost:8100/v1."
+        errors["config.judge_url"] = f"{url!r:.120} is not an address such as http://localhost:8100/v1."
     elif "@" in parts.netloc:
-        errors["config.judge_url"] = "holds a password; put the key into a variable and name it in judge_key_variable."
+        errors["config.judge_url"] = (
+            "contains a password; put the key into a variable and enter its name in judge_key_variable."
+        )
     if variable and not variable.isidentifier():
-        errors["config.judge_key_variable"] = "is the name of an environment variable such as ASSAY_JUDGE_KEY, no key."
+        errors["config.judge_key_variable"] = (
+            "must be the name of an environment variable such as ASSAY_JUDGE_KEY, not a key."
+        )
     elif variable and not variable.startswith(KEY_VARIABLE):
         errors["config.judge_key_variable"] = (
-            f"must begin with {KEY_VARIABLE}, so that no other secret of this site can be sent to a judge."
+            f"must start with {KEY_VARIABLE}, so that no other secret of this site is sent to a judge."
         )
     elif variable and variable not in os.environ:
         errors["config.judge_key_variable"] = (
-            f"{variable} is not set where this site runs; set it for web and worker, and start them again."
+            f"{variable} is not set on this site; set it for web and worker, and restart them."
         )
     elif variable and (bound := URL_VARIABLE + variable.removeprefix(KEY_VARIABLE)) not in os.environ:
-        errors["config.judge_key_variable"] = f"goes nowhere until {bound} is set to the address that the key is for."
+        errors["config.judge_key_variable"] = f"needs {bound}, set to the address that the key is for."
     return errors

@@ -55,8 +55,8 @@ def texts(run: Run) -> Rows:
     if len(chosen) < FEWEST_ITEMS:
         raise RecipeFailure(
             "no_texts",
-            f"There are {len(chosen)} answers of that sort in the eval split, too few to measure anything.",
-            "Have answers to eval prompts sampled and judged first (a sample run, then the arena), choose the other "
+            f"There are {len(chosen)} answers of this kind in the eval split, too few to measure.",
+            "Sample and annotate answers to eval prompts first (a sample run, then the arena), choose the other "
             "kind of texts, or measure on a dataset.",
         )
     family = family_of(evaluated(run))
@@ -93,9 +93,9 @@ def _laid(run: Run, answers_by_prompt: dict[Prompt, list[str]], judge: str) -> l
     if len(prompts) < FEWEST_ITEMS:
         raise RecipeFailure(
             "no_references",
-            f"There are {len(prompts)} eval prompts with a good answer by somebody else than {evaluated(run).name} and "
-            "its family, too few to measure overlap on.",
-            "Have people write answers to eval prompts (under Annotate, or demonstrations through the API), enter a "
+            f"There are {len(prompts)} eval prompts with a good answer that is not from {evaluated(run).name} or "
+            "its family, too few to measure overlap.",
+            "Ask people to write answers to eval prompts (under Annotate, or demonstrations through the API), enter a "
             "model of another family into the arena, or upload a task of references and choose it as the dataset.",
         )
     return [
@@ -120,8 +120,8 @@ def _answers_of_first(run: Run) -> dict[Prompt, list[str]]:
     if first == model:
         raise RecipeFailure(
             "own_answers",
-            f"{model.name} has no ancestor: it would be set against its own answers.",
-            "Measure a model that was made from it, or choose texts=preferred.",
+            f"{model.name} has no ancestor, so it would be compared with its own answers.",
+            "Measure one of its descendants, or choose texts=preferred.",
         )
     answers = sorted(_of_first_ancestor(run), key=_by_hash, reverse=True)
     return {answer.prompt: [answer.text] for answer in answers}

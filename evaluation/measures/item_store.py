@@ -82,7 +82,7 @@ def index_of(folder: Path) -> Index | None:
     try:
         return _read(folder / INDEX, stamp) or _build(file, stamp)
     except (ValueError, KeyError, TypeError) as error:
-        raise Damaged(f"{file.name} of this run is damaged, and the run must be made again.") from error
+        raise Damaged(f"{file.name} of this run is damaged; queue the run again.") from error
 
 
 def chosen(index: Index, choice: Choice) -> np.ndarray:

@@ -100,13 +100,13 @@ def settings_that_differ(runs: Sequence[Run]) -> list[str]:
         values = [json.dumps(each.get(name), ensure_ascii=False) for each in options]
         if len(set(values)) > 1:
             text = ", ".join(f"{value} for {run.parent}" for value, run in zip(values, runs, strict=True))
-            sentences.append(f"They were not run alike: {name} was {text}. The differences hold that, too.")
+            sentences.append(f"The runs had different options: {name} was {text}. This is part of the differences.")
     names_by_settings: dict[str, list[str]] = defaultdict(list)
     for run in runs:
         names_by_settings[_made_by(run)].append(str(run.parent))
     if len(names_by_settings) > 1:
         text = "; ".join(f"{' and '.join(names)} by “{settings}”" for settings, names in names_by_settings.items())
-        sentences.append(f"They were not measured alike: {text}. Differences may come from that.")
+        sentences.append(f"The settings differ: {text}. This can cause differences.")
     return sentences
 
 

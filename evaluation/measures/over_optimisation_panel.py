@@ -63,7 +63,7 @@ def of_model(model: LanguageModel, readable: QuerySet[Project]) -> dict[str, Any
 
 def of_run(run: Run) -> dict[str, Any] | None:
     """Return None until there is anything to show."""
-    curves = [curve for curve in (_curve(run, SCORES, "score"), _curve(run, ("kl",), "KL, nats an answer")) if curve]
+    curves = [curve for curve in (_curve(run, SCORES, "score"), _curve(run, ("kl",), "KL, nats per answer")) if curve]
     opinions_by_kind = opinions(run)
     sides = [
         side
@@ -165,10 +165,10 @@ def _sentences(verdict: Verdict, group: str, arena: WinRate | None) -> list[str]
     sentences = [_verdict_text(verdict, group)]
     if verdict.trend is not None and verdict.trend.upper < 0:
         sentences.append(
-            f"Its answers were liked less and less by {group}: {_points_of(verdict.trend)} from first to last."
+            f"{group.capitalize()} liked its answers less over time: {_points_of(verdict.trend)} from first to last."
         )
     if arena is not None:
-        comparison = "above" if arena.lower > 0.5 else "below" if arena.upper < 0.5 else "not to be told from"
+        comparison = "above" if arena.lower > 0.5 else "below" if arena.upper < 0.5 else "not different from"
         sentences.append(
             f"At the end, in the arena, {group} prefer the finished model to its parent in {_share(arena)} of "
             f"{arena.n} vote{'' if arena.n == 1 else 's'}: {comparison} one half."
@@ -180,21 +180,19 @@ def _verdict_text(verdict: Verdict, group: str) -> str:
     n = f"{verdict.opinions} opinion{'' if verdict.opinions == 1 else 's'} of {group}"
     if verdict.growth is None:
         return (
-            f"Whether it is over-optimised cannot be told yet: {n} on its answers while it trained. About "
-            f"{verdict.more} "
-            f"more, spread over its steps, would tell a difference of {over_optimisation.DETECTABLE:.0%}."
+            f"There are too few votes to see over-optimisation: {n} on its answers during training. About "
+            f"{verdict.more} more, over all steps, would show a difference of {over_optimisation.DETECTABLE:.0%}."
         )
     change = f"{_points_of(verdict.growth)} from step {verdict.first} to step {verdict.last}, by {n}"
     if verdict.what == over_optimisation.PARTED:
-        return f"The curves part: what the score promises has grown beyond what {group} say by {change}."
+        return f"The curves diverge: the score's promise has grown more than the votes of {group}, by {change}."
     if verdict.what == over_optimisation.CLOSER:
-        return f"The curves close: what the score promises has come nearer to what {group} say by {change}."
+        return f"The curves converge: the score's promise and the votes of {group} are closer, by {change}."
     if verdict.what == over_optimisation.TOGETHER:
-        return f"The curves keep together: their gap has changed by {change}."
+        return f"The curves stay together: their gap has changed by {change}."
     return (
-        f"Whether the curves part cannot be told yet: their gap has changed by {change}. About {verdict.more} more "
-        "would "
-        f"tell a difference of {over_optimisation.DETECTABLE:.0%}."
+        f"There are too few votes to see whether the curves diverge: their gap has changed by {change}. About "
+        f"{verdict.more} more would show a difference of {over_optimisation.DETECTABLE:.0%}."
     )
 
 

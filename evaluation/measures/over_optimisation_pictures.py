@@ -80,8 +80,8 @@ def _rates(sides: Sequence[Judges], reach: tuple[float, float], reward: str) -> 
             marks += _interval(right + ARENA / 2 + 4 + 2 * apart, side.arena, colour, y)
         keys.append((colour, f"{side.group} prefer its answer to the parent’s, with 95% interval"))
     if any(side.bins for side in sides):
-        keys.insert(0, ("accent", f"{reward} expects of the same pairs"))
-    title = f"Win rate against the parent by step, as {reward} expects it and as judges say: the table has the figures"
+        keys.insert(0, ("accent", f"{reward}'s expectation for the same pairs"))
+    title = f"Win rate against the parent by step, expected by {reward} and observed; the table has the figures"
     return Picture("win rate against the parent", Scene(WIDTH, HEIGHT, title, marks), keys)
 
 
@@ -112,7 +112,7 @@ def sheet(pictures_: Sequence[Picture]) -> Scene:
             top += 18
         marks += [_moved(mark, top) for mark in picture.scene.marks]
         top += HEIGHT + 8
-    return Scene(WIDTH, top, "Score and people along the steps of a run", marks)
+    return Scene(WIDTH, top, "Score and votes of people by step", marks)
 
 
 def _moved(mark: Mark, down: float) -> Mark:

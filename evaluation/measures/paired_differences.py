@@ -100,7 +100,7 @@ def _missing_items(*runs: Run) -> str:
     """Name the first run whose items are gone; "" where all are there."""
     run_without_items = next((run for run in runs if not _has_items(run)), None)
     return (
-        f"The items of run {run_without_items.pk} are gone from the disk; measure {run_without_items.parent} again."
+        f"The items of run {run_without_items.pk} are no longer on the disk; measure {run_without_items.parent} again."
         if run_without_items
         else ""
     )

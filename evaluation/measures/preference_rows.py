@@ -53,9 +53,9 @@ def reward_rows(run: Run) -> Rows:
     if not pairs and not ratings:
         raise RecipeFailure(
             "no_judgements",
-            f"No counted annotation by {describe_judge(judge)} stands in the eval split of {run.project.name}.",
-            "Have answers to eval prompts judged first (in the arena), choose the other kind of annotators "
-            "(judged_by), or choose a dataset of preferences to measure on.",
+            f"There are no counted annotations by {describe_judge(judge)} in the eval split of {run.project.name}.",
+            "Annotate answers to eval prompts first (in the arena), choose the other kind of annotators "
+            "(judged_by), or choose a dataset of preferences.",
         )
     voters = Voters()
     return {
@@ -72,7 +72,7 @@ def _judge(run: Run) -> str:
     if judged_by not in JUDGES:
         raise RecipeFailure(
             "judged_by",
-            f"A reward model is set against annotators, not against judged_by={judged_by}.",
+            f"A reward model is compared with annotators, not with judged_by={judged_by}.",
             "Choose judged_by=people or judged_by=simulation.",
             {"judged_by": "people"},
         )

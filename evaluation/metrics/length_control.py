@@ -95,8 +95,8 @@ def _fit(y: Array, x: Array) -> tuple[Array, Array]:
         if np.abs(step).max() < 1e-10:
             return theta, np.linalg.inv(information).astype(float)
     raise ValueError(
-        "the votes are told apart without a doubt, by who answered or by length alone: with so few votes on the other "
-        "side, what equal lengths would give cannot be told."
+        "the model or the length alone predicts every vote: there are too few votes on the other side to estimate "
+        "what equal lengths would give."
     )
 
 

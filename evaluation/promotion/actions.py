@@ -42,16 +42,16 @@ def set_rule(*, project: Project, by: User, **fields: Any) -> PromotionRule:
 def in_words(rule: PromotionRule) -> str:
     """Return the whole rule in a few sentences."""
     votes = "people's votes" if rule.judge == AnnotatorKind.PERSON else "simulated annotators' votes"
-    method = "a sequence that may be read after every vote" if rule.always_valid else "the leaderboard's interval"
+    method = "a confidence sequence" if rule.always_valid else "the leaderboard's interval"
     over = f"more than {rule.margin:g} points above" if rule.margin else "above"
-    sentences = [f"By {votes}, with {method}: the lower bound of a model must lie {over} its parent"]
+    sentences = [f"By {votes}, with {method}: the lower bound of a model must be {over} its parent"]
     sentences[0] += " and what is served now." if rule.beats_champion else "."
     if rule.always_valid and rule.first_votes_only:
-        sentences.append("Of each voter the first vote on a pair counts.")
+        sentences.append("Only the first vote of each voter on a pair counts.")
     if rule.fewest_votes:
         sentences.append(f"At least {rule.fewest_votes:,} votes.")
     sentences += [f"{tolerances.in_words(t)}." for t in rule.tolerances]
-    sentences.append("Promoted by itself." if rule.is_automatic else "Promoted by a manager with one click.")
+    sentences.append("Promotion is automatic." if rule.is_automatic else "A manager promotes with one click.")
     return " ".join(sentences)
 
 
@@ -62,7 +62,7 @@ def promote(*, project: Project, model: LanguageModel, reason: str, by: User) ->
     """
     require(by, "manage", project)
     _may_be_served(project, model)
-    reason = _checked_reason(reason, "Say in a few words why this model is to be served, for those who come after.")
+    reason = _checked_reason(reason, "Enter in a few words why this model is served; the history records it.")
     # Before the transaction, for they may take seconds: the leaderboard, and the checks of this very moment.
     board, rule = current(project=project, judge=annotator_kind_of(project)), rule_of(project)
     checked = _checked_now(project, model, rule, board)
@@ -73,7 +73,7 @@ def promote(*, project: Project, model: LanguageModel, reason: str, by: User) ->
         _hold(project)
         in_force = promoted(project)
         if in_force is not None and in_force.model_id == model.pk:
-            raise Refused(409, model=f"{project} serves {model} by default already.")
+            raise Refused(409, model=f"{project} already serves {model} by default.")
         served = in_force.model.name if in_force is not None else None
         _on_trail("model.promoted", project, served, model, reason, by)
         if candidacy is not None:
@@ -90,7 +90,7 @@ def promote(*, project: Project, model: LanguageModel, reason: str, by: User) ->
 def roll_back(*, project: Project, reason: str, by: User) -> Promotion:
     """Serve again what was served before the promotion in force. Whatever is rolled back is not promoted by itself."""
     require(by, "manage", project)
-    reason = _checked_reason(reason, "Say in a few words what is wrong with what is served now.")
+    reason = _checked_reason(reason, "Enter in a few words what is wrong with the model that is served now.")
     board = current(project=project, judge=annotator_kind_of(project))  # before the transaction: it may fit ratings
     with transaction.atomic():
         # First the candidacies and then the project, as everybody does: else two who press at once block each other.
@@ -99,7 +99,7 @@ def roll_back(*, project: Project, reason: str, by: User) -> Promotion:
         _hold(project)
         now, before = promoted(project), served_before(project)
         if now is None or before is None:
-            raise Refused(409, project=f"Nothing was served by default in {project} before; promote another model.")
+            raise Refused(409, project=f"{project} served no other model before; promote another model.")
         _may_be_served(project, before.model)
         promotion = Promotion.objects.create(
             project=project,
@@ -177,7 +177,7 @@ def _may_be_served(project: Project, model: LanguageModel) -> None:
     if model.kind != LanguageModel.Kind.POLICY:
         raise Refused(400, model=f"{model} is a {model.kind} model and cannot answer; choose a policy model.")
     if model.retired_at is not None:
-        raise Refused(409, model=f"{model} is retired; choose a model that is still served.")
+        raise Refused(409, model=f"{model} is retired; choose another model.")
     if not model.contests.filter(project=project, left_at=None).exists():
         raise Refused(400, model=f"{model} is not in the arena of {project}; enter it there first.")
 
@@ -188,7 +188,7 @@ def _checked_reason(reason: str, question: str) -> str:
     if not reason:
         raise Refused(400, reason=question)
     if len(reason) > LONGEST_REASON or "\x00" in reason:
-        raise Refused(400, reason=f"Give at most {LONGEST_REASON} characters of plain text.")
+        raise Refused(400, reason=f"Use at most {LONGEST_REASON} characters of plain text.")
     return reason
 
 
@@ -202,13 +202,13 @@ def _checked(fields: dict[str, Any]) -> dict[str, Any]:
     errors: dict[str, str] = {}
     judge = fields.get("judge", AnnotatorKind.PERSON)
     if judge not in AnnotatorKind.values:
-        errors["judge"] = f"{judge!r} is no kind of annotator; use {' or '.join(AnnotatorKind.values)}."
+        errors["judge"] = f"{judge!r} is not a kind of annotator; use {' or '.join(AnnotatorKind.values)}."
     margin = fields.get("margin", 0)
     if not _is_number(margin) or not 0 <= margin <= MOST_POINTS:
-        errors["margin"] = f"Give rating points from 0 to {MOST_POINTS}."
+        errors["margin"] = f"Enter rating points from 0 to {MOST_POINTS}."
     fewest = fields.get("fewest_votes", 0)
     if type(fewest) is not int or not 0 <= fewest <= 1_000_000_000:
-        errors["fewest_votes"] = "Give a whole number of votes, 0 or more."
+        errors["fewest_votes"] = "Enter a whole number of votes, 0 or more."
     sampling = fields.get("sampling", PromotionRule.Sampling.AUTO)
     if sampling not in PromotionRule.Sampling.values:
         errors["sampling"] = f"{sampling!r} is unknown; use one of {', '.join(PromotionRule.Sampling.values)}."
@@ -232,14 +232,14 @@ def _checked(fields: dict[str, Any]) -> dict[str, Any]:
 
 def _wrong_tolerances(rows: Any) -> str:
     if not isinstance(rows, list) or len(rows) > MOST_TOLERANCES:
-        return f"Give a list of at most {MOST_TOLERANCES} entries of task, metric and worst."
+        return f"Send a list of at most {MOST_TOLERANCES} entries with task, metric and worst."
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict) or set(row) != {"task", "metric", "worst"}:
             return f"Entry {number} needs exactly task, metric and worst."
         if not all(_is_name(row[name], longest) for name, longest in LONGEST_NAMES.items()):
             return f"Entry {number} needs the name of a task and of a metric."
         if not _is_number(row["worst"]) or row["worst"] < 0:
-            return f"Entry {number}: worst says how much worse at most, in the metric's own unit, 0 or more."
+            return f"Entry {number}: worst is the maximum loss in the metric's own unit, 0 or more."
     return ""
 
 

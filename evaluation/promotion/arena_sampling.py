@@ -83,7 +83,10 @@ def questions(project: Project, ids: Sequence[int]) -> dict[frozenset[int], str]
     candidates = project.candidacies.filter(state__in=UNDECIDED, model__in=ids).select_related("model__parent")
     for candidacy in candidates:
         model = candidacy.model
-        for other, reason in ((parent_of(model), "candidate and parent"), (champion, "candidate and what is served")):
+        for other, reason in (
+            (parent_of(model), "candidate and parent"),
+            (champion, "candidate and the default model"),
+        ):
             if other is not None and other.pk in allowed_ids and other.pk != model.pk:
                 reason_by_pair.setdefault(frozenset((model.pk, other.pk)), reason)
     return reason_by_pair

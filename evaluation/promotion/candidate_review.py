@@ -188,12 +188,10 @@ _WHAT = {
 
 def _sentence(candidacy: Candidacy, standing: checks.Standing) -> str:
     if standing.state == Candidacy.State.READY:
-        return (
-            f"{candidacy.model} meets the rule, each of its {len(standing.checks)} checks. {_all(standing, checks.MET)}"
-        )
+        return f"{candidacy.model} meets the rule with all {len(standing.checks)} checks. {_all(standing, checks.MET)}"
     if standing.state == Candidacy.State.REFUSED:
         return f"{candidacy.model} does not pass the rule. {_all(standing, checks.BROKEN)}"
-    return f"{candidacy.model} is undecided again, as evidence has gone or changed. {_all(standing, checks.NOT_YET)}"
+    return f"{candidacy.model} is undecided again, because evidence has changed. {_all(standing, checks.NOT_YET)}"
 
 
 def _all(standing: checks.Standing, state: str) -> str:
@@ -201,7 +199,7 @@ def _all(standing: checks.Standing, state: str) -> str:
 
 
 def _promote_by_rule(candidacy: Candidacy, rule: PromotionRule, board: Leaderboard) -> None:
-    reason = f"By the rule, automatically: {candidacy.model} meets all that it asks for."
+    reason = f"By the rule, automatically: {candidacy.model} meets all checks."
     promote_candidate(candidacy, rule, board, reason=reason)
     tell(candidacy.project, f"{candidacy.project} now serves {candidacy.model} by default. {reason}")
 
@@ -244,7 +242,7 @@ def _look_back(candidacy: Candidacy, rule: PromotionRule, standing: checks.Stand
         lately = _has_recent_decision(candidacy, Decision.What.OPEN)
         record(candidacy, rule, Decision.What.OPEN, sentence, board)
         if not lately:
-            tell(candidacy.project, f"{sentence} It stays until somebody rolls it back.")
+            tell(candidacy.project, f"{sentence} It stays the default until somebody rolls it back.")
     elif still_stands and not stood:
         sentence = f"{candidacy.model}, which is served by default, meets the rule again."
         record(candidacy, rule, Decision.What.READY, sentence, board)

@@ -74,14 +74,14 @@ def _checks(candidacy: Candidacy, rule: PromotionRule, champion: LanguageModel |
     model, parent = candidacy.model, parent_of(candidacy.model)
     if candidacy.state != Candidacy.State.PROMOTED and _is_out(candidacy):
         sentence = f"{model} is not in the arena."
-        yield Check("arena", "In the arena", NOT_YET, sentence, "Enter it there again: nobody meets it meanwhile.")
+        yield Check("arena", "In the arena", NOT_YET, sentence, "Enter it in the arena again.")
     if parent is None and champion is None:
         yield Check(
             "parent",
             "Better than its parent",
             NOT_YET,
-            f"{model} has no parent that answers, and nothing is served yet that it could be set against.",
-            "A manager may promote it by hand; the next one is set against it.",
+            f"{model} has no parent that answers, and there is no default model to compare with.",
+            "A manager can promote it by hand.",
         )
         return
     first = True
@@ -107,14 +107,14 @@ def _opponents(
     if parent is not None:
         yield "parent", "Better than its parent", parent
     if champion is not None and champion not in (parent, model) and (rule.beats_champion or parent is None):
-        yield "champion", "Better than what is served now", champion
+        yield "champion", "Better than the default model", champion
 
 
 def _better(
     name: str, title: str, rule: PromotionRule, other: LanguageModel, difference: PairDifference | None
 ) -> Check:
     if difference is None:
-        return Check(name, title, NOT_YET, f"No vote has set it against {other} yet.", _how_to_get_votes(other))
+        return Check(name, title, NOT_YET, f"There are no votes between it and {other} yet.", _how_to_get_votes(other))
     text = (
         f"{_distance(difference, other)}, between {_bound(difference.lower)} and {_bound(difference.upper)}, "
         f"by {_votes(difference.votes)}"
@@ -129,7 +129,7 @@ def _better(
         name,
         title,
         NOT_YET,
-        f"{text}: it may be either side of {margin_text}.",
+        f"{text}: it can be above or below {margin_text}.",
         _more(difference, other, rule),
         numbers,
     )
@@ -160,12 +160,10 @@ def _tolerated(tolerance: dict[str, Any], earlier: LanguageModel, change: Change
     bounds = f"between {_worded(scale * change.lower)} and {_worded(scale * change.upper)}"
     text = f"{_compared(change, earlier)}, {bounds}, on {change.n:,} items"
     if change.lower >= worst:
-        return Check(name, title, MET, f"{text}: within what is tolerated beyond doubt.", "", numbers)
+        return Check(name, title, MET, f"{text}: within the limit beyond doubt.", "", numbers)
     if change.upper < worst:
-        return Check(name, title, BROKEN, f"{text}: worse than what is tolerated beyond doubt.", "", numbers)
-    return Check(
-        name, title, NOT_YET, f"{text}: it may be worse than what is tolerated.", _more_items(change, worst), numbers
-    )
+        return Check(name, title, BROKEN, f"{text}: beyond the limit beyond doubt.", "", numbers)
+    return Check(name, title, NOT_YET, f"{text}: it can be beyond the limit.", _more_items(change, worst), numbers)
 
 
 def _near(name: str, title: str, worst: float, earlier: LanguageModel, change: Change) -> Check:
@@ -177,11 +175,11 @@ def _near(name: str, title: str, worst: float, earlier: LanguageModel, change: C
         f"on {change.n:,} items"
     )
     if -worst <= change.lower and change.upper <= worst:
-        return Check(name, title, MET, f"{text}: within what is tolerated beyond doubt.", "", numbers)
+        return Check(name, title, MET, f"{text}: within the limit beyond doubt.", "", numbers)
     if change.upper < -worst or worst < change.lower:
-        return Check(name, title, BROKEN, f"{text}: further than what is tolerated beyond doubt.", "", numbers)
+        return Check(name, title, BROKEN, f"{text}: beyond the limit beyond doubt.", "", numbers)
     more = _more_items(replace(change, gain=-abs(change.gain), lower=-abs(change.gain) - _reach(change)), -worst)
-    return Check(name, title, NOT_YET, f"{text}: it may be further than what is tolerated.", more, numbers)
+    return Check(name, title, NOT_YET, f"{text}: it can be beyond the limit.", more, numbers)
 
 
 def _reach(change: Change) -> float:
@@ -208,7 +206,7 @@ def _keep_decided(check: Check, before: dict[str, Check], rule: PromotionRule) -
     if earlier.numbers.get("other") != check.numbers.get("other"):
         return check
     since = int(earlier.numbers.get("decided_at") or earlier.numbers["votes"])
-    text = f"{check.found}. It was decided at {_votes(since)}, and this sequence may be read after every vote."
+    text = f"{check.found}. It was decided at {_votes(since)}; a confidence sequence stays valid after every vote."
     return Check(check.name, check.title, earlier.state, text, "", {**check.numbers, "decided_at": since})
 
 
@@ -216,22 +214,22 @@ def _more(difference: PairDifference, other: LanguageModel, rule: PromotionRule)
     if difference.unbounded:
         return difference.unbounded
     if difference.more is None:
-        return f"As the votes fall now, no number of them would show it to be better than {other}."
+        return f"With the current votes, no number of votes would show that it is better than {other}."
     votes = "vote" if difference.more == 1 else "votes"
     text = f"About {roughly(difference.more)} more {votes} against {other} decide it on the leaderboard"
     if difference.more == 0:
         text = f"The leaderboard has decided it against {other}"
     takes_more = {
-        "a rule that is read after every vote takes about two and a half times as many votes": rule.always_valid,
-        f"the margin of {signed(rule.margin)} points takes more": rule.margin > 0,
+        "a confidence sequence needs about two and a half times as many votes": rule.always_valid,
+        f"the margin of {signed(rule.margin)} points needs more": rule.margin > 0,
     }
     return "; ".join([text, *(reason for reason, applies in takes_more.items() if applies)]) + "."
 
 
 def _how_to_get_votes(other: LanguageModel) -> str:
     if other.retired_at is not None:
-        return f"{other} is retired and meets nobody any more: bring it back, or promote by hand."
-    return "Votes in the arena between the two."
+        return f"{other} is retired and has no new battles: bring it back, or promote by hand."
+    return "Arena votes between the two."
 
 
 def _more_items(change: Change, worst: float) -> str:
@@ -239,9 +237,9 @@ def _more_items(change: Change, worst: float) -> str:
     assert change.gain is not None and change.lower is not None
     room = change.gain - worst
     if room <= 0:
-        return "As it stands no number of items would show it to be within what is tolerated."
+        return "With the current figures, no number of items would show that it is within the limit."
     more = change.n * (((change.gain - change.lower) / room) ** 2 - 1)
-    return f"About {roughly(max(more, 1))} more items, should the change stay as it is."
+    return f"About {roughly(max(more, 1))} more items, if the change stays the same."
 
 
 def _distance(difference: PairDifference, other: LanguageModel) -> str:

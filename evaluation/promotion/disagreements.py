@@ -18,7 +18,7 @@ from evaluation.leaderboard.pairwise import POINTS
 from training.core.run_directory import Row
 from training.models import Review, Run
 
-PEOPLE, REWARD_MODEL = "between annotators", "judges and the reward model"
+PEOPLE, REWARD_MODEL = "between annotators", "annotators and the reward model"
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def _parted(project: Project, judge: str, foreseen: Sequence[Foreseen]) -> Itera
             continue
         share, n = sum(points) / len(points), len(points)
         share = share if first < second else 1 - share
-        reason = f"{one.name} expected {one.probability:.0%} of votes for one answer, and it got {share:.0%}"
+        reason = f"{one.name} expected {one.probability:.0%} of votes for one answer, but it got {share:.0%}"
         width = (one.probability - share) ** 2 * n / (n + 1)
         yield Disagreement(one.prompt, (min(one.pair), max(one.pair)), REWARD_MODEL, width, n, reason)
 

@@ -94,7 +94,7 @@ def ask_again(*, project: Project, keys: Iterable[str], by: User, more: int | st
     if not 1 <= len(items) <= MOST_AT_ONCE:
         raise Refused(400, chosen=f"Choose 1 to {MOST_AT_ONCE} items.")
     if not isinstance(more, int) or isinstance(more, bool) or not 1 <= more <= 100:
-        raise Refused(400, more="Say how many more annotators each item is to have, from 1 to 100.")
+        raise Refused(400, more="Enter how many more annotators each item needs, from 1 to 100.")
     return [_ask(project, item, by, more) for item in items]
 
 
@@ -160,14 +160,14 @@ def _item(project: Project, key: str) -> Item:
     kind, *ids = str(key).split(":")
     numbers = tuple(sorted(row_ids(ids)))
     if kind not in (RATE, COMPARE) or not len(ids) == len(numbers) == (1 if kind == RATE else 2):
-        raise Refused(400, chosen=f"{str(key)[:60]!r} is no item; write compare:12:15 or rate:12.")
+        raise Refused(400, chosen=f"{str(key)[:60]!r} is not an item; use compare:12:15 or rate:12.")
     answers = list(Completion.objects.filter(pk__in=numbers, prompt__project=project).select_related("prompt"))
     if len(answers) != len(numbers) or len({answer.prompt_id for answer in answers}) != 1:
-        raise Refused(400, chosen=f"{key} names no answers to one prompt of {project}.")
+        raise Refused(400, chosen=f"{project} has no such answers to one prompt: {key}.")
     prompt = answers[0].prompt
     if prompt.side != Split.TRAIN:
         raise Refused(
-            400, chosen=f"{key} is in the eval split: what annotators say may train, and that side never does."
+            400, chosen=f"{key} is in the eval split, which annotators do not get; choose items of the train split."
         )
     is_asked_for = project.asks_ratings if kind == RATE else project.asks_comparisons
     if not is_asked_for:

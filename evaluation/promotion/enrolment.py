@@ -28,7 +28,7 @@ FEW_PROMPTS = 100  # eval prompts that a small model answers in a few minutes of
 FRESH = timedelta(
     days=2
 )  # older runs, found by the background worker of a site that was upgraded, are not answered for anew
-_NO_ANSWERS = "No answers are sampled for it by itself"
+_NO_ANSWERS = "Answers are not sampled automatically"
 log = logging.getLogger("assay.decisions")
 
 
@@ -117,11 +117,9 @@ def _enter(candidacy: Candidacy) -> str:
             enter_arena(project=project, model=model)
             entered.append(model.name)
         elif model != candidacy.model:
-            absent.append(
-                f"{model} is {'retired' if model.retired_at else 'out of the arena'} and is not brought back."
-            )
+            absent.append(f"{model} is {'retired' if model.retired_at else 'out of the arena'} and does not return.")
     opponent_names = [name for name in entered if name != candidacy.model.name]
-    meets = f", blind, against {' and '.join(opponent_names)}" if opponent_names else ""
+    meets = f", against {' and '.join(opponent_names)}" if opponent_names else ""
     return " ".join([f"{candidacy.model} has entered the arena{meets}.", *absent])
 
 
@@ -162,7 +160,7 @@ def _have_sampled(candidacy: Candidacy, plan: _Sampling) -> str:
                 _queue_sampling(candidacy, model, plan.prompts)
     except Refused as refused:
         return f"{_NO_ANSWERS}: {' '.join(refused.errors.values())}"
-    return f"Its eval prompts are being answered by {', '.join(m.name for m in plan.models)}."
+    return f"The eval prompts are being answered by {', '.join(m.name for m in plan.models)}."
 
 
 def _can_sample(model: LanguageModel, project: Project) -> bool:

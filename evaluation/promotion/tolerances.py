@@ -87,8 +87,8 @@ def _change_of(
     if change is None:
         return _unknown(project, label, (model, parent), tolerance)
     if change.lower is None or change.upper is None:
-        problem = f"{label} was measured on {change.n} items that both met, too few for an interval."
-        return Change(label, n=change.n, problem=problem, remedy="An evaluation on more items.")
+        problem = f"{label} was measured on {change.n} items of both models, too few for an interval."
+        return Change(label, n=change.n, problem=problem, remedy="Evaluate on more items.")
     if change.higher_is_better:
         return Change(label, change.value, change.lower, change.upper, change.n)
     return Change(label, -change.value, -change.upper, -change.lower, change.n)
@@ -101,13 +101,17 @@ def _measured_of_both(
     rows = Evaluation.objects.filter(project=project, model=model, opponent=parent, group="")
     difference = rows.filter(task=tolerance["task"], metric=tolerance["metric"]).order_by("-pk").first()
     if difference is None:
-        remedy = f"An evaluation of {model} by fluency."
+        remedy = f"Evaluate the fluency of {model}."
         if model.parent_id != parent.pk:
-            return Change(label, problem=f"Fluency is measured beside a model's own parent, and {parent} is not that.")
-        return Change(label, problem=f"The fluency of {model} beside {parent} has not been measured.", remedy=remedy)
+            return Change(
+                label, problem=f"Fluency compares a model with its own parent, and {parent} is not its parent."
+            )
+        return Change(
+            label, problem=f"The fluency of {model} compared with {parent} has not been measured.", remedy=remedy
+        )
     if difference.lower is None or difference.upper is None:
         problem = f"{label} was measured on {difference.n} prompts that both answered, too few for an interval."
-        return Change(label, n=difference.n, problem=problem, remedy="An evaluation on more prompts.")
+        return Change(label, n=difference.n, problem=problem, remedy="Evaluate on more prompts.")
     if families.find(tolerance["metric"]).higher_is_better is None:
         return Change(label, difference.value, difference.lower, difference.upper, difference.n, is_two_sided=True)
     return Change(label, -difference.value, -difference.upper, -difference.lower, difference.n)
@@ -139,12 +143,11 @@ def _unknown(
     missing = [model.name for model in models if model.pk not in measured]
     if missing:
         names = " and ".join(missing)
-        return Change(label, problem=f"{label} has not been measured of {names}.", remedy=f"An evaluation of {names}.")
+        return Change(label, problem=f"{label} has not been measured for {names}.", remedy=f"Evaluate {names}.")
     return Change(
         label,
-        problem=f"{label} was measured of both, and not on the same items with the same settings.",
-        remedy="An evaluation of both on the same items, with the same settings: queue what is missing from the tax "
-        "panel.",
+        problem=f"{label} was measured for both, but not on the same items with the same settings.",
+        remedy="Evaluate both on the same items with the same settings: queue the missing runs on the tax panel.",
     )
 
 

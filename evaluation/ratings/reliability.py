@@ -70,7 +70,7 @@ def fit_reliability(fitted: Fit, blocks: Iterable[Block]) -> Reliability:
     the fit of voters fails.
     """
     if iter(blocks) is blocks:
-        raise ValueError("votes are read several times: give a list, or an object whose __iter__ begins anew.")
+        raise ValueError("votes are read several times: give a list, or an object whose __iter__ starts again.")
     log_odds, careless = _solve(fitted, blocks)
     voters = _voters(blocks, log_odds, careless)
     weighted = _Weighted(blocks, voters)

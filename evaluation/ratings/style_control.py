@@ -74,7 +74,7 @@ def fit_style(models: Sequence[object], blocks: Iterable[StyledVotes], features:
     together.
     """
     if iter(blocks) is blocks:
-        raise ValueError("votes are read several times: give a list, or an object whose __iter__ begins anew.")
+        raise ValueError("votes are read several times: give a list, or an object whose __iter__ starts again.")
     surveyed = survey(tuple(models), blocks, len(features))
     plain, voters = fit(surveyed.tally), None
     if surveyed.voters_are_told:

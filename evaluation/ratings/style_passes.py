@@ -67,7 +67,7 @@ def _checked(block: StyledVotes, width: int) -> np.ndarray:
     if difference.shape != (len(block.a), width):
         raise ValueError(f"difference must be (votes, {width} features): got {difference.shape}.")
     if not np.isfinite(difference).all():
-        raise ValueError("difference has a value that is no number: leave such votes out.")
+        raise ValueError("difference has a value that is not a number: leave such votes out.")
     return difference
 
 

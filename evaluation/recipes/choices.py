@@ -128,20 +128,20 @@ def _shown(context: str, candidates: tuple[str, ...], right: set[int], values: l
 
 def notes_of(items: list[Item], own_items: Items | None) -> list[str]:
     chances = [1 / len(item.shown["candidates"]) for item in items]
-    notes = [f"Guessing would be right in {100 * np.mean(chances):.1f} %."]
+    notes = [f"Guessing is right in {100 * np.mean(chances):.1f} %."]
     ties = sum(0 < item.counts["accuracy"][0] < 1 for item in items)
     if ties:
         notes.append(
-            f"{ties} items had several candidates equally likely, the right one among them: a share of a point."
+            f"{ties} items had several equally likely candidates, including the right one: they count as a fraction."
         )
     partial = sum("followed by" in item.shown for item in items)
     if partial:
         notes.append(
-            f"{partial} items are scored by what follows their candidates, which has one length: by character and by "
-            "byte they count as they are."
+            f"{partial} items are scored by the text after their candidates, which has one length: by character and by "
+            "byte they are not normalised."
         )
     if own_items and own_items.others:
-        notes.append(f"{len(items)} of {len(items) + len(own_items.others)} items, drawn by their hash.")
+        notes.append(f"{len(items)} of {len(items) + len(own_items.others)} items, sampled by their hash.")
     return notes
 
 

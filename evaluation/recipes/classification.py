@@ -86,9 +86,9 @@ def _refuse_strangers(unknown: Counter[str], texts: list[Text], labels: list[str
         text = ", ".join(f"{label!r} ({n})" for label, n in unknown.most_common(5))
         raise RecipeFailure(
             "unknown_labels",
-            f"No text bears a label that this classifier knows. It knows {', '.join(map(repr, labels))}; the texts "
+            f"No text has a label that this classifier knows. It knows {', '.join(map(repr, labels))}; the texts "
             f"bear {text}.",
-            "Give the labels the names that the classifier learnt (labels, when uploading), or choose the texts of "
+            "Map the labels to the names of the classifier (labels, when uploading), or choose the texts of "
             "its own task.",
         )
 
@@ -164,14 +164,16 @@ def _notes(texts: list[Text], n_all: int, unknown: Counter[str], known_labels: l
     if unknown:
         text = ", ".join(f"{label!r} ({n})" for label, n in unknown.most_common(5))
         notes.append(
-            f"{unknown.total()} texts bear labels that the classifier does not know ({text}; it knows "
+            f"{unknown.total()} texts have labels that the classifier does not know ({text}; it knows "
             f"{', '.join(map(repr, known_labels))}): they count as wrong."
         )
     bears = Counter(t.label for t in texts)
     commonest, n = max(sorted(bears.items()), key=lambda item: item[1])
-    notes.append(f"The commonest label is {commonest!r}: {n} of {len(texts)} texts bear it.")
+    notes.append(f"The most frequent label is {commonest!r}: {n} of {len(texts)} texts have it.")
     if len(bears) == 1:
-        notes.append("All texts bear one label: accuracy and F1 say little, and Matthews' correlation is 0 by rule.")
+        notes.append(
+            "All texts have the same label: accuracy and F1 mean little, and Matthews' correlation is 0 by definition."
+        )
     if len(bears) > MOST_F1:
-        notes.append(f"F1 is told label by label for the {MOST_F1} commonest of {len(bears)}.")
+        notes.append(f"F1 by label is given for the {MOST_F1} most frequent of {len(bears)} labels.")
     return notes

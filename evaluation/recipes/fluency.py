@@ -47,8 +47,8 @@ def measure(run: RunDirectory, spec: RunSpec, config: Any) -> Measured:
     if not spec.ancestor:
         raise RecipeFailure(
             "no_parent",
-            "The weights of the model's parent are not there, under which its answers could be a surprise.",
-            "Bring the parent's folder back, or measure a model that was made from another one.",
+            "The weights of the model's parent are missing, so surprise cannot be measured.",
+            "Restore the parent's folder, or measure another model.",
         )
     answers = [Answer(row["prompt"], row["text"], bool(row.get("cut_off"))) for row in rows]
     settings = {"length": config.max_length, "batch_size": config.batch_size}
@@ -144,12 +144,12 @@ def notes_of(
 ) -> list[str]:
     counts = {side: sum(one.side == side for one in scored_answers) for side in (OURS, THEIRS)}
     notes = [
-        f"{counts[OURS]} of its answers beside {counts[THEIRS]} of its parent's on {prompts} prompts, with "
+        f"{counts[OURS]} of its answers and {counts[THEIRS]} of its parent's on {prompts} prompts, with "
         f"{settings_text}."
     ]
     shares = script_shares(one.answer.text for one in scored_answers if one.side == OURS)
     foreign = [(script, share) for script, share in shares.items() if script != COMMON and script not in common]
     if foreign:
         text = ", ".join(f"{script.title()} {100 * share:.2g} %" for script, share in foreign[:MOST_SCRIPTS])
-        notes.append(f"Scripts that its parent hardly uses, of all characters of its answers: {text}.")
+        notes.append(f"Share of characters in scripts that its parent hardly uses: {text}.")
     return notes

@@ -63,15 +63,15 @@ class HarnessModel(HFLM):
             raise RecipeFailure(
                 "too_long",
                 f"{_name_some(names)} needs up to {max(sizes):,} tokens with its candidates and solved examples, and "
-                f"the model is given {self.max_length:,}.",
-                "Allow more tokens (config.max_length) where the model takes them, ask with fewer solved examples "
+                f"the context has {self.max_length:,}.",
+                "Allow more tokens (config.max_length) if the model supports them, use fewer solved examples "
                 "(config.num_fewshot), or leave these items out.",
             )
         for i, pair in enumerate(pairs):
             if not pair.continuation:
                 raise RecipeFailure(
                     "no_tokens",
-                    f"{self._name(i)} has a candidate that adds no token of its own to its context.",
+                    f"{self._name(i)} has a candidate that adds no token to its context.",
                     "Change where its context ends, or leave it out.",
                 )
 
@@ -138,8 +138,9 @@ def local_tasks(items: Items, num_fewshot: int) -> dict[str, ConfigurableTask]:
         if len(docs) <= num_fewshot:
             raise RecipeFailure(
                 "too_few_examples",
-                f"{group or 'The task'} has {len(docs)} items of one sort, too few to solve {num_fewshot} before each.",
-                "Ask with fewer solved examples (config.num_fewshot), or with more items (config.limit).",
+                f"{group or 'The task'} has {len(docs)} items of one kind, too few for {num_fewshot} solved examples "
+                "before each.",
+                "Use fewer solved examples (config.num_fewshot), or more items (config.limit).",
             )
         tasks[f"items-{number}"] = _local_task(f"items-{number}", docs, partial, delimiter)
     return tasks
@@ -207,7 +208,7 @@ def hub_tasks(names: str) -> dict[str, ConfigurableTask]:
                 "unknown_task",
                 f"lm-evaluation-harness {lm_eval.__version__} has no task {name!r}."
                 + (f" It has {', '.join(close_names)}." if close_names else ""),
-                "Name one of its tasks, parted by commas (config.suite), or assay for this project's own suite.",
+                "Use its tasks, separated by commas (config.suite), or assay for the built-in suite.",
             )
     try:
         tasks = manager.load(task_names)["tasks"]
@@ -222,6 +223,6 @@ def hub_tasks(names: str) -> dict[str, ConfigurableTask]:
             raise RecipeFailure(
                 "no_choices",
                 f"{name} is not a task of choices ({task.OUTPUT_TYPE}).",
-                "Name tasks whose answer is one of given candidates.",
+                "Use tasks whose answer is one of given candidates.",
             )
     return tasks

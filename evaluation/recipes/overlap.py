@@ -101,7 +101,7 @@ def read(run: RunDirectory, limit: int) -> tuple[list[ReferencePrompt], int]:
             "no_references",
             f"There {'is 1 prompt' if prompts else 'are no prompts'} with references; {FEWEST} are needed.",
             'Choose a task whose rows are {"prompt", "references"}, or examples for instruction tuning, as the second '
-            "dataset; or have people write answers to eval prompts.",
+            "dataset; or ask people to write answers to eval prompts.",
         )
     chosen = sorted(prompts, key=lambda one: hashlib.sha256(one.text.encode("utf-8", "surrogatepass")).digest())
     kept_ids = {one.id for one in chosen[:limit]}
@@ -111,9 +111,9 @@ def read(run: RunDirectory, limit: int) -> tuple[list[ReferencePrompt], int]:
 def _prompt_of(row: Row, number: int) -> ReferencePrompt:
     messages, references = _prompt(row), _references(row)
     if not messages:
-        raise _refused(number, row, "has no prompt", "Give it a prompt: a text, or messages with role and content.")
+        raise _refused(number, row, "has no prompt", "Add a prompt: a text, or messages with role and content.")
     if not references:
-        raise _refused(number, row, "has no reference", "Give it a list of good answers: references.")
+        raise _refused(number, row, "has no reference", "Add a list of good answers: references.")
     for index, text in enumerate(references, 1):
         if not isinstance(text, str) or not text.strip():
             raise _refused(number, row, f"has an empty reference ({index})", "Leave it out, or write one.")
@@ -190,8 +190,8 @@ def _room(model: Any, config: Any) -> int:
     if (room := window - config.max_new_tokens) < 1:
         raise RecipeFailure(
             "too_long",
-            f"The model is given {window} tokens at once; {config.max_new_tokens} new ones leave no room for a prompt.",
-            "Lower config.max_new_tokens, or raise config.max_length as far as the model reads.",
+            f"The context has {window} tokens; {config.max_new_tokens} new tokens leave no space for a prompt.",
+            "Lower config.max_new_tokens, or raise config.max_length up to the model's limit.",
             {"max_new_tokens": max(1, window // 2)},
         )
     return int(room)
@@ -278,14 +278,14 @@ def _notes(config: Any, answers: dict[str, Answer], n: int, n_all: int) -> list[
     silent = sum(not answer.text for answer in answers.values())
     notes = []
     if n_all > n:
-        notes.append(f"{n} of {n_all} items were taken (config.limit).")
+        notes.append(f"{n} of {n_all} items were used (config.limit).")
     if cut:
         notes.append(
             f"{cut} of {n} answers were cut off at {config.max_new_tokens} tokens (config.max_new_tokens), which "
             "lowers their overlap with longer references."
         )
     if prompts:
-        notes.append(f"{prompts} of {n} prompts were too long for the model, which saw their last tokens only.")
+        notes.append(f"{prompts} of {n} prompts were too long for the model, which saw only their last tokens.")
     if silent:
-        notes.append(f"{silent} of {n} answers are empty, and count as sharing nothing.")
+        notes.append(f"{silent} of {n} answers are empty and count as no overlap.")
     return notes

@@ -88,7 +88,7 @@ def texts_of(run: RunDirectory, limit: int) -> tuple[list[Text], str]:
         raise RecipeFailure(
             "no_texts",
             "There are no texts to score.",
-            "Choose a corpus or a task of texts as the second dataset, or give data/texts.jsonl a line.",
+            "Choose a corpus or a task of texts as the second dataset, or add a line to data/texts.jsonl.",
         )
     rows.sort(key=lambda row: row.get("place", 0))
     sources = {str(row.get("group") or row.get("source") or "") for row in rows}
@@ -194,8 +194,8 @@ def _of_its_own(run: RunDirectory) -> list[str]:
     if not n_own:
         return []
     return [
-        f"{n_own} of {len(rows)} answers were given by this model or by others of its lineage, which foresee them "
-        "better than strangers do: set the figure against its own lineage, or measure on a dataset."
+        f"{n_own} of {len(rows)} answers are from this model or others of its lineage, which predict them "
+        "better than other models: compare only within its lineage, or measure on a dataset."
     ]
 
 
@@ -203,6 +203,6 @@ def _notes(cut: list[int], length: int) -> list[str]:
     if not any(cut):
         return []
     return [
-        f"{sum(map(bool, cut))} of {len(cut)} prompts did not fit into {length} tokens with their answers, and lost "
-        f"their beginning, at most {max(cut)} tokens; the answers were scored whole."
+        f"{sum(map(bool, cut))} of {len(cut)} prompts did not fit into {length} tokens with their answers and lost "
+        f"their beginning, at most {max(cut)} tokens; the answers were scored completely."
     ]

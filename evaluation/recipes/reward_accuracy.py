@@ -86,15 +86,15 @@ def measured_of(
     if not won and judgements.rated and _all_alike(judgements.rated):
         raise RecipeFailure(
             "all_alike",
-            f"All {len(judgements.rated)} ratings say the same, and no comparison has a winner: there is nothing that "
-            "a reward model could get right.",
-            "Have more answers annotated, good ones and bad ones.",
+            f"All {len(judgements.rated)} ratings are equal, and no comparison has a winner, so there is nothing that "
+            "a reward model can predict.",
+            "Annotate more answers, good and bad ones.",
         )
     if not won and not judgements.rated:
         raise RecipeFailure(
             "all_ties",
-            f"All {len(judgements.pairs)} comparisons are ties: there is nothing that a reward model could get right.",
-            "Have more answers compared, from models that differ more.",
+            f"All {len(judgements.pairs)} comparisons are ties, so there is nothing that a reward model can predict.",
+            "Compare more answers, from models that differ more.",
         )
     items = [
         _item(key, pairs_of.get(key, []), rated_of.get(key, []), judgements, scores, {p.source for p in won})

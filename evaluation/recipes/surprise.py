@@ -66,7 +66,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     scores = {"bits_per_byte": np.array([sum(row) for row in losses]) / sizes / math.log(2)}
     per_token = np.array([sum(row) / len(row) for row in losses])
     if config.compare and spec.ancestor:
-        phase = "Reading them with the model it was made from"
+        phase = "Reading the passages with the parent"
         earlier, _ = token_losses(run, spec.ancestor, texts, config, phase, first=batches)
         ancestor = np.array([sum(row) for row in earlier]) / sizes / math.log(2)
         scores["difference"] = scores["bits_per_byte"] - ancestor
@@ -90,7 +90,7 @@ def groups_of(run: RunDirectory, spec: RunSpec) -> list[Group]:
         raise RecipeFailure(
             "too_few_passages",
             f"The corpus holds out {len(normal)} passages of {config.passage_bytes} bytes; {FEWEST} are needed.",
-            "Take shorter passages (config.passage_bytes), or a corpus that holds out more.",
+            "Use shorter passages (config.passage_bytes), or a corpus with more held-out texts.",
         )
     foreign = cut(row for path in sorted((run.path / "data" / "other").glob("*.jsonl")) for row in read_lines(path))
     normal_texts = {p.text for p in normal}
@@ -109,8 +109,8 @@ def groups_of(run: RunDirectory, spec: RunSpec) -> list[Group]:
     if len(groups) < 2:
         raise RecipeFailure(
             "nothing_abnormal",
-            "There is nothing to tell the normal texts from.",
-            "Choose a second corpus with foreign texts, or let spoilt copies be made (config.spoil).",
+            "There is nothing to compare the normal texts with.",
+            "Choose a second corpus with foreign texts, or turn on corrupted copies (config.spoil).",
         )
     return groups
 
@@ -265,7 +265,7 @@ def _verdict(rows: list[Row], scores: dict[str, np.ndarray]) -> str:
         areas = [(g["name"], g["scores"][score]["auc"]["value"]) for g in rows[1:] if score in scores]
         if areas:
             sentences.append(f"{words}: {', '.join(f'{name} {area:.2f}' for name, area in areas)}.")
-    return f"Area under the ROC curve against normal passages (0.5 tells nothing). {' '.join(sentences)}"
+    return f"Area under the ROC curve against normal passages (0.5 is chance). {' '.join(sentences)}"
 
 
 def write_examples(

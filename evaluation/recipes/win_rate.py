@@ -53,10 +53,9 @@ def measure(run: RunDirectory, spec: RunSpec, config: Any) -> Measured:
     if len(judgements.votes) < FEWEST:
         raise RecipeFailure(
             "too_few",
-            f"There {'is 1 judgement' if len(judgements.votes) == 1 else 'are no judgements'} of the two models' "
-            "answers; "
-            f"a win rate needs {FEWEST} at least, and tens to say anything.",
-            "Have both answer more eval prompts with the same settings (a sample run), and have the answers annotated.",
+            f"There {'is 1 vote' if len(judgements.votes) == 1 else 'are no votes'} on the two models' answers; a win "
+            f"rate needs at least {FEWEST}, better some tens.",
+            "Sample answers of both to more eval prompts with the same settings (a sample run), and annotate them.",
         )
     return measured_of(judgements, about, config.judged_by)
 
@@ -127,9 +126,9 @@ def _row(rate: WinRate, higher: bool | None) -> Row:
 
 def _notes(votes: list[Vote], about: Row) -> list[str]:
     rate = _rate(votes)
-    notes = [f"{rate.wins} won, {rate.ties} level, {rate.losses} lost, on {rate.prompts} prompts."]
+    notes = [f"{rate.wins} won, {rate.ties} tied, {rate.losses} lost, on {rate.prompts} prompts."]
     if rate.ties == rate.n:
-        notes.append("Nothing was decided: every judgement is a tie.")
+        notes.append("All votes are ties.")
     try:
         controlled = length_controlled(*_columns(votes))
         notes.append(
@@ -153,8 +152,8 @@ def by_votes(run: RunDirectory) -> Judged:
         if row["winner"] not in POINTS:
             raise RecipeFailure(
                 "bad_vote",
-                f"Vote {row['id']}: winner {row['winner']!r} is none of {', '.join(POINTS)}.",
-                "Start the run anew: its rows were written by another version.",
+                f"Vote {row['id']}: winner {row['winner']!r} is not one of {', '.join(POINTS)}.",
+                "Queue the run again: its rows were written by another version.",
             )
         points = POINTS[row["winner"]]
         votes.append(
@@ -176,5 +175,5 @@ def by_votes(run: RunDirectory) -> Judged:
     voters = len({vote.voter for vote in votes})
     notes = [f"{len(votes)} votes of {voters} voter{'' if voters == 1 else 's'}."]
     if voters == 1:
-        notes.append("One voter alone: the interval says how sure this one's preference is, not what others prefer.")
+        notes.append("There is only one voter: the interval does not show what others prefer.")
     return Judged(votes, "counted votes of the eval split", notes, {})

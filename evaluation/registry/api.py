@@ -20,7 +20,7 @@ from training.models import Run
 
 
 class CardOut(serializers.Serializer):
-    markdown = serializers.CharField(help_text="A README.md with the front matter that a hub reads.")
+    markdown = serializers.CharField(help_text="A README.md with the front matter for a hub.")
 
 
 @extend_schema(responses={200: CardOut} | refusals(404))

@@ -30,28 +30,28 @@ def limits(line: Sequence[LineageEntry], evaluations: Sequence[Evaluation]) -> l
 def _of_its_kind(model: LanguageModel) -> Iterator[str]:
     if model.kind == LanguageModel.Kind.POLICY:
         if model.parameters and model.parameters < SMALL:
-            yield "It is small: what it says of facts, numbers and code is often wrong, however fluent it sounds."
-        yield "Nothing here has tested it for safety, bias or the privacy of its training texts."
+            yield "The model is small: its facts, numbers and code are often wrong, even if they sound fluent."
+        yield "It was not tested for safety, bias or the privacy of its training texts."
     if model.kind == LanguageModel.Kind.REWARD:
-        yield "Its score says what its annotators liked, which is not the same as what is true."
+        yield "Its score shows what annotators preferred, which is not always true."
     if model.kind == LanguageModel.Kind.CLASSIFIER:
-        yield "It knows only its labels: a text that fits none of them gets one all the same."
+        yield "It gives every text one of its labels, even if none fits."
 
 
 def _of_judgements(judgements: Sequence[Judgements]) -> Iterator[str]:
     if not judgements:
         return
     if all(one.judge == AnnotatorKind.SIMULATION for one in judgements):
-        yield "Its annotators were simulated: it shows that the method works, not what people prefer."
+        yield "Its annotators were simulated, so it does not show what people prefer."
     elif any(one.judge == AnnotatorKind.SIMULATION for one in judgements):
-        yield "Some of its annotators were simulated, and stand apart in the counts above."
+        yield "Some of its annotators were simulated; the counts above list them separately."
     people = [one for one in judgements if one.judge == AnnotatorKind.PERSON]
     total = sum(one.total for one in people)
     if people and total < FEW_JUDGEMENTS:
-        yield f"Only {total:,} annotations of people are behind it: the taste of a few shows in it."
+        yield f"It is based on only {total:,} annotations of people, so it shows the preferences of a few."
     if withdrawn := sum(one.withdrawn for one in judgements):
         verb = "counts" if withdrawn == 1 else "count"
-        yield f"{withdrawn:,} of these annotations no longer {verb}; it has not unlearnt what they said."
+        yield f"{withdrawn:,} of these annotations no longer {verb}, but the model was trained on them."
 
 
 def _of_its_training(entry: LineageEntry) -> Iterator[str]:
@@ -61,22 +61,22 @@ def _of_its_training(entry: LineageEntry) -> Iterator[str]:
     if run.kind in _BY_TRIAL:
         agreement_text = run_overview.agreement(run.reward_model)
         text = f", which agrees with held-out annotations {agreement_text}" if agreement_text else ""
-        yield f"It was trained to please a score{text}: where the score errs, so may it."
+        yield f"It was trained to raise a score{text}; it can repeat errors of the score."
     if stop := run.result.get("stopped"):
-        yield f"Its run ended before its time: {stop.get('message') or stop.get('code') or 'at a bound'}"
+        yield f"Its run ended early: {stop.get('message') or stop.get('code') or 'at a limit'}"
 
 
 def _of_figures(evaluations: Sequence[Evaluation]) -> Iterator[str]:
     if not evaluations:
-        yield "No figure of it has been measured on texts that it did not train on."
+        yield "It has no figures on texts outside its training data."
     elif any(e.n < 100 for e in evaluations):
-        yield "Some figures rest on fewer than 100 examples; read them with their intervals."
+        yield "Some figures use fewer than 100 examples; read them with their intervals."
 
 
 def _of_records(line: Sequence[LineageEntry]) -> Iterator[str]:
     if not line[-1].model.licence:
-        yield "No licence is stated; ask before it is used elsewhere."
+        yield "It has no stated licence; ask before you use it elsewhere."
     if any(one.is_hidden for one in line):
-        yield "Part of its history lies in projects that this card may not tell of."
+        yield "Part of its history is in projects that this card cannot show."
     if line[0].run is None and not line[0].is_hidden:
-        yield f"What {line[0].model.name} was trained on, before it came here, is not recorded here."
+        yield f"The training data of {line[0].model.name} before its import is not recorded here."

@@ -56,14 +56,14 @@ class Cost:
     @property
     def why_no_price(self) -> str:
         if self.parent is None:
-            return "It has no parent that answers: there is nothing to have gained over."
+            return "It has no parent that answers, so there is no gain to measure."
         if self.gain is None:
-            return f"No chain of votes joins it and {self.parent} yet."
+            return f"No chain of votes connects it with {self.parent} yet."
         if self.is_gain:
             return ""
         if self.gain.upper < 0:
-            return f"It lost against {self.parent}: nothing was gained, and so there is no price."
-        return "The interval of its gain holds 0, so that a point may have cost any amount: undefined."
+            return f"It lost against {self.parent}: there is no gain, so no cost per point."
+        return "The interval of its gain contains 0, so the cost per point is undefined."
 
     def _price(self, amount: float) -> Interval | None:
         if self.gain is None or not self.is_gain:

@@ -32,7 +32,9 @@ def card(run: Run) -> dict[str, list[Row]]:
 def fits(parent: LanguageModel, config: Any) -> dict[str, str]:
     """Return whether the export fits: GGUF is what programs that write text read."""
     if config.to == "gguf" and parent.kind != LanguageModel.Kind.POLICY:
-        return {"to": f"{parent.name} is a {parent.kind}, and only a policy can be a GGUF file; choose safetensors."}
+        return {
+            "to": f"{parent.name} is a {parent.kind}, and only policies can be exported as GGUF; choose safetensors."
+        }
     return {}
 
 
@@ -55,7 +57,7 @@ def exported_file(run: Run, name: str) -> Path:
     # Names come from a result that a recipe wrote: one that is no plain name of a file there is not served.
     is_plain = name == Path(name).name and path.parent == run.path / "export" and not path.is_symlink()
     if run.kind != "export" or name not in named or not is_plain:
-        raise Refused(404, file="The run has made no such file.")
+        raise Refused(404, file="The run has no such file.")
     if not path.is_file():
         raise Refused(410, file="The file is no longer on this machine; queue the export again with the same options.")
     return path

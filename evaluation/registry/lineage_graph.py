@@ -214,7 +214,11 @@ def _arrow(
             path += f" H{x + BOX_WIDTH}"
             at = (x + BOX_WIDTH, y + middle)
     start, end = every[link.start].model.name, every[link.end].model.name
-    return Arrow(path, link.is_reward, f"{start} rewarded {end}" if link.is_reward else f"{end} was made from {start}")
+    return Arrow(
+        path,
+        link.is_reward,
+        f"{start} is the reward model of {end}" if link.is_reward else f"{start} is the parent of {end}",
+    )
 
 
 def _lines(entry: LineageEntry, annotation_counts: Counter[int]) -> tuple[str, ...]:

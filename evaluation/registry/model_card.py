@@ -54,10 +54,10 @@ _SAID_ELSEWHERE = (
 )
 _WHAT = {
     "policy": "A language model that answers: it continues a conversation.",
-    "reward": "A reward model: it scores an answer as the annotators behind it would, and writes nothing.",
-    "tokenizer": "A tokenizer: it cuts text into the pieces that a model reads.",
+    "reward": "A reward model: it scores answers as its annotators do, and does not write.",
+    "tokenizer": "A tokenizer: it splits text into tokens.",
     "encoder": "An encoder: it reads a text in both directions and fills gaps.",
-    "seq2seq": "A sequence-to-sequence model: it was pretrained to write what is missing from a text.",
+    "seq2seq": "A sequence-to-sequence model: it was pretrained to write missing parts of a text.",
     "classifier": "A classifier: it gives a text one of a few labels.",
 }
 
@@ -79,7 +79,7 @@ def body(model: LanguageModel, *, readable: QuerySet[Project], has_lineage: bool
         _summary(model, entry),
         section("Lineage", _lineage(line) if has_lineage else ()),
         section("Data", _data(line)),
-        section("Annotations behind it", _judgements(line)),
+        section("Annotations", _judgements(line)),
         section("Licence", _licence(line)),
         section("Training", _training(entry)),
         section("Figures", _figures(entry, evaluations)),
@@ -134,7 +134,7 @@ def _ancestor(entry: LineageEntry) -> tuple[str, ...]:
     imported = model.origin if not model.origin.startswith("/") else "a folder"
     origin = model.parent.name if model.parent else "raw text" if entry.run else imported
     if entry.reward_model is not None:
-        origin += f", rewarded by {entry.reward_model.name}"
+        origin += f", with the reward model {entry.reward_model.name}"
     by = (
         f"run {entry.run.pk}, {kind_title(entry.run)}"
         if entry.run
@@ -182,8 +182,8 @@ def _judgements(line: list[LineageEntry]) -> list[str]:
     datasets = [dataset for entry in line for dataset in entry.datasets]
     texts = [f"- {one.in_words}" for one in judgements_in(datasets)]
     if texts:
-        return ["Each counted once, over every run in the lineage:", "", *texts]
-    return ["None: no annotation of this site has trained it or its ancestors."]
+        return ["Each annotation counts once, over all runs of the lineage:", "", *texts]
+    return ["None: neither the model nor its ancestors were trained on annotations of this site."]
 
 
 def _licence(line: list[LineageEntry]) -> list[str]:
@@ -195,7 +195,7 @@ def _licence(line: list[LineageEntry]) -> list[str]:
         for entry in line[:-1]
         if entry.model.licence != own_licence
     }
-    sentences += [f"- {plain(name)}, which went into it: {plain(licence)}" for name, licence in others.items()]
+    sentences += [f"- {plain(name)} (a source): {plain(licence)}" for name, licence in others.items()]
     return sentences if len(sentences) == 1 else [sentences[0], "", *sentences[1:]]
 
 
@@ -210,16 +210,19 @@ def _training(entry: LineageEntry) -> Iterator[str]:
     if chosen:
         yield ""
         yield from table(
-            ("Option", "Chosen", "What it does"), ((f"`{o.name}`", option_value(o.value), o.help) for o in chosen)
+            ("Option", "Chosen", "Description"), ((f"`{o.name}`", option_value(o.value), o.help) for o in chosen)
         )
     if left:
         yield ""
-        yield "Left at their defaults: " + ", ".join(f"`{o.name}={short(o.value)}`" for o in left) + "."
+        yield "Defaults: " + ", ".join(f"`{o.name}={short(o.value)}`" for o in left) + "."
     if run.amendments:
         yield ""
     for amendment in run.nameless_amendments:
         changes = ", ".join(f"`{name}={short(value)}`" for name, value in amendment.get("changes", {}).items())
-        yield f"- At its pause in step {amendment.get('step', '?')}, people chose: {changes or 'to go on as before'}."
+        yield (
+            f"- At its pause in step {amendment.get('step', '?')}, people chose: "
+            f"{changes or 'to continue without changes'}."
+        )
 
 
 def _figures(entry: LineageEntry, evaluations: list[Evaluation]) -> Iterator[str]:
@@ -271,7 +274,7 @@ def _arena(model: LanguageModel, readable: QuerySet[Project]) -> Iterator[str]:
             group = "people" if judge == "person" else "simulated annotators"
             yield (
                 f"- In {plain(project.name)}: rating {standing.rating:.0f}, 95 % interval {standing.lower:.0f} to "
-                f"{standing.upper:.0f}, rank {standing.ranks}, from {standing.battles:,} battles before {group} "
+                f"{standing.upper:.0f}, rank {standing.ranks}, from {standing.battles:,} battles with votes of {group} "
                 f"({plain(board.signature)})."
             )
 

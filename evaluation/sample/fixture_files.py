@@ -21,7 +21,7 @@ from typing import Any
 
 FIXTURE = Path(__file__).with_name("fixture")
 VERSION = 1
-REMEDY = "Make it anew from a finished turn with manage.py export_sample; see evaluation/sample/fixture/README.md."
+REMEDY = "Make it again from a finished turn with manage.py export_sample; see evaluation/sample/fixture/README.md."
 DATA, BASE = "@@data@@", "@@base@@"
 _RUN_MARK = re.compile(r"@@run:(\d+)(:padded)?@@")
 _RUN_PATH = re.compile(r"\bruns/(\d{6})\b")

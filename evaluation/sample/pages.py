@@ -24,13 +24,13 @@ def tour(request: HttpRequest) -> HttpResponse:
     """Go to a stop of a tour (`kind`, `stop`), or dismiss the tours (`stop=0`, or past the last)."""
     project = sample_project()
     if project is None or not can(request.user, "read", project):
-        messages.error(request, "There is no sample project here any more, so the tour ends.")
+        messages.error(request, "The sample project was removed, so the tour ends.")
         return _ended(request, redirect("home"))
     kind, number = request.POST.get("kind", ""), request.POST.get("stop", "")
     if number == "0" or number == str(LAST + 1):
         return _ended(request, redirect("project", project.slug))
     if kind not in TOURS or number not in map(str, range(1, LAST + 1)) or not can(request.user, RIGHTS[kind], project):
-        messages.error(request, f"A tour is one of {', '.join(TOURS)} that you may take, and a stop from 1 to {LAST}.")
+        messages.error(request, f"Choose a tour ({', '.join(TOURS)}) that you may take, and a stop from 1 to {LAST}.")
         return redirect("project", project.slug)
     response = redirect(address_of(TOURS[kind][int(number) - 1], project))
     _set(request, response, f"{kind}-{number}")
@@ -55,7 +55,9 @@ def _set(request: HttpRequest, response: HttpResponse, value: str) -> None:
 def remove(request: HttpRequest) -> HttpResponse:
     """Say what goes with the sample project, and remove it."""
     if not (isinstance(request.user, User) and request.user.is_staff):
-        return refused_page(request, Refused(403, role="Only staff of this installation remove the sample project."))
+        return refused_page(
+            request, Refused(403, role="Only staff of this installation can remove the sample project.")
+        )
     project = sample_project()
     if project is None:
         messages.error(request, "There is no sample project here.")

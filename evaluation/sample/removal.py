@@ -44,7 +44,7 @@ def remove(project: Project) -> int:
             connection.check_constraints()
     except IntegrityError as error:
         raise StillUsed(
-            "Another project uses a model or a row of the sample project, such as a run that begins from one of its "
+            "Another project uses a model or a row of the sample project, such as a run that starts from one of its "
             f"models; nothing was removed. {error}"
         ) from error
     remove_runs(runs)

@@ -19,8 +19,8 @@ from training.models import Run
 
 TOKENIZER = "tokenizer.json"
 BINARY = ".safetensors"
-CUT = "{}; its adapter is cut to rank {} for the sample project; figures are of the whole one"
-LEFT_OUT = "{}; its weights are left out of the sample project: it has its figures and answers, and gives no new ones"
+CUT = "{}; its adapter is reduced to rank {} for the sample project; the figures are of the full adapter"
+LEFT_OUT = "{}; the sample project has its figures and answers but not its weights, so it gives no new answers"
 
 
 def write_runs(folder: Path, ids: Ids, here: Callable[[str], str], base: str) -> None:

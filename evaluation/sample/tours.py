@@ -33,7 +33,8 @@ TOURS: dict[str, tuple[Stop, ...]] = {
         Stop(
             "project",
             "A project",
-            "Models answer everyday questions here, and people compare the answers. This one is finished: a real run.",
+            "In this project models answer everyday questions, and annotators compare the answers. It is a finished, "
+            "real run.",
         ),
         Stop(
             "arena",
@@ -43,23 +44,24 @@ TOURS: dict[str, tuple[Stop, ...]] = {
         Stop(
             "leaderboard",
             "Leaderboard",
-            "Votes make ratings. Each has an interval: where two overlap, nobody knows yet which is better.",
+            "Ratings come from votes. Each has an interval. If two intervals overlap, the better model is not "
+            "known yet.",
         ),
         Stop(
             "decisions",
             "Decisions",
-            "A rule that was set before any vote says which model is served. Each decision keeps its numbers.",
+            "A rule that was set before any vote decides which model is served. Each decision records its figures.",
         ),
         Stop(
             "model",
             "Model card",
-            "What it was made from, what it was measured on, and what it cost.",
+            "Its parent, its data, its evaluations and its cost.",
             of="model",
         ),
         Stop(
             "lineage",
             "Lineage",
-            "Follow a vote, link by link, to the weights that it changed and the rank that they earned.",
+            "Follow a vote, link by link, to the weights that it changed and to the rank of the model.",
             of="model",
         ),
     ),
@@ -67,49 +69,49 @@ TOURS: dict[str, tuple[Stop, ...]] = {
         Stop(
             "project",
             "Guidelines",
-            "Read the guidelines first: they say what a good answer is in this project.",
+            "Read the guidelines first. They define a good answer in this project.",
         ),
         Stop(
             "annotate",
             "Annotate",
-            "One item at a time. Answer with the keys that stand beside the buttons; skip what you cannot judge.",
+            "One item at a time. Use the keys on the buttons, and skip items that you cannot judge.",
         ),
         Stop(
             "shortcuts",
-            "Your keys",
-            "Change any key. The list under ? on the annotation page shows those of the item at hand.",
+            "My keys",
+            "Change any key. Press ? on the annotation page to see the keys of the current item.",
         ),
         Stop(
             "annotate-history",
             "Your annotations",
-            "Everything you said, newest first. For a while you can still change it.",
+            "All your annotations, newest first. You can change them for some time.",
         ),
         Stop(
             "quality-mine",
-            "How you annotate",
-            "How often you agree with others, and with yourself. Nobody is ranked by it.",
+            "My quality",
+            "How often you agree with others and with yourself. Annotators are not ranked.",
         ),
         Stop(
             "leaderboard",
-            "What it is for",
-            "Annotations of the train split taught these models; votes on other questions rank them.",
+            "The purpose",
+            "Annotations of the train split train models; votes on the eval split rank them.",
         ),
     ),
     "researcher": (
         Stop(
             "leaderboard",
             "Leaderboard",
-            "Start with the result: the PPO model stands above its parent, with an interval.",
+            "Start with the result: the PPO model is above its parent, with an interval.",
         ),
         Stop(
             "decisions",
             "Decisions",
-            "The rule, each check with its numbers, and what was decided. Nothing here was chosen after the fact.",
+            "The rule, each check with its figures, and the decision. Nothing was chosen afterwards.",
         ),
         Stop(
             "run",
             "A run",
-            "Curves, samples, settings and log of the PPO run. Any run can be queued again with changes.",
+            "Curves, samples, settings and log of the PPO run. You can queue any run again with changes.",
             of="run",
         ),
         Stop(
@@ -126,7 +128,7 @@ TOURS: dict[str, tuple[Stop, ...]] = {
         Stop(
             "choose-kind",
             "Your own run",
-            "Train, evaluate or export from any model here. In your own project the same pages are empty, and yours.",
+            "Train, evaluate or export from any model here. Your own project has the same pages.",
         ),
     ),
 }

@@ -23,7 +23,7 @@ MOST = 500
 class PeriodOut(serializers.Serializer):
     start = serializers.DateTimeField()
     votes = serializers.IntegerField()
-    held = serializers.IntegerField(help_text="Ever held by the software, released ones included.")
+    held = serializers.IntegerField(help_text="All votes that the system held, including released ones.")
     waiting = serializers.IntegerField()
     share = serializers.FloatField()
     interval = serializers.ListField(child=serializers.FloatField(), help_text="95 %, Wilson.")
@@ -52,7 +52,9 @@ class DecisionIn(Input):
     reason = serializers.CharField(max_length=200)
     ids = serializers.ListField(child=Id(), required=False, max_length=held_for_review.MOST_AT_ONCE)
     held_for = Choice(
-        list(held_for_review.REASONS.items()), required=False, help_text="In place of ids: all held for this."
+        list(held_for_review.REASONS.items()),
+        required=False,
+        help_text="Instead of ids: all votes that are held for this reason.",
     )
 
 
@@ -78,7 +80,7 @@ def held_rate(request: Request, project: Project) -> Response:
     methods=["GET"], responses={200: HeldVoteOut(many=True)} | refusals(400, 403, 404),
     parameters=[
         OpenApiParameter("held_for", enum=list(held_for_review.REASONS)),
-        OpenApiParameter("before", int, description="An id: only votes below it, to read on."),
+        OpenApiParameter("before", int, description="Only votes with a smaller id, to read the next page."),
     ],
 )  # fmt: skip
 @extend_schema(
@@ -97,7 +99,7 @@ def held_votes(request: Request, project: Project) -> Response:
     rows = held_for_review.held_votes(project, reason)
     if (before := request.query_params.get("before")) is not None:
         if (lowest := whole_number(before, None)) is None:
-            raise Refused(400, before=f"{before!r} is no id; give a whole number.")
+            raise Refused(400, before=f"{before!r} is not an id; send a whole number.")
         rows = rows.filter(pk__lt=lowest)
     return Response(HeldVoteOut(rows[:MOST], many=True).data)
 
@@ -108,7 +110,7 @@ def _decide(request: Request, project: Project) -> Response:
     form.is_valid(raise_exception=True)
     fields: dict[str, Any] = form.validated_data
     if ("ids" in fields) == ("held_for" in fields):
-        raise Refused(400, ids="Give either ids or held_for, and not both.")
+        raise Refused(400, ids="Send either ids or held_for, not both.")
     rows = held_for_review.held_votes(project, fields.get("held_for", ""))
     if "ids" in fields:
         rows = rows.filter(pk__in=fields["ids"])

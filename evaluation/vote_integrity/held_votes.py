@@ -58,7 +58,7 @@ class Period:
 def held_rate(project: Project, by: str) -> list[Period]:
     """Return the latest first; periods without a vote are left out. Raises ValueError on a period that there is not."""
     if by not in PERIODS:
-        raise ValueError(f"{by!r} is no period: use one of {', '.join(PERIODS)}.")
+        raise ValueError(f"{by!r} is not a period; use one of {', '.join(PERIODS)}.")
     cut, back = PERIODS[by]
     traces = VoteTrace.objects.of_people().filter(project=project, cast_at__gt=timezone.now() - back).order_by()
     rows = traces.annotate(start=cut("cast_at")).values_list("start", "held_for", "battle__comparison__status")
@@ -111,18 +111,16 @@ def decide(*, project: Project, rows: QuerySet[Comparison], status: str, reason:
     """
     require(by, "manage", project)
     if status not in DECISIONS:
-        raise Refused(400, status=f"{status!r} is not one of {', '.join(DECISIONS)}: a held vote counts or does not.")
+        raise Refused(400, status=f"{status!r} is not one of {', '.join(DECISIONS)}: release or exclude a held vote.")
     if not reason.strip():
-        raise Refused(400, reason="Say why: whoever cast the votes, and whoever reads the ledger, will want to know.")
+        raise Refused(400, reason="Enter a reason; the voters see it, and the ledger records it.")
     with transaction.atomic():
         # Locked, so that two managers at once do not overrule each other unseen.
         votes = list(rows.select_for_update(of=("self",))[: MOST_AT_ONCE + 1])
         if not votes:
-            raise Refused(409, votes="No held vote was chosen, or somebody has decided about them already.")
+            raise Refused(409, votes="Choose held votes; somebody may have decided about these already.")
         if len(votes) > MOST_AT_ONCE:
-            raise Refused(
-                413, votes=f"At most {MOST_AT_ONCE:,} votes at once; narrow the choice to one reason or page."
-            )
+            raise Refused(413, votes=f"At most {MOST_AT_ONCE:,} votes at once; choose one reason or one page.")
         return sum(
             set_status(rows=votes[first : first + _BATCH], status=status, reason=reason, by=by)
             for first in range(0, len(votes), _BATCH)

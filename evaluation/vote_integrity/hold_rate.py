@@ -40,9 +40,7 @@ def look(project: Project) -> bool:
         is_broken = counted(outage_key(project), seconds=OUTAGE_SECONDS) > 0 and _is_due(row.broken_told_at)
         if is_broken:
             row.broken_told_at = now
-            _warn(
-                project, "The puzzle of the arena cannot be given or checked: votes without it are held, none is lost."
-            )
+            _warn(project, "The arena's puzzle does not work: votes without it are held, and none is lost.")
         row.save()
     return is_jump or is_broken
 
@@ -60,7 +58,7 @@ def warn_of_holds(project: Project, held: dict[str, list[int]]) -> None:
     if total < AT_ONCE:
         return
     reasons = ", ".join(f"{Hold(kind).label} ({len(ids)})" for kind, ids in held.items())
-    _warn(project, f"{total} votes that counted are held now: {reasons}. Release them or exclude them.")
+    _warn(project, f"{total} votes that counted before are held now: {reasons}. Release or exclude them.")
 
 
 def _warn_of_jump(project: Project, usual: float, last: int) -> None:
@@ -70,7 +68,7 @@ def _warn_of_jump(project: Project, usual: float, last: int) -> None:
     _warn(
         project,
         f"More arena votes are held than usual: {held} of {votes} in the last day ({share:.0f} %), "
-        f"where up to {100 * usual:.0f} % would be no news.",
+        f"up to {100 * usual:.0f} % is usual.",
     )
     announce(
         project=project,

@@ -59,14 +59,16 @@ def decide(request: MemberRequest, project: Project) -> HttpResponse:
     except Refused as refused:
         return refused_page(request, refused, project=project)
     outcome = held_for_review.DECISIONS[Status(request.POST["status"])]
-    messages.success(request, f"{changed} vote{'s' if changed != 1 else ''} {outcome}; the ledger keeps who and why.")
+    messages.success(
+        request, f"{changed} vote{'s' if changed != 1 else ''} {outcome}. The ledger records who decided and why."
+    )
     query = f"?{urlencode({'reason': reason_held})}" if reason_held else ""
     return redirect(reverse("held-votes", args=[project.slug]) + query)
 
 
 def _chosen(request: HttpRequest, project: Project, reason: str) -> QuerySet[Comparison]:
     if reason and reason not in held_for_review.REASONS:
-        raise Refused(400, held_for=f"{reason!r} is no reason; use one of {', '.join(held_for_review.REASONS)}.")
+        raise Refused(400, held_for=f"{reason!r} is not a reason; use one of {', '.join(held_for_review.REASONS)}.")
     rows = held_for_review.held_votes(project, reason)
     if "all" in request.POST:
         return rows

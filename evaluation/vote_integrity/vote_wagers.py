@@ -171,9 +171,9 @@ def describe(suspicion: Suspicion, fitted: Fit, name: Callable[[Any], str]) -> s
     comparison = f"others would in {suspicion.expected:.1f}; a tie counts as half"
     match suspicion.kind:
         case _ if not suspicion.votes:
-            return "No votes that others' votes could be compared with."
+            return "There are no votes to compare with others."
         case "against":
-            return f"Preferred the model that others rate lower in {observed} of {votes} votes ({comparison})."
+            return f"Preferred the lower-rated model in {observed} of {votes} votes ({comparison})."
         case "first" | "second":
             return f"Chose the answer shown {suspicion.kind} in {observed} of {votes} votes ({comparison})."
         case "model":
@@ -182,5 +182,5 @@ def describe(suspicion: Suspicion, fitted: Fit, name: Callable[[Any], str]) -> s
                 f"{side} {name(fitted.models[suspicion.model])} in {observed} of {votes} of its battles ({comparison})."
             )
         case "ties":
-            return f"Called {observed} of {votes} a tie or both bad (at the board's share: {suspicion.expected:.1f})."
-    return f"{observed} of {votes} votes came within {HASTY_SECONDS:g} seconds of the one before."
+            return f"Gave {observed} of {votes} votes as tie or both bad (expected: {suspicion.expected:.1f})."
+    return f"{observed} of {votes} votes came within {HASTY_SECONDS:g} seconds of the previous vote."

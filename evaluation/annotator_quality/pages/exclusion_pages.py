@@ -66,8 +66,8 @@ def _page(request: MemberRequest, project: Project, person: Who) -> HttpResponse
 
 def _done(act: Exclusion) -> str:
     n = sum(act.touched["changing"].values())
-    clause = "1 annotation is" if n == 1 else f"{n:,} annotations are"
-    return f"Of {act.name} {clause} {act.status} now; it can be undone as one."
+    clause = "1 annotation" if n == 1 else f"{n:,} annotations"
+    return f"{clause} of {act.name} now {act.status}. You can undo this."
 
 
 @never_cache
@@ -90,7 +90,7 @@ def undo(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
     except Refused as refused:
         return refused_page(request, refused, project=project)
     n = sum(act.brought_back.values())
-    messages.success(request, f"{n:,} annotation{'' if n == 1 else 's'} of {act.name} stand as they stood before.")
+    messages.success(request, f"{n:,} annotation{'' if n == 1 else 's'} of {act.name} have their earlier status again.")
     return _back(request, project, act)
 
 

@@ -107,7 +107,7 @@ def imported_judge(request: MemberRequest, project: Project) -> HttpResponse:
 def imported_annotator(request: HttpRequest, project: Project) -> ImportedAnnotator:
     annotator_ = find_imported(project, request.GET.get("source", ""), request.GET.get("name", ""))
     if annotator_ is None:
-        raise Http404("No annotation was imported here under that name; the quality page lists those that were.")
+        raise Http404("There are no imported annotations under this name; the quality page lists the names.")
     return annotator_
 
 

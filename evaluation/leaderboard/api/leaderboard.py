@@ -21,18 +21,20 @@ from evaluation.leaderboard.snapshots import default_annotator_kind, left_out
 
 LEADERBOARD = [
     OpenApiParameter("project", str, required=True),
-    OpenApiParameter("judge", enum=AnnotatorKind.values, description="Whose votes; people's as soon as there are any."),
+    OpenApiParameter(
+        "judge", enum=AnnotatorKind.values, description="Whose votes; by default people's, if there are any."
+    ),
 ]
 
 
 def requested_board(request: Request) -> tuple[Project, str]:
     """Return the project and the kind of annotators that a request asks for. Refused with what to write instead."""
     if "project" not in request.query_params:
-        raise Refused(400, project="Say whose leaderboard: ?project=<slug>; GET projects/ lists them.")
+        raise Refused(400, project="Send the project: ?project=<slug>; GET projects/ lists them.")
     project = find_project(request.user, request.query_params["project"])
     judge = request.query_params.get("judge") or default_annotator_kind(project)
     if judge not in AnnotatorKind.values:
-        raise Refused(400, judge=f"{judge!r} is no kind of annotator; use {' or '.join(AnnotatorKind.values)}.")
+        raise Refused(400, judge=f"{judge!r} is not a kind of annotator; use {' or '.join(AnnotatorKind.values)}.")
     return project, judge
 
 
@@ -42,25 +44,25 @@ class AgainstOut(serializers.Serializer):
     lower = serializers.FloatField()
     upper = serializers.FloatField()
     verdict = serializers.CharField()
-    more_votes = serializers.IntegerField(allow_null=True, help_text="About so many more would decide it.")
+    more_votes = serializers.IntegerField(allow_null=True, help_text="About how many more votes decide it.")
 
 
 class FigureOut(serializers.Serializer):
     value = serializers.FloatField()
-    lower = serializers.FloatField(allow_null=True, help_text="Of the 95 % interval, by prompts.")
+    lower = serializers.FloatField(allow_null=True, help_text="Lower end of the 95 % interval, by prompts.")
     upper = serializers.FloatField(allow_null=True)
 
 
 class FluencyOut(serializers.Serializer):
     """Describe the model's answers to eval prompts beside its parent's; surprise and entropy in nats a token."""
 
-    under = serializers.CharField(source="parent.name", help_text="The parent, under which it is measured.")
+    under = serializers.CharField(source="parent.name", help_text="The parent that measures the surprise.")
     prompts = serializers.IntegerField()
     run = serializers.IntegerField(source="run_id", allow_null=True)
-    surprise = FigureOut(allow_null=True, help_text="Of its answers under its parent.")
+    surprise = FigureOut(allow_null=True, help_text="Surprise of its answers under its parent.")
     parents_surprise = FigureOut(allow_null=True, help_text="Of the parent's own answers to the same prompts.")
     surprise_above_parent = FigureOut(allow_null=True)
-    entropy = FigureOut(allow_null=True, help_text="Of the model at its own answers.")
+    entropy = FigureOut(allow_null=True, help_text="Entropy of the model at its own answers.")
     parents_entropy = FigureOut(allow_null=True)
     entropy_above_parent = FigureOut(allow_null=True)
     foreign_scripts = FigureOut(
@@ -73,7 +75,7 @@ class StandingOut(serializers.Serializer):
     model_id = serializers.IntegerField(source="model.pk")
     stage = serializers.CharField(source="model.stage")
     rating = serializers.FloatField()
-    lower = serializers.FloatField(help_text="Of the 95 % interval.")
+    lower = serializers.FloatField(help_text="Lower end of the 95 % interval.")
     upper = serializers.FloatField()
     rank = serializers.IntegerField(help_text="The best rank that the intervals allow.")
     worst_rank = serializers.IntegerField()
@@ -81,7 +83,7 @@ class StandingOut(serializers.Serializer):
     wins = serializers.IntegerField()
     ties = serializers.IntegerField()
     losses = serializers.IntegerField()
-    against = AgainstOut(allow_null=True, help_text="Its parent, or the nearest ancestor that has been in a battle.")
+    against = AgainstOut(allow_null=True, help_text="Its parent, or the nearest ancestor with battles.")
     fluency = FluencyOut(allow_null=True, help_text="By the newest evaluation of that measure; null without one.")
 
 
@@ -89,7 +91,9 @@ class LeaderboardOut(serializers.Serializer):
     project = serializers.CharField()
     judge = serializers.ChoiceField(AnnotatorKind.choices)
     votes = serializers.IntegerField()
-    judges = serializers.IntegerField(allow_null=True, help_text="How many voted; null before voters were first read.")
+    judges = serializers.IntegerField(
+        allow_null=True, help_text="The number of voters; null before voters were first read."
+    )
     left_out = serializers.DictField(child=serializers.IntegerField(), help_text="Votes that do not count, by status.")
     signature = serializers.CharField()
     created_at = serializers.DateTimeField(allow_null=True)
@@ -100,9 +104,9 @@ class LeaderboardOut(serializers.Serializer):
     responses={200: LeaderboardOut} | refusals(400, 404),
     parameters=[
         *LEADERBOARD,
-        OpenApiParameter("category", description="Votes on prompts of this category alone."),
-        OpenApiParameter("language", description="Votes on prompts in this language alone, by its ISO 639 code."),
-        OpenApiParameter("at", description="As the votes stood at this moment, such as 2026-03-31T18:00 (UTC)."),
+        OpenApiParameter("category", description="Only votes on prompts of this category."),
+        OpenApiParameter("language", description="Only votes on prompts in this language (ISO 639 code)."),
+        OpenApiParameter("at", description="The leaderboard at this time, such as 2026-03-31T18:00 (UTC)."),
     ],
 )
 @allows(get="read")

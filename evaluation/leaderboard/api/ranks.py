@@ -20,32 +20,36 @@ from evaluation.leaderboard.snapshots import current
 
 
 class PairOut(serializers.Serializer):
-    model = serializers.CharField(help_text="The one with the higher rating.")
+    model = serializers.CharField(help_text="The model with the higher rating.")
     against = serializers.CharField()
     votes = serializers.IntegerField()
     wins = serializers.IntegerField()
     ties = serializers.IntegerField()
     losses = serializers.IntegerField()
     score = serializers.FloatField(help_text="Mean of the model's votes, a tie as half.")
-    always_valid_lower = serializers.FloatField(help_text="Of the 95 % sequence that may be read after every vote.")
+    always_valid_lower = serializers.FloatField(help_text="Lower end of the always-valid 95 % interval.")
     always_valid_upper = serializers.FloatField()
-    expected = serializers.FloatField(allow_null=True, help_text="The score that the ratings expect.")
+    expected = serializers.FloatField(allow_null=True, help_text="The score that the ratings predict.")
     residual = serializers.FloatField(allow_null=True, help_text="In standard deviations.")
     verdict = serializers.ChoiceField(["better", "worse", "undecided"])
-    more_votes = serializers.IntegerField(allow_null=True, help_text="About so many more decide it; null: no number.")
+    more_votes = serializers.IntegerField(allow_null=True, help_text="About how many more votes decide it; null: none.")
 
 
 class FirstPlaceOut(serializers.Serializer):
-    votes = serializers.IntegerField(help_text="Without so many, another model would be first.")
+    votes = serializers.IntegerField(help_text="If this many votes were missing, another model would be first.")
     of = serializers.IntegerField()
     new_first = serializers.CharField()
-    is_minimal = serializers.BooleanField(help_text="Proven; else the fewest that a greedy search found.")
+    is_minimal = serializers.BooleanField(
+        help_text="true: proven minimal; false: the smallest that a greedy search found."
+    )
 
 
 class PairsOut(serializers.Serializer):
     project = serializers.CharField()
     judge = serializers.ChoiceField(AnnotatorKind.choices)
-    chi_square = serializers.FloatField(allow_null=True, help_text="All pairs against what the ratings expect.")
+    chi_square = serializers.FloatField(
+        allow_null=True, help_text="All pairs compared with the prediction of the ratings."
+    )
     degrees = serializers.IntegerField(allow_null=True)
     p_value = serializers.FloatField(allow_null=True)
     is_connected = serializers.BooleanField()
@@ -78,7 +82,9 @@ def pairs(request: Request) -> Response:
 
 class WayOut(serializers.Serializer):
     model = serializers.CharField()
-    connected = serializers.BooleanField(help_text="Joined by votes to the largest group; else beside nobody's rating.")
+    connected = serializers.BooleanField(
+        help_text="Connected by votes with the largest group; otherwise not comparable."
+    )
     way = serializers.CharField(help_text="plain, davidson, rao-kupper, style, reliability, drawn or elo.")
     rating = serializers.FloatField(allow_null=True)
     lower = serializers.FloatField(allow_null=True)
@@ -89,7 +95,9 @@ class WaysOut(serializers.Serializer):
     project = serializers.CharField()
     judge = serializers.ChoiceField(AnnotatorKind.choices)
     votes = serializers.IntegerField()
-    missing = serializers.DictField(child=serializers.CharField(), help_text="Ways that were not open, and why.")
+    missing = serializers.DictField(
+        child=serializers.CharField(), help_text="Ways that could not be computed, and why."
+    )
     rows = WayOut(many=True)
 
 

@@ -29,8 +29,8 @@ CHECKS = ("plain", "style", "drawn")  # on the page
 ADVANCED = ("plain", *MODELS, "reliability")  # behind a click; the API and the files have online Elo as well
 OTHER_POINTS = ("plain", *MODELS)  # the ranking's itself, and those whose points mean something else
 COLUMNS = ("model", "connected", "way", "rating", "lower", "upper")
-WORTH = {"length": ("twice as long", 1 / 3), "headers": ("with headers, against none", 1.0),
-         "lists": ("with lists, against none", 1.0), "bold": ("with bold words, against none", 1.0)}  # fmt: skip
+WORTH = {"length": ("twice as long", 1 / 3), "headers": ("with headers, instead of none", 1.0),
+         "lists": ("with lists, instead of none", 1.0), "bold": ("with bold words, instead of none", 1.0)}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class StyleWorth:
     def verdict(self) -> str:
         if self.lower > 0.5:
             return "is preferred"
-        return "is held against it" if self.upper < 0.5 else "makes no difference that can be seen"
+        return "is a disadvantage" if self.upper < 0.5 else "makes no visible difference"
 
 
 @in_project(get="read")
@@ -159,7 +159,7 @@ def _picture(ratings: AlternativeRatings, models: dict[int, LanguageModel]) -> S
         for column in columns
         if math.isfinite(column.rating[i]) and (column.key == "plain" or math.isfinite(column.lower[i]))
     ]
-    return interval_chart(rows, "Ratings by several ways of counting, with their 95 % intervals")
+    return interval_chart(rows, "Ratings under several assumptions, with their 95 % intervals")
 
 
 def _styles(ratings: AlternativeRatings) -> list[StyleWorth]:

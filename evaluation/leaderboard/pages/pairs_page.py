@@ -101,7 +101,7 @@ def _picture(findings: Findings, models: dict[int, LanguageModel]) -> Scene:
     order = findings.order[:MOST_DRAWN]
     names = [models[findings.models[i]].name for i in order]
     shares = [row[: len(order)] for row in findings.shares[: len(order)]]
-    return heat_map(names, shares, f"What each of {len(names)} models scored against each other, in percent")
+    return heat_map(names, shares, f"Scores of {len(names)} models against each other, in percent")
 
 
 def _exposures(findings: Findings, models: dict[int, LanguageModel]) -> list[Exposure]:

@@ -79,7 +79,7 @@ def _picture(history: History, models: dict[int, LanguageModel], indices: list[i
         )
         for i in indices
     ]
-    title = f"Ratings of {len(indices)} models at {len(times)} moments, with their 95 % intervals"
+    title = f"Ratings of {len(indices)} models at {len(times)} times, with their 95 % intervals"
     return line_chart(series, title, "rating", day_ticks(history.moments))
 
 

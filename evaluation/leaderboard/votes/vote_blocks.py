@@ -156,5 +156,5 @@ def places(ids: np.ndarray, models: Sequence[int]) -> np.ndarray:
     positions = np.searchsorted(model_ids, ids, sorter=order)
     indices = order[np.minimum(positions, len(model_ids) - 1)] if len(model_ids) else positions
     if not len(model_ids) or np.any(model_ids[indices] != ids):
-        raise ValueError("there is a vote about a model that is not among those given: read the counts anew.")
+        raise ValueError("a vote names a model that is not in the list of models: read the counts again.")
     return indices

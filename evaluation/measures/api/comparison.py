@@ -14,21 +14,21 @@ from annotate.core.permissions import models_seen
 from evaluation.measures import alignment_tax as tax
 from evaluation.measures import comparison_json, comparison_request, measured_tasks, paired_comparison
 
-_MODELS = "Ids parted by commas, two at least; without them all that were measured on the task's items."
+_MODELS = "At least two ids, separated by commas; by default all models that were measured on the task's items."
 
 
 @extend_schema(
     responses={200: OpenApiTypes.OBJECT} | refusals(400, 404),
     parameters=[
         OpenApiParameter("project", str, required=True),
-        OpenApiParameter("task", str, description="What they were measured on: its name, or measure:name."),
+        OpenApiParameter("task", str, description="The task: its name, or measure:name."),
         OpenApiParameter("models", str, description=_MODELS),
-        OpenApiParameter("runs", str, description="Ids of evaluation runs in place of task and models."),
+        OpenApiParameter("runs", str, description="Ids of evaluation runs instead of task and models."),
         OpenApiParameter(
-            "to", enum=[measured_tasks.FIRST, measured_tasks.PARENT], description="What each is set against."
+            "to", enum=[measured_tasks.FIRST, measured_tasks.PARENT], description="What each model is compared with."
         ),
-        OpenApiParameter("first", int, description="The model that the others are set against."),
-        OpenApiParameter("metric", str, description="By which parts of the task are told; the first there is."),
+        OpenApiParameter("first", int, description="The model that the others are compared with."),
+        OpenApiParameter("metric", str, description="The metric for parts of the task; by default the first."),
     ],
 )
 @allows(get="read")
@@ -37,18 +37,18 @@ def comparison(request: Request) -> Response:
     ones."""
     query = request.query_params
     if "project" not in query:
-        raise Refused(400, project="Say whose evaluations: ?project=<slug>; GET projects/ lists them.")
+        raise Refused(400, project="Send the project: ?project=<slug>; GET projects/ lists them.")
     project = find_project(request.user, query["project"])
     if (to := query.get("to", measured_tasks.FIRST)) not in (measured_tasks.FIRST, measured_tasks.PARENT):
-        raise Refused(400, to=f"{to!r} is none of {measured_tasks.FIRST}, {measured_tasks.PARENT}.")
+        raise Refused(400, to=f"{to!r} is unknown; use {measured_tasks.FIRST} or {measured_tasks.PARENT}.")
     request_ = comparison_request.read(query, project)
     if request_.task is None:
         names = ", ".join(f"{task.name} ({task.measure})" for task in request_.tasks) or "none yet"
-        raise Refused(400, task=f"No model was measured item by item on that. There is: {names}.")
+        raise Refused(400, task=f"No model has measurements by item on this task. The tasks are: {names}.")
     runs = request_.runs or ([] if query.get("models") or query.get("runs") else request_.candidates)
     if len(runs) < 2:
         measured = ", ".join(f"{run.parent_id} ({run.parent})" for run in request_.candidates)
-        raise Refused(400, models=f"Name two models at least that were measured on {request_.task.name}: {measured}.")
+        raise Refused(400, models=f"Send at least two models that were measured on {request_.task.name}: {measured}.")
     runs = runs[: comparison_request.MOST_MODELS]
     return Response(
         comparison_json.as_json(paired_comparison.compare(request_.task, runs, request_.to, request_.metric))
@@ -57,7 +57,9 @@ def comparison(request: Request) -> Response:
 
 @extend_schema(
     responses={200: OpenApiTypes.OBJECT} | refusals(400, 404),
-    parameters=[OpenApiParameter("project", str, required=True, description="Whose evaluations and arena.")],
+    parameters=[
+        OpenApiParameter("project", str, required=True, description="The project of the evaluations and the arena.")
+    ],
 )
 @allows(get="account, read")
 def alignment_tax(request: Request, pk: str) -> Response:
@@ -65,6 +67,6 @@ def alignment_tax(request: Request, pk: str) -> Response:
     base."""
     model = find(models_seen(request.user), pk, "model")
     if "project" not in request.query_params:
-        raise Refused(400, project="Say in which project it was measured: ?project=<slug>; GET projects/ lists them.")
+        raise Refused(400, project="Send the project: ?project=<slug>; GET projects/ lists them.")
     project = find_project(request.user, request.query_params["project"])
     return Response(tax.as_json(tax.panel(model, project)))

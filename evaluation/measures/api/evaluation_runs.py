@@ -45,8 +45,8 @@ class CleanOut(serializers.Serializer):
 class EvaluationOut(serializers.ModelSerializer):
     project = serializers.SerializerMethodField()
     model_name = serializers.CharField(source="model.name")
-    opponent_name = serializers.SerializerMethodField(help_text="Of a win rate: whom it was set against.")
-    clean = CleanOut(help_text="Without items that were seen in training.")
+    opponent_name = serializers.SerializerMethodField(help_text="The opponent of a win rate.")
+    clean = CleanOut(help_text="The figure without items that were seen in training.")
 
     class Meta:
         model = Evaluation
@@ -68,7 +68,10 @@ class Measuring(Input):
     name = serializers.CharField(max_length=120)
     dataset = Id(required=False, allow_null=True, default=None)
     other_dataset = Id(
-        required=False, allow_null=True, default=None, help_text="What to measure on; without one the project's own."
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="The dataset to measure on; by default the project's own data.",
     )
     reward_model = Id(required=False, allow_null=True, default=None, help_text="The judge of a win rate by reward.")
     config = serializers.DictField(
@@ -110,10 +113,10 @@ class Evaluations(DeclaredViewSet):
             PROJECT,
             OpenApiParameter("model", int),
             OpenApiParameter("run", int),
-            OpenApiParameter("task", description="What it was measured on."),
+            OpenApiParameter("task", description="The task."),
             OpenApiParameter("metric"),
-            OpenApiParameter("group", description="A part of the task; empty for the whole alone."),
-            OpenApiParameter("standing", bool, description="The newest of each model, task, group and metric alone."),
+            OpenApiParameter("group", description="A part of the task; empty: only the whole."),
+            OpenApiParameter("standing", bool, description="Only the newest of each model, task, group and metric."),
         ],
     )
     def list(self, request: Request) -> Response:
@@ -131,7 +134,7 @@ class Evaluations(DeclaredViewSet):
 
     def _standing(self, request: Request) -> QuerySet[Evaluation]:
         if "project" not in request.query_params:
-            raise Refused(400, project="Say whose figures: standing=true needs ?project=<slug>.")
+            raise Refused(400, project="standing=true needs a project: ?project=<slug>.")
         project = find_project(request.user, request.query_params["project"])
         return evaluations.standing(project, Chosen(groups=True))
 
@@ -186,22 +189,22 @@ class Evaluations(DeclaredViewSet):
 
 
 class ItemOut(serializers.Serializer):
-    id = serializers.CharField(help_text="The same for every model that was measured on it.")
-    hash = serializers.CharField(help_text="Of what was asked.")
+    id = serializers.CharField(help_text="The same for every model on this task.")
+    hash = serializers.CharField(help_text="Hash of the question.")
     group = serializers.CharField()
-    contaminated = serializers.BooleanField(allow_null=True, help_text="Null: too short to tell, or nobody looked.")
-    seen_in = serializers.ListField(child=serializers.CharField(), help_text="Training files that hold it.")
+    contaminated = serializers.BooleanField(allow_null=True, help_text="null: too short to check, or not checked.")
+    seen_in = serializers.ListField(child=serializers.CharField(), help_text="Training files that contain it.")
     counts = serializers.DictField(
         child=serializers.ListField(child=serializers.FloatField()),
-        help_text="What the metric of that name is a function of, once it is added up over items.",
+        help_text="The counts that, summed over items, give the metric.",
     )
-    values = serializers.DictField(child=serializers.FloatField(allow_null=True), help_text="Of this item alone.")
-    shown = serializers.DictField(allow_null=True, help_text="The texts; null for those who may not read them.")
+    values = serializers.DictField(child=serializers.FloatField(allow_null=True), help_text="The metrics of this item.")
+    shown = serializers.DictField(allow_null=True, help_text="The texts; null if you may not read them.")
 
 
 class ItemsOut(serializers.Serializer):
     run = serializers.IntegerField()
-    count = serializers.IntegerField(help_text="How many items fit.")
+    count = serializers.IntegerField(help_text="The number of matching items.")
     offset = serializers.IntegerField()
     items = ItemOut(many=True)
 
@@ -212,12 +215,16 @@ _WHICH = {"yes": YES, "no": NO, "unknown": UNKNOWN}
 @extend_schema(
     responses={200: ItemsOut} | refusals(400, 404),
     parameters=[
-        OpenApiParameter("offset", int, description="How many to pass over; 0 is the first."),
-        OpenApiParameter("limit", int, description=f"At most so many, up to {MOST_ITEMS}; 100 without it."),
+        OpenApiParameter("offset", int, description="The number of items to skip."),
+        OpenApiParameter("limit", int, description=f"The maximum number, up to {MOST_ITEMS}; by default 100."),
         OpenApiParameter("group"),
-        OpenApiParameter("right", enum=list(_WHICH), description="unknown: a tie, or nothing that is right or wrong."),
-        OpenApiParameter("seen", enum=list(_WHICH), description="In the training data of the model."),
-        OpenApiParameter("order", enum=["worst", "best"], description="By the first metric; else as measured."),
+        OpenApiParameter("right", enum=list(_WHICH), description="unknown: a tie, or an item without right and wrong."),
+        OpenApiParameter(
+            "seen", enum=list(_WHICH), description="Whether the item is in the training data of the model."
+        ),
+        OpenApiParameter(
+            "order", enum=["worst", "best"], description="By the first metric; by default in the order of the task."
+        ),
     ],
 )
 @allows(get="read")
@@ -230,7 +237,7 @@ def run_items(request: Request, pk: str) -> Response:
     except items.Damaged as error:
         raise Refused(409, run=str(error)) from error
     if index is None:
-        raise Refused(404, run=f"Run {run.pk} has left no items: it evaluates nothing, or has not ended.")
+        raise Refused(404, run=f"Run {run.pk} has no items: it is not an evaluation, or has not ended.")
     offset, limit = _number(request, "offset", 0, LARGEST_ID), _number(request, "limit", 100, MOST_ITEMS)
     indices = items.chosen(index, _choice(request, index))
     texts = may_read_texts(request.user, run)
@@ -254,7 +261,7 @@ def _choice(request: Request, index: Index) -> Choice:
     group, order = query_params.get("group", ""), query_params.get("order", "")
     if group and group not in index.groups:
         text = ", ".join(index.groups[:20]) or "it has none"
-        raise Refused(400, group=f"{group!r:.120} is no group of this run ({text}).")
+        raise Refused(400, group=f"{group!r:.120} is not a group of this run ({text}).")
     if order not in ORDERS:
         raise Refused(400, order=f"{order!r:.60} is not one of worst, best.")
     return Choice(group=group, order=order if index.metric else "", **filters)
@@ -264,5 +271,5 @@ def _number(request: Request, name: str, default: int, highest: int) -> int:
     value = request.query_params.get(name, str(default))
     number = whole_number(value, None)
     if number is None or number > highest:
-        raise Refused(400, **{name: f"{value!r:.60} is no whole number from 0 to {highest:,}."})
+        raise Refused(400, **{name: f"{value!r:.60} is not a whole number from 0 to {highest:,}."})
     return number

@@ -131,8 +131,8 @@ def summaries(panel: Panel) -> list[str]:
         worse = [_named(row, t) for row, t in known_rows if t.verdict == "worse"]
         better = [_named(row, t) for row, t in known_rows if t.verdict == "better"]
         parts = [
-            f"worse beyond doubt in {_list(worse)}" if worse else "worse beyond doubt in nothing",
-            f"better beyond doubt in {_list(better)}" if better else "better beyond doubt in nothing",
+            f"worse beyond doubt in {_list(worse)}" if worse else "nowhere worse beyond doubt",
+            f"better beyond doubt in {_list(better)}" if better else "nowhere better beyond doubt",
         ]
         undecided = len(known_rows) - len(worse) - len(better)
         rest = f"; {undecided} of {len(known_rows)} undecided" if undecided else ""

@@ -36,14 +36,14 @@ class EvaluationForm(RunForm):
                 del self.fields[_PREFIX + field.name]
         models = models_for(measure, project)
         self._choose("parent", models, "the model to measure")
-        self._choose("other_dataset", datasets_for(measure, project), f"to measure on; none: {measure.default_data}")
+        self._choose("other_dataset", datasets_for(measure, project), f"the data; empty: {measure.default_data}")
         if measure.needs_dataset:
-            self.fields["other_dataset"].help_text = "to measure on"
+            self.fields["other_dataset"].help_text = "the data"
             self.fields["other_dataset"].initial = datasets_for(measure, project).first()
         if not measure.takes:
             del self.fields["other_dataset"]
         if measure.name == "win_rate":
-            self.fields["reward_model"].help_text = "where judged_by is reward"
+            self.fields["reward_model"].help_text = "only if judged_by is reward"
             self.fields["reward_model"].initial = None
         else:
             del self.fields["reward_model"]
@@ -51,7 +51,7 @@ class EvaluationForm(RunForm):
         if measure.name == "win_rate":
             self._offer_opponents(project)
         self.fields["also"] = forms.ModelMultipleChoiceField(
-            own_models, required=False, widget=forms.CheckboxSelectMultiple, label="Measure these models alike"
+            own_models, required=False, widget=forms.CheckboxSelectMultiple, label="Measure more models in the same way"
         )
 
     def _choose(self, name: str, queryset: Any, help_text: str) -> None:

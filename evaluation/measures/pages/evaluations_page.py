@@ -31,7 +31,7 @@ from training.models import Run
 
 MOST_FAILED = 6
 MOST_COMPARED = 12  # in one table of differences
-OF_ITS_RUN = "Told by the runs that made them"  # figures of a run that measures its own model, on what it held out
+OF_ITS_RUN = "From the runs of the models"  # figures of a run that measures its own model, on what it held out
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ def _index(run: Run) -> Index:
     except items.Damaged as error:
         raise Http404(str(error)) from error
     if index is None:
-        raise Http404("This run has left no items.")
+        raise Http404("This run has no items.")
     return index
 
 

@@ -73,7 +73,9 @@ def _queue(request: HttpRequest, project: Project, form: EvaluationForm, earlier
 def _queued(request: HttpRequest, project: Project, runs: list[Run]) -> HttpResponse:
     if len(runs) == 1:
         return redirect("run", runs[0].pk)
-    messages.success(request, f"{len(runs)} runs are queued, one for each model; their figures come side by side.")
+    messages.success(
+        request, f"{len(runs)} runs are queued, one for each model. You can compare their figures when they have ended."
+    )
     return redirect("evaluations", project.slug)
 
 

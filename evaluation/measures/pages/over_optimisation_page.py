@@ -20,13 +20,13 @@ COLUMNS = ("judges", "first_step", "last_step", "votes", "expected", "preferred"
 @allows(get="read")
 def download(request: HttpRequest, run_id: int, format: str) -> HttpResponse:
     if format not in ("csv", "json", "png"):
-        raise Http404("There is a csv, a json and a png.")
+        raise Http404("The formats are csv, json and png.")
     run, refusal = find_run(request, run_id)
     if refusal:
         return refusal
     panel = over_optimisation_panel.of_run(run) if run.kind == "ppo" else None
     if panel is None:
-        raise Http404("This run has no score to set people against.")
+        raise Http404("This run has no score to compare with people.")
     name = f"run-{run.pk}-score-and-people.{format}"
     rows = [row for side in panel["sides"] for row in flat_rows(side)]
     if format == "csv":

@@ -47,5 +47,5 @@ def says(tested: Tested) -> str:
     if tested.verdict == "worse":
         return "worse beyond doubt"
     if tested.more is not None and tested.more > d.n:
-        return f"undecided; about {float(f'{tested.more:.2g}'):,.0f} items would settle it"
+        return f"undecided; about {float(f'{tested.more:.2g}'):,.0f} items would decide it"
     return "undecided"

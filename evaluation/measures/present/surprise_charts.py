@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from training.models import Run
 
 WIDTH, BAND, LABELS = 640, 46, 150  # of the picture; a band for each group, its name to the left
-TITLES = {"bits_per_byte": "Surprise", "difference": "Surprise beyond that of the model it was made from"}
-UNITS = {"bits_per_byte": "bits per byte", "difference": "bits per byte, less the parent's"}
+TITLES = {"bits_per_byte": "Surprise", "difference": "Surprise above the parent's"}
+UNITS = {"bits_per_byte": "bits per byte", "difference": "bits per byte, minus the parent's"}
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,9 @@ MOST = 500
 class ToleranceField(Input):
     task = serializers.CharField(max_length=200)
     metric = serializers.CharField(max_length=60)
-    worst = serializers.FloatField(min_value=0, help_text="How much worse than the parent at most, in its own unit.")
+    worst = serializers.FloatField(
+        min_value=0, help_text="The maximum loss compared with the parent, in the metric's unit."
+    )
 
 
 class NewRule(Input):
@@ -64,7 +66,7 @@ class CheckOut(serializers.Serializer):
     title = serializers.CharField()
     state = serializers.ChoiceField(["met", "not yet", "broken"])
     sentence = serializers.CharField()
-    more = serializers.CharField(help_text="What evidence would decide it; empty when it is decided.")
+    more = serializers.CharField(help_text="The evidence that would decide it; empty if it is decided.")
     numbers = serializers.DictField()
 
 
@@ -81,7 +83,7 @@ class CandidacyOut(serializers.Serializer):
 
 class DecisionOut(serializers.ModelSerializer):
     model = serializers.IntegerField(source="candidacy.model_id", default=None, allow_null=True)
-    by_rule = serializers.SerializerMethodField(help_text="True where no person did it.")
+    by_rule = serializers.SerializerMethodField(help_text="true: automatic; false: a person decided.")
 
     class Meta:
         model = Decision
@@ -94,16 +96,16 @@ class DecisionOut(serializers.ModelSerializer):
 class RateOut(serializers.Serializer):
     model_a = serializers.CharField(source="a.name")
     model_b = serializers.CharField(source="b.name")
-    probability = serializers.FloatField(help_text="Of the next battle; over all pairs they sum to 1.")
-    why = serializers.CharField(help_text="Why it is drawn more often; empty for most.")
+    probability = serializers.FloatField(help_text="The probability of the next battle; all pairs sum to 1.")
+    why = serializers.CharField(help_text="Why it is drawn more often; usually empty.")
 
 
 class DisputeOut(serializers.Serializer):
-    item = serializers.CharField(source="key", help_text="As POST takes it.")
+    item = serializers.CharField(source="key", help_text="The key for POST.")
     prompt = serializers.IntegerField(source="prompt.pk")
     completions = serializers.SerializerMethodField()
     between = serializers.CharField()
-    width = serializers.FloatField(help_text="0 is one mind, near 1 an even split of many.")
+    width = serializers.FloatField(help_text="0: no disagreement; near 1: an even split of many.")
     judged = serializers.IntegerField()
     reason = serializers.CharField()
 
@@ -118,7 +120,7 @@ class AskAgain(Input):
 
 class AskedAgainOut(serializers.Serializer):
     asked = serializers.IntegerField()
-    waiting = serializers.IntegerField(help_text="Items asked again that still wait for an annotator.")
+    waiting = serializers.IntegerField(help_text="Items that were asked again and wait for annotators.")
 
 
 class IntervalOut(serializers.Serializer):
@@ -135,7 +137,7 @@ class CostOut(serializers.Serializer):
     cpu_seconds = serializers.FloatField()
     wall_seconds = serializers.FloatField()
     votes = serializers.IntegerField()
-    gain = IntervalOut(allow_null=True, help_text="Rating points over its parent.")
+    gain = IntervalOut(allow_null=True, help_text="Rating points above its parent.")
     seconds_per_point = IntervalOut(allow_null=True)
     votes_per_point = IntervalOut(allow_null=True)
     why_no_price = serializers.CharField()

@@ -51,8 +51,8 @@ class BearerScheme(OpenApiAuthenticationExtension):
 class DefaultModelOut(serializers.Serializer):
     model = serializers.IntegerField(source="model.pk")
     name = serializers.CharField(source="model.name")
-    endpoint = serializers.CharField(help_text="The base_url for an OpenAI client; told to researchers.")
-    served_name = serializers.CharField(help_text="The `model` of its requests; likewise.")
+    endpoint = serializers.CharField(help_text="The base_url for an OpenAI client; only for researchers.")
+    served_name = serializers.CharField(help_text="The `model` of its requests; only for researchers.")
     since = serializers.DateTimeField(source="created_at")
     why = serializers.CharField(source="reason")
     is_automatic = serializers.BooleanField()
@@ -79,7 +79,7 @@ class MessageOut(serializers.Serializer):
     role = serializers.CharField()
     content = serializers.CharField()
     reasoning = serializers.CharField(
-        required=False, help_text="What the model thought before it answered; left out where it did not think aloud."
+        required=False, help_text="The model's reasoning before the answer, if there is any."
     )
 
 
@@ -119,12 +119,14 @@ def chat_completions(request: Request, project: Project) -> Response:
     served = _served(project).model
     require_talk(request.user, served, project)
     if served.retired_at is not None:
-        raise Refused(409, model=f"{served} is served by default and was retired; a manager promotes another model.")
+        raise Refused(
+            409, model=f"{served} is served by default and was retired; ask a manager to promote another model."
+        )
     chat_in = ChatIn(data=request.data)
     chat_in.is_valid(raise_exception=True)
     fields = chat_in.validated_data
     if fields["stream"]:
-        raise Refused(400, stream="Answers come whole here; leave it out, or ask the model's own server.")
+        raise Refused(400, stream="Streaming is not possible here; leave it out, or use the model's own server.")
     try:
         sampling, room = sampling_for(project, served), fields.get("max_completion_tokens") or fields.get("max_tokens")
         with waiting.aside_in_thread(f"user:{request.user.pk}"):
@@ -158,5 +160,5 @@ def _chat_completion(name: str, reply: model_server.Reply) -> dict[str, Any]:
 def _served(project: Project) -> Promotion:
     in_force = served_model.promoted(project)
     if in_force is None:
-        raise Refused(404, project=f"{project} serves nothing by default yet; a manager promotes a model.")
+        raise Refused(404, project=f"{project} has no default model yet; ask a manager to promote one.")
     return in_force

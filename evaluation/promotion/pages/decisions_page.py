@@ -104,7 +104,7 @@ def rule(request: MemberRequest, project: Project) -> HttpResponse:
         except Refused as refused:
             context = _rule_form(project, request.POST.dict()) | {"errors": refused.errors}
             return render(request, "evaluation/promotion/rule_form.html", context, status=refused.status)
-        messages.success(request, "The rule is in force. Every candidate has been looked at by it.")
+        messages.success(request, "The rule is saved. All candidates are checked by it.")
         return redirect("decisions", project.slug)
     return render(request, "evaluation/promotion/rule_form.html", _rule_form(project, None))
 
@@ -147,7 +147,7 @@ def cost(request: HttpRequest, project: Project) -> HttpResponse:
 @allows(get="account")
 def notice_list(request: MemberRequest) -> HttpResponse:
     """Show what one was told, the latest first, and mark it as seen; new lines are marked once more."""
-    rows = list(request.user.notices.select_related("project", "alert")[:100])
+    rows = list(request.user.notices.select_related("project")[:100])
     new = {row.pk for row in rows if row.seen_at is None}
     if request.method == "GET":
         notices.mark_seen(user=request.user, ids=new)

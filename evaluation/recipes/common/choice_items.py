@@ -61,7 +61,7 @@ def read_items(rows: Iterable[tuple[Place, Row]], limit: int) -> Items:
         )
     if not placed_items:
         raise RecipeFailure(
-            "no_items", "There are no items to choose in.", "Choose a task of choices, or one of the suites."
+            "no_items", "There are no items with choices.", "Choose a task of choices, or one of the suites."
         )
     named = _named([item for _, item in placed_items])
     order = sorted(range(len(named)), key=lambda i: hashlib.sha256(named[i].text.encode("utf-8")).digest())

@@ -137,7 +137,7 @@ def mark(run: RunDirectory, items: Sequence[Sequence[str]], folders: Iterable[st
                 files_of_item[item][name] = None
             done += size
             if number % 5000 == 0:
-                run.progress("looking for the items in the training data", done, total)
+                run.progress("searching for the items in the training data", done, total)
     marks.seen_in = [list(names) for names in files_of_item]
     marks.too_short = [short and not names for short, names in zip(index.too_short, files_of_item, strict=True)]
     return marks
@@ -152,8 +152,9 @@ def _texts(path: Path) -> Iterator[tuple[int, str]]:
             except ValueError as error:
                 raise RecipeFailure(
                     "training_data_unreadable",
-                    f"Line {number} of {path.name} in the dataset {path.parent.name[:12]} is no JSON: {error}.",
-                    "Freeze that dataset again, or measure without looking for contamination (config.contamination).",
+                    f"Line {number} of {path.name} in the dataset {path.parent.name[:12]} is not valid JSON: {error}.",
+                    "Freeze that dataset again, or measure without the search for contamination "
+                    "(config.contamination).",
                 ) from error
             size = len(line)
             for text in strings_of(row):

@@ -46,7 +46,7 @@ def load(folder: str) -> tuple[Any, Any]:
     if not folder:
         raise RecipeFailure(
             "no_log_probabilities",
-            "This model has no weights here, and an endpoint does not tell the probability of texts that are given.",
+            "This model has no weights here, and an endpoint does not return probabilities of given texts.",
             "Import its weights, or measure it by its answers: overlap, or win rate.",
         )
     for name, kind, other_measure in (
@@ -57,13 +57,13 @@ def load(folder: str) -> tuple[Any, Any]:
             raise RecipeFailure(
                 "not_a_language_model",
                 f"A {kind} gives no probabilities of texts.",
-                f"Measure it by {other_measure}, or choose the model that it was made from.",
+                f"Measure it by {other_measure}, or choose its parent.",
             )
     model, tokenizer = loading.load_policy(folder)
     if looks_ahead(model):
         raise RecipeFailure(
             "looks_ahead",
-            "This model sees the tokens that it is asked to foresee, as masked models do; its figures would be wrong.",
+            "This model sees the tokens that it should predict, like masked models; its figures would be wrong.",
             "Choose a causal language model.",
         )
     return model, tokenizer

@@ -29,7 +29,7 @@ from evaluation.metrics import figure_intervals as intervals
 from evaluation.recipes.common import contamination
 from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
 
-NOT_LOOKED = "Items were not looked for in the training data, as this run was told."
+NOT_LOOKED = "This run did not search for items in the training data, because the option is off."
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ class Figures:
             return None
         except ValueError as error:
             raise RecipeFailure(
-                "not_a_number", f"No figure can be given: {error}", "Look at the items, and leave out what is empty."
+                "not_a_number", f"There is no valid figure: {error}", "Check the items, and leave out empty ones."
             ) from error
         if figure.note:
             self.notes.append(f"{group}: {figure.note}" if group else figure.note)
@@ -167,12 +167,12 @@ def _matrix(name: str, rows: list[list[float]]) -> np.ndarray:
 
 def _check(items: Sequence[Item]) -> None:
     if not items:
-        raise RecipeFailure("no_items", "There is nothing to measure on.", "Give the task at least one item.")
+        raise RecipeFailure("no_items", "There are no items to measure on.", "Add at least one item to the task.")
     ids: set[str] = set()
     for item in items:
         if item.id in ids:
             raise RecipeFailure(
-                "id_repeats", f"Two items have the id {item.id!r}.", "Give every item of the task an id of its own."
+                "id_repeats", f"Two items have the id {item.id!r}.", "Give each item of the task a unique id."
             )
         ids.add(item.id)
         if item.counts.keys() != items[0].counts.keys():
@@ -204,17 +204,17 @@ def _write_items(path: Path, items: list[Item], marks: contamination.Marks | Non
 def _contamination_notes(marks: contamination.Marks | None, is_contaminated: np.ndarray) -> list[str]:
     """Return what a reader must know of the search for items in the training data."""
     if marks is None:
-        return ["Nothing is known of what this model was trained on here, so no item could be looked for in it."]
+        return ["The training data of this model is not known here, so items were not searched for in it."]
     n, n_contaminated, short = len(is_contaminated), int(is_contaminated.sum()), sum(marks.too_short)
     notes = [
-        f"{n_contaminated} of {n} items {'stands' if n_contaminated == 1 else 'stand'} in the training data "
+        f"{n_contaminated} of {n} items {'is' if n_contaminated == 1 else 'are'} in the training data "
         f"({contamination.RULE})."
     ]
     if short:
         phrase = f"fewer than {contamination.FEWEST_WORDS} words of their own"
-        notes.append(f"{short} item{' has' if short == 1 else 's have'} {phrase}: too short to tell.")
+        notes.append(f"{short} item{' has' if short == 1 else 's have'} {phrase}: too short to check.")
     if n_contaminated == n:
-        notes.append("Every item was seen in training, so there is no figure without seen ones.")
+        notes.append("All items were seen in training, so there is no figure without seen items.")
     return notes
 
 

@@ -44,7 +44,7 @@ TRIES = 6
 BACKOFF = 1.0  # seconds before the second try; doubled each time, a minute at most
 LONGEST_WAIT = 60.0
 GIVE_UP_AFTER = 10  # replies in a row, from the first on, none of which holds a verdict
-_INSIDE = f"Name a judge that everybody reaches, or have the operator name this one in {outbound.VARIABLE}."
+_INSIDE = f"Use a public judge, or ask the operator to add this one to {outbound.VARIABLE}."
 _KEPT = 2000  # characters of a reply
 
 Messages = list[dict[str, str]]
@@ -102,9 +102,9 @@ def unreadable(reply: str, unread: int, n_asked: int) -> RecipeFailure:
     print(f"A reply of the judge without a verdict: {reply[:200]!r}", file=sys.stderr, flush=True)
     return RecipeFailure(
         "judge_unreadable",
-        f"{unread} of {n_asked} replies of the judge hold no verdict; the log has one of them.",
-        "Choose a judge that follows the rubric (it is to end with [[A]], [[B]] or [[C]]), or give it more "
-        "judge_tokens to reason in.",
+        f"{unread} of {n_asked} replies of the judge have no verdict; the log has an example.",
+        "Choose a judge that follows the rubric (it must end with [[A]], [[B]] or [[C]]), or allow more "
+        "judge_tokens for its reasoning.",
     )
 
 
@@ -170,7 +170,7 @@ class _Asker:
         raise RecipeFailure(
             "judge_unreachable",
             f"The judge gave no answer in {TRIES} tries; the last one ended with {failure}",
-            "Check judge_url and that its server runs, then resume this run: what it has said is kept.",
+            "Check judge_url and that its server runs, then resume this run; its replies are kept.",
         )
 
     def _request(self, ask: Ask) -> Row:
@@ -198,7 +198,7 @@ class _Asker:
             self._next = begin + apart
         self.stop_event.wait(max(0.0, begin - time.monotonic()))
         if self.stop_event.is_set():
-            raise RecipeFailure("judge_stopped", "Another question to the judge failed.", "See that one.")
+            raise RecipeFailure("judge_stopped", "Another question to the judge failed.", "The log has that failure.")
 
     def _later(self, number: int, retry_after: str | None) -> None:
         """Wait before asking again. Nobody asks before the server's own time; without one, this question waits twice as
@@ -224,7 +224,7 @@ def _row(ask: Ask, body: bytes) -> Row:
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise RecipeFailure(
             "judge_not_understood",
-            "What answers at judge_url does not speak OpenAI's protocol.",
+            "The server at judge_url has no OpenAI-compatible API.",
             "Check the address: it usually ends with /v1.",
         ) from error
     reply_text = valid_text(reply)
@@ -236,12 +236,12 @@ def _refused(ask: Ask, code: int, text: str) -> Row:
     wrong."""
     if code in (401, 403):
         raise RecipeFailure(
-            "judge_refuses", f"The judge did not let us in ({text}).",
-            "Name the variable with its key as judge_key_variable, or have the key renewed.",
+            "judge_refuses", f"The judge does not accept the key ({text}).",
+            "Enter the variable with its key as judge_key_variable, or renew the key.",
         )  # fmt: skip
     if code in (404, 405) or 300 <= code < 400:
         raise RecipeFailure(
-            "judge_unknown", f"The server knows no such address or model ({text}).",
+            "judge_unknown", f"The server does not know this address or model ({text}).",
             "Check judge_url, which usually ends with /v1, and judge_model.",
         )  # fmt: skip
     return {"key": ask.key, "verdict": None, "reply": text}

@@ -40,25 +40,23 @@ def key_from(variable: str, url: str) -> str:
     if not variable.startswith(KEY_VARIABLE):
         raise RecipeFailure(
             "judge_key",
-            f"judge_key_variable {variable!r} does not begin with {KEY_VARIABLE}: it might hold another secret.",
-            f"Have whoever runs the worker set {KEY_VARIABLE} or {KEY_VARIABLE}_<NAME>, and name that.",
+            f"judge_key_variable {variable!r} does not start with {KEY_VARIABLE}: it could hold another secret.",
+            f"Ask the operator of the worker to set {KEY_VARIABLE} or {KEY_VARIABLE}_<NAME>, and use that.",
         )
     if not os.environ.get(variable):
         raise RecipeFailure(
-            "judge_key", f"The environment variable {variable} is not set where this run works.",
-            "Have whoever runs the worker set it and start the worker again.",
+            "judge_key", f"The environment variable {variable} is not set for the worker.",
+            "Ask the operator to set it and to restart the worker.",
         )  # fmt: skip
     address_variable = URL_VARIABLE + variable.removeprefix(KEY_VARIABLE)
     bound = os.environ.get(address_variable, "")
     if not bound:
         raise RecipeFailure(
-            "judge_key", f"{address_variable} does not say which address the key in {variable} is for.",
-            f"Have whoever runs the worker set {address_variable} and start the worker again.",
+            "judge_key", f"{address_variable} must name the address of the key in {variable}.",
+            f"Ask the operator to set {address_variable} and to restart the worker.",
         )  # fmt: skip
     if bound.rstrip("/") != url.rstrip("/"):
-        raise RecipeFailure(
-            "judge_key", f"The key in {variable} is for another address than {url}.", "Use the address that it is for."
-        )
+        raise RecipeFailure("judge_key", f"The key in {variable} is not for {url}.", "Use the address of the key.")
     return os.environ[variable]
 
 
@@ -72,12 +70,12 @@ def checked_url(url: str) -> str:
         is_whole = False
     if not is_whole:
         raise RecipeFailure(
-            "judge_url", f"judge_url {url.rpartition('@')[2]!r} is no address.",
-            "Write it as http://localhost:8100/v1 is written.",
+            "judge_url", f"judge_url {url.rpartition('@')[2]!r} is not an address.",
+            "Use an address such as http://localhost:8100/v1.",
         )  # fmt: skip
     if parts.username or parts.password:
         raise RecipeFailure(
-            "judge_url", "judge_url carries a name or a password, which everybody who reads this run would see.",
-            "Put the key into an environment variable and name it as judge_key_variable.",
+            "judge_url", "judge_url contains a name or a password, which everybody who reads this run would see.",
+            "Put the key into an environment variable and enter its name as judge_key_variable.",
         )  # fmt: skip
     return url.rstrip("/")

@@ -62,24 +62,24 @@ def read(run: RunDirectory) -> Judgements:
     except (KeyError, TypeError, ValueError) as error:
         raise RecipeFailure(
             "bad_data",
-            f"The judgements cannot be read: {error}",
+            f"The annotations cannot be read: {error}",
             'Give rows {"prompt", "chosen", "rejected"}, or a dataset of preferences.',
         ) from error
     if len(judgements.pairs) + len(judgements.rated) < FEWEST:
         n = len(judgements.pairs) + len(judgements.rated)
         raise RecipeFailure(
             "too_few_judgements",
-            f"There {'is 1 judgement' if n == 1 else 'are no judgements'} to set the reward model against.",
-            "Have more answers annotated, or choose a dataset with more pairs: tens at least, to say anything.",
+            f"There {'is 1 annotation' if n == 1 else 'are no annotations'} to compare the reward model with.",
+            "Annotate more answers, or choose a dataset with more pairs: at least some tens.",
         )
     judgements.judge = about.get("judge", "")
     if about.get("prompts", 0) > len(judgements.prompts):
-        judgements.notes.append(f"{len(judgements.prompts)} of {about['prompts']} judged prompts, as the limit has it.")
+        judgements.notes.append(
+            f"{len(judgements.prompts)} of {about['prompts']} annotated prompts, because of the limit."
+        )
     if other_judge := about.get("other_judge"):
         voters = "simulations" if judgements.judge == "person" else "people"
-        judgements.notes.append(
-            f"{other_judge} comparisons by {voters} are in no figure here: measure them by themselves."
-        )
+        judgements.notes.append(f"{other_judge} comparisons by {voters} are not included; measure them in another run.")
     return judgements
 
 
@@ -121,7 +121,7 @@ def _of_pairs(rows: list[Row]) -> Judgements:
         if not messages or not isinstance(chosen, str) or not isinstance(rejected, str):
             raise ValueError(f"row {number}: prompt, chosen and rejected must be texts.")
         if chosen == rejected:
-            raise ValueError(f"row {number}: chosen and rejected are the same text; one cannot be better.")
+            raise ValueError(f"row {number}: chosen and rejected are equal.")
         at = index_of.setdefault(str(messages), len(judgements.prompts))
         if at == len(judgements.prompts):
             judgements.prompts.append(messages)
@@ -141,7 +141,7 @@ def limited(judgements: Judgements, limit: int) -> Judgements:
     kept_prompts = set(sorted(judged_prompts, key=lambda at: hashes[at])[:limit])
     notes = list(judgements.notes)
     if len(judged_prompts) > limit:
-        notes.append(f"{limit} of {len(judged_prompts)} judged prompts.")
+        notes.append(f"{limit} of {len(judged_prompts)} annotated prompts.")
     return replace(
         judgements,
         pairs=[p for p in judgements.pairs if p.prompt in kept_prompts],

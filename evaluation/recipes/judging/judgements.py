@@ -70,13 +70,13 @@ def of_answers(run: RunDirectory, prompts: list[Answered]) -> tuple[str, list[st
     setting = ", ".join(f"{name} {value}" for name, value in (about.get("settings") or {}).items())
     notes = [
         f"{sum(len(p.own_answers) for p in prompts)} of its answers against "
-        f"{sum(len(p.opponent_answers) for p in prompts)} on {len(prompts)} prompts, drawn with "
+        f"{sum(len(p.opponent_answers) for p in prompts)} on {len(prompts)} prompts, sampled with "
         f"{setting or 'unknown settings'}."
     ]
     for side, name in (("ours", "Its"), ("theirs", "The opponent's")):
         side_rows = [row for row in rows if row["whose"] == side]
         if cut := sum(bool(row.get("cut_off")) for row in side_rows):
-            notes.append(f"{name} answers were cut off by the limit of tokens in {cut} of {len(side_rows)}.")
+            notes.append(f"{name} answers were cut off at the token limit in {cut} of {len(side_rows)} cases.")
     return setting or "unknown settings", notes
 
 

@@ -138,16 +138,16 @@ def _of_orders(orders: list[tuple[str, str]]) -> dict[str, Row | None]:
 
 
 def _judge_notes(pairs: list[Any], differing: list[Any], orders: list[tuple[str, str]], unread: int) -> list[str]:
-    notes = ["The judge is a model: what it prefers is its own opinion, and no person's."]
+    notes = ["The judge is a model, so its preferences are not those of people."]
     flips = sum(pair[0] == pair[1] != TIE for pair in orders)
     if flips:
         firsts = sum(pair == (FIRST, FIRST) for pair in orders)
         notes.append(
-            f"Position bias: in {flips} of {len(orders)} pairs it took the same place in both orders, {firsts} times "
-            "the first; these are ties."
+            f"Position bias: in {flips} of {len(orders)} pairs it chose the same position in both orders, {firsts} "
+            "times the first; these count as ties."
         )
     if unread:
-        notes.append(f"{unread} of its {2 * len(differing)} replies hold no verdict; their pairs are left out.")
+        notes.append(f"{unread} of its {2 * len(differing)} replies have no verdict; these pairs are left out.")
     if same := len(pairs) - len(differing):
-        notes.append(f"{same} pairs are the same text on both sides: ties, and not asked.")
+        notes.append(f"{same} pairs have equal texts: they count as ties without a question to the judge.")
     return notes

@@ -16,7 +16,9 @@ from training.recipes.reward.scoring import checked
 
 def by_reward(run: RunDirectory, spec: RunSpec, config: Any) -> Judged:
     if not spec.reward_model:
-        raise RecipeFailure("no_reward_model", "No reward model judges.", "Choose one, or another judged_by.")
+        raise RecipeFailure(
+            "no_reward_model", "There is no reward model as judge.", "Choose one, or another judged_by."
+        )
     prompts = answered(run)
     run.progress("loading the reward model", 0, 1)
     model = RewardModel.load(spec.reward_model)
@@ -40,8 +42,8 @@ def by_reward(run: RunDirectory, spec: RunSpec, config: Any) -> Judged:
     setting, notes = of_answers(run, prompts)
     if taught := (next(iter(run.rows("about")), {})).get("taught"):
         notes.append(
-            f"{' and '.join(taught)} learnt to score high with this very reward model: that it prefers those answers "
-            "is no evidence that people do."
+            f"{' and '.join(taught)} was trained with this reward model, so its preference for these answers "
+            "does not show that people prefer them."
         )
     margin = result_figures.mean(np.array(margins), True)
     return Judged(

@@ -130,7 +130,7 @@ def test_blanks_are_scored_as_in_its_winogrande(model_folder, loaded, tmp_path):
     assert ours == [pytest.approx(values, abs=1e-3) for values in likelihoods(told["samples"])]
     assert result["metrics"]["accuracy"]["value"] == told["acc,none"]
     assert result["metrics"]["accuracy per byte"]["value"] == told["acc,none"]  # what follows has one length
-    assert any("scored by what follows" in note for note in result["notes"])
+    assert any("scored by the text after" in note for note in result["notes"])
 
 
 def test_all_forms_go_in_one_file_with_figures_by_group(model_folder, tmp_path):
@@ -180,7 +180,7 @@ def test_equal_candidates_share_the_point():
 def test_the_suite_that_ships_is_the_default(model_folder, tmp_path):
     _, result = run_on(tmp_path / "run", model_folder)
     assert result["n"] == 198 and len(result["groups"]) == 6 and "suite assay 1" in result["signature"]
-    assert result["notes"][0] == "Guessing would be right in 41.7 %."
+    assert result["notes"][0] == "Guessing is right in 41.7 %."
 
 
 def test_killed_in_mid_work_it_goes_on_with_the_next_batch(model_folder, tmp_path, monkeypatch):
@@ -243,7 +243,7 @@ def test_its_progress_is_told(model_folder, tmp_path, monkeypatch):
             [*endings(), {"context": "long " * 60, "choices": ["b", "c"], "answer": 0}],
             {"max_length": 128}, "too_long", "Line 10 of items.jsonl needs up to 301 tokens",
         ),
-        (endings()[:3], {"num_fewshot": 3}, "too_few_examples", "3 items of one sort"),
+        (endings()[:3], {"num_fewshot": 3}, "too_few_examples", "3 items of one kind"),
         ([], {"suite": "hellaswog"}, "unknown_task", "hellaswag"),
         ([], {"suite": "gsm8k"}, "no_hub", "gsm8k"),
         ([], {"suite": "hellaswag,piqa"}, "no_hub", "could not be fetched"),

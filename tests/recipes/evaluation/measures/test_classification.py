@@ -108,7 +108,7 @@ def test_from_a_folder_and_rows_to_items_and_figures(tmp_path, model):
     assert result["metrics"]["accuracy"]["value"] == 1.0
     assert result["metrics"]["accuracy"]["lower"] < 1
     assert result["metrics"][ALWAYS]["value"] == pytest.approx(8 / 12)
-    assert "The commonest label is 'positive': 8 of 12 texts bear it." in result["notes"]
+    assert "The most frequent label is 'positive': 8 of 12 texts have it." in result["notes"]
     [first, *rest] = read_lines(run.path / "items.jsonl")
     assert first["shown"]["label"] == first["shown"]["answer"] == "negative"
     assert 0.5 < first["shown"]["probability"] <= 1
@@ -131,7 +131,7 @@ def test_labels_that_the_classifier_does_not_know_count_as_wrong_and_are_said(tm
     result = carry_out(tmp_path / "run", model, rows).result()
     assert result is not None
     assert result["metrics"]["accuracy"]["value"] == pytest.approx(0.9)
-    assert any("1 texts bear labels that the classifier does not know ('glad' (1)" in note for note in result["notes"])
+    assert any("1 texts have labels that the classifier does not know ('glad' (1)" in note for note in result["notes"])
     assert result["metrics"]["F1 of glad"]["value"] == 0
 
 
@@ -166,7 +166,7 @@ def test_all_texts_of_one_label_are_said_to_tell_little(finish):
     true = ["joy"] * 12
     texts = [Text(str(i), "", f"text {i}", "", label) for i, label in enumerate(true)]
     notes = classification._notes(texts, 12, classification.Counter(), KNOWN)
-    assert any("one label" in note for note in notes)
+    assert any("the same label" in note for note in notes)
     assert figures(finish, true, true)["MCC"]["value"] == 0
 
 

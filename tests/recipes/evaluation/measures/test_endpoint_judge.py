@@ -170,7 +170,7 @@ def test_verdicts_that_were_under_way_when_another_failed_are_kept(tmp_path):
 
     with judge_server(opinion) as judge:
         judge.trouble.append((401, {}, "no"))
-        with pytest.raises(RecipeFailure, match="did not let us in"):
+        with pytest.raises(RecipeFailure, match="does not accept the key"):
             ask(judge, asks(8), path, at_once=4)
     assert 1 <= len(list(read_lines(path))) <= 3
     assert len(judge.requests) <= 4, "nothing was begun after the failure"
@@ -277,10 +277,10 @@ def test_a_wrong_key_is_told_without_its_letters(tmp_path):
 
 
 @pytest.mark.parametrize("variable, told", [
-    ("DATABASE_URL", "might hold another secret"),
+    ("DATABASE_URL", "could hold another secret"),
     ("ASSAY_JUDGE_KEY_NOBODY", "is not set"),
-    ("ASSAY_JUDGE_KEY_BOUND", "for another address"),
-    ("ASSAY_JUDGE_KEY_FREE", "ASSAY_JUDGE_URL_FREE does not say which address"),
+    ("ASSAY_JUDGE_KEY_BOUND", "is not for"),
+    ("ASSAY_JUDGE_KEY_FREE", "ASSAY_JUDGE_URL_FREE must name the address"),
 ])  # fmt: skip
 def test_a_key_that_is_none_is_refused(monkeypatch, variable, told):
     monkeypatch.setenv("DATABASE_URL", "postgres://secret")
@@ -295,8 +295,9 @@ def test_a_key_that_is_none_is_refused(monkeypatch, variable, told):
 
 
 @pytest.mark.parametrize("url, told", [
-    ("localhost:8100", "is no address"), ("ftp://x/v1", "is no address"), ("http://me:pass@host/v1", "password"),
-    ("http://[::1", "is no address"), ("http://me:pass@host:99999/v1", "is no address"),
+    ("localhost:8100", "is not an address"), ("ftp://x/v1", "is not an address"),
+    ("http://me:pass@host/v1", "password"),
+    ("http://[::1", "is not an address"), ("http://me:pass@host:99999/v1", "is not an address"),
 ])  # fmt: skip
 def test_an_address_that_is_none_or_tells_a_password_is_refused(url, told):
     with pytest.raises(RecipeFailure, match=told) as caught:

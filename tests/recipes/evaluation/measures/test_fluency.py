@@ -211,7 +211,7 @@ class TestTheRows:
         assert (about["opponent"], about["settings"]) == (base.name, SERVED)
 
     def test_answers_that_are_missing_are_asked_for(self, run):
-        with pytest.raises(RecipeFailure, match="answered by both"):
+        with pytest.raises(RecipeFailure, match="have answers of both"):
             answer_rows.fluency_rows(run)
 
     def test_a_model_without_a_parent_is_refused(self, project, base):

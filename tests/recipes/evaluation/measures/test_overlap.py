@@ -208,7 +208,7 @@ def test_the_limit_takes_the_same_items_whatever_their_order(model, tmp_path):
     two = run_on(tmp_path / "two", rows()[::-1], model, limit=4)
     assert result_of(one)["items_hash"] == result_of(two)["items_hash"]
     assert result_of(one)["n"] == 4
-    assert "4 of 9 items were taken (config.limit)." in result_of(one)["notes"]
+    assert "4 of 9 items were used (config.limit)." in result_of(one)["notes"]
 
 
 @pytest.mark.parametrize(

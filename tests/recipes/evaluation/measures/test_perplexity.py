@@ -125,7 +125,7 @@ def test_a_prompt_that_does_not_fit_loses_its_beginning_and_is_said(model, loade
 def test_how_many_answers_are_the_lineages_own_is_told(model, tmp_path):
     rows = [{"id": n, "prompt": PROMPT, "text": f"answer {n}", "by_family": n < 2} for n in range(3)]
     _, result = run_on(tmp_path / "run", model, texts=rows)
-    assert any(note.startswith("2 of 3 answers were given by this model") for note in result["notes"])
+    assert any(note.startswith("2 of 3 answers are from this model") for note in result["notes"])
 
 
 def test_a_corpus_gives_its_held_out_texts_and_figures_by_source(model, tmp_path):

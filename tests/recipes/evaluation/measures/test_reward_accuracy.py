@@ -105,7 +105,7 @@ def test_a_calibration_error_that_no_draw_moves_has_no_interval():
 
 
 def test_ratings_that_all_say_the_same_are_refused():
-    with pytest.raises(RecipeFailure, match="All 5 ratings say the same"):
+    with pytest.raises(RecipeFailure, match="All 5 ratings are equal"):
         figures(judged([(0, 0, 1, "")], [(i, 0, True, 3) for i in range(5)]), [1.0, 0.0])
 
 
@@ -194,10 +194,10 @@ def test_a_frozen_dataset_of_preferences_is_taken(tmp_path, reward):
 
 
 @pytest.mark.parametrize("rows, code, told", [
-    ([], "too_few_judgements", "There are no judgements"),
-    (pair_rows(1), "too_few_judgements", "There is 1 judgement"),
+    ([], "too_few_judgements", "There are no annotations"),
+    (pair_rows(1), "too_few_judgements", "There is 1 annotation"),
     ([{"prompt": "a", "chosen": "b"}] * 2, "bad_data", "'rejected'"),
-    ([{"prompt": "a", "chosen": "b", "rejected": "b"}] * 2, "bad_data", "row 1: chosen and rejected are the same"),
+    ([{"prompt": "a", "chosen": "b", "rejected": "b"}] * 2, "bad_data", "row 1: chosen and rejected are equal"),
     ([{"prompt": "a", "chosen": 3, "rejected": "b"}] * 2, "bad_data", "prompt, chosen and rejected must be texts"),
 ])  # fmt: skip
 def test_rows_that_tell_nothing_are_refused_in_words(tmp_path, reward, rows, code, told):
@@ -267,7 +267,7 @@ def test_what_is_laid_down_is_what_the_recipe_reads(tmp_path, reward, base, chil
     assert result is not None, run.failure()
     assert {name: row["pair accuracy"]["n"] for name, row in result["groups"].items()} == {"arena": 4, "annotation": 1}
     assert result["task"] == "agreement with people"
-    assert "1 comparisons by simulations are in no figure here: measure them by themselves." in result["notes"]
+    assert "1 comparisons by simulations are not included; measure them in another run." in result["notes"]
 
 
 def test_a_limit_takes_the_same_prompts_however_many_votes_they_have(project, base, child, run_of):
@@ -282,7 +282,7 @@ def test_a_limit_takes_the_same_prompts_however_many_votes_they_have(project, ba
 
 
 def test_no_judgements_and_a_judge_that_is_none_are_refused(run_of):
-    with pytest.raises(RecipeFailure, match="No counted annotation by people"):
+    with pytest.raises(RecipeFailure, match="There are no counted annotations by people"):
         preference_rows.reward_rows(run_of())
-    with pytest.raises(RecipeFailure, match="not against judged_by=endpoint"):
+    with pytest.raises(RecipeFailure, match="not with judged_by=endpoint"):
         preference_rows.reward_rows(run_of(judged_by="endpoint"))

@@ -144,7 +144,10 @@ def test_length_is_controlled_for_or_it_is_said_why_not(tmp_path, project, base,
     alone = [row for row in rows["votes"] if row["winner"] == "ours"]
     won = result_of(carry_out(tmp_path / "won", {**rows, "votes": alone}))
     assert LENGTH_CONTROLLED not in won["metrics"]
-    assert any(note.startswith("No length-controlled win rate: the votes are told apart") for note in won["notes"])
+    assert any(
+        note.startswith("No length-controlled win rate: the model or the length alone predicts every vote")
+        for note in won["notes"]
+    )
 
 
 def test_one_voter_alone_and_all_ties_are_said(tmp_path, base, child, vote, run_of):
@@ -154,8 +157,8 @@ def test_one_voter_alone_and_all_ties_are_said(tmp_path, base, child, vote, run_
     result = result_of(carry_out(tmp_path / "run", answer_rows.win_rate_rows(run_of())))
     figure = result["metrics"]["win rate"]
     assert figure["value"] == 0.5 and figure["upper"] - figure["lower"] > 0.5
-    assert "Nothing was decided: every judgement is a tie." in result["notes"]
-    assert any(note.startswith("One voter alone") for note in result["notes"])
+    assert "All votes are ties." in result["notes"]
+    assert any(note.startswith("There is only one voter") for note in result["notes"])
     assert LENGTH_CONTROLLED not in result["metrics"]
 
 
@@ -166,7 +169,7 @@ def test_a_limit_cuts_answers_and_says_so_but_no_votes(base, child, vote, answer
     assert len(answer_rows.win_rate_rows(run_of(config={"limit": 3}))["votes"]) == 5
     rows = answer_rows.win_rate_rows(run_of(config={"judged_by": "reward", "limit": 3}))
     assert len({row["prompt_id"] for row in rows["answers"]}) == 3
-    assert rows["about"][0]["left_out"] == {"prompts that both answered, beyond the limit": 2}
+    assert rows["about"][0]["left_out"] == {"prompts that both answered, above the limit": 2}
 
 
 def test_categories_have_rates_of_their_own(tmp_path, project, base, child, run_of):
@@ -181,7 +184,7 @@ def test_categories_have_rates_of_their_own(tmp_path, project, base, child, run_
 @pytest.mark.parametrize("votes", [0, 1])
 def test_too_few_votes_are_refused(base, child, vote, run_of, votes):
     vote(child, base, n=votes)
-    with pytest.raises(RecipeFailure, match=f"^{votes} counted vote.* by people on eval prompts set tide-sft against"):
+    with pytest.raises(RecipeFailure, match=f"^{votes} counted vote.* by people on eval prompts compare tide-sft with"):
         answer_rows.win_rate_rows(run_of())
 
 
@@ -228,7 +231,7 @@ def test_scores_decide_and_several_answers_are_averaged_over_pairs(tmp_path, rew
     assert result["metrics"]["win rate"]["value"] == pytest.approx(sum(expected) / 6, abs=1e-9)
     assert result["metrics"]["score margin"]["value"] == pytest.approx(sum(margins) / 6, abs=1e-4)
     assert result["metrics"]["win rate"]["n"] == 6
-    assert "12 of its answers against 12 on 6 prompts, drawn with" in " ".join(result["notes"])
+    assert "12 of its answers against 12 on 6 prompts, sampled with" in " ".join(result["notes"])
     assert next(read_lines(run.path / "items.jsonl"))["shown"]["pairs"] == 4
 
 
@@ -244,7 +247,7 @@ def test_a_reward_model_that_taught_one_of_them_is_no_independent_judge(
     rows = answer_rows.win_rate_rows(run_of(config={"judged_by": "reward"}, reward_model=scorer))
     assert rows["about"][0]["taught"] == ["tide-sft"]
     notes = result_of(carry_out(tmp_path / "run", rows, reward, judged_by="reward"))["notes"]
-    assert any("tide-sft learnt to score high with this very reward model" in note for note in notes)
+    assert any("tide-sft was trained with this reward model" in note for note in notes)
 
 
 def test_who_lacks_answers_is_named_with_the_remedy(base, child, answer, run_of):
@@ -261,7 +264,7 @@ def test_answers_of_other_settings_are_no_match(base, child, answer, run_of):
     for n in range(3):
         prompt = answer((child, f"a{n}"))
         answer((base, f"b{n}"), prompt=prompt, sampling=COLD)
-    with pytest.raises(RecipeFailure, match="0 prompts were answered by both with the same settings"):
+    with pytest.raises(RecipeFailure, match="0 prompts have answers of both with the same settings"):
         answer_rows.win_rate_rows(run_of(config={"judged_by": "reward"}))
 
 
@@ -297,8 +300,10 @@ def test_a_win_needs_both_orders_and_a_disagreement_is_a_tie_and_said(tmp_path, 
     assert result["metrics"]["win rate"]["value"] == pytest.approx((1 + 0.5 + 0.5) / 3)
     assert result["metrics"]["orders disagree"]["value"] == 0.5
     assert result["metrics"]["orders disagree"]["higher_is_better"] is False
-    assert any("in 1 of 2 pairs it took the same place in both orders, 1 times the first" in n for n in result["notes"])
-    assert any("1 pairs are the same text on both sides" in n for n in result["notes"])
+    assert any(
+        "in 1 of 2 pairs it chose the same position in both orders, 1 times the first" in n for n in result["notes"]
+    )
+    assert any("1 pairs have equal texts" in n for n in result["notes"])
     assert "assay-pair-1 in both orders by judge-1 at http://127.0.0.1" in result["signature"]
     by_verdict = {row["shown"]["verdict"]: row["shown"] for row in read_lines(run.path / "items.jsonl")}
     won, level = by_verdict["its answer"], [row for row in by_verdict.values() if row["verdict"] == "a tie"]
@@ -358,7 +363,7 @@ def test_what_a_visitor_asked_leaves_this_site_for_no_judge(base, child, answer,
     answer((child, "private"), (base, "private too"), source="arena")
     rows = answer_rows.win_rate_rows(run_of(config={"judged_by": "endpoint"}))
     assert "private" not in str(rows["answers"])
-    assert rows["about"][0]["left_out"] == {"answers to what visitors asked in the arena": 1}
+    assert rows["about"][0]["left_out"] == {"answers to visitors' questions in the arena": 1}
     by_reward = answer_rows.win_rate_rows(run_of(config={"judged_by": "reward"}))
     assert "private" in str(by_reward["answers"])
 
@@ -367,7 +372,7 @@ def test_answers_that_a_limit_cut_off_are_said(tmp_path, three):
     rows = {**three, "answers": [{**row, "cut_off": row["whose"] == "ours"} for row in three["answers"]]}
     with judge_server(prefers_ours) as judge:
         notes = result_of(endpoint(tmp_path, rows, judge))["notes"]
-    assert "Its answers were cut off by the limit of tokens in 3 of 3." in notes
+    assert "Its answers were cut off at the token limit in 3 of 3 cases." in notes
 
 
 # From the queue

@@ -103,7 +103,7 @@ WHOLE = {"context": "Ice", "choices": ["melts.", "sings."], "answer": 0}
         ({"answer": 2}, "an index from 0 to 1"),
         ({"answer": -1}, "an index from 0 to 1"),
         ({"answer": True}, "an index from 0 to 1"),
-        ({"answer": "freezes."}, "the text of a candidate is meant"),
+        ({"answer": "freezes."}, "or the text of a candidate"),
         ({"choices": ["melts.", "melts."]}, "two equal candidates"),
         ({"choices": ["melts.", " melts. "]}, "two equal candidates"),
         ({"choices": ["melts.", " "]}, "an empty candidate (2 of 2)"),
@@ -111,8 +111,8 @@ WHOLE = {"context": "Ice", "choices": ["melts.", "sings."], "answer": 0}
         ({"choices": None}, "has no choices"),
         ({"choices": [1, 2]}, "no text"),
         ({"choices": {"text": ["a", "b"], "label": ["A", "B"]}}, "no answerKey"),
-        ({"context": 7}, "a context that is no text"),
-        ({"sentence": "Ann and _ ran.", "option1": 1, "option2": "x"}, "has an option1 that is no text"),
+        ({"context": 7}, "a context that is not text"),
+        ({"sentence": "Ann and _ ran.", "option1": 1, "option2": "x"}, "has an option1 that is not text"),
         ({"context": "a\x00"}, "NUL"),
         ({"delimiter": 3}, "delimiter"),
     ],
@@ -137,7 +137,7 @@ def test_a_row_that_is_no_item_is_told_why(change, words):
         ({"question": "?", "choices": {"text": ["a", "b"], "label": ["A", "B"]}, "answerKey": "C"}, "one of A, B"),
         ({"question": "?", "choices": {"text": ["a", "b"], "label": ["A"]}, "answerKey": "A"}, "2 candidates with 1"),
         ({"goal": "g", "sol1": "a", "sol2": "b", "label": 5}, "an index from 0 to 1"),
-        ({"text": "hello"}, "is no item of choices"),
+        ({"text": "hello"}, "is not an item with choices"),
     ],
 )
 def test_public_forms_are_told_why_too(row, words):

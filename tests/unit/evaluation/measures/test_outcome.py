@@ -83,7 +83,7 @@ def test_when_all_were_seen_there_is_no_clean_figure(finish, tmp_path):
     folder = trained_on(tmp_path / "seen", *(item.text for item in items()))
     result, _ = finish(Measured("task", items(), "assay 1"), trained_on=[folder])
     assert result["metrics"]["accuracy"]["clean"] is None
-    assert any("Every item was seen" in note for note in result["notes"])
+    assert any("All items were seen" in note for note in result["notes"])
 
 
 def test_the_hash_is_of_what_was_asked_and_not_of_what_was_answered(finish):

@@ -106,7 +106,7 @@ class TestWhoIsFlagged:
             (lambda p, a, b: np.zeros(len(p), int), "first", "shown first in 60 of 60 votes"),
             (lambda p, a, b: np.ones(len(p), int), "second", "shown second in 60 of 60 votes"),
             (lambda p, a, b: np.full(len(p), 3), "ties", "Called 60 of 60 a tie or both bad"),
-            (lambda p, a, b: np.where(p > 0.5, 1, 0), "against", "others rate lower in"),
+            (lambda p, a, b: np.where(p > 0.5, 1, 0), "against", "the lower-rated model in"),
         ],
     )
     def test_sixty_votes_give_a_bot_away_and_the_reason_says_how(self, say, kind, words):

@@ -261,7 +261,7 @@ def test_pages_of_an_imported_judge(client, project, imported, manager):
     assert "eva/ö" in acts and "old tool" in acts and "a bot" in acts
     assert "eva/ö" in client.get(reverse("quality", args=[project.slug])).content.decode()
     after = client.get(reverse("quality-imported", args=[project.slug]) + text).content.decode()
-    assert "All they said here is excluded" in after
+    assert "All annotations here are excluded" in after
     client.post(reverse("quality-undo", args=[project.slug, Exclusion.objects.get().pk]), {"reason": "no bot"})
     assert counted_by(imported) == 3
 
@@ -361,11 +361,18 @@ def test_the_page_shows_it_asks_and_does_it(client, project, trained, manager, a
     client.force_login(manager)
     url = reverse("quality-exclude", args=[project.slug, anna.pk])
     page = client.get(url).content.decode()
-    for text in ("3</b> comparisons", "1</b> rating", "first", "Run", "tide-sft", "comes of a model that did"):
+    for text in (
+        "3</b> comparisons",
+        "1</b> rating",
+        "first",
+        "Run",
+        "tide-sft",
+        "descends from a model that was trained on them",
+    ):
         assert text in page
     assert statuses(anna) == {"counted"}, "a look changes nothing"
     refused = client.post(url, {"reason": ""})
-    assert refused.status_code == 400 and "Give the reason" in refused.content.decode()
+    assert refused.status_code == 400 and "Enter a reason" in refused.content.decode()
     assert client.post(url, {"reason": "a bot", "pauses": "on"}).status_code == 302
     assert statuses(anna) == {"excluded"}
     acts = client.get(reverse("quality-exclusions", args=[project.slug])).content.decode()

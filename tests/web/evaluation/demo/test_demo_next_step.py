@@ -57,22 +57,22 @@ def test_while_the_demo_runs_its_page_says_what_it_does_until_when_and_links_its
     with progress_file.telling(project.slug) as tell:
         tell("PPO follows the reward", 7, 15, timezone.now() + timedelta(seconds=17.5 * 60))
         words, address = said(client, project)
-    assert "the demo does the rest by itself" in words and "stage 7 of 15, “PPO follows the reward”" in words
+    assert "the demo does the rest automatically" in words and "stage 7 of 15, “PPO follows the reward”" in words
     assert "in about 18 minutes" in words
     assert address == reverse("run", args=[run.pk])
 
 
 def test_the_loop_has_turned_only_when_the_last_stage_is_done(client, around):
     client.force_login(make_user(around, role="manager"))
-    assert "The loop has turned" in said(client, around)[0]
+    assert "The first loop is complete" in said(client, around)[0]
     with progress_file.telling(around.slug) as tell:
         screen = Screen(Console(quiet=True), STAGES, tell)
         with screen.stage(STAGES[0]):
             assert "stage 1 of 2" in said(client, around)[0]
         with screen.stage(STAGES[1]):
             words = said(client, around)[0]
-            assert "stage 2 of 2" in words and "The loop has turned" not in words
-    assert "The loop has turned" in said(client, around)[0]
+            assert "stage 2 of 2" in words and "The first loop is complete" not in words
+    assert "The first loop is complete" in said(client, around)[0]
 
 
 def test_a_demo_that_was_cut_short_says_where_it_goes_on(client, project):

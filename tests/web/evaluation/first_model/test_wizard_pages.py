@@ -128,7 +128,7 @@ def test_whoever_is_not_staff_begins_in_a_project_of_theirs(client, project):
 
 def test_a_stranger_is_told_whom_to_ask(client):
     client.force_login(make_user())
-    assert "Staff can start one" in client.get(reverse("first-model-start")).content.decode()
+    assert "staff can start one" in client.get(reverse("first-model-start")).content.decode()
 
 
 def test_a_look_says_what_an_import_would_do_and_writes_nothing(client, project):
@@ -385,7 +385,7 @@ def test_it_is_taken_up_on_another_device_where_it_was_left(client, project):
     sign_in(client, project, "researcher")
     assert client.get(page(project)).url == page(project, "answers")
     shown = client.get(reverse("project", args=[project.slug])).content.decode()
-    assert "Go on with the next step" in shown and page(project) in shown
+    assert "Continue with the next step" in shown and page(project) in shown
 
 
 @pytest.mark.parametrize("step", ["model", "prompts", "answers", "annotations", "training"])
@@ -472,7 +472,7 @@ def test_staff_are_told_where_models_lie_and_what_may_not_be_read_says_so(client
     folder = str(settings.MODELS_DIR)
     assert folder in client.get(reverse("first-model-start")).content.decode()
     wrong = client.post(page(project, "model"), {"source": "/home/mina/small"}).content.decode()
-    assert "copy it there, and give models/small" in wrong and folder in wrong
+    assert "copy it there, and enter models/small" in wrong and folder in wrong
     sign_in(client, project, "researcher")
     assert folder not in client.get(page(project, "model")).content.decode()
 

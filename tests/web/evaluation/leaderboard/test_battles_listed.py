@@ -68,7 +68,7 @@ def test_a_visitor_reads_the_count_and_only_what_all_may_see(client, project, ba
     url = reverse("votes", args=[project.slug])
     response = client.get(url, VOTES | {"pair": f"{child.pk}-{base.pk}"})
     page = response.content.decode()
-    assert "3 rank models, and you see those that everybody may see" in page
+    assert "3 count for the ranking; you see those that everybody may see" in page
     assert all(card["row"].source == "arena" for card in response.context["cards"])
     for private in ({"status": "held"}, {"side": "train"}):
         page = client.get(url, VOTES | {"pair": f"{child.pk}-{base.pk}"} | private).content.decode()

@@ -113,7 +113,7 @@ class TestTheRule:
     def test_what_was_not_measured_is_not_yet(self, stands, child, base):
         check = stands(**SURPRISE)
         assert check.state == "not yet"
-        assert f"{child} beside {base} has not been measured" in check.sentence and "fluency" in check.more
+        assert f"{child} compared with {base} has not been measured" in check.sentence and "fluency" in check.more
 
     @pytest.mark.parametrize(("surprise", "state"), [(2.8, "met"), (2.5, "met"), (3.0, "not yet"), (3.4, "broken")])
     def test_surprise_may_rise_by_so_much(self, stands, child, measure, surprise, state):

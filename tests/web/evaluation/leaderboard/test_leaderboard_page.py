@@ -55,24 +55,24 @@ class TestMoments:
         at = timezone.now() - timedelta(days=1)
         page = page_of(client, project, at=at.strftime("%Y-%m-%dT%H:%M:%S"))
         assert "from 3 votes of 1 person" in page
-        assert "a moment of the past" in page
+        assert "the votes that counted at that time" in page
         assert f"as of {at:%Y-%m-%d %H:%M:%S} UTC" in page
         assert "ws-connect" not in page and "hx-trigger" not in page, "the past does not move"
         assert "from 6 votes" in page_of(client, project)
 
     def test_before_the_first_vote_nothing_had_been_counted(self, client, project, base, child, vote):
         vote(child, base)
-        assert "No vote had been counted at that moment" in page_of(client, project, at="2020-01-01")
+        assert "No vote counted at that time" in page_of(client, project, at="2020-01-01")
 
     @pytest.mark.parametrize("text", ["soon", "2026-13-45", "2026-02-30T10:00", "12", "0001-01-01T00:00+14:00"])
     def test_what_is_no_moment_is_said_beside_the_leaderboard_of_now(self, client, project, base, child, vote, text):
         vote(child, base)
         page = page_of(client, project, at=text)
-        assert "is no moment; write one like" in page
+        assert "is not a time; use the form" in page
         assert "from 1 vote of" in page
 
     def test_a_moment_to_come_is_said(self, client, project):
-        assert "is still to come" in page_of(client, project, at="2199-01-01T00:00")
+        assert "is in the future" in page_of(client, project, at="2199-01-01T00:00")
 
     def test_a_moment_is_utc_unless_it_names_its_zone_and_a_day_is_its_end(self):
         assert board_page.moment_in("2026-03-31T18:00") == datetime(2026, 3, 31, 18, tzinfo=UTC)
@@ -169,13 +169,13 @@ class TestApi:
 def test_few_voters_are_said_in_words(client, project, base, child, vote):
     vote(child, base, "model_a", 40)
     page = page_of(client, project)
-    assert "of this one person’s votes: <b>one</b> cannot say how others would vote" in page
-    assert "The votes are of 1 annotator, as good as 1.0 who voted equally often" in page
+    assert "of this one person’s votes: <b>one voter</b> does not show how others would vote" in page
+    assert "The votes come from 1 annotator, equivalent to 1.0 who vote equally often" in page
     vote(child, base, "model_b", 4)
-    assert "<b>nearly all of one person</b>, who cannot say how others would vote" in page_of(client, project)
+    assert "<b>nearly all from one person</b>, which do not show how others would vote" in page_of(client, project)
     vote(child, base, "model_b", 30)
     page = page_of(client, project)
-    assert "intervals go by annotators" in page and "With fewer than 50 of them" in page
+    assert "intervals are clustered by annotator" in page and "With fewer than 50 annotators" in page
 
 
 def test_the_win_matrix_stands_on_the_page_of_pairs_alone(client, project, vote, monkeypatch):
@@ -282,15 +282,15 @@ def test_an_idle_look_costs_few_queries(project, base, child, vote, django_asser
 
 
 def test_votes_that_are_kept_for_training_are_counted_beside_those_that_rank(client, project, base, child, vote):
-    assert "kept for training" not in page_of(client, project)
-    for said in ("1 arena vote on questions of the train split is kept", "2 arena votes on questions"):
+    assert "for training and do" not in page_of(client, project)
+    for said in ("1 arena vote on questions of the train split is for training", "2 arena votes on questions"):
         prompt = make_prompt(project, side="train", source="arena")
         a, b = (make_completion(prompt, model=model) for model in (base, child))
         battle = Battle.objects.create(project=project, prompt=prompt, model_a=base, model_b=child)
         make_comparison(a, b, battle=battle)
         assert said in page_of(client, project)
     vote(child, base)
-    assert "2 arena votes on questions of the train split are kept for training and rank no model." in page_of(
+    assert "2 arena votes on questions of the train split are for training and do not rank models." in page_of(
         client, project
     )
 

@@ -51,7 +51,7 @@ class TestLeaderboard:
 
     def test_an_empty_board_says_what_to_do_next(self, client, project, base):
         page = board_of(client, project)
-        assert "Nothing is ranked yet" in page
+        assert "No ratings yet" in page
         assert base.name in page
 
     def test_models_that_never_met_the_others_get_no_number(self, client, project, base, child, vote):
@@ -60,7 +60,7 @@ class TestLeaderboard:
         vote(third, base, n=2)
         vote(fourth, fifth, n=2)
         page = board_of(client, project)
-        assert "Not connected" in page
+        assert "No chain of votes connects" in page
         assert f'id="model-{fourth.pk}"' not in page
 
     def test_an_unchanged_board_is_not_sent_again(self, client, project, base, child, vote):
@@ -135,7 +135,7 @@ class TestPromotion:
         for model, reason, said in [
             (make_model(kind="reward"), "good", "reward model"),
             (make_model(), "good", "not in the arena"),
-            (base, " ", "Say in a few words"),
+            (base, " ", "Enter in a few words"),
         ]:
             page = client.post(url, {"model": model.pk, "reason": reason}, follow=True).content.decode()
             assert said in page
@@ -178,8 +178,8 @@ class TestLineage:
             assert reverse("run", args=[run.pk]) in page
         assert reverse("dataset", args=[chain["judged"].pk]) in page
         assert f"dataset={chain['judged'].pk}" in page
-        assert page.index("tide-ppo") < page.index("tide-rm") < page.index("tide-sft was its parent")
-        assert page.index("tide-sft was its parent") < page.index("tide-base was its parent")
+        assert page.index("tide-ppo") < page.index("tide-rm") < page.index("its parent: tide-sft")
+        assert page.index("its parent: tide-sft") < page.index("its parent: tide-base")
         assert "rank 1" in page
 
     def test_a_vote_that_was_taken_back_since_is_told(self, client, chain):
@@ -189,16 +189,16 @@ class TestLineage:
 
     def test_it_leads_back_from_a_model_to_what_came_of_it(self, client, base, child, chain):
         page = client.get(reverse("lineage", args=[base.pk])).content.decode()
-        after = page[page.index("What came of it") :]
+        after = page[page.index("Descendants and uses") :]
         assert reverse("lineage", args=[child.pk]) in after
         assert "best answers" in after
         after = client.get(reverse("lineage", args=[chain["reward"].pk])).content.decode()
-        assert "tide-ppo" in after[after.index("What came of it") :]
+        assert "tide-ppo" in after[after.index("Descendants and uses") :]
 
     def test_a_model_that_trained_on_nothing_says_so(self, client, base):
         page = client.get(reverse("lineage", args=[base.pk])).content.decode()
-        assert "no battle yet" in page
-        assert "Nothing yet: no run has started from it" in page
+        assert "no battles yet" in page
+        assert "None yet: no run has used it as parent or reward model" in page
 
     def test_models_of_a_private_project_are_hidden(self, client, project, chain):
         project.is_public = False

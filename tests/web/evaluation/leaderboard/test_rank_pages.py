@@ -79,11 +79,11 @@ def test_that_judges_voted_again_is_said_beside_what_looks_decided(client, proje
     url = reverse("leaderboard-pairs", args=[project.slug])
     for _ in range(3):
         vote(child, base)
-    assert "by what a few people like" not in client.get(url).content.decode()
+    assert "by the preferences of a few people" not in client.get(url).content.decode()
     one = make_user()
     vote(child, base, "model_a", 9, author=one)
     vote(child, base, "model_b", 4, author=make_user())
-    assert "<b>here 16 votes are of 5 annotators</b>, as good as 3 who" in client.get(url).content.decode()
+    assert "<b>here 16 votes are from 5 annotators</b>, equivalent to 3 who" in client.get(url).content.decode()
 
 
 def test_an_undecided_pair_says_about_how_many_more_votes(project, base, child, vote):
@@ -132,7 +132,7 @@ def test_after_two_votes_it_is_too_early_and_not_too_close(client, project, base
         for _ in range(n):
             vote(winner, loser)
     page = client.get(reverse("leaderboard", args=[project.slug])).content.decode()
-    assert ("too few votes or annotators yet" in page, "too close for votes to tell" in page) == (early, not early)
+    assert ("too few votes or annotators yet" in page, "too close to decide by votes" in page) == (early, not early)
 
 
 def test_the_pairs_page_says_what_would_change_the_first_place(client, project, board_of_three):
@@ -274,7 +274,7 @@ def test_many_votes_are_counted_beside_the_request(client, project, base, child,
     began[0].run()
     assert "The same 8 votes" in client.get(url).content.decode()
     vote(child, base, "model_a", 8)
-    assert "16 votes stand by now" in client.get(url).content.decode() and len(began) == 2
+    assert "There are 16 votes now" in client.get(url).content.decode() and len(began) == 2
 
 
 def test_robustness_shows_style_and_bootstrap_and_keeps_the_rest_behind_advanced(client, project, board_of_three):
@@ -282,7 +282,7 @@ def test_robustness_shows_style_and_bootstrap_and_keeps_the_rest_behind_advanced
     first, _, advanced = page.partition("<details>\n<summary><h2>Advanced</h2>")
     assert "<h1>Robustness</h1>" in first and "Style control" in first and "Bootstrap over voters" in first
     assert first.count('<small class="soft">') == 2 * 3 and "davidson" not in first.lower()
-    assert "it ranks nothing" in advanced and "two equal models tie in" in advanced
+    assert "it is not used for ranking" in advanced and "two equal models tie in" in advanced
     said_of_reliability = advanced.count('<small class="soft">')
     assert said_of_reliability == 3, "points of Davidson's and Rao and Kupper's mean something else"
     rows = client.get(reverse("leaderboard-other-ways-file", args=[project.slug, "json"])).json()["rows"]
@@ -347,7 +347,7 @@ def test_the_votes_of_one_person_alone_are_shown_and_said_to_be_that(client, pro
     for form in ("csv", "json", "png"):
         assert client.get(reverse(f"{name}-file", args=[project.slug, form])).status_code == 200
     if name == "leaderboard-other-ways":
-        assert "Nearly all of them are one person’s" in page.content.decode()
+        assert "Nearly all votes are from one person" in page.content.decode()
 
 
 def test_of_one_persons_votes_only_the_rankings_own_intervals_have_ends(project, base, child, vote):
@@ -418,7 +418,7 @@ def test_models_that_no_votes_join_are_not_set_beside_the_others(client, project
     page = client.get(reverse("leaderboard-other-ways", args=[project.slug])).content.decode()
     table = page[page.index("<tbody>") : page.index("</tbody>")]
     assert "tide-sft" in table and "lonely" not in table
-    assert "No votes join lonely-0, lonely-1 to these models" in page
+    assert "No votes connect lonely-0, lonely-1 with these models" in page
     rows = client.get("/api/v1/leaderboard/counted-otherwise/", {"project": project.slug}).json()["rows"]
     assert {row["model"] for row in rows if not row["connected"]} == {"lonely-0", "lonely-1"}
 

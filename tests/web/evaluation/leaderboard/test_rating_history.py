@@ -65,7 +65,7 @@ def test_before_the_first_vote_the_board_is_empty_and_after_the_last_it_is_today
 
 
 def test_a_moment_to_come_is_refused_and_a_past_one_is_not_stored(project, days):
-    with pytest.raises(ValueError, match="still to come"):
+    with pytest.raises(ValueError, match="in the future"):
         board_at(project=project, judge=PERSON, at=timezone.now() + timedelta(days=1))
     with pytest.raises(ValueError, match="as it stands now"):
         stored(board_at(project=project, judge=PERSON, at=days))

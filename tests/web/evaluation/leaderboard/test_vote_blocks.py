@@ -76,7 +76,7 @@ def test_voters_ascend_over_all_blocks_and_visitors_come_last(cast):
 def test_models_can_be_places(cast, base, child):
     found = total(blocks(cast, PERSON, models=[child.pk, base.pk]))
     assert (found[0, 1, 0], found[1, 0, 2]) == (9, 2)
-    with pytest.raises(ValueError, match="not among those given"):
+    with pytest.raises(ValueError, match="not in the list of models"):
         list(blocks(cast, PERSON, models=[base.pk]))
     with pytest.raises(ValueError, match="by voter or time"):
         list(blocks(cast, PERSON, order="luck"))

@@ -137,7 +137,7 @@ def test_a_lineage_without_figures_says_what_to_do(client, project, base, child)
 def test_a_model_without_parent_has_nothing_to_be_set_against(client, project, base):
     measured(project, base, "riddles", items(right([1, 0] * 20)))
     page = client.get(reverse("tax", args=[base.pk])).content.decode()
-    assert "was made from no other model" in page
+    assert "has no parent here" in page
 
 
 def test_downloads(client, project, lineage):
@@ -181,7 +181,7 @@ class TestWhatIsMissing:
     def test_a_researcher_has_them_measured_alike(self, client, project, base, child, one_sided):
         client.force_login(make_user(project, role="researcher"))
         page = client.get(reverse("tax", args=[child.pk])).content.decode()
-        assert "Measure what is missing (1 run)" in page
+        assert "Queue the missing measurements (1 run)" in page
         client.post(reverse("tax-measure", args=[child.pk]))
         queued = Run.objects.get(kind="evaluate", state=Run.State.QUEUED)
         assert (queued.parent, queued.other_dataset, queued.config) == (base, one_sided.other_dataset, one_sided.config)

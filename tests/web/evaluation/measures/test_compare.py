@@ -114,7 +114,7 @@ def test_items_that_are_gone_are_said_until_they_are_back(client, project, runs)
     away = file.rename(file.with_name("away"))
     address = reverse("compare-items", args=[project.slug])
     page = client.get(address, {"first": runs[0].pk, "second": runs[1].pk})
-    assert f"The items of run {runs[1].pk} are gone from the disk" in page.content.decode()
+    assert f"The items of run {runs[1].pk} are no longer on the disk" in page.content.decode()
     away.rename(file)
     assert paired_differences.pair(*runs).refused == ""
 
@@ -156,7 +156,7 @@ def test_another_way_of_measuring_is_said(project, base, child, runs):
     run.result = {**run.result, "signature": run.result["signature"].replace("made in a test", "another library")}
     run.save()
     (note,) = paired_comparison.compare(only_task(project), runs).notes
-    assert "not measured alike: tide-base by “made in a test”; tide-sft by “another library”" in note
+    assert "The settings differ: tide-base by “made in a test”; tide-sft by “another library”" in note
 
 
 def test_the_page_says_it_in_words(client, project, base, child, runs, url):
@@ -183,7 +183,7 @@ def test_one_model_alone_says_what_to_do(client, project, base, url):
 
 
 def test_nothing_measured_says_what_to_do(client, project, url):
-    assert "Nothing has been measured item by item" in client.get(url).content.decode()
+    assert "No measurements by item yet" in client.get(url).content.decode()
 
 
 @pytest.mark.parametrize("query", ["models=x&task=none", "runs=999999", "models=1,2&to=nobody&first=x", "task=%00"])
@@ -230,7 +230,7 @@ def test_a_private_project_does_not_exist_for_a_stranger(client, project, runs, 
 
 def test_items_that_are_gone_are_said(project, runs):
     (runs[1].path / "items.jsonl").unlink()
-    assert "gone from the disk" in paired_differences.pair(*runs).refused
+    assert "no longer on the disk" in paired_differences.pair(*runs).refused
 
 
 def test_the_api_says_the_same(client, project, runs, base, child):
@@ -252,4 +252,4 @@ def test_items_that_were_cut_off_by_a_full_disk_are_said_everywhere(client, proj
     assert client.get(address, {"first": runs[0].pk, "second": runs[1].pk}).status_code == 200
     assert client.get(reverse("run-items", args=[runs[1].pk])).status_code == 404
     response = client.get(f"/api/v1/runs/{runs[1].pk}/items/")
-    assert response.status_code == 409 and "made again" in response.json()["errors"]["run"]
+    assert response.status_code == 409 and "queue the run again" in response.json()["errors"]["run"]

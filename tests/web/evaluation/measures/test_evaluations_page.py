@@ -27,7 +27,7 @@ def page(client, project, query="") -> str:
 
 
 def test_a_project_without_figures_says_what_to_do_first(client, project):
-    assert "Researchers of this project start one" in page(client, project)
+    assert "Researchers of this project can start one" in page(client, project)
     client.force_login(make_user(project, role="researcher"))
     text = page(client, project)
     assert reverse("new-run", args=[project.slug, "evaluate"]) in text and "as=task" in text
@@ -91,7 +91,7 @@ def test_figures_are_filtered_by_task_model_and_lineage(client, project, base, c
     assert f"/models/{base.pk}/" in text and f"/models/{stranger.pk}/" not in text
     text = page(client, project, f"?model={stranger.pk}")
     assert f"/models/{stranger.pk}/" in text and f"/models/{base.pk}/" not in text
-    assert "No figure fits that" in page(client, project, "?task=none")
+    assert "No figures match" in page(client, project, "?task=none")
     assert page(client, project, "?model=x&line=99999999999999999999")
 
 
@@ -123,7 +123,7 @@ def test_figures_of_a_reward_run_have_a_place_of_their_own(client, project, base
         signature="s",
     )
     text = page(client, project)
-    assert "Told by the runs that made them" in text and "70 %" in text
+    assert "From the runs of the models" in text and "70 %" in text
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_what_is_under_way_and_what_failed_is_told(client, project, base, child)
         run = make_evaluated(project, model)
         Run.objects.filter(pk=run.pk).update(state=state, reason="There are no texts.", remedy="Upload some.")
     text = page(client, project)
-    assert "failed: There are no texts. Upload some." in text and "Under way" in text and "part=under-way" in text
+    assert "failed: There are no texts. Upload some." in text and "Running:" in text and "part=under-way" in text
     again = client.get(reverse("evaluations", args=[project.slug]), {"part": "under-way"}).content.decode()
     assert "how good 2" in again and "<h1>" not in again
     Run.objects.update(state="succeeded")

@@ -89,7 +89,7 @@ def test_demonstrations_of_the_train_split_are_no_references(project, base, answ
 def test_a_lineage_alone_has_nothing_to_be_set_against(project, base, child):
     for prompt in [make_prompt(project, side="eval") for _ in range(3)]:
         make_comparison(*(make_completion(prompt, f"{m.name}", model=m) for m in (base, child)), "model_a")
-    with pytest.raises(RecipeFailure, match="somebody else than tide-sft and its family") as failure:
+    with pytest.raises(RecipeFailure, match="with a good answer that is not from tide-sft or its family") as failure:
         rows(make_run(project, child))
     assert "upload a task of references" in failure.value.remedy
 

@@ -44,7 +44,7 @@ def test_items_are_filtered(client, run):
     assert "item-1<" in wrong and "item-0<" not in wrong and "1 fits" in wrong
     assert "item-0<" in page(client, run, "?group=grammar")
     assert "train.jsonl" in page(client, run, "?seen=yes")
-    assert "No item fits that" in page(client, run, "?group=grammar&right=no")
+    assert "No items match" in page(client, run, "?group=grammar&right=no")
 
 
 def test_a_filter_that_means_nothing_is_passed_over(client, run):
@@ -63,7 +63,7 @@ def test_answers_stand_beside_references(client, project, base):
 def test_texts_of_a_dataset_are_for_those_who_may_review(client, project, base):
     run = make_evaluated(project, base, items=ROWS, other_dataset=make_dataset(project, kind="task", side="eval"))
     text = page(client, run)
-    assert "item-0" in text and "Question 0?" not in text and "for those who may review" in text
+    assert "item-0" in text and "Question 0?" not in text and "Only reviewers of this project" in text
     told = b"".join(client.get(reverse("run-items-jsonl", args=[run.pk])).streaming_content)
     assert b"Question" not in told and json.loads(told.splitlines()[0])["shown"] is None
     table = b"".join(client.get(reverse("run-items-csv", args=[run.pk])).streaming_content)
@@ -101,12 +101,12 @@ def test_a_formula_does_not_run_in_a_spreadsheet(client, project, base):
 def test_the_runs_page_leads_to_its_items_and_shows_groups_and_clean_figures(client, project, base):
     run = make_evaluated(
         project, base, items=ROWS, metrics={"accuracy": figure(0.7, clean=0.66)}, contaminated=4,
-        groups={"grammar": {"accuracy": figure(0.8, 20)}}, notes=["Guessing would be right in 50 %."],
+        groups={"grammar": {"accuracy": figure(0.8, 20)}}, notes=["Guessing is right in 50 %."],
     )  # fmt: skip
     text = client.get(reverse("run", args=[run.pk])).content.decode()
     assert reverse("run-items", args=[run.pk]) in text and "?group=grammar" in text
     assert "70.0 %" in text and "65.0 to 75.0 %" in text and "66.0 %" in text
-    assert "4 of 40 items were seen in training" in text and "Guessing would be right" in text
+    assert "4 of 40 items were seen in training" in text and "Guessing is right" in text
 
 
 def test_a_comparison_is_won_lost_or_tied(client, project, base, child):

@@ -93,19 +93,19 @@ def test_an_opponent_is_another_policy_of_the_project(queue, project, base, chil
     make_contestant(make_project(), make_model(name="stranger"))
     assert "No model of Everyday" in refusal(queue, child, "win_rate", opponent="stranger")["config.opponent"]
     make_contestant(project, make_model(name="judge", kind="reward"))
-    assert "gives no answers" in refusal(queue, child, "win_rate", opponent="judge")["config.opponent"]
-    assert "Name the model" in refusal(queue, child, "win_rate", opponent=" ")["config.opponent"]
+    assert "does not answer" in refusal(queue, child, "win_rate", opponent="judge")["config.opponent"]
+    assert "Enter the name of the model" in refusal(queue, child, "win_rate", opponent=" ")["config.opponent"]
 
 
 def test_a_reward_model_judges_only_where_it_is_asked_to(queue, base, child):
     reward = make_weights(kind="reward")
     assert queue(child, "win_rate", opponent=base.name, judged_by="reward", reward_model=reward).pk
     assert (
-        "Choose the reward model"
+        "Choose a reward model as judge"
         in refusal(queue, child, "win_rate", opponent=base.name, judged_by="reward")["reward_model"]
     )
     assert "leave it out" in refusal(queue, child, "win_rate", opponent=base.name, reward_model=reward)["reward_model"]
-    assert "asks no reward model" in refusal(queue, base, "choices", reward_model=reward)["reward_model"]
+    assert "needs no reward model" in refusal(queue, base, "choices", reward_model=reward)["reward_model"]
 
 
 @pytest.mark.parametrize("url", ["localhost:8100", "ftp://judge/v1", "http://", "http://[", "http://judge:99999"])
@@ -113,12 +113,12 @@ def test_a_judges_address_is_an_address(queue, base, child, url):
     told = refusal(
         queue, child, "win_rate", opponent=base.name, judged_by="endpoint", judge_url=url, judge_model="judge"
     )
-    assert "no address" in told["config.judge_url"]
+    assert "not an address" in told["config.judge_url"]
 
 
 def test_a_registered_judge_is_named_or_an_address_given(queue, project, base, child):
     asked = {"opponent": base.name, "judged_by": "endpoint"}
-    assert "Name a registered model" in refusal(queue, child, "win_rate", **asked)["config.judge"]
+    assert "Enter a registered model" in refusal(queue, child, "win_rate", **asked)["config.judge"]
     assert "register it first" in refusal(queue, child, "win_rate", judge="nobody", **asked)["config.judge"]
     judge = make_model(name="the judge", folder="", endpoint="http://judge/v1", served_name="j", is_shared=False)
     assert "register it first" in refusal(queue, child, "win_rate", judge=judge.name, **asked)["config.judge"]
@@ -148,7 +148,7 @@ def test_a_judges_key_is_named_and_set_and_never_written_down(queue, base, child
         in refusal(queue, child, "win_rate", judge_key_variable="sk-123/4", **asked)["config.judge_key_variable"]
     )
     told = refusal(queue, child, "win_rate", **{**asked, "judge_url": "http://me:secret@judge/v1"})
-    assert "holds a password" in told["config.judge_url"]
+    assert "contains a password" in told["config.judge_url"]
     told = refusal(queue, child, "win_rate", judge_key_variable="DATABASE_URL", **asked)
     assert "no other secret of this site" in told["config.judge_key_variable"]
     monkeypatch.setenv("ASSAY_JUDGE_KEY_LAB", "secret")
@@ -164,7 +164,7 @@ def test_a_judge_behind_an_endpoint_is_no_judge_of_a_reward_model(queue):
 
 
 def test_a_suite_has_a_name(queue, base):
-    assert "Name a suite" in refusal(queue, base, "choices", suite=" ")["config.suite"]
+    assert "Enter a suite" in refusal(queue, base, "choices", suite=" ")["config.suite"]
 
 
 def test_labelled_rows_without_labels_measure_no_classifier(queue, project):
@@ -172,4 +172,4 @@ def test_labelled_rows_without_labels_measure_no_classifier(queue, project):
     dataset.counts = {"task": "translation"}
     dataset.save()
     told = refusal(queue, make_weights(kind="classifier"), "classification", other_dataset=dataset)
-    assert "whose answers are no labels" in told["other_dataset"]
+    assert "whose answers are not labels" in told["other_dataset"]

@@ -63,7 +63,7 @@ def test_only_options_of_the_measure_are_shown(researcher, address, base):
 
 
 def test_an_unknown_measure_is_asked_again(researcher, address):
-    assert "What shall be measured?" in html(researcher.get(f"{address}?measure=beauty"))
+    assert "Choose a measure" in html(researcher.get(f"{address}?measure=beauty"))
 
 
 def test_a_task_leads_to_its_measure(researcher, address, project, base):
@@ -128,7 +128,7 @@ def test_several_models_are_measured_alike_in_one_go(researcher, address, projec
     assert [run.parent for run in runs] == [base, child]
     assert [run.name for run in runs] == ["how good of tide-base", "how good of tide-sft"]
     assert runs[0].config == runs[1].config and {run.other_dataset for run in runs} == {dataset}
-    assert "Under way" in html(researcher.get(response.headers["Location"]))
+    assert "Running:" in html(researcher.get(response.headers["Location"]))
 
 
 def test_all_are_queued_or_none(project, base, child):
@@ -136,7 +136,7 @@ def test_all_are_queued_or_none(project, base, child):
     queue_run(kind="evaluate", project=project, name="how good of tide-sft", by=by, parent=child)
     from annotate.core.errors import Refused
 
-    with pytest.raises(Refused, match="under way with this name"):
+    with pytest.raises(Refused, match="already has this name"):
         evaluations.queue_alike(project=project, models=[base, child], name="how good", by=by)
     assert Run.objects.count() == 1
 

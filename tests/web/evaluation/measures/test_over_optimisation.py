@@ -157,10 +157,10 @@ def test_a_run_that_parts_is_said_to_on_its_page_and_on_its_models(client, run, 
             ask(run, step, "policy" if step < 8 else "parent", expected=0.4 + step / 40)
     for address in (reverse("run", args=[run.pk]) + "?tab=review", reverse("model", args=[child.pk])):
         page = client.get(address).content.decode()
-        assert "The curves part: what the score promises has grown beyond what people say" in page
-        assert "liked less and less by people" in page
+        assert "The curves diverge: the score&#x27;s promise has grown more than the votes of people" in page
+        assert "People liked its answers less over time" in page
         assert page.count('<svg class="scene"') == 3
-        assert "The figures behind the picture" in page
+        assert "Table of these figures" in page
 
 
 def test_few_opinions_cannot_tell_and_say_how_many_more(client, run):
@@ -168,7 +168,10 @@ def test_few_opinions_cannot_tell_and_say_how_many_more(client, run):
     for step in (4, 8):
         ask(run, step, "policy")
     page = client.get(reverse("run", args=[run.pk]), {"tab": "review"}).content.decode()
-    assert "cannot be told yet: 2 opinions of people on its answers while it trained. About" in page
+    assert (
+        "There are too few votes to see over-optimisation: 2 opinions of people on its answers during training. About"
+        in page
+    )
 
 
 def test_the_arena_stands_at_the_end_with_people_and_simulations_apart(run, base, child, vote):
@@ -185,7 +188,7 @@ def test_the_arena_stands_at_the_end_with_people_and_simulations_apart(run, base
 def test_a_run_that_asked_nobody_says_so(client, run):
     measure(run)
     page = client.get(reverse("run", args=[run.pk]), {"tab": "review"}).content.decode()
-    assert "Nobody was asked about its answers while it trained" in page
+    assert "Nobody reviewed its answers while it trained" in page
     assert page.count('<svg class="scene"') == 2
 
 
@@ -194,9 +197,9 @@ def test_a_run_that_will_ask_people_does_not_say_that_nobody_is_asked(client, ru
     run.save()
     measure(run)
     page = client.get(reverse("run", args=[run.pk]), {"tab": "review"}).content.decode()
-    assert "Nobody was asked" not in page and "</code> above 0 shows people" not in page
-    assert "Every 4 steps 4 of its answers go to" in page
-    assert "Nobody has been asked about its answers yet: its first pairs are taken at step 4" in page
+    assert "Nobody reviewed" not in page and "</code> is above 0, people compare" not in page
+    assert "Every 4 steps annotators compare 4 of its answers" in page
+    assert "No reviews yet: the first pairs come at step 4" in page
 
 
 def test_nothing_is_shown_before_anything_is_known_nor_of_other_kinds(client, run, base):

@@ -93,7 +93,7 @@ class TestTheDecisionsPage:
         )
         assert answer.status_code == 302 and served_model.promoted(project).model == ready.model
         shown = page(signed_in, "decisions", project)
-        assert "The numbers of that moment" in shown and "is served by default. It meets the rule." in shown
+        assert "Figures at that time" in shown and "is served by default. It meets the rule." in shown
 
     def test_roll_back(self, signed_in, project, base, child, manager):
         actions.promote(project=project, model=base, reason="first", by=manager)
@@ -105,7 +105,7 @@ class TestTheDecisionsPage:
 
     def test_a_roll_back_that_is_refused_says_why(self, signed_in, project):
         answer = signed_in.post(reverse("roll-back", args=[project.slug]), {"reason": "x"}, follow=True)
-        assert "Nothing was served by default" in answer.content.decode()
+        assert "served no other model before" in answer.content.decode()
 
     def test_the_only_pair_meets_always(self, signed_in, project, base, child):
         assert ">100 %<" in page(signed_in, "decisions", project)
@@ -203,7 +203,7 @@ class TestTheRuleForm:
             reverse("promotion-rule", args=[project.slug]), {**RULE, "margin": "a lot", "fewest_votes": "40"}
         )
         shown = answer.content.decode()
-        assert answer.status_code == 400 and "Give rating points" in shown
+        assert answer.status_code == 400 and "Enter rating points" in shown
         assert 'value="a lot"' in shown and 'value="40"' in shown
         assert 'aria-describedby="margin-error"' in shown and "<b>margin</b>" not in shown
         assert not PromotionRule.objects.exists()
@@ -221,12 +221,15 @@ class TestWhatToAskNext:
         client.post(reverse("ask-next", args=[project.slug]), {"item": [split], "more": "2", "judge": "person"})
         assert AskedAgain.objects.get().places == 2
         shown = page(client, "ask-next", project)
-        assert "1 item asked again waits for annotators" in shown and "1 item comes first in the queue now" in shown
+        assert (
+            "1 item that you asked again waits for annotators" in shown
+            and "1 item comes first in the queue now" in shown
+        )
 
     def test_who_judges_blind_sees_nothing_of_what_others_said(self, client, project, split):
         assert client.login(username=make_user(project).username, password=PASSWORD)
         shown = page(client, "ask-next", project)
-        assert "Why is the sea salty?" not in shown and "shall not be swayed" in shown
+        assert "Why is the sea salty?" not in shown and "do not influence annotators" in shown
         assert client.post(reverse("ask-next", args=[project.slug]), {"item": [split], "more": "2"}).status_code == 403
 
     def test_nothing_chosen_is_said(self, client, project, split):

@@ -110,7 +110,7 @@ def test_a_parent_that_was_taken_out_of_the_arena_stays_out_and_it_is_said(proje
     leave_arena(project=project, model=base)
     enrolment.enrol(run)
     assert not in_arena(project, base)
-    assert f"{base} is out of the arena and is not brought back" in Decision.objects.first().sentence
+    assert f"{base} is out of the arena and does not return" in Decision.objects.first().sentence
 
 
 def test_a_parent_that_answers_nothing_is_no_opponent(project, run):

@@ -65,7 +65,7 @@ class TestChecks:
         rule()
         check = check_named(looked_at(candidacy), "parent")
         assert check.state == "not yet"
-        assert f"No vote has set it against {base}" in check.sentence and "arena" in check.more
+        assert f"There are no votes between it and {base}" in check.sentence and "Arena votes" in check.more
 
     def test_a_few_votes_say_about_how_many_more(self, rule, candidacy, child, base, vote):
         rule()
@@ -225,9 +225,9 @@ class TestTolerances:
     def test_what_was_not_measured_counts_as_not_yet(self, by_votes, project, child, base):
         check = self.check(by_votes)
         assert (check.state, by_votes.state) == ("not yet", "open")
-        assert check.more == f"An evaluation of {child} and {base}."
+        assert check.more == f"Evaluate {child} and {base}."
         measured(project, child, "small suite", items(right([1, 0] * 20)))
-        assert self.check(by_votes).more == f"An evaluation of {base}."
+        assert self.check(by_votes).more == f"Evaluate {base}."
 
     def test_on_other_items_nothing_is_subtracted(self, by_votes, project, child, base):
         measured(project, child, "small suite", items(right([1, 0] * 20)))
@@ -248,7 +248,7 @@ class TestTolerances:
         measured(project, child, "small suite", items(right([1, 0, 0, 0] * 50)))
         check = self.check(by_votes)
         assert (check.state, by_votes.state) == ("broken", "refused")
-        assert check.numbers["gain"] == pytest.approx(-0.5) and "worse than what is tolerated" in check.sentence
+        assert check.numbers["gain"] == pytest.approx(-0.5) and "beyond the limit" in check.sentence
         assert check.title == "At most 5 percentage points worse in accuracy on small suite"
         assert re.match(rf"Worse by 50 percentage points than {base}, between \d\d(\.\d)? worse and ", check.sentence)
 

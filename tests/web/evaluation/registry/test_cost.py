@@ -56,9 +56,9 @@ class TestThePrice:
         ("gain", "why"),
         [
             (None, "No chain of votes"),
-            (Interval(5, -20, 30), "holds 0"),
+            (Interval(5, -20, 30), "contains 0"),
             (Interval(-50, -80, -20), "It lost against"),
-            (Interval(20, 0, 40), "holds 0"),
+            (Interval(20, 0, 40), "contains 0"),
         ],
     )
     def test_is_undefined_unless_the_gain_is_beyond_doubt_and_says_why(self, base, child, gain, why):

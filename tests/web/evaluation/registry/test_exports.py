@@ -131,7 +131,7 @@ def test_weights_are_for_researchers(client, exported, project):
     client.force_login(factories.make_user(project, role="annotator"))
     assert client.get(url(exported, "heron.gguf")).status_code == 403
     page = client.get(reverse("run", args=[exported.pk])).content.decode()
-    assert url(exported, "heron.gguf") not in page and "researchers and managers may download" in page
+    assert url(exported, "heron.gguf") not in page and "Only researchers and managers can download" in page
 
 
 def test_a_file_that_is_gone_is_said_with_the_remedy(client, exported, rita):

@@ -33,17 +33,17 @@ def test_the_lineage_holds_every_model_that_went_into_it_in_order(chain):
     lineage = section(card(chain.ppo), "Lineage")
     places = [lineage.index(f"| {name} |") for name in ("bytes", "heron", "heron-sft", "heron-judge", "heron-ppo")]
     assert places == sorted(places)
-    assert "heron-sft, rewarded by heron-judge" in lineage
+    assert "heron-sft, with the reward model heron-judge" in lineage
 
 
 def test_a_judgement_in_two_datasets_of_the_lineage_counts_once(chain):
-    judgements = section(card(chain.ppo), "Annotations behind it")
+    judgements = section(card(chain.ppo), "Annotations")
     assert "10 comparisons by 2 people (1 no longer counts)" in judgements
     assert "4 ratings by 1 person" in judgements
 
 
 def test_a_model_before_the_votes_has_none_behind_it(chain):
-    assert "None: no annotation of this site" in section(card(chain.pretrained), "Annotations behind it")
+    assert "None: neither the model" in section(card(chain.pretrained), "Annotations")
 
 
 def test_data_is_named_with_kind_counts_judge_and_hash(chain):
@@ -55,9 +55,9 @@ def test_data_is_named_with_kind_counts_judge_and_hash(chain):
 
 def test_options_that_were_chosen_come_before_those_left_alone(chain):
     training = section(card(chain.ppo), "Training")
-    assert training.index("| `kl_coef` | `0.07` |") < training.index("Left at their defaults")
+    assert training.index("| `kl_coef` | `0.07` |") < training.index("Defaults:")
     assert "seed 11" in training and "`abc1234`" in training
-    assert "`steps=" in training.split("Left at their defaults")[1]
+    assert "`steps=" in training.split("Defaults:")[1]
 
 
 def test_what_people_chose_at_a_pause_is_told_without_their_names(chain):
@@ -90,23 +90,23 @@ def test_the_rating_comes_with_its_interval_and_battles(chain, vote):
     vote(chain.ppo, chain.sft, n=6)
     vote(chain.ppo, chain.sft, "model_b", n=3)
     arena = section(card(chain.ppo), "Arena")
-    assert "95 % interval" in arena and "9 battles before people" in arena
+    assert "95 % interval" in arena and "9 battles with votes of people" in arena
 
 
 def test_cost_is_told_of_the_run_and_of_the_lineage(chain):
     cost = section(card(chain.ppo), "Cost")
-    assert "Its own run: 10 min of CPU, 5 min by the clock" in cost
+    assert "Its own run: 10 min of CPU, 5 min of wall-clock time" in cost
     assert "With the 5 runs of its lineage: 50 min of CPU" in cost
 
 
 def test_limits_follow_from_the_records(chain):
     limits = section(card(chain.ppo), "Limitations")
-    assert "Only 14 annotations of people" in limits
-    assert "trained to please a score" in limits
+    assert "only 14 annotations of people" in limits
+    assert "trained to raise a score" in limits
     assert "1 of these annotations no longer counts" in limits
-    assert "No figure of it has been measured" in limits
+    assert "It has no figures on texts outside" in limits
     assert "simulated" not in limits
-    assert "please a score" not in section(card(chain.sft), "Limitations")
+    assert "raise a score" not in section(card(chain.sft), "Limitations")
 
 
 def test_simulated_annotators_are_called_so(chain):
@@ -121,7 +121,7 @@ def test_an_ancestor_under_another_licence_is_told(chain):
     chain.pretrained.licence = "cc-by-nc-4.0"
     chain.pretrained.save()
     licence = section(card(chain.ppo), "Licence")
-    assert "apache-2.0." in licence and "- heron, which went into it: cc-by-nc-4.0" in licence
+    assert "apache-2.0." in licence and "- heron (a source): cc-by-nc-4.0" in licence
 
 
 def test_what_lies_in_a_project_that_the_reader_may_not_read_is_left_out(chain):
@@ -132,7 +132,7 @@ def test_what_lies_in_a_project_that_the_reader_may_not_read_is_left_out(chain):
     person = factories.make_user()
     text = model_card.body(chain.ppo, readable=projects_where(person, "read"))
     assert "best answers" not in text and f"run {run.pk}," not in text
-    assert "a run elsewhere" in text and "projects that this card may not tell of" in text
+    assert "a run elsewhere" in text and "projects that this card cannot show" in text
 
 
 def test_names_cannot_write_markdown_or_html(chain):

@@ -215,7 +215,7 @@ def test_models_without_weights_meet_nobody_live(data_folder: Path) -> None:
     names = {model.name for model in pairing.served_contestants(project)}
     assert "sample-pretrained" not in names and {"sample-sft", "sample-ppo"} <= names
     pretrained = LanguageModel.objects.get(name="sample-pretrained")
-    assert not pretrained.folder and "weights are left out" in pretrained.origin
+    assert not pretrained.folder and "not its weights" in pretrained.origin
 
 
 def test_adapters_are_completed_when_the_base_has_come(data_folder: Path) -> None:

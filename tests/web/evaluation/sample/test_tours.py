@@ -11,7 +11,7 @@ from evaluation.sample.tours import LAST, TOURS, strip_of
 from tests.support.factories import make_project, make_user
 
 pytestmark = pytest.mark.django_db
-OFFER = "Look around in six short stops"
+OFFER = "Take a tour of six short stops"
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_a_tour_that_one_may_not_take_is_refused_in_words(client: Client, sample
 
 @pytest.mark.parametrize("kind", ["", "nobody", "visitor' or 1"])
 def test_an_unknown_tour_is_refused_in_words(client: Client, sample: Project, kind: str) -> None:
-    assert "A tour is one of visitor, annotator, researcher" in go(client, kind, 1)
+    assert "Choose a tour (visitor, annotator, researcher" in go(client, kind, 1)
 
 
 @pytest.mark.parametrize("stop", ["", "8", "-1", "²", "1.5", "99999999999999999999"])
@@ -111,7 +111,7 @@ def test_another_project_of_that_slug_has_no_tour(client: Client) -> None:
     make_project(slug="sample")
     assert OFFER not in client.get("/p/sample/").content.decode()
     response = client.post("/tour/", {"kind": "visitor", "stop": "1"}, follow=True)
-    assert "no sample project here any more" in response.content.decode()
+    assert "The sample project was removed" in response.content.decode()
 
 
 def test_staff_remove_the_project_on_a_page(client: Client, sample: Project) -> None:
@@ -119,7 +119,7 @@ def test_staff_remove_the_project_on_a_page(client: Client, sample: Project) -> 
     assert client.get("/sample/remove/").status_code == 403
     client.force_login(make_user(sample, role="manager", is_staff=True))
     assert "Remove the sample project" in client.get("/p/sample/").content.decode()
-    assert "No other project" in client.get("/sample/remove/").content.decode()
+    assert "Other projects do not change" in client.get("/sample/remove/").content.decode()
     page = client.post("/sample/remove/", follow=True).content.decode()
     assert "The sample project is removed" in page and not Project.objects.filter(slug="sample").exists()
     assert AuditEntry.objects.get(action="sample.removed").about.startswith("Sample project (finished")

@@ -119,7 +119,7 @@ def test_what_is_held_says_why_and_is_in_the_ledger(arena):
         held = Comparison.objects.filter(pk__in=ids, status="held")
         assert held.count() == len(ids)
         assert {vote.status_reason for vote in held} == {
-            "these votes differ from everybody else's by more than taste explains"
+            "these votes differ from all others more than preferences explain"
         }
         lines = StatusChange.objects.filter(feedback_id__in=ids)
         assert lines.count() == len(ids) and not lines.filter(by__isnull=False).exists()

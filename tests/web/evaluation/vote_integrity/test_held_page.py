@@ -70,7 +70,7 @@ def test_the_page_shows_rate_reasons_and_votes(client, project, pair, manager):
 def test_the_page_is_empty_in_words(client, project, manager):
     client.force_login(manager)
     text = page(client, project)
-    assert "No vote waits for a look" in text and "This page fills by itself" in text
+    assert "No held votes" in text and "No arena votes in the last" in text
 
 
 def test_an_unknown_filter_leads_back(client, project, manager):
@@ -105,8 +105,8 @@ def test_all_of_one_reason_are_excluded_at_once(client, project, pair, manager):
     [
         ({"status": "withdrawn", "reason": "x"}, 400, "a held vote counts or does not"),
         ({"status": "counted", "reason": " "}, 400, "Say why"),
-        ({"status": "counted", "reason": "x", "vote": "999999"}, 409, "No held vote was chosen"),
-        ({"status": "counted", "reason": "x", "held_for": "because"}, 400, "is no reason"),
+        ({"status": "counted", "reason": "x", "vote": "999999"}, 409, "Choose held votes"),
+        ({"status": "counted", "reason": "x", "held_for": "because"}, 400, "is not a reason"),
     ],
 )
 def test_a_bad_decision_is_refused_in_words_and_changes_nothing(client, project, pair, manager, sent, status, field):
@@ -242,7 +242,7 @@ def test_many_held_at_once_are_told(project, pair, manager):
     hold_rate.warn_of_holds(project, {Hold.PATTERN: list(range(5))})
     assert not Notice.objects.exists()
     hold_rate.warn_of_holds(project, {Hold.PATTERN: list(range(30)), Hold.FLOOD: [99]})
-    assert "31 votes that counted are held now" in Notice.objects.get().text
+    assert "31 votes that counted before are held now" in Notice.objects.get().text
 
 
 def test_a_flood_of_one_address_is_held_and_ebbs(project, pair):
