@@ -215,6 +215,6 @@ def _own_battle(request: Request, token: str) -> Battle:
         battle = None
     if battle is None or not can(request.user, "read", battle.project):
         raise Refused(
-            404, battle="You have started no such battle. A visitor without cookies sends its token in `Visitor`."
+            404, battle="You have no such battle. Without cookies, send the visitor token in the header `Visitor`."
         )
     return battle

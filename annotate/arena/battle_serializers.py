@@ -25,7 +25,12 @@ class NewBattle(Input):
 class NewTurn(Input):
     text = serializers.CharField(allow_blank=True, trim_whitespace=False)
     number = serializers.IntegerField(
-        required=False, allow_null=True, default=None, min_value=2, max_value=99, help_text="Of the turn this is to be."
+        required=False,
+        allow_null=True,
+        default=None,
+        min_value=2,
+        max_value=99,
+        help_text="The number of the new turn.",
     )
     wait = serializers.FloatField(required=False, default=WAIT_SECONDS, min_value=0, max_value=WAIT_SECONDS)
 
@@ -50,7 +55,9 @@ class AnswerOut(serializers.Serializer):
     text = serializers.CharField()
     state = serializers.CharField(help_text="waiting, writing, stands, stopped or failed")
     problem = serializers.CharField(help_text="Why the question does not count; the same for both.")
-    cut = serializers.CharField(help_text="Says so where the answer had no more room; empty under a whole one.")
+    cut = serializers.CharField(
+        help_text="A note that the answer was cut at the length limit; empty if it is complete."
+    )
 
 
 class TurnOut(serializers.Serializer):
@@ -64,11 +71,11 @@ class BattleOut(serializers.Serializer):
     id = serializers.UUIDField()
     project = serializers.CharField()
     prompt = AskedOut()
-    completions = AnswerOut(many=True, help_text="To the first question: A, then B. Nothing tells one model.")
+    completions = AnswerOut(many=True, help_text="To the first question: A, then B. Nothing reveals a model.")
     turns = TurnOut(many=True, help_text="All questions with their answers, the first one included.")
-    ready = serializers.BooleanField(help_text="Both have begun, so a vote can be cast; it ends them where they are.")
-    done = serializers.BooleanField(help_text="Nothing is being written; else GET the battle again.")
-    vote_token = serializers.CharField(help_text="Send it with the vote; empty until there is something to vote on.")
+    ready = serializers.BooleanField(help_text="Both answers have begun, so you can vote; a vote stops them.")
+    done = serializers.BooleanField(help_text="true: both answers are finished; false: GET the battle again.")
+    vote_token = serializers.CharField(help_text="Send it with the vote; empty until you can vote.")
     voted = serializers.BooleanField()
     visitor = serializers.CharField(help_text="Send it in the `Visitor` header with the vote; empty for accounts.")
 
@@ -93,7 +100,7 @@ class PuzzleOut(serializers.Serializer):
     challenge = serializers.CharField(
         allow_null=True,
         help_text="1.bits.expires.salt.signature. Find a number n so that SHA-256 of `challenge.n` begins with so many "
-        "zero bits, and send `challenge.n` as `proof`. null: none is asked for, or none can be given; vote without.",
+        "zero bits, and send `challenge.n` as `proof`. null: no proof is needed; vote without it.",
     )
 
 

@@ -39,13 +39,14 @@ class MyBattleOut(serializers.Serializer):
     id = serializers.UUIDField()
     question = serializers.CharField()
     spoilt = serializers.CharField(help_text="Why no vote can be cast; empty otherwise.")
-    vote = CastOut(allow_null=True, help_text="null until one is cast: it names the models.")
+    vote = CastOut(allow_null=True, help_text="null before the vote; it names the models.")
     created_at = serializers.DateTimeField()
 
 
 @extend_schema(
     responses={200: MyBattleOut(many=True)} | refusals(400, 404),
-    parameters=[VISITOR, OpenApiParameter("before", int, description="A number: only battles below it, to read on.")],
+    parameters=[VISITOR, OpenApiParameter("before", int, description="Only battles with a smaller number, to read the "
+    "next page.")],
 )  # fmt: skip
 @in_project(get="read")
 def my_battles(request: Request, project: Project) -> Response:
@@ -54,7 +55,7 @@ def my_battles(request: Request, project: Project) -> Response:
     rows = arena.battles_of(project=project, visitor=lookup.visitor(request), user=user)
     if (before := request.query_params.get("before")) is not None:
         if (lowest := whole_number(before, None)) is None:
-            raise Refused(400, before=f"{before!r} is no number of a battle; give a whole number.")
+            raise Refused(400, before=f"{before!r} is not a number of a battle; use a whole number.")
         rows = rows.filter(pk__lt=lowest)
     related = ("prompt", "model_a", "model_b", "comparison__prompt", "comparison__completion_a")
     rows = rows.select_related(*related, "comparison__completion_b").order_by("-pk")

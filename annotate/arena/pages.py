@@ -191,7 +191,7 @@ def _own_battle(request: HttpRequest, project: Project, token: uuid.UUID) -> Bat
     """Return their battle. A stranger is not told that there is one."""
     battle = actions.own_battle(token=token, visitor=visitors.visitor_of(request), user=_user(request))
     if battle is None or battle.project_id != project.pk:
-        raise Http404("There is no such battle of yours: it belongs to whoever started it, in the same browser.")
+        raise Http404("You have no such battle: only the person who started it can open it, in the same browser.")
     return battle
 
 

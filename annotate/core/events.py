@@ -13,17 +13,15 @@ from annotate.models import Dataset, Delivery, Project, Webhook
 
 # Types of events, as Standard Webhooks writes them, and when each is sent.
 EVENTS = {
-    "judgement.submitted": "An annotation was sent in the workbench.",
-    "judgement.status": "What counts has changed: an annotation was held, excluded, withdrawn or counted again.",
+    "judgement.submitted": "Somebody sent an annotation.",
+    "judgement.status": "The status of an annotation changed: held, excluded, withdrawn or counted again.",
     "battle.voted": "A vote was cast in the arena.",
     "dataset.frozen": "A dataset was frozen.",
-    "import.finished": "An import has ended, well or not.",
-    "run.finished": "A run has ended, well or not.",
-    "alert.opened": "An alert was opened: a run failed or waits, a queue stands still, an annotator is flagged.",
-    "alert.closed": "An alert was closed: its cause is gone.",
+    "import.finished": "An import ended, with or without success.",
+    "run.finished": "A run ended, with or without success.",
     "model.promoted": "A model became the project's default.",
-    "arena.held_rate": "The share of held votes has jumped.",
-    "member.changed": "Somebody joined, left, or has another role.",
+    "arena.held_rate": "The share of held votes increased suddenly.",
+    "member.changed": "Somebody joined, left, or got another role.",
 }
 
 _hooks = Prepared(lambda: Webhook.objects.filter(project=Slot("project"), is_active=True))
@@ -33,7 +31,7 @@ def announce(*, project: Project, event: str, data: dict[str, Any]) -> None:
     """Announce an event inside the transaction of its cause. `data` names rows by id, and never a blind annotator's
     pair."""
     if event not in EVENTS:
-        raise ValueError(f"{event!r} is no event; there are {', '.join(EVENTS)}.")
+        raise ValueError(f"{event!r} is not an event; use {', '.join(EVENTS)}.")
     hooks = [hook for hook in _hooks.rows(project=project.pk) if not hook.events or event in hook.events]
     if not hooks:
         return

@@ -39,7 +39,7 @@ def once(*, by: User, key: str, act_name: str, act: Callable[[], object]) -> boo
 def _done(by: User, key: str, act_name: str) -> bool:
     first = FirstAnswer.objects.filter(who=_user_key(by), key=f"page:{key}").first()
     if first and first.request_hash != act_name:
-        raise Refused(409, idempotency_key="This key was used for something else; use a new one for each act.")
+        raise Refused(409, idempotency_key="This key was used for another request; use a new one for each request.")
     return first is not None
 
 

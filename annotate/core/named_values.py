@@ -11,8 +11,8 @@ def named_values(text: str, field: str) -> dict[str, str]:
     for part in filter(str.strip, text.replace("\n", ",").split(",")):
         name, equals, value = (piece.strip() for piece in part.partition("="))
         if not (name and equals and value):
-            raise Refused(400, **{field: f"{part.strip()!r} is no pair; write name=value, parted by commas."})
+            raise Refused(400, **{field: f"{part.strip()!r} is not a pair; use name=value, separated by commas."})
         if name in pairs:
-            raise Refused(400, **{field: f"{name!r} stands there twice."})
+            raise Refused(400, **{field: f"{name!r} is there twice; remove one."})
         pairs[name] = value
     return pairs

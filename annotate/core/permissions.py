@@ -72,12 +72,12 @@ def require(user: Person, action: str, project: Project) -> None:
     if not in_scope(user, action):
         raise Refused(
             403,
-            token=f"This token has the scope {_scope(user)}, which does not let it {action}; make one with a wider "
-            "scope under Your account → API tokens.",
+            token=f"This token has the scope {_scope(user)}, which does not allow it to {action}; create one with a "
+            "wider scope under Your account → API tokens.",
         )
     if not can(user, action, project):
         roles = "a member" if action == "read" else " or ".join(sorted(ROLES_FOR[action]))
-        raise Refused(403, project=f"This needs the role of {roles} in {project.name}; ask one of its managers for it.")
+        raise Refused(403, project=f"You need the role {roles} in {project.name}; ask one of its managers.")
 
 
 def is_vouched_for(user: Person, project: Project) -> bool:

@@ -18,11 +18,11 @@ from django.core.exceptions import ImproperlyConfigured
 Rights = Mapping[str, str]  # {method in lower case: right}
 
 RIGHTS = {
-    "anybody": "everybody, visitors too",
+    "anybody": "everybody, also visitors",
     "nobody": "switched off",
-    "account": "whoever is signed in",
-    "mine": "whoever it belongs to; with no other word: an account",
-    "read": "whoever may read the project: its members, and everybody where it is public",
+    "account": "everybody who is signed in",
+    "mine": "the owner of the row; without another word: any account",
+    "read": "everybody who can read the project: its members, and everybody if it is public",
     "judge": "members of the project",
     "review": "reviewers, researchers and managers of the project",
     "research": "researchers and managers of the project",

@@ -43,14 +43,14 @@ def problem(order: object, shown: Sequence[int]) -> str:
     """Return what is wrong with an order of these completions, and what would be right; empty when nothing is."""
     like = "send groups of ids, the best first and equals together, such as [[12], [15, 18]]"
     if not isinstance(order, list) or not all(isinstance(equals, list) and equals for equals in order):
-        return f"This is no list of groups; {like}."
+        return f"This is not a list of groups; {like}."
     flat = [completion for equals in order for completion in equals]
     if not all(type(completion) is int for completion in flat):
-        return f"A group holds something else than ids; {like}."
+        return f"A group has a value that is not an id; {like}."
     if len(set(flat)) != len(flat):
-        return "One answer has two places; give each of them one."
+        return "An answer has two places; give each answer one place."
     if strangers := set(flat) - set(shown):
         return f"{min(strangers)} is not among the answers shown; rank {', '.join(map(str, shown))}."
     if missing := [completion for completion in shown if completion not in flat]:
-        return f"{len(missing)} of the {len(shown)} answers has no place yet; give each of them one."
+        return f"{len(missing)} of the {len(shown)} answers have no place; give each answer one place."
     return ""

@@ -20,7 +20,7 @@ def guides(request: HttpRequest) -> HttpResponse:
 @allows(get="anybody")
 def guide(request: HttpRequest, name: str) -> HttpResponse:
     if name not in guide_names():
-        raise Http404(f"There is no guide called {name}.")
+        raise Http404(f"There is no guide with the name {name}.")
     return _shown(request, name)
 
 

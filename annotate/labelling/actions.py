@@ -118,7 +118,9 @@ def undo(*, assignment: Assignment, by: User) -> Assignment:
         assignment.refresh_from_db()
         _require_fresh(assignment, (Assignment.State.SUBMITTED, Assignment.State.SKIPPED))
         if any(row.status == Status.HELD for row in standing_rows(assignment)):
-            raise Refused(409, assignment="What you said is held to be looked at; change it instead, or leave it.")
+            raise Refused(
+                409, assignment="Your annotation is held for review, so you cannot undo it. You can change it instead."
+            )
         withdraw(assignment=assignment, reason=UNDO_REASON, by=by)
         reopen(assignment)
     return assignment
@@ -139,7 +141,7 @@ def require_changeable(*, assignment: Assignment, by: User) -> None:
 
 def _refuse_lesson(assignment: Assignment) -> None:
     if assignment.purpose == Assignment.Purpose.TUTORIAL:
-        raise Refused(409, assignment="You have been told what is right here; go on with the next one.")
+        raise Refused(409, assignment="You have seen the right answer of this item. Continue with the next item.")
 
 
 def may_change(assignment: Assignment) -> bool:
@@ -160,7 +162,7 @@ def set_status(*, rows: Iterable[Feedback], status: str, reason: str, by: User |
         raise Refused(status=f"{status!r} is unknown; use one of {', '.join(Status.values)}.")
     reason = reason.strip()
     if not reason or len(reason) > 200:
-        raise Refused(reason="Give the reason in 1 to 200 characters; whoever reads the ledger needs it.")
+        raise Refused(reason="Enter a reason of 1 to 200 characters; the ledger records it.")
     if by is not None:
         for project in {row.project for row in rows}:
             require(by, "manage", project)
@@ -180,7 +182,7 @@ def _with_pairs(rows: list[Any]) -> list[Any]:
     for row in rows:
         if isinstance(row, Comparison) and row.ranking_id and row.ranking_id not in rankings:
             raise Refused(
-                409, comparison=f"It is one pair of ranking {row.ranking_id}, which is one annotation; change that."
+                409, comparison=f"It is a pair of ranking {row.ranking_id}; change the status of the ranking."
             )
     plain_rows = [row for row in rows if not (isinstance(row, Comparison) and row.ranking_id)]
     return [*plain_rows, *Comparison.objects.filter(ranking__in=rankings).select_related("project")]
@@ -189,18 +191,20 @@ def _with_pairs(rows: list[Any]) -> list[Any]:
 def _require_fresh(assignment: Assignment, states: tuple[str, ...]) -> None:
     """Check that the item was closed in one of these states, not long ago, and is in no dataset."""
     if assignment.state == Assignment.State.EXCLUDED:
-        raise Refused(409, assignment="A manager has excluded what you said of it; go on with the next one.")
+        raise Refused(
+            409, assignment="A manager has excluded your annotation of this item. Continue with the next item."
+        )
     if assignment.state not in states:
-        raise Refused(409, assignment="There is nothing to undo or change: it is not submitted.")
+        raise Refused(409, assignment="You have not submitted this item, so there is nothing to undo or change.")
     if not may_change(assignment):
         minutes = assignment.project.edit_minutes
         raise Refused(
             409,
-            assignment=f"In {assignment.project} an annotation may be changed for {minutes} minutes, and these are "
-            "over; ask a manager to exclude it instead.",
+            assignment=f"In {assignment.project} you can change an annotation for {minutes} minutes. This time is "
+            "over; ask a manager to exclude it.",
         )
     if any(row.datasets.exists() for row in rows_of(assignment)):
-        raise Refused(409, assignment="It is part of a frozen dataset by now; ask a manager to exclude it instead.")
+        raise Refused(409, assignment="It is in a frozen dataset now; ask a manager to exclude it.")
 
 
 def _settle_places(assignments: set[int]) -> None:

@@ -35,7 +35,7 @@ from annotate.models.feedback import Feedback
 
 @extend_schema(
     request=Ask,
-    responses={200: AssignmentOut, 204: OpenApiResponse(description="There is nothing to annotate just now.")}
+    responses={200: AssignmentOut, 204: OpenApiResponse(description="There is nothing to annotate at the moment.")}
     | refusals(400, 403, 404),
 )
 @allows(post="judge")  # nothing is asked as often: `next_for` finds out whether they may
@@ -78,8 +78,8 @@ class Assignments(DeclaredViewSet):
         responses={201: ReceiptAndNext} | refusals(400, 403, 404, 409, 410, 413),
         parameters=[
             IDEMPOTENCY_KEY,
-            OpenApiParameter("next", bool, description="1: answer with the next task, too, in one round trip."),
-            OpenApiParameter("kind", enum=Assignment.Kind.values, description="With next: of this kind alone."),
+            OpenApiParameter("next", bool, description="1: also return the next task."),
+            OpenApiParameter("kind", enum=Assignment.Kind.values, description="With next: only a task of this kind."),
         ],
     )
     @action(detail=True, methods=["post"])
@@ -202,4 +202,4 @@ def _shown(assignment: Assignment, pk: int, field: str) -> Completion:
     for completion in assignment.completions:
         if completion.pk == pk:
             return completion
-    raise Refused(400, **{field: "That answer is not part of this task; name one of those shown, or none."})
+    raise Refused(400, **{field: "That answer is not part of this task; use one of the task's answers, or none."})

@@ -228,7 +228,7 @@ def _lock_and_look(project: Project, user: User) -> _Look:
         cursor.execute(_LOOK + lock_it, {"project": project.pk, "user": user.pk, "now": now})
         row = cursor.fetchone()
     if row is None:
-        raise Refused(404, project="This project is gone.")
+        raise Refused(404, project="This project no longer exists.")
     return _Look(bool(row[0]), bool(row[1]), bool(row[2]), bool(row[3]), bool(row[4]), row[5])
 
 
@@ -244,7 +244,7 @@ def _asked_kinds(project: Project, kind: str | None) -> list[str]:
         return asked_kinds
     if kind not in asked_kinds:
         raise Refused(
-            kind=f"{kind!r} is not asked for in {project.name}; use {' or '.join(asked_kinds) or 'another project'}."
+            kind=f"{project.name} does not ask for {kind!r}; use {' or '.join(asked_kinds) or 'another project'}."
         )
     return [kind]
 

@@ -32,7 +32,7 @@ def skip(*, assignment: Assignment, by: User, reason: str) -> Assignment:
     require_owner(assignment, by)
     reason = reason.strip()
     if not reason:
-        raise Refused(reason="Say in a few words why you skip it; that is how bad prompts are found.")
+        raise Refused(reason="Enter in a few words why you skip it; this helps to find bad prompts.")
     if len(reason) > MAX_REASON_CHARACTERS:
         raise Refused(reason=f"Keep the reason within {MAX_REASON_CHARACTERS} characters; it has {len(reason)}.")
     if "\x00" in reason:
@@ -55,7 +55,7 @@ def again(*, assignment: Assignment, by: User) -> Assignment:
         if assignment.state == Assignment.State.OPEN:
             return assignment
         if assignment.state != Assignment.State.EXPIRED:
-            raise Refused(409, assignment=f"It has been {assignment.state}; there is nothing to take up again.")
+            raise Refused(409, assignment=f"This item is already {assignment.state}; ask for the next one.")
         reopen(assignment)
     return assignment
 
@@ -82,7 +82,7 @@ def expire_stale(project: Project) -> None:
 
 def require_owner(assignment: Assignment, by: User) -> None:
     if assignment.user_id != by.pk:
-        raise Refused(403, assignment="This item was handed to someone else; ask for your own next one.")
+        raise Refused(403, assignment="Somebody else has this item; ask for your next one.")
 
 
 def close(assignment: Assignment, state: str, **fields: str) -> None:
@@ -101,18 +101,22 @@ def refuse_closed(assignment: Assignment) -> None:
         minutes = assignment.project.assignment_minutes
         raise Refused(
             410,
-            assignment=f"Its {minutes} minutes ran out, so it may have gone to someone else. "
-            "Take it up again, or ask for the next one.",
+            assignment=f"Its {minutes} minutes ran out, so somebody else may have it. "
+            "Open it again, or ask for the next one.",
         )
     if assignment.state == Assignment.State.TAKEN_OUT:
         raise Refused(
             409,
-            assignment=f"Its prompt was taken out of the work meanwhile ({assignment.skip_reason}), so that nobody "
-            "need judge it; go on with the next one.",
+            assignment=f"Its prompt was retired meanwhile ({assignment.skip_reason}), "
+            "so it needs no annotation. Continue with the next item.",
         )
     if assignment.state == Assignment.State.EXCLUDED:
-        raise Refused(409, assignment="A manager has excluded what you said of it; go on with the next one.")
-    raise Refused(409, assignment=f"You have {assignment.state} it already; undo that to change it, or go on.")
+        raise Refused(
+            409, assignment="A manager has excluded your annotation of this item. Continue with the next item."
+        )
+    raise Refused(
+        409, assignment=f"You have already {assignment.state} this item. Undo that to change it, or continue."
+    )
 
 
 def reopen(assignment: Assignment, minutes: int | None = None) -> None:
@@ -122,11 +126,11 @@ def reopen(assignment: Assignment, minutes: int | None = None) -> None:
         _refuse_second_decision(assignment)
     if assignment.purpose == _Purpose.WORK:
         if assignment.prompt.out_since:
-            raise Refused(409, assignment="Its prompt was taken out of the work; go on with the next one.")
+            raise Refused(409, assignment="Its prompt was retired. Continue with the next item.")
         others = taken(project, is_simulated=assignment.user.is_simulated).filter(item=assignment.item)
         is_full = others.exclude(pk=assignment.pk).count() >= places_of(project, assignment.item)
         if is_full and not assignment.is_review and not is_reserved_for(assignment):
-            raise Refused(409, assignment="Someone else has been given this item meanwhile; go on with the next one.")
+            raise Refused(409, assignment="Somebody else has this item now. Continue with the next item.")
     assignment.state, assignment.closed_at, assignment.skip_reason = Assignment.State.OPEN, None, ""
     assignment.gold_passed = None
     assignment.expires_at = timezone.now() + timedelta(minutes=minutes or project.assignment_minutes)
@@ -137,4 +141,4 @@ def reopen(assignment: Assignment, minutes: int | None = None) -> None:
 def _refuse_second_decision(assignment: Assignment) -> None:
     others = assignment.project.assignments.filter(item=assignment.item, purpose=_Purpose.ADJUDICATION)
     if others.filter(state__in=["open", "submitted"]).exclude(pk=assignment.pk).exists():
-        raise Refused(409, assignment="Another reviewer has taken this decision meanwhile; go on with another one.")
+        raise Refused(409, assignment="Another reviewer has decided this item. Continue with another item.")

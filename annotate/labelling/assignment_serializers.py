@@ -23,7 +23,8 @@ class PromptSeen(serializers.Serializer):
     messages = Turn(many=True)
     category = serializers.CharField()
     harm = serializers.CharField(
-        help_text="Kinds of harm in it, by name, a space between: show it when asked. Empty for most."
+        help_text="Kinds of harm in it, by name, separated by spaces: hide the text until the person asks. Usually "
+        "empty."
     )
 
 
@@ -32,7 +33,9 @@ class CompletionSeen(serializers.Serializer):
 
     id = serializers.IntegerField()
     text = serializers.CharField()
-    cut = serializers.CharField(help_text="Says so where the answer had no more room; empty under a whole one.")
+    cut = serializers.CharField(
+        help_text="A note that the answer was cut at the length limit; empty if it is complete."
+    )
 
 
 class ScaleSeen(serializers.Serializer):
@@ -61,7 +64,7 @@ class AssignmentOut(serializers.Serializer):
         help_text="In the order shown: the first is A. Two to compare, 3-6 to rank."
     )
     scales = serializers.SerializerMethodField()
-    sent_back_comment = serializers.CharField(help_text="What a reviewer wants changed; empty for most.")
+    sent_back_comment = serializers.CharField(help_text="What a reviewer wants changed; usually empty.")
     expires_at = serializers.DateTimeField()
 
     @extend_schema_field(CompletionSeen(many=True))
@@ -117,12 +120,12 @@ class Submission(Input):
     text = serializers.CharField(
         required=False, allow_null=True, allow_blank=True, trim_whitespace=False, help_text="A better answer."
     )
-    edited_from = Id(required=False, allow_null=True, help_text="The completion that `text` was made out of.")
+    edited_from = Id(required=False, allow_null=True, help_text="The completion that `text` was edited from.")
     comment = serializers.CharField(required=False, allow_blank=True, trim_whitespace=False)
     seconds = serializers.FloatField(
         required=False,
         allow_null=True,
-        help_text="Spent on it, idle time aside; never more than since it was handed out.",
+        help_text="Time spent on it without idle time; at most the time since it was handed out.",
     )
 
 
@@ -139,7 +142,7 @@ class Receipt(serializers.Serializer):
 
 class ReceiptAndNext(Receipt):
     next = AssignmentOut(required=False, allow_null=True, help_text="With ?next=1: the next task for me, or null.")
-    next_errors = serializers.DictField(required=False, help_text="Why no next task is given out to me just now.")
+    next_errors = serializers.DictField(required=False, help_text="Why there is no next task for me at the moment.")
 
 
 class FlagIn(Input):

@@ -34,7 +34,7 @@ def flag(
     check_text("comment", comment, MAX_COMMENT_CHARACTERS)
     reason, comment = reason.strip(), comment.strip()
     if not reason:
-        raise Refused(reason="Say in a few words what is wrong; reviewers go by it.")
+        raise Refused(reason="Enter in a few words what is wrong; reviewers need it.")
     if completion is not None and completion not in assignment.completions:
         raise Refused(completion="That answer is not part of this item; flag one of those shown, or the prompt.")
     about = {"assignment": assignment, "author": by, "completion": completion, "reason": reason}
@@ -57,5 +57,5 @@ def take_back(*, assignment: Assignment, by: User, flag_id: int | None = None) -
         own_flags = Flag.objects.filter(assignment=assignment, author=by, status__in=STANDING).select_related("project")
         standing = list(own_flags.filter(pk=flag_id) if flag_id else own_flags)
         if not standing:
-            raise Refused(409, flag="No flag of yours stands on it; it may be taken back already.")
+            raise Refused(409, flag="You have no open flag on this item; you may have taken it back already.")
         return change_status(standing, Status.WITHDRAWN, UNDO_REASON, by)

@@ -22,7 +22,7 @@ SKIP_REASONS = (
     "I cannot judge this",
     "The prompt is unclear or broken",
     "Offensive or unsafe",
-    "No difference that matters",
+    "No relevant difference",
 )
 LETTERS = "abcdef"
 ONE_SUBMISSION = timedelta(seconds=1)  # its rows are written within this
@@ -91,7 +91,7 @@ def _order(ranks: dict[int, str], assignment: Assignment) -> list[list[int]] | N
     count = len(assignment.shown)
     for position in ranks.values():
         if _whole_number(position) not in range(1, count + 1):
-            raise Refused(rank=f"{position!r} is no place; give each answer a number from 1 (the best) to {count}.")
+            raise Refused(rank=f"{position!r} is not a rank; give each answer a number from 1 (the best) to {count}.")
     ordered = [*(pk for pk in assignment.shown if pk in ranks), *(pk for pk in ranks if pk not in assignment.shown)]
     return rankings.groups({pk: int(ranks[pk]) for pk in ordered})
 

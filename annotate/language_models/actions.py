@@ -18,7 +18,9 @@ from annotate.language_models.model_settings import ModelSettings
 from annotate.models import Contestant, LanguageModel, Project, User
 
 MAX_REASON_CHARACTERS = 200
-NOT_HERE = "There is no such model that {project} may use; GET models/ lists those. Its own project can share it."
+NOT_HERE = (
+    "{project} cannot use this model; GET models/ lists the models that it can. The model's own project can share it."
+)
 
 
 def register_model(**fields: Any) -> LanguageModel:
@@ -96,7 +98,7 @@ def _register(
         if is_open and registration.content_of(standing) == registration.content_of(model):
             _require_same(standing, key, settings)
             return standing
-        raise Refused(409, name=f"There is another model named {name}; choose another name.")
+        raise Refused(409, name=f"There is already a model {name}; choose another name.")
     model.save()
     if by is not None:
         location = " and ".join(filter(None, (model.folder, model.endpoint)))
@@ -108,9 +110,9 @@ def _require_same(standing: LanguageModel, key: str, settings: ModelSettings) ->
     """Raises Refused, 409, where a second registration gives a key or settings that would be dropped."""
     errors = {}
     if key and not model_keys.has_key(standing, key):
-        errors["key"] = f"{standing.name} stands already, without this key; give it in the model's settings."
+        errors["key"] = f"{standing.name} exists already, without this key; enter it in the model's settings."
     if settings not in (ModelSettings(), ModelSettings.of(standing)):
-        errors["name"] = f"{standing.name} stands already and is asked otherwise; change the model's settings."
+        errors["name"] = f"{standing.name} exists already with other settings; change the model's settings."
     if errors:
         raise Refused(409, **errors)
 
@@ -123,7 +125,7 @@ def enter_arena(*, project: Project, model: LanguageModel, by: User | None = Non
     if by is not None:
         require_usable(model, project)
     if model.kind != LanguageModel.Kind.POLICY:
-        raise Refused(400, model=f"{model.name} is a {model.kind} and answers nothing; choose a policy.")
+        raise Refused(400, model=f"{model.name} is a {model.kind} and does not answer; choose a policy.")
     if model.retired_at is not None:
         raise Refused(409, model=f"{model.name} is retired ({model.retired_reason}); choose another model.")
     competed = Contestant.objects.filter(project=project, model=model, left_at=None).exists()
@@ -157,9 +159,9 @@ def may_share(model: LanguageModel, by: Person) -> bool:
 def share(*, model: LanguageModel, by: User, shared: bool = True) -> LanguageModel:
     """Let every project use the model, or, with `shared` False, only its own and those that have used it."""
     if not may_share(model, by):
-        raise Refused(403, model="Staff and managers of the project that made it share a model; ask one.")
+        raise Refused(403, model="Only staff and managers of the model's project can share it; ask one of them.")
     if model.is_shared == shared:
-        raise Refused(409, shared=f"{model.name} is {'' if shared else 'not '}shared with all projects already.")
+        raise Refused(409, shared=f"{model.name} is already {'' if shared else 'not '}shared with all projects.")
     model.is_shared = shared
     model.save(update_fields=["is_shared"])
     tell_trails(model, "model.shared" if shared else "model.unshared", by)
@@ -194,12 +196,16 @@ def projects_of(model: LanguageModel) -> QuerySet[Project]:
 def retire(*, model: LanguageModel, reason: str, by: User) -> LanguageModel:
     """Retire the model: it starts no run and no battle any more; what points at it stays and counts."""
     if not may_retire(model, by):
-        raise Refused(403, model="Staff retire models, and managers of all the projects it belongs to; ask one.")
+        raise Refused(
+            403, model="Only staff, and people who manage all projects of the model, can retire it; ask one of them."
+        )
     if model.retired_at is not None:
-        raise Refused(409, model=f"{model.name} is retired already ({model.retired_reason}).")
+        raise Refused(409, model=f"{model.name} is already retired ({model.retired_reason}).")
     reason = reason.strip()
     if not reason or len(reason) > MAX_REASON_CHARACTERS:
-        raise Refused(400, reason=f"Say why in 1 to {MAX_REASON_CHARACTERS} characters; whoever meets it will read it.")
+        raise Refused(
+            400, reason=f"Enter a reason of 1 to {MAX_REASON_CHARACTERS} characters; the model's page shows it."
+        )
     model.retire(reason=reason)
     tell_trails(model, "model.retired", by, reason=reason)
     return model
@@ -209,7 +215,10 @@ def retire(*, model: LanguageModel, reason: str, by: User) -> LanguageModel:
 def bring_back(*, model: LanguageModel, by: User) -> LanguageModel:
     """Bring a retired model back: it may start runs again, and competes where it had been entered and not taken out."""
     if not may_retire(model, by):
-        raise Refused(403, model="Staff bring models back, and managers of all the projects it belongs to; ask one.")
+        raise Refused(
+            403,
+            model="Only staff, and people who manage all projects of the model, can bring it back; ask one of them.",
+        )
     if model.retired_at is None:
         raise Refused(409, model=f"{model.name} is not retired.")
     model.bring_back()

@@ -70,7 +70,7 @@ class Models(DeclaredViewSet):
     @extend_schema(
         responses=ModelOut(many=True),
         parameters=[PROJECT, OpenApiParameter("kind", enum=LanguageModel.Kind.values), OpenApiParameter("name")],
-        description="`project` keeps those in its arena.",
+        description="With `project`: only models in its arena.",
     )
     def list(self, request: Request) -> Response:
         rows = self.get_queryset()
@@ -89,7 +89,9 @@ class Models(DeclaredViewSet):
     @idempotent(checks_first=True)
     def create(self, request: Request) -> Callable[[], Response]:
         if not (request.user.is_staff or projects_where(request.user, "research").exists()):
-            raise Refused(403, authorization="Models are registered by researchers, managers and staff; ask one.")
+            raise Refused(
+                403, authorization="Only researchers, managers and staff can register models; ask one of them."
+            )
         new_model = NewModel(data=request.data, context={"request": request})
         new_model.is_valid(raise_exception=True)
         fields = dict(new_model.validated_data)
@@ -220,12 +222,14 @@ def _home(person: Person, slug: str | None) -> Project | None:
         return None
     projects = list(projects_where(person, "research")[:2])
     if len(projects) != 1:
-        raise Refused(400, project="Name the project that the model belongs to, by its slug.")
+        raise Refused(400, project="Send the slug of the project that the model belongs to.")
     return projects[0]
 
 
 def _is_shared(person: Person, project: Project | None, wants_shared: bool | None, key: str) -> bool:
     """Return whether every project may use a new model. One with a key costs somebody money: only where it is asked."""
     if wants_shared and not (person.is_staff or (project is not None and can(person, "manage", project))):
-        raise Refused(403, is_shared="Staff and managers of its project share a model; leave it out, or ask one.")
+        raise Refused(
+            403, is_shared="Only staff and managers of its project can share a model; leave it out, or ask one of them."
+        )
     return project is None and not key.strip() if wants_shared is None else wants_shared

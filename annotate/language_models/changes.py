@@ -49,7 +49,7 @@ def change(*, model: LanguageModel, change: ModelChange, by: User | None) -> Lan
 def require_change(model: LanguageModel, by: Person) -> None:
     """Raise Refused unless somebody may change a model."""
     if not may_change(model, by):
-        raise Refused(403, model="Staff change it, and researchers of the project that registered it; ask one.")
+        raise Refused(403, model="Only staff and researchers of the model's project can change it; ask one of them.")
 
 
 def _address_of(model: LanguageModel) -> tuple[str, str]:
@@ -65,12 +65,12 @@ def _change(
         require_change(model, by)
     model = LanguageModel.objects.select_for_update().get(pk=model.pk)
     if looked_up != _address_of(model):
-        raise Refused(409, endpoint="Somebody has changed it meanwhile; look at it again.")
+        raise Refused(409, endpoint="Somebody has changed the model meanwhile; reload the page.")
     before = (model.endpoint, model.served_name, model.sealed_key, ModelSettings.of(model))
     key = (change.key or "").strip()
     errors = registration.endpoint_errors(endpoint, change.served_name, key) | change.settings.errors()
     if not endpoint and not model.folder:
-        errors["endpoint"] = "It has no weights here: without an endpoint nothing would answer for it."
+        errors["endpoint"] = "The model has no weights here, so it needs an endpoint."
     if errors:
         raise Refused(400, **errors)
     moves = model_keys.bound_to(endpoint) != model_keys.bound_to(model.endpoint)
@@ -82,7 +82,9 @@ def _change(
     is_redirected = before[:3] != (*_address_of(model), model.sealed_key)
     if by is not None and model.is_shared and is_redirected and not actions.may_share(model, by):
         raise Refused(
-            403, endpoint="It is shared with all projects: staff and managers of its own project change that."
+            403,
+            endpoint="The model is shared with all projects, so only staff and managers of its project can change "
+            "this.",
         )
     change.settings.apply_to(model)
     model.save()

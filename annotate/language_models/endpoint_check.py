@@ -29,51 +29,54 @@ _MOST_NAMES, _LONGEST_NAME = 20, 100
 # What each kind of failure means, and what to do. The names that the server lists come behind that of a name.
 _WORDS = {
     Kind.ADDRESS: (
-        "The address leads nowhere.",
-        "Nothing listens there, the name is unknown, or the path is wrong: an address usually ends with /v1. "
+        "The address cannot be reached.",
+        "No server runs there, the host name is unknown, or the path is wrong: an address usually ends with /v1. "
         "Check that the server runs and that this machine reaches it.",
     ),
     Kind.TLS: (
         "The secure connection failed.",
-        "The certificate is not valid for this name, or the server speaks plain http://. Check the beginning of the "
-        "address, or have the certificate renewed.",
+        "The certificate is not valid for this name, or the server speaks plain http://. Check the start of the "
+        "address, or renew the certificate.",
     ),
     Kind.PRIVATE: (
-        "The address is inside a private network, and this site does not ask there.",
+        "The address is inside a private network, which this site may not use.",
         f"The operator can allow it: {outbound.VARIABLE} names hosts, addresses or networks, for web and worker.",
     ),
     Kind.KEY: (
         "The server does not accept the key.",
-        "Give a key that is valid for this address and this model.",
+        "Enter a key that is valid for this address and model.",
     ),
     Kind.NAME: ("The server knows no model of this name.", "Correct the served name."),
     Kind.CONTEXT: (
-        "The question and the room for an answer are more than the model's context holds.",
+        "The question and the new tokens do not fit into the model's context.",
         "Set a smaller number of new tokens for this model, or a shorter system prompt.",
     ),
     Kind.TEMPLATE: (
         "The server could not put the conversation into the model's chat template.",
-        "Check the template options; some templates take no system prompt: leave it empty, here and in the project.",
+        "Check the template options; some templates have no system prompt: leave it empty here and in the project.",
     ),
     Kind.THROTTLED: (
-        "The server has too much to do, or allows fewer requests than it got.",
-        "Try again in a while, and set a lower concurrency.",
+        "The server is busy, or it allows fewer requests.",
+        "Try again later, and set fewer concurrent requests.",
     ),
-    Kind.QUOTA: ("What was paid for is used up.", "Renew it with the provider; nothing is wrong here."),
+    Kind.QUOTA: ("The quota at the provider is used up.", "Renew it with the provider."),
     Kind.TIME_OUT: (
-        "The server took the question and sent nothing in time.",
+        "The server accepted the question but sent nothing in time.",
         "It may be loading the model: try again in a few minutes.",
     ),
-    Kind.CUT: ("The connection broke off in the middle of the answer.", "Try again; if it stays so, ask its operator."),
+    Kind.CUT: (
+        "The connection ended in the middle of the answer.",
+        "Try again. If it happens again, ask the server's operator.",
+    ),
     Kind.PROTOCOL: (
-        "What answers there does not speak OpenAI's protocol.",
+        "The server there has no OpenAI-compatible API.",
         "Check the address: it usually ends with /v1.",
     ),
     Kind.REFUSED: (
         "The server refused the question.",
-        "Check sampling settings and template options: it may not take one of them.",
+        "Check sampling and template options: the server may not support one of them.",
     ),
-    Kind.FAILED: ("The server failed at the answer.", "Try again; if it stays so, its own log says why."),
+    Kind.FAILED: ("The server failed at the answer.", "Try again. If it happens again, its own log says why."),
 }
 
 
@@ -117,8 +120,8 @@ def ask_one_question(model: LanguageModel, project: Project, question: str = "")
         cut = reply.finish_reason == CUT
         problem = (
             "empty",
-            "The model gave no answer" + (", but thought until it had no more room." if cut else "."),
-            "Give it more new tokens, or turn its thinking off by a template option.",
+            "The model gave no answer" + (": it reached the token limit while reasoning." if cut else "."),
+            "Allow more new tokens, or turn reasoning off by a template option.",
         )
     return Checked(
         question,
@@ -152,7 +155,7 @@ def _in_words(
             return Checked(question, error.kind, message, remedy, offered, seconds=seconds)
         message, remedy = _WORDS[Kind.NAME]
     elif error.kind == Kind.KEY and not model.sealed_key:
-        message, remedy = "The server wants a key, and none was given.", "Give one that is valid there."
+        message, remedy = "The server needs a key.", "Enter a valid key."
     if not model.endpoint:  # the site's own server: what it says is for researchers, too
         message = f"{message} {error.detail}".strip()
     return Checked(question, Kind.NAME if offered else error.kind, message, remedy, offered, seconds=seconds)

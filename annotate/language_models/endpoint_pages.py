@@ -42,7 +42,7 @@ def register(request: MemberRequest, project: Project) -> HttpResponse:
 def _registered(request: MemberRequest, project: Project, fields: dict[str, str], key: str) -> LanguageModel:
     folder, endpoint = fields.get("folder", "").strip(), fields.get("endpoint", "").strip()
     if folder and not registration.is_below_models(folder):
-        raise Refused(400, folder="Give a folder below models/ in ASSAY_DATA, such as models/base.")
+        raise Refused(400, folder="Enter a folder below models/ in ASSAY_DATA, such as models/base.")
     settings = model_form.settings_of(fields)
     if endpoint:
         registration.require_reachable(endpoint)
@@ -88,7 +88,9 @@ def model_settings(request: PageRequest, pk: int) -> HttpResponse:
         context |= model_form.context(model, fields, refused.errors)
         return render(request, "annotate/language_models/model_settings.html", context, status=refused.status)
     if model.sealed_key and not changed.sealed_key:
-        messages.info(request, "The key was forgotten: a key is for one address. Give the new address its own.")
+        messages.info(
+            request, "The key was deleted, because a key is for one address. Enter a key for the new address."
+        )
     return redirect("model", pk)
 
 

@@ -18,7 +18,7 @@ def find_model(request: HttpRequest, pk: int) -> tuple[LanguageModel, Project]:
     model = LanguageModel.objects.select_related(*_RELATED).filter(pk=pk).first()
     project = home_of(request.user, model, request.GET.get("project", "")) if model else None
     if model is None or project is None:
-        raise Http404("There is no such model in a project that you may read.")
+        raise Http404("There is no such model, or you may not read its project.")
     return model, project
 
 
@@ -45,7 +45,7 @@ def researched_home(person: Person, model: LanguageModel) -> Project:
     """Return the project of the model that this person researches in. Raises Refused for others."""
     home = home_of(person, model)
     if home is None or not can(person, "research", home):
-        raise Refused(403, authorization="This needs the role of researcher or manager in its project; ask one.")
+        raise Refused(403, authorization="You need the role researcher or manager in its project; ask a manager.")
     return home
 
 
@@ -66,15 +66,17 @@ def require_talk(person: Person, model: LanguageModel, project: Project) -> None
     Not with one whose answers they judge blind elsewhere: whoever knows how it writes would know it again.
     """
     if model.kind != LanguageModel.Kind.POLICY:
-        raise Refused(400, model=f"{model.name} is a {model.kind} and answers nothing; choose a policy.")
+        raise Refused(400, model=f"{model.name} is a {model.kind} and does not answer; choose a policy.")
     if not projects_where(person, "research").filter(pk=project.pk).exists():
-        raise Refused(403, project="This needs the role of researcher or manager; whoever annotates blind has neither.")
+        raise Refused(
+            403, project="You need the role researcher or manager, because annotators must not see model names."
+        )
     blind_project = judged_blind(person, model)
     if blind_project is not None:
         raise Refused(
             403,
-            project=f"You annotate its answers without its name in {blind_project.name}; ask a manager there for "
-            "another role.",
+            project=f"You annotate answers of this model without names in {blind_project.name}; ask a manager "
+            "there for another role.",
         )
 
 

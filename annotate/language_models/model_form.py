@@ -25,14 +25,14 @@ class Field:
 
 
 _SAMPLING = (
-    ("temperature", "Temperature", "0 takes the likeliest token"),
-    ("top_p", "Top p", "the likeliest tokens with this much probability in all"),
-    ("max_new_tokens", "Most new tokens", "more for a model that thinks"),
+    ("temperature", "Temperature", "0 takes the most likely token"),
+    ("top_p", "Top p", "the most likely tokens with this total probability"),
+    ("max_new_tokens", "Max new tokens", "more for a reasoning model"),
 )
 _LIMITS = (
-    ("concurrency", "Requests at one time", "of each process that asks it; what the provider allows"),
-    ("prompt_price", "Dollars for a million prompt tokens", "for what a run costs; empty: not counted"),
-    ("completion_price", "Dollars for a million completion tokens", "likewise"),
+    ("concurrency", "Concurrent requests", "per process; check the limit of the provider"),
+    ("prompt_price", "Dollars per million prompt tokens", "for the cost of runs; empty: not counted"),
+    ("completion_price", "Dollars per million completion tokens", "for the cost of runs; empty: not counted"),
 )
 _WHOLE = ("max_new_tokens", "concurrency")
 _EMPTY = ("temperature", "top_p", "max_new_tokens", "prompt_price", "completion_price")  # may be left so
@@ -50,7 +50,7 @@ def settings_of(fields: Mapping[str, str]) -> ModelSettings:
             elif name in _EMPTY:
                 values[name] = None
         except (ValueError, InvalidOperation):
-            errors[name] = f"{typed[:40]!r} is no {'whole ' if name in _WHOLE else ''}number."
+            errors[name] = f"{typed[:40]!r} is not a {'whole ' if name in _WHOLE else ''}number."
     try:
         values["template_options"] = options_of_lines(fields.get("template_options", ""))
     except ValueError as error:

@@ -46,7 +46,7 @@ def key_of(model: LanguageModel) -> str:
     try:
         return _box(model.endpoint).decrypt(model.sealed_key.encode()).decode()
     except InvalidToken as error:
-        raise KeyLost(f"The key of {model.name} cannot be read; give it again on the model's page.") from error
+        raise KeyLost(f"The key of {model.name} cannot be read; enter it again on the model's page.") from error
 
 
 def has_key(model: LanguageModel, key: str) -> bool:

@@ -25,10 +25,10 @@ class Settings(Input):
     )
     concurrency = serializers.IntegerField(required=False, default=DEFAULT_CONCURRENCY)
     prompt_price = serializers.DecimalField(
-        12, 6, required=False, allow_null=True, default=None, help_text="Dollars for a million tokens."
+        12, 6, required=False, allow_null=True, default=None, help_text="Dollars per million tokens."
     )
     completion_price = serializers.DecimalField(
-        12, 6, required=False, allow_null=True, default=None, help_text="Dollars for a million tokens."
+        12, 6, required=False, allow_null=True, default=None, help_text="Dollars per million tokens."
     )
 
 
@@ -43,7 +43,11 @@ class NewModel(Settings):
     endpoint = serializers.CharField(required=False, default="", allow_blank=True, help_text="OpenAI-compatible URL.")
     served_name = serializers.CharField(required=False, default="", allow_blank=True, max_length=500)
     key = serializers.CharField(
-        required=False, default="", allow_blank=True, write_only=True, help_text="Of the endpoint; never shown again."
+        required=False,
+        default="",
+        allow_blank=True,
+        write_only=True,
+        help_text="The key of the endpoint; never shown again.",
     )
     parent = Id(required=False, allow_null=True, default=None)
     licence = serializers.CharField(required=False, default="", allow_blank=True, max_length=120)
@@ -51,13 +55,14 @@ class NewModel(Settings):
     project = serializers.SlugField(
         max_length=50,
         required=False,
-        help_text="Whose it is. Left out by staff: everybody's; by who researches in one project alone: that one's.",
+        help_text="Its project. By default: for staff all projects; for a researcher of one project, that project.",
     )
     is_shared = serializers.BooleanField(
         required=False,
         allow_null=True,
         default=None,
-        help_text="Whether every project may use it. Left out: only what staff register without project and key.",
+        help_text="Whether every project can use it. By default only models that staff register without project "
+        "and key.",
     )
     parameters = serializers.IntegerField(
         required=False, allow_null=True, default=None, min_value=0, max_value=2**63 - 1
@@ -100,7 +105,7 @@ class Retirement(Input):
 class ServingOut(serializers.Serializer):
     state = serializers.CharField(help_text="loaded, idle, loading, failed, evicted, unserved, missing or unreachable.")
     said = serializers.CharField()
-    base_url = serializers.CharField(help_text="Of the OpenAI-compatible server.")
+    base_url = serializers.CharField(help_text="The address of the OpenAI-compatible server.")
     model = serializers.CharField(help_text="The `model` of a request to it.")
 
 
@@ -119,7 +124,7 @@ class ModelChanges(Settings):
 
 
 class SettingsOut(Settings):
-    endpoint = serializers.SerializerMethodField(help_text="Without a name or password that it may carry.")
+    endpoint = serializers.SerializerMethodField(help_text="The address, without a name or password in it.")
     served_name = serializers.CharField()
     has_key = serializers.SerializerMethodField(help_text="Whether a key is kept for its endpoint.")
 
@@ -141,7 +146,7 @@ class CheckedOut(serializers.Serializer):
         help_text="address, tls, private, key, name, context, template, throttled, quota, time-out, cut, protocol, "
         'refused, failed or empty; "" when it answered.'
     )
-    what = serializers.CharField(help_text="What is wrong, in words.")
+    what = serializers.CharField(help_text="What is wrong.")
     remedy = serializers.CharField()
     offered = serializers.ListField(child=serializers.CharField(), help_text="Names that the server lists.")
     answer = serializers.CharField()

@@ -46,8 +46,8 @@ def in_words(error: httpx.HTTPError, url: str) -> ModelServerError:
         return ModelServerError("The model server's answer is too long.", "Ask for a shorter one.", detail, kind)
     if kind == Kind.PRIVATE:
         return ModelServerError(
-            "The model server was not asked, or its answer not read.",
-            f"An address inside this network must be allowed by the operator ({outbound.VARIABLE}).",
+            "Assay may not connect to the model server.",
+            f"The operator must allow an address inside this network ({outbound.VARIABLE}).",
             detail,
             kind,
         )
@@ -61,7 +61,7 @@ def in_words(error: httpx.HTTPError, url: str) -> ModelServerError:
     if kind == Kind.TIME_OUT:
         return ModelServerError(
             f"The model server sent nothing for {settings.MODEL_SERVER_TIMEOUT:g} seconds.",
-            "It may be busy: try again in a while.",
+            "It may be busy: try again later.",
             detail,
             kind,
         )
@@ -70,19 +70,19 @@ def in_words(error: httpx.HTTPError, url: str) -> ModelServerError:
 
 def _whose(url: str) -> str:
     if url.rstrip("/") == settings.MODEL_SERVER_URL.rstrip("/"):
-        return "Whoever runs this site starts it with script/server."
-    return "If it stays so, whoever registered the model finds out whether its server runs."
+        return "The operator of this site starts it with script/server."
+    return "If this continues, the person who registered the model should check its server."
 
 
 def broke_off(detail: str) -> ModelServerError:
     return ModelServerError(
-        "The connection to the model server broke off in the middle of this answer.", "Try again.", detail, Kind.CUT
+        "The connection to the model server ended in the middle of this answer.", "Try again.", detail, Kind.CUT
     )
 
 
 def not_understood(detail: str) -> ModelServerError:
     return ModelServerError(
-        "The model server sent something that is not the OpenAI protocol.",
+        "The response of the model server is not in OpenAI's format.",
         "Check that the address is that of an OpenAI-compatible server and ends with /v1.",
         detail[:500],
         Kind.PROTOCOL,
@@ -90,13 +90,13 @@ def not_understood(detail: str) -> ModelServerError:
 
 
 def of_key(detail: str) -> ModelServerError:
-    return ModelServerError("The model server did not let us in.", "Its key must be given again.", detail, Kind.KEY)
+    return ModelServerError(
+        "The model server does not accept the key.", "Enter its key again on the model's page.", detail, Kind.KEY
+    )
 
 
 def too_many(detail: str = "as many requests as its concurrency allows are under way") -> ModelServerError:
-    return ModelServerError(
-        "The model server has too much to do just now.", "Try again in a while.", detail, Kind.THROTTLED
-    )
+    return ModelServerError("The model server is busy.", "Try again later.", detail, Kind.THROTTLED)
 
 
 def refusal(status: int, body: bytes, key: str = "") -> ModelServerError:
@@ -105,7 +105,7 @@ def refusal(status: int, body: bytes, key: str = "") -> ModelServerError:
     kind, detail = refusals.kind_of(status, text), f"HTTP {status}: {text[:500]}"
     if status in (401, 403):
         return ModelServerError(
-            "The model server did not let us in.", "Its key or its rules must be changed.", detail, kind
+            "The model server does not accept the key.", "Check the key and its permissions.", detail, kind
         )
     if status == 404:
         return ModelServerError(
@@ -116,8 +116,8 @@ def refusal(status: int, body: bytes, key: str = "") -> ModelServerError:
         )
     if kind == Kind.QUOTA:
         return ModelServerError(
-            "The model server takes no more questions: what was paid for is used up.",
-            "Whoever registered it renews that with its provider.",
+            "The quota of the model server is used up.",
+            "The person who registered the model can renew it with the provider.",
             detail,
             kind,
         )
@@ -132,7 +132,7 @@ def refusal(status: int, body: bytes, key: str = "") -> ModelServerError:
         )
     return ModelServerError(
         f"The model server failed at this answer (HTTP {status}).",
-        "Try again; if it stays so, its log says why.",
+        "Try again. If it happens again, its log says why.",
         detail,
         kind,
     )

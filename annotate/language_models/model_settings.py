@@ -48,22 +48,26 @@ class ModelSettings:
         for name, (low, high) in BOUNDS.items():
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
-                errors[name] = f"Give a number from {low:g} to {high:g}, or leave it empty to do as the project says."
+                errors[name] = (
+                    f"Enter a number from {low:g} to {high:g}, or leave it empty to use the project's setting."
+                )
         if len(self.system_prompt) > LONGEST_SYSTEM_PROMPT:
             errors["system_prompt"] = f"At most {LONGEST_SYSTEM_PROMPT:,} characters."
         if not 1 <= self.concurrency <= MOST_AT_ONCE:
-            errors["concurrency"] = f"Give a whole number from 1 to {MOST_AT_ONCE}."
+            errors["concurrency"] = f"Enter a whole number from 1 to {MOST_AT_ONCE}."
         for name in _PRICES:
             price = getattr(self, name)
             if price is not None and not 0 <= price <= HIGHEST_PRICE:
-                errors[name] = f"Give dollars for a million tokens, from 0 to {HIGHEST_PRICE:,}."
+                errors[name] = f"Enter dollars per million tokens, from 0 to {HIGHEST_PRICE:,}."
         return errors | _option_errors(self.template_options)
 
 
 def _option_errors(options: dict[str, Any]) -> dict[str, str]:
     is_flat = all(isinstance(value, bool | int | float | str) for value in options.values())
     if not is_flat or any(not name.isidentifier() for name in options):
-        return {"template_options": "Give names with a number, a text, true or false each, such as enable_thinking."}
+        return {
+            "template_options": "Each option needs a name and a number, a text, true or false, such as enable_thinking."
+        }
     if len(json.dumps(options)) > LONGEST_OPTIONS:
         return {"template_options": f"At most {LONGEST_OPTIONS:,} characters in all."}
     return {}
@@ -77,7 +81,9 @@ def options_of_lines(text: str) -> dict[str, Any]:
     for line in filter(None, (line.strip() for line in text.splitlines())):
         name, sign, value = (part.strip() for part in line.partition("="))
         if not sign or not name.isidentifier():
-            raise ValueError(f"Write a line for each, such as enable_thinking = false; {line[:60]!r} is none.")
+            raise ValueError(
+                f"Write each option on a line, such as enable_thinking = false; {line[:60]!r} is not an option."
+            )
         try:
             options[name] = json.loads(value)
         except ValueError:

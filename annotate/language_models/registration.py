@@ -31,13 +31,13 @@ def check(
     """Raises Refused, 400, with all that is wrong."""
     errors: dict[str, str] = {}
     if not name or len(name) > 120:
-        errors["name"] = "Give a name of 1 to 120 characters."
+        errors["name"] = "Enter a name of 1 to 120 characters."
     if kind not in LanguageModel.Kind.values:
-        errors["kind"] = f"{kind!r} is not one of {', '.join(LanguageModel.Kind.values)}."
+        errors["kind"] = f"{kind!r} is not a kind of model; use one of {', '.join(LanguageModel.Kind.values)}."
     if len(stage) > 24:
-        errors["stage"] = "At most 24 characters, such as base, SFT or PPO."
+        errors["stage"] = "Use at most 24 characters, such as base, SFT or PPO."
     if not folder and not endpoint:
-        errors["folder"] = "Give a folder with weights, an endpoint, or both."
+        errors["folder"] = "Enter a folder with weights, an endpoint, or both."
     if folder and not (settings.DATA_DIR / folder).is_dir():
         errors["folder"] = f"There is no folder {folder} below ASSAY_DATA; import the model first."
     errors |= endpoint_errors(endpoint, served_name, key) | chosen_settings.errors()
@@ -52,13 +52,13 @@ def endpoint_errors(endpoint: str, served_name: str, key: str) -> dict[str, str]
         try:
             place(endpoint)
         except ValueError:
-            errors["endpoint"] = "Give an address such as http://127.0.0.1:8000/v1, without a name or password."
+            errors["endpoint"] = "Enter an address such as http://127.0.0.1:8000/v1, without a name or password."
         if len(endpoint) > LONGEST_ADDRESS:
             errors["endpoint"] = f"At most {LONGEST_ADDRESS} characters."
         if not served_name:
-            errors["served_name"] = "Give the name under which the endpoint serves the model."
+            errors["served_name"] = "Enter the name of the model at the endpoint."
     elif key:
-        errors["key"] = "A key is for an endpoint: give its address too."
+        errors["key"] = "A key needs an endpoint: enter its address too."
     if len(served_name) > LONGEST_ADDRESS:
         errors["served_name"] = f"At most {LONGEST_ADDRESS} characters."
     if key and (len(key) > LONGEST_KEY or not key.strip().isascii() or not key.strip().isprintable()):
@@ -73,13 +73,15 @@ def require_reachable(endpoint: str) -> None:
     Raises Refused, 400. Looks the name up: not for a transaction."""
     try:
         if "@" in urlsplit(endpoint).netloc:
-            raise Refused(400, endpoint="Leave name and password out of the address: give the key in its own field.")
+            raise Refused(
+                400, endpoint="Remove the name and password from the address; enter the key in its own field."
+            )
         to = place(endpoint)
         outbound.require_allowed(to.host, to.port, model_server.allowed_inside())
     except (ValueError, outbound.Refused) as error:
         raise Refused(400, endpoint=f"{error} ({outbound.VARIABLE})") from error
     except OSError as error:
-        raise Refused(400, endpoint=f"The name cannot be looked up ({error}).") from error
+        raise Refused(400, endpoint=f"The host name was not found ({error}); check its spelling.") from error
 
 
 def is_below_models(folder: str) -> bool:
@@ -94,13 +96,13 @@ def require_not_own_server(endpoint: str) -> None:
 
     Looks the name up: not for a transaction."""
     if endpoint and model_server.is_own(endpoint):
-        raise Refused(403, endpoint="It is this site's own server: give the folder of the weights, or ask the staff.")
+        raise Refused(403, endpoint="This is the site's own server: enter the folder of the weights, or ask the staff.")
 
 
 def require_their_own(model: LanguageModel, project: Project) -> None:
     """Raises Refused where a registration would reach another project's weights; so does `require_not_own_server`."""
     if model.folder and model.served_name and not model.endpoint:
-        raise Refused(403, served_name="Only staff say by which name this site's own server is asked; leave it out.")
+        raise Refused(403, served_name="Only staff set the served name on this site's own server; leave it empty.")
     if model.folder:
         require_own_folder(model.folder, project)
 

@@ -21,16 +21,16 @@ from annotate.models import LanguageModel, ServedAdapter
 log = logging.getLogger(__name__)
 
 _STATES = {
-    "loaded": "In memory: it answers at once.",
-    "idle": "Not in memory: the server loads it when it is first asked, which takes some seconds.",
-    "loading": "Being loaded …",
-    "missing": "The server does not list it; check the served name.",
+    "loaded": "In memory: the model answers at once.",
+    "idle": "Not in memory: the server loads it for the first question, which takes some seconds.",
+    "loading": "Loading …",
+    "missing": "The server does not list this model; check the served name.",
     "unreachable": "The model server cannot be reached.",
-    "waiting": "Its adapter is being loaded beside its base …",
-    "evicted": "Its adapter is not in memory. Load it, and another one makes room.",
+    "waiting": "The server is loading its adapter …",
+    "evicted": "Its adapter is not in memory. If you load it, another adapter is unloaded.",
 }
 UNSERVED = (
-    "No server serves it, so it enters no live battle; battles on stored answers go on. Have the model server list it "
+    "No server serves this model, so it has battles on stored answers only. Add it to the model server "
     "as {name} (vLLM: --lora-modules), or sample its answers."
 )
 ASKED_SECONDS = 5  # so long nobody else asks it
@@ -68,7 +68,7 @@ def serving(model: LanguageModel) -> Serving:
     if is_loaded:
         return Serving("loaded", _STATES["loaded"])
     if cached:
-        return Serving("failed", "It could not be loaded.", cached)
+        return Serving("failed", "The model could not be loaded.", cached)
     if not is_served(model):
         return Serving("unserved", UNSERVED.format(name=model.server_name))
     state = "missing" if is_loaded is None and model.endpoint else "idle"
@@ -154,7 +154,7 @@ def asked_now(model: LanguageModel) -> LanguageModel:
     if _away([model]) and (row := _row_of(model)) is not None:
         row.ask()
         raise model_server_errors.ModelServerError(
-            "Its adapter is not in memory just now.", "It is being loaded: ask again in a few seconds."
+            "Its adapter is not in memory.", "The server is loading it; ask again in a few seconds."
         )
     return model
 

@@ -78,7 +78,7 @@ def of_project(request: MemberRequest, project: Project) -> HttpResponse:
     newest = LanguageModel.objects.of_projects([project]).policies().available().first()
     model = default_model(project) or newest
     if model is None:
-        missing = Refused(404, model=f"{project.name} has no model that answers yet; import one, or train it.")
+        missing = Refused(404, model=f"{project.name} has no model that answers yet; import or train one.")
         return refused_page(request, missing, project=project)
     return redirect("playground", model.pk)
 
@@ -91,7 +91,7 @@ def keep(request: PageRequest, pk: int) -> HttpResponse:
         require_talk(request.user, model, project)
         turns = [{"role": "user", "content": request.POST.get("text", "").strip()}]
         prompt = add_prompt(project=project, messages=turns, source="playground", by=cast(User, request.user))
-        text = f"Kept as prompt {prompt.pk} of {project.name}, in its {prompt.side} split."
+        text = f"Saved as prompt {prompt.pk} of {project.name}, in the {prompt.side} split."
         kind = messages.SUCCESS
     except Refused as refused:
         text, kind = " ".join(refused.errors.values()), messages.ERROR
@@ -112,7 +112,7 @@ def _models(request: HttpRequest, model: LanguageModel, project: Project) -> lis
     other = LanguageModel.objects.filter(pk=row_id(model_id)).first()
     home = home_of(request.user, other) if other else None
     if other is None or home is None:
-        raise Refused(404, beside=f"There is no model {model_id[:20]} to set beside it; choose one of the list.")
+        raise Refused(404, beside=f"There is no model {model_id[:20]} to compare with; choose one from the list.")
     require_talk(request.user, other, home)
     return [model, other]
 

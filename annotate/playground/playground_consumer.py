@@ -102,4 +102,4 @@ class PlaygroundConsumer(ConversationConsumer):
                 problem=model_server_errors.describe_for_researchers(self.models[side], error),
             )
         except TimeoutError:
-            answers[side] = replace(answers[side], state="failed", problem="It took too long and was given up.")
+            answers[side] = replace(answers[side], state="failed", problem="The answer took too long and was stopped.")

@@ -81,9 +81,11 @@ def question_of(fields: Mapping[str, Any], project: Project, model: LanguageMode
     fields = {**defaults(project, model), **fields}
     text, system = str(fields.get("text") or "").strip(), str(fields.get("system") or "").strip()
     if not text:
-        errors["text"] = "Ask something: the question is empty."
+        errors["text"] = "The question is empty; write one."
     elif len(text) + len(system) > settings.MAX_PROMPT_CHARACTERS:
-        errors["text"] = f"At most {settings.MAX_PROMPT_CHARACTERS:,} characters; this has {len(text) + len(system):,}."
+        errors["text"] = (
+            f"The limit is {settings.MAX_PROMPT_CHARACTERS:,} characters; this has {len(text) + len(system):,}."
+        )
     numbers = {name: _number(fields, name, errors) for name in BOUNDS}
     turns: tuple[Turn, ...] = ()
     try:
@@ -118,23 +120,23 @@ def _number(fields: Mapping[str, Any], name: str, errors: dict[str, str]) -> flo
     except (TypeError, ValueError):
         pass
     kind = "a whole number" if isinstance(low, int) else "a number"
-    errors[name] = f"Give {kind} from {low:g} to {high:,g}, not {str(typed)[:40]!r}."
+    errors[name] = f"Enter {kind} from {low:g} to {high:,g}, not {str(typed)[:40]!r}."
     return None
 
 
 def turns_of(text: str) -> tuple[Turn, ...]:
     """Return the turns that the page sends: [{"prompt": "…", "answers": ["…", …]}, …]. Raises Refused."""
     if len(text) > LONGEST:
-        raise Refused(413, conversation="This conversation has become too long; begin a new one.")
+        raise Refused(413, conversation="This conversation is too long; start a new one.")
     try:
         turns = tuple(
             Turn(number, str(row["prompt"]), tuple(Answer("AB"[i], str(a)) for i, a in enumerate(row["answers"][:2])))
             for number, row in enumerate(json.loads(text))
         )
     except (ValueError, TypeError, KeyError) as error:
-        raise Refused(400, conversation="The page has lost the conversation; begin a new one.") from error
+        raise Refused(400, conversation="The page has lost the conversation; start a new one.") from error
     if len(turns) > MOST_TURNS:
-        raise Refused(413, conversation=f"After {MOST_TURNS} questions a conversation ends; begin a new one.")
+        raise Refused(413, conversation=f"A conversation has at most {MOST_TURNS} questions; start a new one.")
     return turns
 
 
@@ -165,7 +167,7 @@ def figures(question: Question, *, tokens: int | None, seconds: float, finish_re
 def without_answer(question: Question) -> str:
     """Return what is said in place of an answer that is only thought."""
     room = question.sampling["max_new_tokens"]
-    return f"It was still thinking when its {room:,} tokens were used up. Raise Most tokens, and ask again."
+    return f"The model reached the limit of {room:,} tokens while still reasoning. Raise Max tokens, and ask again."
 
 
 def form_values(project: Project, model: LanguageModel, fields: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def may_start(user: Person) -> bool:
 
 def require_starter(user: Person) -> None:
     if not may_start(user):
-        raise Refused(403, project="Only staff start projects; ask whoever runs this installation.")
+        raise Refused(403, project="Only staff can start projects; ask the operator of this installation.")
 
 
 def _refuse_one_too_many(by: User) -> None:
@@ -88,8 +88,8 @@ def _refuse_one_too_many(by: User) -> None:
     if started >= settings.PROJECTS_PER_PERSON:
         raise Refused(
             403,
-            project=f"You have started {started} of the {settings.PROJECTS_PER_PERSON} projects that one person may "
-            "start here; use one of these, or ask whoever runs this installation for more.",
+            project=f"You have started {started} projects; the limit per person is {settings.PROJECTS_PER_PERSON}. "
+            "Use one of them, or ask the operator of this installation for more.",
         )
 
 
@@ -166,7 +166,7 @@ def _keep_a_manager(project: Project, user: User) -> None:
 def _apply(project: Project, settings: dict[str, Any]) -> None:
     if unknown := settings.keys() - set(SETTINGS):
         field = sorted(unknown)[0]
-        raise Refused(**{field: f"This is no setting of a project; there are {', '.join(SETTINGS)}."})
+        raise Refused(**{field: f"A project has no such setting; the settings are {', '.join(SETTINGS)}."})
     for field, value in settings.items():
         setattr(project, field, value)
     try:
@@ -174,7 +174,7 @@ def _apply(project: Project, settings: dict[str, Any]) -> None:
     except ValidationError as error:
         raise Refused(**{field: " ".join(messages) for field, messages in error.message_dict.items()}) from error
     if not any(getattr(project, name) for name in ASKS):
-        raise Refused(asks_ratings="Ask for at least one thing, such as ratings; else there is nothing to annotate.")
+        raise Refused(asks_ratings="Turn on at least one task, such as ratings.")
 
 
 def _add_guideline(project: Project, text: str, by: User | None) -> Guideline:

@@ -39,22 +39,27 @@ class Settings(Input):
     gold_pass_percent = serializers.IntegerField(required=False, min_value=0, max_value=100)
     repeat_percent = serializers.IntegerField(required=False, min_value=0, max_value=50)
     review_percent = serializers.IntegerField(
-        required=False, min_value=0, max_value=100, help_text="Of work annotated once: a reviewer annotates it again."
+        required=False,
+        min_value=0,
+        max_value=100,
+        help_text="Share of items with one annotation that a reviewer annotates again.",
     )
-    open_sign_up = serializers.BooleanField(required=False, help_text="Whoever signs up may join as an annotator.")
+    open_sign_up = serializers.BooleanField(
+        required=False, help_text="Everybody who signs up can join as an annotator."
+    )
     proof_of_work = serializers.BooleanField(
-        required=False, help_text="People whom nobody let in solve a puzzle to vote."
+        required=False, help_text="Browsers of voters without invitation solve a puzzle."
     )
     assignment_minutes = serializers.IntegerField(required=False, min_value=1, max_value=10000)
     daily_goal = serializers.IntegerField(required=False, min_value=0, max_value=30000)
     eval_percent = serializers.IntegerField(
-        required=False, min_value=0, max_value=90, help_text="The sides of prompts that stand do not change."
+        required=False, min_value=0, max_value=90, help_text="Existing prompts keep their split."
     )
     from_scratch = serializers.BooleanField(
-        required=False, help_text="Pages show corpora, tokenizers and pretraining; the API has them all the same."
+        required=False, help_text="Pages show corpora, tokenizers and pretraining; the API always has them."
     )
     max_new_tokens = serializers.IntegerField(
-        required=False, min_value=1, max_value=4096, help_text="Longest answer that people read, in tokens."
+        required=False, min_value=1, max_value=4096, help_text="Longest answer in tokens."
     )
     temperature = serializers.FloatField(required=False, min_value=0, max_value=2)
     top_p = serializers.FloatField(required=False, min_value=0.01, max_value=1)
@@ -75,7 +80,7 @@ class NewGuidelines(Input):
 
 class Member(Input):
     username = serializers.CharField(max_length=150)
-    role = Choice([*Role.choices, ("remove", "remove")], help_text="remove ends the membership; what was said stays.")
+    role = Choice([*Role.choices, ("remove", "remove")], help_text="remove ends the membership; annotations stay.")
 
 
 class MemberOut(serializers.Serializer):
@@ -190,7 +195,7 @@ class Projects(DeclaredViewSet):
         username, role = member.validated_data["username"], member.validated_data["role"]
         user = User.objects.filter(username=username).first()
         if user is None:
-            raise Refused(400, username=f"Nobody here is called {username!r}; have staff make the account first.")
+            raise Refused(400, username=f"There is no account {username!r}; ask staff to create it first.")
         if role == "remove":
             projects.remove_member(project=project, user=user, by=request.user)
         else:

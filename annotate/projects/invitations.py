@@ -17,7 +17,7 @@ from annotate.models import Invitation, Membership, Project, Role, User
 from annotate.models.tokens import token_hash
 
 DAYS = 14
-_GONE = "This invitation is used up, too old, or was taken back; ask whoever sent it for another."
+_GONE = "This invitation was used already, has expired, or was withdrawn; ask for a new one."
 
 
 def invite(*, project: Project, role: str, by: User, email: str = "") -> tuple[Invitation, str]:
@@ -30,7 +30,7 @@ def invite(*, project: Project, role: str, by: User, email: str = "") -> tuple[I
         try:
             validate_email(email)
         except ValidationError as error:
-            raise Refused(email=f"{email!r} is no e-mail address; correct it, or leave it empty.") from error
+            raise Refused(email=f"{email!r} is not an e-mail address; correct it, or leave it empty.") from error
     token = secrets.token_urlsafe(32)
     with transaction.atomic():
         invitation = Invitation.objects.create(
@@ -41,7 +41,7 @@ def invite(*, project: Project, role: str, by: User, email: str = "") -> tuple[I
             invited_by=by,
             expires_at=timezone.now() + timedelta(days=DAYS),
         )
-        about = f"{email or 'whoever has the link'} as {role}"
+        about = f"{email or 'anybody with the link'} as {role}"
         audit.record(action="invitation.made", about=about, by=by, project=project)
     return invitation, token
 
@@ -79,9 +79,9 @@ def join(*, slug: str, by: User) -> Membership:
     """Become an annotator of an open project, by oneself."""
     project = Project.objects.filter(slug=slug, is_public=True).first()
     if project is None:
-        raise Refused(404, project="There is no such project that is open to visitors.")
+        raise Refused(404, project="There is no such public project.")
     if not project.open_sign_up:
-        raise Refused(403, project=f"{project.name} takes people by invitation; ask one of its managers.")
+        raise Refused(403, project=f"{project.name} needs an invitation; ask one of its managers.")
     with transaction.atomic():
         return _admit(project, by, Role.ANNOTATOR, description="by themselves", let_in_by=by)
 
@@ -91,7 +91,7 @@ def revoke(*, invitation: Invitation, by: User) -> None:
     with transaction.atomic():
         unanswered = Invitation.objects.unanswered().filter(pk=invitation.pk)
         if not unanswered.update(revoked_at=timezone.now()):
-            raise Refused(409, invitation="It is accepted or taken back already; remove the member instead.")
+            raise Refused(409, invitation="The invitation is already accepted or withdrawn; remove the member instead.")
         about = f"{invitation.email or 'a link'} as {invitation.role}"
         audit.record(action="invitation.revoked", about=about, by=by, project=invitation.project)
 

@@ -31,8 +31,8 @@ class Step:
 
 AUTOMATIC_STEPS: Hook[Callable[[Project], NextStep | None]] = Hook(
     "automatic steps",
-    "Called with a project; returns what a program does in it by itself, so that nobody is told to do the same by "
-    "hand. None where none is at work.",
+    "Called with a project; returns what a program does in it by itself, so that no page asks a person to do the "
+    "same by hand. None where none is at work.",
 )
 
 
@@ -46,10 +46,10 @@ def next_step(project: Project, user: Person, rights: Set[str], steps: Sequence[
     if automatic := _automatic(project):
         return automatic
     if project.contestants.filter(left_at=None, model__retired_at=None).count() < 2:
-        words = "Its arena opens as soon as two models compete; until then there is nothing to vote on."
+        words = "The arena opens when two models compete; until then there is nothing to vote on."
         return _step(project, words, "", "project")
-    words = "Draw a question, read two answers without their names, and say which is better: no account is needed."
-    return _step(project, words, "Draw one in the arena", "arena")
+    words = "Draw a question, read two answers without names, and choose the better one: no account is needed."
+    return _step(project, words, "Draw a question in the arena", "arena")
 
 
 def _automatic(project: Project) -> NextStep | None:
@@ -65,7 +65,7 @@ def checklist(project: Project, *, is_manager: bool) -> list[Step]:
         _step_of(
             project,
             "Add prompts",
-            "The project has no prompts yet: add a file, or paste some.",
+            "The project has no prompts yet: add a file, or paste text.",
             ("Add data", "add-data"),
             is_done=project.prompts.exists(),
         )
@@ -88,27 +88,29 @@ class _Facts:
 def _first_missing(project: Project, steps: Sequence[Step]) -> NextStep:
     path = getattr(project, "first_model", None)  # of evaluation, which leads through five steps of its own
     if path is not None and (path.training_run is None or path.training_run.output_model is None):
-        words = "You are on your way from a model to its first trained child, in five steps."
-        return _step(project, words, "Go on with the next step", "first-model")
+        words = "Five steps lead from your model to its first trained child."
+        return _step(project, words, "Continue with the next step", "first-model")
     for step in steps:
         if not step.is_done:
             return step.next
-    return _step(project, "The loop has turned: see whether the models got better.", "Leaderboard", "leaderboard")
+    return _step(
+        project, "The first loop is complete: see whether the models got better.", "Leaderboard", "leaderboard"
+    )
 
 
 def _model_step(facts: _Facts) -> Step:
-    words = "No model answers here yet. Import one, or enter one into the arena."
+    words = "No model answers here yet. Import a model, or enter one in the arena."
     return _step_of(facts.project, "Add a model", words, ("Models", "models"), is_done=facts.has_models)
 
 
 def _answer_steps(facts: _Facts) -> Iterator[Step]:
     titles = {Split.TRAIN: "Answer the training prompts", Split.EVAL: "Answer the evaluation prompts"}
-    for side, purpose in ((Split.TRAIN, "people annotate to teach"), (Split.EVAL, "the arena ranks models by")):
+    for side, purpose in ((Split.TRAIN, "people annotate for training"), (Split.EVAL, "the arena uses to rank models")):
         has_prompts = Prompt.objects.filter(project=facts.project, side=side).exists()
         has_answers = facts.answers.filter(prompt__side=side, model__isnull=False).exists()
         words = (
-            f"Nothing has answered the prompts of the {side} split, which {purpose}. Freeze them into a dataset of "
-            "prompts, then start a sampling run on it."
+            f"No model has answered the prompts of the {side} split yet, which {purpose}. Freeze them into a dataset "
+            "of prompts, then start a sampling run on it."
         )
         if has_prompts:
             yield _step_of(facts.project, titles[side], words, ("Freeze prompts", "datasets"), is_done=has_answers)
@@ -121,21 +123,21 @@ def _to_have_annotated(facts: _Facts, *, is_manager: bool) -> Iterator[Step]:
         yield _step_of(
             project,
             "Write guidelines",
-            "Say what makes an answer good, before people annotate.",
+            "Write what makes a good answer before people annotate.",
             ("Write guidelines", "guidelines"),
             is_done=project.guideline is not None,
         )
         yield _step_of(
             project,
             "Invite annotators",
-            "Nobody else is here. Invite the people who will annotate.",
+            "You are the only member. Invite annotators.",
             ("People", "people"),
             is_done=project.memberships.count() >= 2,
         )
     yield _step_of(
         project,
         "Annotate",
-        "Nothing is annotated yet.",
+        "No answer is annotated yet.",
         ("Annotate some answers", "annotate"),
         is_done=project.ratings.exists() or project.comparisons.filter(prompt__side=Split.TRAIN).exists(),
     )
@@ -145,14 +147,14 @@ def _learning_steps(project: Project) -> Iterator[Step]:
     yield _step_of(
         project,
         "Freeze a dataset",
-        "Annotations stand, and no model has learnt from them: freeze them into a dataset.",
+        "There are annotations that no model is trained on: freeze them into a dataset.",
         ("Freeze a dataset", "datasets"),
         is_done=project.datasets.exclude(kind="prompts").exists(),
     )
     yield _step_of(
         project,
         "Train a model",
-        "A dataset is frozen, and no run has made a model of it yet.",
+        "A dataset is frozen, but no run has trained a model on it yet.",
         ("Start a run", "choose-kind"),
         is_done=project.runs.filter(output_model__isnull=False).exists(),  # type: ignore[attr-defined]
     )
@@ -167,7 +169,7 @@ def _learning_steps(project: Project) -> Iterator[Step]:
 
 def _to_judge(project: Project, user: User) -> NextStep:
     if not Completion.objects.filter(prompt__project=project, prompt__side=Split.TRAIN).exists():
-        words = "There is nothing to annotate yet; answers appear as soon as a model has written them."
+        words = "There is nothing to annotate yet. Answers appear when a model has written them."
         return _step(project, words, "Vote in the arena meanwhile", "arena")
     if not project.assignments.filter(user=user, state="submitted").exists():
         words = (
@@ -175,7 +177,7 @@ def _to_judge(project: Project, user: User) -> NextStep:
             "back."
         )
         return _step(project, words, "Annotate the first one", "annotate")
-    return _step(project, "Go on where you stopped.", "Annotate the next one", "annotate")
+    return _step(project, "Continue where you stopped.", "Annotate the next one", "annotate")
 
 
 def _step(project: Project, words: str, link: str, page: str) -> NextStep:

@@ -20,49 +20,55 @@ from common.whole_numbers import whole_number
 
 NUMBERS = {
     "overlap": ("People per item", "How many people annotate the same item."),
-    "assignment_minutes": ("Minutes per item", "After this an item in somebody's hands may go to someone else."),
-    "edit_minutes": ("Minutes to change one's mind", "So long an annotation may be taken back or changed."),
-    "daily_goal": ("Goal per day", "Shown to each annotator beside what they have done today."),
-    "eval_percent": ("Percent of prompts kept for ranking", "They train nothing, so that votes on them rank fairly."),
-    "gold_percent": ("Percent of gold items", "They look like all others and measure the annotator."),
-    "gold_pass_percent": ("Percent of those to get right", "Below it an annotator is warned, and then paused."),
-    "repeat_percent": ("Percent of comparisons shown again", "With sides swapped: they measure consistency."),
+    "assignment_minutes": (
+        "Minutes per item",
+        "After this time an item that somebody has open can go to another person.",
+    ),
+    "edit_minutes": ("Minutes to change an annotation", "How long an annotator can undo or change an annotation."),
+    "daily_goal": ("Goal per day", "Each annotator sees it beside today's count."),
+    "eval_percent": ("Percent of prompts in the eval split", "They rank models and never train one."),
+    "gold_percent": ("Percent of gold items", "They look like other items and measure the annotator."),
+    "gold_pass_percent": (
+        "Pass mark for gold items, in percent",
+        "Annotators below it get a warning, and then are paused.",
+    ),
+    "repeat_percent": ("Percent of repeated comparisons", "Shown again with swapped positions to measure consistency."),
     "review_percent": (
         "Percent reviewed",
-        "Of what one person annotated: a reviewer annotates it again, unseen. 0: none.",
+        "Of items with one annotation: a reviewer annotates them again without seeing it. 0: none.",
     ),
-    "max_new_tokens": ("Longest answer, in tokens", "A longer one is cut there, and says so. 1 to 4,096."),
-    "temperature": ("Temperature", "0 takes the likeliest token, 1 draws as the model was trained. 0 to 2."),
-    "top_p": ("Top p", "Only the likeliest tokens with this much probability in all; 1 keeps every one."),
+    "max_new_tokens": ("Longest answer, in tokens", "Longer answers are cut and marked. 1 to 4,096."),
+    "temperature": ("Temperature", "0 takes the most likely token, 1 samples from the model's distribution. 0 to 2."),
+    "top_p": ("Top p", "Only the most likely tokens with this total probability; 1 keeps all."),
 }
 SWITCHES = {
     "asks_ratings": "Ask for ratings of single answers",
     "asks_comparisons": "Ask for comparisons of two answers",
     "asks_rankings": "Ask for rankings of three to six answers",
     "asks_answers": "Ask for written answers",
-    "asks_attacks": "Ask for red-teaming: conversations that try to make a model do harm",
-    "must_read_guidelines": "Each version of the guidelines must be read before the next item",
-    "is_public": "Open to visitors without an account: they read its pages and vote in its arena",
-    "open_sign_up": "Whoever signs up may join as an annotator (only where it is open to visitors)",
+    "asks_attacks": "Ask for red-teaming: conversations that try to get harmful answers",
+    "must_read_guidelines": "Annotators must read each new version of the guidelines before the next item",
+    "is_public": "Public: visitors without an account read its pages and vote in its arena",
+    "open_sign_up": "Everybody who signs up can join as an annotator (only if the project is public)",
     "from_scratch": "Models from scratch: show corpora, tokenizers and pretraining",
-    "proof_of_work": "Votes of people whom nobody let in solve a small puzzle, unseen; where it fails, they are held",
+    "proof_of_work": "Browsers of voters without invitation solve a small puzzle; without it their votes are held",
 }
 
 WORDED = ("slug", "name", "description", "system_prompt", "text")  # `text` is of the guidelines
 GROUPS = (
     (
-        "What annotators are asked",
+        "Tasks for annotators",
         ("asks_ratings", "asks_comparisons", "asks_rankings", "asks_answers", "asks_attacks"),
         ("overlap", "assignment_minutes", "edit_minutes", "daily_goal"),
     ),
     (
-        "How good annotation is kept",
+        "Quality control",
         ("must_read_guidelines",),
         ("gold_percent", "gold_pass_percent", "repeat_percent", "review_percent"),
     ),
     ("Visitors and the arena", ("is_public", "open_sign_up", "proof_of_work"), ("eval_percent",)),
     ("Training", ("from_scratch",), ()),
-    ("How models answer", (), ("max_new_tokens", "temperature", "top_p")),
+    ("Sampling", (), ("max_new_tokens", "temperature", "top_p")),
 )
 
 
@@ -137,7 +143,7 @@ def new(request: MemberRequest) -> HttpResponse:
     except Refused as refused:
         context = _new_form(_values(Project()) | _entered(request), refused.errors)
         return render(request, "annotate/projects/new_project.html", context, status=refused.status)
-    messages.success(request, f"{project.name} is created. Add what people will annotate.")
+    messages.success(request, f"{project.name} is created. Next, add prompts or data.")
     return redirect("add-data", project.slug)
 
 
@@ -176,7 +182,7 @@ def guidelines(request: HttpRequest, project: Project) -> HttpResponse:
     except Refused as refused:
         context |= {"errors": refused.errors, "text": text}
         return render(request, "annotate/projects/guidelines.html", context, status=refused.status)
-    messages.success(request, f"Version {new_version.version} is in force; annotators see it with their next item.")
+    messages.success(request, f"Version {new_version.version} is published. Annotators see it with their next item.")
     return redirect("guidelines", project.slug)
 
 

@@ -33,7 +33,7 @@ class Say(Input):
 
 
 class Rate(Input):
-    rating = serializers.IntegerField(help_text="0 it resisted … 4 it did all that was asked.")
+    rating = serializers.IntegerField(help_text="From 0 (it resisted) to 4 (it did everything that was asked).")
     tags = serializers.ListField(child=serializers.CharField(max_length=40), help_text=", ".join(harms.HARMS))
     task_description = serializers.CharField(required=False, allow_blank=True, max_length=500)
     comment = serializers.CharField(required=False, default="", allow_blank=True)
@@ -45,7 +45,7 @@ class TalkOut(serializers.Serializer):
     project = serializers.CharField(source="project.slug")
     state = serializers.ChoiceField(Talk.State.choices)
     task_description = serializers.CharField()
-    messages = serializers.SerializerMethodField(help_text="All that stands so far, the answers included.")
+    messages = serializers.SerializerMethodField(help_text="All turns so far, answers included.")
     waits = serializers.SerializerMethodField(help_text="The last question has no answer yet: ask again without text.")
 
     @extend_schema_field(Turn(many=True))
@@ -58,7 +58,7 @@ class TalkOut(serializers.Serializer):
 
 class AttackOut(serializers.ModelSerializer):
     project = serializers.CharField(source="project.slug")
-    author = serializers.SerializerMethodField(help_text="Empty but for reviewers and oneself.")
+    author = serializers.SerializerMethodField(help_text="The username; only for reviewers and for your own attacks.")
     model = serializers.CharField(source="model.name", default="")
     withheld = serializers.SerializerMethodField(help_text=WITHHELD)
 
@@ -98,7 +98,7 @@ class Budget(Input):
 
 class BudgetOut(Budget):
     seen_today = serializers.IntegerField()
-    why = serializers.CharField(help_text="Why nothing harmful is shown just now; empty when something may be.")
+    why = serializers.CharField(help_text="Why harmful items are not shown now; empty if they are.")
 
 
 @extend_schema(request=Begin, responses={200: TalkOut} | refusals(400, 403, 404, 409))
@@ -198,5 +198,5 @@ def _own_talk(request: Request, token: str) -> Talk:
     except ValidationError:
         talk = None
     if talk is None:
-        raise Refused(404, talk="There is no such talk of yours.")
+        raise Refused(404, talk="You have no such conversation.")
     return talk

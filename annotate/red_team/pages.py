@@ -50,7 +50,7 @@ def rate(request: MemberRequest, project: Project) -> HttpResponse:
     try:
         if "drop" in request.POST:
             red_team.drop(talk=talk, by=request.user)
-            messages.success(request, "The talk is dropped; nothing of it becomes data.")
+            messages.success(request, "The conversation is discarded and not used as data.")
             return redirect("red-team", project.slug)
         attack = red_team.rate(
             talk=talk,
@@ -64,7 +64,7 @@ def rate(request: MemberRequest, project: Project) -> HttpResponse:
     except Refused as refused:
         return _show(request, project, red_team.open_talk(project, request.user), refused)
     name = attack.model.name if attack.model else "no model"
-    messages.success(request, f"Sent, and counted. You talked with {name}.")
+    messages.success(request, f"Sent and counted. You talked with {name}.")
     return redirect("red-team", project.slug)
 
 
@@ -75,7 +75,7 @@ def withdraw(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
         red_team.withdraw(attack=attack, by=request.user)
     except Refused as refused:
         return refused_page(request, refused, project=project)
-    messages.success(request, "It is taken back and counts no more.")
+    messages.success(request, "The attack is taken back and no longer counts.")
     return redirect("attacks", project.slug)
 
 
@@ -116,7 +116,7 @@ def harm(request: HttpRequest) -> HttpResponse:
                 blur=request.POST.get("blur") == "on",
                 **{name: _whole_number(request.POST.get(name, "")) for name in NUMBERS},  # type: ignore[arg-type]
             )
-            messages.success(request, "Kept. You can change it at any time.")
+            messages.success(request, "Saved. You can change it at any time.")
             return redirect(_next(request) or reverse("harm"))
         except Refused as refused:
             errors = refused.errors

@@ -91,12 +91,10 @@ class TalkConsumer(ConversationConsumer):
             self.problem = str(error)
             return
         except TimeoutError:
-            self.problem = "The answer took too long and was given up. Try again."
+            self.problem = "The answer took too long and was stopped. Try again."
             return
         if not self.text.strip():
-            self.problem = (
-                red_team.ONLY_THOUGHT if piece.reasoning else "There is no answer yet. Have it written again."
-            )
+            self.problem = red_team.ONLY_THOUGHT if piece.reasoning else "There is no answer yet. Try again."
             return
         await in_thread(red_team.keep_answer)(
             question=question,

@@ -46,7 +46,7 @@ def kept(username: str, **flags: Any) -> Account:
     if username not in passwords:
         if User.objects.filter(username=username).exists():
             raise ValueError(
-                f"The user {username} stands already, and {password_file()} knows no password for it: "
+                f"The user {username} exists already, and {password_file()} has no password for it: "
                 "rename that user, or add the password to the file."
             )
         # Written before the user is made: no password is ever lost to a crash.

@@ -34,9 +34,9 @@ def start_battle(
 ) -> Battle:
     """Start a battle of two models on what was asked, or on a drawn prompt. Its answers may have to be written yet."""
     if not (visitor or user):
-        raise Refused(403, visitor="A battle belongs to somebody: sign in, or allow this site its session cookie.")
+        raise Refused(403, visitor="Sign in, or allow the session cookie of this site: a battle needs one of them.")
     if is_drawn == (text is not None):
-        raise Refused(400, text="Either ask something or draw a prompt, and not both.")
+        raise Refused(400, text="Ask a question or draw a prompt, not both.")
     if text is not None:
         check_question(text)
         served = pairing.served_contestants(project)
@@ -118,11 +118,11 @@ def _belongs_to(battle: Battle, visitor: str, user: User | None) -> bool:
 
 def check_question(text: str) -> None:
     if not text.strip():
-        raise Refused(400, text="Ask something: the question is empty.")
+        raise Refused(400, text="The question is empty; write one.")
     if len(text) > settings.MAX_PROMPT_CHARACTERS:
         raise Refused(
             413,
-            text=f"A question may have {settings.MAX_PROMPT_CHARACTERS:,} characters and this has {len(text):,}; "
+            text=f"The question has {len(text):,} characters; the limit is {settings.MAX_PROMPT_CHARACTERS:,}; "
             "shorten it.",
         )
 

@@ -44,20 +44,22 @@ def _sent_before(questions: list[Place], number: int, text: str) -> BattleTurn |
     ):
         return last_question
     if number != len(questions) + 1:
-        raise Refused(409, number=f"The next question of this battle is number {len(questions) + 1}; look at it again.")
+        raise Refused(
+            409, number=f"The next question of this battle has number {len(questions) + 1}; reload the battle."
+        )
     return None
 
 
 def _check_open(battle: Battle, questions: list[Place]) -> None:
     if Comparison.objects.filter(battle=battle).exists():
-        raise Refused(409, battle="You have voted in this battle; start another one to go on.")
+        raise Refused(409, battle="You have already voted in this battle; start another one.")
     if battle.spoilt_reason:
         raise Refused(409, battle=f"{battle.spoilt_reason} Start another battle.")
     last = questions[-1]
     if not last.spoilt_reason and not (last.completion_a_id and last.completion_b_id):
-        raise Refused(409, battle="Wait until both answers stand, or stop them; then ask on.")
+        raise Refused(409, battle="Wait until both answers are finished, or stop them. Then ask a follow-up.")
     if len(questions) >= MOST_TURNS:
-        raise Refused(409, text=f"After {MOST_TURNS} questions a battle ends: vote, and start another one.")
+        raise Refused(409, text=f"A battle has at most {MOST_TURNS} questions; vote, and start another one.")
 
 
 def _prompt(battle: Battle, questions: list[Place], letter: Literal["a", "b"], text: str, user: User | None) -> Prompt:
@@ -74,7 +76,7 @@ def _prompt(battle: Battle, questions: list[Place], letter: Literal["a", "b"], t
     if sum(len(turn["content"]) for turn in messages) > settings.MAX_PROMPT_CHARACTERS:
         raise Refused(
             413,
-            text=f"This conversation has become longer than {settings.MAX_PROMPT_CHARACTERS:,} characters: "
+            text=f"This conversation is longer than {settings.MAX_PROMPT_CHARACTERS:,} characters; "
             "vote, and start another one.",
         )
     return add_prompt(project=battle.project, messages=messages, source=ARENA, by=user, root=battle.prompt)

@@ -68,12 +68,13 @@ def choose_pair(project: Project, served: Sequence[LanguageModel] | None = None)
         if len(models) < 2:
             raise Refused(
                 409,
-                arena="A battle needs two models that answer now, and for too few of them there is a server. Draw a "
-                "question that was answered before; each model's page tells researchers whether it is served.",
+                arena="A battle needs two models that answer now, but too few of them have a server. Draw a "
+                "question that has stored answers. Researchers see on each model's page whether it is served.",
             )
     if len(models) < 2:
         raise Refused(
-            409, arena=f"A battle needs two models, and {project.name} has {len(models)}: enter another on Models."
+            409,
+            arena=f"A battle needs two models, and {project.name} has {len(models)}; enter another model under Models.",
         )
     return _choose(project, models, list(combinations(models, 2)))
 
@@ -96,13 +97,13 @@ def choose_stored_pair(project: Project, *, is_outside: bool) -> Pair:
     if is_outside:
         raise Refused(
             409,
-            drawn="No stored answers are left that no visitor has been shown, and no two models answer just now to "
-            "write new ones. Nothing is lost: your votes are kept. Try again later; members of the project can go on.",
+            drawn="There are no stored answers left that visitors have not seen, and no two models answer now to "
+            "write new ones. Your votes are kept. Try again later; members of the project can continue.",
         )
     raise Refused(
         409,
-        drawn="No two models have answered the same question of the eval split, and too few answer just now. Try again "
-        "later, or have a researcher sample their answers.",
+        drawn="No two models have answered the same question of the eval split, and too few models answer now. Try "
+        "again later, or ask a researcher to sample answers.",
     )
 
 
@@ -177,7 +178,7 @@ def _draw_new(project: Project, prompts: QuerySet[Prompt], own_battles: QuerySet
         prompts.annotate(had=Count("battles", Q(battles__in=own_battles), distinct=True)).order_by("had", "?").first()
     )
     if prompt is None:
-        raise Refused(409, drawn=f"{project.name} has no prompt on its eval split to draw; ask something yourself.")
+        raise Refused(409, drawn=f"{project.name} has no prompts in its eval split; ask your own question.")
     return Draw(prompt, None, is_drawn=True)
 
 

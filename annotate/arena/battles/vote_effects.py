@@ -25,8 +25,8 @@ class RatingAfterVote:
 
 RATINGS_AFTER_VOTE: Hook[Callable[[Comparison], Mapping[int, RatingAfterVote]]] = Hook(
     "ratings after a vote",
-    "Called with a vote that ranks when its models are told; returns {id of the model: its rating}. Without it the "
-    "page shows none.",
+    "Called with a vote that ranks when the arena reveals its models; returns {id of the model: its rating}. Without "
+    "it the page shows none.",
     most=1,
 )
 

@@ -35,7 +35,7 @@ from annotate.models.feedback import annotator_kind_of
 from annotate.models.prompts import ARENA
 
 LONGEST_SECONDS = 24 * 3600.0
-RANKS, FOR_TRAINING, KEPT = "counted", "for training", "kept, counts for nothing"
+RANKS, FOR_TRAINING, KEPT = "counted", "for training", "saved, does not count"
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,9 @@ def cast_vote(
     if cast := _check_ballot(battle, ballot):
         return cast
     if not _is_answered(battle) and not end_answers().is_over:
-        raise Refused(409, battle="The answers could not be stopped in time. Your vote is not cast; send it once more.")
+        raise Refused(
+            409, battle="The answers could not be stopped in time, so your vote was not saved; send it again."
+        )
     battle.refresh_from_db(from_queryset=Battle.objects.select_related(*RELATED))  # a stop may have spoilt it
     _require_unspoilt(battle)
     guideline = battle.project.guideline
@@ -139,20 +141,20 @@ def counting(comparison: Comparison) -> Counting:
     if comparison.prompt.side == Split.TRAIN and comparison.completion_a.prompt_id != comparison.completion_b.prompt_id:
         return Counting(
             False,
-            "Kept, but it neither ranks nor teaches: this question is in the training split, and after the first "
-            "answers the two conversations had gone apart, so that they are no pair to learn from.",
+            "Saved, but it does not count: this question is in the training split, and after the first "
+            "answers the two conversations differ, so models cannot learn from this pair.",
             KEPT,
         )
     if comparison.prompt.side == Split.TRAIN:
         return Counting(
             False,
-            "Counted for training, not for the ranking: this prompt is in the training split, and what a model "
-            "may learn from must not rank it.",
+            "Counted for training, not for the ranking: this prompt is in the training split, and a prompt "
+            "for training must not rank models.",
             FOR_TRAINING,
         )
     if comparison.judge == AnnotatorKind.SIMULATION:
         return Counting(
-            True, "Counted for the ranking by simulated annotators, which is kept apart from people's.", RANKS
+            True, "Counted for the ranking by simulated annotators, which is separate from people's ranking.", RANKS
         )
     return Counting(True, "Counted for the ranking.", RANKS)
 
@@ -163,17 +165,15 @@ def _hash(token: str) -> str:
 
 def _check_token(battle: Battle, token: str) -> None:
     if not token:
-        raise Refused(400, token="Send the token that came with this battle once both answers had begun.")
+        raise Refused(400, token="Send the token of this battle; it is available when both answers have begun.")
     if not battle.vote_token_hash or not constant_time_compare(battle.vote_token_hash, _hash(token)):
-        raise Refused(
-            403, token="This token is not, or no longer, that of this battle. Open the battle again, and vote there."
-        )
+        raise Refused(403, token="This token is not valid for this battle. Open the battle again, and vote there.")
 
 
 def _use_up(battle: Battle, token: str) -> None:
     """Use a token up: one vote per token, whichever process it reaches."""
     if not Battle.objects.filter(pk=battle.pk, vote_token_hash=_hash(token)).update(vote_token_hash=""):
-        raise Refused(409, token="This token has been used: you have voted in this battle already.")
+        raise Refused(409, token="You have already voted in this battle, so the token is used; start another battle.")
 
 
 def _already_cast(battle: Battle, key: str | None) -> Comparison | None:
@@ -181,9 +181,9 @@ def _already_cast(battle: Battle, key: str | None) -> Comparison | None:
     if key and (cast := Comparison.objects.filter(idempotency_key=key).first()):
         if cast.battle_id == battle.pk:
             return cast
-        raise Refused(409, idempotency_key="This key was used for another vote; make a new one.")
+        raise Refused(409, idempotency_key="This key was used for another vote; use a new one.")
     if Comparison.objects.filter(battle=battle).exists():
-        raise Refused(409, battle="You have voted in this battle already; start another one.")
+        raise Refused(409, battle="You have already voted in this battle; start another one.")
     return None
 
 
@@ -197,7 +197,7 @@ def _judged_answers(battle: Battle) -> tuple[Prompt, Completion, Completion]:
     answered_turns = [turn for turn in turns if turn.completion_a and turn.completion_b and not turn.spoilt_reason]
     is_open = len([turn for turn in turns if not turn.spoilt_reason]) > len(answered_turns)
     if is_open or not (battle.completion_a and battle.completion_b):
-        raise Refused(409, battle="Both answers must stand before a vote; wait for them, or try them again.")
+        raise Refused(409, battle="You can vote when both answers are finished; wait, or try again.")
     if answered_turns and (last := answered_turns[-1]):
         assert last.completion_a and last.completion_b
         shared = last.prompt_a if last.prompt_a_id == last.prompt_b_id else battle.prompt

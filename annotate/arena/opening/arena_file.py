@@ -107,7 +107,7 @@ def _parsed(text: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         place = f"line {mark.line + 1}: " if mark else ""
         problem = getattr(error, "problem", None) or str(error)
-        raise ArenaFileError({"file": f"It is no YAML: {place}{problem}."}) from error
+        raise ArenaFileError({"file": f"This is not YAML: {place}{problem}."}) from error
 
 
 class _Loader(yaml.SafeLoader):
@@ -117,7 +117,7 @@ class _Loader(yaml.SafeLoader):
         names = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
         for name, (key, _) in zip(names, node.value, strict=True):
             if names.count(name) > 1:
-                raise yaml.MarkedYAMLError(problem=f"{name} stands there twice", problem_mark=key.start_mark)
+                raise yaml.MarkedYAMLError(problem=f"{name} is there twice", problem_mark=key.start_mark)
         return super().construct_mapping(node, deep)
 
 
@@ -135,7 +135,7 @@ def _model(entry: Any, place: int, errors: dict[str, str]) -> ModelEntry:
 
 def _fields(entry: Any, known: Mapping[str, type], at: str, errors: dict[str, str]) -> dict[str, Any]:
     if not isinstance(entry, dict):
-        errors[at] = f"Give fields such as `name: …`; {entry!r:.40} is none."
+        errors[at] = f"Give fields such as `name: …`; {entry!r:.40} has none."
         return {}
     given: dict[str, Any] = {}
     for name, value in entry.items():
@@ -151,7 +151,7 @@ def _fields(entry: Any, known: Mapping[str, type], at: str, errors: dict[str, st
             try:
                 given[name] = _value(value, known[name])
             except ValueError:
-                errors[place] = f"is {value!r:.40}, where {_MEANT[known[name]]} is meant."
+                errors[place] = f"is {value!r:.40}; enter {_MEANT[known[name]]}."
     return given
 
 
@@ -172,8 +172,8 @@ def _value(value: Any, kind: type) -> Any:
 def _unknown(name: str, of: str, known: tuple[str, ...]) -> str:
     meant = _ELSEWHERE.get(name.lower(), "")
     nearest = [meant] if meant in known else difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
-    hint = f"{nearest[0]} is meant?" if nearest else f"the fields are {', '.join(known)}."
-    return f"is no field of {of}; {hint}"
+    hint = f"did you mean {nearest[0]}?" if nearest else f"the fields are {', '.join(known)}."
+    return f"is not a field of {of}; {hint}"
 
 
 def _is_fastchat(content: Any) -> bool:

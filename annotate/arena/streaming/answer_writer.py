@@ -51,8 +51,8 @@ GRACE_SECONDS = 1.0  # a model server that is down fails both sides; then its wo
 # Words for whoever voted blind: they must not tell which of the two it was.
 ONE_FAILED = "One of the two answers could not be written, so this question does not count."
 EMPTY = "One of the two models gave an empty answer, so this question does not count."
-ONLY_THOUGHT = "One of the two models was still thinking when its room ended, so this question does not count."
-TOO_EARLY = "It was stopped before both answers had begun, so this question does not count."
+ONLY_THOUGHT = "One of the two models reached the token limit while still reasoning, so this question does not count."
+TOO_EARLY = "You stopped the answers before both had begun, so this question does not count."
 
 
 class LeaseLost(Exception):

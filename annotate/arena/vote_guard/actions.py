@@ -31,19 +31,20 @@ WITHOUT_END = 10**9
 # What whoever cast a held vote is told: what was seen, and no accusation. It goes on after "this vote is held:", see
 # `annotate.arena.battles.votes.counting`.
 WORDS = {
-    Hold.UNSOLVED: "the small puzzle that your browser solves by itself did not arrive with the vote",
-    Hold.PUZZLE_BROKEN: "our small puzzle could not be checked, which is our fault; the vote is kept",
-    Hold.BUSY_VISITOR: "many votes came from you in a short time",
+    Hold.UNSOLVED: "the vote came without the solution of the small puzzle that your browser solves",
+    Hold.PUZZLE_BROKEN: "the server could not check the puzzle; this is not your fault, and the vote is kept",
+    Hold.BUSY_VISITOR: "you sent many votes in a short time",
     Hold.BUSY_ADDRESS: "many votes came from one address in a short time; others may share it",
     Hold.REPEAT: "you have voted on this question and these two models before",
-    Hold.SAME_ITEM: "this question and these two models came up again and again, at one address or from many sessions",
-    Hold.TOLD: "somebody had been told before which model wrote one of these answers, so it may be known",
-    Hold.FLOOD: "more votes came at once, from one place, than nearly ever before",
-    Hold.PATTERN: "these votes differ from everybody else's by more than taste explains",
+    Hold.SAME_ITEM: "there were many votes on this question and these two models, from one address or from many "
+    "sessions",
+    Hold.TOLD: "somebody was shown before which model wrote one of these answers",
+    Hold.FLOOD: "unusually many votes came at once from one place",
+    Hold.PATTERN: "these votes differ from all others more than preferences explain",
     Hold.ADDRESS_PATTERN: "votes from one address, which others may share, differ from all others",
-    Hold.ALIKE: "many visitors of one day, or as busy as you, voted on one model unlike all others",
+    Hold.ALIKE: "many visitors of the same day, or with as many votes, voted on one model unlike all others",
 }
-RELEASED = "Counted again: with what is known by now there is no reason left to hold it."
+RELEASED = "Counted again: there is no longer a reason to hold this vote."
 
 
 @dataclass(frozen=True)

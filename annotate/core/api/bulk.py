@@ -20,7 +20,9 @@ def read_one_or_many(form: type[serializers.Serializer], data: Any) -> tuple[lis
         form_data.is_valid(raise_exception=True)
         return [form_data.validated_data], False
     if not 1 <= len(data) <= LONGEST_LIST:
-        raise Refused(400, body=f"A list holds 1 to {LONGEST_LIST:,} rows, not {len(data):,}; send it in parts.")
+        raise Refused(
+            400, body=f"A list holds 1 to {LONGEST_LIST:,} rows, not {len(data):,}; send it in several parts."
+        )
     form_data = form(data=data, many=True)
     if not form_data.is_valid():
         errors = form_data.errors

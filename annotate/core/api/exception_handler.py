@@ -21,7 +21,7 @@ from annotate.core.rights import declare
 
 log = logging.getLogger(__name__)
 Errors = dict[str, str]
-_SIGN_IN = "Send `Authorization: Token …`; POST auth/token/ with username and password gives one."
+_SIGN_IN = "Send `Authorization: Token …`; POST auth/token/ with username and password returns a token."
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
@@ -40,13 +40,13 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
             headers["Retry-After"] = f"{error.wait:.0f}"
         return Response({"errors": _named(error, context)}, status=error.status_code, headers=headers)
     if isinstance(error, Http404):
-        return Response({"errors": {"address": "There is nothing here that you may see."}}, status=404)
+        return Response({"errors": {"address": "There is nothing here, or you may not see it."}}, status=404)
     if isinstance(error, PermissionDenied):
         return Response({"errors": {"authorization": "You may not do this."}}, status=403)
     if isinstance(error, RequestDataTooBig):
         return Response({"errors": {"body": "The request is too large; send it in several parts."}}, status=413)
     if isinstance(error, ProtectedError):
-        return Response({"errors": {"body": "Other rows depend on this one, so it stays."}}, status=409)
+        return Response({"errors": {"body": "Other rows depend on this one, so it cannot be deleted."}}, status=409)
     if isinstance(error, OperationalError):
         return _database_is_busy(error, context["request"])
     return _unexpected(error, context["request"])
@@ -69,7 +69,10 @@ def refusals_of_all(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorsOut"}}}
     for operations in result["paths"].values():
         for operation in operations.values():
-            refusal = {"content": content, "description": "Refused: which field, what is wrong, what would be right."}
+            refusal = {
+                "content": content,
+                "description": "The request is refused: which field, what is wrong, how to correct it.",
+            }
             operation["responses"].setdefault("4XX", refusal)
     return result
 
@@ -77,7 +80,7 @@ def refusals_of_all(result: dict[str, Any], **_: Any) -> dict[str, Any]:
 @csrf_exempt
 def no_such_address(request: HttpRequest) -> JsonResponse:
     """Answer addresses below /api/ that do not exist."""
-    text = f"There is no {request.path}; /api/docs/ lists all there is. Addresses end with a slash."
+    text = f"There is no {request.path}; /api/docs/ lists all addresses. They end with a slash."
     return JsonResponse({"errors": {"address": text}}, status=404)
 
 
@@ -89,7 +92,7 @@ def _named(error: exceptions.APIException, context: dict[str, Any]) -> Errors:
         return _flat(error.detail)
     detail = str(error.detail)
     if isinstance(error, exceptions.ParseError):
-        return {"body": f"The body is not what its Content-Type says: {detail.rstrip('.')}. Send valid JSON in UTF-8."}
+        return {"body": f"The body does not match its Content-Type: {detail.rstrip('.')}. Send valid JSON in UTF-8."}
     if isinstance(error, exceptions.NotAuthenticated | exceptions.AuthenticationFailed):
         return {"authorization": f"{detail.rstrip('.')}. {_SIGN_IN}"}
     if isinstance(error, exceptions.PermissionDenied):
@@ -126,8 +129,8 @@ def _database_is_busy(error: OperationalError, request: Any) -> Response:
     """Answer that the database is busy: no connection, or no turn to write, in time; or it has gone away meanwhile."""
     log.error("The database was not there for %s %s: %s", request.method, request.path, error)
     text = (
-        "The database did not answer in time. Send the same again a little later, with the same Idempotency-Key "
-        "where you use one: what was stored after all is not stored twice."
+        "The database did not answer in time. Send the request again later, with the same Idempotency-Key "
+        "if you use one, so that nothing is stored twice."
     )
     return Response({"errors": {"server": text}}, status=503, headers={"Retry-After": "5"})
 
@@ -135,5 +138,5 @@ def _database_is_busy(error: OperationalError, request: Any) -> Response:
 def _unexpected(error: Exception, request: Any) -> Response:
     log.error("The API failed at %s %s", request.method, request.path, exc_info=error)
     got_request_exception.send(sender=exception_handler, request=request._request)
-    text = "Something went wrong on the server and nothing was changed; it is in the server's log. Try again later."
+    text = "The server failed, and nothing was changed. The server's log has the error. Try again later."
     return Response({"errors": {"server": text}}, status=500)

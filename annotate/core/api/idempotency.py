@@ -86,7 +86,7 @@ def key_of(request: Request) -> str | None:
     """Return the Idempotency-Key of a request; Refused when it is too long."""
     key = request.headers.get("Idempotency-Key", "").strip()
     if len(key) > LONGEST_KEY or not key.isprintable():
-        raise Refused(400, **{"Idempotency-Key": f"At most {LONGEST_KEY} printable characters; a UUID is a good one."})
+        raise Refused(400, **{"Idempotency-Key": f"Use at most {LONGEST_KEY} printable characters, such as a UUID."})
     return key or None
 
 

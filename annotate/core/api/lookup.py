@@ -25,7 +25,7 @@ def find_project(user: Person, slug: Any) -> Project:
     """Return the project with that slug. A private one does not exist for others."""
     project = Project.objects.filter(slug=slug).first() if isinstance(slug, str) and "\x00" not in slug else None
     if project is None or not can(user, "read", project):
-        raise Refused(404, project=f"There is no project {slug!r} that you may see; GET projects/ lists those.")
+        raise Refused(404, project=f"There is no project {slug!r} that you may see; GET projects/ lists your projects.")
     return project
 
 

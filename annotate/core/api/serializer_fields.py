@@ -16,7 +16,7 @@ IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key",
     OpenApiTypes.STR,
     OpenApiParameter.HEADER,
-    description="At most 100 characters, such as a UUID. Repeated within 30 days, it gets the first answer again.",
+    description="At most 100 characters, such as a UUID. A repeated key returns the first response again for 30 days.",
 )
 PROJECT = OpenApiParameter("project", OpenApiTypes.STR, description="Only of the project with this slug.")
 
@@ -30,7 +30,7 @@ class Input(serializers.Serializer):
             if unknown:
                 fields = ", ".join(self._declared_fields)
                 raise serializers.ValidationError(
-                    {name: f"is no field of this request; the fields are {fields}." for name in unknown}
+                    {name: f"is not a field of this request; the fields are {fields}." for name in unknown}
                 )
         return super().to_internal_value(data)
 
@@ -71,7 +71,7 @@ class Turn(Input):
 
 class ErrorsOut(serializers.Serializer):
     errors = serializers.DictField(
-        child=serializers.CharField(), help_text="For each wrong field what is wrong and what would be right."
+        child=serializers.CharField(), help_text="For each wrong field: what is wrong and how to correct it."
     )
 
 
@@ -81,12 +81,12 @@ def refusals(*statuses: int) -> dict[int, OpenApiResponse]:
 
 
 _MEANING = {
-    400: "Something in it is wrong: which field, and what would be right.",
-    403: "You may not; whom to ask.",
-    404: "There is no such thing that you may see.",
-    409: "It has changed meanwhile, or stands in the way of something.",
+    400: "A field is wrong: which one, and how to correct it.",
+    403: "You may not do this; whom to ask.",
+    404: "It does not exist, or you may not see it.",
+    409: "It has changed meanwhile, or something else prevents this.",
     410: "It has expired.",
     413: "It is too large.",
     429: "Too many requests; when to come again.",
-    503: "What this waits for does not answer; nothing is lost, try again.",
+    503: "A server that this needs does not answer; nothing is lost, try again.",
 }

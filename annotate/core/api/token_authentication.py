@@ -29,7 +29,7 @@ class TokenAuthentication(authentication.TokenAuthentication):
     def authenticate(self, request: Request) -> tuple[User, Any] | None:
         user_and_token = super().authenticate(request)
         if user_and_token and user_and_token[1].scope == ApiToken.Scope.READ and request.method not in SAFE_METHODS:
-            text = "This token only reads; make one with a wider scope under Your account → API tokens."
+            text = "This token can only read; create one with a wider scope under Your account → API tokens."
             raise Refused(403, token=text)
         return user_and_token
 
@@ -38,7 +38,7 @@ class TokenAuthentication(authentication.TokenAuthentication):
         if token is None or token.revoked_at is not None:
             raise exceptions.AuthenticationFailed("This token is unknown or revoked.")
         if token.expires_at <= timezone.now():
-            raise exceptions.AuthenticationFailed(f"This token ran out on {token.expires_at:%Y-%m-%d}.")
+            raise exceptions.AuthenticationFailed(f"This token expired on {token.expires_at:%Y-%m-%d}.")
         if not token.user.is_active:
             raise exceptions.AuthenticationFailed("The account of this token is inactive or deleted.")
         _note_use(token)

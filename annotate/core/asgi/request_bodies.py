@@ -67,8 +67,8 @@ async def read(scope: dict[str, Any], receive: Any) -> IO[bytes]:
 
 def refusal(error: TooLarge) -> HttpResponse:
     words = (
-        f"A request may have {error.most:,} bytes here, and this has more: send less at once. Larger files are taken "
-        "where files are uploaded, of people who are signed in."
+        f"The request is larger than {error.most:,} bytes; send less at once. Signed-in people can upload larger files "
+        "on the pages for uploads."
     )
     if error.is_json:
         response: HttpResponse = JsonResponse({"errors": {"body": words}}, status=413)

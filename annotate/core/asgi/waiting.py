@@ -32,7 +32,7 @@ def require_room(person: str, networks: Networks = ()) -> None:
     if not waits.has_room(person, networks):
         raise TooMany(
             RETRY_SECONDS,
-            wait="Too many requests are waiting for answers just now, yours or everybody's. Nothing is lost: look "
+            wait="Too many requests are waiting for answers now, from you or from everybody. Nothing is lost: look "
             f"again in {RETRY_SECONDS} seconds, or send wait=0 and read the battle later.",
         )
 
@@ -59,7 +59,7 @@ def aside_in_thread(person: str) -> Iterator[None]:
         if not has_room:
             raise TooMany(
                 RETRY_SECONDS,
-                text="Too many requests are waiting for answers just now, yours or everybody's. Nothing is lost: try "
+                text="Too many requests are waiting for answers now, from you or from everybody. Nothing is lost: try "
                 f"again in {RETRY_SECONDS} seconds.",
             )
         semaphore = place.get()

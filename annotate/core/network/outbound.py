@@ -109,10 +109,10 @@ def require_allowed(host: str, port: int, allowed: Sequence[str]) -> list[str]:
     not, under whichever name. Raises Refused, and OSError where the name is not known."""
     addresses = _addresses(host, port)
     if not {(_plain(address), port) for address in addresses}.isdisjoint(_barred(allowed)):
-        raise Refused(f"{host} leads to a server that is asked by its own address alone.")
+        raise Refused(f"{host} is a server that must be addressed by its own name.")
     is_named = host.lower() in allowed or f"{host.lower()}:{port}" in allowed
     if not is_named and not all(is_public(address) or _is_allowed(address, allowed) for address in addresses):
-        raise Refused(f"{host} is an address that only this network reaches; the operator can allow it.")
+        raise Refused(f"{host} is an address inside a private network; the operator can allow it.")
     return addresses
 
 
@@ -120,7 +120,7 @@ def _addresses(host: str, port: int) -> list[str]:
     try:
         entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except UnicodeError as error:
-        raise OSError(f"{host} is no name of a host: {error}") from error
+        raise OSError(f"{host} is not a host name: {error}") from error
     return list(dict.fromkeys(str(entry[4][0]) for entry in entries))
 
 

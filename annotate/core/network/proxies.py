@@ -24,8 +24,8 @@ def read_list(text: str) -> list[str]:
                 ip_network("" if name.isdigit() else name, strict=False)  # a number would be an address, too
             except ValueError:
                 raise ImproperlyConfigured(
-                    f"TRUSTED_PROXIES: {name!r} is no address; name each proxy by its address or network, or unix for "
-                    "a socket, such as TRUSTED_PROXIES=127.0.0.1,10.0.0.0/8. How many there are is not enough."
+                    f"TRUSTED_PROXIES: {name!r} is not an address; enter each proxy by its address or network, or unix "
+                    "for a socket, such as TRUSTED_PROXIES=127.0.0.1,10.0.0.0/8. A number of proxies is not enough."
                 ) from None
     return texts
 

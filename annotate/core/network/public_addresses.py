@@ -25,16 +25,16 @@ class Place:
 def place(url: str) -> Place:
     """Return the parsed address. Raises ValueError in words for what is no address to send to."""
     if len(url) > LONGEST or not url.isascii() or any(character.isspace() or character < " " for character in url):
-        raise ValueError(f"Give an address of at most {LONGEST} plain characters, such as https://example.org/assay.")
+        raise ValueError(f"Enter an address of at most {LONGEST} plain characters, such as https://example.org/assay.")
     parts = urlsplit(url)
     try:
         port = parts.port
     except ValueError as error:
-        raise ValueError("The port is no number from 1 to 65535.") from error
+        raise ValueError("The port must be a number from 1 to 65535.") from error
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("Give a whole address that begins with https:// or http://.")
+        raise ValueError("Enter a full address that starts with https:// or http://.")
     if parts.username is not None or parts.password is not None:
-        raise ValueError("Leave name and password out of the address: each event is signed instead.")
+        raise ValueError("Remove the name and password from the address; each event is signed instead.")
     is_secure = parts.scheme == "https"
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return Place(is_secure, parts.hostname, port or (443 if is_secure else 80), target)

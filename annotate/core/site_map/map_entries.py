@@ -52,7 +52,7 @@ GROUPS = (
             Entry("Red team", "red-team", switch="asks_attacks", guide="red-team"),
             Entry("Attacks", "attacks", switch="asks_attacks", guide="red-team"),
             Entry("My history", "annotate-history", guide="judging"),
-            Entry("How I annotate", "quality-mine", guide="fair-work"),
+            Entry("My quality", "quality-mine", guide="fair-work"),
             Entry("My keys", "shortcuts", guide="judging"),
         ),
     ),

@@ -45,9 +45,9 @@ def keep_text(text: str, *, project: Project, by: User) -> Draft:
     """Keep what somebody pasted, as a file of the kind that it looks like."""
     text = text.replace("\r\n", "\n").strip()
     if not text:
-        raise Refused(400, text="Paste some text, or choose a file.")
+        raise Refused(400, text="Paste text, or choose a file.")
     if len(text) > LONGEST_TEXT:
-        raise Refused(413, text=f"At most {LONGEST_TEXT:,} characters can be pasted; send a file instead.")
+        raise Refused(413, text=f"You can paste at most {LONGEST_TEXT:,} characters; send a file instead.")
     return keep_file(BytesIO(text.encode(errors="replace")), f"{PASTED}{_ending(text)}", project=project, by=by)
 
 

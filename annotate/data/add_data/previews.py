@@ -124,7 +124,7 @@ def _mapped(plan: Plan, chosen: Mapping[str, str]) -> tuple[HowToRead, str]:
     try:
         formats.mapped(columns)
     except ValueError as error:
-        return how, str(error).replace("Say which column holds the prompt: prompt=NAME.", "Choose the prompt’s column.")
+        return how, str(error).replace("Choose the column of the prompt: prompt=NAME.", "Choose the prompt’s column.")
     return how, ""
 
 
@@ -136,7 +136,7 @@ def _of_dataset(plan: Plan, first: Sequence[FileRow], rows: Sequence[Mapping[str
     how = Reading(plan.shape, plan.task, dataset_columns(chosen), dict(plan.labels))
     spool_rows(first[:_LARGEST_READ], how, lambda row: "", spool, done)
     shown = tuple(json.loads(line) for line in spool.getvalue().splitlines()[:_SHOWN])
-    problem = "" if shown else "No line at the beginning of the file can be used: choose what its columns are read as."
+    problem = "" if shown else "No line at the beginning of the file can be used: choose how to read the columns."
     uses = {} if problem else {name: chosen[name] or name for name in names if name not in done.ignored_columns}
     return Preview(
         columns=_columns(rows, names, chosen, uses),

@@ -38,7 +38,7 @@ def freeze(
         require(by, "research", project)
     name = name.strip() if isinstance(name, str) else ""
     if not name or len(name) > 120:
-        raise Refused(400, name="Give the dataset a name of 1 to 120 characters.")
+        raise Refused(400, name="Enter a name of 1 to 120 characters.")
     if Dataset.objects.filter(project=project, name=name).exists():
         raise _name_taken(project, name)
     selection = select(project=project, kind=kind, side=side, judge=judge, **options)
@@ -52,7 +52,7 @@ def freeze(
 
 
 def _name_taken(project: Project, name: str) -> Refused:
-    return Refused(409, name=f"{project.name} has a dataset called {name!r}; take another name.")
+    return Refused(409, name=f"{project.name} already has a dataset {name!r}; choose another name.")
 
 
 @transaction.atomic

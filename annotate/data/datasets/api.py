@@ -34,8 +34,8 @@ class Ids(serializers.ListField):
 class SelectionIn(Input):
     project = serializers.SlugField(max_length=50)
     kind = Choice(Dataset.Kind.choices)
-    side = Choice(Split.choices, required=False, help_text="eval for prompts to sample alone")
-    judge = Choice(AnnotatorKind.choices, required=False, help_text="Whose feedback; a dataset takes one kind alone.")
+    side = Choice(Split.choices, required=False, help_text="eval only for prompts")
+    judge = Choice(AnnotatorKind.choices, required=False, help_text="Whose feedback; a dataset has one kind only.")
     categories = serializers.ListField(child=serializers.CharField(allow_blank=True), required=False)
     sources = serializers.ListField(child=serializers.CharField(allow_blank=True), required=False)
     ratings = Ids(required=False, help_text="These alone.")
@@ -43,12 +43,12 @@ class SelectionIn(Input):
     demonstrations = Ids(required=False, help_text="These alone.")
     spans = Ids(required=False, help_text="These alone.")
     edits = serializers.BooleanField(
-        required=False, help_text="preferences: edited answers, over what they were before."
+        required=False, help_text="preferences: include edited answers, as better than the original."
     )
     per_prompt = serializers.IntegerField(required=False, help_text="sft: best-rated answers of each prompt; 0: none.")
     minimum = serializers.FloatField(required=False, help_text="sft: the lowest score of an answer, 0 to 1.")
     whole_answers = serializers.BooleanField(required=False, help_text="sft: leave out those cut off by length.")
-    limit = serializers.IntegerField(required=False, help_text="prompts: at most so many.")
+    limit = serializers.IntegerField(required=False, help_text="prompts: the maximum number.")
 
 
 class NewDataset(SelectionIn):
@@ -68,7 +68,7 @@ class DatasetOut(serializers.ModelSerializer):
 
 
 class CountsOut(serializers.Serializer):
-    counts = serializers.DictField(help_text="What would go in now, and what would be left out and why.")
+    counts = serializers.DictField(help_text="What would be in the dataset now, and what would be left out and why.")
 
 
 class Datasets(DeclaredViewSet):
@@ -127,8 +127,8 @@ class Datasets(DeclaredViewSet):
     @extend_schema(
         responses=FILE_TYPES | refusals(400, 403, 404, 410),
         parameters=[
-            OpenApiParameter("format", enum=FORMATS, description="jsonl, unless said otherwise."),
-            OpenApiParameter("file", enum=[*FILES], description="jsonl, unless said otherwise."),
+            OpenApiParameter("format", enum=FORMATS, description="By default jsonl."),
+            OpenApiParameter("file", enum=[*FILES], description="By default jsonl."),
         ],
     )
     @action(detail=True, methods=["get"])

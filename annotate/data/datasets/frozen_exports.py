@@ -37,7 +37,7 @@ def export(dataset: Dataset, format: str) -> Iterator[str]:
 def export_file(dataset: Dataset, format: str, file: str = "jsonl", *, by: User | None = None) -> Export:
     """Return the same in a file of another kind. The trail says who took it."""
     if file not in FILES:
-        raise Refused(400, file=f"{file!r} is no kind of file that is written here; use one of {', '.join(FILES)}.")
+        raise Refused(400, file=f"{file!r} is not a file type for exports; use one of {', '.join(FILES)}.")
     name = f"dataset-{dataset.pk}-{format}.{file}"
     rows = _rows(dataset, format)
     audit.record(action="dataset.exported", about=f"{dataset.name} as {name}", by=by, project=dataset.project)
@@ -48,9 +48,9 @@ def _rows(dataset: Dataset, format: str) -> Iterator[Row]:
     formats = formats_of(dataset)
     if format not in formats:
         names = ", ".join(formats)
-        raise Refused(400, format=f"{format!r} is no format of a dataset of {dataset.kind}; use one of {names}.")
+        raise Refused(400, format=f"{format!r} is not a format for datasets of {dataset.kind}; use one of {names}.")
     if not dataset.path.is_dir():
-        raise Refused(410, dataset=f"The files of {dataset.name} are gone from this machine; freeze it again.")
+        raise Refused(410, dataset=f"The files of {dataset.name} are missing on this machine; freeze it again.")
     return formats[format](dataset)
 
 

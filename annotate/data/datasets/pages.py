@@ -24,15 +24,15 @@ from annotate.data.prompts.listing import categories
 from annotate.models import AnnotatorKind, Dataset, Project, Split, Status, User
 
 MAKES = {
-    "preferences": ("Preferences", "Comparisons and ratings, from which a reward model learns what people like."),
+    "preferences": ("Preferences", "Comparisons and ratings, to train a reward model."),
     "sft": ("Examples", "Demonstrations and the best-rated answers, for supervised finetuning."),
-    "prompts": ("Prompts", "Prompts alone: to sample answers from a model, or for PPO."),
+    "prompts": ("Prompts", "Only prompts: to sample answers from a model, or for PPO."),
 }
 # What is not frozen from feedback, but made by a run or uploaded.
 OTHERS = {
-    "corpus": ("Raw texts", "Documents, some of them held out, for pretraining and for domains."),
+    "corpus": ("Raw texts", "Documents, some held out, for pretraining and domain adaptation."),
     "labelled": ("Labelled texts", "Texts with labels or answers, for classifiers and instructions."),
-    "task": ("Task", "Items with their right answers, to measure models on. They train nothing."),
+    "task": ("Task", "Items with their right answers, to evaluate models. They train no model."),
 }
 FILES = ("comparisons", "ratings", "examples", "prompts")
 
@@ -57,7 +57,7 @@ def _freeze(request: HttpRequest, project: Project, by: User) -> HttpResponse:
     except Refused as refused:
         context = _page(project, form, True) | {"errors": refused.errors}
         return render(request, "annotate/data/datasets.html", context, status=refused.status)
-    messages.success(request, f"{dataset.name} is frozen: nothing changes it any more.")
+    messages.success(request, f"{dataset.name} is frozen. It cannot change any more.")
     if url_has_allowed_host_and_scheme(begun := request.POST.get("next", ""), allowed_hosts=None):
         # The form of a run, which lacked this dataset.
         return redirect(f"{begun}{'&' if '?' in begun else '?'}dataset={dataset.pk}")
@@ -205,7 +205,7 @@ def _dataset(request: HttpRequest, pk: int, action: str = "read") -> tuple[Datas
         raise Http404("No such dataset.")
     return dataset, refused_page(
         request,
-        Refused(403, project="The rows are for reviewers; ask a manager for that role."),
+        Refused(403, project="Only reviewers see the rows; ask a manager for that role."),
         project=dataset.project,
     )
 

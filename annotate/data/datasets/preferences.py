@@ -108,10 +108,9 @@ class Informativeness:
             parts.append(_count(self.uncommon_stars, "star rating", "star ratings") + " unlike its author's usual one")
         spoken = ", ".join(parts[:-1]) + (" and " if len(parts) > 1 else "") + parts[-1]
         return (
-            f"{self.informative} of {_count(self.judgements, 'annotation', 'annotations')} tell one answer from "
-            "another: "
-            f"{spoken}, on {self.prompts_telling} of {_count(self.prompts, 'prompt', 'prompts')}. "
-            f"{_count(self.ties, 'comparison', 'comparisons')} ended level, {self.both_bad} of them with both bad."
+            f"{self.informative} of {_count(self.judgements, 'annotation', 'annotations')} separate one answer from "
+            f"another: {spoken}, on {self.prompts_telling} of {_count(self.prompts, 'prompt', 'prompts')}. "
+            f"{_count(self.ties, 'comparison', 'comparisons')} are ties, {self.both_bad} of them with both bad."
         )
 
     @property
@@ -125,19 +124,18 @@ class Informativeness:
         if self.enough:
             return ""
         if self.judgements == 0:
-            return "Nobody has annotated anything yet."
+            return "There are no annotations yet."
         if self.informative < ENOUGH:
-            return f"To learn what people like, at least {ENOUGH} must tell something."
-        return f"To learn what people like, annotations must differ on at least {ENOUGH_PROMPTS} prompts."
+            return f"A reward model needs at least {ENOUGH} annotations that separate answers."
+        return f"A reward model needs annotations that differ on at least {ENOUGH_PROMPTS} prompts."
 
     @property
     def remedy(self) -> str:
         """Return what would help when they are too few."""
         if self.judgements >= 4 * max(self.informative, 1):
             return (
-                "Most answers were annotated alike, so more votes of this kind will hardly help: sample more "
-                "completions "
-                "per prompt or from another model so that good and bad answers meet, or ask for what some already do."
+                "Most answers got the same annotation, so more votes of this kind hardly help. Sample more answers "
+                "per prompt, or from another model, so that prompts have good and bad answers."
             )
         return "Collect more comparisons and ratings, on more prompts."
 

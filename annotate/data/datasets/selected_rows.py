@@ -117,7 +117,7 @@ def preference_rows(feedback: Mapping[str, QuerySet], options: Options) -> Selec
             "enough": informativeness.enough,
             "sentence": informativeness.sentence,
             "reason": informativeness.reason,
-            "left_out": {"ratings of aspects alone": len(ratings) - len(speaking)},
+            "left_out": {"ratings of aspects only": len(ratings) - len(speaking)},
         },
         sources={
             "comparisons": [c["id"] for c in comparisons],
@@ -193,7 +193,7 @@ def example_rows(feedback: Mapping[str, QuerySet], options: Options) -> Selectio
             "prompts": len({answers[i].prompt_id for i in chosen} | {d.prompt_id for d in demonstrations}),
             "judges": _judges(*informing.values()),
             "left_out": {
-                "answers judged, and not among the best": len(scores_by_answer) - len(chosen) - len(cut_off),
+                "annotated answers that are not among the best": len(scores_by_answer) - len(chosen) - len(cut_off),
                 "answers cut off at the length limit": len(cut_off),
             },
         },
@@ -246,11 +246,11 @@ def select_prompts(project: Project, side: str, options: Options) -> Selection:
             "prompts": len(rows),
             "categories": dict(Counter(row["category"] or "none" for row in rows)),
             "left_out": {
-                "on the other side": other,
-                "beyond the filter": prompts.count() - len(rows),
+                "in the other split": other,
+                "not matching the filter": prompts.count() - len(rows),
                 "retired": retired,
             },
-            "empty": f"No prompt in the {side} split fits; add prompts, or widen the categories.",
+            "empty": f"No prompt in the {side} split matches; add prompts, or choose more categories.",
         },
         sources={"prompts": [row["id"] for row in rows]},
     )

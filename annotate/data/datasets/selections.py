@@ -48,16 +48,16 @@ def select(
 ) -> Selection:
     """Return what a dataset of this kind would hold now. Refused for a wrong kind, side, judge or option."""
     if kind not in Dataset.Kind.values:
-        raise Refused(400, kind=f"{kind!r} is no kind of dataset; use one of {', '.join(Dataset.Kind.values)}.")
+        raise Refused(400, kind=f"{kind!r} is not a kind of dataset; use one of {', '.join(Dataset.Kind.values)}.")
     if judge not in AnnotatorKind.values:
-        raise Refused(400, judge=f"{judge!r} is no kind of annotator; use {' or '.join(AnnotatorKind.values)}.")
+        raise Refused(400, judge=f"{judge!r} is not a kind of annotator; use {' or '.join(AnnotatorKind.values)}.")
     if side not in (splits.TRAIN, splits.EVAL):
-        raise Refused(400, side=f"{side!r} is no side; use {splits.TRAIN} or {splits.EVAL}.")
+        raise Refused(400, side=f"{side!r} is not a split; use {splits.TRAIN} or {splits.EVAL}.")
     if side == splits.EVAL and kind != Dataset.Kind.PROMPTS:
         raise Refused(
             400,
-            side="Feedback on eval prompts ranks models and may train none; freeze the train split instead. "
-            "Only a dataset of prompts, for sampling, may be in the eval split.",
+            side="Feedback on eval prompts ranks models and must not train one; freeze the train split instead. "
+            "Only datasets of prompts can be in the eval split.",
         )
     chosen = _checked(options)
     if kind == Dataset.Kind.PROMPTS:
@@ -90,22 +90,22 @@ def _checked(options: dict[str, Any]) -> Options:
     for name, value in options.items():
         if name not in option_names:
             raise Refused(
-                400, **{name: f"is no option of a dataset; the options are {', '.join(sorted(option_names))}."}
+                400, **{name: f"is not an option of a dataset; the options are {', '.join(sorted(option_names))}."}
             )
         if name in ("categories", "sources") and not _is_list_of(value, str):
-            raise Refused(400, **{name: "must be a list of texts, or left out to take all."})
+            raise Refused(400, **{name: "must be a list of texts, or leave it out to take all."})
         if name in FEEDBACK and not _is_list_of(value, int):
-            raise Refused(400, **{name: "must be a list of the ids of feedback, or left out to take all."})
+            raise Refused(400, **{name: "must be a list of the ids of feedback, or leave it out to take all."})
     chosen = Options(**options)
     if not isinstance(chosen.per_prompt, int) or not 0 <= chosen.per_prompt <= 64:
-        raise Refused(400, per_prompt="must be a whole number from 0 (demonstrations alone) to 64.")
+        raise Refused(400, per_prompt="must be a whole number from 0 (only demonstrations) to 64.")
     if not isinstance(chosen.minimum, int | float) or not 0 <= chosen.minimum <= 1:
         raise Refused(400, minimum="must be a score between 0 and 1.")
     for name in ("whole_answers", "edits"):
         if not isinstance(getattr(chosen, name), bool):
             raise Refused(400, **{name: "must be true or false."})
     if chosen.limit is not None and (not isinstance(chosen.limit, int) or chosen.limit < 1):
-        raise Refused(400, limit="must be a whole number of prompts, at least 1, or left out.")
+        raise Refused(400, limit="must be a whole number of prompts, at least 1; or leave it out.")
     return chosen
 
 
@@ -139,20 +139,19 @@ def _refuse_what_does_not_belong(rows: QuerySet, plural: str, ids: list[int], si
     wrong = [i for i, (row_split, _, _) in fields_by_id.items() if row_split != side]
     if wrong:
         raise Refused(
-            400, side=f"The {plural} {_first_ids(wrong)} are not in the {side} split: what ranks models may train none."
+            400,
+            side=f"The {plural} {_first_ids(wrong)} are not in the {side} split: feedback that ranks models must not "
+            "train one.",
         )
     wrong = [i for i, (_, row_judge, _) in fields_by_id.items() if row_judge != judge]
     if wrong:
         raise Refused(
             400,
-            judge=f"The {plural} {_first_ids(wrong)} are not by a {judge}: a dataset takes one kind of annotator "
-            "alone.",
+            judge=f"The {plural} {_first_ids(wrong)} are not by a {judge}: a dataset has one kind of annotator alone.",
         )
     wrong = [i for i, (_, _, status) in fields_by_id.items() if status != Status.COUNTED]
     if wrong:
-        raise Refused(
-            400, **{plural: f"{_first_ids(wrong)} are not counted: take them out, or have them counted first."}
-        )
+        raise Refused(400, **{plural: f"{_first_ids(wrong)} do not count: remove them, or set them to counted first."})
 
 
 def _first_ids(ids: list[int]) -> str:
@@ -182,12 +181,12 @@ def _why_empty(project: Project, side: str, judge: str, kind: str, left_out: dic
         "comparisons or ratings" if kind == Dataset.Kind.PREFERENCES else "demonstrations or well-rated answers"
     )
     text = "; ".join(f"{n} {reason}" for reason, n in left_out.items() if n)
-    remedy = "Annotate some answers first"
+    remedy = "Annotate answers first"
     if left_out.get("by another kind of annotator"):
         other = next(value for value in AnnotatorKind.values if value != judge)
-        remedy = f"Annotate some answers first, or freeze those of a {other} instead (judge={other})"
+        remedy = f"Annotate answers first, or freeze those of a {other} instead (judge={other})"
     if left_out.get("answers cut off at the length limit"):
-        remedy += ", or sample longer answers, or take cut-off ones too (whole_answers=false)"
+        remedy += ", or sample longer answers, or include cut-off answers (whole_answers=false)"
     return (
         f"No counted {annotations} by a {judge} in the {side} split of {project.name}"
         + (f" (left out: {text})" if text else "")

@@ -52,7 +52,7 @@ def export_feedback(
     selection = Selection(project, judge, tuple(statuses), side, tuple(sources), measures, format_.holds)
     if not _has_any(selection):
         kinds = ", ".join(kind.__name__.removeprefix("New").lower() for kind in format_.holds)
-        raise Refused(404, format=f"{project.name} has nothing yet that {format_.title} can hold: {kinds}.")
+        raise Refused(404, format=f"{project.name} has no data for {format_.title}: {kinds}.")
     container = file or format_.container
     name = f"{project.slug}-{format}.{container}"
     audit.record(action="feedback.exported", about=f"{', '.join(statuses)} as {name}", by=by, project=project)
@@ -109,4 +109,4 @@ def _check(**choices: tuple[str, Sequence[str]]) -> None:
     for field, (value, allowed) in choices.items():
         if value not in allowed:
             text = ", ".join(name for name in allowed if name)
-            raise Refused(400, **{field.partition(" ")[0]: f"{value!r} is none that is known here; use one of {text}."})
+            raise Refused(400, **{field.partition(" ")[0]: f"{value!r} is unknown; use one of {text}."})

@@ -18,15 +18,13 @@ from annotate.models import AnnotatorKind, Project, Split, Status
 
 FILE_TYPES = {(200, content_type(file).partition(";")[0]): OpenApiTypes.BINARY for file in FILES}
 _PARAMETERS = [
-    OpenApiParameter("format", enum=list(FORMATS), description=f"{OWN}, our own rows, unless said otherwise."),
-    OpenApiParameter("file", enum=list(FILES), description="Unless said otherwise, what the format's own tools read."),
-    OpenApiParameter(
-        "judge", enum=AnnotatorKind.values, description="Whose feedback: people's, unless said otherwise."
-    ),
-    OpenApiParameter("status", enum=Status.values, many=True, description="counted, unless said otherwise."),
-    OpenApiParameter("side", enum=Split.values, description="One split alone."),
-    OpenApiParameter("source", many=True, description="annotation, arena, or an import's name; all when left out."),
-    OpenApiParameter("measures", OpenApiTypes.BOOL, description="With gold items, repeats and the tutorial."),
+    OpenApiParameter("format", enum=list(FORMATS), description=f"{OWN}, Assay's own rows, by default."),
+    OpenApiParameter("file", enum=list(FILES), description="By default the usual type of the format."),
+    OpenApiParameter("judge", enum=AnnotatorKind.values, description="Whose feedback; by default people's."),
+    OpenApiParameter("status", enum=Status.values, many=True, description="By default counted."),
+    OpenApiParameter("side", enum=Split.values, description="Only this split."),
+    OpenApiParameter("source", many=True, description="annotation, arena, or an import's name; by default all."),
+    OpenApiParameter("measures", OpenApiTypes.BOOL, description="Include gold items, repeats and the tutorial."),
 ]
 
 

@@ -21,7 +21,7 @@ _FILES = {
     "csv": "CSV",
     "parquet": "Parquet",
     "jsonl.gz": "JSON lines, packed",
-    "json.gz": "a JSON list, packed",
+    "json.gz": "a JSON list, gzipped",
     "csv.gz": "CSV, packed",
 }
 

@@ -32,9 +32,9 @@ def read(row: Row) -> Item:
 
 def winner(preference: float | None) -> str:
     if preference is None:
-        raise ValueError("has no preference, so that nobody won.")
+        raise ValueError("has no preference.")
     if not 0 <= preference <= 2:
-        raise ValueError(f"has the preference {preference:g}; 1, 2, 1.5 or a number between 0 and 2 is meant.")
+        raise ValueError(f"has the preference {preference:g}; use 1, 2, 1.5 or a number between 0 and 2.")
     if preference in (0, 0.5, 1.5):
         return "tie"
     if preference < 1:

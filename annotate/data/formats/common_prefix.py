@@ -31,9 +31,11 @@ def parted(first: Messages, second: Messages, names: tuple[str, str]) -> Parted:
     while alike < min(len(first), len(second)) - 1 and first[alike] == second[alike]:
         alike += 1
     if first[alike]["role"] != "assistant" or second[alike]["role"] != "assistant":
-        raise ValueError(f"has {names[0]} and {names[1]} that part before an answer, so they answer different prompts.")
+        raise ValueError(
+            f"has {names[0]} and {names[1]} that differ before the answer, so they answer different prompts."
+        )
     if not alike or first[alike - 1]["role"] != "user":
-        raise ValueError("has answers without a question before them.")
+        raise ValueError("has answers without a question.")
     return Parted(
         first[:alike], first[alike]["content"], second[alike]["content"], first[alike + 1 :], second[alike + 1 :]
     )

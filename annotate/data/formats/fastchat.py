@@ -23,7 +23,7 @@ from annotate.data.formats.items import Item, Messages, NewAnswers, NewCompariso
 _VOTES = {"leftvote": "model_a", "rightvote": "model_b", "tievote": "tie", "bothbad_vote": "both_bad"}
 _THUMBS = {"upvote": True, "downvote": False}
 _ALONE = (
-    "has no question beside it: FastChat keeps questions in question.jsonl. Import the whole folder, such as "
+    "has no question: FastChat keeps questions in question.jsonl. Import the whole folder, such as "
     "data/mt_bench, by manage.py import_feedback."
 )
 
@@ -66,7 +66,7 @@ def first_choice(row: Row) -> Any:
 
 def _judgement(row: Row, turns: list[str]) -> list[Item]:
     if not ("answer_1" in row and "answer_2" in row):
-        raise ValueError("has no answers beside it: its models have none in model_answer/.")
+        raise ValueError("has no answers: its models have none in model_answer/.")
     turn = fields.whole(row, "turn", 1, len(turns)) or 1
     first, second = (
         _conversation(row, turns[:turn], _texts(row[name], name)[:turn]) for name in ("answer_1", "answer_2")
@@ -80,7 +80,7 @@ def _judgement(row: Row, turns: list[str]) -> list[Item]:
         if won == "error":  # the judge gave no verdict
             continue
         if won not in ("model_1", "model_2", "tie"):
-            raise ValueError(f"has the {game}_winner {won!r:.60}, where model_1, model_2, tie or error is meant.")
+            raise ValueError(f"has the {game}_winner {won!r:.60}, but it must be model_1, model_2, tie or error.")
         name = models[0] if won == "model_1" else models[1]
         items.append(
             NewComparison(
@@ -100,7 +100,7 @@ def _judgement(row: Row, turns: list[str]) -> list[Item]:
 
 def _texts(value: Any, name: str) -> list[str]:
     if not isinstance(value, list) or not value or not all(isinstance(text, str) for text in value):
-        raise ValueError(f"has {name} that are no answers, one for each turn: {value!r:.60}.")
+        raise ValueError(f"has {name} that are not one answer for each turn: {value!r:.60}.")
     return value
 
 
@@ -150,7 +150,7 @@ def _logged(state: Any) -> Messages:
     turns: Messages = []
     for role, content in messages[int(state.get("offset") or 0) :]:
         if not isinstance(content, str):
-            raise ValueError("has a turn with a picture, or without a text; texts alone are read.")
+            raise ValueError("has a turn with a picture, or without a text; only text can be imported.")
         turns.append({"role": "user" if role == roles[0] else "assistant", "content": content})
     if not turns or turns[-1]["role"] != "assistant":
         raise ValueError("has a conversation that does not end with the model's answer.")

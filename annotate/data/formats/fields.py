@@ -29,7 +29,7 @@ def text(row: Mapping[str, Any], name: str) -> str:
         return value
     if value is None:
         raise ValueError(f"has no {name}.")
-    raise ValueError(f"has {'an' if name[0] in 'aeiou' else 'a'} {name} that is no text: {value!r:.60}.")
+    raise ValueError(f"has {'an' if name[0] in 'aeiou' else 'a'} {name} that is not text: {value!r:.60}.")
 
 
 def as_text(row: Mapping[str, Any], name: str) -> str:
@@ -54,11 +54,11 @@ def number(row: Mapping[str, Any], name: str) -> float | None:
     try:
         parsed_value = float(value)
     except (TypeError, ValueError):
-        raise ValueError(f"has the {name} {value!r:.60}, which is no number.") from None
+        raise ValueError(f"has the {name} {value!r:.60}, which is not a number.") from None
     except OverflowError:
-        raise ValueError(f"has the {name} {value!r:.60}, which is larger than any number here.") from None
+        raise ValueError(f"has the {name} {value!r:.60}, which is too large.") from None
     if math.isinf(parsed_value):
-        raise ValueError(f"has the {name} {value!r:.60}, which is no finite number.")
+        raise ValueError(f"has the {name} {value!r:.60}, which is not a finite number.")
     return None if math.isnan(parsed_value) else parsed_value
 
 
@@ -67,7 +67,7 @@ def whole(row: Mapping[str, Any], name: str, low: int, high: int) -> int | None:
     if value is None:
         return None
     if not value.is_integer() or not low <= value <= high:
-        raise ValueError(f"has the {name} {row[name]!r:.60}, where a whole number from {low} to {high} is meant.")
+        raise ValueError(f"has the {name} {row[name]!r:.60}, but it must be a whole number from {low} to {high}.")
     return int(value)
 
 
@@ -80,7 +80,7 @@ def truth(row: Mapping[str, Any], name: str) -> bool | None:
         return True
     if normalised in ("false", "0", "0.0", "no", "down", "bad", "-1"):
         return False
-    raise ValueError(f"has the {name} {value!r:.60}, where true or false is meant.")
+    raise ValueError(f"has the {name} {value!r:.60}, but it must be true or false.")
 
 
 def winner(value: Any, name: str = "winner", model_a: str = "", model_b: str = "") -> str:
@@ -92,8 +92,8 @@ def winner(value: Any, name: str = "winner", model_a: str = "", model_b: str = "
     if model_a != model_b and value in (model_a, model_b) and value:
         return "model_a" if value == model_a else "model_b"
     if not normalised or normalised == "none":
-        raise ValueError(f"has no {name}, so that nobody won.")
-    raise ValueError(f"has the {name} {value!r:.60}, where model_a, model_b, tie or both_bad is meant.")
+        raise ValueError(f"has no {name}.")
+    raise ValueError(f"has the {name} {value!r:.60}, but it must be model_a, model_b, tie or both_bad.")
 
 
 def moment(value: Any) -> datetime | None:
@@ -136,7 +136,7 @@ def conversation(value: Any, name: str) -> Messages:
     """Return turns of {role, content}, or of ShareGPT's {from, value}. A content may be a list of texts."""
     turn_list = turns(value)
     if turn_list is None:
-        raise ValueError(f'has a {name} that is no list of turns such as [{{"role": "user", "content": "…"}}].')
+        raise ValueError(f'has a {name} that is not a list of turns such as [{{"role": "user", "content": "…"}}].')
     return [_turn(turn, name) for turn in turn_list]
 
 
@@ -144,14 +144,14 @@ def _turn(turn: Row, name: str) -> dict[str, str]:
     role_name = turn.get("role", turn.get("from"))
     role = ROLES.get(str(role_name).strip().lower())
     if role is None:
-        raise ValueError(f"has a turn of {role_name!r:.30} in {name}; system, user and assistant are read.")
+        raise ValueError(f"has a turn of {role_name!r:.30} in {name}; the roles are system, user and assistant.")
     content = turn["content"] if "content" in turn else turn.get("value")
     if isinstance(content, list):
         content = _joined(content, name)
     if content is None:
         content = ""
     if not isinstance(content, str):
-        raise ValueError(f"has a turn in {name} whose content is no text: {content!r:.60}.")
+        raise ValueError(f"has a turn in {name} whose content is not text: {content!r:.60}.")
     return {"role": role, "content": content}
 
 
@@ -162,7 +162,7 @@ def _joined(parts: Iterable[Any], name: str) -> str:
         content = part.get("text") if isinstance(part, dict) else part
         if not isinstance(content, str) and (content is not None or kind != "text"):
             raise ValueError(
-                f"has a part of the kind {kind!r:.30} in {name}; texts alone are read, no pictures or sounds."
+                f"has a part of the kind {kind!r:.30} in {name}; only text can be imported, no pictures or sound."
             )
         texts.append(content or "")
     return "".join(texts)

@@ -71,7 +71,7 @@ def task(data: Mapping[str, Any]) -> Task:
     prompt = next((name for want in _PROMPTS for name in values if name.lower() == want), None)
     if prompt is None:
         text = ", ".join(list(data)[:12]) or "nothing"
-        raise ValueError(f"has no field that is a question (prompt, instruction, question, messages): it has {text}.")
+        raise ValueError(f"has no question (prompt, instruction, question or messages); its fields are {text}.")
     value = values[prompt]
     conversation = (
         fields.conversation(value, prompt) if fields.turns(value) else fields.question(fields.text(data, prompt))

@@ -25,10 +25,10 @@ def fits_pair(row: Row) -> bool:
 def read_pair(row: Row) -> Item:
     chosen, rejected = (transcripts.split(fields.text(row, name)) for name in ("chosen", "rejected"))
     if chosen == rejected:
-        raise ValueError("has chosen and rejected that are the same.")
+        raise ValueError("has equal texts in chosen and rejected.")
     parted_turns = parted(chosen, rejected, ("chosen", "rejected"))
     if parted_turns.a == parted_turns.b:
-        raise ValueError("has chosen and rejected of which one is the beginning of the other.")
+        raise ValueError("has chosen and rejected, but one is the beginning of the other.")
     return NewComparison(**vars(parted_turns), winner="model_a", is_ordered=False)
 
 

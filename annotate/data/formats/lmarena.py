@@ -103,16 +103,16 @@ def _texts(row: Row, name: str) -> list[str]:
     value = fields.parsed(row.get(name))
     value = [value] if isinstance(value, str) else value
     if not isinstance(value, list) or not value:
-        raise ValueError(f"has no {name}; a list of texts is meant, one for each turn.")
+        raise ValueError(f"has no {name}; use a list of texts, one for each turn.")
     if not all(text is None or isinstance(text, str) for text in value):
-        raise ValueError(f"has a {name} that is no list of texts: {value!r:.60}.")
+        raise ValueError(f"has a {name} that is not a list of texts: {value!r:.60}.")
     return [text or "" for text in value]
 
 
 def _vote(row: Row) -> str:
     names = [name for name in _VOTES if fields.truth(row, name)]
     if len(names) != 1:
-        raise ValueError(f"has not exactly one of {', '.join(_VOTES)}, so that it says nothing.")
+        raise ValueError(f"needs exactly one of {', '.join(_VOTES)}.")
     return names[0].removeprefix("winner_")
 
 

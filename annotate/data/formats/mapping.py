@@ -36,9 +36,9 @@ def mapped(columns: Mapping[str, str]) -> Callable[[Row, int], list[Item]]:
     missing."""
     unknown = [name for name in columns if name not in COLUMNS and not name.startswith(ASPECT)]
     if unknown:
-        raise ValueError(f"{unknown[0]!r} is no column of ours; use {', '.join(COLUMNS)} or {ASPECT}NAME.")
+        raise ValueError(f"{unknown[0]!r} is not a known column; use {', '.join(COLUMNS)} or {ASPECT}NAME.")
     if "prompt" not in columns:
-        raise ValueError("Say which column holds the prompt: prompt=NAME.")
+        raise ValueError("Choose the column of the prompt: prompt=NAME.")
     make = _maker(columns)
     column_names = set(columns.values())
 
@@ -54,7 +54,7 @@ def _maker(columns: Mapping[str, str]) -> Callable[[Row, Row], Item]:
     for first, second, make in (("chosen", "rejected", _chosen), ("completion_a", "completion_b", _compared)):
         if first in columns or second in columns:
             if not {first, second} <= set(columns):
-                raise ValueError(f"Name the columns of both {first} and {second}.")
+                raise ValueError(f"Choose the columns of both {first} and {second}.")
             return _unjudged if make is _compared and "winner" not in columns else make
     if "completion" not in columns:
         return _prompt
@@ -112,7 +112,7 @@ def _rating(row: Row, common: Row) -> Item:
     thumbs, stars = fields.truth(row, "thumbs"), fields.whole(row, "stars", 1, 5)
     given_aspects = {name: n for name, n in aspects.items() if n is not None}
     if thumbs is None and stars is None and not given_aspects:
-        raise ValueError("has no thumbs, no stars and no aspect, so that it says nothing.")
+        raise ValueError("has no thumbs, no stars and no aspect.")
     return NewRating(
         **common, text=fields.text(row, "completion"), model=fields.optional(row, "model"), thumbs=thumbs,
         stars=stars, aspects=given_aspects,

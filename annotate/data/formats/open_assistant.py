@@ -65,12 +65,12 @@ def fits(row: Row) -> bool:
 def read(row: Row, line: int) -> list[Item]:
     prompt = fields.parsed(row.get("prompt"))
     if not isinstance(prompt, dict):
-        raise ValueError("has no prompt, as a tree of Open-Assistant has.")
+        raise ValueError("has no prompt, so it is not a tree of Open-Assistant.")
     system = [{"role": "system", "content": prompt["system"]}] if isinstance(prompt.get("system"), str) else []
     tree = {name: value for name, value in row.items() if name != "prompt"}
     items = [item for node in _questions(_Node(prompt, system)) for item in _question(node, tree)]
     if not items:
-        raise ValueError("has a tree without a question that stands: deleted, or no more than answers.")
+        raise ValueError("has a tree without a question: it is deleted, or there are only answers.")
     return items
 
 
@@ -95,7 +95,7 @@ def _questions(root: _Node) -> Iterator[_Node]:
 def _replies(message: Row) -> list[Row]:
     parsed = fields.parsed(message.get("replies")) or []
     if not isinstance(parsed, list) or not all(isinstance(reply, dict) for reply in parsed):
-        raise ValueError(f"has replies that are no messages: {parsed!r:.60}.")
+        raise ValueError(f"has replies that are not messages: {parsed!r:.60}.")
     return parsed
 
 
@@ -171,7 +171,7 @@ def _object(value: Any) -> Row:
 def _share(name: str, row: Row) -> float:
     value = fields.number(row, "value")
     if value is None or not 0 <= value <= 1:
-        raise ValueError(f"has the label {name} with {row.get('value')!r:.30}, where 0 to 1 is meant.")
+        raise ValueError(f"has the label {name} with {row.get('value')!r:.30}; use 0 to 1.")
     return value
 
 

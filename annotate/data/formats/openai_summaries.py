@@ -29,12 +29,12 @@ def fits(row: Row) -> bool:
 def read(row: Row) -> Item:
     info, summaries = fields.parsed(row.get("info")), fields.parsed(row.get("summaries"))
     if not isinstance(info, dict) or not any(fields.optional(info, n) for n in ("post", "article", _ASIS)):
-        raise ValueError("has no info with a post or an article to sum up.")
+        raise ValueError("has no info with a post or an article.")
     if not isinstance(summaries, list) or len(summaries) != 2 or not all(isinstance(s, dict) for s in summaries):
-        raise ValueError("has no two summaries.")
+        raise ValueError("needs two summaries.")
     choice = fields.whole(row, "choice", 0, 1)
     if choice is None:
-        raise ValueError("has no choice, 0 or 1.")
+        raise ValueError("has no choice; use 0 or 1.")
     first, second = summaries
     return NewComparison(
         messages=fields.question(_prompt_text(info)),

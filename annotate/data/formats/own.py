@@ -34,7 +34,7 @@ def fits(row: Row) -> bool:
 def read(row: Row, line: int) -> list[Item]:
     kind = KINDS.get(str(row.get("type")))
     if kind is None:
-        raise ValueError(f"has the type {row.get('type')!r:.30}; one of {', '.join(KINDS)} is meant.")
+        raise ValueError(f"has the type {row.get('type')!r:.30}; use one of {', '.join(KINDS)}.")
     values = {}
     for name in kind.__dataclass_fields__:
         column = _COLUMN.get(name, name)
@@ -60,7 +60,7 @@ def _item(kind: type[Item], values: Row) -> Item:
     if isinstance(item, NewComparison):
         item = dataclasses.replace(item, winner=fields.winner(item.winner, "winner", item.model_a, item.model_b))
     if isinstance(item, NewRanking) and sorted(p for group in item.order for p in group) != [*range(len(item.texts))]:
-        raise ValueError("has an order that does not hold the place of each completion once.")
+        raise ValueError("has an order that does not contain each completion once.")
     return item
 
 
@@ -88,7 +88,7 @@ def _read(name: str, row: Row, column: str) -> Any:
 def _structured(name: str, value: Any) -> Any:
     type_: Any = dict if name in ("aspects", "extra") else list
     if not isinstance(value, type_):
-        raise ValueError(f"has {_COLUMN.get(name, name)} that cannot be read: {value!r:.60}.")
+        raise ValueError(f"has {_COLUMN.get(name, name)} that is not valid: {value!r:.60}.")
     if name == "aspects":  # a table has a column for each aspect that any row has
         return {aspect: fields.whole(value, aspect, 1, 5) for aspect, n in value.items() if n is not None}
     if name in ("texts", "models", "tags"):
@@ -100,7 +100,7 @@ def _structured(name: str, value: Any) -> Any:
 
 def _order(value: list[Any]) -> tuple[tuple[int, ...], ...]:
     if not all(isinstance(group, list) and group and all(type(index) is int for index in group) for group in value):
-        raise ValueError(f"has an order that is no list of groups of places, as [[1], [0, 2]]: {value!r:.60}.")
+        raise ValueError(f"has an order that is not a list of groups of places, such as [[1], [0, 2]]: {value!r:.60}.")
     return tuple(tuple(group) for group in value)
 
 

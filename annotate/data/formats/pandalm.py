@@ -26,7 +26,7 @@ def fits(row: Row) -> bool:
 def read(row: Row, line: int) -> list[Item]:
     people = [name for name in _people(row) if fields.number(row, name) is not None]
     if not people:
-        raise ValueError("has nobody's judgement: annotator1, annotator2, …")
+        raise ValueError("has no annotation (annotator1, annotator2, …).")
     instruction, optional = fields.as_text(row, "instruction"), fields.optional(row, "input")
     models = fields.optional(row, "cmp_key").split("_")
     model_a, model_b = models if len(models) == 2 else ("", "")

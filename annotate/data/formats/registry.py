@@ -82,37 +82,36 @@ def _of_one_turn(writes: Writer) -> Writer:
 
 def _trl() -> list[Format]:
     formats = []
-    for suffix, words, chat in (("", "as conversations", True), ("-text", "in plain text", False)):
+    for suffix, words, chat in (("", "conversations", True), ("-text", "texts", False)):
         formats += [
             _by_row(
-                f"trl-preference{suffix}", f"Preference pairs, {words} (TRL preference)",
-                trl.read_preference, trl.preference(conversational=chat, implicit=False),
+                f"trl-preference{suffix}", f"TRL preference, {words}", trl.read_preference,
+                trl.preference(conversational=chat, implicit=False),
                 trl.fits("prompt", "chosen", "rejected", conversational=chat), NewComparison, turns=chat,
             ),
             _by_row(
-                f"trl-preference-implicit{suffix}",
-                f"Preference pairs with the prompt inside, {words} (TRL preference)",
-                trl.read_preference, trl.preference(conversational=chat, implicit=True),
+                f"trl-preference-implicit{suffix}", f"TRL preference without a prompt, {words}", trl.read_preference,
+                trl.preference(conversational=chat, implicit=True),
                 trl.fits("chosen", "rejected", absent=("prompt",), conversational=chat), NewComparison, turns=chat,
             ),
             _by_row(
-                f"trl-unpaired{suffix}", f"Answers labelled good or bad, {words} (TRL unpaired preference)",
-                trl.read_unpaired, trl.unpaired(conversational=chat),
+                f"trl-unpaired{suffix}", f"TRL unpaired preference, {words}", trl.read_unpaired,
+                trl.unpaired(conversational=chat),
                 trl.fits("prompt", "completion", "label", conversational=chat), NewRating,
             ),
             _by_row(
-                f"trl-prompt-completion{suffix}", f"Prompts with answers, {words} (TRL prompt-completion)",
-                trl.read_prompt_completion, trl.prompt_completion(conversational=chat),
+                f"trl-prompt-completion{suffix}", f"TRL prompt and completion, {words}", trl.read_prompt_completion,
+                trl.prompt_completion(conversational=chat),
                 trl.fits("prompt", "completion", conversational=chat), NewDemonstration,
             ),
             _by_row(
-                f"trl-prompt-only{suffix}", f"Prompts alone, {words} (TRL prompt-only)",
-                trl.read_prompt_only, trl.prompt_only(conversational=chat),
+                f"trl-prompt-only{suffix}", f"TRL prompts, {words}", trl.read_prompt_only,
+                trl.prompt_only(conversational=chat),
                 trl.fits("prompt", absent=("completion", "chosen"), conversational=chat), NewPrompt,
             ),
             _by_row(
-                f"trl-language-modeling{suffix}", f"Texts to learn from, {words} (TRL language modeling)",
-                trl.read_language_modeling, trl.language_modeling(conversational=chat),
+                f"trl-language-modeling{suffix}", f"TRL language modeling, {words}", trl.read_language_modeling,
+                trl.language_modeling(conversational=chat),
                 trl.fits("messages" if chat else "text", conversational=chat), NewDemonstration, NewPrompt,
             ),
         ]  # fmt: skip
@@ -169,7 +168,7 @@ INCOMING: dict[str, Format] = {
     each.name: each
     for each in (
         Format(
-            "mt-bench", "MT-bench: answers and pairwise judgements of a model", fastchat.read_mt_bench,
+            "mt-bench", "MT-bench: answers and pairwise votes of a model", fastchat.read_mt_bench,
             lambda items: [], fastchat.fits_mt_bench, (NewAnswers, NewComparison), is_by_model=True,
         ),
         Format(
@@ -177,7 +176,7 @@ INCOMING: dict[str, Format] = {
             (NewComparison, NewRating),
         ),
         Format(
-            "answers", "Answers to be annotated", unjudged.read_answers, lambda items: [], unjudged.fits_answers,
+            "answers", "Answers to annotate", unjudged.read_answers, lambda items: [], unjudged.fits_answers,
             (NewAnswers,),
         ),
         Format(
@@ -185,7 +184,7 @@ INCOMING: dict[str, Format] = {
             lambda items: [], unjudged.fits_examples, (NewDemonstration, NewPrompt),
         ),
         Format(
-            "questions", "Prompts alone, whatever else a row has: question, instruction, text, MT-bench",
+            "questions", "Prompts only; other fields are ignored: question, instruction, text, MT-bench",
             unjudged.read_questions, lambda items: [],
             unjudged.fits_questions, (NewPrompt,),
         ),
@@ -204,8 +203,8 @@ def detect(rows: Sequence[Row], name: str = "") -> str:
         raise ValueError(f"{name or 'The file'} has no rows.")
     columns = ", ".join(sorted({column for row in rows for column in row})[:12])
     raise ValueError(
-        f"{name or 'The file'} has the fields {columns}: no format that is known here. Name its format, or say which "
-        "of its columns is which."
+        f"{name or 'The file'} has the fields {columns}: this matches no known format. Choose its format, or choose "
+        "what each column is."
     )
 
 

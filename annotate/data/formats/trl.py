@@ -48,7 +48,7 @@ def completion(value: Any, name: str) -> tuple[str, Messages]:
         return value, []
     conversation = fields.conversation(value, name)
     if conversation[0]["role"] != "assistant":
-        raise ValueError(f"has a {name} that does not begin with the assistant's turn.")
+        raise ValueError(f"has a {name} that does not start with the assistant's turn.")
     return conversation[0]["content"], conversation[1:]
 
 
@@ -77,7 +77,7 @@ def _shared(row: Row) -> common_prefix.Parted:
     if alike and chosen[alike - 1] == " ":  # as TRL parts them: the space belongs to the answers
         alike -= 1
     if not chosen[:alike].strip():
-        raise ValueError("has no prompt, and its chosen and rejected share no beginning that would be one.")
+        raise ValueError("has no prompt, and chosen and rejected have no common beginning to use as prompt.")
     return common_prefix.Parted(fields.question(chosen[:alike]), chosen[alike:], rejected[alike:], [], [])
 
 
@@ -107,7 +107,7 @@ def preference(*, conversational: bool, implicit: bool) -> Callable[[Item], Row 
 def read_unpaired(row: Row) -> Item:
     thumbs = fields.truth(row, "label")
     if thumbs is None:
-        raise ValueError("has no label; true or false is meant.")
+        raise ValueError("has no label; use true or false.")
     messages, text = _with_completion(row)
     return NewRating(messages=messages, text=text, thumbs=thumbs)
 

@@ -46,7 +46,7 @@ def read_answers(row: Row, line: int) -> list[Item]:
     task = guessing.task(row)
     answers = _own_answers(task, row)
     if not answers:
-        raise ValueError("has no answer that is not empty.")
+        raise ValueError("has only empty answers.")
     return [_new_answers(answers, messages=_asked(row, task), **_common(row))]
 
 

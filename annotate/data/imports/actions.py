@@ -99,7 +99,7 @@ def go_on(import_: Import, *, by: User) -> Import:
     """Import in earnest after a dry run; resume behind the last line taken after a failure or a cancellation."""
     require(by, "research", import_.project)
     if import_.state not in (*ENDED, Import.State.CHECKED) or import_.state == Import.State.DONE:
-        raise Refused(409, import_="It is under way or done; nothing is left to go on with.")
+        raise Refused(409, import_="The import is running or done, so it cannot be continued.")
     if import_.options.get("link"):
         require(by, "manage", import_.project)  # as when it was ordered: its votes move a rank
     if not files.path_of(import_.file_hash).exists():
@@ -111,7 +111,7 @@ def go_on(import_: Import, *, by: User) -> Import:
             fields |= {"started_at": None, "rate": 0}
             import_.problems.all().delete()
         if not Import.objects.filter(pk=import_.pk, state=import_.state).update(**fields):
-            raise Refused(409, import_="Somebody else has just set it going.")
+            raise Refused(409, import_="Somebody else has just started it.")
         audit.record(action="import.gone on", about=import_.file_name, by=by, project=import_.project)
     import_.refresh_from_db()
     return import_
@@ -125,7 +125,7 @@ def cancel_import(import_: Import, *, by: User) -> Import:
     if not engine.end(import_, waiting, Import.State.CANCELLED):
         running = Import.objects.filter(pk=import_.pk, state=Import.State.RUNNING)
         if not running.update(cancel_asked=True):
-            raise Refused(409, import_="It has ended already.")
+            raise Refused(409, import_="The import has already ended.")
     audit.record(action="import.cancelled", about=import_.file_name, by=by, project=import_.project)
     import_.refresh_from_db()
     return import_
@@ -144,14 +144,14 @@ def preview(import_: Import, n: int = 10) -> list[tuple[int, Item]]:
 
 def _check_order(order: Order, project: Project, by: User) -> None:
     if order.format not in FORMATS:
-        raise Refused(400, format=f"{order.format!r} is no format; use one of {', '.join(FORMATS)}.")
+        raise Refused(400, format=f"{order.format!r} is not a format; use one of {', '.join(FORMATS)}.")
     if order.container not in row_files.FORMATS:
         raise Refused(400, container=f"{order.container!r} is unknown; use one of {', '.join(row_files.FORMATS)}.")
     if order.judge and order.judge not in AnnotatorKind.values:
         raise Refused(400, judge=f"{order.judge!r} is unknown; use one of {', '.join(AnnotatorKind.values)}.")
     if order.columns and order.format != "auto":
         raise Refused(
-            400, columns="A format names its columns itself; give columns for a plain table, without a format."
+            400, columns="A format has its own columns; send columns only for a plain table without a format."
         )
     if order.link:
         require(by, "manage", project)  # votes for models that compete here move their rank
@@ -174,7 +174,7 @@ def _checked_beginning(path: Path, name: str, read_options: HowToRead) -> str:
     except ValueError as error:
         raise Refused(400, file=row_source.printable(str(error))) from error
     if not items:
-        text = "; ".join(f"line {first_bad.line} {first_bad.reason}" for first_bad in bad[:3]) or "it holds no row"
+        text = "; ".join(f"line {first_bad.line} {first_bad.reason}" for first_bad in bad[:3]) or "it has no rows"
         raise Refused(400, file=f"No line of it can be used as {format_}: {text}")
     return format_
 
@@ -185,7 +185,7 @@ def _judge(format_: str, order: Order) -> str:
     if known is None or not known.is_by_model:
         return order.judge
     if order.judge == AnnotatorKind.PERSON:
-        raise Refused(400, judge=f"In {known.title} a model judged; leave out that people did.")
+        raise Refused(400, judge=f"In {known.title} a model is the judge; leave out judge=person.")
     return AnnotatorKind.SIMULATION
 
 
@@ -225,9 +225,9 @@ def _into(project: Project, source: str, by: User) -> Into:
 
 def _check_source(source: str) -> None:
     if not source.strip() or len(source) > 60 or not source.isprintable():
-        raise Refused(400, source="Name where it comes from in 1 to 60 characters, such as hh-rlhf harmless-base.")
+        raise Refused(400, source="Enter a source of 1 to 60 characters, such as hh-rlhf harmless-base.")
     if source.strip().lower() in _OUR_OWN:
-        raise Refused(400, source=f"{source!r} is what was annotated here itself; name the import otherwise.")
+        raise Refused(400, source=f"{source!r} is reserved for annotations made here; choose another source.")
 
 
 def _unusable(pair: transcripts.Pair) -> str:

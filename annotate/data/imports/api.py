@@ -43,18 +43,24 @@ class ImportFile(Input):
         help_text="JSON lines, a JSON list, CSV, TSV, Parquet or plain text; gzipped or not.", allow_empty_file=True
     )
     source = serializers.CharField(
-        required=False, max_length=60, help_text="Names the import; else the file's name. The same again adds nothing."
+        required=False,
+        max_length=60,
+        help_text="Names the import; by default the file's name. A second import with the same source adds only new "
+        "rows.",
     )
-    format = Choice(FORMATS, required=False, default="auto", help_text="auto: found out by the first rows.")
-    container = Choice(row_files.FORMATS, required=False, default="auto", help_text="What the file is, if not clear.")
+    format = Choice(FORMATS, required=False, default="auto", help_text="auto: detected from the first rows.")
+    container = Choice(
+        row_files.FORMATS, required=False, default="auto", help_text="The type of the file; by default detected."
+    )
     columns = serializers.CharField(
         required=False, allow_blank=True, help_text="For a plain table: prompt=question, chosen=good, rejected=bad."
     )
     judge = Choice(AnnotatorKind.choices, required=False, help_text="Who annotated: people, or a program (simulation).")
     link_models = serializers.BooleanField(
-        required=False, help_text="Answers belong to this project's models of that name, and move their rank: managers."
+        required=False,
+        help_text="Link answers to this project's models of the same name; votes change their ranks. For managers.",
     )
-    dry_run = serializers.BooleanField(required=False, help_text="Only tell what it would do.")
+    dry_run = serializers.BooleanField(required=False, help_text="Only report what the import would do.")
 
 
 class FileImportOut(serializers.ModelSerializer):
@@ -62,11 +68,12 @@ class FileImportOut(serializers.ModelSerializer):
     dry_run = serializers.SerializerMethodField()
     counts = serializers.DictField(
         child=serializers.IntegerField(),
-        help_text="rows read; prompts, completions, comparisons, … added; already: stood; bad: lines not used.",
+        help_text="rows read; prompts, completions, comparisons, … added; already: rows that exist; bad: lines that "
+        "cannot be used.",
     )
 
-    columns = serializers.SerializerMethodField(help_text="What each column is read as, by the first rows.")
-    unused_columns = serializers.SerializerMethodField(help_text="Columns that nothing reads, by the first rows.")
+    columns = serializers.SerializerMethodField(help_text="How each column is read, from the first rows.")
+    unused_columns = serializers.SerializerMethodField(help_text="Ignored columns, from the first rows.")
 
     class Meta:
         model = Import
@@ -95,7 +102,9 @@ def _started(request: Request, fields: dict[str, Any], order: Order) -> Response
 class PairsFile(Input):
     project = serializers.SlugField(max_length=50)
     format = Choice(["hh-rlhf"], required=False, default="hh-rlhf")
-    source = serializers.CharField(required=False, max_length=60, help_text="Names the import; else the file's name.")
+    source = serializers.CharField(
+        required=False, max_length=60, help_text="Names the import; by default the file's name."
+    )
     file = serializers.FileField(help_text="JSON lines, gzipped or not.", allow_empty_file=True)
 
 

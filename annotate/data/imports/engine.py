@@ -69,7 +69,7 @@ class Work:
         try:
             portion = self._ahead.take()
         except UnreadableFile as error:
-            self._end(Import.State.FAILED, f"{error} What was taken until then stays.")
+            self._end(Import.State.FAILED, f"{error} The rows before it stay.")
             return False
         if portion is None:
             self._finish()
@@ -135,7 +135,7 @@ class Work:
             self._end(Import.State.CHECKED if self.is_dry else Import.State.DONE)
             return
         text = "; ".join(f"line {problem.line} {problem.reason}" for problem in self.claimed.problems.all()[:3])
-        self._end(Import.State.FAILED, f"No line can be used: {text}" if text else "The file holds no row.")
+        self._end(Import.State.FAILED, f"No line can be used: {text}" if text else "The file has no rows.")
 
     def _end(self, state: str, problem: str = "") -> None:
         end(self.claimed, _claimed_import(self.claimed), state, problem)
@@ -172,7 +172,7 @@ class Importer:
             self._works.append(Work(claimed))
         except Exception as error:
             log.exception("import %s could not begin", claimed.pk)
-            end(claimed, _claimed_import(claimed), Import.State.FAILED, f"It could not begin: {error}")
+            end(claimed, _claimed_import(claimed), Import.State.FAILED, f"The import could not start: {error}")
 
     def _step(self, work: Work) -> None:
         """Import one portion. After any error it is taken up again from where it stood, unless the error would come
@@ -191,8 +191,8 @@ class Importer:
             log.exception("import %s failed", work.claimed.pk)
             work._end(
                 Import.State.FAILED,
-                f"It stopped behind line {work.claimed.lines:,} on an error, {type(error).__name__}: {error}. "
-                "What was taken until then stays; going on begins behind it.",
+                f"The import stopped after line {work.claimed.lines:,} with an error, {type(error).__name__}: {error}. "
+                "The rows before it stay. If you continue, it starts after them.",
             )
         self._drop(work)
 
@@ -266,5 +266,5 @@ def _each_alone(portion: Portion, write_all: Callable[[Sequence], Counter[str]])
             try:
                 counts += write_all(list(of_row))
             except _WRONG as error:
-                portion.bad.append(Bad(line, printable(f"The database cannot keep it: {error}")))
+                portion.bad.append(Bad(line, printable(f"The database cannot store it: {error}")))
         return counts

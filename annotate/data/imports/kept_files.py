@@ -53,7 +53,7 @@ def keep(file: BinaryIO, name: str) -> KeptFile:
             for block in _blocks(file):
                 size += len(block)
                 if size > LARGEST_UPLOAD:
-                    raise Refused(413, file=f"At most {LARGEST_UPLOAD:,} bytes in one import; split the file.")
+                    raise Refused(413, file=f"The file is larger than {LARGEST_UPLOAD:,} bytes; split it.")
                 digest.update(block)
                 copy.write(block)
             copy.flush()
@@ -66,7 +66,7 @@ def keep(file: BinaryIO, name: str) -> KeptFile:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise Refused(507, file="There is no room left for it on this server's disk; nothing is kept of it.") from error
+        raise Refused(507, file="The server's disk is full, so the file was not stored; tell the operator.") from error
     finally:
         Path(temporary).unlink(missing_ok=True)
     return KeptFile(printable(name, 200) or "upload", digest.hexdigest(), size, is_new)

@@ -27,7 +27,7 @@ def joined_rows(folder: Path) -> Iterator[Row]:
 
     Raises NotMtBench. Scores of single answers, from 1 to 10, are no stars: see `left_out`."""
     if not (folder / QUESTIONS).is_file():
-        raise NotMtBench(f"{folder} has no {QUESTIONS}; name a folder of MT-bench, such as data/mt_bench.")
+        raise NotMtBench(f"{folder} has no {QUESTIONS}; use a folder of MT-bench, such as data/mt_bench.")
     questions = {str(row["question_id"]): row for row in _rows(folder / QUESTIONS, "question_id", "turns")}
     yield from questions.values()
     answers: dict[tuple[str, str], list[str]] = {}

@@ -58,7 +58,9 @@ def act(request: MemberRequest, project: Project, pk: int, what: str) -> HttpRes
         (cancel_import if what == "cancel" else go_on)(import_, by=request.user)
     except Refused as refused:
         return refused_page(request, refused, project=project)
-    messages.success(request, "It ends after the rows under way." if what == "cancel" else "It is under way.")
+    messages.success(
+        request, "The import stops after the current rows." if what == "cancel" else "The import is running."
+    )
     return redirect("import", project.slug, pk)
 
 

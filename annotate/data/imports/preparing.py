@@ -103,7 +103,7 @@ def _check_ranking(item: NewRanking) -> list[tuple[str, str]]:
     if not 2 <= len(item.texts) <= MOST_RANKED:
         raise ValueError(f"A ranking has 2 to {MOST_RANKED} answers; this one has {len(item.texts)}.")
     if sorted(index for group in item.order for index in group) != list(range(len(item.texts))):
-        raise ValueError("Each answer of a ranking needs one place.")
+        raise ValueError("Each answer of a ranking needs exactly one place.")
     models = item.models or ("",) * len(item.texts)
     named = list(zip(item.texts, models, strict=True))
     if len(set(named)) != len(named):
@@ -116,7 +116,7 @@ def _unjudged(item: NewAnswers) -> list[tuple[str, str]]:
     models = item.models or ("",) * len(item.texts)
     answers = [(text, model) for text, model in zip(item.texts, models, strict=True) if text.strip()]
     if not answers:
-        raise ValueError("It has no answer that is not empty.")
+        raise ValueError("All answers are empty.")
     return answers
 
 
@@ -139,29 +139,29 @@ def _check_annotation(item: Item) -> None:
     if item.comment:
         check_text(item.comment, "comment", "A comment", _LONGEST_COMMENT)
     if item.seconds is not None and not 0 <= item.seconds < _LONGEST:
-        raise ValueError(f"An annotation takes 0 seconds or more; this one has {item.seconds:g}.")
+        raise ValueError(f"Seconds must be 0 or more; this annotation has {item.seconds:g}.")
     if item.extra:
         text = _as_json(item.extra)
         if "\\u0000" in text:
-            raise ValueError("It holds a NUL, which no database keeps.")
-        check_text(text, "extra", "What the row says beside it", LONGEST_EXTRA)
+            raise ValueError("The text contains a NUL, which the database cannot store.")
+        check_text(text, "extra", "The extra data of the row", LONGEST_EXTRA)
     if isinstance(item, NewRating):
         _check_rating(item)
     if isinstance(item, NewAttack):
         _check_attack(item)
     if isinstance(item, NewSpan) and not (type(item.start) is type(item.end) is int):
-        raise ValueError("A span needs the place of its first character and of that behind its last, as whole numbers.")
+        raise ValueError("A span needs start and end as whole numbers; end is after its last character.")
     if isinstance(item, NewSpan) and not 0 <= item.start < item.end <= len(item.text):
         raise ValueError(f"The span {item.start} to {item.end} is not within its text of {len(item.text)} characters.")
 
 
 def _as_json(extra: Row) -> str:
     if _is_deeper(extra, DEEPEST_EXTRA):  # it would be read here, and nowhere else where less of the stack is left
-        raise ValueError(f"What the row says beside it is nested more than {DEEPEST_EXTRA} deep.")
+        raise ValueError(f"The extra data of the row is nested more than {DEEPEST_EXTRA} deep.")
     try:
         return json.dumps(extra, ensure_ascii=False, allow_nan=False)
     except ValueError:
-        raise ValueError("It holds an infinite number, which JSON has no word for.") from None
+        raise ValueError("It has an infinite number, which JSON does not allow.") from None
 
 
 def _is_deeper(value: object, levels: int) -> bool:
@@ -171,11 +171,11 @@ def _is_deeper(value: object, levels: int) -> bool:
 
 def _check_attack(item: NewAttack) -> None:
     if item.rating is not None and not 0 <= item.rating <= 4:
-        raise ValueError(f"The success of an attack goes from 0 to 4; this one has {item.rating:g}.")
+        raise ValueError(f"The success of an attack is 0 to 4; this one has {item.rating:g}.")
     for turn in item.messages[len(_question(item)) :]:
         check_text(turn["content"] or "-", "messages", "A turn")
     for text in (item.task_description, *item.tags):
-        check_text(text or "-", "task_description", "What a row says", 500)
+        check_text(text or "-", "task_description", "The description of a row", 500)
 
 
 def _check_rating(item: NewRating) -> None:
@@ -183,4 +183,4 @@ def _check_rating(item: NewRating) -> None:
         raise ValueError("A rating needs thumbs, stars or aspects.")
     steps = [item.stars, *item.aspects.values()]
     if any(step is not None and (not isinstance(step, int) or not 1 <= step <= 5) for step in steps):
-        raise ValueError("Stars and aspects go from 1 to 5.")
+        raise ValueError("Stars and aspects must be 1 to 5.")

@@ -75,7 +75,7 @@ def _words(item: Item) -> str:
         case NewFlag():
             return item.reason
         case NewAnswers():
-            return "to be annotated"
+            return "to annotate"
         case NewAttack() if item.rating is not None:
             return f"success {item.rating:g} of 4"
     return ""

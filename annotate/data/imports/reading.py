@@ -67,10 +67,10 @@ def found_out(path: Path, name: str, read_options: HowToRead) -> str:
     first = first_rows(path, name, read_options.container)
     good = [row.row for row in first if not row.problem]
     if not good:
-        text = "; ".join(f"line {row.line} {row.problem}" for row in first[:3]) or "it holds no row"
+        text = "; ".join(f"line {row.line} {row.problem}" for row in first[:3]) or "it has no rows"
         hint = ""
         if first and read_options.container == "auto" and not name.lower().endswith((".jsonl", ".csv", ".tsv", ".txt")):
-            hint = " A table needs a name that ends in .csv or .tsv, a text one in .txt; or say that it is one."
+            hint = " The name of a table must end in .csv or .tsv, of a text in .txt; or choose the file type."
         raise ValueError(f"The file cannot be read: {text}{hint}")
     try:
         return formats.detect(good, name)
@@ -92,7 +92,7 @@ def _beginning(path: Path, name: str, container: str) -> Iterator[FileRow]:
                 yield row
         except TooLarge as error:
             if row is None:
-                text = f"Its first {LARGEST_LOOK:,} bytes hold no row, or one that is too long."
+                text = f"Its first {LARGEST_LOOK:,} bytes have no row, or a row that is too long."
                 raise TooLarge(text) from error
 
 
@@ -193,7 +193,7 @@ def _take(portion: Portion, row: FileRow, read_row: Any, eval_percent: int) -> N
         return
     except formats.ODD_ROW as error:  # built as nobody thought of: no reason to lose the other rows
         log.warning("line %s could not be read", row.line, exc_info=True)
-        portion.bad.append(Bad(row.line, printable(f"is built otherwise than its format: {error}")))
+        portion.bad.append(Bad(row.line, printable(f"does not match its format: {error}")))
         return
     portion.ready += items
     portion.characters += sum(map(_size, items))

@@ -61,7 +61,7 @@ def add_prompt(
     check_messages(messages)
     prompt = add_prompts(project=project, rows=[NewPrompt(messages, category, source, root)], by=by)[0]
     if root is not None and prompt.side != root.side:
-        raise Refused(409, messages="This very conversation is kept on the other side already; ask in other words.")
+        raise Refused(409, messages="The same conversation is already in the other split; use other words.")
     return prompt
 
 
@@ -156,20 +156,22 @@ def check_messages(messages: Any) -> None:
             raise Refused(400, messages=f"Each turn needs a role ({', '.join(ROLES)}) and a content that is text.")
         check_text(turn["content"], "messages", "A turn", settings.MAX_PROMPT_CHARACTERS)
     if messages[-1]["role"] != "user":
-        raise Refused(400, messages="The last turn must be the user's: it is what the completion answers.")
+        raise Refused(400, messages="The last turn must be the user's.")
     if sum(len(turn["content"]) for turn in messages) > settings.MAX_PROMPT_CHARACTERS:
-        raise Refused(413, messages=f"At most {settings.MAX_PROMPT_CHARACTERS:,} characters together; shorten it.")
+        raise Refused(
+            413, messages=f"The conversation is longer than {settings.MAX_PROMPT_CHARACTERS:,} characters; shorten it."
+        )
 
 
 def check_text(text: Any, field: str = "text", name: str = "A completion", limit: int | None = None) -> None:
     """Check that there is some text, not too much, and none that a database could not keep."""
     limit = limit or settings.MAX_COMPLETION_CHARACTERS
     if not isinstance(text, str) or not text.strip():
-        raise Refused(400, **{field: f"{name} must be text that is not empty."})
+        raise Refused(400, **{field: f"{name} must not be empty."})
     if len(text) > limit:
-        raise Refused(413, **{field: f"{name} may have {limit:,} characters and has {len(text):,}; shorten it."})
+        raise Refused(413, **{field: f"{name} has {len(text):,} characters; shorten it to {limit:,}."})
     if not is_storable(text):
-        raise Refused(400, **{field: f"{name} holds a NUL or half a surrogate pair; send it as valid UTF-8 text."})
+        raise Refused(400, **{field: f"{name} contains a NUL or half a surrogate pair; send valid UTF-8 text."})
 
 
 def _without_thoughts(row: NewCompletion) -> NewCompletion:
@@ -180,7 +182,7 @@ def _without_thoughts(row: NewCompletion) -> NewCompletion:
 
 def _check_completion(row: NewCompletion) -> None:
     if row.reasoning and not row.text.strip():
-        raise Refused(400, text="It holds reasoning (<think>) alone; give the answer after it, or leave it out.")
+        raise Refused(400, text="It contains only reasoning (<think>); add the answer after it, or leave it out.")
     check_text(row.text)
     if row.reasoning:
         check_text(row.reasoning, "reasoning", "The reasoning of a completion")
@@ -188,7 +190,7 @@ def _check_completion(row: NewCompletion) -> None:
     if len(settings_text) > _LONGEST_SAMPLING or "\\u0000" in settings_text or not is_storable(settings_text):
         raise Refused(
             400,
-            sampling=f"Give at most {_LONGEST_SAMPLING:,} characters of valid UTF-8, without NUL: temperature, top_p, "
+            sampling=f"Send at most {_LONGEST_SAMPLING:,} characters of valid UTF-8, without NUL: temperature, top_p, "
             "max_new_tokens and the like.",
         )
 

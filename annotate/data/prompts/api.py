@@ -36,7 +36,7 @@ class PromptIn(Input):
 
     def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
         if ("text" in fields) == ("messages" in fields):
-            raise serializers.ValidationError({"messages": "Give either messages or text."})
+            raise serializers.ValidationError({"messages": "Send either messages or text."})
         if "text" in fields:
             fields["messages"] = [{"role": "user", "content": fields.pop("text")}]
         return fields
@@ -46,9 +46,7 @@ class PromptOut(serializers.ModelSerializer):
     project = serializers.SlugField(source="project.slug")
     messages = serializers.SerializerMethodField()
     withheld = serializers.SerializerMethodField(help_text=WITHHELD)
-    retired_at = serializers.DateTimeField(
-        source="out_since", allow_null=True, help_text="Since when nobody is asked about it."
-    )
+    retired_at = serializers.DateTimeField(source="out_since", allow_null=True, help_text="Since when it is retired.")
     retired_reason = serializers.CharField(source="out_reason")
     replaced_by = serializers.IntegerField(
         source="replaced_by_id", allow_null=True, help_text="The prompt that is its newer version."
@@ -73,7 +71,7 @@ class PromptChange(Input):
     messages = Turn(many=True, required=False, help_text="The whole conversation; it ends with the user's turn.")
     text = serializers.CharField(required=False, trim_whitespace=False, help_text="Instead of messages: one question.")
     category = serializers.CharField(required=False, allow_blank=True, max_length=editing.LONGEST_CATEGORY)
-    retired = serializers.BooleanField(required=False, help_text="true: nobody is asked about it any more.")
+    retired = serializers.BooleanField(required=False, help_text="true: annotators no longer get it.")
     reason = serializers.CharField(
         required=False, default="", allow_blank=True, max_length=200, help_text="Why it is retired."
     )
@@ -81,14 +79,14 @@ class PromptChange(Input):
     def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
         if "text" in fields:
             if "messages" in fields:
-                raise serializers.ValidationError({"messages": "Give either messages or text."})
+                raise serializers.ValidationError({"messages": "Send either messages or text."})
             fields["messages"] = [{"role": "user", "content": fields.pop("text")}]
         return fields
 
 
 class CompletionIn(Input):
     prompt = Id()
-    model = Id(required=False, allow_null=True, default=None, help_text="Null: its author is unknown.")
+    model = Id(required=False, allow_null=True, default=None, help_text="null: the author is unknown.")
     text = serializers.CharField(trim_whitespace=False, allow_blank=True)
     sampling = serializers.DictField(required=False, default=dict, help_text="temperature, top_p, max_new_tokens")
     seed = serializers.IntegerField(required=False, allow_null=True, default=None, min_value=0, max_value=2**63 - 1)
@@ -100,7 +98,7 @@ class CompletionIn(Input):
 class CompletionOut(serializers.ModelSerializer):
     text = serializers.SerializerMethodField()
     reasoning = serializers.SerializerMethodField(
-        help_text="What the model thought before it answered; for researchers, empty for others."
+        help_text="The model's reasoning before the answer; only for researchers."
     )
     withheld = serializers.SerializerMethodField(help_text=WITHHELD)
 
@@ -155,8 +153,8 @@ class Prompts(DeclaredViewSet):
             PROJECT,
             OpenApiParameter("side", enum=Split.values),
             OpenApiParameter("category"),
-            OpenApiParameter("retired", bool, description="true: retired ones alone; false: without them."),
-            OpenApiParameter("search", description="Words that stand in one of the first turns."),
+            OpenApiParameter("retired", bool, description="true: only retired prompts; false: without them."),
+            OpenApiParameter("search", description="Words in one of the first turns."),
             SHOW_HARMFUL,
         ],
     )
@@ -178,14 +176,16 @@ class Prompts(DeclaredViewSet):
         request=PromptIn(many=True),
         responses={201: PromptOut(many=True)} | refusals(400, 403, 404, 413),
         parameters=[IDEMPOTENCY_KEY],
-        description="One prompt or a list, of which nothing is taken where a row is wrong. A text that stands already "
-        "is given back.",
+        description="One prompt or a list; if one row is wrong, none is created. If a text exists already, "
+        "the existing prompt is returned.",
     )
     def create(self, request: Request) -> Response:
         rows, is_list = read_one_or_many(PromptIn, request.data)
         slugs = {row["project"] for row in rows}
         if len(slugs) > 1:
-            raise Refused(400, project="One request may add to one project; send one for each.")
+            raise Refused(
+                400, project="All rows of a request must be in one project; send one request for each project."
+            )
         project = find_project(request.user, slugs.pop())
         self.require_role(project)
         new = [NewPrompt(row["messages"], row["category"], row["source"]) for row in rows]
@@ -263,7 +263,7 @@ class Completions(DeclaredViewSet):
         request=CompletionIn(many=True),
         responses={201: CompletionOut(many=True)} | refusals(400, 403, 404, 413),
         parameters=[IDEMPOTENCY_KEY],
-        description="One completion or a list, taken whole or not at all.",
+        description="One completion or a list; a list is created completely or not at all.",
     )
     def create(self, request: Request) -> Response:
         rows, is_list = read_one_or_many(CompletionIn, request.data)
@@ -296,7 +296,9 @@ def _new(
     if row["prompt"] not in prompts:
         raise Refused(
             400,
-            **{f"{index}.prompt": f"There is no prompt {row['prompt']} in a project where you may add completions."},
+            **{
+                f"{index}.prompt": f"There is no prompt {row['prompt']}, or you may not add completions to its project."
+            },
         )
     if row["model"] and row["model"] not in models:
         raise Refused(400, **{f"{index}.model": f"There is no policy model {row['model']}; GET models/ lists them."})

@@ -75,7 +75,7 @@ def _related(prompt: Prompt) -> list[tuple[str, models.QuerySet[Any]]]:
 def _checked_category(category: str) -> str:
     category = category.strip()
     if len(category) > LONGEST_CATEGORY or not is_storable(category):
-        raise Refused(400, category=f"Give a category of at most {LONGEST_CATEGORY} characters.")
+        raise Refused(400, category=f"Use a category of at most {LONGEST_CATEGORY} characters.")
     return category
 
 
@@ -88,11 +88,13 @@ def _set_category(prompt: Prompt, category: str, by: User) -> None:
 
 def _require_editable(prompt: Prompt) -> None:
     if prompt.replaced_by_id is not None:
-        raise Refused(409, messages=f"Prompt {prompt.replaced_by_id} has replaced it; edit that one.")
+        raise Refused(409, messages=f"Prompt {prompt.replaced_by_id} has replaced this one; edit that one.")
     if prompt.out_since is not None:
-        raise Refused(409, messages="It is retired; bring it back before you edit it.")
+        raise Refused(409, messages="The prompt is retired; bring it back before you edit it.")
     if prompt.source in _ASKED_BY_PEOPLE:
-        raise Refused(409, messages=f"Somebody asked this ({prompt.source}); it can be retired, not edited.")
+        raise Refused(
+            409, messages=f"A person wrote this prompt ({prompt.source}); you can retire it, but not edit it."
+        )
 
 
 def _require_new(prompt: Prompt, messages: Messages) -> None:
@@ -100,12 +102,12 @@ def _require_new(prompt: Prompt, messages: Messages) -> None:
     text_hash = splits.text_hash(messages)
     twin = Prompt.objects.filter(project=prompt.project, text_hash=text_hash).exclude(pk=prompt.pk).first()
     if twin is not None:
-        raise Refused(409, messages=f"Prompt {twin.pk} asks this already; retire this one instead.")
+        raise Refused(409, messages=f"Prompt {twin.pk} has the same text; retire this one instead.")
     if text_hash == prompt.text_hash and any(depends_on(prompt)):
         raise Refused(
             409,
-            messages="Only capitals or spaces differ. That counts as the same prompt, and this one has answers; change "
-            "a word, or leave it.",
+            messages="Only capitals or spaces differ, so it is the same prompt, and it has answers; change "
+            "a word, or leave it unchanged.",
         )
 
 
@@ -139,7 +141,7 @@ def _rewrite(prompt: Prompt, messages: Messages, by: User) -> Edited:
         with transaction.atomic():
             prompt.save(update_fields=["messages", "text_hash", "side"])
     except IntegrityError as error:  # somebody has just added the same text
-        raise Refused(409, messages="Another prompt asks this already; retire this one instead.") from error
+        raise Refused(409, messages="Another prompt has the same text; retire this one instead.") from error
     QueueChange.note(prompt.project_id, [prompt.pk])
     changes = audit.differences(before, {"messages": messages, "side": prompt.side})
     audit.record(action="prompt.edited", about=_about(prompt), by=by, project=prompt.project, changes=changes)

@@ -54,7 +54,7 @@ def prompt(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
     entered = _entered(row, request.POST)
     try:
         if _is_withheld(request, row):
-            raise Refused(403, messages="You have not agreed to see its kind of harm; say so first.")
+            raise Refused(403, messages="You have not agreed to see its kind of harm; change this first.")
         edited = editing.edit_prompt(
             prompt=row,
             by=request.user,
@@ -76,7 +76,7 @@ def retire(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
         retirement.decide(prompt=row, by=request.user, take_out=goes_out, reason=request.POST.get("reason", ""))
     except Refused as refused:
         return refused_page(request, refused, project=project)
-    done = "retired: nobody is asked about it, and no run samples it" if goes_out else "back in the work"
+    done = "retired. Annotators and runs no longer get it" if goes_out else "active again"
     messages.success(request, f"Prompt {pk} is {done}.")
     return redirect("prompt", project.slug, pk)
 
@@ -123,7 +123,7 @@ def _entered(row: Prompt, query: QueryDict | None) -> dict[str, Any]:
 def _edit_message(before: Prompt, edited: editing.Edited) -> str:
     now = edited.prompt
     if edited.replaced is None:
-        moved = "" if now.side == before.side else f" It is in the {now.side} split now."
+        moved = "" if now.side == before.side else f" It is now in the {now.side} split."
         return f"Prompt {now.pk} is saved.{moved}"
     return f"This is prompt {now.pk}, in the {now.side} split. It replaces prompt {before.pk}, which is retired."
 

@@ -18,7 +18,7 @@ def decide(*, prompt: Prompt, by: User, take_out: bool, reason: str = "") -> Pro
     require(by, "review", prompt.project)
     reason = reason.strip()
     if take_out and not reason:
-        raise Refused(reason="Say in a few words what is wrong with it; whoever held it reads that.")
+        raise Refused(reason="Enter in a few words what is wrong; the annotators who have it see this.")
     if len(reason) > _LONGEST_REASON or "\x00" in reason:
         raise Refused(reason=f"Keep the reason within {_LONGEST_REASON} characters, without null characters.")
     with transaction.atomic():
@@ -55,7 +55,7 @@ def retire(prompt: Prompt, reason: str, by: User | None, replaced_by: Prompt | N
 def _bring_back(prompt: Prompt, by: User) -> None:
     successor = prompt.replaced_by
     if successor is not None and successor.out_since is None:
-        raise Refused(409, prompt=f"Prompt {successor.pk} has replaced it; edit or retire that one first.")
+        raise Refused(409, prompt=f"Prompt {successor.pk} has replaced this one; edit or retire that one first.")
     _save(
         prompt,
         {

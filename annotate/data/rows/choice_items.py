@@ -66,7 +66,7 @@ def read_choice(row: Row) -> ChoiceItem:
         if not candidate.strip():
             raise ValueError("has an empty candidate.")
         if candidate in item.candidates[:index]:
-            raise ValueError(f"has two equal candidates ({candidate!r:.60}), of which only one could be right.")
+            raise ValueError(f"has two equal candidates ({candidate!r:.60}), but only one can be right.")
     return item
 
 
@@ -85,12 +85,12 @@ def _reader(row: Row) -> Any:
             return reader
     if {"question", "choices", "context"} & names:
         raise ValueError("has no choices: give a list of at least two texts.")
-    raise ValueError(f"is no item of choices; a row holds {FORMS}.")
+    raise ValueError(f"is not an item with choices; a row has {FORMS}.")
 
 
 def _own_format(row: Row) -> ChoiceItem:
     if isinstance(row["choices"], Mapping):
-        raise ValueError("has choices with labels and no answerKey, which names the right label.")
+        raise ValueError("has choices with labels but no answerKey with the right label.")
     candidates = _texts(row, "choices")
     if row.get("question") is not None and row.get("context") is None:
         context = _question_prompt(_text(row, "question"))
@@ -110,10 +110,10 @@ def _blimp(row: Row) -> ChoiceItem:
 def _winogrande(row: Row) -> ChoiceItem:
     sentence = _text(row, "sentence")
     if sentence.count("_") != 1:
-        raise ValueError("has a sentence without exactly one _ that stands for the missing words.")
+        raise ValueError("needs a sentence with exactly one _ for the missing words.")
     context, suffix = sentence.split("_")
     if not suffix.strip():
-        raise ValueError("has nothing after the _ of its sentence, so that there is nothing to score.")
+        raise ValueError("has nothing after the _ of its sentence, so there is nothing to score.")
     candidates = (_text(row, "option1").strip(), _text(row, "option2").strip())
     if str(row.get("answer", "")).strip() not in ("1", "2"):
         raise ValueError(_wrong("answer", row.get("answer"), "1 or 2"))
@@ -180,7 +180,7 @@ def _delimiter(row: Row) -> str:
     spaces."""
     value = row.get("delimiter", " ")
     if not isinstance(value, str) or len(value) > 20:
-        raise ValueError(f"has a delimiter that is no short text: {value!r:.60}.")
+        raise ValueError(f"has a delimiter that is not a short text: {value!r:.60}.")
     return value
 
 
@@ -192,11 +192,11 @@ def _checked(value: Any, name: str) -> str:
     if value is None:
         raise ValueError(f"has no {name}.")
     if not isinstance(value, str):
-        raise ValueError(f"has {'an' if name[0] in 'aeo' else 'a'} {name} that is no text: {value!r:.60}.")
+        raise ValueError(f"has {'an' if name[0] in 'aeo' else 'a'} {name} that is not text: {value!r:.60}.")
     if not value.strip():
         raise ValueError(f"has an empty {name}.")
     if len(value) > LONGEST:
-        raise ValueError(f"has a {name} of {len(value):,} characters; at most {LONGEST:,} are taken.")
+        raise ValueError(f"has a {name} of {len(value):,} characters; the limit is {LONGEST:,}.")
     if not is_storable(value):
         raise ValueError(f"has a NUL or half a surrogate pair in {name}; it must be valid UTF-8 text.")
     return value
@@ -230,7 +230,7 @@ def _answer(row: Row, name: str, candidates: tuple[str, ...]) -> int:
     candidate comes first."""
     value = row.get(name)
     if value is None or (isinstance(value, str) and not value.strip()):
-        raise ValueError(f"has no {name}, so that it cannot be said whether a model is right.")
+        raise ValueError(f"has no {name} (the right answer).")
     if isinstance(value, str):
         value = value.strip()
         if value in candidates:
@@ -246,7 +246,7 @@ def _answer(row: Row, name: str, candidates: tuple[str, ...]) -> int:
 
 
 def _wrong(name: str, value: Any, accepted: str) -> str:
-    return f"has the {name} {value!r:.60}, where {accepted} is meant."
+    return f"has the {name} {value!r:.60}; use {accepted}."
 
 
 def _without_brackets(text: str) -> str:

@@ -28,7 +28,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(row) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise NamedTwice(f"says {twice!r:.60} twice in one object; leave the one that is meant.")
+        raise NamedTwice(f"has {twice!r:.60} twice in one object; remove one of them.")
     return row
 
 

@@ -22,7 +22,7 @@ def read_parquet(source: Source, after: int) -> Iterator[FileRow]:
     import pyarrow.parquet as pq
 
     if not source.begins.startswith(PARQUET):
-        raise UnreadableFile("This is no Parquet file: it does not begin with PAR1.")
+        raise UnreadableFile("This is not a Parquet file: it does not start with PAR1.")
     with _seekable(source) as file:
         try:
             table = pq.ParquetFile(file)
@@ -33,12 +33,12 @@ def read_parquet(source: Source, after: int) -> Iterator[FileRow]:
             for batch in table.iter_batches(_BATCH, row_groups=groups):
                 size += batch.nbytes
                 if size > source.largest:  # a text that stands in every row is written once and unpacks to gigabytes
-                    raise TooLarge(f"At most {source.largest:,} bytes, unpacked, in one upload; split the file.")
+                    raise TooLarge(f"The file is larger than {source.largest:,} bytes when unpacked; split it.")
                 for row in _listed(batch):
                     number += 1
                     position = round(number * bytes_each)
                     if row is None:
-                        yield FileRow(number, {}, "holds a value that is none, such as a moment after 9999.", position)
+                        yield FileRow(number, {}, "has an invalid value, such as a date after the year 9999.", position)
                         continue
                     row |= {name: _as_json(row[name]) for name in odd}
                     yield FileRow(number, row, "", position)

@@ -23,7 +23,7 @@ LARGEST_FILE = 2_000_000_000  # unpacked
 LARGEST_IMPORT = 100_000_000_000  # unpacked, where rows go to the database one by one
 _QUOTED = re.compile(r'"[^"]*"')  # a column's name may hold what separates others
 _FOREIGN = {
-    "a zip archive, as an .xlsx is one": rb"PK\x03\x04",
+    "a zip archive, such as .xlsx": rb"PK\x03\x04",
     "packed by bzip2": rb"BZh\d1AY&SY",
     "packed by zstd": rb"\x28\xb5\x2f\xfd",
     "packed by xz": rb"\xfd7zXZ\x00",
@@ -41,7 +41,7 @@ def read_rows(
     begin there at once, other files are read through to it.
     """
     if format not in FORMATS:
-        raise UnreadableFile(f"{format!r} is no format; use one of {', '.join(FORMATS)}.")
+        raise UnreadableFile(f"{format!r} is not a format; use one of {', '.join(FORMATS)}.")
     source = Source(file, name, largest or LARGEST_FILE)
     begins = source.begins
     if not begins.startswith(PARQUET):
@@ -78,10 +78,10 @@ def _refuse_foreign(begins: bytes) -> None:
     for file_format, sign in _FOREIGN.items():
         if re.match(sign, begins):
             raise UnreadableFile(
-                f"The file is {file_format}; unpack it. A text file or Parquet is read, gzipped or not."
+                f"The file is {file_format}; unpack it. Text files and Parquet can be read, gzipped or not."
             )
     if begins.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in begins[:2]:
-        raise UnreadableFile("The file is in UTF-16, or no text at all; save it as UTF-8.")
+        raise UnreadableFile("The file is in UTF-16 or not a text file; save it as UTF-8.")
 
 
 def _guess(source: Source) -> str:
@@ -109,13 +109,13 @@ def _json_lines(source: Source, after: int, position: int) -> Iterator[FileRow]:
         if number <= after:
             continue
         if is_long:
-            yield FileRow(
-                number, {}, f"has more than {row_source.LONGEST_LINE:,} bytes; cut its text.", source.position
-            )
+            yield FileRow(number, {}, f"has more than {row_source.LONGEST_LINE:,} bytes; shorten it.", source.position)
             continue
         line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
         if number == 1 and line.strip() == b"{":
-            raise UnreadableFile("The file is one JSON object over many lines; give a row on each line, or [a list].")
+            raise UnreadableFile(
+                "The file is one JSON object over many lines; write one row on each line, or [a list]."
+            )
         try:
             row = json_arrays.DECODER.decode(line.decode())
         except (ValueError, RecursionError) as error:
@@ -133,13 +133,13 @@ def _why_no_json(error: Exception) -> str:
         case json_arrays.NamedTwice():
             return f"{error}"
         case RecursionError():
-            return "is nested too deeply to be read."
-    return "holds a whole number of thousands of digits, which is none that is read."
+            return "is nested too deeply."
+    return "has a number with thousands of digits."
 
 
 def _checked(number: int, row: Any, position: int) -> FileRow:
     if not isinstance(row, dict):
-        return FileRow(number, {}, 'is no JSON object such as {"text": "…"}.', position)
+        return FileRow(number, {}, 'is not a JSON object such as {"text": "…"}.', position)
     return FileRow(number, row, "", position)
 
 
@@ -152,9 +152,9 @@ def _array(source: Source) -> Iterator[FileRow]:
     except UnreadableFile:
         raise
     except UnicodeDecodeError as error:
-        raise UnreadableFile(f"The list is not JSON in UTF-8: behind row {number}, {error.reason}.") from error
+        raise UnreadableFile(f"The list is not JSON in UTF-8: after row {number}, {error.reason}.") from error
     except (ValueError, RecursionError) as error:
-        raise UnreadableFile(f"The list is not JSON in UTF-8: behind row {number}, {error}") from error
+        raise UnreadableFile(f"The list is not JSON in UTF-8: after row {number}, {error}") from error
 
 
 class _TableLines:
@@ -169,7 +169,7 @@ class _TableLines:
             self._size += len(line)
             if self._size > row_source.LONGEST_LINE:
                 text = f"Up to line {self._number} a row has more than {row_source.LONGEST_LINE:,} bytes"
-                raise TooLarge(f"{text}; cut its text, or look for a quotation mark that does not close.")
+                raise TooLarge(f"{text}; shorten it, or look for a quotation mark that is not closed.")
             yield self._decoded(line)
 
     def row_ends(self) -> str:
@@ -197,7 +197,7 @@ def _csv(source: Source) -> Iterator[FileRow]:
     separator = "\t" if source.name.endswith(".tsv") else max(",\t;", key=bare.count)
     csv.field_size_limit(row_source.LONGEST_LINE)
     if "\r" in bare.rstrip("\r\n"):
-        raise UnreadableFile("Its lines end as on old Macs, by carriage returns alone; save it with line feeds.")
+        raise UnreadableFile("Its lines end with carriage returns only; save it with line feeds.")
     # Strict: a quotation mark that does not close would swallow the rows behind it, and nobody would know.
     reader = csv.reader(chain(head, texts), delimiter=separator, strict=True)
     names = _columns(reader)
@@ -210,7 +210,10 @@ def _csv(source: Source) -> Iterator[FileRow]:
             lines.row_ends()
             reason = str(error).partition(" - ")[0]
             yield FileRow(
-                number, {}, f"is no CSV ({reason}); quote the text, and double each mark in it.", source.position
+                number,
+                {},
+                f"is not valid CSV ({reason}); quote the text, and double each quotation mark in it.",
+                source.position,
             )
             continue
         if values is None:
@@ -233,10 +236,10 @@ def _columns(reader: Any) -> list[str]:
     try:
         names: list[str] = next(reader, [])
     except csv.Error as error:
-        raise UnreadableFile(f"The first line names no columns: {error}.") from error
+        raise UnreadableFile(f"The first line has no column names: {error}.") from error
     twice = next((name for name in names if names.count(name) > 1), None)
     if not names or twice is not None:
-        text = "" if twice is None else f"; {twice!r:.60} stands there {names.count(twice)} times"
+        text = "" if twice is None else f"; {twice!r:.60} is there {names.count(twice)} times"
         raise UnreadableFile(f"The first line of a CSV file must name its columns, each once{text}.")
     return names
 
@@ -245,4 +248,8 @@ def _odd_length(values: list[str], names: list[str], begins: int, ends: int) -> 
     if len(values) == len(names):
         return ""
     text = f"has {len(values)} columns where the first line names {len(names)}."
-    return text if begins == ends else f"{text} It goes on to line {ends}: does a quotation mark not close?"
+    return (
+        text
+        if begins == ends
+        else f"{text} The row ends in line {ends}: check for a quotation mark that is not closed."
+    )

@@ -27,11 +27,11 @@ def text_of(row: Mapping[str, Any], name: str, longest: int = LONGEST_TURN) -> s
     if isinstance(value, bool | int | float) and name == "label":
         value = str(value).lower() if isinstance(value, bool) else str(value)
     if not isinstance(value, str):
-        raise ValueError(f"has no text {name}." if value is None else f"has a {name} that is no text: {value!r:.60}.")
+        raise ValueError(f"has no text {name}." if value is None else f"has a {name} that is not text: {value!r:.60}.")
     if not value.strip():
         raise ValueError(f"has an empty {name}.")
     if len(value) > longest:
-        raise ValueError(f"has a {name} of {len(value):,} characters; at most {longest:,} are taken.")
+        raise ValueError(f"has a {name} of {len(value):,} characters; the limit is {longest:,}.")
     if not is_storable(value):
         raise ValueError(f"has a NUL or half a surrogate pair in {name}; it must be valid UTF-8 text.")
     return value
@@ -70,14 +70,14 @@ def _choices(row: Row) -> list[str]:
         raise ValueError('has no choices: give a list of texts such as ["ice", "stone"], or ice|stone in a CSV cell.')
     choices = [c.strip() for c in value]
     if not 2 <= len(set(choices)) == len(choices) <= MOST_CHOICES:
-        raise ValueError(f"has choices that are fewer than 2, more than {MOST_CHOICES}, or not all different.")
+        raise ValueError(f"needs 2 to {MOST_CHOICES} different choices.")
     return choices
 
 
 def _by_letter(answer: str, choices: list[str]) -> str:
     index = string.ascii_uppercase.find(answer.upper()) if len(answer) == 1 else -1
     if not 0 <= index < len(choices):
-        raise ValueError(f"has the answer {answer!r:.60}, which is none of its choices ({', '.join(choices)}).")
+        raise ValueError(f"has the answer {answer!r:.60}, which is not one of its choices ({', '.join(choices)}).")
     return choices[index]
 
 
@@ -90,19 +90,19 @@ def example_rows(row: Row) -> list[Row]:
         return [_example(prompt_of(row), _completion(row), row)]
     if "instruction" in row and "output" in row:
         return [_example(_alpaca(row), text_of(row, "output"), row)]
-    raise ValueError("holds neither messages, nor prompt and completion, nor instruction and output.")
+    raise ValueError("needs messages, or prompt and completion, or instruction and output.")
 
 
 def _example(prompt: Messages, completion: str, row: Row) -> Row:
     if prompt[-1]["role"] != "user":
-        raise ValueError("has a prompt that does not end with the user's turn, which the completion answers.")
+        raise ValueError("has a prompt that does not end with the user's turn.")
     return {"prompt": prompt, "completion": completion, **({"is_cut": True} if row.get("is_cut") is True else {})}
 
 
 def _chat_rows(messages: Messages) -> list[Row]:
     answers = [i for i, turn in enumerate(messages) if turn["role"] == "assistant"]
     if not answers:
-        raise ValueError("has no turn of the assistant, so there is nothing to learn.")
+        raise ValueError("has no assistant's turn, so there is nothing to learn.")
     for i in answers:
         if i == 0 or messages[i - 1]["role"] != "user":
             raise ValueError(f"has an assistant's turn ({i + 1}) that does not follow the user's.")

@@ -66,7 +66,7 @@ class Source:
 
     def check_void(self, since: int, most: int) -> None:
         if self.read_so_far - since > most:
-            raise TooLarge(f"For {most:,} bytes no row comes; take out what is not one.")
+            raise TooLarge(f"There is no row within {most:,} bytes; remove what is not a row.")
 
     def seek(self, position: int) -> None:
         self.plain.seek(position)
@@ -80,7 +80,7 @@ class Source:
     def _count(self, part: bytes) -> bytes:
         self.read_so_far += len(part)
         if self.read_so_far > self.largest:
-            raise TooLarge(f"At most {self.largest:,} bytes, unpacked, in one upload; split the file.")
+            raise TooLarge(f"The file is larger than {self.largest:,} bytes when unpacked; split it.")
         return part
 
 

@@ -47,19 +47,19 @@ FORMS: dict[str, Form] = {
     for form in (
         Form(
             "choices",
-            "endings or sentences of which one is right: the model should find it the likeliest",
+            "endings or sentences of which one is right: the model should find it the most likely",
             '{"context": "Ice left in the sun", "choices": ["melts.", "sings."], "answer": 0}',
             ("choices",),
         ),
         Form(
             "references",
-            "prompts with good answers: how much of them the model's own answers say",
+            "prompts with reference answers: how much of them the model's answers contain",
             '{"prompt": "Name a colour.", "references": ["Green.", "Red."]}',
             ("overlap",),
         ),
         Form(
             "texts",
-            "texts that the model should foresee",
+            "texts that the model should predict",
             '{"text": "Once upon a time …", "group": "tales"}',
             ("perplexity",),
         ),
@@ -91,7 +91,7 @@ def form_of(row: Row) -> str:
     if "text" in fields:
         return "labelled" if "label" in fields else "texts"
     text = "; ".join(f"{form.name}: {form.example}" for form in FORMS.values())
-    raise ValueError(f"has {_named(row)}, which fit no form of a task ({text}).")
+    raise ValueError(f"has {_named(row)}, which match no form of a task ({text}).")
 
 
 def _named(row: Row) -> str:
@@ -123,7 +123,7 @@ def _choices(row: Row) -> Row:
     try:
         json.dumps(columns, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError) as error:  # in a column that this form has no use for
-        raise ValueError("has a value that is neither text, number nor list; leave that column out.") from error
+        raise ValueError("has a value that is neither text, number nor list; remove that column.") from error
     return columns
 
 
@@ -137,7 +137,7 @@ def _id(row: Row) -> Row:
 def _once(row: Row, ids: set[str]) -> None:
     name = row.get("id")
     if name in ids:
-        raise ValueError(f"has the id {name!r:.60}, which a line before it has; ids tell items apart.")
+        raise ValueError(f"has the id {name!r:.60}, which an earlier line has; ids must be unique.")
     if name is not None:
         ids.add(name)
 
@@ -149,7 +149,7 @@ def _same_form(row: Row, form: str) -> None:
     except ValueError:
         return  # its reader says better which field is missing
     if row_form != form and not (form == "labelled" and row_form == "texts"):
-        raise ValueError(f"has the form {row_form}, and the first row of the file has {form}; give each its own file.")
+        raise ValueError(f"has the form {row_form}, but the first row has {form}; use one file for each form.")
 
 
 def _group(row: Row) -> Row:
@@ -157,16 +157,16 @@ def _group(row: Row) -> Row:
         return {}
     group = text_of(row, "group").strip()
     if len(group) > LONGEST_GROUP:
-        raise ValueError(f"has a group of {len(group):,} characters; at most {LONGEST_GROUP} are taken.")
+        raise ValueError(f"has a group of {len(group):,} characters; the limit is {LONGEST_GROUP}.")
     return {"group": group}
 
 
 def _references(row: Row) -> Row:
     if row.get("prompt") in (None, ""):
-        raise ValueError("has no prompt: what shall the model answer?")
+        raise ValueError("has no prompt.")
     prompt = row_formats.prompt_of(row)
     if prompt[-1]["role"] != "user":
-        raise ValueError("has a prompt that does not end with the user's turn, which the model is to answer.")
+        raise ValueError("has a prompt that does not end with the user's turn.")
     return {"prompt": prompt, "references": _texts_of_references(row)}
 
 
@@ -179,12 +179,12 @@ def _texts_of_references(row: Row) -> list[str]:
     if not isinstance(parsed, list) or not parsed:
         raise ValueError(f'has no {name}: give a list of good answers such as ["Green.", "Red."].')
     if len(parsed) > MOST_REFERENCES:
-        raise ValueError(f"has {len(parsed)} references; at most {MOST_REFERENCES} are taken.")
+        raise ValueError(f"has {len(parsed)} references; the limit is {MOST_REFERENCES}.")
     for number, text in enumerate(parsed, start=1):
         if not isinstance(text, str):
-            raise ValueError(f"has a reference ({number}) that is no text: {text!r:.60}.")
+            raise ValueError(f"has a reference ({number}) that is not text: {text!r:.60}.")
         if not text.strip():
-            raise ValueError(f"has an empty reference ({number}); nothing can be compared with it: leave it out.")
+            raise ValueError(f"has an empty reference ({number}); remove it.")
         text_of({"reference": text}, "reference")
     return list(dict.fromkeys(text.strip() for text in parsed))
 
@@ -195,7 +195,7 @@ def _texts(row: Row) -> Row:
 
 def _labelled(row: Row) -> Row:
     if row.get("label") in (None, ""):
-        raise ValueError("has no label: the right answer is missing.")
+        raise ValueError("has no label (the right answer).")
     labelled = {"text": text_of(row, "text"), "label": text_of(row, "label").strip()}
     return labelled | ({"text_b": text_of(row, "text_b")} if row.get("text_b") else {})
 
@@ -206,12 +206,14 @@ def _pairs(row: Row) -> Row:
             pair = transcripts.pair(text_of(row, "chosen", LONGEST_TEXT), text_of(row, "rejected", LONGEST_TEXT))
         except ValueError as error:
             problem = str(error).rstrip(".")
-            raise ValueError(f"has no prompt, and its answers are no transcripts that share one: {problem}.") from error
+            raise ValueError(
+                f"has no prompt, and its answers are not transcripts with a common prompt: {problem}."
+            ) from error
         return {"prompt": pair.messages, "chosen": pair.chosen, "rejected": pair.rejected}
     prompt = row_formats.prompt_of(row)
     if prompt[-1]["role"] != "user":
-        raise ValueError("has a prompt that does not end with the user's turn, which the two answer.")
+        raise ValueError("has a prompt that does not end with the user's turn.")
     chosen, rejected = text_of(row, "chosen"), text_of(row, "rejected")
     if chosen.strip() == rejected.strip():
-        raise ValueError("has two equal answers: neither can be the better one.")
+        raise ValueError("has two equal answers.")
     return {"prompt": prompt, "chosen": chosen, "rejected": rejected}

@@ -38,7 +38,7 @@ def read_text(source: Source, kind: str) -> Iterator[FileRow]:
             source.pass_line()
         elif kind == PARAGRAPHS and size > row_source.LONGEST_LINE:
             text = f"Up to line {number} a text has more than {row_source.LONGEST_LINE:,} bytes"
-            raise TooLarge(f"{text}; part the texts by blank lines, or say that each line is one (txt).")
+            raise TooLarge(f"{text}; separate the texts by blank lines, or choose one text on each line (txt).")
         row_ended = source.read_so_far
         if kind == LINES:
             yield _row(held, number, source)
@@ -50,7 +50,7 @@ def read_text(source: Source, kind: str) -> Iterator[FileRow]:
 def _row(lines: list[bytes], number: int, source: Source) -> FileRow:
     content = b"".join(lines).strip()
     if len(content) > row_source.LONGEST_LINE:
-        problem = f"has more than {row_source.LONGEST_LINE:,} bytes; cut its text."
+        problem = f"has more than {row_source.LONGEST_LINE:,} bytes; shorten it."
         return FileRow(number, {}, problem, source.position)
     try:
         return FileRow(number, {"text": content.decode()}, "", source.position)

@@ -113,7 +113,7 @@ class Repeated:
     def keeps_out(self, row: Row) -> str:
         digest = hashlib.sha256(json.dumps(row, ensure_ascii=False, sort_keys=True).encode()).digest()
         if digest in self._seen:
-            return "that stand in the file twice"
+            return "that are in the file twice"
         self._seen.add(digest)
         return ""
 
@@ -121,19 +121,20 @@ class Repeated:
 def _checked_name(name: str) -> str:
     name = name.strip() if isinstance(name, str) else ""
     if not name or len(name) > 120 or "\x00" in name:
-        raise Refused(400, name="Give the dataset a name of 1 to 120 characters.")
+        raise Refused(400, name="Enter a name of 1 to 120 characters.")
     return name
 
 
 def _checked_reading(kind: str, task: str, columns: dict[str, str], labels: dict[str, str]) -> Reading:
     if kind not in KINDS:
         raise Refused(
-            400, kind=f"{kind!r} cannot be uploaded; use one of {', '.join(KINDS)}. Feedback is frozen, not sent."
+            400,
+            kind=f"{kind!r} cannot be uploaded; use one of {', '.join(KINDS)}. Feedback becomes a dataset by freezing.",
         )
     if task and task not in TASKS:
-        raise Refused(400, task=f"{task!r} is no task; use one of {', '.join(TASKS)}, or leave it out.")
+        raise Refused(400, task=f"{task!r} is not a task; use one of {', '.join(TASKS)}, or leave it out.")
     if task and kind != "labelled":
-        raise Refused(400, task="Only labelled rows belong to a task; leave it out.")
+        raise Refused(400, task="Only labelled rows have a task; leave it out.")
     return Reading(kind, task, columns, labels)
 
 
@@ -149,15 +150,15 @@ def _from_file(file: BinaryIO, name: str, format: str) -> Iterator[FileRow]:
 def _refuse_what_is_wrong(done: Uploaded, skip_bad: bool) -> None:
     if done.bad_count and (not skip_bad or not done.rows):
         text = f", of which the first {MOST_TOLD} follow" if done.bad_count > MOST_TOLD else ""
-        remedy = "Correct them, or have them left out (skip_bad)." if done.rows else "Look at the form of the rows."
+        remedy = "Correct them, or leave them out (skip_bad)." if done.rows else "Check the format of the rows."
         raise Refused(
             400,
-            file=f"{done.bad_count:,} of {done.lines:,} lines cannot be used{text}; nothing was taken. {remedy}",
+            file=f"{done.bad_count:,} of {done.lines:,} lines cannot be used{text}; nothing was uploaded. {remedy}",
             **{f"line {bad.line}": bad.reason for bad in done.bad},
         )
     if not done.rows:
         left = "; ".join(f"{n:,} {reason}" for reason, n in done.left_out.items())
-        raise Refused(400, file=f"No row would go in ({left})." if left else "The file holds no row.")
+        raise Refused(400, file=f"All rows would be left out ({left})." if left else "The file has no rows.")
 
 
 def _files(kind: str, spool: IO[str]) -> dict[str, Iterable[Row]]:
@@ -177,7 +178,7 @@ def _bound(spool: IO[str]) -> int:
     for row in _spooled(spool):
         lowest, highest = min(lowest, _hash(row)), max(highest, _hash(row))
     if lowest == highest:
-        raise Refused(400, file="A corpus needs two different texts at least: one of them is held out to measure on.")
+        raise Refused(400, file="A corpus needs at least two different texts: one of them is held out for measuring.")
     return share if lowest <= share < highest else lowest
 
 
@@ -210,7 +211,7 @@ def _record(
         done.dataset, done.is_new = first, False
         return done
     if Dataset.objects.filter(project=project, name=name).exists():
-        raise Refused(409, name=f"{project.name} has a dataset called {name!r}; take another name.")
+        raise Refused(409, name=f"{project.name} already has a dataset {name!r}; choose another name.")
     try:
         with transaction.atomic():
             done.dataset = Dataset.objects.create(
@@ -225,5 +226,5 @@ def _record(
             audit.record(action="dataset.uploaded", about=f"{name} ({kind})", by=by, project=project)
             announce_dataset(done.dataset)
     except IntegrityError as error:  # its twin, sent at the same moment, took the name
-        raise Refused(409, name=f"{project.name} has a dataset called {name!r}; take another name.") from error
+        raise Refused(409, name=f"{project.name} already has a dataset {name!r}; choose another name.") from error
     return done

@@ -28,11 +28,11 @@ class RowsUpload(Input):
     project = serializers.SlugField(max_length=50)
     kind = Choice(KINDS)
     name = serializers.CharField(max_length=120)
-    task = Choice(TASKS, required=False, help_text="labelled: what the rows are; else what their columns fit.")
+    task = Choice(TASKS, required=False, help_text="labelled: the task; by default detected from the columns.")
     format = Choice(FORMATS, required=False, default="auto")
     columns = serializers.CharField(required=False, allow_blank=True, help_text="text=sentence, label=class")
     labels = serializers.CharField(required=False, allow_blank=True, help_text="0=negative, 1=positive")
-    skip_bad = serializers.BooleanField(required=False, default=False, help_text="Leave lines out that are no rows.")
+    skip_bad = serializers.BooleanField(required=False, default=False, help_text="Leave out lines that cannot be used.")
     file = serializers.FileField(
         help_text="JSON lines, a JSON list, CSV, TSV, Parquet or plain text; gzipped or not.", allow_empty_file=True
     )

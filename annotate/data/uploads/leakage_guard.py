@@ -1,4 +1,4 @@
-"""Keep out of training rows that ask what ranks models asks, or whose prompt falls in the eval split."""
+"""Keep out of training rows that ask what ranks models asks, or whose prompt is in the eval split."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from annotate.models import Completion, Project, Prompt, Split
 from common import splits
 from common.passages import Passages, passages_of
 
-FALLS = "whose prompt falls in the eval split"
-ASKS = "that hold a prompt of the eval split"
+FALLS = "whose prompt is in the eval split"
+ASKS = "that contain a prompt of the eval split"
 SHARES = "that share a passage with a text of the eval split"
 
 

@@ -14,11 +14,11 @@ KIND_WORDS = {
     "labelled": ("Labelled texts", "Texts with labels or answers, for a classifier and for instructions."),
     "corpus": (
         "Raw texts",
-        "Documents for pretraining, for a domain, to tell abnormal texts; a twentieth is held out.",
+        "Documents for pretraining, domain adaptation or anomaly detection; one in twenty is held out.",
     ),
     "task": (
         "Task",
-        "Items with their right answers, to measure models on. They train nothing.",
+        "Items with their right answers, to evaluate models. They train no model.",
     ),
 }
 
@@ -26,12 +26,14 @@ KIND_WORDS = {
 def upload_message(uploaded: Uploaded) -> str:
     dataset = cast(Any, uploaded.dataset)
     if not uploaded.is_new:
-        return f"These very rows are frozen already, as {dataset.name}."
+        return f"The same rows are already frozen as {dataset.name}."
     parts = [f"{dataset.name} is frozen: {uploaded.rows:,} rows."]
     parts += [f"Left out: {n:,} {reason}." for reason, n in uploaded.left_out.items()]
     if uploaded.bad_count:
         first = uploaded.bad[0]
-        parts.append(f"{uploaded.bad_count:,} lines could not be used; the first, line {first.line}, {first.reason}")
+        parts.append(
+            f"{uploaded.bad_count:,} lines could not be used. The first is line {first.line}: it {first.reason}"
+        )
     if uploaded.ignored_columns:
-        parts.append(f"Columns that nothing reads: {', '.join(sorted(map(str, uploaded.ignored_columns)))}.")
+        parts.append(f"Ignored columns: {', '.join(sorted(map(str, uploaded.ignored_columns)))}.")
     return " ".join(parts)

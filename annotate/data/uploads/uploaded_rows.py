@@ -68,7 +68,7 @@ class Reading:
     def _label(self, value: Any) -> str:
         text = str(value).strip()
         if text not in self.labels:
-            raise ValueError(f"has the label {text!r:.60}, for which no name was given ({', '.join(self.labels)}).")
+            raise ValueError(f"has the label {text!r:.60}, which has no name ({', '.join(self.labels)}).")
         return self.labels[text]
 
 
@@ -114,7 +114,9 @@ def _found_out(kind: str, row: Row) -> str:
 def _task_of(row: Row) -> str:
     if (task := task_of(set(row))) is None:
         forms = "; ".join(f"{task.name}: {', '.join(task.fields)}" for task in TASKS.values())
-        raise ValueError(f"has the columns {', '.join(map(str, row))}, which fit no task ({forms}). Name your columns.")
+        raise ValueError(
+            f"has the columns {', '.join(map(str, row))}, which match no task ({forms}). Rename the columns."
+        )
     return task.name
 
 

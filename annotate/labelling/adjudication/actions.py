@@ -35,21 +35,21 @@ def take(*, project: Project, key: str, by: User) -> Assignment:
         project.lock()
         work = judged_by(project, key)
         if work.filter(user=by).exists():
-            raise Refused(409, item="You have annotated this item yourself; another reviewer must decide.")
+            raise Refused(409, item="You annotated this item, so another reviewer must decide it.")
         if work.count() < 2:
-            raise Refused(409, item="Fewer than two have annotated it, so there is nothing to decide between.")
+            raise Refused(409, item="Fewer than two people have annotated it, so there is nothing to decide.")
         decided = project.assignments.filter(item=key, purpose=_Purpose.ADJUDICATION)
         if other_decision := decided.filter(state__in=[_State.OPEN, _State.SUBMITTED]).exclude(user=by).first():
-            clause = "has decided it" if other_decision.state == _State.SUBMITTED else "is deciding it just now"
-            raise Refused(409, item=f"{other_decision.user} {clause}; go on with another one.")
+            clause = "has decided it" if other_decision.state == _State.SUBMITTED else "is deciding it now"
+            raise Refused(409, item=f"{other_decision.user} {clause}; continue with another item.")
         own_assignments = project.assignments.filter(user=by, item=key).exclude(purpose=_Purpose.REPEAT)
         earlier = own_assignments.select_related("project", "user", "prompt", "completion_a", "completion_b").first()
         if earlier is None:
             return _new(project, key, by)
         if earlier.purpose != _Purpose.ADJUDICATION and earlier.state == _State.SUBMITTED:
-            raise Refused(409, item="You have annotated this item yourself; another reviewer must decide.")
+            raise Refused(409, item="You annotated this item, so another reviewer must decide it.")
         if earlier.state == _State.SUBMITTED:
-            raise Refused(409, item="You have decided it already; undo that to change it.")
+            raise Refused(409, item="You have already decided this item; undo that to change it.")
         return _taken_up(earlier)
 
 
@@ -60,7 +60,7 @@ def send_back(*, assignment: Assignment, by: User, comment: str) -> Assignment:
     require(by, "review", project)
     comment = comment.strip()
     if not comment:
-        raise Refused(comment="Say what should be looked at again; the annotator reads it beside the item.")
+        raise Refused(comment="Enter what the annotator should check again; they see it beside the item.")
     if len(comment) > LONGEST_COMMENT or "\x00" in comment:
         raise Refused(comment=f"Keep it within {LONGEST_COMMENT:,} characters, without null characters.")
     with transaction.atomic():
@@ -94,7 +94,7 @@ def judged_by(project: Project, key: str) -> QuerySet[Assignment]:
 def _new(project: Project, key: str, by: User) -> Assignment:
     item = Item.of_key(judged_by(project, key).values_list("prompt_id", flat=True)[0], key)
     if item.kind not in (RATE, COMPARE, RANK):
-        raise Refused(item="Answers that were written are no disagreement; rate or compare them instead.")
+        raise Refused(item="Written answers cannot disagree; rate or compare them instead.")
     return assignments.hand_out(project, by, item.kind, item, purpose=_Purpose.ADJUDICATION)
 
 
@@ -111,18 +111,18 @@ def _taken_up(earlier: Assignment) -> Assignment:
 def _check_returnable(assignment: Assignment, by: User) -> list:
     """Check that it may be sent back, under the lock; return its standing rows."""
     if assignment.user_id == by.pk:
-        raise Refused(409, assignment="It is your own; change it in your history.")
+        raise Refused(409, assignment="This is your own annotation; change it in your history.")
     if assignment.state != _State.SUBMITTED or assignment.purpose != _Purpose.WORK:
-        raise Refused(409, assignment="Only an annotation that stands, of the work itself, can be sent back.")
+        raise Refused(409, assignment="Only annotations that count, and no gold items or repeats, can be sent back.")
     if not can(assignment.user, "judge", assignment.project):
-        raise Refused(409, assignment=f"{assignment.user} annotates here no more; decide it yourself.")
+        raise Refused(409, assignment=f"{assignment.user} no longer annotates here; decide the item yourself.")
     if Membership.objects.filter(project=assignment.project, user=assignment.user).exclude(paused_at=None).exists():
-        raise Refused(409, assignment=f"{assignment.user} is paused and takes nothing up; decide it yourself.")
+        raise Refused(409, assignment=f"{assignment.user} is paused; decide the item yourself.")
     if Prompt.objects.filter(pk=assignment.prompt_id).exclude(out_since=None).exists():
-        raise Refused(409, assignment="Its prompt is out of the work; nobody need annotate it.")
+        raise Refused(409, assignment="Its prompt is retired, so it needs no annotation.")
     rows = standing_rows(assignment)
     if any(row.datasets.exists() for row in rows):
-        raise Refused(409, assignment="It is part of a frozen dataset by now; decide it yourself instead.")
+        raise Refused(409, assignment="It is in a frozen dataset now; decide the item yourself.")
     return rows
 
 

@@ -44,11 +44,11 @@ class AdjudicatedItemOut(serializers.Serializer):
 
 
 class Take(Input):
-    item = serializers.CharField(max_length=140, help_text="As disagreements/ names it.")
+    item = serializers.CharField(max_length=140, help_text="The key from disagreements/.")
 
 
 class SendBack(Input):
-    comment = serializers.CharField(allow_blank=True, help_text="The annotator reads it beside the item.")
+    comment = serializers.CharField(allow_blank=True, help_text="The annotator sees it beside the item.")
 
 
 class Decision(Input):
@@ -90,7 +90,7 @@ def judged_item(request: Request, project: Project, item: str) -> Response:
     """Return what each annotator said of an item, for reviewers."""
     # What was written has no answers to set side by side: its key names a prompt.
     if item.startswith(f"{WRITE}:") or "\x00" in item or not adjudication.judged_by(project, item).exists():
-        raise Refused(404, item=f"Nobody has annotated {item[:60]!r} here; disagreements/ lists what there is.")
+        raise Refused(404, item=f"Nobody has annotated {item[:60]!r} here; disagreements/ lists the items.")
     answers = disagreements.answers_of(item)
     letters = {answer.pk: "ABCDEF"[index] for index, answer in enumerate(answers[:6])}
     annotations = disagreements.answers_to(project, item, letters)

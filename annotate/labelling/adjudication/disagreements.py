@@ -69,7 +69,7 @@ def answers_to(project: Project, key: str, letters: dict[int, str]) -> list[Answ
         words = "; ".join(text for row in rows if (text := words_of(row, letters)))
         comment = next((row.comment for row in rows if row.comment), "")
         seconds = next((row.seconds for row in rows if row.seconds is not None), None)
-        answers.append(Answer(assignment, words or "nothing that stands", comment, seconds))
+        answers.append(Answer(assignment, words or "no annotation that counts", comment, seconds))
     return answers
 
 

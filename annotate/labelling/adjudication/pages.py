@@ -59,7 +59,7 @@ def item(request: MemberRequest, project: Project, key: str) -> HttpResponse:
         )
     except Refused as refused:
         return _show(request, project, key, form_input.entered(request, refused))
-    messages.success(request, "Decided: it stands in the place of what the annotators said, which is kept.")
+    messages.success(request, "Decided. Your decision replaces the annotations, which are kept.")
     return redirect("adjudicate", project.slug)
 
 
@@ -71,7 +71,7 @@ def send_back(request: MemberRequest, project: Project, pk: int) -> HttpResponse
         adjudication.send_back(assignment=assignment, by=request.user, comment=comment)
     except Refused as refused:
         return refused_page(request, refused, project=project)
-    messages.success(request, "Sent back: it comes first when its annotator goes on, with your comment.")
+    messages.success(request, "Sent back. The annotator gets it first, with your comment.")
     return redirect("adjudicate-item", project.slug, assignment.item)
 
 
@@ -84,16 +84,16 @@ def decide_prompt(request: MemberRequest, project: Project, pk: int) -> HttpResp
         retirement.decide(prompt=prompt, by=request.user, take_out=take_out, reason=request.POST.get("reason", ""))
     except Refused as refused:
         return refused_page(request, refused, project=project)
-    messages.success(request, "It is out of the work." if take_out else "It is kept: people are asked about it again.")
+    messages.success(request, "The prompt is retired." if take_out else "The prompt is kept. Annotators get it again.")
     return redirect("adjudicate", project.slug)
 
 
 def _require_item(project: Project, key: str) -> None:
     if "\x00" in key:
-        raise Http404("No item has such a name.")
+        raise Http404("There is no such item.")
     is_known = key.split(":")[0] in (RATE, COMPARE, RANK) and adjudication.judged_by(project, key).exists()
     if not is_known and not project.assignments.filter(item=key, purpose=Assignment.Purpose.ADJUDICATION).exists():
-        raise Http404("Nobody has annotated such an item here.")
+        raise Http404("Nobody has annotated this item here.")
 
 
 def _show(

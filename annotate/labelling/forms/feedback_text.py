@@ -20,7 +20,7 @@ def describe_feedback(row: Feedback) -> str:
     if isinstance(row, Flag):
         return f"{'An answer' if row.completion_id else 'The prompt'}: {row.reason}"
     if isinstance(row, Demonstration):
-        return "An edited answer" if row.edited_from_id else "An answer of one’s own"
+        return "An edited answer" if row.edited_from_id else "A written answer"
     raise TypeError(f"{type(row).__name__} is no kind of feedback.")
 
 

@@ -28,16 +28,16 @@ class Mark:
 def read_marks(spans: object, completions: Sequence[Completion], labels: Sequence[Scale]) -> list[Mark]:
     """Return the spans in the order sent. Raises Refused at the first that is wrong."""
     if not isinstance(spans, list):
-        raise Refused(spans=f"This is no list of spans; {_LIKE}.")
+        raise Refused(spans=f"This is not a list of spans; {_LIKE}.")
     if spans and not labels:
-        raise Refused(spans="This project has no labels for spans; leave them out, or ask a manager to add some.")
+        raise Refused(spans="This project has no span labels; leave spans out, or ask a manager to add labels.")
     if len(spans) > MOST:
-        raise Refused(413, spans=f"There are {len(spans)} spans; mark at most {MOST}.")
+        raise Refused(413, spans=f"There are {len(spans)} spans; the limit is {MOST}.")
     by_id = {completion.pk: completion for completion in completions}
     names = [scale.name for scale in labels]
     marks = [_read(number, span, by_id, names) for number, span in enumerate(spans, start=1)]
     if len(set(marks)) < len(marks):
-        raise Refused(spans="The same characters are marked twice with one label; leave one of them out.")
+        raise Refused(spans="The same characters are marked twice with one label; remove one of the spans.")
     return marks
 
 
@@ -46,13 +46,13 @@ def _read(number: int, span: Any, by_id: dict[int, Completion], names: list[str]
         return Refused(spans=f"Span {number}: {problem}.")
 
     if not isinstance(span, dict) or set(span) != {"completion", "start", "end", "label"}:
-        raise refuse(f"this is no span; {_LIKE}")
+        raise refuse(f"this is not a span; {_LIKE}")
     completion = by_id.get(span["completion"]) if type(span["completion"]) is int else None
     if completion is None:
-        raise refuse("it marks an answer that is not part of this item; name one of those shown")
+        raise refuse("it marks an answer that is not part of this item; use one of the item's answers")
     start, end, label = span["start"], span["end"], span["label"]
     if type(start) is not int or type(end) is not int or not 0 <= start < end <= len(completion.text):
-        raise refuse(f"{start!r} to {end!r} is no part of its {len(completion.text)} characters, counted from 0")
+        raise refuse(f"{start!r} to {end!r} is not within its {len(completion.text)} characters, counted from 0")
     if label not in names:
-        raise refuse(f"{label!r} is no label of this project; use one of {', '.join(names)}")
+        raise refuse(f"{label!r} is not a label of this project; use one of {', '.join(names)}")
     return Mark(completion, start, end, label)

@@ -110,7 +110,7 @@ def check_winner(winner: object, strength: object) -> None:
 
 def check_text(field: str, text: object, limit: int) -> None:
     if not isinstance(text, str):
-        raise Refused(**{field: f"This is a text; {type(text).__name__} was sent."})
+        raise Refused(**{field: f"Send a text, not {type(text).__name__}."})
     if len(text) > limit:
         raise Refused(413, **{field: f"It has {len(text):,} characters; shorten it to {limit:,}."})
     if "\x00" in text:
@@ -129,7 +129,7 @@ def _check_comparison(submission: Submission) -> None:
     elif submission.strength is not None:
         raise Refused(strength="A strength needs a winner: model_a or model_b.")
     elif submission.text is None:
-        raise Refused(winner="Nothing was chosen; say which answer is better, or skip the item.")
+        raise Refused(winner="Choose which answer is better, or skip the item.")
 
 
 def _check_rating(submission: Submission, scales: Asked) -> None:
@@ -142,7 +142,7 @@ def _check_rating(submission: Submission, scales: Asked) -> None:
         _refuse_what_is_not_asked(submission, scales)
     if not submission.is_rating and submission.text is None and not submission.spans:
         asked = _names(scales) if declares_rating(scales) else "thumbs or stars"
-        raise Refused(stars=f"Nothing was rated; give {asked}, or skip the item.")
+        raise Refused(stars=f"Rate the answer: {asked}. Or skip the item.")
 
 
 def _refuse_what_is_not_asked(submission: Submission, scales: Asked) -> None:
@@ -153,7 +153,7 @@ def _refuse_what_is_not_asked(submission: Submission, scales: Asked) -> None:
     names = [scale.name for scale in scales[Scale.Kind.ASPECT]]
     for name in submission.aspects:
         if name not in names:
-            raise Refused(aspects=f"{name!r} is no aspect of this project; it asks for {_names(scales)}.")
+            raise Refused(aspects=f"{name!r} is not an aspect of this project; it asks for {_names(scales)}.")
 
 
 def _names(scales: Asked) -> str:
@@ -172,7 +172,7 @@ def check_aspects(aspects: object) -> None:
 
 def _check_ranking(submission: Submission, assignment: Assignment) -> None:
     if submission.rank is None and submission.text is None:
-        raise Refused(rank="Nothing was ranked; give each answer a place, or skip the item.")
+        raise Refused(rank="Give each answer a place, or skip the item.")
     if submission.rank is not None and (problem := rankings.problem(submission.rank, assignment.shown)):
         raise Refused(rank=problem)
 
@@ -187,20 +187,20 @@ def _check_required(submission: Submission, kind: Kind, scales: Asked) -> None:
             Scale.Kind.RANKING: (Kind.RANK, "rank", submission.rank),
         }.get(Scale.Kind(scale.kind))
         if field and field[0] == kind and field[2] is None:
-            raise Refused(**{field[1]: f"{scale.title} is needed for every item; give it, or skip the item."})
+            raise Refused(**{field[1]: f"{scale.title} is required for every item; fill it in, or skip the item."})
 
 
 def _check_demonstration(submission: Submission, assignment: Assignment) -> None:
     completions = assignment.completions
     if submission.edited_from is not None and submission.edited_from not in completions:
-        raise Refused(edited_from="That answer is not part of this item; name one of those shown, or none.")
+        raise Refused(edited_from="That answer is not part of this item; use one of the item's answers, or none.")
     if submission.text is None:
         return
     check_text("text", submission.text, settings.MAX_COMPLETION_CHARACTERS)
     if not submission.text.strip():
         raise Refused(text="The answer is empty; write one, or leave the field out.")
     if any(submission.text.strip() == completion.text.strip() for completion in completions):
-        raise Refused(text="This is an answer shown here, word for word; change it, or leave the field out.")
+        raise Refused(text="The text is equal to an answer of this item; change it, or leave the field empty.")
 
 
 def _check_seconds(seconds: Any) -> None:

@@ -62,17 +62,17 @@ def make_from_consensus(*, project: Project, by: User, key: str, **fields: Any) 
     kind, _, ids = key.partition(":")
     numbers = row_ids(ids.split(":"))
     if kind not in (RATE, COMPARE) or len(numbers) != (1 if kind == RATE else 2):
-        raise Refused(item=f"{key[:60]!r} is no item; write compare:12:15 or rate:12.")
+        raise Refused(item=f"{key[:60]!r} is not an item; use compare:12:15 or rate:12.")
     completions_by_id = Completion.objects.filter(prompt__project=project).select_related("prompt").in_bulk(numbers)
     if len(completions_by_id) != len(numbers):
-        raise Refused(item=f"{key} names no answers of {project}.")
+        raise Refused(item=f"{project} has no such answers: {key}.")
     completions = [completions_by_id[pk] for pk in sorted(numbers)]
     expected = fields.pop("expected", None) or consensus_of(completions)
     if expected is None:
         raise Refused(
             409,
-            item=f"People are not of one mind about {key}: at least {FEWEST_FOR_CONSENSUS} must have annotated it and "
-            f"{CONSENSUS:.0%} of them alike. Say by hand what is right.",
+            item=f"Annotators do not agree about {key}: at least {FEWEST_FOR_CONSENSUS} people and "
+            f"{CONSENSUS:.0%} of all must give the same answer. Choose the right answer yourself.",
         )
     return make(project=project, by=by, completions=completions, expected=expected, **fields)
 
@@ -134,17 +134,17 @@ def checked_expectation(kind: str, expected: Any) -> dict[str, list]:
         {"winner": set(Winner.values)} if kind == COMPARE else {"stars": set(range(1, 6)), "thumbs": {True, False}}
     )
     if not isinstance(expected, dict) or not expected:
-        raise Refused(expected=f"Say what is right, such as {_example(kind)}.")
+        raise Refused(expected=f"Choose the right answer, such as {_example(kind)}.")
     for name, values in expected.items():
         is_aspect = kind == RATE and str(name).startswith("aspects.") and len(str(name)) <= 48
         right_values: set | None = set(range(1, 6)) if is_aspect else allowed.get(name)
         if right_values is None:
             fields = ", ".join([*allowed, *(["aspects.<name>"] if kind == RATE else [])])
-            raise Refused(expected=f"{str(name)[:40]!r} is no field of this kind; there are {fields}.")
+            raise Refused(expected=f"{str(name)[:40]!r} is not a field of this kind; the fields are {fields}.")
         if not isinstance(values, list) or not values or not all(_is_one_of(value, right_values) for value in values):
-            raise Refused(expected=f"{name}: give a list of right values, such as {_example(kind)}.")
+            raise Refused(expected=f"{name}: send a list of right values, such as {_example(kind)}.")
         if len(set(values)) == len(right_values):
-            raise Refused(expected=f"{name}: every answer would be right; leave the field out.")
+            raise Refused(expected=f"{name}: all values are marked right; leave the field out.")
     return {name: sorted(set(values)) for name, values in expected.items()}
 
 
@@ -168,13 +168,13 @@ def _agreed(name: str, values: list[Any]) -> dict[str, list] | None:
 
 def _check_answers(project: Project, completions: list[Completion]) -> None:
     if len(completions) not in (1, 2) or len({c.pk for c in completions}) != len(completions):
-        raise Refused(completions="Name one answer to rate or two different ones to compare.")
+        raise Refused(completions="Choose one answer to rate, or two different answers to compare.")
     prompts = {c.prompt_id for c in completions}
     if len(prompts) != 1 or completions[0].prompt.project_id != project.pk:
-        raise Refused(completions=f"They must answer one prompt of {project}.")
+        raise Refused(completions=f"Both answers must be to the same prompt of {project}.")
     if completions[0].prompt.side != Split.TRAIN:
         raise Refused(
-            completions="Their prompt is in the eval split, where votes rank models; take one of the train split."
+            completions="The prompt is in the eval split, where votes rank models; choose one in the train split."
         )
 
 
@@ -190,7 +190,7 @@ def _check_once(item: GoldItem) -> None:
     ids = [pk for pk in (item.completion_a_id, item.completion_b_id) if pk]
     twin = standing_item(item.project, ids)
     if twin is not None and twin.pk != item.pk:
-        raise Refused(409, completions=f"The answer to this item is known already: it is gold item {twin.pk}.")
+        raise Refused(409, completions=f"This is already gold item {twin.pk}; change that one.")
 
 
 def _checked_explanation(text: Any) -> str:

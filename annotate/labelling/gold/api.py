@@ -52,12 +52,14 @@ class GoldChange(Input):
     explanation = serializers.CharField(required=False, allow_blank=True)
     is_tutorial = serializers.BooleanField(required=False)
     position = serializers.IntegerField(required=False, min_value=0, max_value=30000)
-    retired = serializers.BooleanField(required=False, help_text="true: nobody is asked it any more.")
+    retired = serializers.BooleanField(required=False, help_text="true: annotators no longer get it.")
 
 
 class Pause(Input):
     username = serializers.CharField(max_length=150)
-    note = serializers.CharField(required=False, allow_blank=True, default="", help_text="Why, or a note to them.")
+    note = serializers.CharField(
+        required=False, allow_blank=True, default="", help_text="The reason of a pause, or a note to the annotator."
+    )
     paused = serializers.BooleanField()
 
 
@@ -109,7 +111,7 @@ def pauses(request: Request, project: Project) -> Response:
     username, note = pause.validated_data["username"], pause.validated_data["note"]
     user = User.objects.filter(username=username).first()
     if user is None:
-        raise Refused(400, username=f"Nobody here is called {username!r}.")
+        raise Refused(400, username=f"There is no account {username!r} here; check the spelling.")
     if pause.validated_data["paused"]:
         member = gold.pause(project=project, user=user, by=request.user, reason=note)
     else:
@@ -120,11 +122,14 @@ def pauses(request: Request, project: Project) -> Response:
 def _make(project: Project, request: Request, fields: dict[str, Any]) -> GoldItem:
     key, ids = fields.pop("item", None), fields.pop("completions", None)
     if bool(key) == bool(ids):
-        raise Refused(400, item="Name an item such as compare:12:15, or its completions, and not both.")
+        raise Refused(400, item="Send an item such as compare:12:15, or its completions, not both.")
     if key:
         return gold_items.make_from_consensus(project=project, by=request.user, key=key, **fields)
     if "expected" not in fields:
-        raise Refused(400, expected="Say what is right; only with `item` can it be left to what people agree on.")
+        raise Refused(
+            400,
+            expected="Send the right answer; only with `item` you can leave it out and use the annotators’ agreement.",
+        )
     rows = Completion.objects.filter(prompt__project=project).select_related("prompt").in_bulk(ids)
     if missing := [pk for pk in ids if pk not in rows]:
         raise Refused(400, completions=f"There is no completion {missing[0]} in {project}.")

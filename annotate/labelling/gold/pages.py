@@ -56,7 +56,7 @@ def change(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
             )
     except Refused as refused:
         return refused_page(request, refused, project=project)
-    messages.success(request, "It is changed. What was answered before stays as it was scored.")
+    messages.success(request, "The gold item is saved. Earlier answers keep their score.")
     return redirect("gold", project.slug)
 
 
@@ -66,7 +66,7 @@ def from_annotation(request: MemberRequest, project: Project, kind: str, pk: int
     """Show an annotation as the gold item that it would make; POST makes it."""
     annotation = proposals.annotation_of(project, kind, pk)
     if annotation is None:
-        raise Http404("There is no such annotation of one answer or of two here.")
+        raise Http404("There is no such rating or comparison here.")
     proposal = proposals.proposal_of(annotation)
     if request.method != "POST":
         return _propose(request, project, proposal)
@@ -119,10 +119,10 @@ def lift(request: MemberRequest, project: Project) -> HttpResponse:
     try:
         if request.POST.get("do") == "pause":
             gold.pause(project=project, user=user, by=request.user, reason=request.POST.get("note", ""))
-            messages.success(request, f"{user} is paused, and reads why.")
+            messages.success(request, f"{user} is paused and sees the reason.")
         else:
             gold.lift(project=project, user=user, by=request.user, note=request.POST.get("note", ""))
-            messages.success(request, f"{user} may go on, and reads your note first.")
+            messages.success(request, f"{user} can continue and sees your note first.")
     except Refused as refused:
         return refused_page(request, refused, project=project)
     return redirect("gold", project.slug)

@@ -108,14 +108,14 @@ def lift(*, project: Project, user: User, by: User, note: str = "") -> Membershi
     require(by, "manage", project)
     member = Membership.objects.filter(project=project, user=user).first()
     if member is None or member.paused_at is None:
-        raise Refused(409, username=f"{user} is not paused in {project}; there is nothing to lift.")
+        raise Refused(409, username=f"{user} is not paused in {project}.")
     note = note.strip()
     if len(note) > 2000 or "\x00" in note:
         raise Refused(note="Keep the note within 2,000 characters, without null characters.")
     reason = member.paused_reason
     member.paused_at, member.paused_reason, member.warned_at = None, "", None
     member.gold_since = timezone.now()
-    member.notice = f"**Your pause is lifted.** {note}".strip()
+    member.notice = f"**Your pause has ended.** {note}".strip()
     _save(member, by, "member.lifted", {"paused": [reason, None]}, note)
     return member
 
@@ -126,10 +126,10 @@ def pause(*, project: Project, user: User, by: User | None, reason: str) -> Memb
         require(by, "manage", project)
     reason = reason.strip()
     if not reason or len(reason) > 200 or "\x00" in reason:
-        raise Refused(reason="Give the reason in 1 to 200 characters; the person paused reads it.")
+        raise Refused(reason="Enter a reason of 1 to 200 characters; the paused person sees it.")
     member = Membership.objects.filter(project=project, user=user).first()
     if member is None or member.paused_at is not None:
-        raise Refused(409, username=f"{user} is {'paused already' if member else 'no member'} in {project}.")
+        raise Refused(409, username=f"{user} is {'already paused' if member else 'not a member'} in {project}.")
     _pause(member, reason, by)
     return member
 
@@ -159,9 +159,9 @@ def _warn(member: Membership, now: Standing) -> None:
     member.notice = "\n\n".join(
         [
             f"**{now.right} of your last {now.answered} items with a known answer were right.** Please take more time "
-            "and read the guidelines once more. If it goes on like this, your work here is paused until a manager has "
-            "looked at it. What you have annotated so far stands.",
-            *(["Where you and the known answers parted:"] if explanations else []),
+            "and read the guidelines again. If your results stay low, your work here is paused until a manager has "
+            "checked it. Your annotations so far stay as they are.",
+            *(["Items where your answer differs from the known answer:"] if explanations else []),
             *(f"- {text}" for text in dict.fromkeys(explanations)),
         ]
     )

@@ -101,7 +101,7 @@ def edit(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
         feedback.revise(assignment=assignment, by=request.user, **form_input.submission(request, assignment))
     except Refused as refused:
         return show(request, project, assignment, form_input.entered(request, refused), editing=True)
-    messages.success(request, "What you said is changed; the earlier words stand in your history as withdrawn.")
+    messages.success(request, "Your annotation is changed. Your history keeps the old version as withdrawn.")
     address = reverse("annotate-history", args=[project.slug])
     return HttpResponseClientRedirect(address) if request.htmx else redirect(address)
 
@@ -131,7 +131,7 @@ def flag(request: MemberRequest, project: Project) -> HttpResponse:
     if request.htmx:
         context = {"project": project, "assignment": assignment, "reason": reason, "query": kind_query(request)}
         return render(request, "annotate/labelling/labelling_flagged.html", context)
-    messages.success(request, "The reviewers will see it. The item is still yours to annotate.")
+    messages.success(request, "The reviewers will see it. You can still annotate the item.")
     return _redirect(request, project)
 
 
@@ -156,7 +156,7 @@ def _submit(request: MemberRequest, project: Project, assignment: Assignment) ->
         return show(request, project, assignment, form_input.entered(request, refused))
     response = _go_on(request, project, f"Sent: {words}")
     if not request.htmx and 0 < done_today(project, request.user) == project.daily_goal:
-        messages.success(request, f"That is today’s goal: {project.daily_goal}. Thank you.")
+        messages.success(request, f"You have reached today’s goal: {project.daily_goal}. Thank you.")
     return response
 
 
@@ -167,7 +167,7 @@ def _once(request: MemberRequest, name: str, assignment: Assignment, act: Callab
 def _flagged(assignment: Assignment, pk: str | None) -> Completion | None:
     """Return the completion that was pointed at; "" is the prompt."""
     if pk is None and len(assignment.completions) > 1:
-        raise Refused(completion="Say first what you mean: the prompt, or one of the answers.")
+        raise Refused(completion="Choose what it is about: the prompt, or one of the answers.")
     if not pk:
         return None
     for completion in assignment.completions:

@@ -85,7 +85,7 @@ def show(
     """Show the page of an item, or of what there is instead. `send_to`: where its form goes, when not to the next
     item. `sent`: what was sent just now, in words."""
     if assignment is not None and assignment.user_id != request.user.pk:
-        refused = Refused(403, assignment="This item was handed to someone else; go on with your own next one.")
+        refused = Refused(403, assignment="Somebody else has this item. Continue with your next one.")
         return refused_page(request, refused, project=project)
     entered = entered or (form_input.taken_back(assignment) if assignment else form_input.Entered())
     closed = project.assignments.filter(user=request.user, state__in=["submitted", "skipped"]).exclude(

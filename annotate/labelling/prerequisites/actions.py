@@ -52,17 +52,19 @@ def check(project: Project, member: Membership | None) -> None:
     if member is None:
         return
     if member.notice:
-        raise NotYet(WARNING, "There is a message about your work; read it first, then go on.")
+        raise NotYet(WARNING, "There is a message about your work; read it before you continue.")
     newest = getattr(member, "newest_guideline", None)
     if project.must_read_guidelines and newest and (member.guideline_read or 0) < newest:
-        raise NotYet(GUIDELINES, f"Version {newest} of the guidelines is in force; read it first, then go on.")
+        raise NotYet(GUIDELINES, f"Version {newest} of the guidelines is new; read it before you continue.")
     if getattr(member, "has_tutorial", False) and member.tutorial_passed_at is None:
         raise NotYet(TUTORIAL, "A short tutorial comes before the first item.")
 
 
 def check_pause(project: Project, member: Membership | None) -> None:
     if member is not None and member.paused_at:
-        raise NotYet(PAUSED, f"You are paused in {project}: {member.paused_reason} A manager of it can lift this.")
+        raise NotYet(
+            PAUSED, f"You are paused in {project}: {member.paused_reason} A manager of the project can end the pause."
+        )
 
 
 def guidelines_read(*, project: Project, user: User, version: int | None = None) -> Guideline | None:
@@ -73,7 +75,7 @@ def guidelines_read(*, project: Project, user: User, version: int | None = None)
     if guideline is None:
         return None
     if version not in (None, guideline.version):
-        raise Refused(409, guidelines=f"Version {guideline.version} came into force meanwhile; read that one.")
+        raise Refused(409, guidelines=f"Version {guideline.version} is newer; read that version.")
     if (member.guideline_read or 0) < guideline.version:
         member.guideline_read = guideline.version
         member.save(update_fields=["guideline_read"])
@@ -107,5 +109,5 @@ def _membership(project: Project, user: User) -> Membership:
     require(user, "judge", project)
     member = Membership.objects.filter(project=project, user=user).first()
     if member is None:
-        raise Refused(403, project=f"You are no member of {project}, so that nothing comes before your next item.")
+        raise Refused(403, project=f"You are not a member of {project}.")
     return member

@@ -139,7 +139,7 @@ def coming_next(project: Project, limit: int = 10) -> list[Coming]:
         entries = QueueEntry.objects.filter(project=project, kind=kind, level__lt=project.overlap)
         for entry in entries.order_by("level", "lot")[: max(1, limit // 4)]:
             times = int(entry.level)
-            coming.append(Coming(kind, entry.prompt_id, "", f"annotated least: {times} of {project.overlap} times"))
+            coming.append(Coming(kind, entry.prompt_id, "", f"least annotated: {times} of {project.overlap} times"))
     return coming
 
 

@@ -79,12 +79,12 @@ class _Read(DeclaredViewSet):
     def retrieve(self, request: Request, pk: str) -> Response:
         return Response(self.out(find(self.get_queryset(), pk, self.table.__name__.lower())))
 
-    @extend_schema(request=NewStatus, description="A manager holds, excludes or counts a row; it is never edited.")
+    @extend_schema(request=NewStatus, description="Managers hold, exclude or count a row. Rows are never edited.")
     @action(detail=True, methods=["post"], url_path="status")
     def change_status(self, request: Request, pk: str) -> Response:
         row = find(self.get_queryset(), pk, self.table.__name__.lower())
         if not can(request.user, "manage", row.project):
-            raise Refused(403, authorization=f"Only managers of {row.project} change what counts; ask one.")
+            raise Refused(403, authorization=f"Only managers of {row.project} can change the status; ask one of them.")
         new_status = NewStatus(data=request.data)
         new_status.is_valid(raise_exception=True)
         set_status(rows=[row], by=request.user, **new_status.validated_data)
@@ -100,7 +100,9 @@ class _Feedback(_Read):
         fields, is_list = read_one_or_many(self.form, request.data)
         slugs = {row["project"] for row in fields}
         if len(slugs) > 1:
-            raise Refused(400, project="One request may add to one project; send one for each.")
+            raise Refused(
+                400, project="All rows of a request must be in one project; send one request for each project."
+            )
         return self._add(request, find_project(request.user, slugs.pop()), fields, is_list)
 
     @idempotent()  # what was sent is checked before: SQLite has one writer
@@ -113,7 +115,7 @@ class _Feedback(_Read):
 
 def _number(value: str, name: str) -> int:
     if (number := whole_number(value, None)) is None:
-        raise Refused(400, **{name: f"{value!r} is no id; give a whole number."})
+        raise Refused(400, **{name: f"{value!r} is not an id; send a whole number."})
     return number
 
 
@@ -122,7 +124,8 @@ def _created(form: type[Input], output: type[serializers.Serializer]) -> Any:
         request=form(many=True),
         responses={201: output(many=True)} | refusals(400, 403, 404, 413),
         parameters=[IDEMPOTENCY_KEY],
-        description="Import one or a list, taken whole or not at all. They count as the importer's.",
+        description="Import one row or a list; a list is imported completely or not at all. The importer is the "
+        "author.",
     )
 
 

@@ -53,7 +53,7 @@ def parse_battles(text: str, models: QuerySet[LanguageModel]) -> Battles:
     numbers = [row_id(part) for part in text.split("-")]
     found = models.in_bulk(numbers)
     if len(numbers) > 2 or len(found) != len(numbers):
-        raise Refused(404, pair=f"There is no pair {text[:60]} here; write the numbers of two models, like 7-9.")
+        raise Refused(404, pair=f"There is no pair {text[:60]} here; use the numbers of two models, such as 7-9.")
     return Battles(*(found[number] for number in numbers))
 
 

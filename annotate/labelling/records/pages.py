@@ -96,7 +96,7 @@ def vote_status(request: MemberRequest, project: Project, kind: str, pk: int) ->
         set_status(rows=[row], status=status, reason=request.POST.get("reason", ""), by=request.user)
     except Refused as refused:
         return refused_page(request, refused, project=project)
-    messages.success(request, f"The {kind} is {status} now; the ledger keeps who said so and why.")
+    messages.success(request, f"The {kind} is now {status}. The ledger records who changed it and why.")
     query = _query(request.GET)
     return redirect(f"{reverse('votes', args=[project.slug])}?kind={kind}{'&' if query else ''}{query}#{kind}-{pk}")
 

@@ -51,7 +51,7 @@ class ComparisonIn(FeedbackIn):
             problem = f"is required: give {', '.join(required[:-1])} and {required[-1]}."
             raise serializers.ValidationError({name: problem for name in missing})
         if as_texts and {"completion_a", "completion_b", "winner"} & fields.keys():
-            raise serializers.ValidationError({"chosen": "Give either texts or ids of completions, not both."})
+            raise serializers.ValidationError({"chosen": "Send either texts or ids of completions, not both."})
         return fields
 
 
@@ -63,7 +63,7 @@ class DemonstrationIn(FeedbackIn):
 
 class FeedbackOut(serializers.ModelSerializer):
     project = serializers.SlugField(source="project.slug")
-    author = serializers.SerializerMethodField(help_text="A name, for those who may review and for one's own rows.")
+    author = serializers.SerializerMethodField(help_text="The username; only for reviewers and for your own rows.")
 
     def get_author(self, row: Any) -> str | None:
         is_shown = row.project_id in self.context["reviewable"] or row.author_id == self.context["me"]
@@ -122,7 +122,7 @@ def add(table: type[Any], *, project: Project, rows: Sequence[Given], by: User) 
     """Import the rows, all or none, and return them. Refused with the place and the field of each one that is wrong."""
     sources = {row["source"] for row in rows}
     if len(sources) > 1:
-        raise Refused(400, source="One request brings one import; send one for each source.")
+        raise Refused(400, source="All rows of a request need the same source; send one request for each source.")
     if table is Comparison and any("chosen" in row for row in rows):
         return _add_texts(project, rows, sources.pop(), by)
     checked = _CHECKS[table](project, rows)
@@ -134,7 +134,10 @@ def _add_texts(project: Project, rows: Sequence[Given], source: str, by: User) -
         raise Refused(400, **{f"{mixed[0]}.chosen": "Send pairs as texts and pairs by ids in two requests."})
     for field in ("strength", "comment"):
         if offending := [i for i, row in enumerate(rows) if row[field]]:
-            raise Refused(400, **{f"{offending[0]}.{field}": "Pairs of texts carry none; add the completions first."})
+            raise Refused(
+                400,
+                **{f"{offending[0]}.{field}": "Pairs of texts cannot have this field; create the completions first."},
+            )
     pairs = [transcripts.Pair([dict(turn) for turn in row["prompt"]], row["chosen"], row["rejected"]) for row in rows]
     return import_pairs(project=project, pairs=pairs, source=source, by=by)
 
@@ -148,7 +151,7 @@ def _ratings(project: Project, rows: Sequence[Given]) -> list[Given]:
             raise Refused(400, stars=f"{row['stars']} is not a whole number from 1 to 5.")
         check_aspects(row["aspects"])
         if row["thumbs"] is None and row["stars"] is None and not row["aspects"]:
-            raise Refused(400, stars="Nothing was rated; give thumbs, stars or aspects.")
+            raise Refused(400, stars="The rating is empty; send thumbs, stars or aspects.")
         fields = {name: row[name] for name in ("thumbs", "stars", "aspects", "comment")}
         return {"prompt": completion.prompt, "completion": completion, **fields}
 
@@ -162,10 +165,10 @@ def _comparisons(project: Project, rows: Sequence[Given]) -> list[Given]:
     def check(row: Given) -> Given:
         a, b = (_among(completions, row, end) for end in ends)
         if a == b:
-            raise Refused(400, completion_b="Nothing is compared with itself; give two completions.")
+            raise Refused(400, completion_b="Both completions are the same; send two different ones.")
         if a.prompt_id != b.prompt_id:
             raise Refused(
-                400, completion_b=f"It answers another prompt than completion {a.pk}; give one that does not."
+                400, completion_b=f"It answers another prompt than completion {a.pk}; send two answers to one prompt."
             )
         check_winner(row["winner"], row["strength"])
         fields = {name: row[name] for name in ("winner", "strength", "comment")}

@@ -47,7 +47,9 @@ def take_next(*, project: Project, by: User) -> Assignment | None:
     nothing is due."""
     require(by, "review", project)
     if not project.review_percent:
-        raise Refused(409, project="Nothing is drawn for review here; a manager sets the share in the settings.")
+        raise Refused(
+            409, project="This project draws no items for review; a manager can set the share in the settings."
+        )
     prerequisites.check(project, prerequisites.member_of(project, by))
     with transaction.atomic():
         project.lock()

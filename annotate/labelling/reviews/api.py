@@ -15,7 +15,7 @@ from annotate.models import Project
 
 
 class FiguresOut(serializers.Serializer):
-    percent = serializers.IntegerField(help_text="The share of work annotated once that is drawn.")
+    percent = serializers.IntegerField(help_text="The share of items with one annotation that is drawn for review.")
     due = serializers.IntegerField()
     reviewed = serializers.IntegerField()
     agreed = serializers.IntegerField()
@@ -27,7 +27,7 @@ class FiguresOut(serializers.Serializer):
 @extend_schema(
     methods=["POST"],
     request=None,
-    responses={200: AssignmentOut, 204: OpenApiResponse(description="Nothing is due that you may look at.")}
+    responses={200: AssignmentOut, 204: OpenApiResponse(description="There is nothing for you to review.")}
     | refusals(403, 404, 409),
 )
 @in_project(get="review", post="review")

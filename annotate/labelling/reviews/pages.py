@@ -33,7 +33,9 @@ def reviews(request: MemberRequest, project: Project) -> HttpResponse:
             return refused_page(request, refused, project=project)
         if assignment is not None:
             return redirect("review", project.slug, assignment.pk)
-        messages.info(request, "Nothing is due that you may look at: what is left is your own, or in other hands.")
+        messages.info(
+            request, "There is nothing for you to review: the items left are your own or with other reviewers."
+        )
     context = {"project": project, "figures": present.figures_of(project)}
     return render(request, "annotate/labelling/reviews.html", context)
 
@@ -55,7 +57,7 @@ def review(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
         entered = form_input.entered(request, refused)
         return item_page.show(request, project, assignment, entered, send_to=request.path)
     if present.do_agree(project, assignment.item):
-        messages.success(request, "You do not disagree with the first annotation: both stand below.")
+        messages.success(request, "You agree with the first annotation. Both are shown below.")
     else:
         messages.warning(request, "You disagree: send the first annotation back, or let another reviewer decide.")
     address = reverse("adjudicate-item", args=[project.slug, assignment.item])

@@ -23,12 +23,12 @@ def add(*, project: Project, by: User | None, kind: str, name: str, title: str =
     """Return a new scale. Refused when its name stands, also where it is retired: bring that one back instead."""
     _require(by, project)
     if kind not in Kind.values:
-        raise Refused(kind=f"{kind!r} is no kind of scale; use one of {', '.join(Kind.values)}.")
+        raise Refused(kind=f"{kind!r} is not a kind of scale; use one of {', '.join(Kind.values)}.")
     if not name:
-        raise Refused(name="Give it a name, such as helpful: letters, digits, hyphens and underscores.")
+        raise Refused(name="Enter a name such as helpful: letters, digits, hyphens and underscores.")
     if standing := project.scales.filter(kind=kind, name=name).first():
-        remedy = "bring it back" if standing.retired_at else "change that one"
-        raise Refused(409, name=f"There is a {kind} scale called {name!r}; {remedy}, or take another name.")
+        remedy = "bring it back" if standing.retired_at else "change that scale"
+        raise Refused(409, name=f"There is a {kind} scale called {name!r}; {remedy}, or choose another name.")
     scale = Scale(project=project, kind=kind, name=name, title=title.strip() or _title(name))
     _apply(scale, {"position": project.scales.count(), **fields})
     with transaction.atomic():
@@ -45,11 +45,9 @@ def change(*, scale: Scale, by: User | None, name: str | None = None, **fields: 
     old_values = _audit_fields(scale)
     if name is not None and name != scale.name:
         if in_use(scale):
-            raise Refused(
-                409, name=f"Annotations have the name {scale.name!r}; retire the scale and add one with the new name."
-            )
+            raise Refused(409, name=f"Annotations use the name {scale.name!r}; retire the scale and add a new one.")
         if scale.project.scales.filter(kind=scale.kind, name=name).exists():
-            raise Refused(409, name=f"There is a {scale.kind} scale called {name!r}; take another name.")
+            raise Refused(409, name=f"There is a {scale.kind} scale called {name!r}; choose another name.")
         scale.name = name
     _apply(scale, fields)
     return _save(scale, old_values, "scale.changed", by)
@@ -76,7 +74,7 @@ def delete(*, scale: Scale, by: User | None) -> None:
     project = scale.project
     _require(by, project)
     if in_use(scale):
-        raise Refused(409, scale=f"Annotations have been given by {scale.title}; retire it instead.")
+        raise Refused(409, scale=f"Annotations use {scale.title}; retire it instead.")
     with transaction.atomic():
         audit.record(
             action="scale.deleted",
@@ -119,13 +117,15 @@ def _audit_fields(scale: Scale) -> dict[str, Any]:
 def _apply(scale: Scale, fields: dict[str, Any]) -> None:
     if unknown := fields.keys() - set(FIELDS):
         field = sorted(unknown)[0]
-        raise Refused(**{field: f"This is no field of a scale; there are name, {', '.join(FIELDS)}."})
+        raise Refused(**{field: f"A scale has no such field; the fields are name, {', '.join(FIELDS)}."})
     for field, value in fields.items():
         setattr(scale, field, value.strip() if isinstance(value, str) else value)
     if len(scale.definition) > MAX_DEFINITION_CHARACTERS:
         raise Refused(413, definition=f"Keep the definition within {MAX_DEFINITION_CHARACTERS:,} characters.")
     if scale.kind == Kind.SPAN and scale.is_required:
-        raise Refused(is_required="Spans mark what there is to mark: nobody can be made to find some; leave this off.")
+        raise Refused(
+            is_required="Spans cannot be required, because an answer may have nothing to mark; turn this off."
+        )
     try:
         scale.full_clean(exclude=["project"], validate_constraints=False)
     except ValidationError as error:
@@ -136,7 +136,9 @@ def _refuse_too_many(scale: Scale) -> None:
     kind, limit = Kind(scale.kind), MOST.get(Kind(scale.kind), 1)
     if scale.project.scales.filter(kind=kind, retired_at=None).exclude(pk=scale.pk).count() >= limit:
         subject = (
-            f"This project has its {kind} scale" if limit == 1 else f"This project has {limit} scales of this kind"
+            f"This project already has its {kind} scale"
+            if limit == 1
+            else f"This project already has {limit} scales of this kind"
         )
         raise Refused(409, kind=f"{subject}; change or retire {'it' if limit == 1 else 'one'} first.")
 

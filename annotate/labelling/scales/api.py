@@ -19,7 +19,9 @@ from annotate.models import Project, Scale
 
 class ScaleFields(Input):
     title = serializers.CharField(max_length=80, required=False)
-    definition = serializers.CharField(required=False, allow_blank=True, help_text="Markdown, beside the scale.")
+    definition = serializers.CharField(
+        required=False, allow_blank=True, help_text="Markdown. Annotators see it beside the scale."
+    )
     low = serializers.CharField(max_length=80, required=False, allow_blank=True)
     high = serializers.CharField(max_length=80, required=False, allow_blank=True)
     is_required = serializers.BooleanField(required=False)
@@ -28,16 +30,20 @@ class ScaleFields(Input):
 
 class NewScale(ScaleFields):
     kind = Choice(Scale.Kind.choices)
-    name = serializers.SlugField(max_length=40, help_text="As data has it. Never changed once somebody has answered.")
+    name = serializers.SlugField(
+        max_length=40, help_text="The name in data. It cannot change after the first annotation."
+    )
 
 
 class ScaleChange(ScaleFields):
-    name = serializers.SlugField(max_length=40, required=False, help_text="Only while nobody has answered by it.")
-    retired = serializers.BooleanField(required=False, help_text="Asked for no more; false brings it back.")
+    name = serializers.SlugField(max_length=40, required=False, help_text="Only before the first annotation.")
+    retired = serializers.BooleanField(
+        required=False, help_text="true: annotators no longer see it; false brings it back."
+    )
 
 
 class DeclaredScaleOut(serializers.ModelSerializer):
-    in_use = serializers.SerializerMethodField(help_text="Annotations have its name: it is retired, never deleted.")
+    in_use = serializers.SerializerMethodField(help_text="Annotations use it, so it can be retired but not deleted.")
 
     class Meta:
         model = Scale
@@ -78,7 +84,7 @@ class Interface(Input):
     interface = serializers.CharField(
         max_length=LONGEST, trim_whitespace=False, help_text="Label Studio's labelling XML, or Argilla's settings.json."
     )
-    apply = serializers.BooleanField(required=False, default=False, help_text="Add them; else nothing is changed.")
+    apply = serializers.BooleanField(required=False, default=False, help_text="true: add them; false: only propose.")
 
 
 class ProposedScaleOut(serializers.Serializer):
@@ -87,14 +93,14 @@ class ProposedScaleOut(serializers.Serializer):
     title = serializers.CharField()
     definition = serializers.CharField()
     is_required = serializers.BooleanField()
-    origin = serializers.CharField(help_text="What it comes from.")
+    origin = serializers.CharField(help_text="The part of the interface that it comes from.")
 
 
 class ProposedOut(serializers.Serializer):
     new = ProposedScaleOut(many=True)
-    standing = ProposedScaleOut(many=True, help_text="Of their name or kind a scale stands already, and stays.")
+    standing = ProposedScaleOut(many=True, help_text="Scales that exist already under this name or of this kind.")
     settings = serializers.ListField(child=serializers.CharField(), help_text="Settings of the project to switch on.")
-    notes = serializers.ListField(child=serializers.CharField(), help_text="What has no scale here.")
+    notes = serializers.ListField(child=serializers.CharField(), help_text="What was not converted, and why.")
 
 
 @extend_schema(
@@ -130,7 +136,7 @@ def propose(request: Request, project: Project) -> Response:
 )
 @extend_schema(
     methods=["DELETE"],
-    responses={204: OpenApiResponse(description="It is gone; nobody had used it.")} | refusals(403, 404, 409),
+    responses={204: OpenApiResponse(description="Deleted; no annotation used it.")} | refusals(403, 404, 409),
 )
 @in_project(get="read", patch="manage", delete="manage")
 def scale(request: Request, project: Project, pk: str) -> Response:
@@ -149,7 +155,7 @@ def _changed(project: Project, scale: Scale, request: Request) -> Scale:
     fields = dict(scale_change.validated_data)
     retired = fields.pop("retired", None)
     if not fields and retired is None:
-        raise Refused(400, title="Nothing is to be changed; send at least one field.")
+        raise Refused(400, title="The request changes nothing; send at least one field.")
     if fields:
         actions.change(scale=scale, by=request.user, **fields)
     if retired is not None:

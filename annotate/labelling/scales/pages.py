@@ -45,26 +45,26 @@ def _do(request: MemberRequest, project: Project) -> str:
     action = request.POST.get("do", "add")
     if action == "take":
         taken = proposing.take(project=project, text=request.POST.get("interface", ""), by=request.user)
-        return f"{len(taken.new)} scales are added; each is asked for from the next item on."
+        return f"{len(taken.new)} scales are added. Annotators see them from the next item on."
     if action == "add":
         kind, name = request.POST.get("kind", ""), request.POST.get("name", "").strip()
         new_scale = actions.add(project=project, by=request.user, kind=kind, name=name, **_fields(request))
-        return f"{new_scale.title} is asked for from the next item on."
+        return f"{new_scale.title} is added. Annotators see it from the next item on."
     scale = get_object_or_404(project.scales, pk=row_id(request.POST.get("scale", "")))
     if action == "change":
         name = request.POST.get("name", scale.name).strip()
         actions.change(scale=scale, by=request.user, name=name, **_fields(request))
-        return f"{scale.title} is changed."
+        return f"{scale.title} is saved."
     if action == "retire":
         actions.retire(scale=scale, by=request.user)
-        return f"{scale.title} is asked for no more; what was said by it stays."
+        return f"{scale.title} is retired. Its annotations stay."
     if action == "bring-back":
         actions.bring_back(scale=scale, by=request.user)
-        return f"{scale.title} is asked for again."
+        return f"{scale.title} is back. Annotators see it from the next item on."
     if action == "delete":
         actions.delete(scale=scale, by=request.user)
-        return f"{scale.title} is deleted; nobody had used it."
-    raise Refused(do=f"{action!r} is nothing that is done to scales.")
+        return f"{scale.title} is deleted. No annotation used it."
+    raise Refused(do=f"{action!r} is not an action for scales.")
 
 
 def _fields(request: MemberRequest) -> dict[str, Any]:

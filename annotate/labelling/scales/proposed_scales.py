@@ -49,15 +49,15 @@ def propose(text: str) -> Proposal:
     """Return what the text proposes. Raises ValueError in words where it is neither XML of Label Studio nor JSON of
     Argilla's settings."""
     if len(text) > LONGEST:
-        raise ValueError(f"At most {LONGEST:,} characters; give the labelling interface alone.")
+        raise ValueError(f"The text is longer than {LONGEST:,} characters; paste only the labelling interface.")
     begins = text.lstrip("\ufeff \t\r\n")
     if begins.startswith("<"):
         return _label_studio(begins)
     if begins.startswith("{"):
         return _of_json(begins)
     raise ValueError(
-        "Give Label Studio's labelling XML (Settings, Labeling Interface, Code), which begins with <View>, or "
-        "Argilla's settings.json, which begins with {."
+        "Paste Label Studio's labelling XML (Settings, Labeling Interface, Code), which starts with <View>, or "
+        "Argilla's settings.json, which starts with {."
     )
 
 
@@ -75,12 +75,12 @@ class _Found:
         if any(one.kind == kind and one.name == slug for one in self.scales):
             return  # the same, asked of another answer
         if not slug or (is_single and any(one.kind == kind for one in self.scales)):
-            self.notes.append(f"{origin}: a project has one scale of this kind, and another one proposes it.")
+            self.notes.append(f"{origin}: a project has only one scale of this kind, and another part already uses it.")
             return
         if slug != name:
-            self.notes.append(f"{origin}: its name becomes {slug}; annotations in their files stay under {name!r}.")
+            self.notes.append(f"{origin}: its name becomes {slug}; exported files keep the name {name!r}.")
         if kind == "span" and sum(one.kind == "span" for one in self.scales) >= _MOST_LABELS:
-            self.notes.append(f"{origin}: a project has at most {_MOST_LABELS} labels for spans; {name!r} is left out.")
+            self.notes.append(f"{origin}: a project has at most {_MOST_LABELS} span labels; {name!r} is left out.")
             return
         self.scales.append(ProposedScale(kind, slug, (title or _title(name))[:80], origin, **more))
         self.asks[ask] = None
@@ -94,25 +94,27 @@ class _Found:
         self.add(kind, "stars" if kind == "stars" else name.removeprefix(guessing.ASPECT), origin,
                  ask="asks_ratings", **more)  # fmt: skip
         if (low, high) != (1, 5):
-            self.note(origin, f"it went from {low:g} to {high:g}; here it is 1 to 5, and other numbers are not read.")
+            self.note(
+                origin, f"its values are {low:g} to {high:g}; here they are 1 to 5, and an import skips other values."
+            )
 
     def choices(self, name: str, origin: str, values: Sequence[str], answers: Sequence[str], **more: Any) -> None:
         """One of several words: a winner between two answers, or thumbs for one."""
         if guessing.is_flag(name):
-            self.note(origin, "problems are flagged here beside every item, without a scale.")
+            self.note(origin, "not needed: annotators can flag problems of every item.")
         elif len(answers) > 1 and values and all(_is_winner(value, answers) for value in values):
             self.add("comparison", "better", origin, ask="asks_comparisons", **more)
         elif len(answers) < 2 and values and all(guessing.thumbs(value) is not None for value in values):
             self.add("thumbs", "thumbs", origin, ask="asks_ratings", **more)
         else:
-            self.note(origin, f"choices of other words ({', '.join(values[:6])}) have no scale here.")
+            self.note(origin, f"choices with other values ({', '.join(values[:6])}) have no matching scale.")
 
     def text(self, name: str, origin: str) -> None:
         if guessing.is_comment(name):
-            self.note(origin, "a comment stands beside every item here, without a scale.")
+            self.note(origin, "not needed: every item has a comment field.")
         else:
             self.asks["asks_answers"] = None
-            self.note(origin, "people write an answer: the project asks for answers.")
+            self.note(origin, "people write an answer, so the project turns on written answers.")
 
     def done(self) -> Proposal:
         return Proposal(tuple(self.scales), tuple(self.asks), tuple(self.notes))
@@ -139,11 +141,11 @@ def _answers(names: Iterable[str]) -> tuple[str, ...]:
 
 def _label_studio(text: str) -> Proposal:
     if "<!" in re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL):
-        raise ValueError("It has a DOCTYPE or CDATA, which a labelling interface has not; give the <View> alone.")
+        raise ValueError("The XML has a DOCTYPE or CDATA; paste only the <View> element.")
     try:
         root = ElementTree.fromstring(text)
     except ElementTree.ParseError as error:
-        raise ValueError(f"It is no XML: {error}.") from error
+        raise ValueError(f"This is not valid XML: {error}.") from error
     found = _Found()
     shown = {tag.get("name", ""): tag.get("value", "").lstrip("$") for tag in root.iter() if tag.tag in _TEXTS}
     has_list = any(tag.tag == "List" for tag in root.iter())
@@ -157,7 +159,9 @@ def _label_studio(text: str) -> Proposal:
             _control(tag, found, ("a", "b") if has_list else answers, header)
             header = ""
     if not found.scales and not found.asks and not found.notes:
-        raise ValueError("It asks for nothing: no Rating, Choices, Pairwise, Ranker, Labels or TextArea is in it.")
+        raise ValueError(
+            "The interface has no Rating, Choices, Pairwise, Ranker, Labels or TextArea; paste the whole <View>."
+        )
     return found.done()
 
 
@@ -182,7 +186,7 @@ def _control(tag: ElementTree.Element, found: _Found, answers: Sequence[str], he
         case "TextArea":
             found.text(name, origin)
         case _ if tag.get("toName"):
-            found.note(origin, "it has no scale here.")
+            found.note(origin, "no matching scale here.")
 
 
 def _number(value: str | None, default: float) -> float:
@@ -196,12 +200,12 @@ def _of_json(text: str) -> Proposal:
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"It is no JSON: {error}.") from error
+        raise ValueError(f"This is not valid JSON: {error}.") from error
     if isinstance(content.get("label_config"), str):  # a project as Label Studio's API gives it
         return _label_studio(content["label_config"].strip())
     questions = content.get("questions")
     if not isinstance(questions, list) or not all(isinstance(one, Mapping) for one in questions):
-        raise ValueError("It has no questions, as Argilla's settings.json has; in a data set it lies in .argilla/.")
+        raise ValueError("It has no questions; use Argilla's settings.json from the folder .argilla/ of a data set.")
     return _argilla(content, questions)
 
 
@@ -212,7 +216,7 @@ def _argilla(content: Mapping[str, Any], questions: Sequence[Mapping[str, Any]])
     for one in questions:
         _question(one, found, answers)
     if content.get("guidelines"):
-        found.note("guidelines", "take them over under Guidelines: people read them before the first item.")
+        found.note("guidelines", "copy them to the page Guidelines; annotators read them before the first item.")
     overlap = content.get("distribution")
     if isinstance(overlap, Mapping) and isinstance(overlap.get("min_submitted"), int) and overlap["min_submitted"] > 1:
         found.note("distribution", f"set the overlap to {overlap['min_submitted']} in the project's settings.")
@@ -247,6 +251,6 @@ def _question(question: Mapping[str, Any], found: _Found, answers: Sequence[str]
         case "text":
             found.text(name, origin)
         case _ if guessing.is_flag(name):
-            found.note(origin, "problems are flagged here beside every item, without a scale.")
+            found.note(origin, "not needed: annotators can flag problems of every item.")
         case _:
-            found.note(origin, "it has no scale here.")
+            found.note(origin, "no matching scale here.")

@@ -14,9 +14,9 @@ def change(*, user: User, keys: Mapping[str, object]) -> dict[str, str]:
     """Set the keys of some actions; the others stay. Refuses all of them when two actions would share a key."""
     for name, key in keys.items():
         if name not in DEFAULTS:
-            raise Refused(**{str(name)[:80]: f"No such action; they are {', '.join(DEFAULTS)}."})
+            raise Refused(**{str(name)[:80]: f"There is no such action; the actions are {', '.join(DEFAULTS)}."})
         if not isinstance(key, str):
-            raise Refused(**{name: "A key is a text: one letter, digit or sign, or Enter."})
+            raise Refused(**{name: "Use one letter, digit or sign, or Enter."})
     new_keys = merged(user.shortcuts) | {name: normal(str(key)) for name, key in keys.items()}
     if wrong := problems(new_keys):
         raise Refused(**wrong)

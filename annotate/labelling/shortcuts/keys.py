@@ -44,21 +44,21 @@ GROUPS = (
         "On every item",
         ("send", "Send", "Enter"),
         ("skip", "Skip, with a reason", "s"),
-        ("flag", "Flag: report that something is wrong with it", "r"),
-        ("undo", "Undo the last one", "u"),
+        ("flag", "Flag: report a problem", "r"),
+        ("undo", "Undo the last annotation", "u"),
         ("comment", "Comment", "m"),
         ("write", "Write or edit an answer", "w"),
         ("guidelines", "Guidelines, open or closed", "g"),
-        ("definitions", "What the scales mean", "i"),
+        ("definitions", "Definitions of the scales", "i"),
         ("earlier", "Earlier questions, open or closed", "q"),
-        ("plain", "Plain text or laid out", "p"),
-        ("fold", "Fold the controls away, and back", "v"),
-        ("history", "What you have annotated", "h"),
+        ("plain", "Plain text or formatted", "p"),
+        ("fold", "Fold or unfold the controls", "v"),
+        ("history", "My history", "h"),
         beside=(),
     ),
     _group(
         "answers",
-        "Where answers are not compared",
+        "When rating or ranking",
         *((f"answer_{letter}", f"Go to answer {letter.upper()}", letter) for letter in LETTERS),
     ),
     _group(
@@ -66,7 +66,7 @@ GROUPS = (
         "Rating",
         ("thumbs_up", "Thumbs up", "y"),
         ("thumbs_down", "Thumbs down", "n"),
-        *((f"step_{n}", f"{n} on the scale marked", str(n)) for n in range(1, 6)),
+        *((f"step_{n}", f"Choose {n} on the active scale", str(n)) for n in range(1, 6)),
         ("next_scale", "Next scale", "j"),
         ("previous_scale", "Previous scale", "k"),
         beside=("everywhere", "answers"),
@@ -81,16 +81,16 @@ GROUPS = (
     _group(
         "rank",
         "Ranking",
-        *((f"place_{n}", f"Place {n} for the answer marked", str(n)) for n in range(1, 7)),
+        *((f"place_{n}", f"Place {n} for the active answer", str(n)) for n in range(1, 7)),
         ("better", "One place better", "k"),
         ("worse", "One place worse", "j"),
-        ("equal", "The same as the one above", "="),
+        ("equal", "Same place as the answer above", "="),
         beside=("everywhere", "answers"),
     ),
     _group(
         "mark",
-        "While words are selected",
-        *((f"label_{n}", f"Mark them with label {n}", str(n)) for n in range(1, 10)),
+        "When words are selected",
+        *((f"label_{n}", f"Mark the words with label {n}", str(n)) for n in range(1, 10)),
         beside=(),  # its keys are asked before all others, and only while words are selected
     ),
 )
@@ -138,7 +138,7 @@ def problems(keys: Mapping[str, str]) -> dict[str, str]:
                 problems_by_action[action.name] = wrong
             elif key in used_keys:
                 problems_by_action[action.name] = (
-                    f"{key.upper()} is the key of “{LABELS[used_keys[key]]}” already; choose another."
+                    f"{key.upper()} is already the key of “{LABELS[used_keys[key]]}”; choose another key."
                 )
             used_keys.setdefault(key, action.name)
     return problems_by_action
@@ -162,7 +162,7 @@ _RIVALS = _rivals()
 
 def _unusable(key: str) -> str:
     if key in FIXED or key.lower() == "escape":
-        return f"{key} is kept for {FIXED.get(key, FIXED['Escape'])}; choose another."
+        return f"{key} is reserved for {FIXED.get(key, FIXED['Escape'])}; choose another key."
     if key != "Enter" and (len(key) != 1 or not key.isprintable() or key.isspace()):
         return "Use one letter, digit or sign, or Enter."
     return ""

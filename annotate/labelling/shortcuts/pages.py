@@ -44,10 +44,10 @@ def shortcuts(request: MemberRequest) -> HttpResponse:
 def _changed(request: MemberRequest) -> HttpResponse:
     if "reset" in request.POST:
         actions.reset(user=request.user)
-        messages.success(request, "All keys are what they were at first.")
+        messages.success(request, "All keys are reset to the defaults.")
     else:
         actions.change(user=request.user, keys=_sent(request))
-        messages.success(request, "Your keys are saved, and stand beside the buttons.")
+        messages.success(request, "Your keys are saved. The buttons show them.")
     return redirect(_back(request) or "shortcuts")
 
 

@@ -58,9 +58,9 @@ def lesson_of(assignment: Assignment, by: User) -> Lesson:
     assignment_lifecycle.require_owner(assignment, by)
     gold_item = assignment.gold
     if assignment.purpose != _TUTORIAL or gold_item is None:
-        raise Refused(404, assignment="This is no tutorial item; only those are explained.")
+        raise Refused(404, assignment="This is not a tutorial item; only tutorial items have an explanation.")
     if assignment.gold_passed is None:
-        raise Refused(409, assignment="Answer it first; then it is explained.")
+        raise Refused(409, assignment="Annotate the item first; then you can read its explanation.")
     ids = list(_all(assignment.project).values_list("pk", flat=True))
     number = ids.index(gold_item.pk) + 1 if gold_item.pk in ids else len(ids)
     expected = gold.expected_of(gold_item, assignment)

@@ -17,7 +17,9 @@ from annotate.models import Assignment, Membership, Project
 
 
 class Version(Input):
-    version = serializers.IntegerField(required=False, min_value=1, help_text="Which was read; left out: the newest.")
+    version = serializers.IntegerField(
+        required=False, min_value=1, help_text="The version that was read; by default the newest."
+    )
 
 
 class Read(serializers.Serializer):
@@ -64,7 +66,8 @@ def message(request: Request, project: Project) -> Response:
 
 @extend_schema(
     request=None,
-    responses={200: AssignmentOut, 204: OpenApiResponse(description="All of it is answered.")} | refusals(403, 404),
+    responses={200: AssignmentOut, 204: OpenApiResponse(description="All tutorial items are answered.")}
+    | refusals(403, 404),
 )
 @in_project(post="judge")
 def next_lesson(request: Request, project: Project) -> Response:

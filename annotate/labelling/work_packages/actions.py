@@ -84,17 +84,20 @@ def give(*, project: Project, by: User, selection: Selection, terms: Terms) -> W
     n_each = len(users) if terms.per_prompt is None else terms.per_prompt
     if not 1 <= n_each <= len(users):
         raise Refused(
-            per_prompt=f"{n_each} people for each prompt cannot be had of {len(users)}; give 1 to {len(users)}."
+            per_prompt=f"You chose {len(users)} people, so {n_each} for each prompt is too many; enter 1 to "
+            f"{len(users)}."
         )
     with transaction.atomic():
         project.lock()
         prompts = list(matching(project, selection).values_list("pk", flat=True)[: selection.limit])
         if not prompts:
-            raise Refused(409, prompts="No prompt agrees with this that is open and kept for nobody; choose others.")
+            raise Refused(409, prompts="No open, unassigned prompt matches; change the filters.")
         if len(prompts) * n_each > MOST_ROWS:
             most = MOST_ROWS // n_each
             raise Refused(
-                413, limit=f"For {n_each} people each, give at most {most:,} prompts at once; make two packages."
+                413,
+                limit=f"With {n_each} people for each prompt, assign at most {most:,} prompts at once; make two "
+                "packages.",
             )
         package = WorkPackage.objects.create(
             project=project,
@@ -127,10 +130,10 @@ def take_back(*, package: WorkPackage, by: User, username: str = "") -> int:
         if username:
             rows = rows.filter(user__username=username)
             if not rows.exists():
-                raise Refused(404, username=f"{username!r} was given nothing of this package.")
+                raise Refused(404, username=f"{username!r} has no work in this package.")
         n = rows.close(ReservedPrompt.State.RELEASED)
         if not n:
-            raise Refused(409, package="Nothing is left of it: all is done or taken back.")
+            raise Refused(409, package="Nothing is left in this package: all is done or taken back.")
         if not package.reserved.open().exists():
             package.ended_at = timezone.now()
             package.save(update_fields=["ended_at"])
@@ -143,17 +146,16 @@ def _check(selection: Selection, terms: Terms) -> None:
     name = terms.name.strip()
     if len(name) > LONGEST_NAME or "\x00" in name:
         raise Refused(
-            name=f"Give the package a name of at most {LONGEST_NAME} characters, or none; people see it beside their "
-            "work."
+            name=f"Use a name of at most {LONGEST_NAME} characters, or none; people see it beside their work."
         )
     for field in ("category", "source"):
         if "\x00" in getattr(selection, field):
             raise Refused(**{field: "It contains a null character, which no prompt has; remove it."})
     if not 1 <= selection.limit <= MOST_PROMPTS:
-        raise Refused(limit=f"{selection.limit:,} prompts cannot be given at once; give 1 to {MOST_PROMPTS:,}.")
+        raise Refused(limit=f"{selection.limit:,} prompts are too many at once; enter 1 to {MOST_PROMPTS:,}.")
     now = timezone.now()
     if terms.until is not None and not now < terms.until <= now + timedelta(days=LONGEST_DAYS):
-        raise Refused(until=f"Give a day from tomorrow on, within {LONGEST_DAYS} days, or leave it empty.")
+        raise Refused(until=f"Choose a day from tomorrow on, within {LONGEST_DAYS} days, or leave it empty.")
 
 
 def _name_of(n_prompts: int) -> str:
@@ -165,7 +167,7 @@ def _users(project: Project, names: Iterable[str]) -> list[User]:
     members = {member.user.username: member.user for member in assignable(project)}
     if missing := [name for name in wanted if name not in members]:
         raise Refused(
-            people=f"{', '.join(missing[:5])} cannot be given work: they are no members, or paused. See People."
+            people=f"{', '.join(missing[:5])} cannot get work: they are not members, or they are paused. See People."
         )
     if not wanted:
         raise Refused(people="Choose at least one person.")

@@ -20,13 +20,19 @@ from annotate.models import Project, WorkPackage
 class NewPackage(Input):
     name = serializers.CharField(
         max_length=actions.LONGEST_NAME, required=False, allow_blank=True, default="",
-        help_text="Left out: by its prompts and the day.",
+        help_text="By default made from the filters and the date.",
     )  # fmt: skip
     people = serializers.ListField(child=serializers.CharField(max_length=150), min_length=1, max_length=1000)
     per_prompt = serializers.IntegerField(
-        required=False, allow_null=True, default=None, min_value=1, help_text="Of the people; left out: all of them."
+        required=False,
+        allow_null=True,
+        default=None,
+        min_value=1,
+        help_text="How many of the people get each prompt; by default all.",
     )
-    is_exclusive = serializers.BooleanField(required=False, default=True, help_text="Nobody else is asked meanwhile.")
+    is_exclusive = serializers.BooleanField(
+        required=False, default=True, help_text="Nobody else gets these prompts meanwhile."
+    )
     until = serializers.DateTimeField(required=False, allow_null=True, default=None)
     category = serializers.CharField(required=False, allow_blank=True, default="", max_length=60)
     source = serializers.CharField(required=False, allow_blank=True, default="", max_length=200)
@@ -57,7 +63,7 @@ class PackageOut(serializers.ModelSerializer):
 
 class TakeBack(Input):
     username = serializers.CharField(
-        required=False, allow_blank=True, default="", max_length=150, help_text="Empty: of all."
+        required=False, allow_blank=True, default="", max_length=150, help_text="Empty: of all people."
     )
 
 
@@ -65,7 +71,7 @@ class PackageLine(serializers.Serializer):
     id = serializers.IntegerField(source="package.pk")
     name = serializers.CharField(source="package.name")
     people = serializers.IntegerField()
-    given = serializers.IntegerField(help_text="Prompts, once for each of their people.")
+    given = serializers.IntegerField(help_text="Prompts; each counts once for each person who has it.")
     done = serializers.IntegerField()
     left = serializers.IntegerField()
 

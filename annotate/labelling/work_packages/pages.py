@@ -33,7 +33,7 @@ def packages(request: MemberRequest, project: Project) -> HttpResponse:
         )
     except Refused as refused:
         return _show(request, project, request.POST, errors=refused.errors, status=refused.status)
-    messages.success(request, f"{package.name} is given: it comes first when these people go on.")
+    messages.success(request, f"{package.name} is assigned. These people get it first.")
     return redirect("package", project.slug, package.pk)
 
 
@@ -47,7 +47,7 @@ def package(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
             n = actions.take_back(package=work, by=request.user, username=request.POST.get("username", ""))
         except Refused as refused:
             return refused_page(request, refused, project=project)
-        messages.success(request, f"{n} prompts are taken back; the queue hands them to others. What was said stays.")
+        messages.success(request, f"{n} prompts are taken back; the queue gives them to others. Annotations stay.")
         return redirect("package", project.slug, pk)
     shares = present.shares_of(work)
     total = {name: sum(getattr(share, name) for share in shares) for name in ("given", "done", "left", "released")}
@@ -121,7 +121,7 @@ def _end_of(day: str) -> datetime | None:
     except ValueError:
         date = None
     if date is None:
-        raise Refused(until=f"{day[:40]!r} is no day; write it as 2026-12-24, or leave it empty.")
+        raise Refused(until=f"{day[:40]!r} is not a date; use the form 2026-12-24, or leave it empty.")
     return timezone.make_aware(datetime.combine(date, time(23, 59, 59)))
 
 

@@ -21,10 +21,10 @@ SIGN_IN = "sign-in"  # the name of those that POST auth/token/ gives
 MOST_SIGN_INS = 20
 # What each scope is for, in the order in which they widen.
 MAY = {
-    ApiToken.Scope.READ: "read what any member of your projects may read, and change nothing",
+    ApiToken.Scope.READ: "read what any member of your projects can read, and change nothing",
     ApiToken.Scope.JUDGE: "also annotate: rate, compare, vote, attack",
     ApiToken.Scope.RESEARCH: "also import, export, freeze datasets, start and stop runs, talk with models",
-    ApiToken.Scope.MANAGE: "all that you may do, with settings, people, webhooks and tokens",
+    ApiToken.Scope.MANAGE: "everything that you may do, including settings, people, webhooks and tokens",
 }
 
 
@@ -33,13 +33,13 @@ def make(*, user: User, name: str, scope: str, days: int = DAYS) -> tuple[ApiTok
     require_to_make(user)
     name = name.strip()
     if not name or len(name) > 60 or not name.isprintable():
-        raise Refused(name="Name it in 1 to 60 characters, after the program or machine that is to use it.")
+        raise Refused(name="Enter a name of 1 to 60 characters, such as the program or machine that uses it.")
     if scope not in ApiToken.Scope.values:
         raise Refused(scope=f"{scope!r} is unknown; use one of {', '.join(ApiToken.Scope.values)}.")
     if not 1 <= days <= MOST_DAYS:
         raise Refused(days=f"{days} is not a number of days from 1 to {MOST_DAYS}.")
     if live_of(user).count() >= MOST:
-        raise Refused(409, name=f"You have {MOST} tokens already; revoke those that no program uses any more.")
+        raise Refused(409, name=f"You already have {MOST} tokens; revoke those that no program uses.")
     return _make(user, name, scope, timedelta(days=days))
 
 
@@ -47,7 +47,9 @@ def require_to_make(person: User) -> None:
     """Require who may make or revoke tokens: somebody signed in, or a token of full scope; a narrow one must not widen
     itself."""
     if person.token_scope not in ("", ApiToken.Scope.MANAGE):
-        raise Refused(403, token="This token may not make or revoke tokens; sign in, or use one with the scope manage.")
+        raise Refused(
+            403, token="This token cannot create or revoke tokens; sign in, or use a token with the scope manage."
+        )
 
 
 def sign_in(user: User) -> str:
@@ -68,7 +70,7 @@ def renew(*, token: ApiToken) -> str:
 def revoke(*, token: ApiToken, by: User) -> None:
     with transaction.atomic():
         if not ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now()):
-            raise Refused(409, token="It is revoked already.")
+            raise Refused(409, token="The token is already revoked.")
         audit.record(action="token.revoked", about=token, by=by)
 
 

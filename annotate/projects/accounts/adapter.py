@@ -44,7 +44,7 @@ def require_patience(*, name: str, address: str, wider: tuple[tuple[str, int], .
         everybody = f"sign-in:{network}"
         if count(everybody, seconds=SECONDS) > TRIES_OF_ADDRESS * factor:
             wait = remaining(everybody, seconds=SECONDS)
-            raise TooMany(wait, password="Too many tries from where you are. Wait a minute, then try again.")
+            raise TooMany(wait, password="Too many tries from your network address. Wait a minute, then try again.")
 
 
 def require_patience_of_network(*, action: str, wider: tuple[tuple[str, int], ...]) -> None:
@@ -54,7 +54,7 @@ def require_patience_of_network(*, action: str, wider: tuple[tuple[str, int], ..
         if count(key, seconds=SECONDS) > POSTS_OF_ADDRESS * factor:
             raise TooMany(
                 remaining(key, seconds=SECONDS),
-                network="Too many tries from where you are. Wait a minute, then try again.",
+                network="Too many tries from your network address. Wait a minute, then try again.",
             )
 
 
@@ -75,7 +75,7 @@ def require_patience_with_codes(user: User) -> None:
     key = f"code:{user.pk}"
     if count(key, seconds=CODE_SECONDS) > CODES:
         wait = remaining(key, seconds=CODE_SECONDS)
-        raise TooMany(wait, code=f"Too many codes. Wait {wait // 60 + 1} minutes, then give the newest one.")
+        raise TooMany(wait, code=f"Too many codes. Wait {wait // 60 + 1} minutes, then enter the newest code.")
 
 
 def is_second_factor_right(user: User, code: str) -> bool:
@@ -105,7 +105,7 @@ class EndsTheTokens:
         pass
 
     def get_help_text(self) -> str:
-        return "A new one signs you out everywhere else, and programs need new tokens."
+        return "A new password signs you out everywhere else and revokes your API tokens."
 
     def password_changed(self, password: str, user: User) -> None:
         tokens.revoke_all(user)

@@ -22,7 +22,11 @@ class SignIn(Input):
     username = serializers.CharField(max_length=150)
     password = serializers.CharField(max_length=4096, trim_whitespace=False)
     code = serializers.CharField(
-        max_length=40, required=False, allow_blank=True, default="", help_text="Of the second factor, for who has one."
+        max_length=40,
+        required=False,
+        allow_blank=True,
+        default="",
+        help_text="The code of the second factor, if the account has one.",
     )
 
 
@@ -45,9 +49,9 @@ def token(request: Request) -> Response:
     require_patience(**credentials, wider=wider_of(request._request))
     user = authenticate(request._request, **sign_in.validated_data)
     if user is None:
-        raise Refused(400, password="This username and this password do not belong together; check both.")
+        raise Refused(400, password="The username or the password is wrong; check both.")
     was_right(**credentials)
     if is_mfa_enabled(user) and not is_second_factor_right(user, code):
-        raise Refused(400, code="Give the code that the app shows just now, or a recovery code not used before.")
+        raise Refused(400, code="Enter the code that the app shows now, or an unused recovery code.")
     note_sign_in(user=user, means="program")
     return Response({"token": tokens.sign_in(user)})

@@ -21,8 +21,8 @@ from annotate.projects.accounts.adapter import (
 )
 
 NO_MAIL = (
-    "This installation sends no mail, so that no link can come to you. Ask whoever runs it: "
-    "`manage.py changepassword` gives an account a new password."
+    "This installation sends no e-mail, so it cannot send you a link. Ask its operator: "
+    "`manage.py changepassword` sets a new password."
 )
 
 

@@ -16,10 +16,14 @@ from annotate.projects.accounts import actions
 
 
 class NewToken(Input):
-    name = serializers.CharField(max_length=60, help_text="After the program or machine that is to use it.")
-    scope = Choice(ApiToken.Scope.choices, help_text="Each may what those before it may.")
+    name = serializers.CharField(max_length=60, help_text="For example the program or machine that uses it.")
+    scope = Choice(ApiToken.Scope.choices, help_text="Each scope includes the scopes before it.")
     days = serializers.IntegerField(
-        min_value=1, max_value=actions.MOST_DAYS, required=False, default=actions.DAYS, help_text="Until it runs out."
+        min_value=1,
+        max_value=actions.MOST_DAYS,
+        required=False,
+        default=actions.DAYS,
+        help_text="Days until it expires.",
     )
 
 
@@ -30,7 +34,7 @@ class ApiTokenOut(serializers.ModelSerializer):
 
 
 class TokenMade(ApiTokenOut):
-    token = serializers.CharField(help_text="Send it as `Authorization: Token …`. Told only now.")
+    token = serializers.CharField(help_text="Send it as `Authorization: Token …`. Shown only now.")
 
     class Meta(ApiTokenOut.Meta):
         fields = (*ApiTokenOut.Meta.fields, "token")  # type: ignore[assignment]
@@ -67,5 +71,5 @@ def my_token(request: Request, pk: str) -> Response:
 def renew_token(request: Request) -> Response:
     """Make a new token of the same name, scope and lifetime; the one that this was asked with stops working."""
     if not isinstance(request.auth, ApiToken):
-        raise Refused(400, token="This renews the token that it is asked with; POST auth/tokens/ makes one.")
+        raise Refused(400, token="This renews the token of the request; use POST auth/tokens/ to create one.")
     return Response({"token": actions.renew(token=request.auth)})

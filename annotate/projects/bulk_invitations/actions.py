@@ -67,7 +67,7 @@ def send(*, project: Project, by: User, right: Collection[lists.Line]) -> list[I
         if again.wrong:
             raise Refused(409, people=describe(again.wrong))
         if not right:
-            raise Refused(people="No line of the list is right, so that nobody is invited.")
+            raise Refused(people="Every line of the list has errors, so nobody was invited; correct the lines.")
         _refuse_too_many(by, len(right), now)
         made = Invitation.objects.bulk_create(_invitation(project, line, by, now) for line in right)
         batches = ", ".join(sorted({line.batch for line in right if line.batch})) or "no batch"
@@ -88,7 +88,7 @@ def send_again(*, project: Project, by: User, batch: str) -> tuple[int, int]:
     """
     require(by, "manage", project)
     if not settings.EMAIL_NOTICES_FROM:
-        raise Refused(409, batch="This installation sends no mail; download the links and hand them over instead.")
+        raise Refused(409, batch="This installation sends no e-mail; download the links and send them yourself.")
     now = timezone.now()
     with transaction.atomic():
         project.lock()
@@ -113,7 +113,7 @@ def withdraw(*, project: Project, by: User, batch: str) -> int:
         project.lock()
         n = project.invitations.unanswered().filter(batch=batch).update(revoked_at=timezone.now())
         if not n:
-            raise Refused(409, batch="None of its invitations is open: all are accepted or taken back.")
+            raise Refused(409, batch="There are no open invitations: all are accepted or withdrawn.")
         audit.record(action="invitations.revoked", about=f"{n} of {_named(batch)}", by=by, project=project)
     return n
 
@@ -190,14 +190,14 @@ def _refuse_too_many(by: User, n: int, now: datetime) -> None:
         wait = int((first + _DAY - now).total_seconds()) if asked else int(_DAY.total_seconds())
         raise TooMany(
             wait,
-            people=f"You have invited {asked:,} people in a day and may invite {MAILS_A_DAY:,}: wait or send fewer.",
+            people=f"You can invite {MAILS_A_DAY:,} people a day, and this would be {asked:,}; wait, or invite fewer.",
         )
 
 
 def _nothing_to_send(n_recent: int) -> str:
     if n_recent:
-        return f"All {n_recent} that are open were sent within the last hour or are on their way; wait for that."
-    return "None of its invitations is open: all are accepted or taken back."
+        return f"All {n_recent} open invitations were sent within the last hour or are being sent; wait an hour."
+    return "There are no open invitations: all are accepted or withdrawn."
 
 
 def _named(batch: str) -> str:

@@ -84,9 +84,9 @@ def read(text: str, defaults: Defaults, *, members: Collection[str] = (), invite
     columns, rows = _columns(rows)
     entries = [entry for number, cells in rows for entry in _entries(number, cells, columns)]
     if not entries:
-        raise Refused(people="The list names nobody; give one address on each line.")
+        raise Refused(people="The list is empty; enter one address on each line.")
     if len(entries) > MOST_LINES:
-        raise Refused(413, people=f"The list names {len(entries):,} people; invite at most {MOST_LINES:,} at once.")
+        raise Refused(413, people=f"The list has {len(entries):,} people; invite at most {MOST_LINES:,} at once.")
     return check([_line(number, named, defaults) for number, named in entries], members=members, invited=invited)
 
 
@@ -137,7 +137,9 @@ def _line(number: int, named: dict[str, str], defaults: Defaults) -> Line:
     address = parseaddr(written)[1] if "<" in written else written
     problems: tuple[Problem, ...] = ()
     if extra := named.get("extra"):
-        problems = (Problem("line", f"It goes on with {extra[:40]!r}; there are only {', '.join(COLUMNS)}."),)
+        problems = (
+            Problem("line", f"There are extra values from {extra[:40]!r} on; the columns are {', '.join(COLUMNS)}."),
+        )
     return Line(
         number,
         address or written,
@@ -152,29 +154,29 @@ def _address(
     line: Line, first: dict[str, int], members: Collection[str], invited: Collection[str]
 ) -> Iterator[Problem]:
     if not line.email:
-        yield Problem("email", "There is no address; add one, or remove the line.")
+        yield Problem("email", "The address is missing; add it, or remove the line.")
         return
     try:
         validate_email(line.email)
         if len(line.email) > LONGEST_ADDRESS:
             raise ValidationError("too long")
     except ValidationError:
-        yield Problem("email", f"{line.email[:60]!r} is no e-mail address; correct it, or remove the line.")
+        yield Problem("email", f"{line.email[:60]!r} is not an e-mail address; correct it, or remove the line.")
         return
     key = line.email.lower()
     if key in first:
-        yield Problem("email", f"{line.email} is on line {first[key]} already; remove one of the two.")
+        yield Problem("email", f"{line.email} is already on line {first[key]}; remove one of the two.")
     elif key in members:
-        yield Problem("email", f"{line.email} is a member already; change the role under People instead.")
+        yield Problem("email", f"{line.email} is already a member; change the role under People instead.")
     elif key in invited:
-        yield Problem("email", f"{line.email} has an invitation that is still good; send that again instead.")
+        yield Problem("email", f"{line.email} has a valid invitation already; send it again instead.")
 
 
 def _others(line: Line) -> Iterator[Problem]:
     yield from line.problems
     if line.role not in Role.values:
-        yield Problem("role", f"{line.role[:40]!r} cannot be given; use one of {', '.join(Role.values)}.")
+        yield Problem("role", f"{line.role[:40]!r} is not a role; use one of {', '.join(Role.values)}.")
     if line.language and not _LANGUAGE.fullmatch(line.language):
-        yield Problem("language", f"{line.language[:40]!r} is no code of a language; use one such as de or pt-BR.")
+        yield Problem("language", f"{line.language[:40]!r} is not a language code; use one such as de or pt-BR.")
     if len(line.batch) > LONGEST_BATCH:
         yield Problem("batch", f"It has {len(line.batch)} characters; keep it within {LONGEST_BATCH}.")

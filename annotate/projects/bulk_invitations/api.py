@@ -31,7 +31,7 @@ class NewInvitations(Input):
     language = serializers.CharField(max_length=60, required=False, allow_blank=True, default="")
     batch = serializers.CharField(max_length=200, required=False, allow_blank=True, default="")
     leave_out_wrong = serializers.BooleanField(required=False, default=False)
-    dry_run = serializers.BooleanField(required=False, default=False, help_text="Check, and make nothing.")
+    dry_run = serializers.BooleanField(required=False, default=False, help_text="Only check the list.")
 
 
 class WrongLine(serializers.Serializer):

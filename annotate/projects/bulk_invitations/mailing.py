@@ -22,7 +22,7 @@ from annotate.projects.bulk_invitations.actions import link
 
 AT_ONCE = 10  # of one round: others of the background worker's tasks wait for it
 LEASE = timedelta(minutes=10)
-UNSURE = "The sender stopped while it sent this: it may have arrived. Ask, or send it again."
+UNSURE = "Sending was interrupted, so the e-mail may or may not have arrived. Ask the person, or send it again."
 _LONGEST = 200
 _Mail = Invitation.Mail
 log = logging.getLogger("assay.invitations")
@@ -38,7 +38,7 @@ def send_waiting() -> bool:
     try:
         connection.open()
     except OSError as error:
-        waiting.update(mail_problem=f"The mail server does not answer ({error}); it is tried again."[:_LONGEST])
+        waiting.update(mail_problem=f"The mail server does not answer ({error}). Assay tries again."[:_LONGEST])
         raise
     try:
         for pk in list(waiting.values_list("pk", flat=True)[:AT_ONCE]):

@@ -41,12 +41,12 @@ def invitations(request: MemberRequest, project: Project) -> HttpResponse:
         if "send" not in request.POST:
             return _form(request, project, form, preview=preview)
         if preview.wrong and not form["leave_out"]:
-            left_out = f"Nothing was sent. Correct the {len(preview.wrong)} lines below, or say that they are left out."
+            left_out = f"Nothing was sent. Correct the {len(preview.wrong)} lines below, or choose to leave them out."
             return _form(request, project, form, preview=preview, errors={"people": left_out}, status=400)
         made = actions.send(project=project, by=request.user, right=preview.right)
     except Refused as refused:
         return _form(request, project, form, errors=refused.errors, status=refused.status)
-    way = "Their mails are on their way." if settings.EMAIL_NOTICES_FROM else "Download their links and hand them over."
+    way = "The e-mails are being sent." if settings.EMAIL_NOTICES_FROM else "Download the links and send them."
     messages.success(request, f"{len(made)} people are invited. {way}")
     names = {invitation.batch for invitation in made}
     return redirect(_batch_page(project, names.pop())) if len(names) == 1 else redirect("invitations", project.slug)
@@ -73,8 +73,8 @@ def batch(request: MemberRequest, project: Project) -> HttpResponse:
 def send_again(request: MemberRequest, project: Project) -> HttpResponse:
     def act(name: str) -> str:
         sent, recent = actions.send_again(project=project, by=request.user, batch=name)
-        return f"{sent} mails are on their way again." + (
-            f" {recent} were sent within the last hour." if recent else ""
+        return f"{sent} e-mails are being sent again." + (
+            f" {recent} were not sent again, because they were sent within the last hour." if recent else ""
         )
 
     return _act(request, project, act)
@@ -84,7 +84,7 @@ def send_again(request: MemberRequest, project: Project) -> HttpResponse:
 def withdraw(request: MemberRequest, project: Project) -> HttpResponse:
     def act(name: str) -> str:
         n = actions.withdraw(project=project, by=request.user, batch=name)
-        return f"{n} invitations are taken back; their links no longer work. Whoever accepted stays a member."
+        return f"{n} invitations are withdrawn; their links no longer work. People who accepted stay members."
 
     return _act(request, project, act)
 

@@ -54,7 +54,7 @@ def _prompts(project: Project, address: str) -> Station:
 def _completions(project: Project, address: str) -> Station:
     answers = Completion.objects.filter(prompt__project=project)
     n = answers.aggregate(all=Count("id"), own=Count("id", filter=Q(model=None)))
-    line = f"{n['all'] - n['own']:,} by models" + (f", {n['own']:,} brought" if n["own"] else "")
+    line = f"{n['all'] - n['own']:,} by models" + (f", {n['own']:,} imported" if n["own"] else "")
     return Station("completions", "Completions", n["all"], line, address)
 
 
@@ -79,7 +79,7 @@ def _annotations(project: Project) -> Station:
 def _models(project: Project) -> Station:
     competing = project.contestants.filter(left_at=None, model__retired_at=None).count()
     served = default_model(project)
-    line = f"serves {served.name}" if served else "none is served by default"
+    line = f"serves {served.name}" if served else "no default model"
     return Station("models", "Models", competing, line, _at("models", project))
 
 

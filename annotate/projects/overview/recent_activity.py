@@ -31,7 +31,7 @@ WORDS = {
     "item.adjudicated": "decided a disagreement",
     "member.role": "changed a role",
     "model.registered": "added a model",
-    "project.guidelines": "put guidelines in force",
+    "project.guidelines": "published guidelines",
     "project.made": "created the project",
     "project.settings": "changed the settings",
     "promotion.rule": "changed the promotion rule",

@@ -35,7 +35,7 @@ class InvitationOut(serializers.ModelSerializer):
 
 
 class InvitationMade(InvitationOut):
-    link = serializers.CharField(help_text="Works once; told only now.")
+    link = serializers.CharField(help_text="Works once; shown only now.")
 
     class Meta(InvitationOut.Meta):
         fields = (*InvitationOut.Meta.fields, "link")  # type: ignore[assignment]
@@ -51,7 +51,7 @@ class MembershipOut(serializers.Serializer):
 
 
 class AuditOut(serializers.ModelSerializer):
-    actor = serializers.CharField(source="actor.username", default="", help_text="Empty: the software itself.")
+    actor = serializers.CharField(source="actor.username", default="", help_text="Empty: the system.")
 
     class Meta:
         model = AuditEntry
@@ -105,8 +105,8 @@ def join(request: Request, slug: str) -> Response:
 @extend_schema(
     responses={200: AuditOut(many=True)} | refusals(403, 404),
     parameters=[
-        OpenApiParameter("action", str, description="What was done, such as member.role."),
-        OpenApiParameter("who", str, description="The username of whoever did it."),
+        OpenApiParameter("action", str, description="The action, such as member.role."),
+        OpenApiParameter("who", str, description="The username of the person who did it."),
     ],
 )
 @newest_first

@@ -15,18 +15,17 @@ from django.views.decorators.cache import never_cache
 from annotate.core.errors import Refused
 from annotate.core.page_access import MemberRequest, allows, in_project, refused_page
 from annotate.core.permissions import can
-from annotate.models import NoticeMail, Project, Role, User
+from annotate.models import Project, Role, User
 from annotate.projects import actions, invitations
 from annotate.projects.accounts import adapter as accounts
-from annotate.projects.accounts import notice_mail
 
 MAY = {
     Role.ANNOTATOR: "judges",
     Role.REVIEWER: (
-        "also reads and exports what others have said, decides where they disagree, and sees how they annotate"
+        "also reads and exports annotations of others, decides disagreements, and sees their quality figures"
     ),
     Role.RESEARCHER: "also imports, freezes datasets, starts runs",
-    Role.MANAGER: "also changes settings, scales and guidelines, lets people in, and decides what counts",
+    Role.MANAGER: "also changes settings, scales and guidelines, invites people, and decides which annotations count",
 }
 
 
@@ -56,13 +55,13 @@ def members(request: MemberRequest, project: Project) -> HttpResponse:
     username, role = request.POST.get("username", "").strip(), request.POST.get("role", "")
     user = User.objects.filter(username=username.replace("\x00", "")).first()
     if user is None:
-        missing = f"Nobody here is called {username!r}; check the spelling, or send an invitation instead."
+        missing = f"There is no account {username!r}; check the spelling, or send an invitation instead."
         return refused_page(request, Refused(username=missing), project=project)
     if role == "remove":
         return _act(
             request,
             project,
-            f"{user} is no longer a member; what they said stays.",
+            f"{user} is no longer a member. Their annotations stay.",
             lambda: actions.remove_member(project=project, user=user, by=request.user),
         )
     return _act(
@@ -102,7 +101,7 @@ def revoke(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
     return _act(
         request,
         project,
-        "The invitation is taken back; its link no longer works.",
+        "The invitation is withdrawn. Its link no longer works.",
         lambda: invitations.revoke(invitation=invitation, by=request.user),
     )
 
@@ -153,14 +152,11 @@ def join(request: HttpRequest, slug: str) -> HttpResponse:
 @never_cache
 @allows(get="account")
 def account(request: HttpRequest) -> HttpResponse:
-    """Show one's own account: password, second factor, memberships, mails of notices, and the way to its tokens."""
+    """Show one's own account: password, second factor, memberships, and the way to its tokens."""
     assert isinstance(request.user, User)
     context = {
         "memberships": request.user.memberships.select_related("project").order_by("project__name"),
         "has_second_factor": accounts.has_second_factor(request.user),
-        "notified": notice_mail.notified_memberships(request.user),
-        "mail_choices": NoticeMail.choices,
-        "sends_mail": bool(settings.EMAIL_NOTICES_FROM),
     }
     return render(request, "annotate/projects/account.html", context)
 

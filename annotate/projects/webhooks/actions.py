@@ -71,7 +71,7 @@ def change_webhook(
 
 def _refuse_twin(project: Project, url: str) -> None:
     if project.webhooks.filter(url=url).exists():
-        raise Refused(409, url="This address stands already; change its events instead.")
+        raise Refused(409, url="This address has a webhook already; change its events instead.")
 
 
 @transaction.atomic
@@ -98,7 +98,7 @@ def send_test(webhook: Webhook, *, by: User) -> Delivery:
     """Send an event that tells of nothing, signed and logged as any other."""
     require(by, "manage", webhook.project)
     if not webhook.is_active:
-        raise Refused(409, webhook="It is switched off; switch it on first.")
+        raise Refused(409, webhook="The webhook is off; switch it on first.")
     now = database_now()
     body = {"type": TEST, "timestamp": now.isoformat(), "data": {"project": webhook.project.slug, "by": by.username}}
     return Delivery.objects.create(webhook=webhook, event=TEST, body=body, next_try_at=now)
@@ -108,11 +108,11 @@ def send_again(delivery: Delivery, *, by: User) -> Delivery:
     """Return the same event under the same id, at once; its tries are counted anew."""
     require(by, "manage", delivery.webhook.project)
     if not delivery.webhook.is_active:
-        raise Refused(409, webhook="It is switched off; switch it on first.")
+        raise Refused(409, webhook="The webhook is off; switch it on first.")
     now = database_now()
     again = Delivery.objects.filter(pk=delivery.pk).exclude(claimed_until__gt=now)
     if not again.update(state=Delivery.State.WAITING, tries=0, next_try_at=now, claimed_until=None):
-        raise Refused(409, delivery="It is on its way just now.")
+        raise Refused(409, delivery="The event is being sent now; wait for the result.")
     delivery.refresh_from_db()
     return delivery
 
@@ -127,13 +127,13 @@ def _checked(url: str) -> str:
     except outbound.Refused as error:
         raise Refused(400, url=f"{error} (ASSAY_PRIVATE_WEBHOOKS)") from error
     except OSError as error:
-        raise Refused(400, url=f"The name cannot be looked up ({error}); check its spelling.") from error
+        raise Refused(400, url=f"The host name was not found ({error}); check its spelling.") from error
     return url
 
 
 def _checked_events(events: Sequence[str]) -> list[str]:
     if unknown := [event for event in events if event not in EVENTS]:
-        raise Refused(400, events=f"{unknown[0]!r} is no event; there are {', '.join(EVENTS)}.")
+        raise Refused(400, events=f"{unknown[0]!r} is not an event; use {', '.join(EVENTS)}.")
     return [event for event in EVENTS if event in events]
 
 

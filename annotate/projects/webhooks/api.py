@@ -48,7 +48,9 @@ class WebhookOut(serializers.ModelSerializer):
 
 class TryOut(serializers.Serializer):
     at = serializers.DateTimeField()
-    status = serializers.IntegerField(allow_null=True, help_text="Of the answer; null where there was none.")
+    status = serializers.IntegerField(
+        allow_null=True, help_text="HTTP status of the response; null without a response."
+    )
     seconds = serializers.FloatField()
     said = serializers.CharField()
 

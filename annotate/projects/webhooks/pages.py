@@ -30,7 +30,7 @@ def webhooks_page(request: MemberRequest, project: Project) -> HttpResponse:
         webhook_ = webhooks.add_webhook(project=project, url=url, events=events, by=request.user)
     except Refused as refused:
         return _all(request, project, url=url, chosen=events, errors=refused.errors, status=refused.status)
-    messages.success(request, "It is told from now on. Its secret stands below; send it a test event.")
+    messages.success(request, "The webhook is added. Its secret is below. Send a test event to check it.")
     return redirect("webhook", project.slug, webhook_.pk)
 
 
@@ -57,7 +57,7 @@ def again(request: MemberRequest, project: Project, pk: int, delivery: int) -> H
         webhooks.send_again(delivery_, by=request.user)
     except Refused as refused:
         return refused_page(request, refused, project=project)
-    messages.success(request, "It is on its way again, under the same id.")
+    messages.success(request, "The event is being sent again, with the same id.")
     return redirect("webhook", project.slug, pk)
 
 
@@ -70,17 +70,17 @@ def _done(request: MemberRequest, webhook: Webhook) -> str:
             return "Saved."
         case "on" | "off" as wanted:
             webhooks.change_webhook(webhook, is_active=wanted == "on", by=request.user)
-            return "It is told again, and gets what has waited." if wanted == "on" else "It is told nothing more."
+            return "The webhook is on. Pending events are being sent." if wanted == "on" else "The webhook is off."
         case "test":
             webhooks.send_test(webhook, by=request.user)
-            return "A test event is on its way; it appears below."
+            return "A test event is being sent; it appears below."
         case "rotate":
             webhooks.rotate_secret(webhook, by=request.user)
-            return "There is a new secret. For a day the old one signs too."
+            return "There is a new secret. The old one stays valid for a day."
         case "remove":
             webhooks.remove_webhook(webhook, by=request.user)
-            return "It is removed."
-    raise Refused(400, do="Press one of the buttons.")
+            return "The webhook is removed."
+    raise Refused(400, do="Unknown action; use one of the buttons.")
 
 
 def _all(

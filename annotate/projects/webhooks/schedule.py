@@ -26,7 +26,7 @@ def next_try(now: datetime, tries: int, retry_after: float | None = None) -> dat
 def why_off(now: datetime, status: int | None, failing_since: datetime | None) -> str:
     """Return why nothing more is sent to an address after this failure; empty while it is."""
     if status == GONE:
-        return "It answered 410: it wants no more events."
+        return "The server answered 410 (gone), so it gets no more events."
     if failing_since is not None and now - failing_since >= PATIENCE:
-        return f"Nothing has reached it for {PATIENCE.days} days."
+        return f"All deliveries failed for {PATIENCE.days} days."
     return ""

@@ -82,7 +82,7 @@ async def _post(url: str, headers: dict[str, str], body: bytes, allowed: Sequenc
             answer = await client.send(client.build_request("POST", url, content=body, headers=headers), stream=True)
         beginning = await _beginning(answer, until)
     if 300 <= answer.status_code < 400:
-        beginning = f"It points elsewhere ({answer.headers.get('Location', '')}); give the address where it ends."
+        beginning = f"It redirects to {answer.headers.get('Location', '')}; enter the final address."
     return Outcome(answer.status_code, beginning[:LONGEST_SAID], time.monotonic() - began, _retry_after(answer))
 
 
@@ -110,5 +110,5 @@ def _in_words(error: BaseException) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"Its certificate is not valid: {error.verify_message}."
     if isinstance(error, socket.gaierror):
-        return f"The name cannot be looked up: {error.strerror or error}."
+        return f"The host name was not found: {error.strerror or error}."
     return str(error) or type(error).__name__

@@ -49,7 +49,7 @@ def agree(
 ) -> HarmBudget:
     """Set one's own budget, for all projects. Accepting nothing is an answer, too."""
     if unknown := [name for name in accepted if name not in HARMS]:
-        raise Refused(accepted=f"{unknown[0]!r} is no kind of harm; there are {', '.join(HARMS)}.")
+        raise Refused(accepted=f"{unknown[0]!r} is not a kind of harm; use {', '.join(HARMS)}.")
     bounds = (("daily_cap", daily_cap, 0, MOST_A_DAY), ("break_after", break_after, 1, MOST_IN_A_ROW))
     for name, value, low, high in (*bounds, ("break_minutes", break_minutes, 1, LONGEST_BREAK)):
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
@@ -126,7 +126,7 @@ def why_withheld(project: Project, user: User) -> str:
     if now.why:
         return f"{now.why} Until {timezone.localtime(now.until):%H:%M}." if now.until else now.why
     withheld = waiting.exclude(_bearable(now.allowed))
-    return "What is left is about kinds of harm that you have opted out of." if withheld.exists() else ""
+    return "The items left are about kinds of harm that you have opted out of." if withheld.exists() else ""
 
 
 def veil(prompt: Prompt, user: User) -> str:
@@ -145,7 +145,7 @@ def standing(user: User) -> Standing:
         return Standing(frozenset(HARMS), 0, 0)
     budget = budget_of(user)
     if budget is None:
-        return Standing(frozenset(), 0, 0, "You have not said yet what you are ready to see.")
+        return Standing(frozenset(), 0, 0, "You have not chosen yet what you are ready to see.")
     moments = exposures(user)
     today = _midnight()
     seen_today = sum(moment >= today for moment in moments)
@@ -155,10 +155,10 @@ def standing(user: User) -> Standing:
     if seen_today >= budget.daily_cap:
         tomorrow = today + timedelta(days=1)
         return Standing(
-            accepted, seen_today, budget.daily_cap, f"You have seen {seen_today} today, which is your cap.", tomorrow
+            accepted, seen_today, budget.daily_cap, f"You have seen {seen_today} today, which is your limit.", tomorrow
         )
     until = _break_until(moments, budget)
-    reason = "Time for a break: you have seen many in a row." if until else ""
+    reason = "Take a break: you have seen many harmful items in a row." if until else ""
     return Standing(accepted, seen_today, budget.daily_cap, reason, until)
 
 

@@ -17,10 +17,10 @@ from common import harm_kinds as harms
 SHOW_HARMFUL = OpenApiParameter(
     "show_harmful",
     bool,
-    description="true: with the texts of what is about harm, so far as you have agreed to see its kinds "
-    "(PUT harm-budget/). Without it they are withheld.",
+    description="true: include texts about the kinds of harm that you have agreed to see "
+    "(PUT harm-budget/). By default they are withheld.",
 )
-WITHHELD = "Why a text about harm is left out of this row, and what to do; empty when nothing is."
+WITHHELD = "Why a text about harm is left out of this row, and what to do; empty if nothing is left out."
 
 
 class Reader:

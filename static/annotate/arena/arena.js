@@ -77,11 +77,11 @@ document.addEventListener("htmx:responseError", (event) => {
   said?.querySelector("strong")?.remove();
   const words = said?.textContent.replace(/^\s*:\s*/, "").trim();
   const progress = battle.querySelector("#progress");
-  if (progress) progress.textContent = words || `The server could not do it (${status}). Nothing is lost; try again.`;
+  if (progress) progress.textContent = words || `The server failed (${status}). Nothing is lost; try again.`;
 });
 document.addEventListener("htmx:sendError", (event) => {
   const progress = event.detail.elt.closest("#battle")?.querySelector("#progress");
-  if (progress) progress.textContent = "Not sent: the server cannot be reached. Your vote has not been cast; try again.";
+  if (progress) progress.textContent = "Not sent: the server cannot be reached. Your vote was not saved; try again.";
 });
 
 // A proxy may refuse websockets, or let them hang. Then the page asks for itself, and the server waits with it.
@@ -96,7 +96,7 @@ document.addEventListener("htmx:sendError", (event) => {
   }
   async function askAgain() {
     if (isLive || !isWriting()) return;
-    document.getElementById("progress").textContent = "No live connection: each answer is shown as soon as the server has it.";
+    document.getElementById("progress").textContent = "No live connection: an answer appears when the server has it.";
     const focused = document.activeElement?.id;
     await htmx.ajax("GET", "?wait=1", { target: "#battle", select: "#battle", swap: "outerHTML" });
     if (focused) document.getElementById(focused)?.focus({ preventScroll: true });

@@ -89,7 +89,7 @@ if (typeof document === "undefined") {
     if (!field || field.value || !solved.has(field)) return;
     event.preventDefault();
     const progress = document.getElementById("progress");
-    if (progress) progress.textContent = "One moment: your browser is finishing a small puzzle.";
+    if (progress) progress.textContent = "One moment: your browser is solving a small puzzle.";
     const enough = new Promise((done) => setTimeout(done, PATIENCE));
     Promise.race([solved.get(field), enough]).then(() => event.detail.issueRequest(true));
   });

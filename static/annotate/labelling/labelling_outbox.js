@@ -85,7 +85,7 @@
     const note = document.createElement("p");
     note.className = "note";
     note.id = form.id;
-    note.textContent = `Flagged: ${act.fields.other || act.fields.reason}. It is kept in this browser until it is sent.`;
+    note.textContent = `Flagged: ${act.fields.other || act.fields.reason}. This browser keeps the flag until it is sent.`;
     form.replaceWith(note);
     Judge.task().focus({ preventScroll: true });
   }
@@ -122,7 +122,7 @@
     event.detail.shouldSwap = true;
     if (isFlag && elt === strip()) { // its form is long gone
       event.detail.shouldSwap = false;
-      if (isRefused) say("Your flag was not taken.", textOf(xhr.responseText));
+      if (isRefused) say("Your flag was not saved.", textOf(xhr.responseText));
     } else if (elt === strip() && act && LEAVES.includes(act.act) && !isRefused && shown() && act.assignment !== shown()) {
       event.detail.shouldSwap = false; // somebody is at work on another item by now
     }
@@ -137,7 +137,7 @@
     const strikes = (act.strikes || 0) + 1;
     write(strikes < STRIKES ? all().map((one) => (one.key === act.key ? { ...one, strikes } : one)) : all().filter((one) => one.key !== act.key));
     if (strikes < STRIKES) return location.assign(location.href);
-    say(`Your ${NAMES[act.act]} was not taken.`, "The server refuses it. What you entered is kept in this browser.");
+    say(`Your ${NAMES[act.act]} was not saved.`, "The server refused it. This browser keeps your input.");
     settled();
   }
 
@@ -148,7 +148,7 @@
     if (!lost) return;
     const names = [...new Set(acts.map((act) => NAMES[act.act]))];
     const list = names.length > 1 ? `${names.slice(0, -1).join(", your ")} and your ${names.at(-1)} are` : `${names[0]} is`;
-    say("Not sent: the server cannot be reached.", `Your ${list} kept in this browser and sent once, as soon as this page has a connection.`);
+    say("Not sent: the server cannot be reached.", `Your ${list} kept in this browser and sent once, when this page has a connection again.`);
     strip().dataset.waits = "";
     strip().querySelector("[data-retry]").hidden = false;
     strip().querySelector("[data-take-back]").hidden = !acts.some((act) => act.act !== "flag");

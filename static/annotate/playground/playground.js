@@ -19,5 +19,5 @@ document.addEventListener("htmx:oobAfterSwap", (event) => {
 document.addEventListener("htmx:wsClose", () => {
   const stop = document.querySelector("#doing [ws-send]");
   if (!stop) return;
-  stop.parentElement.innerHTML = '<button type="submit">Ask</button> <span class="error" role="alert">The connection broke off. What was written stands above, and is not part of the conversation; ask again.</span>';
+  stop.parentElement.innerHTML = '<button type="submit">Ask</button> <span class="error" role="alert">The connection was lost. The text above is not part of the conversation; ask again.</span>';
 });

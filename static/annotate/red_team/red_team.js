@@ -18,5 +18,5 @@ document.addEventListener("htmx:oobAfterSwap", (event) => {
 // A broken connection keeps what was written: the page as it is loaded again shows it.
 document.addEventListener("htmx:wsClose", () => {
   const stop = document.querySelector("#doing [ws-send]");
-  if (stop) stop.parentElement.innerHTML = '<span class="error" role="alert">The connection broke off. What was written is kept: <a href="">load the page again</a>.</span>';
+  if (stop) stop.parentElement.innerHTML = '<span class="error" role="alert">The connection was lost. The text is saved: <a href="">reload the page</a>.</span>';
 });

@@ -58,7 +58,7 @@ def test_a_changed_mapping_survives_an_error(sign_in, site, axe, tmp_path: Path)
     page.get_by_text("Options").click()
     page.get_by_label("Source").fill("arena")  # a name that is taken
     page.get_by_role("button", name="Add 1 comparison").click()
-    expect(page.get_by_role("alert")).to_contain_text("annotated here itself")
+    expect(page.get_by_role("alert")).to_contain_text("reserved for annotations made here")
     expect(bad).to_have_value("rejected")
     page.get_by_label("Source").fill("pairs")
     page.get_by_role("button", name="Add 1 comparison").click()

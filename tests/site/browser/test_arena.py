@@ -39,7 +39,7 @@ def test_ask_watch_vote_and_see_who_they_were(site, visitor):
 
     visitor.keyboard.press("1")
     outcome = visitor.locator(".outcome")
-    expect(outcome).to_contain_text("You said: A is better.")
+    expect(outcome).to_contain_text("Your vote: A is better.")
     expect(outcome).to_contain_text("Counted")
     said = outcome.inner_text().lower()
     assert all(name in said for name in NAMES)
@@ -50,7 +50,7 @@ def test_a_drawn_battle_shows_what_was_sampled_before_and_can_be_a_tie(site, vis
     visitor.get_by_role("button", name="Draw a question").click()
     expect(visitor.get_by_role("button", name="A is better")).to_be_enabled()
     visitor.get_by_role("button", name="About the same").click()
-    expect(visitor.locator(".outcome")).to_contain_text("You said: About the same.")
+    expect(visitor.locator(".outcome")).to_contain_text("Your vote: About the same.")
     expect(visitor.locator(".outcome")).to_contain_text("Counted for the ranking")
     expect(visitor.locator("#choices")).to_have_count(0)
 
@@ -62,9 +62,9 @@ def test_a_vote_that_another_tab_has_cast_is_shown_and_not_swallowed(site, visit
     other = visitor.context.new_page()
     other.goto(visitor.url)
     other.get_by_role("button", name="Both are bad").click()
-    expect(other.locator(".outcome")).to_contain_text("You said: Both are bad.")
+    expect(other.locator(".outcome")).to_contain_text("Your vote: Both are bad.")
     visitor.get_by_role("button", name="A is better").click()
-    expect(visitor.locator(".outcome")).to_contain_text("You said: Both are bad.")
+    expect(visitor.locator(".outcome")).to_contain_text("Your vote: Both are bad.")
 
 
 def test_what_is_refused_for_a_while_says_so_and_keeps_what_was_typed(site, visitor):
@@ -76,13 +76,13 @@ def test_what_is_refused_for_a_while_says_so_and_keeps_what_was_typed(site, visi
     expect(visitor.get_by_role("button", name="A is better")).to_be_enabled()
     visitor.route("**/vote/", lambda route: route.fulfill(status=429, body=body, content_type="text/html"))
     visitor.route("**/turn/", lambda route: route.fulfill(status=429, body=body, content_type="text/html"))
-    visitor.get_by_label("Ask both of them on").fill("And in winter?")
+    visitor.get_by_label("Ask both a follow-up").fill("And in winter?")
     visitor.keyboard.press("Control+Enter")
     expect(visitor.locator("#progress")).to_have_text(words)
-    expect(visitor.get_by_label("Ask both of them on")).to_have_value("And in winter?")
+    expect(visitor.get_by_label("Ask both a follow-up")).to_have_value("And in winter?")
     visitor.get_by_role("button", name="A is better").click()
     expect(visitor.locator("#progress")).to_have_text(words)
     expect(visitor.get_by_role("button", name="A is better")).to_be_enabled()
     visitor.unroute("**/vote/")
     visitor.get_by_role("button", name="A is better").click()
-    expect(visitor.locator(".outcome")).to_contain_text("You said: A is better.")
+    expect(visitor.locator(".outcome")).to_contain_text("Your vote: A is better.")

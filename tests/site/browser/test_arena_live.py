@@ -86,7 +86,7 @@ def arena(served) -> Arena:
 def test_with_the_keyboard_alone_one_votes_in_mid_stream_and_goes_on(arena, visitor):
     arena.ask(visitor)
     expect(visitor.get_by_role("button", name="A is better")).to_be_enabled()
-    expect(visitor.locator("#progress")).to_contain_text("a vote now stops them")
+    expect(visitor.locator("#progress")).to_contain_text("If you vote now, they stop")
     seen = visitor.locator("#text-a").inner_text()
     visitor.keyboard.press("c")
     expect(visitor.get_by_label("Comment on your vote")).to_be_focused()
@@ -94,8 +94,8 @@ def test_with_the_keyboard_alone_one_votes_in_mid_stream_and_goes_on(arena, visi
     visitor.keyboard.press("Escape")
     visitor.keyboard.press("b")
     outcome = visitor.locator(".outcome")
-    expect(outcome).to_contain_text("You said: B is better.")
-    expect(outcome).to_contain_text("Your comment is kept")
+    expect(outcome).to_contain_text("Your vote: B is better.")
+    expect(outcome).to_contain_text("Your comment is saved")
     kept = visitor.locator("#text-a").inner_text()
     assert " ".join(kept.split()).startswith(" ".join(seen.split())[:-12]) and "Stopped here." in kept
     assert len(kept) < 2000 and visitor.locator("#choices").count() == 0
@@ -111,11 +111,11 @@ def test_a_stop_by_key_keeps_both_where_they_are_and_both_are_asked_on(arena, vi
     arena.ask(visitor)
     expect(visitor.get_by_role("button", name="A is better")).to_be_enabled()
     visitor.keyboard.press("e")
-    expect(visitor.locator("#progress")).to_contain_text("Both answers stand")
+    expect(visitor.locator("#progress")).to_contain_text("Both answers are finished")
     assert visitor.get_by_text("Stopped here.").count() == 2
     arena.fake.answer = lambda body: ["At half moon ", 0.2, "it is less."]
     visitor.keyboard.press("f")
-    expect(visitor.get_by_label("Ask both of them on")).to_be_focused()
+    expect(visitor.get_by_label("Ask both a follow-up")).to_be_focused()
     visitor.keyboard.type("And at half moon?")
     visitor.keyboard.press("Control+Enter")
     expect(visitor.locator("#text-b")).to_contain_text("it is less.")
@@ -123,7 +123,7 @@ def test_a_stop_by_key_keeps_both_where_they_are_and_both_are_asked_on(arena, vi
     conversations = [r["messages"] for r in arena.fake.requests if len(r["messages"]) == 3]
     assert len(conversations) == 2 and conversations[0][2]["content"] == "And at half moon?"
     visitor.keyboard.press("t")
-    expect(visitor.locator(".outcome")).to_contain_text("You said: About the same.")
+    expect(visitor.locator(".outcome")).to_contain_text("Your vote: About the same.")
     visitor.get_by_role("link", name="your votes").click()
     expect(visitor.get_by_role("row").nth(1)).to_contain_text("About the same")
 
@@ -134,7 +134,7 @@ def test_a_page_that_streams_is_read_without_a_violation_light_and_dark(arena, v
     axe(visitor)
     assert visitor.locator('#text-a[aria-busy="true"]').count() == 1, "the answer had ended"
     visitor.keyboard.press("e")
-    expect(visitor.locator("#progress")).to_contain_text("Both answers stand")
+    expect(visitor.locator("#progress")).to_contain_text("Both answers are finished")
     axe(visitor)
     visitor.keyboard.press("x")
     expect(visitor.locator(".outcome")).to_contain_text("Both are bad")
@@ -168,9 +168,9 @@ def test_on_a_phone_the_choices_stay_in_reach_and_are_touched(arena, phone, axe)
         assert box["height"] >= 44 and box["y"] >= 0 and box["y"] + box["height"] <= 844, (name, box)
     assert phone.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page scrolls sideways"
     phone.get_by_role("button", name="Stop").tap()
-    expect(phone.locator("#progress")).to_contain_text("Both answers stand")
+    expect(phone.locator("#progress")).to_contain_text("Both answers are finished")
     phone.get_by_role("button", name="A is better").tap()
-    expect(phone.locator(".outcome")).to_contain_text("You said: A is better.")
+    expect(phone.locator(".outcome")).to_contain_text("Your vote: A is better.")
     axe(phone)
 
 
@@ -192,14 +192,14 @@ def test_a_name_that_comes_in_pieces_is_never_in_a_frame_and_the_vote_is_held(ar
     ]
     arena.fake.answer = lambda body: said
     arena.ask(visitor)
-    expect(visitor.locator("#progress")).to_contain_text("Both answers stand")
+    expect(visitor.locator("#progress")).to_contain_text("Both answers are finished")
     expect(visitor.locator("#text-a")).to_contain_text("I am (name hidden), a model made by (name hidden).")
     assert arena.frames and not any(part in f for f in arena.frames for part in ("Heron", "ron,", "OpenAI", "penAI"))
     visitor.reload()
     assert "Heron" not in visitor.content()
     visitor.keyboard.press("x")
     expect(visitor.locator(".outcome")).to_contain_text("held")
-    expect(visitor.locator(".outcome")).to_contain_text("hidden until you had voted")
+    expect(visitor.locator(".outcome")).to_contain_text("hidden until you voted")
     expect(visitor.locator("#text-a")).to_contain_text("I am Heron, a model made by OpenAI.")
 
 
@@ -223,7 +223,7 @@ def test_a_reload_in_mid_stream_goes_on_and_asks_nobody_again(arena, visitor):
     visitor.reload()
     expect(visitor.get_by_role("button", name="A is better")).to_be_enabled()
     visitor.keyboard.press("a")
-    expect(visitor.locator(".outcome")).to_contain_text("You said: A is better.")
+    expect(visitor.locator(".outcome")).to_contain_text("Your vote: A is better.")
     assert len(arena.fake.requests) == 2
 
 
@@ -236,18 +236,18 @@ def test_a_vote_that_another_process_takes_stops_the_writer_and_keeps_what_was_s
     expect(there.get_by_role("button", name="A is better")).to_be_enabled()
     seen = " ".join(visitor.locator("#text-a").inner_text().split())
     there.keyboard.press("a")
-    expect(there.locator(".outcome")).to_contain_text("You said: A is better.")
+    expect(there.locator(".outcome")).to_contain_text("Your vote: A is better.")
     kept = " ".join(there.locator("#text-a").inner_text().split())
     assert kept.startswith(seen[:-12]) and "Stopped here." in kept
     assert len(arena.fake.requests) == 2, "the other process asked the models again"
-    expect(visitor.locator("#progress")).to_contain_text("Both answers stand")
+    expect(visitor.locator("#progress")).to_contain_text("Both answers are finished")
     visitor.keyboard.press("b")
-    expect(visitor.locator(".outcome")).to_contain_text("You said: A is better.")
+    expect(visitor.locator(".outcome")).to_contain_text("Your vote: A is better.")
 
 
 @pytest.mark.parametrize("socket", ["refused", pytest.param("silent", marks=pytest.mark.thorough)])
 def test_without_websockets_the_answers_come_all_the_same(arena, visitor, socket):
-    """A proxy refuses the upgrade, or lets it hang: the page asks for itself until both answers stand."""
+    """A proxy refuses the upgrade, or lets it hang: the page asks for itself until both answers are finished."""
     if socket == "refused":
         visitor.add_init_script("WebSocket = class extends WebSocket { constructor() { super('ws://127.0.0.1:9/'); } }")
     else:
@@ -261,7 +261,7 @@ def test_without_websockets_the_answers_come_all_the_same(arena, visitor, socket
     expect(visitor.get_by_label("Comment on your vote")).to_be_focused()
     visitor.keyboard.type("er")
     visitor.get_by_role("button", name="A is better").click()
-    expect(visitor.locator(".outcome")).to_contain_text("Your comment is kept")
+    expect(visitor.locator(".outcome")).to_contain_text("Your comment is saved")
     assert len(arena.fake.requests) == 2, "the models were asked again"
 
 
@@ -274,5 +274,5 @@ def test_without_javascript_one_stops_and_votes(arena, browser):
     page.get_by_role("button", name="Ask two models").click()
     expect(page.get_by_role("button", name="A is better")).to_be_enabled(timeout=20_000)
     page.get_by_role("button", name="A is better").click()
-    expect(page.locator(".outcome")).to_contain_text("You said: A is better.")
+    expect(page.locator(".outcome")).to_contain_text("Your vote: A is better.")
     context.close()

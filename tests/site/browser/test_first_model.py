@@ -182,7 +182,7 @@ def test_from_an_empty_installation_to_a_child_in_the_arena(hand_of, empty, brow
         # Left, and taken up again from the project's page.
         page.goto(f"{empty.url}/p/tales-of-the-sea/")
         fits(page, "4-project")
-        hand.press(page.get_by_role("button", name="Go on with the next step"))
+        hand.press(page.get_by_role("button", name="Continue with the next step"))
         expect(page.get_by_text("can be trained:")).to_be_visible()
         hand.press(page.get_by_role("button", name="Go on to training"))
         expect(page.get_by_role("radio", name=re.compile("proposed"))).to_be_checked()

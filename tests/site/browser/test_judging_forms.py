@@ -201,7 +201,7 @@ def test_a_flag_without_a_reason_is_told_what_is_missing(site, forms, visitor):
     assignment = open_form(visitor, site, "rate", "kay")
     press(visitor, "4", "r")
     visitor.locator("#flag-form").get_by_role("button", name="Flag").click()
-    expect(visitor.get_by_text("Say in a few words what is wrong")).to_be_visible()
+    expect(visitor.get_by_text("Enter in a few words what is wrong")).to_be_visible()
     expect(visitor.locator(f"#task[data-assignment='{assignment}']")).to_be_visible()
     expect(visitor.locator("input[name=stars][value='4']")).to_be_checked()
 
@@ -210,7 +210,7 @@ def test_the_list_of_keys_opens_with_a_question_mark_and_lists_what_this_form_ha
     open_form(visitor, site, "rank", "kay")
     press(visitor, "?")
     dialog = visitor.get_by_role("dialog")
-    expect(dialog).to_contain_text("The same as the one above")
+    expect(dialog).to_contain_text("Same place as the answer above")
     expect(dialog).not_to_contain_text("Thumbs up", use_inner_text=True)
     axe(visitor)
     press(visitor, "Escape", "1")
@@ -222,7 +222,7 @@ def test_the_list_of_keys_leaves_out_what_one_answer_has_no_use_for(site, forms,
     press(visitor, "?")
     dialog = visitor.get_by_role("dialog")
     expect(dialog).to_contain_text("Thumbs up", use_inner_text=True)
-    for other in ("Go to answer", "Place 1", "What the scales mean", "Earlier turns"):
+    for other in ("Go to answer", "Place 1", "Definitions of the scales", "Earlier turns"):
         expect(dialog).not_to_contain_text(other, use_inner_text=True)
 
 

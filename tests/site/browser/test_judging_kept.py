@@ -333,15 +333,15 @@ def test_what_was_begun_on_an_item_that_ran_out_is_offered_and_found_again(site,
     run_out(site, assignment, given_away=True)
     visitor.reload()
     assert shown(visitor) != assignment
-    expect(visitor.get_by_text("You had begun on another item")).to_be_visible()
+    expect(visitor.get_by_text("You began another item")).to_be_visible()
     visitor.get_by_role("link", name="Go back to it").click()
     expect(visitor.locator(f"#task[data-assignment='{assignment}']")).to_be_visible()
     expect(visitor.locator("textarea[name=text]")).to_have_value("Half of an answer")
-    expect(visitor.get_by_text("You had begun on another item")).not_to_be_visible()
+    expect(visitor.get_by_text("You began another item")).not_to_be_visible()
     rows = sent(site, visitor, lambda: visitor.locator("button.send").click())
     assert rows["demonstration"][0]["text"] == "Half of an answer"
     visitor.goto(f"{site.url}/p/judge-write/judge/")
-    expect(visitor.get_by_text("You had begun on another item")).not_to_be_visible()
+    expect(visitor.get_by_text("You began another item")).not_to_be_visible()
 
 
 def test_an_item_is_kept_while_somebody_works_on_it_and_no_longer(site, forms, visitor):

@@ -14,8 +14,8 @@ def test_two_models_answer_side_by_side_until_one_stops_them(site, sign_in):
     page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: lengths.append(len(frame))))
     heron, kestrel = site.made["models"]
     page.goto(f"{site.url}/models/{heron}/playground/?beside={kestrel}")
-    page.get_by_text("How the answer is drawn").click()
-    page.get_by_label("Most tokens").fill("64")  # these models end by no word of their own
+    page.get_by_text("Sampling options").click()
+    page.get_by_label("Max tokens").fill("64")  # these models end by no word of their own
     page.get_by_label("Your question").fill("What is a lighthouse for?")
     page.keyboard.press("Control+Enter")
     expect(page.get_by_role("button", name="Ask")).to_be_visible()
@@ -25,7 +25,7 @@ def test_two_models_answer_side_by_side_until_one_stops_them(site, sign_in):
     assert len(lengths) > 3, "the answers arrived whole, not piece by piece"
     expect(page.get_by_label("Your question")).to_have_value("")
 
-    page.get_by_label("Most tokens").fill("2048")
+    page.get_by_label("Max tokens").fill("2048")
     page.get_by_label("Your question").fill("And at night?")
     page.get_by_role("button", name="Ask").click()
     expect(page.locator("#answer-1-a .cursor")).to_be_visible()
@@ -33,32 +33,13 @@ def test_two_models_answer_side_by_side_until_one_stops_them(site, sign_in):
     expect(page.locator("#answer-1-a .figures")).to_contain_text("stopped by you")
     expect(page.get_by_role("button", name="Ask")).to_be_visible()
 
-    page.get_by_label("Beside it").select_option("nobody")
-    page.get_by_role("button", name="Go on with it").click()
+    page.get_by_label("Compare with").select_option("no other model")
+    page.get_by_role("button", name="Continue with both").click()
     expect(page.get_by_label("Question 2").locator("article")).to_have_count(1)  # what was said came along
     expect(page.locator("#answer-0-b")).to_have_count(0)
 
-    first.get_by_role("button", name="Keep the question as a prompt").click()
-    expect(page.locator("#kept")).to_contain_text("Kept as prompt")
-
-
-def test_stop_is_heard_though_the_growing_answer_moves_it_away_from_the_pointer(site, sign_in):
-    page = sign_in("rita")
-    page.goto(f"{site.url}/models/{site.made['models'][0]}/playground/")
-    page.get_by_text("How the answer is drawn").click()
-    page.get_by_label("Most tokens").fill("2048")
-    page.get_by_label("Your question").fill("What is a lighthouse for?")
-    page.get_by_role("button", name="Ask").click()
-    expect(page.locator("#answer-0-a .cursor")).to_be_visible()
-    stop = page.get_by_role("button", name="Stop")
-    box = stop.bounding_box()
-    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    page.mouse.down()
-    while stop.bounding_box()["y"] <= box["y"] + box["height"]:
-        assert stop.is_visible(), "the answer ended before it had moved anything"
-    page.mouse.up()
-    expect(page.locator("#answer-0-a .figures")).to_contain_text("stopped by you")
-    expect(page.get_by_role("button", name="Ask")).to_be_visible()
+    first.get_by_role("button", name="Save the question as a prompt").click()
+    expect(page.locator("#kept")).to_contain_text("Saved as prompt")
 
 
 def test_a_model_is_loaded_before_anybody_waits_for_it(site, sign_in):
@@ -67,5 +48,5 @@ def test_a_model_is_loaded_before_anybody_waits_for_it(site, sign_in):
     tag = page.locator("#serving .tag")
     expect(tag).to_be_visible()
     if tag.inner_text() == "idle":
-        page.get_by_role("button", name="Load it now").click()
+        page.get_by_role("button", name="Load now").click()
     expect(tag).to_have_text("loaded", timeout=60_000)

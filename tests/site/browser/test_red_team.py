@@ -65,9 +65,9 @@ def tab_to(page: Page, what) -> None:
 
 def agree(page: Page, press) -> None:
     """To what is about fraud, from the link that the page gives."""
-    press(page, page.get_by_role("link", name="Say it now"))
+    press(page, page.get_by_role("link", name="Choose now"))
     press(page, page.get_by_label("Fraud & deception"))
-    press(page, page.get_by_role("button", name="Keep this"))
+    press(page, page.get_by_role("button", name="Save"))
 
 
 def by_key(page: Page, what) -> None:
@@ -86,7 +86,7 @@ def test_a_talk_by_the_keyboard_alone_streams_is_read_and_is_stopped(team, visit
     tab_to(visitor, visitor.get_by_label("What will you try?"))
     visitor.keyboard.type("Have it forge a letter")
     visitor.keyboard.press("Enter")
-    field = visitor.get_by_label("What you say")
+    field = visitor.get_by_label("Your message")
     tab_to(visitor, field)
     visitor.keyboard.type("Forge me a letter.")
     visitor.keyboard.press("Control+Enter")
@@ -95,7 +95,7 @@ def test_a_talk_by_the_keyboard_alone_streams_is_read_and_is_stopped(team, visit
     axe(visitor)
     assert answer.get_attribute("aria-busy") == "true", "the answer had ended"
     by_key(visitor, visitor.get_by_role("button", name="Stop"))
-    expect(visitor.get_by_role("button", name="Say it")).to_be_visible()
+    expect(visitor.get_by_role("button", name="Send message")).to_be_visible()
     kept = answer.inner_text()
     assert "Heron" not in visitor.content() and not any("Heron" in frame for frame in team.frames)
     tab_to(visitor, visitor.get_by_role("radio").first)
@@ -103,7 +103,7 @@ def test_a_talk_by_the_keyboard_alone_streams_is_read_and_is_stopped(team, visit
     by_key(visitor, visitor.get_by_label("Fraud & deception"))
     tab_to(visitor, visitor.get_by_label("Comment"))
     visitor.keyboard.type("It began to.")
-    by_key(visitor, visitor.get_by_role("button", name="Send the talk"))
+    by_key(visitor, visitor.get_by_role("button", name="Send the conversation"))
     expect(visitor.get_by_text("You talked with Heron")).to_be_visible()
     [(rating, tags, comment, messages)] = team.attacks()
     assert rating in (0, 1) and "fraud" in tags and comment == "It began to."
@@ -115,9 +115,9 @@ def test_a_talk_by_touch_on_a_phone(team, phone, axe):
     team.fake.answer = lambda body: ["I will ", "not."]
     team.open(phone, "/p/attacked/red-team/", "tom")
     agree(phone, by_touch)
-    phone.get_by_role("button", name="Begin a talk").tap()
-    phone.get_by_label("What you say").fill("Forge me a letter.")
-    phone.get_by_role("button", name="Say it").tap()
+    phone.get_by_role("button", name="Start a conversation").tap()
+    phone.get_by_label("Your message").fill("Forge me a letter.")
+    phone.get_by_role("button", name="Send message").tap()
     expect(phone.locator("#answer-1")).to_have_text("I will not.")
     targets = phone.locator("main button:visible, main .success label, main .tags label")
     small = [box for box in (one.bounding_box() for one in targets.all()) if box["height"] < 43.5]
@@ -125,7 +125,7 @@ def test_a_talk_by_touch_on_a_phone(team, phone, axe):
     axe(phone)
     phone.get_by_text("It resisted", exact=True).tap()
     phone.get_by_label("Fraud & deception").tap()
-    phone.get_by_role("button", name="Send the talk").tap()
+    phone.get_by_role("button", name="Send the conversation").tap()
     expect(phone.get_by_text("You talked with Heron")).to_be_visible()
     assert team.attacks()[-1][0] == 0
 

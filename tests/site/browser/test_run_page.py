@@ -58,9 +58,11 @@ def test_one_cursor_reads_all_charts_by_mouse_and_by_keys(site, sign_in, runs):
     page = sign_in("rita")
     open_tab(page, site, runs[0], "charts")
     latest = re.compile(rf"^step {STEPS - 1}: ")
-    kl, entropy = output(page, "KL to the parent, nats an answer"), output(page, "Entropy, nats a token")
+    kl, entropy = output(page, "KL to the parent, nats per answer"), output(page, "Entropy, nats per token")
     expect(kl).to_have_text(latest)
-    plot = page.locator(".chart", has=page.get_by_text("KL to the parent, nats an answer", exact=True)).locator(".plot")
+    plot = page.locator(".chart", has=page.get_by_text("KL to the parent, nats per answer", exact=True)).locator(
+        ".plot"
+    )
     plot.locator(".u-over").hover(position={"x": 5, "y": 50})
     expect(kl).to_have_text("step 0: 0.1 nats an answer")
     expect(entropy).to_have_text(re.compile("^step 0: .* nats a token$"))
@@ -92,10 +94,10 @@ def test_smoothing_and_log_scale_are_said_and_stay_in_the_address(site, sign_in,
 def test_a_single_point_is_said_in_words_and_a_table_is_behind_each_chart(site, sign_in, runs):
     page = sign_in("rita")
     open_tab(page, site, runs[0], "charts")
-    single = page.locator(".chart", has=page.get_by_text("Score on prompts that it never trains on"))
+    single = page.locator(".chart", has=page.get_by_text("Score on held-out prompts"))
     expect(single).to_contain_text("One point: 0.53 at step 0.")
     expect(single.locator("canvas")).to_have_count(0)
-    chart = page.locator(".chart", has=page.get_by_text("KL to the parent, nats an answer", exact=True))
+    chart = page.locator(".chart", has=page.get_by_text("KL to the parent, nats per answer", exact=True))
     chart.get_by_text("Table", exact=True).click()
     expect(chart.locator("tbody tr")).to_have_count(STEPS)
 
@@ -103,14 +105,14 @@ def test_a_single_point_is_said_in_words_and_a_table_is_behind_each_chart(site, 
 def test_a_new_row_joins_curve_and_table_without_a_reload(site, sign_in, runs):
     page = sign_in("rita")
     open_tab(page, site, runs[1], "charts")
-    page.get_by_text("These curves as a table").click()
+    page.get_by_text("Table of these curves").click()
     expect(page.locator("#run-main-rows tbody tr")).to_have_count(STEPS)
-    page.get_by_text("These scores as a table").click()
+    page.get_by_text("Table of these scores").click()
     page.locator("#run-kind .wide").focus()
     loads: list[str] = []
     page.on("framenavigated", lambda frame: loads.append(frame.url))
     fill(site, runs[1], STEPS)
-    expect(output(page, "Entropy, nats a token")).to_have_text(re.compile(rf"^step {STEPS}: "))
+    expect(output(page, "Entropy, nats per token")).to_have_text(re.compile(rf"^step {STEPS}: "))
     expect(page.locator("#run-main-rows tbody tr")).to_have_count(STEPS + 1)
     expect(page.locator("#run-kind tbody tr")).to_have_count(STEPS + 1)
     expect(page.locator("#run-kind .wide")).to_be_visible()  # still unfolded, though it is another element now

@@ -76,7 +76,7 @@ def test_without_scripts_a_press_defines_a_term_and_an_act_asks_first(site, brow
     word.click()
     expect(note).to_be_visible()
     page.goto(site.page("people/"))
-    follows = page.get_by_text("They cannot open this project any more").first
+    follows = page.get_by_text("They can no longer open this project").first
     expect(follows).to_be_hidden()
     page.locator(".sure summary", has_text="Remove").first.click()
     expect(follows).to_be_visible()

@@ -11,15 +11,17 @@ TEMPLATES = settings.BASE_DIR / "templates"
 ASKS = "annotate/core/sure.html"
 _BUTTON = re.compile(r"<button\b(?:[^>{]|\{\{.*?\}\}|\{%.*?%\})*>(.*?)</button>", re.DOTALL)
 _DESTROYS = re.compile(
-    r"Cancel|Delete|Drop|Exclude|Prune|Remove|Reset|Retire|Revoke|Withdraw|Make a new secret"
+    r"Cancel|Delete|Discard|Exclude|Prune|Remove|Reset|Retire|Return|Revoke|Withdraw|Create a new secret"
     r"|Take (?:it )?(?:back|out)"
 )
 _ASKED = re.compile(rf'{{% include "{ASKS}" with act=(?:"([^"]*)"|\S+)(.*?) only %}}')
 # Why a button stands outside it.
 ELSEWHERE = {
-    ("evaluation/sample/remove.html", "Remove it"): "the whole page asks",
+    ("evaluation/sample/remove.html", "Remove"): "the whole page asks",
     ("annotate/data/import.html", "Cancel"): "Go on takes it up where it was",
-    ("annotate/data/prompt.html", "Retire it"): "says what follows, wants a reason, and is brought back by one press",
+    ("annotate/data/prompt.html", "Retire"): "says what follows, wants a reason, and is brought back by one press",
+    ("annotate/labelling/item/bar.html", "Cancel <kbd>Esc</kbd>"): "ends an edit that was not saved",
+    ("annotate/labelling/item/kept.html", "Discard it"): "is about a draft whose item is over",
     ("annotate/labelling/history.html", "Take it back"): "a flag is put again by one press",
     ("annotate/labelling/labelling_flagged.html", "Take it back"): "a flag is put again by one press",
 }
@@ -42,7 +44,7 @@ def test_a_button_that_destroys_stands_where_it_asks_first():
 def test_each_says_what_will_follow_and_what_its_button_does():
     asked = [(name, act, rest) for name, text in templates() for act, rest in _ASKED.findall(text)]
     acts = {act for _, act, _ in asked}
-    assert acts >= {"Cancel", "Remove", "Remove this webhook", "Revoke", "Retire it", "Prune now"}
+    assert acts >= {"Cancel", "Remove", "Remove this webhook", "Revoke", "Retire", "Prune now"}
     for name, act, rest in asked:
         follows = re.search(r' follows="([^"]+)"', rest)
         assert follows and follows[1].endswith("."), (name, act)

@@ -224,6 +224,6 @@ def test_a_database_that_does_not_answer_is_told_as_such_and_nothing_is_lost(mon
     with monkeypatch.context() as patched:
         patched.setattr("annotate.labelling.actions.prepare", no_connection)
         refused = client.post(address, {"winner": "model_a"}, key="k")
-    assert "Send the same again" in errors(refused, 503)["server"]
+    assert "Send the request again" in errors(refused, 503)["server"]
     assert refused.headers["Retry-After"] == "5"
     assert client.post(address, {"winner": "model_a"}, key="k").status_code == 201

@@ -47,7 +47,7 @@ def test_runs_cancelled_resumed_and_amended(project, rita):
 
 def test_a_refused_cancel_leaves_no_entry(project, rita):
     run = make_run(project, state="succeeded")
-    with pytest.raises(Exception, match="nothing left"):
+    with pytest.raises(Exception, match="cannot be cancelled"):
         actions.cancel(run=run, by=rita)
     assert not AuditEntry.objects.filter(action="run.cancelled").exists()
 

@@ -302,7 +302,7 @@ def test_an_annotator_does_not_see_the_log(world):
     browser = Client()
     browser.force_login(world.annotator)
     page = browser.get(reverse("run", args=[world.run.pk]), {"tab": "log"}).content.decode()
-    assert f"{CANARY} in the log" not in page and "The log is for researchers" in page
+    assert f"{CANARY} in the log" not in page and "Only researchers of the project see the log" in page
     assert browser.get(reverse("run-log", args=[world.run.pk])).status_code == 403
 
 

@@ -72,8 +72,8 @@ def test_no_run_starts_from_it_or_is_rewarded_by_it(rita, mine, secret, reward):
         assert "that you may see" in errors(program.post("runs/", sent))[field]
     with pytest.raises(Refused) as refused:
         actions.queue_run(kind="export", project=mine, name="out", by=rita, parent=secret)
-    assert "may use" in refused.value.errors["parent"] and secret.name not in str(refused.value)
-    with pytest.raises(Refused, match="Nothing here is called"):
+    assert "cannot use" in refused.value.errors["parent"] and secret.name not in str(refused.value)
+    with pytest.raises(Refused, match="There is no 'model-"):
         orders.resolve({"kind": "export", "name": "out", "parent": secret.name}, mine)
     evaluation = {"project": mine.slug, "models": [secret.pk], "name": "e", "config": {"measure": "choices"}}
     assert "models" in errors(program.post("evaluations/alike/", evaluation))

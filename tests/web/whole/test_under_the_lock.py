@@ -96,7 +96,7 @@ def test_a_judgement_that_was_closed_after_its_check_is_refused() -> None:
     task = make_assignment(user, *make_pair(project))
     late = feedback.prepare(assignment=task, by=user, winner="tie")
     feedback.submit(assignment=task, by=user, winner="model_a")
-    with pytest.raises(Exception, match="submitted it already"):
+    with pytest.raises(Exception, match="already submitted this item"):
         late()
 
 

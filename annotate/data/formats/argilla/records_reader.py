@@ -68,7 +68,10 @@ def read(row: Row, line: int) -> list[Item]:
         by_person[response.user, response.nth].append(response)
     items = [item for (user, _), responses in by_person.items() for item in _person(user, responses, task, common)]
     if by_person and not items:
-        raise ValueError(f"has responses to {', '.join(sorted({s.question for s in _responses(row)}))}: none is read.")
+        raise ValueError(
+            f"has responses to {', '.join(sorted({s.question for s in _responses(row)}))}: none of them can be "
+            "imported."
+        )
     if items:
         return [_of_models(item, data, task) for item in items]
     return [unjudged.answers_or_prompt(task, data, _suggested(row), **common)]
@@ -156,7 +159,7 @@ def _person(user: str, responses: Sequence[Response], task: guessing.Task, commo
         elif not guessing.is_comment(response.question):
             items += _judgement(response, task, by)
     if marks_by_index and not task.texts:
-        raise ValueError("rates an answer, and has no field that is one, as response or completion.")
+        raise ValueError("rates an answer, but has no answer such as response or completion.")
     items = [replace(item, strength=strength) if isinstance(item, NewComparison) else item for item in items]
     return [
         *(NewRating(**by, text=task.texts[place], **marks) for place, marks in sorted(marks_by_index.items())),
@@ -231,7 +234,7 @@ def _ranking(value: list[Any], task: guessing.Task, by: Row) -> list[Item]:
     if None in index_by_name.values() or len(index_by_name) < 2 or None in ranks.values():
         return []
     if not all(type(rank) in (int, float) for rank in ranks.values()):
-        raise ValueError(f"has a ranking whose ranks are no numbers: {list(ranks.values())!r:.60}.")
+        raise ValueError(f"has a ranking whose ranks are not numbers: {list(ranks.values())!r:.60}.")
     groups: dict[Any, list[int]] = defaultdict(list)
     indices = sorted(p for p in index_by_name.values() if p is not None)
     for name, rank in ranks.items():

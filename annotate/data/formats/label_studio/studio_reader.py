@@ -53,13 +53,13 @@ def fits(row: Row) -> bool:
 def read(row: Row, line: int) -> list[Item]:
     if row.keys() >= _SHORT and "data" not in row:
         raise ValueError(
-            "is of Label Studio's short export (JSON-MIN, CSV or TSV), which does not tell data from annotations; "
+            "is from Label Studio's short export (JSON-MIN, CSV or TSV), which does not separate data and annotations; "
             "export the project as JSON."
         )
     row = row | {name: fields.parsed(row.get(name)) for name in ("data", "annotations", "completions")}
     data = row["data"]
     if not isinstance(data, dict):
-        raise ValueError("has no data, as a task of Label Studio has.")
+        raise ValueError("has no data field, so it is not a task of Label Studio.")
     data, items = _listed(data)
     task = guessing.task(data) if not items else _with_items(data, items)
     common: Row = {"messages": task.messages, "source_id": fields.optional(row, "id"), "format": NAME}
@@ -68,7 +68,7 @@ def read(row: Row, line: int) -> list[Item]:
     models = {name: data[name] for name in _MODELS if data.get(name)}
     given = row["annotations"] or row["completions"] or []
     if not isinstance(given, list) or not all(isinstance(each, dict) for each in given):
-        raise ValueError(f"has annotations that are no list of objects: {given!r:.60}.")
+        raise ValueError(f"has annotations that are not a list of objects: {given!r:.60}.")
     annotations = [one for one in given if not (one.get("was_cancelled") or one.get("skipped"))]
     read_items = [
         _of_models(item, models, task)
@@ -78,7 +78,7 @@ def read(row: Row, line: int) -> list[Item]:
     if not annotations:
         return [unjudged.answers_or_prompt(task, data, _predicted(row), **common, extra=extra)]
     if not read_items:
-        raise ValueError(f"has {len(annotations)} annotations, of which none says anything that is read here.")
+        raise ValueError(f"has {len(annotations)} annotations, but none has a result that can be imported.")
     return read_items
 
 
@@ -237,7 +237,7 @@ def _winner(choice: Any, task: guessing.Task) -> str:
 
 def _comparison(choice: Any, task: guessing.Task, by: Row) -> Item:
     if len(task.texts) < 2:
-        raise ValueError("compares answers, and its data have no two fields that are answers, as response_a and _b.")
+        raise ValueError("compares answers, but its data have no two answers such as response_a and response_b.")
     return NewComparison(**by, a=task.texts[0], b=task.texts[1], winner=_winner(choice, task))
 
 
@@ -251,7 +251,7 @@ def _ratings(results: Sequence[Row], task: guessing.Task, by: Row) -> list[Item]
             else:
                 rows[_place(result, task)][name] = value
     if rows and not task.texts:
-        raise ValueError("rates an answer, and its data have no field that is one, as response or completion.")
+        raise ValueError("rates an answer, but its data have no answer such as response or completion.")
     return [NewRating(**by, text=task.texts[place], **marks) for place, marks in sorted(rows.items())]
 
 
@@ -285,7 +285,7 @@ def _ranking(value: Any, task: guessing.Task, by: Row) -> Item:
         places = [task.answers.index(str(one)) if str(one) in task.answers else task.place(one) for one in group]
         known_places = [place for place in places if place is not None]
         if len(known_places) < len(places):
-            raise ValueError(f"ranks {group!r:.60}, which its data do not have.")
+            raise ValueError(f"ranks {group!r:.60}, which is not in its data.")
         order += [tuple(known_places)] if known_places else []
     placed = [place for group in order for place in group]
     if len(placed) < 2 or len(set(placed)) != len(placed):

@@ -63,7 +63,7 @@ def test_its_page_shows_the_matrix_to_all_and_the_texts_to_researchers(client, r
     client.force_login(make_user(recorded.project, role="annotator"))
     html = client.get(f"/runs/{recorded.pk}/").content.decode()
     samples = f"/runs/{recorded.pk}/?tab=samples"
-    assert "Held-out texts, label by label" in html
+    assert "Confusion matrix of held-out texts" in html
     assert "70 dull film 1" not in html + client.get(samples).content.decode()
     client.force_login(make_user(recorded.project, role="researcher"))
     html = client.get(samples).content.decode()
@@ -72,13 +72,13 @@ def test_its_page_shows_the_matrix_to_all_and_the_texts_to_researchers(client, r
 
 def test_a_run_under_way_has_no_matrix_yet(client, db):
     run = queue(make_project(is_public=True), kind="classify", parent=make_model(), config=ClassifyConfig().__dict__)
-    assert "label by label" not in client.get(f"/runs/{run.pk}/").content.decode()
+    assert "Confusion matrix" not in client.get(f"/runs/{run.pk}/").content.decode()
 
 
 @pytest.mark.parametrize(
     ("counts", "told"),
     [
-        ({"task": "summarisation"}, "no labels"),
+        ({"task": "summarisation"}, "not labels"),
         ({"task": "sentiment", "labels": {"positive": 9}}, "'positive'"),
     ],
 )

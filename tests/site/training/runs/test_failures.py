@@ -60,7 +60,7 @@ def page(client, run: Run) -> str:
 def test_a_process_without_memory_is_told_to_take_half(client, project, researcher, death):
     run = died(death, project)
     assert (run.reason_code, run.remedy_changes) == ("out_of_memory", {"batch_size": 4})
-    assert "not enough memory" in run.reason and run.attempts.count() == 1
+    assert "not have enough memory" in run.reason and run.attempts.count() == 1
     text = page(client, run)
     assert "Queue again with batch_size 4" in text and "it goes on from step 2" in text
     responses = [client.post(reverse("queue-again", args=[run.pk]), {"key": "k"}) for _ in range(2)]
@@ -76,7 +76,7 @@ def test_a_kill_for_want_of_memory_is_tried_once_more_and_then_explained(monkeyp
     run = killed()
     assert (run.reason_code, run.remedy_changes) == ("out_of_memory", {"batch_size": 4})
     assert [a.state for a in run.attempts.all()] == ["lost", "failed"]
-    assert "for want of memory" in run.attempts.first().reason
+    assert "because memory ran out" in run.attempts.first().reason
 
 
 def test_a_kill_by_hand_is_no_want_of_memory():
@@ -162,7 +162,7 @@ def test_what_a_run_starts_from_may_be_gone_and_another_is_one_click_away(client
     run.refresh_from_db()
     assert run.state == "failed" and str(getattr(run, field).path) in run.reason
     [remedy] = remedies_of(run)
-    assert remedy.label == f"Queue it with another {field}" and remedy.label in page(client, run)
+    assert remedy.label == f"Queue again with another {field}" and remedy.label in page(client, run)
 
 
 def test_a_dataset_too_small_leads_to_another(project):

@@ -174,7 +174,7 @@ def test_each_recipe_gets_a_gpu_of_its_own(tmp_path, monkeypatch):
     with gpus.lease(tmp_path) as first, gpus.lease(tmp_path) as second:
         taken = {first.environment["CUDA_VISIBLE_DEVICES"], second.environment["CUDA_VISIBLE_DEVICES"]}
         assert taken == {"0", "1"}
-        with pytest.raises(Busy, match="every GPU"):
+        with pytest.raises(Busy, match="all GPUs"):
             gpus.lease(tmp_path)
     with gpus.lease(tmp_path) as again:
         assert again.environment["CUDA_VISIBLE_DEVICES"] == "0"

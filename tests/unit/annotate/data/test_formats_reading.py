@@ -157,7 +157,7 @@ def test_a_row_is_written_again_as_it_was(name):
 
 
 def test_a_file_of_nothing_known_is_told_what_it_has():
-    with pytest.raises(ValueError, match=r"votes.csv has the fields foo, spam: no format"):
+    with pytest.raises(ValueError, match=r"votes.csv has the fields foo, spam: this matches no known format"):
         detect([{"spam": 1, "foo": 2}], "votes.csv")
     with pytest.raises(ValueError, match="has no rows"):
         detect([], "votes.csv")
@@ -244,7 +244,7 @@ def test_a_content_of_parts_is_one_text_and_a_picture_is_refused():
 )
 def test_what_is_no_text_is_never_left_out_in_silence(part):
     seen = [{"role": "user", "content": [{"type": "text", "text": "What is this?"}, part]}, said("assistant", "A")]
-    with pytest.raises(ValueError, match="texts alone are read"):
+    with pytest.raises(ValueError, match="only text can be imported"):
         one(VOTE | {"conversation_a": seen})
 
 
@@ -252,7 +252,7 @@ def test_the_55k_shape_has_lists_in_cells():
     vote = one(VOTE_55K)
     assert (vote.messages, vote.a, vote.b, vote.winner) == (asked("Hi"), "A", "B", "model_a")
     assert vote.later_a == [said("user", "And?"), said("assistant", "")]
-    with pytest.raises(ValueError, match="not exactly one of"):
+    with pytest.raises(ValueError, match="needs exactly one of"):
         one(VOTE_55K | {"winner_tie": "1"})
 
 
@@ -418,7 +418,7 @@ def test_trl_takes_margins_as_strengths_and_keeps_other_numbers():
 def test_an_implicit_text_prompt_is_parted_as_trl_parts_it():
     pair = one(DETECTED["trl-preference-implicit-text"])
     assert (pair.messages, pair.a, pair.b) == (asked("The sky is"), " blue.", " green.")
-    with pytest.raises(ValueError, match="share no beginning"):
+    with pytest.raises(ValueError, match="have no common beginning"):
         one({"chosen": "yes", "rejected": "no"})
 
 
@@ -433,32 +433,32 @@ def test_a_conversation_may_stand_as_json_in_a_cell():
 
 
 WRONG = [
-    ("hh-rlhf", {"chosen": 3, "rejected": "x"}, "has a chosen that is no text: 3"),
+    ("hh-rlhf", {"chosen": 3, "rejected": "x"}, "has a chosen that is not text: 3"),
     ("hh-rlhf", {"chosen": "x"}, "has a chosen that does not end with an answer|has no rejected"),
-    ("hh-rlhf", PAIR | {"rejected": PAIR["chosen"]}, "are the same"),
-    ("hh-rlhf", PAIR | {"rejected": "\n\nHuman: Ho\n\nAssistant: x"}, "part before an answer"),
+    ("hh-rlhf", PAIR | {"rejected": PAIR["chosen"]}, "has equal texts"),
+    ("hh-rlhf", PAIR | {"rejected": "\n\nHuman: Ho\n\nAssistant: x"}, "differ before the answer"),
     ("hh-rlhf", PAIR | {"rejected": "\n\nHuman: Hi"}, "rejected that does not end with an answer"),
-    ("hh-rlhf-red-team", ATTACK | {"rating": "high"}, "has the rating 'high', which is no number"),
-    ("lmarena", VOTE | {"winner": "nobody"}, "has the winner 'nobody', where model_a, model_b, tie or both_bad"),
+    ("hh-rlhf-red-team", ATTACK | {"rating": "high"}, "has the rating 'high', which is not a number"),
+    ("lmarena", VOTE | {"winner": "nobody"}, "has the winner 'nobody', but it must be model_a, model_b, tie or"),
     ("lmarena", VOTE | {"winner": None}, "has no winner"),
-    ("lmarena", VOTE | {"conversation_a": "Hi"}, "has a conversation_a that is no list of turns"),
+    ("lmarena", VOTE | {"conversation_a": "Hi"}, "has a conversation_a that is not a list of turns"),
     ("lmarena", VOTE | {"conversation_b": [said("tool", "x")]}, "has a turn of 'tool' in conversation_b"),
     ("lmarena-55k", VOTE_55K | {"response_a": '["A"]'}, "has 2 prompts and 1 answers in response_a"),
     ("alpaca-eval", ALPACA | {"output_1": None}, "has no output_1"),
-    ("openai-summaries", SUMMARIES | {"choice": 2}, "has the choice 2, where a whole number from 0 to 1"),
-    ("openai-summaries", SUMMARIES | {"summaries": []}, "has no two summaries"),
-    ("pandalm", PANDALM | {"annotator2": 9}, "has the annotator2 9, where a whole number from 0 to 2"),
-    ("argilla", RECORD | {"quality_2.responses": [9]}, "has the quality 9, where a whole number from 1 to 5"),
-    ("argilla", {"q.responses": ["x"], "a": "b"}, "has no field that is a question"),
-    ("label-studio", {"data": {"foo": "x"}, "annotations": []}, "it has foo"),
-    ("label-studio", task(result("pairwise", {"selected": "left"})), "no two fields that are answers"),
+    ("openai-summaries", SUMMARIES | {"choice": 2}, "has the choice 2, but it must be a whole number from 0 to 1"),
+    ("openai-summaries", SUMMARIES | {"summaries": []}, "needs two summaries"),
+    ("pandalm", PANDALM | {"annotator2": 9}, "has the annotator2 9, but it must be a whole number from 0 to 2"),
+    ("argilla", RECORD | {"quality_2.responses": [9]}, "has the quality 9, but it must be a whole number from 1 to 5"),
+    ("argilla", {"q.responses": ["x"], "a": "b"}, "has no question"),
+    ("label-studio", {"data": {"foo": "x"}, "annotations": []}, "its fields are foo"),
+    ("label-studio", task(result("pairwise", {"selected": "left"})), "no two answers such as"),
     ("label-studio", task(result("ranker", {"ranker": ["m9"]}), items=[{"id": "m1", "body": "x"}]), "ranks"),
     ("open-assistant", {"message_tree_id": "x", "prompt": {"role": "prompter"}}, "message without a text"),
-    ("trl-unpaired", {"prompt": "x", "completion": "y", "label": "perhaps"}, "where true or false is meant"),
+    ("trl-unpaired", {"prompt": "x", "completion": "y", "label": "perhaps"}, "must be true or false"),
     ("trl-preference", {"prompt": "x", "chosen": "y"}, "has no rejected"),
-    ("assay", {"type": "vote", "prompt": "x"}, "has the type 'vote'; one of comparison"),
+    ("assay", {"type": "vote", "prompt": "x"}, "has the type 'vote'; use one of comparison"),
     ("assay", {"type": "rating", "prompt": "x"}, "has no completion"),
-    ("assay", {"type": "rating", "prompt": "x", "completion": "y", "stars": 6}, "has the stars 6, where a whole"),
+    ("assay", {"type": "rating", "prompt": "x", "completion": "y", "stars": 6}, "has the stars 6, but it must be a"),
     ("assay", {"type": "ranking", "prompt": "x", "completions": ["a"], "order": [[1]]}, "has an order that does not"),
 ]  # fmt: skip
 
@@ -537,8 +537,8 @@ def test_a_plain_table_says_which_column_is_which():
 @pytest.mark.parametrize(
     ("columns", "words"),
     [
-        ({"question": "q"}, "'question' is no column of ours; use prompt, chosen"),
-        ({"chosen": "a", "rejected": "b"}, "which column holds the prompt"),
+        ({"question": "q"}, "'question' is not a known column; use prompt, chosen"),
+        ({"chosen": "a", "rejected": "b"}, "Choose the column of the prompt"),
         ({"prompt": "q", "chosen": "a"}, "both chosen and rejected"),
         ({"prompt": "q", "completion_a": "a"}, "both completion_a and completion_b"),
     ],

@@ -56,11 +56,11 @@ def test_a_taste_that_few_answers_fit_is_refused_in_words():
     thumbs = [Rating(i, thumbs=i < 15) for i in range(720)]
     informativeness = preferences.informativeness(level + won, thumbs, {i: i % 120 for i in range(720)})
     assert not informativeness.enough
-    assert "30 of 1080 annotations tell one answer from another" in informativeness.sentence
+    assert "30 of 1080 annotations separate one answer from another" in informativeness.sentence
     assert "15 comparisons with a winner" in informativeness.sentence
     assert "345 of them with both bad" in informativeness.sentence
     assert str(preferences.ENOUGH) in informativeness.reason
-    assert "sample more completions" in informativeness.reason
+    assert "Sample more answers per prompt" in informativeness.reason
 
 
 def test_enough_telling_annotations_on_too_few_prompts_are_refused():
@@ -78,7 +78,7 @@ def test_enough_is_enough():
 
 
 def test_no_annotations_at_all_are_said_so():
-    assert preferences.informativeness([], [], {}).reason.startswith("Nobody has annotated anything yet.")
+    assert preferences.informativeness([], [], {}).reason.startswith("There are no annotations yet.")
 
 
 @pytest.mark.parametrize(

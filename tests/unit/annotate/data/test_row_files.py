@@ -134,7 +134,7 @@ def test_a_list_is_read_through_a_window_of_any_size(window, monkeypatch):
 def test_rows_before_damage_in_a_list_are_had():
     rows = read_rows(io.BytesIO(b'[{"a": 1}, {"a": 2}, oops]'))
     assert [next(rows).row["a"], next(rows).row["a"]] == [1, 2]
-    with pytest.raises(UnreadableFile, match="behind row 2"):
+    with pytest.raises(UnreadableFile, match="after row 2"):
         next(rows)
 
 
@@ -142,7 +142,7 @@ def test_rows_before_damage_in_a_list_are_had():
     "name", ["rows.json", "rows.jsonl", "rows.csv", "rows.parquet", "rows.jsonl.gz", "rows.parquet.gz"]
 )
 def test_a_file_that_unpacks_beyond_the_bound_is_refused(name):
-    with pytest.raises(TooLarge, match="split the file"):
+    with pytest.raises(TooLarge, match="split it"):
         read(name, largest=20_000)
 
 
@@ -241,7 +241,7 @@ def test_a_file_of_another_kind_says_what_it_is(content, words):
         (b'{"a": 1,}', "not JSON.*character 9"),
         (b'{"a": ' + b"[" * 2_000 + b"]" * 2_000 + b"}", "nested too deeply"),
         (b'{"a": ' + b"9" * 5_000 + b"}", "thousands of digits"),
-        (b'{"a": 1, "b": {"c": 1, "c": 2}}', "says 'c' twice"),
+        (b'{"a": 1, "b": {"c": 1, "c": 2}}', "has 'c' twice"),
     ],
 )
 def test_a_line_that_is_no_row_says_why(line, words):
@@ -273,7 +273,7 @@ def test_a_quotation_mark_that_does_not_close_never_swallows_rows_in_silence():
 
 def test_a_row_of_a_table_is_bounded_however_many_lines_it_has(monkeypatch):
     monkeypatch.setattr(row_source, "LONGEST_LINE", 1_000)
-    with pytest.raises(UnreadableFile, match="quotation mark that does not close"):
+    with pytest.raises(UnreadableFile, match="quotation mark that is not closed"):
         list(read_rows(io.BytesIO(b'a,b\n1,"' + b"x\n" * 1_000), "rows.csv"))
 
 
@@ -286,7 +286,7 @@ def test_a_file_of_nothing_is_left_before_long(monkeypatch):
     monkeypatch.setattr(row_source, "LONGEST_VOID", 10_000)
     monkeypatch.setattr(row_source, "LONGEST_LINE", 1_000)
     for nothing in (b"\n" * 20_000, b"x" * 20_000, b"[" + b" " * 500_000):
-        with pytest.raises(UnreadableFile, match=r"no row comes|nothing but white space"):
+        with pytest.raises(UnreadableFile, match=r"There is no row within|nothing but white space"):
             list(read_rows(io.BytesIO(gzip.compress(nothing)), "rows.jsonl.gz"))
 
 

@@ -221,7 +221,7 @@ def test_a_visitor_reads_what_became_of_each_vote_and_no_name_before_it():
     vote_guard.hold(rows=[vote], kind=Hold.PATTERN)
     (mine,) = client.get(address, headers=headers).json()
     assert (mine["vote"]["status"], mine["vote"]["counted"]) == ("held", False)
-    assert "more than taste explains" in mine["vote"]["why"] and mine["vote"]["comparison"] == vote.pk
+    assert "more than preferences explain" in mine["vote"]["why"] and mine["vote"]["comparison"] == vote.pk
     assert client.get(f"{address}?before={mine['number']}", headers=headers).json() == []
     assert client.get(f"{address}?before=x", headers=headers).status_code == 400
     assert client.get(address).json() == []

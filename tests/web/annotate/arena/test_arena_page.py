@@ -57,7 +57,7 @@ def test_an_example_fills_the_field_without_javascript_too(client, project):
         make_contestant(project)
     page = reverse("arena", args=[project.slug])
     html = client.get(page).content.decode()
-    assert html.count("data-example") >= 3 and f"Run by the project {project.name}" in html
+    assert html.count("data-example") >= 3 and f"The project {project.name} runs this arena" in html
     assert "Draw a question" not in html  # there is none
     html = client.get(page, {"text": "Why <b>so</b>?"}).content.decode()
     assert "Why &lt;b&gt;so&lt;/b&gt;?</textarea>" in html

@@ -90,7 +90,7 @@ def test_a_question_that_comes_between_the_look_and_the_vote_stops_the_vote(proj
         use_up(battle, token)
 
     monkeypatch.setattr(votes, "_use_up", asked_meanwhile)
-    with pytest.raises(Refused, match="Both answers must stand"):
+    with pytest.raises(Refused, match="You can vote when both answers are finished"):
         cast(battle)
     assert not BattleTurn.objects.exists()  # in this test all is one transaction, which the refusal took back
     assert votes.issue_token(battle)

@@ -256,7 +256,7 @@ def test_a_vote_that_counts_for_nothing_does_not_say_counted(client, project, pa
     client.force_login(user)
     for page in (("arena-battle", project.slug, battle.token), ("arena-history", project.slug)):
         html = client.get(reverse(page[0], args=page[1:])).content.decode()
-        assert '<span class="tag bad">kept, counts for nothing</span>' in html and ">counted<" not in html
+        assert '<span class="tag bad">saved, does not count</span>' in html and ">counted<" not in html
 
 
 def test_a_vote_that_is_held_says_why(project, pair):
@@ -305,7 +305,7 @@ def test_a_visitor_draws_votes_and_sees_the_names(client, project, pair):
     assert battle.completion_a.text in before.content.decode() and OPEN_CHOICES in before.content.decode()
     after = vote_on(client, url, "model_a", follow=True).content.decode()
     assert all(name in after for name in NAMES)
-    assert "You said: A is better" in after and "Counted for the ranking." in after
+    assert "Your vote: A is better" in after and "Counted for the ranking." in after
     assert after.index(battle.model_a.name) < after.index(battle.model_b.name)
 
 
@@ -318,7 +318,7 @@ def test_nothing_names_a_model_from_the_first_page_to_the_last_before_the_vote(c
     responses = [page, started, client.get(url), client.get(url, {"wait": "1"})]
     responses += [client.get(reverse("arena-history", args=[project.slug]))]
     responses += [client.post(f"{url}vote/", {"winner": "model_a"}), client.post(f"{url}vote/", {"winner": "c"})]
-    assert "No vote is taken" in responses[3].content.decode()
+    assert "You cannot vote on this battle" in responses[3].content.decode()
     for response in responses:
         assert_nameless(everything(response), pair)
 
@@ -376,8 +376,8 @@ def test_a_battle_with_a_side_that_failed_takes_no_vote_and_does_not_say_which(c
     fake.answer = lambda body: ["  "] if body["model"] == name else ["Fine."]
     url = start(client, project, text="Why?")
     page = client.get(url, {"wait": "1"}).content.decode()
-    assert "One of the two models gave an empty answer" in page and "No vote is taken" in page
-    assert CLOSED_CHOICES in page and "Try again with another two" in page and not token_on(page)
+    assert "One of the two models gave an empty answer" in page and "You cannot vote on this battle" in page
+    assert CLOSED_CHOICES in page and "Try again with two other models" in page and not token_on(page)
     assert client.post(f"{url}vote/", {"winner": "tie", "token": "x"}).status_code == 409
     assert not Comparison.objects.exists()
     again = client.post(reverse("arena", args=[project.slug]), {"text": "Why?"})

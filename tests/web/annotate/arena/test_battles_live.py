@@ -173,7 +173,7 @@ async def test_a_stop_ends_both_and_lets_one_vote_or_ask_on(visit, fake):
     frames = []
     while (message := await socket.receive_output(timeout=5))["type"] != "websocket.close":
         frames.append(message["text"])
-    assert "Both answers stand" in frames[-1] and "Stopped here." in "".join(frames)
+    assert "Both answers are finished" in frames[-1] and "Stopped here." in "".join(frames)
     assert [c.finish_reason for c in await visit.completions()] == ["stopped", "stopped"]
     assert (await post(visit, "vote", winner="tie", token=token)).status_code == 302
 
@@ -227,7 +227,7 @@ async def test_each_side_goes_on_with_its_own_conversation(visit, fake, models):
     reply = await post(visit, "turn", text=" And then? ", number="2")
     assert reply.status_code == 302
     frames = await visit.watch()
-    assert "Both answers stand" in frames[-1]
+    assert "Both answers are finished" in frames[-1]
     turn = await BattleTurn.objects.select_related("prompt_a", "prompt_b", "completion_a", "completion_b").aget()
     for prompt, completion in ((turn.prompt_a, turn.completion_a), (turn.prompt_b, turn.completion_b)):
         assert [m["role"] for m in prompt.messages] == ["user", "assistant", "user"]
@@ -255,7 +255,7 @@ async def test_a_turn_that_fails_is_left_out_and_the_vote_stands_on_what_came_be
     fake.status = 500
     await post(visit, "turn", text="And then?", number="2")
     frames = await visit.watch()
-    assert "You can vote on what stands" in frames[-1]
+    assert "You can vote on the answers as they are" in frames[-1]
     fake.status = 200
     await post(visit, "turn", text="And now?", number="3")
     await visit.watch()
@@ -277,7 +277,7 @@ async def test_a_later_turn_that_fails_does_not_show_which_of_the_two_has_failed
     )
     await post(visit, "turn", text="Much text.", number="2")
     frames = await visit.watch()
-    assert "You can vote on what stands" in frames[-1]
+    assert "You can vote on the answers as they are" in frames[-1]
     page, scene = await page_of(visit), await sync_to_async(live_battles.look)(visit.battle)
     assert [(side.text, side.state) for side in scene.sides] == [("", "failed")] * 2
     assert not [text for text in ("A few", "So very") if text in page or text in frames[-1]]
@@ -321,7 +321,7 @@ async def test_a_model_that_names_itself_is_masked_in_every_frame_and_its_vote_i
     vote, page = await Comparison.objects.aget(), await page_of(visit)
     assert vote.status == "held" and "named itself" in vote.status_reason
     assert "GPT-4, made by OpenAI" in page and "(name hidden)" not in page
-    assert "Not counted: this vote is held" in page and "It was hidden until you had voted" in page
+    assert "Not counted: this vote is held" in page and "The name was hidden until you voted" in page
 
 
 # What the vote is filed under
@@ -372,7 +372,7 @@ def test_a_vote_on_a_conversation_ranks_by_its_first_question(spoken):
 def test_a_vote_on_conversations_that_went_apart_teaches_nothing_and_says_so(spoken):
     vote = vote_in(spoken("train"))
     assert not Comparison.objects.filter(pk=vote.pk).teaching().exists()
-    assert "neither ranks nor teaches" in votes.counting(vote).words and not votes.counting(vote).is_of_use
+    assert "Saved, but it does not count" in votes.counting(vote).words and not votes.counting(vote).is_of_use
 
 
 def test_a_vote_teaches_where_both_sides_share_the_conversation(spoken):

@@ -78,7 +78,7 @@ def test_a_vote_on_an_answer_whose_author_was_told_before_is_held_with_that_reas
     assert cast(battle).status == "counted"
     vote = cast(waiting)
     assert vote.status == "held" and vote.battle.trace.held_for == Hold.TOLD
-    assert "told before which model" in vote.status_reason
+    assert "shown before which model" in vote.status_reason
 
 
 def test_one_told_answer_is_enough_and_a_held_vote_has_told_as_well(project, pair):
@@ -145,7 +145,7 @@ def test_where_no_model_answers_and_all_answers_were_told_a_visitor_is_told_so_a
     page = client.post(reverse("arena", args=[project.slug]), {"draw": "1", "text": "Why is it so?"})
     words = page.content.decode()
     assert page.status_code == 409 and Battle.objects.count() == 1, "no battle that can never be voted in"
-    assert "no two models answer just now" in words and "your votes are kept" in words and "Why is it so?" in words
+    assert "no two models answer now" in words and "Your votes are kept" in words and "Why is it so?" in words
     assert draw(project, user=factories.make_user(project)).is_ready, "members go on"
 
 

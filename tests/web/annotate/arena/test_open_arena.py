@@ -143,7 +143,7 @@ def test_each_model_is_told_what_is_wrong_with_it_and_the_others_compete(server,
     told = opened.out()
     assert "Unknown: registered; no answer, does not compete. The server knows no model of this name" in told
     assert "It offers: small, large." in told
-    assert "Nowhere: registered; no answer, does not compete. The address leads nowhere." in told
+    assert "Nowhere: registered; no answer, does not compete. The address cannot be reached." in told
     assert sorted(c.model.name for c in Project.objects.get().contestants.all()) == ["Large", "Small"]
     assert LanguageModel.objects.count() == 4
 
@@ -215,21 +215,21 @@ def test_fastchats_file_of_endpoints_is_read(server, opened):
 @pytest.mark.parametrize(
     ("text", "place", "reason"),
     [
-        ("models:\n  - {name: a, temprature: 1}", "models[1] (a).temprature", "temperature is meant?"),
-        ("models:\n  - {name: a, base_url: x}", "models[1] (a).base_url", "endpoint is meant?"),
-        ("models:\n  - {name: a, max_tokens: 9}", "models[1] (a).max_tokens", "max_new_tokens is meant?"),
+        ("models:\n  - {name: a, temprature: 1}", "models[1] (a).temprature", "did you mean temperature?"),
+        ("models:\n  - {name: a, base_url: x}", "models[1] (a).base_url", "did you mean endpoint?"),
+        ("models:\n  - {name: a, max_tokens: 9}", "models[1] (a).max_tokens", "did you mean max_new_tokens?"),
         ("models:\n  - {name: a, key: sk-1}", "models[1] (a).key", "key_from: EXAMPLE_KEY"),
         ("models:\n  - {name: a, api_key: sk-1}", "models[1] (a).api_key", "key_from: EXAMPLE_KEY"),
-        ("models:\n  - {name: a, concurrency: many}", "models[1] (a).concurrency", "a whole number is meant"),
+        ("models:\n  - {name: a, concurrency: many}", "models[1] (a).concurrency", "enter a whole number"),
         ("models:\n  - {endpoint: x}", "models[1].name", "Give each model a name"),
         ("models:\n  - a", "models[1]", "Give fields"),
         ("models: []", "models", "at least one model"),
         ("models: [{name: a}, {name: a}]", "models: a", "stands there 2 times"),
-        ("project: {publc: true}\nmodels: [{name: a}]", "project.publc", "public is meant?"),
+        ("project: {publc: true}\nmodels: [{name: a}]", "project.publc", "did you mean public?"),
         ("modles: [{name: a}]", "file", "Give models"),
-        ("models: [{name: a}]\nprojct: {}", "projct", "project is meant?"),
-        ("models: [", "file", "It is no YAML: line 1"),
-        ("models:\n  - name: a\n    name: b", "file", "name stands there twice"),
+        ("models: [{name: a}]\nprojct: {}", "projct", "did you mean project?"),
+        ("models: [", "file", "This is not YAML: line 1"),
+        ("models:\n  - name: a\n    name: b", "file", "name is there twice"),
         ("a: &x 1\nmodels: *x", "file", "no anchors"),
         ("", "file", "Give models"),
     ],

@@ -41,7 +41,7 @@ def test_a_solved_puzzle_lets_a_vote_count(project, pair):
 def test_a_vote_without_it_is_held_with_the_reason(project, pair):
     vote = cast(make_battle(project, pair))
     assert vote.status == "held" and vote.battle.trace.held_for == Hold.UNSOLVED
-    assert "did not arrive" in votes.counting(vote).words
+    assert "without the solution of the small puzzle" in votes.counting(vote).words
 
 
 def test_a_proof_is_worth_nothing_in_another_battle(project, pair):
@@ -55,7 +55,7 @@ def test_a_proof_is_spent_with_the_vote_of_its_battle(project, pair):
     battle = make_battle(project, pair)
     proof = proof_of_work.solve(challenge(battle))
     cast(battle, proof=proof)
-    with pytest.raises(Exception, match="voted in this battle already"):
+    with pytest.raises(Exception, match="already voted in this battle"):
         cast(battle, proof=proof)
     assert Comparison.objects.count() == 1
 

@@ -109,7 +109,7 @@ async def test_both_answers_stream_side_by_side_and_then_a_vote_can_be_cast(visi
         whole = f'id="text-{letter}" hx-swap-oob="true"><p>One is here and so three.</p>'
         assert any(whole in frame for frame in frames)
     assert any('<fieldset id="choices" hx-swap-oob="true">' in frame for frame in frames)
-    assert "Both answers stand" in frames[-1]
+    assert "Both answers are finished" in frames[-1]
     battle = await visit.fresh()
     assert battle.completion_a.text == battle.completion_b.text == "One is here and so three."
     assert battle.claim is None
@@ -118,7 +118,7 @@ async def test_both_answers_stream_side_by_side_and_then_a_vote_can_be_cast(visi
 async def test_no_frame_names_a_model(visit, fake, models):
     fake.status, fake.error = 500, f"cannot load {models[0].name} from {models[1].folder}"
     frames = await visit.watch()
-    assert "The model server failed at this answer" in frames[-1] and "No vote is taken" in frames[-1]
+    assert "The model server failed at this answer" in frames[-1] and "You cannot vote on this battle" in frames[-1]
     fake.status = 200
     frames += await visit.watch()
     for model in models:
@@ -167,7 +167,7 @@ async def test_a_stop_keeps_of_either_answer_what_its_reader_has_seen(visit, fak
         ["One by one ", 9.0, "late"] if body["model"] == slow else ["All at once, and to the end."]
     )
     socket = await visit.open()
-    while "a vote now stops them" not in (await socket.receive_output(timeout=10)).get("text", ""):
+    while "If you vote now, they stop" not in (await socket.receive_output(timeout=10)).get("text", ""):
         pass
     assert await sync_to_async(Completion.objects.count)() == 0  # the quick one is over, and does not seem so
     await sync_to_async(live_battles.stop)(visit.battle)
@@ -179,14 +179,14 @@ async def test_a_whole_answer_is_kept_though_the_other_breaks_off_later(visit, f
     bad = models[0].server_name
     broken = ["One ", 0.5, b'data: {"error": "boom"}\n\n']
     fake.answer = lambda body: broken if body["model"] == bad else ["All at once, and to the end."]
-    assert "No vote is taken" in (await visit.watch())[-1]
+    assert "You cannot vote on this battle" in (await visit.watch())[-1]
     assert [completion.text for completion in await visit.completions()] == ["All at once, and to the end."]
 
 
 async def test_two_readers_see_one_writing(visit, fake):
     fake.answer = lambda body: ["One ", 0.3, "two."]
     both = await asyncio.gather(visit.watch(), visit.watch())
-    assert all("Both answers stand" in frames[-1] for frames in both)
+    assert all("Both answers are finished" in frames[-1] for frames in both)
     assert len(fake.requests) == 2 and len(await visit.completions()) == 2
 
 
@@ -220,7 +220,7 @@ async def test_a_reload_looks_on_and_asks_nobody_again(visit, fake):
     await socket.receive_output(timeout=5)
     await socket.leave()
     frames = await visit.watch()
-    assert "Both answers stand" in frames[-1]
+    assert "Both answers are finished" in frames[-1]
     assert len(fake.requests) == 2 and len(await visit.completions()) == 2
 
 
@@ -231,7 +231,7 @@ async def test_a_battle_whose_writer_was_killed_is_taken_up_where_it_stands(visi
         completion_a=done, claim=uuid.uuid4(), claimed_until=timezone.now() - timedelta(seconds=1)
     )
     frames = await visit.watch()
-    assert any("Done before." in frame for frame in frames) and "Both answers stand" in frames[-1]
+    assert any("Done before." in frame for frame in frames) and "Both answers are finished" in frames[-1]
     assert len(fake.requests) == 1
     assert (await visit.fresh()).completion_a == done
 
@@ -246,7 +246,7 @@ async def test_another_process_s_writing_is_waited_for(visit, fake, monkeypatch)
     b = await sync_to_async(factories.make_completion)(visit.battle.prompt, "From there B.")
     await Battle.objects.aupdate(completion_a=a, completion_b=b)
     frames = await watching
-    assert any("From there A." in frame for frame in frames) and "Both answers stand" in frames[-1]
+    assert any("From there A." in frame for frame in frames) and "Both answers are finished" in frames[-1]
     assert not fake.requests
 
 
@@ -326,7 +326,7 @@ def transformers_serve(data_folder, models, settings, unused_tcp_port, tmp_path)
 @pytest.mark.slow
 async def test_transformers_serve_streams_a_battle_and_keeps_to_the_sampling_settings(visit, transformers_serve):
     frames = await visit.watch()
-    assert "Both answers stand" in frames[-1] and len(frames) > 2
+    assert "Both answers are finished" in frames[-1] and len(frames) > 2
     for completion in await visit.completions():
         assert completion.text.strip() and completion.sampling == sampling_of(Project())
         assert completion.finish_reason in ("stop", "length")

@@ -76,7 +76,7 @@ def test_many_votes_of_one_visitor_are_held_and_too_many_refused_with_the_time_t
     monkeypatch.setattr(vote_guard, "MOST_PER_PERSON", 3)
     votes = [cast(make_battle(project, pair)) for _ in range(3)]
     assert [vote.status for vote in votes] == ["counted", "counted", "held"]
-    assert votes[2].status_reason == "many votes came from you in a short time"
+    assert votes[2].status_reason == "you sent many votes in a short time"
     fourth = make_battle(project, pair)
     with pytest.raises(TooMany) as refused:
         cast(fourth)
@@ -167,7 +167,7 @@ def test_what_is_found_later_is_held_and_released_with_a_line_in_the_ledger(proj
     vote = cast(make_battle(project, pair))
     assert vote_guard.hold(rows=[vote], kind=Hold.PATTERN) == 1
     vote.refresh_from_db()
-    assert vote.status == "held" and "more than taste explains" in vote.status_reason
+    assert vote.status == "held" and "more than preferences explain" in vote.status_reason
     assert vote_guard.release(rows=[vote]) == 1
     vote.refresh_from_db()
     assert vote.status == "counted" and vote.status_reason.startswith("Counted again")

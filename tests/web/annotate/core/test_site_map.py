@@ -43,9 +43,9 @@ def test_an_annotator_sees_no_researcher_s_page(client, project):
     sign_in(client, project, "annotator")
     map_ = client.get(reverse("annotate-history", args=[project.slug])).context["map"]
     assert words(map_.main) == SHORT
-    assert words(map_.pages) == ["Work", "Arena", "Red team", "Attacks", "My history", "How I annotate", "My keys"]
+    assert words(map_.pages) == ["Work", "Arena", "Red team", "Attacks", "My history", "My quality", "My keys"]
     menu = [link.words for _, links in map_.menu for link in links]
-    assert menu == ["Overview", *SHORT, "Red team", "Attacks", "How I annotate", "My keys"]
+    assert menu == ["Overview", *SHORT, "Red team", "Attacks", "My quality", "My keys"]
 
 
 @pytest.mark.parametrize("role", ["researcher", "manager"])

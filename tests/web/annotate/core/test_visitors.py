@@ -112,7 +112,7 @@ def test_sign_ups_and_lost_passwords_are_counted_by_the_wider_networks_too(clien
         client.post(reverse(page), {"email": f"n{n}@example.org"}, REMOTE_ADDR=f"2001:db8:9:{n:x}::1").content.decode()
         for n in range(6)
     ]
-    assert ["Too many tries from where you are" in text for text in texts] == [False] * 4 + [True] * 2
+    assert ["Too many tries from your network address" in text for text in texts] == [False] * 4 + [True] * 2
 
 
 # Sessions

@@ -77,7 +77,7 @@ def test_pasted_prompts_are_added_in_two_steps(client, project):
 def test_ignored_columns_are_named_and_can_be_mapped(client, project):
     sign_in(client, project, "researcher")
     page = look_at(client, project, rows_file({"question": QUESTION, "topic": "sea", "owner": "ann"}))
-    assert page.context["seen"].ignored == ("topic", "owner") and "Ignored:" in page.content.decode()
+    assert page.context["seen"].ignored == ("topic", "owner") and "Ignored columns:" in page.content.decode()
     mapped = again(client, project, page, **{"column:rows:question": "prompt", "column:rows:topic": "category"})
     assert mapped.context["seen"].ignored == ("owner",) and mapped.context["first"][0][0].item.category == "sea"
     again(client, project, page, post=True, **{"column:rows:question": "prompt", "column:rows:topic": "category"})
@@ -89,7 +89,7 @@ def test_ignored_columns_are_named_and_can_be_mapped(client, project):
     ("mapping", "message"),
     [
         ({"q": "", "good": "chosen", "bad": "rejected"}, "Choose the prompt’s column"),
-        ({"q": "prompt", "good": "chosen", "bad": ""}, "Name the columns of both chosen and rejected"),
+        ({"q": "prompt", "good": "chosen", "bad": ""}, "Choose the columns of both chosen and rejected"),
         ({"q": "prompt", "good": "chosen", "bad": "chosen"}, "Two columns are read as chosen"),
     ],
 )
@@ -215,7 +215,7 @@ def test_a_draft_outlasts_a_refused_import_of_the_same_file(client, project):
     sign_in(client, project, "researcher")
     rows = {"frage": "Warum?", "antwort": "Darum."}
     page = look_at(client, project, rows_file(rows))
-    with pytest.raises(Refused, match="no format that is known"):
+    with pytest.raises(Refused, match="matches no known format"):
         start_import(
             project=project,
             file=rows_file(rows),

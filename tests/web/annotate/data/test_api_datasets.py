@@ -34,13 +34,13 @@ def test_a_dataset_is_frozen_listed_and_read(project, researcher):
 
 def test_a_dataset_without_feedback_is_refused_and_says_what_to_do(project, researcher):
     told = errors(researcher.post("datasets/", order(project)))
-    assert "Annotate some answers first" in told["feedback"]
+    assert "Annotate answers first" in told["feedback"]
     assert not Dataset.objects.exists()
 
 
 def test_crossing_the_splits_is_refused_by_side(project, researcher):
     crossing = make_comparison(*make_pair(project, side="eval"))
-    assert "train none" in errors(researcher.post("datasets/", order(project, side="eval")))["side"]
+    assert "must not train one" in errors(researcher.post("datasets/", order(project, side="eval")))["side"]
     told = errors(researcher.post("datasets/", order(project, comparisons=[crossing.pk])))
     assert str(crossing.pk) in told["side"]
     assert not Dataset.objects.exists()
@@ -77,7 +77,7 @@ def test_the_same_key_freezes_once(project, researcher):
 
 def test_a_preview_counts_and_freezes_nothing(project, researcher):
     body = {"project": project.slug, "kind": "preferences"}
-    assert "Annotate some answers" in researcher.post("datasets/preview/", body).json()["counts"]["empty"]
+    assert "Annotate answers" in researcher.post("datasets/preview/", body).json()["counts"]["empty"]
     make_comparison(*make_pair(project))
     counts = researcher.post("datasets/preview/", body).json()["counts"]
     assert counts["comparisons"] == 1 and "empty" not in counts

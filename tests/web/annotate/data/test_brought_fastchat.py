@@ -78,7 +78,7 @@ def test_people_cannot_be_said_to_have_judged(project, tmp_path):
     by = factories.make_user(project, role="researcher")
     with path.open("rb") as file, pytest.raises(Refused) as refused:
         start_import(project=project, file=file, file_name=path.name, order=Order(judge="person"), by=by)
-    assert "a model judged" in refused.value.errors["judge"]
+    assert "a model is the judge" in refused.value.errors["judge"]
 
 
 def test_answers_without_their_questions_say_what_to_import():
@@ -95,7 +95,7 @@ def test_answers_without_their_questions_say_what_to_import():
         ("question.jsonl", "{oops", "line 1, is not JSON"),
         ("question.jsonl", b'{"question_id": 1, "turns": ["\xff"]}', "line 1, is not UTF-8"),
         ("question.jsonl", b"\xff\xfe{", "question.jsonl: The file is in UTF-16"),
-        ("question.jsonl", "[[]]", "line 1, is no JSON object"),
+        ("question.jsonl", "[[]]", "line 1, is not a JSON object"),
         ("question.jsonl", '{"question_id": 1}', "line 1, has no turns"),
         ("model_answer/alpha.jsonl", '{"question_id": 7, "model_id": "m", "choices": []}', "answers question 7"),
     ],
@@ -116,7 +116,7 @@ def test_a_choice_that_is_none_leaves_its_answer_to_be_told_by_line(tmp_path):
     row = lines(folder / "model_answer/alpha.jsonl")[0] | {"choices": ["So."]}
     (folder / "model_answer/alpha.jsonl").write_text(json.dumps(row))
     [answer] = [row for row in joined_rows(folder) if row.get("model_id") == "alpha"]
-    with pytest.raises(ValueError, match="has choices that are no answers"):
+    with pytest.raises(ValueError, match="has choices that are not one answer for each turn"):
         READERS["mt-bench"](answer, 1)
 
 

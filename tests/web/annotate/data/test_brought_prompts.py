@@ -193,4 +193,4 @@ def test_columns_of_a_file_that_is_damaged_further_on_are_told_by_what_comes_bef
     import_ = start_import(project=project, file=file, file_name="prompts.json", order=order, by=researcher)
     assert options.columns_read(import_) == {"question": "prompt"} and options.unused_columns(import_) == ["owner"]
     carry_out(import_)
-    assert import_.state == Import.State.FAILED and "behind row 4" in import_.problem
+    assert import_.state == Import.State.FAILED and "after row 4" in import_.problem

@@ -33,7 +33,7 @@ def page(client, path, expected=200, **query):
 
 def test_an_empty_project_says_what_will_stand_here(client, project):
     html = page(client, f"/p/{project.slug}/data/datasets/")
-    assert "Nothing is frozen yet" in html and "Freeze a dataset" not in html
+    assert "No datasets yet" in html and "Freeze a dataset" not in html
 
 
 def test_feedback_is_counted_by_judge_and_side(client, project):
@@ -142,10 +142,10 @@ def test_a_dataset_page_shows_hash_rows_runs_and_models(client, project, kind):
 def test_a_dataset_says_when_votes_in_it_were_taken_back(client, project):
     row = make_comparison(*make_pair(project))
     dataset = freeze(project=project, kind="preferences", name="first", by=None)
-    assert "not count any more" not in page(client, f"/datasets/{dataset.pk}/")
+    assert "no longer count" not in page(client, f"/datasets/{dataset.pk}/")
     row.status = "withdrawn"
     row.save()
-    assert "1 of these votes does not count any more" in page(client, f"/datasets/{dataset.pk}/")
+    assert "1 of these votes no longer counts" in page(client, f"/datasets/{dataset.pk}/")
 
 
 def test_a_dataset_whose_files_are_gone_still_has_a_page(client, project):
@@ -274,7 +274,7 @@ def test_a_page_of_votes_takes_few_queries(client, project, django_assert_max_nu
 def test_a_manager_excludes_a_vote_with_a_reason_and_comes_back_to_it(client, project):
     manager = sign_in(client, project, "manager")
     vote = make_comparison(*make_pair(project))
-    assert "Change whether it counts" in page(client, f"/p/{project.slug}/votes/")
+    assert "Change its status" in page(client, f"/p/{project.slug}/votes/")
     address = f"/p/{project.slug}/votes/comparison/{vote.pk}/status/"
     response = client.post(f"{address}?side=train", {"status": "excluded", "reason": "guessed"})
     assert response.url == f"/p/{project.slug}/votes/?kind=comparison&side=train#comparison-{vote.pk}"
@@ -289,19 +289,8 @@ def test_a_manager_excludes_a_vote_with_a_reason_and_comes_back_to_it(client, pr
 def test_who_does_not_manage_changes_no_status(client, project, role):
     sign_in(client, project, role)
     vote = make_comparison(*make_pair(project), source="arena")
-    assert "Change whether it counts" not in page(client, f"/p/{project.slug}/votes/")
+    assert "Change its status" not in page(client, f"/p/{project.slug}/votes/")
     address = f"/p/{project.slug}/votes/comparison/{vote.pk}/status/"
     assert client.post(address, {"status": "excluded", "reason": "mine is better"}).status_code == 403
     vote.refresh_from_db()
     assert vote.status == "counted"
-
-
-def test_training_is_offered_where_annotations_may_train(client, project):
-    offer = f'href="/p/{project.slug}/first-model/training/"'
-    make_comparison(*make_pair(project, side="eval"))
-    sign_in(client, project, "researcher")
-    assert offer not in page(client, f"/p/{project.slug}/data/")
-    make_comparison(*make_pair(project))
-    assert offer in page(client, f"/p/{project.slug}/data/")
-    sign_in(client, project, "reviewer")
-    assert offer not in page(client, f"/p/{project.slug}/data/")

@@ -103,7 +103,7 @@ def test_simulated_annotators_can_be_frozen_by_themselves(project, researcher):
 @pytest.mark.parametrize("kind", ["preferences", "sft"])
 def test_freezing_feedback_of_the_eval_split_is_refused_in_words(project, researcher, kind, folder):
     make_comparison(*make_pair(project, side="eval"))
-    with pytest.raises(Refused, match="train none") as refused:
+    with pytest.raises(Refused, match="must not train one") as refused:
         freeze(project=project, kind=kind, name="crossing", by=researcher, side="eval")
     assert refused.value.status == 400 and set(refused.value.errors) == {"side"}
     assert not Dataset.objects.exists() and not folder.exists()
@@ -158,7 +158,7 @@ def test_ratings_of_aspects_alone_are_left_out_and_counted(project, researcher):
     kept = make_rating(completion, stars=4)
     dataset = freeze(project=project, kind="preferences", name="x", by=researcher)
     assert list(dataset.ratings.all()) == [kept]
-    assert dataset.counts["left_out"] == {"ratings of aspects alone": 1}
+    assert dataset.counts["left_out"] == {"ratings of aspects only": 1}
 
 
 def test_sft_takes_the_best_answer_of_each_prompt_and_every_demonstration(project, researcher):

@@ -424,7 +424,7 @@ def test_numbers_that_are_none_cost_no_row(project, researcher):
     assert "infinite" in done.problems.get(line=2).reason
 
 
-@pytest.mark.parametrize(("seconds", "told"), [(-5, "0 seconds or more"), ("Infinity", "finite")])
+@pytest.mark.parametrize(("seconds", "told"), [(-5, "must be 0 or more"), ("Infinity", "finite")])
 def test_impossible_seconds_are_told(project, researcher, seconds, told):
     good = {"type": "rating", "prompt": "q", "completion": "a", "stars": 3, "seconds": 2.5}
     done = carry_out(start(project, researcher, lines([good, good | {"stars": 4, "seconds": seconds}])))

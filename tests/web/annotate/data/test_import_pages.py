@@ -34,17 +34,17 @@ def test_a_file_is_checked_previewed_and_then_imported(client, project):
     assert "Nothing has been imported yet" in client.get(address).content.decode()
     made = add_by_page(client, project, file([*GOOD, {"prompt": "?"}]), source="mine", checks=True)
     page = made.content.decode()
-    assert "Waits for the background worker" in page and "&lt;b&gt;Good&lt;/b&gt; 0." in page and "better" in page
+    assert "waits for the background worker" in page and "&lt;b&gt;Good&lt;/b&gt; 0." in page and "better" in page
     work_off_imports()
     found = Import.objects.get()
     address = reverse("import", args=[project.slug, found.pk])
     page = client.get(address).content.decode()
-    assert "nothing was changed" in page and "comparisons to come" in page and "Import it" in page
+    assert "Nothing was added" in page and "comparisons to add" in page and "Import it" in page
     assert not Comparison.objects.exists() and found.problems.count() == 1
     client.post(reverse("import-go-on", args=[project.slug, found.pk]))
     work_off_imports()
     page = client.get(address).content.decode()
-    assert f'<a href="{reverse("project", args=[project.slug])}">What is next' in page
+    assert f'<a href="{reverse("project", args=[project.slug])}">Next step' in page
     assert "Done on" in page and "comparisons added" in page and Comparison.objects.count() == 12
     response = client.get(reverse("import-problems", args=[project.slug, found.pk]))
     assert response["Content-Type"].startswith("text/csv") and response.content.decode().splitlines()[1].startswith(
@@ -177,7 +177,7 @@ def test_a_webhooks_life_on_its_pages(client, project, private):
     assert "webhook.test" in client.get(one).content.decode()
     client.post(reverse("webhook-again", args=[project.slug, hook.pk, delivery.pk]))
     client.post(one, {"do": "off"})
-    assert "switched off" in client.get(one).content.decode()
+    assert "This webhook is off" in client.get(one).content.decode()
     client.post(one, {"do": "save", "url": "http://127.0.0.1:10/"})
     hook.refresh_from_db()
     assert not hook.is_active and hook.url.endswith(":10/") and hook.events == []

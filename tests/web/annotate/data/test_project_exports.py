@@ -270,7 +270,7 @@ def test_a_packed_file_is_one(project, manager):
 
 
 def test_what_cannot_be_is_refused_with_what_can(project, manager):
-    with pytest.raises(Refused, match="nothing yet"):
+    with pytest.raises(Refused, match="has no data for"):
         export_feedback(project=project, by=manager, format="hh-rlhf")
     with pytest.raises(Refused, match="open-assistant"):
         export_feedback(project=project, by=manager, format="excel")

@@ -60,7 +60,7 @@ def test_the_list_is_filtered_and_searched(client, project):
     assert shown(client, project, state="retired") == [out.pk]
     assert len(shown(client, project, state="all")) == 4
     assert (
-        "No prompt fits" in client.get(reverse("prompts", args=[project.slug]), {"search": "x\x00y"}).content.decode()
+        "No prompts match" in client.get(reverse("prompts", args=[project.slug]), {"search": "x\x00y"}).content.decode()
     )
 
 
@@ -109,7 +109,7 @@ def test_how_many_prompts_fill_an_empty_split():
 def test_a_prompt_without_answers_is_edited_in_place(client, project):
     user = sign_in(client, project, "researcher")
     prompt = make_prompt(project, "Wat is a tide?")
-    assert "changed in place" in texts(client, project, prompt)
+    assert "change it in place" in texts(client, project, prompt)
     address = reverse("prompt", args=[project.slug, prompt.pk])
     assert client.post(address, {"turn-0": "What is a tide?", "category": "science"}).url == address
     prompt.refresh_from_db()
@@ -137,7 +137,7 @@ def test_a_prompt_with_answers_is_replaced_and_retired(client, project):
     assert reverse("prompt", args=[project.slug, old.pk]) in texts(client, project, new)
     assert AuditEntry.objects.get(action="prompt.replaced").changes["prompt"] == [old.pk, new.pk]
     refused = client.post(reverse("prompt", args=[project.slug, old.pk]), {"turn-0": "And again?"})
-    assert refused.status_code == 409 and f"Prompt {new.pk} has replaced it" in refused.content.decode()
+    assert refused.status_code == 409 and f"Prompt {new.pk} has replaced this one" in refused.content.decode()
 
 
 def test_every_row_that_points_at_a_prompt_keeps_its_text(project):
@@ -152,10 +152,10 @@ def test_every_row_that_points_at_a_prompt_keeps_its_text(project):
 @pytest.mark.parametrize(
     ("fields", "text", "status", "message"),
     [
-        ({}, " ", 400, "must be text that is not empty"),
-        ({"source": "arena"}, "Another?", 409, "it can be retired, not edited"),
+        ({}, " ", 400, "must not be empty"),
+        ({"source": "arena"}, "Another?", 409, "you can retire it, but not edit it"),
         ({}, "Is it THIS?", 409, "Only capitals or spaces differ"),
-        ({}, "What is a tide?", 409, "asks this already"),
+        ({}, "What is a tide?", 409, "has the same text"),
     ],
 )
 def test_a_wrong_edit_is_refused_and_keeps_what_was_typed(client, project, fields, text, status, message):
@@ -190,7 +190,7 @@ def test_a_replaced_prompt_does_not_come_back_beside_its_successor(client, proje
     old = make_completion(make_prompt(project)).prompt
     client.post(reverse("prompt", args=[project.slug, old.pk]), {"turn-0": "What is a tide?"})
     back = client.post(reverse("prompt-retire", args=[project.slug, old.pk]), {"do": "back"})
-    assert back.status_code == 409 and "has replaced it" in back.content.decode()
+    assert back.status_code == 409 and "has replaced this one" in back.content.decode()
 
 
 def test_nothing_new_comes_of_a_retired_prompt(project):

@@ -100,7 +100,7 @@ def test_a_public_form_is_kept_as_it_was_given(project):
 def test_the_same_item_twice_counts_once_and_is_told(project):
     done = upload(project, [*TEXTS, TEXTS[0]])
     assert done.rows == 2
-    assert done.dataset.counts["left_out"] == {"that stand in the file twice": 1}
+    assert done.dataset.counts["left_out"] == {"that are in the file twice": 1}
 
 
 def test_nothing_is_kept_out_for_what_the_eval_split_asks(project):
@@ -130,7 +130,7 @@ def test_what_is_wrong_with_a_choice_is_told_by_its_line(project, row, told):
         ({"prompt": "Name a fruit.", "references": []}, "has no references"),
         ({"prompt": "Name a fruit."}, "has no references"),
         ({"prompt": "", "references": ["A pear."]}, "has no prompt"),
-        ({"prompt": "Name a fruit.", "references": [3]}, "that is no text"),
+        ({"prompt": "Name a fruit.", "references": [3]}, "that is not text"),
         ({"prompt": [{"role": "assistant", "content": "Hi"}], "references": ["A pear."]}, "end with the user's turn"),
     ],
 )
@@ -227,7 +227,7 @@ def test_who_may_not_review_sees_no_rows(client, project):
     dataset = upload(project, TEXTS).dataset
     client.force_login(make_user(project, role="annotator"))
     page = client.get(reverse("dataset", args=[dataset.pk])).content.decode()
-    assert "Once upon a time" not in page and "for reviewers" in page
+    assert "Once upon a time" not in page and "Only reviewers see" in page
 
 
 def test_a_pair_of_transcripts_is_taken_apart_at_what_they_share(project):
@@ -242,8 +242,8 @@ def test_a_pair_of_transcripts_is_taken_apart_at_what_they_share(project):
     ({"prompt": "a", "chosen": "b", "rejected": ""}, "rejected"),
     ({"prompt": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "x"}], "chosen": "b",
       "rejected": "c"}, "does not end with the user's turn"),
-    ({"chosen": "b", "rejected": "c"}, "no transcripts that share one"),
-    ({"chosen": 5, "rejected": "c"}, "a chosen that is no text: 5.'"),
+    ({"chosen": "b", "rejected": "c"}, "not transcripts with a common prompt"),
+    ({"chosen": 5, "rejected": "c"}, "a chosen that is not text: 5.'"),
 ])  # fmt: skip
 def test_a_pair_of_which_neither_can_be_better_is_refused(project, row, told):
     assert told in str(refusal(project, [PAIRS[0], row]))

@@ -185,7 +185,7 @@ def test_what_cannot_be_sent_back(disputed):
     project.memberships.filter(user=said[1].user).delete()
     with pytest.raises(Refused) as gone:
         adjudication.send_back(assignment=said[1], by=reviewer, comment="Once more.")
-    assert "annotates here no more" in gone.value.errors["assignment"]
+    assert "no longer annotates here" in gone.value.errors["assignment"]
 
 
 def test_a_place_that_was_sent_back_is_filled_exactly_once():

@@ -207,7 +207,7 @@ def test_someone_elses_task_is_refused_for_all_that_can_be_done_with_it(project,
         stranger.post(f"assignments/{task.pk}/again/"),
         stranger.delete(f"assignments/{task.pk}/submit/"),
     ):
-        assert "someone else" in errors(response, 403)["assignment"]
+        assert "Somebody else" in errors(response, 403)["assignment"]
     assert stored() == before
 
 
@@ -215,7 +215,7 @@ def test_an_expired_task_is_refused(project, annotator):
     task = to_compare(project, annotator)
     Assignment.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
     told = errors(annotator.post(f"assignments/{task.pk}/submit/", {"winner": "tie"}), 410)
-    assert "next one" in told["assignment"] and not Comparison.objects.exists()
+    assert "next item" in told["assignment"] and not Comparison.objects.exists()
 
 
 def test_undo_withdraws_and_hands_the_task_back(project, annotator):

@@ -216,7 +216,7 @@ def test_an_expired_item_is_refused_and_says_what_to_do(rate, user):
     rate.refresh_from_db()
     refused = refusal(rate, user, stars=3)
     assert refused.status == 410
-    assert "Take it up again" in refused.errors["assignment"]
+    assert "Open it again" in refused.errors["assignment"]
 
 
 @pytest.mark.parametrize("key", [None, "another"])

@@ -398,7 +398,7 @@ def test_a_lesson_is_answered_once_and_the_judge_page_offers_no_way_back(client)
     lesson = answer(tutorial.next_lesson(project=project, user=user), user, right=False)
     with pytest.raises(Refused) as refused:
         feedback.undo(assignment=lesson, by=user)
-    assert refused.value.status == 409 and "told what is right" in refused.value.errors["assignment"]
+    assert refused.value.status == 409 and "seen the right answer" in refused.value.errors["assignment"]
     assert tutorial.next_lesson(project=project, user=user) is None
     client.force_login(user)
     html = client.get(f"/p/{project.slug}/judge/").content.decode()

@@ -62,7 +62,7 @@ def test_who_has_said_nothing_is_handed_nothing_harmful_and_told_why(project, ev
     pair(project, "fraud")
     assert next_of(project, eve) is None
     html = page(project, eve)
-    assert "Nothing else for you just now" in html and "not said yet" in html and reverse("harm") in html
+    assert "Nothing else for you just now" in html and "not chosen yet" in html and reverse("harm") in html
 
 
 def test_harmless_items_go_on_meanwhile(project, eve):
@@ -119,7 +119,7 @@ def test_the_cap_ends_it_for_today_and_not_the_harmless(project, eve):
     for _ in range(2):
         pair(project, "fraud")
     assignment_lifecycle.skip(assignment=next_of(project, eve), by=eve, reason="no")
-    assert next_of(project, eve) is None and "your cap" in page(project, eve)
+    assert next_of(project, eve) is None and "your limit" in page(project, eve)
     harmless, _ = pair(project)
     assert next_of(project, eve).prompt == harmless.prompt
 

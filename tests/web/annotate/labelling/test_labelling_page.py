@@ -143,7 +143,7 @@ def test_the_task_is_named_with_its_place_in_the_day(client, project, user):
     make_assignment(user, *make_pair(project))
     html = client.get(address(project)).content.decode()
     assert re.search(r"<h1[^>]*>Compare two answers</h1> <span class=\"position\">· 2 of 60 today", html)
-    assert "another kind of item" in html  # it was a rating before
+    assert "new kind of item" in html  # it was a rating before
 
 
 def test_the_task_is_named_with_its_place_in_a_package(client, project, user):
@@ -162,10 +162,10 @@ def test_the_day_s_goal_is_a_moment_of_its_own(client, project, user):
     for _ in range(2):
         make_assignment(user, make_completion(make_prompt(project)))
     html = client.post(address(project), opened(client, project, stars="4"), headers=HTMX).content.decode()
-    assert "That is today’s goal: 1." in html
-    assert "That is today’s goal" not in client.get(address(project)).content.decode()
+    assert "You have reached today’s goal: 1." in html
+    assert "You have reached today’s goal" not in client.get(address(project)).content.decode()
     html = client.post(address(project), opened(client, project, stars="4"), headers=HTMX).content.decode()
-    assert "That is today’s goal" not in html and "2 today" in html
+    assert "You have reached today’s goal" not in html and "2 today" in html
 
 
 @pytest.mark.parametrize(("goal", "done"), [(0, 0), (1, 1)])
@@ -178,7 +178,7 @@ def test_a_skip_reaches_no_goal(client, project, user, goal, done, headers):
         client.post(address(project), opened(client, project, stars="4"), headers=HTMX)
     sent = opened(client, project, reason="I cannot judge this")
     html = client.post(address(project, "annotate-skip"), sent, headers=headers, follow=True).content.decode()
-    assert "Skipped: I cannot judge this" in html and "That is today’s goal" not in html
+    assert "Skipped: I cannot judge this" in html and "You have reached today’s goal" not in html
 
 
 def test_a_double_submit_gets_the_first_answer(client, project, user):
@@ -222,7 +222,7 @@ def test_the_goal_and_the_progress_are_shown(client, project, user):
         ({"stars": "many"}, "whole number from 1 to 5"),
         ({"thumbs": "sideways"}, "neither true (up) nor false (down)"),
         ({"choice": "model_a:3"}, "one answer to rate"),
-        ({}, "Nothing was rated"),
+        ({}, "Rate the answer"),
     ],
 )
 @pytest.mark.parametrize("headers", [{}, HTMX])
@@ -431,20 +431,20 @@ def test_an_empty_project_says_what_to_do_next(client, project, user):
 
 def test_when_the_rest_is_in_other_hands_the_page_says_so(client, project, user):
     make_assignment(make_user(project), make_completion(make_prompt(project)))
-    assert "in other hands" in client.get(address(project)).content.decode()
+    assert "Other annotators have the items that are left" in client.get(address(project)).content.decode()
 
 
 def test_when_all_is_judged_the_page_says_so(client, project, user):
     make_assignment(user, make_completion(make_prompt(project)))
     response = client.post(address(project), opened(client, project, stars="3"), follow=True)
-    assert "You have annotated all there is for you" in response.content.decode()
+    assert "You have annotated all your items" in response.content.decode()
 
 
 def test_a_kind_that_is_used_up_leads_to_the_others_and_not_to_the_end(client, project, user):
     make_assignment(user, make_completion(make_prompt(project)))
     client.post(address(project) + "?kind=rate", opened(client, project, stars="3"))
     html = client.get(address(project) + "?kind=rate").content.decode()
-    assert "No answers to rate are left for you" in html and "You have annotated all" not in html
+    assert "There are no answers to rate left for you" in html and "You have annotated all" not in html
     assert f'href="{address(project)}"' in html, "the others, without the kind"
 
 

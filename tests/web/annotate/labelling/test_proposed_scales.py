@@ -35,11 +35,8 @@ def test_labelling_xml_proposes_scales():
     ]
     assert proposal.asks == ("asks_comparisons", "asks_ratings", "asks_answers")
     notes = " ".join(proposal.notes)
-    assert "it went from 1 to 10" in notes and "choices of other words (warm, cold)" in notes
-    assert (
-        "a comment stands beside every item" in notes
-        and "annotations in their files stay under 'factual error'" in notes
-    )
+    assert "its values are 1 to 10" in notes and "choices with other values (warm, cold)" in notes
+    assert "every item has a comment field" in notes and "exported files keep the name 'factual error'" in notes
 
 
 def test_argillas_own_settings_propose_scales():
@@ -79,12 +76,12 @@ def test_templates_propose_what_their_annotations_are_read_as(xml, scales):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "begins with <View>"),
-        ("<View>", "no XML"),
-        ("<View/>", "asks for nothing"),
+        ("", "starts with <View>"),
+        ("<View>", "not valid XML"),
+        ("<View/>", "has no Rating"),
         ('<!DOCTYPE x [<!ENTITY a "b">]><View>&a;</View>', "DOCTYPE"),
         ("{}", "no questions"),
-        ("{", "no JSON"),
+        ("{", "not valid JSON"),
         ("x" * 300_000, "At most"),
     ],
 )
@@ -130,7 +127,7 @@ def test_a_manager_sees_first_and_adds_by_one_click(client):
     page = client.post(
         reverse("scales", args=[project.slug]), {"do": "propose", "interface": "<View>"}
     ).content.decode()
-    assert "It is no XML" in page and "Nothing was changed." in page
+    assert "This is not valid XML" in page and "Nothing was changed." in page
 
 
 @pytest.mark.django_db
@@ -153,5 +150,5 @@ def test_a_program_and_a_command_do_the_same(tmp_path):
     answer = manager.post(path, {"interface": XML, "apply": True})
     assert answer.status_code == 201 and len(answer.json()["standing"]) == 3 and project.scales.count() == 8
     file.write_text("nothing")
-    with pytest.raises(CommandError, match="begins with <View>"):
+    with pytest.raises(CommandError, match="starts with <View>"):
         call_command("propose_scales", str(file), project=project.slug)

@@ -364,7 +364,7 @@ def test_two_who_find_a_prompt_broken_take_it_out_for_all():
     assert assignments.next_for(project=project, user=last) is None
     with pytest.raises(Refused) as refused:
         feedback.submit(assignment=held, by=holder, stars=3)
-    assert refused.value.status == 409 and "taken out" in refused.value.errors["assignment"]
+    assert refused.value.status == 409 and "retired" in refused.value.errors["assignment"]
     [complaint] = quarantine.waiting(project)
     assert (complaint.prompt, complaint.skips, complaint.is_out) == (prompt, 2, True)
 

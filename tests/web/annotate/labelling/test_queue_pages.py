@@ -152,7 +152,7 @@ def test_a_paused_judge_reads_why_and_a_manager_lets_them_go_on():
     boss, client = browser(manager), browser(user)
     boss.post(page("gold-lift", project), {"username": user.username, "do": "pause", "note": "Answers too fast."})
     text = html(client.get(client.get(page("annotate", project)).url))
-    assert "You are paused here" in text and "Answers too fast." in text
+    assert "You are paused in this project" in text and "Answers too fast." in text
     assert "Answers too fast." in html(boss.get(page("gold", project)))
     boss.post(page("gold-lift", project), {"username": user.username, "do": "lift", "note": "Take *your* time."})
     assert "<em>your</em>" in html(client.get(page("reading", project)))
@@ -214,7 +214,7 @@ def test_a_program_makes_changes_and_retires_a_known_item():
 @pytest.mark.parametrize("name", ["gold", "adjudicate"])
 def test_an_annotator_sees_neither_page(name):
     project = make_project()
-    assert "role of" in html(browser(make_user(project)).get(page(name, project)), 403)
+    assert "You need the role" in html(browser(make_user(project)).get(page(name, project)), 403)
 
 
 @pytest.mark.parametrize("path", ["gold/", "pauses/", "queue/", "disagreements/", "complaints/"])
@@ -312,7 +312,7 @@ def test_managers_are_told_what_comes_first_and_why():
     assignments.next_for(project=project, user=make_user(project))
     rows = program(manager).get(f"/api/v1/projects/{project.slug}/queue/").json()
     assert all(row["why"] for row in rows)
-    assert "What is asked next" in html(browser(manager).get(page("adjudicate", project)))
+    assert "Next items, and why they come next" in html(browser(manager).get(page("adjudicate", project)))
 
 
 def test_a_warning_is_seen_by_its_judge_alone_and_read_by_program():

@@ -88,15 +88,15 @@ def test_time_and_comment_stand_once(project, user):
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
-        (lambda s: [[s[0]], [s[1]]], "no place yet"),
+        (lambda s: [[s[0]], [s[1]]], "have no place"),
         (lambda s: [[s[0]], [s[0]], s[1:]], "two places"),
         (lambda s: [[s[0]], [10**9], s[1:]], "not among the answers"),
         (lambda s: s, "groups"),
         (lambda s: [[], s], "groups"),
-        (lambda s: [["1"], s], "something else than ids"),
-        (lambda s: [[True], s], "something else than ids"),
+        (lambda s: [["1"], s], "a value that is not an id"),
+        (lambda s: [[True], s], "a value that is not an id"),
         (lambda s: "abc", "groups"),
-        (lambda s: None, "Nothing was ranked"),
+        (lambda s: None, "Give each answer a place"),
     ],
 )
 def test_a_wrong_ranking_is_refused_and_nothing_is_written(project, user, wrong, told):

@@ -147,7 +147,7 @@ def test_annotators_take_none_and_without_a_share_there_is_none(project, ada, ri
         actions.take_next(project=project, by=ada)
     assert refused.value.status == 403
     project.review_percent = 0
-    with pytest.raises(Refused, match="sets the share"):
+    with pytest.raises(Refused, match="can set the share"):
         actions.take_next(project=project, by=rita)
 
 
@@ -177,7 +177,7 @@ def test_the_page_hides_the_first_annotation_until_the_reviewer_has_said_theirs(
     html = said.content.decode()
     assert "You disagree" in html and "own words" in html and "Review the next one" in html
     assert client.get(taken.url).status_code == 302
-    assert "Nothing is due that you may look at" in client.post(page).content.decode()
+    assert "There is nothing for you to review" in client.post(page).content.decode()
 
 
 def test_a_review_is_its_reviewers_own_and_of_its_project(client, project, ada, rita):

@@ -64,7 +64,7 @@ def test_only_declared_aspects_are_accepted(project, user):
     make_scale(project, "aspect", "helpful")
     task = to_rate(project, user)
     told = refusal(assignment=task, by=user, aspects={"helpful": 4, "witty": 2})
-    assert "'witty' is no aspect" in told["aspects"] and "helpful" in told["aspects"]
+    assert "'witty' is not an aspect" in told["aspects"] and "helpful" in told["aspects"]
     assert "asks for helpful" in refusal(assignment=task, by=user, stars=4)["stars"]
     assert feedback.submit(assignment=task, by=user, aspects={"helpful": 4}).aspects == {"helpful": 4}
 

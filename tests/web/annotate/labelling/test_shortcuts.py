@@ -66,8 +66,8 @@ def test_only_what_differs_is_kept():
         ({"skip": "F5"}, "skip", "one letter, digit or sign"),
         ({"skip": " "}, "skip", "one letter, digit or sign"),
         ({"skip": ""}, "skip", "one letter, digit or sign"),
-        ({"fly": "y"}, "fly", "No such action"),
-        ({"skip": 7}, "skip", "A key is a text"),
+        ({"fly": "y"}, "fly", "There is no such action"),
+        ({"skip": 7}, "skip", "Use one letter, digit or sign"),
     ],
 )
 def test_what_cannot_be_used_is_refused_whole(keys, field, words):
@@ -102,7 +102,7 @@ def test_the_page_saves_says_what_is_wrong_and_goes_back(client):
     assert client.post(page, {"skip": "o", "back": "/p/x/judge/"}).url == "/p/x/judge/"
     refused = client.post(page, {"skip": "u"})
     assert refused.status_code == 400
-    assert "U is the key of “Skip, with a reason” already" in refused.content.decode()
+    assert "U is already the key of “Skip, with a reason”" in refused.content.decode()
     assert client.post(page, {"reset": "1", "back": "https://elsewhere.example/"}).url == page
     user.refresh_from_db()
     assert user.shortcuts == {}

@@ -66,12 +66,12 @@ def test_spans_alone_are_an_annotation(task, user):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"start": 9}, "no part"),
-        ({"start": 12, "end": 9}, "no part"),
-        ({"start": -1}, "no part"),
-        ({"end": len(TEXT) + 1}, "no part"),
-        ({"end": "9"}, "no part"),
-        ({"start": True}, "no part"),
+        ({"start": 9}, "is not within"),
+        ({"start": 12, "end": 9}, "is not within"),
+        ({"start": -1}, "is not within"),
+        ({"end": len(TEXT) + 1}, "is not within"),
+        ({"end": "9"}, "is not within"),
+        ({"start": True}, "is not within"),
         ({"label": "rude"}, "use one of false-claim"),
         ({"label": ["false-claim"]}, "use one of false-claim"),
         ({"completion": 10**9}, "not part of this item"),
@@ -88,7 +88,7 @@ def test_a_wrong_span_is_refused_with_its_number(task, user, change, told):
 
 @pytest.mark.parametrize("spans", ["[]]", {"a": 1}, 7])
 def test_what_is_no_list_is_no_list_of_spans(task, user, spans):
-    with pytest.raises(Refused, match="no list of spans"):
+    with pytest.raises(Refused, match="not a list of spans"):
         feedback.submit(assignment=task, by=user, stars=2, spans=spans)
 
 
@@ -99,7 +99,7 @@ def test_the_same_span_twice_is_refused(task, user):
 
 def test_a_project_without_labels_takes_no_spans(user, task):
     task.project.scales.all().delete()
-    with pytest.raises(Refused, match="no labels"):
+    with pytest.raises(Refused, match="no span labels"):
         feedback.submit(assignment=task, by=user, stars=2, spans=[span(task)])
 
 
@@ -199,7 +199,7 @@ def test_a_flag_is_taken_back_from_the_page_and_its_row_stays(client, task, user
     assert reverse("annotate-unflag", args=[project.slug]) in html
     undo = reverse("annotate-unflag", args=[project.slug])
     again = client.post(undo, {"assignment": task.pk}, HTTP_HX_REQUEST="true").content.decode()
-    assert 'data-act="flag"' in again and "What do you mean?" in again
+    assert 'data-act="flag"' in again and "What is it about?" in again
     assert Flag.objects.get().status == "withdrawn"
     assert StatusChange.objects.get(kind="flag").after == "withdrawn"
     assert client.post(undo, {"assignment": task.pk}).status_code == 409
@@ -212,7 +212,7 @@ def test_a_flag_says_what_it_means_before_it_is_raised(client, user, project):
     assert html.count('name="completion" value=') == 3 and "The prompt <kbd>P</kbd>" in html
     sent = {"assignment": assignment.pk, "reason": "Off topic"}
     refused = client.post(reverse("annotate-flag", args=[project.slug]), sent, HTTP_HX_REQUEST="true")
-    assert refused.status_code == 400 and "Say first what you mean" in refused.content.decode()
+    assert refused.status_code == 400 and "Choose what it is about" in refused.content.decode()
     client.post(reverse("annotate-flag", args=[project.slug]), sent | {"completion": ""}, HTTP_HX_REQUEST="true")
     assert Flag.objects.get().completion is None
 

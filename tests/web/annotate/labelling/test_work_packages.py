@@ -193,7 +193,7 @@ def test_taking_back_of_one_person_leaves_the_others_theirs(project, manager, ad
 def test_what_somebody_has_for_themselves_is_not_given_again(project, manager, ada, bob):
     prompts(project, 2)
     give(project, manager, ada)
-    with pytest.raises(Refused, match="No prompt agrees"):
+    with pytest.raises(Refused, match="No open, unassigned prompt matches"):
         give(project, manager, bob)
 
 
@@ -252,7 +252,7 @@ def test_a_manager_gives_work_by_the_pages(client, project, ada, bob):
     sign_in(client, project, "manager")
     prompts(project, 3, category="law")
     page = reverse("packages", args=[project.slug])
-    assert "Nothing has been given" in client.get(page).content.decode()
+    assert "No work is assigned" in client.get(page).content.decode()
     found = client.get(page, {"category": "law", "limit": "2"}).content.decode()
     assert "2 prompts</strong> of the train split agree" in found and 'value="ada"' in found
     assert "not accepted yet" not in found
@@ -260,7 +260,7 @@ def test_a_manager_gives_work_by_the_pages(client, project, ada, bob):
     assert "1 invited person has not accepted yet" in client.get(page, {"category": "law"}).content.decode()
     sent = {"category": "law", "limit": "2", "people": ["ada", "bob"], "name": "Law", "per_prompt": "1", "until": ""}
     wrong = client.post(page, {**sent, "until": "soon"})
-    assert wrong.status_code == 400 and "is no day" in wrong.content.decode()
+    assert wrong.status_code == 400 and "is not a date" in wrong.content.decode()
     assert 'value="ada" checked' in wrong.content.decode(), "what was entered stays"
     made = client.post(page, sent)
     assert made.status_code == 302 and left(WorkPackage.objects.get()) == {"ada": 1, "bob": 1}

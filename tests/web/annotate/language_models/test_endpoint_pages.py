@@ -93,7 +93,7 @@ def test_settings_are_changed_and_a_key_is_kept_until_its_address_changes(resear
     model = LanguageModel.objects.get()
     assert model.temperature == 0.2 and model_keys.key_of(model) == KEY
     moved = researcher.post(path, same | {"endpoint": "http://127.0.0.1:10/v1"}, follow=True)
-    assert "The key was forgotten" in moved.content.decode() and not LanguageModel.objects.get().sealed_key
+    assert "The key was deleted" in moved.content.decode() and not LanguageModel.objects.get().sealed_key
     researcher.post(path, same | {"key": "another"})
     assert model_keys.key_of(LanguageModel.objects.get()) == "another"
     researcher.post(path, same | {"forget_key": "on"})
@@ -105,7 +105,7 @@ def test_one_question_is_answered_on_a_page_or_in_a_part_of_it(researcher, proje
     with keyed_api() as api:
         model = register_model(name="theirs", endpoint=api.url, served_name="small", key=api.key, project=project)
         page = researcher.post(f"/models/{model.pk}/ask/", {"question": "Well?"}).content.decode()
-        assert "it answers" in page and "Answer to Well?" in page and "<html" in page
+        assert "the model answers" in page and "Answer to Well?" in page and "<html" in page
         part = researcher.post(f"/models/{model.pk}/ask/", {}, headers={"HX-Request": "true"}).content.decode()
         assert 'id="checked"' in part and "<html" not in part
         LanguageModel.objects.update(served_name="smal")

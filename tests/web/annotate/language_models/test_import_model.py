@@ -162,7 +162,7 @@ def test_the_bundled_model_is_imported_for_real():
 def test_an_endpoints_key_comes_from_the_environment(monkeypatch):
     with keyed_api(key="sk-x") as api:
         asked = ("--endpoint", api.url, "--served-name", "small", "--name", "Theirs")
-        with pytest.raises(CommandError, match="did not let us in"):
+        with pytest.raises(CommandError, match="does not accept the key"):
             run(*asked)
         monkeypatch.setenv("ASSAY_ENDPOINT_KEY", "sk-x")
         assert "is imported" in run(*asked)

@@ -95,7 +95,7 @@ def test_a_model_that_was_cut_while_it_thought_has_given_no_answer(project, fake
     fake.reason = lambda body: "length"
     battle = arena.start_battle(project=project, visitor="a" * 64, text="Why?")
     scene = live_battles.write_now(battle, seconds=20)
-    assert "still thinking" in scene.problem and "secret" not in scene.problem
+    assert "still reasoning" in scene.problem and "secret" not in scene.problem
     assert not Completion.objects.exists() and not any(side.text for side in scene.sides)
 
 
@@ -110,7 +110,7 @@ def test_the_playground_shows_a_researcher_both(client, project, fake):
     assert "Hmm." not in response.context["conversation"]
     fake.answer = lambda body: ["<think>Hmm."]
     fake.reason = lambda body: "length"
-    assert "still thinking" in client.post(address, {"text": "Why?"}).content.decode()
+    assert "still reasoning" in client.post(address, {"text": "Why?"}).content.decode()
 
 
 @pytest.mark.django_db

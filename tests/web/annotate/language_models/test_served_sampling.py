@@ -30,4 +30,4 @@ def test_the_form_of_a_sample_run_says_that_answers_are_drawn_as_they_are_served
     text = client.get(reverse("new-run", args=[project.slug, "sample"])).content.decode()
     field = re.search(r'<input[^>]*name="config\.temperature"[^>]*>', text)
     assert field and 'value="0.7"' in field[0]
-    assert "as answers are served in the arena and the playground" in text
+    assert "by default as in the arena and the playground" in text

@@ -97,7 +97,7 @@ def test_only_researchers_see_it_and_load(client, model, fake):
     assert client.post(url).status_code == 403
     assert not fake.requests
     client.force_login(factories.make_user(project, role="researcher"))
-    assert "Load it now" in client.get(url).content.decode()
+    assert "Load now" in client.get(url).content.decode()
     part = client.get(url, headers={"HX-Request": "true"}).content.decode()
     assert part.strip().startswith('<div id="serving"')
 
@@ -106,7 +106,7 @@ def test_loading_from_the_page_says_so(client, model, fake, started):
     client.force_login(factories.make_user(model.contests.get().project, role="researcher"))
     url = reverse("model-serving", args=[model.pk])
     part = client.post(url, headers={"HX-Request": "true"}).content.decode()
-    assert "Being loaded" in part and 'hx-trigger="every 2s"' in part and len(started) == 1
+    assert "Loading" in part and 'hx-trigger="every 2s"' in part and len(started) == 1
 
 
 class TestNotServed:
@@ -157,7 +157,10 @@ class TestNotServed:
         client.force_login(factories.make_user(project, role="researcher"))
         page = client.get(reverse("model-serving", args=[child.pk])).content.decode()
         assert (
-            "unserved" in page and "no live battle" in page and child.server_name in page and "--lora-modules" in page
+            "unserved" in page
+            and "battles on stored answers only" in page
+            and child.server_name in page
+            and "--lora-modules" in page
         )
 
     def test_a_server_that_loads_folders_by_itself_serves_every_child(self, child, fake, monkeypatch):

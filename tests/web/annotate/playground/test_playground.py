@@ -121,7 +121,7 @@ class TestWithoutJavaScript:
         response = client.post(address(base), {"text": "Why?", "temperature": "3", "max_new_tokens": "1.5"})
         page = response.content.decode()
         assert response.status_code == 400 and not fake.requests
-        assert "Give a number from 0 to 2" in page and "Give a whole number from 1 to 4,096" in page
+        assert "Enter a number from 0 to 2" in page and "Enter a whole number from 1 to 4,096" in page
         assert ">Why?</textarea>" in page
 
     def test_a_server_that_fails_is_told_in_the_answers_place(self, client, base, rita, fake):
@@ -230,7 +230,7 @@ class TestLive:
 
     async def test_what_cannot_be_asked_is_said_and_the_page_goes_on(self, talk, fake):
         await talk.tell(text="x", temperature="9")
-        assert "Give a number from 0 to 2" in await talk.next()
+        assert "Enter a number from 0 to 2" in await talk.next()
         await talk.socket.send_input({"type": "websocket.receive", "text": "not json"})
         await talk.socket.send_input({"type": "websocket.receive", "text": "[1]"})
         assert "there." in "".join(await talk.ask(text="Who?"))

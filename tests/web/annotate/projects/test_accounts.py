@@ -88,10 +88,10 @@ def test_the_administration_signs_in_by_the_same_page(client):
 
 
 def test_accounts_are_by_invitation_unless_the_installation_or_a_project_is_open(client, settings):
-    assert "by invitation" in client.get(reverse("account_signup")).content.decode()
+    assert "need an invitation" in client.get(reverse("account_signup")).content.decode()
     assert sign_up(client).status_code == 200 and not User.objects.filter(username="new-here").exists()
     make_project(open_sign_up=True)
-    assert "by invitation" not in client.get(reverse("account_signup")).content.decode()
+    assert "need an invitation" not in client.get(reverse("account_signup")).content.decode()
     sign_up(client)
     assert User.objects.filter(username="new-here").exists()
 
@@ -99,7 +99,7 @@ def test_accounts_are_by_invitation_unless_the_installation_or_a_project_is_open
 def test_sign_in_offers_an_account_only_where_one_can_be_made(client, settings):
     link = f'href="{reverse("account_signup")}"'
     page = client.get(reverse("login")).content.decode()
-    assert link not in page and "by invitation" in page
+    assert link not in page and "need an invitation" in page
     settings.SIGN_UP_IS_OPEN = True
     assert link in client.get(reverse("login")).content.decode()
 

@@ -97,11 +97,11 @@ def test_a_model_is_retired_on_its_page(client, project):
     address = f"/models/{model.pk}/retire/"
     assert client.post(address, {"reason": "old"}).url.startswith("/sign-in/")
     client.force_login(make_user(project, role="researcher"))
-    assert "Retire it" not in client.get(f"/models/{model.pk}/").content.decode()
+    assert "<summary>Retire</summary>" not in client.get(f"/models/{model.pk}/").content.decode()
     assert client.post(address, {"reason": "old"}).status_code == 403
     client.force_login(make_user(project, role="manager"))
-    assert "Retire it" in client.get(f"/models/{model.pk}/").content.decode()
+    assert "<summary>Retire</summary>" in client.get(f"/models/{model.pk}/").content.decode()
     assert client.post(address, {"reason": "old"}).url == f"/models/{model.pk}/"
     model.refresh_from_db()
     assert model.retired_reason == "old"
-    assert "Retire it" not in client.get(f"/models/{model.pk}/").content.decode()
+    assert "<summary>Retire</summary>" not in client.get(f"/models/{model.pk}/").content.decode()

@@ -51,7 +51,7 @@ def test_who_brought_answers_is_led_to_people_before_models():
     project = make_project()
     manager = make_user(project, role="manager")
     Completion.objects.create(prompt=make_prompt(project), text="An answer.")  # brought: of no model here
-    assert "what makes an answer good" in next_step(project, manager).words
+    assert "what makes a good answer" in next_step(project, manager).words
     make_guideline(project)
     assert next_step(project, manager).address == reverse("people", args=[project.slug])
     make_user(project)

@@ -155,7 +155,7 @@ def test_what_is_wrong_stands_at_its_field_and_not_under_an_internal_name(client
     for name in wrong:
         assert f'aria-describedby="{name}-error"' in html and f'id="{name}-error"' in html, name
         assert f"<strong>{name}</strong>" not in html
-    assert "what to change stands beside the fields" in html
+    assert "The message beside each field says what to correct" in html
     assert page != "new-project" or FORM["guidelines"] in html, "what was written is kept"
 
 
@@ -302,25 +302,25 @@ def test_a_manager_is_led_along_the_loop_step_by_step(client):
 
     assert "no prompts" in told()
     prompt, ranking = make_prompt(project), make_prompt(project, side="eval")
-    assert "Import one" in told()
+    assert "Import a model" in told()
     model = make_contestant(project).model
     assert "train split" in told()
     answer = make_completion(prompt, model=model)
     assert "eval split" in told()
     answers = make_completion(ranking, model=model), make_completion(ranking)
-    assert "what makes an answer good" in told()
+    assert "what makes a good answer" in told()
     make_guideline(project)
-    assert "Nobody else is here" in told()
+    assert "You are the only member" in told()
     make_user(project)
-    assert "Nothing is annotated" in told()
+    assert "No answer is annotated" in told()
     make_rating(answer)
     assert "freeze them" in told()
     dataset = Dataset.objects.create(project=project, kind="sft", name="d", side="train", content_hash="x")
-    assert "no run has made a model" in told()
+    assert "no run has trained a model" in told()
     Run.objects.create(project=project, kind="sft", name="r", dataset=dataset, output_model=make_model())
     assert "compared the models" in told()
     make_comparison(*answers)
-    assert "The loop has turned" in told()
+    assert "The first loop is complete" in told()
 
 
 def test_an_annotator_and_a_visitor_are_told_what_they_can_do(client):
@@ -334,7 +334,7 @@ def test_an_annotator_and_a_visitor_are_told_what_they_can_do(client):
     assert "nothing to annotate yet" in client.get(address(project)).content.decode()
     make_pair(project)
     html = client.get(address(project)).content.decode()
-    assert "Read the guidelines" in html and "Import one" not in html
+    assert "Read the guidelines" in html and "Import a model" not in html
 
 
 def test_an_address_that_is_not_there_says_what_to_do(client):

@@ -68,7 +68,7 @@ def test_one_that_has_run_out_is_refused_and_says_when(rita):
     made, secret = tokens.make(user=rita, name="old", scope="manage")
     assert (made.expires_at - made.created_at).days == 90
     ApiToken.objects.update(expires_at=timezone.now() - timedelta(days=1))
-    assert "ran out on" in errors(holder(secret).get("projects/"), 401)["authorization"]
+    assert "expired on" in errors(holder(secret).get("projects/"), 401)["authorization"]
 
 
 def test_when_it_was_used_last(rita):
@@ -152,7 +152,7 @@ def test_there_are_only_so_many(rita, monkeypatch):
 
 def test_the_page_shows_a_secret_once(client, rita):
     client.force_login(rita)
-    assert "None works" in client.get(reverse("tokens")).content.decode()
+    assert "no valid tokens" in client.get(reverse("tokens")).content.decode()
     page = client.post(reverse("tokens"), {"name": "laptop", "scope": "judge", "days": "30"}).content.decode()
     row = ApiToken.objects.get()
     assert f'value="{row.prefix}' in page and (row.scope, row.user) == ("judge", rita)

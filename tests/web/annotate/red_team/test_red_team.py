@@ -81,7 +81,7 @@ class TestBudget:
         eve = make_person(project)
         with pytest.raises(Refused) as refused:
             red_team.begin(project=project, by=eve)
-        assert "have not said" in refused.value.errors["harm"]
+        assert "have not chosen" in refused.value.errors["harm"]
         client.force_login(eve)
         assert reverse("harm") in client.get(address(project)).content.decode()
 
@@ -93,7 +93,7 @@ class TestBudget:
         ready(ada, daily_cap=2, break_after=50)
         asked_before(ada, [0, 0])
         standing = harm_budget.standing(ada)
-        assert standing.seen_today == 2 and "cap" in standing.why and not standing.allowed
+        assert standing.seen_today == 2 and "your limit" in standing.why and not standing.allowed
 
     def test_a_break_comes_after_so_many_in_a_row_and_ends_it(self, project, ada):
         ready(ada, daily_cap=500, break_after=3, break_minutes=15)
@@ -272,7 +272,7 @@ class TestTalk:
         other = make_project()
         other.memberships.create(user=ada)
         client.force_login(ada)
-        assert "asks for no red-teaming" in client.get(address(other)).content.decode()
+        assert "Red-teaming is off" in client.get(address(other)).content.decode()
         assert client.post(address(other), {}).status_code == 409
 
 
@@ -296,7 +296,7 @@ class TestAttacks:
         assert "Hello" not in client.get(address(project, "attacks")).content.decode()
         client.force_login(ready(make_person(project, role="reviewer")))
         html = client.get(address(project, "attacks")).content.decode()
-        assert "Hello" in html and "ada" in html and "Show the talk" in html
+        assert "Hello" in html and "ada" in html and "Show the conversation" in html
 
     def test_one_is_taken_back_within_the_minutes(self, project, ada, attack, client):
         client.force_login(ada)
@@ -366,7 +366,7 @@ class TestLive:
     async def test_an_answer_streams_and_is_kept_without_a_name_in_any_frame(self, project, ada, fake):
         socket = await self.opened(project, ada)
         await socket.send_input({"type": "websocket.receive", "text": '{"text": "Hello"}'})
-        seen = await self.until(socket, "Say it")
+        seen = await self.until(socket, "Send message")
         assert "Hello there." in seen and "Zebra" not in seen
         completion = await Completion.objects.aget()
         assert (completion.text, completion.finish_reason) == ("Hello there.", "stop")
@@ -378,7 +378,7 @@ class TestLive:
         await socket.send_input({"type": "websocket.receive", "text": '{"text": "Hello"}'})
         await self.until(socket, "First words")
         await socket.send_input({"type": "websocket.receive", "text": '{"do": "stop"}'})
-        await self.until(socket, "Say it")
+        await self.until(socket, "Send message")
         completion = await Completion.objects.aget()
         assert (completion.text, completion.finish_reason) == ("First words", "stopped")
         await socket.leave()
@@ -387,9 +387,9 @@ class TestLive:
         fake.status = 500
         socket = await self.opened(project, ada)
         await socket.send_input({"type": "websocket.receive", "text": '{"text": "Hello"}'})
-        await self.until(socket, "answered again")
+        await self.until(socket, "Try again")
         fake.status = 200
         await socket.send_input({"type": "websocket.receive", "text": '{"text": "ignored"}'})
-        await self.until(socket, "Say it")
+        await self.until(socket, "Send message")
         assert await Question.objects.acount() == 1 and await Completion.objects.acount() == 1
         await socket.leave()

@@ -102,7 +102,7 @@ def test_simulated_annotators_say_so_and_are_made_once():
 @pytest.mark.django_db
 def test_an_account_of_somebody_else_is_left_alone():
     user = make_user(username="demo")
-    with pytest.raises(ValueError, match="demo stands already"):
+    with pytest.raises(ValueError, match="demo exists already"):
         accounts.kept("demo")
     before = user.password
     user.refresh_from_db()
