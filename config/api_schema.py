@@ -24,6 +24,8 @@ SPECTACULAR_SETTINGS = {
         "ScaleKind": "annotate.models.Scale.Kind",
         "RunState": "training.models.Run.State",
         "Role": "annotate.models.Role",
+        "NoticeMail": "annotate.models.NoticeMail",
+        "AlertKind": "evaluation.alerts.alert_kinds.CHOICES",
         "TokenScope": "annotate.models.ApiToken.Scope",
         "TurnRole": ["system", "user", "assistant"],
         "FileFormat": "annotate.data.rows.row_files.FORMATS",

@@ -20,8 +20,11 @@ SUMMARIES: dict[str, dict[str, str]] = {
         "POST projects/{slug}/first-model/model/": "Step 1: name the model",
         "POST projects/{slug}/first-model/answers/": "Step 3: have the model answer the prompts",
         "POST projects/{slug}/first-model/training/": "Step 5: train the child",
+        "GET projects/{slug}/alerts/": "List alerts",
         "GET notices/": "List your notices",
         "POST notices/seen/": "Mark notices as seen",
+        "GET projects/{slug}/notice-mail/": "Read when notices are mailed to you",
+        "PUT projects/{slug}/notice-mail/": "Choose when notices are mailed to you",
     },
     "Annotate": {
         "POST projects/{slug}/assignments/": "Take the next task",

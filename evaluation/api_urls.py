@@ -1,5 +1,6 @@
 """The API of this app, mounted below /api/v1/: each subject's is in its `urls`."""
 
+from evaluation.alerts import urls as alerts
 from evaluation.annotator_quality import urls as annotator_quality
 from evaluation.first_model import urls as first_model
 from evaluation.leaderboard import urls as leaderboard
@@ -16,6 +17,7 @@ urlpatterns = [
     *annotator_quality.api_urlpatterns,
     *vote_integrity.api_urlpatterns,
     *first_model.api_urlpatterns,
+    *alerts.api_urlpatterns,
     # Last: `evaluations/<pk>/` would take `evaluations/compare/`.
     *measures.router.urls,
     *promotion.router.urls,

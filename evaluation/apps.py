@@ -14,11 +14,12 @@ class EvaluationConfig(AppConfig):
         from annotate.language_models.default_model import DEFAULT_MODEL
         from annotate.projects.next_step import AUTOMATIC_STEPS
         from annotate.projects.overview.overview_parts import OVERVIEW
-        from annotate.projects.webhooks.deliveries import SWITCHED_OFF
         from evaluation import kinds
+        from evaluation.alerts import alert_upkeep, alerts_overview
+        from evaluation.core import notice_mail
         from evaluation.core.served_model import serves
         from evaluation.demo import next_step as demo
-        from evaluation.first_model import actions as first_model
+        from evaluation.first_model import training_order
         from evaluation.leaderboard import leaderboard_overview
         from evaluation.leaderboard.vote_effect import ratings_after
         from evaluation.promotion import arena_sampling as sampling
@@ -31,21 +32,24 @@ class EvaluationConfig(AppConfig):
         kinds.register()
         DEFAULT_MODEL.register(serves)
         OVERVIEW.register(leaderboard_overview.of_project)
+        OVERVIEW.register(alerts_overview.of_project)
         AUTOMATIC_STEPS.register(demo.of_project)
         PAIR_WEIGHTS.register(sampling.weights)
         RATINGS_AFTER_VOTE.register(ratings_after)
         UNCERTAINTY.register(uncertainty.of_reward_models)
         URGENT.register(disputed_items.pairs_first)
-        SWITCHED_OFF.register(receivers.address_is_off)
         RUN_FINISHED.register(receivers.figures_of_a_new_model)
         RUN_FINISHED.register(receivers.enrolment_of_a_new_model)
         RUN_FINISHED.register(receivers.evidence_has_come)
-        RUN_FINISHED.register(first_model.go_on_after_reward)
+        RUN_FINISHED.register(alert_upkeep.run_has_ended)
+        RUN_FINISHED.register(training_order.go_on_after_reward)
         for chore in (
             PeriodicTask("figures that no signal reached", receivers.periodic_task, every=3.0),
             PeriodicTask("candidates and what is known of them", candidate_review.periodic_task, every=3.0),
             PeriodicTask("what was asked again and is answered", disputed_items.periodic_task, every=3.0),
             PeriodicTask("votes that are unlike all others", detection.periodic_task, every=60.0),
             PeriodicTask("addresses and counts that are forgotten", detection.forget, every=3600.0),
+            notice_mail.periodic_task(),
+            *alert_upkeep.periodic_tasks(),
         ):
             PERIODIC_TASKS.register(chore)

@@ -19,6 +19,8 @@ EVENTS = {
     "dataset.frozen": "A dataset was frozen.",
     "import.finished": "An import ended, with or without success.",
     "run.finished": "A run ended, with or without success.",
+    "alert.opened": "An alert was opened: a run failed or waits, a queue has stopped, or an annotator is flagged.",
+    "alert.closed": "An alert was closed: its cause no longer exists.",
     "model.promoted": "A model became the project's default.",
     "arena.held_rate": "The share of held votes increased suddenly.",
     "member.changed": "Somebody joined, left, or got another role.",

@@ -16,7 +16,7 @@ from annotate.models.feedback import (
 )
 from annotate.models.integrations import Delivery, Import, ImportProblem, Webhook
 from annotate.models.language_models import Contestant, LanguageModel
-from annotate.models.people import AuditEntry, Invitation, Membership, Role, User
+from annotate.models.people import AuditEntry, Invitation, Membership, NoticeMail, Role, User
 from annotate.models.projects import GoldItem, Guideline, Project, Scale
 from annotate.models.prompts import Completion, Prompt, Split
 from annotate.models.queue import ItemPriority, QueueChange, QueueEntry, SideCount
@@ -54,6 +54,7 @@ __all__ = [
     "ItemPriority",
     "LanguageModel",
     "Membership",
+    "NoticeMail",
     "Project",
     "Prompt",
     "Question",

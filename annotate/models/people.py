@@ -29,6 +29,15 @@ class Role(models.TextChoices):
     MANAGER = "manager"
 
 
+class NoticeMail(models.TextChoices):
+    """Say when the notices of a project are mailed to one of its managers or researchers."""
+
+    OWN_RUNS = "own_runs", "of my own runs at once, others once a day"
+    AT_ONCE = "at_once", "at once"
+    DAILY = "daily", "once a day"
+    NEVER = "never", "never"
+
+
 class Membership(models.Model):
     """Hold what a person may do in a project."""
 
@@ -44,6 +53,12 @@ class Membership(models.Model):
     notice = models.TextField(blank=True, help_text="Markdown that they must read before the next item.")
     language = models.CharField(max_length=35, blank=True, help_text="Such as de or pt-BR, from their invitation.")
     batch = models.CharField(max_length=60, blank=True, help_text="With whom they were invited.")
+    notice_mail = models.CharField(
+        max_length=8,
+        choices=NoticeMail.choices,
+        default=NoticeMail.OWN_RUNS,
+        help_text="When notices of the project are mailed to a manager or researcher.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

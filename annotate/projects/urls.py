@@ -5,8 +5,8 @@ from rest_framework.routers import SimpleRouter
 
 from annotate.projects import api, pages
 from annotate.projects.accounts import api as accounts_api
+from annotate.projects.accounts import notice_mail_api, tokens_api
 from annotate.projects.accounts import pages as accounts_pages
-from annotate.projects.accounts import tokens_api
 from annotate.projects.bulk_invitations import api as bulk_invitations_api
 from annotate.projects.bulk_invitations import pages as bulk_invitations_pages
 from annotate.projects.people import api as people_api
@@ -36,6 +36,7 @@ urlpatterns = [
     path("p/<slug:slug>/join/", people_pages.join, name="join"),
     path("invitations/<str:token>/", people_pages.invitation, name="invitation"),
     path("account/", people_pages.account, name="account"),
+    path("account/notice-mail/", accounts_pages.choose_notice_mail, name="notice-mail"),
     path("account/tokens/", accounts_pages.tokens_page, name="tokens"),
     path("account/tokens/<int:pk>/revoke/", accounts_pages.revoke, name="revoke-token"),
     path("p/<slug:slug>/webhooks/", webhooks_pages.webhooks_page, name="webhooks"),
@@ -56,4 +57,5 @@ api_urlpatterns = [
     path("projects/<slug:slug>/invitations/<str:pk>/revoke/", people_api.revoke),
     path("projects/<slug:slug>/join/", people_api.join),
     path("projects/<slug:slug>/audit/", people_api.audit_trail),
+    path("projects/<slug:slug>/notice-mail/", notice_mail_api.my_notice_mail),
 ]

@@ -1,42 +1,53 @@
-"""Notify people on the pages until they have seen it, and by e-mail where the site can send any."""
+"""Notify people on the pages until they have seen it, and by e-mail as each of them chose for the project."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Iterable
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
 from django.conf import settings
-from django.core.mail import send_mass_mail
-from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from annotate.models import Membership, Project, Role, User
-from evaluation.models import Notice
+from annotate.core.permissions import ROLES_FOR
+from annotate.models import Membership, NoticeMail, Project, User
+from evaluation.models import Alert, Notice
 
-TOLD = (Role.MANAGER, Role.RESEARCHER)
+NOTIFIED_ROLES = ROLES_FOR["research"]
 LONGEST = 300
-log = logging.getLogger("assay.notices")
+DIGEST_HOUR = 7  # of the day, when what is mailed once a day is mailed
 
 
 def tell(
-    *, project: Project, text: str, url: str, but: User | None = None, roles: Collection[str] = TOLD
+    *,
+    project: Project,
+    text: str,
+    url: str,
+    but: User | None = None,
+    roles: Collection[str] = NOTIFIED_ROLES,
+    alert: Alert | None = None,
+    owner: int | None = None,
 ) -> list[Notice]:
-    """Notify those of these roles in the project, except whoever did it. An e-mail goes out after the commit."""
-    people = [
-        member.user
+    """Notify those of these roles in the project, except whoever did it. `owner` is the id of whose run it is about.
+
+    Its mail is a column of the notice: `notice_mail` sends it in the background worker, after the commit.
+    """
+    now = timezone.now()
+    return Notice.objects.bulk_create(
+        Notice(
+            **{"user": member.user, "project": project, "alert": alert, "text": shortened(text), "url": url},
+            mail_at=_mail_at(member, now, is_own=member.user_id == owner),
+        )
         for member in _members(project)
         if member.role in roles and (but is None or member.user_id != but.pk)
-    ]
-    short = text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
-    notices = Notice.objects.bulk_create(Notice(user=user, project=project, text=short, url=url) for user in people)
-    if settings.EMAIL_NOTICES_FROM:
-        addresses = [user.email for user in people if user.email]
-        transaction.on_commit(lambda: _send(project, text, url, addresses))
-    return notices
+    )
+
+
+def shortened(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
 def unseen(user: User) -> QuerySet[Notice]:
@@ -61,15 +72,19 @@ def _count(request: HttpRequest) -> int:
 
 
 def _members(project: Project) -> QuerySet[Membership]:
-    return Membership.objects.filter(project=project, role__in=TOLD, user__is_active=True).select_related("user")
+    rows = Membership.objects.filter(project=project, role__in=NOTIFIED_ROLES, user__is_active=True)
+    return rows.select_related("user")
 
 
-def _send(project: Project, text: str, url: str, addresses: list[str]) -> None:
-    """Send one message each, so that nobody reads the others' addresses. A mail server that is away stops nothing."""
-    body = f"{text}\n\n{settings.SITE_URL}{url}\n"
-    subject = " ".join(f"{project.name}: {text}".split())[:120]  # a header is one line
-    messages = [(subject, body, settings.EMAIL_NOTICES_FROM, [address]) for address in addresses]
-    try:
-        send_mass_mail(messages)
-    except OSError as error:  # SMTPException is one
-        log.warning("%d e-mails were not sent: %s", len(messages), error)
+def _mail_at(member: Membership, now: datetime, *, is_own: bool) -> datetime | None:
+    """Return when a notice is mailed to a member: at once, with the next digest, or never."""
+    choice = member.notice_mail
+    if not settings.EMAIL_NOTICES_FROM or not member.user.email or choice == NoticeMail.NEVER:
+        return None
+    is_at_once = choice == NoticeMail.AT_ONCE or (choice == NoticeMail.OWN_RUNS and is_own)
+    return now if is_at_once else _next_digest(now)
+
+
+def _next_digest(now: datetime) -> datetime:
+    digest = timezone.localtime(now).replace(hour=DIGEST_HOUR, minute=0, second=0, microsecond=0)
+    return digest if digest > now else digest + timedelta(days=1)

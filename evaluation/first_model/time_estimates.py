@@ -1,11 +1,12 @@
 """Estimate how long a step takes, before it begins. Pure: no Django.
 
-An earlier run of that kind here is the best guide. Without one the demo is: SmolLM2-135M-Instruct on two cores of an
-AMD EPYC, 740 answers of 64 tokens in 160 s, SFT on 140 examples in 90 s, a reward model from 740 answers in 90 s, PPO
-over 384 episodes in 330 s (`evaluation/demo/stages.py`). DPO and KTO are reckoned, not timed: by the 112 tokens a
-second that TRL's loop reached there (docs/guides/reward-models.md), with 100 tokens an answer and a third more for the
-reference; a pair is two answers, a thumb one and the forward pass of another. Time grows with parameters and with
-tokens; a GPU is many times faster than this says.
+Earlier runs of that kind here are the best guides: their median, for any of them may have shared its machine with other
+work. Without any the demo is: SmolLM2-135M-Instruct on two cores of an AMD EPYC, 740 answers of 64 tokens in 160 s, SFT
+on 140 examples in 90 s, a reward model from 740 answers in 90 s, PPO over 384 episodes in 330 s
+(`evaluation/demo/stages.py`). DPO and KTO are reckoned, not timed: by the 112 tokens a second that TRL's loop reached
+there (docs/guides/reward-models.md), with 100 tokens an answer and a third more for the reference; a pair is two
+answers, a thumb one and the forward pass of another. Time grows with parameters and with tokens; a GPU is many times
+faster than this says.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ PPO_EPISODES = 384
 ANNOTATION_SECONDS = 30.0  # what the project's page tells annotators, while nobody has been timed
 BY_DEMO = "by a small model on two cores; a GPU is many times faster"
 BY_EARLIER = "by an earlier run of this kind here"
+BY_SEVERAL = "by the median of {n} earlier runs of this kind here"
 
 
 @dataclass(frozen=True)
@@ -55,16 +57,21 @@ def of_run(
     *,
     parameters: float | None,
     tokens: int = REFERENCE_TOKENS,
-    earlier: EarlierRun | None = None,
+    earlier: Sequence[EarlierRun] = (),
 ) -> Estimate:
     """Return the seconds of a run over so many items. `tokens` are those that it generates for each."""
     size = parameters or REFERENCE_PARAMETERS
-    if earlier is not None and earlier.items > 0:
-        work = max(earlier.seconds - START_SECONDS, 0.0) / earlier.items
-        scale = size / (earlier.parameters or size) * tokens / (earlier.tokens or tokens)
-        return Estimate(min(START_SECONDS, earlier.seconds) + work * scale * items, BY_EARLIER)
+    if known := [run for run in earlier if run.items > 0]:
+        seconds = median(_seconds_like(run, items, size, tokens) for run in known)
+        return Estimate(seconds, BY_EARLIER if len(known) == 1 else BY_SEVERAL.format(n=len(known)))
     scale = size / REFERENCE_PARAMETERS * tokens / REFERENCE_TOKENS
     return Estimate(START_SECONDS + SECONDS_PER_ITEM[kind] * scale * items, BY_DEMO)
+
+
+def _seconds_like(run: EarlierRun, items: int, size: float, tokens: int) -> float:
+    work = max(run.seconds - START_SECONDS, 0.0) / run.items
+    scale = size / (run.parameters or size) * tokens / (run.tokens or tokens)
+    return min(START_SECONDS, run.seconds) + work * scale * items
 
 
 def of_annotating(items: int, seconds: Sequence[float]) -> Estimate:

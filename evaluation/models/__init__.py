@@ -5,6 +5,9 @@ from __future__ import annotations
 from django.db import models
 from django.utils import timezone
 
+from evaluation.models.alerts import Alert as Alert
+from evaluation.models.alerts import Notice as Notice
+
 
 class Evaluation(models.Model):
     """One metric of one model, with its error, its n and the signature that tells how to get it again."""
@@ -188,21 +191,6 @@ class Decision(models.Model):
 
     class Meta:
         ordering = ["-id"]
-
-
-class Notice(models.Model):
-    """Something that a person is told on the pages until they have seen it."""
-
-    user = models.ForeignKey("annotate.User", models.CASCADE, related_name="notices")
-    project = models.ForeignKey("annotate.Project", models.CASCADE, related_name="notices")
-    text = models.CharField(max_length=300)
-    url = models.CharField(max_length=200)
-    created_at = models.DateTimeField(auto_now_add=True)
-    seen_at = models.DateTimeField(null=True, blank=True)
-
-    class Meta:
-        ordering = ["-id"]
-        indexes = [models.Index(fields=["user", "seen_at"])]
 
 
 class Promotion(models.Model):

@@ -1,16 +1,12 @@
-"""Handle ended runs: figures become evaluations, and a new policy a candidate. Tell managers when a webhook is switched
-off."""
+"""Handle ended runs: figures become evaluations, and a new policy a candidate."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
 from django.db.models import Exists, OuterRef
-from django.urls import reverse
 from django.utils import timezone
 
-from annotate.models import Role, Webhook
-from evaluation.core import notices
 from evaluation.measures.recording import write_metrics
 from evaluation.models import Evaluation
 from evaluation.promotion import candidate_review
@@ -61,15 +57,3 @@ def evidence_has_come(run: Run) -> None:
     """Look at waiting candidates when an evaluation has ended, and not at the next periodic task."""
     if run.state == Run.State.SUCCEEDED and run.kind == "evaluate":
         candidate_review.look(run.project)
-
-
-def address_is_off(webhook: Webhook) -> None:
-    """Tell whoever keeps a webhook that it is switched off: else they would hear of it when somebody misses an
-    event."""
-    notices.tell(
-        project=webhook.project,
-        text=f"A webhook was switched off and gets no events until it is switched on. {webhook.switched_off_reason} "
-        f"{webhook.url}",
-        url=reverse("webhook", args=[webhook.project.slug, webhook.pk]),
-        roles=[Role.MANAGER],
-    )

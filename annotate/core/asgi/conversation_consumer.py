@@ -26,6 +26,7 @@ class ConversationConsumer(DeclaredConsumer, is_base=True):
     page = ""  # the template whose partials are sent
     asking: asyncio.Task[None] | None = None
     writing: tuple[asyncio.Task[None], ...] = ()  # a task for each answer; cancelled, it keeps what it has
+    is_stopping = False  # asked for, perhaps before the first answer is begun
     is_closed = False
 
     async def admits(self) -> bool:
@@ -60,15 +61,19 @@ class ConversationConsumer(DeclaredConsumer, is_base=True):
         if body.get("do") == "stop":
             self.stop()
         elif self.asking is None or self.asking.done():
+            self.is_stopping = False
             self.asking = asyncio.create_task(self._ask(body))
 
     def stop(self) -> None:
+        self.is_stopping = True
         for task in self.writing:
-            task.cancel()
+            if not task.cancelling():  # a second press must not disturb the keeping of what is written
+                task.cancel()
 
     async def show_until_over(self, writing: Collection[asyncio.Task[None]]) -> None:
+        await asyncio.sleep(0)  # each begins: one that is cancelled before neither keeps nor says anything
         self.writing = tuple(writing)
-        if self.is_closed:  # in the meantime: nobody waits for it
+        if self.is_stopping:  # somebody stopped it, or left, while the page was sent
             self.stop()
         while True:
             waiting = [task for task in self.writing if not task.done()]  # before looking: the last look misses nothing

@@ -11,13 +11,14 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django_htmx.http import HttpResponseClientRedirect
 
+from annotate.core.asgi import waiting
 from annotate.core.errors import Refused
 from annotate.core.large_uploads import takes_files
 from annotate.core.named_values import named_values
 from annotate.core.page_access import MemberRequest, in_project
 from annotate.core.permissions import can
 from annotate.data import formats
-from annotate.data.add_data import column_targets, drafts
+from annotate.data.add_data import column_targets, drafts, hub_files
 from annotate.data.add_data.actions import Wish, add
 from annotate.data.add_data.column_targets import ROWS
 from annotate.data.add_data.previews import Plan, Preview, preview
@@ -66,19 +67,34 @@ def old_upload(request: MemberRequest, project: Project) -> HttpResponse:
 
 def _keep(request: MemberRequest, project: Project) -> HttpResponse:
     """Keep what was sent, and lead to the look at it."""
-    file = request.FILES.get("file")
+    plan = {"as": _shape(request.POST)}
     try:
-        if file is not None:
-            name = file.name or "upload"
-            draft = drafts.keep_file(cast(Any, file), name, project=project, by=request.user)
+        if "hub" in request.POST:
+            draft = _fetch(request, project)
+            plan |= hub_files.known_plan(request.POST["hub"])
         else:
-            draft = drafts.keep_text(request.POST.get("text", ""), project=project, by=request.user)
+            draft = _draft_of_sent(request, project)
     except Refused as refused:
         return _choose(request, project, refused)
     query = QueryDict(mutable=True)
-    query.update({"draft": draft.token, "as": _shape(request.POST)})
+    query.update({"draft": draft.token, **plan})
     address = f"{reverse('add-data', args=[project.slug])}?{query.urlencode()}"
     return HttpResponseClientRedirect(address) if request.htmx else redirect(address)
+
+
+def _draft_of_sent(request: MemberRequest, project: Project) -> drafts.Draft:
+    file = request.FILES.get("file")
+    if file is not None:
+        return drafts.keep_file(cast(Any, file), file.name or "upload", project=project, by=request.user)
+    return drafts.keep_text(request.POST.get("text", ""), project=project, by=request.user)
+
+
+def _fetch(request: MemberRequest, project: Project) -> drafts.Draft:
+    sent = request.POST
+    with waiting.aside_in_thread(f"user:{request.user.pk}"):
+        return hub_files.fetch(
+            sent["hub"], split=sent.get("split", ""), rows=sent.get("rows", ""), project=project, by=request.user
+        )
 
 
 def _choose(request: MemberRequest, project: Project, refused: Refused | None = None) -> HttpResponse:
@@ -86,6 +102,9 @@ def _choose(request: MemberRequest, project: Project, refused: Refused | None = 
         "project": project,
         "shape": _shape(request.POST if request.method == "POST" else request.GET),
         "text": request.POST.get("text", ""),
+        "hub": {name: request.POST.get(name, "") for name in ("hub", "split", "rows")},
+        "hub_rows": hub_files.ROWS,
+        "most_hub_rows": hub_files.MOST_ROWS,
         "errors": refused.errors if refused else {},
         "recent": project.imports.all()[:5],
         "longest_text": drafts.LONGEST_TEXT,

@@ -82,36 +82,37 @@ def _of_one_turn(writes: Writer) -> Writer:
 
 def _trl() -> list[Format]:
     formats = []
-    for suffix, words, chat in (("", "conversations", True), ("-text", "texts", False)):
+    for suffix, words, chat in (("", "as conversations", True), ("-text", "in plain text", False)):
         formats += [
             _by_row(
-                f"trl-preference{suffix}", f"TRL preference, {words}", trl.read_preference,
-                trl.preference(conversational=chat, implicit=False),
+                f"trl-preference{suffix}", f"Preference pairs, {words} (TRL preference)",
+                trl.read_preference, trl.preference(conversational=chat, implicit=False),
                 trl.fits("prompt", "chosen", "rejected", conversational=chat), NewComparison, turns=chat,
             ),
             _by_row(
-                f"trl-preference-implicit{suffix}", f"TRL preference without a prompt, {words}", trl.read_preference,
-                trl.preference(conversational=chat, implicit=True),
+                f"trl-preference-implicit{suffix}",
+                f"Preference pairs with the prompt inside, {words} (TRL preference)",
+                trl.read_preference, trl.preference(conversational=chat, implicit=True),
                 trl.fits("chosen", "rejected", absent=("prompt",), conversational=chat), NewComparison, turns=chat,
             ),
             _by_row(
-                f"trl-unpaired{suffix}", f"TRL unpaired preference, {words}", trl.read_unpaired,
-                trl.unpaired(conversational=chat),
+                f"trl-unpaired{suffix}", f"Answers labelled good or bad, {words} (TRL unpaired preference)",
+                trl.read_unpaired, trl.unpaired(conversational=chat),
                 trl.fits("prompt", "completion", "label", conversational=chat), NewRating,
             ),
             _by_row(
-                f"trl-prompt-completion{suffix}", f"TRL prompt and completion, {words}", trl.read_prompt_completion,
-                trl.prompt_completion(conversational=chat),
+                f"trl-prompt-completion{suffix}", f"Prompts with answers, {words} (TRL prompt-completion)",
+                trl.read_prompt_completion, trl.prompt_completion(conversational=chat),
                 trl.fits("prompt", "completion", conversational=chat), NewDemonstration,
             ),
             _by_row(
-                f"trl-prompt-only{suffix}", f"TRL prompts, {words}", trl.read_prompt_only,
-                trl.prompt_only(conversational=chat),
+                f"trl-prompt-only{suffix}", f"Prompts alone, {words} (TRL prompt-only)",
+                trl.read_prompt_only, trl.prompt_only(conversational=chat),
                 trl.fits("prompt", absent=("completion", "chosen"), conversational=chat), NewPrompt,
             ),
             _by_row(
-                f"trl-language-modeling{suffix}", f"TRL language modeling, {words}", trl.read_language_modeling,
-                trl.language_modeling(conversational=chat),
+                f"trl-language-modeling{suffix}", f"Texts to learn from, {words} (TRL language modeling)",
+                trl.read_language_modeling, trl.language_modeling(conversational=chat),
                 trl.fits("messages" if chat else "text", conversational=chat), NewDemonstration, NewPrompt,
             ),
         ]  # fmt: skip

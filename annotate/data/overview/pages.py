@@ -18,9 +18,11 @@ def overview(request: HttpRequest, project: Project) -> HttpResponse:
     if "kind" in request.GET:
         return redirect(f"{reverse('datasets', args=[project.slug])}?{request.GET.urlencode()}")
     researches = can(request.user, "research", project)
+    totals = present.annotation_totals(project)
     context = {
         "project": project,
-        "totals": present.annotation_totals(project),
+        "totals": totals,
+        "trainable": present.has_trainable(totals),
         "prompts": present.prompt_totals(project),
         "answers": present.answer_count(project),
         "datasets": present.dataset_totals(project),

@@ -54,3 +54,8 @@ def dataset_totals(project: Project) -> list[tuple[str, int]]:
     """Return (what it holds, how many datasets) of each kind that the project has."""
     counts = dict(project.datasets.order_by().values_list("kind").annotate(n=Count("id")))
     return [(title, counts[kind]) for kind, title in _DATASET_TITLES.items() if kind in counts]
+
+
+def has_trainable(totals: list[dict[str, Any]]) -> bool:
+    """Return whether any annotation counts that may train, by these totals."""
+    return any(n for kind in totals for _, side, n in kind["columns"] if side == Split.TRAIN)

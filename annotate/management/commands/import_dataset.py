@@ -22,6 +22,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from annotate.core.command_arguments import person_named, project_named, refusals_told
 from annotate.core.named_values import named_values
+from annotate.data.rows import hub_rows
 from annotate.data.rows.example_tasks import EXAMPLES
 from annotate.data.rows.hub_tasks import HubTask, hub_task
 from annotate.data.rows.row_files import FORMATS
@@ -108,14 +109,10 @@ def _from_example(source: str, options: dict[str, Any], fields: dict[str, Any]) 
 def _hub_rows(hub_dataset: HubTask, split: str, limit: int) -> Iterator[FileRow]:
     try:
         require_package("datasets", "Reading from the hub")
-    except PackageMissing as error:
-        raise CommandError(str(error)) from error
-    import datasets  # in a process of its own, which may take seconds to read it
-
-    try:
-        stream = datasets.load_dataset(hub_dataset.path, hub_dataset.config or None, split=split, streaming=True)
-        for number, row in enumerate(stream.take(limit), start=1):
-            yield FileRow(number, hub_dataset.flattened(dict(row)))
+        for number, row in enumerate(hub_rows.stream(hub_dataset, split, limit), start=1):
+            yield FileRow(number, row)
+    except (PackageMissing, hub_rows.HubProblem) as problem:
+        raise CommandError(str(problem)) from problem
     except Exception as error:  # a hub raises what it likes: no network, no such name, a gated repository
         raise CommandError(
             f"{hub_dataset.path} cannot be read from the hub: {error}\n"

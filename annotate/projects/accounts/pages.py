@@ -1,16 +1,17 @@
-"""Make one's own API tokens, show them once, and revoke them."""
+"""Make one's own API tokens, show them once, and revoke them; choose when notices are mailed."""
 
 from __future__ import annotations
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.views.decorators.cache import never_cache
 
 from annotate.core.errors import Refused
 from annotate.core.page_access import allows, refused_page
 from annotate.models import ApiToken, User
-from annotate.projects.accounts import actions
+from annotate.projects.accounts import actions, notice_mail
 from common.whole_numbers import whole_number
 
 
@@ -59,3 +60,17 @@ def _days(request: HttpRequest) -> int:
     if days is None:
         raise Refused(days=f"{text!r} is not a number of days from 1 to {actions.MOST_DAYS}.")
     return days
+
+
+@allows(post="account")
+def choose_notice_mail(request: HttpRequest) -> HttpResponse:
+    """Write down for each project when its notices are mailed; a project that was not sent stays as it is."""
+    assert isinstance(request.user, User)
+    try:
+        for each in notice_mail.notified_memberships(request.user):
+            if when := request.POST.get(f"mail-{each.pk}"):
+                notice_mail.choose_mail(user=request.user, project=each.project, when=when)
+    except Refused as refused:
+        return refused_page(request, refused)
+    messages.success(request, "Your choice is saved.")
+    return redirect(reverse("account") + "#e-mail")

@@ -27,12 +27,16 @@ class Station:
 
 @dataclass(frozen=True)
 class Alert:
-    """Hold something that runs, has failed or waits for somebody: a line, a link, and a state as a station has it."""
+    """Hold something that runs, has failed or waits for somebody: a line, a link, and a state as a station has it.
+
+    `right` is what its readers may do in the project.
+    """
 
     words: str
     link: str
     address: str
     state: str = ""
+    right: str = "research"
 
 
 @dataclass(frozen=True)

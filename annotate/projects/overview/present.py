@@ -26,15 +26,21 @@ def overview(project: Project, user: Person, rights: Set[str]) -> dict[str, Any]
         "loop": [found[name] for name in LOOP if name in found],
         "next": next_step(project, user, rights, steps),
         "steps": steps,
-        "alerts": _alerts(project, parts) if researches else [],
+        "alerts": _alerts(project, parts, rights) if researches else [],
         "events": _events(project, parts, manages=manages) if researches else [],
         "days": annotations_by_day(project),
     }
 
 
-def _alerts(project: Project, parts: list[Part]) -> list[Alert]:
+def _alerts(project: Project, parts: list[Part], rights: Set[str]) -> list[Alert]:
+    """Return what this reader may see, what is bad first; of two that lead to one page the first alone."""
     left = waiting(project)
-    return [*(alert for part in parts for alert in part.alerts), *([left] if left else [])]
+    alerts = [*(alert for part in parts for alert in part.alerts), *([left] if left else [])]
+    by_address: dict[str, Alert] = {}
+    for alert in sorted(alerts, key=lambda alert: alert.state != "bad"):
+        if alert.right in rights:
+            by_address.setdefault(alert.address, alert)
+    return list(by_address.values())
 
 
 def _events(project: Project, parts: list[Part], *, manages: bool) -> list[Event]:

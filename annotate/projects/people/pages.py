@@ -15,9 +15,10 @@ from django.views.decorators.cache import never_cache
 from annotate.core.errors import Refused
 from annotate.core.page_access import MemberRequest, allows, in_project, refused_page
 from annotate.core.permissions import can
-from annotate.models import Project, Role, User
+from annotate.models import NoticeMail, Project, Role, User
 from annotate.projects import actions, invitations
 from annotate.projects.accounts import adapter as accounts
+from annotate.projects.accounts import notice_mail
 
 MAY = {
     Role.ANNOTATOR: "judges",
@@ -152,11 +153,14 @@ def join(request: HttpRequest, slug: str) -> HttpResponse:
 @never_cache
 @allows(get="account")
 def account(request: HttpRequest) -> HttpResponse:
-    """Show one's own account: password, second factor, memberships, and the way to its tokens."""
+    """Show one's own account: password, second factor, memberships, mails of notices, and the way to its tokens."""
     assert isinstance(request.user, User)
     context = {
         "memberships": request.user.memberships.select_related("project").order_by("project__name"),
         "has_second_factor": accounts.has_second_factor(request.user),
+        "notified": notice_mail.notified_memberships(request.user),
+        "mail_choices": NoticeMail.choices,
+        "sends_mail": bool(settings.EMAIL_NOTICES_FROM),
     }
     return render(request, "annotate/projects/account.html", context)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,7 +20,6 @@ from django.utils import timezone
 
 from annotate.core import audit
 from annotate.core.db.connections import database_now
-from annotate.core.hooks import Hook
 from annotate.models import Delivery, Webhook
 from annotate.projects.webhooks.schedule import next_try, why_off
 from annotate.projects.webhooks.sending import TIMEOUT, Outcome, send
@@ -29,9 +27,6 @@ from annotate.projects.webhooks.sending import TIMEOUT, Outcome, send
 LEASE = timedelta(seconds=TIMEOUT * 4)
 AT_ONCE, PER_HOOK = 8, 3  # an address that never answers holds up neither the others nor the background worker
 _GLANCE = 0.1  # seconds in which quick answers are waited for
-SWITCHED_OFF: Hook[Callable[[Webhook], object]] = Hook(
-    "webhook switched off", "Called with a webhook that gets no events any more, inside the transaction that ends them."
-)
 
 
 @dataclass(frozen=True)
@@ -171,6 +166,4 @@ def _failed(webhook: Webhook, now: datetime, outcome: Outcome) -> None:
             changes={"is_active": [True, False]},
             reason=reason,
         )
-        for notify in SWITCHED_OFF.values():
-            notify(webhook)
     webhook.save(update_fields=["failing_since", "is_active", "switched_off_reason"])

@@ -15,8 +15,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from annotate.core.command_arguments import person_named, project_named, refusals_told
 from annotate.models import Project
-from evaluation.first_model import actions, present
-from evaluation.first_model.facts import child_of, path_of
+from evaluation.first_model import facts, present, training_order
 from evaluation.first_model.recipe_choice import KINDS
 from evaluation.first_model.run_following import follow
 
@@ -38,22 +37,24 @@ class Command(BaseCommand):
         if options["dry_run"]:
             return
         with refusals_told():
-            run = actions.train(project=where, by=user, kind=kind, name=name)
+            run = training_order.train(project=where, by=user, kind=kind, name=name)
         self.stdout.write(f"Queued {run}.")
         if options["queue"]:
             return
         follow(run, self.stdout.write)
-        path = path_of(where)
+        path = facts.path_of(where)
         if path.problem:
             raise CommandError(f"PPO did not begin. {path.problem}")
         if path.training_run is not None and path.training_run != run:
             follow(path.training_run, self.stdout.write)
-        self.stdout.write(f"{child_of(path_of(where))} competes in {where}.")
+        self.stdout.write(f"{facts.child_of(facts.path_of(where))} competes in {where}.")
 
     def _say_choice(self, project: Project) -> None:
-        path = path_of(project)
-        annotated, choice = present.choice_of(path)
+        path = facts.path_of(project)
+        annotated, choice = facts.choice_of(path)
         for row in present.training_options(path, annotated, choice):
             mark = "proposed" if row.is_proposed else "possible" if row.option.is_possible else "not yet"
             time = f" {row.time.capitalize()}." if row.option.is_possible else ""
             self.stdout.write(f"{row.option.title} ({mark}): {row.option.reason}{time}")
+        if choice.instead_of_ppo:
+            self.stdout.write(choice.instead_of_ppo)

@@ -147,7 +147,7 @@ def cost(request: HttpRequest, project: Project) -> HttpResponse:
 @allows(get="account")
 def notice_list(request: MemberRequest) -> HttpResponse:
     """Show what one was told, the latest first, and mark it as seen; new lines are marked once more."""
-    rows = list(request.user.notices.select_related("project")[:100])
+    rows = list(request.user.notices.select_related("project", "alert")[:100])
     new = {row.pk for row in rows if row.seen_at is None}
     if request.method == "GET":
         notices.mark_seen(user=request.user, ids=new)

@@ -42,6 +42,25 @@ def test_two_models_answer_side_by_side_until_one_stops_them(site, sign_in):
     expect(page.locator("#kept")).to_contain_text("Saved as prompt")
 
 
+def test_stop_is_heard_though_the_growing_answer_moves_it_away_from_the_pointer(site, sign_in):
+    page = sign_in("rita")
+    page.goto(f"{site.url}/models/{site.made['models'][0]}/playground/")
+    page.get_by_text("How the answer is drawn").click()
+    page.get_by_label("Most tokens").fill("2048")
+    page.get_by_label("Your question").fill("What is a lighthouse for?")
+    page.get_by_role("button", name="Ask").click()
+    expect(page.locator("#answer-0-a .cursor")).to_be_visible()
+    stop = page.get_by_role("button", name="Stop")
+    box = stop.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    while stop.bounding_box()["y"] <= box["y"] + box["height"]:
+        assert stop.is_visible(), "the answer ended before it had moved anything"
+    page.mouse.up()
+    expect(page.locator("#answer-0-a .figures")).to_contain_text("stopped by you")
+    expect(page.get_by_role("button", name="Ask")).to_be_visible()
+
+
 def test_a_model_is_loaded_before_anybody_waits_for_it(site, sign_in):
     page = sign_in("rita")
     page.goto(f"{site.url}/models/{site.made['models'][0]}/")

@@ -65,7 +65,9 @@ def source_errors(project: Project, source: str) -> dict[str, str]:
             "source": f"Only files below models/ in ASSAY_DATA can be imported: copy it there, and enter models/{name}."
         }
     if not registration.is_below_models(source):
-        return {"source": "Enter a model on the hub (owner/model), a path below models/ in ASSAY_DATA, or bundled."}
+        return {
+            "source": f"Enter a model on the hub (owner/model) or a path below models/ in ASSAY_DATA{_or_bundled()}."
+        }
     path = _path(source)
     # A link could lead to another project's data, or to any file of this machine.
     if not path.exists() or not path.resolve().is_relative_to(settings.MODELS_DIR.resolve()):
@@ -73,6 +75,11 @@ def source_errors(project: Project, source: str) -> dict[str, str]:
     if not _may_read(path, project):
         return {"source": f"There is no {source} that {project.name} may use."}
     return _errors_inside(project, source, path)
+
+
+def _or_bundled() -> str:
+    """Return that the small model can be named, where its package is installed."""
+    return "" if _bundled_errors() else f", or write {BUNDLED} for the small model that comes with Assay"
 
 
 def _bundled_errors() -> dict[str, str]:

@@ -1,29 +1,32 @@
 """Estimate time and memory of a run that is not queued yet, by what runs like it have taken here. Plain data.
 
-Time grows with the work of a run: tokens or examples times parameters, beside a start that each run needs. Of the runs
-of that kind that ended well, the one with the most similar work is the guide. Memory is the most that it was seen to
-hold, grown with the parameters. Pretraining is counted from its size, and timed by what this machine was measured to
-do.
+Time grows with the work of a run: tokens or examples times parameters, beside a start that each run needs. The guides
+are runs of that kind with the most similar work, which one machine carried out in one go: their median, for any of them
+may have shared its machine with other work. Memory is what they were seen to hold at most, grown with the parameters.
+Pretraining is counted from its size, and timed by what this machine was measured to do.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from annotate.models import Dataset, LanguageModel, Project
 from training import configs
-from training.models import Attempt, Run
+from training.models import Run
 from training.runs.figures.progress import duration
 from training.runs.present.pretrain_section import BYTES_PER_TOKEN, Choices, chosen_size, typed_options, value_in
+from training.runs.queue.past_runs import MOST_TOLD_BY, PastRun, past_runs
 
 if TYPE_CHECKING:
     from training.runs.present.run_form import RunForm
 
 START_SECONDS = 15.0  # a process that loads torch and a model
 PROCESS_BYTES = 0.4e9  # an interpreter with torch and transformers, without a model
-_MOST_LOOKED_AT = 30
+_ALIKE = 1.5  # times more of work than the nearest: such a run is a guide, too
 UNKNOWN = "Time and memory: unknown, because no similar run has finished here."
 
 
@@ -55,6 +58,23 @@ class Estimate:
         return f"{time[0].upper()}{time[1:]}, {memory}: {self.basis}."
 
 
+@dataclass(frozen=True)
+class Guide:
+    """Hold a run like the planned one, and how many times its work the planned one has."""
+
+    past: PastRun
+    ratio: float
+
+    @property
+    def distance(self) -> float:
+        return abs(math.log(self.ratio))
+
+    @property
+    def planned_seconds(self) -> float:
+        start = min(START_SECONDS, self.past.seconds / 2)
+        return start + (self.past.seconds - start) * self.ratio
+
+
 def planned_run(form: RunForm) -> PlannedRun:
     """Return what stands in a form, typed in or proposed; an option that cannot be read counts as it is by default."""
     config = vars(configs.parse_valid(form.kind.name, typed_options(form) | form.fixed_options()))
@@ -66,16 +86,14 @@ def estimate(planned: PlannedRun) -> Estimate:
     """Return what such a run will take; nothing where no run like it has ended well here."""
     if planned.kind == "pretrain":
         return _of_pretraining(planned)
-    guide = _most_similar(planned)
-    if guide is None:
+    guides = _guides(planned)
+    if not guides:
         return Estimate(None, None, "")
-    run, ratio = guide
-    seconds = _seconds(run)
-    start = min(START_SECONDS, seconds / 2)
+    memory = [held for guide in guides if (held := _memory(guide.past.run, planned)) is not None]
     return Estimate(
-        start + (seconds - start) * ratio,
-        _memory(run, planned),
-        f"by {_name(run, planned.project)}, which took {duration(seconds)}",
+        median(guide.planned_seconds for guide in guides),
+        median(memory) if memory else None,
+        _basis([guide.past for guide in guides], planned.project),
     )
 
 
@@ -87,30 +105,30 @@ def _of_pretraining(planned: PlannedRun) -> Estimate:
     return Estimate(row.seconds or None, row.bytes, row.method if row.fits else "not enough free memory")
 
 
-def _most_similar(planned: PlannedRun) -> tuple[Run, float] | None:
-    """Return the run of that kind whose work is nearest, and how many times its work this one has."""
+def _guides(planned: PlannedRun) -> list[Guide]:
+    """Return the recent runs of that kind on this machine whose work is nearest, the newest first."""
     work = _work(planned)
     if not work:
-        return None
-    runs = Run.objects.filter(kind=planned.kind, state=Run.State.SUCCEEDED).exclude(attempts=None)
+        return []
+    runs = Run.objects.filter(kind=planned.kind)
     if planned.kind == "evaluate":
         runs = runs.filter(config__measure=planned.config.get("measure"))
-    rows = runs.select_related("parent", "dataset").prefetch_related("attempts").order_by("-pk")[:_MOST_LOOKED_AT]
-    known = ((run, _work(run)) for run in rows)
-    ratios = [(run, work / earlier) for run, earlier in known if earlier and _seconds(run)]
-    return min(ratios, key=lambda pair: abs(math.log(pair[1])), default=None)
+    guides = [Guide(past, work / earlier) for past in past_runs(runs) if (earlier := _work(past.run))]
+    farthest = min((guide.distance for guide in guides), default=0.0) + math.log(_ALIKE)
+    return [guide for guide in guides if guide.distance <= farthest][:MOST_TOLD_BY]
+
+
+def _basis(past: Sequence[PastRun], project: Project) -> str:
+    seconds = [one.seconds for one in past]
+    shortest, longest = duration(min(seconds)), duration(max(seconds))
+    took = f"which took {shortest}" if shortest == longest else f"which took {shortest} to {longest}"
+    if len(past) > 1:
+        return f"by the median of {len(past)} runs like it, {took}"
+    return f"by {_name(past[0].run, project)}, {took}"
 
 
 def _name(run: Run, project: Project) -> str:
     return f"run {run.pk}, {run.name}" if run.project_id == project.pk else "a run of another project"
-
-
-def _seconds(run: Run) -> float:
-    """Return how long its last attempt took: time in the queue and pauses for people are no work."""
-    attempts = [attempt for attempt in run.attempts.all() if attempt.state == Attempt.State.SUCCEEDED]
-    if not attempts or attempts[-1].ended_at is None or attempts[-1].resumed_from_step is not None:
-        return 0.0
-    return (attempts[-1].ended_at - attempts[-1].started_at).total_seconds()
 
 
 def _memory(run: Run, planned: PlannedRun) -> float | None:

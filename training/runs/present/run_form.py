@@ -239,6 +239,11 @@ class RunForm(forms.Form):
         required = [name for name in ("parent", "dataset") if name in self.fields]
         return [name for name in required if not typing.cast(Any, self.fields[name]).queryset.exists()]
 
+    def lacks_reward_model(self) -> bool:
+        """Return whether nothing here could score answers: neither a reward model nor a listed function."""
+        needs_one = self.kind.takes_reward_model and self.kind.needs_reward_model
+        return needs_one and not rewarding.names() and not self._rewards().exists()
+
 
 def key_of(name: str) -> str:
     """Return what the API calls a field: an option without its prefix."""

@@ -17,6 +17,11 @@ def identity(name: str = "") -> str:
     return f"{(name or 'worker')[:30]}@{_place()}:{process.pid}:{process.create_time():.0f}"
 
 
+def host_of(worker: str) -> str:
+    """Return the host that a worker runs on; "" for a name of another form."""
+    return worker.partition("@")[2].rsplit(":", 3)[0]
+
+
 def is_gone(worker: str) -> bool:
     """Return True only when that process ran here and is dead. Of another machine nothing is known but its lease."""
     try:

@@ -65,3 +65,17 @@ def test_kto_says_why_it_comes_before_pairs_that_are_there():
     assert kto is not None and kto.kind == "kto" and "than there are comparisons" in kto.reason
     alone = choose(Annotated(thumbs_up=20, thumbs_down=20)).proposed
     assert alone is not None and "comparisons" not in alone.reason
+
+
+def test_what_is_proposed_in_place_of_ppo_says_why():
+    few = choose(Annotated(pairs=30, informative=30, prompts_informative=8)).instead_of_ppo
+    assert few.startswith("PPO needs 50 more annotations") and few.endswith("So DPO is proposed.")
+    assert choose(ENOUGH_OF_ALL).instead_of_ppo == choose(Annotated()).instead_of_ppo == ""
+    refused = choose(ENOUGH_OF_ALL, reward_is_refused=True).instead_of_ppo
+    assert "PPO would learn noise" in refused and "again after" not in refused
+    said_since = Annotated(pairs=ENOUGH, informative=ENOUGH + 1, prompts_informative=ENOUGH_PROMPTS)
+    for refused_at, words in (
+        (ENOUGH, f"after {ENOUGH - 1} more annotations that tell"),
+        (ENOUGH // 2 + 1, "after 1 more"),
+    ):
+        assert words in choose(said_since, reward_is_refused=True, refused_at=refused_at).instead_of_ppo

@@ -27,13 +27,20 @@ def test_time_grows_with_parameters_and_tokens():
 
 def test_an_earlier_run_of_the_kind_counts_for_more_than_the_demo():
     earlier = EarlierRun(seconds=START_SECONDS + 50, items=100, parameters=1e9, tokens=64)
-    estimate = of_run("sample", 200, parameters=2e9, tokens=32, earlier=earlier)
+    estimate = of_run("sample", 200, parameters=2e9, tokens=32, earlier=[earlier])
     assert estimate.seconds == pytest.approx(START_SECONDS + 100) and estimate.basis == BY_EARLIER
+
+
+def test_one_earlier_run_under_load_does_not_decide():
+    earlier = [EarlierRun(seconds=START_SECONDS + s, items=100, parameters=1e9) for s in (50, 700, 60)]
+    estimate = of_run("sample", 100, parameters=1e9, earlier=[*earlier, EarlierRun(seconds=9, items=0, parameters=1)])
+    assert estimate.seconds == pytest.approx(START_SECONDS + 60)
+    assert estimate.basis == "by the median of 3 earlier runs of this kind here"
 
 
 def test_an_earlier_run_that_took_less_than_a_start_makes_no_negative_time():
     earlier = EarlierRun(seconds=4, items=10, parameters=1e5)
-    assert of_run("dpo", 1000, parameters=1e5, earlier=earlier).seconds == pytest.approx(4)
+    assert of_run("dpo", 1000, parameters=1e5, earlier=[earlier]).seconds == pytest.approx(4)
 
 
 def test_a_model_of_unknown_size_is_taken_for_a_small_one():

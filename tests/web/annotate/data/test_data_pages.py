@@ -294,3 +294,14 @@ def test_who_does_not_manage_changes_no_status(client, project, role):
     assert client.post(address, {"status": "excluded", "reason": "mine is better"}).status_code == 403
     vote.refresh_from_db()
     assert vote.status == "counted"
+
+
+def test_training_is_offered_where_annotations_may_train(client, project):
+    offer = f'href="/p/{project.slug}/first-model/training/"'
+    make_comparison(*make_pair(project, side="eval"))
+    sign_in(client, project, "researcher")
+    assert offer not in page(client, f"/p/{project.slug}/data/")
+    make_comparison(*make_pair(project))
+    assert offer in page(client, f"/p/{project.slug}/data/")
+    sign_in(client, project, "reviewer")
+    assert offer not in page(client, f"/p/{project.slug}/data/")

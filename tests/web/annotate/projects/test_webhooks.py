@@ -25,7 +25,9 @@ from annotate.projects.webhooks import actions as webhooks
 from annotate.projects.webhooks import deliveries, schedule, sending
 from annotate.projects.webhooks.deliveries import Deliverer
 from config.settings import private_webhooks
-from evaluation.models import Notice
+from evaluation.alerts.alert_kinds import WEBHOOK_OFF
+from evaluation.alerts.alert_upkeep import look
+from evaluation.models import Alert, Notice
 from tests.support.factories import make_project, make_user
 
 
@@ -198,11 +200,16 @@ def test_its_managers_are_told_when_it_is_switched_off(client, project, hook, re
     tell(project, 1)
     tell(project, 2)
     deliver()
+    look(WEBHOOK_OFF), look(WEBHOOK_OFF)
     notice = Notice.objects.get()
     assert notice.user == manager and notice.project == project and "410" in notice.text and hook.url in notice.text
     client.force_login(manager)
     assert "410" in client.get(notice.url).content.decode()  # it leads to where it is switched on again
     assert not Notice.objects.filter(user=researcher).exists()
+    hook.refresh_from_db()
+    webhooks.change_webhook(hook, is_active=True, by=manager)
+    look(WEBHOOK_OFF)
+    assert not Alert.objects.open().exists()
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,8 @@
-"""People are told on the pages until they have seen it, and by e-mail where the site sends any."""
+"""People are told on the pages until they have seen it."""
 
 from __future__ import annotations
 
 import pytest
-from django.core import mail
 from django.urls import reverse
 
 from annotate.models import Membership
@@ -88,46 +87,3 @@ class TestThroughTheAPI:
         other = make_user(project)
         answer = Program(other).post("notices/seen/", {"ids": [notice.pk]})
         assert answer.json() == {"seen": 0} and Notice.objects.get().seen_at is None
-
-
-class TestByEmail:
-    def test_none_is_sent_by_default(self, project, manager, django_capture_on_commit_callbacks):
-        with django_capture_on_commit_callbacks(execute=True):
-            told(project)
-        assert mail.outbox == []
-
-    def test_one_each_after_the_commit_with_a_link(
-        self, project, manager, settings, django_capture_on_commit_callbacks
-    ):
-        settings.EMAIL_NOTICES_FROM, settings.SITE_URL = "assay@example.org", "https://assay.example.org"
-        make_user(project, role="researcher", email="ravi@example.org")
-        make_user(project, role="researcher")  # without an address
-        with django_capture_on_commit_callbacks() as callbacks:
-            told(project)
-        assert mail.outbox == []
-        for callback in callbacks:
-            callback()
-        assert sorted(message.to for message in mail.outbox) == [["mira@example.org"], ["ravi@example.org"]]
-        assert "https://assay.example.org/p/x/decisions/" in mail.outbox[0].body
-
-    def test_a_mail_server_that_is_away_stops_nothing(
-        self, project, manager, settings, monkeypatch, django_capture_on_commit_callbacks, caplog
-    ):
-        settings.EMAIL_NOTICES_FROM = "assay@example.org"
-
-        def away(_):
-            raise ConnectionRefusedError("nobody there")
-
-        monkeypatch.setattr(notices, "send_mass_mail", away)
-        with django_capture_on_commit_callbacks(execute=True):
-            told(project)
-        assert Notice.objects.count() == 1 and "nobody there" in caplog.text
-
-    def test_a_project_whose_name_has_two_lines_is_named_in_one(
-        self, project, manager, settings, django_capture_on_commit_callbacks
-    ):
-        settings.EMAIL_NOTICES_FROM = "assay@example.org"
-        project.name = "Everyday\nquestions"
-        with django_capture_on_commit_callbacks(execute=True):
-            told(project)
-        assert mail.outbox[0].subject.startswith("Everyday questions: ")

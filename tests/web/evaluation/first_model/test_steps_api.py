@@ -121,7 +121,7 @@ def test_a_served_name_that_is_left_out_is_the_only_one_that_the_server_lists(pr
 
 
 def test_a_reward_model_is_followed_by_ppo_and_a_refusal_is_kept(project, rita, monkeypatch):
-    from evaluation.first_model import actions
+    from evaluation.first_model import training_order
 
     base, reward = make_weights(), make_weights(kind="reward")
     make_prompt(project)
@@ -130,26 +130,26 @@ def test_a_reward_model_is_followed_by_ppo_and_a_refusal_is_kept(project, rita, 
         created_by=rita.user,
     )  # fmt: skip
     path = FirstModel.objects.create(project=project, model=base, reward_run=run)
-    actions.go_on_after_reward(run)
+    training_order.go_on_after_reward(run)
     path.refresh_from_db()
     assert path.training_run is not None
     ppo = path.training_run
     assert (ppo.kind, ppo.parent, ppo.reward_model, ppo.config["at_bound"]) == ("ppo", base, reward, "finish")
-    actions.go_on_after_reward(run)  # told twice, it orders nothing twice
+    training_order.go_on_after_reward(run)  # told twice, it orders nothing twice
     assert Run.objects.filter(kind="ppo").count() == 1
 
     path.training_run = None
     path.save()
     ppo.delete()
     reward.retire(reason="it did not beat chance")
-    actions.go_on_after_reward(run)
+    training_order.go_on_after_reward(run)
     path.refresh_from_db()
     assert path.training_run is None and "did not beat chance" in path.problem
     assert rita.get(where(project)).json()["problem"] == path.problem
 
 
 def test_ppo_is_proposed_again_once_twice_as_much_has_been_said(project, rita):
-    from evaluation.first_model import facts, present
+    from evaluation.first_model import facts
 
     base = make_weights()
     dataset = Dataset.objects.create(project=project, kind="preferences", name="d", counts={"telling": 90})
@@ -159,15 +159,15 @@ def test_ppo_is_proposed_again_once_twice_as_much_has_been_said(project, rita):
     assert not facts.is_reward_refused(path, Annotated(informative=180, prompts_informative=30))
     path.problem = ""
     assert not facts.is_reward_refused(path, Annotated())
-    assert present.choice_of(path)[1].proposed is None
+    assert facts.choice_of(path)[1].proposed is None
 
 
 def test_a_failed_reward_model_is_followed_by_nothing(project, rita):
-    from evaluation.first_model import actions
+    from evaluation.first_model import training_order
 
     run = Run.objects.create(project=project, kind="reward", name="r", state="failed", created_by=rita.user)
     FirstModel.objects.create(project=project, model=make_weights(), reward_run=run)
-    actions.go_on_after_reward(run)
+    training_order.go_on_after_reward(run)
     assert Run.objects.count() == 1 and FirstModel.objects.get().problem == ""
 
 

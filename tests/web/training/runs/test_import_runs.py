@@ -70,6 +70,16 @@ def test_where_its_wheel_is_missing_the_remedy_is_named(project, monkeypatch):
     assert "--force-reinstall" in refusal(project, "bundled")
 
 
+def test_the_small_model_is_named_only_where_it_is_installed(project, monkeypatch):
+    assert "or write bundled for the small model" in refusal(project, "mine")
+
+    def missing(name: str) -> list:
+        raise bundled_model.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(bundled_model.metadata, "files", missing)
+    assert "bundled" not in refusal(project, "mine")
+
+
 @pytest.mark.parametrize("source", ["/etc/passwd", "models/../secret-key", "runs/000001/model", "models", "..", "~/m"])
 def test_nothing_else_of_the_machine_is_read(project, source):
     assert "below models/" in refusal(project, source)

@@ -72,6 +72,40 @@ def test_a_run_that_was_resumed_is_no_guide(project):
     assert estimate(planned(project, "sft", {}, parent=make_weights(), dataset=examples(project, 50))).seconds is None
 
 
+def test_one_run_under_load_does_not_decide_and_the_median_of_its_like_does(project):
+    parent = make_weights(parameters=100)
+    for seconds in (400, 3000, 430):
+        finished(project, "ppo", seconds, PPO, parent=parent)
+    one = estimate(planned(project, "ppo", PPO, parent=parent))
+    assert one.seconds == pytest.approx(430)
+    assert one.basis == "by the median of 3 runs like it, which took 7 min to 50 min"
+
+
+def test_recent_runs_tell_more_than_older_ones(project):
+    parent = make_weights(parameters=100)
+    for seconds in (9000, 9000, 9000, 100, 100, 100, 100, 100):
+        finished(project, "ppo", seconds, PPO, parent=parent)
+    assert estimate(planned(project, "ppo", PPO, parent=parent)).seconds == pytest.approx(100)
+
+
+def test_a_run_of_another_machine_is_no_guide(project):
+    parent = make_weights(parameters=100)
+    there, here, sample = (finished(project, "ppo", seconds, PPO, parent=parent) for seconds in (5000, 100, 7000))
+    there.attempts.update(worker="worker@slow:1:7:1700000000")
+    here.attempts.update(worker="worker@quick:1:8:1700000000")
+    sample.attempts.update(worker="sample")
+    assert estimate(planned(project, "ppo", PPO, parent=parent)).seconds == pytest.approx(100)
+
+
+@pytest.mark.parametrize("state", ["lost", "paused"])
+def test_a_run_that_was_interrupted_is_no_guide(project, state):
+    parent = make_weights(parameters=100)
+    run = finished(project, "ppo", 4000, PPO, parent=parent)
+    run.attempts.update(number=2)
+    run.attempts.create(number=1, lease_expires_at=timezone.now(), worker="w", launcher="l", state=state)
+    assert estimate(planned(project, "ppo", PPO, parent=parent)).text == UNKNOWN
+
+
 def test_pretraining_says_what_its_table_says(project, client):
     tokenizer = make_weights(kind="tokenizer")
     last = make_run(project, kind="pretrain", state="succeeded", parent=tokenizer)

@@ -1,0 +1,23 @@
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [("annotate", "0029_from_scratch")]
+
+    operations = [
+        migrations.AddField(
+            model_name="membership",
+            name="notice_mail",
+            field=models.CharField(
+                choices=[
+                    ("own_runs", "of my own runs at once, others once a day"),
+                    ("at_once", "at once"),
+                    ("daily", "once a day"),
+                    ("never", "never"),
+                ],
+                default="own_runs",
+                help_text="When notices of the project are mailed to a manager or researcher.",
+                max_length=8,
+            ),
+        ),
+    ]
