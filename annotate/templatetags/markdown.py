@@ -165,6 +165,7 @@ _guides.add_render_rule("heading_open", _named_heading_open)
 _guides.add_render_rule("th_open", _head_open)
 _guides.add_render_rule("th_close", _head_close)
 for _name in ("fence", "code_block", "table_open", "table_close"):
-    _guides.add_render_rule(_name, _RULES[_name])
+    for _parser_of_pages in (_parser, _guides):
+        _parser_of_pages.add_render_rule(_name, _RULES[_name])
 for _name, _render in _RULES.items():
     _answers.add_render_rule(_name, _render)

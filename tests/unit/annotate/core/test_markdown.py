@@ -222,3 +222,10 @@ def tags(html: str) -> list[tuple[str, list]]:
     parser.handle_starttag = lambda tag, attributes: found.append((tag, attributes))  # type: ignore[method-assign]
     parser.feed(html)
     return found
+
+
+@pytest.mark.parametrize("laid_out", [answer, markdown])
+def test_what_scrolls_by_itself_can_be_reached_by_keyboard(laid_out):
+    """Without a link in it, a wide table or a block of code takes no focus otherwise."""
+    found = tags(laid_out("| a | b |\n|---|---|\n| 1 | 2 |\n\n```\ncode\n```\n"))
+    assert [dict(attributes).get("tabindex") for tag, attributes in found if tag in ("div", "pre")] == ["0", "0"]
