@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import random
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 
 from django.db import connection, transaction
+from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
 from annotate.core.errors import Refused
-from annotate.labelling.assignment_lifecycle import expire_stale, reopen
+from annotate.labelling.assignment_lifecycle import expire_stale, hand_over, put_back, reopen, reopen_unseen
 from annotate.labelling.gold import scoring as gold
 from annotate.labelling.prerequisites import actions as prerequisites
 from annotate.labelling.queue import entries as queue
@@ -41,6 +42,7 @@ from annotate.models import (
 
 # Kinds come in short runs when a project asks for several: changing the question each time is tiring.
 RUN_OF_ONE_KIND = 5
+MOST_TAKEN_BACK = 3  # of what waits for others, when nothing else is left: not all is for everybody
 ASKED = {RATE: "asks_ratings", COMPARE: "asks_comparisons", RANK: "asks_rankings", WRITE: "asks_answers"}
 _lot = random.SystemRandom()
 _Purpose = Assignment.Purpose
@@ -54,30 +56,58 @@ def next_for(*, project: Project, user: User, kind: str | None = None) -> Assign
     something comes before the next item.
     """
     member = prerequisites.member_of(project, user)
-    asked_kinds = _asked_kinds(project, kind)
-    # Whatever is refused below is so before anything was written: within a caller's transaction no savepoint is needed.
-    with nullcontext() if connection.in_atomic_block else transaction.atomic():
-        look = _lock_and_look(project, user)
-        if look.holds_something and (held_assignment := _held_assignment(project, user, asked_kinds)):
-            return held_assignment
+    kinds = kinds_to_try(project, kind)
+    with within_transaction():
+        look = lock_and_look(project, user)
+        held = held_by(project, user, kinds).first() if look.holds_something else None
+        if held is not None and not held.is_ahead:
+            return held
         prerequisites.check(project, member)
-        pairs = urgent_pairs(project)
-        if look.has_stale:
-            expire_stale(project)
-        if look.has_stale or look.has_changes:
-            queue.take_in(project, reserved_in(pairs))
-        kinds = asked_kinds if kind else _in_turn(asked_kinds, look.handed_out)
-        if look.has_reserved and (own_work := _next_reserved(project, user, kinds, pairs)):
-            return own_work
-        pairs = without_others(pairs, user)
-        assignment = _next(project, user, kinds, pairs, look)
-        # Nothing: perhaps because the queue has not heard of something yet.
-        while assignment is None and queue.take_in(project, reserved_in(pairs)):
-            assignment = _next(project, user, kinds, pairs, look)
+        assignment = held or draw(project, user, kinds, look) or _draw_from_others(project, user, kinds)
+        if assignment is not None and assignment.is_ahead:
+            hand_over(assignment)
         return assignment
 
 
-def _next(project: Project, user: User, kinds: list[str], pairs: list[UrgentPair], look: _Look) -> Assignment | None:
+def within_transaction() -> AbstractContextManager:
+    """Begin a transaction, unless the caller has. Whatever is refused here is so before anything was written: no
+    savepoint is needed."""
+    return nullcontext() if connection.in_atomic_block else transaction.atomic()
+
+
+def draw(project: Project, user: User, kinds: list[str], look: Look) -> Assignment | None:
+    """Return an item that is not in the user's hands yet; None when there is none. Hold the project's lock."""
+    pairs = urgent_pairs(project)
+    if look.has_stale:
+        expire_stale(project)
+    if look.has_ahead and (unseen := reopen_unseen(project, user, kinds)):
+        return unseen
+    if look.has_stale or look.has_changes:
+        queue.take_in(project, reserved_in(pairs))
+    kinds = _in_turn(kinds, look.handed_out)
+    if look.has_reserved and (own_work := _next_reserved(project, user, kinds, pairs)):
+        return own_work
+    pairs = without_others(pairs, user)
+    assignment = _next(project, user, kinds, pairs, look)
+    # Nothing: perhaps because the queue has not heard of something yet.
+    while assignment is None and queue.take_in(project, reserved_in(pairs)):
+        assignment = _next(project, user, kinds, pairs, look)
+    return assignment
+
+
+def _draw_from_others(project: Project, user: User, kinds: list[str]) -> Assignment | None:
+    """Draw from what only waits in other people's browsers: whoever asks now comes before what is needed later."""
+    others = project.assignments.filter(user__is_simulated=user.is_simulated, kind__in=kinds, is_ahead=True)
+    own = Assignment.objects.filter(user=user, item=OuterRef("item"))
+    waiting = others.exclude(user=user).filter(~Exists(own), state=Assignment.State.OPEN).order_by("-id")
+    for pk in waiting.values_list("pk", flat=True)[:MOST_TAKEN_BACK]:
+        put_back(project, others.filter(pk=pk))
+        if assignment := draw(project, user, kinds, lock_and_look(project, user)):
+            return assignment
+    return None
+
+
+def _next(project: Project, user: User, kinds: list[str], pairs: list[UrgentPair], look: Look) -> Assignment | None:
     for each in sorted(kinds, key=lambda kind: kind != COMPARE):
         if item := choose_urgent(pairs=pairs, project=project, user=user, kind=each):
             return _hand_out_aside(project, user, each, item)
@@ -186,23 +216,26 @@ def _common(project: Project, user: User, kind: str, prompt: Prompt, key: str) -
     }
 
 
-def _held_assignment(project: Project, user: User, kinds: list[str]) -> Assignment | None:
+def held_by(project: Project, user: User, kinds: list[str]) -> QuerySet[Assignment]:
     """Return the items in hand, the oldest first: what was undone or sent back comes before what was handed out after
-    it."""
+    it, and what nobody has been shown yet comes last."""
     own_assignments = project.assignments.live().filter(user=user, kind__in=kinds)
     # These have pages of their own; so have reviews.
     own_assignments = own_assignments.exclude(purpose__in=[_Purpose.TUTORIAL, _Purpose.ADJUDICATION])
     own_assignments = own_assignments.exclude(is_review=True)
-    return own_assignments.select_related(*_SHOWN).order_by("id").first()
+    return own_assignments.select_related(*_SHOWN).order_by("is_ahead", "id")
 
 
 @dataclass(frozen=True)
-class _Look:
+class Look:
+    """What decides which steps of handing out are needed at all."""
+
     holds_something: bool  # in any project: with the project asked for, SQLite would read all of it
     has_stale: bool
     has_changes: bool
     has_priorities: bool
     has_reserved: bool  # for this person
+    has_ahead: bool  # for this person, in their hands or given back
     handed_out: int  # in all projects: turns need no more than a number that grows
 
 
@@ -217,11 +250,14 @@ SELECT
   EXISTS (SELECT 1 FROM annotate_itempriority WHERE project_id = %(project)s AND is_open),
   EXISTS (SELECT 1 FROM annotate_reservedprompt
           WHERE user_id = %(user)s AND state = 'open' AND project_id = %(project)s),
+  EXISTS (SELECT 1 FROM annotate_assignment
+          WHERE user_id = %(user)s AND project_id = %(project)s AND is_ahead AND state IN ('open', 'expired')),
   (SELECT COUNT(*) FROM annotate_assignment WHERE user_id = %(user)s)
 FROM annotate_project WHERE id = %(project)s"""
 
 
-def _lock_and_look(project: Project, user: User) -> _Look:
+def lock_and_look(project: Project, user: User) -> Look:
+    """Lock the project, and return what the next steps depend on."""
     lock_it = " FOR NO KEY UPDATE" if connection.features.has_select_for_no_key_update else ""
     now = connection.ops.adapt_datetimefield_value(timezone.now())
     with connection.cursor() as cursor:
@@ -229,7 +265,7 @@ def _lock_and_look(project: Project, user: User) -> _Look:
         row = cursor.fetchone()
     if row is None:
         raise Refused(404, project="This project no longer exists.")
-    return _Look(bool(row[0]), bool(row[1]), bool(row[2]), bool(row[3]), bool(row[4]), row[5])
+    return Look(bool(row[0]), bool(row[1]), bool(row[2]), bool(row[3]), bool(row[4]), bool(row[5]), row[6])
 
 
 def kinds_asked(project: Project) -> list[str]:
@@ -237,8 +273,9 @@ def kinds_asked(project: Project) -> list[str]:
     return [kind for kind, switch in ASKED.items() if getattr(project, switch)]
 
 
-def _asked_kinds(project: Project, kind: str | None) -> list[str]:
-    """Return the kinds to try."""
+def kinds_to_try(project: Project, kind: str | None) -> list[str]:
+    """Return the kinds to hand out: the one that is asked for, else all of the project's. Raises Refused for a kind
+    that the project does not ask for."""
     asked_kinds = kinds_asked(project)
     if kind is None:
         return asked_kinds

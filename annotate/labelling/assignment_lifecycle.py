@@ -1,10 +1,11 @@
-"""Keep, skip, reopen, close or expire an assignment."""
+"""Keep, skip, reopen, close, expire or put back an assignment."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from annotate.core.errors import Refused
@@ -15,12 +16,14 @@ from annotate.labelling.queue.choosing import (
     places_of,
     taken,
 )
+from annotate.labelling.queue.positions import count_swapped
 from annotate.labelling.queue.reserved import is_reserved_for
 from annotate.models import (
     Assignment,
     Project,
     User,
 )
+from annotate.projects.wellbeing import actions as harm_budget
 
 _Purpose = Assignment.Purpose
 MAX_REASON_CHARACTERS = 200
@@ -73,11 +76,55 @@ def keep(*, assignment: Assignment, by: User) -> bool:
 
 
 def expire_stale(project: Project) -> None:
+    _expire(project, project.assignments.filter(expires_at__lte=timezone.now()))
+
+
+def put_back(project: Project, rows: QuerySet[Assignment]) -> int:
+    """Give back those of the rows that were handed out ahead and never shown; return how many."""
+    return _expire(project, rows.filter(is_ahead=True))
+
+
+def hand_over(assignment: Assignment, shown_for: timedelta = timedelta()) -> None:
+    """Make an item that was handed out ahead like one that is handed out when it is shown."""
     now = timezone.now()
-    stale = project.assignments.filter(state=Assignment.State.OPEN, expires_at__lte=now)
-    if prompts := dict(stale.values_list("pk", "prompt_id")):
-        Assignment.objects.filter(pk__in=prompts).update(state=Assignment.State.EXPIRED, closed_at=now)
+    assignment.is_ahead, assignment.created_at = False, max(now - shown_for, assignment.created_at)
+    assignment.expires_at = now + timedelta(minutes=assignment.project.assignment_minutes)
+    assignment.save(update_fields=["is_ahead", "created_at", "expires_at"])
+
+
+def reopen_unseen(project: Project, user: User, kinds: list[str]) -> Assignment | None:
+    """Reopen the first item that was handed out ahead, given back and never shown; None without one. Hold the project's
+    lock.
+
+    It does not count as seen, so it comes before all others while its place is free.
+    """
+    rows = project.assignments.filter(user=user, is_ahead=True, state=Assignment.State.EXPIRED, kind__in=kinds)
+    rows = rows.filter(prompt__out_since=None, gold__retired_at=None)
+    rows = rows.select_related("project", "user", "prompt", "completion_a", "completion_b").order_by("id")
+    for assignment in harm_budget.within(rows, project, user):
+        try:
+            reopen(assignment)
+        except Refused:
+            _let_go(assignment)
+        else:
+            return assignment
+    return None
+
+
+def _let_go(assignment: Assignment) -> None:
+    """Count an item as run out whose place has gone to somebody else, and take back how its sides were counted."""
+    Assignment.objects.filter(pk=assignment.pk).update(is_ahead=False)
+    if assignment.completion_a and assignment.completion_b:
+        count_swapped(assignment.project, assignment.user, assignment.completion_b, assignment.completion_a)
+
+
+def _expire(project: Project, rows: QuerySet[Assignment]) -> int:
+    prompts = dict(rows.filter(state=Assignment.State.OPEN).values_list("pk", "prompt_id"))
+    if prompts:
+        ran_out = Assignment.objects.filter(pk__in=prompts)
+        ran_out.update(state=Assignment.State.EXPIRED, closed_at=timezone.now())
         queue.changed(project.pk, prompts.values())
+    return len(prompts)
 
 
 def require_owner(assignment: Assignment, by: User) -> None:
@@ -89,9 +136,10 @@ def close(assignment: Assignment, state: str, **fields: str) -> None:
     """Close an assignment, from live to `state`, in one conditional statement; refuses when it is no longer live."""
     now = timezone.now()
     live = Assignment.objects.filter(pk=assignment.pk).live()  # type: ignore[attr-defined]
-    if not live.update(state=state, closed_at=now, **fields):
+    changes = {"state": state, "closed_at": now, "is_ahead": False, **fields}
+    if not live.update(**changes):
         refuse_closed(assignment)
-    for name, value in {"state": state, "closed_at": now, **fields}.items():
+    for name, value in changes.items():
         setattr(assignment, name, value)
 
 

@@ -58,6 +58,9 @@ class Assignment(models.Model):
         max_length=140, help_text="rate:12, compare:12:15, rank:12:15:18 or write:7; smaller ids first, always."
     )
     purpose = models.CharField(max_length=12, choices=Purpose.choices, default=Purpose.WORK)
+    is_ahead = models.BooleanField(
+        default=False, help_text="Handed out ahead: it waits in their browser and they have not been shown it yet."
+    )
     is_review = models.BooleanField(default=False, help_text="A reviewer's second look at what one person annotated.")
     gold = models.ForeignKey("annotate.GoldItem", models.PROTECT, null=True, blank=True, related_name="assignments")
     gold_passed = models.BooleanField(null=True, blank=True)
@@ -102,6 +105,7 @@ class Assignment(models.Model):
             models.Index(fields=["user", "kind", "prompt"], name="served_to_a_person"),
             models.Index(fields=["prompt", "kind"], name="places_of_a_prompt"),
             models.Index(fields=["project", "expires_at"], condition=models.Q(state="open"), name="what_runs_out"),
+            models.Index(fields=["user", "project"], condition=models.Q(is_ahead=True), name="handed_out_ahead"),
         ]
 
     def __str__(self) -> str:
