@@ -36,5 +36,5 @@
     if (button) copy(button);
   });
   document.addEventListener("DOMContentLoaded", look);
-  for (const name of ["htmx:afterSwap", "htmx:oobAfterSwap"]) document.addEventListener(name, look);
+  for (const name of ["htmx:afterSwap", "htmx:oobAfterSwap", "judge:begin"]) document.addEventListener(name, look);
 })();

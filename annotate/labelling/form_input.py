@@ -110,15 +110,23 @@ def _whole_number(text: str) -> int | str | None:
 
 def seconds(request: HttpRequest) -> float | None:
     """Return the seconds that the page's script measured with the page in view; else since the form was made."""
-    for name, since in (("seconds", 0.0), ("shown_at", time.time())):
-        try:
-            value = float(request.POST.get(name, ""))
-        except ValueError:
-            continue
-        value = since - value if since else value
-        if math.isfinite(value) and 0 <= value <= 24 * 3600:
-            return round(value, 2)
-    return None
+    if (measured := _seconds(request, "seconds")) is not None:
+        return measured
+    return _seconds(request, "shown_at", since=time.time())
+
+
+def shown_for(request: HttpRequest) -> timedelta:
+    """Return how long the page has shown the item that it went on to by itself."""
+    return timedelta(seconds=_seconds(request, "shown_for") or 0)
+
+
+def _seconds(request: HttpRequest, name: str, since: float = 0.0) -> float | None:
+    try:
+        value = float(request.POST.get(name, ""))
+    except ValueError:
+        return None
+    value = since - value if since else value
+    return round(value, 2) if math.isfinite(value) and 0 <= value <= 24 * 3600 else None
 
 
 def submission(request: HttpRequest, assignment: Assignment) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from annotate.labelling.gold import pages as gold_pages
 from annotate.labelling.history import api as history_api
 from annotate.labelling.history import audit_pages
 from annotate.labelling.history import pages as history_pages
-from annotate.labelling.pages import annotating
+from annotate.labelling.pages import annotating, items_ahead
 from annotate.labelling.prerequisites import pages as prerequisites_pages
 from annotate.labelling.records import api as records_api
 from annotate.labelling.records import pages as records_pages
@@ -42,6 +42,8 @@ urlpatterns = [
     path("p/<slug:slug>/judge/skip/", annotating.skip, name="annotate-skip"),
     path("p/<slug:slug>/judge/undo/", annotating.undo, name="annotate-undo"),
     path("p/<slug:slug>/judge/keep/", annotating.keep, name="annotate-keep"),
+    path("p/<slug:slug>/judge/ahead/", items_ahead.items_ahead, name="annotate-ahead"),
+    path("p/<slug:slug>/judge/give-back/", items_ahead.give_back, name="annotate-give-back"),
     path("p/<slug:slug>/judge/flag/", annotating.flag, name="annotate-flag"),
     path("p/<slug:slug>/judge/unflag/", annotating.unflag, name="annotate-unflag"),
     path("p/<slug:slug>/judge/history/", history_pages.history, name="annotate-history"),

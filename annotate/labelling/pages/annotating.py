@@ -19,7 +19,7 @@ from annotate.core.form_idempotency import once
 from annotate.core.page_access import MemberRequest, in_project, refused_page
 from annotate.labelling import actions as feedback
 from annotate.labelling import assigning as assignments
-from annotate.labelling import assignment_lifecycle, form_input
+from annotate.labelling import assignment_lifecycle, form_input, handing_ahead
 from annotate.labelling import flagging as flags
 from annotate.labelling.pages.item_page import (
     flag_context,
@@ -70,7 +70,7 @@ def undo(request: MemberRequest, project: Project) -> HttpResponse:
         _once(request, "undo", assignment, lambda: feedback.undo(assignment=assignment, by=request.user))
     except Refused as refused:
         if request.htmx:
-            current = project.assignments.live().filter(user=request.user).order_by("id").first()
+            current = project.assignments.live().filter(user=request.user).order_by("is_ahead", "id").first()
             return show(request, project, current, form_input.beside(current, refused))
         return refused_page(request, refused, project=project)
     if not request.htmx:
@@ -129,7 +129,7 @@ def flag(request: MemberRequest, project: Project) -> HttpResponse:
             return reswap(render(request, page, errors, status=refused.status), "afterbegin")
         return show(request, project, assignment, form_input.beside(assignment, refused))
     if request.htmx:
-        context = {"project": project, "assignment": assignment, "reason": reason, "query": kind_query(request)}
+        context = {**flag_context(request, project, assignment), "reason": reason}
         return render(request, "annotate/labelling/labelling_flagged.html", context)
     messages.success(request, "The reviewers will see it. You can still annotate the item.")
     return _redirect(request, project)
@@ -139,8 +139,14 @@ def flag(request: MemberRequest, project: Project) -> HttpResponse:
 def unflag(request: MemberRequest, project: Project) -> HttpResponse:
     """Take one's flags of an item back; the form to flag it is there again."""
     assignment = _posted_assignment(request, project)
+    flag_id = row_id(request.POST.get("flag", "")) or None
     try:
-        flags.take_back(assignment=assignment, by=request.user, flag_id=row_id(request.POST.get("flag", "")) or None)
+        _once(
+            request,
+            "unflag",
+            assignment,
+            lambda: flags.take_back(assignment=assignment, by=request.user, flag_id=flag_id),
+        )
     except Refused as refused:
         return refused_page(request, refused, project=project)
     if request.htmx:
@@ -215,9 +221,23 @@ def _show_next(request: MemberRequest, project: Project, sent: str = "") -> Http
 
 def _go_on(request: MemberRequest, project: Project, sent: str) -> HttpResponse:
     if request.htmx:
-        return _show_next(request, project, sent)
+        return _show_beside(request, project, sent) or _show_next(request, project, sent)
     messages.success(request, f"{sent}.")
     return _redirect(request, project)
+
+
+def _show_beside(request: MemberRequest, project: Project, sent: str) -> HttpResponse | None:
+    """Return what stands beside the item that the page has gone on to by itself; None where it shows no such item, or
+    one that may no longer be worked on."""
+    showing = row_id(request.POST.get("showing", ""))
+    if not showing:
+        return None
+    kind = wanted_kind(request, project)
+    since = form_input.shown_for(request)
+    assignment = handing_ahead.take_up(project=project, user=request.user, pk=showing, kind=kind, shown_for=since)
+    if assignment is None:
+        return None
+    return show(request, project, assignment, sent=sent, shown_as=request.POST.get("drawn_as", ""))
 
 
 def _redirect(request: MemberRequest, project: Project) -> HttpResponse:

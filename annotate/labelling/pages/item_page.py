@@ -6,13 +6,14 @@ import time
 import uuid
 from collections.abc import Callable
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.db.models import QuerySet
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
+from django_htmx.http import reswap
 
 from annotate.core.errors import Refused
 from annotate.core.page_access import MemberRequest, refused_page
@@ -21,8 +22,8 @@ from annotate.labelling import assignment_lifecycle, form_input
 from annotate.labelling import flagging as flags
 from annotate.labelling.forms.verdicts import VERDICTS
 from annotate.labelling.pages.progress import describe_sent, done_today, position_of
-from annotate.labelling.scales.declared import asks_one_thing, scales_in
-from annotate.models import Assignment, Completion, Project, Split, User
+from annotate.labelling.scales.declared import Asked, asks_one_thing, scales_in
+from annotate.models import Assignment, Completion, Guideline, Project, Split, User
 from annotate.models.feedback import Feedback
 from annotate.projects.wellbeing import actions as harm_budget
 from common.whole_numbers import row_id
@@ -81,9 +82,11 @@ def show(
     editing: bool = False,
     send_to: str = "",
     sent: str = "",
+    shown_as: str = "",
 ) -> HttpResponse:
     """Show the page of an item, or of what there is instead. `send_to`: where its form goes, when not to the next
-    item. `sent`: what was sent just now, in words."""
+    item. `sent`: what was sent just now, in words. `shown_as`: what the page already shows of this item was drawn under
+    these guidelines and scales; where they are still in force, only what stands beside the item is sent."""
     if assignment is not None and assignment.user_id != request.user.pk:
         refused = Refused(403, assignment="Somebody else has this item. Continue with your next one.")
         return refused_page(request, refused, project=project)
@@ -94,13 +97,50 @@ def show(
     last = closed.order_by("closed_at").last()
     closed_at = last.closed_at if last else None
     has_annotated = bool(sent) and last is not None and last.state == Assignment.State.SUBMITTED  # and not skipped
-    guideline = project.guideline
-    scales, done = scales_in(project), done_today(project, request.user)
-    context = {
+    done = done_today(project, request.user)
+    context = item_context(request, project, assignment, entered, done=done, editing=editing, send_to=send_to)
+    guideline = context["guideline"]
+    context |= {
+        "run_out": _run_out(project, request.user, assignment),
+        "done_today": done,
+        "left_today": max(project.daily_goal - done, 0),
+        "is_new_kind": bool(assignment and last and last.kind != assignment.kind and not editing),
+        "sent": sent,
+        "has_reached_goal": has_annotated and 0 < done == project.daily_goal,
+        "undoable": last if last and not editing and feedback.may_change(last) else None,
+        "guideline_is_new": bool(guideline and closed_at and guideline.created_at > closed_at),
+        "waiting": None if assignment else _waiting(project, request.user),
+        "only": KEPT_TO.get(wanted_kind(request, project) or "", ""),
+        "withheld": "" if assignment else harm_budget.why_withheld(project, request.user),
+        "oob": request.htmx,
+    }
+    page = "annotate/labelling/labelling.html"
+    if shown_as and shown_as == context["drawn_as"]:
+        return reswap(render(request, f"{page}#beside", context), "none")
+    return render(request, f"{page}#reply" if request.htmx else page, context, status=entered.status)
+
+
+def item_context(
+    request: MemberRequest,
+    project: Project,
+    assignment: Assignment | None,
+    entered: form_input.Entered,
+    *,
+    done: int,
+    before: int = 0,
+    editing: bool = False,
+    send_to: str = "",
+) -> dict[str, Any]:
+    """Return what an item and its form are drawn from. `done` were annotated today, and `before` come before this
+    one."""
+    scales, guideline = scales_in(project), project.guideline
+    goes_on = assignment is not None and not editing and not send_to
+    return {
         **flag_context(request, project, assignment),
         "entered": entered,
         "editing": editing,  # an earlier annotation is changed: the form goes back to where it came from
         "send_to": send_to or _send_to(request, project, assignment, editing),
+        "goes_on": goes_on,  # to the next item, which may be here already
         "scales": scales,
         "at_once": assignment is not None and not editing and asks_one_thing(assignment.kind, scales),
         "history_url": reverse("annotate-history", args=[project.slug]),
@@ -108,25 +148,17 @@ def show(
         "stars": ["1", "2", "3", "4", "5"],
         "skip_reasons": form_input.SKIP_REASONS,
         "idempotency_key": (entered.is_sent and request.POST.get("idempotency_key")) or uuid.uuid4(),
-        "run_out": _run_out(project, request.user, assignment),
         "shown_at": f"{time.time():.2f}",
-        "done_today": done,
-        "left_today": max(project.daily_goal - done, 0),
-        "position": position_of(assignment, done) if assignment and not editing else None,
-        "is_new_kind": bool(assignment and last and last.kind != assignment.kind and not editing),
-        "sent": sent,
-        "has_reached_goal": has_annotated and 0 < done == project.daily_goal,
-        "undoable": last if last and not editing and feedback.may_change(last) else None,
+        "position": position_of(assignment, done + before) if assignment and not editing else None,
         "guideline": guideline,
-        "guideline_is_new": bool(guideline and closed_at and guideline.created_at > closed_at),
-        "waiting": None if assignment else _waiting(project, request.user),
-        "only": KEPT_TO.get(wanted_kind(request, project) or "", ""),
-        "withheld": "" if assignment else harm_budget.why_withheld(project, request.user),
+        "drawn_as": _drawn_as(guideline, scales),
         "veil": harm_budget.veil(assignment.prompt, request.user) if assignment else "",
-        "oob": request.htmx,
     }
-    template = "annotate/labelling/labelling.html#reply" if request.htmx else "annotate/labelling/labelling.html"
-    return render(request, template, context, status=entered.status)
+
+
+def _drawn_as(guideline: Guideline | None, scales: Asked) -> str:
+    declared = sorted(scale.pk for kind in scales.values() for scale in kind if scale.pk)
+    return ".".join(map(str, [guideline.version if guideline else 0, *declared]))
 
 
 def flag_context(request: MemberRequest, project: Project, assignment: Assignment | None) -> dict[str, object]:

@@ -1,5 +1,6 @@
 // The workplace with JavaScript on. Without it the page still works by plain forms. Its other parts: judge_drafts (what
-// was entered survives), judge_outbox (what was sent arrives), judge_time, judge_scales, judge_spans, judge_keys.
+// was entered survives), judge_ahead (the next items are here), judge_outbox (what was sent arrives), judge_time,
+// judge_scales, judge_spans, judge_keys.
 (() => {
   "use strict";
   document.documentElement.classList.add("js");
@@ -25,10 +26,21 @@
   }
 
   document.addEventListener("htmx:afterSwap", (event) => {
-    if (event.detail.target.id === "task") begin(true);
+    if (event.detail.target.id === "task") begin({ swapped: true });
     // A flag is raised beside the work: what was focused is gone, and the keys are the item's again.
     if (event.detail.target.id === "flag-form" && task() && document.activeElement === document.body) task().focus({ preventScroll: true });
   });
+
+  // Show an item that is here already in the place of the one that is shown.
+  Judge.show = (section) => {
+    delete section.dataset.ready;
+    for (const details of section.querySelectorAll("details.above[open]")) details.open = false;
+    document.getElementById("task").replaceWith(section);
+    htmx.process(section);
+    Judge.form().elements.shown_at.value = (Date.now() / 1000).toFixed(2);
+    window.scrollTo(0, 0);
+    begin({ swapped: true, isAhead: true });
+  };
 
   // --- where one thing is asked a choice sends at once; Undo takes it back ---
   document.addEventListener("click", (event) => {
@@ -76,8 +88,8 @@
   // The bar's height, so that nothing that is focused hides behind it.
   const bar = new ResizeObserver(([entry]) => document.documentElement.style.setProperty("--bar", `${Math.ceil(entry.target.offsetHeight)}px`));
 
-  function begin(swapped) {
-    if (!task()) { tell("begin", { swapped }); return; }
+  function begin(how) {
+    if (!task()) { tell("begin", how); return; }
     const guidelines = document.querySelector(".guidelines");
     if (guidelines) {
       guidelines.open = !Judge.read(GUIDELINES) && innerWidth > 768 || Boolean(guidelines.querySelector(".tag"));
@@ -86,12 +98,12 @@
     if ("spans" in task().dataset || Judge.read(PLAIN)) Judge.showPlain(true);
     bar.disconnect();
     bar.observe(document.querySelector(".verdict"));
-    tell("begin", { swapped });
+    tell("begin", how);
     wake();
     const earlier = document.querySelector(".earlier[open]");
     if (earlier && earlier.offsetHeight > innerHeight / 2) document.getElementById("prompt").scrollIntoView({ block: "center" });
-    if (swapped) task().focus({ preventScroll: true });
+    if (how.swapped) task().focus({ preventScroll: true });
   }
   // After htmx has taken the forms: its own listener was added before this one.
-  document.addEventListener("DOMContentLoaded", () => begin(false));
+  document.addEventListener("DOMContentLoaded", () => begin({ swapped: false }));
 })();

@@ -32,6 +32,7 @@
 
   // --- what was begun on an item that ran out ---
   const isBegun = (draft) => Boolean(draft && draft.values) && Object.entries(draft.values).some(([field, value]) => field !== "edited_from" && value && value !== "[]");
+  Judge.isBegun = () => isBegun(Judge.read(Judge.draftName()));
   function offer() {
     const told = document.getElementById("kept-draft"), status = document.getElementById("judge-status");
     const ids = (status.dataset.runOut || "").split(" ").filter(Boolean);

@@ -18,5 +18,6 @@
   const isThere = (event) => event.target.closest?.("#sent");
   for (const name of ["pointerover", "focusin"]) document.addEventListener(name, (event) => { if (isThere(event)) clearTimeout(timer); });
   for (const name of ["pointerout", "focusout"]) document.addEventListener(name, (event) => { if (isThere(event)) rest(); });
-  document.addEventListener("judge:begin", show);
+  document.addEventListener("judge:begin", (event) => { if (event.detail.isAhead) line()?.replaceChildren(); show(); });
+  document.addEventListener("htmx:oobAfterSwap", (event) => { if (event.detail.target.id === "sent") show(); });
 })();

@@ -6,7 +6,7 @@
 (() => {
   "use strict";
   const Judge = window.Judge, READING_PAUSE_MS = 30000;
-  let counted = 0, last = null, alive = false; // last: the last moment up to which time is counted; null while the page is not in view
+  let counted = 0, shownSince = 0, last = null, alive = false; // last: the last moment up to which time is counted; null while the page is not in view
 
   function count() {
     alive = true;
@@ -37,5 +37,7 @@
     fetch(task.dataset.keep, { method: "POST", body: new URLSearchParams([...body].filter(([name]) => ["assignment", "csrfmiddlewaretoken"].includes(name))) }).catch(() => {});
   }, A_MINUTE);
 
-  document.addEventListener("judge:begin", () => { keptAt = Date.now(); counted = 0; last = document.hidden ? null : performance.now(); });
+  Judge.shownFor = () => (performance.now() - shownSince) / 1000;
+
+  document.addEventListener("judge:begin", () => { keptAt = Date.now(); counted = 0; shownSince = performance.now(); last = document.hidden ? null : performance.now(); });
 })();

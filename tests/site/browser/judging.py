@@ -54,8 +54,15 @@ def sent(site, page: Page, send: Callable[[], None]) -> dict[str, list[dict]]:
     return stored(site, assignment)
 
 
-def gone(page: Page, assignment: int) -> None:
+def left(page: Page, assignment: int) -> None:
+    """Wait until the page has gone on from an item: at once where the next one is there already."""
     expect(page.locator(f"#task[data-assignment='{assignment}']")).to_have_count(0)
+
+
+def gone(page: Page, assignment: int) -> None:
+    """Wait until the page has gone on from an item, and the server has all that was sent."""
+    left(page, assignment)
+    expect(page.locator("#outbox[data-unsent]")).to_have_count(0)
 
 
 def stored(site, assignment: int) -> dict[str, list[dict]]:

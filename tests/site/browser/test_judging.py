@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 
-from tests.site.browser.judging import press
+from tests.site.browser.judging import gone, press, shown
 
 pytestmark = pytest.mark.slow
 
@@ -18,10 +18,10 @@ def stored(site, username: str, kind: str) -> list[dict]:
 
 
 def next_item(page, action) -> None:
-    """Do something and wait until another item is shown."""
-    before = page.locator("#task").get_attribute("data-assignment")
+    """Do something and wait until another item is shown, and the server has what was sent."""
+    before = shown(page)
     action()
-    expect(page.locator(f"#task[data-assignment='{before}']")).to_have_count(0)
+    gone(page, before)
 
 
 def test_rate_with_the_mouse(site, sign_in):

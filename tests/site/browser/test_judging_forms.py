@@ -7,7 +7,7 @@ import json
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.site.browser.judging import gone, open_form, press, ready, sent, shown, stored
+from tests.site.browser.judging import gone, left, open_form, press, ready, sent, shown, stored
 
 pytestmark = pytest.mark.slow
 
@@ -54,7 +54,7 @@ def test_a_key_pressed_twice_or_held_says_nothing_of_the_next_item(site, forms, 
     first = open_form(visitor, site, "compare", "kay")
     ready(visitor)
     visitor.keyboard.down("2")
-    gone(visitor, first)
+    left(visitor, first)
     second = shown(visitor)
     visitor.keyboard.down("2")  # held: it repeats
     visitor.keyboard.up("2")

@@ -136,6 +136,7 @@ def test_an_earlier_judgement_is_changed_from_ones_history(site, forms, visitor)
 # --- without a connection ---
 
 LOST = "Not sent: the server cannot be reached"
+FLAGS = "select status from annotate_flag where assignment_id = ? order by id"
 
 
 def acts(site, assignment: int) -> tuple:
@@ -182,6 +183,20 @@ def test_a_flag_without_a_connection_is_kept_and_sent_once_and_the_item_stays(si
     assert shown(visitor) == assignment
     expect(visitor.locator("input[name=stars][value='3']")).to_be_checked()
     sent(site, visitor, lambda: press(visitor, "Enter"))
+
+
+def test_a_flag_taken_back_without_a_connection_is_kept_and_done_once(site, forms, visitor):
+    assignment = open_form(visitor, site, "rate", "dora")
+    press(visitor, "r", "2")
+    expect(visitor.get_by_text("Flagged: Personal data in it")).to_be_visible()
+    visitor.context.set_offline(True)
+    visitor.get_by_role("button", name="Take it back").click()
+    expect(visitor.get_by_role("alert").filter(has_text=LOST)).to_contain_text("Your withdrawal of a flag is kept")
+    expect(visitor.get_by_text("Flag taken back. This browser keeps that")).to_be_visible()
+    visitor.context.set_offline(False)
+    expect(visitor.get_by_text(LOST)).not_to_be_visible()
+    assert [row[0] for row in site.query(FLAGS, assignment)][-1] == "withdrawn"
+    sent(site, visitor, lambda: press(visitor, "3", "Enter"))
 
 
 def test_an_undo_without_a_connection_is_kept_and_done_once(site, forms, visitor):
@@ -278,6 +293,8 @@ def test_other_words_than_those_that_arrived_are_refused_and_not_dropped_in_sile
     swallow(visitor, "**/judge/")
     press(visitor, "2", "Enter")
     expect(visitor.get_by_text(LOST)).to_be_visible()
+    press(visitor, "u")
+    assert shown(visitor) == assignment
     press(visitor, "5")
     visitor.unroute("**/judge/")
     press(visitor, "Enter")

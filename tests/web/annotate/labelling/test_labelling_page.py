@@ -142,7 +142,8 @@ def test_the_task_is_named_with_its_place_in_the_day(client, project, user):
     make_assignment(user, make_completion(make_prompt(project)), state="submitted", closed_at=timezone.now())
     make_assignment(user, *make_pair(project))
     html = client.get(address(project)).content.decode()
-    assert re.search(r"<h1[^>]*>Compare two answers</h1> <span class=\"position\">· 2 of 60 today", html)
+    named = r'<h1[^>]*>Compare two answers</h1> <span class="position" id="position">· 2 of 60 today'
+    assert re.search(named, html)
     assert "new kind of item" in html  # it was a rating before
 
 

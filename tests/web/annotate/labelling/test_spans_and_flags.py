@@ -205,6 +205,16 @@ def test_a_flag_is_taken_back_from_the_page_and_its_row_stays(client, task, user
     assert client.post(undo, {"assignment": task.pk}).status_code == 409
 
 
+def test_a_flag_whose_withdrawal_arrives_twice_is_taken_back_once(client, task, user, project):
+    flags.flag(assignment=task, by=user, reason="Off topic")
+    client.force_login(user)
+    sent = {"assignment": task.pk, "act_key": "k-unflag"}
+    for _ in range(2):
+        reply = client.post(reverse("annotate-unflag", args=[project.slug]), sent, HTTP_HX_REQUEST="true")
+        assert reply.status_code == 200 and 'data-act="flag"' in reply.content.decode()
+    assert StatusChange.objects.filter(kind="flag").count() == 1
+
+
 def test_a_flag_says_what_it_means_before_it_is_raised(client, user, project):
     client.force_login(user)
     assignment = make_assignment(user, *make_pair(project))
