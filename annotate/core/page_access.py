@@ -9,6 +9,7 @@ from typing import Any
 from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import render
+from django.utils.http import url_has_allowed_host_and_scheme
 from django_htmx.middleware import HtmxDetails
 
 from annotate.core.errors import Refused
@@ -107,3 +108,10 @@ def refused_page(request: HttpRequest, refused: Refused, *, project: Project | N
     if refused.retry_after:
         response["Retry-After"] = str(refused.retry_after)
     return response
+
+
+def way_back(request: HttpRequest, name: str = "back") -> str:
+    """Return the page of this site that a form, else a query, names as the one that somebody came from; "" for none."""
+    address = request.POST.get(name) or request.GET.get(name, "")
+    is_ours = url_has_allowed_host_and_scheme(address, {request.get_host()}, request.is_secure())
+    return address if is_ours else ""

@@ -10,11 +10,10 @@ from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
-from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 
 from annotate.core.errors import Refused
-from annotate.core.page_access import MemberRequest, allows, in_project, refused_page
+from annotate.core.page_access import MemberRequest, allows, in_project, refused_page, way_back
 from annotate.core.permissions import can
 from annotate.models import Attack, HarmBudget, Project, Talk, User
 from annotate.projects.wellbeing import actions as harm_budget
@@ -117,7 +116,7 @@ def harm(request: HttpRequest) -> HttpResponse:
                 **{name: _whole_number(request.POST.get(name, "")) for name in NUMBERS},  # type: ignore[arg-type]
             )
             messages.success(request, "Saved. You can change it at any time.")
-            return redirect(_next(request) or reverse("harm"))
+            return redirect(way_back(request, "next") or reverse("harm"))
         except Refused as refused:
             errors = refused.errors
     accepted = request.POST.getlist("accepted") if errors else budget.accepted if budget else []
@@ -128,7 +127,7 @@ def harm(request: HttpRequest) -> HttpResponse:
         "harms": [(name, title, name in accepted) for name, title in harms.HARMS.items()],
         "standing": harm_budget.standing(request.user),
         "errors": errors,
-        "next": _next(request),
+        "next": way_back(request, "next"),
     }
     return render(request, "annotate/red_team/harm.html", context, status=400 if errors else 200)
 
@@ -168,8 +167,3 @@ def _token(request: HttpRequest) -> uuid.UUID | None:
 
 def _whole_number(text: str) -> int | None:
     return whole_number(text, None, digits=5)
-
-
-def _next(request: HttpRequest) -> str:
-    address = request.POST.get("next") or request.GET.get("next") or ""
-    return address if url_has_allowed_host_and_scheme(address, allowed_hosts={request.get_host()}) else ""

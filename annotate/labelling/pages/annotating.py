@@ -23,7 +23,7 @@ from annotate.labelling import assignment_lifecycle, form_input, handing_ahead
 from annotate.labelling import flagging as flags
 from annotate.labelling.pages.item_page import (
     flag_context,
-    kind_query,
+    kept_query,
     run_out_and_wanted,
     show,
     submit,
@@ -214,7 +214,7 @@ def _show_next(request: MemberRequest, project: Project, sent: str = "") -> Http
         raise  # `redirects_to_prerequisite` knows the way
     except Refused as refused:
         if request.htmx:
-            return HttpResponseClientRedirect(reverse("annotate", args=[project.slug]) + kind_query(request))
+            return HttpResponseClientRedirect(reverse("annotate", args=[project.slug]) + kept_query(request))
         return refused_page(request, refused, project=project)
     return show(request, project, assignment, sent=sent)
 
@@ -241,4 +241,4 @@ def _show_beside(request: MemberRequest, project: Project, sent: str) -> HttpRes
 
 
 def _redirect(request: MemberRequest, project: Project) -> HttpResponse:
-    return redirect(reverse("annotate", args=[project.slug]) + kind_query(request))
+    return redirect(reverse("annotate", args=[project.slug]) + kept_query(request))

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar
+from urllib.parse import urlencode
 
 from django.db.models import QuerySet
 from django.http import HttpResponse
@@ -16,7 +17,7 @@ from django.utils import timezone
 from django_htmx.http import reswap
 
 from annotate.core.errors import Refused
-from annotate.core.page_access import MemberRequest, refused_page
+from annotate.core.page_access import MemberRequest, refused_page, way_back
 from annotate.labelling import actions as feedback
 from annotate.labelling import assignment_lifecycle, form_input
 from annotate.labelling import flagging as flags
@@ -67,10 +68,13 @@ def wanted_kind(request: MemberRequest, project: Project) -> str | None:
     return kind if kind in Assignment.Kind.values and getattr(project, ASKED[kind]) else None
 
 
-def kind_query(request: MemberRequest) -> str:
-    """Return the query with the kind that an annotator keeps to: it travels from form to form."""
-    kind = request.GET.get("kind")
-    return f"?kind={kind}" if kind in Assignment.Kind.values else ""
+def kept_query(request: MemberRequest) -> str:
+    """Return the query with the kind that an annotator keeps to, and where they came from: it travels from form to
+    form."""
+    kind = request.GET.get("kind", "")
+    kept = {"kind": kind if kind in Assignment.Kind.values else "", "back": way_back(request)}
+    query = urlencode({name: value for name, value in kept.items() if value})
+    return query and f"?{query}"
 
 
 def show(
@@ -111,6 +115,7 @@ def show(
         "guideline_is_new": bool(guideline and closed_at and guideline.created_at > closed_at),
         "waiting": None if assignment else _waiting(project, request.user),
         "only": KEPT_TO.get(wanted_kind(request, project) or "", ""),
+        "back": way_back(request),
         "withheld": "" if assignment else harm_budget.why_withheld(project, request.user),
         "oob": request.htmx,
     }
@@ -165,7 +170,7 @@ def flag_context(request: MemberRequest, project: Project, assignment: Assignmen
     """Return what the form for flags is drawn from; the rest of an item's page needs it, too."""
     return {
         "project": project,
-        "query": kind_query(request),
+        "query": kept_query(request),
         "assignment": assignment,
         "answers": list(zip("ABCDEF", assignment.completions, strict=False)) if assignment else [],
         "flag_reasons": flags.REASONS,
@@ -199,7 +204,7 @@ def run_out_and_wanted(request: MemberRequest, project: Project) -> Assignment |
 def _send_to(request: MemberRequest, project: Project, assignment: Assignment | None, editing: bool) -> str:
     if assignment is not None and editing:
         return reverse("annotate-edit", args=[project.slug, assignment.pk])
-    return reverse("annotate", args=[project.slug]) + kind_query(request)
+    return reverse("annotate", args=[project.slug]) + kept_query(request)
 
 
 def _waiting(project: Project, user: User) -> str:

@@ -8,10 +8,9 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import Resolver404, resolve
-from django.utils.http import url_has_allowed_host_and_scheme
 
 from annotate.core.errors import Refused
-from annotate.core.page_access import MemberRequest, allows
+from annotate.core.page_access import MemberRequest, allows, way_back
 from annotate.core.permissions import can
 from annotate.labelling.shortcuts import actions
 from annotate.labelling.shortcuts.keys import DEFAULTS, FIXED, GROUPS, merged
@@ -35,7 +34,7 @@ def shortcuts(request: MemberRequest) -> HttpResponse:
         "errors": errors,
         "fixed": FIXED,
         "own": request.user.shortcuts,
-        "back": _back(request),
+        "back": way_back(request),
         "project": _project(request),
     }
     return render(request, "annotate/labelling/shortcuts.html", context, status=status)
@@ -48,23 +47,17 @@ def _changed(request: MemberRequest) -> HttpResponse:
     else:
         actions.change(user=request.user, keys=_sent(request))
         messages.success(request, "Your keys are saved. The buttons show them.")
-    return redirect(_back(request) or "shortcuts")
+    return redirect(way_back(request) or "shortcuts")
 
 
 def _sent(request: HttpRequest) -> dict[str, str]:
     return {name: request.POST[name] for name in DEFAULTS if name in request.POST}
 
 
-def _back(request: HttpRequest) -> str:
-    """Return the page of this site from which somebody came, if it was named."""
-    back = request.POST.get("back") or request.GET.get("back", "")
-    return back if url_has_allowed_host_and_scheme(back, {request.get_host()}, request.is_secure()) else ""
-
-
 def _project(request: MemberRequest) -> Project | None:
     """Return the project from whose page somebody came, for the bar."""
     try:
-        slug = resolve(urlsplit(_back(request)).path).kwargs.get("slug", "")
+        slug = resolve(urlsplit(way_back(request)).path).kwargs.get("slug", "")
     except Resolver404:
         return None
     project = Project.objects.filter(slug=slug).first()

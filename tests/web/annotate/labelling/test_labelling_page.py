@@ -449,6 +449,17 @@ def test_a_kind_that_is_used_up_leads_to_the_others_and_not_to_the_end(client, p
     assert f'href="{address(project)}"' in html, "the others, without the kind"
 
 
+def test_the_way_back_to_where_one_came_from_stays_on_the_page(client, project, user):
+    make_assignment(user, make_completion(make_prompt(project)))
+    came_from = f"/p/{project.slug}/first-model/annotations/"
+    html = client.get(f"{address(project)}?kind=rate&back={came_from}").content.decode()
+    assert f'<a href="{came_from}">Back' in html
+    kept = re.search(r'id="verdict-form" method="post" action="([^"]+)"', html)[1].replace("&amp;", "&")
+    sent = opened(client, project, stars="4")
+    assert f'<a href="{came_from}">Back' in client.post(kept, sent, follow=True).content.decode()
+    assert "Back to where" not in client.get(f"{address(project)}?back=//elsewhere.org/").content.decode()
+
+
 def test_a_kind_can_be_kept_to(client, project, user):
     make_pair(project)
     assert 'data-kind="compare"' in client.get(address(project) + "?kind=compare").content.decode()
