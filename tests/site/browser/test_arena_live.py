@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -276,3 +278,63 @@ def test_without_javascript_one_stops_and_votes(arena, browser):
     page.get_by_role("button", name="A is better").click()
     expect(page.locator(".outcome")).to_contain_text("Your vote: A is better.")
     context.close()
+
+
+@pytest.fixture
+def held(arena) -> Iterator[threading.Event]:
+    """Answers that begin when the test says so."""
+    begin = threading.Event()
+
+    def answer(body: dict) -> Iterator[str]:
+        begin.wait(60)
+        yield from ["```python\nprint('tide')\n```\n", "So it goes."]
+
+    arena.fake.answer = answer
+    yield begin
+    begin.set()
+
+
+def test_a_clock_counts_while_one_waits_and_stops_when_both_have_begun(arena, held, visitor):
+    arena.ask(visitor)
+    expect(visitor.locator("#waiting")).to_have_text("Asking both models")
+    clock = visitor.locator(".waiting .clock")
+    expect(clock).to_have_text(re.compile(r"^\d+ s$"))
+    before = int(clock.inner_text().split()[0])
+    expect(clock).not_to_have_text(f"{before} s")
+    assert int(clock.inner_text().split()[0]) > before
+    held.set()
+    expect(visitor.locator("#waiting")).to_have_text("")
+    expect(visitor.get_by_role("button", name="A is better")).to_be_enabled()
+    expect(clock).not_to_be_visible()
+
+
+def test_on_a_phone_one_answer_at_a_time_is_shown_by_its_letter(arena, held, phone):
+    arena.ask(phone, touch=True)
+    a, b = phone.get_by_label("Answer A", exact=True), phone.get_by_label("Answer B", exact=True)
+    expect(a).to_be_visible()
+    expect(b).not_to_be_visible()
+    phone.get_by_role("radio", name="B").tap()
+    expect(b).to_be_visible()
+    expect(a).not_to_be_visible()
+    held.set()
+    expect(phone.get_by_role("button", name="A is better")).to_be_enabled()
+    expect(b).to_be_visible()  # what streams in turns nothing back
+    expect(a).not_to_be_visible()
+    phone.get_by_role("radio", name="A").tap()
+    expect(a).to_be_visible()
+    expect(b).not_to_be_visible()
+
+
+def test_code_is_copied_by_its_button_and_by_hand_where_that_is_forbidden(arena, held, visitor):
+    held.set()
+    visitor.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    arena.ask(visitor)
+    copy = visitor.get_by_role("button", name="Copy the code").first
+    copy.click()
+    expect(visitor.get_by_role("button", name="Copied").first).to_be_visible()
+    assert visitor.evaluate("navigator.clipboard.readText()").strip() == "print('tide')"
+    expect(copy).to_have_text("Copy")
+    visitor.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(new Error('forbidden')); }")
+    copy.click()
+    expect(visitor.get_by_role("button", name="Selected").first).to_be_visible()
+    assert visitor.evaluate("getSelection().toString()").strip() == "print('tide')"
