@@ -41,8 +41,8 @@ class EvaluationConfig(AppConfig):
         RUN_FINISHED.register(receivers.figures_of_a_new_model)
         RUN_FINISHED.register(receivers.enrolment_of_a_new_model)
         RUN_FINISHED.register(receivers.evidence_has_come)
-        RUN_FINISHED.register(alert_upkeep.run_has_ended)
         RUN_FINISHED.register(training_order.go_on_after_reward)
+        RUN_FINISHED.register(alert_upkeep.run_has_ended)
         for chore in (
             PeriodicTask("figures that no signal reached", receivers.periodic_task, every=3.0),
             PeriodicTask("candidates and what is known of them", candidate_review.periodic_task, every=3.0),
