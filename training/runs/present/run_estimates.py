@@ -107,15 +107,28 @@ def _of_pretraining(planned: PlannedRun) -> Estimate:
 
 def _guides(planned: PlannedRun) -> list[Guide]:
     """Return the recent runs of that kind on this machine whose work is nearest, the newest first."""
-    work = _work(planned)
-    if not work:
-        return []
     runs = Run.objects.filter(kind=planned.kind)
     if planned.kind == "evaluate":
         runs = runs.filter(config__measure=planned.config.get("measure"))
-    guides = [Guide(past, work / earlier) for past in past_runs(runs) if (earlier := _work(past.run))]
+    guides = [Guide(past, ratio) for past in past_runs(runs) if (ratio := _ratio(planned, past.run))]
     farthest = min((guide.distance for guide in guides), default=0.0) + math.log(_ALIKE)
     return [guide for guide in guides if guide.distance <= farthest][:MOST_TOLD_BY]
+
+
+def _ratio(planned: PlannedRun, run: Run) -> float:
+    """Return how many times the work of the run the planned one has; 0 where it cannot be told. A model of unknown size
+    is taken for one of the run's size."""
+    items, earlier = _items_of(planned), _items_of(run)
+    if not items or not earlier:
+        return 0.0
+    return items / earlier * (_size_ratio(planned, run) or 1.0)
+
+
+def _size_ratio(planned: PlannedRun, run: Run) -> float:
+    """Return how many times the run's parameters the planned model has; 0 where either is unknown."""
+    parameters = planned.parent.parameters if planned.parent else None
+    earlier = run.parent.parameters if run.parent else None
+    return parameters / earlier if parameters and earlier else 0.0
 
 
 def _basis(past: Sequence[PastRun], project: Project) -> str:
@@ -135,15 +148,13 @@ def _memory(run: Run, planned: PlannedRun) -> float | None:
     held = max((attempt.memory_bytes for attempt in run.attempts.all()), default=0)
     if not held:
         return None
-    if not (planned.parent and planned.parent.parameters and run.parent and run.parent.parameters):
-        return float(held)
-    return PROCESS_BYTES + max(held - PROCESS_BYTES, 0) * planned.parent.parameters / run.parent.parameters
+    times = _size_ratio(planned, run)
+    return PROCESS_BYTES + max(held - PROCESS_BYTES, 0) * times if times else float(held)
 
 
-def _work(planned: PlannedRun | Run) -> float:
-    """Return a number that the time of a run grows with, comparable within a kind; 0 where it cannot be told."""
-    size = float((planned.parent.parameters if planned.parent else None) or 1)
-    return _items(planned.kind, planned.config, planned.dataset.counts if planned.dataset else {}) * size
+def _items_of(planned: PlannedRun | Run) -> float:
+    """Return the items that the time of a run grows with, comparable within a kind; 0 where they cannot be told."""
+    return _items(planned.kind, planned.config, planned.dataset.counts if planned.dataset else {})
 
 
 def _items(kind: str, config: dict[str, Any], counts: dict[str, Any]) -> float:

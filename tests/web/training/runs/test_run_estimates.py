@@ -66,6 +66,12 @@ def test_a_larger_model_takes_longer_and_more_memory(project):
     assert one.seconds == pytest.approx(15 + 3 * 100) and one.memory_bytes == pytest.approx(0.4e9 + 3 * 1e9)
 
 
+def test_a_model_of_unknown_size_is_taken_for_one_of_the_guides_size(project):
+    finished(project, "ppo", 415, PPO, parent=make_weights(parameters=135_000_000))
+    one = estimate(planned(project, "ppo", PPO, parent=make_weights(parameters=None)))
+    assert one.seconds == pytest.approx(415) and one.memory_bytes == 1.4e9
+
+
 def test_a_run_that_was_resumed_is_no_guide(project):
     run = finished(project, "sft", 115, {}, parent=make_weights(), dataset=examples(project, 50))
     run.attempts.update(resumed_from_step=4)
