@@ -240,9 +240,9 @@ class RunForm(forms.Form):
         return [name for name in required if not typing.cast(Any, self.fields[name]).queryset.exists()]
 
     def lacks_reward_model(self) -> bool:
-        """Return whether nothing here could score answers: neither a reward model nor a listed function."""
+        """Return whether nothing is proposed or chosen that could score answers, and no function is listed."""
         needs_one = self.kind.takes_reward_model and self.kind.needs_reward_model
-        return needs_one and not rewarding.names() and not self._rewards().exists()
+        return needs_one and not rewarding.names() and not self["reward_model"].value()
 
 
 def key_of(name: str) -> str:

@@ -12,7 +12,14 @@ from django.utils import timezone
 from annotate.models import Dataset, LanguageModel, Project
 from evaluation.first_model import training_order
 from evaluation.models import FirstModel
-from tests.support.factories import make_comparison, make_completion, make_contestant, make_prompt, sign_in
+from tests.support.factories import (
+    make_comparison,
+    make_completion,
+    make_contestant,
+    make_project,
+    make_prompt,
+    sign_in,
+)
 from tests.support.training.runs import make_weights
 from training.models import Run
 
@@ -123,6 +130,16 @@ def test_the_form_of_ppo_offers_the_order_while_there_is_no_reward_model(client,
     with_reward_model(project, base)
     FirstModel.objects.all().delete()
     assert offer not in client.get(form).content.decode()
+
+
+def test_the_form_of_ppo_offers_the_order_though_another_project_has_a_reward_model(client, project):
+    sign_in(client, project, "researcher")
+    voted(project, 1)
+    elsewhere = make_project()
+    theirs = make_weights(kind="reward", parent=make_weights())
+    Run.objects.create(project=elsewhere, kind="reward", name="theirs", state="succeeded", output_model=theirs)
+    form = client.get(reverse("new-run", args=[project.slug, "ppo"])).content.decode()
+    assert f'href="{page(project)}?kind=ppo"' in form and theirs.name in form
 
 
 # Why another recipe than PPO
