@@ -43,8 +43,10 @@ def run_dpo(folder: Path, parent: Path) -> RunDirectory:
 def test_dpo_keeps_what_it_trained_in_a_few_megabytes(base, tmp_path, monkeypatch, dtype):
     monkeypatch.setenv("ASSAY_DTYPE", dtype)
     first = run_dpo(tmp_path / "first", base)
-    second = run_dpo(tmp_path / "second", first.model)
-    for run, rank in ((first, 8), (second, 16)):
+    runs = [(first, 8)]
+    if dtype == "bfloat16":  # where a child of a child may lose what it learnt
+        runs.append((run_dpo(tmp_path / "second", first.model), 16))
+    for run, rank in runs:
         fidelity = run.result()["fidelity"]
         print(dtype, fidelity)
         assert fidelity["cosine"] >= 0.999 and fidelity["rank"] == rank

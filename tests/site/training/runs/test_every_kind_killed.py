@@ -19,6 +19,7 @@ from training.core.run_directory import RunDirectory, RunSpec
 pytestmark = pytest.mark.slow
 
 Build = Callable[[Path, Path], RunDirectory]
+TWO_PENALTIES = "tests.support.training.reward_of_two_penalties"  # seven take a minute longer
 REWARD = "tests.site.training.runs.test_every_kind_killed.vowels"
 
 
@@ -74,9 +75,9 @@ KINDS: dict[str, tuple[str, Build]] = {
         make("sample", {"prompts": PROMPTS}, {"max_new_tokens": 48, "batch_size": 4, "completions_per_prompt": 4}),
     ),
     "sft": ("training.recipes.sft", make("sft", {"examples": EXAMPLES}, {"epochs": 3.0, "batch_size": 4, **SPARSE})),
-    "reward head": ("training.recipes.reward", judged("reward", method="head", batch_size=4, curve=False)),
+    "reward head": (TWO_PENALTIES, judged("reward", method="head", batch_size=4, curve=False)),
     "reward finetune": (
-        "training.recipes.reward",
+        TWO_PENALTIES,
         judged("reward", method="finetune", batch_size=8, checkpoint_every=2, curve=False),
     ),
     "ppo": ("training.recipes.ppo", make("ppo", {"prompts": PROMPTS}, PPO)),
