@@ -20,6 +20,8 @@ SLOWEST = (
     BROWSER,
     "tests/site/evaluation/demo/test_demo_pipeline.py",
     "tests/site/training/runs/test_every_kind_killed.py",
+    "tests/site/training/runs/test_ray_cluster.py",
+    "tests/site/training/runs/test_ray_runs.py",
     "tests/recipes/training/common/test_real_fidelity.py",
     "tests/site/whole/test_benchmarks.py",
     "tests/recipes/training/common/test_real_children.py",

@@ -72,7 +72,7 @@ def _progress_parts(
         if run.total_steps:
             yield f"Step {run.step} of {run.total_steps}"
         if run.phase and run.phase != "training":
-            yield run.phase if run.total_steps else run.phase.capitalize()
+            yield run.phase if run.total_steps else run.phase[:1].upper() + run.phase[1:]
         if run.ends_at and run.step < run.total_steps:
             yield f"{duration(run.ends_at - now)} left" if run.ends_at > now else "ending soon"
         yield from _now(last)

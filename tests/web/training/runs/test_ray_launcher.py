@@ -392,6 +392,14 @@ def test_the_page_names_the_node_and_links_the_dashboard_for_who_may_see_machine
     assert link not in client.get(reverse("run", args=[run.pk])).content.decode()
 
 
+@pytest.mark.django_db
+def test_the_page_says_what_it_waits_for_as_it_is_written(client, project) -> None:
+    run = make_run(project, state="running", phase="no node can hold it: it asks for 8 GPUs, 8 CPUs")
+    sign_in(client, project, "researcher")
+    page = client.get(reverse("run", args=[run.pk])).content.decode()
+    assert "No node can hold it: it asks for 8 GPUs, 8 CPUs" in page
+
+
 @pytest.mark.parametrize(
     ("address", "token", "ids"),
     [
