@@ -10,7 +10,7 @@ class Migration(migrations.Migration):
             name="notice_mail",
             field=models.CharField(
                 choices=[
-                    ("own_runs", "of my own runs at once, others once a day"),
+                    ("own_runs", "my own runs at once, others daily"),
                     ("at_once", "at once"),
                     ("daily", "once a day"),
                     ("never", "never"),

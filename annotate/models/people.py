@@ -32,7 +32,7 @@ class Role(models.TextChoices):
 class NoticeMail(models.TextChoices):
     """Say when the notices of a project are mailed to one of its managers or researchers."""
 
-    OWN_RUNS = "own_runs", "of my own runs at once, others once a day"
+    OWN_RUNS = "own_runs", "my own runs at once, others daily"
     AT_ONCE = "at_once", "at once"
     DAILY = "daily", "once a day"
     NEVER = "never", "never"
