@@ -80,5 +80,5 @@ def test_without_scripts_a_press_defines_a_term_and_an_act_asks_first(site, brow
     expect(follows).to_be_hidden()
     page.locator(".sure summary", has_text="Remove").first.click()
     expect(follows).to_be_visible()
-    expect(page.get_by_role("button", name="Remove them").first).to_be_visible()
+    expect(page.get_by_role("button", name="Remove", exact=True).first).to_be_visible()
     context.close()
