@@ -417,7 +417,7 @@ def test_ones_own_key_stands_on_the_button_and_works(site, forms, visitor):
     visitor.goto(f"{site.url}/shortcuts/")
     visitor.get_by_label("A is much better").press("m")
     visitor.get_by_role("button", name="Save").click()
-    expect(visitor.get_by_text("M is the key of “Comment” already")).to_be_visible()
+    expect(visitor.get_by_text("M is already the key of “Comment”")).to_be_visible()
     visitor.wait_for_load_state()  # before its script runs a key is spelled, not pressed
     visitor.get_by_label("A is much better").press("z")
     visitor.get_by_role("button", name="Save").click()

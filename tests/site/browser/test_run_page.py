@@ -64,8 +64,8 @@ def test_one_cursor_reads_all_charts_by_mouse_and_by_keys(site, sign_in, runs):
         ".plot"
     )
     plot.locator(".u-over").hover(position={"x": 5, "y": 50})
-    expect(kl).to_have_text("step 0: 0.1 nats an answer")
-    expect(entropy).to_have_text(re.compile("^step 0: .* nats a token$"))
+    expect(kl).to_have_text("step 0: 0.1 nats per answer")
+    expect(entropy).to_have_text(re.compile("^step 0: .* nats per token$"))
     plot.focus()
     page.keyboard.press("End")
     expect(entropy).to_have_text(latest)

@@ -59,10 +59,10 @@ def test_only_what_differs_is_kept():
 @pytest.mark.parametrize(
     ("keys", "field", "words"),
     [
-        ({"thumbs_up": "n"}, "thumbs_down", "“Thumbs up” already"),
-        ({"thumbs_up": "m"}, "thumbs_up", "“Comment” already"),
-        ({"skip": "?"}, "skip", "kept for this list of keys"),
-        ({"skip": "Escape"}, "skip", "kept for closing"),
+        ({"thumbs_up": "n"}, "thumbs_down", "already the key of “Thumbs up”"),
+        ({"thumbs_up": "m"}, "thumbs_up", "already the key of “Comment”"),
+        ({"skip": "?"}, "skip", "reserved for this list of keys"),
+        ({"skip": "Escape"}, "skip", "reserved for closing"),
         ({"skip": "F5"}, "skip", "one letter, digit or sign"),
         ({"skip": " "}, "skip", "one letter, digit or sign"),
         ({"skip": ""}, "skip", "one letter, digit or sign"),
