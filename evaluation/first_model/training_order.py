@@ -23,7 +23,7 @@ from training.models import Run
 from training.runs.ordering.actions import queue_run
 
 REMEDY = (
-    "Annotate more answers, on more prompts, and train again; or use it all the same: the Training step has a button "
+    "Annotate more answers, on more prompts, and train again; or use it anyway: the Training step has a button "
     "for that."
 )
 
@@ -38,14 +38,14 @@ def train(*, project: Project, by: User, kind: str = "", name: str = "", model: 
     is_first = model is not None and facts.base_of(path) is None
     base = model if model is not None and is_first else require_base(path)
     if facts.is_under_way(path.training_run) or facts.is_under_way(path.reward_run):
-        raise Refused(409, training="A run is under way; wait for its end, or cancel it.")
+        raise Refused(409, training="A run is active; wait for its end, or cancel it.")
     _, choice = facts.choice_of(path)
     kind = _require_possible(kind, choice)
     if base.path is None:
         raise Refused(
             409,
-            model=f"The weights of {base.name} are behind its endpoint, and training needs them here. Import them as a "
-            "model of their own, or register the endpoint together with its folder.",
+            model=f"Training needs the weights of {base.name} on this site, but only its endpoint is registered. "
+            "Import them as a model, or register the endpoint together with its folder.",
         )
     if is_first:
         path = choose_model(project=project, model=base, by=by)
@@ -83,7 +83,7 @@ def start_ppo(*, project: Project, by: User, trusts_unproven: bool = False) -> R
     path = facts.path_of(project)
     base, reward_run = require_base(path), path.reward_run
     if facts.is_under_way(path.training_run):
-        raise Refused(409, training="A run is under way; wait for its end, or cancel it.")
+        raise Refused(409, training="A run is active; wait for its end, or cancel it.")
     if reward_run is None or reward_run.output_model is None:
         raise Refused(409, reward_model="There is no reward model yet.")
     # Nobody may be watching: at a bound it keeps the last model within it.

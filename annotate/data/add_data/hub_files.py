@@ -77,11 +77,11 @@ def load(name: str, split: str, limit: int, path: Path) -> None:
 def _check(name: str, split: str, limit: int) -> None:
     errors = {}
     if not is_name(name):
-        errors["hub"] = "Give the dataset’s name on the hub: owner/name, or owner/name:config."
+        errors["hub"] = "Enter the dataset’s name on the hub: owner/name, or owner/name:config."
     if not SPLIT.fullmatch(split):
-        errors["split"] = "Give one split by its name, such as train."
+        errors["split"] = "Enter the name of one split, such as train."
     if not 1 <= limit <= MOST_ROWS:
-        errors["rows"] = f"Give a number of rows from 1 to {MOST_ROWS:,}."
+        errors["rows"] = f"Enter a number of rows from 1 to {MOST_ROWS:,}."
     if errors:
         raise Refused(400, **errors)
 

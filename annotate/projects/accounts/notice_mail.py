@@ -29,5 +29,5 @@ def notified_membership(user: User, project: Project) -> Membership:
     """Return the membership by which this person gets notices. Refused where there is none."""
     membership = notified_memberships(user).filter(project=project).first()
     if membership is None:
-        raise Refused(409, project="You are no manager or researcher of it, so that no notice is mailed to you.")
+        raise Refused(409, project="You are not a manager or researcher of this project, so you get no mail about it.")
     return membership

@@ -149,25 +149,25 @@ def test_from_an_empty_installation_to_a_child_in_the_arena(hand_of, empty, brow
         hand.press(page.get_by_role("button", name="Start from my model"))
 
         hand.type(page.get_by_label("Name of the project"), "Tales of the sea")
-        hand.type(page.get_by_label("Where is your model?"), "models/mine")
+        hand.type(page.get_by_label("Source of the model"), "models/mine")
         fits(page, "1-start")
         axe(page)
-        hand.press(page.get_by_role("button", name="Register it"))
+        hand.press(page.get_by_role("button", name="Register"))
         expect(page.locator("#waiting .state")).to_be_visible()
         fits(page, "1-waiting")
 
         expect(page.get_by_role("heading", name="Prompts", level=1)).to_be_visible(timeout=A_RUN_MS)  # by itself
         hand.choose_file(page.get_by_label("A file of prompts"), tmp_path / "prompts.jsonl")
-        hand.press(page.get_by_role("button", name="Look at it"))
-        take = page.get_by_role("button", name="Take these prompts")
+        hand.press(page.get_by_role("button", name="Preview"))
+        take = page.get_by_role("button", name="Import these prompts")
         expect(take).to_be_visible(timeout=60_000)
         expect(page.get_by_text("What is told of the sea, 0?")).to_be_visible()
-        expect(page.get_by_text("nothing here reads: topic")).to_be_visible()
+        expect(page.get_by_text("the import does not use: topic")).to_be_visible()
         fits(page, "2-prompts")
         axe(page)
         hand.press(take)
 
-        have = page.get_by_role("button", name="Have it answer")
+        have = page.get_by_role("button", name="Sample answers")
         expect(have).to_be_visible(timeout=60_000)
         fits(page, "3-answers")
         axe(page)
@@ -176,7 +176,7 @@ def test_from_an_empty_installation_to_a_child_in_the_arena(hand_of, empty, brow
         expect(page.get_by_role("heading", name="Annotations", level=1)).to_be_visible(timeout=A_RUN_MS)  # by itself
         fits(page, "4-annotations")
         axe(page)
-        hand.press(page.get_by_role("button", name="Annotate here now"))
+        hand.press(page.get_by_role("button", name="Annotate now"))
         pairs, ratings = annotate(page)
 
         # Left, and taken up again from the project's page.
@@ -184,7 +184,7 @@ def test_from_an_empty_installation_to_a_child_in_the_arena(hand_of, empty, brow
         fits(page, "4-project")
         hand.press(page.get_by_role("button", name="Continue with the next step"))
         expect(page.get_by_text("can be trained:")).to_be_visible()
-        hand.press(page.get_by_role("button", name="Go on to training"))
+        hand.press(page.get_by_role("button", name="Go to training"))
         expect(page.get_by_role("radio", name=re.compile("proposed"))).to_be_checked()
         fits(page, "5-training")
         axe(page)

@@ -45,8 +45,8 @@ def test_two_models_answer_side_by_side_until_one_stops_them(site, sign_in):
 def test_stop_is_heard_though_the_growing_answer_moves_it_away_from_the_pointer(site, sign_in):
     page = sign_in("rita")
     page.goto(f"{site.url}/models/{site.made['models'][0]}/playground/")
-    page.get_by_text("How the answer is drawn").click()
-    page.get_by_label("Most tokens").fill("2048")
+    page.get_by_text("Sampling options").click()
+    page.get_by_label("Max tokens").fill("2048")
     page.get_by_label("Your question").fill("What is a lighthouse for?")
     page.get_by_role("button", name="Ask").click()
     expect(page.locator("#answer-0-a .cursor")).to_be_visible()

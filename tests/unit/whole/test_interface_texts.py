@@ -46,9 +46,6 @@ ALLOWED = (
     "annotate/models/queue.py",
     "evaluation/models/__init__.py",
     "evaluation/models/alerts.py",
-    "templates/evaluation/first_model/model.html",  # rewritten in one piece with the wizard
-    "templates/evaluation/first_model/start.html",
-    "evaluation/first_model/recipe_choice.py",
 )
 
 

@@ -20,7 +20,7 @@ def check_cluster(**_: Any) -> list[CheckMessage]:
         return [
             Error(
                 f"RAY_ADDRESS is {settings.RAY_ADDRESS!r}, and runs are submitted to Ray's dashboard.",
-                hint="Give the dashboard's address, such as http://head:8265; ports 6379 and 10001 are for others.",
+                hint="Set the dashboard's address, such as http://head:8265; ports 6379 and 10001 are for other uses.",
                 id="training.E001",
             )
         ]
@@ -41,8 +41,8 @@ def _check_token(scheme: str, host: str) -> list[CheckMessage]:
     if scheme == "http" and not is_here:
         return [
             Warning(
-                "The token of the Ray cluster goes over the network in the clear.",
-                hint=f"Keep the cluster in a network of its own, or put TLS before its dashboard: {_GUIDE}.",
+                "The token of the Ray cluster crosses the network without encryption.",
+                hint=f"Keep the cluster in a private network, or put TLS before its dashboard: {_GUIDE}.",
                 id="training.W002",
             )
         ]
@@ -55,7 +55,7 @@ def _check_user() -> list[CheckMessage]:
     return [
         Warning(
             "ASSAY_RECIPE_USER has no effect on a Ray cluster: recipes run as the user who started Ray.",
-            hint="Start Ray on the nodes as the user that recipes are to have.",
+            hint="Start Ray on the nodes as the user that recipes should run as.",
             id="training.W003",
         )
     ]

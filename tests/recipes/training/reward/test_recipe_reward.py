@@ -516,7 +516,7 @@ def test_too_few_telling_annotations_are_refused_in_words(parent, tmp_path):
     assert entry.attempt(reward.main, run) == 1
     failure = run.failure()
     assert failure["code"] == "too_few_judgements"
-    assert "0 of 121 annotations tell one answer from another" in failure["message"]
+    assert "0 of 121 annotations separate one answer from another" in failure["message"]
     assert failure["remedy"]
 
 

@@ -43,7 +43,7 @@ def test_ppo_is_not_proposed_again_after_its_reward_model_failed():
     choice = choose(ENOUGH_OF_ALL, reward_is_refused=True)
     assert choice.proposed is not None and choice.proposed.kind == "dpo"
     ppo = choice.option("ppo")
-    assert ppo is not None and ppo.is_possible and "did not beat chance" in ppo.reason
+    assert ppo is not None and ppo.is_possible and "was not better than chance" in ppo.reason
     assert choice.further == ""
 
 
@@ -62,20 +62,20 @@ def test_what_more_annotations_would_allow():
 
 def test_kto_says_why_it_comes_before_pairs_that_are_there():
     kto = choose(Annotated(pairs=PAIRS, thumbs_up=20, thumbs_down=20)).proposed
-    assert kto is not None and kto.kind == "kto" and "than there are comparisons" in kto.reason
+    assert kto is not None and kto.kind == "kto" and "more pairs than the comparisons" in kto.reason
     alone = choose(Annotated(thumbs_up=20, thumbs_down=20)).proposed
     assert alone is not None and "comparisons" not in alone.reason
 
 
 def test_what_is_proposed_in_place_of_ppo_says_why():
     few = choose(Annotated(pairs=30, informative=30, prompts_informative=8)).instead_of_ppo
-    assert few.startswith("PPO needs 50 more annotations") and few.endswith("So DPO is proposed.")
+    assert few.startswith("PPO needs 50 more annotations") and few.endswith("so DPO is proposed.")
     assert choose(ENOUGH_OF_ALL).instead_of_ppo == choose(Annotated()).instead_of_ppo == ""
     refused = choose(ENOUGH_OF_ALL, reward_is_refused=True).instead_of_ppo
     assert "PPO would learn noise" in refused and "again after" not in refused
     said_since = Annotated(pairs=ENOUGH, informative=ENOUGH + 1, prompts_informative=ENOUGH_PROMPTS)
     for refused_at, words in (
-        (ENOUGH, f"after {ENOUGH - 1} more annotations that tell"),
+        (ENOUGH, f"after {ENOUGH - 1} more annotations that separate"),
         (ENOUGH // 2 + 1, "after 1 more"),
     ):
         assert words in choose(said_since, reward_is_refused=True, refused_at=refused_at).instead_of_ppo

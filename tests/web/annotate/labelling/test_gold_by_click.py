@@ -37,7 +37,7 @@ def test_a_comparison_becomes_a_gold_item_by_one_click_and_a_confirmation(client
     assert (item.completion_a, item.completion_b, item.expected) == (a, b, {"winner": ["model_b"]})
     assert item.created_by == manager
     again = client.get(link).content.decode()
-    assert f"gold item {item.pk}</a> already" in again and ">Add gold item<" not in again
+    assert f"gold item {item.pk}</a>" in again and ">Add gold item<" not in again
     assert client.post(link, {"winner": "model_b"}).status_code == 409
 
 

@@ -87,7 +87,7 @@ def test_a_table_with_headings_may_order_its_columns_otherwise():
         ("a@example.org, annotator, de, " + "x" * 61, "batch", "within 60"),
         ("a@example.org, annotator, de, x, y", "line", "'y'"),
         (", annotator", "email", "address is missing"),
-        ("a@example.org\nA@example.org", "email", "line 1 already"),
+        ("a@example.org\nA@example.org", "email", "already on line 1"),
     ],
 )
 def test_a_wrong_line_is_named_with_its_field_and_the_remedy(text, field, says):
@@ -185,7 +185,7 @@ def test_a_mail_server_that_is_away_loses_nothing(client, project, manager, mail
             mailing.send_waiting()
     assert set(Invitation.objects.values_list("mail", flat=True)) == {"waiting"}
     html = client.get(reverse("invitation-batch", args=[project.slug]), {"batch": "spring"}).content.decode()
-    assert "does not answer" in html and "0 of 2 mails are sent" in html
+    assert "does not answer" in html and "0 of 2 e-mails sent" in html
     send_all()
     assert len(mail.outbox) == 2 and not Invitation.objects.exclude(mail_problem="").exists()
 
@@ -253,7 +253,7 @@ def test_one_person_invites_so_many_in_a_day(client, project, manager, monkeypat
     monkeypatch.setattr(actions, "MAILS_A_DAY", 3)
     assert invite(client, project, people(2)).status_code == 302
     refused = invite(client, project, "x@example.org\ny@example.org")
-    assert refused.status_code == 429 and "may invite 3" in refused.content.decode()
+    assert refused.status_code == 429 and "can invite 3" in refused.content.decode()
     other = make_project()
     Membership.objects.create(project=other, user=manager, role="manager")
     assert invite(client, other, "x@example.org\ny@example.org").status_code == 429, "in all projects together"

@@ -113,7 +113,7 @@ def test_a_served_name_that_is_left_out_is_the_only_one_that_the_server_lists(pr
         assert "gpt, other" in refused.json()["errors"]["served_name"] and not LanguageModel.objects.exists()
         refused = staff.post(where(project, "model/"), body | {"source": server.url.removesuffix("/v1")})
         errors = refused.json()["errors"]
-        assert "usually ends with /v1" in errors["endpoint"] and "lists none" in errors["served_name"]
+        assert "usually ends with /v1" in errors["endpoint"] and "lists no models" in errors["served_name"]
         server.models = ("gpt",)
         assert staff.post(where(project, "model/"), body).status_code == 201
         model = LanguageModel.objects.get()

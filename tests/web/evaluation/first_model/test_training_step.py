@@ -85,7 +85,7 @@ def test_votes_become_a_reward_model_and_ppo_by_one_order(client, project):
     waiting = client.get(page(project)).content.decode()
     assert "Step 1 of 2: the reward model" in waiting
     Run.objects.update(state="succeeded", output_model=make_weights(kind="reward"), finished_at=timezone.now())
-    assert "PPO is being ordered" in client.get(page(project)).content.decode()
+    assert "PPO is being queued" in client.get(page(project)).content.decode()
     reward.refresh_from_db()
     training_order.go_on_after_reward(reward)
     ppo = Run.objects.get(kind="ppo")
@@ -149,7 +149,7 @@ def test_it_says_why_ppo_is_not_proposed_and_shows_it_next(client, project):
     sign_in(client, project, "researcher")
     voted(project, 20)
     shown = client.get(page(project))
-    why = "PPO needs 60 more annotations that tell one answer from another. So DPO is proposed."
+    why = "PPO needs 60 more annotations that separate answers, so DPO is proposed."
     assert why in shown.content.decode()
     assert [row.option.kind for row in shown.context["options"]][:2] == ["dpo", "ppo"]
     assert shown.content.decode().count("60 more annotations") == 1
@@ -161,7 +161,7 @@ def test_after_a_refused_reward_model_it_says_when_ppo_is_proposed_again(client,
     dataset = Dataset.objects.create(project=project, kind="preferences", name="d", counts={"telling": 60})
     training_order.go_on_after_reward(with_reward_model(project, base, dataset=dataset))
     shown = client.get(page(project)).content.decode()
-    assert "did not beat chance, and PPO would learn noise. So DPO is proposed." in shown
+    assert "was not better than chance, so PPO would learn noise. DPO is proposed instead." in shown
     assert "PPO is proposed again after 40 more annotations" in shown
 
 
@@ -173,8 +173,8 @@ def test_a_refused_reward_model_can_be_used_all_the_same_here(client, project):
     base = voted(project)
     training_order.go_on_after_reward(with_reward_model(project, base))
     shown = client.get(page(project)).content.decode()
-    assert "PPO did not begin" in shown and "does not beat chance" in shown
-    assert "trust_unproven_reward" not in shown and "Use it all the same: PPO" in shown
+    assert "PPO did not start" in shown and "not better than chance" in shown
+    assert "trust_unproven_reward" not in shown and "Use it anyway: PPO" in shown
     assert client.post(page(project), {"do": "ppo-all-the-same"}).url == page(project)
     ppo = Run.objects.get(kind="ppo")
     assert ppo.config["trust_unproven_reward"] is True and FirstModel.objects.get().training_run == ppo
@@ -185,7 +185,7 @@ def test_a_refusal_names_no_option_that_is_not_there(client, project):
     with_reward_model(project, voted(project))
     refused = client.post(page(project), {"do": "ppo"})
     shown = refused.content.decode()
-    assert refused.status_code == 400 and "use it all the same" in shown and "trust_unproven_reward" not in shown
+    assert refused.status_code == 400 and "use it anyway" in shown and "trust_unproven_reward" not in shown
     assert not Run.objects.filter(kind="ppo").exists()
 
 
@@ -193,7 +193,7 @@ def test_a_refusal_names_no_option_that_is_not_there(client, project):
 def test_nothing_is_to_be_trusted_where_nothing_is_refused(client, project, evidence):
     sign_in(client, project, "researcher")
     with_reward_model(project, voted(project, 1), evidence)
-    assert "all the same" not in client.get(page(project)).content.decode()
+    assert "anyway" not in client.get(page(project)).content.decode()
 
 
 # Times

@@ -47,7 +47,7 @@ def test_the_battles_of_a_row_are_one_click_away_and_as_many_as_it_says(client, 
     assert len(cards(client, address)) == 6
     (address,) = links(page, "of tide-base, one by one")
     assert len(cards(client, address)) == 9
-    assert "9 rank models. " in client.get(address).content.decode()
+    assert "9 count for the ranking. " in client.get(address).content.decode()
 
 
 def test_the_battles_of_a_pair_are_the_same_from_a_cell_and_from_the_pairs(client, project, base, child, battles):
@@ -72,7 +72,7 @@ def test_a_visitor_reads_the_count_and_only_what_all_may_see(client, project, ba
     assert all(card["row"].source == "arena" for card in response.context["cards"])
     for private in ({"status": "held"}, {"side": "train"}):
         page = client.get(url, VOTES | {"pair": f"{child.pk}-{base.pk}"} | private).content.decode()
-        assert "rank models" not in page
+        assert "count for the ranking" not in page
 
 
 def test_battles_come_a_page_at_a_time_and_keep_their_filters(client, project, base, child, vote, monkeypatch):
@@ -127,9 +127,9 @@ def test_the_pairs_of_a_ranking_are_battles_and_lead_to_it(client, project, base
     rows = [card["row"] for card in battles.context["cards"]]
     assert [row.ranking_id for row in rows] == [ranking.pk, ranking.pk, None]
     text = battles.content.decode()
-    assert "3 rank models" in text
+    assert "3 count for the ranking" in text
     [to_ranking, _] = links(text, f"ranking {ranking.pk}")
     votes = reverse("votes", args=[project.slug])
     assert f'id="ranking-{ranking.pk}"' in client.get(votes + to_ranking.partition("#")[0]).content.decode()
-    assert text.count("Change whether it counts") == 1, "a pair changes with its ranking"
+    assert text.count("Change its status") == 1, "a pair changes with its ranking"
     assert len(cards(client, votes, kind="comparison")) == 1, "elsewhere the ranking stands for its pairs"

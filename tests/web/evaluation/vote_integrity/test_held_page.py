@@ -103,8 +103,8 @@ def test_all_of_one_reason_are_excluded_at_once(client, project, pair, manager):
 @pytest.mark.parametrize(
     ("sent", "status", "field"),
     [
-        ({"status": "withdrawn", "reason": "x"}, 400, "a held vote counts or does not"),
-        ({"status": "counted", "reason": " "}, 400, "Say why"),
+        ({"status": "withdrawn", "reason": "x"}, 400, "release or exclude a held vote"),
+        ({"status": "counted", "reason": " "}, 400, "Enter a reason"),
         ({"status": "counted", "reason": "x", "vote": "999999"}, 409, "Choose held votes"),
         ({"status": "counted", "reason": "x", "held_for": "because"}, 400, "is not a reason"),
     ],
@@ -203,7 +203,7 @@ def test_what_was_usual_for_a_fortnight_is_no_news(project, pair, manager):
 def test_a_puzzle_that_cannot_be_given_warns_managers(project, manager):
     count(vote_guard.outage_key(project), seconds=60)
     assert hold_rate.look(project) and not hold_rate.look(project)
-    assert "cannot be given" in Notice.objects.get().text
+    assert "puzzle does not work" in Notice.objects.get().text
 
 
 # The background worker
