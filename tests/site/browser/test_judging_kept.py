@@ -298,7 +298,8 @@ def test_other_words_than_those_that_arrived_are_refused_and_not_dropped_in_sile
     press(visitor, "5")
     visitor.unroute("**/judge/")
     press(visitor, "Enter")
-    expect(visitor.locator(".task .error")).to_contain_text("You have submitted it already; undo that to change it")
+    refused = "You have already submitted this item. Undo that to change it"
+    expect(visitor.locator(".task .error")).to_contain_text(refused)
     expect(visitor.locator("input[name=stars][value='5']")).to_be_checked()
     assert [row["stars"] for row in stored(site, assignment)["rating"]] == [2]
 
