@@ -25,7 +25,7 @@ def test_a_file_of_prompts_is_added_by_three_presses(sign_in, site, axe, tmp_pat
     page.get_by_label("File: choose it").set_input_files(file)  # choosing it shows at once what it becomes
     presses += 1
     expect(page.get_by_role("heading", name="tides.csv")).to_be_visible()
-    expect(page.locator("#becomes")).to_contain_text("Ignored: topic, owner")
+    expect(page.locator("#becomes")).to_contain_text("Ignored columns: topic, owner")
     expect(page.locator(".preview > li")).to_have_count(2)
     axe(page)
     page.get_by_role("button", name="Add 2 prompts").click()

@@ -164,7 +164,7 @@ def test_what_nothing_reads_is_named_before_anything_is_written(client, tmp_path
     researcher = factories.make_user(project, role=Role.RESEARCHER)
     client.force_login(researcher)
     file = SimpleUploadedFile("prompts.csv", FILES["prompts.csv"].encode())
-    assert "Ignored:</strong> Owner" in look_at(client, project, file).content.decode()
+    assert "Ignored column:</strong> Owner" in look_at(client, project, file).content.decode()
     assert not Import.objects.exists()
     file.seek(0)
     text = add_by_page(client, project, file, checks=True).content.decode()
