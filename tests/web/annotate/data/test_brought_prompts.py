@@ -168,7 +168,7 @@ def test_what_nothing_reads_is_named_before_anything_is_written(client, tmp_path
     assert not Import.objects.exists()
     file.seek(0)
     text = add_by_page(client, project, file, checks=True).content.decode()
-    assert "Nothing reads <strong>Owner</strong>" in text and "Category" in text
+    assert "Ignored columns: <strong>Owner</strong>" in text and "Category" in text
     assert not Prompt.objects.exists()
 
     path = tmp_path / "prompts.csv"

@@ -210,7 +210,7 @@ def test_a_link_inside_a_folder_leads_nowhere_else(project, tmp_path):
     tiny_model.make(ours)
     (ours / "model.safetensors").unlink()
     (ours / "model.safetensors").symlink_to(theirs / "model.safetensors")
-    assert "of another project" in refusal(project, "models/ours")
+    assert "belongs to another project" in refusal(project, "models/ours")
     (tmp_path / "secret").write_text("x")
     (ours / "model.safetensors").unlink()
     (ours / "model.safetensors").symlink_to(tmp_path / "secret")
@@ -223,7 +223,7 @@ def test_an_adapter_has_its_base_where_its_project_may_read(project, tmp_path):
     for base in (theirs, tmp_path / "elsewhere"):
         tiny_model.make(base)
         (ours / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(base)}))
-        assert "of another project" in refusal(project, "models/ours")
+        assert "belongs to another project" in refusal(project, "models/ours")
     (ours / "base").mkdir()
     (ours / "base" / "config.json").write_text("{}")
     (ours / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "base"}))
