@@ -205,11 +205,11 @@ def test_the_same_prompt_is_shown_then_and_now(client, project, researcher):
 def test_a_collapse_is_said_while_the_run_can_still_be_stopped():
     rows = [(0, {"length_mean": 44, "kl": 0.0, "distinct": 1.0}), (5, {"length_mean": 26, "kl": 2.0, "distinct": 0.98})]
     config = {"stop_kl": 8.0, "min_length_ratio": 0.5, "max_length_ratio": 2.0, "min_distinct_ratio": 0.6}
-    assert "26 tokens long, where the parent's are 44" in " ".join(health.warnings(rows, config))
+    assert "the answers have 26 tokens; the parent's have 44" in " ".join(health.warnings(rows, config))
     healthy = [rows[0], (5, {"length_mean": 40, "kl": 5.0, "distinct": 0.97})]
     assert health.warnings(healthy, config) == []
     far = [rows[0], (5, {"length_mean": 44, "kl": 7.0, "distinct": 0.97})]
-    assert "7.0 of the 8 nats" in health.warnings(far, config)[0]
+    assert "the KL to the parent is 7.0 nats; the limit is 8" in health.warnings(far, config)[0]
     alike = [rows[0], (5, {"length_mean": 44, "kl": 1.0, "distinct": 0.65})]
     assert "65% of the answers differ" in health.warnings(alike, config)[0]
 
