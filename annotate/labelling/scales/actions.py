@@ -28,7 +28,9 @@ def add(*, project: Project, by: User | None, kind: str, name: str, title: str =
         raise Refused(name="Enter a name such as helpful: letters, digits, hyphens and underscores.")
     if standing := project.scales.filter(kind=kind, name=name).first():
         remedy = "bring it back" if standing.retired_at else "change that scale"
-        raise Refused(409, name=f"There is a {kind} scale called {name!r}; {remedy}, or choose another name.")
+        raise Refused(
+            409, name=f"There is already a scale {name!r} of the kind {kind}; {remedy}, or choose another name."
+        )
     scale = Scale(project=project, kind=kind, name=name, title=title.strip() or _title(name))
     _apply(scale, {"position": project.scales.count(), **fields})
     with transaction.atomic():
@@ -47,7 +49,7 @@ def change(*, scale: Scale, by: User | None, name: str | None = None, **fields: 
         if in_use(scale):
             raise Refused(409, name=f"Annotations use the name {scale.name!r}; retire the scale and add a new one.")
         if scale.project.scales.filter(kind=scale.kind, name=name).exists():
-            raise Refused(409, name=f"There is a {scale.kind} scale called {name!r}; choose another name.")
+            raise Refused(409, name=f"There is already a scale {name!r} of the kind {scale.kind}; choose another name.")
         scale.name = name
     _apply(scale, fields)
     return _save(scale, old_values, "scale.changed", by)

@@ -413,7 +413,7 @@ def test_a_vote_by_htmx_is_answered_with_the_reveal_alone(client, project, pair)
 
 def test_bad_questions_are_shown_beside_the_field_and_kept(client, project, pair):
     long = client.post(reverse("arena", args=[project.slug]), {"text": "x" * 20_001})
-    assert long.status_code == 413 and "20,000 characters" in long.content.decode()
+    assert long.status_code == 413 and "the limit is 20,000" in long.content.decode()
     assert client.post(reverse("arena", args=[project.slug]), {"text": " "}).status_code == 400
 
 

@@ -158,7 +158,7 @@ models:
 """
     with pytest.raises(CommandError) as error:
         opened(text)
-    assert "Hot: temperature: Give a number from" in str(error.value)
+    assert "Hot: temperature: Enter a number from" in str(error.value)
     assert "Weights: folder: There is no folder models/nowhere" in str(error.value)
     assert not Project.objects.exists() and not LanguageModel.objects.exists() and not server.requests
 

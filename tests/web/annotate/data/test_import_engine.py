@@ -452,7 +452,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(project, researcher, monkeypatch
     monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(Refused) as refused:
         start(project, researcher, lines([row(1)]))
-    assert refused.value.status == 507 and "room" in refused.value.errors["file"]
+    assert refused.value.status == 507 and "disk is full" in refused.value.errors["file"]
     assert not Import.objects.exists() and not list(files.folder().iterdir())
 
 
@@ -491,7 +491,7 @@ def test_what_a_reader_stumbles_over_is_told_by_its_line():
 
     portion = reading.Portion()
     reading._take(portion, row_source.FileRow(3, {"missing": None}), stumbling, 10)
-    assert portion.bad[0].line == 3 and "otherwise" in portion.bad[0].reason
+    assert portion.bad[0].line == 3 and "does not match its format" in portion.bad[0].reason
 
 
 def test_names_that_no_page_can_show_are_told_all_the_same(project, researcher):

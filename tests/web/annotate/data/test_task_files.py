@@ -145,10 +145,7 @@ def test_an_empty_text_and_a_missing_label_are_told(project):
 
 
 def test_a_row_of_another_form_is_refused_by_its_line(project):
-    assert (
-        "has the form texts, and the first row of the file has choices"
-        in refusal(project, [CHOICES[0], TEXTS[0]])["line 2"]
-    )
+    assert "has the form texts, but the first row has choices" in refusal(project, [CHOICES[0], TEXTS[0]])["line 2"]
 
 
 def test_rows_that_fit_no_form_are_told_the_forms(project):

@@ -122,7 +122,7 @@ def test_nobody_decides_what_they_judged_themselves_or_what_another_decides(disp
     said[0].user.memberships.update(role="reviewer")
     with pytest.raises(Refused) as own:
         adjudication.take(project=project, key=key, by=said[0].user)
-    assert "yourself" in own.value.errors["item"]
+    assert "You annotated this item" in own.value.errors["item"]
     with pytest.raises(Refused) as role:
         adjudication.take(project=project, key=key, by=make_user(project))
     assert role.value.status == 403
@@ -208,7 +208,7 @@ def test_a_reviewer_who_judged_it_as_a_known_item_does_not_decide_it(disputed):
     make_assignment(reviewer, a, b, purpose="gold", gold=gold, state="submitted")
     with pytest.raises(Refused) as refused:
         adjudication.take(project=project, key=f"compare:{a.pk}:{b.pk}", by=reviewer)
-    assert "yourself" in refused.value.errors["item"]
+    assert "You annotated this item" in refused.value.errors["item"]
 
 
 def test_a_decision_that_ran_out_is_not_taken_up_beside_anothers(disputed):

@@ -105,7 +105,7 @@ def test_completions_of_different_prompts_are_not_compared(project, researcher):
     assert (
         "another prompt" in errors(researcher.post("comparisons/", {**body, "completion_b": other.pk}))["completion_b"]
     )
-    assert "itself" in errors(researcher.post("comparisons/", {**body, "completion_b": a.pk}))["completion_b"]
+    assert "the same" in errors(researcher.post("comparisons/", {**body, "completion_b": a.pk}))["completion_b"]
 
 
 def test_annotators_may_not_import(project):
@@ -187,7 +187,7 @@ def test_odd_lines_are_skipped_and_told_by_number(project, researcher):
     done = imported(researcher, project, content)
     assert done.counts["comparisons"] == 3  # an empty answer is an answer: people preferred it, or did not
     odd_lines = dict(done.problems.order_by("line").values_list("line", "reason"))
-    assert list(odd_lines) == [2, 5, 6, 7, 8, 9] and "same" in odd_lines[7]
+    assert list(odd_lines) == [2, 5, 6, 7, 8, 9] and "equal texts" in odd_lines[7]
 
 
 def test_a_file_without_a_single_pair_is_refused(project, researcher):

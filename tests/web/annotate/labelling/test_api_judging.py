@@ -123,7 +123,7 @@ def test_a_wrong_comparison_is_refused_by_field(project, annotator, body, field,
         ({"text": ""}, 400, "text", "empty"),
         ({"text": "x" * 1_000_000}, 413, "text", "shorten"),
         ({"text": "a\x00b"}, 400, "text", "ull"),
-        ({"stars": 3, "edited_from": 1, "text": "x"}, 400, "edited_from", "shown"),
+        ({"stars": 3, "edited_from": 1, "text": "x"}, 400, "edited_from", "part of this task"),
     ],
 )
 def test_a_wrong_rating_is_refused_by_field(project, annotator, body, status, field, remedy):
@@ -157,7 +157,7 @@ def test_a_second_vote_is_refused_and_the_first_stands(project, annotator):
     annotator.post(f"assignments/{task.pk}/submit/", {"winner": "tie"})
     before = stored()
     told = errors(annotator.post(f"assignments/{task.pk}/submit/", {"winner": "model_a"}), 409)
-    assert "undo" in told["assignment"]
+    assert "Undo" in told["assignment"]
     assert stored() == before and Comparison.objects.get().winner == "tie"
 
 
@@ -215,7 +215,7 @@ def test_an_expired_task_is_refused(project, annotator):
     task = to_compare(project, annotator)
     Assignment.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
     told = errors(annotator.post(f"assignments/{task.pk}/submit/", {"winner": "tie"}), 410)
-    assert "next item" in told["assignment"] and not Comparison.objects.exists()
+    assert "ask for the next one" in told["assignment"] and not Comparison.objects.exists()
 
 
 def test_undo_withdraws_and_hands_the_task_back(project, annotator):

@@ -52,7 +52,7 @@ def test_argillas_own_settings_propose_scales():
     assert proposal.scales[1].definition == "Does it help?"
     assert proposal.asks == ("asks_comparisons", "asks_ratings", "asks_rankings", "asks_answers")
     notes = " ".join(proposal.notes)
-    assert "it went from 0 to 3" in notes and "set the overlap to 2" in notes and "Guidelines" in notes
+    assert "its values are 0 to 3" in notes and "set the overlap to 2" in notes and "Guidelines" in notes
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_templates_propose_what_their_annotations_are_read_as(xml, scales):
         ('<!DOCTYPE x [<!ENTITY a "b">]><View>&a;</View>', "DOCTYPE"),
         ("{}", "no questions"),
         ("{", "not valid JSON"),
-        ("x" * 300_000, "At most"),
+        ("x" * 300_000, "longer than 200,000 characters"),
     ],
 )
 def test_what_is_no_interface_is_told(text, reason):
@@ -95,7 +95,7 @@ def test_what_is_no_interface_is_told(text, reason):
 def test_a_file_in_any_language_may_have_as_many_characters_as_a_text(client, letter):
     project = factories.make_project()
     factories.sign_in(client, project, Role.MANAGER)
-    for characters, words in ((150_000, "Add 5 scales"), (200_001, "At most 200,000 characters")):
+    for characters, words in ((150_000, "Add 5 scales"), (200_001, "longer than 200,000 characters")):
         file = SimpleUploadedFile("interface.xml", f"{XML}<!-- {letter * characters} -->".encode())
         page = client.post(reverse("scales", args=[project.slug]), {"do": "propose", "file": file}).content.decode()
         assert words in page

@@ -367,7 +367,7 @@ def test_a_long_history_has_pages_and_few_queries(client, project, user, django_
 
 def test_an_empty_history_says_where_to_begin(client, project, user):
     client.force_login(user)
-    assert "Begin" in client.get(reverse("annotate-history", args=[project.slug])).content.decode()
+    assert "Start annotating" in client.get(reverse("annotate-history", args=[project.slug])).content.decode()
 
 
 # --- the API ---

@@ -37,7 +37,7 @@ def refusal(**said) -> dict[str, str]:
 def test_who_rates_nothing_is_told_what_this_project_asks_for(project, user):
     make_scale(project, "aspect", "helpful")
     said = refusal(assignment=to_rate(project, user), by=user)["stars"]
-    assert "give helpful, or skip" in said and "thumbs" not in said
+    assert "Rate the answer: helpful. Or skip" in said and "thumbs" not in said
 
 
 def test_without_scales_a_project_asks_for_thumbs_stars_and_the_better_one(project):
@@ -93,7 +93,7 @@ def test_what_is_required_is_required(project, user, kind, said, field):
     make_scale(project, kind, "wanted", title="The wanted one", is_required=True)
     for other in {"thumbs", "stars", "aspect"} - {kind}:
         make_scale(project, other, "other")
-    assert "The wanted one is needed" in refusal(assignment=to_rate(project, user), by=user, **said)[field]
+    assert "The wanted one is required" in refusal(assignment=to_rate(project, user), by=user, **said)[field]
 
 
 def test_a_required_comparison_is_not_replaced_by_an_answer(project, user):
@@ -139,7 +139,7 @@ def test_a_wrong_scale_is_refused_by_field(project, manager, fields, field):
 
 def test_one_name_stands_once_and_a_retired_one_is_brought_back(project, manager):
     scale = scales.add(project=project, by=manager, kind="aspect", name="helpful")
-    with pytest.raises(Refused, match="change that one"):
+    with pytest.raises(Refused, match="change that scale"):
         scales.add(project=project, by=manager, kind="aspect", name="helpful")
     scales.retire(scale=scale, by=manager)
     with pytest.raises(Refused, match="bring it back"):

@@ -76,7 +76,7 @@ def test_spans_alone_are_an_annotation(task, user):
         ({"label": ["false-claim"]}, "use one of false-claim"),
         ({"completion": 10**9}, "not part of this item"),
         ({"completion": None}, "not part of this item"),
-        ({"colour": "red"}, "no span"),
+        ({"colour": "red"}, "not a span"),
     ],
 )
 def test_a_wrong_span_is_refused_with_its_number(task, user, change, told):

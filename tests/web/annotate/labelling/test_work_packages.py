@@ -254,7 +254,7 @@ def test_a_manager_gives_work_by_the_pages(client, project, ada, bob):
     page = reverse("packages", args=[project.slug])
     assert "No work is assigned" in client.get(page).content.decode()
     found = client.get(page, {"category": "law", "limit": "2"}).content.decode()
-    assert "2 prompts</strong> of the train split agree" in found and 'value="ada"' in found
+    assert "2 prompts</strong> of the train split match" in found and 'value="ada"' in found
     assert "not accepted yet" not in found
     invite(project=project, role="annotator", by=project.memberships.get(role="manager").user, email="cleo@example.org")
     assert "1 invited person has not accepted yet" in client.get(page, {"category": "law"}).content.decode()

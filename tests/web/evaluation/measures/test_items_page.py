@@ -41,7 +41,7 @@ def test_each_item_shows_its_candidates_their_log_probabilities_and_which_was_ri
 
 def test_items_are_filtered(client, run):
     wrong = page(client, run, "?right=no")
-    assert "item-1<" in wrong and "item-0<" not in wrong and "1 fits" in wrong
+    assert "item-1<" in wrong and "item-0<" not in wrong and "1 match" in wrong
     assert "item-0<" in page(client, run, "?group=grammar")
     assert "train.jsonl" in page(client, run, "?seen=yes")
     assert "No items match" in page(client, run, "?group=grammar&right=no")

@@ -72,7 +72,11 @@ def test_a_task_suits_the_measure_of_its_form(queue, project, base):
 
 def test_a_dataset_of_another_kind_is_refused_with_what_would_do(queue, project, base):
     other_dataset = refusal(queue, base, "choices", other_dataset=make_dataset(project, kind="corpus"))["other_dataset"]
-    assert "holds corpus" in other_dataset and "a task of choices" in other_dataset and "a suite" in other_dataset
+    assert (
+        "is a dataset of corpus" in other_dataset
+        and "a task of choices" in other_dataset
+        and "a suite" in other_dataset
+    )
     assert queue(base, "perplexity", other_dataset=make_dataset(project, kind="corpus")).pk
 
 
@@ -89,9 +93,9 @@ def test_a_win_rate_takes_no_dataset(queue, project, base, child):
 def test_an_opponent_is_another_policy_of_the_project(queue, project, base, child):
     assert queue(child, "win_rate", opponent=base.name).pk
     assert "the model itself" in refusal(queue, child, "win_rate", opponent=child.name)["config.opponent"]
-    assert "No model of Everyday" in refusal(queue, child, "win_rate", opponent="nobody")["config.opponent"]
+    assert "has no model 'nobody'" in refusal(queue, child, "win_rate", opponent="nobody")["config.opponent"]
     make_contestant(make_project(), make_model(name="stranger"))
-    assert "No model of Everyday" in refusal(queue, child, "win_rate", opponent="stranger")["config.opponent"]
+    assert "has no model 'stranger'" in refusal(queue, child, "win_rate", opponent="stranger")["config.opponent"]
     make_contestant(project, make_model(name="judge", kind="reward"))
     assert "does not answer" in refusal(queue, child, "win_rate", opponent="judge")["config.opponent"]
     assert "Enter the name of the model" in refusal(queue, child, "win_rate", opponent=" ")["config.opponent"]
@@ -153,7 +157,7 @@ def test_a_judges_key_is_named_and_set_and_never_written_down(queue, base, child
     assert "no other secret of this site" in told["config.judge_key_variable"]
     monkeypatch.setenv("ASSAY_JUDGE_KEY_LAB", "secret")
     told = refusal(queue, child, "win_rate", judge_key_variable="ASSAY_JUDGE_KEY_LAB", **asked)
-    assert "until ASSAY_JUDGE_URL_LAB is set" in told["config.judge_key_variable"]
+    assert "needs ASSAY_JUDGE_URL_LAB, set to the address" in told["config.judge_key_variable"]
     monkeypatch.setenv("ASSAY_JUDGE_URL_LAB", "http://judge/v1")
     assert queue(child, "win_rate", judge_key_variable="ASSAY_JUDGE_KEY_LAB", **asked).pk
 

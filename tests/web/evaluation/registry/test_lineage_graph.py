@@ -35,7 +35,9 @@ def test_it_holds_ancestors_rewards_and_descendants_with_the_one_marked(chain, r
     graph = lineage_graph.of_model(chain.sft, reader)
     assert set(boxes(graph)) == {"bytes", "heron", "heron-sft", "heron-judge", "heron-ppo"}
     assert [box.entry.model for box in graph.boxes if box.is_current] == [chain.sft]
-    assert [arrow.label for arrow in graph.arrows if arrow.is_reward] == ["heron-judge rewarded heron-ppo"]
+    assert [arrow.label for arrow in graph.arrows if arrow.is_reward] == [
+        "heron-judge is the reward model of heron-ppo"
+    ]
     assert len(graph.arrows) == 5
 
 

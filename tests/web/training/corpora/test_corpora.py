@@ -111,7 +111,7 @@ def test_a_file_is_uploaded_once_and_can_be_named_at_once(client, project, resea
     assert "tales.txt" in page and "uploaded to this project, 17 bytes" in page
     assert order(project, researcher, sources="tales.txt").state == "queued"
     again = client.post(address, {"file": upload_of("tales.txt", b"Other words.")})
-    assert again.status_code == 409 and "There is a tales.txt already" in again.content.decode()
+    assert again.status_code == 409 and "There is already a tales.txt" in again.content.decode()
     assert (corpora.upload_folder(project) / "tales.txt").read_bytes() == b"Once upon a time."
     assert [path.name for path in corpora.upload_folder(project).iterdir()] == ["tales.txt"], "nothing half-written"
 

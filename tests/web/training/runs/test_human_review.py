@@ -150,7 +150,7 @@ def test_comparisons_with_other_answers_are_no_opinion_of_the_pair(project, run)
     ("change", "why"),
     [
         ({"policy": "  "}, "empty"),
-        ({"policy": "the same", "parent": "the same "}, "the same"),
+        ({"policy": "the same", "parent": "the same "}, "are equal"),
         ({"prompt_id": None, "messages": [{"role": "user", "content": "Never heard of"}]}, "not in the project"),
     ],
 )

@@ -124,7 +124,7 @@ def test_a_batch_that_differs_from_the_parent_by_chance_alarms_nobody():
     by_chance = {"eos_rate": 0.125, "eos_rate_se": 0.06, "length_mean": 58.0, "entropy": 2.9, "entropy_se": 0.1}
     assert health.warnings([first, (5, by_chance)], {}) == []
     [told] = health.warnings([first, (5, {**by_chance, "eos_rate": 0.0, "eos_rate_se": 0.01})], {})
-    assert "0% of the answers end by themselves, where 28% of the parent's do" in told
+    assert "0% of the answers are complete; 28% of the parent's are" in told
 
 
 def test_lines_and_warnings_stand_on_the_calibration_and_not_on_the_first_batch():
