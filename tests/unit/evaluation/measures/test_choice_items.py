@@ -20,7 +20,7 @@ def test_an_answer_is_an_index_a_letter_or_a_text(answer):
 
 @pytest.mark.parametrize("answer", ["BC", "ABC"])
 def test_several_letters_are_no_answer(answer):
-    with pytest.raises(ValueError, match="where an index"):
+    with pytest.raises(ValueError, match="use an index"):
         read_choice({"context": "It is", "choices": ["red", "green", "blue"], "answer": answer})
 
 
@@ -109,7 +109,7 @@ WHOLE = {"context": "Ice", "choices": ["melts.", "sings."], "answer": 0}
         ({"choices": ["melts.", " "]}, "an empty candidate (2 of 2)"),
         ({"choices": ["melts."]}, "1 candidate;"),
         ({"choices": None}, "has no choices"),
-        ({"choices": [1, 2]}, "no text"),
+        ({"choices": [1, 2]}, "not text"),
         ({"choices": {"text": ["a", "b"], "label": ["A", "B"]}}, "no answerKey"),
         ({"context": 7}, "a context that is not text"),
         ({"sentence": "Ann and _ ran.", "option1": 1, "option2": "x"}, "has an option1 that is not text"),

@@ -229,7 +229,7 @@ class TestRefusals:
     def test_a_difference_that_is_no_number(self):
         votes = arena(np.random.default_rng(12))
         votes.difference[3, 1] = np.nan
-        with pytest.raises(ValueError, match="no number"):
+        with pytest.raises(ValueError, match="not a number"):
             fit_style(range(4), [votes])
 
     def test_voters_told_in_some_blocks_only(self):

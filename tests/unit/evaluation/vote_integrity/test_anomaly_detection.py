@@ -105,7 +105,7 @@ class TestWhoIsFlagged:
         [
             (lambda p, a, b: np.zeros(len(p), int), "first", "shown first in 60 of 60 votes"),
             (lambda p, a, b: np.ones(len(p), int), "second", "shown second in 60 of 60 votes"),
-            (lambda p, a, b: np.full(len(p), 3), "ties", "Called 60 of 60 a tie or both bad"),
+            (lambda p, a, b: np.full(len(p), 3), "ties", "Gave 60 of 60 votes as tie or both bad"),
             (lambda p, a, b: np.where(p > 0.5, 1, 0), "against", "the lower-rated model in"),
         ],
     )
@@ -170,7 +170,7 @@ class TestWhereNobodyElseSpeaks:
         assert found.votes == 100
         assert found.strongest.votes == 0
         assert not found.is_flagged
-        assert "compared with" in found.reason
+        assert "no votes to compare" in found.reason
 
     def test_votes_on_a_model_only_this_voter_met_do_not_count(self):
         random = np.random.default_rng(11)

@@ -417,7 +417,7 @@ def test_an_answer_that_was_only_thought_is_a_problem():
     project = make_project()
     with keyed_api(answer=lambda body: "", reasoning="Hmm.", finish="length") as api:
         checked = ask_one_question(behind(api, project), project)
-    assert checked.problem == "empty" and "thought" in checked.what and checked.reasoning == "Hmm."
+    assert checked.problem == "empty" and "while reasoning" in checked.what and checked.reasoning == "Hmm."
 
 
 def test_a_program_asks_one_question():

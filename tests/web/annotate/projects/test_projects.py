@@ -124,7 +124,9 @@ def test_where_the_operator_lets_them_others_start_a_few_projects_and_manage_the
         assert client.post(reverse("new-project"), FORM | {"slug": slug}).status_code == 302
     assert set(ada.memberships.values_list("project__slug", "role")) == {("one", "manager"), ("two", "manager")}
     third = client.post(reverse("new-project"), FORM | {"slug": "three"})
-    assert third.status_code == 403 and "2 of the 2 projects" in third.content.decode()
+    assert (
+        third.status_code == 403 and "You have started 2 projects; the limit per person is 2" in third.content.decode()
+    )
     ada.memberships.all().delete()
     assert client.post(reverse("new-project"), FORM | {"slug": "three"}).status_code == 403, "leaving gives none back"
     assert Project.objects.count() == 2
