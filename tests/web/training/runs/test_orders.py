@@ -84,7 +84,7 @@ def test_a_learning_rate_is_a_number_as_people_write_it():
         ("kind: [sft", "yaml", "line 1"),
         ("- sft", "yaml", "as fields"),
         ("kind: sft\nlearning_rate: 1", "learning_rate", "not a field of a run"),
-        ("a: &x [1]\nb: *x", "yaml", "anchors"),
+        ("a: &x [1]\nb: *x", "yaml", "Anchors"),
         ("!!python/object/apply:os.system ['true']", "yaml", "not valid YAML"),
         ("x" * 300_000, "yaml", "characters"),
         ('name: "a\\0b"', "yaml", "NUL"),

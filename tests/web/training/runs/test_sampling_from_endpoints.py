@@ -129,7 +129,7 @@ def test_weights_are_still_wanted_where_they_are_read(project, api):
     model = register(project, api)
     with pytest.raises(Refused) as refused:
         order(project, model, kind="sft", dataset=make_dataset(project, kind="sft"), config={})
-    assert "endpoint" in refused.value.errors["parent"]
+    assert "weights of theirs are not on this machine" in refused.value.errors["parent"]
 
 
 def test_a_model_with_both_is_asked_and_trained_from(project, api, data_folder):
