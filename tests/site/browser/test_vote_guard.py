@@ -74,7 +74,7 @@ def test_the_page_of_held_votes_is_read_without_a_violation(visitor: Page, live_
         visitor.screenshot(path=tmp_path / f"held-{width}.png", full_page=True)
         visitor.get_by_role("link", name="a voter unlike all others").click()
         visitor.get_by_label("held for this reason, on all pages").check()
-        visitor.get_by_label("Why").fill("A class, asked about it.")
+        visitor.get_by_role("textbox", name="Reason").fill("A class, asked about it.")
         visitor.get_by_role("button", name="Release").click()
         expect(visitor.get_by_text("3 votes released")).to_be_visible()
         released = VoteTrace.objects.filter(held_for=Hold.PATTERN, battle__comparison__status="counted")
