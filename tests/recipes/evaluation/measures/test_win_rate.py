@@ -113,7 +113,7 @@ def test_counted_votes_of_people_between_the_two_on_the_eval_split_make_the_rate
     assert (figure["value"], figure["n"]) == (pytest.approx(4 / 7), 7)
     assert 0 < figure["lower"] < 4 / 7 < figure["upper"] < 1
     assert result["task"] == "win rate against tide-base, by people"
-    assert "3 won, 2 level, 2 lost, on 5 prompts." in result["notes"]
+    assert "3 won, 2 tied, 2 lost, on 5 prompts." in result["notes"]
     item = next(read_lines(run.path / "items.jsonl"))
     assert item["shown"]["verdict"] == "its answer" and {"answer", "other", "voter"} <= item["shown"].keys()
     assert "person" not in str(item), "voters are numbers"
