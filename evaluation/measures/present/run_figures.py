@@ -79,7 +79,7 @@ def _merged(lines: list[Line]) -> list[Line]:
     for line in lines:
         figure = replace(line.shown, name=""), line.clean and replace(line.clean, name="")
         by_figure.setdefault(figure if line.shown.interval else (line.name,), []).append(line)
-    return [replace(same[0], name=", ".join(line.name for line in same)) for same in by_figure.values()]
+    return [replace(same[0], name=", ".join(sorted(line.name for line in same))) for same in by_figure.values()]
 
 
 def _clean(name: str, figure: dict[str, Any]) -> Shown | None:

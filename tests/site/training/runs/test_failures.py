@@ -62,7 +62,7 @@ def test_a_process_without_memory_is_told_to_take_half(client, project, research
     assert (run.reason_code, run.remedy_changes) == ("out_of_memory", {"batch_size": 4})
     assert "not have enough memory" in run.reason and run.attempts.count() == 1
     text = page(client, run)
-    assert "Queue again with batch_size 4" in text and "it goes on from step 2" in text
+    assert "Queue again with batch_size 4" in text and "it continues from step 2" in text
     responses = [client.post(reverse("queue-again", args=[run.pk]), {"key": "k"}) for _ in range(2)]
     again = Run.objects.get(cloned_from=run)
     assert [r.url for r in responses] == [reverse("run", args=[again.pk])] * 2, "twice the button is once"
@@ -170,7 +170,7 @@ def test_a_dataset_too_small_leads_to_another(project):
         project, kind="sft", state="failed", dataset=make_dataset(project, kind="sft"), reason_code="too_few_examples"
     )
     [remedy] = remedies_of(run)
-    assert remedy.label == "Queue it with another dataset" and "dataset=" in remedy.href
+    assert remedy.label == "Queue again with another dataset" and "dataset=" in remedy.href
 
 
 def test_whoever_may_not_start_runs_sees_no_button(client, project):

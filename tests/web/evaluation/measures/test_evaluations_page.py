@@ -199,7 +199,7 @@ def test_a_runs_page_has_metrics_that_say_the_same_in_one_row(client, project, b
     response = client.get(reverse("run", args=[run.pk]))
     assert [line.name for line in response.context["measured"]] == [
         "accuracy",
-        "accuracy per character, accuracy per byte",
+        "accuracy per byte, accuracy per character",
     ]
     empty = {"value": 0.0, "n": 1, "lower": None, "upper": None, "higher_is_better": True, "clean": None}
     run = make_evaluated(project, base, metrics={"BLEU": empty, "chrF": empty})

@@ -210,7 +210,7 @@ def test_a_link_inside_a_folder_leads_nowhere_else(project, tmp_path):
     tiny_model.make(ours)
     (ours / "model.safetensors").unlink()
     (ours / "model.safetensors").symlink_to(theirs / "model.safetensors")
-    assert "belongs to another project" in refusal(project, "models/ours")
+    assert "to weights of another project" in refusal(project, "models/ours")
     (tmp_path / "secret").write_text("x")
     (ours / "model.safetensors").unlink()
     (ours / "model.safetensors").symlink_to(tmp_path / "secret")
