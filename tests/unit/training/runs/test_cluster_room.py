@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from training.runs.launchers.ray.jobs_api import ClusterNode
-from training.runs.launchers.ray.room import Wanted, has_gpus, largest, misfit
+from training.runs.launchers.ray.room import Wanted, has_gpus, misfit
 from training.runs.launchers.ray.timing import Timing
 
 SMALL = ClusterNode("a", "10.0.0.1", 4, 0, 8e9, {"CPU": 4, "memory": 8e9})
@@ -47,8 +47,13 @@ def test_the_fields_are_those_of_ray_and_none_is_asked_for_nothing() -> None:
     }
 
 
-def test_gpus_count_before_memory_and_memory_before_processors() -> None:
-    assert largest([SMALL, LARGE]) is LARGE and largest([]) is None
+def test_the_node_that_is_named_comes_nearest_to_what_is_asked_for() -> None:
+    head = ClusterNode("c", "10.0.0.3", 0, 0, 90e9, {"memory": 90e9})  # takes no work, and has most memory
+    assert Wanted(64).nearest([head, SMALL]) is SMALL and Wanted(64).nearest([SMALL, LARGE]) is LARGE
+    assert Wanted(1, 0, 80_000_000_000).nearest([SMALL, LARGE]) is LARGE and Wanted(1).nearest([]) is None
+
+
+def test_a_cluster_has_gpus_where_a_node_has_one() -> None:
     assert has_gpus([SMALL, LARGE]) and not has_gpus([SMALL])
 
 

@@ -39,14 +39,15 @@ class Wanted:
 
     def fits(self, node: ClusterNode) -> bool:
         """Return whether that node could hold the run if nothing else were there."""
-        has_own = all(node.resources.get(name, 0) >= count for name, count in self.resources.items())
-        has_memory = node.memory_bytes >= self.memory_bytes
-        return has_own and has_memory and node.cpus >= self.cpus and node.gpus >= self.gpus
+        return all(self._enough(node))
 
+    def nearest(self, nodes: Sequence[ClusterNode]) -> ClusterNode | None:
+        """Return the node that has enough of most things, of such the one with most GPUs, CPUs and memory."""
+        return max(nodes, key=lambda n: (sum(self._enough(n)), n.gpus, n.cpus, n.memory_bytes), default=None)
 
-def largest(nodes: Sequence[ClusterNode]) -> ClusterNode | None:
-    """Return the node that has most to give: GPUs count before memory, and memory before CPUs."""
-    return max(nodes, key=lambda node: (node.gpus, node.memory_bytes, node.cpus), default=None)
+    def _enough(self, node: ClusterNode) -> list[bool]:
+        own = [node.resources.get(name, 0) >= count for name, count in self.resources.items()]
+        return [*own, node.memory_bytes >= self.memory_bytes, node.cpus >= self.cpus, node.gpus >= self.gpus]
 
 
 def has_gpus(nodes: Sequence[ClusterNode]) -> bool:
@@ -55,7 +56,7 @@ def has_gpus(nodes: Sequence[ClusterNode]) -> bool:
 
 def misfit(wanted: Wanted, nodes: Sequence[ClusterNode]) -> str:
     """Say in words what is asked for and what the largest node has."""
-    node = largest(nodes)
+    node = wanted.nearest(nodes)
     if node is None:
         return f"It asks for {wanted.text}, and the cluster has no node."
     own = [f"{_number(node.resources.get(name, 0))} {name}" for name in wanted.resources]
