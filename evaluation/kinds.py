@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from common.proxy_variables import PROXIES
 from evaluation.measures import catalogue as measures
 from evaluation.measures import eval_rows as item_rows
 from evaluation.measures import over_optimisation_panel, recording
@@ -9,7 +10,7 @@ from evaluation.measures.present import run_figures as evaluate_page
 from evaluation.measures.present import surprise_charts
 from evaluation.registry import export_files
 from training.configs.evaluate import KEY_VARIABLE, URL_VARIABLE
-from training.core.kinds import HUB_VARIABLES, KINDS, PROXIES, Kind
+from training.core.kinds import HUB_VARIABLES, KINDS, Kind
 from training.core.run_directory import Row
 from training.runs.ordering import hub_access as hubs
 from training.runs.present.kind_sections import RUN_SECTIONS, RunSection

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from annotate.core.hooks import Hook
+from common.proxy_variables import PROXIES
 from training import configs
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ Suits = Callable[["Order"], dict[str, str]]
 Asks = Callable[["Run"], "dict[str, LanguageModel]"]
 NeedsWeights = Callable[["LanguageModel", "Row"], bool]
 Variables = Callable[["Row"], tuple[str, ...]]
-_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
-PROXIES = (*_PROXIES, *(name.lower() for name in _PROXIES))  # for who leaves this machine: they may hold a password
 HUB_VARIABLES = ("HF_TOKEN", *PROXIES)
 
 

@@ -19,14 +19,14 @@ from annotate.data.add_data.drafts import Draft, keep_file
 from annotate.data.rows.hub_rows import SPLIT, is_name
 from annotate.data.rows.hub_tasks import KNOWN
 from annotate.models import Project, User
+from common.proxy_variables import PROXIES
 from common.whole_numbers import whole_number
 
 ROWS, MOST_ROWS = 1000, 20_000
 SECONDS = 90  # that somebody waits
-_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 _PASSED_ON = (
     *("PATH", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"),
-    *("HF_ENDPOINT", "HF_HUB_OFFLINE", *_PROXIES, *(name.lower() for name in _PROXIES)),
+    *("HF_ENDPOINT", "HF_HUB_OFFLINE", *PROXIES),
 )
 
 _SWITCHED_OFF = ("HF_HUB_DISABLE_IMPLICIT_TOKEN", "HF_HUB_DISABLE_TELEMETRY", "HF_HUB_DISABLE_PROGRESS_BARS")

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from django.conf import settings
 
-from training.core.kinds import KINDS, PROXIES
+from common.proxy_variables import PROXIES
+from training.core.kinds import KINDS
 from training.core.run_directory import RecipeFailure, RunDirectory
 from training.runs.launchers import gpus, recipe_bounds
 from training.runs.launchers import host_memory as memory

@@ -13,10 +13,11 @@ from django.conf import settings
 from annotate.core.errors import Refused
 from annotate.language_models import registration
 from annotate.models import Project
+from common.proxy_variables import PROXIES
 from training.core.adapter_base import find_base, is_adapter
 from training.core.bundled_model import SOURCE as BUNDLED
 from training.core.bundled_model import BundledModelMissing, bundled_gguf
-from training.core.kinds import HUB_VARIABLES, PROXIES
+from training.core.kinds import HUB_VARIABLES
 from training.core.run_directory import RecipeFailure, Row
 from training.models import Run
 from training.runs.ordering.hub_access import is_named, is_on_hub

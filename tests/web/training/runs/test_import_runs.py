@@ -11,10 +11,10 @@ from django.conf import settings
 
 from annotate.core.errors import Refused
 from annotate.models import AuditEntry, LanguageModel
+from common.proxy_variables import PROXIES
 from tests.support import tiny_model
 from tests.support.factories import make_model, make_project, make_user
 from training.core import bundled_model
-from training.core.kinds import PROXIES
 from training.core.run_directory import RunDirectory, RunSpec
 from training.models import Run
 from training.recipes import import_run
