@@ -6,12 +6,23 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
-from django.db.models import Count, F, Max, QuerySet
+from django.db.models import Count, Exists, F, Max, OuterRef, QuerySet
 from django.urls import reverse
 from django.utils import timezone
 
 from annotate.core.db.connections import database_now
-from annotate.models import AnnotatorKind, Assignment, Comparison, Project, QueueEntry, Ranking, Rating, Span, Webhook
+from annotate.models import (
+    AnnotatorKind,
+    Assignment,
+    Comparison,
+    Project,
+    QueueEntry,
+    Ranking,
+    Rating,
+    Span,
+    VoteTrace,
+    Webhook,
+)
 from annotate.projects.overview.loop_stations import waiting
 from evaluation.alerts import alert_kinds
 from evaluation.annotator_quality import explanations
@@ -92,7 +103,8 @@ def flagged_annotators() -> Iterator[Cause]:
 
 
 def projects_with_held_votes() -> Iterator[Cause]:
-    for project in Project.objects.filter(vote_traces__isnull=False).distinct():
+    with_votes = VoteTrace.objects.filter(project=OuterRef("pk"))  # asked of each project, not of each vote
+    for project in Project.objects.filter(Exists(with_votes)):
         if n := sum(count for _, _, count in held_votes.waiting(project)):
             text = f"{n:,} arena vote{' is' if n == 1 else 's are'} held for review."
             yield Cause(project, "votes", text, reverse("held-votes", args=[project.slug]))
