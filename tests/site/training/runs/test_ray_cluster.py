@@ -71,6 +71,16 @@ def started(**config: Any) -> Run:
     return make_run(config={"steps": STEPS, "step_seconds": 0.2, **config})
 
 
+def recipe_of_killed_worker(run: Run) -> int:
+    """Have a worker begin the run, and kill it; return the process of its recipe."""
+    worker = start_worker("--name", "first", lease_seconds=LEASE_SECONDS)
+    until(lambda: has_steps(run), 120)
+    recipe = pid_of(run)
+    worker.send_signal(signal.SIGKILL)
+    worker.wait()
+    return recipe
+
+
 def sft_run(name: str) -> Run:
     """A real run of the tiny model, by the real recipe."""
     project = make_project()
@@ -175,11 +185,7 @@ def test_kill_9_of_the_recipe(on_ray: RayCluster) -> None:
 
 def test_kill_9_of_the_worker_and_another_adopts_its_recipe(on_ray: RayCluster) -> None:
     run = started(steps=60)
-    first = start_worker("--name", "first", lease_seconds=LEASE_SECONDS)
-    until(lambda: has_steps(run), 120)
-    recipe = pid_of(run)
-    first.send_signal(signal.SIGKILL)
-    first.wait()
+    recipe = recipe_of_killed_worker(run)
     with Working("second"):
         until(lambda: run.attempts.get().worker.startswith("second@"), 30, "the second worker adopts the run")
         until(lambda: is_finished(run), 120)
@@ -189,11 +195,7 @@ def test_kill_9_of_the_worker_and_another_adopts_its_recipe(on_ray: RayCluster) 
 
 def test_kill_9_of_the_worker_for_good_ends_the_recipe_and_a_later_worker_goes_on(on_ray: RayCluster) -> None:
     run = started(steps=60)
-    first = start_worker("--name", "first", lease_seconds=LEASE_SECONDS)
-    until(lambda: has_steps(run), 120)
-    recipe = pid_of(run)
-    first.send_signal(signal.SIGKILL)
-    first.wait()
+    recipe = recipe_of_killed_worker(run)
     until(lambda: not alive(recipe), 4 * LEASE_SECONDS + 5, "the orphan ends by itself")
     with Working("second"):
         until(lambda: is_finished(run), 180)
