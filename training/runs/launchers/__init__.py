@@ -1,10 +1,11 @@
-"""Launchers put an attempt on hardware. `settings.RUN_LAUNCHER` names one; each is a module with four verbs:
+"""Launchers put an attempt on hardware. `settings.RUN_LAUNCHER` names one; each is a module with five verbs:
 
     submit(directory, module, secrets={}) -> handle
                                             start `python -m module directory`; raises Busy when there is no room yet
     poll(handle) -> exit code or None       None while it runs; negative for a signal; may raise Lost or NotStarted
     stop(handle, grace_seconds)             end it with everything it started; returns when it is over
     logs(directory) -> text                 the end of what it wrote
+    forget(handle)                          follow it no longer: it has ended, or goes on for another worker
 
 One that says TAKES_SECRETS hands `secrets`, {role: (address, key)}, to the recipe by `training.core.run_secrets`, and
 writes them nowhere; runs that need none are submitted without. A launcher may offer `end_leftovers(directory)` (before
@@ -17,7 +18,6 @@ One that says OUTLIVES_WORKER starts recipes elsewhere, which go on when a worke
     renewed(handle)                         this worker lives and holds the lease; called in the lease's rhythm
     phase(handle), place(handle) -> text    what it waits for, and where it works, in words; may be empty
     is_full() -> bool                       that it waits for room already, so that more had better wait in our queue
-    let_go(handle)                          follow it no longer, and leave it running
 """
 
 from __future__ import annotations

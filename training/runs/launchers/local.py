@@ -111,11 +111,10 @@ def _take_back(child: _Child, was_over: bool) -> None:
 
 def _environment(directory: Path, leased: gpus.Lease, processes: int) -> dict[str, str]:
     return recipe_process.full_environment(
-        confinement.environment(directory),
+        confinement.environment(directory) | leased.environment,
         directory,
         processes=processes,
         threads=multi_process.threads_each(processes),
-        own=leased.environment,
     )
 
 

@@ -115,11 +115,10 @@ class NodeAttempt:
     def _environment(self) -> dict[str, str]:
         order = self.order
         return recipe_process.full_environment(
-            recipe_bounds.variables_of(os.environ, order.variables),
+            recipe_bounds.variables_of(os.environ, order.variables) | {"OMP_NUM_THREADS": str(order.threads)},
             self.directory,
             processes=order.processes,
             threads=order.threads,
-            own={"OMP_NUM_THREADS": str(order.threads)},
         )
 
     def _secrets(self) -> Secrets:

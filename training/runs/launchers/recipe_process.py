@@ -60,16 +60,13 @@ def open_log(directory: Path, module: str) -> IO[bytes]:
     return log
 
 
-def full_environment(
-    variables: Mapping[str, str], directory: Path, *, processes: int, threads: int, own: Mapping[str, str] | None = None
-) -> dict[str, str]:
-    """Return the variables of a recipe: those that it is given, and what each recipe is told. `own` come last."""
+def full_environment(variables: Mapping[str, str], directory: Path, *, processes: int, threads: int) -> dict[str, str]:
+    """Return the variables of a recipe: those that it is given, and what each recipe is told."""
     environment = {
         **variables,
         RUN_VARIABLE: str(directory),
         "PYTHONUNBUFFERED": "1",
         "TOKENIZERS_PARALLELISM": "false",
-        **(own or {}),
     }
     if processes > 1:  # they share the cores, whatever one alone was given
         environment["OMP_NUM_THREADS"] = str(threads)

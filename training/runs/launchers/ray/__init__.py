@@ -96,11 +96,6 @@ def stop(handle: str, grace_seconds: float | None = None) -> None:
 
 
 def forget(handle: str) -> None:
-    """Let go of a recipe that has ended."""
-    let_go(handle)
-
-
-def let_go(handle: str) -> None:
     """Follow a recipe no longer, and leave it as it is."""
     _jobs.pop(handle, None)
     _renewed.discard(handle)
