@@ -210,8 +210,13 @@ def redis_caches(url: str) -> dict[str, Any]:
 
 
 def redis_layers(url: str) -> dict[str, Any]:
-    """Return the channel layer in Redis, which all web processes and workers reach."""
-    return {"default": {"BACKEND": "annotate.core.redis.channel_layer.Layer", "CONFIG": {"hosts": [url]}}}
+    """Return the channel layer in Redis, which all web processes and workers reach.
+
+    Without redis-py's own limit of 5 s: a socket waits 5 s for a message, which would be an error each time, and the
+    limit is asyncio.wait_for's, which loses cancellations in Python 3.11: a page that was left would wait for ever.
+    """
+    host = {"address": url, "socket_timeout": None, "socket_connect_timeout": 2}
+    return {"default": {"BACKEND": "annotate.core.redis.channel_layer.Layer", "CONFIG": {"hosts": [host]}}}
 
 
 REDIS_URL = os.environ.get("REDIS_URL", "")

@@ -70,7 +70,8 @@ class LivePage(DeclaredConsumer, is_base=True):
                 await self.close(1000)  # a normal end: the page does not connect again
                 return
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), timer)
+                async with asyncio.timeout(timer):  # wait_for loses a cancellation in Python 3.11
+                    await self._woken.wait()
             self._woken.clear()
 
     def open(self) -> bool:

@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 
 log = logging.getLogger("assay.layer")
 REST_SECONDS = 5.0  # until Redis is asked again for what it has for a socket
+ANSWER_SECONDS = 2.0  # of everything but waiting for a message; a Redis that hangs must not hold a page
 
 
 class Layer(RedisChannelLayer):
@@ -30,9 +31,15 @@ class Layer(RedisChannelLayer):
     async def group_discard(self, group: str, channel: str) -> None:
         await _tried(super().group_discard(group, channel))
 
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        """Send to all of a group. Raises TimeoutError or a RedisError where Redis does not take it."""
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await super().group_send(group, message)
+
 
 async def _tried(work: Awaitable[None]) -> None:
     try:
-        await work
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await work
     except (RedisError, OSError) as error:
-        log.warning("Redis does not answer: %s", error)
+        log.warning("Redis does not answer: %s", error or type(error).__name__)

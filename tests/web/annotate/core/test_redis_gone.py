@@ -11,10 +11,12 @@ from django.core.cache.backends.redis import RedisCache
 from django.test import override_settings
 
 from annotate.arena.battles import actions as arena
+from annotate.core.redis import channel_layer
 from annotate.core.redis.cache import Cache
 from annotate.core.redis.channel_layer import Layer
-from config.settings import redis_caches
+from config.settings import redis_caches, redis_layers
 from tests.support.factories import make_completion, make_contestant, make_project, make_prompt
+from tests.support.servers import redis_server
 
 GONE = "redis://127.0.0.1:1"  # nobody listens there
 
@@ -64,3 +66,47 @@ async def test_a_socket_stays_open():
     await layer.group_discard("run-1", "socket")
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(layer.receive(await layer.new_channel()), 0.5)
+
+
+async def test_a_redis_that_hangs_holds_nobody(monkeypatch):
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    monkeypatch.setattr(channel_layer, "ANSWER_SECONDS", 0.05)
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+        layer = _layer(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0")
+        await layer.group_add("run-1", "socket")
+        await layer.group_discard("run-1", "socket")
+        with pytest.raises(TimeoutError):
+            await layer.group_send("run-1", {"type": "run.changed"})
+        await layer.close_pools()
+
+
+async def test_whoever_leaves_waits_no_longer(tmp_path):
+    """At whatever moment: redis-py with a limit of its own lost one cancellation of six, and the wait went on."""
+    with redis_server(tmp_path) as url:
+        layer = _layer(url)
+        for n in range(300):
+            waiting = asyncio.create_task(layer.receive(await layer.new_channel()))
+            await asyncio.sleep(n % 60 / 10_000)
+            waiting.cancel()
+            _, left = await asyncio.wait({waiting}, timeout=3)
+            assert not left, f"the wait that was cancelled as number {n} goes on"
+        await layer.close_pools()
+
+
+async def test_a_message_that_comes_late_is_no_error(tmp_path):
+    with redis_server(tmp_path) as url:
+        layer = _layer(url)
+        assert layer.connection(0).connection_pool.connection_kwargs["socket_timeout"] is None  # or over brpop_timeout
+        channel = await layer.new_channel()
+        waiting = asyncio.create_task(layer.receive(channel))
+        await layer.group_add("run-1", channel)
+        await layer.group_send("run-1", {"type": "run.changed"})
+        assert await asyncio.wait_for(waiting, 5) == {"type": "run.changed"}
+        await layer.close_pools()
+
+
+def _layer(url: str) -> Layer:
+    return Layer(**redis_layers(url)["default"]["CONFIG"])
