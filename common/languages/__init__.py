@@ -1,0 +1,1 @@
+"""Languages: their tags, and their names in English."""
