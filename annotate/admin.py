@@ -116,8 +116,8 @@ class GuidelineAdmin(ReadOnlyAdmin):
 
 @admin.register(models.Prompt)
 class PromptAdmin(ReadOnlyAdmin):
-    list_display = ("id", "__str__", "project", "side", "category", "source", "created_at")
-    list_filter = ("project", "side", "category")
+    list_display = ("id", "__str__", "project", "side", "category", "language", "source", "created_at")
+    list_filter = ("project", "side", "category", "language")
     search_fields = ("messages",)
 
 

@@ -22,6 +22,7 @@ class PromptSeen(serializers.Serializer):
     id = serializers.IntegerField()
     messages = Turn(many=True)
     category = serializers.CharField()
+    language = serializers.CharField(help_text="Its tag, such as de or pt-BR; usually empty.")
     harm = serializers.CharField(
         help_text="Kinds of harm in it, by name, separated by spaces: hide the text until the person asks. Usually "
         "empty."
@@ -85,7 +86,13 @@ class AssignmentOut(serializers.Serializer):
             "project": assignment.project.slug,
             "kind": assignment.kind,
             "state": assignment.state,
-            "prompt": {"id": prompt.pk, "messages": turns, "category": prompt.category, "harm": prompt.harm},
+            "prompt": {
+                "id": prompt.pk,
+                "messages": turns,
+                "category": prompt.category,
+                "language": prompt.language,
+                "harm": prompt.harm,
+            },
             "completions": self.get_completions(assignment),
             "scales": self.get_scales(assignment),
             "sent_back_comment": assignment.sent_back_comment,

@@ -36,6 +36,9 @@ class Prompt(models.Model):
     messages = models.JSONField()
     text_hash = models.CharField(max_length=64)
     category = models.CharField(max_length=60, blank=True)
+    language = models.CharField(
+        max_length=35, blank=True, help_text="Its tag, such as de or pt-BR; empty: for everybody."
+    )
     harm = models.CharField(max_length=250, blank=True, help_text="Kinds of harm in it, by name, a space between them.")
     root = models.ForeignKey(
         "self", models.PROTECT, null=True, blank=True, related_name="later", help_text="First turn of a conversation."

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from annotate.data.formats.items import KIND_OF, Item
+from annotate.data.formats.items import KIND_OF
 from annotate.data.imports import kept_files, options
-from annotate.data.imports.file_preview import preview_file
+from annotate.data.imports.file_preview import PreviewItem, preview_file
 from annotate.models import Import
 
 
@@ -20,6 +20,7 @@ class PreviewRow:
     text: str
     system: str
     category: str
+    language: str
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,10 @@ class Preview:
     def has_categories(self) -> bool:
         return any(row.category for row in self.first)
 
+    @property
+    def has_languages(self) -> bool:
+        return any(row.language for row in self.first)
+
 
 def preview(import_: Import) -> Preview | None:
     """Read the beginning of its kept file; None once the file is gone, or where it cannot be read."""
@@ -48,11 +53,13 @@ def preview(import_: Import) -> Preview | None:
         beginning = preview_file(path, import_.file_name, how, eval_percent=percent)
     except (ValueError, OSError):  # what is wrong stands in the import itself
         return None
-    first = tuple(_row(each.line, each.item) for each in beginning.first)
+    first = tuple(_row(each) for each in beginning.first)
     ignored = tuple(options.unused_columns(import_))
     return Preview(first, ignored, beginning.train, beginning.eval, beginning.rows, beginning.is_whole)
 
 
-def _row(line: int, item: Item) -> PreviewRow:
+def _row(each: PreviewItem) -> PreviewRow:
+    item = each.item
     system = next((turn["content"] for turn in item.messages if turn["role"] == "system"), "")
-    return PreviewRow(line, KIND_OF[type(item)], item.messages[-1]["content"], system, item.category)
+    kind, text = KIND_OF[type(item)], item.messages[-1]["content"]
+    return PreviewRow(each.line, kind, text, system, item.category, each.language)

@@ -158,6 +158,7 @@ def _common(row: Any) -> dict[str, Any]:
         "comment": row.comment,
         "seconds": row.seconds,
         "category": row.prompt.category,
+        "language": row.prompt.language,
     }
 
 
@@ -250,7 +251,7 @@ def _attack(row: Attack) -> Item:
 
 
 def _prompt(row: Prompt) -> Item:
-    return formats.NewPrompt(messages=row.messages, category=row.category)
+    return formats.NewPrompt(messages=row.messages, category=row.category, language=row.language)
 
 
 _MAKERS: dict[type[Item], Callable[[Any], Item]] = {

@@ -47,6 +47,7 @@ def _answers(row: Row, turns: list[str]) -> list[Item]:
     conversation = _conversation(row, turns, texts)
     ends = [place for place, turn in enumerate(conversation) if turn["role"] == "assistant"]
     common: Row = {"category": fields.optional(row, "category"), "source_id": fields.optional(row, "answer_id")}
+    common["language"] = fields.language(row)
     return [
         NewAnswers(
             messages=conversation[:end], texts=(conversation[end]["content"],), models=(fields.text(row, "model_id"),),
@@ -91,6 +92,7 @@ def _judgement(row: Row, turns: list[str]) -> list[Item]:
                 judge=" ".join(map(str, judge)) if isinstance(judge, list | tuple) else fields.optional(row, "judge"),
                 comment=fields.optional(row, f"{game}_judgment")[:10_000],
                 category=fields.optional(row, "category"),
+                language=fields.language(row),
                 created_at=fields.moment(row.get("tstamp")),
                 source_id=f"{fields.optional(row, 'question_id')}-{turn}-{game}",
             )

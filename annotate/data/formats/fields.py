@@ -46,6 +46,11 @@ def optional(row: Mapping[str, Any], name: str) -> str:
     return value if isinstance(value, str) else str(value)
 
 
+def language(row: Mapping[str, Any]) -> str:
+    """Return the row's own field of its language, however it is called."""
+    return optional(row, "language") or optional(row, "lang")
+
+
 def number(row: Mapping[str, Any], name: str) -> float | None:
     """Return None where there is none; a text in a CSV cell is read as one."""
     value = row.get(name)

@@ -24,10 +24,11 @@ def reader(name: str, read: Callable[[Row], Item], write: Callable[[Item], Row |
 
 
 def _with_told(item: Item, row: Row) -> Item:
-    """Return the item with the category and the system message from fields of their own, whatever the format."""
+    """Return the item with category, language and system message from fields of their own, whatever the format."""
     category = item.category or fields.optional(row, "category")
+    language = item.language or fields.language(row)
     messages = item.messages if isinstance(item, NewAttack) else guessing.after_system(row, item.messages)
-    return dataclasses.replace(item, category=category, messages=messages)
+    return dataclasses.replace(item, category=category, language=language, messages=messages)
 
 
 def writer(name: str, write: Callable[[Item], Row | None]) -> Callable:

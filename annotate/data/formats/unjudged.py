@@ -9,8 +9,8 @@ be answered. Not written. Pure: no Django.
     question | instruction [, input] | query | text         a question
     question_id, category, turns                            MT-bench: the first turn; the second needs an answer first
 
-Each with `category` and `system` where it has them, however they are capitalised. See `guessing` for the names that a
-question and answers may have.
+Each with `category`, `language` and `system` where it has them, however they are capitalised. See `guessing` for the
+names that a question and answers may have.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def _model(row: Row, answer: str) -> str:
 def _common(row: Row) -> Row:
     return {
         "category": _value(row, "category"),
-        "language": _value(row, "language"),
+        "language": _value(row, "language") or _value(row, "lang"),
         "source_id": _value(row, "id") or _value(row, "question_id"),
     }
 

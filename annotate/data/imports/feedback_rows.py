@@ -59,11 +59,12 @@ Tables = dict[str, Table]
 
 
 class ExistingPrompt(NamedTuple):
-    """A prompt that the project has: its key, messages and category."""
+    """A prompt that the project has: its key, messages, category and language."""
 
     key: int
     messages: Messages
     category: str
+    language: str
 
 
 _SHARED = ("prompt_id", "source_judge", "comment", "seconds", "extra")
@@ -199,7 +200,7 @@ def _shared(item: Item, prompt: ExistingPrompt, **row_values: Any) -> tuple[Any,
     """Return the shared columns. `row_values` is what the row's own columns have, by the item's fields; other fields go
     to `extra`."""
     row_values |= {name: getattr(item, name) for name in ("judge", "comment", "seconds")}
-    extra = kept(item, **row_values, messages=prompt.messages, category=prompt.category)
+    extra = kept(item, **row_values, messages=prompt.messages, category=prompt.category, language=prompt.language)
     return _columns(item, prompt, extra)
 
 

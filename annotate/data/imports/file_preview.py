@@ -12,6 +12,7 @@ from annotate.data.formats.items import KIND_OF, Item
 from annotate.data.imports import reading
 from annotate.data.imports.reading import Bad, HowToRead
 from annotate.models import Split
+from common.languages.language_names import tag_of
 
 _PORTIONS = 5  # of 400 rows: what somebody waits for
 _BAD_SHOWN = 10
@@ -24,6 +25,11 @@ class PreviewItem:
     line: int
     item: Item
     side: str
+
+    @property
+    def language(self) -> str:
+        """Return the tag that its prompt gets; "" where the file has none, or one that nobody knows."""
+        return tag_of(self.item.language)
 
 
 @dataclass(frozen=True)

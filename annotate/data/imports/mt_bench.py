@@ -57,7 +57,9 @@ def _question(questions: dict[str, Row], row: Row, path: Path) -> Row:
     question = questions.get(str(row["question_id"]))
     if question is None:
         raise NotMtBench(f"{path.name} answers question {row['question_id']}, which {QUESTIONS} does not have.")
-    return {name: question[name] for name in ("question_id", "category", "turns", "system") if name in question}
+    return {
+        name: question[name] for name in ("question_id", "category", "language", "turns", "system") if name in question
+    }
 
 
 def _rows(path: Path, *needed: str) -> Iterator[Row]:

@@ -21,8 +21,10 @@ from annotate.data.imports.preparing import Answer, Ready
 from annotate.data.imports.sinks import Sink
 from annotate.models import Comparison, Completion, Prompt, Ranking, Split
 from common import harm_kinds as harms
+from common.languages.language_names import tag_of
 
 _AT_ONCE = 900  # values in one query: SQLite bounds its variables
+_PROMPT = ("id", "messages", "category", "language")  # as ExistingPrompt has them
 _Prompts = dict[str, ExistingPrompt]  # by the hash of its text
 _Completions = dict[tuple[int, str, str], int]  # by prompt, model's name and hash of the text
 
@@ -61,7 +63,7 @@ def _prompts(items: Sequence[Ready], into: Into, sink: Sink, counts: Counter[str
         name: _existing_prompt(pk, item_by_hash[name]) for name, pk in sink.known(Prompt, list(item_by_hash)).items()
     }
     for hashes in _portions(item_by_hash):
-        standing = _prompts_of(into.project, hashes).order_by().values_list("text_hash", "id", "messages", "category")
+        standing = _prompts_of(into.project, hashes).order_by().values_list("text_hash", *_PROMPT)
         prompts |= {name: ExistingPrompt(*fields) for name, *fields in standing}
     new = [item for text_hash, item in item_by_hash.items() if text_hash not in prompts]
     fresh = [
@@ -69,6 +71,7 @@ def _prompts(items: Sequence[Ready], into: Into, sink: Sink, counts: Counter[str
             as_json(item.messages),
             item.text_hash,
             item.item.category[:60],
+            tag_of(item.item.language),
             _harm(item),
             item.side,
             into.source,
@@ -76,7 +79,7 @@ def _prompts(items: Sequence[Ready], into: Into, sink: Sink, counts: Counter[str
         )
         for item in new
     ]
-    columns = ("messages", "text_hash", "category", "harm", "side", "source", "created_by_id")
+    columns = ("messages", "text_hash", "category", "language", "harm", "side", "source", "created_by_id")
     ids = sink.add(Prompt, [item.text_hash for item in new], columns, fresh, project_id=into.project)
     counts["prompts"] += len(new)
     counts["already"] += _questions(items) - _questions(new)
@@ -102,7 +105,7 @@ def _prompts_of(project: int, hashes: list[str]) -> QuerySet[Prompt]:
 
 
 def _existing_prompt(pk: int, item: Ready) -> ExistingPrompt:
-    return ExistingPrompt(pk, item.messages, item.item.category[:60])
+    return ExistingPrompt(pk, item.messages, item.item.category[:60], tag_of(item.item.language))
 
 
 def _harm(ready: Ready) -> str:

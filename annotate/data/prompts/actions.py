@@ -13,6 +13,7 @@ from django.conf import settings
 from annotate.core.errors import Refused
 from annotate.models import Completion, LanguageModel, Project, Prompt, User
 from common import reasoning, splits
+from common.languages import language_tags
 from common.texts import is_storable
 
 Messages = list[dict[str, str]]
@@ -28,6 +29,7 @@ class NewPrompt:
     category: str = ""
     source: str = ""
     root: Prompt | None = None  # the beginning of a conversation: its later turns stay on its side
+    language: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,12 @@ def add_prompt(
     source: str = "",
     by: User | None = None,
     root: Prompt | None = None,
+    language: str = "",
 ) -> Prompt:
     """Return the prompt with that text: the existing one if it stands already. Refused when it is not a
     conversation."""
     check_messages(messages)
-    prompt = add_prompts(project=project, rows=[NewPrompt(messages, category, source, root)], by=by)[0]
+    prompt = add_prompts(project=project, rows=[NewPrompt(messages, category, source, root, language)], by=by)[0]
     if root is not None and prompt.side != root.side:
         raise Refused(409, messages="The same conversation is already in the other split; use other words.")
     return prompt
@@ -71,7 +74,7 @@ def add_prompts(*, project: Project, rows: Sequence[NewPrompt], by: User | None 
     Raises Refused, which names each bad row, before anything is written. Outside a transaction a long list is written
     in parts; whoever sends it again after a failure has the rest added.
     """
-    _check_all(rows, lambda row: check_messages(row.messages))
+    _check_all(rows, _check_prompt)
     clean = [[{"role": m["role"], "content": m["content"]} for m in row.messages] for row in rows]
     hashes = [splits.text_hash(messages) for messages in clean]
     standing = _standing(project, hashes)
@@ -93,6 +96,7 @@ def _new_prompt(project: Project, row: NewPrompt, messages: Messages, text_hash:
         messages=messages,
         text_hash=text_hash,
         category=row.category[:60],
+        language=language_tags.parse_tag(row.language),
         root=row.root and (row.root.root or row.root),
         side=row.root.side if row.root else splits.split_of(messages, project.eval_percent),
         source=row.source[:200],
@@ -145,6 +149,19 @@ def _new_completion(row: NewCompletion) -> Completion:
         finish_reason=row.finish_reason[:16],
         source=row.source[:200],
     )
+
+
+def _check_prompt(row: NewPrompt) -> None:
+    check_messages(row.messages)
+    checked_language(row.language)
+
+
+def checked_language(text: str) -> str:
+    """Return the tag of a prompt's language as it is stored. Refused, as `language`, when it is none."""
+    try:
+        return language_tags.parse_tag(text)
+    except ValueError as error:
+        raise Refused(400, language=str(error)) from None
 
 
 def check_messages(messages: Any) -> None:

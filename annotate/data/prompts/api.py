@@ -25,6 +25,9 @@ from annotate.data.prompts import editing, listing, retirement
 from annotate.data.prompts.actions import NewCompletion, NewPrompt, add_prompts, prepare_completions
 from annotate.models import Completion, LanguageModel, Project, Prompt, Split
 from annotate.projects.wellbeing.api import SHOW_HARMFUL, WITHHELD, context_of
+from common.languages import language_tags
+
+_LANGUAGE = "A BCP 47 tag, such as de or pt-BR; empty: for everybody."
 
 
 class PromptIn(Input):
@@ -32,6 +35,9 @@ class PromptIn(Input):
     messages = Turn(many=True, required=False, help_text="A conversation that ends with the user's turn.")
     text = serializers.CharField(required=False, trim_whitespace=False, help_text="Instead of messages: one question.")
     category = serializers.CharField(required=False, default="", allow_blank=True, max_length=60)
+    language = serializers.CharField(
+        required=False, default="", allow_blank=True, max_length=language_tags.LONGEST, help_text=_LANGUAGE
+    )
     source = serializers.CharField(required=False, default="API", allow_blank=True, max_length=200)
 
     def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
@@ -55,7 +61,7 @@ class PromptOut(serializers.ModelSerializer):
     class Meta:
         model = Prompt
         fields = (
-            *("id", "project", "messages", "category", "harm", "withheld", "side", "source", "created_at"),
+            *("id", "project", "messages", "category", "language", "harm", "withheld", "side", "source", "created_at"),
             *("retired_at", "retired_reason", "replaced_by"),
         )
 
@@ -71,6 +77,9 @@ class PromptChange(Input):
     messages = Turn(many=True, required=False, help_text="The whole conversation; it ends with the user's turn.")
     text = serializers.CharField(required=False, trim_whitespace=False, help_text="Instead of messages: one question.")
     category = serializers.CharField(required=False, allow_blank=True, max_length=editing.LONGEST_CATEGORY)
+    language = serializers.CharField(
+        required=False, allow_blank=True, max_length=language_tags.LONGEST, help_text=_LANGUAGE
+    )
     retired = serializers.BooleanField(required=False, help_text="true: annotators no longer get it.")
     reason = serializers.CharField(
         required=False, default="", allow_blank=True, max_length=200, help_text="Why it is retired."
@@ -153,6 +162,7 @@ class Prompts(DeclaredViewSet):
             PROJECT,
             OpenApiParameter("side", enum=Split.values),
             OpenApiParameter("category"),
+            OpenApiParameter("language", description="Its tag, such as de."),
             OpenApiParameter("retired", bool, description="true: only retired prompts; false: without them."),
             OpenApiParameter("search", description="Words in one of the first turns."),
             SHOW_HARMFUL,
@@ -160,7 +170,7 @@ class Prompts(DeclaredViewSet):
     )
     def list(self, request: Request) -> Response:
         rows = of_project(self.get_queryset(), request)
-        for name in ("side", "category"):
+        for name in ("side", "category", "language"):
             if (value := request.query_params.get(name)) is not None:
                 rows = rows.filter(**{name: value.replace("\x00", "")})
         state = {"true": listing.RETIRED, "false": listing.ACTIVE}.get(request.query_params.get("retired", "").lower())
@@ -188,12 +198,12 @@ class Prompts(DeclaredViewSet):
             )
         project = find_project(request.user, slugs.pop())
         self.require_role(project)
-        new = [NewPrompt(row["messages"], row["category"], row["source"]) for row in rows]
+        new = [NewPrompt(row["messages"], row["category"], row["source"], language=row["language"]) for row in rows]
         return self._add(request, project, new, is_list)
 
     @extend_schema(request=PromptChange, responses={200: PromptOut} | refusals(400, 403, 404, 409, 413))
     def partial_update(self, request: Request, pk: str) -> Response:
-        """Change text or category, retire the prompt, or bring it back.
+        """Change text, category or language, retire the prompt, or bring it back.
 
         Where answers, annotations or datasets depend on it, another text makes a new prompt: that one is answered, and
         the old one is retired with `replaced_by`.

@@ -12,7 +12,7 @@ from django.db import IntegrityError, models, transaction
 from annotate.core import audit
 from annotate.core.errors import Refused
 from annotate.core.permissions import require
-from annotate.data.prompts.actions import Messages, add_prompt, check_messages
+from annotate.data.prompts.actions import Messages, add_prompt, check_messages, checked_language
 from annotate.data.prompts.retirement import retire
 from annotate.models import Prompt, QueueChange, User
 from annotate.models.prompts import ARENA, RED_TEAM
@@ -34,15 +34,25 @@ class Edited:
 
 
 @transaction.atomic
-def edit_prompt(*, prompt: Prompt, by: User, messages: Messages | None = None, category: str | None = None) -> Edited:
-    """Change text or category. Where answers, annotations or datasets depend on the prompt, another text makes a new
-    prompt. Refused, by field, where it may not be changed."""
+def edit_prompt(
+    *,
+    prompt: Prompt,
+    by: User,
+    messages: Messages | None = None,
+    category: str | None = None,
+    language: str | None = None,
+) -> Edited:
+    """Change text, category or language. Where answers, annotations or datasets depend on the prompt, another text
+    makes a new prompt. Refused, by field, where it may not be changed."""
     require(by, "research", prompt.project)
     project = prompt.project
     prompt = Prompt.objects.select_for_update().get(pk=prompt.pk)
     prompt.project = project
     if category is not None and category.strip() != prompt.category:
-        _set_category(prompt, _checked_category(category), by)
+        _set(prompt, "category", _checked_category(category), by)
+    if language is not None and (tag := checked_language(language)) != prompt.language:
+        _set(prompt, "language", tag, by)
+        QueueChange.note(prompt.project_id, [prompt.pk])
     if messages is None:
         return Edited(prompt)
     check_messages(messages)
@@ -79,11 +89,11 @@ def _checked_category(category: str) -> str:
     return category
 
 
-def _set_category(prompt: Prompt, category: str, by: User) -> None:
-    changes = {"category": [prompt.category, category]}
-    prompt.category = category
-    prompt.save(update_fields=["category"])
-    audit.record(action="prompt.category", about=_about(prompt), by=by, project=prompt.project, changes=changes)
+def _set(prompt: Prompt, field: str, value: str, by: User) -> None:
+    changes = {field: [getattr(prompt, field), value]}
+    setattr(prompt, field, value)
+    prompt.save(update_fields=[field])
+    audit.record(action=f"prompt.{field}", about=_about(prompt), by=by, project=prompt.project, changes=changes)
 
 
 def _require_editable(prompt: Prompt) -> None:
@@ -119,6 +129,7 @@ def _replace(prompt: Prompt, messages: Messages, by: User) -> Edited:
         source=prompt.source,
         by=by,
         root=prompt.root,
+        language=prompt.language,
     )
     if prompt.harm:
         Prompt.objects.filter(pk=new.pk).update(harm=prompt.harm)

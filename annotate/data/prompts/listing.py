@@ -24,6 +24,7 @@ class Filters:
     search: str = ""
     category: str = ""
     side: str = ""
+    language: str = ""
     state: str = ACTIVE
 
 
@@ -50,6 +51,8 @@ class EmptySplit:
 def filtered(rows: QuerySet[Prompt], filters: Filters) -> QuerySet[Prompt]:
     if filters.category:
         rows = rows.filter(category=filters.category)
+    if filters.language:
+        rows = rows.filter(language=filters.language)
     if filters.side:
         rows = rows.filter(side=filters.side)
     if filters.state != ALL:
@@ -80,6 +83,12 @@ def categories(project: Project) -> list[str]:
     """Return the categories of a project's prompts, in order."""
     rows = project.prompts.exclude(category="").order_by("category")
     return list(rows.values_list("category", flat=True).distinct())
+
+
+def languages(project: Project) -> list[str]:
+    """Return the language tags of a project's prompts, in order."""
+    rows = project.prompts.exclude(language="").order_by("language")
+    return list(rows.values_list("language", flat=True).distinct())
 
 
 def empty_split(counts: Mapping[str, int], eval_percent: int) -> EmptySplit | None:

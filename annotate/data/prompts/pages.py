@@ -16,6 +16,7 @@ from annotate.data.prompts.listing import Filters
 from annotate.models import Project, Prompt, Split
 from annotate.models.prompts import split_counts
 from annotate.projects.wellbeing import actions as harm_budget
+from common.languages import language_tags
 from common.whole_numbers import row_id
 
 _ANSWERS_SHOWN = 10
@@ -35,6 +36,7 @@ def prompts(request: MemberRequest, project: Project) -> HttpResponse:
         "counts": counts,
         "empty": listing.empty_split(counts, project.eval_percent),
         "categories": listing.categories(project),
+        "languages": listing.languages(project),
         "sides": Split.values,
         "states": listing.STATES,
         "query": _query(filters),
@@ -47,7 +49,7 @@ def prompts(request: MemberRequest, project: Project) -> HttpResponse:
 
 @in_project(get="review", post="research")
 def prompt(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
-    """Show one prompt; POST changes its text or its category."""
+    """Show one prompt; POST changes its text, its category or its language."""
     row = _prompt(project, pk)
     if request.method != "POST":
         return _show(request, row, _entered(row, None))
@@ -60,6 +62,7 @@ def prompt(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
             by=request.user,
             messages=[{"role": role, "content": text} for _, role, text in entered["turns"]],
             category=entered["category"],
+            language=entered["language"],
         )
     except Refused as refused:
         return _show(request, row, entered, refused)
@@ -101,7 +104,9 @@ def _show(request: MemberRequest, row: Prompt, entered: dict[str, Any], refused:
         "is_used": any(editing.depends_on(row)),
         "researches": can(request.user, "research", project),
         "longest_category": editing.LONGEST_CATEGORY,
+        "longest_language": language_tags.LONGEST,
         "categories": listing.categories(project),
+        "languages": listing.languages(project),
     }
     return render(request, "annotate/data/prompt.html", context, status=refused.status if refused else 200)
 
@@ -111,13 +116,16 @@ def _is_withheld(request: MemberRequest, row: Prompt) -> bool:
 
 
 def _entered(row: Prompt, query: QueryDict | None) -> dict[str, Any]:
-    """Return the form's values: (field's name, role, text) of each turn, and the category."""
+    """Return the form's values: (field's name, role, text) of each turn, the category and the language."""
     turns = []
     for number, turn in enumerate(row.messages):
         name = f"turn-{number}"
         text = turn["content"] if query is None else query.get(name, turn["content"]).replace("\r\n", "\n")
         turns.append((name, turn["role"], text))
-    return {"turns": turns, "category": row.category if query is None else query.get("category", row.category)}
+    labels = {"category": row.category, "language": row.language}
+    return {"turns": turns} | {
+        name: label if query is None else query.get(name, label) for name, label in labels.items()
+    }
 
 
 def _edit_message(before: Prompt, edited: editing.Edited) -> str:
@@ -133,6 +141,7 @@ def _filters(query: QueryDict) -> Filters:
     return Filters(
         search=query.get("search", "").replace("\x00", "").strip()[:_LONGEST_SEARCH],
         category=query.get("category", "").replace("\x00", ""),
+        language=query.get("language", "").replace("\x00", ""),
         side=side if side in Split.values else "",
         state=state if state in listing.STATES else listing.ACTIVE,
     )
@@ -141,7 +150,7 @@ def _filters(query: QueryDict) -> Filters:
 def _query(filters: Filters) -> str:
     """Return the query of the filters, for the link to the next page."""
     query = QueryDict(mutable=True)
-    for name in ("search", "category", "side"):
+    for name in ("search", "category", "language", "side"):
         if value := getattr(filters, name):
             query[name] = value
     if filters.state != listing.ACTIVE:

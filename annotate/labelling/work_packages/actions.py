@@ -37,6 +37,7 @@ class Selection:
     """Which prompts: all that agree with each part that is not empty, the oldest first, at most `limit`."""
 
     category: str = ""
+    language: str = ""
     source: str = ""
     never_annotated: bool = False
     limit: int = MOST_PROMPTS
@@ -62,6 +63,8 @@ def matching(project: Project, selection: Selection) -> QuerySet[Prompt]:
         rows = rows.filter(Exists(Completion.objects.filter(prompt=OuterRef("pk"))))
     if selection.category:
         rows = rows.filter(category=selection.category)
+    if selection.language:
+        rows = rows.filter(language=selection.language)
     if selection.source:
         rows = rows.filter(source=selection.source)
     if selection.never_annotated:
@@ -148,7 +151,7 @@ def _check(selection: Selection, terms: Terms) -> None:
         raise Refused(
             name=f"Use a name of at most {LONGEST_NAME} characters, or none; people see it beside their work."
         )
-    for field in ("category", "source"):
+    for field in ("category", "language", "source"):
         if "\x00" in getattr(selection, field):
             raise Refused(**{field: "It contains a null character, which no prompt has; remove it."})
     if not 1 <= selection.limit <= MOST_PROMPTS:

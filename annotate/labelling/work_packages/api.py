@@ -15,6 +15,7 @@ from annotate.core.api.lookup import find
 from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, Input, refusals
 from annotate.labelling.work_packages import actions, present
 from annotate.models import Project, WorkPackage
+from common.languages import language_tags
 
 
 class NewPackage(Input):
@@ -35,6 +36,7 @@ class NewPackage(Input):
     )
     until = serializers.DateTimeField(required=False, allow_null=True, default=None)
     category = serializers.CharField(required=False, allow_blank=True, default="", max_length=60)
+    language = serializers.CharField(required=False, allow_blank=True, default="", max_length=language_tags.LONGEST)
     source = serializers.CharField(required=False, allow_blank=True, default="", max_length=200)
     never_annotated = serializers.BooleanField(required=False, default=False)
     limit = serializers.IntegerField(
@@ -85,7 +87,8 @@ class PackageLine(serializers.Serializer):
 )
 @in_project(get="manage", post="manage")
 def packages(request: Request, project: Project) -> Response:
-    """Packages of work; a new one gives the prompts that agree with `category` and `source` to people."""
+    """Packages of work; a new one gives the prompts that agree with `category`, `language` and `source` to
+    people."""
     if request.method == "GET":
         return Response(PackageLine(present.packages_of(project), many=True).data)
     return _give(request, project)
@@ -96,7 +99,7 @@ def _give(request: Request, project: Project) -> Response:
     form = NewPackage(data=request.data)
     form.is_valid(raise_exception=True)
     order: dict[str, Any] = form.validated_data
-    selection = {name: order.pop(name) for name in ("category", "source", "never_annotated", "limit")}
+    selection = {name: order.pop(name) for name in ("category", "language", "source", "never_annotated", "limit")}
     package = actions.give(
         project=project, by=request.user, selection=actions.Selection(**selection), terms=actions.Terms(**order)
     )

@@ -18,7 +18,7 @@ from annotate.models import Project, WorkPackage
 from common.whole_numbers import whole_number
 
 _EXAMPLES, _CHOICES = 10, 200
-_SELECTED = ("category", "source", "never_annotated", "limit")
+_SELECTED = ("category", "language", "source", "never_annotated", "limit")
 
 
 @never_cache
@@ -72,6 +72,7 @@ def _show(
         "errors": errors or {},
         "selection": selection,
         "categories": _values(project, "category"),
+        "languages": _values(project, "language"),
         "sources": _values(project, "source"),
         "most": actions.MOST_PROMPTS,
     }
@@ -85,8 +86,6 @@ def _show(
             "examples": found[: min(n, _EXAMPLES)],
             "members": members,
             "n_invited": project.invitations.open().count(),
-            "batches": sorted({member.batch for member in members if member.batch}),
-            "languages": sorted({member.language for member in members if member.language}),
         }
     return render(request, "annotate/labelling/packages.html", context, status=status)
 
@@ -95,6 +94,7 @@ def _selection(query: QueryDict) -> actions.Selection:
     limit = query.get("limit", "").strip()
     return actions.Selection(
         category=query.get("category", "").replace("\x00", ""),
+        language=query.get("language", "").replace("\x00", ""),
         source=query.get("source", "").replace("\x00", ""),
         never_annotated=query.get("never_annotated") == "on",
         limit=whole_number(limit, -1, digits=8) if limit else actions.MOST_PROMPTS,

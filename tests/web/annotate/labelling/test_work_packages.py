@@ -253,6 +253,9 @@ def test_a_manager_gives_work_by_the_pages(client, project, ada, bob):
     prompts(project, 3, category="law")
     page = reverse("packages", args=[project.slug])
     assert "No work is assigned" in client.get(page).content.decode()
+    make_completion(make_prompt(project, language="de"))
+    make_completion(make_prompt(project, language="fr"))
+    assert "1 prompt</strong> of the train split matches" in client.get(page, {"language": "fr"}).content.decode()
     found = client.get(page, {"category": "law", "limit": "2"}).content.decode()
     assert "2 prompts</strong> of the train split match" in found and 'value="ada"' in found
     assert "not accepted yet" not in found

@@ -198,7 +198,7 @@ def test_a_file_is_shown_before_anything_of_it_is_taken(client, project):
     ("name", "content"),
     [
         ("prompts.txt", "".join(f"Why is the sea salty, {n}?\n" for n in range(40))),
-        ("prompts.csv", "question,category\n" + "".join(f'"Why is it salty, {n}?",sea\n' for n in range(40))),
+        ("prompts.csv", "question,category,lang\n" + "".join(f'"Why is it salty, {n}?",sea,EN\n' for n in range(40))),
     ],
 )
 def test_plain_text_and_tables_are_shown_as_they_would_be_taken(client, project, name, content):
@@ -208,7 +208,7 @@ def test_plain_text_and_tables_are_shown_as_they_would_be_taken(client, project,
     work_off_imports()
     shown = client.get(page(project, "prompts")).content.decode()
     assert "salty, 2?" in shown and "salty, 3?" not in shown and "the import does not use" not in shown
-    assert ("<td>sea</td>" in shown) is name.endswith(".csv")
+    assert ("<td>sea</td><td>en</td>" in shown) is name.endswith(".csv")
     client.post(page(project, "prompts"), {"do": "take"})
     work_off_imports()
     assert project.prompts.count() == 40
