@@ -116,6 +116,7 @@ def test_no_acknowledged_vote_is_lost_and_none_is_stored_twice_when_the_web_proc
     assert not any(site.query(twice.format(table)) for table in ("rating", "comparison"))
 
 
+@pytest.mark.thorough
 def test_the_arena_says_so_while_its_model_server_is_gone_and_answers_again_after(site: Site):
     server = site.process(MODEL_SERVER)
     assert server is not None

@@ -161,15 +161,21 @@ def _good(project) -> dict:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("role", ["manager", pytest.param("annotator", marks=pytest.mark.thorough)])
-def test_no_odd_body_and_no_odd_address_makes_the_api_fail(role):
-    """Every operation of the schema, each of its fields, with values that nobody expects there."""
+@pytest.mark.parametrize(
+    ("role", "part"),
+    [
+        ("manager", 4),
+        *(pytest.param(role, 1, marks=pytest.mark.thorough) for role in ("manager", "annotator")),
+    ],
+)
+def test_no_odd_body_and_no_odd_address_makes_the_api_fail(role, part):
+    """Every operation of the schema, each of its fields, with values that nobody expects there: or each `part`th."""
     project = make_project()
     client = program(project, role, is_staff=role == "manager")
     good = _good(project)
     schema = SchemaGenerator().get_schema(request=None, public=True)
     tried = 0
-    for path, operations in schema["paths"].items():
+    for path, operations in list(schema["paths"].items())[::part]:
         address = path.removeprefix("/api/v1/").replace("{slug}", project.slug)
         addresses = [address.replace("{id}", pk).replace("{token}", pk) for pk in ("1", "x", "0", "9" * 30, "%00")]
         for method, operation in operations.items():
@@ -185,7 +191,7 @@ def test_no_odd_body_and_no_odd_address_makes_the_api_fail(role):
                 for one in bodies:
                     tried += _checked(client.post(addresses[0], one))
                     tried += _checked(client.post(addresses[0], [one])) if takes_lists else 0
-    assert tried > 1000
+    assert tried > 1000 / part
 
 
 def _checked(response) -> int:

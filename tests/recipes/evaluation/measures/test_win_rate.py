@@ -378,6 +378,7 @@ def test_answers_that_a_limit_cut_off_are_said(tmp_path, three):
 # From the queue
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_from_the_queue_to_figures_against_an_opponent(client, project, base, child, answer, vote):

@@ -72,6 +72,7 @@ def test_what_is_no_model_is_refused_with_a_remedy(tmp_path, capsys, content):
     assert not (tmp_path / "imported").exists()
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_the_bundled_gguf_becomes_a_model_that_knows_english(tmp_path):
     try:

@@ -14,10 +14,7 @@ from training.recipes import dpo, import_weights
 from training.recipes.common import entry
 from training.recipes.export import __main__ as export
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.thorough,
-]  # of SFT, a reward model and PPO: test_real_children
+pytestmark = [pytest.mark.slow, pytest.mark.thorough]  # of SFT, a reward model and PPO: test_real_children
 
 
 @pytest.fixture(scope="module")
@@ -39,22 +36,20 @@ def run_dpo(folder: Path, parent: Path) -> RunDirectory:
     return run
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
-def test_dpo_keeps_what_it_trained_in_a_few_megabytes(base, tmp_path, monkeypatch, dtype):
-    monkeypatch.setenv("ASSAY_DTYPE", dtype)
+def test_dpo_keeps_what_it_trained_in_a_few_megabytes(base, tmp_path, monkeypatch):
+    """In bfloat16, where a child of a child may lose what it learnt; the other recipes in float32, too, in
+    test_real_children."""
+    monkeypatch.setenv("ASSAY_DTYPE", "bfloat16")
     first = run_dpo(tmp_path / "first", base)
-    runs = [(first, 8)]
-    if dtype == "bfloat16":  # where a child of a child may lose what it learnt
-        runs.append((run_dpo(tmp_path / "second", first.model), 16))
-    for run, rank in runs:
+    for run, rank in [(first, 8), (run_dpo(tmp_path / "second", first.model), 16)]:
         fidelity = run.result()["fidelity"]
-        print(dtype, fidelity)
+        print(fidelity)
         assert fidelity["cosine"] >= 0.999 and fidelity["rank"] == rank
-        assert fidelity["kl_per_token"] < (5e-3 if dtype == "bfloat16" else 1e-6)
+        assert fidelity["kl_per_token"] < 5e-3
     assert first.result()["fidelity"]["bytes"] < 10e6
 
     out = RunDirectory(tmp_path / "export")
     out.create(RunSpec("export", {"to": "gguf"}, parent=str(first.model)))
     assert entry.attempt(export.main, out) == 0, out.failure()
-    print(dtype, out.result())
+    print(out.result())
     assert out.result()["fidelity"]["cosine"] >= 0.999

@@ -261,6 +261,7 @@ def test_answers_that_surprise_the_parent_stop_the_run(tmp_path: Path, model: Pa
         assert set(changes) <= set(configs.PPOConfig.amendable)
 
 
+@pytest.mark.thorough
 def test_the_penalty_holds_surprise_down_and_costs_nothing_before_it_rises(tmp_path: Path, model: Path):
     free, held = (
         metrics(carry_out(make_run(tmp_path / str(coef), model, **FREE, fluency_coef=coef))) for coef in (0.0, 0.3)

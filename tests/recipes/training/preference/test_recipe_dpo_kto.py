@@ -56,7 +56,7 @@ def test_the_saved_model_itself_finds_the_preferred_answer_likelier_than_its_par
     assert gain[data.pairs[:, 0]].min() > gain[data.pairs[:, 1]].max()
 
 
-@pytest.mark.parametrize("kind", MAIN)
+@pytest.mark.parametrize("kind", ["dpo", pytest.param("kto", marks=pytest.mark.thorough)])
 def test_an_interrupted_run_ends_in_the_same_bits(done, parent, tmp_path, monkeypatch, kind):
     cut = preference_runs.make(tmp_path / "cut", kind, parent, **CONFIG)
     honest = trl_runs.Follower.on_step_end

@@ -50,6 +50,7 @@ def done(parent, tmp_path_factory) -> dict[str, RunDirectory]:
     return runs
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", MAIN)
 def test_scores_rise_by_more_than_noise(done, kind):
     scores = [m["values"]["score_mean"] for m in preference_runs.metrics(done[kind])]
@@ -66,7 +67,7 @@ def test_length_kl_and_sameness_are_logged_beside_the_score(done, kind):
     assert last["kl"] > 0
 
 
-@pytest.mark.parametrize("kind", MAIN)
+@pytest.mark.parametrize("kind", ["grpo", pytest.param("rloo", marks=pytest.mark.thorough)])
 def test_an_interrupted_run_ends_in_the_same_bits(done, parent, tmp_path, monkeypatch, kind):
     cut = make(tmp_path / "cut", kind, parent, reward_function=FUNCTION)
     honest = trl_runs.Follower.on_step_end

@@ -326,6 +326,7 @@ def test_the_result_tells_of_judges_without_saying_who_they_are(done):
     assert json.loads((done.path / "judges.json").read_text()) == [1, 2]
 
 
+@pytest.mark.thorough
 def test_aspects_get_heads_of_their_own_where_enough_was_said(parent, tmp_path):
     data, rng = judged_data(), random.Random(5)
     for row in data["ratings"]:
@@ -398,6 +399,7 @@ def test_a_head_refuses_another_trunk_than_the_one_it_was_fitted_on(done, tmp_pa
     assert caught.value.code == "trunk_changed"
 
 
+@pytest.mark.thorough
 def test_a_resumed_run_ends_in_the_same_bits(done, parent, tmp_path, monkeypatch):
     run = make_run(tmp_path / "cut", parent, method="head")
     monkeypatch.setattr(reward_forwards, "CHECKPOINT_EVERY", 2)
@@ -486,6 +488,7 @@ def test_a_finetuned_trunk_is_saved_as_it_was_trained_and_measured_as_it_was_sav
     assert not list(run.path.glob(".*partial"))
 
 
+@pytest.mark.thorough
 def test_auto_tries_finetuning_when_annotations_are_many(parent, tmp_path):
     run = make_run(tmp_path / "auto", parent, finetune_from=100, epochs=0.5, adapters="full")
     assert entry.attempt(reward.main, run) == 0, run.failure()

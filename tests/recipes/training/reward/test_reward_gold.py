@@ -57,6 +57,7 @@ def test_a_reward_run_keeps_a_second_head_and_says_how_good_it_is(done: RunDirec
     assert float(gold[2]) == pytest.approx(model.gold_empty_score)
 
 
+@pytest.mark.thorough
 def test_no_annotation_teaches_both_heads(done: RunDirectory, parent: Path, tmp_path: Path):
     """Turning every held-out annotation round leaves the first head as it is and turns the second."""
     feedback = reward_data.read_feedback(done)
@@ -97,6 +98,7 @@ def test_on_the_first_heads_features_it_gives_the_scores_that_it_was_fitted_to(d
     torch.testing.assert_close(model.gold_from_pooled(pooled), centred, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.thorough
 def test_too_few_annotations_teach_no_second_head(parent: Path, tmp_path: Path):
     run = make_run(tmp_path / "few", parent, method="head", curve=False, held_out=0.05)
     assert entry.attempt(reward.main, run) == 0, run.failure()
@@ -107,6 +109,7 @@ def test_too_few_annotations_teach_no_second_head(parent: Path, tmp_path: Path):
         model.gold_from_pooled(torch.zeros(1, len(model.weight)))
 
 
+@pytest.mark.thorough
 def test_a_finetuned_trunk_has_one_too(parent: Path, tmp_path: Path):
     run = make_run(tmp_path / "tuned", parent, judged_data(60), method="finetune", curve=False, epochs=1.0)
     assert entry.attempt(reward.main, run) == 0, run.failure()

@@ -88,6 +88,7 @@ def test_a_harsh_and_a_random_judge_are_found(noisy):
     assert all(found[author] == "" for found in remarks for author in (12, 13, 14))
 
 
+@pytest.mark.thorough
 def test_severity_is_near_what_was_simulated_and_shrinks_towards_nothing(noisy):
     traits = [world.judges()[HARSH].severity_thumbs for world in noisy]
     assert 0.7 < sum(trait.value for trait in traits) / len(traits) < 1.5
@@ -103,6 +104,7 @@ def test_the_score_is_nearer_to_the_truth_when_a_random_judge_counts_for_less(no
     assert min(a - b for a, b in zip(with_judges, without, strict=True)) > -0.01
 
 
+@pytest.mark.thorough
 def test_good_judges_raise_no_alarm_and_cost_nothing(sound):
     assert [judge.remark for world in sound for judge in world.judges().values()] == [""] * 10
     lost = [world.correlation(TODAY) - world.correlation(world.priors) for world in sound]

@@ -399,7 +399,7 @@ def test_without_held_out_examples_the_last_step_is_kept(done):
     assert (done.result()["keep"], done.result()["kept_step"]) == ("last", 8)
 
 
-@pytest.mark.parametrize("dies_at", [11, pytest.param(113, marks=pytest.mark.thorough), "saving"])
+@pytest.mark.parametrize("dies_at", [*(pytest.param(step, marks=pytest.mark.thorough) for step in (11, 113)), "saving"])
 def test_a_run_that_was_killed_keeps_the_same_step(overfitted, parent, tmp_path, monkeypatch, dies_at):
     cut = make_overfitting_run(tmp_path / "cut", parent)
     honest = sft.after_step

@@ -101,6 +101,7 @@ def test_killed_three_times_at_any_moment(place: Place):
     check(place, ROWS)
 
 
+@pytest.mark.thorough
 def test_one_of_two_background_workers_is_killed_and_one_is_asked_to_end(place: Place):
     queue(place, ROWS)
     first, second = place.start_worker(), place.start_worker()

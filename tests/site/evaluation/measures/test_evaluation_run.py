@@ -39,6 +39,7 @@ def test_an_evaluation_leaves_figures_that_lead_back_to_its_run(client, project,
     assert "bits per byte" in client.get(reverse("model", args=[base.pk])).content.decode()
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_a_task_file_measures_two_models_alike_from_upload_to_items(client, project, base, child):

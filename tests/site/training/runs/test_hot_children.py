@@ -41,7 +41,7 @@ def state_of(model: LanguageModel) -> str:
     return ServedAdapter.objects.get(model=model).state
 
 
-@pytest.mark.parametrize("is_endpoint", [True, False])
+@pytest.mark.parametrize("is_endpoint", [pytest.param(True, marks=pytest.mark.thorough), False])
 def test_children_are_loaded_beside_their_base_and_make_room(url, settings, is_endpoint):
     """The base is an endpoint, or what the site's own server serves."""
     if not is_endpoint:
@@ -80,6 +80,7 @@ def test_children_are_loaded_beside_their_base_and_make_room(url, settings, is_e
     assert Path(evicted.folder).parent.name not in in_memory(url)
 
 
+@pytest.mark.thorough
 def test_the_server_itself_lets_the_least_used_go(url, settings):
     base = tiny_model.make(settings.DATA_DIR / "models" / "base")
     folders = [settings.DATA_DIR / "runs" / str(number) / "model" for number in range(4)]  # one more than it keeps

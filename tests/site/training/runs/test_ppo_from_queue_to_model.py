@@ -29,6 +29,7 @@ CONFIG = {
 }  # fmt: skip
 
 
+@pytest.mark.thorough
 def test_a_run_waits_for_judges_pauses_at_its_bound_and_finishes_when_told(settings):
     settings.REWARD_FUNCTIONS = {"vowels": "tests.support.training.ppo_runs.share_of_vowels"}
     project = make_project(eval_percent=0, overlap=1)

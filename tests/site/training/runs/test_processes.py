@@ -160,6 +160,7 @@ def test_two_processes_learn_what_one_learns_and_a_kill_changes_nothing(tmp_path
     assert all((ours[name] == theirs[name]).all() for name in theirs), "resumed to the same bits"
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_what_one_process_knows_of_its_failure_is_what_is_told(tmp_path):
     run = lay(tmp_path / "none", 2, tmp_path / "no-tokenizer")

@@ -38,7 +38,7 @@ def folders(tmp_path_factory) -> dict[str, Path]:
 SERVERS = {"ours": model_servers.OURS, "transformers": model_servers.STOCK}
 
 
-@pytest.fixture(params=SERVERS)
+@pytest.fixture(params=["transformers", pytest.param("ours", marks=pytest.mark.thorough)])
 def server(request, settings, unused_tcp_port: int, tmp_path: Path) -> Iterator[None]:
     settings.MODEL_SERVER_URL = f"http://127.0.0.1:{unused_tcp_port}/v1"
     with model_servers.model_server(unused_tcp_port, tmp_path / "serve.log", module=SERVERS[request.param]):

@@ -153,7 +153,7 @@ FLOODS = [
 ]
 
 
-EASILY_SLOWED = {"diff", "js", "ruby"}
+EASILY_SLOWED = {"js", "ruby"}
 
 
 @pytest.mark.parametrize(

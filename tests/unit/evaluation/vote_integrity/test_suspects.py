@@ -61,6 +61,7 @@ def test_the_parts_add_up_to_less_than_one_percent():
     assert sum(SHARES.values()) <= 0.008
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_at_most_one_honest_voter_in_a_hundred_is_ever_held_over_twenty_looks():
     """With ties and tastes, as persons, addresses and visitors who came alike, held votes left out of the next fit."""

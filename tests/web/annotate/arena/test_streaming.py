@@ -323,6 +323,7 @@ def transformers_serve(data_folder, models, settings, unused_tcp_port, tmp_path)
         server.wait()
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 async def test_transformers_serve_streams_a_battle_and_keeps_to_the_sampling_settings(visit, transformers_serve):
     frames = await visit.watch()

@@ -139,6 +139,7 @@ def test_what_is_missing_is_named(arguments, words):
         run(*arguments)
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_a_folder_is_imported_for_real(tmp_path):
     """By the real child, which loads torch."""

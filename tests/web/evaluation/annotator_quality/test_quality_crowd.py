@@ -145,6 +145,7 @@ def test_fifty_annotators_and_whom_the_page_finds():
     assert sum(kinds[HONEST]) <= 1, "at most a tenth of the nine who are named"
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.django_db
 def test_known_severity_is_found():

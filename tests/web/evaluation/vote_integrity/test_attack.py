@@ -89,15 +89,15 @@ def test_rigged_votes_lift_a_model_and_the_defence_takes_it_back(arena, attacks)
         assert it.honest_held < 0.1 * 5_000, it.attack.name
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("arena", [OVER_MIDNIGHT], indirect=True)
 def test_an_attack_over_midnight_is_taken_back_as_well(arena):
     outcome = suffered(arena, next(attack for attack in CAUGHT if attack.name == "500 visitors, naive"))
     assert outcome.rigged_held >= 0.99 * outcome.rigged
 
 
-@pytest.mark.parametrize(
-    "attacks", [SOME_PATIENT, pytest.param(PATIENT, marks=pytest.mark.thorough)], ids=["some", "all"]
-)
+@pytest.mark.thorough
+@pytest.mark.parametrize("attacks", [SOME_PATIENT, PATIENT], ids=["some", "all"])
 def test_what_cannot_be_told_from_a_models_friends_moves_it_so_far_and_no_further(arena, attacks):
     outcomes = [suffered(arena, attack) for attack in attacks]
     print("\n" + "\n".join(show(outcomes)))

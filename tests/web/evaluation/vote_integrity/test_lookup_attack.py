@@ -33,6 +33,7 @@ def show(outcomes: Iterable[tuple[int, LookedUp]]) -> Iterator[str]:
         yield f"{it.attack.name:32} {it.door.value:>20} {seed:>4} {moved:>14} {it.known:>6} {it.counted:>8}"
 
 
+@pytest.mark.thorough
 def test_a_rigger_who_knows_the_table_moves_the_target_by_little_and_no_rank(db, monkeypatch):
     monkeypatch.setattr(intervals, "EXACT", 10**6)  # no thread in the background: it would see another transaction
     outcomes: list[tuple[int, LookedUp]] = []
