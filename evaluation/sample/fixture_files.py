@@ -23,6 +23,7 @@ FIXTURE = Path(__file__).with_name("fixture")
 VERSION = 1
 REMEDY = "Make it again from a finished turn with manage.py export_sample; see evaluation/sample/fixture/README.md."
 DATA, BASE = "@@data@@", "@@base@@"
+MARK = "@@"  # a text without it holds none of the marks
 _RUN_MARK = re.compile(r"@@run:(\d+)(:padded)?@@")
 _RUN_PATH = re.compile(r"\bruns/(\d{6})\b")
 _RUN_NAMED = re.compile(r"\brun (\d+)(?=, seed |$)")
