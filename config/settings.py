@@ -17,7 +17,7 @@ TRUSTED_PROXIES   addresses or networks of the proxies whose X-Forwarded-For is 
 HOST              where the pages are served (default: this machine alone)
 DEBUG             0: errors are told in the log alone, and static files are collected (default: 1 on this machine alone,
                   and 0 where HOST lets others in; there it cannot be 1)
-SITE_URL          how people reach this site, for links in e-mails (default: http://127.0.0.1:8000)
+SITE_URL          how people reach this site, for links in invitations and e-mails (default: http://127.0.0.1 at PORT)
 HTTPS             1: by https alone, with cookies that go no other way (default: 1 when SITE_URL begins with https://)
 CSRF_TRUSTED_ORIGINS  comma-separated, where a proxy changes the host (default: none)
 ASSAY_SIGN_UP     1: anybody may make an account (default: only with an invitation, or to join an open project)
@@ -293,7 +293,7 @@ REST_FRAMEWORK = {
 SECURE_CONTENT_TYPE_NOSNIFF = True
 X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
-SITE_URL = os.environ.get("SITE_URL", "http://127.0.0.1:8000").rstrip("/")
+SITE_URL = os.environ.get("SITE_URL", f"http://127.0.0.1:{os.environ.get('PORT', '8000')}").rstrip("/")
 if os.environ.get("HTTPS", "1" if SITE_URL.startswith("https://") else "0") == "1":
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = True
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")

@@ -85,6 +85,13 @@ class Project(models.Model):
     def guideline(self) -> Guideline | None:
         return self.guidelines.order_by("-version").first()
 
+    @property
+    def asked_kinds(self) -> list[str]:
+        """Return the kinds of items that annotators are asked for, as assignments name them."""
+        asked = {"rate": self.asks_ratings, "compare": self.asks_comparisons}
+        asked |= {"rank": self.asks_rankings, "write": self.asks_answers}
+        return [kind for kind, is_asked in asked.items() if is_asked]
+
     def lock(self) -> None:
         """Let one transaction at a time go on here: counting places and handing out must not be torn apart.
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
+from typing import Any
 
+from django.db.models import QuerySet
 from django.urls import reverse
 
 from annotate.core.hooks import Hook
 from annotate.core.permissions import Person
 from annotate.models import Comparison, Completion, Project, Prompt, Split, User
+from annotate.models.prompts import ARENA
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,9 @@ def next_step(project: Project, user: Person, rights: Set[str], steps: Sequence[
     if project.contestants.filter(left_at=None, model__retired_at=None).count() < 2:
         words = "The arena opens when two models compete; until then there is nothing to vote on."
         return _step(project, words, "", "project")
+    if not project.prompts.filter(side=Split.EVAL, out_since=None).exclude(source=ARENA).exists():
+        words = "Ask a question, read two answers without names, and choose the better one: no account is needed."
+        return _step(project, words, "Ask a question in the arena", "arena")
     words = "Draw a question, read two answers without names, and choose the better one: no account is needed."
     return _step(project, words, "Draw a question in the arena", "arena")
 
@@ -89,6 +95,8 @@ def _first_missing(project: Project, steps: Sequence[Step]) -> NextStep:
     path = getattr(project, "first_model", None)  # of evaluation, which leads through five steps of its own
     if path is not None and (path.training_run is None or path.training_run.output_model is None):
         words = "Five steps lead from your model to its first trained child."
+        if _training_runs(project).exists():
+            words = "A further round of the five steps is open."
         return _step(project, words, "Continue with the next step", "first-model")
     for step in steps:
         if not step.is_done:
@@ -99,8 +107,8 @@ def _first_missing(project: Project, steps: Sequence[Step]) -> NextStep:
 
 
 def _model_step(facts: _Facts) -> Step:
-    words = "No model answers here yet. Import a model, or enter one in the arena."
-    return _step_of(facts.project, "Add a model", words, ("Models", "models"), is_done=facts.has_models)
+    words = "No model answers here yet. Add one, or enter one of the registry in the arena."
+    return _step_of(facts.project, "Add a model", words, ("Add a model", "new-model"), is_done=facts.has_models)
 
 
 def _answer_steps(facts: _Facts) -> Iterator[Step]:
@@ -156,7 +164,7 @@ def _learning_steps(project: Project) -> Iterator[Step]:
         "Train a model",
         "A dataset is frozen, but no run has trained a model on it yet.",
         ("Start a run", "choose-kind"),
-        is_done=project.runs.filter(output_model__isnull=False).exists(),  # type: ignore[attr-defined]
+        is_done=_training_runs(project).exists(),
     )
     yield _step_of(
         project,
@@ -172,12 +180,14 @@ def _to_judge(project: Project, user: User) -> NextStep:
         words = "There is nothing to annotate yet. Answers appear when a model has written them."
         return _step(project, words, "Vote in the arena meanwhile", "arena")
     if not project.assignments.filter(user=user, state="submitted").exists():
-        words = (
-            "Read the guidelines, then annotate one answer at a time: each takes about half a minute, and U takes it "
-            "back."
-        )
+        words = "Read the guidelines, then annotate one item at a time: each takes half a minute, and you can undo it."
         return _step(project, words, "Annotate the first one", "annotate")
     return _step(project, "Continue where you stopped.", "Annotate the next one", "annotate")
+
+
+def _training_runs(project: Project) -> QuerySet[Any]:
+    """Return the project's runs that have made a model."""
+    return project.runs.filter(output_model__isnull=False)  # type: ignore[attr-defined,no-any-return]
 
 
 def _step(project: Project, words: str, link: str, page: str) -> NextStep:

@@ -41,6 +41,7 @@ class Step:
     dataset: Dataset | None = None
     votes: list[Votes] = field(default_factory=list)
     reward: Step | None = None
+    is_hidden: bool = False  # a run made it, of a project that the reader may not read
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def _step(
     runs = Run.objects.select_related("dataset", "reward_model", "project")
     run = runs.filter(output_model=model, project__in=readable).first()
     if run is None:
-        return Step(model, board, standing_of.get(model.pk))
+        return Step(model, board, standing_of.get(model.pk), is_hidden=getattr(model, "made_by", None) is not None)
     rewarding = run.reward_model if run.reward_model_id != model.pk else None
     return Step(
         model,

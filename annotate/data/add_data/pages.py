@@ -202,5 +202,12 @@ def _wish(query: QueryDict, draft: drafts.Draft) -> Wish:
 
 
 def _kinds(seen: Preview) -> list[tuple[str, int]]:
-    """Return (kind in words, how many) of what the first rows become."""
-    return [(kind if n == 1 or kind.endswith("s") else f"{kind}s", n) for kind, n in seen.file.kinds.most_common()]
+    """Return (kind in words, how many) of what the first rows become. A row of answers is one prompt with two or more
+    of them."""
+    return [(_kind_words(kind, n), n) for kind, n in seen.file.kinds.most_common()]
+
+
+def _kind_words(kind: str, n: int) -> str:
+    if kind == "answers":
+        return "prompt with answers" if n == 1 else "prompts with answers"
+    return kind if n == 1 or kind.endswith("s") else f"{kind}s"

@@ -111,7 +111,7 @@ def _trl() -> list[Format]:
                 trl.fits("prompt", absent=("completion", "chosen"), conversational=chat), NewPrompt,
             ),
             _by_row(
-                f"trl-language-modeling{suffix}", f"Texts to learn from, {words} (TRL language modeling)",
+                f"trl-language-modeling{suffix}", f"One text a row, {words} (TRL language modeling)",
                 trl.read_language_modeling, trl.language_modeling(conversational=chat),
                 trl.fits("messages" if chat else "text", conversational=chat), NewDemonstration, NewPrompt,
             ),

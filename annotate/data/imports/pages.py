@@ -14,12 +14,15 @@ from django.utils import timezone
 
 from annotate.core.errors import Refused
 from annotate.core.page_access import MemberRequest, in_project, refused_page
+from annotate.core.permissions import Person, held_rights
+from annotate.data import formats
 from annotate.data.imports import options
 from annotate.data.imports.actions import cancel_import, go_on, preview
 from annotate.data.imports.engine import MOST_NAMED
 from annotate.data.imports.kept_files import KEPT_DAYS
 from annotate.data.imports.present import shown
-from annotate.models import Import, Project
+from annotate.models import Completion, Import, Project, Split
+from annotate.projects.next_step import checklist, next_step
 from common.texts import spreadsheet_cell
 
 _SHOWN, _LINES_SHOWN = 50, 6
@@ -41,13 +44,24 @@ def imports(request: MemberRequest, project: Project) -> HttpResponse:
 @in_project(get="research")
 def one_import(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
     import_ = get_object_or_404(Import.objects.select_related("created_by"), project=project, pk=pk)
-    context = _progress(import_) | {"project": project, "import": import_}
+    context = _progress(import_) | {"project": project, "import": import_, **_what_follows(import_, request.user)}
     if request.htmx and not request.htmx.boosted:
         answer = render(request, "annotate/data/import.html#progress", context)
         if context["bad"] and not context["under_way"]:
             answer["HX-Refresh"] = "true"  # it has just ended, and what was not usable stands elsewhere
         return answer
     return render(request, "annotate/data/import.html", context | _beginning(import_))
+
+
+def _what_follows(import_: Import, user: Person) -> dict[str, Any]:
+    """Return what the page of an import that is done leads to: answers to annotate, or the project's next step."""
+    if import_.state != Import.State.DONE:
+        return {}
+    project = import_.project
+    has_answers = Completion.objects.filter(prompt__project=project, prompt__side=Split.TRAIN).exists()
+    rights = held_rights(user, project)
+    steps = checklist(project, is_manager="manage" in rights)
+    return {"has_answers": has_answers, "next": next_step(project, user, rights, steps)}
 
 
 @in_project(post="research")
@@ -118,7 +132,9 @@ def _reasons(import_: Import) -> list[tuple[str, int, list[int]]]:
 
 
 def _beginning(import_: Import) -> dict[str, Any]:
+    known = {**formats.FORMATS, **formats.INCOMING}.get(import_.format)
     return {
+        "format_title": known.title if known else import_.format,
         "columns_read": options.columns_read(import_).items(),
         "is_table": not any("." in column for column in options.columns_read(import_)),
         "unused_columns": options.unused_columns(import_),

@@ -133,9 +133,7 @@ def coming_next(project: Project, limit: int = 10) -> list[Coming]:
         queue.take_in(project, choosing.reserved_in(choosing.urgent_pairs(project)))
     rows = _in_queue(ItemPriority.objects.filter(project=project, is_open=True)).order_by("-uncertainty")[:limit]
     coming = [Coming(row.kind, row.prompt_id, row.item, row.why) for row in rows]
-    is_asked = {RATE: project.asks_ratings, COMPARE: project.asks_comparisons}
-    is_asked |= {"rank": project.asks_rankings, "write": project.asks_answers}
-    for kind in (kind for kind, is_wanted in is_asked.items() if is_wanted):
+    for kind in project.asked_kinds:
         entries = QueueEntry.objects.filter(project=project, kind=kind, level__lt=project.overlap)
         for entry in entries.order_by("level", "lot")[: max(1, limit // 4)]:
             times = int(entry.level)

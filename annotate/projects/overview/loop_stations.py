@@ -26,17 +26,14 @@ def stations(project: Project, rights: Set[str]) -> Iterator[Station]:
     yield _prompts(project, _at(prompts, project))
     yield _completions(project, _at(prompts, project))
     yield _annotations(project)
-    datasets = project.datasets.exclude(kind="prompts")
-    newest = datasets.order_by("-id").first()
-    yield Station(
-        "datasets", "Datasets", datasets.count(), newest.name if newest else "none frozen", _at("datasets", project)
-    )
+    yield _datasets(project)
     yield _models(project)
 
 
 def waiting(project: Project) -> Alert | None:
     """Return how many prompts have room for another annotation by a person."""
-    left = QueueEntry.objects.filter(project=project, level__lt=project.overlap).values("prompt").distinct().count()
+    entries = QueueEntry.objects.filter(project=project, kind__in=project.asked_kinds, level__lt=project.overlap)
+    left = entries.values("prompt").distinct().count()
     if not left:
         return None
     words = f"{left:,} prompt{' waits' if left == 1 else 's wait'} for annotation."
@@ -74,6 +71,14 @@ def _annotations(project: Project) -> Station:
     if simulated and not people_all:
         people_all, line = simulated, "all simulated"
     return Station("annotations", "Annotations", people_all, line, _at("votes", project), "live" if today else "")
+
+
+def _datasets(project: Project) -> Station:
+    """Count what models learn from. Frozen prompts are named where there is nothing else, and counted nowhere."""
+    frozen = project.datasets.exclude(kind="prompts")
+    newest, of_prompts = frozen.order_by("-id").first(), project.datasets.filter(kind="prompts").count()
+    line = newest.name if newest else f"only {of_prompts:,} of prompts" if of_prompts else "none frozen"
+    return Station("datasets", "Datasets", frozen.count(), line, _at("datasets", project))
 
 
 def _models(project: Project) -> Station:

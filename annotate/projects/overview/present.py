@@ -15,15 +15,16 @@ from annotate.projects.overview.recent_activity import MOST_EVENTS, annotations_
 
 def overview(project: Project, user: Person, rights: Set[str]) -> dict[str, Any]:
     """Return the page's context for a reader of these rights. What fails, who changed what and the checklist are for
-    those who research."""
+    those who research; who annotates alone is led to no page of theirs."""
     parts = [of_project(project) for of_project in OVERVIEW.values()]
     researches, manages = "research" in rights, "manage" in rights
     steps = checklist(project, is_manager=manages) if researches else []
     found = {
         each.name: each for each in (*stations(project, rights), *(one for part in parts for one in part.stations))
     }
+    annotates_only = "judge" in rights and "review" not in rights
     return {
-        "loop": [found[name] for name in LOOP if name in found],
+        "loop": [] if annotates_only else [found[name] for name in LOOP if name in found],
         "next": next_step(project, user, rights, steps),
         "steps": steps,
         "alerts": _alerts(project, parts, rights) if researches else [],

@@ -55,6 +55,14 @@ document.addEventListener("htmx:oobAfterSwap", () => {
   if (leaving && document.activeElement === document.body) document.getElementById("battle")?.focus({ preventScroll: true });
   leaving = false;
 });
+// The tab that was chosen stays: while a swap brings the tabs in anew, two groups of one name unset each other.
+let tab = "tab-a";
+document.addEventListener("change", (event) => { if (event.target.matches(".tabs input")) tab = event.target.id; });
+document.addEventListener("htmx:afterSettle", () => {
+  const chosen = document.getElementById(tab);
+  if (chosen && !document.querySelector(".tabs :checked")) chosen.checked = true;
+});
+
 document.addEventListener("htmx:afterSwap", (event) => {
   if (event.detail.target.id !== "battle") return;
   const battle = document.getElementById("battle");

@@ -323,6 +323,11 @@ def test_on_a_phone_one_answer_at_a_time_is_shown_by_its_letter(arena, held, pho
     phone.get_by_role("radio", name="A").tap()
     expect(a).to_be_visible()
     expect(b).not_to_be_visible()
+    phone.get_by_role("radio", name="B").tap()
+    phone.get_by_role("button", name="B is better").tap()
+    expect(phone.locator(".outcome")).to_contain_text("Your vote: B is better.")
+    expect(phone.get_by_role("radio", name="B")).to_be_checked()  # the reveal brings the tabs in anew
+    expect(a).not_to_be_visible()
 
 
 def test_code_is_copied_by_its_button_and_by_hand_where_that_is_forbidden(arena, held, visitor):

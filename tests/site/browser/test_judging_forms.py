@@ -299,7 +299,10 @@ def test_writing_by_touch(site, forms, phone):
 
 def test_skipping_and_flagging_by_touch(site, forms, phone):
     open_form(phone, site, "rate", "toni")
+    phone.set_viewport_size({"width": 390, "height": 620})
     phone.locator(".flag-item > summary").tap()
+    expect(phone.get_by_text("Tell the reviewers that something is wrong")).to_be_in_viewport(ratio=1)
+    phone.set_viewport_size({"width": 390, "height": 844})
     phone.locator("#flag-form").get_by_role("button", name="Off topic").tap()
     expect(phone.get_by_text("The reviewers will see it")).to_be_visible()
     phone.locator(".skip-item > summary").tap()

@@ -73,6 +73,19 @@ def test_on_a_phone_the_menu_says_where_one_is_and_opens(site, sign_in):
     expect(page).to_have_url(re.compile("/models/$"))
 
 
+def test_on_a_phone_each_person_has_all_buttons_in_view(site, sign_in, axe):
+    page = sign_in("rita")
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(site.page("people/"))
+    members = page.get_by_role("region", name="Members")
+    members.get_by_text("Remove").first.click()
+    for button in members.get_by_role("button", name=re.compile("Save|Remove")).all():
+        box = button.bounding_box()
+        assert box["x"] + box["width"] <= 390
+    assert members.evaluate("one => one.scrollWidth <= one.clientWidth"), "nothing scrolls sideways"
+    axe(page)
+
+
 def test_the_bar_shows_the_groups_where_there_is_room(site, sign_in):
     page = sign_in("rita")
     page.set_viewport_size({"width": 390, "height": 844})

@@ -213,6 +213,9 @@ def test_the_goal_and_the_progress_are_shown(client, project, user):
     make_assignment(user, make_completion(make_prompt(project)), state="submitted", closed_at=timezone.now())
     yesterday = timezone.now() - timedelta(days=1)
     make_assignment(user, make_completion(make_prompt(project)), state="submitted", closed_at=yesterday)
+    nothing_left = client.get(address(project)).content.decode()
+    assert "1 done today" in nothing_left and "to go" not in nothing_left, "nobody can go on without an item"
+    make_completion(make_prompt(project))
     assert "1 done today, 59 to go" in client.get(address(project)).content.decode()
 
 
@@ -427,7 +430,8 @@ def test_a_forged_form_is_refused(project, user):
 
 def test_an_empty_project_says_what_to_do_next(client, project, user):
     html = client.get(address(project)).content.decode()
-    assert "nothing to annotate yet" in html and reverse("runs", args=[project.slug]) in html
+    project_page = reverse("project", args=[project.slug])
+    assert "nothing to annotate yet" in html and f'<a href="{project_page}">See the next step' in html
 
 
 def test_when_the_rest_is_in_other_hands_the_page_says_so(client, project, user):

@@ -473,3 +473,18 @@ def test_what_stands_open_to_the_world_is_checked_before_it_does(tmp_path, given
     check = [sys.executable, "manage.py", "check", "--deploy"]
     done = subprocess.run(check, cwd=ROOT, env=settings, capture_output=True, text=True)
     assert told in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("environment", "address"),
+    [
+        ({}, "http://127.0.0.1:8000"),
+        ({"PORT": "8010"}, "http://127.0.0.1:8010"),
+        ({"PORT": "8010", "SITE_URL": "https://a.org/"}, "https://a.org"),
+    ],
+)
+def test_links_of_invitations_lead_to_the_port_that_is_served(tmp_path, environment, address):
+    variables = {"ASSAY_DATA": str(tmp_path), "PATH": os.environ["PATH"], **environment}
+    ask = [sys.executable, "-c", "from config import settings; print(settings.SITE_URL)"]
+    assert subprocess.check_output(ask, cwd=ROOT, env=variables, text=True).strip() == address

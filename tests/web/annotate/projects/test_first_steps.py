@@ -6,12 +6,13 @@ import re
 from pathlib import Path
 
 import pytest
+from django.contrib.auth.models import AnonymousUser
 from django.urls import reverse
 
 from annotate.core.permissions import held_rights
 from annotate.models import Completion, Project
 from annotate.projects.overview.present import overview
-from tests.support.factories import make_guideline, make_project, make_prompt, make_user
+from tests.support.factories import make_contestant, make_guideline, make_project, make_prompt, make_user
 
 TEMPLATES = Path(__file__).resolve().parents[4] / "templates"
 
@@ -56,6 +57,26 @@ def test_who_brought_answers_is_led_to_people_before_models():
     assert next_step(project, manager).address == reverse("people", args=[project.slug])
     make_user(project)
     assert next_step(project, manager).address == reverse("annotate", args=[project.slug])
+
+
+@pytest.mark.django_db
+def test_prompts_without_answers_lead_to_the_page_that_adds_a_model():
+    project = make_project()
+    make_prompt(project)
+    step = next_step(project, make_user(project, role="researcher"))
+    assert (step.link, step.address) == ("Add a model", reverse("new-model", args=[project.slug]))
+
+
+@pytest.mark.django_db
+def test_a_visitor_is_asked_to_draw_only_where_there_is_a_question(client):
+    project = make_project()
+    make_contestant(project), make_contestant(project)
+    arena = reverse("arena", args=[project.slug])
+    assert next_step(project, AnonymousUser()).link == "Ask a question in the arena"
+    assert "or draw one" not in client.get(arena).content.decode()
+    make_prompt(project, side="eval")
+    assert next_step(project, AnonymousUser()).link == "Draw a question in the arena"
+    assert "or draw one" in client.get(arena).content.decode()
 
 
 @pytest.mark.django_db

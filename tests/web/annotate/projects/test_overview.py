@@ -73,6 +73,22 @@ def test_the_stations_count_what_there_is(client, project):
     assert stations["annotations"].count == 1
 
 
+def test_frozen_prompts_are_named_where_nothing_else_is_frozen(client, project):
+    assert loop(client, project)["datasets"].line == "none frozen"
+    Dataset.objects.create(project=project, kind="prompts", name="prompts", side="train", content_hash="y")
+    datasets = loop(client, project)["datasets"]
+    assert (datasets.count, datasets.line) == (0, "only 1 of prompts")
+
+
+def test_only_prompts_of_kinds_that_are_asked_for_wait_for_annotation(client, project):
+    sign_in(client, project, "researcher")
+    QueueEntry.objects.create(project=project, prompt=make_prompt(project), kind="write", items=1, lot=0.5)
+    assert context(client, project)["alerts"] == [], "nobody is asked to write answers here"
+    project.asks_answers = True
+    project.save()
+    assert [alert.link for alert in context(client, project)["alerts"]] == ["Annotate"]
+
+
 def test_an_empty_split_is_marked(client, project):
     make_prompt(project)
     prompts = loop(client, project)["prompts"]
@@ -118,8 +134,10 @@ def test_the_checklist_ticks_what_is_done_and_leads_to_what_is_not(client, proje
 
 def test_annotators_and_visitors_are_given_no_checklist(client, project):
     assert context(client, project)["steps"] == []
+    assert context(client, project)["loop"], "a visitor of a public project sees what comes of votes"
     sign_in(client, project, "annotator")
-    assert context(client, project)["steps"] == [] and context(client, project)["events"] == []
+    shown = context(client, project)
+    assert shown["steps"] == [] and shown["events"] == [] and shown["loop"] == [], "no page of researchers"
 
 
 def test_recent_activity_has_runs_for_researchers_and_changes_for_managers(client, project):

@@ -304,7 +304,7 @@ def test_a_manager_is_led_along_the_loop_step_by_step(client):
 
     assert "no prompts" in told()
     prompt, ranking = make_prompt(project), make_prompt(project, side="eval")
-    assert "Import a model" in told()
+    assert "No model answers here yet" in told()
     model = make_contestant(project).model
     assert "train split" in told()
     answer = make_completion(prompt, model=model)
@@ -336,7 +336,7 @@ def test_an_annotator_and_a_visitor_are_told_what_they_can_do(client):
     assert "nothing to annotate yet" in client.get(address(project)).content.decode()
     make_pair(project)
     html = client.get(address(project)).content.decode()
-    assert "Read the guidelines" in html and "Import a model" not in html
+    assert "Read the guidelines" in html and "No model answers here yet" not in html
 
 
 def test_an_address_that_is_not_there_says_what_to_do(client):

@@ -199,6 +199,7 @@ class TestLineage:
         page = client.get(reverse("lineage", args=[base.pk])).content.decode()
         assert "no battles yet" in page
         assert "None yet: no run has used it as parent or reward model" in page
+        assert "registered as it is" in page and "a run that you may not see" not in page, "no run made it"
 
     def test_models_of_a_private_project_are_hidden(self, client, project, chain):
         project.is_public = False
