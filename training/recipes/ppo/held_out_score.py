@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from scipy.stats import t as student
+from scipy.special import stdtrit  # the quantile of Student's t; all of scipy.stats takes a second to import
 
 from training.recipes.ppo.rollouts import PPO
 from training.recipes.ppo.state import State
@@ -57,5 +57,5 @@ def gap_interval(trained: Mean, apart: Mean) -> tuple[float, float] | None:
     if not variance:
         return None
     parts = trained.variance**2 / max(trained.count - 1, 1) + apart.variance**2 / max(apart.count - 1, 1)
-    reach = float(student.ppf(0.975, variance**2 / parts)) * math.sqrt(variance)
+    reach = float(stdtrit(variance**2 / parts, 0.975)) * math.sqrt(variance)
     return difference - reach, difference + reach

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import torch
 from scipy.sparse.linalg import LinearOperator, cg
-from scipy.stats import norm
+from scipy.special import ndtri  # the quantile of the normal distribution; all of scipy.stats takes a second to import
 from torch import Tensor
 
 from training.core.run_directory import RunDirectory
@@ -120,7 +120,7 @@ def annotators(design: Design, observed: Observations, head: Head, ridge: float,
     errors = _standard_errors(design, o, head, ridge, priors)
     reads = 1 + cuts.reliability
     common = max(reads.median().item(), 0.1)
-    z_all = float(norm.ppf(1 - 0.025 / count))
+    z_all = float(ndtri(1 - 0.025 / count))
 
     def trait(value: float, error: float, usual: float, floor: float = -np.inf) -> Trait:
         apart = abs(value - usual) > z_all * error

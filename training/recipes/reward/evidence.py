@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from scipy.optimize import minimize
-from scipy.stats import t as student
+from scipy.special import stdtrit  # the quantile of Student's t; all of scipy.stats takes a second to import
 from torch import Tensor
 from torch.autograd.functional import hessian, jacobian
 
@@ -32,7 +32,7 @@ def slope(scores: Tensor, observed: Observations, prompts: Tensor) -> Estimate |
         return None
     with one_thread():
         value, error = _fit(scores.double() / spread, observed, number, count)
-    reach = float(student.ppf(0.975, count - 1)) * error
+    reach = float(stdtrit(count - 1, 0.975)) * error
     return Estimate(value / spread, (value - reach) / spread, (value + reach) / spread, len(observed), count)
 
 
