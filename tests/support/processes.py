@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # Of whoever runs the tests: it would lead a site's processes elsewhere, or hide what the event loop forbids them.
 FOREIGN = (
     *("DATABASE_URL", "REDIS_URL", "MODEL_SERVER_URL", "MODEL_SERVER_PORT", "HOST", "RUN_LAUNCHER", "RAY_ADDRESS"),
-    "DJANGO_ALLOW_ASYNC_UNSAFE",
+    *("DJANGO_ALLOW_ASYNC_UNSAFE", "ASSAY_STORAGE"),
 )
 
 

@@ -13,6 +13,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[3]
 LOCK = ROOT / "requirements.lock"
 WEB, ALL, DEV = "requirements-web.txt", "requirements.txt", "requirements-dev.txt"
+STORAGE = "requirements-storage.txt"
 
 
 def lines(path: Path) -> list[str]:
@@ -28,8 +29,8 @@ def included(name: str) -> list[str]:
 
 
 def wanted() -> list[Requirement]:
-    """Return what the three files of requirements ask for."""
-    return [Requirement(line) for name in (WEB, ALL, DEV) for line in lines(ROOT / name)]
+    """Return what the files of requirements ask for."""
+    return [Requirement(line) for name in (WEB, ALL, STORAGE, DEV) for line in lines(ROOT / name)]
 
 
 def installed_with(name: str) -> set[str]:
@@ -49,7 +50,7 @@ def installed_with(name: str) -> set[str]:
 
 
 def test_each_file_includes_the_smaller_one_and_asks_for_nothing_twice():
-    assert (included(WEB), included(ALL), included(DEV)) == ([], [WEB], [ALL])
+    assert (included(WEB), included(ALL), included(STORAGE), included(DEV)) == ([], [WEB], [], [ALL, STORAGE])
     names = [canonicalize_name(requirement.name) for requirement in wanted()]
     assert len(names) == len(set(names))
 
@@ -62,7 +63,7 @@ def test_a_web_host_gets_no_package_that_trains():
 
 
 def test_a_line_says_what_each_package_is_for():
-    for name in (WEB, ALL):
+    for name in (WEB, ALL, STORAGE):
         text = (ROOT / name).read_text(encoding="utf-8").splitlines()
         assert not [line for line in text if line[:1].isalpha() and " # " not in line]
 

@@ -1,0 +1,86 @@
+"""The same against a real S3 server, by s3fs: put, fetch, refuse what was truncated, and wait while it is gone."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from common.artefacts.artefact_store import ArtefactStore
+from common.artefacts.file_systems import FileSystem
+from common.artefacts.storage_problems import Damaged, Unreachable
+from tests.support.s3_server import BUCKET, s3_server
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def server():
+    with s3_server() as server, pytest.MonkeyPatch.context() as environment:
+        for name, value in server.variables.items():
+            environment.setenv(name, value)
+        yield server
+
+
+def store(server, **options) -> ArtefactStore:
+    return ArtefactStore(FileSystem(f"s3://{BUCKET}/site", skip_instance_cache=True, **options))
+
+
+def test_what_is_put_comes_back_and_a_truncated_object_is_refused(server, tmp_path):
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "weights.bin").write_bytes(bytes(range(256)) * 240_000)  # 61 MB: more than one part of an upload
+    (model / "config.json").write_text("{}")
+    (model / "empty").touch()
+    entry = store(server).put("models/a", model).entry("weights.bin")
+    store(server).fetch("models/a", tmp_path / "there" / "model")
+    for path in model.iterdir():
+        assert (tmp_path / "there" / "model" / path.name).read_bytes() == path.read_bytes()
+    assert store(server).names("models") == ["models/a"] and store(server).verify("models/a").size == 61_440_002
+    store(server).files.write(entry.blob, lambda: iter([b"\0" * 100]))
+    with pytest.raises(Damaged, match=r"weights.bin has 100 bytes where 61,440,000 were stored"):
+        store(server).fetch("models/a", tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+    store(server).put("models/a", model)
+    store(server).verify("models/a")
+
+
+def test_an_upload_that_is_cut_off_leaves_nothing(server):
+    def half():
+        yield b"x" * 60_000_000  # a part is on its way
+        raise KeyboardInterrupt
+
+    files = store(server).files
+    with pytest.raises(KeyboardInterrupt):
+        files.write("blobs/aa/half", half)
+    assert files.size_of("blobs/aa/half") is None
+
+
+def test_a_storage_that_is_gone_is_waited_for_and_then_told(server, tmp_path):
+    (tmp_path / "file").write_bytes(b"x" * 1000)
+    patient = store(server, patience=120)
+    patient.put("imports/x", tmp_path / "file")
+    server.kill()
+    with pytest.raises(Unreachable, match=f"s3://{BUCKET}/site does not answer"):
+        store(server, patience=0).manifest("imports/x")
+    results: list[object] = []
+    waiting = threading.Thread(target=lambda: results.append(patient.put("imports/x", tmp_path / "file")))
+    began = time.monotonic()
+    waiting.start()
+    server.start()
+    waiting.join(120)
+    assert results, f"not stored {time.monotonic() - began:.0f} s after it was gone"
+    store(server).fetch("imports/x", tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == b"x" * 1000
+
+
+def test_a_bucket_that_is_not_there_and_no_credentials_are_told(server, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(Unreachable, match="bucket"):
+        ArtefactStore(FileSystem("s3://elsewhere/x", skip_instance_cache=True)).put("imports/x", tmp_path / "file")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(Unreachable, match="credentials"):
+        store(server).put("imports/x", tmp_path / "file")
