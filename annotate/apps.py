@@ -7,14 +7,17 @@ class AnnotateConfig(AppConfig):
 
     def ready(self) -> None:
         from allauth.account.signals import user_logged_in
+        from django.core.checks import register
 
         from annotate.cleanup import periodic_tasks
+        from annotate.core.artefacts.storage_checks import check_storage
         from annotate.core.periodic_tasks import PERIODIC_TASKS
         from annotate.labelling import queue_upkeep
         from annotate.labelling.actions import ON_SUBMIT
         from annotate.labelling.adjudication import actions as adjudication
         from annotate.projects.accounts import adapter as accounts
 
+        register(check_storage)
         for chore in (*periodic_tasks(), *queue_upkeep.periodic_tasks()):
             PERIODIC_TASKS.register(chore)
         ON_SUBMIT.register(adjudication.note_decision)

@@ -1,6 +1,8 @@
 """Settings of Assay: one file, few of them, each from an environment variable with a default for one machine.
 
 ASSAY_DATA        where models, runs and datasets lie (default: data/ beside manage.py)
+ASSAY_STORAGE     what hosts without a shared file system share: a folder that is there, or s3://bucket/prefix with
+                  AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, … as for any S3 client (default: none; docs/guides/cluster.md)
 DATABASE_URL      postgres://… for many machines (default: SQLite in ASSAY_DATA)
 ASSAY_SLOW_WRITE_MS  a transaction that keeps SQLite's write lock for longer is logged with its address (default: 100;
                   0: none)
@@ -328,6 +330,8 @@ PRIVATE_WEBHOOKS = private_webhooks(os.environ)
 RUNS_DIR = DATA_DIR / "runs"
 MODELS_DIR = DATA_DIR / "models"
 DATASETS_DIR = DATA_DIR / "datasets"
+_storage = os.environ.get("ASSAY_STORAGE", "").rstrip("/")
+STORAGE = _storage if "://" in _storage or not _storage else str(Path(_storage).resolve())
 CORPUS_FOLDERS = [Path(part) for part in os.environ.get("ASSAY_CORPUS_FOLDERS", "").split(os.pathsep) if part]
 RUN_LAUNCHER = os.environ.get("RUN_LAUNCHER") or f"training.runs.launchers.{'ray' if RAY_ADDRESS else 'local'}"
 RUN_LEASE_SECONDS = float(os.environ.get("RUN_LEASE_SECONDS", "30"))

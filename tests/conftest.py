@@ -112,7 +112,7 @@ def is_for_the_minute(item: pytest.Item, subject: str) -> bool:
 def data_folder(settings, tmp_path: Path) -> Path:
     """ASSAY_DATA of this test alone."""
     folder = tmp_path / "assay-data"
-    settings.DATA_DIR = folder
+    settings.DATA_DIR, settings.STORAGE = folder, ""
     settings.PRIVATE_ENDPOINTS = ("127.0.0.1", "localhost")  # where the tests' own model servers are
     settings.RUNS_DIR, settings.MODELS_DIR, settings.DATASETS_DIR = (
         folder / "runs",

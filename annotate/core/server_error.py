@@ -9,18 +9,23 @@ from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import get_token
 from django.template.loader import render_to_string
 
+from common.artefacts.storage_problems import StorageProblem
+
 RETRY_SECONDS = 5
 _SECRET = ("password", "secret", "token", "key", "code")  # parts of names of fields that are not written into a page
 _NOT_KEPT = "csrfmiddlewaretoken"
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Return 503 when the database did not answer in time, else 500. Called while the error is being handled.
+    """Return 503 when the database or the storage did not answer in time, else 500. Called while the error is being
+    handled.
 
     A form that was sent is kept in the 503 page and sent again with one click, unless it held a file or a secret.
     """
-    if isinstance(sys.exc_info()[1], OperationalError):
-        page = render_to_string("503.html", _form(request))
+    error = sys.exc_info()[1]
+    if isinstance(error, OperationalError | StorageProblem):
+        problem = {"storage": str(error)} if isinstance(error, StorageProblem) else {}
+        page = render_to_string("503.html", _form(request) | problem)
         return HttpResponse(page, status=503, headers={"Retry-After": str(RETRY_SECONDS)})
     return HttpResponse(render_to_string("500.html"), status=500)
 

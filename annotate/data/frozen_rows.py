@@ -13,6 +13,8 @@ from typing import Any
 
 from django.conf import settings
 
+from annotate.core.artefacts import local_copies
+
 Row = dict[str, Any]
 
 
@@ -31,6 +33,7 @@ def write(files: dict[str, list[Row]], *, kind: str, side: str) -> str:
     name = content_hash(files, kind=kind, side=side)
     final = settings.DATASETS_DIR / name
     if final.exists():
+        local_copies.keep(final)
         return name
     partial = settings.DATASETS_DIR / f".{name}.{uuid.uuid4().hex}.partial"
     partial.mkdir(parents=True)
@@ -44,6 +47,7 @@ def write(files: dict[str, list[Row]], *, kind: str, side: str) -> str:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     _sync_folder(settings.DATASETS_DIR)
+    local_copies.keep(settings.DATASETS_DIR / name)
     return name
 
 
@@ -65,6 +69,7 @@ def write_streamed(files: dict[str, Iterable[Row]], *, kind: str, side: str) -> 
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     _sync_folder(settings.DATASETS_DIR)
+    local_copies.keep(settings.DATASETS_DIR / name)
     return name
 
 

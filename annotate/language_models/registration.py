@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 
+from annotate.core.artefacts import local_copies
 from annotate.core.errors import Refused
 from annotate.core.network import outbound
 from annotate.core.network.public_addresses import place
@@ -38,7 +39,7 @@ def check(
         errors["stage"] = "Use at most 24 characters, such as base, SFT or PPO."
     if not folder and not endpoint:
         errors["folder"] = "Enter a folder with weights, an endpoint, or both."
-    if folder and not (settings.DATA_DIR / folder).is_dir():
+    if folder and not local_copies.is_available(settings.DATA_DIR / folder):
         errors["folder"] = f"There is no folder {folder} below ASSAY_DATA; import the model first."
     errors |= endpoint_errors(endpoint, served_name, key) | chosen_settings.errors()
     if errors:

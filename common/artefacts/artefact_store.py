@@ -108,7 +108,8 @@ class ArtefactStore:
         partial = into.with_name(f".{into.name}.{uuid.uuid4().hex}.partial")
         try:
             for entry in entries:
-                self.fetch_file(name, entry, partial / entry.path if entry.path else partial)
+                place = entry.path[len(folder) + 1 :] if folder else entry.path
+                self.fetch_file(name, entry, partial / place if place else partial)
             _put_in_place(partial, into)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
@@ -135,6 +136,17 @@ class ArtefactStore:
         for entry in manifest.entries:
             self._check(name, entry, lambda blocks: _copy(blocks, None))
         return manifest
+
+    def drop(self, name: str, is_dropped: Callable[[str], bool]) -> None:
+        """Take files out of an artefact that nobody writes to any more, and whatever else its own pool holds."""
+        before = self.manifest(name)
+        manifest = Manifest(name, tuple(entry for entry in before.entries if not is_dropped(entry.path)))
+        if manifest != before:
+            self.files.write(_manifest(name), lambda: iter([manifest.to_bytes()]))
+        named = {entry.blob for entry in manifest.entries}
+        for blob in self.files.names(_own_pool(name)):
+            if blob not in named:
+                self.files.delete(blob)
 
     def delete(self, name: str) -> None:
         """Delete an artefact and the files of its own pool. Blobs stay: others may share them."""

@@ -39,7 +39,7 @@ class FileSystem:
         self._fs, self._root = _open(self.address, options)
         protocol = self._fs.protocol
         protocols = {protocol} if isinstance(protocol, str) else set(protocol)
-        self._renames, self._is_folder = bool(_RENAMING & protocols), bool(_FOLDERS & protocols)
+        self._renames, self.is_folder = bool(_RENAMING & protocols), bool(_FOLDERS & protocols)
 
     def size_of(self, name: str) -> int | None:
         """Return the bytes of an object; None where there is none."""
@@ -91,7 +91,7 @@ class FileSystem:
 
     def _check_root(self, error: Exception) -> None:
         """Raise Unreachable where the folder itself is not there: a network file system that is not mounted."""
-        if self._is_folder and not Path(self._root).is_dir():
+        if self.is_folder and not Path(self._root).is_dir():
             raise Unreachable(self.address, error) from error
 
     def _path(self, name: str) -> str:
@@ -114,7 +114,7 @@ class FileSystem:
             raise
 
     def _write_beside(self, path: str, blocks: Iterator[bytes]) -> None:
-        if self._is_folder and not Path(self._root).is_dir():
+        if self.is_folder and not Path(self._root).is_dir():
             raise FileNotFoundError(errno.ENOENT, "the folder is not there", self._root)
         self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
         partial = f"{path}.{uuid.uuid4().hex}.partial"
@@ -122,10 +122,10 @@ class FileSystem:
             with self._fs.open(partial, "wb") as file:
                 for block in blocks:
                     file.write(block)
-                if self._is_folder:
+                if self.is_folder:
                     file.flush()
                     os.fsync(file.f.fileno())
-            if self._is_folder:
+            if self.is_folder:
                 Path(partial).replace(path)
             else:
                 self._fs.mv(partial, path)

@@ -39,11 +39,10 @@ class Manifest:
         return sum(entry.size for entry in self.entries)
 
     def below(self, folder: str) -> tuple[Entry, ...]:
-        """Return the entries of a folder of the artefact, named from that folder on; all where `folder` is empty."""
+        """Return the entries of a folder of the artefact; all where `folder` is empty."""
         if not folder:
             return self.entries
-        inside = (entry for entry in self.entries if entry.path.startswith(f"{folder}/"))
-        return tuple(Entry(e.path[len(folder) + 1 :], e.size, e.sha256, e.pool) for e in inside)
+        return tuple(entry for entry in self.entries if entry.path.startswith(f"{folder}/"))
 
     def entry(self, path: str) -> Entry | None:
         return next((entry for entry in self.entries if entry.path == path), None)

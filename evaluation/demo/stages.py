@@ -9,6 +9,7 @@ from typing import Any
 from django.core.management import call_command
 from django.db.models import QuerySet
 
+from annotate.core.artefacts import local_copies
 from annotate.language_models.actions import enter_arena
 from annotate.models import AnnotatorKind, Comparison, Dataset, LanguageModel, Rating, Split
 from annotate.simulation import accounts, session
@@ -41,7 +42,7 @@ SUITE = f"suite {suite.NAME} {suite.VERSION}"  # as the recipe calls it
 def import_model(turn: Turn, report: Report) -> str:
     name = BUNDLED_NAME if turn.plan.model == "bundled" else f"{turn.project.slug} base"
     turn.base = LanguageModel.objects.filter(name=name).first()
-    if turn.base is None or turn.base.path is None or not turn.base.path.is_dir():
+    if turn.base is None or turn.base.path is None or not local_copies.is_available(turn.base.path):
         report(0, 0, "converting its weights", None)
         call_command("import_model", turn.plan.model, name=name, stdout=io.StringIO())
         turn.base = LanguageModel.objects.get(name=name)

@@ -6,6 +6,7 @@ from evaluation.demo.pipeline_runs import dataset, finished_run
 from evaluation.demo.plan import Report, Turn, TurnStopped
 from training.core import reward_trust
 from training.models import Run
+from training.storage import reward_evidence
 
 
 def finetune(turn: Turn, report: Report) -> str:
@@ -68,7 +69,7 @@ def _require_trusted_reward(turn: Turn, name: str) -> None:
     has_begun = Run.objects.filter(project=turn.project, kind="ppo", name=name).exists()
     if has_begun or turn.plan.ppo.get(reward_trust.OVERRULE) or turn.reward.path is None:
         return
-    evidence = reward_trust.of_folder(turn.reward.path)
+    evidence = reward_evidence.of_model(turn.reward)
     if evidence.refuses:
         maker = getattr(turn.reward, "made_by", None)
         page = turn.page(f"/runs/{maker.pk}/" if maker else f"/p/{turn.project.slug}/runs/")

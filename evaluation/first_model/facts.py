@@ -22,8 +22,8 @@ from evaluation.first_model.path_steps import Facts
 from evaluation.first_model.recipe_choice import Annotated, Choice, choose
 from evaluation.first_model.time_estimates import REFERENCE_TOKENS
 from evaluation.models import FirstModel
-from training.core import reward_trust
 from training.models import Run
+from training.storage import reward_evidence
 
 _RELATED = ("project", "model", "import_run__output_model", "prompts", "sampling_run", "reward_run__output_model")
 IN_HAND = (Import.State.QUEUED, Import.State.RUNNING)
@@ -131,7 +131,7 @@ def is_between_runs(path: FirstModel) -> bool:
 def is_reward_unproven(path: FirstModel) -> bool:
     """Return whether the path's reward model is here, and PPO refuses it unless somebody trusts it all the same."""
     model = path.reward_run.output_model if path.reward_run and path.training_run is None else None
-    return model is not None and model.path is not None and reward_trust.of_folder(model.path).refuses
+    return model is not None and model.path is not None and reward_evidence.of_model(model).refuses
 
 
 def _refused_at(path: FirstModel) -> int:

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from annotate.core.artefacts import local_copies
 from annotate.data.rows.task_families import TASKS
 from annotate.data.rows.task_items import FORMS
 from annotate.models import Dataset, LanguageModel, Project
@@ -134,7 +135,7 @@ def _parent_that_answers(model: LanguageModel) -> Errors:
             "parent": f"{model.name} has no parent that answers, so surprise cannot be measured; "
             "measure a model that has a parent."
         }
-    if parent.path is None or not parent.path.is_dir():
+    if parent.path is None or not local_copies.is_available(parent.path):
         return {
             "parent": f"The weights of {parent.name}, the parent of {model.name}, are not on this machine; import them."
         }

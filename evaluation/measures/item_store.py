@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from annotate.core.artefacts import local_copies
 from common import atomic_files
 from evaluation.metrics import definitions as families
 
@@ -74,13 +75,13 @@ class Choice:
 
 def index_of(folder: Path) -> Index | None:
     """Return the index of a run's items; None where the run left none. Raises Damaged where they cannot be read."""
-    file = folder / FILE
+    file = local_copies.bring_file(folder / FILE)
     if not file.exists():
         return None
     state = file.stat()
     stamp = f"{_VERSION} {state.st_size} {state.st_mtime_ns}"
     try:
-        return _read(folder / INDEX, stamp) or _build(file, stamp)
+        return _read(file.with_name(INDEX), stamp) or _build(file, stamp)
     except (ValueError, KeyError, TypeError) as error:
         raise Damaged(f"{file.name} of this run is damaged; queue the run again.") from error
 
@@ -104,7 +105,7 @@ def chosen(index: Index, choice: Choice) -> np.ndarray:
 def read(folder: Path, index: Index, indices: np.ndarray) -> list[Row]:
     """Return the items at these places."""
     rows = []
-    with (folder / FILE).open("rb") as file:
+    with local_copies.bring_file(folder / FILE).open("rb") as file:
         for item_index in indices:
             file.seek(int(index.offsets[item_index]))
             rows.append(json.loads(file.readline()))
@@ -112,7 +113,7 @@ def read(folder: Path, index: Index, indices: np.ndarray) -> list[Row]:
 
 
 def read_all(folder: Path) -> Iterator[Row]:
-    with (folder / FILE).open(encoding="utf-8") as lines:
+    with local_copies.bring_file(folder / FILE).open(encoding="utf-8") as lines:
         yield from (json.loads(line) for line in lines if line.strip())
 
 

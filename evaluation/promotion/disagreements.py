@@ -13,6 +13,7 @@ from pathlib import Path
 from django.db.models import Count, F, Q
 from django.db.models.functions import Greatest, Least
 
+from annotate.core.artefacts import local_copies
 from annotate.models import Comparison, Completion, Project, Rating, Split, Winner
 from evaluation.leaderboard.pairwise import POINTS
 from training.core.run_directory import Row
@@ -98,7 +99,7 @@ def with_a_run_that_asked(project: Project, side: str, judge: str) -> Iterator[D
 def with_reward_models(project: Project, side: str, judge: str) -> Iterator[Disagreement]:
     """Yield pairs that the latest accuracy run of each reward model has scored, as its items keep them."""
     for run in latest_accuracies(project):
-        pairs = scored_pairs(run.path / "items.jsonl")
+        pairs = scored_pairs(local_copies.bring_file(run.path / "items.jsonl"))
         prompts = {pair.prompt for pair in pairs}
         side_prompts = set(project.prompts.filter(pk__in=prompts, side=side).values_list("pk", flat=True))
         rows = Completion.objects.filter(prompt__in=side_prompts).values_list("prompt", "text", "pk")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
+from annotate.core.artefacts import local_copies
 from annotate.labelling.queue.priorities import Uncertain, of_probability
 from annotate.models import Completion, Project, Split
 from evaluation.promotion import disagreements
@@ -34,7 +35,7 @@ def of_reward_models(project: Project) -> Iterator[Uncertain]:
 def _of_run(project: Project, run: Run) -> Iterator[tuple[int, int, int, float]]:
     """Yield (prompt, smaller id, larger id, probability of the smaller) of pairs that stand in this project's train
     split."""
-    pairs = disagreements.scored_pairs(run.path / "items.jsonl")
+    pairs = disagreements.scored_pairs(local_copies.bring_file(run.path / "items.jsonl"))
     for start in range(0, len(pairs), _AT_ONCE):
         portion = pairs[start : start + _AT_ONCE]
         rows = Completion.objects.filter(

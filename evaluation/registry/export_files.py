@@ -9,6 +9,7 @@ from typing import Any
 from django.contrib.auth.models import AnonymousUser
 
 from annotate.core import audit
+from annotate.core.artefacts import local_copies
 from annotate.core.errors import Refused
 from annotate.core.permissions import projects_where
 from annotate.models import LanguageModel, User
@@ -58,6 +59,7 @@ def exported_file(run: Run, name: str) -> Path:
     is_plain = name == Path(name).name and path.parent == run.path / "export" and not path.is_symlink()
     if run.kind != "export" or name not in named or not is_plain:
         raise Refused(404, file="The run has no such file.")
+    path = local_copies.bring_file(path)
     if not path.is_file():
         raise Refused(410, file="The file is no longer on this machine; queue the export again with the same options.")
     return path

@@ -10,6 +10,7 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 
+from annotate.core.artefacts import local_copies
 from annotate.core.errors import Refused
 from annotate.core.events import announce_dataset
 from annotate.core.permissions import require
@@ -175,6 +176,7 @@ def _task_of(project: Project, dataset: Dataset) -> str:
         )
     if dataset.counts.get("task") not in TASKS:
         raise Refused(400, datasets=f"{dataset.name} has no task; upload it again with a task.")
+    local_copies.bring(dataset.path)
     if not dataset.path.is_dir():
         raise Refused(410, datasets=f"The files of {dataset.name} are missing on this machine; upload it again.")
     return dataset.counts["task"]

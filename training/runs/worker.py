@@ -11,7 +11,7 @@ import shutil
 import signal
 import threading
 import time
-from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from types import ModuleType
 
@@ -25,7 +25,6 @@ from training.models import Attempt, Run
 from training.runs.figures import progress
 from training.runs.human_review import reviews as human_review
 from training.runs.launchers import Busy, Lost, NotStarted, module_named
-from training.runs.launchers.host_memory import Watch
 from training.runs.ordering.machine_speed import IdleMeasurement
 from training.runs.present import run_estimates
 from training.runs.queue import (
@@ -34,37 +33,22 @@ from training.runs.queue import (
     cluster_launches,
     outputs,
     preparation,
+    run_transfers,
     supervision,
     worker_names,
 )
 from training.runs.queue.ingest import Reader
+from training.runs.queue.supervised_runs import End, Supervised
 from training.runs.queue.supervision import LeaseLost
 from training.runs.queue.worker_database import AWAY, bound_statements
 from training.runs.queue.worker_errors import describe_error
-from training.storage import pruning
+from training.storage import pruning, stored_runs
 
 log = logging.getLogger("assay.worker")
 
 _PATIENCE_SECONDS = 2.0
 _HEARING_SECONDS = 2.0
 _LATE = 0.7  # of a lease without renewal, after which the recipe is ended; the rest is for its grace
-
-
-@dataclass
-class Supervised:
-    """A run that this worker carries out."""
-
-    attempt: Attempt
-    run: Run
-    reader: Reader | None = None
-    handle: str = ""
-    memory: Watch = field(default_factory=Watch.begin)
-    renewed_at: float = field(default_factory=time.monotonic)
-    is_lost: bool = False
-    is_recorded: bool = False  # that it was launched, and from which checkpoint
-    ending: threading.Thread | None = None  # the watchdog's
-    heard_at: float = 0.0
-    phase: str = ""  # what its launcher said last
 
 
 class Worker:
@@ -149,6 +133,9 @@ class Worker:
     def _follow(self, one: Supervised) -> None:
         if one.is_lost:
             raise LeaseLost(f"The lease of {one.attempt} is gone.")
+        if one.end is not None:
+            self._conclude_when_stored(one, one.end)
+            return
         is_cancelled = Run.objects.filter(pk=one.run.pk, cancel_requested_at__isnull=False).exists()
         if not one.handle and is_cancelled:
             self._conclude(one, Ending.cancelled())
@@ -165,12 +152,13 @@ class Worker:
         one.phase = cluster_launches.note_words(self.launcher, one.attempt, one.handle, one.phase)
         if one.reader.ingest():
             announcements.announce(one.run.pk)
+        one.transfers.note_checkpoint(one.reader.directory)
         self._hear_people(one, is_last=exit_code is not None)
         self._note_usage(one, is_last=exit_code is not None)
         if exit_code is not None:
             ending = self._ending_of(one, exit_code)
             # Whoever cancels in the last moment of a run that ended well gets its result.
-            self._conclude(one, Ending.cancelled(exit_code) if is_cancelled and ending.state != SUCCEEDED else ending)
+            self._end(one, Ending.cancelled(exit_code) if is_cancelled and ending.state != SUCCEEDED else ending)
 
     def _ending_of(self, one: Supervised, exit_code: int) -> Ending:
         assert one.reader is not None
@@ -190,6 +178,8 @@ class Worker:
             cluster_launches.begin(self.launcher, one.attempt, lambda: run_estimates.memory_of(one.run))
             if one.attempt.number > 1:
                 self.launcher.end_leftovers(one.run.path)
+            if not self._are_inputs_here(one):
+                return
             directory = preparation.prepare(one.run)
             one.attempt.resumed_from_step = directory.kept_step()
             if one.is_lost:  # laying the directory took long, and the database was away meanwhile
@@ -215,17 +205,32 @@ class Worker:
         if one.handle:
             self.launcher.stop(one.handle)
 
-    def _conclude(self, one: Supervised, ending: Ending) -> None:
-        record = None
-        if ending.state == SUCCEEDED and one.reader is not None:
-            outputs_made = outputs.gather(one.run, one.reader.directory)
-            record = lambda run: outputs.record(run, outputs_made)  # noqa: E731 - the directory's content, bound here
+    def _are_inputs_here(self, one: Supervised) -> bool:
+        are_here = one.transfers.are_inputs_here(is_directory_shared=cluster_launches.outlives(self.launcher))
+        one.waits_for = run_transfers.write_words(one.run, one.transfers.words, one.waits_for)
+        return are_here
+
+    def _end(self, one: Supervised, ending: Ending) -> None:
+        """End an attempt whose recipe has ended: its outputs first, then its row."""
+        made = outputs.gather(one.run, one.reader.directory) if ending.state == SUCCEEDED and one.reader else None
+        one.end = End(ending, made)
+        self._conclude_when_stored(one, one.end)
+
+    def _conclude_when_stored(self, one: Supervised, end: End) -> None:
+        if one.transfers.are_outputs_stored(end.ending, end.outputs):
+            self._conclude(one, end.ending, end.outputs)
+        else:
+            one.waits_for = run_transfers.write_words(one.run, one.transfers.words, one.waits_for)
+
+    def _conclude(self, one: Supervised, ending: Ending, made: outputs.Outputs | None = None) -> None:
+        record = None if made is None else partial(outputs.record, outputs=made)
         run = supervision.conclude(one.attempt, ending, record)
         log.info("%s: %s %s", one.attempt, ending.state, ending.reason)
         announcements.announce(run.pk)
         self._drop(one)
         if record is not None:
             shutil.rmtree(run.path / "checkpoints", ignore_errors=True)  # the model stands; they may weigh gigabytes
+            stored_runs.drop_checkpoints(run)
 
     def _end_all(self) -> None:
         """End every recipe with its grace, all at the same time; then their runs go back into the queue. Recipes that

@@ -18,6 +18,7 @@ from rest_framework.views import set_rollback
 
 from annotate.core.errors import Refused
 from annotate.core.rights import declare
+from common.artefacts.storage_problems import StorageProblem
 
 log = logging.getLogger(__name__)
 Errors = dict[str, str]
@@ -47,6 +48,9 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
         return Response({"errors": {"body": "The request is too large; send it in several parts."}}, status=413)
     if isinstance(error, ProtectedError):
         return Response({"errors": {"body": "Other rows depend on this one, so it cannot be deleted."}}, status=409)
+    if isinstance(error, StorageProblem):
+        log.error("The storage failed for %s %s: %s", context["request"].method, context["request"].path, error)
+        return Response({"errors": {"storage": str(error)}}, status=503, headers={"Retry-After": "5"})
     if isinstance(error, OperationalError):
         return _database_is_busy(error, context["request"])
     return _unexpected(error, context["request"])

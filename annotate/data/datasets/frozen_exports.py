@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from annotate.core import audit
+from annotate.core.artefacts import local_copies
 from annotate.core.errors import Refused
 from annotate.data import frozen_rows
 from annotate.data.exports.actions import FILES, Export
@@ -49,6 +50,7 @@ def _rows(dataset: Dataset, format: str) -> Iterator[Row]:
     if format not in formats:
         names = ", ".join(formats)
         raise Refused(400, format=f"{format!r} is not a format for datasets of {dataset.kind}; use one of {names}.")
+    local_copies.bring(dataset.path)
     if not dataset.path.is_dir():
         raise Refused(410, dataset=f"The files of {dataset.name} are missing on this machine; freeze it again.")
     return formats[format](dataset)

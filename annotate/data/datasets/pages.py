@@ -11,6 +11,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, Qu
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
 
+from annotate.core.artefacts import local_copies
 from annotate.core.asgi.downloads import download as to_disk
 from annotate.core.errors import Refused
 from annotate.core.page_access import allows, in_project, refused_page
@@ -158,6 +159,7 @@ def dataset(request: HttpRequest, pk: int) -> HttpResponse:
     }
     statuses = {kind: dict(rows) for kind, rows in feedback.items()}
     reviews = can(request.user, "review", dataset.project)
+    local_copies.bring(dataset.path)
     context = {
         "project": dataset.project,
         "dataset": dataset,

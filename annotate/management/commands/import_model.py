@@ -26,6 +26,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.utils.text import slugify
 
+from annotate.core.artefacts import local_copies
 from annotate.core.command_arguments import project_named
 from annotate.core.errors import Refused
 from annotate.language_models import model_server, model_server_errors
@@ -128,8 +129,10 @@ class Command(BaseCommand):
                     raise CommandError(f"There is another model named {name}; choose another --name.")
                 if standing.path is not None and not standing.path.is_dir():  # registered before its weights came
                     folder.rename(standing.path)
+                    local_copies.keep(standing.path)
                 return standing, False
             home = _move_in(folder, name, convert["hash"])
+        local_copies.keep(home)
         model = register_model(
             name=name,
             folder=str(home.relative_to(settings.DATA_DIR)),

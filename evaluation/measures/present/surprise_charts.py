@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from annotate.core.artefacts import local_copies
 from training.runs.figures.curves import number
 
 if TYPE_CHECKING:
@@ -67,5 +68,5 @@ def _chart(histogram: dict[str, Any], groups: list[dict[str, Any]]) -> Chart:
 
 def _examples(run: Run) -> list[dict[str, Any]]:
     """Return examples, only for those who may read rows: the template asks."""
-    path = run.path / "examples.json"
+    path = local_copies.glimpse(run.path / "examples.json")
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []

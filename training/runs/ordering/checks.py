@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from annotate.core.artefacts import local_copies
 from annotate.core.errors import Refused
 from annotate.data.rows.task_families import TASKS
 from annotate.language_models.actions import NOT_HERE
@@ -14,6 +15,7 @@ from training.core import reward_trust
 from training.core.kinds import KINDS, Kind, Order
 from training.models import Run
 from training.runs.ordering import reward_functions
+from training.storage import reward_evidence
 
 Errors = dict[str, str]
 
@@ -179,7 +181,7 @@ def _other_dataset_errors(order: Kind, project: Project, dataset: Dataset | None
 
 
 def _missing_files(field: str, dataset: Dataset) -> Errors:
-    if not dataset.path.is_dir():
+    if not local_copies.is_available(dataset.path):
         return {field: f"The files of {dataset.name} are missing from {dataset.path}; freeze it again."}
     return {}
 
@@ -218,7 +220,7 @@ def _trust_errors(reward_model: LanguageModel | None, config: Any) -> Errors:
     """Refuse a reward model that did not beat chance, unless the config explicitly trusts it."""
     if reward_model is None or reward_model.path is None or getattr(config, reward_trust.OVERRULE, True):
         return {}
-    evidence = reward_trust.of_folder(reward_model.path)
+    evidence = reward_evidence.of_model(reward_model)
     return {"reward_model": f"{evidence.sentence} {reward_trust.REMEDY}"} if evidence.refuses else {}
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from django.conf import settings
 
+from annotate.core.artefacts import local_copies
 from annotate.core.errors import Refused
 from annotate.language_models import registration
 from annotate.models import Project
@@ -70,6 +71,7 @@ def source_errors(project: Project, source: str) -> dict[str, str]:
             "source": f"Enter a model on the hub (owner/model) or a path below models/ in ASSAY_DATA{_or_bundled()}."
         }
     path = _path(source)
+    local_copies.bring(path)
     # A link could lead to another project's data, or to any file of this machine.
     if not path.exists() or not path.resolve().is_relative_to(settings.MODELS_DIR.resolve()):
         return {"source": f"There is no {source} in ASSAY_DATA; the operator of this site can put it there."}

@@ -12,6 +12,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, Js
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 
+from annotate.core.artefacts import local_copies
 from annotate.core.asgi import downloads
 from annotate.core.errors import Refused
 from annotate.core.page_access import allows, in_project, refused_page
@@ -133,7 +134,7 @@ def log(request: HttpRequest, run_id: int) -> HttpResponseBase:
         require(request.user, "research", run.project)
     except Refused as refused:
         return refused_page(request, refused, project=run.project)
-    path = run.path / "log.txt"
+    path = local_copies.bring_file(run.path / "log.txt")
     if path.is_symlink() or not path.exists():  # the recipe could have laid a link to any file
         raise Http404("The log is empty.")
     # Without its length: it may grow while it is sent.

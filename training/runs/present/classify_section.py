@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from annotate.core.artefacts import local_copies
+
 if TYPE_CHECKING:
     from training.models import Run
 
@@ -56,5 +58,5 @@ def mistakes_context(run: Run) -> dict[str, Any]:
 
 def _mistakes(run: Run) -> list[dict[str, Any]]:
     """Return the mistakes, only for those who may read rows: the template asks."""
-    path = run.path / "mistakes.json"
+    path = local_copies.glimpse(run.path / "mistakes.json")
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 
+from annotate.core.artefacts import local_copies
 from annotate.data.feedback_lineage import KINDS, TEACHING
 from annotate.data.rows.task_families import TASKS
 from annotate.models import Dataset, Project, Prompt
@@ -23,7 +24,7 @@ def newest_dataset(kind: Kind, datasets: QuerySet[Dataset]) -> Dataset | None:
     """
     rows = list(datasets.order_by("-pk")[:_MOST_LOOKED_AT])
     rows.sort(key=lambda dataset: dataset.side != splits.TRAIN)  # stable: newest first within a split
-    suitable = (dataset for dataset in rows if _suits(kind.name, dataset) and dataset.path.is_dir())
+    suitable = (dataset for dataset in rows if _suits(kind.name, dataset) and local_copies.is_available(dataset.path))
     return next(suitable, rows[0] if rows else None)
 
 

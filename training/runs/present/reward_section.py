@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from annotate.core.artefacts import local_copies
 from annotate.models import User
 from common.distributions import ROUNDED_Z95
 from common.intervals import wilson
@@ -111,7 +112,7 @@ def _layers(row: Row) -> Row:
 
 def _authors(run: Run) -> list[int]:
     """Return who the annotators are, in the order of the result's rows."""
-    path = run.path / "judges.json"
+    path = local_copies.glimpse(run.path / "judges.json")
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
 
 

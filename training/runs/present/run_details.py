@@ -8,6 +8,7 @@ from typing import Any
 from django.template.loader import render_to_string
 from django.utils import timezone
 
+from annotate.core.artefacts import local_copies
 from training.core.endings import log_tail
 from training.core.kinds import KINDS
 from training.models import Run
@@ -68,7 +69,7 @@ def _of_tab(run: Run, view: View) -> dict[str, Any]:
     if view.tab == run_tabs.SAMPLES:
         return run_samples.context(run, view.step)
     if view.tab == run_tabs.LOG:
-        log = run.path / "log.txt"
+        log = local_copies.glimpse(run.path / "log.txt")
         return {"log": log_tail(log, _LOG_LINES), "log_bytes": log.stat().st_size if log.exists() else 0}
     return {}
 

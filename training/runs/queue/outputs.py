@@ -15,6 +15,7 @@ from typing import Any
 
 from django.conf import settings
 
+from annotate.core.artefacts import local_copies
 from annotate.core.events import announce_dataset
 from annotate.data.prompts.actions import NewCompletion, add_completions
 from annotate.language_models.actions import enter_arena, register_model
@@ -72,7 +73,7 @@ def _content_hash(run: Run, directory: RunDirectory, result: Row) -> str:
 
 def _has_moved(result: Row) -> bool:
     """Return whether an earlier attempt at recording this has moved the rows already."""
-    return bool(result.get("hash")) and (settings.DATASETS_DIR / result["hash"]).is_dir()
+    return bool(result.get("hash")) and local_copies.is_available(settings.DATASETS_DIR / result["hash"])
 
 
 def _keep_dataset(source: Path, folder: Path) -> None:

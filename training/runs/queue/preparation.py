@@ -7,14 +7,17 @@ import shutil
 import time
 from pathlib import Path
 
-from annotate.models import LanguageModel
+from annotate.core.artefacts import local_copies
+from annotate.models import Dataset, LanguageModel
 from training import configs
+from training.core import adapter_base
 from training.core.kinds import KINDS
 from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
 from training.models import Run
 from training.runs.ordering import hub_access as hubs
 from training.runs.ordering import reward_functions
 from training.runs.queue import asked_models
+from training.storage import stored_runs
 
 
 def prepare(run: Run) -> RunDirectory:
@@ -31,7 +34,7 @@ def prepare(run: Run) -> RunDirectory:
         (run.path / leftover).unlink(missing_ok=True)
     if run.amendments:
         directory.amend(run.nameless_amendments)
-    directory.identify(_identity(run))
+    directory.identify(stored_runs.identity_of(run))
     if run.dataset is not None:
         _bring_rows(run.dataset.path, data)
     if run.other_dataset is not None:
@@ -63,13 +66,9 @@ def prepare(run: Run) -> RunDirectory:
 
 def _set_a_stranger_aside(run: Run) -> None:
     """Set aside a directory of another database: the old run 7 is not ours, and its result must not become ours."""
-    identity = run.path / "identity"
-    if run.path.exists() and (not identity.exists() or identity.read_text(encoding="utf-8") != _identity(run)):
+    identity, own = run.path / "identity", stored_runs.identity_of(run)
+    if run.path.exists() and (not identity.exists() or identity.read_text(encoding="utf-8") != own):
         run.path.rename(run.path.with_name(f"{run.path.name}.before-{time.time_ns()}"))
-
-
-def _identity(run: Run) -> str:
-    return f"run {run.pk} of {run.created_at.isoformat()}\n"
 
 
 def _config(run: Run) -> Row:
@@ -119,15 +118,47 @@ def _bring_rows(source: Path, target: Path) -> None:
             shutil.copy2(file, path)
 
 
+def input_folders(run: Run) -> list[Path]:
+    """Return the folders of all models and datasets that a run reads, whether they are here or not."""
+    models = [run.parent if _reads_parent(run) else None, run.reward_model, _ancestor_model(run)]
+    datasets = [run.dataset, run.other_dataset, *_trained_on_datasets(run)]
+    folders = [model.path for model in models if model is not None] + [d.path for d in datasets if d is not None]
+    return list(dict.fromkeys(folder for folder in folders if folder is not None))
+
+
+def bring_base(folder: Path) -> None:
+    """Fetch the full weights that an adapter's folder names, where they are not here. Raises StorageProblem."""
+    if not adapter_base.is_adapter(folder) or adapter_base.find_base(folder) is not None:
+        return
+    about = adapter_base.read_about(folder)
+    for candidate in adapter_base.candidates(folder, about.get("folder", ""), about.get("was", "")):
+        path = Path(os.path.normpath(candidate))
+        if path != folder and local_copies.name_of(path) and local_copies.is_available(path):
+            local_copies.bring(path)
+            return
+
+
+def _ancestor_model(run: Run) -> LanguageModel | None:
+    """Return the model that the parent was made from; None where it is of another kind, or nobody asks."""
+    if not KINDS[run.kind].compares_with_ancestor or run.parent is None or run.parent.parent is None:
+        return None
+    return run.parent.parent if run.parent.parent.kind == run.parent.kind else None
+
+
 def _ancestor(run: Run) -> str:
     """Return the weights that the parent was made from; empty where they are gone, or nobody asks."""
-    if not KINDS[run.kind].compares_with_ancestor or run.parent is None or run.parent.parent is None:
-        return ""
-    path, kind = run.parent.parent.path, run.parent.parent.kind
-    return str(path.resolve()) if kind == run.parent.kind and path is not None and path.is_dir() else ""
+    ancestor = _ancestor_model(run)
+    path = ancestor.path if ancestor is not None else None
+    return str(path.resolve()) if path is not None and path.is_dir() else ""
 
 
 def _trained_on(run: Run) -> list[str]:
+    """Return the folders of what the parent and its ancestors were taught, those that are here."""
+    folders = [dataset.path for dataset in _trained_on_datasets(run) if dataset.path.is_dir()]
+    return [str(folder.resolve()) for folder in dict.fromkeys(folders)]
+
+
+def _trained_on_datasets(run: Run) -> list[Dataset]:
     """Return the datasets of the runs that made the parent and its ancestors, reward models' aside: those taught no
     answer.
 
@@ -135,20 +166,23 @@ def _trained_on(run: Run) -> list[str]:
     """
     if not KINDS[run.kind].sees_training_data:
         return []
-    folders, model, visited = [], run.parent, set()
+    datasets: list[Dataset] = []
+    model, visited = run.parent, set()
     while model is not None and model.pk not in visited:
         visited.add(model.pk)
         maker: Run | None = getattr(model, "made_by", None)
         if maker is not None:
-            folders += [d.path for d in (maker.dataset, maker.other_dataset) if d is not None and d.path.is_dir()]
+            datasets += [dataset for dataset in (maker.dataset, maker.other_dataset) if dataset is not None]
         model = model.parent
-    return [str(folder.resolve()) for folder in dict.fromkeys(folders)]
+    return datasets
+
+
+def _reads_parent(run: Run) -> bool:
+    return run.parent is not None and KINDS[run.kind].reads_weights(run.parent, run.config)
 
 
 def _parent_weights(run: Run) -> str:
-    if run.parent is None or not KINDS[run.kind].reads_weights(run.parent, run.config):
-        return ""
-    return _weights(run.parent)
+    return _weights(run.parent) if _reads_parent(run) else ""
 
 
 def _weights(model: LanguageModel | None) -> str:

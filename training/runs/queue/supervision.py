@@ -78,6 +78,12 @@ def renew(attempt: Attempt) -> bool:
     return leased.update(lease_expires_at=database_now() + _lease()) == 1
 
 
+def require_lease(attempt: Attempt) -> None:
+    """Raise LeaseLost when the lease is no longer ours."""
+    if not Attempt.objects.filter(pk=attempt.pk, lease=attempt.lease, state=Attempt.State.RUNNING).exists():
+        raise LeaseLost(f"Another worker has taken {attempt}.")
+
+
 @contextmanager
 def holding(attempt: Attempt) -> Iterator[Run]:
     """Open a transaction in which nobody can take the lease. Raises LeaseLost, and writes nothing, when it is gone."""

@@ -1,0 +1,143 @@
+"""Bring what lies below ASSAY_DATA from the storage where it is not on this host, and keep there what was made here.
+
+An artefact is called as it lies below ASSAY_DATA: `models/base`, `datasets/<hash>`, `runs/000012`. Without
+ASSAY_STORAGE nothing here does anything: what a path names is here, or it is nowhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from pathlib import Path
+
+from django.conf import settings
+
+from common.artefacts.artefact_store import ArtefactStore, Rules
+from common.artefacts.file_systems import BLOCK, FileSystem
+from common.artefacts.manifests import Manifest
+from common.artefacts.storage_problems import NotStored, StorageProblem
+
+PATIENCE_SECONDS = 10.0  # with a storage that does not answer; whoever can wait for longer asks again
+GLIMPSES = "glimpses"  # below ASSAY_DATA: single files of folders that are not here
+_stored: set[tuple[str, str]] = set()  # what was seen in a storage: that it is there holds, that it is not may change
+log = logging.getLogger("assay.storage")
+
+
+def is_on() -> bool:
+    return bool(settings.STORAGE)
+
+
+def store() -> ArtefactStore:
+    """Return the storage; only where there is one. Raises StorageProblem."""
+    return _opened(settings.STORAGE)
+
+
+@lru_cache(maxsize=8)
+def _opened(address: str) -> ArtefactStore:
+    return ArtefactStore(FileSystem(address, patience=PATIENCE_SECONDS))
+
+
+def name_of(path: Path) -> str:
+    """Return what an artefact at a path is called; empty for a path that is not below ASSAY_DATA."""
+    return path.relative_to(settings.DATA_DIR).as_posix() if path.is_relative_to(settings.DATA_DIR) else ""
+
+
+def keep(path: Path, rules: Rules | None = None, may_write: Callable[[], None] = lambda: None) -> None:
+    """Store a folder or a file under its name. Returns when it is stored as a whole; raises StorageProblem."""
+    if is_on() and (name := name_of(path)):
+        store().put(name, path, rules, may_write=may_write)
+
+
+def bring(path: Path) -> None:
+    """Fetch a folder or a file that is not here. What the storage has not either is left to the caller to tell.
+    Raises StorageProblem."""
+    if not is_on() or path.exists():
+        return
+    if (manifest := covering(path)) is not None:
+        name, rest = manifest.name, name_of(path)[len(manifest.name) + 1 :]
+        if manifest.below(rest):
+            log.info("bringing %s from %s", name_of(path), store().address)
+            store().fetch(name, path, rest)
+
+
+def bring_below(folder: Path) -> None:
+    """Fetch every artefact whose name begins with a folder's, where it is not here. Raises StorageProblem."""
+    if is_on():
+        for name in store().names(name_of(folder)):
+            bring(settings.DATA_DIR / name)
+
+
+def bring_file(path: Path) -> Path:
+    """Return where one file of a folder is: at its own place, or a copy aside, fetched where it is not here.
+
+    The folder itself does not come into being by this: it is here as a whole or not at all. A path where nothing is
+    comes back for a file that is nowhere. Raises StorageProblem.
+    """
+    if not is_on() or path.exists() or (manifest := covering(path)) is None:
+        return path
+    entry = manifest.entry(name_of(path)[len(manifest.name) + 1 :])
+    if entry is None:
+        return path
+    copy = settings.DATA_DIR / GLIMPSES / name_of(path)
+    if not copy.exists() or copy.stat().st_size != entry.size or _hash_of(copy) != entry.sha256:
+        partial = copy.with_name(f".{copy.name}.{entry.sha256[:12]}.partial")
+        store().fetch_file(manifest.name, entry, partial)
+        partial.replace(copy)
+    return copy
+
+
+def glimpse(path: Path) -> Path:
+    """Do as `bring_file`, for a part of a page that the page can be without: a storage that fails is as no file."""
+    try:
+        return bring_file(path)
+    except StorageProblem as problem:
+        log.warning("%s", problem)
+        return path
+
+
+def is_available(path: Path) -> bool:
+    """Return whether a folder or a file is here or can be brought. Raises StorageProblem."""
+    if path.exists() or not is_on():
+        return path.exists()
+    key = (settings.STORAGE, name_of(path))
+    if key not in _stored and _is_stored(path):
+        _stored.add(key)
+    return key in _stored
+
+
+def forget(path: Path) -> None:
+    """Delete an artefact from the storage."""
+    if is_on() and (name := name_of(path)):
+        store().delete(name)
+
+
+def covering(path: Path) -> Manifest | None:
+    """Return the manifest of the artefact that a path is, or is in; None where none is stored. Raises
+    StorageProblem."""
+    for name in _names_above(name_of(path)):
+        try:
+            return store().manifest(name)
+        except NotStored:
+            continue
+    return None
+
+
+def _names_above(name: str) -> Iterator[str]:
+    """Yield a name and its folders', down to two parts: no artefact is as large as all runs."""
+    parts = name.split("/")
+    yield from ("/".join(parts[:count]) for count in range(len(parts), 1, -1))
+
+
+def _is_stored(path: Path) -> bool:
+    manifest = covering(path)
+    return manifest is not None and bool(manifest.below(name_of(path)[len(manifest.name) + 1 :]))
+
+
+def _hash_of(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as content:
+        while block := content.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,45 @@
+"""What a worker knows of each run that it carries out."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+
+from training.core.endings import Ending
+from training.models import Attempt, Run
+from training.runs.launchers.host_memory import Watch
+from training.runs.queue.ingest import Reader
+from training.runs.queue.outputs import Outputs
+from training.runs.queue.run_transfers import RunTransfers
+
+
+@dataclass(frozen=True)
+class End:
+    """How an attempt ended, and what it left when it ended well; its run is concluded once that is stored."""
+
+    ending: Ending
+    outputs: Outputs | None = None
+
+
+@dataclass
+class Supervised:
+    """A run that this worker carries out."""
+
+    attempt: Attempt
+    run: Run
+    reader: Reader | None = None
+    handle: str = ""
+    memory: Watch = field(default_factory=Watch.begin)
+    renewed_at: float = field(default_factory=time.monotonic)
+    is_lost: bool = False
+    is_recorded: bool = False  # that it was launched, and from which checkpoint
+    ending: threading.Thread | None = None  # the watchdog's
+    heard_at: float = 0.0
+    phase: str = ""  # what its launcher said last
+    end: End | None = None
+    waits_for: str = ""  # as its page has it: the storage
+    transfers: RunTransfers = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.transfers = RunTransfers(self.attempt)

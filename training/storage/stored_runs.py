@@ -1,0 +1,105 @@
+"""A run's directory in the storage of ASSAY_STORAGE: one artefact, put whole at each checkpoint and at the end.
+
+What changes from time to time (logs, figures, checkpoints) lies in a pool of the run's own and goes with its later
+version; rows and weights are shared by their content with the datasets and models that they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import shutil
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+from annotate.core.artefacts import local_copies
+from common.artefacts.artefact_store import Rules
+from common.artefacts.manifests import Manifest
+from common.artefacts.storage_problems import NotStored, StorageProblem
+from training.core.run_directory import RunDirectory
+from training.models import Run
+
+_OF_THIS_HOST = ("node", "lock")  # between a worker and the processes of its attempt
+_SHARED = ("model", "dataset", "data", "export")
+_CHECKPOINT = re.compile(r"checkpoints/step-(\d+)/")
+log = logging.getLogger("assay.worker")
+
+
+def _top(path: str) -> str:
+    return path.partition("/")[0]
+
+
+RULES = Rules(
+    is_part=lambda path: _top(path) not in _OF_THIS_HOST,
+    is_own=lambda path: _top(path) not in _SHARED,
+)
+
+
+def identity_of(run: Run) -> str:
+    """Return what its directory says it is: the run 7 of another database is another run."""
+    return f"run {run.pk} of {run.created_at.isoformat()}\n"
+
+
+def keep(run: Run, may_write: Callable[[], None]) -> None:
+    """Store the directory as it is. `may_write` raises where another worker has the run. Raises StorageProblem."""
+    local_copies.keep(run.path, RULES, may_write)
+
+
+def bring(run: Run) -> None:
+    """Fetch the directory as another host left it, where it went on for longer than what is here. Raises
+    StorageProblem."""
+    manifest = _manifest(run)
+    if manifest is None or not _is_ours(run, manifest):
+        return
+    is_here = (run.path / "identity").exists()
+    if is_here and (RunDirectory(run.path).kept_step() or 0) >= newest_step(manifest):
+        return
+    coming = run.path.with_name(f".{run.path.name}.{uuid.uuid4().hex}.coming")
+    try:
+        local_copies.store().fetch(manifest.name, coming)
+        _replace(run.path, coming)
+    finally:
+        shutil.rmtree(coming, ignore_errors=True)
+
+
+def newest_step(manifest: Manifest) -> int:
+    """Return the step of the newest checkpoint of a stored run; 0 where it has none."""
+    found = (_CHECKPOINT.match(entry.path) for entry in manifest.entries)
+    return max((int(match[1]) for match in found if match), default=0)
+
+
+def drop_checkpoints(run: Run, *, keeps_last: bool = False) -> None:
+    """Delete the checkpoints of a run that has ended from the storage, as from the disk. A storage that does not answer
+    keeps them until the next time."""
+    try:
+        if not local_copies.is_on() or (manifest := _manifest(run)) is None or not _is_ours(run, manifest):
+            return
+        last = f"checkpoints/step-{newest_step(manifest):06d}/" if keeps_last else None
+        local_copies.store().drop(
+            manifest.name,
+            lambda path: path.startswith("checkpoints/") and not (last and path.startswith(last)),
+        )
+    except StorageProblem as problem:
+        log.warning("The checkpoints of %s stay in the storage: %s", run, problem)
+
+
+def _manifest(run: Run) -> Manifest | None:
+    try:
+        return local_copies.store().manifest(local_copies.name_of(run.path))
+    except NotStored:
+        return None
+
+
+def _is_ours(run: Run, manifest: Manifest) -> bool:
+    entry = manifest.entry("identity")
+    return entry is not None and entry.sha256 == hashlib.sha256(identity_of(run).encode()).hexdigest()
+
+
+def _replace(path: Path, coming: Path) -> None:
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.replaced")
+    if path.exists():
+        path.rename(aside)
+    coming.rename(path)
+    shutil.rmtree(aside, ignore_errors=True)
