@@ -16,6 +16,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
@@ -90,6 +91,10 @@ class ArtefactStore:
             return manifests.read(self.files.read(_manifest(name)), name)
         except FileNotFoundError as error:
             raise NotStored(name, self.address) from error
+
+    def stored_at(self, name: str) -> datetime:
+        """Return when an artefact was last put, by the storage's clock. Raises FileNotFoundError."""
+        return self.files.modified(_manifest(name))
 
     def names(self, folder: str = "") -> list[str]:
         """List the artefacts whose names begin with a folder."""

@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -48,6 +49,11 @@ class FileSystem:
         except FileNotFoundError as error:
             self._check_root(error)
             return None
+
+    def modified(self, name: str) -> datetime:
+        """Return when an object was written, with its time zone. Raises FileNotFoundError."""
+        moment = self._patiently(lambda: self._fs.modified(self._path(name)))
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
     def read(self, name: str) -> bytes:
         """Return a small object. Raises FileNotFoundError."""

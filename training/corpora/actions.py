@@ -18,9 +18,11 @@ from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 
 from annotate.core import audit
+from annotate.core.artefacts import local_copies
 from annotate.core.errors import Refused
 from annotate.core.permissions import require
 from annotate.models import Completion, Demonstration, Project, Split, User
+from common.artefacts.storage_problems import StorageProblem
 from training.configs import CorpusConfig
 from training.configs.corpus_sources import SUFFIXES, BadSource, read_orders
 from training.core.run_directory import Row, RunDirectory
@@ -58,8 +60,15 @@ def upload_folder(project: Project) -> Path:
     return settings.DATA_DIR / "corpus-uploads" / project.slug
 
 
+def _bring_files(project: Project) -> None:
+    """Fetch uploads that other hosts received, and what operators have stored. Raises StorageProblem."""
+    for folder in (upload_folder(project), settings.DATA_DIR / "corpora"):
+        local_copies.bring_below(folder)
+
+
 def check(project: Project, config: CorpusConfig) -> dict[str, str]:
     """Check files that are not there or may not be read, before the run is queued."""
+    _bring_files(project)
     try:
         orders = read_orders(config.sources)
         hubs.check_names(orders)
@@ -74,6 +83,7 @@ def check(project: Project, config: CorpusConfig) -> dict[str, str]:
 def rows(run: Run) -> dict[str, list[Row]]:
     """Return what the recipe is handed: the folders, the app's texts when they are asked for, and what must not be
     learnt."""
+    _bring_files(run.project)
     names = {order.name for order in read_orders(run.config["sources"]) if order.scheme == "app"}
     held_out = eval_texts(run.project) if run.config.get("evaluation_texts", True) else ()
     return {
@@ -123,6 +133,10 @@ def files(project: Project) -> list[CorpusFile]:
             if path.is_file() and path.name.removesuffix(".gz").endswith(SUFFIXES):
                 name = str(path.relative_to(folder))
                 files_by_name[name] = CorpusFile(name, path.stat().st_size, folder == own_folder)
+        for path, size in local_copies.stored_below(folder).items():
+            name = str(path.relative_to(folder))
+            if not path.exists():  # another host received it
+                files_by_name[name] = CorpusFile(name, size, folder == own_folder)
     return sorted(files_by_name.values(), key=lambda file: file.name)
 
 
@@ -150,12 +164,24 @@ def upload(*, project: Project, file: UploadedFile, by: User) -> CorpusFile:
     return CorpusFile(name, path.stat().st_size, True)
 
 
+def _store(path: Path) -> None:
+    """Store an upload for the other hosts; one that cannot be stored is not kept either. Raises StorageProblem."""
+    try:
+        local_copies.keep(path)
+    except StorageProblem:
+        path.unlink()
+        raise
+
+
 def _write_once(file: UploadedFile, path: Path) -> None:
     partial = path.with_name(f".{path.name}.partial-{id(file):x}")
     try:
         with partial.open("wb") as output:
             shutil.copyfileobj(file, output)
+        if not path.exists() and local_copies.is_available(path):  # another host received one of that name
+            raise FileExistsError
         path.hardlink_to(partial)
+        _store(path)
     except FileExistsError:
         raise Refused(
             409, file=f"There is already a {path.name}, which runs may have read; choose another name."

@@ -19,6 +19,7 @@ from django.conf import settings
 from django.db import Error, close_old_connections, connection, connections
 from django.db.backends.signals import connection_created
 
+from common.artefacts.storage_problems import Unreachable
 from training.core.endings import LOST, SUCCEEDED, Ending, explain
 from training.core.run_directory import RunDirectory
 from training.models import Attempt, Run
@@ -185,7 +186,7 @@ class Worker:
             if one.is_lost:  # laying the directory took long, and the database was away meanwhile
                 raise LeaseLost(f"The lease of {one.attempt} is gone.")
             one.handle = asked_models.submit(self.launcher, one.run, directory)
-        except Busy as busy:
+        except (Busy, Unreachable) as busy:
             with supervision.holding(one.attempt):
                 Run.objects.filter(pk=one.run.pk).update(phase=f"waiting: {busy}"[:80])
             return

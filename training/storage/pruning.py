@@ -18,7 +18,7 @@ from django.utils import timezone
 from annotate.models import Project
 from training.core.run_directory import RunDirectory
 from training.models import Run
-from training.storage import disk_usage
+from training.storage import disk_usage, stored_runs
 
 RULE = (
     "A run that succeeded keeps no checkpoints, because its output is complete.",
@@ -67,6 +67,8 @@ def prune_last(run: Run) -> int:
             Run.objects.select_for_update().filter(pk=run.pk, state__in=[Run.State.SUCCEEDED, *RESUMABLE]).first()
         )
         aside = _renamed_folders(_folders(locked_run) if locked_run else [])
+    if locked_run:
+        stored_runs.drop_checkpoints(locked_run)
     return _remove(aside)
 
 
@@ -114,6 +116,8 @@ def _prune_one(run_id: int, now: datetime) -> Pruned | None:
         run = Run.objects.select_for_update().get(pk=run_id)
         folders = folders_to_prune(run, now)
         aside = _renamed_folders(folders)
+    if folders:
+        stored_runs.drop_checkpoints(run, keeps_last=run.state in RESUMABLE)
     return Pruned(run, folders, _remove(aside)) if folders else None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from common.artefacts.file_systems import BLOCK, FileSystem
 from common.artefacts.manifests import Manifest
 from common.artefacts.storage_problems import NotStored, StorageProblem
 
+OWN = Rules(is_own=lambda path: True)  # for what is deleted one day: no other artefact shares its bytes
 PATIENCE_SECONDS = 10.0  # with a storage that does not answer; whoever can wait for longer asks again
 GLIMPSES = "glimpses"  # below ASSAY_DATA: single files of folders that are not here
 _stored: set[tuple[str, str]] = set()  # what was seen in a storage: that it is there holds, that it is not may change
@@ -95,6 +97,20 @@ def glimpse(path: Path) -> Path:
     except StorageProblem as problem:
         log.warning("%s", problem)
         return path
+
+
+def stored_below(folder: Path) -> dict[Path, int]:
+    """Return the paths of the artefacts whose names begin with a folder's, with their bytes. Raises StorageProblem."""
+    if not is_on():
+        return {}
+    return {settings.DATA_DIR / name: store().manifest(name).size for name in store().names(name_of(folder))}
+
+
+def older_below(folder: Path, before: datetime) -> list[Path]:
+    """Return the paths of those that were stored before that moment."""
+    if not is_on():
+        return []
+    return [settings.DATA_DIR / name for name in store().names(name_of(folder)) if store().stored_at(name) < before]
 
 
 def is_available(path: Path) -> bool:

@@ -191,7 +191,7 @@ def _judge(format_: str, order: Order) -> str:
 
 def _let_go(kept_file: KeptFile) -> None:
     if kept_file.is_new and not Import.objects.filter(file_hash=kept_file.hash).exists():
-        files.path_of(kept_file.hash).unlink(missing_ok=True)
+        files.delete(kept_file.hash)
 
 
 def import_pairs(*, project: Project, pairs: Sequence[transcripts.Pair], source: str, by: User) -> list[Comparison]:

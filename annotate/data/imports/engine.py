@@ -29,6 +29,7 @@ from annotate.data.imports.sinks import Database, Nowhere, Sink
 from annotate.data.imports.writing import write
 from annotate.data.rows.row_source import UnreadableFile, printable
 from annotate.models import Import, ImportProblem
+from common.artefacts.storage_problems import Unreachable
 
 LEASE = timedelta(seconds=30)
 MOST_NAMED = 1_000  # bad lines that are named; the rest are counted
@@ -170,6 +171,9 @@ class Importer:
     def _begin(self, claimed: Import) -> None:
         try:
             self._works.append(Work(claimed))
+        except Unreachable as problem:  # nobody's fault, and it passes: whoever comes after the lease tries again
+            log.warning("import %s waits: %s", claimed.pk, problem)
+            _claimed_import(claimed).update(claim=None)
         except Exception as error:
             log.exception("import %s could not begin", claimed.pk)
             end(claimed, _claimed_import(claimed), Import.State.FAILED, f"The import could not start: {error}")

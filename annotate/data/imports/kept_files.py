@@ -15,6 +15,8 @@ from typing import BinaryIO
 from django.conf import settings
 from django.utils import timezone
 
+from annotate.core.artefacts import local_copies
+from annotate.core.artefacts.local_copies import OWN
 from annotate.core.errors import Refused
 from annotate.core.large_uploads import LARGEST_UPLOAD
 from annotate.data.rows.row_source import printable
@@ -41,7 +43,16 @@ def folder() -> Path:
 
 
 def path_of(hash: str) -> Path:
-    return folder() / hash
+    """Return where a kept file is, brought from the storage where another host received it. Raises StorageProblem."""
+    path = folder() / hash
+    local_copies.bring(path)
+    return path
+
+
+def delete(hash: str) -> None:
+    """Delete a kept file, here and in the storage."""
+    (folder() / hash).unlink(missing_ok=True)
+    local_copies.forget(folder() / hash)
 
 
 def keep(file: BinaryIO, name: str) -> KeptFile:
@@ -60,7 +71,7 @@ def keep(file: BinaryIO, name: str) -> KeptFile:
             os.fsync(copy.fileno())
         if not size:
             raise Refused(400, file="The file is empty.")
-        path = path_of(digest.hexdigest())
+        path = folder() / digest.hexdigest()
         is_new = not path.exists()
         Path(temporary).replace(path)
     except OSError as error:
@@ -69,6 +80,7 @@ def keep(file: BinaryIO, name: str) -> KeptFile:
         raise Refused(507, file="The server's disk is full, so the file was not stored; tell the operator.") from error
     finally:
         Path(temporary).unlink(missing_ok=True)
+    local_copies.keep(path, OWN)
     return KeptFile(printable(name, 200) or "upload", digest.hexdigest(), size, is_new)
 
 
@@ -83,7 +95,10 @@ def sweep() -> int:
     obsolete = [path for path in folder().iterdir() if path.name not in needed_hashes and path.stat().st_mtime < oldest]
     for path in obsolete:
         path.unlink(missing_ok=True)
-    return len(obsolete)
+    stored = [path for path in local_copies.older_below(folder(), since) if path.name not in needed_hashes]
+    for path in stored:
+        local_copies.forget(path)
+    return len({*obsolete, *stored})
 
 
 def _blocks(file: BinaryIO) -> Iterator[bytes]:
