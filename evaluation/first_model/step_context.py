@@ -103,8 +103,7 @@ def _of_annotations(path: FirstModel, person: User) -> dict[str, Any]:
 
 
 def _of_training(path: FirstModel, person: User) -> dict[str, Any]:
-    if path.training_run is not None and path.training_run.output_model is not None:
-        return {}
+    is_chosen_now = facts.base_of(path) is None or facts.child_of(path) is not None
     annotated, choice = facts.choice_of(path)
     reward = path.reward_run
     return {
@@ -113,7 +112,7 @@ def _of_training(path: FirstModel, person: User) -> dict[str, Any]:
         "options": present.training_options(path, annotated, choice),
         "may_go_on": reward is not None and reward.output_model is not None and path.training_run is None,
         "may_trust": facts.is_reward_unproven(path),
-        **(_models_to_train(path.project) if facts.base_of(path) is None else {}),
+        **(_models_to_train(path.project) if is_chosen_now else {}),
     }
 
 
@@ -127,7 +126,8 @@ def chosen_kind(options: Sequence[TrainingOption], request: HttpRequest) -> str:
 
 
 def _models_to_train(project: Project) -> dict[str, Any]:
-    """Return the models that a project without a chosen one may train, and its newest."""
+    """Return the models that a project may train where none is chosen, or the chosen one has a child; and its
+    newest."""
     models = LanguageModel.objects.usable_in(project).policies().available().exclude(folder="")
     return {"models": list(models.order_by("-id")[:_MOST_MODELS]), "newest": newest_model(models, project)}
 

@@ -30,13 +30,13 @@ REMEDY = (
 
 def train(*, project: Project, by: User, kind: str = "", name: str = "", model: LanguageModel | None = None) -> Run:
     """Freeze the annotations and order the run that learns from them; of kind "" the one that is proposed. `model` is
-    the one to start from, where the project has chosen none yet.
+    the one to start from, where the project has chosen none yet or its path has led to a child.
 
     For PPO the reward model's run comes first, and PPO's follows by itself (`go_on_after_reward`)."""
     require(by, "research", project)
     path = facts.path_of(project)
-    is_first = model is not None and facts.base_of(path) is None
-    base = model if model is not None and is_first else require_base(path)
+    is_chosen_now = facts.base_of(path) is None or facts.child_of(path) is not None
+    base = model if model is not None and is_chosen_now else require_base(path)
     if facts.is_under_way(path.training_run) or facts.is_under_way(path.reward_run):
         raise Refused(409, training="A run is active; wait for its end, or cancel it.")
     _, choice = facts.choice_of(path)
@@ -47,7 +47,7 @@ def train(*, project: Project, by: User, kind: str = "", name: str = "", model: 
             model=f"Training needs the weights of {base.name} on this site, but only its endpoint is registered. "
             "Import them as a model, or register the endpoint together with its folder.",
         )
-    if is_first:
+    if model is not None and is_chosen_now:
         path = choose_model(project=project, model=base, by=by)
     once = key_of_one_press(path, kind)
     child = name.strip() or free_name(f"{base.name[:100]}-{kind}")

@@ -198,6 +198,7 @@ def _page(request: HttpRequest, run: Run, view: run_tabs.View) -> dict[str, Any]
         "tabs": run_tabs.tabs_of(run, view),
         "pictures": run_charts.pictures(run, view, shown) if view.is_drawn else [],
         "form_key": uuid.uuid4().hex,
+        "asks_cancel": request.GET.get("ask") == "cancel",
         "may_change": can(request.user, "research", run.project),
         "may_review": can(request.user, "review", run.project),
     }

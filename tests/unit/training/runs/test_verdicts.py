@@ -14,7 +14,8 @@ from training.runs.figures.verdicts import verdict
     [
         ("succeeded", {"loss": 2.9}, {"loss": 2.31}, "The training loss fell from 2.9 to 2.31."),
         ("running", {"loss": 2.9}, {"loss": 2.31}, "So far the training loss fell from 2.9 to 2.31."),
-        ("running", {"loss": 2.9}, {"loss": 2.9}, "So far the training loss is 2.9, unchanged since the start."),
+        ("running", {"loss": 2.9}, {"loss": 2.9}, "So far the training loss is 2.9."),
+        ("succeeded", {"loss": 2.9}, {"loss": 2.9}, "The training loss is 2.9, unchanged since the start."),
         (
             "succeeded", {"score_mean": 0.0, "loss": 1.0}, {"score_mean": 0.84, "loss": 0.2, "kl": 5.25},
             "The mean score rose from 0 to 0.84. The KL to the parent is 5.25 nats per answer.",

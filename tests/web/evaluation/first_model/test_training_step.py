@@ -109,6 +109,47 @@ def test_a_model_that_was_chosen_before_stays(client, project):
     assert Run.objects.get().parent == model and FirstModel.objects.get().model == model
 
 
+def with_child(project: Project, base: LanguageModel) -> LanguageModel:
+    """Return the child that a path has led to."""
+    child = make_weights(parent=base)
+    run = Run.objects.create(
+        project=project, kind="dpo", name="d", parent=base, state="succeeded", output_model=child
+    )  # fmt: skip
+    FirstModel.objects.create(project=project, model=base, training_run=run)
+    return child
+
+
+def test_after_the_first_child_the_same_annotations_are_trained_on_again(client, project):
+    """Who comes from Data or from the form of PPO is not at a dead end."""
+    sign_in(client, project, "researcher")
+    base = voted(project)
+    child = with_child(project, base)
+    shown = client.get(page(project), {"kind": "ppo"}).content.decode()
+    assert "is trained and competes" in shown and 'value="ppo" checked' in shown and "Train again" in shown
+    assert f'<option value="{child.pk}" selected>' in shown and f'<option value="{base.pk}">' in shown
+    assert client.post(page(project), {"kind": "ppo", "model": base.pk}).status_code == 302
+    path, run = FirstModel.objects.get(), Run.objects.latest("pk")
+    assert (run.kind, run.parent, path.model, path.reward_run, path.training_run) == ("reward", base, base, run, None)
+
+
+def test_after_the_first_child_another_model_begins_a_path_of_its_own(client, project):
+    sign_in(client, project, "researcher")
+    child = with_child(project, voted(project))
+    client.post(page(project), {"kind": "dpo", "model": child.pk})
+    path, run = FirstModel.objects.get(), Run.objects.latest("pk")
+    assert (run.parent, path.model, path.training_run) == (child, child, run)
+
+
+def test_the_form_names_the_model_that_was_chosen_before(client, project):
+    sign_in(client, project, "researcher")
+    model = voted(project, 20)
+    FirstModel.objects.create(project=project, model=model)
+    assert (
+        f'Model to start from: <a href="{reverse("model", args=[model.pk])}">'
+        in client.get(page(project)).content.decode()
+    )
+
+
 def test_a_link_names_the_recipe_where_it_is_possible(client, project):
     sign_in(client, project, "researcher")
     voted(project)

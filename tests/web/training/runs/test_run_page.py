@@ -86,6 +86,18 @@ def test_a_running_run_shows_how_far_it_is_and_what_became_of_its_attempts(clien
     assert [c["name"] for c in data["curves"] if c["main"]] == ["score_mean", "kl"]
 
 
+def test_without_scripts_cancelling_is_asked_on_a_page_that_stands_still(client, project, researcher):
+    """A reload would close the question that somebody reads."""
+    run = make_run(project)
+    under_way(run)
+    asks, reloads = f'href="{reverse("run", args=[run.pk])}?ask=cancel"', '<meta http-equiv="refresh"'
+    text = page(client, run)
+    assert asks in text and reloads in text and '<details class="sure cancel-here">' in text
+    text = page(client, run, ask="cancel")
+    assert '<details class="sure cancel-here" open>' in text and "Do not cancel" in text
+    assert asks not in text and reloads not in text
+
+
 def test_a_failed_run_says_why_and_what_to_do_and_can_be_resumed(client, project, researcher):
     run = make_run(project, state="failed", reason="Three annotations tell nothing.", remedy="Collect at least 40.")
     run.path.mkdir(parents=True)
