@@ -7,8 +7,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from urllib.error import URLError
-from urllib.request import Request, urlopen
+
+import httpx
 
 from tests.support.processes import free_port, until
 
@@ -41,8 +41,8 @@ class S3Server:
             self.process.wait()
 
     def _has_bucket(self) -> bool:
-        with suppress(URLError, ConnectionError), urlopen(Request(f"{self.address}/{BUCKET}", method="PUT")) as answer:
-            return answer.status == 200
+        with suppress(httpx.TransportError):
+            return httpx.put(f"{self.address}/{BUCKET}", trust_env=False).status_code == 200
         return False
 
 

@@ -99,6 +99,17 @@ def glimpse(path: Path) -> Path:
         return path
 
 
+def stored_size(path: Path) -> int:
+    """Return the bytes that a folder has in the storage; 0 where it has none, or does not answer: a page can be without
+    them."""
+    try:
+        manifest = covering(path) if is_on() else None
+    except StorageProblem as problem:
+        log.warning("%s", problem)
+        return 0
+    return sum(entry.size for entry in manifest.below(name_of(path)[len(manifest.name) + 1 :])) if manifest else 0
+
+
 def stored_below(folder: Path) -> dict[Path, int]:
     """Return the paths of the artefacts whose names begin with a folder's, with their bytes. Raises StorageProblem."""
     if not is_on():

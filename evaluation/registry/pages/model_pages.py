@@ -9,6 +9,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.utils.text import slugify
 
+from annotate.core.artefacts import local_copies
 from annotate.core.page_access import allows, in_project
 from annotate.core.permissions import can, projects_where
 from annotate.language_models.actions import may_retire, may_share
@@ -84,7 +85,7 @@ def _context(request: HttpRequest, model: LanguageModel, project: Project) -> di
         "can_label": can_use and model.kind == LanguageModel.Kind.CLASSIFIER,
         "form_key": uuid.uuid4().hex,  # pressing the button twice starts one run
         "parameters": in_millions(model.parameters),
-        "size": disk_usage.size_of(model.path) if model.path else 0,
+        "size": (disk_usage.size_of(model.path) or local_copies.stored_size(model.path)) if model.path else 0,
         "adapter": adapter_bases.described(model),
         "address": address_of(model),
         "has_place": bool(model.folder or model.endpoint),

@@ -70,8 +70,7 @@ class RunTransfers:
         """Bring what the run needs; return whether all of it is here. Raises RecipeFailure for what is damaged."""
         if not local_copies.is_on() or self._are_inputs_here:
             return True
-        run = self._attempt.run
-        self._are_inputs_here = self._is_done(_INPUTS, lambda: _bring_inputs(run, is_directory_shared))
+        self._are_inputs_here = self._is_done(_INPUTS, lambda: _bring_inputs(self._attempt, is_directory_shared))
         return self._are_inputs_here
 
     def note_checkpoint(self, directory: RunDirectory) -> None:
@@ -149,10 +148,11 @@ class RunTransfers:
         stored_runs.keep(self._attempt.run, lambda: supervision.require_lease(self._attempt))
 
 
-def _bring_inputs(run: Run, is_directory_shared: bool) -> None:
+def _bring_inputs(attempt: Attempt, is_directory_shared: bool) -> None:
     """Fetch models, datasets and what earlier attempts left. A directory that a cluster's nodes write to is the
     truth."""
-    if not (is_directory_shared and (run.path / "identity").exists()):
+    run = attempt.run
+    if attempt.number > 1 and not (is_directory_shared and (run.path / "identity").exists()):
         stored_runs.bring(run)
     for folder in preparation.input_folders(run):
         local_copies.bring(folder)

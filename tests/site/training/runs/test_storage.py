@@ -17,7 +17,7 @@ from tests.support.factories import make_model, make_project, make_user
 from tests.support.processes import until
 from tests.support.s3_server import BUCKET, s3_server
 from tests.support.training.cluster_runs import Working, is_finished
-from tests.support.training.runs import lines_of, make_run, make_weights
+from tests.support.training.runs import end_workers, lines_of, make_run, make_weights, start_worker
 from training import configs
 from training.core.run_directory import RunDirectory
 from training.models import Run
@@ -26,6 +26,12 @@ from training.runs.worker import Worker
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 Host = Callable[[str], Path]
+
+
+@pytest.fixture(autouse=True)
+def _no_worker_outlives_its_test(transactional_db: None) -> Iterator[None]:
+    yield
+    end_workers()
 
 
 @pytest.fixture
@@ -114,6 +120,22 @@ def test_a_run_waits_for_a_storage_that_is_gone_and_says_so(storage, host, monke
         storage.with_name("away").rename(storage)
         until(lambda: is_finished(run), 60)
     assert ended(run).state == "succeeded" and run.attempts.count() == 1
+    local_copies.store().verify(artefact(run))
+
+
+def test_a_worker_that_is_killed_while_it_waits_for_the_storage_costs_no_step(storage, host, monkeypatch):
+    host("one")
+    run = stored_run(config={"steps": 5})
+    storage.rename(storage.with_name("away"))
+    monkeypatch.setenv("ASSAY_STORAGE", str(storage))
+    worker = start_worker(lease_seconds=30)  # the run begins: what it needs is here
+    until(lambda: "waiting for the storage" in ended(run).phase and (run.path / "result.json").exists(), 60)
+    worker.kill()
+    worker.wait()
+    storage.with_name("away").rename(storage)
+    work()
+    assert (ended(run).state, run.attempts.count()) == ("succeeded", 2)
+    assert [line.split(":")[1] for line in lines_of(run.path / "steps.txt")] == ["1", "2", "3", "4", "5"]
     local_copies.store().verify(artefact(run))
 
 

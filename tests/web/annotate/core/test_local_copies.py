@@ -152,6 +152,19 @@ def test_whether_a_reward_model_is_trusted_is_known_without_its_weights(elsewher
     assert not model.path.exists()
 
 
+def test_the_page_of_a_model_that_is_on_another_host_says_how_large_it_is(client, elsewhere, storage):
+    project = make_project()
+    sign_in(client, project, "researcher")
+    model = make_weights(is_shared=True)
+    (model.path / "weights.bin").write_bytes(b"x" * 3_000_000)
+    local_copies.keep(model.path)
+    elsewhere()
+    page = client.get(f"/models/{model.pk}/")
+    assert page.status_code == 200 and page.context["size"] == 3_000_002 and not model.path.exists()
+    storage.rename(storage.with_name("away"))
+    assert client.get(f"/models/{model.pk}/").context["size"] == 0
+
+
 def test_pruning_lets_checkpoints_go_from_the_storage_too():
     run = make_run(state=Run.State.FAILED)
     for step in (2, 4):
