@@ -23,6 +23,7 @@ SPECTACULAR_SETTINGS = {
         "AssignmentState": "annotate.models.Assignment.State",
         "ScaleKind": "annotate.models.Scale.Kind",
         "RunState": "training.models.Run.State",
+        "RunPriority": "training.models.Run.Priority",
         "Role": "annotate.models.Role",
         "NoticeMail": "annotate.models.NoticeMail",
         "AlertKind": "evaluation.alerts.alert_kinds.CHOICES",

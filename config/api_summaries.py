@@ -124,6 +124,7 @@ SUMMARIES: dict[str, dict[str, str]] = {
         "POST runs/from-yaml/": "Queue a run from YAML",
         "GET runs/{id}/": "Read a run",
         "POST runs/{id}/cancel/": "Cancel a run",
+        "POST runs/{id}/priority/": "Set a waiting run's priority",
         "POST runs/{id}/resume/": "Resume a run",
         "POST runs/{id}/again/": "Queue a run again, with changes",
         "POST runs/{id}/choose/": "Answer a paused run",

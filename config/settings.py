@@ -39,6 +39,7 @@ ASSAY_PRIVATE_ENDPOINTS  hosts, addresses or networks, comma-separated: models a
 ASSAY_PRIVATE_WEBHOOKS  likewise: where events may be sent although only this network reaches it (default: none)
 WEBHOOK_ALLOW_PRIVATE  1: events may be sent to every such address (default: no)
 RAY_ADDRESS       the dashboard of a Ray cluster that carries out runs (default: none); see config/ray_settings.py
+ASSAY_QUOTA_…     what one project may use of runs, GPUs and disk (default: no limit); see config/queue_settings.py
 """
 
 import os
@@ -53,6 +54,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from annotate.core.network import outbound, proxies
 from config.api_schema import SPECTACULAR_SETTINGS  # noqa: F401 # read by drf-spectacular
+from config.queue_settings import QUOTA_DISK_GB, QUOTA_GPU_HOURS, QUOTA_RUNS, RUN_AGEING_HOURS  # noqa: F401
 from config.ray_settings import (  # noqa: F401 # read by the launcher
     RAY_ADDRESS,
     RAY_AUTH_TOKEN,

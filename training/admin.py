@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from django.contrib import admin
+from typing import Any, cast
 
-from annotate.admin import ReadOnlyAdmin
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.forms import ModelForm
+from django.http import HttpRequest
+
+from annotate.admin import DeclaredAdmin, ReadOnlyAdmin
+from annotate.core import audit
+from annotate.models import User
 from training import models
 
 
@@ -19,6 +26,7 @@ class AttemptInline(admin.TabularInline):
         "launcher",
         "handle",
         "node",
+        "gpus",
         "exit_code",
         "resumed_from_step",
         "started_at",
@@ -39,6 +47,7 @@ class RunAdmin(ReadOnlyAdmin):
         "kind",
         "project",
         "state",
+        "priority",
         "phase",
         "step",
         "total_steps",
@@ -67,3 +76,35 @@ class MetricAdmin(ReadOnlyAdmin):
 @admin.register(models.Sample)
 class SampleAdmin(ReadOnlyAdmin):
     list_display = ("id", "run_id", "sequence", "step", "score", "completion")
+
+
+@admin.register(models.Quota)
+class QuotaAdmin(DeclaredAdmin):
+    """Set what one project may use, where that is not what all may."""
+
+    staff_may = frozenset({"view", "add", "change", "delete"})
+    list_display = ("project", "runs", "gpu_hours", "disk_gb")
+    list_select_related = ("project",)
+
+    def save_model(self, request: HttpRequest, obj: models.Quota, form: ModelForm, change: bool) -> None:
+        before = models.Quota.objects.filter(pk=obj.pk).first()
+        super().save_model(request, obj, form, change)
+        _record(request, obj, _figures(before), _figures(obj))
+
+    def delete_model(self, request: HttpRequest, obj: models.Quota) -> None:
+        _record(request, obj, _figures(obj), _figures(None))
+        super().delete_model(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[models.Quota]) -> None:
+        for quota in queryset:
+            self.delete_model(request, quota)
+
+
+def _figures(quota: models.Quota | None) -> dict[str, Any]:
+    return {name: getattr(quota, name, None) for name in ("runs", "gpu_hours", "disk_gb")}
+
+
+def _record(request: HttpRequest, quota: models.Quota, before: dict[str, Any], after: dict[str, Any]) -> None:
+    changes = audit.differences(before, after)
+    by = cast(User, request.user)
+    audit.record(action="quota.changed", about=quota.project.name, by=by, project=quota.project, changes=changes)

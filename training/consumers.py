@@ -34,7 +34,7 @@ class RunPage(LivePage):
         if run is None or not self.may_enter(run.project):
             return False
         may = partial(can, self.scope["user"], project=run.project)
-        self.reader = run_details.Reader(may_change=may("research"), may_review=may("review"))
+        self.reader = run_details.Reader(may_change=may("research"), may_review=may("review"), may_manage=may("manage"))
         self.view = run_tabs.View.of(run, self.query)
         return True
 

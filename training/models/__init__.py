@@ -6,7 +6,9 @@ import uuid
 from pathlib import Path
 
 from django.conf import settings
+from django.core.validators import MinValueValidator
 from django.db import models
+from django.utils import timezone
 
 from training.core.endings import LAST_WORDS
 
@@ -28,6 +30,11 @@ class Run(models.Model):
         CANCELLED = "cancelled"
         PAUSED = "paused"  # by itself, at a bound or for people's opinion; resume goes on from there
 
+    class Priority(models.TextChoices):
+        HIGH = "high"
+        NORMAL = "normal"
+        LOW = "low"
+
     kind = models.CharField(max_length=24)
     name = models.CharField(max_length=120, help_text="Also the name of the model that it makes.")
     project = models.ForeignKey("annotate.Project", models.PROTECT, related_name="runs")
@@ -45,6 +52,8 @@ class Run(models.Model):
     )
     code_version = models.CharField(max_length=80, blank=True)
     state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED)
+    priority = models.CharField(max_length=6, choices=Priority.choices, default=Priority.NORMAL)
+    queued_at = models.DateTimeField(default=timezone.now, help_text="Since when it waits, or waited last.")
     reason_code = models.CharField(max_length=60, blank=True)
     reason = models.TextField(blank=True, help_text="What happened, in words.")
     remedy = models.TextField(blank=True, help_text="What to do about it, in words.")
@@ -114,6 +123,8 @@ class Attempt(models.Model):
         max_length=200, blank=True, help_text="What the launcher calls it: a process group, a job id."
     )
     node = models.CharField(max_length=120, blank=True, help_text="Of a cluster: where it works.")
+    gpus = models.FloatField(default=0, help_text="That it holds for itself.")
+    gpus_since = models.DateTimeField(null=True, blank=True, help_text="Since when it holds them.")
     state = models.CharField(max_length=10, choices=State.choices, default=State.RUNNING)
     exit_code = models.IntegerField(null=True, blank=True)
     resumed_from_step = models.PositiveBigIntegerField(null=True, blank=True)
@@ -134,6 +145,20 @@ class Attempt(models.Model):
 
     def __str__(self) -> str:
         return f"attempt {self.number} of {self.run}"
+
+
+class Quota(models.Model):
+    """Hold what one project may use, where that is not what all may. Empty: as all others; 0: no limit."""
+
+    project = models.OneToOneField("annotate.Project", models.CASCADE, related_name="quota")
+    runs = models.PositiveIntegerField(null=True, blank=True, help_text="At work at once.")
+    gpu_hours = models.FloatField(null=True, blank=True, validators=[MinValueValidator(0)], help_text="In 30 days.")
+    disk_gb = models.FloatField(
+        null=True, blank=True, validators=[MinValueValidator(0)], help_text="Of its runs and models."
+    )
+
+    def __str__(self) -> str:
+        return f"quota of {self.project}"
 
 
 class Metric(models.Model):

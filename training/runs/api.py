@@ -8,7 +8,6 @@ from django.db.models import QuerySet
 from django.http import HttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
@@ -18,7 +17,7 @@ from annotate.core.api.api_access import DeclaredViewSet
 from annotate.core.api.idempotency import idempotent, key_of
 from annotate.core.api.lookup import find, find_named, find_project, of_project
 from annotate.core.api.pagination import Newest
-from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, PROJECT, Id, Input, refusals
+from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, PROJECT, refusals
 from annotate.core.errors import Refused
 from annotate.core.permissions import can, projects_where, require
 from annotate.data.feedback_lineage import asked_in_the_arena
@@ -26,36 +25,26 @@ from annotate.models import Dataset, LanguageModel, Project
 from common.splits import text_hash
 from common.whole_numbers import whole_number
 from training import configs
-from training.configs.forms.option_list import options_as_markdown
-from training.models import Metric, Run, Sample
-from training.runs.figures import fidelity
+from training.models import Run
 from training.runs.human_review import reviews as human_review
-from training.runs.ordering import actions, checks, pauses
+from training.runs.ordering import actions, checks, pauses, priorities
 from training.runs.ordering import order_files as orders
 from training.runs.present.run_estimates import PlannedRun, estimate
-from training.runs.queue import outputs
+from training.runs.run_serializers import (
+    Again,
+    Choice,
+    EstimateOut,
+    MetricOut,
+    NewPriority,
+    NewRun,
+    PlannedRunIn,
+    ReviewOut,
+    RunOut,
+    SampleOut,
+)
 
 AFTER = OpenApiParameter("after", int, description="Only values after this sequence number; 0: all.")
 _ROWS = 1000
-
-
-class NewRun(Input):
-    kind = serializers.CharField(max_length=24, help_text="sample, sft, reward, ppo, …")
-    project = serializers.SlugField(max_length=50)
-    name = serializers.CharField(max_length=120, help_text="Also the name of the new model.")
-    parent = Id(required=False, allow_null=True, default=None, help_text="The model to start from.")
-    dataset = Id(required=False, allow_null=True, default=None)
-    other_dataset = Id(
-        required=False, allow_null=True, default=None, help_text="A second dataset, if the kind uses one."
-    )
-    reward_model = Id(required=False, allow_null=True, default=None)
-    config = serializers.DictField(
-        required=False,
-        default=dict,
-        help_text=f"Hyperparameters of that kind, in the groups of its form, with defaults:\n{options_as_markdown()}",
-    )
-    cloned_from = Id(required=False, allow_null=True, default=None, help_text="The run that this one repeats, changed.")
-    seed = serializers.IntegerField(required=False, default=0, min_value=0, max_value=2**63 - 1)
 
 
 class OrderParser(BaseParser):
@@ -70,90 +59,6 @@ class OrderParser(BaseParser):
             raise Refused(400, yaml="The body is not text in UTF-8; send the YAML of a run.") from None
 
 
-class PlannedRunIn(Input):
-    kind = serializers.CharField(max_length=24, help_text="sample, sft, reward, ppo, …")
-    project = serializers.SlugField(max_length=50)
-    parent = Id(required=False, allow_null=True, default=None, help_text="The model to start from.")
-    dataset = Id(required=False, allow_null=True, default=None)
-    config = serializers.DictField(
-        required=False, default=dict, help_text="Options that differ from the defaults; `POST runs/` lists them."
-    )
-
-
-class EstimateOut(serializers.Serializer):
-    seconds = serializers.FloatField(allow_null=True, help_text="null if no similar run has finished here.")
-    memory_bytes = serializers.FloatField(allow_null=True)
-    basis = serializers.CharField(help_text="The basis of the estimate.")
-    text = serializers.CharField(help_text="The line that the form shows.")
-
-
-class RunOut(serializers.ModelSerializer):
-    project = serializers.SlugField(source="project.slug")
-    amendments = serializers.ListField(
-        source="nameless_amendments", child=serializers.DictField(), help_text="Choices at its pauses."
-    )
-    result = serializers.SerializerMethodField(help_text="The result; only reviewers see texts of a dataset in it.")
-
-    reason = serializers.SerializerMethodField(help_text="What happened; only researchers see quotations of the log.")
-    fidelity = serializers.SerializerMethodField(
-        help_text="How close the saved model is to the trained one, in words; `result.fidelity` has the figures."
-    )
-
-    class Meta:
-        model = Run
-        fields = (
-            *("id", "project", "kind", "name", "state", "parent", "dataset", "other_dataset", "reward_model"),
-            *("output_model", "output_dataset", "cloned_from", "config"),
-            *("seed", "code_version", "phase", "step", "total_steps", "ends_at", "reason_code", "reason", "remedy"),
-            "remedy_changes",
-            *("pause", "amendments"),
-            *("result", "fidelity", "cancel_requested_at", "created_at", "started_at", "finished_at"),
-        )
-
-    def get_reason(self, run: Run) -> str:
-        return run.reason if run.project_id in self.context["researched"] else run.reason_without_log
-
-    def get_fidelity(self, run: Run) -> str:
-        return fidelity.sentence(run.result)
-
-    def get_result(self, run: Run) -> dict[str, Any]:
-        return run.result if run.project_id in self.context["reviewed"] else outputs.without_texts(run.result)
-
-
-class Choice(Input):
-    choice = serializers.CharField(max_length=40, help_text="The name of one of `pause.choices`.")
-    changes = serializers.DictField(
-        required=False, default=dict, help_text="Other values for the options of the choice, or more options."
-    )
-
-
-class Again(Input):
-    changes = serializers.DictField(required=False, help_text="Options; by default the run's `remedy_changes`.")
-
-
-class MetricOut(serializers.ModelSerializer):
-    class Meta:
-        model = Metric
-        fields = ("sequence", "step", "values", "time")
-
-
-class ReviewOut(serializers.Serializer):
-    sequence = serializers.IntegerField()
-    step = serializers.IntegerField()
-    predicted = serializers.FloatField(
-        help_text="The share of votes, a tie as half of one, that the reward model expects for the policy's answer."
-    )
-    not_asked = serializers.CharField(help_text="Why annotators do not get it; empty if they do.")
-    people = serializers.FloatField(allow_null=True, help_text="Share of people's votes for it, a tie as half of one.")
-    simulations = serializers.FloatField(allow_null=True)
-
-
-class SampleOut(serializers.ModelSerializer):
-    class Meta:
-        model = Sample
-        fields = ("sequence", "step", "prompt", "completion", "score")
-
-
 class Runs(DeclaredViewSet):
     """List, queue and read runs of the projects that you may see."""
 
@@ -165,6 +70,7 @@ class Runs(DeclaredViewSet):
         "from_yaml": "research",
         "order": "account, read",
         "cancel": "research",
+        "priority": "research",
         "resume": "research",
         "again": "research",
         "choose": "research",
@@ -253,6 +159,17 @@ class Runs(DeclaredViewSet):
     def cancel(self, request: Request, pk: str) -> Response:
         """End it: at once when it is queued, else as soon as its worker has stopped it."""
         return Response(run_out(request, actions.cancel(run=find(self.get_queryset(), pk, "run"), by=request.user)))
+
+    @extend_schema(request=NewPriority, responses={200: RunOut} | refusals(400, 403, 404, 409))
+    @action(detail=True, methods=["post"])
+    def priority(self, request: Request, pk: str) -> Response:
+        """Change how soon a waiting run begins. Its researchers may lower it, a manager may raise it."""
+        new_priority = NewPriority(data=request.data)
+        new_priority.is_valid(raise_exception=True)
+        run = find(self.get_queryset(), pk, "run")
+        return Response(
+            run_out(request, priorities.set_priority(run=run, by=request.user, **new_priority.validated_data))
+        )
 
     @extend_schema(request=None, responses={200: RunOut} | refusals(403, 404, 409))
     @action(detail=True, methods=["post"])

@@ -22,6 +22,7 @@ urlpatterns = [
     path("runs/<int:run_id>/order.yaml", order_upload.download, name="run-yaml"),
     path("runs/<int:run_id>/log.txt", run_pages.log, name="run-log"),
     path("runs/<int:run_id>/cancel/", run_pages.cancel, name="cancel-run"),
+    path("runs/<int:run_id>/priority/", run_pages.set_priority, name="set-run-priority"),
     path("runs/<int:run_id>/resume/", run_pages.resume, name="resume-run"),
     path("runs/<int:run_id>/choose/", pause_choice.choose, name="choose-at-pause"),
     path("runs/<int:run_id>/again/", run_pages.queue_again, name="queue-again"),

@@ -151,6 +151,7 @@ class Worker:
         exit_code = self.launcher.poll(one.handle)
         assert one.reader is not None
         one.phase = cluster_launches.note_words(self.launcher, one.attempt, one.handle, one.phase)
+        cluster_launches.note_gpus(self.launcher, one.attempt, one.handle)
         if one.reader.ingest():
             announcements.announce(one.run.pk)
         one.transfers.note_checkpoint(one.reader.directory)

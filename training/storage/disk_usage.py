@@ -70,8 +70,7 @@ class DiskUse:
 def of_project(project: Project) -> DiskUse:
     """Return each run and model of this project, the largest first, and the others as one number."""
     runs = sorted((of_run(run) for run in project.runs.select_related("output_model")), key=lambda use: -use.total)
-    imported = LanguageModel.objects.of_projects([project]).filter(made_by=None).exclude(folder="")
-    models = [ModelUse(m, size_of(m.path)) for m in imported if m.path] + [
+    models = _imported(project) + [
         ModelUse(use.run.output_model, use.model)
         for use in runs
         if use.run.output_model_id and use.model and use.run.output_model
@@ -85,6 +84,16 @@ def of_project(project: Project) -> DiskUse:
         space.free,
         space.total,
     )
+
+
+def size_of_project(project: Project) -> int:
+    """Return the bytes of a project's runs and models, without datasets, which projects share."""
+    return sum(of_run(run).total for run in project.runs.all()) + sum(use.size for use in _imported(project))
+
+
+def _imported(project: Project) -> list[ModelUse]:
+    models = LanguageModel.objects.of_projects([project]).filter(made_by=None).exclude(folder="")
+    return [ModelUse(model, size_of(model.path)) for model in models if model.path]
 
 
 def of_run(run: Run) -> RunUse:

@@ -12,7 +12,7 @@ from django.views.decorators.cache import never_cache
 from annotate.core.page_access import in_project
 from annotate.models import Project, User
 from common.whole_numbers import row_id
-from training.storage import actions, disk_usage, pruning
+from training.storage import actions, disk_usage, pruning, quotas
 
 
 @never_cache
@@ -22,6 +22,7 @@ def page(request: HttpRequest, project: Project) -> HttpResponse:
     context = {
         "project": project,
         "use": disk_usage.of_project(project),
+        "quotas": quotas.use_of(project),
         "rule": pruning.RULE,
         "prunable": sum(one.size for one in prunable),
         "resumable": pruning.RESUMABLE,

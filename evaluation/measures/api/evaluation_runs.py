@@ -27,7 +27,8 @@ from evaluation.measures.item_store import NO, UNKNOWN, YES, Choice, Index
 from evaluation.measures.present.shown_items import ORDERS, may_read_texts, row_for
 from evaluation.models import Evaluation
 from training.models import Run
-from training.runs.api import RunOut, queue, run_out
+from training.runs.api import queue, run_out
+from training.runs.run_serializers import RunOut
 
 MOST_ITEMS = 1000
 

@@ -98,6 +98,7 @@ def bodies(made: dict[str, Any]) -> dict[str, Any]:
         "runs/": of_project | {"kind": "sft", "name": "new"},
         "runs/estimate/": of_project | {"kind": "sft"},
         "runs/<pk>/choose/": {"choice": "on"},
+        "runs/<pk>/priority/": {"priority": "low"},
         "instructions/": of_project | {"datasets": [made["dataset"].pk], "name": "new"},
         "instructions/preview/": of_project | {"datasets": [made["dataset"].pk]},
         "evaluations/": of_project | {"model": made["model"].pk, "name": "new", "config": {}},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,6 +10,8 @@ from typing import Any
 
 from training.models import Attempt, Run
 from training.runs.figures.curves import is_number, number
+from training.runs.ordering import turns
+from training.storage import quotas
 
 _HEADLINES = (("loss", "loss"), ("score_mean", "score"), ("score", "score"), ("accuracy", "accuracy"))
 _PACES = (
@@ -38,15 +39,21 @@ def duration(value: timedelta | float) -> str:
 
 @dataclass(frozen=True)
 class Queue:
-    """The numbers of waiting runs, and whether anybody is at work: read once for all the runs of a list."""
+    """The numbers of waiting runs in turn, without those of projects that have as many at work as they may; and whether
+    anybody is at work: read once for all the runs of a list."""
 
-    waiting: list[int]
+    places: dict[int, int]
+    full_projects: dict[int, tuple[int, int]]  # runs at work, and how many may be
     is_worked_on: bool
 
     @classmethod
     def now(cls) -> Queue:
-        waiting = Run.objects.filter(state=Run.State.QUEUED).order_by("pk").values_list("pk", flat=True)
-        return cls(list(waiting), Attempt.objects.filter(state=Attempt.State.RUNNING).exists())
+        full = quotas.full_projects()
+        return cls(
+            {number: place for place, number in enumerate(turns.waiting_runs(without=full))},
+            full,
+            Attempt.objects.filter(state=Attempt.State.RUNNING).exists(),
+        )
 
 
 def progress(
@@ -60,12 +67,7 @@ def _progress_parts(
     run: Run, attempts: Sequence[Attempt], last: dict[str, Any], now: datetime, queue: Queue | None
 ) -> Iterator[str]:
     if run.state == Run.State.QUEUED:
-        queue = queue or Queue.now()
-        before = bisect_left(queue.waiting, run.pk)
-        yield f"Waiting in the queue behind {before} more" if before else "Next in the queue"
-        # Nobody is at work and it still waits: most likely there is no worker.
-        if not queue.is_worked_on and now - run.created_at > timedelta(seconds=20):
-            yield "no worker is running: start one with python manage.py run_worker"
+        yield from _waiting_parts(run, now, queue or Queue.now())
     elif run.state == Run.State.RUNNING:
         if run.cancel_requested_at:
             yield "Cancelling"
@@ -88,6 +90,20 @@ def _progress_parts(
         yield f"{run.state.capitalize()}{steps}, {took} after the start"
     if story := attempt_story(run, attempts):
         yield story
+
+
+def _waiting_parts(run: Run, now: datetime, queue: Queue) -> Iterator[str]:
+    before = queue.places.get(run.pk, 0)
+    if run.project_id in queue.full_projects:
+        at_work, most = queue.full_projects[run.project_id]
+        yield f"Waiting for another run to end: {at_work} of {most} runs of this project at work"
+    else:
+        yield f"Waiting in the queue behind {before} more" if before else "Next in the queue"
+    if run.priority != Run.Priority.NORMAL:
+        yield f"{run.priority} priority"
+    # Nobody is at work and it still waits: most likely there is no worker.
+    if not queue.is_worked_on and now - run.queued_at > timedelta(seconds=20):
+        yield "no worker is running: start one with python manage.py run_worker"
 
 
 def _now(last: dict[str, Any]) -> Iterator[str]:

@@ -9,7 +9,8 @@
 
 One that says TAKES_SECRETS hands `secrets`, {role: (address, key)}, to the recipe by `training.core.run_secrets`, and
 writes them nowhere; runs that need none are submitted without. A launcher may offer `end_leftovers(directory)` (before
-an attempt: end what an earlier one may have left running; raises Busy while that lasts) and `usage(handle) -> Usage`.
+an attempt: end what an earlier one may have left running; raises Busy while that lasts), `usage(handle) -> Usage`, and
+`gpus_of(handle) -> number` (the GPUs that it holds for itself by now; 0 while it waits for them).
 
 One that says OUTLIVES_WORKER starts recipes elsewhere, which go on when a worker ends: another one adopts them. It has
 

@@ -25,6 +25,7 @@ TAKES_SECRETS = True
 class _Child:
     recipe: Recipe
     person: confinement.Person | None = None  # whom it runs as, when not as the worker
+    gpus: int = 0
 
     @property
     def process(self) -> Any:
@@ -58,7 +59,7 @@ def submit(directory: Path, module: str, secrets: Secrets = recipe_process.NO_SE
         )
     niceness.be_nice(recipe.process.pid)
     handle = f"{os.uname().nodename}:{recipe.process.pid}:{time.time():.0f}"
-    _children[handle] = _Child(recipe, person)
+    _children[handle] = _Child(recipe, person, len(leased.files))
     return handle
 
 
@@ -96,6 +97,12 @@ def logs(directory: Path) -> str:
 def usage(handle: str) -> Usage:
     child = _children.get(handle)
     return child.recipe.usage if child else recipe_process.NO_USAGE
+
+
+def gpus_of(handle: str) -> int:
+    """Return how many GPUs the recipe was given."""
+    child = _children.get(handle)
+    return child.gpus if child else 0
 
 
 def end_leftovers(directory: Path) -> None:

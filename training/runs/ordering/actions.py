@@ -17,10 +17,12 @@ from common.sampling import sampling_of
 from training import configs
 from training.models import Run
 from training.runs.ordering import hub_access as hubs
+from training.runs.ordering import priorities
 from training.runs.ordering.checks import check_in_use, check_name, check_order
 from training.runs.ordering.code_version import code_version
 from training.runs.ordering.end_events import announce_end, tell_finished
 from training.storage import actions as storage
+from training.storage import quotas
 
 _KEY_LENGTH = 100
 
@@ -37,13 +39,14 @@ def queue_run(
     reward_model: LanguageModel | None = None,
     config: dict[str, Any] | None = None,
     seed: int = 0,
+    priority: str = Run.Priority.NORMAL,
     cloned_from: Run | None = None,
     idempotency_key: str | None = None,
 ) -> Run:
     """Queue a run and return it; the first one again when the idempotency key is known.
 
-    Refused with the field that is wrong: `kind, name, parent, dataset, other_dataset, reward_model, seed,
-    cloned_from` or `config.<field>`.
+    Refused with the field that is wrong: `kind, name, parent, dataset, other_dataset, reward_model, seed, priority,
+    cloned_from` or `config.<field>`; or with the quota that the project has used up, `gpu_hours` or `disk_gb`.
     """
     require(by, "research", project)
     key = _scoped_key(by, idempotency_key)
@@ -51,6 +54,7 @@ def queue_run(
         return first
     if cloned_from is not None and cloned_from.project_id != project.pk:
         raise Refused(400, cloned_from=f"Run {cloned_from.pk} is in another project; leave it out.")
+    priorities.check(priority, Run.Priority.NORMAL, project, by)
     # Before the transaction, for they look at files and ask git: nobody else writes during it.
     checked = check_order(
         kind=kind,
@@ -63,6 +67,7 @@ def queue_run(
         config={**defaults_of(kind, project, parent), **(config or {})},
         seed=seed,
     )
+    quotas.check(project)
     code = code_version()
     try:
         with transaction.atomic():
@@ -77,6 +82,7 @@ def queue_run(
                 reward_model=reward_model,
                 config=asdict(checked),
                 seed=seed,
+                priority=priority,
                 cloned_from=cloned_from,
                 code_version=code,
                 idempotency_key=key,
@@ -147,6 +153,7 @@ def resume(*, run: Run, by: User) -> Run:
     """Queue a failed or cancelled run again, from its last complete checkpoint. For a paused one there is a choice to
     make: `training.runs.ordering.pauses.choose`."""
     require(by, "research", run.project)
+    quotas.check(run.project)
     with transaction.atomic():
         run = Run.objects.select_for_update().get(pk=run.pk)
         if run.state == Run.State.PAUSED:
@@ -160,6 +167,7 @@ def resume(*, run: Run, by: User) -> Run:
         run.reason_code = run.reason = run.remedy = run.phase = ""
         run.remedy_changes = {}
         run.cancel_requested_at = run.finished_at = run.ends_at = None
+        run.queued_at = timezone.now()
         run.save()
         _note("run.resumed", run, by)
     return run

@@ -51,6 +51,7 @@ def go_on(run: Run) -> None:
     run.state = Run.State.QUEUED
     run.reason_code = run.reason = run.remedy = run.phase = ""
     run.cancel_requested_at = run.finished_at = run.ends_at = None
+    run.queued_at = timezone.now()
     run.pause = {}
     run.save()
 

@@ -26,7 +26,7 @@ from training.core.kinds import KINDS
 from training.core.stages import stages
 from training.models import Run
 from training.runs.access import find_run
-from training.runs.ordering import actions
+from training.runs.ordering import actions, priorities
 from training.runs.present import kind_sections, run_details, run_list
 from training.runs.present.run_estimates import estimate, planned_run
 from training.runs.present.run_form import RunForm, boxes_in, earlier_run, suggested
@@ -162,6 +162,11 @@ def cancel(request: HttpRequest, run_id: int) -> HttpResponse:
 
 
 @allows(post="research")
+def set_priority(request: HttpRequest, run_id: int) -> HttpResponse:
+    return _act(request, run_id, partial(priorities.set_priority, priority=request.POST.get("priority", "")))
+
+
+@allows(post="research")
 def resume(request: HttpRequest, run_id: int) -> HttpResponse:
     """Resume the run. With `prune` in the form, checkpoints that the rule lets go make room first."""
     if "prune" in request.POST:
@@ -201,6 +206,7 @@ def _page(request: HttpRequest, run: Run, view: run_tabs.View) -> dict[str, Any]
         "asks_cancel": request.GET.get("ask") == "cancel",
         "may_change": can(request.user, "research", run.project),
         "may_review": can(request.user, "review", run.project),
+        "may_manage": can(request.user, "manage", run.project),
     }
 
 

@@ -13,6 +13,7 @@ from training.core.endings import log_tail
 from training.core.kinds import KINDS
 from training.models import Run
 from training.runs.figures import progress
+from training.runs.ordering import priorities
 from training.runs.present import kind_sections, run_samples
 from training.runs.present.run_page import cluster_place, run_charts, run_overview, run_tabs
 from training.runs.present.run_page.run_charts import Figures
@@ -42,6 +43,7 @@ class Reader:
 
     may_change: bool
     may_review: bool
+    may_manage: bool = False
 
 
 def context(run: Run, view: View, figures: Figures | None = None) -> dict[str, Any]:
@@ -56,6 +58,7 @@ def context(run: Run, view: View, figures: Figures | None = None) -> dict[str, A
         "view": view,
         "kind": KINDS.get(run.kind),
         "state": run.state,
+        "priorities": priorities.choices(run),
         "progress": progress.progress(run, attempts, figures.last[-1] if figures.last else {}, now),
         "attempts": attempts,
         "cluster": cluster_place.place_of(attempts),
@@ -83,7 +86,19 @@ def fingerprint(run: Run) -> tuple[Any, ...]:
     attempt = run.attempts.order_by("-number").values_list("pk", "state", "memory_bytes", "node").first()
     size = log.stat().st_size if log.exists() else 0
     clock = int(timezone.now().timestamp()) // 5
-    return (run.state, run.step, run.phase, run.ends_at, run.cancel_requested_at, last, sample, attempt, size, clock)
+    return (
+        run.state,
+        run.priority,
+        run.step,
+        run.phase,
+        run.ends_at,
+        run.cancel_requested_at,
+        last,
+        sample,
+        attempt,
+        size,
+        clock,
+    )
 
 
 @dataclass(frozen=True)
@@ -102,6 +117,7 @@ def render_parts(run: Run, view: View, figures: Figures, reader: Reader, *, whol
         "live": True,
         "may_change": reader.may_change,
         "may_review": reader.may_review,
+        "may_manage": reader.may_manage,
     }
     parts: dict[str, str] = {"status": render_to_string(f"{_RUN}#status", shown)}
     for part in PARTS[view.tab]:

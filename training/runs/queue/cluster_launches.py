@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection
 from types import ModuleType
 
 from django.conf import settings
+from django.utils import timezone
 
 from training.core.endings import Ending
 from training.models import Attempt, Run
@@ -52,6 +53,15 @@ def note_words(launcher: ModuleType, attempt: Attempt, handle: str, before: str)
         # What the recipe itself has said meanwhile is not overwritten.
         (run if phase else run.filter(phase=before)).update(phase=phase or "starting")
     return phase
+
+
+def note_gpus(launcher: ModuleType, attempt: Attempt, handle: str) -> None:
+    """Write down, once, how many GPUs an attempt holds, and since when: from a launcher that can tell."""
+    if attempt.gpus_since is not None or not hasattr(launcher, "gpus_of") or not (count := launcher.gpus_of(handle)):
+        return
+    attempt.gpus, attempt.gpus_since = count, timezone.now()
+    own = Attempt.objects.filter(pk=attempt.pk, lease=attempt.lease, state=Attempt.State.RUNNING)
+    own.update(gpus=attempt.gpus, gpus_since=attempt.gpus_since)
 
 
 def adopt(

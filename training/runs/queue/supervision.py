@@ -14,14 +14,14 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Count, Max, Min, Q, QuerySet
 from django.utils import timezone
 
 from annotate.core.db.connections import database_now
 from training.core.endings import OUT_OF_MEMORY, Ending
 from training.models import Attempt, Run
-from training.runs.ordering import remedies
+from training.runs.ordering import remedies, turns
 from training.runs.ordering.end_events import announce_end, tell_finished
+from training.storage import quotas
 
 
 class LeaseLost(Exception):
@@ -29,46 +29,37 @@ class LeaseLost(Exception):
 
 
 def claim(*, worker: str, launcher: str) -> Attempt | None:
-    """Return the oldest queued run of the project whose turn it is, as a new attempt of this worker; None when none
-    waits.
+    """Return the queued run whose turn it is, as a new attempt of this worker; None when none may begin.
 
     Atomic: on Postgres a row that somebody else is claiming is skipped; on SQLite BEGIN IMMEDIATE admits one claimer.
     """
-    for project in projects_in_turn():
-        if attempt := _claim(Run.objects.filter(project=project), worker, launcher):
-            return attempt
+    projects = turns.projects_in_turn()
+    full = quotas.full_projects() if projects else {}
+    projects = [project for project in projects if project not in full]
+    while projects:
+        with transaction.atomic():
+            run = turns.next_runs(projects, database_now()).select_for_update(skip_locked=True).first()
+            if run is None:
+                return None
+            if quotas.has_room(run.project_id):
+                return _begin(run, worker, launcher)
+        projects.remove(run.project_id)  # another worker has begun its last one meanwhile
     return None
 
 
-def projects_in_turn() -> list[int]:
-    """Return the projects that have queued runs, next first: that with fewest runs under way, then the one whose last
-    attempt began longest ago, then that of the oldest run. So five hundred runs of one keep no other waiting."""
-    queued = Run.objects.filter(state=Run.State.QUEUED).order_by()
-    oldest = dict(queued.values_list("project").annotate(oldest=Min("pk")))
-    attempts = Attempt.objects.filter(run__project__in=oldest).order_by().values_list("run__project")
-    under_way = Count("pk", filter=Q(state=Attempt.State.RUNNING))
-    before = {project: ranking for project, *ranking in attempts.annotate(under_way=under_way, last=Max("pk"))}
-    return sorted(oldest, key=lambda project: (*before.get(project, (0, 0)), oldest[project]))
-
-
-def _claim(runs: QuerySet[Run], worker: str, launcher: str) -> Attempt | None:
-    """Return the oldest of these that is queued."""
-    with transaction.atomic():
-        queued = runs.filter(state=Run.State.QUEUED).order_by("id")
-        run = queued.select_for_update(skip_locked=True).first()
-        if run is None:
-            return None
-        now = database_now()
-        attempt = Attempt.objects.create(
-            run=run,
-            number=run.attempts.count() + 1,
-            lease_expires_at=now + _lease(),
-            worker=worker,
-            launcher=launcher,
-        )
-        run.state, run.phase, run.ends_at = Run.State.RUNNING, "starting", None
-        run.started_at = run.started_at or now
-        run.save(update_fields=["state", "phase", "ends_at", "started_at"])
+def _begin(run: Run, worker: str, launcher: str) -> Attempt:
+    """Turn a run that this transaction holds to running, by a new attempt."""
+    now = database_now()
+    attempt = Attempt.objects.create(
+        run=run,
+        number=run.attempts.count() + 1,
+        lease_expires_at=now + _lease(),
+        worker=worker,
+        launcher=launcher,
+    )
+    run.state, run.phase, run.ends_at = Run.State.RUNNING, "starting", None
+    run.started_at = run.started_at or now
+    run.save(update_fields=["state", "phase", "ends_at", "started_at"])
     return attempt
 
 

@@ -57,6 +57,15 @@ def test_a_run_is_carried_out_and_its_model_enters_the_arena():
     assert attempt.cpu_seconds > 0 and attempt.memory_bytes > 1_000_000
 
 
+def test_an_attempt_remembers_the_gpus_that_it_held(monkeypatch):
+    monkeypatch.setattr("training.runs.launchers.gpus.names", lambda: ("0", "1"))
+    run = make_run()
+    work()
+    attempt = run.attempts.get()
+    assert attempt.state == "succeeded" and attempt.gpus == 1
+    assert attempt.started_at < attempt.gpus_since <= attempt.ended_at
+
+
 def test_receivers_hear_that_a_run_has_finished_and_cannot_disturb_it():
     heard = []
 

@@ -182,6 +182,13 @@ def test_a_busy_cluster_is_waited_for_and_counts_as_full(stand_in: Dashboard, di
     assert later(job, clock, 0) is None and not job.waits_for_room and job.phase == ""
 
 
+def test_gpus_count_from_when_the_node_has_begun(stand_in: Dashboard, directory: Path, clock: Clock) -> None:
+    job = followed(directory, clock, Wanted(1, gpus=2))
+    assert later(job, clock, 6) is None and job.gpus == 0
+    reported(job)
+    assert later(job, clock, 0) is None and job.gpus == 2
+
+
 def test_a_run_that_no_node_can_hold_waits_for_a_while_and_fails_with_both_numbers(
     stand_in: Dashboard, directory: Path, clock: Clock, settings
 ) -> None:

@@ -120,6 +120,12 @@ def place(handle: str) -> str:
     return job.place if job else ""
 
 
+def gpus_of(handle: str) -> float:
+    """Return how many GPUs the job holds; 0 until it has begun on a node, and of an adopted one."""
+    job = _jobs.get(handle)
+    return job.gpus if job else 0
+
+
 def is_full() -> bool:
     """Return whether a job of ours waits for room in the cluster."""
     return any(job.waits_for_room for job in list(_jobs.values()))

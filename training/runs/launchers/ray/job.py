@@ -75,6 +75,11 @@ class FollowedJob:
         return self._code is not None or self._is_given_up
 
     @property
+    def gpus(self) -> float:
+        """Return what it asked for, once its node has reported."""
+        return self._wanted.gpus if self._wanted and self._report is not None else 0
+
+    @property
     def waits_for_room(self) -> bool:
         since = self._pending_since
         return since is not None and not self.is_over and self._clock() - since > _FULL_SECONDS

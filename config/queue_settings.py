@@ -1,0 +1,32 @@
+"""Settings of the queue of runs, each from an environment variable; docs/guides/operating.md has more.
+
+ASSAY_QUOTA_RUNS  of one project at work at once; more wait (default: no limit; staff may set another for a project)
+ASSAY_QUOTA_GPU_HOURS  of one project in 30 days; beyond them no run is ordered (default: no limit; likewise)
+ASSAY_QUOTA_DISK_GB  of the runs and models of one project; likewise (default: no limit; likewise)
+RUN_AGEING_HOURS  after which a waiting run counts one priority higher, and after as long again another (default: 24)
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+
+from django.core.exceptions import ImproperlyConfigured
+
+
+def limit(variable: str, environment: Mapping[str, str] = os.environ) -> float | None:
+    """Return the number above 0 that the variable holds; None, for no limit, where it is not set or 0."""
+    try:
+        value = float(environment.get(variable) or 0)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise ImproperlyConfigured(f"{variable} is to be a number above 0; leave it out for no limit.")
+    return value or None
+
+
+RUN_AGEING_HOURS = float(os.environ.get("RUN_AGEING_HOURS", "24"))
+QUOTA_RUNS = limit("ASSAY_QUOTA_RUNS")
+QUOTA_GPU_HOURS = limit("ASSAY_QUOTA_GPU_HOURS")
+QUOTA_DISK_GB = limit("ASSAY_QUOTA_DISK_GB")
