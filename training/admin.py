@@ -100,6 +100,13 @@ class QuotaAdmin(DeclaredAdmin):
             self.delete_model(request, quota)
 
 
+@admin.register(models.Drain)
+class DrainAdmin(ReadOnlyAdmin):
+    """List workers that take no new run; `manage.py drain_worker` changes them."""
+
+    list_display = ("name", "gives_back", "created_at")
+
+
 def _figures(quota: models.Quota | None) -> dict[str, Any]:
     return {name: getattr(quota, name, None) for name in ("runs", "gpu_hours", "disk_gb")}
 

@@ -30,7 +30,7 @@ from evaluation.annotator_quality.findings import AnnotatorFigures, findings
 from evaluation.models import Alert
 from evaluation.vote_integrity import held_votes
 from training.core.kinds import kind_title
-from training.models import Attempt, Run
+from training.models import Attempt, Drain, Run
 from training.runs.present.project_overview import FAILED_DAYS
 
 QUIET = timedelta(days=2)  # so long nobody has annotated; a weekend is no alert
@@ -65,11 +65,13 @@ def unattended_runs() -> Iterator[Cause]:
     """Yield projects whose runs wait while no worker is alive: one would renew the lease of a run, or claim one."""
     if Attempt.objects.filter(state=Attempt.State.RUNNING, lease_expires_at__gt=database_now()).exists():
         return
+    is_drained = Drain.objects.exists()
+    why = "the worker is drained for maintenance." if is_drained else "no worker is alive: start manage.py run_worker."
     waiting_runs = Run.objects.filter(state__in=[Run.State.QUEUED, Run.State.RUNNING]).order_by()
     counts = dict(waiting_runs.values_list("project").annotate(n=Count("id")))
     for project in Project.objects.filter(pk__in=counts):
         n = counts[project.pk]
-        text = f"{n:,} run{' waits' if n == 1 else 's wait'}, and no worker is alive: start manage.py run_worker."
+        text = f"{n:,} run{' waits' if n == 1 else 's wait'}, and {why}"
         yield Cause(project, "worker", text, reverse("runs", args=[project.slug]))
 
 

@@ -161,6 +161,17 @@ class Quota(models.Model):
         return f"quota of {self.project}"
 
 
+class Drain(models.Model):
+    """Keep a worker from new runs, for maintenance. `name` is that of workers, of a host, or of one at a host."""
+
+    name = models.CharField(max_length=120, unique=True)
+    gives_back = models.BooleanField(default=False, help_text="Its runs go back into the queue at once.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Metric(models.Model):
     """One line of a run's metrics.jsonl: all that was measured at one step."""
 

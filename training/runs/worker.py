@@ -32,6 +32,7 @@ from training.runs.queue import (
     announcements,
     asked_models,
     cluster_launches,
+    drains,
     outputs,
     preparation,
     run_transfers,
@@ -97,14 +98,19 @@ class Worker:
         # First, and without fail: a recipe whose lease is gone must end while the database is away.
         for one in supervised:
             self._follow_safely(one)
+        drain = drains.drain_of(self.identity)
+        if drain is not None and drain.gives_back and self.supervised:
+            log.info("drained: %s runs go back into the queue", len(self.supervised))
+            self._end_all()
         attempt_ids = [one.attempt.pk for one in self.supervised]
-        self._adopt(attempt_ids)
+        if drain is None:
+            self._adopt(attempt_ids)
         supervision.release_lost(
             is_gone=worker_names.is_gone, own_attempts=attempt_ids, is_spared=cluster_launches.may_be_adopted
         )
         pruning.prune_daily()
         human_review.wake_waiting()
-        while len(self.supervised) < self.concurrency and not cluster_launches.is_full(self.launcher):
+        while drain is None and len(self.supervised) < self.concurrency and not cluster_launches.is_full(self.launcher):
             attempt = supervision.claim(worker=self.identity, launcher=settings.RUN_LAUNCHER)
             if attempt is None:
                 break

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from training.models import Attempt, Run
+from training.models import Attempt, Drain, Run
 from training.runs.figures.curves import is_number, number
 from training.runs.ordering import turns
 from training.storage import quotas
@@ -45,6 +45,7 @@ class Queue:
     places: dict[int, int]
     full_projects: dict[int, tuple[int, int]]  # runs at work, and how many may be
     is_worked_on: bool
+    has_drained: bool = False  # whether a worker is kept from new runs
 
     @classmethod
     def now(cls) -> Queue:
@@ -53,6 +54,7 @@ class Queue:
             {number: place for place, number in enumerate(turns.waiting_runs(without=full))},
             full,
             Attempt.objects.filter(state=Attempt.State.RUNNING).exists(),
+            Drain.objects.exists(),
         )
 
 
@@ -103,7 +105,11 @@ def _waiting_parts(run: Run, now: datetime, queue: Queue) -> Iterator[str]:
         yield f"{run.priority} priority"
     # Nobody is at work and it still waits: most likely there is no worker.
     if not queue.is_worked_on and now - run.queued_at > timedelta(seconds=20):
-        yield "no worker is running: start one with python manage.py run_worker"
+        yield (
+            "the worker is drained for maintenance"
+            if queue.has_drained
+            else "no worker is running: start one with python manage.py run_worker"
+        )
 
 
 def _now(last: dict[str, Any]) -> Iterator[str]:

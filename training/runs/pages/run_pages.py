@@ -31,6 +31,7 @@ from training.runs.present import kind_sections, run_details, run_list
 from training.runs.present.run_estimates import estimate, planned_run
 from training.runs.present.run_form import RunForm, boxes_in, earlier_run, suggested
 from training.runs.present.run_page import run_charts, run_config, run_tabs
+from training.runs.queue import drains
 
 _PLAIN = "text/plain; charset=utf-8"
 
@@ -41,7 +42,8 @@ def runs(request: HttpRequest, project: Project) -> HttpResponse:
     """Show what is under way, what waits and what has ended, newest first."""
     context = run_list.context(project, request.GET.get("kind", ""), request.GET.get("page", ""))
     may_start = can(request.user, "research", project)
-    return render(request, "training/runs/runs.html", {**context, "may_start": may_start})
+    drained = drains.drained_workers() if may_start else []  # names of machines are not for everybody
+    return render(request, "training/runs/runs.html", {**context, "may_start": may_start, "drained_workers": drained})
 
 
 @in_project(get="research")

@@ -1,0 +1,52 @@
+"""Keep workers from new runs, for maintenance: a mark in the database, which each worker reads by its own names.
+
+A mark names workers (`--name`), a host, or a worker at a host, `gpu@node-3`. It outlives the worker: one that is
+started anew takes no run either, until the mark is taken back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from training.models import Attempt, Drain
+from training.runs.queue.worker_names import host_of
+
+
+@dataclass(frozen=True)
+class Drained:
+    """A mark, and how many runs the workers that it names still carry out."""
+
+    name: str
+    runs: int
+
+    @property
+    def state(self) -> str:
+        return "draining" if self.runs else "drained"
+
+
+def drain(name: str, *, gives_back: bool = False) -> Drain:
+    """Mark the workers of that name: they take no new run; with `gives_back` theirs go back into the queue."""
+    return Drain.objects.update_or_create(name=name, defaults={"gives_back": gives_back})[0]
+
+
+def undo(name: str) -> bool:
+    """Take a mark back; return whether there was one."""
+    return bool(Drain.objects.filter(name=name).delete()[0])
+
+
+def drain_of(worker: str) -> Drain | None:
+    """Return the mark that holds for a worker, by its identity; of several one that gives runs back."""
+    return Drain.objects.filter(name__in=_names_of(worker)).order_by("-gives_back").first()
+
+
+def drained_workers() -> list[Drained]:
+    """Return each mark with what its workers still have at work."""
+    marks = list(Drain.objects.order_by("name").values_list("name", flat=True))
+    running = Attempt.objects.filter(state=Attempt.State.RUNNING).values_list("worker", flat=True) if marks else ()
+    names = [_names_of(worker) for worker in running]
+    return [Drained(mark, sum(mark in one for one in names)) for mark in marks]
+
+
+def _names_of(worker: str) -> set[str]:
+    name, host = worker.partition("@")[0], host_of(worker)
+    return {worker, name, *([host, f"{name}@{host}"] if host else [])}
