@@ -11,6 +11,7 @@ RAY_GPUS_PER_PROCESS  likewise (default: 1 where a node of the cluster has GPUs,
 RAY_MEMORY_FACTOR  how much of the estimated memory a run asks for (default: 1; 0: none)
 RAY_RESOURCES     Ray's custom resources that each run asks for, as JSON, such as {"training": 1} (default: {})
 RAY_NODE_WAIT_SECONDS  that a run waits for a node that could hold it, before it fails (default: 120)
+RAY_WAITING_RUNS  that may wait for room in the cluster at once, where its autoscaler sees them (default: 1)
 """
 
 from __future__ import annotations
@@ -67,3 +68,4 @@ RAY_GPUS_PER_PROCESS = float(os.environ["RAY_GPUS_PER_PROCESS"]) if os.environ.g
 RAY_MEMORY_FACTOR = float(os.environ.get("RAY_MEMORY_FACTOR", "1"))
 RAY_RESOURCES = resources()
 RAY_NODE_WAIT_SECONDS = float(os.environ.get("RAY_NODE_WAIT_SECONDS", "120"))
+RAY_WAITING_RUNS = max(1, int(os.environ.get("RAY_WAITING_RUNS", "1")))

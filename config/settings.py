@@ -67,6 +67,7 @@ from config.ray_settings import (  # noqa: F401 # read by the launcher
     RAY_PYTHON,
     RAY_RESOURCES,
     RAY_RUNTIME_ENV,
+    RAY_WAITING_RUNS,
 )
 from training.runs.ordering import reward_functions
 

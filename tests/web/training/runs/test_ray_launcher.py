@@ -6,6 +6,7 @@ import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -180,6 +181,16 @@ def test_a_busy_cluster_is_waited_for_and_counts_as_full(stand_in: Dashboard, di
     assert later(job, clock, 4) is None and job.waits_for_room
     reported(job)
     assert later(job, clock, 0) is None and not job.waits_for_room and job.phase == ""
+
+
+def test_so_many_runs_may_wait_in_ray_as_the_operator_lets_its_autoscaler_see(settings, monkeypatch) -> None:
+    jobs = {str(n): SimpleNamespace(waits_for_room=n < 2) for n in range(3)}
+    monkeypatch.setattr(ray, "_jobs", jobs)
+    assert ray.is_full(), "one, unless told otherwise"
+    settings.RAY_WAITING_RUNS = 2
+    assert ray.is_full()
+    settings.RAY_WAITING_RUNS = 3
+    assert not ray.is_full()
 
 
 def test_gpus_count_from_when_the_node_has_begun(stand_in: Dashboard, directory: Path, clock: Clock) -> None:

@@ -127,8 +127,8 @@ def gpus_of(handle: str) -> float:
 
 
 def is_full() -> bool:
-    """Return whether a job of ours waits for room in the cluster."""
-    return any(job.waits_for_room for job in list(_jobs.values()))
+    """Return whether as many jobs of ours wait for room in the cluster as may."""
+    return sum(job.waits_for_room for job in list(_jobs.values())) >= settings.RAY_WAITING_RUNS
 
 
 def renewed(handle: str) -> None:
