@@ -24,7 +24,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
     """
     error = sys.exc_info()[1]
     if isinstance(error, OperationalError | StorageProblem):
-        problem = {"storage": str(error)} if isinstance(error, StorageProblem) else {}
+        problem = {"storage": error.public} if isinstance(error, StorageProblem) else {}
         page = render_to_string("503.html", _form(request) | problem)
         return HttpResponse(page, status=503, headers={"Retry-After": str(RETRY_SECONDS)})
     return HttpResponse(render_to_string("500.html"), status=500)

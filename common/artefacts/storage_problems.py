@@ -10,6 +10,11 @@ class StorageProblem(Exception):
         super().__init__(f"{message} {remedy}")
         self.message, self.remedy = message, remedy
 
+    @property
+    def public(self) -> str:
+        """Return what whoever uses the site reads."""
+        return str(self)
+
 
 class Unreachable(StorageProblem):
     """Raised when the storage did not answer for as long as was waited. Trying again later may help."""
@@ -20,6 +25,11 @@ class Unreachable(StorageProblem):
             f"The storage {address} does not answer ({name}).",
             "Check that it is up, that this host reaches it, and its credentials; what waits for it goes on by itself.",
         )
+
+    @property
+    def public(self) -> str:
+        """Return what happened without addresses: those are in the log."""
+        return "The file storage does not answer, so the server stopped waiting. Tell the operator if this lasts."
 
 
 class NotStored(StorageProblem):

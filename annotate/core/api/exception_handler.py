@@ -50,7 +50,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
         return Response({"errors": {"body": "Other rows depend on this one, so it cannot be deleted."}}, status=409)
     if isinstance(error, StorageProblem):
         log.error("The storage failed for %s %s: %s", context["request"].method, context["request"].path, error)
-        return Response({"errors": {"storage": str(error)}}, status=503, headers={"Retry-After": "5"})
+        return Response({"errors": {"storage": error.public}}, status=503, headers={"Retry-After": "5"})
     if isinstance(error, OperationalError):
         return _database_is_busy(error, context["request"])
     return _unexpected(error, context["request"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import uuid
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import lru_cache
@@ -43,7 +44,8 @@ def _opened(address: str) -> ArtefactStore:
 
 def name_of(path: Path) -> str:
     """Return what an artefact at a path is called; empty for a path that is not below ASSAY_DATA."""
-    return path.relative_to(settings.DATA_DIR).as_posix() if path.is_relative_to(settings.DATA_DIR) else ""
+    is_inside = path.is_relative_to(settings.DATA_DIR) and ".." not in path.parts
+    return path.relative_to(settings.DATA_DIR).as_posix() if is_inside else ""
 
 
 def keep(path: Path, rules: Rules | None = None, may_write: Callable[[], None] = lambda: None) -> None:
@@ -84,7 +86,7 @@ def bring_file(path: Path) -> Path:
         return path
     copy = settings.DATA_DIR / GLIMPSES / name_of(path)
     if not copy.exists() or copy.stat().st_size != entry.size or _hash_of(copy) != entry.sha256:
-        partial = copy.with_name(f".{copy.name}.{entry.sha256[:12]}.partial")
+        partial = copy.with_name(f".{copy.name}.{uuid.uuid4().hex}.partial")  # two pages may ask at the same moment
         store().fetch_file(manifest.name, entry, partial)
         partial.replace(copy)
     return copy

@@ -172,6 +172,15 @@ def test_own_files_go_when_a_later_manifest_names_them_no_more_and_shared_ones_s
     assert storage.names("own") == [] and store.names() == []
 
 
+def test_an_artefact_of_its_own_pool_is_as_young_as_its_last_put(storage, model):
+    store, rules = ArtefactStore(storage), Rules(is_own=lambda path: True)
+    store.put("imports/x", model, rules)
+    first = store.stored_at("imports/x")
+    storage.written.clear()
+    store.put("imports/x", model, rules)
+    assert storage.written == ["manifests/imports/x.json"] and store.stored_at("imports/x") >= first
+
+
 def test_what_grows_is_stored_as_far_as_it_was(storage, tmp_path, monkeypatch):
     log = tmp_path / "run" / "log.txt"
     log.parent.mkdir()

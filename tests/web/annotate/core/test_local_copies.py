@@ -225,6 +225,15 @@ def test_check_says_what_is_wrong_with_a_storage(settings, storage):
     assert storage_checks.check_storage() == []
 
 
+def test_a_path_that_leads_out_of_the_data_folder_names_no_artefact(settings, tmp_path):
+    assert local_copies.name_of(settings.DATA_DIR / "models" / "a") == "models/a"
+    assert local_copies.name_of(settings.DATA_DIR / "models" / ".." / ".." / "a") == ""
+    assert local_copies.name_of(tmp_path / "a") == ""
+    local_copies.keep(tmp_path / "a")
+    local_copies.bring(tmp_path / "a")
+    assert local_copies.store().names() == []
+
+
 def test_without_a_storage_nothing_is_asked_of_one(settings, monkeypatch, elsewhere):
     settings.STORAGE = ""
     monkeypatch.setattr(local_copies, "store", lambda: pytest.fail("there is none"))
