@@ -21,6 +21,7 @@ SUMMARIES: dict[str, dict[str, str]] = {
         "POST projects/{slug}/first-model/answers/": "Step 3: have the model answer the prompts",
         "POST projects/{slug}/first-model/training/": "Step 5: train the child",
         "GET projects/{slug}/alerts/": "List alerts",
+        "POST projects/{slug}/alerts/{id}/dismiss/": "Dismiss an alert",
         "GET notices/": "List your notices",
         "POST notices/seen/": "Mark notices as seen",
         "GET projects/{slug}/notice-mail/": "Read when notices are mailed to you",

@@ -1,5 +1,6 @@
 """Pages of this app: each subject's are in its `urls`."""
 
+from evaluation.alerts import urls as alerts
 from evaluation.annotator_quality import urls as annotator_quality
 from evaluation.first_model import urls as first_model
 from evaluation.leaderboard import urls as leaderboard
@@ -15,6 +16,7 @@ FORM_PAGES.register(FormPage("evaluate", new_evaluation.page))  # here, since ur
 
 urlpatterns = [
     *leaderboard.urlpatterns,
+    *alerts.urlpatterns,
     *registry.urlpatterns,
     *measures.urlpatterns,
     *promotion.urlpatterns,

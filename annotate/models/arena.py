@@ -19,7 +19,9 @@ class Battle(models.Model):
     visitor = models.CharField(max_length=64, blank=True)
     is_drawn = models.BooleanField(default=False, help_text="The prompt was drawn from the project, not asked.")
     hold_reason = models.CharField(max_length=200, blank=True, help_text="Known before the vote: a model named itself.")
-    spoilt_reason = models.CharField(max_length=200, blank=True, help_text="No vote can be cast: one side failed.")
+    spoilt_reason = models.CharField(
+        max_length=200, blank=True, help_text="Nobody can vote: one of the two answers failed."
+    )
     vote_token_hash = models.CharField(max_length=64, blank=True, help_text="Of the token that one vote uses up.")
     begun_at = models.DateTimeField(null=True, blank=True, help_text="Since when a vote could be cast.")
     draft_a = models.TextField(blank=True, help_text="What is written of A's answer so far, for other processes.")
@@ -50,7 +52,9 @@ class BattleTurn(models.Model):
     prompt_b = models.ForeignKey("annotate.Prompt", models.PROTECT, related_name="+")
     completion_a = models.ForeignKey("annotate.Completion", models.PROTECT, null=True, blank=True, related_name="+")
     completion_b = models.ForeignKey("annotate.Completion", models.PROTECT, null=True, blank=True, related_name="+")
-    spoilt_reason = models.CharField(max_length=200, blank=True, help_text="One side failed: the turn is left out.")
+    spoilt_reason = models.CharField(
+        max_length=200, blank=True, help_text="One of the two answers failed: the turn is left out."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

@@ -26,7 +26,7 @@ class Dataset(models.Model):
     side = models.CharField(max_length=5)
     content_hash = models.CharField(max_length=64)
     counts = models.JSONField(default=dict, help_text="Rows by kind, and what was left out and why.")
-    judge = models.CharField(max_length=10, blank=True, help_text="person or simulation; empty where nobody judged.")
+    judge = models.CharField(max_length=10, blank=True, help_text="person or simulation; empty where nobody annotated.")
     ratings = models.ManyToManyField("annotate.Rating", related_name="datasets")
     comparisons = models.ManyToManyField("annotate.Comparison", related_name="datasets")
     demonstrations = models.ManyToManyField("annotate.Demonstration", related_name="datasets")

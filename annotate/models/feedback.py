@@ -102,7 +102,9 @@ class Feedback(models.Model):
     comment = models.TextField(blank=True)
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.COUNTED)
     status_reason = models.CharField(max_length=200, blank=True)
-    source_judge = models.CharField(max_length=120, blank=True, help_text="Of an import: the judge's name in its file.")
+    source_judge = models.CharField(
+        max_length=120, blank=True, help_text="Of an import: the annotator's name in its file."
+    )
     extra = models.JSONField(default=dict, blank=True, help_text="Of an import: what its file says beside it.")
     created_at = models.DateTimeField(auto_now_add=True)
 

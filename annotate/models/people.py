@@ -48,7 +48,9 @@ class Membership(models.Model):
     tutorial_passed_at = models.DateTimeField(null=True, blank=True)
     paused_at = models.DateTimeField(null=True, blank=True, help_text="Gets no new items until a manager lifts it.")
     paused_reason = models.CharField(max_length=200, blank=True)
-    warned_at = models.DateTimeField(null=True, blank=True, help_text="Since then too many known answers are a pause.")
+    warned_at = models.DateTimeField(
+        null=True, blank=True, help_text="Since then too many missed gold items are a pause."
+    )
     gold_since = models.DateTimeField(null=True, blank=True, help_text="Known answers from then on are looked at.")
     notice = models.TextField(blank=True, help_text="Markdown that they must read before the next item.")
     language = models.CharField(max_length=35, blank=True, help_text="Such as de or pt-BR, from their invitation.")

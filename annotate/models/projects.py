@@ -31,22 +31,24 @@ class Project(models.Model):
     asks_answers = models.BooleanField(default=False, help_text="Written answers, from which a model can learn.")
     asks_attacks = models.BooleanField(default=False, help_text="Red-teaming: conversations that try to do harm.")
     overlap = models.PositiveSmallIntegerField(
-        default=1, validators=[MinValueValidator(1)], help_text="How many people judge the same item."
+        default=1, validators=[MinValueValidator(1)], help_text="How many people annotate the same item."
     )
     assignment_minutes = models.PositiveSmallIntegerField(default=30, validators=[MinValueValidator(1)])
-    edit_minutes = models.PositiveSmallIntegerField(default=30, help_text="How long a judgement may still be changed.")
+    edit_minutes = models.PositiveSmallIntegerField(default=30, help_text="How long an annotation can be changed.")
     must_read_guidelines = models.BooleanField(default=True, help_text="Each version, before the next item.")
     gold_percent = models.PositiveSmallIntegerField(
-        default=0, validators=[MaxValueValidator(50)], help_text="Share of items whose right answer is known."
+        default=0, validators=[MaxValueValidator(50)], help_text="Share of gold items."
     )
     gold_pass_percent = models.PositiveSmallIntegerField(
-        default=70, validators=[MaxValueValidator(100)], help_text="Below this a judge is warned, then paused."
+        default=70, validators=[MaxValueValidator(100)], help_text="Below this an annotator is warned, then paused."
     )
     repeat_percent = models.PositiveSmallIntegerField(
-        default=0, validators=[MaxValueValidator(50)], help_text="Share of comparisons shown again with sides swapped."
+        default=0, validators=[MaxValueValidator(50)], help_text="Share of comparisons repeated with swapped positions."
     )
     review_percent = models.PositiveSmallIntegerField(
-        default=0, validators=[MaxValueValidator(100)], help_text="Share of work judged once that a reviewer looks at."
+        default=0,
+        validators=[MaxValueValidator(100)],
+        help_text="Share of items with one annotation that are reviewed.",
     )
     review_seed = models.CharField(max_length=32, default=_seed, editable=False, help_text="Draws what is reviewed.")
     open_sign_up = models.BooleanField(default=False, help_text="Whoever signs up may join as an annotator.")
@@ -131,7 +133,7 @@ class Scale(models.Model):
     kind = models.CharField(max_length=10, choices=Kind.choices)
     name = models.SlugField(max_length=40, help_text="As data has it, such as helpful. Never changed once in use.")
     title = models.CharField(max_length=80)
-    definition = models.TextField(blank=True, help_text="Markdown: when to give what. It stands beside the scale.")
+    definition = models.TextField(blank=True, help_text="Markdown: when to choose which value. Shown beside the scale.")
     low = models.CharField(max_length=80, blank=True, help_text="What the lowest step means.")
     high = models.CharField(max_length=80, blank=True, help_text="What the highest step means.")
     is_required = models.BooleanField(default=False)

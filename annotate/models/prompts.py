@@ -110,7 +110,9 @@ class Completion(models.Model):
         "annotate.LanguageModel", models.PROTECT, null=True, blank=True, related_name="completions"
     )
     text = models.TextField()
-    reasoning = models.TextField(blank=True, help_text="What the model thought before it; no judge and no model reads.")
+    reasoning = models.TextField(
+        blank=True, help_text="What the model thought before it; no annotator or model reads it."
+    )
     sampling = models.JSONField(default=dict, help_text="temperature, top_p, max_new_tokens.")
     seed = models.BigIntegerField(null=True, blank=True)
     tokens = models.PositiveIntegerField(null=True, blank=True)

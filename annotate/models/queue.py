@@ -29,7 +29,7 @@ class QueueEntry(models.Model):
     items = models.PositiveIntegerField()
     level = models.FloatField(default=0.0)
     level_simulated = models.FloatField(default=0.0)
-    lot = models.FloatField(help_text="Random, drawn anew at each change: no two judges walk in one order.")
+    lot = models.FloatField(help_text="Random, drawn again at each change: annotators get items in different orders.")
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["prompt", "kind"], name="a_prompt_stands_once_in_a_queue")]
@@ -63,7 +63,7 @@ class ItemPriority(models.Model):
     item = models.CharField(max_length=140)
     uncertainty = models.FloatField(help_text="1: a coin would do as well; 0: quite sure.")
     why = models.CharField(max_length=200)
-    is_open = models.BooleanField(default=True, help_text="Not yet judged as often as the project asks for.")
+    is_open = models.BooleanField(default=True, help_text="Not yet annotated as often as the project asks for.")
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["project", "item"], name="an_item_has_one_priority")]

@@ -13,9 +13,12 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from annotate.core import audit
+from annotate.core.errors import Refused
 from annotate.core.events import announce
 from annotate.core.periodic_tasks import PeriodicTask
-from annotate.core.permissions import ROLES_FOR
+from annotate.core.permissions import ROLES_FOR, require
+from annotate.models import User
 from evaluation.alerts.alert_kinds import KINDS, RUN_FAILED, AlertKind
 from evaluation.alerts.causes import FINDERS, Cause
 from evaluation.core import notices
@@ -60,7 +63,9 @@ def _keep(alert: Alert, cause: Cause, kind: AlertKind) -> None:
     text = notices.shortened(cause.text)
     if alert.text != text:
         alert.text = text
-        alert.save(update_fields=["text"])
+        if alert.dismissed_at is not None:  # what was dismissed was another state of things
+            alert.dismissed_at = alert.opened_at = None
+        alert.save(update_fields=["text", "dismissed_at", "opened_at"])
     if alert.opened_at is None and alert.created_at + timedelta(seconds=kind.patience) <= timezone.now():
         tell_of(alert, cause, kind)
 
@@ -79,9 +84,25 @@ def _close(alert: Alert) -> None:
     """Close an alert: who has not seen its notice need not, and no mail tells of it any more."""
     if alert.opened_at is None:
         Alert.objects.filter(pk=alert.pk, opened_at=None).delete()
-    elif Alert.objects.filter(pk=alert.pk, closed_at=None).update(closed_at=timezone.now()):
-        alert.notices.filter(seen_at=None).update(seen_at=timezone.now())
-        _announce("alert.closed", alert)
+    elif Alert.objects.filter(pk=alert.pk, closed_at=None).update(closed_at=timezone.now()) and not alert.dismissed_at:
+        _take_back(alert)
+
+
+@transaction.atomic
+def dismiss(alert: Alert, *, by: User) -> None:
+    """Have an open alert shown no more: nobody is told of its cause again, until the cause changes or is gone and comes
+    back. Raises Refused, 403 and 409."""
+    require(by, KINDS[alert.kind].right, alert.project)
+    if not Alert.objects.open().filter(pk=alert.pk).update(dismissed_at=timezone.now()):
+        raise Refused(409, alert="This alert is not open any more.")
+    audit.record(action="alert.dismissed", about=alert.text[:200], by=by, project=alert.project)
+    _take_back(alert)
+
+
+def _take_back(alert: Alert) -> None:
+    """Mark the notices of an alert as seen, and tell other tools that it is over."""
+    alert.notices.filter(seen_at=None).update(seen_at=timezone.now())
+    _announce("alert.closed", alert)
 
 
 def _announce(event: str, alert: Alert) -> None:

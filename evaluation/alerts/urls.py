@@ -1,7 +1,12 @@
-"""Addresses of alerts, below /api/v1/; pages show them on the project's own page and under Notices."""
+"""Addresses of alerts: they are shown on the project's own page and under Notices, and dismissed where they lead to."""
 
 from django.urls import path
 
-from evaluation.alerts import api
+from evaluation.alerts import api, pages
 
-api_urlpatterns = [path("projects/<slug:slug>/alerts/", api.alert_list)]
+urlpatterns = [path("p/<slug:slug>/alerts/<int:pk>/dismiss/", pages.dismissal, name="alert-dismiss")]
+
+api_urlpatterns = [
+    path("projects/<slug:slug>/alerts/", api.alert_list),
+    path("projects/<slug:slug>/alerts/<str:pk>/dismiss/", api.alert_dismissal),
+]

@@ -218,7 +218,7 @@ class AskedAgain(models.Model):
     prompt = models.ForeignKey("annotate.Prompt", models.PROTECT, related_name="+")
     completion_a = models.ForeignKey("annotate.Completion", models.PROTECT, related_name="+")
     completion_b = models.ForeignKey("annotate.Completion", models.PROTECT, null=True, blank=True, related_name="+")
-    places = models.PositiveIntegerField(help_text="Judges in all, those who have judged it before included.")
+    places = models.PositiveIntegerField(help_text="Annotators in all, including those who have annotated it before.")
     is_open = models.BooleanField(default=True)
     by = models.ForeignKey("annotate.User", models.SET_NULL, null=True, blank=True, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
@@ -242,9 +242,9 @@ class Exclusion(models.Model):
 
     project = models.ForeignKey("annotate.Project", models.PROTECT, related_name="exclusions")
     person = models.ForeignKey("annotate.User", models.PROTECT, null=True, blank=True, related_name="exclusions")
-    source = models.CharField(max_length=60, blank=True, help_text="The import that names the judge.")
-    source_judge = models.CharField(max_length=120, blank=True, help_text="The judge's name in its file.")
-    status = models.CharField(max_length=10, choices=Status.choices, help_text="What their judgements became.")
+    source = models.CharField(max_length=60, blank=True, help_text="The import that names the annotator.")
+    source_judge = models.CharField(max_length=120, blank=True, help_text="The annotator's name in its file.")
+    status = models.CharField(max_length=10, choices=Status.choices, help_text="The new status of their annotations.")
     reason = models.CharField(max_length=160)
     pauses = models.BooleanField(default=False, help_text="It also paused them, so that they get no new items.")
     touched = models.JSONField(default=dict, help_text="What it touched, as it was shown before: ids and numbers.")
@@ -254,7 +254,9 @@ class Exclusion(models.Model):
     undone_by = models.ForeignKey("annotate.User", models.PROTECT, null=True, blank=True, related_name="+")
     undone_at = models.DateTimeField(null=True, blank=True)
     undone_reason = models.CharField(max_length=160, blank=True)
-    brought_back = models.JSONField(default=dict, blank=True, help_text="By kind, how many judgements the undoing did.")
+    brought_back = models.JSONField(
+        default=dict, blank=True, help_text="By kind, how many annotations the undo restored."
+    )
 
     class Meta:
         ordering = ["-id"]

@@ -11,8 +11,8 @@ class Alerts(models.QuerySet["Alert"]):
         return self.filter(opened_at__isnull=False)
 
     def open(self) -> Alerts:
-        """Return those that people were told of and whose cause lasts."""
-        return self.opened().filter(closed_at=None)
+        """Return those that people were told of, whose cause lasts, and that nobody has dismissed."""
+        return self.opened().filter(closed_at=None, dismissed_at=None)
 
 
 class Alert(models.Model):
@@ -27,6 +27,9 @@ class Alert(models.Model):
     created_at = models.DateTimeField(auto_now_add=True, help_text="When the cause was first seen.")
     opened_at = models.DateTimeField(null=True, blank=True, help_text="When people were told.")
     closed_at = models.DateTimeField(null=True, blank=True, help_text="When the cause was gone.")
+    dismissed_at = models.DateTimeField(
+        null=True, blank=True, help_text="When somebody said that nothing is to be done about the cause as it is."
+    )
 
     objects = Alerts.as_manager()
 

@@ -169,7 +169,11 @@ def _data(line: list[LineageEntry]) -> Iterator[str]:
 
 
 def _counts_text(dataset: Dataset) -> str:
-    counts = [(name.replace("_", " "), n) for name, n in dataset.counts.items() if is_number(n) and name != "judges"]
+    counts = [
+        (name.replace("_", " ").replace("telling", "informative"), n)
+        for name, n in dataset.counts.items()
+        if is_number(n) and name != "judges"
+    ]
     return ", ".join(f"{n:,} {name}" if isinstance(n, int) else f"{name} {number(n)}" for name, n in counts[:5])
 
 

@@ -28,7 +28,7 @@ from annotate.models import (
 )
 from annotate.models.tokens import token_hash
 from evaluation.annotator_quality.exclusion_effects import touched_by
-from evaluation.models import Candidacy, Exclusion
+from evaluation.models import Alert, Candidacy, Exclusion
 from tests.support.factories import (
     make_assignment,
     make_comparison,
@@ -108,6 +108,10 @@ def one_of_everything(project: Project) -> dict[str, Any]:
         "package": WorkPackage.objects.create(project=project, name="A package", created_by=manager),
         "scale": make_scale(project, "aspect", "kind"),
         "candidacy": Candidacy.objects.create(project=project, model=models[1]),
+        "alert": Alert.objects.create(
+            **{"project": project, "kind": "annotator.flagged", "about": "0", "text": "Somebody is flagged."},
+            **{"url": f"/p/{project.slug}/quality/", "opened_at": timezone.now()},
+        ),
         "exclusion": Exclusion.objects.create(
             **{"project": project, "person": make_user(project), "status": "excluded", "reason": "guesses"},
             **{"touched": touched_by(project, manager).as_json(), "by": manager},

@@ -218,7 +218,7 @@ class Review(models.Model):
     policy_score = models.FloatField()
     parent_score = models.FloatField()
     not_asked = models.CharField(
-        max_length=200, blank=True, help_text="Why nobody can judge it; empty when it was asked."
+        max_length=200, blank=True, help_text="Why nobody can annotate it; empty when it was asked."
     )
     created_at = models.DateTimeField(auto_now_add=True)
 

@@ -99,7 +99,6 @@ def _show(
         "project": project,
         "scales": [(scale, scale.pk in used) for scale in sorted(all_scales, key=lambda s: s.retired_at is not None)],
         "kinds": Scale.Kind.choices,
-        "asked": [scale for kind in Scale.Kind.values for scale in scales[kind]],
         "declares": declares_rating(scales),
         "errors": refused.errors if refused else {},
         "sent": request.POST if refused else {},

@@ -18,6 +18,7 @@ from annotate.projects.overview.overview_parts import Event
 
 MOST_EVENTS, DAYS = 8, 14
 WORDS = {
+    "alert.dismissed": "dismissed an alert",
     "arena.entered": "entered a model into the arena",
     "arena.left": "took a model out of the arena",
     "checkpoints.pruned": "deleted checkpoints",

@@ -21,7 +21,7 @@ from annotate.projects.accounts import adapter as accounts
 from annotate.projects.accounts import notice_mail
 
 MAY = {
-    Role.ANNOTATOR: "judges",
+    Role.ANNOTATOR: "rates and compares answers",
     Role.REVIEWER: (
         "also reads and exports annotations of others, decides disagreements, and sees their quality figures"
     ),

@@ -16,6 +16,7 @@ from annotate.models import AnnotatorKind, Project, User
 from evaluation.annotator_quality import exclusion, explanations, present
 from evaluation.annotator_quality.findings import Findings, findings, settled_at
 from evaluation.core.csv_files import csv_file
+from evaluation.models import Alert
 
 FLAGS = "flags"
 
@@ -88,8 +89,14 @@ def annotator(request: MemberRequest, project: Project, pk: int) -> HttpResponse
     context = _of_one(project, person) | {
         "manages": can(request.user, "manage", project),
         "acts": exclusion.acts(project).filter(person=person),
+        "alert": _open_alert(project, str(pk)) if can(request.user, "research", project) else None,
     }
     return render(request, "evaluation/annotator_quality/quality_annotator.html", context)
+
+
+def _open_alert(project: Project, about: str) -> Alert | None:
+    """Return the open alert that says that an annotator is flagged."""
+    return Alert.objects.open().filter(project=project, kind="annotator.flagged", about=about).first()
 
 
 @never_cache

@@ -140,7 +140,7 @@ def test_a_run_that_no_node_can_hold_fails_in_words_where_ray_is_silent(on_ray: 
     settings.RAY_CPUS_PER_PROCESS, settings.RAY_NODE_WAIT_SECONDS = 64.0, 6.0
     run = started()
     with Working():
-        until(lambda: "no node can hold it" in Run.objects.get(pk=run.pk).phase, 60)
+        until(lambda: "no node has enough resources" in Run.objects.get(pk=run.pk).phase, 60)
         until(lambda: is_finished(run), 60)
     run.refresh_from_db()
     assert (run.state, run.reason_code) == ("failed", "no_node")
@@ -151,7 +151,7 @@ def test_a_full_cluster_is_waited_for_and_the_next_run_follows(on_ray: RayCluste
     settings.RAY_CPUS_PER_PROCESS = 2.0
     first, second = started(steps=40), started(steps=3)
     with Working():
-        until(lambda: "waiting for room" in Run.objects.get(pk=second.pk).phase, 90)
+        until(lambda: "waiting for free resources" in Run.objects.get(pk=second.pk).phase, 90)
         until(lambda: is_finished(first) and is_finished(second), 120)
     assert_each_step_once_and_no_two_at_once(first, 40)
     assert_each_step_once_and_no_two_at_once(second, 3)

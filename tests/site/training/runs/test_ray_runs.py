@@ -227,7 +227,7 @@ def test_a_worker_without_a_cluster_waits_in_words_and_a_full_one_leaves_runs_in
         cancel(run=second, by=second.created_by)
         until(lambda: is_finished(second), 30)
         stand_in.trouble = None
-        until(lambda: Run.objects.get(pk=first.pk).phase.startswith("waiting for room"), 60)
+        until(lambda: Run.objects.get(pk=first.pk).phase.startswith("waiting for free resources"), 60)
         until(ray.is_full, 30)
         third = make_run(project=first.project)
         before = time.monotonic()

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from annotate.core.background_worker import BackgroundWorker
 from annotate.core.periodic_tasks import PERIODIC_TASKS
-from annotate.models import Assignment, Comparison, Delivery, Membership, QueueEntry, Status, Webhook
+from annotate.models import Assignment, AuditEntry, Comparison, Delivery, Membership, QueueEntry, Status, Webhook
 from evaluation.alerts import alert_kinds
 from evaluation.alerts.alert_kinds import KINDS
 from evaluation.alerts.alert_upkeep import look, run_has_ended, tell_of
@@ -258,6 +258,46 @@ def test_a_flagged_annotator_is_told_until_the_flag_is_gone(client, project, rit
     Comparison.objects.filter(author=zoe).update(status=Status.EXCLUDED)
     look(alert_kinds.ANNOTATOR_FLAGGED)
     assert not Alert.objects.open().exists()
+
+
+def test_a_flagged_annotator_whom_somebody_has_looked_at_is_dismissed(client, project, rita, hook):
+    """It stays away as long as the same is said of them."""
+    items = make_items(project, 60)
+    annotate_all(project, make_judges(project, "anna", "bob", "cem", "dora", "emil", "finn"), items)
+    zoe = make_user(project, username="zoe")
+    for number, pair in enumerate(items):
+        compare(zoe, pair, "better" if number % 2 else "worse", swapped=bool(number % 2), seconds=0.4)
+    look(alert_kinds.ANNOTATOR_FLAGGED)
+    alert = Alert.objects.open().get()
+    act = reverse("alert-dismiss", args=[project.slug, alert.pk])
+    sign_in(client, project, "reviewer")
+    assert act not in client.get(alert.url).content.decode() and client.post(act).status_code == 403
+    client.force_login(rita)
+    assert act in client.get(alert.url).content.decode()
+    assert client.post(act).url == alert.url and act not in client.get(alert.url).content.decode()
+    look(alert_kinds.ANNOTATOR_FLAGGED)
+    assert not Alert.objects.open().exists() and rita.notices.count() == 1
+    assert not rita.notices.filter(seen_at=None).exists() and now_lines(client, project) == []
+    assert AuditEntry.objects.get(action="alert.dismissed").about.startswith("zoe is flagged: ")
+    assert [each.event for each in Delivery.objects.order_by("pk")] == ["alert.opened", "alert.closed"]
+    assert client.post(act).status_code == 409
+    Alert.objects.update(text="zoe is flagged: something else.")
+    look(alert_kinds.ANNOTATOR_FLAGGED)
+    assert Alert.objects.open().count() == 1 and rita.notices.count() == 2, "other reasons are told anew"
+
+
+def test_a_program_dismisses_an_alert_and_its_end_is_told_once(project, rita, hook):
+    run = failed(project)
+    look(alert_kinds.RUN_FAILED)
+    alert = Alert.objects.get()
+    address = f"projects/{project.slug}/alerts/"
+    dismissed = Program(rita).post(f"{address}{alert.pk}/dismiss/", {})
+    assert dismissed.status_code == 200 and dismissed.json()["dismissed_at"]
+    assert Program(rita).get(address, open="1").json() == []
+    assert Program(rita).post(f"{address}999999/dismiss/", {}).status_code == 404
+    actions.resume(run=run, by=rita)
+    look(alert_kinds.RUN_FAILED)
+    assert [each.event for each in Delivery.objects.order_by("pk")] == ["alert.opened", "alert.closed"]
 
 
 def test_held_votes_are_told_to_managers_alone_after_an_hour(client, project, pair, manager, rita):

@@ -177,7 +177,7 @@ def test_what_ray_refuses_fails_the_run_in_words(stand_in: Dashboard, directory:
 def test_a_busy_cluster_is_waited_for_and_counts_as_full(stand_in: Dashboard, directory: Path, clock: Clock) -> None:
     job = followed(directory, clock)
     assert later(job, clock, 6) is None
-    assert job.phase == "waiting for room: it asks for 1 CPU" and not job.waits_for_room
+    assert job.phase == "waiting for free resources: it asks for 1 CPU" and not job.waits_for_room
     assert later(job, clock, 4) is None and job.waits_for_room
     reported(job)
     assert later(job, clock, 0) is None and not job.waits_for_room and job.phase == ""
@@ -204,7 +204,7 @@ def test_a_run_that_no_node_can_hold_waits_for_a_while_and_fails_with_both_numbe
     stand_in: Dashboard, directory: Path, clock: Clock, settings
 ) -> None:
     job = followed(directory, clock, Wanted(1, 8))
-    assert later(job, clock, 6) is None and job.phase == "no node can hold it: it asks for 8 GPUs, 1 CPU"
+    assert later(job, clock, 6) is None and job.phase == "no node has enough resources: it asks for 8 GPUs, 1 CPU"
     with pytest.raises(RecipeFailure) as failure:
         later(job, clock, settings.RAY_NODE_WAIT_SECONDS)
     assert failure.value.code == "no_node" and "RAY_GPUS_PER_PROCESS" in failure.value.remedy
@@ -219,7 +219,7 @@ def test_a_larger_node_that_joins_meanwhile_is_waited_for(stand_in: Dashboard, d
     assert later(job, clock, 6) is None
     stand_in.nodes = [NODE, {**NODE, "resources_total": {"CPU": 32.0}}]
     assert later(job, clock, settings.RAY_NODE_WAIT_SECONDS) is None
-    assert job.phase == "waiting for room: it asks for 16 CPUs"
+    assert job.phase == "waiting for free resources: it asks for 16 CPUs"
 
 
 def test_nodes_that_are_dead_hold_nothing(stand_in: Dashboard) -> None:
@@ -412,10 +412,10 @@ def test_the_page_names_the_node_and_links_the_dashboard_for_who_may_see_machine
 
 @pytest.mark.django_db
 def test_the_page_says_what_it_waits_for_as_it_is_written(client, project) -> None:
-    run = make_run(project, state="running", phase="no node can hold it: it asks for 8 GPUs, 8 CPUs")
+    run = make_run(project, state="running", phase="no node has enough resources: it asks for 8 GPUs, 8 CPUs")
     sign_in(client, project, "researcher")
     page = client.get(reverse("run", args=[run.pk])).content.decode()
-    assert "No node can hold it: it asks for 8 GPUs, 8 CPUs" in page
+    assert "No node has enough resources: it asks for 8 GPUs, 8 CPUs" in page
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ _ASK_SECONDS = 1.0  # between questions to the cluster about one job
 _LOOK_SECONDS = 5.0  # between looks at the cluster's nodes
 _LATE_SECONDS = 2.0  # that the node's last file may come after Ray's word
 _STOP_SECONDS = 8.0  # beyond the grace, until a stop returns
-_FULL_SECONDS = 3.0  # of waiting for room, after which the cluster counts as full
+_FULL_SECONDS = 3.0  # of waiting for free resources, after which the cluster counts as full
 _WORDS = 300
 # Ends of a job that are its own, and would come again; all others are the cluster's.
 _OWN_ERRORS = ("RUNTIME_ENV_SETUP_FAILURE", "JOB_ENTRYPOINT_COMMAND_ERROR", "JOB_ENTRYPOINT_COMMAND_START_ERROR")
@@ -189,7 +189,7 @@ class FollowedJob:
             return None
         self._pending_since = None
         if job.status == jobs_api.RUNNING:
-            self.phase = "its node does not answer" if self._report else "starting on its node"
+            self.phase = "its node does not respond" if self._report else "starting on its node"
             self._give_up_after_silence("its node fell silent")
             return None
         if self._ended_at is None:  # the node's own word may be on its way
@@ -232,7 +232,7 @@ class FollowedJob:
         self._heard_at = self._clock()  # Ray answers: the job is not silent, it waits
         self._pending_since = self._pending_since or self._clock()
         if self._wanted is None:  # adopted: the worker that knew is gone
-            self.phase = "waiting for room"
+            self.phase = "waiting for free resources"
             return
         if self.phase and self._clock() - self._looked_at < _LOOK_SECONDS:
             return
@@ -243,10 +243,10 @@ class FollowedJob:
             self.phase = str(error)
             return
         if any(self._wanted.fits(node) for node in nodes):
-            self.phase, self._misfit_since = f"waiting for room: it asks for {self._wanted.text}", None
+            self.phase, self._misfit_since = f"waiting for free resources: it asks for {self._wanted.text}", None
             return
         self._misfit_since = self._misfit_since or self._clock()
-        self.phase = f"no node can hold it: it asks for {self._wanted.text}"
+        self.phase = f"no node has enough resources: it asks for {self._wanted.text}"
         if self._clock() - self._misfit_since >= self.site.node_wait:
             self._fail_for_want_of_room(self._wanted, nodes)
 
