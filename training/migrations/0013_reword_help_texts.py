@@ -4,7 +4,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('training', '0008_attempt_node'),
+        ('training', '0012_drain'),
     ]
 
     operations = [
