@@ -8,7 +8,6 @@ gradients add up. Master copies of what is trained are float32: in bfloat16, sma
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from training.recipes.common import features as text_features
 from training.recipes.common.fp32_master_weights import Masters, trained_parameters
 from training.recipes.common.steps import Pace, clip_gradients, peak_memory_gb, set_learning_rate
 from training.recipes.reward import feedback_likelihood as likelihood
+from training.recipes.reward import pooled_parts
 from training.recipes.reward.feedback_likelihood import Observations, Priors
 from training.recipes.reward.feedback_rows import Sequences
 from training.recipes.reward.head_fit import Candidate, Head
@@ -161,7 +161,7 @@ def _checkpoint(run: RunDirectory, number: int, step: int, masters: Masters, opt
     folder = run.begin_checkpoint(number)
     previous = run.latest_checkpoint()
     if previous is not None:  # the pooled features travel along, so that a resume does not forward again
-        shutil.copy(previous / "pooled.safetensors", folder)
+        pooled_parts.link_features(previous, folder)
     state = {
         "step": step,
         "masters": [m.detach() for m in masters.masters.values()],

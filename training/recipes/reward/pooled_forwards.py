@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from training.core.run_directory import RecipeFailure, RunDirectory
 from training.recipes.common import features as text_features
 from training.recipes.common.steps import Pace, peak_memory_gb
+from training.recipes.reward import pooled_parts
 from training.recipes.reward.feedback_rows import Sequences
 
 CHECKPOINT_EVERY = 8  # batches
+MOST_CHECKPOINTS = 256  # of all batches: each links the files of those before
 
 
 def tokens_at_once(device: torch.device, *, trains: bool) -> int:
@@ -68,29 +69,30 @@ def pooled_features(
     """Return ((N, F) float32, number of batches). Batches are fixed by the data, so a resume repeats every bit."""
     batches = sequences.batches(size, tokens_at_once(trunk.device, trains=False))
     pooled = torch.zeros(len(sequences.completions), len(features) * trunk.config.hidden_size)
-    done = 0
+    done = saved = 0
     if latest := run.latest_checkpoint():
-        pooled = load_file(latest / "pooled.safetensors")["pooled"]
-        reached = int(latest.name.removeprefix("step-"))
-        run.truncate_logs(reached)
-        done = min(reached, len(batches))
+        done, saved = pooled_parts.load_features(latest, batches, pooled)
+        run.truncate_logs(int(latest.name.removeprefix("step-")))
     else:
         run.truncate_logs(-1)
     run.progress("Reading the answers", done, len(batches))
     work = np.array([sequences.tokens(rows) for rows in batches])
     started, pace = time.monotonic(), Pace()
+    unsaved = [row for rows in batches[saved:done] for row in rows]
     for step, rows in enumerate(batches[done:], start=done + 1):
         with torch.inference_mode():
             pooled[rows] = pooled_batch(trunk, sequences, rows, features, pad).cpu()
+        unsaved += rows
         run.log_metrics(
             step, tokens_per_second=pace.tokens_per_second(int(work[step - 1])),
             peak_memory_gb=peak_memory_gb(trunk.device),
         )  # fmt: skip
         took = (time.monotonic() - started) / work[done:step].sum()
         run.progress("Reading the answers", step, len(batches), eta_seconds=float(took * work[step:].sum()))
-        if step % CHECKPOINT_EVERY == 0 or step == len(batches):
-            save_file({"pooled": pooled}, run.begin_checkpoint(step) / "pooled.safetensors")
+        if step % max(CHECKPOINT_EVERY, len(batches) // MOST_CHECKPOINTS) == 0 or step == len(batches):
+            pooled_parts.save_part(pooled[unsaved], step, run.begin_checkpoint(step), run.latest_checkpoint())
             run.commit_checkpoint(step, keep=1)
+            unsaved = []
     if not torch.isfinite(pooled).all():
         raise RecipeFailure(
             "parent_not_finite", "The parent model computes values that are not finite.", "Choose another parent."

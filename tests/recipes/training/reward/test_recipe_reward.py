@@ -417,6 +417,8 @@ def test_a_resumed_run_ends_in_the_same_bits(done, parent, tmp_path, monkeypatch
     monkeypatch.setattr(reward_forwards, "pooled_batch", lambda *given: forwarded.append(given) or honest(*given))
     assert entry.attempt(reward.main, run) == 0
     assert len(forwarded) == 5 + 10 - 4  # 10 batches, of which the first 4 were in a checkpoint
+    parts = sorted(path.name for path in run.path.glob("checkpoints/*/pooled-*"))
+    assert parts == [f"pooled-{end:06d}.safetensors" for end in (2, 4, 6, 8, 10)]
     for name, tensor in load_file(done.model / "head.safetensors").items():
         assert torch.equal(load_file(run.model / "head.safetensors")[name], tensor)
     steps = [json.loads(line)["step"] for line in (run.path / "metrics.jsonl").open()]

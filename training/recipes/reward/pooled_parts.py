@@ -1,0 +1,62 @@
+"""Keep pooled features in checkpoints as parts that are written once: 160,000 pairs of an 8B have 26 GB of them.
+
+A checkpoint holds the rows since the one before as a file of their own, and links to all earlier files. So each row is
+written once however many checkpoints there are, and a checkpoint is whole by itself. Where the file system has no hard
+links, earlier parts are copied.
+
+    pooled-000016.safetensors    "pooled" (R, F) float32: the rows of the batches up to 16, in the batches' order
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+WHOLE = "pooled.safetensors"  # all rows (N, F) in one file, as checkpoints were written before
+
+
+def save_part(rows: Tensor, step: int, folder: Path, previous: Path | None) -> None:
+    """Write the rows (R, F) since `previous` into a checkpoint's folder, and link the parts which that one holds."""
+    if previous is not None:
+        _link(_parts(previous), folder)
+    save_file({"pooled": rows.contiguous()}, folder / f"pooled-{step:06d}.safetensors")
+
+
+def link_features(previous: Path, folder: Path) -> None:
+    """Give a checkpoint's folder all features of an earlier one."""
+    _link([*_parts(previous), *previous.glob(WHOLE)], folder)
+
+
+def load_features(checkpoint: Path, batches: list[list[int]], pooled: Tensor) -> tuple[int, int]:
+    """Read a checkpoint's rows into `pooled` (N, F), a file at a time; return how many batches they are, and how many
+    of them are saved in parts."""
+    if (checkpoint / WHOLE).exists():
+        pooled.copy_(load_file(checkpoint / WHOLE)["pooled"])
+        return min(int(checkpoint.name.removeprefix("step-")), len(batches)), 0
+    done = 0
+    for part in _parts(checkpoint):
+        rows = [row for batch in batches[done : _end(part)] for row in batch]
+        pooled[rows] = load_file(part)["pooled"]
+        done = _end(part)
+    return done, done
+
+
+def _parts(checkpoint: Path) -> list[Path]:
+    return sorted(checkpoint.glob("pooled-*.safetensors"), key=_end)
+
+
+def _end(part: Path) -> int:
+    """Return the number of batches up to this part's last row."""
+    return int(part.stem.removeprefix("pooled-"))
+
+
+def _link(files: list[Path], folder: Path) -> None:
+    for file in files:
+        try:
+            os.link(file, folder / file.name)
+        except OSError:
+            shutil.copy(file, folder)
