@@ -19,9 +19,9 @@ import torch
 import transformers
 
 from training.configs import DomainConfig
-from training.core import resource_estimate
+from training.core import batch_planner, resource_estimate
 from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
-from training.recipes.common import batch_planner, children, loading
+from training.recipes.common import children, loading
 from training.recipes.common.entry import config_of, run_recipe
 from training.recipes.common.features import adapted_layers
 from training.recipes.common.memory import available_memory, check_disk, does_not_fit

@@ -25,9 +25,9 @@ import transformers
 
 from training.configs import PretrainConfig
 from training.configs.presets import PRESETS
-from training.core import resource_estimate
+from training.core import batch_planner, resource_estimate
 from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec
-from training.recipes.common import batch_planner, loading
+from training.recipes.common import loading
 from training.recipes.common.entry import config_of, run_recipe
 from training.recipes.common.memory import available_memory, check_disk, does_not_fit, machine_name
 from training.recipes.common.processes import Processes, directory_of, join

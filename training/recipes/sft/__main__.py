@@ -27,8 +27,9 @@ import numpy as np
 import torch
 
 from training.configs import SFTConfig
+from training.core import batch_planner
 from training.core.run_directory import RunDirectory, RunSpec
-from training.recipes.common import batch_planner, chat_samples, children, loading, steps
+from training.recipes.common import chat_samples, children, loading, steps
 from training.recipes.common.entry import config_of, run_recipe
 from training.recipes.common.memory import available_memory
 from training.recipes.common.processes import Processes, directory_of, join

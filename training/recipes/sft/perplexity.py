@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
+from training.core import batch_planner
 from training.core.run_directory import RunDirectory
-from training.recipes.common import batch_planner
 from training.recipes.common.processes import Processes
 from training.recipes.sft.examples import Example
 from training.recipes.sft.trained_model import Student

@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
+from training.core import batch_planner
 from training.core.run_directory import RecipeFailure
-from training.recipes.common import batch_planner, loading
+from training.recipes.common import loading
 from training.recipes.common.features import adapted_layers, decoder_layers
 from training.recipes.common.fp32_master_weights import Masters, trained_parameters
 from training.recipes.common.token_loss import token_loss

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from tests.support import tiny_model
+from training.core import batch_planner
 from training.core.run_directory import RecipeFailure
-from training.recipes.common import batch_planner, loading
+from training.recipes.common import loading
 from training.recipes.sft.examples import Example
 from training.recipes.sft.trained_model import Student
 

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from tests.support import tiny_model
-from training.recipes.common import batch_planner, children, loading
+from training.core import batch_planner
+from training.recipes.common import children, loading
 from training.recipes.sft.examples import Example, encode, hold_out, last_prompt
 from training.recipes.sft.trained_model import Student
 

@@ -7,7 +7,7 @@
 Estimates, from the shapes in the model's config; a test holds them against what a run is seen to take. A choice that
 depends on what is free at the moment would change between two attempts at a run, and with it the last bits:
 `remembered` writes the first attempt's into the run directory, and later ones read it there. (Pretraining, whose models
-do not exist yet, has `recipes.estimate`.)
+do not exist yet, has `training.core.resource_estimate`.) Knows no torch: forms show what it plans.
 """
 
 from __future__ import annotations
