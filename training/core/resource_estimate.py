@@ -86,23 +86,36 @@ def state_bytes(shape: Shape, *, is_bfloat16: bool) -> float:
     return 4 * shape.parameters + (4 + 8) * shape.trained
 
 
-def activation_bytes(shape: Shape, length: int, rows: int, *, is_bfloat16: bool, checkpointing: bool) -> float:
+def activation_bytes(
+    shape: Shape, length: int, rows: int, *, is_bfloat16: bool, checkpointing: bool, keeps_scores: bool = True
+) -> float:
     """Return what stands between forward and backward, and one block's temporaries.
 
     A block keeps, per token: eight vectors of its width in the model's dtype (inputs, q, k, v, what attention mixed)
-    and two and a half in float32 (the norms'); gate, up and both after the activation; and T x T weights a head.
+    and two and a half in float32 (the norms'); gate, up and both after the activation; and T x T weights a head,
+    unless a kernel computes attention that `keeps_scores` nowhere, as on a GPU.
     """
     size = 2 if is_bfloat16 else 4
-    block = length * (shape.width * (8 * size + 10) + 4 * shape.feed_forward * size) + shape.heads * size * length**2
+    block = length * token_bytes(shape.width, shape.feed_forward, size)
+    block += shape.heads * size * length**2 * keeps_scores
     ends = 4 * shape.width * size * length
     if checkpointing:
         return rows * (shape.layers * shape.width * size * length + 2 * block + ends)
     return rows * ((shape.layers + 1) * block + ends)
 
 
-def memory(shape: Shape, length: int, rows: int, *, is_bfloat16: bool, checkpointing: bool) -> float:
+def token_bytes(width: int, feed_forward: int, size: int) -> float:
+    """Return what a block of such sizes keeps of one token, without weights of attention; `size` of a number."""
+    return width * (8 * size + 10) + 4 * feed_forward * size
+
+
+def memory(
+    shape: Shape, length: int, rows: int, *, is_bfloat16: bool, checkpointing: bool, device: str = "cpu"
+) -> float:
     """Return the bytes at the peak of a step."""
-    activations = activation_bytes(shape, length, rows, is_bfloat16=is_bfloat16, checkpointing=checkpointing)
+    activations = activation_bytes(
+        shape, length, rows, is_bfloat16=is_bfloat16, checkpointing=checkpointing, keeps_scores=device == "cpu"
+    )
     return PROCESS + LOSS_BUFFERS + 4 * shape.vocabulary * shape.width + state_bytes(
         shape, is_bfloat16=is_bfloat16
     ) + activations  # fmt: skip
@@ -128,7 +141,7 @@ def plan(
     checkpointing_choices = [checkpointing] if checkpointing is not None else [False, True]
     for twice in checkpointing_choices:
         for count in choices:
-            n_bytes = memory(shape, length, count, is_bfloat16=is_bfloat16, checkpointing=twice)
+            n_bytes = memory(shape, length, count, is_bfloat16=is_bfloat16, checkpointing=twice, device=device)
             if n_bytes <= ROOM * available:
                 return Plan(count, twice, n_bytes)
     raise DoesNotFit(n_bytes, available)

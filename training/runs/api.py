@@ -113,7 +113,8 @@ class Runs(DeclaredViewSet):
     @extend_schema(request=PlannedRunIn, responses={200: EstimateOut} | refusals(400, 403, 404))
     @action(detail=False, methods=["post"], pagination_class=None)
     def estimate(self, request: Request) -> Response:
-        """Estimate time and memory of a run before it is queued, by what runs like it have taken here."""
+        """Estimate time and memory of a run before it is queued, by what runs like it have taken here; else
+        memory is counted from the model's sizes."""
         planned = PlannedRunIn(data=request.data)
         planned.is_valid(raise_exception=True)
         fields = dict(planned.validated_data)

@@ -49,6 +49,12 @@ class EstimateOut(serializers.Serializer):
     seconds = serializers.FloatField(allow_null=True, help_text="null if no similar run has finished here.")
     memory_bytes = serializers.FloatField(allow_null=True)
     basis = serializers.CharField(help_text="The basis of the estimate.")
+    parts = serializers.DictField(
+        child=serializers.FloatField(), help_text="Bytes at the peak by part, where memory was counted."
+    )
+    fits = serializers.BooleanField(allow_null=True, help_text="Whether it fits here; null if that is not known.")
+    advice = serializers.CharField(help_text="What it fits, and which options to change if it does not fit here.")
+    changes = serializers.DictField(help_text="Options with which it fits here, if it does not fit as it is.")
     text = serializers.CharField(help_text="The line that the form shows.")
 
 

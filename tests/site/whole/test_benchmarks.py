@@ -40,6 +40,7 @@ PARTS = {
     "database": "load",
     "hh_rlhf": "sft_hh_rlhf",
     "load_client": "load",
+    "memory_tables": "memory_estimates",
     "own_process": "ppo_vs_trl",
     "ppo_matched": "ppo_vs_trl",
     "ppo_report": "ppo_vs_trl",
@@ -69,6 +70,7 @@ SMALL = {
         "--databases sqlite --judges 3 --visitors 2 --sockets 5 --seconds 2 --prompts 40 --workers 1",
         '"p95_ratio"',
     ),
+    "memory_estimates": ("{model} --stages 'sft, lora' sample", "| sample | 25"),
     "ppo_guards": ("--only=noise-8-16", "| noise | 8 | 16 |"),
     "ppo_vs_trl": (
         "{model} --out {new} --repeats 1 --episodes 16 --new-tokens 6 --matched-episodes 16 --only 'ours, lora'",
@@ -76,6 +78,7 @@ SMALL = {
     ),
     "quality": ("--seeds 1 --judges 10 --items 100", '"dishonest": false'),
     "ratings": ("--votes 1000 --models 6 --repeats 1", "page after a vote ms"),
+    "reward_features": ("--pairs 100 --width 16", "| 160,000, computed | 26.2 | 26.2 | 163.8 | 32,768 |"),
     "reward_finetuning_curve": ("{pairs} {model} {new} 100 --held-out 16", "finetuned"),
     "reward_hh_rlhf": ("{pairs} {model} {new} head --held-out 16", "calibration error"),
     "reward_judges": ("{pandalm} {model} {new}", "one-by-chance"),
@@ -87,12 +90,23 @@ SMALL = {
     ),
 }
 # These set Django up, or measure whole processes. All others run here: starting torch anew takes longer than the work.
-OWN_PROCESS = {"choices_vs_lm_eval", "holds", "hot_children", "imports", "load", "load_waiting", "ratings", "turns"}
+OWN_PROCESS = {
+    "choices_vs_lm_eval",
+    "holds",
+    "hot_children",
+    "imports",
+    "load",
+    "load_waiting",
+    "memory_estimates",
+    "ratings",
+    "turns",
+}
 # Name and what it is given: a part of the one sentence with which it refuses.
 REFUSED = {
     ("abnormal_texts", "{model} {domain} nowhere.txt"): "There is no file nowhere.txt",
     ("choices_vs_lm_eval", "{model} {new}"): "There are no blimp-*.jsonl",
     ("hot_children", "nowhere"): "There is no file nowhere/config.json",
+    ("memory_estimates", "nowhere"): "There is no file nowhere/config.json",
     ("load", "--databases --peers potato=nowhere/python"): "install potato in an environment of its own",
     ("load", "--databases --peers another=python"): "names no peer",
     ("ppo_peer", "work.json"): "This TRL has no PPO",

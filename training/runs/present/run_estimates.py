@@ -3,14 +3,15 @@
 Time grows with the work of a run: tokens or examples times parameters, beside a start that each run needs. The guides
 are runs of that kind with the most similar work, which one machine carried out in one go: their median, for any of them
 may have shared its machine with other work. Memory is what they were seen to hold at most, grown with the parameters.
-Pretraining is counted from its size, and timed by what this machine was measured to do.
+Pretraining is counted from its size, and timed by what this machine was measured to do. Where no run like it has held
+memory here, memory is counted from the sizes of the model (`memory_fit`), which also says what it fits.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from annotate.models import Dataset, LanguageModel, Project
 from training import configs
 from training.models import Run
 from training.runs.figures.progress import duration
+from training.runs.ordering.memory_fit import CountedMemory, counted_memory
 from training.runs.present.pretrain_section import BYTES_PER_TOKEN, Choices, chosen_size, typed_options, value_in
 from training.runs.queue.past_runs import MOST_TOLD_BY, PastRun, past_runs
 
@@ -43,11 +45,19 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Hold seconds and bytes, each None where nothing is known. `basis` says what they rest on."""
+    """Hold seconds and bytes, each None where nothing is known. `basis` says what they rest on.
+
+    Counted memory has its bytes by part, whether it `fits` here (None: not known), and in words what it fits and which
+    options to change.
+    """
 
     seconds: float | None
     memory_bytes: float | None
     basis: str
+    parts: dict[str, float] = field(default_factory=dict)
+    fits: bool | None = None
+    advice: str = ""
+    changes: dict[str, Any] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
@@ -55,7 +65,8 @@ class Estimate:
             return UNKNOWN
         time = "time unknown" if self.seconds is None else f"about {duration(self.seconds)}"
         memory = "memory unknown" if self.memory_bytes is None else f"{self.memory_bytes / 1e9:.2g} GB"
-        return f"{time[0].upper()}{time[1:]}, {memory}: {self.basis}."
+        line = f"{time[0].upper()}{time[1:]}, {memory}: {self.basis}."
+        return f"{line} {self.advice}" if self.advice else line
 
 
 @dataclass(frozen=True)
@@ -83,9 +94,25 @@ def planned_run(form: RunForm) -> PlannedRun:
 
 
 def estimate(planned: PlannedRun) -> Estimate:
-    """Return what such a run will take; nothing where no run like it has ended well here."""
+    """Return what such a run will take: by runs like it that have ended well here, else memory alone, counted."""
     if planned.kind == "pretrain":
         return _of_pretraining(planned)
+    guided = _guided(planned)
+    if guided.memory_bytes is not None:
+        return guided
+    counted = counted_memory(planned.kind, planned.config, planned.parent)
+    return guided if counted is None else _with_counted(guided, counted)
+
+
+def _with_counted(guided: Estimate, counted: CountedMemory) -> Estimate:
+    basis = f"time {guided.basis}; memory {counted.basis}" if guided.basis else f"memory {counted.basis}"
+    return Estimate(
+        guided.seconds, counted.total, basis, counted.parts, counted.fits, counted.advice, counted.changes
+    )  # fmt: skip
+
+
+def _guided(planned: PlannedRun) -> Estimate:
+    """Return what runs like it have taken; nothing where none has ended well here."""
     guides = _guides(planned)
     if not guides:
         return Estimate(None, None, "")
@@ -193,8 +220,9 @@ def _items(kind: str, config: dict[str, Any], counts: dict[str, Any]) -> float:
 
 
 def memory_of(run: Run) -> float:
-    """Return the bytes that a queued run will hold: by runs like it, or by what it has held already; 0 where neither is
-    known."""
+    """Return the bytes of the host's memory that a queued run will hold: by runs like it, or by what it has held
+    already; 0 where neither is known. What is counted is a GPU's, where there is one."""
     held = max((attempt.memory_bytes for attempt in run.attempts.all()), default=0)
     planned = PlannedRun(run.project, run.kind, run.config, run.parent, run.dataset)
-    return max(estimate(planned).memory_bytes or 0.0, float(held))
+    known = estimate(planned) if run.kind == "pretrain" else _guided(planned)
+    return max(known.memory_bytes or 0.0, float(held))

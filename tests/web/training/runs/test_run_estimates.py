@@ -165,6 +165,7 @@ def test_a_program_gets_the_same_numbers(project):
     assert answer.json() == {
         "seconds": pytest.approx(115), "memory_bytes": 1.4e9, "basis": f"by run {run.pk}, {run.name}, which took 2 min",
         "text": f"About 2 min, 1.4 GB: by run {run.pk}, {run.name}, which took 2 min.",
+        "parts": {}, "fits": None, "advice": "", "changes": {},
     }  # fmt: skip
     wrong = api.post("runs/estimate/", {**order, "config": {"epochs": -1}})
     assert wrong.status_code == 400 and "config.epochs" in wrong.json()["errors"]

@@ -1,0 +1,129 @@
+"""The memory of each stage, counted before it starts: sizes of a config, parts, what fits, and what to change."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from training import configs
+from training.core.memory.decoder_sizes import Decoder, common_decoder, decoder_of, decoder_of_folder
+from training.core.memory.fitting import find_remedy, smallest_device
+from training.core.memory.stage_counts import stage_memory
+from training.core.memory.stage_memory import Hardware, StageMemory, sharded
+
+GB = 1e9
+LLAMA_8B = {
+    "model_type": "llama", "hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32,
+    "num_key_value_heads": 8, "intermediate_size": 14336, "vocab_size": 128256, "tie_word_embeddings": False,
+}  # fmt: skip
+H100 = Hardware("cuda", 2, 80 * GB)
+
+
+@pytest.fixture
+def llama() -> Decoder:
+    decoder = decoder_of(LLAMA_8B)
+    assert decoder is not None
+    return decoder
+
+
+def memory_of(kind: str, decoder: Decoder, hardware: Hardware = H100, **options) -> StageMemory:
+    stage = stage_memory(kind, decoder, vars(configs.parse(kind, options)), hardware)
+    assert stage is not None
+    return stage
+
+
+def test_an_8b_has_the_parameters_that_its_card_says(llama):
+    assert llama.parameters == 8_030_261_248
+    assert llama.adapter_parameters(8, 32) == 20_971_520
+    assert llama.cache_bytes(1, 2) == 131_072
+
+
+def test_full_finetuning_takes_twenty_bytes_a_weight_and_lora_two(llama):
+    full, lora = (memory_of("sft", llama, adapters=adapters).standing for adapters in ("full", "lora"))
+    assert sum(full.values()) - full["process"] == 20 * llama.parameters
+    assert sum(lora.values()) - lora["process"] == pytest.approx(2 * llama.parameters + 16 * 20_971_520)
+
+
+def test_dpo_of_every_weight_holds_its_reference_in_float32(llama):
+    assert memory_of("dpo", llama, adapters="full").standing["reference"] == 4 * llama.parameters
+    assert "reference" not in memory_of("dpo", llama, adapters="lora").parts
+
+
+def test_the_peak_is_that_of_the_largest_phase(llama):
+    stage = StageMemory({"weights": 5.0}, {"training": {"activations": 3.0}, "saving": {"saved model": 4.0}})
+    assert stage.total == 9 and stage.peak_phase == "saving" and stage.during("training") == 8
+    assert stage.parts == {"weights": 5.0, "saved model": 4.0}
+
+
+def test_processes_share_rows_and_not_weights(llama):
+    one, eight = (memory_of("sft", llama, Hardware(), adapters="full", processes=n) for n in (1, 8))
+    assert one.standing == eight.standing
+    assert one.phases["training"]["activations"] == pytest.approx(8 * eight.phases["training"]["activations"])
+
+
+def test_full_sharding_divides_weights_gradients_and_optimiser_alone(llama):
+    stage = memory_of("sft", llama, adapters="full")
+    part = sharded(stage, llama, 8, 2)
+    assert part.standing["optimiser"] == stage.standing["optimiser"] / 8
+    assert part.standing["process"] == stage.standing["process"] and part.phases == stage.phases
+    assert part.standing["gathered blocks"] == 2 * (2 * llama.block + llama.vocabulary * llama.width)
+    assert sharded(stage, llama, 1, 2) == stage
+
+
+def test_checkpointing_and_smaller_batches_are_what_shrinks_activations(llama):
+    def activations(**options) -> float:
+        return memory_of("pretrain", llama, Hardware(), context_length=2048, **options).parts["activations"]
+
+    assert activations(activation_checkpointing="on") < activations(activation_checkpointing="off") / 8
+    assert activations(micro_batch_size=1) < activations(micro_batch_size=8) / 7
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "changes"),
+    [
+        ("sft", {"adapters": "full"}, {"adapters": "lora"}),
+        ("dpo", {"batch_size": 32}, {"micro_batch_size": 1}),
+        ("reward", {"method": "finetune"}, {"batch_size": 4}),
+        ("ppo", {"adapters": "lora", "batch_size": 32, "max_new_tokens": 512}, {"minibatches": 32}),
+    ],
+)
+def test_what_does_not_fit_has_the_cheapest_change_that_helps(llama, kind, options, changes):
+    config = vars(configs.parse(kind, options | ({"reward_function": "a.b"} if kind == "ppo" else {})))
+    stage = stage_memory(kind, llama, config, H100)
+    assert stage is not None and stage.total > 0.8 * 80 * GB
+    remedy = find_remedy(kind, llama, config, H100)
+    assert remedy is not None and remedy.changes == changes
+    assert remedy.total <= 0.8 * 80 * GB
+
+
+def test_what_nothing_helps_has_no_remedy(llama):
+    config = vars(configs.parse("sft", {}))
+    assert find_remedy("sft", llama, config, Hardware("cuda", 2, 4 * GB)) is None
+    assert smallest_device(20 * GB) == 32 and smallest_device(1000 * GB) is None
+
+
+def test_kinds_that_are_not_counted_have_no_memory(llama):
+    assert stage_memory("grpo", llama, vars(configs.parse("grpo", {})), H100) is None
+
+
+def test_a_folder_tells_its_sizes_and_an_adapter_its_base(tmp_path):
+    base, child = tmp_path / "base", tmp_path / "child"
+    for folder in (base, child):
+        folder.mkdir()
+    (base / "config.json").write_text(json.dumps(LLAMA_8B))
+    (child / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(base)}))
+    assert decoder_of_folder(base) == decoder_of(LLAMA_8B) == decoder_of_folder(child)
+
+
+def test_weights_elsewhere_count_as_a_common_model_of_that_size(tmp_path):
+    decoder = decoder_of_folder(tmp_path / "nowhere", 8_000_000_000)
+    assert decoder is not None and not decoder.is_exact
+    assert (decoder.width, decoder.layers, decoder.parameters) == (4096, 32, 8_000_000_000)
+    assert common_decoder(100) is None and decoder_of_folder(None) is None
+
+
+@pytest.mark.parametrize("text", ["{}", "no JSON", "[1]"])
+def test_a_config_that_tells_nothing_is_no_decoder(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    assert decoder_of_folder(tmp_path) is None

@@ -1,0 +1,269 @@
+"""Add up the memory of a training stage before it starts, from the sizes of its model and its options.
+
+Weights, gradients, optimiser and reference as the recipes hold them; activations as `batch_planner` and
+`resource_estimate` count them; caches of sampling. `processes` share the rows of a step and nothing else: each holds
+the whole model (data parallelism). benchmarks/memory_estimates.py compares with what runs are seen to take. Knows no
+torch: forms show it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from training.core import batch_planner, resource_estimate
+from training.core.memory.decoder_sizes import Decoder
+from training.core.memory.stage_memory import Bytes, Hardware, StageMemory
+
+ADAM = 8  # two moments, float32
+COMPARED = 8, 128  # sequences and their tokens, on which a saved child's distributions are compared (`children`)
+POOLED = 5  # layers and poolings of a reward head's features
+
+
+def stage_memory(kind: str, decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) -> StageMemory | None:
+    """Return the memory of one process of a run of this kind; None for kinds that are not counted."""
+    count = _KINDS.get(kind)
+    return count(decoder, config, hardware) if count else None
+
+
+def _trained(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware, layers: int) -> Bytes:
+    """Return the bytes of weights and of what learning adds to them, by `adapters`."""
+    size, total = hardware.dtype_bytes, decoder.parameters
+    method = config.get("adapters", "full")
+    if method == "full":
+        copies = {"master weights": 4.0 * total} if size == 2 else {}
+        return {
+            "weights": size * total,
+            **copies,
+            "gradients": (6 if size == 2 else 4) * total,
+            "optimiser": ADAM * total,
+        }
+    learnt = decoder.adapter_parameters(config.get("lora_rank", 8), layers)
+    weights = 0.55 * total if method == "qlora" else size * total
+    return {"weights": weights + 4 * learnt, "gradients": 4 * learnt, "optimiser": ADAM * learnt}
+
+
+def _adapted_layers(decoder: Decoder, config: Mapping[str, Any]) -> int:
+    return max(decoder.layers // 3, 1) if config.get("adapters") == "top" else decoder.layers
+
+
+def _with_saving(phases: dict[str, Bytes], decoder: Decoder, hardware: Hardware) -> dict[str, Bytes]:
+    """Add what saving takes: the child is loaded back and compared, on a GPU after the trained model has left it.
+
+    A processor's allocator keeps most of what earlier phases have freed."""
+    if hardware.device == "cuda":
+        return {**phases, "saving": {"logits": 6 * COMPARED[1] * decoder.vocabulary}}
+    sequences, tokens = COMPARED
+    saving = {
+        "saved model": hardware.dtype_bytes * decoder.parameters,
+        "logits": (2 * 4 * sequences + 6 * 8) * tokens * decoder.vocabulary,
+        "freed and not returned": max(sum(parts.values()) for parts in phases.values()),
+    }
+    return {**phases, "saving": saving}
+
+
+def _sft(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) -> StageMemory:
+    packed = hardware.device == "cpu"
+    layers = _adapted_layers(decoder, config)
+    longest = config["max_length"]
+    shape = decoder.shape(layers if packed else decoder.layers, hardware.dtype_bytes, packed=packed)
+    standing = {"process": hardware.process, **_trained(decoder, config, hardware, layers)}
+    most = batch_planner.CPU_TOKENS if packed else batch_planner.GPU_TOKENS
+    rows = math.ceil(config["batch_size"] / config.get("processes", 1))
+    wanted = max(min(most, rows * longest), longest)
+    room = batch_planner.SHARE * hardware.available - sum(standing.values())
+    recompute, tokens = _planned(shape, longest, wanted, room, config["activation_checkpointing"])
+    output = 6 * decoder.vocabulary * decoder.width if config["adapters"] == "full" else 0
+    training: Bytes = {
+        "activations": tokens * _per_token(decoder, layers, longest, hardware, recompute=recompute),
+        "logits": batch_planner.LOSS_BYTES + output,
+    }
+    phases = _with_saving({"training": training}, decoder, hardware)
+    return StageMemory(standing, phases, _at_once(tokens, recompute))
+
+
+def _planned(
+    shape: batch_planner.Shape, longest: int, wanted: int, room: float, checkpointing: str
+) -> tuple[bool, int]:
+    """Return whether activations are computed twice, and tokens at once, as `batch_planner.plan` chooses them."""
+    for recompute in {"auto": (False, True), "on": (True,), "off": (False,)}[checkpointing]:
+        per_token = shape.bytes_per_token(longest, recompute=recompute)
+        tokens = wanted if math.isinf(room) else min(wanted, int(max(room, 0) // per_token))
+        if tokens >= (longest if recompute or checkpointing == "off" else max(longest, wanted // 2)):
+            return recompute, tokens
+    return recompute, longest
+
+
+def _per_token(
+    decoder: Decoder, layers: int, length: int, hardware: Hardware, *, own_layers: bool = True, recompute: bool = False
+) -> float:
+    """Return the bytes that the backward pass needs of one token, in all layers that are run with gradients.
+
+    `own_layers`: on a processor the recipes' loops run layers of their own (`training.rl.packed`), which keep less.
+    """
+    size = hardware.dtype_bytes
+    if hardware.device == "cpu" and own_layers:
+        return decoder.shape(layers, size, packed=True).bytes_per_token(length, recompute=recompute)
+    block = resource_estimate.token_bytes(decoder.width, decoder.feed_forward, size)
+    return layers * decoder.width * size + 2 * block if recompute else layers * block
+
+
+def _at_once(tokens: float, recompute: bool) -> str:
+    return f"{tokens:,.0f} tokens at once" + (", activations recomputed" if recompute else "")
+
+
+def _rows(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) -> StageMemory:
+    """Return the memory of pretraining and of training on a domain: rows of `context_length` tokens."""
+    layers, method = _adapted_layers(decoder, config), config.get("adapters", "full")
+    total = decoder.parameters
+    trained = total if method == "full" else decoder.adapter_parameters(config["lora_rank"], layers)
+    shape = resource_estimate.Shape(
+        total, trained, total, decoder.width, decoder.layers, decoder.heads, decoder.feed_forward, decoder.vocabulary
+    )
+    length, is_bfloat16 = config["context_length"], _is_bfloat16(config, hardware)
+    choices = {
+        "length": length, "batch": math.ceil(config["batch_size"] / config.get("processes", 1)),
+        "is_bfloat16": is_bfloat16, "device": hardware.device, "rows": config.get("micro_batch_size"),
+        "checkpointing": {"on": True, "off": False}.get(config["activation_checkpointing"]),
+    }  # fmt: skip
+    try:
+        plan = resource_estimate.plan(shape, available=hardware.available, **choices)
+        rows, recompute = plan.rows, plan.checkpointing
+    except resource_estimate.DoesNotFit:
+        rows, recompute = config.get("micro_batch_size") or 1, config["activation_checkpointing"] != "off"
+    activations = resource_estimate.activation_bytes(
+        shape, length, rows, is_bfloat16=is_bfloat16, checkpointing=recompute, keeps_scores=hardware.device == "cpu"
+    )
+    machine = Hardware(hardware.device, 2 if is_bfloat16 else 4, hardware.available)
+    standing = {"process": hardware.process, **_trained(decoder, {"adapters": method, **config}, machine, layers)}
+    loss = resource_estimate.LOSS_BUFFERS + 4 * decoder.vocabulary * decoder.width
+    return StageMemory(
+        standing, {"training": {"activations": activations, "logits": loss}}, _at_once(rows * length, recompute)
+    )
+
+
+def _is_bfloat16(config: Mapping[str, Any], hardware: Hardware) -> bool:
+    return hardware.dtype_bytes == 2 if config.get("dtype", "auto") == "auto" else config["dtype"] == "bfloat16"
+
+
+def _reward(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) -> StageMemory:
+    """Return the memory of a reward head, and of the trunk below it where that learns: two thirds of the layers."""
+    on_cpu, size, layers = hardware.device == "cpu", hardware.dtype_bytes, max(round(decoder.layers * 2 / 3), 1)
+    longest = config["max_prompt_tokens"] + config["max_completion_tokens"]
+    asked = config["batch_size"] * longest
+    seen = min(1024 if on_cpu else 65536, asked)
+    block = _per_token(decoder, 1, longest, hardware)
+    reading = {"activations": seen * (block + POOLED * decoder.width * size)}
+    if config["method"] == "head":
+        return StageMemory(
+            {"process": hardware.process, "weights": size * decoder.parameters}, {"reading": reading},
+            f"{seen:,.0f} tokens at once",
+        )  # fmt: skip
+    below = layers * decoder.block + decoder.vocabulary * decoder.width
+    trained = _trained(decoder, config, hardware, layers)
+    if config["adapters"] == "full":  # what lies above the features does not learn
+        trained = {name: value * below / decoder.parameters for name, value in trained.items() if name != "weights"}
+        trained["weights"] = size * decoder.parameters
+    learning = min(1024 if on_cpu else 16384, asked)
+    per_token = _per_token(decoder, layers, longest, hardware)
+    phases = {"reading": reading, "finetuning": {"activations": learning * per_token}}
+    phases = _with_saving(phases, decoder, hardware)
+    return StageMemory({"process": hardware.process, **trained}, phases, f"{learning:,.0f} tokens at once")
+
+
+def _preference(completions: int) -> Callable[[Decoder, Mapping[str, Any], Hardware], StageMemory]:
+    """Return the count for DPO (two completions an example) and KTO (one, and one of another prompt)."""
+
+    def count(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) -> StageMemory:
+        """TRL's trainer keeps every layer's activations and the logits of every token."""
+        rows = completions * (config["micro_batch_size"] or config["batch_size"])
+        longest = config["max_prompt_tokens"] + config["max_completion_tokens"]
+        layers, is_full = _adapted_layers(decoder, config), config["adapters"] == "full"
+        size = 4 if is_full else hardware.dtype_bytes  # it holds what learns whole in float32
+        standing = {
+            "process": hardware.process,
+            **_trained(decoder, config, Hardware(hardware.device, size), layers),
+            "reference": 4.0 * decoder.parameters if is_full else 0.0,
+        }
+        per_token = _per_token(decoder, layers, longest, hardware, own_layers=False)
+        training = {
+            "activations": rows * longest * per_token,
+            "logits": rows * longest * decoder.vocabulary * 3 * hardware.dtype_bytes,  # logits, their logs, gradients
+        }
+        phases = _with_saving({"training": training}, decoder, hardware)
+        return StageMemory(standing, phases, f"{rows} sequences at once")
+
+    return count
+
+
+def _decoder_copy(decoder: Decoder, hardware: Hardware) -> float:
+    """Return the bytes of weights that a sampler lays out anew: all of a block's on a processor in bfloat16, else
+    those that it fuses."""
+    queries = (decoder.heads + 2 * decoder.key_heads) * decoder.head_dim
+    fused = decoder.width * (queries + 2 * decoder.feed_forward)
+    laid_out = decoder.linear if hardware.device == "cpu" and hardware.dtype_bytes == 2 else fused
+    return hardware.dtype_bytes * decoder.layers * laid_out
+
+
+def _sampling(decoder: Decoder, rows: int, prompt: int, answer: int, hardware: Hardware, prompts: int) -> Bytes:
+    """Return what sampling takes: `prompts` different ones are read at once, each `prompt` tokens long."""
+    size = hardware.dtype_bytes
+    return {
+        # A layer at a time it is copied, when rows have ended.
+        "key-value cache": decoder.cache_bytes(rows * (prompt + answer), size) * (1 + 1 / decoder.layers),
+        "activations": prompts * prompt * resource_estimate.token_bytes(decoder.width, decoder.feed_forward, size),
+        "logits": rows * decoder.vocabulary * (size + 8),  # in the model's dtype, in float32, and weights of the draw
+    }
+
+
+def _sample(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) -> StageMemory:
+    prompt = config.get("max_prompt_tokens", 256)  # of a dataset's prompts nobody knows before
+    standing = {
+        "process": hardware.process,
+        "weights": hardware.dtype_bytes * decoder.parameters,
+        "weights laid out to sample": _decoder_copy(decoder, hardware),
+    }
+    rows, answer = config["batch_size"], config["max_new_tokens"]
+    sampling = _sampling(decoder, rows, prompt, answer, hardware, -(-rows // config["completions_per_prompt"]))
+    return StageMemory(standing, {"sampling": sampling}, f"{rows} sequences at once")
+
+
+def _ppo(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) -> StageMemory:
+    """Return the memory of policy, reference, value head and a reward head on the same trunk."""
+    is_full = config["adapters"] == "full"
+    size = 4 if is_full else hardware.dtype_bytes
+    machine = Hardware(hardware.device, size, hardware.available)
+    layers = max(1, math.ceil(decoder.layers / 3)) if config["adapters"] == "top" else decoder.layers
+    rows, length = config["batch_size"], config["max_prompt_tokens"] + config["max_new_tokens"]
+    standing = {
+        "process": hardware.process,
+        **_trained(decoder, config, machine, layers),
+        "reference": 4.0 * decoder.parameters if is_full else 0.0,
+        "weights laid out to sample": _decoder_copy(decoder, machine),
+        # Each token's state where the policy begins to differ, and what the value head reads, twice as wide.
+        "rollout": rows * decoder.width * (length * size + config["max_new_tokens"] * 8),
+    }
+    learnt_rows = math.ceil(rows / config["minibatches"])
+    per_token = _per_token(decoder, layers, length, machine)
+    output = 6 * decoder.vocabulary * decoder.width if is_full else 0
+    seen = rows * length * _per_token(decoder, 1, length, machine)
+    phases = {
+        "sampling": _sampling(decoder, rows, config["max_prompt_tokens"], config["max_new_tokens"], machine, rows),
+        "scoring": {"activations": seen + rows * length * POOLED * decoder.width * size},
+        "updates": {"activations": learnt_rows * length * per_token, "logits": 128 * 10 * decoder.vocabulary + output},
+    }
+    phases = _with_saving(phases, decoder, machine)
+    return StageMemory(standing, phases, f"{learnt_rows} of {rows} sequences at once in updates")
+
+
+_KINDS: dict[str, Callable[[Decoder, Mapping[str, Any], Hardware], StageMemory]] = {
+    "pretrain": _rows,
+    "domain": _rows,
+    "sft": _sft,
+    "reward": _reward,
+    "dpo": _preference(2),
+    "kto": _preference(2),
+    "sample": _sample,
+    "ppo": _ppo,
+}

@@ -1,0 +1,88 @@
+"""Say what memory a run that is not queued yet will take, counted from its model's sizes, and what fits. Plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from annotate.models import LanguageModel
+from training.core.memory.decoder_sizes import decoder_of_folder
+from training.core.memory.fitting import Remedy, find_remedy, fits, smallest_device
+from training.core.memory.stage_counts import stage_memory
+from training.core.memory.stage_memory import Hardware
+from training.runs.ordering import machine_speed
+
+_LARGEST = 3  # parts that the line names
+
+
+@dataclass(frozen=True)
+class CountedMemory:
+    """Hold the bytes of each part at the peak. `fits` the memory here; None where this machine is not measured.
+
+    `basis` says what is counted, `advice` what it fits and which options to change.
+    """
+
+    parts: dict[str, float]
+    fits: bool | None
+    basis: str
+    advice: str
+    changes: dict[str, Any]
+
+    @property
+    def total(self) -> float:
+        return sum(self.parts.values())
+
+
+def counted_memory(kind: str, config: Mapping[str, Any], parent: LanguageModel | None) -> CountedMemory | None:
+    """Return the memory of one process of such a run; None where its kind or its model's sizes are not known."""
+    decoder = decoder_of_folder(parent.path, parent.parameters) if parent else None
+    if decoder is None:
+        return None
+    machine = machine_speed.measured()
+    processes = config.get("processes", 1)
+    hardware = _hardware(machine, processes)
+    stage = stage_memory(kind, decoder, config, hardware)
+    if stage is None:
+        return None
+    size = "the model's sizes" if decoder.is_exact else "the sizes of a common model with as many parameters"
+    largest = sorted(stage.parts.items(), key=lambda part: -part[1])[:_LARGEST]
+    named = ", ".join(f"{name} {_gb(value)}" for name, value in largest)
+    basis = f"counted from {size} ({named}; {stage.settings})"
+    if machine is None:
+        return CountedMemory(stage.parts, None, basis, _device_advice(stage.total, processes), {})
+    does_fit = fits(stage.total, hardware.available)
+    remedy = None if does_fit else find_remedy(kind, decoder, config, hardware)
+    advice = _advice(stage.total, hardware, does_fit, remedy, processes)
+    return CountedMemory(stage.parts, does_fit, basis, advice, remedy.changes if remedy else {})
+
+
+def _hardware(machine: machine_speed.Machine | None, processes: int) -> Hardware:
+    if machine is None:
+        return Hardware()
+    on_cpu = machine.device == "cpu"
+    share = machine.available / (processes if on_cpu else 1)
+    return Hardware(machine.device, 2 if machine.dtype == "bfloat16" else 4, share)
+
+
+def _device_advice(total: float, processes: int) -> str:
+    size = smallest_device(total)
+    if size is None:
+        return "No single GPU has room for it."
+    return f"It fits a GPU with {size} GB." if processes == 1 else f"Each process needs a GPU with {size} GB."
+
+
+def _advice(total: float, hardware: Hardware, does_fit: bool, remedy: Remedy | None, processes: int) -> str:
+    where = f"the {_gb(hardware.available)} of {'this GPU' if hardware.device == 'cuda' else 'free memory here'}"
+    if processes > 1 and hardware.device == "cpu":
+        where += " for each process"
+    if does_fit:
+        return f"It fits {where}."
+    if remedy is None:
+        return f"It does not fit {where}, whatever the options. {_device_advice(total, processes)}"
+    options = ", ".join(f"{name}: {value}" for name, value in remedy.changes.items())
+    return f"It does not fit {where}. It fits with {options} ({_gb(remedy.total)})."
+
+
+def _gb(value: float) -> str:
+    return f"{value / 1e9:.2g} GB" if value < 99.5e9 else f"{value / 1e9:.0f} GB"
