@@ -73,6 +73,11 @@ def progress(project: Project, user: User) -> tuple[int, int]:
     return total - len(_unanswered(project, user)), total
 
 
+def answered(project: Project, user: User) -> int:
+    """Return how many items the person answered as a tutorial: those that they had annotated before are none."""
+    return _own_tutorial(project, user).filter(gold_passed__isnull=False).count()
+
+
 def score(project: Project, user: User) -> int:
     return _own_tutorial(project, user).filter(gold_passed=True).count()
 

@@ -34,6 +34,7 @@ def tutorial(request: MemberRequest, project: Project) -> HttpResponse:
         context = {
             "project": project,
             "total": total,
+            "answered": actions.answered(project, request.user),
             "score": actions.score(project, request.user),
         }
         return render(request, "annotate/labelling/tutorial.html", context)

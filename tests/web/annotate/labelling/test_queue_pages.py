@@ -7,6 +7,7 @@ import json
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from rest_framework.test import APIClient
 
 from annotate.labelling import actions as feedback
@@ -14,7 +15,15 @@ from annotate.labelling import assigning as assignments
 from annotate.labelling import assignment_lifecycle
 from annotate.labelling.gold import scoring as gold
 from annotate.models import Assignment, GoldItem, Membership
-from tests.support.factories import make_completion, make_guideline, make_pair, make_project, make_prompt, make_user
+from tests.support.factories import (
+    make_assignment,
+    make_completion,
+    make_guideline,
+    make_pair,
+    make_project,
+    make_prompt,
+    make_user,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -128,6 +137,15 @@ def test_the_tutorial_goes_through_the_annotators_own_form_and_explains():
     assert "Not quite" in text and "<em>what was asked</em>" in text
     assert "0 of 1" in html(client.get(page("tutorial", project)))
     assert html(client.get(page("annotate", project)))
+
+
+def test_a_tutorial_of_items_that_one_has_annotated_before_gives_no_score():
+    project = make_project(asks_ratings=False)
+    known = make_gold(project, is_tutorial=True)
+    user = make_user(project)
+    make_assignment(user, known.completion_a, known.completion_b, state="submitted", closed_at=timezone.now())
+    text = html(browser(user).get(page("tutorial", project)))
+    assert "before it was made" in text and "of 1 right" not in text
 
 
 def test_a_program_takes_the_tutorial_too():
