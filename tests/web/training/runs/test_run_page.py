@@ -190,8 +190,15 @@ def test_a_run_names_the_votes_behind_it_through_its_reward_model(client, projec
     dataset.save()
     reward_model = make_weights(kind="reward")
     make_run(project, kind="reward", state="succeeded", dataset=dataset, output_model=reward_model)
-    text = page(client, make_run(project, kind="ppo", reward_model=reward_model))
-    assert f'<a href="{reverse("dataset", args=[dataset.pk])}">312 pairs, 540 ratings by 9 people</a>' in text
+    ppo = make_run(project, kind="ppo", reward_model=reward_model)
+    assert f'<a href="{reverse("dataset", args=[dataset.pk])}">312 pairs, 540 ratings by 9 people</a>' in page(
+        client, ppo
+    )
+    dataset.counts["judges"] = 1
+    dataset.save()
+    assert "540 ratings by 1 person</a>" in page(client, ppo)
+    counts = dict(client.get(reverse("run", args=[dataset.runs.get().pk])).context["dataset_counts"])
+    assert counts["annotators"] == 1 and "judges" not in counts, "in the words of the pages"
 
 
 def test_a_run_that_stopped_itself_says_so(client, project, researcher):

@@ -10,7 +10,7 @@ from django.utils import timezone
 from annotate.models import Dataset, LanguageModel
 from training.core.run_directory import RunDirectory
 from training.models import Attempt, Run
-from training.runs.figures import curves, fidelity, health, progress, verdicts
+from training.runs.figures import curves, differences, fidelity, health, progress, verdicts
 from training.runs.ordering import pauses
 from training.runs.present import failure_remedies
 from training.runs.present.run_page import next_actions
@@ -88,7 +88,7 @@ def agreement(reward_model: LanguageModel | None) -> str:
 def _counts(dataset: Dataset | None) -> list[tuple[str, Any]]:
     """Return what the dataset holds, as it says itself; what was left out and why is on its own page."""
     counts = dataset.counts if dataset else {}
-    return [(name.replace("_", " "), count) for name, count in counts.items() if curves.is_number(count)]
+    return [(differences.count_words(name), count) for name, count in counts.items() if curves.is_number(count)]
 
 
 def _votes(dataset: Dataset) -> str:
@@ -97,7 +97,10 @@ def _votes(dataset: Dataset) -> str:
     named = (("comparisons", "pairs"), ("ratings", "ratings"), ("examples", "examples"))
     counts_text = [f"{counts[name]:,} {word}" for name, word in named if counts.get(name)]
     judges = counts.get("judges")
-    people = "simulated annotators" if dataset.judge == "simulation" else "people"
+    one, many = (
+        ("simulated annotator", "simulated annotators") if dataset.judge == "simulation" else ("person", "people")
+    )
+    people = one if judges == 1 else many
     return ", ".join(counts_text or [dataset.name]) + (
         f" by {judges} {people}" if curves.is_number(judges) else f" by {people}"
     )
