@@ -165,7 +165,7 @@ def test_the_page_of_a_waiting_run_offers_what_the_reader_may(client, project, r
     sign_in(client, project, role)
     run = make_run(project)
     text = client.get(reverse("run", args=[run.pk])).content.decode()
-    assert "Priority: normal." in text
+    assert "Priority: normal ·" in text
     assert [word for word in ("Raise to high", "Lower to low") if word in text] == words
     client.post(reverse("set-run-priority", args=[run.pk]), {"priority": "low"})
     assert "low priority" in client.get(reverse("run", args=[run.pk])).content.decode()
