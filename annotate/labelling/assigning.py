@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from datetime import timedelta
 
 from django.db import connection, transaction
@@ -24,10 +24,12 @@ from annotate.labelling.queue.choosing import (
     UrgentPair,
     choose,
     choose_urgent,
+    in_languages,
     level_column,
     reserved_in,
     urgent_pairs,
 )
+from annotate.labelling.queue.locked_look import Look, lock_and_look
 from annotate.labelling.queue.positions import count_swapped, in_order, shuffled
 from annotate.labelling.queue.reserved import choose_reserved, without_others
 from annotate.models import (
@@ -39,6 +41,7 @@ from annotate.models import (
     QueueEntry,
     User,
 )
+from annotate.projects import member_languages
 
 # Kinds come in short runs when a project asks for several: changing the question each time is tiring.
 RUN_OF_ONE_KIND = 5
@@ -80,12 +83,12 @@ def draw(project: Project, user: User, kinds: list[str], look: Look) -> Assignme
     pairs = urgent_pairs(project)
     if look.has_stale:
         expire_stale(project)
-    if look.has_ahead and (unseen := reopen_unseen(project, user, kinds)):
+    if look.has_ahead and (unseen := reopen_unseen(project, user, kinds, look.languages)):
         return unseen
     if look.has_stale or look.has_changes:
         queue.take_in(project, reserved_in(pairs))
     kinds = _in_turn(kinds, look.handed_out)
-    if look.has_reserved and (own_work := _next_reserved(project, user, kinds, pairs)):
+    if look.has_reserved and (own_work := _next_reserved(project, user, kinds, pairs, look)):
         return own_work
     pairs = without_others(pairs, user)
     assignment = _next(project, user, kinds, pairs, look)
@@ -100,7 +103,8 @@ def _draw_from_others(project: Project, user: User, kinds: list[str]) -> Assignm
     others = project.assignments.filter(user__is_simulated=user.is_simulated, kind__in=kinds, is_ahead=True)
     own = Assignment.objects.filter(user=user, item=OuterRef("item"))
     waiting = others.exclude(user=user).filter(~Exists(own), state=Assignment.State.OPEN).order_by("-id")
-    for pk in waiting.values_list("pk", flat=True)[:MOST_TAKEN_BACK]:
+    readable = member_languages.within(waiting, member_languages.languages_of(project, user))
+    for pk in readable.values_list("pk", flat=True)[:MOST_TAKEN_BACK]:
         put_back(project, others.filter(pk=pk))
         if assignment := draw(project, user, kinds, lock_and_look(project, user)):
             return assignment
@@ -108,26 +112,31 @@ def _draw_from_others(project: Project, user: User, kinds: list[str]) -> Assignm
 
 
 def _next(project: Project, user: User, kinds: list[str], pairs: list[UrgentPair], look: Look) -> Assignment | None:
+    languages = look.languages
+    readable_pairs = in_languages(pairs, languages)
     for each in sorted(kinds, key=lambda kind: kind != COMPARE):
-        if item := choose_urgent(pairs=pairs, project=project, user=user, kind=each):
+        if item := choose_urgent(pairs=readable_pairs, project=project, user=user, kind=each):
             return _hand_out_aside(project, user, each, item)
     for each in kinds:
-        if choice := choose(project=project, user=user, kind=each, pairs=pairs):
-            if measure := _measure(project, user, each):
+        if choice := choose(project=project, user=user, kind=each, pairs=pairs, languages=languages):
+            if measure := _measure(project, user, each, languages):
                 return measure
-            if look.has_priorities and (item := priorities.choose_uncertain(project, user, each)):
+            if look.has_priorities and (item := priorities.choose_uncertain(project, user, each, languages)):
                 return _hand_out_aside(project, user, each, item)
             return _hand_out_chosen(project, user, each, choice)
     return None
 
 
-def _next_reserved(project: Project, user: User, kinds: list[str], pairs: list[UrgentPair]) -> Assignment | None:
-    """Hand out what a manager has given to this person, however often others have annotated it."""
+def _next_reserved(
+    project: Project, user: User, kinds: list[str], pairs: list[UrgentPair], look: Look
+) -> Assignment | None:
+    """Hand out what a manager has given to this person, in whatever language, however often others have annotated
+    it."""
     asked, left_out = kinds_asked(project), reserved_in(pairs)
     found = choose_reserved(project=project, user=user, kinds=kinds, asked=asked, left_out=left_out)
     if found is None:
         return None
-    if measure := _measure(project, user, found.kind):
+    if measure := _measure(project, user, found.kind, look.languages):
         return measure
     if found.run_out:
         assignment = project.assignments.select_related(*_SHOWN).get(pk=found.run_out)
@@ -138,14 +147,14 @@ def _next_reserved(project: Project, user: User, kinds: list[str], pairs: list[U
     return hand_out(project, user, found.kind, found.item)
 
 
-def _measure(project: Project, user: User, kind: str) -> Assignment | None:
+def _measure(project: Project, user: User, kind: str, languages: Sequence[str]) -> Assignment | None:
     """Return, now and then, in the place of a real item, one that measures the annotator. Only while there are real
     ones."""
     draw = _lot.random() * 100
-    if draw < project.gold_percent and (gold_item := gold.draw(project, user, kind)):
+    if draw < project.gold_percent and (gold_item := gold.draw(project, user, kind, languages)):
         return hand_out_gold(project, user, gold_item, _Purpose.GOLD)
     draw -= project.gold_percent
-    if kind == COMPARE and 0 <= draw < project.repeat_percent and (earlier := repeats.draw(project, user)):
+    if kind == COMPARE and 0 <= draw < project.repeat_percent and (earlier := repeats.draw(project, user, languages)):
         return _hand_out_mirrored(project, user, earlier)
     return None
 
@@ -224,48 +233,6 @@ def held_by(project: Project, user: User, kinds: list[str]) -> QuerySet[Assignme
     own_assignments = own_assignments.exclude(purpose__in=[_Purpose.TUTORIAL, _Purpose.ADJUDICATION])
     own_assignments = own_assignments.exclude(is_review=True)
     return own_assignments.select_related(*_SHOWN).order_by("is_ahead", "id")
-
-
-@dataclass(frozen=True)
-class Look:
-    """What decides which steps of handing out are needed at all."""
-
-    holds_something: bool  # in any project: with the project asked for, SQLite would read all of it
-    has_stale: bool
-    has_changes: bool
-    has_priorities: bool
-    has_reserved: bool  # for this person
-    has_ahead: bool  # for this person, in their hands or given back
-    handed_out: int  # in all projects: turns need no more than a number that grows
-
-
-# The lock, and in the same statement what decides which of the next ones are needed at all. Written out: it runs each
-# time an item is handed out, and most of an item's cost is Django putting its statements together.
-_LOOK = """
-SELECT
-  EXISTS (SELECT 1 FROM annotate_assignment WHERE user_id = %(user)s AND state = 'open'),
-  EXISTS (SELECT 1 FROM annotate_assignment
-          WHERE project_id = %(project)s AND state = 'open' AND expires_at <= %(now)s),
-  EXISTS (SELECT 1 FROM annotate_queuechange WHERE project_id = %(project)s),
-  EXISTS (SELECT 1 FROM annotate_itempriority WHERE project_id = %(project)s AND is_open),
-  EXISTS (SELECT 1 FROM annotate_reservedprompt
-          WHERE user_id = %(user)s AND state = 'open' AND project_id = %(project)s),
-  EXISTS (SELECT 1 FROM annotate_assignment
-          WHERE user_id = %(user)s AND project_id = %(project)s AND is_ahead AND state IN ('open', 'expired')),
-  (SELECT COUNT(*) FROM annotate_assignment WHERE user_id = %(user)s)
-FROM annotate_project WHERE id = %(project)s"""
-
-
-def lock_and_look(project: Project, user: User) -> Look:
-    """Lock the project, and return what the next steps depend on."""
-    lock_it = " FOR NO KEY UPDATE" if connection.features.has_select_for_no_key_update else ""
-    now = connection.ops.adapt_datetimefield_value(timezone.now())
-    with connection.cursor() as cursor:
-        cursor.execute(_LOOK + lock_it, {"project": project.pk, "user": user.pk, "now": now})
-        row = cursor.fetchone()
-    if row is None:
-        raise Refused(404, project="This project no longer exists.")
-    return Look(bool(row[0]), bool(row[1]), bool(row[2]), bool(row[3]), bool(row[4]), bool(row[5]), row[6])
 
 
 def kinds_asked(project: Project) -> list[str]:

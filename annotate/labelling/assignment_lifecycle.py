@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from django.db import transaction
@@ -23,6 +24,7 @@ from annotate.models import (
     Project,
     User,
 )
+from annotate.projects import member_languages
 from annotate.projects.wellbeing import actions as harm_budget
 
 _Purpose = Assignment.Purpose
@@ -92,7 +94,7 @@ def hand_over(assignment: Assignment, shown_for: timedelta = timedelta()) -> Non
     assignment.save(update_fields=["is_ahead", "created_at", "expires_at"])
 
 
-def reopen_unseen(project: Project, user: User, kinds: list[str]) -> Assignment | None:
+def reopen_unseen(project: Project, user: User, kinds: list[str], languages: Sequence[str] = ()) -> Assignment | None:
     """Reopen the first item that was handed out ahead, given back and never shown; None without one. Hold the project's
     lock.
 
@@ -101,7 +103,7 @@ def reopen_unseen(project: Project, user: User, kinds: list[str]) -> Assignment 
     rows = project.assignments.filter(user=user, is_ahead=True, state=Assignment.State.EXPIRED, kind__in=kinds)
     rows = rows.filter(prompt__out_since=None, gold__retired_at=None)
     rows = rows.select_related("project", "user", "prompt", "completion_a", "completion_b").order_by("id")
-    for assignment in harm_budget.within(rows, project, user):
+    for assignment in harm_budget.within(member_languages.within(rows, languages), project, user):
         try:
             reopen(assignment)
         except Refused:

@@ -18,6 +18,7 @@ from annotate.core.errors import Refused
 from annotate.labelling import assigning
 from annotate.labelling.assignment_lifecycle import expire_stale, hand_over, put_back, reopen
 from annotate.labelling.prerequisites import actions as prerequisites
+from annotate.labelling.queue.locked_look import Look, lock_and_look
 from annotate.models import Assignment, Project, User
 
 MOST_AHEAD = 3
@@ -33,7 +34,7 @@ def hand_ahead(*, project: Project, user: User, kind: str | None = None) -> list
     member = prerequisites.member_of(project, user)
     kinds = assigning.kinds_to_try(project, kind)
     with assigning.within_transaction():
-        look = assigning.lock_and_look(project, user)
+        look = lock_and_look(project, user)
         prerequisites.check(project, member)
         held = list(assigning.held_by(project, user, kinds))
         until = timezone.now() + LENT_FOR
@@ -45,7 +46,7 @@ def hand_ahead(*, project: Project, user: User, kind: str | None = None) -> list
             Assignment.objects.filter(pk=assignment.pk).update(is_ahead=True, expires_at=until)
             assignment.is_ahead = True
             held.append(assignment)
-            look = assigning.lock_and_look(project, user)
+            look = lock_and_look(project, user)
         return held
 
 
@@ -57,7 +58,7 @@ def take_up(
     member = prerequisites.member_of(project, user)
     kinds = assigning.kinds_to_try(project, kind)
     with assigning.within_transaction():
-        if assigning.lock_and_look(project, user).has_stale:
+        if lock_and_look(project, user).has_stale:
             expire_stale(project)
         rows = project.assignments.filter(user=user, kind__in=kinds)
         related = rows.select_related("project", "user", "prompt", "completion_a", "completion_b")
@@ -83,7 +84,7 @@ def give_back(*, project: Project, user: User, pks: Iterable[int]) -> int:
         return put_back(project, project.assignments.filter(user=user, pk__in=pks))
 
 
-def _draw_ahead(project: Project, user: User, kinds: list[str], look: assigning.Look) -> Assignment | None:
+def _draw_ahead(project: Project, user: User, kinds: list[str], look: Look) -> Assignment | None:
     with transaction.atomic():
         assignment = assigning.draw(project, user, kinds, look)
         if assignment is not None and assignment.prompt.harm:

@@ -53,7 +53,9 @@ class Membership(models.Model):
     )
     gold_since = models.DateTimeField(null=True, blank=True, help_text="Known answers from then on are looked at.")
     notice = models.TextField(blank=True, help_text="Markdown that they must read before the next item.")
-    language = models.CharField(max_length=35, blank=True, help_text="Such as de or pt-BR, from their invitation.")
+    language = models.CharField(
+        max_length=120, blank=True, help_text="Tags of the languages that they read: de, pt-BR. Empty: all."
+    )
     batch = models.CharField(max_length=60, blank=True, help_text="With whom they were invited.")
     notice_mail = models.CharField(
         max_length=8,
@@ -105,7 +107,7 @@ class Invitation(models.Model):
     accepted_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
     batch = models.CharField(max_length=60, blank=True)
-    language = models.CharField(max_length=35, blank=True)
+    language = models.CharField(max_length=120, blank=True, help_text="As their membership has it.")
     salt = models.CharField(max_length=32, blank=True, editable=False)
     mail = models.CharField(max_length=8, choices=Mail.choices, default=Mail.NONE, blank=True)
     mail_problem = models.CharField(max_length=200, blank=True)

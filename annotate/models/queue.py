@@ -26,6 +26,7 @@ class QueueEntry(models.Model):
     project = models.ForeignKey("annotate.Project", models.CASCADE, related_name="+")
     prompt = models.ForeignKey("annotate.Prompt", models.CASCADE, related_name="+", db_index=False)
     kind = models.CharField(max_length=8, help_text="As an assignment has it.")
+    language = models.CharField(max_length=3, blank=True, help_text="Of its prompt, without the region, such as pt.")
     items = models.PositiveIntegerField()
     level = models.FloatField(default=0.0)
     level_simulated = models.FloatField(default=0.0)
@@ -35,6 +36,7 @@ class QueueEntry(models.Model):
         constraints = [models.UniqueConstraint(fields=["prompt", "kind"], name="a_prompt_stands_once_in_a_queue")]
         indexes = [
             models.Index(fields=["project", "kind", "level", "lot"], name="queue_of_people"),
+            models.Index(fields=["project", "kind", "language", "level", "lot"], name="queue_of_a_language"),
             models.Index(fields=["project", "kind", "level_simulated", "lot"], name="queue_of_simulations"),
         ]
 

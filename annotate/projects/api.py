@@ -20,6 +20,7 @@ from annotate.core.errors import Refused
 from annotate.core.permissions import projects_where
 from annotate.models import Guideline, Project, Role, User
 from annotate.projects import actions as projects
+from annotate.projects.member_languages import LANGUAGES, change_member
 from common.sampling import LONGEST_SYSTEM_PROMPT
 
 
@@ -81,11 +82,15 @@ class NewGuidelines(Input):
 class Member(Input):
     username = serializers.CharField(max_length=150)
     role = Choice([*Role.choices, ("remove", "remove")], help_text="remove ends the membership; annotations stay.")
+    language = serializers.CharField(
+        max_length=200, required=False, allow_blank=True, default=None, allow_null=True, help_text=LANGUAGES
+    )
 
 
 class MemberOut(serializers.Serializer):
     username = serializers.CharField(source="user.username")
     role = serializers.CharField()
+    language = serializers.CharField(help_text=LANGUAGES)
 
 
 class ProjectOut(serializers.ModelSerializer):
@@ -187,17 +192,17 @@ class Projects(DeclaredViewSet):
     @extend_schema(request=Member, responses={200: MemberOut(many=True)} | refusals(400, 403, 404, 409))
     @members.mapping.post
     def change_member(self, request: Request, slug: str) -> Response:
-        """Add somebody, change their role, or remove them."""
+        """Add somebody, change their role or languages, or remove them."""
         member = Member(data=request.data)
         member.is_valid(raise_exception=True)
         project = find_project(request.user, slug)
         self.require_role(project)
-        username, role = member.validated_data["username"], member.validated_data["role"]
+        username, role, language = (member.validated_data[name] for name in ("username", "role", "language"))
         user = User.objects.filter(username=username).first()
         if user is None:
             raise Refused(400, username=f"There is no account {username!r}; ask staff to create it first.")
         if role == "remove":
             projects.remove_member(project=project, user=user, by=request.user)
         else:
-            projects.add_member(project=project, user=user, role=role, by=request.user)
+            change_member(project=project, user=user, role=role, language=language, by=request.user)
         return self.members(request, slug)

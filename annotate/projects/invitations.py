@@ -15,12 +15,13 @@ from annotate.core.errors import Refused
 from annotate.core.permissions import require
 from annotate.models import Invitation, Membership, Project, Role, User
 from annotate.models.tokens import token_hash
+from common.languages import language_tags
 
 DAYS = 14
 _GONE = "This invitation was used already, has expired, or was withdrawn; ask for a new one."
 
 
-def invite(*, project: Project, role: str, by: User, email: str = "") -> tuple[Invitation, str]:
+def invite(*, project: Project, role: str, by: User, email: str = "", language: str = "") -> tuple[Invitation, str]:
     """Return the invitation and its token, which is told this once and not kept."""
     require(by, "manage", project)
     if role not in Role.values:
@@ -31,6 +32,10 @@ def invite(*, project: Project, role: str, by: User, email: str = "") -> tuple[I
             validate_email(email)
         except ValidationError as error:
             raise Refused(email=f"{email!r} is not an e-mail address; correct it, or leave it empty.") from error
+    try:
+        language = language_tags.parse_list(language)
+    except ValueError as error:
+        raise Refused(language=str(error)) from None
     token = secrets.token_urlsafe(32)
     with transaction.atomic():
         invitation = Invitation.objects.create(
@@ -38,6 +43,7 @@ def invite(*, project: Project, role: str, by: User, email: str = "") -> tuple[I
             token_hash=token_hash(token),
             role=role,
             email=email,
+            language=language,
             invited_by=by,
             expires_at=timezone.now() + timedelta(days=DAYS),
         )
@@ -97,7 +103,7 @@ def revoke(*, invitation: Invitation, by: User) -> None:
 
 
 def _bring_along(membership: Membership, invitation: Invitation) -> None:
-    """Copy the language and the batch that the invitation says; one that says nothing changes nothing."""
+    """Copy the languages and the batch that the invitation says; one that says nothing changes nothing."""
     brought = {name: value for name in ("language", "batch") if (value := getattr(invitation, name))}
     if brought:
         Membership.objects.filter(pk=membership.pk).update(**brought)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.db.models import QuerySet
@@ -21,6 +22,7 @@ from annotate.core.permissions import require
 from annotate.labelling.forms.validation import Checked, Submission
 from annotate.labelling.queue import entries as queue
 from annotate.models import Assignment, GoldItem, Membership, Project, User
+from annotate.projects import member_languages
 from annotate.projects.wellbeing import actions as harm_budget
 from common.winners import swapped
 
@@ -30,10 +32,11 @@ LEVEL = 0.05
 _lot = random.SystemRandom()
 
 
-def draw(project: Project, user: User, kind: str) -> GoldItem | None:
-    """Return a gold item that this person has not been served, by lot; None when none is left."""
+def draw(project: Project, user: User, kind: str, languages: Sequence[str] = ()) -> GoldItem | None:
+    """Return a gold item that this person has not been served, by lot, in one of these languages or in none; None when
+    none is left. Without `languages` all are theirs."""
     items = project.gold_items.filter(kind=kind, is_tutorial=False, retired_at=None, prompt__out_since=None)
-    items = harm_budget.within(items, project, user)
+    items = harm_budget.within(member_languages.within(items, languages), project, user)
     keys = {key_of(kind, a, b): pk for pk, a, b in items.values_list("pk", "completion_a", "completion_b")}
     served = set(Assignment.objects.filter(user=user, item__in=keys).values_list("item", flat=True))
     fresh = [pk for key, pk in keys.items() if key not in served]

@@ -26,6 +26,7 @@ from annotate.labelling.pages.progress import describe_sent, done_today, positio
 from annotate.labelling.scales.declared import Asked, asks_one_thing, scales_in
 from annotate.models import Assignment, Completion, Guideline, Project, Split, User
 from annotate.models.feedback import Feedback
+from annotate.projects import member_languages
 from annotate.projects.wellbeing import actions as harm_budget
 from common.whole_numbers import row_id
 
@@ -116,6 +117,7 @@ def show(
         "waiting": None if assignment else _waiting(project, request.user),
         "only": KEPT_TO.get(wanted_kind(request, project) or "", ""),
         "back": way_back(request),
+        "unread": "" if assignment else member_languages.why_unread(project, request.user),
         "withheld": "" if assignment else harm_budget.why_withheld(project, request.user),
         "oob": request.htmx,
     }
@@ -212,4 +214,5 @@ def _waiting(project: Project, user: User) -> str:
     if not Completion.objects.filter(prompt__project=project, prompt__side=Split.TRAIN).exists():
         return "empty"
     others = project.assignments.live().filter(user__is_simulated=user.is_simulated).exclude(user=user)
-    return "others" if others.exists() else "done"
+    readable = member_languages.within(others, member_languages.languages_of(project, user))
+    return "others" if readable.exists() else "done"

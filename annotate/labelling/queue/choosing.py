@@ -15,7 +15,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from django.db.models import Count, F, IntegerField, OuterRef, Q, QuerySet, Subquery
@@ -28,6 +28,7 @@ from annotate.labelling.queue import entries as queue
 from annotate.labelling.queue.assigned_items import COMPARE, RATE, WRITE, Item, items_of, level_of
 from annotate.models import Assignment, Completion, Project, QueueEntry, User
 from annotate.models.queue import Levels
+from annotate.projects import member_languages
 from annotate.projects.wellbeing import actions as harm_budget
 
 __all__ = ["COMPARE", "RATE", "URGENT", "Item", "UrgentPair", "choose", "choose_urgent", "places_of", "taken"]
@@ -83,6 +84,14 @@ def taken(project: Project, *, is_simulated: bool) -> QuerySet[Assignment]:
     return work.exclude(state=Assignment.State.OPEN, expires_at__lte=timezone.now()).order_by()
 
 
+def in_languages(pairs: list[UrgentPair], languages: Sequence[str]) -> list[UrgentPair]:
+    """Return the pairs on prompts in one of these languages or in none. Most of the time there are none."""
+    if not pairs or not languages:
+        return pairs
+    prompts = member_languages.readable({pair.prompt_id for pair in pairs}, languages)
+    return [pair for pair in pairs if pair.prompt_id in prompts]
+
+
 def choose_urgent(*, pairs: Iterable[UrgentPair], project: Project, user: User, kind: str = COMPARE) -> Item | None:
     """Return the first open item of that kind that this user may have."""
     size = {RATE: 1, COMPARE: 2}.get(kind)
@@ -116,15 +125,17 @@ class Choice:
     answers: dict[int, Completion]
 
 
-def choose(*, project: Project, user: User, kind: str, pairs: Sequence[UrgentPair] = ()) -> Choice | None:
-    """Return the next item of `kind` for `user`; None when all items are done, held by others, or were served to them
-    before."""
+def choose(
+    *, project: Project, user: User, kind: str, pairs: Sequence[UrgentPair] = (), languages: Sequence[str] = ()
+) -> Choice | None:
+    """Return the next item of `kind` for `user`, in one of these languages or in none; None when all items are done,
+    held by others, or were served to them before. Without `languages` all are theirs."""
     left_out = reserved_in(pairs)
     # What they were served of reserved answers says nothing of the others to the same prompt.
     apart = {pair.prompt_id for pair in pairs if pair.is_reserved}
     seen_prompts: list[int] = []
     size = 1
-    while entries := _with_room(project, user, kind, apart, seen_prompts, size):
+    while entries := _with_room(project, user, kind, languages, apart, seen_prompts, size):
         answers = _answers([entry.prompt_id for entry in entries], left_out) if kind != WRITE else {}
         filled = _places([entry.prompt_id for entry in entries], kind, user)
         for entry in entries:
@@ -164,18 +175,27 @@ def level_column(user: User) -> str:
 
 
 def _with_room(
-    project: Project, user: User, kind: str, apart: set[int], seen_prompts: list[int], size: int
+    project: Project,
+    user: User,
+    kind: str,
+    languages: Sequence[str],
+    apart: set[int],
+    seen_prompts: list[int],
+    size: int,
 ) -> list[QueueEntry]:
     """Return prompts of which this person has not been served everything, least annotated first, from the index
     alone."""
     level = level_column(user)
     if not apart and not seen_prompts:
-        first = _least_judged[level].rows(project=project.pk, user=user.pk, kind=kind, overlap=project.overlap)
+        first = _least_judged(level, len(languages)).rows(
+            project=project.pk, user=user.pk, kind=kind, overlap=project.overlap, **_named(languages)
+        )
         if not any(entry.prompt.harm for entry in first):
             return first
     entries = _queue(level, project=project, user=user, kind=kind, overlap=project.overlap)
     entries = harm_budget.within(entries, project, user).exclude(prompt__in=seen_prompts)
-    return list(entries.filter(_NOT_ALL | Q(prompt__in=apart) if apart else _NOT_ALL)[:size])
+    entries = entries.filter(_NOT_ALL | Q(prompt__in=apart) if apart else _NOT_ALL)
+    return list(_in_languages(entries, languages, size) if languages else entries[:size])
 
 
 _NOT_ALL = Q(served__lt=F("items"))
@@ -191,13 +211,36 @@ def _queue(level: str, *, project: Any, user: Any, kind: Any, overlap: Any) -> Q
     return entries.select_related("prompt").annotate(served=Coalesce(served, 0)).order_by(level, "lot")
 
 
-def _first_in(level: str) -> QuerySet[QueueEntry]:
+def _in_languages(entries: QuerySet[QueueEntry], languages: Sequence[Any], size: int) -> QuerySet[QueueEntry]:
+    """Return the first of the entries in one of these languages or in none.
+
+    The index is read in the order of the queue for each language apart: however many entries of other languages come
+    before, none is looked at. Each part is a query of its own within, as SQLite allows no limit in a union's.
+    """
+    firsts = [entries.filter(language=language).values("pk")[:size] for language in ("", *languages)]
+    parts = [QueueEntry.objects.filter(pk__in=first).order_by().values("pk") for first in firsts]
+    found = QueueEntry.objects.filter(pk__in=parts[0].union(*parts[1:], all=True))
+    return found.select_related("prompt").order_by(*entries.query.order_by)[:size]
+
+
+def _named(languages: Sequence[str]) -> dict[str, str]:
+    return {f"language_{n}": language for n, language in enumerate(languages)}
+
+
+def _first_in(level: str, n_languages: int) -> QuerySet[QueueEntry]:
     slots = {name: Slot(name) for name in ("project", "user", "kind", "overlap")}
-    return _queue(level, **slots).filter(_NOT_ALL)[:1]
+    entries = _queue(level, **slots).filter(_NOT_ALL)
+    if not n_languages:
+        return entries[:1]
+    return _in_languages(entries, [Slot(f"language_{n}") for n in range(n_languages)], 1)
 
 
 # Most of the time the first prompt in the queue has an item for this person: what is asked of it, put together once.
-_least_judged = {level: Prepared(partial(_first_in, level)) for level in Levels.ALL}
+@cache
+def _least_judged(level: str, n_languages: int) -> Prepared:
+    return Prepared(partial(_first_in, level, n_languages))
+
+
 _answers_to = Prepared(lambda: Completion.objects.filter(prompt=Slot("prompt")).order_by("id"))
 _of_prompt = Prepared(
     lambda: Assignment.objects.filter(prompt=Slot("prompt"), kind=Slot("kind")).order_by().values_list(*_PLACE)

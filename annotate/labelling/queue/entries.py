@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import Any
 
 from django.db import transaction
 from django.db.models import Exists, OuterRef
@@ -26,6 +27,7 @@ from annotate.models import (
     Split,
 )
 from annotate.models.queue import Levels
+from common.languages.language_tags import primary
 
 Answers = list[tuple[int, str]]
 AT_ONCE = 25  # prompts taken in by one who waits for an item; the background worker does the rest
@@ -63,7 +65,8 @@ def refresh(project: Project, prompts: Iterable[int], reserved: Iterable[int] = 
     standing = Prompt.objects.filter(pk__in=prompt_ids, project=project, side=Split.TRAIN, out_since=None)
     kept_for_some = ReservedPrompt.objects.exclusive().filter(prompt=OuterRef("pk"))
     standing = standing.filter(~Exists(kept_for_some))  # they are handed out by `reserved` alone
-    standing_ids = sorted(standing.values_list("pk", flat=True))
+    languages = {pk: primary(tag) for pk, tag in standing.values_list("pk", "language")}
+    standing_ids = sorted(languages)
     answers = answers_to(standing_ids, set(reserved))
     counts_by_kind = {
         is_simulated: judged_in(standing_ids, is_simulated=is_simulated) for is_simulated in (False, True)
@@ -73,7 +76,7 @@ def refresh(project: Project, prompts: Iterable[int], reserved: Iterable[int] = 
         for kind in KINDS:
             if items := items_of(prompt, kind, answers[prompt]):
                 levels = {name: level_of(items, counts_by_kind[name == Levels.SIMULATED]) for name in Levels.ALL}
-                entries.append(_entry(project, prompt, kind, items, levels))
+                entries.append(_entry(project, prompt, kind, items, language=languages[prompt], **levels))
     stale = QueueEntry.objects.filter(prompt__in=prompt_ids)
     stale.delete()
     QueueEntry.objects.bulk_create(entries, batch_size=500)
@@ -120,5 +123,5 @@ def recount(project: Project, reserved: Iterable[int] = ()) -> int:
     return len(prompts)
 
 
-def _entry(project: Project, prompt: int, kind: str, items: list[Item], levels: dict[str, float]) -> QueueEntry:
-    return QueueEntry(project=project, prompt_id=prompt, kind=kind, items=len(items), lot=random.random(), **levels)
+def _entry(project: Project, prompt: int, kind: str, items: list[Item], **fields: Any) -> QueueEntry:
+    return QueueEntry(project=project, prompt_id=prompt, kind=kind, items=len(items), lot=random.random(), **fields)

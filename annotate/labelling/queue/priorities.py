@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from django.db import transaction
@@ -20,6 +20,7 @@ from annotate.labelling.queue import choosing
 from annotate.labelling.queue import entries as queue
 from annotate.labelling.queue.assigned_items import COMPARE, RATE, Item
 from annotate.models import Assignment, ItemPriority, Project, QueueEntry, User
+from annotate.projects import member_languages
 from annotate.projects.wellbeing import actions as harm_budget
 
 COVERAGE_SHARE = 0.2
@@ -96,15 +97,15 @@ def _replace(project: Project, rows: list[ItemPriority]) -> None:
         )
 
 
-def choose_uncertain(project: Project, user: User, kind: str) -> Item | None:
+def choose_uncertain(project: Project, user: User, kind: str, languages: Sequence[str] = ()) -> Item | None:
     """Return the item of `kind` about which a model is least sure, that this person may have; now and then, by lot,
-    None.
+    None. Without `languages` all are theirs.
 
     Hold the project's lock. What has been judged as often as the project asks for is closed on the way.
     """
     if _lot.random() < COVERAGE_SHARE:
         return None
-    while rows := list(_open_to(project, user, kind)[:_LOOKED_AT]):
+    while rows := list(_open_to(project, user, kind, languages)[:_LOOKED_AT]):
         counts_by_item = _annotation_counts(project, [row.item for row in rows], user)
         full = [row.pk for row in rows if counts_by_item[row.item] >= project.overlap]
         for row in rows:
@@ -145,10 +146,11 @@ def _in_queue(rows: QuerySet[ItemPriority]) -> QuerySet[ItemPriority]:
     return rows.filter(Exists(QueueEntry.objects.filter(prompt=OuterRef("prompt"), kind=OuterRef("kind"))))
 
 
-def _open_to(project: Project, user: User, kind: str) -> QuerySet[ItemPriority]:
+def _open_to(project: Project, user: User, kind: str, languages: Sequence[str]) -> QuerySet[ItemPriority]:
     served = Assignment.objects.filter(user=user, item=OuterRef("item"))
     rows = ItemPriority.objects.filter(project=project, kind=kind, is_open=True).filter(~Exists(served))
-    return harm_budget.within(_in_queue(rows), project, user).order_by("-uncertainty")
+    rows = member_languages.within(_in_queue(rows), languages)
+    return harm_budget.within(rows, project, user).order_by("-uncertainty")
 
 
 def _annotation_counts(project: Project, items: list[str], user: User) -> Counter[str]:

@@ -7,6 +7,7 @@ other items lie between, and some minutes.
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from datetime import timedelta
 
 from django.db.models import Exists, OuterRef
@@ -14,6 +15,7 @@ from django.utils import timezone
 
 from annotate.labelling.queue.assigned_items import COMPARE
 from annotate.models import Assignment, Comparison, Project, Status, User
+from annotate.projects import member_languages
 from annotate.projects.wellbeing import actions as harm_budget
 
 ITEMS_BETWEEN = 10
@@ -22,8 +24,9 @@ _DRAWN_FROM = 50
 _lot = random.SystemRandom()
 
 
-def draw(project: Project, user: User) -> Assignment | None:
-    """Return an earlier comparison to repeat, by lot among those that have waited longest."""
+def draw(project: Project, user: User, languages: Sequence[str] = ()) -> Assignment | None:
+    """Return an earlier comparison to repeat, by lot among those that have waited longest, in one of these languages or
+    in none. Without `languages` all are theirs."""
     own_assignments = project.assignments.filter(user=user, kind=COMPARE)
     lately = list(own_assignments.order_by("-id").values_list("pk", flat=True)[:ITEMS_BETWEEN])
     if len(lately) < ITEMS_BETWEEN:
@@ -38,7 +41,7 @@ def draw(project: Project, user: User) -> Assignment | None:
         prompt__out_since=None,
         repetitions=None,
     )
-    bearable = harm_budget.within(earlier, project, user)
+    bearable = harm_budget.within(member_languages.within(earlier, languages), project, user)
     rows = bearable.select_related("prompt", "completion_a", "completion_b").order_by("id")
     candidates = list(rows.values_list("pk", flat=True)[:_DRAWN_FROM])
     return rows.get(pk=_lot.choice(candidates)) if candidates else None

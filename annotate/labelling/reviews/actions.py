@@ -19,6 +19,7 @@ from annotate.labelling.assignment_lifecycle import expire_stale, reopen
 from annotate.labelling.prerequisites import actions as prerequisites
 from annotate.labelling.queue.assigned_items import COMPARE, RANK, RATE, Item
 from annotate.models import Assignment, Project, User
+from annotate.projects import member_languages
 from annotate.projects.wellbeing import actions as harm_budget
 
 _DIGITS = 8  # of the hash, in hexadecimal: enough to tell shares of 1 % apart by far
@@ -36,6 +37,7 @@ def due(project: Project, by: User | None = None) -> QuerySet[Assignment, dict]:
     looked_at = project.assignments.filter(_LOOKED_AT_BY_ONE, item=OuterRef("item"))
     work = _work(project).filter(~Exists(looked_at), prompt__out_since=None)
     if by is not None:
+        work = member_languages.within(work, member_languages.languages_of(project, by))
         own = Assignment.objects.filter(user=by, item=OuterRef("item")).exclude(purpose=_Purpose.REPEAT)
         work = work.filter(~Exists(own.exclude(is_review=True, state=_State.EXPIRED)))
     once = work.order_by().values("item").annotate(first=Min("pk"), prompt=Min("prompt_id"), people=Count("pk"))

@@ -1,16 +1,15 @@
 """Read a list of people to invite, from a CSV file or as pasted, and say of each line what is wrong with it.
 
-A line is an address, alone or with role, language and batch, which are separated by commas, semicolons or tabs; a first
-line that names the columns may put them in another order. `Ada <ada@example.org>` and several addresses on one line are
-read, too. What a line leaves out is as the form says.
+A line is an address, alone or with role, languages and batch, which are separated by commas, semicolons or tabs; a
+first line that names the columns may put them in another order. Several languages have spaces between them: de pt-BR.
+`Ada <ada@example.org>` and several addresses on one line are read, too. What a line leaves out is as the form says.
 """
 
 from __future__ import annotations
 
 import csv
-import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import parseaddr
 
 from django.core.exceptions import ValidationError
@@ -18,14 +17,13 @@ from django.core.validators import validate_email
 
 from annotate.core.errors import Refused
 from annotate.models import Role
+from common.languages import language_tags
 
 MOST_LINES, MOST_BYTES = 1_000, 1_000_000
 LONGEST_BATCH, LONGEST_ADDRESS = 60, 254
 COLUMNS = ("email", "role", "language", "batch")
-_HEADINGS = {"email": "email", "e-mail": "email", "address": "email", "mail": "email"} | {
-    name: name for name in COLUMNS
-}
-_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}")
+_HEADINGS = {"email": "email", "e-mail": "email", "address": "email", "mail": "email", "languages": "language"}
+_HEADINGS |= {name: name for name in COLUMNS}
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,8 @@ def check(lines: list[Line], *, members: Collection[str] = (), invited: Collecti
     for line in lines:
         problems = [*_address(line, first, members, invited), *_others(line)]
         first.setdefault(line.email.lower(), line.number)
-        checked.append(Line(line.number, line.email, line.role, line.language, line.batch, tuple(problems)))
+        language, wrong = _languages(line.language)
+        checked.append(replace(line, language=language, problems=(*problems, *wrong)))
     return checked
 
 
@@ -176,7 +175,13 @@ def _others(line: Line) -> Iterator[Problem]:
     yield from line.problems
     if line.role not in Role.values:
         yield Problem("role", f"{line.role[:40]!r} is not a role; use one of {', '.join(Role.values)}.")
-    if line.language and not _LANGUAGE.fullmatch(line.language):
-        yield Problem("language", f"{line.language[:40]!r} is not a language code; use one such as de or pt-BR.")
     if len(line.batch) > LONGEST_BATCH:
         yield Problem("batch", f"It has {len(line.batch)} characters; keep it within {LONGEST_BATCH}.")
+
+
+def _languages(text: str) -> tuple[str, tuple[Problem, ...]]:
+    """Return the tags as they are stored, or the text as it is and what is wrong with it."""
+    try:
+        return language_tags.parse_list(text), ()
+    except ValueError as error:
+        return text, (Problem("language", str(error)),)

@@ -14,6 +14,7 @@ from annotate.core.api.serializer_fields import Choice, Input, refusals
 from annotate.core.errors import Refused
 from annotate.models import Project, Role
 from annotate.projects.bulk_invitations import actions, address_lists, present
+from annotate.projects.member_languages import LANGUAGES
 
 BATCH = OpenApiParameter("batch", str, description="The name of a batch; empty for invitations without one.")
 
@@ -21,14 +22,14 @@ BATCH = OpenApiParameter("batch", str, description="The name of a batch; empty f
 class Person(Input):
     email = serializers.CharField(max_length=300)
     role = serializers.CharField(max_length=40, required=False, default="")
-    language = serializers.CharField(max_length=60, required=False, allow_blank=True, default="")
+    language = serializers.CharField(max_length=200, required=False, allow_blank=True, default="", help_text=LANGUAGES)
     batch = serializers.CharField(max_length=200, required=False, allow_blank=True, default="")
 
 
 class NewInvitations(Input):
     people = serializers.ListField(child=Person(), min_length=1, max_length=address_lists.MOST_LINES)
     role = Choice(Role.choices, required=False, default=Role.ANNOTATOR)
-    language = serializers.CharField(max_length=60, required=False, allow_blank=True, default="")
+    language = serializers.CharField(max_length=200, required=False, allow_blank=True, default="", help_text=LANGUAGES)
     batch = serializers.CharField(max_length=200, required=False, allow_blank=True, default="")
     leave_out_wrong = serializers.BooleanField(required=False, default=False)
     dry_run = serializers.BooleanField(required=False, default=False, help_text="Only check the list.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 
 from django.db.models import Count, Q
 from django.urls import reverse
@@ -30,13 +30,17 @@ def stations(project: Project, rights: Set[str]) -> Iterator[Station]:
     yield _models(project)
 
 
-def waiting(project: Project) -> Alert | None:
-    """Return how many prompts have room for another annotation by a person."""
+def waiting(project: Project, languages: Sequence[str] = ()) -> Alert | None:
+    """Return how many prompts have room for another annotation by a person, and how many of them in the `languages` of
+    whoever asks."""
     entries = QueueEntry.objects.filter(project=project, kind__in=project.asked_kinds, level__lt=project.overlap)
-    left = entries.values("prompt").distinct().count()
+    rows = entries.values("prompt").distinct()
+    left = rows.count()
     if not left:
         return None
-    words = f"{left:,} prompt{' waits' if left == 1 else 's wait'} for annotation."
+    words = f"{left:,} prompt{' waits' if left == 1 else 's wait'} for annotation"
+    own = rows.filter(language__in=["", *languages]).count() if languages else left
+    words += "." if own == left else f", {f'{own:,}' if own else 'none'} of them in languages that you read."
     return Alert(words, "Annotate", _at("annotate", project), "live")
 
 

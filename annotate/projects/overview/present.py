@@ -6,7 +6,8 @@ from collections.abc import Set
 from typing import Any
 
 from annotate.core.permissions import Person
-from annotate.models import Project
+from annotate.models import Project, User
+from annotate.projects.member_languages import languages_of
 from annotate.projects.next_step import checklist, next_step
 from annotate.projects.overview.loop_stations import LOOP, stations, waiting
 from annotate.projects.overview.overview_parts import OVERVIEW, Alert, Event, Part
@@ -27,15 +28,15 @@ def overview(project: Project, user: Person, rights: Set[str]) -> dict[str, Any]
         "loop": [] if annotates_only else [found[name] for name in LOOP if name in found],
         "next": next_step(project, user, rights, steps),
         "steps": steps,
-        "alerts": _alerts(project, parts, rights) if researches else [],
+        "alerts": _alerts(project, user, parts, rights) if researches else [],
         "events": _events(project, parts, manages=manages) if researches else [],
         "days": annotations_by_day(project),
     }
 
 
-def _alerts(project: Project, parts: list[Part], rights: Set[str]) -> list[Alert]:
+def _alerts(project: Project, user: Person, parts: list[Part], rights: Set[str]) -> list[Alert]:
     """Return what this reader may see, what is bad first; of two that lead to one page the first alone."""
-    left = waiting(project)
+    left = waiting(project, languages_of(project, user) if isinstance(user, User) else ())
     alerts = [*(alert for part in parts for alert in part.alerts), *([left] if left else [])]
     by_address: dict[str, Alert] = {}
     for alert in sorted(alerts, key=lambda alert: alert.state != "bad"):

@@ -30,6 +30,7 @@ WORDS = {
     "invitation.made": "invited somebody",
     "invitations.made": "invited people",
     "item.adjudicated": "decided a disagreement",
+    "member.languages": "changed the languages of a member",
     "member.role": "changed a role",
     "model.registered": "added a model",
     "project.guidelines": "published guidelines",

@@ -16,11 +16,13 @@ from annotate.core.api.pagination import Newest, newest_first
 from annotate.core.api.serializer_fields import Choice, Input, refusals
 from annotate.models import AuditEntry, Invitation, Project, Role
 from annotate.projects import invitations
+from annotate.projects.member_languages import LANGUAGES
 
 
 class NewInvitation(Input):
     role = Choice(Role.choices)
     email = serializers.EmailField(required=False, allow_blank=True, default="")
+    language = serializers.CharField(max_length=200, required=False, allow_blank=True, default="", help_text=LANGUAGES)
 
 
 class InvitationOut(serializers.ModelSerializer):

@@ -16,7 +16,7 @@ from annotate.core.errors import Refused
 from annotate.core.page_access import MemberRequest, allows, in_project, refused_page
 from annotate.core.permissions import can
 from annotate.models import NoticeMail, Project, Role, User
-from annotate.projects import actions, invitations
+from annotate.projects import actions, invitations, member_languages
 from annotate.projects.accounts import adapter as accounts
 from annotate.projects.accounts import notice_mail
 
@@ -37,7 +37,7 @@ def people(request: MemberRequest, project: Project) -> HttpResponse:
     context = {
         "project": project,
         "members": project.memberships.select_related("user").order_by("role", "user__username"),
-        "has_batches": project.memberships.exclude(batch="", language="").exists(),
+        "has_batches": project.memberships.exclude(batch="").exists(),
         "roles": [(role, role.label, MAY[role]) for role in Role],
         "invitations": project.invitations.open().filter(salt="").select_related("invited_by"),
         "n_in_batches": project.invitations.exclude(salt="").count(),
@@ -52,7 +52,7 @@ def people(request: MemberRequest, project: Project) -> HttpResponse:
 
 @in_project(post="manage")
 def members(request: MemberRequest, project: Project) -> HttpResponse:
-    """Add a person, change their role, or remove them (role `remove`)."""
+    """Add a person, change their role and languages, or remove them (role `remove`)."""
     username, role = request.POST.get("username", "").strip(), request.POST.get("role", "")
     user = User.objects.filter(username=username.replace("\x00", "")).first()
     if user is None:
@@ -69,16 +69,18 @@ def members(request: MemberRequest, project: Project) -> HttpResponse:
         request,
         project,
         f"{user} is {role} in {project.name}.",
-        lambda: actions.add_member(project=project, user=user, role=role, by=request.user),
+        lambda: member_languages.change_member(
+            project=project, user=user, role=role, language=request.POST.get("language"), by=request.user
+        ),
     )
 
 
 @in_project(post="manage")
 def invite(request: MemberRequest, project: Project) -> HttpResponse:
     """Make an invitation. Its link is shown once, and sent where there is an address and a mail server."""
-    email, role = request.POST.get("email", ""), request.POST.get("role", "")
+    entered = {name: request.POST.get(name, "") for name in ("email", "role", "language")}
     try:
-        invitation, token = invitations.invite(project=project, role=role, by=request.user, email=email)
+        invitation, token = invitations.invite(project=project, by=request.user, **entered)
     except Refused as refused:
         return refused_page(request, refused, project=project)
     link = settings.SITE_URL + reverse("invitation", args=[token])
@@ -124,7 +126,9 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
     if request.method == "GET" and standing.opened_at is None:
         invitations.note_opened(standing)
     response = render(
-        request, "annotate/projects/invitation.html", {"found": standing, "may": MAY[Role(standing.role)]}
+        request,
+        "annotate/projects/invitation.html",
+        {"found": standing, "may": MAY[Role(standing.role)], "languages": member_languages.in_words(standing.language)},
     )
     if not request.user.is_authenticated:
         accounts.remember_invitation(response, token)
@@ -155,8 +159,10 @@ def join(request: HttpRequest, slug: str) -> HttpResponse:
 def account(request: HttpRequest) -> HttpResponse:
     """Show one's own account: password, second factor, memberships, mails of notices, and the way to its tokens."""
     assert isinstance(request.user, User)
+    memberships = list(request.user.memberships.select_related("project").order_by("project__name"))
     context = {
-        "memberships": request.user.memberships.select_related("project").order_by("project__name"),
+        "memberships": memberships,
+        "has_languages": any(membership.language for membership in memberships),
         "has_second_factor": accounts.has_second_factor(request.user),
         "notified": notice_mail.notified_memberships(request.user),
         "mail_choices": NoticeMail.choices,

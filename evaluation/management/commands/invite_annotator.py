@@ -23,10 +23,13 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--project", required=True, help="the project's slug")
         parser.add_argument("--role", default=Role.ANNOTATOR, choices=Role.values)
+        parser.add_argument("--language", default="", help="languages that they read, such as de,pt-BR (default: all)")
         parser.add_argument("--by", default="", help="username of a manager (default: the first superuser)")
 
-    def handle(self, *, project: str, role: str, by: str, **options: Any) -> None:
+    def handle(self, *, project: str, role: str, language: str, by: str, **options: Any) -> None:
         with refusals_told():
-            _, token = invite(project=project_named(project), role=role, by=person_named(by, "manager"))
+            _, token = invite(
+                project=project_named(project), role=role, language=language, by=person_named(by, "manager")
+            )
         self.stdout.write(f"{settings.SITE_URL}{reverse('invitation', args=[token])}")
         self.stdout.write(f"It works once, and for {DAYS} days.")
