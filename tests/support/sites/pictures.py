@@ -165,9 +165,10 @@ def _crawl(url: str, role: str, key: str) -> Iterator[tuple[Found, HtmlPage]]:
             with client.stream("GET", path) as answer:  # downloads end with their headers
                 links = [answer.headers["Location"]] if answer.is_redirect else []
                 if answer.status_code == 200 and answer.headers["Content-Type"].startswith("text/html"):
-                    html = HtmlPage(answer.read().decode())
+                    html = HtmlPage(text := answer.read().decode())
                     links = html.links
-                    yield Found(path, role, key, tuple(html.words)), html
+                    if "<html" in text:  # else a part, which a page takes in
+                        yield Found(path, role, key, tuple(html.words)), html
             todo += [link for link in (own_path(url, path, link) for link in links) if link]
 
 
