@@ -18,6 +18,7 @@ from training.core.memory.stage_memory import Bytes, Hardware, StageMemory
 
 ADAM = 8  # two moments, float32
 COMPARED = 8, 128  # sequences and their tokens, on which a saved child's distributions are compared (`children`)
+TILE = 4096, 32768  # tokens and words whose logits TRL computes at once
 POOLED = 5  # layers and poolings of a reward head's features
 
 
@@ -176,7 +177,7 @@ def _preference(completions: int) -> Callable[[Decoder, Mapping[str, Any], Hardw
     """Return the count for DPO (two completions an example) and KTO (one, and one of another prompt)."""
 
     def count(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) -> StageMemory:
-        """TRL's trainer keeps every layer's activations and the logits of every token."""
+        """TRL's trainer keeps every layer's activations, whatever is free."""
         rows = completions * (config["micro_batch_size"] or config["batch_size"])
         longest = config["max_prompt_tokens"] + config["max_completion_tokens"]
         layers, is_full = _adapted_layers(decoder, config), config["adapters"] == "full"
@@ -187,11 +188,16 @@ def _preference(completions: int) -> Callable[[Decoder, Mapping[str, Any], Hardw
             "reference": 4.0 * decoder.parameters if is_full else 0.0,
         }
         per_token = _per_token(decoder, layers, longest, hardware, own_layers=False)
+        if not is_full and hardware.dtype_bytes == 2:  # PEFT keeps the input of each adapter in float32 too
+            per_token += layers * (20 * decoder.width + 2 * decoder.feed_forward)
+        tokens, words = min(rows * longest, TILE[0]), min(decoder.vocabulary, TILE[1])
         training = {
             "activations": rows * longest * per_token,
-            "logits": rows * longest * decoder.vocabulary * 3 * hardware.dtype_bytes,  # logits, their logs, gradients
+            "logits": tokens * words * (20 if hardware.device == "cpu" else 2 * hardware.dtype_bytes),
         }
         phases = _with_saving({"training": training}, decoder, hardware)
+        if not is_full:
+            phases["saving"]["parent"] = hardware.dtype_bytes * decoder.parameters  # what the child is compared with
         return StageMemory(standing, phases, f"{rows} sequences at once")
 
     return count

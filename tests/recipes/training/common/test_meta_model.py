@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from peft import get_peft_model
 
 from tests.support import tiny_model
 from training import configs
@@ -14,7 +15,9 @@ from training.core.memory.stage_counts import stage_memory
 from training.core.memory.stage_memory import Hardware
 from training.core.resource_estimate import token_bytes
 from training.recipes.common import loading, meta_model
+from training.recipes.common.features import adapted_layers
 from training.recipes.common.fp32_master_weights import Masters, trained_parameters
+from training.recipes.common.peft_adapters import lora_config
 from training.rl.decode import LlamaDecoder
 
 LLAMA = {
@@ -84,3 +87,18 @@ def test_the_cache_of_sampling_takes_its_own_bytes(tiny):
     sampler = LlamaDecoder(model)
     sampler.prefill(torch.ones(3, 5, dtype=torch.long), torch.ones(3, 5, dtype=torch.long), 7)
     assert sum(t.nbytes for t in [*sampler.keys, *sampler.values]) == decoder.cache_bytes(3 * 12, 4)
+
+
+def test_what_pefts_adapters_keep_beside_is_counted():
+    model = meta_model.build({"model_type": "llama", **LLAMA, "hidden_size": 256, "intermediate_size": 704})
+    described = lora_config(model, adapted_layers(model, "lora"), 4, "CAUSAL_LM")
+    with torch.device("meta"):
+        inside = get_peft_model(model, described).base_model.model
+    kept = (meta_model.kept_bytes(inside, 2, 64) - meta_model.kept_bytes(inside, 1, 64)) / 64
+    decoder = decoder_of({"model_type": "llama", **LLAMA, "hidden_size": 256, "intermediate_size": 704})
+    config = vars(configs.parse("dpo", {"micro_batch_size": 1}))
+    assert decoder is not None
+    stage = stage_memory("dpo", decoder, config, Hardware("cuda", 2))
+    assert stage is not None
+    counted = stage.phases["training"]["activations"] / (2 * 512)
+    assert 0.75 < kept / counted < 1.05
