@@ -70,7 +70,7 @@ SMALL = {
         "--databases sqlite --judges 3 --visitors 2 --sockets 5 --seconds 2 --prompts 40 --workers 1",
         '"p95_ratio"',
     ),
-    "memory_estimates": ("{model} --stages 'sft, lora' sample", "| sample | 25"),
+    "memory_estimates": ("{model} --stages 'sft, lora' sample", "| sample | no: 234 GB"),
     "ppo_guards": ("--only=noise-8-16", "| noise | 8 | 16 |"),
     "ppo_vs_trl": (
         "{model} --out {new} --repeats 1 --episodes 16 --new-tokens 6 --matched-episodes 16 --only 'ours, lora'",
@@ -106,7 +106,7 @@ REFUSED = {
     ("abnormal_texts", "{model} {domain} nowhere.txt"): "There is no file nowhere.txt",
     ("choices_vs_lm_eval", "{model} {new}"): "There are no blimp-*.jsonl",
     ("hot_children", "nowhere"): "There is no file nowhere/config.json",
-    ("memory_estimates", "nowhere"): "There is no file nowhere/config.json",
+    ("memory_estimates", "nowhere"): "There is no model in nowhere",
     ("load", "--databases --peers potato=nowhere/python"): "install potato in an environment of its own",
     ("load", "--databases --peers another=python"): "names no peer",
     ("ppo_peer", "work.json"): "This TRL has no PPO",
