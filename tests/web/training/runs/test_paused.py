@@ -19,6 +19,7 @@ from training.models import Attempt, Run
 from training.runs.ordering import actions, pauses
 from training.runs.ordering.end_events import RUN_FINISHED
 from training.runs.queue import preparation, supervision
+from training.storage import stored_runs
 
 PAUSE = {
     "code": "kl_limit", "step": 9, "kept_step": 8, "message": "The KL ran past its bound.",
@@ -89,7 +90,7 @@ def test_a_choice_is_recorded_and_given_to_the_next_attempt(project, researcher,
     assert run.config == frozen and pauses.config_now(run)["stop_kl"] == 20.0
     directory = RunDirectory(run.path)
     run.path.mkdir(parents=True)
-    (run.path / "identity").write_text(preparation._identity(run))
+    (run.path / "identity").write_text(stored_runs.identity_of(run))
     directory.pause(PAUSE)
     preparation.prepare(run)
     [handed] = directory.amendments()
