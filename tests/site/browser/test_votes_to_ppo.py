@@ -52,6 +52,7 @@ def test_the_form_of_ppo_offers_both_steps_as_one_order(site, voted, sign_in, ax
     assert len(hand.clicks) + 1 <= MOST_CLICKS and not site.query(RUNS)
 
 
+@pytest.mark.thorough
 def test_votes_become_a_ppo_run_after_few_clicks(site, voted, sign_in, axe):
     page, hand = sign_in("rita"), Hand()
     page.goto(voted)

@@ -48,14 +48,12 @@ def state_of(site: Site, run: int) -> str:
     return site.query("select state from training_run where id = ?", run)[0][0]
 
 
-# The recipe's checkpoint is what a run hangs on; a worker's lease has tests of its own (training/test_worker.py).
 RECIPE, MODEL_SERVER = "training.recipes.sample", "training.recipes.serve"
-OTHERS = [
-    pytest.param(name, marks=pytest.mark.thorough) for name in ("run_worker", "uvicorn", MODEL_SERVER, "config.runner")
-]
 
 
-@pytest.mark.parametrize("victim", [RECIPE, *OTHERS])
+# The plain run kills workers and recipes in training/runs/test_worker.py, and a web process below.
+@pytest.mark.thorough
+@pytest.mark.parametrize("victim", [RECIPE, "run_worker", "uvicorn", MODEL_SERVER, "config.runner"])
 def test_a_run_ends_well_and_once_whatever_is_killed(site: Site, victim: str):
     run = queue_sampling(site, f"without {victim}")
     until(lambda: site.process(RECIPE), 240, "the recipe starts")

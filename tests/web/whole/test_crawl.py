@@ -22,7 +22,7 @@ OF_A_KIND = 2  # so many pages that differ in numbers alone
 
 # Who is shown the most, and who the least; the others see a part of what a manager sees.
 EVERYBODY = [(who, True) for who in (*OUTSIDE, "annotator", "reviewer", "researcher", "manager")]
-PLAIN = {("visitor", True), ("annotator", True)}
+PLAIN = {("annotator", True)}
 
 
 @pytest.mark.parametrize(

@@ -116,8 +116,8 @@ OF_OTHERS = ("quality-undo", "projects/<p>/exclusions/<pk>/undo/")
 OF_A_PROJECT = ("corpora/", "disk/", "leaderboard", "evaluations/compare/")
 
 
-# One of each side of the rights: let in by a public project, shut out, at work, and in charge. CI asks everybody.
-PLAIN = {("visitor", True), ("stranger", False), ("annotator", False), ("manager", False)}
+# One of each side of the rights: let in by a public project, shut out, and at work. CI asks everybody.
+PLAIN = {("visitor", True), ("stranger", False), ("annotator", False)}
 ALL = [(who, is_public) for who in EVERYBODY for is_public in (True, False)]
 
 

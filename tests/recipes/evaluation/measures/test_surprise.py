@@ -142,6 +142,7 @@ def test_it_repeats_itself(done, tuned, base, tmp_path):
     assert one.pop("seconds") and other.pop("seconds") and one == other
 
 
+@pytest.mark.thorough
 def test_it_starts_by_hand_in_a_process_that_knows_no_django(base, tmp_path):
     run = make(tmp_path / "run", base, passage_bytes=20000)
     command = [sys.executable, "-m", "evaluation.recipes.surprise", str(run.path)]

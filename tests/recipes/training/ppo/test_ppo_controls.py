@@ -78,6 +78,7 @@ def test_a_run_that_lags_lowers_its_kl_coef_once_half_of_its_rates_are_spent(
     assert rows[4]["kl_coef"] == pytest.approx(0.15 * math.exp(-0.4))
 
 
+@pytest.mark.thorough
 def test_a_lagging_run_that_is_killed_and_resumed_has_the_kl_coef_of_one_that_was_not(tmp_path: Path, model: Path):
     options = {"kl_target": 6.0, "kl_coef": 0.15, "learning_rate": 1e-6, "kl_horizon": 1.0, "steps": 6}
     whole, cut = (make_run(tmp_path / name, model, **options) for name in ("whole", "cut"))

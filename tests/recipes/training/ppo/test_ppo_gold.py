@@ -102,6 +102,7 @@ def test_a_second_head_that_says_the_contrary_never_foretells_a_fall():
 # In a run
 
 
+@pytest.mark.thorough
 def test_a_policy_that_pleases_the_first_heads_errors_pauses(tmp_path: Path, model: Path):
     run = make_run(tmp_path / "run", model, reward_model=judge(tmp_path / "judge", model, torch.tensor(-1.0)), **FAST)
     pause = carry_out(run).paused()

@@ -208,6 +208,7 @@ def test_a_policy_that_runs_from_its_parent_is_stopped_and_the_last_good_one_kep
     assert result["final"]["kl"] == metrics[-2]["kl"]
 
 
+@pytest.mark.thorough
 def test_answers_that_grow_short_are_stopped(tmp_path: Path, model_that_ends: Path):
     run = _run(
         tmp_path, model_that_ends, steps=40, batch_size=16, adapters="lora", learning_rate=5e-5, kl_coef=0.0,

@@ -123,7 +123,7 @@ def examples() -> dict:
     return {"examples": rows}
 
 
-@pytest.mark.parametrize("other", [corpus, examples])
+@pytest.mark.parametrize("other", [examples, pytest.param(corpus, marks=pytest.mark.thorough)])
 def test_ptx_keeps_other_text_likely_and_its_held_out_loss_is_measured_either_way(tmp_path: Path, model: Path, other):
     options = {"steps": 4, "kl_coef": 0.0, "kl_target": 0.0, "samples_every": 1, "learning_rate": 3e-3}
     runs = [make_run(tmp_path / str(c), model, other=other(), ptx_coef=c, **options) for c in (0.0, 1.0)]
@@ -172,6 +172,7 @@ def test_a_second_dataset_with_too_little_is_refused(tmp_path: Path, model: Path
     assert run.failure()["code"] == "nothing_to_mix_in" and run.failure()["remedy"]
 
 
+@pytest.mark.thorough
 def test_killed_and_resumed_with_other_text_it_ends_with_the_same_weights(tmp_path: Path, model: Path):
     runs = [make_run(tmp_path / name, model, other=corpus(), ptx_coef=0.2) for name in ("whole", "cut")]
     carry_out(runs[0])
@@ -256,7 +257,7 @@ def test_every_token_of_the_batch_weighs_the_same_however_it_is_cut(tmp_path: Pa
     assert float((whole - cut).norm()) < 2e-2 * float(whole.norm())
 
 
-@pytest.mark.parametrize("estimator", ["k2", "k3"])
+@pytest.mark.parametrize("estimator", ["k3", pytest.param("k2", marks=pytest.mark.thorough)])
 def test_a_kl_term_in_the_loss_holds_the_policy_nearer(tmp_path: Path, model: Path, estimator: str):
     options = {"steps": 4, "learning_rate": 3e-3, "kl_coef": 0.0, "kl_target": 0.0, "max_approx_kl": 0.0}
     free = metrics(carry_out(make_run(tmp_path / "free", model, **options)))

@@ -10,7 +10,7 @@ from training.recipes.common import entry
 from training.recipes.ppo import __main__ as ppo
 
 
-@pytest.mark.parametrize("adapters", ["top", "full"])
+@pytest.mark.parametrize("adapters", ["top", pytest.param("full", marks=pytest.mark.thorough)])
 def test_past_a_bound_it_waits_and_goes_on_as_if_the_bound_had_been_wider_from_the_start(
     tmp_path: Path, model: Path, adapters: str
 ):
@@ -28,6 +28,7 @@ def test_past_a_bound_it_waits_and_goes_on_as_if_the_bound_had_been_wider_from_t
     assert [m["kl"] for m in metrics(paused)] == [m["kl"] for m in metrics(wide)]
 
 
+@pytest.mark.thorough
 def test_going_back_takes_the_last_weights_within_bounds_at_the_new_kl_coef(tmp_path: Path, model: Path):
     run = carry_out(make_run(tmp_path, model, **RUNAWAY))
     pause = run.paused()

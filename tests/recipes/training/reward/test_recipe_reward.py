@@ -307,7 +307,14 @@ def test_the_result_tells_what_each_part_is_worth(done):
     assert result["held_out"]["slope"]["lower"] > 0
 
 
-@pytest.mark.parametrize(("chosen", "poolings"), [("mean", {"mean"}), ("last", {"last"}), ("both", {"mean", "last"})])
+@pytest.mark.parametrize(
+    ("chosen", "poolings"),
+    [
+        ("mean", {"mean"}),
+        pytest.param("last", {"last"}, marks=pytest.mark.thorough),
+        pytest.param("both", {"mean", "last"}, marks=pytest.mark.thorough),
+    ],
+)
 def test_features_that_were_chosen_are_read_and_no_others_tried(parent, tmp_path, chosen, poolings):
     run = make_run(tmp_path / chosen, parent, method="head", features=chosen, curve=False)
     assert entry.attempt(reward.main, run) == 0, run.failure()
@@ -455,8 +462,9 @@ def test_finetuning_resumes_in_the_same_bits_and_keeps_its_own_trunk(parent, tmp
     assert set(whole.result()["methods"]) == {"head", "finetune"}
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float32", marks=pytest.mark.thorough)])
-@pytest.mark.parametrize("adapters", ["lora", pytest.param("full", marks=pytest.mark.thorough)])
+@pytest.mark.thorough
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+@pytest.mark.parametrize("adapters", ["lora", "full"])
 def test_a_finetuned_trunk_is_saved_as_it_was_trained_and_measured_as_it_was_saved(
     parent, tmp_path, monkeypatch, adapters, dtype
 ):

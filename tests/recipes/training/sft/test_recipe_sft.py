@@ -289,6 +289,7 @@ def test_adapters_learnt_over_rounded_weights_are_added_to_the_parents_own(paren
     assert run.result()["last_loss"] < run.result()["first_loss"] - 0.5
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_two_processes_learn_what_one_learns(parent, tmp_path, monkeypatch):
     monkeypatch.setenv("ASSAY_DTYPE", "float32")
@@ -369,6 +370,7 @@ def validation_losses(run: RunDirectory) -> dict[int, float]:
     return {m["step"]: m["values"]["validation_loss"] for m in metrics(run) if "validation_loss" in m["values"]}
 
 
+@pytest.mark.thorough
 def test_the_step_with_the_lowest_held_out_loss_is_kept(overfitted, parent):
     result, curve = overfitted.result(), validation_losses(overfitted)
     best = min((step for step in curve if step), key=lambda step: curve[step])
@@ -399,7 +401,8 @@ def test_without_held_out_examples_the_last_step_is_kept(done):
     assert (done.result()["keep"], done.result()["kept_step"]) == ("last", 8)
 
 
-@pytest.mark.parametrize("dies_at", [*(pytest.param(step, marks=pytest.mark.thorough) for step in (11, 113)), "saving"])
+@pytest.mark.thorough
+@pytest.mark.parametrize("dies_at", [11, 113, "saving"])
 def test_a_run_that_was_killed_keeps_the_same_step(overfitted, parent, tmp_path, monkeypatch, dies_at):
     cut = make_overfitting_run(tmp_path / "cut", parent)
     honest = sft.after_step

@@ -117,14 +117,9 @@ def parent(tmp_path_factory) -> Path:
     return folder
 
 
-# Our own loop, work without weights, rows of an evaluation. How TRL's trainer and PPO's rollouts go on is shown by the
-# recipes' own tests, which cut them off within the process.
-PLAIN = {"sft", "corpus", "evaluate"}
-
-
-@pytest.mark.parametrize(
-    "kind", [kind if kind in PLAIN else pytest.param(kind, marks=pytest.mark.thorough) for kind in KINDS]
-)
+# In the plain run the recipes' own tests cut them off within the process, and test_worker kills one.
+@pytest.mark.thorough
+@pytest.mark.parametrize("kind", KINDS)
 def test_three_kills_change_nothing(parent, tmp_path, kind):
     module, build = KINDS[kind]
     whole = killing.undisturbed(module, build(tmp_path / "whole", parent))

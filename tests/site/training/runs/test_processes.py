@@ -96,7 +96,14 @@ def test_more_processes_than_gpus_are_refused_and_not_waited_for():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("end", ["stop", "launcher killed", "one killed", "one fails"])
+@pytest.mark.parametrize(
+    "end",
+    [
+        "stop",
+        "one fails",
+        *(pytest.param(end, marks=pytest.mark.thorough) for end in ("launcher killed", "one killed")),
+    ],
+)
 def test_all_processes_end_with_the_run(directory, end):
     run = lay(directory, 2)
     handle = local.submit(directory, SLEEPER)

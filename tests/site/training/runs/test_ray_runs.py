@@ -92,7 +92,8 @@ def test_a_failure_is_told_in_words(stand_in: Dashboard) -> None:
 
 
 @pytest.mark.parametrize(
-    "victim", ["recipe", pytest.param("our process on the node", marks=pytest.mark.thorough), "both"]
+    "victim",
+    ["recipe", *(pytest.param(one, marks=pytest.mark.thorough) for one in ("our process on the node", "both"))],
 )
 def test_a_kill_costs_the_steps_since_the_checkpoint(stand_in: Dashboard, victim: str) -> None:
     run = make_run(config={"steps": 16, "step_seconds": 0.15})

@@ -215,7 +215,8 @@ EXAMPLES = [
 ]
 
 
-@pytest.mark.parametrize("kind", ["s3", pytest.param("storage", marks=pytest.mark.thorough)])
+@pytest.mark.thorough
+@pytest.mark.parametrize("kind", ["s3", "storage"])
 def test_a_child_is_the_same_from_fetched_files_as_from_local_ones(kind, request, host):
     """LoRA over LoRA: the child needs its parent's adapter and the base's weights, on a host that has neither."""
     request.getfixturevalue(kind)
