@@ -29,8 +29,12 @@ def ticks(low: float, high: float, about: int = 4) -> list[float]:
 
 
 def number(value: float) -> str:
-    """Return 1500, 0.25, −40: as few digits as tell it, with a true minus."""
-    return f"{value:.10g}".replace("-", "−")
+    """Return 1500, 0.25, −40, 2.5e−4: as few signs as tell it, with a true minus."""
+    text = f"{value:.10g}"
+    if 0 < abs(value) < 1e-3:
+        mantissa, _, exponent = f"{value:.9e}".partition("e")
+        text = f"{float(mantissa):.10g}e{int(exponent)}"
+    return text.replace("-", "−")
 
 
 def level_lines(

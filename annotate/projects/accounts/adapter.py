@@ -105,7 +105,7 @@ class EndsTheTokens:
         pass
 
     def get_help_text(self) -> str:
-        return "A new password signs you out everywhere else and revokes your API tokens."
+        return "A later change of the password signs you out everywhere else and revokes your API tokens."
 
     def password_changed(self, password: str, user: User) -> None:
         tokens.revoke_all(user)

@@ -11,7 +11,7 @@ import pytest
 from django.conf import settings
 from PIL import Image
 
-from common.charts.axes import ticks
+from common.charts.axes import number, ticks
 from common.charts.interval_bar import interval_bar
 from common.charts.rating_charts import Interval, Series, day_ticks, heat_map, interval_chart, line_chart
 from common.charts.scene import LIGHT, Dot, Line, Scene, Text, png, svg
@@ -115,3 +115,11 @@ def test_days_or_hours_label_the_axis():
     start = datetime(2026, 11, 2, tzinfo=UTC)
     assert day_ticks([start + timedelta(days=k) for k in range(6)])[0][1] == "2 Nov"
     assert day_ticks([start + timedelta(hours=k) for k in range(6)])[0][1] == "00:00"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (1500.0, "1500"), (0.25, "0.25"), (-40, "−40"), (0.001, "0.001"), (0.00025, "2.5e−4"), (-1e-5, "−1e−5")],
+)
+def test_a_number_of_an_axis_fits_beside_it(value, text):
+    assert number(value) == text
