@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+_PHONE_LINE = 32  # characters
+
 
 def is_storable(text: str) -> bool:
     """Return whether a database keeps it: no NUL, and no half of a surrogate pair."""
@@ -10,6 +12,11 @@ def is_storable(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return "\x00" not in text
+
+
+def lines_on_a_phone(text: str) -> int:
+    """Return about how many lines a text takes there."""
+    return sum(1 + len(line) // _PHONE_LINE for line in text.split("\n"))
 
 
 def first_line(error: BaseException) -> str:

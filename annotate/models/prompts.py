@@ -151,6 +151,11 @@ class Completion(models.Model):
             QueueChange.note(project, pks)
 
 
+def has_answers(project: Project) -> bool:
+    """Return whether there is anything to annotate: an answer to a prompt of the split that trains."""
+    return Completion.objects.filter(prompt__project=project, prompt__side=Split.TRAIN).exists()
+
+
 def split_counts(project: Project) -> dict[str, int]:
     """Return how many prompts that are not retired each split has."""
     rows = project.prompts.filter(out_since=None).order_by().values_list("side").annotate(n=models.Count("id"))

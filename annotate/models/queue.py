@@ -7,8 +7,12 @@ anew.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from django.db import models
+
+if TYPE_CHECKING:
+    from annotate.models.projects import Project
 
 
 class Levels:
@@ -39,6 +43,11 @@ class QueueEntry(models.Model):
             models.Index(fields=["project", "kind", "language", "level", "lot"], name="queue_of_a_language"),
             models.Index(fields=["project", "kind", "level_simulated", "lot"], name="queue_of_simulations"),
         ]
+
+    @classmethod
+    def with_room(cls, project: Project) -> models.QuerySet[QueueEntry]:
+        """Return the project's entries, of the kinds that it asks for, that a person may still annotate."""
+        return cls.objects.filter(project=project, kind__in=project.asked_kinds, level__lt=project.overlap)
 
 
 class QueueChange(models.Model):

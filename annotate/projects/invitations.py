@@ -15,7 +15,7 @@ from annotate.core.errors import Refused
 from annotate.core.permissions import require
 from annotate.models import Invitation, Membership, Project, Role, User
 from annotate.models.tokens import token_hash
-from common.languages import language_tags
+from annotate.projects import member_languages
 
 DAYS = 14
 _GONE = "This invitation was used already, has expired, or was withdrawn; ask for a new one."
@@ -32,10 +32,7 @@ def invite(*, project: Project, role: str, by: User, email: str = "", language: 
             validate_email(email)
         except ValidationError as error:
             raise Refused(email=f"{email!r} is not an e-mail address; correct it, or leave it empty.") from error
-    try:
-        language = language_tags.parse_list(language)
-    except ValueError as error:
-        raise Refused(language=str(error)) from None
+    language = member_languages.checked(language)
     token = secrets.token_urlsafe(32)
     with transaction.atomic():
         invitation = Invitation.objects.create(

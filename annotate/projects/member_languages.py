@@ -26,14 +26,19 @@ M = TypeVar("M", bound=Model)
 @transaction.atomic
 def change_member(*, project: Project, user: User, role: str, by: User, language: str | None = None) -> Membership:
     """Add a member or change the role of one, and their languages unless those are None."""
-    try:
-        tags = None if language is None else language_tags.parse_list(language)
-    except ValueError as error:
-        raise Refused(language=str(error)) from None
+    tags = None if language is None else checked(language)
     membership = actions.add_member(project=project, user=user, role=role, by=by)
     if tags is not None and tags != membership.language:
         _change_languages(membership, tags, by)
     return membership
+
+
+def checked(languages: str) -> str:
+    """Return a list of tags as it is stored. Refused, as `language`, when one of them is none."""
+    try:
+        return language_tags.parse_list(languages)
+    except ValueError as error:
+        raise Refused(language=str(error)) from None
 
 
 def languages_of(project: Project, user: User) -> tuple[str, ...]:
@@ -62,8 +67,7 @@ def unread_languages(project: Project, languages: Sequence[str]) -> list[str]:
     """Return the other languages in which prompts wait for annotation, in words; [] where all prompts are theirs."""
     if not languages:
         return []
-    entries = QueueEntry.objects.filter(project=project, kind__in=project.asked_kinds, level__lt=project.overlap)
-    others = entries.exclude(language__in=["", *languages]).order_by("language")
+    others = QueueEntry.with_room(project).exclude(language__in=["", *languages]).order_by("language")
     return list(others.values_list("language", flat=True).distinct())
 
 

@@ -13,7 +13,7 @@ from django.urls import reverse
 from annotate.core.hooks import Hook
 from annotate.core.permissions import Person
 from annotate.models import Comparison, Completion, Project, Prompt, Split, User
-from annotate.models.prompts import ARENA
+from annotate.models.prompts import ARENA, has_answers
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ def _learning_steps(project: Project) -> Iterator[Step]:
 
 
 def _to_judge(project: Project, user: User) -> NextStep:
-    if not Completion.objects.filter(prompt__project=project, prompt__side=Split.TRAIN).exists():
+    if not has_answers(project):
         words = "There is nothing to annotate yet. Answers appear when a model has written them."
         return _step(project, words, "Vote in the arena meanwhile", "arena")
     if not project.assignments.filter(user=user, state="submitted").exists():

@@ -47,6 +47,11 @@ def child_of(path: FirstModel) -> LanguageModel | None:
     return path.training_run.output_model if path.training_run else None
 
 
+def is_model_chosen_now(path: FirstModel) -> bool:
+    """Return whether the Training step asks which model to train: none is chosen yet, or the chosen one has a child."""
+    return base_of(path) is None or child_of(path) is not None
+
+
 def answer_tokens(path: FirstModel) -> int:
     """Return how long the answers are that are annotated, at most; as the project says where no run has made them."""
     if path.sampling_run is None:

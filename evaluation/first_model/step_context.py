@@ -103,7 +103,6 @@ def _of_annotations(path: FirstModel, person: User) -> dict[str, Any]:
 
 
 def _of_training(path: FirstModel, person: User) -> dict[str, Any]:
-    is_chosen_now = facts.base_of(path) is None or facts.child_of(path) is not None
     annotated, choice = facts.choice_of(path)
     reward = path.reward_run
     return {
@@ -112,7 +111,7 @@ def _of_training(path: FirstModel, person: User) -> dict[str, Any]:
         "options": present.training_options(path, annotated, choice),
         "may_go_on": reward is not None and reward.output_model is not None and path.training_run is None,
         "may_trust": facts.is_reward_unproven(path),
-        **(_models_to_train(path.project) if is_chosen_now else {}),
+        **(_models_to_train(path.project) if facts.is_model_chosen_now(path) else {}),
     }
 
 

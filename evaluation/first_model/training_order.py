@@ -35,8 +35,8 @@ def train(*, project: Project, by: User, kind: str = "", name: str = "", model: 
     For PPO the reward model's run comes first, and PPO's follows by itself (`go_on_after_reward`)."""
     require(by, "research", project)
     path = facts.path_of(project)
-    is_chosen_now = facts.base_of(path) is None or facts.child_of(path) is not None
-    base = model if model is not None and is_chosen_now else require_base(path)
+    chosen = model if facts.is_model_chosen_now(path) else None
+    base = chosen or require_base(path)
     if facts.is_under_way(path.training_run) or facts.is_under_way(path.reward_run):
         raise Refused(409, training="A run is active; wait for its end, or cancel it.")
     _, choice = facts.choice_of(path)
@@ -47,8 +47,8 @@ def train(*, project: Project, by: User, kind: str = "", name: str = "", model: 
             model=f"Training needs the weights of {base.name} on this site, but only its endpoint is registered. "
             "Import them as a model, or register the endpoint together with its folder.",
         )
-    if model is not None and is_chosen_now:
-        path = choose_model(project=project, model=base, by=by)
+    if chosen is not None:
+        path = choose_model(project=project, model=chosen, by=by)
     once = key_of_one_press(path, kind)
     child = name.strip() or free_name(f"{base.name[:100]}-{kind}")
     dataset = _annotations(project, child, by, kind)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from django import template
 
+from common.texts import lines_on_a_phone
+
 register = template.Library()
-_CHARACTERS, _LINES = 250, 6  # of a box of 14rem on a phone
+_LINES = 5  # of a box of 14rem on a phone, at least
 
 
 @register.filter
 def may_scroll(text: str | None) -> bool:
     """Return whether a text may be higher than its box."""
-    text = text or ""
-    return len(text) > _CHARACTERS or text.count("\n") >= _LINES
+    return lines_on_a_phone(text or "") > _LINES

@@ -9,6 +9,7 @@ from pathlib import Path
 from django.conf import settings
 
 from annotate.core.artefacts import local_copies
+from annotate.data.imports import kept_files
 from annotate.models import Dataset, Import, LanguageModel
 from common.artefacts.artefact_store import Rules
 from common.artefacts.manifests import Manifest
@@ -57,7 +58,7 @@ def expected() -> Iterator[Artefact]:
 
 def _uploads() -> Iterator[Artefact]:
     for import_ in Import.objects.exclude(file_hash="").order_by("pk"):
-        path = settings.DATA_DIR / "imports" / import_.file_hash
+        path = kept_files.folder() / import_.file_hash
         if path.exists():  # it is kept for some days after its import has ended
             yield Artefact(path, f"file of import {import_.pk}", local_copies.OWN)
     for folder in _OF_OPERATORS:

@@ -17,7 +17,7 @@ from pathlib import Path
 from django.conf import settings
 
 from common.artefacts.artefact_store import ArtefactStore, Rules
-from common.artefacts.file_systems import BLOCK, FileSystem
+from common.artefacts.file_systems import FileSystem
 from common.artefacts.manifests import Manifest
 from common.artefacts.storage_problems import NotStored, StorageProblem
 
@@ -60,10 +60,10 @@ def bring(path: Path) -> None:
     if not is_on() or path.exists():
         return
     if (manifest := covering(path)) is not None:
-        name, rest = manifest.name, name_of(path)[len(manifest.name) + 1 :]
+        rest = _place_in(manifest, path)
         if manifest.below(rest):
             log.info("bringing %s from %s", name_of(path), store().address)
-            store().fetch(name, path, rest)
+            store().fetch(manifest.name, path, rest)
 
 
 def bring_below(folder: Path) -> None:
@@ -81,7 +81,7 @@ def bring_file(path: Path) -> Path:
     """
     if not is_on() or path.exists() or (manifest := covering(path)) is None:
         return path
-    entry = manifest.entry(name_of(path)[len(manifest.name) + 1 :])
+    entry = manifest.entry(_place_in(manifest, path))
     if entry is None:
         return path
     copy = settings.DATA_DIR / GLIMPSES / name_of(path)
@@ -109,7 +109,7 @@ def stored_size(path: Path) -> int:
     except StorageProblem as problem:
         log.warning("%s", problem)
         return 0
-    return sum(entry.size for entry in manifest.below(name_of(path)[len(manifest.name) + 1 :])) if manifest else 0
+    return sum(entry.size for entry in manifest.below(_place_in(manifest, path))) if manifest else 0
 
 
 def stored_below(folder: Path) -> dict[Path, int]:
@@ -161,12 +161,14 @@ def _names_above(name: str) -> Iterator[str]:
 
 def _is_stored(path: Path) -> bool:
     manifest = covering(path)
-    return manifest is not None and bool(manifest.below(name_of(path)[len(manifest.name) + 1 :]))
+    return manifest is not None and bool(manifest.below(_place_in(manifest, path)))
+
+
+def _place_in(manifest: Manifest, path: Path) -> str:
+    """Return where a path is in the artefact that covers it; "" for the artefact itself."""
+    return name_of(path)[len(manifest.name) + 1 :]
 
 
 def _hash_of(file: Path) -> str:
-    digest = hashlib.sha256()
     with file.open("rb") as content:
-        while block := content.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(content, "sha256").hexdigest()

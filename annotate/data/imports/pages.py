@@ -21,7 +21,8 @@ from annotate.data.imports.actions import cancel_import, go_on, preview
 from annotate.data.imports.engine import MOST_NAMED
 from annotate.data.imports.kept_files import KEPT_DAYS
 from annotate.data.imports.present import shown
-from annotate.models import Completion, Import, Project, Split
+from annotate.models import Import, Project
+from annotate.models.prompts import has_answers
 from annotate.projects.next_step import checklist, next_step
 from common.texts import spreadsheet_cell
 
@@ -58,10 +59,9 @@ def _what_follows(import_: Import, user: Person) -> dict[str, Any]:
     if import_.state != Import.State.DONE:
         return {}
     project = import_.project
-    has_answers = Completion.objects.filter(prompt__project=project, prompt__side=Split.TRAIN).exists()
     rights = held_rights(user, project)
     steps = checklist(project, is_manager="manage" in rights)
-    return {"has_answers": has_answers, "next": next_step(project, user, rights, steps)}
+    return {"has_answers": has_answers(project), "next": next_step(project, user, rights, steps)}
 
 
 @in_project(post="research")

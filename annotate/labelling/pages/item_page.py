@@ -24,8 +24,9 @@ from annotate.labelling import flagging as flags
 from annotate.labelling.forms.verdicts import VERDICTS
 from annotate.labelling.pages.progress import describe_sent, done_today, position_of
 from annotate.labelling.scales.declared import Asked, asks_one_thing, scales_in
-from annotate.models import Assignment, Completion, Guideline, Project, Split, User
+from annotate.models import Assignment, Guideline, Project, User
 from annotate.models.feedback import Feedback
+from annotate.models.prompts import has_answers
 from annotate.projects import member_languages
 from annotate.projects.wellbeing import actions as harm_budget
 from common.whole_numbers import row_id
@@ -211,7 +212,7 @@ def _send_to(request: MemberRequest, project: Project, assignment: Assignment | 
 
 def _waiting(project: Project, user: User) -> str:
     """Return why there is nothing to annotate: `empty`, `others` when the rest is in other hands, or `done`."""
-    if not Completion.objects.filter(prompt__project=project, prompt__side=Split.TRAIN).exists():
+    if not has_answers(project):
         return "empty"
     others = project.assignments.live().filter(user__is_simulated=user.is_simulated).exclude(user=user)
     readable = member_languages.within(others, member_languages.languages_of(project, user))

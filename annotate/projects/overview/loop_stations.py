@@ -33,8 +33,7 @@ def stations(project: Project, rights: Set[str]) -> Iterator[Station]:
 def waiting(project: Project, languages: Sequence[str] = ()) -> Alert | None:
     """Return how many prompts have room for another annotation by a person, and how many of them in the `languages` of
     whoever asks."""
-    entries = QueueEntry.objects.filter(project=project, kind__in=project.asked_kinds, level__lt=project.overlap)
-    rows = entries.values("prompt").distinct()
+    rows = QueueEntry.with_room(project).values("prompt").distinct()
     left = rows.count()
     if not left:
         return None

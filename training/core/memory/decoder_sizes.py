@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +97,7 @@ def common_decoder(parameters: int) -> Decoder | None:
     ratio = parameters / nearest.parameters
     if not 0.4 < ratio < 2.5:
         return None
-    return Decoder(**{**vars(nearest), "parameters": parameters, "is_exact": False})
+    return replace(nearest, parameters=parameters, is_exact=False)
 
 
 def _first(config: Mapping[str, Any], *names: str) -> int:

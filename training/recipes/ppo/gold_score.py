@@ -12,9 +12,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from scipy.special import stdtrit  # the quantile of Student's t; all of scipy.stats takes a second to import
 from torch import Tensor
 
+from common.distributions import student95
 from training.rl.guards import Drift
 
 CODE = "reward_hacking"
@@ -85,7 +85,7 @@ def compare(scale: GoldScale, scores: Tensor, gold: Tensor, clip: float) -> Comp
     """Compare scores and gold (B,), raw, of one batch of at least two answers."""
     z, g = (one.double() for one in scale.scaled(scores, gold, clip))
     behind, n = scale.slope * z - g, len(z)
-    reach = float(stdtrit(n - 1, 0.975))
+    reach = student95(n - 1)
     # The line was itself fitted, to `count` answers, and is the less certain the further the score has moved.
     line = scale.residual**2 * (1 + float(z.mean()) ** 2) / scale.count
     error = reach * math.sqrt(float(behind.var()) / n + line)

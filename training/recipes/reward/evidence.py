@@ -12,10 +12,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 from scipy.optimize import minimize
-from scipy.special import stdtrit  # the quantile of Student's t; all of scipy.stats takes a second to import
 from torch import Tensor
 from torch.autograd.functional import hessian, jacobian
 
+from common.distributions import student95
 from training.recipes.reward import feedback_likelihood as likelihood
 from training.recipes.reward.feedback_likelihood import Observations
 from training.recipes.reward.head_fit import one_thread
@@ -32,7 +32,7 @@ def slope(scores: Tensor, observed: Observations, prompts: Tensor) -> Estimate |
         return None
     with one_thread():
         value, error = _fit(scores.double() / spread, observed, number, count)
-    reach = float(stdtrit(count - 1, 0.975)) * error
+    reach = student95(count - 1) * error
     return Estimate(value / spread, (value - reach) / spread, (value + reach) / spread, len(observed), count)
 
 

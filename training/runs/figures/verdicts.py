@@ -58,18 +58,15 @@ def verdict(
     return Verdict(" ".join(text for text, _ in sentences), any(bad for _, bad in sentences)) if sentences else None
 
 
-_UNCHANGED = ", unchanged since the start."
-
-
 def _sentences(is_over: bool, firsts: Values, lasts: Values) -> Iterator[tuple[str, bool]]:
     """Yield sentences, and whether each says that it got worse."""
     measure = next((one for one in _MEASURES if one.name in lasts and one.name in firsts), None)
     if measure is not None:
         first, last = firsts[measure.name], lasts[measure.name]
         is_worse = measure.is_held_out and last != first and (last > first) is not measure.more_is_better
-        text = _change(measure.words, first, last)
-        if not is_over:  # with one point as yet, nothing has stayed as it was
-            yield f"So far {text.replace(_UNCHANGED, '.')}", False
+        text = _change(measure.words, first, last, is_over)
+        if not is_over:
+            yield f"So far {text}", False
         elif is_worse:
             yield f"No improvement: {text}", True
         else:
@@ -78,8 +75,9 @@ def _sentences(is_over: bool, firsts: Values, lasts: Values) -> Iterator[tuple[s
         yield f"The KL to the parent is {number(kl)} nats per answer.", False
 
 
-def _change(words: str, first: float, last: float) -> str:
+def _change(words: str, first: float, last: float, is_over: bool) -> str:
     before, now = number(float(f"{first:.3g}")), number(float(f"{last:.3g}"))
     if before == now:
-        return f"{words} is {now}{_UNCHANGED}"
+        # With one point as yet, nothing has stayed as it was.
+        return f"{words} is {now}, unchanged since the start." if is_over else f"{words} is {now}."
     return f"{words} {'rose' if last > first else 'fell'} from {before} to {now}."

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -106,9 +106,15 @@ def estimate(planned: PlannedRun) -> Estimate:
 
 def _with_counted(guided: Estimate, counted: CountedMemory) -> Estimate:
     basis = f"time {guided.basis}; memory {counted.basis}" if guided.basis else f"memory {counted.basis}"
-    return Estimate(
-        guided.seconds, counted.total, basis, counted.parts, counted.fits, counted.advice, counted.changes
-    )  # fmt: skip
+    return replace(
+        guided,
+        memory_bytes=counted.total,
+        basis=basis,
+        parts=counted.parts,
+        fits=counted.fits,
+        advice=counted.advice,
+        changes=counted.changes,
+    )
 
 
 def _guided(planned: PlannedRun) -> Estimate:

@@ -10,6 +10,7 @@ from typing import Any
 from annotate.data.feedback_lineage import asked_in_the_arena
 from annotate.models import Completion
 from common.splits import text_hash
+from common.texts import lines_on_a_phone
 from training.models import Run, Sample
 from training.runs.figures import curves
 from training.runs.figures.word_differences import Piece, difference
@@ -18,7 +19,6 @@ _PROMPTS = 6
 _SAMPLES = 200
 _STEPS = 12
 _LONG = 5  # lines on a phone that an answer takes before its box may scroll
-_LINE = 32  # characters
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,8 @@ def answer_of(sample: Sample, pieces: Sequence[Piece] | None = None) -> Answer:
     """Return the answer in these pieces, else in one."""
     if pieces is None:
         pieces = [Piece(sample.completion, False)] if sample.completion else []
-    lines = sum(1 + len(line) // _LINE for line in sample.completion.split("\n"))
     score = "" if sample.score is None else curves.number(round(sample.score, 1))
-    return Answer(sample.step, score, tuple(pieces), lines > _LONG)
+    return Answer(sample.step, score, tuple(pieces), lines_on_a_phone(sample.completion) > _LONG)
 
 
 def sampled_answers(run: Run) -> list[Completion]:

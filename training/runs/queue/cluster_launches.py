@@ -47,7 +47,7 @@ def note_words(launcher: ModuleType, attempt: Attempt, handle: str, before: str)
     place, phase = launcher.place(handle)[:120], launcher.phase(handle)[:80]
     if place != attempt.node:
         attempt.node = place
-        Attempt.objects.filter(pk=attempt.pk, lease=attempt.lease, state=Attempt.State.RUNNING).update(node=place)
+        supervision.leased(attempt).update(node=place)
     if phase != before:
         run = Run.objects.filter(pk=attempt.run_id, state=Run.State.RUNNING)
         # What the recipe itself has said meanwhile is not overwritten.
@@ -60,8 +60,7 @@ def note_gpus(launcher: ModuleType, attempt: Attempt, handle: str) -> None:
     if attempt.gpus_since is not None or not hasattr(launcher, "gpus_of") or not (count := launcher.gpus_of(handle)):
         return
     attempt.gpus, attempt.gpus_since = count, timezone.now()
-    own = Attempt.objects.filter(pk=attempt.pk, lease=attempt.lease, state=Attempt.State.RUNNING)
-    own.update(gpus=attempt.gpus, gpus_since=attempt.gpus_since)
+    supervision.leased(attempt).update(gpus=attempt.gpus, gpus_since=attempt.gpus_since)
 
 
 def adopt(

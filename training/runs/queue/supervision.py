@@ -14,6 +14,7 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from annotate.core.db.connections import database_now
@@ -63,15 +64,19 @@ def _begin(run: Run, worker: str, launcher: str) -> Attempt:
     return attempt
 
 
+def leased(attempt: Attempt) -> QuerySet[Attempt]:
+    """Return the attempt's row while its lease is ours, else none."""
+    return Attempt.objects.filter(pk=attempt.pk, lease=attempt.lease, state=Attempt.State.RUNNING)
+
+
 def renew(attempt: Attempt) -> bool:
     """Renew the lease; return False when it is no longer ours."""
-    leased = Attempt.objects.filter(pk=attempt.pk, lease=attempt.lease, state=Attempt.State.RUNNING)
-    return leased.update(lease_expires_at=database_now() + _lease()) == 1
+    return leased(attempt).update(lease_expires_at=database_now() + _lease()) == 1
 
 
 def require_lease(attempt: Attempt) -> None:
     """Raise LeaseLost when the lease is no longer ours."""
-    if not Attempt.objects.filter(pk=attempt.pk, lease=attempt.lease, state=Attempt.State.RUNNING).exists():
+    if not leased(attempt).exists():
         raise LeaseLost(f"Another worker has taken {attempt}.")
 
 
@@ -79,10 +84,7 @@ def require_lease(attempt: Attempt) -> None:
 def holding(attempt: Attempt) -> Iterator[Run]:
     """Open a transaction in which nobody can take the lease. Raises LeaseLost, and writes nothing, when it is gone."""
     with transaction.atomic():
-        leased = Attempt.objects.select_for_update().filter(
-            pk=attempt.pk, lease=attempt.lease, state=Attempt.State.RUNNING
-        )
-        if leased.first() is None:
+        if leased(attempt).select_for_update().first() is None:
             raise LeaseLost(f"Another worker has taken {attempt}.")
         yield Run.objects.get(pk=attempt.run_id)
 
@@ -132,12 +134,7 @@ def release_lost(
 
 def take_over(attempt: Attempt, worker: str) -> bool:
     """Make this attempt, of a worker that is gone, that worker's; False when somebody else was first."""
-    seen = Attempt.objects.filter(
-        pk=attempt.pk,
-        lease=attempt.lease,
-        state=Attempt.State.RUNNING,
-        lease_expires_at=attempt.lease_expires_at,
-    )
+    seen = leased(attempt).filter(lease_expires_at=attempt.lease_expires_at)
     lease, expires_at = uuid.uuid4(), database_now() + _lease()
     if seen.update(lease=lease, lease_expires_at=expires_at, worker=worker) != 1:
         return False
