@@ -6,8 +6,9 @@ account made in the copy. Of pages that differ in their numbers alone, which is 
 query, the same headings and the same fields, the one with most to read is taken.
 
 FOLDER gets four pictures and the words of each page, index.html with all of them, and faults.txt: pages that scroll
-sideways, scripts and files that fail and, with --axe, what axe-core finds. Two folders, of two versions of the code and
-the same data, can be compared by `diff -r`.
+sideways, scripts and files that fail and, with --axe, what axe-core finds. A page's own faults are in a file of it as
+soon as it is taken. With --resume those taken without a fault are left out: a run that was cut off goes on, and what
+was mended is taken again. Two folders, of two versions of the code and the same data, can be compared by `diff -r`.
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="a folder for the pictures")
     parser.add_argument("--only", default="", help="pages whose address this regular expression finds")
     parser.add_argument("--axe", action="store_true", help="have axe-core look at each page too, in light and dark")
+    parser.add_argument("--resume", action="store_true", help="leave out pages that FOLDER has without a fault")
     options = parser.parse_args(arguments)
     if not (options.data / "assay.sqlite3").exists():
         parser.error(f"--data: no assay.sqlite3 in {options.data}; name the data folder of a site on SQLite.")
@@ -85,7 +87,10 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # the server must end, too
     with served(options.data) as (url, keys):
         pages = [page for page in every_page(url, keys) if re.search(options.only, page.path)]
-        faults = take(url, pages, options.out, use_axe=options.axe)
+        todo = [page for page in pages if not (options.resume and is_clean(page, options.out))]
+        for fault in take(url, todo, options.out, use_axe=options.axe):
+            print(fault, flush=True)
+    faults = [fault for page in pages for fault in faults_file(page, options.out).read_text().splitlines()]
     (options.out / "faults.txt").write_text("".join(f"{line}\n" for line in faults))
     (options.out / "index.html").write_text(index(pages))
     print(f"{len(pages)} pages in {options.out}/index.html; {len(faults)} faults in {options.out}/faults.txt")
@@ -177,21 +182,31 @@ def _shape(path: str) -> str:
     return re.sub(rf"(?<=/p/)[^/?]+|{IDS}", "N", path.partition("?")[0])
 
 
-def take(url: str, pages: list[Found], folder: Path, *, use_axe: bool) -> list[str]:
-    """Write pictures and words of the pages, and return the faults that were seen on the way."""
-    faults: list[str] = []
+def take(url: str, pages: list[Found], folder: Path, *, use_axe: bool) -> Iterator[str]:
+    """Write pictures, words and faults of the pages, and yield each fault when it is seen."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=["--no-sandbox"])
         for page in pages:
             name = file_name(page)
             (folder / f"{name}.txt").write_text("".join(f"{words}\n" for words in page.words))
+            faults: list[str] = []
             for width in WIDTHS:
-                faults += [
-                    f"{page.path} ({page.role}, {width} px): {it}"
-                    for it in _take(browser, url, page, width, folder / name, use_axe)
-                ]
+                for it in _take(browser, url, page, width, folder / name, use_axe):
+                    faults.append(f"{page.path} ({page.role}, {width} px): {it}")
+                    yield faults[-1]
+            faults_file(page, folder).write_text("".join(f"{line}\n" for line in faults))
         browser.close()
-    return faults
+
+
+def faults_file(page: Found, folder: Path) -> Path:
+    """Return the file with the page's faults, a line each; it is there once the page is taken as a whole."""
+    return folder / f"{file_name(page)}.faults"
+
+
+def is_clean(page: Found, folder: Path) -> bool:
+    """Return whether the page was taken as a whole, without a fault."""
+    file = faults_file(page, folder)
+    return file.exists() and not file.read_text()
 
 
 def _take(browser: Browser, url: str, found: Found, width: int, file: Path, use_axe: bool) -> list[str]:
@@ -220,7 +235,8 @@ def _take(browser: Browser, url: str, found: Found, width: int, file: Path, use_
 
 def _wrong_by_axe(page: Page, scheme: str) -> list[str]:
     violations = Axe().run(page).response["violations"]
-    return [f"axe in {scheme}: {one['help']}: {one['nodes'][0]['html'][:150]}" for one in violations]
+    html = [" ".join(one["nodes"][0]["html"].split())[:150] for one in violations]
+    return [f"axe in {scheme}: {one['help']}: {first}" for one, first in zip(violations, html, strict=True)]
 
 
 def file_name(page: Found) -> str:

@@ -56,5 +56,14 @@ def test_the_data_folder_is_copied_and_left_as_it_is(tmp_path):
     assert (folder / "runs" / "log").read_text() == "done" and not (folder / "secret-key").exists()
 
 
+def test_a_page_is_taken_again_until_it_was_taken_as_a_whole_without_a_fault(tmp_path):
+    home = page("/")
+    assert not pictures.is_clean(home, tmp_path)  # never taken, or cut off
+    pictures.faults_file(home, tmp_path).write_text("/ (manager, 390 px): scrolls sideways, 400 px wide\n")
+    assert not pictures.is_clean(home, tmp_path)
+    pictures.faults_file(home, tmp_path).write_text("")
+    assert pictures.is_clean(home, tmp_path)
+
+
 def test_the_index_shows_each_page_four_times():
     assert pictures.index([page("/p/<i>/")]).count("<img") == 4 and "<i>" not in pictures.index([page("/p/<i>/")])
