@@ -107,8 +107,8 @@ def _first_missing(project: Project, steps: Sequence[Step]) -> NextStep:
 
 
 def _model_step(facts: _Facts) -> Step:
-    words = "No model answers here yet. Add one, or enter one of the registry in the arena."
-    return _step_of(facts.project, "Add a model", words, ("Add a model", "new-model"), is_done=facts.has_models)
+    words = "No model answers here yet. Add one, or choose one of the registry: the next step is to sample its answers."
+    return _step_of(facts.project, "Add a model", words, ("Add a model", "first-model"), is_done=facts.has_models)
 
 
 def _answer_steps(facts: _Facts) -> Iterator[Step]:

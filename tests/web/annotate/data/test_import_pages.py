@@ -57,7 +57,7 @@ def test_prompts_without_answers_lead_to_a_model_and_not_to_an_empty_queue(clien
     add_by_page(client, project, SimpleUploadedFile("prompts.txt", b"What is a tide?\nWhy is the sky blue?\n"))
     work_off_imports()
     page = client.get(reverse("import", args=[project.slug, Import.objects.get().pk])).content.decode()
-    assert f'<a role="button" href="{reverse("new-model", args=[project.slug])}">Add a model</a>' in page
+    assert f'<a role="button" href="{reverse("first-model", args=[project.slug])}">Add a model</a>' in page
     assert f'<a role="button" href="{reverse("annotate", args=[project.slug])}"' not in page
     assert "One text a row, in plain text" in page, "the format by its title"
 

@@ -60,11 +60,14 @@ def test_who_brought_answers_is_led_to_people_before_models():
 
 
 @pytest.mark.django_db
-def test_prompts_without_answers_lead_to_the_page_that_adds_a_model():
+def test_prompts_without_answers_lead_to_the_step_that_registers_a_model(client):
     project = make_project()
     make_prompt(project)
-    step = next_step(project, make_user(project, role="researcher"))
-    assert (step.link, step.address) == ("Add a model", reverse("new-model", args=[project.slug]))
+    person = make_user(project, role="researcher")
+    step = next_step(project, person)
+    assert (step.link, step.address) == ("Add a model", reverse("first-model", args=[project.slug]))
+    client.force_login(person)
+    assert client.get(step.address).url == reverse("first-model-step", args=[project.slug, "model"])
 
 
 @pytest.mark.django_db
