@@ -69,7 +69,8 @@ class Outcome:
 
 
 def plan(file: ArenaFile, *, environment: Mapping[str, str], name: str = "", by: User | None = None) -> Plan:
-    """Return what would be done. `name`, a project's name or slug, wins over the file's.
+    """Return what would be done. `name`, a project's name or slug, wins over the file's; a slug leaves a new project
+    the file's name.
 
     Raises Refused with all that is wrong, by model, before anything is written. Looks names of servers up: not for a
     transaction."""
@@ -118,8 +119,9 @@ def _project(given: Mapping[str, Any], name: str) -> tuple[Project, bool, dict[s
     settings = {field: value for field, value in given.items() if field not in ("name", "slug", "public", "guidelines")}
     if "public" in given:
         settings["is_public"] = given["public"]
-    title = name or given.get("name", "") or _DEFAULT_NAME
-    slug = slugify(name) if name else given.get("slug") or slugify(title)
+    of_file = given.get("name", "")
+    slug = slugify(name) if name else given.get("slug") or slugify(of_file or _DEFAULT_NAME)
+    title = (of_file if name in ("", slug) else "") or name or _DEFAULT_NAME
     if not slug:
         raise Refused(400, project=f"{title!r} makes no address; give a slug in plain letters, such as our-arena.")
     standing = Project.objects.filter(slug=slug).first()

@@ -36,7 +36,7 @@ WORDS = {
     Hold.BUSY_VISITOR: "you sent many votes in a short time",
     Hold.BUSY_ADDRESS: "many votes came from one address in a short time; others may share it",
     Hold.REPEAT: "you have voted on this question and these two models before",
-    Hold.SAME_ITEM: "there were many votes on this question and these two models, from one address or from many "
+    Hold.SAME_ITEM: "there are votes on this question and these two models already, from this address or from other "
     "sessions",
     Hold.TOLD: "somebody was shown before which model wrote one of these answers",
     Hold.FLOOD: "unusually many votes came at once from one place",

@@ -78,7 +78,8 @@ def _progress_parts(
         if run.phase and run.phase != "training":
             yield run.phase if run.total_steps else run.phase[:1].upper() + run.phase[1:]
         if run.ends_at and run.step < run.total_steps:
-            yield f"{duration(run.ends_at - now)} left" if run.ends_at > now else "ending soon"
+            of_phase = " in this phase" if run.phase and run.phase != "training" else ""  # others may follow it
+            yield f"{duration(run.ends_at - now)} left{of_phase}" if run.ends_at > now else "ending soon"
         yield from _now(last)
         if attempts and (memory := gigabytes(attempts[-1].memory_bytes)):
             yield memory

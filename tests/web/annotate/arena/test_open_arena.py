@@ -200,6 +200,17 @@ def test_a_projects_field_is_checked_before_anything_is_written(server, opened):
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("asked", "slug", "name"),
+    [("everyday", "everyday", "Our arena"), ("Everyday questions", "everyday-questions", "Everyday questions")],
+)
+def test_a_project_that_is_asked_for_by_slug_bears_the_files_name(server, opened, asked, slug, name):
+    opened(two(server), "--project", asked)
+    project = Project.objects.get()
+    assert (project.slug, project.name) == (slug, name)
+
+
+@pytest.mark.django_db
 def test_fastchats_file_of_endpoints_is_read(server, opened):
     entry = {"model_name": "gpt-4o-2024-05-13", "api_base": server.url, "api_type": "openai",
              "api_key": "[Insert API Key]", "anony_only": False, "text-arena": True, "vision-arena": False,

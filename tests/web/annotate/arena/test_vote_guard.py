@@ -126,6 +126,7 @@ def test_one_question_asked_from_many_sessions_has_one_vote_on_two_models(projec
     again = [make_battle(project, pair[::n], asked.prompt, is_drawn=False, visitor=f"{n}") for n in (1, -1)]
     votes = [cast(battle, address=f"far {n}") for n, battle in enumerate(again)]
     assert [vote.battle.trace.held_for for vote in votes] == [Hold.SAME_ITEM] * 2
+    assert "many votes" not in votes[0].status_reason, "it is the second one"
     others = [pair[0], factories.make_model()]
     assert cast(make_battle(project, others, asked.prompt, is_drawn=False, visitor="x")).status == "counted"
     assert cast(make_battle(project, pair, is_drawn=False, visitor="x")).status == "counted"

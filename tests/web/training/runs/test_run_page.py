@@ -560,6 +560,15 @@ def test_the_line_below_the_bar_has_what_one_asks_first(project):
     assert told == "Step 5 of 50 · loss 2.315 · 1,520 tokens/s · 2.1 GB"
 
 
+@pytest.mark.parametrize(
+    ("phase", "left"), [("training", "20 s left"), ("measuring the parent", "20 s left in this phase")]
+)
+def test_the_time_left_says_when_it_is_of_one_phase_alone(project, phase, left):
+    now = timezone.now()
+    run = make_run(project, state="running", step=5, total_steps=50, phase=phase, ends_at=now + timedelta(seconds=20))
+    assert progress.progress(run, [], {}, now).split(" · ")[-1] == left
+
+
 def test_standard_figures_have_words_for_people():
     standard = ("loss", "validation_loss", "perplexity", "bits_per_byte", "learning_rate", "grad_norm",
                 "tokens_per_second", "peak_memory_gb", "seconds")  # fmt: skip
