@@ -109,19 +109,18 @@ def is_for_the_minute(item: pytest.Item, subject: str) -> bool:
 
 
 @pytest.fixture(autouse=True)
-def data_folder(settings, tmp_path: Path) -> Path:
+def data_folder(tmp_path: Path) -> Iterator[Path]:
     """ASSAY_DATA of this test alone."""
+    from django.test import override_settings
+
     folder = tmp_path / "assay-data"
-    settings.DATA_DIR, settings.STORAGE = folder, ""
-    settings.PRIVATE_ENDPOINTS = ("127.0.0.1", "localhost")  # where the tests' own model servers are
-    settings.RUNS_DIR, settings.MODELS_DIR, settings.DATASETS_DIR = (
-        folder / "runs",
-        folder / "models",
-        folder / "datasets",
-    )
-    for path in (settings.RUNS_DIR, settings.MODELS_DIR, settings.DATASETS_DIR):
+    places = {f"{name.upper()}_DIR": folder / name for name in ("runs", "models", "datasets")}
+    for path in places.values():
         path.mkdir(parents=True)
-    return folder
+    endpoints = ("127.0.0.1", "localhost")  # where the tests' own model servers are
+    # All at once: each override by itself is announced to all that keep something of the settings.
+    with override_settings(DATA_DIR=folder, STORAGE="", PRIVATE_ENDPOINTS=endpoints, **places):
+        yield folder
 
 
 @pytest.fixture(scope="session")

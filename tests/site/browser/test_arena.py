@@ -55,6 +55,7 @@ def test_a_drawn_battle_shows_what_was_sampled_before_and_can_be_a_tie(site, vis
     expect(visitor.locator("#choices")).to_have_count(0)
 
 
+@pytest.mark.thorough
 def test_a_vote_that_another_tab_has_cast_is_shown_and_not_swallowed(site, visitor):
     visitor.goto(site.page("arena/"))
     visitor.get_by_role("button", name="Draw a question").click()
@@ -67,6 +68,7 @@ def test_a_vote_that_another_tab_has_cast_is_shown_and_not_swallowed(site, visit
     expect(visitor.locator(".outcome")).to_contain_text("Your vote: Both are bad.")
 
 
+@pytest.mark.thorough
 def test_what_is_refused_for_a_while_says_so_and_keeps_what_was_typed(site, visitor):
     """Not a silent reload: the vote was not taken, and the visitor must know."""
     words = "More than 100 votes within 10 minutes. Nothing is lost: wait 3 minutes, then try again."

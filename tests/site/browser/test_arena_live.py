@@ -109,6 +109,7 @@ def test_with_the_keyboard_alone_one_votes_in_mid_stream_and_goes_on(arena, visi
     expect(visitor.get_by_text("Drawn question")).to_be_visible()
 
 
+@pytest.mark.thorough
 def test_a_stop_by_key_keeps_both_where_they_are_and_both_are_asked_on(arena, visitor):
     arena.ask(visitor)
     expect(visitor.get_by_role("button", name="A is better")).to_be_enabled()
@@ -130,6 +131,7 @@ def test_a_stop_by_key_keeps_both_where_they_are_and_both_are_asked_on(arena, vi
     expect(visitor.get_by_role("row").nth(1)).to_contain_text("About the same")
 
 
+@pytest.mark.thorough
 def test_a_page_that_streams_is_read_without_a_violation_light_and_dark(arena, visitor, axe):
     arena.ask(visitor)
     expect(visitor.get_by_role("button", name="A is better")).to_be_enabled()
@@ -147,6 +149,7 @@ def test_a_page_that_streams_is_read_without_a_violation_light_and_dark(arena, v
     axe(visitor)
 
 
+@pytest.mark.thorough
 def test_what_is_announced_is_the_state_and_not_each_word(arena, visitor):
     """Live regions speak at the turns of a battle alone: nothing that is swapped with each frame stands in one."""
     arena.ask(visitor)
@@ -158,6 +161,7 @@ def test_what_is_announced_is_the_state_and_not_each_word(arena, visitor):
     visitor.keyboard.press("e")
 
 
+@pytest.mark.thorough
 def test_on_a_phone_the_choices_stay_in_reach_and_are_touched(arena, phone, axe):
     arena.ask(phone, touch=True)
     expect(phone.get_by_role("button", name="B is better")).to_be_enabled()
@@ -205,6 +209,7 @@ def test_a_name_that_comes_in_pieces_is_never_in_a_frame_and_the_vote_is_held(ar
     expect(visitor.locator("#text-a")).to_contain_text("I am Heron, a model made by OpenAI.")
 
 
+@pytest.mark.thorough
 def test_a_side_that_breaks_off_takes_no_vote_and_another_two_are_offered(arena, visitor):
     broken = json.dumps({"error": "out of memory"})
     arena.fake.answer = lambda body: (
@@ -267,6 +272,7 @@ def test_without_websockets_the_answers_come_all_the_same(arena, visitor, socket
     assert len(arena.fake.requests) == 2, "the models were asked again"
 
 
+@pytest.mark.thorough
 def test_without_javascript_one_stops_and_votes(arena, browser):
     context = browser.new_context(java_script_enabled=False)
     arena.fake.answer = lambda body: ["It is the moon, ", "they say."]
@@ -294,6 +300,7 @@ def held(arena) -> Iterator[threading.Event]:
     begin.set()
 
 
+@pytest.mark.thorough
 def test_a_clock_counts_while_one_waits_and_stops_when_both_have_begun(arena, held, visitor):
     arena.ask(visitor)
     expect(visitor.locator("#waiting")).to_have_text("Asking both models")

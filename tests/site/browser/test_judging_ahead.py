@@ -100,6 +100,7 @@ def test_two_items_without_a_connection_are_stored_once_as_they_were_pressed(sit
     assert comparisons(site, third) == [("model_b", 3)]
 
 
+@pytest.mark.thorough
 def test_a_skip_without_a_connection_goes_on_and_undo_takes_it_back(site, forms, visitor):
     first = open_with_items_ahead(visitor, site)
     visitor.context.set_offline(True)

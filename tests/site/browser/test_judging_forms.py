@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.site.browser.judging import gone, left, open_form, press, ready, sent, shown, stored
+from tests.support.sampling_of_cases import plain_run_tries
 
 pytestmark = pytest.mark.slow
 
@@ -33,6 +34,7 @@ def test_stars_and_thumbs_by_keys(site, forms, visitor):
     assert (rows["rating"][0]["thumbs"], rows["rating"][0]["stars"]) == (1, 4)
 
 
+@pytest.mark.thorough
 def test_one_scale_alone_is_sent_by_its_key(site, forms, visitor):
     open_form(visitor, site, "single", "kay")
     expect(visitor.locator(".send")).not_to_be_visible()
@@ -238,6 +240,7 @@ def test_rating_by_touch(site, forms, phone):
     assert (rows["rating"][0]["thumbs"], rows["rating"][0]["stars"]) == (0, 2)
 
 
+@pytest.mark.thorough
 def test_aspects_by_touch_and_one_taken_back(site, forms, phone):
     open_form(phone, site, "aspects", "toni")
     bar_is_in_view(phone)
@@ -309,7 +312,7 @@ def test_skipping_and_flagging_by_touch(site, forms, phone):
     sent(site, phone, lambda: phone.get_by_role("button", name="I cannot judge this").tap())
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", plain_run_tries("compare", of=FORMS))
 def test_targets_are_large_enough_for_a_thumb_and_axe_finds_nothing_wrong(site, forms, phone, axe, form):
     open_form(phone, site, form, "toni")
     for control in phone.locator(".verdict :is(label, button, summary, select):visible").all():
@@ -322,7 +325,7 @@ def test_targets_are_large_enough_for_a_thumb_and_axe_finds_nothing_wrong(site, 
 # --- read by axe-core ---
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", plain_run_tries("rate", "compare", of=FORMS))
 def test_axe_finds_nothing_wrong(site, forms, visitor, axe, form):
     open_form(visitor, site, form, "axel")
     axe(visitor)
@@ -331,12 +334,14 @@ def test_axe_finds_nothing_wrong(site, forms, visitor, axe, form):
         axe(visitor)
 
 
+@pytest.mark.thorough
 def test_axe_finds_nothing_wrong_with_ones_own_keys(site, forms, visitor, axe):
     open_form(visitor, site, "rate", "axel")
     visitor.goto(f"{site.url}/shortcuts/")
     axe(visitor)
 
 
+@pytest.mark.thorough
 def test_each_paragraph_runs_as_its_own_script_does(site, forms, visitor):
     open_form(visitor, site, "rate", "uma")
     starts = visitor.locator(".answer .laid-out").evaluate(
@@ -349,6 +354,7 @@ def test_each_paragraph_runs_as_its_own_script_does(site, forms, visitor):
     assert starts == ["right", "left", "left"]
 
 
+@pytest.mark.thorough
 def test_a_table_of_many_columns_scrolls_before_its_words_break(site, forms, visitor):
     open_form(visitor, site, "rate", "uma")
     lines = visitor.locator(".answer .laid-out").evaluate(

@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.site.browser.judging import gone, open_form, press, ready, sent, shown, sign_in_on, stored
+from tests.support.sampling_of_cases import plain_run_tries
 from tests.support.sites.judging_texts import LARGE
 
 pytestmark = pytest.mark.slow
@@ -76,6 +77,7 @@ def test_a_draft_that_waits_is_sent_after_a_reload(site, forms, visitor):
     assert [row["stars"] for row in stored(site, assignment)["rating"]] == [1]
 
 
+@pytest.mark.thorough
 def test_what_was_sent_in_a_session_that_had_ended_is_sent_after_signing_in(site, forms, visitor):
     assignment = open_form(visitor, site, "rate", "dora")
     press(visitor, "3")
@@ -101,6 +103,7 @@ def test_a_session_that_ended_while_one_wrote_keeps_the_draft(site, forms, visit
     assert sent(site, visitor, lambda: press(visitor, "Enter"))["rating"][0]["stars"] == 3
 
 
+@pytest.mark.thorough
 def test_undo_brings_places_back(site, forms, visitor):
     assignment = open_form(visitor, site, "rank", "uma")
     press(visitor, "1", "2", "3", "4", "5", "6")
@@ -121,6 +124,7 @@ def test_undo_leaves_what_was_entered_for_the_item_after_it(site, forms, visitor
     expect(visitor.locator("input[name=stars][value='4']")).to_be_checked()
 
 
+@pytest.mark.thorough
 def test_an_earlier_judgement_is_changed_from_ones_history(site, forms, visitor):
     assignment = open_form(visitor, site, "compare", "uma")
     sent(site, visitor, lambda: press(visitor, "1"))
@@ -212,7 +216,7 @@ def test_an_undo_without_a_connection_is_kept_and_done_once(site, forms, visitor
     sent(site, visitor, lambda: press(visitor, "Enter"))
 
 
-@pytest.mark.parametrize("name", ["skip", "flag", "undo"])
+@pytest.mark.parametrize("name", plain_run_tries("undo", of=("skip", "flag", "undo")))
 def test_an_act_whose_answer_was_lost_is_done_once(site, forms, visitor, name):
     second = open_form(visitor, site, "rate", "dora")
     first = None
@@ -259,6 +263,7 @@ def test_a_page_reloaded_without_a_connection_loses_nothing(site, forms, visitor
     assert acts(site, assignment) == ("submitted", "", 1)
 
 
+@pytest.mark.thorough
 def test_a_browser_started_anew_sends_what_had_not_arrived(site, forms, visitor, browser):
     assignment = open_form(visitor, site, "rate", "dora")
     visitor.context.set_offline(True)
@@ -288,6 +293,7 @@ def test_what_has_not_gone_out_is_taken_back_by_undo(site, forms, visitor):
     assert [row["stars"] for row in rows["rating"]] == [5]
 
 
+@pytest.mark.thorough
 def test_other_words_than_those_that_arrived_are_refused_and_not_dropped_in_silence(site, forms, visitor):
     assignment = open_form(visitor, site, "rate", "dora")
     swallow(visitor, "**/judge/")
@@ -304,6 +310,7 @@ def test_other_words_than_those_that_arrived_are_refused_and_not_dropped_in_sile
     assert [row["stars"] for row in stored(site, assignment)["rating"]] == [2]
 
 
+@pytest.mark.thorough
 def test_what_waits_is_sent_for_nobody_else(site, forms, visitor, browser):
     assignment = open_form(visitor, site, "rate", "dora")
     visitor.context.set_offline(True)
@@ -413,6 +420,7 @@ def test_keys_never_fire_while_somebody_types(site, forms, visitor):
     expect(visitor.get_by_role("dialog")).to_have_count(0)
 
 
+@pytest.mark.thorough
 def test_ones_own_key_stands_on_the_button_and_works(site, forms, visitor):
     open_form(visitor, site, "compare", "uma")
     visitor.goto(f"{site.url}/shortcuts/")
@@ -446,6 +454,7 @@ def test_a_keyboard_of_another_alphabet_works_by_the_keys_places(site, forms, vi
 # --- large and hostile text ---
 
 
+@pytest.mark.thorough
 def test_a_hundred_kilobytes_lay_out_quickly_and_stay_in_their_column(site, forms, visitor):
     open_form(visitor, site, "large", "uma")
     assert visitor.evaluate("document.documentElement.scrollWidth <= innerWidth")

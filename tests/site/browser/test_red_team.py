@@ -79,6 +79,7 @@ def by_touch(page: Page, what) -> None:
     what.tap()
 
 
+@pytest.mark.thorough
 def test_a_talk_by_the_keyboard_alone_streams_is_read_and_is_stopped(team, visitor, axe):
     team.open(visitor, "/p/attacked/red-team/", "ada")
     axe(visitor)
@@ -111,6 +112,7 @@ def test_a_talk_by_the_keyboard_alone_streams_is_read_and_is_stopped(team, visit
     axe(visitor)
 
 
+@pytest.mark.thorough
 def test_a_talk_by_touch_on_a_phone(team, phone, axe):
     team.fake.answer = lambda body: ["I will ", "not."]
     team.open(phone, "/p/attacked/red-team/", "tom")

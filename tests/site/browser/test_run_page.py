@@ -39,6 +39,7 @@ def output(page: Page, title: str):
     return page.locator(".chart", has=page.get_by_text(title, exact=True)).locator("output")
 
 
+@pytest.mark.thorough
 def test_each_tab_is_short_and_sound_at_both_widths(site, sign_in, runs, axe):
     page = sign_in("rita")
     for width in LONGEST:

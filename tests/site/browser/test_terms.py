@@ -20,6 +20,7 @@ def inside(page: Page, note) -> bool:
     return box["x"] >= 0 and box["x"] + box["width"] <= width and page.evaluate("scrollX") == 0
 
 
+@pytest.mark.thorough
 def test_a_definition_opens_under_the_mouse_and_closes_when_it_leaves(site, sign_in):
     page = sign_in("rita")
     page.goto(site.page("settings/"))

@@ -57,6 +57,7 @@ def filled(project: Project) -> None:
         cast(make_battle(project, pair, visitor=f"{n:064}", hold_reason=reason), address=f"{n:032}")
 
 
+@pytest.mark.thorough
 def test_the_page_of_held_votes_is_read_without_a_violation(visitor: Page, live_server, client, axe, tmp_path):
     """On a wide screen and on a phone, three votes each."""
     project = factories.make_project(name="Arena")

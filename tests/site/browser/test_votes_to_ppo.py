@@ -37,6 +37,7 @@ def voted(site) -> str:
     return f"{site.url}/p/voted/data/"
 
 
+@pytest.mark.thorough
 def test_the_form_of_ppo_offers_both_steps_as_one_order(site, voted, sign_in, axe):
     page, hand = sign_in("rita"), Hand()
     page.goto(voted)

@@ -104,7 +104,7 @@ def test_no_acknowledged_vote_is_lost_and_none_is_stored_twice_when_the_web_proc
 
     killer = threading.Thread(target=kill_again_and_again)
     killer.start()
-    report = session.hold(site.url, site.made["project"], people, ratings=120, comparisons=120)
+    report = session.hold(site.url, site.made["project"], people, ratings=60, comparisons=60)
     ended.set()
     killer.join()
 

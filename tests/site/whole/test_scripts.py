@@ -219,6 +219,7 @@ def test_ctrl_c_ends_everything(running, number):
     assert not [pid for pid in runner.all_pids() if alive(pid)]
 
 
+@pytest.mark.thorough
 def test_a_killed_runner_leaves_no_orphan_even_of_the_deaf(running):
     runner = running(deaf=True)
     kill_hard(runner.process.pid)

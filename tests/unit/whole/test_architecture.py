@@ -86,6 +86,7 @@ def test_the_check_notices_a_model_library(tmp_path):
     assert "scipy" in loaded_by(f"{WEB}\nimport scipy", HEAVY, tmp_path)
 
 
+@pytest.mark.slow
 def test_ratings_metrics_and_configs_load_numpy_at_most(tmp_path):
     code = importing("common", "evaluation.ratings", "evaluation.metrics")
     code += "\nimport training.configs, training.core.run_directory, training.core.parent_watchdog"

@@ -74,6 +74,7 @@ def test_no_two_modules_of_an_app_have_one_name() -> None:
     assert not [paths for paths in homes.values() if len(paths) > 1]
 
 
+@pytest.mark.slow
 def test_private_names_stay_in_their_module() -> None:
     found = []
     for path in modules():

@@ -21,6 +21,7 @@ from tests.support.api_client import Program
 from tests.support.crawl import Route, routes
 from tests.support.everything import one_of_everything
 from tests.support.factories import make_project, make_user
+from tests.support.sampling_of_cases import plain_run_tries
 
 pytestmark = pytest.mark.django_db
 OUTSIDE = ("visitor", "stranger", "staff")  # a stranger manages another project
@@ -117,14 +118,12 @@ OF_A_PROJECT = ("corpora/", "disk/", "leaderboard", "evaluations/compare/")
 
 
 # One of each side of the rights: let in by a public project, shut out, and at work. CI asks everybody.
-PLAIN = {("visitor", True), ("stranger", False), ("annotator", False)}
+PLAIN = {("stranger", False), ("annotator", False)}
 ALL = [(who, is_public) for who in EVERYBODY for is_public in (True, False)]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("who", "is_public"), [each if each in PLAIN else pytest.param(*each, marks=pytest.mark.thorough) for each in ALL]
-)
+@pytest.mark.parametrize(("who", "is_public"), plain_run_tries(*PLAIN, of=ALL))
 def test_everybody_at_every_address(who, is_public):
     made = one_of_everything(make_project(is_public=is_public, asks_attacks=True))
     user = person(who, made)
@@ -235,7 +234,9 @@ def test_a_null_character_is_wrong_and_no_failure_of_ours():
     assert [response.status_code for response in tried] == [200, 400, 404, 404, 200, 404]
 
 
-@pytest.mark.parametrize("kind", ["application/yaml", "application/json", "multipart/form-data; boundary=x", ""])
+@pytest.mark.parametrize(
+    "kind", plain_run_tries("", of=("application/yaml", "application/json", "multipart/form-data; boundary=x", ""))
+)
 def test_no_address_for_programs_fails_where_nothing_is_sent(kind):
     made = one_of_everything(make_project())
     program = APIClient(raise_request_exception=False)

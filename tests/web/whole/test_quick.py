@@ -43,6 +43,7 @@ def test_a_subject_of_which_there_is_no_test_is_said():
         require_subject("labeling")
 
 
+@pytest.mark.thorough
 def test_pure_tests_ask_for_no_database_and_load_no_torch():
     program = (
         "import sys, pytest\n"

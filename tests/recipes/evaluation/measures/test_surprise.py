@@ -17,6 +17,7 @@ from evaluation.models import Evaluation
 from evaluation.recipes import surprise
 from tests.support import tiny_model
 from tests.support.factories import make_model, make_project, make_user
+from tests.support.sampling_of_cases import plain_run_tries
 from tests.support.training.runs import make_run as queue
 from training.configs.surprise import SurpriseConfig
 from training.core.kinds import KINDS
@@ -173,7 +174,7 @@ def test_killed_in_mid_work_it_goes_on_with_the_next_batch(done, tuned, base, tm
     assert len(asked) - 1 == len(steps)  # no batch was read twice but the one in which it died
 
 
-@pytest.mark.parametrize("batches", [2, 6])
+@pytest.mark.parametrize("batches", plain_run_tries(2, of=(2, 6)))
 def test_killed_between_a_batch_and_its_figures_none_is_missing_and_none_stands_twice(
     done, tuned, base, tmp_path, monkeypatch, batches
 ):

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.support import tiny_model
+from tests.support.sampling_of_cases import plain_run_tries
 from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec
 from training.recipes import classify_predict, label
 from training.recipes.classify import __main__ as classify
@@ -58,7 +59,7 @@ def make_run(folder: Path, parent: Path, rows=None, other=None, **config) -> Run
     return run
 
 
-@pytest.fixture(scope="module", params=["lora", "full", "head"])
+@pytest.fixture(scope="module", params=plain_run_tries("lora", "head", of=("lora", "full", "head")))
 def done(request, parent, tmp_path_factory) -> RunDirectory:
     run = make_run(tmp_path_factory.mktemp("runs") / "whole", parent, adapters=request.param, **LEARN[request.param])
     assert entry.attempt(classify.main, run) == 0, run.failure()
@@ -256,7 +257,7 @@ def test_the_trunk_is_saved_as_it_was_trained(done):
 
 
 @pytest.mark.parametrize("adapters", ["head", "lora"])
-@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+@pytest.mark.parametrize("dtype", plain_run_tries("bfloat16", of=("bfloat16", "float32")))
 def test_a_child_of_lora_may_be_the_parent(parent, tmp_path, monkeypatch, adapters, dtype):
     monkeypatch.setenv("ASSAY_DTYPE", dtype)
     model, tokenizer = loading.load_policy(parent)

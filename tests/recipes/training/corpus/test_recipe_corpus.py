@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.sampling_of_cases import plain_run_tries
 from tests.support.training import killing
 from training.core.run_directory import RunDirectory, RunSpec, read_lines
 from training.recipes.common import entry
@@ -163,7 +164,12 @@ def test_progress_and_figures_are_written_as_it_goes(done):
     assert done.kept_step() == len(dirty())
 
 
-@pytest.mark.parametrize("sources", ["a.jsonl\nb.jsonl", "python:topics", "a.jsonl\npython:topics"])
+@pytest.mark.parametrize(
+    "sources",
+    plain_run_tries(
+        "a.jsonl\nb.jsonl", "python:topics", of=("a.jsonl\nb.jsonl", "python:topics", "a.jsonl\npython:topics")
+    ),
+)
 def test_the_end_is_foretold_where_lengths_are_known(tmp_path, monkeypatch, sources):
     monkeypatch.setattr(corpus, "_SAY_EVERY", 0.0)
     said: list[tuple[Any, ...]] = []
@@ -177,6 +183,7 @@ def test_the_end_is_foretold_where_lengths_are_known(tmp_path, monkeypatch, sour
     assert all(step <= total for step, total, _ in cleaning)
 
 
+@pytest.mark.thorough
 def test_no_end_is_foretold_of_a_stream_without_one(tmp_path, monkeypatch):
     from training.corpora.reading import hub_streams as hub
     from training.recipes.corpus.__main__ import Work
@@ -218,7 +225,9 @@ MOMENTS = [  # where it dies, and at which call
 ]
 
 
-@pytest.mark.parametrize(("place", "call"), MOMENTS, ids=[place.rsplit(".", 1)[1] for place, _ in MOMENTS])
+@pytest.mark.parametrize(
+    ("place", "call"), plain_run_tries(*MOMENTS[:2], of=MOMENTS), ids=[place.rsplit(".", 1)[1] for place, _ in MOMENTS]
+)
 def test_cut_off_anywhere_it_ends_with_the_same_bytes(done, tmp_path, monkeypatch, place, call):
     cut = make_run(tmp_path)
     module, owner, method = place.rsplit(".", 2)
@@ -261,6 +270,7 @@ import training.corpora.cleaning.ledger as ledger
 import training.recipes.corpus.__main__ as corpus
 import training.recipes.common.entry as entry
 from training.core.run_directory import RunDirectory
+from tests.support.sampling_of_cases import plain_run_tries
 ledger._CACHE_KIB = 1024  # else the cache, bounded as it is, would grow for as long as a test can last
 assert entry.attempt(corpus.main, RunDirectory(sys.argv[1])) == 0
 # Not ru_maxrss: it would be that of the process which started this one.

@@ -11,6 +11,7 @@ from statistics import mean
 import pytest
 import torch
 
+from tests.support.sampling_of_cases import plain_run_tries
 from tests.support.training.ppo_runs import carry_out, make_run, metrics
 from training import configs
 from training.recipes.common import entry
@@ -30,6 +31,7 @@ def test_the_coefficient_is_held_while_the_policy_has_not_moved_yet(tmp_path: Pa
     assert {row["kl_coef"] for row in metrics(run)[:3]} == {0.15}  # 0.52 of the rates are spent at step 2
 
 
+@pytest.mark.thorough
 def test_a_batch_beyond_the_horizon_leaves_the_coefficient_positive(tmp_path: Path, model: Path):
     options = {"kl_target": 0.01, "kl_coef": 0.15, "kl_horizon": 1.0, "learning_rate": 1e-2, "max_approx_kl": 0.0}
     rows = metrics(carry_out(make_run(tmp_path, model, **options)))
@@ -49,7 +51,7 @@ def _stop_after(step: int, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ppo, "save_checkpoint", save)
 
 
-@pytest.mark.parametrize("is_old", [False, True])
+@pytest.mark.parametrize("is_old", plain_run_tries(True, of=(False, True)))
 def test_a_resumed_run_knows_whether_kl_has_reached_its_target(tmp_path: Path, model: Path, is_old: bool):
     run = make_run(tmp_path, model, kl_target=6.0, kl_coef=0.15, learning_rate=1e-6, kl_horizon=8.0, steps=6)
     with pytest.MonkeyPatch.context() as patch:
@@ -66,7 +68,7 @@ def test_a_resumed_run_knows_whether_kl_has_reached_its_target(tmp_path: Path, m
     assert (rows[2]["kl_coef"] < 0.15) == is_old
 
 
-@pytest.mark.parametrize("schedule", ["linear", "constant"])
+@pytest.mark.parametrize("schedule", plain_run_tries("linear", of=("linear", "constant")))
 def test_a_run_that_lags_lowers_its_kl_coef_once_half_of_its_rates_are_spent(
     tmp_path: Path, model: Path, schedule: str
 ):
@@ -91,6 +93,7 @@ def test_a_lagging_run_that_is_killed_and_resumed_has_the_kl_coef_of_one_that_wa
     assert found[-1] == pytest.approx(0.15 / 4)  # of what the run began with, not of what it resumed with
 
 
+@pytest.mark.thorough
 def test_a_checkpoint_from_before_the_kl_coef_could_fall_keeps_it_held(tmp_path: Path, model: Path):
     run = make_run(tmp_path, model, kl_target=6.0, kl_coef=0.15, learning_rate=1e-6, kl_horizon=4.0, steps=4)
     with pytest.MonkeyPatch.context() as patch:
@@ -163,6 +166,7 @@ def test_the_parents_baseline_is_of_prompts_from_all_of_a_sorted_list(tmp_path: 
     assert len({index // 8 for index in calibrated}) >= 4
 
 
+@pytest.mark.thorough
 def test_a_list_shorter_than_the_calibration_is_gone_through_again(tmp_path: Path, model: Path):
     answers = torch.load(
         carry_out(make_run(tmp_path, model, review_every=9, calibration_episodes=12)).latest_checkpoint() / "state.pt",
@@ -184,7 +188,9 @@ def test_the_page_and_the_result_tell_of_one_parent(tmp_path: Path, model: Path)
         assert [line.value for line in drawn[name].lines if line.label == "the parent"] == [parent[name]]
 
 
-@pytest.mark.parametrize(("batch_size", "episodes"), [(4, 30), (24, 16), (16, 24)])
+@pytest.mark.parametrize(
+    ("batch_size", "episodes"), [(4, 30), (24, 16), pytest.param(16, 24, marks=pytest.mark.thorough)]
+)
 def test_shares_of_different_answers_are_counted_among_as_many_texts(
     tmp_path: Path, model: Path, batch_size: int, episodes: int
 ):
@@ -206,6 +212,7 @@ def test_shares_of_different_answers_are_counted_among_as_many_texts(
 # --- what KL is measured against
 
 
+@pytest.mark.thorough
 def test_left_empty_the_target_and_the_bound_on_kl_follow_the_length_of_answers(tmp_path: Path, model: Path):
     for tokens in (8, 32):
         run = carry_out(
@@ -273,6 +280,7 @@ def test_the_penalty_holds_surprise_down_and_costs_nothing_before_it_rises(tmp_p
     assert rise[1] < rise[0] - 0.1
 
 
+@pytest.mark.thorough
 def test_a_checkpoint_of_before_knows_no_fluency_and_goes_on(tmp_path: Path, model: Path):
     run = make_run(tmp_path, model, max_surprise_rise=0.01, max_foreign_share=0.001, min_eos_ratio=0.5)
     with pytest.MonkeyPatch.context() as patch:

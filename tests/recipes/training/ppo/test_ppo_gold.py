@@ -120,6 +120,7 @@ def test_a_policy_that_pleases_the_first_heads_errors_pauses(tmp_path: Path, mod
     assert same_weights(run, carry_out(wide)) and run.result()["step"] == 8
 
 
+@pytest.mark.thorough
 def test_where_both_heads_agree_nothing_stops_it(tmp_path: Path, model: Path):
     run = make_run(tmp_path / "run", model, reward_model=judge(tmp_path / "judge", model, torch.tensor(2.0)), **FAST)
     rows = metrics(carry_out(run))

@@ -86,6 +86,7 @@ def test_a_run_that_ends_at_a_bound_tells_of_the_policy_that_it_keeps(tmp_path: 
     assert {"held_out_score", "held_out_gap"} <= run.result()["final"].keys()
 
 
+@pytest.mark.thorough
 def test_a_run_that_an_earlier_version_began_goes_on_with_all_prompts(tmp_path: Path, model: Path):
     run = make_run(tmp_path, model)
     original = ppo._log

@@ -42,6 +42,7 @@ def test_both_answers_of_a_pair_are_drawn_as_they_would_be_served(tmp_path: Path
     assert [count for how, count in drawn if how == ROLLOUTS][:3] == [4, 4, 4]
 
 
+@pytest.mark.thorough
 def test_a_run_that_an_earlier_version_began_draws_them_as_its_parents_were(tmp_path: Path, model: Path):
     run = make_run(tmp_path, model, **REVIEWS)
     original = ppo.save_checkpoint

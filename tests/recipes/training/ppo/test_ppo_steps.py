@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.support.sampling_of_cases import plain_run_tries
 from tests.support.tiny_model import NO_FLUENCY_BOUNDS
 from training.configs import PPOConfig
 from training.core.run_directory import RunDirectory, RunSpec, read_lines
@@ -31,7 +32,7 @@ def _metrics(folder: Path, model: Path, **config: object) -> list[dict[str, floa
 
 
 @pytest.mark.parametrize("minibatches", [1, 4])
-@pytest.mark.parametrize("adapters", ["top", "lora", "full"])
+@pytest.mark.parametrize("adapters", plain_run_tries("top", "lora", of=("top", "lora", "full")))
 def test_before_the_first_step_the_ratio_is_one(
     tmp_path: Path, model: Path, adapters: str, minibatches: int, monkeypatch: pytest.MonkeyPatch
 ):

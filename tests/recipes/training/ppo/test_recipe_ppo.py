@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.support import tiny_model
+from tests.support.sampling_of_cases import plain_run_tries
 from tests.support.tiny_model import NO_FLUENCY_BOUNDS
 from training import configs
 from training.core.run_directory import RunDirectory, RunSpec, read_lines
@@ -81,7 +82,7 @@ def _function(name: str) -> str:
     return f"tests.recipes.training.ppo.test_recipe_ppo.{name}"
 
 
-@pytest.mark.parametrize("adapters", ["top", "lora", "full"])
+@pytest.mark.parametrize("adapters", plain_run_tries("top", "lora", of=("top", "lora", "full")))
 def test_a_run_trains_from_parent_to_model(tmp_path: Path, model: Path, adapters: str):
     run = _run(tmp_path, model, adapters=adapters, max_approx_kl=0.0)
     assert entry.attempt(ppo.main, run) == 0, run.failure()
@@ -100,7 +101,7 @@ def test_a_run_trains_from_parent_to_model(tmp_path: Path, model: Path, adapters
     assert run.result()["fast_decoder"] and run.result()["packed_layers"] != torch.cuda.is_available()
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+@pytest.mark.parametrize("dtype", plain_run_tries("bfloat16", of=("bfloat16", "float32")))
 @pytest.mark.parametrize("adapters", ["lora", "full"])
 def test_what_is_sampled_and_saved_is_what_was_trained(tmp_path: Path, model: Path, monkeypatch, adapters, dtype):
     """At a rate at which a merge into bfloat16 loses most of the update."""
@@ -144,7 +145,7 @@ def test_the_score_rises_on_a_taste_that_can_be_learnt(tmp_path: Path, model: Pa
     [
         pytest.param({"adapters": "top"}, marks=pytest.mark.thorough),
         {"adapters": "full"},
-        {"ptx_coef": 0.1, "kl_loss_coef": 0.1},
+        pytest.param({"ptx_coef": 0.1, "kl_loss_coef": 0.1}, marks=pytest.mark.thorough),
         pytest.param({"minibatches": 1}, marks=pytest.mark.thorough),
     ],
 )
@@ -223,6 +224,7 @@ def test_answers_that_grow_short_are_stopped(tmp_path: Path, model_that_ends: Pa
     assert result["final"]["length_mean"] < result["parent"]["length_mean"]
 
 
+@pytest.mark.thorough
 def test_a_small_batch_of_the_parents_own_answers_is_not_taken_for_drift(tmp_path: Path, model: Path):
     run = _run(tmp_path, model, max_new_tokens=24, batch_size=2, steps=1, min_distinct_ratio=0.9)
     assert entry.attempt(ppo.main, run) == 0, run.failure()
@@ -274,6 +276,7 @@ def test_a_forward_that_differs_from_itself_is_noticed(tmp_path: Path, model: Pa
     assert run.failure()["code"] == "ratio_not_one"
 
 
+@pytest.mark.thorough
 def test_a_term_signal_ends_it_at_once(tmp_path: Path, model: Path):
     run = _run(tmp_path, model, reward_function=_function("slowly"))
     environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}

@@ -42,6 +42,7 @@ def test_going_back_takes_the_last_weights_within_bounds_at_the_new_kl_coef(tmp_
     assert run.result()["amendments"][0]["action"] == "back"
 
 
+@pytest.mark.thorough
 def test_finishing_at_a_pause_keeps_the_last_model_within_bounds(tmp_path: Path, model: Path):
     paused = carry_out(make_run(tmp_path / "paused", model, **RUNAWAY))
     kept = paused.paused()["kept_step"]
@@ -57,6 +58,7 @@ def test_a_pause_shows_the_answers_that_ran_away(tmp_path: Path, model: Path):
     assert {s["step"] for s in read_lines(run.path / "samples.jsonl")} >= {0, run.paused()["step"]}
 
 
+@pytest.mark.thorough
 def test_killed_after_a_choice_it_still_ends_with_the_same_weights(tmp_path: Path, model: Path):
     runs = [carry_out(make_run(tmp_path / name, model, **{**RUNAWAY, "steps": 6})) for name in ("whole", "cut")]
     whole, cut = runs
@@ -124,6 +126,7 @@ def test_where_people_and_the_reward_model_part_ways_it_pauses_and_weights_do_no
     assert same_weights(watched, alone)
 
 
+@pytest.mark.thorough
 def test_opinions_of_simulations_do_not_stop_a_run_that_asks_people(tmp_path: Path, model: Path):
     run = make_run(tmp_path, model, review_every=1, review_samples=4)
     run.tell_opinions(
@@ -144,6 +147,7 @@ def test_asked_to_wait_it_pauses_until_all_pairs_are_judged(tmp_path: Path, mode
     assert same_weights(waiting, plain)
 
 
+@pytest.mark.thorough
 def test_no_change_is_lost_between_two_pauses(tmp_path: Path, model: Path):
     run = carry_out(make_run(tmp_path, model, **{**RUNAWAY, "steps": 8}))
     first = run.paused()["step"]

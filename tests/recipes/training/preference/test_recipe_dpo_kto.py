@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.support import tiny_model
+from tests.support.sampling_of_cases import plain_run_tries
 from tests.support.training import preference_runs
 from training import configs
 from training.core.run_directory import RunDirectory
@@ -78,7 +79,7 @@ def test_an_interrupted_run_ends_in_the_same_bits(done, parent, tmp_path, monkey
     assert losses[0] == losses[1]
 
 
-@pytest.mark.parametrize("kind", MAIN)
+@pytest.mark.parametrize("kind", plain_run_tries("dpo", of=MAIN))
 def test_every_weight_can_be_trained_against_a_frozen_copy(parent, tmp_path, kind):
     config = CONFIG | {"adapters": "full", "learning_rate": 1e-3, "epochs": 1.0}
     run = preference_runs.make(tmp_path / "full", kind, parent, **config)

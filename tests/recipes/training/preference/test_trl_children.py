@@ -14,6 +14,7 @@ from tests.recipes.training.preference.test_recipe_grpo_rloo import CONFIG as GR
 from tests.recipes.training.preference.test_recipe_grpo_rloo import FUNCTION
 from tests.recipes.training.preference.test_recipe_grpo_rloo import make as make_group
 from tests.support import tiny_model
+from tests.support.sampling_of_cases import plain_run_tries
 from tests.support.training import adapter_children, preference_runs
 from training.core.run_directory import RunDirectory
 from training.recipes import dpo, grpo, kto, rloo
@@ -63,7 +64,7 @@ def run_of(kind: str, folder: Path, parent: Path, **config) -> RunDirectory:
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float32", marks=pytest.mark.thorough)])
-@pytest.mark.parametrize("kind", MAIN)
+@pytest.mark.parametrize("kind", plain_run_tries("dpo", "grpo", of=MAIN))
 def test_a_child_of_an_adapter_starts_at_that_adapter_and_keeps_what_it_learns(
     base, parent, tmp_path, monkeypatch, kind, dtype
 ):
@@ -88,7 +89,7 @@ def test_the_reference_of_full_training_is_the_parent_and_not_its_base(parent, t
     assert preference_runs.metrics(run)[0]["values"]["kl"] == pytest.approx(0, abs=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["dpo", "kto"])
+@pytest.mark.parametrize("kind", plain_run_tries("dpo", of=("dpo", "kto")))
 def test_held_out_figures_are_those_of_the_folder(parent, tmp_path, kind):
     run = run_of(kind, tmp_path / "run", parent)
     config = run.spec().config

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.support.sampling_of_cases import plain_run_tries
 from tests.support.training import corpora
 from training.core.run_directory import RunDirectory, RunSpec
 from training.recipes import domain
@@ -98,7 +99,7 @@ def test_adapters_move_the_layers_they_stand_on(done, parent, adapters, changed)
     assert all("proj" in name for name in moved)
 
 
-@pytest.mark.parametrize("adapters", ["lora", "full"])
+@pytest.mark.parametrize("adapters", plain_run_tries("lora", of=("lora", "full")))
 def test_an_interrupted_run_ends_in_the_same_bits(done, parent, tmp_path, monkeypatch, adapters):
     cut = make_run(tmp_path / "cut", parent, adapters=adapters)
     honest = learning.optimise
@@ -135,6 +136,7 @@ def test_replayed_texts_are_forgotten_less(done, parent, tmp_path):
     assert old_loss(replayed.model) < old_loss(done["full"].model) - 0.5
 
 
+@pytest.mark.thorough
 def test_activations_computed_twice_change_rounding_alone(done, parent, tmp_path):
     run = finished(make_run(tmp_path / "twice", parent, activation_checkpointing="on"))
     curves = [

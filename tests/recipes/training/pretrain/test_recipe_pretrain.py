@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 
+from tests.support.sampling_of_cases import plain_run_tries
 from tests.support.training import corpora
 from training.configs import PretrainConfig, parse
 from training.configs.options import ConfigError
@@ -165,6 +166,7 @@ def test_an_interrupted_run_ends_in_the_same_bits(done, tokenizer, tmp_path, mon
     assert not (cut.path / "tokens").exists(), "what can be made again is not kept"
 
 
+@pytest.mark.thorough
 def test_a_point_of_the_curve_that_a_kill_cuts_in_two_is_the_same(tokenizer, tmp_path, monkeypatch):
     monkeypatch.setattr(learning, "LOGGED_POINTS", 4)  # a point every third step of 13, a checkpoint every tenth
     whole, cut = (make_run(tmp_path / name, tokenizer, epochs=1.0) for name in ("whole", "cut"))
@@ -184,6 +186,7 @@ def test_a_point_of_the_curve_that_a_kill_cuts_in_two_is_the_same(tokenizer, tmp
     assert timeless(cut) == timeless(whole)
 
 
+@pytest.mark.thorough
 def test_a_run_cut_off_before_it_saved_needs_no_further_step(done, tokenizer, tmp_path, monkeypatch):
     cut = make_run(tmp_path / "cut", tokenizer)
 
@@ -201,7 +204,9 @@ def test_a_run_cut_off_before_it_saved_needs_no_further_step(done, tokenizer, tm
     assert cut.result()["validation_loss_before"] == done["causal"].result()["validation_loss_before"]
 
 
-@pytest.mark.parametrize("choice", [{"micro_batch_size": 3}, {"activation_checkpointing": "on"}])
+@pytest.mark.parametrize(
+    "choice", plain_run_tries({"micro_batch_size": 3}, of=({"micro_batch_size": 3}, {"activation_checkpointing": "on"}))
+)
 def test_smaller_parts_and_activations_computed_twice_change_rounding_alone(done, tokenizer, tmp_path, choice):
     run = make_run(tmp_path / "parts", tokenizer, **choice)
     assert entry.attempt(pretrain.main, run) == 0, run.failure()

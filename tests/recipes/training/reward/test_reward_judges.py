@@ -111,6 +111,7 @@ def test_good_judges_raise_no_alarm_and_cost_nothing(sound):
     assert max(lost) < 0.02
 
 
+@pytest.mark.thorough
 def test_one_judge_is_compared_with_nobody(sound):
     world = World(0, judges=1, prompts=40, is_bad=False)
     assert (world.priors, world.trials, world.judges()) == (TODAY, [], {})
@@ -134,6 +135,7 @@ def test_a_judge_is_never_taken_to_mean_the_contrary():
     assert reads[:-1].min() > 0.5
 
 
+@pytest.mark.thorough
 def test_the_standard_errors_are_those_of_the_whole_hessian():
     world = World(1, prompts=20)
     judged = world.observed.among(world.training)

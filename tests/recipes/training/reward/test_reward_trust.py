@@ -16,6 +16,7 @@ from evaluation.demo.plan import Plan, Turn, TurnStopped
 from tests.support.api_client import errors, program
 from tests.support.evaluation import reward_models
 from tests.support.factories import make_user
+from tests.support.sampling_of_cases import plain_run_tries
 from tests.support.training import ppo_runs
 from tests.support.training.runs import make_dataset, make_weights
 from training.core import reward_trust
@@ -104,7 +105,7 @@ def test_a_reward_model_at_chance_stops_the_run_before_anything_is_loaded(
     assert not run.checkpoints.exists()
 
 
-@pytest.mark.parametrize("kind", MAIN)
+@pytest.mark.parametrize("kind", plain_run_tries("ppo", of=MAIN))
 def test_somebody_may_overrule_it_and_the_result_says_so(tmp_path: Path, model: Path, reward_model: Path, kind: str):
     run = make(tmp_path / "run", kind, model, tell(reward_model, AT_CHANCE), trust_unproven_reward=True)
     assert entry.attempt(MAIN[kind], run) == 0, run.failure()
@@ -112,6 +113,7 @@ def test_somebody_may_overrule_it_and_the_result_says_so(tmp_path: Path, model: 
     assert (evidence["beats_chance"], evidence["overruled"]) == (False, True) and FIGURES in evidence["sentence"]
 
 
+@pytest.mark.thorough
 def test_an_older_reward_model_goes_on_working_with_a_warning(
     tmp_path: Path, model: Path, reward_model: Path, capsys: pytest.CaptureFixture
 ):

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tests.support import tiny_model
+from tests.support.sampling_of_cases import plain_run_tries
 from training.core.run_directory import RunDirectory, RunSpec
 from training.recipes.common import adapters as adapters_of
 from training.recipes.common import children, entry, loading
@@ -106,7 +107,7 @@ def test_samples_show_the_same_prompts_before_and_after(done):
     assert [(s["step"], s["prompt"]) for s in samples] == [(0, PROMPT), (8, PROMPT)]
 
 
-@pytest.mark.parametrize("adapters", ["lora", "top", "full"])
+@pytest.mark.parametrize("adapters", plain_run_tries("lora", "top", of=("lora", "top", "full")))
 def test_an_interrupted_run_ends_in_the_same_bits(done, parent, tmp_path, monkeypatch, adapters):
     whole = done
     if adapters != "lora":
@@ -198,6 +199,7 @@ def test_the_loss_before_is_that_of_the_parent_and_after_that_of_the_saved_model
         assert measured.result()["held_out"][name]["loss"] == pytest.approx(expected, rel=2e-2)
 
 
+@pytest.mark.thorough
 def test_an_interrupted_run_remembers_what_the_parent_was(measured, parent, tmp_path, monkeypatch):
     cut = make_run(tmp_path / "cut", parent, count=80, prompts=80, held_out=0.4, evaluate_every=10, schedule="cosine")
     honest = sft.optimise
@@ -227,6 +229,7 @@ def test_the_rate_warms_up_and_falls_as_the_schedule_says(done, measured):
     assert cosine[-1] < linear[-1]
 
 
+@pytest.mark.thorough
 def test_activations_computed_twice_teach_the_same(done, parent, tmp_path):
     run = make_run(tmp_path / "twice", parent, activation_checkpointing="on")
     assert entry.attempt(sft.main, run) == 0, run.failure()
@@ -388,6 +391,7 @@ def test_the_step_with_the_lowest_held_out_loss_is_kept(overfitted, parent):
     assert nats / sum(e.targets for e in held) == pytest.approx(curve[best], rel=2e-2)
 
 
+@pytest.mark.thorough
 def test_keep_last_saves_the_last_step(overfitted, parent, tmp_path):
     run = make_overfitting_run(tmp_path / "last", parent, keep="last")
     assert entry.attempt(sft.main, run) == 0, run.failure()

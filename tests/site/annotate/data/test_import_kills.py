@@ -86,6 +86,7 @@ def check(place: Place, rows: int) -> None:
     assert counts["comparisons"] == rows and not counts.get("already") and not counts.get("bad")
 
 
+@pytest.mark.thorough
 def test_killed_three_times_at_any_moment(place: Place):
     queue(place, ROWS)
     lot = random.Random(5)

@@ -71,7 +71,8 @@ def everything_kept(log: str) -> list[bytes]:
     return [json.dumps(rows, default=str).encode(), log.encode(), *files]
 
 
-@pytest.mark.parametrize("prompts", [200, pytest.param(2000, marks=pytest.mark.thorough)])
+@pytest.mark.thorough
+@pytest.mark.parametrize("prompts", [200, 2000])
 def test_every_answer_comes_once_and_is_billed_once(prompts, caplog):
     project = make_project()
     by = make_user(project, role="researcher")

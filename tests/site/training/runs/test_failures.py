@@ -14,6 +14,7 @@ from django.conf import settings
 from django.urls import reverse
 
 from tests.support.factories import make_user, sign_in
+from tests.support.sampling_of_cases import plain_run_tries
 from tests.support.training.runs import make_dataset, make_run, make_weights
 from training import configs
 from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec
@@ -249,7 +250,7 @@ def test_errors_are_told_apart(error, code):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", ["torch", "numpy", "weights on a full disk", "token"])
+@pytest.mark.parametrize("what", plain_run_tries("torch", of=("torch", "numpy", "weights on a full disk", "token")))
 def test_the_libraries_own_errors_are_recognised(tmp_path, what):
     run = RunDirectory(tmp_path / "run")
     run.create(RunSpec(what, {}))

@@ -93,6 +93,7 @@ def test_the_server_itself_lets_the_least_used_go(url, settings):
     assert in_memory(url) & {"0", "1", "2", "3"} == {"1", "2", "3"}
 
 
+@pytest.mark.thorough
 def test_what_is_no_adapter_is_refused_in_words(url, tmp_path):
     answer = httpx.post(f"{url}/load_lora_adapter", json={"lora_name": str(tmp_path), "lora_path": str(tmp_path)})
     assert answer.status_code == 404 and "No adapter found" in answer.text

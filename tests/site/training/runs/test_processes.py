@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from tests.support.processes import until
+from tests.support.sampling_of_cases import plain_run_tries
 from tests.support.training import corpora
 from training.core.endings import FAILED, LOST, explain
 from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec
@@ -98,11 +99,7 @@ def test_more_processes_than_gpus_are_refused_and_not_waited_for():
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "end",
-    [
-        "stop",
-        "one fails",
-        *(pytest.param(end, marks=pytest.mark.thorough) for end in ("launcher killed", "one killed")),
-    ],
+    plain_run_tries("stop", of=("stop", "one fails", "launcher killed", "one killed")),
 )
 def test_all_processes_end_with_the_run(directory, end):
     run = lay(directory, 2)

@@ -147,6 +147,7 @@ def test_a_worker_that_ends_leaves_its_recipe_and_the_next_one_adopts_it(stand_i
     assert attempt.worker.startswith("second@") and lines_of(run.path / "starts.txt") == [str(recipe)]
 
 
+@pytest.mark.thorough
 def test_a_recipe_that_nobody_adopts_ends_by_itself(stand_in: Dashboard) -> None:
     run = make_run(config={"steps": 1000, "step_seconds": 0.1})
     with Working():
@@ -168,6 +169,7 @@ def test_the_next_attempts_number_ends_an_orphan_at_once(stand_in: Dashboard) ->
         worker.end()
 
 
+@pytest.mark.thorough
 def test_a_head_that_forgets_its_jobs_does_not_disturb_what_its_node_reports(stand_in: Dashboard) -> None:
     run = make_run(config={"steps": 30, "step_seconds": 0.15})
     with Working():
@@ -220,6 +222,7 @@ def test_keys_of_endpoints_reach_the_recipe_and_nothing_else(stand_in, data_fold
     ray.forget(handle)
 
 
+@pytest.mark.thorough
 def test_a_worker_without_a_cluster_waits_in_words_and_a_full_one_leaves_runs_in_our_queue(stand_in: Dashboard) -> None:
     stand_in.starts_jobs, stand_in.trouble = False, Trouble(503, "no")
     first, second = make_run(), make_run()
@@ -240,6 +243,7 @@ def test_a_worker_without_a_cluster_waits_in_words_and_a_full_one_leaves_runs_in
         worker.end()
 
 
+@pytest.mark.thorough
 def test_an_attempt_of_a_worker_that_is_gone_is_spared_for_a_lease_and_then_released(stand_in: Dashboard) -> None:
     run = make_run(config={"steps": 1000, "step_seconds": 0.1})
     with Working():

@@ -77,6 +77,7 @@ def test_the_server_answers_as_the_trained_model_and_not_as_its_base(server, fol
     assert served(child, temperature=1.0) != expected["child"], "a temperature is heeded"
 
 
+@pytest.mark.thorough
 def test_a_merged_child_of_an_earlier_version_goes_on_as_a_parent(folders, tmp_path, one_thread):
     config = {"epochs": 1.0, "batch_size": 8, "learning_rate": 1e-3, "sample_every": 100, "sample_tokens": 8}
     run = preference_runs.make(tmp_path / "run", "dpo", folders["merged"], **config)

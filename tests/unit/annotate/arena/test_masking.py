@@ -185,6 +185,7 @@ def test_no_part_of_a_name_is_shown_while_it_is_written(text, before):
         assert not [part for part in parts if part in seen], (length, seen)
 
 
+@pytest.mark.slow
 def test_an_answer_that_goes_on_is_held_back_by_a_few_words_at_most():
     text = " ".join(INNOCENT[:3] * 10)
     behind = [n - len(shown(text[:n], TOLD, is_whole=False)) for n in range(len(text))]
@@ -253,6 +254,7 @@ def test_a_text_made_to_be_slow_is_read_quickly():
         shown(text, TOLD, is_whole=False)
 
 
+@pytest.mark.slow
 def test_an_answer_that_grows_is_read_in_time_that_is_linear_in_its_length(monkeypatch):
     told, read = MaskingContext(names=("claude-3",)), []
     monkeypatch.setattr(masking, "shown", lambda text, told, **how: read.append(len(text)) or shown(text, told, **how))

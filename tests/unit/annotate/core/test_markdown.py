@@ -10,6 +10,7 @@ import pytest
 
 from annotate.templatetags.markdown import LARGEST_LAID_OUT, answer, as_written, markdown
 from common.code_highlighting import LANGUAGES, LONGEST, highlight
+from tests.support.sampling_of_cases import plain_run_tries
 
 
 @pytest.mark.parametrize(
@@ -153,9 +154,10 @@ FLOODS = [
 ]
 
 
-EASILY_SLOWED = {"js", "ruby"}
+EASILY_SLOWED = {"js"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "language",
     [name if name in EASILY_SLOWED else pytest.param(name, marks=pytest.mark.thorough) for name in sorted(LANGUAGES)],
@@ -206,7 +208,8 @@ SLOW = {
 }
 
 
-@pytest.mark.parametrize("kind", SLOW)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", plain_run_tries("brackets", "stars", of=SLOW))
 def test_text_made_to_be_slow_is_laid_out_in_bounded_time(kind):
     before = time.process_time()
     answer(SLOW[kind][:N])

@@ -151,6 +151,7 @@ def test_a_packed_file_that_breaks_off_is_told():
         list(read_rows(io.BytesIO(FILES["rows.jsonl.gz"][:-200]), "x.jsonl.gz"))
 
 
+@pytest.mark.slow
 def test_a_long_list_takes_no_memory():
     one = json.dumps({"text": "x" * 2000}).encode()
 

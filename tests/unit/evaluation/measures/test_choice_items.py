@@ -49,6 +49,7 @@ def test_a_sentence_with_a_blank_is_scored_by_what_follows_it():
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_endings_are_put_as_the_harness_puts_them():
     """Its own functions on the same row."""
     datasets = pytest.importorskip("datasets")

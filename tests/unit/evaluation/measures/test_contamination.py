@@ -126,6 +126,7 @@ def test_chinese_has_words_though_it_has_no_spaces(run, trained):
     assert marks.too_short == [False, False]
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_training_data(run, tmp_path):
     folder = tmp_path / "big"

@@ -79,6 +79,7 @@ def test_few_units_have_a_value_and_no_interval():
     assert "20 units" in found.note
 
 
+@pytest.mark.slow
 def test_the_interval_holds_the_truth_about_as_often_as_it_says():
     """Two answers of three annotators who each err in a fifth of the cases: alpha of very many units is the truth."""
 

@@ -109,6 +109,7 @@ def test_sorts_of_items_are_drawn_as_items_are(monkeypatch):
     assert np.cov(by_sort.T) == pytest.approx(np.cov(by_item.T), abs=2.5)
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth_as_often_as_they_say():
     """400 corpora each: a ratio on 30 texts, F1 on 60; the truth from a corpus of a hundred thousand."""
     random = np.random.default_rng(5)

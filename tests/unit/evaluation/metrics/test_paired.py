@@ -112,6 +112,7 @@ def test_ratios_are_swapped_with_their_units():
     assert (difference.p, difference.test) == (1.0, "swaps, all 2")
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth_and_tests_err_at_their_rate():
     """500 pairs of models without a difference, 40 items each."""
     random = np.random.default_rng(3)

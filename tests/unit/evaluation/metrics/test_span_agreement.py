@@ -147,6 +147,7 @@ def test_no_agreement_says_how_much_agreement_may_have_been_missed():
     assert found.alpha.value < 0 and found.alpha.lower is None, "all texts are alike and prove nothing of others"
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth_about_as_often_as_they_say():
     random = np.random.default_rng(2)
     truth = one(drawn(random, 6000, 3), draws=10)
@@ -159,6 +160,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say():
     assert (held / 120 > 0.88).all(), held / 120
 
 
+@pytest.mark.slow
 def test_many_texts_are_drawn_in_groups_and_the_interval_is_the_same(monkeypatch):
     readings = drawn(np.random.default_rng(7), 3000, 3)
     groups = one(readings)

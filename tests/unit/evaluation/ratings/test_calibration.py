@@ -31,6 +31,8 @@ class TestSimulatedArenas:
 
 
 class TestIntervals:
+    @pytest.mark.thorough
+    @pytest.mark.slow
     def test_intervals_hold_for_single_voters_and_by_voters_for_repeated_ones(self):
         settings = (Setting(6, 600, 1, 0.5, 0.0), Setting(6, 100, 15, 0.3, 0.8))
         rows = list(interval_rows(80, seed=1, settings=settings))
@@ -48,12 +50,14 @@ class TestSequences:
             assert row["one-sided"] <= 5
             assert row["fixed interval read as often"] > 15
 
+    @pytest.mark.slow
     def test_a_better_model_is_told_within_thrice_the_votes_of_a_fixed_test(self):
         (row,) = power_rows(100, 1500, seed=1, better=((0.6, 0.2),))
         assert row["fixed test, 50 %"] < row["median"] < 3 * row["fixed test, 50 %"]
 
 
 class TestVoters:
+    @pytest.mark.thorough
     @pytest.mark.slow
     def test_honest_voters_are_left_alone_at_every_look(self):
         rows = list(honest_rows(1, seed=1))
@@ -61,6 +65,7 @@ class TestVoters:
         assert all(row["ever"] <= 1 for row in rows if row["room"] == "as shipped")
         assert STRICT.discernment == 1
 
+    @pytest.mark.slow
     def test_bots_are_found(self):
         found = {row["bots"]: row["300 votes"] for row in bot_rows(1, seed=1, votes=(300,)) if row["room"] != "none"}
         assert found["always the first shown"] == found["always a tie"] == found["always the worse"] == 100

@@ -116,6 +116,7 @@ class TestSandwich:
 
 
 class TestCoverage:
+    @pytest.mark.slow
     def test_intervals_by_voters_cover_and_those_by_votes_do_not(self):
         """300 arenas of 60 voters with tastes of their own: 900 intervals of differences to the first model.
 
@@ -187,6 +188,7 @@ class TestFewVoters:
         assert fitted.ranks().tolist() == [[1, 4]] * 4
         assert fitted.more_votes(0, 3) is None
 
+    @pytest.mark.slow
     def test_intervals_of_three_voters_hold_the_truth(self):
         """250 arenas of three voters, 750 differences; by votes, less than half are held."""
         random = np.random.default_rng(25)
@@ -252,6 +254,7 @@ class TestStreaming:
         assert len(rows[0].a) <= 4 * 4 * 4
         assert rows[0].times.sum() == 50_000
 
+    @pytest.mark.slow
     def test_ten_times_the_votes_take_no_more_memory(self):
         block = arena(np.random.default_rng(21), voters=200, votes=4000)
 

@@ -57,6 +57,7 @@ def test_a_ban_of_many_votes_is_one_move():
     assert_as_fitted_anew(move(live, kept.cells))
 
 
+@pytest.mark.slow
 def test_ten_thousand_steps_drift_no_further_than_one():
     random = np.random.default_rng(3)
     live = begin(random_votes(random, 10, 2000))

@@ -79,6 +79,7 @@ class TestExpectedAgainstObserved:
         assert residuals(circle(2, 1)).is_sparse
         assert not residuals(circle(20, 10)).is_sparse
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("kappa", [0.0, 0.5])
     def test_residuals_are_standard_and_p_values_even_when_the_ratings_are_right(self, kappa):
         random = np.random.default_rng(2)

@@ -224,6 +224,7 @@ class TestRanks:
 
 
 class TestIntervals:
+    @pytest.mark.slow
     def test_95_percent_intervals_hold_the_truth_95_percent_of_the_time(self):
         """400 leaderboards of 4 models and 300 votes: 1200 intervals of differences to the first model."""
         random = np.random.default_rng(11)

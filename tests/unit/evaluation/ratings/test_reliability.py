@@ -78,6 +78,7 @@ class TestVoters:
         posterior = np.exp(joint(log_odds))
         assert reliability.voters.coin == pytest.approx(posterior @ GRID / posterior.sum(axis=1), abs=1e-6)
 
+    @pytest.mark.slow
     def test_it_ends_where_it_would_end_after_any_number_of_passes(self):
         """Five hundred voters of three votes: single passes creep so slowly that they look still two points away."""
         block = arena(np.random.default_rng(0), np.zeros(500), votes_each=3)
@@ -147,6 +148,7 @@ class TestRatings:
         assert weighted.standard_error == pytest.approx(plain.standard_error, rel=0.4)
         assert weighted.critical > 1.97
 
+    @pytest.mark.thorough
     @pytest.mark.slow
     def test_95_percent_intervals_hold_the_ratings_of_sincere_voters(self):
         """Of honest voters: weighting by what their own votes say makes no interval too narrow."""
@@ -164,6 +166,7 @@ class TestRatings:
 
 
 class TestStreaming:
+    @pytest.mark.slow
     def test_where_blocks_are_cut_does_not_matter(self):
         block = arena(np.random.default_rng(12), COINS, votes_each=20)
         fitted = fit_block(block)

@@ -79,6 +79,7 @@ class TestTheWager:
 
 
 class TestManyLooks:
+    @pytest.mark.slow
     @pytest.mark.parametrize(("mean", "ties"), [(0.5, 0.0), (0.5, 0.4), (0.7, 0.2)])
     def test_few_streams_ever_exclude_the_truth(self, mean, ties):
         """200 streams of 200 votes, looked at after every vote: a fixed interval would fail in about a third."""
@@ -87,6 +88,7 @@ class TestManyLooks:
         wins, level = drawn < mean - ties / 2, drawn > 1 - ties
         assert decided_streams(wins, level, mean) <= 0.05
 
+    @pytest.mark.slow
     def test_ties_that_come_and_go_change_nothing(self):
         """The share of ties may depend on what was voted before, as long as the mean does not."""
         random = np.random.default_rng(5)
@@ -94,6 +96,7 @@ class TestManyLooks:
         drawn = random.random((200, 200))
         assert decided_streams(drawn < 0.5 - share / 2, drawn > 1 - share, 0.5) <= 0.05
 
+    @pytest.mark.slow
     def test_a_better_model_is_found_out(self):
         random = np.random.default_rng(6)
         drawn = random.random((50, 600))
@@ -190,6 +193,7 @@ class TestRepeatedVoters:
         voter, a, b = np.array([7, 7, 7, 8, 7]), np.array([0, 1, 0, 0, 0]), np.array([1, 0, 2, 1, 1])
         assert one_vote_each(voter, a, b).tolist() == [True, False, True, True, False]
 
+    @pytest.mark.slow
     def test_a_few_people_with_tastes_of_their_own_do_not_decide_an_even_pair(self):
         """Ten voters, half for either model and sure of it, 60 votes each: their votes are 600, their minds are ten."""
         random = np.random.default_rng(9)

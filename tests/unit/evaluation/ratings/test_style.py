@@ -168,6 +168,7 @@ class TestControl:
         assert length.chance(-1 / 3)[0] == pytest.approx(1 - chance)
         assert length.chance(-1 / 3)[1:] == pytest.approx((1 - high, 1 - low))
 
+    @pytest.mark.slow
     def test_95_percent_intervals_hold_the_truth_95_percent_of_the_time(self):
         random = np.random.default_rng(9)
         target = fit_style(range(4), [arena(random, votes=400_000)])  # what ties as half make of the truth

@@ -123,6 +123,7 @@ class TestFit:
 
 
 class TestIntervals:
+    @pytest.mark.slow
     @BOTH
     def test_95_percent_intervals_hold_the_truth_95_percent_of_the_time(self, model):
         """300 arenas: 900 intervals of differences, 300 of the tie's parameter, 300 of the first place's worth."""

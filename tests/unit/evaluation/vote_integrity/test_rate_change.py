@@ -9,6 +9,7 @@ from evaluation.vote_integrity import rate_change
 from evaluation.vote_integrity.bursts import is_flooding, ranks_in_burst
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_false_alarms_come_more_rarely_than_stated(monkeypatch):
     """At the very share that is called usual, 100 streams of 4,000 votes: at EVERY = 2,000 they may cry 200 times."""
@@ -23,11 +24,13 @@ def test_false_alarms_come_more_rarely_than_stated(monkeypatch):
     assert alarms <= 200
 
 
+@pytest.mark.slow
 def test_below_the_usual_share_it_is_silent():
     random = np.random.default_rng(1)
     assert rate_change.watch(random.random(50_000) < 0.01, rate_change.FLOOR)[1] is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("share", "within"), [(0.2, 150), (0.5, 40), (1.0, 12)])
 def test_a_jump_is_seen_within_so_many_votes(share, within):
     delays = []

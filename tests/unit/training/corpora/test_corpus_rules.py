@@ -119,6 +119,7 @@ def test_gopher_shares_are_those_counted_by_hand():
     assert (found.drop_reason, found.detail) == ("repeated phrases of 5 words", "25%, above 24%")
 
 
+@pytest.mark.slow
 def test_languages_are_told_apart_offline():
     judge = in_languages(("en",), 0.4)
     assert not judge(PROSE).drop_reason
@@ -203,6 +204,7 @@ def test_a_signature_estimates_the_jaccard_similarity(ledger):
     assert abs(estimate - true) < 3 * (true * (1 - true) / 128) ** 0.5
 
 
+@pytest.mark.slow
 def test_rules_are_switched_one_by_one(ledger):
     switches = (
         *("fix_unicode", "c4_boilerplate", "gopher_quality", "gopher_repetition", "evaluation_texts", "private_data"),
@@ -240,6 +242,7 @@ def test_a_bad_option_is_named_with_its_remedy(field, value, words):
     assert re.search(words, raised.value.errors[field])
 
 
+@pytest.mark.slow
 def test_python_carries_text_that_needs_no_import():
     topics = list(python_texts.topics())
     assert len(topics) > 50 and sum(map(len, topics)) > 300_000

@@ -144,6 +144,7 @@ def test_an_address_that_votes_on_one_pair_of_answers_again_and_again_is_held(pr
     assert votes[-1].status == "held" and votes[-1].battle.trace.held_for == Hold.SAME_ITEM
 
 
+@pytest.mark.thorough
 def test_a_class_that_meets_few_pairs_is_not_held_for_it(project, pair):
     prompts = [factories.make_prompt(project, side="eval") for _ in range(4)]
     for n in range(40):
@@ -317,6 +318,7 @@ def test_battles_are_bounded_by_the_hashed_address(project, monkeypatch):
 # Who is judged by the address
 
 
+@pytest.mark.thorough
 def test_a_class_that_meets_a_new_model_is_not_compared_with_days_that_had_none(project, pair):
     prompts = [factories.make_prompt(project, side="eval") for _ in range(4)]
     for n in range(60):

@@ -79,6 +79,7 @@ def test_the_same_pair_from_another_source_is_another_annotation():
     assert (Prompt.objects.count(), Comparison.objects.count()) == (1, 2)
 
 
+@pytest.mark.thorough
 @pytest.mark.django_db
 @pytest.mark.slow
 @pytest.mark.skipif(not HARMLESS.exists(), reason=f"{HARMLESS} is not here; SHARED_DATA names its folder")

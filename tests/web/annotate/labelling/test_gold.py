@@ -70,6 +70,7 @@ def member(project, user) -> Membership:
 # --- handing out ---
 
 
+@pytest.mark.slow
 def test_a_known_item_looks_like_any_other_and_its_sides_are_drawn():
     project = make_project(asks_ratings=False, gold_percent=50)
     make_gold(project, 40)
@@ -154,11 +155,13 @@ def test_no_mark_pauses_nobody_and_a_full_mark_forgives_nothing():
     assert not gold.is_too_low(10, 10, 100)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accuracy, most_paused", [(0.95, 0.001), (0.85, 0.005), (0.7, 0.05)])
 def test_honest_judges_are_hardly_ever_paused_over_thirty_known_items(accuracy, most_paused):
     assert paused_share(accuracy) <= most_paused
 
 
+@pytest.mark.slow
 def test_a_coin_is_paused_nearly_always_within_forty():
     assert paused_share(0.5, items=40) > 0.6
     assert paused_share(0.25, items=30) > 0.95

@@ -243,6 +243,7 @@ def test_the_queue_says_what_the_assignments_say():
 # --- sides ---
 
 
+@pytest.mark.slow
 def test_sides_are_even_for_each_judge_and_each_two_models():
     project = make_project(asks_ratings=False, overlap=20)
     models = [make_model() for _ in range(3)]
@@ -308,6 +309,8 @@ def test_a_repeat_swaps_the_sides_of_an_earlier_item_and_fills_no_place():
     assert all(a.item != earlier.item for a in iter(lambda: annotate_one(project, other), None))
 
 
+@pytest.mark.thorough
+@pytest.mark.slow
 def test_about_the_share_asked_for_is_repeated_and_each_once():
     project = make_project(asks_ratings=False, repeat_percent=30)
     user = make_user(project)
@@ -459,6 +462,8 @@ def test_what_a_model_is_unsure_of_comes_first_most_of_the_time(uncertain, monke
     assert first.why  # whatever is next, it is said why
 
 
+@pytest.mark.thorough
+@pytest.mark.slow
 def test_a_fifth_is_always_taken_from_what_is_judged_least(uncertain):
     project = make_project(asks_ratings=False)
     pairs = [make_pair(project) for _ in range(30)]

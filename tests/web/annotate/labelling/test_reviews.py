@@ -52,6 +52,7 @@ def drawn(project) -> list[str]:
     return list(actions.due(project).values_list("item", flat=True))
 
 
+@pytest.mark.slow
 def test_about_that_share_is_drawn_the_same_each_time_and_more_adds_to_it(project, ada):
     for _ in range(200):
         make_assignment(ada, make_completion(make_prompt(project)), state="submitted")

@@ -465,7 +465,11 @@ def test_a_forgotten_password_is_no_dead_end(client, settings, mailoutbox):
     [
         ({"SECRET_KEY": "x" * 20 + "abcdefghijklmnopqrstuvwxyz0123456789", "SITE_URL": "https://a.org"}, "no issues"),
         ({"SITE_URL": "https://a.org"}, "SECRET_KEY is not set"),
-        ({"SECRET_KEY": "x" * 20 + "abcdefghijklmnopqrstuvwxyz0123456789", "HTTPS": "0"}, "SECURE_SSL_REDIRECT"),
+        pytest.param(
+            {"SECRET_KEY": "x" * 20 + "abcdefghijklmnopqrstuvwxyz0123456789", "HTTPS": "0"},
+            "SECURE_SSL_REDIRECT",
+            marks=pytest.mark.thorough,
+        ),
     ],
 )
 def test_what_stands_open_to_the_world_is_checked_before_it_does(tmp_path, given, told):

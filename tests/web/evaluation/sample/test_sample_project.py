@@ -174,6 +174,7 @@ def test_a_column_that_is_gone_is_said(tmp_path: Path) -> None:
     assert not Project.objects.filter(slug="sample").exists()
 
 
+@pytest.mark.thorough
 def test_a_column_that_came_since_gets_its_default(tmp_path: Path) -> None:
     folder = shutil.copytree(FIXTURE, tmp_path / "fixture")
     rows = [
@@ -218,6 +219,7 @@ def test_models_without_weights_meet_nobody_live(data_folder: Path) -> None:
     assert not pretrained.folder and "not its weights" in pretrained.origin
 
 
+@pytest.mark.thorough
 def test_adapters_are_completed_when_the_base_has_come(data_folder: Path) -> None:
     project, _ = load()
     ppo = LanguageModel.objects.get(name="sample-ppo")
@@ -232,6 +234,7 @@ def test_adapters_are_completed_when_the_base_has_come(data_folder: Path) -> Non
     assert (ppo.path / next(iter(index["weight_map"].values()))).resolve().parent == base.resolve()
 
 
+@pytest.mark.thorough
 def test_a_base_that_stands_is_used_and_kept() -> None:
     (row,) = (row for row in read_rows("annotate.languagemodel") if row["stage"] == "base")
     base = make_model(name="our base", content_hash=row["content_hash"], folder="models/ours")

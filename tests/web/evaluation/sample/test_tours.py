@@ -26,7 +26,14 @@ def go(client: Client, kind: str, stop: int) -> str:
     return response.content.decode()
 
 
-@pytest.mark.parametrize(("kind", "role"), [("visitor", ""), ("annotator", "annotator"), ("researcher", "researcher")])
+@pytest.mark.parametrize(
+    ("kind", "role"),
+    [
+        pytest.param("visitor", "", marks=pytest.mark.thorough),
+        pytest.param("annotator", "annotator", marks=pytest.mark.thorough),
+        ("researcher", "researcher"),
+    ],
+)
 def test_each_tour_leads_through_six_pages(client: Client, sample: Project, kind: str, role: str) -> None:
     if role:
         client.force_login(make_user(sample, role=role))

@@ -67,6 +67,7 @@ def show(outcomes: list[Outcome]) -> Iterator[str]:
         yield f"{it.attack.name:42} {without:>16} {with_it:>16} {it.rigged_held:>8}/{it.rigged} {it.honest_held:>12}"
 
 
+@pytest.mark.thorough
 def test_the_honest_alone_are_left_alone(arena):
     before = place_of(arena)
     defend(arena.project)
@@ -106,6 +107,7 @@ def test_what_cannot_be_told_from_a_models_friends_moves_it_so_far_and_no_furthe
         assert it.shift_left < MOST_LEFT, it.attack.name
 
 
+@pytest.mark.thorough
 def test_what_is_held_says_why_and_is_in_the_ledger(arena):
     attack = CAUGHT[0]
     with transaction.atomic():

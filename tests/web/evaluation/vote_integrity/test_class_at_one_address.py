@@ -12,12 +12,13 @@ from annotate.models import Comparison
 from evaluation.leaderboard import rating_intervals as intervals
 from evaluation.vote_integrity.bursts import AGREED, agreement_log_e
 from tests.support.evaluation import attack
+from tests.support.sampling_of_cases import plain_run_tries
 
 PUPILS, EACH = 30, 20
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("minutes", [12, 40])
+@pytest.mark.parametrize("minutes", plain_run_tries(12, of=(12, 40)))
 def test_the_first_class_of_a_quiet_arena_counts(monkeypatch, minutes):
     monkeypatch.setattr(intervals, "EXACT", 10**6)
     monkeypatch.setattr(attack, "CLASS_SHARE", 0.0)
