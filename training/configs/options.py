@@ -40,6 +40,26 @@ def option(
     return field(default=default, metadata=metadata)
 
 
+def sharding_option() -> Any:
+    """Declare how several processes hold a model."""
+    return option(
+        "none",
+        "with several processes, none: each holds the whole model; full: weights, gradients and moments are split over "
+        "them (FSDP), for models that do not fit one GPU",
+        choices=("none", "full"),
+        advanced=True,
+    )
+
+
+def check_processes(*, processes: int, sharding: str, batch_size: int, rows: str) -> dict[str, str]:
+    """Return what is wrong with the processes of a config whose steps take `batch_size` of those `rows`."""
+    if processes > batch_size:
+        return {"processes": f"must be at most batch_size ({batch_size}): each process takes a share of the {rows}."}
+    if sharding == "full" and processes == 1:
+        return {"sharding": "full splits a model over several processes; set processes to 2 or more, or sharding none."}
+    return {}
+
+
 def learning_rate_option(help: str, *, adapters: float, full: float) -> Any:
     """Declare a learning rate that depends on what is trained: every weight takes a tenth of what adapters take,
     about."""

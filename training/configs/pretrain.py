@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from training.configs.options import option
+from training.configs.options import check_processes, option, sharding_option
 from training.configs.presets import PRESETS
 
 OBJECTIVES = ("causal", "masked", "span", "mixture")
@@ -61,6 +61,7 @@ class PretrainConfig:
     micro_batch_size: int | None = option(
         None, "rows per forward pass; empty: as many as fit in memory", low=1, high=65536, advanced=True
     )
+    sharding: str = sharding_option()
     activation_checkpointing: str = option(
         "auto", "recompute activations to save memory", choices=("auto", "on", "off"), advanced=True
     )
@@ -71,11 +72,9 @@ class PretrainConfig:
     sample_tokens: int = option(48, "longest sample, in tokens", low=1, high=4096, advanced=True)
 
     def cross_check(self) -> dict[str, str]:
-        if self.processes > self.batch_size:
-            return {
-                "processes": f"must be at most batch_size ({self.batch_size}): each process takes a share of the rows."
-            }
-        return {}
+        return check_processes(
+            processes=self.processes, sharding=self.sharding, batch_size=self.batch_size, rows="rows"
+        )
 
     @property
     def rate(self) -> float:
@@ -158,6 +157,7 @@ class DomainConfig:
     micro_batch_size: int | None = option(
         None, "rows per forward pass; empty: as many as fit in memory", low=1, high=65536, advanced=True
     )
+    sharding: str = sharding_option()
     activation_checkpointing: str = option(
         "auto", "recompute activations to save memory", choices=("auto", "on", "off"), advanced=True
     )
@@ -168,11 +168,9 @@ class DomainConfig:
     sample_tokens: int = option(48, "longest sample, in tokens", low=1, high=4096, advanced=True)
 
     def cross_check(self) -> dict[str, str]:
-        if self.processes > self.batch_size:
-            return {
-                "processes": f"must be at most batch_size ({self.batch_size}): each process takes a share of the rows."
-            }
-        return {}
+        return check_processes(
+            processes=self.processes, sharding=self.sharding, batch_size=self.batch_size, rows="rows"
+        )
 
     @property
     def rate(self) -> float:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from training.configs.options import learning_rate_option, option
+from training.configs.options import check_processes, learning_rate_option, option, sharding_option
 
 RATES = {"adapters": 2e-4, "full": 2e-5}
 
@@ -53,6 +53,7 @@ class SFTConfig:
     processes: int = option(
         1, "processes that share each step: one per GPU, or several on a CPU", low=1, high=64, advanced=True
     )
+    sharding: str = sharding_option()
     evaluate_every: int = option(50, "optimiser steps between held-out measurements", low=1, high=100000, advanced=True)
     evaluate_limit: int = option(200, "maximum held-out examples per measurement", low=20, high=100000, advanced=True)
     checkpoint_every: int = option(10, "optimiser steps between checkpoints", low=1, high=100000, advanced=True)
@@ -68,9 +69,8 @@ class SFTConfig:
         return {"learning_rate": RATES["full" if self.adapters == "full" else "adapters"]}
 
     def cross_check(self) -> dict[str, str]:
-        if self.processes > self.batch_size:
-            return {
-                "processes": f"must be at most batch_size, {self.batch_size}: each process takes a share of the "
-                "examples."
-            }
-        return {}
+        if self.sharding == "full" and self.adapters == "qlora":
+            return {"sharding": "full cannot split a model in 4 bits; choose adapters lora, or sharding none."}
+        return check_processes(
+            processes=self.processes, sharding=self.sharding, batch_size=self.batch_size, rows="examples"
+        )

@@ -109,16 +109,33 @@ def token_bytes(width: int, feed_forward: int, size: int) -> float:
     return width * (8 * size + 10) + 4 * feed_forward * size
 
 
+def shared_state_bytes(shape: Shape, shares: int, *, is_bfloat16: bool) -> float:
+    """Return the bytes of one of `shares` processes over which a model is split: float32 masters, gradients and moments
+    by shares; two blocks and the output layer, with its gradient, are gathered to compute with."""
+    if shares == 1:
+        return state_bytes(shape, is_bfloat16=is_bfloat16)
+    size, output = 2 if is_bfloat16 else 4, shape.vocabulary * shape.width
+    block = max(shape.parameters - output, 0) / max(shape.layers, 1)
+    held = size * (shape.parameters - shape.trained) + (4 + 4 + 8) * shape.trained
+    return held / shares + (2 * block + 2 * output) * size
+
+
 def memory(
-    shape: Shape, length: int, rows: int, *, is_bfloat16: bool, checkpointing: bool, device: str = "cpu"
+    shape: Shape,
+    length: int,
+    rows: int,
+    *,
+    is_bfloat16: bool,
+    checkpointing: bool,
+    device: str = "cpu",
+    shares: int = 1,
 ) -> float:
-    """Return the bytes at the peak of a step."""
+    """Return the bytes at the peak of a step, of one of `shares` processes over which the model is split."""
     activations = activation_bytes(
         shape, length, rows, is_bfloat16=is_bfloat16, checkpointing=checkpointing, keeps_scores=device == "cpu"
     )
-    return PROCESS + LOSS_BUFFERS + 4 * shape.vocabulary * shape.width + state_bytes(
-        shape, is_bfloat16=is_bfloat16
-    ) + activations  # fmt: skip
+    state = shared_state_bytes(shape, shares, is_bfloat16=is_bfloat16)
+    return PROCESS + LOSS_BUFFERS + 4 * shape.vocabulary * shape.width + state + activations
 
 
 def plan(
@@ -131,6 +148,7 @@ def plan(
     device: str = "cpu",
     rows: int | None = None,
     checkpointing: bool | None = None,
+    shares: int = 1,
 ) -> Plan:
     """Return the largest even share of `batch` rows that fits, with activations computed twice only if it must be.
 
@@ -141,7 +159,9 @@ def plan(
     checkpointing_choices = [checkpointing] if checkpointing is not None else [False, True]
     for twice in checkpointing_choices:
         for count in choices:
-            n_bytes = memory(shape, length, count, is_bfloat16=is_bfloat16, checkpointing=twice, device=device)
+            n_bytes = memory(
+                shape, length, count, is_bfloat16=is_bfloat16, checkpointing=twice, device=device, shares=shares
+            )
             if n_bytes <= ROOM * available:
                 return Plan(count, twice, n_bytes)
     raise DoesNotFit(n_bytes, available)

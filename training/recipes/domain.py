@@ -21,7 +21,7 @@ import transformers
 from training.configs import DomainConfig
 from training.core import batch_planner, resource_estimate
 from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
-from training.recipes.common import children, loading
+from training.recipes.common import children, loading, sharding
 from training.recipes.common.entry import config_of, run_recipe
 from training.recipes.common.features import adapted_layers
 from training.recipes.common.memory import available_memory, check_disk, does_not_fit
@@ -37,11 +37,13 @@ from training.rl.lora import add_adapters
 
 def main(run: RunDirectory, spec: RunSpec) -> None:
     config: DomainConfig = config_of(spec)
-    together = join()
+    together = join(sharding=config.sharding, batch_size=config.batch_size)
     run = directory_of(run, together)
     run.progress("Loading the model", 0, 1)
     dtype = loading.compute_dtype() if config.dtype == "auto" else getattr(torch, config.dtype)
-    model, tokenizer = loading.load_policy(spec.parent, torch.float32 if config.adapters == "full" else dtype)
+    model, tokenizer = loading.load_policy(
+        spec.parent, torch.float32 if config.adapters == "full" else dtype, to_split=together.is_sharded
+    )
     check_context(model, config)
     vocabulary = Vocabulary.of(tokenizer, "causal")
     corpus = read_corpus(
@@ -52,17 +54,20 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     learner = prepare(run, spec, config, model, tokenizer, vocabulary, corpus, dtype, together)
     standing = learn(learner)
     run.progress("Saving", 0, 1)
+    trained = whole_model(spec, config, learner)
     facts: Row = {}
     if together.is_first:
         rows = [[int(token) for token in row] for row in learner.validation[: children.SEQUENCES]]
-        with architectures.unpacked(model):
-            saved = children.save_child(spec.parent, model, tokenizer, run.begin_model(), rows, learner.masters)
+        with architectures.unpacked(trained.model):
+            saved = children.save_child(spec.parent, trained.model, tokenizer, run.begin_model(), rows, trained.weights)
         run.commit_model()
         facts = saved.facts()
     together.wait()
     run.progress("Measuring what was saved", 0, 1)
-    child = saved.model if facts else loading.load_policy(run.model, dtype)[0]
+    child = saved.model if facts else loading.load_policy(run.model, dtype, to_split=together.is_sharded)[0]
     learner.model = architectures.pack(child)
+    if together.is_sharded:
+        sharding.shard(child)
     standing.last_validation = held_out.validate(learner)
     if together.is_first:
         finish(run, config, learner, standing, facts)
@@ -79,6 +84,17 @@ def check_context(model: Any, config: DomainConfig) -> None:
             f"Queue it again with context_length at most {limit}.",
             {"context_length": limit},
         )
+
+
+def whole_model(spec: RunSpec, config: DomainConfig, learner: Learner) -> sharding.Trained:
+    """Return what has learnt, to be saved: on the first process, where the processes hold shares."""
+
+    def load() -> Any:
+        model = loading.load_policy(spec.parent, learner.dtype, to_split=True)[0]
+        choose_weights(model, config, spec.seed)
+        return architectures.pack(model)
+
+    return sharding.trained(learner.model, learner.masters, load, is_first=learner.together.is_first)
 
 
 def choose_weights(model: Any, config: DomainConfig, seed: int) -> None:
@@ -108,11 +124,13 @@ def prepare(
     if plan["checkpointing"]:
         model.activation_checkpointing_enable()
         model.enable_input_require_grads()  # frozen embeddings: else nothing says that the layers need gradients
+    if together.is_sharded:
+        sharding.shard(model, dtype if config.adapters == "full" else None)
     rows = TextRows(corpus.train, config.context_length, spec.seed, corpus.replay, config.replay_share)
     starts = text_samples.beginnings(corpus.held_out.ids, vocabulary.end)
 
     def sample(step: int) -> None:
-        if together.is_first:
+        if together.is_first or together.is_sharded:
             text_samples.log_samples(
                 run, model, tokenizer, starts, step=step, seed=spec.seed, tokens=config.sample_tokens
             )
@@ -155,6 +173,7 @@ def plan_of(
             device=loading.device().type,
             rows=config.micro_batch_size,
             checkpointing={"on": True, "off": False}.get(config.activation_checkpointing),
+            shares=together.shares,
         )
     except resource_estimate.DoesNotFit as error:
         raise does_not_fit("Training this model", error) from error

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from training.core.run_directory import RunDirectory
-from training.recipes.common import loading
-from training.rl.decode import ModuleDecoder
+from training.recipes.common import loading, sharding
 from training.rl.sampler import Sampling, sample, sequence_seed
 
 
@@ -18,7 +17,7 @@ def log_answers(
     was_training = model.training
     model.eval()
     done = sample(
-        ModuleDecoder(model),
+        sharding.decoder_of(model),
         [loading.encode_prompt(tokenizer, messages, max_prompt_tokens) for messages in prompts],
         [sequence_seed(*seeds, i) for i in range(len(prompts))],
         sampling,

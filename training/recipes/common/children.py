@@ -64,8 +64,8 @@ def save_child(
 
     `model` holds LoRA layers (`training.rl.lora` or PEFT's), or no such layer after full finetuning; then `weights` are
     its float32 masters, where it holds rounded copies. It is not to be trained afterwards. Distributions are compared
-    on the first `sequences` of token ids; without any, kl_per_token is None. Raises RecipeFailure when a weight is not
-    finite.
+    on the first `sequences` of token ids; without any, kl_per_token is None. A model on the CPU stays there, also as
+    it is loaded back: no GPU may hold it. Raises RecipeFailure when a weight is not finite.
     """
     folder = Path(folder)
     shown = [list(ids)[:LONGEST] for ids, _ in zip(sequences, range(SEQUENCES), strict=False) if len(ids) > 1]
@@ -76,9 +76,11 @@ def save_child(
     else:
         fidelity, dtype = _save_full(Path(parent), model, tokenizer, folder, weights)
         rank, shrunk = None, None
+    stays = model.device.type != loading.device().type
     if model.device.type != "cpu" and not getattr(model, "is_quantized", False):
         model.to("cpu")  # two models at once are more than training took
-    loaded = loading.load_policy(folder, _compute_dtype(model))[0]
+    place = {"to_split": True} if stays else {}
+    loaded = loading.load_policy(folder, _compute_dtype(model), **place)[0]
     kl = mean_kl(trained_logits, next_token_logits(loaded, shown)) if shown else None
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return Saved(loaded, Fidelity(fidelity, kl, rank, size, shrunk, str(dtype).removeprefix("torch.")))

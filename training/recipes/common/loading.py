@@ -50,13 +50,15 @@ def compute_dtype() -> torch.dtype:
     return torch.bfloat16 if fast else torch.float32
 
 
-def load_policy(folder: str | Path, dtype: torch.dtype | None = None) -> tuple[Any, Any]:
+def load_policy(folder: str | Path, dtype: torch.dtype | None = None, *, to_split: bool = False) -> tuple[Any, Any]:
     """Return (model, tokenizer) of a model folder, on `device()` in `compute_dtype()`, in eval mode with dropout off.
 
+    `to_split`: on the CPU, from where `sharding.shard` brings each process's share to its GPU.
     An adapter is merged into its base in float32; in bfloat16 it stays beside it (`training.rl.lora.FrozenLoRA`).
     The tokenizer pads on the left. Raises RecipeFailure when there is no usable model.
     """
-    return load_as(AutoModelForCausalLM, folder, dtype or compute_dtype())
+    options = {"device_map": {"": "cpu"}} if to_split else {}
+    return load_as(AutoModelForCausalLM, folder, dtype or compute_dtype(), **options)
 
 
 def load_as(kind: Any, folder: str | Path, dtype: torch.dtype, **options: Any) -> tuple[Any, Any]:

@@ -1,23 +1,24 @@
 """Coordinate the processes of one run that `accelerate launch` has started: who they are, what they do together.
 
-Each computes its share of a step's rows and holds all weights (data parallelism); gradients are added up once a step,
-so that a step is the same whatever their number. Process 0 alone writes the run directory. A run of one process starts
-no group and pays nothing.
+Each computes its share of a step's rows and holds all weights (data parallelism), or its share of them (`sharding`);
+gradients are added up once a step, so that a step is the same whatever their number. Process 0 alone writes the run
+directory, but for the shares of a checkpoint. A run of one process starts no group and pays nothing.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
-from training.core.run_directory import RunDirectory
+from training.core.run_directory import RecipeFailure, RunDirectory
 
 T = TypeVar("T")
 _BUCKET = 2**24  # numbers added up in one message
@@ -28,6 +29,12 @@ _PATIENCE = timedelta(minutes=60)  # the others wait while the first one tokenis
 class Processes:
     rank: int = 0
     count: int = 1
+    is_sharded: bool = False  # each holds its share of the weights: every forward is one of all processes
+
+    @property
+    def shares(self) -> int:
+        """Return over how many processes the weights are split."""
+        return self.count if self.is_sharded else 1
 
     @property
     def is_first(self) -> bool:
@@ -47,17 +54,44 @@ class Processes:
 
     @torch.no_grad()
     def add_gradients(self, gradients: Iterable[Tensor]) -> None:
-        """Sum each gradient over the processes, in place."""
+        """Sum each gradient over the processes, in place. Those of split weights are summed already (`sharding`)."""
         if self.count == 1:
             return
         bucket: list[Tensor] = []
         for gradient in gradients:
+            if isinstance(gradient, DTensor):
+                continue
             bucket.append(gradient)
             if sum(g.numel() for g in bucket) >= _BUCKET:
                 _add_up(bucket)
                 bucket = []
         if bucket:
             _add_up(bucket)
+
+    def in_step(self, parts: Sequence[T], spare: T) -> Iterator[tuple[T, bool]]:
+        """Yield this process's parts with True. Where weights are sharded, also `spare` with False, until each process
+        has had as many."""
+        missing = self._most(len(parts)) - len(parts)
+        for part in parts:
+            yield part, True
+        for _ in range(missing):
+            yield spare, False
+
+    def from_first(self, make: Callable[[], T]) -> T:
+        """Return to all what `make` gives the first process, which alone calls it."""
+        if self.count == 1:
+            return make()
+        values = [make() if self.is_first else None]
+        dist.broadcast_object_list(values, 0)
+        return cast(T, values[0])
+
+    def _most(self, number: int) -> int:
+        """Return the largest of the processes' numbers; this one's own where none waits for another."""
+        if not self.is_sharded:
+            return number
+        most = torch.tensor(number, device=_device())
+        dist.all_reduce(most, dist.ReduceOp.MAX)
+        return int(most)
 
     def wait(self) -> None:
         """Wait until all processes are here."""
@@ -78,15 +112,25 @@ class Processes:
             dist.destroy_process_group()
 
 
-def join() -> Processes:
-    """Return the group that the environment names; one process where it names none."""
+def join(*, sharding: str, batch_size: int) -> Processes:
+    """Return the group that the environment names; one process where it names none.
+
+    `sharding` and `batch_size` are the config's. Raises RecipeFailure where some process would have no row of a step:
+    more may have been started than the config names.
+    """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
         return Processes()
+    if count > batch_size:
+        raise RecipeFailure(
+            "too_many_processes",
+            f"{count} processes were started for steps with a batch_size of {batch_size}: some would have nothing.",
+            f"Start it with at most {batch_size} processes, or queue it again with a larger batch_size.",
+        )
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=_PATIENCE)
-    return Processes(dist.get_rank(), count)
+    return Processes(dist.get_rank(), count, sharding == "full")
 
 
 class Onlooker(RunDirectory):

@@ -18,10 +18,14 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
+from torch.distributed.tensor import DTensor
 
 from common.texts import first_line
-from training.core.run_directory import RecipeFailure
+from training.core.run_directory import RecipeFailure, RunDirectory
+from training.recipes.common import sharded_checkpoints, sharding
+from training.recipes.common.processes import Processes
 
+_WEIGHTS = "weights.safetensors"
 SCHEDULES = ("constant", "linear", "cosine", "wsd")
 
 
@@ -53,7 +57,11 @@ def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
 
 def clip_gradients(parameters: Iterable[torch.Tensor], max_norm: float, *, loss: float, step: int) -> float:
     """Return the gradient norm before it was clipped. Raises RecipeFailure when it or the loss is not finite."""
-    norm = float(torch.nn.utils.clip_grad_norm_(list(parameters), max_norm))
+    learning = list(parameters)
+    if any(isinstance(parameter, DTensor) for parameter in learning):
+        norm = _clip_shares([parameter.grad for parameter in learning if parameter.grad is not None], max_norm)
+    else:
+        norm = float(torch.nn.utils.clip_grad_norm_(learning, max_norm))
     if not (math.isfinite(norm) and math.isfinite(loss)):
         raise RecipeFailure(
             "not_finite",
@@ -61,6 +69,16 @@ def clip_gradients(parameters: Iterable[torch.Tensor], max_norm: float, *, loss:
             "Queue it again with a lower learning_rate.",
         )
     return norm
+
+
+@torch.no_grad()
+def _clip_shares(gradients: list[torch.Tensor], max_norm: float) -> float:
+    """Clip gradients of which each process holds its share, and return their norm; all take part."""
+    norm = sharding.norm_of(gradients)
+    factor = float((max_norm / (norm + 1e-6)).clamp(max=1.0))  # as torch's own clipping has it
+    for gradient in gradients:
+        sharding.local(gradient).mul_(factor)
+    return float(norm)
 
 
 class Pace:
@@ -84,6 +102,29 @@ def peak_memory_gb(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
+def save_checkpoint(
+    run: RunDirectory,
+    together: Processes,
+    step: int,
+    *,
+    parameters: dict[str, torch.Tensor],
+    optimiser: torch.optim.Optimizer,
+    extra: dict[str, Any],
+) -> None:
+    """Write the checkpoint of a step: by the first process alone, or by all where each holds a share."""
+    if not together.is_sharded:
+        if together.is_first:
+            save_state(run.begin_checkpoint(step), parameters=parameters, optimiser=optimiser, extra=extra)
+            run.commit_checkpoint(step)
+        return
+    folder = together.from_first(lambda: run.begin_checkpoint(step))
+    sharded_checkpoints.save(folder, parameters, optimiser)
+    together.wait()
+    if together.is_first:
+        _save_rest(folder, None, extra)
+        run.commit_checkpoint(step)
+
+
 def save_state(
     folder: Path,
     *,
@@ -92,38 +133,26 @@ def save_state(
     extra: dict[str, Any] | None = None,
 ) -> None:
     """Save all that a later process needs to take the same next step: weights, optimiser, generators, and `extra`."""
-    save_file(
-        {name: tensor.detach().contiguous() for name, tensor in parameters.items()}, folder / "weights.safetensors"
-    )
-    torch.save(
-        {
-            "optimiser": optimiser.state_dict(),
-            "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-            "numpy": _plain_numpy_state(),
-            "python": random.getstate(),
-            "extra": extra or {},
-        },
-        folder / "state.pt",
-    )
+    save_file({name: tensor.detach().contiguous() for name, tensor in parameters.items()}, folder / _WEIGHTS)
+    _save_rest(folder, optimiser, extra or {})
 
 
 def load_state(
     folder: Path, *, parameters: dict[str, torch.Tensor], optimiser: torch.optim.Optimizer
 ) -> dict[str, Any]:
-    """Fill weights, optimiser and generators from a checkpoint of this very run; return its `extra`."""
-    stored = load_file(folder / "weights.safetensors")
-    if stored.keys() != parameters.keys():
-        raise RecipeFailure(
-            "checkpoint_mismatch",
-            f"The checkpoint in {folder.name} has other weights than this config trains.",
-            "Start a new run: an existing one keeps its config.",
-        )
-    with torch.no_grad():
-        for name, tensor in parameters.items():
-            tensor.copy_(stored[name])
+    """Fill weights, optimiser and generators from a checkpoint of this very run; return its `extra`.
+
+    Whatever number of processes has written it, and whatever number reads it.
+    """
     state = _read_state(folder / "state.pt")
-    optimiser.load_state_dict(state["optimiser"])
+    if sharded_checkpoints.holds_shares(folder):
+        sharded_checkpoints.load(folder, parameters, optimiser)
+    else:
+        _load_whole(folder, parameters)
+        if sharded_checkpoints.are_split(parameters):
+            sharded_checkpoints.spread_moments(state["optimiser"]["state"], optimiser)
+        else:
+            optimiser.load_state_dict(state["optimiser"])
     torch.set_rng_state(state["torch"])
     if state["cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(state["cuda"][: torch.cuda.device_count()])
@@ -131,6 +160,31 @@ def load_state(
     np.random.set_state((name, np.asarray(keys, dtype=np.uint32), *rest))
     random.setstate(state["python"])
     return state["extra"]
+
+
+@torch.no_grad()
+def _load_whole(folder: Path, parameters: dict[str, torch.Tensor]) -> None:
+    """Fill weights from what one process has saved."""
+    stored = load_file(folder / _WEIGHTS)
+    if stored.keys() != parameters.keys():
+        raise sharded_checkpoints.mismatch(folder)
+    for name, tensor in parameters.items():
+        tensor.copy_(sharded_checkpoints.spread(stored[name], tensor))
+
+
+def _save_rest(folder: Path, optimiser: torch.optim.Optimizer | None, extra: dict[str, Any]) -> None:
+    """Save what is no weight; without an `optimiser` where its moments lie in shares beside it."""
+    torch.save(
+        {
+            "optimiser": optimiser.state_dict() if optimiser is not None else None,
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "numpy": _plain_numpy_state(),
+            "python": random.getstate(),
+            "extra": extra,
+        },
+        folder / "state.pt",
+    )
 
 
 def _plain_numpy_state() -> list[Any]:

@@ -9,7 +9,7 @@
 The parent is a tokenizer; a causal model becomes a policy, a masked one an encoder, a span one a seq2seq. Every draw
 depends on the run's seed and the row's number, so that a run that is killed and resumed ends with the same weights
 (bitwise on a processor). With `processes` above 1, `accelerate launch` starts this module so many times, and each takes
-its share of every step's rows. Left out: weights split over devices (each holds them all), dropout, curricula.
+its share of every step's rows, and of the weights, too, with `sharding` full. Left out: dropout, curricula.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from training.configs import PretrainConfig
 from training.configs.presets import PRESETS
 from training.core import batch_planner, resource_estimate
 from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec
-from training.recipes.common import loading
+from training.recipes.common import loading, sharding
 from training.recipes.common.entry import config_of, run_recipe
 from training.recipes.common.memory import available_memory, check_disk, does_not_fit, machine_name
 from training.recipes.common.processes import Processes, directory_of, join
@@ -41,13 +41,14 @@ from training.recipes.pretrain.tokenized_corpus import read_corpus
 
 def main(run: RunDirectory, spec: RunSpec) -> None:
     config: PretrainConfig = config_of(spec)
-    together = join()
+    together = join(sharding=config.sharding, batch_size=config.batch_size)
     run = directory_of(run, together)
     learner, tokenizer = prepare(run, spec, config, together)
     standing = learn(learner)
+    run.progress("Saving", 0, 1)
+    model = whole_model(learner, tokenizer)
     if together.is_first:
-        run.progress("Saving", 0, 1)
-        save(run, config, learner.model, tokenizer)
+        save(run, config, model, tokenizer)
     round_as_saved(learner.model)
     standing.last_validation = held_out.validate(learner)
     if together.is_first:
@@ -73,12 +74,15 @@ def prepare(run: RunDirectory, spec: RunSpec, config: PretrainConfig, together: 
     )
     torch.manual_seed(spec.seed)
     model = architectures.build(PRESETS[config.size], config.objective, tokenizer, config.context_length)
-    model.to(loading.device())
     if plan["checkpointing"]:
         model.activation_checkpointing_enable()
+    if together.is_sharded:
+        sharding.shard(model, dtype)
+    else:
+        model.to(loading.device())
     rows = TextRows(corpus.train, config.context_length, spec.seed)
     starts = text_samples.beginnings(corpus.held_out.ids, vocabulary.end)
-    writes = architectures.MODEL_KINDS[config.objective] == "policy" and together.is_first
+    writes = architectures.MODEL_KINDS[config.objective] == "policy" and (together.is_first or together.is_sharded)
 
     def sample(step: int) -> None:
         if writes:
@@ -164,6 +168,7 @@ def plan_of(
             device=loading.device().type,
             rows=config.micro_batch_size,
             checkpointing={"on": True, "off": False}.get(config.activation_checkpointing),
+            shares=together.shares,
         )
 
     try:
@@ -195,10 +200,21 @@ def save(run: RunDirectory, config: PretrainConfig, model: Any, tokenizer: Any) 
     run.commit_model()
 
 
+def whole_model(learner: Learner, tokenizer: Any) -> Any:
+    """Return the model to be saved: the one that learnt, or on the first process a whole one of the processes'
+    shares."""
+    config = learner.config
+
+    def build() -> Any:
+        return architectures.build(PRESETS[config.size], config.objective, tokenizer, config.context_length)
+
+    return sharding.trained(learner.model, learner.masters, build, is_first=learner.together.is_first).model
+
+
 @torch.no_grad()
 def round_as_saved(model: Any) -> None:
     """Give a model in float32 the weights of its file, which are in bfloat16: it is measured as it was saved."""
-    for parameter in model.parameters():
+    for parameter in map(sharding.local, model.parameters()):
         parameter.copy_(parameter.to(torch.bfloat16))
 
 

@@ -41,7 +41,11 @@ def _losses(learner: Learner, objective: Objective) -> Sums:
     draws = [np.random.default_rng((SEED, number)) for number in range(len(learner.validation))]
     own_rows = learner.together.share(list(zip(learner.validation, draws, strict=True)))
     sums = Sums()
-    for at in range(0, len(own_rows), learner.micro_batch):
-        rows, row_draws = zip(*own_rows[at : at + learner.micro_batch], strict=True)
-        sums.add(forward(learner.model, objective(np.stack(rows), row_draws), 1.0)[1])
+    parts = [own_rows[at : at + learner.micro_batch] for at in range(0, len(own_rows), learner.micro_batch)]
+    spare = [(learner.validation[0], np.random.default_rng(SEED))]
+    for part, counts in learner.together.in_step(parts, spare):
+        rows, row_draws = zip(*part, strict=True)
+        part_sums = forward(learner.model, objective(np.stack(rows), row_draws), 1.0)[1]
+        if counts:
+            sums.add(part_sums)
     return sums.over(learner.together)

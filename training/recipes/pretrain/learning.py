@@ -92,7 +92,8 @@ class Standing:
 def learn(learner: Learner) -> Standing:
     """Train to the last step, from the latest checkpoint if there is one."""
     run, config, together = learner.run, learner.config, learner.together
-    masters = Masters(trained_parameters(learner.model), learner.dtype)
+    # Split weights are float32 masters themselves, gathered in the dtype that multiplies.
+    masters = Masters(trained_parameters(learner.model), torch.float32 if together.is_sharded else learner.dtype)
     learner.masters = masters.masters
     optimiser = masters.optimiser(rate=config.rate, weight_decay=config.weight_decay, beta2=config.beta2)
     standing = resume(learner, masters, optimiser)
@@ -139,11 +140,12 @@ def optimise(learner: Learner, masters: Masters, optimiser: torch.optim.Optimize
     ]
     targets = together.total(sum(batch.targets for batch in batches))[0]
     sums = Sums()
-    for batch in batches:
-        loss, part = forward(learner.model, batch, 1 / max(targets, 1))
+    for batch, counts in together.in_step(batches, batches[0]):
+        loss, part = forward(learner.model, batch, counts / max(targets, 1))
         loss.backward()
         masters.collect()
-        sums.add(part)
+        if counts:
+            sums.add(part)
     sums = sums.over(together)
     together.add_gradients(masters.gradients)
     sums.norm = steps.clip_gradients(masters.masters.values(), config.max_grad_norm, loss=sums.loss, step=step + 1)
@@ -166,10 +168,10 @@ def rate_factor(config: Any, step: int, total: int) -> float:
 
 
 def checkpoint(learner: Learner, masters: Masters, optimiser: torch.optim.Optimizer, standing: Standing) -> None:
-    if learner.together.is_first:
-        folder = learner.run.begin_checkpoint(standing.step)
-        steps.save_state(folder, parameters=masters.masters, optimiser=optimiser, extra={"standing": asdict(standing)})
-        learner.run.commit_checkpoint(standing.step)
+    steps.save_checkpoint(
+        learner.run, learner.together, standing.step, parameters=masters.masters, optimiser=optimiser,
+        extra={"standing": asdict(standing)},
+    )  # fmt: skip
 
 
 def resume(learner: Learner, masters: Masters, optimiser: torch.optim.Optimizer) -> Standing:

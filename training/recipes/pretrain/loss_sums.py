@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from training.recipes.common import sharding
 from training.recipes.common.processes import Processes
 from training.recipes.common.token_loss import token_loss
 from training.recipes.pretrain import architectures
@@ -48,6 +49,10 @@ class Sums:
 
 def forward(model: Any, batch: Batch, scale: float) -> tuple[torch.Tensor, Sums]:
     """Return the loss times `scale`, and its sums by kind of row."""
+    return sharding.call(_forward, model, batch, scale)
+
+
+def _forward(model: Any, batch: Batch, scale: float) -> tuple[torch.Tensor, Sums]:
     weight = model.get_output_embeddings().weight
     batch = to_device(batch, weight.device)
     hidden, labels = architectures.hidden_states(model, batch)

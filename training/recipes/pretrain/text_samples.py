@@ -11,9 +11,8 @@ import numpy as np
 import torch
 
 from training.core.run_directory import RunDirectory
-from training.recipes.common import loading
+from training.recipes.common import loading, sharding
 from training.recipes.pretrain.architectures import unpacked
-from training.rl.decode import ModuleDecoder
 from training.rl.sampler import Sampling, sample, sequence_seed
 
 BEGINNINGS = 3
@@ -40,7 +39,7 @@ def log_samples(
         return
     with _reading(model):
         done = sample(
-            ModuleDecoder(model),
+            sharding.decoder_of(model),
             starts,
             [sequence_seed(seed, "text sample", i) for i in range(len(starts))],
             Sampling(max_new_tokens=tokens, temperature=0.8, top_p=0.95),

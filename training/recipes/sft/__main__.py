@@ -12,7 +12,8 @@ the answers only (`sft_examples`), in a loop of our own; docs/adr/0009-sft-in-a-
 
 The order of the examples comes from the run's seed and the epoch, weights and moments from the checkpoint: a run killed
 at any moment and resumed ends in the same bits on a processor. With `processes` above 1, `accelerate launch` starts
-this module so many times and each takes its share of every batch. Left out: NEFTune, models sharded over several GPUs.
+this module so many times and each takes its share of every batch, and of the weights with `sharding` full. Left out:
+NEFTune.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ import torch
 from training.configs import SFTConfig
 from training.core import batch_planner
 from training.core.run_directory import RunDirectory, RunSpec
-from training.recipes.common import chat_samples, children, loading, steps
+from training.recipes.common import chat_samples, children, loading, sharding, steps
 from training.recipes.common.entry import config_of, run_recipe
 from training.recipes.common.memory import available_memory
 from training.recipes.common.processes import Processes, directory_of, join
@@ -91,7 +92,8 @@ class Work:
 
 
 def main(run: RunDirectory, spec: RunSpec) -> None:
-    together = join()
+    config: SFTConfig = config_of(spec)
+    together = join(sharding=config.sharding, batch_size=config.batch_size)
     work = prepare(directory_of(run, together), spec, together)
     optimiser = work.student.masters.optimiser(
         rate=work.config.rate, weight_decay=work.config.weight_decay, beta2=0.999
@@ -119,10 +121,13 @@ def prepare(run: RunDirectory, spec: RunSpec, together: Processes) -> Work:
         return together.first_then_all(lambda: batch_planner.remembered(run.path, name, make))
 
     dtype = getattr(torch, chosen("dtype", lambda: str(loading.compute_dtype()).split(".")[-1]))
-    model, tokenizer = sft_student.load(spec.parent, config.adapters, dtype)
+    options = {"to_split": True} if together.is_sharded else {}
+    model, tokenizer = sft_student.load(spec.parent, config.adapters, dtype, **options)
     examples = [encode(tokenizer, row, config.max_length) for row in rows]
     trained, held_out = hold_out(examples, config.held_out, config.evaluate_limit)
-    student = Student(model, config.adapters, rank=config.lora_rank, seed=spec.seed, dtype=dtype)
+    student = Student(
+        model, config.adapters, rank=config.lora_rank, seed=spec.seed, dtype=dtype, is_sharded=together.is_sharded
+    )
     plan_fields = chosen("plan", lambda: asdict(plan_of(config, student, examples, together)))
     student.begin(plan_fields["recompute"])
     prompts = {str(messages): messages for messages in map(last_prompt, rows)}
@@ -136,7 +141,7 @@ def plan_of(config: SFTConfig, student: Student, examples: list[Example], togeth
     lengths = sorted(len(example.tokens) for example in examples)
     return batch_planner.plan(
         student.shape(),
-        learnt=student.learnt(),
+        learnt=student.learnt() // together.shares,
         longest=lengths[-1],
         batch_tokens=sum(lengths[-math.ceil(config.batch_size / together.count) :]),
         available=available_memory(together.count),
@@ -192,13 +197,15 @@ def optimise(
     student, targets = work.student, sum(example.targets for example in examples)
     own_examples = work.together.share(examples)
     nats = 0.0
-    for indices in batch_planner.micro_batches(
+    groups = batch_planner.micro_batches(
         [len(e.tokens) for e in own_examples], work.plan.tokens, padded=not student.is_packed
-    ):
-        loss, losses = student.loss([own_examples[i] for i in indices], 1 / targets)
+    )
+    parts = [[own_examples[i] for i in indices] for indices in groups]
+    for part, counts in work.together.in_step(parts, work.learn[:1]):
+        loss, losses = student.loss(part, counts / targets)
         loss.backward()
         student.masters.collect()
-        nats += float(losses.sum(dtype=torch.float64))
+        nats += float(losses.sum(dtype=torch.float64)) * counts
     loss_of_all = work.together.total(nats)[0] / targets
     work.together.add_gradients(student.gradients())
     norm = steps.clip_gradients(
@@ -236,14 +243,17 @@ def keep_if_best(work: Work, standing: Standing, losses: list[float]) -> bool:
     loss = sum(losses) / sum(example.targets for example in work.held_out)
     if is_best := loss < standing.best_loss:
         standing.best_step, standing.best_loss = standing.step, loss
+        weights = work.student.masters.masters
+        if work.together.is_sharded:
+            weights = sharding.gathered(weights, is_first=work.together.is_first)
         if work.together.is_first:
-            sft_best.save(work.run, standing.step, work.student.masters.masters)
+            sft_best.save(work.run, standing.step, weights)
     return is_best
 
 
 def show_samples(work: Work, step: int) -> None:
     """Sample the same prompts with the same seeds each time; the training's generators are not touched."""
-    if not work.together.is_first:
+    if not (work.together.is_first or work.together.is_sharded):
         return
     config = work.config
     chat_samples.log_answers(
@@ -253,12 +263,11 @@ def show_samples(work: Work, step: int) -> None:
 
 
 def checkpoint(work: Work, optimiser: torch.optim.Optimizer, standing: Standing) -> None:
+    steps.save_checkpoint(
+        work.run, work.together, standing.step, parameters=work.student.masters.masters, optimiser=optimiser,
+        extra={"standing": asdict(standing)},
+    )  # fmt: skip
     if work.together.is_first:
-        folder = work.run.begin_checkpoint(standing.step)
-        steps.save_state(
-            folder, parameters=work.student.masters.masters, optimiser=optimiser, extra={"standing": asdict(standing)}
-        )
-        work.run.commit_checkpoint(standing.step)
         sft_best.forget_others(work.run, standing.best_step)
 
 
@@ -289,15 +298,18 @@ def finish(work: Work, standing: Standing, parent: str) -> None:
     run.progress("Saving", 0, 1)
     work.together.wait()
     kept_step = take_best(work, standing) if work.keeps_best else standing.step
-    packed, facts = student.is_packed, {}
+    packed, facts, is_sharded = student.is_packed, {}, work.together.is_sharded
+    trained = student.trained(parent, is_first=work.together.is_first)
     if work.together.is_first:
         shown = [example.tokens for example in (work.held_out or work.learn)]
-        saved = children.save_child(parent, student.model, work.tokenizer, run.begin_model(), shown, student.weights())
+        saved = children.save_child(parent, trained.model, work.tokenizer, run.begin_model(), shown, trained.weights)
         run.commit_model()
         facts = saved.facts()
     work.together.wait()
     run.progress("Measuring what was saved", 0, 1)
-    student.measure_with(saved.model if facts else loading.load_policy(run.model, student.dtype)[0])
+    student.measure_with(
+        saved.model if facts else loading.load_policy(run.model, student.dtype, to_split=is_sharded)[0]
+    )
     after = measure(work)
     if kept_step == standing.step:
         sft_measures.log_perplexity(run, kept_step, after, work.held_out)

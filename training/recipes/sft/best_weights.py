@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from common import atomic_files
 from training.core.run_directory import RecipeFailure, RunDirectory
+from training.recipes.common import sharded_checkpoints
 
 
 def save(run: RunDirectory, step: int, masters: dict[str, torch.Tensor]) -> None:
@@ -36,7 +37,7 @@ def load(run: RunDirectory, step: int, masters: dict[str, torch.Tensor]) -> None
             "Start a new run, with keep=last if disk space is short.",
         ) from error
     for name, master in masters.items():
-        master.copy_(stored[name])
+        master.copy_(sharded_checkpoints.spread(stored[name], master))
 
 
 def forget_others(run: RunDirectory, step: int) -> None:

@@ -25,15 +25,18 @@ NORMAL_95 = 1.96
 def losses_of(student: Student, examples: list[Example], tokens: int, together: Processes) -> list[float]:
     """Return each example's summed loss in nats."""
     example_losses = [0.0] * len(examples)
-    for indices in together.share(
-        batch_planner.micro_batches([len(e.tokens) for e in examples], tokens, padded=not student.is_packed)
-    ):
+    if not examples:
+        return []
+    groups = batch_planner.micro_batches([len(e.tokens) for e in examples], tokens, padded=not student.is_packed)
+    for indices, counts in together.in_step(together.share(groups), [0]):
         group = [examples[i] for i in indices]
         _, losses = student.loss(group, 1.0)
+        if not counts:
+            continue
         parts = losses.double().split([e.targets for e in group])
         for index, part in zip(indices, parts, strict=True):
             example_losses[index] = float(part.sum())
-    return together.total(*example_losses) if example_losses else []
+    return together.total(*example_losses)
 
 
 def mean_loss(losses: list[float], counts: list[int]) -> tuple[float, float]:

@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from training.core import batch_planner
 from training.core.run_directory import RecipeFailure
-from training.recipes.common import loading
+from training.recipes.common import loading, sharding
 from training.recipes.common.features import adapted_layers, decoder_layers
 from training.recipes.common.fp32_master_weights import Masters, trained_parameters
 from training.recipes.common.token_loss import token_loss
@@ -31,10 +31,11 @@ from training.rl.packed import packed_agrees, rows_of, run_packed
 KEPT_TRUNK_BYTES = 2**29  # of the frozen lower layers' outputs, for all examples together
 
 
-def load(parent: str, adapters: str, dtype: torch.dtype) -> tuple[Any, Any]:
+def load(parent: str, adapters: str, dtype: torch.dtype, *, to_split: bool = False) -> tuple[Any, Any]:
     """Return (model, tokenizer); every weight in float32 where every weight learns, in 4 bits for qlora."""
     if adapters != "qlora":
-        return loading.load_policy(parent, torch.float32 if adapters == "full" else dtype)
+        options = {"to_split": True} if to_split else {}
+        return loading.load_policy(parent, torch.float32 if adapters == "full" else dtype, **options)
     if not (torch.cuda.is_available() and _has_bitsandbytes()):
         lacks = "the package bitsandbytes" if torch.cuda.is_available() else "a CUDA GPU"
         raise RecipeFailure(
@@ -66,22 +67,27 @@ def _has_bitsandbytes() -> bool:
 
 
 class Student:
-    def __init__(self, model: Any, adapters: str, *, rank: int, seed: int, dtype: torch.dtype) -> None:
+    def __init__(
+        self, model: Any, adapters: str, *, rank: int, seed: int, dtype: torch.dtype, is_sharded: bool = False
+    ) -> None:
         self.model, self.base, self.adapters, self.rank, self.seed = model, model.get_decoder(), adapters, rank, seed
         layers = decoder_layers(model)
         self.depth, self.dtype = len(layers), dtype
-        self.device = model.get_input_embeddings().weight.device
-        self.is_packed = self.device.type == "cpu" and adapters != "qlora" and packed_agrees(model)
+        self.device = loading.device() if is_sharded else model.get_input_embeddings().weight.device
+        # Packed layers read weights themselves, which a split model gathers for its own forward alone.
+        self.is_packed = self.device.type == "cpu" and adapters != "qlora" and not is_sharded and packed_agrees(model)
         self.cut = self.depth - len(adapted_layers(model, adapters))
         model.requires_grad_(adapters == "full")
         if adapters != "full":
             add_adapters(layers[self.cut :], rank, 2.0 * rank, seed)
-        self.masters = Masters(trained_parameters(model), dtype)
+        if is_sharded:  # split weights are float32 masters themselves, gathered in the dtype that multiplies
+            sharding.shard(model, dtype if adapters == "full" else None)
+        self.masters = Masters(trained_parameters(model), torch.float32 if is_sharded else dtype)
         self.recompute = False
         self._trunk: dict[int, Tensor] = {}
 
     def shape(self) -> batch_planner.Shape:
-        dtype_bytes = torch.finfo(self.model.dtype).bits // 8
+        dtype_bytes = torch.finfo(self.dtype if sharding.is_sharded(self.model) else self.model.dtype).bits // 8
         layers = self.depth - (self.cut if self.is_packed else 0)
         return batch_planner.shape_of(self.model.config, layers=layers, dtype_bytes=dtype_bytes, packed=self.is_packed)
 
@@ -105,6 +111,9 @@ class Student:
 
     def loss(self, examples: list[Example], scale: float) -> tuple[Tensor, Tensor]:
         """Return `scale` times the summed loss of the examples' learnt tokens, and each such token's (unscaled)."""
+        return sharding.call(lambda _model: self._loss(examples, scale), self.model)
+
+    def _loss(self, examples: list[Example], scale: float) -> tuple[Tensor, Tensor]:
         hidden = self._hidden(examples)
         positions, targets, start = [], [], 0
         for example in examples:
@@ -161,11 +170,23 @@ class Student:
 
     def measure_with(self, model: Any) -> None:
         """Compute losses by another model from now on: the one that was saved. Nothing is trained any more."""
+        was_sharded = sharding.is_sharded(self.model)
         self.model, self.base, self.cut, self._trunk = model, model.get_decoder(), 0, {}
+        if was_sharded:
+            sharding.shard(model)
+            return
         self.device = model.get_input_embeddings().weight.device
         self.is_packed = self.device.type == "cpu" and packed_agrees(model)
 
-    def weights(self) -> dict[str, Tensor]:
-        """Return the float32 masters of what a full finetuning moves; none where adapters learn, which hold their
-        own."""
-        return self.masters.masters if self.adapters == "full" else {}
+    def trained(self, parent: str, *, is_first: bool) -> sharding.Trained:
+        """Return the model that learnt, whole, on the first process at least. Its masters are those of a full
+        finetuning; adapters hold their own."""
+
+        def load_parent() -> Any:
+            model = loading.load_policy(parent, self.dtype, to_split=True)[0]
+            if self.adapters != "full":
+                add_adapters(decoder_layers(model)[self.cut :], self.rank, 2.0 * self.rank, self.seed)
+            return model
+
+        whole = sharding.trained(self.model, self.masters.masters, load_parent, is_first=is_first)
+        return whole if self.adapters == "full" else sharding.Trained(whole.model, {})

@@ -10,7 +10,7 @@ from annotate.models import LanguageModel
 from training.core.memory.decoder_sizes import decoder_of_folder
 from training.core.memory.fitting import Remedy, find_remedy, fits, smallest_device
 from training.core.memory.stage_counts import stage_memory
-from training.core.memory.stage_memory import Hardware
+from training.core.memory.stage_memory import Hardware, sharded
 from training.runs.ordering import machine_speed
 
 _LARGEST = 3  # parts that the line names
@@ -45,6 +45,8 @@ def counted_memory(kind: str, config: Mapping[str, Any], parent: LanguageModel |
     stage = stage_memory(kind, decoder, config, hardware)
     if stage is None:
         return None
+    if config.get("sharding") == "full":
+        stage = sharded(stage, decoder, processes, hardware.dtype_bytes)
     size = "the model's sizes" if decoder.is_exact else "the sizes of a common model with as many parameters"
     largest = sorted(stage.parts.items(), key=lambda part: -part[1])[:_LARGEST]
     named = ", ".join(f"{name} {_gb(value)}" for name, value in largest)

@@ -96,6 +96,7 @@ def _row(name: str, chosen: Choices, host: Machine) -> Row:
             device=host.device,
             rows=config.micro_batch_size,
             checkpointing={"on": True, "off": False}.get(config.activation_checkpointing),
+            shares=config.processes if config.sharding == "full" else 1,
         )
     except resource_estimate.DoesNotFit as error:
         return replace(row, memory=f"{error.needed / 1e9:.3g} GB", fits=False, bytes=error.needed)

@@ -1,0 +1,104 @@
+"""A model split over several processes learns what one process learns, and goes on with another number of them."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.support import tiny_model
+from tests.support.training import corpora, sharded_runs
+from tests.support.training.sharded_runs import carry_out, curve, largest_difference
+from training.core.run_directory import RunDirectory
+
+ROUNDING = 1e-3  # of weights saved in bfloat16
+
+
+def succeed(run: RunDirectory, module: str, count: int) -> RunDirectory:
+    assert carry_out(run, module, count) == 0, (run.path / "log.txt").read_text()[-3000:]
+    return run
+
+
+def assert_same(one: RunDirectory, other: RunDirectory) -> None:
+    for name in ("loss", "grad_norm", "validation_loss"):
+        assert curve(other, name) == pytest.approx(curve(one, name), rel=1e-4), name
+    assert largest_difference(one, other) <= ROUNDING
+
+
+@pytest.mark.slow
+def test_pretraining_killed_on_two_processes_goes_on_with_one(tmp_path: Path) -> None:
+    module, tokenizer = "training.recipes.pretrain", corpora.make_tokenizer(tmp_path / "tokenizer")
+    one = succeed(sharded_runs.lay_pretrain(tmp_path / "one", tokenizer), module, 1)
+    two = sharded_runs.lay_pretrain(tmp_path / "two", tokenizer, processes=2, sharding="full")
+    assert carry_out(two, module, 2, is_killed=True) == -signal.SIGKILL
+    checkpoint = two.latest_checkpoint()
+    assert checkpoint is not None and sorted(path.name for path in checkpoint.iterdir()) == [
+        "shard-00001-model-00001-of-00001.safetensors",
+        "shard-00002-model-00001-of-00001.safetensors",
+        "state.pt",
+    ]
+    before = (two.path / "metrics.jsonl").read_text()
+    succeed(two, module, 1)
+    assert (two.path / "metrics.jsonl").read_text().startswith(before), "the steps before are not taken again"
+    assert_same(one, two)
+
+
+@pytest.mark.thorough
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ["masked", "span", "mixture"])
+def test_each_architecture_learns_in_shares_what_it_learns_whole(tmp_path: Path, objective: str) -> None:
+    tokenizer = corpora.make_tokenizer(tmp_path / "tokenizer")
+    one, two = (
+        sharded_runs.lay_pretrain(tmp_path / str(n), tokenizer, objective=objective, processes=n, sharding=sharding)
+        for n, sharding in ((1, "none"), (2, "full"))
+    )
+    for run, count in ((one, 1), (two, 2)):
+        succeed(run, "training.recipes.pretrain", count)
+    assert_same(one, two)
+
+
+@pytest.mark.thorough
+@pytest.mark.slow
+@pytest.mark.parametrize("adapters", ["lora", "full"])
+def test_finetuning_in_shares_learns_what_it_learns_whole(tmp_path: Path, adapters: str) -> None:
+    """Killed and resumed with the same processes in the same bits, with another number within rounding."""
+    module, parent = "training.recipes.sft", tiny_model.make(tmp_path / "parent")
+    one = succeed(sharded_runs.lay_sft(tmp_path / "one", parent, adapters=adapters), module, 1)
+    runs = {
+        name: sharded_runs.lay_sft(tmp_path / name, parent, adapters=adapters, processes=2, sharding="full")
+        for name in ("two", "again", "four")
+    }
+    succeed(runs["two"], module, 2)
+    assert_same(one, runs["two"])
+    for name, count in (("again", 2), ("four", 4)):
+        assert carry_out(runs[name], module, 2, is_killed=True) == -signal.SIGKILL
+        succeed(runs[name], module, count)
+    assert largest_difference(runs["two"], runs["again"]) == 0
+    assert_same(one, runs["four"])
+    kept = [run.result()["kept_step"] for run in (one, *runs.values())]
+    assert len(set(kept)) == 1
+
+
+@pytest.mark.thorough
+@pytest.mark.slow
+def test_what_one_process_began_goes_on_in_shares(tmp_path: Path) -> None:
+    module, tokenizer = "training.recipes.pretrain", corpora.make_tokenizer(tmp_path / "tokenizer")
+    one = succeed(sharded_runs.lay_pretrain(tmp_path / "one", tokenizer), module, 1)
+    cut = sharded_runs.lay_pretrain(tmp_path / "cut", tokenizer, processes=2, sharding="full")
+    assert carry_out(cut, module, 1, is_killed=True) == -signal.SIGKILL
+    assert_same(one, succeed(cut, module, 2))
+
+
+@pytest.mark.thorough
+@pytest.mark.slow
+@pytest.mark.parametrize("adapters", ["lora", "full"])
+def test_a_domain_is_learnt_in_shares_as_it_is_whole(tmp_path: Path, adapters: str) -> None:
+    parent = tiny_model.make(tmp_path / "parent")
+    one, two = (
+        sharded_runs.lay_domain(tmp_path / str(n), parent, adapters=adapters, processes=n, sharding=sharding)
+        for n, sharding in ((1, "none"), (2, "full"))
+    )
+    for run, count in ((one, 1), (two, 2)):
+        succeed(run, "training.recipes.domain", count)
+    assert_same(one, two)

@@ -1,0 +1,73 @@
+"""Tiny runs of several processes that hold shares of a model, carried out, killed and resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+from tests.support.processes import ROOT
+from tests.support.training import corpora, killed_at_checkpoint
+from training.core.run_directory import RunDirectory, RunSpec
+from training.recipes.common.adapters import merged_state
+from training.runs.launchers import multi_process
+
+PRETRAIN = {
+    "size": "1M", "context_length": 64, "batch_size": 8, "max_tokens": 2560, "dtype": "float32", "validate_every": 3,
+    "checkpoint_every": 2, "sample_every": 4, "sample_tokens": 4,
+}  # fmt: skip
+SFT = {
+    "epochs": 1.0, "batch_size": 4, "learning_rate": 5e-3, "checkpoint_every": 2, "sample_every": 4,
+    "sample_tokens": 4, "evaluate_every": 2, "held_out": 0.4,
+}  # fmt: skip
+
+
+def lay_pretrain(folder: Path, tokenizer: Path, **config: object) -> RunDirectory:
+    run = RunDirectory(folder)
+    run.create(RunSpec("pretrain", PRETRAIN | config, seed=1, parent=str(tokenizer)))
+    corpora.write_corpus(folder / "data", corpora.texts(160), corpora.texts(12, seed=9))
+    return run
+
+
+def lay_domain(folder: Path, parent: Path, **config: object) -> RunDirectory:
+    run = RunDirectory(folder)
+    chosen = {"context_length": 64, "batch_size": 4, "learning_rate": 5e-3, "dtype": "float32", "max_tokens": 1280}
+    run.create(RunSpec("domain", chosen | {"sample_tokens": 4} | config, seed=3, parent=str(parent)))
+    corpora.write_corpus(folder / "data", corpora.texts(40, seed=4), corpora.texts(6, seed=9))
+    return run
+
+
+def lay_sft(folder: Path, parent: Path, **config: object) -> RunDirectory:
+    """Of 30 examples 12 are held out; the last batch of 4 has 2, so that of 4 processes two have nothing to do."""
+    run = RunDirectory(folder)
+    rows = [
+        {"prompt": [{"role": "user", "content": f"Say it {i}"}], "completion": "abab" + "abab"[: i % 4]}
+        for i in range(30)
+    ]
+    run.create(RunSpec("sft", SFT | config, seed=1, parent=str(parent)), {"examples": rows})
+    return run
+
+
+def carry_out(run: RunDirectory, module: str, count: int, *, is_killed: bool = False) -> int:
+    """Return the exit status of a recipe in so many processes, however many its config names."""
+    environment = {
+        **os.environ, "OMP_NUM_THREADS": "1", "ASSAY_DTYPE": "float32", killed_at_checkpoint.VARIABLE: module,
+    }  # fmt: skip
+    command = multi_process.command(run.path, killed_at_checkpoint.__name__ if is_killed else module, count)
+    with (run.path / "log.txt").open("ab") as log:
+        return subprocess.run(
+            command, cwd=ROOT, env=environment, stdout=log, stderr=log, timeout=300, check=False
+        ).returncode
+
+
+def curve(run: RunDirectory, name: str) -> list[float]:
+    rows = [json.loads(line)["values"] for line in (run.path / "metrics.jsonl").open()]
+    return [row[name] for row in rows if name in row]
+
+
+def largest_difference(one: RunDirectory, other: RunDirectory) -> float:
+    """Return the largest difference between any two weights of two saved models."""
+    ours, theirs = (dict(merged_state(run.model)) for run in (one, other))
+    assert ours.keys() == theirs.keys()
+    return max(float((ours[name] - theirs[name]).abs().max()) for name in ours)
