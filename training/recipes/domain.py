@@ -88,13 +88,15 @@ def check_context(model: Any, config: DomainConfig) -> None:
 
 def whole_model(spec: RunSpec, config: DomainConfig, learner: Learner) -> sharding.Trained:
     """Return what has learnt, to be saved: on the first process, where the processes hold shares."""
+    is_full = config.adapters == "full"  # in float32 an adapter of the parent is one with its base
 
     def load() -> Any:
-        model = loading.load_policy(spec.parent, learner.dtype, to_split=True)[0]
+        model = loading.load_policy(spec.parent, torch.float32 if is_full else learner.dtype, to_split=True)[0]
         choose_weights(model, config, spec.seed)
         return architectures.pack(model)
 
-    return sharding.trained(learner.model, learner.masters, load, is_first=learner.together.is_first)
+    rounded, is_first = learner.dtype if is_full else None, learner.together.is_first
+    return sharding.trained(learner.model, learner.masters, load, is_first=is_first, dtype=rounded)
 
 
 def choose_weights(model: Any, config: DomainConfig, seed: int) -> None:

@@ -49,10 +49,10 @@ def lay_sft(folder: Path, parent: Path, **config: object) -> RunDirectory:
     return run
 
 
-def carry_out(run: RunDirectory, module: str, count: int, *, is_killed: bool = False) -> int:
+def carry_out(run: RunDirectory, module: str, count: int, *, is_killed: bool = False, dtype: str = "float32") -> int:
     """Return the exit status of a recipe in so many processes, however many its config names."""
     environment = {
-        **os.environ, "OMP_NUM_THREADS": "1", "ASSAY_DTYPE": "float32", killed_at_checkpoint.VARIABLE: module,
+        **os.environ, "OMP_NUM_THREADS": "1", "ASSAY_DTYPE": dtype, killed_at_checkpoint.VARIABLE: module,
     }  # fmt: skip
     command = multi_process.command(run.path, killed_at_checkpoint.__name__ if is_killed else module, count)
     with (run.path / "log.txt").open("ab") as log:

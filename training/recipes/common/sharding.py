@@ -110,9 +110,16 @@ class Trained:
     weights: dict[str, Tensor]
 
 
-def trained(model: Any, masters: dict[str, Tensor], load: Callable[[], Any], *, is_first: bool) -> Trained:
+def trained(
+    model: Any,
+    masters: dict[str, Tensor],
+    load: Callable[[], Any],
+    *,
+    is_first: bool,
+    dtype: torch.dtype | None = None,
+) -> Trained:
     """Return what has learnt, whole. Where it is split, `load` gives the first process the model as it began, which
-    gets the weights that were learnt; the others get none."""
+    gets the weights that were learnt, rounded to `dtype` where every weight learns; the others get none."""
     if not is_sharded(model):
         return Trained(model, masters)
     weights = gathered(masters, is_first=is_first)
@@ -120,6 +127,9 @@ def trained(model: Any, masters: dict[str, Tensor], load: Callable[[], Any], *, 
         return Trained(None, {})
     whole = load()
     fill(whole, weights)
+    if dtype is not None:
+        for parameter in whole.parameters():  # and no buffers: rotations stay float32, as they are loaded
+            parameter.data = parameter.data.to(dtype)
     return Trained(whole, weights)
 
 

@@ -183,10 +183,11 @@ class Student:
         finetuning; adapters hold their own."""
 
         def load_parent() -> Any:
-            model = loading.load_policy(parent, self.dtype, to_split=True)[0]
+            model = load(parent, self.adapters, self.dtype, to_split=True)[0]
             if self.adapters != "full":
                 add_adapters(decoder_layers(model)[self.cut :], self.rank, 2.0 * self.rank, self.seed)
             return model
 
-        whole = sharding.trained(self.model, self.masters.masters, load_parent, is_first=is_first)
+        rounded = self.dtype if self.adapters == "full" else None
+        whole = sharding.trained(self.model, self.masters.masters, load_parent, is_first=is_first, dtype=rounded)
         return whole if self.adapters == "full" else sharding.Trained(whole.model, {})

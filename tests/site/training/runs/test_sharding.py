@@ -102,3 +102,16 @@ def test_a_domain_is_learnt_in_shares_as_it_is_whole(tmp_path: Path, adapters: s
     for run, count in ((one, 1), (two, 2)):
         succeed(run, "training.recipes.domain", count)
     assert_same(one, two)
+
+
+@pytest.mark.thorough
+@pytest.mark.slow
+def test_every_weight_learns_in_shares_over_an_adapter(tmp_path: Path) -> None:
+    """In bfloat16 an adapter stays beside its base where nothing learns; here it is one with the weights that do."""
+    module, parent = "training.recipes.sft", tiny_model.make(tmp_path / "parent")
+    adapter = succeed(sharded_runs.lay_sft(tmp_path / "adapter", parent, adapters="lora"), module, 1)
+    full = sharded_runs.lay_sft(tmp_path / "full", adapter.model, adapters="full", processes=2, sharding="full")
+    assert carry_out(full, module, 2, dtype="bfloat16") == 0, (full.path / "log.txt").read_text()[-3000:]
+    fidelity = full.result()["fidelity"]
+    assert fidelity["rank"] is None and fidelity["cosine"] > 0.999
+    assert fidelity["kl_per_token"] < 1e-9, "what is saved is what was trained, to the bit"
