@@ -23,7 +23,8 @@ from typing import Any
 from benchmarks import memory_tables
 from benchmarks.refusal import require_model
 from training import configs
-from training.core.memory.decoder_sizes import Decoder, decoder_of_folder
+from training.configs.presets import PRESETS
+from training.core.memory.decoder_sizes import Decoder, decoder_of, decoder_of_folder
 from training.core.memory.stage_counts import stage_memory
 from training.core.memory.stage_memory import Hardware, StageMemory
 from training.core.resource_estimate import PROCESS
@@ -33,6 +34,10 @@ WORDS = "the river carries a letter past the winter market and under the old sto
 LENGTHS = {"max_prompt_tokens": 128, "max_completion_tokens": 128}
 SFT = {"max_length": 256, "batch_size": 4}
 DPO = {"batch_size": 4, "epochs": 0.4}
+PRETRAIN = {
+    "size": "100M", "context_length": 256, "batch_size": 4, "max_tokens": 3072, "validation_tokens": 1024,
+    "sample_tokens": 4,
+}  # fmt: skip
 PROMPTS = 24
 PAIRS = {"reward": 44, "dpo": 16}  # a reward run wants 80 annotations
 
@@ -47,6 +52,7 @@ class Trial:
 
 
 TRIALS = {
+    "pretrain": Trial("pretrain", "training.recipes.pretrain", PRETRAIN),
     "sft, lora": Trial("sft", "training.recipes.sft", {"adapters": "lora", **SFT}),
     "sft, full": Trial("sft", "training.recipes.sft", {"adapters": "full", **SFT}),
     "reward, finetuned": Trial("reward", "training.recipes.reward", {"method": "finetune", "curve": False, **LENGTHS}),
@@ -77,8 +83,23 @@ def main() -> None:
         print("|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as scratch:
         for name in arguments.stages:
-            print(row_of(name, TRIALS[name], model, decoder, Path(scratch) / name.replace(", ", "-")), flush=True)
+            sizes = preset_decoder(decoder.vocabulary) if name == "pretrain" else decoder
+            print(row_of(name, TRIALS[name], model, sizes, Path(scratch) / name.replace(", ", "-")), flush=True)
     print(f"\n{memory_tables.on_the_meta_device()}\n\n{memory_tables.of_stages()}")
+
+
+def preset_decoder(vocabulary: int) -> Decoder:
+    """Return the sizes of the preset that pretraining makes, with the words of the model's tokenizer."""
+    preset = PRESETS[PRETRAIN["size"]]
+    decoder = decoder_of(
+        {
+            "model_type": "llama", "hidden_size": preset.width, "num_hidden_layers": preset.layers,
+            "num_attention_heads": preset.heads, "num_key_value_heads": preset.key_heads,
+            "intermediate_size": preset.feed_forward, "vocab_size": vocabulary, "tie_word_embeddings": preset.tied,
+        }
+    )  # fmt: skip
+    assert decoder is not None
+    return decoder
 
 
 def row_of(name: str, trial: Trial, model: Path, decoder: Decoder, folder: Path) -> str:
@@ -129,6 +150,9 @@ def peak_bytes(command: list[str]) -> float:
 def rows_of(kind: str) -> dict[str, Iterator[Row]]:
     """Return the data of a run: every text is longer than what its config takes of it."""
     text = WORDS * 20
+    if kind == "pretrain":
+        texts = [{"text": f"{n} {text}"} for n in range(40)]
+        return {"train": iter(texts), "validation": iter(texts[:8])}
     prompts = [[{"role": "user", "content": f"{n} {text}"}] for n in range(PAIRS.get(kind, 0))]
     if kind == "sft":
         answers = [{"prompt": prompt, "completion": text} for prompt in _short_prompts()[:8]]

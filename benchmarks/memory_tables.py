@@ -105,7 +105,7 @@ def _memory(kind: str, decoder: Decoder, options: Options, count: int) -> StageM
     free = Hardware("cuda", 2)
     whole = stage_memory(kind, decoder, config, free)
     assert whole is not None
-    saved = sum(whole.standing.values()) - sum(sharded(whole, decoder, count, 2).standing.values())
+    saved = whole.total - sharded(whole, decoder, count, 2).total
     planned = stage_memory(kind, decoder, config, Hardware("cuda", 2, GPU + saved))
     assert planned is not None
     return sharded(planned, decoder, count, 2)

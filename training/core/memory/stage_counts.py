@@ -19,6 +19,7 @@ from training.core.memory.stage_memory import Bytes, Hardware, StageMemory
 ADAM = 8  # two moments, float32
 COMPARED = 8, 128  # sequences and their tokens, on which a saved child's distributions are compared (`children`)
 TILE = 4096, 32768  # tokens and words whose logits TRL computes at once
+COPIES = 28  # bytes of each number of a matrix that is compared: float32 before, float64 both updates and a product
 POOLED = 5  # layers and poolings of a reward head's features
 
 
@@ -49,19 +50,41 @@ def _adapted_layers(decoder: Decoder, config: Mapping[str, Any]) -> int:
     return max(decoder.layers // 3, 1) if config.get("adapters") == "top" else decoder.layers
 
 
-def _with_saving(phases: dict[str, Bytes], decoder: Decoder, hardware: Hardware) -> dict[str, Bytes]:
+def _with_saving(
+    phases: dict[str, Bytes], decoder: Decoder, hardware: Hardware, *, is_full: bool = False
+) -> dict[str, Bytes]:
     """Add what saving takes: the child is loaded back and compared, on a GPU after the trained model has left it.
 
-    A processor's allocator keeps most of what earlier phases have freed."""
+    Where every weight has learnt (`is_full`), each is first compared with the parent's, in float64: the largest matrix
+    has five copies then. A processor's allocator keeps most of what earlier phases have freed.
+    """
     if hardware.device == "cuda":
         return {**phases, "saving": {"logits": 6 * COMPARED[1] * decoder.vocabulary}}
     sequences, tokens = COMPARED
-    saving = {
-        "saved model": hardware.dtype_bytes * decoder.parameters,
-        "logits": (2 * 4 * sequences + 6 * 8) * tokens * decoder.vocabulary,
-        "freed and not returned": max(sum(parts.values()) for parts in phases.values()),
-    }
-    return {**phases, "saving": saving}
+    answers = 4 * sequences * tokens * decoder.vocabulary
+    steps: list[Bytes] = [
+        {
+            "saved model": hardware.dtype_bytes * decoder.parameters,
+            "logits": 2 * answers + 6 * 8 * tokens * decoder.vocabulary,
+        }
+    ]
+    if is_full:
+        steps.append({"weights compared": COPIES * decoder.vocabulary * decoder.width, "logits": answers})
+    freed = {"freed and not returned": max(sum(parts.values()) for parts in phases.values())}
+    largest: Bytes = max(steps, key=lambda step: sum(step.values()))
+    return {**phases, "saving": {**largest, **freed}}
+
+
+def _with_gradients(training: Bytes, decoder: Decoder, size: int, *, is_split: bool) -> dict[str, Bytes]:
+    """Return the phases of a step in which every weight learns.
+
+    A backward pass frees activations as it makes gradients. Where a batch is split, those of its earlier parts, in
+    float32, are there during the later parts' passes; at the end there are those of the last pass beside them. They are
+    gone before the next step, and before anything is saved.
+    """
+    total = decoder.parameters
+    before, last = 4.0 * total * is_split, 2.0 * total * (is_split and size == 2)
+    return {"training": {"gradients": before, **training}, "taking a step": {"gradients": 4.0 * total + last}}
 
 
 def _sft(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) -> StageMemory:
@@ -69,19 +92,24 @@ def _sft(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) -> Sta
     layers = _adapted_layers(decoder, config)
     longest = config["max_length"]
     shape = decoder.shape(layers if packed else decoder.layers, hardware.dtype_bytes, packed=packed)
-    standing = {"process": hardware.process, **_trained(decoder, config, hardware, layers)}
+    is_full = config["adapters"] == "full"
+    learning = _trained(decoder, config, hardware, layers)
     most = batch_planner.CPU_TOKENS if packed else batch_planner.GPU_TOKENS
     rows = math.ceil(config["batch_size"] / config.get("processes", 1))
     wanted = max(min(most, rows * longest), longest)
-    room = batch_planner.SHARE * hardware.available - sum(standing.values())
+    room = batch_planner.SHARE * hardware.available - hardware.process - sum(learning.values())
     recompute, tokens = _planned(shape, longest, wanted, room, config["activation_checkpointing"])
-    output = 6 * decoder.vocabulary * decoder.width if config["adapters"] == "full" else 0
+    output = 6 * decoder.vocabulary * decoder.width if is_full else 0
     training: Bytes = {
         "activations": tokens * _per_token(decoder, layers, longest, hardware, recompute=recompute),
         "logits": batch_planner.LOSS_BYTES + output,
     }
-    phases = _with_saving({"training": training}, decoder, hardware)
-    return StageMemory(standing, phases, _at_once(tokens, recompute))
+    phases = {"training": training}
+    if is_full:
+        del learning["gradients"]
+        phases = _with_gradients(training, decoder, hardware.dtype_bytes, is_split=rows * longest > tokens)
+    phases = _with_saving(phases, decoder, hardware, is_full=is_full)
+    return StageMemory({"process": hardware.process, **learning}, phases, _at_once(tokens, recompute))
 
 
 def _planned(
@@ -137,11 +165,14 @@ def _rows(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) -> St
         shape, length, rows, is_bfloat16=is_bfloat16, checkpointing=recompute, keeps_scores=hardware.device == "cpu"
     )
     machine = Hardware(hardware.device, 2 if is_bfloat16 else 4, hardware.available)
-    standing = {"process": hardware.process, **_trained(decoder, {"adapters": method, **config}, machine, layers)}
+    learning = _trained(decoder, {"adapters": method, **config}, machine, layers)
     loss = resource_estimate.LOSS_BUFFERS + 4 * decoder.vocabulary * decoder.width
-    return StageMemory(
-        standing, {"training": {"activations": activations, "logits": loss}}, _at_once(rows * length, recompute)
-    )
+    training: Bytes = {"activations": activations, "logits": loss}
+    phases = {"training": training}
+    if method == "full":
+        del learning["gradients"]
+        phases = _with_gradients(training, decoder, machine.dtype_bytes, is_split=choices["batch"] > rows)
+    return StageMemory({"process": hardware.process, **learning}, phases, _at_once(rows * length, recompute))
 
 
 def _is_bfloat16(config: Mapping[str, Any], hardware: Hardware) -> bool:

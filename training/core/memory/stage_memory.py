@@ -62,6 +62,11 @@ def sharded(stage: StageMemory, decoder: Decoder, count: int, dtype_bytes: int) 
     and an output layer gathered to compute with."""
     if count == 1:
         return stage
-    standing = {name: value / count if name in DIVIDED else value for name, value in stage.standing.items()}
     gathered = (2 * decoder.block + decoder.vocabulary * decoder.width) * dtype_bytes
-    return StageMemory({**standing, "gathered blocks": gathered}, stage.phases, stage.settings)
+    standing = {**_divided(stage.standing, count), "gathered blocks": gathered}
+    phases = {name: _divided(parts, count) for name, parts in stage.phases.items()}
+    return StageMemory(standing, phases, stage.settings)
+
+
+def _divided(parts: Bytes, count: int) -> Bytes:
+    return {name: value / count if name in DIVIDED else value for name, value in parts.items()}

@@ -40,9 +40,26 @@ def test_an_8b_has_the_parameters_that_its_card_says(llama):
 
 
 def test_full_finetuning_takes_twenty_bytes_a_weight_and_lora_two(llama):
-    full, lora = (memory_of("sft", llama, adapters=adapters).standing for adapters in ("full", "lora"))
-    assert sum(full.values()) - full["process"] == 20 * llama.parameters
-    assert sum(lora.values()) - lora["process"] == pytest.approx(2 * llama.parameters + 16 * 20_971_520)
+    full, lora = (memory_of("sft", llama, adapters=adapters, batch_size=64) for adapters in ("full", "lora"))
+    assert full.during("taking a step") - full.standing["process"] == 20 * llama.parameters
+    assert sum(lora.standing.values()) - H100.process == pytest.approx(2 * llama.parameters + 16 * 20_971_520)
+
+
+def test_gradients_of_a_batch_in_one_part_are_made_as_its_activations_go(llama):
+    whole = memory_of("sft", llama, adapters="full", batch_size=1).phases
+    parts = memory_of("sft", llama, adapters="full", batch_size=64).phases
+    assert whole["training"]["gradients"] == 0 and whole["taking a step"]["gradients"] == 4 * llama.parameters
+    assert parts["training"]["gradients"] == 4 * llama.parameters
+
+
+def test_saving_on_a_processor_holds_no_gradients_and_five_copies_of_the_largest_matrix(llama):
+    stage = memory_of("sft", llama, Hardware("cpu", 2), adapters="full")
+    assert "gradients" not in {**stage.standing, **stage.phases["saving"]}
+    assert memory_of("sft", llama, Hardware("cpu", 2), adapters="lora").phases["saving"]["saved model"]
+    small = decoder_of(LLAMA_8B | {"num_hidden_layers": 2})
+    assert small is not None
+    compared = memory_of("sft", small, Hardware("cpu", 2), adapters="full").phases["saving"]["weights compared"]
+    assert compared == 28 * small.vocabulary * small.width
 
 
 def test_dpo_of_every_weight_holds_its_reference_in_float32(llama):
@@ -66,14 +83,17 @@ def test_full_sharding_divides_weights_gradients_and_optimiser_alone(llama):
     stage = memory_of("sft", llama, adapters="full")
     part = sharded(stage, llama, 8, 2)
     assert part.standing["optimiser"] == stage.standing["optimiser"] / 8
-    assert part.standing["process"] == stage.standing["process"] and part.phases == stage.phases
+    assert part.standing["process"] == stage.standing["process"]
+    assert part.phases["taking a step"]["gradients"] == stage.phases["taking a step"]["gradients"] / 8
+    assert part.phases["training"]["activations"] == stage.phases["training"]["activations"]
     assert part.standing["gathered blocks"] == 2 * (2 * llama.block + llama.vocabulary * llama.width)
     assert sharded(stage, llama, 1, 2) == stage
 
 
 def test_checkpointing_and_smaller_batches_are_what_shrinks_activations(llama):
     def activations(**options) -> float:
-        return memory_of("pretrain", llama, Hardware(), context_length=2048, **options).parts["activations"]
+        stage = memory_of("pretrain", llama, Hardware(), context_length=2048, **options)
+        return stage.phases["training"]["activations"]
 
     assert activations(activation_checkpointing="on") < activations(activation_checkpointing="off") / 8
     assert activations(micro_batch_size=1) < activations(micro_batch_size=8) / 7
