@@ -26,6 +26,8 @@ from common.roc_auc import of_labels
 from training.recipes.common import loading
 from training.recipes.reward import feedback_likelihood as likelihood
 from training.recipes.reward import head_fit
+from training.recipes.reward.designs.design import Design
+from training.recipes.reward.designs.thread_counts import one_thread
 from training.recipes.reward.feedback_rows import Sequences
 from training.recipes.reward.pooled_forwards import pooled_batch, tokens_at_once
 
@@ -78,8 +80,8 @@ def curve(pooled: torch.Tensor, prompts: torch.Tensor, fits: np.ndarray, n: int,
         if judged is None:
             continue
         observed = likelihood.observe(*judged, {i: i for i in range(len(fits))})
-        with head_fit.one_thread():
-            head = head_fit.fit(head_fit.Design.of(pooled, seen), observed, RIDGE, tolerance=1e-6)
+        with one_thread():
+            head = head_fit.fit(Design.of(pooled, seen), observed, RIDGE, tolerance=1e-6)
         found.append(of_labels(head.scores(pooled)[unseen].numpy(), fits[unseen.numpy()].astype(float)))
     return found
 

@@ -114,7 +114,11 @@ class RunDirectory:
 
     def rows(self, name: str) -> list[Row]:
         """Return the rows of `data/<name>.jsonl`; none when there is no such file."""
-        return list(read_lines(self.path / "data" / f"{name}.jsonl"))
+        return list(self.each_row(name))
+
+    def each_row(self, name: str) -> Iterator[Row]:
+        """Yield the rows of `data/<name>.jsonl`, one in memory at a time."""
+        return read_lines(self.path / "data" / f"{name}.jsonl")
 
     def amendments(self) -> list[Row]:
         """Return what people chose at the pauses of this run, first to last."""

@@ -83,6 +83,7 @@ SMALL = {
     "reward_hh_rlhf": ("{pairs} {model} {new} head --held-out 16", "calibration error"),
     "reward_judges": ("{pandalm} {model} {new}", "one-by-chance"),
     "reward_learning_curve": ("{completions} {model}", "makes a comparison"),
+    "reward_streaming": ("--pairs 300 --width 8 --in-memory 1 --penalties 3", "| 300 | 0.00 |"),
     "sft_hh_rlhf": ("{model} {pairs} --examples 24 --run {new}", "tokens_per_second"),
     "train_vs_trl": (
         "{model} {pairs} --repeats 1 --tokens 8000 --held-out 4 --only trl 'ours, top' 'ours, frozen head'",

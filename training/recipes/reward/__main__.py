@@ -31,6 +31,7 @@ from training.configs import RewardConfig
 from training.core.run_directory import RunDirectory, RunSpec
 from training.recipes.common import adapters, loading
 from training.recipes.common.entry import config_of, run_recipe
+from training.recipes.common.token_table import forget_tables
 from training.recipes.reward import ablations as reward_studies
 from training.recipes.reward import annotator_effects, head_fit, reward_report
 from training.recipes.reward import aspect_heads as reward_aspects
@@ -40,8 +41,8 @@ from training.recipes.reward import finetuning as reward_finetune
 from training.recipes.reward import gold_head as reward_gold
 from training.recipes.reward import pooled_forwards as reward_forwards
 from training.recipes.reward.aspect_heads import Aspect
+from training.recipes.reward.designs.design import Design
 from training.recipes.reward.feature_choice import Pooled
-from training.recipes.reward.head_fit import Design
 from training.recipes.reward.reward_model import RewardModel
 
 
@@ -56,7 +57,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
 
     run.progress("Loading the model", 0, 1)
     trunk, tokenizer = loading.load_policy(spec.parent, trunk_dtype(spec, config))
-    sequences = reward_data.encode(feedback, tokenizer, config)
+    sequences = reward_data.encode(run, feedback, tokenizer, config)
     sets = reward_forwards.feature_sets(trunk.config.num_hidden_layers, config.features)
     every = tuple(dict.fromkeys(feature for features in sets for feature in features))
     started = time.monotonic()
@@ -100,6 +101,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     shares = (design, observed, *study, fitted[0].scores, spec.seed)
     annotator_effects.write_authors(run, judges)
     longer = reward_report.longer_answer(sequences, observed, feedback, training, spec.seed)
+    forget_tables(run)
     run.finish(
         reward_report.report(winner, reason, fitted, longer, feedback, training, sequences)
         | {

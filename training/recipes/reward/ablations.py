@@ -16,8 +16,8 @@ from torch import Tensor
 
 from training.recipes.reward import head_fit
 from training.recipes.reward import reward_accuracy as reward_measures
+from training.recipes.reward.designs.design import Design
 from training.recipes.reward.feedback_likelihood import Observations
-from training.recipes.reward.head_fit import Design
 from training.recipes.reward.reward_accuracy import Judged
 
 SHARES = (1 / 8, 1 / 4, 1 / 2)

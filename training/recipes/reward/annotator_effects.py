@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -27,8 +28,10 @@ from torch import Tensor
 from training.core.run_directory import RunDirectory
 from training.recipes.reward import feedback_likelihood as likelihood
 from training.recipes.reward import head_fit
+from training.recipes.reward.designs.design import Design
+from training.recipes.reward.designs.thread_counts import one_thread
 from training.recipes.reward.feedback_likelihood import TODAY, Observations, Priors
-from training.recipes.reward.head_fit import Design, Head, Problem
+from training.recipes.reward.head_fit import Head, Problem
 
 AUTHORS = "judges.json"
 FEWEST = 20  # annotations of each of at least two annotators; with fewer there is nothing to compare
@@ -171,9 +174,25 @@ def _standard_errors(
 
     Laplace: c' H^-1 c by conjugate gradients, so that a thousand other parameters are free without a matrix of them.
     """
-    problem = Problem(design, observed, ridge, priors)
+    count, start = observed.authors, design.axes.shape[1] + len(head.cuts) - 3 * observed.authors
+    shares = [range(start + k, start + 3 * count, design.at_once) for k in range(design.at_once)]
+    errors = [0.0] * (3 * count)
+    with one_thread():
+        fits = [partial(_errors_at, problem_of=(observed, ridge, priors), head=head, indices=i) for i in shares]
+        for indices, share in zip(shares, design.run_each(fits), strict=True):
+            for index, error in zip(indices, share, strict=True):
+                errors[index - start] = error
+    return [errors[:count], errors[count : 2 * count], errors[2 * count :]]
+
+
+def _errors_at(
+    design: Design, problem_of: tuple[Observations, float, Priors], head: Head, indices: range
+) -> list[float]:
+    """Return the standard errors of the parameters at these `indices` less their annotators' mean; 0 of one that is not
+    free."""
+    problem = Problem(design, *problem_of)
     flat = problem.flat(head)
-    size, count = len(flat), observed.authors
+    size, count = len(flat), problem.observed.authors
     low = torch.tensor([-np.inf if b[0] is None else b[0] for b in problem.bounds])
     high = torch.tensor([np.inf if b[1] is None else b[1] for b in problem.bounds])
     is_free = (high > low) & ((flat > low + 1e-9) & (flat < high - 1e-9))
@@ -189,15 +208,14 @@ def _standard_errors(
 
     operator = LinearOperator((size, size), matvec=curve, dtype=np.float64)
     errors = []
-    with head_fit.one_thread():
-        for index in range(size - 3 * count, size):
-            if not is_free[index]:
-                errors.append(0.0)
-                continue
-            block = size - 3 * count + (index - size + 3 * count) // count * count
-            contrast = np.zeros(size)
-            contrast[block : block + count] = -1 / count
-            contrast[index] += 1.0
-            solution, _ = cg(operator, contrast, rtol=1e-3, maxiter=200)
-            errors.append(float(np.sqrt(max(contrast @ solution, 0.0))))
-    return [errors[:count], errors[count : 2 * count], errors[2 * count :]]
+    for index in indices:
+        if not is_free[index]:
+            errors.append(0.0)
+            continue
+        block = size - 3 * count + (index - size + 3 * count) // count * count
+        contrast = np.zeros(size)
+        contrast[block : block + count] = -1 / count
+        contrast[index] += 1.0
+        solution, _ = cg(operator, contrast, rtol=1e-3, maxiter=200)
+        errors.append(float(np.sqrt(max(contrast @ solution, 0.0))))
+    return errors

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from training.recipes.reward import evidence as reward_evidence
 from training.recipes.reward import head_fit
+from training.recipes.reward.designs.design import Design
 from training.recipes.reward.feedback_likelihood import Observations
-from training.recipes.reward.head_fit import Design
 from training.recipes.reward.reward_accuracy import Estimate, bootstrap, spearman
 
 ENOUGH = 40  # annotations unlike the commonest one; half of what a whole reward model needs

@@ -17,8 +17,8 @@ from torch.autograd.functional import hessian, jacobian
 
 from common.distributions import student95
 from training.recipes.reward import feedback_likelihood as likelihood
+from training.recipes.reward.designs.thread_counts import one_thread
 from training.recipes.reward.feedback_likelihood import Observations
-from training.recipes.reward.head_fit import one_thread
 from training.recipes.reward.reward_accuracy import Estimate
 
 

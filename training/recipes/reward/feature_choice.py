@@ -15,9 +15,11 @@ from training.recipes.common import features as text_features
 from training.recipes.reward import evidence as reward_evidence
 from training.recipes.reward import head_fit
 from training.recipes.reward import reward_accuracy as reward_measures
+from training.recipes.reward.designs.design import Design
+from training.recipes.reward.designs.stored_features import Features, StoredFeatures, read_few
 from training.recipes.reward.feedback_likelihood import Observations, Priors
 from training.recipes.reward.feedback_rows import Feedback
-from training.recipes.reward.head_fit import Candidate, Design
+from training.recipes.reward.head_fit import Candidate
 from training.recipes.reward.reward_accuracy import Judged
 
 FOLDS = 5
@@ -27,12 +29,14 @@ FOLDS = 5
 class Pooled:
     """The pooled features of every completion, (N, F), and which columns are which."""
 
-    values: Tensor
+    values: StoredFeatures
     features: tuple[text_features.Feature, ...]
     width: int
 
-    def of(self, features: tuple[text_features.Feature, ...]) -> Tensor:
-        return self.values[:, head_fit.columns(features, self.features, self.width)]
+    def of(self, features: tuple[text_features.Feature, ...]) -> Features:
+        """Return the columns of these features, in memory where they are few."""
+        starts = [self.features.index(feature) * self.width for feature in features]
+        return read_few(self.values.of(slice(start, start + self.width) for start in starts))
 
 
 def training_folds(prompts: Tensor, training: Tensor, seed: int) -> Tensor:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +16,13 @@ from annotate.data.datasets import preferences
 from training.configs import RewardConfig
 from training.core.run_directory import RecipeFailure, Row, RunDirectory
 from training.recipes.common import loading
+from training.recipes.common.token_table import (
+    NumberLists,
+    hash_of_data,
+    hash_of_tokenizer,
+    number_table,
+    token_dtype,
+)
 from training.recipes.reward import feedback_likelihood as likelihood
 from training.recipes.reward.feedback_likelihood import Observations
 
@@ -21,8 +31,9 @@ AGAIN = "Freeze the dataset again."
 
 @dataclass(frozen=True)
 class Feedback:
-    completions: list[Row]  # those that were judged
+    completions: list[int]  # the ids of those that were judged
     prompts: Tensor  # (N,) the prompt of each
+    marked: Tensor  # (N,) True where the data say that a completion is held out
     observed: Observations
     aspects: dict[str, Observations]  # by name: every aspect is judged like stars
     informativeness: preferences.Informativeness
@@ -30,13 +41,54 @@ class Feedback:
     feedback_count: int
 
 
+class Prompts(Mapping[int, list[int]]):
+    """Read each prompt's token ids from where the first of its completions has them."""
+
+    def __init__(self, stored: NumberLists, prompt_of: list[int]) -> None:
+        self._stored, self._row_of = stored, dict[int, int]()
+        for row, prompt in enumerate(prompt_of):
+            self._row_of.setdefault(prompt, row)
+
+    def __getitem__(self, prompt: int) -> list[int]:
+        ids: list[int] = self._stored[self._row_of[prompt]]
+        return ids
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._row_of)
+
+    def __len__(self) -> int:
+        return len(self._row_of)
+
+    @property
+    def lengths(self) -> Mapping[int, int]:
+        lengths = self._stored.lengths
+        return {prompt: int(lengths[row]) for prompt, row in self._row_of.items()}
+
+
 @dataclass(frozen=True)
 class Sequences:
-    """Token ids of every completion (N of them) and of its prompt, and the prompt's number."""
+    """Token ids of every completion (N of them) and of its prompt, and the prompt's number.
 
-    prompts: dict[int, list[int]]
-    completions: list[list[int]]
+    Both may be read from files; lengths are in memory.
+    """
+
+    prompts: Mapping[int, list[int]]
+    completions: Sequence[list[int]]
     prompt_of: list[int]
+
+    @cached_property
+    def prompt_lengths(self) -> Mapping[int, int]:
+        prompts = self.prompts
+        return prompts.lengths if isinstance(prompts, Prompts) else {p: len(ids) for p, ids in prompts.items()}
+
+    @cached_property
+    def lengths(self) -> Sequence[int]:
+        """Return the length of each completion."""
+        stored = self.completions
+        return stored.lengths.tolist() if isinstance(stored, NumberLists) else [len(ids) for ids in stored]
+
+    def __len__(self) -> int:
+        return len(self.completions)
 
     def by_prompt(self, rows: list[int] | None = None) -> dict[int, list[int]]:
         grouped: dict[int, list[int]] = {}
@@ -47,7 +99,7 @@ class Sequences:
     def tokens(self, rows: list[int]) -> int:
         """Return how many tokens these rows forward: each prompt once for all its completions."""
         prompts = {self.prompt_of[row] for row in rows}
-        return sum(len(self.prompts[p]) for p in prompts) + sum(len(self.completions[row]) for row in rows)
+        return sum(self.prompt_lengths[p] for p in prompts) + sum(self.lengths[row] for row in rows)
 
     def some(self, count: int) -> list[list[int]]:
         """Return the first answers of so many prompts, each after its prompt."""
@@ -75,30 +127,35 @@ class Sequences:
 
 def read_feedback(run: RunDirectory) -> Feedback:
     """Return the judged completions. Raises RecipeFailure when rows are wrong or tell too little."""
-    rating_rows = run.rows("ratings")
     try:
-        comparisons = preferences.comparisons_from(run.rows("comparisons"))
-        ratings = [r for r in preferences.ratings_from(rating_rows) if r.says_something]
-        aspects = aspects_from(rating_rows)
+        comparisons = preferences.comparisons_from(run.each_row("comparisons"))
+        ratings = [r for r in preferences.ratings_from(run.each_row("ratings")) if r.says_something]
+        aspects = aspects_from(run.each_row("ratings"))
     except (ValueError, KeyError) as error:
         raise RecipeFailure("bad_data", f"The annotations cannot be read: {error}", AGAIN) from error
     completion_ids = {c for x in comparisons for c in (x.completion_a, x.completion_b)} | {
         r.completion for r in ratings
     }
     completion_ids |= {r.completion for ratings_of_aspect in aspects.values() for r in ratings_of_aspect}
-    rows = [row for row in run.rows("completions") if row["id"] in completion_ids]
-    if missing := completion_ids - {row["id"] for row in rows}:
+    ids, prompts, marked = array("q"), array("q"), array("b")  # texts are read when they are encoded
+    for row in run.each_row("completions"):
+        if row["id"] in completion_ids:
+            ids.append(row["id"])
+            prompts.append(row["prompt_id"])
+            marked.append(bool(row.get("held_out")))
+    if missing := completion_ids.difference(ids):
         text = f"{len(missing)} annotated completions are not in the dataset, for example {min(missing)}."
         raise RecipeFailure("bad_data", text, AGAIN)
-    index_of = {row["id"]: i for i, row in enumerate(rows)}
-    informativeness = preferences.informativeness(comparisons, ratings, {row["id"]: row["prompt_id"] for row in rows})
+    index_of = {completion: i for i, completion in enumerate(ids)}
+    informativeness = preferences.informativeness(comparisons, ratings, dict(zip(ids, prompts, strict=True)))
     if not informativeness.enough:
         raise RecipeFailure(
             "too_few_judgements", f"{informativeness.sentence} {informativeness.lack}", informativeness.remedy
         )
     return Feedback(
-        rows,
-        torch.tensor([row["prompt_id"] for row in rows]),
+        list(ids),
+        torch.tensor(prompts.tolist()),
+        torch.tensor(marked.tolist(), dtype=torch.bool),
         likelihood.observe(comparisons, ratings, index_of),
         {
             name: likelihood.observe([], ratings_of_aspect, index_of)
@@ -109,7 +166,7 @@ def read_feedback(run: RunDirectory) -> Feedback:
     )
 
 
-def aspects_from(rows: list[Row]) -> dict[str, list[preferences.Rating]]:
+def aspects_from(rows: Iterable[Row]) -> dict[str, list[preferences.Rating]]:
     """Return the annotations of each aspect as ratings with so many stars. Raises ValueError naming the row and what is
     wrong.
 
@@ -130,9 +187,8 @@ def aspects_from(rows: list[Row]) -> dict[str, list[preferences.Rating]]:
 def split(feedback: Feedback, held_out: float, seed: int) -> Tensor:
     """Return (N,) True where a completion trains. Data that bring a split of their own mark completions as
     `held_out`."""
-    marked = torch.tensor([bool(row.get("held_out")) for row in feedback.completions])
-    if marked.any():
-        return ~torch.isin(feedback.prompts, feedback.prompts[marked])
+    if feedback.marked.any():
+        return ~torch.isin(feedback.prompts, feedback.prompts[feedback.marked])
     return training_rows(feedback.prompts, held_out, seed)
 
 
@@ -144,18 +200,36 @@ def training_rows(prompts: Tensor, held_out: float, seed: int) -> Tensor:
     return ~torch.isin(prompts, kept_back)
 
 
-def encode(feedback: Feedback, tokenizer: Any, config: RewardConfig) -> Sequences:
-    prompts: dict[int, list[int]] = {}
-    for row in feedback.completions:
-        if row["prompt_id"] not in prompts:
-            prompts[row["prompt_id"]] = loading.encode_prompt(tokenizer, row["prompt"], config.max_prompt_tokens)
-    completions = [
-        loading.encode_completion(tokenizer, row["text"], config.max_completion_tokens) for row in feedback.completions
-    ]
-    return Sequences(prompts, completions, feedback.prompts.tolist())
+def encode(run: RunDirectory, feedback: Feedback, tokenizer: Any, config: RewardConfig) -> Sequences:
+    """Return the token ids of the judged completions and their prompts, from a table that is written once."""
+    most = config.max_prompt_tokens, config.max_completion_tokens
+    depends_on = [hash_of_data(run, "completions", "comparisons", "ratings"), hash_of_tokenizer(tokenizer), most]
+    dtype = token_dtype(tokenizer)
+    table = number_table(
+        run, "completions", depends_on, {"prompt": dtype, "completion": dtype},
+        lambda: _encoded(run, set(feedback.completions), tokenizer, *most),
+    )  # fmt: skip
+    prompt_of = feedback.prompts.tolist()
+    return Sequences(Prompts(table["prompt"], prompt_of), table["completion"], prompt_of)
+
+
+def _encoded(
+    run: RunDirectory, judged: set[int], tokenizer: Any, most_of_prompt: int, most_of_completion: int
+) -> Iterator[dict[str, list[int]]]:
+    """Yield the token ids of each judged completion; those of its prompt only with the first."""
+    encoded_prompts: set[int] = set()
+    for row in run.each_row("completions"):
+        if row["id"] not in judged:
+            continue
+        is_new = row["prompt_id"] not in encoded_prompts
+        encoded_prompts.add(row["prompt_id"])
+        yield {
+            "prompt": loading.encode_prompt(tokenizer, row["prompt"], most_of_prompt) if is_new else [],
+            "completion": loading.encode_completion(tokenizer, row["text"], most_of_completion),
+        }
 
 
 def without_empty(observed: Observations, sequences: Sequences) -> Observations:
     """Return the annotations without empty answers, which have no tokens to pool; the score of these is the lowest of
     all."""
-    return observed.among(torch.tensor([len(c) > 0 for c in sequences.completions]))
+    return observed.among(torch.tensor(sequences.lengths) > 0)

@@ -25,10 +25,11 @@ from training.recipes.common.fp32_master_weights import Masters, trained_paramet
 from training.recipes.common.steps import Pace, clip_gradients, peak_memory_gb, set_learning_rate
 from training.recipes.reward import feedback_likelihood as likelihood
 from training.recipes.reward import pooled_parts
+from training.recipes.reward.designs.stored_features import Features, read_few
 from training.recipes.reward.feedback_likelihood import Observations, Priors
 from training.recipes.reward.feedback_rows import Sequences
 from training.recipes.reward.head_fit import Candidate, Head
-from training.recipes.reward.pooled_forwards import pooled_batch, tokens_at_once
+from training.recipes.reward.pooled_forwards import pooled_batch, store_features, tokens_at_once
 from training.rl.lora import adapter_parameters, add_adapters
 
 STATE = "finetune.pt"
@@ -37,7 +38,7 @@ STATE = "finetune.pt"
 @dataclass(frozen=True)
 class Tuned:
     head: Head
-    pooled: Tensor  # (N, F) of every completion, by the finetuned trunk as it was saved
+    pooled: Features  # (N, F) of every completion, by the finetuned trunk as it was saved
     seconds: float
     facts: Row  # the saved trunk's fidelity
 
@@ -62,7 +63,7 @@ def finetune(
     )
     mean, std = start.mean.float().to(trunk.device), start.std.float().to(trunk.device)
     low, high = torch.tensor(likelihood.initial_cuts(observed, priors)[1]).T
-    annotations, total = observed.among(training), len(sequences.completions)
+    annotations, total = observed.among(training), len(sequences)
     at_once = tokens_at_once(trunk.device, trains=True)
 
     def scores_of(rows: list[int]) -> Tensor:
@@ -111,10 +112,9 @@ def finetune(
     texts = sequences.some(children.SEQUENCES)
     weights = {} if config.adapters == "lora" else {name: masters.masters[name] for name in trained}
     saved = children.save_child(spec.parent, trunk, tokenizer, folder, texts, weights)
-    pooled = torch.zeros(total, len(weight))
-    with torch.no_grad():
-        for rows in sequences.batches(config.batch_size, tokens_at_once(saved.model.device, trains=False)):
-            pooled[rows] = pooled_batch(saved.model, sequences, rows, best.features, pad).cpu()
+    pooled = read_few(
+        store_features(folder.parent / "pooled", saved.model, sequences, best.features, config.batch_size, pad)
+    )
     head = Head(weight.detach().double().cpu(), cuts.detach().double().cpu(), start.mean, start.std)
     return Tuned(head, pooled, time.monotonic() - started, saved.facts())
 

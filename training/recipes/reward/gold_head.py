@@ -23,8 +23,10 @@ from torch import Tensor
 from training.recipes.reward import evidence as reward_evidence
 from training.recipes.reward import head_fit
 from training.recipes.reward import reward_accuracy as reward_measures
+from training.recipes.reward.designs.design import Design
+from training.recipes.reward.designs.stored_features import Features
 from training.recipes.reward.feedback_likelihood import Observations, Priors
-from training.recipes.reward.head_fit import Design, Head
+from training.recipes.reward.head_fit import Head
 from training.recipes.reward.reward_accuracy import Estimate, Judged
 from training.recipes.reward.reward_model import RewardModel
 
@@ -46,7 +48,7 @@ class GoldProxy:
 
 
 def learn(
-    pooled: Tensor, scores: Tensor, observed: Observations, prompts: Tensor, training: Tensor, ridge: float,
+    pooled: Features, scores: Tensor, observed: Observations, prompts: Tensor, training: Tensor, ridge: float,
     priors: Priors, seed: int,
 ) -> GoldProxy:  # fmt: skip
     """Fit the second head to the annotations outside `training` (N,), with the penalty that suits the first.
@@ -70,7 +72,7 @@ def learn(
     return GoldProxy(count, on, "", head, figures, evidence, correlation)
 
 
-def keep(model: RewardModel, proxy: GoldProxy, pooled: Tensor, training: Tensor) -> None:
+def keep(model: RewardModel, proxy: GoldProxy, pooled: Features, training: Tensor) -> None:
     """Put the second head into the reward model, on its standardised features; its scores average 0 in training."""
     if proxy.head is None:
         return

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
 from scipy.optimize import minimize
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from training.recipes.common.features import Feature
 from training.recipes.reward import feedback_likelihood as likelihood
+from training.recipes.reward.designs.design import Design
+from training.recipes.reward.designs.stored_features import Features, StoredFeatures
+from training.recipes.reward.designs.thread_counts import one_thread
 from training.recipes.reward.feedback_likelihood import TODAY, Observations, Priors
 
 # Penalty per feature, strongest first. At 1 the prior standard deviation of a score is 1, at 100 it is 0.1.
@@ -33,7 +35,11 @@ class Head:
     mean: Tensor  # (F,)
     std: Tensor  # (F,)
 
-    def scores(self, pooled: Tensor) -> Tensor:
+    def scores(self, pooled: Features) -> Tensor:
+        """Return (N,) of pooled features (N, F)."""
+        if isinstance(pooled, StoredFeatures):
+            weight = self.weight / self.std
+            return pooled.times(weight[:, None])[:, 0] - self.mean @ weight
         return ((pooled.double() - self.mean) / self.std) @ self.weight
 
 
@@ -48,45 +54,6 @@ class Candidate:
     losses: Tensor = field(repr=False)  # (P,) of each prompt, summed: what two candidates are compared on
 
 
-def columns(features: tuple[Feature, ...], every: tuple[Feature, ...], width: int) -> Tensor:
-    """Return the columns that `features` hold among the pooled columns of `every`, each `width` wide."""
-    return torch.cat([torch.arange(width) + every.index(f) * width for f in features])
-
-
-@dataclass(frozen=True)
-class Design:
-    """Standardised features rotated to the principal axes of the training rows: z = standardise(x) @ axes.
-
-    The L2 penalty is the same in rotated coordinates, and there a diagonal scaling all but whitens the problem:
-    L-BFGS needs some fifteen steps where it needed a hundred.
-    """
-
-    z: Tensor  # (N, R) every completion
-    axes: Tensor  # (F, R)
-    spread: Tensor  # (R,) sum of squares of the training rows along each axis
-    mean: Tensor  # (F,)
-    std: Tensor  # (F,)
-
-    @classmethod
-    def of(cls, pooled: Tensor, rows: Tensor) -> Design:
-        """Return the design; `rows` index the completions that standardise and rotate."""
-        mean, std = pooled[rows].double().mean(0), pooled[rows].double().std(0).clamp(min=1e-6)
-        x = (pooled.double() - mean) / std
-        training = x[rows]
-        if training.shape[0] < training.shape[1]:
-            spread, left = torch.linalg.eigh(training @ training.T)
-            is_kept = spread > 1e-9 * spread[-1]
-            spread = spread[is_kept]
-            axes = training.T @ (left[:, is_kept] / spread.sqrt())
-        else:
-            spread, axes = torch.linalg.eigh(training.T @ training)
-        return cls(x @ axes, axes, spread.clamp(min=0), mean, std)
-
-    def scores(self, head: Head) -> Tensor:
-        """Return (N,) by a head that was fitted on this design."""
-        return self.z @ (self.axes.T @ head.weight)
-
-
 class Problem:
     """The penalised joint likelihood of `observed` as a function of one flat vector: weights along scaled axes, cuts.
 
@@ -99,21 +66,20 @@ class Problem:
         self.design, self.observed, self.priors = design, observed, priors
         self.penalty = ridge * design.axes.shape[0]
         # Each annotation bends the likelihood by about 1/5; spread over the rows this is the Hessian, near enough.
-        bend = 0.2 * max(len(observed), 1) / max(len(design.z), 1)
+        bend = 0.2 * max(len(observed), 1) / max(len(design), 1)
         self.kept_columns = torch.nonzero(bend * design.spread >= faint * self.penalty)[:, 0]
         self.scale = (bend * design.spread[self.kept_columns] + self.penalty).rsqrt()
         self.rank = len(self.kept_columns)
         ends = (observed.completions, observed.rejected, observed.tie_b)
         self.rows = torch.unique(torch.cat(ends))  # nobody judged the others
-        self.z = design.z[self.rows][:, self.kept_columns] * self.scale
+        self.scores = design.scorer(self.rows, self.kept_columns, self.scale)
         cuts, bounds = likelihood.initial_cuts(observed, priors)
         self.start = torch.cat([torch.zeros(self.rank).double(), cuts])
         self.bounds = [(None, None)] * self.rank + bounds
 
     def loss(self, flat: Tensor) -> Tensor:
         along, cuts = flat[: self.rank], flat[self.rank :]
-        scores = torch.zeros(len(self.design.z), dtype=torch.float64).index_put((self.rows,), self.z @ along)
-        nll = likelihood.joint_nll(scores, self.observed, likelihood.split_cuts(cuts, self.observed))
+        nll = likelihood.joint_nll(self.scores(along), self.observed, likelihood.split_cuts(cuts, self.observed))
         prior = likelihood.prior(cuts, self.observed, self.priors)
         return nll + prior + 0.5 * self.penalty * (self.scale * along).square().sum()
 
@@ -149,19 +115,6 @@ def fit(
             options={"maxiter": 500, "ftol": tolerance, "gtol": 1e-5, "maxcor": 20},
         )  # fmt: skip
     return problem.head(torch.from_numpy(result.x))
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Run on one thread: thousands of products are too small to share, and threads that wait for each other cost
-    tenfold."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(limits=1):
-            yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def folds_by_prompt(prompts: Tensor, count: int, seed: int) -> Tensor:
@@ -232,16 +185,20 @@ def held_out_loss(
 ) -> tuple[HeldOutLoss, list[Head]]:
     """Return the loss of a penalty, and the heads of the folds: with the next weaker penalty they are where to
     start."""
-    losses, completions, heads, right, pairs = [], [], [], 0.0, 0
-    for part, start in zip(parts, starts or [None] * len(parts), strict=True):
-        head = fit(design, part.training, ridge, priors=priors, tolerance=1e-6, faint=FAINT, start=start)
-        scores = design.scores(head)
+    losses, completions, right, pairs = [], [], 0.0, 0
+    fits = [
+        partial(
+            fit, observed=part.training, ridge=ridge, priors=priors, tolerance=1e-6, faint=FAINT, start=start
+        )
+        for part, start in zip(parts, starts or [None] * len(parts), strict=True)
+    ]  # fmt: skip
+    heads = design.run_each(fits)
+    for part, scores, head in zip(parts, scores_of(design, heads), heads, strict=True):
         cuts = likelihood.split_cuts(head.cuts, part.held_out)
         losses.append(-likelihood.log_likelihoods(scores, part.held_out, cuts))
         completions.append(part.held_out.completions)
         margin = scores[part.held_out.chosen] - scores[part.held_out.rejected]
         right, pairs = right + (margin > 0).double().sum().item(), pairs + len(margin)
-        heads.append(head)
     return HeldOutLoss(torch.cat(losses), torch.cat(completions), right, pairs), heads
 
 
@@ -265,9 +222,21 @@ def best_ridge(design: Design, observed: Observations, folds: Tensor) -> float:
 
 def out_of_fold(design: Design, observed: Observations, folds: Tensor, ridge: float, priors: Priors = TODAY) -> Tensor:
     """Return (N,) each completion scored by a head that saw none of its prompt's annotations; 0 where `folds` is -1."""
-    scores = torch.zeros(len(design.z), dtype=torch.float64)
+    scores = torch.zeros(len(design), dtype=torch.float64)
     with one_thread():
-        for k, part in enumerate(folds_of(observed, folds)):
-            head = fit(design, part.training, ridge, priors=priors, tolerance=1e-6, faint=FAINT)
-            scores[folds == k] = design.scores(head)[folds == k]
+        fits = [
+            partial(fit, observed=part.training, ridge=ridge, priors=priors, tolerance=1e-6, faint=FAINT)
+            for part in folds_of(observed, folds)
+        ]
+        for k, held_out_scores in enumerate(scores_of(design, design.run_each(fits))):
+            scores[folds == k] = held_out_scores[folds == k]
     return scores
+
+
+def scores_of(design: Design, heads: Sequence[Head]) -> list[Tensor]:
+    """Return (N,) by each of the heads."""
+    return design.run_each([partial(_scores, head=head) for head in heads])
+
+
+def _scores(design: Design, head: Head) -> Tensor:
+    return design.scores(head)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from training.core.run_directory import RecipeFailure, RunDirectory
 from training.recipes.common import features as text_features
 from training.recipes.common.steps import Pace, peak_memory_gb
 from training.recipes.reward import pooled_parts
+from training.recipes.reward.designs.stored_features import StoredFeatures
 from training.recipes.reward.feedback_rows import Sequences
 
 CHECKPOINT_EVERY = 8  # batches
@@ -65,36 +67,67 @@ def pooled_features(
     features: tuple[text_features.Feature, ...],
     size: int,
     pad: int,
-) -> tuple[Tensor, int]:
-    """Return ((N, F) float32, number of batches). Batches are fixed by the data, so a resume repeats every bit."""
+) -> tuple[StoredFeatures, int]:
+    """Return ((N, F) float32, number of batches). Batches are fixed by the data, so a resume repeats every bit.
+
+    Rows are written to checkpoints as they come, and read from there: few are in memory at a time.
+    """
     batches = sequences.batches(size, tokens_at_once(trunk.device, trains=False))
-    pooled = torch.zeros(len(sequences.completions), len(features) * trunk.config.hidden_size)
-    done = saved = 0
+    done, unsaved = 0, list[Tensor]()
     if latest := run.latest_checkpoint():
-        done, saved = pooled_parts.load_features(latest, batches, pooled)
+        done, rest = pooled_parts.progress_of(latest, batches)
+        unsaved = [rest] if rest is not None else []
         run.truncate_logs(int(latest.name.removeprefix("step-")))
     else:
         run.truncate_logs(-1)
     run.progress("Reading the answers", done, len(batches))
     work = np.array([sequences.tokens(rows) for rows in batches])
     started, pace = time.monotonic(), Pace()
-    unsaved = [row for rows in batches[saved:done] for row in rows]
     for step, rows in enumerate(batches[done:], start=done + 1):
         with torch.inference_mode():
-            pooled[rows] = pooled_batch(trunk, sequences, rows, features, pad).cpu()
-        unsaved += rows
+            unsaved.append(finite(pooled_batch(trunk, sequences, rows, features, pad).cpu()))
         run.log_metrics(
             step, tokens_per_second=pace.tokens_per_second(int(work[step - 1])),
             peak_memory_gb=peak_memory_gb(trunk.device),
         )  # fmt: skip
         took = (time.monotonic() - started) / work[done:step].sum()
         run.progress("Reading the answers", step, len(batches), eta_seconds=float(took * work[step:].sum()))
-        if step % max(CHECKPOINT_EVERY, len(batches) // MOST_CHECKPOINTS) == 0 or step == len(batches):
-            pooled_parts.save_part(pooled[unsaved], step, run.begin_checkpoint(step), run.latest_checkpoint())
+        if is_saved(step, len(batches)):
+            pooled_parts.save_part(torch.cat(unsaved), step, run.begin_checkpoint(step), run.latest_checkpoint())
             run.commit_checkpoint(step, keep=1)
             unsaved = []
-    if not torch.isfinite(pooled).all():
-        raise RecipeFailure(
-            "parent_not_finite", "The parent model computes values that are not finite.", "Choose another parent."
-        )
-    return pooled, len(batches)
+    latest = run.latest_checkpoint()
+    assert latest is not None
+    width = len(features) * trunk.config.hidden_size
+    return pooled_parts.open_features(latest, batches, len(sequences), width), len(batches)
+
+
+def is_saved(step: int, batches: int) -> bool:
+    """Tell whether the rows since the last time are written after this batch: of many batches after some hundredth."""
+    return step % max(CHECKPOINT_EVERY, batches // MOST_CHECKPOINTS) == 0 or step == batches
+
+
+def finite(pooled: Tensor) -> Tensor:
+    """Return the pooled features. Raises RecipeFailure where one is no number."""
+    if torch.isfinite(pooled).all():
+        return pooled
+    raise RecipeFailure(
+        "parent_not_finite", "The parent model computes values that are not finite.", "Choose another parent."
+    )
+
+
+def store_features(
+    folder: Path, model: Any, sequences: Sequences, features: tuple[text_features.Feature, ...], size: int, pad: int
+) -> StoredFeatures:
+    """Forward every completion through `model` and return its features, written into a new `folder`."""
+    batches = sequences.batches(size, tokens_at_once(model.device, trains=False))
+    folder.mkdir(parents=True)
+    unsaved: list[Tensor] = []
+    for step, rows in enumerate(batches, start=1):
+        with torch.no_grad():
+            unsaved.append(pooled_batch(model, sequences, rows, features, pad).cpu())
+        if is_saved(step, len(batches)):
+            pooled_parts.save_part(torch.cat(unsaved), step, folder, None)
+            unsaved = []
+    width = len(features) * model.config.hidden_size
+    return pooled_parts.open_features(folder, batches, len(sequences), width)

@@ -16,6 +16,8 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from training.recipes.reward.designs.stored_features import StoredFeatures, open_part
+
 WHOLE = "pooled.safetensors"  # all rows (N, F) in one file, as checkpoints were written before
 
 
@@ -31,18 +33,27 @@ def link_features(previous: Path, folder: Path) -> None:
     _link([*_parts(previous), *previous.glob(WHOLE)], folder)
 
 
-def load_features(checkpoint: Path, batches: list[list[int]], pooled: Tensor) -> tuple[int, int]:
-    """Read a checkpoint's rows into `pooled` (N, F), a file at a time; return how many batches they are, and how many
-    of them are saved in parts."""
+def open_features(checkpoint: Path, batches: list[list[int]], count: int, width: int) -> StoredFeatures:
+    """Return the features that a checkpoint of these batches holds, `count` completions with `width` numbers."""
     if (checkpoint / WHOLE).exists():
-        pooled.copy_(load_file(checkpoint / WHOLE)["pooled"])
-        return min(int(checkpoint.name.removeprefix("step-")), len(batches)), 0
-    done = 0
-    for part in _parts(checkpoint):
-        rows = [row for batch in batches[done : _end(part)] for row in batch]
-        pooled[rows] = load_file(part)["pooled"]
-        done = _end(part)
-    return done, done
+        opened = [open_part(checkpoint / WHOLE, range(count))]
+    else:
+        ends = [0, *map(_end, _parts(checkpoint))]
+        opened = [
+            open_part(part, (row for batch in batches[begin:end] for row in batch))
+            for part, begin, end in zip(_parts(checkpoint), ends[:-1], ends[1:], strict=True)
+        ]
+    return StoredFeatures(tuple(opened), count, (slice(0, width),))
+
+
+def progress_of(checkpoint: Path, batches: list[list[int]]) -> tuple[int, Tensor | None]:
+    """Return how many batches a checkpoint holds, and their rows, in the batches' order, where they are not in parts
+    yet."""
+    if not (checkpoint / WHOLE).exists():
+        return max(map(_end, _parts(checkpoint)), default=0), None
+    done = min(int(checkpoint.name.removeprefix("step-")), len(batches))
+    rows = [row for batch in batches[:done] for row in batch]
+    return done, load_file(checkpoint / WHOLE)["pooled"][rows]
 
 
 def _parts(checkpoint: Path) -> list[Path]:

@@ -93,19 +93,22 @@ def bootstrap(
         return None
     order = np.argsort(prompts, kind="stable")
     _, starts = np.unique(prompts[order], return_index=True)
-    clusters = np.split(order, starts[1:])
+    count, sizes = len(starts), np.diff(starts, append=len(rows))
     rng = np.random.default_rng(seed)
     draws = [
-        statistic(np.concatenate([clusters[i] for i in rng.integers(len(clusters), size=len(clusters))]))
-        for _ in range(resamples)
-    ]
+        statistic(order[_places(starts, sizes, rng.integers(count, size=count))]) for _ in range(resamples)
+    ]  # fmt: skip
     low, high = np.nanpercentile(draws, [2.5, 97.5])
     if low == high and floor is not None:
-        low, high = (
-            floor + (1 - floor) * p
-            for p in wilson((value - floor) / (1 - floor) * len(clusters), len(clusters), ROUNDED_Z95)
-        )
-    return Estimate(value, float(low), float(high), len(rows), len(clusters))
+        low, high = (floor + (1 - floor) * p for p in wilson((value - floor) / (1 - floor) * count, count, ROUNDED_Z95))
+    return Estimate(value, float(low), float(high), len(rows), count)
+
+
+def _places(starts: Index, sizes: Index, drawn: Index) -> Index:
+    """Return the places of the drawn clusters' rows, one cluster after another."""
+    lengths = sizes[drawn]
+    begins = np.cumsum(lengths) - lengths
+    return np.repeat(starts[drawn] - begins, lengths) + np.arange(lengths.sum())
 
 
 Statistic = Callable[[Array, Index], float]  # of scores (N,) and rows of the annotations

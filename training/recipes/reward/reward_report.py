@@ -15,6 +15,7 @@ from training.recipes.common.features import Feature
 from training.recipes.reward import evidence as reward_evidence
 from training.recipes.reward import feedback_likelihood as likelihood
 from training.recipes.reward import reward_accuracy as reward_measures
+from training.recipes.reward.designs.stored_features import Features
 from training.recipes.reward.feedback_likelihood import Observations
 from training.recipes.reward.feedback_rows import Feedback, Sequences
 from training.recipes.reward.head_fit import Head
@@ -35,7 +36,7 @@ class Fitted:
     """A reward model with its held-out figures; `evidence` is the slope of all held-out annotations together."""
 
     model: RewardModel
-    pooled: Tensor  # (N, F), what its head reads
+    pooled: Features  # (N, F), what its head reads
     scores: Tensor  # (N,)
     figures: dict[str, Estimate | None]
     evidence: Estimate | None
@@ -44,7 +45,7 @@ class Fitted:
 
 
 def assess(
-    method: str, head: Head, pooled: Tensor, features: tuple[Feature, ...], observed: Observations,
+    method: str, head: Head, pooled: Features, features: tuple[Feature, ...], observed: Observations,
     feedback: Feedback, training: Tensor, spec: RunSpec, config: RewardConfig, seconds: float,
 ) -> Fitted:  # fmt: skip
     """Return the reward model of a fit, its scores shifted to average 0 over the training completions, and its
@@ -86,7 +87,7 @@ def longer_answer(
     sequences: Sequences, observed: Observations, feedback: Feedback, training: Tensor, seed: int
 ) -> dict[str, Estimate | None]:
     """Return the figures of always preferring the longer answer."""
-    lengths = torch.tensor([len(c) for c in sequences.completions], dtype=torch.float64)
+    lengths = torch.tensor(sequences.lengths, dtype=torch.float64)
     return measure(lengths, observed, feedback, training, seed)
 
 
@@ -170,7 +171,7 @@ def report(
             "sentence": informativeness.sentence,
         },
         "completions": {"training": int(training.sum()), "held_out": int((~training).sum())},
-        "empty_completions": sum(not c for c in sequences.completions),
+        "empty_completions": sum(not length for length in sequences.lengths),
         "held_out": held_out_rows(winner.figures, winner.evidence),
         "longer": reward_measures.as_rows(longer),
         "methods": {f.model.method: reward_measures.as_rows(f.figures) for f in fitted},

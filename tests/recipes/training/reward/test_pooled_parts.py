@@ -32,7 +32,7 @@ def features(_trunk, _sequences, rows: list[int], *_: object) -> torch.Tensor:
 
 def read(run: RunDirectory) -> torch.Tensor:
     values, _ = pooled_forwards.pooled_features(run, TRUNK, SEQUENCES, ((1, "mean"),), size=1, pad=0)
-    return values
+    return values.whole()
 
 
 def files(run: RunDirectory) -> list[Path]:

@@ -29,6 +29,7 @@ from training.recipes.reward import finetuning as reward_finetune
 from training.recipes.reward import head_fit, reward_report
 from training.recipes.reward import pooled_forwards as reward_forwards
 from training.recipes.reward import reward_accuracy as reward_measures
+from training.recipes.reward.designs.design import Design
 from training.recipes.reward.reward_accuracy import Estimate
 from training.recipes.reward.reward_model import RewardModel
 
@@ -90,7 +91,7 @@ def two_answers(wins: int, losses: int, ties: int = 0) -> list[Comparison]:
 def fitted(comparisons, ratings=(), answers: int = 2):
     """(scores, cuts) of a head that can give each answer any score."""
     observed = likelihood.observe(comparisons, list(ratings), {i: i for i in range(answers)})
-    head = head_fit.fit(head_fit.Design.of(torch.eye(answers), torch.arange(answers)), observed, ridge=1e-7)
+    head = head_fit.fit(Design.of(torch.eye(answers), torch.arange(answers)), observed, ridge=1e-7)
     return head.scores(torch.eye(answers)), likelihood.split_cuts(head.cuts, observed)
 
 
@@ -471,7 +472,7 @@ def test_a_finetuned_trunk_is_saved_as_it_was_trained_and_measured_as_it_was_sav
     """At a rate at which a merge into bfloat16 loses most of the update."""
     monkeypatch.setenv("ASSAY_DTYPE", dtype)
     measured, pooling = [], []
-    honest, pool = reward_finetune.children.save_child, reward_finetune.pooled_batch
+    honest, pool = reward_finetune.children.save_child, reward_forwards.pooled_batch
 
     def watched(*given):
         saved = honest(*given)
@@ -484,7 +485,7 @@ def test_a_finetuned_trunk_is_saved_as_it_was_trained_and_measured_as_it_was_sav
         return pool(trunk, *given)
 
     monkeypatch.setattr(reward_finetune.children, "save_child", watched)
-    monkeypatch.setattr(reward_finetune, "pooled_batch", pooled)
+    monkeypatch.setattr(reward_forwards, "pooled_batch", pooled)
     config = {"method": "finetune", "learning_rate": 2e-5, "lora_rank": 4, "adapters": adapters}
     run = make_run(tmp_path / "small", parent, judged_data(prompts=26), **config)
     assert entry.attempt(reward.main, run) == 0, run.failure()

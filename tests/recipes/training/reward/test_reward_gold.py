@@ -15,8 +15,8 @@ from training.recipes.reward import __main__ as reward
 from training.recipes.reward import feedback_rows as reward_data
 from training.recipes.reward import gold_head as reward_gold
 from training.recipes.reward import head_fit
+from training.recipes.reward.designs.design import Design
 from training.recipes.reward.feedback_likelihood import TODAY
-from training.recipes.reward.head_fit import Design
 from training.recipes.reward.reward_model import RewardModel
 from training.recipes.reward.scoring import scorer_for
 

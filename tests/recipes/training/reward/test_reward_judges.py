@@ -12,8 +12,8 @@ import torch
 from annotate.data.datasets.preferences import Comparison, Rating
 from training.recipes.reward import annotator_effects, head_fit
 from training.recipes.reward import feedback_likelihood as likelihood
+from training.recipes.reward.designs.design import Design
 from training.recipes.reward.feedback_likelihood import TODAY, Priors
-from training.recipes.reward.head_fit import Design
 from training.recipes.reward.reward_accuracy import spearman
 
 pytestmark = pytest.mark.usefixtures("one_thread")
