@@ -9,8 +9,10 @@ is 0 for every answer. Left out: thumbs and stars (see KTO and the reward model)
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 from trl import DPOConfig as TrainerConfig
 from trl import DPOTrainer
 
@@ -30,17 +32,16 @@ class Trainer(DPOTrainer):
 def main(run: RunDirectory, spec: RunSpec) -> None:
     config: DPOConfig = config_of(spec)
     model, tokenizer, data = preference_policy.load(run, spec, config)
-    rows = examples(data)
+    pairs = training_pairs(data)
     preference_policy.carry_out(
-        run, spec, config, model, tokenizer, data, examples=rows, learnt_from=data.training_pairs()[:, 0],
-        phase="Learning from pairs", trainer_class=Trainer, args=trainer_config(run, spec, config, len(rows)),
-        counts={"pairs": len(rows), "held_out_pairs": len(data.pairs) - len(rows)},
+        run, spec, config, model, tokenizer, data, examples=examples(data, pairs), learnt_from=pairs[:, 0],
+        phase="Learning from pairs", trainer_class=Trainer, args=trainer_config(run, spec, config, len(pairs)),
+        counts={"pairs": len(pairs), "held_out_pairs": len(data.pairs) - len(pairs)},
     )  # fmt: skip
 
 
-def examples(data: Judgements) -> list[Row]:
-    """Return one example for each decided comparison on a training prompt. Raises RecipeFailure when there are too
-    few."""
+def training_pairs(data: Judgements) -> np.ndarray:
+    """Return (P, 2) the decided comparisons on training prompts. Raises RecipeFailure when there are too few."""
     pairs = data.training_pairs()
     if len(pairs) < FEWEST_PAIRS:
         raise RecipeFailure(
@@ -48,14 +49,17 @@ def examples(data: Judgements) -> list[Row]:
             f"There are {len(pairs)} comparisons with a winner for training; at least {FEWEST_PAIRS} are needed.",
             "Collect more comparisons, then freeze the dataset again; for thumbs only, use KTO.",
         )
-    return [
-        {
+    return pairs
+
+
+def examples(data: Judgements, pairs: np.ndarray) -> Iterator[Row]:
+    """Yield one example for each of the pairs (P, 2)."""
+    for chosen, rejected in pairs.tolist():
+        yield {
             "prompt_ids": data.prompts[chosen],
             "chosen_ids": data.completions[chosen],
             "rejected_ids": data.completions[rejected],
         }
-        for chosen, rejected in pairs.tolist()
-    ]
 
 
 def trainer_config(run: RunDirectory, spec: RunSpec, config: DPOConfig, count: int) -> TrainerConfig:

@@ -9,6 +9,7 @@ reward is measured against thumbs and pairs. Left out: stars, comparisons.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -31,18 +32,19 @@ class Trainer(KTOTrainer):
 def main(run: RunDirectory, spec: RunSpec) -> None:
     config: KTOConfig = config_of(spec)
     model, tokenizer, data = preference_policy.load(run, spec, config)
-    rows = examples(data, spec.seed)
-    ups = sum(row["label"] for row in rows)
-    downs = len(rows) - ups
+    thumbs = training_thumbs(data, spec.seed)
+    ups = int(thumbs[:, 1].sum())
+    downs = len(thumbs) - ups
     preference_policy.carry_out(
-        run, spec, config, model, tokenizer, data, examples=rows, learnt_from=data.training_thumbs()[:, 0],
-        phase="Learning from thumbs", trainer_class=Trainer, args=trainer_config(run, spec, config, ups, downs),
-        counts={"thumbs_up": ups, "thumbs_down": downs, "held_out_thumbs": len(data.thumbs) - len(rows)},
+        run, spec, config, model, tokenizer, data, examples=examples(data, thumbs),
+        learnt_from=data.training_thumbs()[:, 0], phase="Learning from thumbs",
+        trainer_class=Trainer, args=trainer_config(run, spec, config, ups, downs),
+        counts={"thumbs_up": ups, "thumbs_down": downs, "held_out_thumbs": len(data.thumbs) - len(thumbs)},
     )  # fmt: skip
 
 
-def examples(data: Judgements, seed: int) -> list[Row]:
-    """Return one example for each thumb on a training prompt, with an answer to another prompt for the KL estimate."""
+def training_thumbs(data: Judgements, seed: int) -> np.ndarray:
+    """Return (T, 2) the thumbs on training prompts, shuffled. Raises RecipeFailure when there are too few."""
     thumbs = data.training_thumbs()
     ups = int(thumbs[:, 1].sum())
     if min(ups, len(thumbs) - ups) < FEWEST_OF_EACH:
@@ -52,17 +54,19 @@ def examples(data: Judgements, seed: int) -> list[Row]:
             "of each are needed.",
             "Rate more answers, then freeze the dataset again; for comparisons use DPO.",
         )
-    thumbs = np.random.default_rng(seed).permutation(thumbs)
+    return np.random.default_rng(seed).permutation(thumbs)
+
+
+def examples(data: Judgements, thumbs: np.ndarray) -> Iterator[Row]:
+    """Yield one example for each of the thumbs (T, 2), with an answer to another prompt for the KL estimate."""
     mismatched = mismatches(thumbs[:, 0], data.prompt_ids)
-    return [
-        {
+    for (answer, up), other in zip(thumbs.tolist(), mismatched.tolist(), strict=True):
+        yield {
             "prompt_ids": data.prompts[answer],
             "completion_ids": data.completions[answer],
             "KL_completion_ids": data.completions[other],
             "label": bool(up),
         }
-        for (answer, up), other in zip(thumbs.tolist(), mismatched.tolist(), strict=True)
-    ]
 
 
 def mismatches(answers: np.ndarray, prompt_ids: np.ndarray) -> np.ndarray:

@@ -85,6 +85,7 @@ SMALL = {
     "reward_learning_curve": ("{completions} {model}", "makes a comparison"),
     "reward_streaming": ("--pairs 300 --width 8 --in-memory 1 --penalties 3", "| 300 | 0.00 |"),
     "sft_hh_rlhf": ("{model} {pairs} --examples 24 --run {new}", "tokens_per_second"),
+    "stored_examples": ("--examples 200", "| dpo | 200 | 153,600 |"),
     "train_vs_trl": (
         "{model} {pairs} --repeats 1 --tokens 8000 --held-out 4 --only trl 'ours, top' 'ours, frozen head'",
         '"roofline"',

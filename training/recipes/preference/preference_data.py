@@ -9,7 +9,8 @@ Prompts are split once: a share is held out, the same prompts for the same datas
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ from torch import Tensor
 from annotate.data.datasets import preferences
 from training.configs.preference import PreferenceConfig
 from training.core.run_directory import RecipeFailure, Row, RunDirectory
+from training.core.token_table import hash_of_data, hash_of_tokenizer, number_table, token_dtype
 from training.recipes.common import loading
 from training.recipes.reward.reward_accuracy import Estimate, Judged, measures
 from training.rl.logprobs import token_logprobs
@@ -29,11 +31,10 @@ LEAST_HELD_OUT = 1
 
 @dataclass(frozen=True)
 class Judgements:
-    """Completions as token ids, and what was said of them by index into these."""
+    """Completions as token ids, read one at a time, and what was said of them by index into these."""
 
-    prompts: list[list[int]]
-    completions: list[list[int]]
-    messages: list[Any]
+    prompts: Sequence[list[int]]
+    completions: Sequence[list[int]]
     prompt_ids: np.ndarray  # (N,) the prompt of each completion
     held_out: np.ndarray  # (N,) bool, whole prompts
     pairs: np.ndarray  # (P, 2) chosen, rejected
@@ -64,15 +65,17 @@ class Judgements:
 def read(run: RunDirectory, tokenizer: Any, config: PreferenceConfig, seed: int) -> Judgements:
     """Return the annotations. Raises RecipeFailure when a row is wrong."""
     try:
-        comparisons = preferences.comparisons_from(run.rows("comparisons"))
-        ratings = preferences.ratings_from(run.rows("ratings"))
+        comparisons = preferences.comparisons_from(run.each_row("comparisons"))
+        ratings = preferences.ratings_from(run.each_row("ratings"))
     except (ValueError, KeyError) as error:
         raise RecipeFailure(
             "bad_data", f"The annotations cannot be read: {error}", "Freeze the dataset again."
         ) from error
-    # An empty answer can be neither liked nor disliked token by token.
-    rows = [row for row in run.rows("completions") if row["text"].strip()]
-    index_of = {row["id"]: i for i, row in enumerate(rows)}
+    ids, prompt_numbers = array("q"), array("q")
+    for row in usable_rows(run):
+        ids.append(row["id"])
+        prompt_numbers.append(row["prompt_id"])
+    index_of = {completion: i for i, completion in enumerate(ids)}
     pairs = [
         (index_of[p.chosen], index_of[p.rejected])
         for p in preferences.pairs(comparisons)
@@ -81,16 +84,50 @@ def read(run: RunDirectory, tokenizer: Any, config: PreferenceConfig, seed: int)
     thumbs = [
         (index_of[r.completion], int(r.thumbs)) for r in ratings if r.thumbs is not None and r.completion in index_of
     ]
-    prompt_ids = np.array([row["prompt_id"] for row in rows], dtype=np.int64)
+    prompt_ids = np.array(prompt_numbers, dtype=np.int64)
+    prompts, completions = store_completions(run, tokenizer, config)
     return Judgements(
-        prompts=[loading.encode_prompt(tokenizer, row["prompt"], config.max_prompt_tokens) for row in rows],
-        completions=[_encode(tokenizer, row, config.max_completion_tokens) for row in rows],
-        messages=[row["prompt"] for row in rows],
+        prompts=prompts,
+        completions=completions,
         prompt_ids=prompt_ids,
         held_out=split(prompt_ids, pairs, thumbs, config.held_out, seed),
         pairs=np.array(pairs, dtype=np.int64).reshape(-1, 2),
         thumbs=np.array(thumbs, dtype=np.int64).reshape(-1, 2),
     )
+
+
+def usable_rows(run: RunDirectory) -> Iterator[Row]:
+    """Yield the completions with a text: an empty answer can be neither liked nor disliked token by token."""
+    return (row for row in run.each_row("completions") if row["text"].strip())
+
+
+def store_completions(
+    run: RunDirectory, tokenizer: Any, config: PreferenceConfig
+) -> tuple[Sequence[list[int]], Sequence[list[int]]]:
+    """Return the token ids of each completion's prompt, and of each completion, encoded once for all attempts."""
+    most = config.max_prompt_tokens, config.max_completion_tokens
+    depends_on = [hash_of_data(run, "completions"), hash_of_tokenizer(tokenizer), most]
+
+    def encoded() -> Iterator[dict[str, list[int]]]:
+        for row in usable_rows(run):
+            prompt = loading.encode_prompt(tokenizer, row["prompt"], config.max_prompt_tokens)
+            yield {"prompt": prompt, "completion": _encode(tokenizer, row, config.max_completion_tokens)}
+
+    dtype = token_dtype(tokenizer)
+    table = number_table(run, "completions", depends_on, {"prompt": dtype, "completion": dtype}, encoded)
+    return table["prompt"], table["completion"]
+
+
+def first_messages(run: RunDirectory, data: Judgements, rows: np.ndarray, count: int) -> list[Any]:
+    """Return the prompts of the first of these completions, of `count` prompts at most, in their order."""
+    numbers = list(dict.fromkeys(data.prompt_ids[rows].tolist()))[:count]
+    messages: dict[int, Any] = {}
+    for row in usable_rows(run):
+        if row["prompt_id"] in numbers:
+            messages.setdefault(row["prompt_id"], row["prompt"])
+        if len(messages) == len(numbers):
+            break
+    return [messages[number] for number in numbers]
 
 
 def _encode(tokenizer: Any, row: Row, most: int) -> list[int]:

@@ -29,9 +29,9 @@ import torch
 
 from training.configs import RewardConfig
 from training.core.run_directory import RunDirectory, RunSpec
+from training.core.token_table import forget_tables
 from training.recipes.common import adapters, loading
 from training.recipes.common.entry import config_of, run_recipe
-from training.recipes.common.token_table import forget_tables
 from training.recipes.reward import ablations as reward_studies
 from training.recipes.reward import annotator_effects, head_fit, reward_report
 from training.recipes.reward import aspect_heads as reward_aspects

@@ -15,14 +15,14 @@ from torch import Tensor
 from annotate.data.datasets import preferences
 from training.configs import RewardConfig
 from training.core.run_directory import RecipeFailure, Row, RunDirectory
-from training.recipes.common import loading
-from training.recipes.common.token_table import (
+from training.core.token_table import (
     NumberLists,
     hash_of_data,
     hash_of_tokenizer,
     number_table,
     token_dtype,
 )
+from training.recipes.common import loading
 from training.recipes.reward import feedback_likelihood as likelihood
 from training.recipes.reward.feedback_likelihood import Observations
 

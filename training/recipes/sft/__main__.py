@@ -30,6 +30,7 @@ import torch
 from training.configs import SFTConfig
 from training.core import batch_planner
 from training.core.run_directory import RunDirectory, RunSpec
+from training.core.token_table import forget_tables
 from training.recipes.common import chat_samples, children, loading, sharding, steps
 from training.recipes.common.entry import config_of, run_recipe
 from training.recipes.common.memory import available_memory
@@ -37,7 +38,14 @@ from training.recipes.common.processes import Processes, directory_of, join
 from training.recipes.sft import best_weights as sft_best
 from training.recipes.sft import perplexity as sft_measures
 from training.recipes.sft import trained_model as sft_student
-from training.recipes.sft.examples import Example, Messages, encode, hold_out, last_prompt, read_examples
+from training.recipes.sft.examples import (
+    Example,
+    Messages,
+    StoredExamples,
+    first_prompts,
+    require_examples,
+    store_examples,
+)
 from training.recipes.sft.trained_model import Student
 from training.rl.sampler import Sampling
 
@@ -70,8 +78,8 @@ class Work:
     seed: int
     student: Student
     tokenizer: Any
-    learn: list[Example]
-    held_out: list[Example]
+    learn: StoredExamples
+    held_out: StoredExamples
     prompts: list[Messages]
     plan: batch_planner.Plan
     together: Processes
@@ -101,7 +109,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     standing = resume(work, optimiser)
     if work.total_steps > work.steps_per_epoch:
         work.run.progress("Running the frozen layers", 0, 1)
-        work.student.keep_trunk([*work.learn, *work.held_out], work.plan.tokens)
+        work.student.keep_trunk(work.learn + work.held_out, work.plan.tokens)
     if standing.step == 0:
         begin(work, standing)
     learn(work, optimiser, standing)
@@ -112,7 +120,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
 def prepare(run: RunDirectory, spec: RunSpec, together: Processes) -> Work:
     config: SFTConfig = config_of(spec)
     run.progress("Reading the examples", 0, 1)
-    rows = read_examples(run)
+    require_examples(run)
     run.progress("Loading the model", 0, 1)
 
     def chosen(name: str, make: Callable[[], Any]) -> Any:
@@ -123,22 +131,21 @@ def prepare(run: RunDirectory, spec: RunSpec, together: Processes) -> Work:
     dtype = getattr(torch, chosen("dtype", lambda: str(loading.compute_dtype()).split(".")[-1]))
     options = {"to_split": True} if together.is_sharded else {}
     model, tokenizer = sft_student.load(spec.parent, config.adapters, dtype, **options)
-    examples = [encode(tokenizer, row, config.max_length) for row in rows]
-    trained, held_out = hold_out(examples, config.held_out, config.evaluate_limit)
+    examples = together.first_then_all(lambda: store_examples(run, tokenizer, config.max_length))
+    trained, held_out = examples.hold_out(config.held_out, config.evaluate_limit)
     student = Student(
         model, config.adapters, rank=config.lora_rank, seed=spec.seed, dtype=dtype, is_sharded=together.is_sharded
     )
     plan_fields = chosen("plan", lambda: asdict(plan_of(config, student, examples, together)))
     student.begin(plan_fields["recompute"])
-    prompts = {str(messages): messages for messages in map(last_prompt, rows)}
     return Work(
-        run, config, spec.seed, student, tokenizer, trained, held_out, list(prompts.values())[:SAMPLED_PROMPTS],
+        run, config, spec.seed, student, tokenizer, trained, held_out, first_prompts(run, SAMPLED_PROMPTS),
         batch_planner.Plan(**plan_fields), together,
     )  # fmt: skip
 
 
-def plan_of(config: SFTConfig, student: Student, examples: list[Example], together: Processes) -> batch_planner.Plan:
-    lengths = sorted(len(example.tokens) for example in examples)
+def plan_of(config: SFTConfig, student: Student, examples: StoredExamples, together: Processes) -> batch_planner.Plan:
+    lengths = sorted(examples.lengths)
     return batch_planner.plan(
         student.shape(),
         learnt=student.learnt() // together.shares,
@@ -294,14 +301,14 @@ def take_best(work: Work, standing: Standing) -> int:
 
 def finish(work: Work, standing: Standing, parent: str) -> None:
     """Take the step that is kept, save it, measure what was saved. Process 0 alone writes."""
-    run, student, examples = work.run, work.student, [*work.learn, *work.held_out]
+    run, student = work.run, work.student
     run.progress("Saving", 0, 1)
     work.together.wait()
     kept_step = take_best(work, standing) if work.keeps_best else standing.step
     packed, facts, is_sharded = student.is_packed, {}, work.together.is_sharded
     trained = student.trained(parent, is_first=work.together.is_first)
     if work.together.is_first:
-        shown = [example.tokens for example in (work.held_out or work.learn)]
+        shown = (example.tokens for example in (work.held_out or work.learn))
         saved = children.save_child(parent, trained.model, work.tokenizer, run.begin_model(), shown, trained.weights)
         run.commit_model()
         facts = saved.facts()
@@ -316,11 +323,12 @@ def finish(work: Work, standing: Standing, parent: str) -> None:
     if not work.together.is_first:
         return
     sft_best.forget(run)
+    forget_tables(run)
     run.finish(
         {
             "examples": len(work.learn),
             "completion_tokens": sum(example.targets for example in work.learn),
-            "cut_examples": sum(example.tokens[-1] != work.tokenizer.eos_token_id for example in examples),
+            "cut_examples": sum(e.tokens[-1] != work.tokenizer.eos_token_id for e in work.learn + work.held_out),
             "held_out": sft_measures.comparison(standing.before, after, work.held_out) if after else None,
             "steps": standing.step,
             "keep": "best" if work.keeps_best else "last",

@@ -16,15 +16,27 @@ and a chat goes on from there with what its template puts between two answers.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from training.core.run_directory import RecipeFailure, Row, RunDirectory
+from training.core.token_table import (
+    NumberLists,
+    hash_of_data,
+    hash_of_tokenizer,
+    number_table,
+    token_dtype,
+)
 from training.recipes.common import loading
 
 FEWEST_EXAMPLES = 2
 FEWEST_HELD_OUT = 10
+DRAWS = 2**64
 
 Messages = list[dict[str, str]]
 
@@ -34,28 +46,101 @@ class Example:
     """Hold one example as token ids. `learnt[i]` says whether `tokens[i]` is one that the model is to give; the first
     one never is.
 
-    `kin` is the same for examples that are held out together: made from one row, or turns of one chat.
+    `kin` is the same for examples that are held out together: made from one row, or turns of one chat; empty where the
+    example was read from a table, which holds their draws. `number` is another for each example of a run.
     """
 
     kin: str
     tokens: list[int]
     learnt: list[bool]
+    number: int = field(default_factory=itertools.count(-1, -1).__next__, compare=False)  # negative: in no table
 
     @property
     def targets(self) -> int:
         return sum(self.learnt)
 
 
-def read_examples(run: RunDirectory) -> list[Row]:
-    """Return the rows with something to learn. Raises RecipeFailure when there are too few."""
-    rows = [row for row in run.rows("examples") if any(turn.strip() for turn in _answers(row))]
-    if len(rows) < FEWEST_EXAMPLES:
+@dataclass(frozen=True)
+class StoredExamples(Sequence[Example]):
+    """Read examples from a table, one at a time: `rows` are theirs there."""
+
+    table: dict[str, NumberLists]
+    rows: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        row = self.rows[index]
+        learnt = [bool(number) for number in self.table["learnt"][row]]
+        return Example("", self.table["tokens"][row], learnt, row)
+
+    def hold_out(self, share: float, limit: int) -> tuple[StoredExamples, StoredExamples]:
+        """Return (to learn from, to measure on), as `held_out_places` has them."""
+        draws = [self.table["draw"][row][0] / DRAWS for row in self.rows]
+        learn, held_out = (
+            StoredExamples(self.table, [self.rows[i] for i in places])
+            for places in held_out_places(draws, share, limit)
+        )
+        return learn, held_out
+
+    def __add__(self, other: StoredExamples) -> StoredExamples:
+        """Return both, of one table, one after the other."""
+        return StoredExamples(self.table, [*self.rows, *other.rows])
+
+    @property
+    def lengths(self) -> list[int]:
+        return [int(n) for n in self.table["tokens"].lengths[list(self.rows)]]
+
+
+def lengths_of(examples: Sequence[Example]) -> list[int]:
+    """Return the number of tokens of each example."""
+    if isinstance(examples, StoredExamples):
+        return examples.lengths
+    return [len(example.tokens) for example in examples]
+
+
+def usable_rows(run: RunDirectory) -> Iterator[Row]:
+    """Yield the rows with something to learn."""
+    return (row for row in run.each_row("examples") if any(turn.strip() for turn in _answers(row)))
+
+
+def require_examples(run: RunDirectory) -> None:
+    """Raise RecipeFailure when there are too few rows with something to learn."""
+    count = sum(1 for _ in itertools.islice(usable_rows(run), FEWEST_EXAMPLES))
+    if count < FEWEST_EXAMPLES:
         raise RecipeFailure(
             "too_few_examples",
-            f"The dataset has {len(rows)} usable examples; at least {FEWEST_EXAMPLES} are needed.",
+            f"The dataset has {count} usable examples; at least {FEWEST_EXAMPLES} are needed.",
             "Write demonstrations or rate more answers, then freeze the dataset again.",
         )
-    return rows
+
+
+def store_examples(run: RunDirectory, tokenizer: Any, max_length: int) -> StoredExamples:
+    """Return the examples of a run, encoded once for all its attempts."""
+    depends_on = [hash_of_data(run, "examples"), hash_of_tokenizer(tokenizer), max_length]
+    columns = {"tokens": token_dtype(tokenizer), "learnt": np.uint8, "draw": np.uint64}
+
+    def encoded() -> Iterator[dict[str, Sequence[int]]]:
+        for row in usable_rows(run):
+            example = encode(tokenizer, row, max_length)
+            yield {"tokens": example.tokens, "learnt": example.learnt, "draw": [_draw(example.kin)]}
+
+    table = number_table(run, "examples", depends_on, columns, encoded)
+    return StoredExamples(table, range(len(table["tokens"])))
+
+
+def first_prompts(run: RunDirectory, count: int) -> list[Messages]:
+    """Return what the last answers of the first rows answer, `count` different ones."""
+    prompts: dict[str, Messages] = {}
+    for row in usable_rows(run):
+        messages = last_prompt(row)
+        prompts.setdefault(str(messages), messages)
+        if len(prompts) == count:
+            break
+    return list(prompts.values())
 
 
 def _answers(row: Row) -> list[str]:
@@ -147,21 +232,25 @@ def _rendered(tokenizer: Any, messages: Messages) -> str:
 
 
 def hold_out(examples: list[Example], share: float, limit: int) -> tuple[list[Example], list[Example]]:
-    """Return (to learn from, to measure on): by the hash of `kin`, so that a prompt is on one side in every run and
-    dataset.
+    """Return (to learn from, to measure on), as `held_out_places` has them."""
+    draws = [_draw(example.kin) / DRAWS for example in examples]
+    learn, held_out = ([examples[i] for i in places] for places in held_out_places(draws, share, limit))
+    return learn, held_out
+
+
+def held_out_places(draws: list[float], share: float, limit: int) -> tuple[list[int], list[int]]:
+    """Return the places (to learn from, to measure on): by the hash of `kin`, so that a prompt is on one side in every
+    run and dataset.
 
     Nothing is held out where fewer than FEWEST_HELD_OUT examples would be, or the rest would be fewer than that.
     """
-    draws = [_place(example.kin) for example in examples]
-    held_out = [example for example, draw in zip(examples, draws, strict=True) if draw < share]
-    rest = [example for example, draw in zip(examples, draws, strict=True) if draw >= share]
+    held_out = [i for i, draw in enumerate(draws) if draw < share]
+    rest = [i for i, draw in enumerate(draws) if draw >= share]
     if len(held_out) < FEWEST_HELD_OUT or len(rest) < FEWEST_HELD_OUT:
-        return examples, []
-    order = sorted(range(len(held_out)), key=lambda i: (_place(held_out[i].kin), i))
-    return rest, [held_out[i] for i in order[:limit]]
+        return list(range(len(draws))), []
+    return rest, sorted(held_out, key=lambda i: (draws[i], i))[:limit]
 
 
-def _place(kin: str) -> float:
-    """Return its hash as a number from 0 to 1."""
-    digest = hashlib.sha256(kin.encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
+def _draw(kin: str) -> int:
+    """Return its hash as a number below DRAWS."""
+    return int.from_bytes(hashlib.sha256(kin.encode()).digest()[:8], "big")

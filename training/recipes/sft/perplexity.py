@@ -8,6 +8,7 @@ by linearisation (Cochran 1977, 6.4). The change is measured pairwise, on the sa
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,19 +16,19 @@ import torch
 from training.core import batch_planner
 from training.core.run_directory import RunDirectory
 from training.recipes.common.processes import Processes
-from training.recipes.sft.examples import Example
+from training.recipes.sft.examples import Example, lengths_of
 from training.recipes.sft.trained_model import Student
 
 NORMAL_95 = 1.96
 
 
 @torch.no_grad()
-def losses_of(student: Student, examples: list[Example], tokens: int, together: Processes) -> list[float]:
+def losses_of(student: Student, examples: Sequence[Example], tokens: int, together: Processes) -> list[float]:
     """Return each example's summed loss in nats."""
     example_losses = [0.0] * len(examples)
     if not examples:
         return []
-    groups = batch_planner.micro_batches([len(e.tokens) for e in examples], tokens, padded=not student.is_packed)
+    groups = batch_planner.micro_batches(lengths_of(examples), tokens, padded=not student.is_packed)
     for indices, counts in together.in_step(together.share(groups), [0]):
         group = [examples[i] for i in indices]
         _, losses = student.loss(group, 1.0)
@@ -57,14 +58,14 @@ def perplexity(losses: list[float], counts: list[int]) -> dict[str, float]:
     }
 
 
-def log_perplexity(run: RunDirectory, step: int, losses: list[float], examples: list[Example]) -> None:
+def log_perplexity(run: RunDirectory, step: int, losses: list[float], examples: Sequence[Example]) -> None:
     """Log the held-out loss, in nats a token, and the perplexity of this step; nothing without examples."""
     if examples:
         figures = perplexity(losses, [example.targets for example in examples])
         run.log_metrics(step, validation_loss=figures["loss"], perplexity=figures["perplexity"])
 
 
-def comparison(before: list[float], after: list[float], examples: list[Example]) -> dict[str, Any]:
+def comparison(before: list[float], after: list[float], examples: Sequence[Example]) -> dict[str, Any]:
     """Return what the held-out answers cost before and after, and the change in nats a token with its 95 % interval."""
     counts = [example.targets for example in examples]
     change, error = mean_loss([b - a for a, b in zip(before, after, strict=True)], counts)

@@ -12,6 +12,7 @@ at a time (`recipes.token_loss`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ from training.recipes.common import loading, sharding
 from training.recipes.common.features import adapted_layers, decoder_layers
 from training.recipes.common.fp32_master_weights import Masters, trained_parameters
 from training.recipes.common.token_loss import token_loss
-from training.recipes.sft.examples import Example
+from training.recipes.sft.examples import Example, lengths_of
 from training.rl.lora import add_adapters
 from training.rl.packed import packed_agrees, rows_of, run_packed
 
@@ -126,26 +127,27 @@ class Student:
         return token_loss(states, weight, torch.tensor(targets, device=self.device), scale)
 
     @torch.no_grad()
-    def keep_trunk(self, examples: list[Example], tokens: int) -> bool:
+    def keep_trunk(self, examples: Sequence[Example], tokens: int) -> bool:
         """Run the frozen lower layers once for all, in batches of their own: they do not depend on where a run resumes.
 
         False where there is nothing to keep or no room to keep it.
         """
-        total = sum(len(example.tokens) for example in examples) * self.model.config.hidden_size * 4
+        lengths = lengths_of(examples)
+        total = sum(lengths) * self.model.config.hidden_size * 4
         if not (self.is_packed and self.cut) or total > KEPT_TRUNK_BYTES:
             return False
-        for indices in batch_planner.micro_batches([len(e.tokens) for e in examples], tokens, padded=False):
+        for indices in batch_planner.micro_batches(lengths, tokens, padded=False):
             group = [examples[i] for i in indices]
             states = self._lower(group)[0].split([len(e.tokens) for e in group])
-            self._trunk |= {id(example): part.clone() for example, part in zip(group, states, strict=True)}
+            self._trunk |= {example.number: part.clone() for example, part in zip(group, states, strict=True)}
         return True
 
     def _hidden(self, examples: list[Example]) -> Tensor:
         """Return (N, H) of all examples' tokens, end to end, after the final norm."""
         if not self.is_packed:
             return self._padded(examples)
-        if self.cut and all(id(e) in self._trunk for e in examples):
-            hidden = torch.cat([self._trunk[id(e)] for e in examples])
+        if self.cut and all(e.number in self._trunk for e in examples):
+            hidden = torch.cat([self._trunk[e.number] for e in examples])
             rows = rows_of(self.base, [len(e.tokens) for e in examples], hidden.dtype)
         else:
             hidden, rows = self._lower(examples)

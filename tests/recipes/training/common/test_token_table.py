@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from training.core import token_table
 from training.core.run_directory import RunDirectory
-from training.recipes.common import token_table
-from training.recipes.common.token_table import number_table
+from training.core.token_table import number_table
 
 ROWS = [{"tokens": [1, 2, 70000], "learnt": [0, 1, 1]}, {"tokens": [], "learnt": []}, {"tokens": [5], "learnt": [1]}]
 COLUMNS = {"tokens": np.uint32, "learnt": np.uint8}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from training import configs
 from training.core.run_directory import RunDirectory
 from training.recipes import dpo, kto
 from training.recipes.common import entry, loading
-from training.recipes.preference import preference_data, trl_runs
+from training.recipes.preference import preference_data, preference_policy, trl_runs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -135,6 +136,16 @@ def test_the_mismatched_answer_is_one_to_another_prompt():
     mismatches = kto.mismatches(answers, prompt_ids)
     assert (prompt_ids[mismatches] != prompt_ids[answers]).all()
     assert kto.mismatches(np.array([0, 1]), prompt_ids).tolist() in ([0, 1], [1, 0])
+
+
+def test_examples_lie_in_the_run_directory_and_are_gone_at_the_end(done, parent, tmp_path):
+    assert not any((run.path / "tokens").exists() for run in done.values())
+    run = preference_runs.make(tmp_path / "run", "dpo", parent, **CONFIG)
+    data = _read(run, parent)
+    pairs = dpo.training_pairs(data)
+    dataset = preference_policy.mapped_dataset(run, dpo.examples(data, pairs))
+    assert [Path(file["filename"]) for file in dataset.cache_files] == [run.path / "tokens" / "examples.arrow"]
+    assert list(dataset) == list(dpo.examples(data, pairs))
 
 
 def test_the_rarer_thumb_counts_more():

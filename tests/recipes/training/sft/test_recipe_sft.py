@@ -16,6 +16,7 @@ from training.core.run_directory import RunDirectory, RunSpec
 from training.recipes.common import adapters as adapters_of
 from training.recipes.common import children, entry, loading
 from training.recipes.sft import __main__ as sft
+from training.recipes.sft.examples import encode, hold_out
 from training.runs.launchers import multi_process
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -52,7 +53,7 @@ def done(parent, tmp_path_factory) -> RunDirectory:
 
 def test_an_example_is_what_the_policy_meets_with_the_loss_on_the_completion_and_its_end(parent):
     tokenizer = loading.load_tokenizer(parent)
-    example = sft.encode(tokenizer, {"prompt": PROMPT, "completion": "ab"}, max_length=100)
+    example = encode(tokenizer, {"prompt": PROMPT, "completion": "ab"}, max_length=100)
     prompt = loading.encode_prompt(tokenizer, PROMPT, 100)
     completion = [*loading.encode_completion(tokenizer, "ab", 100), tokenizer.eos_token_id]
     assert example.tokens == prompt + completion
@@ -61,10 +62,10 @@ def test_an_example_is_what_the_policy_meets_with_the_loss_on_the_completion_and
 
 def test_a_long_example_loses_its_prompts_beginning_and_a_longer_one_its_end(parent):
     tokenizer = loading.load_tokenizer(parent)
-    short = sft.encode(tokenizer, {"prompt": PROMPT, "completion": "ab"}, max_length=8)
+    short = encode(tokenizer, {"prompt": PROMPT, "completion": "ab"}, max_length=8)
     assert short.learnt == [False] * 5 + [True] * 3
     assert short.tokens[-1] == tokenizer.eos_token_id
-    cut = sft.encode(tokenizer, {"prompt": PROMPT, "completion": "ab" * 50}, max_length=8)
+    cut = encode(tokenizer, {"prompt": PROMPT, "completion": "ab" * 50}, max_length=8)
     assert cut.learnt == [False] + [True] * 7
     assert cut.tokens[-1] != tokenizer.eos_token_id
 
@@ -187,7 +188,7 @@ def test_held_out_answers_get_likelier_by_more_than_noise(measured):
 def test_the_loss_before_is_that_of_the_parent_and_after_that_of_the_saved_model(measured, parent):
     rows = measured.rows("examples")
     tokenizer = loading.load_tokenizer(parent)
-    _, held = sft.hold_out([sft.encode(tokenizer, row, 512) for row in rows], 0.4, 200)
+    _, held = hold_out([encode(tokenizer, row, 512) for row in rows], 0.4, 200)
     for folder, name in ((parent, "before"), (measured.model, "after")):
         model, _ = loading.load_policy(folder)
         nats = 0.0
@@ -382,7 +383,7 @@ def test_the_step_with_the_lowest_held_out_loss_is_kept(overfitted, parent):
     assert (result["keep"], result["kept_step"]) == ("best", best)
     assert result["held_out"]["after"]["loss"] == pytest.approx(curve[best], rel=1e-2)
     model, tokenizer = loading.load_policy(overfitted.model)
-    _, held = sft.hold_out([sft.encode(tokenizer, row, 512) for row in overfitted.rows("examples")], 0.4, 200)
+    _, held = hold_out([encode(tokenizer, row, 512) for row in overfitted.rows("examples")], 0.4, 200)
     nats = 0.0
     for example in held:
         with torch.no_grad():

@@ -8,7 +8,9 @@ import torch.nn.functional as F
 
 from tests.support import tiny_model
 from training.core import batch_planner
+from training.core.run_directory import RunDirectory, RunSpec
 from training.recipes.common import children, loading
+from training.recipes.sft import examples as examples_of_runs
 from training.recipes.sft.examples import Example, encode, hold_out, last_prompt
 from training.recipes.sft.trained_model import Student
 
@@ -147,6 +149,30 @@ def test_the_kept_trunk_is_what_running_it_gives(folder, tokenizer):
     student.base.embed_tokens.weight.data.zero_()  # nothing below is looked at any more
     torch.testing.assert_close(student.loss(examples, 1.0)[1], fresh)
     assert not student_of(folder, "lora").keep_trunk(examples, 1000)
+
+
+def test_stored_examples_are_the_encoded_rows_and_are_encoded_once(tokenizer, tmp_path, monkeypatch):
+    run = RunDirectory(tmp_path)
+    run.create(RunSpec("sft", {}), {"examples": iter([*ROWS, {"prompt": CHAT[:1], "completion": "  "}])})
+    stored = examples_of_runs.store_examples(run, tokenizer, 512)
+    assert [(e.tokens, e.learnt) for e in stored] == [
+        (e.tokens, e.learnt) for e in (encode(tokenizer, row, 512) for row in ROWS)
+    ]
+    assert stored.lengths == [len(e.tokens) for e in stored] and [e.number for e in stored] == list(range(len(ROWS)))
+    monkeypatch.setattr(examples_of_runs, "encode", lambda *_: pytest.fail("encoded again"))
+    assert list(examples_of_runs.store_examples(run, tokenizer, 512)) == list(stored)
+
+
+def test_stored_examples_are_held_out_like_those_in_memory(tokenizer, tmp_path):
+    run = RunDirectory(tmp_path)
+    rows = [{"prompt": [{"role": "user", "content": f"p{i % 60}"}], "completion": f"a{i}"} for i in range(120)]
+    run.create(RunSpec("sft", {}), {"examples": iter(rows)})
+    stored = examples_of_runs.store_examples(run, tokenizer, 512).hold_out(0.3, 20)
+    whole = hold_out([encode(tokenizer, row, 512) for row in rows], 0.3, 20)
+    assert len(stored[1]) == 20
+    for ours, theirs in zip(stored, whole, strict=True):
+        assert [e.tokens for e in ours] == [e.tokens for e in theirs]
+    assert [e.tokens for e in stored[0] + stored[1]] == [e.tokens for part in whole for e in part]
 
 
 def example_of(prompt: str) -> Example:
