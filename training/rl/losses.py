@@ -26,14 +26,17 @@ class PolicyLoss:
 
 
 def policy_loss(
-    logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, mask: Tensor, clip: float = 0.2
-) -> PolicyLoss:
-    """Return the clipped surrogate. All (B, T)."""
+    logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, mask: Tensor, clip: float = 0.2,
+    weights: Tensor | None = None,
+) -> PolicyLoss:  # fmt: skip
+    """Return the clipped surrogate. All (B, T). `weights` multiply each token's loss
+    (`training.rl.importance`); None: 1."""
     log_ratio = ((logprobs - old_logprobs) * mask).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
     ratio = log_ratio.exp()
     plain = -advantages * ratio
     clipped = -advantages * ratio.clamp(1 - clip, 1 + clip)
-    loss = masked_mean(torch.maximum(plain, clipped), mask)
+    losses = torch.maximum(plain, clipped)
+    loss = masked_mean(losses if weights is None else losses * weights, mask)
     with torch.no_grad():
         bounded = log_ratio.clamp(max=ROBUST_LIMIT)  # else one token decides, see robust_kl
         return PolicyLoss(
