@@ -71,6 +71,7 @@ SMALL = {
         '"p95_ratio"',
     ),
     "memory_estimates": ("{model} --stages 'sft, lora' sample", "| sample | no: 234 GB"),
+    "ppo_actors": ("{model} --steps 2 --only 0", "| the learner itself |"),
     "ppo_guards": ("--only=noise-8-16", "| noise | 8 | 16 |"),
     "ppo_vs_trl": (
         "{model} --out {new} --repeats 1 --episodes 16 --new-tokens 6 --matched-episodes 16 --only 'ours, lora'",
