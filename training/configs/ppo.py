@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from training.configs.options import learning_rate_option, option
+from training.configs.rollout_options import RolloutOptions
 
 # The most trusted default of each detail in the literature (Schulman 2017; Ziegler 2019; Ouyang 2022; Huang 2024),
 # where Assay's own differs. Assay's are for runs of some hundred episodes on answers that a length limit often cuts
@@ -29,7 +30,7 @@ RATES = {"adapters": 5e-4, "full": 5e-5}
 
 
 @dataclass(frozen=True)
-class PPOConfig:
+class PPOConfig(RolloutOptions):
     """Proximal policy optimisation against a reward model or a Python function."""
 
     kind: ClassVar[str] = "ppo"
@@ -346,6 +347,8 @@ class PPOConfig:
         errors = {}
         if self.minibatches > self.batch_size:
             errors["minibatches"] = f"must be at most batch_size, {self.batch_size}: no minibatch may be empty."
+        if self.actors > self.batch_size:
+            errors["actors"] = f"must be at most batch_size, {self.batch_size}: each draws one answer or more."
         if self.value_init == "reward" and self.reward_function:
             errors["value_init"] = "reward needs a reward model; a Python function has no head: use new."
         return errors

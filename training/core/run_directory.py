@@ -5,6 +5,7 @@
     progress.json      out: what it is doing, how far it is, when it will end (replaced as a whole)
     metrics.jsonl      out: one sequence-numbered line per step
     samples.jsonl      out: one sequence-numbered line per sample completion
+    rollouts.jsonl     out: which process drew which answers of a step, by which version of the weights
     completions.jsonl  out: what `sample` produced, one line per completion
     requests.jsonl     out: what `sample` asked an endpoint, and what became of each request (refused.jsonl: for good)
     checkpoints/       out: `step-000040` is complete when it has that name
@@ -146,6 +147,10 @@ class RunDirectory:
     def log_sample(self, step: int, prompt: list[Row], completion: str, score: float | None = None) -> None:
         self._append("samples.jsonl", {"step": step, "prompt": prompt, "completion": completion, "score": score})
 
+    def log_rollout(self, step: int, **about: Any) -> None:
+        """Say who drew some of a step's answers, and by which weights."""
+        self._append("rollouts.jsonl", {"step": step, **about})
+
     def log_completions(self, *rows: Row) -> None:
         """Append them at once: a process that is killed leaves all of them or none."""
         self._append("completions.jsonl", *rows)
@@ -216,7 +221,7 @@ class RunDirectory:
 
     def truncate_logs(self, step: int) -> None:
         """Drop, on resume, what was logged after the checkpoint: those steps are about to be taken again."""
-        for name in ("metrics.jsonl", "samples.jsonl"):
+        for name in ("metrics.jsonl", "samples.jsonl", "rollouts.jsonl"):
             rows = [row for row in read_lines(self.path / name) if row["step"] <= step]
             if (self.path / name).exists():
                 atomic_files.write_text(self.path / name, "".join(_line(row) for row in rows))

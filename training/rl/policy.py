@@ -28,7 +28,7 @@ class CannotCut(Exception):
 class Policy:
     def __init__(
         self, model: Any, adapters: str, *, temperature: float = 1.0, rank: int = 16, alpha: float = 32.0,
-        top_share: float = 1 / 3, seed: int = 0,
+        top_share: float = 1 / 3, seed: int = 0, with_reference: bool = True,
     ) -> None:  # fmt: skip
         self.model, self.base, self.adapters, self.temperature = model, model.get_decoder(), adapters, temperature
         self.depth: int = model.config.num_hidden_layers
@@ -38,7 +38,7 @@ class Policy:
         self.packed = model.get_input_embeddings().weight.device.type == "cpu" and packed_agrees(model)
         model.requires_grad_(adapters == "full")
         if adapters == "full":
-            self.reference = copy.deepcopy(model).requires_grad_(False).eval()
+            self.reference = copy.deepcopy(model).requires_grad_(False).eval() if with_reference else None
             return
         cut = self.depth - max(1, math.ceil(self.depth * top_share)) if adapters == "top" else 0
         if cut_agrees(model, cut):

@@ -6,6 +6,7 @@ from __future__ import annotations
 _LABELS = {
     "parent": "Model",
     "other_dataset": "Second dataset",
+    "actors": "Rollout processes",
     "adapters": "Method",
     "adam_eps": "Adam's epsilon",
     "at_bound": "At a limit",
@@ -39,6 +40,7 @@ _LABELS = {
     "gopher_quality": "Quality rules (Gopher)",
     "gopher_repetition": "Repetition rules (Gopher)",
     "held_out": "Held-out share",
+    "importance_cap": "Cap of importance weights",
     "judge": "Judge model",
     "judge_at_once": "Concurrent judge requests",
     "judge_key_variable": "Variable of the judge's key",
@@ -117,6 +119,7 @@ _LABELS = {
     "seed": "Random seed",
     "sentinels": "Sentinel tokens",
     "shard_mb": "File size in MB",
+    "staleness": "Steps that rollouts may be behind",
     "spoil": "Make corrupted copies",
     "stop_kl": "Limit: KL in nats",
     "swapped_letters": "Share of swapped letters",

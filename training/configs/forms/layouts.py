@@ -86,7 +86,10 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *("max_surprise_rise", "max_entropy_rise", "min_entropy_ratio", "max_foreign_share", "max_gold_gap"),
     ),
     "Human review": ("review_every", "review_samples", "review_agreement", "review_waits", "review_by"),
-    "Machine": ("processes", "sharding", "micro_batch_size", "activation_checkpointing", "dtype"),
+    "Machine": (
+        *("processes", "sharding", "actors", "staleness", "importance_cap"),
+        *("micro_batch_size", "activation_checkpointing", "dtype"),
+    ),
     "Files": ("to", "precision", "adapter", "repository", "private", "longest_document", "shard_mb"),
     "Measurements and checkpoints": (
         *("curve", "measure", "draws", "sample_prompts", "samples_every", "sample_every", "sample_tokens"),

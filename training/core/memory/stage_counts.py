@@ -280,6 +280,7 @@ def _ppo(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) -> Sta
         "weights laid out to sample": _decoder_copy(decoder, machine),
         # Each token's state where the policy begins to differ, and what the value head reads, twice as wide.
         "rollout": rows * decoder.width * (length * size + config["max_new_tokens"] * 8),
+        "rollout processes": _actors(decoder, config, machine),
     }
     learnt_rows = math.ceil(rows / config["minibatches"])
     per_token = _per_token(decoder, layers, length, machine)
@@ -292,6 +293,17 @@ def _ppo(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) -> Sta
     }
     phases = _with_saving(phases, decoder, machine)
     return StageMemory(standing, phases, f"{learnt_rows} of {rows} sequences at once in updates")
+
+
+def _actors(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) -> float:
+    """Return the bytes of all processes that draw beside the one that learns: each has the whole model."""
+    count = config.get("actors", 0)
+    if not count:
+        return 0.0
+    rows = math.ceil(config["batch_size"] / count)
+    sampling = _sampling(decoder, rows, config["max_prompt_tokens"], config["max_new_tokens"], hardware, rows)
+    weights = hardware.dtype_bytes * decoder.parameters + _decoder_copy(decoder, hardware)
+    return count * (hardware.process + weights + sum(sampling.values()))
 
 
 _KINDS: dict[str, Callable[[Decoder, Mapping[str, Any], Hardware], StageMemory]] = {

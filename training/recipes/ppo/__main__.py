@@ -4,7 +4,8 @@ Improves a policy model against a score, by Proximal Policy Optimisation (Schulm
 that language models need (Ziegler 2019, 1909.08593; Huang 2024, "The N+ implementation details", 2403.17031).
 
     0. calibrate  the parent's own completions set the scale of scores, the value function and the bounds
-    1. sample     a batch of completions, by the very policy that is trained: its adapters unmerged in bfloat16
+    1. sample     a batch of completions, by the very policy that is trained: its adapters unmerged in bfloat16; or by
+                  processes beside this one, which may be a step behind
     2. score      reference logprobs, hidden states, scores; old logprobs and values
     3. reward     score on the last token, minus kl_coef * KL on every token; advantages by GAE
     4. update     epochs x minibatches of the clipped losses
@@ -35,6 +36,7 @@ from training.recipes.ppo import gold_score as ppo_gold
 from training.recipes.ppo import guard_pauses as pauses
 from training.recipes.ppo import held_out_score as ppo_held_out
 from training.recipes.ppo import human_review, ptx
+from training.recipes.ppo.rollout_source import Source, source_of
 from training.recipes.ppo.rollouts import PPO, Episodes
 from training.recipes.ppo.state import (
     Calibration,
@@ -46,8 +48,7 @@ from training.recipes.ppo.state import (
 )
 from training.recipes.ppo.update import Measured, optimiser_for, share_spent, update
 from training.recipes.reward.scoring import require_trust, trust_rows
-from training.rl import advantages as adv
-from training.rl import guards
+from training.rl import guards, importance
 from training.rl.decode import LlamaDecoder
 from training.rl.kl import kl_per_token
 
@@ -57,6 +58,13 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     require_trust(spec, config)
     run.progress("loading the models", 0, config.steps)
     ppo = PPO(run, spec, config)
+    with source_of(ppo) as source:
+        train(ppo, source)
+
+
+def train(ppo: PPO, source: Source) -> None:
+    """Take the steps that are left, from the newest checkpoint or from the parent."""
+    run, config = ppo.run, ppo.config
     mixture = ptx.mixture(ppo)
     optimiser = optimiser_for(ppo)
     state = load_checkpoint(ppo, optimiser) or calibrate(ppo, optimiser)
@@ -72,7 +80,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
             return
         ppo.seconds = {}
         started = time.perf_counter()
-        episodes = ppo.collect(ppo.prompt_order(step), ppo.seeds("rollout", step, count=config.batch_size))
+        episodes = source.episodes(state, step)
         measured = measure(ppo, state, episodes)
         shows = step % config.samples_every == 0 or step == config.steps
         if held_out and shows:
@@ -89,10 +97,11 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
         updated = {}
         if stop is None and step < config.steps:
             human_review.ask(ppo, state.answers, step)
+            source.prepare(state, step + 1)
             with ppo.stage("updates"):
                 updated = update(ppo, optimiser, state, episodes, measured, step, mixture)
         baseline = ppo_behaviour.baseline_figures(config, parent) if step == 0 else {}
-        _log(ppo, step, measured.figures | updated | {"drift": drift.used} | baseline, started)
+        _log(ppo, step, measured.figures | source.figures() | updated | {"drift": drift.used} | baseline, started)
         if shows if stop is None else config.at_bound == "pause":
             show_samples(ppo, state.calibration, step)
         if stop is not None and config.at_bound == "pause":
@@ -136,14 +145,19 @@ def measure(ppo: PPO, state: State, episodes: Episodes) -> Measured:
             fresh, entropies = ppo.policy.logprobs(episodes.lower, rollout, entropies=True)
         logprobs = fresh.detach()
         values = ppo.value(episodes.features) * mask
+    # Figures and bounds are of the policy that drew; the reward's KL is of the one that learns.
+    of_sampler = episodes.drawn_logprobs if state.drawn_by else logprobs
     kl = kl_per_token(logprobs, episodes.ref_logprobs) * mask
-    k3 = kl_per_token(logprobs, episodes.ref_logprobs, "k3") * mask
-    # Between what drew the tokens and what is trained: rounding, and what top_p and top_k cut off.
-    sampler_kl = kl_per_token(episodes.drawn_logprobs, logprobs, "k3")
+    kl_of_sampler = kl_per_token(of_sampler, episodes.ref_logprobs) * mask
+    k3 = kl_per_token(of_sampler, episodes.ref_logprobs, "k3") * mask
+    # Between what drew the tokens and what is trained: rounding, what top_p and top_k cut off, a step between them.
+    cap = ppo.config.weights_cap
+    apart = importance.mismatch(logprobs, episodes.drawn_logprobs, mask, cap)
+    weights = importance.importance_weights(logprobs, episodes.drawn_logprobs, mask, cap) if cap else None
     scores = state.calibration.scaled(episodes.scores, rollout, ppo.config)
     parent = state.calibration.parent
     # k1 is noisy enough on one batch to be negative, and k3 may explode on one token: bounds read neither.
-    answers = ppo_behaviour.Answers.of(episodes.texts, rollout, logprobs, episodes.ref_logprobs, entropies)
+    answers = ppo_behaviour.Answers.of(episodes.texts, rollout, of_sampler, episodes.ref_logprobs, entropies)
     behaviour = ppo_behaviour.behaviour(answers, ppo_behaviour.group_size(ppo.config), state.calibration.scripts)
     fluency = ppo_behaviour.fluency_coefficient(ppo.config, behaviour, parent)
     gold = None
@@ -154,10 +168,12 @@ def measure(ppo: PPO, state: State, episodes: Episodes) -> Measured:
         "score_std": float(scores.std()),
         "raw_score_mean": float(episodes.scores.mean()),
         "reward": float((scores - state.controller.coefficient * kl.sum(1)).mean()),
-        "kl": float(kl.sum(1).mean()),
+        "kl": float(kl_of_sampler.sum(1).mean()),
         "kl_k3": float(k3.sum(1).mean()),
         "kl_coef": state.controller.coefficient,
-        "sampler_kl": float(adv.masked_mean(sampler_kl, mask)),
+        "sampler_kl": apart.kl,
+        "sampler_gap": apart.gap,
+        **({"truncated_share": apart.truncated, "importance_mean": apart.weight} if cap else {}),
         "fluency_coef": fluency,
         **ppo_behaviour.figures(behaviour),
         **ppo_drift.figures(ppo.scorer, state.spread, episodes.inputs, episodes.scores),
@@ -165,7 +181,7 @@ def measure(ppo: PPO, state: State, episodes: Episodes) -> Measured:
     }
     # The surprise of each token beyond what its state made likely.
     surplus = fluency * (episodes.ref_logprobs + entropies) * mask
-    return Measured(scores, logprobs, kl, values, surplus, behaviour, figures, fresh if keeps else None, gold)
+    return Measured(scores, logprobs, kl, values, surplus, behaviour, figures, fresh if keeps else None, gold, weights)
 
 
 def _log(ppo: PPO, step: int, figures: dict[str, float], started: float) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -51,22 +52,14 @@ class PPO:
     def __init__(self, run: RunDirectory, spec: RunSpec, config: PPOConfig) -> None:
         self.run, self.spec, self.config = run, spec, config
         self.scorer: Scorer = scorer_for(spec, config.reward_function)
-        model, self.tokenizer = loading.load_policy(spec.parent, torch.float32 if config.adapters == "full" else None)
+        model, self.tokenizer = loading.load_policy(spec.parent, dtype_of(config))
         self.device = next(model.parameters()).device
         self.end_ids = [*loading.eos_token_ids(model, self.tokenizer), *self._stop_ids(config.stop_token)]
         self._rows = prompts_of(run, "Freeze a dataset of prompts of the train split first.")
         longest = min(config.max_prompt_tokens, self.scorer.max_prompt_tokens or config.max_prompt_tokens)
         self._encoded = [loading.encode_prompt(self.tokenizer, row["messages"], longest) for row in self._rows]
         self.hold_out(held_out_rows(len(self._rows), config.held_out_prompts, spec.seed))
-        try:
-            self.policy = Policy(
-                model, config.adapters, temperature=config.temperature, rank=config.lora_rank,
-                alpha=2.0 * config.lora_rank, seed=sequence_seed(spec.seed, "adapters"),
-            )  # fmt: skip
-        except CannotCut as error:
-            raise RecipeFailure(
-                "cannot_share_trunk", f"adapters is top, but {error}.", "Set adapters to lora."
-            ) from error
+        self.policy = policy_of(model, spec, config)
         self.decoder = decoder_for(model)
         self.sampling = Sampling(config.max_new_tokens, config.temperature, config.top_p, config.top_k)
         self.value_layer = self.policy.cut or round(self.policy.depth * 2 / 3)
@@ -100,6 +93,10 @@ class PPO:
         """
         messages = [self.held_out[i][0] if held_out else self.messages[i] for i in indices]
         rollout, drawn_logprobs = self.draw(indices, seeds, held_out=held_out, sampling=sampling)
+        return self.score(indices, messages, rollout, drawn_logprobs)
+
+    def score(self, indices: list[int], messages: list[Messages], rollout: Rollout, drawn_logprobs: Tensor) -> Episodes:
+        """Run stage 2 on answers that were drawn here or elsewhere, `drawn_logprobs` (B, N) by what drew them."""
         with self.stage("scoring"), torch.no_grad():
             ends = (rollout.lengths - rollout.finished.long()).tolist()  # the end token is no part of the text
             words = [row[:n] for row, n in zip(rollout.tokens.tolist(), ends, strict=True)]
@@ -176,6 +173,22 @@ class PPO:
 
     def seeds(self, *name: int | str, count: int) -> list[int]:
         return [sequence_seed(self.spec.seed, *name, i) for i in range(count)]
+
+
+def dtype_of(config: PPOConfig) -> torch.dtype | None:
+    """Return the dtype that the policy is loaded in; None for the machine's."""
+    return torch.float32 if config.adapters == "full" else None
+
+
+def policy_of(model: Any, spec: RunSpec, config: PPOConfig, *, with_reference: bool = True) -> Policy:
+    """Return the policy that a run trains, at its beginning. Raises RecipeFailure where its trunk cannot be shared."""
+    try:
+        return Policy(
+            model, config.adapters, temperature=config.temperature, rank=config.lora_rank,
+            alpha=2.0 * config.lora_rank, seed=sequence_seed(spec.seed, "adapters"), with_reference=with_reference,
+        )  # fmt: skip
+    except CannotCut as error:
+        raise RecipeFailure("cannot_share_trunk", f"adapters is top, but {error}.", "Set adapters to lora.") from error
 
 
 def shuffled(n: int, *name: int | str) -> list[int]:

@@ -61,9 +61,10 @@ class Calibration:
 class State:
     """Hold what a checkpoint needs besides the weights and the optimiser.
 
-    `kept_weights` are the trained weights that sampled the last rollout within bounds; `parent_rollouts` the parent's
-    completions, by batch, where PTX asks for them; `answers` some of them as text, for reviews; `amended` how many of
-    the run's amendments have been followed.
+    `drawn_by` are the trained weights of the step before, where they draw this step's answers; {}: the weights as they
+    are. `kept_weights` are the trained weights that drew the last rollout within bounds; `parent_rollouts` the
+    parent's completions, by batch, where PTX asks for them; `answers` some of them as text, for reviews; `amended` how
+    many of the run's amendments have been followed.
     """
 
     step: int
@@ -77,11 +78,14 @@ class State:
     kept_figures: dict[str, float] = field(default_factory=dict)
     parent_rollouts: list[Rollout] = field(default_factory=list)
     gold: GoldScale | None = None  # where the reward model has a second head
+    drawn_by: dict[str, Tensor] = field(default_factory=dict)
 
     @torch.no_grad()
     def keep(self, ppo: PPO, step: int, figures: dict[str, float]) -> None:
-        self.kept_weights = {name: p.detach().clone() for name, p in ppo.policy.parameters().items()}
-        self.kept_step, self.kept_figures = step, figures
+        """Keep the weights that drew the answers of a step: these were within bounds."""
+        now = {} if self.drawn_by else {name: p.detach().clone() for name, p in ppo.policy.parameters().items()}
+        self.kept_weights = self.drawn_by or now
+        self.kept_step, self.kept_figures = step - bool(self.drawn_by), figures
 
     @torch.no_grad()
     def restore_kept(self, ppo: PPO) -> None:
@@ -202,6 +206,7 @@ def save_checkpoint(ppo: PPO, optimiser: torch.optim.Optimizer, state: State) ->
             "own": [vars(rollout) for rollout in state.parent_rollouts],
             "gold": asdict(state.gold) if state.gold is not None else None,
             "held_out": ppo.held_out_rows,
+            "drawn_by": state.drawn_by,
             "rng": torch.get_rng_state(),
         },
         folder / "state.pt",
@@ -238,7 +243,7 @@ def load_checkpoint(ppo: PPO, optimiser: torch.optim.Optimizer) -> State | None:
     return State(
         saved["step"], controller, calibration, Spread(**saved["spread"]), saved["answers"], saved["amended"],
         saved["kept"], saved["kept_step"], saved["kept_figures"], own_rollouts,
-        GoldScale(**gold) if gold else None,
+        GoldScale(**gold) if gold else None, saved.get("drawn_by", {}),
     )  # fmt: skip
 
 
@@ -253,6 +258,7 @@ def follow_amendments(ppo: PPO, optimiser: torch.optim.Optimizer, state: State) 
     for amendment in chosen[state.amended :]:
         if amendment["action"] == "back":
             state.restore_kept(ppo)
+            state.drawn_by = {}
             optimiser.state.clear()
         if "kl_coef" in amendment["changes"]:
             state.controller.reset(amendment["changes"]["kl_coef"])

@@ -29,7 +29,8 @@ class Measured:
 
     `fluency` is what the penalty on surprise adds to the advantages.
     `fresh` are the old logprobs with their graph, where the first minibatch is the whole batch; `gold` the score beside
-    the reward model's second head, where it has one.
+    the reward model's second head, where it has one; `weights` (B, N) what each token's loss is multiplied by, where
+    another policy drew it.
     """
 
     scores: Tensor
@@ -41,6 +42,7 @@ class Measured:
     figures: dict[str, float]
     fresh: Tensor | None = None
     gold: Compared | None = None
+    weights: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,10 @@ def _losses(ppo: PPO, batch: Batch, rows: Tensor, number: int) -> tuple[PolicyLo
         logprobs = measured.fresh[rows]
     else:
         logprobs, _ = ppo.policy.logprobs(batch.episodes.lower[rows, :width], part)
-    policy = policy_loss(logprobs, measured.logprobs[rows, :N], batch.advantages[rows, :N], part.mask, config.clip)
+    weights = None if measured.weights is None else measured.weights[rows, :N]
+    policy = policy_loss(
+        logprobs, measured.logprobs[rows, :N], batch.advantages[rows, :N], part.mask, config.clip, weights
+    )
     values = ppo.value(batch.episodes.features[rows, :N])
     clip = config.value_clip or None
     value = value_loss(values, measured.values[rows, :N], batch.returns[rows, :N], part.mask, clip)

@@ -70,6 +70,10 @@ _MORE = {
     "score_std": "Standard deviation of the scores",
     "kl_k3": "KL by the k3 estimator",
     "sampler_kl": "KL per token between sampler and trainer",
+    "sampler_gap": "Mean difference of sampler's and trainer's log-probabilities",
+    "truncated_share": "Share of tokens whose importance weight is truncated",
+    "importance_mean": "Mean importance weight",
+    "staleness": "Steps by which the sampler is behind",
     "kl_robust": "KL used for the limits and kl_coef",
     "kl_coef": "KL coefficient",
     "fluency_coef": "Weight of the penalty on surprise",
@@ -93,6 +97,7 @@ _MORE = {
     "tokens_per_second": "Tokens per second",
     "peak_memory_gb": "Peak memory, GB",
     "seconds": "Seconds",
+    "seconds_actors": "Seconds in which the slowest rollout process drew",
 }
 
 
@@ -107,15 +112,18 @@ _BASELINE = "parent_"
 _OF_CANDIDATES = ("cv_accuracy", "cv_nll")  # one candidate a row: numbered, and in no order
 _SHARES = (
     *("accuracy", "cv_accuracy", "token_accuracy", "distinct", "distinct_2", "eos_rate", "cut_share"),
-    *("foreign_scripts", "clip_frac", "kept_share", "score_outside"),
+    *("foreign_scripts", "clip_frac", "kept_share", "score_outside", "truncated_share"),
 )
 _UNITS = {
     **dict.fromkeys(_SHARES, "share"),
     **dict.fromkeys(("kl", "kl_k3", "kl_robust", "stop_kl"), "nats per answer"),
-    **dict.fromkeys(("entropy", "surprise", "sampler_kl", "ptx_loss", "ptx_held_out_loss"), "nats per token"),
+    **dict.fromkeys(
+        ("entropy", "surprise", "sampler_kl", "sampler_gap", "ptx_loss", "ptx_held_out_loss"), "nats per token"
+    ),
     **dict.fromkeys(("loss", "validation_loss", "eval_loss", "cv_nll"), "nats"),
     "bits_per_byte": "bits per byte",
     "length_mean": "tokens",
+    "staleness": "steps",
     "bytes_per_token": "bytes per token",
     "tokens_per_word": "tokens per word",
     "documents_per_second": "documents/s",

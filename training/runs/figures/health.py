@@ -17,6 +17,8 @@ _INTERVAL = 2.0  # standard errors of the difference that chance explains: nothi
 _SHIFTED = 1.0  # of the parent's own spread, feature by feature
 _OUTSIDE = 0.1  # share of scores beyond three deviations of the reward model's training, where 0.003 is usual
 _FORGOTTEN = 0.1  # nats a token
+_APART = 0.1  # nats a token between the policy that draws and the one that learns: about two updates of theirs
+_TRUNCATED = 0.05  # share of tokens
 
 Values = dict[str, Any]
 
@@ -138,5 +140,29 @@ def _forgetting(first: Values, last: Values, config: Values) -> Iterator[str]:
         yield f"the loss on the older skill's held-out text rose from {begin:.2f} to {now:.2f} nats per token; {remedy}"
 
 
+def _mismatch(first: Values, last: Values, config: Values) -> Iterator[str]:
+    """Yield whether the policy that draws and the one that learns are too far apart for importance weights."""
+    apart, truncated = last.get("sampler_kl"), last.get("truncated_share")
+    if not is_number(apart) or not is_number(truncated) or (apart <= _APART and truncated <= _TRUNCATED):
+        return
+    remedy = (
+        "staleness 0 or a lower learning_rate prevents this" if last.get("staleness") else "top_p 1 and top_k 0 help"
+    )
+    yield (
+        f"the policy that draws and the one that learns are {apart:.2f} nats per token apart, and {truncated:.0%} of "
+        f"the importance weights are truncated: the updates are biased; {remedy}"
+    )
+
+
 _Check = Callable[[Values, Values, Values], Iterator[str]]
-_CHECKS: tuple[_Check, ...] = (_kl, _length, _sameness, _endings, _fluency, _reward_model, _second_head, _forgetting)
+_CHECKS: tuple[_Check, ...] = (
+    _kl,
+    _length,
+    _sameness,
+    _endings,
+    _fluency,
+    _reward_model,
+    _second_head,
+    _forgetting,
+    _mismatch,
+)

@@ -54,7 +54,7 @@ def submit(directory: Path, module: str, secrets: Secrets = recipe_process.NO_SE
             log=log,
             secrets=secrets,
             descriptors=leased.descriptors,
-            processes=processes,
+            processes=processes + multi_process.actors_of(directory),
             **_as(person),
         )
     niceness.be_nice(recipe.process.pid)

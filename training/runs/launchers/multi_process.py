@@ -18,10 +18,19 @@ CONFIG_NAME = "accelerate.yaml"
 
 def processes_of(directory: Path) -> int:
     """Return how many processes the run's config asks for."""
+    return _count_in(directory, "processes") or 1
+
+
+def actors_of(directory: Path) -> int:
+    """Return how many processes the recipe itself starts beside it, by the run's config."""
+    return _count_in(directory, "actors")
+
+
+def _count_in(directory: Path, option: str) -> int:
     try:
-        return int(RunDirectory(directory).spec().config.get("processes") or 1)
+        return int(RunDirectory(directory).spec().config.get(option) or 0)
     except FileNotFoundError:  # nothing but a folder, as a recipe's own tests may use it
-        return 1
+        return 0
 
 
 def command(directory: Path, module: str, count: int) -> list[str]:

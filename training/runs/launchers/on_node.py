@@ -88,7 +88,7 @@ class NodeAttempt:
                 lock=lock,
                 log=log,
                 secrets=secrets,
-                processes=self.order.processes,
+                processes=self.order.processes + multi_process.actors_of(self.directory),
             )
         self._state = RUNNING
         print(f"{self.order.module} works as process {recipe.process.pid}.", flush=True)

@@ -117,6 +117,13 @@ def test_what_does_not_fit_has_the_cheapest_change_that_helps(llama, kind, optio
     assert remedy.total <= 0.8 * 80 * GB
 
 
+def test_each_rollout_process_of_ppo_has_the_whole_model(llama):
+    none, one, two = (memory_of("ppo", llama, reward_function="a.b", actors=n).standing for n in (0, 1, 2))
+    assert none["rollout processes"] == 0 and one["rollout processes"] > one["weights"]
+    more = two["rollout processes"] - one["rollout processes"]
+    assert one["weights"] < more < one["rollout processes"], "the rows are shared, and their caches"
+
+
 def test_what_nothing_helps_has_no_remedy(llama):
     config = vars(configs.parse("sft", {}))
     assert find_remedy("sft", llama, config, Hardware("cuda", 2, 4 * GB)) is None

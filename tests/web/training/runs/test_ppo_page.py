@@ -152,6 +152,21 @@ def test_drift_of_the_reward_model_has_a_chart_with_the_parents_line():
     assert [line.label for line in drawn["kl"].lines] == ["bound"]
 
 
+def test_a_sampler_far_from_the_learner_is_warned_of_and_has_its_charts():
+    near = {"sampler_kl": 0.02, "sampler_gap": 0.1, "truncated_share": 0.01, "staleness": 1.0}
+    far = {**near, "sampler_kl": 0.14, "truncated_share": 0.08}
+    assert health.warnings([(0, near), (1, near)], {}) == []
+    [text] = health.warnings([(0, near), (1, far)], {})
+    assert "0.14 nats per token apart, and 8% of the importance weights are truncated" in text and "staleness 0" in text
+    [text] = health.warnings([(0, near), (1, {**far, "staleness": 0.0})], {})
+    assert "top_p 1" in text
+    unweighted = {"sampler_kl": 0.14}
+    assert health.warnings([(0, unweighted), (1, unweighted)], {}) == []
+    drawn = {curve.name: curve for curve in curves.curves([(0, near)], {})}
+    assert set(drawn) == set(near)
+    assert drawn["truncated_share"].is_share and drawn["sampler_gap"].value_unit == "nats per token"
+
+
 def test_the_picture_of_many_reviews_names_a_few_steps():
     marks = [review_picture.Mark(step, 0.7, 0.5, 4 if step < 40 else 0) for step in range(4, 84, 4)]
     drawn = review_picture.picture(marks)
