@@ -1,7 +1,7 @@
 """Settings of Assay: one file, few of them, each from an environment variable with a default for one machine.
 
 ASSAY_DATA        where models, runs and datasets lie (default: data/ beside manage.py)
-ASSAY_STORAGE     what hosts without a shared file system share: a folder that is there, or s3://bucket/prefix with
+ASSAY_STORAGE     what hosts, and nodes of Ray, without a shared file system share: a folder, or s3://bucket/prefix with
                   AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, … as for any S3 client (default: none; docs/guides/cluster.md)
 DATABASE_URL      postgres://… for many machines (default: SQLite in ASSAY_DATA)
 ASSAY_SLOW_WRITE_MS  a transaction that keeps SQLite's write lock for longer is logged with its address (default: 100;

@@ -57,6 +57,7 @@ class Worker:
     def __init__(self, *, name: str = "", concurrency: int = 1, tick_seconds: float = 0.5) -> None:
         self.identity = worker_names.identity(name)
         self.launcher: ModuleType = import_module(module_named(settings.RUN_LAUNCHER))
+        self.is_remote = cluster_launches.is_remote(self.launcher)
         self.concurrency, self.tick_seconds = concurrency, tick_seconds
         self.supervised: list[Supervised] = []
         self._measurement = IdleMeasurement()
@@ -160,7 +161,8 @@ class Worker:
         cluster_launches.note_gpus(self.launcher, one.attempt, one.handle)
         if one.reader.ingest():
             announcements.announce(one.run.pk)
-        one.transfers.note_checkpoint(one.reader.directory)
+        cluster_launches.note_resumed(self.launcher, one.attempt, one.handle)
+        one.transfers.note_checkpoint(one.reader.directory, is_remote=self.is_remote)
         self._hear_people(one, is_last=exit_code is not None)
         self._note_usage(one, is_last=exit_code is not None)
         if exit_code is not None:
@@ -188,8 +190,8 @@ class Worker:
                 self.launcher.end_leftovers(one.run.path)
             if not self._are_inputs_here(one):
                 return
-            directory = preparation.prepare(one.run)
-            one.attempt.resumed_from_step = directory.kept_step()
+            directory = preparation.prepare(one.run, is_remote=self.is_remote)
+            one.attempt.resumed_from_step = None if self.is_remote else directory.kept_step()
             if one.is_lost:  # laying the directory took long, and the database was away meanwhile
                 raise LeaseLost(f"The lease of {one.attempt} is gone.")
             one.handle = asked_models.submit(self.launcher, one.run, directory)
@@ -214,18 +216,18 @@ class Worker:
             self.launcher.stop(one.handle)
 
     def _are_inputs_here(self, one: Supervised) -> bool:
-        are_here = one.transfers.are_inputs_here(is_directory_shared=cluster_launches.outlives(self.launcher))
+        are_here = one.transfers.are_inputs_here(is_remote=self.is_remote)
         one.waits_for = run_transfers.write_words(one.run, one.transfers.words, one.waits_for)
         return are_here
 
     def _end(self, one: Supervised, ending: Ending) -> None:
         """End an attempt whose recipe has ended: its outputs first, then its row."""
-        made = outputs.gather(one.run, one.reader.directory) if ending.state == SUCCEEDED and one.reader else None
-        one.end = End(ending, made)
+        is_kept = ending.state == SUCCEEDED and one.reader is not None
+        one.end = End(ending, cluster_launches.gather(self.launcher, one.attempt) if is_kept else None)
         self._conclude_when_stored(one, one.end)
 
     def _conclude_when_stored(self, one: Supervised, end: End) -> None:
-        if one.transfers.are_outputs_stored(end.ending, end.outputs):
+        if one.transfers.are_outputs_stored(end.ending, end.outputs, is_remote=self.is_remote):
             self._conclude(one, end.ending, end.outputs)
         else:
             one.waits_for = run_transfers.write_words(one.run, one.transfers.words, one.waits_for)
@@ -235,7 +237,7 @@ class Worker:
         run = supervision.conclude(one.attempt, ending, record)
         log.info("%s: %s %s", one.attempt, ending.state, ending.reason)
         announcements.announce(run.pk)
-        self._drop(one)
+        self._drop(one, is_over=True)
         if record is not None:
             shutil.rmtree(run.path / "checkpoints", ignore_errors=True)  # the model stands; they may weigh gigabytes
             stored_runs.drop_checkpoints(run)
@@ -288,8 +290,9 @@ class Worker:
             log.warning("%s was not given back and will be taken over: %s", one.attempt, error)
         self._drop(one)
 
-    def _drop(self, one: Supervised) -> None:
+    def _drop(self, one: Supervised, *, is_over: bool = False) -> None:
         self.supervised.remove(one)
+        cluster_launches.leave(self.launcher, one.attempt, is_over=is_over)
         if one.handle and not cluster_launches.outlives(self.launcher):
             self.launcher.stop(one.handle)
         if one.handle:

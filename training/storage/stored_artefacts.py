@@ -13,8 +13,8 @@ from annotate.data.imports import kept_files
 from annotate.models import Dataset, Import, LanguageModel
 from common.artefacts.artefact_store import Rules
 from common.artefacts.manifests import Manifest
+from training.core import run_artefact
 from training.models import Run
-from training.storage import stored_runs
 
 _OF_OPERATORS = ("corpora", "corpus-uploads")  # files that no row names
 
@@ -30,6 +30,12 @@ class Artefact:
     @property
     def name(self) -> str:
         return local_copies.name_of(self.path)
+
+    @property
+    def is_here(self) -> bool:
+        """Return whether this host has all of it. Of a run that a cluster's node carried out a worker has a part, and
+        the node has stored the whole."""
+        return self.path.exists() and not (self.path / "node" / "inputs.json").exists()
 
     def push(self, *, is_trusting: bool = True) -> Manifest:
         """Store it from this host. Raises StorageProblem."""
@@ -52,7 +58,7 @@ def expected() -> Iterator[Artefact]:
             yield Artefact(dataset.path, f"dataset {dataset.name}")
     for run in Run.objects.exclude(state__in=[Run.State.QUEUED, Run.State.RUNNING]).order_by("pk"):
         if run.started_at is not None:
-            yield Artefact(run.path, str(run), stored_runs.RULES)
+            yield Artefact(run.path, str(run), run_artefact.RULES)
     yield from _uploads()
 
 

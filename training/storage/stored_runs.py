@@ -1,40 +1,21 @@
-"""A run's directory in the storage of ASSAY_STORAGE: one artefact, put whole at each checkpoint and at the end.
-
-What changes from time to time (logs, figures, checkpoints) lies in a pool of the run's own and goes with its later
-version; rows and weights are shared by their content with the datasets and models that they are.
-"""
+"""A run's directory in the storage of ASSAY_STORAGE: one artefact, put whole at each checkpoint and at the end."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import re
 import shutil
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 from annotate.core.artefacts import local_copies
-from common.artefacts.artefact_store import Rules
 from common.artefacts.manifests import Manifest
 from common.artefacts.storage_problems import NotStored, StorageProblem
+from training.core.run_artefact import RULES, is_of, newest_step
 from training.core.run_directory import RunDirectory
 from training.models import Run
 
-_OF_THIS_HOST = ("node", "lock")  # between a worker and the processes of its attempt
-_SHARED = ("model", "dataset", "data", "export")
-_CHECKPOINT = re.compile(r"checkpoints/step-(\d+)/")
 log = logging.getLogger("assay.worker")
-
-
-def _top(path: str) -> str:
-    return path.partition("/")[0]
-
-
-RULES = Rules(
-    is_part=lambda path: _top(path) not in _OF_THIS_HOST,
-    is_own=lambda path: _top(path) not in _SHARED,
-)
 
 
 def identity_of(run: Run) -> str:
@@ -64,12 +45,6 @@ def bring(run: Run) -> None:
         shutil.rmtree(coming, ignore_errors=True)
 
 
-def newest_step(manifest: Manifest) -> int:
-    """Return the step of the newest checkpoint of a stored run; 0 where it has none."""
-    found = (_CHECKPOINT.match(entry.path) for entry in manifest.entries)
-    return max((int(match[1]) for match in found if match), default=0)
-
-
 def drop_checkpoints(run: Run, *, keeps_last: bool = False) -> None:
     """Delete the checkpoints of a run that has ended from the storage, as from the disk. A storage that does not answer
     keeps them until the next time."""
@@ -93,8 +68,7 @@ def _manifest(run: Run) -> Manifest | None:
 
 
 def _is_ours(run: Run, manifest: Manifest) -> bool:
-    entry = manifest.entry("identity")
-    return entry is not None and entry.sha256 == hashlib.sha256(identity_of(run).encode()).hexdigest()
+    return is_of(manifest, identity_of(run))
 
 
 def _replace(path: Path, coming: Path) -> None:

@@ -9,17 +9,18 @@ from __future__ import annotations
 import hashlib
 import logging
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 
 from django.conf import settings
 
+from common.artefacts import covering as coverings
 from common.artefacts.artefact_store import ArtefactStore, Rules
 from common.artefacts.file_systems import FileSystem
 from common.artefacts.manifests import Manifest
-from common.artefacts.storage_problems import NotStored, StorageProblem
+from common.artefacts.storage_problems import StorageProblem
 
 OWN = Rules(is_own=lambda path: True)  # for what is deleted one day: no other artefact shares its bytes
 PATIENCE_SECONDS = 10.0  # with a storage that does not answer; whoever can wait for longer asks again
@@ -59,11 +60,8 @@ def bring(path: Path) -> None:
     Raises StorageProblem."""
     if not is_on() or path.exists():
         return
-    if (manifest := covering(path)) is not None:
-        rest = _place_in(manifest, path)
-        if manifest.below(rest):
-            log.info("bringing %s from %s", name_of(path), store().address)
-            store().fetch(manifest.name, path, rest)
+    if coverings.bring(store(), settings.DATA_DIR, name_of(path)):
+        log.info("brought %s from %s", name_of(path), store().address)
 
 
 def bring_below(folder: Path) -> None:
@@ -145,18 +143,7 @@ def forget(path: Path) -> None:
 def covering(path: Path) -> Manifest | None:
     """Return the manifest of the artefact that a path is, or is in; None where none is stored. Raises
     StorageProblem."""
-    for name in _names_above(name_of(path)):
-        try:
-            return store().manifest(name)
-        except NotStored:
-            continue
-    return None
-
-
-def _names_above(name: str) -> Iterator[str]:
-    """Yield a name and its folders', down to two parts: no artefact is as large as all runs."""
-    parts = name.split("/")
-    yield from ("/".join(parts[:count]) for count in range(len(parts), 1, -1))
+    return coverings.covering(store(), name_of(path))
 
 
 def _is_stored(path: Path) -> bool:
@@ -165,8 +152,7 @@ def _is_stored(path: Path) -> bool:
 
 
 def _place_in(manifest: Manifest, path: Path) -> str:
-    """Return where a path is in the artefact that covers it; "" for the artefact itself."""
-    return name_of(path)[len(manifest.name) + 1 :]
+    return coverings.place_in(manifest, name_of(path))
 
 
 def _hash_of(file: Path) -> str:

@@ -19,6 +19,7 @@ import psutil
 from tests.support.processes import free_port, until
 
 _OBJECTS = 80 * 2**20  # bytes of each raylet's store: the least that Ray takes is 75 MB
+_TRIES = 4
 _SMALL = {
     "RAY_DISABLE_IMPORT_WARNING": "1", "RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0",
     "RAY_enable_open_telemetry": "0", "RAY_worker_register_timeout_seconds": "120",
@@ -42,8 +43,11 @@ class RayCluster:
         )  # fmt: skip
         until(self._answers, 120, "Ray's dashboard answers")
 
-    def start_node(self, cpus: int = 2) -> None:
-        self.node = self._started(f"--address=127.0.0.1:{self.gcs_port}", f"--num-cpus={cpus}", *self._agent())
+    def start_node(self, cpus: int = 2, **variables: str) -> None:
+        """Start the second node, with such variables of its own."""
+        self.node = self._started(
+            f"--address=127.0.0.1:{self.gcs_port}", f"--num-cpus={cpus}", *self._agent(), **variables
+        )
         until(lambda: len(self.alive_nodes()) == 2, 120, "two nodes are alive")
 
     def kill_head(self) -> None:
@@ -52,6 +56,11 @@ class RayCluster:
     def kill_raylet(self) -> None:
         """Kill the raylet of the second node alone: what it started is left to itself."""
         _kill({pid for pid in self.node if _name(pid) == "raylet"})
+
+    def kill_node(self) -> None:
+        """Kill the second node as a whole, and wait until the head knows."""
+        _kill(self.node)
+        until(lambda: len(self.alive_nodes()) == 1, 120, "the head has lost its node")
 
     def alive_nodes(self) -> list[dict]:
         answer = httpx.get(f"{self.url}/api/v0/nodes", headers=self._headers, timeout=10)
@@ -75,15 +84,22 @@ class RayCluster:
         return [f"--dashboard-agent-listen-port={free_port()}", f"--object-store-memory={_OBJECTS}",
             "--min-worker-port=0", "--max-worker-port=0", "--disable-usage-stats"]  # fmt: skip
 
-    def _started(self, *options: str) -> set[int]:
-        """Run `ray start`; return the processes that it left."""
+    def _started(self, *options: str, **variables: str) -> set[int]:
+        """Run `ray start`; return the processes that it left. Ray gives up after 30 s, which a busy machine may need
+        more than once."""
         before = self._processes()
-        ray = Path(sys.executable).parent / "ray"
-        done = subprocess.run(
-            [str(ray), "start", *options], env=self._environment, capture_output=True, text=True, timeout=180
-        )
-        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-        return self._processes() - before
+        for _ in range(_TRIES):
+            done = subprocess.run(
+                [str(Path(sys.executable).parent / "ray"), "start", *options],
+                env=self._environment | variables,
+                capture_output=True,
+                text=True,
+                timeout=180,
+            )
+            if done.returncode == 0:
+                return self._processes() - before
+            _kill(self._processes() - before)
+        raise AssertionError(f"{done.stdout}\n{done.stderr}")
 
     def _processes(self) -> set[int]:
         """Return all processes of this cluster, by the folder that their command lines or variables name."""
@@ -120,13 +136,14 @@ def _kill(pids: set[int]) -> None:
 
 
 @contextmanager
-def ray_cluster() -> Iterator[RayCluster]:
-    """Yield a cluster of two nodes; all of it ends with the block."""
+def ray_cluster(*, has_node: bool = True) -> Iterator[RayCluster]:
+    """Yield a cluster of two nodes, or of the head alone; all of it ends with the block."""
     folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))  # short: sockets lie in it
     cluster = RayCluster(folder)
     try:
         cluster.start_head()
-        cluster.start_node()
+        if has_node:
+            cluster.start_node()
         yield cluster
     finally:
         cluster.end()

@@ -55,7 +55,7 @@ class Command(BaseCommand):
             if not artefact.path.exists():
                 local_copies.store().manifest(artefact.name)  # says that it is not stored
             return f"at {artefact.path}"
-        if not artefact.path.exists():
+        if not artefact.is_here:
             manifest = local_copies.store().manifest(artefact.name)
             return f"not on this host, and stored: {disk_usage.size_in_words(manifest.size)}"
         manifest = artefact.push(is_trusting=not again)

@@ -35,6 +35,13 @@ class HeartbeatWatch:
         self._counter: int | None = None
         self._changed_at = clock()
         self._verdict: Verdict | None = None
+        self._is_alone = False
+        self.is_superseded = False  # by another attempt
+
+    @property
+    def is_to_stop(self) -> bool:
+        """Return whether somebody asked for the end: not that nobody was heard for long, which may pass."""
+        return self._verdict is not None and not self._is_alone
 
     @property
     def is_seen(self) -> bool:
@@ -46,6 +53,7 @@ class HeartbeatWatch:
         if heartbeat is None or heartbeat.attempt < self.attempt:
             return
         if heartbeat.attempt > self.attempt:
+            self.is_superseded = True
             self.end("another attempt has begun", self._orphan_grace)
             return
         if heartbeat.counter != self._counter:
@@ -58,6 +66,7 @@ class HeartbeatWatch:
         self._verdict = self._verdict or Verdict(reason, grace_seconds)
 
     def verdict(self) -> Verdict | None:
-        if self._clock() - self._changed_at > self._patience:
+        if self._verdict is None and self._clock() - self._changed_at > self._patience:
+            self._is_alone = True
             self.end(f"no worker has looked after it for {self._patience:.0f} s", self._orphan_grace)
         return self._verdict

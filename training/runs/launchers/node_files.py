@@ -1,5 +1,6 @@
 """The files by which a worker and our process on a cluster's node hear of each other: all that passes between them but
-what the recipe itself reads and writes. They lie in `RUN_DIR/node/`, on a file system that both reach.
+what the recipe itself reads and writes. They lie in `RUN_DIR/node/`, on a file system that both reach; where there is
+none, `storage_relay` copies them between the two.
 
     heartbeat.json   worker -> node   that the run is looked after: the attempt's number, a counter that grows
     order-3.json     worker -> node   how attempt 3 is to be carried out
@@ -21,7 +22,8 @@ from typing import Any, TypeVar
 from common import atomic_files
 
 FOLDER = "node"
-WAITING, RUNNING = "waiting", "running"  # of a report: for an earlier attempt or for keys; the recipe works
+# Of a report: for an earlier attempt, inputs or keys; the recipe works; it has ended, and its files are being stored.
+WAITING, RUNNING, STORING = "waiting", "running", "storing"
 
 
 @dataclass(frozen=True)
@@ -61,12 +63,13 @@ class Report:
     public_key: str = ""  # asks for secrets, sealed for this key
     cpu_seconds: float = 0.0
     memory_bytes: int = 0
+    resumed_step: int | None = None  # of the checkpoint that it goes on from, where the worker cannot see that
 
 
 @dataclass(frozen=True)
 class End:
     """How the attempt ended on its node. `starved_bytes`: the memory of that machine, where the system killed the
-    recipe for want of it."""
+    recipe for want of it. `model_hash`: of the model that the node has stored, where the directory is not shared."""
 
     attempt: int
     exit_code: int
@@ -74,6 +77,7 @@ class End:
     cpu_seconds: float = 0.0
     memory_bytes: int = 0
     starved_bytes: int = 0
+    model_hash: str = ""
 
 
 _Message = TypeVar("_Message", Heartbeat, Order, Report, End)
@@ -126,6 +130,13 @@ class NodeFiles:
         self._write("heartbeat.json", asdict(Heartbeat(self.attempt, counter, grace_seconds)))
         return True
 
+    def note(self, heartbeat: Heartbeat) -> None:
+        """Write a heartbeat that came from elsewhere, unless a later attempt has begun."""
+        current = self.heartbeat()
+        if current != heartbeat and (current is None or current.attempt <= heartbeat.attempt):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._write("heartbeat.json", asdict(heartbeat))
+
     def _write(self, name: str, row: dict[str, Any]) -> None:
         writer = f"{os.uname().nodename}-{os.getpid()}"  # several may write a heartbeat
         atomic_files.write_text(self.folder / name, json.dumps(row), writer=writer, is_synced=False)
@@ -147,7 +158,11 @@ def attempts_sent(directory: Path) -> list[int]:
 
 
 def _read(path: Path, kind: type[_Message]) -> _Message | None:
-    row = _read_row(path)
+    return parse(kind, _read_row(path))
+
+
+def parse(kind: type[_Message], row: dict[str, Any] | None) -> _Message | None:
+    """Return the message that a row holds; None where it holds none."""
     names = {one.name for one in fields(kind)}
     try:
         return kind(**{name: value for name, value in (row or {}).items() if name in names}) if row else None

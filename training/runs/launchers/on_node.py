@@ -1,4 +1,5 @@
-"""Carry out one attempt on a node of a cluster: `python -m training.runs.launchers.on_node RUN_DIR ATTEMPT`.
+"""Carry out one attempt on a node of a cluster: `python -m training.runs.launchers.on_node RUN_DIR ATTEMPT`, where the
+node and the worker share that directory, else `… on_node --storage ADDRESS --box nodes/000012-1a2b ATTEMPT`.
 
 Starts the recipe as the launcher `local` does, and ends it by itself when no worker looks after this attempt any more,
 or when another attempt has begun: whatever dies, the recipe does not outlive its heartbeat. When this process dies, the
@@ -14,20 +15,26 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from common.artefacts.storage_problems import StorageProblem
 from training.core.parent_watchdog import GRACE_SECONDS
+from training.core.run_directory import RecipeFailure, RunDirectory
 from training.runs.launchers import Busy, host_memory, multi_process, recipe_bounds, recipe_process, sealed_secrets
 from training.runs.launchers.heartbeat_watch import HeartbeatWatch, Verdict
-from training.runs.launchers.node_files import RUNNING, WAITING, End, NodeFiles, Order, Report
+from training.runs.launchers.node_files import RUNNING, STORING, WAITING, End, NodeFiles, Order, Report
+from training.runs.launchers.node_transport import NodeTransport, SharedFolder
 from training.runs.launchers.recipe_process import NO_SECRETS, Recipe, Secrets
+from training.runs.launchers.storage_relay.node_relay import NodeRelay
 
-NO_DIRECTORY, NOT_WANTED = 66, 75  # exit statuses, as sysexits.h has them: no input; try again
+# Exit statuses, as sysexits.h has them: no input; a service does not answer; try again.
+NO_DIRECTORY, NO_STORAGE, NOT_WANTED = 66, 69, 75
+_ORDER_SECONDS = 60.0  # to read the order from a storage
 _TICK = 0.1
 _WORDS_SECONDS = 10.0  # to write how it ended, where the file system hangs
 
@@ -45,22 +52,26 @@ class _Outcome:
     exit_code: int
     reason: str = ""
     starved_bytes: int = 0
+    model_hash: str = ""
 
 
 class NodeAttempt:
     """One attempt, as this node carries it out."""
 
-    def __init__(self, directory: Path, order: Order) -> None:
+    def __init__(self, directory: Path, order: Order, transport: NodeTransport | None = None) -> None:
         self.directory, self.order = directory, order
+        self.transport = transport or SharedFolder()
         self.files = NodeFiles(directory, order.attempt)
         self.watch = HeartbeatWatch(order.attempt, order.patience_seconds, order.orphan_grace_seconds)
         self.recipe: Recipe | None = None
         self._state, self._public_key, self._reports = WAITING, "", 0
+        self._resumed_step: int | None = None
         self._rhythm = min(1.0, order.patience_seconds / 20)
 
     def carry_out(self) -> int:
         """Run the recipe to its end, whichever that is, and return its exit status."""
         signal.signal(signal.SIGTERM, self._on_signal)
+        self.transport.start(self._rhythm)
         self.watch.note(self.files.heartbeat())
         for body in (self._read_heartbeats, self._write_reports):
             threading.Thread(target=body, name=body.__name__, daemon=True).start()
@@ -68,15 +79,28 @@ class NodeAttempt:
             try:
                 self._wait_for(lambda: self.watch.is_seen)
                 lock = held.enter_context(self._wait_for(self._lock))
-                outcome = self._run(lock)
+                outcome = self._with_files(lambda: self._run(lock))
             except _Ended as ended:
                 outcome = _Outcome(-signal.SIGTERM, ended.verdict.reason)
             print(f"It ended with {outcome.exit_code}{outcome.reason and f': {outcome.reason}'}.", flush=True)
             self._write_end(outcome)
         return outcome.exit_code
 
+    def _with_files(self, run: Callable[[], _Outcome]) -> _Outcome:
+        """Bring what the recipe reads, run it, and keep what it leaves."""
+        try:
+            recipe_process.end_leftovers(self.directory)
+            self.transport.bring(self.watch)
+            self._resumed_step = self.transport.resumed_step()
+            outcome = run()
+            self._state = STORING
+            is_needed = outcome.exit_code == 0
+            return replace(outcome, model_hash=self.transport.keep(self.watch, is_needed=is_needed))
+        except RecipeFailure as failure:
+            RunDirectory(self.directory).fail(failure)
+            return _Outcome(1, failure.message)
+
     def _run(self, lock: IO[str]) -> _Outcome:
-        recipe_process.end_leftovers(self.directory)
         secrets = self._secrets()
         memory = host_memory.Watch.begin()
         with recipe_process.open_log(self.directory, self.order.module) as log:
@@ -165,6 +189,7 @@ class NodeAttempt:
                         self._public_key,
                         usage.cpu_seconds,
                         usage.memory_bytes,
+                        self._resumed_step,
                     )
                 )
             time.sleep(self._rhythm)
@@ -174,11 +199,12 @@ class NodeAttempt:
         usage = self.recipe.usage if self.recipe else recipe_process.NO_USAGE
         end = End(
             self.order.attempt, outcome.exit_code, outcome.reason, usage.cpu_seconds, usage.memory_bytes,
-            outcome.starved_bytes,
+            outcome.starved_bytes, outcome.model_hash,
         )  # fmt: skip
         thread = threading.Thread(target=self._try_to_write, args=(end,), daemon=True)
         thread.start()
         thread.join(_WORDS_SECONDS)
+        self.transport.close(end)
 
     def _try_to_write(self, end: End) -> None:
         with contextlib.suppress(OSError):
@@ -190,11 +216,16 @@ class NodeAttempt:
 
 def purpose(directory: Path, attempt: int) -> str:
     """Return what secrets of that attempt are sealed for."""
-    return f"{directory.name} {attempt}"
+    return f"{directory.name.partition('-')[0]} {attempt}"
 
 
 def main(arguments: list[str]) -> int:
     """Return the exit status of the recipe, as a shell has it."""
+    code = _by_storage(arguments) if arguments[0] == "--storage" else _by_shared_folder(arguments)
+    return code if code >= 0 else 128 - code
+
+
+def _by_shared_folder(arguments: list[str]) -> int:
     directory, attempt = Path(arguments[0]), int(arguments[1])
     if not directory.is_dir():
         print(f"There is no {directory} on {os.uname().nodename}. Do this node and the worker share that folder?")
@@ -204,8 +235,24 @@ def main(arguments: list[str]) -> int:
     if order is None or (current is not None and current.attempt > attempt):
         print(f"Attempt {attempt} of {directory} is not wanted any more.")
         return NOT_WANTED
-    code = NodeAttempt(directory, order).carry_out()
-    return code if code >= 0 else 128 - code
+    return NodeAttempt(directory, order).carry_out()
+
+
+def _by_storage(arguments: list[str]) -> int:
+    """Carry out an attempt in a directory of this node's own, below its ASSAY_DATA: never in that of a worker that may
+    be on the same machine."""
+    _, address, _, box, number = arguments
+    root = Path(os.environ.get("ASSAY_DATA") or "data").resolve() / "node"
+    try:
+        relay = NodeRelay(address, box, root, int(number))
+        order = relay.order(_ORDER_SECONDS)
+    except StorageProblem as problem:
+        print(f"{os.uname().nodename} does not reach the storage. {problem}")
+        return NO_STORAGE
+    if order is None:
+        print(f"Attempt {number} of {relay.directory} is not wanted any more.")
+        return NOT_WANTED
+    return NodeAttempt(relay.directory, order, relay).carry_out()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, Js
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 
-from annotate.core.artefacts import local_copies
 from annotate.core.asgi import downloads
 from annotate.core.errors import Refused
 from annotate.core.page_access import allows, in_project, refused_page
@@ -30,7 +29,7 @@ from training.runs.ordering import actions, priorities
 from training.runs.present import kind_sections, run_details, run_list
 from training.runs.present.run_estimates import estimate, planned_run
 from training.runs.present.run_form import RunForm, boxes_in, earlier_run, suggested
-from training.runs.present.run_page import run_charts, run_config, run_tabs
+from training.runs.present.run_page import live_log, run_charts, run_config, run_tabs
 from training.runs.queue import drains
 
 _PLAIN = "text/plain; charset=utf-8"
@@ -136,7 +135,7 @@ def log(request: HttpRequest, run_id: int) -> HttpResponseBase:
         require(request.user, "research", run.project)
     except Refused as refused:
         return refused_page(request, refused, project=run.project)
-    path = local_copies.bring_file(run.path / "log.txt")
+    path = live_log.whole_log(run)
     if path.is_symlink() or not path.exists():  # the recipe could have laid a link to any file
         raise Http404("The log is empty.")
     # Without its length: it may grow while it is sent.

@@ -8,14 +8,13 @@ from typing import Any
 from django.template.loader import render_to_string
 from django.utils import timezone
 
-from annotate.core.artefacts import local_copies
 from training.core.endings import log_tail
 from training.core.kinds import KINDS
 from training.models import Run
 from training.runs.figures import progress
 from training.runs.ordering import priorities
 from training.runs.present import kind_sections, run_samples
-from training.runs.present.run_page import cluster_place, run_charts, run_overview, run_tabs
+from training.runs.present.run_page import cluster_place, live_log, run_charts, run_overview, run_tabs
 from training.runs.present.run_page.run_charts import Figures
 from training.runs.present.run_page.run_tabs import View
 
@@ -34,7 +33,7 @@ RELATED = (
     *("project", "parent__made_by", "reward_model__made_by__dataset", "dataset", "other_dataset", "cloned_from"),
     *("output_model", "output_dataset", "created_by"),
 )
-_LOG_LINES = 200
+_LOG_LINES, _LOG_BYTES = 200, 32_000
 
 
 @dataclass(frozen=True)
@@ -72,8 +71,8 @@ def _of_tab(run: Run, view: View) -> dict[str, Any]:
     if view.tab == run_tabs.SAMPLES:
         return run_samples.context(run, view.step)
     if view.tab == run_tabs.LOG:
-        log = local_copies.glimpse(run.path / "log.txt")
-        return {"log": log_tail(log, _LOG_LINES), "log_bytes": log.stat().st_size if log.exists() else 0}
+        log, size = live_log.end_of_log(run, _LOG_BYTES)
+        return {"log": log_tail(log, _LOG_LINES), "log_bytes": size}
     return {}
 
 

@@ -11,10 +11,12 @@ from types import ModuleType
 from django.conf import settings
 from django.utils import timezone
 
+from annotate.core.artefacts import local_copies
 from training.core.endings import Ending
+from training.core.run_directory import RunDirectory
 from training.models import Attempt, Run
 from training.runs.launchers import Lost, NotStarted, local, module_named, node_files
-from training.runs.queue import supervision
+from training.runs.queue import outputs, preparation, supervision
 
 
 def outlives(launcher: ModuleType) -> bool:
@@ -22,8 +24,15 @@ def outlives(launcher: ModuleType) -> bool:
     return bool(getattr(launcher, "OUTLIVES_WORKER", False))
 
 
+def is_remote(launcher: ModuleType) -> bool:
+    """Return whether recipes work in run directories of other hosts, which they bring from the storage and put back."""
+    return outlives(launcher) and local_copies.is_on()
+
+
 def begin(launcher: ModuleType, attempt: Attempt, memory_bytes: Callable[[], float]) -> None:
     """Let an earlier attempt on a cluster, by whichever launcher, know that this one begins; and then this launcher."""
+    if is_remote(launcher):
+        preparation.claim_directory(attempt.run)
     node_files.begin(attempt.run.path, attempt.number)
     if outlives(launcher):
         launcher.begin(attempt.run.path, attempt.number, int(memory_bytes()))
@@ -55,6 +64,28 @@ def note_words(launcher: ModuleType, attempt: Attempt, handle: str, before: str)
     return phase
 
 
+def note_resumed(launcher: ModuleType, attempt: Attempt, handle: str) -> None:
+    """Write down, once, from which checkpoint an attempt went on, where its node alone knows."""
+    if not is_remote(launcher) or attempt.resumed_from_step is not None:
+        return
+    if (step := launcher.resumed_step(handle)) is not None:
+        attempt.resumed_from_step = step
+        supervision.leased(attempt).update(resumed_from_step=step)
+
+
+def gather(launcher: ModuleType, attempt: Attempt) -> outputs.Outputs:
+    """Read what a recipe that ended well has left: its model may be in the storage alone, by its node. Raises
+    BadOutput."""
+    end = node_files.NodeFiles(attempt.run.path, attempt.number).end() if is_remote(launcher) else None
+    return outputs.gather(attempt.run, RunDirectory(attempt.run.path), end.model_hash if end else "")
+
+
+def leave(launcher: ModuleType, attempt: Attempt, *, is_over: bool) -> None:
+    """Follow an attempt's node no longer."""
+    if is_remote(launcher):
+        launcher.leave(attempt.run.path, is_over=is_over)
+
+
 def note_gpus(launcher: ModuleType, attempt: Attempt, handle: str) -> None:
     """Write down, once, how many GPUs an attempt holds, and since when: from a launcher that can tell."""
     if attempt.gpus_since is not None or not hasattr(launcher, "gpus_of") or not (count := launcher.gpus_of(handle)):
@@ -72,6 +103,8 @@ def adopt(
     name = module_named(settings.RUN_LAUNCHER)
     for attempt in supervision.orphans(is_gone=is_gone, own_attempts=own_attempts):
         if attempt.handle and module_named(attempt.launcher) == name and supervision.take_over(attempt, worker):
+            if is_remote(launcher):
+                preparation.claim_directory(attempt.run)
             launcher.adopt(attempt.run.path, attempt.number, attempt.handle)
             return [attempt]
     return []

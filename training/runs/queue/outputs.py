@@ -6,7 +6,6 @@ succeeded: its outputs are recorded with it, once, or not at all.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from dataclasses import dataclass
 from decimal import Decimal
@@ -21,6 +20,7 @@ from annotate.data.prompts.actions import NewCompletion, add_completions
 from annotate.language_models.actions import enter_arena, register_model
 from annotate.models import Dataset, LanguageModel, Prompt
 from common import reasoning, splits
+from training.core.folder_hash import folder_hash
 from training.core.kinds import KINDS
 from training.core.run_directory import Row, RunDirectory, read_lines
 from training.models import Run
@@ -42,13 +42,14 @@ class Outputs:
     content_hash: str
 
 
-def gather(run: Run, directory: RunDirectory) -> Outputs:
-    """Read what the recipe left. Raises BadOutput when something is missing."""
+def gather(run: Run, directory: RunDirectory, model_hash: str = "") -> Outputs:
+    """Read what the recipe left. A node that has stored its model gives the `model_hash`. Raises BadOutput when
+    something is missing."""
     makes = KINDS[run.kind].makes
     result = directory.result()
     if result is None:
         raise BadOutput("There is no result.json.")
-    if KINDS[run.kind].makes_model and not directory.model.is_dir():
+    if KINDS[run.kind].makes_model and not (model_hash or directory.model.is_dir()):
         raise BadOutput(f"The recipe left no model in {directory.model}.")
     if makes == "dataset" and not any(directory.dataset.glob("*.jsonl")) and not _has_moved(result):
         raise BadOutput(f"The recipe left no rows in {directory.dataset}.")
@@ -56,17 +57,17 @@ def gather(run: Run, directory: RunDirectory) -> Outputs:
         directory,
         _without_nan(result),
         list(read_lines(directory.path / "completions.jsonl")) if makes == "completions" else [],
-        _content_hash(run, directory, result),
+        _content_hash(run, directory, result, model_hash),
     )
 
 
-def _content_hash(run: Run, directory: RunDirectory, result: Row) -> str:
+def _content_hash(run: Run, directory: RunDirectory, result: Row, model_hash: str) -> str:
     kind = KINDS[run.kind]
     if kind.makes_model:
-        return result.get("hash") or _folder_hash(directory.model)
+        return result.get("hash") or model_hash or folder_hash(directory.model)
     if kind.makes != "dataset":
         return ""
-    content_hash = result.get("hash") or _folder_hash(directory.dataset)
+    content_hash = result.get("hash") or folder_hash(directory.dataset)
     _keep_dataset(directory.dataset, settings.DATASETS_DIR / content_hash)
     return content_hash
 
@@ -218,16 +219,6 @@ def _textless(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _textless(inner) for name, inner in value.items() if name not in ("samples", "changes")}
     return [_textless(inner) for inner in value] if isinstance(value, list) else value
-
-
-def _folder_hash(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        digest.update(str(path.relative_to(folder)).encode())
-        with path.open("rb") as file:
-            while block := file.read(1 << 22):
-                digest.update(block)
-    return digest.hexdigest()
 
 
 def _without_nan(value: Any) -> Any:

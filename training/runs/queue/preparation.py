@@ -7,6 +7,8 @@ import shutil
 import time
 from pathlib import Path
 
+from django.conf import settings
+
 from annotate.core.artefacts import local_copies
 from annotate.models import Dataset, LanguageModel
 from training import configs
@@ -14,17 +16,31 @@ from training.core import adapter_base
 from training.core.kinds import KINDS
 from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
 from training.models import Run
+from training.runs.launchers.storage_relay.node_inputs import LIST, Inputs
 from training.runs.ordering import hub_access as hubs
 from training.runs.ordering import reward_functions
 from training.runs.queue import asked_models
 from training.storage import stored_runs
 
+_CORPUS_FOLDERS = ["corpora", "corpus-uploads"]
 
-def prepare(run: Run) -> RunDirectory:
-    """Return the directory, ready for a recipe; what earlier attempts of this run left in it stays. Raises
-    RecipeFailure."""
+
+def claim_directory(run: Run) -> RunDirectory:
+    """Return the run's directory, which is there and says whose it is. One of another database is set aside."""
     directory = RunDirectory(run.path)
     _set_a_stranger_aside(run)
+    run.path.mkdir(parents=True, exist_ok=True)
+    directory.identify(stored_runs.identity_of(run))
+    return directory
+
+
+def prepare(run: Run, *, is_remote: bool = False) -> RunDirectory:
+    """Return the directory, ready for a recipe; what earlier attempts of this run left in it stays. Raises
+    RecipeFailure.
+
+    Where the recipe is remote, this holds what its node cannot know, and says what else is to be brought there.
+    """
+    directory = claim_directory(run)
     config = _config(run)
     _check_repository(run)
     data = run.path / "data"
@@ -34,12 +50,11 @@ def prepare(run: Run) -> RunDirectory:
         (run.path / leftover).unlink(missing_ok=True)
     if run.amendments:
         directory.amend(run.nameless_amendments)
-    directory.identify(stored_runs.identity_of(run))
-    if run.dataset is not None:
-        _bring_rows(run.dataset.path, data)
-    if run.other_dataset is not None:
-        (data / "other").mkdir(exist_ok=True)
-        _bring_rows(run.other_dataset.path, data / "other")
+    if is_remote:
+        _list_inputs(run)
+    else:
+        (run.path / LIST).unlink(missing_ok=True)
+        _bring_datasets(run, data)
     rows = KINDS[run.kind].rows
     # config.json is written after them all: without it, a worker that died has left some, and the texts that must not
     # be learnt may be missing.
@@ -62,6 +77,26 @@ def prepare(run: Run) -> RunDirectory:
         {name: iter(lines) for name, lines in own_rows.items()},
     )
     return directory
+
+
+def _bring_datasets(run: Run, data: Path) -> None:
+    if run.dataset is not None:
+        _bring_rows(run.dataset.path, data)
+    if run.other_dataset is not None:
+        (data / "other").mkdir(exist_ok=True)
+        _bring_rows(run.other_dataset.path, data / "other")
+
+
+def _list_inputs(run: Run) -> None:
+    """Write down what a node is to bring from the storage."""
+    datasets = {"data": run.dataset, "data/other": run.other_dataset}
+    names = [local_copies.name_of(folder) for folder in input_folders(run)]
+    Inputs(
+        data_folder=str(settings.DATA_DIR.resolve()),
+        folders=[name for name in names if name],
+        below=_CORPUS_FOLDERS if run.kind == "corpus" else [],
+        rows={place: local_copies.name_of(one.path) for place, one in datasets.items() if one is not None},
+    ).write(run.path)
 
 
 def _set_a_stranger_aside(run: Run) -> None:
@@ -149,12 +184,12 @@ def _ancestor(run: Run) -> str:
     """Return the weights that the parent was made from; empty where they are gone, or nobody asks."""
     ancestor = _ancestor_model(run)
     path = ancestor.path if ancestor is not None else None
-    return str(path.resolve()) if path is not None and path.is_dir() else ""
+    return str(path.resolve()) if path is not None and local_copies.is_available(path) else ""
 
 
 def _trained_on(run: Run) -> list[str]:
     """Return the folders of what the parent and its ancestors were taught, those that are here."""
-    folders = [dataset.path for dataset in _trained_on_datasets(run) if dataset.path.is_dir()]
+    folders = [dataset.path for dataset in _trained_on_datasets(run) if local_copies.is_available(dataset.path)]
     return [str(folder.resolve()) for folder in dict.fromkeys(folders)]
 
 
@@ -188,7 +223,7 @@ def _parent_weights(run: Run) -> str:
 def _weights(model: LanguageModel | None) -> str:
     if model is None:
         return ""
-    if model.path is None or not model.path.is_dir():
+    if model.path is None or not local_copies.is_available(model.path):
         raise RecipeFailure(
             "no_weights",
             f"The weights of {model.name} are not at {model.path}.",

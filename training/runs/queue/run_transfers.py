@@ -7,20 +7,26 @@ waited for.
 from __future__ import annotations
 
 import logging
+import os
+import shutil
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from django.conf import settings
 from django.db import connections
 
 from annotate.core.artefacts import local_copies
-from common.artefacts.storage_problems import StorageProblem, Unreachable, Unstable
+from common.artefacts.storage_problems import NotStored, StorageProblem, Unreachable, Unstable
+from training.core import adapter_base
 from training.core.endings import SUCCEEDED, Ending
 from training.core.kinds import KINDS
 from training.core.run_directory import RecipeFailure, RunDirectory
 from training.models import Attempt, Run
+from training.runs.launchers.storage_relay import node_inputs
 from training.runs.queue import preparation, supervision
 from training.runs.queue.outputs import Outputs
 from training.storage import stored_runs
@@ -66,16 +72,19 @@ class RunTransfers:
         self._stored_step, self._again_at = -1, 0.0
         self.words = ""
 
-    def are_inputs_here(self, *, is_directory_shared: bool) -> bool:
-        """Bring what the run needs; return whether all of it is here. Raises RecipeFailure for what is damaged."""
+    def are_inputs_here(self, *, is_remote: bool) -> bool:
+        """Bring what the run needs, or store it for a node that brings it; return whether all of it is there. Raises
+        RecipeFailure for what is damaged."""
         if not local_copies.is_on() or self._are_inputs_here:
             return True
-        self._are_inputs_here = self._is_done(_INPUTS, lambda: _bring_inputs(self._attempt, is_directory_shared))
+        move = _store_inputs if is_remote else _bring_inputs
+        self._are_inputs_here = self._is_done(_INPUTS, lambda: move(self._attempt))
         return self._are_inputs_here
 
-    def note_checkpoint(self, directory: RunDirectory) -> None:
-        """Store the directory when there is a new checkpoint, so that any host can go on from it."""
-        if not local_copies.is_on():
+    def note_checkpoint(self, directory: RunDirectory, *, is_remote: bool) -> None:
+        """Store the directory when there is a new checkpoint, so that any host can go on from it. A node does so
+        itself."""
+        if not local_copies.is_on() or is_remote:
             return
         if self._transfer is not None:
             self._end_checkpoint()
@@ -86,7 +95,7 @@ class RunTransfers:
             self._stored_step = step
             self._transfer = Transfer(_CHECKPOINT, self._keep_run)
 
-    def are_outputs_stored(self, ending: Ending, outputs: Outputs | None) -> bool:
+    def are_outputs_stored(self, ending: Ending, outputs: Outputs | None, *, is_remote: bool) -> bool:
         """Store what the attempt leaves; return whether the run may be called ended. Raises RecipeFailure.
 
         A run that succeeded waits for a storage that does not answer for as long as that takes. Any other ends after
@@ -97,8 +106,10 @@ class RunTransfers:
         if self._transfer is not None and self._transfer.purpose == _CHECKPOINT and not self._end_checkpoint():
             return False
         is_needed = ending.state == SUCCEEDED
+        if is_remote and not is_needed:
+            return True
         try:
-            self._are_outputs_stored = self._is_done(_OUTPUTS, lambda: self._keep_outputs(outputs))
+            self._are_outputs_stored = self._is_done(_OUTPUTS, lambda: self._keep_outputs(outputs, is_remote))
         except RecipeFailure as failure:
             if is_needed:
                 raise
@@ -139,24 +150,67 @@ class RunTransfers:
             self._stored_step, self._again_at = -1, time.monotonic() + _PAUSE_SECONDS
         return True
 
-    def _keep_outputs(self, outputs: Outputs | None) -> None:
+    def _keep_outputs(self, outputs: Outputs | None, is_remote: bool) -> None:
         if outputs is not None and KINDS[self._attempt.run.kind].makes == "dataset":
             local_copies.keep(settings.DATASETS_DIR / outputs.content_hash)
-        self._keep_run()
+        if not is_remote:
+            self._keep_run()
+        elif outputs is not None and KINDS[self._attempt.run.kind].makes_model:
+            _require_stored(outputs.directory.model)  # and known to be so: its row is written without asking again
 
     def _keep_run(self) -> None:
         stored_runs.keep(self._attempt.run, lambda: supervision.require_lease(self._attempt))
 
 
-def _bring_inputs(attempt: Attempt, is_directory_shared: bool) -> None:
-    """Fetch models, datasets and what earlier attempts left. A directory that a cluster's nodes write to is the
-    truth."""
+def _bring_inputs(attempt: Attempt) -> None:
+    """Fetch models, datasets and what earlier attempts left."""
     run = attempt.run
-    if attempt.number > 1 and not (is_directory_shared and (run.path / "identity").exists()):
+    if attempt.number > 1:
         stored_runs.bring(run)
     for folder in preparation.input_folders(run):
         local_copies.bring(folder)
         preparation.bring_base(folder)
+
+
+def _store_inputs(attempt: Attempt) -> None:
+    """Store the models and datasets that are here alone, and fetch what another worker laid for this run."""
+    if attempt.number > 1:
+        _bring_laid(attempt.run.path)
+    for folder in preparation.input_folders(attempt.run):
+        _keep_missing(folder)
+        if adapter_base.is_adapter(folder) and (base := adapter_base.find_base(folder)) is not None:
+            _keep_missing(Path(os.path.normpath(base)))
+    source = str(attempt.run.config.get("source", "")).strip()  # of an import
+    if attempt.run.kind == "import" and source.startswith("models/"):
+        _keep_missing(settings.DATA_DIR / source)
+
+
+def _require_stored(path: Path) -> None:
+    if not local_copies.is_available(path):
+        raise NotStored(local_copies.name_of(path), local_copies.store().address)
+
+
+def _bring_laid(directory: Path) -> None:
+    """Fetch what another worker laid for a node: rows that are drawn from the database must not change between two
+    attempts."""
+    if (directory / "config.json").exists():
+        return
+    coming = directory / f".{uuid.uuid4().hex}.coming"
+    try:
+        local_copies.store().fetch(node_inputs.inputs_name(node_inputs.box_name(directory)), coming)
+        before, after = node_inputs.Inputs.read(coming).data_folder, str(settings.DATA_DIR.resolve())
+        node_inputs.move_rows(coming / "data", directory / "data", before, after)
+        (coming / "config.json").replace(directory / "config.json")
+    except NotStored:
+        return  # no attempt came as far
+    finally:
+        shutil.rmtree(coming, ignore_errors=True)
+
+
+def _keep_missing(path: Path) -> None:
+    """Store what is on this host and in no artefact yet."""
+    if path.exists() and local_copies.name_of(path) and local_copies.covering(path) is None:
+        local_copies.keep(path)
 
 
 def write_words(run: Run, words: str, before: str) -> str:

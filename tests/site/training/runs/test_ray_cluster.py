@@ -15,10 +15,12 @@ from typing import Any
 
 import pytest
 
+from annotate.core.artefacts import local_copies
 from tests.conftest import missing
 from tests.support import tiny_model
 from tests.support.factories import make_model, make_project, make_user
 from tests.support.processes import alive, until
+from tests.support.s3_server import BUCKET, s3_server
 from tests.support.training.cluster_runs import (
     Working,
     assert_each_step_once_and_no_two_at_once,
@@ -228,3 +230,44 @@ def test_kill_9_of_the_head(on_ray: RayCluster) -> None:
         on_ray.start_node()
         until(lambda: is_finished(run), 240)
     assert_each_step_once_and_no_two_at_once(run, 60)
+
+
+def test_nodes_that_share_no_folder_bring_and_keep_what_a_run_is(
+    on_ray: RayCluster, settings, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same child as by `local`, from a node that had nothing; and a run that goes on where another node has
+    nothing either."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    with s3_server() as server, monkeypatch.context() as environment:
+        for name, value in server.variables.items():
+            environment.setenv(name, value)
+        settings.STORAGE = f"s3://{BUCKET}/assay"
+        on_ray.kill_node()
+        on_ray.start_node(ASSAY_DATA=str(tmp_path / "first"), **server.variables)
+        by_ray = sft_run("by-ray")
+        with Working():
+            until(lambda: is_finished(by_ray), 240, "the run on Ray ends")
+            counted = started(steps=40)
+            until(lambda: is_stored(counted), 120)
+            assert list((tmp_path / "first").glob(f"node/runs/{counted.path.name}-*/steps.txt"))
+            on_ray.kill_raylet()
+            on_ray.start_node(ASSAY_DATA=str(tmp_path / "second"), **server.variables)
+            until(lambda: is_finished(counted), 240)
+        assert_each_step_once_and_no_two_at_once(counted, 40)
+        assert counted.attempts.last().resumed_from_step >= 2
+        assert list((tmp_path / "second").glob(f"node/runs/{counted.path.name}-*/result.json"))
+        by_ray.refresh_from_db()
+        assert by_ray.state == "succeeded" and not by_ray.output_model.path.exists()
+        local_copies.bring(by_ray.output_model.path)
+        settings.STORAGE = ""
+    settings.RUN_LAUNCHER = "local"
+    by_local = sft_run("by-local")
+    Worker(name="test", tick_seconds=0.1).work(once=True)
+    assert kept(by_ray) == kept(by_local)
+    on_ray.kill_node()
+    on_ray.start_node()
+
+
+def is_stored(run: Run) -> bool:
+    manifest = local_copies.covering(run.path)
+    return manifest is not None and any(entry.path.startswith("checkpoints/") for entry in manifest.entries)

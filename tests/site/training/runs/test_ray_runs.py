@@ -16,7 +16,6 @@ from typing import Any
 import psutil
 import pytest
 
-from annotate.core.artefacts import local_copies
 from tests.support.processes import alive, until
 from tests.support.training.cluster_runs import (
     Working,
@@ -70,17 +69,6 @@ def test_a_run_is_carried_out_and_kept(stand_in: Dashboard) -> None:
     assert attempt.cpu_seconds > 0 and attempt.memory_bytes > 1_000_000
     assert "UTC: tests.support.training.fake_recipe" in ray.logs(run.path)
     assert (run.output_model.path / "weights.bin").read_text() == "3 5"
-
-
-def test_a_run_on_a_cluster_is_stored_before_it_has_ended(stand_in: Dashboard, settings: Any, tmp_path: Path) -> None:
-    (tmp_path / "storage").mkdir()
-    settings.STORAGE = str(tmp_path / "storage")
-    run = make_run(config={"steps": 5})
-    with Working():
-        until(lambda: is_finished(run), 60)
-    assert_each_step_once_and_no_two_at_once(run, 5)
-    manifest = local_copies.store().verify(local_copies.name_of(run.path))
-    assert manifest.entry("model/weights.bin") and not [e for e in manifest.entries if e.path.startswith("node/")]
 
 
 def test_a_failure_is_told_in_words(stand_in: Dashboard) -> None:

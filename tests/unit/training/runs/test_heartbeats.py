@@ -101,3 +101,26 @@ def test_what_a_later_version_adds_is_passed_over(tmp_path: Path) -> None:
     files.folder.mkdir()
     (files.folder / "report-1.json").write_text('{"attempt": 1, "counter": 2, "of_tomorrow": true}')
     assert files.report() == Report(1, 2)
+
+
+def test_a_later_attempt_and_a_request_stop_what_follows_the_recipe_and_silence_does_not(
+    watch: HeartbeatWatch, clock: Clock
+) -> None:
+    """Files that are being stored: another attempt must not be overwritten, a storage that was gone may come back."""
+    watch.note(Heartbeat(3, 0))
+    clock.now += PATIENCE + 1
+    assert watch.verdict() is not None and not watch.is_to_stop and not watch.is_superseded
+    watch.note(Heartbeat(4, 0))
+    assert watch.is_superseded
+    other = HeartbeatWatch(3, PATIENCE, GRACE, clock)
+    other.note(Heartbeat(3, 1, 5.0))
+    assert other.is_to_stop and not other.is_superseded
+
+
+def test_a_heartbeat_from_elsewhere_does_not_overwrite_a_later_attempts(tmp_path: Path) -> None:
+    files = NodeFiles(tmp_path, 3)
+    files.note(Heartbeat(3, 7))
+    assert files.heartbeat() == Heartbeat(3, 7)
+    files.note(Heartbeat(4, 0))
+    files.note(Heartbeat(3, 8))
+    assert files.heartbeat() == Heartbeat(4, 0)

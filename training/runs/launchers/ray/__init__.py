@@ -2,8 +2,9 @@
 places an attempt, and never repeats one.
 
 The recipe outlives its worker and is adopted by another one. What ends it is its own process on the node (`on_node`),
-when no worker looks after it any more or a later attempt has begun. Run directories, models and datasets lie on a file
-system that workers and nodes share under one path; what passes by files is in `node_files`, and nowhere else.
+when no worker looks after it any more or a later attempt has begun. What passes between the two by files is in
+`node_files`, and nowhere else. With ASSAY_STORAGE they share no file system: `storage_relay` passes it on. Without,
+run directories, models and datasets lie on one that workers and nodes share under one path.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from pathlib import Path
 
 from django.conf import settings
 
+from annotate.core.artefacts import local_copies
+from common.artefacts.file_systems import FileSystem
 from training.core import endings
 from training.core.run_directory import RecipeFailure
 from training.runs.launchers import Busy, Usage, confinement, multi_process, node_files
@@ -30,9 +33,13 @@ from training.runs.launchers.ray.jobs_api import BadRequest, JobsApi, Unreachabl
 from training.runs.launchers.ray.timing import Timing
 from training.runs.launchers.recipe_bounds import GB
 from training.runs.launchers.recipe_process import NO_SECRETS, NO_USAGE, Secrets
+from training.runs.launchers.storage_relay.node_inputs import box_name
+from training.runs.launchers.storage_relay.worker_relay import WorkerRelay
 
 TAKES_SECRETS = True
 OUTLIVES_WORKER = True
+_MESSAGE_PATIENCE = 3.0  # seconds with a storage that does not answer, in one try
+_AWAY = "the storage does not answer"
 _OWN_PLACES = ("working_dir", "py_modules", "conda", "pip", "uv", "container", "image_uri")
 
 
@@ -45,6 +52,7 @@ class _Beginning:
 
 _beginnings: dict[Path, _Beginning] = {}
 _jobs: dict[str, FollowedJob] = {}
+_relays: dict[Path, WorkerRelay] = {}  # where workers and nodes share no file system
 _renewed: set[str] = set()
 _wakes = threading.Event()
 _started = threading.Lock()
@@ -55,6 +63,7 @@ def begin(directory: Path, attempt: int, memory_bytes: int = 0) -> None:
     before = _beginnings.get(directory)
     if before is None or before.attempt != attempt:
         _beginnings[directory] = _Beginning(attempt, memory_bytes, time.monotonic())
+    _relay_to_nodes(directory, attempt)
 
 
 def submit(directory: Path, module: str, secrets: Secrets = NO_SECRETS) -> str:
@@ -66,20 +75,24 @@ def submit(directory: Path, module: str, secrets: Secrets = NO_SECRETS) -> str:
         files = NodeFiles(directory, beginning.attempt)
         files.write_order(_order(site.timing, directory, module, beginning.attempt, processes, bool(secrets)))
         files.beat(0)
+        relay = _relay_to_nodes(directory, beginning.attempt)
+        if relay is not None and not relay.hand_over_inputs():
+            raise Busy(_AWAY if relay.is_away else "its inputs are being stored")
         site.api.submit(_body(directory, beginning.attempt, submission_id, wanted))
     except Unreachable as error:
         raise Busy(str(error)) from error
     except BadRequest as error:
         remedy = "Have the operator mend RAY_RUNTIME_ENV or RAY_RESOURCES, then resume."
         raise RecipeFailure("ray_refused", f"Ray refuses the job: {error}", remedy) from error
-    _jobs[submission_id] = FollowedJob(site, directory, beginning.attempt, submission_id, wanted, secrets)
+    _jobs[submission_id] = FollowedJob(site, directory, beginning.attempt, submission_id, wanted, secrets, relay=relay)
     _beat_in_background()
     return submission_id
 
 
 def adopt(directory: Path, attempt: int, handle: str) -> None:
     """Follow what an earlier worker submitted, from its next heartbeat on."""
-    _jobs[handle] = FollowedJob(_site(), directory, attempt, handle)
+    relay = _relay_to_nodes(directory, attempt, is_adopted=True)
+    _jobs[handle] = FollowedJob(_site(), directory, attempt, handle, relay=relay)
     _beat_in_background()
     renewed(handle)
 
@@ -99,6 +112,18 @@ def forget(handle: str) -> None:
     """Follow a recipe no longer, and leave it as it is."""
     _jobs.pop(handle, None)
     _renewed.discard(handle)
+
+
+def leave(directory: Path, *, is_over: bool) -> None:
+    """Stop passing on what a node writes: another worker goes on, or the attempt is over."""
+    if relay := _relays.pop(directory, None):
+        relay.close(is_over=is_over)
+
+
+def resumed_step(handle: str) -> int | None:
+    """Return the step of the checkpoint that a recipe went on from, where its node alone knows."""
+    job = _jobs.get(handle)
+    return job.resumed_step if job else None
 
 
 def logs(directory: Path) -> str:
@@ -140,7 +165,12 @@ def renewed(handle: str) -> None:
 def end_leftovers(directory: Path) -> None:
     """Have earlier attempts ended. Raises Busy until Ray says that they are, or their heartbeat has surely run out."""
     beginning, site = _beginnings[directory], _site()
-    waited = time.monotonic() - beginning.at
+    since, relay = beginning.at, _relays.get(directory)
+    if relay is not None:
+        if relay.begun_at is None:
+            raise Busy(_AWAY if relay.is_away else "earlier attempts are being asked to end")
+        since = max(since, relay.begun_at)
+    waited = time.monotonic() - since
     for attempt in node_files.attempts_sent(directory):
         if attempt < beginning.attempt and not _is_over(site, directory, attempt, waited):
             raise Busy(f"attempt {attempt} may still be ending on the cluster")
@@ -150,7 +180,8 @@ def submission_id_of(directory: Path, attempt: int) -> str:
     """Return the name of an attempt's job, the same whoever asks: submitting twice is one job.
 
     It begins with this installation's own mark, for several may share a cluster."""
-    mark = hashlib.sha256(f"{settings.SECRET_KEY} {settings.RUNS_DIR}".encode()).hexdigest()[:8]
+    shared = settings.STORAGE if local_copies.is_on() else settings.RUNS_DIR
+    mark = hashlib.sha256(f"{settings.SECRET_KEY} {shared}".encode()).hexdigest()[:8]
     return f"assay-{mark}-run-{int(directory.name)}-attempt-{attempt}"
 
 
@@ -213,7 +244,8 @@ def _body(directory: Path, attempt: int, submission_id: str, wanted: room.Wanted
     has_own = any(name in runtime_env for name in _OWN_PLACES)
     folder = settings.RAY_CHECKOUT or ("" if has_own else str(settings.BASE_DIR))
     python = settings.RAY_PYTHON or ("python" if has_own else sys.executable)
-    line = shlex.join([python, "-m", "training.runs.launchers.on_node", str(directory), str(attempt)])
+    place = ["--storage", settings.STORAGE, "--box", box_name(directory)] if local_copies.is_on() else [str(directory)]
+    line = shlex.join([python, "-m", "training.runs.launchers.on_node", *place, str(attempt)])
     return {
         "submission_id": submission_id,
         "entrypoint": f"cd {shlex.quote(folder)} && exec {line}" if folder else f"exec {line}",
@@ -221,6 +253,25 @@ def _body(directory: Path, attempt: int, submission_id: str, wanted: room.Wanted
         "metadata": {"run": directory.name, "attempt": str(attempt)},
         **wanted.request,
     }
+
+
+def _relay_to_nodes(directory: Path, attempt: int, *, is_adopted: bool = False) -> WorkerRelay | None:
+    """Return the relay of an attempt, begun where there is none; None where nodes share the directory."""
+    if not local_copies.is_on():
+        return None
+    relay = _relays.get(directory)
+    if relay is None or relay.attempt != attempt:
+        leave(directory, is_over=False)
+        relay = _relays[directory] = WorkerRelay(
+            local_copies.store(),
+            FileSystem(settings.STORAGE, patience=_MESSAGE_PATIENCE),
+            box_name(directory),
+            directory,
+            attempt,
+            min(2.0, settings.RUN_LEASE_SECONDS / 15),
+            is_adopted=is_adopted,
+        )
+    return relay
 
 
 def _site() -> Site:
@@ -250,3 +301,5 @@ def _write_heartbeats() -> None:
             _renewed.discard(handle)
             if job := _jobs.get(handle):
                 job.beat()
+                if relay := _relays.get(job.directory):
+                    relay.wake()

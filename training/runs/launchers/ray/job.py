@@ -19,12 +19,13 @@ from pathlib import Path
 from training.core.parent_watchdog import GRACE_SECONDS
 from training.core.run_directory import RecipeFailure
 from training.runs.launchers import Lost, NotStarted, Usage, sealed_secrets
-from training.runs.launchers.node_files import WAITING, End, NodeFiles, Report
-from training.runs.launchers.on_node import purpose
+from training.runs.launchers.node_files import STORING, WAITING, End, NodeFiles, Report
+from training.runs.launchers.on_node import NO_STORAGE, purpose
 from training.runs.launchers.ray import jobs_api, room
 from training.runs.launchers.ray.jobs_api import ClusterNode, Job, JobsApi, Unreachable
 from training.runs.launchers.ray.timing import Timing
 from training.runs.launchers.recipe_process import NO_SECRETS, Secrets
+from training.runs.launchers.storage_relay.worker_relay import WorkerRelay
 
 _ASK_SECONDS = 1.0  # between questions to the cluster about one job
 _LOOK_SECONDS = 5.0  # between looks at the cluster's nodes
@@ -32,6 +33,7 @@ _LATE_SECONDS = 2.0  # that the node's last file may come after Ray's word
 _STOP_SECONDS = 8.0  # beyond the grace, until a stop returns
 _FULL_SECONDS = 3.0  # of waiting for free resources, after which the cluster counts as full
 _WORDS = 300
+_PHASES = {WAITING: "starting on its node", STORING: "storing what it leaves"}
 # Ends of a job that are its own, and would come again; all others are the cluster's.
 _OWN_ERRORS = ("RUNTIME_ENV_SETUP_FAILURE", "JOB_ENTRYPOINT_COMMAND_ERROR", "JOB_ENTRYPOINT_COMMAND_START_ERROR")
 _NEVER_PLACED = ("JOB_SUPERVISOR_ACTOR_START_TIMEOUT", "JOB_SUPERVISOR_ACTOR_UNSCHEDULABLE")
@@ -51,12 +53,12 @@ class FollowedJob:
 
     def __init__(
         self, site: Site, directory: Path, attempt: int, submission_id: str, wanted: room.Wanted | None = None,
-        secrets: Secrets = NO_SECRETS, clock: Callable[[], float] = time.monotonic,
+        secrets: Secrets = NO_SECRETS, clock: Callable[[], float] = time.monotonic, relay: WorkerRelay | None = None,
     ) -> None:  # fmt: skip
         self.site, self.directory, self.submission_id = site, directory, submission_id
         self.files = NodeFiles(directory, attempt)
         self.phase, self.place, self.usage = "", "", Usage(0.0, 0)
-        self._wanted, self._secrets, self._clock = wanted, secrets, clock
+        self._wanted, self._secrets, self._clock, self._relay = wanted, secrets, clock, relay
         self._report: Report | None = None
         self._code: int | None = None
         self._is_given_up = False
@@ -80,6 +82,10 @@ class FollowedJob:
         return self._wanted.gpus if self._wanted and self._report is not None else 0
 
     @property
+    def resumed_step(self) -> int | None:
+        return self._report.resumed_step if self._report else None
+
+    @property
     def waits_for_room(self) -> bool:
         since = self._pending_since
         return since is not None and not self.is_over and self._clock() - since > _FULL_SECONDS
@@ -98,14 +104,28 @@ class FollowedJob:
             return self._code
         self._note_report(self.files.report())
         if self._report is not None and self._clock() - self._heard_at <= self.site.timing.silence:
-            self.phase = "starting on its node" if self._report.state == WAITING else ""
+            self.phase = _PHASES.get(self._report.state, "")
             self._pending_since = None
             self._find_place()
+            return None
+        if self._is_cut_off():
             return None
         if self._clock() - self._asked_at < _ASK_SECONDS and self._ended_at is None:
             return None
         self._asked_at = self._clock()
         return self._poll_cluster()
+
+    def _is_cut_off(self) -> bool:
+        """Return whether nothing can be heard because this worker reaches no storage: no silence of the node's. One
+        that is to end is given up all the same."""
+        if self._relay is None or not self._relay.is_away or self._grace is not None:
+            return False
+        self.phase, self._heard_at, self._ended_at = (
+            "waiting for the storage, which does not answer",
+            self._clock(),
+            None,
+        )
+        return True
 
     def stop(self, grace_seconds: float | None) -> None:
         """End the recipe within its grace. Returns when it is over, or, where nobody can tell, after some seconds."""
@@ -115,6 +135,8 @@ class FollowedJob:
         self._note_report(self.files.report())
         self._grace = GRACE_SECONDS if grace_seconds is None else grace_seconds
         self.beat()
+        if self._relay is not None:
+            self._relay.wake()
         until = self._clock() + (1.0 if is_again else self._grace + _STOP_SECONDS)
         if self._report is not None and not is_again and self._ends_before(self._clock() + self._grace + 2.0):
             return
@@ -205,6 +227,9 @@ class FollowedJob:
             self._code = -signal.SIGTERM
             return self._code
         is_killed = job.exit_code is not None and (job.exit_code < 0 or job.exit_code > 128)
+        if job.exit_code == NO_STORAGE and self._report is None:
+            self._is_given_up = True
+            raise Lost(f"its node does not reach the storage ({words})")
         if self._report is None and job.error_type in _OWN_ERRORS and not is_killed:
             self._is_given_up = True
             raise RecipeFailure(
