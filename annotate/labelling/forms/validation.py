@@ -10,6 +10,7 @@ from django.conf import settings
 
 from annotate.core.errors import Refused
 from annotate.data import rankings
+from annotate.labelling.forms.needed_fields import Need, needs, rating_names
 from annotate.labelling.forms.spans import Mark, read_marks
 from annotate.labelling.scales.declared import Asked, declares_rating, scales_in
 from annotate.models import Assignment, Completion, Scale, Winner
@@ -75,13 +76,13 @@ def check(submission: Submission, assignment: Assignment) -> Checked:
         _check_rating(submission, scales)
     elif kind == Kind.RANK:
         _check_ranking(submission, assignment)
-    elif submission.text is None:
-        raise Refused(text="The answer is empty; write one, or skip the item.")
+    least, *required = needs(kind, scales)
+    _check_needs(submission, [least])
     check_text("comment", submission.comment, MAX_COMMENT_CHARACTERS)
     _check_demonstration(submission, assignment)
     _check_seconds(submission.seconds)
     marks = read_marks(submission.spans, assignment.completions, scales[Scale.Kind.SPAN])
-    _check_required(submission, kind, scales)
+    _check_needs(submission, required)
     return Checked(submission, marks)
 
 
@@ -128,8 +129,6 @@ def _check_comparison(submission: Submission) -> None:
         check_winner(submission.winner, submission.strength)
     elif submission.strength is not None:
         raise Refused(strength="A strength needs a winner: model_a or model_b.")
-    elif submission.text is None:
-        raise Refused(winner="Choose which answer is better, or skip the item.")
 
 
 def _check_rating(submission: Submission, scales: Asked) -> None:
@@ -140,24 +139,17 @@ def _check_rating(submission: Submission, scales: Asked) -> None:
     check_aspects(submission.aspects)
     if declares_rating(scales):
         _refuse_what_is_not_asked(submission, scales)
-    if not submission.is_rating and submission.text is None and not submission.spans:
-        asked = _names(scales) if declares_rating(scales) else "thumbs or stars"
-        raise Refused(stars=f"Rate the answer: {asked}. Or skip the item.")
 
 
 def _refuse_what_is_not_asked(submission: Submission, scales: Asked) -> None:
     """Refuse ratings that the project does not ask for: figures over few rows would mislead."""
     for name in ("thumbs", "stars"):
         if getattr(submission, name) is not None and not scales[name]:
-            raise Refused(**{name: f"This project does not ask for {name}; it asks for {_names(scales)}."})
+            raise Refused(**{name: f"This project does not ask for {name}; it asks for {rating_names(scales)}."})
     names = [scale.name for scale in scales[Scale.Kind.ASPECT]]
     for name in submission.aspects:
         if name not in names:
-            raise Refused(aspects=f"{name!r} is not an aspect of this project; it asks for {_names(scales)}.")
-
-
-def _names(scales: Asked) -> str:
-    return ", ".join(scale.name for kind in ("thumbs", "stars", "aspect") for scale in scales[kind])
+            raise Refused(aspects=f"{name!r} is not an aspect of this project; it asks for {rating_names(scales)}.")
 
 
 def check_aspects(aspects: object) -> None:
@@ -171,23 +163,19 @@ def check_aspects(aspects: object) -> None:
 
 
 def _check_ranking(submission: Submission, assignment: Assignment) -> None:
-    if submission.rank is None and submission.text is None:
-        raise Refused(rank="Give each answer a place, or skip the item.")
     if submission.rank is not None and (problem := rankings.problem(submission.rank, assignment.shown)):
         raise Refused(rank=problem)
 
 
-def _check_required(submission: Submission, kind: Kind, scales: Asked) -> None:
-    for scale in (scale for kind_ in scales for scale in scales[kind_] if scale.is_required):
-        field = {
-            Scale.Kind.THUMBS: (Kind.RATE, "thumbs", submission.thumbs),
-            Scale.Kind.STARS: (Kind.RATE, "stars", submission.stars),
-            Scale.Kind.ASPECT: (Kind.RATE, "aspects", submission.aspects.get(scale.name)),
-            Scale.Kind.COMPARISON: (Kind.COMPARE, "winner", submission.winner),
-            Scale.Kind.RANKING: (Kind.RANK, "rank", submission.rank),
-        }.get(Scale.Kind(scale.kind))
-        if field and field[0] == kind and field[2] is None:
-            raise Refused(**{field[1]: f"{scale.title} is required for every item; fill it in, or skip the item."})
+def _check_needs(submission: Submission, wanted: list[Need]) -> None:
+    for need in wanted:
+        if not any(_is_filled(submission, field, need.aspect) for field in need.fields):
+            raise Refused(**{need.fields[0]: need.words})
+
+
+def _is_filled(submission: Submission, field: str, aspect: str) -> bool:
+    value = getattr(submission, field)
+    return value.get(aspect) is not None if aspect else value not in (None, {}, [])
 
 
 def _check_demonstration(submission: Submission, assignment: Assignment) -> None:

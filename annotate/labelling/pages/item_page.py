@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from annotate.core.page_access import MemberRequest, refused_page, way_back
 from annotate.labelling import actions as feedback
 from annotate.labelling import assignment_lifecycle, form_input
 from annotate.labelling import flagging as flags
+from annotate.labelling.forms.needed_fields import form_needs
 from annotate.labelling.forms.verdicts import VERDICTS
 from annotate.labelling.pages.progress import describe_sent, done_today, position_of
 from annotate.labelling.scales.declared import Asked, asks_one_thing, scales_in
@@ -154,6 +156,9 @@ def item_context(
         "history_url": reverse("annotate-history", args=[project.slug]),
         "verdicts": VERDICTS,
         "stars": ["1", "2", "3", "4", "5"],
+        "needs": json.dumps(form_needs(Assignment.Kind(assignment.kind), scales, assignment.shown))
+        if assignment
+        else "",
         "skip_reasons": form_input.SKIP_REASONS,
         "idempotency_key": (entered.is_sent and request.POST.get("idempotency_key")) or uuid.uuid4(),
         "shown_at": f"{time.time():.2f}",

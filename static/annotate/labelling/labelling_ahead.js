@@ -21,18 +21,16 @@
     if (Judge.task()) items.unshift(Judge.task());
     Judge.show(section);
   };
-  // Whether the server will take what was entered: else it is asked first, and says beside the form what is missing.
-  Ahead.isWhole = (act, fields) => {
-    const has = (name) => Boolean((fields[name] || "").trim()), all = (selector, check) => [...document.querySelectorAll(selector)].every(check);
-    if (act === "skip") return has("reason") || has("other");
-    if (!all(".answer .raw", (answer) => answer.textContent.trim() !== (fields.text || "").trim() || !has("text"))) return false;
-    return {
-      compare: () => has("choice"),
-      rank: () => all(".place select", (select) => select.value),
-      write: () => has("text"),
-      rate: () => Object.keys(fields).some((name) => /^(thumbs|stars|aspect-.+)$/.test(name) && has(name)) && all("#task [data-needed]", (scale) => scale.querySelector(":checked")),
-    }[Judge.task().dataset.kind]();
+  // Whether the server will take what was entered, by the form's own list of what it needs: of each group one list of
+  // names is filled in, and none in part. Else it is asked first, and says beside the form what is missing.
+  Ahead.isWhole = (form, fields) => {
+    const has = (name) => !["", "[]"].includes((fields[name] || "").trim());
+    const groups = JSON.parse(form.dataset.needs);
+    const isPart = (names) => names.some(has) && !names.every(has);
+    if (groups.flat().some(isPart) || !groups.every((lists) => lists.some((names) => names.every(has)))) return false;
+    return form.dataset.act === "skip" || !isUnchanged(fields);
   };
+  const isUnchanged = (fields) => Boolean((fields.text || "").trim()) && [...document.querySelectorAll(".answer .raw")].some((answer) => answer.textContent.trim() === fields.text.trim());
 
   const post = (fields) => new URLSearchParams({ ...fields, csrfmiddlewaretoken: document.querySelector("[name=csrfmiddlewaretoken]").value });
   async function fill() {

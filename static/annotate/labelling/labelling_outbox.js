@@ -65,7 +65,7 @@
     if (!LEAVES.includes(act) || !form.closest("#task") || !Judge.ahead.isReady() || all().some((one) => one.assignment === shown() && LEAVES.includes(one.act))) return;
     const fields = fieldsOf(Object.fromEntries(new FormData(form)));
     if (button && button.name) fields[button.name] = button.value;
-    if (!Judge.ahead.isWhole(act, fields)) return;
+    if (!Judge.ahead.isWhole(form, fields)) return;
     event.preventDefault();
     event.stopImmediatePropagation();
     if (act === "judgement") fields.seconds = String(Judge.seconds());

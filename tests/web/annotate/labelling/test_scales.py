@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from django.urls import reverse
+from django.utils.html import escape
 
 from annotate.core.errors import Refused
 from annotate.labelling import actions as feedback
+from annotate.labelling.forms.needed_fields import form_needs
 from annotate.labelling.scales import actions as scales
 from annotate.labelling.scales.declared import scales_in
 from annotate.models import AuditEntry, Rating, Scale
@@ -38,6 +42,24 @@ def test_who_rates_nothing_is_told_what_this_project_asks_for(project, user):
     make_scale(project, "aspect", "helpful")
     said = refusal(assignment=to_rate(project, user), by=user)["stars"]
     assert "Rate the answer: helpful. Or skip" in said and "thumbs" not in said
+
+
+def test_the_form_brings_along_by_what_rule_the_server_refuses(project, user, client):
+    """The page goes on by itself only with what is whole by this list."""
+    make_scale(project, "stars", "overall", is_required=True)
+    make_scale(project, "aspect", "helpful", is_required=True)
+    asked = scales_in(project)
+    any_of = [["stars"], ["thumbs"], ["aspect-helpful"], ["text"], ["spans"]]
+    assert form_needs("rate", asked, [7]) == [any_of, [["stars"]], [["aspect-helpful"]]]
+    assert form_needs("rank", asked, [7, 9]) == [[["rank-7", "rank-9"], ["text"]]]
+    assert form_needs("compare", asked, [7, 9]) == [[["choice"], ["text"]]] and form_needs("write", asked, []) == [
+        [["text"]]
+    ]
+    assignment = to_rate(project, user)
+    assert "required" in refusal(assignment=assignment, by=user, stars=4)["aspects"]
+    client.force_login(user)
+    html = client.get(reverse("annotate", args=[project.slug])).content.decode()
+    assert 'data-needs="' + escape(json.dumps([any_of, [["stars"]], [["aspect-helpful"]]])) in html
 
 
 def test_without_scales_a_project_asks_for_thumbs_stars_and_the_better_one(project):
