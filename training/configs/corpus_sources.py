@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 PYTHON = ("topics", "docstrings")
 APP = ("answers", "demonstrations")
@@ -43,12 +41,6 @@ def read_orders(text: str) -> list[Order]:
     if twice := next((line for line in lines if lines.count(line) > 1), None):
         raise BadSource(f"{twice} is there twice; remove one line.")
     return [_order(line) for line in lines]
-
-
-def is_local(order: Order, folder: Path) -> bool:
-    """Return whether there is anything of that name in `folder`: `load_dataset` would read it before it asks the
-    Hub."""
-    return os.path.lexists(folder / order.name)
 
 
 def local_words(order: Order) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 
 import httpx
 
+from annotate.data.rows.hub_opening import FolderInTheWay, open_stream
 from annotate.data.rows.hub_tasks import KNOWN, HubTask, hub_task
 from common.texts import first_line
 from common.training_packages import PackageMissing, require_package
@@ -42,11 +43,11 @@ def is_name(name: str) -> bool:
 
 def stream(dataset: HubTask, split: str, limit: int) -> Iterator[dict[str, Any]]:
     """Yield the first rows. Raises HubProblem for a name that is a folder here, and what `datasets` raises."""
-    if os.path.lexists(dataset.path):
-        raise HubProblem(f"{dataset.path} is a folder of this machine, not a dataset on the hub; send its files.")
-    import datasets  # takes seconds
-
-    rows = datasets.load_dataset(dataset.path, dataset.config or None, split=split, streaming=True)
+    try:
+        rows = open_stream(dataset.path, dataset.config, split)
+    except FolderInTheWay as error:
+        words = f"{dataset.path} is a folder of this machine, not a dataset on the hub; send its files."
+        raise HubProblem(words) from error
     for row in rows.take(limit):
         yield dataset.flattened(dict(row))
 

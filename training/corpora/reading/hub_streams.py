@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
+from annotate.data.rows.hub_opening import FolderInTheWay, open_stream
 from common.texts import first_line
-from training.configs.corpus_sources import Order, is_local, local_words
+from training.configs.corpus_sources import Order, local_words
 from training.core.run_directory import RecipeFailure
 from training.corpora.reading import unpacking_bounds as bounds
 from training.corpora.reading.source_part import Part, text_of
@@ -42,11 +42,10 @@ def reader(order: Order, fields: Sequence[str]) -> Callable[[Part, int], Iterato
 
 
 def _stream(order: Order) -> Any:
-    if is_local(order, Path.cwd()):
-        raise RecipeFailure("hub_local", local_words(order), "Correct sources.")
-    from datasets import load_dataset
-
-    return load_dataset(order.name, order.config or None, split=order.split, streaming=True)
+    try:
+        return open_stream(order.name, order.config, order.split)
+    except FolderInTheWay as error:
+        raise RecipeFailure("hub_local", local_words(order), "Correct sources.") from error
 
 
 def _failure_of(order: Order, error: BaseException) -> RecipeFailure:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 
 from annotate.core import audit
-from training.configs.corpus_sources import BadSource, Order, is_local, local_words
+from annotate.data.rows.hub_opening import is_local
+from training.configs.corpus_sources import BadSource, Order, local_words
 from training.core.hub_names import HUB_NAME
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def check_export(project: Project, config: Any) -> dict[str, str]:
 def check_names(orders: list[Order]) -> None:
     """Raise BadSource for a Hub name that is a folder here, of which `load_dataset` would read the files."""
     for order in orders:
-        if order.scheme == "hub" and is_local(order, Path(settings.BASE_DIR)):
+        if order.scheme == "hub" and is_local(order.name, Path(settings.BASE_DIR)):
             raise BadSource(local_words(order))
 
 
