@@ -3,6 +3,7 @@
 from django.urls import path
 from rest_framework.routers import SimpleRouter
 
+from annotate.data.add_data import api as add_data_api
 from annotate.data.add_data import pages as add_data_pages
 from annotate.data.datasets import api as datasets_api
 from annotate.data.datasets import pages as datasets_pages
@@ -43,4 +44,6 @@ api_urlpatterns = [
     path("projects/<slug:slug>/export/", exports_api.export_project),
     path("comparisons/import/", imports_api.import_comparisons),
     path("datasets/upload/", uploads_api.upload_rows),
+    path("datasets/hub/", add_data_api.hub_dataset),
+    path("imports/hub/", add_data_api.hub_import),
 ]

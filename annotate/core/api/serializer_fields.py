@@ -89,4 +89,5 @@ _MEANING = {
     413: "It is too large.",
     429: "Too many requests; when to come again.",
     503: "A server that this needs does not answer; nothing is lost, try again.",
+    504: "A server that this needs took too long; ask for less, or try again.",
 }

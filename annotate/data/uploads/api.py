@@ -21,7 +21,7 @@ from annotate.data.datasets.api import DatasetOut
 from annotate.data.rows.row_files import FORMATS
 from annotate.data.rows.task_families import TASKS
 from annotate.data.uploads.actions import upload
-from annotate.data.uploads.uploaded_rows import KINDS
+from annotate.data.uploads.uploaded_rows import KINDS, Uploaded
 
 
 class RowsUpload(Input):
@@ -75,7 +75,12 @@ def upload_rows(request: Request) -> Response:
         fields[name] = named_values(fields.get(name, ""), name)
     file = fields.pop("file")
     uploaded = upload(project=project, by=request.user, file=file, file_name=file.name or "upload", **fields)
-    body = {
+    return Response(uploaded_body(uploaded), status=201 if uploaded.is_new else 200)
+
+
+def uploaded_body(uploaded: Uploaded) -> dict[str, Any]:
+    """Return what is answered to an upload, as `RowsUploaded` says."""
+    return {
         "dataset": DatasetOut(uploaded.dataset).data,
         "rows": uploaded.rows,
         "left_out": dict(uploaded.left_out),
@@ -83,4 +88,3 @@ def upload_rows(request: Request) -> Response:
         "skipped_count": uploaded.bad_count,
         "ignored_columns": sorted(map(str, uploaded.ignored_columns)),
     }
-    return Response(body, status=201 if uploaded.is_new else 200)

@@ -94,6 +94,8 @@ def bodies(made: dict[str, Any]) -> dict[str, Any]:
         "demonstrations/": {"prompt": made["prompt"].pk, "text": "An answer."},
         "datasets/": of_project | {"kind": "prompts", "name": "new"},
         "datasets/preview/": of_project | {"kind": "prompts"},
+        "datasets/hub/": of_project | {"hub": "no name", "kind": "corpus", "name": "new"},  # no hub is asked
+        "imports/hub/": of_project | {"hub": "no name"},
         "webhooks/": of_project | {"url": "https://127.0.0.1/"},
         "disk/prune/": of_project,
         "runs/": of_project | {"kind": "sft", "name": "new"},

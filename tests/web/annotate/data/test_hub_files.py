@@ -22,6 +22,7 @@ from annotate.data.rows import hub_rows
 from annotate.data.rows.hub_tasks import hub_task
 from annotate.models import AuditEntry, Comparison, Import, Prompt
 from tests.support.annotate.importing import look_at, work_off_imports
+from tests.support.api_client import errors, program
 from tests.support.factories import sign_in
 
 pytestmark = pytest.mark.django_db
@@ -148,6 +149,28 @@ def test_one_that_takes_too_long_is_given_up(client, project, monkeypatch):
     sign_in(client, project, "researcher")
     page = look_at(client, project, hub="owner/name")
     assert page.status_code == 504 and "Fetch fewer rows" in page.context["errors"]["hub"]
+
+
+def test_a_program_freezes_rows_of_a_hub_as_the_page_does(project, loader):
+    loader.rows = [{"sentence": "Warm.", "label": 1}, {"sentence": "Dull.", "label": 0}]
+    researcher = program(project, "researcher")
+    order = {"project": project.slug, "hub": "glue/sst2", "rows": 2, "kind": "labelled", "name": "feelings"}
+    made = researcher.post("datasets/hub/", order)
+    assert made.status_code == 201 and made.json()["rows"] == 2, made.json()
+    assert loader.asked == [("glue/sst2", "train", 2)]
+    assert researcher.post("datasets/hub/", order).status_code == 200, "these very rows are frozen already"
+    assert "hub" in errors(researcher.post("datasets/hub/", order | {"hub": "../x"}))
+    assert "rows" in errors(researcher.post("datasets/hub/", order | {"rows": 20_001}))
+    assert program(project).post("datasets/hub/", order).status_code == 403
+
+
+def test_a_program_imports_rows_of_a_hub(project, loader):
+    order = {"project": project.slug, "hub": "trl-lib/tides", "split": "test", "rows": 2}
+    made = program(project, "researcher").post("imports/hub/", order)
+    assert made.status_code == 201 and made.json()["source"] == "trl-lib/tides test.jsonl", made.json()
+    work_off_imports()
+    assert Comparison.objects.count() == 2
+    assert program(project).post("imports/hub/", order).status_code == 403 and len(loader.asked) == 1
 
 
 class TestRows:
