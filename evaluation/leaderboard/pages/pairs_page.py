@@ -14,10 +14,12 @@ from common.charts.rating_charts import heat_map, nothing
 from common.charts.scene import Scene, png
 from common.whole_numbers import row_id
 from evaluation.core.csv_files import csv_file
-from evaluation.leaderboard.leaderboard_rows import standings, win_matrix
+from evaluation.leaderboard.leaderboard_rows import Meeting, Standing, standings, win_matrix
 from evaluation.leaderboard.pages import annotator_choice
 from evaluation.leaderboard.pair_findings import PAIR_COLUMNS, Findings, Pair, findings, flat_pair, models_of
+from evaluation.leaderboard.present import board_of, parse_query
 from evaluation.leaderboard.snapshots import current, votes_by_kind
+from evaluation.models import Leaderboard
 from evaluation.ratings.fragility import Removal
 
 SHOWN = 60
@@ -57,6 +59,8 @@ def pairs(request: HttpRequest, project: Project) -> HttpResponse:
     context: dict[str, Any] = {"project": project, "tab": "pairs", "judge": judge, "kind_votes": votes_by_kind(project)}
     if pair_findings is None:
         return render(request, "evaluation/leaderboard/pairs.html", context)
+    asked = parse_query(project, request.GET.dict())
+    part_board = board_of(asked) if asked.part or asked.at else board  # the matrix may be of a part of the votes
     models = models_of(pair_findings)
     chosen_model = models.get(row_id(request.GET.get("model", "")))
     listed = pair_findings.of_model(chosen_model.pk) if chosen_model else list(pair_findings.pairs)
@@ -68,7 +72,8 @@ def pairs(request: HttpRequest, project: Project) -> HttpResponse:
         "chosen": chosen_model,
         "rows": [Row(pair, models[pair.a], models[pair.b]) for pair in listed[: None if chosen_model else SHOWN]],
         "listed": len(listed),
-        "matrix": win_matrix(board, [row for row in standings(board) if row.is_connected][:MOST_DRAWN]),
+        "asked": asked,
+        "matrix": _matrix(part_board),
         "is_whole": len(pair_findings.order) <= MOST_DRAWN,
         "exposures": _exposures(pair_findings, models),
         "cycles": [
@@ -95,6 +100,11 @@ def pairs_file(request: HttpRequest, project: Project, form: str) -> HttpRespons
     if form == "json":
         return JsonResponse({"project": project.slug, "judge": judge, "pairs": rows})
     return csv_file(f"{project.slug}-pairs-{judge}.csv", PAIR_COLUMNS, rows)
+
+
+def _matrix(board: Leaderboard) -> list[tuple[Standing, list[Meeting | None]]]:
+    connected_rows = [row for row in standings(board) if row.is_connected] if board.votes else []
+    return win_matrix(board, connected_rows[:MOST_DRAWN]) if connected_rows else []
 
 
 def _picture(findings: Findings, models: dict[int, LanguageModel]) -> Scene:

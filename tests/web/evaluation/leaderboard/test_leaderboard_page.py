@@ -92,15 +92,19 @@ class TestMoments:
         make_comparison(make_completion(prompt, model=child), make_completion(prompt, model=base))
         vote(base, child, n=2)
         Comparison.objects.update(created_at=timezone.now() - timedelta(days=3))
-        assert "#win-matrix" in page_of(client, project)
         at = (timezone.now() - timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%S")
-        for query in ({"category": "places"}, {"at": at}):
+        for query, votes in (({}, 3), ({"category": "places"}, 1), ({"at": at}, 3)):
             page = page_of(client, project, **query)
-            [address] = re.findall(r'<a href="([^"]*)">Wins of each two models</a>', page)
-            assert "#win-matrix" not in page, "that one is of all votes as of now"
-            totals = client.get(unescape(address)).json()["totals"]
-            assert sum(row["votes"] for row in totals) == (1 if "category" in query else 3)
+            [address] = re.findall(r'<a href="([^"]*)">Win matrix</a>', page)
+            pairs = client.get(unescape(address))
+            cells = [cell for _, row in pairs.context["matrix"] for cell in row if cell]
+            assert [cell.battles for cell in cells] == [votes, votes]
+            assert ("pair=" in pairs.content.decode().split("</table>")[0]) is not bool(query), "links are of all votes"
+            totals = client.get(reverse("leaderboard-json", args=[project.slug]), query).json()["totals"]
+            assert sum(row["votes"] for row in totals) == votes
             assert {"model_a", "model_b", "winner", "votes"} == totals[0].keys()
+        none = client.get(reverse("leaderboard-pairs", args=[project.slug]), {"category": "weather"})
+        assert "No vote counts there yet" in none.content.decode()
 
 
 class TestParts:
