@@ -1,4 +1,5 @@
-"""Red-teaming in a real Chromium: what one is ready to see, a talk that streams, its rating, items that stay shut."""
+"""Red-teaming in a real Chromium: what one is ready to see, a talk that streams, its rating, items that stay shut; and
+the playground of its model, which streams, too."""
 
 from __future__ import annotations
 
@@ -151,3 +152,20 @@ def test_an_item_about_harm_stays_shut_until_it_is_asked_for_by_key(team, visito
         "select winner, strength from annotate_comparison where assignment_id = ?", int(first)
     )
     assert (winner, strength) == ("model_a", 1)
+
+
+@pytest.mark.thorough
+def test_a_playground_that_streams_is_read_without_a_violation_light_and_dark(team, visitor, axe):
+    team.open(visitor, "/p/attacked/models/", "petra")
+    visitor.get_by_role("link", name="Heron", exact=True).first.click()
+    visitor.get_by_role("button", name="Talk with it", exact=True).click()
+    visitor.wait_for_url("**/playground/", wait_until="load")  # until then no key sends
+    visitor.get_by_label("Your question").fill("Why does the sea come and go?")
+    visitor.keyboard.press("Control+Enter")
+    answer = visitor.locator("#answer-0-a")
+    expect(answer).to_contain_text("The tide comes")
+    axe(visitor)
+    expect(answer).to_have_attribute("aria-busy", "true")  # it had not ended
+    visitor.get_by_role("button", name="Stop").click()
+    expect(visitor.get_by_role("button", name="Ask")).to_be_enabled()
+    axe(visitor)
