@@ -239,10 +239,9 @@ def finish(ppo: PPO, state: State, stop: dict[str, Any] | None, reason: str) -> 
             "final": state.kept_figures,
             **saved.facts(),
             **trust_rows(ppo.spec, ppo.config),
-            "how_to_read": f"Scores are {_SCALES[ppo.config.score_scaling]}; kl is in "
-            "nats per completion, length_mean in tokens, distinct the share of different answers in a batch. `final` "
-            "was measured on a new batch of the policy of that step; `fidelity` is how close the saved model, "
-            "after loading, is to it. The run trains on the score, so compare models by votes.",
+            "how_to_read": f"Scores are {_SCALES[ppo.config.score_scaling]}. KL is in nats per answer, lengths are in "
+            "tokens. The child's figures are of new answers after the last step that was kept. Fidelity is how close "
+            "the saved model is to the trained one. The run trains on the score, so compare models by votes.",
         }
     )
 

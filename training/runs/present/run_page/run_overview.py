@@ -20,12 +20,23 @@ _FIGURES = 12
 _SAID_ELSEWHERE = ("stopped", "how_to_read", "verdict", "why", "parent", "final", "counts", "report", "fidelity")
 
 
+_TITLES = {
+    "step": "Step of the kept model",
+    "fast decoder": "Answers by the fast decoder",
+    "packed layers": "Padding left out of the work",
+    "reward evidence: sentence": "Evidence of the reward model",
+    "reward evidence: beats chance": "The reward model beats chance",
+    "reward evidence: overruled": "Used without that evidence",
+}  # of a PPO's result; other kinds' figures have their names
+
+
 def context(run: Run, figures: Figures, attempts: Sequence[Attempt], section: dict[str, Any]) -> dict[str, Any]:
     """Return everything but what depends on who looks. `section` is what its kind adds: with `own_figures` it shows
     the result by itself, `own_verdict` is its sentence."""
     stop = run.result.get("stopped") if run.is_finished else None
     left = {name: value for name, value in run.result.items() if name not in _SAID_ELSEWHERE}
-    all_figures = [] if "own_figures" in section else progress.figures(left)
+    lines = [] if "own_figures" in section else progress.figures(left)
+    all_figures = [(_TITLES.get(name, name), value) for name, value in lines]
     before_and_after = before_after(run.result)
     completions = run.completions.count() if run.state == Run.State.SUCCEEDED else 0
     return {
