@@ -29,7 +29,7 @@ NUMBERS = {
     "eval_percent": ("Percent of prompts in the eval split", "They rank models and never train one."),
     "gold_percent": ("Percent of gold items", "They look like other items and measure the annotator."),
     "gold_pass_percent": (
-        "Pass mark for gold items, in percent",
+        "Pass mark for gold items, %",
         "Annotators below it get a warning, and then are paused.",
     ),
     "repeat_percent": ("Percent of repeated comparisons", "Shown again with swapped positions to measure consistency."),
