@@ -16,12 +16,13 @@ django.setup(set_prefix=False)
 
 from annotate.core import heap  # noqa: E402
 from annotate.core.asgi.handler import Handler  # noqa: E402 - it and the consumers need the apps to be loaded
+from annotate.core.asgi.health import Health  # noqa: E402
 from annotate.core.asgi.socket_limits import Bounded  # noqa: E402
 from config.routing import websocket_urlpatterns  # noqa: E402
 
 application = ProtocolTypeRouter(
     {
-        "http": Handler(),
+        "http": Health(Handler()),
         "websocket": Bounded(AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns)))),
     }
 )

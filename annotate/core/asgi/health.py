@@ -1,0 +1,84 @@
+"""Answer whoever watches this process, before Django does.
+
+| address | 200 when | 503 means |
+|---|---|---|
+| `/livez` | the event loop turns | (no answer) start the process anew |
+| `/readyz` | the database answers and has its tables | send people to another process |
+| `/healthz` | all parts answer: Redis and the storage, too | somebody should look; people are served |
+
+They answer whatever the host's name in the request, without HTTPS, and while all threads of requests wait for a
+database that is gone. Each part is asked in a thread and given up after `PATIENCE`; what was found holds for a second,
+whoever asks how often. No part says more than *ok* or why not in a word: anybody who reaches the process may ask.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from annotate.core.asgi.readiness import NEEDED, PARTS
+
+PATIENCE = 3.0  # seconds
+_HOLDS = 1.0  # seconds
+_OK = "ok"
+log = logging.getLogger("assay.health")
+
+
+class Health:
+    """An application for HTTP that answers these addresses, and leaves all others to `application`."""
+
+    def __init__(
+        self,
+        application: Any,
+        parts: Mapping[str, Callable[[], str]] = PARTS,
+        needed: Iterable[str] = tuple(NEEDED),
+    ) -> None:
+        self._application = application
+        self._parts = {name: _Part(ask) for name, ask in parts.items()}
+        self._asked_by = {"/livez": (), "/readyz": tuple(needed), "/healthz": tuple(parts)}
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        names = self._asked_by.get(scope["path"].rstrip("/"))
+        if names is None or scope["method"] not in ("GET", "HEAD"):
+            await self._application(scope, receive, send)
+            return
+        states = dict(zip(names, await asyncio.gather(*(self._parts[name].state() for name in names)), strict=True))
+        is_well = all(state == _OK for state in states.values())
+        for name, state in states.items():
+            if state != _OK:
+                log.warning("%s: %s", name, state)
+        body = json.dumps({"status": _OK if is_well else "not ready", "parts": states}).encode()
+        await _answer(send, 200 if is_well else 503, b"" if scope["method"] == "HEAD" else body)
+
+
+class _Part:
+    """What is asked at most once a second, by one thread at a time."""
+
+    def __init__(self, ask: Callable[[], str]) -> None:
+        self._ask, self._thread = ask, ThreadPoolExecutor(1, "health")
+        self._pending: Future[str] | None = None
+        self._asked_at = 0.0
+
+    async def state(self) -> str:
+        is_old = time.monotonic() >= self._asked_at + _HOLDS
+        if self._pending is None or (self._pending.done() and is_old):
+            self._pending = self._thread.submit(self._ask)
+            self._asked_at = time.monotonic()
+        try:
+            return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(self._pending)), PATIENCE)
+        except TimeoutError:
+            return f"no answer within {PATIENCE:.0f} s"
+        except Exception as error:
+            log.warning("%s", error)
+            return "failed: the log has why"
+
+
+async def _answer(send: Any, status: int, body: bytes) -> None:
+    headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
