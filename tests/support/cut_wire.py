@@ -16,11 +16,11 @@ _CHUNK = 1 << 16
 class Wire:
     """`port` of this machine leads to the server's `address`: a path of a Unix socket, or (host, port)."""
 
-    def __init__(self, address: str | tuple[str, int]) -> None:
+    def __init__(self, address: str | tuple[str, int], port: int = 0) -> None:
         self._address, self._open, self._ends = address, threading.Event(), threading.Event()
         self._open.set()
         self._cuts_at = b""
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port))
         self.port: int = self._listener.getsockname()[1]
         self._sockets = [self._listener]
         threading.Thread(target=self._accept, daemon=True).start()

@@ -36,6 +36,7 @@ from pathlib import Path
 from typing import Any
 
 from common import atomic_files
+from training.core import step_ledger
 
 Row = dict[str, Any]
 _IN_LINE = 8  # figures of a step that the log names
@@ -142,6 +143,7 @@ class RunDirectory:
     def log_metrics(self, step: int, **values: float) -> None:
         """Add a row of figures, and print it as a line of the log."""
         self._append("metrics.jsonl", {"step": step, "time": time.time(), "values": values})
+        step_ledger.note(self.path.name, "metrics", step)
         print(step_line(step, values, time.gmtime()), flush=True)
 
     def log_sample(self, step: int, prompt: list[Row], completion: str, score: float | None = None) -> None:
@@ -154,6 +156,7 @@ class RunDirectory:
     def log_completions(self, *rows: Row) -> None:
         """Append them at once: a process that is killed leaves all of them or none."""
         self._append("completions.jsonl", *rows)
+        step_ledger.note(self.path.name, "completions", self._sequences["completions.jsonl"])
 
     def sync_completions(self) -> None:
         """Return when what was appended is on disk, and outlives a power cut."""

@@ -37,6 +37,9 @@ PARTS = {
     "calibrate_intervals": "calibration",
     "calibrate_sequences": "calibration",
     "calibrate_voters": "calibration",
+    "cluster_loop": "cluster_faults",
+    "cluster_promises": "cluster_faults",
+    "cluster_site": "cluster_faults",
     "database": "load",
     "hh_rlhf": "sft_hh_rlhf",
     "load_client": "load",
@@ -62,6 +65,7 @@ SMALL = {
     "calibration": ("--arenas 1 --streams 4 --votes 50", "any of three buttons"),
     "choices_vs_lm_eval": ("{model} {folder} --repeats 1 --pairs 8", "| lm-eval |"),
     "clean_vs_dirty": ("--documents 150 --tokens 4096 --size 1M", "all: dirty"),
+    "cluster_faults": ("--stages 6 --kills recipe,raylet --no-calm", "| runs finished = runs asked | 3 of 3 | kept |"),
     "holds": ("--seconds 2 --warm-up 1 --busy 0 --votes 50 --most-ms 60000", '"tracebacks": 0'),
     "hot_children": ("{model} --children 3 --limit 2", "after the first was retired: unloaded"),
     "imports": ("--rows 2000 --again", "nothing added"),
@@ -95,6 +99,7 @@ SMALL = {
 # These set Django up, or measure whole processes. All others run here: starting torch anew takes longer than the work.
 OWN_PROCESS = {
     "choices_vs_lm_eval",
+    "cluster_faults",
     "holds",
     "hot_children",
     "imports",
@@ -104,6 +109,7 @@ OWN_PROCESS = {
     "ratings",
     "turns",
 }
+SECONDS = {"cluster_faults": 3600}  # a site is started, three runs work, and what was killed is waited for
 # Name and what it is given: a part of the one sentence with which it refuses.
 REFUSED = {
     ("abnormal_texts", "{model} {domain} nowhere.txt"): "There is no file nowhere.txt",
@@ -204,7 +210,9 @@ def run(name: str, options: str, inputs: dict[str, Path], folder: Path) -> Ended
 
 def run_there(name: str, words: list[str], as_module: bool) -> Ended:
     script = ["-m", f"benchmarks.{name}"] if as_module else [f"benchmarks/{name}.py"]
-    ended = subprocess.run([sys.executable, *script, *words], capture_output=True, text=True, timeout=600)
+    ended = subprocess.run(
+        [sys.executable, *script, *words], capture_output=True, text=True, timeout=SECONDS.get(name, 600)
+    )
     return Ended(ended.returncode, ended.stdout, ended.stderr)
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from training import configs
-from training.core import parent_watchdog
+from training.core import parent_watchdog, step_ledger
 from training.core.endings import DISK_FULL, NO_MEMORY, NO_ROOM_FOR_WORDS
 from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
 
@@ -51,6 +51,8 @@ def attempt(main: Main, run: RunDirectory) -> int:
         (run.path / "failure.json").unlink(missing_ok=True)
     try:
         spec = run.spec()
+        if os.environ.get("RANK", "0") == "0":
+            step_ledger.note(run.path.name, "start")
         seed_everything(spec.seed)
         main(run, spec)
     except Exception as error:

@@ -1,0 +1,212 @@
+"""The demo's loop on several hosts, in peace and while one part after the other is killed: which promises hold.
+
+    python -m benchmarks.cluster_faults                                 both passes, every fault; an hour on two cores
+    python -m benchmarks.cluster_faults --stages 6 --kills recipe,raylet --no-calm
+    python -m benchmarks.cluster_faults --size demo                     with the demo's own model and sizes
+
+Postgres, Redis, an S3 server, two web processes, two workers, a background worker and a Ray cluster of two raylets are
+started (`cluster_site`), each with a data folder of its own, and the loop is turned on them (`cluster_loop`): answers,
+simulated annotators, SFT, a reward model, PPO, an arena, a leaderboard. In the second pass each fault waits for a run
+that works on a node, and strikes: kill -9 of its recipe, of the raylet, of the worker that follows it, of a web
+process, of Ray's head, and a storage that refuses everybody for a minute. What was killed is started anew some seconds
+later, a raylet as a host that has nothing.
+
+Each recipe appends its start and each step to a ledger, with a token that is random for each attempt
+(`training.core.step_ledger`). A table says what was promised and what was seen; the exit status is 1 where a promise
+was broken. Everything that was started ends with the script, and its folder goes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from benchmarks.cluster_promises import Promise, promises_of
+from benchmarks.cluster_site import WEBS, ClusterSite, cluster_site
+from tests.support.processes import ROOT, until
+
+KILLS = ("recipe", "raylet", "worker", "web", "head", "storage")
+_AGAIN_SECONDS = 5.0  # until what was killed is started anew
+_WORKS = """
+    select run.id, attempt.worker, run.kind from training_attempt attempt
+    join training_run run on run.id = attempt.run_id join annotate_project project on project.id = run.project_id
+    where attempt.state = 'running' and run.state = 'running' and attempt.node <> '' and project.slug = %s
+    order by run.id
+"""
+_UNFINISHED = "select count(*) from training_run where finished_at is null"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What was done, and to which run."""
+
+    what: str
+    run: int
+    kind: str
+    seconds: float  # since the pass began
+
+
+class Faults:
+    """Strike the parts of a site, one after the other, while a loop turns in `project`."""
+
+    def __init__(self, site: ClusterSite, project: str, gone_seconds: float) -> None:
+        self.site, self.project, self.gone_seconds = site, project, gone_seconds
+        self.began = time.monotonic()
+        self.done: list[Fault] = []
+
+    def strike(self, what: str, is_over: Callable[[], bool]) -> None:
+        """Wait for a run that works, and strike it. A loop that is over meanwhile leaves the fault out."""
+        before = {fault.run for fault in self.done}
+        while not is_over():
+            working = [one for one in self._working() if one[0] not in before]
+            if working:
+                run, worker, kind = working[0]
+                if self._do(what, run, worker.partition("@")[0]):
+                    self.done.append(Fault(what, run, kind, time.monotonic() - self.began))
+                    print(
+                        f"  {self.done[-1].seconds:5.0f} s  fault: {what}, while run {run} ({kind}) works", flush=True
+                    )
+                    return
+            time.sleep(0.5)
+
+    def _working(self) -> list[tuple]:
+        return self.site.query(_WORKS, self.project)
+
+    def _do(self, what: str, run: int, worker: str) -> bool:
+        """Strike, and start anew what was killed; return whether there was what to strike."""
+        site = self.site
+        if what == "recipe":
+            recipes = [p for p in psutil.process_iter() if _run_of(p) == run and not _has_ended(p)]
+            for process in recipes:
+                process.kill()
+            return bool(recipes)
+        if what == "storage":
+            site.storage.take_away()
+            time.sleep(self.gone_seconds)
+            site.storage.bring_back()
+            return True
+        if what == "raylet":
+            site.cluster.kill_raylet()
+            time.sleep(_AGAIN_SECONDS)
+            site.start_node()
+        elif what == "head":
+            site.cluster.kill_head()
+            time.sleep(_AGAIN_SECONDS)
+            site.cluster.end()
+            site.cluster.start_head()
+            site.start_node()
+        else:
+            name = WEBS[0] if what == "web" else worker
+            site.kill(name)
+            time.sleep(_AGAIN_SECONDS)
+            site.start(name)
+        return True
+
+
+def turn(site: ClusterSite, project: str, options: argparse.Namespace, kills: list[str]) -> Faults:
+    """Turn the loop once in a project of that name, while the faults strike."""
+    line = [sys.executable, "-m", "benchmarks.cluster_loop", project, *site.urls, "--size", options.size]
+    line += ["--stages", str(options.stages), *(["--model", str(site.data / "tiny")] if options.size == "tiny" else [])]
+    print(f"{project}:", flush=True)
+    loop = subprocess.Popen(line, cwd=ROOT, env=site.environment(WEBS[0]), start_new_session=True)
+    faults = Faults(site, project, options.gone_seconds)
+    try:
+        for what in kills:
+            faults.strike(what, lambda: loop.poll() is not None)
+        code: int | str = loop.wait(options.most_minutes * 60)
+    except subprocess.TimeoutExpired:
+        code = f"none within {options.most_minutes:g} minutes"
+    finally:
+        loop.kill()
+        loop.wait()
+    print(f"{project}: {(time.monotonic() - faults.began) / 60:.1f} minutes, exit status {code}", flush=True)
+    return faults
+
+
+def report(promises: list[Promise]) -> int:
+    """Print the table; return the exit status."""
+    print("\n| promise | seen | |\n|---|---|---|")
+    for one in promises:
+        print(f"| {one.words} | {one.seen} | {'kept' if one.is_kept else 'BROKEN'} |")
+    return int(not all(one.is_kept for one in promises))
+
+
+def main(arguments: list[str]) -> int:
+    options = _options(arguments)
+    began = time.monotonic()
+    with cluster_site() as site:
+        print(f"All parts answer after {time.monotonic() - began:.0f} s.", flush=True)
+        passes: dict[str, Faults] = {}
+        if options.calm:
+            passes["calm"] = turn(site, "calm", options, [])
+        if options.kills:
+            passes["faults"] = turn(site, "faults", options, options.kills)
+        site.wait_until_served()
+        until(lambda: _is_at_rest(site), 300, "no run is left at work")
+        faults = [fault for one in passes.values() for fault in one.done]
+        promises = promises_of(site, list(passes))
+        promises.append(
+            Promise(
+                "each fault struck a run at work",
+                f"{len(faults)} of {len(options.kills)}: {', '.join(f'{f.what} ({f.kind})' for f in faults)}",
+                len(faults) == len(options.kills),
+            )
+        )
+        status = report(promises)
+        if status and options.keep:
+            subprocess.run(["cp", "-r", str(site.data), str(options.keep)], check=True)
+    print(
+        f"\n{(time.monotonic() - began) / 60:.1f} minutes in all, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+    )
+    return status
+
+
+def _is_at_rest(site: ClusterSite) -> bool:
+    return site.query(_UNFINISHED) == [(0,)]
+
+
+def _run_of(process: psutil.Process) -> int:
+    """Return the run whose recipe a process is; 0 where it is none."""
+    try:
+        number = Path(process.environ().get("ASSAY_RUN_DIRECTORY", "")).name.partition("-")[0]
+    except (psutil.Error, OSError):
+        return 0
+    return int(number) if number.isdecimal() else 0
+
+
+def _has_ended(process: psutil.Process) -> bool:
+    """Return whether a recipe has written its result already: a kill would cost nothing."""
+    try:
+        return (Path(process.environ()["ASSAY_RUN_DIRECTORY"]) / "result.json").exists()
+    except (psutil.Error, OSError, KeyError):
+        return True
+
+
+def _options(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", choices=("tiny", "demo"), default="tiny")
+    parser.add_argument("--stages", type=int, default=15, help="of the demo's, from the first")
+    parser.add_argument("--kills", default=",".join(KILLS), help="in this order; empty for none")
+    parser.add_argument(
+        "--calm", action=argparse.BooleanOptionalAction, default=True, help="a pass without faults first"
+    )
+    parser.add_argument("--gone-seconds", type=float, default=60.0, help="for which the storage is gone")
+    parser.add_argument("--most-minutes", type=float, default=120.0, help="of one pass")
+    parser.add_argument("--keep", type=Path, default=None, help="where the data goes when a promise was broken")
+    options = parser.parse_args(arguments)
+    options.kills = [name for name in options.kills.split(",") if name]
+    if unknown := set(options.kills) - set(KILLS):
+        parser.error(f"--kills: {', '.join(sorted(unknown))} is none of {', '.join(KILLS)}")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
