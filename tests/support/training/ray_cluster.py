@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -106,11 +106,13 @@ class RayCluster:
         found = set()
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error, OSError):
-                if any(str(self.folder) in part for part in process.cmdline()) or (
-                    process.environ().get("RAY_AUTH_TOKEN") == self.token and process.pid != os.getpid()
-                ):
+                if any(str(self.folder) in part for part in process.cmdline()) or self._is_ours(process.environ()):
                     found.add(process.pid)
         return found
+
+    def _is_ours(self, variables: Mapping[str, str]) -> bool:
+        """Return whether a process descends from one of Ray's: who only asks the cluster has the token, too."""
+        return all(variables.get(name) == value for name, value in {**_SMALL, "RAY_AUTH_TOKEN": self.token}.items())
 
     def _answers(self) -> bool:
         with contextlib.suppress(httpx.HTTPError, KeyError, ValueError):
