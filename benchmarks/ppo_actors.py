@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import resource
 import statistics
 import tempfile
@@ -120,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("model", type=Path, nargs="?", help="a model folder; without one, the tests' tiny model")
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--learning-rate", type=float, help="in place of the default of the model")
+    parser.add_argument("--set", nargs="*", default=[], metavar="OPTION=VALUE", help="other options of every way")
     parser.add_argument("--only", nargs="*", type=int, help="numbers of the ways, from 0")
     options = parser.parse_args(arguments)
     ways = [WAYS[i] for i in options.only] if options.only else WAYS
@@ -129,8 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         folder = Path(name)
         model = options.model or tiny_model.make(folder / "model")
         base = (REAL if options.model else TINY) | COMMON | {"steps": options.steps}
-        if options.learning_rate:
-            base["learning_rate"] = options.learning_rate
+        base |= {name: json.loads(value) for name, _, value in (text.partition("=") for text in options.set)}
         for seed in range(options.seeds):
             for number, way in enumerate(ways):
                 run_once(folder / f"{seed}-{number}", model, base | way.config, seed, outcomes[way.name])
