@@ -66,6 +66,14 @@ def curve(run: RunDirectory, name: str) -> list[float]:
     return [row[name] for row in rows if name in row]
 
 
+def is_same_but_for_rounding(one: RunDirectory, other: RunDirectory) -> bool:
+    """Return whether each weight of two saved models differs by a step of bfloat16 at most, which is relative to its
+    size, and by what float32 and an adapter's rounded factors add."""
+    ours, theirs = (dict(merged_state(run.model)) for run in (one, other))
+    assert ours.keys() == theirs.keys()
+    return all(bool(((ours[n] - theirs[n]).abs() <= ours[n].abs() * 2**-7 + 1e-4).all()) for n in ours)
+
+
 def largest_difference(one: RunDirectory, other: RunDirectory) -> float:
     """Return the largest difference between any two weights of two saved models."""
     ours, theirs = (dict(merged_state(run.model)) for run in (one, other))

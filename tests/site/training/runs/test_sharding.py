@@ -9,10 +9,8 @@ import pytest
 
 from tests.support import tiny_model
 from tests.support.training import corpora, sharded_runs
-from tests.support.training.sharded_runs import carry_out, curve, largest_difference
+from tests.support.training.sharded_runs import carry_out, curve, is_same_but_for_rounding, largest_difference
 from training.core.run_directory import RunDirectory
-
-ROUNDING = 1e-3  # of weights saved in bfloat16
 
 
 def succeed(run: RunDirectory, module: str, count: int) -> RunDirectory:
@@ -23,7 +21,7 @@ def succeed(run: RunDirectory, module: str, count: int) -> RunDirectory:
 def assert_same(one: RunDirectory, other: RunDirectory) -> None:
     for name in ("loss", "grad_norm", "validation_loss"):
         assert curve(other, name) == pytest.approx(curve(one, name), rel=1e-4), name
-    assert largest_difference(one, other) <= ROUNDING
+    assert is_same_but_for_rounding(one, other)
 
 
 @pytest.mark.slow
