@@ -31,6 +31,9 @@ SPECTACULAR_SETTINGS = {
         "TurnRole": ["system", "user", "assistant"],
         "FileFormat": "annotate.data.rows.row_files.FORMATS",
         "PairsFormat": ["hh-rlhf"],
+        # Named as when one operation had them.
+        "RowsUploadKindEnum": "annotate.data.uploads.uploaded_rows.KINDS",
+        "ImportFileFormatEnum": "annotate.data.imports.actions.FORMATS",
     },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_SETTINGS": {"deepLinking": True, "docExpansion": "none", "filter": True},
