@@ -134,7 +134,10 @@ def test_a_talk_by_touch_on_a_phone(team, phone, axe):
 
 
 def test_an_item_about_harm_stays_shut_until_it_is_asked_for_by_key(team, visitor, axe):
-    team.open(visitor, "/p/harmful/judge/", "ada")
+    team.open(visitor, "/account/harm/?next=/p/harmful/judge/", "ada")
+    visitor.get_by_label("Fraud & deception").check()
+    visitor.get_by_role("button", name="Save").click()
+    visitor.wait_for_url("**/p/harmful/judge/")
     shut = visitor.locator("details.veil")
     expect(shut).to_contain_text("Fraud & deception")
     expect(visitor.locator("#prompt")).to_be_hidden()
