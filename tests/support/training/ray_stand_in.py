@@ -10,9 +10,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import psutil
+
+from tests.support.processes import until
 from tests.support.stub_server import JsonHandler, serve
 
 FIELDS = {
@@ -161,3 +165,15 @@ def dashboard(**options: Any) -> Iterator[Dashboard]:
             yield ray
         finally:
             ray.kill_everything()
+
+
+def wait_for_the_end_of_recipes(folder: Path) -> None:
+    """Wait until no process works in a run directory below this folder."""
+    until(lambda: not any(_works_below(process, folder) for process in psutil.process_iter()), 30, "no recipe is left")
+
+
+def _works_below(process: psutil.Process, folder: Path) -> bool:
+    try:
+        return process.environ().get("ASSAY_RUN_DIRECTORY", "").startswith(str(folder))
+    except (psutil.Error, OSError):
+        return False

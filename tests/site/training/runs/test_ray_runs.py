@@ -23,7 +23,7 @@ from tests.support.training.cluster_runs import (
     has_steps,
     is_finished,
 )
-from tests.support.training.ray_stand_in import Dashboard, Trouble, dashboard
+from tests.support.training.ray_stand_in import Dashboard, Trouble, dashboard, wait_for_the_end_of_recipes
 from tests.support.training.runs import lines_of, make_run
 from training.models import Run
 from training.runs.launchers import ray
@@ -49,14 +49,7 @@ def _nothing_works_afterwards(stand_in: Dashboard, data_folder: Path) -> Iterato
     yield
     stand_in.kill_everything()
     ray._jobs.clear()
-    until(lambda: not any(_is_of(process, data_folder) for process in psutil.process_iter()), 30, "no recipe is left")
-
-
-def _is_of(process: psutil.Process, folder: Path) -> bool:
-    try:
-        return process.environ().get("ASSAY_RUN_DIRECTORY", "").startswith(str(folder))
-    except (psutil.Error, OSError):
-        return False
+    wait_for_the_end_of_recipes(data_folder)
 
 
 def test_a_run_is_carried_out_and_kept(stand_in: Dashboard) -> None:

@@ -16,7 +16,7 @@ import pytest
 from annotate.core.artefacts import local_copies
 from tests.support.processes import alive, until
 from tests.support.training.cluster_runs import Working, assert_each_step_once_and_no_two_at_once, is_finished
-from tests.support.training.ray_stand_in import Dashboard, dashboard
+from tests.support.training.ray_stand_in import Dashboard, dashboard, wait_for_the_end_of_recipes
 from tests.support.training.runs import lines_of, make_run
 from training.core.run_directory import RunDirectory
 from training.models import Run
@@ -54,14 +54,7 @@ def stand_in(settings: Any, storage: Path, node: Path) -> Iterator[Dashboard]:
         for directory in list(ray._relays):
             ray.leave(directory, is_over=False)
         ray._jobs.clear()
-        until(lambda: not any(_is_of(process, node) for process in psutil.process_iter()), 30, "no recipe is left")
-
-
-def _is_of(process: psutil.Process, folder: Path) -> bool:
-    try:
-        return process.environ().get("ASSAY_RUN_DIRECTORY", "").startswith(str(folder))
-    except (psutil.Error, OSError):
-        return False
+        wait_for_the_end_of_recipes(node)
 
 
 def there(node: Path, run: Run) -> RunDirectory:
