@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import httpx
+from s3fs import S3FileSystem
 
 from tests.support.processes import free_port, until
 
@@ -48,6 +49,8 @@ class S3Server:
 
 @contextmanager
 def s3_server() -> Iterator[S3Server]:
+    """Clients that this process has kept go on asking the server of an earlier test: it forgets them first."""
+    S3FileSystem.clear_instance_cache()
     server = S3Server(free_port())
     try:
         server.start()

@@ -21,6 +21,7 @@ SLOWEST = (
     "tests/site/evaluation/demo/test_demo_pipeline.py",
     "tests/site/training/runs/test_every_kind_killed.py",
     "tests/site/training/runs/test_ray_cluster.py",
+    "tests/site/evaluation/test_first_model_guides.py",
     "tests/site/training/runs/test_sharding.py",
     "tests/site/training/runs/test_runs_without_sharing.py",
     "tests/site/training/runs/test_ray_runs.py",

@@ -11,7 +11,7 @@ from tests.support.processes import kill_hard, until
 from tests.support.sites.site import Site, empty_site
 from tests.support.tiny_model import make_elsewhere
 
-pytestmark = [pytest.mark.slow, pytest.mark.thorough]
+pytestmark = [pytest.mark.slow, pytest.mark.thorough, pytest.mark.timeout(2400)]
 SIZES = {
     "ratings": 160,
     "comparisons": 160,
@@ -86,7 +86,7 @@ def test_a_turn_that_is_killed_twice_ends_and_starting_it_again_changes_nothing(
         worker = site.process("run_worker")
         assert worker is not None
         kill_hard(worker.pid)
-        until(lambda: "Served until" in output(site), 600, "the leaderboard is shown")
+        until(lambda: "Served until" in output(site), 1800, "the leaderboard is shown")
 
         rows = everything(site)
         assert (rows["annotate_rating"], rows["annotate_languagemodel"], rows["annotate_contestant"]) == (160, 6, 4)
