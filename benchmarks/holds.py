@@ -34,7 +34,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.database import make_tables  # noqa: E402
 from benchmarks.load_client import Connection, Tally, crowd  # noqa: E402
 from tests.support.processes import free_port, until  # noqa: E402
-from training.core.niceness import be_nice  # noqa: E402
+from training.core.processor_share import be_nice  # noqa: E402
 
 SLUG, PEOPLE, MODELS, PROMPTS = "holds", 6, 12, 300
 SPIN = "while True: pass"

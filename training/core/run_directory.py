@@ -55,6 +55,21 @@ class RecipeFailure(Exception):
         self.code, self.message, self.remedy = code, message, remedy
         self.remedy_changes = remedy_changes or {}
 
+    @property
+    def row(self) -> Row:
+        """Return its parts by name, of which it can be made again."""
+        return {
+            "code": self.code,
+            "message": self.message,
+            "remedy": self.remedy,
+            "remedy_changes": self.remedy_changes,
+        }
+
+
+def step_of(checkpoint: Path) -> int:
+    """Return the step that a checkpoint is of, by its folder's name."""
+    return int(checkpoint.name.removeprefix("step-"))
+
 
 @dataclass(frozen=True)
 class RunSpec:
@@ -210,16 +225,21 @@ class RunDirectory:
 
     def complete_checkpoints(self) -> list[Path]:
         """List complete checkpoints by their numbers: by their names, step 1000000 would come before step 999999."""
-        return sorted(self.checkpoints.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
+        return sorted(self.checkpoints.glob("step-*"), key=step_of)
 
     def latest_checkpoint(self) -> Path | None:
         return next(reversed(self.complete_checkpoints()), None)
+
+    def latest_step(self) -> int:
+        """Return the step of the latest checkpoint; -1 where there is none."""
+        latest = self.latest_checkpoint()
+        return step_of(latest) if latest else -1
 
     def kept_step(self) -> int | None:
         """Return where a new attempt goes on: the latest checkpoint's step, else how many completions exist. None:
         nowhere."""
         if latest := self.latest_checkpoint():
-            return int(latest.name.removeprefix("step-"))
+            return step_of(latest)
         return sum(1 for _ in read_lines(self.path / "completions.jsonl")) or None
 
     def truncate_logs(self, step: int) -> None:
@@ -256,9 +276,7 @@ class RunDirectory:
 
     def fail(self, failure: RecipeFailure) -> None:
         """Write the failure. Of several processes that fail at once each writes under a name of its own."""
-        fields = {"code": failure.code, "message": failure.message, "remedy": failure.remedy}
-        text = json.dumps({**fields, "remedy_changes": failure.remedy_changes})
-        atomic_files.write_text(self.path / "failure.json", text, writer=str(os.getpid()))
+        atomic_files.write_text(self.path / "failure.json", json.dumps(failure.row), writer=str(os.getpid()))
 
     def result(self) -> Row | None:
         return _read_json(self.path / "result.json")

@@ -39,7 +39,7 @@ class Health:
         needed: Iterable[str] = tuple(NEEDED),
     ) -> None:
         self._application = application
-        self._parts = {name: _Part(ask) for name, ask in parts.items()}
+        self._parts = {name: _Part(name, ask) for name, ask in parts.items()}
         self._asked_by = {"/livez": (), "/readyz": tuple(needed), "/healthz": tuple(parts)}
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -49,9 +49,6 @@ class Health:
             return
         states = dict(zip(names, await asyncio.gather(*(self._parts[name].state() for name in names)), strict=True))
         is_well = all(state == _OK for state in states.values())
-        for name, state in states.items():
-            if state != _OK:
-                log.warning("%s: %s", name, state)
         body = json.dumps({"status": _OK if is_well else "not ready", "parts": states}).encode()
         await _answer(send, 200 if is_well else 503, b"" if scope["method"] == "HEAD" else body)
 
@@ -59,8 +56,8 @@ class Health:
 class _Part:
     """What is asked at most once a second, by one thread at a time."""
 
-    def __init__(self, ask: Callable[[], str]) -> None:
-        self._ask, self._thread = ask, ThreadPoolExecutor(1, "health")
+    def __init__(self, name: str, ask: Callable[[], str]) -> None:
+        self._name, self._ask, self._thread = name, ask, ThreadPoolExecutor(1, "health")
         self._pending: Future[str] | None = None
         self._asked_at = 0.0
 
@@ -72,9 +69,10 @@ class _Part:
         try:
             return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(self._pending)), PATIENCE)
         except TimeoutError:
+            log.warning("%s does not answer", self._name)
             return f"no answer within {PATIENCE:.0f} s"
         except Exception as error:
-            log.warning("%s", error)
+            log.warning("%s: %s", self._name, error)
             return "failed: the log has why"
 
 

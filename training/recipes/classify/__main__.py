@@ -32,7 +32,7 @@ from torch import Tensor
 
 from common import atomic_files
 from training.configs import ClassifyConfig
-from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec, read_lines
+from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec, read_lines, step_of
 from training.recipes.classify import classify_head
 from training.recipes.classify import classify_measures as measured
 from training.recipes.classify.classifier_finetuning import FEATURE_BATCH, finetune
@@ -140,7 +140,7 @@ def fit_head(
 def frozen_features(run: RunDirectory, classifier: Classifier, ids: list[list[int]], every: int) -> Tensor:
     """Return (N, H), computed in the texts' own order, so that a killed run goes on where it was."""
     checkpoint = run.latest_checkpoint()
-    run.truncate_logs(int(checkpoint.name.removeprefix("step-")) if checkpoint else 0)
+    run.truncate_logs(step_of(checkpoint) if checkpoint else 0)
     parts = list(load_file(checkpoint / "features.safetensors")["features"].split(FEATURE_BATCH)) if checkpoint else []
     total, pace = math.ceil(len(ids) / FEATURE_BATCH), steps.Pace()
     for step in range(len(parts) + 1, total + 1):

@@ -79,8 +79,7 @@ def save_child(
     stays = model.device.type != loading.device().type
     if model.device.type != "cpu" and not getattr(model, "is_quantized", False):
         model.to("cpu")  # two models at once are more than training took
-    place = {"to_split": True} if stays else {}
-    loaded = loading.load_policy(folder, _compute_dtype(model), **place)[0]
+    loaded = loading.load_policy(folder, _compute_dtype(model), to_split=stays)[0]
     kl = mean_kl(trained_logits, next_token_logits(loaded, shown)) if shown else None
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return Saved(loaded, Fidelity(fidelity, kl, rank, size, shrunk, str(dtype).removeprefix("torch.")))

@@ -14,7 +14,6 @@ import signal
 import sys
 import time
 from multiprocessing.connection import Connection
-from typing import Any
 
 import torch
 from safetensors.torch import load, save
@@ -82,7 +81,7 @@ def serve(actor: Actor, connection: Connection) -> None:
         try:
             completions = actor.draw(request)
         except Exception as error:
-            _send(connection, {"ticket": request["ticket"], "failure": _failure_of(error)})
+            _send(connection, {"ticket": request["ticket"], "failure": describe(error).row})
             continue
         about = {"ticket": request["ticket"], "version": actor.version, "seconds": time.perf_counter() - started}
         _send(connection, about)
@@ -91,11 +90,6 @@ def serve(actor: Actor, connection: Connection) -> None:
 
 def _send(connection: Connection, about: Row) -> None:
     connection.send_bytes(json.dumps(about).encode())
-
-
-def _failure_of(error: Exception) -> dict[str, Any]:
-    failure = describe(error)
-    return {"code": failure.code, "message": failure.message, "remedy": failure.remedy}
 
 
 def main(arguments: list[str]) -> None:
@@ -108,7 +102,7 @@ def main(arguments: list[str]) -> None:
         try:
             actor = Actor(RunDirectory(directory))
         except Exception as error:
-            _send(connection, {"ticket": None, "failure": _failure_of(error)})
+            _send(connection, {"ticket": None, "failure": describe(error).row})
             return
         serve(actor, connection)
     except (EOFError, OSError):

@@ -19,7 +19,7 @@ import transformers
 from peft import LoraConfig
 from transformers import TrainerCallback
 
-from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
+from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec, step_of
 from training.recipes.common import chat_samples, children, loading
 from training.recipes.common.features import adapted_layers
 from training.recipes.common.peft_adapters import lora_config
@@ -164,7 +164,7 @@ def train(trainer: Any, run: RunDirectory) -> None:
     transformers.utils.logging.set_verbosity_warning()
     trainer.remove_callback(transformers.PrinterCallback)
     resumed = run.latest_checkpoint()
-    run.truncate_logs(int(resumed.name.removeprefix("step-")) if resumed else -1)
+    run.truncate_logs(step_of(resumed) if resumed else -1)
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
 
 

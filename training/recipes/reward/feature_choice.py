@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from training.core.run_directory import RecipeFailure, RunDirectory
+from training.core.run_directory import RecipeFailure, RunDirectory, step_of
 from training.recipes.common import features as text_features
 from training.recipes.reward import evidence as reward_evidence
 from training.recipes.reward import head_fit
@@ -53,7 +53,7 @@ def choose_features(
     """Yield every set of features with every penalty worth trying; each candidate is one step of the log."""
     most = len(sets) * len(head_fit.RIDGES)
     resumed = run.latest_checkpoint()
-    logged = int(resumed.name.removeprefix("step-")) if resumed else 0
+    logged = step_of(resumed) if resumed else 0
     count = 0
 
     def report_one(candidate: Candidate) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.core.run_directory import RecipeFailure, RunDirectory
+from training.core.run_directory import RecipeFailure, RunDirectory, step_of
 from training.recipes.common import features as text_features
 from training.recipes.common.steps import Pace, peak_memory_gb
 from training.recipes.reward import pooled_parts
@@ -77,7 +77,7 @@ def pooled_features(
     if latest := run.latest_checkpoint():
         done, rest = pooled_parts.progress_of(latest, batches)
         unsaved = [rest] if rest is not None else []
-        run.truncate_logs(int(latest.name.removeprefix("step-")))
+        run.truncate_logs(step_of(latest))
     else:
         run.truncate_logs(-1)
     run.progress("Reading the answers", done, len(batches))

@@ -16,6 +16,7 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from training.core.run_directory import step_of
 from training.recipes.reward.designs.stored_features import StoredFeatures, open_part
 
 WHOLE = "pooled.safetensors"  # all rows (N, F) in one file, as checkpoints were written before
@@ -51,7 +52,7 @@ def progress_of(checkpoint: Path, batches: list[list[int]]) -> tuple[int, Tensor
     yet."""
     if not (checkpoint / WHOLE).exists():
         return max(map(_end, _parts(checkpoint)), default=0), None
-    done = min(int(checkpoint.name.removeprefix("step-")), len(batches))
+    done = min(step_of(checkpoint), len(batches))
     rows = [row for batch in batches[:done] for row in batch]
     return done, load_file(checkpoint / WHOLE)["pooled"][rows]
 

@@ -129,8 +129,7 @@ def prepare(run: RunDirectory, spec: RunSpec, together: Processes) -> Work:
         return together.first_then_all(lambda: batch_planner.remembered(run.path, name, make))
 
     dtype = getattr(torch, chosen("dtype", lambda: str(loading.compute_dtype()).split(".")[-1]))
-    options = {"to_split": True} if together.is_sharded else {}
-    model, tokenizer = sft_student.load(spec.parent, config.adapters, dtype, **options)
+    model, tokenizer = sft_student.load(spec.parent, config.adapters, dtype, to_split=together.is_sharded)
     examples = together.first_then_all(lambda: store_examples(run, tokenizer, config.max_length))
     trained, held_out = examples.hold_out(config.held_out, config.evaluate_limit)
     student = Student(

@@ -35,8 +35,7 @@ KEPT_TRUNK_BYTES = 2**29  # of the frozen lower layers' outputs, for all example
 def load(parent: str, adapters: str, dtype: torch.dtype, *, to_split: bool = False) -> tuple[Any, Any]:
     """Return (model, tokenizer); every weight in float32 where every weight learns, in 4 bits for qlora."""
     if adapters != "qlora":
-        options = {"to_split": True} if to_split else {}
-        return loading.load_policy(parent, torch.float32 if adapters == "full" else dtype, **options)
+        return loading.load_policy(parent, torch.float32 if adapters == "full" else dtype, to_split=to_split)
     if not (torch.cuda.is_available() and _has_bitsandbytes()):
         lacks = "the package bitsandbytes" if torch.cuda.is_available() else "a CUDA GPU"
         raise RecipeFailure(

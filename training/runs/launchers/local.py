@@ -12,7 +12,7 @@ from typing import Any
 
 from django.conf import settings
 
-from training.core import endings, niceness, parent_watchdog
+from training.core import endings, parent_watchdog, processor_share
 from training.runs.launchers import Usage, confinement, gpus, multi_process, recipe_process
 from training.runs.launchers.recipe_process import Recipe, Secrets
 
@@ -57,7 +57,7 @@ def submit(directory: Path, module: str, secrets: Secrets = recipe_process.NO_SE
             processes=processes + multi_process.actors_of(directory),
             **_as(person),
         )
-    niceness.be_nice(recipe.process.pid)
+    processor_share.be_nice(recipe.process.pid)
     handle = f"{os.uname().nodename}:{recipe.process.pid}:{time.time():.0f}"
     _children[handle] = _Child(recipe, person, len(leased.files))
     return handle

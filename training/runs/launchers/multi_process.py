@@ -7,10 +7,10 @@ started as ever, with none of this.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 
+from training.core.processor_share import usable_cores
 from training.core.run_directory import RecipeFailure, RunDirectory
 
 CONFIG_NAME = "accelerate.yaml"
@@ -44,8 +44,7 @@ def command(directory: Path, module: str, count: int) -> list[str]:
 
 
 def threads_each(count: int) -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(cores // count, 1)
+    return max(usable_cores() // count, 1)
 
 
 def check_gpus(count: int, available: int) -> None:

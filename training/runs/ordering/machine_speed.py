@@ -17,7 +17,7 @@ from django.conf import settings
 
 from annotate.models import LanguageModel
 from common.file_lock import try_lock
-from training.core.niceness import be_nice
+from training.core.processor_share import be_nice
 
 IDLE_SECONDS = 60.0  # a run beside the measurement would be slowed, and would slow what is measured
 log = logging.getLogger("assay.worker")

@@ -89,8 +89,7 @@ class RunTransfers:
         if self._transfer is not None:
             self._end_checkpoint()
             return
-        latest = directory.latest_checkpoint()
-        step = int(latest.name.removeprefix("step-")) if latest else -1
+        step = directory.latest_step()
         if step != self._stored_step and time.monotonic() >= self._again_at:
             self._stored_step = step
             self._transfer = Transfer(_CHECKPOINT, self._keep_run)

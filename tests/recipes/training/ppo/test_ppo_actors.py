@@ -106,6 +106,18 @@ def test_what_an_actor_says_went_wrong_is_the_runs_failure(tmp_path, model, monk
     assert run.failure()["code"] == "out_of_memory"
 
 
+def test_what_an_actor_proposes_as_options_is_offered_with_the_failure(tmp_path, model, monkeypatch):
+    failure = RecipeFailure("no_room", "It does not fit.", "Lower batch_size.", {"batch_size": 2})
+
+    def fail(actor, request):
+        raise failure
+
+    Threads(monkeypatch, fail)
+    run = make_run(tmp_path, model, actors=1, steps=1)
+    assert entry.attempt(ppo.main, run) == 1
+    assert run.failure() == failure.row
+
+
 def test_weights_of_another_version_are_refused(tmp_path):
     weights = {"a": torch.nn.Parameter(torch.arange(6.0).view(2, 3))}
     handover = write_weights(tmp_path, 1, weights)

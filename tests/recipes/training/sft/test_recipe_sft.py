@@ -274,8 +274,8 @@ def test_each_process_holds_its_four_bit_model_on_its_own_gpu(parent, monkeypatc
 def test_adapters_learnt_over_rounded_weights_are_added_to_the_parents_own(parent, tmp_path, monkeypatch):
     """Sixteenths stand in for 4 bits: what is saved must not carry that rounding."""
 
-    def coarse(folder, adapters, dtype):
-        model, tokenizer = loading.load_policy(folder, dtype)
+    def coarse(folder, adapters, dtype, **options):
+        model, tokenizer = loading.load_policy(folder, dtype, **options)
         for layer in model.model.layers:
             for module in layer.modules():
                 if isinstance(module, torch.nn.Linear):
@@ -322,8 +322,8 @@ def test_divergence_is_a_failure_in_words(parent, tmp_path, monkeypatch):
     run = make_run(tmp_path / "diverges", parent)
     honest = loading.load_policy
 
-    def spoilt(folder, dtype):
-        model, tokenizer = honest(folder, dtype)
+    def spoilt(folder, dtype, **options):
+        model, tokenizer = honest(folder, dtype, **options)
         with torch.no_grad():
             model.lm_head.weight[0, 0] = float("nan")
         return model, tokenizer

@@ -29,14 +29,6 @@ KEY = "sk-secret-of-a-laboratory"
 
 
 @pytest.fixture
-def storage(settings: Any, tmp_path: Path) -> Path:
-    folder = tmp_path / "storage"
-    folder.mkdir()
-    settings.STORAGE = str(folder)
-    return folder
-
-
-@pytest.fixture
 def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The data folder of the nodes."""
     folder = tmp_path / "of-nodes"

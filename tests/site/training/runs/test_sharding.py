@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,12 @@ def assert_same(one: RunDirectory, other: RunDirectory) -> None:
     for name in ("loss", "grad_norm", "validation_loss"):
         assert curve(other, name) == pytest.approx(curve(one, name), rel=1e-4), name
     assert is_same_but_for_rounding(one, other)
+
+
+def compare_with_whole(lay: Callable[..., RunDirectory], folder: Path, module: str, parent: Path, **config) -> None:
+    """Assert that two processes with shares of a model learn what one learns that has it whole."""
+    one = succeed(lay(folder / "1", parent, **config), module, 1)
+    assert_same(one, succeed(lay(folder / "2", parent, processes=2, sharding="full", **config), module, 2))
 
 
 @pytest.mark.slow
@@ -47,13 +54,7 @@ def test_pretraining_killed_on_two_processes_goes_on_with_one(tmp_path: Path) ->
 @pytest.mark.parametrize("objective", ["masked", "span", "mixture"])
 def test_each_architecture_learns_in_shares_what_it_learns_whole(tmp_path: Path, objective: str) -> None:
     tokenizer = corpora.make_tokenizer(tmp_path / "tokenizer")
-    one, two = (
-        sharded_runs.lay_pretrain(tmp_path / str(n), tokenizer, objective=objective, processes=n, sharding=sharding)
-        for n, sharding in ((1, "none"), (2, "full"))
-    )
-    for run, count in ((one, 1), (two, 2)):
-        succeed(run, "training.recipes.pretrain", count)
-    assert_same(one, two)
+    compare_with_whole(sharded_runs.lay_pretrain, tmp_path, "training.recipes.pretrain", tokenizer, objective=objective)
 
 
 @pytest.mark.thorough
@@ -93,13 +94,7 @@ def test_what_one_process_began_goes_on_in_shares(tmp_path: Path) -> None:
 @pytest.mark.parametrize("adapters", ["lora", "full"])
 def test_a_domain_is_learnt_in_shares_as_it_is_whole(tmp_path: Path, adapters: str) -> None:
     parent = tiny_model.make(tmp_path / "parent")
-    one, two = (
-        sharded_runs.lay_domain(tmp_path / str(n), parent, adapters=adapters, processes=n, sharding=sharding)
-        for n, sharding in ((1, "none"), (2, "full"))
-    )
-    for run, count in ((one, 1), (two, 2)):
-        succeed(run, "training.recipes.domain", count)
-    assert_same(one, two)
+    compare_with_whole(sharded_runs.lay_domain, tmp_path, "training.recipes.domain", parent, adapters=adapters)
 
 
 @pytest.mark.thorough

@@ -35,15 +35,6 @@ def _no_worker_outlives_its_test(transactional_db: None) -> Iterator[None]:
 
 
 @pytest.fixture
-def storage(settings: Any, tmp_path: Path) -> Path:
-    """A folder that every host reaches."""
-    folder = tmp_path / "storage"
-    folder.mkdir()
-    settings.STORAGE = str(folder)
-    return folder
-
-
-@pytest.fixture
 def host(settings: Any, tmp_path: Path) -> Host:
     """Make this process one of another host: a data folder of its own, empty at first, and no way to the others'."""
 

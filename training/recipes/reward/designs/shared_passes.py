@@ -38,7 +38,7 @@ class SharedPasses:
 
     def times(self, weight: Tensor, wanted: Tensor) -> Tensor:
         """Return (N,): the features times `weight` (F,) in the `wanted` rows. Differentiable, twice."""
-        product: Tensor = _Times.apply(weight, wanted, self)
+        product: Tensor = _Product.apply(weight, wanted, self, False)
         return product
 
     def run(self, task: Callable[[], T]) -> T:
@@ -86,23 +86,14 @@ class SharedPasses:
             question.answer = answer.contiguous()
 
 
-class _Times(torch.autograd.Function):
+class _Product(torch.autograd.Function):
+    """The gradient of a product is one with the transposed features, and the other way round."""
+
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, wanted: Tensor, passes: SharedPasses) -> Tensor:
-        ctx.wanted, ctx.passes = wanted, passes
-        return passes.ask(False, weight, wanted)
+    def forward(ctx: Any, vector: Tensor, wanted: Tensor, passes: SharedPasses, is_transposed: bool) -> Tensor:
+        ctx.wanted, ctx.passes, ctx.is_transposed = wanted, passes, is_transposed
+        return passes.ask(is_transposed, vector, wanted)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
-        return _TransposedTimes.apply(gradients[0], ctx.wanted, ctx.passes), None, None
-
-
-class _TransposedTimes(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, gradient: Tensor, wanted: Tensor, passes: SharedPasses) -> Tensor:
-        ctx.wanted, ctx.passes = wanted, passes
-        return passes.ask(True, gradient, wanted)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
-        return _Times.apply(gradients[0], ctx.wanted, ctx.passes), None, None
+        return _Product.apply(gradients[0], ctx.wanted, ctx.passes, not ctx.is_transposed), None, None, None

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import mmap
-import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from training.core.processor_share import usable_cores
 from training.recipes.reward.designs.thread_counts import all_threads, one_thread
 
 IN_MEMORY = 2**25  # numbers, 256 MB in float64: so many are read at once
@@ -165,7 +165,7 @@ class StoredFeatures:
         """Return what `add` gives for each range of blocks, in their order, on all cores."""
         blocks = self._blocks(BLOCK)
         size = max(-(-len(blocks) // RANGES), 1)
-        with one_thread(), ThreadPoolExecutor(min(os.cpu_count() or 1, RANGES)) as pool:
+        with one_thread(), ThreadPoolExecutor(min(usable_cores(), RANGES)) as pool:
             return list(pool.map(add, (blocks[begin:end] for begin, end in _ranges(len(blocks), size))))
 
 

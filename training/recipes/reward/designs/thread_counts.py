@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from threadpoolctl import threadpool_limits
+
+from training.core.processor_share import usable_cores
 
 _lock, _depth = threading.Lock(), [0]
 _state: list[tuple[int, threadpool_limits]] = []
@@ -41,10 +42,10 @@ def one_thread() -> Iterator[None]:
 def all_threads() -> Iterator[None]:
     """Run on all cores, inside `one_thread`, too: for products that are large enough to share."""
     threads = torch.get_num_threads()
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(max(count, threads))
+    count = max(usable_cores(), threads)
+    torch.set_num_threads(count)
     try:
-        with threadpool_limits(limits=max(count, threads)):
+        with threadpool_limits(limits=count):
             yield
     finally:
         torch.set_num_threads(threads)

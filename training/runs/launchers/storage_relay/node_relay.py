@@ -148,9 +148,7 @@ class NodeRelay:
 
     def _store_checkpoints(self) -> None:
         while not self._closes.wait(self._period):
-            latest = RunDirectory(self.directory).latest_checkpoint()
-            step = int(latest.name.removeprefix("step-")) if latest else -1
-            if step > self._stored_step:
+            if RunDirectory(self.directory).latest_step() > self._stored_step:
                 self._quietly(self._put)
 
     def _receive(self) -> None:
@@ -178,8 +176,7 @@ class NodeRelay:
     def _put(self) -> None:
         """Store the run's directory, unless another attempt has begun. Raises NotWanted or StorageProblem."""
         with self._putting:
-            latest = RunDirectory(self.directory).latest_checkpoint()
-            step = int(latest.name.removeprefix("step-")) if latest else -1
+            step = RunDirectory(self.directory).latest_step()
             self._store.put(self._folder.name, self.directory, run_artefact.RULES, may_write=self._require_wanted)
             self._stored_step = step
 

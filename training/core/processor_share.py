@@ -1,4 +1,4 @@
-"""Lower the priority of a process that computes for hours below the requests for which people wait."""
+"""Say how much of the processor a recipe may take: which cores, and only what requests for which people wait leave."""
 
 from __future__ import annotations
 
@@ -19,3 +19,8 @@ def be_nice(pid: int) -> None:
         os.setpriority(os.PRIO_PROCESS, pid, NICE)
     with suppress(OSError):  # another system, or without autogroups
         Path(f"/proc/{pid}/autogroup").write_text(str(NICE))
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use: fewer than there are where it was confined to some."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
