@@ -112,6 +112,7 @@ def sign_in(hand: Hand, site: Site) -> None:
 
 def fits(page: Page, name: str) -> None:
     """Nothing scrolls sideways, at the page's own width and at a phone's."""
+    page.wait_for_load_state()  # the text of a page can be read before its stylesheets have arrived
     assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0, name
     if PICTURES:
         for scheme in ("light", "dark"):
