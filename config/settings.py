@@ -255,6 +255,7 @@ ACCOUNT_SIGNUP_FIELDS = ["username*", "email", "password1*", "password2*"]
 ACCOUNT_EMAIL_VERIFICATION = "none"  # an address is optional here: no mail server is needed to judge
 ACCOUNT_RATE_LIMITS = {"login": None, "login_failed": None}  # `accounts.require_patience` counts, for all processes
 ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_LOGIN_ON_PASSWORD_RESET = True  # else whoever goes on guessing could have them wait again before they are in
 ACCOUNT_REAUTHENTICATION_METHODS = {"password", "mfa"}  # no code by mail: an address is optional and never confirmed
 ACCOUNT_USER_MODEL_EMAIL_FIELD = "email"
 MFA_FORMS = {"authenticate": "annotate.projects.accounts.sign_in.CodeForm"}

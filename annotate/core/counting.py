@@ -10,6 +10,9 @@ from django.utils import timezone
 
 from annotate.models import TryCount
 
+FIRST_WAIT_SECONDS = 60
+FORGOTTEN_SECONDS = 24 * 3600  # after the last try, the growing wait begins from nothing
+
 # One statement, which Django has no words for: a vote counts up to four keys while it has SQLite's write lock.
 _COUNT = """
 INSERT INTO annotate_trycount (key, since, tries) VALUES (%(key)s, %(now)s, 1)
@@ -42,6 +45,31 @@ def remaining(key: str, *, seconds: int) -> int:
     if since is None:
         return 0
     return max(math.ceil(seconds - (timezone.now() - since).total_seconds()), 0)
+
+
+def growing_wait(tries: int, *, free: int, longest: int) -> int:
+    """Return the seconds to wait after so many tries: none below `free`, then a minute, doubled with each one more."""
+    if tries < free:
+        return 0
+    return min(FIRST_WAIT_SECONDS << min(tries - free, 20), longest)
+
+
+def count_or_wait(key: str, *, free: int, longest: int) -> int:
+    """Count a try and return 0; or return the seconds left of the growing wait since the last one, and count nothing.
+
+    A day without a try ends the wait. Processes that ask at once get one try between them when a wait is over.
+    """
+    with transaction.atomic():
+        start = {"since": timezone.now(), "tries": 0}
+        row, _ = TryCount.objects.select_for_update().get_or_create(key=key, defaults=start)
+        now = timezone.now()
+        passed = (now - row.since).total_seconds()
+        tries = row.tries if passed < FORGOTTEN_SECONDS else 0
+        left = growing_wait(tries, free=free, longest=longest) - passed
+        if left > 0:
+            return math.ceil(left)
+        TryCount.objects.filter(pk=row.pk).update(since=now, tries=tries + 1)
+        return 0
 
 
 def start_anew(key: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
@@ -19,9 +18,9 @@ from annotate.core.counting import count, remaining, start_anew
 from annotate.core.errors import Refused, TooMany
 from annotate.core.visitors import network_of
 from annotate.models import Project, User
-from annotate.models.tokens import token_hash
 from annotate.projects import invitations
 from annotate.projects.accounts import actions as tokens
+from annotate.projects.accounts import password_waits
 
 # Signed cookies, of what was opened before signing in. A session would be a row for every passer-by.
 INVITED = "invitation"  # the token of an invitation
@@ -33,9 +32,11 @@ POSTS_OF_ADDRESS = 20  # a minute, of sign-ups or lost passwords: as allauth all
 CODES, CODE_SECONDS = 10, 300
 
 
-def require_patience(*, name: str, address: str, wider: tuple[tuple[str, int], ...] = ()) -> None:
+def require_patience(
+    *, name: str, address: str, browser: str = "", wider: tuple[tuple[str, int], ...] = ()
+) -> None:
     """Count a try for one name from one address, so many a minute: against guessing, by page and by program alike.
-    Raises TooMany."""
+    Wrong passwords for one name from wherever wait ever longer (`password_waits`). Raises TooMany."""
     key = _tries_key(name, address)
     if count(key, seconds=SECONDS) > TRIES:
         wait = remaining(key, seconds=SECONDS)
@@ -45,6 +46,7 @@ def require_patience(*, name: str, address: str, wider: tuple[tuple[str, int], .
         if count(everybody, seconds=SECONDS) > TRIES_OF_ADDRESS * factor:
             wait = remaining(everybody, seconds=SECONDS)
             raise TooMany(wait, password="Too many tries from your network address. Wait a minute, then try again.")
+    password_waits.require_no_wait(name=name, browser=browser)
 
 
 def require_patience_of_network(*, action: str, wider: tuple[tuple[str, int], ...]) -> None:
@@ -58,15 +60,14 @@ def require_patience_of_network(*, action: str, wider: tuple[tuple[str, int], ..
             )
 
 
-def was_right(*, name: str, address: str) -> None:
-    """Reset the count of a name whose password was known; the address's count goes on."""
+def was_right(*, name: str, address: str, browser: str = "") -> None:
+    """Reset the counts of a name whose password was known; the address's count goes on."""
     start_anew(_tries_key(name, address))
+    password_waits.end_wait(name=name, browser=browser)
 
 
 def _tries_key(name: str, address: str) -> str:
-    # As names are compared: else a space or a capital letter would begin a new count.
-    plain = unicodedata.normalize("NFKC", name).strip().casefold()
-    return f"sign-in:{address}:{token_hash(plain)[:32]}"
+    return f"sign-in:{address}:{password_waits.name_hash(name)}"
 
 
 def require_patience_with_codes(user: User) -> None:
@@ -95,7 +96,7 @@ def note_sign_in(*, user: User, means: str) -> None:
 
 
 class EndsTheTokens:
-    """End a person's tokens with their password. In AUTH_PASSWORD_VALIDATORS, as whatever wants to know of a new
+    """End a person's tokens with their password, and the wait after wrong ones. In AUTH_PASSWORD_VALIDATORS, as whatever wants to know of a new
     password: by page, administration or command.
 
     Who changes a password wants whoever knew the old one out. Other sessions end by Django itself.
@@ -109,6 +110,7 @@ class EndsTheTokens:
 
     def password_changed(self, password: str, user: User) -> None:
         tokens.revoke_all(user)
+        password_waits.end_wait(name=user.username)
 
 
 class AccountAdapter(DefaultAccountAdapter):
@@ -128,12 +130,14 @@ class AccountAdapter(DefaultAccountAdapter):
         return _arrive(request) or super().get_signup_redirect_url(request)
 
     def post_login(self, request: HttpRequest, user: Any, **kwargs: Any) -> HttpResponse:
-        """Return where they go next, and forget what led them here: the next person at this browser was not invited."""
+        """Return where they go next. Remember the browser, and forget what led them here: the next person at it was
+        not invited."""
         brought = [name for name in (INVITED, JOINING) if name in request.COOKIES]
         response: HttpResponse = super().post_login(request, user, **kwargs)
         for name in brought:
             if name not in request.COOKIES:
                 response.delete_cookie(name)
+        password_waits.remember_browser(request, response, user.username)
         return response
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:

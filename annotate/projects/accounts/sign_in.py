@@ -19,6 +19,7 @@ from annotate.projects.accounts.adapter import (
     require_patience_with_codes,
     was_right,
 )
+from annotate.projects.accounts.password_waits import known_browser
 
 NO_MAIL = (
     "This installation sends no e-mail, so it cannot send you a link. Ask its operator: "
@@ -62,7 +63,9 @@ class SignInForm(Posted, LoginForm):
         return bool(get_adapter().is_open_for_signup(self.request))
 
     def clean(self) -> dict[str, Any]:
-        credentials = {"name": self.data.get("login", ""), "address": address_of(self.request) if self.request else ""}
+        name = self.data.get("login", "")
+        address, browser = (address_of(self.request), known_browser(self.request, name)) if self.request else ("", "")
+        credentials = {"name": name, "address": address, "browser": browser}
         try:
             require_patience(**credentials, wider=wider_of(self.request) if self.request else ())
         except Refused as refused:
