@@ -32,9 +32,7 @@ POSTS_OF_ADDRESS = 20  # a minute, of sign-ups or lost passwords: as allauth all
 CODES, CODE_SECONDS = 10, 300
 
 
-def require_patience(
-    *, name: str, address: str, browser: str = "", wider: tuple[tuple[str, int], ...] = ()
-) -> None:
+def require_patience(*, name: str, address: str, browser: str = "", wider: tuple[tuple[str, int], ...] = ()) -> None:
     """Count a try for one name from one address, so many a minute: against guessing, by page and by program alike.
     Wrong passwords for one name from wherever wait ever longer (`password_waits`). Raises TooMany."""
     key = _tries_key(name, address)
@@ -96,8 +94,8 @@ def note_sign_in(*, user: User, means: str) -> None:
 
 
 class EndsTheTokens:
-    """End a person's tokens with their password, and the wait after wrong ones. In AUTH_PASSWORD_VALIDATORS, as whatever wants to know of a new
-    password: by page, administration or command.
+    """End a person's tokens, and the wait after wrong passwords, with their password. In AUTH_PASSWORD_VALIDATORS, as
+    whatever wants to know of a new password: by page, administration or command.
 
     Who changes a password wants whoever knew the old one out. Other sessions end by Django itself.
     """
