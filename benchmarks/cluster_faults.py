@@ -27,10 +27,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from benchmarks.cluster_promises import Promise, promises_of
-from benchmarks.cluster_site import WEBS, ClusterSite, cluster_site
+from benchmarks.cluster_site import ClusterSite, cluster_site
+from benchmarks.hosts_site import WEBS, recipes_at_work
 from tests.support.processes import ROOT, until
 
 KILLS = ("recipe", "raylet", "worker", "web", "head", "storage")
@@ -84,7 +83,7 @@ class Faults:
         """Strike, and start anew what was killed; return whether there was what to strike."""
         site = self.site
         if what == "recipe":
-            recipes = [p for p in psutil.process_iter() if _run_of(p) == run and not _has_ended(p)]
+            recipes = [process for number, process in recipes_at_work() if number == run]
             for process in recipes:
                 process.kill()
             return bool(recipes)
@@ -171,23 +170,6 @@ def main(arguments: list[str]) -> int:
 
 def _is_at_rest(site: ClusterSite) -> bool:
     return site.query(_UNFINISHED) == [(0,)]
-
-
-def _run_of(process: psutil.Process) -> int:
-    """Return the run whose recipe a process is; 0 where it is none."""
-    try:
-        number = Path(process.environ().get("ASSAY_RUN_DIRECTORY", "")).name.partition("-")[0]
-    except (psutil.Error, OSError):
-        return 0
-    return int(number) if number.isdecimal() else 0
-
-
-def _has_ended(process: psutil.Process) -> bool:
-    """Return whether a recipe has written its result already: a kill would cost nothing."""
-    try:
-        return (Path(process.environ()["ASSAY_RUN_DIRECTORY"]) / "result.json").exists()
-    except (psutil.Error, OSError, KeyError):
-        return True
 
 
 def _options(arguments: list[str]) -> argparse.Namespace:

@@ -1,5 +1,5 @@
 """What must be true after a loop was turned on several hosts, whatever was killed meanwhile: a part of
-`cluster_faults`."""
+`cluster_faults` and `service_faults`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from benchmarks.cluster_site import ClusterSite
+from benchmarks.hosts_site import HostsSite
 
 _ROWS = """
     import json
@@ -51,7 +51,7 @@ class Promise:
     is_kept: bool
 
 
-def promises_of(site: ClusterSite, projects: list[str]) -> list[Promise]:
+def promises_of(site: HostsSite, projects: list[str]) -> list[Promise]:
     rows = json.loads(site.ask(_ROWS.format(projects=projects)))
     return [
         *_of_runs(rows),
@@ -84,7 +84,7 @@ def _of_runs(rows: dict[str, Any]) -> list[Promise]:
     ]
 
 
-def _of_ledger(site: ClusterSite) -> list[Promise]:
+def _of_ledger(site: HostsSite) -> list[Promise]:
     """Look at who wrote when: lines lie in the ledger in the order in which they were written, by all processes."""
     tokens: dict[str, list[str]] = defaultdict(list)
     again: dict[str, dict[tuple[str, int], set[str]]] = defaultdict(lambda: defaultdict(set))
@@ -109,7 +109,7 @@ def _of_ledger(site: ClusterSite) -> list[Promise]:
     ]
 
 
-def _of_storage(site: ClusterSite) -> Promise:
+def _of_storage(site: HostsSite) -> Promise:
     words = "everything that rows name is whole in the storage"
     try:
         lines = site.manage("store_artefacts", "--verify").splitlines()
@@ -118,7 +118,7 @@ def _of_storage(site: ClusterSite) -> Promise:
     return Promise(words, f"{len(lines)} artefacts, every hash compared", bool(lines))
 
 
-def _of_pages(site: ClusterSite, projects: list[str]) -> Promise:
+def _of_pages(site: HostsSite, projects: list[str]) -> Promise:
     """Open the main pages, and those of each run, as a manager, on both web hosts."""
     addresses = ["", *(f"p/{project}/{page}" for project in projects for page in _OF_PROJECT)]
     addresses += [f"runs/{run}/{tab}" for (run,) in site.query("select id from training_run") for tab in _TABS]

@@ -40,6 +40,7 @@ PARTS = {
     "cluster_loop": "cluster_faults",
     "cluster_promises": "cluster_faults",
     "cluster_site": "cluster_faults",
+    "hosts_site": "cluster_faults",
     "database": "load",
     "hh_rlhf": "sft_hh_rlhf",
     "load_client": "load",
@@ -53,6 +54,8 @@ PARTS = {
     "ratings_peers": "ratings",
     "ratings_site": "ratings",
     "refusal": "abnormal_texts",
+    "service_people": "service_faults",
+    "service_site": "service_faults",
     "simulated_arenas": "calibration",
     "trl_contestants": "train_vs_trl",
 }
@@ -89,6 +92,10 @@ SMALL = {
     "reward_judges": ("{pandalm} {model} {new}", "one-by-chance"),
     "reward_learning_curve": ("{completions} {model}", "makes a comparison"),
     "reward_streaming": ("--pairs 300 --width 8 --in-memory 1 --penalties 3", "| 300 | 0.00 |"),
+    "service_faults": (
+        "--minutes 0.3 --every 4 --drop 0 --people 4 --visitors 1 --think 1 --prompts 40 --stages 0",
+        "| judgements: acknowledged = stored | 0 missing",
+    ),
     "sft_hh_rlhf": ("{model} {pairs} --examples 24 --run {new}", "tokens_per_second"),
     "stored_examples": ("--examples 200", "| dpo | 200 | 153,600 |"),
     "train_vs_trl": (
@@ -107,9 +114,11 @@ OWN_PROCESS = {
     "load_waiting",
     "memory_estimates",
     "ratings",
+    "service_faults",
     "turns",
 }
-SECONDS = {"cluster_faults": 3600}  # a site is started, three runs work, and what was killed is waited for
+# Sites are started, runs work, and what was killed is waited for.
+SECONDS = {"cluster_faults": 3600, "service_faults": 3600}
 # Name and what it is given: a part of the one sentence with which it refuses.
 REFUSED = {
     ("abnormal_texts", "{model} {domain} nowhere.txt"): "There is no file nowhere.txt",
