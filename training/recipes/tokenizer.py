@@ -14,7 +14,6 @@ which changes nothing. Left out: Unigram and WordPiece, and a tokenizer that goe
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +22,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 from transformers import PreTrainedTokenizerFast
 
 from training.configs import TokenizerConfig
+from training.core.content_hashes import tokenizer_hash
 from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec, read_lines
 from training.recipes.common.entry import config_of, run_recipe
 from training.recipes.pretrain import fertility
@@ -69,7 +69,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
             "unused_share": usage.unused_share,
             "train_megabytes": texts.bytes_read / 1e6,
             "validation_bytes": everything["bytes"],
-            "hash": folder_hash(run.model),
+            "hash": tokenizer_hash(run.model),
             "seconds": time.monotonic() - started,
             "report": {
                 "sources": [{"source": name, **figures} for name, figures in validation.items()],
@@ -184,15 +184,6 @@ def check_round_trip(folder: Path) -> None:
     assert tokenizer.decode(tokenizer(text)["input_ids"]) == text, "bytes were lost"
     prompt = encode_prompt(tokenizer, [{"role": "user", "content": "Hi"}], 100)
     assert prompt[0] == tokenizer.convert_tokens_to_ids(TURN), "the chat template's markers are no tokens"
-
-
-def folder_hash(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.json")):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        content.pop("transformers_version", None)
-        digest.update(f"{path.name} {json.dumps(content, sort_keys=True)}\n".encode())
-    return digest.hexdigest()
 
 
 if __name__ == "__main__":

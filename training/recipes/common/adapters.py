@@ -12,7 +12,6 @@ links are concatenated (`training.rl.factors`).
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from training.core import content_hashes
 from training.core.adapter_base import ABOUT as ABOUT
 from training.core.adapter_base import CONFIG as CONFIG
 from training.core.adapter_base import candidates as candidates
@@ -34,7 +34,7 @@ from training.core.run_directory import RecipeFailure
 from training.rl.factors import Factors, Update
 from training.rl.lora import LoRALinear
 
-WEIGHTS = "adapter_model.safetensors"
+WEIGHTS = content_hashes.ADAPTER_WEIGHTS
 PREFIX = "base_model.model."  # PEFT's, before the names of the base's own modules
 
 # What of PEFT's options would make another function of the same two factors.
@@ -146,14 +146,9 @@ def write_adapter(folder: str | Path, update: Update, base: Base, dtype: torch.d
 
 
 def adapter_hash(folder: str | Path, base_hash: str) -> str:
-    """Return the sha256 over the base's hash and the adapter's weights: of the function, whatever the folders are
-    called."""
-    digest = hashlib.sha256(base_hash.encode())
-    config = read_config(folder)
-    fields = {name: config.get(name) for name in ("r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora")}
-    digest.update(json.dumps(fields, sort_keys=True).encode())
-    digest.update((Path(folder) / WEIGHTS).read_bytes())
-    return digest.hexdigest()
+    """Return the hash of a plain LoRA adapter. Raises RecipeFailure for another one."""
+    read_config(folder)
+    return content_hashes.adapter_hash(folder, base_hash)
 
 
 @torch.no_grad()

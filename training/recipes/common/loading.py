@@ -9,7 +9,6 @@ deterministic, so that a resumed run computes in the same dtype as the one it co
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import os
 from pathlib import Path
@@ -18,12 +17,10 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PretrainedConfig
 
+from training.core.content_hashes import full_weights_hash
 from training.core.run_directory import RecipeFailure
 from training.recipes.common import adapters
 from training.rl.lora import FrozenLoRA, LoRALinear, apply_update
-
-# What changes in config.json without changing the function it describes.
-VOLATILE_CONFIG = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache")
 
 
 @functools.cache
@@ -164,24 +161,7 @@ def weights_hash(folder: str | Path) -> str:
     if adapters.is_adapter(folder):
         base = adapters.base_of(folder)
         return adapters.adapter_hash(folder, base.hash or weights_hash(base.folder))
-    files = [folder / "config.json", *sorted(folder.glob("*.safetensors"))]
-    return _hash_of_files(tuple((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files))
-
-
-@functools.cache
-def _hash_of_files(files: tuple[tuple[str, int, int], ...]) -> str:
-    """Return the hash of files by path, time and size, so that a base of gigabytes is read once in a process."""
-    (config_path, _, _), *weights = files
-    digest = hashlib.sha256()
-    config = json.loads(Path(config_path).read_text(encoding="utf-8"))
-    stable_fields = {name: value for name, value in config.items() if name not in VOLATILE_CONFIG}
-    digest.update(json.dumps(stable_fields, sort_keys=True).encode())
-    for name, _, _ in weights:
-        digest.update(Path(name).name.encode())
-        with Path(name).open("rb") as file:
-            while block := file.read(1 << 22):
-                digest.update(block)
-    return digest.hexdigest()
+    return full_weights_hash(folder)
 
 
 def prepare_to_serve(generation: Any) -> None:

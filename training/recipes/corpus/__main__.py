@@ -27,6 +27,7 @@ from typing import Any
 from common.passages import Passages, passages_of
 from training.configs import CorpusConfig
 from training.configs.corpus_sources import read_orders
+from training.core.content_hashes import corpus_hash
 from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec, read_lines
 from training.corpora.cleaning.cleaner import clean, rules_of
 from training.corpora.cleaning.cleaning_report import Report
@@ -38,7 +39,7 @@ from training.corpora.reading.source_part import Part
 from training.corpora.reading.sources import parts_of
 from training.corpora.reading.text_files import cut
 from training.recipes.common.entry import config_of, run_recipe
-from training.recipes.corpus.shards import VALIDATION, Shards, content_hash
+from training.recipes.corpus.shards import VALIDATION, Shards
 
 FEWEST_DOCUMENTS = 2
 _SAY_EVERY = 2.0  # seconds
@@ -262,7 +263,7 @@ def finish(run: RunDirectory, state: State, evaluation: Passages) -> None:
             "megabytes": report["kept"]["bytes"] / 1e6,
             "validation_documents": report["validation"]["documents"],
             "seconds": state.seconds,
-            "hash": content_hash(run.dataset),
+            "hash": corpus_hash(run.dataset),
             "counts": counts_of(report),
             "report": {**report, "evaluation": fields},
         }

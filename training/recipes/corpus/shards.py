@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from pathlib import Path
@@ -59,14 +58,3 @@ class Shards:
 
 def _name(number: int) -> str:
     return f"train-{number:05d}.jsonl"
-
-
-def content_hash(folder: Path) -> str:
-    """Return the sha256 of the names, sizes and bytes of its files."""
-    digest = hashlib.sha256(b"assay dataset 1 corpus train\n")
-    for path in sorted(folder.glob("*.jsonl")):
-        digest.update(f"{path.name} {path.stat().st_size}\n".encode())
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()

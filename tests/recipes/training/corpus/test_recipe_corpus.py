@@ -13,10 +13,10 @@ import pytest
 
 from tests.support.sampling_of_cases import plain_run_tries
 from tests.support.training import killing
+from training.core.content_hashes import corpus_hash
 from training.core.run_directory import RunDirectory, RunSpec, read_lines
 from training.recipes.common import entry
 from training.recipes.corpus import __main__ as corpus
-from training.recipes.corpus.shards import content_hash
 
 NOUNS = "harbour ship tide pilot winter wind fisher net storm child fire village road river bridge market"
 VERBS = "meets follows watches leaves remembers paints carries forgets finds loses hears builds"
@@ -212,7 +212,7 @@ def files_of(run: RunDirectory) -> dict[str, bytes]:
 def same_end(run: RunDirectory, whole: RunDirectory) -> None:
     assert files_of(run) == files_of(whole)
     ours, theirs = run.result(), whole.result()
-    assert ours["hash"] == theirs["hash"] == content_hash(whole.dataset)
+    assert ours["hash"] == theirs["hash"] == corpus_hash(whole.dataset)
     assert ours["report"] == theirs["report"] and ours["counts"] == theirs["counts"]
 
 
