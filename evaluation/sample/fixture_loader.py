@@ -72,11 +72,11 @@ def _found_or_loaded(folder: Path) -> tuple[Project, bool]:
         project = Project.objects.get(slug=SLUG)
         project.name = NAME.format(date_in_words(found["day"]))
         project.save(update_fields=["name"])
-        describe_models(found, ids)
         trained = Prompt.objects.filter(project=project, side=Split.TRAIN)
         QueueChange.note(project.pk, trained.values_list("pk", flat=True))
         try:
             write_runs(folder, ids, lambda text: _here(text, base, ids), base.folder)
+            describe_models(found, ids)
         except BaseException:
             remove_runs(ids["training.run"].values())
             raise

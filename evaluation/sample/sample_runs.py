@@ -15,6 +15,7 @@ from common import atomic_files
 from evaluation.sample.fixture_files import Row, read_files
 from evaluation.sample.row_references import Ids, translate_file
 from training.core.adapter_base import ABOUT, CONFIG, is_adapter
+from training.core.folder_hash import folder_hash
 from training.models import Run
 
 TOKENIZER = "tokenizer.json"
@@ -75,6 +76,8 @@ def describe_models(found: Row, ids: Ids) -> None:
             model.origin = CUT.format(model.origin, cut["rank"])
         elif model.kind == LanguageModel.Kind.POLICY:
             model.folder, model.origin = "", LEFT_OUT.format(model.origin)
+        elif model.kind == LanguageModel.Kind.REWARD and model.path is not None:  # its head, without its trunk
+            model.content_hash = folder_hash(model.path)
         model.save(update_fields=["folder", "origin", "content_hash"])
 
 
