@@ -58,7 +58,7 @@ def write_streamed(files: dict[str, Iterable[Row]], *, kind: str, side: str) -> 
     try:
         for file, rows in files.items():
             _write_lines(partial / f"{file}.jsonl", rows)
-        name = _hash_of_files(partial, sorted(files), kind=kind, side=side)
+        name = hash_of_files(partial, sorted(files), kind=kind, side=side)
         final = settings.DATASETS_DIR / name
         try:
             if not final.exists():
@@ -73,7 +73,8 @@ def write_streamed(files: dict[str, Iterable[Row]], *, kind: str, side: str) -> 
     return name
 
 
-def _hash_of_files(folder: Path, names: list[str], *, kind: str, side: str) -> str:
+def hash_of_files(folder: Path, names: list[str], *, kind: str, side: str) -> str:
+    """Return `content_hash` of the rows that lie in a folder, one row in memory at a time."""
     digest = hashlib.sha256(f"assay dataset 1 {kind} {side}\n".encode())
     for name in names:
         digest.update(f"{name} {sum(1 for _ in read(folder, name))}\n".encode())

@@ -25,6 +25,10 @@ class Entry:
     pool: str = ""
 
     @property
+    def title(self) -> str:
+        return self.path or "the file"
+
+    @property
     def blob(self) -> str:
         return f"{self.pool or 'blobs'}/{self.sha256[:2]}/{self.sha256}"
 

@@ -13,7 +13,16 @@ from django.db import transaction
 from annotate.models import Project
 from evaluation.leaderboard.published import listed
 from evaluation.leaderboard.votes import ledger
-from evaluation.leaderboard.votes.counts import Key, Sums, catch_up, cursor_locked, missing, summed, tally_of_counts
+from evaluation.leaderboard.votes.counts import (
+    Key,
+    Sums,
+    catch_up,
+    cursor_locked,
+    missing,
+    standing_cursor,
+    summed,
+    tally_of_counts,
+)
 from evaluation.models import VoteCounts
 
 Row = TypeVar("Row")
@@ -37,11 +46,14 @@ class Difference:
         return f"{name}: " + "; ".join(parts[:10]) + (f"; and {len(parts) - 10} more" if len(parts) > 10 else "")
 
 
-def differences() -> list[Difference]:
-    """Return the rows of counts that differ from the ledger up to the cursor they were folded to."""
-    catch_up()
+def differences(*, is_read_only: bool = False) -> list[Difference]:
+    """Return the rows of counts that differ from the ledger up to the cursor they were folded to.
+
+    New votes are folded in before, unless it `is_read_only`."""
+    if not is_read_only:
+        catch_up()
     with transaction.atomic():  # for an instant: after that, no row of the ledger up to the cursor changes any more
-        cursor = cursor_locked()
+        cursor = standing_cursor() if is_read_only else cursor_locked()
         counts_by_key = {_key(row): _by_label(row) for row in VoteCounts.objects.all()}
     ledger_by_key: dict[Key, Counter[str]] = {}
     for votes in _blocks(ledger.everything(cursor.last_comparison_id, missing(cursor, "votes"))):

@@ -26,6 +26,7 @@ class Artefact:
     path: Path
     label: str  # of the row, for people
     rules: Rules | None = None
+    is_of_operators: bool = False  # no row names it
 
     @property
     def name(self) -> str:
@@ -70,4 +71,4 @@ def _uploads() -> Iterator[Artefact]:
     for folder in _OF_OPERATORS:
         for path in sorted((settings.DATA_DIR / folder).rglob("*")):
             if path.is_file() and not path.name.startswith("."):
-                yield Artefact(path, "file for corpora")
+                yield Artefact(path, "file for corpora", is_of_operators=True)

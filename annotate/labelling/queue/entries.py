@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from django.db import transaction
@@ -62,6 +62,15 @@ def take_in(project: Project, reserved: Iterable[int], limit: int = AT_ONCE) -> 
 def refresh(project: Project, prompts: Iterable[int], reserved: Iterable[int] = ()) -> None:
     """Compute the entries of these prompts again. Hold the project's lock."""
     prompt_ids = sorted(prompts)
+    entries = computed(project, prompt_ids, reserved)
+    stale = QueueEntry.objects.filter(prompt__in=prompt_ids)
+    stale.delete()
+    QueueEntry.objects.bulk_create(entries, batch_size=500)
+
+
+def computed(project: Project, prompts: Iterable[int], reserved: Iterable[int] = ()) -> list[QueueEntry]:
+    """Return the entries of these prompts as their assignments say, none of them stored."""
+    prompt_ids = sorted(prompts)
     standing = Prompt.objects.filter(pk__in=prompt_ids, project=project, side=Split.TRAIN, out_since=None)
     kept_for_some = ReservedPrompt.objects.exclusive().filter(prompt=OuterRef("pk"))
     standing = standing.filter(~Exists(kept_for_some))  # they are handed out by `reserved` alone
@@ -77,9 +86,7 @@ def refresh(project: Project, prompts: Iterable[int], reserved: Iterable[int] = 
             if items := items_of(prompt, kind, answers[prompt]):
                 levels = {name: level_of(items, counts_by_kind[name == Levels.SIMULATED]) for name in Levels.ALL}
                 entries.append(_entry(project, prompt, kind, items, language=languages[prompt], **levels))
-    stale = QueueEntry.objects.filter(prompt__in=prompt_ids)
-    stale.delete()
-    QueueEntry.objects.bulk_create(entries, batch_size=500)
+    return entries
 
 
 def answers_to(prompts: Iterable[int], reserved: set[int]) -> dict[int, Answers]:
@@ -115,12 +122,22 @@ def written_elsewhere(prompts: Iterable[int], *, is_simulated: bool) -> dict[str
 
 def recount(project: Project, reserved: Iterable[int] = ()) -> int:
     """Compute the whole queue again; return how many prompts. For `manage.py recount_queue`, and for doubts."""
-    prompts = list(Prompt.objects.filter(project=project, side=Split.TRAIN).order_by("pk").values_list("pk", flat=True))
-    for start in range(0, len(prompts), QueueChange.MOST_PROMPTS):
+    count = 0
+    for prompts in blocks_of_prompts(project):
         with transaction.atomic():
-            Project.objects.select_for_update(no_key=True).filter(pk=project.pk).values_list("pk").first()
-            refresh(project, prompts[start : start + QueueChange.MOST_PROMPTS], reserved)
-    return len(prompts)
+            project.lock()
+            refresh(project, prompts, reserved)
+        count += len(prompts)
+    return count
+
+
+def blocks_of_prompts(project: Project) -> Iterator[list[int]]:
+    """Yield the prompts of the train split, as many at a time as may be computed under the project's lock."""
+    last = 0
+    rows = Prompt.objects.filter(project=project, side=Split.TRAIN).order_by("pk").values_list("pk", flat=True)
+    while block := list(rows.filter(pk__gt=last)[: QueueChange.MOST_PROMPTS]):
+        last = block[-1]
+        yield block
 
 
 def _entry(project: Project, prompt: int, kind: str, items: list[Item], **fields: Any) -> QueueEntry:

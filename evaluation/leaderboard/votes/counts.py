@@ -155,6 +155,11 @@ def cursor_locked() -> VoteCursor:
     return VoteCursor.objects.select_for_update().get_or_create(pk=_CURSOR)[0]
 
 
+def standing_cursor() -> VoteCursor:
+    """Return the cursor as `cursor_locked` does, and write nothing where none stands yet."""
+    return VoteCursor.objects.select_for_update().filter(pk=_CURSOR).first() or VoteCursor()
+
+
 def _move(cursor: VoteCursor, votes: News[NewVote], changes: News[Change]) -> None:
     cursor.last_comparison_id, late = votes.last, {"votes": votes.missing, "changes": missing(cursor, "changes")}
     if not votes.is_more:  # else a change could be counted before its vote
