@@ -48,7 +48,7 @@ def _sequence_faults() -> Iterator[Fault]:
         if not isinstance(key, AutoField) or table in _NOT_DRAWN or table._meta.proxy or not table._meta.managed:
             continue
         highest = table._base_manager.aggregate(highest=Max("pk"))["highest"]
-        if highest is not None and (last := _last_number(table, key.column)) is not None and last < highest:
+        if highest is not None and (last := _last_number(table, str(key.column))) is not None and last < highest:
             problem = f"has a row {highest}, and draws numbers from {last}."
             yield Fault(f"numbers of {table._meta.label}", table._meta.db_table, problem, remedy)
 
