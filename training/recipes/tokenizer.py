@@ -22,7 +22,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 from transformers import PreTrainedTokenizerFast
 
 from training.configs import TokenizerConfig
-from training.core.content_hashes import tokenizer_hash
+from training.core.file_checks.content_hashes import tokenizer_hash
 from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec, read_lines
 from training.recipes.common.entry import config_of, run_recipe
 from training.recipes.pretrain import fertility

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from annotate.data import frozen_rows
 from annotate.models import Dataset
 from evaluation.installation.verification.faults import Fault, Look, from_elsewhere, missing, place_of
-from training.core.content_hashes import corpus_hash
+from training.core.file_checks.content_hashes import corpus_hash
 from training.core.folder_hash import folder_hash
 
 

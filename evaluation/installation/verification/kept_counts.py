@@ -14,7 +14,7 @@ from evaluation.installation.verification.faults import Fault, Look
 from evaluation.leaderboard import recount
 
 _MOST_OF_A_PROJECT = 20  # lines about one queue: its remedy mends them all
-_BY_HAND = "Set the status anew in the page of that annotation; the ledger is append-only."
+_BY_HAND = "Set the status again in the page of that annotation; the ledger is append-only."
 
 
 def check_votes(look: Look) -> Iterator[Fault]:
@@ -24,7 +24,7 @@ def check_votes(look: Look) -> Iterator[Fault]:
             "counts of votes",
             "evaluation_votecounts",
             f"differ, {difference}.",
-            "Make them anew: manage.py recount_votes.",
+            "Count them again: manage.py recount_votes.",
         )
 
 
@@ -59,4 +59,4 @@ def check_statuses(look: Look) -> Iterator[Fault]:
 
 
 def _recount(project: Project) -> str:
-    return f"Make it anew: manage.py recount_queue {project.slug}."
+    return f"Compute it again: manage.py recount_queue {project.slug}."

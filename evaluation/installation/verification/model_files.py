@@ -8,9 +8,9 @@ from pathlib import Path
 from annotate.models import LanguageModel
 from evaluation.installation.verification.faults import Fault, Look, from_elsewhere, missing, place_of
 from training.core.adapter_base import find_base, is_adapter, read_about
-from training.core.content_hashes import adapter_hash, full_weights_hash, tokenizer_hash
+from training.core.file_checks.content_hashes import adapter_hash, full_weights_hash, tokenizer_hash
+from training.core.file_checks.whole_files import broken_files
 from training.core.folder_hash import folder_hash
-from training.core.whole_files import broken_files
 
 
 def check_models(look: Look) -> Iterator[Fault]:

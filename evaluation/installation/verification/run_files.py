@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from django.db.models import Max
 
 from evaluation.installation.verification.faults import Fault, Look, from_elsewhere, missing, place_of
+from training.core.file_checks.whole_files import broken_files, last_sequence
 from training.core.run_directory import RunDirectory
-from training.core.whole_files import broken_files, last_sequence
 from training.models import Run
 from training.storage.stored_runs import identity_of
 

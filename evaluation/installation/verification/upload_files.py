@@ -10,7 +10,7 @@ from annotate.models import Import
 from evaluation.installation.verification.faults import Fault, Look, missing, place_of
 
 _NEEDED = (Import.State.QUEUED, Import.State.RUNNING)
-_AGAIN = "Cancel the import and send the file again: rows that stand already are not written twice."
+_AGAIN = "Cancel the import and send the file again: no row is written twice."
 
 
 def check_uploads(look: Look) -> Iterator[Fault]:

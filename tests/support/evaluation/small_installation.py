@@ -28,7 +28,7 @@ from tests.support.factories import (
     make_user,
 )
 from tests.support.training.runs import make_run
-from training.core.content_hashes import full_weights_hash
+from training.core.file_checks.content_hashes import full_weights_hash
 from training.models import Metric, Run
 from training.storage.stored_runs import identity_of
 

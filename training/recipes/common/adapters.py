@@ -24,12 +24,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from training.core import content_hashes
 from training.core.adapter_base import ABOUT as ABOUT
 from training.core.adapter_base import CONFIG as CONFIG
 from training.core.adapter_base import candidates as candidates
 from training.core.adapter_base import is_adapter as is_adapter
 from training.core.adapter_base import locate_base, read_about
+from training.core.file_checks import content_hashes
 from training.core.run_directory import RecipeFailure
 from training.rl.factors import Factors, Update
 from training.rl.lora import LoRALinear

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PretrainedConfig
 
-from training.core.content_hashes import full_weights_hash
+from training.core.file_checks.content_hashes import full_weights_hash
 from training.core.run_directory import RecipeFailure
 from training.recipes.common import adapters
 from training.rl.lora import FrozenLoRA, LoRALinear, apply_update

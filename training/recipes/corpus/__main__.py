@@ -27,7 +27,7 @@ from typing import Any
 from common.passages import Passages, passages_of
 from training.configs import CorpusConfig
 from training.configs.corpus_sources import read_orders
-from training.core.content_hashes import corpus_hash
+from training.core.file_checks.content_hashes import corpus_hash
 from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec, read_lines
 from training.corpora.cleaning.cleaner import clean, rules_of
 from training.corpora.cleaning.cleaning_report import Report

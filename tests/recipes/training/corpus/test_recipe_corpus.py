@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.sampling_of_cases import plain_run_tries
 from tests.support.training import killing
-from training.core.content_hashes import corpus_hash
+from training.core.file_checks.content_hashes import corpus_hash
 from training.core.run_directory import RunDirectory, RunSpec, read_lines
 from training.recipes.common import entry
 from training.recipes.corpus import __main__ as corpus

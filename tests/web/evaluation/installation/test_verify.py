@@ -136,13 +136,13 @@ FAULTS = {
     "wrong counts of votes": (
         lambda i: VoteCounts.objects.filter(part="").update(left_out={"held": 7}),
         lambda i: "counts of votes: evaluation_votecounts differ, "
-        f"{i.project.slug}, person: status held: 7, the ledger says 1. Make them anew: manage.py recount_votes.",
+        f"{i.project.slug}, person: status held: 7, the ledger says 1. Count them again: manage.py recount_votes.",
         True,
     ),
     "a wrong place in the queue": (
         lambda i: QueueEntry.objects.filter(kind="compare", level__gt=0).update(level=0),
         lambda i: "annotate_queueentry differs: kept: items 1, language '', level 0.0, level_simulated 0.0; from the "
-        f"assignments: items 1, language '', level 1.0, level_simulated 0.0. Make it anew: manage.py recount_queue "
+        f"assignments: items 1, language '', level 1.0, level_simulated 0.0. Compute it again: manage.py recount_queue "
         f"{i.project.slug}.",
         True,
     ),

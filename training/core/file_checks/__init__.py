@@ -1,0 +1,1 @@
+"""Tell whether files are what they were when they were written: by their hashes, and by their lengths."""
