@@ -8,21 +8,25 @@ from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
 
+from annotate.core.metrics import shared_folder
+
 # WhiteNoise gives files by plain iterators; ours are small, and Django reads them whole.
 warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+shared_folder.share()  # before anything counts
 django.setup(set_prefix=False)
 
 from annotate.core import heap  # noqa: E402
 from annotate.core.asgi.handler import Handler  # noqa: E402 - it and the consumers need the apps to be loaded
 from annotate.core.asgi.health import Health  # noqa: E402
+from annotate.core.asgi.metrics_endpoint import Metrics  # noqa: E402
 from annotate.core.asgi.socket_limits import Bounded  # noqa: E402
 from config.routing import websocket_urlpatterns  # noqa: E402
 
 application = ProtocolTypeRouter(
     {
-        "http": Health(Handler()),
+        "http": Health(Metrics(Handler())),
         "websocket": Bounded(AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns)))),
     }
 )

@@ -109,6 +109,7 @@ if not SECRET_KEY:
         raise ImproperlyConfigured("SECRET_KEY is not set: with DEBUG=0 or a HOST that lets others in, make one up.")
     SECRET_KEY = _local_secret()
 
+METRICS_TOKEN = os.environ.get("ASSAY_METRICS_TOKEN", "")
 KEY_SECRETS = _listed("ASSAY_KEY_SECRETS")
 ALLOWED_HOSTS = [h for h in os.environ.get("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1],testserver").split(",") if h]
 TRUSTED_PROXIES = proxies.read_list(os.environ.get("TRUSTED_PROXIES", ""))
@@ -190,8 +191,7 @@ def postgres_options(options: dict[str, Any]) -> dict[str, Any]:
 DATABASES = {"default": dj_database_url.config(default=f"sqlite:///{DATA_DIR / 'assay.sqlite3'}", conn_max_age=60)}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # Several processes write: take the write lock at BEGIN, wait for it in turn, and let readers go on meanwhile.
-    DATABASES["default"]["ENGINE"] = "annotate.core.db.sqlite"
-    DATABASES["default"]["CONN_MAX_AGE"] = 0
+    DATABASES["default"] |= {"ENGINE": "annotate.core.db.sqlite", "CONN_MAX_AGE": 0}
     DATABASES["default"]["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,
@@ -203,7 +203,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     }
 else:
     # Under ASGI each request has a thread of its own: connections are shared among them, and there are only so many.
-    DATABASES["default"]["CONN_MAX_AGE"] = 0
+    DATABASES["default"] |= {"ENGINE": "annotate.core.db.postgres", "CONN_MAX_AGE": 0}
     DATABASES["default"]["OPTIONS"] = postgres_options(DATABASES["default"].get("OPTIONS", {}))
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

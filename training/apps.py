@@ -8,6 +8,7 @@ class TrainingConfig(AppConfig):
     def ready(self) -> None:
         from django.core.checks import register
 
+        from annotate.core.metrics.readings import READINGS
         from annotate.core.periodic_tasks import PERIODIC_TASKS
         from annotate.labelling.queue.choosing import URGENT
         from annotate.projects.overview.overview_parts import OVERVIEW
@@ -16,6 +17,7 @@ class TrainingConfig(AppConfig):
         from training.runs.launchers.cluster_checks import check_cluster
         from training.runs.ordering.end_events import RUN_FINISHED
         from training.runs.present import project_overview
+        from training.runs.queue.queue_readings import queue_readings
         from training.serving import adapter_upkeep, served_children
 
         run_kinds.register()
@@ -23,5 +25,6 @@ class TrainingConfig(AppConfig):
         OVERVIEW.register(project_overview.of_project)
         URGENT.register(human_review.pairs_first)
         RUN_FINISHED.register(served_children.child_of_a_run)
+        READINGS.register(queue_readings)
         for task in adapter_upkeep.periodic_tasks():
             PERIODIC_TASKS.register(task)

@@ -17,6 +17,7 @@ from django.utils import timezone
 from annotate.core.errors import Refused
 from annotate.core.events import announce
 from annotate.core.hooks import Hook
+from annotate.core.metrics.counters import ANNOTATION, VOTES, counted_refusals
 from annotate.core.permissions import require
 from annotate.labelling.assignment_lifecycle import close, refuse_closed, reopen, require_owner
 from annotate.labelling.forms.storage import STANDING, TABLES, rows_of, sent_with, standing_rows, write
@@ -53,31 +54,34 @@ def prepare(
 
     The second notices by itself that the item was closed, or the key used, between the two.
     """
-    require_owner(assignment, by)
-    require(by, "judge", assignment.project)
-    check_key(idempotency_key)
-    if earlier := _sent_before(assignment, idempotency_key):
-        return lambda: earlier
-    if assignment.state != Assignment.State.OPEN or assignment.expires_at <= timezone.now():
-        refuse_closed(assignment)
-    return partial(_store, assignment, check(_submission(fields), assignment), idempotency_key)
+    with counted_refusals(ANNOTATION):
+        require_owner(assignment, by)
+        require(by, "judge", assignment.project)
+        check_key(idempotency_key)
+        if earlier := _sent_before(assignment, idempotency_key):
+            return lambda: earlier
+        if assignment.state != Assignment.State.OPEN or assignment.expires_at <= timezone.now():
+            refuse_closed(assignment)
+        return partial(_store, assignment, check(_submission(fields), assignment), idempotency_key)
 
 
 def _store(assignment: Assignment, checked: Checked, idempotency_key: str | None) -> Feedback:
-    try:
-        with transaction.atomic():
-            close(assignment, Assignment.State.SUBMITTED)
-            rows = write(assignment, checked, idempotency_key)
-            gold.check_answer(assignment, checked)
-            for step in ON_SUBMIT.values():
-                step(assignment, checked)
-            _announce_submission(assignment, rows)
-            return rows[0]
-    except (Refused, IntegrityError):
-        # Two requests at once: the other one was first. It is the same annotation when it has the same key.
-        if earlier := _sent_before(assignment, idempotency_key):
-            return earlier
-        raise
+    with counted_refusals(ANNOTATION):
+        try:
+            with transaction.atomic():
+                close(assignment, Assignment.State.SUBMITTED)
+                rows = write(assignment, checked, idempotency_key)
+                gold.check_answer(assignment, checked)
+                for step in ON_SUBMIT.values():
+                    step(assignment, checked)
+                _announce_submission(assignment, rows)
+                transaction.on_commit(VOTES.labels(ANNOTATION, "accepted").inc)
+                return rows[0]
+        except (Refused, IntegrityError):
+            # Two requests at once: the other one was first. It is the same annotation when it has the same key.
+            if earlier := _sent_before(assignment, idempotency_key):
+                return earlier
+            raise
 
 
 def revise(*, assignment: Assignment, by: User, idempotency_key: str | None = None, **fields: Any) -> Feedback:

@@ -21,6 +21,7 @@ from django.conf import settings
 from annotate.core.chat_api import pace, refusals
 from annotate.core.chat_api.asking import text_and_reasoning, token_count, valid_text
 from annotate.core.db.connections import give_back
+from annotate.core.metrics import answer_times
 from annotate.core.network import outbound
 from annotate.language_models import answer_stream, model_keys, model_server_errors, request_slots
 from annotate.language_models.answer_stream import Piece as Piece
@@ -63,6 +64,7 @@ async def stream_chat(
         async with (
             request_slots.async_slot(model, settings.MODEL_SERVER_TIMEOUT),
             outbound.async_client(model.server_url, **_how(allowed_for(model), key)) as client,
+            answer_times.timed_stream(model.endpoint) as note_piece,
         ):
             refused: list[str] = []
             for number in range(1, _MOST_TRIES + 1):
@@ -71,6 +73,7 @@ async def stream_chat(
                     if response.status_code == 200:
                         _remember(model, refused)
                         async for piece in answer_stream.pieces(response, until=until):
+                            note_piece()
                             yield piece
                         return
                     told = b"\n".join([line async for line in outbound.lines_of(response, until=until)])
@@ -99,7 +102,7 @@ def complete_chat(
     body = _body(model, messages, max_new_tokens, temperature, top_p, seed)
     give_back()
     try:
-        with request_slots.slot(model, settings.MODEL_SERVER_TIMEOUT):
+        with request_slots.slot(model, settings.MODEL_SERVER_TIMEOUT), answer_times.timed(model.endpoint):
             answer = _post_adapted(model, body)
     except request_slots.Full as error:
         raise model_server_errors.too_many() from error

@@ -17,6 +17,7 @@ from annotate.models.feedback import (
 from annotate.models.integrations import Delivery, Import, ImportProblem, Webhook
 from annotate.models.language_models import Contestant, LanguageModel
 from annotate.models.people import AuditEntry, Invitation, Membership, NoticeMail, Role, User
+from annotate.models.processes import ProcessHeartbeat
 from annotate.models.projects import GoldItem, Guideline, Project, Scale
 from annotate.models.prompts import Completion, Prompt, Split
 from annotate.models.queue import ItemPriority, QueueChange, QueueEntry, SideCount
@@ -55,6 +56,7 @@ __all__ = [
     "LanguageModel",
     "Membership",
     "NoticeMail",
+    "ProcessHeartbeat",
     "Project",
     "Prompt",
     "Question",

@@ -17,6 +17,7 @@ from annotate.arena.battles.scene import Scene
 from annotate.arena.vote_guard import actions as vote_guard
 from annotate.core import events
 from annotate.core.errors import Refused
+from annotate.core.metrics.counters import BATTLE, VOTES
 from annotate.labelling.forms.validation import check_extras
 from annotate.models import (
     AnnotatorKind,
@@ -103,6 +104,8 @@ def cast_vote(
             vote_guard.store(comparison, battle, ballot.user, origin)
             data = {"comparison": comparison.pk, "winner": ballot.winner, "status": comparison.status}
             events.announce(project=battle.project, event="battle.voted", data=data)
+            outcome = "held" if comparison.status == Status.HELD else "accepted"
+            transaction.on_commit(VOTES.labels(BATTLE, outcome).inc)
     except (IntegrityError, Refused):  # another request came first: between the look and the write
         if cast := _already_cast(battle, ballot.idempotency_key):
             return cast

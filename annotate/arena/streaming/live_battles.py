@@ -23,6 +23,7 @@ from annotate.arena.vote_guard import actions as vote_guard
 from annotate.core.asgi import waiting
 from annotate.core.asgi.database_threads import in_thread
 from annotate.core.db.connections import give_back
+from annotate.core.metrics.counters import BATTLE, counted_refusals
 from annotate.core.visitors import Networks
 from annotate.models import Battle, Comparison, User
 
@@ -116,4 +117,5 @@ def stop(battle: Battle, *, seconds: float = SETTLING_SECONDS, networks: Network
 
 def vote(*, battle: Battle, ballot: votes.Ballot, origin: vote_guard.Origin = vote_guard.NOWHERE) -> Comparison:
     """Cast a vote that may come in mid-stream: both answers end here, what stands is kept, and then it is stored."""
-    return votes.cast_vote(battle, ballot, origin, end_answers=lambda: stop(battle, networks=origin.networks))
+    with counted_refusals(BATTLE):
+        return votes.cast_vote(battle, ballot, origin, end_answers=lambda: stop(battle, networks=origin.networks))

@@ -11,6 +11,7 @@ A request that waits for a model lets another one have its place meanwhile: its 
 from __future__ import annotations
 
 import asyncio
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -22,8 +23,8 @@ from django.http import FileResponse
 from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
 
+from annotate.core.asgi import measured_requests, waiting
 from annotate.core.asgi import request_bodies as bodies
-from annotate.core.asgi import waiting
 from annotate.core.asgi.database_threads import keep_connection
 
 THREADS = 40  # per process that work; those that wait for a model come on top: `annotate.core.asgi.waiting.MOST`
@@ -44,12 +45,16 @@ class Handler(ASGIHandler):
         except RequestAborted:
             return
         except bodies.TooLarge as error:
-            await self.send_response(bodies.refusal(error), send)
+            refusal = bodies.refusal(error)
+            measured_requests.note(scope, refusal.status_code, 0.0)
+            await self.send_response(refusal, send)
             return
+        began = time.perf_counter()
         answer = sync_to_async(self._answer, thread_sensitive=False, executor=self._threads)
         waiting.place.set(self._places)
         async with self._places:
             response = await answer(scope, body)
+        measured_requests.note(scope, response.status_code, time.perf_counter() - began)
         if response.streaming:
             await self._stream(response, receive, send)
         else:
@@ -65,6 +70,7 @@ class Handler(ASGIHandler):
             response: Any = self.get_response(request) if request else problem
         finally:
             body.close()
+        measured_requests.name_view(scope, request)
         response._handler_class = self.__class__
         if isinstance(response, FileResponse):
             response.block_size = self.chunk_size

@@ -16,11 +16,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from annotate.core.asgi.held_answers import HeldAnswer
 from annotate.core.asgi.readiness import NEEDED, PARTS
 
 PATIENCE = 3.0  # seconds
@@ -57,17 +56,11 @@ class _Part:
     """What is asked at most once a second, by one thread at a time."""
 
     def __init__(self, name: str, ask: Callable[[], str]) -> None:
-        self._name, self._ask, self._thread = name, ask, ThreadPoolExecutor(1, "health")
-        self._pending: Future[str] | None = None
-        self._asked_at = 0.0
+        self._name, self._held = name, HeldAnswer(ask, _HOLDS, "health")
 
     async def state(self) -> str:
-        is_old = time.monotonic() >= self._asked_at + _HOLDS
-        if self._pending is None or (self._pending.done() and is_old):
-            self._pending = self._thread.submit(self._ask)
-            self._asked_at = time.monotonic()
         try:
-            return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(self._pending)), PATIENCE)
+            return await self._held.get(PATIENCE)
         except TimeoutError:
             log.warning("%s does not answer", self._name)
             return f"no answer within {PATIENCE:.0f} s"

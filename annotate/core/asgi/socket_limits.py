@@ -12,6 +12,7 @@ from django.conf import settings
 
 from annotate.core import visitors
 from annotate.core.asgi.bounded_count import BoundedCount
+from annotate.core.metrics.counters import WEBSOCKETS
 from annotate.core.network import proxies
 
 TRY_AGAIN_LATER = 1013  # RFC 6455's registry; htmx connects again, after longer and longer
@@ -33,7 +34,8 @@ class Bounded:
         browser = f"session {session}" if session else ""
         with self.sockets.counted(browser, visitors.networks_in(_client(scope))) as has_room:
             if has_room:
-                await self._application(scope, receive, send)
+                with WEBSOCKETS.track_inprogress():
+                    await self._application(scope, receive, send)
             else:
                 await receive()
                 await send({"type": "websocket.close", "code": TRY_AGAIN_LATER})

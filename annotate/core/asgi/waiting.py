@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from contextvars import ContextVar
 
 from asgiref.sync import async_to_sync
 
 from annotate.core.asgi.bounded_count import BoundedCount
 from annotate.core.errors import TooMany
+from annotate.core.metrics.counters import WAITING_FOR_MODELS
 from annotate.core.visitors import Networks
 
 MOST = 250
@@ -43,7 +44,7 @@ async def aside(person: str, networks: Networks = ()) -> AsyncGenerator[bool]:
     wait."""
     semaphore, has_room = place.get(), False
     try:
-        with waits.counted(person, networks) as has_room:
+        with waits.counted(person, networks) as has_room, _counted(has_room):
             if semaphore is not None and has_room:
                 semaphore.release()
             yield has_room
@@ -55,7 +56,7 @@ async def aside(person: str, networks: Networks = ()) -> AsyncGenerator[bool]:
 @contextmanager
 def aside_in_thread(person: str) -> Iterator[None]:
     """Do the same for a request whose thread asks a model itself. Raises TooMany where there is no room."""
-    with waits.counted(person) as has_room:
+    with waits.counted(person) as has_room, _counted(has_room):
         if not has_room:
             raise TooMany(
                 RETRY_SECONDS,
@@ -70,6 +71,10 @@ def aside_in_thread(person: str) -> Iterator[None]:
         finally:
             if semaphore is not None:
                 async_to_sync(semaphore.acquire)()
+
+
+def _counted(has_room: bool) -> AbstractContextManager[object]:
+    return WAITING_FOR_MODELS.track_inprogress() if has_room else nullcontext()
 
 
 async def _release(semaphore: asyncio.Semaphore) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from annotate.core.gauges.heartbeats import beating
+from annotate.models import ProcessHeartbeat
 from common.training_packages import PackageMissing, require_package
 from training.core import parent_watchdog
 from training.runs.launchers import local, module_named
@@ -38,7 +40,8 @@ class Command(BaseCommand):
             signal.signal(number, lambda *_: worker.end())
         parent_watchdog.watch_parent(GRACE_SECONDS + 5)  # its recipes get their grace, also when the runner is gone
         self.stdout.write(f"Worker {worker.identity} is ready.")
-        worker.work(once=once)
+        with beating(worker.identity, ProcessHeartbeat.Kind.WORKER):
+            worker.work(once=once)
 
 
 def _require_training() -> None:

@@ -6,6 +6,7 @@ started anew takes no run either, until the mark is taken back.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from training.models import Attempt, Drain
@@ -37,6 +38,12 @@ def undo(name: str) -> bool:
 def drain_of(worker: str) -> Drain | None:
     """Return the mark that holds for a worker, by its identity; of several one that gives runs back."""
     return Drain.objects.filter(name__in=_names_of(worker)).order_by("-gives_back").first()
+
+
+def draining_among(workers: Iterable[str]) -> list[str]:
+    """Return those of these workers, by their identities, that a mark keeps from new runs."""
+    marks = set(Drain.objects.values_list("name", flat=True))
+    return [worker for worker in workers if marks & _names_of(worker)]
 
 
 def drained_workers() -> list[Drained]:

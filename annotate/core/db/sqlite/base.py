@@ -22,6 +22,7 @@ from django.db import OperationalError
 from django.db.backends.sqlite3 import base
 
 from annotate.core.db.sqlite import lock_holds
+from annotate.core.metrics.counters import timed_wait
 
 WRITES = {"INSERT", "UPDATE", "DELETE", "REPLAC"}  # the first six letters
 _LOCKED = (OperationalError, sqlite3.OperationalError)  # Django's, and what it makes it of
@@ -121,14 +122,15 @@ class DatabaseWrapper(base.DatabaseWrapper):
         """
         patience = float(self.settings_dict["OPTIONS"].get("timeout", 5.0))
         until = time.monotonic() + patience
-        if not _line.enter(patience):
-            raise OperationalError("database is locked")
-        self._has_turn, self._held_from = True, lock_holds.place()
-        try:
-            return self._when_free(begin, until)
-        except BaseException:
-            self._end_turn()
-            raise
+        with timed_wait("write_lock"):
+            if not _line.enter(patience):
+                raise OperationalError("database is locked")
+            self._has_turn, self._held_from = True, lock_holds.place()
+            try:
+                return self._when_free(begin, until)
+            except BaseException:
+                self._end_turn()
+                raise
 
     def _when_free(self, begin: Callable[[], Any], until: float) -> Any:
         self.connection.execute("PRAGMA busy_timeout = 0")

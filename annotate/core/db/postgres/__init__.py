@@ -1,0 +1,1 @@
+"""Extend Django's Postgres by figures of how long one waits for it."""

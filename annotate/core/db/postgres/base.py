@@ -1,0 +1,31 @@
+"""Measure waits for Postgres: for a connection of the pool, and for rows that another transaction has locked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.db.backends.postgresql import base
+
+from annotate.core.metrics.counters import timed_wait
+
+_LOCKING = ("FOR UPDATE", "FOR NO KEY UPDATE")
+
+
+class DatabaseWrapper(base.DatabaseWrapper):
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.execute_wrappers.append(_timed_locks)
+
+    def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        """Return a connection: of the pool where there is one, which has only so many."""
+        with timed_wait("connection"):
+            return super().get_new_connection(conn_params)
+
+
+def _timed_locks(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
+    """Run a statement; measure it where it locks rows and waits for whoever has them."""
+    if not isinstance(sql, str) or "SKIP LOCKED" in sql or not any(word in sql for word in _LOCKING):
+        return execute(sql, params, many, context)
+    with timed_wait("row_lock"):
+        return execute(sql, params, many, context)

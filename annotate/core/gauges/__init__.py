@@ -1,0 +1,1 @@
+"""Read from the database what the whole installation does: which processes live, and what share of votes is held."""

@@ -1,0 +1,1 @@
+"""Measure what a process does, for Prometheus; docs/guides/operating.md has the table of metrics."""
