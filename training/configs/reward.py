@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from training.configs.options import option
+from training.configs.options import check_processes, option, sharding_option
 
 
 @dataclass(frozen=True)
@@ -50,3 +50,12 @@ class RewardConfig:
         high=10**9,
         advanced=True,
     )
+    processes: int = option(
+        1, "processes that share each step: one per GPU, or several on a CPU", low=1, high=64, advanced=True
+    )
+    sharding: str = sharding_option()
+
+    def cross_check(self) -> dict[str, str]:
+        return check_processes(
+            processes=self.processes, sharding=self.sharding, batch_size=self.batch_size, rows="answers"
+        )

@@ -1,33 +1,33 @@
-"""Run a recipe until its first checkpoint is complete, and kill all its processes there with signal 9.
+"""Run a recipe until its first complete checkpoint, and kill the process that writes it there with signal 9.
 
-`KILLED_RECIPE=training.recipes.sft python -m tests.support.training.killed_at_checkpoint RUN_DIR`, by the launcher too.
+`KILLED_RECIPE=training.recipes.sft KILLED_FILE=state.pt python -m tests.support.training.killed_at_checkpoint RUN_DIR`,
+by the launcher too. A checkpoint counts once it holds that file: a reward model's first ones are of another stage.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-from typing import Any
+from pathlib import Path
 
 from tests.support.training.killing import main_of
 from training.core.run_directory import RunDirectory
-from training.recipes.common import steps
 from training.recipes.common.entry import run_recipe
-from training.recipes.common.processes import Processes
 
-VARIABLE = "KILLED_RECIPE"
+RECIPE, FILE = "KILLED_RECIPE", "KILLED_FILE"
 
 
 def main() -> None:
-    save = steps.save_checkpoint
+    commit = RunDirectory.commit_checkpoint
 
-    def save_and_die(run: RunDirectory, together: Processes, step: int, **state: Any) -> None:
-        save(run, together, step, **state)
-        together.wait()
-        os.kill(os.getpid(), signal.SIGKILL)
+    def commit_and_die(self: RunDirectory, step: int, keep: int = 2) -> Path:
+        folder = commit(self, step, keep)
+        if (folder / os.environ[FILE]).exists():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return folder
 
-    steps.save_checkpoint = save_and_die
-    run_recipe(main_of(os.environ[VARIABLE]))
+    RunDirectory.commit_checkpoint = commit_and_die  # type: ignore[method-assign]
+    run_recipe(main_of(os.environ[RECIPE]))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ import os
 import subprocess
 from pathlib import Path
 
+from torch import Tensor
+
 from tests.support.processes import ROOT
 from tests.support.training import corpora, killed_at_checkpoint
 from training.core.run_directory import RunDirectory, RunSpec
@@ -49,10 +51,41 @@ def lay_sft(folder: Path, parent: Path, **config: object) -> RunDirectory:
     return run
 
 
+def lay_reward(folder: Path, parent: Path, **config: object) -> RunDirectory:
+    """Answers of As, which are liked, or of zs; one prompt in ten is judged the other way round."""
+    run = RunDirectory(folder)
+    completions, comparisons, ratings = [], [], []
+    for prompt in range(32):
+        messages = [{"role": "user", "content": f"Prompt {prompt}"}]
+        texts = ("A" * (6 + prompt % 5), "z" * (6 + prompt % 3))
+        ids = (2 * prompt, 2 * prompt + 1)
+        for i, text in zip(ids, texts, strict=True):
+            completions.append({"id": i, "prompt_id": prompt, "prompt": messages, "text": text})
+        is_odd = prompt % 10 == 0
+        winner = "model_b" if is_odd else "model_a"
+        comparisons.append(
+            {"prompt_id": prompt, "completion_a": ids[0], "completion_b": ids[1], "winner": winner, "strength": None}
+            | {"author": 1}
+        )
+        for i in ids:
+            good = (i % 2 == 0) != is_odd
+            ratings.append({"completion": i, "thumbs": good, "stars": 4 if good else 2, "author": 2})
+    chosen = {
+        "held_out": 0.25, "batch_size": 8, "method": "finetune", "features": "last", "curve": False,
+        "learning_rate": 2e-5, "epochs": 2, "checkpoint_every": 4,
+    }  # fmt: skip
+    run.create(
+        RunSpec("reward", chosen | config, seed=3, parent=str(parent)),
+        {"completions": iter(completions), "comparisons": iter(comparisons), "ratings": iter(ratings)},
+    )
+    return run
+
+
 def carry_out(run: RunDirectory, module: str, count: int, *, is_killed: bool = False, dtype: str = "float32") -> int:
     """Return the exit status of a recipe in so many processes, however many its config names."""
     environment = {
-        **os.environ, "OMP_NUM_THREADS": "1", "ASSAY_DTYPE": dtype, killed_at_checkpoint.VARIABLE: module,
+        **os.environ, "OMP_NUM_THREADS": "1", "ASSAY_DTYPE": dtype, killed_at_checkpoint.RECIPE: module,
+        killed_at_checkpoint.FILE: "finetune.pt" if module.endswith(".reward") else "state.pt",
     }  # fmt: skip
     command = multi_process.command(run.path, killed_at_checkpoint.__name__ if is_killed else module, count)
     with (run.path / "log.txt").open("ab") as log:
@@ -66,16 +99,22 @@ def curve(run: RunDirectory, name: str) -> list[float]:
     return [row[name] for row in rows if name in row]
 
 
+def weights_of(run: RunDirectory) -> dict[str, Tensor]:
+    """Return the weights of what a run has saved: of a reward model those of its trunk."""
+    trunk = run.model / "trunk"
+    return dict(merged_state(trunk if trunk.is_dir() else run.model))
+
+
 def is_same_but_for_rounding(one: RunDirectory, other: RunDirectory) -> bool:
     """Return whether each weight of two saved models differs by a step of bfloat16 at most, which is relative to its
     size, and by what float32 and an adapter's rounded factors add."""
-    ours, theirs = (dict(merged_state(run.model)) for run in (one, other))
+    ours, theirs = weights_of(one), weights_of(other)
     assert ours.keys() == theirs.keys()
     return all(bool(((ours[n] - theirs[n]).abs() <= ours[n].abs() * 2**-7 + 1e-4).all()) for n in ours)
 
 
 def largest_difference(one: RunDirectory, other: RunDirectory) -> float:
     """Return the largest difference between any two weights of two saved models."""
-    ours, theirs = (dict(merged_state(run.model)) for run in (one, other))
+    ours, theirs = weights_of(one), weights_of(other)
     assert ours.keys() == theirs.keys()
     return max(float((ours[name] - theirs[name]).abs().max()) for name in ours)

@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from training.recipes.common import sharding
 from training.rl import packed
 
 LONGEST = 2048  # tokens of a row: attention looks at all pairs of them
@@ -96,7 +97,7 @@ _PACKS: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 def packs(model: Any) -> bool:
     """Return whether the layers are run by hand (`rl.packed`): on a processor, where they are laid out as Llama's
     are."""
-    if model.device.type != "cpu":
+    if model.device.type != "cpu" or sharding.is_sharded(model):
         return False
     if model not in _PACKS:
         _PACKS[model] = packed.packed_agrees(model)

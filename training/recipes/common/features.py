@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from training.recipes.common import branches
+from training.recipes.common import branches, sharding
 
 Feature = tuple[int, str]  # (index into transformers' hidden_states, "mean" or "last")
 
@@ -107,7 +107,7 @@ def completion_states(
         packed = branches.packed_states(model, rows, layers)
         index, inside = branches.flat_places(rows)
         return {layer: hidden[index] for layer, hidden in packed.items()}, inside
-    ids, positions, mask = (t.to(model.device) for t in branches.tensors(rows, pad, model.dtype))
+    ids, positions, mask = (t.to(model.device) for t in branches.tensors(rows, pad, sharding.dtype_of(model)))
     states = run_trunk(model, layers, input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False)
     row, column, inside = (t.to(model.device) for t in branches.places(rows))
     return {layer: hidden[row[:, None], column] for layer, hidden in states.items()}, inside

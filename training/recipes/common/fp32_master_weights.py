@@ -58,6 +58,13 @@ class Masters:
             if self.masters[name] is not parameter:
                 parameter.copy_(self.masters[name])
 
+    def all_gradients(self) -> list[Tensor]:
+        """Return the gradients of all that learns, in one order: zeros where this process had nothing to learn from."""
+        for master in self.masters.values():
+            if master.grad is None:
+                master.grad = torch.zeros_like(master)
+        return self.gradients
+
     @property
     def gradients(self) -> list[Tensor]:
         return [m.grad for m in self.masters.values() if m.grad is not None]

@@ -112,6 +112,9 @@ class Processes:
             dist.destroy_process_group()
 
 
+ONE_PROCESS = Processes()
+
+
 def join(*, sharding: str, batch_size: int) -> Processes:
     """Return the group that the environment names; one process where it names none.
 
@@ -150,7 +153,7 @@ def directory_of(run: RunDirectory, together: Processes) -> RunDirectory:
 
 
 def _add_up(bucket: list[Tensor]) -> None:
-    flat = torch.cat([gradient.reshape(-1) for gradient in bucket])
+    flat = torch.cat([gradient.reshape(-1).to(_device()) for gradient in bucket])
     dist.all_reduce(flat)
     at = 0
     for gradient in bucket:

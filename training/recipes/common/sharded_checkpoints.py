@@ -8,6 +8,7 @@ process has saved is read by several as well.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -71,7 +72,15 @@ def spread(whole: Tensor, over: Tensor) -> Tensor:
     return distribute_tensor(whole.to(over.device), over.device_mesh, over.placements, src_data_rank=None)
 
 
-def spread_moments(states: dict[int, dict[str, Tensor]], optimiser: torch.optim.Optimizer) -> None:
+def load_moments(stored: dict[str, Any], parameters: dict[str, Tensor], optimiser: torch.optim.Optimizer) -> None:
+    """Fill an optimiser with the state that one process has saved of its own."""
+    if are_split(parameters):
+        _spread_moments(stored["state"], optimiser)
+    else:
+        optimiser.load_state_dict(stored)
+
+
+def _spread_moments(states: dict[int, dict[str, Tensor]], optimiser: torch.optim.Optimizer) -> None:
     """Fill an optimiser's moments from those that one process has saved, by the order of its parameters."""
     ordered = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     for index, moments in states.items():

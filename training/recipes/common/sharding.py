@@ -27,7 +27,7 @@ from training.core.run_directory import RecipeFailure
 from training.rl.decode import ModuleDecoder
 
 T = TypeVar("T")
-_CALL = "assay_call"
+_CALL, _DTYPE = "assay_call", "assay_dtype"
 
 
 def shard(model: Any, dtype: torch.dtype | None = None) -> None:
@@ -55,6 +55,7 @@ def shard(model: Any, dtype: torch.dtype | None = None) -> None:
         if isinstance(module, FSDPModule):
             module.set_force_sum_reduction_for_comms(True)
             module.set_gradient_divide_factor(1.0)
+    setattr(model, _DTYPE, dtype or model.dtype)
     setattr(model, _CALL, lambda function, *arguments: function(model, *arguments))
     register_fsdp_forward_method(model, _CALL)
 
@@ -71,6 +72,12 @@ def blocks(model: Any) -> list[nn.Module]:
 
 def is_sharded(model: Any) -> bool:
     return isinstance(model, FSDPModule)
+
+
+def dtype_of(model: Any) -> torch.dtype:
+    """Return the dtype that a model multiplies in, which split weights that learn are not held in."""
+    dtype: torch.dtype = getattr(model, _DTYPE, model.dtype)
+    return dtype
 
 
 def call(function: Callable[..., T], model: Any, *arguments: Any) -> T:

@@ -149,10 +149,7 @@ def load_state(
         sharded_checkpoints.load(folder, parameters, optimiser)
     else:
         _load_whole(folder, parameters)
-        if sharded_checkpoints.are_split(parameters):
-            sharded_checkpoints.spread_moments(state["optimiser"]["state"], optimiser)
-        else:
-            optimiser.load_state_dict(state["optimiser"])
+        sharded_checkpoints.load_moments(state["optimiser"], parameters, optimiser)
     torch.set_rng_state(state["torch"])
     if state["cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(state["cuda"][: torch.cuda.device_count()])

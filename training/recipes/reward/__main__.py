@@ -15,6 +15,7 @@
    and what pairs, ratings, and fewer annotations would have given (`reward_studies`).
 
 The head that is saved is the one that was measured: it is not refitted on the held-out prompts.
+Several processes share the forwards and the steps of finetuning; what is computed of pooled features, the first alone.
 Left out: ensembles, tastes that differ between annotators.
 """
 
@@ -30,8 +31,9 @@ import torch
 from training.configs import RewardConfig
 from training.core.run_directory import RunDirectory, RunSpec
 from training.core.token_table import forget_tables
-from training.recipes.common import adapters, loading
+from training.recipes.common import loading, sharding
 from training.recipes.common.entry import config_of, run_recipe
+from training.recipes.common.processes import directory_of, join
 from training.recipes.reward import ablations as reward_studies
 from training.recipes.reward import annotator_effects, head_fit, reward_report
 from training.recipes.reward import aspect_heads as reward_aspects
@@ -40,14 +42,19 @@ from training.recipes.reward import feedback_rows as reward_data
 from training.recipes.reward import finetuning as reward_finetune
 from training.recipes.reward import gold_head as reward_gold
 from training.recipes.reward import pooled_forwards as reward_forwards
+from training.recipes.reward.annotator_effects import Trial
 from training.recipes.reward.aspect_heads import Aspect
 from training.recipes.reward.designs.design import Design
 from training.recipes.reward.feature_choice import Pooled
+from training.recipes.reward.feedback_likelihood import Priors
+from training.recipes.reward.head_fit import Head
 from training.recipes.reward.reward_model import RewardModel
 
 
 def main(run: RunDirectory, spec: RunSpec) -> None:
     config: RewardConfig = config_of(spec)
+    together = join(sharding=config.sharding, batch_size=config.batch_size)
+    run = directory_of(run, together)
     run.progress("Counting informative annotations", 0, 1)
     feedback = reward_data.read_feedback(run)
     print(feedback.informativeness.sentence)
@@ -56,37 +63,54 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     folds = reward_choice.training_folds(prompts, training, spec.seed)
 
     run.progress("Loading the model", 0, 1)
-    trunk, tokenizer = loading.load_policy(spec.parent, trunk_dtype(spec, config))
-    sequences = reward_data.encode(run, feedback, tokenizer, config)
+    trunk, tokenizer = loading.load_policy(
+        spec.parent, reward_finetune.trunk_dtype(spec, config), to_split=together.is_sharded
+    )
+    if together.is_sharded:
+        sharding.shard(trunk)
+    sequences = together.first_then_all(lambda: reward_data.encode(run, feedback, tokenizer, config))
     sets = reward_forwards.feature_sets(trunk.config.num_hidden_layers, config.features)
     every = tuple(dict.fromkeys(feature for features in sets for feature in features))
     started = time.monotonic()
     values, step = reward_forwards.pooled_features(
-        run, trunk, sequences, every, config.batch_size, tokenizer.pad_token_id
+        run, trunk, sequences, every, config.batch_size, tokenizer.pad_token_id, together
     )
     pooled, forwarded = Pooled(values, every, trunk.config.hidden_size), time.monotonic()
 
     observed = reward_data.without_empty(feedback.observed, sequences)
-    candidates = reward_choice.choose_features(run, pooled, observed, feedback, training, folds, sets, step)
+    candidates = together.from_first(
+        lambda: reward_choice.choose_features(run, pooled, observed, feedback, training, folds, sets, step)
+    )
     best = min(candidates, key=lambda c: c.nll)
-    x = pooled.of(best.features)
-    design = Design.of(x, torch.nonzero(training)[:, 0])
     run.progress("Comparing the annotators", 0, 1)
-    priors, trials = annotator_effects.choose_priors(design, observed, prompts, folds, best.ridge)
-    reward_choice.refuse_what_follows_nothing(design, observed, feedback, folds, best.ridge, priors, spec.seed)
     annotations = observed.among(training)
-    head = head_fit.fit(design, annotations, best.ridge, priors=priors)
-    judges = annotator_effects.annotators(design, annotations, head, best.ridge, priors)
+    if together.is_first:  # what is computed of pooled features is its alone
+        x = pooled.of(best.features)
+        design = Design.of(x, torch.nonzero(training)[:, 0])
+
+    def fit_head() -> tuple[Priors, list[Trial], Head]:
+        priors, trials = annotator_effects.choose_priors(design, observed, prompts, folds, best.ridge)
+        reward_choice.refuse_what_follows_nothing(design, observed, feedback, folds, best.ridge, priors, spec.seed)
+        return priors, trials, head_fit.fit(design, annotations, best.ridge, priors=priors)
+
+    priors, trials, head = together.from_first(fit_head)
     seconds = time.monotonic() - forwarded
+    tuned = None
+    if wants_finetuning(config, feedback.feedback_count):
+        trunk = reward_finetune.learning_trunk(trunk, best.features, config, spec, together)
+        tuned = reward_finetune.finetune(
+            run, trunk, sequences, observed, training, head, best, priors, config, spec, tokenizer,
+            together.from_first(lambda: begin_trunk(run)), step + len(candidates), together,
+        )  # fmt: skip
+    together.leave()
+    if not together.is_first:
+        return
     common = (best.features, observed, feedback, training, spec, config)
     fitted, fidelity = [reward_report.assess("head", head, x, *common, seconds)], {}
-    if wants_finetuning(config, feedback.feedback_count):
-        tuned = reward_finetune.finetune(
-            run, trunk, sequences, observed, training, head, best, priors, config, spec, tokenizer, begin_trunk(run),
-            first_step=step + len(candidates),
-        )  # fmt: skip
+    if tuned is not None:
         fidelity = tuned.facts
         fitted.append(reward_report.assess("finetune", tuned.head, tuned.pooled, *common, tuned.seconds))
+    judges = annotator_effects.annotators(design, annotations, head, best.ridge, priors)
     winner, reason = reward_report.choose(fitted, config, feedback.feedback_count)
 
     study = (prompts, training, folds)
@@ -124,12 +148,6 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
 
 def wants_finetuning(config: RewardConfig, judgements: int) -> bool:
     return config.method == "finetune" or (config.method == "auto" and judgements >= config.finetune_from)
-
-
-def trunk_dtype(spec: RunSpec, config: RewardConfig) -> torch.dtype | None:
-    """Return float32 where every weight of a trunk learns that is an adapter: there alone it is one with its base."""
-    learns_whole = config.method != "head" and config.adapters == "full"
-    return torch.float32 if learns_whole and adapters.is_adapter(spec.parent) else None
 
 
 def begin_trunk(run: RunDirectory) -> Path:

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from training.core.run_directory import RecipeFailure, RunDirectory, step_of
 from training.recipes.common import features as text_features
+from training.recipes.common import sharding
+from training.recipes.common.processes import ONE_PROCESS, Processes
 from training.recipes.common.steps import Pace, peak_memory_gb
 from training.recipes.reward import pooled_parts
 from training.recipes.reward.designs.stored_features import StoredFeatures
@@ -60,6 +62,27 @@ def pooled_batch(
     return pooled[torch.tensor([index_of[row] for row in rows], device=pooled.device)]
 
 
+@torch.no_grad()
+def pooled_by_all(
+    model: Any, sequences: Sequences, rows: list[int], features: tuple[text_features.Feature, ...], pad: int,
+    together: Processes,
+) -> Tensor:  # fmt: skip
+    """Return (B, F) pooled features of these completions on the CPU of each process, which forwards its share of the
+    prompts."""
+    if together.count == 1:
+        return pooled_batch(model, sequences, rows, features, pad).cpu()
+    groups = list(sequences.by_prompt(rows).values())
+    own = [row for group in together.share(groups) for row in group]
+    place = {row: index for index, row in enumerate(rows)}
+    pooled = torch.zeros(len(rows), len(features) * model.config.hidden_size, device=model.device)
+    for part, counts in together.in_step([own] if own else [], groups[0]):
+        states = sharding.call(pooled_batch, model, sequences, part, features, pad)
+        if counts:
+            pooled[[place[row] for row in part]] = states
+    together.add_gradients([pooled])  # 0 from all processes but one
+    return pooled.cpu()
+
+
 def pooled_features(
     run: RunDirectory,
     trunk: Any,
@@ -67,6 +90,7 @@ def pooled_features(
     features: tuple[text_features.Feature, ...],
     size: int,
     pad: int,
+    together: Processes = ONE_PROCESS,
 ) -> tuple[StoredFeatures, int]:
     """Return ((N, F) float32, number of batches). Batches are fixed by the data, so a resume repeats every bit.
 
@@ -74,7 +98,9 @@ def pooled_features(
     """
     batches = sequences.batches(size, tokens_at_once(trunk.device, trains=False))
     done, unsaved = 0, list[Tensor]()
-    if latest := run.latest_checkpoint():
+    latest = run.latest_checkpoint()
+    together.wait()  # nobody writes a checkpoint before everybody has looked for one
+    if latest is not None:
         done, rest = pooled_parts.progress_of(latest, batches)
         unsaved = [rest] if rest is not None else []
         run.truncate_logs(step_of(latest))
@@ -84,8 +110,7 @@ def pooled_features(
     work = np.array([sequences.tokens(rows) for rows in batches])
     started, pace = time.monotonic(), Pace()
     for step, rows in enumerate(batches[done:], start=done + 1):
-        with torch.inference_mode():
-            unsaved.append(finite(pooled_batch(trunk, sequences, rows, features, pad).cpu()))
+        unsaved.append(finite(pooled_by_all(trunk, sequences, rows, features, pad, together)))
         run.log_metrics(
             step, tokens_per_second=pace.tokens_per_second(int(work[step - 1])),
             peak_memory_gb=peak_memory_gb(trunk.device),
@@ -93,9 +118,11 @@ def pooled_features(
         took = (time.monotonic() - started) / work[done:step].sum()
         run.progress("Reading the answers", step, len(batches), eta_seconds=float(took * work[step:].sum()))
         if is_saved(step, len(batches)):
-            pooled_parts.save_part(torch.cat(unsaved), step, run.begin_checkpoint(step), run.latest_checkpoint())
-            run.commit_checkpoint(step, keep=1)
+            if together.is_first:
+                pooled_parts.save_part(torch.cat(unsaved), step, run.begin_checkpoint(step), run.latest_checkpoint())
+                run.commit_checkpoint(step, keep=1)
             unsaved = []
+    together.wait()
     latest = run.latest_checkpoint()
     assert latest is not None
     width = len(features) * trunk.config.hidden_size
@@ -117,17 +144,20 @@ def finite(pooled: Tensor) -> Tensor:
 
 
 def store_features(
-    folder: Path, model: Any, sequences: Sequences, features: tuple[text_features.Feature, ...], size: int, pad: int
-) -> StoredFeatures:
+    folder: Path, model: Any, sequences: Sequences, features: tuple[text_features.Feature, ...], size: int, pad: int,
+    together: Processes = ONE_PROCESS,
+) -> StoredFeatures:  # fmt: skip
     """Forward every completion through `model` and return its features, written into a new `folder`."""
     batches = sequences.batches(size, tokens_at_once(model.device, trains=False))
-    folder.mkdir(parents=True)
+    if together.is_first:
+        folder.mkdir(parents=True)
     unsaved: list[Tensor] = []
     for step, rows in enumerate(batches, start=1):
-        with torch.no_grad():
-            unsaved.append(pooled_batch(model, sequences, rows, features, pad).cpu())
+        unsaved.append(pooled_by_all(model, sequences, rows, features, pad, together))
         if is_saved(step, len(batches)):
-            pooled_parts.save_part(torch.cat(unsaved), step, folder, None)
+            if together.is_first:
+                pooled_parts.save_part(torch.cat(unsaved), step, folder, None)
             unsaved = []
+    together.wait()
     width = len(features) * model.config.hidden_size
     return pooled_parts.open_features(folder, batches, len(sequences), width)

@@ -213,7 +213,7 @@ def optimise(
         student.masters.collect()
         nats += float(losses.sum(dtype=torch.float64)) * counts
     loss_of_all = work.together.total(nats)[0] / targets
-    work.together.add_gradients(student.gradients())
+    work.together.add_gradients(student.masters.all_gradients())
     norm = steps.clip_gradients(
         student.masters.masters.values(), work.config.max_grad_norm, loss=loss_of_all, step=step + 1
     )

@@ -94,13 +94,6 @@ class Student:
     def learnt(self) -> int:
         return sum(p.numel() for p in self.masters.masters.values())
 
-    def gradients(self) -> list[Tensor]:
-        """Return the gradients of all that learns, in one order: zeros where this process had no example."""
-        for master in self.masters.masters.values():
-            if master.grad is None:
-                master.grad = torch.zeros_like(master)
-        return self.masters.gradients
-
     def begin(self, recompute: bool) -> None:
         """Prepare to learn. Dropout stays off (`loading`); transformers recompute activations in training mode only."""
         self.recompute = recompute

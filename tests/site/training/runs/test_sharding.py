@@ -108,3 +108,25 @@ def test_every_weight_learns_in_shares_over_an_adapter(tmp_path: Path) -> None:
     fidelity = full.result()["fidelity"]
     assert fidelity["rank"] is None and fidelity["cosine"] > 0.999
     assert fidelity["kl_per_token"] < 1e-9, "what is saved is what was trained, to the bit"
+
+
+@pytest.mark.thorough
+@pytest.mark.slow
+@pytest.mark.parametrize(("adapters", "count"), [("lora", 4), ("full", 2)])
+def test_a_reward_model_is_finetuned_in_shares_as_it_is_whole(tmp_path: Path, adapters: str, count: int) -> None:
+    """Killed on two processes in mid-finetuning, and resumed: with as many in the same bits."""
+    module, parent = "training.recipes.reward", tiny_model.make(tmp_path / "parent")
+    one = succeed(sharded_runs.lay_reward(tmp_path / "one", parent, adapters=adapters), module, 1)
+    two, cut = (
+        sharded_runs.lay_reward(tmp_path / name, parent, adapters=adapters, processes=2, sharding="full")
+        for name in ("two", "cut")
+    )
+    assert carry_out(cut, module, 2, is_killed=True) == -signal.SIGKILL
+    before = (cut.path / "metrics.jsonl").read_text()
+    succeed(cut, module, count)
+    assert (cut.path / "metrics.jsonl").read_text().startswith(before), "the steps before are not taken again"
+    for name in ("cv_nll", "finetune_nll", "grad_norm"):
+        assert curve(cut, name) == pytest.approx(curve(one, name), rel=1e-4), name
+    assert is_same_but_for_rounding(one, cut)
+    if count == 2:
+        assert largest_difference(succeed(two, module, 2), cut) == 0
