@@ -21,13 +21,16 @@ from annotate.core import heap  # noqa: E402
 from annotate.core.asgi.handler import Handler  # noqa: E402 - it and the consumers need the apps to be loaded
 from annotate.core.asgi.health import Health  # noqa: E402
 from annotate.core.asgi.metrics_endpoint import Metrics  # noqa: E402
+from annotate.core.asgi.request_ids import Identified  # noqa: E402
 from annotate.core.asgi.socket_limits import Bounded  # noqa: E402
 from config.routing import websocket_urlpatterns  # noqa: E402
 
 application = ProtocolTypeRouter(
     {
-        "http": Health(Metrics(Handler())),
-        "websocket": Bounded(AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns)))),
+        "http": Identified(Health(Metrics(Handler()))),
+        "websocket": Identified(
+            Bounded(AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))))
+        ),
     }
 )
 heap.settle()

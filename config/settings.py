@@ -53,7 +53,9 @@ import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 
 from annotate.core.network import outbound, proxies
+from config import error_reports
 from config.api_schema import SPECTACULAR_SETTINGS  # noqa: F401 # read by drf-spectacular
+from config.log_settings import logging_settings
 from config.queue_settings import QUOTA_DISK_GB, QUOTA_GPU_HOURS, QUOTA_RUNS, RUN_AGEING_HOURS  # noqa: F401
 from config.ray_settings import (  # noqa: F401 # read by the launcher
     RAY_ADDRESS,
@@ -350,11 +352,5 @@ RECIPE_FILE_GB = float(os.environ.get("ASSAY_RECIPE_FILE_GB", "100"))
 RECIPE_PROCESSES = int(os.environ.get("ASSAY_RECIPE_PROCESSES", "4096"))
 RUN_MAX_ATTEMPTS = int(os.environ.get("RUN_MAX_ATTEMPTS", "3"))
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
-    "loggers": {"httpx": {"level": "WARNING"}},  # else a line per answer
-    "root": {"handlers": ["console"], "level": os.environ.get("LOG_LEVEL", "INFO")},
-}
+LOGGING = logging_settings(os.environ.get("LOG_FORMAT", "plain"), os.environ.get("LOG_LEVEL", "INFO"))
+error_reports.start(os.environ.get("SENTRY_DSN", ""))

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from django.db import InterfaceError, OperationalError, connection, reset_queries
 
 from annotate.core.db.connections import written_by
+from annotate.core.logs import context
 from annotate.core.periodic_tasks import PeriodicTask
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
@@ -65,7 +66,7 @@ class BackgroundWorker:
     def _take(self, scheduled: _Scheduled) -> bool:
         reset_queries()
         try:
-            with written_by(f"task {scheduled.task.name}"):
+            with written_by(f"task {scheduled.task.name}"), context.bound(task=scheduled.task.name):
                 is_more = scheduled.task.do()
         except Exception as error:  # the edge: one task's fault must not stop the others
             _say(scheduled, error)

@@ -7,6 +7,7 @@ from django.db.models import Q, QuerySet
 
 from annotate.core.db.prepared import Prepared, Slot
 from annotate.core.errors import Refused
+from annotate.core.logs import context as log_context
 from annotate.models import ApiToken, LanguageModel, Membership, Project, Role, User
 
 Person = User | AnonymousUser
@@ -69,6 +70,7 @@ def held_rights(user: Person, project: Project) -> frozenset[str]:
 
 
 def require(user: Person, action: str, project: Project) -> None:
+    log_context.add(project_id=project.pk)
     if not in_scope(user, action):
         raise Refused(
             403,

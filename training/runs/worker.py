@@ -20,9 +20,9 @@ from django.db import Error, close_old_connections, connection, connections
 from django.db.backends.signals import connection_created
 
 from common.artefacts.storage_problems import Unreachable
-from training.core.endings import LOST, SUCCEEDED, Ending, explain
+from training.core.endings import LAST_WORDS, LOST, SUCCEEDED, Ending, explain
 from training.core.run_directory import RunDirectory
-from training.models import Attempt, Run
+from training.models import Run
 from training.runs.figures import progress
 from training.runs.human_review import reviews as human_review
 from training.runs.launchers import Busy, Lost, NotStarted, module_named
@@ -40,7 +40,7 @@ from training.runs.queue import (
     worker_names,
 )
 from training.runs.queue.ingest import Reader
-from training.runs.queue.supervised_runs import End, Supervised
+from training.runs.queue.supervised_runs import End, Supervised, about_its_run, log_fields
 from training.runs.queue.supervision import LeaseLost
 from training.runs.queue.worker_database import AWAY, bound_statements
 from training.runs.queue.worker_errors import describe_error
@@ -115,10 +115,11 @@ class Worker:
             attempt = supervision.claim(worker=self.identity, launcher=settings.RUN_LAUNCHER)
             if attempt is None:
                 break
-            log.info("claimed %s", attempt)
+            log.info("claimed %s", attempt, extra=log_fields(attempt.run))
             self.supervised.append(Supervised(attempt, attempt.run))
         return not supervised and not self.supervised
 
+    @about_its_run
     def _follow_safely(self, one: Supervised) -> None:
         """Follow one run; whatever goes wrong ends this run and no other."""
         try:
@@ -235,7 +236,8 @@ class Worker:
     def _conclude(self, one: Supervised, ending: Ending, made: outputs.Outputs | None = None) -> None:
         record = None if made is None else partial(outputs.record, outputs=made)
         run = supervision.conclude(one.attempt, ending, record)
-        log.info("%s: %s %s", one.attempt, ending.state, ending.reason)
+        reason, fields = ending.reason.split(LAST_WORDS)[0], {"ending": ending.state, "reason_code": ending.code}
+        log.info("%s: %s %s", one.attempt, ending.state, reason, extra=fields)
         announcements.announce(run.pk)
         self._drop(one, is_over=True)
         if record is not None:
@@ -315,10 +317,7 @@ class Worker:
         )
         if has_grown or is_last:
             one.attempt.cpu_seconds, one.attempt.memory_bytes = usage.cpu_seconds, usage.memory_bytes
-            own_attempt = Attempt.objects.filter(
-                pk=one.attempt.pk, lease=one.attempt.lease, state=Attempt.State.RUNNING
-            )
-            own_attempt.update(cpu_seconds=usage.cpu_seconds, memory_bytes=usage.memory_bytes)
+            supervision.leased(one.attempt).update(cpu_seconds=usage.cpu_seconds, memory_bytes=usage.memory_bytes)
 
     def _keep_leases(self) -> None:
         interval = min(5.0, settings.RUN_LEASE_SECONDS / 4)

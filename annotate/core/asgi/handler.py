@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -26,6 +27,8 @@ from django.urls import set_script_prefix
 from annotate.core.asgi import measured_requests, waiting
 from annotate.core.asgi import request_bodies as bodies
 from annotate.core.asgi.database_threads import keep_connection
+from annotate.core.asgi.request_ids import user_id
+from annotate.core.logs import context
 
 THREADS = 40  # per process that work; those that wait for a model come on top: `annotate.core.asgi.waiting.MOST`
 
@@ -66,6 +69,8 @@ class Handler(ASGIHandler):
         set_script_prefix(get_script_prefix(scope))
         signals.request_started.send(sender=self.__class__, scope=scope)
         request, problem = self.create_request(scope, body)
+        if request is not None:
+            context.add(user_id=partial(user_id, request))
         try:
             response: Any = self.get_response(request) if request else problem
         finally:

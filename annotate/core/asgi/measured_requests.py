@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from django.conf import settings
@@ -9,6 +10,7 @@ from django.http import HttpRequest
 
 from annotate.core.metrics.counters import REQUEST_SECONDS, REQUESTS
 
+log = logging.getLogger("assay.request")
 _VIEW = "assay.view"  # of the scope
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
@@ -23,8 +25,11 @@ def name_view(scope: dict[str, Any], request: HttpRequest | None) -> None:
 
 
 def note(scope: dict[str, Any], status: int, seconds: float) -> None:
-    """Count a request whose answer begins now."""
+    """Count a request whose answer begins now, and log it where lines are for programs."""
     view = scope.get(_VIEW, "none")
     method = scope["method"] if scope["method"] in _METHODS else "other"
     REQUESTS.labels(view, method, f"{status // 100}xx").inc()
     REQUEST_SECONDS.labels(view, method).observe(seconds)
+    if log.isEnabledFor(logging.INFO):
+        fields = {"view": view, "method": method, "status": status, "milliseconds": round(1000 * seconds, 1)}
+        log.info("answered", extra=fields)

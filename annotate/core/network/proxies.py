@@ -38,7 +38,7 @@ def client_of(peer: str, forwarded: str, trusted: Sequence[str]) -> str:
     """
     address = peer
     for hop in reversed([part.strip() for part in forwarded.split(",") if part.strip()]):
-        if not _is_trusted(address, trusted) or address_in(hop) is None:
+        if not is_trusted(address, trusted) or address_in(hop) is None:
             break
         address = hop
     return address
@@ -53,7 +53,8 @@ def address_in(text: str) -> Address | None:
     return (isinstance(address, IPv6Address) and address.ipv4_mapped) or address
 
 
-def _is_trusted(text: str, trusted: Sequence[str]) -> bool:
+def is_trusted(text: str, trusted: Sequence[str]) -> bool:
+    """Return whether the address, "" for a Unix socket, is of a proxy that the operator names."""
     if not text:
         return UNIX in trusted
     address = address_in(text)

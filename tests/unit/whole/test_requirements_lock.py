@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[3]
 LOCK = ROOT / "requirements.lock"
 WEB, ALL, DEV = "requirements-web.txt", "requirements.txt", "requirements-dev.txt"
-STORAGE = "requirements-storage.txt"
+STORAGE, SENTRY = "requirements-storage.txt", "requirements-sentry.txt"
 
 
 def lines(path: Path) -> list[str]:
@@ -30,7 +30,7 @@ def included(name: str) -> list[str]:
 
 def wanted() -> list[Requirement]:
     """Return what the files of requirements ask for."""
-    return [Requirement(line) for name in (WEB, ALL, STORAGE, DEV) for line in lines(ROOT / name)]
+    return [Requirement(line) for name in (WEB, ALL, STORAGE, SENTRY, DEV) for line in lines(ROOT / name)]
 
 
 def installed_with(name: str) -> set[str]:
@@ -50,7 +50,8 @@ def installed_with(name: str) -> set[str]:
 
 
 def test_each_file_includes_the_smaller_one_and_asks_for_nothing_twice():
-    assert (included(WEB), included(ALL), included(STORAGE), included(DEV)) == ([], [WEB], [], [ALL, STORAGE])
+    assert (included(WEB), included(ALL), included(DEV)) == ([], [WEB], [ALL, STORAGE, SENTRY])
+    assert included(STORAGE) == [] == included(SENTRY)
     names = [canonicalize_name(requirement.name) for requirement in wanted()]
     assert len(names) == len(set(names))
 
@@ -63,7 +64,7 @@ def test_a_web_host_gets_no_package_that_trains():
 
 
 def test_a_line_says_what_each_package_is_for():
-    for name in (WEB, ALL, STORAGE):
+    for name in (WEB, ALL, STORAGE, SENTRY):
         text = (ROOT / name).read_text(encoding="utf-8").splitlines()
         assert not [line for line in text if line[:1].isalpha() and " # " not in line]
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any
 
+from annotate.core.logs import context
 from training.core.endings import Ending
 from training.models import Attempt, Run
 from training.runs.launchers.host_memory import Watch
@@ -43,3 +47,19 @@ class Supervised:
 
     def __post_init__(self) -> None:
         self.transfers = RunTransfers(self.attempt)
+
+
+def log_fields(run: Run) -> dict[str, int]:
+    """Return what a log line about a run has of it."""
+    return {"run_id": run.pk, "project_id": run.project_id}
+
+
+def about_its_run(method: Callable[[Any, Supervised], None]) -> Callable[[Any, Supervised], None]:
+    """Let every line that the worker logs within the method say which run it is about."""
+
+    @wraps(method)
+    def work(worker: Any, one: Supervised) -> None:
+        with context.bound(**log_fields(one.run)):
+            method(worker, one)
+
+    return work
