@@ -15,7 +15,7 @@ import shutil
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -46,6 +46,7 @@ class ArtefactStore:
         self.files = files
         self._hashes: dict[tuple[int, ...], str] = {}  # by device, inode, size and time
         self._lock = threading.Lock()
+        self.sent_bytes = 0  # since it was opened
 
     @property
     def address(self) -> str:
@@ -67,14 +68,7 @@ class ArtefactStore:
         """
         rules = rules or Rules()
         before = self._standing(name)
-        for _ in range(_TRIES):
-            try:
-                entries = tuple(self._put_files(name, path, rules, is_trusting))
-                break
-            except (FileChanged, FileNotFoundError) as error:
-                changed = str(error)
-        else:
-            raise Unstable(name, changed)
+        entries = self._put_steadily(name, path, rules, is_trusting)
         manifest = Manifest(name, entries)
         may_write()
         # Of what is deleted one day, the time of its manifest says that somebody still wants it.
@@ -82,6 +76,16 @@ class ArtefactStore:
             self.files.write(_manifest(name), lambda: iter([manifest.to_bytes()]))
         self._delete_own(name, keep={entry.blob for entry in entries}, of=before)
         return manifest
+
+    def put_part(self, place: str, path: Path, rules: Rules | None = None) -> tuple[Entry, ...]:
+        """Store the blobs of a folder or a file, and return its entries at `place` in an artefact of several parts,
+        which `write` makes of them. Raises StorageProblem."""
+        entries = self._put_steadily(place, path, rules or Rules(), is_trusting=True)
+        return tuple(replace(entry, path=f"{place}/{entry.path}" if entry.path else place) for entry in entries)
+
+    def write(self, manifest: Manifest) -> None:
+        """Make an artefact of blobs that are stored."""
+        self.files.write(_manifest(manifest.name), lambda: iter([manifest.to_bytes()]))
 
     def has(self, name: str) -> bool:
         return self.files.size_of(_manifest(name)) is not None
@@ -107,7 +111,13 @@ class ArtefactStore:
         """Bring an artefact, or one folder of it, to `into`, which is whole when it has that name. Each file's hash is
         compared. What stands at `into` meanwhile stays. Raises StorageProblem, and then nothing is at `into`."""
         manifest = self.manifest(name)
-        entries = manifest.below(folder)
+        self.fetch_part(manifest, into, folder)
+        return manifest
+
+    def fetch_part(self, manifest: Manifest, into: Path, folder: str = "") -> None:
+        """Do as `fetch`, by a manifest that was read before. `folder` may be one file."""
+        name = manifest.name
+        entries = manifest.below(folder) or tuple(entry for entry in manifest.entries if entry.path == folder)
         if not entries:
             raise NotStored(f"{name}/{folder}", self.address)
         into.parent.mkdir(parents=True, exist_ok=True)
@@ -121,7 +131,6 @@ class ArtefactStore:
             shutil.rmtree(partial, ignore_errors=True)
             if partial.is_file():
                 partial.unlink()
-        return manifest
 
     def fetch_file(self, name: str, entry: Entry, target: Path) -> None:
         """Bring one file; `target` is the caller's own name for it until it is whole. Raises Damaged."""
@@ -183,6 +192,14 @@ class ArtefactStore:
         if size != entry.size:
             raise Damaged(name, entry.title, f"has {size:,} bytes where {entry.size:,} were stored")
 
+    def _put_steadily(self, name: str, path: Path, rules: Rules, is_trusting: bool) -> tuple[Entry, ...]:
+        for _ in range(_TRIES):
+            try:
+                return tuple(self._put_files(name, path, rules, is_trusting))
+            except (FileChanged, FileNotFoundError) as error:
+                changed = str(error)
+        raise Unstable(name, changed)
+
     def _put_files(self, name: str, path: Path, rules: Rules, is_trusting: bool) -> Iterator[Entry]:
         pool = _own_pool(name)
         if path.is_file():
@@ -198,6 +215,7 @@ class ArtefactStore:
             entry = Entry(relative, status.st_size, self._hash_of(file, status), pool)
             if not is_trusting or self.files.size_of(entry.blob) != entry.size:
                 self.files.write(entry.blob, lambda: _checked_blocks(file, entry, path))
+                self.sent_bytes += entry.size
         return entry
 
     def _hash_of(self, file: BinaryIO, status: os.stat_result) -> str:

@@ -8,7 +8,7 @@ from evaluation.installation.verification.database_integrity import check_databa
 from evaluation.installation.verification.dataset_files import check_datasets
 from evaluation.installation.verification.faults import Check, Fault, Look
 from evaluation.installation.verification.kept_counts import check_queues, check_statuses, check_votes
-from evaluation.installation.verification.model_files import check_models
+from evaluation.installation.verification.model_files import check_keys, check_models
 from evaluation.installation.verification.run_files import check_checkpoints, check_runs
 from evaluation.installation.verification.stored_files import check_storage
 from evaluation.installation.verification.upload_files import check_uploads
@@ -17,6 +17,7 @@ CHECKS: dict[str, Check] = {
     "database": check_database,
     "datasets": check_datasets,
     "models": check_models,
+    "keys": check_keys,
     "runs": check_runs,
     "checkpoints": check_checkpoints,
     "uploads": check_uploads,

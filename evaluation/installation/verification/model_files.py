@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from annotate.language_models.model_keys import KeyLost, key_of
 from annotate.models import LanguageModel
 from evaluation.installation.verification.faults import Fault, Look, from_elsewhere, missing, place_of
 from training.core.adapter_base import find_base, is_adapter, read_about
 from training.core.file_checks.content_hashes import adapter_hash, full_weights_hash, tokenizer_hash
 from training.core.file_checks.whole_files import broken_files
 from training.core.folder_hash import folder_hash
+
+_SECRETS = "Set SECRET_KEY, and ASSAY_KEY_SECRETS if there was one, to what they were; or enter the key again."
 
 
 def check_models(look: Look) -> Iterator[Fault]:
@@ -20,8 +23,22 @@ def check_models(look: Look) -> Iterator[Fault]:
             yield fault
 
 
+def check_keys(look: Look) -> Iterator[Fault]:
+    """Verify that the sealed keys of endpoints open with the secrets of this host."""
+    for model in LanguageModel.objects.exclude(sealed_key="").exclude(endpoint="").order_by("pk").iterator():
+        try:
+            key_of(model)
+        except KeyLost:
+            remedy = (
+                "Set SECRET_KEY, and ASSAY_KEY_SECRETS if there was one, to what they were; or enter the key again."
+            )
+            yield Fault(
+                f"model {model.pk} ({model.name})", "sealed_key", "does not open with this host's secrets.", remedy
+            )
+
+
 def _fault_of(model: LanguageModel, path: Path, look: Look) -> Fault | None:
-    row = f"model {model.pk} ({model.name})"
+    row = _row(model)
     if fault := missing(path, row, otherwise=", or import it again: manage.py import_model"):
         return fault
     if not path.is_dir():  # the storage has it
@@ -35,6 +52,10 @@ def _fault_of(model: LanguageModel, path: Path, look: Look) -> Fault | None:
     except (OSError, ValueError) as error:
         return Fault(row, place_of(path), f"cannot be read ({error}).", from_elsewhere(path))
     return None if has_its_hash else Fault(row, place_of(path), "does not have its hash.", from_elsewhere(path))
+
+
+def _row(model: LanguageModel) -> str:
+    return f"model {model.pk} ({model.name})"
 
 
 def _hashes(model: LanguageModel, path: Path) -> Iterator[Callable[[], str]]:

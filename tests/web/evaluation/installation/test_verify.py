@@ -10,19 +10,13 @@ from django.db.migrations.executor import MigrationExecutor
 
 from annotate.core.artefacts import local_copies
 from annotate.labelling.actions import set_status
-from annotate.models import Comparison, Dataset, QueueChange, QueueEntry, StatusChange
+from annotate.models import Comparison, Dataset, LanguageModel, QueueChange, QueueEntry, StatusChange
 from evaluation.installation.spoken_progress import SpokenProgress
 from evaluation.installation.verification import all_checks
 from evaluation.models import VoteCounts
-from tests.support.evaluation.small_installation import make_installation
 from training.storage import stored_artefacts
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def installation(db):
-    return make_installation()
 
 
 @pytest.fixture
@@ -91,6 +85,11 @@ FAULTS = {
         lambda i: flip(i.model.path / "model.safetensors"),
         lambda i: f"model {i.model.pk} ({i.model.name}): {i.model.folder} does not have its hash.",
         False,
+    ),
+    "a key sealed with another secret": (
+        lambda i: LanguageModel.objects.filter(pk=i.model.pk).update(sealed_key="x", endpoint="http://10.0.0.1/v1"),
+        lambda i: f"model {i.model.pk} ({i.model.name}): sealed_key does not open with this host's secrets. Set",
+        True,
     ),
     "a run that is gone": (
         lambda i: shutil.rmtree(i.run.path),

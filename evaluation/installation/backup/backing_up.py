@@ -1,0 +1,81 @@
+"""Make one backup: the rows in one snapshot, then the files, and the manifest when all of them are there."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from django.conf import settings
+from django.core.management.base import CommandError
+from django.db import connection
+
+from common.artefacts.artefact_store import ArtefactStore
+from common.artefacts.manifests import Entry, Manifest
+from common.artefacts.storage_problems import Unstable
+from common.file_lock import try_lock
+from evaluation.installation.backup import backup_archive, backup_files, database_copy
+from evaluation.installation.backup.backup_archive import ABOUT, DATA, DATABASE, About
+
+
+@dataclass(frozen=True)
+class Backup:
+    manifest: Manifest
+    about: About
+    sent: int  # bytes that were not in the archive before
+
+
+def back_up(archive: ArtefactStore, say: Callable[[str], None]) -> Backup:
+    """Write a backup and return it. Raises CommandError or StorageProblem, and then there is none."""
+    database_copy.require_programs()
+    before = archive.sent_bytes
+    with _alone(), tempfile.TemporaryDirectory(prefix="assay-backup-") as work:
+        scratch = Path(work)
+        copy = scratch / database_copy.file_name()
+        say("the database")
+        made_at = datetime.now(UTC)
+        rows = database_copy.copy_to(copy)
+        entries = list(archive.put_part(f"{DATABASE}/{copy.name}", copy))
+        copy.unlink()
+        unstable = _put_files(archive, entries, say)
+        taken = {entry.path.removeprefix(f"{DATA}/") for entry in entries}
+        about = About(
+            made_at=made_at.isoformat(timespec="seconds"),
+            database=connection.vendor,
+            migrations=backup_archive.applied_migrations(),
+            rows=rows,
+            storage=backup_archive.storage_address(),
+            missing=[place for place in backup_files.missing_places(taken) if place not in unstable],
+            unstable=unstable,
+        )
+        (scratch / ABOUT).write_text(about.to_text(), encoding="utf-8")
+        entries += archive.put_part(ABOUT, scratch / ABOUT)
+    manifest = Manifest(backup_archive.new_name(made_at), tuple(entries))
+    archive.write(manifest)
+    return Backup(manifest, about, archive.sent_bytes - before)
+
+
+def _put_files(archive: ArtefactStore, entries: list[Entry], say: Callable[[str], None]) -> list[str]:
+    """Add the entries of all parts; return the places of runs under way that changed too fast to be copied."""
+    unstable = []
+    for part in backup_files.parts():
+        say(part.place)
+        try:
+            entries += archive.put_part(f"{DATA}/{part.place}", part.path, part.rules)
+        except Unstable:
+            if part.path.exists() and not part.may_change:
+                raise
+            if part.path.exists():  # else somebody deleted it since it was listed
+                unstable.append(part.place)
+    return unstable
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    with (settings.DATA_DIR / ".backup.lock").open("w") as file:
+        if not try_lock(file):
+            raise CommandError("Another backup of this installation is being made: wait for it.")
+        yield

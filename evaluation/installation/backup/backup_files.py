@@ -1,0 +1,84 @@
+"""List what a backup takes of ASSAY_DATA: all that rows name, and what operators laid there, but no secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.conf import settings
+
+from annotate.core.artefacts import local_copies
+from annotate.models import LanguageModel
+from common.artefacts.artefact_store import Rules
+from training.core import run_artefact
+from training.models import Run
+from training.storage import stored_artefacts
+
+FOLDERS = ("datasets", "models", "runs")  # each entry is a part
+FILES = ("imports", "corpora", "corpus-uploads", "machines")  # each file is one
+# What is no part of a backup: secrets, what is made again at each start, and copies of what is elsewhere.
+NOT_TAKEN = ("secret-key", "accounts.json", "static", "glimpses", "node", "logs", "demo")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A folder or file below ASSAY_DATA. One that `may_change` belongs to a run under way: the next backup has it."""
+
+    path: Path
+    rules: Rules | None = None
+    may_change: bool = False
+
+    @property
+    def place(self) -> str:
+        return local_copies.name_of(self.path)
+
+
+def parts() -> Iterator[Part]:
+    """Yield what lies below ASSAY_DATA, without what the storage of ASSAY_STORAGE has."""
+    under_way = _directories_under_way()
+    for path in _paths():
+        rules = run_artefact.RULES if path.parent == settings.RUNS_DIR else None
+        if not local_copies.is_on() or not local_copies.store().has(local_copies.name_of(path)):
+            yield Part(path, Rules(is_part=rules.is_part) if rules else None, path in under_way)
+
+
+def missing_places(taken: set[str]) -> Iterator[str]:
+    """Yield what rows name and is neither in the backup nor in the storage."""
+    for artefact in stored_artefacts.expected():
+        is_taken = artefact.name in taken or any(place.startswith(f"{artefact.name}/") for place in taken)
+        if not is_taken and not (local_copies.is_on() and local_copies.store().has(artefact.name)):
+            yield artefact.name
+
+
+def unknown_entries() -> list[str]:
+    """Return what lies in ASSAY_DATA and is neither taken nor known to be left out."""
+    known = {*FOLDERS, *FILES, *NOT_TAKEN, *(part.parts[0] for part in map(Path, _folders_of_models()))}
+    database = str(settings.DATABASES["default"]["NAME"])
+    entries = (path for path in sorted(settings.DATA_DIR.iterdir()) if not path.name.startswith("."))
+    return [path.name for path in entries if path.name not in known and not str(path).startswith(database)]
+
+
+def _paths() -> Iterator[Path]:
+    for name in FOLDERS:
+        yield from _entries(settings.DATA_DIR / name)
+    for name in FILES:
+        below = sorted((settings.DATA_DIR / name).rglob("*"))
+        yield from (path for path in below if path.is_file() and not path.name.startswith("."))
+    for folder in sorted(_folders_of_models()):
+        path = settings.DATA_DIR / folder
+        if Path(folder).parts[0] not in FOLDERS and local_copies.name_of(path) and path.is_dir():
+            yield path
+
+
+def _entries(folder: Path) -> list[Path]:
+    entries = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [path for path in entries if not path.name.startswith(".")]
+
+
+def _folders_of_models() -> set[str]:
+    return set(LanguageModel.objects.exclude(folder="").values_list("folder", flat=True))
+
+
+def _directories_under_way() -> set[Path]:
+    return {run.path for run in Run.objects.filter(state__in=[Run.State.QUEUED, Run.State.RUNNING]).only("pk")}

@@ -1,0 +1,261 @@
+"""`manage.py backup` and `restore`: whole or not at all, each file once, and back with `verify` clean."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import threading
+
+import pytest
+from django.conf import settings as django_settings
+from django.core.management import CommandError, call_command
+from django.db import connection, transaction
+
+from annotate.models import Dataset, Rating
+from common.artefacts.manifests import Manifest
+from evaluation.installation.backup import backup_archive, database_copy, restoring
+from tests.support.factories import make_completion, make_prompt, make_rating
+from tests.support.s3_server import BUCKET, s3_server
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("client_programs")]
+
+
+@pytest.fixture
+def target(tmp_path):
+    (tmp_path / "target").mkdir()
+    return tmp_path / "target"
+
+
+@pytest.fixture
+def archive(target):
+    return backup_archive.open_archive(str(target))
+
+
+@pytest.fixture
+def elsewhere(settings, tmp_path, monkeypatch):
+    """Let this process restore files into an empty ASSAY_DATA; the rows are another test's."""
+
+    def become():
+        settings.DATA_DIR = tmp_path / "elsewhere"
+        settings.DATA_DIR.mkdir()
+        monkeypatch.setattr(database_copy, "is_empty", lambda: True)
+        monkeypatch.setattr(database_copy, "bring_back", lambda copy: None)
+        return settings.DATA_DIR
+
+    return become
+
+
+def files_below(folder):
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.slow
+def test_on_an_empty_machine_all_of_it_is_back(installation, target, tmp_path, manage, empty_database, capsys):
+    call_command("backup", str(target))
+    assert "rows" in capsys.readouterr().out
+    data = tmp_path / "new machine"
+    data.mkdir()
+    done = manage("restore", str(target), data=data, database=empty_database)
+    assert (done.returncode, [line for line in done.stderr.splitlines() if line[0] != "…"]) == (0, [])
+    assert " is back: " in done.stdout and done.stdout.endswith("Rows, files and counts agree.\n")
+    assert (data / installation.dataset.path.relative_to(django_settings.DATA_DIR) / "prompts.jsonl").is_file()
+    again = manage("restore", str(target), data=data, database=empty_database)
+    assert again.returncode == 1 and "The database has tables: restore into an empty one" in again.stderr
+    made = manage(data=data, database=empty_database, code=INSERT)
+    assert made.returncode == 0, made.stderr  # numbers go on above those that are there
+
+
+INSERT = """
+import os, django
+os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
+django.setup()
+from annotate.models import Project
+before = set(Project.objects.values_list("pk", flat=True))
+assert before and Project.objects.create(slug="one-more", name="One more").pk not in before
+"""
+
+
+def test_what_the_target_has_is_not_copied_again_and_old_ones_go(installation, target, archive, capsys):
+    call_command("backup", str(target))
+    blobs = files_below(target / "blobs")
+    Dataset.objects.update(name="renamed")
+    call_command("backup", str(target))
+    assert len(backup_archive.names(archive)) == 2
+    assert len(files_below(target / "blobs") - blobs) in (1, 2)  # the database, and the time where it is another second
+    call_command("backup", str(target), keep=1)
+    assert len(backup_archive.names(archive)) == 1
+    manifest = backup_archive.manifest_of(archive)
+    assert files_below(target / "blobs") == {entry.blob.removeprefix("blobs/") for entry in manifest.entries}
+    capsys.readouterr()
+    call_command("backup", str(target), verify=True)
+    assert capsys.readouterr().out.count(", whole") == 1
+
+
+KILLED = """
+import os, signal, sys, django
+os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
+django.setup()
+from django.core.management import call_command
+from common.artefacts.artefact_store import ArtefactStore
+ArtefactStore.write = lambda *a: os.kill(os.getpid(), signal.SIGKILL)
+call_command("backup", {target!r})
+"""
+
+
+@pytest.mark.slow
+def test_one_that_was_killed_is_none_and_the_next_takes_over_its_files(
+    installation, target, archive, manage, data_folder
+):
+    killed = manage(data=data_folder, code=KILLED.format(target=str(target)))
+    assert killed.returncode == -signal.SIGKILL
+    left = files_below(target / "blobs")
+    assert left and backup_archive.names(archive) == []
+    with pytest.raises(CommandError, match="holds no whole backup"):
+        call_command("restore", str(target))
+    call_command("backup", str(target), keep=1)
+    manifest = backup_archive.manifest_of(archive)
+    assert left & {entry.blob.removeprefix("blobs/") for entry in manifest.entries}
+
+
+def test_who_writes_meanwhile_neither_waits_nor_is_half_in(installation, target, archive, tmp_path):
+    prompt = make_prompt(installation.project)
+    answer = make_completion(prompt)
+    begun, finish = threading.Event(), threading.Event()
+
+    def write() -> None:
+        try:
+            with transaction.atomic():
+                make_rating(answer)
+                begun.set()
+                assert finish.wait(60)
+        finally:
+            connection.close()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    assert begun.wait(60)
+    call_command("backup", str(target))
+    finish.set()
+    writer.join()
+    about = backup_archive.about_of(archive, backup_archive.manifest_of(archive), tmp_path)
+    assert about.rows["annotate_rating"] == Rating.objects.count() - 1
+
+
+def test_no_secret_is_in_it(installation, target, archive, data_folder):
+    for name in ("secret-key", "accounts.json"):
+        (data_folder / name).write_text("do not tell")
+    call_command("backup", str(target))
+    assert not [path for path in target.rglob("*") if path.is_file() and b"do not tell" in path.read_bytes()]
+    assert {path.stat().st_mode & 0o077 for path in target.rglob("*") if path.is_file()} == {0}
+
+
+def test_what_is_in_the_storage_is_not_copied(installation, target, archive, settings, tmp_path):
+    (tmp_path / "storage").mkdir()
+    settings.STORAGE = str(tmp_path / "storage")
+    call_command("store_artefacts")
+    call_command("backup", str(target))
+    manifest = backup_archive.manifest_of(archive)
+    assert not manifest.below("data") and len(manifest.entries) == 2
+    with pytest.raises(CommandError, match="is ASSAY_STORAGE itself"):
+        call_command("backup", settings.STORAGE)
+
+
+def test_what_rows_name_and_is_not_there_is_told(installation, target, capsys):
+    shutil.rmtree(installation.model.path)
+    call_command("backup", str(target))
+    assert f"{installation.model.folder} is named by a row and was not there" in capsys.readouterr().err
+
+
+def test_damaged_files_are_refused_and_it_goes_on_when_they_are_whole(installation, target, archive, elsewhere):
+    call_command("backup", str(target))
+    manifest = backup_archive.manifest_of(archive)
+    (entry,) = manifest.below(f"data/datasets/{installation.dataset.content_hash}")
+    blob = target / entry.blob
+    whole = blob.read_bytes()
+    blob.chmod(0o600)
+    blob.write_bytes(whole[:-1] + b"x")
+    with pytest.raises(CommandError, match="damaged"):
+        call_command("backup", str(target), verify=True)
+    data = elsewhere()
+    with pytest.raises(CommandError, match="does not have the hash that it was stored with"):
+        call_command("restore", str(target))
+    assert not (data / "datasets" / installation.dataset.content_hash).exists()
+    blob.write_bytes(whole)
+    restoring.restore(archive, manifest, lambda text: None)
+    expected = {entry.path.removeprefix("data/") for entry in manifest.below("data")}
+    assert files_below(data) == expected
+
+
+def test_an_installation_that_stands_is_left_alone(installation, target, archive, elsewhere, monkeypatch):
+    call_command("backup", str(target))
+    (elsewhere() / "models" / "mine").mkdir(parents=True)
+    with pytest.raises(CommandError, match="holds files: restore into an empty ASSAY_DATA"):
+        call_command("restore", str(target))
+    monkeypatch.setattr(database_copy, "is_empty", lambda: False)
+    with pytest.raises(CommandError, match="The database has tables"):
+        call_command("restore", str(target))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"database": "oracle"}, "The backup is of oracle"),
+        ({"migrations": ["annotate.9999_later"]}, "made by a later version, with annotate.9999_later"),
+    ],
+)
+def test_a_backup_of_another_kind_is_refused(change, message, installation, target, archive, elsewhere, tmp_path):
+    call_command("backup", str(target))
+    manifest = backup_archive.manifest_of(archive)
+    about = backup_archive.about_of(archive, manifest, tmp_path)
+    (tmp_path / "backup.json").write_text(json.dumps({**about.__dict__, **change}))
+    others = [entry for entry in manifest.entries if entry.path != "backup.json"]
+    entries = (*others, *archive.put_part("backup.json", tmp_path / "backup.json"))
+    archive.write(Manifest(backup_archive.new_name(), entries))
+    elsewhere()
+    with pytest.raises(CommandError, match=message):
+        call_command("restore", str(target))
+
+
+def test_one_folder_comes_back_into_an_installation_that_stands(installation, target, capsys):
+    call_command("backup", str(target))
+    with pytest.raises(CommandError, match="is there: move it away"):
+        call_command("restore", str(target), only=installation.model.folder)
+    shutil.rmtree(installation.model.path)
+    call_command("restore", str(target), only=installation.model.folder)
+    shutil.rmtree(installation.checkpoint.parent)
+    place = f"runs/{installation.run.pk:06d}/checkpoints/step-000002"
+    call_command("restore", str(target), only=place)
+    call_command("verify")
+    with pytest.raises(CommandError, match="has no"):
+        call_command("restore", str(target), only="models/never-there")
+
+
+@pytest.mark.parametrize("place", ["not mounted", "assay-data/backups"])
+def test_a_target_that_is_not_there_or_dies_with_the_rest_is_refused(place, installation, tmp_path):
+    with pytest.raises(CommandError, match=r"is not there|lies in ASSAY_DATA"):
+        call_command("backup", str(tmp_path / place))
+
+
+def test_without_the_client_programs_nothing_is_begun(installation, target, monkeypatch):
+    monkeypatch.setattr(database_copy.connection, "vendor", "postgresql", raising=False)
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(CommandError, match="pg_dump is not installed, or not in PATH: install"):
+        call_command("backup", str(target))
+    assert not files_below(target)
+
+
+@pytest.mark.slow
+def test_an_object_store_is_as_good_as_a_folder(installation, elsewhere, monkeypatch, capsys):
+    with s3_server() as server:
+        for name, value in server.variables.items():
+            monkeypatch.setenv(name, value)
+        address = f"s3://{BUCKET}/backups-of-ours"
+        call_command("backup", address)
+        call_command("backup", address, keep=1)
+        call_command("backup", address, verify=True)
+        assert capsys.readouterr().out.count(", whole") == 1
+        data = elsewhere()
+        archive = backup_archive.open_archive(address)
+        restoring.restore(archive, backup_archive.manifest_of(archive), lambda text: None)
+        assert (data / "datasets" / installation.dataset.content_hash / "prompts.jsonl").is_file()
