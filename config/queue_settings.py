@@ -1,10 +1,4 @@
-"""Settings of the queue of runs, each from an environment variable; docs/guides/operating.md has more.
-
-ASSAY_QUOTA_RUNS  of one project at work at once; more wait (default: no limit; staff may set another for a project)
-ASSAY_QUOTA_GPU_HOURS  of one project in 30 days; beyond them no run is ordered (default: no limit; likewise)
-ASSAY_QUOTA_DISK_GB  of the runs and models of one project; likewise (default: no limit; likewise)
-RUN_AGEING_HOURS  after which a waiting run counts one priority higher, and after as long again another (default: 24)
-"""
+"""Settings of the queue of runs; docs/guides/operating.md says what they are for."""
 
 from __future__ import annotations
 

@@ -1,18 +1,4 @@
-"""Settings of a Ray cluster that carries out runs, each from an environment variable; docs/guides/cluster.md has more.
-
-RAY_ADDRESS       the cluster's dashboard, http://head:8265: runs are carried out there (default: by the worker itself)
-RAY_AUTH_MODE     token: the cluster asks for RAY_AUTH_TOKEN, or for what is in RAY_AUTH_TOKEN_PATH (default: none)
-RAY_DASHBOARD_URL how people reach the dashboard, for links on a run's page (default: RAY_ADDRESS)
-RAY_RUNTIME_ENV   Ray's runtime_env of each run, as JSON; everybody who reaches the dashboard reads it (default: {})
-RAY_CHECKOUT      the folder of this code on the nodes (default: where it lies here, unless RAY_RUNTIME_ENV brings it)
-RAY_PYTHON        the Python of the recipes there (default: this one, unless RAY_RUNTIME_ENV brings one)
-RAY_CPUS_PER_PROCESS  that a run asks for, for each of its processes (default: 1)
-RAY_GPUS_PER_PROCESS  likewise (default: 1 where a node of the cluster has GPUs, else 0)
-RAY_MEMORY_FACTOR  how much of the estimated memory a run asks for (default: 1; 0: none)
-RAY_RESOURCES     Ray's custom resources that each run asks for, as JSON, such as {"training": 1} (default: {})
-RAY_NODE_WAIT_SECONDS  that a run waits for a node that could hold it, before it fails (default: 120)
-RAY_WAITING_RUNS  that may wait for room in the cluster at once, where its autoscaler sees them (default: 1)
-"""
+"""Settings of a Ray cluster that carries out runs; docs/guides/cluster.md says what they are for."""
 
 from __future__ import annotations
 

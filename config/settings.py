@@ -1,45 +1,6 @@
 """Settings of Assay: one file, few of them, each from an environment variable with a default for one machine.
 
-ASSAY_DATA        where models, runs and datasets lie (default: data/ beside manage.py)
-ASSAY_STORAGE     what hosts, and nodes of Ray, without a shared file system share: a folder, or s3://bucket/prefix with
-                  AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, … as for any S3 client (default: none; docs/guides/cluster.md)
-DATABASE_URL      postgres://… for many machines (default: SQLite in ASSAY_DATA)
-ASSAY_SLOW_WRITE_MS  a transaction that keeps SQLite's write lock for longer is logged with its address (default: 100;
-                  0: none)
-DATABASE_CONNECTIONS  to Postgres from one process, at most (default: 8)
-REDIS_URL         redis://… when there are several web processes (default: none)
-MODEL_SERVER_URL  an OpenAI-compatible server (default: the one that script/server starts)
-ASSAY_CORPUS_FOLDERS  more folders that corpora may be read from, written as in PATH (default: none)
-SECRET_KEY        required when DEBUG=0; otherwise made once and kept in ASSAY_DATA
-ASSAY_KEY_SECRETS  what encrypts the keys of models' endpoints, comma-separated, the newest first; `reseal_keys` writes
-                  them anew with that one (default: SECRET_KEY)
-ALLOWED_HOSTS     comma-separated (default: this machine's own names)
-TRUSTED_PROXIES   addresses or networks of the proxies whose X-Forwarded-For is believed, comma-separated, and unix for
-                  those at a Unix socket (default: none). Start uvicorn with --no-proxy-headers, as the Procfile does
-HOST              where the pages are served (default: this machine alone)
-DEBUG             0: errors are told in the log alone, and static files are collected (default: 1 on this machine alone,
-                  and 0 where HOST lets others in; there it cannot be 1)
-SITE_URL          how people reach this site, for links in invitations and e-mails (default: http://127.0.0.1 at PORT)
-HTTPS             1: by https alone, with cookies that go no other way (default: 1 when SITE_URL begins with https://)
-CSRF_TRUSTED_ORIGINS  comma-separated, where a proxy changes the host (default: none)
-ASSAY_SIGN_UP     1: anybody may make an account (default: only with an invitation, or to join an open project)
-ASSAY_PROJECTS_PER_PERSON  how many projects somebody may start who is no staff (default: 0, staff alone start them)
-EMAIL_NOTICES_FROM  the sender of notices by e-mail, with EMAIL_HOST and the rest of it below (default: no e-mail)
-ASSAY_REWARD_FUNCTIONS  name=package.module.function, comma-separated: what may reward a run (default: reward models)
-ASSAY_RECIPE_USER  whom recipes run as, for a worker that root starts (default: the worker's own user)
-ASSAY_RECIPE_ENVIRONMENT  comma-separated: more variables that recipes are given (default: none; secrets are kept back)
-ASSAY_RECIPE_MEMORY_GB  of one process of a recipe (default: what the machine has; with GPUs no limit)
-ASSAY_RECIPE_FILE_GB  of one file that a recipe writes (default: 100; 0: no limit)
-ASSAY_RECIPE_PROCESSES  and threads that a recipe may add to those of its user (default: 4096; 0: no limit)
-ASSAY_HUB_REPOSITORIES  owner/name or owner/*, comma-separated: where models may be pushed to (default: nowhere)
-ASSAY_HUB_SOURCES  likewise: what imports may read with the HF_TOKEN of the worker (default: nothing but what is public)
-ASSAY_IMPORT_GB   that an import may fetch from a hub (default: 100; 0: no limit)
-ASSAY_PRIVATE_ENDPOINTS  hosts, addresses or networks, comma-separated: models and judges that only this network reaches
-                  and that may be asked all the same, beside MODEL_SERVER_URL (default: none)
-ASSAY_PRIVATE_WEBHOOKS  likewise: where events may be sent although only this network reaches it (default: none)
-WEBHOOK_ALLOW_PRIVATE  1: events may be sent to every such address (default: no)
-RAY_ADDRESS       the dashboard of a Ray cluster that carries out runs (default: none); see config/ray_settings.py
-ASSAY_QUOTA_…     what one project may use of runs, GPUs and disk (default: no limit); see config/queue_settings.py
+`config/setting_table.py` declares them, and docs/guides/settings.md has the table.
 """
 
 import os

@@ -38,6 +38,16 @@ def current() -> dict[str, str | int]:
     return {name: value for name, value in values.items() if value is not None}
 
 
+class WithoutAddress(logging.Filter):
+    """A filter for Django's own lines on requests: the address in them may hold names and keys, and `view` says it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name.startswith("django.") and record.__dict__.pop("request", None) is not None:
+            arguments = record.args if isinstance(record.args, tuple) else ()
+            record.msg, record.args = record.msg.partition(":")[0], arguments[:1]
+        return True
+
+
 class AddContext(logging.Filter):
     """A filter that lets every line through, with the fields of its work; what the line itself says stays."""
 

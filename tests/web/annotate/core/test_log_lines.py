@@ -63,6 +63,13 @@ async def test_a_page_of_a_project_is_logged_with_the_project(written, project):
     assert line["project_id"] == project.pk and "user_id" not in line
 
 
+def test_django_s_own_line_on_a_request_has_no_address(rf):
+    record = logging.LogRecord("django.request", logging.WARNING, "", 1, "%s: %s", ("Not Found", "/k/ada/"), None)
+    record.request = rf.get("/k/ada/")
+    assert context.WithoutAddress().filter(record) and record.getMessage() == "Not Found"
+    assert "request" not in record.__dict__
+
+
 @pytest.mark.parametrize(
     ("trusted", "sent", "is_kept"),
     [
