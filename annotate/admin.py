@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from allauth.account.decorators import secure_admin_login
+from allauth.socialaccount.models import SocialApp, SocialToken
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
 from django.core.exceptions import ImproperlyConfigured
@@ -15,6 +16,10 @@ from annotate import models
 
 # By the site's own page, so that the second factor holds here, too.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
+
+
+# The operator names the provider of single sign-on by variables, not staff by rows; no token of a provider is kept.
+admin.site.unregister([SocialApp, SocialToken])
 
 
 class DeclaredAdmin(admin.ModelAdmin):

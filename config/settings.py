@@ -15,6 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from annotate.core.network import outbound, proxies
 from config import error_reports
+from config.allauth_settings import *  # noqa: F403 # read by django-allauth, each by its name
 from config.api_schema import SPECTACULAR_SETTINGS  # noqa: F401 # read by drf-spectacular
 from config.log_settings import logging_settings
 from config.queue_settings import QUOTA_DISK_GB, QUOTA_GPU_HOURS, QUOTA_RUNS, RUN_AGEING_HOURS  # noqa: F401
@@ -95,6 +96,8 @@ INSTALLED_APPS = [
     "allauth",
     "allauth.account",
     "allauth.mfa",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
     "annotate",
     "training",
     "evaluation",
@@ -207,24 +210,6 @@ LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "home"
 SIGN_UP_IS_OPEN = os.environ.get("ASSAY_SIGN_UP") == "1"
 PROJECTS_PER_PERSON = int(os.environ.get("ASSAY_PROJECTS_PER_PERSON", "0"))
-ACCOUNT_ADAPTER = "annotate.projects.accounts.adapter.AccountAdapter"
-ACCOUNT_FORMS = {
-    "login": "annotate.projects.accounts.sign_in.SignInForm",
-    "signup": "annotate.projects.accounts.sign_in.SignUpForm",
-    "reset_password": "annotate.projects.accounts.sign_in.ForgottenForm",
-}
-ACCOUNT_LOGIN_METHODS = {"username"}
-ACCOUNT_SIGNUP_FIELDS = ["username*", "email", "password1*", "password2*"]
-ACCOUNT_EMAIL_VERIFICATION = "none"  # an address is optional here: no mail server is needed to judge
-ACCOUNT_RATE_LIMITS = {"login": None, "login_failed": None}  # `accounts.require_patience` counts, for all processes
-ACCOUNT_SESSION_REMEMBER = True
-ACCOUNT_LOGIN_ON_PASSWORD_RESET = True  # else whoever goes on guessing could have them wait again before they are in
-ACCOUNT_REAUTHENTICATION_METHODS = {"password", "mfa"}  # no code by mail: an address is optional and never confirmed
-ACCOUNT_USER_MODEL_EMAIL_FIELD = "email"
-MFA_FORMS = {"authenticate": "annotate.projects.accounts.sign_in.CodeForm"}
-MFA_ADAPTER = "annotate.projects.accounts.adapter.SecondFactorAdapter"
-MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
-MFA_TOTP_ISSUER = "Assay"
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"

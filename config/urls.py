@@ -43,7 +43,18 @@ OTHERS: dict[str, Rights] = {
     **dict.fromkeys(("account_reauthenticate", "account_email", "account_change_password"), _ACCOUNT),
     **dict.fromkeys(("account_set_password", "mfa_reauthenticate", "mfa_deactivate_totp"), _ACCOUNT),
     **dict.fromkeys(("mfa_index", "mfa_view_recovery_codes", "mfa_download_recovery_codes"), _SEEN_BY_ACCOUNTS),
+    # The provider's answer comes by GET; whom nobody knows is led on from there.
+    **dict.fromkeys(("openid_connect_login", "openid_connect_callback", "socialaccount_signup"), _OPEN),
+    **dict.fromkeys(("socialaccount_login_cancelled", "socialaccount_login_error"), _SEEN),
+    "socialaccount_connections": _ACCOUNT,
+    # They lead to the four before.
+    **{f"account/social/{name}/": _OPEN for name in ("login/cancelled", "login/error", "signup", "connections")},
     **dict.fromkeys(("account_request_reauthentication_code", "account_confirm_reauthentication_code"), _OFF),
 }
-ADMIN_OTHERS = {"GroupAdmin", "EmailAddressAdmin", "AuthenticatorAdmin"}  # all four: view, add, change, delete
+ADMIN_OTHERS = {
+    "GroupAdmin",
+    "EmailAddressAdmin",
+    "AuthenticatorAdmin",
+    "SocialAccountAdmin",
+}  # all: view, add, change, delete
 require_all(urlpatterns, OTHERS, ADMIN_OTHERS)

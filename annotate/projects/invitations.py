@@ -57,12 +57,25 @@ def standing(token: str) -> Invitation | None:
     return rows.filter(token_hash=token_hash(token)).first()
 
 
+def open_for(email: str) -> list[Invitation]:
+    """Return the invitations to that address that can be accepted; whoever asks has seen to it that it is theirs."""
+    if not email:
+        return []
+    rows = Invitation.objects.open().select_related("project", "invited_by")
+    return list(rows.filter(email__iexact=email).order_by("pk"))
+
+
 def accept(*, token: str, by: User) -> Membership:
     """Become a member. Somebody who is one already keeps a higher role, and the invitation is used up all the same."""
+    invitation = standing(token)
+    if invitation is None:
+        raise Refused(410, invitation=_GONE)
+    return accept_one(invitation, by=by)
+
+
+def accept_one(invitation: Invitation, *, by: User) -> Membership:
+    """Accept an invitation that is known to be this person's."""
     with transaction.atomic():
-        invitation = standing(token)
-        if invitation is None:
-            raise Refused(410, invitation=_GONE)
         used = Invitation.objects.filter(pk=invitation.pk, accepted_at=None)
         if not used.update(accepted_by=by, accepted_at=timezone.now()):
             raise Refused(410, invitation=_GONE)

@@ -18,7 +18,7 @@ _ROWS = {
     **{"judges": "owner", "decisions": "candidacy", "again": "delivery", "<kind>": "comparison"},
     **{"evaluations": "run", "talks": "talk", "battles": "battle", "arena": "battle", "gold": "gold"},
 }
-_WORDS = {"step": "model", "form": "csv", "format": "csv", "name": "model.tar", "uidb36": "1"}
+_WORDS = {"provider_id": "x", "step": "model", "form": "csv", "format": "csv", "name": "model.tar", "uidb36": "1"}
 
 
 @dataclass(frozen=True)

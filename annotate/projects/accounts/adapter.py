@@ -17,7 +17,7 @@ from annotate.core import audit
 from annotate.core.counting import count, remaining, start_anew
 from annotate.core.errors import Refused, TooMany
 from annotate.core.visitors import network_of
-from annotate.models import Project, User
+from annotate.models import Invitation, Project, User
 from annotate.projects import invitations
 from annotate.projects.accounts import actions as tokens
 from annotate.projects.accounts import password_waits
@@ -111,13 +111,28 @@ class EndsTheTokens:
         password_waits.end_wait(name=user.username)
 
 
+def passwords_sign_in() -> bool:
+    """Return whether passwords of this site sign anybody in, or only a provider of single sign-on does."""
+    return settings.SINGLE_SIGN_ON is None or settings.SINGLE_SIGN_ON.has_passwords
+
+
+def has_way_in(request: HttpRequest) -> bool:
+    """Return whether anybody may make an account, or whoever asks has opened an invitation or can join a project."""
+    if settings.SIGN_UP_IS_OPEN or opened_invitation(request):
+        return True
+    return Project.objects.filter(open_sign_up=True, is_public=True).exists()
+
+
+def opened_invitation(request: HttpRequest) -> Invitation | None:
+    """Return the invitation that was opened in this browser before, while it can be accepted."""
+    return invitations.standing(_remembered(request, INVITED))
+
+
 class AccountAdapter(DefaultAccountAdapter):
     """Sign-up is open to all where the installation says so, else to the invited and to those who join."""
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
-        if settings.SIGN_UP_IS_OPEN or invitations.standing(_remembered(request, INVITED)):
-            return True
-        return Project.objects.filter(open_sign_up=True, is_public=True).exists()
+        return passwords_sign_in() and has_way_in(request)
 
     def get_login_redirect_url(self, request: HttpRequest) -> str:
         """Return the next address: an invitation that was opened before is taken up as soon as it is known who opened

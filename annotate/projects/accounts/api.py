@@ -15,7 +15,13 @@ from annotate.core.api.serializer_fields import Input, refusals
 from annotate.core.errors import Refused
 from annotate.core.visitors import address_of, wider_of
 from annotate.projects.accounts import actions as tokens
-from annotate.projects.accounts.adapter import is_second_factor_right, note_sign_in, require_patience, was_right
+from annotate.projects.accounts.adapter import (
+    is_second_factor_right,
+    note_sign_in,
+    passwords_sign_in,
+    require_patience,
+    was_right,
+)
 
 
 class SignIn(Input):
@@ -34,7 +40,7 @@ class TokenOut(serializers.Serializer):
     token = serializers.CharField(help_text="Send it as `Authorization: Token …`.")
 
 
-@extend_schema(request=SignIn, responses={200: TokenOut} | refusals(400, 429), auth=[])
+@extend_schema(request=SignIn, responses={200: TokenOut} | refusals(400, 403, 429), auth=[])
 @allows(post="anybody")
 @authentication_classes([])
 def token(request: Request) -> Response:
@@ -45,6 +51,9 @@ def token(request: Request) -> Response:
     sign_in = SignIn(data=request.data)
     sign_in.is_valid(raise_exception=True)
     code = sign_in.validated_data.pop("code")
+    if not passwords_sign_in():
+        text = "Passwords do not sign in here; create a token under Your account → API tokens."
+        raise Refused(403, password=text)
     credentials = {"name": sign_in.validated_data["username"], "address": address_of(request._request)}
     require_patience(**credentials, wider=wider_of(request._request))
     user = authenticate(request._request, **sign_in.validated_data)

@@ -14,17 +14,22 @@ from django.core.exceptions import ValidationError
 from annotate.core.errors import Refused
 from annotate.core.visitors import address_of, wider_of
 from annotate.projects.accounts.adapter import (
+    passwords_sign_in,
     require_patience,
     require_patience_of_network,
     require_patience_with_codes,
     was_right,
 )
 from annotate.projects.accounts.password_waits import known_browser
+from annotate.projects.accounts.single_sign_on import button
 
 NO_MAIL = (
     "This installation sends no e-mail, so it cannot send you a link. Ask its operator: "
     "`manage.py changepassword` sets a new password."
 )
+
+
+NO_PASSWORDS = "Passwords do not sign in here. Use the button to sign in with your organisation's account."
 
 
 class Posted:
@@ -34,9 +39,15 @@ class Posted:
     def sends_mail(self) -> bool:
         return bool(settings.EMAIL_NOTICES_FROM)
 
+    @property
+    def takes_passwords(self) -> bool:
+        return passwords_sign_in()
+
 
 class ForgottenForm(Posted, ResetPasswordForm):
     def clean(self) -> dict[str, Any]:
+        if not self.takes_passwords:
+            raise ValidationError(NO_PASSWORDS)
         if not self.sends_mail:
             raise ValidationError(NO_MAIL)
         _count_network("lost password")
@@ -62,7 +73,13 @@ class SignInForm(Posted, LoginForm):
         """Return whether whoever asks could make an account: a link that leads to a closed door helps nobody."""
         return bool(get_adapter().is_open_for_signup(self.request))
 
+    @property
+    def single_sign_on(self) -> dict[str, str] | None:
+        return button(self.request)
+
     def clean(self) -> dict[str, Any]:
+        if not self.takes_passwords:
+            raise ValidationError(NO_PASSWORDS)
         name = self.data.get("login", "")
         address, browser = (address_of(self.request), known_browser(self.request, name)) if self.request else ("", "")
         credentials = {"name": name, "address": address, "browser": browser}

@@ -19,6 +19,7 @@ from annotate.models import NoticeMail, Project, Role, User
 from annotate.projects import actions, invitations, member_languages
 from annotate.projects.accounts import adapter as accounts
 from annotate.projects.accounts import notice_mail
+from annotate.projects.accounts.single_sign_on import button
 
 MAY = {
     Role.ANNOTATOR: "rates and compares answers",
@@ -128,7 +129,13 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
     response = render(
         request,
         "annotate/projects/invitation.html",
-        {"found": standing, "may": MAY[Role(standing.role)], "languages": member_languages.in_words(standing.language)},
+        {
+            "found": standing,
+            "may": MAY[Role(standing.role)],
+            "languages": member_languages.in_words(standing.language),
+            "single_sign_on": button(None),
+            "takes_passwords": accounts.passwords_sign_in(),
+        },
     )
     if not request.user.is_authenticated:
         accounts.remember_invitation(response, token)
@@ -141,7 +148,7 @@ def join(request: HttpRequest, slug: str) -> HttpResponse:
     project = get_object_or_404(Project, slug=slug, is_public=True)
     if not isinstance(request.user, User):
         # Without ?next=: where they go from there, `accounts.AccountAdapter` says, and lets them in on the way.
-        response = redirect("account_signup")
+        response = redirect("account_signup" if accounts.passwords_sign_in() else "login")
         accounts.remember_joining(response, slug)
         return response
     if request.method != "POST":
@@ -164,6 +171,9 @@ def account(request: HttpRequest) -> HttpResponse:
         "memberships": memberships,
         "has_languages": any(membership.language for membership in memberships),
         "has_second_factor": accounts.has_second_factor(request.user),
+        "has_password": request.user.has_usable_password(),
+        "takes_passwords": accounts.passwords_sign_in(),
+        "single_sign_on": button(request),
         "notified": notice_mail.notified_memberships(request.user),
         "mail_choices": NoticeMail.choices,
         "sends_mail": bool(settings.EMAIL_NOTICES_FROM),

@@ -114,7 +114,7 @@ def bodies(made: dict[str, Any]) -> dict[str, Any]:
 FORMS = ("comparisons/import/", "datasets/upload/", "imports/", "corpora/")
 OF_ROWS = ("completions/", "ratings/", "demonstrations/")  # of many projects perhaps: it says which one is wrong
 # They answer by themselves, to be tried by tests of their own below; or the row of `everything` is not the owner's.
-BY_THEMSELVES = ("join", "projects/<p>/join/", "playground-keep")
+BY_THEMSELVES = ("join", "projects/<p>/join/", "playground-keep", "socialaccount_login_error")  # the last says 401
 OF_OTHERS = ("quality-undo", "projects/<p>/exclusions/<pk>/undo/")
 OF_A_PROJECT = ("corpora/", "disk/", "leaderboard", "evaluations/compare/")
 
