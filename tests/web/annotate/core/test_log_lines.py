@@ -23,18 +23,21 @@ from tests.support.factories import make_token, make_user
 
 
 @pytest.fixture
-def written(monkeypatch) -> Iterator[Callable[[], list[dict[str, Any]]]]:
+def written() -> Iterator[Callable[[], list[dict[str, Any]]]]:
     """What our loggers wrote, as the handler of LOG_FORMAT=json writes it and a program reads it."""
     config = logging_settings("json", "INFO")
     handler = logging.StreamHandler(io.StringIO())
     handler.setFormatter(logging.config.DictConfigurator(config).configure_formatter(config["formatters"]["json"]))
     handler.addFilter(context.AddContext())
     logger = logging.getLogger("assay")
-    for each in (logger, logging.getLogger("assay.request")):
-        monkeypatch.setattr(each, "level", logging.INFO)
+    levels = {each: each.level for each in (logger, logging.getLogger("assay.request"))}
+    for each in levels:
+        each.setLevel(logging.INFO)  # and no other way: a logger remembers what it let through
     logger.addHandler(handler)
     yield lambda: [json.loads(line) for line in handler.stream.getvalue().splitlines()]
     logger.removeHandler(handler)
+    for each, level in levels.items():
+        each.setLevel(level)
 
 
 async def get(address: str, client: tuple[str, int] = ("127.0.0.1", 1), **headers: str) -> httpx.Response:

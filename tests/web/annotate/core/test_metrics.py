@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -163,6 +164,16 @@ def test_workers_live_until_they_end_or_are_silent_for_long():
     assert heartbeats.alive(kind) == []
     one.stop()
     assert ProcessHeartbeat.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_process_says_that_it_lives_for_as_long_as_it_works():
+    kind, until = ProcessHeartbeat.Kind.WORKER, time.monotonic() + 120
+    with heartbeats.beating("gpu@host:2", kind):
+        while not heartbeats.alive(kind) and time.monotonic() < until:
+            time.sleep(0.02)
+        assert heartbeats.alive(kind) == ["gpu@host:2"]
+    assert not ProcessHeartbeat.objects.exists()
 
 
 @pytest.mark.parametrize(
