@@ -15,7 +15,8 @@ ACCOUNT_RATE_LIMITS = {"login": None, "login_failed": None}  # `accounts.require
 ACCOUNT_SESSION_REMEMBER = True
 # Else whoever goes on guessing could have them wait again before they are in.
 ACCOUNT_LOGIN_ON_PASSWORD_RESET = SINGLE_SIGN_ON is None or SINGLE_SIGN_ON.has_passwords
-ACCOUNT_REAUTHENTICATION_METHODS = {"password", "mfa"}  # no code by mail: an address is optional and never confirmed
+# No code by mail: an address is optional and never confirmed. Whoever has neither is sent to the provider again.
+ACCOUNT_REAUTHENTICATION_METHODS = {"password", "mfa"} if ACCOUNT_LOGIN_ON_PASSWORD_RESET else {"mfa"}
 ACCOUNT_USER_MODEL_EMAIL_FIELD = "email"
 MFA_FORMS = {"authenticate": "annotate.projects.accounts.sign_in.CodeForm"}
 MFA_ADAPTER = "annotate.projects.accounts.adapter.SecondFactorAdapter"

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.app_settings import REAUTHENTICATION_TIMEOUT
+from allauth.account.internal.flows.login import get_authentication_records
+from allauth.core import context
+from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
 from allauth.mfa.utils import is_mfa_enabled
 from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.urls import reverse
+from django.utils.http import urlencode
 
 from annotate.core import audit
 from annotate.core.counting import count, remaining, start_anew
@@ -142,6 +149,19 @@ class AccountAdapter(DefaultAccountAdapter):
     def get_signup_redirect_url(self, request: HttpRequest) -> str:
         return _arrive(request) or super().get_signup_redirect_url(request)
 
+    def is_reauthentication_required(self, *, app: str, **kwargs: Any) -> bool:
+        """Return whether somebody shows once more who they are, before what is sensitive. Whoever has no password here
+        and no second factor does so at the provider of single sign-on, unless they have just come from there."""
+        request = context.request
+        if not super().is_reauthentication_required(app=app, **kwargs):
+            return False
+        if settings.SINGLE_SIGN_ON is None or self.get_reauthentication_methods(request.user):
+            return True
+        if _came_from_provider(request):
+            return False
+        address = reverse("openid_connect_login", args=[settings.SINGLE_SIGN_ON.provider_id])
+        raise ImmediateHttpResponse(redirect(f"{address}?{urlencode({'next': request.get_full_path()})}"))
+
     def post_login(self, request: HttpRequest, user: Any, **kwargs: Any) -> HttpResponse:
         """Return where they go next. Remember the browser, and forget what led them here: the next person at it was
         not invited."""
@@ -163,6 +183,13 @@ class AccountAdapter(DefaultAccountAdapter):
     def get_client_ip(self, request: HttpRequest) -> str:
         """Return what its limits count by: behind proxies, whoever is in front of them."""
         return network_of(request) or "unknown"
+
+
+def _came_from_provider(request: HttpRequest) -> bool:
+    """Return whether the provider has said within five minutes who this is."""
+    records = get_authentication_records(request, request.user)
+    moments = [record["at"] for record in records if record.get("method") == "socialaccount"]
+    return bool(moments) and time.time() - moments[-1] < REAUTHENTICATION_TIMEOUT
 
 
 class SecondFactorAdapter(DefaultMFAAdapter):

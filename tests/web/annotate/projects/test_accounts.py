@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pytest
 from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
-from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, hotp_value, yield_hotp_counters_from_time
+from allauth.mfa.totp.internal.auth import TOTP
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
@@ -30,15 +30,10 @@ from tests.support.factories import (
     make_user,
 )
 from tests.support.processes import ROOT
+from tests.support.second_factor import SECRET, code_now
 
 pytestmark = pytest.mark.django_db
-SECRET = "JBSWY3DPEHPK3PXP"
 NEW_PASSWORD = "quite another passphrase"
-
-
-def code_now(secret: str = SECRET) -> str:
-    counters = list(yield_hotp_counters_from_time())
-    return format_hotp_value(hotp_value(secret, counters[len(counters) // 2]))
 
 
 def sign_up(client, address: str = "", username: str = "new-here"):

@@ -18,6 +18,7 @@ from config.oidc_settings import single_sign_on
 from tests.support.factories import PASSWORD, make_project, make_user
 from tests.support.oidc_server import OidcServer, oidc_server
 from tests.support.processes import free_port
+from tests.support.second_factor import code_now
 
 pytestmark = pytest.mark.django_db
 
@@ -113,6 +114,27 @@ def test_whoever_is_signed_in_connects_their_account_after_the_password(client, 
     assert elsewhere.get(reverse("account")).context["user"] == owner
     client.post(reverse("socialaccount_connections"), {"account": SocialAccount.objects.get().pk})
     assert not SocialAccount.objects.exists()
+
+
+def test_a_second_factor_is_set_up_without_a_password_and_asked_for_after_the_provider(client, provider):
+    sign_in(client, provider, "ada")
+    assert client.get(reverse("mfa_activate_totp")).status_code == 200
+    sent = {"code": code_now(client.session["mfa.totp.secret"])}
+    assert client.post(reverse("mfa_activate_totp"), sent).status_code == 302
+    elsewhere = Client()
+    assert sign_in(elsewhere, provider, "ada").url == reverse("mfa_authenticate")
+    assert elsewhere.get(reverse("account")).status_code == 302, "not signed in yet"
+
+
+def test_a_while_after_signing_in_the_provider_is_asked_again_before_a_second_factor_is_set_up(client, provider):
+    sign_in(client, provider, "ada")
+    session = client.session
+    session["account_authentication_methods"][-1]["at"] -= 301
+    session.save()
+    asks = client.get(reverse("mfa_activate_totp"))
+    assert "/oidc/" in asks.url and asks.url.endswith("?next=%2Faccount%2F2fa%2Ftotp%2Factivate%2F")
+    assert provider.sign_in(client, asks.url, "ada").url == reverse("mfa_activate_totp")
+    assert client.get(reverse("mfa_activate_totp")).status_code == 200
 
 
 def test_where_passwords_are_off_neither_page_nor_program_takes_one(client, provider, settings):
