@@ -14,8 +14,10 @@ from prometheus_client import REGISTRY
 
 from annotate.arena.battles import votes
 from annotate.arena.streaming import live_battles
+from annotate.core.asgi import waiting
 from annotate.core.asgi.handler import Handler
 from annotate.core.asgi.metrics_endpoint import Metrics
+from annotate.core.asgi.socket_limits import Bounded
 from annotate.core.errors import Refused
 from annotate.core.gauges import heartbeats, held_votes
 from annotate.core.metrics.readings import READINGS, Reading
@@ -150,6 +152,19 @@ def test_a_wait_for_the_database_is_measured(project, added):
     with transaction.atomic():
         project.lock()
     assert added("assay_database_wait_seconds_count", wait=wait) == 1
+
+
+async def test_open_live_pages_and_requests_that_wait_for_models_are_counted_while_they_last():
+    seen: list[tuple[float, float]] = []
+
+    async def page(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        async with waiting.aside("ada"):
+            seen.append((value("assay_websockets"), value("assay_requests_waiting_for_models")))
+
+    before = value("assay_websockets"), value("assay_requests_waiting_for_models")
+    await Bounded(page)({"type": "websocket", "headers": [], "client": HERE}, None, None)
+    assert seen == [(before[0] + 1, before[1] + 1)]
+    assert before == (value("assay_websockets"), value("assay_requests_waiting_for_models"))
 
 
 @pytest.mark.django_db
