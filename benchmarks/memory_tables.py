@@ -35,8 +35,8 @@ STAGES: dict[str, tuple[str, Options]] = {
     "SFT, LoRA": ("sft", {"adapters": "lora", "max_length": 4096, "batch_size": 64}),
     "DPO, full": ("dpo", {"adapters": "full", "batch_size": 64, **LONG}),
     "DPO, LoRA": ("dpo", {"adapters": "lora", "batch_size": 64, **LONG}),
-    "reward head": ("reward", {"method": "head", **LONG}),
-    "reward, LoRA": ("reward", {"method": "finetune", **LONG}),
+    "reward head": ("reward", {"method": "head", "batch_size": 64, **LONG}),
+    "reward, LoRA": ("reward", {"method": "finetune", "batch_size": 64, **LONG}),
     "PPO, full": ("ppo", {"adapters": "full", **EPISODES}),
     "PPO, LoRA": ("ppo", {"adapters": "lora", **EPISODES}),
     "PPO, top third": ("ppo", {"adapters": "top", **EPISODES}),
@@ -47,7 +47,7 @@ SETTINGS: dict[str, list[Options]] = {
     "pretrain": [{}, {"activation_checkpointing": "on"}, {"activation_checkpointing": "on", "micro_batch_size": 1}],
     "sft": [{}, {"activation_checkpointing": "on"}],
     "dpo": [{}, {"micro_batch_size": 8}, {"micro_batch_size": 1}],
-    "reward": [{}, {"batch_size": 4}, {"batch_size": 1}],
+    "reward": [{}, {"batch_size": 8}, {"batch_size": 4}, {"batch_size": 1}],
     "ppo": [{}, {"minibatches": 16}, {"minibatches": 64}],
     "sample": [{}, {"batch_size": 8}],
 }
@@ -80,7 +80,7 @@ def of_stages() -> str:
 
 def _table(decoder: Decoder) -> str:
     lines = [
-        "| stage | one GPU, or each of several today | each of 8, sharded | each of 64, sharded |",
+        "| stage | one GPU, or each of several, not sharded | each of 8, sharded | each of 64, sharded |",
         "|---|---|---|---|",
     ]
     for stage in STAGES:
@@ -92,6 +92,9 @@ def _cell(stage: str, decoder: Decoder, count: int) -> str:
     """Return the first settings that fit, else what the last would need."""
     kind, options = STAGES[stage]
     for settings in SETTINGS[kind]:
+        rows = settings.get({"dpo": "micro_batch_size", "reward": "batch_size"}.get(kind, ""), count)
+        if rows < count:
+            continue  # each process takes one row at least
         memory = _memory(kind, decoder, {**options, **settings}, count)
         if fits(memory.total, GPU):
             words = ", ".join(f"{name} {value}" for name, value in settings.items()) or "as it is"
@@ -101,7 +104,9 @@ def _cell(stage: str, decoder: Decoder, count: int) -> str:
 
 def _memory(kind: str, decoder: Decoder, options: Options, count: int) -> StageMemory:
     """Return what each of `count` GPUs holds; recipes plan their rows by the room that sharding leaves."""
-    config = vars(configs.parse(kind, options)) | ({"processes": count} if kind in ("pretrain", "sft") else {})
+    config = vars(configs.parse(kind, options)) | (
+        {"processes": count} if kind in ("pretrain", "sft", "dpo", "reward") else {}
+    )
     free = Hardware("cuda", 2)
     whole = stage_memory(kind, decoder, config, free)
     assert whole is not None

@@ -90,7 +90,7 @@ def parse(kind: str, values: dict[str, Any]) -> Any:
     errors, checked = {}, {}
     for name, value in values.items():
         if name not in fields:
-            errors[name] = f"is not an option of {kind}; the options are {', '.join(fields)}."
+            errors[name] = _not_an_option(name, kind, list(fields))
             continue
         try:
             checked[name] = check(value, hints[name], fields[name].metadata)
@@ -102,6 +102,14 @@ def parse(kind: str, values: dict[str, Any]) -> Any:
     if errors:
         raise ConfigError(errors)
     return config
+
+
+def _not_an_option(name: str, kind: str, options: list[str]) -> str:
+    """Return what is wrong with an option that a kind does not have, and what would be right."""
+    if name in ("processes", "sharding"):
+        kinds = [other for other, cls in CONFIGS.items() if any(f.name == name for f in dataclasses.fields(cls))]
+        return f"is not an option of {kind}, which learns in one process: leave it out. {', '.join(kinds)} have it."
+    return f"is not an option of {kind}; the options are {', '.join(options)}."
 
 
 def parse_valid(kind: str, values: dict[str, Any]) -> Any:

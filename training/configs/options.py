@@ -51,10 +51,13 @@ def sharding_option() -> Any:
     )
 
 
-def check_processes(*, processes: int, sharding: str, batch_size: int, rows: str) -> dict[str, str]:
-    """Return what is wrong with the processes of a config whose steps take `batch_size` of those `rows`."""
+def check_processes(
+    *, processes: int, sharding: str, batch_size: int, rows: str, limit: str = "batch_size"
+) -> dict[str, str]:
+    """Return what is wrong with the processes of a config whose steps take `batch_size` of those `rows`, by the option
+    `limit`."""
     if processes > batch_size:
-        return {"processes": f"must be at most batch_size ({batch_size}): each process takes a share of the {rows}."}
+        return {"processes": f"must be at most {limit} ({batch_size}): each process takes a share of the {rows}."}
     if sharding == "full" and processes == 1:
         return {"sharding": "full splits a model over several processes; set processes to 2 or more, or sharding none."}
     return {}

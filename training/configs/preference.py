@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from training.configs.options import option
+from training.configs.options import check_processes, option, sharding_option
 
 # What the recipes need to train on, after a share of the prompts is held out.
 FEWEST_PAIRS = 8  # DPO: comparisons with a winner
@@ -40,11 +40,28 @@ class PreferenceConfig:
     checkpoint_every: int = option(10, "optimiser steps between checkpoints", low=1, high=100000, advanced=True)
     sample_every: int = option(20, "optimiser steps between sample completions", low=1, high=100000, advanced=True)
     sample_tokens: int = option(48, "longest sample completion, in tokens", low=1, high=4096, advanced=True)
+    processes: int = option(
+        1, "processes that share each forward pass: one per GPU, or several on a CPU", low=1, high=64, advanced=True
+    )
+    sharding: str = sharding_option()
+
+    @property
+    def rows_at_once(self) -> int:
+        """Return how many examples all processes together take in one forward pass."""
+        return self.micro_batch_size or self.batch_size
+
+    @property
+    def limit(self) -> str:
+        """Return the option that says how many these are."""
+        return "micro_batch_size" if self.micro_batch_size else "batch_size"
 
     def cross_check(self) -> dict[str, str]:
         if self.micro_batch_size and self.batch_size % self.micro_batch_size:
             return {"micro_batch_size": f"must divide batch_size, {self.batch_size}, or be 0."}
-        return {}
+        return check_processes(
+            processes=self.processes, sharding=self.sharding, batch_size=self.rows_at_once, rows="examples",
+            limit=self.limit,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -31,10 +31,11 @@ class Trainer(DPOTrainer):
 
 def main(run: RunDirectory, spec: RunSpec) -> None:
     config: DPOConfig = config_of(spec)
-    model, tokenizer, data = preference_policy.load(run, spec, config)
+    work = preference_policy.load(run, spec, config)
+    data = work.data
     pairs = training_pairs(data)
     preference_policy.carry_out(
-        run, spec, config, model, tokenizer, data, examples=examples(data, pairs), learnt_from=pairs[:, 0],
+        work, spec, config, examples=examples(data, pairs), learnt_from=pairs[:, 0],
         phase="Learning from pairs", trainer_class=Trainer, args=trainer_config(run, spec, config, len(pairs)),
         counts={"pairs": len(pairs), "held_out_pairs": len(data.pairs) - len(pairs)},
     )  # fmt: skip

@@ -31,12 +31,13 @@ class Trainer(KTOTrainer):
 
 def main(run: RunDirectory, spec: RunSpec) -> None:
     config: KTOConfig = config_of(spec)
-    model, tokenizer, data = preference_policy.load(run, spec, config)
+    work = preference_policy.load(run, spec, config)
+    data = work.data
     thumbs = training_thumbs(data, spec.seed)
     ups = int(thumbs[:, 1].sum())
     downs = len(thumbs) - ups
     preference_policy.carry_out(
-        run, spec, config, model, tokenizer, data, examples=examples(data, thumbs),
+        work, spec, config, examples=examples(data, thumbs),
         learnt_from=data.training_thumbs()[:, 0], phase="Learning from thumbs",
         trainer_class=Trainer, args=trainer_config(run, spec, config, ups, downs),
         counts={"thumbs_up": ups, "thumbs_down": downs, "held_out_thumbs": len(data.thumbs) - len(thumbs)},

@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from tests.support.processes import ROOT
-from tests.support.training import corpora, killed_at_checkpoint
+from tests.support.training import corpora, killed_at_checkpoint, preference_runs
 from training.core.run_directory import RunDirectory, RunSpec
 from training.recipes.common.adapters import merged_state
 from training.runs.launchers import multi_process
@@ -79,6 +79,15 @@ def lay_reward(folder: Path, parent: Path, **config: object) -> RunDirectory:
         {"completions": iter(completions), "comparisons": iter(comparisons), "ratings": iter(ratings)},
     )
     return run
+
+
+def lay_preference(folder: Path, kind: str, parent: Path, **config: object) -> RunDirectory:
+    """Of 24 prompts two are held out."""
+    chosen = {
+        "epochs": 1.0, "batch_size": 4, "learning_rate": 2e-5 if config["adapters"] == "full" else 2e-4,
+        "checkpoint_every": 4, "sample_every": 5, "sample_tokens": 4,
+    }  # fmt: skip
+    return preference_runs.make(folder, kind, parent, **(chosen | config))
 
 
 def carry_out(run: RunDirectory, module: str, count: int, *, is_killed: bool = False, dtype: str = "float32") -> int:

@@ -57,13 +57,16 @@ def _candidates(kind: str, config: Mapping[str, Any], hardware: Hardware) -> Ite
 
 
 def _steps(kind: str, config: Mapping[str, Any], hardware: Hardware) -> Iterator[Changes]:
-    if kind in ("pretrain", "domain", "dpo", "kto"):
-        yield {"micro_batch_size": 2 if kind == "kto" else 1}
+    if kind in ("pretrain", "domain"):
+        yield {"micro_batch_size": 1}
+    if kind in ("dpo", "kto"):  # all processes together take so many; each takes one at least
+        fewest, size = max(config.get("processes", 1), 2 if kind == "kto" else 1), config["batch_size"]
+        yield {"micro_batch_size": next((n for n in range(fewest, size) if size % n == 0), size)}
     yield {"activation_checkpointing": "on"}
     if kind == "ppo":
         yield {"minibatches": config["batch_size"]}
     if kind in ("reward", "sample"):
-        yield {"batch_size": max(config["batch_size"] // 8, 1)}
+        yield {"batch_size": max(config["batch_size"] // 8, config.get("processes", 1))}
     if kind == "pretrain":
         return
     if config.get("adapters") == "full":

@@ -183,8 +183,9 @@ def _reward(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) -> 
     """Return the memory of a reward head, and of the trunk below it where that learns: two thirds of the layers."""
     on_cpu, size, layers = hardware.device == "cpu", hardware.dtype_bytes, max(round(decoder.layers * 2 / 3), 1)
     longest = config["max_prompt_tokens"] + config["max_completion_tokens"]
-    asked = config["batch_size"] * longest
-    seen = min(1024 if on_cpu else 65536, asked)
+    processes = config.get("processes", 1)
+    asked = math.ceil(config["batch_size"] / processes) * longest
+    seen = math.ceil(min(1024 if on_cpu else 65536, config["batch_size"] * longest) / processes)
     block = _per_token(decoder, 1, longest, hardware)
     reading = {"activations": seen * (block + POOLED * decoder.width * size)}
     if config["method"] == "head":
@@ -209,7 +210,8 @@ def _preference(completions: int) -> Callable[[Decoder, Mapping[str, Any], Hardw
 
     def count(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) -> StageMemory:
         """TRL's trainer keeps every layer's activations, whatever is free."""
-        rows = completions * (config["micro_batch_size"] or config["batch_size"])
+        together = config["micro_batch_size"] or config["batch_size"]
+        rows = completions * math.ceil(together / config.get("processes", 1))
         longest = config["max_prompt_tokens"] + config["max_completion_tokens"]
         layers, is_full = _adapted_layers(decoder, config), config["adapters"] == "full"
         size = 4 if is_full else hardware.dtype_bytes  # it holds what learns whole in float32

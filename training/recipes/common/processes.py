@@ -115,11 +115,11 @@ class Processes:
 ONE_PROCESS = Processes()
 
 
-def join(*, sharding: str, batch_size: int) -> Processes:
+def join(*, sharding: str, batch_size: int, limit: str = "batch_size") -> Processes:
     """Return the group that the environment names; one process where it names none.
 
-    `sharding` and `batch_size` are the config's. Raises RecipeFailure where some process would have no row of a step:
-    more may have been started than the config names.
+    `sharding` and `batch_size` are the config's, the latter by the option `limit`. Raises RecipeFailure where some
+    process would have no row of a step: more may have been started than the config names.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
@@ -127,8 +127,8 @@ def join(*, sharding: str, batch_size: int) -> Processes:
     if count > batch_size:
         raise RecipeFailure(
             "too_many_processes",
-            f"{count} processes were started for steps with a batch_size of {batch_size}: some would have nothing.",
-            f"Start it with at most {batch_size} processes, or queue it again with a larger batch_size.",
+            f"{count} processes were started for steps with a {limit} of {batch_size}: some would have nothing.",
+            f"Start it with at most {batch_size} processes, or queue it again with a larger {limit}.",
         )
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))

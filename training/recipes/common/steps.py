@@ -11,8 +11,9 @@ import pickle
 import random
 import resource
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -110,19 +111,28 @@ def save_checkpoint(
     parameters: dict[str, torch.Tensor],
     optimiser: torch.optim.Optimizer,
     extra: dict[str, Any],
+    texts: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """Write the checkpoint of a step: by the first process alone, or by all where each holds a share."""
+    """Write the checkpoint of a step, by the first process alone, or by all where each holds a share; with `texts` as
+    files by their names."""
     if not together.is_sharded:
         if together.is_first:
-            save_state(run.begin_checkpoint(step), parameters=parameters, optimiser=optimiser, extra=extra)
-            run.commit_checkpoint(step)
+            folder = run.begin_checkpoint(step)
+            save_state(folder, parameters=parameters, optimiser=optimiser, extra=extra)
+            _commit(run, step, folder, texts)
         return
     folder = together.from_first(lambda: run.begin_checkpoint(step))
     sharded_checkpoints.save(folder, parameters, optimiser)
     together.wait()
     if together.is_first:
         _save_rest(folder, None, extra)
-        run.commit_checkpoint(step)
+        _commit(run, step, folder, texts)
+
+
+def _commit(run: RunDirectory, step: int, folder: Path, texts: Mapping[str, str]) -> None:
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    run.commit_checkpoint(step)
 
 
 def save_state(

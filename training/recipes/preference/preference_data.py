@@ -22,7 +22,8 @@ from annotate.data.datasets import preferences
 from training.configs.preference import PreferenceConfig
 from training.core.run_directory import RecipeFailure, Row, RunDirectory
 from training.core.token_table import hash_of_data, hash_of_tokenizer, number_table, token_dtype
-from training.recipes.common import loading
+from training.recipes.common import loading, sharding
+from training.recipes.common.processes import ONE_PROCESS, Processes
 from training.recipes.reward.reward_accuracy import Estimate, Judged, measures
 from training.rl.logprobs import token_logprobs
 
@@ -147,18 +148,21 @@ def split(
 
 @torch.inference_mode()
 def implicit_rewards(
-    policy: Any, reference: Any, data: Judgements, rows: np.ndarray, beta: float, pad: int, size: int = 16
-) -> np.ndarray:
+    policy: Any, reference: Any, data: Judgements, rows: np.ndarray, beta: float, pad: int, size: int = 16,
+    together: Processes = ONE_PROCESS,
+) -> np.ndarray:  # fmt: skip
     """Return (N,) beta * (log pi(y|x) - log pi_ref(y|x)) of these completions (Rafailov 2023, eq. 5), 0 for the
-    others."""
-    rewards = np.zeros(len(data.completions))
+    others. Several processes share the batches."""
+    rewards = torch.zeros(len(data.completions), dtype=torch.float64, device=loading.device())
     order = sorted(rows.tolist(), key=lambda i: (len(data.whole(i)), i))
-    for start in range(0, len(order), size):
-        batch = order[start : start + size]
-        policy_logprobs = sequence_logprobs(policy, data, batch, pad)
-        reference_logprobs = sequence_logprobs(reference, data, batch, pad)
-        rewards[batch] = beta * (policy_logprobs - reference_logprobs).cpu().numpy()
-    return rewards
+    batches = [order[start : start + size] for start in range(0, len(order), size)]
+    for batch, counts in together.in_step(together.share(batches), order[:1]):
+        policy_logprobs = sharding.call(sequence_logprobs, policy, data, batch, pad)
+        reference_logprobs = sharding.call(sequence_logprobs, reference, data, batch, pad)
+        if counts:
+            rewards[batch] = beta * (policy_logprobs - reference_logprobs).to(rewards)
+    together.add_gradients([rewards])  # 0 from all processes but one
+    return rewards.cpu().numpy()
 
 
 def sequence_logprobs(model: Any, data: Judgements, batch: list[int], pad: int) -> Tensor:
@@ -181,13 +185,13 @@ def sequence_logprobs(model: Any, data: Judgements, batch: list[int], pad: int) 
 
 
 def held_out_figures(
-    policy: Any, reference: Any, data: Judgements, beta: float, pad: int, seed: int
+    policy: Any, reference: Any, data: Judgements, beta: float, pad: int, seed: int, together: Processes = ONE_PROCESS
 ) -> dict[str, Estimate | None]:
     """Return whether the policy, relative to its parent, favours what people preferred on prompts that trained
     nothing."""
     annotations = data.judged_held_out()
     rows = np.unique(np.concatenate([annotations.chosen, annotations.rejected, annotations.thumbed]))
-    scores = implicit_rewards(policy, reference, data, rows, beta, pad)
+    scores = implicit_rewards(policy, reference, data, rows, beta, pad, together=together)
     return {
         name: figure
         for name, figure in measures(scores, annotations, data.prompt_ids, seed).items()

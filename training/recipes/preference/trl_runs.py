@@ -20,9 +20,11 @@ from peft import LoraConfig
 from transformers import TrainerCallback
 
 from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec, step_of
-from training.recipes.common import chat_samples, children, loading
+from training.recipes.common import chat_samples, children, loading, sharding
 from training.recipes.common.features import adapted_layers
+from training.recipes.common.fp32_master_weights import trained_parameters
 from training.recipes.common.peft_adapters import lora_config
+from training.recipes.common.processes import ONE_PROCESS, Processes
 from training.recipes.common.steps import peak_memory_gb
 from training.rl.sampler import Sampling
 
@@ -50,9 +52,10 @@ NAMES = {
 }
 
 
-def load(spec: RunSpec, adapters: str) -> tuple[Any, Any]:
+def load(spec: RunSpec, adapters: str, *, to_split: bool = False) -> tuple[Any, Any]:
     """Return (model, tokenizer). In float32 where every weight is trained: steps of 1e-4 round away in bfloat16."""
-    model, tokenizer = loading.load_policy(spec.parent, torch.float32 if adapters == "full" else None)
+    dtype = torch.float32 if adapters == "full" else None
+    model, tokenizer = loading.load_policy(spec.parent, dtype, to_split=to_split)
     # Where every weight is trained, GRPO and RLOO load their reference by this name: the parent, and not its base.
     model.config._name_or_path = spec.parent
     return model, tokenizer
@@ -95,7 +98,10 @@ def arguments(run: RunDirectory, spec: RunSpec, config: Any) -> Row:
 
 @dataclass
 class Follower(TrainerCallback):
-    """Write what the trainer does into the run directory; `extra` gives further figures of the step that is logged."""
+    """Write what the trainer does into the run directory; `extra` gives further figures of the step that is logged.
+
+    Of several processes each has one, and a trainer that keeps checkpoints by itself (`shared_trainer`).
+    """
 
     run: RunDirectory
     tokenizer: Any
@@ -106,6 +112,7 @@ class Follower(TrainerCallback):
     max_prompt_tokens: int
     phase: str
     extra: Callable[[], dict[str, float]] = dict
+    together: Processes = ONE_PROCESS
     started: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
@@ -144,34 +151,44 @@ class Follower(TrainerCallback):
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Rename the checkpoint durably to the run directory's name; TRL has just written it whole."""
         step = state.global_step
+        written = Path(args.output_dir) / f"checkpoint-{step}"
+        if not written.exists():
+            return
         folder = self.run.begin_checkpoint(step)
         folder.rmdir()
-        (Path(args.output_dir) / f"checkpoint-{step}").rename(folder)
+        written.rename(folder)
         self.run.commit_checkpoint(step)
 
     def _sample(self, model: Any, step: int) -> None:
         """Log answers to the same prompts with the same seeds each time; the trainer's own generators are not
         touched."""
-        inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+        if not (self.together.is_first or self.together.is_sharded):
+            return
+        is_whole = not sharding.is_sharded(model)  # a split model runs as the whole that was split
+        inner = model.get_base_model() if is_whole and hasattr(model, "get_base_model") else model
         chat_samples.log_answers(
             self.run, inner, self.tokenizer, self.prompts, step=step, seeds=(self.seed, "sample"),
             sampling=self.sampling, max_prompt_tokens=self.max_prompt_tokens,
         )  # fmt: skip
 
 
-def train(trainer: Any, run: RunDirectory) -> None:
+def train(trainer: Any, run: RunDirectory, together: Processes = ONE_PROCESS) -> None:
     """Train from the last checkpoint, if there is one, to the end."""
     transformers.utils.logging.set_verbosity_warning()
     trainer.remove_callback(transformers.PrinterCallback)
     resumed = run.latest_checkpoint()
+    together.wait()  # nobody writes a checkpoint before everybody has looked for one
     run.truncate_logs(step_of(resumed) if resumed else -1)
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
 
 
 def save(
-    trainer: Any, tokenizer: Any, run: RunDirectory, spec: RunSpec, sequences: Iterable[Sequence[int]]
-) -> tuple[Any, Row]:
-    """Write the model: (it, as it was loaded back; facts for result.json).
+    trainer: Any, tokenizer: Any, run: RunDirectory, spec: RunSpec, sequences: Iterable[Sequence[int]],
+    together: Processes = ONE_PROCESS, load_whole: Callable[[], Any] = lambda: None,
+) -> tuple[Any, Row]:  # fmt: skip
+    """Write the model: (it, as it was loaded back, in shares where it was; facts for result.json).
+
+    `load_whole` gives what has learnt in shares as it began, in one piece.
 
     The facts: first and last loss of all attempts, steps, the hash of the weights, and how near the saved model is to
     the trained one (`children`), on the token ids of these sequences.
@@ -179,15 +196,23 @@ def save(
     run.progress("Saving", 0, 1)
     trained = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)  # no autocast: as it is sampled
     trained.eval()
-    saved = children.save_child(spec.parent, trained, tokenizer, run.begin_model(), sequences)
-    run.commit_model()
-    shutil.rmtree(str(trainer.args.output_dir), ignore_errors=True)
+    learnt: dict[str, torch.Tensor] = {**trained_parameters(trained)}
+    whole = sharding.trained(trained, learnt, load_whole, is_first=together.is_first).model
+    saved = None
+    if together.is_first:
+        saved = children.save_child(spec.parent, whole.eval(), tokenizer, run.begin_model(), sequences)
+        run.commit_model()
+        shutil.rmtree(str(trainer.args.output_dir), ignore_errors=True)
+    together.wait()
+    child = saved.model if saved else loading.load_policy(run.model, trained.dtype, to_split=together.is_sharded)[0]
+    if together.is_sharded:
+        sharding.shard(child)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     facts = {
         "steps": trainer.state.global_step,
         "first_loss": losses[0],
         "last_loss": losses[-1],
         "hash": loading.weights_hash(run.model),
-        **saved.facts(),
+        **(saved.facts() if saved else {}),
     }
-    return saved.model, facts
+    return child, facts

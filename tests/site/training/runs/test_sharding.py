@@ -112,6 +112,34 @@ def test_every_weight_learns_in_shares_over_an_adapter(tmp_path: Path) -> None:
 
 @pytest.mark.thorough
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "adapters", "count"), [("dpo", "lora", 4), ("dpo", "full", 2), ("kto", "lora", 3), ("kto", "full", 1)]
+)
+def test_trainers_of_trl_learn_in_shares_what_they_learn_whole(
+    tmp_path: Path, kind: str, adapters: str, count: int
+) -> None:
+    """Killed on two processes and resumed. Of 22 examples the last batch has two: with four processes two have none."""
+    module, parent = f"training.recipes.{kind}", tiny_model.make(tmp_path / "parent")
+    one = succeed(sharded_runs.lay_preference(tmp_path / "one", kind, parent, adapters=adapters), module, 1)
+    two, cut = (
+        sharded_runs.lay_preference(tmp_path / n, kind, parent, adapters=adapters, processes=2, sharding="full")
+        for n in ("two", "cut")
+    )
+    assert carry_out(cut, module, 2, is_killed=True) == -signal.SIGKILL
+    before = (cut.path / "metrics.jsonl").read_text()
+    succeed(cut, module, count)
+    assert (cut.path / "metrics.jsonl").read_text().startswith(before), "the steps before are not taken again"
+    for name in ("loss", "grad_norm", "margin", "chosen_logprob", "kl"):
+        assert curve(cut, name) == pytest.approx(curve(one, name), rel=1e-4, abs=1e-5), name
+    assert is_same_but_for_rounding(one, cut)
+    figures = cut.result()
+    assert figures["held_out"] == one.result()["held_out"] and figures["fidelity"]["kl_per_token"] < 1e-4
+    if count == 2:
+        assert largest_difference(succeed(two, module, 2), cut) == 0
+
+
+@pytest.mark.thorough
+@pytest.mark.slow
 @pytest.mark.parametrize(("adapters", "count"), [("lora", 4), ("full", 2)])
 def test_a_reward_model_is_finetuned_in_shares_as_it_is_whole(tmp_path: Path, adapters: str, count: int) -> None:
     """Killed on two processes in mid-finetuning, and resumed: with as many in the same bits."""

@@ -154,3 +154,12 @@ def test_weights_elsewhere_count_as_a_common_model_of_that_size(tmp_path):
 def test_a_config_that_tells_nothing_is_no_decoder(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
     assert decoder_of_folder(tmp_path) is None
+
+
+def test_processes_share_the_examples_of_a_forward_pass_of_dpo(llama):
+    one, four = (memory_of("dpo", llama, Hardware(), batch_size=8, processes=n) for n in (1, 4))
+    assert four.during("training") < one.during("training")
+    assert four.phases["training"]["activations"] * 4 == one.phases["training"]["activations"]
+    config = vars(configs.parse("dpo", {"batch_size": 8, "processes": 3, "sharding": "full"}))
+    remedy = find_remedy("dpo", llama, config, Hardware("cuda", 2, 60 * GB))
+    assert remedy is None or remedy.changes.get("micro_batch_size", 4) == 4, "each of three processes takes one"
