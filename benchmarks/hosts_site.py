@@ -147,6 +147,11 @@ def shared_variables(data: Path, database: str, redis: str, storage: Storage) ->
     }
 
 
+def end_on_sigterm() -> None:
+    """End as by Ctrl-C when asked to, with all that was started."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+
 def recipes_at_work() -> Iterator[tuple[int, psutil.Process]]:
     """Yield each process of a recipe with its run, but for those that have written their result: a kill would cost
     nothing."""

@@ -22,7 +22,7 @@ class Wire:
         self._cuts_at = b""
         self._listener = socket.create_server(("127.0.0.1", port))
         self.port: int = self._listener.getsockname()[1]
-        self._sockets = [self._listener]
+        self._sockets = {self._listener}
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
@@ -44,7 +44,7 @@ class Wire:
     def close(self) -> None:
         self._ends.set()
         self._open.set()
-        for one in self._sockets:
+        for one in set(self._sockets):
             with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
             one.close()
@@ -55,12 +55,25 @@ class Wire:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            self._open.wait()
-            server = socket.socket(socket.AF_UNIX if isinstance(self._address, str) else socket.AF_INET)
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        """Connect a client to the server until both have ended; one whom the server refuses is hung up on."""
+        self._open.wait()
+        server = socket.socket(socket.AF_UNIX if isinstance(self._address, str) else socket.AF_INET)
+        self._sockets |= {client, server}
+        try:
             server.connect(self._address)
-            self._sockets += [client, server]
-            for source, target, is_client in ((client, server, True), (server, client, False)):
-                threading.Thread(target=self._forward, args=(source, target, is_client), daemon=True).start()
+            back = threading.Thread(target=self._forward, args=(server, client, False), daemon=True)
+            back.start()
+            self._forward(client, server, True)
+            back.join()
+        except OSError:
+            pass
+        finally:
+            self._sockets -= {client, server}
+            client.close()
+            server.close()
 
     def _forward(self, source: socket.socket, target: socket.socket, is_client: bool) -> None:
         with suppress(OSError):
