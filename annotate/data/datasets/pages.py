@@ -13,6 +13,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 
 from annotate.core.artefacts import local_copies
 from annotate.core.asgi.downloads import download as to_disk
+from annotate.core.db.kept_totals import is_large
 from annotate.core.errors import Refused
 from annotate.core.page_access import allows, in_project, refused_page
 from annotate.core.permissions import can
@@ -47,8 +48,9 @@ def datasets(request: HttpRequest, project: Project) -> HttpResponse:
     may_freeze = can(request.user, "research", project)
     form = _form(request.GET, project)
     if request.htmx.target == "counts" and may_freeze:  # type: ignore[attr-defined]
-        return render(request, "annotate/data/datasets.html#counts", _preview(form, project))
-    return render(request, "annotate/data/datasets.html", _page(project, form, may_freeze))
+        return render(request, "annotate/data/datasets.html#counts", _preview(form, project, "count" in request.GET))
+    context = _page(project, form, may_freeze, is_asked="count" in request.GET)
+    return render(request, "annotate/data/datasets.html", context)
 
 
 def _freeze(request: HttpRequest, project: Project, by: User) -> HttpResponse:
@@ -65,7 +67,7 @@ def _freeze(request: HttpRequest, project: Project, by: User) -> HttpResponse:
     return redirect("dataset", dataset.pk)
 
 
-def _page(project: Project, form: dict[str, Any], may_freeze: bool) -> dict[str, Any]:
+def _page(project: Project, form: dict[str, Any], may_freeze: bool, *, is_asked: bool = False) -> dict[str, Any]:
     return {
         "project": project,
         "datasets": project.datasets.prefetch_related("runs", "other_runs"),
@@ -73,7 +75,7 @@ def _page(project: Project, form: dict[str, Any], may_freeze: bool) -> dict[str,
         "makes": MAKES,
         "categories": categories(project),
         "errors": {},
-        **(_preview(form, project) if may_freeze else {"form": form}),
+        **(_preview(form, project, is_asked) if may_freeze else {"form": form}),
     }
 
 
@@ -122,7 +124,11 @@ def _number(text: str, kind: type) -> Any:
         return text
 
 
-def _preview(form: dict[str, Any], project: Project) -> dict[str, Any]:
+def _preview(form: dict[str, Any], project: Project, is_asked: bool) -> dict[str, Any]:
+    """Count what would go in. It reads every annotation, so that of many it is counted only where somebody asks."""
+    tables = [feedback_lineage.KINDS[kind].objects.filter(project=project) for kind in feedback_lineage.TEACHING]
+    if form["kind"] != "prompts" and not is_asked and any(map(is_large, tables)):
+        return {"form": form, "project": project, "is_uncounted": True}
     try:
         selection = select(project=project, **_arguments(form))
     except Refused as refused:

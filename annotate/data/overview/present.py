@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from typing import Any
 
 from django.db.models import Count
 
+from annotate.core.db.kept_totals import kept_totals
 from annotate.data import feedback_lineage
 from annotate.models import AnnotatorKind, Completion, Dataset, Project, Split, Status
 from annotate.models.prompts import split_counts
@@ -22,13 +24,18 @@ _DATASET_TITLES = {
 
 
 def annotation_totals(project: Project) -> list[dict[str, Any]]:
-    """Return for each kind of feedback how much counts, by annotator and split, and how much does not."""
+    """Return for each kind of feedback how much counts, by annotator and split, and how much does not; what is large as
+    it was up to five minutes ago."""
     totals = []
     for kind, table in feedback_lineage.KINDS.items():
         rows = feedback_lineage.one_per_item(kind, table.objects.filter(project=project)).order_by()
+        groups = rows.values_list("judge", "prompt__side", "status").annotate(n=Count("id"))
+        totals_of_groups: list[tuple[str, str, str, int]] = kept_totals(
+            f"{kind} of {project.pk}", rows, partial(list, groups)
+        )
         cells: Counter[tuple[str, str]] = Counter()
         uncounted = 0
-        for judge, side, status, n in rows.values_list("judge", "prompt__side", "status").annotate(n=Count("id")):
+        for judge, side, status, n in totals_of_groups:
             if status == Status.COUNTED:
                 cells[judge, side] += n
             else:
@@ -47,7 +54,8 @@ def prompt_totals(project: Project) -> dict[str, int]:
 
 
 def answer_count(project: Project) -> int:
-    return Completion.objects.filter(prompt__project=project).count()
+    answers = Completion.objects.filter(prompt__project=project)
+    return kept_totals(f"answers of {project.pk}", answers, answers.count)
 
 
 def dataset_totals(project: Project) -> list[tuple[str, int]]:

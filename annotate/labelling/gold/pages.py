@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import messages
+from django.core.paginator import Paginator
 from django.db.models import Count, Q
 from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -19,6 +20,8 @@ from annotate.labelling.gold.present import in_words
 from annotate.models import Assignment, Project, Split, User, Winner
 from annotate.projects.wellbeing import actions as harm_budget
 from common.whole_numbers import whole_number
+
+_PEOPLE_ON_A_PAGE = 100
 
 
 @never_cache
@@ -135,14 +138,11 @@ def _show(request: MemberRequest, project: Project, refused: Refused | None = No
         answered=Count("assignments", filter=is_answered),
         right=Count("assignments", filter=is_answered & Q(assignments__gold_passed=True)),
     )
-    members = project.memberships.select_related("user", "project").order_by("user__username")
-    standings = [(member, gold.standing(member)) for member in members]
+    standings = Paginator(gold.standings(project), _PEOPLE_ON_A_PAGE).get_page(request.GET.get("page"))
     context = {
         "project": project,
         "items": [(item, in_words(item.expected)) for item in items],
-        "told": [
-            (member, now) for member, now in standings if now.answered_ever or member.paused_at or member.warned_at
-        ],
+        "standings": standings,
         "winners": Winner.choices,
         "stars": [1, 2, 3, 4, 5],
         "errors": refused.errors if refused else {},

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import math
 import random
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from django.db.models import QuerySet
+from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery, Window
+from django.db.models.functions import RowNumber
 from django.utils import timezone
 
 from annotate.core import audit, events
@@ -106,6 +108,29 @@ def standing(member: Membership) -> Standing:
     return Standing(sum(map(bool, now)), len(now), sum(map(bool, results)), len(results))
 
 
+def standings(project: Project) -> list[tuple[Membership, Standing]]:
+    """Return the standing of each member who has answered a gold item, is paused or was warned, by name.
+
+    Three queries, however many they are.
+    """
+    answered = _answered(project)
+    right = Count("pk", filter=Q(gold_passed=True))
+    ever = {user: (passed, n) for user, passed, n in answered.values_list("user").annotate(r=right, n=Count("pk"))}
+    since = Membership.objects.filter(project=project, user=OuterRef("user")).values("gold_since")[:1]
+    newest_first = Window(RowNumber(), partition_by=F("user"), order_by=[F("closed_at").desc(), F("pk").desc()])
+    lately = answered.annotate(since=Subquery(since)).filter(Q(since=None) | Q(created_at__gt=F("since")))
+    lately = lately.annotate(place=newest_first).filter(place__lte=LOOKED_AT)
+    recent: dict[int, list[bool]] = defaultdict(list)
+    for user, passed in lately.values_list("user", "gold_passed"):
+        recent[user].append(bool(passed))
+    members = project.memberships.select_related("user", "project").order_by("user__username")
+    shown = members.filter(Q(user__in=ever) | Q(paused_at__isnull=False) | Q(warned_at__isnull=False))
+    return [
+        (one, Standing(sum(recent[one.user_id]), len(recent[one.user_id]), *ever.get(one.user_id, (0, 0))))
+        for one in shown
+    ]
+
+
 def lift(*, project: Project, user: User, by: User, note: str = "") -> Membership:
     """Let a paused person go on, as a manager, with a note that they read before the next item."""
     require(by, "manage", project)
@@ -191,9 +216,12 @@ def _save(member: Membership, by: User | None, action: str, changes: dict, reaso
 
 
 def _answered_gold(member: Membership) -> QuerySet[Assignment]:
+    return _answered(member.project).filter(user=member.user)
+
+
+def _answered(project: Project) -> QuerySet[Assignment]:
     return Assignment.objects.filter(
-        project=member.project,
-        user=member.user,
+        project=project,
         purpose=Assignment.Purpose.GOLD,
         state=Assignment.State.SUBMITTED,
         gold_passed__isnull=False,

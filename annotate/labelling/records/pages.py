@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from django.contrib import messages
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -103,7 +103,8 @@ def vote_status(request: MemberRequest, project: Project, kind: str, pk: int) ->
 
 def _models(project: Project) -> QuerySet[LanguageModel]:
     """Return those that have answered here."""
-    return LanguageModel.objects.filter(completions__prompt__project=project).distinct()
+    answers = Completion.objects.filter(model=OuterRef("pk"), prompt__project=project)
+    return LanguageModel.objects.filter(Exists(answers))
 
 
 def _filters(query: QueryDict, project: Project) -> dict[str, Any]:

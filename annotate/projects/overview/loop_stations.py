@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence, Set
+from functools import partial
 
 from django.db.models import Count, Q
 from django.urls import reverse
 from django.utils import timezone
 
+from annotate.core.db.kept_totals import kept_totals
 from annotate.core.rights import is_met
 from annotate.core.site_map.present import right_of
 from annotate.language_models.default_model import default_model
@@ -34,7 +36,7 @@ def waiting(project: Project, languages: Sequence[str] = ()) -> Alert | None:
     """Return how many prompts have room for another annotation by a person, and how many of them in the `languages` of
     whoever asks."""
     rows = QueueEntry.with_room(project).values("prompt").distinct()
-    left = rows.count()
+    left = kept_totals(f"waiting in {project.pk}", QueueEntry.with_room(project), rows.count)
     if not left:
         return None
     words = f"{left:,} prompt{' waits' if left == 1 else 's wait'} for annotation"
@@ -53,7 +55,11 @@ def _prompts(project: Project, address: str) -> Station:
 
 def _completions(project: Project, address: str) -> Station:
     answers = Completion.objects.filter(prompt__project=project)
-    n = answers.aggregate(all=Count("id"), own=Count("id", filter=Q(model=None)))
+    n = kept_totals(
+        f"completions of {project.pk}",
+        answers,
+        lambda: answers.aggregate(all=Count("id"), own=Count("id", filter=Q(model=None))),
+    )
     line = f"{n['all'] - n['own']:,} by models" + (f", {n['own']:,} imported" if n["own"] else "")
     return Station("completions", "Completions", n["all"], line, address)
 
@@ -61,11 +67,16 @@ def _completions(project: Project, address: str) -> Station:
 def _annotations(project: Project) -> Station:
     midnight = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
     people = Q(judge=AnnotatorKind.PERSON)
+    columns = {
+        "people": Count("id", filter=people),
+        "simulated": Count("id", filter=~people),
+        "today": Count("id", filter=people & Q(created_at__gte=midnight)),
+    }
     totals = [
-        rows.counted().aggregate(
-            people=Count("id", filter=people),
-            simulated=Count("id", filter=~people),
-            today=Count("id", filter=people & Q(created_at__gte=midnight)),
+        kept_totals(
+            f"annotations of {project.pk} in {rows.model._meta.model_name}",
+            rows.counted(),
+            partial(rows.counted().aggregate, **columns),
         )
         for rows in feedback_tables(project)
     ]

@@ -6,12 +6,14 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import partial
 
 from django.db.models import Count
 from django.db.models.functions import TruncDate
 from django.utils import timezone
 
 from annotate.core.audit import entries_of
+from annotate.core.db.kept_totals import kept_totals
 from annotate.models import AnnotatorKind, Project
 from annotate.models.feedback import feedback_tables
 from annotate.projects.overview.overview_parts import Event
@@ -67,7 +69,8 @@ def annotations_by_day(project: Project) -> list[Day]:
     for rows in feedback_tables(project):
         recent = rows.counted().by(AnnotatorKind.PERSON).filter(created_at__date__gte=first)
         by_day = recent.annotate(day=TruncDate("created_at")).values_list("day").annotate(n=Count("id")).order_by()
-        counts.update(dict(by_day))
+        name = f"days of {project.pk} in {rows.model._meta.model_name}"
+        counts.update(dict(kept_totals(name, rows.counted(), partial(list, by_day))))
     most = max(counts.values(), default=0)
     days = [first + timedelta(days=n) for n in range(DAYS)]
     return [Day(day, counts[day], round(100 * counts[day] / most)) for day in days] if most else []

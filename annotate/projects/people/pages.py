@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from urllib.parse import urlencode
 
 from django.conf import settings
 from django.contrib import messages
 from django.core.mail import send_mail
+from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -21,6 +23,7 @@ from annotate.projects.accounts import adapter as accounts
 from annotate.projects.accounts import notice_mail
 from annotate.projects.accounts.single_sign_on import button
 
+_ON_A_PAGE = 100
 MAY = {
     Role.ANNOTATOR: "rates and compares answers",
     Role.REVIEWER: (
@@ -35,9 +38,14 @@ MAY = {
 @in_project(get="manage")
 def people(request: MemberRequest, project: Project) -> HttpResponse:
     """Show the members, and the link of an invitation that was just made: once."""
+    query = request.GET.get("q", "").strip().replace("\x00", "")
+    rows = project.memberships.select_related("user").order_by("role", "user__username")
+    page = Paginator(rows.filter(user__username__icontains=query), _ON_A_PAGE).get_page(request.GET.get("page"))
     context = {
         "project": project,
-        "members": project.memberships.select_related("user").order_by("role", "user__username"),
+        "members": page,
+        "searched": query,
+        "query": f"{urlencode({'q': query})}&" if query else "",
         "has_batches": project.memberships.exclude(batch="").exists(),
         "roles": [(role, role.label, MAY[role]) for role in Role],
         "invitations": project.invitations.open().filter(salt="").select_related("invited_by"),

@@ -78,6 +78,7 @@ SMALL = {
         '"p95_ratio"',
     ),
     "memory_estimates": ("{model} --stages 'sft, lora' sample", "| sample | no: 234 GB"),
+    "pages": ("--rows 2000 --repeats 1", "pages take more than 200 ms"),
     "ppo_actors": ("{model} --steps 2 --only 0", "| the learner itself |"),
     "ppo_guards": ("--only=noise-8-16", "| noise | 8 | 16 |"),
     "ppo_vs_trl": (
@@ -113,6 +114,7 @@ OWN_PROCESS = {
     "load",
     "load_waiting",
     "memory_estimates",
+    "pages",
     "ratings",
     "service_faults",
     "turns",

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from annotate.core.db import kept_totals
 from annotate.data.datasets.actions import freeze
 from annotate.models import Dataset, Demonstration, StatusChange
 from tests.support.api_client import program
@@ -87,6 +88,16 @@ def test_the_form_counts_what_would_go_in_and_freezes_it(client, project):
     assert response.redirect_chain == [(f"/datasets/{dataset.pk}/", 302)]
     assert dataset.content_hash in response.content.decode()
     assert dataset.name in page(client, path)
+
+
+def test_of_many_annotations_what_would_go_in_is_counted_only_when_asked(client, project, monkeypatch):
+    monkeypatch.setattr(kept_totals, "LARGE", 0)
+    sign_in(client, project, "researcher")
+    make_comparison(*make_pair(project))
+    html = page(client, f"/p/{project.slug}/data/datasets/")
+    assert "counting those that would be frozen takes a while" in html and "will be frozen" not in html
+    assert "1 comparison</strong>" in page(client, f"/p/{project.slug}/data/datasets/?count=1")
+    assert "will be frozen" in page(client, f"/p/{project.slug}/data/datasets/?kind=prompts"), "prompts are few"
 
 
 def test_htmx_gets_the_counts_alone(client, project):

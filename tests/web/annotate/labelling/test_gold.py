@@ -219,6 +219,25 @@ def test_first_a_warning_that_is_read_then_a_pause_that_a_manager_lifts():
     assert member(project, user).warned_at is None  # what was before the lift is not looked at again
 
 
+def test_the_standings_of_all_are_those_of_each_in_as_many_queries(django_assert_num_queries):
+    project = make_project(gold_pass_percent=0)
+    make_gold(project, 30)
+    people = [make_user(project, username=f"person-{k}") for k in range(4)]
+    random.seed(1)
+    for k, user in enumerate(people[:3]):
+        answer_gold(project, user, [random.random() < 0.5 for _ in range(4 * (k + 1) + 1)])
+    newest = Assignment.objects.filter(user=people[2]).order_by("-pk")[:4]
+    member_with_a_decision = member(project, people[2])
+    member_with_a_decision.gold_since = newest[3].created_at
+    member_with_a_decision.save()
+    with django_assert_num_queries(3):
+        standings = gold.standings(project)
+    assert {one.user.username: now for one, now in standings} == {
+        user.username: gold.standing(member(project, user)) for user in people[:3]
+    }
+    assert standings[-1][1].answered == 3 and standings[1][1].answered == 9
+
+
 def test_a_warning_is_spent_when_the_next_ten_go_well():
     project = make_project(asks_ratings=False)
     make_gold(project, 30)

@@ -227,6 +227,29 @@ def test_the_last_manager_stays(client):
     assert project.memberships.get().role == "manager"
 
 
+def test_of_many_members_a_page_shows_some_and_finds_all(client):
+    project = make_project()
+    client.force_login(make_user(project, role="manager", username="mina"))
+    for n in range(105):
+        make_user(project, username=f"reader-{n:03d}")
+    html = client.get(address(project, "people")).content.decode()
+    assert (
+        html.count('aria-label="Languages of reader-') == 100 and "Page 1 of 2" in html and "mina" not in rows_of(html)
+    )
+    html = client.get(address(project, "people") + "?page=2").content.decode()
+    assert html.count('aria-label="Languages of reader-') == 5 and "mina" in rows_of(html)
+    html = client.get(address(project, "people"), {"q": "READER-10"}).content.decode()
+    assert html.count('aria-label="Languages of reader-') == 5 and "All members" in html
+    html = client.get(address(project, "people"), {"q": "no<body>"}).content.decode()
+    assert (
+        "No member&#x27;s name contains no&lt;body&gt;." in html or "No member's name contains no&lt;body&gt;." in html
+    )
+
+
+def rows_of(html: str) -> str:
+    return html.partition("<tbody>")[2].partition("</tbody>")[0]
+
+
 @pytest.mark.parametrize("name", ["members", "project-settings", "guidelines"])
 def test_who_does_not_manage_changes_nothing(client, name):
     project = make_project()

@@ -1,0 +1,50 @@
+"""Totals of few rows are exact; of many they are counted once in some minutes."""
+
+from __future__ import annotations
+
+import pytest
+from django.core.cache import cache
+
+from annotate.core.db import kept_totals
+from annotate.data.overview import present
+from annotate.models import Completion
+from annotate.projects.overview.loop_stations import stations
+from tests.support.factories import make_completion, make_project, make_prompt, make_rating
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def empty_cache():
+    cache.clear()
+    yield
+    cache.clear()
+
+
+def annotations_of(project) -> int:
+    return next(one.count for one in stations(project, frozenset({"read"})) if one.name == "annotations")
+
+
+def test_few_rows_are_counted_each_time():
+    project = make_project()
+    prompt = make_prompt(project)
+    for n in range(3):
+        make_completion(prompt)
+        assert present.answer_count(project) == n + 1
+
+
+def test_of_many_rows_the_totals_are_kept_for_each_project(monkeypatch):
+    monkeypatch.setattr(kept_totals, "LARGE", 2)
+    projects = [make_project(), make_project()]
+    for project in projects:
+        prompt = make_prompt(project)
+        for _ in range(3):
+            make_rating(make_completion(prompt))
+        assert present.answer_count(project) == annotations_of(project) == 3
+    make_rating(make_completion(projects[0].prompts.get()))
+    assert present.answer_count(projects[0]) == annotations_of(projects[0]) == 3, "of five minutes ago at most"
+    cache.clear()
+    assert [present.answer_count(one) for one in projects] == [4, 3]
+    assert Completion.objects.count() == 7
+    [ratings] = [row for row in present.annotation_totals(projects[0]) if row["kind"] == "rating"]
+    assert sum(n for _, _, n in ratings["columns"]) == 4
