@@ -54,9 +54,9 @@ def missing_places(taken: set[str]) -> Iterator[str]:
 def unknown_entries() -> list[str]:
     """Return what lies in ASSAY_DATA and is neither taken nor known to be left out."""
     known = {*FOLDERS, *FILES, *NOT_TAKEN, *(part.parts[0] for part in map(Path, _folders_of_models()))}
-    database = str(settings.DATABASES["default"]["NAME"])
-    entries = (path for path in sorted(settings.DATA_DIR.iterdir()) if not path.name.startswith("."))
-    return [path.name for path in entries if path.name not in known and not str(path).startswith(database)]
+    databases = ("assay.sqlite3", Path(settings.DATABASES["default"]["NAME"]).name)  # also one that was moved away from
+    names = sorted(path.name for path in settings.DATA_DIR.iterdir() if not path.name.startswith("."))
+    return [name for name in names if name not in known and not name.startswith(databases)]
 
 
 def _paths() -> Iterator[Path]:

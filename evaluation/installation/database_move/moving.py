@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import islice
 from typing import Any
 
 from django.core.management.base import CommandError
@@ -13,9 +13,19 @@ from django.db import connection, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
 
-from evaluation.installation.database_move.row_copy import copy_rows, fields_of, json_columns, rows_of, sum_in
+from evaluation.installation.database_move.row_copy import (
+    copy_rows,
+    fields_of,
+    json_columns,
+    key_index,
+    rows_by_key,
+    rows_of,
+    sum_in,
+)
 from evaluation.installation.database_move.row_sums import RowSum, canonical
 from evaluation.installation.database_move.target_database import ALIAS, MIGRATIONS, tables
+
+_COMPARED_AT_ONCE = 500  # rows
 
 
 @dataclass(frozen=True)
@@ -87,15 +97,17 @@ def _add(target: BaseDatabaseWrapper, links: list[ForeignKey]) -> None:
 
 def _first_difference(table: type[Model]) -> str:
     """Name the first row that differs, and its column."""
-    fields, is_json = fields_of(table), json_columns(table)
-    key = [field.primary_key for field in fields].index(True)
-    name = table._meta.db_table
-    here, there = ({row[key]: row for row in rows_of(table, alias)} for alias in (connection.alias, ALIAS))
-    for pk, pair in ((pk, (here.get(pk), there.get(pk))) for pk in [*here, *(there.keys() - here.keys())]):
-        for field, as_json, one, other in zip_longest(fields, is_json, *(row or () for row in pair)):
-            if pair[0] is None or pair[1] is None or canonical(one, as_json) != canonical(other, as_json):
-                return f"{name}, row {pk}: {_described(field, one, other)}"
-    return f"{name}: the sums differ."
+    fields, is_json, index = fields_of(table), json_columns(table), key_index(table)
+    name, rows = table._meta.db_table, rows_of(table, connection.alias)
+    while batch := list(islice(rows, _COMPARED_AT_ONCE)):
+        there = rows_by_key(table, ALIAS, [row[index] for row in batch])
+        for row in batch:
+            if (other := there.get(row[index])) is None:
+                return f"{name}, row {row[index]}: it is not in the target."
+            for field, as_json, one, two in zip(fields, is_json, row, other, strict=True):
+                if canonical(one, as_json) != canonical(two, as_json):
+                    return f"{name}, row {row[index]}: {_described(field, one, two)}"
+    return f"{name}: the target has more rows."
 
 
 def _described(field: Any, here: Any, there: Any) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from django.core.management.base import CommandError
 from django.db import Error, connection
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import Field, JSONField, Model
+from django.db.models import Field, JSONField, Model, QuerySet
 from psycopg import Error as PostgresError
 
 from evaluation.installation.database_move.row_sums import RowSum, sum_of
@@ -29,10 +29,21 @@ def json_columns(table: type[Model]) -> list[bool]:
     return [isinstance(field, JSONField) for field in fields_of(table)]
 
 
+def key_index(table: type[Model]) -> int:
+    return [field.primary_key for field in fields_of(table)].index(True)
+
+
 def rows_of(table: type[Model], using: str) -> Iterator[Row]:
-    names = [field.attname for field in fields_of(table)]
-    rows = table._base_manager.using(using).order_by("pk").values_list(*names)
-    return rows.iterator(chunk_size=_READ_AT_ONCE)
+    return _rows(table, using).order_by("pk").iterator(chunk_size=_READ_AT_ONCE)
+
+
+def rows_by_key(table: type[Model], using: str, keys: Sequence[Any]) -> dict[Any, Row]:
+    index = key_index(table)
+    return {row[index]: row for row in _rows(table, using).filter(pk__in=keys)}
+
+
+def _rows(table: type[Model], using: str) -> QuerySet[Any, Any]:
+    return table._base_manager.using(using).order_by().values_list(*[field.attname for field in fields_of(table)])
 
 
 def copy_rows(table: type[Model], target: BaseDatabaseWrapper) -> RowSum:
@@ -75,7 +86,7 @@ def _misfit(table: type[Model], batch: Sequence[Row], written: int, error: Excep
     context = getattr(getattr(error, "diag", None), "context", None) or ""
     line = _LINE.search(context)
     index = int(line[1]) - 1 if line else min(written, len(batch) - 1)
-    key = batch[index][[field.primary_key for field in fields_of(table)].index(True)]
+    key = batch[index][key_index(table)]
     reason = str(error).strip().splitlines()[0]
     column = f" ({context.split(', column ')[1].split(':')[0]})" if ", column " in context else ""
     return CommandError(
