@@ -23,6 +23,7 @@ from annotate.models import ProcessHeartbeat
 EVERY_SECONDS = 10.0
 ALIVE_SECONDS = 45.0  # after its last beat
 _KEPT = timedelta(days=1)
+_END_SECONDS = 5.0
 log = logging.getLogger("assay.heartbeat")
 
 
@@ -80,7 +81,7 @@ def beating(name: str, kind: str) -> Iterator[None]:
         yield
     finally:
         ending.set()
-        thread.join()
+        thread.join(_END_SECONDS)  # a database that hangs holds up no end: what is silent counts as gone
 
 
 def alive(kind: str) -> list[str]:
