@@ -17,6 +17,10 @@ class Refused(Exception):
         self.status, self.errors = status, errors
 
 
+class SecondFactorMissing(Refused):
+    """Raised as a 403 where a project wants a second factor of a member who has none."""
+
+
 class TooMany(Refused):
     """Raised as a 429, with the seconds after which it is worth trying again."""
 

@@ -12,7 +12,7 @@ from django.shortcuts import render
 from django.utils.http import url_has_allowed_host_and_scheme
 from django_htmx.middleware import HtmxDetails
 
-from annotate.core.errors import Refused
+from annotate.core.errors import Refused, SecondFactorMissing
 from annotate.core.permissions import can, require
 from annotate.core.rights import Rights, action_of, checked, declare, is_for_accounts
 from annotate.models import Project, User
@@ -87,6 +87,8 @@ def _method(request: HttpRequest) -> str:
 def _refusal(request: HttpRequest, project: Project, action: str) -> HttpResponse | None:
     try:
         require(request.user, action, project)
+    except SecondFactorMissing as missing:
+        return second_factor_page(request, missing)
     except Refused as refused:
         if not request.user.is_authenticated or not can(request.user, "read", project):
             return _as_if_private(request)
@@ -108,6 +110,11 @@ def refused_page(request: HttpRequest, refused: Refused, *, project: Project | N
     if refused.retry_after:
         response["Retry-After"] = str(refused.retry_after)
     return response
+
+
+def second_factor_page(request: HttpRequest, missing: SecondFactorMissing) -> HttpResponse:
+    """Return a page that leads a member to set up the second factor that their project wants."""
+    return render(request, "annotate/core/second_factor.html", {"errors": missing.errors}, status=missing.status)
 
 
 def way_back(request: HttpRequest, name: str = "back") -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from allauth.mfa.models import Authenticator
 from django.contrib.auth.models import AnonymousUser
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, Q, QuerySet
 
 from annotate.core.db.prepared import Prepared, Slot
-from annotate.core.errors import Refused
+from annotate.core.errors import Refused, SecondFactorMissing
 from annotate.core.logs import context as log_context
 from annotate.models import ApiToken, LanguageModel, Membership, Project, Role, User
 
@@ -42,11 +43,32 @@ def _scope(user: Person) -> str:
     return user.token_scope if isinstance(user, User) else ""
 
 
+def lacks_second_factor(user: Person, project: Project) -> bool:
+    """Return whether the project wants a second factor of its members, and this person has none. It costs a query in
+    such projects alone. Superusers need one, too."""
+    return project.needs_second_factor and isinstance(user, User) and not user.has_second_factor
+
+
+def require_second_factor(user: Person, project: Project) -> None:
+    """Raise SecondFactorMissing where nothing else keeps this person out of the project: others learn nothing of it."""
+    if not lacks_second_factor(user, project):
+        return
+    assert isinstance(user, User)
+    if user.is_superuser or _role.first(project=project.pk, user=user.pk) is not None:
+        raise SecondFactorMissing(
+            403,
+            second_factor=f"{project.name} is for members with a second factor. Set one up under Your account → Set up "
+            "a second factor; then go on here.",
+        )
+
+
 def can(user: Person, action: str, project: Project) -> bool:
     """Return whether the person may do `action`, one of ROLES_FOR or "read": public projects are read by anyone, others
-    by their members."""
+    by their members. Whoever lacks the second factor that the project wants may do what visitors may."""
     if not in_scope(user, action):
         return False
+    if lacks_second_factor(user, project):
+        return action == "read" and project.is_public
     if user.is_superuser or (action == "read" and project.is_public):
         return True
     if not user.is_authenticated:
@@ -61,7 +83,9 @@ def held_rights(user: Person, project: Project) -> frozenset[str]:
     if not user.is_authenticated:
         return frozenset({"anybody", "read"} if project.is_public and in_scope(user, "read") else {"anybody"})
     actions = {"read"} if project.is_public else set()
-    if user.is_superuser:
+    if lacks_second_factor(user, project):
+        pass
+    elif user.is_superuser:
         actions = {"read", *ROLES_FOR}
     elif role := _role.first(project=project.pk, user=user.pk):
         actions = {"read", *(action for action, roles in ROLES_FOR.items() if role[0] in roles)}
@@ -78,6 +102,7 @@ def require(user: Person, action: str, project: Project) -> None:
             "wider scope under Your account → API tokens.",
         )
     if not can(user, action, project):
+        require_second_factor(user, project)
         roles = "a member" if action == "read" else " or ".join(sorted(ROLES_FOR[action]))
         raise Refused(403, project=f"You need the role {roles} in {project.name}; ask one of its managers.")
 
@@ -103,15 +128,25 @@ def projects_where(user: Person, action: str) -> QuerySet[Project]:
     projects = Project.objects.all()
     if not in_scope(user, action):
         return projects.none()
+    lets_in = _lets_in(user)
     if user.is_superuser:
-        return projects
+        return projects.filter(lets_in | Q(is_public=True)) if action == "read" else projects.filter(lets_in)
     members = Q()
     if user.is_authenticated:
-        is_member = Q(memberships__user=user)
+        is_member = Q(memberships__user=user) & lets_in
         members = is_member if action == "read" else is_member & Q(memberships__role__in=ROLES_FOR[action])
     if action == "read":
         return projects.filter(Q(is_public=True) | members).distinct()
     return projects.filter(members).distinct() if members else projects.none()
+
+
+def _lets_in(user: Person) -> Q:
+    """Return the condition of projects whose wish for a second factor this person meets: `lacks_second_factor`, without
+    a query of its own."""
+    if not isinstance(user, User) or user.is_simulated:
+        return Q()
+    has_one = Authenticator.objects.filter(user=user.pk, type=Authenticator.Type.TOTP)
+    return Q(needs_second_factor=False) | Q(Exists(has_one))
 
 
 def models_seen(user: Person) -> QuerySet[LanguageModel]:

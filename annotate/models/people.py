@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from allauth.mfa.models import Authenticator
 from django.contrib.auth.models import AbstractUser
 from django.db import models
 from django.utils import timezone
+from django.utils.functional import cached_property
 
 
 class User(AbstractUser):
@@ -16,6 +18,11 @@ class User(AbstractUser):
     )
 
     token_scope = ""  # of the API token that this request came with, see `permissions`; "": signed in, with all rights
+
+    @cached_property
+    def has_second_factor(self) -> bool:
+        """Return whether this account has an app as a second factor; simulated annotators sign in nowhere."""
+        return self.is_simulated or Authenticator.objects.filter(user=self.pk, type=Authenticator.Type.TOTP).exists()
 
     def lock(self) -> None:
         """Let one transaction at a time count what this person may do so many times; see `Project.lock`."""

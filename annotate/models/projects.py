@@ -52,6 +52,9 @@ class Project(models.Model):
     )
     review_seed = models.CharField(max_length=32, default=_seed, editable=False, help_text="Draws what is reviewed.")
     open_sign_up = models.BooleanField(default=False, help_text="Whoever signs up may join as an annotator.")
+    needs_second_factor = models.BooleanField(
+        default=False, db_default=False, help_text="Members without a second factor are refused."
+    )
     proof_of_work = models.BooleanField(default=False, help_text="Votes without an account solve a small puzzle.")
     daily_goal = models.PositiveSmallIntegerField(default=60)
     eval_percent = models.PositiveSmallIntegerField(

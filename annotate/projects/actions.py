@@ -32,6 +32,7 @@ SETTINGS = (
     "repeat_percent",
     "review_percent",
     "open_sign_up",
+    "needs_second_factor",
     "proof_of_work",
     "daily_goal",
     "eval_percent",
@@ -51,6 +52,8 @@ def create_project(*, slug: str, name: str, by: User | None, guidelines: str = "
     if by is not None:
         require_starter(by)
     project = Project(slug=slug, name=name.strip(), created_by=by)
+    if by is not None:
+        _require_own_second_factor(by, project, settings)
     _apply(project, settings)
     with transaction.atomic():
         if by is not None:
@@ -98,6 +101,7 @@ def change_settings(*, project: Project, by: User | None, name: str | None = Non
     with `eval_percent`."""
     if by is not None:
         require(by, "manage", project)
+        _require_own_second_factor(by, project, settings)
     before = _as_told(project)
     if name is not None:
         project.name = name.strip()
@@ -107,6 +111,12 @@ def change_settings(*, project: Project, by: User | None, name: str | None = Non
         if changes := audit.differences(before, _as_told(project)):
             audit.record(action="project.settings", about=project.name, by=by, project=project, changes=changes)
     return project
+
+
+def _require_own_second_factor(by: User, project: Project, settings: dict[str, Any]) -> None:
+    """Refuse a wish that would shut out the manager who has it."""
+    if settings.get("needs_second_factor") and not project.needs_second_factor and not by.has_second_factor:
+        raise Refused(needs_second_factor="Set up a second factor for your own account first, under Your account.")
 
 
 def _as_told(project: Project) -> dict[str, Any]:

@@ -48,6 +48,9 @@ class Settings(Input):
     open_sign_up = serializers.BooleanField(
         required=False, help_text="Everybody who signs up can join as an annotator."
     )
+    needs_second_factor = serializers.BooleanField(
+        required=False, help_text="Members without a second factor are refused; you need one to switch it on."
+    )
     proof_of_work = serializers.BooleanField(
         required=False, help_text="Browsers of voters without invitation solve a puzzle."
     )
@@ -102,7 +105,7 @@ class ProjectOut(serializers.ModelSerializer):
         fields = (
             *("slug", "name", "description", "is_public", "asks_ratings", "asks_comparisons", "asks_rankings"),
             *("asks_answers", "asks_attacks", "overlap", "assignment_minutes", "edit_minutes", "must_read_guidelines"),
-            *("open_sign_up", "proof_of_work", "daily_goal", "eval_percent", "from_scratch"),
+            *("open_sign_up", "needs_second_factor", "proof_of_work", "daily_goal", "eval_percent", "from_scratch"),
             *("max_new_tokens", "temperature", "top_p", "system_prompt"),
             *("created_at", "guidelines", "guideline_version"),
         )

@@ -50,6 +50,7 @@ SWITCHES = {
     "must_read_guidelines": "Annotators must read each new version of the guidelines before the next item",
     "is_public": "Public: visitors without an account read its pages and vote in its arena",
     "open_sign_up": "Everybody who signs up can join as an annotator (only if the project is public)",
+    "needs_second_factor": "Members need a second factor; those without one are refused until they set it up",
     "from_scratch": "Models from scratch: show corpora, tokenizers and pretraining",
     "proof_of_work": "Browsers of voters without invitation solve a small puzzle; without it their votes are held",
 }
@@ -66,6 +67,7 @@ GROUPS = (
         ("must_read_guidelines",),
         ("gold_percent", "gold_pass_percent", "repeat_percent", "review_percent"),
     ),
+    ("Members", ("needs_second_factor",), ()),
     ("Visitors and the arena", ("is_public", "open_sign_up", "proof_of_work"), ("eval_percent",)),
     ("Training", ("from_scratch",), ()),
     ("Sampling", (), ("max_new_tokens", "temperature", "top_p")),

@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from annotate.core.api.serializer_fields import LARGEST_ID
 from annotate.core.db.prepared import Prepared
 from annotate.core.errors import Refused
-from annotate.core.permissions import Person, can
+from annotate.core.permissions import Person, can, require_second_factor
 from annotate.core.visitors import visitor_of
 from annotate.models import Project
 from common.whole_numbers import whole_number
@@ -24,7 +24,10 @@ M = TypeVar("M", bound=Model)
 def find_project(user: Person, slug: Any) -> Project:
     """Return the project with that slug. A private one does not exist for others."""
     project = Project.objects.filter(slug=slug).first() if isinstance(slug, str) and "\x00" not in slug else None
-    if project is None or not can(user, "read", project):
+    if project is not None and not can(user, "read", project):
+        require_second_factor(user, project)
+        project = None
+    if project is None:
         raise Refused(404, project=f"There is no project {slug!r} that you may see; GET projects/ lists your projects.")
     return project
 

@@ -12,7 +12,7 @@ from django.db.models import Exists, OuterRef, QuerySet, Subquery
 
 from annotate.core.db.prepared import Prepared, Slot
 from annotate.core.errors import Refused
-from annotate.core.permissions import require
+from annotate.core.permissions import require, require_second_factor
 from annotate.models import GoldItem, Guideline, Membership, Project, User
 
 GUIDELINES, TUTORIAL, WARNING, PAUSED = "guidelines", "tutorial", "warning", "paused"
@@ -40,6 +40,7 @@ _members = Prepared(_member)
 def member_of(project: Project, user: User) -> Membership | None:
     """Return the membership with what the prerequisites need; None for a superuser who is no member. Refused to those
     who may not annotate here."""
+    require_second_factor(user, project)
     member = _members.first(project=project.pk, user=user.pk)
     if member is None:
         require(user, "judge", project)

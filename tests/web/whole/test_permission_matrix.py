@@ -15,7 +15,7 @@ from django.urls import reverse
 from rest_framework.test import APIClient
 
 from annotate.core.permissions import ROLES_FOR
-from annotate.models import Role, User
+from annotate.models import Project, Role, User
 from config.urls import OTHERS
 from tests.support.api_client import Program
 from tests.support.crawl import Route, routes
@@ -25,6 +25,7 @@ from tests.support.sampling_of_cases import plain_run_tries
 
 pytestmark = pytest.mark.django_db
 OUTSIDE = ("visitor", "stranger", "staff")  # a stranger manages another project
+SHUT_OUT = "shut out"  # a manager without the second factor that the project wants
 EVERYBODY = (*OUTSIDE, "owner", *Role.values)
 
 
@@ -54,7 +55,7 @@ def _may(who: str, right: str, is_public: bool) -> bool:
         case "account":
             return who != "visitor"
         case "read":
-            return is_public or who not in OUTSIDE
+            return is_public or who not in (*OUTSIDE, SHUT_OUT)
         case "mine":
             return who == "owner"
         case "staff" | "project_maker":  # by default nobody else starts projects
@@ -128,7 +129,20 @@ ALL = [(who, is_public) for who in EVERYBODY for is_public in (True, False)]
 @pytest.mark.parametrize(("who", "is_public"), plain_run_tries(*PLAIN, of=ALL))
 def test_everybody_at_every_address(who, is_public):
     made = one_of_everything(make_project(is_public=is_public, asks_attacks=True))
-    user = person(who, made)
+    _try_everything(made, person(who, made), who, is_public)
+
+
+@pytest.mark.slow
+@pytest.mark.thorough
+@pytest.mark.parametrize("is_public", [True, False])
+def test_a_manager_without_the_second_factor_that_the_project_wants(is_public):
+    made = one_of_everything(make_project(is_public=is_public, asks_attacks=True))
+    manager = make_user(made["project"], role="manager")
+    Project.objects.filter(pk=made["project"].pk).update(needs_second_factor=True)
+    _try_everything(made, manager, SHUT_OUT, is_public)
+
+
+def _try_everything(made: dict[str, Any], user: User | None, who: str, is_public: bool) -> None:
     browser, program = Client(raise_request_exception=False), APIClient(raise_request_exception=False)
     if user is not None:
         browser.force_login(user)
