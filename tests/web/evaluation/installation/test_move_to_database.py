@@ -26,7 +26,7 @@ from tests.support.evaluation.small_installation import Installation
 from tests.support.factories import make_completion, make_prompt, make_rating
 from tests.support.servers import postgres
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow, pytest.mark.thorough]  # migrates a Postgres
 _numbers = itertools.count(1)
 
 
