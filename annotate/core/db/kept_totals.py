@@ -3,29 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from django.core.cache import cache
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 
 LARGE = 50_000
 SECONDS = 300
 
 Totals = TypeVar("Totals")
+Row = TypeVar("Row", bound=Model)
+
+
+class CountedRows(Generic[Row]):
+    """Rows of which several things are counted; whether they are many is asked once.
+
+    `name` tells them from all others, of other projects as well.
+    """
+
+    def __init__(self, name: str, rows: QuerySet[Row]) -> None:
+        self.name, self.rows, self.are_many = name, rows, is_large(rows)
+
+    def totals(self, what: str, count: Callable[[], Totals]) -> Totals:
+        """Return what `count` returns; where it reads many rows, it is up to SECONDS old."""
+        if not self.are_many:
+            return count()
+        key = f"totals-{what}-{self.name}".replace(" ", "-")
+        if (kept := cache.get(key)) is None:
+            kept = count()
+            cache.set(key, kept, SECONDS)
+        return kept
 
 
 def kept_totals(name: str, rows: QuerySet[Any], count: Callable[[], Totals]) -> Totals:
-    """Return what `count` returns. Where it reads more than LARGE `rows`, it is up to SECONDS old.
-
-    `name` tells these totals from all others, of other projects as well.
-    """
-    if not is_large(rows):
-        return count()
-    key = f"totals-{name.replace(' ', '-')}"
-    if (totals := cache.get(key)) is None:
-        totals = count()
-        cache.set(key, totals, SECONDS)
-    return totals
+    """Return what `count` returns of rows of which only this is counted (`CountedRows`)."""
+    return CountedRows(name, rows).totals("all", count)
 
 
 def is_large(rows: QuerySet[Any]) -> bool:

@@ -9,25 +9,33 @@ from django.db.models import Count, Q
 from django.urls import reverse
 from django.utils import timezone
 
-from annotate.core.db.kept_totals import kept_totals
+from annotate.core.db.kept_totals import CountedRows, kept_totals
 from annotate.core.rights import is_met
 from annotate.core.site_map.present import right_of
 from annotate.language_models.default_model import default_model
 from annotate.models import AnnotatorKind, Completion, Project, QueueEntry, Split
-from annotate.models.feedback import feedback_tables
+from annotate.models.feedback import Feedback, feedback_tables
 from annotate.models.prompts import split_counts
 from annotate.projects.overview.overview_parts import Alert, Station
 
 LOOP = ("prompts", "completions", "annotations", "datasets", "runs", "models", "leaderboard")
 
 
-def stations(project: Project, rights: Set[str]) -> Iterator[Station]:
+def counted_annotations(project: Project) -> list[CountedRows[Feedback]]:
+    """Return what counts of what people and simulations say in the project, by table."""
+    return [
+        CountedRows(f"{rows.model._meta.model_name}s of {project.pk}", rows.counted())
+        for rows in feedback_tables(project)
+    ]
+
+
+def stations(project: Project, rights: Set[str], annotations: Sequence[CountedRows[Feedback]]) -> Iterator[Station]:
     """Yield the stations of this app, with links that somebody of these rights may follow. People and simulations are
     never added up: the count is of people, and where none annotated, of simulations."""
     prompts = "prompts" if is_met(right_of("prompts"), rights) else "data"
     yield _prompts(project, _at(prompts, project))
     yield _completions(project, _at(prompts, project))
-    yield _annotations(project)
+    yield _annotations(project, annotations)
     yield _datasets(project)
     yield _models(project)
 
@@ -64,7 +72,7 @@ def _completions(project: Project, address: str) -> Station:
     return Station("completions", "Completions", n["all"], line, address)
 
 
-def _annotations(project: Project) -> Station:
+def _annotations(project: Project, annotations: Sequence[CountedRows[Feedback]]) -> Station:
     midnight = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
     people = Q(judge=AnnotatorKind.PERSON)
     columns = {
@@ -72,14 +80,7 @@ def _annotations(project: Project) -> Station:
         "simulated": Count("id", filter=~people),
         "today": Count("id", filter=people & Q(created_at__gte=midnight)),
     }
-    totals = [
-        kept_totals(
-            f"annotations of {project.pk} in {rows.model._meta.model_name}",
-            rows.counted(),
-            partial(rows.counted().aggregate, **columns),
-        )
-        for rows in feedback_tables(project)
-    ]
+    totals = [table.totals("by annotator", partial(table.rows.aggregate, **columns)) for table in annotations]
     people_all, today, simulated = (sum(each[name] for each in totals) for name in ("people", "today", "simulated"))
     line = f"{today:,} today" + (f", {simulated:,} simulated" if simulated else "")
     if simulated and not people_all:

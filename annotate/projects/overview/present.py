@@ -9,7 +9,7 @@ from annotate.core.permissions import Person
 from annotate.models import Project, User
 from annotate.projects.member_languages import languages_of
 from annotate.projects.next_step import checklist, next_step
-from annotate.projects.overview.loop_stations import LOOP, stations, waiting
+from annotate.projects.overview.loop_stations import LOOP, counted_annotations, stations, waiting
 from annotate.projects.overview.overview_parts import OVERVIEW, Alert, Event, Part
 from annotate.projects.overview.recent_activity import MOST_EVENTS, annotations_by_day, changes
 
@@ -20,9 +20,9 @@ def overview(project: Project, user: Person, rights: Set[str]) -> dict[str, Any]
     parts = [of_project(project) for of_project in OVERVIEW.values()]
     researches, manages = "research" in rights, "manage" in rights
     steps = checklist(project, is_manager=manages) if researches else []
-    found = {
-        each.name: each for each in (*stations(project, rights), *(one for part in parts for one in part.stations))
-    }
+    annotations = counted_annotations(project)
+    own_stations = stations(project, rights, annotations)
+    found = {each.name: each for each in (*own_stations, *(one for part in parts for one in part.stations))}
     annotates_only = "judge" in rights and "review" not in rights
     return {
         "loop": [] if annotates_only else [found[name] for name in LOOP if name in found],
@@ -30,7 +30,7 @@ def overview(project: Project, user: Person, rights: Set[str]) -> dict[str, Any]
         "steps": steps,
         "alerts": _alerts(project, user, parts, rights) if researches else [],
         "events": _events(project, parts, manages=manages) if researches else [],
-        "days": annotations_by_day(project),
+        "days": annotations_by_day(annotations),
     }
 
 

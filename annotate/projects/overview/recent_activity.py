@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import partial
@@ -13,9 +13,9 @@ from django.db.models.functions import TruncDate
 from django.utils import timezone
 
 from annotate.core.audit import entries_of
-from annotate.core.db.kept_totals import kept_totals
+from annotate.core.db.kept_totals import CountedRows
 from annotate.models import AnnotatorKind, Project
-from annotate.models.feedback import feedback_tables
+from annotate.models.feedback import Feedback
 from annotate.projects.overview.overview_parts import Event
 
 MOST_EVENTS, DAYS = 8, 14
@@ -61,16 +61,15 @@ def changes(project: Project) -> Iterator[Event]:
         yield Event(entry.created_at, f"{who} {WORDS[entry.action]}: {entry.about}")
 
 
-def annotations_by_day(project: Project) -> list[Day]:
+def annotations_by_day(tables: Sequence[CountedRows[Feedback]]) -> list[Day]:
     """Return the last two weeks, oldest first; nothing where nobody annotated in them."""
     today = timezone.now().date()
     first = today - timedelta(days=DAYS - 1)
     counts: Counter[date] = Counter()
-    for rows in feedback_tables(project):
-        recent = rows.counted().by(AnnotatorKind.PERSON).filter(created_at__date__gte=first)
+    for table in tables:
+        recent = table.rows.filter(judge=AnnotatorKind.PERSON, created_at__date__gte=first)
         by_day = recent.annotate(day=TruncDate("created_at")).values_list("day").annotate(n=Count("id")).order_by()
-        name = f"days of {project.pk} in {rows.model._meta.model_name}"
-        counts.update(dict(kept_totals(name, rows.counted(), partial(list, by_day))))
+        counts.update(dict(table.totals("by day", partial(list, by_day))))
     most = max(counts.values(), default=0)
     days = [first + timedelta(days=n) for n in range(DAYS)]
     return [Day(day, counts[day], round(100 * counts[day] / most)) for day in days] if most else []

@@ -12,6 +12,7 @@ from annotate.core import audit
 from annotate.core.permissions import held_rights
 from annotate.models import AuditEntry, Dataset, QueueEntry
 from annotate.projects.next_step import checklist
+from annotate.projects.overview.loop_stations import counted_annotations
 from annotate.projects.overview.overview_parts import OVERVIEW
 from annotate.projects.overview.present import overview
 from annotate.projects.overview.recent_activity import WORDS, annotations_by_day
@@ -154,9 +155,9 @@ def test_recent_activity_has_runs_for_researchers_and_changes_for_managers(clien
 
 def test_the_days_are_the_last_fourteen_and_count_people(project):
     a, b = make_pair(project)
-    assert annotations_by_day(project) == []
+    assert annotations_by_day(counted_annotations(project)) == []
     make_rating(a), make_rating(b), make_rating(b, make_user(is_simulated=True))
-    days = annotations_by_day(project)
+    days = annotations_by_day(counted_annotations(project))
     assert len(days) == 14 and (days[-1].count, days[-1].share) == (2, 100) and days[0].count == 0
 
 
