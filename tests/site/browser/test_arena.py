@@ -76,6 +76,7 @@ def test_what_is_refused_for_a_while_says_so_and_keeps_what_was_typed(site, visi
     visitor.goto(site.page("arena/"))
     visitor.get_by_role("button", name="Draw a question").click()
     expect(visitor.get_by_role("button", name="A is better")).to_be_enabled()
+    visitor.wait_for_load_state()  # and with it the script that hears the keys
     visitor.route("**/vote/", lambda route: route.fulfill(status=429, body=body, content_type="text/html"))
     visitor.route("**/turn/", lambda route: route.fulfill(status=429, body=body, content_type="text/html"))
     visitor.get_by_label("Ask both a follow-up").fill("And in winter?")
