@@ -173,6 +173,7 @@ def promises(site: ServiceSite, votes: Votes, strikes: Strikes, loop_status: int
             f"{stored['twice']} twice, {stored['above_overlap']} above",
             not stored["twice"] and not stored["above_overlap"],
         ),
+        Promise("people were served meanwhile", f"{len(votes.judged):,} judgements", bool(votes.judged)),
         Promise("every vote had its answer in the end", f"{votes.unsent} had none", not votes.unsent),
         *of_loop,
         Promise(
@@ -194,7 +195,7 @@ def _stored(what: str, acknowledged: list[int], stored: list[int]) -> Promise:
     return Promise(
         f"{what}: acknowledged = stored",
         f"{len(missing)} missing of {len(acknowledged):,}; {more} stored whose sender was not told",
-        bool(acknowledged) and not missing and not more,
+        not missing and not more,
     )
 
 
