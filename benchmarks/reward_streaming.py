@@ -117,7 +117,7 @@ def carry_out(folder: Path, width: int, penalties: list[float], in_memory: int) 
     started = time.monotonic()
     with ExitStack() as stack:
         for module, name, replacement in (
-            (loading, "load_policy", lambda *_: (trunk, Tokenizer())),
+            (loading, "load_policy", lambda *_, **__: (trunk, Tokenizer())),
             (loading, "weights_hash", lambda _: "generated"),
             (loading, "encode_prompt", lambda _tokenizer, _prompt, _most: [1] * TOKENS),
             (loading, "encode_completion", lambda _tokenizer, _text, _most: [2] * TOKENS),

@@ -76,13 +76,14 @@ def test_what_is_refused_for_a_while_says_so_and_keeps_what_was_typed(site, visi
     visitor.goto(site.page("arena/"))
     visitor.get_by_role("button", name="Draw a question").click()
     expect(visitor.get_by_role("button", name="A is better")).to_be_enabled()
-    visitor.wait_for_load_state()  # and with it the script that hears the keys
+    follow_up = visitor.get_by_label("Ask both a follow-up")
+    expect(follow_up).to_be_visible(timeout=60_000)  # when both answers are whole
     visitor.route("**/vote/", lambda route: route.fulfill(status=429, body=body, content_type="text/html"))
     visitor.route("**/turn/", lambda route: route.fulfill(status=429, body=body, content_type="text/html"))
-    visitor.get_by_label("Ask both a follow-up").fill("And in winter?")
+    follow_up.fill("And in winter?")
     visitor.keyboard.press("Control+Enter")
     expect(visitor.locator("#progress")).to_have_text(words)
-    expect(visitor.get_by_label("Ask both a follow-up")).to_have_value("And in winter?")
+    expect(follow_up).to_have_value("And in winter?")
     visitor.get_by_role("button", name="A is better").click()
     expect(visitor.locator("#progress")).to_have_text(words)
     expect(visitor.get_by_role("button", name="A is better")).to_be_enabled()
