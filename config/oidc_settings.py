@@ -6,12 +6,13 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
+
+from annotate.core.network.public_addresses import is_this_machine
 
 
 @dataclass(frozen=True)
@@ -68,16 +69,9 @@ def _require_safe(issuer: str) -> None:
     parts = urlsplit(issuer)
     if parts.scheme == "https" and parts.hostname:
         return
-    if parts.scheme == "http" and _is_this_machine(parts.hostname or ""):
+    if parts.scheme == "http" and is_this_machine(parts.hostname or ""):
         return
     raise ImproperlyConfigured(f"ASSAY_OIDC_ISSUER={issuer} is no address that begins with https://.")
-
-
-def _is_this_machine(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _secret(path: str) -> str:

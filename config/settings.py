@@ -6,7 +6,6 @@
 import os
 import secrets
 from collections.abc import Mapping
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 
 from annotate.core.network import outbound, proxies
+from annotate.core.network.public_addresses import is_this_machine
 from config import error_reports
 from config.allauth_settings import *  # noqa: F403 # read by django-allauth, each by its name
 from config.api_schema import SPECTACULAR_SETTINGS  # noqa: F401 # read by drf-spectacular
@@ -40,21 +40,15 @@ DATA_DIR = Path(os.environ.get("ASSAY_DATA") or BASE_DIR / "data").resolve()
 DATA_DIR.mkdir(parents=True, exist_ok=True)
 
 
-def _is_this_machine(host: str) -> bool:
-    try:
-        return host in ("", "localhost") or ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def _listed(variable: str) -> list[str]:
     """Return what stands between the commas of that variable."""
     return [part.strip() for part in os.environ.get(variable, "").split(",") if part.strip()]
 
 
 HOST = os.environ.get("HOST", "")
-DEBUG = os.environ.get("DEBUG", "1" if _is_this_machine(HOST) else "0") == "1"
-if DEBUG and not _is_this_machine(HOST):
+_IS_FOR_THIS_MACHINE = not HOST or is_this_machine(HOST)
+DEBUG = os.environ.get("DEBUG", "1" if _IS_FOR_THIS_MACHINE else "0") == "1"
+if DEBUG and not _IS_FOR_THIS_MACHINE:
     raise ImproperlyConfigured(f"DEBUG=1 with HOST={HOST} shows the source to everybody: leave DEBUG out, or HOST.")
 
 

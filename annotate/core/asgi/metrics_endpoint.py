@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +18,7 @@ from django.conf import settings
 from annotate.core.asgi.held_answers import HeldAnswer
 from annotate.core.metrics import exposition
 from annotate.core.metrics.readings import HOLDS_SECONDS, Reading, read_all
+from annotate.core.network.public_addresses import is_this_machine
 
 ADDRESS = "/metrics"
 PATIENCE = 3.0  # seconds for the database
@@ -62,7 +62,7 @@ def may_read(scope: dict[str, Any]) -> bool:
         expected = f"Bearer {settings.METRICS_TOKEN}".encode()
         return hmac.compare_digest(headers.get(b"authorization", b""), expected)
     names = ((scope.get("client") or ("",))[0], _host(headers), urlsplit(settings.SITE_URL).hostname or "")
-    return not _FORWARDED & headers.keys() and all(_is_this_machine(name) for name in names)
+    return not _FORWARDED & headers.keys() and all(is_this_machine(name) for name in names)
 
 
 def _host(headers: dict[bytes, bytes]) -> str:
@@ -70,13 +70,6 @@ def _host(headers: dict[bytes, bytes]) -> str:
         return urlsplit(f"//{headers.get(b'host', b'').decode('latin-1')}").hostname or ""
     except ValueError:
         return ""
-
-
-def _is_this_machine(name: str) -> bool:
-    try:
-        return name == "localhost" or ip_address(name).is_loopback
-    except ValueError:
-        return False
 
 
 async def _answer(send: Any, status: int, kind: str, body: bytes) -> None:

@@ -22,7 +22,7 @@ from urllib.request import getproxies, proxy_bypass
 import httpcore
 import httpx
 
-from annotate.core.network.public_addresses import is_public
+from annotate.core.network.public_addresses import is_public, is_this_machine
 
 VARIABLE = "ASSAY_PRIVATE_ENDPOINTS"
 EVERYWHERE = ("0.0.0.0/0", "::/0")  # what allows every address
@@ -219,16 +219,9 @@ def _require_plain(response: httpx.Response) -> None:
 def _proxy(url: str) -> str | None:
     """Return the operator's way out of this network, where there is one: it looks names up and decides for itself."""
     parts = urlsplit(url)
-    if not parts.hostname or proxy_bypass(parts.hostname) or _is_this_machine(parts.hostname):
+    if not parts.hostname or proxy_bypass(parts.hostname) or is_this_machine(parts.hostname):
         return None
     return getproxies().get(parts.scheme) or getproxies().get("all")
-
-
-def _is_this_machine(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 @cache

@@ -52,3 +52,11 @@ def is_public(address: str) -> bool:
     if any(ip in network for network in _SET_APART):
         return False
     return ip.is_global and not ip.is_multicast and not ip.is_reserved
+
+
+def is_this_machine(host: str) -> bool:
+    """Return whether a host, by name or address, is reached without a network: localhost, or a loopback address."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
