@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.hosts_site import BACKGROUND, WEBS, WORKERS, HostsSite, Storage, shared_variables
-from tests.support import tiny_model
 from tests.support.s3_server import s3_server
 from tests.support.servers import postgres, redis_server
 from tests.support.training.ray_cluster import RayCluster, ray_cluster
@@ -47,13 +46,7 @@ def cluster_site() -> Iterator[ClusterSite]:
             site = ClusterSite(data, variables, storage, cluster=cluster)
             servers.callback(site.end)
             site.start_node()
-            site.manage("migrate", "--verbosity", "0")
-            site.manage("collectstatic", "--noinput", "--verbosity", "0")
-            shutil.copytree(data / WEBS[0] / "static", data / WEBS[1] / "static", dirs_exist_ok=True)
-            tiny_model.make_elsewhere(data / "tiny", seed=3)
-            for name in (*WEBS, *WORKERS, BACKGROUND):
-                site.start(name)
-            site.wait_until_served()
+            site.set_up(*WEBS, *WORKERS, BACKGROUND)
             yield site
     finally:
         shutil.rmtree(data, ignore_errors=True)

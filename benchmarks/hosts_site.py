@@ -5,6 +5,7 @@ nothing is shared but the servers. Any of them can be killed and started anew. A
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from pathlib import Path
 import psutil
 import psycopg
 
+from tests.support import tiny_model
 from tests.support.cut_wire import Wire
 from tests.support.processes import FOREIGN, ROOT, free_port, until
 from tests.support.s3_server import BUCKET, S3Server
@@ -109,6 +111,16 @@ class HostsSite:
         """Return what the database says, beside all that serves it."""
         with psycopg.connect(self.variables["DATABASE_URL"]) as connection:
             return connection.execute(sql, values).fetchall()
+
+    def set_up(self, *names: str) -> None:
+        """Make tables and static files, lay a tiny model, start these processes, and wait until both webs serve."""
+        self.manage("migrate", "--verbosity", "0")
+        self.manage("collectstatic", "--noinput", "--verbosity", "0")
+        shutil.copytree(self.data / WEBS[0] / "static", self.data / WEBS[1] / "static", dirs_exist_ok=True)
+        tiny_model.make_elsewhere(self.data / "tiny", seed=3)
+        for name in names:
+            self.start(name)
+        self.wait_until_served()
 
     def wait_until_served(self) -> None:
         for url in self.urls:

