@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 
 from django.conf import settings
 from django.db import connection
-from django.db.migrations.executor import MigrationExecutor
 from redis import Redis
 
 from annotate.core.artefacts import local_copies
+from annotate.core.db.unapplied_migrations import unapplied_migrations
 
 _OK = "ok"
 _SECONDS = 2.0  # for what has a limit of its own
@@ -41,8 +41,7 @@ class Migrations:
 
     def _count(self) -> int:
         try:
-            executor = MigrationExecutor(connection)
-            return len(executor.migration_plan(executor.loader.graph.leaf_nodes()))
+            return len(unapplied_migrations())
         finally:
             connection.close()
 

@@ -18,6 +18,8 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.recorder import MigrationRecorder
 from django.db.models import Model
 
+from annotate.core.db.unapplied_migrations import unapplied_migrations
+
 ALIAS = "move_target"
 MIGRATIONS = "django_migrations"
 _FORM = "postgres://user:password@host/name."
@@ -31,9 +33,7 @@ def opened(url: str) -> Iterator[BaseDatabaseWrapper]:
     try:
         parsed = dj_database_url.parse(url)
     except (ValueError, KeyError) as error:
-        raise CommandError(
-            f"That is no address of a database ({error}): postgres://user:password@host/name."
-        ) from error
+        raise CommandError(f"That is no address of a database ({error}): {_FORM}") from error
     if "postgres" not in str(parsed["ENGINE"]):
         raise CommandError(f"Rows are moved to Postgres: {_FORM}")
     connections.settings[ALIAS] = connections.configure_settings({"default": {}, ALIAS: dict(parsed)})[ALIAS]
@@ -64,11 +64,11 @@ def unknown_tables() -> list[str]:
 
 def prepare(target: BaseDatabaseWrapper, url: str) -> None:
     """Migrate a target without tables, and refuse one that holds rows or has other tables. Raises CommandError."""
-    if plan := _waiting(connection):
+    if plan := unapplied_migrations():
         raise CommandError(f"The present database lacks {plan[0]}: call manage.py migrate, and then this again.")
     if not target.introspection.table_names():
         migrate(url)
-    if plan := _waiting(target):
+    if plan := unapplied_migrations(target):
         raise CommandError(f"The target lacks {plan[0]}: drop it and create it again, empty.")
     if differing := _applied(target) - _applied(connection):
         raise CommandError(f"The target was migrated by another version ({min(differing)}): create it again, empty.")
@@ -86,11 +86,6 @@ def migrate(url: str) -> None:
     child = subprocess.run(command, env=environment, capture_output=True, text=True)
     if child.returncode:
         raise CommandError(f"The target cannot be migrated: {child.stderr.strip()[-2000:]}")
-
-
-def _waiting(database: BaseDatabaseWrapper) -> list[str]:
-    executor = MigrationExecutor(database)
-    return [str(migration) for migration, _ in executor.migration_plan(executor.loader.graph.leaf_nodes())]
 
 
 def _applied(database: BaseDatabaseWrapper) -> set[str]:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from django.apps import apps
 from django.db import connection
-from django.db.migrations.executor import MigrationExecutor
 from django.db.models import AutoField, Max, Model
 
+from annotate.core.db.unapplied_migrations import unapplied_migrations
 from evaluation.installation.verification.faults import Fault, Look
 from evaluation.models import VoteCursor
 
@@ -17,9 +17,8 @@ _FROM_BACKUP = "Restore the last backup: manage.py restore BACKUP, with an empty
 
 
 def check_migrations(look: Look) -> Iterator[Fault]:
-    executor = MigrationExecutor(connection)
-    for migration, _ in executor.migration_plan(executor.loader.graph.leaf_nodes()):
-        yield Fault("database", str(migration), "is not applied.", "Apply it: manage.py migrate.")
+    for migration in unapplied_migrations():
+        yield Fault("database", migration, "is not applied.", "Apply it: manage.py migrate.")
 
 
 def check_database(look: Look) -> Iterator[Fault]:

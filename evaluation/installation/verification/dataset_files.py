@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from annotate.data import frozen_rows
 from annotate.models import Dataset
-from evaluation.installation.verification.faults import Fault, Look, from_elsewhere, missing, place_of
+from evaluation.installation.verification.faults import Fault, Look, from_elsewhere, missing, place_of, without_hash
 from training.core.file_checks.content_hashes import corpus_hash
 from training.core.folder_hash import folder_hash
 
@@ -28,16 +28,11 @@ def _fault_of(dataset: Dataset, look: Look) -> Fault | None:
         return fault
     if not dataset.path.is_dir():  # the storage has it
         return None
-    remedy = from_elsewhere(dataset.path)
     if not any(dataset.path.glob("*.jsonl")):
-        return Fault(row, place_of(dataset.path), "holds no rows.", remedy)
+        return Fault(row, place_of(dataset.path), "holds no rows.", from_elsewhere(dataset.path))
     if look.is_quick:
         return None
-    try:
-        has_its_hash = any(compute() == dataset.content_hash for compute in _hashes(dataset))
-    except (OSError, ValueError) as error:
-        return Fault(row, place_of(dataset.path), f"cannot be read ({error}).", remedy)
-    return None if has_its_hash else Fault(row, place_of(dataset.path), "does not have its hash.", remedy)
+    return without_hash(row, dataset.path, dataset.content_hash, _hashes(dataset))
 
 
 def _hashes(dataset: Dataset) -> Iterator[Callable[[], str]]:

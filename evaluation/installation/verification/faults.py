@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +43,17 @@ def from_elsewhere(path: Path) -> str:
             "whether it is whole there)."
         )
     return f"Move away what is there, and bring it back: manage.py restore BACKUP --only {place_of(path)}."
+
+
+def without_hash(row: str, path: Path, content_hash: str, ways: Iterable[Callable[[], str]]) -> Fault | None:
+    """Return the fault of a folder that has a row's hash by none of the ways to compute it, or cannot be read."""
+    try:
+        if any(compute() == content_hash for compute in ways):
+            return None
+        problem = "does not have its hash."
+    except (OSError, ValueError) as error:
+        problem = f"cannot be read ({error})."
+    return Fault(row, place_of(path), problem, from_elsewhere(path))
 
 
 def missing(path: Path, row: str, *, otherwise: str = "") -> Fault | None:

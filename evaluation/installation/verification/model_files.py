@@ -7,7 +7,7 @@ from pathlib import Path
 
 from annotate.language_models.model_keys import KeyLost, key_of
 from annotate.models import LanguageModel
-from evaluation.installation.verification.faults import Fault, Look, from_elsewhere, missing, place_of
+from evaluation.installation.verification.faults import Fault, Look, from_elsewhere, missing, place_of, without_hash
 from training.core.adapter_base import find_base, is_adapter, read_about
 from training.core.file_checks.content_hashes import adapter_hash, full_weights_hash, tokenizer_hash
 from training.core.file_checks.whole_files import broken_files
@@ -29,12 +29,7 @@ def check_keys(look: Look) -> Iterator[Fault]:
         try:
             key_of(model)
         except KeyLost:
-            remedy = (
-                "Set SECRET_KEY, and ASSAY_KEY_SECRETS if there was one, to what they were; or enter the key again."
-            )
-            yield Fault(
-                f"model {model.pk} ({model.name})", "sealed_key", "does not open with this host's secrets.", remedy
-            )
+            yield Fault(_row(model), "sealed_key", "does not open with this host's secrets.", _SECRETS)
 
 
 def _fault_of(model: LanguageModel, path: Path, look: Look) -> Fault | None:
@@ -47,11 +42,7 @@ def _fault_of(model: LanguageModel, path: Path, look: Look) -> Fault | None:
         return Fault(row, place_of(broken), "is truncated or damaged.", from_elsewhere(path))
     if look.is_quick or not model.content_hash:
         return None
-    try:
-        has_its_hash = any(compute() == model.content_hash for compute in _hashes(model, path))
-    except (OSError, ValueError) as error:
-        return Fault(row, place_of(path), f"cannot be read ({error}).", from_elsewhere(path))
-    return None if has_its_hash else Fault(row, place_of(path), "does not have its hash.", from_elsewhere(path))
+    return without_hash(row, path, model.content_hash, _hashes(model, path))
 
 
 def _row(model: LanguageModel) -> str:

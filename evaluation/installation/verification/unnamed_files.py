@@ -23,7 +23,7 @@ def unnamed(look: Look) -> Iterator[str]:
     yield from _others(settings.MODELS_DIR, {Path(folder).parts[1] for folder in models if _is_of_models(folder)})
     yield from _others(settings.DATASETS_DIR, set(Dataset.objects.values_list("content_hash", flat=True)))
     yield from _others(settings.RUNS_DIR, {f"{pk:06d}" for pk in Run.objects.values_list("pk", flat=True)})
-    yield from _others(kept_files.folder(), set(Import.objects.values_list("file_hash", flat=True)))
+    yield from _others(kept_files.folder(), _hashes_of_imports())
     if local_copies.is_on() and not look.is_quick:
         yield from _others_stored()
 
