@@ -16,7 +16,11 @@ from annotate.data.formats import FORMATS
 from annotate.data.formats.containers import content_type
 from annotate.models import AnnotatorKind, Project, Split, Status
 
-FILE_TYPES = {(200, content_type(file).partition(";")[0]): OpenApiTypes.BINARY for file in FILES}
+# A file of JSON is read as such by whoever knows the schema: it may hold any value.
+FILE_TYPES = {
+    (200, content_type(file).partition(";")[0]): OpenApiTypes.ANY if file == "json" else OpenApiTypes.BINARY
+    for file in FILES
+}
 _PARAMETERS = [
     OpenApiParameter("format", enum=list(FORMATS), description=f"{OWN}, Assay's own rows, by default."),
     OpenApiParameter("file", enum=list(FILES), description="By default the usual type of the format."),

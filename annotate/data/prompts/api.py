@@ -13,6 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from annotate.core.api.api_access import DeclaredViewSet
+from annotate.core.api.auto_schema import one_or_many
 from annotate.core.api.bulk import read_one_or_many, written
 from annotate.core.api.idempotency import Work, idempotent
 from annotate.core.api.lookup import find, find_all, find_project, of_project
@@ -183,8 +184,8 @@ class Prompts(DeclaredViewSet):
         return Response(self._out(find(self.get_queryset(), pk, "prompt")))
 
     @extend_schema(
-        request=PromptIn(many=True),
-        responses={201: PromptOut(many=True)} | refusals(400, 403, 404, 413),
+        request=one_or_many(PromptIn),
+        responses={201: one_or_many(PromptOut)} | refusals(400, 403, 404, 413),
         parameters=[IDEMPOTENCY_KEY],
         description="One prompt or a list; if one row is wrong, none is created. If a text exists already, "
         "the existing prompt is returned.",
@@ -270,8 +271,8 @@ class Completions(DeclaredViewSet):
         return Response(self._out(find(self.get_queryset(), pk, "completion")))
 
     @extend_schema(
-        request=CompletionIn(many=True),
-        responses={201: CompletionOut(many=True)} | refusals(400, 403, 404, 413),
+        request=one_or_many(CompletionIn),
+        responses={201: one_or_many(CompletionOut)} | refusals(400, 403, 404, 413),
         parameters=[IDEMPOTENCY_KEY],
         description="One completion or a list; a list is created completely or not at all.",
     )

@@ -12,6 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from annotate.core.api.api_access import DeclaredViewSet
+from annotate.core.api.auto_schema import one_or_many
 from annotate.core.api.bulk import read_one_or_many, written
 from annotate.core.api.idempotency import idempotent
 from annotate.core.api.lookup import find, find_project, of_project
@@ -121,8 +122,8 @@ def _number(value: str, name: str) -> int:
 
 def _created(form: type[Input], output: type[serializers.Serializer]) -> Any:
     return extend_schema(
-        request=form(many=True),
-        responses={201: output(many=True)} | refusals(400, 403, 404, 413),
+        request=one_or_many(form),
+        responses={201: one_or_many(output)} | refusals(400, 403, 404, 413),
         parameters=[IDEMPOTENCY_KEY],
         description="Import one row or a list; a list is imported completely or not at all. The importer is the "
         "author.",

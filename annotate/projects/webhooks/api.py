@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from django.db.models import QuerySet
-from drf_spectacular.utils import extend_schema, inline_serializer
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.request import Request
@@ -15,7 +15,7 @@ from annotate.core.api.api_access import DeclaredViewSet
 from annotate.core.api.idempotency import idempotent
 from annotate.core.api.lookup import find, find_project, of_project
 from annotate.core.api.pagination import Newest
-from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, PROJECT, Choice, Input, refusals
+from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, PROJECT, Choice, Id, Input, refusals
 from annotate.core.events import EVENTS
 from annotate.core.permissions import projects_where
 from annotate.models import Delivery, Webhook
@@ -53,6 +53,10 @@ class TryOut(serializers.Serializer):
     )
     seconds = serializers.FloatField()
     said = serializers.CharField()
+
+
+class SendAgain(Input):
+    delivery = Id()
 
 
 class DeliveryOut(serializers.ModelSerializer):
@@ -141,14 +145,14 @@ class Webhooks(DeclaredViewSet):
         return self.get_paginated_response(DeliveryOut(self.paginate_queryset(rows), many=True).data)
 
     @extend_schema(
-        request=inline_serializer("SendAgain", {"delivery": serializers.IntegerField(min_value=1)}),
+        request=SendAgain,
         responses={200: DeliveryOut} | refusals(400, 403, 404, 409),
     )
     @action(detail=True, methods=["post"], url_path="send-again")
     def send_again(self, request: Request, pk: str) -> Response:
         """Send the same event under the same id, at once."""
         hook = self._one(pk)
-        delivery = find(hook.deliveries.all(), request.data.get("delivery"), "delivery")
+        delivery = find(hook.deliveries.all(), _read(SendAgain, request)["delivery"], "delivery")
         return Response(DeliveryOut(webhooks.send_again(delivery, by=request.user)).data)
 
     def _one(self, pk: str) -> Webhook:

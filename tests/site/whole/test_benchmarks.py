@@ -40,6 +40,8 @@ PARTS = {
     "cluster_loop": "cluster_faults",
     "cluster_promises": "cluster_faults",
     "cluster_site": "cluster_faults",
+    "contract_hooks": "contract",
+    "contract_rows": "contract",
     "hosts_site": "cluster_faults",
     "database": "load",
     "hh_rlhf": "sft_hh_rlhf",
@@ -69,6 +71,7 @@ SMALL = {
     "choices_vs_lm_eval": ("{model} {folder} --repeats 1 --pairs 8", "| lm-eval |"),
     "clean_vs_dirty": ("--documents 150 --tokens 4096 --size 1M", "all: dirty"),
     "cluster_faults": ("--stages 6 --kills recipe,raylet --no-calm", "| runs finished = runs asked | 3 of 3 | kept |"),
+    "contract": ("--roles annotator manager --only /flags/ --examples 2", "| manager | 3 |"),
     "holds": ("--seconds 2 --warm-up 1 --busy 0 --votes 50 --most-ms 60000", '"tracebacks": 0'),
     "hot_children": ("{model} --children 3 --limit 2", "after the first was retired: unloaded"),
     "imports": ("--rows 2000 --again", "nothing added"),
@@ -108,6 +111,7 @@ SMALL = {
 OWN_PROCESS = {
     "choices_vs_lm_eval",
     "cluster_faults",
+    "contract",
     "holds",
     "hot_children",
     "imports",
@@ -147,7 +151,7 @@ def test_each_benchmark_is_run_or_refuses_or_is_a_part_of_one_that_runs():
 
 @pytest.mark.thorough
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(ALL - {"ppo_peer"}))
+@pytest.mark.parametrize("name", sorted(ALL - {"ppo_peer", "contract_hooks"}))
 def test_a_benchmark_imports(name: str):
     importlib.import_module(f"benchmarks.{name}")
 

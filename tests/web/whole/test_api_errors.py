@@ -109,6 +109,24 @@ def test_the_schema_says_of_each_operation_how_it_refuses_and_of_each_long_list_
         assert {"cursor", "page_size"} <= {one["name"] for one in told["parameters"]}
 
 
+@pytest.mark.parametrize("path", ["prompts", "completions", "ratings", "comparisons", "demonstrations"])
+def test_the_schema_says_that_one_row_answers_one_and_a_list_a_list(path):
+    schema = SchemaGenerator().get_schema(request=None, public=True)
+    operation = schema["paths"][f"/api/v1/{path}/"]["post"]
+    for told in (operation["requestBody"], operation["responses"]["201"]):
+        name = told["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+        one, many = schema["components"]["schemas"][name]["oneOf"]
+        assert many == {"type": "array", "items": one}
+    assert not [one for one in operation["parameters"] if one["in"] == "query"], "what is sent has no pages"
+
+
+@pytest.mark.parametrize("path", ["projects/{slug}/export/", "datasets/{id}/export/"])
+def test_the_schema_lets_a_file_of_json_hold_anything(path):
+    told = SchemaGenerator().get_schema(request=None, public=True)["paths"][f"/api/v1/{path}"]["get"]["responses"]
+    assert told["200"]["content"]["application/json"]["schema"] == {}
+    assert told["200"]["content"]["application/x-ndjson"]["schema"]["format"] == "binary"
+
+
 def test_the_docs_page_opens_without_an_account(client):
     assert client.get("/api/docs/").status_code == 200
     assert client.get("/api/schema/").status_code == 200
@@ -138,8 +156,11 @@ ODD = [
 
 def _fields(schema: dict, operation: dict) -> list[str]:
     content = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
-    name = (content.get("items") or content).get("$ref", "").rpartition("/")[2]
-    return list(schema["components"]["schemas"].get(name, {}).get("properties", {}))
+    components = schema["components"]["schemas"]
+    form = components.get(content.get("$ref", "").rpartition("/")[2], {})
+    if "oneOf" in form:  # one row or a list
+        form = components[form["oneOf"][0]["$ref"].rpartition("/")[2]]
+    return list(form.get("properties", {}))
 
 
 def _good(project) -> dict:

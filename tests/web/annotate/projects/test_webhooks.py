@@ -28,6 +28,7 @@ from config.settings import private_webhooks
 from evaluation.alerts.alert_kinds import WEBHOOK_OFF
 from evaluation.alerts.alert_upkeep import look
 from evaluation.models import Alert, Notice
+from tests.support.api_client import Program, errors
 from tests.support.factories import make_project, make_user
 
 
@@ -366,6 +367,12 @@ def test_sent_again_by_hand_and_a_test_event(project, hook, receiver, manager):
     webhooks.send_test(hook, by=manager)
     deliver()
     assert json.loads(receiver.got[2][1])["type"] == "webhook.test"
+
+
+@pytest.mark.parametrize("body", [None, "x", 1, True, [], [None], {}, {"delivery": None}, {"delivery": 0}])
+def test_sending_again_wants_the_id_of_a_delivery(project, hook, manager, body):
+    refused = Program(manager).http.post(f"/api/v1/webhooks/{hook.pk}/send-again/", body, format="json")
+    assert errors(refused)
 
 
 PRIVATE = (
