@@ -1,13 +1,13 @@
 """A file of preference rows is imported by the worker, killed half-way with -9, gone on with, and counted.
 
     python -m benchmarks.imports                       a million rows, on SQLite
-    python -m tests.support.servers python -m benchmarks.imports     the same on Postgres (DATABASE_URL decides)
+    python -m benchmarks.imports --postgres          the same on a Postgres of its own, with fsync
     python -m benchmarks.imports --rows 100000 --again  a tenth, and a second import of the same file
 
 The rows are TRL's preference format: a question of about 15 made-up words, two answers of about 45. One line in a
 thousand is no row, one in five hundred repeats the row before it. Told are rows a second (of the whole time in which a
-worker worked, reading and writing), the worker's largest resident memory, the size of the database, and whether every
-row is there exactly once.
+worker worked, reading and writing), processor seconds of worker and server, the worker's largest resident memory, the
+size of the database, and whether every row is there exactly once. DATABASE_URL decides where `--postgres` is not given.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 from benchmarks.database import make_tables
+from tests.support.servers import postgres
 
 ROOT = Path(__file__).resolve().parent.parent
 BAD_EVERY, REPEATED_EVERY = 1_000, 500
@@ -36,9 +38,11 @@ _SYLLABLES = [a + b for a in "bdfgklmnprstvz" for b in ("a", "e", "i", "o", "u",
 
 @dataclass
 class Watched:
-    """What one worker did: seconds of work, its peak of memory, and the lines that stood when it ended."""
+    """What one worker did: seconds of work, seconds of a processor, its peak of memory, and the lines that stood when
+    it ended."""
 
     seconds: float = 0.0
+    computing: float = 0.0
     peak: int = 0
     lines: int = 0
 
@@ -92,6 +96,7 @@ def watch(number: int, *, until_line: int | None = None) -> Watched:
         while True:
             time.sleep(0.02 if until_line is not None else 0.2)  # a small import is soon past half its lines
             seen.peak = max(seen.peak, process.memory_info().rss)
+            seen.computing = sum(process.cpu_times()[:2])
             now = state(number)
             seen.lines = int(str(now["lines"]))
             if begun is None and seen.lines > int(str(first)):
@@ -118,6 +123,12 @@ def queue(path: Path) -> int:
     return int(answer.getvalue().split()[1])
 
 
+def server_seconds() -> float:
+    """Seconds of a processor of all Postgres servers here, with processes of theirs that have ended."""
+    servers = (process for process in psutil.process_iter(["name"]) if process.info["name"] == "postgres")
+    return sum(sum(process.cpu_times()[:4]) for process in servers)
+
+
 def check(number: int, good: int, repeated: int, bad: int) -> dict[str, int]:
     from annotate.models import Comparison, Completion, Prompt
 
@@ -138,8 +149,11 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--again", action="store_true", help="import the same file once more")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--postgres", action="store_true", help="on a Postgres of its own")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as servers:
+        if asked.postgres:
+            os.environ["DATABASE_URL"] = servers.enter_context(postgres(Path(folder) / "postgres", durable=True))
         os.environ.update({"ASSAY_DATA": folder, "DJANGO_SETTINGS_MODULE": "config.settings", "DEBUG": "0"})
         os.environ.setdefault("SECRET_KEY", "for a benchmark alone")
         measure(Path(folder), asked)
@@ -157,13 +171,15 @@ def measure(folder: Path, asked: argparse.Namespace) -> None:
     print(
         f"{asked.rows:,} rows, {path.stat().st_size / 1e6:,.0f} MB, {connection.vendor}, load {os.getloadavg()[0]:.1f}"
     )
-    number = queue(path)
+    number, served = queue(path), server_seconds()
     first = watch(number, until_line=asked.rows // 2)
     print(f"killed with -9 behind line {first.lines:,}")
     second = watch(number)
+    served = server_seconds() - served
     rows = check(number, good, repeated, asked.rows - good)
     seconds = first.seconds + second.seconds
     print(f"{asked.rows / seconds:,.0f} rows a second ({seconds:,.0f} s of work), exactly: {rows}")
+    print(f"{first.computing + second.computing:,.0f} s of a processor in the worker, {served:,.0f} s in the server")
     print(f"largest resident memory {max(first.peak, second.peak) / 1e6:,.0f} MB")
     if connection.vendor == "sqlite":
         print(f"database {(folder / 'assay.sqlite3').stat().st_size / 1e6:,.0f} MB")

@@ -6,21 +6,24 @@ Votes on `train` prompts may train a model; votes on `eval` prompts may rank one
 from __future__ import annotations
 
 import hashlib
-import json
 import unicodedata
+from json.encoder import encode_basestring as _quoted  # type: ignore[attr-defined]
 
 TRAIN, EVAL = "train", "eval"
 
 
 def normalise(text: str) -> str:
     """Return the text without what makes no different prompt: case, compatibility forms and runs of white space."""
+    if text.isascii():  # the same, and three times as fast
+        return " ".join(text.lower().split())
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def text_hash(messages: list[dict[str, str]]) -> str:
     """Return the sha256 of a conversation's normalised roles and texts, as hex."""
-    turns = [[m["role"], normalise(m["content"])] for m in messages]
-    return hashlib.sha256(json.dumps(turns, ensure_ascii=False).encode()).hexdigest()
+    # As json.dumps(…, ensure_ascii=False) writes a list of [role, text], which takes twice as long.
+    turns = ", ".join([f"[{_quoted(m['role'])}, {_quoted(normalise(m['content']))}]" for m in messages])
+    return hashlib.sha256(f"[{turns}]".encode()).hexdigest()
 
 
 def split_of(messages: list[dict[str, str]], eval_percent: int) -> str:

@@ -6,10 +6,9 @@ read goes into the item's `extra`, and comes back out of it. Pure: no Django.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 
-from annotate.data.formats import fields, guessing
+from annotate.data.formats import fields, guessing, items
 from annotate.data.formats.items import Item, NewAttack, Row
 
 ABSENT = "_absent"  # in `extra`: fields that the row did not have
@@ -18,7 +17,7 @@ ABSENT = "_absent"  # in `extra`: fields that the row did not have
 def reader(name: str, read: Callable[[Row], Item], write: Callable[[Item], Row | None]) -> Callable:
     def read_row(row: Row, line: int) -> list[Item]:
         item = _with_told(read(row), row)
-        return [dataclasses.replace(item, format=name, extra=_rest(row, write(item) or {}))]
+        return [items.changed(item, format=name, extra=_rest(row, write(item) or {}))]
 
     return read_row
 
@@ -28,14 +27,14 @@ def _with_told(item: Item, row: Row) -> Item:
     category = item.category or fields.optional(row, "category")
     language = item.language or fields.language(row)
     messages = item.messages if isinstance(item, NewAttack) else guessing.after_system(row, item.messages)
-    return dataclasses.replace(item, category=category, language=language, messages=messages)
+    return items.changed(item, category=category, language=language, messages=messages)
 
 
 def writer(name: str, write: Callable[[Item], Row | None]) -> Callable:
     """Return the writer. None from `write` says that the format has no row for it: a tie is no chosen and rejected."""
 
-    def write_rows(items: Sequence[Item]) -> list[Row]:
-        rows = ((item, write(item)) for item in items)
+    def write_rows(of_items: Sequence[Item]) -> list[Row]:
+        rows = ((item, write(item)) for item in of_items)
         return [with_extra(row, item, name) for item, row in rows if row is not None]
 
     return write_rows

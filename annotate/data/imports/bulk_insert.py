@@ -14,6 +14,8 @@ from typing import Any
 from django.db import connection, models
 from django.utils import timezone
 
+from annotate.data.imports.copy_texts import copy_texts
+
 
 def make_room() -> None:
     """Give SQLite more memory for its pages: 64 MB of them stay in memory, and 100 MB are written back at once.
@@ -59,8 +61,8 @@ def insert(
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             with cursor.copy(f'COPY "{model._meta.db_table}" ({quoted}) FROM STDIN') as copy:
-                for row in rows:
-                    copy.write_row(row + fixed)
+                for text in copy_texts(rows, fixed):
+                    copy.write(text)
             return
         placeholders = ", ".join(["%s"] * len(names))
         statement = f'INSERT INTO "{model._meta.db_table}" ({quoted}) VALUES ({placeholders})'

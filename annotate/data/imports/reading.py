@@ -12,6 +12,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from django.db import connection
+
 from annotate.data import formats
 from annotate.data.formats.items import Item
 from annotate.data.imports.column_uses import column_uses
@@ -19,7 +21,9 @@ from annotate.data.imports.preparing import Ready, prepare
 from annotate.data.rows.row_files import LARGEST_IMPORT, is_parquet, read_rows
 from annotate.data.rows.row_source import FileRow, TooLarge, UnreadableFile, printable
 
-ROWS, CHARACTERS = 400, 800_000  # of a portion: nobody else writes on SQLite while it is written
+# Of a portion. While it is written, nobody else writes on SQLite; on Postgres nobody in its project, and each portion
+# is some twenty round trips.
+ROWS, CHARACTERS = 400 if connection.vendor == "sqlite" else 1_000, 800_000
 log = logging.getLogger("assay.imports")
 _ASKED = 10  # rows by which it is told what each column is read as
 _LOOKED_AT = 50  # rows by which the format is found out

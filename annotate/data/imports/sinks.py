@@ -12,12 +12,16 @@ from typing import Any, Protocol
 from django.db import models
 
 from annotate.data.imports import bulk_insert as bulk
+from annotate.data.imports.key_checks import KeyChecks
 from annotate.models.queue import QueueChange
 
 Rows = Sequence[tuple[Any, ...]]
 
 
 class Sink(Protocol):
+    def begin(self) -> None:
+        """Begin a transaction, or a part of one that may be undone alone."""
+
     def add(
         self, table: type[models.Model], names: Sequence[str], columns: Sequence[str], rows: Rows, **constants: Any
     ) -> list[int]:
@@ -33,13 +37,21 @@ class Sink(Protocol):
 class Database:
     """Call it inside a transaction."""
 
+    def __init__(self) -> None:
+        self._keys = KeyChecks()
+
+    def begin(self) -> None:
+        self._keys.begin()
+
     def add(
         self, table: type[models.Model], names: Sequence[str], columns: Sequence[str], rows: Rows, **constants: Any
     ) -> list[int]:
         if not rows:
             return []
         ids = bulk.new_ids(table, len(rows))
-        bulk.insert(table, ["id", *columns], [(pk, *row) for pk, row in zip(ids, rows, strict=True)], **constants)
+        with self._keys.checked(table, columns, rows, constants):
+            bulk.insert(table, ["id", *columns], [(pk, *row) for pk, row in zip(ids, rows, strict=True)], **constants)
+        self._keys.note_new(table, ids)
         return ids
 
     def tell_queue(self, project: int, prompts: Sequence[int]) -> None:
@@ -57,6 +69,9 @@ class Nowhere:
         self._seen = sqlite3.connect("", check_same_thread=False)
         self._seen.execute("CREATE TABLE seen (name TEXT PRIMARY KEY, id INTEGER) WITHOUT ROWID")
         self._last = 0
+
+    def begin(self) -> None:
+        """Do nothing: nothing is undone."""
 
     def add(
         self, table: type[models.Model], names: Sequence[str], columns: Sequence[str], rows: Rows, **constants: Any

@@ -36,6 +36,7 @@ def write(items: Sequence[Ready], into: Into, sink: Sink, names: list[str] | Non
     `names` gets the idempotency key of each annotation, kind by kind, in the order of the items.
     """
     counts: Counter[str] = Counter()
+    sink.begin()
     prompts, fresh = _prompts(items, into, sink, counts)
     completions = _completions(items, prompts, fresh, into, sink, counts)
     if counts["prompts"] or counts["completions"]:
