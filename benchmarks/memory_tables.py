@@ -104,9 +104,9 @@ def _cell(stage: str, decoder: Decoder, count: int) -> str:
 
 def _memory(kind: str, decoder: Decoder, options: Options, count: int) -> StageMemory:
     """Return what each of `count` GPUs holds; recipes plan their rows by the room that sharding leaves."""
-    config = vars(configs.parse(kind, options)) | (
-        {"processes": count} if kind in ("pretrain", "sft", "dpo", "reward") else {}
-    )
+    config = vars(configs.parse(kind, options))
+    if "processes" in config and count > 1:
+        config |= {"processes": count, "sharding": "full"}
     free = Hardware("cuda", 2)
     whole = stage_memory(kind, decoder, config, free)
     assert whole is not None

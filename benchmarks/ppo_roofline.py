@@ -89,7 +89,7 @@ def profile(work: Work, adapters: str) -> dict[str, dict[str, float]]:
         run.create(spec, {"prompts": rows})
         ppo = PPO(run, spec, config_of(spec))
         optimiser = optimiser_for(ppo)
-        state = calibrate(ppo, optimiser)
+        state = calibrate(ppo)
         kept: dict[str, Any] = {}
 
         def collect() -> None:

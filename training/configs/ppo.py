@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from training.configs.options import learning_rate_option, option
+from training.configs.options import check_processes, learning_rate_option, option
 from training.configs.rollout_options import RolloutOptions
 
 # The most trusted default of each detail in the literature (Schulman 2017; Ziegler 2019; Ouyang 2022; Huang 2024),
@@ -351,4 +351,8 @@ class PPOConfig(RolloutOptions):
             errors["actors"] = f"must be at most batch_size, {self.batch_size}: each draws one answer or more."
         if self.value_init == "reward" and self.reward_function:
             errors["value_init"] = "reward needs a reward model; a Python function has no head: use new."
-        return errors
+        if self.actors and self.processes > 1:
+            errors["actors"] = "must be 0 with several processes: these draw their own share of the answers."
+        return errors | check_processes(
+            processes=self.processes, sharding=self.sharding, batch_size=self.batch_size, rows="answers"
+        )

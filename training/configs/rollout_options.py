@@ -1,10 +1,11 @@
-"""Declare who draws the answers that PPO learns from, and what corrects for it where that is another policy."""
+"""Declare which processes carry out PPO: those that learn, those that draw, and what corrects for drawing by another
+policy."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from training.configs.options import option
+from training.configs.options import option, sharding_option
 
 # Yao 2025 and OpenRLHF truncate the weights of answers from another policy at 2.
 IMPORTANCE_CAP = 2.0
@@ -12,8 +13,12 @@ IMPORTANCE_CAP = 2.0
 
 @dataclass(frozen=True)
 class RolloutOptions:
-    """The options of PPO's rollouts."""
+    """The options of PPO's processes."""
 
+    processes: int = option(
+        1, "processes that share each batch: one per GPU, or several on a CPU", low=1, high=64, advanced=True
+    )
+    sharding: str = sharding_option()
     actors: int = option(
         0,
         "processes that draw the answers, apart from the one that learns; each loads the model. 0: the learner draws "

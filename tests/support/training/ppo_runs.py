@@ -10,8 +10,9 @@ import torch
 
 from tests.support.tiny_model import NO_FLUENCY_BOUNDS
 from training.core.run_directory import RunDirectory, RunSpec, read_lines
-from training.recipes.common import adapters, entry
+from training.recipes.common import adapters, entry, loading
 from training.recipes.ppo import __main__ as ppo
+from training.recipes.reward.reward_model import RewardModel
 
 PROMPTS = [{"id": i, "messages": [{"role": "user", "content": f"say {word}"}]} for i, word in enumerate("abcdef")]
 CONFIG = {
@@ -66,6 +67,18 @@ def weights(run: RunDirectory) -> dict[str, torch.Tensor]:
 def same_weights(one: RunDirectory, other: RunDirectory) -> bool:
     a, b = weights(one), weights(other)
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def reward_head(folder: Path, trunk: Path, width: int = 64) -> Path:
+    """Save a reward model with two heads drawn at random, on the mean of a trunk's layer 1."""
+    folder.mkdir(parents=True, exist_ok=True)
+    generator = torch.Generator().manual_seed(1)
+    weight, gold = (torch.randn(width, generator=generator) for _ in range(2))
+    RewardModel(
+        "head", ((1, "mean"),), weight, torch.zeros(1), torch.zeros(width), torch.ones(width), str(trunk),
+        loading.weights_hash(trunk), 64, 64, gold_weight=gold, gold_bias=torch.zeros(1),
+    ).save(folder)  # fmt: skip
+    return folder
 
 
 def share_of_vowels(prompts: list[list[dict]], completions: list[str]) -> list[float]:

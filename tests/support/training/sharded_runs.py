@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from tests.support.processes import ROOT
-from tests.support.training import corpora, killed_at_checkpoint, preference_runs
+from tests.support.training import corpora, killed_at_checkpoint, ppo_runs, preference_runs
 from training.core.run_directory import RunDirectory, RunSpec
 from training.recipes.common.adapters import merged_state
 from training.runs.launchers import multi_process
@@ -23,6 +23,13 @@ SFT = {
     "epochs": 1.0, "batch_size": 4, "learning_rate": 5e-3, "checkpoint_every": 2, "sample_every": 4,
     "sample_tokens": 4, "evaluate_every": 2, "held_out": 0.4,
 }  # fmt: skip
+
+
+# Figures of a PPO step: of what was drawn, of the update, and of what it left.
+PPO_FIGURES = (
+    *("score_mean", "kl", "surprise", "entropy", "input_distance", "policy_loss", "value_loss", "ptx_loss"),
+    *("approx_kl", "clip_frac", "grad_norm", "explained_variance", "ptx_held_out_loss", "gold_score"),
+)
 
 
 def lay_pretrain(folder: Path, tokenizer: Path, **config: object) -> RunDirectory:
@@ -88,6 +95,18 @@ def lay_preference(folder: Path, kind: str, parent: Path, **config: object) -> R
         "checkpoint_every": 4, "sample_every": 5, "sample_tokens": 4,
     }  # fmt: skip
     return preference_runs.make(folder, kind, parent, **(chosen | config))
+
+
+def lay_ppo(folder: Path, parent: Path, **config: object) -> RunDirectory:
+    """Six answers a step in two minibatches: of four processes some have none of a minibatch. The parent is measured in
+    two batches, the last of two answers; each step asks for a review."""
+    chosen: dict[str, object] = {
+        "steps": 2, "batch_size": 6, "epochs": 2, "minibatches": 2, "calibration_episodes": 8, "learning_rate": 1e-3,
+        "samples_every": 2, "ptx_coef": 0.05, "max_approx_kl": 0.0, "review_every": 1, "review_samples": 2,
+    }  # fmt: skip
+    if "reward_model" not in config:
+        chosen["reward_function"] = "tests.support.training.ppo_runs.share_of_vowels"
+    return ppo_runs.make_run(folder, parent, **(chosen | config))
 
 
 def carry_out(run: RunDirectory, module: str, count: int, *, is_killed: bool = False, dtype: str = "float32") -> int:

@@ -274,22 +274,27 @@ def _ppo(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) -> Sta
     size = 4 if is_full else hardware.dtype_bytes
     machine = Hardware(hardware.device, size, hardware.available)
     layers = max(1, math.ceil(decoder.layers / 3)) if config["adapters"] == "top" else decoder.layers
-    rows, length = config["batch_size"], config["max_prompt_tokens"] + config["max_new_tokens"]
+    processes, is_split = config.get("processes", 1), config.get("sharding") == "full"
+    rows = math.ceil(config["batch_size"] / processes)
+    length = config["max_prompt_tokens"] + config["max_new_tokens"]
     standing = {
         "process": hardware.process,
         **_trained(decoder, config, machine, layers),
         "reference": 4.0 * decoder.parameters if is_full else 0.0,
-        "weights laid out to sample": _decoder_copy(decoder, machine),
+        "weights laid out to sample": 0.0 if is_split else _decoder_copy(decoder, machine),
         # Each token's state where the policy begins to differ, and what the value head reads, twice as wide.
         "rollout": rows * decoder.width * (length * size + config["max_new_tokens"] * 8),
         "rollout processes": _actors(decoder, config, machine),
     }
-    learnt_rows = math.ceil(rows / config["minibatches"])
+    learnt_rows = math.ceil(config["batch_size"] / config["minibatches"] / processes)
     per_token = _per_token(decoder, layers, length, machine)
     output = 6 * decoder.vocabulary * decoder.width if is_full else 0
     seen = rows * length * _per_token(decoder, 1, length, machine)
+    sampling = _sampling(decoder, rows, config["max_prompt_tokens"], config["max_new_tokens"], machine, rows)
+    if is_split:  # each process samples by itself, and has all weights for so long
+        sampling["weights gathered to sample"] = size * decoder.parameters
     phases = {
-        "sampling": _sampling(decoder, rows, config["max_prompt_tokens"], config["max_new_tokens"], machine, rows),
+        "sampling": sampling,
         "scoring": {"activations": seen + rows * length * POOLED * decoder.width * size},
         "updates": {"activations": learnt_rows * length * per_token, "logits": 128 * 10 * decoder.vocabulary + output},
     }

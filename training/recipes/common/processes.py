@@ -21,8 +21,25 @@ from torch.distributed.tensor import DTensor
 from training.core.run_directory import RecipeFailure, RunDirectory
 
 T = TypeVar("T")
+Rows = list[int]
 _BUCKET = 2**24  # numbers added up in one message
 _PATIENCE = timedelta(minutes=60)  # the others wait while the first one tokenises a corpus
+
+
+@dataclass(frozen=True)
+class OwnRows:
+    """Name the rows of a batch that a process computes: one at least, so that each process takes part in every forward.
+
+    The first `counting` of them are its own; where it has none, `rows` is another's row, which counts for nothing.
+    """
+
+    rows: Rows
+    counting: int
+
+    @property
+    def places(self) -> Rows:
+        """Return the rows that count."""
+        return self.rows[: self.counting]
 
 
 @dataclass(frozen=True)
@@ -43,6 +60,39 @@ class Processes:
     def share(self, items: Sequence[Any]) -> list[Any]:
         """Return this process's part of what all do together."""
         return list(items[self.rank :: self.count])
+
+    def own_rows(self, count: int) -> OwnRows:
+        """Return this process's part of a batch of so many rows."""
+        own = self.share(range(count))
+        return OwnRows(own or [0], len(own))
+
+    @torch.no_grad()
+    def merged(self, values: Tensor, own: OwnRows, count: int) -> Tensor:
+        """Return (count, ...) with the rows of all processes; `values` are those of this one's rows, alike in shape."""
+        if self.count == 1:
+            return values
+        dtype = torch.uint8 if values.dtype == torch.bool else values.dtype
+        whole = torch.zeros(count, *values.shape[1:], dtype=dtype, device=_device())
+        whole[own.places] = values[: own.counting].to(whole.device, dtype)
+        dist.all_reduce(whole)  # 0 from all processes but one
+        return whole.to(values.device, values.dtype)
+
+    @torch.no_grad()
+    def follow_first(self, values: Iterable[Tensor]) -> None:
+        """Give all processes what the first one holds, in place."""
+        if self.count > 1:
+            for value in values:
+                whole = value.to(_device())
+                dist.broadcast(whole, 0)
+                value.copy_(whole)
+
+    def largest(self, value: float) -> float:
+        """Return the largest of the processes' values."""
+        if self.count == 1:
+            return value
+        number = torch.tensor(value, dtype=torch.float64, device=_device())
+        dist.all_reduce(number, dist.ReduceOp.MAX)
+        return float(number)
 
     def total(self, *values: float) -> list[float]:
         """Return each value summed over the processes."""
@@ -146,6 +196,12 @@ class Onlooker(RunDirectory):
     def progress(self, phase: str, step: int, total: int, eta_seconds: float | None = None) -> None: ...
 
     def truncate_logs(self, step: int) -> None: ...
+
+    def ask_for_review(self, rows: list[Any]) -> None: ...
+
+    def log_rollout(self, step: int, **about: Any) -> None: ...
+
+    def pause(self, pause: dict[str, Any]) -> None: ...
 
 
 def directory_of(run: RunDirectory, together: Processes) -> RunDirectory:

@@ -1,6 +1,7 @@
 """Split a model over the processes of a run: weights, gradients and moments, each process its share (FSDP2).
 
     shard      each transformer block is a unit that gathers its weights as it runs; the rest is another, the root
+    whole      all weights on each process for a while: it samples by itself, with no message a token
     call       whatever reads the root's weights runs inside it: losses, hidden states
     gathered   the whole weights, on the first process, to be saved
 
@@ -12,7 +13,8 @@ of all processes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -83,6 +85,30 @@ def dtype_of(model: Any) -> torch.dtype:
 def call(function: Callable[..., T], model: Any, *arguments: Any) -> T:
     """Return `function(model, *arguments)`, with the root's weights whole while it runs and in its backward pass."""
     return getattr(model, _CALL)(function, *arguments) if is_sharded(model) else function(model, *arguments)
+
+
+def reshard_always(model: Any) -> None:
+    """Let neither blocks nor root keep gathered weights after a forward: they are old once the shares have learnt."""
+    if is_sharded(model):
+        model.set_reshard_after_forward(True)
+
+
+@contextmanager
+def whole(model: Any) -> Iterator[None]:
+    """Hold all weights on each process: it runs any number of forwards without the others. All begin together.
+
+    For a model of `reshard_always`. It needs the memory of the whole model, in the dtype that it multiplies in.
+    """
+    units = [module for module in model.modules() if isinstance(module, FSDPModule)]
+    for unit in units:
+        unit.set_reshard_after_forward(False, recurse=False)
+        unit.unshard()
+    try:
+        yield
+    finally:
+        for unit in units:
+            unit.reshard()
+            unit.set_reshard_after_forward(True, recurse=False)
 
 
 def local(tensor: Tensor) -> Tensor:

@@ -15,7 +15,8 @@ that language models need (Ziegler 2019, 1909.08593; Huang 2024, "The N+ impleme
 
 Every random draw comes from a seed made of the run's seed and the step, so that a run killed at any moment and resumed
 ends with the same weights; one that paused and went on with a wider bound ends with those of a run that had it from the
-start. Left out: several GPUs, tools in the loop.
+start. Several processes share the rows of each batch, and with `sharding` full the weights, too; they end with what one
+process would, within rounding. Left out: tools in the loop.
 """
 
 from __future__ import annotations
@@ -30,22 +31,17 @@ from training.configs import PPOConfig, current_names
 from training.core.run_directory import RunDirectory, RunSpec
 from training.recipes.common import children, steps
 from training.recipes.common.entry import config_of, run_recipe
+from training.recipes.common.processes import directory_of, join
 from training.recipes.ppo import behaviour as ppo_behaviour
 from training.recipes.ppo import drift as ppo_drift
 from training.recipes.ppo import gold_score as ppo_gold
 from training.recipes.ppo import guard_pauses as pauses
 from training.recipes.ppo import held_out_score as ppo_held_out
 from training.recipes.ppo import human_review, ptx
+from training.recipes.ppo.checkpoints import load_checkpoint, save_checkpoint
 from training.recipes.ppo.rollout_source import Source, source_of
 from training.recipes.ppo.rollouts import PPO, Episodes
-from training.recipes.ppo.state import (
-    Calibration,
-    State,
-    calibrate,
-    follow_amendments,
-    load_checkpoint,
-    save_checkpoint,
-)
+from training.recipes.ppo.state import Calibration, State, calibrate, follow_amendments
 from training.recipes.ppo.update import Measured, optimiser_for, share_spent, update
 from training.recipes.reward.scoring import require_trust, trust_rows
 from training.rl import guards, importance
@@ -56,10 +52,13 @@ from training.rl.kl import kl_per_token
 def main(run: RunDirectory, spec: RunSpec) -> None:
     config = amended(config_of(spec), run.amendments())
     require_trust(spec, config)
+    together = join(sharding=config.sharding, batch_size=config.batch_size)
+    run = directory_of(run, together)
     run.progress("loading the models", 0, config.steps)
-    ppo = PPO(run, spec, config)
+    ppo = PPO(run, spec, config, together)
     with source_of(ppo) as source:
         train(ppo, source)
+    together.leave()
 
 
 def train(ppo: PPO, source: Source) -> None:
@@ -67,7 +66,10 @@ def train(ppo: PPO, source: Source) -> None:
     run, config = ppo.run, ppo.config
     mixture = ptx.mixture(ppo)
     optimiser = optimiser_for(ppo)
-    state = load_checkpoint(ppo, optimiser) or calibrate(ppo, optimiser)
+    state = load_checkpoint(ppo, optimiser)
+    if state is None:
+        state = calibrate(ppo)
+        save_checkpoint(ppo, optimiser, state)
     held_out = ptx.held_out_batches(ppo, mixture, state.parent_rollouts)
     if ending := follow_amendments(ppo, optimiser, state):
         finish(ppo, state, _ended_by_hand(ending), ending["message"])
@@ -75,7 +77,7 @@ def train(ppo: PPO, source: Source) -> None:
     stop, drift, parent = None, None, state.calibration.parent
     for step in range(state.step, config.steps + 1):
         run.progress("training", step, config.steps)
-        if pause := human_review.must_pause(ppo, step, run.amendments()):
+        if pause := human_review.agreed_pause(ppo, step):
             pause_run(ppo, optimiser, state, pause)
             return
         ppo.seconds = {}
@@ -139,12 +141,12 @@ def measure(ppo: PPO, state: State, episodes: Episodes) -> Measured:
     """Return the old policy's logprobs by the forward that will be trained, and what the rollout was like."""
     rollout, mask = episodes.rollout, episodes.rollout.mask
     # One minibatch is the whole batch: the first update starts from this very forward, and its ratio is exactly 1.
-    keeps = ppo.config.minibatches == 1
+    keeps = ppo.config.minibatches == 1 and ppo.together.count == 1
     with ppo.stage("scoring"):
         with torch.set_grad_enabled(keeps):
-            fresh, entropies = ppo.policy.logprobs(episodes.lower, rollout, entropies=True)
-        logprobs = fresh.detach()
-        values = ppo.value(episodes.features) * mask
+            fresh, own_entropies = ppo.policy.logprobs(episodes.lower, episodes.own_rollout, entropies=True)
+        logprobs, entropies = ppo.merged(fresh.detach(), episodes), ppo.merged(own_entropies, episodes)
+        values = ppo.merged(ppo.value(episodes.features), episodes) * mask
     # Figures and bounds are of the policy that drew; the reward's KL is of the one that learns.
     of_sampler = episodes.drawn_logprobs if state.drawn_by else logprobs
     kl = kl_per_token(logprobs, episodes.ref_logprobs) * mask
@@ -224,8 +226,10 @@ def finish(ppo: PPO, state: State, stop: dict[str, Any] | None, reason: str) -> 
         if state.kept_step == 0:
             stop["message"] += " That is the parent itself: lower learning_rate, or check what the score rewards."
     ppo.run.progress("saving the model", ppo.config.steps, ppo.config.steps)
-    model, folder = ppo.policy.model, ppo.run.begin_model()
-    saved = children.save_child(ppo.spec.parent, model, ppo.tokenizer, folder, ppo.sequences(children.SEQUENCES))
+    sequences, model = ppo.sequences(children.SEQUENCES), ppo.trained_model()
+    if not ppo.together.is_first:
+        return
+    saved = children.save_child(ppo.spec.parent, model, ppo.tokenizer, ppo.run.begin_model(), sequences)
     ppo.run.commit_model()
     ppo.run.finish(
         {

@@ -53,7 +53,7 @@ def is_due(ppo: PPO, step: int) -> bool:
 
 def ask(ppo: PPO, parents: list[Row], step: int) -> None:
     """Sample the policy on a few of the prompts that the parent has answered, and hand the pairs over, once a step."""
-    if not is_due(ppo, step) or not parents or any(row["step"] == step for row in ppo.run.reviews()):
+    if not is_due(ppo, step) or not parents or ppo.together.from_first(lambda: _is_asked(ppo, step)):
         return
     count = min(ppo.config.review_samples, len(parents))
     chosen = [parents[i] for i in shuffled(len(parents), ppo.spec.seed, "review", step)[:count]]
@@ -75,6 +75,15 @@ def ask(ppo: PPO, parents: list[Row], step: int) -> None:
             }
         )
     ppo.run.ask_for_review(rows)
+
+
+def agreed_pause(ppo: PPO, step: int) -> dict[str, Any] | None:
+    """Return what `must_pause` does, as the first of several processes has read it."""
+    return ppo.together.from_first(lambda: must_pause(ppo, step, ppo.run.amendments()))
+
+
+def _is_asked(ppo: PPO, step: int) -> bool:
+    return any(row["step"] == step for row in ppo.run.reviews())
 
 
 def must_pause(ppo: PPO, step: int, amendments: list[Row]) -> dict[str, Any] | None:

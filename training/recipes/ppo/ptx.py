@@ -73,20 +73,27 @@ def mixture(ppo: PPO) -> Mixture | None:
 
 
 def ptx_loss(ppo: PPO, batch: Rollout) -> Tensor:
-    """Return the mean negative log likelihood of the batch's tokens under the policy, in nats, at temperature 1."""
+    """Return the mean negative log likelihood of the batch's tokens under the policy, in nats, at temperature 1.
+
+    Of several processes each has its part: they add up to that mean.
+    """
+    own = ppo.together.own_rows(len(batch))
+    part = batch if ppo.together.count == 1 else batch[torch.tensor(own.rows, device=ppo.device)]
+    share = float(part.mask.sum()) / float(batch.mask.sum()) if own.counting else 0.0
     temperature, ppo.policy.temperature = ppo.policy.temperature, 1.0
     try:
-        likelihood, _ = ppo.policy.logprobs(ppo.policy.lower(batch)[0], batch)
+        likelihood, _ = ppo.policy.logprobs(ppo.policy.lower(part)[0], part)
     finally:
         ppo.policy.temperature = temperature
-    return -adv.masked_mean(likelihood, batch.mask)
+    return -adv.masked_mean(likelihood, part.mask) * share
 
 
 @torch.no_grad()
 def held_out_loss(ppo: PPO, held_out_batches: list[Rollout]) -> float:
     """Return the loss of the policy as it is, over all held-out tokens."""
     tokens = [int(batch.mask.sum()) for batch in held_out_batches]
-    return sum(float(ptx_loss(ppo, b)) * n for b, n in zip(held_out_batches, tokens, strict=True)) / max(1, sum(tokens))
+    total = sum(float(ptx_loss(ppo, b)) * n for b, n in zip(held_out_batches, tokens, strict=True))
+    return ppo.together.total(total)[0] / max(1, sum(tokens))
 
 
 def held_out_batches(ppo: PPO, mixture_: Mixture | None, own_batches: list[Rollout]) -> list[Rollout]:

@@ -13,14 +13,16 @@ from torch import Tensor
 
 from training.configs import PPOConfig
 from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec
-from training.recipes.common import loading
+from training.recipes.common import loading, sharding
 from training.recipes.common.entry import prompts_of
+from training.recipes.common.processes import ONE_PROCESS, OwnRows, Processes
 from training.recipes.ppo.drift import reward_inputs
+from training.recipes.ppo.split_policy import SplitPolicy
 from training.recipes.reward.scoring import Messages, Scorer, scorer_for
-from training.rl.decode import decoder_for
+from training.rl.decode import ModuleDecoder, decoder_for
 from training.rl.policy import CannotCut, Policy
 from training.rl.rollout import Rollout, rollout_of
-from training.rl.sampler import Sampling, sample, sequence_seed
+from training.rl.sampler import Completions, Sampling, sample, sequence_seed
 from training.rl.value import ValueHead, prefix_features, state_features
 
 
@@ -31,6 +33,8 @@ class Episodes:
     drawn_logprobs (B, N): of the tokens under what the sampler drew them from.
     indices: which prompts; inputs (B, G): what the reward model saw, see `training.recipes.ppo.drift`;
     gold (B,): raw scores by the reward model's second head, where it has one.
+    Several processes each have all of it but `lower` and `features`, which they have of their `own` rows, in the widths
+    of `own_rollout`.
     """
 
     rollout: Rollout
@@ -43,24 +47,27 @@ class Episodes:
     features: Tensor
     inputs: Tensor
     drawn_logprobs: Tensor
+    own: OwnRows
+    own_rollout: Rollout
     gold: Tensor | None = None
 
 
 class PPO:
     """Hold what the steps share: the models, the prompts, and the clock of each stage."""
 
-    def __init__(self, run: RunDirectory, spec: RunSpec, config: PPOConfig) -> None:
-        self.run, self.spec, self.config = run, spec, config
+    def __init__(self, run: RunDirectory, spec: RunSpec, config: PPOConfig, together: Processes = ONE_PROCESS) -> None:
+        self.run, self.spec, self.config, self.together = run, spec, config, together
         self.scorer: Scorer = scorer_for(spec, config.reward_function)
-        model, self.tokenizer = loading.load_policy(spec.parent, dtype_of(config))
-        self.device = next(model.parameters()).device
+        model, self.tokenizer = loading.load_policy(spec.parent, dtype_of(config), to_split=together.is_sharded)
+        self.device = loading.device() if together.is_sharded else next(model.parameters()).device
         self.end_ids = [*loading.eos_token_ids(model, self.tokenizer), *self._stop_ids(config.stop_token)]
         self._rows = prompts_of(run, "Freeze a dataset of prompts of the train split first.")
         longest = min(config.max_prompt_tokens, self.scorer.max_prompt_tokens or config.max_prompt_tokens)
         self._encoded = [loading.encode_prompt(self.tokenizer, row["messages"], longest) for row in self._rows]
         self.hold_out(held_out_rows(len(self._rows), config.held_out_prompts, spec.seed))
-        self.policy = policy_of(model, spec, config)
-        self.decoder = decoder_for(model)
+        self.policy = policy_of(model, spec, config, kind=SplitPolicy if together.is_sharded else Policy)
+        # Of a split model no layout is copied: its weights are whole for as long as it samples.
+        self.decoder = ModuleDecoder(model) if together.is_sharded else decoder_for(model)
         self.sampling = Sampling(config.max_new_tokens, config.temperature, config.top_p, config.top_k)
         self.value_layer = self.policy.cut or round(self.policy.depth * 2 / 3)
         self.value_features = self._reward_features() if config.value_init == "reward" else ()
@@ -97,23 +104,36 @@ class PPO:
 
     def score(self, indices: list[int], messages: list[Messages], rollout: Rollout, drawn_logprobs: Tensor) -> Episodes:
         """Run stage 2 on answers that were drawn here or elsewhere, `drawn_logprobs` (B, N) by what drew them."""
+        own = self.together.own_rows(len(rollout))
+        own_rollout = rollout if self.together.count == 1 else rollout[torch.tensor(own.rows, device=self.device)]
         with self.stage("scoring"), torch.no_grad():
             ends = (rollout.lengths - rollout.finished.long()).tolist()  # the end token is no part of the text
             words = [row[:n] for row, n in zip(rollout.tokens.tolist(), ends, strict=True)]
             texts = self.tokenizer.batch_decode(words, skip_special_tokens=True)
             keep = self.scorer.layers | {self.value_layer}
-            lower, below = self.policy.lower(rollout, keep)
-            ref_logprobs, above = self.policy.reference_logprobs(lower, rollout, keep)
+            lower, below = self.policy.lower(own_rollout, keep)
+            ref_logprobs, above = self.policy.reference_logprobs(lower, own_rollout, keep)
             hidden = below | above
-            scores, gold = self.scorer.both(messages, texts, hidden, rollout)
+            own_messages, own_texts = [messages[i] for i in own.rows], [texts[i] for i in own.rows]
+            scores, gold = self.scorer.both(own_messages, own_texts, hidden, own_rollout)
             if self.value_features:
-                features = prefix_features(hidden, rollout, self.value_features)
+                features = prefix_features(hidden, own_rollout, self.value_features)
             else:
-                features = state_features(hidden[self.value_layer], rollout)
-            inputs = reward_inputs(self.scorer, hidden, rollout, self.value_layer)
+                features = state_features(hidden[self.value_layer], own_rollout)
+            inputs = reward_inputs(self.scorer, hidden, own_rollout, self.value_layer)
+            scores, inputs, ref_logprobs = (
+                self.together.merged(values, own, len(rollout))
+                for values in (scores, inputs, widened(ref_logprobs, rollout))
+            )
+            gold = None if gold is None else self.together.merged(gold, own, len(rollout))
         return Episodes(
-            rollout, indices, messages, texts, scores, lower, ref_logprobs, features, inputs, drawn_logprobs, gold,
+            rollout, indices, messages, texts, scores, lower, ref_logprobs, features, inputs, drawn_logprobs, own,
+            own_rollout, gold,
         )  # fmt: skip
+
+    def merged(self, values: Tensor, episodes: Episodes) -> Tensor:
+        """Return values of a process's own rows (b, n, ...) as those of all rows (B, N, ...)."""
+        return self.together.merged(widened(values, episodes.rollout), episodes.own, len(episodes.rollout))
 
     def draw(
         self, indices: list[int], seeds: list[int], *, held_out: bool = False, sampling: Sampling | None = None
@@ -121,15 +141,28 @@ class PPO:
         """Return completions of these prompts by the policy as it is, and their tokens' logprobs (B, N) in the
         sampler."""
         prompts = [self.held_out[i][1] if held_out else self.prompts[i] for i in indices]
-        with self.stage("sampling"):
+        own = self.together.own_rows(len(prompts))
+        with self.stage("sampling"), sharding.whole(self.policy.model):
             self.decoder.refresh(self.policy.trained_from)
             completions = sample(
-                self.decoder, prompts, seeds, sampling or self.sampling,
+                self.decoder, [prompts[i] for i in own.rows], [seeds[i] for i in own.rows], sampling or self.sampling,
                 end_ids=self.end_ids, pad_id=self.tokenizer.pad_token_id, device=self.device,
             )  # fmt: skip
+        parts = vars(completions).items()
+        completions = Completions(**{name: self.together.merged(part, own, len(prompts)) for name, part in parts})
         rollout = rollout_of(prompts, completions, self.tokenizer.pad_token_id)
         assert completions.logprobs is not None
         return rollout, completions.logprobs[:, : rollout.mask.shape[1]]
+
+    def trained_model(self) -> Any:
+        """Return the policy as a whole model, on the first process at least. All take part."""
+
+        def load_parent() -> Any:
+            model, _ = loading.load_policy(self.spec.parent, dtype_of(self.config), to_split=True)
+            return policy_of(model, self.spec, self.config, with_reference=False).model
+
+        learnt: dict[str, Tensor] = {**self.policy.parameters()}
+        return sharding.trained(self.policy.model, learnt, load_parent, is_first=self.together.is_first).model
 
     def sequences(self, count: int) -> list[list[int]]:
         """Return token ids of some prompts with an answer of the policy's each."""
@@ -180,10 +213,18 @@ def dtype_of(config: PPOConfig) -> torch.dtype | None:
     return torch.float32 if config.adapters == "full" else None
 
 
-def policy_of(model: Any, spec: RunSpec, config: PPOConfig, *, with_reference: bool = True) -> Policy:
+def widened(values: Tensor, rollout: Rollout) -> Tensor:
+    """Return (b, n, ...) as (b, N, ...), N being the longest answer of a rollout; zeros behind."""
+    missing = rollout.mask.shape[1] - values.shape[1]
+    return torch.nn.functional.pad(values, (0, 0) * (values.ndim - 2) + (0, missing)) if missing else values
+
+
+def policy_of(
+    model: Any, spec: RunSpec, config: PPOConfig, *, with_reference: bool = True, kind: type[Policy] = Policy
+) -> Policy:
     """Return the policy that a run trains, at its beginning. Raises RecipeFailure where its trunk cannot be shared."""
     try:
-        return Policy(
+        return kind(
             model, config.adapters, temperature=config.temperature, rank=config.lora_rank,
             alpha=2.0 * config.lora_rank, seed=sequence_seed(spec.seed, "adapters"), with_reference=with_reference,
         )  # fmt: skip

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -93,8 +92,8 @@ class State:
             parameter.copy_(self.kept_weights[name])
 
 
-def calibrate(ppo: PPO, optimiser: torch.optim.Optimizer) -> State:
-    """Run stage 0: sample and score the parent, warm the value head up, and make checkpoint 0."""
+def calibrate(ppo: PPO) -> State:
+    """Run stage 0: sample and score the parent, and warm the value head up."""
     config, episode_count = ppo.config, ppo.config.calibration_episodes
     batches: list[Episodes] = []
     order = ppo.shuffled_prompts(
@@ -119,7 +118,6 @@ def calibrate(ppo: PPO, optimiser: torch.optim.Optimizer) -> State:
         state.gold = GoldScale.of(torch.cat([b.scores for b in batches]), torch.cat(gold))
     if config.ptx_coef and not has_other_text(ppo.run):
         state.parent_rollouts = [batch.rollout for batch in batches]
-    save_checkpoint(ppo, optimiser, state)
     return state
 
 
@@ -153,7 +151,8 @@ def _calibration(ppo: PPO, batches: list[Episodes]) -> Calibration:
 @torch.no_grad()
 def _answers(ppo: PPO, batch: Episodes) -> Answers:
     """Return the parent's own: before any step the policy is the parent, and its forward gives the entropies."""
-    logprobs, entropies = ppo.policy.logprobs(batch.lower, batch.rollout, entropies=True)
+    own = ppo.policy.logprobs(batch.lower, batch.own_rollout, entropies=True)
+    logprobs, entropies = (ppo.merged(values, batch) for values in own)
     return Answers.of(batch.texts, batch.rollout, logprobs, batch.ref_logprobs, entropies)
 
 
@@ -171,7 +170,7 @@ def _begin_value(ppo: PPO, batches: list[Episodes], calibration: Calibration) ->
     )  # fmt: skip
     scores = [calibration.scaled(b.scores, b.rollout, config)[:, None] * b.rollout.mask for b in batches]
     with torch.no_grad():
-        values = [ppo.value(b.features) for b in batches]
+        values = [ppo.merged(ppo.value(b.features), b) for b in batches]
     flat = [torch.cat([t[b.rollout.mask] for t, b in zip(ts, batches, strict=True)]) for ts in (values, scores)]
     return explained_variance(flat[0], flat[1], torch.ones_like(flat[0], dtype=torch.bool))
 
@@ -179,72 +178,13 @@ def _begin_value(ppo: PPO, batches: list[Episodes], calibration: Calibration) ->
 def _warm_up(ppo: PPO, batches: list[Episodes], calibration: Calibration) -> float:
     longest = max(b.rollout.mask.shape[1] for b in batches)
     pad = torch.nn.functional.pad
-    features = torch.cat([pad(b.features, (0, 0, 0, longest - b.features.shape[1])) for b in batches])
+    by_batch = [ppo.merged(b.features, b) for b in batches]
+    features = torch.cat([pad(f, (0, 0, 0, longest - f.shape[1])) for f in by_batch])
     mask = torch.cat([pad(b.rollout.mask, (0, longest - b.rollout.mask.shape[1])) for b in batches])
     scores = torch.cat([calibration.scaled(b.scores, b.rollout, ppo.config) for b in batches])
-    return ppo.value.warm_up(features, mask, scores)
-
-
-def save_checkpoint(ppo: PPO, optimiser: torch.optim.Optimizer, state: State) -> None:
-    folder = ppo.run.begin_checkpoint(state.step)
-    torch.save(
-        {
-            "step": state.step,
-            "trained": {name: p.detach() for name, p in ppo.policy.parameters().items()},
-            "value": ppo.value.state_dict(),
-            "optimiser": optimiser.state_dict(),
-            "kl_coef": state.controller.coefficient,
-            "kl_has_reached_target": state.controller.has_reached_target,
-            "kl_coef_floor": state.controller.floor,
-            "calibration": asdict(state.calibration),
-            "spread": {"mean": state.spread.mean, "std": state.spread.std},
-            "answers": state.answers,
-            "amended": state.amended,
-            "kept": state.kept_weights,
-            "kept_step": state.kept_step,
-            "kept_figures": state.kept_figures,
-            "own": [vars(rollout) for rollout in state.parent_rollouts],
-            "gold": asdict(state.gold) if state.gold is not None else None,
-            "held_out": ppo.held_out_rows,
-            "drawn_by": state.drawn_by,
-            "rng": torch.get_rng_state(),
-        },
-        folder / "state.pt",
-    )
-    ppo.run.commit_checkpoint(state.step)
-
-
-@torch.no_grad()
-def load_checkpoint(ppo: PPO, optimiser: torch.optim.Optimizer) -> State | None:
-    """Return the newest complete checkpoint, loaded into the models; None when there is none yet."""
-    folder = ppo.run.latest_checkpoint()
-    if folder is None:
-        ppo.run.truncate_logs(-1)
-        return None
-    saved: dict[str, Any] = torch.load(folder / "state.pt", map_location=ppo.device, weights_only=True)
-    for name, parameter in ppo.policy.parameters().items():
-        parameter.copy_(saved["trained"][name])
-    ppo.value.load_state_dict(saved["value"])
-    optimiser.load_state_dict(saved["optimiser"])
-    set_base_rates(ppo, optimiser)
-    ppo.hold_out(saved.get("held_out", []))  # a run that an earlier version began has trained on all of them
-    torch.set_rng_state(saved["rng"].cpu())
-    ppo.run.truncate_logs(saved["step"] - 1)
-    measured = saved["calibration"]
-    calibration = Calibration(**{**measured, "parent": guards.Behaviour(**measured["parent"])})
-    # A checkpoint from before the coefficient was held has moved it from the first step on, and goes on so.
-    has_reached = saved.get("kl_has_reached_target", True)
-    target = kl_target(ppo.config, calibration.parent)
-    # One from before a lag lowered it goes on with it held.
-    floor = saved.get("kl_coef_floor", saved["kl_coef"])
-    controller = KLController(saved["kl_coef"], target, ppo.config.kl_horizon, has_reached, floor)
-    own_rollouts = [Rollout(**rollout) for rollout in saved["own"]]
-    gold = saved.get("gold")  # a checkpoint of an earlier version has none
-    return State(
-        saved["step"], controller, calibration, Spread(**saved["spread"]), saved["answers"], saved["amended"],
-        saved["kept"], saved["kept_step"], saved["kept_figures"], own_rollouts,
-        GoldScale(**gold) if gold else None, saved.get("drawn_by", {}),
-    )  # fmt: skip
+    explained = ppo.value.warm_up(features, mask, scores)
+    ppo.together.follow_first(ppo.value.state_dict().values())
+    return explained
 
 
 @torch.no_grad()

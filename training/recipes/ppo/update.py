@@ -3,6 +3,7 @@ losses."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from training.configs import PPOConfig
 from training.core.run_directory import RecipeFailure
+from training.recipes.common import steps
 from training.recipes.ppo.gold_score import Compared
 from training.recipes.ppo.ptx import Mixture, ptx_loss
 from training.recipes.ppo.rollouts import PPO, Episodes, shuffled
@@ -43,6 +45,21 @@ class Measured:
     fresh: Tensor | None = None
     gold: Compared | None = None
     weights: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class OwnPart:
+    """Hold what a process computes of a minibatch: `rows` of the batch, their places in what it has of the episodes,
+    and the share of the minibatch's tokens that they have; 0 where none is its own.
+
+    `all_rows` are the minibatch's, `all_tokens` how many tokens these have.
+    """
+
+    rows: Tensor
+    places: Tensor
+    share: float
+    all_rows: Tensor
+    all_tokens: float
 
 
 @dataclass(frozen=True)
@@ -87,7 +104,7 @@ def update(
         group["lr"] = group["base_lr"] * rate
     figures: list[dict[str, float]] = []
     for number, rows in enumerate(_minibatches(ppo, step)):
-        figures.append(_minibatch(ppo, optimiser, batch, rows, number))
+        figures.append(_minibatch(ppo, optimiser, batch, _own_part(ppo, episodes.rollout, rows), number))
         if not figures[-1]["moved"]:
             break
     first = figures[0]
@@ -138,58 +155,87 @@ def _minibatches(ppo: PPO, step: int) -> Iterator[Tensor]:
         yield from order.to(ppo.device).tensor_split(ppo.config.minibatches)
 
 
-def _minibatch(ppo: PPO, optimiser: torch.optim.Optimizer, batch: Batch, rows: Tensor, number: int) -> dict[str, float]:
+def _own_part(ppo: PPO, rollout: Rollout, rows: Tensor) -> OwnPart:
+    """Return this process's part of a minibatch: the rows whose states it has."""
+    together, tokens = ppo.together, float(rollout.mask[rows].sum())
+    if together.count == 1:
+        return OwnPart(rows, rows, 1.0, rows, tokens)
+    own = rows[rows % together.count == together.rank]
+    share = float(rollout.mask[own].sum()) / tokens
+    if not len(own):
+        own = torch.tensor([together.rank], device=rows.device)  # counts for nothing, as in every forward of all
+    return OwnPart(own, own // together.count, share, rows, tokens)
+
+
+def _minibatch(ppo: PPO, optimiser: torch.optim.Optimizer, batch: Batch, own: OwnPart, number: int) -> dict[str, float]:
     """Take one optimiser step, or none (`moved` is 0) when the policy has already moved far enough on this batch."""
-    policy, value, ptx, loss = _losses(ppo, batch, rows, number)
-    if not torch.isfinite(loss):
-        raise RecipeFailure(
-            "not_finite", "Training diverged: the loss is not a number.", "Start again with a lower learning_rate."
-        )
-    moved = not (ppo.config.max_approx_kl and policy.approx_kl > ppo.config.max_approx_kl)
-    norm = 0.0
-    if moved:
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        limit = ppo.config.max_grad_norm
-        # Apart, because the head's gradient shares nothing with the policy's.
-        norm, _ = (float(torch.nn.utils.clip_grad_norm_(g["params"], limit)) for g in optimiser.param_groups)
-        optimiser.step()
-    return {
+    policy, value, ptx, loss = _losses(ppo, batch, own, number)
+    measures = {
         "ratio_mean": policy.ratio_mean,
-        "ratio_max": policy.ratio_max,
         "approx_kl": policy.approx_kl,
         "clip_frac": policy.clip_frac,
         "policy_loss": float(policy.loss.detach()),
         "value_loss": float(value.detach()),
+    }
+    *of_tokens, ptx, total_loss = ppo.together.total(
+        *(measure * own.share for measure in measures.values()), ptx, float(loss.detach())
+    )
+    measures = dict(zip(measures, of_tokens, strict=True))
+    if not math.isfinite(total_loss):
+        raise RecipeFailure(
+            "not_finite", "Training diverged: the loss is not a number.", "Start again with a lower learning_rate."
+        )
+    moved = not (ppo.config.max_approx_kl and measures["approx_kl"] > ppo.config.max_approx_kl)
+    norm = 0.0
+    if moved:
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = _clip(ppo, optimiser, total_loss, batch.step)
+        optimiser.step()
+    return measures | {
+        "ratio_max": ppo.together.largest(policy.ratio_max if own.share else 0.0),
         "ptx_loss": ptx,
         "grad_norm": norm,
         "moved": float(moved),
     }
 
 
-def _losses(ppo: PPO, batch: Batch, rows: Tensor, number: int) -> tuple[PolicyLoss, Tensor, float, Tensor]:
-    """Return the policy's loss, the value's, PTX's, and their sum with what else is asked for."""
-    config, measured = ppo.config, batch.measured
+def _clip(ppo: PPO, optimiser: torch.optim.Optimizer, loss: float, step: int) -> float:
+    """Add the processes' gradients up, clip them, and return the norm of the policy's.
+
+    The value head's are clipped apart, because its gradient shares nothing with the policy's.
+    """
+    limit, groups = ppo.config.max_grad_norm, [group["params"] for group in optimiser.param_groups]
+    ppo.together.add_gradients(p.grad for group in groups for p in group if p.grad is not None)
+    of_policy, _ = (steps.clip_gradients(group, limit, loss=loss, step=step) for group in groups)
+    return of_policy
+
+
+def _losses(ppo: PPO, batch: Batch, own: OwnPart, number: int) -> tuple[PolicyLoss, Tensor, float, Tensor]:
+    """Return the policy's loss and the value's, means over this process's rows; its part of PTX's; and its part of
+    their sum with what else is asked for."""
+    config, measured, rows = ppo.config, batch.measured, own.rows
     part = batch.episodes.rollout[rows]
     width, N = part.ids.shape[1], part.mask.shape[1]
     if number == 0 and measured.fresh is not None:
         logprobs = measured.fresh[rows]
     else:
-        logprobs, _ = ppo.policy.logprobs(batch.episodes.lower[rows, :width], part)
+        logprobs, _ = ppo.policy.logprobs(batch.episodes.lower[own.places, :width], part)
     weights = None if measured.weights is None else measured.weights[rows, :N]
     policy = policy_loss(
         logprobs, measured.logprobs[rows, :N], batch.advantages[rows, :N], part.mask, config.clip, weights
     )
-    values = ppo.value(batch.episodes.features[rows, :N])
+    values = ppo.value(batch.episodes.features[own.places, :N])
     clip = config.value_clip or None
     value = value_loss(values, measured.values[rows, :N], batch.returns[rows, :N], part.mask, clip)
     loss = policy.loss + config.value_coef * value
     if config.kl_loss_coef:
         kl = kl_per_token(logprobs, batch.episodes.ref_logprobs[rows, :N], config.kl_loss_estimator)
         loss = loss + config.kl_loss_coef * adv.masked_mean(kl, part.mask)
+    loss = loss * own.share
     if config.loss_mean == "batch":  # each is a mean over this minibatch's tokens, of which there may be more or fewer
-        loss = loss * (float(part.mask.sum()) / batch.tokens)
-    other = _other_text(ppo, batch, rows, number)
+        loss = loss * (own.all_tokens / batch.tokens)
+    other = _other_text(ppo, batch, own.all_rows, number)
     if other is None:
         return policy, value, 0.0, loss
     ptx = ptx_loss(ppo, other)

@@ -81,7 +81,7 @@ def test_a_stop_token_ends_answers_counts_as_an_end_and_is_no_part_of_the_text(t
     episodes = one.collect([0, 1, 2, 3] * 8, one.seeds("x", count=32))
     assert bool(episodes.rollout.finished.any())
     assert all(letter not in text for text in episodes.texts)
-    calibration = ppo.calibrate(one, ppo.optimiser_for(one)).calibration
+    calibration = ppo.calibrate(one).calibration
     fined = dataclasses.replace(one.config, missing_eos_penalty=2.0)
     plain, less = (calibration.scaled(episodes.scores, episodes.rollout, config) for config in (one.config, fined))
     assert torch.equal(plain - less > 1, ~episodes.rollout.finished)
@@ -199,7 +199,7 @@ def test_the_value_may_begin_as_the_reward_models_score_of_the_answer_so_far(
     tmp_path: Path, model: Path, reward_model: Path
 ):
     one = trainer(tmp_path, model, reward_model=reward_model, value_init="reward", score_scaling="standardise")
-    state = ppo.calibrate(one, ppo.optimiser_for(one))
+    state = ppo.calibrate(one)
     episodes = one.collect([0, 1, 2], one.seeds("v", count=3))
     rollout, head = episodes.rollout, one.scorer.model
     with torch.no_grad():
@@ -243,7 +243,7 @@ def test_every_token_of_the_batch_weighs_the_same_however_it_is_cut(tmp_path: Pa
 
     def gradient(minibatches: int) -> torch.Tensor:
         one = trainer(tmp_path / str(minibatches), model, minibatches=minibatches, stop_token="e", max_new_tokens=24)
-        state = ppo.calibrate(one, ppo.optimiser_for(one))
+        state = ppo.calibrate(one)
         episodes = one.collect(one.prompt_order(0), one.seeds("rollout", 0, count=4))
         measured = ppo.measure(one, state, episodes)
         batch = ppo_update._batch(one, state, episodes, measured, 0, None)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import tiny_model
-from tests.support.training import corpora, sharded_runs
+from tests.support.training import corpora, ppo_runs, sharded_runs
 from tests.support.training.sharded_runs import carry_out, curve, is_same_but_for_rounding, largest_difference
 from training.core.run_directory import RunDirectory
 
@@ -156,5 +156,38 @@ def test_a_reward_model_is_finetuned_in_shares_as_it_is_whole(tmp_path: Path, ad
     for name in ("cv_nll", "finetune_nll", "grad_norm"):
         assert curve(cut, name) == pytest.approx(curve(one, name), rel=1e-4), name
     assert is_same_but_for_rounding(one, cut)
+    if count == 2:
+        assert largest_difference(succeed(two, module, 2), cut) == 0
+
+
+@pytest.mark.thorough
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("adapters", "reward", "count"), [("top", "function", 4), ("full", "own trunk", 2), ("lora", "shared trunk", 1)]
+)
+def test_ppo_in_shares_learns_what_it_learns_whole(tmp_path: Path, adapters: str, reward: str, count: int) -> None:
+    """Killed on two processes after a step, and resumed: with as many in the same bits."""
+    module, parent = "training.recipes.ppo", tiny_model.make(tmp_path / "parent")
+    config: dict[str, object] = {"adapters": adapters}
+    if reward != "function":
+        trunk = parent if reward == "shared trunk" else tiny_model.make(tmp_path / "trunk", seed=1)
+        config["reward_model"] = ppo_runs.reward_head(tmp_path / "reward", trunk)
+    if adapters == "full":
+        config["learning_rate"] = 1e-4
+    one = succeed(sharded_runs.lay_ppo(tmp_path / "one", parent, **config), module, 1)
+    two, cut = (
+        sharded_runs.lay_ppo(tmp_path / name, parent, processes=2, sharding="full", **config) for name in ("two", "cut")
+    )
+    assert carry_out(cut, module, 2, is_killed=True) == -signal.SIGKILL
+    before = (cut.path / "metrics.jsonl").read_text()
+    succeed(cut, module, count)
+    assert before and (cut.path / "metrics.jsonl").read_text().startswith(before), (
+        "the steps before are not taken again"
+    )
+    for name in sharded_runs.PPO_FIGURES:
+        assert curve(cut, name) == pytest.approx(curve(one, name), rel=1e-4, abs=1e-5), name
+    assert is_same_but_for_rounding(one, cut)
+    assert [row["policy"]["text"] for row in cut.reviews()] == [row["policy"]["text"] for row in one.reviews()]
+    assert cut.result()["fidelity"]["kl_per_token"] < 1e-4
     if count == 2:
         assert largest_difference(succeed(two, module, 2), cut) == 0

@@ -117,6 +117,16 @@ def test_what_does_not_fit_has_the_cheapest_change_that_helps(llama, kind, optio
     assert remedy.total <= 0.8 * 80 * GB
 
 
+def test_ppo_in_shares_has_the_whole_model_only_while_it_samples(llama):
+    one = memory_of("ppo", llama, Hardware(), reward_function="a.b", adapters="lora")
+    four = memory_of("ppo", llama, Hardware(), reward_function="a.b", adapters="lora", processes=4, sharding="full")
+    assert four.phases["sampling"]["weights gathered to sample"] == 2 * llama.parameters
+    assert not any("gathered" in name for phase in ("scoring", "updates") for name in four.phases[phase])
+    assert four.standing["weights laid out to sample"] == 0 < one.standing["weights laid out to sample"]
+    for phase in ("scoring", "updates"):
+        assert one.phases[phase]["activations"] == pytest.approx(4 * four.phases[phase]["activations"])
+
+
 def test_each_rollout_process_of_ppo_has_the_whole_model(llama):
     none, one, two = (memory_of("ppo", llama, reward_function="a.b", actors=n).standing for n in (0, 1, 2))
     assert none["rollout processes"] == 0 and one["rollout processes"] > one["weights"]
