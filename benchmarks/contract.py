@@ -101,7 +101,10 @@ def _run(site: Site, role: str, examples: int, seed: int, words: list[str]) -> O
     line += ["--continue-on-failure", "--no-shrink", "--no-color", "--warnings", "off", "--request-timeout", "120"]
     line += ["--generation-database", "none", "--report", "json", "--report-json-path", str(report)]
     hooks = {"SCHEMATHESIS_HOOKS": "benchmarks.contract_hooks", "ASSAY_CONTRACT_ROWS": str(site.rows)}
-    ended = subprocess.run(line, cwd=ROOT, env=os.environ | hooks, stdout=subprocess.PIPE, text=True)
+    environment = os.environ | hooks | {"PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(
+        line, cwd=report.parent, env=environment, stdout=subprocess.PIPE, text=True
+    )  # it leaves files
     if not report.exists():
         raise RuntimeError(f"schemathesis ended with {ended.returncode} and no report:\n{ended.stdout[-3000:]}")
     figures = json.loads(report.read_text(encoding="utf-8"))

@@ -8,6 +8,7 @@ from typing import Any
 
 from annotate.data.formats import guessing
 from annotate.data.formats.mapping import COLUMNS
+from annotate.data.rows.row_source import printable
 from annotate.data.rows.task_families import TASKS
 
 ROWS, SFT, LABELLED, CORPUS, TASK = "rows", "sft", "labelled", "corpus", "task"
@@ -67,8 +68,9 @@ def targets(shape: str) -> list[tuple[str, str]]:
 
 
 def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the columns that any of the rows has, in the file's order."""
-    return list(dict.fromkeys(str(name) for row in rows for name in row))[:_MOST_COLUMNS]
+    """Return the columns that any of the rows has, in the file's order; without those whose name no form can hold."""
+    names = dict.fromkeys(str(name) for row in rows for name in row)
+    return [name for name in names if printable(name, len(name)) == name][:_MOST_COLUMNS]
 
 
 def suggest(shape: str, columns: Sequence[str], uses: Mapping[str, str]) -> dict[str, str]:

@@ -168,4 +168,4 @@ def _use(name: str, uses: Mapping[str, str]) -> str:
 def _example(rows: Sequence[Mapping[str, Any]], name: str) -> str:
     value = next((row[name] for row in rows if row.get(name) not in (None, "", [], {})), "")
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= _EXAMPLE else f"{text[:_EXAMPLE]}…"
+    return printable(text if len(text) <= _EXAMPLE else f"{text[:_EXAMPLE]}…")

@@ -12,6 +12,7 @@ from typing import Any
 
 from annotate.data.formats import ODD_ROW
 from annotate.data.formats.items import Item, NewAnswers, Row
+from annotate.data.rows.row_source import printable
 
 Read = Callable[[Row, int], list[Item]]
 _MARK = " (¤)"
@@ -40,7 +41,7 @@ def column_uses(read: Read, rows: Sequence[Row]) -> dict[str, str]:
         except _UNREADABLE:
             continue
         for path in _paths(row):
-            name = ".".join(path)
+            name = printable(".".join(path))
             if found.get(name) or (name not in found and len(found) >= _MOST_COLUMNS):
                 continue
             found[name] = _use(read, row, path, items)

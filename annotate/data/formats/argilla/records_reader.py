@@ -81,7 +81,8 @@ def _data(row: Row) -> Row:
     """Return the record's fields and metadata, wherever they stand."""
     if isinstance(row.get("fields"), dict):
         return row["fields"] | (row.get("metadata") or {})
-    return {n: v for n, v in row.items() if "." not in n and n not in _RECORD and n not in _questions_of_1(row)} | {
+    left_out = {*_RECORD, *_questions_of_1(row)}
+    return {n: v for n, v in row.items() if "." not in n and n not in left_out} | {
         name.removeprefix("metadata."): value for name, value in row.items() if name.startswith("metadata.")
     }
 
