@@ -23,24 +23,27 @@ from annotate.labelling.queue.choosing import (
     Choice,
     UrgentPair,
     choose,
+    choose_together,
     choose_urgent,
     in_languages,
     level_column,
     reserved_in,
     urgent_pairs,
 )
-from annotate.labelling.queue.locked_look import Look, lock_and_look
+from annotate.labelling.queue.locked_look import Look, lock_and_look, share_and_look
 from annotate.labelling.queue.positions import count_swapped, in_order, shuffled
 from annotate.labelling.queue.reserved import choose_reserved, without_others
 from annotate.models import (
     Assignment,
     Completion,
     GoldItem,
+    Membership,
     Project,
     Prompt,
     QueueEntry,
     User,
 )
+from annotate.models.project_locks import can_lock_together
 from annotate.projects import member_languages
 
 # Kinds come in short runs when a project asks for several: changing the question each time is tiring.
@@ -61,6 +64,8 @@ def next_for(*, project: Project, user: User, kind: str | None = None) -> Assign
     member = prerequisites.member_of(project, user)
     kinds = kinds_to_try(project, kind)
     with within_transaction():
+        if can_lock_together() and (assignment := _draw_together(project, member, user, kinds)):
+            return assignment
         look = lock_and_look(project, user)
         held = held_by(project, user, kinds).first() if look.holds_something else None
         if held is not None and not held.is_ahead:
@@ -76,6 +81,21 @@ def within_transaction() -> AbstractContextManager:
     """Begin a transaction, unless the caller has. Whatever is refused here is so before anything was written: no
     savepoint is needed."""
     return nullcontext() if connection.in_atomic_block else transaction.atomic()
+
+
+def _draw_together(project: Project, member: Membership | None, user: User, kinds: list[str]) -> Assignment | None:
+    """Return the next item of the queue, while others draw other ones; None where it takes more than that."""
+    with transaction.atomic():
+        look, assignment = share_and_look(project, user), None
+        if look.is_plain and kinds and not urgent_pairs(project):
+            prerequisites.check(project, member)
+            kind = _in_turn(kinds, look.handed_out)[0]
+            if choice := choose_together(project=project, user=user, kind=kind, languages=look.languages):
+                assignment = _measure(project, user, kind, look.languages)
+                assignment = assignment or _hand_out_chosen(project, user, kind, choice)
+        if assignment is None:
+            transaction.set_rollback(True)  # gives the lock back: whoever wants it alone must not have it already
+    return assignment
 
 
 def draw(project: Project, user: User, kinds: list[str], look: Look) -> Assignment | None:

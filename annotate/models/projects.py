@@ -10,6 +10,7 @@ from django.core.validators import (
 )
 from django.db import models
 
+from annotate.models.project_locks import lock_alone
 from common import sampling as served_sampling
 
 
@@ -100,9 +101,9 @@ class Project(models.Model):
     def lock(self) -> None:
         """Let one transaction at a time go on here: counting places and handing out must not be torn apart.
 
-        On SQLite every transaction is BEGIN IMMEDIATE, which is lock enough; there this is a plain read.
+        On SQLite every transaction is BEGIN IMMEDIATE, which is lock enough.
         """
-        Project.objects.select_for_update(no_key=True).filter(pk=self.pk).values_list("pk").first()
+        lock_alone(self.pk)
 
 
 class Guideline(models.Model):

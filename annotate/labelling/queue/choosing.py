@@ -136,16 +136,33 @@ def choose(
     seen_prompts: list[int] = []
     size = 1
     while entries := _with_room(project, user, kind, languages, apart, seen_prompts, size):
-        answers = _answers([entry.prompt_id for entry in entries], left_out) if kind != WRITE else {}
-        filled = _places([entry.prompt_id for entry in entries], kind, user)
-        for entry in entries:
-            prompt_answers = answers.get(entry.prompt_id, {})
-            items = items_of(entry.prompt_id, kind, [(pk, answer.text) for pk, answer in prompt_answers.items()])
-            if best := _best(entry, items, filled, project, user):
-                level = level_of(items, filled.judged + Counter([best.key]))
-                return Choice(best, entry, level, prompt_answers)
+        if found := _first_choice(entries, project, user, kind, left_out):
+            return found
         seen_prompts += [entry.prompt_id for entry in entries]
         size = min(size * 4, LARGEST_BATCH)
+    return None
+
+
+def choose_together(*, project: Project, user: User, kind: str, languages: Sequence[str]) -> Choice | None:
+    """Return what `choose` would, of the first entry that no other transaction has locked: it is then locked here, and
+    with it all places of its items. None where it does not do. Hold the project's lock together with others."""
+    entries = _first_entries(project, user, kind, languages, is_locking=True)
+    if not entries or entries[0].prompt.harm:
+        return None
+    return _first_choice(entries, project, user, kind, set())
+
+
+def _first_choice(
+    entries: Sequence[QueueEntry], project: Project, user: User, kind: str, left_out: set[int]
+) -> Choice | None:
+    prompts = [entry.prompt_id for entry in entries]
+    answers = _answers(prompts, left_out) if kind != WRITE else {}
+    filled = _places(prompts, kind, user)
+    for entry in entries:
+        prompt_answers = answers.get(entry.prompt_id, {})
+        items = items_of(entry.prompt_id, kind, [(pk, answer.text) for pk, answer in prompt_answers.items()])
+        if best := _best(entry, items, filled, project, user):
+            return Choice(best, entry, level_of(items, filled.judged + Counter([best.key])), prompt_answers)
     return None
 
 
@@ -185,14 +202,11 @@ def _with_room(
 ) -> list[QueueEntry]:
     """Return prompts of which this person has not been served everything, least annotated first, from the index
     alone."""
-    level = level_column(user)
     if not apart and not seen_prompts:
-        first = _least_judged(level, len(languages)).rows(
-            project=project.pk, user=user.pk, kind=kind, overlap=project.overlap, **_named(languages)
-        )
+        first = _first_entries(project, user, kind, languages)
         if not any(entry.prompt.harm for entry in first):
             return first
-    entries = _queue(level, project=project, user=user, kind=kind, overlap=project.overlap)
+    entries = _queue(level_column(user), project=project, user=user, kind=kind, overlap=project.overlap)
     entries = harm_budget.within(entries, project, user).exclude(prompt__in=seen_prompts)
     entries = entries.filter(_NOT_ALL | Q(prompt__in=apart) if apart else _NOT_ALL)
     return list(_in_languages(entries, languages, size) if languages else entries[:size])
@@ -223,13 +237,19 @@ def _in_languages(entries: QuerySet[QueueEntry], languages: Sequence[Any], size:
     return found.select_related("prompt").order_by(*entries.query.order_by)[:size]
 
 
-def _named(languages: Sequence[str]) -> dict[str, str]:
-    return {f"language_{n}": language for n, language in enumerate(languages)}
+def _first_entries(
+    project: Project, user: User, kind: str, languages: Sequence[str], is_locking: bool = False
+) -> list[QueueEntry]:
+    slots = {"project": project.pk, "user": user.pk, "kind": kind, "overlap": project.overlap}
+    named = {f"language_{n}": language for n, language in enumerate(languages)}
+    return _least_judged(level_column(user), len(languages), is_locking).rows(**slots, **named)
 
 
-def _first_in(level: str, n_languages: int) -> QuerySet[QueueEntry]:
+def _first_in(level: str, n_languages: int, is_locking: bool) -> QuerySet[QueueEntry]:
     slots = {name: Slot(name) for name in ("project", "user", "kind", "overlap")}
     entries = _queue(level, **slots).filter(_NOT_ALL)
+    if is_locking:
+        entries = entries.select_for_update(skip_locked=True, of=("self",), no_key=True)
     if not n_languages:
         return entries[:1]
     return _in_languages(entries, [Slot(f"language_{n}") for n in range(n_languages)], 1)
@@ -237,8 +257,8 @@ def _first_in(level: str, n_languages: int) -> QuerySet[QueueEntry]:
 
 # Most of the time the first prompt in the queue has an item for this person: what is asked of it, put together once.
 @cache
-def _least_judged(level: str, n_languages: int) -> Prepared:
-    return Prepared(partial(_first_in, level, n_languages))
+def _least_judged(level: str, n_languages: int, is_locking: bool = False) -> Prepared:
+    return Prepared(partial(_first_in, level, n_languages, is_locking))
 
 
 _answers_to = Prepared(lambda: Completion.objects.filter(prompt=Slot("prompt")).order_by("id"))

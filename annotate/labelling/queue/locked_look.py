@@ -1,4 +1,4 @@
-"""Look at what decides how an item is handed out, and lock the project in the same statement."""
+"""Lock the project, and look at what decides how an item is handed out."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from annotate.core.errors import Refused
 from annotate.models import Project, User
+from annotate.models.project_locks import lock_together
 from common.languages.language_tags import primaries
 
 
@@ -25,9 +26,15 @@ class Look:
     handed_out: int  # in all projects: turns need no more than a number that grows
     languages: tuple[str, ...]  # that this person gets prompts in; () for all
 
+    @property
+    def is_plain(self) -> bool:
+        """Return whether the first entry of the queue is all that is needed."""
+        special = (self.holds_something, self.has_stale, self.has_changes, self.has_priorities, self.has_reserved)
+        return not any(special) and not self.has_ahead
 
-# The lock, and in the same statement what decides which of the next ones are needed at all. Written out: it runs each
-# time an item is handed out, and most of an item's cost is Django putting its statements together.
+
+# What decides which of the next statements are needed at all. Written out: it runs each time an item is handed out, and
+# most of an item's cost is Django putting its statements together.
 _LOOK = """
 SELECT
   EXISTS (SELECT 1 FROM annotate_assignment WHERE user_id = %(user)s AND state = 'open'),
@@ -46,10 +53,20 @@ FROM annotate_project WHERE id = %(project)s"""
 
 def lock_and_look(project: Project, user: User) -> Look:
     """Lock the project, and return what the next steps depend on."""
-    lock_it = " FOR NO KEY UPDATE" if connection.features.has_select_for_no_key_update else ""
+    project.lock()
+    return _look(project, user)
+
+
+def share_and_look(project: Project, user: User) -> Look:
+    """Lock the project together with others who hand out, on Postgres, and return what the next steps depend on."""
+    lock_together(project.pk, user.pk)
+    return _look(project, user)
+
+
+def _look(project: Project, user: User) -> Look:
     now = connection.ops.adapt_datetimefield_value(timezone.now())
     with connection.cursor() as cursor:
-        cursor.execute(_LOOK + lock_it, {"project": project.pk, "user": user.pk, "now": now})
+        cursor.execute(_LOOK, {"project": project.pk, "user": user.pk, "now": now})
         row = cursor.fetchone()
     if row is None:
         raise Refused(404, project="This project no longer exists.")

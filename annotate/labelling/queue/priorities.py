@@ -130,7 +130,7 @@ class Coming:
 def coming_next(project: Project, limit: int = 10) -> list[Coming]:
     """Return what people will be asked first, and why, for managers. By lot among equals, so the order may differ."""
     with transaction.atomic():  # what nobody has asked for yet is not in the queue
-        Project.objects.select_for_update(no_key=True).filter(pk=project.pk).values_list("pk").first()
+        project.lock()
         queue.take_in(project, choosing.reserved_in(choosing.urgent_pairs(project)))
     rows = _in_queue(ItemPriority.objects.filter(project=project, is_open=True)).order_by("-uncertainty")[:limit]
     coming = [Coming(row.kind, row.prompt_id, row.item, row.why) for row in rows]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -10,9 +9,6 @@ from django.db.backends.postgresql import base
 
 from annotate.core.metrics.counters import timed_wait
 
-# A thread lets go of the interpreter at each statement. Another thread that computes would keep it for 5 ms each time:
-# a transaction of ten statements would hold its locks for a hundred, and an import wait before each statement.
-sys.setswitchinterval(0.0005)
 _LOCKING = ("FOR UPDATE", "FOR NO KEY UPDATE")
 
 

@@ -1,0 +1,119 @@
+"""On Postgres people are handed items of one project at the same time, each of another entry of the queue."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import connection, connections, transaction
+
+from annotate.labelling import assigning
+from annotate.labelling.queue import entries as queue
+from annotate.models import Project, User
+from annotate.models.project_locks import lock_together
+from tests.support.factories import make_completion, make_project, make_prompt, make_user
+from tests.support.processes import until
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite has one writer"),
+]
+LONG = 120  # seconds, for a busy machine: nothing waits so long
+
+
+@pytest.fixture
+def project() -> Project:
+    project = make_project(asks_ratings=False, overlap=1)
+    for _ in range(3):
+        prompt = make_prompt(project)
+        make_completion(prompt), make_completion(prompt)
+    with transaction.atomic():
+        project.lock()
+        while queue.take_in(project, []):
+            pass
+    return project
+
+
+class Elsewhere(threading.Thread):
+    """Do something on a connection of its own."""
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        super().__init__(daemon=True)
+        self.work, self.result = work, None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.result = self.work()
+        finally:
+            connections.close_all()
+
+    def done(self) -> Any:
+        self.join(LONG)
+        assert not self.is_alive(), "it waits"
+        return self.result
+
+
+def draw(project: Project, user: User) -> Any:
+    return assigning.next_for(project=project, user=user)
+
+
+def somebody_waits() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
+        return cursor.fetchone()[0]
+
+
+def test_somebody_is_handed_another_prompt_while_the_first_is_not_stored_yet(project: Project) -> None:
+    first, second = make_user(project), make_user(project)
+    with transaction.atomic():
+        one = draw(project, first)
+        other = Elsewhere(lambda: draw(project, second)).done()
+    assert one.prompt_id != other.prompt_id
+
+
+def test_the_last_item_goes_to_one_of_two(project: Project) -> None:
+    users = [make_user(project) for _ in range(4)]
+    for user in users[:2]:
+        assert draw(project, user)
+    with transaction.atomic():
+        assert draw(project, users[2])
+        late = Elsewhere(lambda: draw(project, users[3]))
+        until(somebody_waits, LONG, "it looks whether the one that is being handed out is the last")
+    assert late.done() is None
+
+
+def test_one_person_who_asks_twice_at_once_gets_one_item(project: Project) -> None:
+    user = make_user(project)
+    with transaction.atomic():
+        first = draw(project, user)
+        again = Elsewhere(lambda: draw(project, user))
+        until(somebody_waits, LONG, "the second waits for the first")
+    assert again.done() == first and project.assignments.count() == 1
+
+
+def lock_alone_elsewhere(project: Project) -> Elsewhere:
+    def work() -> bool:
+        with transaction.atomic():
+            project.lock()
+            return True
+
+    return Elsewhere(work)
+
+
+def test_whoever_has_the_project_alone_waits_for_those_who_have_it_together(project: Project) -> None:
+    with transaction.atomic():
+        lock_together(project.pk, make_user(project).pk)
+        alone = lock_alone_elsewhere(project)
+        until(somebody_waits, LONG, "it waits for us")
+    assert alone.done()
+
+
+def test_a_lock_that_was_not_enough_is_given_back(project: Project) -> None:
+    with transaction.atomic():
+        with transaction.atomic():
+            lock_together(project.pk, make_user(project).pk)
+            transaction.set_rollback(True)
+        assert lock_alone_elsewhere(project).done()
