@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from training.configs.options import learning_rate_option, option
+from training.configs.options import check_processes, learning_rate_option, option, sharding_option
 
 RATES = {"adapters": 1e-4, "full": 1e-5}
 
@@ -50,6 +50,20 @@ class GroupConfig:
     lora_rank: int = option(8, "rank of the LoRA adapters", low=1, high=1024, advanced=True)
     checkpoint_every: int = option(5, "steps between checkpoints", low=1, high=100000, advanced=True)
     sample_every: int = option(5, "steps between sample completions", low=1, high=100000, advanced=True)
+    processes: int = option(
+        1, "processes that share each forward pass: one per GPU, or several on a CPU", low=1, high=64, advanced=True
+    )
+    sharding: str = sharding_option()
+
+    @property
+    def rows_at_once(self) -> int:
+        """Return how many completions all processes together take in one forward pass."""
+        return self.micro_batch_size or self.batch_size
+
+    @property
+    def limit(self) -> str:
+        """Return the option that says how many these are."""
+        return "micro_batch_size" if self.micro_batch_size else "batch_size"
 
     @property
     def rate(self) -> float:
@@ -64,7 +78,14 @@ class GroupConfig:
             return {"group_size": f"must divide batch_size, {self.batch_size}: each prompt gets a complete group."}
         if self.micro_batch_size and self.batch_size % self.micro_batch_size:
             return {"micro_batch_size": f"must divide batch_size, {self.batch_size}, or be 0."}
-        return {}
+        if self.rows_at_once % self.processes:
+            return {
+                "processes": f"must divide {self.limit}, {self.rows_at_once}: each process takes as many completions."
+            }
+        return check_processes(
+            processes=self.processes, sharding=self.sharding, batch_size=self.rows_at_once, rows="completions",
+            limit=self.limit,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

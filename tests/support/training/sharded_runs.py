@@ -97,6 +97,18 @@ def lay_preference(folder: Path, kind: str, parent: Path, **config: object) -> R
     return preference_runs.make(folder, kind, parent, **(chosen | config))
 
 
+def lay_group(folder: Path, kind: str, parent: Path, **config: object) -> RunDirectory:
+    """Twelve answers a step in groups of three, in two forward passes: of four processes each has a part of a group."""
+    run = RunDirectory(folder)
+    chosen = {
+        "reward_function": "tests.support.training.ppo_runs.share_of_vowels", "steps": 3, "batch_size": 12,
+        "group_size": 3, "micro_batch_size": 12, "max_new_tokens": 6, "learning_rate": 1e-3, "checkpoint_every": 1,
+        "sample_every": 3,
+    }  # fmt: skip
+    run.create(RunSpec(kind, chosen | config, seed=3, parent=str(parent)), {"prompts": iter(ppo_runs.PROMPTS)})
+    return run
+
+
 def lay_ppo(folder: Path, parent: Path, **config: object) -> RunDirectory:
     """Six answers a step in two minibatches: of four processes some have none of a minibatch. The parent is measured in
     two batches, the last of two answers; each step asks for a review."""

@@ -86,6 +86,14 @@ class Processes:
                 dist.broadcast(whole, 0)
                 value.copy_(whole)
 
+    def gathered(self, items: list[Any]) -> list[Any]:
+        """Return the items of all processes, those of the first one first."""
+        parts: list[Any] = [items]
+        if self.count > 1:
+            parts = [None] * self.count
+            dist.all_gather_object(parts, items)
+        return [item for part in parts for item in part]
+
     def largest(self, value: float) -> float:
         """Return the largest of the processes' values."""
         if self.count == 1:

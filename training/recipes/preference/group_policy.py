@@ -6,7 +6,8 @@ reward model to the next.
 
 TRL samples with torch's global generator, which its checkpoints restore: a run resumed at a checkpoint draws what it
 would have drawn. Its own shuffling is not restored, so the prompts of all steps are laid out beforehand. What it cannot
-do is resume within a batch of completions that is used several times; here every batch is used once.
+do is resume within a batch of completions that is used several times; here every batch is used once. Several processes
+draw otherwise (`shared_groups`).
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
+from peft import get_peft_model
 
 from training.configs.group import GroupConfig
 from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpec
 from training.recipes.common import loading
+from training.recipes.common.processes import ONE_PROCESS, Processes, directory_of, join
 from training.recipes.preference import trl_runs
+from training.recipes.preference.shared_groups import shared_groups
 from training.recipes.reward.reward_model import RewardModel
 from training.recipes.reward.scoring import (
     Messages,
@@ -44,31 +48,34 @@ class Scores:
     score: Callable[[list[Messages], list[str]], torch.Tensor]
     describe: str
     clip: float
+    together: Processes = ONE_PROCESS
     __name__: str = "score"
     last: dict[str, float] = field(default_factory=dict)
 
     def __call__(self, prompts: list[Messages], completions: list[Any], **_given: Any) -> list[float]:
         texts = [turns[0]["content"] for turns in completions]
         scores = checked(self.score(prompts, texts), len(texts), self.describe).cpu()
-        self.last = {"distinct": distinct_share(texts)}
+        self.last = {"distinct": distinct_share(self.together.gathered(texts))}
         return (scores.clamp(-self.clip, self.clip) if self.clip else scores).tolist()
 
     def figures(self) -> dict[str, float]:
         return dict(self.last)
 
 
-def scores_for(spec: RunSpec, config: GroupConfig) -> Scores:
+def scores_for(spec: RunSpec, config: GroupConfig, together: Processes = ONE_PROCESS) -> Scores:
     """Return the scores. Raises RecipeFailure when there is neither a function nor a reward model, or both."""
     refuse_none_or_both(spec, config.reward_function)
     if config.reward_function:
         function = import_function(config.reward_function)
-        return Scores(lambda prompts, texts: torch.as_tensor(function(prompts, texts)), config.reward_function, 0.0)
+        return Scores(
+            lambda prompts, texts: torch.as_tensor(function(prompts, texts)), config.reward_function, 0.0, together
+        )
     model = RewardModel.load(spec.reward_model)
 
     def standardised(prompts: list[Messages], texts: list[str]) -> torch.Tensor:
         return (model.score(prompts, texts) - model.score_mean) / model.score_std
 
-    return Scores(standardised, "The reward model", config.score_clip)
+    return Scores(standardised, "The reward model", config.score_clip, together)
 
 
 def prompts_for(run: RunDirectory, tokenizer: Any, most: int) -> tuple[list[Messages], int]:
@@ -97,30 +104,43 @@ def carry_out(
 ) -> None:
     """Carry out the whole run; `options` are those that only this algorithm has."""
     require_trust(spec, config)
+    together = join(sharding=config.sharding, batch_size=config.rows_at_once, limit=config.limit)
+    run = directory_of(run, together)
     run.progress("Loading the models", 0, config.steps)
-    scores = scores_for(spec, config)
-    model, tokenizer = trl_runs.load(spec, config.adapters)
+    scores = scores_for(spec, config, together)
+    model, tokenizer = trl_runs.load(spec, config.adapters, to_split=together.is_sharded)
     messages, too_long = prompts_for(run, tokenizer, config.max_prompt_tokens)
     started = time.monotonic()
-    trainer = trainer_class(
+    is_shared = config.processes > 1  # also where one process goes on with what several have begun
+    adapters = trl_runs.adapters_for(model, config.adapters, config.lora_rank)
+    trainer = (shared_groups(trainer_class) if is_shared else trainer_class)(
         model=model,
         reward_funcs=scores,
-        args=config_class(**arguments(run, spec, config), **options),
+        args=config_class(**arguments(run, spec, config, together), **options),
         train_dataset=Dataset.from_list([{"prompt": messages[i]} for i in order(len(messages), spec.seed, config)]),
         processing_class=tokenizer,
-        peft_config=trl_runs.adapters_for(model, config.adapters, config.lora_rank),
+        peft_config=adapters,
+        **({"run": run, "together": together, "seed": spec.seed} if is_shared else {}),
         callbacks=[
             trl_runs.Follower(
                 run, tokenizer, messages, spec.seed, config.sample_every,
                 Sampling(config.max_new_tokens, config.temperature), config.max_prompt_tokens,
-                "Training", scores.figures,
+                "Training", scores.figures, together=together,
             )
         ],
     )  # fmt: skip
-    trl_runs.train(trainer, run)
+    trl_runs.train(trainer, run, together)
+
+    def load_whole() -> Any:
+        whole = trl_runs.load(spec, config.adapters, to_split=True)[0]
+        return whole if adapters is None else get_peft_model(whole, adapters)
+
     log = [entry for entry in trainer.state.log_history if "reward" in entry]
     shown = (loading.encode_prompt(tokenizer, m, config.max_prompt_tokens) for m in messages)
-    _, facts = trl_runs.save(trainer, tokenizer, run, spec, shown)
+    _, facts = trl_runs.save(trainer, tokenizer, run, spec, shown, together, load_whole)
+    together.leave()
+    if not together.is_first:
+        return
     run.finish(
         {
             "prompts": len(messages),
@@ -139,9 +159,11 @@ def carry_out(
     )
 
 
-def arguments(run: RunDirectory, spec: RunSpec, config: GroupConfig) -> Row:
+def arguments(run: RunDirectory, spec: RunSpec, config: GroupConfig, together: Processes = ONE_PROCESS) -> Row:
+    """Return what both trainers' configs get. TRL counts the rows of one process."""
     return {
         **trl_runs.arguments(run, spec, config),
+        "per_device_train_batch_size": config.rows_at_once // together.count,
         "max_steps": config.steps,
         "lr_scheduler_type": config.learning_rate_schedule,
         "num_generations": config.group_size,

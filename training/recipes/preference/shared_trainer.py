@@ -91,10 +91,10 @@ class PlacedRows(Dataset[Any]):
 
 def shared(trainer_class: type) -> type:
     """Return a trainer as several processes carry it out; it takes `run` and `together`, too."""
-    return type(trainer_class.__name__, (_Shared, trainer_class), {})
+    return type(trainer_class.__name__, (SharedTrainer, trainer_class), {})
 
 
-class _Shared:
+class SharedTrainer:
     """Replace what a trainer of TRL does with rows, gradients and checkpoints. It comes before that class."""
 
     def __init__(self, *arguments: Any, run: RunDirectory, together: Processes, **named: Any) -> None:

@@ -249,7 +249,10 @@ def test_every_token_of_the_batch_weighs_the_same_however_it_is_cut(tmp_path: Pa
         batch = ppo_update._batch(one, state, episodes, measured, 0, None)
         total = 0.0
         for rows in torch.arange(4).tensor_split(minibatches):
-            total = total + ppo_update._losses(one, batch, rows, 0)[-1] / minibatches
+            total = (
+                total
+                + ppo_update._losses(one, batch, ppo_update._own_part(one, episodes.rollout, rows), 0)[-1] / minibatches
+            )
         total.backward()
         return torch.cat([p.grad.flatten() for p in one.policy.parameters().values() if p.grad is not None])
 

@@ -191,3 +191,25 @@ def test_ppo_in_shares_learns_what_it_learns_whole(tmp_path: Path, adapters: str
     assert cut.result()["fidelity"]["kl_per_token"] < 1e-4
     if count == 2:
         assert largest_difference(succeed(two, module, 2), cut) == 0
+
+
+@pytest.mark.thorough
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "adapters", "count"), [("grpo", "lora", 4), ("rloo", "full", 2)])
+def test_groups_of_answers_are_learnt_from_in_shares_as_whole(
+    tmp_path: Path, kind: str, adapters: str, count: int
+) -> None:
+    """Killed on two processes after a step, and resumed. One process draws what several do, where so many are named."""
+    module, parent = f"training.recipes.{kind}", tiny_model.make(tmp_path / "parent")
+    config = {"adapters": adapters, "processes": 2, "sharding": "full"}
+    one, cut = (sharded_runs.lay_group(tmp_path / name, kind, parent, **config) for name in ("one", "cut"))
+    succeed(one, module, 1)
+    assert carry_out(cut, module, 2, is_killed=True) == -signal.SIGKILL
+    before = (cut.path / "metrics.jsonl").read_text()
+    succeed(cut, module, count)
+    assert before and (cut.path / "metrics.jsonl").read_text().startswith(before), (
+        "the steps before are not taken again"
+    )
+    for name in ("loss", "grad_norm", "score_mean", "score_std", "kl", "entropy", "length_mean", "distinct"):
+        assert curve(cut, name) == pytest.approx(curve(one, name), rel=1e-4, abs=1e-5), name
+    assert is_same_but_for_rounding(one, cut)

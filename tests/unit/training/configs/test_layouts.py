@@ -99,7 +99,7 @@ def test_the_options_of_a_kind_stand_group_by_group_with_default_and_help():
     assert "`kl_target` (null): " in ppo and "`value_warm_up` (true): " in ppo
 
 
-@pytest.mark.parametrize("kind", ["grpo", "sample"])
+@pytest.mark.parametrize("kind", ["export", "sample"])
 def test_a_kind_of_one_process_says_so_and_which_kinds_share_a_model(kind):
     with pytest.raises(configs.ConfigError) as refused:
         configs.parse(kind, {"sharding": "full"})

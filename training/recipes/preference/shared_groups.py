@@ -1,0 +1,69 @@
+"""Let several processes carry out GRPO and RLOO, which draw groups of answers while they train.
+
+    rows       each process has a block of a step's rows, as accelerate deals them out; a group may lie in two
+    answers    drawn by our sampler with a seed for each row, whoever draws it. TRL's generation draws from one global
+               generator, so that its answers depend on how many processes there are
+    weights    a split model is gathered once for each step's answers, which end after different numbers of tokens
+    losses     TRL's are means over a process's rows or tokens: each counts by its share of them
+
+Rewards, advantages and figures are TRL's own, over the rows of all processes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from training.recipes.common import sharding
+from training.recipes.preference.shared_trainer import Share, SharedTrainer
+from training.rl.decode import ModuleDecoder
+from training.rl.sampler import Sampling, sample, sequence_seed
+
+
+def shared_groups(trainer_class: type) -> type:
+    """Return GRPO's or RLOO's trainer as several processes carry it out; it takes `run`, `together` and `seed`, too."""
+    return type(trainer_class.__name__, (_SharedGroups, SharedTrainer, trainer_class), {})
+
+
+class _SharedGroups:
+    """Replace what a trainer of groups does with rows, answers and losses. It comes before `SharedTrainer`."""
+
+    def __init__(self, *arguments: Any, seed: int, **named: Any) -> None:
+        self.seed = seed
+        super().__init__(*arguments, **named)
+        trainer: Any = self
+        for model in (trainer.model, trainer.ref_model):
+            if model is not None:
+                sharding.reshard_always(model)
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Return TRL's, whose rows accelerate deals out."""
+        batches: DataLoader[Any] = super(SharedTrainer, self).get_train_dataloader()  # type: ignore[misc]
+        return batches
+
+    def _generate_single_turn(self, prompt_ids: list[list[int]], *_rest: Any, **_named: Any) -> Any:
+        """Return the token ids of an answer to each of these prompts; GRPO wants their log-probabilities, too."""
+        trainer: Any = self
+        together, step, count = trainer.together, trainer.state.global_step, len(prompt_ids)
+        first = together.rank * count
+        seeds = [sequence_seed(self.seed, "group", step, first + row) for row in range(count)]
+        device = trainer.accelerator.device
+        with sharding.whole(trainer.model):
+            done = sample(
+                ModuleDecoder(trainer.model), prompt_ids, seeds,
+                Sampling(trainer.max_completion_length, trainer.temperature), end_ids=trainer.eos_token_ids,
+                pad_id=trainer.processing_class.pad_token_id, device=device,
+            )  # fmt: skip
+        answers = [ids[:length] for ids, length in zip(done.tokens.tolist(), done.lengths.tolist(), strict=True)]
+        return (answers, None) if hasattr(trainer, "loss_type") else answers
+
+    def compute_loss(self, model: Any, inputs: Any, *rest: Any, **named: Any) -> Tensor:
+        trainer: Any = self
+        loss: Tensor = super(SharedTrainer, self).compute_loss(model, inputs, *rest, **named)  # type: ignore[misc]
+        trainer.share = Share(1, trainer.together.count, trainer.together.count)
+        if getattr(trainer, "loss_type", "") != "bnpo":
+            return loss * trainer.share.part
+        own = float(inputs["completion_mask"].sum())
+        return loss * (own / max(trainer.together.total(own)[0], 1.0))
