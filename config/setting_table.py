@@ -66,6 +66,9 @@ SETTINGS: dict[str, tuple[Setting, ...]] = {
         S("ASSAY_SIGN_UP", "1: anybody may make an account",
           otherwise="with an invitation, or to join an open project"),
         S("ASSAY_PROJECTS_PER_PERSON", "projects that somebody may start who is no staff; 0: staff alone", "0"),
+        S("ASSAY_SESSION_DAYS", "days after which a session of a person or a visitor ends", "14"),
+        S("ASSAY_ADDRESS_DAYS", "days for which the hash of a voter's network address is kept; the last seven tell "
+          "votes from one address", "90"),
         S("ASSAY_OIDC_ISSUER", "address of a provider of OpenID Connect that people sign in by "
           "([guide](accounts.md#single-sign-on))"),
         S("ASSAY_OIDC_CLIENT_ID", "what the provider calls this site"),

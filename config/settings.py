@@ -204,6 +204,8 @@ LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "home"
 SIGN_UP_IS_OPEN = os.environ.get("ASSAY_SIGN_UP") == "1"
 PROJECTS_PER_PERSON = int(os.environ.get("ASSAY_PROJECTS_PER_PERSON", "0"))
+SESSION_COOKIE_AGE = int(os.environ.get("ASSAY_SESSION_DAYS", "14")) * 24 * 3600
+VOTE_ADDRESS_DAYS = int(os.environ.get("ASSAY_ADDRESS_DAYS", "90"))
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"

@@ -35,6 +35,9 @@ class Dataset(models.Model):
     prompts = models.ManyToManyField("annotate.Prompt", related_name="datasets")
     created_by = models.ForeignKey("annotate.User", models.SET_NULL, null=True, blank=True, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
+    erased_person_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="Since when somebody whose annotations it holds is erased."
+    )
 
     class Meta:
         ordering = ["-id"]

@@ -30,7 +30,7 @@ class VoteTraceQuerySet(models.QuerySet["VoteTrace"]):
 
 
 class VoteTrace(models.Model):
-    """Keep where a vote came from. The address is a keyed hash, and is blanked after `defence.KEPT_DAYS`; beside it
+    """Keep where a vote came from. The address is a keyed hash, and is blanked after `VOTE_ADDRESS_DAYS`; beside it
     only counts of tries have it, for two days. Empty for members and simulations.
 
     `held_for` is the last reason for which the software held the vote, and stays when the vote is released: whether it

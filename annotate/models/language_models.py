@@ -107,6 +107,12 @@ class LanguageModel(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     retired_at = models.DateTimeField(null=True, blank=True)
     retired_reason = models.CharField(max_length=500, blank=True)
+    erased_person_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="Since when somebody from whose annotations it learned is erased.",
+    )
 
     objects = LanguageModelQuerySet.as_manager()
 

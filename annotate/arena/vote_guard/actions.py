@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 
+from django.conf import settings
 from django.db import DatabaseError, transaction
 from django.utils import timezone
 
@@ -18,7 +19,6 @@ from annotate.labelling.actions import set_status
 from annotate.models import Battle, Comparison, Hold, Project, Status, StatusChange, User, VoteTrace
 
 log = logging.getLogger("assay.defence")
-KEPT_DAYS = 90  # that the hash of an address is kept
 OUTAGE_SECONDS = 3600
 _AT_ONCE = 25  # rows of one transaction: nobody else writes on SQLite while it lasts
 
@@ -157,7 +157,7 @@ def outage_key(project: Project) -> str:
 
 def forget_addresses() -> int:
     """Delete the addresses of old votes; their reasons stay."""
-    old = timezone.now() - timedelta(days=KEPT_DAYS)
+    old = timezone.now() - timedelta(days=settings.VOTE_ADDRESS_DAYS)
     return VoteTrace.objects.filter(cast_at__lt=old).exclude(address="").update(address="")
 
 

@@ -61,7 +61,19 @@ class DatasetOut(serializers.ModelSerializer):
 
     class Meta:
         model = Dataset
-        fields = ("id", "project", "name", "kind", "side", "judge", "content_hash", "counts", "runs", "created_at")
+        fields = (
+            "id",
+            "project",
+            "name",
+            "kind",
+            "side",
+            "judge",
+            "content_hash",
+            "counts",
+            "runs",
+            "created_at",
+            "erased_person_at",
+        )
 
     def get_runs(self, dataset: Dataset) -> list[int]:
         return sorted(run.pk for runs in (dataset.runs, dataset.other_runs) for run in runs.all())  # type: ignore[attr-defined]

@@ -244,7 +244,9 @@ def test_of_an_address_a_keyed_hash_is_kept_and_not_for_ever(settings, client, p
     settings.SECRET_KEY = "another"
     assert visitors.address_of(request) != hashed
     old, new = (cast(make_battle(project, pair)).battle.trace for _ in range(2))
-    VoteTrace.objects.filter(pk=old.pk).update(cast_at=timezone.now() - timedelta(days=vote_guard.KEPT_DAYS + 1))
+    VoteTrace.objects.filter(pk=old.pk).update(cast_at=timezone.now() - timedelta(days=11))
+    assert vote_guard.forget_addresses() == 0
+    settings.VOTE_ADDRESS_DAYS = 10
     assert vote_guard.forget_addresses() == 1
     old.refresh_from_db(), new.refresh_from_db()
     assert (old.address, new.address) == ("", HERE)
