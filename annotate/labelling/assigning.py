@@ -43,7 +43,7 @@ from annotate.models import (
     QueueEntry,
     User,
 )
-from annotate.models.project_locks import can_lock_together
+from annotate.models.project_locks import can_lock_together, give_back
 from annotate.projects import member_languages
 
 # Kinds come in short runs when a project asks for several: changing the question each time is tiring.
@@ -85,17 +85,15 @@ def within_transaction() -> AbstractContextManager:
 
 def _draw_together(project: Project, member: Membership | None, user: User, kinds: list[str]) -> Assignment | None:
     """Return the next item of the queue, while others draw other ones; None where it takes more than that."""
-    with transaction.atomic():
-        look, assignment = share_and_look(project, user), None
-        if look.is_plain and kinds and not urgent_pairs(project):
-            prerequisites.check(project, member)
-            kind = _in_turn(kinds, look.handed_out)[0]
-            if choice := choose_together(project=project, user=user, kind=kind, languages=look.languages):
-                assignment = _measure(project, user, kind, look.languages)
-                assignment = assignment or _hand_out_chosen(project, user, kind, choice)
-        if assignment is None:
-            transaction.set_rollback(True)  # gives the lock back: whoever wants it alone must not have it already
-    return assignment
+    look = share_and_look(project, user)
+    if look.is_plain and kinds and not urgent_pairs(project):
+        prerequisites.check(project, member)
+        kind = _in_turn(kinds, look.handed_out)[0]
+        if choice := choose_together(project=project, user=user, kind=kind, languages=look.languages):
+            measure = _measure(project, user, kind, look.languages)
+            return measure or _hand_out_chosen(project, user, kind, choice)
+    give_back()
+    return None
 
 
 def draw(project: Project, user: User, kinds: list[str], look: Look) -> Assignment | None:

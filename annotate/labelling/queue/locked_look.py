@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from django.db import connection
 from django.utils import timezone
@@ -54,20 +55,22 @@ FROM annotate_project WHERE id = %(project)s"""
 def lock_and_look(project: Project, user: User) -> Look:
     """Lock the project, and return what the next steps depend on."""
     project.lock()
-    return _look(project, user)
+    with connection.cursor() as cursor:
+        cursor.execute(_LOOK, _values(project, user))
+        return _seen(cursor.fetchone(), user)
 
 
 def share_and_look(project: Project, user: User) -> Look:
     """Lock the project together with others who hand out, on Postgres, and return what the next steps depend on."""
-    lock_together(project.pk, user.pk)
-    return _look(project, user)
+    return _seen(lock_together(project.pk, user.pk, _LOOK, **_values(project, user)), user)
 
 
-def _look(project: Project, user: User) -> Look:
+def _values(project: Project, user: User) -> dict[str, Any]:
     now = connection.ops.adapt_datetimefield_value(timezone.now())
-    with connection.cursor() as cursor:
-        cursor.execute(_LOOK, {"project": project.pk, "user": user.pk, "now": now})
-        row = cursor.fetchone()
+    return {"project": project.pk, "user": user.pk, "now": now}
+
+
+def _seen(row: Any, user: User) -> Look:
     if row is None:
         raise Refused(404, project="This project no longer exists.")
     languages = () if user.is_simulated else primaries(row[7] or "")
