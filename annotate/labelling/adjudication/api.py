@@ -77,7 +77,10 @@ class ComingOut(serializers.Serializer):
 )
 @in_project(get="review")
 def project_disagreements(request: Request, project: Project) -> Response:
-    """List items on which annotators disagree and that nobody has decided, for reviewers."""
+    """List items on which annotators disagree and that nobody has decided, for reviewers.
+
+    At most 50, the newest first; in a project with more than 50,000 annotations, those among the newest 20,000.
+    """
     judge = request.query_params.get("judge", AnnotatorKind.PERSON)
     if judge not in AnnotatorKind.values:
         raise Refused(400, judge=f"{judge!r} is unknown; use one of {', '.join(AnnotatorKind.values)}.")

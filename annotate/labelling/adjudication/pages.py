@@ -35,6 +35,7 @@ def adjudicate(request: MemberRequest, project: Project) -> HttpResponse:
         "project": project,
         "judge": judge,
         "found": disagreements.waiting(project, judge=judge),
+        "newest": disagreements.newest_looked_at(project),
         "complaints": quarantine.waiting(project),
         "coming": priorities.coming_next(project) if can(request.user, "manage", project) else None,
     }

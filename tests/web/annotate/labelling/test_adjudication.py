@@ -9,6 +9,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from annotate.core.db import kept_totals
 from annotate.core.errors import Refused
 from annotate.labelling import actions as feedback
 from annotate.labelling import assigning as assignments
@@ -50,6 +51,25 @@ def test_opposite_winners_are_found_whichever_sides_they_were_shown_on(disputed)
     [found] = disagreements.waiting(project)
     assert (found.item, found.judges) == (f"compare:{a.pk}:{b.pk}", 2)
     assert found.reason == "1 for one answer, 1 for the other"
+
+
+def test_of_a_large_project_the_items_of_its_newest_annotations_are_looked_at(client, monkeypatch):
+    project = make_project(asks_ratings=False, overlap=2)
+    one, other = make_user(project), make_user(project)
+    items = []
+    for _ in range(3):
+        a, b = make_pair(project)
+        items.append(prefer(project, one, a).item)
+        prefer(project, other, b)
+    items.reverse()
+    assert [found.item for found in disagreements.waiting(project)] == items
+    monkeypatch.setattr(kept_totals, "LARGE", 5)
+    monkeypatch.setattr(disagreements, "NEWEST", (1, 3))
+    assert [found.item for found in disagreements.waiting(project, limit=1)] == items[:1]
+    assert [found.item for found in disagreements.waiting(project)] == items[:2]  # their first annotations count, too
+    assert [found.judges for found in disagreements.waiting(project)] == [2, 2]
+    client.force_login(make_user(project, role="reviewer"))
+    assert "newest 3 annotations" in client.get(reverse("adjudicate", args=[project.slug])).content.decode()
 
 
 def test_judges_of_one_mind_are_no_disagreement():
