@@ -104,6 +104,10 @@ SMALL = {
     ),
     "sft_hh_rlhf": ("{model} {pairs} --examples 24 --run {new}", "tokens_per_second"),
     "stored_examples": ("--examples 200", "| dpo | 200 | 153,600 |"),
+    "upgrade": (
+        "--old HEAD --rows 200 --people 2 --prompts 40 --seconds 1",
+        "| rows equal before and after | yes |",
+    ),
     "train_vs_trl": (
         "{model} {pairs} --repeats 1 --tokens 8000 --held-out 4 --only trl 'ours, top' 'ours, frozen head'",
         '"roofline"',
@@ -125,6 +129,7 @@ OWN_PROCESS = {
     "ratings",
     "service_faults",
     "turns",
+    "upgrade",
 }
 # Sites are started, runs work, and what was killed is waited for.
 SECONDS = {"cluster_faults": 3600, "service_faults": 3600}
@@ -143,6 +148,7 @@ REFUSED = {
     ("sft_hh_rlhf", "{model} nowhere.jsonl"): "There are no pairs at nowhere.jsonl",
     ("train_vs_trl", "{model} nowhere.jsonl"): "There are no pairs at nowhere.jsonl",
     ("turns", "{new} --into {new}"): "run script/demo",
+    ("upgrade", "--old no-such-version"): "name one with --old",
 }
 
 
