@@ -98,6 +98,8 @@ SETTINGS: dict[str, tuple[Setting, ...]] = {
           "that is started by hand"),
         S("ASSAY_JUDGE_KEY…", "key of a judge, of the worker alone; the run's config has the variable's name"),
         S("ASSAY_JUDGE_URL…", "the only address to which the key of the same ending goes"),
+        S("ASSAY_ROLLOUT_KEY", "key of PPO's rollout server: of that server, and of the workers whose runs ask it"),
+        S("ASSAY_ROLLOUT_URL", "the only address to which a worker's `ASSAY_ROLLOUT_KEY` goes"),
         S("HF_TOKEN", "token of a hub, of the worker alone"),
         S("HF_ENDPOINT", "address of the hub", otherwise="`https://huggingface.co`"),
         S("HF_HUB_OFFLINE", "1: ask no hub", otherwise="0"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from annotate.models import LanguageModel
+from common.proxy_variables import PROXIES
+from training.configs.rollout_options import KEY_VARIABLE, URL_VARIABLE
 from training.core.kinds import HUB_VARIABLES, KINDS, Kind
 from training.core.run_directory import Row
 from training.corpora import actions as corpora
@@ -10,6 +12,8 @@ from training.models import Run
 from training.runs.ordering import weight_sources
 from training.runs.present import classify_section, ppo_section, pretrain_section, reward_section
 from training.runs.present.kind_sections import FORM_SECTIONS, RUN_SECTIONS, FormSection, RunSection
+
+ROLLOUT_VARIABLES = (KEY_VARIABLE, URL_VARIABLE, *PROXIES)
 
 
 def register() -> None:
@@ -129,6 +133,7 @@ def _kinds() -> list[Kind]:
             takes_reward_model=True,
             makes="policy",
             stage="PPO",
+            variables=lambda config: ROLLOUT_VARIABLES if config.get("rollout_server") else (),
             purpose="Reinforcement learning: the model answers, a reward model scores, the model moves towards the "
             "score.",
         ),

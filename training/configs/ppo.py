@@ -351,8 +351,10 @@ class PPOConfig(RolloutOptions):
             errors["actors"] = f"must be at most batch_size, {self.batch_size}: each draws one answer or more."
         if self.value_init == "reward" and self.reward_function:
             errors["value_init"] = "reward needs a reward model; a Python function has no head: use new."
-        if self.actors and self.processes > 1:
-            errors["actors"] = "must be 0 with several processes: these draw their own share of the answers."
-        return errors | check_processes(
-            processes=self.processes, sharding=self.sharding, batch_size=self.batch_size, rows="answers"
+        return (
+            errors
+            | self.check_rollouts()
+            | check_processes(
+                processes=self.processes, sharding=self.sharding, batch_size=self.batch_size, rows="answers"
+            )
         )

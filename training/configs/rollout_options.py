@@ -4,11 +4,14 @@ policy."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from training.configs.options import option, sharding_option
 
 # Yao 2025 and OpenRLHF truncate the weights of answers from another policy at 2.
 IMPORTANCE_CAP = 2.0
+KEY_VARIABLE = "ASSAY_ROLLOUT_KEY"  # of the worker: the key of a rollout server
+URL_VARIABLE = "ASSAY_ROLLOUT_URL"  # the only address that it goes to
 
 
 @dataclass(frozen=True)
@@ -29,16 +32,36 @@ class RolloutOptions:
     )
     staleness: int = option(
         1,
-        "with actors: steps by which the policy that draws may be behind the one that learns. 1: they draw while it "
-        "learns; 0: they wait for each update",
+        "with actors or a rollout server: steps by which the policy that draws may be behind the one that learns. 1: "
+        "they draw while it learns; 0: they wait for each update",
         low=0,
         high=1,
+        advanced=True,
+    )
+    rollout_server: str = option(
+        "",
+        "address of a rollout server, which draws the answers on another host; empty: none",
+        advanced=True,
+    )
+    rollout_server_lost: str = option(
+        "fail",
+        "when the rollout server is silent, or its answers are no answers. fail: the run fails and can be resumed; "
+        "local: the learner draws the answers of that step itself",
+        choices=("fail", "local"),
+        advanced=True,
+    )
+    rollout_timeout: int = option(
+        1800,
+        "seconds in which an actor, or the rollout server, must draw its part of a step; an actor that takes longer is "
+        "started again",
+        low=1,
+        high=86400,
         advanced=True,
     )
     importance_cap: float | None = option(
         None,
         "the loss of each token is weighted by learner / sampler, truncated at this; empty: "
-        f"{IMPORTANCE_CAP:g} with actors, no weights without; 0: no weights",
+        f"{IMPORTANCE_CAP:g} with actors or a rollout server, no weights without; 0: no weights",
         low=0,
         high=1e6,
         advanced=True,
@@ -48,10 +71,35 @@ class RolloutOptions:
     def weights_cap(self) -> float:
         """Return where importance weights are truncated; 0: there are none."""
         if self.importance_cap is None:
-            return IMPORTANCE_CAP if self.actors else 0.0
+            return IMPORTANCE_CAP if self.draws_apart else 0.0
         return self.importance_cap
 
     @property
     def steps_behind(self) -> int:
         """Return how many steps the policy that draws may be behind the one that learns."""
-        return self.staleness if self.actors else 0
+        return self.staleness if self.draws_apart else 0
+
+    @property
+    def draws_apart(self) -> bool:
+        """Return whether others than the learner draw."""
+        return bool(self.actors or self.rollout_server)
+
+    def check_rollouts(self) -> dict[str, str]:
+        """Return what is wrong with the options of the rollouts."""
+        errors = {}
+        if self.actors and self.processes > 1:
+            errors["actors"] = "must be 0 with several processes: these draw their own share of the answers."
+        if self.actors and self.rollout_server:
+            errors["rollout_server"] = "draws all answers: leave it out, or set actors to 0."
+        elif self.rollout_server and not _is_address(self.rollout_server):
+            errors["rollout_server"] = "must be an address such as http://gpu-2:8010, without a name or a password."
+        return errors
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        is_whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a bracket that is not closed, a port that is none
+        return False
+    return is_whole and "@" not in parts.netloc

@@ -43,7 +43,7 @@ class Threads:
         self.started += 1
         ours, theirs = socket.socketpair()
         # Loaded here and not in the thread: transformers sets the default dtype of the whole process meanwhile.
-        actor = rollout_actor.Actor(RunDirectory(run_path))
+        actor = rollout_actor.Actor(RunDirectory(run_path).spec())
         thread: Any = _Thread(target=self._serve, args=(actor, Connection(theirs.detach())), daemon=True)
         thread.start()
         return actor_pool.ActorProcess(thread, Connection(ours.detach()))

@@ -12,7 +12,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -59,6 +60,7 @@ class ActorProcess:
     process: subprocess.Popen[bytes]
     connection: Connection
     deaths: int = 0
+    asked_at: float = 0.0
 
     def end(self) -> None:
         """End it, whatever it does."""
@@ -74,8 +76,9 @@ class ActorProcess:
 class ActorPool:
     """Hold a run's processes that draw, from start to `close`."""
 
-    def __init__(self, run_path: Path, count: int, sampling: Sampling, end_ids: Sequence[int]) -> None:
+    def __init__(self, run_path: Path, count: int, sampling: Sampling, end_ids: Sequence[int], seconds: float) -> None:
         self.path, self.count, self.sampling, self.end_ids = run_path, count, sampling, list(end_ids)
+        self.seconds = seconds  # in which a process must draw its part, or else it hangs
         # Nobody else holds the write end: the kernel closes it when this process ends, by whatever death.
         self._tether, self._tether_end = os.pipe()
         self._draw: Draw | None = None
@@ -103,10 +106,11 @@ class ActorPool:
         parts: dict[int, Part] = {}
         while len(parts) < self.count:
             open_parts = {actor.connection: i for i, actor in enumerate(self._actors) if i not in parts}
-            for connection in wait(list(open_parts)):
+            for connection in wait(list(open_parts), self._seconds_left(open_parts.values())):
                 index = open_parts[connection]  # type: ignore[index]
                 if part := self._receive(index):
                     parts[index] = part
+            self._replace_hanging(index for index in open_parts.values() if index not in parts)
         self._draw = None
         return [parts[index] for index in range(self.count)]
 
@@ -124,6 +128,16 @@ class ActorPool:
         bounds = [i * len(self._draw.prompts) // self.count for i in range(self.count + 1)]
         return slice(bounds[index], bounds[index + 1])
 
+    def _seconds_left(self, indices: Iterable[int]) -> float:
+        """Return how long none of these processes hangs."""
+        first = min(self._actors[index].asked_at for index in indices)
+        return max(first + self.seconds - time.monotonic(), 0.0)
+
+    def _replace_hanging(self, indices: Iterable[int]) -> None:
+        for index in indices:
+            if time.monotonic() - self._actors[index].asked_at >= self.seconds:
+                self._replace(index, f"it gave no answer in {self.seconds:g} s")
+
     def _ticket(self, index: int) -> Row:
         assert self._draw is not None
         rows = self.rows_of(index)
@@ -136,6 +150,7 @@ class ActorPool:
         request = request_of(
             self._ticket(index), draw.weights, prompts, list(draw.seeds[rows]), self.sampling, self.end_ids
         )
+        self._actors[index].asked_at = time.monotonic()
         try:
             self._actors[index].connection.send_bytes(request)
         except OSError as error:
@@ -165,9 +180,10 @@ class ActorPool:
         if actor.deaths + 1 >= MOST_DEATHS:
             raise RecipeFailure(
                 "actor_lost",
-                f"A rollout process ended {MOST_DEATHS} times over the same answers, with exit status {code}.",
+                f"A rollout process ended {MOST_DEATHS} times over the same answers, with exit status {code}; the last "
+                f"time {why}.",
                 "Read the log. Exit status -9 often means that memory was short: lower actors or batch_size, or set "
-                "actors to 0, and start again.",
+                "actors to 0, and start again. Where answers only take long, raise rollout_timeout.",
             )
         self._actors[index] = start_actor(self.path, self._tether)
         self._actors[index].deaths = actor.deaths + 1

@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load, save
 
 from training.core import parent_watchdog
-from training.core.run_directory import Row, RunDirectory
+from training.core.run_directory import Row, RunDirectory, RunSpec
 from training.recipes.common import loading
 from training.recipes.common.entry import config_of, describe
 from training.recipes.ppo.rollouts import dtype_of, policy_of
@@ -28,13 +28,13 @@ from training.rl.decode import decoder_for
 from training.rl.sampler import Completions, Sampling, sample
 
 MODULE = "training.recipes.ppo.rollout_actor"
+HEADER = "X-Assay-Rollout"  # what is said about an answer, where it comes by HTTP
 
 
 class Actor:
     """Hold the model that draws, and which version of its weights it has."""
 
-    def __init__(self, run: RunDirectory) -> None:
-        spec = run.spec()
+    def __init__(self, spec: RunSpec) -> None:
         config = config_of(spec)
         model, tokenizer = loading.load_policy(spec.parent, dtype_of(config))
         self.policy = policy_of(model, spec, config, with_reference=False)
@@ -100,7 +100,7 @@ def main(arguments: list[str]) -> None:
     connection = Connection(int(descriptor))
     try:
         try:
-            actor = Actor(RunDirectory(directory))
+            actor = Actor(RunDirectory(directory).spec())
         except Exception as error:
             _send(connection, {"ticket": None, "failure": describe(error).row})
             return

@@ -1,8 +1,10 @@
-"""Get each step's episodes: drawn by the learner itself, or by processes beside it that may be a step behind."""
+"""Get each step's episodes: drawn by the learner itself, by processes beside it, or by a server on another host; the
+latter two may be a step behind."""
 
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -10,11 +12,17 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from training.core.run_directory import RecipeFailure
+from training.recipes.common import loading, sharding
 from training.recipes.ppo.actor_pool import ActorPool, Draw, Part, join
 from training.recipes.ppo.rollouts import PPO, Episodes
+from training.recipes.ppo.server_pool import LOST, TRIES, RolloutServer, ServerPool
 from training.recipes.ppo.state import State
 from training.recipes.ppo.weights_handover import FOLDER, write_weights
 from training.rl.rollout import rollout_of
+from training.rl.sampler import Completions
+
+Pool = ActorPool | ServerPool
 
 
 class Source(Protocol):
@@ -45,33 +53,37 @@ class OwnRollouts:
 
 
 class ActorRollouts:
-    """Have processes beside the learner draw.
+    """Have processes beside the learner draw, or a rollout server.
 
     `state.drawn_by` are the weights that draw the next step's answers where they are a step behind; a checkpoint keeps
     them, so that a resumed run gets the same answers. The last step's are drawn by the weights as they are: they
     measure the model that is kept.
     """
 
-    def __init__(self, ppo: PPO, pool: ActorPool) -> None:
+    def __init__(self, ppo: PPO, pool: Pool | None) -> None:
+        """Take the pool, which the first of several processes has alone."""
         self.ppo, self.pool = ppo, pool
         self._parts: list[Part] = []
         self._staleness = 0
 
     def episodes(self, state: State, step: int) -> Episodes:
-        ppo, order = self.ppo, self.ppo.prompt_order(step)
+        ppo, together = self.ppo, self.ppo.together
         if step == ppo.config.steps:
             state.drawn_by = {}
         self._staleness = 1 if state.drawn_by else 0
         with ppo.stage("sampling"):
-            if self.pool.asked_step != step:
-                self._ask(step, state.drawn_by or _current(ppo))
-            self._parts = self.pool.collect()
+            if not together.from_first(lambda: self._asked_step() == step):
+                self._ask(step, state.drawn_by or current_weights(ppo))
+            drawn = together.from_first(self._collect)
+        if drawn is None:
+            return self._own_episodes(state, step)
         for part in self._parts:
             ppo.run.log_rollout(
                 step, actor=part.actor, rows=[part.rows.start, part.rows.stop], version=part.version,
                 drawn_at=step - self._staleness, seconds=part.seconds, deaths=part.deaths,
             )  # fmt: skip
-        completions = join(self._parts, ppo.device)
+        completions = Completions(**{name: tensor.to(ppo.device) for name, tensor in drawn.items()})
+        order = ppo.prompt_order(step)
         rollout = rollout_of([ppo.prompts[i] for i in order], completions, ppo.tokenizer.pad_token_id)
         assert completions.logprobs is not None
         drawn_logprobs = completions.logprobs[:, : rollout.mask.shape[1]]
@@ -81,18 +93,49 @@ class ActorRollouts:
         if not self.ppo.config.steps_behind or step >= self.ppo.config.steps:
             state.drawn_by = {}
             return
-        state.drawn_by = {name: p.clone() for name, p in _current(self.ppo).items()}
+        state.drawn_by = {name: p.clone() for name, p in current_weights(self.ppo).items()}
         self._ask(step, state.drawn_by)
 
     def figures(self) -> dict[str, float]:
         return {
             "staleness": float(self._staleness),
-            "seconds_actors": max(part.seconds for part in self._parts),
+            "seconds_actors": max((part.seconds for part in self._parts), default=0.0),
         }
+
+    def _own_episodes(self, state: State, step: int) -> Episodes:
+        """Draw in the learner, by its weights as they are, what the rollout server did not."""
+        state.drawn_by, self._staleness = {}, 0
+        started = time.perf_counter()
+        episodes = OwnRollouts(self.ppo).episodes(state, step)
+        self.ppo.run.log_rollout(
+            step, actor="learner", rows=[0, len(episodes.indices)], version="", drawn_at=step,
+            seconds=time.perf_counter() - started, deaths=TRIES,
+        )  # fmt: skip
+        return episodes
+
+    def _asked_step(self) -> int | None:
+        assert self.pool is not None
+        return self.pool.asked_step
+
+    def _collect(self) -> dict[str, Tensor] | None:
+        """Return the answers on the CPU; None where they are lost and the learner is to draw them."""
+        assert self.pool is not None
+        self._parts = []
+        try:
+            self._parts = self.pool.collect()
+        except RecipeFailure as failure:
+            if failure.code != LOST or self.ppo.config.rollout_server_lost != "local":
+                raise
+            return None
+        return vars(join(self._parts, torch.device("cpu")))
 
     def _ask(self, step: int, weights: dict[str, Tensor]) -> None:
         """Hand the weights over and have the step's answers drawn; the files of older steps go."""
         ppo, folder = self.ppo, self.ppo.run.path / FOLDER
+        if ppo.together.is_sharded:
+            weights = sharding.gathered(weights, is_first=ppo.together.is_first)
+        if self.pool is None:
+            return
         handover = write_weights(folder, step, weights)
         for path in folder.glob("weights-*"):
             if str(path) != handover.path:
@@ -104,17 +147,30 @@ class ActorRollouts:
 @contextmanager
 def source_of(ppo: PPO) -> Iterator[Source]:
     """Give the source that the config asks for; its processes end with the block."""
-    if not ppo.config.actors:
+    if not ppo.config.draws_apart:
         yield OwnRollouts(ppo)
+        return
+    if not ppo.together.is_first:
+        yield ActorRollouts(ppo, None)
         return
     folder = ppo.run.path / FOLDER
     shutil.rmtree(folder, ignore_errors=True)  # what a killed attempt left
-    pool = ActorPool(ppo.run.path, ppo.config.actors, ppo.sampling, ppo.end_ids)
+    pool = _pool_of(ppo)
     try:
         yield ActorRollouts(ppo, pool)
     finally:
         pool.close()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _pool_of(ppo: PPO) -> Pool:
+    config = ppo.config
+    if not config.rollout_server:
+        return ActorPool(ppo.run.path, config.actors, ppo.sampling, ppo.end_ids, config.rollout_timeout)
+    run = {"config": ppo.spec.config, "seed": ppo.spec.seed, "parent": loading.weights_hash(ppo.spec.parent)}
+    vocabulary = ppo.policy.model.config.vocab_size
+    server = RolloutServer(config.rollout_server, config.rollout_timeout, run, vocabulary)
+    return ServerPool(server, ppo.sampling, ppo.end_ids)
 
 
 def seeds_of(ppo: PPO, step: int) -> list[int]:
@@ -123,5 +179,5 @@ def seeds_of(ppo: PPO, step: int) -> list[int]:
 
 
 @torch.no_grad()
-def _current(ppo: PPO) -> dict[str, Tensor]:
+def current_weights(ppo: PPO) -> dict[str, Tensor]:
     return {name: p.detach() for name, p in ppo.policy.parameters().items()}

@@ -57,6 +57,15 @@ def write_weights(folder: Path, step: int, weights: Mapping[str, Tensor]) -> Han
 @torch.no_grad()
 def read_weights(handover: Handover, parameters: Mapping[str, nn.Parameter]) -> None:
     """Take over the weights of a file. Raises RecipeFailure where they are not those that were named."""
+    weights = verified_weights(handover)
+    if weights.keys() != parameters.keys():
+        raise _refusal(handover, "holds weights of other names than this model trains")
+    for name, parameter in parameters.items():
+        parameter.copy_(weights[name])
+
+
+def verified_weights(handover: Handover) -> dict[str, Tensor]:
+    """Return the weights of a file. Raises RecipeFailure where they are not those that were named."""
     try:
         with safe_open(handover.path, "pt") as file:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no mapping
@@ -64,10 +73,7 @@ def read_weights(handover: Handover, parameters: Mapping[str, nn.Parameter]) -> 
         raise _refusal(handover, f"cannot be read: {error}") from error
     if (version := version_of(weights)) != handover.version:
         raise _refusal(handover, f"holds version {version[:12]} and not {handover.version[:12]}")
-    if weights.keys() != parameters.keys():
-        raise _refusal(handover, "holds weights of other names than this model trains")
-    for name, parameter in parameters.items():
-        parameter.copy_(weights[name])
+    return weights
 
 
 def _refusal(handover: Handover, why: str) -> RecipeFailure:

@@ -5,8 +5,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -19,7 +21,7 @@ from training import configs
 from training.core.run_directory import RecipeFailure, RunDirectory
 from training.recipes.common import entry
 from training.recipes.ppo import __main__ as ppo
-from training.recipes.ppo import rollout_source
+from training.recipes.ppo import actor_pool, rollout_source
 from training.recipes.ppo.weights_handover import read_weights, write_weights
 
 SHORT = {"reward_function": "tests.support.training.ppo_runs.share_of_vowels", "steps": 2, "sample_prompts": 0}
@@ -86,6 +88,33 @@ def test_a_part_is_drawn_again_where_its_actor_dies_or_names_another_version(tmp
     assert threads.started == 3 and same_weights(whole, cut)
     assert [line["deaths"] for line in lines(cut)] == [2, 0]
     assert steps_and_rows(whole) == steps_and_rows(cut)
+
+
+def test_an_actor_that_hangs_is_started_again(tmp_path, model, monkeypatch):
+    """The clock of the pool goes on while an actor hangs, and stands while one draws."""
+    hangs, may_die = threading.Event(), threading.Event()
+    clock, original = {"now": 0.0}, actor_pool.wait
+
+    def hang(actor, request):
+        hangs.set()
+        may_die.wait()
+        die(actor, request)
+
+    def wait(connections, seconds):
+        if not hangs.is_set():
+            return original(connections, 0.02)
+        clock["now"] += seconds
+        hangs.clear()
+        may_die.set()
+        return []
+
+    whole = carry_out(make_run(tmp_path / "whole", model, importance_cap=2.0, steps=1))
+    monkeypatch.setattr(actor_pool, "time", SimpleNamespace(monotonic=lambda: clock["now"]))
+    monkeypatch.setattr(actor_pool, "wait", wait)
+    threads = Threads(monkeypatch, hang)
+    cut = carry_out(make_run(tmp_path / "cut", model, actors=1, staleness=0, steps=1, rollout_timeout=60))
+    assert threads.started == 2 and same_weights(whole, cut) and clock["now"] == 60
+    assert [line["deaths"] for line in lines(cut)] == [1, 0]
 
 
 def test_an_actor_that_dies_each_time_fails_the_run_in_words(tmp_path, model, monkeypatch):
