@@ -1,27 +1,26 @@
 """Recipes in processes of their own that are killed with signal 9 in mid-work and started again.
 
-The processes are forked from a server that has imported torch once: each start then takes a fraction of a second.
+The processes are forked: each start then takes a fraction of a second.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
-import multiprocessing
 import os
 import random
 import shutil
 import signal
-import sys
+import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support.fork_servers import forked
 from training.core.run_directory import RunDirectory
-
-_fork = multiprocessing.get_context("forkserver")
-_PRELOADED = ["torch", "transformers", "trl", "peft", "datasets", "training.recipes.ppo", "training.recipes.dpo"]
+from training.runs.launchers.forked_process import ForkedProcess
 
 
 @dataclass(frozen=True)
@@ -33,9 +32,8 @@ class Ended:
 
 def undisturbed(module: str, run: RunDirectory) -> Ended:
     begun = time.monotonic()
-    process = start(module, run)
-    process.join(240)
-    assert process.exitcode == 0, _why(run)
+    code = start(module, run).wait(240)
+    assert code == 0, _why(run)
     return Ended(run, time.monotonic() - begun, 0)
 
 
@@ -44,13 +42,12 @@ def killed(module: str, run: RunDirectory, *, times: int, within: float, seed: i
     draw, begun, kills = random.Random(seed), time.monotonic(), 0
     for _ in range(times):
         process = start(module, run)
-        process.join(draw.uniform(0.15, 0.9) * within)
-        if process.is_alive():
-            assert process.pid is not None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(draw.uniform(0.15, 0.9) * within)
+        if process.poll() is None:
             os.kill(process.pid, signal.SIGKILL)
             kills += 1
-        process.join(60)
-        assert process.exitcode in (0, -signal.SIGKILL), _why(run)
+        assert process.wait(60) in (0, -signal.SIGKILL), _why(run)
     return Ended(undisturbed(module, run).run, time.monotonic() - begun, kills)
 
 
@@ -59,24 +56,10 @@ def copy(run: RunDirectory, place: Path) -> RunDirectory:
     return RunDirectory(place)
 
 
-def start(module: str, run: RunDirectory) -> multiprocessing.process.BaseProcess:
+def start(module: str, run: RunDirectory) -> ForkedProcess:
     """Start the recipe in a process of its own."""
-    _fork.set_forkserver_preload(_PRELOADED)
-    process = _fork.Process(target=_carry_out, args=(module, str(run.path)))
-    process.start()
-    return process
-
-
-def _carry_out(module: str, folder: str) -> None:
-    import torch
-
-    from training.recipes.common.entry import attempt
-
-    log = (Path(folder) / "log.txt").open("a")
-    os.dup2(log.fileno(), 1)
-    os.dup2(log.fileno(), 2)
-    torch.set_num_threads(1)  # a tiny model's products are too small to share between threads
-    sys.exit(attempt(main_of(module), RunDirectory(folder)))
+    with (run.path / "log.txt").open("ab") as log:
+        return forked(module, str(run.path), log=log)
 
 
 def main_of(module: str) -> Any:

@@ -1,5 +1,7 @@
-"""A process for tests of the launcher: it says good morning and sleeps, with a child that ignores SIGTERM."""
+"""A process for tests of the launcher: it writes its environment, says good morning and sleeps, with a child that
+ignores SIGTERM."""
 
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +13,7 @@ from training.core import parent_watchdog
 
 if __name__ == "__main__":
     directory = Path(sys.argv[1])
+    (directory / "environment.json").write_text(json.dumps(dict(os.environ)))
     print("good morning")
     print("on the error stream", file=sys.stderr, flush=True)
     if (directory / "exit.txt").exists():

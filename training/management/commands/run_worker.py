@@ -33,6 +33,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, once: bool, name: str, concurrency: int | None, **options: Any) -> None:
         if module_named(settings.RUN_LAUNCHER) == local.__name__:  # another launcher may train elsewhere
             _require_training()
+            if not once:
+                local.preload()
         worker = Worker(name=name, concurrency=1)
         most = _ON_CLUSTER if cluster_launches.outlives(worker.launcher) else 1
         worker.concurrency = max(1, most if concurrency is None else concurrency)

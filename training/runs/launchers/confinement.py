@@ -70,11 +70,6 @@ def person() -> Person | None:
     return Person(name, entry.pw_uid, entry.pw_gid, entry.pw_dir)
 
 
-def command(line: list[str]) -> list[str]:
-    """Return the command line that sets the limits and then becomes `line`, in the same process."""
-    return recipe_bounds.limited_command(line, _limits())
-
-
 def memory_limit() -> int:
     """Return the bytes that one process of a recipe may have of its own; 0 is no limit.
 
@@ -127,7 +122,8 @@ def _variables_of_kind(directory: Path) -> tuple[str, ...]:
     return (*names, *PROXIES) if spec.endpoints else names
 
 
-def _limits() -> dict[str, int]:
+def limits() -> dict[str, int]:
+    """Return {name of resource's RLIMIT_*: most} of a recipe."""
     return recipe_bounds.limits_of(
         memory_bytes=memory_limit(),
         file_gb=settings.RECIPE_FILE_GB,

@@ -13,11 +13,13 @@ def main(arguments: list[str]) -> None:
     end = arguments.index("--")
     for text in arguments[:end]:
         name, _, most = text.partition("=")
-        _limit(getattr(resource, f"RLIMIT_{name}"), int(most))
+        set_limit(name, int(most))
     os.execv(arguments[end + 1], arguments[end + 1 :])
 
 
-def _limit(resource_id: int, most: int) -> None:
+def set_limit(name: str, most: int) -> None:
+    """Limit this process in what resource calls RLIMIT_`name`."""
+    resource_id = getattr(resource, f"RLIMIT_{name}")
     _, hard = resource.getrlimit(resource_id)
     least = most if hard == resource.RLIM_INFINITY else min(most, hard)
     try:

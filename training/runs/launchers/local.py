@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
+import shutil
 import signal
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +16,7 @@ from typing import Any
 from django.conf import settings
 
 from training.core import endings, parent_watchdog, processor_share
-from training.runs.launchers import Usage, confinement, gpus, multi_process, recipe_process
+from training.runs.launchers import Usage, confinement, forked_process, gpus, multi_process, recipe_process
 from training.runs.launchers.recipe_process import Recipe, Secrets
 
 RUN_VARIABLE = recipe_process.RUN_VARIABLE
@@ -33,6 +36,22 @@ class _Child:
 
 
 _children: dict[str, _Child] = {}
+_own_server: list[Path] = []  # the address, once it was started
+
+
+def preload() -> None:
+    """Start the process that this worker's recipes are forked from, unless ASSAY_FORK_SERVER names one or is 0.
+
+    Not beside GPUs, since their drivers do not survive a fork, and not for recipes of another user, who would share its
+    memory.
+    """
+    if not (_is_own_server() and forked_process.is_possible()) or gpus.names() or confinement.person():
+        return
+    folder = Path(tempfile.mkdtemp(prefix="assay-fork-"))  # nobody else's, and short enough for a socket's name
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    environment = _environment(settings.RUNS_DIR, gpus.Lease(), processes=1)
+    forked_process.start_server(folder / "socket", environment)
+    _own_server.append(folder / "socket")
 
 
 def submit(directory: Path, module: str, secrets: Secrets = recipe_process.NO_SECRETS) -> str:
@@ -43,18 +62,20 @@ def submit(directory: Path, module: str, secrets: Secrets = recipe_process.NO_SE
         lock = own_copies.enter_context(recipe_process.lock(directory))
         leased = own_copies.enter_context(gpus.lease(settings.RUNS_DIR / "gpus", processes))
         log = own_copies.enter_context(recipe_process.open_log(directory, module))
-        command = confinement.command(multi_process.command(directory, module, processes))
+        line = multi_process.command(directory, module, processes)
         confinement.hand_over(directory, person)
         recipe = recipe_process.start(
             directory,
-            command,
+            line,
             _environment(directory, leased, processes),
             folder=settings.BASE_DIR,
             lock=lock,
             log=log,
+            limits=confinement.limits(),
             secrets=secrets,
             descriptors=leased.descriptors,
             processes=processes + multi_process.actors_of(directory),
+            fork_server=_fork_server(),
             **_as(person),
         )
     processor_share.be_nice(recipe.process.pid)
@@ -123,6 +144,17 @@ def _environment(directory: Path, leased: gpus.Lease, processes: int) -> dict[st
         processes=processes,
         threads=multi_process.threads_each(processes),
     )
+
+
+def _is_own_server() -> bool:
+    return bool(settings.FORK_SERVER == "1")
+
+
+def _fork_server() -> Path | None:
+    """Return the address of the process that recipes are forked from, None where there is none."""
+    if _is_own_server():
+        return _own_server[-1] if _own_server else None
+    return Path(settings.FORK_SERVER) if settings.FORK_SERVER != "0" else None
 
 
 def _as(person: confinement.Person | None) -> dict[str, Any]:

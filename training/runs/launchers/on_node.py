@@ -106,11 +106,12 @@ class NodeAttempt:
         with recipe_process.open_log(self.directory, self.order.module) as log:
             recipe = self.recipe = recipe_process.start(
                 self.directory,
-                self._command(),
+                multi_process.command(self.directory, self.order.module, self.order.processes),
                 self._environment(),
                 folder=Path.cwd(),
                 lock=lock,
                 log=log,
+                limits=self._limits(),
                 secrets=secrets,
                 processes=self.order.processes + multi_process.actors_of(self.directory),
             )
@@ -125,16 +126,14 @@ class NodeAttempt:
         is_starved = is_killed and memory.was_for_want_of_memory(recipe.usage.memory_bytes)
         return _Outcome(code, starved_bytes=memory.limit if is_starved else 0)
 
-    def _command(self) -> list[str]:
+    def _limits(self) -> dict[str, int]:
         order = self.order
-        most = recipe_bounds.limits_of(
+        return recipe_bounds.limits_of(
             memory_bytes=order.memory_bytes,
             file_gb=order.file_gb,
             processes=order.most_processes,
             threads=recipe_bounds.threads_of(os.getuid()) if order.most_processes else 0,
         )
-        line = multi_process.command(self.directory, order.module, order.processes)
-        return recipe_bounds.limited_command(line, most)
 
     def _environment(self) -> dict[str, str]:
         order = self.order

@@ -22,7 +22,8 @@ import psutil
 
 from common.file_lock import try_lock
 from training.core import parent_watchdog, run_secrets
-from training.runs.launchers import Busy, Usage
+from training.runs.launchers import Busy, Usage, recipe_bounds
+from training.runs.launchers.forked_process import ForkedProcess, Request, fork
 from training.runs.launchers.recipe_bounds import UMASK
 
 RUN_VARIABLE = "ASSAY_RUN_DIRECTORY"  # marks every process of a run, however it was started
@@ -30,13 +31,15 @@ _ROUNDS = 3  # of looking for leftovers; the lock keeps out what withstands them
 NO_USAGE = Usage(0.0, 0)
 Secrets = Mapping[str, Sequence[str]]
 NO_SECRETS: Secrets = MappingProxyType({})
+NO_LIMITS: Mapping[str, int] = MappingProxyType({})
+Process = subprocess.Popen[bytes] | ForkedProcess
 
 
 @dataclass
 class Recipe:
     """A recipe that was started here."""
 
-    process: subprocess.Popen[bytes]
+    process: Process
     pipe_end: int  # the write end: closing it ends the recipe
     directory: Path
     processes: int = 1
@@ -78,35 +81,46 @@ def full_environment(variables: Mapping[str, str], directory: Path, *, processes
 
 def start(
     directory: Path,
-    command: list[str],
+    line: list[str],
     environment: Mapping[str, str],
     *,
     folder: Path,
     lock: IO[str],
     log: IO[bytes],
+    limits: Mapping[str, int] = NO_LIMITS,
     secrets: Secrets = NO_SECRETS,
     descriptors: Sequence[int] = (),
     processes: int = 1,
+    fork_server: Path | None = None,
     **options: Any,
 ) -> Recipe:
-    """Start `command` in `folder`. It inherits the lock, the log and `descriptors`, and its `secrets` by a pipe.
+    """Start the command `line`, within limits, in `folder`. It inherits the lock, the log and `descriptors`, and its
+    `secrets` by a pipe.
 
-    `options` are Popen's own. The caller closes its copies of the files."""
+    `fork_server` is the address of one that may do it; a new process does where it cannot. `options` are Popen's own.
+    The caller closes its copies of the files. Raises Busy when it is not known whether the recipe began.
+    """
     with contextlib.ExitStack() as own_copies:
         read_end, write_end = os.pipe()
         own_copies.callback(os.close, read_end)
         secrets_pipe = own_copies.enter_context(_pipe_of(secrets))
+        variables = {**environment, parent_watchdog.ENVIRONMENT_NAME: str(read_end), **secrets_pipe.environment}
+        inherited = [read_end, lock.fileno(), *descriptors, *secrets_pipe.descriptors]
         try:
-            process = subprocess.Popen(
-                command,
+            process: Process | None = None
+            if fork_server is not None and not options:
+                request = Request(line[2:], variables, str(folder), UMASK, dict(limits), [1, 2, *inherited])
+                process = fork(fork_server, request, [log.fileno(), log.fileno(), *inherited])
+            process = process or subprocess.Popen(
+                recipe_bounds.limited_command(line, limits),
                 cwd=folder,
-                env={**environment, parent_watchdog.ENVIRONMENT_NAME: str(read_end), **secrets_pipe.environment},
+                env=variables,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 umask=UMASK,
-                pass_fds=[read_end, lock.fileno(), *descriptors, *secrets_pipe.descriptors],
+                pass_fds=inherited,
                 **options,
             )
         except BaseException:
@@ -165,11 +179,23 @@ def end_leftovers(directory: Path) -> None:
 
 
 def works_in(process: psutil.Process, directory: Path) -> bool:
-    """Return whether a process belongs to the run of that directory."""
+    """Return whether a process belongs to the run of that directory: by its environment, or, since a fork keeps that of
+    its server, by the lock that it holds."""
     try:
-        return process.environ().get(RUN_VARIABLE) == str(directory)
+        if process.environ().get(RUN_VARIABLE) == str(directory):
+            return True
+        return str(directory.resolve() / "lock") in _open_files(process.pid)
     except (psutil.Error, OSError):
         return False
+
+
+def _open_files(pid: int) -> set[str]:
+    """Return what the descriptors of a process refer to, on Linux. Raises OSError where this user may not know."""
+    names = set()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            names.add(os.readlink(entry))
+    return names
 
 
 def measure(recipe: Recipe) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
+import signal
 import time
 from pathlib import Path
 
@@ -109,13 +112,14 @@ def test_killed_three_times_at_random_it_ends_with_the_same_weights(parent, tmp_
     for _ in range(3):
         kept, process = cut.latest_checkpoint(), killing.start(RECIPE, cut)
         until(
-            lambda kept=kept, process=process: process.exitcode is not None or cut.latest_checkpoint() != kept,
+            lambda kept=kept, process=process: process.poll() is not None or cut.latest_checkpoint() != kept,
             60,
             "it gets on",
         )
         time.sleep(draw.uniform(0, 0.1))
-        process.kill()
-        process.join()
+        with contextlib.suppress(ProcessLookupError):  # it had ended already
+            os.kill(process.pid, signal.SIGKILL)
+        process.wait(60)
     killing.undisturbed(RECIPE, cut)
     for file in ("head.safetensors", "adapter_model.safetensors" if adapters == "lora" else "model.safetensors"):
         one, other = load_file(whole.model / file), load_file(cut.model / file)

@@ -35,7 +35,7 @@ NEEDED = {
 
 
 @pytest.fixture
-def directory(tmp_path: Path) -> Iterator[Path]:
+def directory(tmp_path: Path, way_of_starting: str) -> Iterator[Path]:
     folder = tmp_path / "run"
     folder.mkdir()
     yield folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -20,7 +21,7 @@ SLEEPER = "tests.support.training.sleeper"
 
 
 @pytest.fixture
-def directory(tmp_path: Path):
+def directory(tmp_path: Path, way_of_starting):
     folder = tmp_path / "run"
     folder.mkdir()
     yield folder
@@ -58,7 +59,7 @@ def test_a_recipe_runs_in_a_session_of_its_own_and_yields_to_pages(directory):
     session = Path(f"/proc/{pid}/autogroup")
     if session.exists():  # Linux weighs sessions first, so that a nice process in a session of its own yields to nobody
         assert int(session.read_text().split()[-1]) >= 5
-    environment = psutil.Process(pid).environ()
+    environment = json.loads((directory / "environment.json").read_text())
     assert int(environment["OMP_NUM_THREADS"]) >= 1 and environment[local.RUN_VARIABLE] == str(directory)
     assert local.poll(handle) is None
 
@@ -67,7 +68,8 @@ def test_a_recipe_has_threads_of_its_own_whatever_the_worker_has(directory, monk
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     local.submit(directory, SLEEPER)
-    environment = psutil.Process(started(directory)[0]).environ()
+    started(directory)
+    environment = json.loads((directory / "environment.json").read_text())
     assert environment["OPENBLAS_NUM_THREADS"] == environment["OMP_NUM_THREADS"] == "7"
 
 

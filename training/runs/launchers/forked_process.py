@@ -1,0 +1,134 @@
+"""Ask a fork server for a process, and follow it as `subprocess.Popen` follows one of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from training.core import parent_watchdog, processor_share
+from training.runs.launchers import Busy
+
+SERVER = "training.runs.launchers.fork_server"
+MOST_BYTES = 1 << 20  # of a message
+_ANSWER_SECONDS = 60.0
+_LOOK_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a child becomes: `python -m MODULE ARGUMENTS` with that environment, in that folder, with those limits.
+    `numbers` are those that the descriptors sent with it have in the child."""
+
+    module_and_arguments: list[str]
+    environment: dict[str, str]
+    folder: str
+    umask: int
+    limits: dict[str, int]
+    numbers: list[int]
+
+
+class ForkedProcess:
+    """A process that a fork server started. `pid`, `returncode`, `poll` and `wait` are what they are in Popen."""
+
+    def __init__(self, pid: int, connection: socket.socket) -> None:
+        self.pid, self._connection = pid, connection
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """Return the exit status, None while it works."""
+        return self._look(0.0)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return the exit status. Raises subprocess.TimeoutExpired when it still works after `timeout` seconds."""
+        end = None if timeout is None else time.monotonic() + timeout
+        while (code := self._look(_LOOK_SECONDS if end is None else max(end - time.monotonic(), 0.0))) is None:
+            if end is not None and time.monotonic() >= end:
+                raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0.0)
+        return code
+
+    def _look(self, seconds: float) -> int | None:
+        if self.returncode is None and select.select([self._connection], [], [], seconds)[0]:
+            self.returncode = self._status()
+            if self.returncode is not None:
+                self._connection.close()
+        return self.returncode
+
+    def _status(self) -> int | None:
+        """Return how it ended. Where the server is gone, nobody knows: as if killed, once it is over."""
+        with contextlib.suppress(ConnectionError):
+            if message := self._connection.recv(MOST_BYTES):
+                return int(json.loads(message)["status"])
+        if psutil.pid_exists(self.pid):
+            time.sleep(_LOOK_SECONDS)
+            return None
+        return -signal.SIGKILL
+
+
+def fork(address: Path, request: Request, descriptors: Sequence[int]) -> ForkedProcess | None:
+    """Return the process that the server at `address` forked; None where none answers there, or it refuses.
+
+    Raises Busy when the server did not say whether it did: what it may have started ends by its pipe.
+    """
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with contextlib.ExitStack() as undo:
+        undo.callback(connection.close)
+        connection.settimeout(_ANSWER_SECONDS)
+        try:
+            connection.connect(str(address))
+        except OSError:
+            return None  # it still loads, or has ended
+        if _owner(connection) != os.geteuid():
+            return None
+        try:
+            socket.send_fds(connection, [json.dumps(asdict(request)).encode()], list(descriptors))
+            answer = json.loads(connection.recv(MOST_BYTES) or b"{}")
+        except OSError as error:
+            raise Busy(f"the fork server did not answer ({error})") from error
+        if "refused" in answer:
+            return None
+        if "pid" not in answer:
+            raise Busy("the fork server ended")
+        undo.pop_all()
+        return ForkedProcess(answer["pid"], connection)
+
+
+def is_possible() -> bool:
+    """Return whether this system has what a fork server needs."""
+    return sys.platform == "linux"
+
+
+def start_server(address: Path, environment: Mapping[str, str]) -> tuple[subprocess.Popen[bytes], int]:
+    """Start a fork server that loads what `environment` loads, at the lowest priority of ours. It ends when the returned
+    descriptor is closed, by whatever end of this process."""
+    read_end, write_end = os.pipe()
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", SERVER, str(address)],
+            env={**environment, parent_watchdog.ENVIRONMENT_NAME: str(read_end)},
+            stdin=subprocess.DEVNULL,
+            pass_fds=[read_end],
+            start_new_session=True,
+        )
+    finally:
+        os.close(read_end)
+    processor_share.be_nice(process.pid)
+    return process, write_end
+
+
+def _owner(connection: socket.socket) -> int:
+    """Return the user at the other end, as the kernel knows it."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return int(struct.unpack("3i", credentials)[1])
