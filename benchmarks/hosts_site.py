@@ -169,10 +169,18 @@ def recipes_at_work() -> Iterator[tuple[int, psutil.Process]]:
     nothing."""
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError, KeyError):
-            folder = Path(process.environ()["ASSAY_RUN_DIRECTORY"])
+            folder = _run_of(process)
             number = folder.name.partition("-")[0]
             if number.isdecimal() and not (folder / "result.json").exists():
                 yield int(number), process
+
+
+def _run_of(process: psutil.Process) -> Path:
+    """Return the run directory whose lock a process holds, or that its environment names: that of a fork is its
+    server's. Raises KeyError for a process of no run."""
+    files = (entry.readlink() for entry in Path(f"/proc/{process.pid}/fd").iterdir())
+    locks = [file.parent for file in files if file.name == "lock"]
+    return locks[0] if locks else Path(process.environ()["ASSAY_RUN_DIRECTORY"])
 
 
 def _answers(url: str) -> bool:

@@ -122,8 +122,8 @@ SETTINGS: dict[str, tuple[Setting, ...]] = {
         S("ASSAY_REWARD_FUNCTIONS", "list of `name=package.module.function`: what may reward a run",
           otherwise="reward models"),
         S("ASSAY_RECIPE_USER", "whom recipes run as, for a worker that root starts", otherwise="the worker's user"),
-        S("ASSAY_FORK_SERVER", "1: a worker without GPUs keeps a process that has loaded torch (0.5 GB), and recipes are "
-          "forked from it, seconds sooner; 0: none; else the socket of one that several workers share "
+        S("ASSAY_FORK_SERVER", "1: a worker without GPUs keeps a process that has loaded torch (0.5 GB), and recipes "
+          "are forked from it, seconds sooner; 0: none; else the socket of one that several workers share "
           "(`python -m training.runs.launchers.fork_server SOCKET`)", "1"),
         S("ASSAY_RECIPE_ENVIRONMENT", "list: more variables that recipes are given; secrets are kept back"),
         S("ASSAY_RECIPE_MEMORY_GB", "memory of one process of a recipe; 0: what the machine has, no limit with GPUs",

@@ -42,7 +42,7 @@ def loaded_server() -> Path:
 def forked(module: str, *arguments: str, log: IO[bytes] | None = None, **variables: str) -> ForkedProcess:
     """Return `python -m module arguments` as a process, whose output goes to `log`."""
     request = Request([module, *arguments], {**environment_of_recipes(), **variables}, str(ROOT), 0o022, {}, [1, 2])
-    with open(os.devnull, "wb") as nothing:
+    with Path(os.devnull).open("wb") as nothing:
         output = (log or nothing).fileno()
         process = forked_process.fork(loaded_server(), request, [output, output])
     assert process is not None, "the fork server refused; it says why"

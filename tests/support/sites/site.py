@@ -90,9 +90,11 @@ def empty_site(data: Path) -> Site:
 
 
 @contextmanager
-def filled_site(data: Path) -> Iterator[Site]:
-    """Two tiny models, prompts, answers, votes, and three people: anna and ben judge, rita manages."""
+def filled_site(data: Path, **variables: str) -> Iterator[Site]:
+    """Two tiny models, prompts, answers, votes, and three people: anna and ben judge, rita manages. `variables` are its
+    processes' own."""
     site = empty_site(data)
+    site.environment |= variables
     filled = subprocess.run(
         [sys.executable, "-m", "tests.support.sites.fill_site"],
         cwd=ROOT,

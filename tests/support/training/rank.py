@@ -1,5 +1,5 @@
-"""Be one of the processes of a recipe: `python -m tests.support.training.rank VARIABLES MODULE RUN_DIR`, where VARIABLES
-are those that a launcher of torch sets, as JSON."""
+"""Be one of a recipe's processes: `python -m tests.support.training.rank VARIABLES MODULE RUN_DIR`, where VARIABLES are
+those that a launcher of torch sets, as JSON."""
 
 from __future__ import annotations
 

@@ -136,7 +136,7 @@ def carry_out(run: RunDirectory, module: str, count: int, *, is_killed: bool = F
         "WORLD_SIZE": str(count),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(free_port()),
-    }  # rank 0 serves there
+    }
     with (run.path / "log.txt").open("ab") as log:
         ranks = [
             forked(

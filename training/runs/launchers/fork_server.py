@@ -1,4 +1,5 @@
-"""Fork recipes from a process that has imported their libraries: `python -m training.runs.launchers.fork_server SOCKET`.
+"""Fork recipes from this process, which has loaded their libraries: `python -m training.runs.launchers.fork_server
+SOCKET`.
 
 To import torch, transformers and TRL costs a recipe 3 to 9 seconds of a processor; a fork of a process that has done so
 starts in a twentieth of a second, and shares the memory of the libraries. The child is otherwise what a new process
@@ -50,8 +51,8 @@ _READ_LATER_BEGINNINGS = ("ASSAY_", "AWS_")
 
 
 class ForkServer:
-    """Fork a child for each request of a Unix socket, and say how it ended by the same connection. `environment` is what
-    the libraries were loaded in; at the end of `parent`, a pipe, it ends, too."""
+    """Fork a child for each request of a Unix socket, and say how it ended by the same connection. `environment` is
+    what the libraries were loaded in; at the end of `parent`, a pipe, it ends, too."""
 
     def __init__(self, listener: socket.socket, environment: Mapping[str, str], parent: int | None = None) -> None:
         self.environment = environment
@@ -60,8 +61,8 @@ class ForkServer:
         self._selector = selectors.DefaultSelector()
         self._wake_up, self._woken = socket.socketpair()
         self._woken.setblocking(False)
-        for source in (listener, self._wake_up, *([parent] if parent is not None else [])):
-            self._selector.register(source, selectors.EVENT_READ)
+        for number in (listener.fileno(), self._wake_up.fileno(), *([parent] if parent is not None else [])):
+            self._selector.register(number, selectors.EVENT_READ)
 
     def serve(self) -> Request:
         """Answer requests for ever. Returns in each child alone, with what it becomes."""
@@ -69,10 +70,10 @@ class ForkServer:
         signal.set_wakeup_fd(self._woken.fileno(), warn_on_full_buffer=False)
         while True:
             for key, _ in self._selector.select():
-                if key.fileobj is self._wake_up:
+                if key.fd == self._wake_up.fileno():
                     self._wake_up.recv(4096)
                     self._report_ends()
-                elif key.fileobj == self._parent:
+                elif key.fd == self._parent:
                     sys.exit()  # nothing is ever written there: it was closed
                 elif (request := self._answer()) is not None:
                     return request
@@ -119,15 +120,15 @@ class ForkServer:
             descriptors.clear()
             return 0
         os.close(beginning)
-        with open(began, "rb", buffering=0) as pipe:
-            pipe.read(1)  # until it leads a session of its own, or is gone
+        os.read(began, 1)  # until it leads a session of its own, or is gone
+        os.close(began)
         self._connections[pid] = connection
         with contextlib.suppress(OSError):  # whoever asked is gone, and the child learns it by its pipe
             _say(connection, {"pid": pid})
         return pid
 
     def _let_go(self) -> None:
-        """Close in the child what is the server's: an object that closed its number later would close another's file."""
+        """Close in the child what is the server's: an object that closed its number later would close another file."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._selector.close()
@@ -174,9 +175,9 @@ def _keep_alone(wanted: dict[int, int]) -> None:
     which the server waits."""
     above = max([2, *wanted]) + 1
     copies = {number: fcntl.fcntl(descriptor, fcntl.F_DUPFD, above) for number, descriptor in wanted.items()}
-    with open(os.devnull, "rb") as nothing:
+    with Path(os.devnull).open("rb") as nothing:
         os.dup2(nothing.fileno(), 0)
-    for number in {int(name) for name in os.listdir("/proc/self/fd")} - {0, 1, 2, *copies.values()}:
+    for number in {int(entry.name) for entry in Path("/proc/self/fd").iterdir()} - {0, 1, 2, *copies.values()}:
         with contextlib.suppress(OSError):  # the list's own
             os.close(number)
     for number, copy in copies.items():

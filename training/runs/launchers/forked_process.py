@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -45,7 +46,7 @@ class ForkedProcess:
 
     def __init__(self, pid: int, connection: socket.socket) -> None:
         self.pid, self._connection = pid, connection
-        self.returncode: int | None = None
+        self.returncode: Any = None  # as in Popen, an int once it has ended
 
     def poll(self) -> int | None:
         """Return the exit status, None while it works."""
@@ -64,7 +65,8 @@ class ForkedProcess:
             self.returncode = self._status()
             if self.returncode is not None:
                 self._connection.close()
-        return self.returncode
+        code: int | None = self.returncode
+        return code
 
     def _status(self) -> int | None:
         """Return how it ended. Where the server is gone, nobody knows: as if killed, once it is over."""
@@ -111,8 +113,8 @@ def is_possible() -> bool:
 
 
 def start_server(address: Path, environment: Mapping[str, str]) -> tuple[subprocess.Popen[bytes], int]:
-    """Start a fork server that loads what `environment` loads, at the lowest priority of ours. It ends when the returned
-    descriptor is closed, by whatever end of this process."""
+    """Start a fork server whose libraries load in that environment. It is nice, as recipes are. It ends when the
+    returned descriptor is closed, by whatever end of this process."""
     read_end, write_end = os.pipe()
     try:
         process = subprocess.Popen(

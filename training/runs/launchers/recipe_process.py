@@ -194,7 +194,7 @@ def _open_files(pid: int) -> set[str]:
     names = set()
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):  # closed meanwhile
-            names.add(os.readlink(entry))
+            names.add(str(entry.readlink()))
     return names
 
 

@@ -23,7 +23,7 @@ from tests.support.factories import make_project, make_user
 from tests.support.processes import until
 from tests.support.training.runs import in_a_thread, make_dataset
 from training.models import Run
-from training.runs.launchers.local import RUN_VARIABLE
+from training.runs.launchers.recipe_process import works_in
 from training.runs.ordering.actions import queue_run
 from training.runs.worker import Worker
 
@@ -44,11 +44,8 @@ def trouble(number: int) -> Trouble | None:
 
 def recipe_of(run: Run) -> psutil.Process | None:
     for process in psutil.process_iter():
-        try:
-            if process.environ().get(RUN_VARIABLE) == str(run.path):
-                return process
-        except (psutil.Error, OSError):
-            continue
+        if works_in(process, Path(run.path)):
+            return process
     return None
 
 

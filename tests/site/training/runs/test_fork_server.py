@@ -53,7 +53,7 @@ def test_a_child_holds_no_file_of_the_servers_or_of_another_childs(tmp_path):
     try:
         for folder, child in zip(folders, children, strict=True):
             until((folder / "pids.txt").exists, 60)
-            files = {os.readlink(entry) for entry in Path(f"/proc/{child.pid}/fd").iterdir()}
+            files = {str(entry.readlink()) for entry in Path(f"/proc/{child.pid}/fd").iterdir()}
             assert files == {os.devnull, str(folder / "log.txt")}
             assert " ".join(psutil.Process(child.pid).cmdline()).endswith(f"-m {SLEEPER} {folder}"), "as ps shows it"
     finally:
