@@ -14,6 +14,7 @@ that each recipe watches.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import fcntl
 import gc
@@ -25,9 +26,11 @@ import selectors
 import signal
 import socket
 import sys
+import threading
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from common.proxy_variables import PROXIES
 from training.core import parent_watchdog
@@ -87,13 +90,11 @@ class ForkServer:
             message, descriptors, _, _ = socket.recv_fds(connection, MOST_BYTES, MOST_DESCRIPTORS)
             request = Request(**json.loads(message))
             if problem := self.refusal(request):
-                print(f"{request.module_and_arguments[0]} is started anew. {problem}", file=sys.stderr, flush=True)
-                _say(connection, {"refused": problem})
+                _refuse(connection, problem)
                 return None
             return request if self._fork(request, connection, descriptors) == 0 else None
         except (OSError, ValueError, TypeError) as error:
-            with contextlib.suppress(OSError):
-                _say(connection, {"refused": f"The request cannot be carried out: {error}"})
+            _refuse(connection, f"The request cannot be carried out: {error!r}.")
             return None
         finally:
             for descriptor in descriptors:
@@ -114,9 +115,13 @@ class ForkServer:
         began, beginning = os.pipe()
         pid = os.fork()
         if pid == 0:
-            self._let_go()
-            connection.close()
-            become(request, descriptors)
+            try:
+                self._let_go()
+                connection.close()
+                become(request, descriptors)
+            except BaseException:  # never a second server
+                traceback.print_exc()
+                os._exit(1)
             descriptors.clear()
             return 0
         os.close(beginning)
@@ -193,6 +198,13 @@ def _name_process(title: str) -> None:
         setproctitle.setproctitle(title)
 
 
+def _refuse(connection: socket.socket, problem: str) -> None:
+    """Say why the recipe is to be started anew, here too: whoever asked starts it without a word."""
+    print(f"A recipe is started anew. {problem}", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # whoever asked is gone
+        _say(connection, {"refused": problem})
+
+
 def _say(connection: socket.socket, answer: Mapping[str, Any]) -> None:
     connection.sendall(json.dumps(answer).encode() + b"\n")
 
@@ -229,5 +241,28 @@ def main(arguments: list[str]) -> Request:
     return ForkServer(listen(Path(arguments[0])), environment, int(parent) if parent else None).serve()
 
 
+def run_to_its_end(module: str) -> NoReturn:
+    """Run a module as `python -m` does, and end as Python ends, but without taking apart, object by object, what was
+    loaded: that takes half a second."""
+    code: int | str | None = 0
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as ended:
+        code = ended.code
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join()
+    atexit._run_exitfuncs()
+    if isinstance(code, str):
+        print(code, file=sys.stderr)
+        code = 1
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code or 0)
+
+
 if __name__ == "__main__":
-    runpy.run_module(main(sys.argv[1:]).module_and_arguments[0], run_name="__main__", alter_sys=True)
+    run_to_its_end(main(sys.argv[1:]).module_and_arguments[0])

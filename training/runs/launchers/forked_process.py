@@ -19,7 +19,7 @@ from typing import Any
 
 import psutil
 
-from training.core import parent_watchdog, processor_share
+from training.core import parent_watchdog
 from training.runs.launchers import Busy
 
 SERVER = "training.runs.launchers.fork_server"
@@ -113,8 +113,8 @@ def is_possible() -> bool:
 
 
 def start_server(address: Path, environment: Mapping[str, str]) -> tuple[subprocess.Popen[bytes], int]:
-    """Start a fork server whose libraries load in that environment. It is nice, as recipes are. It ends when the
-    returned descriptor is closed, by whatever end of this process."""
+    """Start a fork server whose libraries load in that environment. It ends when the returned descriptor is closed, by
+    whatever end of this process."""
     read_end, write_end = os.pipe()
     try:
         process = subprocess.Popen(
@@ -126,7 +126,6 @@ def start_server(address: Path, environment: Mapping[str, str]) -> tuple[subproc
         )
     finally:
         os.close(read_end)
-    processor_share.be_nice(process.pid)
     return process, write_end
 
 

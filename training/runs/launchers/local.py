@@ -50,7 +50,8 @@ def preload() -> None:
     folder = Path(tempfile.mkdtemp(prefix="assay-fork-"))  # nobody else's, and short enough for a socket's name
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     environment = _environment(settings.RUNS_DIR, gpus.Lease(), processes=1)
-    forked_process.start_server(folder / "socket", environment)
+    process, _ = forked_process.start_server(folder / "socket", environment)
+    processor_share.be_nice(process.pid)
     _own_server.append(folder / "socket")
 
 

@@ -136,3 +136,19 @@ def test_a_fork_trains_the_same_weights(tmp_path):
     command = [sys.executable, "-m", "training.recipes.sft", str(anew.path)]
     subprocess.run(command, cwd=ROOT, env=environment_of_recipes(), check=True, timeout=300)
     assert sharded_runs.largest_difference(forks, anew) == 0
+
+
+@pytest.mark.parametrize(
+    ("ending", "code", "said"),
+    [
+        ("text", 1, "No such thing.\n"),
+        ("error", 1, "ValueError: on purpose\n"),
+        ("nothing", 0, "at the exit\n"),
+        ("thread", 0, "of the thread\nat the exit\n"),
+        ("signal", -signal.SIGTERM, ""),
+    ],
+)
+def test_it_ends_as_python_ends(tmp_path, ending, code, said):
+    with (tmp_path / "log.txt").open("ab") as log:
+        assert forked("tests.support.training.endings", ending, log=log).wait(60) == code
+    assert (tmp_path / "log.txt").read_text().endswith(said)
