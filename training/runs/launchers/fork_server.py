@@ -200,7 +200,7 @@ def _name_process(title: str) -> None:
 
 def _refuse(connection: socket.socket, problem: str) -> None:
     """Say why the recipe is to be started anew, here too: whoever asked starts it without a word."""
-    print(f"A recipe is started anew. {problem}", file=sys.stderr, flush=True)
+    print(f"A recipe is not forked. {problem}", file=sys.stderr, flush=True)
     with contextlib.suppress(OSError):  # whoever asked is gone
         _say(connection, {"refused": problem})
 
