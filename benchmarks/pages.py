@@ -23,10 +23,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.database import make_tables
-from tests.support.processes import ROOT
-from tests.support.servers import postgres
-
 SLUG = "large"
 PEOPLE, MODELS, ROWS_OF_A_PROMPT = 1000, 8, 50
 GOAL_MS = 200
@@ -59,7 +55,9 @@ def fill(rows: int) -> str:
     people = User.objects.bulk_create([User(username=f"person-{k}") for k in range(PEOPLE)])
     Membership.objects.bulk_create([Membership(project=project, user=one) for one in people[1:]])
     Membership.objects.create(project=project, user=people[0], role="manager")
-    models = LanguageModel.objects.bulk_create([LanguageModel(name=f"model-{k}", folder="") for k in range(MODELS)])
+    models = LanguageModel.objects.bulk_create(
+        [LanguageModel(name=f"model-{k}", folder=f"models/{k}") for k in range(MODELS)]
+    )
     Contestant.objects.bulk_create([Contestant(project=project, model=one) for one in models])
     count = max(rows // ROWS_OF_A_PROMPT, 10)
     for start in range(0, count, 10_000):
@@ -190,6 +188,10 @@ def main() -> int:
     options = parser.parse_args()
     if "ASSAY_BENCHMARK_PAGES" in os.environ:
         return measure(options.rows, options.repeats)
+    from benchmarks.database import make_tables  # here: `upgrade` has an older version call `fill`, which lacks them
+    from tests.support.processes import ROOT
+    from tests.support.servers import postgres
+
     with tempfile.TemporaryDirectory(prefix="assay-pages-") as folder, postgres(Path(folder) / "postgres") as url:
         environment = os.environ | {
             "ASSAY_DATA": str(Path(folder) / "data"), "DATABASE_URL": url, "DEBUG": "0", "SECRET_KEY": "pages",

@@ -2,6 +2,8 @@
 
 from django.db import migrations, models
 
+from annotate.core.db.postgres.field_alongside import AddFieldAlongside
+
 
 class Migration(migrations.Migration):
 
@@ -29,7 +31,7 @@ class Migration(migrations.Migration):
             name='completion_price',
             field=models.DecimalField(blank=True, decimal_places=6, help_text='Dollars for a million tokens of completions.', max_digits=12, null=True),
         ),
-        migrations.AddField(
+        AddFieldAlongside(
             model_name='languagemodel',
             name='concurrency',
             field=models.PositiveSmallIntegerField(default=16, help_text='Requests to its endpoint at one time, of each process that asks it.'),
@@ -44,12 +46,12 @@ class Migration(migrations.Migration):
             name='prompt_price',
             field=models.DecimalField(blank=True, decimal_places=6, help_text='Dollars for a million tokens of prompts.', max_digits=12, null=True),
         ),
-        migrations.AddField(
+        AddFieldAlongside(
             model_name='languagemodel',
             name='sealed_key',
             field=models.TextField(blank=True, editable=False, help_text="The endpoint's key, encrypted for it alone."),
         ),
-        migrations.AddField(
+        AddFieldAlongside(
             model_name='languagemodel',
             name='system_prompt',
             field=models.TextField(blank=True),
@@ -59,7 +61,7 @@ class Migration(migrations.Migration):
             name='temperature',
             field=models.FloatField(blank=True, help_text='Empty: as its project says; so the next three.', null=True),
         ),
-        migrations.AddField(
+        AddFieldAlongside(
             model_name='languagemodel',
             name='template_options',
             field=models.JSONField(blank=True, default=dict, help_text='Sent as chat_template_kwargs, such as enable_thinking.'),

@@ -4,6 +4,8 @@ import django.db.models.deletion
 import django.utils.timezone
 from django.db import migrations, models
 
+from annotate.core.db.postgres.field_alongside import AddFieldAlongside
+
 
 class Migration(migrations.Migration):
 
@@ -12,7 +14,7 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.AddField(
+        AddFieldAlongside(
             model_name='languagemodel',
             name='request_fields',
             field=models.JSONField(blank=True, default=dict, editable=False, help_text='Sent with each request: how its server picks an adapter.'),

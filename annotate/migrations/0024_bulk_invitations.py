@@ -2,6 +2,8 @@
 
 from django.db import migrations, models
 
+from annotate.core.db.postgres.field_alongside import AddFieldAlongside
+
 
 class Migration(migrations.Migration):
 
@@ -10,22 +12,22 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.AddField(
+        AddFieldAlongside(
             model_name='invitation',
             name='batch',
             field=models.CharField(blank=True, max_length=60),
         ),
-        migrations.AddField(
+        AddFieldAlongside(
             model_name='invitation',
             name='language',
             field=models.CharField(blank=True, max_length=35),
         ),
-        migrations.AddField(
+        AddFieldAlongside(
             model_name='invitation',
             name='mail',
             field=models.CharField(blank=True, choices=[('', 'not mailed'), ('waiting', 'Waiting'), ('sending', 'Sending'), ('sent', 'Sent'), ('failed', 'Failed')], default='', max_length=8),
         ),
-        migrations.AddField(
+        AddFieldAlongside(
             model_name='invitation',
             name='mail_problem',
             field=models.CharField(blank=True, max_length=200),
@@ -45,17 +47,17 @@ class Migration(migrations.Migration):
             name='queued_at',
             field=models.DateTimeField(blank=True, help_text='When its mail was last asked for.', null=True),
         ),
-        migrations.AddField(
+        AddFieldAlongside(
             model_name='invitation',
             name='salt',
             field=models.CharField(blank=True, editable=False, max_length=32),
         ),
-        migrations.AddField(
+        AddFieldAlongside(
             model_name='membership',
             name='batch',
             field=models.CharField(blank=True, help_text='With whom they were invited.', max_length=60),
         ),
-        migrations.AddField(
+        AddFieldAlongside(
             model_name='membership',
             name='language',
             field=models.CharField(blank=True, help_text='Such as de or pt-BR, from their invitation.', max_length=35),

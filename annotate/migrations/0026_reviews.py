@@ -4,6 +4,8 @@ import annotate.models.projects
 import django.core.validators
 from django.db import migrations, models
 
+from annotate.core.db.postgres.field_alongside import AddFieldAlongside
+
 
 class Migration(migrations.Migration):
 
@@ -12,17 +14,17 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.AddField(
+        AddFieldAlongside(
             model_name='assignment',
             name='is_review',
             field=models.BooleanField(default=False, help_text="A reviewer's second look at what one person annotated."),
         ),
-        migrations.AddField(
+        AddFieldAlongside(
             model_name='project',
             name='review_percent',
             field=models.PositiveSmallIntegerField(default=0, help_text='Share of work judged once that a reviewer looks at.', validators=[django.core.validators.MaxValueValidator(100)]),
         ),
-        migrations.AddField(
+        AddFieldAlongside(
             model_name='project',
             name='review_seed',
             field=models.CharField(default=annotate.models.projects._seed, editable=False, help_text='Draws what is reviewed.', max_length=32),

@@ -1,11 +1,13 @@
 from django.db import migrations, models
 
+from annotate.core.db.postgres.field_alongside import AddFieldAlongside
+
 
 class Migration(migrations.Migration):
     dependencies = [("annotate", "0028_prompt_replaced_by")]
 
     operations = [
-        migrations.AddField(
+        AddFieldAlongside(
             model_name="project",
             name="from_scratch",
             field=models.BooleanField(

@@ -1,11 +1,13 @@
 from django.db import migrations, models
 
+from annotate.core.db.postgres.field_alongside import AddFieldAlongside
+
 
 class Migration(migrations.Migration):
     dependencies = [("annotate", "0029_from_scratch")]
 
     operations = [
-        migrations.AddField(
+        AddFieldAlongside(
             model_name="membership",
             name="notice_mail",
             field=models.CharField(

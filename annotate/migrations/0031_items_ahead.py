@@ -1,11 +1,13 @@
 from django.db import migrations, models
 
+from annotate.core.db.postgres.field_alongside import AddFieldAlongside
+
 
 class Migration(migrations.Migration):
     dependencies = [("annotate", "0030_membership_notice_mail")]
 
     operations = [
-        migrations.AddField(
+        AddFieldAlongside(
             model_name="assignment",
             name="is_ahead",
             field=models.BooleanField(

@@ -1,11 +1,13 @@
 from django.db import migrations, models
 
+from annotate.core.db.postgres.field_alongside import AddFieldAlongside
+
 
 class Migration(migrations.Migration):
     dependencies = [("annotate", "0034_member_languages")]
 
     operations = [
-        migrations.AddField(
+        AddFieldAlongside(
             model_name="queueentry",
             name="language",
             field=models.CharField(

@@ -1,6 +1,8 @@
 import django.db.models.deletion
 from django.db import migrations, models
 
+from annotate.core.db.postgres.field_alongside import AddFieldAlongside
+
 
 class Migration(migrations.Migration):
     dependencies = [("evaluation", "0008_alert")]
@@ -24,7 +26,7 @@ class Migration(migrations.Migration):
                 blank=True, help_text="When it is to be mailed; empty: never, or done.", null=True
             ),
         ),
-        migrations.AddField(model_name="notice", name="mail_tries", field=models.PositiveSmallIntegerField(default=0)),
+        AddFieldAlongside(model_name="notice", name="mail_tries", field=models.PositiveSmallIntegerField(default=0)),
         migrations.AddField(model_name="notice", name="mailed_at", field=models.DateTimeField(blank=True, null=True)),
         migrations.AddIndex(
             model_name="notice",

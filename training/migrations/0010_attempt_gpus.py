@@ -2,12 +2,14 @@
 
 from django.db import migrations, models
 
+from annotate.core.db.postgres.field_alongside import AddFieldAlongside
+
 
 class Migration(migrations.Migration):
     dependencies = [("training", "0009_run_priority")]
 
     operations = [
-        migrations.AddField(
+        AddFieldAlongside(
             model_name="attempt",
             name="gpus",
             field=models.FloatField(default=0, help_text="That it holds for itself."),
