@@ -12,6 +12,7 @@ from typing import Any
 from django.db import IntegrityError, connection, transaction
 
 from annotate.core import audit
+from annotate.core.db.key_checks import KeyChecks
 from annotate.core.errors import Refused
 from annotate.core.events import announce_dataset
 from annotate.core.permissions import require
@@ -92,9 +93,11 @@ def _link(dataset: Dataset, plural: str, ids: Iterable[int]) -> None:
     relation: Any = getattr(Dataset, plural)
     dataset_column, feedback_column = relation.field.m2m_column_name(), relation.field.m2m_reverse_name()
     values = "json_array_elements_text(%s)" if connection.vendor == "postgresql" else "json_each(%s)"
-    with connection.cursor() as cursor:
+    keys, through = sorted(set(ids)), relation.through
+    checked = KeyChecks().checked(through, [feedback_column], [(pk,) for pk in keys], {dataset_column: dataset.pk})
+    with checked, connection.cursor() as cursor:
         cursor.execute(
-            f"INSERT INTO {relation.through._meta.db_table} ({dataset_column}, {feedback_column}) "
+            f"INSERT INTO {through._meta.db_table} ({dataset_column}, {feedback_column}) "
             f"SELECT %s, CAST(value AS bigint) FROM {values}",
-            [dataset.pk, json.dumps(sorted(set(ids)))],
+            [dataset.pk, json.dumps(keys)],
         )

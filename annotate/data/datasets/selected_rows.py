@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db.models import QuerySet
 
@@ -168,8 +168,8 @@ def example_rows(feedback: Mapping[str, QuerySet], options: Options) -> Selectio
     comparisons = preferences.comparisons_from(_weighted_comparisons(feedback["comparisons"]))
     ratings = preferences.ratings_from(feedback["ratings"].values("completion", "thumbs", "stars", "author"))
     scores_by_answer = best_answers.answers_from(comparisons, ratings)
-    answers = _completions(set(scores_by_answer))
-    cut_off = {c.pk for c in answers.values() if c.finish_reason == "length"} if options.whole_answers else set()
+    answers = _answers(scores_by_answer)
+    cut_off = {c.id for c in answers.values() if c.finish_reason == "length"} if options.whole_answers else set()
     chosen = best_answers.best(
         ((scores_by_answer[i], c.prompt_id, c.text) for i, c in answers.items() if i not in cut_off),
         per_prompt=options.per_prompt,
@@ -220,11 +220,11 @@ def _weighted_comparisons(comparisons: QuerySet) -> list[Row]:
     return [row | ({"weight": 1 / (len(ends[row["ranking"]]) - 1)} if row["ranking"] else {}) for row in rows]
 
 
-def _example(answer: Completion) -> Row:
+def _example(answer: _Answer) -> Row:
     """Return an example. `is_cut` stands where the length limit ended the answer: a model must not learn to end
     there."""
     cut = {"is_cut": True} if answer.finish_reason == "length" else {}
-    return {"prompt": answer.prompt.messages, "completion": answer.text, **cut}
+    return {"prompt": answer.messages, "completion": answer.text, **cut}
 
 
 def select_prompts(project: Project, side: str, options: Options) -> Selection:
@@ -256,19 +256,33 @@ def select_prompts(project: Project, side: str, options: Options) -> Selection:
     )
 
 
-def _completions(ids: set[int]) -> dict[int, Completion]:
+class _Answer(NamedTuple):
+    """Hold what a row says of an answer, without a model's object for each of them and for its prompt."""
+
+    id: int
+    prompt_id: int
+    text: str
+    finish_reason: str
+    messages: list[dict[str, str]]
+
+
+def _answers(ids: Iterable[int]) -> dict[int, _Answer]:
+    """Return the answers by id, in ascending order."""
+    rows = list(_in_parts(Completion.objects.values_list("id", "prompt_id", "text", "finish_reason"), ids))
+    messages_of = dict(_in_parts(Prompt.objects.values_list("id", "messages"), {row[1] for row in rows}))
+    return {pk: _Answer(pk, prompt, text, reason, messages_of[prompt]) for pk, prompt, text, reason in rows}
+
+
+def _in_parts(rows: QuerySet, ids: Iterable[int]) -> Iterator[Any]:
     ordered = sorted(ids)
-    completions: dict[int, Completion] = {}
     for start in range(0, len(ordered), _CHUNK):
-        part = Completion.objects.filter(id__in=ordered[start : start + _CHUNK]).select_related("prompt")
-        completions |= {completion.pk: completion for completion in part}
-    return dict(sorted(completions.items()))
+        yield from rows.filter(id__in=ordered[start : start + _CHUNK]).order_by("id")
 
 
 def _completion_rows(ids: set[int]) -> list[Row]:
     return [
-        {"id": c.pk, "prompt_id": c.prompt_id, "prompt": c.prompt.messages, "text": c.text}
-        for c in _completions(ids).values()
+        {"id": answer.id, "prompt_id": answer.prompt_id, "prompt": answer.messages, "text": answer.text}
+        for answer in _answers(ids).values()
     ]
 
 

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 from django.db import models
 
+from annotate.core.db.key_checks import KeyChecks
 from annotate.data.imports import bulk_insert as bulk
-from annotate.data.imports.key_checks import KeyChecks
 from annotate.models.queue import QueueChange
 
 Rows = Sequence[tuple[Any, ...]]

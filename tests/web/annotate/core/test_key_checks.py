@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.db import IntegrityError, connection, transaction
 
-from annotate.data.imports import key_checks
+from annotate.core.db import key_checks
 from annotate.data.imports.sinks import Database
 from annotate.models import Completion
 from tests.support.factories import make_prompt

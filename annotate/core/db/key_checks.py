@@ -1,9 +1,9 @@
 """Check the foreign keys of many new rows at once, where Postgres would check each by itself.
 
-Its check of one key is a query and a lock, nine of them for a comparison with its answers and prompt: half of what the
-server does in an import. Here one query checks and locks all keys of a table, as Postgres' own does, and Postgres is
-told to leave them out. A role may do so that is a superuser, or has been allowed to (`GRANT SET ON PARAMETER
-session_replication_role`); without it, and where somebody has added triggers of their own, Postgres checks each.
+Its check of one key is a query and a lock, nine of them for an imported comparison with its answers and prompt: half of
+what the server does in an import. Here one query checks and locks all keys of a table, as Postgres' own does, and
+Postgres is told to leave them out. A role may do so that is a superuser, or has been allowed to (`GRANT SET ON
+PARAMETER session_replication_role`); without it, and where somebody has added triggers, Postgres checks each.
 """
 
 from __future__ import annotations
