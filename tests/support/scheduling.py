@@ -28,7 +28,6 @@ SLOWEST = (
     "tests/recipes/training/common/test_real_fidelity.py",
     "tests/site/whole/test_benchmarks.py",
     "tests/recipes/training/common/test_real_children.py",
-    "tests/recipes/training/common/test_whole_chain.py",
     "tests/site/whole/test_kills.py",
     "tests/site/training/runs/test_processes.py",
     "tests/recipes/training/sft/test_recipe_sft.py",
