@@ -46,6 +46,9 @@ class ForkedProcess:
 
     def __init__(self, pid: int, connection: socket.socket) -> None:
         self.pid, self._connection = pid, connection
+        self._process: psutil.Process | None = None
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended already
+            self._process = psutil.Process(pid)
         self.returncode: Any = None  # as in Popen, an int once it has ended
 
     def poll(self) -> int | None:
@@ -73,10 +76,16 @@ class ForkedProcess:
         with contextlib.suppress(ConnectionError):
             if message := self._connection.recv(MOST_BYTES):
                 return int(json.loads(message)["status"])
-        if psutil.pid_exists(self.pid):
+        if self._is_there():
             time.sleep(_LOOK_SECONDS)
             return None
         return -signal.SIGKILL
+
+    def _is_there(self) -> bool:
+        """Return whether it still works: a number that nobody waits for may stay, or be another process's by now."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return bool(self._process and self._process.is_running() and self._process.status() != psutil.STATUS_ZOMBIE)
+        return False
 
 
 def fork(address: Path, request: Request, descriptors: Sequence[int]) -> ForkedProcess | None:

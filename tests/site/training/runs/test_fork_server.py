@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -106,6 +107,19 @@ def test_a_worker_has_recipes_forked_once_it_has_loaded_what_they_need(tmp_path,
     local.stop(handle, 0)
     assert local.poll(handle) == -signal.SIGTERM
     local.forget(handle)
+
+
+def test_a_process_that_nobody_waits_for_has_ended(tmp_path):
+    """As in a container whose first process waits for no orphans."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    orphan = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    child = ForkedProcess(orphan.pid, ours)
+    theirs.close()
+    assert child.poll() is None
+    orphan.kill()
+    until(lambda: psutil.Process(orphan.pid).status() == psutil.STATUS_ZOMBIE, 60)
+    assert child.poll() == -signal.SIGKILL
+    orphan.wait()
 
 
 def test_nobody_elses_socket_is_asked(tmp_path, monkeypatch):
