@@ -99,11 +99,11 @@ def lay_preference(folder: Path, kind: str, parent: Path, **config: object) -> R
 
 
 def lay_group(folder: Path, kind: str, parent: Path, **config: object) -> RunDirectory:
-    """Twelve answers a step in groups of three, in two forward passes: of four processes each has a part of a group."""
+    """Twelve answers a step in groups of four: of two processes each has half of the second group."""
     run = RunDirectory(folder)
     chosen = {
         "reward_function": "tests.support.training.ppo_runs.share_of_vowels", "steps": 3, "batch_size": 12,
-        "group_size": 3, "micro_batch_size": 12, "max_new_tokens": 6, "learning_rate": 1e-3, "checkpoint_every": 1,
+        "group_size": 4, "max_new_tokens": 6, "learning_rate": 1e-3, "checkpoint_every": 1,
         "sample_every": 3,
     }  # fmt: skip
     run.create(RunSpec(kind, chosen | config, seed=3, parent=str(parent)), {"prompts": iter(ppo_runs.PROMPTS)})

@@ -105,4 +105,7 @@ def test_the_worker_refuses_a_repository_that_is_no_longer_named(project, resear
 
 def test_only_the_kinds_that_leave_this_machine_are_given_the_token():
     gets = {name for name, kind in KINDS.items() if kind.variables is not None}
-    assert gets == {"corpus", "export", "evaluate", "import"}
+    assert gets == {"corpus", "export", "evaluate", "import", "ppo"}
+    of_ppo = KINDS["ppo"].variables
+    assert of_ppo({}) == () and not any("HF_" in name for name in of_ppo({"rollout_server": "http://gpu-2:8010"}))
+    assert {"ASSAY_ROLLOUT_KEY", "ASSAY_ROLLOUT_URL"} < set(of_ppo({"rollout_server": "http://gpu-2:8010"}))
