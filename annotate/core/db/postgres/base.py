@@ -1,4 +1,4 @@
-"""Measure waits for Postgres: for a connection of the pool, and for rows that another transaction has locked."""
+"""Measure waits for Postgres: for a connection of the pool, and for rows or projects that others have locked."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.db.backends.postgresql import base
 
 from annotate.core.metrics.counters import timed_wait
 
-_LOCKING = ("FOR UPDATE", "FOR NO KEY UPDATE")
+_LOCKING = ("FOR UPDATE", "FOR NO KEY UPDATE", "pg_advisory_xact_lock")
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
