@@ -105,7 +105,7 @@ SMALL = {
     "sft_hh_rlhf": ("{model} {pairs} --examples 24 --run {new}", "tokens_per_second"),
     "stored_examples": ("--examples 200", "| dpo | 200 | 153,600 |"),
     "upgrade": (
-        "--old HEAD --rows 200 --people 2 --prompts 40 --seconds 1",
+        "--old . --rows 200 --people 2 --prompts 40 --seconds 1",
         "| rows equal before and after | yes |",
     ),
     "train_vs_trl": (
