@@ -187,9 +187,10 @@ def good_rows(name: str, seed: int) -> list[dict[str, Any]]:
     if name not in FORMATS:
         return _INCOMING[name]
     odd, rows = Odd(seed), []
-    for item in [one for _ in range(4) for one in odd.all_kinds()]:
-        if isinstance(item, FORMATS[name].holds):
-            rows += FORMATS[name].writes([item])
+    while len(rows) < 8:  # a format has no place for some items
+        for item in odd.all_kinds():
+            if isinstance(item, FORMATS[name].holds):
+                rows += FORMATS[name].writes([item])
     return rows[:8]
 
 
