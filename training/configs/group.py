@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from training.configs.options import check_processes, learning_rate_option, option, sharding_option
+from training.configs.options import ForwardPasses, check_processes, learning_rate_option, option, sharding_option
 
 RATES = {"adapters": 1e-4, "full": 1e-5}
 
 
 @dataclass(frozen=True)
-class GroupConfig:
+class GroupConfig(ForwardPasses):
     """Hold the options that GRPO and RLOO share."""
 
     reward_function: str = option("", "a function that the operator lists, instead of a reward model")
@@ -54,16 +54,6 @@ class GroupConfig:
         1, "processes that share each forward pass: one per GPU, or several on a CPU", low=1, high=64, advanced=True
     )
     sharding: str = sharding_option()
-
-    @property
-    def rows_at_once(self) -> int:
-        """Return how many completions all processes together take in one forward pass."""
-        return self.micro_batch_size or self.batch_size
-
-    @property
-    def limit(self) -> str:
-        """Return the option that says how many these are."""
-        return "micro_batch_size" if self.micro_batch_size else "batch_size"
 
     @property
     def rate(self) -> float:

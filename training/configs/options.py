@@ -51,6 +51,21 @@ def sharding_option() -> Any:
     )
 
 
+class ForwardPasses:
+    """Say how many rows all processes of a config together take in one forward pass, and which option says so."""
+
+    batch_size: int
+    micro_batch_size: int
+
+    @property
+    def rows_at_once(self) -> int:
+        return self.micro_batch_size or self.batch_size
+
+    @property
+    def limit(self) -> str:
+        return "micro_batch_size" if self.micro_batch_size else "batch_size"
+
+
 def check_processes(
     *, processes: int, sharding: str, batch_size: int, rows: str, limit: str = "batch_size"
 ) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from training.configs.options import check_processes, option, sharding_option
+from training.configs.options import ForwardPasses, check_processes, option, sharding_option
 
 # What the recipes need to train on, after a share of the prompts is held out.
 FEWEST_PAIRS = 8  # DPO: comparisons with a winner
@@ -13,7 +13,7 @@ FEWEST_OF_EACH = 4  # KTO: thumbs up, and thumbs down
 
 
 @dataclass(frozen=True)
-class PreferenceConfig:
+class PreferenceConfig(ForwardPasses):
     """Hold the options that DPO and KTO share."""
 
     learning_rate: float = option(5e-5, "peak learning rate", low=1e-8, high=1)
@@ -44,16 +44,6 @@ class PreferenceConfig:
         1, "processes that share each forward pass: one per GPU, or several on a CPU", low=1, high=64, advanced=True
     )
     sharding: str = sharding_option()
-
-    @property
-    def rows_at_once(self) -> int:
-        """Return how many examples all processes together take in one forward pass."""
-        return self.micro_batch_size or self.batch_size
-
-    @property
-    def limit(self) -> str:
-        """Return the option that says how many these are."""
-        return "micro_batch_size" if self.micro_batch_size else "batch_size"
 
     def cross_check(self) -> dict[str, str]:
         if self.micro_batch_size and self.batch_size % self.micro_batch_size:

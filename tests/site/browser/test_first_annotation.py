@@ -93,6 +93,7 @@ def test_where_a_model_answers_first_it_takes_as_few(site, staff, axe):
     page, hand = staff, Hand()
     page.goto(site.url)
     hand.click(page.get_by_role("link", name=re.compile("Start (another|a) project")))
+    expect(page.locator("input[name=name]")).to_be_focused()
     page.keyboard.type("Even numbers")
     hand.click(page.get_by_role("button", name="Create the project"))
     page.locator("textarea[name=text]").fill("\n".join(f"Why is the number {n} even?" for n in range(2, 14, 2)))

@@ -49,7 +49,7 @@ _LIBRARIES = (
     *("trl.experimental.kto", "transformers.trainer"),
 )
 # Read when they are used and not when a library loads.
-_READ_LATER = frozenset({"HF_TOKEN", "HF_HUB_DISABLE_IMPLICIT_TOKEN", "TORCHINDUCTOR_CACHE_DIR"})
+_READ_LATER = frozenset({"HF_TOKEN", "HF_HUB_DISABLE_IMPLICIT_TOKEN", "TORCHINDUCTOR_CACHE_DIR", "PATH"})
 _READ_LATER_BEGINNINGS = ("ASSAY_", "AWS_")
 
 

@@ -127,6 +127,7 @@ IMPORTERS = {
     "annotate/data/rows/example_tasks.py",  # a list of its own: modules of Python's library
     "annotate/simulation/annotator.py",  # --taste of the operator's commands
     "evaluation/recipes/evaluate.py",  # one of MODULES by config.measure, which has choices
+    "training/runs/launchers/fork_server.py",  # a list of libraries in the file itself
     "training/runs/worker.py",  # settings.RUN_LAUNCHER
     "training/recipes/reward/scoring.py",  # what config.json of a run directory says: the worker writes what is listed
 }
