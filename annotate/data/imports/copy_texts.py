@@ -5,11 +5,14 @@ psycopg writes a row at a time, and finds out anew for each value how it is writ
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from datetime import date
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
+
+from psycopg.types.json import Jsonb
 
 _ROWS = 100  # in one text: the server reads the first ones while the others are written
 _NULL = "\\N"
@@ -34,6 +37,9 @@ def _text(value: Any) -> str:
         return str(value)
     if isinstance(value, date):  # and datetime, which is one
         return value.isoformat()
+    if isinstance(value, Jsonb):
+        written = (value.dumps or json.dumps)(value.obj)
+        return _escaped(written if isinstance(written, str) else written.decode())
     raise TypeError(f"COPY has no text for a value of {type(value).__name__}.")
 
 
