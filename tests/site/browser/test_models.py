@@ -38,6 +38,7 @@ def test_two_models_answer_side_by_side_until_one_stops_them(site, sign_in):
     expect(page.get_by_label("Question 2").locator("article")).to_have_count(1)  # what was said came along
     expect(page.locator("#answer-0-b")).to_have_count(0)
 
+    page.wait_for_load_state()  # the new page's script listens by then
     first.get_by_role("button", name="Save the question as a prompt").click()
     expect(page.locator("#kept")).to_contain_text("Saved as prompt")
 
