@@ -24,6 +24,7 @@ from tests.support.cut_wire import Wire
 from tests.support.processes import FOREIGN, ROOT, free_port, until
 from tests.support.s3_server import BUCKET, S3Server
 from training.core import step_ledger
+from training.runs.launchers.recipe_process import open_files
 
 WEBS, WORKERS, MODELS, BACKGROUND = ("web-1", "web-2"), ("worker-1", "worker-2"), ("model-1", "model-2"), "background"
 LEASE_SECONDS = 10.0
@@ -178,8 +179,7 @@ def recipes_at_work() -> Iterator[tuple[int, psutil.Process]]:
 def _run_of(process: psutil.Process) -> Path:
     """Return the run directory whose lock a process holds, or that its environment names: that of a fork is its
     server's. Raises KeyError for a process of no run."""
-    files = (entry.readlink() for entry in Path(f"/proc/{process.pid}/fd").iterdir())
-    locks = [file.parent for file in files if file.name == "lock"]
+    locks = [path.parent for path in map(Path, open_files(process.pid)) if path.name == "lock"]
     return locks[0] if locks else Path(process.environ()["ASSAY_RUN_DIRECTORY"])
 
 

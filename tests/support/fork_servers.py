@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import atexit
 import functools
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
@@ -25,11 +22,9 @@ def start_server() -> Path:
 
     It ends with this process.
     """
-    folder = Path(tempfile.mkdtemp(prefix="assay-fork-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    forked_process.start_server(folder / "socket", environment_of_recipes())
-    os.environ[VARIABLE] = str(folder / "socket")
-    return folder / "socket"
+    address = forked_process.start_server(environment_of_recipes()).address
+    os.environ[VARIABLE] = str(address)
+    return address
 
 
 def loaded_server() -> Path:
@@ -39,12 +34,21 @@ def loaded_server() -> Path:
     return address
 
 
-def forked(module: str, *arguments: str, log: IO[bytes] | None = None, **variables: str) -> ForkedProcess:
-    """Return `python -m module arguments` as a process, whose output goes to `log`."""
-    request = Request([module, *arguments], {**environment_of_recipes(), **variables}, str(ROOT), 0o022, {}, [1, 2])
+def asked(
+    module: str, *arguments: str, log: IO[bytes] | None = None, server: Path | None = None, **variables: str
+) -> ForkedProcess | None:
+    """Return `python -m module arguments` as a process that the server forked, None where it refuses. Its output goes
+    to `log`."""
+    environment = {**environment_of_recipes(), **variables}
+    request = Request([module, *arguments], environment, str(ROOT), 0o077, {"CORE": 0}, [1, 2])
     with Path(os.devnull).open("wb") as nothing:
         output = (log or nothing).fileno()
-        process = forked_process.fork(loaded_server(), request, [output, output])
+        return forked_process.fork(server or loaded_server(), request, [output, output])
+
+
+def forked(module: str, *arguments: str, log: IO[bytes] | None = None, **variables: str) -> ForkedProcess:
+    """Return what `asked` does, of a server that has no reason to refuse."""
+    process = asked(module, *arguments, log=log, **variables)
     assert process is not None, "the fork server refused; it says why"
     return process
 

@@ -66,8 +66,8 @@ class GroupConfig(ForwardPasses):
     def cross_check(self) -> dict[str, str]:
         if self.batch_size % self.group_size:
             return {"group_size": f"must divide batch_size, {self.batch_size}: each prompt gets a complete group."}
-        if self.micro_batch_size and self.batch_size % self.micro_batch_size:
-            return {"micro_batch_size": f"must divide batch_size, {self.batch_size}, or be 0."}
+        if errors := self.check_micro_batches():
+            return errors
         if self.rows_at_once % self.processes:
             return {
                 "processes": f"must divide {self.limit}, {self.rows_at_once}: each process takes as many completions."

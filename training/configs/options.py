@@ -65,6 +65,12 @@ class ForwardPasses:
     def limit(self) -> str:
         return "micro_batch_size" if self.micro_batch_size else "batch_size"
 
+    def check_micro_batches(self) -> dict[str, str]:
+        """Return what is wrong with micro_batch_size."""
+        if self.micro_batch_size and self.batch_size % self.micro_batch_size:
+            return {"micro_batch_size": f"must divide batch_size, {self.batch_size}, or be 0."}
+        return {}
+
 
 def check_processes(
     *, processes: int, sharding: str, batch_size: int, rows: str, limit: str = "batch_size"

@@ -46,8 +46,8 @@ class PreferenceConfig(ForwardPasses):
     sharding: str = sharding_option()
 
     def cross_check(self) -> dict[str, str]:
-        if self.micro_batch_size and self.batch_size % self.micro_batch_size:
-            return {"micro_batch_size": f"must divide batch_size, {self.batch_size}, or be 0."}
+        if errors := self.check_micro_batches():
+            return errors
         return check_processes(
             processes=self.processes, sharding=self.sharding, batch_size=self.rows_at_once, rows="examples",
             limit=self.limit,

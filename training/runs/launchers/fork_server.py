@@ -38,7 +38,7 @@ from training.runs.launchers.forked_process import MOST_BYTES, Request
 from training.runs.launchers.limits import set_limit
 
 MOST_DESCRIPTORS = 64
-_PATIENCE_SECONDS = 10.0  # for the rest of a request, or for a child that takes its session
+_PATIENCE_SECONDS = 10.0  # for the request of whoever has connected
 _RECIPES = "training.recipes"  # says how OpenMP's threads wait, before torch loads
 _LIBRARIES = (
     *("numpy", "torch", "torch.distributed.tensor", "torch.utils.data", "torch._dynamo", "scipy.optimize"),

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -39,6 +42,15 @@ class Request:
     umask: int
     limits: dict[str, int]
     numbers: list[int]
+
+
+@dataclass(frozen=True)
+class StartedServer:
+    """A fork server of this process. Nobody listens at its address until it has loaded."""
+
+    address: Path
+    process: subprocess.Popen[bytes]
+    pipe_end: int
 
 
 class ForkedProcess:
@@ -121,9 +133,12 @@ def is_possible() -> bool:
     return sys.platform == "linux"
 
 
-def start_server(address: Path, environment: Mapping[str, str]) -> tuple[subprocess.Popen[bytes], int]:
-    """Start a fork server whose libraries load in that environment. It ends when the returned descriptor is closed, by
-    whatever end of this process."""
+def start_server(environment: Mapping[str, str]) -> StartedServer:
+    """Start a fork server whose libraries load in that environment. It ends with this process, by whatever end, or when
+    its `pipe_end` is closed."""
+    folder = Path(tempfile.mkdtemp(prefix="assay-fork-"))  # nobody else's, and short enough for a socket's name
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    address = folder / "socket"
     read_end, write_end = os.pipe()
     try:
         process = subprocess.Popen(
@@ -135,7 +150,7 @@ def start_server(address: Path, environment: Mapping[str, str]) -> tuple[subproc
         )
     finally:
         os.close(read_end)
-    return process, write_end
+    return StartedServer(address, process, write_end)
 
 
 def _owner(connection: socket.socket) -> int:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
-import shutil
 import signal
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,12 +44,9 @@ def preload() -> None:
     """
     if not (_is_own_server() and forked_process.is_possible()) or gpus.names() or confinement.person():
         return
-    folder = Path(tempfile.mkdtemp(prefix="assay-fork-"))  # nobody else's, and short enough for a socket's name
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    environment = _environment(settings.RUNS_DIR, gpus.Lease(), processes=1)
-    process, _ = forked_process.start_server(folder / "socket", environment)
-    processor_share.be_nice(process.pid)
-    _own_server.append(folder / "socket")
+    server = forked_process.start_server(_environment(settings.RUNS_DIR, gpus.Lease(), processes=1))
+    processor_share.be_nice(server.process.pid)
+    _own_server.append(server.address)
 
 
 def submit(directory: Path, module: str, secrets: Secrets = recipe_process.NO_SECRETS) -> str:

@@ -184,12 +184,12 @@ def works_in(process: psutil.Process, directory: Path) -> bool:
     try:
         if process.environ().get(RUN_VARIABLE) == str(directory):
             return True
-        return str(directory.resolve() / "lock") in _open_files(process.pid)
+        return str(directory.resolve() / "lock") in open_files(process.pid)
     except (psutil.Error, OSError):
         return False
 
 
-def _open_files(pid: int) -> set[str]:
+def open_files(pid: int) -> set[str]:
     """Return what the descriptors of a process refer to, on Linux. Raises OSError where this user may not know."""
     names = set()
     for entry in Path(f"/proc/{pid}/fd").iterdir():

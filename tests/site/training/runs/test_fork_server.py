@@ -17,21 +17,19 @@ import psutil
 import pytest
 
 from tests.support import tiny_model
-from tests.support.fork_servers import environment_of_recipes, forked, loaded_server
+from tests.support.fork_servers import asked, environment_of_recipes, forked, loaded_server
 from tests.support.processes import ROOT, until
 from tests.support.training import sharded_runs
 from training.runs.launchers import forked_process, local, recipe_process
-from training.runs.launchers.forked_process import ForkedProcess, Request
+from training.runs.launchers.forked_process import ForkedProcess
 
 SEEN, SLEEPER, DRAWS = (f"tests.support.training.{name}" for name in ("confined", "sleeper", "draws"))
 
 
 def ask(folder: Path, module: str, server: Path | None = None, **differences: str) -> ForkedProcess | None:
     """Return the process that the server forks, in an environment that differs so."""
-    variables = {**environment_of_recipes(), **differences}
-    request = Request([module, str(folder)], variables, str(ROOT), 0o077, {"CORE": 0}, [1, 2])
     with (folder / "log.txt").open("ab") as log:
-        return forked_process.fork(server or loaded_server(), request, [log.fileno(), log.fileno()])
+        return asked(module, str(folder), log=log, server=server, **differences)
 
 
 @pytest.mark.parametrize("name", ["OMP_NUM_THREADS", "HF_HOME", "PYTHONPATH", "HOME"])
@@ -82,16 +80,16 @@ def test_waiting_for_a_child_has_a_limit(tmp_path):
 
 
 def test_it_ends_with_whoever_started_it_and_takes_no_child_along(tmp_path):
-    process, pipe_end = forked_process.start_server(tmp_path / "socket", environment_of_recipes())
-    until((tmp_path / "socket").exists, 300)
-    child = ask(tmp_path, SLEEPER, tmp_path / "socket")
+    server = forked_process.start_server(environment_of_recipes())
+    until(server.address.exists, 300)
+    child = ask(tmp_path, SLEEPER, server.address)
     until((tmp_path / "pids.txt").exists, 60)
-    os.close(pipe_end)
-    assert process.wait(60) == 0
+    os.close(server.pipe_end)
+    assert server.process.wait(60) == 0
     assert child.poll() is None and psutil.pid_exists(child.pid), "that one has a pipe of its own to watch"
     os.killpg(child.pid, signal.SIGKILL)
     assert child.wait(60) == -signal.SIGKILL
-    assert ask(tmp_path, SLEEPER, tmp_path / "socket") is None, "the next is started anew"
+    assert ask(tmp_path, SLEEPER, server.address) is None, "the next is started anew"
 
 
 def test_a_worker_has_recipes_forked_once_it_has_loaded_what_they_need(tmp_path, settings):
