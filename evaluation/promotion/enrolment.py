@@ -37,7 +37,7 @@ def enrol(run: Run) -> Candidacy | None:
     model = run.output_model
     if run.state != Run.State.SUCCEEDED or model is None or model.kind != LanguageModel.Kind.POLICY:
         return None
-    if model.retired_at is not None:
+    if model.retired_at is not None or not run.enters_arena:
         return None
     if standing := Candidacy.objects.filter(project=run.project, model=model).first():
         return standing
@@ -73,6 +73,7 @@ def enrol_missing() -> int:
         state=Run.State.SUCCEEDED,
         output_model__kind=LanguageModel.Kind.POLICY,
         output_model__retired_at=None,
+        enters_arena=True,
     ).exclude(Exists(standing))
     rows = list(runs.select_related("project", "output_model__parent", "created_by").order_by("id"))
     for run in rows:

@@ -10,6 +10,7 @@ import dataclasses
 import typing
 from typing import Any
 
+from training.configs.best_of import BestOfConfig, RejectionConfig
 from training.configs.classify import ClassifyConfig, LabelConfig
 from training.configs.corpus import CorpusConfig
 from training.configs.evaluate import EvaluateConfig
@@ -29,6 +30,7 @@ from training.configs.surprise import SurpriseConfig
 
 __all__ = [
     "CONFIGS",
+    "BestOfConfig",
     "ClassifyConfig",
     "ConfigError",
     "CorpusConfig",
@@ -43,6 +45,7 @@ __all__ = [
     "PPOConfig",
     "PretrainConfig",
     "RLOOConfig",
+    "RejectionConfig",
     "RewardConfig",
     "SFTConfig",
     "SampleConfig",
@@ -70,6 +73,8 @@ CONFIGS: dict[str, type] = {
         KTOConfig,
         GRPOConfig,
         RLOOConfig,
+        BestOfConfig,
+        RejectionConfig,
         EvaluateConfig,
         SurpriseConfig,
         ImportConfig,

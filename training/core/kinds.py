@@ -64,6 +64,7 @@ class Kind:
     # A LanguageModel.Kind (result.json may name another as "model_kind"), "completions", "dataset" or "" for nothing.
     makes: str = ""
     makes_dataset_kind: str = ""
+    answers_as_new_policy: bool = False  # its completions are those of a new policy, which has no weights of its own
     stage: str = ""  # of the model it makes
     purpose: str = ""
     record: Record | None = None
@@ -100,6 +101,11 @@ class Kind:
     @property
     def makes_model(self) -> bool:
         return self.makes not in ("", "completions", "dataset")
+
+    @property
+    def names_model(self) -> bool:
+        """Return whether a run's name is that of a new model, with weights or without."""
+        return self.makes_model or self.answers_as_new_policy
 
 
 KINDS: Hook[Kind] = Hook(

@@ -32,7 +32,7 @@ _STAGES = (
     ("Pretrain", "from raw text", ("pretrain", "domain")),
     ("Instruct", "from examples", ("sft", "classify")),
     ("Preferences", "from annotations", ("reward", "dpo", "kto")),
-    ("Policy", "reinforcement learning against a score", ("ppo", "grpo", "rloo")),
+    ("Policy", "reinforcement learning against a score", ("ppo", "grpo", "rloo", "rejection", "best_of")),
     ("Measure", "answers to annotate, and evaluation", ("sample", "evaluate", "surprise", "label")),
     ("Release", "files for other programs", ("export",)),
 )

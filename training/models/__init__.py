@@ -47,6 +47,9 @@ class Run(models.Model):
     completions = models.ManyToManyField("annotate.Completion", related_name="sampled_by")
     config = models.JSONField(default=dict)
     seed = models.BigIntegerField(default=0)
+    enters_arena = models.BooleanField(
+        default=True, help_text="Whether a policy that it makes competes at once; else somebody enters it later."
+    )
     cloned_from = models.ForeignKey(
         "self", models.SET_NULL, null=True, blank=True, related_name="clones", help_text="Queued again with changes."
     )

@@ -25,6 +25,8 @@ KIND_TERMS: dict[str, tuple[str, ...]] = {
     "kto": ("kto", "beta", "held-out"),
     "grpo": ("grpo", "score", "kl", "beta"),
     "rloo": ("rloo", "score", "kl", "beta"),
+    "best_of": ("score", "kl", "temperature"),
+    "rejection": ("score", "sft", "temperature"),
     "evaluate": ("interval", "contamination"),
 }
 # The term behind an option of any kind:

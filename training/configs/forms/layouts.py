@@ -13,6 +13,7 @@ ROWS = ("parent", "dataset", "other_dataset", "reward_model", "name", "seed")
 
 _PREFERENCE = ("parent", "dataset", "beta", "epochs", "learning_rate", "name")
 _GROUP = ("parent", "reward_model", "dataset", "steps", "group_size", "beta")
+_BEST_OF = ("parent", "reward_model", "dataset", "candidates", "max_new_tokens", "name")
 _FINETUNING = ("parent", "dataset", "adapters", "epochs", "learning_rate", "name")
 
 FIRST: dict[str, tuple[str, ...]] = {
@@ -28,6 +29,8 @@ FIRST: dict[str, tuple[str, ...]] = {
     "dpo": _PREFERENCE,
     "kto": _PREFERENCE,
     "grpo": _GROUP,
+    "best_of": _BEST_OF,
+    "rejection": _BEST_OF,
     "rloo": _GROUP,
     "evaluate": ("measure", "parent", "opponent", "other_dataset", "suite", "judged_by", "judge", "limit"),
     "surprise": ("parent", "dataset", "other_dataset", "passages", "compare", "name"),
@@ -59,7 +62,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *("mask_style", "mean_span"),
     ),
     "Answers": (
-        *("completions_per_prompt", "steps", "group_size", "max_new_tokens", "temperature", "top_p", "top_k"),
+        *("candidates", "completions_per_prompt", "max_prompts", "steps", "group_size", "max_new_tokens"),
+        *("temperature", "top_p", "top_k"),
         *("stop_token", "system_prompt", "held_out_prompts", "calibration_episodes", "num_fewshot", "suite"),
     ),
     "Endpoint": ("max_cost", "logprobs", "request_timeout"),
@@ -103,6 +107,8 @@ _OF_KIND = {
     ("grpo", "batch_size"): "Answers",
     ("rloo", "batch_size"): "Answers",
     ("sample", "batch_size"): "Machine",
+    ("best_of", "batch_size"): "Machine",
+    ("rejection", "batch_size"): "Machine",
     ("reward", "batch_size"): "Machine",
     ("evaluate", "batch_size"): "Machine",
     ("surprise", "batch_size"): "Machine",

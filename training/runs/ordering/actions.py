@@ -40,6 +40,7 @@ def queue_run(
     config: dict[str, Any] | None = None,
     seed: int = 0,
     priority: str = Run.Priority.NORMAL,
+    enters_arena: bool = True,
     cloned_from: Run | None = None,
     idempotency_key: str | None = None,
 ) -> Run:
@@ -83,6 +84,7 @@ def queue_run(
                 config=asdict(checked),
                 seed=seed,
                 priority=priority,
+                enters_arena=enters_arena,
                 cloned_from=cloned_from,
                 code_version=code,
                 idempotency_key=key,
@@ -100,7 +102,7 @@ def queue_run(
 def defaults_of(kind: str, project: Project, parent: LanguageModel | None = None) -> dict[str, Any]:
     """Return the options that the model's or else the project's settings fill: people annotate answers drawn as they
     are served."""
-    if kind != "sample":
+    if kind not in ("sample", "best_of"):
         return {}
     if parent is None:
         return {**sampling_of(project), "system_prompt": project.system_prompt}
@@ -124,6 +126,7 @@ def queue_again(
         reward_model=run.reward_model,
         config={**configs.as_ordered(run.kind, run.config), **changes},
         seed=run.seed,
+        enters_arena=run.enters_arena,
         cloned_from=run,
         idempotency_key=idempotency_key,
     )

@@ -93,7 +93,7 @@ def check_name(*, kind: str, project: Project, name: str) -> None:
     name = name.strip() if isinstance(name, str) else ""
     if not name or len(name) > 120:
         raise Refused(400, name="Enter a name of 1 to 120 characters; it is also the name of the new model.")
-    makers = [k.name for k in KINDS.values() if k.makes_model]
+    makers = [k.name for k in KINDS.values() if k.names_model]
     unfinished = Run.objects.unfinished().filter(name=name)
     unfinished = unfinished.filter(kind__in=makers) if kind in makers else unfinished.filter(project=project, kind=kind)
     if run := unfinished.first():

@@ -196,6 +196,10 @@ def _items(kind: str, config: dict[str, Any], counts: dict[str, Any]) -> float:
     match kind:
         case "sample":
             return counts.get("prompts", 0) * number("completions_per_prompt", 1) * number("max_new_tokens", 64)
+        case "best_of" | "rejection":
+            drawn = number("candidates", 1) * number("completions_per_prompt", 1)
+            answered = min(counts.get("prompts", 0), number("max_prompts", 0) or math.inf)
+            return answered * drawn * number("max_new_tokens", 64)
         case "ppo":
             episodes = number("steps", 0) * number("batch_size", 0) + number("calibration_episodes", 0)
             return episodes * number("max_new_tokens", 0)

@@ -82,7 +82,7 @@ class RunForm(forms.Form):
     def __init__(self, *args: Any, kind: Kind, project: Project, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.kind, self.project, self.config_class = kind, project, configs.CONFIGS[kind.name]
-        if not kind.makes_model:
+        if not kind.names_model:
             self.fields["name"].help_text = "shown in the list of runs"
         if kind.parent_kinds:
             parents = LanguageModel.objects.usable_in(project).available().filter(kind__in=kind.parent_kinds)

@@ -91,7 +91,9 @@ def record(run: Run, outputs: Outputs) -> None:
     if not outputs.result.get("stopped"):
         run.step = max(run.step, run.total_steps)
     if kind.makes == "completions":
-        _record_completions(run, outputs.completions)
+        if kind.answers_as_new_policy:
+            run.output_model = _register_unweighted(run)
+        _record_completions(run, outputs.completions, run.output_model or run.parent)
     elif kind.makes == "dataset":
         run.output_dataset = _freeze(run, outputs)
     elif kind.makes_model:
@@ -100,7 +102,7 @@ def record(run: Run, outputs: Outputs) -> None:
         kind.record(run, outputs.directory)
 
 
-def _record_completions(run: Run, rows: list[Row]) -> None:
+def _record_completions(run: Run, rows: list[Row], model: LanguageModel | None) -> None:
     prompts = _prompts(run, {row["prompt_id"] for row in rows})
     rows = [_split_thoughts(row) for row in rows]
     non_empty = [row for row in rows if row["text"].strip()]
@@ -108,7 +110,7 @@ def _record_completions(run: Run, rows: list[Row]) -> None:
         rows=[
             NewCompletion(
                 prompt=prompts[row["prompt_id"]],
-                model=run.parent,
+                model=model,
                 text=storable(row["text"]),
                 sampling=row["sampling"],
                 seed=row["seed"],
@@ -171,10 +173,8 @@ def _freeze(run: Run, outputs: Outputs) -> Dataset:
 def _register(run: Run, outputs: Outputs) -> LanguageModel:
     kind = KINDS[run.kind]
     model_kind = outputs.result.get("model_kind", kind.makes)
-    # The name was free when the run was queued; somebody may have imported a model under it since.
-    is_name_taken = LanguageModel.objects.filter(name=run.name).exists()
     model = register_model(
-        name=f"{run.name[:100]} (run {run.pk})" if is_name_taken else run.name,
+        name=_free_model_name(run),
         folder=str(outputs.directory.model.relative_to(settings.DATA_DIR)),
         kind=model_kind,
         parent=run.parent,
@@ -186,9 +186,33 @@ def _register(run: Run, outputs: Outputs) -> LanguageModel:
         card=_card(run),
         by=run.created_by,
     )
-    if model_kind == LanguageModel.Kind.POLICY:
+    if model_kind == LanguageModel.Kind.POLICY and run.enters_arena:
         enter_arena(project=run.project, model=model)
     return model
+
+
+def _register_unweighted(run: Run) -> LanguageModel:
+    """Register a policy that is a way of choosing among its parent's answers: it has battles on stored answers."""
+    model = LanguageModel.objects.create(
+        name=_free_model_name(run),
+        kind=LanguageModel.Kind.POLICY,
+        parent=run.parent,
+        stage=KINDS[run.kind].stage.replace("N", str(run.config["candidates"])),
+        licence=run.parent.licence if run.parent else "",
+        origin=_origin(run, run.result),
+        parameters=run.parent.parameters if run.parent else None,
+        card=_card(run),
+        created_by=run.created_by,
+    )
+    if run.enters_arena:
+        enter_arena(project=run.project, model=model)
+    return model
+
+
+def _free_model_name(run: Run) -> str:
+    """Return the run's name. It was free when the run was queued; somebody may have imported a model under it since."""
+    is_taken = LanguageModel.objects.filter(name=run.name).exists()
+    return f"{run.name[:100]} (run {run.pk})" if is_taken else run.name
 
 
 def _origin(run: Run, result: Row) -> str:

@@ -6,6 +6,7 @@ import pytest
 from tests.support import tiny_model
 from training.core.run_directory import RunDirectory, RunSpec, read_lines
 from training.recipes import sample
+from training.recipes.best_of import bulk_sampling
 from training.recipes.common import entry
 
 CONFIG = {"completions_per_prompt": 3, "max_new_tokens": 12, "batch_size": 4}
@@ -41,14 +42,14 @@ def test_cut_off_in_mid_batch_it_writes_what_it_would_have_written(tmp_path: Pat
     lines = (whole.path / "completions.jsonl").read_text().splitlines(keepends=True)
     (cut.path / "completions.jsonl").write_text("".join(lines[:6]) + lines[6][:20])
     sampled = []
-    original = sample.sample
+    original = bulk_sampling.sample
     try:
-        sample.sample = lambda decoder, prompts, *a, **k: (
+        bulk_sampling.sample = lambda decoder, prompts, *a, **k: (
             sampled.append(len(prompts)) or original(decoder, prompts, *a, **k)
         )
         assert entry.attempt(sample.main, cut) == 0
     finally:
-        sample.sample = original
+        bulk_sampling.sample = original
     assert sampled == [4, 4]  # the first batch of four was whole
     assert _rows(cut) == _rows(whole)
 

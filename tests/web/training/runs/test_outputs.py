@@ -108,6 +108,23 @@ def test_a_model_knows_its_parent_its_run_and_what_it_was_made_of():
     assert project.contestants.get().model == model
 
 
+def test_best_of_n_is_a_policy_of_its_own_without_weights():
+    project = make_project()
+    dataset = make_dataset(project, rows=1)
+    run = make_run(project, kind="best_of", dataset=dataset, config={"candidates": 4})
+    run = recorded(run, finished(run, [completion(dataset.prompts.get().pk, 0, "Yes.")]))
+    model = run.output_model
+    assert (model.kind, model.stage, model.parent, model.path) == ("policy", "best-of-4", run.parent, None)
+    assert run.completions.get().model == model and model.card["config"]["candidates"] == 4
+    assert project.contestants.get().model == model
+
+
+def test_a_run_that_is_to_stay_out_of_the_arena_does():
+    run = make_run(kind="ppo", enters_arena=False)
+    run = recorded(run, made_model(finished(run)))
+    assert run.output_model.kind == "policy" and not run.project.contestants.exists()
+
+
 def test_a_reward_model_does_not_enter_the_arena():
     run = make_run(kind="reward")
     run = recorded(run, made_model(finished(run)))

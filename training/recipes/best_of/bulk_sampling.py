@@ -1,0 +1,128 @@
+"""Draw several completions of each prompt of a run, the same whenever and however often it is started.
+
+The work is cut into the same batches whenever it runs, and each completion has a seed made of the run's seed, its
+prompt's id and its index: killed and resumed, it writes what it would have written, and samples nothing again but the
+batch that was under way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from common import reasoning
+from common.sampling import kept_sampling, with_system_prompt
+from training.core.run_directory import Row, RunDirectory, RunSpec
+from training.recipes.common import loading
+from training.rl.decode import decoder_for
+from training.rl.sampler import Sampling, sample, sequence_seed
+
+
+class DrawConfig(Protocol):
+    """Say how completions are drawn: the options that `sample` and best-of-N share."""
+
+    @property
+    def max_new_tokens(self) -> int: ...
+    @property
+    def temperature(self) -> float: ...
+    @property
+    def top_p(self) -> float: ...
+    @property
+    def system_prompt(self) -> str: ...
+    @property
+    def batch_size(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Task:
+    """One completion to sample: the `index`-th of the prompt `prompt_id`, whose tokens are `prompt`."""
+
+    prompt_id: int
+    index: int
+    prompt: tuple[int, ...]
+    seed: int
+
+
+def draw(
+    run: RunDirectory,
+    spec: RunSpec,
+    config: Any,
+    prompts: Sequence[Row],
+    *,
+    count: int,
+    done: Sequence[Row],
+    write: Callable[[Row], None],
+) -> int:
+    """Draw `count` completions of each prompt and write a row for each that is not `done`; return how many were new."""
+    run.progress("loading the model", 0, 1)
+    model, tokenizer = loading.load_policy(spec.parent)
+    window = getattr(model.config, "max_position_embeddings", 1 << 30)
+    config = _within(config, window)
+    tasks = _tasks(prompts, spec.seed, config, window - config.max_new_tokens, tokenizer, count)
+    written = {(row["prompt_id"], row["index"]) for row in done}
+    decoder, end_ids = decoder_for(model), loading.eos_token_ids(model, tokenizer)
+    sampling = Sampling(config.max_new_tokens, config.temperature, config.top_p)
+    before = finished = len(written)
+    run.progress("sampling", finished, len(tasks))
+    for batch in _batches(tasks, config.batch_size):
+        if all((task.prompt_id, task.index) in written for task in batch):
+            continue
+        completions = sample(
+            decoder, [task.prompt for task in batch], [task.seed for task in batch], sampling,
+            end_ids=end_ids, pad_id=tokenizer.pad_token_id, device=loading.device(),
+        )  # fmt: skip
+        for task, tokens, length, has_ended in zip(
+            batch, completions.tokens.tolist(), completions.lengths.tolist(), completions.finished.tolist(), strict=True
+        ):
+            if (task.prompt_id, task.index) not in written:
+                apart = reasoning.split(tokenizer.decode(tokens[:length], skip_special_tokens=True))
+                write(_row(task, apart, length, has_ended, config))
+                finished += 1
+        run.progress("sampling", finished, len(tasks))
+    return finished - before
+
+
+def _within(config: Any, window: int) -> Any:
+    """Leave a model whose window has no room for a prompt and `max_new_tokens` half of it for its answers.
+
+    The default is made for models that people read; one of 256 tokens answers in 128, and each answer keeps how it was
+    drawn.
+    """
+    return config if config.max_new_tokens < window else replace(config, max_new_tokens=max(1, window // 2))
+
+
+def _tasks(prompts: Sequence[Row], seed: int, config: DrawConfig, room: int, tokenizer: Any, count: int) -> list[Task]:
+    """Return all the completions of the run, the shortest prompts first, those of one prompt side by side. room: in
+    tokens."""
+    conversations = {row["id"]: with_system_prompt(row["messages"], config.system_prompt) for row in prompts}
+    encoded = {
+        row_id: tuple(loading.encode_prompt(tokenizer, messages, room)) for row_id, messages in conversations.items()
+    }
+    ordered = sorted(encoded, key=lambda prompt_id: (len(encoded[prompt_id]), prompt_id))
+    return [
+        Task(prompt_id, index, encoded[prompt_id], sequence_seed(seed, prompt_id, index))
+        for prompt_id in ordered
+        for index in range(count)
+    ]
+
+
+def _batches(tasks: list[Task], size: int) -> Iterator[list[Task]]:
+    for start in range(0, len(tasks), size):
+        yield tasks[start : start + size]
+
+
+def _row(task: Task, apart: reasoning.Apart, length: int, has_ended: bool, config: DrawConfig) -> Row:
+    return {
+        "prompt_id": task.prompt_id,
+        "index": task.index,
+        "text": apart.answer,
+        "reasoning": apart.reasoning,
+        "tokens": length,
+        "finish_reason": "stop" if has_ended else "length",
+        "seed": task.seed,
+        "sampling": kept_sampling(
+            {"max_new_tokens": config.max_new_tokens, "temperature": config.temperature, "top_p": config.top_p},
+            config.system_prompt,
+        ),
+    }
