@@ -7,6 +7,9 @@ from django.utils import timezone
 
 from evaluation.models.alerts import Alert as Alert
 from evaluation.models.alerts import Notice as Notice
+from evaluation.models.experiments import ArmModel as ArmModel
+from evaluation.models.experiments import Experiment as Experiment
+from evaluation.models.experiments import ExperimentArm as ExperimentArm
 
 
 class Evaluation(models.Model):

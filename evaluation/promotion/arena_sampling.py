@@ -15,7 +15,7 @@ from itertools import combinations
 
 from django.core.cache import cache
 
-from annotate.arena.battles.pairing import contestants
+from annotate.arena.battles.pairing import PAIR_WEIGHTS, contestants
 from annotate.models import LanguageModel, Project
 from evaluation.leaderboard.snapshots import current, fit_of
 from evaluation.models import Candidacy
@@ -71,7 +71,7 @@ def rates(project: Project) -> list[Rate]:
     reason_by_pair = questions(project, list(models))
     rates = [
         Rate(models[min(pair)], models[max(pair)], probability, reason_by_pair.get(pair, ""))
-        for pair, probability in weights(project, list(models.values())).items()
+        for pair, probability in (PAIR_WEIGHTS.first or weights)(project, list(models.values())).items()
     ]
     return sorted(rates, key=lambda rate: (-rate.probability, rate.a.pk, rate.b.pk))
 

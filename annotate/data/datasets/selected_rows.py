@@ -37,6 +37,7 @@ class Options:
     minimum: float = 0.6
     whole_answers: bool = True
     limit: int | None = None
+    prompts: list[int] | None = None  # of a dataset of prompts: these alone
 
 
 @dataclass
@@ -235,6 +236,8 @@ def select_prompts(project: Project, side: str, options: Options) -> Selection:
         prompts = prompts.filter(category__in=options.categories)
     if options.sources is not None:
         prompts = prompts.filter(source__in=options.sources)
+    if options.prompts is not None:
+        prompts = prompts.filter(pk__in=options.prompts)
     rows = list(prompts.values("id", "messages", "category", "text_hash"))
     if options.limit:
         # By hash: the same prompts whenever it is asked, and no category or author first.

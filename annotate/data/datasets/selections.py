@@ -94,8 +94,8 @@ def _checked(options: dict[str, Any]) -> Options:
             )
         if name in ("categories", "sources") and not _is_list_of(value, str):
             raise Refused(400, **{name: "must be a list of texts, or leave it out to take all."})
-        if name in FEEDBACK and not _is_list_of(value, int):
-            raise Refused(400, **{name: "must be a list of the ids of feedback, or leave it out to take all."})
+        if name in (*FEEDBACK, "prompts") and not _is_list_of(value, int):
+            raise Refused(400, **{name: "must be a list of ids, or leave it out to take all."})
     chosen = Options(**options)
     if not isinstance(chosen.per_prompt, int) or not 0 <= chosen.per_prompt <= 64:
         raise Refused(400, per_prompt="must be a whole number from 0 (only demonstrations) to 64.")

@@ -1,0 +1,253 @@
+"""Bring an experiment as far as it can go: queue what can be queued, enter all models at one moment, decide.
+
+Whoever ends a run calls it, and the background worker every few seconds: each step is found by what stands, and made
+once (by an idempotency key or a conditional update), so that two that call at once, or one that is killed, do no harm.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+from django.db import InterfaceError, OperationalError, transaction
+from django.utils import timezone
+
+from annotate.core.errors import Refused
+from annotate.language_models.actions import enter_arena
+from annotate.models import Contestant, Dataset, LanguageModel
+from evaluation.experiments import experiment_results
+from evaluation.experiments.arm_methods import METHODS
+from evaluation.models import ArmModel, Experiment
+from training.models import Run
+from training.runs.ordering.actions import queue_run
+
+State = Experiment.State
+LIVE = (State.TRAINING, State.ANSWERING, State.VOTING, State.DECIDED)  # exploratory arms go on after the verdict
+TAX = {"measure": "choices", "limit": 40}
+log = logging.getLogger("assay.experiments")
+
+
+def run_has_ended(run: Run) -> None:
+    """Go on with the experiment that a run is of; called at the end of every run."""
+    for experiment in Experiment.objects.filter(project=run.project_id, state__in=LIVE):
+        advance(experiment)
+
+
+def periodic_task() -> bool:
+    """Do the periodic task: go on with what no signal reached, and stop votes when the plan's rule says so."""
+    for experiment in Experiment.objects.filter(state__in=LIVE):
+        if experiment.state == State.DECIDED and not unentered(experiment):
+            continue
+        try:
+            advance(experiment)
+        except (OperationalError, InterfaceError):  # the database is away
+            raise
+        except Exception:
+            log.exception("Experiment %d could not be gone on with; trying again.", experiment.pk)
+    return False
+
+
+def unentered(experiment: Experiment) -> bool:
+    """Return whether a model is still on its way to the arena."""
+    return any(one.entered_at is None and not is_lost(one) for one in members(experiment))
+
+
+def members(experiment: Experiment) -> list[ArmModel]:
+    rows = ArmModel.objects.filter(arm__experiment=experiment)
+    return list(
+        rows.select_related("arm", "model", "examples_run__output_dataset", "training_run__output_model", "answers_run")
+    )
+
+
+def is_lost(one: ArmModel) -> bool:
+    """Return whether a run of it failed or was refused, so that it waits for somebody."""
+    return bool(one.problem) or any(run.state in (Run.State.FAILED, Run.State.CANCELLED) for run in one.runs)
+
+
+def has_answered(one: ArmModel) -> bool:
+    """Return whether its answers to the eval prompts stand."""
+    return one.model is not None and one.answers_run is not None and one.answers_run.state == Run.State.SUCCEEDED
+
+
+def advance(experiment: Experiment) -> None:
+    """Take every step that can be taken now."""
+    experiment.refresh_from_db()
+    if experiment.state not in LIVE:
+        return
+    _train_reward(experiment)
+    for one in members(experiment):
+        try:
+            _advance_model(experiment, one)
+        except Refused as refused:
+            ArmModel.objects.filter(pk=one.pk).update(problem=" ".join(refused.errors.values()))
+    _enter_together(experiment)
+    _enter_exploratory(experiment)
+    if experiment.state == State.VOTING:
+        experiment_results.decide(experiment)
+
+
+def _train_reward(experiment: Experiment) -> None:
+    """Queue the reward model once, where an arm needs one and none was chosen; take it up when it stands."""
+    arms = experiment.arms.values_list("method", flat=True)
+    if experiment.reward_model is not None or not any(METHODS[method].needs_reward for method in arms):
+        return
+    run = experiment.reward_run
+    if run is None:
+        run = _queue(
+            experiment, "reward", kind="reward", name=_name(experiment, "reward"), parent=experiment.parent,
+            dataset=experiment.dataset,
+        )  # fmt: skip
+        Experiment.objects.filter(pk=experiment.pk).update(reward_run=run)
+    elif run.state == Run.State.SUCCEEDED:
+        Experiment.objects.filter(pk=experiment.pk).update(reward_model=run.output_model)
+    experiment.refresh_from_db()
+
+
+def _advance_model(experiment: Experiment, one: ArmModel) -> None:
+    if one.problem:
+        return
+    method = METHODS[one.arm.method]
+    if method.needs_reward and experiment.reward_model is None:
+        run = experiment.reward_run
+        if run is not None and run.state in (Run.State.FAILED, Run.State.CANCELLED):
+            raise Refused(409, reward_model=f"The reward model's run {run.pk} has {run.state}: {run.reason}")
+        return
+    if method.draws_examples and one.examples_run is None:
+        _take(one, "examples_run", _queue_drawing(experiment, one))
+    if one.model is None and one.training_run is None and _can_train(one):
+        _take(one, "training_run", _queue_training(experiment, one))
+    made = one.training_run.output_model if one.training_run else None
+    if one.model is None and made is not None:
+        one.model = made
+        one.save(update_fields=["model"])
+    if one.model is not None and one.answers_run is None:
+        is_answered = one.arm.method == "best_of"  # its run is its answers
+        _take(one, "answers_run", one.training_run if is_answered else _queue_answers(experiment, one))
+        _measure_tax(experiment, one)
+
+
+def _can_train(one: ArmModel) -> bool:
+    return not METHODS[one.arm.method].draws_examples or (
+        one.examples_run is not None and one.examples_run.output_dataset is not None
+    )
+
+
+def _take(one: ArmModel, field: str, run: Run | None) -> None:
+    setattr(one, field, run)
+    one.save(update_fields=[field])
+
+
+def _queue_drawing(experiment: Experiment, one: ArmModel) -> Run:
+    return _queue(
+        experiment, f"{one.pk}:examples", kind="rejection", name=f"{model_name(one)[:100]}: examples",
+        parent=experiment.parent, dataset=experiment.prompts, reward_model=experiment.reward_model,
+        config=one.arm.config["drawing"], seed=one.seed,
+    )  # fmt: skip
+
+
+def _queue_training(experiment: Experiment, one: ArmModel) -> Run:
+    method, config = METHODS[one.arm.method], dict(one.arm.config["config"])
+    datasets: dict[str, Dataset | None] = {
+        "examples": one.examples_run.output_dataset if one.examples_run else experiment.examples,
+        "preferences": experiment.dataset,
+        "prompts": experiment.prompts,
+        "questions": experiment.questions,
+    }
+    if method.name == "best_of":
+        config["completions_per_prompt"] = experiment.plan["completions_per_prompt"]
+    return _queue(
+        experiment, f"{one.pk}:training", kind=method.kind, name=model_name(one), parent=experiment.parent,
+        dataset=datasets[method.takes], reward_model=experiment.reward_model if method.needs_reward else None,
+        config=config, seed=one.seed,
+    )  # fmt: skip
+
+
+def _queue_answers(experiment: Experiment, one: ArmModel) -> Run:
+    assert one.model is not None
+    return _queue(
+        experiment, f"{one.pk}:answers", kind="sample", name=f"{model_name(one)[:90]}: answers for the arena",
+        parent=one.model, dataset=experiment.questions, seed=one.seed,
+        config={"completions_per_prompt": experiment.plan["completions_per_prompt"]},
+    )  # fmt: skip
+
+
+def _measure_tax(experiment: Experiment, one: ArmModel) -> None:
+    """Measure older skills, where the plan asks for it and the model has weights to be measured."""
+    if experiment.plan["measures_tax"] and one.model is not None and one.model.folder:
+        _queue(
+            experiment, f"{one.pk}:tax", kind="evaluate", name=f"{model_name(one)[:90]}: older skills",
+            parent=one.model, config=TAX,
+        )  # fmt: skip
+
+
+def _queue(experiment: Experiment, step: str, **order: Any) -> Run:
+    if experiment.created_by is None:
+        raise Refused(409, by="The account that ordered the experiment is gone; order a new one.")
+    return queue_run(
+        project=experiment.project, by=experiment.created_by, enters_arena=False,
+        idempotency_key=f"experiment:{experiment.pk}:{step}", **order,
+    )  # fmt: skip
+
+
+def model_name(one: ArmModel) -> str:
+    """Return what the model of a seed is called; names of models are unique on a site."""
+    return _name(one.arm.experiment, f"{one.arm.name} s{one.seed}")
+
+
+def _name(experiment: Experiment, part: str) -> str:
+    return f"{experiment.project.slug[:24]} {experiment.name[:30]} {part}"[:120]
+
+
+# Into the arena
+
+
+def _enter_together(experiment: Experiment) -> None:
+    """Enter all registered models at one moment, once each has its answers or has failed."""
+    if experiment.entered_at is not None:
+        return
+    registered = [one for one in members(experiment) if not one.arm.is_exploratory]
+    if experiment.state == State.TRAINING and all(one.model is not None or is_lost(one) for one in registered):
+        _move(experiment, State.TRAINING, State.ANSWERING)
+    if not all(has_answered(one) or is_lost(one) for one in registered):
+        return
+    ready = [one for one in registered if has_answered(one)]
+    if len({one.arm_id for one in ready}) < 2:
+        _move(experiment, State.ANSWERING, State.FAILED)
+        return
+    _move(experiment, State.ANSWERING, State.VOTING, lambda moment: _enter(experiment, ready, moment))
+
+
+def _enter_exploratory(experiment: Experiment) -> None:
+    """Enter the models that came after the registered ones, each arm at one moment."""
+    if experiment.entered_at is None:
+        return
+    late = [one for one in members(experiment) if one.entered_at is None]
+    for arm in {one.arm_id for one in late}:
+        of_arm = [one for one in late if one.arm_id == arm]
+        if all(has_answered(one) or is_lost(one) for one in of_arm):
+            with transaction.atomic():
+                _enter(experiment, [one for one in of_arm if has_answered(one)], timezone.now())
+
+
+def _enter(experiment: Experiment, ready: Sequence[ArmModel], moment: datetime) -> None:
+    for one in ready:
+        if one.model is not None and ArmModel.objects.filter(pk=one.pk, entered_at=None).update(entered_at=moment):
+            _enter_model(experiment, one.model)
+
+
+def _enter_model(experiment: Experiment, model: LanguageModel) -> None:
+    has_left = Contestant.objects.filter(project=experiment.project, model=model).exclude(left_at=None).exists()
+    if model.retired_at is None and (not has_left or model == experiment.parent):
+        enter_arena(project=experiment.project, model=model)
+
+
+def _move(experiment: Experiment, before: str, after: str, act: Callable[[datetime], None] | None = None) -> None:
+    """Change the state once, whoever comes first, together with what belongs to it."""
+    moment = timezone.now()
+    with transaction.atomic():
+        fields = {"entered_at": moment} if after == State.VOTING else {}
+        if Experiment.objects.filter(pk=experiment.pk, state=before).update(state=after, **fields) and act:
+            act(moment)
+    experiment.refresh_from_db()

@@ -1,0 +1,237 @@
+"""What the votes say of an experiment: each arm's rating, the registered comparisons, and the verdict once it stops."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from evaluation.experiments.arm_ratings import arm_means, combine, seed_spread
+from evaluation.experiments.family_tests import AGAINST_BASELINE, compared, comparisons, tested_at_once
+from evaluation.leaderboard.votes.vote_blocks import SAID, counted
+from evaluation.models import ArmModel, Experiment, ExperimentArm
+from evaluation.ratings import Tally, tally_indices
+from evaluation.ratings.bradley_terry import NotConverged, fit
+from evaluation.ratings.voter_clusters import by_voters
+
+MOST_VOTES = 200_000  # read at once; a plan asks for at most a million, of which the first so many are judged
+
+
+@dataclass(frozen=True)
+class ArmRating:
+    """An arm's mean rating with its 95 % interval over new votes and new seeds, and each seed's own."""
+
+    arm: int
+    name: str
+    rating: float
+    lower: float
+    upper: float
+    seeds: list[float]
+    votes: int
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One comparison of the family: the difference in points with its simultaneous interval, and its adjusted p."""
+
+    arm: str
+    other: str
+    difference: float
+    lower: float
+    upper: float
+    p: float
+    verdict: str  # better, worse or undecided
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything that votes say. `reason` says why there is none of it."""
+
+    votes: int
+    voters: int = 0
+    effective_voters: float = 0.0
+    seed_deviation: float = 0.0
+    seed_freedom: int = 0
+    arms: tuple[ArmRating, ...] = ()
+    comparisons: tuple[Compared, ...] = ()
+    reason: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def from_json(row: dict[str, Any]) -> Results:
+    arms = tuple(ArmRating(**one) for one in row["arms"])
+    return Results(**{**row, "arms": arms, "comparisons": tuple(Compared(**one) for one in row["comparisons"])})
+
+
+@dataclass(frozen=True)
+class Reached:
+    """How far the stopping rule is: votes of how many, or a moment. `last` is the last vote that counts for it."""
+
+    is_met: bool
+    votes: int
+    needed: int | None = None
+    until: datetime | None = None
+    last: int | None = None
+
+
+def registered(experiment: Experiment) -> list[ArmModel]:
+    """Return the models that entered together, those that the verdict is about."""
+    if experiment.entered_at is None:
+        return []
+    rows = ArmModel.objects.filter(arm__experiment=experiment, arm__is_exploratory=False)
+    return list(rows.filter(entered_at__lte=experiment.entered_at).select_related("arm").order_by("arm", "pk"))
+
+
+def everybody(experiment: Experiment) -> list[ArmModel]:
+    """Return all models that have entered, exploratory ones too."""
+    rows = ArmModel.objects.filter(arm__experiment=experiment).exclude(entered_at=None)
+    return list(rows.select_related("arm").order_by("arm", "pk"))
+
+
+def votes_on(experiment: Experiment, models: Sequence[ArmModel]) -> QuerySet:
+    """Return the counted votes between these models since they entered together, the first first."""
+    ids = [one.model_id for one in models]
+    rows = counted(experiment.project, experiment.plan["judge"])
+    return rows.filter(
+        created_at__gte=experiment.entered_at, completion_a__model__in=ids, completion_b__model__in=ids
+    ).order_by("id")
+
+
+def reached(experiment: Experiment) -> Reached:
+    """Return how far the stopping rule is."""
+    stop, votes = experiment.plan["stop"], votes_on(experiment, registered(experiment))
+    if "until" in stop:
+        moment = datetime.fromisoformat(stop["until"])
+        inside = votes.filter(created_at__lt=moment)
+        last = inside.order_by("-id").values_list("id", flat=True).first()
+        return Reached(timezone.now() >= moment, inside.count(), until=moment, last=last)
+    ids = list(votes.values_list("id", flat=True)[: stop["votes"]])
+    return Reached(len(ids) >= stop["votes"], len(ids), needed=stop["votes"], last=ids[-1] if ids else None)
+
+
+def decide(experiment: Experiment) -> bool:
+    """Freeze the verdict where the rule is met, once; return whether it was."""
+    found = reached(experiment)
+    if not found.is_met:
+        return False
+    models = registered(experiment)
+    votes = votes_on(experiment, models)
+    verdict = results(experiment, models, votes.filter(id__lte=found.last) if found.last is not None else votes.none())
+    waiting = Experiment.objects.filter(pk=experiment.pk, state=Experiment.State.VOTING)
+    return bool(
+        waiting.update(
+            state=Experiment.State.DECIDED, decided_at=timezone.now(), last_comparison_id=found.last,
+            verdict=verdict.as_json(),
+        )
+    )  # fmt: skip
+
+
+def results(experiment: Experiment, models: Sequence[ArmModel], votes: QuerySet) -> Results:
+    """Return what these votes say of these models, by the plan's test."""
+    rows = list(
+        votes.annotate(label=SAID).values_list(
+            "author_id", "visitor", "completion_a__model", "completion_b__model", "label"
+        )[:MOST_VOTES]
+    )
+    if not rows:
+        return Results(0, reason="Nobody has voted on these models.")
+    place = {one.model_id: index for index, one in enumerate(models)}
+    number_by_voter: dict[Any, int] = {}
+    voter = np.array([number_by_voter.setdefault((row[0], row[1]), len(number_by_voter)) for row in rows])
+    a, b = (np.array([place[row[column]] for row in rows], dtype=np.int64) for column in (2, 3))
+    label = np.array([row[4] for row in rows], dtype=np.int64)
+    return _rated(experiment, models, (voter, a, b, label))
+
+
+def _rated(
+    experiment: Experiment,
+    models: Sequence[ArmModel],
+    votes: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
+) -> Results:
+    voter, a, b, label = votes
+    order = np.argsort(voter, kind="stable")
+    voter, a, b, label = (column[order] for column in votes)
+    size, count = len(models), len(voter)
+    tally = Tally(tuple(range(size)), tally_indices(a, b, label, size))
+    voters = len(np.unique(voter))
+    try:
+        fitted, spread_of_votes = by_voters(fit(tally), [(voter, a, b, label, np.ones(count, dtype=np.int64))])
+    except NotConverged:
+        return Results(count, voters, reason="The fit did not converge; more votes will help.")
+    effective = spread_of_votes.effective
+    if spread_of_votes.repeat and effective < 2:
+        reason = "Nearly all votes are one voter's: nothing says how others would vote."
+        return Results(count, voters, effective, reason=reason)
+    keeps = [place for place in range(size) if fitted.group[place] == 0]
+    arms = list(dict.fromkeys(models[place].arm for place in keeps))
+    if len(arms) < 2:
+        return Results(count, voters, effective, reason="No chain of votes joins two arms yet.")
+    rating, covariance = fitted.rating[keeps], fitted.covariance[np.ix_(keeps, keeps)]
+    arm = np.array([arms.index(models[place].arm) for place in keeps])
+    is_seeded = np.array([models[place].arm.method != "base" for place in keeps])
+    spread = seed_spread(rating, covariance, arm, is_seeded)
+    if not spread.freedom:
+        reason = "No arm has two models that were voted on: luck cannot be told from the method."
+        return Results(count, voters, effective, reason=reason)
+    means = arm_means(arm, len(arms))
+    shared = (rating, covariance, is_seeded, spread, effective if spread_of_votes.repeat else math.inf)
+    return Results(
+        votes=count,
+        voters=voters,
+        effective_voters=float(effective),
+        seed_deviation=spread.deviation,
+        seed_freedom=spread.freedom,
+        arms=_arm_ratings(arms, arm, means, tally.battles[keeps], shared),
+        comparisons=_family(experiment, arms, means, shared),
+    )
+
+
+def _arm_ratings(
+    arms: Sequence[ExperimentArm], arm: np.ndarray, means: np.ndarray, battles: np.ndarray, shared: tuple[Any, ...]
+) -> tuple[ArmRating, ...]:
+    """Return the arms, the best first. A rating is against the mean of all these models, whose seeds vary with it."""
+    rating = shared[0]
+    of = combine(means - 1 / means.shape[1], *shared)
+    centre = float(rating.mean())
+    rows = [
+        ArmRating(
+            arm=one.pk,
+            name=one.name,
+            rating=centre + float(of.value[n]),
+            lower=centre + float(of.value[n] - of.reach[n]),
+            upper=centre + float(of.value[n] + of.reach[n]),
+            seeds=[float(value) for value in rating[arm == n]],
+            votes=int(battles[arm == n].sum()),
+        )
+        for n, one in enumerate(arms)
+    ]
+    return tuple(sorted(rows, key=lambda row: -row.rating))
+
+
+def _family(
+    experiment: Experiment, arms: Sequence[ExperimentArm], means: np.ndarray, shared: tuple[Any, ...]
+) -> tuple[Compared, ...]:
+    names = [one.name for one in arms]
+    plan = experiment.plan
+    if plan["family"] == AGAINST_BASELINE and plan["baseline"] not in names:
+        return ()  # it has failed, and with it the comparison
+    baseline = names.index(plan["baseline"]) if plan["baseline"] in names else 0
+    pairs = comparisons(list(range(len(arms))), baseline, plan["family"])
+    of = combine(compared(means, pairs), *shared)
+    tested = tested_at_once(of, plan["alpha"])
+    rows = []
+    for k, (arm, other) in enumerate(pairs):
+        value, reach = float(of.value[k]), float(tested.reach[k])
+        verdict = "undecided" if tested.p[k] > plan["alpha"] else "better" if value > 0 else "worse"
+        rows.append(
+            Compared(names[arm], names[other], value, value - reach, value + reach, float(tested.p[k]), verdict)
+        )
+    return tuple(rows)
