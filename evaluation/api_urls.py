@@ -2,6 +2,7 @@
 
 from evaluation.alerts import urls as alerts
 from evaluation.annotator_quality import urls as annotator_quality
+from evaluation.experiments import urls as experiments
 from evaluation.first_model import urls as first_model
 from evaluation.leaderboard import urls as leaderboard
 from evaluation.measures import urls as measures
@@ -14,6 +15,7 @@ urlpatterns = [
     *measures.api_urlpatterns,
     *registry.api_urlpatterns,
     *promotion.api_urlpatterns,
+    *experiments.api_urlpatterns,
     *annotator_quality.api_urlpatterns,
     *vote_integrity.api_urlpatterns,
     *first_model.api_urlpatterns,

@@ -2,6 +2,7 @@
 
 from evaluation.alerts import urls as alerts
 from evaluation.annotator_quality import urls as annotator_quality
+from evaluation.experiments import urls as experiments
 from evaluation.first_model import urls as first_model
 from evaluation.leaderboard import urls as leaderboard
 from evaluation.measures import urls as measures
@@ -20,6 +21,7 @@ urlpatterns = [
     *registry.urlpatterns,
     *measures.urlpatterns,
     *promotion.urlpatterns,
+    *experiments.urlpatterns,
     *annotator_quality.urlpatterns,
     *vote_integrity.urlpatterns,
     *first_model.urlpatterns,

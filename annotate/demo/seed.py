@@ -34,8 +34,9 @@ class Seeded:
     account: Account
 
 
-def seed(*, slug: str, name: str, max_new_tokens: int) -> Seeded:
-    """Find or make the project, its account and its prompts; a project that is made has answers of that length."""
+def seed(*, slug: str, name: str, max_new_tokens: int, most_prompts: int | None = None) -> Seeded:
+    """Find or make the project, its account and its prompts, the first `most_prompts` of them; a project that is made
+    has answers of that length."""
     account = accounts.kept(RESEARCHER, is_staff=True, is_superuser=True)
     researcher = User.objects.get(username=RESEARCHER)
     project = Project.objects.filter(slug=slug).first() or projects.create_project(
@@ -49,7 +50,7 @@ def seed(*, slug: str, name: str, max_new_tokens: int) -> Seeded:
         description="Everyday questions, a small language model, and annotations that change it.",
     )
     projects.add_member(project=project, user=researcher, role=Role.MANAGER, by=None)
-    prompts.add_prompts(project=project, rows=own_prompts(), by=researcher)
+    prompts.add_prompts(project=project, rows=own_prompts()[:most_prompts], by=researcher)
     return Seeded(project, researcher, account)
 
 

@@ -43,6 +43,8 @@ class Command(BaseCommand):
         parser.add_argument("--seeds", type=int, default=3)
         parser.add_argument("--episodes", type=int, default=256, help="the budget of each model")
         parser.add_argument("--votes-per-pair", type=int, default=40)
+        parser.add_argument("--prompts", type=int, default=240, help="of the demo's prompts, so many")
+        parser.add_argument("--adapters", default="lora", help="what models train: lora, or top, which is quicker")
         parser.add_argument("--annotators", type=int, default=24)
         parser.add_argument("--ratings", type=int, default=500)
         parser.add_argument("--comparisons", type=int, default=500)
@@ -57,7 +59,12 @@ class Command(BaseCommand):
         )  # fmt: skip
         try:
             taste_named(plan.taste)
-            seeded = seed(slug=options["project"], name="Methods compared", max_new_tokens=plan.max_new_tokens)
+            seeded = seed(
+                slug=options["project"],
+                name="Methods compared",
+                max_new_tokens=plan.max_new_tokens,
+                most_prompts=options["prompts"],
+            )
             turn = Turn(options["url"], seeded.project, seeded.researcher, plan)
             for stage in (import_model, answer_train_prompts, annotate_answers):
                 self._say(stage(turn, self._report()))
@@ -80,7 +87,11 @@ class Command(BaseCommand):
             "ppo": {**tokens, **trusts, "batch_size": 16, "calibration_episodes": 32},
             "grpo": {**tokens, **trusts, "batch_size": 16}, "rloo": {**tokens, **trusts, "batch_size": 16},
         }  # fmt: skip
-        arms = [{"method": name, "config": configs.get(name, {})} for name in options["arms"].split(",")]
+        learnt = {"adapters": options["adapters"]}
+        arms = [
+            {"method": name, "config": configs.get(name, {}) | ({} if name == "best_of" else learnt)}
+            for name in options["arms"].split(",")
+        ]
         experiment = actions.order(
             project=turn.project, by=turn.researcher, name=NAME, parent=turn.base,
             dataset=dataset(turn, "preferences", "judgements"), arms=arms, seeds=options["seeds"],

@@ -1,0 +1,354 @@
+"""What the page and the API show of an experiment: plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from statistics import mean
+from typing import Any
+
+from common.charts.scene import Svg
+from evaluation.experiments import experiment_results, score_frontiers
+from evaluation.experiments.arm_methods import METHODS
+from evaluation.experiments.experiment_progress import is_lost, members
+from evaluation.experiments.experiment_results import ArmRating, Compared, Reached, Results
+from evaluation.experiments.family_tests import AGAINST_BASELINE
+from evaluation.experiments.score_frontiers import Frontier
+from evaluation.leaderboard.interval_pictures import axis_over, axis_picture, interval_picture
+from evaluation.models import ArmModel, Evaluation, Experiment, ExperimentArm
+from evaluation.recipes import suite
+from training.models import Attempt, Run
+
+SUITE = f"suite {suite.NAME} {suite.VERSION}"  # as the recipe calls it
+State = Experiment.State
+
+
+@dataclass(frozen=True)
+class SeedRow:
+    """One seed of an arm: where it is, and its runs."""
+
+    one: ArmModel
+    state: str
+    runs: list[Run]
+
+
+@dataclass(frozen=True)
+class ArmRow:
+    """An arm with what is known of it. `seconds` are of the clock, of one model, training and its sampling alone;
+    `annotations` are those it learnt from. `tax` is the change of accuracy on the suite, of each seed."""
+
+    arm: ExperimentArm
+    title: str
+    options: str
+    seeds: list[SeedRow]
+    seconds: float | None
+    annotations: int
+    rating: ArmRating | None
+    picture: Svg | None
+    compared: Compared | None
+    kl: float | None
+    score: float | None
+    tax: list[float] = field(default_factory=list)
+
+    @property
+    def mean_tax(self) -> float | None:
+        return mean(self.tax) if self.tax else None
+
+    @property
+    def tax_points(self) -> str:
+        return _points(mean(self.tax)) if self.tax else ""
+
+    @property
+    def tax_range(self) -> str:
+        return f"{_points(min(self.tax))} to {_points(max(self.tax))}" if self.tax else ""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Everything of the page. `verdict` is None before the plan's rule has stopped the experiment; `exploratory` is
+    what all votes so far say, once there is a verdict and something that is not in it."""
+
+    experiment: Experiment
+    sentence: str
+    reached: Reached | None
+    rows: list[ArmRow]
+    verdict: Results | None
+    verdict_sentence: str
+    exploratory: Results | None
+    axis: Svg | None
+    frontiers: list[Frontier]
+    frontier_picture: Svg | None
+    colours: dict[str, str]
+    reward_seconds: float | None
+
+
+def shown(experiment: Experiment) -> Shown:
+    every = members(experiment)
+    arms = list(experiment.arms.all())
+    reached = experiment_results.reached(experiment) if experiment.entered_at else None
+    verdict = experiment_results.from_json(experiment.verdict) if experiment.verdict else None
+    ratings = {one.arm: one for one in verdict.arms} if verdict else {}
+    axis = axis_over([(one.lower, one.upper) for one in ratings.values()]) if ratings else None
+    found = score_frontiers.frontiers(every)
+    colour_by_arm = score_frontiers.colours([arm.name for arm in arms])
+    seconds, taxes = _seconds(experiment, every), _taxes(experiment, every)
+    rows = []
+    for arm in arms:
+        of_arm = [one for one in every if one.arm_id == arm.pk]
+        last = [one.last for one in found if one.arm == arm.name]
+        rating = ratings.get(arm.pk)
+        rows.append(
+            ArmRow(
+                arm=arm,
+                title=METHODS[arm.method].title,
+                options=options_in_words(arm),
+                seeds=[SeedRow(one, state_of(experiment, one), one.runs) for one in of_arm],
+                seconds=_mean([seconds[one.pk] for one in of_arm if one.pk in seconds]),
+                annotations=annotations_of(experiment, arm.method),
+                rating=rating,
+                picture=interval_picture(axis, rating.rating, rating.lower, rating.upper) if axis and rating else None,
+                compared=_against_baseline(experiment, arm, verdict),
+                kl=_mean([kl for kl, _ in last]),
+                score=_mean([score for _, score in last]),
+                tax=[taxes[one.pk] for one in of_arm if one.pk in taxes],
+            )
+        )
+    rows.sort(key=lambda row: (row.arm.is_exploratory, -(row.rating.rating if row.rating else 0), row.arm.pk))
+    return Shown(
+        experiment=experiment,
+        sentence=sentence(experiment, every, reached),
+        reached=reached,
+        rows=rows,
+        verdict=verdict,
+        verdict_sentence=verdict_sentence(experiment, verdict) if verdict else "",
+        exploratory=_exploratory(experiment),
+        axis=axis_picture(axis) if axis else None,
+        frontiers=found,
+        frontier_picture=score_frontiers.picture(found, colour_by_arm),
+        colours=colour_by_arm,
+        reward_seconds=_seconds_of_runs([experiment.reward_run]) if experiment.reward_run else None,
+    )
+
+
+def sentence(experiment: Experiment, every: Sequence[ArmModel], reached: Reached | None) -> str:
+    """Say where the experiment is."""
+    ours = [one for one in every if not one.arm.is_exploratory]
+    lost = sum(is_lost(one) for one in ours)
+    failed = f" {lost} of {len(ours)} models failed or were refused." if lost else ""
+    if experiment.state == State.TRAINING:
+        made = sum(one.model is not None for one in ours)
+        return f"Training: {made} of {len(ours)} models are finished.{failed} All enter the arena together."
+    if experiment.state == State.ANSWERING:
+        return f"The models answer the eval prompts; then all enter the arena together.{failed}"
+    if experiment.state == State.VOTING and reached is not None:
+        return f"In the arena: {in_words(reached)}. There is no verdict before that.{failed}"
+    if experiment.state == State.DECIDED and reached is not None:
+        return f"Finished: the rule of the plan has stopped it after {reached.votes:,} votes.{failed}"
+    if experiment.state == State.FAILED:
+        return f"Failed: fewer than two arms have a model.{failed} The runs say why."
+    return "Cancelled. Models that were finished are kept."
+
+
+def in_words(reached: Reached) -> str:
+    if reached.until is not None:
+        return f"{reached.votes:,} votes so far; it stops on {reached.until:%-d %B %Y, %H:%M} UTC"
+    return f"{reached.votes:,} of {reached.needed:,} votes"
+
+
+def verdict_sentence(experiment: Experiment, verdict: Results) -> str:
+    """Say the verdict in one or two sentences, with the error rate that it keeps."""
+    if verdict.reason:
+        return f"No verdict. {verdict.reason}"
+    plan = experiment.plan
+    if not verdict.comparisons:
+        return f"No verdict: the baseline, {plan['baseline']}, has no model."
+    better, worse = (
+        [_pair(one, plan["family"]) for one in verdict.comparisons if one.verdict == word]
+        for word in ("better", "worse")
+    )
+    against = f" than {plan['baseline']}" if plan["family"] == AGAINST_BASELINE else ""
+    parts = [f"better{against}: {', '.join(better)}"] if better else []
+    parts += [f"worse{against}: {', '.join(worse)}"] if worse else []
+    undecided = sum(one.verdict == "undecided" for one in verdict.comparisons)
+    parts += [f"{undecided} of {len(verdict.comparisons)} comparisons undecided"] if undecided else []
+    text = "; ".join(parts)
+    return f"{text[:1].upper()}{text[1:]}. Family-wise error rate: at most {100 * plan['alpha']:g} %."
+
+
+def _pair(one: Compared, family: str) -> str:
+    return one.arm if family == AGAINST_BASELINE else f"{one.arm} than {one.other}"
+
+
+def plan_in_words(experiment: Experiment) -> list[str]:
+    """Return what was registered, in sentences."""
+    plan, stop = experiment.plan, experiment.plan["stop"]
+    names = [arm["name"] for arm in plan["arms"]]
+    compared = (
+        f"Each of the other arms is compared with {plan['baseline']}"
+        if plan["family"] == AGAINST_BASELINE
+        else "Every arm is compared with every other"
+    )
+    when = (
+        f"It stops after {stop['votes']:,} counted votes between these models: {stop['votes_per_pair']} for each of "
+        f"{stop['pairs']} pairs of arms. Later votes do not change the verdict."
+        if "votes" in stop
+        else f"It stops on {datetime.fromisoformat(stop['until']):%-d %B %Y, %H:%M} UTC."
+    )
+    budget = plan["budget"]
+    limit = (
+        f"Each model may take {budget['amount']:,.0f} {budget['unit']}." if budget["unit"] else "There is no budget."
+    )
+    judges = "people" if plan["judge"] == "person" else "simulated annotators"
+    return [
+        f"Arms: {', '.join(names)}, with {len(plan['seeds'])} seeds each (the base has one model).",
+        f"All start from {plan['parent']['name']} and learn from {plan['dataset']['name']}. {limit}",
+        f"{compared}, by votes of {judges}: {plan['test']}.",
+        f"Family-wise error rate: {100 * plan['alpha']:g} %.",
+        when,
+    ]
+
+
+def options_in_words(arm: ExperimentArm) -> str:
+    config = {**arm.config.get("drawing", {}), **arm.config.get("config", {})}
+    return ", ".join(f"{name} {value}" for name, value in config.items())
+
+
+def state_of(experiment: Experiment, one: ArmModel) -> str:
+    """Say in a few words where one model is."""
+    if one.problem:
+        return "refused"
+    if lost := next((run for run in one.runs if run.state in (Run.State.FAILED, Run.State.CANCELLED)), None):
+        return str(lost.state)
+    if one.entered_at is not None:
+        return "in the arena"
+    if one.answers_run is not None and one.answers_run.state == Run.State.SUCCEEDED:
+        return "waits for the others"
+    if one.model is not None:
+        return "answers"
+    if one.runs:
+        run = one.runs[-1]
+        return "training" if run.state == Run.State.RUNNING else str(run.state)
+    return "waits for the reward model" if METHODS[one.arm.method].needs_reward else "waits"
+
+
+def annotations_of(experiment: Experiment, method: str) -> int:
+    """Return how many annotations an arm learns from."""
+    counts = experiment.dataset.counts
+    if method == "base":
+        return 0
+    if method == "sft" and experiment.examples is not None:
+        examples = experiment.examples
+        return examples.ratings.count() + examples.comparisons.count() + examples.demonstrations.count()
+    if method == "dpo":
+        return sum(counts.get("winners", {}).get(side, 0) for side in ("model_a", "model_b"))
+    if method == "kto":
+        return int(counts.get("ratings", 0))
+    return int(counts.get("ratings", 0)) + int(counts.get("comparisons", 0))
+
+
+def _against_baseline(experiment: Experiment, arm: ExperimentArm, verdict: Results | None) -> Compared | None:
+    if verdict is None or experiment.plan["family"] != AGAINST_BASELINE:
+        return None
+    return next((one for one in verdict.comparisons if one.arm == arm.name), None)
+
+
+def _exploratory(experiment: Experiment) -> Results | None:
+    if experiment.state != State.DECIDED:
+        return None
+    models = experiment_results.everybody(experiment)
+    votes = experiment_results.votes_on(experiment, models)
+    if not votes.filter(id__gt=experiment.last_comparison_id or 0).exists():
+        return None
+    return experiment_results.results(experiment, models, votes)
+
+
+def _seconds(experiment: Experiment, every: Sequence[ArmModel]) -> dict[int, float]:
+    """Return what each model took, by its row: all attempts at the runs that made it."""
+    runs_of = {
+        one.pk: [run for run in (one.examples_run, one.training_run) if run is not None] for one in every if one.model
+    }
+    return {pk: seconds for pk, runs in runs_of.items() if runs and (seconds := _seconds_of_runs(runs)) is not None}
+
+
+def _seconds_of_runs(runs: Sequence[Run]) -> float | None:
+    ended = Attempt.objects.filter(run__in=[run.pk for run in runs]).exclude(ended_at=None)
+    spans = [(end - start).total_seconds() for start, end in ended.values_list("started_at", "ended_at") if end]
+    return sum(spans) if spans else None
+
+
+def _taxes(experiment: Experiment, every: Sequence[ArmModel]) -> dict[int, float]:
+    """Return by row the accuracy on the suite less the parent's, on the same items."""
+    ids = {one.model_id for one in every if one.model_id} | {experiment.parent_id}
+    figures = Evaluation.objects.filter(
+        project=experiment.project, task=SUITE, metric="accuracy", group="", model__in=ids
+    )
+    newest = {row.model_id: row for row in figures.order_by("pk")}
+    base = newest.get(experiment.parent_id)
+    if base is None:
+        return {}
+    return {
+        one.pk: newest[one.model_id].value - base.value
+        for one in every
+        if one.model_id in newest and one.model_id != base.model_id
+        and newest[one.model_id].items_hash == base.items_hash
+    }  # fmt: skip
+
+
+def _points(share: float) -> str:
+    """Return a change of a share in points of a percent: 0.025 is +2.5."""
+    text = f"{100 * share:+.1f}".replace("-", "−")
+    return "0.0" if text in ("+0.0", "−0.0") else text
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return mean(values) if values else None
+
+
+def as_json(shown_: Shown) -> dict[str, Any]:
+    """Return an experiment as the API tells it."""
+    experiment = shown_.experiment
+    return {
+        "id": experiment.pk,
+        "name": experiment.name,
+        "state": experiment.state,
+        "sentence": shown_.sentence,
+        "plan": experiment.plan,
+        "plan_hash": experiment.plan_hash,
+        "parent": experiment.parent_id,
+        "dataset": experiment.dataset_id,
+        "reward_model": experiment.reward_model_id,
+        "votes": shown_.reached.votes if shown_.reached else 0,
+        "entered_at": experiment.entered_at,
+        "decided_at": experiment.decided_at,
+        "created_at": experiment.created_at,
+        "verdict": experiment.verdict or None,
+        "verdict_sentence": shown_.verdict_sentence,
+        "exploratory": shown_.exploratory.as_json() if shown_.exploratory else None,
+        "arms": [_arm_json(row) for row in shown_.rows],
+    }
+
+
+def _arm_json(row: ArmRow) -> dict[str, Any]:
+    return {
+        "id": row.arm.pk,
+        "name": row.arm.name,
+        "method": row.arm.method,
+        "config": row.arm.config,
+        "is_exploratory": row.arm.is_exploratory,
+        "seconds": row.seconds,
+        "annotations": row.annotations,
+        "kl": row.kl,
+        "score": row.score,
+        "tax": row.tax,
+        "models": [
+            {
+                "seed": one.one.seed,
+                "model": one.one.model_id,
+                "state": one.state,
+                "problem": one.one.problem,
+                "runs": [run.pk for run in one.runs],
+            }
+            for one in row.seeds
+        ],
+    }
