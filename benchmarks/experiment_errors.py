@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.simulated_arenas import draw_labels
 from evaluation.experiments.arm_ratings import SeedSpread, arm_means, combine, seed_spread
-from evaluation.experiments.family_tests import AGAINST_BASELINE, ALL_PAIRS, compared, comparisons, tested_at_once
+from evaluation.experiments.family_tests import AGAINST_BASELINE, ALL_PAIRS, compared, comparisons, judged_at_once
 from evaluation.ratings import Tally, tally_indices
 from evaluation.ratings.bradley_terry import SCALE, NotConverged, fit, sigmoid
 from evaluation.ratings.information_gain import pair_probabilities, weigh_pairs
@@ -111,7 +111,7 @@ def judge(design: Design, rating: np.ndarray, covariance: np.ndarray, voters: fl
     of = combine(weights, rating, covariance, is_seeded, spread, voters, DRAWS)
     votes_alone = combine(weights, rating, covariance, is_seeded, SeedSpread(0, 0, 0), voters, DRAWS)
     return Verdict(
-        tested_at_once(of, ALPHA).is_different(ALPHA),
+        judged_at_once(of, ALPHA).is_different(ALPHA),
         np.abs(of.value) > of.reach,
         np.abs(votes_alone.value) > votes_alone.reach,
         pairs,

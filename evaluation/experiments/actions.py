@@ -76,7 +76,7 @@ def order(
     if isinstance(completions_per_prompt, bool) or not 1 <= completions_per_prompt <= 16:
         raise Refused(400, completions_per_prompt="Enter 1 to 16 answers of each model to each eval prompt.")
     frozen = _frozen(project, dataset, chosen, by)
-    order_checks.check_data(chosen, dataset, frozen["examples"])
+    order_checks.check_data(chosen, dataset, frozen["examples"], has_reward_model=reward_model is not None)
     datasets = {**frozen, "preferences": dataset}
     within = [order_checks.budgeted(arm, limit, project, parent, datasets) for arm in chosen]
     _check_runs(project, name, parent, within, datasets, reward_model)
@@ -109,7 +109,8 @@ def add_arm(*, experiment: Experiment, by: User, arm: Mapping[str, Any]) -> list
     if taken := [one.name for one in chosen if one.name in names]:
         raise Refused(409, **{"arms.0.name": f"There is an arm {taken[0]} already; choose another name."})
     frozen = _frozen(experiment.project, experiment.dataset, chosen, by, experiment)
-    order_checks.check_data(chosen, experiment.dataset, frozen["examples"])
+    has_reward_model = experiment.reward_model is not None
+    order_checks.check_data(chosen, experiment.dataset, frozen["examples"], has_reward_model=has_reward_model)
     datasets = {**frozen, "preferences": experiment.dataset}
     budget, parent = Budget(**experiment.plan["budget"]), experiment.parent
     within = [order_checks.budgeted(one, budget, experiment.project, parent, datasets) for one in chosen]

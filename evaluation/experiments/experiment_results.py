@@ -13,7 +13,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from evaluation.experiments.arm_ratings import arm_means, combine, seed_spread
-from evaluation.experiments.family_tests import AGAINST_BASELINE, compared, comparisons, tested_at_once
+from evaluation.experiments.family_tests import AGAINST_BASELINE, compared, comparisons, judged_at_once
 from evaluation.leaderboard.votes.vote_blocks import SAID, counted
 from evaluation.models import ArmModel, Experiment, ExperimentArm
 from evaluation.ratings import Tally, tally_indices
@@ -226,7 +226,7 @@ def _family(
     baseline = names.index(plan["baseline"]) if plan["baseline"] in names else 0
     pairs = comparisons(list(range(len(arms))), baseline, plan["family"])
     of = combine(compared(means, pairs), *shared)
-    tested = tested_at_once(of, plan["alpha"])
+    tested = judged_at_once(of, plan["alpha"])
     rows = []
     for k, (arm, other) in enumerate(pairs):
         value, reach = float(of.value[k]), float(tested.reach[k])

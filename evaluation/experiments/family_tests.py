@@ -40,7 +40,7 @@ def compared(means: np.ndarray, pairs: list[tuple[int, int]]) -> np.ndarray:
     return np.array([means[a] - means[b] for a, b in pairs]).reshape(len(pairs), means.shape[1])
 
 
-def tested_at_once(of: Combinations, alpha: float) -> FamilyResult:
+def judged_at_once(of: Combinations, alpha: float) -> FamilyResult:
     """Return adjusted p values by the step-down max-T, and the reach of intervals that all hold at once with
     probability 1 − alpha. Each comparison is measured by its own 95 % reach, so that none counts for more."""
     if not len(of.value):

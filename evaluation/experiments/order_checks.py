@@ -136,7 +136,7 @@ def require_budget(given: Any) -> Budget:
     return Budget(unit, float(amount))
 
 
-def check_data(arms: Sequence[Arm], dataset: Dataset, examples: Dataset | None) -> None:
+def check_data(arms: Sequence[Arm], dataset: Dataset, examples: Dataset | None, *, has_reward_model: bool) -> None:
     """Refuse arms that the annotations do not allow. Raises Refused, 400."""
     errors: Errors = {}
     if dataset.kind != Dataset.Kind.PREFERENCES:
@@ -154,7 +154,8 @@ def check_data(arms: Sequence[Arm], dataset: Dataset, examples: Dataset | None) 
             f"KTO needs {FEWEST_OF_EACH} thumbs up and as many down, and {dataset.name} has {thumbs[0]} and "
             f"{thumbs[1]}: leave this arm out, or collect more and freeze them."
         )
-    if any(METHODS[name].needs_reward for name in methods) and dataset.counts.get("enough") is False:
+    needs_reward = not has_reward_model and any(METHODS[name].needs_reward for name in methods)
+    if needs_reward and dataset.counts.get("enough") is False:
         errors["arms"] = (
             f"{dataset.name} has too few informative annotations for a reward model. "
             f"{dataset.counts.get('sentence', '')} Leave out the arms that need one, or collect more."

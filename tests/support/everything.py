@@ -28,7 +28,7 @@ from annotate.models import (
 )
 from annotate.models.tokens import token_hash
 from evaluation.annotator_quality.exclusion_effects import touched_by
-from evaluation.models import Alert, Candidacy, Exclusion
+from evaluation.models import Alert, Candidacy, Exclusion, Experiment
 from tests.support.factories import (
     make_assignment,
     make_comparison,
@@ -45,6 +45,11 @@ from tests.support.factories import (
 from training.models import Run
 
 INVITED = "a-token-of-an-invitation"
+PLAN = {
+    **{"test": "a test", "baseline": "base", "family": "baseline", "alpha": 0.05, "seeds": [0, 1], "judge": "person"},
+    **{"stop": {"votes": 10, "votes_per_pair": 10, "pairs": 1}, "arms": [{"name": "base"}]},
+    **{"budget": {"unit": "", "amount": 0.0}, "parent": {"name": "base"}, "dataset": {"name": "judgements"}},
+}
 
 
 def one_of_everything(project: Project) -> dict[str, Any]:
@@ -108,6 +113,10 @@ def one_of_everything(project: Project) -> dict[str, Any]:
         "package": WorkPackage.objects.create(project=project, name="A package", created_by=manager),
         "scale": make_scale(project, "aspect", "kind"),
         "candidacy": Candidacy.objects.create(project=project, model=models[1]),
+        "experiment": Experiment.objects.create(
+            **{"project": project, "name": "methods", "parent": models[0], "dataset": dataset, "questions": dataset},
+            **{"plan": PLAN, "plan_hash": "0" * 64, "state": "cancelled"},
+        ),
         "alert": Alert.objects.create(
             **{"project": project, "kind": "annotator.flagged", "about": "0", "text": "Somebody is flagged."},
             **{"url": f"/p/{project.slug}/quality/", "opened_at": timezone.now()},

@@ -1,0 +1,58 @@
+"""Arms are rated over new seeds, and many comparisons at once err as seldom as they say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks import experiment_errors
+from benchmarks.experiment_errors import Design
+from evaluation.experiments.arm_ratings import SeedSpread, arm_means, combine, seed_spread
+from evaluation.experiments.family_tests import ALL_PAIRS, compared, comparisons, judged_at_once
+
+ARM = np.array([0, 1, 1, 1, 2, 2, 2])
+SEEDED = ARM > 0
+
+
+def test_the_spread_over_seeds_is_what_votes_do_not_explain():
+    rating = np.array([1000.0, 980, 1000, 1020, 1100, 1100, 1100])
+    spread = seed_spread(rating, 100.0 * np.eye(7), ARM, SEEDED)
+    assert (spread.square, spread.noise, spread.freedom) == pytest.approx((200, 100, 4))
+    assert spread.deviation == pytest.approx(10)
+    assert seed_spread(rating, 900.0 * np.eye(7), ARM, SEEDED).deviation == 0
+
+
+def test_an_interval_widens_by_the_spread_over_seeds_and_only_where_a_seed_decides():
+    rating, covariance = np.zeros(7), 100.0 * np.eye(7)
+    weights = arm_means(ARM, 3)
+    none = combine(weights, rating, covariance, SEEDED, SeedSpread(100.0, 100.0, 1_000_000))
+    wide = combine(weights, rating, covariance, SEEDED, SeedSpread(1000.0, 100.0, 1_000_000))
+    assert none.reach == pytest.approx(1.96 * np.sqrt([100, 100 / 3, 100 / 3]), rel=0.05)
+    assert wide.reach == pytest.approx(1.96 * np.sqrt([100, 1000 / 3, 1000 / 3]), rel=0.05)
+    few = combine(weights, rating, covariance, SEEDED, SeedSpread(1000.0, 100.0, 2))
+    assert few.reach[1] > 1.5 * wide.reach[1], "Student's point for two degrees of freedom is 4.3"
+
+
+def test_a_family_is_each_arm_against_the_baseline_or_every_pair():
+    assert comparisons([0, 1, 2], 0, "baseline") == [(1, 0), (2, 0)]
+    assert comparisons([0, 1, 2], 0, ALL_PAIRS) == [(1, 0), (2, 0), (2, 1)]
+    assert compared(arm_means(ARM, 3), [(1, 0)])[0] == pytest.approx([-1, 1 / 3, 1 / 3, 1 / 3, 0, 0, 0])
+
+
+def test_a_comparison_among_others_needs_more_than_one_by_itself():
+    rating, covariance = np.array([0.0, 29, 30, 31, 0, 0, 0]), 100.0 * np.eye(7)
+    weights = compared(arm_means(ARM, 3), [(1, 0), (2, 0)])
+    spread = SeedSpread(100.0, 100.0, 1_000_000)
+    alone = judged_at_once(combine(weights[:1], rating, covariance, SEEDED, spread), 0.05)
+    both = judged_at_once(combine(weights, rating, covariance, SEEDED, spread), 0.05)
+    assert alone.p[0] < both.p[0] < 2 * alone.p[0] + 1e-3 and both.reach[0] > alone.reach[0]
+    assert both.p[1] == pytest.approx(1.0, abs=0.01) and list(both.is_different(0.05)) == [True, False]
+
+
+@pytest.mark.slow
+def test_equal_arms_are_seldom_called_different_and_a_better_one_is_found():
+    equal = Design(arms=4, seeds=2, votes=400, seed_points=40)
+    better = Design(arms=4, seeds=3, votes=1200, seed_points=20, gain_points=200)
+    errors, power = experiment_errors.rows(120, 1, (equal, better))
+    assert errors["family-wise"] <= 10 < 25 < errors["single, without seeds"]
+    assert power["family-wise"] <= 10 and power["power"] >= 80
