@@ -118,10 +118,10 @@ def judge(design: Design, rating: np.ndarray, covariance: np.ndarray, voters: fl
     )
 
 
-def rows(arenas: int, seed: int, designs: Sequence[Design] = (*DESIGNS, *POWERS)) -> Iterator[dict[str, Any]]:
+def rows(arenas: int, seed: int, designs: Sequence[Design], first: int = 0) -> Iterator[dict[str, Any]]:
     """Yield a row for each design: percentages of experiments in which an equal arm was called different, and in which
     the better one was told; without a gain nobody is better."""
-    for number, design in enumerate(designs):
+    for number, design in enumerate(designs, first):
         random = np.random.default_rng((seed, number))
         wrong, told, done = np.zeros(3), 0, 0
         for _ in range(arenas):
@@ -152,13 +152,17 @@ def rows(arenas: int, seed: int, designs: Sequence[Design] = (*DESIGNS, *POWERS)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--arenas", type=int, default=2000)
-    parser.add_argument("--powers", type=int, default=400, help="experiments of each design with a real difference")
+    parser.add_argument("--arenas", type=int, default=2000, help="simulated experiments of each design")
+    parser.add_argument("--powers", type=int, default=400, help="the same, of designs with a real difference")
+    parser.add_argument("--first", type=int, default=0, help="of the designs, in their order: from this one …")
+    parser.add_argument("--last", type=int, default=len(DESIGNS) + len(POWERS) - 1, help="… to this one")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
-    for arenas, designs in ((given.arenas, DESIGNS), (given.powers, POWERS)):
-        for row in rows(arenas, given.seed, designs) if arenas else ():
-            print(json.dumps({**row, "seconds": round(time.process_time())}), flush=True)
+    for number, design in enumerate((*DESIGNS, *POWERS)):
+        if given.first <= number <= given.last:
+            arenas = given.powers if design.gain_points else given.arenas
+            for row in rows(arenas, given.seed, [design], number):
+                print(json.dumps({**row, "seconds": round(time.process_time())}), flush=True)
 
 
 if __name__ == "__main__":

@@ -278,7 +278,7 @@ def _check_runs(
             continue
         try:
             check_order(
-                kind=method.kind, project=project, name=f"{project.slug}-{name}-{arm.name}"[:120], parent=parent,
+                kind=method.kind, project=project, name=f"{name} of {project.slug}: {arm.name}"[:120], parent=parent,
                 dataset=datasets.get(method.takes), other_dataset=None,
                 reward_model=reward_model if method.needs_reward else None, config=arm.config, seed=0,
             )  # fmt: skip

@@ -76,7 +76,10 @@ def advance(experiment: Experiment) -> None:
     experiment.refresh_from_db()
     if experiment.state not in LIVE:
         return
-    _train_reward(experiment)
+    try:
+        _train_reward(experiment)
+    except Refused as refused:
+        _tell(experiment, refused)
     for one in members(experiment):
         try:
             _advance_model(experiment, one)
@@ -86,6 +89,13 @@ def advance(experiment: Experiment) -> None:
     _enter_exploratory(experiment)
     if experiment.state == State.VOTING:
         experiment_results.decide(experiment)
+
+
+def _tell(experiment: Experiment, refused: Refused) -> None:
+    """Tell the models that need a reward model why there is none."""
+    methods = [method.name for method in METHODS.values() if method.needs_reward]
+    waiting = ArmModel.objects.filter(arm__experiment=experiment, arm__method__in=methods, model=None, problem="")
+    waiting.update(problem=" ".join(refused.errors.values()))
 
 
 def _train_reward(experiment: Experiment) -> None:
@@ -112,7 +122,9 @@ def _advance_model(experiment: Experiment, one: ArmModel) -> None:
     if method.needs_reward and experiment.reward_model is None:
         run = experiment.reward_run
         if run is not None and run.state in (Run.State.FAILED, Run.State.CANCELLED):
-            raise Refused(409, reward_model=f"The reward model's run {run.pk} has {run.state}: {run.reason}")
+            raise Refused(
+                409, reward_model=f"The reward model's run {run.pk} has {run.state}: {run.reason_without_log}"
+            )
         return
     if method.draws_examples and one.examples_run is None:
         _take(one, "examples_run", _queue_drawing(experiment, one))
@@ -192,12 +204,12 @@ def _queue(experiment: Experiment, step: str, **order: Any) -> Run:
 
 
 def model_name(one: ArmModel) -> str:
-    """Return what the model of a seed is called; names of models are unique on a site."""
+    """Return what the model of a seed is called; names of models are unique on a site, and so is the number in it."""
     return _name(one.arm.experiment, f"{one.arm.name} s{one.seed}")
 
 
 def _name(experiment: Experiment, part: str) -> str:
-    return f"{experiment.project.slug[:24]} {experiment.name[:30]} {part}"[:120]
+    return f"{experiment.name[:40]} {experiment.pk}: {part}"[:120]
 
 
 # Into the arena

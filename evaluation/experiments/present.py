@@ -144,7 +144,12 @@ def sentence(experiment: Experiment, every: Sequence[ArmModel], reached: Reached
     if experiment.state == State.VOTING and reached is not None:
         return f"In the arena: {in_words(reached)}. There is no verdict before that.{failed}"
     if experiment.state == State.DECIDED and reached is not None:
-        return f"Finished: the rule of the plan has stopped it after {reached.votes:,} votes.{failed}"
+        votes = experiment.verdict.get("votes", 0)
+        gone = votes - reached.votes
+        since = (
+            f" {gone:,} of these votes do not count any more; the verdict stays as it was found." if gone > 0 else ""
+        )
+        return f"Finished: the rule of the plan has stopped it after {votes:,} votes.{since}{failed}"
     if experiment.state == State.FAILED:
         return f"Failed: fewer than two arms have a model.{failed} The runs say why."
     return "Cancelled. Models that were finished are kept."

@@ -73,6 +73,7 @@ SMALL = {
     "clean_vs_dirty": ("--documents 150 --tokens 4096 --size 1M", "all: dirty"),
     "cluster_faults": ("--stages 6 --kills recipe,raylet --no-calm", "| runs finished = runs asked | 3 of 3 | kept |"),
     "contract": ("--roles annotator manager --only /flags/ --examples 2", "| manager | 3 |"),
+    "experiment_errors": ("--arenas 3 --last 0", '"family-wise"'),
     "holds": ("--seconds 2 --warm-up 1 --busy 0 --votes 50 --most-ms 60000", '"tracebacks": 0'),
     "hot_children": ("{model} --children 3 --limit 2", "after the first was retired: unloaded"),
     "imports": ("--rows 2000 --again", "nothing added"),
