@@ -82,6 +82,12 @@ class Shown:
     colours: dict[str, str]
     reward_seconds: float | None
 
+    @property
+    def key(self) -> dict[str, str]:
+        """Return the colours of the arms that have a line or a dot."""
+        drawn = {one.arm for one in self.frontiers}
+        return {arm: colour for arm, colour in self.colours.items() if arm in drawn}
+
 
 def shown(experiment: Experiment) -> Shown:
     every = members(experiment)
@@ -215,8 +221,10 @@ def plan_in_words(experiment: Experiment) -> list[str]:
 
 
 def options_in_words(arm: ExperimentArm) -> str:
+    """Return the options that are not those of every arm of the method."""
     config = {**arm.config.get("drawing", {}), **arm.config.get("config", {})}
-    return ", ".join(f"{name} {value}" for name, value in config.items())
+    usual = METHODS[arm.method].options
+    return ", ".join(f"{name} {value}" for name, value in config.items() if usual.get(name) != value)
 
 
 def state_of(experiment: Experiment, one: ArmModel) -> str:
