@@ -83,6 +83,7 @@ def order(
     questions = frozen["questions"]
     assert questions is not None
     registered = _plan(plan, within, limit, parent, dataset, questions, completions_per_prompt, measures_tax)
+    registered |= {"project": project.slug, "name": name}
     try:
         with transaction.atomic():
             experiment = Experiment.objects.create(
