@@ -24,6 +24,7 @@ SPECTACULAR_SETTINGS = {
         "ScaleKind": "annotate.models.Scale.Kind",
         "RunState": "training.models.Run.State",
         "RunPriority": "training.models.Run.Priority",
+        "ExperimentState": "evaluation.models.Experiment.State",
         "Role": "annotate.models.Role",
         "NoticeMail": "annotate.models.NoticeMail",
         "AlertKind": "evaluation.alerts.alert_kinds.CHOICES",
