@@ -12,7 +12,7 @@ from annotate.core.errors import Refused
 from annotate.core.page_access import MemberRequest, in_project, refused_page
 from annotate.core.permissions import can
 from annotate.models import AnnotatorKind, Dataset, LanguageModel, Project
-from evaluation.experiments import actions, present
+from evaluation.experiments import actions, experiment_words, present
 from evaluation.experiments.arm_methods import BASE, METHODS, ORDERED, UNITS
 from evaluation.experiments.family_tests import AGAINST_BASELINE, ALL_PAIRS
 
@@ -70,7 +70,7 @@ def experiment(request: HttpRequest, project: Project, pk: int) -> HttpResponse:
         "project": project,
         "experiment": row,
         "shown": shown,
-        "plan": present.plan_in_words(row),
+        "plan": experiment_words.plan_in_words(row),
         "methods": [METHODS[name] for name in ORDERED],
         "can_research": can(request.user, "research", project),
         "has_failed": any(one.state in ("failed", "cancelled", "refused") for arm in shown.rows for one in arm.seeds),

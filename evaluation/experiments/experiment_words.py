@@ -1,0 +1,123 @@
+"""An experiment in words: where it is, what was registered, and what the verdict says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from evaluation.experiments.arm_methods import METHODS
+from evaluation.experiments.experiment_progress import is_lost
+from evaluation.experiments.experiment_results import Compared, Reached, Results
+from evaluation.experiments.family_tests import AGAINST_BASELINE
+from evaluation.models import ArmModel, Experiment, ExperimentArm
+from training.models import Run
+
+State = Experiment.State
+
+
+def sentence(experiment: Experiment, every: Sequence[ArmModel], reached: Reached | None) -> str:
+    """Say where the experiment is."""
+    ours = [one for one in every if not one.arm.is_exploratory]
+    lost = sum(is_lost(one) for one in ours)
+    failed = f" {lost} of {len(ours)} models failed or were refused." if lost else ""
+    if experiment.state == State.TRAINING:
+        made = sum(one.model is not None for one in ours)
+        return f"Training: {made} of {len(ours)} models are finished.{failed} All enter the arena together."
+    if experiment.state == State.ANSWERING:
+        return f"The models answer the eval prompts; then all enter the arena together.{failed}"
+    if experiment.state == State.VOTING and reached is not None:
+        return f"In the arena: {reached_in_words(reached)}. There is no verdict before that.{failed}"
+    if experiment.state == State.DECIDED and reached is not None:
+        votes = experiment.verdict.get("votes", 0)
+        gone = votes - reached.votes
+        since = (
+            f" {gone:,} of these votes do not count any more; the verdict stays as it was found." if gone > 0 else ""
+        )
+        return f"Finished: the rule of the plan has stopped it after {votes:,} votes.{since}{failed}"
+    if experiment.state == State.FAILED:
+        return f"Failed: fewer than two arms have a model.{failed} The runs say why."
+    return "Cancelled. Models that were finished are kept."
+
+
+def reached_in_words(reached: Reached) -> str:
+    if reached.until is not None:
+        return f"{reached.votes:,} votes so far; it stops on {reached.until:%-d %B %Y, %H:%M} UTC"
+    return f"{reached.votes:,} of {reached.needed:,} votes"
+
+
+def verdict_sentence(experiment: Experiment, verdict: Results) -> str:
+    """Say the verdict in one or two sentences, with the error rate that it keeps."""
+    if verdict.reason:
+        return f"No verdict. {verdict.reason}"
+    plan = experiment.plan
+    if not verdict.comparisons:
+        return f"No verdict: the baseline, {plan['baseline']}, has no model."
+    better, worse = (
+        [_pair(one, plan["family"]) for one in verdict.comparisons if one.verdict == word]
+        for word in ("better", "worse")
+    )
+    against = f" than {plan['baseline']}" if plan["family"] == AGAINST_BASELINE else ""
+    parts = [f"better{against}: {', '.join(better)}"] if better else []
+    parts += [f"worse{against}: {', '.join(worse)}"] if worse else []
+    undecided = sum(one.verdict == "undecided" for one in verdict.comparisons)
+    parts += [f"{undecided} of {len(verdict.comparisons)} comparisons undecided"] if undecided else []
+    text = "; ".join(parts)
+    return f"{text[:1].upper()}{text[1:]}. Family-wise error rate: at most {100 * plan['alpha']:g} %."
+
+
+def _pair(one: Compared, family: str) -> str:
+    return one.arm if family == AGAINST_BASELINE else f"{one.arm} than {one.other}"
+
+
+def plan_in_words(experiment: Experiment) -> list[str]:
+    """Return what was registered, in sentences."""
+    plan, stop = experiment.plan, experiment.plan["stop"]
+    names = [arm["name"] for arm in plan["arms"]]
+    compared = (
+        f"Each of the other arms is compared with {plan['baseline']}"
+        if plan["family"] == AGAINST_BASELINE
+        else "Every arm is compared with every other"
+    )
+    when = (
+        f"It stops after {stop['votes']:,} counted votes between these models: {stop['votes_per_pair']} for each of "
+        f"{stop['pairs']} pairs of arms. Later votes do not change the verdict."
+        if "votes" in stop
+        else f"It stops on {datetime.fromisoformat(stop['until']):%-d %B %Y, %H:%M} UTC."
+    )
+    budget = plan["budget"]
+    limit = (
+        f"Each model may take {budget['amount']:,.0f} {budget['unit']}." if budget["unit"] else "There is no budget."
+    )
+    judges = "people" if plan["judge"] == "person" else "simulated annotators"
+    return [
+        f"Arms: {', '.join(names)}, with {len(plan['seeds'])} seeds each (the base has one model).",
+        f"All start from {plan['parent']['name']} and learn from {plan['dataset']['name']}. {limit}",
+        f"{compared}, by votes of {judges}: {plan['test']}.",
+        f"Family-wise error rate: {100 * plan['alpha']:g} %.",
+        when,
+    ]
+
+
+def options_in_words(arm: ExperimentArm) -> str:
+    """Return the options that are not those of every arm of the method."""
+    config = {**arm.config.get("drawing", {}), **arm.config.get("config", {})}
+    usual = METHODS[arm.method].options
+    return ", ".join(f"{name} {value}" for name, value in config.items() if usual.get(name) != value)
+
+
+def state_of(one: ArmModel) -> str:
+    """Say in a few words where one model is."""
+    if one.problem:
+        return "refused"
+    if lost := next((run for run in one.runs if run.state in (Run.State.FAILED, Run.State.CANCELLED)), None):
+        return str(lost.state)
+    if one.entered_at is not None:
+        return "in the arena"
+    if one.answers_run is not None and one.answers_run.state == Run.State.SUCCEEDED:
+        return "waits for the others"
+    if one.model is not None:
+        return "answers"
+    if one.runs:
+        run = one.runs[-1]
+        return "training" if run.state == Run.State.RUNNING else str(run.state)
+    return "waits for the reward model" if METHODS[one.arm.method].needs_reward else "waits"
