@@ -22,7 +22,7 @@ from torch import Tensor
 
 from training.core.run_directory import RunDirectory
 from training.recipes.reward import pooled_forwards
-from training.recipes.reward.feedback_rows import Sequences
+from training.recipes.reward.answers.sequences import Sequences
 
 WIDTH, TOKENS, BATCH = 4096, 256, 32
 MANY, FEATURES = 160_000, 5

@@ -26,9 +26,9 @@ from common.roc_auc import of_labels
 from training.recipes.common import loading
 from training.recipes.reward import feedback_likelihood as likelihood
 from training.recipes.reward import head_fit
+from training.recipes.reward.answers.sequences import Sequences
 from training.recipes.reward.designs.design import Design
 from training.recipes.reward.designs.thread_counts import one_thread
-from training.recipes.reward.feedback_rows import Sequences
 from training.recipes.reward.pooled_forwards import pooled_batch, tokens_at_once
 
 TASTES: dict[str, Callable[[str], bool]] = {

@@ -30,8 +30,8 @@ from training.core.run_directory import Row, RunDirectory, RunSpec
 from training.recipes.common import entry, loading
 from training.recipes.reward import __main__ as reward
 from training.recipes.reward import head_fit, pooled_forwards
+from training.recipes.reward.answers.sequences import Sequences
 from training.recipes.reward.designs import stored_features
-from training.recipes.reward.feedback_rows import Sequences
 
 WIDTH, TOKENS, QUALITY, SEED = 4096, 256, 2.0, 1
 GPU_TOKENS = 65_536

@@ -28,26 +28,29 @@ NumberRow = Mapping[str, Sequence[int]]
 
 
 class NumberLists(Sequence[list[int]]):
-    """Read lists of numbers from a column of a table. `lengths` (N,) are in memory."""
+    """Read lists of numbers from a column of a table. In memory are 8 bytes of each list: where it ends."""
 
     def __init__(self, folder: Path, column: str, dtype: Any) -> None:
         self._dtype = np.dtype(dtype)
-        ends = np.load(folder / f"{column}.ends.npy")
-        self._starts = np.concatenate([[0], ends[:-1]]) if len(ends) else ends
-        self.lengths = ends - self._starts
+        self._bounds = np.concatenate([[0], np.load(folder / f"{column}.ends.npy")])
         self._file: BinaryIO = (folder / f"{column}.ids").open("rb", buffering=0)
 
+    @property
+    def lengths(self) -> Any:
+        """Return (N,) the length of each list."""
+        return np.diff(self._bounds)
+
     def __len__(self) -> int:
-        return len(self.lengths)
+        return len(self._bounds) - 1
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         if not -len(self) <= index < len(self):
             raise IndexError(index)
-        size = self._dtype.itemsize
-        count, start = int(self.lengths[index]) * size, int(self._starts[index]) * size
-        return np.frombuffer(os.pread(self._file.fileno(), count, start), self._dtype).tolist()
+        row, size = range(len(self))[index], self._dtype.itemsize
+        start, end = int(self._bounds[row]) * size, int(self._bounds[row + 1]) * size
+        return np.frombuffer(os.pread(self._file.fileno(), end - start, start), self._dtype).tolist()
 
 
 def number_table(

@@ -15,7 +15,7 @@ both ask it. Pure: no Django, no torch.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,7 +142,11 @@ class Informativeness:
 
 def comparisons_from(rows: Iterable[Mapping[str, Any]]) -> list[Comparison]:
     """Return checked comparisons. Raises ValueError naming the row, the field and what would be right."""
-    comparisons = []
+    return list(each_comparison(rows))
+
+
+def each_comparison(rows: Iterable[Mapping[str, Any]]) -> Iterator[Comparison]:
+    """Yield checked comparisons, as `comparisons_from`."""
     for number, row in enumerate(rows, start=1):
         winner, strength = row.get("winner"), row.get("strength")
         if winner not in WINNERS:
@@ -155,43 +159,51 @@ def comparisons_from(rows: Iterable[Mapping[str, Any]]) -> list[Comparison]:
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight <= 1:
             raise ValueError(f"comparison {number}: weight must be above 0 and at most 1, not {weight!r}.")
         ends = row["completion_a"], row["completion_b"]
-        comparisons.append(Comparison(row["prompt_id"], *ends, winner, strength, row.get("author") or 0, weight))
-    return comparisons
+        yield Comparison(row["prompt_id"], *ends, winner, strength, row.get("author") or 0, weight)
 
 
 def ratings_from(rows: Iterable[Mapping[str, Any]]) -> list[Rating]:
     """Return checked ratings. Raises ValueError naming the row, the field and what would be right."""
-    ratings = []
+    return list(each_rating(rows))
+
+
+def each_rating(rows: Iterable[Mapping[str, Any]]) -> Iterator[Rating]:
+    """Yield checked ratings, as `ratings_from`."""
     for number, row in enumerate(rows, start=1):
         thumbs, stars = row.get("thumbs"), row.get("stars")
         if thumbs not in (None, True, False):
             raise ValueError(f"rating {number}: thumbs must be true, false or empty, not {thumbs!r}.")
         if stars not in (None, 1, 2, 3, 4, 5):
             raise ValueError(f"rating {number}: stars must be 1 to 5 or empty, not {stars!r}.")
-        ratings.append(Rating(row["completion"], thumbs, stars, row.get("author") or 0))
-    return ratings
+        yield Rating(row["completion"], thumbs, stars, row.get("author") or 0)
 
 
 def pairs(comparisons: Iterable[Comparison]) -> list[Pair]:
     """Return the preference pairs: one for each comparison that has a winner."""
-    preference_pairs = []
-    for c in comparisons:
-        if c.winner == "model_a":
-            preference_pairs.append(Pair(c.prompt_id, c.completion_a, c.completion_b, c.strength, c.weight))
-        elif c.winner == "model_b":
-            preference_pairs.append(Pair(c.prompt_id, c.completion_b, c.completion_a, c.strength, c.weight))
-        elif c.winner not in WINNERS:
-            raise ValueError(f"winner {c.winner!r} is none of {', '.join(WINNERS)}.")
-    return preference_pairs
+    return [pair for c in comparisons if (pair := pair_of(c)) is not None]
+
+
+def pair_of(c: Comparison) -> Pair | None:
+    """Return the preference pair of a comparison, None where it has no winner."""
+    if c.winner == "model_a":
+        return Pair(c.prompt_id, c.completion_a, c.completion_b, c.strength, c.weight)
+    if c.winner == "model_b":
+        return Pair(c.prompt_id, c.completion_b, c.completion_a, c.strength, c.weight)
+    if c.winner not in WINNERS:
+        raise ValueError(f"winner {c.winner!r} is none of {', '.join(WINNERS)}.")
+    return None
 
 
 def ties(comparisons: Iterable[Comparison]) -> list[Tie]:
     """Return the comparisons that ended level."""
-    return [
-        Tie(c.prompt_id, c.completion_a, c.completion_b, both_bad=c.winner == "both_bad", weight=c.weight)
-        for c in comparisons
-        if c.winner in ("tie", "both_bad")
-    ]
+    return [tie for c in comparisons if (tie := tie_of(c)) is not None]
+
+
+def tie_of(c: Comparison) -> Tie | None:
+    """Return the tie of a comparison, None where it did not end level."""
+    if c.winner not in ("tie", "both_bad"):
+        return None
+    return Tie(c.prompt_id, c.completion_a, c.completion_b, both_bad=c.winner == "both_bad", weight=c.weight)
 
 
 def informativeness(
@@ -199,26 +211,33 @@ def informativeness(
 ) -> Informativeness:
     """Return how much these annotations teach. `prompt_of` gives the prompt of each rated completion; a ranking is
     one."""
-    comparisons, ratings = list(comparisons), list(ratings)
-    level = ties(comparisons)
-    won = pairs(comparisons)
+    ratings = list(ratings)
+    won = level = 0.0  # numbers of annotations, a ranking's pairs being one
+    both_bad = 0
+    annotated_prompts, prompts_telling = set[int](), set[int]()
+    for c in comparisons:
+        annotated_prompts.add(c.prompt_id)
+        if pair_of(c) is not None:
+            won += c.weight
+            prompts_telling.add(c.prompt_id)
+        else:
+            level += c.weight
+            both_bad += c.winner == "both_bad"
     thumbs = [r.thumbs for r in ratings if r.thumbs is not None]
     usual = _usual_stars(ratings)
     starred = [r for r in ratings if r.stars is not None]
-    annotated_prompts = {c.prompt_id for c in comparisons} | {
-        prompt_of[r.completion] for r in ratings if r.says_something
-    }
+    annotated_prompts |= {prompt_of[r.completion] for r in ratings if r.says_something}
     return Informativeness(
-        judgements=weighed(comparisons) + len(thumbs) + len(starred),
-        pairs=weighed(won),
-        ties=weighed(level),
-        both_bad=sum(t.both_bad for t in level),
+        judgements=round(won + level) + len(thumbs) + len(starred),
+        pairs=round(won),
+        ties=round(level),
+        both_bad=both_bad,
         thumbs_up=sum(thumbs),
         thumbs_down=len(thumbs) - sum(thumbs),
         stars=len(starred),
         uncommon_stars=sum(r.stars != usual[r.author] for r in starred),
         prompts=len(annotated_prompts),
-        prompts_telling=len({p.prompt_id for p in won} | _prompts_that_differ(ratings, prompt_of)),
+        prompts_telling=len(prompts_telling | _prompts_that_differ(ratings, prompt_of)),
     )
 
 

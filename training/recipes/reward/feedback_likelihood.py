@@ -18,9 +18,12 @@ where cross-validation asks for it (`reward_judges`), and the fit then starts fr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
@@ -33,6 +36,10 @@ AUTHOR_BOUNDS = (-5.0, 5.0)
 RELIABILITY_BOUNDS = (-1.0, 3.0)  # of a - 1: at worst an annotator is not listened to, never taken to mean the contrary
 # So weak that it moves no estimate, and enough to keep a cut finite that a fold of the data does not speak of.
 WEAK_PRECISION = 1e-3
+
+
+PAIRS_AT_ONCE = 2**15  # whose likelihood and its gradient are computed together: some 300 bytes each
+_Rows = Tensor | slice
 
 
 @dataclass(frozen=True)
@@ -89,7 +96,14 @@ class Observations:
         )
         return self._where(*(torch.full((len(t),), is_kept) for is_kept, t in masks))
 
-    def _where(self, won: Tensor, level: Tensor, thumbed: Tensor, starred: Tensor) -> Observations:
+    def parts(self) -> Iterator[Observations]:
+        """Yield the annotations in parts whose likelihoods add up, with some tens of thousands of pairs each."""
+        every, nothing = slice(None), slice(0)
+        yield self._where(slice(PAIRS_AT_ONCE), every, every, every)
+        for begin in range(PAIRS_AT_ONCE, len(self.chosen), PAIRS_AT_ONCE):
+            yield self._where(slice(begin, begin + PAIRS_AT_ONCE), nothing, nothing, nothing)
+
+    def _where(self, won: _Rows, level: _Rows, thumbed: _Rows, starred: _Rows) -> Observations:
         return Observations(
             self.chosen[won], self.rejected[won], self.strength[won], self.pair_author[won],
             self.tie_a[level], self.tie_b[level], self.both_bad[level], self.tie_author[level],
@@ -134,48 +148,64 @@ class Cuts:
 
 
 def observe(
-    comparisons: Sequence[preferences.Comparison], ratings: Sequence[preferences.Rating], index_of: dict[int, int]
+    comparisons: Sequence[preferences.Comparison], ratings: Sequence[preferences.Rating], index_of: Mapping[int, int]
 ) -> Observations:
     """Return annotations as tensors; `index_of` gives the row of each completion's id."""
-    pairs, ties = preferences.pairs(comparisons), preferences.ties(comparisons)
     thumbs = [r for r in ratings if r.thumbs is not None]
     stars = [r for r in ratings if r.stars is not None]
     ids = tuple(sorted({r.author for r in ratings} | {c.author for c in comparisons}))
     authors = {author: i for i, author in enumerate(ids)}
-    won_by = [authors[c.author] for c in comparisons if c.winner in ("model_a", "model_b")]
-    level_by = [authors[c.author] for c in comparisons if c.winner in ("tie", "both_bad")]
     star_values = tuple(sorted({int(r.stars or 0) for r in stars}))
 
-    def rows(ids: list[int]) -> Tensor:
-        return torch.tensor([index_of[i] for i in ids], dtype=torch.long)
+    def each_pair() -> Iterator[tuple[float, ...]]:
+        for c in comparisons:
+            if pair := preferences.pair_of(c):
+                ends = index_of[pair.chosen], index_of[pair.rejected]
+                yield *ends, pair.strength or 0, authors[c.author], pair.weight
 
-    def numbers(values: list[int], dtype: torch.dtype = torch.long) -> Tensor:
-        return torch.tensor(values, dtype=dtype)
+    def each_tie() -> Iterator[tuple[float, ...]]:
+        for c in comparisons:
+            if tie := preferences.tie_of(c):
+                ends = index_of[tie.completion_a], index_of[tie.completion_b]
+                yield *ends, tie.both_bad, authors[c.author], tie.weight
 
-    def weights(pairs_or_ties: Sequence[preferences.Pair] | Sequence[preferences.Tie]) -> Tensor | None:
-        weights = [judgement.weight for judgement in pairs_or_ties]
-        return torch.tensor(weights, dtype=torch.float64) if any(w != 1 for w in weights) else None
-
+    chosen, rejected, strength, pair_author, pair_weight = _columns(each_pair(), "qqqqd")
+    tie_a, tie_b, both_bad, tie_author, tie_weight = _columns(each_tie(), "qqdqd")
+    thumbed, up, thumbs_author = _columns(
+        ((index_of[r.completion], bool(r.thumbs), authors[r.author]) for r in thumbs), "qdq"
+    )
+    starred, rank, stars_author = _columns(
+        ((index_of[r.completion], star_values.index(int(r.stars or 0)), authors[r.author]) for r in stars), "qqq"
+    )
     return Observations(
-        chosen=rows([p.chosen for p in pairs]),
-        rejected=rows([p.rejected for p in pairs]),
-        strength=numbers([p.strength or 0 for p in pairs]),
-        pair_author=numbers(won_by),
-        tie_a=rows([t.completion_a for t in ties]),
-        tie_b=rows([t.completion_b for t in ties]),
-        both_bad=numbers([int(t.both_bad) for t in ties], torch.float64),
-        tie_author=numbers(level_by),
-        thumbed=rows([r.completion for r in thumbs]),
-        thumbs=numbers([int(bool(r.thumbs)) for r in thumbs], torch.float64),
-        thumbs_author=numbers([authors[r.author] for r in thumbs]),
-        starred=rows([r.completion for r in stars]),
-        stars=numbers([star_values.index(int(r.stars or 0)) for r in stars]),
-        stars_author=numbers([authors[r.author] for r in stars]),
+        chosen=chosen,
+        rejected=rejected,
+        strength=strength,
+        pair_author=pair_author,
+        tie_a=tie_a,
+        tie_b=tie_b,
+        both_bad=both_bad,
+        tie_author=tie_author,
+        thumbed=thumbed,
+        thumbs=up,
+        thumbs_author=thumbs_author,
+        starred=starred,
+        stars=rank,
+        stars_author=stars_author,
         star_values=star_values,
         author_ids=ids,
-        pair_weight=weights(pairs),
-        tie_weight=weights(ties),
+        pair_weight=pair_weight if (pair_weight != 1).any() else None,
+        tie_weight=tie_weight if (tie_weight != 1).any() else None,
     )
+
+
+def _columns(rows: Iterable[Iterable[float]], dtypes: str) -> list[Tensor]:
+    """Return the columns of rows, which are read one at a time: "q" is int64, "d" float64."""
+    columns: list[Any] = [array(code) for code in dtypes]
+    for row in rows:
+        for column, value in zip(columns, row, strict=True):
+            column.append(value)
+    return [torch.from_numpy(np.array(column, dtype=column.typecode)) for column in columns]
 
 
 def split_cuts(flat: Tensor, observed: Observations) -> Cuts:
@@ -197,6 +227,19 @@ def initial_cuts(observed: Observations, priors: Priors = TODAY) -> tuple[Tensor
 def joint_nll(scores: Tensor, observed: Observations, cuts: Cuts) -> Tensor:
     """Return the summed negative log-likelihood of every annotation, a scalar. `scores` is (N,)."""
     return -log_likelihoods(scores, observed, cuts).sum()
+
+
+def nll_and_gradients(scores: Tensor, flat: Tensor, observed: Observations) -> tuple[float, Tensor, Tensor]:
+    """Return `joint_nll`, and its gradients by the scores (N,) and by the flat vector of cuts."""
+    total, by_scores, by_cuts = 0.0, torch.zeros_like(scores), torch.zeros_like(flat)
+    for part in observed.parts():
+        points = scores.detach().requires_grad_(), flat.detach().requires_grad_()
+        nll = joint_nll(points[0], part, split_cuts(points[1], part))
+        gradients = torch.autograd.grad(nll, points)
+        total += nll.item()
+        by_scores += gradients[0]
+        by_cuts += gradients[1]
+    return total, by_scores, by_cuts
 
 
 def log_likelihoods(scores: Tensor, observed: Observations, cuts: Cuts) -> Tensor:

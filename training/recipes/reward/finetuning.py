@@ -27,9 +27,9 @@ from training.recipes.common.processes import ONE_PROCESS, Processes
 from training.recipes.common.steps import Pace, clip_gradients, peak_memory_gb, set_learning_rate
 from training.recipes.reward import feedback_likelihood as likelihood
 from training.recipes.reward import pooled_parts
+from training.recipes.reward.answers.sequences import Sequences
 from training.recipes.reward.designs.stored_features import Features, read_few
 from training.recipes.reward.feedback_likelihood import Observations, Priors
-from training.recipes.reward.feedback_rows import Sequences
 from training.recipes.reward.head_fit import Candidate, Head
 from training.recipes.reward.pooled_forwards import pooled_batch, store_features, tokens_at_once
 from training.rl.lora import add_adapters

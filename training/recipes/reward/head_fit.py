@@ -83,6 +83,18 @@ class Problem:
         prior = likelihood.prior(cuts, self.observed, self.priors)
         return nll + prior + 0.5 * self.penalty * (self.scale * along).square().sum()
 
+    def loss_and_gradient(self, flat: Tensor) -> tuple[float, Tensor]:
+        """Return the loss and its gradient, in little memory however many annotations there are."""
+        point = flat.clone().requires_grad_()
+        along, cuts = point[: self.rank], point[self.rank :]
+        scores = self.scores(along)
+        nll, by_scores, by_cuts = likelihood.nll_and_gradients(scores, cuts, self.observed)
+        prior = likelihood.prior(cuts, self.observed, self.priors)
+        penalty = 0.5 * self.penalty * (self.scale * along).square().sum()
+        torch.autograd.backward([scores, cuts, prior, penalty], [by_scores, by_cuts, None, None])
+        assert point.grad is not None
+        return nll + prior.item() + penalty.item(), point.grad
+
     def flat(self, head: Head) -> Tensor:
         """Return the flat vector of a head; of one fitted with another penalty, a good place to start from."""
         along = (self.design.axes.T @ head.weight)[self.kept_columns] / self.scale
@@ -102,11 +114,8 @@ def fit(
     problem = Problem(design, observed, ridge, priors, faint)
 
     def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        p = torch.from_numpy(flat).requires_grad_()
-        loss = problem.loss(p)
-        loss.backward()
-        assert p.grad is not None
-        return loss.item(), p.grad.numpy()
+        loss, gradient = problem.loss_and_gradient(torch.from_numpy(flat))
+        return loss, gradient.numpy()
 
     begin = problem.start if start is None else problem.flat(start)
     with one_thread():
@@ -119,10 +128,9 @@ def fit(
 
 def folds_by_prompt(prompts: Tensor, count: int, seed: int) -> Tensor:
     """Return (N,) a fold for each completion, the same for all completions of a prompt."""
-    unique = torch.unique(prompts)
+    unique, number = torch.unique(prompts, return_inverse=True)
     order = torch.from_numpy(np.random.default_rng(seed).permutation(len(unique)))
-    fold_of = {int(p): int(i) % count for p, i in zip(unique, order, strict=True)}
-    return torch.tensor([fold_of[int(p)] for p in prompts])
+    return (order % count)[number]
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from training.recipes.common import sharding
 from training.recipes.common.processes import ONE_PROCESS, Processes
 from training.recipes.common.steps import Pace, peak_memory_gb
 from training.recipes.reward import pooled_parts
+from training.recipes.reward.answers.sequences import Sequences
 from training.recipes.reward.designs.stored_features import StoredFeatures
-from training.recipes.reward.feedback_rows import Sequences
 
 CHECKPOINT_EVERY = 8  # batches
 MOST_CHECKPOINTS = 256  # of all batches: each links the files of those before

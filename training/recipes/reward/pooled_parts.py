@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
@@ -34,7 +35,7 @@ def link_features(previous: Path, folder: Path) -> None:
     _link([*_parts(previous), *previous.glob(WHOLE)], folder)
 
 
-def open_features(checkpoint: Path, batches: list[list[int]], count: int, width: int) -> StoredFeatures:
+def open_features(checkpoint: Path, batches: Sequence[list[int]], count: int, width: int) -> StoredFeatures:
     """Return the features that a checkpoint of these batches holds, `count` completions with `width` numbers."""
     if (checkpoint / WHOLE).exists():
         opened = [open_part(checkpoint / WHOLE, range(count))]
@@ -47,7 +48,7 @@ def open_features(checkpoint: Path, batches: list[list[int]], count: int, width:
     return StoredFeatures(tuple(opened), count, (slice(0, width),))
 
 
-def progress_of(checkpoint: Path, batches: list[list[int]]) -> tuple[int, Tensor | None]:
+def progress_of(checkpoint: Path, batches: Sequence[list[int]]) -> tuple[int, Tensor | None]:
     """Return how many batches a checkpoint holds, and their rows, in the batches' order, where they are not in parts
     yet."""
     if not (checkpoint / WHOLE).exists():

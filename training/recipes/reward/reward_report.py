@@ -15,9 +15,10 @@ from training.recipes.common.features import Feature
 from training.recipes.reward import evidence as reward_evidence
 from training.recipes.reward import feedback_likelihood as likelihood
 from training.recipes.reward import reward_accuracy as reward_measures
+from training.recipes.reward.answers.sequences import Sequences
 from training.recipes.reward.designs.stored_features import Features
 from training.recipes.reward.feedback_likelihood import Observations
-from training.recipes.reward.feedback_rows import Feedback, Sequences
+from training.recipes.reward.feedback_rows import Feedback
 from training.recipes.reward.head_fit import Head
 from training.recipes.reward.reward_accuracy import Estimate, Judged
 from training.recipes.reward.reward_model import RewardModel

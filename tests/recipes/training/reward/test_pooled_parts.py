@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from training.core.run_directory import RunDirectory
 from training.recipes.reward import pooled_forwards, pooled_parts
-from training.recipes.reward.feedback_rows import Sequences
+from training.recipes.reward.answers.sequences import Sequences
 
 ROWS, WIDTH = 40, 4
 TRUNK = SimpleNamespace(device=torch.device("cpu"), config=SimpleNamespace(hidden_size=WIDTH))
