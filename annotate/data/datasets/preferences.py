@@ -214,19 +214,19 @@ def informativeness(
     ratings = list(ratings)
     won = level = 0.0  # numbers of annotations, a ranking's pairs being one
     both_bad = 0
-    annotated_prompts, prompts_telling = set[int](), set[int]()
+    prompts_telling, others = set[int](), set[int]()
     for c in comparisons:
-        annotated_prompts.add(c.prompt_id)
         if pair_of(c) is not None:
             won += c.weight
             prompts_telling.add(c.prompt_id)
         else:
             level += c.weight
+            others.add(c.prompt_id)
             both_bad += c.winner == "both_bad"
     thumbs = [r.thumbs for r in ratings if r.thumbs is not None]
     usual = _usual_stars(ratings)
     starred = [r for r in ratings if r.stars is not None]
-    annotated_prompts |= {prompt_of[r.completion] for r in ratings if r.says_something}
+    others |= {prompt_of[r.completion] for r in ratings if r.says_something}
     return Informativeness(
         judgements=round(won + level) + len(thumbs) + len(starred),
         pairs=round(won),
@@ -236,8 +236,8 @@ def informativeness(
         thumbs_down=len(thumbs) - sum(thumbs),
         stars=len(starred),
         uncommon_stars=sum(r.stars != usual[r.author] for r in starred),
-        prompts=len(annotated_prompts),
-        prompts_telling=len(prompts_telling | _prompts_that_differ(ratings, prompt_of)),
+        prompts=len(prompts_telling) + len(others - prompts_telling),
+        prompts_telling=len(prompts_telling) + len(_prompts_that_differ(ratings, prompt_of) - prompts_telling),
     )
 
 

@@ -71,8 +71,8 @@ class Problem:
         self.scale = (bend * design.spread[self.kept_columns] + self.penalty).rsqrt()
         self.rank = len(self.kept_columns)
         ends = (observed.completions, observed.rejected, observed.tie_b)
-        self.rows = torch.unique(torch.cat(ends))  # nobody judged the others
-        self.scores = design.scorer(self.rows, self.kept_columns, self.scale)
+        rows = torch.unique(torch.cat(ends))  # nobody judged the others
+        self.scores = design.scorer(rows, self.kept_columns, self.scale)
         cuts, bounds = likelihood.initial_cuts(observed, priors)
         self.start = torch.cat([torch.zeros(self.rank).double(), cuts])
         self.bounds = [(None, None)] * self.rank + bounds
@@ -135,16 +135,24 @@ def folds_by_prompt(prompts: Tensor, count: int, seed: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Fold:
-    training: Observations
-    held_out: Observations
+    """Annotations by the masks (N,) of their completions: copied when a fit asks for them."""
+
+    observed: Observations
+    in_training: Tensor
+    in_held_out: Tensor
+
+    @property
+    def training(self) -> Observations:
+        return self.observed.among(self.in_training)
+
+    @property
+    def held_out(self) -> Observations:
+        return self.observed.among(self.in_held_out)
 
 
 def folds_of(observed: Observations, folds: Tensor) -> list[Fold]:
     """Return the folds; `folds` (N,) is -1 for rows to leave alone."""
-    return [
-        Fold(observed.among((folds != k) & (folds >= 0)), observed.among(folds == k))
-        for k in range(int(folds.max()) + 1)
-    ]
+    return [Fold(observed, (folds != k) & (folds >= 0), folds == k) for k in range(int(folds.max()) + 1)]
 
 
 def cross_validate(
@@ -195,19 +203,21 @@ def held_out_loss(
     start."""
     losses, completions, right, pairs = [], [], 0.0, 0
     fits = [
-        partial(
-            fit, observed=part.training, ridge=ridge, priors=priors, tolerance=1e-6, faint=FAINT, start=start
-        )
+        partial(_fit_fold, part=part, ridge=ridge, priors=priors, start=start)
         for part, start in zip(parts, starts or [None] * len(parts), strict=True)
     ]  # fmt: skip
     heads = design.run_each(fits)
     for part, scores, head in zip(parts, scores_of(design, heads), heads, strict=True):
-        cuts = likelihood.split_cuts(head.cuts, part.held_out)
-        losses.append(-likelihood.log_likelihoods(scores, part.held_out, cuts))
-        completions.append(part.held_out.completions)
-        margin = scores[part.held_out.chosen] - scores[part.held_out.rejected]
+        held_out = part.held_out
+        losses.append(-likelihood.log_likelihoods(scores, held_out, likelihood.split_cuts(head.cuts, held_out)))
+        completions.append(held_out.completions)
+        margin = scores[held_out.chosen] - scores[held_out.rejected]
         right, pairs = right + (margin > 0).double().sum().item(), pairs + len(margin)
     return HeldOutLoss(torch.cat(losses), torch.cat(completions), right, pairs), heads
+
+
+def _fit_fold(design: Design, part: Fold, ridge: float, priors: Priors, start: Head | None = None) -> Head:
+    return fit(design, part.training, ridge, priors=priors, tolerance=1e-6, faint=FAINT, start=start)
 
 
 def penalty_path(design: Design, parts: list[Fold]) -> Iterator[tuple[float, HeldOutLoss]]:
@@ -232,10 +242,7 @@ def out_of_fold(design: Design, observed: Observations, folds: Tensor, ridge: fl
     """Return (N,) each completion scored by a head that saw none of its prompt's annotations; 0 where `folds` is -1."""
     scores = torch.zeros(len(design), dtype=torch.float64)
     with one_thread():
-        fits = [
-            partial(fit, observed=part.training, ridge=ridge, priors=priors, tolerance=1e-6, faint=FAINT)
-            for part in folds_of(observed, folds)
-        ]
+        fits = [partial(_fit_fold, part=part, ridge=ridge, priors=priors) for part in folds_of(observed, folds)]
         for k, held_out_scores in enumerate(scores_of(design, design.run_each(fits))):
             scores[folds == k] = held_out_scores[folds == k]
     return scores

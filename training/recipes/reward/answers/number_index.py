@@ -1,10 +1,11 @@
-"""Find the row of a number: 16 bytes for each, where a dict of Python's takes a hundred."""
+"""Find the row of a number: 12 bytes for each, where a dict of Python's takes a hundred."""
 
 from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +14,10 @@ from numpy.typing import NDArray
 class NumberIndex(Mapping[int, int]):
     """Map each of these numbers to its row, the first one where a number comes twice."""
 
-    def __init__(self, numbers: NDArray[np.int64]) -> None:
+    def __init__(self, numbers: NDArray[np.integer[Any]]) -> None:
         rows = np.argsort(numbers, kind="stable")
-        self._numbers, self._rows = array("q", numbers[rows].tobytes()), rows
+        self._numbers = array("q", numbers[rows].astype(np.int64).tobytes())
+        self._rows = rows.astype(np.int32)
 
     def __getitem__(self, number: int) -> int:
         place = bisect_left(self._numbers, number)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from training.core.token_table import NumberLists
 from training.recipes.reward.answers.number_index import NumberIndex
 
-Numbers = NDArray[np.int64]
+Numbers = NDArray[np.integer[Any]]
 
 
 class Prompts(Mapping[int, list[int]]):
@@ -21,8 +21,8 @@ class Prompts(Mapping[int, list[int]]):
 
     def __init__(self, stored: NumberLists, prompt_of: Numbers) -> None:
         self._stored = stored
-        self._row_of = NumberIndex(prompt_of[first_rows(prompt_of)])
         self._rows = first_rows(prompt_of)
+        self._row_of = NumberIndex(prompt_of[self._rows])
 
     def __getitem__(self, prompt: int) -> list[int]:
         ids: list[int] = self._stored[int(self._rows[self._row_of[prompt]])]
@@ -73,7 +73,7 @@ class Sequences:
     @cached_property
     def _places(self) -> Numbers:
         """Return (N,) the place of each completion's prompt among all prompts, in the order of their numbers."""
-        return np.unique(np.asarray(self.prompt_of, dtype=np.int64), return_inverse=True)[1]
+        return np.unique(np.asarray(self.prompt_of, dtype=np.int64), return_inverse=True)[1].astype(np.int32)
 
     @cached_property
     def _prompt_lengths(self) -> Numbers:
@@ -85,7 +85,8 @@ class Sequences:
     def lengths(self) -> Numbers:
         """Return the length of each completion."""
         stored = self.completions
-        return stored.lengths if isinstance(stored, NumberLists) else np.array([len(ids) for ids in stored])
+        lengths = stored.lengths if isinstance(stored, NumberLists) else [len(ids) for ids in stored]
+        return np.array(lengths, dtype=np.int32)
 
     def __len__(self) -> int:
         return len(self.completions)
@@ -114,7 +115,7 @@ class Sequences:
         chosen = np.arange(len(self)) if rows is None else np.array(rows, dtype=np.int64)
         chosen = chosen[np.argsort(self._places[chosen], kind="stable")]
         prompts, starts, counts = np.unique(self._places[chosen], return_index=True, return_counts=True)
-        work = self._prompt_lengths[prompts] + np.add.reduceat(self.lengths[chosen], starts)
+        work = self._prompt_lengths[prompts] + np.add.reduceat(self.lengths[chosen], starts, dtype=np.int64)
         order = np.lexsort((prompts, -work))
         bounds = [0]
         filled = widest = groups = 0
@@ -128,9 +129,9 @@ class Sequences:
                 filled, widest, groups = count, int(work[group]), 1
         begins = np.cumsum(counts[order]) - counts[order]
         places = np.repeat(starts[order] - begins, counts[order]) + np.arange(len(chosen))
-        return Batches(chosen[places], np.array([*bounds, len(chosen)] if groups else bounds))
+        return Batches(chosen[places].astype(np.int32), np.array([*bounds, len(chosen)] if groups else bounds))
 
 
 def first_rows(prompt_of: Numbers) -> Numbers:
     """Return (P,) the first row of each prompt, in the order of the prompts' numbers."""
-    return np.unique(prompt_of, return_index=True)[1]
+    return np.unique(prompt_of, return_index=True)[1].astype(np.int32)
