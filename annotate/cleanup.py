@@ -8,6 +8,7 @@ from typing import Any
 from django.contrib.sessions.models import Session
 from django.utils import timezone
 
+from annotate.core.artefacts.blob_sweeper import BlobSweeper
 from annotate.core.periodic_tasks import PeriodicTask
 from annotate.data.imports import kept_files as files
 from annotate.data.imports.engine import Importer
@@ -29,6 +30,7 @@ def periodic_tasks() -> list[PeriodicTask]:
         PeriodicTask("deliveries", deliverer.do, every=0.5, end=deliverer.end),
         PeriodicTask("invitations", send_waiting, every=2.0),
         PeriodicTask("sweep", sweep, every=_HOUR),
+        PeriodicTask("blobs", BlobSweeper().do, every=_HOUR),
     ]
 
 

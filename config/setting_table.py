@@ -119,6 +119,8 @@ SETTINGS: dict[str, tuple[Setting, ...]] = {
           "as of the next two", otherwise="no limit"),
         S("ASSAY_QUOTA_GPU_HOURS", "of one project in 30 days; beyond them no run is ordered", otherwise="no limit"),
         S("ASSAY_QUOTA_DISK_GB", "of the runs and models of one project; likewise", otherwise="no limit"),
+        S("ASSAY_NODE_CACHE_GB", "of earlier runs that a node of Ray keeps on its disk, with `ASSAY_STORAGE`; set it "
+          "where `ray start` is called; 0: all", "200"),
         S("ASSAY_REWARD_FUNCTIONS", "list of `name=package.module.function`: what may reward a run",
           otherwise="reward models"),
         S("ASSAY_RECIPE_USER", "whom recipes run as, for a worker that root starts", otherwise="the worker's user"),

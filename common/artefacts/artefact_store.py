@@ -4,7 +4,8 @@
     blobs/ab/abcd…                   a file's bytes, under their sha256; artefacts share them
     own/runs/000012/ab/abcd…         files that come and go with one artefact alone, such as checkpoints
 
-An artefact exists when its manifest does. Whoever dies in between leaves blobs that the next try finds.
+An artefact exists when its manifest does. Whoever dies in between leaves blobs that the next try finds. Blobs that no
+manifest names any more are deleted after some days (`blob_sweep`).
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ import os
 import shutil
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from common.artefacts import manifests
+from common.artefacts import blob_sweep, manifests
 from common.artefacts.file_systems import BLOCK, FileSystem
 from common.artefacts.manifests import Entry, Manifest
 from common.artefacts.storage_problems import Damaged, NotStored, Unstable
@@ -68,7 +69,9 @@ class ArtefactStore:
         """
         rules = rules or Rules()
         before = self._standing(name)
-        entries = self._put_steadily(name, path, rules, is_trusting)
+        begun, entries = blob_sweep.clock(), self._put_steadily(name, path, rules, is_trusting)
+        while blob_sweep.clock() - begun > blob_sweep.LONGEST_PUT:  # what it found there may be gone by now
+            begun, entries = blob_sweep.clock(), self._put_steadily(name, path, rules, is_trusting)
         manifest = Manifest(name, entries)
         may_write()
         # Of what is deleted one day, the time of its manifest says that somebody still wants it.
@@ -79,7 +82,7 @@ class ArtefactStore:
 
     def put_part(self, place: str, path: Path, rules: Rules | None = None) -> tuple[Entry, ...]:
         """Store the blobs of a folder or a file, and return its entries at `place` in an artefact of several parts,
-        which `write` makes of them. Raises StorageProblem."""
+        which `write` makes of them: for a storage that nobody sweeps. Raises StorageProblem."""
         entries = self._put_steadily(place, path, rules or Rules(), is_trusting=True)
         return tuple(replace(entry, path=f"{place}/{entry.path}" if entry.path else place) for entry in entries)
 
@@ -201,18 +204,21 @@ class ArtefactStore:
         raise Unstable(name, changed)
 
     def _put_files(self, name: str, path: Path, rules: Rules, is_trusting: bool) -> Iterator[Entry]:
-        pool = _own_pool(name)
-        if path.is_file():
-            yield self._put_file(path, "", pool if rules.is_own("") else "", is_trusting)
-            return
-        for relative in _files_below(path, rules):
-            yield self._put_file(path / relative, relative, pool if rules.is_own(relative) else "", is_trusting)
+        pool, condemned = _own_pool(name), blob_sweep.condemned(self.files)
+        for relative in [""] if path.is_file() else _files_below(path, rules):
+            place = pool if rules.is_own(relative) else ""
+            yield self._put_file(path / relative, relative, place, is_trusting, pool, condemned)
 
-    def _put_file(self, path: Path, relative: str, pool: str, is_trusting: bool) -> Entry:
-        """Store one file as it is now: what is appended meanwhile comes with the next time."""
+    def _put_file(
+        self, path: Path, relative: str, pool: str, is_trusting: bool, own_pool: str, condemned: Collection[str]
+    ) -> Entry:
+        """Store one file as it is now: what is appended meanwhile comes with the next time. What is `condemned` to be
+        deleted is stored anew, in the artefact's own pool."""
         with path.open("rb") as file:  # one handle for all: what is put in its place meanwhile is another file
             status = os.fstat(file.fileno())
             entry = Entry(relative, status.st_size, self._hash_of(file, status), pool)
+            if entry.blob in condemned:
+                entry = replace(entry, pool=own_pool)
             if not is_trusting or self.files.size_of(entry.blob) != entry.size:
                 self.files.write(entry.blob, lambda: _checked_blocks(file, entry, path))
                 self.sent_bytes += entry.size

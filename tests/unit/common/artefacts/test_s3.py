@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
+from datetime import timedelta
 
 import pytest
 
+from common.artefacts import blob_sweep
 from common.artefacts.artefact_store import ArtefactStore
 from common.artefacts.file_systems import FileSystem
 from common.artefacts.storage_problems import Damaged, Unreachable
@@ -84,3 +86,21 @@ def test_a_bucket_that_is_not_there_and_no_credentials_are_told(server, tmp_path
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     with pytest.raises(Unreachable, match="credentials"):
         store(server).put("imports/x", tmp_path / "file")
+
+
+def test_a_blob_that_no_manifest_names_any_more_is_swept(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(blob_sweep, "SAFE_AGE", timedelta(0))
+    monkeypatch.setattr(blob_sweep, "EVERY", timedelta(0))
+    swept, folder = store(server), tmp_path / "swept"
+    folder.mkdir()
+    (folder / "file.txt").write_text("before")
+    before = swept.put("models/swept", folder).entries[0].blob
+    (folder / "file.txt").write_text("after")
+    swept.put("models/swept", folder)
+    time.sleep(1.1)  # the server counts whole seconds
+    listed = blob_sweep.sweep(swept, sleep=lambda _: None)
+    assert listed is not None and before in blob_sweep.condemned(swept.files)
+    deleted = blob_sweep.sweep(swept, sleep=lambda _: None)
+    assert deleted is not None and deleted.deleted == listed.condemned
+    assert swept.files.size_of(before) is None
+    swept.verify("models/swept")

@@ -19,6 +19,7 @@ from common.artefacts.artefact_store import ArtefactStore, Rules
 from common.artefacts.storage_problems import NotStored
 from training.core import adapter_base, run_artefact
 from training.core.run_directory import RunDirectory
+from training.runs.launchers.storage_relay import node_cache
 
 LIST = "node/inputs.json"  # in the worker's run directory
 _LAID = ("identity", "config.json", "amendments.json", "data")
@@ -116,9 +117,9 @@ class NodeFolder:
             (self.directory / name).unlink(missing_ok=True)
         for folder in inputs.below:
             for name in self._store.names(folder):
-                covering.bring(self._store, self.root, name)
+                self._bring(name)
         for folder in inputs.folders:
-            covering.bring(self._store, self.root, folder)
+            self._bring(folder)
             self._bring_base(self.root / folder)
         for place, dataset in inputs.rows.items():
             self._link_rows(dataset, self.directory / place)
@@ -132,7 +133,7 @@ class NodeFolder:
 
     def _link_rows(self, dataset: str, target: Path) -> None:
         """Bring a dataset, and its files into the run directory, by hard links where the file system has them."""
-        covering.bring(self._store, self.root, dataset)
+        self._bring(dataset)
         files = sorted((self.root / dataset).glob("*.jsonl"))
         if not files:
             raise NotStored(dataset, self._store.address)
@@ -153,8 +154,14 @@ class NodeFolder:
             path = Path(os.path.normpath(candidate))
             if path != folder and path.is_relative_to(self.root) and path != self.root:
                 name = path.relative_to(self.root).as_posix()
-                if covering.bring(self._store, self.root, name):
+                if self._bring(name):
                     return
+
+    def _bring(self, name: str) -> bool:
+        """Fetch what has that name where it is not here; return whether it is here now."""
+        is_here = covering.bring(self._store, self.root, name)
+        node_cache.note_use(self.root, name)
+        return is_here
 
 
 def moved(value: Any, before: str, after: str) -> Any:

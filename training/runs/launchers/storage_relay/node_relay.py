@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from common import atomic_files
 from common.artefacts.artefact_store import ArtefactStore
@@ -21,6 +21,7 @@ from training.core.run_directory import RecipeFailure, RunDirectory
 from training.runs.launchers import node_files
 from training.runs.launchers.heartbeat_watch import HeartbeatWatch
 from training.runs.launchers.node_files import End, Heartbeat, NodeFiles, Order
+from training.runs.launchers.storage_relay import node_cache
 from training.runs.launchers.storage_relay.file_streams import FileSender
 from training.runs.launchers.storage_relay.message_box import MessageBox, Row
 from training.runs.launchers.storage_relay.node_inputs import NodeFolder
@@ -50,6 +51,7 @@ class NodeRelay:
         self._putting = threading.Lock()
         self._end: End | None = None
         self._threads: list[threading.Thread] = []
+        self._in_use: IO[str] | None = None  # keeps other runs from deleting what this one reads
 
     def order(self, seconds: float) -> Order | None:
         """Wait for the order of this attempt, which its worker writes before it submits the job; None where another
@@ -85,6 +87,8 @@ class NodeRelay:
         cannot be brought."""
         while watch.verdict() is None:
             try:
+                if self._in_use is None:
+                    self._in_use = node_cache.enter(self._folder.root, self.directory, node_cache.limit_bytes())
                 self._folder.bring()
                 return
             except Unreachable as problem:
