@@ -111,7 +111,7 @@ def parse(kind: str, values: dict[str, Any]) -> Any:
 
 def _not_an_option(name: str, kind: str, options: list[str]) -> str:
     """Return what is wrong with an option that a kind does not have, and what would be right."""
-    if name in ("processes", "sharding"):
+    if name in ("processes", "sharding", "nodes"):
         kinds = [other for other, cls in CONFIGS.items() if any(f.name == name for f in dataclasses.fields(cls))]
         return f"is not an option of {kind}, which learns in one process: leave it out. {', '.join(kinds)} have it."
     return f"is not an option of {kind}; the options are {', '.join(options)}."

@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from training.configs.options import ForwardPasses, check_processes, learning_rate_option, option, sharding_option
+from training.configs.options import (
+    ForwardPasses,
+    check_processes,
+    learning_rate_option,
+    nodes_option,
+    option,
+    sharding_option,
+)
 
 RATES = {"adapters": 1e-4, "full": 1e-5}
 
@@ -54,6 +61,7 @@ class GroupConfig(ForwardPasses):
         1, "processes that share each forward pass: one per GPU, or several on a CPU", low=1, high=64, advanced=True
     )
     sharding: str = sharding_option()
+    nodes: int = nodes_option()
 
     @property
     def rate(self) -> float:
@@ -72,10 +80,7 @@ class GroupConfig(ForwardPasses):
             return {
                 "processes": f"must divide {self.limit}, {self.rows_at_once}: each process takes as many completions."
             }
-        return check_processes(
-            processes=self.processes, sharding=self.sharding, batch_size=self.rows_at_once, rows="completions",
-            limit=self.limit,
-        )  # fmt: skip
+        return check_processes(self, batch_size=self.rows_at_once, rows="completions", limit=self.limit)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import math
 import types
 import typing
 from dataclasses import field
-from typing import Any
+from typing import Any, Protocol
 
 from common.texts import is_storable
 
@@ -51,6 +51,17 @@ def sharding_option() -> Any:
     )
 
 
+def nodes_option() -> Any:
+    """Declare over how many nodes of a cluster the processes of a run are spread."""
+    return option(
+        1,
+        "nodes of a Ray cluster over which the processes are spread, as many on each; they share one data folder",
+        low=1,
+        high=64,
+        advanced=True,
+    )
+
+
 class ForwardPasses:
     """Say how many rows all processes of a config together take in one forward pass, and which option says so."""
 
@@ -72,14 +83,30 @@ class ForwardPasses:
         return {}
 
 
+class SeveralProcesses(Protocol):
+    """A config with these options."""
+
+    @property
+    def processes(self) -> int: ...
+
+    @property
+    def nodes(self) -> int: ...
+
+    @property
+    def sharding(self) -> str: ...
+
+
 def check_processes(
-    *, processes: int, sharding: str, batch_size: int, rows: str, limit: str = "batch_size"
+    config: SeveralProcesses, *, batch_size: int, rows: str, limit: str = "batch_size"
 ) -> dict[str, str]:
     """Return what is wrong with the processes of a config whose steps take `batch_size` of those `rows`, by the option
     `limit`."""
+    processes = config.processes
     if processes > batch_size:
         return {"processes": f"must be at most {limit} ({batch_size}): each process takes a share of the {rows}."}
-    if sharding == "full" and processes == 1:
+    if processes % config.nodes:
+        return {"nodes": f"must divide processes ({processes}): each node takes as many."}
+    if config.sharding == "full" and processes == 1:
         return {"sharding": "full splits a model over several processes; set processes to 2 or more, or sharding none."}
     return {}
 

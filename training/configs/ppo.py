@@ -351,10 +351,4 @@ class PPOConfig(RolloutOptions):
             errors["actors"] = f"must be at most batch_size, {self.batch_size}: each draws one answer or more."
         if self.value_init == "reward" and self.reward_function:
             errors["value_init"] = "reward needs a reward model; a Python function has no head: use new."
-        return (
-            errors
-            | self.check_rollouts()
-            | check_processes(
-                processes=self.processes, sharding=self.sharding, batch_size=self.batch_size, rows="answers"
-            )
-        )
+        return errors | self.check_rollouts() | check_processes(self, batch_size=self.batch_size, rows="answers")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from training.configs.options import ForwardPasses, check_processes, option, sharding_option
+from training.configs.options import ForwardPasses, check_processes, nodes_option, option, sharding_option
 
 # What the recipes need to train on, after a share of the prompts is held out.
 FEWEST_PAIRS = 8  # DPO: comparisons with a winner
@@ -44,14 +44,12 @@ class PreferenceConfig(ForwardPasses):
         1, "processes that share each forward pass: one per GPU, or several on a CPU", low=1, high=64, advanced=True
     )
     sharding: str = sharding_option()
+    nodes: int = nodes_option()
 
     def cross_check(self) -> dict[str, str]:
         if errors := self.check_micro_batches():
             return errors
-        return check_processes(
-            processes=self.processes, sharding=self.sharding, batch_size=self.rows_at_once, rows="examples",
-            limit=self.limit,
-        )  # fmt: skip
+        return check_processes(self, batch_size=self.rows_at_once, rows="examples", limit=self.limit)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from training.configs.options import check_processes, option, sharding_option
+from training.configs.options import check_processes, nodes_option, option, sharding_option
 from training.configs.presets import PRESETS
 
 OBJECTIVES = ("causal", "masked", "span", "mixture")
@@ -62,6 +62,7 @@ class PretrainConfig:
         None, "rows per forward pass; empty: as many as fit in memory", low=1, high=65536, advanced=True
     )
     sharding: str = sharding_option()
+    nodes: int = nodes_option()
     activation_checkpointing: str = option(
         "auto", "recompute activations to save memory", choices=("auto", "on", "off"), advanced=True
     )
@@ -72,9 +73,7 @@ class PretrainConfig:
     sample_tokens: int = option(48, "longest sample, in tokens", low=1, high=4096, advanced=True)
 
     def cross_check(self) -> dict[str, str]:
-        return check_processes(
-            processes=self.processes, sharding=self.sharding, batch_size=self.batch_size, rows="rows"
-        )
+        return check_processes(self, batch_size=self.batch_size, rows="rows")
 
     @property
     def rate(self) -> float:
@@ -158,6 +157,7 @@ class DomainConfig:
         None, "rows per forward pass; empty: as many as fit in memory", low=1, high=65536, advanced=True
     )
     sharding: str = sharding_option()
+    nodes: int = nodes_option()
     activation_checkpointing: str = option(
         "auto", "recompute activations to save memory", choices=("auto", "on", "off"), advanced=True
     )
@@ -168,9 +168,7 @@ class DomainConfig:
     sample_tokens: int = option(48, "longest sample, in tokens", low=1, high=4096, advanced=True)
 
     def cross_check(self) -> dict[str, str]:
-        return check_processes(
-            processes=self.processes, sharding=self.sharding, batch_size=self.batch_size, rows="rows"
-        )
+        return check_processes(self, batch_size=self.batch_size, rows="rows")
 
     @property
     def rate(self) -> float:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from training.configs.options import check_processes, option, sharding_option
+from training.configs.options import check_processes, nodes_option, option, sharding_option
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,7 @@ class RewardConfig:
         1, "processes that share each step: one per GPU, or several on a CPU", low=1, high=64, advanced=True
     )
     sharding: str = sharding_option()
+    nodes: int = nodes_option()
 
     def cross_check(self) -> dict[str, str]:
-        return check_processes(
-            processes=self.processes, sharding=self.sharding, batch_size=self.batch_size, rows="answers"
-        )
+        return check_processes(self, batch_size=self.batch_size, rows="answers")

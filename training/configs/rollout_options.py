@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from training.configs.options import option, sharding_option
+from training.configs.options import nodes_option, option, sharding_option
 
 # Yao 2025 and OpenRLHF truncate the weights of answers from another policy at 2.
 IMPORTANCE_CAP = 2.0
@@ -22,6 +22,7 @@ class RolloutOptions:
         1, "processes that share each batch: one per GPU, or several on a CPU", low=1, high=64, advanced=True
     )
     sharding: str = sharding_option()
+    nodes: int = nodes_option()
     actors: int = option(
         0,
         "processes that draw the answers, apart from the one that learns; each loads the model. 0: the learner draws "

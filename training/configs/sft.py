@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from training.configs.options import check_processes, learning_rate_option, option, sharding_option
+from training.configs.options import check_processes, learning_rate_option, nodes_option, option, sharding_option
 
 RATES = {"adapters": 2e-4, "full": 2e-5}
 
@@ -54,6 +54,7 @@ class SFTConfig:
         1, "processes that share each step: one per GPU, or several on a CPU", low=1, high=64, advanced=True
     )
     sharding: str = sharding_option()
+    nodes: int = nodes_option()
     evaluate_every: int = option(50, "optimiser steps between held-out measurements", low=1, high=100000, advanced=True)
     evaluate_limit: int = option(200, "maximum held-out examples per measurement", low=20, high=100000, advanced=True)
     checkpoint_every: int = option(10, "optimiser steps between checkpoints", low=1, high=100000, advanced=True)
@@ -71,6 +72,4 @@ class SFTConfig:
     def cross_check(self) -> dict[str, str]:
         if self.sharding == "full" and self.adapters == "qlora":
             return {"sharding": "full cannot split a model in 4 bits; choose adapters lora, or sharding none."}
-        return check_processes(
-            processes=self.processes, sharding=self.sharding, batch_size=self.batch_size, rows="examples"
-        )
+        return check_processes(self, batch_size=self.batch_size, rows="examples")

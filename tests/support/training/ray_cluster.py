@@ -50,6 +50,19 @@ class RayCluster:
         )
         until(lambda: len(self.alive_nodes()) == 2, 120, "two nodes are alive")
 
+    def add_node(self, cpus: int) -> set[int]:
+        """Start one more node; return its processes, for `kill`."""
+        count = len(self.alive_nodes()) + 1
+        added = self._started(f"--address=127.0.0.1:{self.gcs_port}", f"--num-cpus={cpus}", *self._agent())
+        until(lambda: len(self.alive_nodes()) == count, 120, "one more node is alive")
+        return added
+
+    def kill(self, node: set[int]) -> None:
+        """Kill a node that was added, as a whole, and wait until the head knows."""
+        count = len(self.alive_nodes()) - 1
+        _kill(node)
+        until(lambda: len(self.alive_nodes()) == count, 120, "the head has lost a node")
+
     def kill_head(self) -> None:
         _kill(self.head)
 

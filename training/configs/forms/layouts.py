@@ -91,8 +91,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "Human review": ("review_every", "review_samples", "review_agreement", "review_waits", "review_by"),
     "Machine": (
-        *("processes", "sharding", "actors", "rollout_server", "rollout_server_lost", "rollout_timeout", "staleness"),
-        "importance_cap",
+        *("processes", "nodes", "sharding", "actors", "rollout_server", "rollout_server_lost", "rollout_timeout"),
+        *("staleness", "importance_cap"),
         *("micro_batch_size", "activation_checkpointing", "dtype"),
     ),
     "Files": ("to", "precision", "adapter", "repository", "private", "longest_document", "shard_mb"),

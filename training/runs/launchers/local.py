@@ -52,6 +52,7 @@ def preload() -> None:
 def submit(directory: Path, module: str, secrets: Secrets = recipe_process.NO_SECRETS) -> str:
     processes = multi_process.processes_of(directory)
     multi_process.check_gpus(processes, len(gpus.names()))
+    multi_process.check_nodes(directory)
     person = confinement.person()
     with contextlib.ExitStack() as own_copies:  # our copies of what the recipe inherits
         lock = own_copies.enter_context(recipe_process.lock(directory))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from training.core.processor_share import usable_cores
@@ -19,6 +20,22 @@ CONFIG_NAME = "accelerate.yaml"
 def processes_of(directory: Path) -> int:
     """Return how many processes the run's config asks for."""
     return _count_in(directory, "processes") or 1
+
+
+def nodes_of(directory: Path) -> int:
+    """Return over how many nodes of a cluster the run's config spreads its processes."""
+    return _count_in(directory, "nodes") or 1
+
+
+@dataclass(frozen=True)
+class Member:
+    """One node's part of a run over several. All meet at the address and port of the first, whose rank is 0."""
+
+    rank: int
+    nodes: int
+    own_address: str
+    address: str
+    port: int
 
 
 def actors_of(directory: Path) -> int:
@@ -33,13 +50,16 @@ def _count_in(directory: Path, option: str) -> int:
         return 0
 
 
-def command(directory: Path, module: str, count: int) -> list[str]:
-    """Return the command line that starts the recipe. Writes the file for `accelerate launch` where it takes
-    several."""
+def command(
+    directory: Path, module: str, count: int, member: Member | None = None, folder: Path | None = None
+) -> list[str]:
+    """Return the command line that starts the recipe, or a member's part of its `count` processes. Writes the file for
+    `accelerate launch` where it takes several, into the `folder` (default: the run directory)."""
     if count == 1:
         return [sys.executable, "-m", module, str(directory)]
-    path = directory / CONFIG_NAME
-    path.write_text("".join(f"{name}: {json.dumps(value)}\n" for name, value in _config(count).items()))
+    path = (folder or directory) / CONFIG_NAME
+    config = _config(count) | (_meeting(member) if member else {})
+    path.write_text("".join(f"{name}: {json.dumps(value)}\n" for name, value in config.items()))
     return [sys.executable, "-m", "training.recipes.common.distributed", str(path), module, str(directory)]
 
 
@@ -55,6 +75,17 @@ def check_gpus(count: int, available: int) -> None:
             f"The run needs {count} processes with one GPU each, and this worker has {available} GPUs.",
             f"Queue it again with processes at most {available}.",
             {"processes": available},
+        )
+
+
+def check_nodes(directory: Path) -> None:
+    """Check that a run which is started on this machine asks for no other. Raises RecipeFailure."""
+    if (nodes := nodes_of(directory)) > 1:
+        raise RecipeFailure(
+            "no_cluster",
+            f"The run asks for {nodes} nodes of a cluster, and this worker starts runs on its own machine.",
+            "Queue it again with nodes 1, or have the operator set RAY_ADDRESS.",
+            {"nodes": 1},
         )
 
 
@@ -76,4 +107,14 @@ def _config(count: int) -> dict[str, object]:
         "gpu_ids": "all",
         "mixed_precision": "no",  # the recipe's own affair
         "use_cpu": False,
+    }
+
+
+def _meeting(member: Member) -> dict[str, object]:
+    """Return what a group of several machines needs beside that: who this one is, and where all meet."""
+    return {
+        "num_machines": member.nodes,
+        "machine_rank": member.rank,
+        "main_process_ip": member.address,
+        "main_process_port": member.port,
     }

@@ -22,8 +22,9 @@ from typing import Any, TypeVar
 from common import atomic_files
 
 FOLDER = "node"
-# Of a report: for an earlier attempt, inputs or keys; the recipe works; it has ended, and its files are being stored.
-WAITING, RUNNING, STORING = "waiting", "running", "storing"
+# Of a report: for room on several nodes; for an earlier attempt, inputs or keys; the recipe works; it has ended, and
+# its files are being stored.
+PLACING, WAITING, RUNNING, STORING = "placing", "waiting", "running", "storing"
 
 
 @dataclass(frozen=True)

@@ -18,14 +18,22 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from common.artefacts.storage_problems import StorageProblem
 from training.core.parent_watchdog import GRACE_SECONDS
 from training.core.run_directory import RecipeFailure, RunDirectory
-from training.runs.launchers import Busy, host_memory, multi_process, recipe_bounds, recipe_process, sealed_secrets
+from training.runs.launchers import (
+    Busy,
+    Usage,
+    host_memory,
+    multi_process,
+    recipe_bounds,
+    recipe_process,
+    sealed_secrets,
+)
 from training.runs.launchers.heartbeat_watch import HeartbeatWatch, Verdict
 from training.runs.launchers.node_files import RUNNING, STORING, WAITING, End, NodeFiles, Order, Report
 from training.runs.launchers.node_transport import NodeTransport, SharedFolder
@@ -39,7 +47,7 @@ _TICK = 0.1
 _WORDS_SECONDS = 10.0  # to write how it ended, where the file system hangs
 
 
-class _Ended(Exception):
+class Ended(Exception):
     """Raised when the recipe is to end before it has begun."""
 
     def __init__(self, verdict: Verdict) -> None:
@@ -48,7 +56,7 @@ class _Ended(Exception):
 
 
 @dataclass(frozen=True)
-class _Outcome:
+class Outcome:
     exit_code: int
     reason: str = ""
     starved_bytes: int = 0
@@ -64,7 +72,8 @@ class NodeAttempt:
         self.files = NodeFiles(directory, order.attempt)
         self.watch = HeartbeatWatch(order.attempt, order.patience_seconds, order.orphan_grace_seconds)
         self.recipe: Recipe | None = None
-        self._state, self._public_key, self._reports = WAITING, "", 0
+        self.host, self.log_folder = os.uname().nodename, directory
+        self.state, self._public_key, self._reports = WAITING, "", 0
         self._resumed_step: int | None = None
         self._rhythm = min(1.0, order.patience_seconds / 20)
 
@@ -72,42 +81,42 @@ class NodeAttempt:
         """Run the recipe to its end, whichever that is, and return its exit status."""
         signal.signal(signal.SIGTERM, self._on_signal)
         self.transport.start(self._rhythm)
-        self.watch.note(self.files.heartbeat())
+        self.note_heartbeats()
         for body in (self._read_heartbeats, self._write_reports):
             threading.Thread(target=body, name=body.__name__, daemon=True).start()
         with contextlib.ExitStack() as held:
             try:
-                self._wait_for(lambda: self.watch.is_seen)
-                lock = held.enter_context(self._wait_for(self._lock))
-                outcome = self._with_files(lambda: self._run(lock))
-            except _Ended as ended:
-                outcome = _Outcome(-signal.SIGTERM, ended.verdict.reason)
+                self.wait_for(lambda: self.watch.is_seen)
+                lock = held.enter_context(self.wait_for(self._lock))
+                outcome = self._with_files(lambda: self.run(lock))
+            except Ended as ended:
+                outcome = Outcome(-signal.SIGTERM, ended.verdict.reason)
             print(f"It ended with {outcome.exit_code}{outcome.reason and f': {outcome.reason}'}.", flush=True)
             self._write_end(outcome)
         return outcome.exit_code
 
-    def _with_files(self, run: Callable[[], _Outcome]) -> _Outcome:
+    def _with_files(self, run: Callable[[], Outcome]) -> Outcome:
         """Bring what the recipe reads, run it, and keep what it leaves."""
         try:
             recipe_process.end_leftovers(self.directory)
             self.transport.bring(self.watch)
             self._resumed_step = self.transport.resumed_step()
             outcome = run()
-            self._state = STORING
+            self.state = STORING
             is_needed = outcome.exit_code == 0
             return replace(outcome, model_hash=self.transport.keep(self.watch, is_needed=is_needed))
         except RecipeFailure as failure:
             RunDirectory(self.directory).fail(failure)
-            return _Outcome(1, failure.message)
+            return Outcome(1, failure.message)
 
-    def _run(self, lock: IO[str]) -> _Outcome:
+    def run(self, lock: IO[str]) -> Outcome:
         secrets = self._secrets()
         memory = host_memory.Watch.begin()
-        with recipe_process.open_log(self.directory, self.order.module) as log:
+        with recipe_process.open_log(self.log_folder, self.order.module) as log:
             recipe = self.recipe = recipe_process.start(
                 self.directory,
-                multi_process.command(self.directory, self.order.module, self.order.processes),
-                self._environment(),
+                self.command(),
+                self.environment(),
                 folder=Path.cwd(),
                 lock=lock,
                 log=log,
@@ -115,16 +124,25 @@ class NodeAttempt:
                 secrets=secrets,
                 processes=self.order.processes + multi_process.actors_of(self.directory),
             )
-        self._state = RUNNING
+        self.state = RUNNING
         print(f"{self.order.module} works as process {recipe.process.pid}.", flush=True)
         while (code := recipe_process.poll(recipe)) is None:
             if verdict := self.watch.verdict():
                 recipe_process.stop(recipe, verdict.grace_seconds)
-                return _Outcome(recipe.process.returncode, verdict.reason)
+                return Outcome(recipe.process.returncode, verdict.reason)
             time.sleep(_TICK)
         is_killed = code in (-signal.SIGKILL, 128 + signal.SIGKILL)
         is_starved = is_killed and memory.was_for_want_of_memory(recipe.usage.memory_bytes)
-        return _Outcome(code, starved_bytes=memory.limit if is_starved else 0)
+        return Outcome(code, starved_bytes=memory.limit if is_starved else 0)
+
+    def command(self) -> list[str]:
+        return multi_process.command(self.directory, self.order.module, self.order.processes)
+
+    def usage(self) -> Usage:
+        return self.recipe.usage if self.recipe else recipe_process.NO_USAGE
+
+    def note_heartbeats(self) -> None:
+        self.watch.note(self.files.heartbeat())
 
     def _limits(self) -> dict[str, int]:
         order = self.order
@@ -135,7 +153,7 @@ class NodeAttempt:
             threads=recipe_bounds.threads_of(os.getuid()) if order.most_processes else 0,
         )
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         order = self.order
         return recipe_process.full_environment(
             recipe_bounds.variables_of(os.environ, order.variables) | {"OMP_NUM_THREADS": str(order.threads)},
@@ -150,7 +168,7 @@ class NodeAttempt:
             return NO_SECRETS
         key = X25519PrivateKey.generate()
         self._public_key = sealed_secrets.public_text(key)
-        sealed = self._wait_for(self.files.sealed)
+        sealed = self.wait_for(self.files.sealed)
         self._public_key = ""
         self.files.drop_sealed()
         return sealed_secrets.unseal(sealed, key, purpose(self.directory, self.order.attempt))
@@ -160,11 +178,11 @@ class NodeAttempt:
             return recipe_process.lock(self.directory)
         return None
 
-    def _wait_for(self, find: Callable[[], Any]) -> Any:
-        """Return the first true value of `find`. Raises _Ended when the recipe is not to begin any more."""
+    def wait_for(self, find: Callable[[], Any]) -> Any:
+        """Return the first true value of `find`. Raises Ended when the recipe is not to begin any more."""
         while True:
             if verdict := self.watch.verdict():
-                raise _Ended(verdict)
+                raise Ended(verdict)
             if found := find():
                 return found
             time.sleep(_TICK)
@@ -172,19 +190,19 @@ class NodeAttempt:
     def _read_heartbeats(self) -> None:
         while True:
             time.sleep(self._rhythm)
-            self.watch.note(self.files.heartbeat())
+            self.note_heartbeats()
 
     def _write_reports(self) -> None:
         while True:
             self._reports += 1
-            usage = self.recipe.usage if self.recipe else recipe_process.NO_USAGE
+            usage = self.usage()
             with contextlib.suppress(OSError):
                 self.files.write_report(
                     Report(
                         self.order.attempt,
                         self._reports,
-                        self._state,
-                        os.uname().nodename,
+                        self.state,
+                        self.host,
                         self._public_key,
                         usage.cpu_seconds,
                         usage.memory_bytes,
@@ -193,9 +211,9 @@ class NodeAttempt:
                 )
             time.sleep(self._rhythm)
 
-    def _write_end(self, outcome: _Outcome) -> None:
+    def _write_end(self, outcome: Outcome) -> None:
         """Write how it ended. Not for ever: the file system may be what is gone."""
-        usage = self.recipe.usage if self.recipe else recipe_process.NO_USAGE
+        usage = self.usage()
         end = End(
             self.order.attempt, outcome.exit_code, outcome.reason, usage.cpu_seconds, usage.memory_bytes,
             outcome.starved_bytes, outcome.model_hash,
@@ -219,13 +237,16 @@ def purpose(directory: Path, attempt: int) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Return the exit status of the recipe, as a shell has it."""
-    code = _by_storage(arguments) if arguments[0] == "--storage" else _by_shared_folder(arguments)
-    return code if code >= 0 else 128 - code
+    """Return the exit status of the recipe."""
+    return _by_storage(arguments) if arguments[0] == "--storage" else _by_shared_folder(arguments)
 
 
 def _by_shared_folder(arguments: list[str]) -> int:
-    directory, attempt = Path(arguments[0]), int(arguments[1])
+    return carry_out_in(Path(arguments[0]), int(arguments[1]), NodeAttempt)
+
+
+def carry_out_in(directory: Path, attempt: int, attempt_of: Callable[[Path, Order], NodeAttempt]) -> int:
+    """Carry out an attempt in a directory that the worker shares, as `attempt_of` makes it of its order."""
     if not directory.is_dir():
         print(f"There is no {directory} on {os.uname().nodename}. Do this node and the worker share that folder?")
         return NO_DIRECTORY
@@ -234,7 +255,7 @@ def _by_shared_folder(arguments: list[str]) -> int:
     if order is None or (current is not None and current.attempt > attempt):
         print(f"Attempt {attempt} of {directory} is not wanted any more.")
         return NOT_WANTED
-    return NodeAttempt(directory, order).carry_out()
+    return attempt_of(directory, order).carry_out()
 
 
 def _by_storage(arguments: list[str]) -> int:
@@ -254,7 +275,11 @@ def _by_storage(arguments: list[str]) -> int:
     return NodeAttempt(relay.directory, order, relay).carry_out()
 
 
-if __name__ == "__main__":
-    status = main(sys.argv[1:])
+def leave(code: int) -> NoReturn:
+    """End this process at once, since a thread may hang in the file system, with a status as a shell has it."""
     sys.stdout.flush()
-    os._exit(status)  # at once: a thread may hang in the file system
+    os._exit(code if code >= 0 else 128 - code)
+
+
+if __name__ == "__main__":
+    leave(main(sys.argv[1:]))

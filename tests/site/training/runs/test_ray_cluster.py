@@ -83,7 +83,7 @@ def recipe_of_killed_worker(run: Run) -> int:
     return recipe
 
 
-def sft_run(name: str) -> Run:
+def sft_run(name: str, **options: Any) -> Run:
     """A real run of the tiny model, by the real recipe."""
     project = make_project()
     parent = make_model(name=f"parent of {name}")
@@ -93,6 +93,7 @@ def sft_run(name: str) -> Run:
     rows = [{"prompt": prompt(n), "completion": "abab" * (1 + n % 4)} for n in range(24)]
     (dataset.path / "examples.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     config = asdict(configs.CONFIGS["sft"]()) | {"epochs": 1.0, "batch_size": 4, "checkpoint_every": 2}
+    config |= options
     return Run.objects.create(
         kind="sft", name=name, project=project, parent=parent, dataset=dataset, config=config, seed=5,
         created_by=make_user(project, role="researcher"),
@@ -126,6 +127,31 @@ def test_a_run_by_ray_leaves_what_the_same_run_by_local_leaves(on_ray: RayCluste
     by_local = sft_run("by-local")
     Worker(name="test", tick_seconds=0.1).work(once=True)
     assert kept(by_ray) == kept(by_local)
+
+
+def test_a_run_over_two_nodes_survives_one_of_them_and_learns_what_one_process_learns(
+    on_ray: RayCluster, settings: Any
+) -> None:
+    options = {"epochs": 40.0, "checkpoint_every": 5}
+    over_nodes = sft_run("over-nodes", processes=2, nodes=2, **options)
+    node = on_ray.add_node(cpus=1)
+    try:
+        with Working():
+            until(lambda: has_steps(over_nodes, 10), 240, "both nodes take steps")
+            on_ray.kill(node)
+            node = on_ray.add_node(cpus=1)
+            until(lambda: is_finished(over_nodes), 300, "the run ends on a new node")
+    finally:
+        on_ray.kill(node)
+    lost, last = over_nodes.attempts.order_by("number")
+    assert (lost.state, last.state) == ("lost", "succeeded") and "Ray nodes" in last.node
+    assert last.resumed_from_step is not None and last.resumed_from_step >= 10
+    settings.RUN_LAUNCHER = "local"
+    by_one = sft_run("by-one", **options)
+    Worker(name="test", tick_seconds=0.1).work(once=True)
+    losses = [[(row.step, row.values.get("loss")) for row in run.metrics.all()] for run in (over_nodes, by_one)]
+    assert [step for step, _ in losses[0]] == [step for step, _ in losses[1]], "each step once"
+    assert [loss for _, loss in losses[0]] == pytest.approx([loss for _, loss in losses[1]], abs=1e-4)
 
 
 def test_cancelling_ends_the_recipe_on_its_node(on_ray: RayCluster) -> None:

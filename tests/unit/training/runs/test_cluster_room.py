@@ -47,6 +47,14 @@ def test_the_fields_are_those_of_ray_and_none_is_asked_for_nothing() -> None:
     }
 
 
+def test_several_nodes_give_the_same_each_and_the_job_itself_next_to_nothing() -> None:
+    wanted = Wanted(4, 0, 5, {"training": 1.0}, nodes=2)
+    assert wanted.text == "4 CPUs, 5e-09 GB of memory, 1 training on each of 2 nodes"
+    assert Wanted(4, nodes=2).fits_in([SMALL, LARGE]) and not Wanted(5, nodes=2).fits_in([SMALL, LARGE])
+    assert wanted.request == {"entrypoint_num_cpus": 0.001}
+    assert wanted.place == {"nodes": 2, "cpus": 3.999, "gpus": 0, "memory": 5, "resources": {"training": 1.0}}
+
+
 def test_the_node_that_is_named_comes_nearest_to_what_is_asked_for() -> None:
     head = ClusterNode("c", "10.0.0.3", 0, 0, 90e9, {"memory": 90e9})  # takes no work, and has most memory
     assert Wanted(64).nearest([head, SMALL]) is SMALL and Wanted(64).nearest([SMALL, LARGE]) is LARGE

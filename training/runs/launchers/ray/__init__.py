@@ -10,6 +10,7 @@ run directories, models and datasets lie on one that workers and nodes share und
 from __future__ import annotations
 
 import hashlib
+import json
 import shlex
 import signal
 import sys
@@ -68,10 +69,11 @@ def begin(directory: Path, attempt: int, memory_bytes: int = 0) -> None:
 
 def submit(directory: Path, module: str, secrets: Secrets = NO_SECRETS) -> str:
     beginning, site = _beginnings[directory], _site()
-    processes = multi_process.processes_of(directory)
+    processes, nodes = multi_process.processes_of(directory), multi_process.nodes_of(directory)
+    _refuse_over_nodes(nodes, secrets)
     submission_id = submission_id_of(directory, beginning.attempt)
     try:
-        wanted = _wanted(site.api, processes, beginning.memory_bytes)
+        wanted = _wanted(site.api, processes, beginning.memory_bytes, nodes)
         files = NodeFiles(directory, beginning.attempt)
         files.write_order(_order(site.timing, directory, module, beginning.attempt, processes, bool(secrets)))
         files.beat(0)
@@ -210,15 +212,24 @@ def _is_over(site: Site, directory: Path, attempt: int, waited: float) -> bool:
     )
 
 
-def _wanted(api: JobsApi, processes: int, memory_bytes: int) -> room.Wanted:
+def _refuse_over_nodes(nodes: int, secrets: Secrets) -> None:
+    """Refuse a run over several nodes that share no folder, or that needs keys. Raises RecipeFailure."""
+    if nodes > 1 and (secrets or local_copies.is_on()):
+        lack = "cannot ask endpoints with keys" if secrets else "needs a folder that all nodes share, not ASSAY_STORAGE"
+        remedy = "Queue it again with nodes 1."
+        raise RecipeFailure("over_nodes", f"A run over several nodes {lack}.", remedy, {"nodes": 1})
+
+
+def _wanted(api: JobsApi, processes: int, memory_bytes: int, nodes: int) -> room.Wanted:
     per_process = settings.RAY_GPUS_PER_PROCESS
     if per_process is None:
         per_process = 1 if room.has_gpus(api.nodes()) else 0
     return room.Wanted(
-        cpus=processes * settings.RAY_CPUS_PER_PROCESS,
-        gpus=processes * per_process,
-        memory_bytes=int(memory_bytes * settings.RAY_MEMORY_FACTOR),
+        cpus=processes // nodes * settings.RAY_CPUS_PER_PROCESS,
+        gpus=processes // nodes * per_process,
+        memory_bytes=int(memory_bytes * settings.RAY_MEMORY_FACTOR) // nodes,
         resources=settings.RAY_RESOURCES,
+        nodes=nodes,
     )
 
 
@@ -245,7 +256,11 @@ def _body(directory: Path, attempt: int, submission_id: str, wanted: room.Wanted
     folder = settings.RAY_CHECKOUT or ("" if has_own else str(settings.BASE_DIR))
     python = settings.RAY_PYTHON or ("python" if has_own else sys.executable)
     place = ["--storage", settings.STORAGE, "--box", box_name(directory)] if local_copies.is_on() else [str(directory)]
-    line = shlex.join([python, "-m", "training.runs.launchers.on_node", *place, str(attempt)])
+    words = ["training.runs.launchers.on_node", *place, str(attempt)]
+    if wanted.nodes > 1:
+        about = wanted.place | {"folder": folder, "python": python if has_own else ""}
+        words = ["training.runs.launchers.over_nodes.placed", *place, str(attempt), json.dumps(about)]
+    line = shlex.join([python, "-m", *words])
     return {
         "submission_id": submission_id,
         "entrypoint": f"cd {shlex.quote(folder)} && exec {line}" if folder else f"exec {line}",

@@ -19,7 +19,7 @@ from pathlib import Path
 from training.core.parent_watchdog import GRACE_SECONDS
 from training.core.run_directory import RecipeFailure
 from training.runs.launchers import Lost, NotStarted, Usage, sealed_secrets
-from training.runs.launchers.node_files import STORING, WAITING, End, NodeFiles, Report
+from training.runs.launchers.node_files import PLACING, STORING, WAITING, End, NodeFiles, Report
 from training.runs.launchers.on_node import NO_STORAGE, purpose
 from training.runs.launchers.ray import jobs_api, room
 from training.runs.launchers.ray.jobs_api import ClusterNode, Job, JobsApi, Unreachable
@@ -104,6 +104,9 @@ class FollowedJob:
             return self._code
         self._note_report(self.files.report())
         if self._report is not None and self._clock() - self._heard_at <= self.site.timing.silence:
+            if self._report.state == PLACING:
+                self._look_for_room()
+                return None
             self.phase = _PHASES.get(self._report.state, "")
             self._pending_since = None
             self._find_place()
@@ -189,7 +192,7 @@ class FollowedJob:
 
     def _find_place(self) -> None:
         """Name the node by Ray's name, too: several may share a host."""
-        if "(" in self.place or self._clock() - self._looked_at < _ASK_SECONDS:
+        if not self.place or "(" in self.place or self._clock() - self._looked_at < _ASK_SECONDS:
             return
         self._looked_at = self._clock()
         with contextlib.suppress(Unreachable):
@@ -267,7 +270,7 @@ class FollowedJob:
         except Unreachable as error:
             self.phase = str(error)
             return
-        if any(self._wanted.fits(node) for node in nodes):
+        if self._wanted.fits_in(nodes):
             self.phase, self._misfit_since = f"waiting for free resources: it asks for {self._wanted.text}", None
             return
         self._misfit_since = self._misfit_since or self._clock()
@@ -284,6 +287,6 @@ class FollowedJob:
         raise RecipeFailure(
             "no_node",
             f"No node of the cluster can hold the run. {room.misfit(wanted, nodes)}",
-            "Queue it again with fewer processes or a smaller batch, or have the operator add a larger node or lower "
-            "RAY_CPUS_PER_PROCESS, RAY_GPUS_PER_PROCESS or RAY_MEMORY_FACTOR; then resume.",
+            "Queue it again with fewer processes or nodes or a smaller batch, or have the operator add a larger node "
+            "or lower RAY_CPUS_PER_PROCESS, RAY_GPUS_PER_PROCESS or RAY_MEMORY_FACTOR; then resume.",
         )

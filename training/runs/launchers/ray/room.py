@@ -9,25 +9,30 @@ from typing import Any
 from training.runs.launchers.ray.jobs_api import ClusterNode
 
 _GB = 1e9
+_NEXT_TO_NOTHING = 0.001  # CPUs: where there are none, at the head, a run's own process is not started
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """CPUs, GPUs, memory and the operator's own resources that a run asks for, of one node."""
+    """CPUs, GPUs, memory and the operator's own resources that a run asks for, of one node; and of how many nodes."""
 
     cpus: float
     gpus: float = 0
     memory_bytes: int = 0
     resources: Mapping[str, float] = field(default_factory=dict)
+    nodes: int = 1
 
     @property
     def text(self) -> str:
         own = [f"{_number(count)} {name}" for name, count in self.resources.items()]
-        return ", ".join([*_texts(self.cpus, self.gpus, self.memory_bytes), *own])
+        whole = ", ".join([*_texts(self.cpus, self.gpus, self.memory_bytes), *own])
+        return f"{whole} on each of {self.nodes} nodes" if self.nodes > 1 else whole
 
     @property
     def request(self) -> dict[str, Any]:
-        """Return these as fields of a job."""
+        """Return these as fields of a job; one over several nodes asks for them itself, and is placed beside them."""
+        if self.nodes > 1:
+            return {"entrypoint_num_cpus": _NEXT_TO_NOTHING}
         row: dict[str, Any] = {"entrypoint_num_cpus": self.cpus}
         if self.gpus:
             row["entrypoint_num_gpus"] = self.gpus
@@ -37,9 +42,19 @@ class Wanted:
             row["entrypoint_resources"] = dict(self.resources)
         return row
 
+    @property
+    def place(self) -> dict[str, Any]:
+        """Return what each of several nodes gives, less what the run's own process holds on one of them."""
+        asked = {"cpus": self.cpus - _NEXT_TO_NOTHING, "gpus": self.gpus, "memory": self.memory_bytes}
+        return {"nodes": self.nodes, **asked, "resources": dict(self.resources)}
+
     def fits(self, node: ClusterNode) -> bool:
         """Return whether that node could hold the run if nothing else were there."""
         return all(self._enough(node))
+
+    def fits_in(self, nodes: Sequence[ClusterNode]) -> bool:
+        """Return whether these nodes could hold the run if nothing else were there."""
+        return sum(self.fits(node) for node in nodes) >= self.nodes
 
     def nearest(self, nodes: Sequence[ClusterNode]) -> ClusterNode | None:
         """Return the node that has enough of most things, of such the one with most GPUs, CPUs and memory."""
@@ -61,7 +76,8 @@ def misfit(wanted: Wanted, nodes: Sequence[ClusterNode]) -> str:
         return f"It asks for {wanted.text}, and the cluster has no node."
     own = [f"{_number(node.resources.get(name, 0))} {name}" for name in wanted.resources]
     has = ", ".join([*_texts(node.cpus, node.gpus, node.memory_bytes if wanted.memory_bytes else 0), *own])
-    return f"It asks for {wanted.text} on one node; the largest of {len(nodes)} nodes has {has}."
+    place = "" if wanted.nodes > 1 else " on one node"
+    return f"It asks for {wanted.text}{place}; the largest of {len(nodes)} nodes has {has}."
 
 
 def _texts(cpus: float, gpus: float, memory_bytes: float) -> list[str]:

@@ -1,0 +1,2 @@
+"""One attempt on several nodes of a Ray cluster that share the run directory: who places it (`placed`), and one node's
+part (`member`). Each part has a folder of its own, RUN_DIR/node/member-0, with the files that `node_files` names."""

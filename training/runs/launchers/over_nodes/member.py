@@ -1,0 +1,72 @@
+"""Carry out one node's part of an attempt: `python -m training.runs.launchers.over_nodes.member RUN_DIR ATTEMPT RANK
+NODES OWN_ADDRESS ADDRESS PORT`.
+
+As `on_node` does on one, but for this: lock, reports and end lie in a folder of the part's own, and so does the log,
+but for the first one's, which is the run's. It ends when the run's heartbeat says so, when the one who placed it asks,
+and when its standard input ends: then its place is gone.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from pathlib import Path
+
+import psutil
+
+from training.core.parent_watchdog import GRACE_SECONDS
+from training.runs.launchers import multi_process
+from training.runs.launchers.multi_process import Member
+from training.runs.launchers.node_files import FOLDER, NodeFiles, Order
+from training.runs.launchers.on_node import NodeAttempt, carry_out_in, leave
+
+
+def member_folder(directory: Path, rank: int) -> Path:
+    return directory / FOLDER / f"member-{rank}"
+
+
+class MemberAttempt(NodeAttempt):
+    def __init__(self, directory: Path, order: Order, member: Member) -> None:
+        folder = member_folder(directory, member.rank)
+        (folder / FOLDER).mkdir(parents=True, exist_ok=True)
+        super().__init__(folder, order)
+        self._run_directory, self._member = directory, member
+        self._of_run = NodeFiles(directory, order.attempt)
+        self.log_folder = self.directory if member.rank else directory
+        threading.Thread(target=self._watch_place, daemon=True).start()
+
+    def command(self) -> list[str]:
+        order = self.order
+        return multi_process.command(
+            self._run_directory, order.module, order.processes, self._member, folder=self.directory
+        )
+
+    def environment(self) -> dict[str, str]:
+        """Return the recipe's variables. Without that of gloo it would offer the address of the host's name, which is
+        this host's own loopback on many systems."""
+        interface = interface_of(self._member.own_address)
+        return super().environment() | ({"GLOO_SOCKET_IFNAME": interface} if interface else {})
+
+    def note_heartbeats(self) -> None:
+        for files in (self._of_run, self.files):
+            self.watch.note(files.heartbeat())
+
+    def _watch_place(self) -> None:
+        sys.stdin.buffer.read()
+        self.watch.end("its place on the cluster is gone", GRACE_SECONDS)
+
+
+def interface_of(address: str) -> str:
+    """Return the name of the network interface with this address; empty where there is none."""
+    found = (name for name, of in psutil.net_if_addrs().items() if any(one.address == address for one in of))
+    return next(found, "")
+
+
+def main(arguments: list[str]) -> int:
+    directory, attempt, rank, nodes, own_address, address, port = arguments
+    member = Member(int(rank), int(nodes), own_address, address, int(port))
+    return carry_out_in(Path(directory), int(attempt), lambda path, order: MemberAttempt(path, order, member))
+
+
+if __name__ == "__main__":
+    leave(main(sys.argv[1:]))
