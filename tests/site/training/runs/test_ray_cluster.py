@@ -132,7 +132,7 @@ def test_a_run_by_ray_leaves_what_the_same_run_by_local_leaves(on_ray: RayCluste
 def test_a_run_over_two_nodes_survives_one_of_them_and_learns_what_one_process_learns(
     on_ray: RayCluster, settings: Any
 ) -> None:
-    options = {"epochs": 40.0, "checkpoint_every": 5}
+    options = {"epochs": 15.0, "checkpoint_every": 5}
     over_nodes = sft_run("over-nodes", processes=2, nodes=2, **options)
     node = on_ray.add_node(cpus=1)
     try:
@@ -149,9 +149,10 @@ def test_a_run_over_two_nodes_survives_one_of_them_and_learns_what_one_process_l
     settings.RUN_LAUNCHER = "local"
     by_one = sft_run("by-one", **options)
     Worker(name="test", tick_seconds=0.1).work(once=True)
-    losses = [[(row.step, row.values.get("loss")) for row in run.metrics.all()] for run in (over_nodes, by_one)]
-    assert [step for step, _ in losses[0]] == [step for step, _ in losses[1]], "each step once"
-    assert [loss for _, loss in losses[0]] == pytest.approx([loss for _, loss in losses[1]], abs=1e-4)
+    found, expected = ({row.step: row.values["loss"] for row in run.metrics.all()} for run in (over_nodes, by_one))
+    assert len(found) == over_nodes.metrics.count() and list(found) == list(expected), "each step once"
+    assert [found[n] for n in (1, 2, 3)] == pytest.approx([expected[n] for n in (1, 2, 3)], rel=1e-5)
+    assert found == pytest.approx(expected, abs=0.02)  # weights are bfloat16: docs/experiments/sharding.md
 
 
 def test_cancelling_ends_the_recipe_on_its_node(on_ray: RayCluster) -> None:
