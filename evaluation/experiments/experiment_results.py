@@ -20,8 +20,6 @@ from evaluation.ratings import Tally, tally_indices
 from evaluation.ratings.bradley_terry import NotConverged, fit
 from evaluation.ratings.voter_clusters import by_voters
 
-MOST_VOTES = 200_000  # read at once; a plan asks for at most a million, of which the first so many are judged
-
 
 @dataclass(frozen=True)
 class ArmRating:
@@ -113,8 +111,10 @@ def reached(experiment: Experiment) -> Reached:
         inside = votes.filter(created_at__lt=moment)
         last = inside.order_by("-id").values_list("id", flat=True).first()
         return Reached(timezone.now() >= moment, inside.count(), until=moment, last=last)
-    ids = list(votes.values_list("id", flat=True)[: stop["votes"]])
-    return Reached(len(ids) >= stop["votes"], len(ids), needed=stop["votes"], last=ids[-1] if ids else None)
+    needed = stop["votes"]
+    count = votes.order_by().count()
+    last = votes.values_list("id", flat=True)[needed - 1] if count >= needed else None
+    return Reached(last is not None, min(count, needed), needed=needed, last=last)
 
 
 def decide(experiment: Experiment) -> bool:
@@ -139,7 +139,7 @@ def results(experiment: Experiment, models: Sequence[ArmModel], votes: QuerySet)
     rows = list(
         votes.annotate(label=SAID).values_list(
             "author_id", "visitor", "completion_a__model", "completion_b__model", "label"
-        )[:MOST_VOTES]
+        )
     )
     if not rows:
         return Results(0, reason="Nobody has voted on these models.")

@@ -19,7 +19,7 @@ from training import configs
 from training.configs.preference import FEWEST_OF_EACH, FEWEST_PAIRS
 from training.runs.present.run_estimates import START_SECONDS, PlannedRun, estimate
 
-MOST_VOTES, MOST_SEEDS = 1_000_000, 16
+MOST_VOTES, MOST_SEEDS = 200_000, 16  # votes are read at once, when the rule is met
 Errors = dict[str, str]
 
 
