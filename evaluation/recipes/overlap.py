@@ -159,7 +159,7 @@ def answered(run: RunDirectory, spec: RunSpec, config: Any, prompts: list[Refere
     room = _room(model, config)
     tokens_by_id = {one.id: loading.encode_prompt(tokenizer, one.messages, 1 << 30) for one in prompts}
     order = sorted(prompts, key=lambda one: (len(tokens_by_id[one.id]), one.id))
-    decoder, end_ids = decoder_for(model), loading.eos_token_ids(model, tokenizer)
+    decoder, end_ids = decoder_for(model.requires_grad_(False), exact=True), loading.eos_token_ids(model, tokenizer)
     run.progress("answering", len(done), len(prompts))
     for start in range(0, len(order), config.batch_size):
         batch = order[start : start + config.batch_size]

@@ -1,15 +1,17 @@
 """Decode with a key-value cache that is written in place, without what `generate` spends its time on.
 
-`LlamaDecoder` runs any model built like Llama (Llama, SmolLM, Mistral without its window, Qwen2, Qwen3): projections
-fused, heads grouped instead of repeated, cache allocated once, some 17 operations a layer. Measured against `generate`
-in benchmarks/. `ModuleDecoder` runs every other causal LM through its own forward. `decoder_for` compares the first
-with the model itself before it is trusted.
+`LlamaDecoder` runs any model built like Llama (Llama, SmolLM, Mistral without its window, Qwen2, Qwen3): weights laid
+out once, projections fused, heads grouped instead of repeated, cache allocated once, some 17 operations a layer. A row
+that has ended gives its place to another prompt (`admit`), and what all prompts begin with is read once. Measured
+against `generate` in benchmarks/sampling.py. `ModuleDecoder` runs every other causal LM through its own forward.
+`decoder_for` compares the first with the model itself before it is trusted.
 
-Shapes: B rows, P prompt tokens (left-padded), T tokens so far, H hidden, V vocabulary.
+Shapes: B rows, P prompt tokens (left-padded), N tokens laid end to end, W columns, H hidden, V vocabulary.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,6 +21,8 @@ from torch import Tensor, nn
 
 from training.rl.linear import Linear
 from training.rl.packed import attends_to_all
+
+AT_ONCE = 4096  # tokens of prompts, padding counted: what stands between the products takes 30 kB a token and more
 
 
 class Decoder(Protocol):
@@ -44,11 +48,25 @@ class _Layer:
     down: Linear
 
 
+@dataclass(frozen=True)
+class _Shared:
+    """What all prompts begin with: its tokens, and each layer's keys and values (1, K, n, D)."""
+
+    tokens: tuple[int, ...]
+    keys: list[Tensor]
+    values: list[Tensor]
+
+
 class LlamaDecoder:
     """Decode with a Llama model. Weights are read and laid out at construction; `refresh` reads again what has learnt
-    since."""
+    since.
 
-    def __init__(self, model: nn.Module) -> None:
+    The cache is a ring of `room` columns, the same one for all rows at each step. Which columns a row may look at
+    stands in `bias`; their order says nothing, since rotations are by position. A row takes no more columns than there
+    are, so that none that it still needs is written over.
+    """
+
+    def __init__(self, model: nn.Module, exact: bool = False) -> None:
         base = model.get_decoder()
         attention = base.layers[0].self_attn
         self.model, self.base = model, base
@@ -56,44 +74,143 @@ class LlamaDecoder:
         self.eps: float = model.config.rms_norm_eps
         self.query_heads: int = model.config.num_attention_heads
         self.kv_heads: int = model.config.num_key_value_heads
-        self.layers = [_read_layer(layer) for layer in self.base.layers]
+        self.layers = [_read_layer(layer, exact) for layer in self.base.layers]
+        self.output = Linear(model.get_output_embeddings(), exact=exact)
+        weight = self.layers[0].input_norm
+        # In bfloat16 a product over a part of the cache would copy it, layer by layer.
+        self.cuts = weight.dtype == torch.float32
 
     def refresh(self, first_layer: int) -> None:
         """Read what learns in `first_layer` and above again: adapters, or weights. What is frozen stays as it is."""
         for layer in self.layers[first_layer:]:
             for linear in (layer.qkv, layer.output, layer.gate_up, layer.down):
                 linear.refresh()
+        self.output.refresh()
+
+    def prefill(self, input_ids: Tensor, attention_mask: Tensor, max_new_tokens: int) -> Tensor:
+        prompts = [ids[kept.bool()].tolist() for ids, kept in zip(input_ids, attention_mask, strict=True)]
+        rows = torch.arange(len(prompts), device=input_ids.device)
+        self.open(len(prompts), input_ids.shape[1] + max_new_tokens)
+        return self.admit(rows, prompts, rows)
 
     @torch.no_grad()
-    def prefill(self, input_ids: Tensor, attention_mask: Tensor, max_new_tokens: int) -> Tensor:
-        B, P = input_ids.shape
-        self.length = P
-        self.next_position = attention_mask.sum(1)  # (B,)
+    def open(self, count: int, room: int, shared: Sequence[int] = ()) -> None:
+        """Make place for so many rows of at most `room` tokens each, prompts and answers together; all prompts begin
+        with `shared`."""
         weight = self.layers[0].input_norm
-        n, D, room = B * self.kv_heads, self.head_dim, P + max_new_tokens
-        # 0 where a row may look, -inf where its prompt is padded and where nothing has been drawn yet: the products of
-        # a step run over the whole cache. Cut to what is filled it would be copied, layer by layer.
-        self.bias = weight.new_full((B, room), float("-inf"))
-        self.bias[:, :P].masked_fill_(attention_mask.bool(), 0.0)
-        self.keys = [weight.new_zeros(n, D, room) for _ in self.layers]  # as the products of a step read them
+        n, D = count * self.kv_heads, self.head_dim
+        # 0 where a row may look, -inf elsewhere.
+        self.bias = weight.new_full((count, room), float("-inf"))
+        self.keys = [weight.new_zeros(n, room, D) for _ in self.layers]
         self.values = [weight.new_zeros(n, room, D) for _ in self.layers]
-        positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
-        causal = torch.ones(P, P, dtype=torch.bool, device=input_ids.device).tril()
+        self.next_position = torch.zeros(count, dtype=torch.long, device=weight.device)
+        self.column, self.filled, self.room = 0, 0, room
+        self.shared: _Shared | None = None
+        if shared:
+            keys: list[Tensor] = []
+            values: list[Tensor] = []
+            for _, key, value in self._read([list(shared)]):
+                keys.append(key)
+                values.append(value)
+            self.shared = _Shared(tuple(shared), keys, values)
+
+    @torch.no_grad()
+    def admit(self, rows: Tensor, prompts: Sequence[Sequence[int]], which: Tensor) -> Tensor:
+        """Give these rows (n,) to new answers, the i-th to `prompts[which[i]]`. Return logits of the next token
+        (n, V)."""
+        logits, last = None, max(len(prompt) for prompt in prompts)
+        if not self.filled:
+            self.column = self.filled = last
+        if self.column < last:  # around the ring's end
+            self.filled = self.room
+        for first, end in _chunks([len(prompt) for prompt in prompts]):
+            chosen = ((which >= first) & (which < end)).nonzero()[:, 0]
+            found = self._place(rows[chosen], [list(p) for p in prompts[first:end]], which[chosen] - first)
+            logits = found.new_empty(len(rows), found.shape[1]) if logits is None else logits
+            logits[chosen] = found
+        assert logits is not None
+        return logits
+
+    def _place(self, rows: Tensor, prompts: list[list[int]], which: Tensor) -> Tensor:
+        K, D, count = self.kv_heads, self.head_dim, len(self.bias)
+        lengths = torch.tensor([len(prompt) for prompt in prompts], device=rows.device)
+        width = int(lengths.max())
+        columns = torch.arange(self.column - width, self.column, device=rows.device).remainder(self.room)
+        last = None
+        for i, (hidden, key, value) in enumerate(self._read(prompts)):
+            last = hidden
+            if (prefix := self.shared) is not None:
+                key, value = (
+                    torch.cat([of_prefix[i].expand(len(prompts), -1, -1, -1), own], 2)
+                    for of_prefix, own in ((prefix.keys, key), (prefix.values, value))
+                )
+            at = rows[:, None], columns
+            for cache, new in ((self.keys[i], key), (self.values[i], value)):
+                cache.view(count, K, -1, D).transpose(1, 2)[at] = new[which].transpose(1, 2)
+        assert last is not None
+        start = len(self.shared.tokens) if self.shared else 0
+        seen = torch.arange(width, device=rows.device) >= width - lengths[which][:, None] + start
+        seen[:, :start] = True  # the shared ones stand first, then padding, then a prompt's own
+        bias = self.bias.new_full((len(rows), self.room), float("-inf"))
+        bias[:, columns] = torch.where(seen, 0.0, float("-inf")).to(bias.dtype)
+        self.bias[rows] = bias
+        self.next_position[rows] = lengths[which]
+        ends = (lengths - start).cumsum(0) - 1
+        return self._logits(last[ends][which])
+
+    def _read(self, prompts: list[list[int]]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield, layer by layer, the hidden states (N, H) of the prompts' own tokens laid end to end, and their keys
+        and values (U, K, P, D), flush right."""
+        start = len(self.shared.tokens) if self.shared else 0
+        own = [prompt[start:] for prompt in prompts]
+        U, P, K, D = len(own), max(map(len, own)), self.kv_heads, self.head_dim
+        device = self.bias.device
+        inside = torch.arange(P) >= P - torch.tensor([len(tokens) for tokens in own])[:, None]
+        positions = torch.cat([torch.arange(start, start + len(tokens)) for tokens in own]).to(device)
+        places = inside.flatten().nonzero()[:, 0].to(device)  # of the tokens, in (U * P)
+        hidden = self.base.embed_tokens(torch.tensor([t for tokens in own for t in tokens], device=device))
         # Padding looks at itself, else its softmax has nothing to sum and is NaN.
-        allowed = (causal & attention_mask.bool()[:, None, None, :]) | torch.eye(
-            P, dtype=torch.bool, device=causal.device
-        )
-        hidden = self._run(self.base.embed_tokens(input_ids), positions, 0, allowed)
-        return self._logits(hidden[:, -1])
+        allowed = torch.ones(P, P, dtype=torch.bool).tril() & inside[:, None] | torch.eye(P, dtype=torch.bool)
+        allowed = F.pad(allowed, (start, 0), value=True)[:, None].to(device)  # (U, 1, P, start + P)
+        cos, sin = self._rotations(positions)
+
+        def padded(x: Tensor) -> Tensor:
+            """Return (N, heads, D) -> (U, heads, P, D)."""
+            whole = x if len(places) == U * P else x.new_zeros(U * P, *x.shape[1:]).index_copy_(0, places, x)
+            return whole.view(U, P, -1, D).transpose(1, 2)
+
+        for i, layer in enumerate(self.layers):
+            q, k, v = self._heads(hidden, layer, cos, sin)
+            q, k, v = padded(q), padded(k), padded(v)
+            keys, values = k, v
+            if self.shared is not None:
+                keys = torch.cat([self.shared.keys[i].expand(U, -1, -1, -1), k], 2)
+                values = torch.cat([self.shared.values[i].expand(U, -1, -1, -1), v], 2)
+            mixed = F.scaled_dot_product_attention(q, keys, values, attn_mask=allowed, enable_gqa=q.shape[1] != K)
+            mixed = mixed.transpose(1, 2).reshape(U * P, -1)
+            hidden = self._after(hidden, mixed if len(places) == U * P else mixed[places], layer)
+            yield hidden, k, v
 
     @torch.no_grad()
     def step(self, tokens: Tensor) -> Tensor:
-        start, self.length = self.length, self.length + 1
-        self.bias[:, start] = 0.0
-        allowed = self.bias.repeat_interleave(self.kv_heads, 0)[:, None]  # (B * K, 1, room)
-        hidden = self._run(self.base.embed_tokens(tokens[:, None]), self.next_position[:, None], start, allowed)
+        B, Q, K, D = len(tokens), self.query_heads, self.kv_heads, self.head_dim
+        at, self.column = self.column % self.room, self.column + 1
+        self.filled = min(max(self.filled, self.column), self.room)
+        self.bias[:, at] = 0.0
+        end = self.filled if self.cuts else self.room
+        allowed = self.bias[:, :end].repeat_interleave(K, 0)[:, None]  # (B * K, 1, end)
+        hidden = self.base.embed_tokens(tokens)
+        cos, sin = self._rotations(self.next_position)
+        for layer, keys, values in zip(self.layers, self.keys, self.values, strict=True):
+            q, k, v = self._heads(hidden, layer, cos, sin)
+            keys.view(B, K, -1, D)[:, :, at] = k
+            values.view(B, K, -1, D)[:, :, at] = v
+            # The query heads of one key head stand as so many positions: nothing is repeated.
+            scores = torch.baddbmm(allowed, q.reshape(B * K, Q // K, D), keys[:, :end].transpose(1, 2), alpha=D**-0.5)
+            mixed = torch.bmm(scores.softmax(-1), values[:, :end]).view(B, Q * D)
+            hidden = self._after(hidden, mixed, layer)
         self.next_position = self.next_position + 1
-        return self._logits(hidden[:, 0])
+        return self._logits(hidden)
 
     def select(self, rows: Tensor) -> None:
         heads = torch.arange(self.kv_heads, device=rows.device)
@@ -103,64 +220,58 @@ class LlamaDecoder:
                 caches[i] = cache[indices]
         self.bias, self.next_position = self.bias[rows], self.next_position[rows]
 
-    def _run(self, hidden: Tensor, positions: Tensor, start: int, allowed: Tensor) -> Tensor:
-        """Run the layers on hidden (B, T, H) at positions (B, T), written to the cache from `start` -> (B, T, H)."""
-        cos, sin = self.base.rotary_emb(hidden, position_ids=positions)
+    def _rotations(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Return positions (N,) -> cos and sin (N, 1, D), the sine with its first half's sign turned:
+        rotate_half(x) * sin is roll(x) * sin then, one operation less."""
+        cos, sin = self.base.rotary_emb(self.layers[0].input_norm, position_ids=positions[None])
         half = self.head_dim // 2
-        # rotate_half(x) * sin is roll(x) * sin with the first half's sign turned: one operation less.
-        sin = torch.cat([-sin[..., :half], sin[..., half:]], -1)[:, :, None]
-        cos = cos[:, :, None]
-        for i, layer in enumerate(self.layers):
-            hidden = self._run_layer(hidden, layer, cos, sin, self.keys[i], self.values[i], start, allowed)
-        return hidden
+        return cos[0, :, None], torch.cat([-sin[..., :half], sin[..., half:]], -1)[0, :, None]
 
-    def _run_layer(
-        self, hidden: Tensor, layer: _Layer, cos: Tensor, sin: Tensor, keys: Tensor, values: Tensor, start: int,
-        allowed: Tensor,
-    ) -> Tensor:  # fmt: skip
-        B, T, H = hidden.shape
+    def _heads(self, hidden: Tensor, layer: _Layer, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return hidden (N, H) -> queries (N, Q, D), keys and values (N, K, D), turned to their places."""
         Q, K, D = self.query_heads, self.kv_heads, self.head_dim
-        x = F.rms_norm(hidden, (H,), layer.input_norm, self.eps)
-        qkv = layer.qkv(x).view(B, T, Q + 2 * K, D)
-        qk = qkv[:, :, : Q + K]
+        qkv = layer.qkv(F.rms_norm(hidden, hidden.shape[-1:], layer.input_norm, self.eps)).view(-1, Q + 2 * K, D)
+        qk = qkv[:, : Q + K]
         if layer.q_norm is not None:
-            qk = torch.cat([F.rms_norm(qk[:, :, :Q], (D,), layer.q_norm, self.eps),
-                            F.rms_norm(qk[:, :, Q:], (D,), layer.k_norm, self.eps)], 2)  # fmt: skip
+            qk = torch.cat([F.rms_norm(qk[:, :Q], (D,), layer.q_norm, self.eps),
+                            F.rms_norm(qk[:, Q:], (D,), layer.k_norm, self.eps)], 1)  # fmt: skip
         qk = torch.addcmul(qk * cos, qk.roll(D // 2, -1), sin)
-        end = start + T
-        k, v = qk[:, :, Q:].transpose(1, 2), qkv[:, :, Q + K :].transpose(1, 2)
-        keys.view(B, K, D, -1)[..., start:end] = k.transpose(2, 3)
-        values.view(B, K, -1, D)[:, :, start:end] = v
-        if T == 1 and start:  # a step: the query heads of one key head stand as so many positions: nothing is repeated
-            q = qk[:, 0, :Q].reshape(B * K, Q // K, D)
-            scores = torch.baddbmm(allowed, q, keys, alpha=D**-0.5)
-            mixed = torch.bmm(scores.softmax(-1), values).view(B, 1, Q * D)
-        else:
-            q = qk[:, :, :Q].transpose(1, 2)
-            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, enable_gqa=Q != K)
-            mixed = mixed.transpose(1, 2).reshape(B, T, Q * D)
-        hidden = hidden + layer.output(mixed)
-        gate, up = layer.gate_up(F.rms_norm(hidden, (H,), layer.post_norm, self.eps)).chunk(2, -1)
-        return hidden + layer.down(F.silu(gate) * up)
+        return qk[:, :Q], qk[:, Q:], qkv[:, Q + K :]
+
+    def _after(self, hidden: Tensor, mixed: Tensor, layer: _Layer) -> Tensor:
+        """Return what a layer makes of hidden (N, H) and of what its heads have mixed (N, Q D)."""
+        hidden = layer.output(mixed).add_(hidden)
+        gate, up = layer.gate_up(F.rms_norm(hidden, hidden.shape[-1:], layer.post_norm, self.eps)).chunk(2, -1)
+        return layer.down(F.silu(gate).mul_(up)).add_(hidden)
 
     def _logits(self, hidden: Tensor) -> Tensor:
-        hidden = F.rms_norm(hidden, hidden.shape[-1:], self.base.norm.weight, self.eps)
-        return F.linear(hidden, self.model.get_output_embeddings().weight)
+        return self.output(F.rms_norm(hidden, hidden.shape[-1:], self.base.norm.weight, self.eps))
 
 
-def _read_layer(layer: nn.Module) -> _Layer:
+def _chunks(lengths: list[int]) -> Iterator[tuple[int, int]]:
+    """Yield (first, end) of prompts that are read at once."""
+    first, longest = 0, 0
+    for i, length in enumerate(lengths):
+        longest = max(longest, length)
+        if i > first and (i + 1 - first) * longest > AT_ONCE:
+            yield first, i
+            first, longest = i, length
+    yield first, len(lengths)
+
+
+def _read_layer(layer: nn.Module, exact: bool) -> _Layer:
     attention, mlp = layer.self_attn, layer.mlp
     q_norm, k_norm = getattr(attention, "q_norm", None), getattr(attention, "k_norm", None)
     with torch.no_grad():
         return _Layer(
             input_norm=layer.input_layernorm.weight,
-            qkv=Linear(attention.q_proj, attention.k_proj, attention.v_proj),
+            qkv=Linear(attention.q_proj, attention.k_proj, attention.v_proj, exact=exact),
             q_norm=None if q_norm is None else q_norm.weight,
             k_norm=None if k_norm is None else k_norm.weight,
-            output=Linear(attention.o_proj),
+            output=Linear(attention.o_proj, exact=exact),
             post_norm=layer.post_attention_layernorm.weight,
-            gate_up=Linear(mlp.gate_proj, mlp.up_proj),
-            down=Linear(mlp.down_proj),
+            gate_up=Linear(mlp.gate_proj, mlp.up_proj, exact=exact),
+            down=Linear(mlp.down_proj, exact=exact),
         )
 
 
@@ -198,13 +309,16 @@ class ModuleDecoder:
         return output.logits[:, -1]
 
 
-def decoder_for(model: nn.Module) -> LlamaDecoder | ModuleDecoder:
-    """Return the fast decoder where it gives what the model gives, else the model itself."""
+def decoder_for(model: nn.Module, *, exact: bool = False) -> LlamaDecoder | ModuleDecoder:
+    """Return the fast decoder where it gives what the model gives, else the model itself.
+
+    `exact`: what it computes is read as a measurement, and no weight is rounded (`training.rl.products`).
+    """
     plain = ModuleDecoder(model)
     if not attends_to_all(model.config):
         return plain
     try:
-        fast = LlamaDecoder(model)
+        fast = LlamaDecoder(model, exact)
         return fast if _agree(fast, plain, model) else plain
     except (AttributeError, RuntimeError, TypeError):
         return plain

@@ -1,11 +1,9 @@
 """Lay out linear layers as a decoder wants them: several fused, the weight laid out once for the processor, adapters
 beside it.
 
-A product of 16 rows with a weight spends its time on reading the weight. Laid out in the blocks that oneDNN computes
-in, it is read in one stream: the layers of a 135 million weights' model take 8.5 ms a token where plain ones take 11.3.
-
-In bfloat16 adapters are two small products beside the weight's own, as they are where they are trained: merged, most of
-a small update would round back to the weight, and what is sampled would not be the policy. In float32 they are merged.
+`training.rl.products` says how a weight is laid out. Adapters are two small products beside the weight's own, as they
+are where they are trained: merged, most of a small update would round back to the weight, and what is sampled would not
+be the policy. They are merged where the weight is float32 and stays so.
 """
 
 from __future__ import annotations
@@ -13,62 +11,54 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.rl.factors import Factors
 from training.rl.lora import factors_beside
+from training.rl.products import HALVES, way_for
 
 
 class Linear:
     """The rows of several modules' weights below each other: x (..., in) -> (..., sum of out)."""
 
-    def __init__(self, *modules: nn.Module) -> None:
-        self.modules = modules
-        biases: list[Any] = [module.bias for module in modules]
-        self.bias = torch.cat(biases) if biases[0] is not None else None
-        self._read_weights()
+    def __init__(self, *modules: nn.Module, exact: bool = False) -> None:
+        """`exact`: as `training.rl.products.way_for`."""
+        self.modules, self.exact = modules, exact
+        self._read_weights([])
         self.refresh()
 
     def refresh(self) -> None:
         """Read what learns again: the adapters, or the weights themselves."""
         factors = [factors_beside(module) for module in self.modules]
-        merges = any(factors) and self.dtype == torch.float32
+        merges = any(factors) and self.dtype == torch.float32 and self.way is not HALVES
         if merges or any(_learns(module) for module in self.modules):
-            self._read_weights()
-        if merges:
-            self._merge(factors)
+            self._read_weights(factors if merges else [])
         self.low_rank = None if merges or not any(factors) else _below_each_other(factors, self.rows)
 
-    def _read_weights(self) -> None:
+    def _read_weights(self, merged: list[Factors | None]) -> None:
         weights: list[Any] = [module.weight for module in self.modules]
+        biases: list[Any] = [module.bias for module in self.modules]
+        self.bias = None if biases[0] is None else torch.cat([b.detach() for b in biases])
         self.rows = [len(weight) for weight in weights]
         self.width, self.dtype = sum(self.rows), weights[0].dtype
         weight = torch.cat([w.detach() for w in weights]) if len(weights) > 1 else weights[0].detach()
-        self.packed = can_pack(weight)
-        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight) if self.packed else weight
-
-    def _merge(self, factors_by_module: list[Factors | None]) -> None:
-        if len(factors_by_module) == 1:  # else it is a copy already
-            self.weight = self.weight.clone()
-        for factors, part in zip(factors_by_module, self.weight.split(self.rows), strict=True):
-            if factors is not None:
-                part.addmm_(factors.b, factors.a)
+        self.way = way_for(weight, learns=any(_learns(module) for module in self.modules), exact=self.exact)
+        if merged:
+            weight = weight.clone() if len(weights) == 1 else weight  # else it is a copy already
+            for factors, part in zip(merged, weight.split(self.rows), strict=True):
+                if factors is not None:
+                    part.addmm_(factors.b, factors.a)
+        self.weight = self.way.lay_out(weight)
 
     def __call__(self, x: Tensor) -> Tensor:
         flat = x.reshape(-1, x.shape[-1])
-        if self.packed:
-            y = torch.ops.mkldnn._linear_pointwise(flat, self.weight, self.bias, "none", [], "")
-        else:
-            y = F.linear(flat, self.weight, self.bias)
+        y = self.way.multiply(flat, self.weight)
+        if self.bias is not None:
+            y += self.bias
         if self.low_rank is not None:
             a, b = self.low_rank
             y.addmm_(flat @ a, b)
         return y.view(*x.shape[:-1], self.width)
-
-
-def can_pack(weight: Tensor) -> bool:
-    return weight.device.type == "cpu" and weight.dtype == torch.bfloat16 and torch.backends.mkldnn.is_available()
 
 
 def _learns(module: nn.Module) -> bool:

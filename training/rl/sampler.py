@@ -1,24 +1,27 @@
 """Sample completions in batches from a causal LM: temperature, top-p, one seed per sequence.
 
-Each sequence draws its uniforms from its own generator, so that its completion depends on its seed and
-not on its neighbours (up to the rounding that another padding brings). Rows that have ended leave the batch. Equal
-prompts are prefilled once.
+Each sequence draws its uniforms from its own generator, so that its completion depends on its seed and not on its
+neighbours (up to the rounding that another padding brings). A row that has ended gives its place to the next prompt, or
+leaves the batch when there is none. Equal prompts that start together are read once, and so is what all begin with.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from common.seeds import sequence_seed as sequence_seed
-from training.rl.decode import Decoder
+from training.rl.decode import Decoder, LlamaDecoder
 
 BLOCK = 256  # tokens whose weights are summed first when one is drawn
 COMPACT_BELOW = 0.85  # copying the cache pays once this share of its rows, or less, is alive
+REFILL_FROM = 1 / 8  # of the rows have ended: reading a few prompts costs a product as reading many does
+SHARED_FROM = 4  # tokens that all prompts begin with: fewer are not worth reading by themselves
 
 
 @dataclass(frozen=True)
@@ -66,53 +69,107 @@ def sample(
     end_ids: Sequence[int],
     pad_id: int,
     device: torch.device | str = "cpu",
-    on_step: Callable[[int], None] | None = None,
+    most_rows: int | None = None,
+    on_end: Callable[[int], None] | None = None,
 ) -> Completions:
-    """Sample one completion for each prompt (token ids), with the seed at the same place."""
+    """Sample one completion for each prompt (token ids), with the seed at the same place.
+
+    `most_rows` of them are decoded at once, all where none is given. `on_end` is told how many have ended, now and
+    then.
+    """
     B, N = len(prompts), sampling.max_new_tokens
+    R = min(most_rows or B, B)
+    if R < B and not isinstance(decoder, LlamaDecoder):
+        return _in_turn(decoder, prompts, seeds, sampling, R, on_end, end_ids=end_ids, pad_id=pad_id, device=device)
     tokens = torch.full((B, N), pad_id, dtype=torch.long, device=device)
     logprobs = torch.zeros((B, N), device=device)
     lengths = torch.full((B,), N, dtype=torch.long, device=device)
     finished = torch.zeros(B, dtype=torch.bool, device=device)
     ends = torch.tensor(sorted(set(end_ids)), dtype=torch.long, device=device)
     uniforms = torch.stack([torch.rand(N, generator=torch.Generator().manual_seed(s)) for s in seeds]).to(device)
-    logits = _prefill_each_once(decoder, prompts, N, pad_id, device)
-    rows = torch.arange(B, device=device)  # which sequence each row of the decoder's batch is
-    for t in range(N):
-        tokens_drawn, of_drawn = draw_with_logprobs(
-            logits, uniforms[rows, t], sampling.temperature, sampling.top_p, sampling.top_k
+    logits = _begin(decoder, prompts, R, N, pad_id, device)
+    rows = torch.arange(R, device=device)  # which sequence each row of the decoder's batch is
+    drawn = torch.zeros(R, dtype=torch.long, device=device)  # tokens of it so far
+    alive = torch.ones(R, dtype=torch.bool, device=device)
+    started = R
+    while True:
+        new, of_new = draw_with_logprobs(
+            logits, uniforms[rows, drawn], sampling.temperature, sampling.top_p, sampling.top_k
         )
-        alive = ~finished[rows]
-        tokens[rows[alive], t] = tokens_drawn[alive]
-        logprobs[rows[alive], t] = of_drawn[alive]
-        has_ended = alive & torch.isin(tokens_drawn, ends)
+        tokens[rows[alive], drawn[alive]] = new[alive]
+        logprobs[rows[alive], drawn[alive]] = of_new[alive]
+        has_ended = alive & torch.isin(new, ends)
         finished[rows[has_ended]] = True
-        lengths[rows[has_ended]] = t + 1
-        alive &= ~has_ended
-        if t + 1 == N or not alive.any():
+        lengths[rows[has_ended]] = drawn[has_ended] + 1
+        alive = alive & ~has_ended & (drawn + 1 < N)
+        drawn = (drawn + 1).clamp(max=N - 1)  # of rows that have ended it points nowhere
+        left = int(alive.sum())
+        if on_end is not None:
+            on_end(started - left)
+        if not left and started == B:
             break
-        if alive.float().mean() <= COMPACT_BELOW:
+        if started == B and left <= COMPACT_BELOW * len(rows):
             keep = alive.nonzero()[:, 0]
             decoder.select(keep)
-            rows, tokens_drawn = rows[keep], tokens_drawn[keep]
-        logits = decoder.step(tokens_drawn)
-        if on_step is not None:
-            on_step(t + 1)
+            rows, drawn, alive, new = rows[keep], drawn[keep], alive[keep], new[keep]
+        if left:
+            logits = decoder.step(new)
+        if started < B and len(rows) - left >= max(1, REFILL_FROM * R):
+            assert isinstance(decoder, LlamaDecoder)
+            free = (~alive).nonzero()[: B - started, 0]
+            different, which = _different(prompts[started : started + len(free)])
+            logits[free] = decoder.admit(free, different, torch.tensor(which, device=device))
+            rows[free] = torch.arange(started, started + len(free), device=device)
+            drawn[free], alive[free], started = 0, True, started + len(free)
     return Completions(tokens, lengths, finished, logprobs)
 
 
-def _prefill_each_once(
-    decoder: Decoder, prompts: Sequence[Sequence[int]], max_new_tokens: int, pad_id: int, device: torch.device | str
-) -> Tensor:
-    index_of: dict[tuple[int, ...], int] = {}
-    prompt_index = [index_of.setdefault(tuple(prompt), len(index_of)) for prompt in prompts]
-    ids, mask = left_pad(list(index_of), pad_id, device)
+def _begin(
+    decoder: Decoder, prompts: Sequence[Sequence[int]], count: int, max_new_tokens: int, pad_id: int,
+    device: torch.device | str,
+) -> Tensor:  # fmt: skip
+    """Read the first prompts, each different one once. Return the logits of their rows."""
+    different, which = _different(prompts[:count])
+    index = torch.tensor(which, device=device)
+    if isinstance(decoder, LlamaDecoder):
+        decoder.open(count, max(map(len, prompts)) + max_new_tokens, _common_beginning(prompts))
+        return decoder.admit(torch.arange(count, device=device), different, index)
+    ids, mask = left_pad(different, pad_id, device)
     logits = decoder.prefill(ids, mask, max_new_tokens)
-    if len(index_of) == len(prompts):
+    if len(different) == count:
         return logits
-    index = torch.tensor(prompt_index, device=device)
     decoder.select(index)
     return logits[index]
+
+
+def _in_turn(
+    decoder: Decoder, prompts: Sequence[Sequence[int]], seeds: Sequence[int], sampling: Sampling, size: int,
+    on_end: Callable[[int], None] | None, **options: Any,
+) -> Completions:  # fmt: skip
+    """Sample batch after batch, by a decoder whose rows cannot be given to others."""
+    parts = []
+    for start in range(0, len(prompts), size):
+        part = slice(start, start + size)
+        parts.append(sample(decoder, prompts[part], seeds[part], sampling, **options))
+        if on_end is not None:
+            on_end(start + len(parts[-1].lengths))
+    joined = {name: torch.cat([getattr(part, name) for part in parts]) for name in vars(parts[0])}
+    return Completions(**joined)
+
+
+def _different(prompts: Sequence[Sequence[int]]) -> tuple[list[Sequence[int]], list[int]]:
+    """Return the different ones of some prompts, and which of them each is."""
+    index_of: dict[tuple[int, ...], int] = {}
+    which = [index_of.setdefault(tuple(prompt), len(index_of)) for prompt in prompts]
+    return list(index_of), which
+
+
+def _common_beginning(prompts: Sequence[Sequence[int]]) -> Sequence[int]:
+    """Return what all prompts begin with, without any one's last token; nothing where it is short, or all are one."""
+    first, last = min(prompts, key=tuple), max(prompts, key=tuple)
+    most = min(map(len, prompts)) - 1
+    count = next((i for i in range(most) if first[i] != last[i]), most)
+    return first[:count] if count >= SHARED_FROM and tuple(first) != tuple(last) else ()
 
 
 def draw(logits: Tensor, uniforms: Tensor, temperature: float, top_p: float = 1.0, top_k: int = 0) -> Tensor:

@@ -99,6 +99,10 @@ SMALL = {
     "reward_judges": ("{pandalm} {model} {new}", "one-by-chance"),
     "reward_learning_curve": ("{completions} {model}", "makes a comparison"),
     "reward_streaming": ("--pairs 300 --width 8 --in-memory 1 --penalties 3", "| 300 | 0.00 |"),
+    "sampling": (
+        "{model} --out {new} --rows 2 --new-tokens 4 --repeats 1 --only generate before ours --old . --kl",
+        "| ours / generate | ",
+    ),
     "service_faults": (
         "--minutes 0.3 --every 4 --drop 0 --people 4 --visitors 1 --think 1 --prompts 40 --stages 0",
         "| judgements: acknowledged = stored | 0 missing",
@@ -146,6 +150,7 @@ REFUSED = {
     ("ppo_vs_trl", "{model} --trl-python nowhere/python"): "name one that has trl 1.12",
     ("ppo_vs_trl", "nowhere"): "There is no model in nowhere",
     ("reward_judges", "nowhere.json {model} {new}"): "There is no file nowhere.json",
+    ("sampling", "{model} --old nowhere"): "There is no checkout of this repository in nowhere",
     ("sft_hh_rlhf", "{model} nowhere.jsonl"): "There are no pairs at nowhere.jsonl",
     ("train_vs_trl", "{model} nowhere.jsonl"): "There are no pairs at nowhere.jsonl",
     ("turns", "{new} --into {new}"): "run script/demo",

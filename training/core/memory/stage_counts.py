@@ -236,13 +236,14 @@ def _preference(completions: int) -> Callable[[Decoder, Mapping[str, Any], Hardw
     return count
 
 
-def _decoder_copy(decoder: Decoder, hardware: Hardware) -> float:
-    """Return the bytes of weights that a sampler lays out anew: all of a block's on a processor in bfloat16, else
-    those that it fuses."""
+def _decoder_copy(decoder: Decoder, hardware: Hardware, *, is_full: bool = False) -> float:
+    """Return the bytes of weights that a sampler lays out anew: all on a processor, in float16 where they are float32
+    and do not learn (`training.rl.products`); elsewhere those that it fuses."""
     queries = (decoder.heads + 2 * decoder.key_heads) * decoder.head_dim
-    fused = decoder.width * (queries + 2 * decoder.feed_forward)
-    laid_out = decoder.linear if hardware.device == "cpu" and hardware.dtype_bytes == 2 else fused
-    return hardware.dtype_bytes * decoder.layers * laid_out
+    if hardware.device != "cpu":
+        return hardware.dtype_bytes * decoder.layers * decoder.width * (queries + 2 * decoder.feed_forward)
+    laid_out = decoder.layers * decoder.linear + decoder.vocabulary * decoder.width
+    return (hardware.dtype_bytes if is_full else 2) * laid_out
 
 
 def _sampling(decoder: Decoder, rows: int, prompt: int, answer: int, hardware: Hardware, prompts: int) -> Bytes:
@@ -281,7 +282,7 @@ def _ppo(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) -> Sta
         "process": hardware.process,
         **_trained(decoder, config, machine, layers),
         "reference": 4.0 * decoder.parameters if is_full else 0.0,
-        "weights laid out to sample": 0.0 if is_split else _decoder_copy(decoder, machine),
+        "weights laid out to sample": 0.0 if is_split else _decoder_copy(decoder, machine, is_full=is_full),
         # Each token's state where the policy begins to differ, and what the value head reads, twice as wide.
         "rollout": rows * decoder.width * (length * size + config["max_new_tokens"] * 8),
         "rollout processes": _actors(decoder, config, machine),
@@ -309,7 +310,8 @@ def _actors(decoder: Decoder, config: Mapping[str, Any], hardware: Hardware) -> 
         return 0.0
     rows = math.ceil(config["batch_size"] / count)
     sampling = _sampling(decoder, rows, config["max_prompt_tokens"], config["max_new_tokens"], hardware, rows)
-    weights = hardware.dtype_bytes * decoder.parameters + _decoder_copy(decoder, hardware)
+    laid_out = _decoder_copy(decoder, hardware, is_full=config["adapters"] == "full")
+    weights = hardware.dtype_bytes * decoder.parameters + laid_out
     return count * (hardware.process + weights + sum(sampling.values()))
 
 

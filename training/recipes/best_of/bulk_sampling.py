@@ -1,8 +1,9 @@
 """Draw several completions of each prompt of a run, the same whenever and however often it is started.
 
-The work is cut into the same batches whenever it runs, and each completion has a seed made of the run's seed, its
+The work is cut into the same portions whenever it runs, and each completion has a seed made of the run's seed, its
 prompt's id and its index: killed and resumed, it writes what it would have written, and samples nothing again but the
-batch that was under way.
+portion that was under way. Within a portion, a few times what is decoded at once, a row that has ended gives its place
+to the next task.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from training.core.run_directory import Row, RunDirectory, RunSpec
 from training.recipes.common import loading
 from training.rl.decode import decoder_for
 from training.rl.sampler import Sampling, sample, sequence_seed
+
+PORTION = 4  # times batch_size: the rows of a portion's end stand idle, and a kill costs as much as it holds
 
 
 class DrawConfig(Protocol):
@@ -61,16 +64,18 @@ def draw(
     config = _within(config, window)
     tasks = _tasks(prompts, spec.seed, config, window - config.max_new_tokens, tokenizer, count)
     written = {(row["prompt_id"], row["index"]) for row in done}
-    decoder, end_ids = decoder_for(model), loading.eos_token_ids(model, tokenizer)
+    decoder, end_ids = decoder_for(model.requires_grad_(False)), loading.eos_token_ids(model, tokenizer)
     sampling = Sampling(config.max_new_tokens, config.temperature, config.top_p)
     before = finished = len(written)
     run.progress("sampling", finished, len(tasks))
-    for batch in _batches(tasks, config.batch_size):
-        if all((task.prompt_id, task.index) in written for task in batch):
+    for batch in _batches(tasks, PORTION * config.batch_size):
+        earlier = sum((task.prompt_id, task.index) in written for task in batch)
+        if earlier == len(batch):
             continue
         completions = sample(
             decoder, [task.prompt for task in batch], [task.seed for task in batch], sampling,
-            end_ids=end_ids, pad_id=tokenizer.pad_token_id, device=loading.device(),
+            end_ids=end_ids, pad_id=tokenizer.pad_token_id, device=loading.device(), most_rows=config.batch_size,
+            on_end=_progress_of(run, finished, earlier, len(tasks)),
         )  # fmt: skip
         for task, tokens, length, has_ended in zip(
             batch, completions.tokens.tolist(), completions.lengths.tolist(), completions.finished.tolist(), strict=True
@@ -81,6 +86,20 @@ def draw(
                 finished += 1
         run.progress("sampling", finished, len(tasks))
     return finished - before
+
+
+def _progress_of(run: RunDirectory, finished: int, earlier: int, total: int) -> Callable[[int], None]:
+    """Return what says how far the run is when so many of a portion have ended; `earlier` of them an attempt before
+    had written."""
+    most = 0
+
+    def say(ended: int) -> None:
+        nonlocal most
+        if ended > most:
+            most = ended
+            run.progress("sampling", finished + max(0, ended - earlier), total)
+
+    return say
 
 
 def _within(config: Any, window: int) -> Any:

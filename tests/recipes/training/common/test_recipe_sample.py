@@ -36,7 +36,10 @@ def test_every_prompt_gets_its_completions_with_seed_and_settings(tmp_path: Path
     assert run.current_progress()["step"] == 12
 
 
-def test_cut_off_in_mid_batch_it_writes_what_it_would_have_written(tmp_path: Path, model: Path):
+def test_cut_off_in_mid_portion_it_writes_what_it_would_have_written(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(bulk_sampling, "PORTION", 1)
     whole, cut = _run(tmp_path / "whole", model), _run(tmp_path / "cut", model)
     entry.attempt(sample.main, whole)
     lines = (whole.path / "completions.jsonl").read_text().splitlines(keepends=True)
@@ -50,7 +53,7 @@ def test_cut_off_in_mid_batch_it_writes_what_it_would_have_written(tmp_path: Pat
         assert entry.attempt(sample.main, cut) == 0
     finally:
         bulk_sampling.sample = original
-    assert sampled == [4, 4]  # the first batch of four was whole
+    assert sampled == [4, 4]  # the first portion of four was whole
     assert _rows(cut) == _rows(whole)
 
 

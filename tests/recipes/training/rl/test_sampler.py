@@ -76,7 +76,7 @@ def test_a_prompt_may_be_one_token():
 
 def test_a_model_with_adapters_is_decoded_by_the_fast_decoder_and_with_them():
     policy = Policy(llama(), "lora", rank=4, alpha=8)
-    decoder = decoder_for(policy.model)
+    decoder = decoder_for(policy.model, exact=True)
     assert isinstance(decoder, LlamaDecoder)
     for parameter in policy.parameters().values():
         parameter.data += 0.1
@@ -186,10 +186,44 @@ def test_rows_leave_the_batch_when_they_end_and_nothing_follows_their_end():
 def test_equal_prompts_are_prefilled_once():
     seen = []
     decoder = decoder_for(llama())
-    prefill = decoder.prefill
-    decoder.prefill = lambda ids, *rest: seen.append(len(ids)) or prefill(ids, *rest)
+    admit = decoder.admit
+    decoder.admit = lambda rows, prompts, which: seen.append(len(prompts)) or admit(rows, prompts, which)
     _sample(decoder)
     assert seen == [3]
+
+
+BEGINNING = [3, 4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("beginning", [[], BEGINNING])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_row_that_has_ended_gives_its_place_to_the_next_prompt(beginning: list[int], dtype: torch.dtype):
+    """Twelve prompts of 1 to 9 tokens in three rows: each answer is the one that its prompt gets alone."""
+    decoder = decoder_for(llama(seed=1).to(dtype))
+    prompts = [beginning + [8 + (n * k) % 20 for k in range(1 + n % 4)] for n in range(12)]
+    sizes, ended, step = [], [], decoder.step
+    decoder.step = lambda tokens: sizes.append(len(tokens)) or step(tokens)
+    options = {"end_ids": [1, 7, 19], "pad_id": 0}
+    done = sample(decoder, prompts, range(12), Sampling(12), most_rows=3, on_end=ended.append, **options)
+    assert max(sizes) == 3 and len(sizes) < 12 * 12 / 3 + 12 and ended == sorted(ended) and ended[-1] == 12
+    same = 0
+    for n, prompt in enumerate(prompts):
+        alone = sample(decoder, [prompt], [n], Sampling(12), **options)
+        same += done.tokens[n, : done.lengths[n]].tolist() == alone.tokens[0, : alone.lengths[0]].tolist()
+        if dtype == torch.float32:
+            length = int(alone.lengths[0])
+            assert_close(done.logprobs[n, :length], alone.logprobs[0, :length], atol=1e-3, rtol=1e-3)
+    assert same == 12 if dtype == torch.float32 else same >= 9
+    again = sample(decoder, prompts, range(12), Sampling(12), most_rows=3, **options)
+    assert torch.equal(again.tokens, done.tokens) and torch.equal(again.logprobs, done.logprobs)
+
+
+def test_a_decoder_without_places_to_give_away_takes_batch_after_batch():
+    decoder = ModuleDecoder(llama(seed=1))
+    options = {"end_ids": [1, 7, 19], "pad_id": 0}
+    done = sample(decoder, PROMPTS * 2, range(8), Sampling(12), most_rows=3, **options)
+    whole = sample(decoder, PROMPTS * 2, range(8), Sampling(12), **options)
+    assert torch.equal(done.tokens, whole.tokens)
 
 
 def test_seeds_differ_by_run_and_by_name():
