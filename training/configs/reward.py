@@ -20,8 +20,9 @@ class RewardConfig:
         "cross-validation",
         "the layers that the head uses, and how it pools their tokens. cross-validation: the best of six sets on the "
         "training prompts; mean: all tokens, at a half and two thirds of the depth; last: the last token, at two "
-        "thirds; both: mean and last",
-        choices=("cross-validation", "mean", "last", "both"),
+        "thirds; both: mean and last; final: the last token after the last layer, as sequence classifiers of other "
+        "tools, to which such a reward model can be exported",
+        choices=("cross-validation", "mean", "last", "both", "final"),
     )
     adapters: str = option("lora", "what finetuning trains", choices=("lora", "full"), advanced=True)
     held_out: float = option(

@@ -38,6 +38,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
             "hash": facts["hash"],
             "licence": config.licence.strip() or facts["licence"],
             "origin": facts.get("origin") or config.source.strip(),
+            **({"model_kind": facts["model_kind"]} if "model_kind" in facts else {}),
         }
     )
 

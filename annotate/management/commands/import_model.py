@@ -139,6 +139,7 @@ class Command(BaseCommand):
             licence=facts["licence"] or convert.get("licence", ""),
             origin=facts["origin"] or convert.get("origin") or convert.get("source") or source,
             stage=facts["stage"],
+            kind=convert.get("model_kind", LanguageModel.Kind.POLICY),
             parameters=convert["parameters"],
             content_hash=convert["hash"],
             card={"architecture": convert.get("architecture", ""), "source": source, "source_sha256": fingerprint},

@@ -28,6 +28,7 @@ from training.recipes.common import adapters
 from training.recipes.common.children import FIDELITY
 from training.recipes.common.entry import config_of, run_recipe
 from training.recipes.export import gguf_adapter, gguf_file, merging
+from training.recipes.reward.sequence_classifier import write_sequence_classifier
 
 # What a model has, and a tokenizer, a reward model and a classifier of their own.
 MARKS = ("config.json", "tokenizer.json", "reward.json", "classifier.json")
@@ -60,7 +61,11 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
 
 
 def gather(source: Path, complete_folder: Path, about: Row, config: ExportConfig) -> Row:
-    """Make `complete_folder` where the folder cannot leave as it is: an adapter merged with its base, or without it."""
+    """Make `complete_folder` where the folder cannot leave as it is: an adapter merged with its base, or without it; a
+    reward model as other tools read it."""
+    if config.sequence_classifier:
+        write_sequence_classifier(source, complete_folder)
+        return {}
     if config.adapter:
         gguf_adapter.require_adapter(source, about["name"])
         merging.write_adapter_alone(source, complete_folder, about.get("base") or adapters.base_folder(source).name)

@@ -33,8 +33,8 @@ def tokens_at_once(device: torch.device, *, trains: bool) -> int:
 def feature_sets(layers: int, chosen: str = "cross-validation") -> list[tuple[text_features.Feature, ...]]:
     """Return what is worth pooling, simplest first: layers at a half and two thirds of the depth, and around them.
 
-    Where the config has chosen (`mean`, `last` or `both`) it is one set, and nothing is left to cross-validation but
-    the penalty.
+    Where the config has chosen (`mean`, `last`, `both` or `final`) it is one set, and nothing is left to
+    cross-validation but the penalty.
 
     On SmolLM2-135M (30 layers) nothing above two thirds helped any of ten probes, so the upper third never runs; the
     last token there sees how an answer ends (AUC 0.997 against 0.85 for means alone).
@@ -45,7 +45,7 @@ def feature_sets(layers: int, chosen: str = "cross-validation") -> list[tuple[te
     widest = tuple(dict.fromkeys([(sixth, "mean"), *wide]))
     last = ((top, "last"),)
     if chosen != "cross-validation":
-        return [{"mean": middle, "last": last, "both": middle + last}[chosen]]
+        return [{"mean": middle, "last": last, "both": middle + last, "final": ((layers, "last"),)}[chosen]]
     return [((half, "mean"),), last, middle, wide, middle + last, widest + last]
 
 

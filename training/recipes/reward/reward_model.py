@@ -66,6 +66,9 @@ class RewardModel:
     gold_weight: Tensor | None = None  # (F,), on standardised features: the second head, of other annotations
     gold_bias: Tensor | None = None  # (1,)
     gold_empty_score: float = 0.0
+    closing_tokens: tuple[
+        int, ...
+    ] = ()  # follow each completion, where the score was trained so: `sequence_classifier`
     _trunk: Any = field(default=None, repr=False)
 
     @property
@@ -84,6 +87,7 @@ class RewardModel:
         facts: dict[str, Any] = json.loads((folder / "reward.json").read_text(encoding="utf-8"))
         facts["features"] = tuple((int(layer), str(pooling)) for layer, pooling in facts["features"])
         facts["aspects"] = tuple(facts.get("aspects", ()))
+        facts["closing_tokens"] = tuple(facts.get("closing_tokens", ()))
         facts["trunk_folder"] = str(_find_trunk(folder, facts["trunk_folder"], facts.get("trunk_was", "")))
         head = load_file(folder / "head.safetensors")
         facts.update({name: tensor.to(loading.device()) for name, tensor in head.items()})
@@ -142,7 +146,7 @@ class RewardModel:
 
     def _read(self, completion_mask: Tensor) -> Tensor:
         mask = completion_mask.bool()
-        return mask & (mask.long().cumsum(dim=1) <= self.max_completion_tokens)
+        return mask & (mask.long().cumsum(dim=1) <= self.max_completion_tokens + len(self.closing_tokens))
 
     def score_from_hidden(self, hidden: dict[int, Tensor], completion_mask: Tensor) -> Tensor:
         """Return (B,) raw float32 scores from {layer: (B, T, H)} and the completion mask (B, T).
@@ -203,7 +207,8 @@ class RewardModel:
         if len(prompts) != len(completions):
             raise ValueError(f"{len(prompts)} prompts for {len(completions)} completions: give one prompt for each.")
         model, tokenizer = self.trunk()
-        tails = [loading.encode_completion(tokenizer, c, self.max_completion_tokens) for c in completions]
+        closing = list(self.closing_tokens)
+        tails = [loading.encode_completion(tokenizer, c, self.max_completion_tokens) + closing for c in completions]
         grouped: dict[str, list[int]] = {}
         for i, prompt in enumerate(prompts):
             grouped.setdefault(json.dumps(prompt), []).append(i)
