@@ -16,7 +16,8 @@ class EvaluationConfig(AppConfig):
         from annotate.projects.overview.overview_parts import OVERVIEW
         from evaluation import kinds
         from evaluation.alerts import alert_upkeep, alerts_overview
-        from evaluation.core import notice_mail
+        from evaluation.annotator_quality.findings import compute_kept, compute_kept_own
+        from evaluation.core import kept_figures, notice_mail
         from evaluation.core.served_model import serves
         from evaluation.demo import next_step as demo
         from evaluation.experiments import experiment_progress, pair_rates
@@ -51,6 +52,7 @@ class EvaluationConfig(AppConfig):
             PeriodicTask("what was asked again and is answered", disputed_items.periodic_task, every=3.0),
             PeriodicTask("votes that are unlike all others", detection.periodic_task, every=60.0),
             PeriodicTask("addresses and counts that are forgotten", detection.forget, every=3600.0),
+            kept_figures.periodic_task({"quality": compute_kept, "own quality": compute_kept_own}),
             notice_mail.periodic_task(),
             *alert_upkeep.periodic_tasks(),
         ):

@@ -26,7 +26,7 @@ from annotate.models import (
 from annotate.projects.overview.loop_stations import waiting
 from evaluation.alerts import alert_kinds
 from evaluation.annotator_quality import explanations
-from evaluation.annotator_quality.findings import AnnotatorFigures, findings
+from evaluation.annotator_quality.findings import AnnotatorFigures, findings_now
 from evaluation.models import Alert
 from evaluation.vote_integrity import held_votes
 from training.core.kinds import kind_title
@@ -99,7 +99,7 @@ def flagged_annotators() -> Iterator[Cause]:
         recent = table.objects.filter(created_at__gte=since, judge=AnnotatorKind.PERSON).order_by()
         projects.update(recent.values_list("project", flat=True).distinct())
     for project in Project.objects.filter(pk__in=projects):
-        for figures in findings(project, AnnotatorKind.PERSON).judges:
+        for figures in findings_now(project, AnnotatorKind.PERSON).judges:
             if figures.is_flagged:
                 yield _of_annotator(project, figures)
 

@@ -18,6 +18,7 @@ from annotate.models import AnnotatorKind, Project, User
 from evaluation.annotator_quality import explanations, present
 from evaluation.annotator_quality.findings import AnnotatorFigures, Findings, findings
 from evaluation.annotator_quality.present import annotator_ids, figures_of, requested_kind
+from evaluation.core.while_computed import BeingComputedOut, api_waits
 
 IMPORTED = [
     OpenApiParameter("source", required=True, description="The import with the annotator."),
@@ -130,8 +131,9 @@ class AnnotatorPairsOut(serializers.Serializer):
     mark_pairs = MarkPairOut(many=True)
 
 
-@extend_schema(responses={200: QualityOut} | refusals(400, 403, 404), parameters=[KIND])
+@extend_schema(responses={200: QualityOut, 202: BeingComputedOut} | refusals(400, 403, 404), parameters=[KIND])
 @in_project(get="review")
+@api_waits
 def quality(request: Request, project: Project) -> Response:
     """Return agreement on each scale and on marked spans, and every annotator's figures, for reviewers."""
     kind, findings_ = _reviewed(request, project)
@@ -144,8 +146,9 @@ def quality(request: Request, project: Project) -> Response:
     return Response(QualityOut(body).data)
 
 
-@extend_schema(responses={200: AnnotatorPairsOut} | refusals(400, 403, 404), parameters=[KIND])
+@extend_schema(responses={200: AnnotatorPairsOut, 202: BeingComputedOut} | refusals(400, 403, 404), parameters=[KIND])
 @in_project(get="review")
+@api_waits
 def pairs(request: Request, project: Project) -> Response:
     """Return figures of each two annotators on each scale, and on what they marked, for reviewers."""
     kind, findings_ = _reviewed(request, project)
@@ -155,15 +158,17 @@ def pairs(request: Request, project: Project) -> Response:
     return Response(AnnotatorPairsOut(body).data)
 
 
-@extend_schema(responses={200: OneAnnotatorOut} | refusals(403, 404))
+@extend_schema(responses={200: OneAnnotatorOut, 202: BeingComputedOut} | refusals(403, 404))
 @in_project(get="review")
+@api_waits
 def annotator(request: Request, project: Project, pk: str) -> Response:
     """Return one annotator's figures, for reviewers."""
     return Response(_of(project, find(annotators_in(project), pk, "judge"), is_own=False))
 
 
-@extend_schema(responses={200: OneAnnotatorOut} | refusals(403, 404), parameters=IMPORTED)
+@extend_schema(responses={200: OneAnnotatorOut, 202: BeingComputedOut} | refusals(403, 404), parameters=IMPORTED)
 @in_project(get="review")
+@api_waits
 def imported(request: Request, project: Project) -> Response:
     """Return the figures of an annotator whom only the file of an import names, for reviewers."""
     return Response(_of(project, requested_imported(request, project), is_own=False))
@@ -177,8 +182,9 @@ def requested_imported(request: Request, project: Project) -> ImportedAnnotator:
     return annotator
 
 
-@extend_schema(responses={200: OneAnnotatorOut} | refusals(403, 404))
+@extend_schema(responses={200: OneAnnotatorOut, 202: BeingComputedOut} | refusals(403, 404))
 @in_project(get="judge")
+@api_waits
 def mine(request: Request, project: Project) -> Response:
     """Return my own figures, beside all others' together; nobody else is named.
 

@@ -1,33 +1,34 @@
 """Find what there is to say of a project's annotators: agreement on each scale, each one's figures, who should be
 looked at.
 
-Computed from sums over the annotations of one kind of annotator, people or simulations, and kept while the ledger
-stands.
+Computed from sums over the annotations of one kind of annotator, people or simulations. Of few they are computed when
+somebody looks; of many by the background worker, which keeps them.
 """
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import cached_property
 
+from django.db.models import Max
 from django.utils import timezone
 
-from annotate.models import Project
+from annotate.models import Comparison, Project, Ranking, Rating, Span, StatusChange
 from evaluation.annotator_quality import columns
 from evaluation.annotator_quality.annotator_measures import Measure, Measured
-from evaluation.annotator_quality.columns import ScaleAnswers
 from evaluation.annotator_quality.loading import Annotator, Rows, key_of, names_of, rows_of, rows_until
+from evaluation.core import kept_figures
+from evaluation.core.kept_figures import Tell
 from evaluation.core.recent_values import Recent
 from evaluation.metrics import agreement, careless_annotators, span_agreement
-from evaluation.metrics.agreement import Alpha, Pair
+from evaluation.metrics.agreement import Alpha, Pair, PairColumns
 from evaluation.metrics.careless_annotators import Evidence
 from evaluation.metrics.paired_tests import holm
-from evaluation.metrics.span_agreement import MarkAgreement, MarkPair, SpanAgreement
+from evaluation.metrics.span_agreement import Estimate, MarkAgreement, MarkPair, SpanAgreement
+from evaluation.models import KeptFigures
 
 _recent = Recent(32)
-SLOW, KEPT = 1.0, 20  # what took longer than so many seconds is kept for so many times as long as it took
+FEW = 3_000  # annotations of a project whose figures are computed within a request: a fifth of a second
 ANY_LABEL = "whatever the label"  # no name of a label: those have no blanks
 
 
@@ -61,16 +62,16 @@ class ScaleFigures:
 
 @dataclass(frozen=True)
 class Findings:
-    """Figures of a project's annotators. `scale_answers` has the scales as columns, from which pairs of annotators are
-    computed when somebody asks. `seconds` it took to find all this, and when that was."""
+    """Figures of a project's annotators, and of each two of them by the name of a scale; numbers are indices in
+    `judges`. `until`: only what was said before then is in them. `is_kept`: the background worker computed them."""
 
     scales: list[ScaleFigures]
     judges: list[AnnotatorFigures]
-    scale_answers: list[ScaleAnswers]
+    pair_columns: dict[str, PairColumns]
     marks: SpanAgreement
-    changes: int
-    seconds: float
     at: datetime
+    until: datetime | None = None
+    is_kept: bool = False
 
     @property
     def marked(self) -> list[tuple[str, MarkAgreement]]:
@@ -84,12 +85,10 @@ class Findings:
     def mark_pairs(self) -> list[MarkPair]:
         return self.marks.pairs
 
-    @cached_property
+    @property
     def pairs(self) -> list[tuple[str, Pair]]:
-        """Return each two annotators on each scale; numbers are indices in `judges`."""
-        return [
-            (scale.name, pair) for scale in self.scale_answers for pair in agreement.pairs(scale.answers, scale.metric)
-        ]
+        """Return each two annotators on each scale."""
+        return [(name, pair) for name, columns_ in self.pair_columns.items() for pair in columns_.pairs()]
 
     def of(self, user: int) -> AnnotatorFigures | None:
         return self.of_judge(Annotator(user))
@@ -98,22 +97,78 @@ class Findings:
         return next((figures for figures in self.judges if figures.judge == judge), None)
 
 
+_STORED = (
+    *(Findings, AnnotatorFigures, ScaleFigures, Annotator, Measure, Evidence, Alpha, PairColumns),
+    *(SpanAgreement, MarkAgreement, MarkPair, Estimate),
+)
+
+
 def findings(project: Project, kind: str) -> Findings:
-    """Return the findings as the ledger stands now; of very many annotations, as it stood some minutes ago, unless a
-    status has changed."""
+    """Return the findings: of few annotations as the ledger stands now, of many as it stood when the background worker
+    computed them last. Raises BeingComputed where it has not done so yet."""
+    if is_large(project):
+        return _kept(project, kind, KeptFigures.What.QUALITY, *_newest(project))
     rows = rows_of(project, kind)
     key = key_of(project, kind)
-    findings = _recent.get(key, repr(rows.position)) or _still_good(_recent.last(key), rows)
+    findings = _recent.get(key, repr(rows.position))
     if findings is None:
         findings = computed(rows)
         _recent.put(key, repr(rows.position), findings)
     return findings
 
 
-def _still_good(last: Findings | None, rows: Rows) -> Findings | None:
-    if last is None or last.seconds < SLOW or last.changes != rows.position.changes:
-        return None
-    return last if (timezone.now() - last.at).total_seconds() < KEPT * last.seconds else None
+def is_large(project: Project) -> bool:
+    tables = (Comparison, Rating, Ranking, Span)
+    return sum(table.objects.filter(project=project).order_by()[: FEW + 1].count() for table in tables) > FEW
+
+
+def findings_now(project: Project, kind: str) -> Findings:
+    """Return the findings, computed now where none are kept; for work in the background."""
+    try:
+        return findings(project, kind)
+    except kept_figures.BeingComputed:
+        return computed(rows_of(project, kind))
+
+
+def _newest(project: Project) -> tuple[str, str]:
+    """Return the state of the ledger in a few look-ups, and the part of it that only a change of a status changes."""
+    changes = StatusChange.objects.aggregate(last=Max("id"))["last"] or 0
+    grows, newest = f"{changes} ", []
+    for table in (Comparison, Rating, Ranking, Span):
+        newest.append(table.objects.filter(project=project).aggregate(last=Max("id"))["last"] or 0)
+    return grows + "-".join(map(str, newest)), grows
+
+
+def _kept(project: Project, kind: str, what: str, state: str, grows: str) -> Findings:
+    found: Findings = kept_figures.kept(project, kind, what, state, grows=grows, classes=_STORED)
+    names = names_of(figures.judge for figures in found.judges)
+    return replace(found, judges=[replace(figures, name=names[figures.judge]) for figures in found.judges])
+
+
+def compute_kept(project: Project, kind: str, tell: Tell) -> tuple[str, Findings]:
+    """Return the findings of many annotations for the background worker, and the state of the ledger before."""
+    state, _ = _newest(project)
+    tell("reading annotations", 0.0)
+    return state, _as_kept(computed(rows_of(project, kind, tell), tell))
+
+
+def compute_kept_own(project: Project, kind: str, tell: Tell) -> tuple[str, Findings]:
+    """Do as `compute_kept` with what was settled, for annotators' own eyes."""
+    (state, _), moment = _settled(project), settled_at(project)
+    tell("reading annotations", 0.0)
+    rows = rows_until(project, kind, moment, tell)
+    return state, replace(_as_kept(computed(rows, tell)), until=moment)
+
+
+def _settled(project: Project) -> tuple[str, str]:
+    changes = StatusChange.objects.aggregate(last=Max("id"))["last"] or 0
+    return f"{changes} {settled_at(project).isoformat()}", f"{changes} "
+
+
+def _as_kept(found: Findings) -> Findings:
+    """Return them without what is not read again, nor names: these may change, or have to be forgotten."""
+    judges = [replace(figures, name="") for figures in found.judges]
+    return replace(found, judges=judges, marks=replace(found.marks, others={}), is_kept=True)
 
 
 def settled_at(project: Project) -> datetime:
@@ -129,24 +184,28 @@ def settled_at(project: Project) -> datetime:
 def own_findings(project: Project, kind: str) -> Findings:
     """Return the findings that annotators may see of themselves: of what was settled, see `settled_at`, and counts
     still."""
+    if is_large(project):
+        return _kept(project, kind, KeptFigures.What.OWN_QUALITY, *_settled(project))
     moment, position = settled_at(project), rows_of(project, kind).position
     key, state = (*key_of(project, kind), "own"), f"{moment.isoformat()} {position.changes}"
     findings = _recent.get(key, state)
     if findings is None:
-        findings = computed(rows_until(project, kind, moment))
+        findings = replace(computed(rows_until(project, kind, moment)), until=moment)
         _recent.put(key, state, findings)
     return findings
 
 
-def computed(rows: Rows) -> Findings:
-    started = time.monotonic()
+def computed(rows: Rows, tell: Tell = lambda stage, share: None) -> Findings:
+    at = timezone.now()
     judges = rows.judges
     index_of, names = columns.numbered(judges), names_of(judges)
+    tell("computing agreement", 0.4)
     scale_answers = columns.scales(rows, index_of)
     scales = [
         ScaleFigures(scale.kind, scale.name, agreement.alpha(scale.answers, scale.metric)) for scale in scale_answers
     ]
     marked = _marks(rows, index_of)
+    tell("comparing annotators", 0.6)
     measured = Measured(rows, index_of, scale_answers, marked)
     evidence = careless_annotators.weigh(measured.suspicions(), len(judges))
     counts = _annotation_counts(rows, index_of)
@@ -155,15 +214,9 @@ def computed(rows: Rows) -> Findings:
         AnnotatorFigures(judge, names[judge], counts[number], every[number], evidence[number], measured.answer(number))
         for judge, number in index_of.items()
     ]
-    return Findings(
-        scales,
-        annotator_figures,
-        scale_answers,
-        marked,
-        rows.position.changes,
-        time.monotonic() - started,
-        timezone.now(),
-    )
+    tell("comparing pairs of annotators", 0.7)
+    pair_columns = {scale.name: agreement.pair_columns(scale.answers, scale.metric) for scale in scale_answers}
+    return Findings(scales, annotator_figures, pair_columns, marked, at)
 
 
 def _marks(rows: Rows, index_of: dict[Annotator, int]) -> SpanAgreement:

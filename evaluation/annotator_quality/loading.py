@@ -30,6 +30,7 @@ from annotate.models import (
     User,
 )
 from annotate.models.feedback import Feedback, FeedbackQuerySet
+from evaluation.core.kept_figures import Tell
 from evaluation.core.recent_values import Recent
 
 OWN = "annotation"  # the source of what was judged here
@@ -144,23 +145,27 @@ _TABLES: tuple[tuple[type[Feedback], Callable[..., Any], tuple[str, ...]], ...] 
 )
 
 
-def rows_of(project: Project, kind: str) -> Rows:
+def _quietly(stage: str, share: float) -> None:
+    """Tell nobody how far it is."""
+
+
+def rows_of(project: Project, kind: str, tell: Tell = _quietly) -> Rows:
     """Return the rows as the ledger stands now. Kept while nothing changes, and shared: nobody may change them."""
     key, position = key_of(project, kind), _position(project, kind)
     rows = _recent.get(key, repr(position))
     if rows is None:
         cached = _recent.last(key) or Rows()
-        rows = _grown(project, kind, cached, position) or _grown(project, kind, Rows(), position)
+        rows = _grown(project, kind, cached, position, tell) or _grown(project, kind, Rows(), position, tell)
         if rows is None:  # something came while it was read: the next look takes it in
-            rows = _grown(project, kind, Rows(), position, is_exact=False)
+            rows = _grown(project, kind, Rows(), position, tell, is_exact=False)
             assert rows is not None
         _recent.put(key, repr(position), rows)
     return rows
 
 
-def rows_until(project: Project, kind: str, moment: datetime) -> Rows:
+def rows_until(project: Project, kind: str, moment: datetime, tell: Tell = _quietly) -> Rows:
     """Return what counts now of what was said before the moment."""
-    now = rows_of(project, kind)
+    now = rows_of(project, kind, tell)
     cut: list[list[Any]] = []
     for (table, _, _), rows in zip(_TABLES, now.tables, strict=True):
         before = table.objects.filter(project=project, created_at__lt=moment).aggregate(last=Max("id"))["last"] or 0
@@ -199,19 +204,21 @@ def _gold(project: Project, kind: str) -> QuerySet[Assignment]:
     return rows.filter(user__is_simulated=kind == "simulation").order_by()
 
 
-def _grown(project: Project, kind: str, earlier: Rows, to: Position, is_exact: bool = True) -> Rows | None:
+def _grown(project: Project, kind: str, earlier: Rows, to: Position, tell: Tell, is_exact: bool = True) -> Rows | None:
     """Return what was known, and what came since; None where that is not all: a status changed, or a row came late."""
     if earlier.position.changes != to.changes and any(earlier.tables):
         return None
     grown = Rows([*earlier.compared], [*earlier.rated], [*earlier.ranked], [*earlier.marked], position=to)
-    people = _Annotators()
+    people, done, total = _Annotators(), 0, max(1, sum(n for n, _ in to.tables))
     for (table, make, fields), rows, before, after in zip(
         _TABLES, grown.tables, earlier.position.tables, to.tables, strict=True
     ):
         new = _standing(table, project, kind).filter(pk__gt=before[1], pk__lte=after[1]).order_by("id")
         n = before[0]
         for values in new.values_list(*_COMMON, *fields).iterator(chunk_size=5000):
-            n += 1
+            n, done = n + 1, done + 1
+            if done % 5000 == 0:
+                tell("reading annotations", 0.4 * done / total)
             if row := people.row(values):
                 rows.append(make(row, *values[len(_COMMON) :]))
         if is_exact and n != after[0]:

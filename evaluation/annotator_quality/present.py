@@ -136,16 +136,20 @@ class Matrix:
 
 def matrix(findings_: Findings, scale: str) -> Matrix | None:
     """Return the matrix of those who annotated most on the scale, or marked most."""
-    pairs: Sequence[Pair | MarkPair] = [pair for name, pair in findings_.pairs if name == scale]
+    pairs: Sequence[Pair | MarkPair] = findings_.mark_pairs
     if scale == MARKS:
-        pairs = findings_.mark_pairs
-    if not pairs:
+        counts: dict[int, int] = {}
+        for pair in pairs:
+            for judge in (pair.first, pair.second):
+                counts[judge] = counts.get(judge, 0) + pair.n
+    else:
+        common = findings_.pair_columns[scale].units_in_common()
+        counts = {int(judge): int(common[judge]) for judge in common.nonzero()[0]}
+    if not counts:
         return None
-    counts: dict[int, int] = {}
-    for pair in pairs:
-        for judge in (pair.first, pair.second):
-            counts[judge] = counts.get(judge, 0) + pair.n
     chosen = sorted(sorted(counts, key=lambda judge: -counts[judge])[:MOST_IN_MATRIX])
+    if scale != MARKS:
+        pairs = findings_.pair_columns[scale].among(chosen)
     by_two = {(pair.first, pair.second): pair for pair in pairs}
     names = [findings_.judges[judge].name for judge in chosen]
     table = [(findings_.judges[a].name, [by_two.get((min(a, b), max(a, b))) for b in chosen]) for a in chosen]

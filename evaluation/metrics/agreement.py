@@ -80,6 +80,30 @@ class Pair:
         return self.agreed / self.n
 
 
+@dataclass(frozen=True)
+class PairColumns:
+    """Hold pairs as one array (P, 9), a row for each and a column for each field; NaN stands for None."""
+
+    columns: np.ndarray
+
+    def pairs(self) -> list[Pair]:
+        return [
+            Pair(*map(int, row[:4]), *(None if math.isnan(value) else value for value in row[4:]))  # type: ignore[arg-type]
+            for row in self.columns.tolist()
+        ]
+
+    def units_in_common(self) -> np.ndarray:
+        """Return (J,) in how many pairs' units each annotator is: a unit counts once with each other annotator."""
+        judges = self.columns[:, :2].astype(int)
+        size = int(judges.max(initial=-1)) + 1
+        first, second = (np.bincount(side, weights=self.columns[:, 2], minlength=size) for side in judges.T)
+        return first + second
+
+    def among(self, judges: list[int]) -> list[Pair]:
+        """Return the pairs of these annotators alone."""
+        return PairColumns(self.columns[np.isin(self.columns[:, :2], judges).all(1)]).pairs()
+
+
 def alpha(answers: Answers, metric: str = NOMINAL, draws: int = 2000, seed: int = 0) -> Alpha:
     """Return Krippendorff's alpha with its interval. Raises ValueError for an unknown metric, for codes without a
     value, or for an annotator who annotated a unit twice."""
@@ -183,20 +207,25 @@ def _lower_of_one(total: np.ndarray, units: int) -> float:
 
 def pairs(answers: Answers, metric: str = NOMINAL) -> list[Pair]:
     """Return each two annotators who have judged a unit in common; the first has the smaller number."""
+    return pair_columns(answers, metric).pairs()
+
+
+def pair_columns(answers: Answers, metric: str = NOMINAL) -> PairColumns:
+    """Return the same as columns, all computed at once."""
     _check(answers, metric)
     size = answers.size
     first, second, a, b = _both(answers)
-    if not len(first):
-        return []
-    judges = int(answers.judge.max()) + 1
+    judges = int(answers.judge.max(initial=-1)) + 1
     pair_keys, pair_of = np.unique(first.astype(np.int64) * judges + second, return_inverse=True)
-    tables = np.bincount((pair_of * size + a) * size + b, minlength=len(pair_keys) * size * size).reshape(
-        -1, size, size
-    )
-    return [
-        _pair(int(key) // judges, int(key) % judges, table.astype(float), metric, answers.values)
-        for key, table in zip(pair_keys, tables, strict=True)
-    ]
+    tables = np.bincount((pair_of * size + a) * size + b, minlength=len(pair_keys) * size * size)
+    tables = tables.reshape(-1, size, size).astype(float)
+    n, agreed = tables.sum((1, 2)), np.trace(tables, axis1=1, axis2=2)
+    lower, upper = np.array([wilson(*counts) for counts in zip(agreed, n, strict=True)]).reshape(-1, 2).T
+    value, error = kappas(tables, metric, answers.values)
+    reach = np.where(n >= FEWEST_TO_PAIR, Z95 * error, math.nan)
+    ends = np.maximum(-1.0, value - reach), np.minimum(1.0, value + reach)
+    whose = np.divmod(pair_keys, max(judges, 1))
+    return PairColumns(np.column_stack([*whose, n, agreed, lower, upper, value, *ends]).astype(float))
 
 
 def _both(answers: Answers) -> tuple[np.ndarray, ...]:
@@ -215,29 +244,28 @@ def _both(answers: Answers) -> tuple[np.ndarray, ...]:
     return judge[left], judge[right], code[left], code[right]
 
 
-def _pair(first: int, second: int, table: np.ndarray, metric: str, values: tuple[float, ...]) -> Pair:
-    n, agreed = int(table.sum()), int(np.trace(table))
-    value, error = kappa(table, metric, values)
-    has_interval = value is not None and error is not None and n >= FEWEST_TO_PAIR
-    ends = (max(-1.0, value - Z95 * error), min(1.0, value + Z95 * error)) if has_interval else (None, None)  # type: ignore[operator]
-    return Pair(first, second, n, agreed, *wilson(agreed, n), value, *ends)
-
-
 def kappa(table: np.ndarray, metric: str, values: tuple[float, ...]) -> tuple[float | None, float | None]:
     """Return Cohen's kappa of a table (K, K) with its standard error (Fleiss, Cohen and Everitt 1969); None where both
     annotators always gave the same one value, and chance alone would have them agree."""
-    n = table.sum()
-    share, rows, columns = table / n, table.sum(1) / n, table.sum(0) / n
-    worth = np.arange(len(table), dtype=float) if metric != INTERVAL else np.array(values)
+    (value,), (error,) = kappas(table[None], metric, values)
+    return (None, None) if math.isnan(value) else (float(value), float(error))
+
+
+def kappas(tables: np.ndarray, metric: str, values: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Return `kappa` of each of many tables (P, K, K), and its error; NaN stands for None."""
+    n = tables.sum((1, 2))
+    share = tables / n[:, None, None]
+    rows, columns = tables.sum(2) / n[:, None], tables.sum(1) / n[:, None]
+    worth = np.arange(tables.shape[-1], dtype=float) if metric != INTERVAL else np.array(values)
     gap = (worth[:, None] - worth[None, :]) ** 2
-    weight = np.eye(len(table)) if metric == NOMINAL else 1 - gap / max(gap.max(), 1)
-    observed, expected = float((weight * share).sum()), float(rows @ weight @ columns)
-    if expected >= 1 - 1e-12:
-        return None, None
+    weight = np.eye(len(worth)) if metric == NOMINAL else 1 - gap / max(gap.max(initial=0.0), 1)
+    observed, expected = (weight * share).sum((1, 2)), ((rows @ weight) * columns).sum(1)
+    expected = np.where(expected >= 1 - 1e-12, math.nan, expected)
     value = (observed - expected) / (1 - expected)
-    mean = (weight @ columns)[:, None] + (rows @ weight)[None, :]
-    spread = (share * (weight - mean * (1 - value)) ** 2).sum() - (value - expected * (1 - value)) ** 2
-    return value, math.sqrt(max(float(spread), 0.0) / n) / (1 - expected)
+    mean = (columns @ weight.T)[:, :, None] + (rows @ weight)[:, None, :]
+    left = (share * (weight - mean * (1 - value)[:, None, None]) ** 2).sum((1, 2))
+    spread = left - (value - expected * (1 - value)) ** 2
+    return value, np.sqrt(np.maximum(spread, 0.0) / n) / (1 - expected)
 
 
 def _paired(answers: Answers) -> np.ndarray:

@@ -7,6 +7,7 @@ from django.utils import timezone
 
 from evaluation.models.alerts import Alert as Alert
 from evaluation.models.alerts import Notice as Notice
+from evaluation.models.background_figures import KeptFigures as KeptFigures
 from evaluation.models.experiments import ArmModel as ArmModel
 from evaluation.models.experiments import Experiment as Experiment
 from evaluation.models.experiments import ExperimentArm as ExperimentArm

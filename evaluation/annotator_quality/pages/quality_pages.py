@@ -7,6 +7,7 @@ from typing import Any
 from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, render
+from django.utils.dateparse import parse_datetime
 from django.views.decorators.cache import never_cache
 
 from annotate.core.page_access import MemberRequest, in_project
@@ -15,8 +16,10 @@ from annotate.labelling.bulk_status import ImportedAnnotator, Who, find_imported
 from annotate.models import AnnotatorKind, Project, User
 from evaluation.annotator_quality import exclusion, explanations, present
 from evaluation.annotator_quality.findings import Findings, findings, settled_at
+from evaluation.core import kept_figures
 from evaluation.core.csv_files import csv_file
-from evaluation.models import Alert
+from evaluation.core.while_computed import file_waits, page_waits
+from evaluation.models import Alert, KeptFigures
 
 FLAGS = "flags"
 
@@ -30,15 +33,21 @@ def _requested_kind(request: HttpRequest, project: Project) -> str:
 
 @never_cache
 @in_project(get="review")
+@page_waits
 def page(request: MemberRequest, project: Project) -> HttpResponse:
     kind = _requested_kind(request, project)
+    if "shown" in request.GET:
+        return _age(request, project, kind)
     findings_ = findings(project, kind)
+    row = kept_figures.look(project, kind, KeptFigures.What.QUALITY) if findings_.is_kept else None
     order, is_reversed = _order(request.GET.get("sort", ""))
     scale = _scale(findings_, request.GET.get("scale", ""))
     context = {
         "project": project,
         "judge": kind,
         "found": findings_,
+        "kept": row,
+        "shown_at": row and row.computed_at,
         "scales": [(each, explanations.of_alpha(each.alpha)) for each in findings_.scales],
         "marked": [(label, each, explanations.of_marks(each)) for label, each in findings_.marked],
         "in_matrix": _in_matrix(findings_),
@@ -55,8 +64,18 @@ def page(request: MemberRequest, project: Project) -> HttpResponse:
     return render(request, "evaluation/annotator_quality/quality.html", context)
 
 
+def _age(request: HttpRequest, project: Project, kind: str) -> HttpResponse:
+    """Show how old the figures of an open page are, and how far newer ones."""
+    shown_at = parse_datetime(request.GET["shown"].replace(" ", "+"))
+    row = kept_figures.look(project, kind, KeptFigures.What.QUALITY)
+    if row is None or shown_at is None:
+        raise Http404("No such figures are kept.")
+    return render(request, "evaluation/core/kept_note.html", {"kept": row, "shown_at": shown_at})
+
+
 @never_cache
 @in_project(get="review")
+@file_waits
 def annotators_file(request: MemberRequest, project: Project, form: str) -> HttpResponse:
     kind = _requested_kind(request, project)
     findings_ = findings(project, kind)
@@ -71,6 +90,7 @@ def annotators_file(request: MemberRequest, project: Project, form: str) -> Http
 
 @never_cache
 @in_project(get="review")
+@file_waits
 def pairs_file(request: MemberRequest, project: Project, form: str) -> HttpResponse:
     kind = _requested_kind(request, project)
     findings_ = findings(project, kind)
@@ -83,6 +103,7 @@ def pairs_file(request: MemberRequest, project: Project, form: str) -> HttpRespo
 
 @never_cache
 @in_project(get="review")
+@page_waits
 def annotator(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
     """Show one annotator, for those who may read what others said."""
     person = get_object_or_404(_judges_of(project), pk=pk)
@@ -101,6 +122,7 @@ def _open_alert(project: Project, about: str) -> Alert | None:
 
 @never_cache
 @in_project(get="review")
+@page_waits
 def imported_judge(request: MemberRequest, project: Project) -> HttpResponse:
     """Show an annotator whom only the file of an import names."""
     annotator_ = imported_annotator(request, project)
@@ -120,11 +142,13 @@ def imported_annotator(request: HttpRequest, project: Project) -> ImportedAnnota
 
 @never_cache
 @in_project(get="judge")
+@page_waits
 def mine(request: MemberRequest, project: Project) -> HttpResponse:
     """Show one's own figures, beside what the others do; nobody else is named."""
-    context = _of_one(project, request.user, is_own=True) | {
+    context = _of_one(project, request.user, is_own=True)
+    context |= {
         "is_own": True,
-        "settled_at": settled_at(project),
+        "settled_at": context["until"] or settled_at(project),
         "acts": exclusion.acts(project).filter(person=request.user),
     }
     return render(request, "evaluation/annotator_quality/quality_annotator.html", context)
@@ -140,6 +164,7 @@ def _of_one(project: Project, annotator_: Who, *, is_own: bool = False) -> dict[
         "is_imported": is_imported,
         "is_own": False,
         "mine": figures,
+        "until": findings_.until,
         "others": len(findings_.judges) - (figures is not None),
         "promised": explanations.PROMISED,
         "reasons": explanations.reasons(figures) if figures else [],

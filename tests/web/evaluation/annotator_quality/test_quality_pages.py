@@ -405,20 +405,6 @@ def test_nothing_is_read_twice_while_nothing_changes(client, project, honest, ma
     assert next(row for row in csv.DictReader(io.StringIO(judges)) if row["judge"] == "anna")["comparisons"] == "61"
 
 
-def test_what_took_long_to_find_is_kept_for_a_while_unless_somebody_is_excluded(project, honest, manager, monkeypatch):
-    monkeypatch.setattr("evaluation.annotator_quality.findings.SLOW", 0.0)
-    monkeypatch.setattr("evaluation.annotator_quality.findings.KEPT", 1e6)
-    before = findings(project, "person")
-    compare(honest[0], make_items(project, 1)[0], "better")
-    assert findings(project, "person") is before
-    exclusion.exclude(project=project, person=honest[0], reason="a bot", by=manager)
-    assert "anna" not in {judge.name for judge in findings(project, "person").judges}
-    monkeypatch.setattr("evaluation.annotator_quality.findings.KEPT", 0.0)
-    now = findings(project, "person")
-    compare(honest[1], make_items(project, 1)[0], "better")
-    assert findings(project, "person") is not now
-
-
 def test_what_is_new_is_taken_in_without_reading_the_rest_again(project, honest, items):
     before = rows_of(project, "person")
     compare(honest[0], make_items(project, 1)[0], "better")

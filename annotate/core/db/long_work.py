@@ -1,0 +1,135 @@
+"""Do long work one row at a time, in a thread of the background worker, so that its other tasks go on meanwhile.
+
+A row is claimed under a lease that each step renews. Whoever is cut off loses it: the next to claim it begins anew, and
+what was half done is written by nobody, as the last step is one transaction that asks whether the row is still held.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Generic, TypeVar
+
+from django.db import InterfaceError, OperationalError, connections
+from django.db.models import Q, QuerySet
+
+from annotate.core.db.connections import database_now
+from annotate.models.processes import LongWork
+
+LEASE = timedelta(seconds=60)
+SAID_EVERY = 0.5  # seconds between two notes of how far one stage is
+_LOOKED = 0.02  # seconds that a round of the background worker waits for the thread
+_ENDING = 10.0  # seconds that it is waited for at the end
+_AWAY = (OperationalError, InterfaceError)
+log = logging.getLogger("assay.long_work")
+Row = TypeVar("Row", bound=LongWork)
+
+
+class Lost(Exception):
+    """Raised when somebody else has the row, it was cancelled, or the process ends."""
+
+
+class Hold(Generic[Row]):
+    """A claimed row. Calling it notes what is being done and how far it is; raises Lost when it is no longer held."""
+
+    def __init__(self, row: Row, waiting: QuerySet[Row], ending: threading.Event) -> None:
+        self.row, self._waiting, self._ending = row, waiting, ending
+        self._said = ("", float("-inf"))
+
+    @property
+    def held(self) -> QuerySet[Row]:
+        """Return the row as a queryset, empty when it is no longer held: for conditional updates."""
+        return self._waiting.filter(pk=self.row.pk, claim=self.row.claim)
+
+    def __call__(self, stage: str, share: float) -> None:
+        if self._ending.is_set():
+            raise Lost
+        now = time.monotonic()
+        if stage == self._said[0] and now - self._said[1] < SAID_EVERY:
+            return
+        self._said = stage, now
+        if not self.held.update(stage=stage, share=share, claimed_until=database_now() + LEASE):
+            raise Lost
+
+    def give_back(self) -> None:
+        """Let the next worker begin at once."""
+        self.held.update(claim=None, claimed_until=None, stage="", share=0)
+
+
+class LongWorker(Generic[Row]):
+    """Do the periodic task: take the next row that waits, and do its work.
+
+    `waiting` returns rows that wait or are under way, the first one first. `work` does all of it, and ends the row by
+    an update of `hold.held`. `fail` says in the row what went wrong, where trying again would be no better.
+    """
+
+    def __init__(
+        self,
+        waiting: Callable[[], QuerySet[Row]],
+        work: Callable[[Hold[Row]], None],
+        fail: Callable[[Hold[Row], Exception], None],
+    ) -> None:
+        self._waiting, self._work, self._fail = waiting, work, fail
+        self._ending = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def do(self) -> bool:
+        if self._thread is None:
+            hold = claim(self._waiting(), self._ending)
+            if hold is None:
+                return False
+            self._thread = threading.Thread(target=self._do_beside, args=(hold,), name="long work", daemon=True)
+            self._thread.start()
+        self._thread.join(_LOOKED)
+        if not self._thread.is_alive():
+            self._thread = None
+        return True
+
+    def end(self) -> None:
+        """Leave off at the next step, and give the row back."""
+        self._ending.set()
+        if self._thread is not None:
+            self._thread.join(_ENDING)
+
+    def do_now(self) -> bool:
+        """Do the work of the next row in this thread; return whether there was one."""
+        hold = claim(self._waiting(), self._ending)
+        if hold is not None:
+            self._do(hold)
+        return hold is not None
+
+    def _do_beside(self, hold: Hold[Row]) -> None:
+        try:
+            self._do(hold)
+        except _AWAY as error:  # its lease runs out, and whoever comes next begins anew
+            log.warning("%s waits: the database is away (%s)", hold.row, error)
+        finally:
+            connections.close_all()
+
+    def _do(self, hold: Hold[Row]) -> None:
+        try:
+            self._work(hold)
+        except Lost:
+            hold.give_back()
+        except _AWAY:
+            raise
+        except Exception as error:  # the edge: it would only come again
+            log.exception("%s failed", hold.row)
+            self._fail(hold, error)
+
+
+def claim(waiting: QuerySet[Row], ending: threading.Event | None = None) -> Hold[Row] | None:
+    """Return the first row that nobody has in hand, claimed for this process."""
+    now = database_now()
+    free = waiting.filter(Q(claimed_until=None) | Q(claimed_until__lt=now))
+    for pk in free.values_list("pk", flat=True)[:10]:
+        claim_id = uuid.uuid4()
+        fields: dict[str, Any] = {"claim": claim_id, "claimed_until": now + LEASE, "stage": "", "share": 0}
+        if free.filter(pk=pk).update(**fields):
+            row = waiting.get(pk=pk, claim=claim_id)
+            return Hold(row, waiting, ending or threading.Event())
+    return None

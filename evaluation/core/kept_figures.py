@@ -1,0 +1,109 @@
+"""Keep figures that take longer than a page may: looked up here, and computed by the background worker when asked for.
+
+Figures of an older ledger are shown until newer ones are there, with how old they are.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from annotate.core.db.long_work import Hold, LongWorker, Lost
+from annotate.core.periodic_tasks import PeriodicTask
+from annotate.models import Project
+from evaluation.core import stored_values
+from evaluation.core.recent_values import Recent
+from evaluation.models import KeptFigures
+
+KEPT = 20  # figures of a ledger that has grown are kept for so many times as long as they took
+LONGEST = timedelta(hours=1)  # then they are computed again in any case: a row may have come late
+Tell = Callable[[str, float], None]
+Computation = Callable[[Project, str, Tell], tuple[str, Any]]  # the state that they are of, and the figures
+_recent = Recent(32)
+
+
+class BeingComputed(Exception):
+    """Raised where nothing is kept yet: the background worker computes it."""
+
+    def __init__(self, row: KeptFigures) -> None:
+        super().__init__(f"{row} is being computed")
+        self.row = row
+
+
+def look(project: Project, judge: str, what: str) -> KeptFigures | None:
+    """Return the row without its body: how old the figures are, and how far newer ones."""
+    return KeptFigures.objects.filter(project=project, judge=judge, what=what).defer("body").first()
+
+
+def kept(project: Project, judge: str, what: str, state: str, *, grows: str, classes: Iterable[type]) -> Any:
+    """Return the figures that are kept, and have them computed again if they are not of this `state`.
+
+    States that begin with the same text `grows` differ by new rows alone: these may wait for a while. Raises
+    BeingComputed.
+    """
+    row = look(project, judge, what)
+    if row is None or not _is_good(row, state, grows):
+        row = ask(project, judge, what)
+    if row.computed_at is None:
+        raise BeingComputed(row)
+    value = _recent.get(row.pk, str(row.computed_at))
+    if value is None:
+        try:
+            value = stored_values.read(bytes(row.body or b""), classes)
+        except stored_values.Unreadable:  # of another version
+            raise BeingComputed(ask(project, judge, what)) from None
+        _recent.put(row.pk, str(row.computed_at), value)
+    return value
+
+
+def ask(project: Project, judge: str, what: str) -> KeptFigures:
+    """Have the background worker compute the figures, unless it has been asked."""
+    row, _ = KeptFigures.objects.defer("body").get_or_create(project=project, judge=judge, what=what)
+    if row.asked_at is None:
+        row.asked_at = timezone.now()
+        KeptFigures.objects.filter(pk=row.pk, asked_at=None).update(asked_at=row.asked_at)
+    return row
+
+
+def _is_good(row: KeptFigures, state: str, grows: str) -> bool:
+    if row.computed_at is None or not row.state.startswith(grows):
+        return False
+    age = timezone.now() - row.computed_at
+    return age < (LONGEST if row.state == state else min(LONGEST, timedelta(seconds=KEPT * row.seconds)))
+
+
+def figure_worker(computations: Mapping[str, Computation]) -> LongWorker[KeptFigures]:
+    """Return what computes figures, of each kind by its function."""
+
+    def waiting() -> QuerySet[KeptFigures]:
+        rows = KeptFigures.objects.filter(asked_at__isnull=False, what__in=computations).order_by("asked_at")
+        return rows.select_related("project").defer("body")
+
+    return LongWorker(waiting, lambda hold: _compute(hold, computations[hold.row.what]), _fail)
+
+
+def periodic_task(computations: Mapping[str, Computation]) -> PeriodicTask:
+    worker = figure_worker(computations)
+    return PeriodicTask("figures that take long", worker.do, every=1.0, end=worker.end)
+
+
+def _compute(hold: Hold[KeptFigures], compute: Computation) -> None:
+    began, at = time.monotonic(), timezone.now()
+    state, value = compute(hold.row.project, hold.row.judge, hold)
+    hold("writing", 1.0)
+    _end(hold, at, state=state, body=stored_values.written(value), computed_at=at, seconds=time.monotonic() - began)
+
+
+def _fail(hold: Hold[KeptFigures], error: Exception) -> None:
+    _end(hold, timezone.now(), problem=f"{type(error).__name__}: {error}"[:2000])
+
+
+def _end(hold: Hold[KeptFigures], at: datetime, *, problem: str = "", **fields: Any) -> None:
+    free = {"asked_at": None, "claim": None, "claimed_until": None, "stage": "", "share": 0}
+    if not hold.held.update(problem=problem, **free, **fields):
+        raise Lost

@@ -1,0 +1,68 @@
+"""Answer while figures are being computed: a page that moves, a file or an answer of the API that says to come back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from evaluation.core.kept_figures import BeingComputed
+
+AGAIN = 5  # seconds
+
+
+class BeingComputedOut(serializers.Serializer):
+    detail = serializers.CharField()
+    stage = serializers.CharField(help_text="What is being done; empty until the background worker begins.")
+    percent = serializers.IntegerField()
+
+
+def page_waits(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """Show how far the figures of a project's page are, with status 202, until they are there."""
+
+    @wraps(view)
+    def page(request: HttpRequest, **kwargs: Any) -> HttpResponse:
+        try:
+            return view(request, **kwargs)
+        except BeingComputed as waiting:
+            context = {"project": kwargs["project"], "kept": waiting.row, "again": AGAIN}
+            answer = render(request, "evaluation/core/being_computed.html", context, status=202)
+            answer["Retry-After"] = str(AGAIN)
+            return answer
+
+    return page
+
+
+def file_waits(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    @wraps(view)
+    def file(request: HttpRequest, **kwargs: Any) -> HttpResponse:
+        try:
+            return view(request, **kwargs)
+        except BeingComputed as waiting:
+            answer = HttpResponse(f"{_detail(waiting)}\n", "text/plain", status=202)
+            answer["Retry-After"] = str(AGAIN)
+            return answer
+
+    return file
+
+
+def api_waits(view: Callable[..., Response]) -> Callable[..., Response]:
+    @wraps(view)
+    def api(request: Request, *args: Any, **kwargs: Any) -> Response:
+        try:
+            return view(request, *args, **kwargs)
+        except BeingComputed as waiting:
+            body = {"detail": _detail(waiting), "stage": waiting.row.stage, "percent": waiting.row.percent}
+            return Response(BeingComputedOut(body).data, status=202, headers={"Retry-After": str(AGAIN)})
+
+    return api
+
+
+def _detail(waiting: BeingComputed) -> str:
+    return waiting.row.problem or "The background worker computes these figures; ask again in some seconds."
