@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from annotate.core.artefacts.blob_sweeper import BlobSweeper
 from annotate.core.periodic_tasks import PeriodicTask
+from annotate.data.datasets import freezing
 from annotate.data.imports import kept_files as files
 from annotate.data.imports.engine import Importer
 from annotate.models import Delivery, FirstAnswer, TryCount
@@ -28,6 +29,7 @@ def periodic_tasks() -> list[PeriodicTask]:
     return [
         PeriodicTask("imports", importer.do, every=1.0, end=importer.end),
         PeriodicTask("deliveries", deliverer.do, every=0.5, end=deliverer.end),
+        freezing.periodic_task(),
         PeriodicTask("invitations", send_waiting, every=2.0),
         PeriodicTask("sweep", sweep, every=_HOUR),
         PeriodicTask("blobs", BlobSweeper().do, every=_HOUR),

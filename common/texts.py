@@ -27,3 +27,11 @@ def first_line(error: BaseException) -> str:
 def spreadsheet_cell(text: str) -> str:
     """Return the text so that a spreadsheet takes it for no formula."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
+def time_left(seconds: float) -> str:
+    """Return it in words, and not the hour when it will be over: nobody knows which clock is theirs."""
+    if seconds < 90:
+        return f"about {max(5, 5 * round(seconds / 5))} seconds left"
+    minutes = round(seconds / 60)
+    return f"about {minutes} minutes left" if minutes < 90 else f"about {round(minutes / 60)} hours left"

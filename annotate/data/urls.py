@@ -6,6 +6,7 @@ from rest_framework.routers import SimpleRouter
 from annotate.data.add_data import api as add_data_api
 from annotate.data.add_data import pages as add_data_pages
 from annotate.data.datasets import api as datasets_api
+from annotate.data.datasets import freeze_pages
 from annotate.data.datasets import pages as datasets_pages
 from annotate.data.exports import api as exports_api
 from annotate.data.exports import pages as exports_pages
@@ -20,11 +21,14 @@ router = SimpleRouter()
 router.register("prompts", prompts_api.Prompts)
 router.register("completions", prompts_api.Completions)
 router.register("datasets", datasets_api.Datasets)
+router.register("dataset-freezes", datasets_api.DatasetFreezes)
 router.register("imports", imports_api.Imports)
 
 urlpatterns = [
     path("p/<slug:slug>/data/", overview_pages.overview, name="data"),
     path("p/<slug:slug>/data/datasets/", datasets_pages.datasets, name="datasets"),
+    path("p/<slug:slug>/data/datasets/freezes/<int:pk>/", freeze_pages.freeze, name="dataset-freeze"),
+    path("p/<slug:slug>/data/datasets/freezes/<int:pk>/cancel/", freeze_pages.cancel, name="dataset-freeze-cancel"),
     path("p/<slug:slug>/data/prompts/", prompts_pages.prompts, name="prompts"),
     path("p/<slug:slug>/data/prompts/<int:pk>/", prompts_pages.prompt, name="prompt"),
     path("p/<slug:slug>/data/prompts/<int:pk>/retire/", prompts_pages.retire, name="prompt-retire"),

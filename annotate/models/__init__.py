@@ -1,6 +1,6 @@
 from annotate.models.arena import Battle, BattleTurn, TryCount
 from annotate.models.assignments import Assignment
-from annotate.models.datasets import Dataset
+from annotate.models.datasets import Dataset, DatasetFreeze
 from annotate.models.defence import HeldWatch, Hold, VoteTrace
 from annotate.models.feedback import (
     AnnotatorKind,
@@ -40,6 +40,7 @@ __all__ = [
     "Completion",
     "Contestant",
     "Dataset",
+    "DatasetFreeze",
     "Delivery",
     "Demonstration",
     "FirstAnswer",

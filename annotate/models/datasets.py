@@ -5,6 +5,8 @@ from pathlib import Path
 from django.conf import settings
 from django.db import models
 
+from annotate.models.processes import LongWork
+
 
 class Dataset(models.Model):
     """Frozen rows, named by the hash of their content, and the feedback that they were made of.
@@ -51,3 +53,41 @@ class Dataset(models.Model):
     @property
     def path(self) -> Path:
         return settings.DATASETS_DIR / self.content_hash
+
+
+class DatasetFreeze(LongWork):
+    """The order to freeze a dataset that is too large for a request: the background worker carries it out.
+
+    The dataset and the end of its order are one transaction: there is one dataset at the end, or none.
+    """
+
+    class State(models.TextChoices):
+        QUEUED = "queued"
+        RUNNING = "running"
+        DONE = "done"
+        FAILED = "failed"
+        CANCELLED = "cancelled"
+
+    project = models.ForeignKey("annotate.Project", models.CASCADE, related_name="dataset_freezes")
+    created_by = models.ForeignKey("annotate.User", models.SET_NULL, null=True, related_name="+")
+    name = models.CharField(max_length=120)
+    kind = models.CharField(max_length=12, choices=Dataset.Kind.choices)
+    side = models.CharField(max_length=5)
+    judge = models.CharField(max_length=10)
+    options = models.JSONField(default=dict, help_text="What narrows the dataset down.")
+    state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED)
+    problem = models.TextField(blank=True)
+    dataset = models.ForeignKey(Dataset, models.SET_NULL, null=True, related_name="+", help_text="Once it is frozen.")
+    created_at = models.DateTimeField(auto_now_add=True)
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"freezing {self.name}"
+
+    @property
+    def is_under_way(self) -> bool:
+        return self.state in (self.State.QUEUED, self.State.RUNNING)

@@ -16,6 +16,7 @@ _ROWS = {
     **{"judge": "assignment", "tutorial": "assignment", "send-back": "assignment"},
     **{"reviews": "assignment", "complaints": "prompt"},
     **{"judges": "owner", "decisions": "candidacy", "again": "delivery", "<kind>": "comparison"},
+    **{"dataset-freezes": "freeze"},
     **{"evaluations": "run", "talks": "talk", "battles": "battle", "arena": "battle", "gold": "gold"},
 }
 _WORDS = {"provider_id": "x", "step": "model", "form": "csv", "format": "csv", "name": "model.tar", "uidb36": "1"}

@@ -12,6 +12,7 @@ from annotate.models import (
     ApiToken,
     Attack,
     Battle,
+    DatasetFreeze,
     Delivery,
     Demonstration,
     Flag,
@@ -105,6 +106,9 @@ def one_of_everything(project: Project) -> dict[str, Any]:
         "invitation": _invitation(project, manager),
         "import": Import.objects.create(
             project=project, created_by=manager, format="hh-rlhf", source="file", file_name="f", file_hash="0", bytes=1
+        ),
+        "freeze": DatasetFreeze.objects.create(
+            project=project, created_by=manager, name="Large", kind="prompts", side="train", judge="person"
         ),
         "gold": GoldItem.objects.create(
             **{"project": project, "kind": "compare", "prompt": prompt, "completion_a": a, "completion_b": b},

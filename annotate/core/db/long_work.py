@@ -38,7 +38,7 @@ class Hold(Generic[Row]):
 
     def __init__(self, row: Row, waiting: QuerySet[Row], ending: threading.Event) -> None:
         self.row, self._waiting, self._ending = row, waiting, ending
-        self._said = ("", float("-inf"))
+        self._said, self._kept = ("", float("-inf")), time.monotonic()
 
     @property
     def held(self) -> QuerySet[Row]:
@@ -54,6 +54,12 @@ class Hold(Generic[Row]):
         self._said = stage, now
         if not self.held.update(stage=stage, share=share, claimed_until=database_now() + LEASE):
             raise Lost
+
+    def keep(self) -> None:
+        """Renew the lease in time, however long a step takes: whoever lives holds."""
+        if time.monotonic() > self._kept + LEASE.total_seconds() / 3:
+            self._kept = time.monotonic()
+            self.held.update(claimed_until=database_now() + LEASE)
 
     def give_back(self) -> None:
         """Let the next worker begin at once."""
@@ -75,15 +81,17 @@ class LongWorker(Generic[Row]):
     ) -> None:
         self._waiting, self._work, self._fail = waiting, work, fail
         self._ending = threading.Event()
+        self._hold: Hold[Row] | None = None
         self._thread: threading.Thread | None = None
 
     def do(self) -> bool:
-        if self._thread is None:
-            hold = claim(self._waiting(), self._ending)
-            if hold is None:
+        if self._thread is None or self._hold is None:
+            self._hold = claim(self._waiting(), self._ending)
+            if self._hold is None:
                 return False
-            self._thread = threading.Thread(target=self._do_beside, args=(hold,), name="long work", daemon=True)
+            self._thread = threading.Thread(target=self._do_beside, args=(self._hold,), name="long work", daemon=True)
             self._thread.start()
+        self._hold.keep()
         self._thread.join(_LOOKED)
         if not self._thread.is_alive():
             self._thread = None

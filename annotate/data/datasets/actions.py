@@ -6,7 +6,7 @@ The folder's name is the hash of the rows, so the same feedback gives the same d
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from django.db import IntegrityError, connection, transaction
@@ -17,6 +17,7 @@ from annotate.core.errors import Refused
 from annotate.core.events import announce_dataset
 from annotate.core.permissions import require
 from annotate.data import frozen_rows
+from annotate.data.datasets.answer_texts import Tell, silent
 from annotate.data.datasets.selected_rows import Selection
 from annotate.data.datasets.selections import select
 from annotate.models import AnnotatorKind, Dataset, Project, User
@@ -31,10 +32,34 @@ def freeze(
     by: User | None,
     side: str = splits.TRAIN,
     judge: str = AnnotatorKind.PERSON,
+    tell: Tell = silent,
+    and_then: Callable[[Dataset], None] = lambda dataset: None,
     **options: Any,
 ) -> Dataset:
     """Return a new dataset. Refused when it would mix splits or kinds of annotators, or be empty; then nothing is
-    written."""
+    written.
+
+    `tell` is called with what is being done and the share that is done. `and_then` is called in the transaction that
+    makes the dataset: there is none when it raises.
+    """
+    name = checked_name(project, name, by)
+    selection = select(project=project, kind=kind, side=side, judge=judge, tell=tell, **options)
+    if not any(selection.sources.values()):
+        raise Refused(400, feedback=selection.counts["empty"])
+    tell("writing files", 0.75)
+    content_hash = frozen_rows.write(selection.files, kind=kind, side=side)
+    tell("noting what it was made of", 0.95)
+    try:
+        with transaction.atomic():
+            dataset = _record(project, kind, name, by, side, judge, content_hash, selection)
+            and_then(dataset)
+    except IntegrityError as error:  # a double click: its twin came first
+        raise _name_taken(project, name) from error
+    return dataset
+
+
+def checked_name(project: Project, name: str, by: User | None) -> str:
+    """Return the name for a new dataset of a project. Refused where it is taken, or they may freeze none."""
     if by is not None:
         require(by, "research", project)
     name = name.strip() if isinstance(name, str) else ""
@@ -42,21 +67,13 @@ def freeze(
         raise Refused(400, name="Enter a name of 1 to 120 characters.")
     if Dataset.objects.filter(project=project, name=name).exists():
         raise _name_taken(project, name)
-    selection = select(project=project, kind=kind, side=side, judge=judge, **options)
-    if not any(selection.sources.values()):
-        raise Refused(400, feedback=selection.counts["empty"])
-    content_hash = frozen_rows.write(selection.files, kind=kind, side=side)
-    try:
-        return _record(project, kind, name, by, side, judge, content_hash, selection)
-    except IntegrityError as error:  # a double click: its twin came first
-        raise _name_taken(project, name) from error
+    return name
 
 
 def _name_taken(project: Project, name: str) -> Refused:
     return Refused(409, name=f"{project.name} already has a dataset {name!r}; choose another name.")
 
 
-@transaction.atomic
 def _record(
     project: Project,
     kind: str,

@@ -19,12 +19,12 @@ from annotate.core.api.pagination import Newest
 from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, PROJECT, Choice, Id, Input, refusals
 from annotate.core.asgi.downloads import download
 from annotate.core.permissions import projects_where
-from annotate.data.datasets.actions import freeze
+from annotate.data.datasets.freezing import cancel_freeze, order_freeze
 from annotate.data.datasets.frozen_exports import FORMATS, export_file
 from annotate.data.datasets.selections import select
 from annotate.data.exports.actions import FILES
 from annotate.data.exports.api import FILE_TYPES
-from annotate.models import AnnotatorKind, Dataset, Split
+from annotate.models import AnnotatorKind, Dataset, DatasetFreeze, Split
 
 
 class Ids(serializers.ListField):
@@ -79,6 +79,18 @@ class DatasetOut(serializers.ModelSerializer):
         return sorted(run.pk for runs in (dataset.runs, dataset.other_runs) for run in runs.all())  # type: ignore[attr-defined]
 
 
+class FreezeOut(serializers.ModelSerializer):
+    project = serializers.SlugField(source="project.slug")
+    percent = serializers.IntegerField(read_only=True)
+
+    class Meta:
+        model = DatasetFreeze
+        fields = (
+            *("id", "project", "name", "kind", "side", "judge", "state", "stage", "percent", "problem", "dataset"),
+            *("created_at", "started_at", "finished_at"),
+        )
+
+
 class CountsOut(serializers.Serializer):
     counts = serializers.DictField(help_text="What would be in the dataset now, and what would be left out and why.")
 
@@ -116,13 +128,21 @@ class Datasets(DeclaredViewSet):
         return Response(DatasetOut(find(self.get_queryset(), pk, "dataset")).data)
 
     @extend_schema(
-        request=NewDataset, responses={201: DatasetOut} | refusals(400, 403, 404, 409), parameters=[IDEMPOTENCY_KEY]
+        request=NewDataset,
+        responses={201: DatasetOut, 202: FreezeOut} | refusals(400, 403, 404, 409),
+        parameters=[IDEMPOTENCY_KEY],
     )
     @idempotent(atomic=False)  # it reads feedback and writes files; a name that is taken is refused
     def create(self, request: Request) -> Response:
-        """Freeze counted feedback of one kind of annotator in the train split, or prompts of either side."""
-        fields = _read(NewDataset, request)
-        return Response(DatasetOut(freeze(by=request.user, **fields)).data, status=201)
+        """Freeze counted feedback of one kind of annotator in the train split, or prompts of either side.
+
+        A large dataset, of a project with more than 5,000 rows, is frozen by the background worker: the answer is 202
+        with the order, to be followed at `dataset-freezes/{id}/` from `queued` to `done`.
+        """
+        made = order_freeze(by=request.user, **_read(NewDataset, request))
+        if isinstance(made, Dataset):
+            return Response(DatasetOut(made).data, status=201)
+        return Response(FreezeOut(made).data, status=202)
 
     @extend_schema(request=SelectionIn, responses={200: CountsOut} | refusals(400, 403, 404))
     @action(detail=False, methods=["post"])
@@ -151,6 +171,35 @@ class Datasets(DeclaredViewSet):
         format_ = request.query_params.get("format", "jsonl")
         export = export_file(dataset, format_, request.query_params.get("file", "jsonl"), by=request.user)
         return download(request._request, export.parts, name=export.name, content_type=export.content_type)
+
+
+class DatasetFreezes(DeclaredViewSet):
+    """Follow datasets that the background worker freezes, in the projects where you are a researcher or a manager."""
+
+    rights: ClassVar = {"list": "account", "retrieve": "research", "cancel": "research"}
+
+    queryset = DatasetFreeze.objects.none()
+    serializer_class = FreezeOut
+    pagination_class = Newest
+
+    def get_queryset(self) -> QuerySet[DatasetFreeze]:
+        projects = projects_where(self.request.user, "research")
+        return DatasetFreeze.objects.filter(project__in=projects).select_related("project")
+
+    @extend_schema(responses=FreezeOut(many=True), parameters=[PROJECT])
+    def list(self, request: Request) -> Response:
+        rows = of_project(self.get_queryset(), request)
+        return self.get_paginated_response(FreezeOut(self.paginate_queryset(rows), many=True).data)
+
+    @extend_schema(responses={200: FreezeOut} | refusals(404))
+    def retrieve(self, request: Request, pk: str) -> Response:
+        return Response(FreezeOut(find(self.get_queryset(), pk, "freeze")).data)
+
+    @extend_schema(request=None, responses={200: FreezeOut} | refusals(403, 404, 409))
+    @action(detail=True, methods=["post"])
+    def cancel(self, request: Request, pk: str) -> Response:
+        """Cancel it: no dataset comes of it."""
+        return Response(FreezeOut(cancel_freeze(find(self.get_queryset(), pk, "freeze"), by=request.user)).data)
 
 
 def _read(form: type[Input], request: Request) -> dict[str, Any]:

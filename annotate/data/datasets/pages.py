@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from typing import Any, cast
+from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.contrib.auth.views import redirect_to_login
 from django.db.models import Count
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
-from django.utils.http import url_has_allowed_host_and_scheme
+from django.urls import reverse
 
 from annotate.core.artefacts import local_copies
 from annotate.core.asgi.downloads import download as to_disk
@@ -18,12 +19,13 @@ from annotate.core.errors import Refused
 from annotate.core.page_access import allows, in_project, refused_page
 from annotate.core.permissions import can
 from annotate.data import feedback_lineage, frozen_rows
-from annotate.data.datasets.actions import freeze
+from annotate.data.datasets.begun_forms import form_with
+from annotate.data.datasets.freezing import order_freeze
 from annotate.data.datasets.frozen_exports import export_file, formats_of
 from annotate.data.datasets.selected_rows import Selection
 from annotate.data.datasets.selections import select
 from annotate.data.prompts.listing import categories
-from annotate.models import AnnotatorKind, Dataset, Project, Split, Status, User
+from annotate.models import AnnotatorKind, Dataset, DatasetFreeze, Project, Split, Status, User
 
 MAKES = {
     "preferences": ("Preferences", "Comparisons and ratings, to train a reward model."),
@@ -56,21 +58,23 @@ def datasets(request: HttpRequest, project: Project) -> HttpResponse:
 def _freeze(request: HttpRequest, project: Project, by: User) -> HttpResponse:
     form = _form(request.POST, project)
     try:
-        dataset = freeze(project=project, by=by, name=form["name"], **_arguments(form))
+        made = order_freeze(project=project, by=by, name=form["name"], **_arguments(form))
     except Refused as refused:
         context = _page(project, form, True) | {"errors": refused.errors}
         return render(request, "annotate/data/datasets.html", context, status=refused.status)
-    messages.success(request, f"{dataset.name} is frozen. It cannot change any more.")
-    if url_has_allowed_host_and_scheme(begun := request.POST.get("next", ""), allowed_hosts=None):
-        # The form of a run, which lacked this dataset.
-        return redirect(f"{begun}{'&' if '?' in begun else '?'}dataset={dataset.pk}")
-    return redirect("dataset", dataset.pk)
+    begun = request.POST.get("next", "")  # the form of a run, which lacked this dataset
+    if isinstance(made, DatasetFreeze):
+        query = f"?{urlencode({'next': begun})}" if begun else ""
+        return redirect(reverse("dataset-freeze", args=[project.slug, made.pk]) + query)
+    messages.success(request, f"{made.name} is frozen. It cannot change any more.")
+    return redirect(form_with(made, begun) or reverse("dataset", args=[made.pk]))
 
 
 def _page(project: Project, form: dict[str, Any], may_freeze: bool, *, is_asked: bool = False) -> dict[str, Any]:
     return {
         "project": project,
         "datasets": project.datasets.prefetch_related("runs", "other_runs"),
+        "freezes": project.dataset_freezes.filter(state__in=("queued", "running")) if may_freeze else [],
         "may_freeze": may_freeze,
         "makes": MAKES,
         "categories": categories(project),

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 from django.db.models import QuerySet
 
 from annotate.data.datasets import best_answers, preferences
+from annotate.data.datasets.answer_texts import Answer, Tell, answers_by_id, silent
 from annotate.data.frozen_rows import Row
-from annotate.models import (
-    Completion,
-    Project,
-    Prompt,
-)
+from annotate.models import Project, Prompt
 from common.harm_kinds import UNRATED_TALK
-
-_CHUNK = 500
 
 
 @dataclass(frozen=True)
@@ -89,7 +84,8 @@ def count_preferences(feedback: Mapping[str, QuerySet], options: Options) -> pre
     return _preferences(feedback, options).informativeness
 
 
-def preference_rows(feedback: Mapping[str, QuerySet], options: Options) -> Selection:
+def preference_rows(feedback: Mapping[str, QuerySet], options: Options, tell: Tell = silent) -> Selection:
+    tell("reading feedback", 0.0)
     preferred = _preferences(feedback, options)
     comparisons, ratings, speaking = preferred.comparisons, preferred.ratings, preferred.speaking
     spans = list(feedback["spans"].values("id", "completion", "start", "end", "label", "text", "author"))
@@ -101,7 +97,7 @@ def preference_rows(feedback: Mapping[str, QuerySet], options: Options) -> Selec
     judges = [feedback["comparisons"], feedback["ratings"], feedback["spans"]]
     return Selection(
         files={
-            "completions": [*_completion_rows(ids), *(edit.completion for edit in edits)],
+            "completions": [*_completion_rows(ids, tell), *(edit.completion for edit in edits)],
             "comparisons": pairs,
             "ratings": [_rating_row(row) for row in speaking],
             **({"spans": [_without(row, "id") for row in spans]} if spans else {}),
@@ -165,11 +161,12 @@ def _without_zeros(numbers: dict[str, int]) -> dict[str, int]:
     return {name: n for name, n in numbers.items() if n}
 
 
-def example_rows(feedback: Mapping[str, QuerySet], options: Options) -> Selection:
+def example_rows(feedback: Mapping[str, QuerySet], options: Options, tell: Tell = silent) -> Selection:
+    tell("reading feedback", 0.0)
     comparisons = preferences.comparisons_from(_weighted_comparisons(feedback["comparisons"]))
     ratings = preferences.ratings_from(feedback["ratings"].values("completion", "thumbs", "stars", "author"))
     scores_by_answer = best_answers.answers_from(comparisons, ratings)
-    answers = _answers(scores_by_answer)
+    answers = answers_by_id(scores_by_answer, tell)
     cut_off = {c.id for c in answers.values() if c.finish_reason == "length"} if options.whole_answers else set()
     chosen = best_answers.best(
         ((scores_by_answer[i], c.prompt_id, c.text) for i, c in answers.items() if i not in cut_off),
@@ -221,7 +218,7 @@ def _weighted_comparisons(comparisons: QuerySet) -> list[Row]:
     return [row | ({"weight": 1 / (len(ends[row["ranking"]]) - 1)} if row["ranking"] else {}) for row in rows]
 
 
-def _example(answer: _Answer) -> Row:
+def _example(answer: Answer) -> Row:
     """Return an example. `is_cut` stands where the length limit ended the answer: a model must not learn to end
     there."""
     cut = {"is_cut": True} if answer.finish_reason == "length" else {}
@@ -259,33 +256,10 @@ def select_prompts(project: Project, side: str, options: Options) -> Selection:
     )
 
 
-class _Answer(NamedTuple):
-    """Hold what a row says of an answer, without a model's object for each of them and for its prompt."""
-
-    id: int
-    prompt_id: int
-    text: str
-    finish_reason: str
-    messages: list[dict[str, str]]
-
-
-def _answers(ids: Iterable[int]) -> dict[int, _Answer]:
-    """Return the answers by id, in ascending order."""
-    rows = list(_in_parts(Completion.objects.values_list("id", "prompt_id", "text", "finish_reason"), ids))
-    messages_of = dict(_in_parts(Prompt.objects.values_list("id", "messages"), {row[1] for row in rows}))
-    return {pk: _Answer(pk, prompt, text, reason, messages_of[prompt]) for pk, prompt, text, reason in rows}
-
-
-def _in_parts(rows: QuerySet, ids: Iterable[int]) -> Iterator[Any]:
-    ordered = sorted(ids)
-    for start in range(0, len(ordered), _CHUNK):
-        yield from rows.filter(id__in=ordered[start : start + _CHUNK]).order_by("id")
-
-
-def _completion_rows(ids: set[int]) -> list[Row]:
+def _completion_rows(ids: set[int], tell: Tell) -> list[Row]:
     return [
         {"id": answer.id, "prompt_id": answer.prompt_id, "prompt": answer.messages, "text": answer.text}
-        for answer in _answers(ids).values()
+        for answer in answers_by_id(ids, tell).values()
     ]
 
 

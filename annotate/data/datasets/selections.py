@@ -12,6 +12,7 @@ from typing import Any
 from django.db.models import QuerySet
 
 from annotate.core.errors import Refused
+from annotate.data.datasets.answer_texts import Tell, silent
 from annotate.data.datasets.preferences import Informativeness
 from annotate.data.datasets.selected_rows import (
     Options,
@@ -44,9 +45,27 @@ FEEDBACK: dict[str, type[Any]] = {
 
 
 def select(
-    *, project: Project, kind: str, side: str = splits.TRAIN, judge: str = AnnotatorKind.PERSON, **options: Any
+    *,
+    project: Project,
+    kind: str,
+    side: str = splits.TRAIN,
+    judge: str = AnnotatorKind.PERSON,
+    tell: Tell = silent,
+    **options: Any,
 ) -> Selection:
     """Return what a dataset of this kind would hold now. Refused for a wrong kind, side, judge or option."""
+    chosen = checked(kind=kind, side=side, judge=judge, **options)
+    if kind == Dataset.Kind.PROMPTS:
+        return select_prompts(project, side, chosen)
+    feedback = _feedback(project, side, judge, chosen)
+    selection = (preference_rows if kind == Dataset.Kind.PREFERENCES else example_rows)(feedback, chosen, tell)
+    selection.counts["left_out"] |= _left_out(project, side, judge, kind, chosen)
+    selection.counts["empty"] = _why_empty(project, side, judge, kind, selection.counts["left_out"])
+    return selection
+
+
+def checked(*, kind: str, side: str, judge: str, **options: Any) -> Options:
+    """Return the options. Refused for a wrong kind, side, judge or option."""
     if kind not in Dataset.Kind.values:
         raise Refused(400, kind=f"{kind!r} is not a kind of dataset; use one of {', '.join(Dataset.Kind.values)}.")
     if judge not in AnnotatorKind.values:
@@ -59,14 +78,7 @@ def select(
             side="Feedback on eval prompts ranks models and must not train one; freeze the train split instead. "
             "Only datasets of prompts can be in the eval split.",
         )
-    chosen = _checked(options)
-    if kind == Dataset.Kind.PROMPTS:
-        return select_prompts(project, side, chosen)
-    feedback = _feedback(project, side, judge, chosen)
-    selection = (preference_rows if kind == Dataset.Kind.PREFERENCES else example_rows)(feedback, chosen)
-    selection.counts["left_out"] |= _left_out(project, side, judge, kind, chosen)
-    selection.counts["empty"] = _why_empty(project, side, judge, kind, selection.counts["left_out"])
-    return selection
+    return _checked(options)
 
 
 def count_examples(*, project: Project, judge: str, **options: Any) -> int:

@@ -24,7 +24,7 @@ from annotate.data.imports.present import shown
 from annotate.models import Import, Project
 from annotate.models.prompts import has_answers
 from annotate.projects.next_step import checklist, next_step
-from common.texts import spreadsheet_cell
+from common.texts import spreadsheet_cell, time_left
 
 _SHOWN, _LINES_SHOWN = 50, 6
 UNDER_WAY = (Import.State.QUEUED, Import.State.RUNNING)
@@ -104,7 +104,7 @@ def _progress(import_: Import) -> dict[str, Any]:
         "waits": import_.state == Import.State.QUEUED and (timezone.now() - import_.created_at).total_seconds() > 15,
         "is_dry": bool(import_.options.get("dry_run")),
         "percent": None if share is None else min(100, int(share * 100)),
-        "left": None if seconds_left is None else _in_words(seconds_left),
+        "left": None if seconds_left is None else time_left(seconds_left),
         "added": [(kind, counts[kind]) for kind in _KINDS if counts.get(kind)],
         "rows": counts.get("rows", 0),
         "already": counts.get("already", 0),
@@ -112,14 +112,6 @@ def _progress(import_: Import) -> dict[str, Any]:
         "named": min(counts.get("bad", 0), MOST_NAMED),
         "may_go_on": import_.state in (Import.State.CHECKED, Import.State.FAILED, Import.State.CANCELLED),
     }
-
-
-def _in_words(seconds: float) -> str:
-    """Return how long is left, and not the hour when it will be over: nobody knows which clock is theirs."""
-    if seconds < 90:
-        return f"about {max(5, 5 * round(seconds / 5))} seconds left"
-    minutes = round(seconds / 60)
-    return f"about {minutes} minutes left" if minutes < 90 else f"about {round(minutes / 60)} hours left"
 
 
 def _reasons(import_: Import) -> list[tuple[str, int, list[int]]]:

@@ -19,6 +19,7 @@ _ASKED = re.compile(rf'{{% include "{ASKS}" with act=(?:"([^"]*)"|\S+)(.*?) only
 ELSEWHERE = {
     ("evaluation/sample/remove.html", "Remove"): "the whole page asks",
     ("annotate/data/import.html", "Cancel"): "Go on takes it up where it was",
+    ("annotate/data/dataset_freeze.html", "Cancel"): "nothing was made yet, and it is ordered again by one press",
     ("annotate/data/prompt.html", "Retire"): "says what follows, wants a reason, and is brought back by one press",
     ("annotate/labelling/item/bar.html", "Cancel <kbd>Esc</kbd>"): "ends an edit that was not saved",
     ("annotate/labelling/item/kept.html", "Discard it"): "is about a draft whose item is over",

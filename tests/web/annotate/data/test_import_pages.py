@@ -9,8 +9,8 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import CommandError, call_command
 from django.urls import reverse
 
-from annotate.data.imports.pages import _in_words
 from annotate.models import Comparison, Delivery, Import, Webhook
+from common.texts import time_left
 from tests.support.annotate.importing import add_by_page, look_at, work_off_imports
 from tests.support.api_client import ROOT, Program, errors
 from tests.support.factories import make_project, make_user, sign_in
@@ -84,7 +84,7 @@ def test_an_import_that_has_just_ended_shows_what_it_could_not_use(client, proje
 
 
 def test_how_long_it_will_take_is_told_whatever_clock_one_has():
-    words = [_in_words(seconds) for seconds in (0.2, 44, 89, 95, 3_600, 8_000)]
+    words = [time_left(seconds) for seconds in (0.2, 44, 89, 95, 3_600, 8_000)]
     assert words == [
         f"about {left} left" for left in ("5 seconds", "45 seconds", "90 seconds", "2 minutes", "60 minutes", "2 hours")
     ]

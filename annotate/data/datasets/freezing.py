@@ -1,0 +1,116 @@
+"""Freeze large datasets in the background: an order, its progress, its end.
+
+A small dataset is frozen at once. Of a large one the order is kept, and the background worker carries it out
+(`annotate.core.db.long_work`): killed at any moment it is begun anew, and the dataset comes with the end of its order.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from annotate.core import audit
+from annotate.core.db.long_work import Hold, LongWorker, Lost
+from annotate.core.errors import Refused
+from annotate.core.periodic_tasks import PeriodicTask
+from annotate.core.permissions import require
+from annotate.data.datasets.actions import checked_name, freeze
+from annotate.data.datasets.selections import FEEDBACK, checked
+from annotate.models import AnnotatorKind, Dataset, DatasetFreeze, Project, Prompt, User
+from common import splits
+
+SMALL = 5_000  # rows that are frozen within a request: a third of a second
+_UNDER_WAY = (DatasetFreeze.State.QUEUED, DatasetFreeze.State.RUNNING)
+
+
+def order_freeze(
+    *,
+    project: Project,
+    kind: str,
+    name: str,
+    by: User,
+    side: str = splits.TRAIN,
+    judge: str = AnnotatorKind.PERSON,
+    **options: Any,
+) -> Dataset | DatasetFreeze:
+    """Return the new dataset, or the order for a large one. Refused as `freeze` refuses; whether a large one would be
+    empty only its order can say."""
+    name = checked_name(project, name, by)
+    wish: dict[str, Any] = {"kind": kind, "side": side, "judge": judge, **options}
+    checked(**wish)
+    if not _is_large(project, kind, options):
+        return freeze(project=project, name=name, by=by, **wish)
+    if DatasetFreeze.objects.filter(project=project, name=name, state__in=_UNDER_WAY).exists():
+        raise Refused(409, name=f"A dataset {name!r} is being frozen already; choose another name.")
+    return DatasetFreeze.objects.create(
+        project=project, created_by=by, name=name, kind=kind, side=side, judge=judge, options=options
+    )
+
+
+@transaction.atomic
+def cancel_freeze(order: DatasetFreeze, *, by: User) -> DatasetFreeze:
+    """Cancel an order: no dataset comes of it."""
+    require(by, "research", order.project)
+    under_way = DatasetFreeze.objects.filter(pk=order.pk, state__in=_UNDER_WAY)
+    if not under_way.update(state=DatasetFreeze.State.CANCELLED, finished_at=timezone.now()):
+        raise Refused(409, freeze="It has already ended.")
+    audit.record(action="dataset.freeze cancelled", about=order.name, by=by, project=order.project)
+    order.refresh_from_db()
+    return order
+
+
+def freezer() -> LongWorker[DatasetFreeze]:
+    def waiting() -> QuerySet[DatasetFreeze]:
+        rows = DatasetFreeze.objects.filter(state__in=_UNDER_WAY).order_by("id")
+        return rows.select_related("project", "created_by")
+
+    return LongWorker(waiting, _carry_out, _fail)
+
+
+def periodic_task() -> PeriodicTask:
+    worker = freezer()
+    return PeriodicTask("datasets", worker.do, every=1.0, end=worker.end)
+
+
+def _is_large(project: Project, kind: str, options: dict[str, Any]) -> bool:
+    if kind == Dataset.Kind.PROMPTS:
+        return Prompt.objects.filter(project=project).order_by()[: SMALL + 1].count() > SMALL
+    named = [len(options[plural]) for plural in FEEDBACK if options.get(plural) is not None]
+    if named:
+        return sum(named) > SMALL
+    rows = [table.objects.filter(project=project).order_by()[: SMALL + 1] for table in FEEDBACK.values()]
+    return sum(each.count() for each in rows) > SMALL
+
+
+def _carry_out(hold: Hold[DatasetFreeze]) -> None:
+    order = hold.row
+    if not hold.held.update(state=DatasetFreeze.State.RUNNING, started_at=timezone.now()):
+        raise Lost
+    try:
+        freeze(
+            project=order.project,
+            kind=order.kind,
+            name=order.name,
+            by=order.created_by,
+            side=order.side,
+            judge=order.judge,
+            tell=hold,
+            and_then=lambda dataset: _end(hold, DatasetFreeze.State.DONE, dataset=dataset),
+            **order.options,
+        )
+    except Refused as refused:
+        _end(hold, DatasetFreeze.State.FAILED, problem=" ".join(refused.errors.values()))
+
+
+def _fail(hold: Hold[DatasetFreeze], error: Exception) -> None:
+    problem = f"The dataset could not be frozen: {type(error).__name__}: {error}"[:2000]
+    _end(hold, DatasetFreeze.State.FAILED, problem=problem)
+
+
+def _end(hold: Hold[DatasetFreeze], state: str, **fields: Any) -> None:
+    free = {"claim": None, "claimed_until": None, "stage": "", "finished_at": timezone.now()}
+    if not hold.held.update(state=state, **free, **fields):
+        raise Lost
