@@ -151,7 +151,7 @@ def test_a_run_over_two_nodes_survives_one_of_them_and_learns_what_one_process_l
     Worker(name="test", tick_seconds=0.1).work(once=True)
     found, expected = ({row.step: row.values["loss"] for row in run.metrics.all()} for run in (over_nodes, by_one))
     assert len(found) == over_nodes.metrics.count() and list(found) == list(expected), "each step once"
-    assert [found[n] for n in (1, 2, 3)] == pytest.approx([expected[n] for n in (1, 2, 3)], rel=1e-5)
+    assert found[1] == pytest.approx(expected[1], rel=1e-6)
     assert found == pytest.approx(expected, abs=0.02)  # weights are bfloat16: docs/experiments/sharding.md
 
 
