@@ -101,7 +101,9 @@ class Problem:
         return torch.cat([along, head.cuts])
 
     def head(self, flat: Tensor) -> Head:
-        weight = self.design.axes[:, self.kept_columns] @ (self.scale * flat[: self.rank])
+        along = torch.zeros(self.design.axes.shape[1], dtype=torch.float64)
+        along[self.kept_columns] = self.scale * flat[: self.rank]
+        weight = self.design.axes @ along  # a copy of the kept axes would be as large as all, for each fold at once
         return Head(weight, flat[self.rank :], self.design.mean, self.design.std)
 
 
