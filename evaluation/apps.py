@@ -22,8 +22,9 @@ class EvaluationConfig(AppConfig):
         from evaluation.demo import next_step as demo
         from evaluation.experiments import experiment_progress, pair_rates
         from evaluation.first_model import training_order
-        from evaluation.leaderboard import leaderboard_overview
+        from evaluation.leaderboard import alternative_ratings, leaderboard_overview
         from evaluation.leaderboard.vote_effect import ratings_after
+        from evaluation.models import KeptFigures
         from evaluation.promotion import candidate_review, disputed_items
         from evaluation.promotion import reward_model_uncertainty as uncertainty
         from evaluation.promotion import run_receivers as receivers
@@ -52,7 +53,13 @@ class EvaluationConfig(AppConfig):
             PeriodicTask("what was asked again and is answered", disputed_items.periodic_task, every=3.0),
             PeriodicTask("votes that are unlike all others", detection.periodic_task, every=60.0),
             PeriodicTask("addresses and counts that are forgotten", detection.forget, every=3600.0),
-            kept_figures.periodic_task({"quality": compute_kept, "own quality": compute_kept_own}),
+            kept_figures.periodic_task(
+                {
+                    KeptFigures.What.QUALITY: compute_kept,
+                    KeptFigures.What.OWN_QUALITY: compute_kept_own,
+                    KeptFigures.What.ALTERNATIVE_RATINGS: alternative_ratings.compute_kept,
+                }
+            ),
             notice_mail.periodic_task(),
             *alert_upkeep.periodic_tasks(),
         ):

@@ -133,14 +133,17 @@ def findings_now(project: Project, kind: str) -> Findings:
 def _newest(project: Project) -> tuple[str, str]:
     """Return the state of the ledger in a few look-ups, and the part of it that only a change of a status changes."""
     changes = StatusChange.objects.aggregate(last=Max("id"))["last"] or 0
-    grows, newest = f"{changes} ", []
+    standing, newest = f"{changes} ", []
     for table in (Comparison, Rating, Ranking, Span):
         newest.append(table.objects.filter(project=project).aggregate(last=Max("id"))["last"] or 0)
-    return grows + "-".join(map(str, newest)), grows
+    return standing + "-".join(map(str, newest)), standing
 
 
-def _kept(project: Project, kind: str, what: str, state: str, grows: str) -> Findings:
-    found: Findings = kept_figures.kept(project, kind, what, state, grows=grows, classes=_STORED)
+def _kept(project: Project, kind: str, what: str, state: str, standing: str) -> Findings:
+    def is_good(row: KeptFigures) -> bool:
+        return kept_figures.grows(row, state, standing)
+
+    found: Findings = kept_figures.kept(project, kind, what, is_good, _STORED)
     names = names_of(figures.judge for figures in found.judges)
     return replace(found, judges=[replace(figures, name=names[figures.judge]) for figures in found.judges])
 

@@ -40,14 +40,15 @@ def look(project: Project, judge: str, what: str) -> KeptFigures | None:
     return KeptFigures.objects.filter(project=project, judge=judge, what=what).defer("body").first()
 
 
-def kept(project: Project, judge: str, what: str, state: str, *, grows: str, classes: Iterable[type]) -> Any:
-    """Return the figures that are kept, and have them computed again if they are not of this `state`.
+def kept(
+    project: Project, judge: str, what: str, is_good: Callable[[KeptFigures], bool], classes: Iterable[type]
+) -> Any:
+    """Return the figures that are kept, and have them computed again if they are old or `is_good` says no.
 
-    States that begin with the same text `grows` differ by new rows alone: these may wait for a while. Raises
-    BeingComputed.
+    Raises BeingComputed where there are none.
     """
     row = look(project, judge, what)
-    if row is None or not _is_good(row, state, grows):
+    if row is None or row.computed_at is None or timezone.now() - row.computed_at > LONGEST or not is_good(row):
         row = ask(project, judge, what)
     if row.computed_at is None:
         raise BeingComputed(row)
@@ -70,11 +71,12 @@ def ask(project: Project, judge: str, what: str) -> KeptFigures:
     return row
 
 
-def _is_good(row: KeptFigures, state: str, grows: str) -> bool:
-    if row.computed_at is None or not row.state.startswith(grows):
-        return False
-    age = timezone.now() - row.computed_at
-    return age < (LONGEST if row.state == state else min(LONGEST, timedelta(seconds=KEPT * row.seconds)))
+def grows(row: KeptFigures, state: str, standing: str) -> bool:
+    """Return whether figures are of this state, or of one that begins with the same text `standing`: these differ by
+    new rows alone, which may wait for a while."""
+    if row.state == state or row.computed_at is None:
+        return row.state == state
+    return row.state.startswith(standing) and (timezone.now() - row.computed_at).total_seconds() < KEPT * row.seconds
 
 
 def figure_worker(computations: Mapping[str, Computation]) -> LongWorker[KeptFigures]:

@@ -6,38 +6,36 @@ the page says what that means.
 
 from __future__ import annotations
 
-import logging
 import math
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
 from django.core.cache import cache
-from django.db import connections
 
 from annotate.models import LanguageModel, Project
+from evaluation.core import kept_figures
+from evaluation.core.kept_figures import Tell
 from evaluation.leaderboard.published import state_of
 from evaluation.leaderboard.rating_intervals import spread_of
+from evaluation.leaderboard.snapshots import current
 from evaluation.leaderboard.votes import answer_styles as styles
 from evaluation.leaderboard.votes.vote_blocks import Block, blocks
-from evaluation.models import Leaderboard
+from evaluation.models import KeptFigures, Leaderboard
 from evaluation.ratings import LABELS, Fit, NotConverged, Tally, tally_indices
 from evaluation.ratings.bootstrap import intervals
 from evaluation.ratings.bradley_terry import CENTRE, fit
 from evaluation.ratings.elo import OrderSpread, online, order_spread
-from evaluation.ratings.reliability import Reliability, fit_reliability
-from evaluation.ratings.style_control import StyleFit, fit_style
-from evaluation.ratings.tie_models import TieFit, better_tie_model
+from evaluation.ratings.reliability import Reliability, VoterWeights, fit_reliability
+from evaluation.ratings.style_control import Coefficient, StyleFit, fit_style
+from evaluation.ratings.tie_models import Parameter, TieFit, better_tie_model
 from evaluation.ratings.voter_clusters import bootstrap_voters
 
-log = logging.getLogger(__name__)
 KEPT_SECONDS = 3600
-BEGUN_SECONDS = 1800  # after which a count that nobody hears of is taken for dead
 DRAWS = 200
 ORDERS = 10
-LARGE = 20_000  # votes
+LARGE = 5_000  # votes: of more the background worker computes them
 EASED = 0.01  # of the votes: as long as fewer are new, what was computed stands, and says as of which vote
 NO_WIDTH = 1e-6  # rating points
 Found = TypeVar("Found")
@@ -81,72 +79,62 @@ class AlternativeRatings:
         return self.votes > LARGE
 
 
-class BeingCounted(Exception):
-    """Raised while many votes are being rated in the background, which takes a minute."""
+_STORED = (
+    *(AlternativeRatings, Column, Fit, Tally, TieFit, Parameter, StyleFit, Coefficient, Reliability, VoterWeights),
+    OrderSpread,
+)
 
 
 def alternative_ratings_of(project: Project, board: Leaderboard) -> AlternativeRatings | None:
     """Return the alternative ratings; None of an empty board.
 
-    Many votes are rated beside the request: raises BeingCounted the first time, and returns the older ratings while new
+    The background worker rates many votes: raises BeingComputed the first time, and returns the older ratings while new
     ones are computed.
     """
     if not board.votes:
         return None
+    if board.votes > LARGE:
+        what = KeptFigures.What.ALTERNATIVE_RATINGS
+        return kept_figures.kept(project, board.judge, what, lambda row: _is_near(row, board), _STORED)
     key = f"counted-otherwise:{project.pk}:{board.judge}"
     cached: AlternativeRatings | None = cache.get(key)
-    if cached is not None and _is_fresh(cached, board):
-        return cached
-    if board.votes <= LARGE:
-        return _count_and_cache(project, board, key)
-    if cache.add(f"{key}:begun", True, timeout=BEGUN_SECONDS):
-        threading.Thread(target=_count_quietly, args=(project, board, key), name=key, daemon=True).start()
-    if cached is None:
-        raise BeingCounted
+    if cached is None or cached.unread_styles or cached.state != state_of(board):
+        cached = _count(project, board)
+        cache.set(key, cached, KEPT_SECONDS)
     return cached
 
 
-def _count_and_cache(project: Project, board: Leaderboard, key: str) -> AlternativeRatings | None:
-    ratings = _count(project, board)
-    cache.set(key, ratings, KEPT_SECONDS)
-    return ratings
+def _is_near(row: KeptFigures, board: Leaderboard) -> bool:
+    return row.state.isdecimal() and abs(int(row.state) - board.votes) <= EASED * board.votes
 
 
-def _count_quietly(project: Project, board: Leaderboard, key: str) -> None:
-    try:
-        _count_and_cache(project, board, key)
-    except Exception:  # the edge of a thread: the next look tries again
-        log.exception("votes could not be counted otherwise")
-    finally:
-        cache.delete(f"{key}:begun")
-        connections.close_all()
+def compute_kept(project: Project, judge: str, tell: Tell) -> tuple[str, AlternativeRatings | None]:
+    """Return the alternative ratings of many votes for the background worker, and of how many."""
+    tell("counting votes", 0.0)
+    ratings = _count(project, current(project=project, judge=judge), tell)
+    return str(ratings.votes if ratings else 0), ratings
 
 
-def _is_fresh(cached: AlternativeRatings, board: Leaderboard) -> bool:
-    """Return whether cached ratings may still be shown.
-
-    Few votes are rated again at once, with the styles that were left to count; many votes, which take a minute, only
-    when a hundredth of them is new.
-    """
-    if cached.is_large:
-        return abs(cached.votes - board.votes) <= EASED * board.votes
-    return not cached.unread_styles and cached.state == state_of(board)
-
-
-def _count(project: Project, board: Leaderboard) -> AlternativeRatings | None:
-    tally, votes = _read(project, board.judge)
+def _count(project: Project, board: Leaderboard, tell: Tell = lambda stage, share: None) -> AlternativeRatings | None:
+    tally, votes = _read(project, board.judge, lambda n: tell("reading votes", min(0.3, 0.3 * n / board.votes)))
     if not tally.models:
         return None
     missing: dict[str, str] = {}
+    tell("fitting the ranking’s ratings", 0.3)
     fitted = fit(tally)
     plain, spread = spread_of(fitted, votes, tally.votes, board.last_comparison_id)
+    tell("fitting ties", 0.4)
     ties = _if_open("Ties", missing, lambda: better_tie_model(tally, blocks=votes))
-    unread = _unread_styles(project, board.judge)
+    tell("fitting without style", 0.5)
+    unread = _unread_styles(project, board.judge, is_patient=board.votes > LARGE)
     style = _if_open(
         "Style", missing, lambda: fit_style(tally.models, styles.styled_votes(project, board.judge, tally.models))
     )
+    tell("fitting by reliability", 0.65)
     reliability = _if_open("Reliability", missing, lambda: fit_reliability(fitted, votes))
+    tell("computing online Elo", 0.75)
     elo, ticker = _elo(project, board, tally.models)
+    tell("drawing voters", 0.9)
     columns = [
         _of_fit("plain", "the ranking’s", plain),
         *(_of_fit(alternative.model, alternative.model.title(), alternative.ratings) for alternative in ties or ()),
@@ -172,12 +160,15 @@ def _count(project: Project, board: Leaderboard) -> AlternativeRatings | None:
     )
 
 
-def _read(project: Project, judge: str) -> tuple[Tally, list[Block]]:
+def _read(project: Project, judge: str, tell: Callable[[int], None]) -> tuple[Tally, list[Block]]:
     """Return the votes as they stand now, indexed by model, and their counts.
 
     A vote may have come since the board was read, and counts and votes must be the same.
     """
-    vote_blocks = list(blocks(project, judge))
+    vote_blocks = []
+    for block in blocks(project, judge):
+        vote_blocks.append(block)
+        tell(sum(int(each.times.sum()) for each in vote_blocks))
     models = sorted({int(model) for block in vote_blocks for model in np.union1d(block.a, block.b)})
     cells = np.zeros((len(models), len(models), len(LABELS)))
     votes = []
@@ -201,9 +192,10 @@ def _if_open(name: str, missing: dict[str, str], compute: Callable[[], Found]) -
         return None
 
 
-def _unread_styles(project: Project, judge: str) -> int:
-    """Return how many answers have no style counted yet, after counting as many as a page can wait for."""
-    styles.count_missing(project, judge, styles.MOST_AT_A_LOOK)
+def _unread_styles(project: Project, judge: str, is_patient: bool) -> int:
+    """Return how many answers have no style counted yet, after counting as many as a page can wait for; all of them
+    where nobody waits."""
+    styles.count_missing(project, judge, None if is_patient else styles.MOST_AT_A_LOOK)
     return styles.uncounted(project, judge).count()
 
 

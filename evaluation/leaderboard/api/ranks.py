@@ -12,7 +12,8 @@ from rest_framework.response import Response
 from annotate.core.api.api_access import allows
 from annotate.core.api.serializer_fields import refusals
 from annotate.models import AnnotatorKind, LanguageModel
-from evaluation.leaderboard.alternative_ratings import BeingCounted, alternative_ratings_of, flat_ratings
+from evaluation.core.while_computed import BeingComputedOut, api_waits
+from evaluation.leaderboard.alternative_ratings import alternative_ratings_of, flat_ratings
 from evaluation.leaderboard.api.leaderboard import LEADERBOARD, requested_board
 from evaluation.leaderboard.pair_findings import findings, flat_pair, models_of
 from evaluation.leaderboard.rating_history import flat_history, history
@@ -101,16 +102,14 @@ class WaysOut(serializers.Serializer):
     rows = WayOut(many=True)
 
 
-@extend_schema(responses={200: WaysOut} | refusals(400, 404), parameters=LEADERBOARD)
+@extend_schema(responses={200: WaysOut, 202: BeingComputedOut} | refusals(400, 404), parameters=LEADERBOARD)
 @allows(get="read")
+@api_waits
 def counted_otherwise(request: Request) -> Response:
     """Rate by the same votes with ties of their own, without style, by reliability, by a bootstrap over voters, and by
     online Elo."""
     project, judge = requested_board(request)
-    try:
-        ratings = alternative_ratings_of(project, current(project=project, judge=judge))
-    except BeingCounted:
-        return Response({"detail": "These votes are being counted; ask again in a minute."}, status=202)
+    ratings = alternative_ratings_of(project, current(project=project, judge=judge))
     models = LanguageModel.objects.in_bulk(ratings.models) if ratings else {}
     body = {
         "project": project.slug,

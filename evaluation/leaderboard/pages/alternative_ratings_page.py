@@ -14,9 +14,10 @@ from annotate.models import LanguageModel, Project
 from common.charts.rating_charts import Interval, interval_chart, nothing
 from common.charts.scene import Scene, png, svg
 from evaluation.core.csv_files import csv_file
+from evaluation.core.kept_figures import BeingComputed
+from evaluation.core.while_computed import file_waits
 from evaluation.leaderboard.alternative_ratings import (
     AlternativeRatings,
-    BeingCounted,
     Column,
     alternative_ratings_of,
     flat_ratings,
@@ -90,10 +91,9 @@ def page(request: HttpRequest, project: Project) -> HttpResponse:
     }
     try:
         ratings = alternative_ratings_of(project, board)
-    except BeingCounted:
-        return render(
-            request, "evaluation/leaderboard/other_ways.html", context | {"waits_for": board.votes}, status=202
-        )
+    except BeingComputed as waiting:
+        context |= {"waits_for": board.votes, "kept": waiting.row}
+        return render(request, "evaluation/leaderboard/other_ways.html", context, status=202)
     if ratings is not None:
         models = LanguageModel.objects.in_bulk(ratings.models)
         context |= {
@@ -111,12 +111,10 @@ def page(request: HttpRequest, project: Project) -> HttpResponse:
 
 
 @in_project(get="read")
+@file_waits
 def file(request: HttpRequest, project: Project, form: str) -> HttpResponse:
     judge = annotator_choice.requested_kind(request, project)
-    try:
-        ratings = alternative_ratings_of(project, current(project=project, judge=judge))
-    except BeingCounted:
-        return HttpResponse("These votes are being counted; ask again in a minute.\n", "text/plain", status=202)
+    ratings = alternative_ratings_of(project, current(project=project, judge=judge))
     models = LanguageModel.objects.in_bulk(ratings.models) if ratings else {}
     if form == "png":
         scene = _picture(ratings, models) if ratings else nothing("No votes yet.")

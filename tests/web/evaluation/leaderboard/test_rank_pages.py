@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from contextlib import nullcontext
 from datetime import timedelta
 
 import numpy as np
@@ -16,6 +15,7 @@ from PIL import Image
 
 from annotate.models import Comparison, Status, StatusChange, User
 from common.charts.scene import Text
+from evaluation.core import kept_figures
 from evaluation.core.number_formats import roughly
 from evaluation.leaderboard import alternative_ratings, pair_findings
 from evaluation.leaderboard.alternative_ratings import alternative_ratings_of
@@ -260,23 +260,6 @@ def test_styles_of_all_judged_answers_are_counted_by_a_command(project, base, ch
         call_command("count_styles", "nowhere")
 
 
-def test_many_votes_are_counted_beside_the_request(client, project, base, child, vote, monkeypatch):
-    monkeypatch.setattr("evaluation.leaderboard.alternative_ratings.LARGE", 5)
-    vote(child, base, "model_a", 8)
-    began = []
-    monkeypatch.setattr("threading.Thread.start", lambda thread: began.append(thread))
-    monkeypatch.setattr(alternative_ratings.connections, "close_all", lambda: None)
-    url = reverse("leaderboard-other-ways", args=[project.slug])
-    page = client.get(url)
-    assert page.status_code == 202 and "8 votes are being counted" in page.content.decode()
-    assert client.get(url).status_code == 202 and len(began) == 1  # one count for all who ask
-    assert client.get("/api/v1/leaderboard/counted-otherwise/", {"project": project.slug}).status_code == 202
-    began[0].run()
-    assert "The same 8 votes" in client.get(url).content.decode()
-    vote(child, base, "model_a", 8)
-    assert "There are 16 votes now" in client.get(url).content.decode() and len(began) == 2
-
-
 def test_robustness_shows_style_and_bootstrap_and_keeps_the_rest_behind_advanced(client, project, board_of_three):
     page = client.get(reverse("leaderboard-other-ways", args=[project.slug])).content.decode()
     first, _, advanced = page.partition("<details>\n<summary><h2>Advanced</h2>")
@@ -384,21 +367,42 @@ def test_other_ways_follow_a_vote_that_was_exchanged_for_another(project, base, 
     assert before.columns[0].rating[1] - after.columns[0].rating[1] > 50
 
 
-@pytest.mark.parametrize(("large", "times"), [(100, 2), (3, 1)])
-def test_many_votes_are_not_counted_again_for_every_style_left(project, base, child, vote, monkeypatch, large, times):
-    monkeypatch.setattr(alternative_ratings, "LARGE", large)
+def test_few_votes_are_counted_again_with_the_styles_left(project, base, child, vote, monkeypatch):
     monkeypatch.setattr(styles, "MOST_AT_A_LOOK", 2)
     for _ in range(4):
         vote(child, base)
-    board, made = current(project=project, judge="person"), []
-    count = alternative_ratings._count
-    monkeypatch.setattr(alternative_ratings, "_count", lambda *given: made.append(1) or count(*given))
-    monkeypatch.setattr("threading.Thread.start", lambda thread: thread.run())
-    monkeypatch.setattr(alternative_ratings.connections, "close_all", lambda: None)
-    with pytest.raises(alternative_ratings.BeingCounted) if large == 3 else nullcontext():
-        alternative_ratings_of(project, board)
-    assert alternative_ratings_of(project, board).unread_styles == (6 if large == 3 else 4)
-    assert len(made) == times
+    board = current(project=project, judge="person")
+    assert [alternative_ratings_of(project, board).unread_styles for _ in range(3)] == [6, 4, 2]
+
+
+def test_many_votes_are_rated_in_the_background_and_the_same(client, project, base, child, vote, monkeypatch):
+    worker = kept_figures.figure_worker({"alternative ratings": alternative_ratings.compute_kept})
+    for _ in range(4):
+        vote(child, base)
+        vote(child, base, "tie")
+    at_once = alternative_ratings_of(project, current(project=project, judge="person"))
+    monkeypatch.setattr(alternative_ratings, "LARGE", 3)
+    address = reverse("leaderboard-other-ways", args=[project.slug])
+    waiting = client.get(address)
+    assert waiting.status_code == 202 and "It has not begun yet" in waiting.content.decode()
+    assert client.get("/api/v1/leaderboard/counted-otherwise/", {"project": project.slug}).status_code == 202
+    assert client.get(reverse("leaderboard-other-ways-file", args=[project.slug, "csv"])).status_code == 202
+    assert worker.do_now() and "The same 8 votes" in client.get(address).content.decode()
+    board = current(project=project, judge="person")
+    kept = alternative_ratings_of(project, board)
+    assert kept.votes == at_once.votes == 8 and kept.unread_styles == 0
+    for one, other in zip(kept.columns, at_once.columns, strict=True):
+        for name in ("rating", "lower", "upper"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=f"{one.key} {name}")
+    monkeypatch.setattr(alternative_ratings, "EASED", 0.2)
+    vote(child, base)
+    assert alternative_ratings_of(project, current(project=project, judge="person")).votes == 8
+    assert not worker.do_now(), "one of nine is new"
+    vote(child, base)
+    vote(child, base)
+    assert "There are 11 votes now" in client.get(address).content.decode()
+    assert worker.do_now()
+    assert alternative_ratings_of(project, current(project=project, judge="person")).votes == 11
 
 
 def test_votes_that_come_while_a_page_is_made_do_not_break_it(project, base, child, vote):
