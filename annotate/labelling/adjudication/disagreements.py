@@ -21,7 +21,6 @@ from common.whole_numbers import row_ids
 STARS_APART = 2
 MOST = 50
 NEWEST = (2_000, 20_000)  # annotations of a large project that are looked at: the first where they have enough
-_ALL = Q()
 
 
 @dataclass(frozen=True)
@@ -38,32 +37,39 @@ class Disagreement:
 def waiting(project: Project, *, judge: str = "person", limit: int = MOST) -> list[Disagreement]:
     """Return the items that nobody has decided yet, the newest annotation first; people are never compared with
     simulations. Of a large project those among its newest annotations."""
+    return waiting_among(project, judge=judge, limit=limit)[0]
+
+
+def waiting_among(project: Project, *, judge: str = "person", limit: int = MOST) -> tuple[list[Disagreement], str]:
+    """Return the same, and among how many of the newest annotations they are; "" for all."""
     if not is_large(_submitted(project)):
-        return _waiting(project, judge, limit, _ALL)
+        return _waiting(judge, limit, Q(project=project)), ""
     items: list[Disagreement] = []
     for newest in NEWEST:
-        items = _waiting(project, judge, limit, _among_newest(project, newest))
+        shared = _shared_among_newest(project, newest)
+        items = _waiting(judge, limit, shared) if shared else []
         if len(items) >= limit:
             break
-    return items
-
-
-def newest_looked_at(project: Project) -> str:
-    """Return of how many of the newest annotations `waiting` knows; "" for all."""
-    return f"{NEWEST[-1]:,}" if is_large(_submitted(project)) else ""
+    return items, f"{NEWEST[-1]:,}"
 
 
 def _submitted(project: Project) -> QuerySet[Assignment]:
     return project.assignments.filter(purpose=Assignment.Purpose.WORK, state=Assignment.State.SUBMITTED)
 
 
-def _among_newest(project: Project, newest: int) -> Q:
+def _shared_among_newest(project: Project, newest: int) -> Q | None:
+    """Return which annotations are of those items of the newest that several people have; None where there are none.
+
+    A list of items: the database finds their annotations by an index, and reads no others.
+    """
     items = _submitted(project).order_by("-pk").values("item")[:newest]
-    return Q(assignment__project=project, assignment__item__in=items)
+    several = _submitted(project).filter(item__in=items).order_by().values("item").annotate(n=Count("pk"))
+    shared = list(several.filter(n__gt=1).values_list("item", flat=True))
+    return Q(assignment__in=project.assignments.filter(item__in=shared).values("pk")) if shared else None
 
 
-def _waiting(project: Project, judge: str, limit: int, among: Q) -> list[Disagreement]:
-    rows = [row for apart in _WAYS_APART for row in apart(project, judge, among).order_by("-last")[: limit * 2]]
+def _waiting(judge: str, limit: int, among: Q) -> list[Disagreement]:
+    rows = [row for apart in _WAYS_APART for row in apart(judge, among).order_by("-last")[: limit * 2]]
     rows.sort(key=lambda row: -row["last"])
     prompts = Prompt.objects.in_bulk({row["prompt"] for row in rows[:limit]})
     by_item: dict[str, Disagreement] = {}
@@ -76,7 +82,8 @@ def _waiting(project: Project, judge: str, limit: int, among: Q) -> list[Disagre
 
 def items_apart(project: Project, among: Q, judge: str = "person") -> set[str]:
     """Return the items, of those annotations that `among` names, that nobody has decided and that are apart."""
-    return {row["assignment__item"] for apart in _WAYS_APART for row in apart(project, judge, among)}
+    among &= Q(project=project)
+    return {row["assignment__item"] for apart in _WAYS_APART for row in apart(judge, among)}
 
 
 @dataclass(frozen=True)
@@ -133,25 +140,25 @@ def _winner_words(row: Comparison, letters: dict[int, str]) -> str:
     return f"{letters.get(ends[Winner(row.winner)], '?')} is {degree}better"
 
 
-def _work(rows: Any, project: Project, judge: str, among: Q) -> QuerySet:
-    """Return counted annotations of the work itself, on items that nobody has decided and whose prompts are not out."""
+def _work(rows: Any, judge: str, among: Q) -> QuerySet:
+    """Return counted annotations of the work itself, on items that nobody has decided and whose prompts are not out.
+
+    `among` says which; whether they are all of a project's, or of some assignments, decides by which index they are
+    found.
+    """
     decided = Assignment.objects.filter(
         project=OuterRef("project"),
         item=OuterRef("assignment__item"),
         purpose=Assignment.Purpose.ADJUDICATION,
         state=Assignment.State.SUBMITTED,
     )
-    rows = (
-        rows.counted()
-        .by(judge)
-        .filter(among, project=project, assignment__purpose=Assignment.Purpose.WORK, prompt__out_since=None)
-    )
+    rows = rows.counted().by(judge).filter(among, assignment__purpose=Assignment.Purpose.WORK, prompt__out_since=None)
     return rows.filter(~Exists(decided)).order_by()
 
 
-def _opposite(project: Project, judge: str, among: Q = _ALL) -> QuerySet[Any, dict]:
+def _opposite(judge: str, among: Q) -> QuerySet[Any, dict]:
     """Return items with opposite winners, of comparisons and of pairs of rankings."""
-    rows = _work(Comparison.objects.all(), project, judge, among).annotate(
+    rows = _work(Comparison.objects.all(), judge, among).annotate(
         low=Least("completion_a", "completion_b"), high=Greatest("completion_a", "completion_b")
     )
     for_low = Q(winner=Winner.MODEL_A, completion_a=F("low")) | Q(winner=Winner.MODEL_B, completion_b=F("low"))
@@ -165,16 +172,16 @@ def _opposite(project: Project, judge: str, among: Q = _ALL) -> QuerySet[Any, di
     return grouped.filter(first__gt=0, second__gt=0)
 
 
-def _stars_apart(project: Project, judge: str, among: Q = _ALL) -> QuerySet[Any, dict]:
-    rows = _work(Rating.objects.exclude(stars=None), project, judge, among)
+def _stars_apart(judge: str, among: Q) -> QuerySet[Any, dict]:
+    rows = _work(Rating.objects.exclude(stars=None), judge, among)
     grouped = rows.values("prompt", "assignment__item", "assignment__kind").annotate(
         lowest=Min("stars"), highest=Max("stars"), judges=Count("author", distinct=True), last=Max("assignment")
     )
     return grouped.filter(highest__gte=F("lowest") + STARS_APART)
 
 
-def _opposite_thumbs(project: Project, judge: str, among: Q = _ALL) -> QuerySet[Any, dict]:
-    rows = _work(Rating.objects.exclude(thumbs=None), project, judge, among)
+def _opposite_thumbs(judge: str, among: Q) -> QuerySet[Any, dict]:
+    rows = _work(Rating.objects.exclude(thumbs=None), judge, among)
     grouped = rows.values("prompt", "assignment__item", "assignment__kind").annotate(
         up=Count("pk", filter=Q(thumbs=True)),
         down=Count("pk", filter=Q(thumbs=False)),

@@ -31,11 +31,12 @@ LETTERS = "ABCDEF"
 @in_project(get="review")
 def adjudicate(request: MemberRequest, project: Project) -> HttpResponse:
     judge = AnnotatorKind.SIMULATION if request.GET.get("judge") == AnnotatorKind.SIMULATION else AnnotatorKind.PERSON
+    found, newest = disagreements.waiting_among(project, judge=judge)
     context = {
         "project": project,
         "judge": judge,
-        "found": disagreements.waiting(project, judge=judge),
-        "newest": disagreements.newest_looked_at(project),
+        "found": found,
+        "newest": newest,
         "complaints": quarantine.waiting(project),
         "coming": priorities.coming_next(project) if can(request.user, "manage", project) else None,
     }
