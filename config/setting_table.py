@@ -167,7 +167,8 @@ SETTINGS: dict[str, tuple[Setting, ...]] = {
 # Written by our own processes for those that they start, or by `accelerate launch`: nothing for operators to set.
 INTERNAL = frozenset(
     {"ASSAY_TETHER_FD", "ASSAY_TETHER_PARENT", "ASSAY_SECRETS_DESCRIPTOR", "ASSAY_STEP_LEDGER", "ASSAY_RUN_DIRECTORY"}
-    | {"RANK", "WORLD_SIZE", "LOCAL_RANK", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_WAIT_POLICY"}
+    | {"RANK", "WORLD_SIZE", "LOCAL_RANK"}
+    | {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}
     | {"DJANGO_SETTINGS_MODULE", "DISABLE_MULTIPROC", "PYTHONUNBUFFERED", "PATH"}
 )
 
