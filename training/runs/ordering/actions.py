@@ -56,47 +56,53 @@ def queue_run(
     if cloned_from is not None and cloned_from.project_id != project.pk:
         raise Refused(400, cloned_from=f"Run {cloned_from.pk} is in another project; leave it out.")
     priorities.check(priority, Run.Priority.NORMAL, project, by)
-    # Before the transaction, for they look at files and ask git: nobody else writes during it.
-    checked = check_order(
-        kind=kind,
-        project=project,
-        name=name,
-        parent=parent,
-        dataset=dataset,
-        other_dataset=other_dataset,
-        reward_model=reward_model,
-        config={**defaults_of(kind, project, parent), **(config or {})},
-        seed=seed,
-    )
-    quotas.check(project)
-    code = code_version()
     try:
-        with transaction.atomic():
-            check_name(kind=kind, project=project, name=name)  # again: a twin may have taken it meanwhile
-            run = Run.objects.create(
+        return _queue(
+            Run(
                 kind=kind,
                 project=project,
-                name=name.strip(),
+                name=name,
                 parent=parent,
                 dataset=dataset,
                 other_dataset=other_dataset,
                 reward_model=reward_model,
-                config=asdict(checked),
+                config=config or {},
                 seed=seed,
                 priority=priority,
                 enters_arena=enters_arena,
                 cloned_from=cloned_from,
-                code_version=code,
                 idempotency_key=key,
                 created_by=by,
             )
-            hubs.record_order(run)
-            return run
-    except IntegrityError:
-        # The same request arrived twice at the same moment, and its twin came first.
+        )
+    except (IntegrityError, Refused):
+        # The same request arrived twice at the same moment, and its twin came first: it may have taken the name, too.
         if key and (first := Run.objects.filter(idempotency_key=key).first()):
             return first
         raise
+
+
+def _queue(run: Run) -> Run:
+    """Check an order, and save it as a run."""
+    # Before the transaction, for they look at files and ask git: nobody else writes during it.
+    checked = check_order(
+        kind=run.kind,
+        project=run.project,
+        name=run.name,
+        parent=run.parent,
+        dataset=run.dataset,
+        other_dataset=run.other_dataset,
+        reward_model=run.reward_model,
+        config={**defaults_of(run.kind, run.project, run.parent), **run.config},
+        seed=run.seed,
+    )
+    quotas.check(run.project)
+    run.code_version, run.config, run.name = code_version(), asdict(checked), run.name.strip()
+    with transaction.atomic():
+        check_name(kind=run.kind, project=run.project, name=run.name)  # again: a twin may have taken it meanwhile
+        run.save(force_insert=True)
+        hubs.record_order(run)
+    return run
 
 
 def defaults_of(kind: str, project: Project, parent: LanguageModel | None = None) -> dict[str, Any]:

@@ -17,7 +17,9 @@ from tests.support.training.runs import in_a_thread, make_dataset, make_run, mak
 from training.core.endings import Ending
 from training.core.run_directory import RunDirectory
 from training.models import Attempt, Run
+from training.runs.ordering import actions
 from training.runs.ordering.actions import cancel, queue_run, resume
+from training.runs.ordering.checks import check_order
 from training.runs.queue import supervision
 from training.runs.queue.ingest import Reader
 from training.runs.queue.supervision import LeaseLost
@@ -155,6 +157,20 @@ def test_the_same_key_gets_the_same_run_and_anothers_key_does_not(project, resea
     colleague = make_user(project, role="researcher")
     assert order(project, colleague, idempotency_key="k", name="third") != first
     assert "idempotency_key" in refusal(project, researcher, idempotency_key="x" * 300).errors
+
+
+def test_a_twin_that_comes_meanwhile_and_takes_the_name_is_the_same_run(project, researcher, monkeypatch):
+    """Two processes that order one run: the other's stands when this one checks its name."""
+    same = {"parent": make_weights(), "dataset": make_dataset(project), "idempotency_key": "k"}
+    twins: list[Run] = []
+
+    def check_after_the_twin(**fields):
+        monkeypatch.setattr(actions, "check_order", check_order)
+        twins.append(order(project, researcher, **same))
+        return check_order(**fields)
+
+    monkeypatch.setattr(actions, "check_order", check_after_the_twin)
+    assert [order(project, researcher, **same)] == twins
 
 
 def test_what_has_ended_cannot_be_cancelled_nor_what_is_under_way_resumed(project, researcher):
