@@ -157,6 +157,11 @@ SETTINGS: dict[str, tuple[Setting, ...]] = {
         S("LOG_LEVEL", "least level of lines that are logged", "INFO"),
         S("LOG_FORMAT", "`json`: one object a line ([guide](operating.md#logs-and-errors))", "plain"),
         S("SENTRY_DSN", "where errors are reported, without anybody's texts; needs `requirements-sentry.txt`"),
+        S("WANDB_API_KEY", "key of W&B, of the background worker alone: figures of runs go there, too; needs "
+          "`requirements-trackers.txt` ([guide](runs.md#trackers))"),
+        S("WANDB_MODE", "`offline`: W&B's files stay below `ASSAY_DATA/wandb`, until `wandb sync` sends them"),
+        S("WANDB_PROJECT", "W&B's project", "assay"),
+        S("MLFLOW_TRACKING_URI", "address of an MLflow server: figures of runs go there, too; likewise"),
         S("ASSAY_METRICS_TOKEN", "what Prometheus sends as a bearer token to read `/metrics`",
           otherwise="this machine alone may"),
         S("PROMETHEUS_MULTIPROC_DIR", "folder of counters that web processes at one port share, empty at the start "

@@ -18,6 +18,7 @@ class TrainingConfig(AppConfig):
         from training.runs.ordering.end_events import RUN_FINISHED
         from training.runs.present import project_overview
         from training.runs.queue.queue_readings import queue_readings
+        from training.runs.trackers import updates as run_trackers
         from training.serving import adapter_upkeep, served_children
 
         run_kinds.register()
@@ -26,5 +27,5 @@ class TrainingConfig(AppConfig):
         URGENT.register(human_review.pairs_first)
         RUN_FINISHED.register(served_children.child_of_a_run)
         READINGS.register(queue_readings)
-        for task in adapter_upkeep.periodic_tasks():
+        for task in (*adapter_upkeep.periodic_tasks(), *run_trackers.periodic_tasks()):
             PERIODIC_TASKS.register(task)

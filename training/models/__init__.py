@@ -189,6 +189,24 @@ class Metric(models.Model):
         constraints = [models.UniqueConstraint(fields=["run", "sequence"], name="metrics_arrive_once")]
 
 
+class TrackedRun(models.Model):
+    """How far a tracker, such as TensorBoard or MLflow, has been told what a run measured."""
+
+    run = models.ForeignKey(Run, models.CASCADE, related_name="trackers")
+    tracker = models.CharField(max_length=12)
+    sequence = models.PositiveBigIntegerField(default=0, help_text="Of the last row that it has.")
+    address = models.URLField(max_length=500, blank=True, help_text="Of the run's page there.")
+    problem = models.CharField(max_length=300, blank=True, help_text="Why it took nothing the last time.")
+    is_closed = models.BooleanField(default=False, help_text="It has all, and knows that the run has ended.")
+
+    class Meta:
+        ordering = ["tracker"]
+        constraints = [models.UniqueConstraint(fields=["run", "tracker"], name="a_tracker_follows_a_run_once")]
+
+    def __str__(self) -> str:
+        return f"{self.run} in {self.tracker}"
+
+
 class Sample(models.Model):
     """One line of a run's samples.jsonl: what the model answered at a step of its training."""
 

@@ -42,6 +42,7 @@ from training.runs.run_serializers import (
     RunOut,
     SampleOut,
 )
+from training.runs.trackers import tensorboard_files
 
 AFTER = OpenApiParameter("after", int, description="Only values after this sequence number; 0: all.")
 _ROWS = 1000
@@ -77,6 +78,7 @@ class Runs(DeclaredViewSet):
         "reviews": "account, read",
         "metrics": "account, read",
         "samples": "account, read",
+        "tensorboard": "account, read",
     }
 
     queryset = Run.objects.none()
@@ -213,6 +215,12 @@ class Runs(DeclaredViewSet):
         run = find(self.get_queryset(), pk, "run")
         rows = run.metrics.filter(sequence__gt=_after(request)).order_by("sequence")[:_ROWS]
         return Response(MetricOut(rows, many=True).data)
+
+    @extend_schema(responses={(200, "application/octet-stream"): OpenApiTypes.BINARY} | refusals(404), filters=False)
+    @action(detail=True, methods=["get"], pagination_class=None)
+    def tensorboard(self, request: Request, pk: str) -> HttpResponse:
+        """Return all that was measured as a file that TensorBoard reads."""
+        return tensorboard_files.download(find(self.get_queryset(), pk, "run"))
 
     @extend_schema(responses=SampleOut(many=True), parameters=[AFTER], filters=False)
     @action(detail=True, methods=["get"], pagination_class=None)

@@ -19,6 +19,7 @@ urlpatterns = [
     path("p/<slug:slug>/runs/compare/", comparison.page, name="compare-runs"),
     path("runs/<int:run_id>/", run_pages.run, name="run"),
     path("runs/<int:run_id>/metrics.json", run_pages.run_metrics, name="run-figures"),
+    path("runs/<int:run_id>/tensorboard/", run_pages.run_events, name="run-events"),
     path("runs/<int:run_id>/order.yaml", order_upload.download, name="run-yaml"),
     path("runs/<int:run_id>/log.txt", run_pages.log, name="run-log"),
     path("runs/<int:run_id>/cancel/", run_pages.cancel, name="cancel-run"),

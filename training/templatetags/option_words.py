@@ -54,5 +54,10 @@ def kind_terms(kind: str) -> tuple[str, ...]:
 
 
 @register.filter
+def tracker_name(tracker: str) -> str:
+    return {"tensorboard": "TensorBoard", "wandb": "W&B", "mlflow": "MLflow"}.get(tracker, tracker)
+
+
+@register.filter
 def option_term(name: str) -> str:
     return OPTION_TERMS.get(name, "")

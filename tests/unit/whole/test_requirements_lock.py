@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[3]
 LOCK = ROOT / "requirements.lock"
 WEB, ALL, DEV = "requirements-web.txt", "requirements.txt", "requirements-dev.txt"
-STORAGE, SENTRY = "requirements-storage.txt", "requirements-sentry.txt"
+STORAGE, SENTRY, TRACKERS = "requirements-storage.txt", "requirements-sentry.txt", "requirements-trackers.txt"
 
 
 def lines(path: Path) -> list[str]:
@@ -30,7 +30,7 @@ def included(name: str) -> list[str]:
 
 def wanted() -> list[Requirement]:
     """Return what the files of requirements ask for."""
-    return [Requirement(line) for name in (WEB, ALL, STORAGE, SENTRY, DEV) for line in lines(ROOT / name)]
+    return [Requirement(line) for name in (WEB, ALL, STORAGE, SENTRY, TRACKERS, DEV) for line in lines(ROOT / name)]
 
 
 def installed_with(name: str) -> set[str]:
@@ -50,8 +50,8 @@ def installed_with(name: str) -> set[str]:
 
 
 def test_each_file_includes_the_smaller_one_and_asks_for_nothing_twice():
-    assert (included(WEB), included(ALL), included(DEV)) == ([], [WEB], [ALL, STORAGE, SENTRY])
-    assert included(STORAGE) == [] == included(SENTRY)
+    assert (included(WEB), included(ALL), included(DEV)) == ([], [WEB], [ALL, STORAGE, SENTRY, TRACKERS])
+    assert included(STORAGE) == included(SENTRY) == included(TRACKERS) == []
     names = [canonicalize_name(requirement.name) for requirement in wanted()]
     assert len(names) == len(set(names))
 
@@ -64,7 +64,7 @@ def test_a_web_host_gets_no_package_that_trains():
 
 
 def test_a_line_says_what_each_package_is_for():
-    for name in (WEB, ALL, STORAGE, SENTRY):
+    for name in (WEB, ALL, STORAGE, SENTRY, TRACKERS):
         text = (ROOT / name).read_text(encoding="utf-8").splitlines()
         assert not [line for line in text if line[:1].isalpha() and " # " not in line]
 

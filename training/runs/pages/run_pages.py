@@ -31,6 +31,7 @@ from training.runs.present.run_estimates import estimate, planned_run
 from training.runs.present.run_form import RunForm, boxes_in, earlier_run, suggested
 from training.runs.present.run_page import live_log, run_charts, run_config, run_tabs
 from training.runs.queue import drains
+from training.runs.trackers import tensorboard_files
 
 _PLAIN = "text/plain; charset=utf-8"
 
@@ -155,6 +156,14 @@ def run_metrics(request: HttpRequest, run_id: int) -> HttpResponse:
         return JsonResponse({"errors": {"after": "Give the sequence number of the last line you have."}}, status=400)
     rows = run.metrics.filter(sequence__gt=after).order_by("sequence").values("sequence", "step", "time", "values")
     return JsonResponse({"run": run.pk, "state": run.state, "metrics": list(rows)})
+
+
+@never_cache
+@allows(get="read")
+def run_events(request: HttpRequest, run_id: int) -> HttpResponse:
+    """Download the figures as a file that TensorBoard reads."""
+    run, refusal = find_run(request, run_id)
+    return refusal or tensorboard_files.download(run)
 
 
 @allows(post="research")
