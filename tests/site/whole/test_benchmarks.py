@@ -68,6 +68,7 @@ SMALL = {
         "{model} {domain} {foreign} --tokens 2000 --passages 10 --folder {new}",
         "after 2,000 tokens of the domain",
     ),
+    "calibrate_judges": ("--arenas 1 --resamples 1 --pandalm {pandalm} --votes 20", "| annotator3 | 20 |"),
     "calibration": ("--arenas 1 --streams 4 --votes 50", "any of three buttons"),
     "choices_vs_lm_eval": ("{model} {folder} --repeats 1 --pairs 8", "| lm-eval |"),
     "clean_vs_dirty": ("--documents 150 --tokens 4096 --size 1M", "all: dirty"),
@@ -311,7 +312,8 @@ def lines(rows: list[dict]) -> str:
 
 def _judged(n: int, text, lot: random.Random) -> dict:
     """Return a pair of which annotators mostly take the louder answer: the recipe refuses what follows nothing."""
-    votes = {f"annotator{k}": lot.choice((0, 1, 1, 1)) for k in (1, 2, 3)}
+    votes: dict = {f"annotator{k}": lot.choice((0, 1, 1, 1)) for k in (1, 2, 3)}
+    votes["cmp_key"] = ("one_two", "one_three", "two_three")[n % 3]
     return {"instruction": f"{n} {text(5)}", "input": "", "response1": text(8).upper(), "response2": text(8), **votes}
 
 
