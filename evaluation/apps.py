@@ -22,6 +22,7 @@ class EvaluationConfig(AppConfig):
         from evaluation.demo import next_step as demo
         from evaluation.experiments import experiment_progress, pair_rates
         from evaluation.first_model import training_order
+        from evaluation.judge_models import verdict_recording
         from evaluation.leaderboard import alternative_ratings, leaderboard_overview
         from evaluation.leaderboard.vote_effect import ratings_after
         from evaluation.models import KeptFigures
@@ -45,6 +46,7 @@ class EvaluationConfig(AppConfig):
         RUN_FINISHED.register(receivers.evidence_has_come)
         RUN_FINISHED.register(training_order.go_on_after_reward)
         RUN_FINISHED.register(experiment_progress.run_has_ended)
+        RUN_FINISHED.register(verdict_recording.keep_of_a_broken_run)
         RUN_FINISHED.register(alert_upkeep.run_has_ended)
         for chore in (
             PeriodicTask("figures that no signal reached", receivers.periodic_task, every=3.0),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from common.proxy_variables import PROXIES
+from evaluation.judge_models import verdict_items, verdict_recording
 from evaluation.measures import catalogue as measures
 from evaluation.measures import eval_rows as item_rows
 from evaluation.measures import over_optimisation_panel, recording
@@ -55,6 +56,20 @@ def register() -> None:
             needs_weights=lambda model, config: config.get("measure") != "win_rate",
             rows=item_rows.rows,
             suits=measures.suits,
+        )
+    )
+    KINDS.register(
+        Kind(
+            "verdicts",
+            "Verdicts of a judge model",
+            "evaluation.recipes.judge_verdicts",
+            parent_kinds=(),
+            purpose="Asks a judge model of the project which of two answers is better, in both orders: pairs that "
+            "people have compared, and pairs that nobody has.",
+            asks=verdict_items.asked_model,
+            rows=verdict_items.rows,
+            suits=verdict_items.suits,
+            record=verdict_recording.record,
         )
     )
     KINDS.register(

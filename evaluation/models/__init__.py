@@ -11,6 +11,9 @@ from evaluation.models.background_figures import KeptFigures as KeptFigures
 from evaluation.models.experiments import ArmModel as ArmModel
 from evaluation.models.experiments import Experiment as Experiment
 from evaluation.models.experiments import ExperimentArm as ExperimentArm
+from evaluation.models.judges import JudgeModel as JudgeModel
+from evaluation.models.judges import Rubric as Rubric
+from evaluation.models.judges import Verdict as Verdict
 
 
 class Evaluation(models.Model):

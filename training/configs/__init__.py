@@ -13,7 +13,7 @@ from typing import Any
 from training.configs.best_of import BestOfConfig, RejectionConfig
 from training.configs.classify import ClassifyConfig, LabelConfig
 from training.configs.corpus import CorpusConfig
-from training.configs.evaluate import EvaluateConfig
+from training.configs.evaluate import EvaluateConfig, VerdictsConfig
 from training.configs.export import ExportConfig
 from training.configs.forms.starting_points import values_by_name
 from training.configs.group import GRPOConfig, RLOOConfig
@@ -51,6 +51,7 @@ __all__ = [
     "SampleConfig",
     "SurpriseConfig",
     "TokenizerConfig",
+    "VerdictsConfig",
     "as_ordered",
     "current_names",
     "option",
@@ -80,6 +81,7 @@ CONFIGS: dict[str, type] = {
         ImportConfig,
         ExportConfig,
         LabelConfig,
+        VerdictsConfig,
     )
 }
 

@@ -1,4 +1,4 @@
-"""Read a judge model's reply: the first answer, the second, a tie, or nothing that can be read. Pure."""
+"""Read a judge model's reply: the first answer, the second, a tie, a grade, or nothing that can be read. Pure."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ _LINE = re.compile(
     r"^[\W_]*(?:(?:final\s+)?(?:verdict|answer|winner|choice|judg[e]?ment)\s*(?:is)?\s*[:=\-–]?\s*)?[\W_]*"
     r"(?:(?:answer|assistant|response)\s+)?(A|B|C|TIE)(?:\s+is\s+better)?[\W_]*$",
     re.IGNORECASE,
+)
+_GRADE_MARKED = re.compile(r"\[\[\s*(\d+(?:\.\d+)?)\s*(?:/\s*\d+\s*)?\]\]")
+_GRADE_FIELD = re.compile(r'"(?:score|grade|rating)"\s*:\s*"?\s*(\d+(?:\.\d+)?)', re.IGNORECASE)
+_GRADE_LINE = re.compile(
+    r"^[\W_]*(?:(?:final\s+)?(?:score|grade|rating)\s*(?:is)?\s*[:=\-–]?\s*)?(\d+(?:\.\d+)?)(?:\s*/\s*\d+)?[\W_]*\Z",
+    re.IGNORECASE | re.MULTILINE,
 )
 _MEANS = {"A": FIRST, "B": SECOND, "C": TIE, "TIE": TIE}
 
@@ -43,3 +49,12 @@ def _meant(mark: str) -> str | None:
     if left == right:
         return None
     return TIE if sign == "=" else _MEANS[left if sign == ">" else right]
+
+
+def grade_of(reply: str, lowest: float, highest: float) -> float | None:
+    """Return the grade that a judge gave last, as [[7]], "score": 7 or a last line that holds nothing else; None
+    outside the scale."""
+    text = _THOUGHT.sub("", reply).strip()
+    found = _GRADE_MARKED.findall(text) or _GRADE_FIELD.findall(text) or _GRADE_LINE.findall(text)
+    grade = float(found[-1]) if found else None
+    return grade if grade is not None and lowest <= grade <= highest else None

@@ -1,0 +1,157 @@
+"""Choose what a judge model is asked about, and lay it into the directory of its run.
+
+items.jsonl  {"key", "prompt_id", "prompt", "a", "b", "text_a", "text_b"}, the answers by id, the lower one as A; on a
+             scale {"key", "prompt_id", "prompt", "a", "text_a"}
+about.jsonl  one line: {"rubric_id", "rubric", "form", "seen", "unseen", "same_texts"}
+
+Pairs that people compared are all taken. Of the others, each two models in the arena with their first answers to a
+prompt, a part is taken by hash, so that no prompt and no pair of models is favoured: the rating by both rests on
+people's pairs being like these. Questions that visitors asked in the arena leave this site for no judge.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections.abc import Iterable, Iterator
+from itertools import combinations, groupby
+
+from django.db.models import F
+
+from annotate.models import AnnotatorKind, Comparison, Completion, LanguageModel, Project
+from annotate.models.prompts import ARENA, RED_TEAM
+from evaluation.models import JudgeModel, Rubric
+from evaluation.recipes.judging import rubrics
+from training.core.kinds import Order
+from training.core.run_directory import RecipeFailure, Row
+from training.models import Run
+
+PRIVATE = (ARENA, RED_TEAM)  # sources of prompts that no judge is asked about
+KINDS_OF_ANNOTATORS = {"people": AnnotatorKind.PERSON, "simulation": AnnotatorKind.SIMULATION}
+_AT_ONCE = 500
+
+Pair = tuple[int, int]
+
+
+def rubric_of(project: Project, name: str, version: int) -> Rubric | None:
+    """Return a judge's rubric by its version; 0 is the newest."""
+    found = Rubric.objects.filter(judge__project=project, judge__name=name).select_related("judge__model")
+    return found.filter(version=version).first() if version else found.first()
+
+
+def suits(order: Order) -> dict[str, str]:
+    """Return what of an order of verdicts is wrong, by field."""
+    config = order.config
+    judge = JudgeModel.objects.filter(project=order.project, name=config.judge.strip()).first()
+    if judge is None:
+        return {"config.judge": f"{order.project.name} has no judge model {config.judge!r:.120}; add it first."}
+    if judge.retired_at or judge.model.retired_at:
+        return {"config.judge": f"{judge.name} is retired; bring it back, or use another judge model."}
+    if rubric_of(order.project, judge.name, config.version) is None:
+        return {"config.version": f"{judge.name} has no version {config.version} of its rubric; use 0 for the newest."}
+    return {}
+
+
+def asked_model(run: Run) -> dict[str, LanguageModel]:
+    """Return the model that a run of verdicts asks, as its role."""
+    return {"judge": _rubric_of_run(run).judge.model}
+
+
+def _rubric_of_run(run: Run) -> Rubric:
+    rubric = rubric_of(run.project, run.config["judge"].strip(), run.config["version"])
+    if rubric is None:
+        raise RecipeFailure(
+            "unknown_judge",
+            f"{run.project.name} has no judge model {run.config['judge']!r:.120} with this version.",
+            "Queue the run again with a judge model of the project.",
+        )
+    return rubric
+
+
+def rows(run: Run) -> dict[str, list[Row]]:
+    """Return what the run asks about. Raises RecipeFailure where there is nothing that the judge has not judged."""
+    rubric, config = _rubric_of_run(run), run.config
+    kind = KINDS_OF_ANNOTATORS[config["annotators"]]
+    seen = seen_pairs(run.project, config["split"], kind)
+    chosen = [] if config["items"] == "unseen" else sorted(seen)
+    known = _judged(rubric)
+    if rubric.form == rubrics.PAIRWISE:
+        chosen = [pair for pair in chosen if pair not in known]
+    others: list[Pair] = []
+    if config["items"] != "seen":
+        new = (keyed for keyed in _other_pairs(run.project, config["split"]) if keyed[1] not in seen)
+        unjudged = new if rubric.form == rubrics.SCALE else (keyed for keyed in new if keyed[1] not in known)
+        others = [pair for _, pair in heapq.nsmallest(config["limit"], unjudged)]
+    items = list(_items(rubric.form, [*chosen, *others], known))
+    if not items:
+        raise RecipeFailure(
+            "no_items",
+            f"There is nothing in the {config['split']} split that {rubric} has not judged.",
+            "Collect comparisons, or sample answers of two models in the arena to the same prompts; then queue it "
+            "again.",
+        )
+    same = sum(item["text_a"].strip() == item["text_b"].strip() for item in items if "text_b" in item)
+    about = {"rubric_id": rubric.pk, "rubric": rubric.text, "form": rubric.form, "same_texts": same}
+    return {"items": items, "about": [about | {"seen": len(chosen), "unseen": len(others)}]}
+
+
+def seen_pairs(project: Project, split: str, kind: str) -> set[Pair]:
+    """Return the pairs of answers that annotators of this kind have compared, by ids of the answers."""
+    counted = Comparison.objects.counted().by(kind).on_split(split).filter(project=project)
+    # Without those on whole conversations, whose answers have different turns before them.
+    same_prompt = counted.filter(completion_a__prompt=F("completion_b__prompt"))
+    pairs = same_prompt.exclude(prompt__source__in=PRIVATE).values_list("completion_a", "completion_b")
+    return {(min(pair), max(pair)) for pair in pairs}
+
+
+def _judged(rubric: Rubric) -> set[Pair] | set[int]:
+    if rubric.form == rubrics.SCALE:
+        return set(rubric.verdicts.values_list("completion_a", flat=True))
+    return set(rubric.verdicts.values_list("completion_a", "completion_b"))
+
+
+def _other_pairs(project: Project, split: str) -> Iterator[tuple[str, Pair]]:
+    """Yield each two models' first answers to a prompt, with a hash by which a part of them is chosen."""
+    answers = (
+        Completion.objects.filter(prompt__project=project, prompt__side=split, prompt__out_since=None)
+        .filter(model__contests__project=project)
+        .exclude(prompt__source__in=PRIVATE)
+        .exclude(text="")
+        .order_by("prompt_id", "pk")
+        .values_list("prompt_id", "prompt__text_hash", "model_id", "pk")
+    )
+    for _, group in groupby(answers.iterator(10_000), key=lambda row: row[0]):
+        first: dict[int, tuple[str, int]] = {}
+        for _, text_hash, model, pk in group:
+            first.setdefault(model, (text_hash, pk))
+        for (one, (text_hash, a)), (other, (_, b)) in combinations(sorted(first.items()), 2):
+            key = hashlib.sha256(f"{text_hash} {one} {other}".encode()).hexdigest()
+            yield key, (min(a, b), max(a, b))
+
+
+def _items(form: str, pairs: list[Pair], known: set[Pair] | set[int]) -> Iterator[Row]:
+    if form == rubrics.SCALE:
+        answers = [pk for pk in dict.fromkeys(pk for pair in pairs for pk in pair) if pk not in known]
+        for pk, text in _texts(answers).items():
+            yield {
+                **{"key": str(pk), "prompt_id": text["prompt_id"], "prompt": text["prompt"]},
+                **{"a": pk, "text_a": text["text"]},
+            }
+        return
+    for start in range(0, len(pairs), _AT_ONCE):
+        part = pairs[start : start + _AT_ONCE]
+        texts = _texts(dict.fromkeys(pk for pair in part for pk in pair))
+        for a, b in part:
+            yield {
+                **{"key": f"{a}-{b}", "prompt_id": texts[a]["prompt_id"], "prompt": texts[a]["prompt"]},
+                **{"a": a, "b": b, "text_a": texts[a]["text"], "text_b": texts[b]["text"]},
+            }
+
+
+def _texts(ids: Iterable[int]) -> dict[int, Row]:
+    wanted, found = list(ids), {}
+    for start in range(0, len(wanted), _AT_ONCE):
+        completions = Completion.objects.filter(pk__in=wanted[start : start + _AT_ONCE])
+        for pk, text, prompt, messages in completions.values_list("pk", "text", "prompt_id", "prompt__messages"):
+            found[pk] = {"prompt_id": prompt, "prompt": messages, "text": text}
+    return found
