@@ -4,6 +4,7 @@ from evaluation.alerts import urls as alerts
 from evaluation.annotator_quality import urls as annotator_quality
 from evaluation.experiments import urls as experiments
 from evaluation.first_model import urls as first_model
+from evaluation.judge_models import urls as judge_models
 from evaluation.leaderboard import urls as leaderboard
 from evaluation.measures import urls as measures
 from evaluation.promotion import urls as promotion
@@ -17,6 +18,7 @@ urlpatterns = [
     *promotion.api_urlpatterns,
     *experiments.api_urlpatterns,
     *annotator_quality.api_urlpatterns,
+    *judge_models.api_urlpatterns,
     *vote_integrity.api_urlpatterns,
     *first_model.api_urlpatterns,
     *alerts.api_urlpatterns,

@@ -4,6 +4,7 @@ from evaluation.alerts import urls as alerts
 from evaluation.annotator_quality import urls as annotator_quality
 from evaluation.experiments import urls as experiments
 from evaluation.first_model import urls as first_model
+from evaluation.judge_models import urls as judge_models
 from evaluation.leaderboard import urls as leaderboard
 from evaluation.measures import urls as measures
 from evaluation.measures.pages import new_evaluation
@@ -23,6 +24,7 @@ urlpatterns = [
     *promotion.urlpatterns,
     *experiments.urlpatterns,
     *annotator_quality.urlpatterns,
+    *judge_models.urlpatterns,
     *vote_integrity.urlpatterns,
     *first_model.urlpatterns,
     *sample.urlpatterns,

@@ -1,0 +1,223 @@
+"""Show judge models: the list, a page for each like a person's, what they said, and the rating by both."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import messages
+from django.core.paginator import Paginator
+from django.db.models import F
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.cache import never_cache
+
+from annotate.core.errors import Refused
+from annotate.core.page_access import MemberRequest, in_project
+from annotate.models import AnnotatorKind, LanguageModel, Project
+from common.charts.rating_charts import Interval, interval_chart
+from common.charts.scene import svg
+from common.whole_numbers import row_id
+from evaluation.judge_models import actions, present
+from evaluation.judge_models.combined_rating import CombinedRating, combined_rating
+from evaluation.judge_models.judge_figures import figures_of
+from evaluation.leaderboard.snapshots import default_annotator_kind, votes_by_kind
+from evaluation.models import JudgeModel, Rubric, Verdict
+from evaluation.recipes.judging import rubrics
+from training.models import Run
+
+_ON_A_PAGE = 20
+_IN_PICTURE = 10  # models
+
+
+def _requested_kind(request: HttpRequest, project: Project) -> str:
+    kind = request.GET.get("judge") or default_annotator_kind(project)
+    if kind not in AnnotatorKind.values:
+        raise Http404(f"judge is one of {', '.join(AnnotatorKind.values)}, not {kind!r:.40}.")
+    return kind
+
+
+@never_cache
+@in_project(get="review", post="research")
+def judges(request: MemberRequest, project: Project) -> HttpResponse:
+    """Show all judge models of the project, and a form for one more."""
+    if request.method != "POST":
+        return _all(request, project, {}, {})
+    fields = {name: request.POST.get(name, "") for name in ("name", "model", "form", "text")}
+    model = LanguageModel.objects.filter(pk=row_id(fields["model"])).first()
+    try:
+        judge = actions.create_judge(
+            project=project, by=request.user, name=fields["name"], model=model, text=fields["text"],
+            form=fields["form"] or rubrics.PAIRWISE,
+        )  # fmt: skip
+    except Refused as refused:
+        return _all(request, project, fields, refused.errors, refused.status)
+    messages.success(request, "The judge model is added. Ask it for verdicts below.")
+    return redirect("judge-model", project.slug, judge.pk)
+
+
+def _all(
+    request: HttpRequest, project: Project, fields: dict[str, str], errors: dict[str, str], status: int = 200
+) -> HttpResponse:
+    kind = _requested_kind(request, project)
+    context = {
+        "project": project,
+        "judge": kind,
+        "whose": present.people(kind),
+        "kind_votes": votes_by_kind(project),
+        "rows": present.judge_rows(project, kind),
+        "models": LanguageModel.objects.usable_in(project).policies().available(),
+        "forms": Rubric.Form.choices,
+        "defaults": rubrics.DEFAULTS,
+        "fields": fields,
+        "errors": errors,
+    }
+    return render(request, "evaluation/judge_models/judges.html", context, status=status)
+
+
+@never_cache
+@in_project(get="review", post="research")
+def judge(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
+    """Show one judge model by a version of its rubric; change its rubric, or ask it for verdicts."""
+    found = get_object_or_404(JudgeModel.objects.select_related("model", "project"), project=project, pk=pk)
+    if request.method != "POST":
+        return _one(request, found, {})
+    try:
+        return _done(request, found)
+    except Refused as refused:
+        return _one(request, found, refused.errors, refused.status)
+
+
+def _done(request: MemberRequest, judge: JudgeModel) -> HttpResponse:
+    """Do what the pressed button asks for."""
+    slug, post = judge.project.slug, request.POST
+    match post.get("do"):
+        case "rubric":
+            form = post.get("form") or rubrics.PAIRWISE
+            rubric = actions.add_rubric(judge=judge, by=request.user, text=post.get("text", ""), form=form)
+            messages.success(request, f"Version {rubric.version} is the newest. Older verdicts keep their version.")
+        case "verdicts":
+            run = actions.order_verdicts(judge=judge, by=request.user, **_order(post.dict()))
+            return redirect("run", run.pk)
+        case "retire" | "bring-back" as wanted:
+            actions.retire(judge=judge, by=request.user, is_retired=wanted == "retire")
+            messages.success(request, "Done. What it said stays.")
+        case _:
+            raise Refused(400, do="Unknown action; use one of the buttons.")
+    return redirect("judge-model", slug, judge.pk)
+
+
+def _order(post: dict[str, str]) -> dict[str, Any]:
+    """Return the options of an order as the form sends them; what is no number is refused with its field."""
+    try:
+        limit = int(post.get("limit") or 1000)
+    except ValueError:
+        raise Refused(400, limit="Enter a whole number of pairs.") from None
+    options = {name: post[name] for name in ("items", "split", "annotators") if post.get(name)}
+    return {"limit": limit, **options}
+
+
+def _one(request: HttpRequest, judge: JudgeModel, errors: dict[str, str], status: int = 200) -> HttpResponse:
+    project = judge.project
+    kind, rubric = _requested_kind(request, project), _requested_rubric(request, judge)
+    figures = figures_of(rubric, kind)
+    context = {
+        "project": project,
+        "judge": kind,
+        "whose": present.people(kind),
+        "kind_votes": votes_by_kind(project),
+        "judge_model": judge,
+        "rubric": rubric,
+        "versions": judge.rubrics.all(),
+        "figures": figures,
+        "sentences": present.sentences(figures, kind),
+        "forms": Rubric.Form.choices,
+        "runs": Run.objects.filter(project=project, kind="verdicts", config__judge=judge.name)[:5],
+        "errors": errors,
+        "posted": request.POST,
+    }
+    return render(request, "evaluation/judge_models/judge.html", context, status=status)
+
+
+def _requested_rubric(request: HttpRequest, judge: JudgeModel) -> Rubric:
+    versions = judge.rubrics.select_related("judge__model", "judge__project")
+    wanted = request.GET.get("version", "")
+    rubric = versions.filter(version=row_id(wanted)).first() if wanted else versions.first()
+    if rubric is None:
+        raise Http404(f"{judge.name} has no version {wanted!r:.40} of its rubric.")
+    return rubric
+
+
+@never_cache
+@in_project(get="review")
+def verdicts(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
+    """Show what a judge said by a version of its rubric, with its reasons; `only=torn` where its orders differ."""
+    found = get_object_or_404(JudgeModel.objects.select_related("model", "project"), project=project, pk=pk)
+    rubric = _requested_rubric(request, found)
+    rows = rubric.verdicts.select_related("prompt", "completion_a__model", "completion_b__model").order_by("-pk")
+    is_torn = request.GET.get("only") == "torn"
+    page = Paginator(rows.exclude(a_first=F("b_first")) if is_torn else rows, _ON_A_PAGE).get_page(
+        request.GET.get("page")
+    )
+    context = {
+        "project": project,
+        "judge_model": found,
+        "rubric": rubric,
+        "page": page,
+        "verdicts": [(verdict, _in_words(verdict)) for verdict in page],
+        "is_torn": is_torn,
+        "query": f"version={rubric.version}&{'only=torn&' if is_torn else ''}",
+    }
+    return render(request, "evaluation/judge_models/verdicts.html", context)
+
+
+def _in_words(verdict: Verdict) -> list[tuple[str, str]]:
+    """Return each reply under what it was asked."""
+    if verdict.grade is not None:
+        return [(f"Grade {verdict.grade:g}", reply) for reply in verdict.reasons]
+    said = {"model_a": "A is better", "model_b": "B is better", "tie": "a tie", "": "not asked"}
+    orders = (("A shown first", verdict.a_first), ("B shown first", verdict.b_first))
+    if not verdict.a_first:
+        return [("Not asked", reply) for reply in verdict.reasons]
+    return [(f"{shown}: {said[each]}", reply) for (shown, each), reply in zip(orders, verdict.reasons, strict=False)]
+
+
+@in_project(get="read")
+def with_judge(request: HttpRequest, project: Project) -> HttpResponse:
+    """Show the rating by votes and verdicts together, beside that by votes alone; `?by=` names a judge's version."""
+    kind = _requested_kind(request, project)
+    offered = list(
+        Rubric.objects.filter(judge__project=project, verdicts__isnull=False)
+        .select_related("judge__model", "judge__project")
+        .order_by("judge_id", "-version")
+        .distinct()
+    )
+    wanted = row_id(request.GET.get("by", ""))
+    rubric = next((each for each in offered if each.pk == wanted), None) if "by" in request.GET else None
+    if "by" in request.GET and rubric is None:
+        raise Http404("There is no such version of a judge model here.")
+    rubric = rubric or next(iter(offered), None)
+    rating = combined_rating(project, kind, rubric) if rubric else None
+    context = {
+        "project": project,
+        "tab": "with-judge",
+        "judge": kind,
+        "whose": present.people(kind),
+        "kind_votes": votes_by_kind(project),
+        "offered": offered,
+        "rubric": rubric,
+        "rating": rating,
+        "picture": svg(_picture(rating)) if rating else "",
+    }
+    return render(request, "evaluation/judge_models/with_judge.html", context)
+
+
+def _picture(rating: CombinedRating) -> Any:
+    rows = [
+        Interval(name, *ends)
+        for row in rating.rows[:_IN_PICTURE]
+        for name, ends in (
+            (row.model.name, (row.rating, row.lower, row.upper)),
+            (f"– {present.people(rating.kind)} alone", (row.people, row.people_lower, row.people_upper)),
+        )
+    ]
+    return interval_chart(rows, "Ratings with a judge model and by votes alone, with their 95 % intervals")
