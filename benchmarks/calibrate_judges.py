@@ -1,6 +1,6 @@
 """Do intervals by prediction-powered inference hold the truth, and how many votes does a judge model save?
 
-    python benchmarks/calibrate_judges.py [--arenas 1000] [--pandalm FILE] [--votes 200 400] [--json FILE]
+    python benchmarks/calibrate_judges.py [--arenas 1000] [--judges good …] [--pandalm FILE] [--json FILE]
 
 1. Arenas drawn anew each time. A model's answer to a prompt is as good as its strength and a draw of that prompt;
    people with tastes of their own vote, several times each, and call some pairs ties. A judge model is asked about all
@@ -93,10 +93,12 @@ class Setting:
 SETTINGS = (Setting(5, 300, 60, 8), Setting(8, 400, 150, 6))
 
 
-def arena_rows(arenas: int, seed: int, settings: tuple[Setting, ...] = SETTINGS) -> Iterator[Row]:
-    """One row for each setting and judge."""
+def arena_rows(
+    arenas: int, seed: int, settings: tuple[Setting, ...] = SETTINGS, judges: Sequence[str] = ()
+) -> Iterator[Row]:
+    """One row for each setting and judge; of all judges where none is named."""
     for number, setting in enumerate(settings):
-        for judge in JUDGES:
+        for judge in (judge for judge in JUDGES if judge.name in judges or not judges):
             draws = [_draw(setting, judge, np.random.default_rng((seed, number, arena))) for arena in range(arenas)]
             yield {"arena": setting.name, "judge": judge.name, **_summary(draws)}
 
@@ -245,6 +247,7 @@ def table(rows: list[Row]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arenas", type=int, default=1000, help="of each setting; 0: none")
+    parser.add_argument("--judges", nargs="+", default=(), choices=[judge.name for judge in JUDGES], help="only these")
     parser.add_argument("--resamples", type=int, default=1000, help="of PandaLM's test set, where it is given")
     parser.add_argument("--pandalm", type=Path, help="pandalm-testset-v1.json")
     parser.add_argument("--votes", type=int, nargs="+", default=(200, 400), help="of people, on its pairs")
@@ -254,7 +257,7 @@ def main() -> None:
     started, told = time.monotonic(), {}
     tables: dict[str, Iterator[Row]] = {}
     if options.arenas:
-        tables["simulated arenas"] = arena_rows(options.arenas, options.seed)
+        tables["simulated arenas"] = arena_rows(options.arenas, options.seed, judges=options.judges)
     if options.pandalm:
         tables["PandaLM's test set"] = pandalm_rows(options.pandalm, options.resamples, options.seed, options.votes)
     for title, rows in tables.items():

@@ -28,6 +28,7 @@ SPECTACULAR_SETTINGS = {
         "Role": "annotate.models.Role",
         "NoticeMail": "annotate.models.NoticeMail",
         "AlertKind": "evaluation.alerts.alert_kinds.CHOICES",
+        "VerdictForm": "evaluation.models.Rubric.Form",
         "TokenScope": "annotate.models.ApiToken.Scope",
         "TurnRole": ["system", "user", "assistant"],
         "FileFormat": "annotate.data.rows.row_files.FORMATS",

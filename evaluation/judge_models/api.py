@@ -22,7 +22,7 @@ from evaluation.judge_models.judge_figures import figures_of
 from evaluation.leaderboard.api.leaderboard import requested_board
 from evaluation.leaderboard.snapshots import default_annotator_kind
 from evaluation.models import JudgeModel, Rubric, Verdict
-from evaluation.recipes.judging.rubrics import FORMS, PAIRWISE
+from evaluation.recipes.judging.rubrics import PAIRWISE
 from training.core.run_directory import Row
 
 KIND = OpenApiParameter(
@@ -33,7 +33,7 @@ KIND = OpenApiParameter(
 VERSION = OpenApiParameter("version", int, description="Of the rubric; the newest without it.")
 
 
-class FigureOut(serializers.Serializer):
+class JudgeFigureOut(serializers.Serializer):
     value = serializers.FloatField()
     lower = serializers.FloatField(allow_null=True, help_text="Lower end of the 95 % interval.")
     upper = serializers.FloatField(allow_null=True)
@@ -41,17 +41,17 @@ class FigureOut(serializers.Serializer):
     beside = serializers.FloatField(allow_null=True, help_text="What it is compared with: of people, or of chance.")
 
 
-class CategoryOut(FigureOut):
+class CategoryOut(JudgeFigureOut):
     category = serializers.CharField()
 
 
 class DriftOut(serializers.Serializer):
     version = serializers.IntegerField(help_text="The older version.")
-    same_verdict = FigureOut(allow_null=True, help_text="Share of the pairs of both with the same verdict.")
-    agreement_gained = FigureOut(allow_null=True, help_text="By how much more this version agrees with the votes.")
+    same_verdict = JudgeFigureOut(allow_null=True, help_text="Share of the pairs of both with the same verdict.")
+    agreement_gained = JudgeFigureOut(allow_null=True, help_text="By how much more this version agrees with the votes.")
 
 
-class CostOut(serializers.Serializer):
+class VerdictCostOut(serializers.Serializer):
     verdicts = serializers.IntegerField()
     prompt_tokens = serializers.IntegerField(allow_null=True)
     completion_tokens = serializers.IntegerField(allow_null=True)
@@ -63,15 +63,15 @@ class JudgeFiguresOut(serializers.Serializer):
     pairs = serializers.IntegerField(help_text="Pairs that it has judged.")
     votes = serializers.IntegerField(help_text="Votes on these pairs.")
     persons = serializers.IntegerField()
-    agreement = FigureOut(allow_null=True, help_text="With votes for one answer; a tie of the judge is half.")
-    same_outcome = FigureOut(allow_null=True, help_text="With all votes, ties included.")
-    consistency = FigureOut(allow_null=True, help_text="Share of pairs with one verdict in both orders.")
-    first_shown = FigureOut(allow_null=True, help_text="How often the answer shown first wins.")
-    length = FigureOut(allow_null=True, help_text="Points that it gives longer answers beyond people's.")
-    own = FigureOut(allow_null=True, help_text="Points that it gives its own family's answers beyond people's.")
+    agreement = JudgeFigureOut(allow_null=True, help_text="With votes for one answer; a tie of the judge is half.")
+    same_outcome = JudgeFigureOut(allow_null=True, help_text="With all votes, ties included.")
+    consistency = JudgeFigureOut(allow_null=True, help_text="Share of pairs with one verdict in both orders.")
+    first_shown = JudgeFigureOut(allow_null=True, help_text="How often the answer shown first wins.")
+    length = JudgeFigureOut(allow_null=True, help_text="Points that it gives longer answers beyond people's.")
+    own = JudgeFigureOut(allow_null=True, help_text="Points that it gives its own family's answers beyond people's.")
     by_category = CategoryOut(many=True)
     drift = DriftOut(many=True)
-    cost = CostOut()
+    cost = VerdictCostOut()
 
 
 class RubricOut(serializers.ModelSerializer):
@@ -104,7 +104,7 @@ class NewRubric(Input):
         max_length=actions.LONGEST_RUBRIC, required=False, allow_blank=True, default="",
         help_text="What it judges by; empty: ours. How its reply must end is added.",
     )  # fmt: skip
-    form = Choice(FORMS, required=False, default=PAIRWISE)
+    form = Choice(Rubric.Form.choices, required=False, default=PAIRWISE)
 
 
 class NewJudgeModel(NewRubric):

@@ -30,6 +30,8 @@ from annotate.models import (
 from annotate.models.tokens import token_hash
 from evaluation.annotator_quality.exclusion_effects import touched_by
 from evaluation.models import Alert, Candidacy, Exclusion, Experiment
+from evaluation.models import Alert, Candidacy, Exclusion
+from tests.support.evaluation.judges import make_judge
 from tests.support.factories import (
     make_assignment,
     make_comparison,
@@ -121,6 +123,7 @@ def one_of_everything(project: Project) -> dict[str, Any]:
             **{"project": project, "name": "methods", "parent": models[0], "dataset": dataset, "questions": dataset},
             **{"plan": PLAN, "plan_hash": "0" * 64, "state": "cancelled"},
         ),
+        "judge-model": make_judge(project, model=models[0]).judge,
         "alert": Alert.objects.create(
             **{"project": project, "kind": "annotator.flagged", "about": "0", "text": "Somebody is flagged."},
             **{"url": f"/p/{project.slug}/quality/", "opened_at": timezone.now()},
