@@ -15,10 +15,11 @@ from annotate.core.api.lookup import find
 from annotate.core.api.pagination import Newest, newest_first
 from annotate.core.api.serializer_fields import Choice, Id, Input, refusals
 from annotate.core.errors import Refused
-from annotate.models import AnnotatorKind, LanguageModel, Project
+from annotate.models import AnnotatorKind, Dataset, LanguageModel, Project
 from evaluation.judge_models import actions, present
 from evaluation.judge_models.combined_rating import combined_rating
 from evaluation.judge_models.judge_figures import figures_of
+from evaluation.judge_models.verdict_datasets import freeze_verdicts
 from evaluation.leaderboard.api.leaderboard import requested_board
 from evaluation.leaderboard.snapshots import default_annotator_kind
 from evaluation.models import JudgeModel, Rubric, Verdict
@@ -176,6 +177,32 @@ def verdicts(request: Request, project: Project, pk: str) -> Response:
     return pages.get_paginated_response(VerdictOut(pages.paginate_queryset(rows, request), many=True).data)
 
 
+class NewVerdictDataset(Input):
+    name = serializers.CharField(max_length=120)
+    version = serializers.IntegerField(
+        min_value=1, max_value=1_000_000, required=False, help_text="Default: the newest."
+    )
+
+
+class VerdictDatasetOut(serializers.ModelSerializer):
+    class Meta:
+        model = Dataset
+        fields = ("id", "name", "kind", "side", "judge", "counts", "content_hash", "created_at")
+
+
+@extend_schema(request=NewVerdictDataset, responses={201: VerdictDatasetOut} | refusals(400, 403, 404, 409))
+@in_project(post="research")
+@idempotent(atomic=False)
+def datasets(request: Request, project: Project, pk: str) -> Response:
+    """Freeze a judge's verdicts on the train split into a dataset of preferences, which says that a model labelled
+    it."""
+    judge, body = _judge(project, pk), _checked(NewVerdictDataset, request)
+    rubric = _version(judge, str(body.get("version", "")))
+    return Response(
+        VerdictDatasetOut(freeze_verdicts(rubric=rubric, name=body["name"], by=request.user)).data, status=201
+    )
+
+
 class CombinedRowOut(serializers.Serializer):
     model = serializers.CharField(source="model.name")
     model_id = serializers.IntegerField(source="model.pk")
@@ -264,8 +291,11 @@ def _kind(request: Request, project: Project) -> str:
 
 
 def _rubric(request: Request, judge: JudgeModel) -> Rubric:
+    return _version(judge, request.query_params.get("version", ""))
+
+
+def _version(judge: JudgeModel, wanted: str) -> Rubric:
     versions = judge.rubrics.select_related("judge__model", "judge__project")
-    wanted = request.query_params.get("version", "")
     if not wanted:
         newest = versions.first()
         assert newest is not None, "a judge is made with a rubric"

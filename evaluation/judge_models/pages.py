@@ -20,6 +20,7 @@ from common.whole_numbers import row_id
 from evaluation.judge_models import actions, present
 from evaluation.judge_models.combined_rating import CombinedRating, combined_rating
 from evaluation.judge_models.judge_figures import figures_of
+from evaluation.judge_models.verdict_datasets import freeze_verdicts
 from evaluation.leaderboard.snapshots import default_annotator_kind, votes_by_kind
 from evaluation.models import JudgeModel, Rubric, Verdict
 from evaluation.recipes.judging import rubrics
@@ -98,6 +99,11 @@ def _done(request: MemberRequest, judge: JudgeModel) -> HttpResponse:
         case "verdicts":
             run = actions.order_verdicts(judge=judge, by=request.user, **_order(post.dict()))
             return redirect("run", run.pk)
+        case "freeze":
+            newest = _requested_rubric(request, judge)
+            dataset = freeze_verdicts(rubric=newest, name=post.get("name", ""), by=request.user)
+            messages.success(request, "The dataset is frozen. It says that a judge model labelled it.")
+            return redirect("dataset", dataset.pk)
         case "retire" | "bring-back" as wanted:
             actions.retire(judge=judge, by=request.user, is_retired=wanted == "retire")
             messages.success(request, "Done. What it said stays.")

@@ -20,5 +20,6 @@ api_urlpatterns = [
     path(_API + "<str:pk>/", api.judge),
     path(_API + "<str:pk>/rubrics/", api.rubrics),
     path(_API + "<str:pk>/verdicts/", api.verdicts),
+    path(_API + "<str:pk>/datasets/", api.datasets),
     path("leaderboard/with-judge/", api.with_judge),
 ]

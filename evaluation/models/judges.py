@@ -98,3 +98,15 @@ class Verdict(models.Model):
     def is_consistent(self) -> bool:
         """Return whether both orders named the same winner."""
         return self.a_first == self.b_first
+
+
+class VerdictDataset(models.Model):
+    """Say which verdicts a dataset was frozen from: those on pairs of the train split by one version of a rubric, up to
+    the last one then."""
+
+    dataset = models.OneToOneField("annotate.Dataset", models.PROTECT, related_name="from_verdicts")
+    rubric = models.ForeignKey(Rubric, models.PROTECT, related_name="datasets")
+    last_verdict_id = models.BigIntegerField()
+
+    def __str__(self) -> str:
+        return f"{self.dataset} from {self.rubric}"

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from annotate.models import AnnotatorKind, LanguageModel
 from evaluation.models import Evaluation
 from evaluation.registry.ancestry import Judgements, LineageEntry, judgements_in
+from evaluation.registry.card_markdown import plain
 from training.runs.present.run_page import run_overview
 
 FEW_JUDGEMENTS = 200
@@ -21,6 +22,7 @@ def limits(line: Sequence[LineageEntry], evaluations: Sequence[Evaluation]) -> l
     return [
         *_of_its_kind(last.model),
         *_of_judgements(judgements),
+        *_of_judge_models(line),
         *_of_its_training(last),
         *_of_figures(evaluations),
         *_of_records(line),
@@ -52,6 +54,12 @@ def _of_judgements(judgements: Sequence[Judgements]) -> Iterator[str]:
     if withdrawn := sum(one.withdrawn for one in judgements):
         verb = "counts" if withdrawn == 1 else "count"
         yield f"{withdrawn:,} of these annotations no longer {verb}, but the model was trained on them."
+
+
+def _of_judge_models(line: Sequence[LineageEntry]) -> Iterator[str]:
+    datasets = [dataset for one in line for dataset in one.datasets if dataset.judge == "model"]
+    for name in dict.fromkeys(str(dataset.counts.get("judge_model", "")) for dataset in datasets):
+        yield f"Labels that it learned from are verdicts of the judge model {plain(name)}: they show what that prefers."
 
 
 def _of_its_training(entry: LineageEntry) -> Iterator[str]:

@@ -176,6 +176,8 @@ def _counts_text(dataset: Dataset) -> str:
 
 
 def _annotators_text(dataset: Dataset) -> str:
+    if dataset.judge == "model":
+        return f"the judge model {plain(dataset.counts.get('judge_model', ''))}"
     return {"person": "people", "simulation": "simulated annotators"}.get(dataset.judge, "nobody here")
 
 

@@ -97,7 +97,7 @@ def preference_rows(feedback: Mapping[str, QuerySet], options: Options, tell: Te
     judges = [feedback["comparisons"], feedback["ratings"], feedback["spans"]]
     return Selection(
         files={
-            "completions": [*_completion_rows(ids, tell), *(edit.completion for edit in edits)],
+            "completions": [*completion_rows(ids, tell), *(edit.completion for edit in edits)],
             "comparisons": pairs,
             "ratings": [_rating_row(row) for row in speaking],
             **({"spans": [_without(row, "id") for row in spans]} if spans else {}),
@@ -256,7 +256,8 @@ def select_prompts(project: Project, side: str, options: Options) -> Selection:
     )
 
 
-def _completion_rows(ids: set[int], tell: Tell) -> list[Row]:
+def completion_rows(ids: set[int], tell: Tell) -> list[Row]:
+    """Return answers as a dataset of preferences holds them, with their prompts."""
     return [
         {"id": answer.id, "prompt_id": answer.prompt_id, "prompt": answer.messages, "text": answer.text}
         for answer in answers_by_id(ids, tell).values()

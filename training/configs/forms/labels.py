@@ -158,6 +158,11 @@ _OF_KIND = {
     ("classify", "dataset"): "Labelled texts",
     ("surprise", "dataset"): "Corpus",
     ("label", "parent"): "Classifier",
+    ("verdicts", "items"): "Pairs",
+    ("verdicts", "limit"): "Max pairs that nobody compared",
+    ("verdicts", "annotators"): "Compared by",
+    ("verdicts", "version"): "Version of the rubric",
+    ("verdicts", "max_tokens"): "Max tokens of a reply",
 }
 
 

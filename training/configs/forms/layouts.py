@@ -37,6 +37,7 @@ FIRST: dict[str, tuple[str, ...]] = {
     "import": ("source", "licence", "name"),
     "export": ("parent", "to", "precision", "adapter", "repository", "private"),
     "label": ("parent", "texts", "name"),
+    "verdicts": ("judge", "items", "split", "limit", "name"),
 }
 
 # In the order in which they stand; within a group the order of the dataclass.
@@ -70,6 +71,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Judge": (
         *("opponent", "judged_by", "reward_model", "judge", "judge_url", "judge_model", "judge_key_variable"),
         *("judge_tokens", "judge_at_once", "judge_per_minute", "judge_timeout"),
+        *("version", "items", "annotators", "split", "per_minute", "timeout"),
     ),
     "Reward": (
         *("reward_function", "trust_unproven_reward", "score_scaling", "score_clip", "length_neutral"),
@@ -112,6 +114,8 @@ _OF_KIND = {
     ("reward", "batch_size"): "Machine",
     ("evaluate", "batch_size"): "Machine",
     ("surprise", "batch_size"): "Machine",
+    ("verdicts", "limit"): "Judge",
+    ("verdicts", "max_tokens"): "Judge",
 }
 _GROUP_OF = {name: group for group, names in GROUPS.items() for name in names}
 

@@ -8,12 +8,14 @@ import re
 import pytest
 from django.urls import reverse
 
-from annotate.models import Comparison
+from annotate.models import Comparison, Dataset, Project
 from evaluation.judge_models import actions
 from evaluation.judge_models.combined_rating import combined_rating
 from evaluation.judge_models.judge_figures import figures_of
+from evaluation.judge_models.verdict_datasets import freeze_verdicts
 from evaluation.leaderboard.snapshots import current
 from evaluation.models import JudgeModel, Rubric
+from evaluation.registry import model_card
 from tests.support.api_client import Program
 from tests.support.evaluation.judges import make_judge, make_rubric, make_verdict
 from tests.support.factories import (
@@ -25,7 +27,9 @@ from tests.support.factories import (
     make_user,
     sign_in,
 )
+from training.core.run_directory import read_lines
 from training.models import Run
+from training.runs.present.run_page import run_overview
 
 TURNED = {"model_a": "model_b", "model_b": "model_a", "tie": "tie"}
 
@@ -206,6 +210,47 @@ def test_a_model_that_only_the_judge_has_seen_is_named_and_not_rated(project, ar
     make_verdict(rubric, make_completion(prompt, model=base), make_completion(prompt, model=newcomer), "model_b")
     rating = combined_rating(project, "person", rubric)
     assert rating.unrated == [newcomer] and newcomer not in {row.model for row in rating.rows}
+
+
+# Datasets
+
+
+def test_a_dataset_of_verdicts_says_so_and_holds_the_train_split_alone(client, project, pair, rubric):
+    researcher = sign_in(client, project, "researcher")
+    make_verdict(rubric, *pair(), "model_a")
+    address = reverse("judge-model", args=[project.slug, rubric.judge_id])
+    refused = client.post(address, {"do": "freeze", "name": "taught"})
+    assert refused.status_code == 400 and "no pair of the train split" in refused.content.decode()
+    a, b = pair(side="train")
+    make_verdict(rubric, a, b, "model_b")
+    sent = client.post(address, {"do": "freeze", "name": "taught"})
+    dataset = Dataset.objects.get()
+    assert sent.url == reverse("dataset", args=[dataset.pk])
+    assert (dataset.judge, dataset.side, dataset.counts["judge_model"]) == ("model", "train", "the judge, version 1")
+    assert dataset.comparisons.count() == 0 and dataset.from_verdicts.rubric == rubric
+    (row,) = read_lines(dataset.path / "comparisons.jsonl")
+    assert (row["completion_a"], row["completion_b"], row["winner"]) == (a.pk, b.pk, "model_b")
+    assert len(list(read_lines(dataset.path / "completions.jsonl"))) == 2
+    page = client.get(sent.url).content.decode()
+    assert "Labelled by a judge model" in page and "by a judge model</span>" in page
+    assert "a judge model" in client.get(reverse("datasets", args=[project.slug])).content.decode()
+    api = Program(researcher)
+    again = api.post(f"projects/{project.slug}/judge-models/{rubric.judge_id}/datasets/", {"name": "taught"})
+    assert again.status_code == 409
+    other = api.post(f"projects/{project.slug}/judge-models/{rubric.judge_id}/datasets/", {"name": "b", "version": 1})
+    assert other.json()["content_hash"] == dataset.content_hash
+
+
+def test_the_card_of_a_model_that_learned_from_verdicts_says_so(project, base, pair, rubric):
+    make_verdict(rubric, *pair(side="train"), "model_b")
+    dataset = freeze_verdicts(rubric=rubric, name="taught", by=make_user(project, role="researcher"))
+    child = make_model(name="pupil", parent=base)
+    run = Run.objects.create(
+        project=project, kind="dpo", name="pupil", parent=base, dataset=dataset, output_model=child
+    )
+    card = model_card.markdown(child, readable=Project.objects.all())
+    assert "the judge model the judge, version 1" in card
+    assert run_overview._votes(run.dataset) == "1 verdicts of the judge model the judge, version 1"
 
 
 # Pages and API

@@ -105,6 +105,8 @@ def _counts(dataset: Dataset | None) -> list[tuple[str, Any]]:
 def _votes(dataset: Dataset) -> str:
     """Say what a dataset holds: `312 pairs, 540 ratings by 9 people`"""
     counts = dataset.counts
+    if dataset.judge == "model":
+        return f"{counts.get('verdicts', 0):,} verdicts of the judge model {counts.get('judge_model', '')}"
     named = (("comparisons", "pairs"), ("ratings", "ratings"), ("examples", "examples"))
     counts_text = [f"{counts[name]:,} {word}" for name, word in named if counts.get(name)]
     judges = counts.get("judges")

@@ -1,0 +1,76 @@
+"""Freeze a judge model's verdicts into a dataset of preferences, which says everywhere that a model labelled it.
+
+Only verdicts on prompts of the train split: the eval split ranks models and trains none. No vote of a person is in it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from django.db import IntegrityError, transaction
+
+from annotate.core import audit
+from annotate.core.errors import Refused
+from annotate.core.events import announce_dataset
+from annotate.core.permissions import require
+from annotate.data import frozen_rows
+from annotate.data.datasets import preferences
+from annotate.data.datasets.selected_rows import completion_rows
+from annotate.models import Dataset, Split, User
+from evaluation.judge_models.judged_pairs import judged_pairs
+from evaluation.models import Rubric, VerdictDataset
+
+MODEL = "model"  # Dataset.judge of a dataset that a judge model labelled
+_WINNERS = {1.0: "model_a", 0.0: "model_b", 0.5: "tie"}
+
+
+def freeze_verdicts(*, rubric: Rubric, name: str, by: User) -> Dataset:
+    """Return a new dataset of preferences from the verdicts of this version. Refused with `name`, or with `verdicts`
+    where there are none in the train split."""
+    project = rubric.judge.project
+    require(by, "research", project)
+    name = name.strip()
+    if not name or len(name) > 120:
+        raise Refused(400, name="Enter a name of 1 to 120 characters.")
+    if Dataset.objects.filter(project=project, name=name).exists():
+        raise _name_taken(project.name, name)
+    pairs = [pair for pair in judged_pairs(rubric) if pair.split == Split.TRAIN]
+    if not pairs:
+        raise Refused(
+            400, verdicts=f"{rubric} has judged no pair of the train split; ask it for verdicts there (split: train)."
+        )
+    rows = [
+        {
+            **{"prompt_id": pair.prompt, "completion_a": pair.a, "completion_b": pair.b},
+            **{"winner": _WINNERS[pair.points], "strength": None, "author": None},
+        }
+        for pair in pairs
+    ]
+    completions = completion_rows({pk for pair in pairs for pk in pair.key})
+    files = {"completions": completions, "comparisons": rows, "ratings": []}
+    content_hash = frozen_rows.write(files, kind=Dataset.Kind.PREFERENCES, side=Split.TRAIN)
+    told = preferences.informativeness(preferences.comparisons_from(rows), [], prompt_of={})
+    counts = {
+        **{"verdicts": len(rows), "completions": len(completions), "prompts": len({pair.prompt for pair in pairs})},
+        **{"judge_model": str(rubric), "winners": dict(Counter(row["winner"] for row in rows))},
+        **{"telling": told.informative, "enough": told.enough, "sentence": told.sentence, "reason": told.reason},
+        "left_out": {},
+    }
+    last = max(rubric.verdicts.values_list("pk", flat=True))
+    try:
+        with transaction.atomic():
+            dataset = Dataset.objects.create(
+                **{"project": project, "name": name, "kind": Dataset.Kind.PREFERENCES, "side": Split.TRAIN},
+                **{"judge": MODEL, "content_hash": content_hash, "counts": counts, "created_by": by},
+            )
+            VerdictDataset.objects.create(dataset=dataset, rubric=rubric, last_verdict_id=last)
+            about = f"{name} (preferences, train) by {rubric}"
+            audit.record(action="dataset.frozen", about=about, by=by, project=project)
+            announce_dataset(dataset)
+    except IntegrityError as error:  # a double click: its twin came first
+        raise _name_taken(project.name, name) from error
+    return dataset
+
+
+def _name_taken(project: str, name: str) -> Refused:
+    return Refused(409, name=f"{project} already has a dataset {name!r}; choose another name.")
