@@ -30,7 +30,6 @@ from annotate.models import (
 from annotate.models.tokens import token_hash
 from evaluation.annotator_quality.exclusion_effects import touched_by
 from evaluation.models import Alert, Candidacy, Exclusion, Experiment
-from evaluation.models import Alert, Candidacy, Exclusion
 from tests.support.evaluation.judges import make_judge
 from tests.support.factories import (
     make_assignment,

@@ -33,8 +33,6 @@ _STAGES = (
     ("Instruct", "from examples", ("sft", "classify")),
     ("Preferences", "from annotations", ("reward", "dpo", "kto")),
     ("Policy", "reinforcement learning against a score", ("ppo", "grpo", "rloo", "rejection", "best_of")),
-    ("Measure", "answers to annotate, and evaluation", ("sample", "evaluate", "surprise", "label")),
-    ("Policy", "reinforcement learning against a score", ("ppo", "grpo", "rloo")),
     ("Measure", "answers to annotate, and evaluation", ("sample", "evaluate", "verdicts", "surprise", "label")),
     ("Release", "files for other programs", ("export",)),
 )
