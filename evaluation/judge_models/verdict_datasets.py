@@ -12,9 +12,9 @@ from django.db import IntegrityError, transaction
 from annotate.core import audit
 from annotate.core.errors import Refused
 from annotate.core.events import announce_dataset
-from annotate.core.permissions import require
 from annotate.data import frozen_rows
 from annotate.data.datasets import preferences
+from annotate.data.datasets.actions import checked_name
 from annotate.data.datasets.selected_rows import completion_rows
 from annotate.models import Dataset, Split, User
 from evaluation.judge_models.judged_pairs import judged_pairs
@@ -28,12 +28,7 @@ def freeze_verdicts(*, rubric: Rubric, name: str, by: User) -> Dataset:
     """Return a new dataset of preferences from the verdicts of this version. Refused with `name`, or with `verdicts`
     where there are none in the train split."""
     project = rubric.judge.project
-    require(by, "research", project)
-    name = name.strip()
-    if not name or len(name) > 120:
-        raise Refused(400, name="Enter a name of 1 to 120 characters.")
-    if Dataset.objects.filter(project=project, name=name).exists():
-        raise _name_taken(project.name, name)
+    name = checked_name(project, name, by)
     pairs = [pair for pair in judged_pairs(rubric) if pair.split == Split.TRAIN]
     if not pairs:
         raise Refused(
@@ -68,9 +63,6 @@ def freeze_verdicts(*, rubric: Rubric, name: str, by: User) -> Dataset:
             audit.record(action="dataset.frozen", about=about, by=by, project=project)
             announce_dataset(dataset)
     except IntegrityError as error:  # a double click: its twin came first
-        raise _name_taken(project.name, name) from error
+        text = f"{project.name} already has a dataset {name!r}; choose another name."
+        raise Refused(409, name=text) from error
     return dataset
-
-
-def _name_taken(project: str, name: str) -> Refused:
-    return Refused(409, name=f"{project} already has a dataset {name!r}; choose another name.")

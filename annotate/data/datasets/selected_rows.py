@@ -256,7 +256,7 @@ def select_prompts(project: Project, side: str, options: Options) -> Selection:
     )
 
 
-def completion_rows(ids: set[int], tell: Tell) -> list[Row]:
+def completion_rows(ids: set[int], tell: Tell = silent) -> list[Row]:
     """Return answers as a dataset of preferences holds them, with their prompts."""
     return [
         {"id": answer.id, "prompt_id": answer.prompt_id, "prompt": answer.messages, "text": answer.text}

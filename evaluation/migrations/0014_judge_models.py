@@ -9,7 +9,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('annotate', '0038_erased_person'),
-        ('evaluation', '0012_experiments'),
+        ('evaluation', '0013_kept_figures'),
         ('training', '0013_reword_help_texts'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
