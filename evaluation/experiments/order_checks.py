@@ -141,6 +141,8 @@ def check_data(arms: Sequence[Arm], dataset: Dataset, examples: Dataset | None, 
     errors: Errors = {}
     if dataset.kind != Dataset.Kind.PREFERENCES:
         errors["dataset"] = f"{dataset.name} is a dataset of {dataset.kind}; choose one of preferences."
+    elif dataset.judge == "model":
+        errors["dataset"] = f"A judge model labelled {dataset.name}; choose a dataset of annotations."
     methods = {arm.method for arm in arms}
     winners = dataset.counts.get("winners", {})
     decided = sum(winners.get(side, 0) for side in ("model_a", "model_b"))

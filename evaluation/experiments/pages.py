@@ -50,7 +50,7 @@ def new(request: MemberRequest, project: Project) -> HttpResponse:
         "chosen": request.POST.getlist("method") or list(ORDERED),
         "methods": [METHODS[name] for name in ORDERED],
         "models": LanguageModel.objects.usable_in(project).available().policies().exclude(folder=""),
-        "datasets": Dataset.objects.filter(project=project, kind=Dataset.Kind.PREFERENCES),
+        "datasets": Dataset.objects.filter(project=project, kind=Dataset.Kind.PREFERENCES).exclude(judge="model"),
         "parent": request.POST.get("parent", ""),
         "dataset": request.POST.get("dataset", ""),
         "measures_tax": request.POST.get("measures_tax") == "on",

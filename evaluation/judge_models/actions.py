@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from annotate.core import audit
@@ -23,7 +23,7 @@ def create_judge(
 ) -> JudgeModel:
     """Create a judge with the first version of its rubric, ours where no text is given.
 
-    Refused with `name`, `model`, `text` or `form`.
+    Refused with `name`, `model`, `text` or `form`; 409 where its twin came first.
     """
     require(by, "research", project)
     name = name.strip()
@@ -31,17 +31,20 @@ def create_judge(
     if not name or len(name) > 120 or not is_storable(name):
         errors["name"] = "Enter a name of 1 to 120 characters."
     elif JudgeModel.objects.filter(project=project, name=name).exists():
-        errors["name"] = f"{project.name} has a judge model {name} already; choose another name."
+        errors["name"] = _name_taken(project, name)
     if model is None:
         errors["model"] = "Choose a model that answers: one with an endpoint, or one that the model server serves."
     elif not LanguageModel.objects.usable_in(project).policies().available().filter(pk=model.pk).exists():
         errors["model"] = f"{project.name} cannot use this model as a judge; register a model that answers."
     if errors or model is None:
         raise Refused(400, **errors)
-    with transaction.atomic():
-        judge = JudgeModel.objects.create(project=project, name=name, model=model, created_by=by)
-        _add(judge, form, text, by)
-        audit.record(action="judge_model.created", about=name, by=by, project=project)
+    try:
+        with transaction.atomic():
+            judge = JudgeModel.objects.create(project=project, name=name, model=model, created_by=by)
+            _add(judge, form, text, by)
+            audit.record(action="judge_model.created", about=name, by=by, project=project)
+    except IntegrityError as error:  # a double click: its twin came first
+        raise Refused(409, name=_name_taken(project, name)) from error
     return judge
 
 
@@ -72,6 +75,10 @@ def order_verdicts(*, judge: JudgeModel, by: User, name: str = "", **options: ob
     """Queue a run that asks the judge, with options of VerdictsConfig. Refused as `queue_run` refuses."""
     name = name or f"verdicts of {judge.name}"[:120]
     return queue_run(kind="verdicts", project=judge.project, name=name, by=by, config={"judge": judge.name, **options})
+
+
+def _name_taken(project: Project, name: str) -> str:
+    return f"{project.name} has a judge model {name} already; choose another name."
 
 
 def _add(judge: JudgeModel, form: str, text: str, by: User) -> Rubric:

@@ -129,7 +129,7 @@ class VerdictOut(serializers.ModelSerializer):
 
 
 @extend_schema(methods=["GET"], responses={200: JudgeModelOut(many=True)} | refusals(403, 404))
-@extend_schema(methods=["POST"], request=NewJudgeModel, responses={201: JudgeModelOut} | refusals(400, 403, 404))
+@extend_schema(methods=["POST"], request=NewJudgeModel, responses={201: JudgeModelOut} | refusals(400, 403, 404, 409))
 @in_project(get="review", post="research")
 def judges(request: Request, project: Project) -> Response:
     """List the judge models of a project, or add one with the first version of its rubric."""

@@ -14,7 +14,7 @@ from django.db.models.functions import Length
 
 from annotate.models import Comparison, Project
 from evaluation.metrics.model_judges import SeenVotes
-from evaluation.models import Rubric
+from evaluation.models import Rubric, Verdict
 
 POINTS = {"model_a": 1.0, "model_b": 0.0, "tie": 0.5, "both_bad": 0.5}
 _TURNED = {"model_a": "model_b", "model_b": "model_a"}
@@ -54,14 +54,15 @@ class PersonVote:
     prompt: int
 
 
-def judged_pairs(rubric: Rubric) -> list[JudgedPair]:
-    """Return all that the judge says of pairs by this version of its rubric."""
-    return list(_of_grades(rubric) if rubric.form == Rubric.Form.SCALE else _of_verdicts(rubric))
+def judged_pairs(rubric: Rubric, verdicts: QuerySet[Verdict] | None = None) -> list[JudgedPair]:
+    """Return all that the judge says of pairs by this version of its rubric, or by these verdicts of it."""
+    verdicts = rubric.verdicts.all() if verdicts is None else verdicts
+    return list(_of_grades(verdicts) if rubric.form == Rubric.Form.SCALE else _of_verdicts(verdicts))
 
 
-def _of_verdicts(rubric: Rubric) -> Iterator[JudgedPair]:
+def _of_verdicts(verdicts: QuerySet[Verdict]) -> Iterator[JudgedPair]:
     ends = ("completion_a", "completion_b")
-    rows = rubric.verdicts.exclude(completion_b=None).annotate(
+    rows = verdicts.exclude(completion_b=None).annotate(
         length_a=Length("completion_a__text"), length_b=Length("completion_b__text")
     )
     columns = (*ends, "winner", "a_first", "b_first", *_PROMPT, *(f"{end}__model" for end in ends))
@@ -74,9 +75,9 @@ def _of_verdicts(rubric: Rubric) -> Iterator[JudgedPair]:
 _PROMPT = ("prompt_id", "prompt__category", "prompt__side")
 
 
-def _of_grades(rubric: Rubric) -> Iterator[JudgedPair]:
+def _of_grades(verdicts: QuerySet[Verdict]) -> Iterator[JudgedPair]:
     """Yield each two graded answers to a prompt by different models, as the grades have it."""
-    rows = rubric.verdicts.filter(completion_b=None).annotate(length=Length("completion_a__text"))
+    rows = verdicts.filter(completion_b=None).annotate(length=Length("completion_a__text"))
     by_prompt: dict[tuple[int, str, str], list[tuple]] = defaultdict(list)
     columns = (*_PROMPT, "completion_a", "completion_a__model", "grade", "length")
     for prompt, category, split, *answer in rows.order_by("completion_a").values_list(*columns):

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.core.paginator import Paginator
-from django.db.models import F
+from django.db.models import Exists, F, OuterRef
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
@@ -192,10 +192,10 @@ def with_judge(request: HttpRequest, project: Project) -> HttpResponse:
     """Show the rating by votes and verdicts together, beside that by votes alone; `?by=` names a judge's version."""
     kind = _requested_kind(request, project)
     offered = list(
-        Rubric.objects.filter(judge__project=project, verdicts__isnull=False)
+        Rubric.objects.filter(judge__project=project)
+        .filter(Exists(Verdict.objects.filter(rubric=OuterRef("pk"))))
         .select_related("judge__model", "judge__project")
         .order_by("judge_id", "-version")
-        .distinct()
     )
     wanted = row_id(request.GET.get("by", ""))
     rubric = next((each for each in offered if each.pk == wanted), None) if "by" in request.GET else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 
 from django.db import IntegrityError, transaction
+from django.db.models import Count, Max, QuerySet
 
 from annotate.core import audit
 from annotate.core.errors import Refused
@@ -18,18 +19,27 @@ from annotate.data.datasets.actions import checked_name
 from annotate.data.datasets.selected_rows import completion_rows
 from annotate.models import Dataset, Split, User
 from evaluation.judge_models.judged_pairs import judged_pairs
-from evaluation.models import Rubric, VerdictDataset
+from evaluation.models import Rubric, Verdict, VerdictDataset
 
 MODEL = "model"  # Dataset.judge of a dataset that a judge model labelled
+MOST = 20_000  # pairs that are frozen within a request
 _WINNERS = {1.0: "model_a", 0.0: "model_b", 0.5: "tie"}
 
 
 def freeze_verdicts(*, rubric: Rubric, name: str, by: User) -> Dataset:
     """Return a new dataset of preferences from the verdicts of this version. Refused with `name`, or with `verdicts`
-    where there are none in the train split."""
+    where there are none in the train split, or more than `MOST`."""
     project = rubric.judge.project
     name = checked_name(project, name, by)
-    pairs = [pair for pair in judged_pairs(rubric) if pair.split == Split.TRAIN]
+    last = rubric.verdicts.aggregate(last=Max("pk"))["last"] or 0  # before the pairs: later verdicts are not in it
+    verdicts = rubric.verdicts.filter(prompt__side=Split.TRAIN, pk__lte=last)
+    if (n := _count_pairs(rubric, verdicts)) > MOST:
+        raise Refused(
+            400,
+            verdicts=f"{rubric} has judged {n:,} pairs of the train split, and at most {MOST:,} are frozen at once; "
+            f"add a version of the rubric and ask it about at most {MOST:,} pairs (limit).",
+        )
+    pairs = judged_pairs(rubric, verdicts)
     if not pairs:
         raise Refused(
             400, verdicts=f"{rubric} has judged no pair of the train split; ask it for verdicts there (split: train)."
@@ -46,12 +56,12 @@ def freeze_verdicts(*, rubric: Rubric, name: str, by: User) -> Dataset:
     content_hash = frozen_rows.write(files, kind=Dataset.Kind.PREFERENCES, side=Split.TRAIN)
     told = preferences.informativeness(preferences.comparisons_from(rows), [], prompt_of={})
     counts = {
-        **{"verdicts": len(rows), "completions": len(completions), "prompts": len({pair.prompt for pair in pairs})},
+        **{"verdicts": len(rows), "comparisons": len(rows), "ratings": 0},
+        **{"completions": len(completions), "prompts": len({pair.prompt for pair in pairs})},
         **{"judge_model": str(rubric), "winners": dict(Counter(row["winner"] for row in rows))},
         **{"telling": told.informative, "enough": told.enough, "sentence": told.sentence, "reason": told.reason},
         "left_out": {},
     }
-    last = max(rubric.verdicts.values_list("pk", flat=True))
     try:
         with transaction.atomic():
             dataset = Dataset.objects.create(
@@ -66,3 +76,11 @@ def freeze_verdicts(*, rubric: Rubric, name: str, by: User) -> Dataset:
         text = f"{project.name} already has a dataset {name!r}; choose another name."
         raise Refused(409, name=text) from error
     return dataset
+
+
+def _count_pairs(rubric: Rubric, verdicts: QuerySet[Verdict]) -> int:
+    """Return how many pairs the verdicts are of, at most: n answers graded to a prompt make n (n - 1) / 2."""
+    if rubric.form != Rubric.Form.SCALE:
+        return verdicts.count()
+    graded = verdicts.order_by().values("prompt").annotate(n=Count("pk")).values_list("n", flat=True)
+    return sum(n * (n - 1) // 2 for n in graded)

@@ -20,6 +20,7 @@ from django.db.models import F
 
 from annotate.models import AnnotatorKind, Comparison, Completion, LanguageModel, Project
 from annotate.models.prompts import ARENA, RED_TEAM
+from common.texts import is_storable
 from evaluation.models import JudgeModel, Rubric
 from evaluation.recipes.judging import rubrics
 from training.core.kinds import Order
@@ -42,7 +43,8 @@ def rubric_of(project: Project, name: str, version: int) -> Rubric | None:
 def suits(order: Order) -> dict[str, str]:
     """Return what of an order of verdicts is wrong, by field."""
     config = order.config
-    judge = JudgeModel.objects.filter(project=order.project, name=config.judge.strip()).first()
+    name = config.judge.strip() if is_storable(config.judge) else ""
+    judge = JudgeModel.objects.filter(project=order.project, name=name).first()
     if judge is None:
         return {"config.judge": f"{order.project.name} has no judge model {config.judge!r:.120}; add it first."}
     if judge.retired_at or judge.model.retired_at:
@@ -80,8 +82,7 @@ def rows(run: Run) -> dict[str, list[Row]]:
     others: list[Pair] = []
     if config["items"] != "seen":
         new = (keyed for keyed in _other_pairs(run.project, config["split"]) if keyed[1] not in seen)
-        unjudged = new if rubric.form == rubrics.SCALE else (keyed for keyed in new if keyed[1] not in known)
-        others = [pair for _, pair in heapq.nsmallest(config["limit"], unjudged)]
+        others = [pair for _, pair in heapq.nsmallest(config["limit"], _unjudged(rubric, new, known))]
     items = list(_items(rubric.form, [*chosen, *others], known))
     if not items:
         raise RecipeFailure(
@@ -97,7 +98,7 @@ def rows(run: Run) -> dict[str, list[Row]]:
 
 def seen_pairs(project: Project, split: str, kind: str) -> set[Pair]:
     """Return the pairs of answers that annotators of this kind have compared, by ids of the answers."""
-    counted = Comparison.objects.counted().by(kind).on_split(split).filter(project=project)
+    counted = Comparison.objects.counted().by(kind).on_split(split).filter(project=project, prompt__out_since=None)
     # Without those on whole conversations, whose answers have different turns before them.
     same_prompt = counted.filter(completion_a__prompt=F("completion_b__prompt"))
     pairs = same_prompt.exclude(prompt__source__in=PRIVATE).values_list("completion_a", "completion_b")
@@ -108,6 +109,15 @@ def _judged(rubric: Rubric) -> set[Pair] | set[int]:
     if rubric.form == rubrics.SCALE:
         return set(rubric.verdicts.values_list("completion_a", flat=True))
     return set(rubric.verdicts.values_list("completion_a", "completion_b"))
+
+
+def _unjudged(
+    rubric: Rubric, pairs: Iterable[tuple[str, Pair]], known: set[Pair] | set[int]
+) -> Iterator[tuple[str, Pair]]:
+    """Yield the pairs that still hold a question: on a scale, those of which an answer has no grade yet."""
+    if rubric.form == rubrics.SCALE:
+        return (keyed for keyed in pairs if not known.issuperset(keyed[1]))
+    return (keyed for keyed in pairs if keyed[1] not in known)
 
 
 def _other_pairs(project: Project, split: str) -> Iterator[tuple[str, Pair]]:

@@ -22,6 +22,7 @@ from annotate.data.datasets.selected_rows import Selection
 from annotate.data.datasets.selections import select
 from annotate.models import AnnotatorKind, Dataset, Project, User
 from common import splits
+from common.texts import is_storable
 
 
 def freeze(
@@ -63,7 +64,7 @@ def checked_name(project: Project, name: str, by: User | None) -> str:
     if by is not None:
         require(by, "research", project)
     name = name.strip() if isinstance(name, str) else ""
-    if not name or len(name) > 120:
+    if not name or len(name) > 120 or not is_storable(name):
         raise Refused(400, name="Enter a name of 1 to 120 characters.")
     if Dataset.objects.filter(project=project, name=name).exists():
         raise _name_taken(project, name)

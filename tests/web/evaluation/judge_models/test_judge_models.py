@@ -6,10 +6,14 @@ import random
 import re
 
 import pytest
+from django.db.models import QuerySet
 from django.urls import reverse
+from django.utils import timezone
 
+from annotate.core.errors import Refused
 from annotate.models import Comparison, Dataset, Project
-from evaluation.judge_models import actions
+from evaluation.experiments.order_checks import check_data
+from evaluation.judge_models import actions, verdict_datasets, verdict_items
 from evaluation.judge_models.combined_rating import combined_rating
 from evaluation.judge_models.judge_figures import figures_of
 from evaluation.judge_models.verdict_datasets import freeze_verdicts
@@ -27,7 +31,7 @@ from tests.support.factories import (
     make_user,
     sign_in,
 )
-from training.core.run_directory import read_lines
+from training.core.run_directory import RecipeFailure, read_lines
 from training.models import Run
 from training.runs.present.run_page import run_overview
 
@@ -94,6 +98,44 @@ def test_a_model_of_another_project_judges_nothing_here(project):
     stranger = make_model(is_shared=False, project=make_project())
     with pytest.raises(Exception, match="cannot use this model"):
         actions.create_judge(project=project, by=make_user(project, role="researcher"), name="x", model=stranger)
+
+
+def test_a_judge_that_its_twin_has_added_meanwhile_is_refused_as_taken(project, rubric, monkeypatch):
+    monkeypatch.setattr(QuerySet, "exists", lambda rows: rows.model is not JudgeModel and bool(rows[:1]))
+    with pytest.raises(Refused, match="has a judge model the judge already") as refused:
+        actions.create_judge(
+            project=project, by=make_user(project, role="researcher"), name="the judge", model=rubric.judge.model
+        )
+    assert refused.value.status == 409
+
+
+# What it is asked
+
+
+def items_of(project, rubric, **config):
+    options = {"judge": rubric.judge.name, "version": 0, "items": "both", "annotators": "people", "split": "eval"}
+    run = Run(project=project, kind="verdicts", config={**options, "limit": 1000, **config})
+    return verdict_items.rows(run)["items"]
+
+
+def test_a_prompt_that_was_taken_out_goes_to_no_judge(project, rubric, pair):
+    (a, b), (out, other) = pair(), pair(out_since=timezone.now())
+    for one, two in ((a, b), (out, other)):
+        make_comparison(one, two, "model_a")
+    assert [item["prompt_id"] for item in items_of(project, rubric)] == [a.prompt_id]
+
+
+def test_on_a_scale_the_next_order_asks_about_other_answers(project, pair):
+    rubric = make_judge(project, form="scale")
+    answers = {answer.pk: answer for _ in range(4) for answer in pair()}
+    asked = []
+    for _ in range(2):
+        asked.append([item["a"] for item in items_of(project, rubric, items="unseen", limit=2)])
+        for pk in asked[-1]:
+            rubric.verdicts.create(prompt=answers[pk].prompt, completion_a=answers[pk], grade=5)
+    assert sorted(asked[0] + asked[1]) == sorted(answers)
+    with pytest.raises(RecipeFailure, match="nothing in the eval split"):
+        items_of(project, rubric, items="unseen", limit=2)
 
 
 # Figures
@@ -231,6 +273,10 @@ def test_a_dataset_of_verdicts_says_so_and_holds_the_train_split_alone(client, p
     (row,) = read_lines(dataset.path / "comparisons.jsonl")
     assert (row["completion_a"], row["completion_b"], row["winner"]) == (a.pk, b.pk, "model_b")
     assert len(list(read_lines(dataset.path / "completions.jsonl"))) == 2
+    assert "1 comparison, 0 ratings" in client.get(reverse("datasets", args=[project.slug])).content.decode()
+    assert dataset not in client.get(reverse("new-experiment", args=[project.slug])).context["datasets"]
+    with pytest.raises(Refused, match="A judge model labelled taught"):
+        check_data([], dataset, None, has_reward_model=True)
     page = client.get(sent.url).content.decode()
     assert "Labelled by a judge model" in page and "by a judge model</span>" in page
     assert "a judge model" in client.get(reverse("datasets", args=[project.slug])).content.decode()
@@ -239,6 +285,22 @@ def test_a_dataset_of_verdicts_says_so_and_holds_the_train_split_alone(client, p
     assert again.status_code == 409
     other = api.post(f"projects/{project.slug}/judge-models/{rubric.judge_id}/datasets/", {"name": "b", "version": 1})
     assert other.json()["content_hash"] == dataset.content_hash
+    with pytest.raises(Refused, match="Enter a name"):
+        freeze_verdicts(rubric=rubric, name="a\0b", by=researcher)
+
+
+@pytest.mark.parametrize("form", ["pairwise", "scale"])
+def test_more_verdicts_than_a_request_freezes_are_refused_with_their_number(project, pair, form, monkeypatch):
+    rubric, by = make_judge(project, form=form), make_user(project, role="researcher")
+    monkeypatch.setattr(verdict_datasets, "MOST", 1)
+    for a, b in (pair(side="train"), pair(side="train")):
+        if form == "pairwise":
+            make_verdict(rubric, a, b, "model_a")
+        for answer, grade in ((a, 3), (b, 7)) if form == "scale" else ():
+            rubric.verdicts.create(prompt=a.prompt, completion_a=answer, grade=grade)
+    with pytest.raises(Refused, match="has judged 2 pairs of the train split, and at most 1"):
+        freeze_verdicts(rubric=rubric, name="taught", by=by)
+    assert not Dataset.objects.exists()
 
 
 def test_the_card_of_a_model_that_learned_from_verdicts_says_so(project, base, pair, rubric):
