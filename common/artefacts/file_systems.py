@@ -80,10 +80,10 @@ class FileSystem:
         return self._patiently(read)
 
     def names(self, folder: str) -> list[str]:
-        """List the objects below a folder, sorted."""
-        root = f"{self._root}/"
+        """List the objects below a folder, sorted. Raises Unreachable where any part of it cannot be listed."""
+        root, find = f"{self._root}/", _files_below if self.is_folder else self._fs.find
         try:
-            paths = self._patiently(lambda: self._fs.find(self._path(folder)))
+            paths = self._patiently(lambda: find(self._path(folder)))
         except FileNotFoundError:
             paths = []
         if not paths:
@@ -155,6 +155,17 @@ class FileSystem:
                     raise Unreachable(self.address, error) from error
             self._sleep(pause * random.uniform(0.5, 1.0))
             pause = min(_LONGEST_PAUSE, pause * 2)
+
+
+def _files_below(folder: str) -> list[str]:
+    """Return the paths of all files below a folder. Raises OSError for a part that cannot be read: fsspec's `find`
+    leaves it out, and the blobs that its manifests name would be swept."""
+    try:
+        with os.scandir(folder) as entries:
+            found = list(entries)
+    except FileNotFoundError:  # never there, or deleted at this moment
+        return []
+    return [path for entry in found for path in (_files_below(entry.path) if entry.is_dir() else [entry.path])]
 
 
 def _may_pass(error: Exception) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from common.artefacts import blob_sweep
 from common.artefacts.artefact_store import ArtefactStore
 from common.artefacts.blob_sweep import SAFE_AGE, Swept
 from common.artefacts.file_systems import FileSystem
-from common.artefacts.storage_problems import Damaged
+from common.artefacts.storage_problems import Damaged, Unreachable
 
 
 class Storage(FileSystem):
@@ -117,6 +119,25 @@ def test_a_manifest_that_cannot_be_read_may_name_any_blob(storage, tmp_path):
     with pytest.raises(Damaged):
         storage.sweep(days=9)
     assert storage.size_of(blob_sweep.CONDEMNED) is None
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE])
+def test_a_folder_of_manifests_that_cannot_be_listed_may_name_any_blob(storage, tmp_path, monkeypatch, number):
+    blob = put(storage, "models/1", "text", tmp_path)
+    put(storage, "runs/1", "other", tmp_path)
+    scandir, storage.patience = os.scandir, 0.0
+
+    def fail_at_models(path):
+        if str(path).endswith("manifests/models"):
+            raise OSError(number, os.strerror(number), path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", fail_at_models)
+    with pytest.raises(Unreachable):
+        storage.sweep(days=9)
+    assert storage.size_of(blob_sweep.CONDEMNED) is None
+    number = errno.ENOENT  # deleted at this moment
+    assert ArtefactStore(storage).names() == ["runs/1"] and storage.size_of(blob)
 
 
 def test_of_two_that_begin_at_once_one_goes_on_and_a_slow_one_does_not(storage, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from datetime import timedelta
@@ -86,6 +87,28 @@ def test_a_bucket_that_is_not_there_and_no_credentials_are_told(server, tmp_path
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     with pytest.raises(Unreachable, match="credentials"):
         store(server).put("imports/x", tmp_path / "file")
+
+
+def test_a_listing_that_fails_half_way_is_no_shorter_listing(server, tmp_path, monkeypatch):
+    from s3fs import S3FileSystem
+
+    (tmp_path / "file").write_text("x")
+    for name in ("imports/1", "imports/2"):
+        store(server).put(name, tmp_path / "file")
+    call, pages = S3FileSystem._call_s3, []
+
+    async def fail_at_the_second_page(self, method, *more, **words):
+        if method == "list_objects_v2":
+            pages.append(words)
+            if "ContinuationToken" in words:
+                raise OSError(errno.EIO, "the listing broke off")
+            words["MaxKeys"] = 1
+        return await call(self, method, *more, **words)
+
+    monkeypatch.setattr(S3FileSystem, "_call_s3", fail_at_the_second_page)
+    with pytest.raises(Unreachable, match="broke off"):
+        store(server, patience=0).names("imports")
+    assert len(pages) == 2
 
 
 def test_a_blob_that_no_manifest_names_any_more_is_swept(server, tmp_path, monkeypatch):
