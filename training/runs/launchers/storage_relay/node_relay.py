@@ -76,6 +76,7 @@ class NodeRelay:
 
     def start(self, period: float) -> None:
         self._period = period
+        node_cache.note_use(self._folder.root, f"runs/{self.directory.name}")
         self._files.folder.mkdir(parents=True, exist_ok=True)
         for body in (self._relay_messages, self._store_checkpoints):
             thread = threading.Thread(target=body, name=body.__name__, daemon=True)
