@@ -45,7 +45,7 @@ class Wanted:
     @property
     def place(self) -> dict[str, Any]:
         """Return what each of several nodes gives, less what the run's own process holds on one of them."""
-        asked = {"cpus": self.cpus - _NEXT_TO_NOTHING, "gpus": self.gpus, "memory": self.memory_bytes}
+        asked = {"cpus": max(0.0, self.cpus - _NEXT_TO_NOTHING), "gpus": self.gpus, "memory": self.memory_bytes}
         return {"nodes": self.nodes, **asked, "resources": dict(self.resources)}
 
     def fits(self, node: ClusterNode) -> bool:
