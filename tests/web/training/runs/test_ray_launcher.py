@@ -100,6 +100,26 @@ def test_gpus_are_asked_for_where_the_cluster_has_some(stand_in: Dashboard, dire
     assert stand_in.jobs[submitted(directory)].get("entrypoint_num_gpus") == gpus
 
 
+@pytest.mark.parametrize(
+    ("secrets", "storage", "lack"),
+    [
+        ({}, "s3://bucket/site", "needs a folder that all nodes share, not ASSAY_STORAGE"),
+        ({"parent": ("https://models.example/v1", KEY)}, "", "cannot ask endpoints with keys"),
+    ],
+)
+def test_a_run_over_nodes_that_cannot_be_is_refused(settings, secrets, storage: str, lack: str) -> None:
+    settings.STORAGE = storage
+    with pytest.raises(RecipeFailure, match=f"^A run over several nodes {lack}") as refused:
+        ray._refuse_over_nodes(2, secrets)
+    assert refused.value.remedy == "Queue it again with nodes 1." and KEY not in refused.value.message
+    ray._refuse_over_nodes(1, secrets)
+
+
+def test_a_run_over_nodes_of_one_folder_without_keys_is_not_refused(settings) -> None:
+    settings.STORAGE = ""
+    ray._refuse_over_nodes(2, {})
+
+
 def test_code_of_a_runtime_environment_is_where_ray_puts_it(stand_in: Dashboard, directory: Path, settings) -> None:
     settings.RAY_RUNTIME_ENV = {"working_dir": "https://example.org/assay.zip"}
     assert stand_in.jobs[submitted(directory)]["entrypoint"].startswith(
