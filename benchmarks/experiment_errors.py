@@ -1,8 +1,9 @@
 """Count the errors of an experiment's verdict: `python -m benchmarks.experiment_errors --arenas 2000`.
 
-Simulated experiments go through what the page goes through: models with a seed's effect, voters with tastes of their
-own, pairs drawn by what they teach, a fit with intervals by voters, and the step-down max-T. Where all arms are equal
-the family-wise error must be at most alpha; where one arm is better, the power is how often it is told.
+Simulated experiments go through what the page goes through: models with an effect of luck, the base too (its answers
+are drawn as well), voters with tastes of their own, pairs drawn by what they teach, a fit with intervals by voters, and
+the step-down max-T. Where all arms are equal the family-wise error must be at most alpha; where one arm is better, the
+power is how often it is told.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Design:
     taste_points: float = 40.0  # deviation of a voter's own liking for a model
     ties: float = 0.3
     family: str = AGAINST_BASELINE
-    uneven_seeds: bool = False  # all of the spread between seeds in one arm
+    uneven_seeds: bool = False  # all of the spread in one arm, and none in the base
 
     @property
     def arm(self) -> np.ndarray:
@@ -80,7 +81,7 @@ def simulate(design: Design, random: np.random.Generator) -> Verdict:
     """Return the verdict of one experiment, from votes on."""
     arm, size = design.arm, len(design.arm)
     spread = np.where(arm == 1, np.sqrt(design.arms), 0.0) if design.uneven_seeds else np.ones(size)
-    effects = design.seed_points * spread * random.standard_normal(size) * (arm > 0)
+    effects = design.seed_points * spread * random.standard_normal(size)
     strengths = (effects + design.gain_points * (arm == 1)) / SCALE
     liked = strengths + design.taste_points / SCALE * random.standard_normal((design.voters, size))
     voter, a, b, label = (np.zeros(0, dtype=np.int64) for _ in range(4))
@@ -104,7 +105,7 @@ def simulate(design: Design, random: np.random.Generator) -> Verdict:
 
 def judge(design: Design, rating: np.ndarray, covariance: np.ndarray, voters: float) -> Verdict:
     arm = design.arm
-    is_seeded, means = arm > 0, arm_means(arm, design.arms + 1)
+    is_seeded, means = np.ones(len(arm), dtype=bool), arm_means(arm, design.arms + 1)
     pairs = comparisons(list(range(design.arms + 1)), 0, design.family)
     weights = compared(means, pairs)
     spread = seed_spread(rating, covariance, arm, is_seeded)

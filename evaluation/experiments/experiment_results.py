@@ -176,7 +176,7 @@ def _rated(
         return Results(count, voters, effective, reason="No chain of votes joins two arms yet.")
     rating, covariance = fitted.rating[keeps], fitted.covariance[np.ix_(keeps, keeps)]
     arm = np.array([arms.index(models[place].arm) for place in keeps])
-    is_seeded = np.array([models[place].arm.method != "base" for place in keeps])
+    is_seeded = np.ones(len(keeps), dtype=bool)  # the base too: other answers of it would be rated otherwise
     spread = seed_spread(rating, covariance, arm, is_seeded)
     if not spread.freedom:
         reason = "No arm has two models that were voted on: luck cannot be told from the method."

@@ -7,8 +7,11 @@ import pytest
 
 from benchmarks import experiment_errors
 from benchmarks.experiment_errors import Design
+from evaluation.experiments import experiment_results
 from evaluation.experiments.arm_ratings import SeedSpread, arm_means, combine, seed_spread
 from evaluation.experiments.family_tests import ALL_PAIRS, compared, comparisons, judged_at_once
+from evaluation.models import ArmModel, Experiment, ExperimentArm
+from evaluation.ratings.bradley_terry import SCALE, sigmoid
 
 ARM = np.array([0, 1, 1, 1, 2, 2, 2])
 SEEDED = ARM > 0
@@ -47,6 +50,19 @@ def test_a_comparison_among_others_needs_more_than_one_by_itself():
     both = judged_at_once(combine(weights, rating, covariance, SEEDED, spread), 0.05)
     assert alone.p[0] < both.p[0] < 2 * alone.p[0] + 1e-3 and both.reach[0] > alone.reach[0]
     assert both.p[1] == pytest.approx(1.0, abs=0.01) and list(both.is_different(0.05)) == [True, False]
+
+
+def test_the_base_has_luck_of_its_own_though_it_is_one_model():
+    arms = [ExperimentArm(pk=n, name=name, method=name) for n, name in enumerate(("base", "sft", "dpo"))]
+    models = [ArmModel(pk=n, arm=arms[arm]) for n, arm in enumerate((0, 1, 1, 2, 2))]
+    experiment = Experiment(plan={"family": ALL_PAIRS, "baseline": "base", "alpha": 0.05})
+    random = np.random.default_rng(0)
+    a, b = random.permuted(np.tile(np.arange(5), (6000, 1)), axis=1)[:, :2].T
+    points = np.array([0, 100, -100, 100, -100])
+    won = random.random(6000) < sigmoid((points[a] - points[b]) / SCALE)
+    found = experiment_results._rated(experiment, models, (np.arange(6000), a, b, np.where(won, 0, 1)))
+    width = {(one.arm, one.other): one.upper - one.lower for one in found.comparisons}
+    assert min(width["sft", "base"], width["dpo", "base"]) > 1.1 * width["dpo", "sft"]
 
 
 @pytest.mark.slow
