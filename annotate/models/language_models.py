@@ -24,6 +24,10 @@ class LanguageModelQuerySet(models.QuerySet["LanguageModel"]):
     def policies(self) -> LanguageModelQuerySet:
         return self.filter(kind=LanguageModel.Kind.POLICY)
 
+    def that_answer(self) -> LanguageModelQuerySet:
+        """Return those that answer a new question: with weights or an endpoint. Best-of-N has neither."""
+        return self.exclude(folder="", endpoint="", served_name="")
+
     def of_projects(self, projects: Iterable[Project]) -> LanguageModelQuerySet:
         """Return those that compete in these projects, were made or registered there, or were used there by a run."""
         return self.filter(_of(projects))
@@ -126,6 +130,11 @@ class LanguageModel(models.Model):
     def path(self) -> Path | None:
         """Return where the weights are; None for a model behind somebody else's endpoint."""
         return settings.DATA_DIR / self.folder if self.folder else None
+
+    @property
+    def answers(self) -> bool:
+        """Return whether it answers a new question; best-of-N chose among answers that its parent gave."""
+        return bool(self.folder or self.endpoint or self.served_name)
 
     @property
     def server_url(self) -> str:

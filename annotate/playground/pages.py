@@ -75,7 +75,7 @@ def _with_company(request: HttpRequest, context: dict[str, Any]) -> HttpResponse
 @in_project(get="research")
 def of_project(request: MemberRequest, project: Project) -> HttpResponse:
     """Open the playground with what the project serves by default, else with its newest policy."""
-    newest = LanguageModel.objects.of_projects([project]).policies().available().first()
+    newest = LanguageModel.objects.of_projects([project]).policies().that_answer().available().first()
     model = default_model(project) or newest
     if model is None:
         missing = Refused(404, model=f"{project.name} has no model that answers yet; import or train one.")
@@ -133,7 +133,8 @@ def _context(request: HttpRequest, models: list[LanguageModel], project: Project
 
 def _others(person: Person, model: LanguageModel, project: Project) -> list[LanguageModel]:
     """Return what may stand beside it: its parent first, what the project serves, then the project's other policies."""
-    language_models = LanguageModel.objects.of_projects([project]).policies().available().exclude(pk=model.pk)
+    policies = LanguageModel.objects.of_projects([project]).policies()
+    language_models = policies.that_answer().available().exclude(pk=model.pk)
     may_have = model.parent and model.parent.kind == LanguageModel.Kind.POLICY and home_of(person, model.parent)
     parent = [model.parent] if model.parent and may_have else []
     served = default_model(project)

@@ -34,7 +34,7 @@ def create_judge(
         errors["name"] = _name_taken(project, name)
     if model is None:
         errors["model"] = "Choose a model that answers: one with an endpoint, or one that the model server serves."
-    elif not LanguageModel.objects.usable_in(project).policies().available().filter(pk=model.pk).exists():
+    elif not LanguageModel.objects.usable_in(project).policies().that_answer().available().filter(pk=model.pk).exists():
         errors["model"] = f"{project.name} cannot use this model as a judge; register a model that answers."
     if errors or model is None:
         raise Refused(400, **errors)

@@ -66,7 +66,7 @@ def _all(
         "whose": present.people(kind),
         "kind_votes": votes_by_kind(project),
         "rows": present.judge_rows(project, kind),
-        "models": LanguageModel.objects.usable_in(project).policies().available(),
+        "models": LanguageModel.objects.usable_in(project).policies().that_answer().available(),
         "forms": Rubric.Form.choices,
         "defaults": rubrics.DEFAULTS,
         "fields": fields,

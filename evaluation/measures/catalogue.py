@@ -231,7 +231,7 @@ def judge_model(run: Run) -> dict[str, LanguageModel]:
 
 
 def _judge_named(project: Project, name: str) -> LanguageModel | None:
-    return LanguageModel.objects.usable_in(project).policies().available().filter(name=name).first()
+    return LanguageModel.objects.usable_in(project).policies().that_answer().available().filter(name=name).first()
 
 
 def _registered_judge(project: Project, name: str) -> Errors:

@@ -176,6 +176,8 @@ def _record_roll_back(now: Promotion, promotion: Promotion, by: User) -> None:
 def _may_be_served(project: Project, model: LanguageModel) -> None:
     if model.kind != LanguageModel.Kind.POLICY:
         raise Refused(400, model=f"{model} is a {model.kind} model and cannot answer; choose a policy model.")
+    if not model.answers:
+        raise Refused(400, model=f"{model} has no weights and no endpoint, so it cannot be served; choose its parent.")
     if model.retired_at is not None:
         raise Refused(409, model=f"{model} is retired; choose another model.")
     if not model.contests.filter(project=project, left_at=None).exists():

@@ -163,7 +163,7 @@ def _decide(candidacy: Candidacy, rule: PromotionRule, standing: checks.Standing
     sentence, kind = _sentence(candidacy, standing), _WHAT[Candidacy.State(standing.state)]
     lately = _has_recent_decision(candidacy, kind)
     record(candidacy, rule, kind, sentence, board)
-    if standing.state == Candidacy.State.READY and rule.is_automatic:
+    if standing.state == Candidacy.State.READY and rule.is_automatic and candidacy.model.answers:
         _promote_by_rule(candidacy, rule, board)
     elif lately:  # the leaderboard's interval may go back and forth while votes stream in
         return

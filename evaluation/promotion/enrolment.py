@@ -37,7 +37,7 @@ def enrol(run: Run) -> Candidacy | None:
     model = run.output_model
     if run.state != Run.State.SUCCEEDED or model is None or model.kind != LanguageModel.Kind.POLICY:
         return None
-    if model.retired_at is not None or not run.enters_arena:
+    if model.retired_at is not None or not run.enters_arena or not model.answers:
         return None
     if standing := Candidacy.objects.filter(project=run.project, model=model).first():
         return standing
@@ -71,8 +71,7 @@ def enrol_missing() -> int:
     standing = Candidacy.objects.filter(project=OuterRef("project"), model=OuterRef("output_model"))
     runs = Run.objects.filter(
         state=Run.State.SUCCEEDED,
-        output_model__kind=LanguageModel.Kind.POLICY,
-        output_model__retired_at=None,
+        output_model__in=LanguageModel.objects.policies().that_answer().available(),
         enters_arena=True,
     ).exclude(Exists(standing))
     rows = list(runs.select_related("project", "output_model__parent", "created_by").order_by("id"))
