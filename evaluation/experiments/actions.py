@@ -28,9 +28,10 @@ from annotate.models import (
     Split,
     User,
 )
+from common.texts import is_storable
 from evaluation.experiments import order_checks
 from evaluation.experiments.arm_methods import BASE, METHODS, Arm, Budget
-from evaluation.experiments.experiment_progress import advance
+from evaluation.experiments.experiment_progress import advance, ordered_runs
 from evaluation.experiments.family_tests import AGAINST_BASELINE
 from evaluation.models import ArmModel, Experiment, ExperimentArm
 from training.models import Run
@@ -73,7 +74,7 @@ def order(
         arms=[BASE, *(arm.name for arm in chosen)], baseline=baseline, family=family, alpha=alpha, seeds=seeds,
         judge=judge, votes_per_pair=votes_per_pair, until=until,
     )  # fmt: skip
-    if isinstance(completions_per_prompt, bool) or not 1 <= completions_per_prompt <= 16:
+    if type(completions_per_prompt) is not int or not 1 <= completions_per_prompt <= 16:
         raise Refused(400, completions_per_prompt="Enter 1 to 16 answers of each model to each eval prompt.")
     frozen = _frozen(project, dataset, chosen, by)
     order_checks.check_data(chosen, dataset, frozen["examples"], has_reward_model=reward_model is not None)
@@ -83,7 +84,8 @@ def order(
     questions = frozen["questions"]
     assert questions is not None
     registered = _plan(plan, within, limit, parent, dataset, questions, completions_per_prompt, measures_tax)
-    registered |= {"project": project.slug, "name": name}
+    registered |= {field: _named(frozen[field]) for field in ("examples", "prompts")}
+    registered |= {"reward_model": _named(reward_model), "project": project.slug, "name": name}
     try:
         with transaction.atomic():
             experiment = Experiment.objects.create(
@@ -108,7 +110,8 @@ def add_arm(*, experiment: Experiment, by: User, arm: Mapping[str, Any]) -> list
         raise Refused(409, state=f"The experiment is {experiment.state}; order a new one.")
     (chosen, names) = order_checks.require_arms([arm]), set(experiment.arms.values_list("name", flat=True))
     if taken := [one.name for one in chosen if one.name in names]:
-        raise Refused(409, **{"arms.0.name": f"There is an arm {taken[0]} already; choose another name."})
+        raise _arm_taken(taken[0])
+    order_checks.require_room(len(names) - 1 + len(chosen), len(experiment.plan["seeds"]))  # one of them is the base
     frozen = _frozen(experiment.project, experiment.dataset, chosen, by, experiment)
     has_reward_model = experiment.reward_model is not None
     order_checks.check_data(chosen, experiment.dataset, frozen["examples"], has_reward_model=has_reward_model)
@@ -116,24 +119,28 @@ def add_arm(*, experiment: Experiment, by: User, arm: Mapping[str, Any]) -> list
     budget, parent = Budget(**experiment.plan["budget"]), experiment.parent
     within = [order_checks.budgeted(one, budget, experiment.project, parent, datasets) for one in chosen]
     _check_runs(experiment.project, experiment.name, parent, within, datasets, experiment.reward_model)
-    with transaction.atomic():
-        for field in ("examples", "prompts"):
-            if getattr(experiment, field) is None and frozen[field] is not None:
-                setattr(experiment, field, frozen[field])
-        experiment.save(update_fields=["examples", "prompts"])
-        added = [_add(experiment, one, by, is_exploratory=True) for one in within]
-        names_added = ", ".join(one.name for one in added)
-        audit.record(
-            action="experiment.arm_added", about=f"{experiment.name}: {names_added}", by=by, project=experiment.project
-        )
+    try:
+        with transaction.atomic():
+            for field in ("examples", "prompts"):
+                if getattr(experiment, field) is None and frozen[field] is not None:
+                    setattr(experiment, field, frozen[field])
+            experiment.save(update_fields=["examples", "prompts"])
+            added = [_add(experiment, one, by, is_exploratory=True) for one in within]
+            names_added = ", ".join(one.name for one in added)
+            about = f"{experiment.name}: {names_added}"
+            audit.record(action="experiment.arm_added", about=about, by=by, project=experiment.project)
+    except IntegrityError as error:  # a double click: its twin came first
+        raise _arm_taken(within[0].name) from error
     advance(experiment)
     return added
 
 
 def retry(*, experiment: Experiment, by: User) -> int:
-    """Resume the runs that failed, and order again what was refused; return how many."""
+    """Resume the runs that failed, and order again what was refused; return how many. An experiment that failed goes
+    on: nobody has voted on it."""
     require(by, "research", experiment.project)
-    if experiment.is_over:
+    failed = Experiment.objects.filter(pk=experiment.pk, state=Experiment.State.FAILED)
+    if not failed.update(state=Experiment.State.TRAINING) and experiment.is_over:
         raise Refused(409, state=f"The experiment is {experiment.state}; its runs can be resumed one by one.")
     count = 0
     for run in failed_runs(experiment):
@@ -146,12 +153,7 @@ def retry(*, experiment: Experiment, by: User) -> int:
 
 def failed_runs(experiment: Experiment) -> list[Run]:
     """Return the runs of an experiment that failed or were cancelled."""
-    models = ArmModel.objects.filter(arm__experiment=experiment).select_related(
-        "examples_run", "training_run", "answers_run"
-    )
-    every = [run for one in models for run in one.runs]
-    every += [experiment.reward_run] if experiment.reward_run else []
-    return [run for run in every if run.state in (Run.State.FAILED, Run.State.CANCELLED)]
+    return list(ordered_runs(experiment).filter(state__in=(Run.State.FAILED, Run.State.CANCELLED)).order_by("pk"))
 
 
 def cancel(*, experiment: Experiment, by: User) -> Experiment:
@@ -164,11 +166,7 @@ def cancel(*, experiment: Experiment, by: User) -> Experiment:
         experiment.state = Experiment.State.CANCELLED
         experiment.save(update_fields=["state"])
         audit.record(action="experiment.cancelled", about=experiment.name, by=by, project=experiment.project)
-    models = ArmModel.objects.filter(arm__experiment=experiment).select_related(
-        "examples_run", "training_run", "answers_run"
-    )
-    every = [run for one in models for run in one.runs] + ([experiment.reward_run] if experiment.reward_run else [])
-    for run in every:
+    for run in ordered_runs(experiment):
         if not run.is_finished:
             runs.cancel(run=run, by=by)
     return experiment
@@ -189,12 +187,16 @@ def _plan(
         **chosen,
         "arms": [asdict(arm) for arm in (Arm(BASE, BASE, {}), *arms)],
         "budget": asdict(budget),
-        "parent": {"id": parent.pk, "name": parent.name, "hash": parent.content_hash},
-        "dataset": {"id": dataset.pk, "name": dataset.name, "hash": dataset.content_hash},
+        "parent": _named(parent),
+        "dataset": _named(dataset),
         "questions": {"id": questions.pk, "hash": questions.content_hash},
         "completions_per_prompt": completions_per_prompt,
         "measures_tax": bool(measures_tax),
     }
+
+
+def _named(row: Dataset | LanguageModel | None) -> dict[str, Any] | None:
+    return {"id": row.pk, "name": row.name, "hash": row.content_hash} if row is not None else None
 
 
 def _add(experiment: Experiment, arm: Arm, by: User, *, is_exploratory: bool) -> ExperimentArm:
@@ -221,7 +223,7 @@ def _frozen(
     if "examples" in takes and examples is None:
         examples = _best_rated(project, dataset, by)
     if "prompts" in takes and prompts is None:
-        prompts = _once(project, f"prompts of {dataset.name}", kind="prompts", by=by, prompts=_prompt_ids(dataset))
+        prompts = _once(project, f"prompts of {_short(dataset)}", kind="prompts", by=by, prompts=_prompt_ids(dataset))
     return {"examples": examples, "prompts": prompts, "questions": _questions(project, by)}
 
 
@@ -233,7 +235,7 @@ def _best_rated(project: Project, dataset: Dataset, by: User) -> Dataset | None:
     }
     try:
         return _once(
-            project, f"best-rated answers of {dataset.name}", kind="sft", by=by, judge=dataset.judge,
+            project, f"best-rated answers of {_short(dataset)}", kind="sft", by=by, judge=dataset.judge,
             whole_answers=False, **ids,
         )  # fmt: skip
     except Refused as refused:
@@ -242,9 +244,13 @@ def _best_rated(project: Project, dataset: Dataset, by: User) -> Dataset | None:
         raise
 
 
-def _once(project: Project, name: str, **options: Any) -> Dataset:
-    name = name[:120]
-    return Dataset.objects.filter(project=project, name=name).first() or freeze(project=project, name=name, **options)
+def _short(dataset: Dataset) -> str:
+    return f"{dataset.name[:80]} (dataset {dataset.pk})"
+
+
+def _once(project: Project, name: str, *, kind: str, **options: Any) -> Dataset:
+    before = Dataset.objects.filter(project=project, name=name, kind=kind).first()
+    return before or freeze(project=project, name=name, kind=kind, **options)
 
 
 def _prompt_ids(dataset: Dataset) -> list[int]:
@@ -291,11 +297,15 @@ def _check_runs(
 
 def _checked_name(project: Project, name: str) -> str:
     name = name.strip() if isinstance(name, str) else ""
-    if not name or len(name) > 60:
+    if not name or len(name) > 60 or not is_storable(name):
         raise Refused(400, name="Enter a name of 1 to 60 characters.")
     if Experiment.objects.filter(project=project, name=name).exists():
         raise _name_taken(project, name)
     return name
+
+
+def _arm_taken(name: str) -> Refused:
+    return Refused(409, **{"arms.0.name": f"There is an arm {name} already; choose another name."})
 
 
 def _name_taken(project: Project, name: str) -> Refused:

@@ -118,7 +118,7 @@ def experiments(request: Request, project: Project) -> Response:
     return Response(ExperimentRow(project.experiments.all(), many=True).data)
 
 
-@idempotent()
+@idempotent(atomic=False)  # it freezes datasets; a name that is taken is refused
 def _order(request: Request, project: Project) -> Response:
     fields = _validated(NewExperiment, request)
     usable = LanguageModel.objects.usable_in(project)
@@ -147,7 +147,7 @@ def arms(request: Request, project: Project, pk: str) -> Response:
     return _add(request, find(project.experiments.all(), pk, "experiment"))
 
 
-@idempotent()
+@idempotent(atomic=False)  # likewise
 def _add(request: Request, row: Experiment) -> Response:
     actions.add_arm(experiment=row, by=request.user, arm=_validated(NewArm, request))
     row.refresh_from_db()

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import InterfaceError, OperationalError, transaction
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from annotate.core.errors import Refused
@@ -21,23 +22,24 @@ from evaluation.experiments import experiment_results
 from evaluation.experiments.arm_methods import METHODS
 from evaluation.models import ArmModel, Experiment
 from training.models import Run
-from training.runs.ordering.actions import queue_run
+from training.runs.ordering.actions import cancel, defaults_of, queue_run
 
 State = Experiment.State
 LIVE = (State.TRAINING, State.ANSWERING, State.VOTING, State.DECIDED)  # exploratory arms go on after the verdict
+QUOTAS = ("gpu_hours", "disk_gb")
 TAX = {"measure": "choices", "limit": 40}
 log = logging.getLogger("assay.experiments")
 
 
 def run_has_ended(run: Run) -> None:
     """Go on with the experiment that a run is of; called at the end of every run."""
-    for experiment in Experiment.objects.filter(project=run.project_id, state__in=LIVE):
+    for experiment in going_on().filter(project=run.project_id):
         advance(experiment)
 
 
 def periodic_task() -> bool:
     """Do the periodic task: go on with what no signal reached, and stop votes when the plan's rule says so."""
-    for experiment in Experiment.objects.filter(state__in=LIVE):
+    for experiment in going_on():
         if experiment.state == State.DECIDED and not unentered(experiment):
             continue
         try:
@@ -47,6 +49,13 @@ def periodic_task() -> bool:
         except Exception:
             log.exception("Experiment %d could not be gone on with; trying again.", experiment.pk)
     return False
+
+
+def going_on() -> QuerySet[Experiment]:
+    """Return the experiments that have something to wait for; after the verdict, those with a model on its way."""
+    on_its_way = ArmModel.objects.filter(arm__experiment=OuterRef("pk"), entered_at=None)
+    before = [state for state in LIVE if state != State.DECIDED]
+    return Experiment.objects.filter(Q(state__in=before) | Q(Exists(on_its_way), state=State.DECIDED))
 
 
 def unentered(experiment: Experiment) -> bool:
@@ -76,19 +85,38 @@ def advance(experiment: Experiment) -> None:
     experiment.refresh_from_db()
     if experiment.state not in LIVE:
         return
-    try:
-        _train_reward(experiment)
-    except Refused as refused:
-        _tell(experiment, refused)
-    for one in members(experiment):
-        try:
-            _advance_model(experiment, one)
-        except Refused as refused:
-            ArmModel.objects.filter(pk=one.pk).update(problem=" ".join(refused.errors.values()))
+    _advance_models(experiment)
     _enter_together(experiment)
     _enter_exploratory(experiment)
     if experiment.state == State.VOTING:
         experiment_results.decide(experiment)
+
+
+def _advance_models(experiment: Experiment) -> None:
+    """Queue what each model needs next. A quota that is used up is no model's problem: the next call tries again."""
+    try:
+        _train_reward(experiment)
+    except Refused as refused:
+        if _is_quota(refused):
+            return
+        _tell(experiment, refused)
+    for one in members(experiment):
+        if not _is_live(experiment):
+            return
+        try:
+            _advance_model(experiment, one)
+        except Refused as refused:
+            if _is_quota(refused):
+                return
+            ArmModel.objects.filter(pk=one.pk).update(problem=" ".join(refused.errors.values()))
+
+
+def _is_quota(refused: Refused) -> bool:
+    return any(name in refused.errors for name in QUOTAS)
+
+
+def _is_live(experiment: Experiment) -> bool:
+    return Experiment.objects.filter(pk=experiment.pk, state__in=LIVE).exists()
 
 
 def _tell(experiment: Experiment, refused: Refused) -> None:
@@ -135,9 +163,9 @@ def _advance_model(experiment: Experiment, one: ArmModel) -> None:
         one.model = made
         one.save(update_fields=["model"])
     if one.model is not None and one.answers_run is None:
+        _measure_tax(experiment, one)  # before the answers are taken up, which is once
         is_answered = one.arm.method == "best_of"  # its run is its answers
         _take(one, "answers_run", one.training_run if is_answered else _queue_answers(experiment, one))
-        _measure_tax(experiment, one)
 
 
 def _can_train(one: ArmModel) -> bool:
@@ -153,7 +181,7 @@ def _take(one: ArmModel, field: str, run: Run | None) -> None:
 
 def _queue_drawing(experiment: Experiment, one: ArmModel) -> Run:
     return _queue(
-        experiment, f"{one.pk}:examples", kind="rejection", name=f"{model_name(one)[:100]}: examples",
+        experiment, f"{one.pk}:examples", kind="rejection", name=_run_name(one, "examples"),
         parent=experiment.parent, dataset=experiment.prompts, reward_model=experiment.reward_model,
         config=one.arm.config["drawing"], seed=one.seed,
     )  # fmt: skip
@@ -178,34 +206,54 @@ def _queue_training(experiment: Experiment, one: ArmModel) -> Run:
 
 def _queue_answers(experiment: Experiment, one: ArmModel) -> Run:
     assert one.model is not None
+    alike = defaults_of("sample", experiment.project, experiment.parent)  # its own settings, with all that came of it
     return _queue(
-        experiment, f"{one.pk}:answers", kind="sample", name=f"{model_name(one)[:90]}: answers for the arena",
+        experiment, f"{one.pk}:answers", kind="sample", name=_run_name(one, "answers for the arena"),
         parent=one.model, dataset=experiment.questions, seed=one.seed,
-        config={"completions_per_prompt": experiment.plan["completions_per_prompt"]},
+        config={**alike, "completions_per_prompt": experiment.plan["completions_per_prompt"]},
     )  # fmt: skip
 
 
 def _measure_tax(experiment: Experiment, one: ArmModel) -> None:
-    """Measure older skills, where the plan asks for it and the model has weights to be measured."""
-    if experiment.plan["measures_tax"] and one.model is not None and one.model.folder:
+    """Measure older skills, where the plan asks for it and the model has weights to be measured. The comparison goes
+    on without them."""
+    if not experiment.plan["measures_tax"] or one.model is None or not one.model.folder:
+        return
+    try:
         _queue(
-            experiment, f"{one.pk}:tax", kind="evaluate", name=f"{model_name(one)[:90]}: older skills",
-            parent=one.model, config=TAX,
+            experiment, f"{one.pk}:tax", kind="evaluate", name=_run_name(one, "older skills"), parent=one.model,
+            config=TAX,
         )  # fmt: skip
+    except Refused as refused:
+        if _is_quota(refused):
+            raise
+        log.warning("Older skills of %s are not measured: %s", one.model, " ".join(refused.errors.values()))
 
 
 def _queue(experiment: Experiment, step: str, **order: Any) -> Run:
     if experiment.created_by is None:
         raise Refused(409, by="The account that ordered the experiment is gone; order a new one.")
-    return queue_run(
+    run = queue_run(
         project=experiment.project, by=experiment.created_by, enters_arena=False,
         idempotency_key=f"experiment:{experiment.pk}:{step}", **order,
     )  # fmt: skip
+    if not run.is_finished and not _is_live(experiment):  # cancelled meanwhile, perhaps before it saw this run
+        return cancel(run=run, by=experiment.created_by)
+    return run
+
+
+def ordered_runs(experiment: Experiment) -> QuerySet[Run]:
+    """Return all runs that an experiment has ordered, those that measure older skills too."""
+    return Run.objects.filter(project=experiment.project, idempotency_key__contains=f":experiment:{experiment.pk}:")
 
 
 def model_name(one: ArmModel) -> str:
     """Return what the model of a seed is called; names of models are unique on a site, and so is the number in it."""
     return _name(one.arm.experiment, f"{one.arm.name} s{one.seed}")
+
+
+def _run_name(one: ArmModel, does: str) -> str:
+    return f"{model_name(one)[:80]} ({one.pk}): {does}"
 
 
 def _name(experiment: Experiment, part: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -12,6 +13,7 @@ from django.utils.dateparse import parse_datetime
 
 from annotate.core.errors import Refused
 from annotate.models import AnnotatorKind, Dataset, LanguageModel, Project
+from common.texts import is_storable
 from evaluation.experiments import arm_methods
 from evaluation.experiments.arm_methods import BASE, METHODS, Arm, Budget
 from evaluation.experiments.family_tests import AGAINST_BASELINE, ALL_PAIRS
@@ -64,6 +66,8 @@ def _sweep_error(sweep: Any) -> str:
         return ""
     if not isinstance(sweep, Mapping) or not all(isinstance(v, list) and v for v in sweep.values()):
         return "Enter values for each option: {'beta': [0.05, 0.1, 0.3]}."
+    if (points := math.prod(len(values) for values in sweep.values())) > arm_methods.MOST_ARMS:
+        return f"These are {points} arms; order at most {arm_methods.MOST_ARMS}, with fewer values."
     return ""
 
 
@@ -72,6 +76,8 @@ def _name_errors(names: Sequence[str], field: str) -> Errors:
         return {field: f"These are {len(names)} arms; order at most {arm_methods.MOST_ARMS}, or a smaller sweep."}
     if twice := sorted({name for name in names if list(names).count(name) > 1 or name.lower() == BASE}):
         return {field: f"Two arms are called {twice[0]}; give each a name of its own. “base” is the parent's."}
+    if not all(is_storable(name) for name in names):
+        return {field: "A name holds a character that cannot be stored; use plain text."}
     if long := [name for name in names if len(name) > 60]:
         return {field: f"The name {long[0][:20]}… has {len(long[0])} characters; use at most 60."}
     return {}
@@ -97,16 +103,23 @@ def require_plan(
         errors["judge"] = f"{judge!r} is not a kind of annotator; use {' or '.join(AnnotatorKind.values)}."
     stop, wrong = _stop(len(arms), votes_per_pair, until)
     errors |= wrong
-    if not errors and seeds * (len(arms) - 1) + 1 > arm_methods.MOST_MODELS:
-        errors["seeds"] = (
-            f"{seeds} seeds of {len(arms) - 1} arms are more than {arm_methods.MOST_MODELS} models; order fewer."
-        )
     if errors:
         raise Refused(400, **errors)
+    require_room(len(arms) - 1, seeds)
     return {
         "baseline": baseline, "family": family, "alpha": float(alpha), "seeds": list(range(seeds)), "judge": judge,
         "stop": stop,
     }  # fmt: skip
+
+
+def require_room(arms: int, seeds: int) -> None:
+    """Refuse more arms beside the base, or more models, than an experiment may have."""
+    if arms > arm_methods.MOST_ARMS:
+        raise Refused(400, arms=f"These would be {arms} arms; an experiment has at most {arm_methods.MOST_ARMS}.")
+    if seeds * arms + 1 > arm_methods.MOST_MODELS:
+        raise Refused(
+            400, seeds=f"{seeds} seeds of {arms} arms are more than {arm_methods.MOST_MODELS} models; order fewer."
+        )
 
 
 def _stop(arms: int, votes_per_pair: Any, until: str | datetime | None) -> tuple[dict[str, Any], Errors]:

@@ -73,7 +73,8 @@ def experiment(request: HttpRequest, project: Project, pk: int) -> HttpResponse:
         "plan": experiment_words.plan_in_words(row),
         "methods": [METHODS[name] for name in ORDERED],
         "can_research": can(request.user, "research", project),
-        "has_failed": any(one.state in ("failed", "cancelled", "refused") for arm in shown.rows for one in arm.seeds),
+        "has_failed": any(one.state == "refused" for arm in shown.rows for one in arm.seeds)
+        or bool(actions.failed_runs(row)),
     }
     return render(request, "evaluation/experiments/experiment.html", context)
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import mean
 from typing import Any
 
+from django.db.models import Count, Max
+
 from common.charts.scene import Svg
+from evaluation.core.recent_values import Recent
 from evaluation.experiments import experiment_results, score_frontiers
 from evaluation.experiments.arm_methods import METHODS
 from evaluation.experiments.experiment_progress import members
@@ -22,6 +26,7 @@ from training.models import Attempt, Run
 
 SUITE = f"suite {suite.NAME} {suite.VERSION}"  # as the recipe calls it
 State = Experiment.State
+_recent = Recent(32)
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,7 @@ def shown(experiment: Experiment) -> Shown:
     axis = axis_over([(one.lower, one.upper) for one in ratings.values()]) if ratings else None
     found = score_frontiers.frontiers(every)
     colour_by_arm = score_frontiers.colours([arm.name for arm in arms])
-    seconds, taxes = _seconds(experiment, every), _taxes(experiment, every)
+    seconds, taxes = _seconds(every), _taxes(experiment, every)
     rows = []
     for arm in arms:
         of_arm = [one for one in every if one.arm_id == arm.pk]
@@ -133,7 +138,7 @@ def shown(experiment: Experiment) -> Shown:
         frontiers=found,
         frontier_picture=score_frontiers.picture(found, colour_by_arm),
         colours=colour_by_arm,
-        reward_seconds=_seconds_of_runs([experiment.reward_run]) if experiment.reward_run else None,
+        reward_seconds=_seconds_by_run([experiment.reward_run_id]).get(experiment.reward_run_id),
     )
 
 
@@ -163,23 +168,32 @@ def _exploratory(experiment: Experiment) -> Results | None:
         return None
     models = experiment_results.everybody(experiment)
     votes = experiment_results.votes_on(experiment, models)
-    if not votes.filter(id__gt=experiment.last_comparison_id or 0).exists():
+    found = votes.order_by().aggregate(count=Count("id"), last=Max("id"))
+    if (found["last"] or 0) <= (experiment.last_comparison_id or 0):
         return None
-    return experiment_results.results(experiment, models, votes)
+    key, state = (experiment.pk, experiment.plan_hash), f"{len(models)} {found['count']} {found['last']}"
+    if (kept := _recent.get(key, state)) is None:
+        kept = experiment_results.results(experiment, models, votes)
+        _recent.put(key, state, kept)
+    return kept
 
 
-def _seconds(experiment: Experiment, every: Sequence[ArmModel]) -> dict[int, float]:
+def _seconds(every: Sequence[ArmModel]) -> dict[int, float]:
     """Return what each model took, by its row: all attempts at the runs that made it."""
-    runs_of = {
-        one.pk: [run for run in (one.examples_run, one.training_run) if run is not None] for one in every if one.model
-    }
-    return {pk: seconds for pk, runs in runs_of.items() if runs and (seconds := _seconds_of_runs(runs)) is not None}
+    runs_of = {one.pk: (one.examples_run_id, one.training_run_id) for one in every if one.model_id}
+    seconds = _seconds_by_run(pk for ids in runs_of.values() for pk in ids)
+    spans = {one: [seconds[pk] for pk in ids if pk in seconds] for one, ids in runs_of.items()}
+    return {one: sum(of_one) for one, of_one in spans.items() if of_one}
 
 
-def _seconds_of_runs(runs: Sequence[Run]) -> float | None:
-    ended = Attempt.objects.filter(run__in=[run.pk for run in runs]).exclude(ended_at=None)
-    spans = [(end - start).total_seconds() for start, end in ended.values_list("started_at", "ended_at") if end]
-    return sum(spans) if spans else None
+def _seconds_by_run(ids: Iterable[int | None]) -> dict[int | None, float]:
+    """Return the seconds of all ended attempts, of runs that have any."""
+    seconds: dict[int | None, float] = defaultdict(float)
+    ended = Attempt.objects.filter(run__in=[pk for pk in ids if pk is not None]).exclude(ended_at=None)
+    for run, start, end in ended.values_list("run", "started_at", "ended_at"):
+        if end is not None:
+            seconds[run] += (end - start).total_seconds()
+    return dict(seconds)
 
 
 def _taxes(experiment: Experiment, every: Sequence[ArmModel]) -> dict[int, float]:

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.db.models import QuerySet
+
 from common.charts.axes import level_lines, number, scale, ticks
 from common.charts.scene import LINE_COLOURS, Dot, Line, Mark, Scene, Svg, Text, svg
 from evaluation.models import ArmModel
@@ -17,6 +19,7 @@ from training.models import Metric, Run
 WIDTH, HEIGHT = 640, 320
 LEFT, RIGHT, TOP, BOTTOM = 52, 16, 12, 44
 MOST_POINTS = 200
+KINDS = ("ppo", "grpo", "rloo")  # that record their KL step by step
 SCORES = ("score_mean", "score")  # PPO's, and those of GRPO and RLOO
 
 
@@ -48,12 +51,21 @@ def points_of(run: Run) -> list[tuple[float, float]]:
     if run.kind == "best_of":
         kl, first, last = (run.result.get(name) for name in ("last_kl", "first_score", "last_score"))
         return [(kl, last - first)] if all(_is_number(value) for value in (kl, first, last)) else []
-    rows = Metric.objects.filter(run=run).order_by("sequence").values_list("values", flat=True)
+    if run.kind not in KINDS:
+        return []
+    rows = _thinned(Metric.objects.filter(run=run, values__has_key="kl", values__has_any_keys=SCORES))
     points = [(row["kl"], score) for row in rows if _is_number(row.get("kl")) and (score := _score(row)) is not None]
     if run.kind != "ppo" and points:  # PPO's are above the parent's already
         points = [(kl, score - points[0][1]) for kl, score in points]
-    step = max(1, len(points) // MOST_POINTS)
-    return [*points[::step], *(points[-1:] if (len(points) - 1) % step else [])]
+    return points
+
+
+def _thinned(rows: QuerySet[Metric]) -> list[dict[str, Any]]:
+    """Return the values of about MOST_POINTS rows at equal steps, the first and the last among them."""
+    numbers = list(rows.order_by("sequence").values_list("sequence", flat=True))
+    step = max(1, len(numbers) // MOST_POINTS)
+    chosen = {*numbers[::step], *numbers[-1:]}
+    return list(rows.filter(sequence__in=chosen).order_by("sequence").values_list("values", flat=True))
 
 
 def _score(row: dict[str, Any]) -> float | None:

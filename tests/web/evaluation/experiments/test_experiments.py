@@ -6,16 +6,21 @@ from typing import Any
 
 import pytest
 from django.urls import reverse
+from django.utils import timezone
 
 from annotate.arena.battles import pairing
 from annotate.core.errors import Refused
 from annotate.data.datasets.actions import freeze
 from annotate.models import LanguageModel
-from evaluation.experiments import actions, experiment_progress, experiment_results, present
+from evaluation.experiments import actions, experiment_progress, experiment_results, present, score_frontiers
+from evaluation.judge_models import actions as judge_models
 from evaluation.models import ArmModel, Candidacy, Experiment
+from evaluation.promotion import actions as promotion
+from evaluation.promotion import enrolment
 from tests.support.factories import (
     make_comparison,
     make_completion,
+    make_contestant,
     make_model,
     make_project,
     make_prompt,
@@ -24,8 +29,9 @@ from tests.support.factories import (
     sign_in,
 )
 from tests.support.training.runs import make_weights
-from training.models import Run
+from training.models import Metric, Run
 from training.runs.ordering.end_events import tell_finished
+from training.storage import quotas
 
 pytestmark = pytest.mark.django_db
 
@@ -129,6 +135,10 @@ def test_prompts_are_those_of_the_annotations(project, order):
         ({"arms": [{"method": "magic"}]}, "arms.0.method"),
         ({"arms": [{"method": "dpo", "config": {"beta": -1}}]}, "arms.0.config.beta"),
         ({"arms": [{"method": "dpo"}, {"method": "dpo"}]}, "arms"),
+        ({"arms": [{"method": "dpo", "sweep": {"beta": [0.1] * 5000, "epochs": [1.0] * 5000}}]}, "arms.0.sweep"),
+        ({"arms": [{"method": "dpo", "name": "a\x00b"}]}, "arms"),
+        ({"name": "a\x00b"}, "name"),
+        ({"completions_per_prompt": "two"}, "completions_per_prompt"),
         ({"seeds": 1}, "seeds"),
         ({"baseline": "nobody"}, "baseline"),
         ({"votes_per_pair": None}, "votes_per_pair"),
@@ -212,6 +222,9 @@ def test_an_arm_that_comes_later_is_exploratory_and_has_no_part_in_the_verdict(p
     end_all(project)
     actions.add_arm(experiment=experiment, by=researcher, arm={"method": "dpo", "name": "DPO later"})
     end_all(project)
+    with pytest.raises(Refused, match="at most 16"):
+        sweep = {"beta": [0.1 + n / 100 for n in range(15)]}
+        actions.add_arm(experiment=experiment, by=researcher, arm={"method": "dpo", "sweep": sweep})
     (sft, _), (later, _) = models_of(experiment, "SFT"), models_of(experiment, "DPO later")
     experiment.refresh_from_db()
     assert ArmModel.objects.get(model=later).entered_at > experiment.entered_at
@@ -267,3 +280,81 @@ def test_programs_order_and_pages_order(project, order, client):
     assert response.status_code == 302, response.content.decode()
     wrong = client.post(reverse("new-experiment", args=[project.slug]), posted | {"name": "another", "seeds": "many"})
     assert wrong.status_code == 400 and "seeds" in wrong.context["errors"]
+
+
+def test_all_models_answer_with_the_settings_of_the_parent_and_long_names_keep_their_seed(project, order):
+    parent = order["parent"]
+    parent.temperature, parent.system_prompt = 0.25, "Be brief."
+    parent.save()
+    actions.order(**order | {"name": "m" * 60, "arms": [{"method": "sft", "name": "a" * 60}], "measures_tax": True})
+    end_all(project)
+    answers = project.runs.filter(kind="sample")
+    assert {(run.config["temperature"], run.config["system_prompt"]) for run in answers} == {(0.25, "Be brief.")}
+    assert answers.count() == len(set(answers.values_list("name", flat=True))) == 3
+    assert project.runs.filter(idempotency_key__endswith=":tax").count() == 3
+
+
+def test_a_quota_that_is_used_up_loses_no_model_and_older_skills_are_cancelled_too(
+    project, order, researcher, monkeypatch
+):
+    def refuse(project):
+        raise Refused(409, gpu_hours="All are used up.")
+
+    with monkeypatch.context() as used_up:
+        used_up.setattr(quotas, "check", refuse)
+        experiment = actions.order(**order | {"measures_tax": True})
+        assert not project.runs.exists() and not ArmModel.objects.exclude(problem="").exists()
+    experiment_progress.periodic_task()
+    assert project.runs.filter(kind="sft").count() == 2 and project.runs.filter(kind="evaluate").count() == 1
+    actions.cancel(experiment=experiment, by=researcher)
+    assert not project.runs.unfinished().exists()
+
+
+def test_what_is_queued_while_it_is_cancelled_ends_with_it(project, order, researcher):
+    experiment = actions.order(**order)
+    actions.cancel(experiment=experiment, by=researcher)
+    run = experiment_progress._queue(
+        experiment, "late", kind="sample", name="late", parent=order["parent"], dataset=experiment.questions
+    )
+    assert run.state == "cancelled"
+
+
+def test_an_experiment_that_failed_goes_on_once_its_runs_are_resumed(project, order, researcher, client):
+    experiment = actions.order(**order | {"arms": [{"method": "sft"}]})
+    for run in project.runs.filter(kind="sft"):
+        end(run, "failed")
+    end_all(project)
+    experiment.refresh_from_db()
+    assert experiment.state == "failed"
+    sign_in(client, project, "researcher")
+    assert (
+        "Resume what failed" in client.get(reverse("experiment", args=[project.slug, experiment.pk])).content.decode()
+    )
+    assert actions.retry(experiment=experiment, by=researcher) == 2
+    end_all(project)
+    experiment.refresh_from_db()
+    assert experiment.state == "voting"
+
+
+def test_a_frontier_is_thinned_and_keeps_its_ends(project, researcher):
+    run = Run.objects.create(project=project, kind="ppo", name="long", config={}, created_by=researcher)
+    Metric.objects.bulk_create(
+        Metric(run=run, sequence=n, step=n, time=timezone.now(), values={"kl": n / 100, "score": 1.0} if n % 2 else {})
+        for n in range(1, 1002)
+    )
+    points = score_frontiers.points_of(run)
+    assert len(points) <= 1.5 * score_frontiers.MOST_POINTS and (points[0][0], points[-1][0]) == (0.01, 10.01)
+
+
+def test_best_of_n_answers_no_new_question_so_it_is_no_judge_no_candidate_and_not_served(project, researcher):
+    model = make_model(folder="", project=project)
+    make_contestant(project, model)
+    run = Run.objects.create(
+        project=project, kind="best_of", name="best", config={}, output_model=model, state="succeeded"
+    )
+    assert model not in LanguageModel.objects.that_answer()
+    assert enrolment.enrol(run) is None and enrolment.enrol_missing() == 0
+    with pytest.raises(Refused, match="no endpoint"):
+        promotion.promote(project=project, model=model, reason="It won.", by=make_user(project, role="manager"))
+    with pytest.raises(Refused, match="as a judge"):
+        judge_models.create_judge(project=project, by=researcher, name="j", model=model)
