@@ -2,6 +2,9 @@
 
 A row is claimed under a lease that each step renews. Whoever is cut off loses it: the next to claim it begins anew, and
 what was half done is written by nobody, as the last step is one transaction that asks whether the row is still held.
+
+Progress is written by the background worker's own thread, never by the one that works: that may be between two rows of a
+query, and beside an open query a write fails on SQLite as soon as anybody else has committed.
 """
 
 from __future__ import annotations
@@ -34,11 +37,16 @@ class Lost(Exception):
 
 
 class Hold(Generic[Row]):
-    """A claimed row. Calling it notes what is being done and how far it is; raises Lost when it is no longer held."""
+    """A claimed row. Calling it says what is being done and how far it is; raises Lost when it is no longer held.
+
+    Calling it writes nothing, so that it may be called between two rows of a query. `keep` writes what was said.
+    """
 
     def __init__(self, row: Row, waiting: QuerySet[Row], ending: threading.Event) -> None:
         self.row, self._waiting, self._ending = row, waiting, ending
-        self._said, self._kept = ("", float("-inf")), time.monotonic()
+        self._lost = threading.Event()
+        self._said = self._written = ("", 0.0)
+        self._looked_at, self._kept_at = float("-inf"), time.monotonic()
 
     @property
     def held(self) -> QuerySet[Row]:
@@ -46,20 +54,24 @@ class Hold(Generic[Row]):
         return self._waiting.filter(pk=self.row.pk, claim=self.row.claim)
 
     def __call__(self, stage: str, share: float) -> None:
-        if self._ending.is_set():
-            raise Lost
-        now = time.monotonic()
-        if stage == self._said[0] and now - self._said[1] < SAID_EVERY:
-            return
-        self._said = stage, now
-        if not self.held.update(stage=stage, share=share, claimed_until=database_now() + LEASE):
+        is_new, self._said = stage != self._said[0], (stage, share)
+        if self._ending.is_set() or self._lost.is_set() or (is_new and not self.held.exists()):
             raise Lost
 
     def keep(self) -> None:
-        """Renew the lease in time, however long a step takes: whoever lives holds."""
-        if time.monotonic() > self._kept + LEASE.total_seconds() / 3:
-            self._kept = time.monotonic()
-            self.held.update(claimed_until=database_now() + LEASE)
+        """Write how far it is, and renew the lease in time, however long a step takes: whoever lives holds. Called by
+        another thread than the one that works."""
+        now = time.monotonic()
+        if now < self._looked_at + SAID_EVERY:
+            return
+        self._looked_at, said = now, self._said
+        if said != self._written or now > self._kept_at + LEASE.total_seconds() / 3:
+            is_held = self.held.update(stage=said[0], share=said[1], claimed_until=database_now() + LEASE)
+            self._written, self._kept_at = said, now
+        else:
+            is_held = self.held.exists()
+        if not is_held:
+            self._lost.set()
 
     def give_back(self) -> None:
         """Let the next worker begin at once."""
@@ -104,7 +116,7 @@ class LongWorker(Generic[Row]):
             self._thread.join(_ENDING)
 
     def do_now(self) -> bool:
-        """Do the work of the next row in this thread; return whether there was one."""
+        """Do the work of the next row in this thread, which writes no progress; return whether there was one."""
         hold = claim(self._waiting(), self._ending)
         if hold is not None:
             self._do(hold)
@@ -121,13 +133,16 @@ class LongWorker(Generic[Row]):
     def _do(self, hold: Hold[Row]) -> None:
         try:
             self._work(hold)
+            return
         except Lost:
-            hold.give_back()
+            pass
         except _AWAY:
             raise
         except Exception as error:  # the edge: it would only come again
             log.exception("%s failed", hold.row)
             self._fail(hold, error)
+            return
+        hold.give_back()  # here, where no exception holds on to a query that is still open
 
 
 def claim(waiting: QuerySet[Row], ending: threading.Event | None = None) -> Hold[Row] | None:

@@ -95,6 +95,8 @@ def test_work_that_was_cut_off_is_begun_anew_and_an_error_is_said(project, judge
     waiting = KeptFigures.objects.filter(asked_at__isnull=False)
     first = long_work.claim(waiting)
     first("reading", 0.5)
+    first.keep()
+    assert quality(project).stage == "reading" and quality(project).share == 0.5
     assert long_work.claim(waiting) is None, "somebody has it"
     waiting.update(claimed_until=timezone.now() - timedelta(seconds=1))  # killed: its lease has run out
     second = long_work.claim(waiting)
