@@ -3,8 +3,8 @@
 A row is claimed under a lease that each step renews. Whoever is cut off loses it: the next to claim it begins anew, and
 what was half done is written by nobody, as the last step is one transaction that asks whether the row is still held.
 
-Progress is written by the background worker's own thread, never by the one that works: that may be between two rows of a
-query, and beside an open query a write fails on SQLite as soon as anybody else has committed.
+Progress is written by the background worker's own thread, never by the one that works: that may be between two rows of
+a query, and beside an open query a write fails on SQLite as soon as anybody else has committed.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
-from django.db import InterfaceError, OperationalError, connections
+from django.db import InterfaceError, OperationalError, connection, connections
 from django.db.models import Q, QuerySet
 
 from annotate.core.db.connections import database_now
@@ -131,18 +132,28 @@ class LongWorker(Generic[Row]):
             connections.close_all()
 
     def _do(self, hold: Hold[Row]) -> None:
+        failure: Exception | None = None
         try:
             self._work(hold)
             return
         except Lost:
             pass
-        except _AWAY:
-            raise
-        except Exception as error:  # the edge: it would only come again
+        except Exception as error:  # the edge: it would only come again, but where the database is away or busy
+            if isinstance(error, _AWAY) and (_is_passing(error) or not connection.is_usable()):
+                raise
             log.exception("%s failed", hold.row)
-            self._fail(hold, error)
-            return
-        hold.give_back()  # here, where no exception holds on to a query that is still open
+            failure = error.with_traceback(None)
+        # These write: here, where no exception holds on to a query that is still open.
+        if failure is None:
+            hold.give_back()
+        else:
+            with suppress(Lost):
+                self._fail(hold, failure)
+
+
+def _is_passing(error: Exception) -> bool:
+    """Return whether another try may not meet this error of the database; too large a statement meets it each time."""
+    return any(word in str(error) for word in ("locked", "deadlock"))
 
 
 def claim(waiting: QuerySet[Row], ending: threading.Event | None = None) -> Hold[Row] | None:

@@ -176,12 +176,7 @@ def example_rows(feedback: Mapping[str, QuerySet], options: Options, tell: Tell 
     demonstrations = list(feedback["demonstrations"].select_related("prompt"))
     rows = [_example(answers[i]) for i in chosen]
     rows += [{"prompt": d.prompt.messages, "completion": d.text} for d in demonstrations]
-    informing = {
-        "comparisons": feedback["comparisons"].filter(completion_a__in=chosen)
-        | feedback["comparisons"].filter(completion_b__in=chosen),
-        "ratings": feedback["ratings"].filter(completion__in=chosen),
-        "demonstrations": feedback["demonstrations"],
-    }
+    informing = _informing(feedback, set(chosen))
     return Selection(
         files={"examples": rows},
         counts={
@@ -189,7 +184,7 @@ def example_rows(feedback: Mapping[str, QuerySet], options: Options, tell: Tell 
             "best-rated answers": len(chosen),
             "demonstrations": len(demonstrations),
             "prompts": len({answers[i].prompt_id for i in chosen} | {d.prompt_id for d in demonstrations}),
-            "judges": _judges(*informing.values()),
+            "judges": len({(row["author"], row["visitor"]) for table in informing.values() for row in table}),
             "left_out": {
                 "annotated answers that are not among the best": len(scores_by_answer) - len(chosen) - len(cut_off),
                 "answers cut off at the length limit": len(cut_off),
@@ -199,11 +194,23 @@ def example_rows(feedback: Mapping[str, QuerySet], options: Options, tell: Tell 
     )
 
 
-def _informed_by(informing: Mapping[str, QuerySet]) -> dict[str, list[int]]:
+def _informing(feedback: Mapping[str, QuerySet], chosen: set[int]) -> dict[str, list[Row]]:
+    """Return what says something of the chosen answers. Sought here: a statement that names 100,000 answers is too
+    large for SQLite."""
+    who = ("id", "author", "visitor")
+    comparisons = feedback["comparisons"].values(*who, "completion_a", "completion_b", "ranking").iterator()
+    ratings = feedback["ratings"].values(*who, "completion").iterator()
+    return {
+        "comparisons": [row for row in comparisons if row["completion_a"] in chosen or row["completion_b"] in chosen],
+        "ratings": [row for row in ratings if row["completion"] in chosen],
+        "demonstrations": list(feedback["demonstrations"].values(*who)),
+    }
+
+
+def _informed_by(informing: Mapping[str, list[Row]]) -> dict[str, list[int]]:
     """Return ids by kind; with pairs of a ranking the ranking itself."""
-    sources = {plural: list(rows.values_list("id", flat=True)) for plural, rows in informing.items()}
-    rows = informing["comparisons"].exclude(ranking=None).order_by("ranking")
-    return sources | {"rankings": list(rows.values_list("ranking", flat=True).distinct())}
+    sources = {plural: [row["id"] for row in rows] for plural, rows in informing.items()}
+    return sources | {"rankings": sorted({row["ranking"] for row in informing["comparisons"] if row["ranking"]})}
 
 
 def _weighted_comparisons(comparisons: QuerySet) -> list[Row]:

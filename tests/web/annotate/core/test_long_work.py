@@ -1,11 +1,13 @@
-"""Long work beside the background worker's other tasks: its progress, and its end."""
+"""Long work beside the background worker's other tasks: its progress, and the database's errors that do not pass."""
 
 from __future__ import annotations
 
 import threading
 import time
+from typing import Any
 
 import pytest
+from django.db import OperationalError
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -84,3 +86,28 @@ def test_work_that_was_taken_away_ends_though_it_says_nothing_new(order: Dataset
         worker.do()
     worker.end()
     assert has_ended.is_set() and DatasetFreeze.objects.get().state == "cancelled"
+
+
+@pytest.mark.parametrize(("text", "state"), [("too many SQL variables", "failed"), ("database is locked", "queued")])
+def test_an_error_of_the_database_that_would_only_come_again_fails(order: DatasetFreeze, text: str, state: str) -> None:
+    def work(hold: Hold[DatasetFreeze]) -> Any:
+        raise OperationalError(text)
+
+    worker = LongWorker(waiting, work, failed)
+    if state == "failed":
+        assert worker.do_now()
+    else:
+        with pytest.raises(OperationalError):
+            worker.do_now()
+    order.refresh_from_db()
+    assert (order.state, order.problem) == (state, text if state == "failed" else "")
+
+
+def test_who_has_lost_the_row_meanwhile_does_not_fail_it(order: DatasetFreeze) -> None:
+    def work(hold: Hold[DatasetFreeze]) -> Any:
+        DatasetFreeze.objects.update(state="cancelled")
+        raise ArithmeticError
+
+    assert LongWorker(waiting, work, failed).do_now()
+    order.refresh_from_db()
+    assert order.state == "cancelled"
