@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from annotate.core.db.connections import database_now
 from annotate.core.db.long_work import Hold, LongWorker, Lost
 from annotate.core.periodic_tasks import PeriodicTask
 from annotate.models import Project
@@ -22,6 +23,7 @@ from evaluation.models import KeptFigures
 
 KEPT = 20  # figures of a ledger that has grown are kept for so many times as long as they took
 LONGEST = timedelta(hours=1)  # then they are computed again in any case: a row may have come late
+AFTER_A_FAULT = timedelta(minutes=10)  # then what failed is tried again: it may be a fault of the program
 Tell = Callable[[str, float], None]
 Computation = Callable[[Project, str, Tell], tuple[str, Any]]  # the state that they are of, and the figures
 _recent = Recent(32)
@@ -98,14 +100,18 @@ def _compute(hold: Hold[KeptFigures], compute: Computation) -> None:
     began, at = time.monotonic(), timezone.now()
     state, value = compute(hold.row.project, hold.row.judge, hold)
     hold("writing", 1.0)
-    _end(hold, at, state=state, body=stored_values.written(value), computed_at=at, seconds=time.monotonic() - began)
+    _end(hold, state=state, body=stored_values.written(value), computed_at=at, seconds=time.monotonic() - began)
 
 
 def _fail(hold: Hold[KeptFigures], error: Exception) -> None:
-    _end(hold, timezone.now(), problem=f"{type(error).__name__}: {error}"[:2000])
+    """Say what went wrong, and let nobody begin anew for a while: an open page would ask again at once."""
+    problem = f"{type(error).__name__}: {error}"[:2000]
+    until = database_now() + AFTER_A_FAULT
+    if not hold.held.update(problem=problem, claim=None, claimed_until=until, stage="", share=0):
+        raise Lost
 
 
-def _end(hold: Hold[KeptFigures], at: datetime, *, problem: str = "", **fields: Any) -> None:
+def _end(hold: Hold[KeptFigures], **fields: Any) -> None:
     free = {"asked_at": None, "claim": None, "claimed_until": None, "stage": "", "share": 0}
-    if not hold.held.update(problem=problem, **free, **fields):
+    if not hold.held.update(problem="", **free, **fields):
         raise Lost

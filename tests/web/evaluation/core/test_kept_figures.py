@@ -108,10 +108,14 @@ def test_work_that_was_cut_off_is_begun_anew_and_an_error_is_said(project, judge
     def breaks(project, judge, tell):
         raise ArithmeticError("no such figure")
 
-    kept_figures.figure_worker({"quality": breaks}).do_now()
-    assert quality(project).problem == "ArithmeticError: no such figure" and quality(project).asked_at is None
+    worker = kept_figures.figure_worker({"quality": breaks})
     client.force_login(manager)
+    assert worker.do_now() and quality(project).problem == "ArithmeticError: no such figure"
     assert "no such figure" in client.get(reverse("quality", args=[project.slug])).content.decode()
+    assert not worker.do_now(), "an open page asks again at once, and it waits all the same"
+    waiting.update(claimed_until=timezone.now() - timedelta(seconds=1))  # ten minutes later
+    assert kept_figures.figure_worker(COMPUTATIONS).do_now()
+    assert quality(project).problem == "" and quality(project).asked_at is None
 
 
 @pytest.mark.django_db(transaction=True)
