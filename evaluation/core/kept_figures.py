@@ -22,6 +22,7 @@ from evaluation.core.recent_values import Recent
 from evaluation.models import KeptFigures
 
 KEPT = 20  # figures of a ledger that has grown are kept for so many times as long as they took
+CHANGED = 2  # those of a ledger in which a status has changed for so many times, whichever project's it is
 LONGEST = timedelta(hours=1)  # then they are computed again in any case: a row may have come late
 AFTER_A_FAULT = timedelta(minutes=10)  # then what failed is tried again: it may be a fault of the program
 Tell = Callable[[str, float], None]
@@ -74,11 +75,12 @@ def ask(project: Project, judge: str, what: str) -> KeptFigures:
 
 
 def grows(row: KeptFigures, state: str, standing: str) -> bool:
-    """Return whether figures are of this state, or of one that begins with the same text `standing`: these differ by
-    new rows alone, which may wait for a while."""
+    """Return whether figures are of this state, or young enough for another. One that begins with the same text
+    `standing` differs by new rows alone, which may wait for longer."""
     if row.state == state or row.computed_at is None:
         return row.state == state
-    return row.state.startswith(standing) and (timezone.now() - row.computed_at).total_seconds() < KEPT * row.seconds
+    times = KEPT if row.state.startswith(standing) else CHANGED
+    return (timezone.now() - row.computed_at).total_seconds() < times * row.seconds
 
 
 def figure_worker(computations: Mapping[str, Computation]) -> LongWorker[KeptFigures]:

@@ -57,7 +57,7 @@ def test_the_quality_of_many_is_computed_in_the_background_and_the_same(client, 
     assert Program(manager).get(f"projects/{project.slug}/quality/").status_code == 200
 
 
-def test_new_rows_wait_a_while_and_a_change_of_a_status_does_not(client, project, judges, manager, worker, monkeypatch):
+def test_new_rows_wait_a_while_and_a_change_of_a_status_for_less(client, project, judges, manager, worker, monkeypatch):
     client.force_login(manager)
     client.get(reverse("quality", args=[project.slug]))
     worker.do_now()
@@ -71,6 +71,10 @@ def test_new_rows_wait_a_while_and_a_change_of_a_status_does_not(client, project
     worker.do_now()
     monkeypatch.setattr(kept_figures, "KEPT", 1e6)
     exclusion.exclude(project=project, person=judges[0], reason="a bot", by=manager)
+    monkeypatch.setattr(kept_figures, "CHANGED", 1e6)
+    findings.findings(project, "person")
+    assert quality(project).asked_at is None, "it may be a status of any project: computed without end, if at once"
+    monkeypatch.setattr(kept_figures, "CHANGED", 0)
     findings.findings(project, "person")
     assert quality(project).asked_at is not None
     worker.do_now()
