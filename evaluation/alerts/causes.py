@@ -26,7 +26,8 @@ from annotate.models import (
 from annotate.projects.overview.loop_stations import waiting
 from evaluation.alerts import alert_kinds
 from evaluation.annotator_quality import explanations
-from evaluation.annotator_quality.findings import AnnotatorFigures, findings_now
+from evaluation.annotator_quality.findings import AnnotatorFigures, findings
+from evaluation.core.kept_figures import BeingComputed
 from evaluation.models import Alert
 from evaluation.vote_integrity import held_votes
 from training.core.kinds import kind_title
@@ -91,7 +92,10 @@ def idle_queues() -> Iterator[Cause]:
 
 
 def flagged_annotators() -> Iterator[Cause]:
-    """Yield flagged people of projects where somebody annotated of late, and of those that have such an alert."""
+    """Yield flagged people of projects where somebody annotated of late, and of those that have such an alert.
+
+    Where the figures are still being computed, what is known stands until they are there.
+    """
     since = timezone.now() - ACTIVE
     warned = Alert.objects.filter(kind=alert_kinds.ANNOTATOR_FLAGGED.key, closed_at=None)
     projects = set(warned.values_list("project", flat=True))
@@ -99,9 +103,12 @@ def flagged_annotators() -> Iterator[Cause]:
         recent = table.objects.filter(created_at__gte=since, judge=AnnotatorKind.PERSON).order_by()
         projects.update(recent.values_list("project", flat=True).distinct())
     for project in Project.objects.filter(pk__in=projects):
-        for figures in findings_now(project, AnnotatorKind.PERSON).judges:
-            if figures.is_flagged:
-                yield _of_annotator(project, figures)
+        try:
+            judges = findings(project, AnnotatorKind.PERSON).judges
+        except BeingComputed:
+            yield from (Cause(project, alert.about, alert.text, alert.url) for alert in warned.filter(project=project))
+            continue
+        yield from (_of_annotator(project, figures) for figures in judges if figures.is_flagged)
 
 
 def projects_with_held_votes() -> Iterator[Cause]:

@@ -122,14 +122,6 @@ def is_large(project: Project) -> bool:
     return sum(table.objects.filter(project=project).order_by()[: FEW + 1].count() for table in tables) > FEW
 
 
-def findings_now(project: Project, kind: str) -> Findings:
-    """Return the findings, computed now where none are kept; for work in the background."""
-    try:
-        return findings(project, kind)
-    except kept_figures.BeingComputed:
-        return computed(rows_of(project, kind))
-
-
 def _newest(project: Project) -> tuple[str, str]:
     """Return the state of the ledger in a few look-ups, and the part of it that only a change of a status changes."""
     changes = StatusChange.objects.aggregate(last=Max("id"))["last"] or 0

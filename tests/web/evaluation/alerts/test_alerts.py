@@ -19,7 +19,8 @@ from evaluation.alerts import alert_kinds
 from evaluation.alerts.alert_kinds import KINDS
 from evaluation.alerts.alert_upkeep import look, run_has_ended, tell_of
 from evaluation.alerts.causes import FINDERS
-from evaluation.core import notices
+from evaluation.annotator_quality import findings
+from evaluation.core import kept_figures, notices
 from evaluation.models import Alert, Notice
 from tests.support.annotate.voting import cast, make_battle
 from tests.support.api_client import Program
@@ -241,7 +242,7 @@ def test_a_queue_nobody_ever_worked_in_is_no_alert(project):
 # People and votes
 
 
-def test_a_flagged_annotator_is_told_until_the_flag_is_gone(client, project, rita):
+def test_a_flagged_annotator_is_told_until_the_flag_is_gone(client, project, rita, monkeypatch):
     items = make_items(project, 60)
     annotate_all(project, make_judges(project, "anna", "bob", "cem", "dora", "emil", "finn"), items)
     zoe = make_user(project, username="zoe")
@@ -256,6 +257,10 @@ def test_a_flagged_annotator_is_told_until_the_flag_is_gone(client, project, rit
     look(alert_kinds.ANNOTATOR_FLAGGED)
     assert Alert.objects.open().count() == 1, "where nobody annotates any more the flag stands"
     Comparison.objects.filter(author=zoe).update(status=Status.EXCLUDED)
+    monkeypatch.setattr(findings, "FEW", 0)
+    look(alert_kinds.ANNOTATOR_FLAGGED)
+    assert Alert.objects.open().count() == 1, "of many the background worker computes, and until then the flag stands"
+    assert kept_figures.figure_worker({"quality": findings.compute_kept}).do_now()
     look(alert_kinds.ANNOTATOR_FLAGGED)
     assert not Alert.objects.open().exists()
 

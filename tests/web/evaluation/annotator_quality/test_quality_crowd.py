@@ -16,7 +16,8 @@ from annotate.labelling import assignment_lifecycle
 from annotate.models import Assignment, Comparison, Project
 from annotate.simulation.crowd import BIASED, BOT, HONEST, LAZY, Member, crowd
 from evaluation.annotator_quality import exclusion
-from evaluation.annotator_quality.findings import Findings, findings_now
+from evaluation.annotator_quality.findings import Findings, computed
+from evaluation.annotator_quality.loading import rows_of
 from tests.support.factories import make_completion, make_project, make_prompt, make_user
 
 GOOD, POOR = (
@@ -106,7 +107,7 @@ def test_a_small_crowd_meets_the_overlap_and_its_bots_are_found():
     judges = people(project, crowd(taste, 12, lazy=0, biased=1))
     work(project, judges, "compare")
     check_overlap(project, "compare")
-    found = findings_now(project, "simulation")
+    found = computed(rows_of(project, "simulation"))
     assert named(found)[BOT] == [True, True] and not any(named(found)[HONEST])
     assert found.scales[0].alpha.units == 60
 
@@ -137,7 +138,7 @@ def test_fifty_annotators_and_whom_the_page_finds():
     judges = people(project, crowd(taste, 50))
     work(project, judges, "compare")
     check_overlap(project, "compare")
-    found = findings_now(project, "simulation")
+    found = computed(rows_of(project, "simulation"))
     kinds = named(found)
     assert kinds[BOT] == [True, True]
     assert kinds[LAZY] == [True, True, True]
@@ -153,7 +154,7 @@ def test_known_severity_is_found():
     members = crowd(taste, 30, lazy=0, biased=0)
     work(project, people(project, members), "rate")
     check_overlap(project, "rate")
-    found = {one.name: one.measures for one in findings_now(project, "simulation").judges}
+    found = {one.name: one.measures for one in computed(rows_of(project, "simulation")).judges}
     known = [(m.habits.severity, found[f"{HONEST}-{n}"]["severity"]) for n, m in enumerate(members) if m.kind == HONEST]
     assert len(known) == 28
     pairs = [(severity, -seen.value) for severity, seen in known]

@@ -11,7 +11,8 @@ import pytest
 from annotate.data.imports.actions import Order, start_import
 from annotate.models import Comparison, Completion, Prompt
 from common.splits import text_hash
-from evaluation.annotator_quality.findings import findings_now
+from evaluation.annotator_quality.findings import computed
+from evaluation.annotator_quality.loading import rows_of
 from tests.support.annotate.importing import carry_out
 from tests.support.factories import make_project, make_user
 
@@ -56,7 +57,7 @@ def found(db):
             JUDGES,
         )
     )
-    return findings_now(project, "person")
+    return computed(rows_of(project, "person"))
 
 
 def test_alpha_is_that_of_krippendorff_and_nltk(found):
@@ -89,7 +90,7 @@ def test_the_same_through_an_import_of_the_file(db):
         made = start_import(project=project, file=file, file_name=PANDALM.name, order=Order(source="pandalm"), by=by)
     carry_out(made)
     assert made.format == "pandalm" and made.counts["comparisons"] == 2997 and made.counts["bad"] == 0
-    found = findings_now(project, "person")
+    found = computed(rows_of(project, "person"))
     (scale,) = found.scales
     assert scale.alpha.value == pytest.approx(GOLDEN["nominal"], abs=1e-12)
     assert [pair.agreed for _, pair in found.pairs] == [pair["agreed"] for pair in GOLDEN["pairs"]]
