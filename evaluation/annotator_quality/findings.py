@@ -161,7 +161,8 @@ def _settled(project: Project) -> tuple[str, str]:
 
 
 def _as_kept(found: Findings) -> Findings:
-    """Return them without what is not read again, nor names: these may change, or have to be forgotten."""
+    """Return them without what is not read again, nor accounts' names: these may change, or have to be forgotten.
+    Annotators of an import keep theirs in `judge`, as nothing else tells them apart."""
     judges = [replace(figures, name="") for figures in found.judges]
     return replace(found, judges=judges, marks=replace(found.marks, others={}), is_kept=True)
 

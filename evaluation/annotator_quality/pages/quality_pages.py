@@ -66,7 +66,10 @@ def page(request: MemberRequest, project: Project) -> HttpResponse:
 
 def _age(request: HttpRequest, project: Project, kind: str) -> HttpResponse:
     """Show how old the figures of an open page are, and how far newer ones."""
-    shown_at = parse_datetime(request.GET["shown"].replace(" ", "+"))
+    try:
+        shown_at = parse_datetime(request.GET["shown"].replace(" ", "+"))
+    except ValueError:  # written as a moment, and none, as a thirteenth month
+        shown_at = None
     row = kept_figures.look(project, kind, KeptFigures.What.QUALITY)
     if row is None or shown_at is None:
         raise Http404("No such figures are kept.")

@@ -81,6 +81,8 @@ def test_new_rows_wait_a_while_and_a_change_of_a_status_for_less(client, project
     assert [judge.name for judge in findings.findings(project, "person").judges] == ["bob", "cem", "dora"]
     note = client.get(reverse("quality", args=[project.slug]), {"shown": shown.isoformat()}).content.decode()
     assert "Newer figures are there" in note and "<h1>" not in note
+    for nonsense in ("2026-13-45T00:00:00", "yesterday", ""):
+        assert client.get(reverse("quality", args=[project.slug]), {"shown": nonsense}).status_code == 404
 
 
 def test_ones_own_figures_of_many_are_as_of_what_was_settled(client, project, judges, worker):
