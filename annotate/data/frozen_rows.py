@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,18 @@ def content_hash(files: dict[str, list[Row]], *, kind: str, side: str) -> str:
     return digest.hexdigest()
 
 
-def write(files: dict[str, list[Row]], *, kind: str, side: str) -> str:
-    """Write a folder with one `<name>.jsonl` for each file, or find an existing one; return its hash."""
+def write(
+    files: dict[str, list[Row]], *, kind: str, side: str, before_storing: Callable[[], None] = lambda: None
+) -> str:
+    """Write a folder with one `<name>.jsonl` for each file, or find an existing one; return its hash.
+
+    `before_storing` is called when all lines are written, and again before the folder is kept in the storage. Where it
+    raises the first time, nothing is left behind. A folder that has its name stays, as somebody else may have found it.
+    """
     name = content_hash(files, kind=kind, side=side)
     final = settings.DATASETS_DIR / name
     if final.exists():
+        before_storing()
         local_copies.keep(final)
         return name
     partial = settings.DATASETS_DIR / f".{name}.{uuid.uuid4().hex}.partial"
@@ -40,6 +47,7 @@ def write(files: dict[str, list[Row]], *, kind: str, side: str) -> str:
     try:
         for file, rows in files.items():
             _write_lines(partial / f"{file}.jsonl", rows)
+        before_storing()
         partial.rename(final)
     except OSError:
         if not final.exists():  # else someone froze the same rows at the same moment: theirs are as good
@@ -47,6 +55,7 @@ def write(files: dict[str, list[Row]], *, kind: str, side: str) -> str:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     _sync_folder(settings.DATASETS_DIR)
+    before_storing()
     local_copies.keep(settings.DATASETS_DIR / name)
     return name
 

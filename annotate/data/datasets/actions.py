@@ -48,7 +48,9 @@ def freeze(
     if not any(selection.sources.values()):
         raise Refused(400, feedback=selection.counts["empty"])
     tell("writing files", 0.75)
-    content_hash = frozen_rows.write(selection.files, kind=kind, side=side)
+    content_hash = frozen_rows.write(
+        selection.files, kind=kind, side=side, before_storing=lambda: tell("storing files", 0.9)
+    )
     tell("noting what it was made of", 0.95)
     try:
         with transaction.atomic():

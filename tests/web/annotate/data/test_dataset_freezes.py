@@ -7,6 +7,7 @@ from django.conf import settings
 from django.urls import reverse
 from django.utils import timezone
 
+from annotate.data import frozen_rows
 from annotate.data.datasets import freezing
 from annotate.data.datasets.actions import freeze
 from annotate.models import AuditEntry, Dataset, DatasetFreeze
@@ -117,6 +118,21 @@ def test_who_has_lost_it_or_was_cancelled_makes_no_dataset(client, project, rese
     assert made.state == "cancelled" and not Dataset.objects.exists()
     assert AuditEntry.objects.filter(action="dataset.freeze cancelled", actor=researcher).exists()
     assert "No dataset was made" in client.get(reverse("dataset-freeze", args=[project.slug, made.pk])).content.decode()
+
+
+def test_cancelled_while_its_files_are_written_it_leaves_none_behind(project, researcher, folder, monkeypatch):
+    annotated(project)
+    made, write_lines = order(project, researcher), frozen_rows._write_lines
+
+    def cancelled_meanwhile(path, rows):
+        write_lines(path, rows)
+        if made.is_under_way:
+            freezing.cancel_freeze(made, by=researcher)
+
+    monkeypatch.setattr(frozen_rows, "_write_lines", cancelled_meanwhile)
+    assert freezing.freezer().do_now()
+    made.refresh_from_db()
+    assert made.state == "cancelled" and not Dataset.objects.exists() and not [*folder.rglob("*.jsonl")]
 
 
 def test_an_end_that_is_refused_or_fails_says_why(project, researcher, monkeypatch):
