@@ -162,6 +162,8 @@ SETTINGS: dict[str, tuple[Setting, ...]] = {
         S("WANDB_MODE", "`offline`: W&B's files stay below `ASSAY_DATA/wandb`, until `wandb sync` sends them"),
         S("WANDB_PROJECT", "W&B's project", "assay"),
         S("MLFLOW_TRACKING_URI", "address of an MLflow server: figures of runs go there, too; likewise"),
+        S("MLFLOW_HTTP_REQUEST_TIMEOUT", "seconds that it may take to answer", "10"),
+        S("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "times that it is asked again at once", "1"),
         S("ASSAY_METRICS_TOKEN", "what Prometheus sends as a bearer token to read `/metrics`",
           otherwise="this machine alone may"),
         S("PROMETHEUS_MULTIPROC_DIR", "folder of counters that web processes at one port share, empty at the start "

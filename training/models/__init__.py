@@ -198,9 +198,12 @@ class TrackedRun(models.Model):
     address = models.URLField(max_length=500, blank=True, help_text="Of the run's page there.")
     problem = models.CharField(max_length=300, blank=True, help_text="Why it took nothing the last time.")
     is_closed = models.BooleanField(default=False, help_text="It has all, and knows that the run has ended.")
+    claim = models.UUIDField(null=True, blank=True, help_text="Of the background worker that sends to it.")
+    claimed_until = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         ordering = ["tracker"]
+        indexes = [models.Index(fields=["tracker"], condition=models.Q(is_closed=False), name="open_trackers")]
         constraints = [models.UniqueConstraint(fields=["run", "tracker"], name="a_tracker_follows_a_run_once")]
 
     def __str__(self) -> str:

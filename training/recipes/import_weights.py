@@ -114,6 +114,8 @@ def _write_reward_model(source: str, kind: str, partial: Path) -> dict[str, Any]
     if kind != "adapter":
         require_own_shards(_with_index(source, kind), source)
     base = _base_of_classifier(source) if kind == "adapter" else ""
+    if base:
+        require_own_shards(_with_index(base, "folder" if Path(base).is_dir() else "hub"), base)
     model, tokenizer = sequence_classifier.load(source, base)
     _prepare_tokenizer(model, tokenizer, source)
     facts = sequence_classifier.write_reward_model(model, tokenizer, partial)

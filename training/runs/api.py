@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from django.db.models import QuerySet
-from django.http import HttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.decorators import action
@@ -218,9 +218,9 @@ class Runs(DeclaredViewSet):
 
     @extend_schema(responses={(200, "application/octet-stream"): OpenApiTypes.BINARY} | refusals(404), filters=False)
     @action(detail=True, methods=["get"], pagination_class=None)
-    def tensorboard(self, request: Request, pk: str) -> HttpResponse:
+    def tensorboard(self, request: Request, pk: str) -> StreamingHttpResponse:
         """Return all that was measured as a file that TensorBoard reads."""
-        return tensorboard_files.download(find(self.get_queryset(), pk, "run"))
+        return tensorboard_files.download(request._request, find(self.get_queryset(), pk, "run"))
 
     @extend_schema(responses=SampleOut(many=True), parameters=[AFTER], filters=False)
     @action(detail=True, methods=["get"], pagination_class=None)

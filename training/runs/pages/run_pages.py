@@ -160,10 +160,10 @@ def run_metrics(request: HttpRequest, run_id: int) -> HttpResponse:
 
 @never_cache
 @allows(get="read")
-def run_events(request: HttpRequest, run_id: int) -> HttpResponse:
+def run_events(request: HttpRequest, run_id: int) -> HttpResponseBase:
     """Download the figures as a file that TensorBoard reads."""
     run, refusal = find_run(request, run_id)
-    return refusal or tensorboard_files.download(run)
+    return refusal or tensorboard_files.download(request, run)
 
 
 @allows(post="research")

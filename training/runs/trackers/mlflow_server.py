@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 from training.models import Metric, Run
-from training.runs.trackers.tensorboard_files import numbers
+from training.runs.trackers.tensorboard_files import numbers, short_options
 
 _MOST = 1000  # metrics in one request
 _LONGEST = 500  # characters of a parameter
@@ -44,6 +44,8 @@ class MLflow:
 
     def _connected(self) -> Any:
         if self._client is None:
+            os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")  # by itself two minutes, and several times
+            os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
             from mlflow import MlflowClient
 
             self._client = MlflowClient(tracking_uri=os.environ["MLFLOW_TRACKING_URI"])
@@ -61,7 +63,7 @@ class MLflow:
             else:
                 tags = {"assay.run": tag, "assay.kind": run.kind}
                 theirs = client.create_run(number, run_name=run.name, tags=tags).info.run_id
-                for option, value in run.config.items():
+                for option, value in short_options(run).items():
                     client.log_param(theirs, option, str(value)[:_LONGEST])
             self._places[run.pk] = number, theirs
         return self._places[run.pk]
@@ -70,7 +72,12 @@ class MLflow:
         """Close its run, and say how ours ended."""
         state = {Run.State.SUCCEEDED: "FINISHED", Run.State.CANCELLED: "KILLED"}.get(Run.State(run.state), "FAILED")
         self._connected().set_terminated(self._place(run)[1], status=state)
-        del self._places[run.pk]
+        self.let_go(run)
+
+    def let_go(self, run: Run) -> None:
+        """Look its run up again next time."""
+        self._places.pop(run.pk, None)
 
     def close(self) -> None:
+        """Forget all places."""
         self._places.clear()

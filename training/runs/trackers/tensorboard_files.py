@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
-from django.http import HttpResponse
-from django.utils.http import content_disposition_header
+from django.http import HttpRequest, StreamingHttpResponse
 
+from annotate.core.asgi import downloads
+from training import configs
 from training.core.export_names import file_stem
 from training.models import Metric, Run
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from tensorboardX.event_file_writer import EventsWriter
 
 NAME = "tensorboard"
+_ROWS = 500
 
 
 def folder_of(run: Run) -> Path:
@@ -50,20 +53,32 @@ def numbers(row: Metric) -> dict[str, float]:
     return {n: v for n, v in row.values.items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
 
 
-def event_file(run: Run) -> bytes:
-    """Return one event file of all that was measured so far."""
+def download(request: HttpRequest, run: Run) -> StreamingHttpResponse:
+    """Return one event file of all that was measured, made while it is sent; TensorBoard knows such files by their
+    name."""
+    name = f"events.out.tfevents.{int(run.created_at.timestamp())}.assay-{run.pk}"
+    return downloads.download(request, parts(run), name=name, content_type="application/octet-stream")
+
+
+def short_options(run: Run) -> dict[str, Any]:
+    """Return the options of a run that may leave: not those that hold texts, such as a system prompt."""
+    known = fields(configs.CONFIGS[run.kind]) if run.kind in configs.CONFIGS else ()
+    texts = {field.name for field in known if field.metadata.get("multiline")}
+    return {name: value for name, value in run.config.items() if name not in texts}
+
+
+def parts(run: Run) -> Iterator[bytes]:
+    """Yield an event file of all that was measured so far, some rows at a time."""
+    last = 0
     with tempfile.TemporaryDirectory() as folder:
         writer = new_file(Path(folder))
-        add(writer, run.metrics.order_by("sequence").iterator())
-        writer.close()
-        return next(Path(folder).iterdir()).read_bytes()
-
-
-def download(run: Run) -> HttpResponse:
-    """Return the event file as a download; TensorBoard knows such files by their name."""
-    name = f"events.out.tfevents.{int(run.created_at.timestamp())}.assay-{run.pk}"
-    headers = {"Content-Disposition": content_disposition_header(as_attachment=True, filename=name)}
-    return HttpResponse(event_file(run), content_type="application/octet-stream", headers=headers)
+        with next(Path(folder).iterdir()).open("rb") as file:
+            while rows := list(run.metrics.filter(sequence__gt=last).order_by("sequence")[:_ROWS]):
+                add(writer, rows)
+                last = rows[-1].sequence
+                yield file.read()
+            writer.close()
+            yield file.read()
 
 
 class TensorBoard:
@@ -84,6 +99,10 @@ class TensorBoard:
 
     def finish(self, run: Run) -> None:
         """Close the file."""
+        self.let_go(run)
+
+    def let_go(self, run: Run) -> None:
+        """Close the file: what comes next stands in another."""
         if (writer := self._open.pop(run.pk, None)) is not None:
             writer.close()
 

@@ -1,24 +1,30 @@
-"""Bring each run's figures to each tracker: the background worker's task, a little at a time.
+"""Bring figures of runs to trackers: the background worker's task, in a thread, as a tracker may keep it waiting.
 
-A row of `TrackedRun` says how far a tracker is. It moves after the tracker has taken the figures, so that one that was
-away, or a worker that was killed, costs at most that some are sent twice. A tracker that fails is left alone for a
-minute, and says why on the run's page.
+A row of `TrackedRun` says how far a tracker is, and which background worker sends to it: one at a time, under a lease.
+It moves after the tracker has taken the figures, so that one that was away, or a worker that was killed, costs at most
+that some are sent twice. Where a run's figures are not taken, the run rests for a minute and its page says why; where
+three runs' are not, the tracker does.
 """
 
 from __future__ import annotations
 
 import logging
+import re
+import threading
 import time
-from datetime import timedelta
+import uuid
+from collections.abc import Iterator
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Protocol
 
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db import connections
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 from annotate.core.periodic_tasks import PeriodicTask
 from common.texts import first_line
-from training.models import Metric, Run, TrackedRun
+from training.models import Metric, Run, RunQuerySet, TrackedRun
 from training.runs.trackers import mlflow_server, weights_and_biases
 from training.runs.trackers.mlflow_server import MLflow
 from training.runs.trackers.tensorboard_files import NAME, TensorBoard
@@ -26,10 +32,13 @@ from training.runs.trackers.weights_and_biases import WeightsAndBiases
 
 log = logging.getLogger("assay.trackers")
 ROWS = 1000  # of one run at a time
-RUNS = 20  # at a time
-FAILED_SECONDS = 60.0
-SINCE = timedelta(hours=1)  # a run that had ended longer ago when a tracker was configured is not sent to it
-_rests_until: dict[str, float] = {}
+EVERY = 5.0  # seconds
+REST = 60.0  # seconds for what failed
+MOST_FAILURES = 3  # one after the other, until the tracker itself is left alone
+LEASE = timedelta(minutes=5)
+LOOKS_BACK = timedelta(hours=1)  # for runs that had ended when a server was configured
+OVER = (Run.State.SUCCEEDED, Run.State.FAILED, Run.State.CANCELLED)
+_PASSWORD = re.compile(r"//[^/@\s]+@")
 
 
 class Tracker(Protocol):
@@ -41,11 +50,9 @@ class Tracker(Protocol):
 
     def finish(self, run: Run) -> None: ...
 
+    def let_go(self, run: Run) -> None: ...
+
     def close(self) -> None: ...
-
-
-def periodic_tasks() -> list[PeriodicTask]:
-    return [PeriodicTask("figures for trackers", follow, every=5.0, end=close)]
 
 
 @cache
@@ -59,57 +66,123 @@ def trackers() -> tuple[Tracker, ...]:
     return tuple(found)
 
 
-def close() -> None:
-    """Let go of what trackers hold open."""
-    for tracker in trackers():
-        tracker.close()
+class Sender:
+    """Send what waits to every tracker, again and again; `claim` is this process's."""
+
+    def __init__(self) -> None:
+        self.claim = uuid.uuid4()
+        self._rests: dict[tuple[str, int], float] = {}  # until when; run 0 is the tracker itself
+        self._looked: dict[str, datetime] = {}  # at the ended runs of a tracker, last
+        self._thread: threading.Thread | None = None
+        self._ending = threading.Event()
+
+    def do(self) -> bool:
+        """Begin a round where none is under way."""
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._beside, name="trackers", daemon=True)
+            self._thread.start()
+        return False
+
+    def end(self) -> None:
+        """Leave off, and let go of what trackers hold open: whoever starts next takes it up again."""
+        self._ending.set()
+        if self._thread is not None:
+            self._thread.join(10)
+        for tracker in trackers():
+            tracker.close()
+
+    def _beside(self) -> None:
+        try:
+            self.round()
+        except Exception as error:  # the database is away: the next round is in five seconds
+            log.warning("No tracker was sent anything: %s", first_line(error))
+        finally:
+            connections.close_all()
+
+    def round(self) -> None:
+        """Send to each tracker all that waits for it."""
+        for tracker in trackers():
+            failures = 0
+            for run in self.waiting(tracker.name):
+                if self._ending.is_set() or self._is_resting(tracker.name, 0):
+                    break
+                if self._is_resting(tracker.name, run.pk):
+                    continue
+                failures = 0 if self._sent(tracker, run) else failures + 1
+                if failures == MOST_FAILURES:
+                    self._rests[tracker.name, 0] = time.monotonic() + REST
+
+    def _is_resting(self, tracker: str, run: int) -> bool:
+        return time.monotonic() < self._rests.get((tracker, run), 0.0)
+
+    def _sent(self, tracker: Tracker, run: Run) -> bool:
+        try:
+            while self._send(tracker, run) and not self._ending.is_set():
+                pass
+        except Exception as error:  # whatever a library or a server makes of it
+            problem = _PASSWORD.sub("//", first_line(error))
+            log.warning("%s took no figures of run %s: %s", tracker.name, run.pk, problem)
+            TrackedRun.objects.filter(run=run, tracker=tracker.name, claim=self.claim).update(problem=problem[:300])
+            self._rests[tracker.name, run.pk] = time.monotonic() + REST
+            tracker.let_go(run)
+            return False
+        return True
+
+    def waiting(self, name: str) -> Iterator[Run]:
+        """Yield the runs of which a tracker has not all: those with newer figures, or that have ended since."""
+        now = timezone.now()
+        rows = TrackedRun.objects.filter(tracker=name)
+        newer = Metric.objects.filter(run=OuterRef("run"), sequence__gt=OuterRef("sequence"))
+        standing = rows.filter(is_closed=False).filter(Q(run__state__in=OVER) | Exists(newer))
+        mine = rows.filter(run=OuterRef("pk"))
+        new = Run.objects.exclude(state__in=OVER).exclude(Exists(mine.filter(is_closed=False)))  # resumed ones too
+        pks = [*standing.values_list("run", flat=True), *self._measured(new)]
+        looked = self._looked.get(name)
+        if looked is None or now - looked > timedelta(seconds=REST):
+            ended = Run.objects.filter(state__in=OVER).exclude(Exists(mine))
+            since = now - LOOKS_BACK if looked is None else looked - timedelta(seconds=REST)
+            if looked is not None or name != NAME:
+                ended = ended.filter(finished_at__gte=since)
+            pks += self._measured(ended)
+            self._looked[name] = now
+        for pk in sorted(set(pks)):
+            if run := Run.objects.select_related("project").filter(pk=pk).first():
+                yield run
+
+    @staticmethod
+    def _measured(runs: RunQuerySet) -> list[int]:
+        return list(runs.filter(Exists(Metric.objects.filter(run=OuterRef("pk")))).values_list("pk", flat=True))
+
+    def _send(self, tracker: Tracker, run: Run) -> bool:
+        """Send the next figures of a run; return whether there are more."""
+        row = self._claimed(tracker, run)
+        if row is None:
+            return False
+        rows = list(run.metrics.filter(sequence__gt=row.sequence).order_by("sequence")[:ROWS])
+        if rows:
+            row.address = _PASSWORD.sub("//", tracker.log(run, rows)) or row.address
+            row.sequence = rows[-1].sequence
+        row.is_closed = run.is_finished and len(rows) < ROWS
+        if row.is_closed:
+            tracker.finish(run)
+        TrackedRun.objects.filter(pk=row.pk, claim=self.claim).update(
+            address=row.address, sequence=row.sequence, is_closed=row.is_closed, problem=""
+        )
+        return len(rows) == ROWS
+
+    def _claimed(self, tracker: Tracker, run: Run) -> TrackedRun | None:
+        """Return the row, once nobody else sends to it; what another has sent meanwhile is not gone on with."""
+        row, _ = TrackedRun.objects.get_or_create(run=run, tracker=tracker.name)
+        free = Q(claim=self.claim) | Q(claimed_until=None) | Q(claimed_until__lt=timezone.now())
+        claimed = TrackedRun.objects.filter(free, pk=row.pk)
+        if not claimed.update(claim=self.claim, claimed_until=timezone.now() + LEASE):
+            tracker.let_go(run)
+            return None
+        if row.claim != self.claim:
+            tracker.let_go(run)
+        return TrackedRun.objects.get(pk=row.pk)
 
 
-def follow() -> bool:
-    """Send what waits; return whether more does."""
-    more = False
-    for tracker in trackers():
-        if time.monotonic() < _rests_until.get(tracker.name, 0.0):
-            continue
-        runs = list(waiting(tracker.name)[:RUNS])
-        more |= len(runs) == RUNS
-        for run in runs:
-            try:
-                more |= send(tracker, run)
-            except Exception as error:  # whatever a library or a server makes of it
-                log.warning("%s took no figures of run %s: %s", tracker.name, run.pk, first_line(error))
-                TrackedRun.objects.update_or_create(
-                    run=run, tracker=tracker.name, defaults={"problem": first_line(error)[:300]}
-                )
-                _rests_until[tracker.name] = time.monotonic() + FAILED_SECONDS
-                break
-    return more
-
-
-def waiting(name: str) -> QuerySet[Run]:
-    """Return the runs of which a tracker has not all: those with newer figures, or that have ended since."""
-    mine = TrackedRun.objects.filter(run=OuterRef("pk"), tracker=name)
-    newer = Metric.objects.filter(run=OuterRef("run"), sequence__gt=OuterRef("sequence"))
-    over = (Run.State.SUCCEEDED, Run.State.FAILED, Run.State.CANCELLED)
-    known = Run.objects.filter(Exists(mine.filter(is_closed=False).filter(Exists(newer))))
-    ended = Run.objects.filter(Exists(mine.filter(is_closed=False)), state__in=over)
-    reopened = Run.objects.filter(Exists(mine.filter(is_closed=True))).exclude(state__in=over)  # somebody resumed it
-    fresh = Run.objects.filter(Exists(Metric.objects.filter(run=OuterRef("pk")))).exclude(Exists(mine))
-    if name != NAME:
-        fresh = fresh.exclude(finished_at__lt=timezone.now() - SINCE)
-    return (known | ended | reopened | fresh).select_related("project").order_by("pk")
-
-
-def send(tracker: Tracker, run: Run) -> bool:
-    """Send the next figures of a run; return whether there are more."""
-    row, _ = TrackedRun.objects.get_or_create(run=run, tracker=tracker.name)
-    rows = list(run.metrics.filter(sequence__gt=row.sequence).order_by("sequence")[:ROWS])
-    if rows:
-        row.address = tracker.log(run, rows) or row.address
-        row.sequence = rows[-1].sequence
-    row.is_closed = run.is_finished and len(rows) < ROWS
-    if row.is_closed:
-        tracker.finish(run)
-    row.problem = ""
-    row.save()
-    return len(rows) == ROWS
+def periodic_tasks() -> list[PeriodicTask]:
+    sender = Sender()
+    return [PeriodicTask("figures for trackers", sender.do, every=EVERY, end=sender.end)]

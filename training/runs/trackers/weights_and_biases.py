@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings
 
 from training.models import Metric, Run
-from training.runs.trackers.tensorboard_files import numbers
+from training.runs.trackers.tensorboard_files import numbers, short_options
 
 
 def is_configured() -> bool:
@@ -43,17 +43,22 @@ class WeightsAndBiases:
             name=run.name,
             group=run.project.slug,
             job_type=run.kind,
-            config=run.config,
+            config=short_options(run),
             resume="allow",
             reinit="create_new",
             dir=str(folder),
-            settings=wandb.Settings(silent=True, console="off", disable_git=True, save_code=False),
+            settings=wandb.Settings(silent=True, init_timeout=20, console="off", disable_git=True, save_code=False),
         )
 
     def finish(self, run: Run) -> None:
         """Close its run, with the exit code that says how ours ended."""
         theirs = self._open.pop(run.pk, None) or self._begin(run)
         theirs.finish(exit_code=int(run.state != Run.State.SUCCEEDED))
+
+    def let_go(self, run: Run) -> None:
+        """Close its run here: it goes on there once figures come again."""
+        if (theirs := self._open.pop(run.pk, None)) is not None:
+            theirs.finish()
 
     def close(self) -> None:
         """Let go of runs that go on: whoever starts next takes them up again."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -121,6 +123,17 @@ def test_an_adapter_of_a_classifier_comes_in_merged_with_its_base(trunk, tmp_pat
         wanted = model.eval()(input_ids=torch.tensor([ids])).logits[0]
     scores = RewardModel.load(tmp_path / "in").score(PROMPTS[1:2], TEXTS[1:2])
     torch.testing.assert_close(scores, wanted, atol=1e-5, rtol=0)
+
+
+def test_an_adapter_brings_no_weights_from_beside_its_base(trunk, tmp_path):
+    shutil.copytree(trunk, tmp_path / "base")
+    index = {"weight_map": {"model.norm.weight": "../../theirs/model.safetensors"}}
+    (tmp_path / "base" / "model.safetensors.index.json").write_text(json.dumps(index))
+    (tmp_path / "adapter").mkdir()
+    about = {"task_type": "SEQ_CLS", "peft_type": "LORA", "base_model_name_or_path": str(tmp_path / "base")}
+    (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps(about))
+    with pytest.raises(RecipeFailure, match="refers to weights outside its folder"):
+        import_weights(str(tmp_path / "adapter"), tmp_path / "in")
 
 
 def test_several_labels_are_no_reward(trunk, tmp_path):

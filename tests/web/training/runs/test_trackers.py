@@ -14,6 +14,7 @@ from tests.support.factories import sign_in
 from tests.support.training.runs import make_run
 from training.models import Run, TrackedRun
 from training.runs.trackers import tensorboard_files, updates
+from training.runs.trackers.updates import Sender
 
 pytestmark = pytest.mark.django_db
 
@@ -23,11 +24,14 @@ def _fresh(monkeypatch):
     """Let each test have trackers of its own."""
     for name in ("WANDB_API_KEY", "WANDB_MODE", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
-    updates._rests_until.clear()
     updates.trackers.cache_clear()
-    yield
-    updates.close()
-    updates.trackers.cache_clear()
+
+
+@pytest.fixture
+def sender():
+    sender = Sender()
+    yield sender
+    sender.end()
 
 
 @pytest.fixture
@@ -60,56 +64,87 @@ def kept(run: Run) -> list[tuple[int, dict[str, float]]]:
     return [event for path in files for event in events(path.read_bytes())]
 
 
-def test_tensorboard_gets_every_figure_once_and_an_end(run):
-    assert updates.follow() is False and updates.follow() is False
+def ended(run: Run, **ago: int) -> None:
+    Run.objects.filter(pk=run.pk).update(state="succeeded", finished_at=timezone.now() - timedelta(**ago))
+
+
+def test_tensorboard_gets_every_figure_once_and_an_end(run, sender):
+    sender.round()
+    sender.round()
     assert kept(run) == [(step, {"loss": round(2 - step / 10, 4), "kl": step / 4}) for step in (0, 1, 2)]
     measure(run, 3)
-    Run.objects.filter(pk=run.pk).update(state="succeeded", finished_at=timezone.now())
-    updates.follow()
+    ended(run)
+    sender.round()
     assert [step for step, _ in kept(run)] == [0, 1, 2, 3] and run.trackers.get().is_closed
     Run.objects.filter(pk=run.pk).update(state="running")  # resumed
     measure(run, 4)
-    updates.follow()
+    sender.round()
     assert [step for step, _ in kept(run)] == [0, 1, 2, 3, 4] and not run.trackers.get().is_closed
 
 
-def test_a_long_run_is_sent_in_parts(run, monkeypatch):
+def test_a_long_run_is_sent_in_parts(run, sender, monkeypatch):
     monkeypatch.setattr(updates, "ROWS", 2)
-    assert updates.follow() is True
-    assert updates.follow() is False
+    sender.round()
     assert [step for step, _ in kept(run)] == [0, 1, 2]
+    assert len(list(tensorboard_files.folder_of(run).iterdir())) == 1
 
 
-def test_a_tracker_that_fails_says_so_and_gets_all_later(run, monkeypatch):
-    class Away:
-        name = "mlflow"
+def test_of_two_background_workers_one_sends_until_its_lease_ends(run, sender):
+    sender.round()
+    other = Sender()
+    measure(run, 3)
+    other.round()
+    assert [step for step, _ in kept(run)] == [0, 1, 2]
+    TrackedRun.objects.update(claimed_until=timezone.now() - timedelta(seconds=1))
+    other.round()
+    measure(run, 4)
+    sender.round()
+    other.round()
+    assert [step for step, _ in kept(run)] == [0, 1, 2, 3, 4]
 
-        def log(self, run, rows):
-            raise ConnectionError("the server is away")
 
-        def finish(self, run): ...
+class Away:
+    """A tracker that takes nothing of the runs in `lost`."""
 
-        def close(self): ...
+    name = "mlflow"
 
-    trackers = (Away(), tensorboard_files.TensorBoard())
-    monkeypatch.setattr(updates, "trackers", lambda: trackers)
-    monkeypatch.setattr(updates.trackers, "cache_clear", lambda: None, raising=False)
-    updates.follow()
-    assert len(kept(run)) == 3
-    row = run.trackers.get(tracker="mlflow")
-    assert (row.sequence, row.problem) == (0, "the server is away")
-    monkeypatch.setattr(Away, "log", lambda self, run, rows: f"https://example.org/{len(rows)}")
-    updates.follow()
-    assert run.trackers.get(tracker="mlflow").sequence == 0, "it rests for a minute"
-    updates._rests_until.clear()
-    updates.follow()
+    def __init__(self, *lost: int) -> None:
+        self.lost, self.sent = set(lost), []
+
+    def log(self, run, rows):
+        if run.pk in self.lost:
+            raise ConnectionError("no answer from https://ann:secret@example.org/api")
+        self.sent += [(run.pk, row.step) for row in rows]
+        return "https://ann:secret@example.org/page"
+
+    def finish(self, run): ...
+
+    def let_go(self, run): ...
+
+    def close(self): ...
+
+
+def test_a_run_that_is_not_taken_says_so_and_holds_up_no_other(run, sender, project, monkeypatch):
+    other = make_run(project, state="running", name="taste two")
+    measure(other, 0)
+    away = Away(run.pk)
+    monkeypatch.setattr(updates, "trackers", lambda: (away,))
+    sender.round()
+    row = run.trackers.get()
+    assert (row.sequence, row.problem) == (0, "no answer from https://example.org/api")
+    assert away.sent == [(other.pk, 0)] and other.trackers.get().address == "https://example.org/page"
+    away.lost.clear()
+    sender.round()
+    assert run.trackers.get().sequence == 0, "it rests for a minute"
+    sender._rests.clear()
+    sender.round()
     row.refresh_from_db()
-    assert (row.sequence, row.problem, row.address) == (3, "", "https://example.org/3")
+    assert (row.sequence, row.problem) == (3, "")
 
 
-def test_what_ended_long_ago_is_not_sent_to_a_server(run):
-    Run.objects.filter(pk=run.pk).update(state="succeeded", finished_at=timezone.now() - timedelta(hours=2))
-    assert run in updates.waiting("tensorboard") and run not in updates.waiting("wandb")
+def test_what_ended_long_ago_is_not_sent_to_a_server(run, sender):
+    ended(run, hours=2)
+    assert list(sender.waiting("wandb")) == [] and list(sender.waiting("tensorboard")) == [run]
 
 
 def test_the_file_is_downloaded_from_page_and_api(run, client):
@@ -119,23 +154,26 @@ def test_the_file_is_downloaded_from_page_and_api(run, client):
     for address in (f"/runs/{run.pk}/tensorboard/", f"/api/v1/runs/{run.pk}/tensorboard/"):
         answer = client.get(address)
         assert f"tfevents.{int(run.created_at.timestamp())}" in answer["Content-Disposition"]
-        assert [step for step, _ in events(answer.content)] == [0, 1, 2]
+        assert [step for step, _ in events(answer.getvalue())] == [0, 1, 2]
 
 
 @pytest.mark.thorough
 @pytest.mark.slow
-def test_wandb_without_a_network_and_mlflow_in_a_folder(run, monkeypatch, tmp_path: Path, settings):
+def test_wandb_without_a_network_and_mlflow_in_a_folder(run, sender, monkeypatch, tmp_path: Path, settings):
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
     Run.objects.filter(pk=run.pk).update(config={"steps": 3})
-    updates.follow()
+    sender.round()
     assert not run.trackers.exclude(problem="").values_list("tracker", "problem")
-    updates.close()  # the background worker starts again
+    sender.end()  # the background worker starts again
     updates.trackers.cache_clear()
+    TrackedRun.objects.update(claimed_until=timezone.now())
+    sender = Sender()
     measure(run, 3)
-    Run.objects.filter(pk=run.pk).update(state="succeeded", finished_at=timezone.now())
-    updates.follow()
+    ended(run)
+    sender.round()
+    sender.end()
     assert {t.tracker: (t.sequence, t.is_closed, t.problem) for t in TrackedRun.objects.all()} == dict.fromkeys(
         ("tensorboard", "wandb", "mlflow"), (4, True, "")
     )
