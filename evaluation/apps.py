@@ -22,7 +22,7 @@ class EvaluationConfig(AppConfig):
         from evaluation.demo import next_step as demo
         from evaluation.experiments import experiment_progress, pair_rates
         from evaluation.first_model import training_order
-        from evaluation.judge_models import verdict_recording
+        from evaluation.judge_models import combined_rating, judge_figures, verdict_recording
         from evaluation.leaderboard import alternative_ratings, leaderboard_overview
         from evaluation.leaderboard.vote_effect import ratings_after
         from evaluation.models import KeptFigures
@@ -60,6 +60,8 @@ class EvaluationConfig(AppConfig):
                     KeptFigures.What.QUALITY: compute_kept,
                     KeptFigures.What.OWN_QUALITY: compute_kept_own,
                     KeptFigures.What.ALTERNATIVE_RATINGS: alternative_ratings.compute_kept,
+                    KeptFigures.What.JUDGE_MODELS: judge_figures.compute_kept,
+                    KeptFigures.What.JUDGE_RATINGS: combined_rating.compute_kept,
                 }
             ),
             notice_mail.periodic_task(),

@@ -6,13 +6,15 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.dateparse import parse_datetime
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from evaluation.core.kept_figures import BeingComputed
+from evaluation.models import KeptFigures
 
 AGAIN = 5  # seconds
 
@@ -37,6 +39,17 @@ def page_waits(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]
             return answer
 
     return page
+
+
+def kept_age(request: HttpRequest, row: KeptFigures | None) -> HttpResponse:
+    """Show how old the figures of an open page are (`?shown=`), and how far newer ones."""
+    try:
+        shown_at = parse_datetime(request.GET["shown"].replace(" ", "+"))
+    except ValueError:  # no such day
+        shown_at = None
+    if row is None or shown_at is None:
+        raise Http404("No such figures are kept.")
+    return render(request, "evaluation/core/kept_note.html", {"kept": row, "shown_at": shown_at})
 
 
 def file_waits(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:

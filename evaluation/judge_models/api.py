@@ -16,6 +16,7 @@ from annotate.core.api.pagination import Newest, newest_first
 from annotate.core.api.serializer_fields import Choice, Id, Input, refusals
 from annotate.core.errors import Refused
 from annotate.models import AnnotatorKind, Dataset, LanguageModel, Project
+from evaluation.core.while_computed import BeingComputedOut, api_waits
 from evaluation.judge_models import actions, present
 from evaluation.judge_models.combined_rating import combined_rating
 from evaluation.judge_models.judge_figures import figures_of
@@ -147,8 +148,11 @@ def _add(request: Request, project: Project) -> Response:
     return Response(JudgeModelOut(judge).data, status=201)
 
 
-@extend_schema(responses={200: JudgeModelWithFigures} | refusals(400, 403, 404), parameters=[KIND, VERSION])
+@extend_schema(
+    responses={200: JudgeModelWithFigures, 202: BeingComputedOut} | refusals(400, 403, 404), parameters=[KIND, VERSION]
+)
 @in_project(get="review")
+@api_waits
 def judge(request: Request, project: Project, pk: str) -> Response:
     """Return a judge model with its figures: agreement with people, biases, consistency, drift and cost."""
     found = _judge(project, pk)
@@ -237,7 +241,7 @@ class CombinedOut(serializers.Serializer):
 
 
 @extend_schema(
-    responses={200: CombinedOut} | refusals(400, 404),
+    responses={200: CombinedOut, 202: BeingComputedOut} | refusals(400, 404),
     parameters=[
         OpenApiParameter("project", str, required=True),
         KIND,
@@ -246,6 +250,7 @@ class CombinedOut(serializers.Serializer):
     ],
 )
 @allows(get="read")
+@api_waits
 def with_judge(request: Request) -> Response:
     """Rate by votes and a judge model's verdicts together (prediction-powered inference), beside votes alone."""
     project, kind = requested_board(request)

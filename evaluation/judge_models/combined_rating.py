@@ -11,14 +11,18 @@ import numpy as np
 from django.db.models import Count, Max
 
 from annotate.models import Comparison, Completion, LanguageModel, Project, Status, StatusChange
+from evaluation.core.kept_figures import Tell
 from evaluation.core.recent_values import Recent
+from evaluation.judge_models import kept_by_rubric
 from evaluation.judge_models.judged_pairs import JudgedPair, PersonVote, judged_pairs, person_votes
 from evaluation.leaderboard.votes.vote_blocks import counted
-from evaluation.models import Rubric
-from evaluation.ratings.bradley_terry import Difference
+from evaluation.models import KeptFigures, Rubric
+from evaluation.ratings.bradley_terry import Difference, Fit, Tally
 from evaluation.ratings.prediction_powered import Combined, Verdicts, Votes, combine
 
 _recent = Recent(16)
+_STORED = (Combined, Fit, Tally)
+Found = tuple[Combined, list[int]]  # and the ids of models that only the judge has seen
 
 
 @dataclass(frozen=True)
@@ -59,12 +63,22 @@ class CombinedRating:
 
 
 def combined_rating(project: Project, kind: str, rubric: Rubric) -> CombinedRating | None:
-    """Return the rating by both; None where nobody of this kind has compared two models in the eval split."""
+    """Return the rating by both; None where nobody of this kind has compared two models in the eval split.
+
+    Raises BeingComputed where there are many verdicts or votes, and the background worker has not rated by them yet.
+    """
+    if rubric.verdicts.exists() and kept_by_rubric.is_large(project):
+        return _shown(rubric, kind, kept_by_rubric.kept(rubric, kind, KeptFigures.What.JUDGE_RATINGS, _STORED))
     state = _state(project, kind, rubric)
     if (kept := _recent.get((kind, rubric.pk), state)) is None:
-        kept = _computed(project, kind, rubric)
+        kept = _shown(rubric, kind, _computed(project, kind, rubric))
         _recent.put((kind, rubric.pk), state, kept)
     return kept
+
+
+def compute_kept(project: Project, kind: str, tell: Tell) -> tuple[str, dict[int, Found | None]]:
+    """Return the ratings with all versions for the background worker."""
+    return kept_by_rubric.compute_each(project, tell, lambda rubric: _computed(project, kind, rubric))
 
 
 def _state(project: Project, kind: str, rubric: Rubric) -> str:
@@ -72,7 +86,7 @@ def _state(project: Project, kind: str, rubric: Rubric) -> str:
     return f"{votes} {StatusChange.objects.aggregate(last=Max('pk'))} {rubric.verdicts.aggregate(last=Max('pk'))}"
 
 
-def _computed(project: Project, kind: str, rubric: Rubric) -> CombinedRating | None:
+def _computed(project: Project, kind: str, rubric: Rubric) -> Found | None:
     ranking = counted(project, kind)
     votes = list(person_votes(ranking.filter(status=Status.COUNTED)))
     if not votes:
@@ -89,8 +103,15 @@ def _computed(project: Project, kind: str, rubric: Rubric) -> CombinedRating | N
         _verdicts([pair for pair in pairs.values() if pair.key not in seen], places, categories),
     )
     others = {m for pair in pairs.values() for m in (pair.model_a, pair.model_b)} - places.keys()
-    models = LanguageModel.objects.in_bulk([*places, *(m for m in others if m is not None)])
-    return CombinedRating(rubric, kind, found, _rows(found, models), [models[m] for m in others if m is not None])
+    return found, sorted(model for model in others if model is not None)
+
+
+def _shown(rubric: Rubric, kind: str, computed: Found | None) -> CombinedRating | None:
+    if computed is None:
+        return None
+    found, unrated = computed
+    models = LanguageModel.objects.in_bulk([*found.combined.models, *unrated])
+    return CombinedRating(rubric, kind, found, _rows(found, models), [models[model] for model in unrated])
 
 
 def _can_rank(pair: JudgedPair) -> bool:

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from django.db.models import Count, Max, Sum
 
-from annotate.models import LanguageModel, StatusChange
+from annotate.models import LanguageModel, Project, StatusChange
+from evaluation.core.kept_figures import Tell
 from evaluation.core.recent_values import Recent
+from evaluation.judge_models import kept_by_rubric
 from evaluation.judge_models.judged_pairs import JudgedPair, PersonVote, as_arrays, judged_pairs, seen_votes
 from evaluation.metrics import model_judges
 from evaluation.metrics.model_judges import Figure, SeenVotes
-from evaluation.models import JudgeModel, Rubric, Verdict
+from evaluation.models import JudgeModel, KeptFigures, Rubric, Verdict
 
 FEWEST_IN_CATEGORY = 10  # votes for a winner, below which a category has no figure of its own
 _recent = Recent(32)
@@ -62,13 +64,25 @@ class JudgeFigures:
     cost: Cost
 
 
+_STORED = (JudgeFigures, Drift, Cost, Figure)
+
+
 def figures_of(rubric: Rubric, kind: str) -> JudgeFigures:
-    """Return the figures as verdicts and votes stand now."""
+    """Return the figures: of few verdicts and votes as they stand now, of many as the background worker computed them
+    last. Raises BeingComputed where it has not done so yet."""
+    if rubric.verdicts.exists() and kept_by_rubric.is_large(rubric.judge.project):
+        found: JudgeFigures = kept_by_rubric.kept(rubric, kind, KeptFigures.What.JUDGE_MODELS, _STORED)
+        return found
     state = _state(rubric)
     if (kept := _recent.get((rubric.pk, kind), state)) is None:
         kept = _computed(rubric, kind)
         _recent.put((rubric.pk, kind), state, kept)
     return kept
+
+
+def compute_kept(project: Project, kind: str, tell: Tell) -> tuple[str, dict[int, JudgeFigures]]:
+    """Return the figures of all versions for the background worker."""
+    return kept_by_rubric.compute_each(project, tell, lambda rubric: _computed(rubric, kind))
 
 
 def _state(rubric: Rubric) -> str:
@@ -80,7 +94,7 @@ def _state(rubric: Rubric) -> str:
 
 def _computed(rubric: Rubric, kind: str) -> JudgeFigures:
     pairs = {pair.key: pair for pair in judged_pairs(rubric)}
-    votes = seen_votes(rubric.judge.project, kind, pairs)
+    votes = seen_votes(rubric.judge.project, kind, pairs) if pairs else []
     both = as_arrays(votes, pairs)
     orders = [pair for pair in pairs.values() if pair.a_first]
     family = family_of(rubric.judge.model)
@@ -147,7 +161,9 @@ def family_of(model: LanguageModel) -> set[int]:
 
 
 def _drift(rubric: Rubric, pairs: dict[tuple[int, int], JudgedPair], votes: list[PersonVote]) -> list[Drift]:
-    found = []
+    found: list[Drift] = []
+    if not pairs:
+        return found
     for other in rubric.judge.rubrics.exclude(pk=rubric.pk).filter(version__lt=rubric.version):
         before = {pair.key: pair for pair in judged_pairs(other)}
         shared = [pairs[key] for key in pairs.keys() & before.keys()]

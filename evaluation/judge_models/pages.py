@@ -17,12 +17,13 @@ from annotate.models import AnnotatorKind, LanguageModel, Project
 from common.charts.rating_charts import Interval, interval_chart
 from common.charts.scene import svg
 from common.whole_numbers import row_id
-from evaluation.judge_models import actions, present
+from evaluation.core.while_computed import kept_age, page_waits
+from evaluation.judge_models import actions, kept_by_rubric, present
 from evaluation.judge_models.combined_rating import CombinedRating, combined_rating
 from evaluation.judge_models.judge_figures import figures_of
 from evaluation.judge_models.verdict_datasets import freeze_verdicts
 from evaluation.leaderboard.snapshots import default_annotator_kind, votes_by_kind
-from evaluation.models import JudgeModel, Rubric, Verdict
+from evaluation.models import JudgeModel, KeptFigures, Rubric, Verdict
 from evaluation.recipes.judging import rubrics
 from training.models import Run
 
@@ -39,8 +40,12 @@ def _requested_kind(request: HttpRequest, project: Project) -> str:
 
 @never_cache
 @in_project(get="review", post="research")
+@page_waits
 def judges(request: MemberRequest, project: Project) -> HttpResponse:
     """Show all judge models of the project, and a form for one more."""
+    if "shown" in request.GET:
+        kind = _requested_kind(request, project)
+        return kept_age(request, kept_by_rubric.row_of(project, kind, KeptFigures.What.JUDGE_MODELS))
     if request.method != "POST":
         return _all(request, project, {}, {})
     fields = {name: request.POST.get(name, "") for name in ("name", "model", "form", "text")}
@@ -66,6 +71,7 @@ def _all(
         "whose": present.people(kind),
         "kind_votes": votes_by_kind(project),
         "rows": present.judge_rows(project, kind),
+        "kept": kept_by_rubric.row_of(project, kind, KeptFigures.What.JUDGE_MODELS),
         "models": LanguageModel.objects.usable_in(project).policies().that_answer().available(),
         "forms": Rubric.Form.choices,
         "defaults": rubrics.DEFAULTS,
@@ -77,8 +83,12 @@ def _all(
 
 @never_cache
 @in_project(get="review", post="research")
+@page_waits
 def judge(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
     """Show one judge model by a version of its rubric; change its rubric, or ask it for verdicts."""
+    if "shown" in request.GET:
+        kind = _requested_kind(request, project)
+        return kept_age(request, kept_by_rubric.row_of(project, kind, KeptFigures.What.JUDGE_MODELS))
     found = get_object_or_404(JudgeModel.objects.select_related("model", "project"), project=project, pk=pk)
     if request.method != "POST":
         return _one(request, found, {})
@@ -135,6 +145,7 @@ def _one(request: HttpRequest, judge: JudgeModel, errors: dict[str, str], status
         "rubric": rubric,
         "versions": judge.rubrics.all(),
         "figures": figures,
+        "kept": kept_by_rubric.row_of(project, kind, KeptFigures.What.JUDGE_MODELS),
         "sentences": present.sentences(figures, kind),
         "forms": Rubric.Form.choices,
         "runs": Run.objects.filter(project=project, kind="verdicts", config__judge=judge.name)[:5],
@@ -188,9 +199,12 @@ def _in_words(verdict: Verdict) -> list[tuple[str, str]]:
 
 
 @in_project(get="read")
+@page_waits
 def with_judge(request: HttpRequest, project: Project) -> HttpResponse:
     """Show the rating by votes and verdicts together, beside that by votes alone; `?by=` names a judge's version."""
     kind = _requested_kind(request, project)
+    if "shown" in request.GET:
+        return kept_age(request, kept_by_rubric.row_of(project, kind, KeptFigures.What.JUDGE_RATINGS))
     offered = list(
         Rubric.objects.filter(judge__project=project)
         .filter(Exists(Verdict.objects.filter(rubric=OuterRef("pk"))))
@@ -212,6 +226,7 @@ def with_judge(request: HttpRequest, project: Project) -> HttpResponse:
         "offered": offered,
         "rubric": rubric,
         "rating": rating,
+        "kept": kept_by_rubric.row_of(project, kind, KeptFigures.What.JUDGE_RATINGS),
         "picture": svg(_picture(rating)) if rating else "",
     }
     return render(request, "evaluation/judge_models/with_judge.html", context)

@@ -15,6 +15,8 @@ class KeptFigures(LongWork):
         QUALITY = "quality"
         OWN_QUALITY = "own quality"  # as of the last full hour that nothing can change any more
         ALTERNATIVE_RATINGS = "alternative ratings"
+        JUDGE_MODELS = "judge models"
+        JUDGE_RATINGS = "judge ratings"  # by votes and verdicts
 
     project = models.ForeignKey("annotate.Project", models.CASCADE, related_name="kept_figures")
     judge = models.CharField(max_length=10)

@@ -12,8 +12,10 @@ from django.utils import timezone
 
 from annotate.core.errors import Refused
 from annotate.models import Comparison, Dataset, Project
+from evaluation.core import kept_figures
 from evaluation.experiments.order_checks import check_data
-from evaluation.judge_models import actions, verdict_datasets, verdict_items
+from evaluation.judge_models import actions, judge_figures, kept_by_rubric, verdict_datasets, verdict_items
+from evaluation.judge_models import combined_rating as combined_rating_
 from evaluation.judge_models.combined_rating import combined_rating
 from evaluation.judge_models.judge_figures import figures_of
 from evaluation.judge_models.verdict_datasets import freeze_verdicts
@@ -199,6 +201,47 @@ def test_cost_counts_tokens_and_money_by_the_models_price(project, rubric, pair)
     model.prompt_price, model.completion_price = 2, 10
     model.save()
     assert figures_of(Rubric.objects.get(pk=rubric.pk), "person").cost.dollars == pytest.approx(0.003)
+
+
+def test_figures_of_large_judges_are_computed_in_the_background_and_the_same(
+    client, project, arena, base, rubric, monkeypatch
+):
+    make_verdict(
+        rubric,
+        make_completion(p := make_prompt(project, side="eval"), model=base),
+        make_completion(p, model=make_model(name="newcomer")),
+        "model_a",
+    )
+    figures, rating = figures_of(rubric, "person"), combined_rating(project, "person", rubric)
+    monkeypatch.setattr(kept_by_rubric, "FEW", 0)
+    researcher = sign_in(client, project, "researcher")
+    pages = [
+        reverse("judge-models", args=[project.slug]),
+        reverse("judge-model", args=[project.slug, rubric.judge_id]),
+        reverse("leaderboard-with-judge", args=[project.slug]),
+    ]
+    assert [client.get(page).status_code for page in pages] == [202, 202, 202]
+    assert Program(researcher).get(f"projects/{project.slug}/judge-models/{rubric.judge_id}/").status_code == 202
+    worker = kept_figures.figure_worker(
+        {"judge models": judge_figures.compute_kept, "judge ratings": combined_rating_.compute_kept}
+    )
+    assert worker.do_now() and worker.do_now() and not worker.do_now()
+    for page in pages:
+        shown = client.get(page)
+        assert shown.status_code == 200 and "computed in the background" in shown.content.decode()
+        age = client.get(page, {"shown": shown.context["kept"].computed_at.isoformat()})
+        assert age.status_code == 200 and "As of" in age.content.decode()
+    kept = combined_rating(project, "person", rubric)
+    assert figures_of(rubric, "person") == figures
+    assert (kept.rows, kept.unrated, kept.label) == (rating.rows, rating.unrated, rating.label)
+    newer = make_rubric(rubric.judge)
+    assert figures_of(newer, "person").pairs == 0, "nothing is judged by it yet: nobody waits for that"
+    a, b = Comparison.objects.first().completion_a, Comparison.objects.first().completion_b
+    make_verdict(newer, a, b, "model_a")
+    with pytest.raises(kept_figures.BeingComputed):
+        figures_of(newer, "person")
+    worker.do_now()
+    assert figures_of(newer, "person").pairs == 1
 
 
 # Never mixed
