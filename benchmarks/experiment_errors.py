@@ -58,6 +58,7 @@ DESIGNS = (
     Design(seed_points=40, voters=8, votes=600),
     Design(seed_points=40, family=ALL_PAIRS),
     Design(seed_points=40, uneven_seeds=True),
+    Design(seed_points=40, uneven_seeds=True, family=ALL_PAIRS),
 )
 POWERS = tuple(
     Design(seed_points=points, gain_points=gain, votes=votes)
