@@ -7,7 +7,6 @@ from typing import Any
 from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, render
-from django.utils.dateparse import parse_datetime
 from django.views.decorators.cache import never_cache
 
 from annotate.core.page_access import MemberRequest, in_project
@@ -18,7 +17,7 @@ from evaluation.annotator_quality import exclusion, explanations, present
 from evaluation.annotator_quality.findings import Findings, findings, settled_at
 from evaluation.core import kept_figures
 from evaluation.core.csv_files import csv_file
-from evaluation.core.while_computed import file_waits, page_waits
+from evaluation.core.while_computed import file_waits, kept_age, page_waits
 from evaluation.models import Alert, KeptFigures
 
 FLAGS = "flags"
@@ -37,7 +36,7 @@ def _requested_kind(request: HttpRequest, project: Project) -> str:
 def page(request: MemberRequest, project: Project) -> HttpResponse:
     kind = _requested_kind(request, project)
     if "shown" in request.GET:
-        return _age(request, project, kind)
+        return kept_age(request, kept_figures.look(project, kind, KeptFigures.What.QUALITY))
     findings_ = findings(project, kind)
     row = kept_figures.look(project, kind, KeptFigures.What.QUALITY) if findings_.is_kept else None
     order, is_reversed = _order(request.GET.get("sort", ""))
@@ -62,18 +61,6 @@ def page(request: MemberRequest, project: Project) -> HttpResponse:
         .filter(Q(person__is_simulated=kind == AnnotatorKind.SIMULATION) | Q(person=None)),
     }
     return render(request, "evaluation/annotator_quality/quality.html", context)
-
-
-def _age(request: HttpRequest, project: Project, kind: str) -> HttpResponse:
-    """Show how old the figures of an open page are, and how far newer ones."""
-    try:
-        shown_at = parse_datetime(request.GET["shown"].replace(" ", "+"))
-    except ValueError:  # written as a moment, and none, as a thirteenth month
-        shown_at = None
-    row = kept_figures.look(project, kind, KeptFigures.What.QUALITY)
-    if row is None or shown_at is None:
-        raise Http404("No such figures are kept.")
-    return render(request, "evaluation/core/kept_note.html", {"kept": row, "shown_at": shown_at})
 
 
 @never_cache
