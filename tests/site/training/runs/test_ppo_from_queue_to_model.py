@@ -25,7 +25,7 @@ CONFIG = {
     "steps": 12, "batch_size": 8, "max_new_tokens": 12,
     "calibration_episodes": 8, "learning_rate": 1e-3, "learning_rate_schedule": "constant", "kl_coef": 0.0,
     "kl_target": 0.0, "max_approx_kl": 0.0, "stop_kl": 3.0, "min_distinct_ratio": 0.0, "sample_prompts": 1,
-    "review_every": 2, "review_samples": 2, "review_waits": True, **tiny_model.NO_FLUENCY_BOUNDS,
+    "review_every": 1, "review_samples": 2, "review_waits": True, **tiny_model.NO_FLUENCY_BOUNDS,
 }  # fmt: skip
 
 

@@ -46,7 +46,7 @@ def lay(directory: Path, processes: int, tokenizer: Path | None = None) -> RunDi
 def started(directory: Path, count: int = 2) -> list[int]:
     """The PIDs of the sleeping processes, by rank."""
     paths = [directory / f"rank-{rank}.txt" for rank in range(count)]
-    until(lambda: all(path.exists() for path in paths), 60, "all processes have started")
+    until(lambda: all(path.exists() for path in paths), 300, "all processes have started")
     return [int(path.read_text().split()[0]) for path in paths]
 
 
@@ -113,8 +113,8 @@ def test_all_processes_end_with_the_run(directory, end):
         os.kill(launcher, signal.SIGKILL)
     else:
         os.kill(pids[1], signal.SIGKILL if end == "one killed" else signal.SIGBUS)
-    until(lambda: local.poll(handle) is not None, 40, "the run has ended")
-    until(lambda: all_gone([launcher, *pids]), 10, "nothing is left")
+    until(lambda: local.poll(handle) is not None, 120, "the run has ended")
+    until(lambda: all_gone([launcher, *pids]), 60, "nothing is left")
     code = local.poll(handle)
     assert code is not None
     assert explain(code, run).state == {"one fails": FAILED}.get(end, LOST)
@@ -135,7 +135,7 @@ def test_the_parent_watchdog_ends_all_processes_when_the_worker_is_killed(direct
     pids = started(directory)
     worker.kill()
     worker.wait()
-    until(lambda: all_gone(pids), 20, "nothing is left")
+    until(lambda: all_gone(pids), 60, "nothing is left")
 
 
 @pytest.mark.thorough
@@ -153,10 +153,10 @@ def test_two_processes_learn_what_one_learns_and_a_kill_changes_nothing(tmp_path
     assert all((weights[0][n] - weights[1][n]).abs().max() < 0.02 for n in weights[0])
 
     handle = local.submit(cut.path, "training.recipes.pretrain")
-    until(lambda: cut.latest_checkpoint() is not None, 60, "a checkpoint")
+    until(lambda: cut.latest_checkpoint() is not None, 300, "a checkpoint")
     ranks = [p for p in psutil.Process(local._children[handle].process.pid).children(recursive=True)]
     ranks[-1].kill()
-    until(lambda: local.poll(handle) is not None, 40, "the run has ended")
+    until(lambda: local.poll(handle) is not None, 120, "the run has ended")
     assert explain(local.poll(handle) or 0, cut).state == LOST
     local.forget(handle)
     assert carried_out(cut, 2) == 0

@@ -21,7 +21,7 @@ def succeed(run: RunDirectory, module: str, count: int) -> RunDirectory:
 
 def assert_same(one: RunDirectory, other: RunDirectory) -> None:
     for name in ("loss", "grad_norm", "validation_loss"):
-        assert curve(other, name) == pytest.approx(curve(one, name), rel=1e-4), name
+        assert curve(other, name) == pytest.approx(curve(one, name), rel=3e-4), name
     assert is_same_but_for_rounding(one, other)
 
 
@@ -154,7 +154,7 @@ def test_a_reward_model_is_finetuned_in_shares_as_it_is_whole(tmp_path: Path, ad
     succeed(cut, module, count)
     assert (cut.path / "metrics.jsonl").read_text().startswith(before), "the steps before are not taken again"
     for name in ("cv_nll", "finetune_nll", "grad_norm"):
-        assert curve(cut, name) == pytest.approx(curve(one, name), rel=1e-4), name
+        assert curve(cut, name) == pytest.approx(curve(one, name), rel=3e-4), name
     assert is_same_but_for_rounding(one, cut)
     if count == 2:
         assert largest_difference(succeed(two, module, 2), cut) == 0
