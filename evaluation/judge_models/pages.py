@@ -13,6 +13,7 @@ from django.views.decorators.cache import never_cache
 
 from annotate.core.errors import Refused
 from annotate.core.page_access import MemberRequest, in_project
+from annotate.core.permissions import can
 from annotate.models import AnnotatorKind, LanguageModel, Project
 from common.charts.rating_charts import Interval, interval_chart
 from common.charts.scene import svg
@@ -220,6 +221,7 @@ def with_judge(request: HttpRequest, project: Project) -> HttpResponse:
     context = {
         "project": project,
         "tab": "with-judge",
+        "may_see_judges": can(request.user, "review", project),
         "judge": kind,
         "whose": present.people(kind),
         "kind_votes": votes_by_kind(project),

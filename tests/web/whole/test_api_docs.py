@@ -42,5 +42,6 @@ def test_the_page_leads_back_and_loads_no_foreign_file(client):
 def test_the_options_of_a_run_stand_in_the_schema_in_the_groups_of_its_form():
     schema = SchemaGenerator().get_schema(request=None, public=True)
     described = schema["components"]["schemas"]["NewRun"]["properties"]["config"]["description"]
-    assert all(f"**{kind}**" in described for kind in configs.CONFIGS)
+    ours = [kind for kind, config in configs.CONFIGS.items() if not config.__module__.startswith("tests.")]
+    assert not [kind for kind in ours if f"**{kind}**" not in described]
     assert "- *Human review*\n    - `review_every` (" in described

@@ -145,6 +145,7 @@ _OF_KIND = {
     ("evaluate", "max_length"): "Max tokens in the context",
     ("evaluate", "other_dataset"): "Dataset",
     ("export", "adapter"): "Adapter alone",
+    ("export", "sequence_classifier"): "Sequence classifier",
     ("pretrain", "parent"): "Tokenizer",
     ("pretrain", "dataset"): "Corpus",
     ("tokenizer", "dataset"): "Corpus",

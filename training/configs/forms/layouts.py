@@ -60,7 +60,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Model": (
         *("source", "licence", "size", "objective", "context_length", "method", "features", "adapters", "lora_rank"),
         *("pooling", "finetune_from", "vocab_size", "digits", "sentinels", "causal_probability", "mask_rate"),
-        *("mask_style", "mean_span"),
+        *("mask_style", "mean_span", "sequence_classifier"),
     ),
     "Answers": (
         *("candidates", "completions_per_prompt", "max_prompts", "steps", "group_size", "max_new_tokens"),

@@ -36,7 +36,14 @@ def project():
 def test_a_visitor_sees_arena_and_leaderboard(client, project):
     response = client.get(reverse("leaderboard", args=[project.slug]))
     assert words(response.context["map"].main) == ["Arena", "Leaderboard"]
-    assert words(response.context["map"].pages) == ["Leaderboard", "Benchmarks", "Promotion", "Next questions", "Cost"]
+    assert words(response.context["map"].pages) == [
+        "Leaderboard",
+        "Benchmarks",
+        "Experiments",
+        "Promotion",
+        "Next questions",
+        "Cost",
+    ]
 
 
 def test_an_annotator_sees_no_researcher_s_page(client, project):

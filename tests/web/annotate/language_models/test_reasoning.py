@@ -171,7 +171,9 @@ def test_a_sampling_run_records_them_apart_and_counts_what_was_only_thought(proj
     run = make_run(project, kind="sample", dataset=make_dataset(project))
     prompt = factories.make_prompt(project)
     row = {"prompt_id": prompt.pk, "sampling": SAMPLING, "seed": 1, "tokens": 3, "finish_reason": "length"}
-    _record_completions(run, [row | {"text": "Because.", "reasoning": "Hmm."}, row | {"text": "", "reasoning": "Hm"}])
+    _record_completions(
+        run, [row | {"text": "Because.", "reasoning": "Hmm."}, row | {"text": "", "reasoning": "Hm"}], run.parent
+    )
     made = run.completions.get()
     assert (made.text, made.reasoning) == ("Because.", "Hmm.")
     assert (run.result["empty_completions"], run.result["only_reasoning"]) == (1, 1)
