@@ -45,6 +45,8 @@ def test_a_changed_mapping_survives_an_error(sign_in, site, axe, tmp_path: Path)
     page.get_by_label("File: choose it").set_input_files(file)
     question, good, bad = (page.get_by_label(f"What {name} is read as") for name in ("frage", "gut", "schlecht"))
     expect(page.get_by_role("button", name="Add ")).to_have_count(0)
+    expect(question).to_be_visible()
+    page.wait_for_load_state("load")  # until then nothing listens to what is chosen
     question.select_option("prompt")
     expect(page.locator(".preview > li")).to_have_count(1)
     good.select_option("chosen")
