@@ -213,7 +213,7 @@ def test_going_back_has_the_kept_weights_draw(tmp_path, model, monkeypatch):
 @pytest.mark.thorough
 @pytest.mark.parametrize("actors", [1, 3])
 def test_an_actor_that_is_killed_is_started_again_and_nothing_is_lost(tmp_path, model, monkeypatch, actors):
-    whole = carry_out(make_run(tmp_path / "whole", model, importance_cap=2.0, steps=3))
+    whole = carry_out(make_run(tmp_path / "whole", model, actors=actors, staleness=0, steps=3))
     original = rollout_source.ActorRollouts.episodes
     killed = []
 
