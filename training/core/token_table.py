@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import shutil
+from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -27,7 +28,28 @@ from training.core.run_directory import RunDirectory
 NumberRow = Mapping[str, Sequence[int]]
 
 
-class NumberLists(Sequence[list[int]]):
+class ListsEndToEnd(Sequence[list[int]], ABC):
+    """Hold lists of numbers, end to end: list i reaches from bound i to bound i + 1 of `_bounds`, (N + 1,)."""
+
+    _bounds: Any
+
+    def __len__(self) -> int:
+        return len(self._bounds) - 1
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        place = range(len(self))[index]
+        return self._between(int(self._bounds[place]), int(self._bounds[place + 1]))
+
+    @abstractmethod
+    def _between(self, start: int, end: int) -> list[int]:
+        """Return the numbers from `start` to `end`."""
+
+
+class NumberLists(ListsEndToEnd):
     """Read lists of numbers from a column of a table. In memory are 8 bytes of each list: where it ends."""
 
     def __init__(self, folder: Path, column: str, dtype: Any) -> None:
@@ -40,17 +62,11 @@ class NumberLists(Sequence[list[int]]):
         """Return (N,) the length of each list."""
         return np.diff(self._bounds)
 
-    def __len__(self) -> int:
-        return len(self._bounds) - 1
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        if not -len(self) <= index < len(self):
-            raise IndexError(index)
-        row, size = range(len(self))[index], self._dtype.itemsize
-        start, end = int(self._bounds[row]) * size, int(self._bounds[row + 1]) * size
-        return np.frombuffer(os.pread(self._file.fileno(), end - start, start), self._dtype).tolist()
+    def _between(self, start: int, end: int) -> list[int]:
+        size = self._dtype.itemsize
+        read = os.pread(self._file.fileno(), (end - start) * size, start * size)
+        numbers: list[int] = np.frombuffer(read, self._dtype).tolist()
+        return numbers
 
 
 def number_table(

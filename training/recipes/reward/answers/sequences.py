@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.core.token_table import NumberLists
+from training.core.token_table import ListsEndToEnd, NumberLists
 from training.recipes.reward.answers.number_index import NumberIndex
 
 Numbers = NDArray[np.integer[Any]]
@@ -41,22 +41,15 @@ class Prompts(Mapping[int, list[int]]):
         return lengths
 
 
-class Batches(Sequence[list[int]]):
+class Batches(ListsEndToEnd):
     """Hold lists of rows end to end."""
 
     def __init__(self, rows: Numbers, bounds: Numbers) -> None:
         self._rows, self._bounds = rows, bounds
 
-    def __len__(self) -> int:
-        return len(self._bounds) - 1
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        if not -len(self) <= index < len(self):
-            raise IndexError(index)
-        batch = range(len(self))[index]
-        return self._rows[self._bounds[batch] : self._bounds[batch + 1]].tolist()
+    def _between(self, start: int, end: int) -> list[int]:
+        rows: list[int] = self._rows[start:end].tolist()
+        return rows
 
 
 @dataclass(frozen=True)
