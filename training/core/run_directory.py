@@ -39,6 +39,7 @@ from common import atomic_files
 from training.core import step_ledger
 
 Row = dict[str, Any]
+NEEDED_ON_THE_WAY = ("tokens", "best")  # token tables, and the weights of the best step so far
 _IN_LINE = 8  # figures of a step that the log names
 _STEP_LINE = re.compile(r"\d\d:\d\d:\d\d step \d+: ")
 
@@ -272,7 +273,14 @@ class RunDirectory:
         return self.dataset
 
     def finish(self, result: Row) -> None:
+        """Write the result, and only then remove what the run needed on its way: an attempt that is killed in between
+        has ended well, and one that is killed before finds all that its checkpoint points at."""
         atomic_files.write_text(self.path / "result.json", json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+        self.remove_needed_on_the_way()
+
+    def remove_needed_on_the_way(self) -> None:
+        for name in NEEDED_ON_THE_WAY:
+            shutil.rmtree(self.path / name, ignore_errors=True)
 
     def fail(self, failure: RecipeFailure) -> None:
         """Write the failure. Of several processes that fail at once each writes under a name of its own."""

@@ -88,11 +88,6 @@ def tables_folder(run: RunDirectory) -> Path:
     return run.path / "tokens"
 
 
-def forget_tables(run: RunDirectory) -> None:
-    """Remove all tables of a run, when it has ended: they can be made again from its data."""
-    shutil.rmtree(tables_folder(run), ignore_errors=True)
-
-
 def token_dtype(tokenizer: Any) -> Any:
     return np.uint16 if len(tokenizer) <= 2**16 else np.uint32
 

@@ -12,7 +12,6 @@ pretraining, and not by the token that ends an answer. Left out: a new vocabular
 
 from __future__ import annotations
 
-import shutil
 from typing import Any
 
 import torch
@@ -26,7 +25,7 @@ from training.recipes.common.entry import config_of, run_recipe
 from training.recipes.common.features import adapted_layers
 from training.recipes.common.memory import available_memory, check_disk, does_not_fit
 from training.recipes.common.processes import Processes, directory_of, join
-from training.recipes.pretrain import architectures, text_samples, token_files
+from training.recipes.pretrain import architectures, text_samples
 from training.recipes.pretrain import held_out_loss as held_out
 from training.recipes.pretrain.learning import Learner, Standing, learn, steps_of
 from training.recipes.pretrain.objectives import Vocabulary, objective_named
@@ -184,7 +183,6 @@ def plan_of(
 
 def finish(run: RunDirectory, config: DomainConfig, learner: Learner, standing: Standing, facts: Row) -> None:
     before, after = standing.first_validation or {}, standing.last_validation or {}
-    shutil.rmtree(token_files.folder(run), ignore_errors=True)
     run.finish(
         {
             "adapters": config.adapters,

@@ -242,6 +242,7 @@ class Worker:
         self._drop(one, is_over=True)
         if record is not None:
             shutil.rmtree(run.path / "checkpoints", ignore_errors=True)  # the model stands; they may weigh gigabytes
+            RunDirectory(run.path).remove_needed_on_the_way()  # a recipe that was killed after its result leaves it
             stored_runs.drop_checkpoints(run)
 
     def _end_all(self) -> None:

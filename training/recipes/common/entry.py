@@ -46,6 +46,7 @@ def attempt(main: Main, run: RunDirectory) -> int:
     """Attempt a run once; return its exit status. A run that has already ended well is left as it is."""
     if run.result() is not None:
         print(f"{run.path} has already ended well; nothing to do.")
+        run.remove_needed_on_the_way()
         return 0
     if os.environ.get("RANK", "0") == "0":  # of several processes, another may already have said what went wrong
         (run.path / "failure.json").unlink(missing_ok=True)

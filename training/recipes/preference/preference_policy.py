@@ -20,7 +20,7 @@ from peft import get_peft_model
 from common import atomic_files
 from training.configs.preference import PreferenceConfig
 from training.core.run_directory import Row, RunDirectory, RunSpec
-from training.core.token_table import forget_tables, tables_folder
+from training.core.token_table import tables_folder
 from training.recipes.common import loading, sharding
 from training.recipes.common.processes import ONE_PROCESS, Processes, directory_of, join
 from training.recipes.preference import preference_data, trl_runs
@@ -99,7 +99,6 @@ def carry_out(
     together.leave()
     if not together.is_first:
         return
-    forget_tables(run)
     run.finish(
         {
             **counts,

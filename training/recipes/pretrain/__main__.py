@@ -14,7 +14,6 @@ its share of every step's rows, and of the weights, too, with `sharding` full. L
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -221,7 +220,6 @@ def round_as_saved(model: Any) -> None:
 def finish(run: RunDirectory, config: PretrainConfig, learner: Learner, standing: Standing) -> None:
     train = learner.rows.file.counts
     before, after = standing.first_validation or {}, standing.last_validation or {}
-    shutil.rmtree(token_files.folder(run), ignore_errors=True)
     run.finish(
         {
             "model_kind": architectures.MODEL_KINDS[config.objective],

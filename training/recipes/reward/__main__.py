@@ -30,7 +30,6 @@ import torch
 
 from training.configs import RewardConfig
 from training.core.run_directory import RunDirectory, RunSpec
-from training.core.token_table import forget_tables
 from training.recipes.common import loading, sharding
 from training.recipes.common.entry import config_of, run_recipe
 from training.recipes.common.processes import directory_of, join
@@ -125,7 +124,6 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     shares = (design, observed, *study, fitted[0].scores, spec.seed)
     annotator_effects.write_authors(run, judges)
     longer = reward_report.longer_answer(sequences, observed, feedback, training, spec.seed)
-    forget_tables(run)
     run.finish(
         reward_report.report(winner, reason, fitted, longer, feedback, training, sequences)
         | {

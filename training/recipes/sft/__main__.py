@@ -30,7 +30,6 @@ import torch
 from training.configs import SFTConfig
 from training.core import batch_planner
 from training.core.run_directory import RunDirectory, RunSpec
-from training.core.token_table import forget_tables
 from training.recipes.common import chat_samples, children, loading, sharding, steps
 from training.recipes.common.entry import config_of, run_recipe
 from training.recipes.common.memory import available_memory
@@ -321,8 +320,6 @@ def finish(work: Work, standing: Standing, parent: str) -> None:
         sft_measures.log_perplexity(run, kept_step, after, work.held_out)
     if not work.together.is_first:
         return
-    sft_best.forget(run)
-    forget_tables(run)
     run.finish(
         {
             "examples": len(work.learn),

@@ -6,7 +6,6 @@ checkpoint points at a newer one: a run that is killed at any moment finds the f
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import torch
@@ -45,11 +44,6 @@ def forget_others(run: RunDirectory, step: int) -> None:
     for path in _file(run, step).parent.glob("*"):
         if path != _file(run, step):
             path.unlink()
-
-
-def forget(run: RunDirectory) -> None:
-    """Remove all of them, once the model is saved."""
-    shutil.rmtree(_file(run, 0).parent, ignore_errors=True)
 
 
 def _file(run: RunDirectory, step: int) -> Path:

@@ -53,8 +53,6 @@ def test_a_table_that_was_cut_off_is_written_anew(run):
         table_of(run, rows=cut)
     assert len(table_of(run)["tokens"]) == 3
     assert len(list((run.path / "tokens").iterdir())) == 1
-    token_table.forget_tables(run)
-    assert not (run.path / "tokens").exists()
 
 
 def test_a_number_that_does_not_fit_is_refused(run):
