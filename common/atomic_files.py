@@ -1,8 +1,9 @@
-"""Write files that are whole whenever they have their name: written beside it, brought to the disk and renamed."""
+"""Write files and folders that are whole whenever they have their name: written beside it, synced and renamed."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,3 +33,21 @@ def write_text(path: Path, text: str, *, writer: str = "", is_synced: bool = Tru
     """Write a whole text file in UTF-8, or leave the old one."""
     with replacing(path, writer=writer, is_synced=is_synced) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def rename_folder(temporary: Path, final: Path) -> None:
+    """Bring a folder and its files to the disk, and give it its name in place of what had it."""
+    for file in temporary.rglob("*"):
+        if file.is_file():
+            with file.open("rb") as handle:
+                os.fsync(handle.fileno())
+    shutil.rmtree(final, ignore_errors=True)
+    temporary.rename(final)
+    sync_folder(final.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    os.fsync(handle)
+    os.close(handle)

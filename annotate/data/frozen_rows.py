@@ -14,6 +14,7 @@ from typing import Any
 from django.conf import settings
 
 from annotate.core.artefacts import local_copies
+from common import atomic_files
 
 Row = dict[str, Any]
 
@@ -54,7 +55,7 @@ def write(
             raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    _sync_folder(settings.DATASETS_DIR)
+    atomic_files.sync_folder(settings.DATASETS_DIR)
     before_storing()
     local_copies.keep(settings.DATASETS_DIR / name)
     return name
@@ -77,7 +78,7 @@ def write_streamed(files: dict[str, Iterable[Row]], *, kind: str, side: str) -> 
                 raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    _sync_folder(settings.DATASETS_DIR)
+    atomic_files.sync_folder(settings.DATASETS_DIR)
     local_copies.keep(settings.DATASETS_DIR / name)
     return name
 
@@ -109,9 +110,3 @@ def _write_lines(path: Path, rows: Iterable[Row]) -> None:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    os.fsync(handle)
-    os.close(handle)

@@ -219,7 +219,7 @@ class RunDirectory:
 
     def commit_checkpoint(self, step: int, keep: int = 2) -> Path:
         final = self.checkpoints / f"step-{step:06d}"
-        _rename_durably(self.checkpoints / f".step-{step:06d}.partial", final)
+        atomic_files.rename_folder(self.checkpoints / f".step-{step:06d}.partial", final)
         for old in self.complete_checkpoints()[:-keep]:
             shutil.rmtree(old)
         return final
@@ -258,7 +258,7 @@ class RunDirectory:
         return folder
 
     def commit_model(self) -> Path:
-        _rename_durably(self.path / ".model.partial", self.model)
+        atomic_files.rename_folder(self.path / ".model.partial", self.model)
         return self.model
 
     def begin_dataset(self) -> Path:
@@ -269,7 +269,7 @@ class RunDirectory:
         return folder
 
     def commit_dataset(self) -> Path:
-        _rename_durably(self.path / ".dataset.partial", self.dataset)
+        atomic_files.rename_folder(self.path / ".dataset.partial", self.dataset)
         return self.dataset
 
     def finish(self, result: Row) -> None:
@@ -352,15 +352,3 @@ def drop_torn_line(path: Path) -> None:
 
 def _read_json(path: Path) -> Row | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-
-
-def _rename_durably(temporary: Path, final: Path) -> None:
-    for file in temporary.rglob("*"):
-        if file.is_file():
-            with file.open("rb") as handle:
-                os.fsync(handle.fileno())
-    shutil.rmtree(final, ignore_errors=True)
-    temporary.rename(final)
-    directory = os.open(final.parent, os.O_RDONLY)
-    os.fsync(directory)
-    os.close(directory)

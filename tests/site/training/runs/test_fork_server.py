@@ -102,7 +102,7 @@ def test_a_worker_has_recipes_forked_once_it_has_loaded_what_they_need(tmp_path,
     until(local._own_server[-1].exists, 300)
     handle = local.submit(tmp_path, SLEEPER)
     assert isinstance(local._children[handle].process, ForkedProcess)
-    local.stop(handle, 0)
+    local.stop(handle, 60)
     assert local.poll(handle) == -signal.SIGTERM
     local.forget(handle)
 
