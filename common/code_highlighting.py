@@ -52,10 +52,14 @@ def highlight(code: str, language: str) -> str:
 
 @lru_cache(maxsize=512)  # an answer that is being written is laid out again with each frame
 def _highlighted(code: str, name: str) -> str:
+    # Lexers of lines look for the end of the last one at each of its characters, and then leave it plain.
+    ended = code if code.endswith("\n") else f"{code}\n"
     lexer: Lexer = get_lexer_by_name(name, stripnl=False, ensurenl=False)
-    pieces = list(_pieces(lexer, code))
-    if "".join(text for _, text in pieces) != code:
+    pieces = list(_pieces(lexer, ended))
+    if "".join(text for _, text in pieces) != ended:
         return escape(code)
+    if ended != code:
+        pieces[-1] = (pieces[-1][0], pieces[-1][1][:-1])
     return "".join(f'<span class="{kind}">{escape(text)}</span>' if kind else escape(text) for kind, text in pieces)
 
 

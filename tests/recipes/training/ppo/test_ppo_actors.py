@@ -211,9 +211,10 @@ def test_going_back_has_the_kept_weights_draw(tmp_path, model, monkeypatch):
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("actors", [1, 3])
-def test_an_actor_that_is_killed_is_started_again_and_nothing_is_lost(tmp_path, model, monkeypatch, actors):
-    whole = carry_out(make_run(tmp_path / "whole", model, actors=actors, staleness=0, steps=3))
+def test_an_actor_that_is_killed_is_started_again_and_nothing_is_lost(tmp_path, model, monkeypatch):
+    with monkeypatch.context() as in_threads:
+        Threads(in_threads)
+        whole = carry_out(make_run(tmp_path / "whole", model, actors=2, staleness=0, steps=3))
     original = rollout_source.ActorRollouts.episodes
     killed = []
 
@@ -224,29 +225,29 @@ def test_an_actor_that_is_killed_is_started_again_and_nothing_is_lost(tmp_path, 
         return original(self, state, step)
 
     monkeypatch.setattr(rollout_source.ActorRollouts, "episodes", kill_and_collect)
-    cut = carry_out(make_run(tmp_path / "cut", model, actors=actors, staleness=0, steps=3))
+    cut = carry_out(make_run(tmp_path / "cut", model, actors=2, staleness=0, steps=3))
     assert len(set(killed)) == 2 and sum(line["deaths"] for line in lines(cut)) == 2
     assert same_weights(whole, cut)
     rows = steps_and_rows(cut)
-    assert len(rows) == len(set(rows)) == 4 * actors
+    assert len(rows) == len(set(rows)) == 4 * 2
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_actors_end_with_the_run_and_a_resumed_one_gets_the_same_answers(tmp_path, model, number):
+def test_actors_end_with_the_run_and_a_resumed_one_gets_the_same_answers(tmp_path, model, monkeypatch):
+    """Ended by SIGTERM, resumed and killed in processes of its own; the rest of it is carried out here."""
     whole, cut = (make_run(tmp_path / name, model, actors=1, steps=12) for name in ("whole", "cut"))
-    process = start(cut)
-    wait_for(lambda: (cut.path / "metrics.jsonl").exists() and len(metrics(cut)) > 3)
-    children = psutil.Process(process.pid).children(recursive=True)
-    assert len(children) == 1
-    process.send_signal(number)
-    assert process.wait(10) == -number
-    wait_for(lambda: not any(child.is_running() and child.status() != "zombie" for child in children))
-    assert 3 < len(metrics(cut)) < 13, "it was killed before its end"
-    if number == signal.SIGTERM:
-        return
+    for number, steps in ((signal.SIGTERM, 2), (signal.SIGKILL, 6)):
+        process = start(cut)
+        wait_for(lambda: (cut.path / "metrics.jsonl").exists() and len(metrics(cut)) > steps)  # noqa: B023
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert len(children) == 1
+        process.send_signal(number)
+        assert process.wait(10) == -number
+        wait_for(lambda: not any(child.is_running() and child.status() != "zombie" for child in children))  # noqa: B023
+        assert steps < len(metrics(cut)) < 13, "it was ended before its end"
+    Threads(monkeypatch)
     for run in (whole, cut):
-        assert start(run).wait(120) == 0, run.failure()
+        carry_out(run)
     assert same_weights(whole, cut) and lines(whole) == lines(cut)
 
 

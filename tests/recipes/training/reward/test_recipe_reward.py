@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import random
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -265,6 +266,12 @@ def _few_penalties(monkeypatch):
     monkeypatch.setattr(head_fit, "RIDGES", (30.0, 3.0))
 
 
+@pytest.fixture
+def few_resamples(monkeypatch):
+    """Draw intervals that nobody reads from few samples."""
+    monkeypatch.setattr(reward_measures, "bootstrap", partial(reward_measures.bootstrap, resamples=50))
+
+
 @pytest.fixture(scope="module")
 def done(parent, tmp_path_factory) -> RunDirectory:
     run = make_run(tmp_path_factory.mktemp("runs") / "head", parent, method="head")
@@ -433,9 +440,13 @@ def test_a_resumed_run_ends_in_the_same_bits(done, parent, tmp_path, monkeypatch
     assert steps == list(range(1, len(steps) + 1))
 
 
+FINETUNED = {"method": "finetune", "features": "last", "curve": False, "lora_rank": 4}
+
+
 @pytest.mark.thorough
+@pytest.mark.usefixtures("few_resamples")
 def test_finetuning_resumes_in_the_same_bits_and_keeps_its_own_trunk(parent, tmp_path, monkeypatch):
-    config = {"method": "finetune", "checkpoint_every": 1, "learning_rate": 1e-3, "lora_rank": 4}
+    config = {**FINETUNED, "checkpoint_every": 1, "learning_rate": 1e-3}
     data = judged_data(prompts=26)
     whole = make_run(tmp_path / "whole", parent, data, **config)
     assert entry.attempt(reward.main, whole) == 0, whole.failure()
@@ -464,6 +475,7 @@ def test_finetuning_resumes_in_the_same_bits_and_keeps_its_own_trunk(parent, tmp
 
 
 @pytest.mark.thorough
+@pytest.mark.usefixtures("few_resamples")
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 @pytest.mark.parametrize("adapters", ["lora", "full"])
 def test_a_finetuned_trunk_is_saved_as_it_was_trained_and_measured_as_it_was_saved(
@@ -486,7 +498,7 @@ def test_a_finetuned_trunk_is_saved_as_it_was_trained_and_measured_as_it_was_sav
 
     monkeypatch.setattr(reward_finetune.children, "save_child", watched)
     monkeypatch.setattr(reward_forwards, "pooled_batch", pooled)
-    config = {"method": "finetune", "learning_rate": 2e-5, "lora_rank": 4, "adapters": adapters}
+    config = {**FINETUNED, "learning_rate": 2e-5, "adapters": adapters}
     run = make_run(tmp_path / "small", parent, judged_data(prompts=26), **config)
     assert entry.attempt(reward.main, run) == 0, run.failure()
     fidelity = run.result()["fidelity"]
@@ -500,8 +512,9 @@ def test_a_finetuned_trunk_is_saved_as_it_was_trained_and_measured_as_it_was_sav
 
 
 @pytest.mark.thorough
+@pytest.mark.usefixtures("few_resamples")
 def test_auto_tries_finetuning_when_annotations_are_many(parent, tmp_path):
-    run = make_run(tmp_path / "auto", parent, finetune_from=100, epochs=0.5, adapters="full")
+    run = make_run(tmp_path / "auto", parent, finetune_from=100, epochs=0.5, adapters="full", curve=False)
     assert entry.attempt(reward.main, run) == 0, run.failure()
     result = run.result()
     assert set(result["methods"]) == {"head", "finetune"}
