@@ -7,6 +7,8 @@ they are read (a pair is two). A budget of tokens is so many episodes of the lon
 from __future__ import annotations
 
 import dataclasses
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
@@ -82,6 +84,32 @@ def expanded(arm: Mapping[str, Any]) -> list[tuple[str, Options]]:
         (" ".join([name, *(f"{option}={value}" for option, value in point.items())]), config | point)
         for point in points
     ]
+
+
+def options_in_text(text: str) -> tuple[Options, dict[str, list[Any]]]:
+    """Return (config, sweep) of options as a person writes them: `epochs=2; beta=0.05, 0.1`. An option with several
+    values is a sweep. Raises ValueError with what to write."""
+    config: Options = {}
+    sweep: dict[str, list[Any]] = {}
+    for part in filter(None, map(str.strip, re.split(r"[;\n]", text))):
+        name, is_set, written = part.partition("=")
+        values = [_value(one) for one in map(str.strip, written.split(",")) if one]
+        if not is_set or not name.strip().isidentifier() or not values:
+            raise ValueError("Write options as epochs=2; beta=0.05, 0.1. Several values make an arm each.")
+        if len(values) == 1:
+            config[name.strip()] = values[0]
+        else:
+            sweep[name.strip()] = values
+    return config, sweep
+
+
+def _value(text: str) -> Any:
+    """Return a number or truth value where the text is one in JSON, and the text itself otherwise."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return value if isinstance(value, bool | int | float) else text
 
 
 def options_of(kind: str, config: Options) -> tuple[Options, Options]:

@@ -20,9 +20,11 @@ from annotate.language_models.actions import enter_arena
 from annotate.models import Contestant, Dataset, LanguageModel
 from evaluation.experiments import experiment_results
 from evaluation.experiments.arm_methods import METHODS
+from evaluation.experiments.cancelled_runs import KEY, cancel_late
 from evaluation.models import ArmModel, Experiment
 from training.models import Run
 from training.runs.ordering.actions import cancel, defaults_of, queue_run
+from training.storage import quotas
 
 State = Experiment.State
 LIVE = (State.TRAINING, State.ANSWERING, State.VOTING, State.DECIDED)  # exploratory arms go on after the verdict
@@ -38,7 +40,9 @@ def run_has_ended(run: Run) -> None:
 
 
 def periodic_task() -> bool:
-    """Do the periodic task: go on with what no signal reached, and stop votes when the plan's rule says so."""
+    """Do the periodic task: go on with what no signal reached, stop votes when the plan's rule says so, and cancel
+    what was queued by somebody who died before seeing that the experiment was cancelled."""
+    cancel_late()
     for experiment in going_on():
         if experiment.state == State.DECIDED and not unentered(experiment):
             continue
@@ -56,6 +60,21 @@ def going_on() -> QuerySet[Experiment]:
     on_its_way = ArmModel.objects.filter(arm__experiment=OuterRef("pk"), entered_at=None)
     before = [state for state in LIVE if state != State.DECIDED]
     return Experiment.objects.filter(Q(state__in=before) | Q(Exists(on_its_way), state=State.DECIDED))
+
+
+def waits_for_quota(experiment: Experiment, every: Sequence[ArmModel]) -> str:
+    """Return the words of the quota that keeps models of an experiment waiting, "" where none does."""
+    if experiment.state not in (State.TRAINING, State.ANSWERING) or not any(_has_no_run(one) for one in every):
+        return ""
+    try:
+        quotas.check(experiment.project)
+    except Refused as refused:
+        return " ".join(refused.errors.values())
+    return ""
+
+
+def _has_no_run(one: ArmModel) -> bool:
+    return not is_lost(one) and one.answers_run is None and all(run.is_finished for run in one.runs)
 
 
 def unentered(experiment: Experiment) -> bool:
@@ -244,7 +263,7 @@ def _queue(experiment: Experiment, step: str, **order: Any) -> Run:
 
 def ordered_runs(experiment: Experiment) -> QuerySet[Run]:
     """Return all runs that an experiment has ordered, those that measure older skills too."""
-    return Run.objects.filter(project=experiment.project, idempotency_key__contains=f":experiment:{experiment.pk}:")
+    return Run.objects.filter(project=experiment.project, idempotency_key__contains=f"{KEY}{experiment.pk}:")
 
 
 def model_name(one: ArmModel) -> str:

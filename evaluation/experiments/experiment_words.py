@@ -15,11 +15,14 @@ from training.models import Run
 State = Experiment.State
 
 
-def sentence(experiment: Experiment, every: Sequence[ArmModel], reached: Reached | None) -> str:
-    """Say where the experiment is."""
+def sentence(
+    experiment: Experiment, every: Sequence[ArmModel], reached: Reached | None, waits_for: str = ""
+) -> str:  # fmt: skip
+    """Say where the experiment is. `waits_for` is the quota that keeps it from ordering the runs that are left."""
     ours = [one for one in every if not one.arm.is_exploratory]
     lost = sum(is_lost(one) for one in ours)
     failed = f" {lost} of {len(ours)} models failed or were refused." if lost else ""
+    failed += f" What is left waits for a quota. {waits_for}" if waits_for else ""
     if experiment.state == State.TRAINING:
         made = sum(one.model is not None for one in ours)
         return f"Training: {made} of {len(ours)} models are finished.{failed} All enter the arena together."

@@ -126,7 +126,10 @@ def _stop(arms: int, votes_per_pair: Any, until: str | datetime | None) -> tuple
     if (votes_per_pair is None) == (until is None):
         return {}, {"votes_per_pair": "Say when it stops: votes_per_pair or until, and not both."}
     if until is not None:
-        moment = parse_datetime(until) if isinstance(until, str) else until
+        try:
+            moment = parse_datetime(until) if isinstance(until, str) else until
+        except ValueError:  # the 31st of February
+            moment = None
         if moment is None or timezone.is_naive(moment) or moment <= timezone.now():
             return {}, {"until": "Enter a moment to come with its time zone, such as 2027-01-31T12:00:00Z."}
         return {"until": moment.isoformat()}, {}

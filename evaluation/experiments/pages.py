@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.contrib import messages
@@ -12,14 +13,15 @@ from annotate.core.errors import Refused
 from annotate.core.page_access import MemberRequest, in_project, refused_page
 from annotate.core.permissions import can
 from annotate.models import AnnotatorKind, Dataset, LanguageModel, Project
-from evaluation.experiments import actions, experiment_words, present
+from evaluation.experiments import actions, arm_methods, experiment_words, present
 from evaluation.experiments.arm_methods import BASE, METHODS, ORDERED, UNITS
 from evaluation.experiments.family_tests import AGAINST_BASELINE, ALL_PAIRS
 
 NUMBERS = {"seeds": int, "votes_per_pair": int, "completions_per_prompt": int, "alpha": float, "amount": float}
 DEFAULTS = {
     "name": "", "seeds": "3", "votes_per_pair": "40", "completions_per_prompt": "2", "alpha": "0.05", "unit": "",
-    "amount": "", "judge": AnnotatorKind.PERSON, "family": AGAINST_BASELINE, "baseline": BASE,
+    "amount": "", "judge": AnnotatorKind.PERSON, "family": AGAINST_BASELINE, "baseline": BASE, "stop": "votes",
+    "until": "",
 }  # fmt: skip
 
 
@@ -41,21 +43,24 @@ def new(request: MemberRequest, project: Project) -> HttpResponse:
             experiment = actions.order(project=project, by=request.user, **_ordered(request, project))
             return redirect("experiment", slug=project.slug, pk=experiment.pk)
         except Refused as refused:
-            errors = refused.errors
+            errors = {_as_on_the_page(field, request): text for field, text in refused.errors.items()}
     values = {name: request.POST.get(name, default) for name, default in DEFAULTS.items()}
     context = {
         "project": project,
         "errors": errors,
         "values": values,
         "chosen": request.POST.getlist("method") or list(ORDERED),
-        "methods": [METHODS[name] for name in ORDERED],
+        "methods": [(METHODS[name], request.POST.get(f"options.{name}", "")) for name in ORDERED],
+        "arm_names": [BASE, *(arm_methods.expanded({"method": name})[0][0] for name in ORDERED)],
         "models": LanguageModel.objects.usable_in(project).available().policies().exclude(folder=""),
+        "reward_models": LanguageModel.objects.usable_in(project).available().filter(kind=LanguageModel.Kind.REWARD),
         "datasets": Dataset.objects.filter(project=project, kind=Dataset.Kind.PREFERENCES).exclude(judge="model"),
         "parent": request.POST.get("parent", ""),
+        "reward_model": request.POST.get("reward_model", ""),
         "dataset": request.POST.get("dataset", ""),
         "measures_tax": request.POST.get("measures_tax") == "on",
         "units": UNITS,
-        "families": ((AGAINST_BASELINE, "each arm against the base"), (ALL_PAIRS, "every arm against every other")),
+        "families": ((AGAINST_BASELINE, "each arm against the baseline"), (ALL_PAIRS, "every arm against every other")),
     }
     return render(request, "evaluation/experiments/new_experiment.html", context, status=400 if errors else 200)
 
@@ -117,7 +122,8 @@ def _ordered(request: HttpRequest, project: Project) -> dict[str, Any]:
     posted = request.POST
     values = {name: _number(posted.get(name, ""), kind) for name, kind in NUMBERS.items()}
     usable = LanguageModel.objects.usable_in(project)
-    unit = posted.get("unit", "")
+    unit, reward_model = posted.get("unit", ""), posted.get("reward_model", "")
+    stops_at_votes = posted.get("stop", "votes") == "votes"
     return {
         "name": posted.get("name", ""),
         "parent": _chosen(usable, posted.get("parent", ""), "parent", "Choose the model that every arm starts from."),
@@ -125,16 +131,38 @@ def _ordered(request: HttpRequest, project: Project) -> dict[str, Any]:
             Dataset.objects.filter(project=project), posted.get("dataset", ""), "dataset",
             "Choose a dataset of preferences; freeze one under Data first.",
         ),
-        "arms": [{"method": method} for method in posted.getlist("method")],
+        "arms": [_arm(posted, method) for method in posted.getlist("method")],
+        "reward_model": _chosen(usable, reward_model, "reward_model", "Choose a reward model of this project, or none.")
+        if reward_model
+        else None,
         "seeds": values["seeds"],
         "budget": {"unit": unit, "amount": values["amount"]} if unit else None,
         "judge": posted.get("judge", ""),
+        "baseline": posted.get("baseline") or BASE,
         "family": posted.get("family", ""),
         "alpha": values["alpha"],
-        "votes_per_pair": values["votes_per_pair"],
+        "votes_per_pair": values["votes_per_pair"] if stops_at_votes else None,
+        "until": None if stops_at_votes else f"{posted.get('until', '')}Z",
         "completions_per_prompt": values["completions_per_prompt"],
         "measures_tax": posted.get("measures_tax") == "on",
     }  # fmt: skip
+
+
+def _arm(posted: Mapping[str, str], method: str) -> dict[str, Any]:
+    try:
+        config, sweep = arm_methods.options_in_text(posted.get(f"options.{method}", ""))
+    except ValueError as error:
+        raise Refused(400, **{f"options.{method}": str(error)}) from error
+    return {"method": method, "config": config, "sweep": sweep}
+
+
+def _as_on_the_page(field: str, request: HttpRequest) -> str:
+    """Return a field of the action, such as arms.1.config.beta, by the arm's name on the page."""
+    of, number = f"{field}.".split(".")[:2]
+    methods = request.POST.getlist("method")
+    if of != "arms" or not number.isdecimal() or int(number) >= len(methods) or methods[int(number)] not in METHODS:
+        return field
+    return f"{METHODS[methods[int(number)]].title}: {field.split('.')[-1]}"
 
 
 def _chosen(rows: Any, pk: str, field: str, missing: str) -> Any:

@@ -14,7 +14,7 @@ from common.charts.scene import Svg
 from evaluation.core.recent_values import Recent
 from evaluation.experiments import experiment_results, score_frontiers
 from evaluation.experiments.arm_methods import METHODS
-from evaluation.experiments.experiment_progress import members
+from evaluation.experiments.experiment_progress import members, waits_for_quota
 from evaluation.experiments.experiment_results import ArmRating, Compared, Reached, Results
 from evaluation.experiments.experiment_words import options_in_words, sentence, state_of, verdict_sentence
 from evaluation.experiments.family_tests import AGAINST_BASELINE
@@ -128,7 +128,7 @@ def shown(experiment: Experiment) -> Shown:
     rows.sort(key=lambda row: (row.arm.is_exploratory, -(row.rating.rating if row.rating else 0), row.arm.pk))
     return Shown(
         experiment=experiment,
-        sentence=sentence(experiment, every, reached),
+        sentence=sentence(experiment, every, reached, waits_for_quota(experiment, every)),
         reached=reached,
         rows=rows,
         verdict=verdict,

@@ -2,164 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from django.urls import reverse
 from django.utils import timezone
 
 from annotate.arena.battles import pairing
 from annotate.core.errors import Refused
-from annotate.data.datasets.actions import freeze
 from annotate.models import LanguageModel
 from evaluation.experiments import actions, experiment_progress, experiment_results, present, score_frontiers
 from evaluation.judge_models import actions as judge_models
 from evaluation.models import ArmModel, Candidacy, Experiment
 from evaluation.promotion import actions as promotion
 from evaluation.promotion import enrolment
+from tests.support.evaluation.experiments import end, end_all, models_of, vote
 from tests.support.factories import (
-    make_comparison,
-    make_completion,
     make_contestant,
     make_model,
-    make_project,
-    make_prompt,
-    make_rating,
     make_user,
     sign_in,
 )
-from tests.support.training.runs import make_weights
 from training.models import Metric, Run
-from training.runs.ordering.end_events import tell_finished
+from training.runs.ordering import actions as runs
 from training.storage import quotas
 
 pytestmark = pytest.mark.django_db
-
-ARMS = [{"method": "sft"}, {"method": "dpo", "sweep": {"beta": [0.1, 0.5]}}, {"method": "best_of"}]
-
-
-@pytest.fixture
-def project():
-    return make_project()
-
-
-@pytest.fixture
-def researcher(project):
-    return make_user(project, role="researcher")
-
-
-@pytest.fixture
-def order(project, researcher) -> dict[str, Any]:
-    """Feedback of the train split, frozen; prompts of the eval split; and a model to start from."""
-    annotator = make_user(project)
-    for number in range(12):
-        prompt = make_prompt(project, f"Train {number}")
-        good, bad = make_completion(prompt, f"Good {number}."), make_completion(prompt, f"Bad {number}.")
-        make_comparison(good, bad, "model_a", annotator)
-        make_rating(good, annotator, thumbs=True)
-        make_rating(bad, annotator, thumbs=False)
-    make_prompt(project, "Nobody has annotated this.")
-    for number in range(3):
-        make_prompt(project, f"Eval {number}", side="eval")
-    dataset = freeze(project=project, kind="preferences", name="judgements", by=None)
-    reward = make_weights(kind=LanguageModel.Kind.REWARD)
-    return {
-        "project": project, "by": researcher, "name": "methods", "parent": make_weights(), "dataset": dataset,
-        "arms": ARMS, "seeds": 2, "votes_per_pair": 4, "reward_model": reward,
-    }  # fmt: skip
-
-
-def end(run: Run, state: str = "succeeded") -> None:
-    """End a run as the worker does, with what its kind leaves."""
-    if state == "succeeded":
-        model = run.parent
-        if run.kind != "sample":
-            run.output_model = model = make_model(
-                name=run.name, parent=run.parent, folder="" if run.kind == "best_of" else f"models/{run.pk}"
-            )
-        if run.kind in ("sample", "best_of"):
-            for prompt in run.dataset.prompts.all():
-                make_completion(prompt, model=model)
-    run.state = state
-    run.save()
-    tell_finished(run)
-
-
-def end_all(project, kinds: tuple[str, ...] = ("sft", "dpo", "best_of", "sample")) -> None:
-    while runs := list(project.runs.unfinished().filter(kind__in=kinds)):
-        for run in runs:
-            end(run)
-
-
-def vote(experiment: Experiment, winner: LanguageModel, other: LanguageModel) -> None:
-    """Somebody new prefers the one to the other."""
-    prompt = experiment.questions.prompts.first()
-    pair = (make_completion(prompt, model=winner), make_completion(prompt, model=other))
-    make_comparison(*pair, "model_a", make_user(experiment.project))
-
-
-def models_of(experiment: Experiment, arm: str) -> list[LanguageModel]:
-    return [one.model for one in ArmModel.objects.filter(arm__experiment=experiment, arm__name=arm).order_by("seed")]
-
-
-def test_one_order_queues_every_arm_with_every_seed_on_the_same_annotations(project, order):
-    experiment = actions.order(**order)
-    runs = project.runs.exclude(kind="sample")
-    assert sorted((run.kind, run.seed) for run in runs) == sorted(
-        [("sft", 0), ("sft", 1), *([("dpo", 0), ("dpo", 1)] * 2), ("best_of", 0), ("best_of", 1)]
-    )
-    assert {run.dataset for run in runs.filter(kind="dpo")} == {order["dataset"]}
-    assert {run.config["beta"] for run in runs.filter(kind="dpo")} == {0.1, 0.5}
-    examples = runs.filter(kind="sft").first().dataset
-    assert examples.counts["examples"] == 12 and set(examples.comparisons.all()) <= set(
-        order["dataset"].comparisons.all()
-    )
-    assert not any(run.enters_arena for run in project.runs.all())
-    assert experiment.plan["stop"] == {"votes_per_pair": 4, "pairs": 10, "votes": 40}
-    assert experiment.plan_hash == actions.hash_of(experiment.plan)
-    with pytest.raises(Refused, match="another name"):
-        actions.order(**order)
-
-
-def test_prompts_are_those_of_the_annotations(project, order):
-    experiment = actions.order(**order | {"arms": [{"method": "ppo", "config": {"batch_size": 8}}],
-                                          "budget": {"unit": "episodes", "amount": 64}})  # fmt: skip
-    run = project.runs.filter(kind="ppo").first()
-    assert run.dataset == experiment.prompts and run.dataset.prompts.count() == 12
-    assert (run.config["steps"], run.config["at_bound"]) == (8, "finish")
-
-
-@pytest.mark.parametrize(
-    ("changes", "field"),
-    [
-        ({"arms": [{"method": "magic"}]}, "arms.0.method"),
-        ({"arms": [{"method": "dpo", "config": {"beta": -1}}]}, "arms.0.config.beta"),
-        ({"arms": [{"method": "dpo"}, {"method": "dpo"}]}, "arms"),
-        ({"arms": [{"method": "dpo", "sweep": {"beta": [0.1] * 5000, "epochs": [1.0] * 5000}}]}, "arms.0.sweep"),
-        ({"arms": [{"method": "dpo", "name": "a\x00b"}]}, "arms"),
-        ({"name": "a\x00b"}, "name"),
-        ({"completions_per_prompt": "two"}, "completions_per_prompt"),
-        ({"seeds": 1}, "seeds"),
-        ({"baseline": "nobody"}, "baseline"),
-        ({"votes_per_pair": None}, "votes_per_pair"),
-        ({"until": "2020-01-01T00:00:00Z", "votes_per_pair": None}, "until"),
-        ({"alpha": 0.9}, "alpha"),
-        ({"budget": {"unit": "euros", "amount": 1}}, "budget.unit"),
-        ({"budget": {"unit": "seconds", "amount": 60}}, "budget.unit"),
-    ],
-)
-def test_a_wrong_order_names_its_field_and_nothing_is_queued(project, order, changes, field):
-    with pytest.raises(Refused) as refused:
-        actions.order(**order | changes)
-    assert field in refused.value.errors
-    assert not project.runs.exists() and not Experiment.objects.exists()
-
-
-def test_an_arm_that_the_annotations_do_not_allow_is_refused(project, order):
-    order["dataset"].counts["winners"] = {"model_a": 3}
-    order["dataset"].save()
-    with pytest.raises(Refused, match="DPO needs 8 comparisons"):
-        actions.order(**order)
 
 
 def test_all_enter_at_one_moment_when_each_has_finished_or_failed(project, order):
@@ -266,22 +132,6 @@ def test_a_reward_model_is_trained_once_and_its_failure_is_told_on_the_arms(proj
     assert experiment.state == "failed"
 
 
-def test_programs_order_and_pages_order(project, order, client):
-    sign_in(client, project, "researcher")
-    fields = {"parent": order["parent"].pk, "dataset": order["dataset"].pk, "seeds": 2, "votes_per_pair": 5}
-    url = f"/api/v1/projects/{project.slug}/experiments/"
-    body = {**fields, "name": "by API", "arms": [{"method": "sft"}]}
-    made = client.post(url, body, content_type="application/json")
-    assert made.status_code == 201 and made.json()["verdict"] is None
-    assert [one["name"] for one in client.get(url).json()] == ["by API"]
-    posted = {**fields, "name": "by form", "method": ["sft", "dpo"], "judge": "person", "family": "pairs",
-              "alpha": "0.05", "completions_per_prompt": "1"}  # fmt: skip
-    response = client.post(reverse("new-experiment", args=[project.slug]), posted)
-    assert response.status_code == 302, response.content.decode()
-    wrong = client.post(reverse("new-experiment", args=[project.slug]), posted | {"name": "another", "seeds": "many"})
-    assert wrong.status_code == 400 and "seeds" in wrong.context["errors"]
-
-
 def test_all_models_answer_with_the_settings_of_the_parent_and_long_names_keep_their_seed(project, order):
     parent = order["parent"]
     parent.temperature, parent.system_prompt = 0.25, "Be brief."
@@ -304,6 +154,7 @@ def test_a_quota_that_is_used_up_loses_no_model_and_older_skills_are_cancelled_t
         used_up.setattr(quotas, "check", refuse)
         experiment = actions.order(**order | {"measures_tax": True})
         assert not project.runs.exists() and not ArmModel.objects.exclude(problem="").exists()
+        assert "waits for a quota. All are used up." in present.shown(experiment).sentence
     experiment_progress.periodic_task()
     assert project.runs.filter(kind="sft").count() == 2 and project.runs.filter(kind="evaluate").count() == 1
     actions.cancel(experiment=experiment, by=researcher)
@@ -317,6 +168,23 @@ def test_what_is_queued_while_it_is_cancelled_ends_with_it(project, order, resea
         experiment, "late", kind="sample", name="late", parent=order["parent"], dataset=experiment.questions
     )
     assert run.state == "cancelled"
+
+
+def test_what_a_dead_process_queued_as_it_was_cancelled_ends_with_it_and_what_is_resumed_stays(
+    project, order, researcher, monkeypatch
+):
+    experiment = actions.order(**order)
+    resumed = project.runs.filter(kind="sft").first()
+    actions.cancel(experiment=experiment, by=researcher)
+    runs.resume(run=resumed, by=researcher)
+    with monkeypatch.context() as died:
+        died.setattr(experiment_progress, "_is_live", lambda experiment: True)  # it did not come to look again
+        late = experiment_progress._queue(
+            experiment, "late", kind="sample", name="late", parent=order["parent"], dataset=experiment.questions
+        )
+    assert late.state == "queued"
+    experiment_progress.periodic_task()
+    assert list(project.runs.unfinished()) == [resumed]
 
 
 def test_an_experiment_that_failed_goes_on_once_its_runs_are_resumed(project, order, researcher, client):

@@ -1,0 +1,47 @@
+"""Experiments whose runs end as the worker ends them, without recipes."""
+
+from __future__ import annotations
+
+from annotate.models import LanguageModel
+from evaluation.models import ArmModel, Experiment
+from tests.support.factories import (
+    make_comparison,
+    make_completion,
+    make_model,
+    make_user,
+)
+from training.models import Run
+from training.runs.ordering.end_events import tell_finished
+
+
+def end(run: Run, state: str = "succeeded") -> None:
+    """End a run as the worker does, with what its kind leaves."""
+    if state == "succeeded":
+        model = run.parent
+        if run.kind != "sample":
+            run.output_model = model = make_model(
+                name=run.name, parent=run.parent, folder="" if run.kind == "best_of" else f"models/{run.pk}"
+            )
+        if run.kind in ("sample", "best_of"):
+            for prompt in run.dataset.prompts.all():
+                make_completion(prompt, model=model)
+    run.state = state
+    run.save()
+    tell_finished(run)
+
+
+def end_all(project, kinds: tuple[str, ...] = ("sft", "dpo", "best_of", "sample")) -> None:
+    while runs := list(project.runs.unfinished().filter(kind__in=kinds)):
+        for run in runs:
+            end(run)
+
+
+def vote(experiment: Experiment, winner: LanguageModel, other: LanguageModel) -> None:
+    """Somebody new prefers the one to the other."""
+    prompt = experiment.questions.prompts.first()
+    pair = (make_completion(prompt, model=winner), make_completion(prompt, model=other))
+    make_comparison(*pair, "model_a", make_user(experiment.project))
+
+
+def models_of(experiment: Experiment, arm: str) -> list[LanguageModel]:
+    return [one.model for one in ArmModel.objects.filter(arm__experiment=experiment, arm__name=arm).order_by("seed")]
