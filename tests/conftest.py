@@ -10,6 +10,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import dj_database_url
@@ -157,6 +158,14 @@ def _empty_cache() -> None:
     from django.core.cache import cache
 
     cache.clear()
+
+
+@pytest.fixture(scope="session")
+def assay_client(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+    """The package `assay_client`, made of the schema as it is now."""
+    from tests.support.python_client import import_python_client
+
+    return import_python_client(tmp_path_factory.mktemp("python-client"))
 
 
 @pytest.fixture

@@ -77,6 +77,7 @@ class ArmOut(serializers.Serializer):
 
 class ExperimentOut(serializers.Serializer):
     id = serializers.IntegerField()
+    project = serializers.SlugField()
     name = serializers.CharField()
     state = Choice(Experiment.State.choices)
     sentence = serializers.CharField()

@@ -229,6 +229,7 @@ def as_json(shown_: Shown) -> dict[str, Any]:
     experiment = shown_.experiment
     return {
         "id": experiment.pk,
+        "project": experiment.project.slug,
         "name": experiment.name,
         "state": experiment.state,
         "sentence": shown_.sentence,

@@ -13,7 +13,7 @@ from rest_framework.response import Response
 
 from annotate.core.api.api_access import allows
 from annotate.core.api.lookup import find_project
-from annotate.core.api.serializer_fields import PROJECT, Input, refusals
+from annotate.core.api.serializer_fields import PROJECT, FileField, Input, refusals
 from annotate.core.errors import Refused
 from annotate.core.large_uploads import takes_files
 from annotate.core.permissions import require
@@ -23,7 +23,7 @@ from training.corpora.catalogue import CATALOGUE
 
 class CorpusUpload(Input):
     project = serializers.SlugField(max_length=50)
-    file = serializers.FileField(help_text="txt, jsonl or parquet, gzipped or not.", allow_empty_file=True)
+    file = FileField(help_text="txt, jsonl or parquet, gzipped or not.", allow_empty_file=True)
 
 
 class CorpusFileOut(serializers.Serializer):

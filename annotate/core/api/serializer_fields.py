@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema_field
 from rest_framework import serializers
 from rest_framework.fields import empty
 
@@ -62,6 +62,11 @@ class Choice(serializers.ChoiceField):
         names = ", ".join(str(value[0] if isinstance(value, tuple) else value) for value in choices)
         wrong = f'"{{input}}" is unknown; use one of {names}.'
         super().__init__(choices, error_messages={"invalid_choice": wrong}, **options)
+
+
+@extend_schema_field(OpenApiTypes.BINARY)
+class FileField(serializers.FileField):
+    """Take a file, and say so in the schema: what is sent is no address."""
 
 
 class Turn(Input):

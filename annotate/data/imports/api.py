@@ -20,7 +20,7 @@ from annotate.core.api.idempotency import idempotent
 from annotate.core.api.json_parser import BoundedJSONParser
 from annotate.core.api.lookup import find, find_project, of_project
 from annotate.core.api.pagination import Newest
-from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, PROJECT, Choice, Input, refusals
+from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, PROJECT, Choice, FileField, Input, refusals
 from annotate.core.asgi.downloads import json_lines
 from annotate.core.large_uploads import takes_files
 from annotate.core.named_values import named_values
@@ -39,7 +39,7 @@ from annotate.models import AnnotatorKind, Import
 
 class ImportFile(Input):
     project = serializers.SlugField(max_length=50)
-    file = serializers.FileField(
+    file = FileField(
         help_text="JSON lines, a JSON list, CSV, TSV, Parquet or plain text; gzipped or not.", allow_empty_file=True
     )
     source = serializers.CharField(
@@ -105,7 +105,7 @@ class PairsFile(Input):
     source = serializers.CharField(
         required=False, max_length=60, help_text="Names the import; by default the file's name."
     )
-    file = serializers.FileField(help_text="JSON lines, gzipped or not.", allow_empty_file=True)
+    file = FileField(help_text="JSON lines, gzipped or not.", allow_empty_file=True)
 
 
 @takes_files

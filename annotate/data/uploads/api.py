@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from annotate.core.api.api_access import allows
 from annotate.core.api.idempotency import idempotent
 from annotate.core.api.lookup import find_project
-from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, Choice, Input, refusals
+from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, Choice, FileField, Input, refusals
 from annotate.core.large_uploads import takes_files
 from annotate.core.named_values import named_values
 from annotate.data.datasets.api import DatasetOut
@@ -33,7 +33,7 @@ class RowsUpload(Input):
     columns = serializers.CharField(required=False, allow_blank=True, help_text="text=sentence, label=class")
     labels = serializers.CharField(required=False, allow_blank=True, help_text="0=negative, 1=positive")
     skip_bad = serializers.BooleanField(required=False, default=False, help_text="Leave out lines that cannot be used.")
-    file = serializers.FileField(
+    file = FileField(
         help_text="JSON lines, a JSON list, CSV, TSV, Parquet or plain text; gzipped or not.", allow_empty_file=True
     )
 

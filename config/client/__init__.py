@@ -1,0 +1,1 @@
+"""Make the Python client of the API (`clients/python`): its operations and models, from the API's schema."""
