@@ -57,6 +57,7 @@ def _of(model: LanguageModel) -> Q:
         | Q(runs__output_model=model)
         | Q(runs__parent=model)
         | Q(runs__reward_model=model)
+        | Q(runs__other_reward_models=model)
     )
 
 

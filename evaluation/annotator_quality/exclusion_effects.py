@@ -148,7 +148,8 @@ def _models(project: Project, runs: list[Run]) -> list[TouchedModel]:
     run_by_model = _by_model(runs)
     direct, fresh = set(run_by_model), set(run_by_model)
     while fresh:
-        later = Run.objects.filter(Q(parent__in=fresh) | Q(reward_model__in=fresh)).order_by("pk")
+        rewarded = Q(reward_model__in=fresh) | Q(other_reward_models__in=fresh)
+        later = Run.objects.filter(Q(parent__in=fresh) | rewarded).distinct().order_by("pk")
         new_models = {pk: run for pk, run in _by_model(later).items() if pk not in run_by_model}
         run_by_model |= new_models
         fresh = set(new_models)

@@ -216,7 +216,7 @@ def _was_taught_by(model: LanguageModel | None, reward_model: LanguageModel | No
     while reward_model is not None and model is not None and model.pk not in seen_ids:
         seen_ids.add(model.pk)
         maker: Run | None = getattr(model, "made_by", None)
-        if maker is not None and maker.reward_model_id == reward_model.pk:
+        if maker is not None and reward_model in maker.reward_models:
             return True
         model = model.parent
     return False

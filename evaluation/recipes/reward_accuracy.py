@@ -39,7 +39,7 @@ from training.core.run_directory import RecipeFailure, Row, RunDirectory, RunSpe
 from training.recipes.reward import reward_accuracy as reward_measures
 from training.recipes.reward.reward_accuracy import Judged
 from training.recipes.reward.reward_model import RewardModel
-from training.recipes.reward.scoring import checked
+from training.recipes.rewards.scoring import checked
 
 LONGER, ABOVE = "pair accuracy of the longer answer", "pair accuracy above the longer answer"
 WHO = {"person": "people", "simulation": "simulations"}

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from django.db.models import Count, QuerySet
 
@@ -33,11 +34,10 @@ class LineageEntry:
         datasets = [self.run.dataset, self.run.other_dataset] if self.run else []
         return [dataset for dataset in datasets if dataset is not None]
 
-    @property
-    def reward_model(self) -> LanguageModel | None:
+    @cached_property
+    def reward_models(self) -> list[LanguageModel]:
         """Return what scored its answers; never itself."""
-        reward_model = self.run.reward_model if self.run else None
-        return reward_model if reward_model is not None and reward_model.pk != self.model.pk else None
+        return [one for one in self.run.reward_models if one.pk != self.model.pk] if self.run else []
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def _collect(pk: int, readable: set[int], made_by_id: dict[int, LineageEntry], u
         return
     under_way.add(pk)
     entry = entry_of(LanguageModel.objects.select_related(*_RELATED).get(pk=pk), readable)
-    for earlier in (entry.model.parent_id, entry.reward_model.pk if entry.reward_model else None):
+    for earlier in (entry.model.parent_id, *(one.pk for one in entry.reward_models)):
         if earlier is not None:
             _collect(earlier, readable, made_by_id, under_way)
     made_by_id[pk] = entry

@@ -77,8 +77,8 @@ def of_model(model: LanguageModel, person: Person) -> Graph:
 def _links(entry: LineageEntry) -> Iterable[Link]:
     if entry.model.parent_id is not None:
         yield Link(entry.model.parent_id, entry.model.pk, is_reward=False)
-    if entry.reward_model is not None:
-        yield Link(entry.reward_model.pk, entry.model.pk, is_reward=True)
+    for rewarding in entry.reward_models:
+        yield Link(rewarding.pk, entry.model.pk, is_reward=True)
 
 
 def _descendants(model: LanguageModel, person: Person, readable: set[int]) -> tuple[list[LineageEntry], int]:
@@ -93,7 +93,8 @@ def _descendants(model: LanguageModel, person: Person, readable: set[int]) -> tu
     )
     seeable = models_seen(person).select_related(*related)
     while layer:
-        children = seeable.filter(Q(parent__in=layer) | Q(made_by__reward_model__in=layer)).distinct().order_by("pk")
+        rewarded = Q(made_by__reward_model__in=layer) | Q(made_by__other_reward_models__in=layer)
+        children = seeable.filter(Q(parent__in=layer) | rewarded).distinct().order_by("pk")
         new = [child for child in children if child.pk not in visited]
         room = MOST_DESCENDANTS - len(descendants)
         descendants += [entry_of(child, readable) for child in new[:room]]

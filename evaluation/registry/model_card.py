@@ -133,8 +133,8 @@ def _ancestor(entry: LineageEntry) -> tuple[str, ...]:
     model = entry.model
     imported = model.origin if not model.origin.startswith("/") else "a folder"
     origin = model.parent.name if model.parent else "raw text" if entry.run else imported
-    if entry.reward_model is not None:
-        origin += f", with the reward model {entry.reward_model.name}"
+    if names := [one.name for one in entry.reward_models]:
+        origin += f", with the reward model{'s' * (len(names) > 1)} {', '.join(names)}"
     by = (
         f"run {entry.run.pk}, {kind_title(entry.run)}"
         if entry.run

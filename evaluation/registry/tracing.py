@@ -40,7 +40,7 @@ class Step:
     run: Run | None = None
     dataset: Dataset | None = None
     votes: list[Votes] = field(default_factory=list)
-    reward: Step | None = None
+    rewards: list[Step] = field(default_factory=list)
     is_hidden: bool = False  # a run made it, of a project that the reader may not read
 
 
@@ -67,6 +67,7 @@ def readable_projects(person: Person, model: LanguageModel) -> list[Project]:
         | Q(runs__output_model=model)
         | Q(runs__parent=model)
         | Q(runs__reward_model=model)
+        | Q(runs__other_reward_models=model)
         | Q(prompts__completions__model=model)
     ).distinct()
     everywhere = related if related.exists() or not person.is_authenticated else Project.objects.all()
@@ -94,7 +95,7 @@ def _step(
     run = runs.filter(output_model=model, project__in=readable).first()
     if run is None:
         return Step(model, board, standing_of.get(model.pk), is_hidden=getattr(model, "made_by", None) is not None)
-    rewarding = run.reward_model if run.reward_model_id != model.pk else None
+    rewarding = [one for one in run.reward_models if one.pk != model.pk]
     return Step(
         model,
         board,
@@ -102,7 +103,7 @@ def _step(
         run=run,
         dataset=run.dataset,
         votes=votes_in(run.dataset) if run.dataset else [],
-        reward=_step(rewarding, board, standing_of, readable) if rewarding else None,
+        rewards=[_step(one, board, standing_of, readable) for one in rewarding],
     )
 
 
@@ -126,7 +127,7 @@ def offspring(model: LanguageModel, projects: Iterable[Project], person: Person)
     """Return runs and datasets of the projects given, and the children that the person may see."""
     inside = Run.objects.filter(project__in=list(projects)).select_related("output_model", "project").order_by("id")
     runs = inside.filter(parent=model)
-    rewarded = inside.filter(reward_model=model)
+    rewarded = inside.filter(Q(reward_model=model) | Q(other_reward_models=model)).distinct()
     children = models_seen(person).filter(parent=model).order_by("id")
     judged_datasets = Dataset.objects.filter(project__in=list(projects)).filter(
         Q(comparisons__completion_a__model=model)

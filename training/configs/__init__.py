@@ -101,6 +101,8 @@ def parse(kind: str, values: dict[str, Any]) -> Any:
             continue
         try:
             checked[name] = check(value, hints[name], fields[name].metadata)
+        except ConfigError as error:
+            errors |= {f"{name}{part}": text for part, text in error.errors.items()}
         except ValueError as error:
             errors[name] = str(error)
     if not errors:
@@ -124,7 +126,8 @@ def parse_valid(kind: str, values: dict[str, Any]) -> Any:
     try:
         return parse(kind, values)
     except ConfigError as error:
-        return CONFIGS[kind](**{name: value for name, value in values.items() if name not in error.errors})
+        wrong = {name.partition("[")[0] for name in error.errors}
+        return CONFIGS[kind](**{name: value for name, value in values.items() if name not in wrong})
 
 
 def as_ordered(kind: str, values: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from common.sampling import MAX_NEW_TOKENS, TEMPERATURE, TOP_P
 from training.configs.options import option
+from training.configs.rewards.part_lines import check_rewards, rewards_option
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,7 @@ class BestOfOptions:
     """Hold what both kinds share: how answers are drawn, and by what they are scored."""
 
     reward_function: str = option("", "a function that the operator lists, instead of a reward model")
+    rewards: str = rewards_option()
     trust_unproven_reward: bool = option(
         False, "allow a reward model whose held-out accuracy is not better than chance"
     )
@@ -28,6 +30,9 @@ class BestOfOptions:
     )
     system_prompt: str = option("", "sent before each conversation that has no system prompt", multiline=True)
     batch_size: int = option(32, "sequences sampled at once", low=1, high=1024, advanced=True)
+
+    def cross_check(self) -> dict[str, str]:
+        return check_rewards(self)
 
     @property
     def drawn_per_prompt(self) -> int:

@@ -13,6 +13,7 @@ from training.configs.options import (
     option,
     sharding_option,
 )
+from training.configs.rewards.part_lines import check_rewards, rewards_option
 
 RATES = {"adapters": 1e-4, "full": 1e-5}
 
@@ -22,6 +23,7 @@ class GroupConfig(ForwardPasses):
     """Hold the options that GRPO and RLOO share."""
 
     reward_function: str = option("", "a function that the operator lists, instead of a reward model")
+    rewards: str = rewards_option()
     trust_unproven_reward: bool = option(
         False, "allow a reward model whose held-out accuracy is not better than chance"
     )
@@ -39,7 +41,8 @@ class GroupConfig(ForwardPasses):
     temperature: float = option(1.0, "divides the logits in rollouts and in logprobs", low=0.05, high=5, advanced=True)
     score_clip: float = option(
         3.0,
-        "a reward model's standardised scores are clipped to this; 0: no clipping, as for functions",
+        "a reward model's standardised scores are clipped to this; 0: no clipping, as for functions and for rewards, "
+        "whose parts have limits of their own",
         low=0,
         high=1e6,
         advanced=True,
@@ -72,6 +75,8 @@ class GroupConfig(ForwardPasses):
         return {"learning_rate": RATES["full" if self.adapters == "full" else "adapters"]}
 
     def cross_check(self) -> dict[str, str]:
+        if errors := check_rewards(self):
+            return errors
         if self.batch_size % self.group_size:
             return {"group_size": f"must divide batch_size, {self.batch_size}: each prompt gets a complete group."}
         if errors := self.check_micro_batches():

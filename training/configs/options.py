@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import types
 import typing
+from collections.abc import Callable
 from dataclasses import field
 from typing import Any, Protocol
 
@@ -30,13 +31,15 @@ def option(
     advanced: bool = False,
     multiline: bool = False,
     only: tuple[str, ...] = (),
+    read: Callable[[Any], str] | None = None,
 ) -> Any:
     """Declare a hyperparameter with what a form needs to show it and a check needs to refuse it.
 
-    `only` names the measures of an evaluation for which it means something; () is all.
+    `only` names the measures of an evaluation for which it means something; () is all. `read` makes the kept text of
+    what is given, for texts with a grammar of their own.
     """
     bounds = {"low": low, "high": high, "choices": choices}
-    metadata = {"help": help, **bounds, "advanced": advanced, "multiline": multiline, "only": only}
+    metadata = {"help": help, **bounds, "advanced": advanced, "multiline": multiline, "only": only, "read": read}
     return field(default=default, metadata=metadata)
 
 
@@ -119,6 +122,10 @@ def learning_rate_option(help: str, *, adapters: float, full: float) -> Any:
 
 
 def check(value: Any, hint: Any, metadata: typing.Mapping[str, Any]) -> Any:
+    """Return the value as its option takes it. Raises ValueError with the remedy; ConfigError where parts of it are
+    wrong, by their names behind the option's."""
+    if read := metadata.get("read"):
+        value = read(value)
     allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if value is None and type(None) in allowed:
         return None

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from training.configs.options import check_processes, learning_rate_option, option
+from training.configs.rewards.part_lines import check_rewards, rewards_option
 from training.configs.rollout_options import RolloutOptions
 
 # The most trusted default of each detail in the literature (Schulman 2017; Ziegler 2019; Ouyang 2022; Huang 2024),
@@ -53,6 +54,7 @@ class PPOConfig(RolloutOptions):
         *("review_every", "review_samples", "review_agreement", "review_waits", "review_by"),
     )
     reward_function: str = option("", "a function that the operator lists, instead of a reward model")
+    rewards: str = rewards_option()
     trust_unproven_reward: bool = option(
         False, "allow a reward model whose held-out accuracy is not better than chance"
     )
@@ -193,13 +195,7 @@ class PPOConfig(RolloutOptions):
     )
     # Updates
     epochs: int = option(4, "passes over each rollout batch", low=1, high=100, advanced=True)
-    minibatches: int = option(
-        2,
-        "optimiser steps in each pass",
-        low=1,
-        high=4096,
-        advanced=True,
-    )
+    minibatches: int = option(2, "optimiser steps in each pass", low=1, high=4096, advanced=True)
     loss_mean: str = option(
         "batch",
         "batch: over the valid tokens of the whole batch, so that tokens have equal weight; minibatch: of each "
@@ -349,6 +345,11 @@ class PPOConfig(RolloutOptions):
             errors["minibatches"] = f"must be at most batch_size, {self.batch_size}: no minibatch may be empty."
         if self.actors > self.batch_size:
             errors["actors"] = f"must be at most batch_size, {self.batch_size}: each draws one answer or more."
-        if self.value_init == "reward" and self.reward_function:
-            errors["value_init"] = "reward needs a reward model; a Python function has no head: use new."
-        return errors | self.check_rollouts() | check_processes(self, batch_size=self.batch_size, rows="answers")
+        if self.value_init == "reward" and (self.reward_function or self.rewards):
+            errors["value_init"] = "reward needs a reward model alone, for a sum or a function has no head: use new."
+        return (
+            errors
+            | check_rewards(self)
+            | self.check_rollouts()
+            | check_processes(self, batch_size=self.batch_size, rows="answers")
+        )

@@ -81,6 +81,7 @@ class RunSpec:
     seed: int = 0
     parent: str = ""
     reward_model: str = ""
+    reward_models: dict[str, Row] = field(default_factory=dict)  # of parts of the reward, by name: folder and hash
     dataset_hash: str = ""
     code_version: str = ""
     ancestor: str = ""  # what the parent was made from, for kinds that compare with it
@@ -162,8 +163,12 @@ class RunDirectory:
         step_ledger.note(self.path.name, "metrics", step)
         print(step_line(step, values, time.gmtime()), flush=True)
 
-    def log_sample(self, step: int, prompt: list[Row], completion: str, score: float | None = None) -> None:
-        self._append("samples.jsonl", {"step": step, "prompt": prompt, "completion": completion, "score": score})
+    def log_sample(
+        self, step: int, prompt: list[Row], completion: str, score: float | None = None, parts: Row | None = None
+    ) -> None:
+        """Add an answer; `parts` of its score by name, where a reward has several."""
+        row = {"step": step, "prompt": prompt, "completion": completion, "score": score}
+        self._append("samples.jsonl", row | ({"parts": parts} if parts else {}))
 
     def log_rollout(self, step: int, **about: Any) -> None:
         """Say who drew some of a step's answers, and by which weights."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.core.validators import MinValueValidator
@@ -11,6 +12,9 @@ from django.db import models
 from django.utils import timezone
 
 from training.core.endings import LAST_WORDS
+
+if TYPE_CHECKING:
+    from annotate.models import LanguageModel
 
 
 class RunQuerySet(models.QuerySet["Run"]):
@@ -40,6 +44,11 @@ class Run(models.Model):
     project = models.ForeignKey("annotate.Project", models.PROTECT, related_name="runs")
     parent = models.ForeignKey("annotate.LanguageModel", models.PROTECT, null=True, related_name="runs")
     reward_model = models.ForeignKey("annotate.LanguageModel", models.PROTECT, null=True, related_name="rewarded_runs")
+    other_reward_models = models.ManyToManyField(
+        "annotate.LanguageModel",
+        related_name="other_rewarded_runs",
+        help_text="That parts of the reward name, beside the first.",
+    )
     dataset = models.ForeignKey("annotate.Dataset", models.PROTECT, null=True, related_name="runs")
     other_dataset = models.ForeignKey("annotate.Dataset", models.PROTECT, null=True, related_name="other_runs")
     output_dataset = models.OneToOneField("annotate.Dataset", models.PROTECT, null=True, related_name="made_by")
@@ -89,6 +98,14 @@ class Run(models.Model):
     @property
     def path(self) -> Path:
         return settings.RUNS_DIR / f"{self.pk:06d}"
+
+    @property
+    def reward_models(self) -> list[LanguageModel]:
+        """Return all that score its answers, the first one first."""
+        if self.reward_model is None:
+            return []
+        others = self.other_reward_models.all() if self.pk and self.config.get("rewards") else ()
+        return [self.reward_model, *sorted(others, key=lambda model: model.pk)]
 
     @property
     def reason_without_log(self) -> str:
@@ -219,6 +236,7 @@ class Sample(models.Model):
     prompt = models.JSONField()
     completion = models.TextField()
     score = models.FloatField(null=True, blank=True)
+    parts = models.JSONField(default=dict, blank=True, help_text="Of the score, by name, where a reward has several.")
 
     class Meta:
         ordering = ["sequence"]

@@ -65,6 +65,9 @@ class RunOut(serializers.ModelSerializer):
     )
     result = serializers.SerializerMethodField(help_text="The result; only reviewers see texts of a dataset in it.")
 
+    other_reward_models = serializers.SerializerMethodField(
+        help_text="Models that parts of the reward name, beside reward_model."
+    )
     reason = serializers.SerializerMethodField(help_text="What happened; only researchers see quotations of the log.")
     fidelity = serializers.SerializerMethodField(
         help_text="How close the saved model is to the trained one, in words; `result.fidelity` has the figures."
@@ -84,6 +87,7 @@ class RunOut(serializers.ModelSerializer):
                 "dataset",
                 "other_dataset",
                 "reward_model",
+                "other_reward_models",
             ),
             *("output_model", "output_dataset", "cloned_from", "config"),
             *("seed", "code_version", "phase", "step", "total_steps", "ends_at", "reason_code", "reason", "remedy"),
@@ -91,6 +95,9 @@ class RunOut(serializers.ModelSerializer):
             *("pause", "amendments"),
             *("result", "fidelity", "cancel_requested_at", "created_at", "queued_at", "started_at", "finished_at"),
         )
+
+    def get_other_reward_models(self, run: Run) -> list[int]:
+        return [model.pk for model in run.reward_models[1:]]
 
     def get_reason(self, run: Run) -> str:
         return run.reason if run.project_id in self.context["researched"] else run.reason_without_log
@@ -137,4 +144,4 @@ class ReviewOut(serializers.Serializer):
 class SampleOut(serializers.ModelSerializer):
     class Meta:
         model = Sample
-        fields = ("sequence", "step", "prompt", "completion", "score")
+        fields = ("sequence", "step", "prompt", "completion", "score", "parts")

@@ -11,7 +11,7 @@ from evaluation.recipes.common import result_figures
 from evaluation.recipes.judging.judgements import SAID, Answered, Judged, Vote, answered, of_answers, shown
 from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec
 from training.recipes.reward.reward_model import RewardModel
-from training.recipes.reward.scoring import checked
+from training.recipes.rewards.scoring import checked
 
 
 def by_reward(run: RunDirectory, spec: RunSpec, config: Any) -> Judged:

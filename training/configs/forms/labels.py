@@ -110,6 +110,7 @@ _LABELS = {
     "review_samples": "Prompts per review",
     "review_waits": "Wait for each review",
     "reward_whitening": "Whiten rewards",
+    "rewards": "Parts of the reward",
     "advantage_whitening": "Whiten advantages",
     "sample_every": "Steps between samples",
     "samples_every": "Steps between samples",

@@ -74,7 +74,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *("version", "items", "annotators", "split", "per_minute", "timeout"),
     ),
     "Reward": (
-        *("reward_function", "trust_unproven_reward", "score_scaling", "score_clip", "length_neutral"),
+        *("rewards", "reward_function", "trust_unproven_reward", "score_scaling", "score_clip", "length_neutral"),
         *("missing_eos_penalty", "fluency_coef", "reward_whitening", "scale_rewards"),
     ),
     "KL": ("kl_coef", "kl_target", "kl_horizon", "kl_loss_coef", "kl_loss_estimator", "beta", "ptx_coef"),

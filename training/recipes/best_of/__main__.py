@@ -13,11 +13,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-import torch
 
 from training.configs.best_of import BestOfOptions
 from training.core.run_directory import (
@@ -31,33 +28,33 @@ from training.core.run_directory import (
 )
 from training.recipes.best_of import bulk_sampling
 from training.recipes.common.entry import config_of, prompts_of, run_recipe
-from training.recipes.reward.reward_model import RewardModel
-from training.recipes.reward.scoring import (
+from training.recipes.rewards.scoring import (
     Messages,
-    checked,
-    import_function,
+    TextScorer,
     refuse_none_or_both,
     require_trust,
+    text_scorer_for,
     trust_rows,
 )
 
-Score = Callable[[list[Messages], list[str]], Any]
 CANDIDATES = "candidates.jsonl"
 SCORED_AT_ONCE = 64
 
 
 def main(run: RunDirectory, spec: RunSpec) -> None:
     config: BestOfOptions = config_of(spec)
-    refuse_none_or_both(spec, config.reward_function)
+    refuse_none_or_both(spec, config)
     require_trust(spec, config)
     started = time.perf_counter()
     prompts = _chosen(prompts_of(run, "Freeze a dataset of prompts, then start the run again."), spec, config)
+    scorer = text_scorer_for(spec, config, prompts)
     candidates = _draw(run, spec, config, prompts)
     messages = {row["id"]: row["messages"] for row in prompts}
-    scores = _scores(run, spec, config, [messages[row["prompt_id"]] for row in candidates], candidates)
+    scores, parts = _scores(run, scorer, [messages[row["prompt_id"]] for row in candidates], candidates)
     kept = best(candidates, scores, config.candidates)
     result = {
         **_result(candidates, scores, kept, config),
+        **_part_means(parts, kept),
         **trust_rows(spec, config),
         "seconds": time.perf_counter() - started,
     }
@@ -105,25 +102,28 @@ def _draw(run: RunDirectory, spec: RunSpec, config: BestOfOptions, prompts: list
 
 
 def _scores(
-    run: RunDirectory, spec: RunSpec, config: BestOfOptions, messages: list[Messages], candidates: list[Row]
-) -> np.ndarray:
-    """Return (K,) scores, a reward model's in its standard deviations."""
-    score, describe = _scorer(spec, config)
+    run: RunDirectory, scorer: TextScorer, messages: list[Messages], candidates: list[Row]
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return (K,) scores, a reward model's in its standard deviations, and what each part of a reward says, (K,)."""
     scores: list[float] = []
+    parts: dict[str, list[float]] = {}
     for start in range(0, len(candidates), SCORED_AT_ONCE):
         run.progress("scoring", start, len(candidates))
         end = start + SCORED_AT_ONCE
-        texts = [row["text"] for row in candidates[start:end]]
-        scores += checked(score(messages[start:end], texts), len(texts), describe).tolist()
-    return np.array(scores)
+        scored = scorer(messages[start:end], [row["text"] for row in candidates[start:end]])
+        scores += scored.scores.tolist()
+        for name, values in scored.figures.items():
+            parts.setdefault(name, []).extend(values.tolist())
+    return np.array(scores), {name: np.array(values) for name, values in parts.items()}
 
 
-def _scorer(spec: RunSpec, config: BestOfOptions) -> tuple[Score, str]:
-    if config.reward_function:
-        function = import_function(config.reward_function)
-        return lambda prompts, texts: torch.as_tensor(function(prompts, texts)), config.reward_function
-    model = RewardModel.load(spec.reward_model)
-    return lambda prompts, texts: (model.score(prompts, texts) - model.score_mean) / model.score_std, "The reward model"
+def _part_means(parts: dict[str, np.ndarray], kept: list[int]) -> Row:
+    """Return the means of each part over all candidates and over those kept; {} for a reward without parts."""
+    means = {
+        name.removeprefix("reward_"): {"candidates": float(values.mean()), "kept": float(values[kept].mean())}
+        for name, values in parts.items()
+    }
+    return {"parts": means} if means else {}
 
 
 def _result(candidates: list[Row], scores: np.ndarray, kept: list[int], config: BestOfOptions) -> Row:

@@ -43,7 +43,7 @@ from training.recipes.ppo.rollout_source import Source, source_of
 from training.recipes.ppo.rollouts import PPO, Episodes
 from training.recipes.ppo.state import Calibration, State, calibrate, follow_amendments
 from training.recipes.ppo.update import Measured, optimiser_for, share_spent, update
-from training.recipes.reward.scoring import require_trust, trust_rows
+from training.recipes.rewards.scoring import part_values, require_trust, trust_rows
 from training.rl import guards, importance
 from training.rl.decode import LlamaDecoder
 from training.rl.kl import kl_per_token
@@ -178,7 +178,8 @@ def measure(ppo: PPO, state: State, episodes: Episodes) -> Measured:
         **({"truncated_share": apart.truncated, "importance_mean": apart.weight} if cap else {}),
         "fluency_coef": fluency,
         **ppo_behaviour.figures(behaviour),
-        **ppo_drift.figures(ppo.scorer, state.spread, episodes.inputs, episodes.scores),
+        **ppo_drift.figures(ppo.scorer, state.spread, episodes.inputs, episodes.scores, episodes.parts),
+        **{name: float(values.mean()) for name, values in episodes.parts.items()},
         **(gold.figures() if gold is not None else {}),
     }
     # The surprise of each token beyond what its state made likely.
@@ -202,8 +203,8 @@ def show_samples(ppo: PPO, calibration: Calibration, step: int) -> None:
         indices = [i * len(ppo.prompts) // count for i in range(count)]
         shown = ppo.collect(indices, ppo.seeds("samples", count=count))
         scores = calibration.scaled(shown.scores, shown.rollout, ppo.config).tolist()
-        for prompt, text, score in zip(shown.prompts, shown.texts, scores, strict=True):
-            ppo.run.log_sample(step, prompt, text, score)
+        for row, (prompt, text, score) in enumerate(zip(shown.prompts, shown.texts, scores, strict=True)):
+            ppo.run.log_sample(step, prompt, text, score, part_values(shown.parts, row))
 
 
 _SCALES = {

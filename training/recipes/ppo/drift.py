@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from training.recipes.common import features as text_features
-from training.recipes.reward.scoring import Scorer
+from training.recipes.rewards.scoring import Scorer
 from training.rl.rollout import Rollout
-
-OUTSIDE = 3.0  # standard deviations of the scores of the reward model's training
 
 
 @dataclass(frozen=True)
@@ -45,19 +43,20 @@ def reward_inputs(scorer: Scorer, hidden: dict[int, Tensor], rollout: Rollout, l
     return text_features.pool(hidden, mask, scorer.model.features)
 
 
-def figures(scorer: Scorer, spread: Spread, inputs: Tensor, scores: Tensor) -> dict[str, float]:
+def figures(
+    scorer: Scorer, spread: Spread, inputs: Tensor, scores: Tensor, parts: dict[str, Tensor]
+) -> dict[str, float]:
     """Return the figures of a batch.
 
     `input_distance`: an answer's root mean square deviation from the parent's mean, 1 for the parent itself.
     `input_shift`: the same of the batch's mean, near 0 for the parent. `score_outside`: share of raw scores beyond what
-    the reward model's training saw.
+    the reward model's training saw; `parts` are figures (B,) of a reward's parts.
     """
     z = (inputs - spread.mean) / spread.std
     figures = {
         "input_distance": float((z**2).mean(1).sqrt().mean()),
         "input_shift": float((z.mean(0) ** 2).mean().sqrt()),
     }
-    if scorer.model is not None:
-        deviation = (scores - scorer.model.score_mean).abs() / max(scorer.model.score_std, 1e-9)
-        figures["score_outside"] = float((deviation > OUTSIDE).float().mean())
+    if (outside := scorer.share_outside(scores, parts)) is not None:
+        figures["score_outside"] = outside
     return figures

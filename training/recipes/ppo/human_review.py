@@ -115,9 +115,10 @@ def _answer(batch: Episodes, index: int) -> Row:
 def _preference(ppo: PPO, difference: float) -> float:
     """Return the share of votes that the first answer is expected to get, a tie as half of one.
 
-    A reward model's likelihood says it, of a difference of raw scores; a function has none, and a favourite at most.
+    A reward model's likelihood says it, of a difference of raw scores; a function or a sum of parts has none, and a
+    favourite at most.
     """
-    if ppo.scorer.model is not None:
+    if ppo.scorer.model is not None and not ppo.config.rewards:
         return float(rao_kupper.expected_points(difference, ppo.scorer.model.tie_threshold))
     return 0.5 if difference == 0 else float(difference > 0)
 
@@ -130,6 +131,8 @@ def _open(ppo: PPO, step: int) -> int:
 
 
 def _reward(ppo: PPO) -> str:
+    if ppo.config.rewards:
+        return "the reward"
     return "the reward model" if ppo.scorer.model is not None else "the reward function"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from training.recipes.common.entry import prompts_of
 from training.recipes.common.processes import ONE_PROCESS, OwnRows, Processes
 from training.recipes.ppo.drift import reward_inputs
 from training.recipes.ppo.split_policy import SplitPolicy
-from training.recipes.reward.scoring import Messages, Scorer, scorer_for
+from training.recipes.rewards.scoring import Messages, Scorer, scorer_for
 from training.rl.decode import ModuleDecoder, decoder_for
 from training.rl.policy import CannotCut, Policy
 from training.rl.rollout import Rollout, rollout_of
@@ -32,7 +32,8 @@ class Episodes:
 
     drawn_logprobs (B, N): of the tokens under what the sampler drew them from.
     indices: which prompts; inputs (B, G): what the reward model saw, see `training.recipes.ppo.drift`;
-    gold (B,): raw scores by the reward model's second head, where it has one.
+    gold (B,): raw scores by the reward model's second head, where it has one. parts (B,): what each part of the reward
+    says, by the names of figures.
     Several processes each have all of it but `lower` and `features`, which they have of their `own` rows, in the widths
     of `own_rollout`.
     """
@@ -50,6 +51,7 @@ class Episodes:
     own: OwnRows
     own_rollout: Rollout
     gold: Tensor | None = None
+    parts: dict[str, Tensor] = field(default_factory=dict)
 
 
 class PPO:
@@ -57,11 +59,11 @@ class PPO:
 
     def __init__(self, run: RunDirectory, spec: RunSpec, config: PPOConfig, together: Processes = ONE_PROCESS) -> None:
         self.run, self.spec, self.config, self.together = run, spec, config, together
-        self.scorer: Scorer = scorer_for(spec, config.reward_function)
+        self._rows = prompts_of(run, "Freeze a dataset of prompts of the train split first.")
+        self.scorer: Scorer = scorer_for(spec, config, self._rows)
         model, self.tokenizer = loading.load_policy(spec.parent, dtype_of(config), to_split=together.is_sharded)
         self.device = loading.device() if together.is_sharded else next(model.parameters()).device
         self.end_ids = [*loading.eos_token_ids(model, self.tokenizer), *self._stop_ids(config.stop_token)]
-        self._rows = prompts_of(run, "Freeze a dataset of prompts of the train split first.")
         longest = min(config.max_prompt_tokens, self.scorer.max_prompt_tokens or config.max_prompt_tokens)
         self._encoded = [loading.encode_prompt(self.tokenizer, row["messages"], longest) for row in self._rows]
         self.hold_out(held_out_rows(len(self._rows), config.held_out_prompts, spec.seed))
@@ -115,7 +117,7 @@ class PPO:
             ref_logprobs, above = self.policy.reference_logprobs(lower, own_rollout, keep)
             hidden = below | above
             own_messages, own_texts = [messages[i] for i in own.rows], [texts[i] for i in own.rows]
-            scores, gold = self.scorer.both(own_messages, own_texts, hidden, own_rollout)
+            scored = self.scorer.scored(own_messages, own_texts, hidden, own_rollout)
             if self.value_features:
                 features = prefix_features(hidden, own_rollout, self.value_features)
             else:
@@ -123,12 +125,13 @@ class PPO:
             inputs = reward_inputs(self.scorer, hidden, own_rollout, self.value_layer)
             scores, inputs, ref_logprobs = (
                 self.together.merged(values, own, len(rollout))
-                for values in (scores, inputs, widened(ref_logprobs, rollout))
+                for values in (scored.scores, inputs, widened(ref_logprobs, rollout))
             )
-            gold = None if gold is None else self.together.merged(gold, own, len(rollout))
+            gold = None if scored.gold is None else self.together.merged(scored.gold, own, len(rollout))
+            parts = {name: self.together.merged(v, own, len(rollout)) for name, v in scored.figures.items()}
         return Episodes(
             rollout, indices, messages, texts, scores, lower, ref_logprobs, features, inputs, drawn_logprobs, own,
-            own_rollout, gold,
+            own_rollout, gold, parts,
         )  # fmt: skip
 
     def merged(self, values: Tensor, episodes: Episodes) -> Tensor:

@@ -1,8 +1,8 @@
 """Train by GRPO and RLOO with TRL: a group of answers to each prompt, each rewarded by its score within the group.
 
-Prompts come from `data/prompts.jsonl`, scores from a reward model or a Python function of (prompts, texts). A reward
-model's scores are standardised by what it saw in training, so that `beta` and learning rates mean the same from one
-reward model to the next.
+Prompts come from `data/prompts.jsonl`, scores from a reward model, a Python function of (prompts, texts) or several
+parts. A reward model's scores are standardised by what it saw in training, so that `beta` and learning rates mean the
+same from one reward model to the next.
 
 TRL samples with torch's global generator, which its checkpoints restore: a run resumed at a checkpoint draws what it
 would have drawn. Its own shuffling is not restored, so the prompts of all steps are laid out beforehand. What it cannot
@@ -13,12 +13,10 @@ draw otherwise (`shared_groups`).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from datasets import Dataset
 from peft import get_peft_model
 
@@ -28,13 +26,12 @@ from training.recipes.common import loading
 from training.recipes.common.processes import ONE_PROCESS, Processes, directory_of, join
 from training.recipes.preference import trl_runs
 from training.recipes.preference.shared_groups import shared_groups
-from training.recipes.reward.reward_model import RewardModel
-from training.recipes.reward.scoring import (
+from training.recipes.rewards.scoring import (
     Messages,
-    checked,
-    import_function,
-    refuse_none_or_both,
+    TextScorer,
+    part_values,
     require_trust,
+    text_scorer_for,
     trust_rows,
 )
 from training.rl.guards import distinct_share
@@ -45,37 +42,34 @@ from training.rl.sampler import Sampling
 class Scores:
     """TRL's reward function; it also remembers what the last batch was like, for the log."""
 
-    score: Callable[[list[Messages], list[str]], torch.Tensor]
-    describe: str
-    clip: float
+    scorer: TextScorer
+    clip: float = 0.0  # 0: none
     together: Processes = ONE_PROCESS
     __name__: str = "score"
     last: dict[str, float] = field(default_factory=dict)
 
     def __call__(self, prompts: list[Messages], completions: list[Any], **_given: Any) -> list[float]:
         texts = [turns[0]["content"] for turns in completions]
-        scores = checked(self.score(prompts, texts), len(texts), self.describe).cpu()
+        scored = self.scorer(prompts, texts)
+        scores = scored.scores.cpu()
         self.last = {"distinct": distinct_share(self.together.gathered(texts))}
+        for name, values in scored.figures.items():
+            self.last[name] = float(np.mean(self.together.gathered(values.tolist())))
         return (scores.clamp(-self.clip, self.clip) if self.clip else scores).tolist()
 
     def figures(self) -> dict[str, float]:
         return dict(self.last)
 
+    def of_samples(self, prompts: list[Messages], texts: list[str]) -> list[tuple[float, dict[str, float]]]:
+        """Return the score of each answer and what its parts say, for those who watch."""
+        scored = self.scorer(prompts, texts)
+        return [(score, part_values(scored.figures, row)) for row, score in enumerate(scored.scores.tolist())]
 
-def scores_for(spec: RunSpec, config: GroupConfig, together: Processes = ONE_PROCESS) -> Scores:
+
+def scores_for(spec: RunSpec, config: GroupConfig, rows: list[Row], together: Processes = ONE_PROCESS) -> Scores:
     """Return the scores. Raises RecipeFailure when there is neither a function nor a reward model, or both."""
-    refuse_none_or_both(spec, config.reward_function)
-    if config.reward_function:
-        function = import_function(config.reward_function)
-        return Scores(
-            lambda prompts, texts: torch.as_tensor(function(prompts, texts)), config.reward_function, 0.0, together
-        )
-    model = RewardModel.load(spec.reward_model)
-
-    def standardised(prompts: list[Messages], texts: list[str]) -> torch.Tensor:
-        return (model.score(prompts, texts) - model.score_mean) / model.score_std
-
-    return Scores(standardised, "The reward model", config.score_clip, together)
+    scorer = text_scorer_for(spec, config, rows)
+    return Scores(scorer, config.score_clip if scorer.is_model else 0.0, together)
 
 
 def prompts_for(run: RunDirectory, tokenizer: Any, most: int) -> tuple[list[Messages], int]:
@@ -107,7 +101,7 @@ def carry_out(
     together = join(sharding=config.sharding, batch_size=config.rows_at_once, limit=config.limit)
     run = directory_of(run, together)
     run.progress("Loading the models", 0, config.steps)
-    scores = scores_for(spec, config, together)
+    scores = scores_for(spec, config, run.rows("prompts"), together)
     model, tokenizer = trl_runs.load(spec, config.adapters, to_split=together.is_sharded)
     messages, too_long = prompts_for(run, tokenizer, config.max_prompt_tokens)
     started = time.monotonic()
@@ -126,6 +120,7 @@ def carry_out(
                 run, tokenizer, messages, spec.seed, config.sample_every,
                 Sampling(config.max_new_tokens, config.temperature), config.max_prompt_tokens,
                 "Training", scores.figures, together=together,
+                score=scores.of_samples if config.rewards else None,
             )
         ],
     )  # fmt: skip

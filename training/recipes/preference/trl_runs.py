@@ -113,6 +113,7 @@ class Follower(TrainerCallback):
     phase: str
     extra: Callable[[], dict[str, float]] = dict
     together: Processes = ONE_PROCESS
+    score: chat_samples.Score | None = None  # of the samples
     started: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
@@ -168,7 +169,7 @@ class Follower(TrainerCallback):
         inner = model.get_base_model() if is_whole and hasattr(model, "get_base_model") else model
         chat_samples.log_answers(
             self.run, inner, self.tokenizer, self.prompts, step=step, seeds=(self.seed, "sample"),
-            sampling=self.sampling, max_prompt_tokens=self.max_prompt_tokens,
+            sampling=self.sampling, max_prompt_tokens=self.max_prompt_tokens, score=self.score,
         )  # fmt: skip
 
 

@@ -133,6 +133,9 @@ _UNITS = {
     "peak_memory_gb": "GB",
     "seconds": "s",
 }
+# Of a reward's parts: what each gives, and the deviation over the models of an ensemble.
+_PARTS = {"reward_": "Part of the reward: ", "spread_": "Deviation over the models of "}
+_SCORES = ("score_mean", "held_out_score")  # which the parts stand after
 MOST_MAIN = 6  # curves that a page shows at first: as many as one looks at together
 _LEVELS = ("kl_target", "stop_kl")
 _ERROR = "_se"  # the standard error of the figure that bears the name without it
@@ -166,13 +169,15 @@ def of_parent(name: str, first: Values) -> float | None:
 def curves_of(names: set[str], config: Values, first: tuple[int, Values] | None = None) -> list[Curve]:
     """Return the curves of these names; `first` is the first row, with which some of them are compared."""
     known_names = [name for name in (*_MAIN, *_MORE) if name in names]
+    parts = sorted(name for name in names if is_part(name))
+    known_names = [n for n in known_names if n in _SCORES] + parts + [n for n in known_names if n not in _SCORES]
     others = sorted(names - set(known_names))
     titles = {"score_mean": "Score"} if config.get("score_scaling") == "none" else {}
     curves = [
         Curve(
             name,
             titles.get(name) or title_of(name),
-            name in _MAIN,
+            name in _MAIN or name in parts,
             tuple(_lines(name, first, config)),
             unit="candidate" if name in _OF_CANDIDATES else "step",
             is_dots=name in _OF_CANDIDATES,
@@ -187,7 +192,15 @@ def curves_of(names: set[str], config: Values, first: tuple[int, Values] | None 
     return [replace(curve, is_main=curve.is_main and i < MOST_MAIN) for i, curve in enumerate(curves)]
 
 
+def is_part(name: str) -> bool:
+    """Tell whether a metric is of one part of a reward."""
+    return name.startswith(tuple(_PARTS)) and name not in (*_MAIN, *_MORE)
+
+
 def title_of(name: str) -> str:
+    if is_part(name):
+        start, _, part = name.partition("_")
+        return _PARTS[f"{start}_"] + part.replace("_", " ")
     return _MAIN.get(name) or _MORE.get(name) or name.replace("_", " ").capitalize()
 
 

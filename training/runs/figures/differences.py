@@ -72,7 +72,7 @@ def choices(runs: Sequence[Run]) -> list[Line]:
         "parent": [run.parent.name if run.parent else _NOTHING for run in runs],
         "dataset": [_dataset(run.dataset) for run in runs],
         "second dataset": [_dataset(run.other_dataset) for run in runs],
-        "reward model": [run.reward_model.name if run.reward_model else _NOTHING for run in runs],
+        "reward model": [", ".join(model.name for model in run.reward_models) or _NOTHING for run in runs],
         "seed": [str(run.seed) for run in runs],
         "code": [run.code_version or "unknown" for run in runs],
     }

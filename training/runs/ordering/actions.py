@@ -21,6 +21,7 @@ from training.runs.ordering import priorities
 from training.runs.ordering.checks import check_in_use, check_name, check_order
 from training.runs.ordering.code_version import code_version
 from training.runs.ordering.end_events import announce_end, tell_finished
+from training.runs.ordering.reward_order import named_models
 from training.storage import actions as storage
 from training.storage import quotas
 
@@ -98,9 +99,13 @@ def _queue(run: Run) -> Run:
     )
     quotas.check(run.project)
     run.code_version, run.config, run.name = code_version(), asdict(checked), run.name.strip()
+    named = list(named_models(run.project, checked).values())
+    run.reward_model = run.reward_model or next(iter(named), None)
     with transaction.atomic():
         check_name(kind=run.kind, project=run.project, name=run.name)  # again: a twin may have taken it meanwhile
         run.save(force_insert=True)
+        if others := [model for model in named if model != run.reward_model]:
+            run.other_reward_models.set(others)
         hubs.record_order(run)
     return run
 
@@ -171,6 +176,7 @@ def resume(*, run: Run, by: User) -> Run:
         if run.state not in (Run.State.FAILED, Run.State.CANCELLED):
             raise Refused(409, state=f"The run is {run.state}; only a failed or cancelled run can be resumed.")
         check_in_use(parent=run.parent, reward_model=run.reward_model)
+        check_in_use(**{f"reward model {model.name}": model for model in run.reward_models[1:]})
         check_name(kind=run.kind, project=run.project, name=run.name)
         run.state = Run.State.QUEUED
         run.reason_code = run.reason = run.remedy = run.phase = ""

@@ -11,11 +11,10 @@ from annotate.language_models.actions import NOT_HERE
 from annotate.models import Dataset, LanguageModel, Project
 from common import splits
 from training import configs
-from training.core import reward_trust
 from training.core.kinds import KINDS, Kind, Order
 from training.models import Run
 from training.runs.ordering import reward_functions
-from training.storage import reward_evidence
+from training.runs.ordering.reward_order import named_models, part_errors, reward_errors, trust_errors
 
 Errors = dict[str, str]
 
@@ -47,9 +46,12 @@ def check_order(
         errors |= {f"config.{field}": text for field, text in order.check(project, checked).items()}
     if checked is not None and order.fits is not None and parent is not None:
         errors |= {f"config.{field}": text for field, text in order.fits(parent, checked).items()}
-    errors |= _reward_errors(order, reward_model, config.get("reward_function"))
+    errors |= reward_errors(order, reward_model, config, checked)
     errors |= _function_errors(getattr(checked, "reward_function", ""))
-    errors |= _trust_errors(reward_model, checked)
+    errors |= trust_errors(reward_model, checked)
+    if checked is not None and order.takes_reward_model:
+        check_in_use(**{f"config.rewards: {name}": m for name, m in named_models(project, checked).items()})
+        errors |= part_errors(project, checked)
     if checked is not None and order.suits is not None:
         errors |= order.suits(Order(project, parent, dataset, other_dataset, reward_model, checked))
     try:
@@ -186,25 +188,6 @@ def _missing_files(field: str, dataset: Dataset) -> Errors:
     return {}
 
 
-def _reward_errors(order: Kind, reward_model: LanguageModel | None, function: Any) -> Errors:
-    if not order.takes_reward_model:
-        is_given = reward_model is not None
-        return {"reward_model": f"A run of kind {order.name} needs no reward model; leave it out."} if is_given else {}
-    if reward_model is None and not function and order.needs_reward_model:
-        return {"reward_model": "Choose a reward model, or a listed function in config.reward_function."}
-    if reward_model is not None and function:
-        return {"reward_model": "Choose either a reward model or config.reward_function, not both."}
-    if reward_model is None:
-        return {}
-    if reward_model.kind != LanguageModel.Kind.REWARD:
-        return {
-            "reward_model": f"{reward_model.name} is a {reward_model.kind} and does not score; choose a reward model."
-        }
-    if reward_model.path is None:
-        return {"reward_model": f"{reward_model.name} has no weights on this machine; choose another reward model."}
-    return {}
-
-
 def _function_errors(name: str) -> Errors:
     """Refuse a reward function that the operator does not list: a dotted path that anybody may choose is a shell for
     anybody."""
@@ -214,14 +197,6 @@ def _function_errors(name: str) -> Errors:
     except ValueError as error:
         return {"config.reward_function": str(error)}
     return {}
-
-
-def _trust_errors(reward_model: LanguageModel | None, config: Any) -> Errors:
-    """Refuse a reward model that did not beat chance, unless the config explicitly trusts it."""
-    if reward_model is None or reward_model.path is None or getattr(config, reward_trust.OVERRULE, True):
-        return {}
-    evidence = reward_evidence.of_model(reward_model)
-    return {"reward_model": f"{evidence.sentence} {reward_trust.REMEDY}"} if evidence.refuses else {}
 
 
 def _seed_errors(seed: Any) -> Errors:

@@ -31,7 +31,7 @@ from training.models import Run
 from training.runs.ordering.code_version import code_version
 
 FIELDS = (
-    *("kind", "name", "project", "parent", "dataset", "other_dataset", "reward_model"),
+    *("kind", "name", "project", "parent", "dataset", "other_dataset", "reward_model", "other_reward_models"),
     *("seed", "config", "code_version"),
 )
 _TOO_LONG = 200_000  # characters; an order has two thousand
@@ -51,6 +51,8 @@ def written(run: Run) -> str:
     for field in ("parent", "dataset", "other_dataset", "reward_model"):
         if (row := getattr(run, field)) is not None:
             order[field] = {"name": row.name, "hash": row.content_hash} if row.content_hash else {"name": row.name}
+    if others := run.reward_models[1:]:
+        order["other_reward_models"] = [{"name": model.name, "hash": model.content_hash} for model in others]
     order |= {"seed": run.seed, "config": _in_order(run), "code_version": run.code_version}
     head = f"# Run {run.pk} of Assay. Queue it again: manage.py queue_run FILE, or under Runs, New run, From a file.\n"
     return head + yaml.dump(order, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000)
@@ -112,6 +114,11 @@ def resolve(order: dict[str, Any], project: Project) -> Order:
     ):
         arguments[field], error = _named(order.get(field), queryset, project)
         errors |= {field: error} if error else {}
+    # The config names them; here it is only seen to that they are the same.
+    others = order.get("other_reward_models") or []
+    for one in others if isinstance(others, list) else [others]:
+        _, error = _named(one, models, project)
+        errors |= {"other_reward_models": error} if error else {}
     config = order.get("config") or {}
     if not isinstance(config, dict) or not all(isinstance(name, str) for name in config):
         errors["config"] = "must be options with their values, such as `config: {learning_rate: 0.0002}`."

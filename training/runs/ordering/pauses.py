@@ -37,6 +37,7 @@ def choose(*, run: Run, by: User, choice: str, changes: Changes | None = None) -
         }
         _check(run, changes)
         check_in_use(parent=run.parent, reward_model=run.reward_model)
+        check_in_use(**{f"reward model {model.name}": model for model in run.reward_models[1:]})
         run.amendments = [*run.amendments, _amendment(run, chosen, changes, by)]
         go_on(run)
         before = configs.current_names(run.kind, run.config)

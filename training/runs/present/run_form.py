@@ -161,6 +161,9 @@ class RunForm(forms.Form):
         """Add a refusal beside the field that it names; what cannot be read already says so itself."""
         unread = set(self.errors)
         for name, text in refused.errors.items():
+            field, bracket, part = name.partition("[")
+            if bracket and field in self.fields:  # part of an option, such as config.rewards[1].pattern
+                name, text = field, f"{key_of(field)}[{part}: {text}"
             if name not in unread:
                 self.add_error(name if name in self.fields else None, text)
 
@@ -242,7 +245,8 @@ class RunForm(forms.Form):
     def lacks_reward_model(self) -> bool:
         """Return whether nothing is proposed or chosen that could score answers, and no function is listed."""
         needs_one = self.kind.takes_reward_model and self.kind.needs_reward_model
-        return needs_one and not rewarding.names() and not self["reward_model"].value()
+        has_parts = f"{_PREFIX}rewards" in self.fields and bool(self[f"{_PREFIX}rewards"].value())
+        return needs_one and not has_parts and not rewarding.names() and not self["reward_model"].value()
 
 
 def key_of(name: str) -> str:

@@ -27,6 +27,7 @@ class Answer:
 
     step: int
     score: str
+    parts: str  # of the score, where a reward has several
     pieces: tuple[Piece, ...]
     is_long: bool  # its box may scroll, and then the keyboard must reach it
 
@@ -85,7 +86,8 @@ def answer_of(sample: Sample, pieces: Sequence[Piece] | None = None) -> Answer:
     if pieces is None:
         pieces = [Piece(sample.completion, False)] if sample.completion else []
     score = "" if sample.score is None else curves.number(round(sample.score, 1))
-    return Answer(sample.step, score, tuple(pieces), lines_on_a_phone(sample.completion) > _LONG)
+    parts = " · ".join(f"{name.replace('_', ' ')} {curves.number(value)}" for name, value in sample.parts.items())
+    return Answer(sample.step, score, parts, tuple(pieces), lines_on_a_phone(sample.completion) > _LONG)
 
 
 def sampled_answers(run: Run) -> list[Completion]:

@@ -109,6 +109,7 @@ def _sample(run_id: int, row: Row) -> Sample:
         prompt=prompt,
         completion=storable(row["completion"]),
         score=_finite(row.get("score")),
+        parts={storable(str(name)): _finite(value) for name, value in row.get("parts", {}).items()},
     )
 
 

@@ -67,6 +67,7 @@ def prepare(run: Run, *, is_remote: bool = False) -> RunDirectory:
             seed=run.seed,
             parent=_parent_weights(run),
             reward_model=_weights(run.reward_model),
+            reward_models=_named_reward_models(run),
             dataset_hash=run.dataset.content_hash if run.dataset else "",
             code_version=run.code_version,
             ancestor=_ancestor(run),
@@ -155,7 +156,7 @@ def _bring_rows(source: Path, target: Path) -> None:
 
 def input_folders(run: Run) -> list[Path]:
     """Return the folders of all models and datasets that a run reads, whether they are here or not."""
-    models = [run.parent if _reads_parent(run) else None, run.reward_model, _ancestor_model(run)]
+    models = [run.parent if _reads_parent(run) else None, *run.reward_models, _ancestor_model(run)]
     datasets = [run.dataset, run.other_dataset, *_trained_on_datasets(run)]
     folders = [model.path for model in models if model is not None] + [d.path for d in datasets if d is not None]
     return list(dict.fromkeys(folder for folder in folders if folder is not None))
@@ -210,6 +211,13 @@ def _trained_on_datasets(run: Run) -> list[Dataset]:
             datasets += [dataset for dataset in (maker.dataset, maker.other_dataset) if dataset is not None]
         model = model.parent
     return datasets
+
+
+def _named_reward_models(run: Run) -> dict[str, Row]:
+    """Return folder and hash of the reward models of a run whose reward has parts, by name."""
+    if not run.config.get("rewards"):
+        return {}
+    return {model.name: {"folder": _weights(model), "hash": model.content_hash} for model in run.reward_models}
 
 
 def _reads_parent(run: Run) -> bool:

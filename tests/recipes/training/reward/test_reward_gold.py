@@ -9,6 +9,7 @@ import torch
 
 from tests.recipes.training.reward.test_recipe_reward import judged_data, make_run
 from tests.support import tiny_model
+from training.configs import parse
 from training.core.run_directory import RecipeFailure, RunDirectory, RunSpec
 from training.recipes.common import entry
 from training.recipes.reward import __main__ as reward
@@ -18,7 +19,7 @@ from training.recipes.reward import head_fit
 from training.recipes.reward.designs.design import Design
 from training.recipes.reward.feedback_likelihood import TODAY
 from training.recipes.reward.reward_model import RewardModel
-from training.recipes.reward.scoring import scorer_for
+from training.recipes.rewards.scoring import scorer_for
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 TEXTS = ["AAAAAAAA", "zzzzzzzz", ""]
@@ -113,7 +114,7 @@ def test_too_few_annotations_teach_no_second_head(parent: Path, tmp_path: Path):
 def test_a_finetuned_trunk_has_one_too(parent: Path, tmp_path: Path):
     run = make_run(tmp_path / "tuned", parent, judged_data(60), method="finetune", curve=False, epochs=1.0)
     assert entry.attempt(reward.main, run) == 0, run.failure()
-    scorer = scorer_for(RunSpec("ppo", {}, parent=str(parent), reward_model=str(run.model)), "")
+    scorer = scorer_for(RunSpec("ppo", {}, parent=str(parent), reward_model=str(run.model)), parse("ppo", {}))
     rollout = type("Rollout", (), {"ids": torch.zeros(1)})()
     scores, gold = scorer.both(PROMPTS, TEXTS, {}, rollout)
     assert gold is not None and gold[0] > gold[1]
@@ -121,7 +122,8 @@ def test_a_finetuned_trunk_has_one_too(parent: Path, tmp_path: Path):
 
 
 def test_a_function_has_no_second_opinion(parent: Path):
-    scorer = scorer_for(RunSpec("ppo", {}, parent=str(parent)), "tests.support.training.ppo_runs.share_of_vowels")
+    by_function = parse("ppo", {"reward_function": "tests.support.training.ppo_runs.share_of_vowels"})
+    scorer = scorer_for(RunSpec("ppo", {}, parent=str(parent)), by_function)
     rollout = type("Rollout", (), {"ids": torch.zeros(1)})()
     scores, gold = scorer.both(PROMPTS, TEXTS, {}, rollout)
     assert gold is None and scores.shape == (3,)

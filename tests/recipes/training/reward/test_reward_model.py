@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from tests.support import tiny_model
+from training.configs import parse
 from training.core.run_directory import RecipeFailure, RunSpec
 from training.recipes.common import loading
 from training.recipes.reward.reward_model import RewardModel
-from training.recipes.reward.scoring import scorer_for
+from training.recipes.rewards.scoring import scorer_for
 
 HELLO = [{"role": "user", "content": "Hello"}]
 WIDTH = 64
@@ -95,10 +96,11 @@ def test_aspects_are_scored_beside_the_quality_and_not_instead(data):
 def test_ppo_may_ask_a_scorer_for_aspects(data):
     place = data / "runs" / "7" / "model"
     other = tiny_model.make(data / "models" / "other", seed=1)
-    scorer = scorer_for(RunSpec("ppo", {}, parent=str(other), reward_model=str(place)), "")
+    scorer = scorer_for(RunSpec("ppo", {}, parent=str(other), reward_model=str(place)), parse("ppo", {}))
     aspects = scorer.aspects([HELLO], ["Well met"], {}, None)
     torch.testing.assert_close(aspects["true"], RewardModel.load(place).score_aspects([HELLO], ["Well met"])["true"])
-    assert scorer_for(RunSpec("ppo", {}, parent=str(other)), "math.fsum").aspects([HELLO], ["x"], {}, None) == {}
+    by_function = parse("ppo", {"reward_function": "math.fsum"})
+    assert scorer_for(RunSpec("ppo", {}, parent=str(other)), by_function).aspects([HELLO], ["x"], {}, None) == {}
 
 
 def test_completions_of_one_prompt_score_as_they_do_alone(data):

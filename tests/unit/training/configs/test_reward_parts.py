@@ -1,0 +1,93 @@
+"""The parts of a reward: read, kept as lines, and refused with the field that is wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+from training import configs
+from training.configs.rewards import part_lines, reward_parts
+
+KINDS = ("ppo", "grpo", "rloo", "best_of", "rejection")
+LINES = r"""
+# judged by two, and by rules
+reward_model models='helpful 3, helpful 4' spread_penalty=0.5
+number weight=2 tolerance=0.01
+regex pattern='^Answer: \d+$' where=last_line weight=-0.2
+json_schema schema='{"type":
+  "object"}'
+length maximum=80 low=none
+"""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_that_follows_a_reward_has_parts_and_none_by_default(kind):
+    assert configs.parse(kind, {}).rewards == ""
+    kept = configs.parse(kind, {"rewards": LINES}).rewards
+    assert configs.parse(kind, {"rewards": kept}).rewards == kept, "what is kept says the same"
+    parts = part_lines.read_parts(kept)
+    assert reward_parts.part_names(parts) == ("reward_model", "number", "regex", "json_schema", "length")
+    assert [part.weight for part in parts] == [1, 2, -0.2, 1, 1]
+    assert parts[2].pattern == r"^Answer: \d+$", "a backslash is a backslash"
+    assert reward_parts.models_named(parts) == ("helpful 3", "helpful 4")
+    assert (parts[0].low, parts[0].high, parts[1].low) == (-3, 3, None)
+
+
+def test_objects_say_the_same_as_lines():
+    objects = [
+        {"kind": "reward_model", "models": ["a", "b c"], "spread_penalty": 1},
+        {"kind": "regex", "pattern": 'it\'s "so" \\d', "ignore_case": True},
+        {"kind": "json_schema", "schema": {"type": "object"}},
+        {"kind": "number", "low": 0.25, "weight": 3},
+        {"kind": "number"},
+    ]
+    kept = configs.parse("grpo", {"rewards": objects}).rewards
+    parts = part_lines.read_parts(kept)
+    assert parts == part_lines.parts_of(objects)
+    assert parts[1].pattern == 'it\'s "so" \\d'
+    assert reward_parts.part_names(parts)[-1] == "number_2"
+
+
+@pytest.mark.parametrize(
+    ("rewards", "field"),
+    [
+        ("number\nregex pattern='('", "rewards[1].pattern"),
+        ("number\nregex", "rewards[1].pattern"),
+        ("guess", "rewards[0].kind"),
+        ([{"weight": 1}], "rewards[0].kind"),
+        (["number"], "rewards[0]"),
+        ("number tolerance=-1", "rewards[0].tolerance"),
+        ("number weight=much", "rewards[0].weight"),
+        ("number pattern=x", "rewards[0].pattern"),
+        ("number low=2 high=1", "rewards[0].low"),
+        ("number weight", "rewards[0]"),
+        ("number weight=1 weight=2", "rewards[0].weight"),
+        ("length", "rewards[0].minimum"),
+        ("length minimum=3 maximum=2", "rewards[0].maximum"),
+        ("""json_schema schema='{"type": 3}'""", "rewards[0].schema"),
+        ("json_schema schema='{'", "rewards[0].schema"),
+        ("language language=german", "rewards[0].language"),
+        ("reward_model models=a,a", "rewards[0].models"),
+        ("reward_model spread_penalty=1", "rewards[0].spread_penalty"),
+        ("number weight=0", "rewards"),
+        ("number 'open", "rewards"),
+        (7, "rewards"),
+        ("length maximum=3\n" * 21, "rewards"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_part(rewards, field):
+    with pytest.raises(configs.ConfigError) as refused:
+        configs.parse("ppo", {"rewards": rewards})
+    assert list(refused.value.errors) == [field]
+    assert refused.value.errors[field]
+
+
+def test_all_wrong_parts_are_named_at_once():
+    with pytest.raises(configs.ConfigError) as refused:
+        configs.parse("ppo", {"rewards": "length\nnumber\nregex pattern='('", "steps": 0})
+    assert set(refused.value.errors) == {"rewards[0].minimum", "rewards[2].pattern", "steps"}
+
+
+@pytest.mark.parametrize("beside", [{"reward_function": "f"}, {"value_init": "reward"}])
+def test_parts_stand_for_the_function_and_have_no_head(beside):
+    with pytest.raises(configs.ConfigError):
+        configs.parse("ppo", {"rewards": "number", **beside})

@@ -1,0 +1,1 @@
+"""Score answers by the parts of a reward: reward models, verifiers, judges."""
