@@ -129,7 +129,7 @@ IMPORTERS = {
     "evaluation/recipes/evaluate.py",  # one of MODULES by config.measure, which has choices
     "training/runs/launchers/fork_server.py",  # a list of libraries in the file itself
     "training/runs/worker.py",  # settings.RUN_LAUNCHER
-    "training/recipes/reward/scoring.py",  # what config.json of a run directory says: the worker writes what is listed
+    "training/recipes/rewards/scoring.py",  # what config.json of a run directory says: the worker writes what is listed
 }
 
 
