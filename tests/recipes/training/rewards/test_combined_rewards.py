@@ -17,7 +17,7 @@ from training.recipes.best_of import __main__ as best_of
 from training.recipes.common import entry
 from training.recipes.reward.reward_model import RewardModel
 from training.recipes.rewards import part_scores
-from training.recipes.rewards.part_scores import Ensemble, PartScore, Parts
+from training.recipes.rewards.part_scores import Ensemble, Parts, PartScore
 from training.recipes.rewards.scoring import Scorer, scorer_for, text_scorer_for
 
 pytestmark = pytest.mark.usefixtures("one_thread")
