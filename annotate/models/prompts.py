@@ -39,6 +39,7 @@ class Prompt(models.Model):
     language = models.CharField(
         max_length=35, blank=True, help_text="Its tag, such as de or pt-BR; empty: for everybody."
     )
+    answer = models.TextField(blank=True, default="", help_text="The right one, which rewards compare with.")
     harm = models.CharField(max_length=250, blank=True, help_text="Kinds of harm in it, by name, a space between them.")
     root = models.ForeignKey(
         "self", models.PROTECT, null=True, blank=True, related_name="later", help_text="First turn of a conversation."

@@ -26,6 +26,7 @@ _TARGETS = {
 }
 _WORDS = {
     "prompt": "prompt",
+    "answer": "right answer, which rewards compare with",
     "input": "input: what an instruction is about",
     "chosen": "chosen answer",
     "rejected": "rejected answer",
@@ -52,6 +53,7 @@ _BY_USE = {
     "language": ("language",),
     "id": ("id",),
     "comment": ("comment",),
+    "right answer": ("answer",),
 }
 _ANNOTATIONS = {
     "winner": r"winner|preference|choice|preferred",

@@ -242,15 +242,16 @@ def select_prompts(project: Project, side: str, options: Options) -> Selection:
         prompts = prompts.filter(source__in=options.sources)
     if options.prompts is not None:
         prompts = prompts.filter(pk__in=options.prompts)
-    rows = list(prompts.values("id", "messages", "category", "text_hash"))
+    rows = list(prompts.values("id", "messages", "category", "text_hash", "answer"))
     if options.limit:
         # By hash: the same prompts whenever it is asked, and no category or author first.
         rows = sorted(sorted(rows, key=lambda row: row["text_hash"])[: options.limit], key=lambda row: row["id"])
     other = Prompt.objects.filter(project=project).exclude(side=side).count()
     return Selection(
-        files={"prompts": [{"id": row["id"], "messages": row["messages"]} for row in rows]},
+        files={"prompts": [_frozen_prompt(row) for row in rows]},
         counts={
             "prompts": len(rows),
+            **({"right_answers": answered} if (answered := sum(bool(row["answer"]) for row in rows)) else {}),
             "categories": dict(Counter(row["category"] or "none" for row in rows)),
             "left_out": {
                 "in the other split": other,
@@ -261,6 +262,11 @@ def select_prompts(project: Project, side: str, options: Options) -> Selection:
         },
         sources={"prompts": [row["id"] for row in rows]},
     )
+
+
+def _frozen_prompt(row: Row) -> Row:
+    answer = {"answer": row["answer"]} if row["answer"] else {}
+    return {"id": row["id"], "messages": row["messages"], **answer}
 
 
 def completion_rows(ids: set[int], tell: Tell = silent) -> list[Row]:

@@ -251,7 +251,7 @@ def _attack(row: Attack) -> Item:
 
 
 def _prompt(row: Prompt) -> Item:
-    return formats.NewPrompt(messages=row.messages, category=row.category, language=row.language)
+    return formats.NewPrompt(messages=row.messages, category=row.category, language=row.language, answer=row.answer)
 
 
 _MAKERS: dict[type[Item], Callable[[Any], Item]] = {

@@ -109,7 +109,9 @@ class NewDemonstration(Item):
 
 @dataclass(frozen=True, kw_only=True)
 class NewPrompt(Item):
-    """A question without an answer."""
+    """A question without an answer of anybody; `answer` is the right one, where it is known."""
+
+    answer: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

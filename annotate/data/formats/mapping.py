@@ -26,7 +26,7 @@ NAME = "table"
 COMMON = ("author", "created_at", "comment", "language", "category", "id")
 COLUMNS = (
     "prompt", "chosen", "rejected", "completion_a", "completion_b", "winner", "strength", "model_a", "model_b",
-    "completion", "model", "thumbs", "stars", "system", "input", *COMMON,
+    "completion", "model", "thumbs", "stars", "system", "input", "answer", *COMMON,
 )  # fmt: skip
 ASPECT = "aspect:"
 
@@ -40,6 +40,8 @@ def mapped(columns: Mapping[str, str]) -> Callable[[Row, int], list[Item]]:
     if "prompt" not in columns:
         raise ValueError("Choose the column of the prompt: prompt=NAME.")
     make = _maker(columns)
+    if "answer" in columns and make is not _prompt:
+        raise ValueError("answer is the right answer of a prompt: choose no column of completions or annotations too.")
     column_names = set(columns.values())
 
     def read(row: Row, line: int) -> list[Item]:
@@ -126,7 +128,7 @@ def _written(row: Row, common: Row) -> Item:
 def _prompt(row: Row, common: Row) -> Item:
     *before, last = common["messages"]
     if last["role"] != "assistant" or not before:
-        return NewPrompt(**common)
+        return NewPrompt(**common, answer=fields.optional(row, "answer").strip())
     asked, model = common | {"messages": before}, fields.optional(row, "model")
     if model and not common["judge"]:
         return NewAnswers(**asked, texts=(last["content"],), models=(model,))

@@ -80,6 +80,8 @@ def _read(name: str, row: Row, column: str) -> Any:
         return fields.truth(row, column)
     if name == "created_at":
         return fields.moment(row[column])
+    if name == "answer":
+        return fields.as_text(row, column)
     if name in _JSON:
         return _structured(name, fields.parsed(row[column]))
     return fields.text(row, column)

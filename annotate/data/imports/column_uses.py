@@ -23,7 +23,7 @@ _WORDS = {
     "judge": "annotator", "created_at": "time", "seconds": "time",
     "model": "model", "models": "model", "model_a": "model", "model_b": "model",
     "text": "answer", "texts": "answer", "a": "answer", "b": "answer", "edited_from": "answer",
-    "later_a": "answer", "later_b": "answer",
+    "later_a": "answer", "later_b": "answer", "answer": "right answer",
 }  # fmt: skip
 _NOT_READ = ("extra", "format")
 _UNREADABLE = (ValueError, *ODD_ROW)

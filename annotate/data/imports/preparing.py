@@ -18,6 +18,7 @@ from annotate.data.formats.items import (
     NewComparison,
     NewDemonstration,
     NewFlag,
+    NewPrompt,
     NewRanking,
     NewRating,
     NewSpan,
@@ -83,6 +84,8 @@ def _answers(item: Item) -> list[tuple[str, str]]:
             return _unjudged(item)
         case NewRating() | NewSpan():
             return [(item.text, item.model)]
+        case NewPrompt() if item.answer:
+            check_text(item.answer, "answer", "The right answer")
         case NewDemonstration():
             check_text(item.text, "text", "An answer")
             return [] if item.edited_from is None else [(item.edited_from, "")]

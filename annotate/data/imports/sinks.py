@@ -13,6 +13,7 @@ from django.db import models
 
 from annotate.core.db.key_checks import KeyChecks
 from annotate.data.imports import bulk_insert as bulk
+from annotate.data.prompts.actions import fill_answers
 from annotate.models.queue import QueueChange
 
 Rows = Sequence[tuple[Any, ...]]
@@ -29,6 +30,9 @@ class Sink(Protocol):
 
     def tell_queue(self, project: int, prompts: Sequence[int]) -> None:
         """Note that there is more to annotate of these prompts."""
+
+    def fill_answers(self, answers: dict[int, str]) -> None:
+        """Give prompts that stand their right answers, by key, where they have none."""
 
     def known(self, table: type[models.Model], names: Sequence[str]) -> dict[str, int]:
         """Return those of the names that this sink, and not the database, has seen: the keys that it gave them."""
@@ -57,6 +61,9 @@ class Database:
     def tell_queue(self, project: int, prompts: Sequence[int]) -> None:
         QueueChange.note(project, prompts)
 
+    def fill_answers(self, answers: dict[int, str]) -> None:
+        fill_answers(answers)
+
     def known(self, table: type[models.Model], names: Sequence[str]) -> dict[str, int]:
         return {}  # they stand in the database
 
@@ -84,6 +91,9 @@ class Nowhere:
 
     def tell_queue(self, project: int, prompts: Sequence[int]) -> None:
         """Do nothing: nothing has come."""
+
+    def fill_answers(self, answers: dict[int, str]) -> None:
+        """Do nothing: nothing stands."""
 
     def known(self, table: type[models.Model], names: Sequence[str]) -> dict[str, int]:
         keys = {}

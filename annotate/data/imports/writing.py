@@ -77,10 +77,15 @@ def _prompts(items: Sequence[Ready], into: Into, sink: Sink, counts: Counter[str
             item.side,
             into.source,
             into.author,
+            _right_answer(item),
         )
         for item in new
     ]
-    columns = ("messages", "text_hash", "category", "language", "harm", "side", "source", "created_by_id")
+    columns = ("messages", "text_hash", "category", "language", "harm", "side", "source", "created_by_id", "answer")
+    sink.fill_answers(
+        {prompts[item.text_hash].key: answer for item in items if item.text_hash in prompts
+         and (answer := _right_answer(item))}
+    )  # fmt: skip
     ids = sink.add(Prompt, [item.text_hash for item in new], columns, fresh, project_id=into.project)
     counts["prompts"] += len(new)
     counts["already"] += _questions(items) - _questions(new)
@@ -112,6 +117,10 @@ def _existing_prompt(pk: int, item: Ready) -> ExistingPrompt:
 def _harm(ready: Ready) -> str:
     """Return the kinds of harm: what was said to make a model do harm is kept from whoever has not agreed to see it."""
     return harms.of_tags(ready.item.tags) if isinstance(ready.item, NewAttack) else ""
+
+
+def _right_answer(ready: Ready) -> str:
+    return ready.item.answer if isinstance(ready.item, NewPrompt) else ""
 
 
 def _questions(items: Sequence[Ready]) -> int:

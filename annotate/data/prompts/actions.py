@@ -30,6 +30,7 @@ class NewPrompt:
     source: str = ""
     root: Prompt | None = None  # the beginning of a conversation: its later turns stay on its side
     language: str = ""
+    answer: str = ""  # the right one, which rewards compare with
 
 
 @dataclass(frozen=True)
@@ -58,18 +59,22 @@ def add_prompt(
     by: User | None = None,
     root: Prompt | None = None,
     language: str = "",
+    answer: str = "",
 ) -> Prompt:
     """Return the prompt with that text: the existing one if it stands already. Refused when it is not a
     conversation."""
     check_messages(messages)
-    prompt = add_prompts(project=project, rows=[NewPrompt(messages, category, source, root, language)], by=by)[0]
+    prompt = add_prompts(project=project, rows=[NewPrompt(messages, category, source, root, language, answer)], by=by)[
+        0
+    ]
     if root is not None and prompt.side != root.side:
         raise Refused(409, messages="The same conversation is already in the other split; use other words.")
     return prompt
 
 
 def add_prompts(*, project: Project, rows: Sequence[NewPrompt], by: User | None = None) -> list[Prompt]:
-    """Add one prompt per row, in order; texts that stand already are found, not repeated.
+    """Add one prompt per row, in order; texts that stand already are found, not repeated, and given the answer that
+    they lack.
 
     Raises Refused, which names each bad row, before anything is written. Outside a transaction a long list is written
     in parts; whoever sends it again after a failure has the rest added.
@@ -86,6 +91,8 @@ def add_prompts(*, project: Project, rows: Sequence[NewPrompt], by: User | None 
     new_prompts = list(new.values())
     for start in range(0, len(new_prompts), _AT_ONCE):
         Prompt.objects.bulk_create(new_prompts[start : start + _AT_ONCE], ignore_conflicts=True)
+    answered = ((text_hash, row.answer) for row, text_hash in zip(rows, hashes, strict=True) if row.answer)
+    fill_answers({standing[text_hash].pk: answer for text_hash, answer in answered if text_hash in standing})
     standing |= _standing(project, list(new))
     return [standing[text_hash] for text_hash in hashes]
 
@@ -101,7 +108,18 @@ def _new_prompt(project: Project, row: NewPrompt, messages: Messages, text_hash:
         side=row.root.side if row.root else splits.split_of(messages, project.eval_percent),
         source=row.source[:200],
         created_by=by,
+        answer=row.answer.strip(),
     )
+
+
+def fill_answers(answers: dict[int, str]) -> None:
+    """Give prompts their right answers, by key, where they have none."""
+    keys = list(answers)
+    for start in range(0, len(keys), _CHUNK):
+        prompts = list(Prompt.objects.filter(pk__in=keys[start : start + _CHUNK], answer=""))
+        for prompt in prompts:
+            prompt.answer = answers[prompt.pk].strip()
+        Prompt.objects.bulk_update(prompts, ["answer"])
 
 
 def add_completion(
@@ -154,6 +172,7 @@ def _new_completion(row: NewCompletion) -> Completion:
 def _check_prompt(row: NewPrompt) -> None:
     check_messages(row.messages)
     checked_language(row.language)
+    check_answer(row.answer)
 
 
 def checked_language(text: str) -> str:
@@ -162,6 +181,13 @@ def checked_language(text: str) -> str:
         return language_tags.parse_tag(text)
     except ValueError as error:
         raise Refused(400, language=str(error)) from None
+
+
+def check_answer(text: str) -> str:
+    """Return a right answer as it is stored; "" for none. Refused, as `answer`, when it cannot be."""
+    if text.strip():
+        check_text(text, "answer", "The right answer")
+    return text.strip()
 
 
 def check_messages(messages: Any) -> None:

@@ -28,6 +28,7 @@ from annotate.models import Completion, LanguageModel, Project, Prompt, Split
 from annotate.projects.wellbeing.api import SHOW_HARMFUL, WITHHELD, context_of
 from common.languages import language_tags
 
+_ANSWER = "The right answer, which rewards of runs compare with."
 _LANGUAGE = "A BCP 47 tag, such as de or pt-BR; empty: for everybody."
 
 
@@ -39,6 +40,7 @@ class PromptIn(Input):
     language = serializers.CharField(
         required=False, default="", allow_blank=True, max_length=language_tags.LONGEST, help_text=_LANGUAGE
     )
+    answer = serializers.CharField(required=False, default="", allow_blank=True, help_text=_ANSWER)
     source = serializers.CharField(required=False, default="API", allow_blank=True, max_length=200)
 
     def validate(self, fields: dict[str, Any]) -> dict[str, Any]:
@@ -53,6 +55,7 @@ class PromptOut(serializers.ModelSerializer):
     project = serializers.SlugField(source="project.slug")
     messages = serializers.SerializerMethodField()
     withheld = serializers.SerializerMethodField(help_text=WITHHELD)
+    answer = serializers.SerializerMethodField(help_text=f"{_ANSWER} Only for researchers.")
     retired_at = serializers.DateTimeField(source="out_since", allow_null=True, help_text="Since when it is retired.")
     retired_reason = serializers.CharField(source="out_reason")
     replaced_by = serializers.IntegerField(
@@ -63,12 +66,16 @@ class PromptOut(serializers.ModelSerializer):
         model = Prompt
         fields = (
             *("id", "project", "messages", "category", "language", "harm", "withheld", "side", "source", "created_at"),
-            *("retired_at", "retired_reason", "replaced_by"),
+            *("answer", "retired_at", "retired_reason", "replaced_by"),
         )
 
     @extend_schema_field(Turn(many=True))
     def get_messages(self, prompt: Prompt) -> list[dict[str, str]]:
         return [] if self.get_withheld(prompt) else prompt.messages
+
+    def get_answer(self, prompt: Prompt) -> str:
+        may_read = prompt.project_id in self.context["reader"].researches and not self.get_withheld(prompt)
+        return prompt.answer if may_read else ""
 
     def get_withheld(self, prompt: Prompt) -> str:
         return self.context["reader"].withholds(prompt)
@@ -81,6 +88,7 @@ class PromptChange(Input):
     language = serializers.CharField(
         required=False, allow_blank=True, max_length=language_tags.LONGEST, help_text=_LANGUAGE
     )
+    answer = serializers.CharField(required=False, allow_blank=True, help_text=_ANSWER)
     retired = serializers.BooleanField(required=False, help_text="true: annotators no longer get it.")
     reason = serializers.CharField(
         required=False, default="", allow_blank=True, max_length=200, help_text="Why it is retired."
@@ -199,12 +207,15 @@ class Prompts(DeclaredViewSet):
             )
         project = find_project(request.user, slugs.pop())
         self.require_role(project)
-        new = [NewPrompt(row["messages"], row["category"], row["source"], language=row["language"]) for row in rows]
+        new = [
+            NewPrompt(row["messages"], row["category"], row["source"], language=row["language"], answer=row["answer"])
+            for row in rows
+        ]
         return self._add(request, project, new, is_list)
 
     @extend_schema(request=PromptChange, responses={200: PromptOut} | refusals(400, 403, 404, 409, 413))
     def partial_update(self, request: Request, pk: str) -> Response:
-        """Change text, category or language, retire the prompt, or bring it back.
+        """Change text, category, language or right answer, retire the prompt, or bring it back.
 
         Where answers, annotations or datasets depend on it, another text makes a new prompt: that one is answered, and
         the old one is retired with `replaced_by`.

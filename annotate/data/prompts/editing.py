@@ -12,7 +12,7 @@ from django.db import IntegrityError, models, transaction
 from annotate.core import audit
 from annotate.core.errors import Refused
 from annotate.core.permissions import require
-from annotate.data.prompts.actions import Messages, add_prompt, check_messages, checked_language
+from annotate.data.prompts.actions import Messages, add_prompt, check_answer, check_messages, checked_language
 from annotate.data.prompts.retirement import retire
 from annotate.models import Prompt, QueueChange, User
 from annotate.models.prompts import ARENA, RED_TEAM
@@ -41,9 +41,10 @@ def edit_prompt(
     messages: Messages | None = None,
     category: str | None = None,
     language: str | None = None,
+    answer: str | None = None,
 ) -> Edited:
-    """Change text, category or language. Where answers, annotations or datasets depend on the prompt, another text
-    makes a new prompt. Refused, by field, where it may not be changed."""
+    """Change text, category, language or right answer. Where answers, annotations or datasets depend on the prompt,
+    another text makes a new prompt. Refused, by field, where it may not be changed."""
     require(by, "research", prompt.project)
     project = prompt.project
     prompt = Prompt.objects.select_for_update().get(pk=prompt.pk)
@@ -53,6 +54,8 @@ def edit_prompt(
     if language is not None and (tag := checked_language(language)) != prompt.language:
         _set(prompt, "language", tag, by)
         QueueChange.note(prompt.project_id, [prompt.pk])
+    if answer is not None and check_answer(answer) != prompt.answer:
+        _set(prompt, "answer", answer.strip(), by)
     if messages is None:
         return Edited(prompt)
     check_messages(messages)
@@ -130,6 +133,7 @@ def _replace(prompt: Prompt, messages: Messages, by: User) -> Edited:
         by=by,
         root=prompt.root,
         language=prompt.language,
+        answer=prompt.answer,
     )
     if prompt.harm:
         Prompt.objects.filter(pk=new.pk).update(harm=prompt.harm)

@@ -49,7 +49,7 @@ def prompts(request: MemberRequest, project: Project) -> HttpResponse:
 
 @in_project(get="review", post="research")
 def prompt(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
-    """Show one prompt; POST changes its text, its category or its language."""
+    """Show one prompt; POST changes its text, its category, its language or its right answer."""
     row = _prompt(project, pk)
     if request.method != "POST":
         return _show(request, row, _entered(row, None))
@@ -63,6 +63,7 @@ def prompt(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
             messages=[{"role": role, "content": text} for _, role, text in entered["turns"]],
             category=entered["category"],
             language=entered["language"],
+            answer=entered["answer"],
         )
     except Refused as refused:
         return _show(request, row, entered, refused)
@@ -116,13 +117,13 @@ def _is_withheld(request: MemberRequest, row: Prompt) -> bool:
 
 
 def _entered(row: Prompt, query: QueryDict | None) -> dict[str, Any]:
-    """Return the form's values: (field's name, role, text) of each turn, the category and the language."""
+    """Return the form's values: (field's name, role, text) of each turn, category, language and right answer."""
     turns = []
     for number, turn in enumerate(row.messages):
         name = f"turn-{number}"
         text = turn["content"] if query is None else query.get(name, turn["content"]).replace("\r\n", "\n")
         turns.append((name, turn["role"], text))
-    labels = {"category": row.category, "language": row.language}
+    labels = {"category": row.category, "language": row.language, "answer": row.answer}
     return {"turns": turns} | {
         name: label if query is None else query.get(name, label) for name, label in labels.items()
     }

@@ -179,7 +179,7 @@ def references_of(rows: Iterable[Row], parts: tuple[RewardPart, ...]) -> dict[An
         raise RecipeFailure(
             "no_answers",
             f"{missing} of {total} prompts have no answer, with which rewards[{places[0]}] compares.",
-            "Add an answer to each prompt, freeze prompts with answers alone, or leave that part out.",
+            "Add the right answers, freeze prompts of a category or source that has them, or leave that part out.",
         )
     return references
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from annotate.models import LanguageModel, Project
+from annotate.models import Dataset, LanguageModel, Project
 from training.configs.rewards import reward_parts
 from training.configs.rewards.part_lines import read_parts
 from training.core import reward_trust
@@ -73,6 +73,22 @@ def part_errors(project: Project, checked: Any) -> Errors:
             if text:
                 errors[f"config.rewards[{index}].models"] = text
     return errors
+
+
+def answer_errors(dataset: Dataset | None, checked: Any) -> Errors:
+    """Return which part compares with right answers that the dataset's prompts lack."""
+    places = reward_parts.needs_answers(parts_of(checked))
+    if dataset is None or not places:
+        return {}
+    total = dataset.counts.get("prompts", 0)
+    missing = total - dataset.counts.get("right_answers", 0)
+    if not missing:
+        return {}
+    return {
+        f"config.rewards[{places[0]}]": f"compares with right answers, and {missing:,} of the {total:,} prompts of "
+        f"{dataset.name} have none: add them under Data, Prompts and freeze the prompts again, or freeze those of a "
+        "category or source that has them."
+    }
 
 
 def trust_errors(reward_model: LanguageModel | None, config: Any) -> Errors:

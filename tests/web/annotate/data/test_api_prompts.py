@@ -6,7 +6,7 @@ import pytest
 
 from annotate.models import Completion, LanguageModel, Project, Prompt
 from tests.support.api_client import Program, errors, program
-from tests.support.factories import make_completion, make_guideline, make_model, make_project, make_prompt
+from tests.support.factories import make_completion, make_guideline, make_model, make_project, make_prompt, make_user
 
 pytestmark = pytest.mark.django_db
 
@@ -226,3 +226,16 @@ def test_a_stranger_reads_no_harm_and_everything_else(project):
     harmful, harmless = program().get("prompts/", show_harmful="true").json()["results"]
     assert harmful["messages"] == [] and harmful["withheld"]
     assert harmless["messages"][0]["content"] == "What is a tide?" and harmless["withheld"] == ""
+
+
+def test_the_right_answer_of_a_prompt_is_for_researchers_and_may_be_added_later(project, researcher):
+    program = researcher
+    body = {"project": project.slug, "text": "What is 6 x 7?"}
+    first = program.post("prompts/", body).json()
+    assert first["answer"] == ""
+    again = program.post("prompts/", {**body, "answer": " 42 "}).json()
+    assert (again["id"], again["answer"]) == (first["id"], "42"), "the prompt is found, and lacked one"
+    assert program.post("prompts/", {**body, "answer": "43"}).json()["answer"] == "42", "it is given once"
+    assert program.patch(f"prompts/{first['id']}/", {"answer": "43"}).json()["answer"] == "43"
+    annotator = Program(make_user(project, role="annotator"))
+    assert annotator.get(f"prompts/{first['id']}/").json().get("answer", "") == ""

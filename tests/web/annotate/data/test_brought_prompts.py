@@ -194,3 +194,29 @@ def test_columns_of_a_file_that_is_damaged_further_on_are_told_by_what_comes_bef
     assert options.columns_read(import_) == {"question": "prompt"} and options.unused_columns(import_) == ["owner"]
     carry_out(import_)
     assert import_.state == Import.State.FAILED and "after row 4" in import_.problem
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("content", "order"),
+    [
+        ("ask,gold\nWhat is 6 x 7?,42\nWhy?,\n", {"columns": {"prompt": "ask", "answer": "gold"}}),
+        ('{"type": "prompt", "prompt": "What is 6 x 7?", "answer": 42}\n{"type": "prompt", "prompt": "Why?"}\n', {}),
+    ],
+)
+def test_right_answers_come_with_prompts_and_to_those_that_lack_one(content, order):
+    project = factories.make_project()
+    researcher = factories.make_user(project, role=Role.RESEARCHER)
+    factories.make_prompt(project, "What is 6 x 7?")
+    name = "prompts.csv" if "," in content.splitlines()[0] and order else "prompts.jsonl"
+    import_ = start_import(
+        project=project, file=io.BytesIO(content.encode()), file_name=name, order=Order(**order), by=researcher
+    )
+    carry_out(import_)
+    assert import_.state == Import.State.DONE, import_.problem
+    assert dict(Prompt.objects.values_list("messages__0__content", "answer")) == {"What is 6 x 7?": "42", "Why?": ""}
+
+
+def test_a_right_answer_belongs_to_a_prompt_alone():
+    with pytest.raises(ValueError, match="right answer"):
+        mapped({"prompt": "q", "completion": "text", "answer": "gold"})

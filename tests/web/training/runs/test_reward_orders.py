@@ -6,6 +6,9 @@ import pytest
 from django.urls import reverse
 
 from annotate.core.errors import Refused
+from annotate.data.datasets.actions import freeze
+from annotate.data.prompts.actions import NewPrompt, add_prompts
+from annotate.models import Prompt
 from evaluation.registry.ancestry import ancestry
 from evaluation.registry.lineage_graph import of_model
 from tests.support.api_client import Program
@@ -16,7 +19,7 @@ from training.runs.ordering import actions, order_files
 from training.runs.queue import preparation
 
 pytestmark = pytest.mark.django_db
-ENSEMBLE = "reward_model models='first, second' spread_penalty=0.5\nnumber weight=2"
+ENSEMBLE = "reward_model models='first, second' spread_penalty=0.5\nlength maximum=9 weight=2"
 
 
 @pytest.fixture
@@ -56,11 +59,11 @@ def test_the_order_as_a_file_names_them_with_hashes_and_is_refused_where_one_dif
 @pytest.mark.parametrize(
     ("rewards", "own", "field"),
     [
-        ("number\nreward_model models=nobody", None, "config.rewards[1].models"),
-        ("number\nreward_model models=policy", None, "config.rewards[1].models"),
-        ("number\nregex pattern='('", None, "config.rewards[1].pattern"),
+        ("length maximum=9\nreward_model models=nobody", None, "config.rewards[1].models"),
+        ("length maximum=9\nreward_model models=policy", None, "config.rewards[1].models"),
+        ("length maximum=9\nregex pattern='('", None, "config.rewards[1].pattern"),
         ("reward_model", None, "reward_model"),
-        ("number", 0, "reward_model"),
+        ("length maximum=9", 0, "reward_model"),
         ("reward_model models=second", 0, "reward_model"),
     ],
 )
@@ -85,8 +88,24 @@ def test_a_model_that_is_retired_or_did_not_beat_chance_is_refused(project, rese
 
 def test_verifiers_need_no_reward_model(project, researcher):
     for kind in ("ppo", "grpo", "rloo", "best_of", "rejection"):
-        run = queue(project, researcher, "number", kind=kind, name=f"verified {kind}", config={"rewards": "number"})
-        assert run.reward_models == [] and run.config["rewards"] == "number"
+        rewards = "length maximum=9"
+        run = queue(project, researcher, rewards, kind=kind, name=f"verified {kind}", config={"rewards": rewards})
+        assert run.reward_models == [] and run.config["rewards"] == rewards
+
+
+def test_right_answers_go_with_frozen_prompts_to_the_run(project, researcher):
+    add_prompts(project=project, rows=[NewPrompt([{"role": "user", "content": "1 + 1?"}], source="quiz", answer=" 2 ")])
+    add_prompts(project=project, rows=[NewPrompt([{"role": "user", "content": "Why?"}], source="quiz")])
+    Prompt.objects.filter(project=project).update(side="train")
+    half = freeze(project=project, kind="prompts", name="half", by=researcher, sources=["quiz"])
+    with pytest.raises(Refused) as refused:
+        queue(project, researcher, "length maximum=9\nnumber", dataset=half)
+    assert list(refused.value.errors) == ["config.rewards[1]"] and "1 of the 2 prompts" in str(refused.value)
+    add_prompts(project=project, rows=[NewPrompt([{"role": "user", "content": "Why?"}], answer="7")])
+    whole = freeze(project=project, kind="prompts", name="whole", by=researcher, sources=["quiz"])
+    assert whole.counts["right_answers"] == 2
+    run = queue(project, researcher, "number", dataset=whole)
+    assert sorted(row["answer"] for row in preparation.prepare(run).rows("prompts")) == ["2", "7"]
 
 
 def test_each_model_of_an_ensemble_is_an_ancestor_of_what_the_run_made(project, researcher, models, client):
@@ -110,11 +129,11 @@ def test_the_api_takes_objects_and_gives_lines(project, researcher, models):
         {"kind": "grpo", "project": project.slug, "name": "by api", "parent": make_weights().pk,
          "dataset": make_dataset(project).pk,
          "config": {"rewards": [{"kind": "reward_model", "models": ["first", "second"]},
-                                {"kind": "number", "weight": 2}], "trust_unproven_reward": True}},
+                                {"kind": "length", "maximum": 9, "weight": 2}], "trust_unproven_reward": True}},
     )  # fmt: skip
     assert answer.status_code == 201, answer.content
     run = answer.json()
-    assert run["config"]["rewards"] == "reward_model models='first, second'\nnumber weight=2"
+    assert run["config"]["rewards"] == "reward_model models='first, second'\nlength weight=2 maximum=9"
     assert (run["reward_model"], run["other_reward_models"]) == (models[0].pk, [models[1].pk])
 
 
