@@ -195,8 +195,8 @@ def _method(name: str, operation: Operation, components: Components) -> Iterator
     elif returned == "None":
         yield f"        self._connection.call({made}, {ending})"
     else:
-        yield f"        answer: {returned} = self._connection.call({made}, {ending})"
-        yield "        return answer"
+        yield f"        answer_: {returned} = self._connection.call({made}, {ending})"
+        yield "        return answer__"
     yield ""
 
 

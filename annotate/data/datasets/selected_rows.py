@@ -248,7 +248,7 @@ def select_prompts(project: Project, side: str, options: Options) -> Selection:
         rows = sorted(sorted(rows, key=lambda row: row["text_hash"])[: options.limit], key=lambda row: row["id"])
     other = Prompt.objects.filter(project=project).exclude(side=side).count()
     return Selection(
-        files={"prompts": [_frozen_prompt(row) for row in rows]},
+        files={"prompts": [_frozen_prompt(dict(row)) for row in rows]},
         counts={
             "prompts": len(rows),
             **({"right_answers": answered} if (answered := sum(bool(row["answer"]) for row in rows)) else {}),

@@ -91,8 +91,7 @@ def add_prompts(*, project: Project, rows: Sequence[NewPrompt], by: User | None 
     new_prompts = list(new.values())
     for start in range(0, len(new_prompts), _AT_ONCE):
         Prompt.objects.bulk_create(new_prompts[start : start + _AT_ONCE], ignore_conflicts=True)
-    answered = ((text_hash, row.answer) for row, text_hash in zip(rows, hashes, strict=True) if row.answer)
-    fill_answers({standing[text_hash].pk: answer for text_hash, answer in answered if text_hash in standing})
+    _answer_standing(standing, zip(hashes, rows, strict=True))
     standing |= _standing(project, list(new))
     return [standing[text_hash] for text_hash in hashes]
 
@@ -110,6 +109,16 @@ def _new_prompt(project: Project, row: NewPrompt, messages: Messages, text_hash:
         created_by=by,
         answer=row.answer.strip(),
     )
+
+
+def _answer_standing(standing: dict[str, Prompt], rows: Iterable[tuple[str, NewPrompt]]) -> None:
+    """Give prompts that stand, by the hash of their text, the answers of these rows where they have none."""
+    answers: dict[int, str] = {}
+    for text_hash, row in rows:
+        prompt = standing.get(text_hash)
+        if prompt is not None and not prompt.answer and row.answer.strip():
+            prompt.answer = answers[prompt.pk] = row.answer.strip()
+    fill_answers(answers)
 
 
 def fill_answers(answers: dict[int, str]) -> None:
