@@ -196,7 +196,7 @@ def _method(name: str, operation: Operation, components: Components) -> Iterator
         yield f"        self._connection.call({made}, {ending})"
     else:
         yield f"        answer_: {returned} = self._connection.call({made}, {ending})"
-        yield "        return answer__"
+        yield "        return answer_"
     yield ""
 
 
