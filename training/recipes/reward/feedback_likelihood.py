@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,7 @@ RELIABILITY_BOUNDS = (-1.0, 3.0)  # of a - 1: at worst an annotator is not liste
 WEAK_PRECISION = 1e-3
 
 
-PAIRS_AT_ONCE = 2**15  # whose likelihood and its gradient are computed together: some 300 bytes each
+ANNOTATIONS_AT_ONCE = 2**15  # of a kind, whose likelihood and its gradient are computed together: some 300 bytes each
 _Rows = Tensor | slice
 
 
@@ -75,6 +75,7 @@ class Observations:
     author_ids: tuple[int, ...]
     pair_weight: Tensor | None = None  # float: where pairs of a ranking share one annotation's weight; None: all 1
     tie_weight: Tensor | None = None
+    uses_both_bad: bool | None = None  # whether the ties that these are a part of do; None: these themselves
 
     @property
     def authors(self) -> int:
@@ -97,11 +98,20 @@ class Observations:
         return self._where(*(torch.full((len(t),), is_kept) for is_kept, t in masks))
 
     def parts(self) -> Iterator[Observations]:
-        """Yield the annotations in parts whose likelihoods add up, with some tens of thousands of pairs each."""
-        every, nothing = slice(None), slice(0)
-        yield self._where(slice(PAIRS_AT_ONCE), every, every, every)
-        for begin in range(PAIRS_AT_ONCE, len(self.chosen), PAIRS_AT_ONCE):
-            yield self._where(slice(begin, begin + PAIRS_AT_ONCE), nothing, nothing, nothing)
+        """Yield the annotations in parts whose likelihoods add up, some tens of thousands of each kind at most."""
+        uses_both_bad = bool(self.both_bad.any())
+        most = max(map(len, (self.chosen, self.tie_a, self.thumbed, self.starred)))
+        for begin in range(0, max(most, 1), ANNOTATIONS_AT_ONCE):
+            rows = slice(begin, begin + ANNOTATIONS_AT_ONCE)
+            yield replace(self._where(rows, rows, rows, rows), uses_both_bad=uses_both_bad)
+
+    def by_place(self) -> tuple[Tensor, Observations]:
+        """Return (E,) the completions at all ends of these annotations, one after the other, and the annotations of
+        these places: their gradients take no memory for the completions of others."""
+        ends = (self.chosen, self.rejected, self.tie_a, self.tie_b, self.thumbed, self.starred)
+        places = torch.arange(sum(map(len, ends))).split([len(end) for end in ends])
+        names = ("chosen", "rejected", "tie_a", "tie_b", "thumbed", "starred")
+        return torch.cat(ends), replace(self, **dict(zip(names, places, strict=True)))
 
     def _where(self, won: _Rows, level: _Rows, thumbed: _Rows, starred: _Rows) -> Observations:
         return Observations(
@@ -233,11 +243,12 @@ def nll_and_gradients(scores: Tensor, flat: Tensor, observed: Observations) -> t
     """Return `joint_nll`, and its gradients by the scores (N,) and by the flat vector of cuts."""
     total, by_scores, by_cuts = 0.0, torch.zeros_like(scores), torch.zeros_like(flat)
     for part in observed.parts():
-        points = scores.detach().requires_grad_(), flat.detach().requires_grad_()
-        nll = joint_nll(points[0], part, split_cuts(points[1], part))
+        ends, by_place = part.by_place()
+        points = scores.detach()[ends].requires_grad_(), flat.detach().requires_grad_()
+        nll = joint_nll(points[0], by_place, split_cuts(points[1], part))
         gradients = torch.autograd.grad(nll, points)
         total += nll.item()
-        by_scores += gradients[0]
+        by_scores.index_add_(0, ends, gradients[0])
         by_cuts += gradients[1]
     return total, by_scores, by_cuts
 
@@ -273,7 +284,7 @@ def _ties(scores: Tensor, o: Observations, cuts: Cuts) -> Tensor:
     a, b = (_read(scores[rows], o.tie_author, cuts) for rows in (o.tie_a, o.tie_b))
     t = cuts.pair_gaps[0]
     level = logsigmoid(a - b + t) + logsigmoid(b - a + t) + _log1mexp(2 * t)
-    if not o.both_bad.any():
+    if not (o.both_bad.any() if o.uses_both_bad is None else o.uses_both_bad):
         return level  # where nobody used "both bad", its offset would only drift
     bad = cuts.both_bad_offset - (a + b) / 2
     return level + logsigmoid(torch.where(o.both_bad > 0, bad, -bad))

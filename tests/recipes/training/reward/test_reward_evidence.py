@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import random
 
@@ -77,3 +78,20 @@ def test_one_prompt_or_one_score_tells_nothing():
     assert reward_evidence.slope(scores, observed.among(prompts == 0), prompts) is None
     assert reward_evidence.slope(torch.ones_like(scores), observed, prompts) is None
     assert reward_evidence.slope(scores, observed.among(prompts < 0), prompts) is None
+
+
+def test_annotations_taken_in_parts_are_the_evidence_that_they_are_together(monkeypatch):
+    """Ties, too, where one part alone calls them "both bad"."""
+    scores, observed, prompts = said(2, 1.0)
+    ties = [Comparison(p, 4 * p, 4 * p + 1, "both_bad" if p == 2 else "tie") for p in range(20)]
+    tied = likelihood.observe(ties, [], {i: i for i in range(len(scores))})
+    names = ("tie_a", "tie_b", "both_bad", "tie_author")
+    observed = dataclasses.replace(observed, **{name: getattr(tied, name) for name in names})
+    together = reward_evidence.slope(scores, observed, prompts)
+    cuts = likelihood.initial_cuts(observed)[0] + 0.1
+    whole = likelihood.nll_and_gradients(scores, cuts, observed)
+    monkeypatch.setattr(likelihood, "ANNOTATIONS_AT_ONCE", 7)
+    in_parts = reward_evidence.slope(scores, observed, prompts)
+    assert dataclasses.astuple(in_parts) == pytest.approx(dataclasses.astuple(together), rel=1e-4)
+    for value, of_parts in zip(whole, likelihood.nll_and_gradients(scores, cuts, observed), strict=True):
+        torch.testing.assert_close(of_parts, value)
