@@ -27,7 +27,7 @@ from training.recipes.common.processes import ONE_PROCESS, Processes
 from training.recipes.common.steps import Pace, clip_gradients, peak_memory_gb, set_learning_rate
 from training.recipes.reward import feedback_likelihood as likelihood
 from training.recipes.reward import pooled_parts
-from training.recipes.reward.answers.sequences import Sequences
+from training.recipes.reward.answers.sequences import Batches, Sequences
 from training.recipes.reward.designs.stored_features import Features, read_few
 from training.recipes.reward.feedback_likelihood import Observations, Priors
 from training.recipes.reward.head_fit import Candidate, Head
@@ -185,21 +185,23 @@ def _give_gradients(trunk: Any, features: tuple[text_features.Feature, ...], con
     layers.requires_grad_(True)
 
 
-def _schedule(sequences: Sequences, annotations: Observations, config: RewardConfig, seed: int) -> list[list[int]]:
+def _schedule(sequences: Sequences, annotations: Observations, config: RewardConfig, seed: int) -> Batches:
     """Return the rows of every optimiser step: the prompts with annotations in a new order each epoch."""
     ends = torch.cat([annotations.completions, annotations.rejected, annotations.tie_b])
-    groups = sequences.by_prompt(torch.unique(ends).tolist())  # what nobody judged teaches nothing
-    steps: list[list[int]] = []
+    groups = sequences.groups(torch.unique(ends).numpy())  # what nobody judged teaches nothing
+    epochs = []
     for epoch in range(math.ceil(config.epochs)):
-        order = np.random.default_rng([seed, epoch]).permutation(sorted(groups)).tolist()
-        batches: list[list[int]] = [[]]
-        for number in order:
-            if batches[-1] and len(batches[-1]) + len(groups[number]) > config.batch_size:
-                batches.append([])
-            batches[-1] += groups[number]
-        share = min(config.epochs - epoch, 1.0)
-        steps += batches[: max(math.ceil(share * len(batches)), 1)]
-    return steps
+        shuffled = groups.in_order(np.random.default_rng([seed, epoch]).permutation(len(groups)))
+        bounds, filled = [0], 0
+        for number, count in enumerate(shuffled.lengths.tolist()):
+            if filled and filled + count > config.batch_size:
+                bounds.append(number)
+                filled = 0
+            filled += count
+        bounds.append(len(groups))
+        steps = math.ceil(min(config.epochs - epoch, 1.0) * (len(bounds) - 1))
+        epochs.append(shuffled.joined(bounds[: max(steps, 1) + 1]))
+    return Batches.chained(epochs)
 
 
 def _rate(step: int, total: int) -> float:

@@ -47,9 +47,41 @@ class Batches(ListsEndToEnd):
     def __init__(self, rows: Numbers, bounds: Numbers) -> None:
         self._rows, self._bounds = rows, bounds
 
+    @classmethod
+    def chained(cls, parts: Sequence[Batches]) -> Batches:
+        """Return the lists of all of these, one after the other."""
+        lengths = np.concatenate([part.lengths for part in parts])
+        return cls(np.concatenate([part._rows for part in parts]), np.concatenate([[0], np.cumsum(lengths)]))
+
     def _between(self, start: int, end: int) -> list[int]:
         rows: list[int] = self._rows[start:end].tolist()
         return rows
+
+    @property
+    def lengths(self) -> Numbers:
+        """Return how many rows each list has."""
+        return np.diff(self._bounds)
+
+    @property
+    def firsts(self) -> Numbers:
+        """Return the first row of each list."""
+        return self._rows[self._bounds[:-1]]
+
+    def totals(self, of_rows: Numbers) -> Numbers:
+        """Return the sum over each list of these numbers (N,) of its rows."""
+        return np.add.reduceat(of_rows[self._rows], self._bounds[:-1], dtype=np.int64)
+
+    def in_order(self, order: Numbers) -> Batches:
+        """Return the lists of these numbers, in this order."""
+        counts = self.lengths[order]
+        bounds = np.concatenate([[0], np.cumsum(counts)])
+        places = np.repeat(self._bounds[:-1][order] - bounds[:-1], counts) + np.arange(bounds[-1])
+        return Batches(self._rows[places], bounds)
+
+    def joined(self, bounds: Sequence[int]) -> Batches:
+        """Return longer lists: each of the lists from one of these bounds to the next."""
+        reached = self._bounds[list(bounds)]
+        return Batches(self._rows[: reached[-1]], reached)
 
 
 @dataclass(frozen=True)
@@ -105,24 +137,25 @@ class Sequences:
         All completions of a prompt together, prompts of a length beside each other, the longest first: what does not
         fit into memory says so at once.
         """
-        chosen = np.arange(len(self)) if rows is None else np.array(rows, dtype=np.int64)
-        chosen = chosen[np.argsort(self._places[chosen], kind="stable")]
-        prompts, starts, counts = np.unique(self._places[chosen], return_index=True, return_counts=True)
-        work = self._prompt_lengths[prompts] + np.add.reduceat(self.lengths[chosen], starts, dtype=np.int64)
+        groups = self.groups(np.arange(len(self)) if rows is None else np.array(rows, dtype=np.int64))
+        prompts = self._places[groups.firsts]
+        work = self._prompt_lengths[prompts] + groups.totals(self.lengths)
         order = np.lexsort((prompts, -work))
         bounds = [0]
-        filled = widest = groups = 0
-        for group in order:
-            count = int(counts[group])
-            if groups and filled + count <= size and (groups + 1) * widest <= tokens:
-                filled, groups = filled + count, groups + 1
-            else:
-                if groups:
-                    bounds.append(bounds[-1] + filled)
-                filled, widest, groups = count, int(work[group]), 1
-        begins = np.cumsum(counts[order]) - counts[order]
-        places = np.repeat(starts[order] - begins, counts[order]) + np.arange(len(chosen))
-        return Batches(chosen[places].astype(np.int32), np.array([*bounds, len(chosen)] if groups else bounds))
+        filled = widest = 0
+        for number, (count, tokens_of_one) in enumerate(zip(groups.lengths[order], work[order], strict=True)):
+            inside = number - bounds[-1]
+            if inside and (filled + count > size or (inside + 1) * widest > tokens):
+                bounds.append(number)
+                inside = 0
+            filled, widest = (filled + count, widest) if inside else (count, tokens_of_one)
+        return groups.in_order(order).joined([*bounds, len(order)] if len(order) else bounds)
+
+    def groups(self, rows: Numbers) -> Batches:
+        """Return these rows by prompt, in the order of the prompts' numbers."""
+        rows = rows[np.argsort(self._places[rows], kind="stable")]
+        starts = np.unique(self._places[rows], return_index=True)[1]
+        return Batches(rows.astype(np.int32), np.append(starts, len(rows)))
 
 
 def first_rows(prompt_of: Numbers) -> Numbers:
