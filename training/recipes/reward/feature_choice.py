@@ -4,7 +4,7 @@ prompts."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -32,11 +32,19 @@ class Pooled:
     values: StoredFeatures
     features: tuple[text_features.Feature, ...]
     width: int
+    _last: dict[tuple[text_features.Feature, ...], Design] = field(default_factory=dict, repr=False)
 
     def of(self, features: tuple[text_features.Feature, ...]) -> Features:
         """Return the columns of these features, in memory where they are few."""
         starts = [self.features.index(feature) * self.width for feature in features]
         return read_few(self.values.of(slice(start, start + self.width) for start in starts))
+
+    def design_of(self, features: tuple[text_features.Feature, ...], rows: Tensor) -> Design:
+        """Return the design of these features on the training `rows`; asked again at once, the same one."""
+        if features not in self._last:
+            self._last.clear()  # two matrices of all pairs of columns would be the most that a run holds
+            self._last[features] = Design.of(self.of(features), rows)
+        return self._last[features]
 
 
 def training_folds(prompts: Tensor, training: Tensor, seed: int) -> Tensor:
@@ -67,7 +75,7 @@ def choose_features(
     def designs() -> Iterator[tuple[tuple[text_features.Feature, ...], Design]]:
         rows = torch.nonzero(training)[:, 0]
         for features in sets:
-            yield features, Design.of(pooled.of(features), rows)
+            yield features, pooled.design_of(features, rows)
 
     run.progress("Choosing layers and penalty", 0, most)
     return head_fit.cross_validate(designs(), observed, feedback.prompts, folds, report_one)

@@ -39,7 +39,7 @@ class Head:
         """Return (N,) of pooled features (N, F)."""
         if isinstance(pooled, StoredFeatures):
             weight = self.weight / self.std
-            return pooled.times(weight[:, None])[:, 0] - self.mean @ weight
+            return pooled.times(weight[None])[0] - self.mean @ weight
         return ((pooled.double() - self.mean) / self.std) @ self.weight
 
 
@@ -172,6 +172,7 @@ def cross_validate(
             for ridge, loss in penalty_path(design, parts):
                 candidates.append(Candidate(features, ridge, loss.nll, loss.accuracy, loss.by_prompt(prompts)))
                 report(candidates[-1])
+            del design  # else it is in memory while the next is computed
     return candidates
 
 

@@ -72,10 +72,12 @@ def test_products_are_those_of_the_features_in_memory(pooled, stored):
     assert torch.equal(stored.whole(), pooled)
     some = stored.of([slice(8, 10), slice(0, 3)])
     assert torch.equal(some.whole(), pooled[:, [8, 9, 0, 1, 2]])
-    weights = torch.randn(5, 2).double()
-    torch.testing.assert_close(some.times(weights), pooled[:, [8, 9, 0, 1, 2]].double() @ weights)
-    gradients = torch.randn(N, 2).double() * TRAINING[:, None]
-    torch.testing.assert_close(stored.transposed_times(gradients, TRAINING), pooled.double().T @ gradients)
+    weights = torch.randn(2, 5).double()
+    products = weights @ pooled[:, [8, 9, 0, 1, 2]].double().T
+    torch.testing.assert_close(some.times(weights), products)
+    torch.testing.assert_close(some.times(weights, TRAINING), products * TRAINING)
+    gradients = torch.randn(2, N).double()
+    torch.testing.assert_close(stored.transposed_times(gradients, TRAINING), gradients * TRAINING @ pooled.double())
 
 
 def test_a_head_and_its_losses_are_those_of_the_features_in_memory(pooled, stored, observed):
@@ -106,7 +108,7 @@ def test_folds_read_the_files_together(pooled, stored, observed, monkeypatch):
     _, design = designs(pooled, stored)
     alone: list[int] = []
     times = StoredFeatures.times
-    monkeypatch.setattr(StoredFeatures, "times", lambda s, w, m=None: alone.append(w.shape[1]) or times(s, w, m))
+    monkeypatch.setattr(StoredFeatures, "times", lambda s, w, m=None: alone.append(len(w)) or times(s, w, m))
     head_fit.held_out_loss(design, head_fit.folds_of(observed, FOLDS), 1.0)
     assert alone[0] == 3 and alone[-1] == 3 and sum(n == 3 for n in alone) > len(alone) / 2
 
@@ -125,7 +127,7 @@ def test_a_fit_that_fails_lets_the_others_go_on(stored):
     seen: list[torch.Tensor] = []
     with pytest.raises(ArithmeticError):
         design.run_each([lambda own: seen.append(asks(own)) or seen[-1], fails])
-    torch.testing.assert_close(seen[0], stored.times(torch.ones(WIDTH, 1, dtype=torch.float64))[:, 0])
+    torch.testing.assert_close(seen[0], stored.times(torch.ones(1, WIDTH, dtype=torch.float64))[0])
 
 
 def test_few_features_are_read_at_once_and_many_are_not(stored, monkeypatch):

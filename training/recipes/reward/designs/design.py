@@ -14,6 +14,7 @@ from functools import partial
 from typing import ClassVar, Protocol, TypeVar
 
 import torch
+from scipy.linalg import eigh
 from torch import Tensor
 
 from training.recipes.reward.designs.shared_passes import SharedPasses
@@ -131,6 +132,7 @@ def _streamed(features: StoredFeatures, rows: Tensor) -> StreamedDesign:
     wanted[rows] = True
     mean, std = features.moments(wanted)
     std = std.clamp(min=1e-6)
-    with all_threads():
-        spread, axes = torch.linalg.eigh(features.gram(mean, std, wanted))
+    gram = features.gram(mean, std, wanted).numpy()
+    with all_threads():  # in place, since its copies would be the most that a run holds
+        spread, axes = map(torch.from_numpy, eigh(gram.T, overwrite_a=True, check_finite=False, driver="evr"))
     return StreamedDesign(axes, spread.clamp(min=0), mean, std, SharedPasses(features))

@@ -78,12 +78,12 @@ class SharedPasses:
 
     def _answer(self, questions: list[_Question], is_transposed: bool) -> None:
         wanted = torch.stack([q.wanted for q in questions]).any(0)
-        vectors = torch.stack([q.vector for q in questions], dim=1)
+        vectors = torch.stack([q.vector for q in questions])
         if is_transposed:
-            vectors = vectors * torch.stack([q.wanted for q in questions], dim=1)
+            vectors *= torch.stack([q.wanted for q in questions])
         product = self.features.transposed_times if is_transposed else self.features.times
-        for question, answer in zip(questions, product(vectors, wanted).T, strict=True):
-            question.answer = answer.contiguous()
+        for question, answer in zip(questions, product(vectors, wanted), strict=True):
+            question.answer = answer
 
 
 class _Product(torch.autograd.Function):
