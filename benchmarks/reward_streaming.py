@@ -4,7 +4,8 @@ The whole recipe, each size in a process of its own: it reads annotations and te
 the penalty, fits the head and a second one, measures both on held-out prompts. In place of a trunk it has generated
 features of the width of an 8B, normal ones in which a known direction is the quality; votes are drawn from that by
 Bradley-Terry. So the accuracy of the true direction on the same held-out pairs stands beside the fitted head's.
-Written is what the process has given to the file system, resident memory the most that it held. Printed as Markdown.
+Written is what the process has given to the file system, resident memory the most that it held; below stands the
+same by the run's own phases, resident memory as it was seen ten times a second. Printed as Markdown.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from threading import Event, Thread
 from types import SimpleNamespace
 from unittest.mock import patch
 
@@ -52,10 +54,14 @@ def main() -> None:
         "| pairs | features GB | written GB | most resident GB | seconds | held-out accuracy | of the true direction |"
     )
     print("|---|---|---|---|---|---|---|")
+    phases = []
     for pairs in arguments.pairs:
         with tempfile.TemporaryDirectory() as scratch:
             options = ["--width", arguments.width, "--in-memory", arguments.in_memory, "--penalties"]
             print(row_of(pairs, arguments.width, Path(scratch), [*options, *arguments.penalties]), flush=True)
+            phases += phases_of(pairs, Path(scratch))
+    print("\n| pairs | phase | seconds | of the processor | written GB | most resident GB |\n|---|---|---|---|---|---|")
+    print(*phases, sep="\n")
 
 
 def row_of(pairs: int, width: int, folder: Path, options: list[object]) -> str:
@@ -67,6 +73,15 @@ def row_of(pairs: int, width: int, folder: Path, options: list[object]) -> str:
         f"| {pairs:,} | {8 * pairs * width / 1e9:.2f} | {figures['written'] / 1e9:.2f} | {peak / 1e9:.2f} "
         f"| {figures['seconds']:,.0f} | {figures['accuracy']:.4f} | {figures['true']:.4f} |"
     )
+
+
+def phases_of(pairs: int, folder: Path) -> list[str]:
+    phases = json.loads((folder / FIGURES).read_text(encoding="utf-8"))["phases"]
+    return [
+        f"| {pairs:,} | {name} | {p['seconds']:,.0f} | {p['processor']:,.0f} | {p['written'] / 1e9:.2f} "
+        f"| {p['resident'] / 1e9:.3f} |"
+        for name, p in phases.items()
+    ]
 
 
 def prepare(folder: Path, pairs: int) -> None:
@@ -114,8 +129,9 @@ def carry_out(folder: Path, width: int, penalties: list[float], in_memory: int) 
         noise = torch.randn(len(rows), width, generator=torch.Generator().manual_seed(SEED + rows[0]))
         return noise + (scores[rows] - noise @ direction)[:, None] * direction
 
-    started = time.monotonic()
+    started, watch = time.monotonic(), Watch(run)
     with ExitStack() as stack:
+        stack.enter_context(watch)
         for module, name, replacement in (
             (loading, "load_policy", lambda *_, **__: (trunk, Tokenizer())),
             (loading, "weights_hash", lambda _: "generated"),
@@ -139,8 +155,39 @@ def carry_out(folder: Path, width: int, penalties: list[float], in_memory: int) 
         "seconds": time.monotonic() - started,
         "accuracy": result["held_out"]["pair_accuracy"]["value"],
         "true": float(np.mean(right)),
+        "phases": watch.phases,
     }
     (folder / FIGURES).write_text(json.dumps(figures), encoding="utf-8")
+
+
+class Watch(Thread):
+    """Read a run's phase and what this process takes, ten times a second."""
+
+    def __init__(self, run: RunDirectory) -> None:
+        super().__init__(daemon=True)
+        self.phases: dict[str, dict[str, float]] = {}
+        self._run, self._ended = run, Event()
+
+    def __enter__(self) -> None:
+        self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self.join()
+
+    def run(self) -> None:
+        process, moment, worked, written = psutil.Process(), time.monotonic(), 0.0, 0
+        while not self._ended.wait(0.1):
+            before, moment = moment, time.monotonic()
+            worked, worked_before = time.process_time(), worked
+            written, written_before = process.io_counters().write_chars, written
+            place = self._run.path / "progress.json"
+            name = json.loads(place.read_bytes())["phase"] if place.exists() else "Starting"
+            phase = self.phases.setdefault(name, {"seconds": 0.0, "processor": 0.0, "written": 0, "resident": 0})
+            phase["seconds"] += moment - before
+            phase["processor"] += worked - worked_before
+            phase["written"] += written - written_before
+            phase["resident"] = max(phase["resident"], process.memory_info().rss)
 
 
 class Tokenizer:

@@ -85,11 +85,13 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     annotations = observed.among(training)
     if together.is_first:  # what is computed of pooled features is its alone
         x = pooled.of(best.features)
-        design = Design.of(x, torch.nonzero(training)[:, 0])
+        design = pooled.design_of(best.features, torch.nonzero(training)[:, 0])
 
     def fit_head() -> tuple[Priors, list[Trial], Head]:
         priors, trials = annotator_effects.choose_priors(design, observed, prompts, folds, best.ridge)
+        run.progress("Testing whether the annotations follow anything", 0, 1)
         reward_choice.refuse_what_follows_nothing(design, observed, feedback, folds, best.ridge, priors, spec.seed)
+        run.progress("Fitting the head", 0, 1)
         return priors, trials, head_fit.fit(design, annotations, best.ridge, priors=priors)
 
     priors, trials, head = together.from_first(fit_head)
@@ -104,6 +106,7 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     together.leave()
     if not together.is_first:
         return
+    run.progress("Measuring on held-out prompts", 0, 1)
     common = (best.features, observed, feedback, training, spec, config)
     fitted, fidelity = [reward_report.assess("head", head, x, *common, seconds)], {}
     if tuned is not None:
@@ -113,10 +116,11 @@ def main(run: RunDirectory, spec: RunSpec) -> None:
     winner, reason = reward_report.choose(fitted, config, feedback.feedback_count)
 
     study = (prompts, training, folds)
-    run.progress("Learning the aspects", 0, 1)
+    run.progress("Learning the second head", 0, 1)
     aspect_design = design if winner is fitted[0] else Design.of(winner.pooled, torch.nonzero(training)[:, 0])
     gold = reward_gold.learn(winner.pooled, winner.scores, observed, prompts, training, best.ridge, priors, spec.seed)
     reward_gold.keep(winner.model, gold, winner.pooled, training)
+    run.progress("Learning the aspects", 0, 1)
     aspect_annotations = {name: reward_data.without_empty(o, sequences) for name, o in feedback.aspects.items()}
     aspects = reward_aspects.learn(aspect_design, aspect_annotations, *study, spec.seed)
     save(run, winner.model, aspects, spec)
