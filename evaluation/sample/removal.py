@@ -15,6 +15,7 @@ from evaluation.sample.project_rows import foreign_keys, rows_of, tables
 from evaluation.sample.sample_project import PREFIX
 from evaluation.sample.sample_runs import remove_runs
 from training.models import Run
+from training.storage import stored_artefacts
 
 
 class StillUsed(Exception):
@@ -48,8 +49,12 @@ def remove(project: Project) -> int:
             f"models; nothing was removed. {error}"
         ) from error
     remove_runs(runs)
-    for folder in folders - set(Dataset.objects.values_list("content_hash", flat=True)):
-        shutil.rmtree(Path(settings.DATASETS_DIR) / folder, ignore_errors=True)
+    kept = set(Dataset.objects.values_list("content_hash", flat=True))
+    gone = [Path(settings.DATASETS_DIR) / folder for folder in folders - kept]
+    for path in gone:
+        shutil.rmtree(path, ignore_errors=True)
+    for path in [*gone, *(Run(pk=run).path for run in runs)]:
+        stored_artefacts.forget(path)
     return count
 
 

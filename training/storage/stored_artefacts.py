@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from datetime import datetime, timedelta
+from pathlib import Path, PurePosixPath
 
 from django.conf import settings
+from django.utils import timezone
 
 from annotate.core.artefacts import local_copies
 from annotate.data.imports import kept_files
 from annotate.models import Dataset, Import, LanguageModel
 from common.artefacts.artefact_store import Rules
 from common.artefacts.manifests import Manifest
+from common.artefacts.storage_problems import StorageProblem
 from training.core import run_artefact
 from training.models import Run
 
+log = logging.getLogger("assay.storage")
+_OF_ROWS = ("models", "datasets", "runs", "inputs")
+_NEW = timedelta(days=1)
 _OF_OPERATORS = ("corpora", "corpus-uploads")  # files that no row names
 
 
@@ -61,6 +68,41 @@ def expected() -> Iterator[Artefact]:
         if run.started_at is not None:
             yield Artefact(run.path, str(run), run_artefact.RULES)
     yield from _uploads()
+
+
+@dataclass(frozen=True)
+class Unnamed:
+    """An artefact in the storage whose row is gone."""
+
+    name: str
+    size: int
+    stored_at: datetime
+
+
+def unnamed() -> Iterator[Unnamed]:
+    """Yield the models, datasets, runs and runs' inputs in the storage that no row names. Raises StorageProblem.
+
+    Not what was stored in the last day: its row may be about to be written.
+    """
+    paths = [model.path for model in LanguageModel.objects.exclude(folder="") if model.path is not None]
+    paths += [dataset.path for dataset in Dataset.objects.all()] + [run.path for run in Run.objects.only("pk")]
+    places = [PurePosixPath(local_copies.name_of(path)) for path in paths]
+    named = {str(place) for path in places for place in (path, *path.parents)}
+    store, yesterday = local_copies.store(), timezone.now() - _NEW
+    for folder in _OF_ROWS:
+        for name in store.names(folder):
+            row = name if folder != "inputs" else f"runs/{name.partition('/')[2].partition('-')[0]}"
+            if row not in named and (stored_at := store.stored_at(name)) < yesterday:
+                yield Unnamed(name, store.manifest(name).size, stored_at)
+
+
+def forget(path: Path) -> None:
+    """Delete the artefact of a row that was deleted; its blobs go when the storage is swept. Where the storage does not
+    answer it stays there, and `unnamed` finds it."""
+    try:
+        local_copies.forget(path)
+    except StorageProblem as problem:
+        log.warning("%s stays in the storage; manage.py store_artefacts --unnamed lists it: %s", path.name, problem)
 
 
 def _uploads() -> Iterator[Artefact]:

@@ -4,6 +4,8 @@
     manage.py store_artefacts --verify             read all of it there, and compare every hash
     manage.py store_artefacts --again runs/000012  over what is damaged there
     manage.py store_artefacts --bring models/base  onto this host: for a model server, say
+    manage.py store_artefacts --unnamed            list what is there of models, datasets and runs without a row
+    manage.py store_artefacts --forget runs/000012 delete such a one there; its files go when the storage is swept
 
 What is to be there is what rows of the database name.
 """
@@ -29,11 +31,18 @@ class Command(BaseCommand):
         action = parser.add_mutually_exclusive_group()
         action.add_argument("--verify", action="store_true", help="read them in the storage and compare every hash")
         action.add_argument("--again", action="store_true", help="write them anew, also what seems to be there")
+        action.add_argument("--unnamed", action="store_true", help="list what no row names since a day or longer")
+        action.add_argument("--forget", action="store_true", help="delete the named ones, which no row names")
         action.add_argument("--bring", action="store_true", help="fetch the named ones to this host")
 
-    def handle(self, *args: Any, names: list[str], verify: bool, again: bool, bring: bool, **options: Any) -> None:
+    def handle(
+        self, *args: Any, names: list[str], verify: bool, again: bool, bring: bool, unnamed: bool, forget: bool,
+        **options: Any,
+    ) -> None:  # fmt: skip
         if not local_copies.is_on():
             raise CommandError("Set ASSAY_STORAGE: a folder that is there, or s3://bucket/prefix.")
+        if unnamed or forget:
+            return self._without_row(names, is_forgotten=forget)
         if bring and not names:
             raise CommandError("Name what to bring, such as models/base.")
         problems = 0
@@ -45,6 +54,22 @@ class Command(BaseCommand):
                 self.stderr.write(f"{artefact.name} ({artefact.label}): {problem}")
         if problems:
             raise CommandError(f"{problems} of them need attention; each is named above.")
+
+    def _without_row(self, names: list[str], *, is_forgotten: bool) -> None:
+        """List what no row names; delete the named ones of these."""
+        try:
+            found = {one.name: one for one in stored_artefacts.unnamed()}
+            if is_forgotten and not names:
+                raise CommandError("Name what to forget, of what --unnamed lists.")
+            if strange := [name for name in names if name not in found]:
+                raise CommandError(f"A row names {', '.join(strange)}, or it is not there, or not since a day.")
+            for one in [found[name] for name in names] or found.values():
+                if is_forgotten:
+                    local_copies.store().delete(one.name)
+                about = f"{disk_usage.size_in_words(one.size)}, stored {one.stored_at:%Y-%m-%d}"
+                self.stdout.write(f"{one.name}: {'forgotten, ' * is_forgotten}{about}")
+        except StorageProblem as problem:
+            raise CommandError(str(problem)) from problem
 
     def _act(self, artefact: Artefact, verify: bool, again: bool, bring: bool) -> str:
         if verify:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 from datetime import timedelta
 
@@ -177,6 +178,35 @@ def test_pruning_lets_checkpoints_go_from_the_storage_too():
     assert paths == ["checkpoints/step-000004/state", "identity"]
     pruning.prune_last(run)
     assert [entry.path for entry in local_copies.store().manifest(name).entries] == ["identity"]
+
+
+def test_what_no_row_names_any_more_is_listed_and_forgotten(elsewhere, storage):
+    stays, goes = make_weights(folder="models/base"), make_weights(folder="models/gone")
+    run = make_run(state=Run.State.SUCCEEDED, parent=stays)
+    for name, path in (
+        ("runs/000999", goes.path),
+        ("inputs/000999-1a", goes.path),
+        (f"inputs/{run.path.name}-1a", goes.path),
+    ):
+        local_copies.store().put(name, path)
+    for path in (stays.path, goes.path, _file(run.path / "log.txt").parent):
+        local_copies.keep(path)
+    goes.delete()
+    call_command("store_artefacts", "--unnamed", stdout=(out := io.StringIO()))
+    assert out.getvalue() == "", "a row may be about to be written"
+    for manifest in (storage / "manifests").rglob("*.json"):
+        os.utime(manifest, (0, 0))
+    call_command("store_artefacts", "--unnamed", stdout=(out := io.StringIO()))
+    assert [line.partition(":")[0] for line in out.getvalue().splitlines()] == [
+        "models/gone", "runs/000999", "inputs/000999-1a",
+    ]  # fmt: skip
+    with pytest.raises(CommandError, match="A row names models/base"):
+        call_command("store_artefacts", "--forget", "models/base")
+    with pytest.raises(CommandError, match="Name what to forget"):
+        call_command("store_artefacts", "--forget")
+    call_command("store_artefacts", "--forget", "models/gone", "runs/000999", stdout=io.StringIO())
+    assert local_copies.store().names("models") == ["models/base"]
+    assert local_copies.store().names("runs") == [local_copies.name_of(run.path)]
 
 
 def test_a_standing_installation_is_pushed_verified_and_brought(elsewhere, storage, settings):

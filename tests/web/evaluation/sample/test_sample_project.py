@@ -13,6 +13,7 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 
 from annotate.arena.battles import pairing
+from annotate.core.artefacts import local_copies
 from annotate.models import Comparison, LanguageModel, Project, ServedAdapter, User
 from evaluation.leaderboard import snapshots
 from evaluation.models import Leaderboard
@@ -25,6 +26,7 @@ from evaluation.sample.removal import StillUsed, remove
 from evaluation.sample.sample_runs import complete_adapters
 from tests.support.factories import make_comparison, make_model, make_pair, make_project, make_user
 from training.models import Metric, Run
+from training.storage import stored_artefacts
 
 pytestmark = pytest.mark.django_db
 
@@ -140,6 +142,18 @@ def test_removing_leaves_no_row_and_no_file(data_folder: Path) -> None:
     assert set(left) <= {"annotate.User", "annotate.LanguageModel"} and stays > User.objects.count()
     assert set(data_folder.rglob("*")) == files
     assert load()[1] is True
+
+
+def test_removing_takes_its_runs_and_datasets_from_the_storage(data_folder: Path, settings, tmp_path: Path) -> None:
+    (tmp_path / "storage").mkdir()
+    settings.STORAGE = str(tmp_path / "storage")
+    project, _ = load()
+    for artefact in stored_artefacts.expected():
+        if artefact.is_here:
+            artefact.push()
+    assert local_copies.store().names("runs") and local_copies.store().names("datasets")
+    remove(project)
+    assert local_copies.store().names("runs") == local_copies.store().names("datasets") == []
 
 
 def test_what_another_project_uses_is_not_removed() -> None:
