@@ -54,6 +54,7 @@ def test_several_nodes_give_the_same_each_and_the_job_itself_next_to_nothing() -
     assert wanted.request == {"entrypoint_num_cpus": 0.001}
     assert wanted.place == {"nodes": 2, "cpus": 3.999, "gpus": 0, "memory": 5, "resources": {"training": 1.0}}
     assert Wanted(0, 1, nodes=2).place["cpus"] == 0, "RAY_CPUS_PER_PROCESS=0"
+    assert Wanted(0, nodes=2).place["cpus"] > 0, "Ray refuses a place that gives nothing"
 
 
 def test_the_node_that_is_named_comes_nearest_to_what_is_asked_for() -> None:

@@ -46,6 +46,8 @@ class Wanted:
     def place(self) -> dict[str, Any]:
         """Return what each of several nodes gives, less what the run's own process holds on one of them."""
         asked = {"cpus": max(0.0, self.cpus - _NEXT_TO_NOTHING), "gpus": self.gpus, "memory": self.memory_bytes}
+        if not any(asked.values()) and not any(self.resources.values()):
+            asked["cpus"] = _NEXT_TO_NOTHING  # Ray refuses a place that gives nothing
         return {"nodes": self.nodes, **asked, "resources": dict(self.resources)}
 
     def fits(self, node: ClusterNode) -> bool:
