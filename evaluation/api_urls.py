@@ -9,6 +9,7 @@ from evaluation.leaderboard import urls as leaderboard
 from evaluation.measures import urls as measures
 from evaluation.promotion import urls as promotion
 from evaluation.registry import urls as registry
+from evaluation.rounds import urls as rounds
 from evaluation.vote_integrity import urls as vote_integrity
 
 urlpatterns = [
@@ -17,6 +18,7 @@ urlpatterns = [
     *registry.api_urlpatterns,
     *promotion.api_urlpatterns,
     *experiments.api_urlpatterns,
+    *rounds.api_urlpatterns,
     *annotator_quality.api_urlpatterns,
     *judge_models.api_urlpatterns,
     *vote_integrity.api_urlpatterns,

@@ -20,7 +20,7 @@ class EvaluationConfig(AppConfig):
         from evaluation.core import kept_figures, notice_mail
         from evaluation.core.served_model import serves
         from evaluation.demo import next_step as demo
-        from evaluation.experiments import experiment_progress, pair_rates
+        from evaluation.experiments import experiment_progress
         from evaluation.first_model import training_order
         from evaluation.judge_models import combined_rating, judge_figures, verdict_recording
         from evaluation.leaderboard import alternative_ratings, leaderboard_overview
@@ -29,6 +29,7 @@ class EvaluationConfig(AppConfig):
         from evaluation.promotion import candidate_review, disputed_items
         from evaluation.promotion import reward_model_uncertainty as uncertainty
         from evaluation.promotion import run_receivers as receivers
+        from evaluation.rounds import battle_shares, round_progress
         from evaluation.vote_integrity import detection
         from training.runs.ordering.end_events import RUN_FINISHED
 
@@ -37,7 +38,7 @@ class EvaluationConfig(AppConfig):
         OVERVIEW.register(leaderboard_overview.of_project)
         OVERVIEW.register(alerts_overview.of_project)
         AUTOMATIC_STEPS.register(demo.of_project)
-        PAIR_WEIGHTS.register(pair_rates.weights)
+        PAIR_WEIGHTS.register(battle_shares.weights)
         RATINGS_AFTER_VOTE.register(ratings_after)
         UNCERTAINTY.register(uncertainty.of_reward_models)
         URGENT.register(disputed_items.pairs_first)
@@ -46,12 +47,14 @@ class EvaluationConfig(AppConfig):
         RUN_FINISHED.register(receivers.evidence_has_come)
         RUN_FINISHED.register(training_order.go_on_after_reward)
         RUN_FINISHED.register(experiment_progress.run_has_ended)
+        RUN_FINISHED.register(round_progress.run_has_ended)
         RUN_FINISHED.register(verdict_recording.keep_of_a_broken_run)
         RUN_FINISHED.register(alert_upkeep.run_has_ended)
         for chore in (
             PeriodicTask("figures that no signal reached", receivers.periodic_task, every=3.0),
             PeriodicTask("candidates and what is known of them", candidate_review.periodic_task, every=3.0),
             PeriodicTask("experiments and what they wait for", experiment_progress.periodic_task, every=3.0),
+            PeriodicTask("rounds and what they wait for", round_progress.periodic_task, every=3.0),
             PeriodicTask("what was asked again and is answered", disputed_items.periodic_task, every=3.0),
             PeriodicTask("votes that are unlike all others", detection.periodic_task, every=60.0),
             PeriodicTask("addresses and counts that are forgotten", detection.forget, every=3600.0),

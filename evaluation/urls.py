@@ -10,6 +10,7 @@ from evaluation.measures import urls as measures
 from evaluation.measures.pages import new_evaluation
 from evaluation.promotion import urls as promotion
 from evaluation.registry import urls as registry
+from evaluation.rounds import urls as rounds
 from evaluation.sample import urls as sample
 from evaluation.vote_integrity import urls as vote_integrity
 from training.runs.present.kind_sections import FORM_PAGES, FormPage
@@ -23,6 +24,7 @@ urlpatterns = [
     *measures.urlpatterns,
     *promotion.urlpatterns,
     *experiments.urlpatterns,
+    *rounds.urlpatterns,
     *annotator_quality.urlpatterns,
     *judge_models.urlpatterns,
     *vote_integrity.urlpatterns,

@@ -224,7 +224,7 @@ def _frozen(
         examples = _best_rated(project, dataset, by)
     if "prompts" in takes and prompts is None:
         prompts = _once(project, f"prompts of {_short(dataset)}", kind="prompts", by=by, prompts=_prompt_ids(dataset))
-    return {"examples": examples, "prompts": prompts, "questions": _questions(project, by)}
+    return {"examples": examples, "prompts": prompts, "questions": frozen_prompts(project, Split.EVAL, by, "questions")}
 
 
 def _best_rated(project: Project, dataset: Dataset, by: User) -> Dataset | None:
@@ -262,15 +262,15 @@ def _prompt_ids(dataset: Dataset) -> list[int]:
     return sorted(ids)
 
 
-def _questions(project: Project, by: User) -> Dataset:
-    if latest := sampled_prompts.latest_complete(project, Split.EVAL):
+def frozen_prompts(project: Project, side: str, by: User, field: str) -> Dataset:
+    """Return all prompts of a split, frozen: as they stand already, or anew. Refused, naming `field`, without any."""
+    if latest := sampled_prompts.latest_complete(project, side):
         return latest
-    if not sampled_prompts.prompts_to_sample(project, Split.EVAL).exists():
-        raise Refused(
-            409, questions=f"{project.name} has no prompts in its eval split, on which models meet; add some."
-        )
+    if not sampled_prompts.prompts_to_sample(project, side).exists():
+        purpose = "on which models meet" if side == Split.EVAL else "whose answers are annotated"
+        raise Refused(409, **{field: f"{project.name} has no prompts in its {side} split, {purpose}; add some."})
     number = Dataset.objects.filter(project=project).count() + 1
-    return sampled_prompts.freeze_all(project, Split.EVAL, name=f"eval prompts {number}", by=by)
+    return sampled_prompts.freeze_all(project, side, name=f"{side} prompts {number}", by=by)
 
 
 def _check_runs(

@@ -116,7 +116,7 @@ def _advance_models(experiment: Experiment) -> None:
     try:
         _train_reward(experiment)
     except Refused as refused:
-        if _is_quota(refused):
+        if is_quota(refused):
             return
         _tell(experiment, refused)
     for one in members(experiment):
@@ -125,12 +125,13 @@ def _advance_models(experiment: Experiment) -> None:
         try:
             _advance_model(experiment, one)
         except Refused as refused:
-            if _is_quota(refused):
+            if is_quota(refused):
                 return
             ArmModel.objects.filter(pk=one.pk).update(problem=" ".join(refused.errors.values()))
 
 
-def _is_quota(refused: Refused) -> bool:
+def is_quota(refused: Refused) -> bool:
+    """Return whether it is a quota that is used up, so that the same order may be taken later."""
     return any(name in refused.errors for name in QUOTAS)
 
 
@@ -244,7 +245,7 @@ def _measure_tax(experiment: Experiment, one: ArmModel) -> None:
             config=TAX,
         )  # fmt: skip
     except Refused as refused:
-        if _is_quota(refused):
+        if is_quota(refused):
             raise
         log.warning("Older skills of %s are not measured: %s", one.model, " ".join(refused.errors.values()))
 

@@ -20,6 +20,8 @@ from evaluation.ratings import Tally, tally_indices
 from evaluation.ratings.bradley_terry import NotConverged, fit
 from evaluation.ratings.voter_clusters import by_voters
 
+Votes = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
 
 @dataclass(frozen=True)
 class ArmRating:
@@ -136,29 +138,36 @@ def decide(experiment: Experiment) -> bool:
 
 def results(experiment: Experiment, models: Sequence[ArmModel], votes: QuerySet) -> Results:
     """Return what these votes say of these models, by the plan's test."""
-    rows = list(
-        votes.annotate(label=SAID).values_list(
-            "author_id", "visitor", "completion_a__model", "completion_b__model", "label"
-        )
-    )
+    rows = vote_rows(votes)
     if not rows:
         return Results(0, reason="Nobody has voted on these models.")
-    place = {one.model_id: index for index, one in enumerate(models)}
+    return _rated(experiment, models, vote_arrays(rows, [one.model_id for one in models]))
+
+
+def vote_rows(votes: QuerySet) -> list[tuple[Any, ...]]:
+    """Return (account, visitor, model A, model B, label) of each vote."""
+    rows = votes.annotate(label=SAID)
+    return list(rows.values_list("author_id", "visitor", "completion_a__model", "completion_b__model", "label"))
+
+
+def vote_arrays(rows: Sequence[tuple[Any, ...]], models: Sequence[int | None]) -> Votes:
+    """Return (voter, a, b, label) of votes between these models, each (n,), voters ascending; a and b are places in
+    `models`."""
+    place = {model: index for index, model in enumerate(models)}
     number_by_voter: dict[Any, int] = {}
     voter = np.array([number_by_voter.setdefault((row[0], row[1]), len(number_by_voter)) for row in rows])
     a, b = (np.array([place[row[column]] for row in rows], dtype=np.int64) for column in (2, 3))
     label = np.array([row[4] for row in rows], dtype=np.int64)
-    return _rated(experiment, models, (voter, a, b, label))
+    order = np.argsort(voter, kind="stable")
+    return voter[order], a[order], b[order], label[order]
 
 
 def _rated(
     experiment: Experiment,
     models: Sequence[ArmModel],
-    votes: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
+    votes: Votes,
 ) -> Results:
     voter, a, b, label = votes
-    order = np.argsort(voter, kind="stable")
-    voter, a, b, label = (column[order] for column in votes)
     size, count = len(models), len(voter)
     tally = Tally(tuple(range(size)), tally_indices(a, b, label, size))
     voters = len(np.unique(voter))

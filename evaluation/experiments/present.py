@@ -138,7 +138,7 @@ def shown(experiment: Experiment) -> Shown:
         frontiers=found,
         frontier_picture=score_frontiers.picture(found, colour_by_arm),
         colours=colour_by_arm,
-        reward_seconds=_seconds_by_run([experiment.reward_run_id]).get(experiment.reward_run_id),
+        reward_seconds=seconds_by_run([experiment.reward_run_id]).get(experiment.reward_run_id),
     )
 
 
@@ -181,12 +181,12 @@ def _exploratory(experiment: Experiment) -> Results | None:
 def _seconds(every: Sequence[ArmModel]) -> dict[int, float]:
     """Return what each model took, by its row: all attempts at the runs that made it."""
     runs_of = {one.pk: (one.examples_run_id, one.training_run_id) for one in every if one.model_id}
-    seconds = _seconds_by_run(pk for ids in runs_of.values() for pk in ids)
+    seconds = seconds_by_run(pk for ids in runs_of.values() for pk in ids)
     spans = {one: [seconds[pk] for pk in ids if pk in seconds] for one, ids in runs_of.items()}
     return {one: sum(of_one) for one, of_one in spans.items() if of_one}
 
 
-def _seconds_by_run(ids: Iterable[int | None]) -> dict[int | None, float]:
+def seconds_by_run(ids: Iterable[int | None]) -> dict[int | None, float]:
     """Return the seconds of all ended attempts, of runs that have any."""
     seconds: dict[int | None, float] = defaultdict(float)
     ended = Attempt.objects.filter(run__in=[pk for pk in ids if pk is not None]).exclude(ended_at=None)

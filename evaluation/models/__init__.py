@@ -15,6 +15,9 @@ from evaluation.models.judges import JudgeModel as JudgeModel
 from evaluation.models.judges import Rubric as Rubric
 from evaluation.models.judges import Verdict as Verdict
 from evaluation.models.judges import VerdictDataset as VerdictDataset
+from evaluation.models.rounds import Round as Round
+from evaluation.models.rounds import RoundReview as RoundReview
+from evaluation.models.rounds import RoundSeries as RoundSeries
 
 
 class Evaluation(models.Model):

@@ -29,7 +29,7 @@ from annotate.models import (
 )
 from annotate.models.tokens import token_hash
 from evaluation.annotator_quality.exclusion_effects import touched_by
-from evaluation.models import Alert, Candidacy, Exclusion, Experiment
+from evaluation.models import Alert, Candidacy, Exclusion, Experiment, Round, RoundSeries
 from tests.support.evaluation.judges import make_judge
 from tests.support.factories import (
     make_assignment,
@@ -51,6 +51,12 @@ PLAN = {
     **{"test": "a test", "baseline": "base", "family": "baseline", "alpha": 0.05, "seeds": [0, 1], "judge": "person"},
     **{"stop": {"votes": 10, "votes_per_pair": 10, "pairs": 1}, "arms": [{"name": "base"}]},
     **{"budget": {"unit": "", "amount": 0.0}, "parent": {"name": "base"}, "dataset": {"name": "judgements"}},
+}
+
+ROUND_PLAN = {
+    **{"arm": {"method": "ppo", "config": {}, "drawing": {}}, "starts": "newest", "older": "all", "older_weight": None},
+    **{"judge": "person", "rounds": 3, "judgements": 20, "answers_per_prompt": 2, "votes": 10, "gain": 50.0},
+    **{"power": 0.1, "seconds": None, "accuracy_floor": None, "prompts": {"name": "train"}, "questions": {"name": "e"}},
 }
 
 
@@ -122,6 +128,7 @@ def one_of_everything(project: Project) -> dict[str, Any]:
             **{"project": project, "name": "methods", "parent": models[0], "dataset": dataset, "questions": dataset},
             **{"plan": PLAN, "plan_hash": "0" * 64, "state": "cancelled"},
         ),
+        "round": _rounds(project, models[0], dataset),
         "judge-model": make_judge(project, model=models[0]).judge,
         "alert": Alert.objects.create(
             **{"project": project, "kind": "annotator.flagged", "about": "0", "text": "Somebody is flagged."},
@@ -132,6 +139,16 @@ def one_of_everything(project: Project) -> dict[str, Any]:
             **{"touched": touched_by(project, manager).as_json(), "by": manager},
         ),
     }
+
+
+def _rounds(project: Project, parent: Any, dataset: Any) -> RoundSeries:
+    series = RoundSeries.objects.create(
+        **{"project": project, "name": "rounds", "parent": parent, "prompts": dataset, "questions": dataset},
+        **{"plan": ROUND_PLAN, "plan_hash": "0" * 64, "state": "cancelled"},
+    )
+    Round.objects.create(series=series, number=0, model=parent)
+    Round.objects.create(series=series, number=1, policy=parent)
+    return series
 
 
 def _invitation(project: Project, by: User) -> Invitation:

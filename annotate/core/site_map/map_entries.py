@@ -92,6 +92,7 @@ GROUPS = (
             Entry("Leaderboard", "leaderboard", guide="ratings"),
             Entry("Benchmarks", "evaluations", audience="research", guide="evaluation"),
             Entry("Experiments", "experiments", audience="research", guide="experiments"),
+            Entry("Rounds", "rounds", audience="research", guide="rounds"),
             Entry("Judge models", "judge-models", audience="review", guide="judge-models"),
             Entry("Promotion", "decisions", audience="research", guide="promotion"),
             Entry("Next questions", "ask-next", audience="research", guide="promotion"),

@@ -33,6 +33,8 @@ class Options:
     whole_answers: bool = True
     limit: int | None = None
     prompts: list[int] | None = None  # of a dataset of prompts: these alone
+    older: list[int] | None = None  # comparisons of preferences that weigh `older_weight` of one
+    older_weight: float = 1.0
 
 
 @dataclass
@@ -51,6 +53,8 @@ class _Preferences:
     comparisons: list[Row]
     ratings: list[Row]
     edits: list[Edit]
+    older: frozenset[int] = frozenset()
+    older_weight: float = 1.0
 
     @cached_property
     def speaking(self) -> list[Row]:
@@ -58,7 +62,8 @@ class _Preferences:
 
     @cached_property
     def pairs(self) -> list[Row]:
-        return [*_weighed(self.comparisons), *(edit.pair for edit in self.edits)]
+        weighed = _weighed(self.comparisons, self.older, self.older_weight)
+        return [*weighed, *(edit.pair for edit in self.edits)]
 
     @cached_property
     def prompt_of(self) -> dict[int, int]:
@@ -76,7 +81,8 @@ def _preferences(feedback: Mapping[str, QuerySet], options: Options) -> _Prefere
     )
     ratings = feedback["ratings"].values("id", "completion", "prompt_id", "thumbs", "stars", "aspects", "author")
     edits = _edits(feedback["demonstrations"]) if options.edits else []
-    return _Preferences(list(comparisons), list(ratings), edits)
+    older = frozenset(options.older or ())
+    return _Preferences(list(comparisons), list(ratings), edits, older, options.older_weight)
 
 
 def count_preferences(feedback: Mapping[str, QuerySet], options: Options) -> preferences.Informativeness:
@@ -126,14 +132,16 @@ def preference_rows(feedback: Mapping[str, QuerySet], options: Options, tell: Te
     )
 
 
-def _weighed(comparisons: list[Row]) -> list[Row]:
-    """Return the comparisons as they are frozen. `weight` stands where a ranking says them, so that other rows keep
-    their hash: all pairs of a ranking are one annotation of each answer."""
+def _weighed(comparisons: list[Row], older: frozenset[int], older_weight: float) -> list[Row]:
+    """Return the comparisons as they are frozen. `weight` stands where a ranking says them, or where they weigh less
+    for their age, so that other rows keep their hash: all pairs of a ranking are one annotation of each answer."""
     sizes = Counter(row["ranking"] for row in comparisons)
-    return [
-        _without(row, "id", "ranking") | ({"weight": 1 / sizes[row["ranking"]]} if row["ranking"] else {})
-        for row in comparisons
-    ]
+    rows = []
+    for row in comparisons:
+        weight = 1 / sizes[row["ranking"]] if row["ranking"] else 1.0
+        weight *= older_weight if row["id"] in older else 1.0
+        rows.append(_without(row, "id", "ranking") | ({"weight": weight} if weight != 1 else {}))
+    return rows
 
 
 @dataclass(frozen=True)

@@ -106,13 +106,15 @@ def _checked(options: dict[str, Any]) -> Options:
             )
         if name in ("categories", "sources") and not _is_list_of(value, str):
             raise Refused(400, **{name: "must be a list of texts, or leave it out to take all."})
-        if name in (*FEEDBACK, "prompts") and not _is_list_of(value, int):
+        if name in (*FEEDBACK, "prompts", "older") and not _is_list_of(value, int):
             raise Refused(400, **{name: "must be a list of ids, or leave it out to take all."})
     chosen = Options(**options)
     if not isinstance(chosen.per_prompt, int) or not 0 <= chosen.per_prompt <= 64:
         raise Refused(400, per_prompt="must be a whole number from 0 (only demonstrations) to 64.")
     if not isinstance(chosen.minimum, int | float) or not 0 <= chosen.minimum <= 1:
         raise Refused(400, minimum="must be a score between 0 and 1.")
+    if not isinstance(chosen.older_weight, int | float) or not 0 < chosen.older_weight <= 1:
+        raise Refused(400, older_weight="must be a weight above 0 and at most 1.")
     for name in ("whole_answers", "edits"):
         if not isinstance(getattr(chosen, name), bool):
             raise Refused(400, **{name: "must be true or false."})

@@ -1,0 +1,146 @@
+"""Pages of rounds: the list, the order, one series with its plan, its line of ratings and what stopped it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+
+from annotate.core.errors import Refused
+from annotate.core.page_access import MemberRequest, in_project, refused_page
+from annotate.core.permissions import can
+from annotate.models import AnnotatorKind, Dataset, LanguageModel, Project, Split
+from evaluation.experiments.arm_methods import METHODS
+from evaluation.models import RoundReview, RoundSeries
+from evaluation.rounds import actions, present, round_words
+from evaluation.rounds.round_order import ALL, FROM_FIRST, FROM_NEWEST, NEWEST, ROUND_METHODS, WEIGHTED
+
+WHOLE = ("rounds", "judgements", "answers_per_prompt", "votes", "completions_per_prompt")
+OPTIONAL = ("seconds", "accuracy_floor")
+DEFAULTS = {
+    "name": "", "method": "ppo", "rounds": "3", "judgements": "200", "answers_per_prompt": "4", "votes": "400",
+    "completions_per_prompt": "2", "gain": "50", "older": ALL, "older_weight": "0.5", "starts": FROM_NEWEST,
+    "seconds": "", "accuracy_floor": "", "judge": AnnotatorKind.PERSON,
+}  # fmt: skip
+
+
+@in_project(get="read")
+def all_rounds(request: HttpRequest, project: Project) -> HttpResponse:
+    context = {
+        "project": project,
+        "every": project.round_series.select_related("parent"),
+        "can_research": can(request.user, "research", project),
+    }
+    return render(request, "evaluation/rounds/all_rounds.html", context)
+
+
+@in_project(get="research", post="research")
+def new(request: MemberRequest, project: Project) -> HttpResponse:
+    errors: dict[str, str] = {}
+    if request.method == "POST":
+        try:
+            series = actions.order(project=project, by=request.user, **_ordered(request, project))
+            return redirect("round-series", slug=project.slug, pk=series.pk)
+        except Refused as refused:
+            errors = refused.errors
+    prompts = Dataset.objects.filter(project=project, kind=Dataset.Kind.PROMPTS, side=Split.TRAIN)
+    context = {
+        "project": project,
+        "errors": errors,
+        "values": {name: request.POST.get(name, default) for name, default in DEFAULTS.items()},
+        "methods": [METHODS[name] for name in ROUND_METHODS],
+        "models": LanguageModel.objects.usable_in(project).available().policies().exclude(folder=""),
+        "prompts": prompts,
+        "parent": request.POST.get("parent", ""),
+        "chosen_prompts": request.POST.get("prompts", ""),
+        "olders": ((ALL, "all alike"), (WEIGHTED, "older rounds at a weight"), (NEWEST, "the newest round alone")),
+        "starts": ((FROM_NEWEST, "the newest model"), (FROM_FIRST, "always the first model")),
+    }
+    return render(request, "evaluation/rounds/new_rounds.html", context, status=400 if errors else 200)
+
+
+@in_project(get="read")
+def rounds(request: HttpRequest, project: Project, pk: int) -> HttpResponse:
+    series = get_object_or_404(project.round_series.select_related("parent", "project"), pk=pk)
+    context = {
+        "project": project,
+        "series": series,
+        "shown": present.shown(series),
+        "plan": round_words.plan_in_words(series),
+        "opinions": RoundReview.Opinion.choices,
+        "can_research": can(request.user, "research", project),
+        "has_failed": series.rounds.exclude(problem="").exists() or bool(actions.failed_runs(series)),
+    }
+    return render(request, "evaluation/rounds/rounds.html", context)
+
+
+@in_project(post="research")
+def pause(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
+    return _acted(request, project, pk, lambda series: actions.pause(series=series, by=request.user))
+
+
+@in_project(post="research")
+def go_on(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
+    return _acted(request, project, pk, lambda series: actions.go_on(series=series, by=request.user))
+
+
+@in_project(post="research")
+def review(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
+    posted, number = request.POST, request.POST.get("number", "")
+    said: dict[str, Any] = {"opinion": posted.get("opinion", ""), "note": posted.get("note", "")}
+    said["number"] = int(number) if number.isascii() and number.isdigit() and len(number) < 4 else 0
+    return _acted(request, project, pk, lambda series: actions.review(series=series, by=request.user, **said))
+
+
+@in_project(post="research")
+def retry(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
+    def again(series: RoundSeries) -> None:
+        count = actions.retry(series=series, by=request.user)
+        messages.success(request, f"{count} run{'s' if count != 1 else ''} resumed or ordered again.")
+
+    return _acted(request, project, pk, again)
+
+
+@in_project(post="research")
+def cancel(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
+    return _acted(request, project, pk, lambda series: actions.cancel(series=series, by=request.user))
+
+
+def _acted(request: MemberRequest, project: Project, pk: int, act: Callable[[RoundSeries], Any]) -> HttpResponse:
+    try:
+        act(get_object_or_404(project.round_series, pk=pk))
+    except Refused as refused:
+        return refused_page(request, refused, project=project)
+    return redirect("round-series", slug=project.slug, pk=pk)
+
+
+def _ordered(request: MemberRequest, project: Project) -> dict[str, Any]:
+    """Return the form as the action takes it. What is no number stays a text: the action says what is wrong."""
+    posted = request.POST
+    usable, prompts = LanguageModel.objects.usable_in(project), Dataset.objects.filter(project=project)
+    return {
+        "name": posted.get("name", ""),
+        "parent": _chosen(usable, posted.get("parent", ""), "parent", "Choose the model that the rounds begin with."),
+        "prompts": _chosen(prompts, pk, "prompts", "Choose frozen prompts.") if (pk := posted.get("prompts")) else None,
+        **{name: posted.get(name, DEFAULTS[name]) for name in ("method", "older", "starts", "judge")},
+        **{name: _number(posted.get(name, DEFAULTS[name]), int) for name in WHOLE},
+        **{name: _number(posted.get(name, DEFAULTS[name]), float) for name in ("gain", "older_weight")},
+        **{name: _number(text, float) if (text := posted.get(name, "").strip()) else None for name in OPTIONAL},
+    }
+
+
+def _chosen(rows: Any, pk: str, field: str, missing: str) -> Any:
+    row = rows.filter(pk=int(pk)).first() if pk.isascii() and pk.isdigit() and len(pk) < 19 else None
+    if row is None:
+        raise Refused(400, **{field: missing})
+    return row
+
+
+def _number(text: str, kind: type) -> Any:
+    try:
+        return kind(text)
+    except ValueError:
+        return text

@@ -1,0 +1,134 @@
+"""What the page and the API show of rounds: plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from common.charts.scene import Svg
+from evaluation.models import Round, RoundReview, RoundSeries
+from evaluation.rounds import round_judging, round_votes, stop_rules
+from evaluation.rounds.round_pictures import accuracy_line, rating_line
+from evaluation.rounds.round_progress import rounds_of, seconds_spent
+from evaluation.rounds.round_votes import RoundRating
+from evaluation.rounds.round_words import sentence, where
+from evaluation.rounds.stop_rules import Gain
+
+
+@dataclass(frozen=True)
+class RoundRow:
+    """One round with what is known of it. `accuracy` is that of the reward model before, on this round's comparisons,
+    before one was fitted on them; `seconds` are of the clock, all its runs; `gain` is over the one before."""
+
+    one: Round
+    state: str
+    judged: int
+    votes: int
+    seconds: float
+    rating: RoundRating | None
+    gain: Gain | None
+    accuracy: dict[str, Any]
+    reviews: list[RoundReview]
+
+
+@dataclass(frozen=True)
+class Shown:
+    series: RoundSeries
+    sentence: str
+    rows: list[RoundRow]
+    rating_picture: Svg | None
+    accuracy_picture: Svg | None
+    seconds: float
+
+    @property
+    def reviewable(self) -> Round | None:
+        """Return the newest round that has a model."""
+        made = [row.one for row in self.rows if row.one.number and row.one.model is not None]
+        return made[-1] if made else None
+
+
+def shown(series: RoundSeries) -> Shown:
+    every = list(rounds_of(series).select_related("reward_run__output_model"))
+    ratings = round_votes.ratings(series, every)
+    rating_by_number = {one.number: one for one in ratings}
+    reviews = list(RoundReview.objects.filter(round__series=series).select_related("by", "round"))
+    rows = [_row(series, every, one, rating_by_number.get(one.number), reviews) for one in every]
+    last = rows[-1] if rows and rows[-1].one.number else None
+    return Shown(
+        series=series,
+        sentence=sentence(series, last.one if last else None, last.judged if last else 0, last.votes if last else 0),
+        rows=rows,
+        rating_picture=rating_line([(float(one.number), one.value, one.lower, one.upper) for one in ratings]),
+        accuracy_picture=accuracy_line([(one.number, one.accuracy) for one in every if one.accuracy]),
+        seconds=seconds_spent(series),
+    )
+
+
+def _row(
+    series: RoundSeries, every: Sequence[Round], one: Round, rating: RoundRating | None, reviews: Sequence[RoundReview]
+) -> RoundRow:
+    judged, votes = _counts(series, every, one)
+    return RoundRow(
+        one=one,
+        state=where(series, one, judged, votes) if one.number else "",
+        judged=judged,
+        votes=votes,
+        seconds=seconds_spent(series, one.number),
+        rating=rating,
+        gain=stop_rules.from_json(one.gain) if one.gain else None,
+        accuracy=one.accuracy if one.accuracy.get("value") is not None else {},
+        reviews=[review for review in reviews if review.round_id == one.pk],
+    )
+
+
+def _counts(series: RoundSeries, every: Sequence[Round], one: Round) -> tuple[int, int]:
+    """Return the comparisons of a round's answers with a winner, and the votes between its model and the one before."""
+    if not one.number:
+        return 0, 0
+    judged = 0 if one.opened_at is None else round_judging.winners_of(series, one)
+    if one.entered_at is None:
+        return judged, 0
+    before = next(other for other in every if other.number == one.number - 1)
+    return judged, round_votes.votes_between(series, one, before).order_by().count()
+
+
+def as_json(shown_: Shown) -> dict[str, Any]:
+    """Return rounds as the API tells them."""
+    series = shown_.series
+    return {
+        "id": series.pk,
+        "name": series.name,
+        "state": series.state,
+        "reason": series.reason,
+        "sentence": shown_.sentence,
+        "plan": series.plan,
+        "plan_hash": series.plan_hash,
+        "parent": series.parent_id,
+        "seconds": shown_.seconds,
+        "created_at": series.created_at,
+        "stopped_at": series.stopped_at,
+        "rounds": [_row_json(row) for row in shown_.rows],
+    }
+
+
+def _row_json(row: RoundRow) -> dict[str, Any]:
+    one = row.one
+    return {
+        "number": one.number,
+        "state": row.state,
+        "policy": one.policy_id,
+        "model": one.model_id,
+        "reward_model": one.reward_run.output_model_id if one.reward_run is not None else None,
+        "judgements": row.judged,
+        "needed": one.needed,
+        "votes": row.votes,
+        "seconds": row.seconds,
+        "dataset": one.dataset_id,
+        "rating": asdict(row.rating) if row.rating else None,
+        "gain": asdict(row.gain) if row.gain else None,
+        "accuracy": row.accuracy or None,
+        "problem": one.problem,
+        "runs": [run.pk for run in one.runs],
+        "reviews": [{"opinion": review.opinion, "note": review.note} for review in row.reviews],
+    }

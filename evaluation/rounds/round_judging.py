@@ -1,0 +1,141 @@
+"""The annotating of a round: pairs of the newest policy's own answers come first in the queue, and the comparisons
+between them are frozen, alone and with those of earlier rounds as the plan says."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from itertools import combinations
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Q, QuerySet
+from django.utils import timezone
+
+from annotate.core.errors import Refused
+from annotate.data.datasets.actions import freeze
+from annotate.models import Comparison, Completion, Dataset, Split, Winner
+from evaluation.models import AskedAgain, Round, RoundSeries
+from evaluation.rounds.round_order import ALL, WEIGHTED, fewest_judgements
+
+ASKED = 2.5  # pairs asked about for each winner that is needed: some are ties, are skipped, or held for review
+WON = (Winner.MODEL_A, Winner.MODEL_B)
+
+
+def open_round(series: RoundSeries, one: Round) -> None:
+    """Put the pairs of the newest answers first in the queue, once. Refused where there are too few that differ."""
+    pairs, places = pairs_of(one), series.project.overlap
+    if places * len(pairs) < fewest_judgements(series.plan["arm"]["method"]):
+        raise Refused(
+            409,
+            answers=f"{one.policy} gives alike answers: only {len(pairs)} pairs differ, too few to learn from. Order "
+            "new rounds with more prompts, more answers to each, or a higher temperature.",
+        )
+    needed = min(series.plan["judgements"], places * len(pairs))
+    asked = pairs[: math.ceil(ASKED * needed / places)]
+    with transaction.atomic():
+        if not Round.objects.filter(pk=one.pk, opened_at=None).update(opened_at=timezone.now(), needed=needed):
+            return  # somebody came first
+        AskedAgain.objects.bulk_create(
+            AskedAgain(
+                project=series.project, prompt_id=prompt, completion_a_id=a, completion_b_id=b, places=places,
+                by=series.created_by,
+            )
+            for prompt, a, b in reversed(asked)  # the queue takes the latest first
+        )  # fmt: skip
+
+
+def pairs_of(one: Round) -> list[tuple[int, int, int]]:
+    """Return (prompt, answer, answer) of the policy's answers to one prompt that differ: first one pair of each prompt,
+    then a second, so that whatever is asked spreads over all prompts."""
+    assert one.answers_run is not None
+    by_prompt: dict[int, dict[str, int]] = {}
+    rows = one.answers_run.completions.filter(prompt__side=Split.TRAIN, prompt__out_since=None).order_by("pk")
+    for prompt, pk, text in rows.values_list("prompt", "pk", "text"):
+        if text.strip():
+            by_prompt.setdefault(prompt, {}).setdefault(text.strip(), pk)
+    rounds: list[list[tuple[int, int, int]]] = []
+    for prompt, answers in sorted(by_prompt.items()):
+        for turn, (a, b) in enumerate(_apart(list(answers.values()))):
+            while len(rounds) <= turn:
+                rounds.append([])
+            rounds[turn].append((prompt, a, b))
+    return [pair for turn in rounds for pair in turn]
+
+
+def _apart(answers: list[int]) -> Iterable[tuple[int, int]]:
+    """Return all pairs, those first that share no answer with the ones before."""
+    neighbours = list(zip(answers[::2], answers[1::2], strict=False))
+    return [*neighbours, *(pair for pair in combinations(answers, 2) if pair not in neighbours)]
+
+
+def close_round(one: Round) -> None:
+    """Ask no more about the answers of a round: they have no precedence over others."""
+    if one.answers_run is None:
+        return
+    ids = one.answers_run.completions.values("pk")
+    AskedAgain.objects.filter(project=one.series.project, completion_a__in=ids, is_open=True).update(is_open=False)
+
+
+def comparisons_of(series: RoundSeries, one: Round) -> QuerySet:
+    """Return the comparisons that count between two of a round's answers, the first first."""
+    if one.answers_run is None:
+        return Comparison.objects.none()
+    ids = Completion.objects.filter(sampled_by=one.answers_run).values("pk")
+    rows = Comparison.objects.teaching().by(series.plan["judge"]).on_split(Split.TRAIN)
+    return rows.filter(Q(completion_a__in=ids), Q(completion_b__in=ids), project=series.project).order_by("pk")
+
+
+def winners_of(series: RoundSeries, one: Round) -> int:
+    """Return how many of a round's comparisons have a winner; ties teach little, and do not bring its end nearer."""
+    return comparisons_of(series, one).filter(winner__in=WON).order_by().count()
+
+
+def freeze_judgements(series: RoundSeries, one: Round) -> bool:
+    """Freeze what was said of a round's answers once it is enough, or nothing is left to ask, and what the round learns
+    from; return whether both stand."""
+    assert one.needed is not None
+    said = list(comparisons_of(series, one).values_list("pk", "winner"))
+    won = [place for place, (_, winner) in enumerate(said) if winner in WON]
+    if len(won) < one.needed and len(said) < series.project.overlap * len(pairs_of(one)):
+        return False
+    last = won[one.needed - 1] if len(won) >= one.needed else len(said) - 1
+    ids = [pk for pk, _ in said[: last + 1]]
+    own = _once(series, f"annotations of round {one.number}", comparisons=ids)
+    dataset = own
+    if series.plan["older"] in (ALL, WEIGHTED) and (before := _earlier(series, one)):
+        less: dict[str, Any] = {}
+        if series.plan["older"] == WEIGHTED:
+            less = {"older": before, "older_weight": series.plan["older_weight"]}
+        dataset = _once(series, f"annotations up to round {one.number}", comparisons=sorted({*before, *ids}), **less)
+    one.judgements, one.dataset = own, dataset
+    one.save(update_fields=["judgements", "dataset"])
+    close_round(one)
+    return True
+
+
+def _earlier(series: RoundSeries, one: Round) -> list[int]:
+    """Return the comparisons that earlier rounds were frozen with and that still count."""
+    rows = Comparison.objects.teaching().filter(datasets__in=_datasets_before(series, one))
+    return sorted(set(rows.values_list("pk", flat=True)))
+
+
+def _datasets_before(series: RoundSeries, one: Round) -> list[int]:
+    rows = series.rounds.filter(number__lt=one.number).exclude(judgements=None)
+    return list(rows.values_list("judgements", flat=True))
+
+
+def _once(series: RoundSeries, what: str, **options: Any) -> Dataset:
+    name = f"{series.name} {series.pk}: {what}"[:120]
+    rows = Dataset.objects.filter(project=series.project, name=name, kind=Dataset.Kind.PREFERENCES)
+    if before := rows.first():
+        return before
+    try:
+        return freeze(
+            project=series.project, kind=Dataset.Kind.PREFERENCES, name=name, by=series.created_by,
+            judge=series.plan["judge"], edits=False, **options,
+        )  # fmt: skip
+    except Refused as refused:
+        if "name" in refused.errors and (twin := rows.first()):  # somebody who looked at the same moment came first
+            return twin
+        raise

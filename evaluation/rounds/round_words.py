@@ -1,0 +1,115 @@
+"""Rounds in words: where they are, what was fixed, and why they stopped."""
+
+from __future__ import annotations
+
+from evaluation.experiments.arm_methods import METHODS
+from evaluation.models import Round, RoundSeries
+from evaluation.rounds import stop_rules
+from evaluation.rounds.round_order import ALL, FROM_FIRST, WEIGHTED
+from training.models import Run
+
+State, Reason = RoundSeries.State, RoundSeries.Reason
+DOES = {
+    "answers_run": "the policy answers the train prompts",
+    "accuracy_run": "the reward model before is measured on the newest annotations",
+    "reward_run": "a reward model is trained",
+    "examples_run": "examples are drawn",
+    "training_run": "the policy is trained",
+    "eval_run": "the eval prompts are answered",
+}
+
+
+def sentence(series: RoundSeries, one: Round | None, judged: int, votes: int) -> str:
+    """Say where the rounds are."""
+    if series.state == State.CANCELLED:
+        return "Cancelled. Models, annotations and votes are kept."
+    if series.state == State.STOPPED:
+        return why_stopped(series, one)
+    if one is None:
+        return "Not begun."
+    text = f"Round {one.number} of {series.plan['rounds']}: {where(series, one, judged, votes)}."
+    return f"Paused by a person; nothing new begins. {text}" if series.state == State.PAUSED else text
+
+
+def where(series: RoundSeries, one: Round, judged: int, votes: int) -> str:
+    """Say what a round waits for."""
+    if one.problem:
+        return f"an order was refused: {one.problem.rstrip('.')}"
+    failed = [run for run in one.runs if run.state in (Run.State.FAILED, Run.State.CANCELLED)]
+    if failed:
+        reason = f": {failed[0].reason_without_log.rstrip('.')}" if failed[0].reason_without_log else ""
+        return f"run {failed[0].pk} ({failed[0].kind}) has {failed[0].state}{reason}"
+    if one.gain:
+        return "compared"
+    if one.entered_at is not None:
+        return f"its model meets the one before in the arena, {votes:,} of {series.plan['votes']:,} votes"
+    for field in reversed(DOES):
+        run = getattr(one, field)
+        if run is not None and run.state not in (Run.State.SUCCEEDED,):
+            return f"{DOES[field]} (run {run.pk}, {run.state})"
+    if one.opened_at is not None and one.dataset_id is None:
+        return f"its answers are annotated, {judged:,} of {one.needed:,} comparisons with a winner"
+    return "the next step is on its way"
+
+
+def why_stopped(series: RoundSeries, one: Round | None) -> str:
+    """Say which rule stopped the rounds, with the figures that it read."""
+    plan = series.plan
+    number = one.number if one is not None else 0
+    if series.reason == Reason.NO_GAIN and one is not None:
+        gain = stop_rules.from_json(one.gain)
+        return (
+            f"Stopped: round {number} gained {gain.value:+.0f} points [{_end(gain.lower)}, {_end(gain.upper)}] by "
+            f"{gain.votes:,} votes, and a gain of {plan['gain']:g} is excluded."
+        )
+    if series.reason == Reason.DRIFT and one is not None:
+        return (
+            f"Stopped: the reward model before round {number} is right on {100 * one.accuracy['value']:.0f} % of the "
+            f"newest comparisons, below the floor of {100 * plan['accuracy_floor']:g} %."
+        )
+    if series.reason == Reason.REVIEW:
+        return "Stopped: a review says that the newest model is worse."
+    if series.reason == Reason.SECONDS:
+        return f"Stopped: the runs have taken the {plan['seconds']:,.0f} seconds of the plan."
+    return f"Finished: all {plan['rounds']} rounds are done."
+
+
+def _end(value: float | None) -> str:
+    return "open" if value is None else f"{value:+.0f}"
+
+
+def plan_in_words(series: RoundSeries) -> list[str]:
+    """Return what was fixed, in sentences."""
+    plan = series.plan
+    method = METHODS[plan["arm"]["method"]]
+    options = ", ".join(
+        f"{name} {value}"
+        for name, value in {**plan["arm"]["drawing"], **plan["arm"]["config"]}.items()
+        if method.options.get(name) != value
+    )
+    start = "the first model" if plan["starts"] == FROM_FIRST else "the newest model"
+    learns = {
+        ALL: "all annotations so far",
+        WEIGHTED: f"all annotations so far, those of earlier rounds at weight {plan['older_weight']}",
+    }.get(plan["older"], "the annotations of its own round alone")
+    judges = "people" if plan["judge"] == "person" else "simulated annotators"
+    fits = " A reward model is trained anew in each round." if method.needs_reward else ""
+    lines = [
+        f"Each round: the newest model gives {plan['answers_per_prompt']} answers to each of the prompts in "
+        f"{plan['prompts']['name']}; {judges} compare them, until {plan['judgements']:,} comparisons have a winner.",
+        f"It learns from {learns}, by {method.title}{f' ({options})' if options else ''}, and starts from {start}."
+        f"{fits}",
+        f"Its model meets the one before in the arena, on {plan['questions']['name']}, for {plan['votes']:,} blind "
+        f"votes of {judges}.",
+        f"Stops when the votes exclude a gain of {plan['gain']:g} points. A round without any gain is told by that in "
+        f"about {100 * plan['power']:.0f} % of cases.",
+        f"Stops after {plan['rounds']} rounds"
+        + (f", or when all runs together have taken {plan['seconds']:,.0f} seconds." if plan["seconds"] else "."),
+        "Stops when a review says worse.",
+    ]
+    if plan["accuracy_floor"] is not None:
+        lines.append(
+            f"Stops when a reward model is right on less than {100 * plan['accuracy_floor']:g} % of the comparisons of "
+            "the next round, before one is trained on them."
+        )
+    return lines

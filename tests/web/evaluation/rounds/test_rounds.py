@@ -1,0 +1,335 @@
+"""Rounds from their order to the rule that stops them: each on the newest answers, once, and as the plan says."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from django.urls import reverse
+
+from annotate.arena.battles import pairing
+from annotate.core.errors import Refused
+from annotate.labelling.assigning import next_for
+from annotate.models import Comparison, Completion, LanguageModel
+from evaluation.models import AskedAgain, Candidacy, Round, RoundSeries
+from evaluation.rounds import actions, present, round_judging, round_progress
+from tests.support.factories import (
+    make_comparison,
+    make_completion,
+    make_model,
+    make_project,
+    make_prompt,
+    make_user,
+    sign_in,
+)
+from tests.support.training.runs import make_weights
+from training.models import Run
+from training.runs.ordering.end_events import tell_finished
+from training.storage import quotas
+
+pytestmark = pytest.mark.django_db
+REWARD = {"method": "grpo", "judgements": 80, "answers_per_prompt": 4, "config": {"trust_unproven_reward": True}}
+
+
+@pytest.fixture
+def project():
+    return make_project()
+
+
+@pytest.fixture
+def researcher(project):
+    return make_user(project, role="researcher")
+
+
+@pytest.fixture
+def order(project, researcher) -> dict[str, Any]:
+    """Prompts of both splits, and a model to begin with."""
+    for number in range(24):
+        make_prompt(project, f"Train {number}")
+    for number in range(3):
+        make_prompt(project, f"Eval {number}", side="eval")
+    return {
+        "project": project, "by": researcher, "name": "rounds", "parent": make_weights(), "method": "dpo",
+        "judgements": 24, "answers_per_prompt": 3, "votes": 10, "rounds": 2, "gain": 100.0,
+    }  # fmt: skip
+
+
+def end(run: Run, state: str = "succeeded", accuracy: float = 0.7) -> None:
+    """End a run as the worker does, with what its kind leaves."""
+    if state == "succeeded":
+        if run.kind in ("reward", "grpo", "dpo", "sft", "best_of"):
+            kind = LanguageModel.Kind.REWARD if run.kind == "reward" else LanguageModel.Kind.POLICY
+            folder = "" if run.kind == "best_of" else f"models/{run.pk}"
+            run.output_model = make_model(name=run.name, parent=run.parent, folder=folder, kind=kind)
+        if run.kind in ("sample", "best_of"):
+            for prompt in run.dataset.prompts.all():
+                for n in range(run.config["completions_per_prompt"]):
+                    answer = make_completion(prompt, f"Answer {run.pk} {n}.", model=run.output_model or run.parent)
+                    run.completions.add(answer)
+        if run.kind == "evaluate":
+            figure = {"value": accuracy, "lower": accuracy - 0.1, "upper": accuracy + 0.1, "n": 20}
+            run.result = {"metrics": {"pair accuracy": figure}}
+    run.state = state
+    run.save()
+    tell_finished(run)
+
+
+def end_all(project, **figures: float) -> None:
+    while runs := list(project.runs.unfinished()):
+        for run in runs:
+            end(run, **figures)
+
+
+def annotate(one: Round, count: int) -> None:
+    """Somebody compares the first pairs of a round."""
+    annotator = make_user(one.series.project)
+    one = round_progress.rounds_of(one.series).get(pk=one.pk)
+    for _prompt, a, b in round_judging.pairs_of(one)[:count]:
+        pair = (Completion.objects.get(pk=a), Completion.objects.get(pk=b))
+        make_comparison(*pair, "model_a", annotator)
+    round_progress.periodic_task()
+
+
+def vote(one: Round, wins: int, losses: int) -> None:
+    """People prefer the round's model to the one before so often, and the other way round."""
+    one.refresh_from_db()
+    prompt = one.series.questions.prompts.first()
+    for n in range(wins + losses):
+        pair = (make_completion(prompt, model=one.model), make_completion(prompt, model=one.policy))
+        make_comparison(*pair, "model_a" if n < wins else "model_b", make_user(one.series.project))
+    round_progress.periodic_task()
+
+
+def current(series: RoundSeries) -> Round:
+    found = round_progress.current(series)
+    assert found is not None and (not found.problem or "alike" in found.problem), found and found.problem
+    return found
+
+
+def test_a_round_goes_from_the_newest_answers_to_a_model_that_meets_the_one_before(project, order, client):
+    series = actions.order(**order | REWARD)
+    assert [(run.kind, run.dataset) for run in project.runs.all()] == [("sample", series.prompts)]
+    end_all(project)
+    one = current(series)
+    assert one.needed == 80 and AskedAgain.objects.filter(is_open=True).count() == 144
+    handed = next_for(project=project, user=make_user(project), kind="compare")
+    assert {handed.completion_a.model, handed.completion_b.model} == {series.parent}
+    annotate(one, 79)
+    assert not project.runs.unfinished().exists() and "79 of 80" in present.shown(series).sentence
+    for winner, (_, a, b) in zip(
+        ["tie", "model_b", "model_b"], round_judging.pairs_of(current(series))[79:], strict=False
+    ):
+        make_comparison(Completion.objects.get(pk=a), Completion.objects.get(pk=b), winner, make_user(project))
+    round_progress.periodic_task()
+    one = current(series)
+    assert one.judgements.comparisons.count() == 81 and not AskedAgain.objects.filter(is_open=True).exists()
+    assert [(run.kind, run.dataset) for run in project.runs.unfinished()] == [("reward", one.dataset)]
+    end_all(project)
+    one = current(series)
+    assert one.training_run.reward_model == one.reward_run.output_model and one.training_run.parent == series.parent
+    assert one.entered_at is not None and project.contestants.count() == 2 and not Candidacy.objects.exists()
+    assert pairing.PAIR_WEIGHTS.first is not None
+    rates = pairing.PAIR_WEIGHTS.first(project, pairing.contestants(project))
+    assert rates == {frozenset((one.model_id, series.parent_id)): pytest.approx(1)}
+    vote(one, wins=6, losses=4)
+    second = current(series)
+    assert second.number == 2 and second.policy == one.model
+    answers = project.runs.unfinished().get()
+    assert (answers.kind, answers.parent) == ("sample", one.model)
+    assert series.plan_hash[:16] in client.get(reverse("round-series", args=[project.slug, series.pk])).content.decode()
+
+
+def play(series: RoundSeries, wins: int = 6, **figures: float) -> Round:
+    """Play the current round through."""
+    end_all(series.project, **figures)
+    one = current(series)
+    annotate(one, one.needed)
+    end_all(series.project, **figures)
+    vote(one, wins=wins, losses=10 - wins)
+    one.refresh_from_db()
+    series.refresh_from_db()
+    return one
+
+
+def test_the_reward_model_is_tried_on_the_newest_answers_before_it_learns_from_them(project, order):
+    series = actions.order(**order | REWARD)
+    first = play(series)
+    second = play(series, accuracy=0.62)
+    assert not first.accuracy and second.accuracy["value"] == 0.62
+    assert second.accuracy_run.parent == first.reward_run.output_model
+    assert second.accuracy_run.other_dataset == second.judgements
+    assert (series.state, series.reason) == ("stopped", "rounds")
+    assert set(second.dataset.comparisons.all()) == set(Comparison.objects.on_split("train"))
+    shown = present.shown(series)
+    assert (
+        [row.rating.number for row in shown.rows] == [0, 1, 2] and shown.rating_picture and "2 rounds" in shown.sentence
+    )
+
+
+def test_older_annotations_weigh_what_the_plan_says(project, order):
+    series = actions.order(**order | REWARD | {"older": "weighted", "older_weight": 0.25})
+    play(series)
+    second = play(series)
+    rows = [json.loads(line) for line in (second.dataset.path / "comparisons.jsonl").read_text().splitlines()]
+    assert sorted(row.get("weight", 1.0) for row in rows) == [0.25] * 80 + [1.0] * 80
+    alone = actions.order(**order | {"name": "newest", "older": "newest", "rounds": 1})
+    assert play(alone).dataset == Round.objects.get(series=alone, number=1).judgements
+
+
+def test_no_gain_stops_them(project, order):
+    series = actions.order(**order)
+    play(series, wins=1)
+    assert (series.state, series.reason) == ("stopped", "no_gain")
+    assert "a gain of 100 is excluded" in present.shown(series).sentence
+    assert series.rounds.count() == 2 and not project.runs.unfinished().exists()
+
+
+def test_drift_stops_them_before_the_next_is_trained(project, order):
+    series = actions.order(**order | REWARD | {"accuracy_floor": 0.55})
+    play(series)
+    end_all(project)
+    annotate(current(series), 80)
+    end_all(project, accuracy=0.5)
+    series.refresh_from_db()
+    assert (series.state, series.reason) == ("stopped", "drift") and "50 %" in present.shown(series).sentence
+    assert project.runs.filter(kind="reward").count() == 1
+
+
+def test_seconds_stop_them_at_the_next_order(project, order, monkeypatch):
+    series = actions.order(**order | {"seconds": 60})
+    monkeypatch.setattr(round_progress, "seconds_spent", lambda series, number=None: 61.0)
+    end_all(project)
+    annotate(current(series), 24)
+    series.refresh_from_db()
+    assert series.reason == "seconds" and not project.runs.filter(kind="dpo").exists()
+
+
+def test_a_pause_begins_nothing_and_a_review_that_says_worse_stops(project, order, researcher):
+    series = actions.order(**order)
+    actions.pause(series=series, by=researcher)
+    end_all(project)
+    assert current(series).opened_at is None
+    actions.go_on(series=series, by=researcher)
+    assert current(series).opened_at is not None
+    with pytest.raises(Refused, match="no model of round 1"):
+        actions.review(series=series, by=researcher, number=1, opinion="worse")
+    one = play(series)
+    actions.review(series=series, by=researcher, number=1, opinion="alike")
+    assert RoundSeries.objects.get().state == "running"
+    actions.review(series=series, by=researcher, number=1, opinion="worse", note="It repeats itself.")
+    series.refresh_from_db()
+    assert (series.state, series.reason) == ("stopped", "review") and one.reviews.count() == 2
+    with pytest.raises(Refused):
+        actions.go_on(series=series, by=researcher)
+
+
+def test_what_failed_says_so_and_is_resumed_and_what_is_cancelled_stays_so(project, order, researcher, client):
+    series = actions.order(**order)
+    run = project.runs.get()
+    run.reason = "The disk is full."
+    end(run, "failed")
+    page = reverse("round-series", args=[project.slug, series.pk])
+    sign_in(client, project, "researcher")
+    text = client.get(page).content.decode()
+    assert "Resume what failed" in text and "The disk is full" in text
+    assert actions.retry(series=series, by=researcher) == 1
+    end_all(project)
+    actions.cancel(series=series, by=researcher)
+    assert not AskedAgain.objects.filter(is_open=True).exists() and not project.runs.unfinished().exists()
+    annotate(Round.objects.get(number=1), 24)
+    assert project.runs.count() == 1
+    with pytest.raises(Refused):
+        actions.retry(series=series, by=researcher)
+
+
+def test_alike_answers_are_a_problem_in_words(project, order):
+    series = actions.order(**order)
+    run = project.runs.get()
+    for prompt in run.dataset.prompts.all():
+        run.completions.add(make_completion(prompt, "The same.", model=run.parent))
+    run.state = "succeeded"
+    run.save()
+    tell_finished(run)
+    assert "alike answers" in current(series).problem and "alike answers" in present.shown(series).sentence
+
+
+def test_a_quota_that_is_used_up_is_no_problem_and_a_second_look_makes_nothing_twice(project, order, monkeypatch):
+    def refuse(project):
+        raise Refused(409, gpu_hours="All are used up.")
+
+    with monkeypatch.context() as used_up:
+        used_up.setattr(quotas, "check", refuse)
+        series = actions.order(**order)
+    assert not project.runs.exists() and not current(series).problem
+    for _ in range(2):
+        round_progress.periodic_task()
+    assert project.runs.count() == 1
+    end_all(project)
+    for _ in range(2):
+        Round.objects.filter(number=1).update(answers_run=None)  # as if it was killed before it noted the run
+        round_progress.periodic_task()
+    assert project.runs.count() == 1 and AskedAgain.objects.count() == 60
+
+
+def test_best_of_n_has_no_weights_and_its_choice_is_annotated(project, order):
+    series = actions.order(**order | REWARD | {"method": "best_of"})
+    first = play(series)
+    assert first.training_run.dataset == series.questions and first.eval_run == first.training_run
+    answers = project.runs.unfinished().get()
+    assert (answers.kind, answers.parent, answers.dataset) == ("best_of", series.parent, series.prompts)
+    assert answers.reward_model == first.reward_run.output_model
+    assert play(series).accuracy and series.reason == "rounds"
+
+
+def test_dpo_needs_no_reward_model_and_starts_from_the_first_where_the_plan_says_so(project, order):
+    series = actions.order(**order | {"starts": "first"})
+    first, second = play(series), play(series)
+    assert not project.runs.filter(kind__in=("reward", "evaluate")).exists()
+    assert first.training_run.parent == second.training_run.parent == series.parent and second.policy == first.model
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"method": "sft"}, "method"),
+        ({"config": {"beta": -1}}, "config.beta"),
+        ({"reward_config": {"features": "mean"}}, "reward_config"),
+        ({**REWARD, "reward_config": {"features": "all"}}, "reward_config.features"),
+        ({**REWARD, "judgements": 79}, "judgements"),
+        ({"older": "weighted"}, "older"),
+        ({"accuracy_floor": 0.5}, "accuracy_floor"),
+        ({**REWARD, "older": "weighted", "older_weight": 0}, "older_weight"),
+        ({"judgements": 80}, "judgements"),
+        ({"judgements": 5}, "judgements"),
+        ({"gain": 0}, "gain"),
+        ({"gain": float("nan")}, "gain"),
+        ({"votes": "many"}, "votes"),
+        ({"seconds": -1}, "seconds"),
+        ({"rounds": True}, "rounds"),
+        ({"name": "a\x00b"}, "name"),
+        ({"judge": "model"}, "judge"),
+    ],
+)
+def test_a_wrong_order_names_its_field_and_nothing_is_queued(project, order, changes, field):
+    with pytest.raises(Refused) as refused:
+        actions.order(**order | changes)
+    assert field in refused.value.errors
+    assert not project.runs.exists() and not RoundSeries.objects.exists()
+
+
+def test_programs_order_and_pages_order(project, order, client):
+    sign_in(client, project, "researcher")
+    url = f"/api/v1/projects/{project.slug}/rounds/"
+    body = {"name": "by API", "parent": order["parent"].pk, "judgements": 80}
+    made = client.post(url, body, content_type="application/json")
+    assert made.status_code == 201, made.content
+    assert made.json()["plan"]["power"] > 0.8 and len(made.json()["rounds"]) == 2
+    assert [one["name"] for one in client.get(url).json()] == ["by API"]
+    assert client.post(f"{url}{made.json()['id']}/pause/").json()["state"] == "paused"
+    posted = {"name": "by form", "parent": order["parent"].pk, "judgements": "80", "seconds": ""}
+    response = client.post(reverse("new-rounds", args=[project.slug]), posted)
+    assert response.status_code == 302, response.content.decode()
+    wrong = client.post(reverse("new-rounds", args=[project.slug]), posted | {"name": "other", "votes": "many"})
+    assert wrong.status_code == 400 and "votes" in wrong.context["errors"]
+    assert "by form" in client.get(reverse("rounds", args=[project.slug])).content.decode()
