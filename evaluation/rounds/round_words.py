@@ -93,7 +93,7 @@ def plan_in_words(series: RoundSeries) -> list[str]:
         WEIGHTED: f"all annotations so far, those of earlier rounds at weight {plan['older_weight']}",
     }.get(plan["older"], "the annotations of its own round alone")
     judges = "people" if plan["judge"] == "person" else "simulated annotators"
-    fits = " A reward model is trained anew in each round." if method.needs_reward else ""
+    fits = " Each round trains a reward model." if method.needs_reward else ""
     lines = [
         f"Each round: the newest model gives {plan['answers_per_prompt']} answers to each of the prompts in "
         f"{plan['prompts']['name']}; {judges} compare them, until {plan['judgements']:,} comparisons have a winner.",
@@ -101,7 +101,7 @@ def plan_in_words(series: RoundSeries) -> list[str]:
         f"{fits}",
         f"Its model meets the one before in the arena, on {plan['questions']['name']}, for {plan['votes']:,} blind "
         f"votes of {judges}.",
-        f"Stops when the votes exclude a gain of {plan['gain']:g} points. A round without any gain is told by that in "
+        f"Stops when the votes exclude a gain of {plan['gain']:g} points. A round without any gain stops them in "
         f"about {100 * plan['power']:.0f} % of cases.",
         f"Stops after {plan['rounds']} rounds"
         + (f", or when all runs together have taken {plan['seconds']:,.0f} seconds." if plan["seconds"] else "."),
