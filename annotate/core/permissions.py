@@ -62,9 +62,10 @@ def require_second_factor(user: Person, project: Project) -> None:
         )
 
 
-def can(user: Person, action: str, project: Project) -> bool:
+def can(user: Person, action: str, project: Project, *, role: str | None = None) -> bool:
     """Return whether the person may do `action`, one of ROLES_FOR or "read": public projects are read by anyone, others
-    by their members. Whoever lacks the second factor that the project wants may do what visitors may."""
+    by their members. Whoever lacks the second factor that the project wants may do what visitors may. `role` is theirs
+    in the project, where it was read already."""
     if not in_scope(user, action):
         return False
     if lacks_second_factor(user, project):
@@ -73,8 +74,9 @@ def can(user: Person, action: str, project: Project) -> bool:
         return True
     if not user.is_authenticated:
         return False
-    role = _role.first(project=project.pk, user=user.pk)
-    return role is not None and (action == "read" or role[0] in ROLES_FOR[action])
+    if role is None and (row := _role.first(project=project.pk, user=user.pk)):
+        (role,) = row
+    return role is not None and (action == "read" or role in ROLES_FOR[action])
 
 
 def held_rights(user: Person, project: Project) -> frozenset[str]:
@@ -93,7 +95,8 @@ def held_rights(user: Person, project: Project) -> frozenset[str]:
     return frozenset(account | {action for action in actions if in_scope(user, action)})
 
 
-def require(user: Person, action: str, project: Project) -> None:
+def require(user: Person, action: str, project: Project, *, role: str | None = None) -> None:
+    """Refuse whoever may not do `action` in the project, as `can` says."""
     log_context.add(project_id=project.pk)
     if not in_scope(user, action):
         raise Refused(
@@ -101,7 +104,7 @@ def require(user: Person, action: str, project: Project) -> None:
             token=f"This token has the scope {_scope(user)}, which does not allow it to {action}; create one with a "
             "wider scope under Your account → API tokens.",
         )
-    if not can(user, action, project):
+    if not can(user, action, project, role=role):
         require_second_factor(user, project)
         roles = "a member" if action == "read" else " or ".join(sorted(ROLES_FOR[action]))
         raise Refused(403, project=f"You need the role {roles} in {project.name}; ask one of its managers.")

@@ -11,16 +11,18 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
+from annotate.core.db.connections import within_transaction
 from annotate.core.errors import Refused
 from annotate.core.events import announce
 from annotate.core.hooks import Hook
 from annotate.core.metrics.counters import ANNOTATION, VOTES, counted_refusals
 from annotate.core.permissions import require
-from annotate.labelling.assignment_lifecycle import close, refuse_closed, reopen, require_owner
+from annotate.labelling.assignment_lifecycle import refuse_closed, reopen, require_owner, submit_with
 from annotate.labelling.forms.storage import STANDING, TABLES, rows_of, sent_with, standing_rows, write
+from annotate.labelling.forms.submission_facts import Facts, facts_of
 from annotate.labelling.forms.validation import Checked, Submission, check, check_key
 from annotate.labelling.gold import scoring as gold
 from annotate.labelling.prerequisites import actions as prerequisites
@@ -48,38 +50,45 @@ def submit(*, assignment: Assignment, by: User, idempotency_key: str | None = No
 
 
 def prepare(
-    *, assignment: Assignment, by: User, idempotency_key: str | None = None, **fields: Any
+    *, assignment: Assignment, by: User, idempotency_key: str | None = None, facts: Facts | None = None, **fields: Any
 ) -> Callable[[], Feedback]:
     """Check a submission, and return what stores it: `submit` in two steps, the first of which needs no transaction.
 
-    The second notices by itself that the item was closed, or the key used, between the two.
+    The second notices by itself that the item was closed, or the key used, between the two. `facts` were read with the
+    assignment, where they were.
     """
     with counted_refusals(ANNOTATION):
         require_owner(assignment, by)
-        require(by, "judge", assignment.project)
         check_key(idempotency_key)
-        if earlier := _sent_before(assignment, idempotency_key):
+        facts = facts or facts_of(assignment, by, idempotency_key)
+        require(by, "judge", assignment.project, role=facts.role)
+        if facts.is_key_used and (earlier := _sent_before(assignment, idempotency_key)):
             return lambda: earlier
         if assignment.state != Assignment.State.OPEN or assignment.expires_at <= timezone.now():
             refuse_closed(assignment)
-        return partial(_store, assignment, check(_submission(fields), assignment), idempotency_key)
+        checked = check(_submission(fields), assignment, has_scales=facts.has_scales)
+        return partial(_store, assignment, checked, idempotency_key, facts)
 
 
-def _store(assignment: Assignment, checked: Checked, idempotency_key: str | None) -> Feedback:
+def _store(assignment: Assignment, checked: Checked, idempotency_key: str | None, facts: Facts) -> Feedback:
     with counted_refusals(ANNOTATION):
+        is_callers = connection.in_atomic_block
         try:
-            with transaction.atomic():
-                close(assignment, Assignment.State.SUBMITTED)
-                rows = write(assignment, checked, idempotency_key)
+            with within_transaction():
+                close_with = partial(submit_with, assignment)
+                version = facts.guideline_version
+                rows = write(assignment, checked, idempotency_key, version, create_first=close_with)
                 gold.check_answer(assignment, checked)
                 for step in ON_SUBMIT.values():
                     step(assignment, checked)
-                _announce_submission(assignment, rows)
+                if facts.has_webhooks:
+                    _announce_submission(assignment, rows)
                 transaction.on_commit(VOTES.labels(ANNOTATION, "accepted").inc)
                 return rows[0]
         except (Refused, IntegrityError):
-            # Two requests at once: the other one was first. It is the same annotation when it has the same key.
-            if earlier := _sent_before(assignment, idempotency_key):
+            # Two requests at once: the other one was first. It is the same annotation when it has the same key. Within
+            # a transaction of the caller's, which ends now, the caller looks for what the other has done.
+            if not is_callers and (earlier := _sent_before(assignment, idempotency_key)):
                 return earlier
             raise
 
@@ -90,11 +99,12 @@ def revise(*, assignment: Assignment, by: User, idempotency_key: str | None = No
     What was held stays held with its reason, so that a change does not set it free.
     """
     require_owner(assignment, by)
-    require(by, "judge", assignment.project)
     check_key(idempotency_key)
-    if earlier := _sent_before(assignment, idempotency_key):
+    facts = facts_of(assignment, by, idempotency_key)
+    require(by, "judge", assignment.project, role=facts.role)
+    if facts.is_key_used and (earlier := _sent_before(assignment, idempotency_key)):
         return earlier
-    checked = check(_submission(fields), assignment)
+    checked = check(_submission(fields), assignment, has_scales=facts.has_scales)
     try:
         with transaction.atomic():
             assignment.project.lock()
@@ -103,7 +113,7 @@ def revise(*, assignment: Assignment, by: User, idempotency_key: str | None = No
             held_row = next((row for row in earlier_rows if row.status == Status.HELD), None)
             status, reason = (Status.HELD, held_row.status_reason) if held_row else (Status.COUNTED, "")
             change_status(earlier_rows, Status.WITHDRAWN, REVISED_REASON, by)
-            rows = write(assignment, checked, idempotency_key, status=status, reason=reason)
+            rows = write(assignment, checked, idempotency_key, facts.guideline_version, status=status, reason=reason)
             _announce_submission(assignment, rows)
             return rows[0]
     except (Refused, IntegrityError):

@@ -13,7 +13,6 @@ from annotate.core.api.api_access import DeclaredViewSet, allows
 from annotate.core.api.idempotency import Work, feedback_key, idempotent
 from annotate.core.api.lookup import find, find_project
 from annotate.core.api.serializer_fields import IDEMPOTENCY_KEY, refusals
-from annotate.core.db.prepared import Prepared, Slot
 from annotate.core.errors import Refused
 from annotate.labelling import actions as feedback
 from annotate.labelling import assigning as assignments
@@ -29,6 +28,7 @@ from annotate.labelling.assignment_serializers import (
     Skip,
     Submission,
 )
+from annotate.labelling.forms.submission_facts import Facts, assignments_with_facts, facts_in
 from annotate.models import Assignment, Completion
 from annotate.models.feedback import Feedback
 
@@ -87,8 +87,9 @@ class Assignments(DeclaredViewSet):
     def submit(self, request: Request, pk: str) -> Work:
         """Send the annotation. Sent again with the same Idempotency-Key, it is stored once."""
         assignment = _find(request, pk)
-        store = feedback.prepare(assignment=assignment, by=request.user, **_submission_of(request, assignment))
-        return lambda: Response(_receipt(store()) | _next(request, assignment), status=201)
+        facts, submission = facts_in(assignment), _submission_of(request, assignment)
+        store = feedback.prepare(assignment=assignment, by=request.user, facts=facts, **submission)
+        return lambda: Response(_receipt(store()) | _next(request, assignment, facts), status=201)
 
     @extend_schema(
         request=Submission,
@@ -149,12 +150,10 @@ class Assignments(DeclaredViewSet):
         return Response(AssignmentOut(assignment_lifecycle.again(assignment=assignment, by=request.user)).data)
 
 
-_related = ("project", "prompt", "completion_a", "completion_b")
-_assignments = Prepared(lambda: Assignment.objects.select_related(*_related).filter(pk=Slot("pk")))
-
-
 def _find(request: Request, pk: str) -> Assignment:
-    assignment = find(_assignments, pk, "assignment")
+    """Return the assignment with the facts that a submission depends on."""
+    slots = {"user": request.user.pk, "key": feedback_key(request) or ""}
+    assignment = find(assignments_with_facts, pk, "assignment", **slots)
     if assignment.user_id == request.user.pk:
         assignment.user = request.user  # at hand already
     return assignment
@@ -185,7 +184,7 @@ def _receipt(row: Feedback) -> dict[str, Any]:
     }
 
 
-def _next(request: Request, assignment: Assignment) -> dict[str, Any]:
+def _next(request: Request, assignment: Assignment, facts: Facts) -> dict[str, Any]:
     """Return the next task, or None. What was sent is kept also where none is given out: a pause, or new guidelines to
     read."""
     if request.query_params.get("next") not in ("1", "true"):
@@ -195,7 +194,8 @@ def _next(request: Request, assignment: Assignment) -> dict[str, Any]:
         following = assignments.next_for(project=assignment.project, user=request.user, kind=kind)
     except Refused as refused:
         return {"next": None, "next_errors": refused.errors}
-    return {"next": AssignmentOut(following).data if following else None}
+    context = {"has_scales": facts.has_scales}
+    return {"next": AssignmentOut(following, context=context).data if following else None}
 
 
 def _shown(assignment: Assignment, pk: int, field: str) -> Completion:

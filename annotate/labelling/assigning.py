@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 
-from django.db import connection, transaction
 from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
+from annotate.core.db.connections import within_transaction
+from annotate.core.db.prepared import Asked, ask
+from annotate.core.db.prepared_writes import insert
 from annotate.core.errors import Refused
 from annotate.labelling.assignment_lifecycle import expire_stale, hand_over, put_back, reopen, reopen_unseen
 from annotate.labelling.gold import scoring as gold
@@ -40,10 +41,10 @@ from annotate.models import (
     Membership,
     Project,
     Prompt,
-    QueueEntry,
     User,
 )
 from annotate.models.project_locks import can_lock_together, give_back
+from annotate.models.queue import Levels
 from annotate.projects import member_languages
 
 # Kinds come in short runs when a project asks for several: changing the question each time is tiring.
@@ -52,6 +53,7 @@ MOST_TAKEN_BACK = 3  # of what waits for others, when nothing else is left: not 
 ASKED = {RATE: "asks_ratings", COMPARE: "asks_comparisons", RANK: "asks_rankings", WRITE: "asks_answers"}
 _lot = random.SystemRandom()
 _Purpose = Assignment.Purpose
+_MOVE_ON = {level: f"UPDATE annotate_queueentry SET {level} = %s, lot = %s WHERE id = %s" for level in Levels.ALL}
 _SHOWN = ("project", "prompt", "completion_a", "completion_b")
 
 
@@ -61,11 +63,17 @@ def next_for(*, project: Project, user: User, kind: str | None = None) -> Assign
     Raises Refused when the user may not judge here or the project does not ask for `kind`, and `gates.NotYet` when
     something comes before the next item.
     """
-    member = prerequisites.member_of(project, user)
-    kinds = kinds_to_try(project, kind)
+    if not can_lock_together():
+        member = prerequisites.member_of(project, user)
+        kinds = kinds_to_try(project, kind)
     with within_transaction():
-        if can_lock_together() and (assignment := _draw_together(project, member, user, kinds)):
-            return assignment
+        if can_lock_together():
+            look, urgent, members = share_and_look(project, user, prerequisites.member_question(project, user))
+            member = prerequisites.admitted(members, project, user)
+            kinds = kinds_to_try(project, kind)
+            if assignment := _draw_together(project, member, user, kinds, look, urgent):
+                return assignment
+            give_back()
         look = lock_and_look(project, user)
         held = held_by(project, user, kinds).first() if look.holds_something else None
         if held is not None and not held.is_ahead:
@@ -77,23 +85,18 @@ def next_for(*, project: Project, user: User, kind: str | None = None) -> Assign
         return assignment
 
 
-def within_transaction() -> AbstractContextManager:
-    """Begin a transaction, unless the caller has. Whatever is refused here is so before anything was written: no
-    savepoint is needed."""
-    return nullcontext() if connection.in_atomic_block else transaction.atomic()
-
-
-def _draw_together(project: Project, member: Membership | None, user: User, kinds: list[str]) -> Assignment | None:
+def _draw_together(
+    project: Project, member: Membership | None, user: User, kinds: list[str], look: Look, urgent: list[UrgentPair]
+) -> Assignment | None:
     """Return the next item of the queue, while others draw other ones; None where it takes more than that."""
-    look = share_and_look(project, user)
-    if look.is_plain and kinds and not urgent_pairs(project):
-        prerequisites.check(project, member)
-        kind = _in_turn(kinds, look.handed_out)[0]
-        if choice := choose_together(project=project, user=user, kind=kind, languages=look.languages):
-            measure = _measure(project, user, kind, look.languages)
-            return measure or _hand_out_chosen(project, user, kind, choice)
-    give_back()
-    return None
+    if not look.is_plain or not kinds or urgent:
+        return None
+    prerequisites.check(project, member)
+    kind = _in_turn(kinds, look.handed_out)[0]
+    choice = choose_together(project=project, user=user, kind=kind, languages=look.languages)
+    if choice is None:
+        return None
+    return _measure(project, user, kind, look.languages) or _hand_out_chosen(project, user, kind, choice)
 
 
 def draw(project: Project, user: User, kinds: list[str], look: Look) -> Assignment | None:
@@ -178,11 +181,10 @@ def _measure(project: Project, user: User, kind: str, languages: Sequence[str]) 
 
 
 def _hand_out_chosen(project: Project, user: User, kind: str, choice: Choice) -> Assignment:
-    """Move the queue's entry on with it, in one statement: how often its prompt is annotated is known here."""
-    column = level_column(user)
-    QueueEntry.objects.filter(pk=choice.entry.pk).update(**{column: choice.level, "lot": random.random()})
+    """Move the queue's entry on with it: how often its prompt is annotated is known here."""
+    moved_on = Asked(_MOVE_ON[level_column(user)], [choice.level, random.random(), choice.entry.pk], None)
     answers = [choice.answers[pk] for pk in choice.item.completion_ids]
-    return _create(project, user, kind, choice.item, choice.entry.prompt, answers)
+    return _create(project, user, kind, choice.item, choice.entry.prompt, answers, moved_on)
 
 
 def _hand_out_aside(project: Project, user: User, kind: str, item: Item) -> Assignment:
@@ -217,19 +219,32 @@ def hand_out(project: Project, user: User, kind: str, item: Item, **fields: obje
 
 
 def _create(
-    project: Project, user: User, kind: str, item: Item, prompt: Prompt, answers: list[Completion], **fields: object
+    project: Project,
+    user: User,
+    kind: str,
+    item: Item,
+    prompt: Prompt,
+    answers: list[Completion],
+    *beside: Asked,
+    **fields: object,
 ) -> Assignment:
     """Create an assignment. `answers` of the item are at hand; the assignment keeps them, so that whoever shows it need
-    not ask again."""
-    shown = list(in_order(project, user, *answers)) if kind == COMPARE else answers
-    a, b = (*shown, None, None)[:2] if kind in (RATE, COMPARE) else (None, None)
-    return Assignment.objects.create(
+    not ask again. What is to be written `beside` it goes to the database with it."""
+    a = b = None
+    if kind == COMPARE:
+        a, b, counted = in_order(project, user, *answers)
+        beside = (*beside, counted)
+    elif kind == RATE:
+        (a,) = answers
+    assignment = Assignment(
         **_common(project, user, kind, prompt, item.key),
         completion_a=a,
         completion_b=b,
         shown=shuffled(item.completion_ids) if kind == RANK else [],
         **fields,
     )
+    ask(*beside, insert(assignment))
+    return assignment
 
 
 def _common(project: Project, user: User, kind: str, prompt: Prompt, key: str) -> dict:

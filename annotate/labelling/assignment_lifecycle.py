@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from annotate.core.db.prepared import Asked, stored
+from annotate.core.db.prepared_writes import update_then_insert
 from annotate.core.errors import Refused
 from annotate.labelling.prerequisites import actions as prerequisites
 from annotate.labelling.queue import entries as queue
@@ -24,6 +26,7 @@ from annotate.models import (
     Project,
     User,
 )
+from annotate.models.feedback import Feedback
 from annotate.projects import member_languages
 from annotate.projects.wellbeing import actions as harm_budget
 
@@ -143,6 +146,23 @@ def close(assignment: Assignment, state: str, **fields: str) -> None:
         refuse_closed(assignment)
     for name, value in changes.items():
         setattr(assignment, name, value)
+
+
+_SUBMIT = """
+UPDATE annotate_assignment SET state = %s, closed_at = %s, is_ahead = %s
+WHERE id = %s AND state = %s AND expires_at > %s RETURNING id"""
+
+
+def submit_with(assignment: Assignment, row: Feedback) -> Feedback:
+    """Close an assignment as submitted and store the row that it leaves; refuses, and stores nothing, when it is no
+    longer live."""
+    now, state = timezone.now(), Assignment.State.SUBMITTED
+    moment = stored(now, connection)
+    values = [str(state), moment, False, assignment.pk, str(Assignment.State.OPEN), moment]
+    if update_then_insert(Asked(_SUBMIT, values), row) is None:
+        refuse_closed(assignment)
+    assignment.state, assignment.closed_at, assignment.is_ahead = state, now, False
+    return row
 
 
 def refuse_closed(assignment: Assignment) -> None:

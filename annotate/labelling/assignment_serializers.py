@@ -75,7 +75,8 @@ class AssignmentOut(serializers.Serializer):
 
     @extend_schema_field(ScaleSeen(many=True))
     def get_scales(self, assignment: Assignment) -> Any:
-        return [{name: getattr(scale, name) for name in _SCALE_SEEN} for scale in scales_of(assignment)]
+        scales = scales_of(assignment, has_own=self.context.get("has_scales", True))
+        return [{name: getattr(scale, name) for name in _SCALE_SEEN} for scale in scales]
 
     def to_representation(self, assignment: Assignment) -> dict[str, Any]:
         """Represent the assignment as the fields say, without their machinery: it is the answer to each annotation."""

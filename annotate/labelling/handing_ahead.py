@@ -14,6 +14,7 @@ from datetime import timedelta
 from django.db import transaction
 from django.utils import timezone
 
+from annotate.core.db.connections import within_transaction
 from annotate.core.errors import Refused
 from annotate.labelling import assigning
 from annotate.labelling.assignment_lifecycle import expire_stale, hand_over, put_back, reopen
@@ -33,7 +34,7 @@ def hand_ahead(*, project: Project, user: User, kind: str | None = None) -> list
     """
     member = prerequisites.member_of(project, user)
     kinds = assigning.kinds_to_try(project, kind)
-    with assigning.within_transaction():
+    with within_transaction():
         look = lock_and_look(project, user)
         prerequisites.check(project, member)
         held = list(assigning.held_by(project, user, kinds))
@@ -57,7 +58,7 @@ def take_up(
     be worked on. Raises Refused where something comes before it, as `assigning.next_for` does."""
     member = prerequisites.member_of(project, user)
     kinds = assigning.kinds_to_try(project, kind)
-    with assigning.within_transaction():
+    with within_transaction():
         if lock_and_look(project, user).has_stale:
             expire_stale(project)
         rows = project.assignments.filter(user=user, kind__in=kinds)

@@ -6,12 +6,12 @@ alone and the others share. On SQLite every transaction is BEGIN IMMEDIATE, whic
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.db import connection
 
 _PROJECT, _USER = 0x41535331 << 31, 0x41535332 << 31  # above any id: two numbers that nothing else here locks
-_TOGETHER = "SAVEPOINT together; SELECT pg_advisory_xact_lock_shared(%(_project)s), pg_advisory_xact_lock(%(_user)s); "
+# What `annotate.labelling.queue.locked_look` locks together with others, and undoes with `give_back`.
+SAVEPOINT = "SAVEPOINT together"
+SHARE = "SELECT pg_advisory_xact_lock_shared(%s), pg_advisory_xact_lock(%s)"
 
 
 def lock_alone(project_id: int) -> None:
@@ -26,22 +26,13 @@ def lock_alone(project_id: int) -> None:
         )
 
 
-def lock_together(project_id: int, user_id: int, query: str = "SELECT 1", **values: Any) -> tuple[Any, ...] | None:
-    """Wait until nobody has the project alone, and no other transaction hands out to this user. Return the first row of
-    `query`, which sees what they have committed.
-
-    Whoever wants the project alone afterwards must call `give_back` first: two who waited for each other would wait for
-    ever. All in one trip to the database; it runs with each annotation.
-    """
-    values |= {"_project": _PROJECT + project_id, "_user": _USER + user_id}
-    with connection.cursor() as cursor:
-        cursor.execute(_TOGETHER + query, values)
-        cursor.nextset(), cursor.nextset()
-        return cursor.fetchone()
+def shared_keys(project_id: int, user_id: int) -> list[int]:
+    """Return what `SHARE` locks: the project together with others, and its user alone."""
+    return [_PROJECT + project_id, _USER + user_id]
 
 
 def give_back() -> None:
-    """Undo what was done since `lock_together`, and let others have the project alone."""
+    """Undo what was done since the savepoint, and let others have the project alone."""
     with connection.cursor() as cursor:
         cursor.execute("ROLLBACK TO SAVEPOINT together")
 

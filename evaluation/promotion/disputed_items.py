@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from django.db import transaction
 
-from annotate.core.db.prepared import Prepared, Slot
+from annotate.core.db.prepared import Asked, Prepared, Slot
 from annotate.core.errors import Refused
 from annotate.core.permissions import require
 from annotate.labelling.queue.choosing import COMPARE, RATE, Item, UrgentPair
@@ -101,11 +101,15 @@ def ask_again(*, project: Project, keys: Iterable[str], by: User, more: int | st
 _open = Prepared(lambda: AskedAgain.objects.filter(project=Slot("project"), is_open=True))
 
 
-def pairs_first(project: Project) -> list[UrgentPair]:
-    """Return, for the queue, what was asked again and has not enough annotations yet, the latest first."""
+def pairs_first(project: Project) -> Asked:
+    """Ask, for the queue, what was asked again and has not enough annotations yet, the latest first."""
+    return _open.asked(project=project.pk).then(_pairs)
+
+
+def _pairs(rows: list[AskedAgain]) -> list[UrgentPair]:
     return [
         UrgentPair(row.prompt_id, item_of(row).completion_ids, is_open=True, is_reserved=False, places=row.places)
-        for row in _open.rows(project=project.pk)
+        for row in rows
     ]
 
 

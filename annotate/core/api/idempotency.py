@@ -17,6 +17,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from annotate.core.db.prepared import Prepared, Slot
+from annotate.core.db.prepared_writes import create
 from annotate.core.errors import Refused
 from annotate.models import FirstAnswer
 
@@ -108,13 +109,15 @@ def _work_and_keep(
         work = check()
         with transaction.atomic():
             response = work()
-            FirstAnswer.objects.create(who=sender, key=key, request_hash=request_hash, **_storable(response, secrets))
+            create(FirstAnswer(who=sender, key=key, request_hash=request_hash, **_storable(response, secrets)))
             return response
-    except (Refused, IntegrityError):
+    except (Refused, IntegrityError) as error:
         # Perhaps a twin was first: what it has done is refused a second time, or its key stands. On Postgres one of
         # the two has waited here, or at a row that both change, until the other's transaction had ended.
         if twin := _firsts.first(who=sender, key=key):
             return _repeated_response(twin, request_hash, request, secrets)
+        if isinstance(error, IntegrityError):
+            check()  # what stands in the way by now, it refuses in words
         raise
 
 

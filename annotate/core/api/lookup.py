@@ -32,12 +32,13 @@ def find_project(user: Person, slug: Any) -> Project:
     return project
 
 
-def find(rows: QuerySet[M] | Prepared, pk: Any, field: str) -> Any:
-    """Return the row with that id among those that the asker may see; a prepared query has a slot for it."""
+def find(rows: QuerySet[M] | Prepared, pk: Any, field: str, **slots: Any) -> Any:
+    """Return the row with that id among those that the asker may see; a prepared query has a slot for it, and perhaps
+    more."""
     number = whole_number(str(pk), 0, digits=len(str(LARGEST_ID)))
     row = None
     if 0 < number <= LARGEST_ID:
-        row = rows.first(pk=number) if isinstance(rows, Prepared) else rows.filter(pk=number).first()
+        row = rows.first(pk=number, **slots) if isinstance(rows, Prepared) else rows.filter(pk=number).first()
     if row is None:
         raise Refused(404, **{field: f"There is no {field.replace('_', ' ')} {pk} that you may see."})
     return row

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
-from django.db import connection
+from django.db import connection, transaction
 
 _writer: ContextVar[str] = ContextVar("writer", default="")
 
@@ -39,6 +39,12 @@ def database_now() -> datetime:
             return cursor.fetchone()[0]
         cursor.execute("SELECT strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')", [])
         return datetime.fromisoformat(cursor.fetchone()[0]).replace(tzinfo=UTC)
+
+
+def within_transaction() -> AbstractContextManager:
+    """Begin a transaction, unless the caller has: for what is refused before anything was written, or ends the caller's
+    transaction, so that it needs no savepoint."""
+    return nullcontext() if connection.in_atomic_block else transaction.atomic()
 
 
 def give_back() -> None:

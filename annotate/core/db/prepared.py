@@ -8,12 +8,16 @@ that differs from call to call in its values alone can keep what was written:
 
 On Postgres its plan is kept as well, by the connection: the server would take longer to plan it than to run it.
 Values are compared as the database stores them: ids, texts, booleans and moments, not None and no lists.
+
+What such queries cost is mostly the way to Postgres and back. Several that do not wait for each other's answers go
+together, `ask(_newest.asked(project=7), …)`, and so do rows that are written (`annotate.core.db.prepared_writes`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -41,6 +45,33 @@ class _Written(NamedTuple):
     rows: Callable[..., Any]  # Django's own way from the rows of this query to what the caller is to get
 
 
+class Asked(NamedTuple):
+    """A statement with its values, and what makes of its rows what the caller is to get; None where it has no rows."""
+
+    sql: str
+    parameters: Sequence[Any] | Mapping[str, Any]
+    read: Callable[[list[tuple[Any, ...]]], list[Any]] | None = list
+
+    def then(self, more: Callable[[list[Any]], list[Any]]) -> Asked:
+        """Return the same statement, with `more` made of what it gives."""
+        read = self.read or list
+        return self._replace(read=lambda rows: more(read(rows)))
+
+
+def ask(*statements: Asked) -> list[list[Any]]:
+    """Run statements one after the other, on Postgres in one trip, and return the rows of each.
+
+    Each sees what the ones before it have done. What one of them raises ends the transaction.
+    """
+    database = connections[DEFAULT_DB_ALIAS]  # of this thread; the proxy would look it up at each access
+    if len(statements) < 2 or database.vendor != "postgresql":
+        return [_read(database, _run(database, statement), statement) for statement in statements]
+    database.ensure_connection()
+    with database.wrap_database_errors, database.connection.pipeline():
+        cursors = [_run(database, statement) for statement in statements]
+        return [_read(database, *pair) for pair in zip(cursors, statements, strict=True)]
+
+
 class Prepared:
     """A query that `build` makes, with slots in it; it is built once, when it is first needed."""
 
@@ -48,20 +79,15 @@ class Prepared:
         self._build = build
         self._written: _Written | None = None
 
+    def asked(self, **values: Any) -> Asked:
+        database = connections[DEFAULT_DB_ALIAS]
+        prepared = self._written = self._written or self._write()
+        parameters = [stored(values[p.name], database) if isinstance(p, Slot) else p for p in prepared.parameters]
+        return Asked(prepared.sql, parameters, partial(_as_django_reads, prepared, database))
+
     def rows(self, **values: Any) -> list[Any]:
         """Return what the query's own iteration gives: instances, or tuples after `values_list`."""
-        database = connections[DEFAULT_DB_ALIAS]  # of this thread; the proxy would look it up at each access
-        prepared = self._written = self._written or self._write()
-        parameters = [_stored(values[p.name], database) if isinstance(p, Slot) else p for p in prepared.parameters]
-        compiler = object.__new__(type(prepared.compiler))  # as copy.copy would, in a third of the time
-        compiler.__dict__ |= prepared.compiler.__dict__ | {
-            "connection": database,
-            "execute_sql": lambda *_, **__: [_executed(database, prepared.sql, parameters)],
-            "get_converters": lambda _: prepared.converters,
-            "has_composite_fields": lambda _: prepared.is_composite,
-        }
-        query = SimpleNamespace(get_compiler=lambda *_, **__: compiler)
-        return list(prepared.rows(SimpleNamespace(db=DEFAULT_DB_ALIAS, query=query, _known_related_objects={})))
+        return ask(self.asked(**values))[0]
 
     def first(self, **values: Any) -> Any | None:
         rows = self.rows(**values)
@@ -76,10 +102,30 @@ class Prepared:
         return _Written(compiler, sql, tuple(parameters), converters, is_composite, queryset._iterable_class)
 
 
-def _executed(database: Any, sql: str, parameters: list[Any]) -> list[tuple[Any, ...]]:
-    with _cursor(database) as cursor:
-        cursor.execute(sql, parameters)
-        return cursor.fetchall()
+def _as_django_reads(prepared: _Written, database: Any, rows: list[tuple[Any, ...]]) -> list[Any]:
+    compiler = object.__new__(type(prepared.compiler))  # as copy.copy would, in a third of the time
+    compiler.__dict__ |= prepared.compiler.__dict__ | {
+        "connection": database,
+        "execute_sql": lambda *_, **__: [rows],
+        "get_converters": lambda _: prepared.converters,
+        "has_composite_fields": lambda _: prepared.is_composite,
+    }
+    query = SimpleNamespace(get_compiler=lambda *_, **__: compiler)
+    return list(prepared.rows(SimpleNamespace(db=DEFAULT_DB_ALIAS, query=query, _known_related_objects={})))
+
+
+def _run(database: Any, statement: Asked) -> Any:
+    cursor = _cursor(database)
+    cursor.execute(statement.sql, statement.parameters)
+    return cursor
+
+
+def _read(database: Any, cursor: Any, statement: Asked) -> list[Any]:
+    if statement.read is None:
+        cursor.close()
+        return []
+    with cursor:
+        return statement.read(cursor.fetchall())
 
 
 def _cursor(database: Any) -> Any:
@@ -96,5 +142,6 @@ def _cursor(database: Any) -> Any:
     return database._prepare_cursor(psycopg.Cursor(database.connection))
 
 
-def _stored(value: Any, database: Any) -> Any:
+def stored(value: Any, database: Any) -> Any:
+    """Return a value as the database compares it."""
     return database.ops.adapt_datetimefield_value(value) if isinstance(value, datetime) else value

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django.db.models import Value
 from django.utils import timezone
 
 from annotate.core.db.prepared import Prepared, Slot
+from annotate.core.db.prepared_writes import create
 from annotate.data import rankings
 from annotate.labelling.forms.validation import Checked
-from annotate.models import Assignment, Comparison, Demonstration, Guideline, Ranking, Rating, Span, Status
+from annotate.models import Assignment, Comparison, Demonstration, Ranking, Rating, Span, Status
 from annotate.models.feedback import Feedback, annotator_kind_of
 
 # What fills an item's place, in the order in which one of them is the receipt. A flag is none: the item stays open.
@@ -36,13 +38,6 @@ def _with_key() -> Any:
 
 
 _sent = Prepared(_with_key)
-_versions = Prepared(
-    lambda: (
-        Guideline.objects.filter(project=Slot("project"), created_at__lte=Slot("at"))
-        .order_by("-version")
-        .values_list("version")[:1]
-    )
-)
 
 
 def sent_with(key: str) -> Any | None:
@@ -53,45 +48,51 @@ def sent_with(key: str) -> Any | None:
 
 
 def write(
-    assignment: Assignment, checked: Checked, key: str | None, *, status: str = Status.COUNTED, reason: str = ""
+    assignment: Assignment,
+    checked: Checked,
+    key: str | None,
+    version: int | None,
+    *,
+    status: str = Status.COUNTED,
+    reason: str = "",
+    create_first: Callable[[Feedback], Feedback] = create,
 ) -> list[Feedback]:
     """Store the rows and return them, the receipt first. Time and comment stand with the annotation and with the
-    answer, once each."""
+    answer, once each. `version` is that of the guidelines; `create_first` stores the first row."""
     submission = checked.submission
-    about = _about(assignment) | {"status": status, "status_reason": reason}
+    about = _about(assignment, version) | {"status": status, "status_reason": reason}
     receipt = {
         "seconds": _seconds(assignment, submission.seconds),
         "idempotency_key": key or None,
         "comment": submission.comment,
     }
     rows: list[Feedback] = []
+
+    def store(row: Feedback) -> None:
+        rows.append(create(row) if rows else create_first(row))
+
     if submission.winner is not None:
         ends = {"completion_a_id": assignment.completion_a_id, "completion_b_id": assignment.completion_b_id}
-        rows.append(
-            Comparison.objects.create(
-                winner=submission.winner, strength=submission.strength, **ends, **about, **receipt
-            )
-        )
+        store(Comparison(winner=submission.winner, strength=submission.strength, **ends, **about, **receipt))
     if submission.is_rating:
         marks = {"thumbs": submission.thumbs, "stars": submission.stars, "aspects": submission.aspects}
         assert assignment.completion_a_id is not None  # a constraint of rating assignments
-        rows.append(Rating.objects.create(completion_id=assignment.completion_a_id, **marks, **about, **receipt))
+        store(Rating(completion_id=assignment.completion_a_id, **marks, **about, **receipt))
     if submission.rank is not None:
-        rows.append(_write_ranking(assignment, submission.rank, about, receipt))
+        ranking = Ranking(order=submission.rank, **about, **receipt)
+        store(ranking)
+        Comparison.objects.bulk_create(_pairs_of(ranking, assignment, about))
     if submission.text is not None:
-        rows.append(
-            Demonstration.objects.create(text=submission.text, edited_from=submission.edited_from, **about, **receipt)
-        )
+        store(Demonstration(text=submission.text, edited_from=submission.edited_from, **about, **receipt))
     for mark in checked.marks:
         marked = {"completion": mark.completion, "start": mark.start, "end": mark.end, "label": mark.label}
-        rows.append(Span.objects.create(text=mark.text, **marked, **about, **({} if rows else receipt)))
+        store(Span(text=mark.text, **marked, **about, **({} if rows else receipt)))
     return rows
 
 
-def _write_ranking(assignment: Assignment, order: list[list[int]], about: dict, receipt: dict) -> Ranking:
-    """Store the ranking and its pairs: the pairs bear neither time nor comment, which would count several times."""
-    ranking = Ranking.objects.create(order=order, **about, **receipt)
-    Comparison.objects.bulk_create(
+def _pairs_of(ranking: Ranking, assignment: Assignment, about: dict[str, Any]) -> list[Comparison]:
+    """Return the pairs of a ranking: they bear neither time nor comment, which would count several times."""
+    return [
         Comparison(
             completion_a_id=pair.completion_a,
             completion_b_id=pair.completion_b,
@@ -99,19 +100,18 @@ def _write_ranking(assignment: Assignment, order: list[list[int]], about: dict, 
             ranking=ranking,
             **about,
         )
-        for pair in rankings.pairs(order, assignment.shown)
-    )
-    return ranking
+        for pair in rankings.pairs(ranking.order, assignment.shown)
+    ]
 
 
-def _about(assignment: Assignment) -> dict[str, Any]:
+def _about(assignment: Assignment, version: int | None) -> dict[str, Any]:
     return {
         "project": assignment.project,
         "prompt_id": assignment.prompt_id,
         "assignment": assignment,
         "author": assignment.user,
         "judge": annotator_kind_of(assignment.user),
-        "guideline_version": _guideline_version(assignment),
+        "guideline_version": version,
     }
 
 
@@ -120,9 +120,3 @@ def _seconds(assignment: Assignment, claimed: float | None) -> float | None:
     if claimed is None or assignment.user.is_simulated:
         return claimed
     return round(min(claimed, (timezone.now() - assignment.created_at).total_seconds()), 2)
-
-
-def _guideline_version(assignment: Assignment) -> int | None:
-    """Return the version in force when the item was handed out: what its annotator can have read."""
-    version = _versions.first(project=assignment.project_id, at=assignment.created_at)
-    return version[0] if version else None

@@ -65,9 +65,10 @@ class Checked:
     marks: list[Mark]
 
 
-def check(submission: Submission, assignment: Assignment) -> Checked:
-    """Return the submission with its spans read. Raises Refused at the first thing that is wrong."""
-    scales = scales_in(assignment.project)
+def check(submission: Submission, assignment: Assignment, *, has_scales: bool = True) -> Checked:
+    """Return the submission with its spans read. Raises Refused at the first thing that is wrong. Not `has_scales`: the
+    project is known to have none of its own."""
+    scales = scales_in(assignment.project, has_own=has_scales)
     kind = Kind(assignment.kind)
     _refuse_other_kinds(submission, kind)
     if kind == Kind.COMPARE:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from django.db.models import Exists, OuterRef, QuerySet, Subquery
 
-from annotate.core.db.prepared import Prepared, Slot
+from annotate.core.db.prepared import Asked, Prepared, Slot, ask
 from annotate.core.errors import Refused
 from annotate.core.permissions import require, require_second_factor
 from annotate.models import GoldItem, Guideline, Membership, Project, User
@@ -40,11 +40,20 @@ _members = Prepared(_member)
 def member_of(project: Project, user: User) -> Membership | None:
     """Return the membership with what the prerequisites need; None for a superuser who is no member. Refused to those
     who may not annotate here."""
+    return admitted(ask(member_question(project, user))[0], project, user)
+
+
+def member_question(project: Project, user: User) -> Asked:
+    return _members.asked(project=project.pk, user=user.pk)
+
+
+def admitted(answer: list[Membership], project: Project, user: User) -> Membership | None:
+    """Return what `member_of` does, from the answer to that question."""
     require_second_factor(user, project)
-    member = _members.first(project=project.pk, user=user.pk)
-    if member is None:
+    if not answer:
         require(user, "judge", project)
-    return member
+        return None
+    return answer[0]
 
 
 def check(project: Project, member: Membership | None) -> None:

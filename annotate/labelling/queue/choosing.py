@@ -22,7 +22,7 @@ from django.db.models import Count, F, IntegerField, OuterRef, Q, QuerySet, Subq
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from annotate.core.db.prepared import Prepared, Slot
+from annotate.core.db.prepared import Asked, Prepared, Slot, ask
 from annotate.core.hooks import Hook
 from annotate.labelling.queue import entries as queue
 from annotate.labelling.queue.assigned_items import COMPARE, RATE, WRITE, Item, items_of, level_of
@@ -60,14 +60,19 @@ class UrgentPair:
         return project.overlap if self.places is None else self.places
 
 
-URGENT: Hook[Callable[[Project], list[UrgentPair]]] = Hook(
+URGENT: Hook[Callable[[Project], Asked]] = Hook(
     "urgent items",
-    "Called with a project whenever an item is chosen; returns what comes before all others, the most urgent first.",
+    "Called with a project whenever an item is chosen; returns the question, as `annotate.core.db.prepared` asks it, "
+    "whose answer is the pairs that come before all others, the most urgent first.",
 )
 
 
 def urgent_pairs(project: Project) -> list[UrgentPair]:
-    return [pair for pairs in URGENT.values() for pair in pairs(project)]
+    return [pair for pairs in ask(*urgent_questions(project)) for pair in pairs]
+
+
+def urgent_questions(project: Project) -> list[Asked]:
+    return [question(project) for question in URGENT.values()]
 
 
 def reserved_in(pairs: Iterable[UrgentPair]) -> set[int]:
@@ -156,8 +161,9 @@ def _first_choice(
     entries: Sequence[QueueEntry], project: Project, user: User, kind: str, left_out: set[int]
 ) -> Choice | None:
     prompts = [entry.prompt_id for entry in entries]
-    answers = _answers(prompts, left_out) if kind != WRITE else {}
-    filled = _places(prompts, kind, user)
+    rows, places = _answers_and_places(prompts, kind)
+    answers = _by_prompt(rows, left_out)
+    filled = _filled(places, prompts, kind, user)
     for entry in entries:
         prompt_answers = answers.get(entry.prompt_id, {})
         items = items_of(entry.prompt_id, kind, [(pk, answer.text) for pk, answer in prompt_answers.items()])
@@ -166,16 +172,26 @@ def _first_choice(
     return None
 
 
-def _answers(prompts: list[int], left_out: set[int]) -> dict[int, dict[int, Completion]]:
+def _answers_and_places(prompts: list[int], kind: str) -> tuple[list[Completion], list[tuple]]:
+    """Return the answers in ascending order of ids, none where one is to be written, and all assignments of that
+    kind."""
+    is_written = kind == WRITE
+    if len(prompts) == 1:
+        places = _of_prompt.asked(prompt=prompts[0], kind=kind)
+        if is_written:
+            return [], ask(places)[0]
+        answers, assignments = ask(_answers_to.asked(prompt=prompts[0]), places)
+        return answers, assignments
+    rows = Assignment.objects.filter(prompt__in=prompts, kind=kind).order_by().values_list(*_PLACE)
+    if is_written:
+        return [], list(rows)
+    return list(Completion.objects.filter(prompt__in=prompts).order_by("id")), list(rows)
+
+
+def _by_prompt(answers: Iterable[Completion], left_out: set[int]) -> dict[int, dict[int, Completion]]:
     """Return the answers by prompt and id, in ascending order of ids."""
     completions: dict[int, dict[int, Completion]] = {}
-    is_single = len(prompts) == 1
-    rows = (
-        _answers_to.rows(prompt=prompts[0])
-        if is_single
-        else Completion.objects.filter(prompt__in=prompts).order_by("id")
-    )
-    for answer in rows:
+    for answer in answers:
         if answer.pk not in left_out:
             completions.setdefault(answer.prompt_id, {})[answer.pk] = answer
     return completions
@@ -267,14 +283,10 @@ _of_prompt = Prepared(
 )
 
 
-def _places(prompts: list[int], kind: str, user: User) -> _Filled:
-    """Return what of these prompts is filled, and what this person was served of them, in one query."""
+def _filled(places: Iterable[tuple], prompts: list[int], kind: str, user: User) -> _Filled:
+    """Return what of these prompts is filled, and what this person was served of them."""
     filled = _Filled(Counter(), set())
-    if len(prompts) == 1:
-        rows = _of_prompt.rows(prompt=prompts[0], kind=kind)
-    else:
-        rows = list(Assignment.objects.filter(prompt__in=prompts, kind=kind).order_by().values_list(*_PLACE))
-    for item, owner, state, purpose, is_review, is_simulated in rows:
+    for item, owner, state, purpose, is_review, is_simulated in places:
         if owner == user.pk and purpose != Assignment.Purpose.REPEAT:
             filled.served.add(item)
         is_work = purpose == Assignment.Purpose.WORK and not is_review

@@ -8,9 +8,12 @@ from typing import Any
 from django.db import connection
 from django.utils import timezone
 
+from annotate.core.db.prepared import Asked, ask, stored
 from annotate.core.errors import Refused
+from annotate.core.metrics.counters import timed_wait
+from annotate.labelling.queue.choosing import UrgentPair, urgent_questions
 from annotate.models import Project, User
-from annotate.models.project_locks import lock_together
+from annotate.models.project_locks import SAVEPOINT, SHARE, shared_keys
 from common.languages.language_tags import primaries
 
 
@@ -55,23 +58,36 @@ FROM annotate_project WHERE id = %(project)s"""
 def lock_and_look(project: Project, user: User) -> Look:
     """Lock the project, and return what the next steps depend on."""
     project.lock()
-    with connection.cursor() as cursor:
-        cursor.execute(_LOOK, _values(project, user))
-        return _seen(cursor.fetchone(), user)
+    return _seen(ask(_look(project, user))[0], user)
 
 
-def share_and_look(project: Project, user: User) -> Look:
-    """Lock the project together with others who hand out, on Postgres, and return what the next steps depend on."""
-    return _seen(lock_together(project.pk, user.pk, _LOOK, **_values(project, user)), user)
+def share_and_look(project: Project, user: User, question: Asked) -> tuple[Look, list[UrgentPair], list[Any]]:
+    """Lock the project together with others who hand out, on Postgres, and return what the next steps depend on: a
+    look, the urgent pairs and the answer to a question."""
+    questions = (_look(project, user), question, *urgent_questions(project))
+    looked, answer, *urgent = lock_together(project.pk, user.pk, *questions)
+    return _seen(looked, user), [pair for pairs in urgent for pair in pairs], answer
 
 
-def _values(project: Project, user: User) -> dict[str, Any]:
-    now = connection.ops.adapt_datetimefield_value(timezone.now())
-    return {"project": project.pk, "user": user.pk, "now": now}
+def lock_together(project_id: int, user_id: int, *questions: Asked) -> list[list[Any]]:
+    """Wait until nobody has the project alone, and no other transaction hands out to this user. Return the answers to
+    the questions, which see what they have committed.
+
+    Whoever wants the project alone afterwards must call `give_back` first: two who waited for each other would wait for
+    ever. All in one trip to the database; it runs with each annotation.
+    """
+    locks = Asked(SHARE, shared_keys(project_id, user_id))
+    with timed_wait("row_lock"):
+        return ask(Asked(SAVEPOINT, [], None), locks, *questions)[2:]
 
 
-def _seen(row: Any, user: User) -> Look:
-    if row is None:
+def _look(project: Project, user: User) -> Asked:
+    return Asked(_LOOK, {"project": project.pk, "user": user.pk, "now": stored(timezone.now(), connection)})
+
+
+def _seen(rows: list[Any], user: User) -> Look:
+    if not rows:
         raise Refused(404, project="This project no longer exists.")
+    (row,) = rows
     languages = () if user.is_simulated else primaries(row[7] or "")
     return Look(bool(row[0]), bool(row[1]), bool(row[2]), bool(row[3]), bool(row[4]), bool(row[5]), row[6], languages)

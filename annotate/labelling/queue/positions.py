@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 
-from annotate.core.db.prepared import Prepared, Slot
+from annotate.core.db.prepared import Asked, Prepared, Slot, ask
 from annotate.models import Completion, Project, SideCount, User
 
 TOWARDS_BALANCE = 0.75
@@ -23,6 +23,12 @@ _leads = Prepared(
 )
 
 
+_KEEP = """
+INSERT INTO annotate_sidecount (project_id, user_id, "first", "second", lead)
+VALUES (%(project)s, %(user)s, %(first)s, %(second)s, %(lead)s)
+ON CONFLICT (user_id, project_id, "first", "second") DO UPDATE SET lead = excluded.lead"""
+
+
 def chance_on_the_left(lead: int) -> float:
     """Return the chance of the left for the first of two models, when it has been there `lead` times more than the
     second."""
@@ -31,20 +37,20 @@ def chance_on_the_left(lead: int) -> float:
     return {-1: TOWARDS_BALANCE, 0: 0.5, 1: 1 - TOWARDS_BALANCE}[lead]
 
 
-def in_order(project: Project, user: User, a: Completion, b: Completion) -> tuple[Completion, Completion]:
-    """Return left, right. Hold the project's lock: the count is read and written."""
+def in_order(project: Project, user: User, a: Completion, b: Completion) -> tuple[Completion, Completion, Asked]:
+    """Return left, right, and what counts that order. Hold the project's lock until that has run."""
     first, second = sorted((a, b), key=lambda c: (c.model_id or 0, c.pk))
     lead = _lead(project, user, first, second)
     is_left = _lot.random() < chance_on_the_left(lead)
-    _keep(project, user, first, second, lead + (1 if is_left else -1))
-    return (first, second) if is_left else (second, first)
+    kept = _kept(project, user, first, second, lead + (1 if is_left else -1))
+    return (first, second, kept) if is_left else (second, first, kept)
 
 
 def count_swapped(project: Project, user: User, left: Completion, right: Completion) -> None:
     """Count an order that was not drawn: that of a mirrored repeat."""
     first, second = sorted((left, right), key=lambda c: (c.model_id or 0, c.pk))
     lead = _lead(project, user, first, second)
-    _keep(project, user, first, second, lead + (1 if first == left else -1))
+    ask(_kept(project, user, first, second, lead + (1 if first == left else -1)))
 
 
 def shuffled(ids: tuple[int, ...]) -> list[int]:
@@ -61,8 +67,5 @@ def _lead(project: Project, user: User, first: Completion, second: Completion) -
     return lead[0] if lead else 0
 
 
-def _keep(project: Project, user: User, first: Completion, second: Completion, lead: int) -> None:
-    row = SideCount(project=project, user=user, lead=lead, **_models(first, second))
-    SideCount.objects.bulk_create(
-        [row], update_conflicts=True, update_fields=["lead"], unique_fields=["user", "project", "first", "second"]
-    )
+def _kept(project: Project, user: User, first: Completion, second: Completion, lead: int) -> Asked:
+    return Asked(_KEEP, {"project": project.pk, "user": user.pk, "lead": lead, **_models(first, second)}, None)

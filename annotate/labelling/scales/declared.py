@@ -26,14 +26,14 @@ Asked = dict[str, list[Scale]]
 _in_force = Prepared(lambda: Scale.objects.filter(project=Slot("project"), retired_at=None))
 
 
-def scales_in(project: Project) -> Asked:
-    """Return for each kind the scales in force, in their order.
+def scales_in(project: Project, *, has_own: bool = True) -> Asked:
+    """Return for each kind the scales in force, in their order. Not `has_own`: the project is known to have none.
 
     What rates one answer stands by default only where the project declares none of thumbs, stars and aspects; labels
     for spans have no default.
     """
     scales: Asked = {str(kind): [] for kind in Scale.Kind.values}
-    for scale in _in_force.rows(project=project.pk):
+    for scale in _in_force.rows(project=project.pk) if has_own else ():
         scales[scale.kind].append(scale)
     declares_rating = any(scales[kind] for kind in RATED)
     for scale in DEFAULTS:
@@ -54,6 +54,6 @@ def asks_one_thing(kind: str, scales: Asked) -> bool:
     return kind == Assignment.Kind.COMPARE
 
 
-def scales_of(assignment: Assignment) -> list[Scale]:
-    scales = scales_in(assignment.project)
+def scales_of(assignment: Assignment, *, has_own: bool = True) -> list[Scale]:
+    scales = scales_in(assignment.project, has_own=has_own)
     return [scale for kind in OF_ITEM[Assignment.Kind(assignment.kind)] for scale in scales[kind]]

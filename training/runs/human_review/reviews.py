@@ -18,7 +18,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Case, Q, QuerySet, When
 
-from annotate.core.db.prepared import Prepared, Slot
+from annotate.core.db.prepared import Asked, Prepared, Slot
 from annotate.data.prompts.actions import NewCompletion, add_completions
 from annotate.labelling.queue.choosing import UrgentPair
 from annotate.models import AnnotatorKind, Comparison, Completion, Project, Prompt, Winner
@@ -122,11 +122,15 @@ def is_judged(run: Run) -> bool:
     return all(sequence in sequences for sequence in run.reviews.values_list("sequence", flat=True))
 
 
-def pairs_first(project: Project) -> list[UrgentPair]:
-    """Return the pairs of all runs; open are those of runs under way, the latest review first."""
+def pairs_first(project: Project) -> Asked:
+    """Ask for the pairs of all runs; open are those of runs under way, the latest review first."""
+    return _asked.asked(project=project.pk).then(_pairs)
+
+
+def _pairs(rows: list[tuple]) -> list[UrgentPair]:
     return [
         UrgentPair(prompt, (policy, parent), is_open)
-        for prompt, policy, parent, is_open in _asked.rows(project=project.pk)
+        for prompt, policy, parent, is_open in rows
         if prompt and policy and parent
     ]
 

@@ -3,12 +3,13 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from django.db import connection
+from django.db import IntegrityError, connection, transaction
 from django.db.models import Value
 from django.utils import timezone
 
-from annotate.core.db.prepared import Prepared, Slot
-from annotate.models import Completion, Guideline, Prompt
+from annotate.core.db.prepared import Asked, Prepared, Slot, ask
+from annotate.core.db.prepared_writes import create, update_then_insert
+from annotate.models import Completion, FirstAnswer, Guideline, Prompt
 from tests.support.factories import make_completion, make_guideline, make_project, make_prompt
 
 pytestmark = pytest.mark.django_db
@@ -59,3 +60,46 @@ def test_postgres_plans_it_once_however_the_values_differ():
     with connection.cursor() as cursor:
         cursor.execute("SELECT statement FROM pg_prepared_statements WHERE statement LIKE '%only_here%'")
         assert len(cursor.fetchall()) == 1
+
+
+def test_several_are_asked_together_and_each_sees_what_those_before_it_wrote(django_assert_num_queries):
+    answer = make_completion(make_prompt(make_project()))
+    renamed = Asked("UPDATE annotate_prompt SET category = %s WHERE id = %s", ["new", answer.prompt_id], None)
+    prompts = Prepared(lambda: Prompt.objects.filter(pk=Slot("pk")))
+    with django_assert_num_queries(3):
+        nothing, found, texts = ask(
+            renamed,
+            prompts.asked(pk=answer.prompt_id),
+            Asked("SELECT text FROM annotate_completion WHERE id = %(pk)s", {"pk": answer.pk}).then(
+                lambda rows: rows * 2
+            ),
+        )
+    assert nothing == [] and [prompt.category for prompt in found] == ["new"] and texts == [(answer.text,)] * 2
+    assert ask() == []
+
+
+def test_a_row_is_inserted_as_django_inserts_it():
+    rows = [
+        FirstAnswer(who="it's 100 %", key=str(n), request_hash="h", status=201, body={"a": [1, None]}) for n in (1, 2)
+    ]
+    create(rows[0])
+    rows[1].save()
+    stored = [
+        FirstAnswer.objects.filter(pk=row.pk).values("who", "request_hash", "status", "body").get() for row in rows
+    ]
+    assert stored[0] == stored[1] and not rows[0]._state.adding and rows[0].pk != rows[1].pk
+    rows[0].status = 200
+    rows[0].save()
+    assert FirstAnswer.objects.filter(status=200).get().created_at == rows[0].created_at
+    with pytest.raises(IntegrityError), transaction.atomic():
+        create(FirstAnswer(who="it's 100 %", key="1", request_hash="h"))
+
+
+@pytest.mark.parametrize("changes", [True, False])
+def test_a_row_is_inserted_only_where_the_update_changes_something(changes):
+    prompt = make_prompt(make_project())
+    update = Asked("UPDATE annotate_prompt SET category = %s WHERE id = %s RETURNING id", ["new", prompt.pk * changes])
+    row = update_then_insert(update, FirstAnswer(who="me", key="k", request_hash="h"))
+    assert (row is not None) == changes == FirstAnswer.objects.filter(who="me").exists()
+    prompt.refresh_from_db()
+    assert (prompt.category == "new") == changes

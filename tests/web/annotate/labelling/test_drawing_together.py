@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from django.db import connection, connections, transaction
 
+from annotate.core.db.prepared import Asked
 from annotate.labelling import assigning
 from annotate.labelling.queue import entries as queue
+from annotate.labelling.queue.locked_look import lock_together
 from annotate.models import Project, User
-from annotate.models.project_locks import give_back, lock_together
+from annotate.models.project_locks import give_back
 from tests.support.factories import make_completion, make_project, make_prompt, make_user
 from tests.support.processes import until
 
@@ -113,6 +115,6 @@ def test_whoever_has_the_project_alone_waits_for_those_who_have_it_together(proj
 
 def test_a_lock_that_was_not_enough_is_given_back(project: Project) -> None:
     with transaction.atomic():
-        assert lock_together(project.pk, make_user(project).pk, "SELECT %(n)s + 1", n=2) == (3,)
+        assert lock_together(project.pk, make_user(project).pk, Asked("SELECT %(n)s + 1", {"n": 2})) == [[(3,)]]
         give_back()
         assert lock_alone_elsewhere(project).done()

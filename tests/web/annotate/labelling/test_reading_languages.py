@@ -8,6 +8,7 @@ import io
 import pytest
 from django.urls import reverse
 
+from annotate.core.db.prepared import Asked
 from annotate.data.imports.actions import Order, start_import
 from annotate.data.prompts.editing import edit_prompt
 from annotate.labelling import actions as feedback
@@ -185,7 +186,8 @@ def test_urgent_and_uncertain_items_are_in_their_languages(project, monkeypatch)
     urgent = [UrgentPair(a.prompt_id, (a.pk, b.pk), is_open=True) for a, b in (foreign, own)]
     unsure = [priorities.Uncertain(a.prompt_id, (a.pk, b.pk), 0.9, "55 %") for a, b in (pairs[1], pairs[2])]
     monkeypatch.setattr(priorities, "COVERAGE_SHARE", 0.0)
-    with URGENT.holding(lambda asked: urgent), priorities.UNCERTAINTY.holding(lambda asked: unsure):
+    asked = Asked("SELECT 1", [], lambda _: urgent)
+    with URGENT.holding(lambda project: asked), priorities.UNCERTAINTY.holding(lambda asked: unsure):
         priorities.renew(project)
         user = reader(project, "de")
         first = assigning.next_for(project=project, user=user)

@@ -1,0 +1,68 @@
+"""Read in one query what a submission depends on beside what was sent: rights, keys, scales, guidelines, webhooks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import reduce
+from operator import or_
+from typing import Any
+
+from django.db.models import Exists, OuterRef, QuerySet, Subquery
+
+from annotate.core.db.prepared import Prepared, Slot
+from annotate.core.errors import Refused
+from annotate.labelling.forms.storage import TABLES
+from annotate.models import Assignment, Guideline, Membership, Scale, User, Webhook
+
+_RELATED = ("project", "prompt", "completion_a", "completion_b")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was so a moment before a submission."""
+
+    role: str | None  # of its sender in the project
+    is_key_used: bool
+    has_scales: bool  # of the project's own
+    has_webhooks: bool
+    guideline_version: int | None  # in force when the item was handed out: what its annotator can have read
+
+
+def _with_facts() -> QuerySet[Assignment]:
+    in_project = {"project": OuterRef("project")}
+    role = Membership.objects.filter(user=Slot("user"), **in_project).order_by().values("role")[:1]
+    sent = [Exists(table.objects.filter(idempotency_key=Slot("key")).order_by()) for table in TABLES]
+    by_then = Guideline.objects.filter(created_at__lte=OuterRef("created_at"), **in_project)
+    return (
+        Assignment.objects.select_related(*_RELATED)
+        .filter(pk=Slot("pk"))
+        .annotate(
+            fact_role=Subquery(role),
+            fact_key=reduce(or_, sent),
+            fact_scales=Exists(Scale.objects.filter(retired_at=None, **in_project).order_by()),
+            fact_webhooks=Exists(Webhook.objects.filter(is_active=True, **in_project).order_by()),
+            fact_version=Subquery(by_then.order_by("-version").values("version")[:1]),
+        )
+    )
+
+
+assignments_with_facts = Prepared(_with_facts)  # slots: pk, user, key
+
+
+def facts_in(assignment: Any) -> Facts:
+    """Return the facts that an assignment of this query carries."""
+    return Facts(
+        role=assignment.fact_role,
+        is_key_used=assignment.fact_key,
+        has_scales=assignment.fact_scales,
+        has_webhooks=assignment.fact_webhooks,
+        guideline_version=assignment.fact_version,
+    )
+
+
+def facts_of(assignment: Assignment, user: User, key: str | None) -> Facts:
+    """Ask for the facts of an assignment that is at hand."""
+    row = assignments_with_facts.first(pk=assignment.pk, user=user.pk, key=key or "")
+    if row is None:
+        raise Refused(404, assignment="This item no longer exists; ask for your next one.")
+    return facts_in(row)
