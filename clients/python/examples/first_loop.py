@@ -3,8 +3,8 @@
     ASSAY_TOKEN=… python first_loop.py http://127.0.0.1:8000 pairs.jsonl --model 1 --project tides
 
 `pairs.jsonl` has `prompt`, `chosen` and `rejected` in each line. The token's account may make projects; `--model` is a
-model with weights on the site (`assay.models.list()`). The votes are drawn by lot, in place of people: the verdict
-should be that nothing is better.
+model with weights on the site (`assay.models.list()`). The votes are drawn by lot, all by one account:
+the verdict will be that one voter says nothing of others.
 """
 
 from __future__ import annotations
