@@ -69,6 +69,7 @@ SMALL = {
         "after 2,000 tokens of the domain",
     ),
     "calibrate_judges": ("--arenas 1 --resamples 1 --pandalm {pandalm} --votes 20", "| annotator3 | 20 |"),
+    "judge_allocation": ("--arenas 1 --pandalm {pandalm}", "| annotator3 | and pair |"),
     "calibration": ("--arenas 1 --streams 4 --votes 50", "any of three buttons"),
     "choices_vs_lm_eval": ("{model} {folder} --repeats 1 --pairs 8", "| lm-eval |"),
     "clean_vs_dirty": ("--documents 150 --tokens 4096 --size 1M", "all: dirty"),
